@@ -1,0 +1,134 @@
+//! Files of an agent's own work folder. Every path is resolved inside the sandbox, never here.
+use super::{Attributes, Capability, Effects, clipped};
+use serde_json::{Value, json};
+
+pub(super) const GROUP: &[Capability] = &[
+    Capability {
+        name: "filesystem.read",
+        version: 1,
+        brief: "Read a text file.",
+        use_when: "The content of one file is needed.",
+        avoid_when: "Only size or kind is needed: filesystem.stat.",
+        effects: Effects::None,
+        idempotent: true,
+        input: || arguments(&["path"], json!({"path": path(), "offset": offset(), "max_bytes": max_bytes()})),
+        output: || json!({"type": "object", "properties": {"content": {"type": "string"}, "size": {"type": "integer"}, "truncated": {"type": "boolean"}, "encoding": {"enum": ["utf-8", "base64"]}}}),
+        attributes: at_path,
+    },
+    Capability {
+        name: "filesystem.write",
+        version: 1,
+        brief: "Write a whole file; missing folders are made.",
+        use_when: "A file is to have exactly this content.",
+        avoid_when: "A small part changes: filesystem.edit. Content is added at the end: filesystem.append.",
+        effects: Effects::Reversible,
+        idempotent: true,
+        input: || arguments(&["path", "content"], json!({"path": path(), "content": content()})),
+        output: size_written,
+        attributes: at_path_with_content,
+    },
+    Capability {
+        name: "filesystem.append",
+        version: 1,
+        brief: "Add text at the end of a file.",
+        use_when: "Lines are added to a log or list.",
+        avoid_when: "The file is to be replaced: filesystem.write.",
+        effects: Effects::Reversible,
+        idempotent: false,
+        input: || arguments(&["path", "content"], json!({"path": path(), "content": content()})),
+        output: size_written,
+        attributes: at_path_with_content,
+    },
+    Capability {
+        name: "filesystem.edit",
+        version: 1,
+        brief: "Replace an exact text in a file.",
+        use_when: "A small part of a file changes.",
+        avoid_when: "Most of the file changes: filesystem.write.",
+        effects: Effects::Reversible,
+        idempotent: false,
+        input: || {
+            arguments(
+                &["path", "find", "replace"],
+                json!({
+                    "path": path(),
+                    "find": {"type": "string", "minLength": 1, "maxLength": 65536},
+                    "replace": {"type": "string", "maxLength": 65536},
+                    "expected_count": {"type": "integer", "minimum": 1, "maximum": 10000},
+                    "dry_run": {"type": "boolean"}
+                }),
+            )
+        },
+        output: || json!({"type": "object", "properties": {"replaced": {"type": "integer"}, "diff": {"type": "string"}}}),
+        attributes: at_path,
+    },
+    Capability {
+        name: "filesystem.list",
+        version: 1,
+        brief: "List a folder.",
+        use_when: "Names in a folder are needed.",
+        avoid_when: "One file's kind or size is needed: filesystem.stat.",
+        effects: Effects::None,
+        idempotent: true,
+        input: || arguments(&[], json!({"path": path()})),
+        output: || json!({"type": "object", "properties": {"entries": {"type": "array"}, "truncated": {"type": "boolean"}}}),
+        attributes: at_path,
+    },
+    Capability {
+        name: "filesystem.stat",
+        version: 1,
+        brief: "Show a file's kind, size and time.",
+        use_when: "Whether a path exists, its kind or size, is needed.",
+        avoid_when: "Its content is needed: filesystem.read.",
+        effects: Effects::None,
+        idempotent: true,
+        input: || arguments(&["path"], json!({"path": path()})),
+        output: || json!({"type": "object", "properties": {"kind": {"enum": ["file", "directory", "symlink", "other"]}, "size": {"type": "integer"}, "modified_ms": {"type": "integer"}, "mode": {"type": "string"}}}),
+        attributes: at_path,
+    },
+    Capability {
+        name: "filesystem.delete",
+        version: 1,
+        brief: "Move a file or folder to the trash.",
+        use_when: "A file is no longer wanted.",
+        avoid_when: "It is about to be written anew: filesystem.write.",
+        effects: Effects::Reversible,
+        idempotent: false,
+        input: || arguments(&["path"], json!({"path": path(), "recursive": {"type": "boolean"}})),
+        output: || json!({"type": "object", "properties": {"trashed_as": {"type": "string"}}}),
+        attributes: at_path,
+    },
+];
+
+fn path() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 4096})
+}
+
+fn content() -> Value {
+    json!({"type": "string", "maxLength": 1_048_576})
+}
+
+fn offset() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn max_bytes() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": 1_048_576})
+}
+
+fn arguments(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+fn size_written() -> Value {
+    json!({"type": "object", "properties": {"size": {"type": "integer"}}})
+}
+
+fn at_path(arguments: &Value) -> Attributes {
+    Attributes { path: clipped(arguments.get("path")), ..Attributes::default() }
+}
+
+fn at_path_with_content(arguments: &Value) -> Attributes {
+    let bytes = arguments.get("content").and_then(Value::as_str).map(|content| content.len() as u64);
+    Attributes { bytes, ..at_path(arguments) }
+}

@@ -1,0 +1,45 @@
+//! Programs inside the sandbox: a command and its arguments, never a shell string.
+use super::{Attributes, Capability, Effects, clip};
+use serde_json::{Value, json};
+
+pub(super) const GROUP: &[Capability] = &[Capability {
+    name: "process.run",
+    version: 1,
+    brief: "Run a program and wait for it.",
+    use_when: "A program, test or script is to be run.",
+    avoid_when: "A file is only read or written: filesystem.*.",
+    effects: Effects::Irreversible,
+    idempotent: false,
+    input,
+    output: || json!({"type": "object", "properties": {"exit_code": {"type": ["integer", "null"]}, "signal": {"type": ["integer", "null"]}, "stdout": {"type": "string"}, "stderr": {"type": "string"}, "timed_out": {"type": "boolean"}, "truncated": {"type": "boolean"}, "limit": {"type": "string"}}}),
+    attributes,
+}];
+
+fn input() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "command": {"type": "string", "minLength": 1, "maxLength": 4096},
+            "args": {"type": "array", "items": {"type": "string", "maxLength": 65536}, "maxItems": 256},
+            "stdin": {"type": "string", "maxLength": 1_048_576},
+            "env": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 64},
+            "cwd": {"type": "string", "minLength": 1, "maxLength": 4096},
+            "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000}
+        },
+        "required": ["command"],
+        "additionalProperties": false
+    })
+}
+
+fn attributes(arguments: &Value) -> Attributes {
+    let mut line = arguments.get("command").and_then(Value::as_str).unwrap_or_default().to_string();
+    for word in arguments.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        line.push(' ');
+        line.push_str(word);
+        if line.len() > 1024 {
+            break;
+        }
+    }
+    let command = Some(clip(&line));
+    Attributes { command, ..Attributes::default() }
+}

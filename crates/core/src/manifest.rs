@@ -1,0 +1,155 @@
+//! The manifest: an agent's job description, read from YAML or JSON of any dialect into one canonical form. Must never
+//! accept what it then ignores: what is not understood is a [`Problem`] of [`Manifest::parse`], and what is understood
+//! but enforced by nothing is one of [`Manifest::unenforced`].
+
+use std::sync::LazyLock;
+
+mod problem;
+mod quantity;
+mod words;
+mod tools;
+mod validator;
+mod canonical;
+mod document;
+mod fields;
+mod read;
+mod aegis;
+mod defaults;
+mod unenforced;
+
+pub use canonical::{
+    AccessMode, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Isolation, Kind, LimitsSpec, Manifest,
+    McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode, Overlap, Persona,
+    Resources, Runtime, Schedule, Secret, Security, Spec, StorageClass, Supervision, Task, Tool, Trigger, Volume,
+};
+pub use defaults::{Bounds, Limits, Views};
+pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use problem::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
+pub use quantity::{Bytes, Duration, Millicores, Money, Score};
+pub use read::{INSTRUCTION_BYTES_MAX, LABELS_MAX};
+pub use tools::{BUILT, READ_ONLY, TOOL_BYTES_MAX, TOOLS_MAX, ToolPattern};
+pub use unenforced::Host;
+pub use validator::{
+    Judge, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX, Strategy, Target, VALIDATORS_MAX, Validator, compile as compile_regex,
+};
+pub use words::{AgentName, NAME_CHARS_MAX};
+
+use document::{Node, Value, located};
+use fields::{Place, Problems};
+use problem::excerpt;
+
+/// The `apiVersion` of the canonical form.
+pub const API_VERSION: &str = "tenure.dev/v1";
+
+impl Manifest {
+    /// Reads a manifest, YAML or JSON, in the canonical or the AEGIS dialect.
+    ///
+    /// # Errors
+    /// All that is wrong with its form, in the order of the file, at most [`PROBLEMS_MAX`].
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let (root, found) = document::read(text);
+        let mut problems = Problems { found };
+        let manifest = root.and_then(|root| {
+            let root = to_canonical(root, &mut problems)?;
+            read::manifest(&root, &mut problems)
+        });
+        problems.found.sort_by_key(|problem| problem.line.zip(problem.column));
+        match manifest {
+            Some(manifest) if problems.found.is_empty() => Ok(manifest),
+            Some(_) | None => Err(problems.found),
+        }
+    }
+
+    /// As [`Manifest::parse`], for bytes that may not even be text.
+    pub fn parse_bytes(bytes: &[u8]) -> Result<Self, Vec<Problem>> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let reason = format!("the byte at offset {} is not UTF-8", error.valid_up_to());
+            vec![Fault::new(Code::Syntax, reason).hint("save the file as UTF-8").at("")]
+        })?;
+        Self::parse(text)
+    }
+
+    /// The canonical form as YAML. Parsed again it gives an equal manifest.
+    pub fn canonical_yaml(&self) -> String {
+        serde_saphyr::to_string(self).expect("invariant: a manifest has text keys and finite numbers only")
+    }
+
+    /// The canonical form as canonical JSON (RFC 8785): equal manifests have equal bytes, and only those. This is what
+    /// a revision's digest is taken of.
+    pub fn canonical_json(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self).expect("invariant: a manifest has text keys and finite numbers only")
+    }
+}
+
+/// The JSON Schema (2020-12) of the canonical form.
+pub fn schema() -> &'static serde_json::Value {
+    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| {
+        let mut schema = schemars::schema_for!(Manifest);
+        schema.insert("title".to_owned(), "Tenure agent manifest".into());
+        schema.to_value()
+    });
+    &SCHEMA
+}
+
+/// Finds the dialect and translates it; every later step knows the canonical one only.
+fn to_canonical(root: Node, problems: &mut Problems) -> Option<Node> {
+    let place = Place { node: &root, path: String::new() };
+    let Value::Map(_) = &root.value else {
+        let fault = fields::wrong_type(&root, "a mapping with apiVersion, kind, metadata and spec");
+        place.refuse(fault, problems);
+        return None;
+    };
+    let Some(version) = root.get("apiVersion") else {
+        let fault = if ["entry", "persona"].iter().any(|word| root.get(word).is_some()) {
+            Fault::new(Code::UnknownDialect, "this looks like a kAI manifest; they come with a later release")
+                .hint(format!("until then write it in the canonical form, `apiVersion: {API_VERSION}`"))
+        } else {
+            Fault::new(Code::MissingField, "this field is required").hint(format!("write `apiVersion: {API_VERSION}`"))
+        };
+        let path = if fault.code == Code::MissingField { "apiVersion" } else { "" };
+        problems.add(located(fault, path, root.at));
+        return None;
+    };
+    let place = Place { node: version, path: "apiVersion".to_owned() };
+    let version = place.read(problems, fields::text)?;
+    let dialects = [API_VERSION, aegis::API_VERSION];
+    if !dialects.contains(&version.as_str()) {
+        let hint = match nearest(&version, dialects) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("{} are known", dialects.join(" and ")),
+        };
+        let reason = format!("manifests of {} are not known", excerpt(&version));
+        place.refuse(Fault::new(Code::UnknownDialect, reason).hint(hint), problems);
+        return None;
+    }
+    check_kind(&root, version == aegis::API_VERSION, problems)?;
+    Some(if version == aegis::API_VERSION { aegis::to_canonical(root) } else { root })
+}
+
+fn check_kind(root: &Node, aegis: bool, problems: &mut Problems) -> Option<()> {
+    let Some(node) = root.get("kind") else {
+        let fault = Fault::new(Code::MissingField, "this field is required").hint("write `kind: Agent`");
+        problems.add(located(fault, "kind", root.at));
+        return None;
+    };
+    let place = Place { node, path: "kind".to_owned() };
+    let kind = place.read(problems, fields::text)?;
+    if kind == "Agent" {
+        return Some(());
+    }
+    let fault = match kind.as_str() {
+        "NodeConfig" | "AegisConfig" if aegis => {
+            Fault::new(Code::UnknownDialect, "this is the configuration of an AEGIS node, not an agent")
+                .hint("tenure's own is tenure.toml; deploy the agent's manifest")
+        }
+        "Workflow" | "WorkflowManifest" if aegis => {
+            Fault::new(Code::UnknownDialect, "this is an AEGIS workflow, not an agent").hint("deploy its agents one by one")
+        }
+        other => {
+            let fault = Fault::new(Code::UnknownWord, format!("a manifest of kind {} is not known", excerpt(other)));
+            fault.hint("write `kind: Agent`")
+        }
+    };
+    place.refuse(fault, problems);
+    None
+}

@@ -1,0 +1,134 @@
+//! What holds where a manifest is silent: the defaults of every limit, and the questions that running an agent asks of
+//! its manifest. Must never write a default into the manifest itself.
+
+use super::canonical::{Manifest, Mode, Tool};
+use super::tools::READ_ONLY;
+use super::validator::Validator;
+use crate::template;
+
+/// The limits of an execution that the loop itself keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub max_iterations: u32,
+    /// Of each iteration.
+    pub max_turns: u32,
+    pub tool_calls: u32,
+    /// In and out together.
+    pub tokens: u64,
+    pub iteration_timeout_ms: u64,
+    /// Of the whole execution.
+    pub timeout_ms: u64,
+}
+
+/// The limits that a jail keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub cpu_millicores: u32,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    pub pids: u32,
+    pub files: u32,
+    /// What one call may print.
+    pub output_bytes: u64,
+}
+
+/// The paths that an agent sees: absolute, without a slash at their end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Views<'a> {
+    pub read: Vec<&'a str>,
+    pub write: Vec<&'a str>,
+    pub temp: bool,
+}
+
+impl Manifest {
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_str()
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.spec.execution.as_ref().and_then(|execution| execution.mode).unwrap_or(Mode::Iterative)
+    }
+
+    pub fn limits(&self) -> Limits {
+        let execution = self.spec.execution.as_ref();
+        let limits = self.spec.limits.as_ref();
+        let timeout = self.resources().and_then(|resources| resources.timeout);
+        let iterations = match self.mode() {
+            Mode::OneShot => 1,
+            Mode::Iterative => execution.and_then(|execution| execution.max_iterations).unwrap_or(10),
+        };
+        Limits {
+            max_iterations: iterations,
+            max_turns: execution.and_then(|execution| execution.max_turns).unwrap_or(50),
+            tool_calls: limits.and_then(|limits| limits.tool_calls).unwrap_or(200),
+            tokens: limits.and_then(|limits| limits.tokens).unwrap_or(200_000),
+            iteration_timeout_ms: execution
+                .and_then(|execution| execution.iteration_timeout)
+                .map_or(300_000, |timeout| timeout.as_millis()),
+            timeout_ms: timeout.map_or(1_800_000, |timeout| timeout.as_millis()),
+        }
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        let resources = self.resources();
+        Bounds {
+            cpu_millicores: resources.and_then(|resources| resources.cpu).map_or(1000, |cpu| cpu.get()),
+            memory_bytes: resources.and_then(|resources| resources.memory).map_or(512 << 20, |memory| memory.get()),
+            disk_bytes: resources.and_then(|resources| resources.disk).map_or(1 << 30, |disk| disk.get()),
+            pids: resources.and_then(|resources| resources.pids).unwrap_or(100),
+            files: resources.and_then(|resources| resources.files).unwrap_or(10_000),
+            output_bytes: resources.and_then(|resources| resources.output).map_or(16 << 20, |output| output.get()),
+        }
+    }
+
+    pub fn views(&self) -> Views<'_> {
+        let filesystem = self.spec.security.as_ref().and_then(|security| security.filesystem.as_ref());
+        let read = filesystem.and_then(|filesystem| filesystem.read.as_deref());
+        let write = filesystem.and_then(|filesystem| filesystem.write.as_deref());
+        Views {
+            read: paths(read),
+            write: paths(write),
+            temp: filesystem.and_then(|filesystem| filesystem.temp).unwrap_or(true),
+        }
+    }
+
+    /// The patterns of the capabilities that the agent may use; MCP servers are not among them.
+    pub fn tools(&self) -> Vec<String> {
+        match &self.spec.tools {
+            None => READ_ONLY.iter().map(|name| (*name).to_owned()).collect(),
+            Some(tools) => tools
+                .iter()
+                .filter_map(|tool| match tool {
+                    Tool::Capability(pattern) => Some(pattern.as_str().to_owned()),
+                    Tool::Mcp(_) => None,
+                })
+                .collect(),
+        }
+    }
+
+    pub fn validators(&self) -> &[Validator] {
+        self.spec.execution.as_ref().map_or(&[], |execution| &execution.validation)
+    }
+
+    /// The alias or name of the agent's model.
+    pub fn model(&self) -> &str {
+        self.spec.runtime.as_ref().and_then(|runtime| runtime.model.as_deref()).unwrap_or("default")
+    }
+
+    pub fn instruction(&self) -> &str {
+        self.spec.task.as_ref().and_then(|task| task.instruction.as_deref()).unwrap_or("")
+    }
+
+    pub fn prompt_template(&self) -> &str {
+        let stated = self.spec.task.as_ref().and_then(|task| task.prompt_template.as_deref());
+        stated.unwrap_or(template::DEFAULT)
+    }
+
+    fn resources(&self) -> Option<&super::canonical::Resources> {
+        self.spec.security.as_ref().and_then(|security| security.resources.as_ref())
+    }
+}
+
+fn paths(stated: Option<&[String]>) -> Vec<&str> {
+    stated.map_or_else(|| vec!["/workspace"], |paths| paths.iter().map(String::as_str).collect())
+}

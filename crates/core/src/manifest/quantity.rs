@@ -1,0 +1,307 @@
+//! Times, sizes, shares of a processor, scores and money: numbers that are nothing without their unit. Must never take
+//! a bare number where a unit decides, and each prints in one way only, so that equal manifests have equal texts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+use super::document::{Node, Value};
+use super::fields::{text, whole, wrong_type};
+use super::problem::{Code, Fault, excerpt};
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident($number:ty), $schema_name:literal, $pattern:literal, $example:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name($number);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                $schema_name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "examples": [$example] })
+            }
+        }
+    };
+}
+
+quantity!(
+    /// A length of time, in whole milliseconds: `500ms`, `300s`, `5m`, `1h`, `7d`.
+    Duration(u64),
+    "Duration",
+    "^[0-9]+(ms|s|m|h|d)$",
+    "300s"
+);
+quantity!(
+    /// A size, in bytes: `512B`, `64Ki`, `512Mi`, `1Gi`, `2Ti`.
+    Bytes(u64),
+    "Bytes",
+    "^[0-9]+(B|Ki|Mi|Gi|Ti)$",
+    "512Mi"
+);
+quantity!(
+    /// Money, in millionths of a US dollar: `1.50 USD`.
+    Money(u64),
+    "Money",
+    "^[0-9]+(\\.[0-9]{1,6})? USD$",
+    "1.50 USD"
+);
+
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const BYTE_UNITS: [(&str, u64); 5] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("B", 1)];
+
+impl Duration {
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds * 1_000)
+    }
+
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let wanted = "a time is a whole number with one of the units ms, s, m, h, d, as in 300s";
+        let near = |unit: &str| match unit.to_ascii_lowercase().as_str() {
+            "sec" | "secs" | "second" | "seconds" => Some("s"),
+            "min" | "mins" | "minute" | "minutes" => Some("m"),
+            "hr" | "hrs" | "hour" | "hours" => Some("h"),
+            "day" | "days" => Some("d"),
+            "msec" | "millis" | "milliseconds" => Some("ms"),
+            lower => DURATION_UNITS.iter().map(|(unit, _)| *unit).find(|unit| *unit == lower),
+        };
+        with_unit(text, &DURATION_UNITS, near, wanted).map(Self)
+    }
+
+    pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
+        move |node| within(Self::parse(&unit_text(node, "a time", "s")?)?, least, most)
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Days only from two on, and only where whole: `24h` and `90m` read better than `1d` and `1.5h`.
+        let exact = |(unit, size): &&(&str, u64)| self.0 % size == 0 && (*unit != "d" || self.0 / size > 1);
+        let (unit, size) = DURATION_UNITS.iter().find(exact).expect("invariant: a millisecond divides all");
+        match self.0 {
+            0 => f.write_str("0s"),
+            millis => write!(f, "{}{unit}", millis / size),
+        }
+    }
+}
+
+impl Bytes {
+    pub const fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn mebi(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let wanted = "a size is a whole number with one of the units B, Ki, Mi, Gi, Ti, as in 512Mi";
+        let near = |unit: &str| match unit.to_ascii_lowercase().as_str() {
+            "k" | "kb" | "kib" | "ki" => Some("Ki"),
+            "m" | "mb" | "mib" | "mi" => Some("Mi"),
+            "g" | "gb" | "gib" | "gi" => Some("Gi"),
+            "t" | "tb" | "tib" | "ti" => Some("Ti"),
+            "b" | "byte" | "bytes" => Some("B"),
+            _ => None,
+        };
+        with_unit(text, &BYTE_UNITS, near, wanted).map(Self)
+    }
+
+    pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
+        move |node| within(Self::parse(&unit_text(node, "a size", "Mi")?)?, least, most)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = |(_, size): &&(&str, u64)| self.0 % size == 0;
+        let (unit, size) = BYTE_UNITS.iter().find(exact).expect("invariant: a byte divides all");
+        match self.0 {
+            0 => f.write_str("0B"),
+            bytes => write!(f, "{}{unit}", bytes / size),
+        }
+    }
+}
+
+impl Money {
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let bad = || {
+            Fault::new(Code::WrongUnit, format!("{} is not an amount of money", excerpt(text)))
+                .hint("write it as in `1.50 USD`")
+        };
+        let amount = text.strip_suffix(" USD").ok_or_else(bad)?;
+        let (whole, part) = amount.split_once('.').unwrap_or((amount, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(part) || part.len() > 6 || whole.len() > 9 {
+            return Err(bad());
+        }
+        let whole: u64 = whole.parse().map_err(|_| bad())?;
+        let part: u64 = format!("{part:0<6}").parse().map_err(|_| bad())?;
+        Ok(Self(whole * 1_000_000 + part))
+    }
+
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        Self::parse(&unit_text(node, "an amount of money", " USD")?)
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        if part % 10_000 == 0 {
+            write!(f, "{whole}.{:02} USD", part / 10_000)
+        } else {
+            write!(f, "{whole}.{part:06} USD")
+        }
+    }
+}
+
+/// A share of the processors, in thousandths of one: 1000 is one core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Millicores(#[schemars(range(min = 10, max = 1_000_000))] u32);
+
+impl Millicores {
+    pub const fn new(millicores: u32) -> Self {
+        Self(millicores)
+    }
+
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        let cores = |text: &str| text.parse::<f64>().is_ok_and(|cores| cores > 0.0 && cores < 10.0);
+        let wanted = "cpu is in thousandths of a core: 1000 is one core, 500 is half of one";
+        match &node.value {
+            Value::Text(text) => {
+                let digits = text.strip_suffix('m').filter(|digits| digits.parse::<u32>().is_ok());
+                let hint = digits.map_or_else(|| wanted.to_owned(), |digits| format!("write {digits}; {wanted}"));
+                Err(Fault::new(Code::WrongUnit, format!("{} is not a share of a core", excerpt(text))).hint(hint))
+            }
+            Value::Number { digits, .. } if cores(digits) => {
+                Err(Fault::new(Code::WrongUnit, format!("cpu {digits} looks like cores")).hint(wanted))
+            }
+            Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => {
+                let number = whole(10..=1_000_000)(node).map_err(|fault| fault.hint(wanted))?;
+                Ok(Self(u32::try_from(number).expect("invariant: the range is within u32")))
+            }
+        }
+    }
+}
+
+/// A part of one, from 0 to 1, in thousandths: 850 is 0.85.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Score(u16);
+
+impl Score {
+    pub const fn from_thousandths(thousandths: u16) -> Self {
+        Self(if thousandths > 1000 { 1000 } else { thousandths })
+    }
+
+    pub const fn as_thousandths(self) -> u16 {
+        self.0
+    }
+
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
+        let Value::Number { digits, .. } = &node.value else {
+            return Err(wrong_type(node, "a number from 0 to 1"));
+        };
+        let bad = |code, why: &str| Fault::new(code, format!("{} {why}", excerpt(digits))).hint("write it as in 0.85");
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+        if part.len() > 3 || !part.bytes().all(|byte| byte.is_ascii_digit()) || part.is_empty() {
+            return Err(bad(Code::BadFormat, "is not a score with at most three decimals"));
+        }
+        let part: u16 = format!("{part:0<3}").parse().map_err(|_| bad(Code::BadFormat, "is not a score"))?;
+        match (whole, part) {
+            ("0", part) => Ok(Self(part)),
+            ("1", 0) => Ok(Self(1000)),
+            _ => Err(bad(Code::OutOfRange, "is not from 0 to 1")),
+        }
+    }
+}
+
+impl Serialize for Score {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(f64::from(self.0) / 1000.0)
+    }
+}
+
+impl JsonSchema for Score {
+    fn schema_name() -> Cow<'static, str> {
+        "Score".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.001 })
+    }
+}
+
+fn with_unit(
+    text: &str,
+    units: &[(&str, u64)],
+    near: impl Fn(&str) -> Option<&'static str>,
+    wanted: &str,
+) -> Result<u64, Fault> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let Some((_, size)) = units.iter().find(|(known, _)| *known == unit).filter(|_| !digits.is_empty()) else {
+        let reason = match (digits, unit) {
+            ("", _) => format!("{} is not a number with a unit", excerpt(text)),
+            (_, "") => format!("{digits} has no unit"),
+            (_, unit) => format!("{} has no unit that is known", excerpt(unit)),
+        };
+        let hint = match near(unit.trim()).filter(|_| !digits.is_empty()) {
+            Some(unit) => format!("did you mean `{digits}{unit}`?"),
+            None => wanted.to_owned(),
+        };
+        return Err(Fault::new(Code::WrongUnit, reason).hint(hint));
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*size));
+    // The canonical form is JSON, whose numbers are exact up to here.
+    number
+        .filter(|number| *number < 1 << 53)
+        .ok_or_else(|| Fault::new(Code::OutOfRange, format!("{} is too large", excerpt(text))))
+}
+
+fn unit_text(node: &Node, noun: &str, unit: &str) -> Result<String, Fault> {
+    match &node.value {
+        Value::Number { digits, .. } => Err(Fault::new(Code::WrongUnit, format!("{noun} needs its unit"))
+            .hint(format!("did you mean `{digits}{unit}`?"))),
+        Value::Null | Value::Bool { .. } | Value::Text(_) | Value::List(_) | Value::Map(_) => text(node),
+    }
+}
+
+fn within<T: PartialOrd + fmt::Display>(value: T, least: T, most: T) -> Result<T, Fault> {
+    if value >= least && value <= most {
+        return Ok(value);
+    }
+    let hint = format!("from {least} to {most} is allowed");
+    Err(Fault::new(Code::OutOfRange, format!("{value} is out of range")).hint(hint))
+}

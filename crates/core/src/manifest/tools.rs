@@ -1,0 +1,137 @@
+//! Which capabilities a manifest may name, and patterns over their names. The lists must be those of the catalogue: a
+//! test of the catalogue compares them.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::problem::{Code, Fault, excerpt, nearest};
+
+/// The most entries in `tools`, and the longest of them in bytes.
+pub const TOOLS_MAX: usize = 64;
+pub const TOOL_BYTES_MAX: usize = 128;
+
+/// What an agent may use that names no tools: what only looks.
+pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesystem.stat"];
+
+/// Capabilities that this release performs.
+pub const BUILT: [&str; 8] = [
+    "filesystem.read",
+    "filesystem.write",
+    "filesystem.edit",
+    "filesystem.append",
+    "filesystem.list",
+    "filesystem.stat",
+    "filesystem.delete",
+    "process.run",
+];
+
+/// Capabilities that have a name and come with a later release: group, operations.
+const LATER: [(&str, &[&str]); 13] = [
+    ("filesystem", &["search", "search_content", "copy", "move", "restore", "watch"]),
+    ("process", &["list", "logs", "monitor", "kill"]),
+    ("network", &["http_request", "download", "dns_lookup", "port_check", "credentialed_request"]),
+    ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),
+    ("state.session", &["get", "set", "delete", "list", "query", "history"]),
+    ("state.persistent", &["get", "set", "delete", "list", "query", "history"]),
+    ("state.shared", &["get", "set", "delete", "list", "watch"]),
+    ("comms", &["send", "broadcast", "publish", "subscribe", "unsubscribe", "receive", "reply"]),
+    ("scheduler", &["cron_create", "cron_list", "cron_delete", "delay"]),
+    ("secrets", &["list", "use", "rotate_request"]),
+    ("agent", &["whoami", "capabilities", "session", "policy", "briefing", "execute"]),
+    ("system", &["info", "health", "metrics", "time"]),
+    ("alerts", &["send", "list", "acknowledge"]),
+];
+
+/// Names that other systems and habits give to our capabilities, for hints only.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("fs.read", "filesystem.read"),
+    ("fs.write", "filesystem.write"),
+    ("fs.edit", "filesystem.edit"),
+    ("fs.list", "filesystem.list"),
+    ("fs.delete", "filesystem.delete"),
+    ("fs.*", "filesystem.*"),
+    ("cmd.run", "process.run"),
+    ("shell", "process.run"),
+];
+
+fn later() -> impl Iterator<Item = String> {
+    LATER.iter().flat_map(|(group, operations)| operations.iter().map(move |operation| format!("{group}.{operation}")))
+}
+
+/// A capability's name, or a glob in which each `*` stands for any run of characters, dots included.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ToolPattern(#[schemars(regex(pattern = r"^[a-z0-9_.*]{1,128}$"))] String);
+
+impl ToolPattern {
+    /// Takes what matches at least one capability, built or named for later.
+    pub fn parse(pattern: &str) -> Result<Self, Fault> {
+        if pattern.len() > TOOL_BYTES_MAX {
+            let reason = format!("{} bytes; a tool's name has at most {TOOL_BYTES_MAX}", pattern.len());
+            return Err(Fault::new(Code::TooLong, reason));
+        }
+        let parsed = Self(pattern.to_owned());
+        if parsed.is_built() || later().any(|name| parsed.matches(&name)) {
+            return Ok(parsed);
+        }
+        let verb = if pattern.contains('*') { "matches no capability" } else { "is not a capability" };
+        let fault = Fault::new(Code::UnknownCapability, format!("{} {verb}", excerpt(pattern)));
+        Err(match near(pattern) {
+            Some(name) => fault.hint(format!("did you mean `{name}`?")),
+            None => fault.hint(format!("this release has {}", BUILT.join(", "))),
+        })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn matches(&self, capability: &str) -> bool {
+        glob(self.0.as_bytes(), capability.as_bytes())
+    }
+
+    /// Whether this release performs at least one capability that the pattern matches.
+    pub fn is_built(&self) -> bool {
+        BUILT.iter().any(|name| self.matches(name))
+    }
+}
+
+impl fmt::Display for ToolPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn near(pattern: &str) -> Option<String> {
+    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == pattern) {
+        return Some((*ours).to_owned());
+    }
+    let mut names: Vec<String> = BUILT.iter().map(|name| (*name).to_owned()).chain(later()).collect();
+    names.extend(LATER.iter().map(|(group, _)| format!("{group}.*")));
+    let bare = |name: &&String| name.rsplit('.').next() == Some(pattern);
+    names.iter().find(bare).cloned().or_else(|| nearest(pattern, names.iter().map(String::as_str)).map(str::to_owned))
+}
+
+/// Linear in the product of both lengths at worst; both are bounded.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut seen) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while seen < text.len() {
+        if pattern.get(at) == Some(&b'*') {
+            retry = Some((at, seen));
+            at += 1;
+        } else if pattern.get(at) == Some(&text[seen]) {
+            at += 1;
+            seen += 1;
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            at = star + 1;
+            seen = from + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}

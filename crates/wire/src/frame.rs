@@ -1,0 +1,135 @@
+//! Frames between daemon and worker: a big-endian u32 length, then one JSON value of at most `FRAME_BYTES_MAX`.
+//! The same frames cross a socketpair (built-in worker) and a network link. No secret may stand in one.
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tenure_core::call::{Fence, Outcome};
+use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, SessionId};
+
+/// A frame longer than this ends the session: arguments and results are bounded far below it.
+pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Spoken by both sides in their first frame; others are refused.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Answers `Hello`: the session is open, calls may follow.
+    Welcome { version: u32, session: SessionId, fence: Fence },
+    Call(Box<LeasedCall>),
+    /// Destroy the jail of this iteration; answered by `Released` also when there is none.
+    Release { execution: ExecutionId, iteration: u32 },
+    /// Answered by `Beat` at once.
+    Beat { count: u64 },
+}
+
+/// A call under a lease. The same lease may be sent again and is then not performed again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeasedCall {
+    pub lease: LeaseId,
+    pub fence: Fence,
+    pub call: CallId,
+    pub execution: ExecutionId,
+    pub iteration: u32,
+    pub agent: AgentId,
+    pub capability: String,
+    pub arguments: Value,
+    pub confinement: Confinement,
+    /// Milliseconds from now until its iteration's or execution's clock runs out.
+    pub deadline_ms: u64,
+}
+
+/// What a manifest says of the sandbox, resolved by the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    pub memory_bytes: u64,
+    pub cpu_millicores: u32,
+    pub pids: u32,
+    /// Bytes of output kept of one process.
+    pub output_bytes: u64,
+    /// Paths at or below /workspace; what is in neither list is not there.
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum FromWorker {
+    Hello(Hello),
+    /// What a running process printed; plain data, may be dropped.
+    Output { lease: LeaseId, execution: ExecutionId, stderr: bool, text: String },
+    Outcome(Box<CallOutcome>),
+    /// The jail of this iteration is proven dead, or there was none.
+    Released { execution: ExecutionId, iteration: u32 },
+    /// The jail died by itself; it is proven dead.
+    JailLost { execution: ExecutionId, iteration: u32, why: String },
+    Beat { count: u64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: u32,
+    pub name: String,
+    pub slots: u32,
+    /// The confinement that this host gives, as one line.
+    pub level: String,
+    pub host: Host,
+    /// What the start found left over of an earlier life, and removed.
+    pub reaped: u32,
+}
+
+/// What manifests ask of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The version of the python that a jail sees, such as `3.11.7`.
+    pub python: Option<String>,
+    pub limits_memory: bool,
+    pub limits_cpu: bool,
+    pub limits_pids: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallOutcome {
+    pub lease: LeaseId,
+    pub fence: Fence,
+    pub call: CallId,
+    pub execution: ExecutionId,
+    pub outcome: Outcome,
+    /// By the capability's output schema, or `{"error": sentence}`.
+    pub result: Value,
+    pub took_ms: u64,
+    pub level: Option<String>,
+}
+
+/// Why bytes are no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame of {0} bytes is longer than {FRAME_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("a frame cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// The frame's bytes with their length before them.
+///
+/// # Errors
+/// `TooLong`: the other side would refuse it.
+pub fn encode<F: Serialize>(frame: &F) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = vec![0u8; 4];
+    serde_json::to_writer(&mut bytes, frame)?;
+    let length = bytes.len() - 4;
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    let prefix = u32::try_from(length).expect("invariant: FRAME_BYTES_MAX fits in 32 bits");
+    bytes[..4].copy_from_slice(&prefix.to_be_bytes());
+    Ok(bytes)
+}
+
+/// The length that a prefix announces.
+///
+/// # Errors
+/// `TooLong`: nothing more may be read from this link.
+pub fn length(prefix: [u8; 4]) -> Result<usize, FrameError> {
+    let length = u32::from_be_bytes(prefix) as usize;
+    if length > FRAME_BYTES_MAX { Err(FrameError::TooLong(length)) } else { Ok(length) }
+}
