@@ -14,12 +14,21 @@ pub const VERSION: u32 = 1;
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum ToWorker {
     /// Answers `Hello`: the session is open, calls may follow.
-    Welcome { version: u32, session: SessionId, fence: Fence },
+    Welcome {
+        version: u32,
+        session: SessionId,
+        fence: Fence,
+    },
     Call(Box<LeasedCall>),
     /// Destroy the jail of this iteration; answered by `Released` also when there is none.
-    Release { execution: ExecutionId, iteration: u32 },
+    Release {
+        execution: ExecutionId,
+        iteration: u32,
+    },
     /// Answered by `Beat` at once.
-    Beat { count: u64 },
+    Beat {
+        count: u64,
+    },
 }
 
 /// A call under a lease. The same lease may be sent again and is then not performed again.
@@ -49,6 +58,8 @@ pub struct Confinement {
     /// Paths at or below /workspace; what is in neither list is not there.
     pub read: Vec<String>,
     pub write: Vec<String>,
+    /// A /tmp of its own, in memory; without it there is none.
+    pub temp: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,13 +67,27 @@ pub struct Confinement {
 pub enum FromWorker {
     Hello(Hello),
     /// What a running process printed; plain data, may be dropped.
-    Output { lease: LeaseId, execution: ExecutionId, stderr: bool, text: String },
+    Output {
+        lease: LeaseId,
+        execution: ExecutionId,
+        stderr: bool,
+        text: String,
+    },
     Outcome(Box<CallOutcome>),
     /// The jail of this iteration is proven dead, or there was none.
-    Released { execution: ExecutionId, iteration: u32 },
+    Released {
+        execution: ExecutionId,
+        iteration: u32,
+    },
     /// The jail died by itself; it is proven dead.
-    JailLost { execution: ExecutionId, iteration: u32, why: String },
-    Beat { count: u64 },
+    JailLost {
+        execution: ExecutionId,
+        iteration: u32,
+        why: String,
+    },
+    Beat {
+        count: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ pub const MESSAGES_MAX: usize = 512;
 /// Tools offered in one request.
 pub const TOOLS_MAX: usize = 64;
 /// Calls that one answer can ask for.
-pub const CALLS_MAX: usize = 4;
+pub const CALLS_MAX: u32 = 4;
 /// The name under which the model gives its final text; no offered tool may bear it.
 pub const ANSWER: &str = "answer";
 
@@ -47,11 +47,19 @@ pub struct Generate {
     /// Empty: the answer is free text. Otherwise the answer is calls of these, or [`ANSWER`].
     #[serde(default)]
     pub tools: Vec<Tool>,
+    /// Calls that one answer may ask for, 1 to [`CALLS_MAX`]. Small models do best with one: they choose the next after
+    /// they have seen what came of the last.
+    #[serde(default = "one")]
+    pub calls_max: u32,
     /// Bound of the answer in tokens.
     pub max_tokens: u32,
     /// Milliseconds from receipt, waiting included, after which the generation fails; absent: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One message of a conversation.
@@ -269,6 +277,7 @@ mod tests {
                 Message::Tool { name: "stat".into(), content: "ok".into() },
             ],
             tools: vec![Tool { name: "stat".into(), description: "d".into(), schema: json!({"type": "object"}) }],
+            calls_max: 2,
             max_tokens: 9,
             deadline_ms: None,
         });
@@ -279,7 +288,7 @@ mod tests {
                 r#"{"type":"generate","id":7,"messages":[{"role":"system","content":"s"},"#,
                 r#"{"role":"assistant","content":"","calls":[{"name":"stat","arguments":{"path":"a"}}]},"#,
                 r#"{"role":"tool","name":"stat","content":"ok"}],"#,
-                r#""tools":[{"name":"stat","description":"d","schema":{"type":"object"}}],"max_tokens":9}"#,
+                r#""tools":[{"name":"stat","description":"d","schema":{"type":"object"}}],"calls_max":2,"max_tokens":9}"#,
                 "\n"
             )
         );

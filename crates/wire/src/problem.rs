@@ -1,1 +1,265 @@
-//! RFC 9457 problems.
+//! Errors on the wire: RFC 9457 problems from one catalogue. A code keeps its name and meaning for ever; whoever
+//! answers adds what happened (`detail`), never another status or title.
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+const TYPE_PREFIX: &str = "https://tenure.dev/problems/";
+
+/// What a program can do about a problem without understanding its sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// Send another request: this one will be refused again.
+    ChangeRequest,
+    /// The state is another than was thought: look again, then decide.
+    LookAgain,
+    /// Send the same request again after `retry_after` seconds.
+    Retry,
+    /// Get a key, or one with a higher role.
+    Authenticate,
+    /// Somebody must mend the host or the daemon's configuration first.
+    AskOperator,
+}
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $variant:ident $word:literal $status:literal $title:literal $hint:literal $recovery:ident
+       $(after $after:literal)?;)*) => {
+        /// Every code that an answer can bear.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$variant),*];
+
+            pub fn entry(self) -> Entry {
+                match self {
+                    $(Code::$variant => Entry {
+                        word: $word,
+                        status: $status,
+                        title: $title,
+                        hint: $hint,
+                        recovery: Recovery::$recovery,
+                        retry_after: catalogue!(@after $($after)?),
+                    },)*
+                }
+            }
+        }
+    };
+    (@after) => { None };
+    (@after $after:literal) => { Some($after) };
+}
+
+/// A row of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub word: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    pub title: &'static str,
+    /// The way out, where the answer knows no better one.
+    pub hint: &'static str,
+    pub recovery: Recovery,
+    /// Seconds.
+    pub retry_after: Option<u32>,
+}
+
+impl Entry {
+    /// Whether the same request may succeed later with nobody changing anything.
+    pub fn retryable(&self) -> bool {
+        self.recovery == Recovery::Retry
+    }
+}
+
+catalogue! {
+    // The request's form.
+    BodyNotJson "body_not_json" 400 "The body is not JSON" "send one JSON value as the body" ChangeRequest;
+    BodyNotUtf8 "body_not_utf8" 400 "The body is not UTF-8" "send the text encoded as UTF-8" ChangeRequest;
+    BodyTooLarge "body_too_large" 413 "The body is too large" "send less; keep large data in files of the agent's work folder" ChangeRequest;
+    BodyTooDeep "body_too_deep" 400 "The JSON nests too deep" "flatten it: at most 64 levels are read" ChangeRequest;
+    BodyTooSlow "body_too_slow" 408 "The body did not arrive in time" "send the request again" Retry after 1;
+    BodyWrong "body_wrong" 422 "The body does not fit" "see /v1/openapi.json for its shape" ChangeRequest;
+    MediaTypeWrong "media_type_wrong" 415 "The media type is not taken" "send application/json, or YAML for manifests" ChangeRequest;
+    ParameterWrong "parameter_wrong" 400 "A parameter is wrong" "see /v1/openapi.json for the parameters" ChangeRequest;
+    RouteUnknown "route_unknown" 404 "There is no such path" "see /v1/openapi.json for the paths" ChangeRequest;
+    MethodWrong "method_wrong" 405 "The path does not take this method" "see /v1/openapi.json for the methods" ChangeRequest;
+    // Who asks.
+    Unauthenticated "unauthenticated" 401 "No valid API key" "use the Unix socket, or send `Authorization: Bearer tnr_…`; `tenure key create` makes a key" Authenticate;
+    Forbidden "forbidden" 403 "The role does not allow this" "use a key with a higher role: viewer reads, operator changes, owner manages keys" Authenticate;
+    HostRefused "host_refused" 403 "The Host header names another host" "address the daemon as 127.0.0.1 or localhost" ChangeRequest;
+    OriginRefused "origin_refused" 403 "Requests of other web sites are refused" "call the API from a program, not from a page of another site" ChangeRequest;
+    // Manifests and agents.
+    ManifestInvalid "manifest_invalid" 422 "The manifest is not valid" "mend the listed fields; `tenure manifest validate FILE` checks without deploying" ChangeRequest;
+    ManifestUnenforced "manifest_unenforced" 422 "The manifest states what this host does not enforce" "leave the listed fields out or change them as each hint says" ChangeRequest;
+    ModelUnknown "model_unknown" 422 "There is no such model" "`tenure model list` shows what there is" ChangeRequest;
+    AgentUnknown "agent_unknown" 404 "There is no such agent" "`tenure agent list` shows what there is" LookAgain;
+    AgentAmbiguous "agent_ambiguous" 409 "The short id fits several agents" "write more of the id, or the name" ChangeRequest;
+    AgentArchived "agent_archived" 409 "The agent is archived" "its history stays; deploy another under a new name" LookAgain;
+    AgentNameTaken "agent_name_taken" 409 "The name is or was another agent's" "names are never used again; choose another" ChangeRequest;
+    AgentBusy "agent_busy" 409 "The agent's executions have not ended" "wait until they have been cancelled" LookAgain;
+    // Executions.
+    ExecutionUnknown "execution_unknown" 404 "There is no such execution" "`tenure execution list` shows what there is" LookAgain;
+    ExecutionAmbiguous "execution_ambiguous" 409 "The short id fits several executions" "write more of the id" ChangeRequest;
+    ExecutionEnded "execution_ended" 409 "The execution has ended" "start another; `tenure execution get ID` shows how this one ended" LookAgain;
+    CancelRequested "cancel_requested" 409 "The execution is being cancelled already" "watch it: its status follows when its sandbox is gone" LookAgain;
+    InputInvalid "input_invalid" 422 "The input is not valid" "send any JSON value of at most 1 MiB and 64 levels" ChangeRequest;
+    MaxIterationsWrong "max_iterations_wrong" 422 "max_iterations is out of range" "give 1 to 1000" ChangeRequest;
+    IterationUnknown "iteration_unknown" 404 "The execution has no such iteration" "`tenure execution get ID` lists its iterations" LookAgain;
+    NotEnded "not_ended" 409 "The execution has not ended" "watch it, or ask again when it has" LookAgain;
+    IdempotencyKeyWrong "idempotency_key_wrong" 400 "The idempotency key is not valid" "use 1 to 255 printable ASCII characters" ChangeRequest;
+    // Keys.
+    KeyUnknown "key_unknown" 404 "There is no such key" "`tenure key list` shows what there is" LookAgain;
+    KeyNameTaken "key_name_taken" 409 "A live key has this name" "choose another name, or revoke that key" ChangeRequest;
+    KeyNameWrong "key_name_wrong" 422 "The key's name is not valid" "use 1 to 63 printable characters" ChangeRequest;
+    KeysFull "keys_full" 409 "There are 64 live keys" "revoke one that is not used" ChangeRequest;
+    // Models.
+    ModelFailed "model_failed" 502 "The model did not answer" "`tenure model test` tells more" AskOperator;
+    // The state of things.
+    Conflict "conflict" 409 "The state has moved on" "look again, then decide" LookAgain;
+    Overloaded "overloaded" 503 "The daemon has too much to do" "send the request again a little later" Retry after 1;
+    Stopping "stopping" 503 "The daemon is stopping" "send the request again when it is up" Retry after 5;
+    NotReady "not_ready" 503 "The daemon is not ready" "`tenure status` says what is missing" Retry after 2;
+    TookTooLong "took_too_long" 504 "The answer took too long" "send the request again" Retry after 1;
+    LedgerFull "ledger_full" 507 "The disk under the ledger is full" "make room on the disk; until then nothing new is done, and cancelling works" AskOperator;
+    LedgerBroken "ledger_broken" 500 "The ledger cannot be written or read" "run `tenure audit verify`, and look at the daemon's log" AskOperator;
+    NotInRelease "not_in_release" 501 "This comes with a later release" "the changelog tells what is there" AskOperator;
+    Internal "internal" 500 "The daemon failed" "look at the daemon's log; this should be reported" AskOperator;
+}
+
+impl Code {
+    pub fn word(self) -> &'static str {
+        self.entry().word
+    }
+
+    /// The code's problem with what happened, the rest as the catalogue says.
+    pub fn problem(self, detail: impl Into<String>) -> Problem {
+        let entry = self.entry();
+        Problem {
+            kind: format!("{TYPE_PREFIX}{}", entry.word),
+            code: self,
+            title: entry.title.to_string(),
+            status: entry.status,
+            detail: detail.into(),
+            hint: entry.hint.to_string(),
+            retryable: entry.retryable(),
+            retry_after: entry.retry_after,
+            recovery: entry.recovery,
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// One thing that is wrong inside a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Fault {
+    /// What kind of fault, such as `unknown_field`.
+    pub code: String,
+    /// Where, as in `spec.execution.validation[0].pattern`; empty for the whole.
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<tenure_core::manifest::Problem> for Fault {
+    fn from(problem: tenure_core::manifest::Problem) -> Fault {
+        Fault {
+            code: problem.code.word().to_string(),
+            path: problem.path,
+            line: problem.line,
+            column: problem.column,
+            reason: problem.reason,
+            hint: problem.hint,
+        }
+    }
+}
+
+/// The body of every answer that is no success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[error("{title}: {detail}")]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub code: Code,
+    /// The same for every problem of this code.
+    pub title: String,
+    pub status: u16,
+    /// What happened this time. It holds no secret.
+    pub detail: String,
+    /// The way out.
+    pub hint: String,
+    /// Whether the same request may succeed later with nobody changing anything.
+    pub retryable: bool,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
+    pub recovery: Recovery,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+impl Problem {
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.hint = hint.into();
+        self
+    }
+
+    #[must_use]
+    pub fn errors(mut self, errors: Vec<Fault>) -> Problem {
+        self.errors = errors;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_has_a_word_of_its_own_a_sentence_and_a_way_out() {
+        let mut words = BTreeSet::new();
+        for code in Code::ALL {
+            let entry = code.entry();
+            assert!(words.insert(entry.word), "{} stands twice", entry.word);
+            assert!((400..600).contains(&entry.status), "{}", entry.word);
+            assert!(!entry.title.is_empty() && !entry.hint.is_empty(), "{}", entry.word);
+            assert_eq!(entry.retryable(), entry.retry_after.is_some(), "{}: say when to try again", entry.word);
+            assert_eq!(serde_json::to_value(code).unwrap(), entry.word);
+        }
+    }
+
+    #[test]
+    fn a_problem_keeps_its_shape_on_the_wire() {
+        let problem = Code::AgentUnknown.problem("no agent is called `codr`").hint("did you mean `coder`?");
+        let text = serde_json::to_string(&problem).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"type":"https://tenure.dev/problems/agent_unknown","code":"agent_unknown","#,
+                r#""title":"There is no such agent","status":404,"detail":"no agent is called `codr`","#,
+                r#""hint":"did you mean `coder`?","retryable":false,"recovery":"look_again"}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
+    }
+}

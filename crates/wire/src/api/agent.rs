@@ -1,0 +1,176 @@
+//! Agents and their revisions.
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use tenure_core::id::AgentId;
+
+use super::moment::Moment;
+
+/// The shown status: the administrative state and presence in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// Nothing of it has ever run.
+    Registered,
+    Active,
+    Idle,
+    Paused,
+    Quarantined,
+    Revoked,
+    Archived,
+}
+
+impl AgentStatus {
+    pub const ALL: [AgentStatus; 7] = [
+        AgentStatus::Registered,
+        AgentStatus::Active,
+        AgentStatus::Idle,
+        AgentStatus::Paused,
+        AgentStatus::Quarantined,
+        AgentStatus::Revoked,
+        AgentStatus::Archived,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            AgentStatus::Registered => "registered",
+            AgentStatus::Active => "active",
+            AgentStatus::Idle => "idle",
+            AgentStatus::Paused => "paused",
+            AgentStatus::Quarantined => "quarantined",
+            AgentStatus::Revoked => "revoked",
+            AgentStatus::Archived => "archived",
+        }
+    }
+}
+
+/// What `status` of an agent list may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentFilter {
+    /// Registered, active or idle.
+    Deployed,
+    Is(AgentStatus),
+}
+
+impl AgentFilter {
+    pub const WORDS: [&'static str; 8] =
+        ["deployed", "registered", "active", "idle", "paused", "quarantined", "revoked", "archived"];
+
+    pub fn admits(self, status: AgentStatus) -> bool {
+        match self {
+            AgentFilter::Deployed => {
+                matches!(status, AgentStatus::Registered | AgentStatus::Active | AgentStatus::Idle)
+            }
+            AgentFilter::Is(wanted) => wanted == status,
+        }
+    }
+}
+
+impl FromStr for AgentFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AgentFilter, String> {
+        if text == "deployed" {
+            return Ok(AgentFilter::Deployed);
+        }
+        AgentStatus::ALL
+            .into_iter()
+            .find(|status| status.word() == text)
+            .map(AgentFilter::Is)
+            .ok_or_else(|| format!("`{text}` is no status of an agent: use {}", AgentFilter::WORDS.join(", ")))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Agent {
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "agt_06exampleexampleexampleex0"))]
+    pub id: AgentId,
+    pub name: String,
+    pub status: AgentStatus,
+    /// The newest revision; running executions keep their own.
+    pub revision: u32,
+    /// `metadata.version` of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What it runs in, such as `native`.
+    pub runtime: String,
+    /// The alias or name that the manifest gives.
+    pub model: String,
+    pub labels: BTreeMap<String, String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub created_at: Moment,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub updated_at: Moment,
+}
+
+/// The answer to a deploy: the agent, and what the deploy did to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Deployed {
+    /// Absent only where a dry run is of an agent that does not exist yet.
+    #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
+    pub agent: Option<Agent>,
+    /// False: the same manifest is already the newest revision.
+    pub changed: bool,
+    /// True: nothing was written; this is what would have been.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Revision {
+    pub number: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// SHA-256 of the canonical manifest.
+    pub digest: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: Moment,
+}
+
+/// What holds where the manifest is silent, beside what it states.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Limits {
+    pub max_iterations: u32,
+    /// Of each iteration.
+    pub max_turns: u32,
+    pub tool_calls: u32,
+    /// In and out together.
+    pub tokens: u64,
+    pub iteration_timeout_ms: u64,
+    /// Of the whole execution.
+    pub timeout_ms: u64,
+}
+
+/// One agent with all that is kept of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AgentFile {
+    #[serde(flatten)]
+    pub agent: Agent,
+    pub limits: Limits,
+    pub tools: Vec<String>,
+    /// Newest first, at most 50.
+    pub revisions: Vec<Revision>,
+    /// In the canonical form, whatever dialect it was deployed in.
+    pub manifest: serde_json::Value,
+}
+
+/// What `POST /v1/manifests/validate` answers when nothing is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Validated {
+    pub valid: bool,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What the manifest states and this host would not enforce: a deploy refuses it for these.
+    pub unenforced: Vec<crate::problem::Fault>,
+    /// The canonical form.
+    pub manifest: serde_json::Value,
+}

@@ -1,0 +1,340 @@
+//! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
+//! pieces (model text, process output) bear none and may be dropped.
+use serde::{Deserialize, Serialize};
+use tenure_core::execution::{Cause, Ending, Event, ProposedCall};
+use tenure_core::id::{AgentId, CallId, ExecutionId, WorkerId};
+use tenure_core::time::Time;
+use tenure_core::{call, capability};
+
+use super::execution::{ExecutionStatus, Target};
+use super::moment::Moment;
+
+/// The SSE event name of a committed event.
+pub const SSE_EVENT: &str = "event";
+/// The SSE event name of a plain piece.
+pub const SSE_PIECE: &str = "piece";
+
+/// One committed event of an execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExecutionEvent {
+    /// Its place in the ledger; a stream is resumed after it.
+    pub index: u64,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: Moment,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub execution: ExecutionId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iteration: Option<u32>,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "kind")]
+pub enum What {
+    #[serde(rename = "execution.started")]
+    ExecutionStarted {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        agent: AgentId,
+        revision: u32,
+        model: String,
+        max_iterations: u32,
+    },
+    #[serde(rename = "execution.cancel_requested")]
+    CancelRequested { by: String, why: String },
+    #[serde(rename = "iteration.started")]
+    IterationStarted {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        worker: WorkerId,
+    },
+    #[serde(rename = "iteration.bound")]
+    IterationBound {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        worker: WorkerId,
+    },
+    /// Its worker is gone; `sandbox_lost`: the model is told that only the work folder survived.
+    #[serde(rename = "iteration.unbound")]
+    IterationUnbound { why: String, sandbox_lost: bool },
+    #[serde(rename = "iteration.jail_lost")]
+    JailLost { why: String },
+    #[serde(rename = "model.called")]
+    ModelCalled { turn: u32, attempt: u32, model: String },
+    #[serde(rename = "model.answered")]
+    ModelAnswered {
+        turn: u32,
+        model: String,
+        calls: Vec<Proposed>,
+        tokens_in: u64,
+        tokens_out: u64,
+        tokens_cached: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_micro_usd: Option<u64>,
+        took_ms: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cassette: bool,
+    },
+    #[serde(rename = "model.failed")]
+    ModelFailed {
+        turn: u32,
+        attempt: u32,
+        failure: String,
+        sentence: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        retry_at: Option<Moment>,
+    },
+    /// Its end is not known: the daemon died while it ran.
+    #[serde(rename = "model.lost")]
+    ModelLost { turn: u32, attempt: u32 },
+    #[serde(rename = "call.called")]
+    CallCalled {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        capability: String,
+        #[serde(flatten)]
+        target: Target,
+        rules: Vec<String>,
+    },
+    #[serde(rename = "call.blocked")]
+    CallBlocked {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        capability: String,
+        why: String,
+    },
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        outcome: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        took_ms: u64,
+    },
+    #[serde(rename = "iteration.validated")]
+    Validated { index: u32, validator: String, pass: bool, score: f64 },
+    #[serde(rename = "iteration.closing")]
+    IterationClosing { cause: String },
+    #[serde(rename = "iteration.released")]
+    IterationReleased {},
+    #[serde(rename = "iteration.completed")]
+    IterationCompleted {},
+    #[serde(rename = "iteration.failed")]
+    IterationFailed { cause: String },
+    #[serde(rename = "execution.ended")]
+    ExecutionEnded {
+        status: ExecutionStatus,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    #[serde(rename = "command.refused")]
+    CommandRefused { verb: String, code: String, repeats: u64 },
+}
+
+/// A call as a model's answer asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Proposed {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub call: CallId,
+    pub capability: String,
+    #[serde(flatten)]
+    pub target: Target,
+}
+
+/// Plain data of the present turn or of a running process: no index, no promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "piece", rename_all = "snake_case")]
+pub enum Piece {
+    /// What the model is saying. `so_far`: all of the open turn up to now, sent once on joining.
+    Text {
+        text: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        so_far: bool,
+    },
+    /// What a running process prints.
+    Output { stderr: bool, text: String },
+    /// Pieces were dropped because this watcher was slow.
+    Gap {},
+}
+
+impl ExecutionEvent {
+    pub fn of(index: u64, at: Time, execution: ExecutionId, event: &Event) -> ExecutionEvent {
+        ExecutionEvent { index, at: Moment(at), execution, iteration: iteration_of(event), what: what_of(event) }
+    }
+
+    pub fn ends(&self) -> bool {
+        matches!(self.what, What::ExecutionEnded { .. })
+    }
+}
+
+fn iteration_of(event: &Event) -> Option<u32> {
+    match event {
+        Event::IterationStarted { iteration, .. }
+        | Event::IterationBound { iteration, .. }
+        | Event::IterationUnbound { iteration, .. }
+        | Event::JailLost { iteration, .. }
+        | Event::Validated { iteration, .. }
+        | Event::IterationClosing { iteration, .. }
+        | Event::IterationReleased { iteration, .. }
+        | Event::IterationCompleted { iteration, .. }
+        | Event::IterationFailed { iteration, .. } => Some(*iteration),
+        Event::ModelCalled { turn, .. }
+        | Event::ModelAnswered { turn, .. }
+        | Event::ModelFailed { turn, .. }
+        | Event::ModelLost { turn, .. } => Some(turn.iteration),
+        Event::Started { .. }
+        | Event::CancelRequested { .. }
+        | Event::CallCalled(_)
+        | Event::CallBlocked { .. }
+        | Event::CallEnded(_)
+        | Event::Ended { .. }
+        | Event::Refused(_) => None,
+    }
+}
+
+fn what_of(event: &Event) -> What {
+    match event {
+        Event::Started { agent, revision, terms, .. } => What::ExecutionStarted {
+            agent: *agent,
+            revision: *revision,
+            model: terms.model.clone(),
+            max_iterations: terms.limits.max_iterations,
+        },
+        Event::CancelRequested { by, why } => What::CancelRequested { by: by.to_string(), why: why.clone() },
+        Event::IterationStarted { binding, .. } => What::IterationStarted { worker: binding.worker },
+        Event::IterationBound { binding, .. } => What::IterationBound { worker: binding.worker },
+        Event::IterationUnbound { jailed, why, .. } => {
+            What::IterationUnbound { why: why.clone(), sandbox_lost: *jailed }
+        }
+        Event::JailLost { why, .. } => What::JailLost { why: why.clone() },
+        Event::ModelCalled { .. }
+        | Event::ModelAnswered { .. }
+        | Event::ModelFailed { .. }
+        | Event::ModelLost { .. } => model_what(event),
+        Event::CallCalled(called) => What::CallCalled {
+            call: called.call,
+            capability: called.capability.clone(),
+            target: target(&called.attributes),
+            rules: called.judgement.rules.clone(),
+        },
+        Event::CallBlocked { call, capability, blocked } => {
+            What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
+        }
+        Event::CallEnded(ended) => call_ended(ended),
+        Event::Validated { index, validator, pass, score_milli, .. } => What::Validated {
+            index: *index,
+            validator: validator.clone(),
+            pass: *pass,
+            score: f64::from(*score_milli) / 1000.0,
+        },
+        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause_word(cause) },
+        Event::IterationReleased { .. } => What::IterationReleased {},
+        Event::IterationCompleted { .. } => What::IterationCompleted {},
+        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_word(cause) },
+        Event::Ended { ending } => ended(ending),
+        Event::Refused(refused) => {
+            What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
+        }
+    }
+}
+
+fn model_what(event: &Event) -> What {
+    match event {
+        Event::ModelCalled { turn, model, .. } => {
+            What::ModelCalled { turn: turn.turn, attempt: turn.attempt, model: model.clone() }
+        }
+        Event::ModelAnswered { turn, model, calls, usage, cassette, .. } => What::ModelAnswered {
+            turn: turn.turn,
+            model: model.clone(),
+            calls: calls.iter().map(proposed).collect(),
+            tokens_in: usage.input,
+            tokens_out: usage.output,
+            tokens_cached: usage.cached,
+            cost_micro_usd: usage.micro_usd,
+            took_ms: usage.took_ms,
+            cassette: *cassette,
+        },
+        Event::ModelFailed { turn, failure, sentence, retry_at, .. } => What::ModelFailed {
+            turn: turn.turn,
+            attempt: turn.attempt,
+            failure: failure.clone(),
+            sentence: sentence.clone(),
+            retry_at: retry_at.map(Moment),
+        },
+        Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn, attempt: turn.attempt },
+        Event::Started { .. }
+        | Event::CancelRequested { .. }
+        | Event::IterationStarted { .. }
+        | Event::IterationBound { .. }
+        | Event::IterationUnbound { .. }
+        | Event::JailLost { .. }
+        | Event::CallCalled(_)
+        | Event::CallBlocked { .. }
+        | Event::CallEnded(_)
+        | Event::Validated { .. }
+        | Event::IterationClosing { .. }
+        | Event::IterationReleased { .. }
+        | Event::IterationCompleted { .. }
+        | Event::IterationFailed { .. }
+        | Event::Ended { .. }
+        | Event::Refused(_) => unreachable!("invariant: only model events come here"),
+    }
+}
+
+fn proposed(call: &ProposedCall) -> Proposed {
+    Proposed { call: call.call, capability: call.capability.clone(), target: target(&call.attributes) }
+}
+
+fn target(attributes: &capability::Attributes) -> Target {
+    Target { path: attributes.path.clone(), command: attributes.command.clone(), bytes: attributes.bytes }
+}
+
+fn call_ended(ended: &call::Ended) -> What {
+    let (code, exit_code) = match &ended.outcome {
+        call::Outcome::Done { exit_code } => (None, *exit_code),
+        call::Outcome::Failed { code } => (Some(code.clone()), None),
+        call::Outcome::ResourceExhausted { resource } => (Some(resource.clone()), None),
+        call::Outcome::Lost { again: true } => (Some("again".to_string()), None),
+        call::Outcome::TimedOut | call::Outcome::Killed | call::Outcome::Lost { again: false } => (None, None),
+    };
+    let outcome = ended.outcome.word().to_string();
+    What::CallEnded { call: ended.call, outcome, code, exit_code, took_ms: ended.took_ms }
+}
+
+fn cause_word(cause: &Cause) -> String {
+    match cause {
+        Cause::Passed { .. } => "passed".to_string(),
+        Cause::Invalid { index } => format!("validation:{index}"),
+        Cause::Turns => "max_turns".to_string(),
+        Cause::IterationTimeout => "iteration_timeout".to_string(),
+        Cause::End { ending: Ending::Completed { .. } } => "completed".to_string(),
+        Cause::End { ending: Ending::Failed { reason, .. } } => reason.word().to_string(),
+        Cause::End { ending: Ending::Cancelled { .. } } => "cancelled".to_string(),
+    }
+}
+
+fn ended(ending: &Ending) -> What {
+    match ending {
+        Ending::Completed { .. } => {
+            What::ExecutionEnded { status: ExecutionStatus::Completed, reason: None, detail: None }
+        }
+        Ending::Failed { reason, detail } => What::ExecutionEnded {
+            status: ExecutionStatus::Failed,
+            reason: Some(reason.word().to_string()),
+            detail: Some(detail.clone()),
+        },
+        Ending::Cancelled { by, why } => What::ExecutionEnded {
+            status: ExecutionStatus::Cancelled,
+            reason: None,
+            detail: Some(format!("by {by}: {why}")),
+        },
+    }
+}

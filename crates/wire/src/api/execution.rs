@@ -1,0 +1,293 @@
+//! Executions, their iterations and logs.
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tenure_core::execution::Reason;
+use tenure_core::id::{AgentId, CallId, ExecutionId};
+
+use super::moment::Moment;
+
+/// The header that makes a repeated start return the first execution.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionStatus {
+    Queued,
+    Running,
+    /// For a worker or a model retry; `waiting_for` says which.
+    Waiting,
+    Completed,
+    /// `reason` says why.
+    Failed,
+    Cancelled,
+}
+
+impl ExecutionStatus {
+    pub const ALL: [ExecutionStatus; 6] = [
+        ExecutionStatus::Queued,
+        ExecutionStatus::Running,
+        ExecutionStatus::Waiting,
+        ExecutionStatus::Completed,
+        ExecutionStatus::Failed,
+        ExecutionStatus::Cancelled,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            ExecutionStatus::Queued => "queued",
+            ExecutionStatus::Running => "running",
+            ExecutionStatus::Waiting => "waiting",
+            ExecutionStatus::Completed => "completed",
+            ExecutionStatus::Failed => "failed",
+            ExecutionStatus::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn ended(self) -> bool {
+        match self {
+            ExecutionStatus::Completed | ExecutionStatus::Failed | ExecutionStatus::Cancelled => true,
+            ExecutionStatus::Queued | ExecutionStatus::Running | ExecutionStatus::Waiting => false,
+        }
+    }
+}
+
+impl FromStr for ExecutionStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ExecutionStatus, String> {
+        ExecutionStatus::ALL
+            .into_iter()
+            .find(|status| status.word() == text)
+            .ok_or_else(|| format!("`{text}` is no status of an execution"))
+    }
+}
+
+/// What `status` of an execution list may be asked for: a status, or the reason of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionFilter {
+    Status(ExecutionStatus),
+    Reason(Reason),
+}
+
+impl ExecutionFilter {
+    pub fn words() -> Vec<&'static str> {
+        let statuses = ExecutionStatus::ALL.into_iter().map(ExecutionStatus::word);
+        statuses.chain(Reason::ALL.into_iter().map(Reason::word)).collect()
+    }
+}
+
+impl FromStr for ExecutionFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ExecutionFilter, String> {
+        if let Ok(status) = text.parse() {
+            return Ok(ExecutionFilter::Status(status));
+        }
+        Reason::ALL.into_iter().find(|reason| reason.word() == text).map(ExecutionFilter::Reason).ok_or_else(|| {
+            format!("`{text}` is no status of an execution: use {}", ExecutionFilter::words().join(", "))
+        })
+    }
+}
+
+/// The body of a start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// The agent's id or name.
+    pub agent: String,
+    /// Any JSON value, kept as the bytes received.
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
+    pub input: Box<RawValue>,
+    /// Instead of the manifest's own; 1 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_iterations: Option<u32>,
+}
+
+/// The body of a cancel; it may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Cancel {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Execution {
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "exe_06exampleexampleexampleex0"))]
+    pub id: ExecutionId,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub agent: AgentId,
+    pub agent_name: String,
+    /// The revision that it started with and keeps.
+    pub revision: u32,
+    pub status: ExecutionStatus,
+    /// Why it failed: one of the words of `Reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// One sentence about the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// A cancel was accepted; the status follows when its sandbox is gone.
+    pub cancel_requested: bool,
+    /// The iteration that runs, or the last that ran; 0 before the first.
+    pub iteration: u32,
+    pub max_iterations: u32,
+    pub tool_calls: u32,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    /// Millionths of a dollar. Too low where `unpriced_model_calls` is not 0.
+    pub cost_micro_usd: u64,
+    pub unpriced_model_calls: u32,
+    /// Milliseconds from start to end, or until now.
+    pub duration_ms: u64,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub started_at: Moment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub ended_at: Option<Moment>,
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Started {
+    #[serde(flatten)]
+    pub execution: Execution,
+    /// True: the same idempotency key had started this one before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Validation {
+    pub validator: String,
+    pub pass: bool,
+    /// 0 to 1.
+    pub score: f64,
+    /// What is told to the next iteration; absent where there is nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum IterationStatus {
+    Running,
+    Completed,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Iteration {
+    pub number: u32,
+    pub status: IterationStatus,
+    /// Why it failed, such as `validation:0`, `max_turns` or `iteration_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    pub turns: u32,
+    pub tool_calls: u32,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub tokens_cached: u64,
+    pub cost_micro_usd: u64,
+    pub duration_ms: u64,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub started_at: Moment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub ended_at: Option<Moment>,
+    pub validation: Vec<Validation>,
+}
+
+/// One execution with its input, iterations and output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExecutionFile {
+    #[serde(flatten)]
+    pub execution: Execution,
+    /// Absent once erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<serde_json::Value>,
+    pub iterations: Vec<Iteration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// What an iteration said and did, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct IterationLog {
+    #[serde(flatten)]
+    pub iteration: Iteration,
+    pub log: Vec<TurnLog>,
+    /// Calls of validators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Call>,
+    /// The text of the last turn, where it asked for no calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TurnLog {
+    pub turn: u32,
+    pub model: String,
+    /// The answer was replayed from a cassette; no model was asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cassette: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub took_ms: u64,
+    pub calls: Vec<Call>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Call {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: CallId,
+    pub capability: String,
+    #[serde(flatten)]
+    pub target: Target,
+    /// `open`, `blocked`, or how it ended: `done`, `failed:code`, `timed_out`, `killed`, `lost`…
+    pub outcome: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The rules that let it through or stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// The confinement that held while it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// Its result, cut to 4 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// What a call acts on, as the judge saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Target {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
