@@ -1,0 +1,58 @@
+//! Models: one trait, and the few things that can answer it (a remote provider, the local program, a cassette).
+//!
+//! A model is asked once and answers once: nothing here retries, keeps a budget or writes the ledger. The reconciler
+//! `think` does that through commits, so that every attempt is on the record. What a provider sends is hostile until
+//! it is parsed here, and a key that is held here never leaves in an error, a log line or an answer.
+
+pub mod answer;
+pub mod cassette;
+pub mod catalogue;
+pub mod environment;
+pub mod failure;
+pub mod local;
+pub mod name;
+pub mod piece;
+pub mod price;
+pub mod pull;
+pub mod remote;
+pub mod request;
+pub mod router;
+mod spelling;
+
+use answer::Answer;
+use failure::Failure;
+use futures_util::future::BoxFuture;
+use name::ModelName;
+use piece::PieceSink;
+use request::Request;
+use tokio::time::Instant;
+
+/// Bytes of text and arguments that one answer may hold, whoever gives it. More is a failure, never a cut answer.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Calls that one answer may ask for.
+pub const CALLS_MAX: usize = 64;
+
+/// Whatever turns a request into an answer.
+///
+/// Dropping the future cancels the call: the connection is closed, the local program told to stop.
+pub trait Model: Send + Sync {
+    /// The resolved name, as the ledger records it.
+    fn name(&self) -> &ModelName;
+
+    /// Bytes of one call's result that this model is shown; the rest is clipped by the caller.
+    fn result_bytes_max(&self) -> usize;
+
+    /// Micro-dollars to set aside before asking: the estimated input and the longest answer. `None` is an unknown
+    /// price.
+    fn reserve_micro_usd(&self, request: &Request) -> Option<u64>;
+
+    /// Asks once. Text goes to `pieces` as it comes; the answer carries all of it again. Ends by `deadline` with
+    /// [`failure::Kind::Deadline`] at the latest.
+    fn generate<'a>(
+        &'a self,
+        request: &'a Request,
+        pieces: &'a PieceSink,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Answer, Failure>>;
+}

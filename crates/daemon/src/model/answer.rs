@@ -1,0 +1,46 @@
+//! What a model answered.
+
+use super::name::ModelName;
+use super::request::ToolCall;
+use serde::{Deserialize, Serialize};
+
+/// One whole answer. A cut or malformed one is a [`super::failure::Failure`] and never stands here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub text: String,
+    pub calls: Vec<ToolCall>,
+    pub stop: Stop,
+    pub usage: Usage,
+    /// Who really answered; `cassette/…` for a recorded answer.
+    pub model: ModelName,
+    /// Micro-dollars. `None` is an unknown price, which is not zero.
+    pub cost_micro_usd: Option<u64>,
+    /// Something a person should read beside the answer, such as a cassette that no longer fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// It had said all.
+    End,
+    /// It asks for calls.
+    Calls,
+    /// `max_tokens` cut its text. Calls that were cut are a failure instead.
+    Length,
+}
+
+/// Tokens as the provider counted them. `None` where it did not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// All of the input, cached or not.
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    /// The part of the input that was read from the provider's cache.
+    pub cached: Option<u64>,
+    /// The part of the input that was written to the provider's cache, which some charge more for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_written: Option<u64>,
+}

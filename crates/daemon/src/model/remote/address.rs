@@ -1,0 +1,66 @@
+//! Where a provider is, and what a person sets to say so.
+
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::Provider;
+
+/// The protocols that are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Anthropic,
+    OpenAi,
+}
+
+impl Protocol {
+    pub fn provider(self) -> Provider {
+        match self {
+            Protocol::Anthropic => Provider::Anthropic,
+            Protocol::OpenAi => Provider::OpenAi,
+        }
+    }
+
+    pub(super) fn key_variable(self) -> &'static str {
+        match self {
+            Protocol::Anthropic => "ANTHROPIC_API_KEY",
+            Protocol::OpenAi => "OPENAI_API_KEY",
+        }
+    }
+
+    pub(super) fn url_variable(self) -> &'static str {
+        match self {
+            Protocol::Anthropic => "ANTHROPIC_BASE_URL",
+            Protocol::OpenAi => "OPENAI_BASE_URL",
+        }
+    }
+
+    pub(super) fn official_url(self) -> &'static str {
+        match self {
+            Protocol::Anthropic => "https://api.anthropic.com/v1/",
+            Protocol::OpenAi => "https://api.openai.com/v1/",
+        }
+    }
+}
+
+/// Keys travel to this address: it must be one, carry no credentials of its own, and end where paths can be joined.
+pub(super) fn normal_url(protocol: Protocol, text: &str) -> Result<String, Failure> {
+    let refuse = |why: &str| {
+        let sentence = format!("{} is no usable base URL: {why}", protocol.url_variable());
+        Failure::new(Kind::NotReady, sentence, format!("write it like {}", protocol.official_url()))
+    };
+    let mut url = reqwest::Url::parse(text.trim()).map_err(|error| refuse(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("it must begin with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("credentials do not belong in it; use the key's variable"));
+    }
+    if protocol == Protocol::Anthropic && url.query().is_some() {
+        return Err(refuse("it must have no query"));
+    }
+    let mut path = url.path().trim_end_matches('/').to_owned();
+    if protocol == Protocol::Anthropic && !path.ends_with("/v1") {
+        path.push_str("/v1");
+    }
+    url.set_path(&format!("{path}/"));
+    url.set_fragment(None);
+    Ok(url.to_string())
+}

@@ -1,0 +1,240 @@
+//! What went wrong with a provider, told in our kinds: from the status, the headers and the provider's own error words.
+//!
+//! Whatever of these words is kept has been scrubbed of the key first and clipped after.
+
+use super::address::Protocol;
+use crate::model::failure::{Failure, Kind};
+use reqwest::StatusCode;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+/// Letters of a provider's own words that are kept.
+const WORDS_MAX: usize = 300;
+const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
+
+/// What went wrong, free of the crate that saw it.
+pub(super) enum Trouble<'a> {
+    Status {
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        body: &'a str,
+    },
+    /// An error inside a stream that had begun with 200.
+    Event(&'a Value),
+    /// The connection, or what came over it, broke.
+    Broken(&'a (dyn std::error::Error + 'static)),
+    NotTheProtocol,
+    Unsendable(String),
+}
+
+pub(super) struct Witness<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) base_url: &'a str,
+    pub(super) key: Option<&'a SecretString>,
+    /// Part of an answer had come before it went wrong.
+    pub(super) begun: bool,
+}
+
+impl Witness<'_> {
+    pub(super) fn failure(&self, trouble: Trouble<'_>) -> Failure {
+        match trouble {
+            Trouble::Status { status, headers, body } => self.status(status, headers, &Words::of(&self.scrubbed(body))),
+            Trouble::Event(body) => self.event(&Words::of(&self.scrubbed(&body.to_string()))),
+            Trouble::Broken(error) => self.broken(innermost(error)),
+            Trouble::NotTheProtocol => self.not_the_protocol(),
+            Trouble::Unsendable(why) => self.tell(
+                Kind::Rejected,
+                format!("the request to {} could not be made: {why}", self.base_url),
+                "this is a fault of ours: please report it with this sentence",
+            ),
+        }
+    }
+
+    fn status(&self, status: StatusCode, headers: &HeaderMap, words: &Words) -> Failure {
+        let retry_after_ms = retry_after_ms(headers);
+        let kind = match status.as_u16() {
+            _ if words.say_no_credit() => Kind::Quota,
+            _ if status.is_client_error() && words.say_too_long() => Kind::ContextTooLong,
+            _ if status.is_client_error() && words.say_unknown_model() => Kind::UnknownModel,
+            401 | 403 => Kind::Auth,
+            402 => Kind::Quota,
+            404 => Kind::UnknownModel,
+            413 => Kind::ContextTooLong,
+            429 => Kind::RateLimited { retry_after_ms },
+            408 | 425 | 503 | 529 => Kind::Overloaded { retry_after_ms },
+            code if code >= 500 => Kind::ServerError,
+            _ => Kind::Rejected,
+        };
+        let sentence = format!("{} answered {}{}", self.base_url, status.as_u16(), words.colon());
+        self.tell(kind, sentence, "")
+    }
+
+    fn event(&self, words: &Words) -> Failure {
+        let kind = match words.code.as_str() {
+            _ if words.say_no_credit() => Kind::Quota,
+            _ if words.say_too_long() => Kind::ContextTooLong,
+            "overloaded_error" => Kind::Overloaded { retry_after_ms: None },
+            "rate_limit_error" | "rate_limit_exceeded" | "rate_limit" => Kind::RateLimited { retry_after_ms: None },
+            "authentication_error" | "permission_error" | "invalid_api_key" => Kind::Auth,
+            "not_found_error" | "model_not_found" => Kind::UnknownModel,
+            "invalid_request_error" => Kind::Rejected,
+            _ => Kind::ServerError,
+        };
+        self.tell(kind, format!("{} broke its answer off with an error{}", self.base_url, words.colon()), "")
+    }
+
+    fn broken(&self, cause: String) -> Failure {
+        match self.begun {
+            true => self.tell(
+                Kind::Truncated,
+                format!("the connection to {} broke in the middle of an answer: {cause}", self.base_url),
+                "",
+            ),
+            false => self.tell(Kind::Transport, format!("{} gave no answer: {cause}", self.base_url), ""),
+        }
+    }
+
+    fn not_the_protocol(&self) -> Failure {
+        let name = self.protocol.provider().as_str();
+        self.tell(Kind::Malformed, format!("{} does not answer as {name}'s protocol says", self.base_url), "")
+    }
+
+    fn tell(&self, kind: Kind, sentence: String, hint: &str) -> Failure {
+        let hint = if hint.is_empty() { self.hint(&kind) } else { hint.to_owned() };
+        Failure::new(kind, self.clean(&sentence), hint)
+    }
+
+    fn clean(&self, text: &str) -> String {
+        let limit = WORDS_MAX + self.base_url.len() + 80;
+        let visible = self.scrubbed(text);
+        visible.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(limit).collect()
+    }
+
+    /// Before anything is clipped: a clipped key is no longer found.
+    fn scrubbed(&self, text: &str) -> String {
+        match self.key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()) {
+            Some(key) => text.replace(key, "[key]"),
+            None => text.to_owned(),
+        }
+    }
+
+    fn hint(&self, kind: &Kind) -> String {
+        let (key, url) = (self.protocol.key_variable(), self.protocol.url_variable());
+        match kind {
+            Kind::Auth => format!("check {key} (and {url}, if set), then start the daemon again"),
+            Kind::Quota => "the account has no credit left: top it up or choose another model".to_owned(),
+            Kind::UnknownModel => format!("check the model's name; if {url} is set, it may lack a part such as /v1"),
+            Kind::RateLimited { .. } | Kind::Overloaded { .. } | Kind::ServerError => {
+                "it is asked again after a wait".to_owned()
+            }
+            Kind::Transport => format!("it is asked again; check the network and {url}"),
+            Kind::Truncated => "it is asked again; the half that came is not used".to_owned(),
+            Kind::Malformed => format!("it is asked again; check that {url} points at this protocol"),
+            Kind::ContextTooLong => "shorten the input, or choose a model with a longer context".to_owned(),
+            Kind::Rejected => format!("read the provider's words; if {url} is set, check its address"),
+            Kind::Empty
+            | Kind::Refused
+            | Kind::Runaway
+            | Kind::Deadline
+            | Kind::Cancelled
+            | Kind::NotReady
+            | Kind::CassetteEnded => String::new(),
+        }
+    }
+}
+
+/// The provider's own error words: its code and its message.
+struct Words {
+    code: String,
+    message: String,
+}
+
+impl Words {
+    fn of(body: &str) -> Words {
+        match serde_json::from_str::<Value>(body) {
+            Ok(value) => Words::of_value(&value),
+            Err(_) => Words { code: String::new(), message: body.trim().to_owned() },
+        }
+    }
+
+    fn of_value(body: &Value) -> Words {
+        let error = body.get("error").unwrap_or(body);
+        let word = |field: &str| error.get(field).and_then(Value::as_str);
+        let code = word("code").or_else(|| word("type")).unwrap_or_default();
+        let message = word("message").or_else(|| error.as_str()).map_or_else(|| error.to_string(), str::to_owned);
+        Words { code: code.to_owned(), message }
+    }
+
+    fn colon(&self) -> String {
+        let words: String = self.message.chars().take(WORDS_MAX).collect();
+        if words.is_empty() { String::new() } else { format!(": {words}") }
+    }
+
+    fn say_no_credit(&self) -> bool {
+        matches!(self.code.as_str(), "insufficient_quota" | "billing_error" | "billing_hard_limit_reached")
+            || self.message.contains("credit balance is too low")
+    }
+
+    fn say_too_long(&self) -> bool {
+        let message = self.message.to_lowercase();
+        matches!(self.code.as_str(), "context_length_exceeded" | "exceed_context_size_error")
+            || message.contains("maximum context length")
+            || message.contains("prompt is too long")
+    }
+
+    fn say_unknown_model(&self) -> bool {
+        self.code == "model_not_found"
+    }
+}
+
+fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let wait = match text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
+        Some(milliseconds) => milliseconds,
+        None => match text(RETRY_AFTER.as_str())? {
+            seconds if seconds.parse::<f64>().is_ok() => seconds.parse::<f64>().ok()? * 1000.0,
+            date => {
+                let until = http_date(date)?;
+                let from = text(DATE.as_str()).and_then(http_date).unwrap_or_else(jiff::Timestamp::now);
+                until.as_millisecond().saturating_sub(from.as_millisecond()) as f64
+            }
+        },
+    };
+    // A float that is no sensible wait becomes 0 or the maximum by `as`, which saturates.
+    wait.is_finite().then(|| (wait.max(0.0) as u64).min(RETRY_AFTER_MS_MAX))
+}
+
+fn http_date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// The deepest cause: the outer ones repeat the address.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_wait_is_read_in_every_form_that_providers_use_and_is_bounded() {
+        let date = [("date", "Fri, 20 Nov 2026 08:00:00 GMT"), ("retry-after", "Fri, 20 Nov 2026 08:00:07 GMT")];
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "2")])), Some(2000));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after-ms", "150"), ("retry-after", "2")])), Some(150));
+        assert_eq!(retry_after_ms(&headers(&date)), Some(7000));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "1e30")])), Some(RETRY_AFTER_MS_MAX));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "-5")])), Some(0));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "soon")])), None);
+        assert_eq!(retry_after_ms(&headers(&[])), None);
+    }
+}

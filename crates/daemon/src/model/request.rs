@@ -1,0 +1,180 @@
+//! What a model is asked, independent of who answers.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// One question: the conversation so far and the calls on offer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub system: String,
+    pub messages: Vec<Message>,
+    pub tools: Vec<Tool>,
+    /// Tokens that the answer may have.
+    pub max_tokens: u32,
+    /// Whose turn it is. Not part of the hash: it differs between runs of the same work.
+    #[serde(skip)]
+    pub tag: Tag,
+}
+
+/// The turn that a request belongs to, and the attempt at it. All three count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tag {
+    pub execution: String,
+    pub iteration: u32,
+    pub turn: u32,
+    /// Of this turn: 2 is the first repetition.
+    pub attempt: u32,
+}
+
+impl Default for Tag {
+    /// A request outside any execution, such as a test of a model.
+    fn default() -> Self {
+        Tag { execution: String::new(), iteration: 1, turn: 1, attempt: 1 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Message {
+    User {
+        text: String,
+    },
+    Assistant {
+        text: String,
+        calls: Vec<ToolCall>,
+    },
+    /// The result of the call `call_id` of the assistant message before it. Every call must have one.
+    Tool {
+        call_id: String,
+        name: String,
+        content: String,
+    },
+}
+
+/// A call that a model asks for. `arguments` is always a JSON object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    pub id: String,
+    /// The capability's name, with dots; a name that matches none on offer stands here as the model wrote it.
+    pub name: String,
+    pub arguments: Value,
+}
+
+/// A capability as a model sees it. `schema` is the JSON Schema of its arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    pub description: String,
+    pub schema: Value,
+}
+
+/// The largest integer that canonical JSON keeps exactly.
+const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+impl Request {
+    /// SHA-256, in hex, of the request's canonical JSON without its tag.
+    ///
+    /// Integers beyond ±(2^53−1) are hashed as strings, since canonical JSON would round them.
+    pub fn hash(&self) -> String {
+        let mut value = serde_json::to_value(self).expect("invariant: a request has only string keys");
+        exact(&mut value);
+        let bytes = serde_json_canonicalizer::to_vec(&value).expect("invariant: a JSON value is canonical JSON");
+        hex(&Sha256::digest(&bytes))
+    }
+
+    /// Bytes that the provider will read, roughly: what the estimate of input tokens stands on.
+    pub fn bytes(&self) -> usize {
+        let messages: usize = self.messages.iter().map(Message::bytes).sum();
+        let tools: usize = self
+            .tools
+            .iter()
+            .map(|tool| tool.name.len() + tool.description.len() + tool.schema.to_string().len())
+            .sum();
+        self.system.len() + messages + tools
+    }
+}
+
+impl Message {
+    fn bytes(&self) -> usize {
+        match self {
+            Message::User { text } => text.len(),
+            Message::Assistant { text, calls } => text.len() + calls.iter().map(ToolCall::bytes).sum::<usize>(),
+            Message::Tool { name, content, .. } => name.len() + content.len(),
+        }
+    }
+}
+
+impl ToolCall {
+    pub(crate) fn bytes(&self) -> usize {
+        self.name.len() + self.arguments.to_string().len()
+    }
+}
+
+fn exact(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let beyond = match (number.as_u64(), number.as_i64()) {
+                (Some(positive), _) => positive > INTEGER_MAX,
+                (None, Some(negative)) => negative.unsigned_abs() > INTEGER_MAX,
+                (None, None) => false,
+            };
+            if beyond {
+                *value = Value::String(number.to_string());
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(exact),
+        Value::Object(fields) => fields.values_mut().for_each(exact),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(crate) fn ask(text: &str) -> Request {
+        Request {
+            system: "You are an agent.".into(),
+            messages: vec![Message::User { text: text.into() }],
+            tools: vec![Tool {
+                name: "filesystem.read".into(),
+                description: "Read a file.".into(),
+                schema: json!({"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}),
+            }],
+            max_tokens: 256,
+            tag: Tag { execution: "exe_a".into(), ..Tag::default() },
+        }
+    }
+
+    #[test]
+    fn the_hash_ignores_whose_turn_it_is_and_nothing_else() {
+        let one = ask("hello");
+        let mut other_run = one.clone();
+        other_run.tag.execution = "exe_b".into();
+        assert_eq!(one.hash(), other_run.hash());
+        assert_eq!(one.hash().len(), 64);
+        let mut longer = one.clone();
+        longer.max_tokens += 1;
+        assert_ne!(one.hash(), longer.hash());
+    }
+
+    #[test]
+    fn integers_that_canonical_json_would_round_still_differ() {
+        let with = |number: u64| {
+            let mut request = ask("x");
+            request.tools[0].schema = json!({ "const": number });
+            request.hash()
+        };
+        assert_ne!(with(9_007_199_254_740_992), with(9_007_199_254_740_993));
+    }
+}

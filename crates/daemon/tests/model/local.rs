@@ -1,0 +1,175 @@
+//! The supervisor against a stand-in program that speaks the protocol and misbehaves on request.
+
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tenure_daemon::model::Model;
+use tenure_daemon::model::answer::{Answer, Stop};
+use tenure_daemon::model::catalogue::Weights;
+use tenure_daemon::model::failure::{Failure, Kind};
+use tenure_daemon::model::local::{Local, Settings};
+use tenure_daemon::model::piece::PieceSink;
+use tenure_daemon::model::request::{Message, Request, Tag, Tool};
+use tokio::time::Instant;
+
+const PROGRAM: &str = include_str!("stand_in.py");
+const WEIGHTS: &[u8] = b"stand-in";
+
+struct House {
+    folder: tempfile::TempDir,
+    local: Local,
+}
+
+fn house(idle: Duration) -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("tenure-local-model");
+    std::fs::write(&program, PROGRAM).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(folder.path().join("w.gguf"), WEIGHTS).unwrap();
+    let local = Local::new(settings(program, folder.path(), idle));
+    House { folder, local }
+}
+
+fn settings(program: PathBuf, folder: &Path, idle: Duration) -> Settings {
+    const STAND_IN: Weights = Weights {
+        name: "stand-in",
+        alias: Some("local-default"),
+        title: "Stand-in",
+        file: "w.gguf",
+        licence: "Apache-2.0",
+        bytes: WEIGHTS.len() as u64,
+        sha256: "",
+        sources: &[],
+    };
+    Settings { program, folder: folder.to_owned(), weights: &STAND_IN, idle, load: Duration::from_secs(20) }
+}
+
+fn say(text: &str) -> Request {
+    Request {
+        system: "sys".into(),
+        messages: vec![Message::User { text: text.into() }],
+        tools: vec![Tool {
+            name: "filesystem.read".into(),
+            description: "d".into(),
+            schema: json!({"type": "object"}),
+        }],
+        max_tokens: 50,
+        tag: Tag { execution: "exe".into(), iteration: 2, turn: 3, attempt: 1 },
+    }
+}
+
+impl House {
+    async fn ask_for(&self, text: &str, wait: Duration) -> Result<Answer, Failure> {
+        self.local.generate(&say(text), &PieceSink::none(), Instant::now() + wait).await
+    }
+
+    async fn ask(&self, text: &str) -> Result<Answer, Failure> {
+        self.ask_for(text, Duration::from_secs(30)).await
+    }
+
+    /// What the stand-in wrote down, a line an event; waits for `wanted`.
+    async fn diary_with(&self, wanted: &str) -> String {
+        let path = self.folder.path().join("diary");
+        for _ in 0..600 {
+            let diary = std::fs::read_to_string(&path).unwrap_or_default();
+            if diary.contains(wanted) {
+                return diary;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("no `{wanted}` in {}", std::fs::read_to_string(&path).unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn the_program_is_started_once_answers_streams_and_sees_none_of_our_environment() {
+    let house = house(Duration::from_secs(60));
+    let (sender, mut reader) = tokio::sync::mpsc::channel(8);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let answer = house.local.generate(&say("hello"), &PieceSink::new(sender), deadline).await.unwrap();
+    assert_eq!((answer.text.as_str(), answer.stop, answer.cost_micro_usd), ("you said hello", Stop::End, Some(0)));
+    assert_eq!(answer.usage.cached, Some(3));
+    assert_eq!(answer.model.to_string(), "local/stand-in");
+    assert_eq!(reader.recv().await.as_deref(), Some("you said "));
+
+    let calls = house.ask("call").await.unwrap();
+    assert_eq!(calls.stop, Stop::Calls);
+    let ids: Vec<&str> = calls.calls.iter().map(|call| call.id.as_str()).collect();
+    assert_eq!(ids, ["call_2_3_1", "call_2_3_2"]);
+    assert_eq!(calls.calls[0].name, "filesystem.read");
+    let diary = house.diary_with("hello").await;
+    assert_eq!(diary.matches("start").count(), 1, "{diary}");
+    assert!(diary.contains("start []"), "variables reach the program: {diary}");
+}
+
+#[tokio::test]
+async fn a_program_that_dies_fails_the_call_and_is_started_again() {
+    let house = house(Duration::from_secs(60));
+    house.ask("hello").await.unwrap();
+    let failure = house.ask("die").await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Transport);
+    assert!(failure.retryable() && failure.sentence.contains("last words"), "{failure}");
+    assert_eq!(house.ask("again").await.unwrap().text, "you said again");
+    assert_eq!(house.diary_with("again").await.matches("start").count(), 2);
+}
+
+#[tokio::test]
+async fn what_the_program_refuses_has_its_kind() {
+    let house = house(Duration::from_secs(60));
+    for (word, kind) in [
+        ("fail context", Kind::ContextTooLong),
+        ("fail repetition", Kind::Runaway),
+        ("fail busy", Kind::Overloaded { retry_after_ms: None }),
+        ("fail engine", Kind::ServerError),
+    ] {
+        assert_eq!(house.ask(word).await.unwrap_err().kind, kind, "{word}");
+    }
+    assert_eq!(house.ask("garbage").await.unwrap_err().kind, Kind::Transport, "what is no event ends that life");
+}
+
+#[tokio::test]
+async fn a_late_or_dropped_question_is_cancelled_in_the_program() {
+    let house = house(Duration::from_secs(60));
+    let late = house.ask_for("sleep one", Duration::from_millis(1500)).await.unwrap_err();
+    assert_eq!(late.kind, Kind::Deadline);
+    house.diary_with("cancel").await;
+    assert_eq!(house.ask("after").await.unwrap().text, "you said after", "the program is still well");
+}
+
+#[tokio::test]
+async fn an_idle_program_is_stopped_and_the_next_question_starts_it() {
+    let house = house(Duration::from_millis(100));
+    house.ask("hello").await.unwrap();
+    house.diary_with("socket ended").await;
+    house.ask("more").await.unwrap();
+    assert_eq!(house.diary_with("more").await.matches("start").count(), 2);
+}
+
+#[tokio::test]
+async fn the_program_ends_with_the_model() {
+    let house = house(Duration::from_secs(60));
+    house.ask("hello").await.unwrap();
+    let House { folder, local } = house;
+    drop(local);
+    let house = House { local: Local::new(settings(PathBuf::new(), folder.path(), Duration::ZERO)), folder };
+    house.diary_with("socket ended").await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said_with_the_way_out() {
+    let house = house(Duration::from_secs(60));
+    let folder = house.folder.path();
+    std::fs::write(folder.join("w.gguf"), b"cut").unwrap();
+    let cut = house.ask("hello").await.unwrap_err();
+    assert!(cut.kind == Kind::NotReady && cut.hint.contains("tenure model pull local-default"), "{cut:?}");
+    std::fs::remove_file(folder.join("w.gguf")).unwrap();
+    let missing = house.ask("hello").await.unwrap_err();
+    assert!(missing.kind == Kind::NotReady && missing.hint.contains("tenure model pull local-default"), "{missing:?}");
+    std::fs::write(folder.join("w.gguf"), b"unloadab").unwrap();
+    let unloadable = house.ask("hello").await.unwrap_err();
+    assert!(unloadable.kind == Kind::NotReady && unloadable.sentence.contains("no GGUF"), "{unloadable:?}");
+    std::fs::remove_file(folder.join("tenure-local-model")).unwrap();
+    let gone = house.ask("hello").await.unwrap_err();
+    assert!(gone.kind == Kind::NotReady && gone.hint.contains("TENURE_LOCAL_MODEL_BIN"), "{gone:?}");
+}
