@@ -27,10 +27,11 @@ pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};
 pub use problem::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use quantity::{Bytes, Duration, Millicores, Money, Score};
 pub use read::{INSTRUCTION_BYTES_MAX, LABELS_MAX};
-pub use tools::{BUILT, READ_ONLY, TOOL_BYTES_MAX, TOOLS_MAX, ToolPattern};
+pub use tools::{READ_ONLY, TOOL_BYTES_MAX, TOOLS_MAX, ToolPattern};
 pub use unenforced::Host;
 pub use validator::{
-    Judge, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX, Strategy, Target, VALIDATORS_MAX, Validator, compile as compile_regex,
+    Judge, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX, Strategy, Target, VALIDATORS_MAX, Validator,
+    compile as compile_regex,
 };
 pub use words::{AgentName, NAME_CHARS_MAX};
 
@@ -143,7 +144,8 @@ fn check_kind(root: &Node, aegis: bool, problems: &mut Problems) -> Option<()> {
                 .hint("tenure's own is tenure.toml; deploy the agent's manifest")
         }
         "Workflow" | "WorkflowManifest" if aegis => {
-            Fault::new(Code::UnknownDialect, "this is an AEGIS workflow, not an agent").hint("deploy its agents one by one")
+            Fault::new(Code::UnknownDialect, "this is an AEGIS workflow, not an agent")
+                .hint("deploy its agents one by one")
         }
         other => {
             let fault = Fault::new(Code::UnknownWord, format!("a manifest of kind {} is not known", excerpt(other)));

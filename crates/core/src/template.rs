@@ -175,7 +175,9 @@ fn scan_tag(inner: &str, line: usize) -> Result<&str, Fault> {
     let (word, condition) = body.split_once(char::is_whitespace).unwrap_or((body, ""));
     match word {
         "if" | "elif" => {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '=' | '!' | '<' | '>' | '(' | ')' | '\'' | '"');
+            let allowed = |c: char| {
+                c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '=' | '!' | '<' | '>' | '(' | ')' | '\'' | '"')
+            };
             if condition.len() > 256 || !condition.chars().all(allowed) {
                 let hint = "compare the variables with ==, !=, <, >, and, or, not";
                 return Err(refusal("this condition is not taken", line, hint));

@@ -3,6 +3,7 @@
 //! written, so that `version: 3.10` stays "3.10".
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -95,9 +96,8 @@ pub(super) fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
         return (None, vec![Fault::new(Code::TooLarge, reason).hint(hint).at("")]);
     }
     let start = text.trim_start_matches('\u{feff}').trim_start();
-    let (raw, mut problems) = if start.starts_with('{') { read_json(start) } else { read_yaml(text) };
-    let Some(raw) = raw else { return (None, problems) };
-    let node = raw.located(text);
+    let (node, mut problems) = if start.starts_with('{') { read_json(start) } else { read_yaml(text) };
+    let Some(node) = node else { return (None, problems) };
     if depth(&node) > DEPTH_MAX {
         return (None, vec![too_deep().at("")]);
     }
@@ -110,9 +110,9 @@ pub(super) fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     (Some(node), problems)
 }
 
-fn read_json(text: &str) -> (Option<RawNode>, Vec<Problem>) {
-    match serde_json::from_str::<RawNode>(text) {
-        Ok(raw) => (Some(raw), Vec::new()),
+fn read_json(text: &str) -> (Option<Node>, Vec<Problem>) {
+    match serde_json::from_str::<JsonNode>(text) {
+        Ok(raw) => (Some(raw.unlocated()), Vec::new()),
         Err(error) => {
             // serde_json's own limit of 128 is reported as an error of syntax.
             let fault = if error.to_string().starts_with("recursion limit") {
@@ -127,9 +127,10 @@ fn read_json(text: &str) -> (Option<RawNode>, Vec<Problem>) {
     }
 }
 
-fn read_yaml(text: &str) -> (Option<RawNode>, Vec<Problem>) {
-    let error = match serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error)) {
-        Ok(raw) => return (Some(raw), Vec::new()),
+fn read_yaml(text: &str) -> (Option<Node>, Vec<Problem>) {
+    let read = |duplicates| serde_saphyr::from_str_with_options::<YamlNode>(text, options(duplicates));
+    let error = match read(DuplicateKeyPolicy::Error) {
+        Ok(raw) => return (Some(raw.located(text)), Vec::new()),
         Err(error) => error,
     };
     let mark = error.location().map(|place| Mark { line: clip(place.line()), column: clip(place.column()) });
@@ -137,20 +138,17 @@ fn read_yaml(text: &str) -> (Option<RawNode>, Vec<Problem>) {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().map_or_else(|| "a key".to_owned(), excerpt);
             let fault = Fault::new(Code::DuplicateKey, format!("{key} is given twice")).hint("keep one of them");
-            let raw = serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::LastWins)).ok();
-            (raw, vec![located(fault, "", mark)])
+            let node = read(DuplicateKeyPolicy::LastWins).ok().map(|raw| raw.located(text));
+            (node, vec![located(fault, "", mark)])
         }
-        serde_saphyr::Error::Budget { breach, .. } => (None, vec![located(over_budget(breach), "", mark)]),
-        other => {
-            let fault = Fault::new(Code::Syntax, format!("this is not YAML: {}", without_place(&other.to_string())));
-            (None, vec![located(fault, "", mark)])
-        }
+        other => (None, vec![located(unreadable(&other.to_string()), "", mark)]),
     }
 }
 
 fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
+            max_buffered_comment_events: NODES_MAX,
             flow_nesting_limit: DEPTH_MAX + 1,
             max_events: 2 * NODES_MAX,
             max_aliases: ALIASES_MAX,
@@ -172,13 +170,19 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
     }
 }
 
-fn over_budget(breach: &serde_saphyr::budget::BudgetBreach) -> Fault {
-    let told = format!("{breach:?}");
-    if told.starts_with("Depth") || told.starts_with("FlowNesting") {
+/// The parser tells a breached bound in more than one way; its name is in all of them.
+fn unreadable(told: &str) -> Fault {
+    let bounds = format!("at most {NODES_MAX} values, {ALIASES_MAX} anchors and as many aliases are read");
+    if told.contains("Depth") || told.contains("Nesting") || told.contains("recursion limit") {
         too_deep()
+    } else if told.contains("Documents {") {
+        Fault::new(Code::TooMany, "a second document begins here").hint("put each manifest in a file of its own")
+    } else if told.contains("Alias") || told.contains("Anchor") {
+        Fault::new(Code::TooLarge, "anchors and aliases unfold to more than is read").hint(bounds)
+    } else if told.contains("budget breached") {
+        Fault::new(Code::TooLarge, "the manifest has more values than are read").hint(bounds)
     } else {
-        Fault::new(Code::TooLarge, format!("the manifest is larger than what is read: {told}"))
-            .hint(format!("at most {NODES_MAX} values, {ALIASES_MAX} aliases and one document are read"))
+        Fault::new(Code::Syntax, format!("this is not YAML: {}", without_place(told)))
     }
 }
 
@@ -238,19 +242,23 @@ fn duplicates(node: &Node, path: &mut String, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A value as the deserializer hands it over, with the place of its text.
-struct RawNode(Spanned<Raw>);
-
-enum Raw {
+/// A value as a deserializer hands it over; `K` and `N` are its keys and inner values.
+enum Raw<K, N> {
     Null,
     Bool(bool),
     Number(String),
     Text(String),
-    List(Vec<RawNode>),
-    Map(Vec<(Spanned<String>, RawNode)>),
+    List(Vec<N>),
+    Map(Vec<(K, N)>),
 }
 
-impl RawNode {
+/// YAML, with the place of each text.
+struct YamlNode(Spanned<Raw<Spanned<String>, YamlNode>>);
+
+/// JSON, whose parser tells no places.
+struct JsonNode(Raw<String, JsonNode>);
+
+impl YamlNode {
     fn located(self, source: &str) -> Node {
         let Spanned { value, referenced, defined } = self.0;
         let at = mark(referenced.line(), referenced.column());
@@ -260,23 +268,30 @@ impl RawNode {
             let end = start.checked_add(usize::try_from(length).ok()?)?;
             Some(source.get(start..end)?.trim().to_owned())
         });
-        let value = match value {
-            Raw::Null => Value::Null,
-            Raw::Bool(value) => Value::Bool { value, plain: written },
-            Raw::Number(number) => Value::Number { plain: written.is_some(), digits: written.unwrap_or(number) },
-            Raw::Text(text) => Value::Text(text),
-            Raw::List(items) => Value::List(items.into_iter().map(|item| item.located(source)).collect()),
-            Raw::Map(entries) => Value::Map(
-                entries
-                    .into_iter()
-                    .map(|(key, node)| {
-                        let at = mark(key.referenced.line(), key.referenced.column());
-                        (Key { word: key.value, at }, node.located(source))
-                    })
-                    .collect(),
-            ),
+        let key = |key: Spanned<String>| {
+            let at = mark(key.referenced.line(), key.referenced.column());
+            Key { word: key.value, at }
         };
-        Node { value, at }
+        Node { value: value.over(written, key, |node| node.located(source)), at }
+    }
+}
+
+impl JsonNode {
+    fn unlocated(self) -> Node {
+        Node { value: self.0.over(None, |word| Key { word, at: None }, Self::unlocated), at: None }
+    }
+}
+
+impl<K, N> Raw<K, N> {
+    fn over(self, written: Option<String>, key: impl Fn(K) -> Key, node: impl Fn(N) -> Node) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool { value, plain: written },
+            Self::Number(number) => Value::Number { plain: written.is_some(), digits: written.unwrap_or(number) },
+            Self::Text(text) => Value::Text(text),
+            Self::List(items) => Value::List(items.into_iter().map(node).collect()),
+            Self::Map(entries) => Value::Map(entries.into_iter().map(|(k, n)| (key(k), node(n))).collect()),
+        }
     }
 }
 
@@ -284,57 +299,63 @@ fn mark(line: u64, column: u64) -> Option<Mark> {
     (line > 0).then(|| Mark { line: clip(line), column: clip(column) })
 }
 
-impl<'de> Deserialize<'de> for RawNode {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Spanned::deserialize(deserializer).map(Self)
     }
 }
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de> Deserialize<'de> for JsonNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
+        Raw::deserialize(deserializer).map(Self)
     }
 }
 
-struct RawVisitor;
+impl<'de, K: Deserialize<'de>, N: Deserialize<'de>> Deserialize<'de> for Raw<K, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor(PhantomData))
+    }
+}
 
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
+struct RawVisitor<K, N>(PhantomData<(K, N)>);
+
+impl<'de, K: Deserialize<'de>, N: Deserialize<'de>> Visitor<'de> for RawVisitor<K, N> {
+    type Value = Raw<K, N>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Raw, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<Raw<K, N>, E> {
         Ok(Raw::Null)
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Raw, E> {
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Raw<K, N>, E> {
         Ok(Raw::Bool(value))
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Raw, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Raw<K, N>, E> {
         Ok(Raw::Number(value.to_string()))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Raw, E> {
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Raw<K, N>, E> {
         Ok(Raw::Number(value.to_string()))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Raw, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Raw<K, N>, E> {
         let number = serde_json::Number::from_f64(value).ok_or_else(|| E::custom("a number must be finite"))?;
         Ok(Raw::Number(number.to_string()))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Raw, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Raw<K, N>, E> {
         Ok(Raw::Text(value.to_owned()))
     }
 
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Raw, E> {
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Raw<K, N>, E> {
         Ok(Raw::Text(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw<K, N>, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             bounded(list.len())?;
@@ -343,7 +364,7 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(Raw::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw<K, N>, A::Error> {
         let mut map = Vec::new();
         while let Some(entry) = entries.next_entry()? {
             bounded(map.len())?;

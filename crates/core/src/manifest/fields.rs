@@ -145,7 +145,8 @@ impl<'a> Fields<'a, '_> {
 
     /// Refuses every field that was not asked for.
     pub(super) fn close(self) {
-        for (key, _) in self.entries.iter().filter(|(key, _)| !self.asked.contains(&key.word.as_str())) {
+        let unknown = self.entries.iter().filter(|(key, _)| !self.asked.contains(&key.word.as_str()));
+        for (key, _) in unknown.take(PROBLEMS_MAX) {
             let reason = match self.path.as_str() {
                 "" => format!("a manifest has no field {}", excerpt(&key.word)),
                 path => format!("{path} has no field {}", excerpt(&key.word)),
@@ -229,8 +230,11 @@ pub(super) fn whole(range: std::ops::RangeInclusive<i64>) -> impl Fn(&Node) -> R
             Ok(number) if range.contains(&number) => Ok(number),
             Ok(_) | Err(_) => {
                 let reason = format!("{} is out of range", excerpt(digits));
-                Err(Fault::new(Code::OutOfRange, reason)
-                    .hint(format!("from {} to {} is allowed", range.start(), range.end())))
+                Err(Fault::new(Code::OutOfRange, reason).hint(format!(
+                    "from {} to {} is allowed",
+                    range.start(),
+                    range.end()
+                )))
             }
         }
     }
@@ -250,18 +254,15 @@ pub(super) fn json(node: &Node) -> Result<serde_json::Value, Fault> {
         Value::Number { digits, .. } => serde_json::Value::Number(json_number(digits)?),
         Value::List(items) => serde_json::Value::Array(items.iter().map(json).collect::<Result<_, _>>()?),
         Value::Map(entries) => serde_json::Value::Object(
-            entries
-                .iter()
-                .map(|(key, value)| Ok((key.word.clone(), json(value)?)))
-                .collect::<Result<_, Fault>>()?,
+            entries.iter().map(|(key, value)| Ok((key.word.clone(), json(value)?))).collect::<Result<_, Fault>>()?,
         ),
     })
 }
 
 fn json_number(digits: &str) -> Result<serde_json::Number, Fault> {
     let bad = |why: &str| Fault::new(Code::BadFormat, format!("{} {why}", excerpt(digits)));
-    let number: serde_json::Number =
-        serde_json::from_str(digits).map_err(|_| bad("is not a number as JSON writes it").hint("put words in quotes"))?;
+    let number: serde_json::Number = serde_json::from_str(digits)
+        .map_err(|_| bad("is not a number as JSON writes it").hint("put words in quotes"))?;
     const EXACT: i64 = (1 << 53) - 1;
     let exact = match (number.as_i64(), number.as_u64()) {
         (Some(whole), _) => (-EXACT..=EXACT).contains(&whole),

@@ -1,13 +1,13 @@
 //! What is wrong with a manifest: where, why, and what would be right. Must never quote more than a short piece of the
 //! input, and never stop at the first problem.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The most problems that one answer lists; the rest are only counted.
 pub const PROBLEMS_MAX: usize = 64;
 
 /// The kind of a problem, stable across releases, for programs to act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     Syntax,
@@ -60,7 +60,7 @@ impl Code {
 
 /// One thing that is wrong. `path` is written as in `spec.execution.validation[0].pattern`; it is empty for the whole
 /// document. `line` and `column` count from 1 and are known for YAML only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     pub code: Code,
     pub path: String,

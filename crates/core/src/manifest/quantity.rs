@@ -94,7 +94,7 @@ impl Duration {
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Days only from two on, and only where whole: `24h` and `90m` read better than `1d` and `1.5h`.
-        let exact = |(unit, size): &&(&str, u64)| self.0 % size == 0 && (*unit != "d" || self.0 / size > 1);
+        let exact = |(unit, size): &&(&str, u64)| self.0.is_multiple_of(*size) && (*unit != "d" || self.0 / size > 1);
         let (unit, size) = DURATION_UNITS.iter().find(exact).expect("invariant: a millisecond divides all");
         match self.0 {
             0 => f.write_str("0s"),
@@ -136,7 +136,7 @@ impl Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = |(_, size): &&(&str, u64)| self.0 % size == 0;
+        let exact = |(_, size): &&(&str, u64)| self.0.is_multiple_of(*size);
         let (unit, size) = BYTE_UNITS.iter().find(exact).expect("invariant: a byte divides all");
         match self.0 {
             0 => f.write_str("0B"),
@@ -275,7 +275,7 @@ fn with_unit(
         let reason = match (digits, unit) {
             ("", _) => format!("{} is not a number with a unit", excerpt(text)),
             (_, "") => format!("{digits} has no unit"),
-            (_, unit) => format!("{} has no unit that is known", excerpt(unit)),
+            (_, unit) => format!("{} is not a unit that is known here", excerpt(unit.trim())),
         };
         let hint = match near(unit.trim()).filter(|_| !digits.is_empty()) {
             Some(unit) => format!("did you mean `{digits}{unit}`?"),

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::canonical::{
-    ApiVersion, Execution, Isolation, Kind, LimitsSpec, Manifest, McpServer, Metadata, Mode, Persona, Runtime, Schedule,
-    Security, Spec, Task, Tool, Trigger,
+    ApiVersion, Execution, Isolation, Kind, LimitsSpec, Manifest, McpServer, Metadata, Mode, Persona, Runtime,
+    Schedule, Security, Spec, Task, Tool, Trigger,
 };
 use super::document::{Node, Value, located};
 use super::fields::{Fields, Place, Problems, count, text, text_of, whole};
@@ -119,7 +119,8 @@ fn spec(mut fields: Fields<'_, '_>) -> Spec {
         execution.mode == Some(Mode::OneShot) && execution.max_iterations.is_some_and(|iterations| iterations > 1)
     });
     if one_shot {
-        let fault = Fault::new(Code::Contradiction, "a one-shot agent has one iteration, and max_iterations asks for more");
+        let fault =
+            Fault::new(Code::Contradiction, "a one-shot agent has one iteration, and max_iterations asks for more");
         fields.refuse("execution", fault.hint("use mode iterative, or bound the turns by max_turns"));
     }
     fields.close();

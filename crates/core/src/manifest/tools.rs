@@ -1,5 +1,5 @@
-//! Which capabilities a manifest may name, and patterns over their names. The lists must be those of the catalogue: a
-//! test of the catalogue compares them.
+//! Which capabilities a manifest may name, and patterns over their names. What is built is the catalogue's; this file
+//! must never say anything of it, only of the names that come later.
 
 use std::fmt;
 
@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::problem::{Code, Fault, excerpt, nearest};
+use crate::capability;
 
 /// The most entries in `tools`, and the longest of them in bytes.
 pub const TOOLS_MAX: usize = 64;
@@ -14,18 +15,6 @@ pub const TOOL_BYTES_MAX: usize = 128;
 
 /// What an agent may use that names no tools: what only looks.
 pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesystem.stat"];
-
-/// Capabilities that this release performs.
-pub const BUILT: [&str; 8] = [
-    "filesystem.read",
-    "filesystem.write",
-    "filesystem.edit",
-    "filesystem.append",
-    "filesystem.list",
-    "filesystem.stat",
-    "filesystem.delete",
-    "process.run",
-];
 
 /// Capabilities that have a name and come with a later release: group, operations.
 const LATER: [(&str, &[&str]); 13] = [
@@ -60,10 +49,15 @@ fn later() -> impl Iterator<Item = String> {
     LATER.iter().flat_map(|(group, operations)| operations.iter().map(move |operation| format!("{group}.{operation}")))
 }
 
-/// A capability's name, or a glob in which each `*` stands for any run of characters, dots included.
+/// The names of what this release performs, for a message.
+pub(super) fn built() -> String {
+    capability::catalogue().map(|capability| capability.name).collect::<Vec<_>>().join(", ")
+}
+
+/// A capability's name, or the beginning of names and a `*`, as in `filesystem.*`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct ToolPattern(#[schemars(regex(pattern = r"^[a-z0-9_.*]{1,128}$"))] String);
+pub struct ToolPattern(#[schemars(regex(pattern = r"^([a-z0-9_.]{1,128}|[a-z0-9_.]{0,127}\*)$"))] String);
 
 impl ToolPattern {
     /// Takes what matches at least one capability, built or named for later.
@@ -71,6 +65,10 @@ impl ToolPattern {
         if pattern.len() > TOOL_BYTES_MAX {
             let reason = format!("{} bytes; a tool's name has at most {TOOL_BYTES_MAX}", pattern.len());
             return Err(Fault::new(Code::TooLong, reason));
+        }
+        if pattern.find('*').is_some_and(|star| star + 1 < pattern.len()) {
+            let fault = Fault::new(Code::BadFormat, format!("{} has a `*` before its end", excerpt(pattern)));
+            return Err(fault.hint("write a whole name, `group.*` or `*`"));
         }
         let parsed = Self(pattern.to_owned());
         if parsed.is_built() || later().any(|name| parsed.matches(&name)) {
@@ -80,7 +78,7 @@ impl ToolPattern {
         let fault = Fault::new(Code::UnknownCapability, format!("{} {verb}", excerpt(pattern)));
         Err(match near(pattern) {
             Some(name) => fault.hint(format!("did you mean `{name}`?")),
-            None => fault.hint(format!("this release has {}", BUILT.join(", "))),
+            None => fault.hint(format!("this release has {}", built())),
         })
     }
 
@@ -89,12 +87,12 @@ impl ToolPattern {
     }
 
     pub fn matches(&self, capability: &str) -> bool {
-        glob(self.0.as_bytes(), capability.as_bytes())
+        capability::matches(&self.0, capability)
     }
 
     /// Whether this release performs at least one capability that the pattern matches.
     pub fn is_built(&self) -> bool {
-        BUILT.iter().any(|name| self.matches(name))
+        capability::catalogue().any(|capability| self.matches(capability.name))
     }
 }
 
@@ -108,30 +106,8 @@ fn near(pattern: &str) -> Option<String> {
     if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == pattern) {
         return Some((*ours).to_owned());
     }
-    let mut names: Vec<String> = BUILT.iter().map(|name| (*name).to_owned()).chain(later()).collect();
+    let mut names: Vec<String> = capability::catalogue().map(|built| built.name.to_owned()).chain(later()).collect();
     names.extend(LATER.iter().map(|(group, _)| format!("{group}.*")));
     let bare = |name: &&String| name.rsplit('.').next() == Some(pattern);
     names.iter().find(bare).cloned().or_else(|| nearest(pattern, names.iter().map(String::as_str)).map(str::to_owned))
-}
-
-/// Linear in the product of both lengths at worst; both are bounded.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut seen) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while seen < text.len() {
-        if pattern.get(at) == Some(&b'*') {
-            retry = Some((at, seen));
-            at += 1;
-        } else if pattern.get(at) == Some(&text[seen]) {
-            at += 1;
-            seen += 1;
-        } else if let Some((star, from)) = retry {
-            retry = Some((star, from + 1));
-            at = star + 1;
-            seen = from + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
 }

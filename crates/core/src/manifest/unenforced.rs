@@ -64,7 +64,12 @@ impl Manifest {
             list.add(&format!("spec.secrets[{index}]"), reason, LEAVE);
         }
         list.when(memory.is_some(), "spec.memory", "agents have no memory but their work folder yet", LEAVE);
-        list.when(supervision.is_some(), "spec.supervision", "only agents that are programs are supervised, later", LEAVE);
+        list.when(
+            supervision.is_some(),
+            "spec.supervision",
+            "only agents that are programs are supervised, later",
+            LEAVE,
+        );
         for (index, dependency) in dependencies.iter().enumerate() {
             let reason = format!("the dependency `{}` would not be looked for", dependency.name);
             list.add(&format!("spec.dependencies[{index}]"), reason, LEAVE);
@@ -115,7 +120,9 @@ fn runtime_of(runtime: &Runtime, host: &Host, list: &mut List) {
         return;
     }
     match (&host.python, &runtime.version) {
-        (None, _) => list.add("spec.runtime.language", "this host has no python3", "install it, or leave the field out"),
+        (None, _) => {
+            list.add("spec.runtime.language", "this host has no python3", "install it, or leave the field out")
+        }
         (Some(_), None) => {}
         (Some(has), Some(wanted)) => {
             let fits = wanted.split('.').zip(has.split('.')).all(|(wanted, has)| wanted == has)
@@ -137,7 +144,8 @@ fn validators(validators: &[Validator], list: &mut List) {
             | Validator::Regex { .. }
             | Validator::Command { .. } => {}
             Validator::Semantic { .. } | Validator::MultiJudge { .. } => {
-                let reason = format!("no judge is asked yet, so the validator `{}` would decide nothing", validator.word());
+                let reason =
+                    format!("no judge is asked yet, so the validator `{}` would decide nothing", validator.word());
                 let way_out = "use exit_code, json_schema, regex or command";
                 list.add(&format!("spec.execution.validation[{index}]"), reason, way_out);
             }
@@ -149,7 +157,7 @@ fn tool_of(tool: &Tool, path: &str, list: &mut List) {
     match tool {
         Tool::Capability(pattern) if pattern.is_built() => {}
         Tool::Capability(pattern) => {
-            let way_out = format!("leave it out; this release has {}", super::BUILT.join(", "));
+            let way_out = format!("leave it out; this release has {}", super::tools::built());
             list.add(path, format!("`{pattern}` is not built yet"), way_out);
         }
         Tool::Mcp(server) => {

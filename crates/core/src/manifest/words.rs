@@ -103,7 +103,7 @@ pub(super) fn language_version(node: &Node) -> Result<String, Fault> {
     let given = text(node)?;
     let parts: Vec<&str> = given.split('.').collect();
     let number = |part: &&str| !part.is_empty() && part.len() <= 6 && part.bytes().all(|byte| byte.is_ascii_digit());
-    if parts.len() > 3 || !parts.iter().all(|part| number(&part)) {
+    if parts.len() > 3 || !parts.iter().all(number) {
         return Err(Fault::new(Code::BadFormat, format!("{} is not a version", excerpt(&given)))
             .hint("write it as in \"3.11\""));
     }

@@ -33,7 +33,7 @@ fn network(mut fields: Fields<'_, '_>) -> Option<Network> {
     if let Some(mode) = mode {
         let stray = |mode: NetworkMode, list: &str, home: &str| {
             Fault::new(Code::Contradiction, format!("mode {} has no {list}", mode.word()))
-                .hint(format!("a {list} belongs to mode {home}"))
+                .hint(format!("the {list} belongs to mode {home}"))
         };
         if mode != NetworkMode::Allow && !allowlist.is_empty() {
             fields.refuse("allowlist", stray(mode, "allowlist", "allow"));
@@ -42,7 +42,8 @@ fn network(mut fields: Fields<'_, '_>) -> Option<Network> {
             fields.refuse("blocklist", stray(mode, "blocklist", "deny"));
         }
         if mode == NetworkMode::Allow && allowlist.is_empty() && !fields.has("allowlist") {
-            let fault = Fault::new(Code::MissingField, "mode allow reaches only what an allowlist names, and none is given");
+            let fault =
+                Fault::new(Code::MissingField, "mode allow reaches only what an allowlist names, and none is given");
             fields.refuse("mode", fault.hint("add an allowlist, or use mode none"));
         }
     }
