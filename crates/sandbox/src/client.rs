@@ -1,0 +1,196 @@
+//! A small blocking speaker of the jail protocol, for tests and one-shot runs. One request at a time.
+//! Must never: wait without a deadline, or take a reply for another request's.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::protocol::{
+    Answer, BODY_BYTES_MAX, Entry, Exit, FrameError, Hello, Operation, Refusal, Reply, Request, Spawn, Stream,
+    WriteMode, decode, encode,
+};
+
+/// What a program wrote and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub exit: Exit,
+}
+
+/// One side of a jail's socket.
+#[derive(Debug)]
+pub struct Client {
+    socket: UnixStream,
+    buffer: Vec<u8>,
+    next_id: u32,
+    patience: Duration,
+}
+
+impl Client {
+    /// Every answer must come within `patience`; for `run` it must exceed the program's own time limit.
+    pub fn new(socket: UnixStream, patience: Duration) -> Self {
+        Self { socket, buffer: Vec::new(), next_id: 1, patience }
+    }
+
+    pub(crate) fn into_socket(self) -> UnixStream {
+        self.socket
+    }
+
+    pub(crate) fn hello(&mut self) -> Result<Hello, Error> {
+        let deadline = Instant::now() + self.patience;
+        Ok(self.frame::<Hello>(deadline)?.0)
+    }
+
+    fn frame<H: serde::de::DeserializeOwned>(&mut self, deadline: Instant) -> Result<(H, Vec<u8>), Error> {
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            if let Some(frame) = decode::<H>(&self.buffer)? {
+                self.buffer.drain(..frame.consumed);
+                return Ok((frame.header, frame.body));
+            }
+            let late = || Error::Deadline { what: "the jail's answer", millis: self.patience.as_millis() as u64 };
+            let left =
+                deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or_else(late)?;
+            self.socket.set_read_timeout(Some(left)).map_err(Error::io("set the socket's time limit"))?;
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return Err(Error::JailLost),
+                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Err(late()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(Error::JailLost),
+            }
+        }
+    }
+
+    /// Sends one request, its body in chunks, and returns its id.
+    pub fn send(&mut self, operation: Operation, body: &[u8]) -> Result<u32, Error> {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1).max(1);
+        let mut operation = operation;
+        let mut chunks = body.chunks(BODY_BYTES_MAX);
+        let mut chunk = chunks.next().unwrap_or(&[]);
+        loop {
+            let frame = encode(&Request { id, operation }, chunk)?;
+            self.socket.write_all(&frame).map_err(|_| Error::JailLost)?;
+            let Some(next) = chunks.next() else { return Ok(id) };
+            (chunk, operation) = (next, Operation::More);
+        }
+    }
+
+    /// The next answer to request `id`.
+    pub fn answer(&mut self, id: u32) -> Result<(Answer, Vec<u8>), Error> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let (reply, body) = self.frame::<Reply>(deadline)?;
+            if reply.id == id {
+                return Ok((reply.answer, body));
+            }
+        }
+    }
+
+    fn call(&mut self, operation: Operation, body: &[u8]) -> Result<(Answer, Vec<u8>), Error> {
+        let id = self.send(operation, body)?;
+        match self.answer(id)? {
+            (Answer::Refused(refusal), _) => Err(Error::Refused(refusal)),
+            answer => Ok(answer),
+        }
+    }
+
+    /// A whole file of at most `max` bytes.
+    pub fn read(&mut self, path: &str, max: u64) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        loop {
+            let read =
+                Operation::Read { path: path.to_owned(), offset: content.len() as u64, max: BODY_BYTES_MAX as u32 };
+            let (answer, body) = self.call(read, &[])?;
+            let Answer::Read { eof, .. } = answer else { return Err(unexpected("an answer to read")) };
+            content.extend_from_slice(&body);
+            if content.len() as u64 > max {
+                return Err(Error::Refused(Refusal::TooLarge { limit: max }));
+            }
+            if eof {
+                return Ok(content);
+            }
+        }
+    }
+
+    /// Writes a whole file; true if it was not there before.
+    pub fn write(&mut self, path: &str, content: &[u8], mode: WriteMode) -> Result<bool, Error> {
+        let write = Operation::Write { path: path.to_owned(), size: content.len() as u64, mode };
+        match self.call(write, content)? {
+            (Answer::Written { created, .. }, _) => Ok(created),
+            _ => Err(unexpected("an answer to write")),
+        }
+    }
+
+    pub fn append(&mut self, path: &str, content: &[u8]) -> Result<(), Error> {
+        let append = Operation::Append { path: path.to_owned(), size: content.len() as u64 };
+        self.call(append, content).map(drop)
+    }
+
+    /// Replaces text; returns how often.
+    pub fn edit(&mut self, path: &str, find: &str, replace: &str, expected_count: Option<u32>) -> Result<u32, Error> {
+        let (path, find, replace) = (path.to_owned(), find.to_owned(), replace.to_owned());
+        match self.call(Operation::Edit { path, find, replace, expected_count, dry_run: false }, &[])? {
+            (Answer::Edited { replaced }, _) => Ok(replaced),
+            _ => Err(unexpected("an answer to edit")),
+        }
+    }
+
+    /// One page of a folder and the cursor of the next.
+    pub fn list(
+        &mut self,
+        path: &str,
+        max: u32,
+        cursor: Option<String>,
+    ) -> Result<(Vec<Entry>, Option<String>), Error> {
+        match self.call(Operation::List { path: path.to_owned(), max, cursor }, &[])? {
+            (Answer::Listed { entries, next }, _) => Ok((entries, next)),
+            _ => Err(unexpected("an answer to list")),
+        }
+    }
+
+    pub fn stat(&mut self, path: &str) -> Result<Entry, Error> {
+        match self.call(Operation::Stat { path: path.to_owned() }, &[])? {
+            (Answer::Stat(entry), _) => Ok(entry),
+            _ => Err(unexpected("an answer to stat")),
+        }
+    }
+
+    /// Returns the place in the trash, if it went there.
+    pub fn delete(&mut self, path: &str, recursive: bool) -> Result<Option<String>, Error> {
+        match self.call(Operation::Delete { path: path.to_owned(), recursive }, &[])? {
+            (Answer::Deleted { trash }, _) => Ok(trash),
+            _ => Err(unexpected("an answer to delete")),
+        }
+    }
+
+    pub fn ping(&mut self) -> Result<(), Error> {
+        self.call(Operation::Ping, &[]).map(drop)
+    }
+
+    /// Runs a program to its end. `stdin` may hold at most `BODY_BYTES_MAX` bytes.
+    pub fn run(&mut self, spawn: Spawn, stdin: &[u8]) -> Result<Output, Error> {
+        if stdin.len() > BODY_BYTES_MAX {
+            return Err(Error::Refused(Refusal::TooLarge { limit: BODY_BYTES_MAX as u64 }));
+        }
+        let id = self.send(Operation::Spawn(spawn), stdin)?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        loop {
+            match self.answer(id)? {
+                (Answer::Started, _) => {}
+                (Answer::Output { stream: Stream::Stdout }, body) => stdout.extend_from_slice(&body),
+                (Answer::Output { stream: Stream::Stderr }, body) => stderr.extend_from_slice(&body),
+                (Answer::Exited(exit), _) => return Ok(Output { stdout, stderr, exit }),
+                (Answer::Refused(refusal), _) => return Err(Error::Refused(refusal)),
+                _ => return Err(unexpected("an answer to spawn")),
+            }
+        }
+    }
+}
+
+fn unexpected(what: &'static str) -> Error {
+    Error::Frame(FrameError::Unexpected(what))
+}

@@ -1,0 +1,75 @@
+//! Gives up what set-up needed: capabilities, new privileges, files and calls that are not for confined programs.
+//! Must never: run before the old root is detached, or report a layer as reached that is not.
+
+use std::io;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    Scope,
+};
+
+use super::filter::Filters;
+use crate::error::{Failure, Layer};
+use crate::level::Level;
+use crate::spec::Spec;
+use crate::sys;
+
+const WRITABLE: &[&str] = &["/workspace", "/tmp", "/dev/shm"];
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// Locks this process in and fills in what was reached.
+pub(super) fn lock(spec: &Spec, filters: &Filters, level: &mut Level) -> Result<(), Failure> {
+    let failed = |layer, step: &'static str| move |error: io::Error| Failure::new(layer, step, error);
+    sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
+    sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|error| failed(Layer::Privileges, "set no_new_privs")(error.into()))?;
+    level.landlock = restrict(spec)?;
+    sys::drop_capabilities().map_err(failed(Layer::Privileges, "drop all capabilities"))?;
+    filters.apply().map_err(|_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error()))?;
+    level.seccomp = true;
+    Ok(())
+}
+
+/// Landlock at the best ABI that kernel and library share; returns it, 0 where there is none.
+fn restrict(spec: &Spec) -> Result<u8, Failure> {
+    let available = sys::landlock_abi();
+    if available == 0 {
+        return Ok(0);
+    }
+    let abi = [ABI::V1, ABI::V2, ABI::V3, ABI::V4, ABI::V5, ABI::V6, ABI::V7];
+    let reached = usize::from(available).min(abi.len());
+    apply_rules(spec, abi[reached - 1])
+        .map_err(|_| Failure::new(Layer::Landlock, "apply the rules", io::Error::last_os_error()))?;
+    Ok(reached as u8)
+}
+
+fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
+    let mut rules = Ruleset::default().handle_access(AccessFs::from_all(abi))?;
+    if !spec.loopback_tcp && !AccessNet::from_all(abi).is_empty() {
+        rules = rules.handle_access(AccessNet::from_all(abi))?;
+    }
+    if !Scope::from_all(abi).is_empty() {
+        rules = rules.scope(Scope::from_all(abi))?;
+    }
+    let mut rules = rules.create()?;
+    let writable_mounts = spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.target.as_path());
+    let writable = WRITABLE.iter().map(std::path::Path::new).chain(writable_mounts);
+    let all = AccessFs::from_all(abi) & !AccessFs::MakeBlock & !AccessFs::MakeChar;
+    if let Ok(root) = PathFd::new("/") {
+        rules = rules.add_rule(PathBeneath::new(root, AccessFs::from_read(abi)))?;
+    }
+    // What cannot be opened gets no rule, and so no access.
+    for path in writable {
+        if let Ok(path_fd) = PathFd::new(path) {
+            let access = if path.is_dir() { all } else { all & AccessFs::from_file(abi) };
+            rules = rules.add_rule(PathBeneath::new(path_fd, access))?;
+        }
+    }
+    for device in DEVICES {
+        if let Ok(device) = PathFd::new(device) {
+            rules = rules.add_rule(PathBeneath::new(device, AccessFs::ReadFile | AccessFs::WriteFile))?;
+        }
+    }
+    rules.restrict_self().map(drop)
+}

@@ -1,0 +1,177 @@
+//! From a path in a request to a descriptor beneath `/workspace` or `/tmp`. Must never: resolve a path in any other way than
+//! `openat2` beneath one of the two, follow a magic link, or block in an open.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, readlinkat, statat};
+use rustix::io::Errno;
+
+use crate::protocol::Refusal;
+
+/// Longest path that a request may name, in bytes.
+const PATH_BYTES_MAX: usize = 4096;
+/// Most links in a row at the end of a path.
+const LINKS_MAX: usize = 16;
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// The two folders that file operations reach.
+pub(super) struct Places {
+    workspace: OwnedFd,
+    tmp: OwnedFd,
+}
+
+/// Which of the two, and the rest of the path.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) base: Base,
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    Workspace,
+    Tmp,
+}
+
+pub(super) fn refusal(error: Errno) -> Refusal {
+    match error {
+        Errno::NOENT => Refusal::NotFound,
+        Errno::XDEV => Refusal::Escape,
+        Errno::ISDIR => Refusal::IsDirectory,
+        Errno::NOTDIR => Refusal::NotDirectory,
+        Errno::EXIST => Refusal::Exists,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Refusal::Denied,
+        Errno::NOSPC | Errno::DQUOT => Refusal::NoSpace,
+        Errno::NOTEMPTY => Refusal::NotEmpty,
+        Errno::LOOP => Refusal::Invalid { reason: "too many symbolic links".to_owned() },
+        Errno::NAMETOOLONG => Refusal::Invalid { reason: "a name in the path is too long".to_owned() },
+        Errno::NXIO => special(),
+        other => Refusal::Io { errno: other.raw_os_error() },
+    }
+}
+
+pub(super) fn special() -> Refusal {
+    Refusal::Invalid { reason: "it is a socket, fifo or device, not a file; use a program to work with it".to_owned() }
+}
+
+impl Places {
+    pub(super) fn open() -> rustix::io::Result<Self> {
+        let folder = |path| open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        Ok(Self { workspace: folder("/workspace")?, tmp: folder("/tmp")? })
+    }
+
+    pub(super) fn base(&self, base: Base) -> BorrowedFd<'_> {
+        match base {
+            Base::Workspace => self.workspace.as_fd(),
+            Base::Tmp => self.tmp.as_fd(),
+        }
+    }
+
+    /// Which place a request's path names. Nothing is resolved yet.
+    pub(super) fn locate(&self, path: &str) -> Result<Place, Refusal> {
+        if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
+            let reason = "a path has 1 to 4096 bytes, none of them zero".to_owned();
+            return Err(Refusal::Invalid { reason });
+        }
+        locate(Path::new(path))
+    }
+
+    /// Opens without blocking and without leaving. Links are followed while they stay beneath.
+    pub(super) fn open_at(&self, place: &Place, flags: OFlags, mode: Mode) -> Result<OwnedFd, Refusal> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let flags = if flags.contains(OFlags::PATH) { flags & !(OFlags::NOCTTY | OFlags::NONBLOCK) } else { flags };
+        let path = if place.path.as_os_str().is_empty() { Path::new(".") } else { &place.path };
+        let mut tries = 0;
+        loop {
+            match openat2(self.base(place.base), path, flags, mode, RESOLVE) {
+                // A rename somewhere raced with the resolution of a `..`.
+                Err(Errno::AGAIN | Errno::INTR) if tries < 16 => tries += 1,
+                other => return other.map_err(refusal),
+            }
+        }
+    }
+
+    pub(super) fn folder(&self, place: &Place) -> Result<OwnedFd, Refusal> {
+        self.open_at(place, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+    }
+
+    /// The folder that holds the path's last name, and that name; the name itself is not followed.
+    pub(super) fn parent(&self, place: &Place, make: bool) -> Result<(OwnedFd, OsString), Refusal> {
+        let Some(Component::Normal(name)) = place.path.components().next_back() else {
+            return Err(match place.path.components().next_back() {
+                Some(Component::ParentDir) => {
+                    Refusal::Invalid { reason: "the path ends in `..`: name a file".to_owned() }
+                }
+                _ => Refusal::IsDirectory,
+            });
+        };
+        let path = place.path.parent().unwrap_or(Path::new("")).to_owned();
+        let parent = Place { base: place.base, path };
+        let folder = match self.folder(&parent) {
+            Err(Refusal::NotFound) if make => self.make(&parent)?,
+            other => other?,
+        };
+        Ok((folder, name.to_owned()))
+    }
+
+    /// Makes a folder and those above it.
+    fn make(&self, place: &Place) -> Result<OwnedFd, Refusal> {
+        let mut so_far = Place { base: place.base, path: PathBuf::new() };
+        let mut folder = self.folder(&so_far)?;
+        for part in place.path.components() {
+            so_far.path.push(part);
+            folder = match self.folder(&so_far) {
+                Err(Refusal::NotFound) => {
+                    mkdirat(&folder, part.as_os_str(), Mode::from(0o755)).map_err(refusal)?;
+                    self.folder(&so_far)?
+                }
+                other => other?,
+            };
+        }
+        Ok(folder)
+    }
+
+    /// Like `parent`, but a link at the end is followed to where it leads, as a write through it would.
+    pub(super) fn target(&self, place: &Place, make: bool) -> Result<(OwnedFd, OsString), Refusal> {
+        let mut place = place.clone();
+        for _ in 0..LINKS_MAX {
+            let (folder, name) = self.parent(&place, make)?;
+            match statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
+                    let link = readlinkat(&folder, &name, Vec::new()).map_err(refusal)?;
+                    let link = PathBuf::from(OsString::from_vec(link.into_bytes()));
+                    place = if link.is_absolute() {
+                        locate(&link)?
+                    } else {
+                        Place { base: place.base, path: place.path.parent().unwrap_or(Path::new("")).join(link) }
+                    };
+                }
+                Ok(_) | Err(Errno::NOENT) => return Ok((folder, name)),
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(refusal(Errno::LOOP))
+    }
+
+    /// A folder for a program to start in. Unlike file operations it may be anywhere in the view.
+    pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
+        let path = Path::new(crate::spec::WORKSPACE).join(path.unwrap_or("."));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(refusal)
+    }
+}
+
+fn locate(path: &Path) -> Result<Place, Refusal> {
+    if !path.is_absolute() {
+        return Ok(Place { base: Base::Workspace, path: path.to_owned() });
+    }
+    for (prefix, base) in [(crate::spec::WORKSPACE, Base::Workspace), ("/tmp", Base::Tmp)] {
+        if let Ok(rest) = path.strip_prefix(prefix) {
+            return Ok(Place { base, path: rest.to_owned() });
+        }
+    }
+    Err(Refusal::Escape)
+}

@@ -1,0 +1,419 @@
+//! A jail from its birth to its end: set-up, then one poll loop over its socket and its programs.
+//! Must never: read a request before every layer is in force, block, or go on when its socket or its zygote has ended.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use serde::Serialize;
+
+use super::files::{Answered, Edit, Files};
+use super::program::{Program, rlimits};
+use super::view::{self, Sources};
+use super::zygote::Inheritance;
+use super::{lockdown, tree};
+use crate::error::{Failure, Layer};
+use crate::native::channel;
+use crate::protocol::{Answer, Hello, Operation, Refusal, Reply, Request, SPAWNS_MAX, Spawn, Stream, decode, encode};
+use crate::spec::{INNER_ID, Identity, Spec};
+use crate::sys;
+
+/// While more than this waits to be sent, no request and no output is read.
+const OUTBOX_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES: usize = 256 << 10;
+/// Between two attempts to kill what is left of a program's tree.
+const SWEEP: Duration = Duration::from_millis(3);
+/// If a tree cannot be killed by then, the jail ends as a whole, which cannot fail.
+const SWEEPING_MAX: Duration = Duration::from_secs(10);
+
+struct Server {
+    socket: OwnedFd,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    signals: OwnedFd,
+    spec: Spec,
+    rlimits: Vec<(u32, u64)>,
+    files: Files,
+    programs: BTreeMap<u32, Program>,
+    /// Programs whose tree is being killed, and since when.
+    ending: BTreeMap<u32, Instant>,
+    /// Since when children that no keeper adopted are being killed.
+    strays: Option<Instant>,
+    next_sweep: Option<Instant>,
+    oom: Option<File>,
+    badness: Option<File>,
+}
+
+/// The first and last call of a fresh jail.
+pub(super) fn enter(inheritance: Inheritance) -> ! {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(inheritance))) {
+        Ok(Ok(())) => sys::leave(0),
+        Ok(Err(_)) => sys::leave(70),
+        Err(_) => sys::leave(101),
+    }
+}
+
+fn live(inheritance: Inheritance) -> io::Result<()> {
+    let Inheritance { spec, mut level, filters, socket, go, parent, oom } = inheritance;
+    let mut keep: Vec<i32> = [&socket, &go, &parent].map(AsRawFd::as_raw_fd).to_vec();
+    keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
+    sys::close_all_but(&keep)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut go = File::from(go);
+    let mut badness = None;
+    let made = (|| {
+        standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
+        // Only before the change of ids may this file be opened for writing.
+        badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
+        let sources = Sources::open(&spec)?;
+        go.read_exact(&mut [0]).map_err(|error| Failure::new(Layer::Identity, "wait for ids", error))?;
+        take_identity(&spec)?;
+        set_up_network(&spec.hostname)?;
+        view::build(sources, &spec)?;
+        lockdown::lock(&spec, &filters, &mut level)
+    })();
+    if let Err(failure) = made {
+        return tell(&socket, &Hello::Failed(failure));
+    }
+    go.read_exact(&mut [0])?;
+    drop(go);
+    // A change of ids clears the death signal; one that died in between is seen here.
+    if channel::readable(&parent, Duration::ZERO)? {
+        return Ok(());
+    }
+    drop(parent);
+    let mut server = Server {
+        inbox: Vec::new(),
+        outbox: encode(&Hello::Ready(level.clone()), &[]).map_err(io::Error::other)?,
+        signals: sys::child_signals()?,
+        rlimits: rlimits(&spec, level.memory, level.pids),
+        files: Files::open(spec.limits.file_bytes)?,
+        spec,
+        socket,
+        programs: BTreeMap::new(),
+        ending: BTreeMap::new(),
+        strays: None,
+        next_sweep: None,
+        oom,
+        badness,
+    };
+    server.serve()
+}
+
+fn standard_streams() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    for number in 0..3 {
+        sys::set_standard(number, null.as_fd())?;
+    }
+    if null.as_raw_fd() < 3 {
+        let _ = null.into_raw_fd();
+    }
+    Ok(())
+}
+
+fn tell(socket: &OwnedFd, hello: &impl Serialize) -> io::Result<()> {
+    let frame = encode(hello, &[]).map_err(io::Error::other)?;
+    send(socket, &frame, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn take_identity(spec: &Spec) -> Result<(), Failure> {
+    let failed = |step: &'static str| move |error: rustix::io::Errno| Failure::new(Layer::Identity, step, error);
+    let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
+    match spec.identity {
+        Identity::Host { .. } => set_thread_groups(&[]).map_err(failed("leave the worker's groups"))?,
+        // An ordinary user's namespace may not change groups; they stay, unmapped, with the rights that the user has anyway.
+        Identity::Caller => {}
+    }
+    set_thread_res_gid(gid, gid, gid).map_err(failed("become the agent's group"))?;
+    set_thread_res_uid(uid, uid, uid).map_err(failed("become the agent's user"))?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("die with the zygote"))
+}
+
+fn set_up_network(hostname: &str) -> Result<(), Failure> {
+    let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
+    rustix::system::sethostname(hostname.as_bytes()).map_err(|e| failed("set the hostname")(e.into()))?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(|error| failed("open a socket")(error.into()))?;
+    sys::loopback_up(socket.as_fd()).map_err(failed("bring up the loopback"))
+}
+
+/// What a ready descriptor belongs to.
+enum Source {
+    Socket,
+    Signals,
+    Status(u32),
+    Output(u32, Stream),
+}
+
+impl Server {
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            for source in self.wait()? {
+                match source {
+                    Source::Socket => {
+                        if !self.receive()? {
+                            return Ok(());
+                        }
+                    }
+                    Source::Signals => self.reap()?,
+                    Source::Status(id) => self.hear(id),
+                    Source::Output(id, stream) => self.pass_on(id, stream),
+                }
+            }
+            self.tick()?;
+            self.flush()?;
+        }
+    }
+
+    /// Waits until something is ready or due.
+    fn wait(&self) -> io::Result<Vec<Source>> {
+        let full = self.outbox.len() > OUTBOX_BYTES_MAX;
+        let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = Vec::new();
+        let mut interest = if full { PollFlags::empty() } else { PollFlags::IN };
+        interest.set(PollFlags::OUT, !self.outbox.is_empty());
+        watched.push((Source::Socket, self.socket.as_fd(), interest));
+        watched.push((Source::Signals, self.signals.as_fd(), PollFlags::IN));
+        for (id, program) in &self.programs {
+            watched.extend(program.status().map(|fd| (Source::Status(*id), fd, PollFlags::IN)));
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                if !full || program.discards() {
+                    watched.extend(program.stream(stream).map(|fd| (Source::Output(*id, stream), fd, PollFlags::IN)));
+                }
+            }
+        }
+        let mut fds: Vec<PollFd<'_>> =
+            watched.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
+        let timeout = self.due().map(|due| {
+            let left = due.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !(fd.revents() & !PollFlags::OUT).is_empty()).collect();
+        Ok(watched.into_iter().zip(ready).filter_map(|((source, _, _), ready)| ready.then_some(source)).collect())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.programs.values().filter_map(Program::deadline).chain(self.next_sweep).min()
+    }
+
+    /// Reads and does what the worker asks; false at the end of the socket.
+    fn receive(&mut self) -> io::Result<bool> {
+        let mut bytes = vec![0; READ_BYTES];
+        match recv(&self.socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Ok(false),
+            Ok((count, _)) => self.inbox.extend_from_slice(&bytes[..count]),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(true),
+            Err(_) => return Ok(false),
+        }
+        let mut consumed = 0;
+        while let Some(frame) = decode::<Request>(&self.inbox[consumed..]).map_err(io::Error::other)? {
+            consumed += frame.consumed;
+            self.perform(frame.header, &frame.body);
+        }
+        self.inbox.drain(..consumed);
+        Ok(true)
+    }
+
+    fn perform(&mut self, request: Request, body: &[u8]) {
+        let Request { id, operation } = request;
+        let plain = |answer| Ok((answer, Vec::new()));
+        let answered: Option<Answered> = match operation {
+            Operation::Read { path, offset, max } => Some(self.files.read(&path, offset, max)),
+            Operation::Write { .. } | Operation::Append { .. } => {
+                self.files.upload(id, &operation, body).map(|answer| answer.map(plain)).unwrap_or_else(|r| Some(Err(r)))
+            }
+            Operation::More => {
+                self.files.more(id, body).map(|answer| answer.map(plain)).unwrap_or_else(|r| Some(Err(r)))
+            }
+            Operation::Edit { path, find, replace, expected_count, dry_run } => {
+                let edit = Edit { path: &path, find: &find, replace: &replace, expected_count, dry_run };
+                Some(self.files.edit(&edit))
+            }
+            Operation::List { path, max, cursor } => Some(self.files.list(&path, max, cursor.as_deref())),
+            Operation::Stat { path } => Some(self.files.stat(&path)),
+            Operation::Delete { path, recursive } => Some(self.files.delete(&path, recursive)),
+            Operation::Spawn(spawn) => self.spawn(id, &spawn, body).err().map(Err),
+            Operation::Signal { target, signal } => {
+                Some(self.signal(target, signal).and_then(|()| plain(Answer::Done)))
+            }
+            Operation::Kill { target } => Some(self.kill(target).and_then(|()| plain(Answer::Done))),
+            Operation::Ping => Some(plain(Answer::Pong)),
+        };
+        match answered {
+            Some(Ok((answer, body))) => self.answer(id, answer, &body),
+            Some(Err(refusal)) => self.answer(id, Answer::Refused(refusal), &[]),
+            None => {}
+        }
+    }
+
+    fn answer(&mut self, id: u32, answer: Answer, body: &[u8]) {
+        let frame = encode(&Reply { id, answer }, body).or_else(|_| {
+            let refusal = Refusal::Invalid { reason: "the answer does not fit into a frame; ask for less".to_owned() };
+            encode(&Reply { id, answer: Answer::Refused(refusal) }, &[])
+        });
+        self.outbox.extend_from_slice(&frame.expect("invariant: a refusal fits into a frame"));
+    }
+
+    fn spawn(&mut self, id: u32, spawn: &Spawn, stdin: &[u8]) -> Result<(), Refusal> {
+        if self.programs.len() >= SPAWNS_MAX || self.programs.contains_key(&id) {
+            return Err(Refusal::Busy);
+        }
+        // Programs are the kernel's first choice when memory runs out; the jail's init is not.
+        self.set_badness(b"1000");
+        let program = Program::start(&self.spec, &self.rlimits, spawn, stdin, self.oom_kills());
+        self.set_badness(b"0");
+        self.programs.insert(id, program?);
+        Ok(())
+    }
+
+    fn set_badness(&self, value: &[u8]) {
+        if let Some(file) = &self.badness {
+            // Without it the limit still holds; only the choice of the victim is the kernel's own.
+            let _ = file.write_at(value, 0);
+        }
+    }
+
+    fn oom_kills(&self) -> u64 {
+        let mut text = [0; 1024];
+        let count = self.oom.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let text = String::from_utf8_lossy(&text[..count]);
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn signal(&mut self, target: u32, signal: i32) -> Result<(), Refusal> {
+        let group = self.programs.get(&target).and_then(Program::group).ok_or(Refusal::NotFound)?;
+        if !(1..=64).contains(&signal) {
+            return Err(Refusal::Invalid { reason: "a signal is a number from 1 to 64".to_owned() });
+        }
+        sys::kill(-group, signal).map_err(super::upload::io)
+    }
+
+    fn kill(&mut self, target: u32) -> Result<(), Refusal> {
+        self.programs.get_mut(&target).ok_or(Refusal::NotFound)?.kill();
+        self.end(target);
+        Ok(())
+    }
+
+    /// Begins to kill a program's tree, at once.
+    fn end(&mut self, id: u32) {
+        self.ending.entry(id).or_insert_with(Instant::now);
+        self.next_sweep = Some(Instant::now());
+    }
+
+    fn hear(&mut self, id: u32) {
+        let Some(program) = self.programs.get_mut(&id) else { return };
+        let started = program.hear();
+        let leftover = program.has_ended() && !program.is_reaped();
+        if started {
+            self.answer(id, Answer::Started, &[]);
+        }
+        if leftover {
+            // Usually the keeper leaves at once; only if it does not is there a tree to sweep.
+            self.ending.entry(id).or_insert_with(Instant::now);
+            self.next_sweep.get_or_insert_with(|| Instant::now() + SWEEP);
+        }
+    }
+
+    fn pass_on(&mut self, id: u32, stream: Stream) {
+        let bytes = self.programs.get_mut(&id).and_then(|program| program.take_output(stream));
+        if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) {
+            self.answer(id, Answer::Output { stream }, &bytes);
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        // One read empties the descriptor enough: all dead children are looked for below.
+        let mut signals = [0; 128 * 16];
+        match rustix::io::read(&self.signals, &mut signals) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        while let Ok(Some(dead)) = sys::reap(-1, false) {
+            let found =
+                self.programs.iter_mut().find(|(_, program)| program.keeper == dead.pid && !program.is_reaped());
+            let Some((id, program)) = found else { continue };
+            let id = *id;
+            program.reaped(dead);
+            if dead.status != 0 {
+                // The keeper was killed: what it kept is now init's.
+                self.strays.get_or_insert_with(Instant::now);
+                self.next_sweep = Some(Instant::now());
+            }
+            self.conclude(id);
+        }
+        Ok(())
+    }
+
+    /// The keeper is gone and with it the tree: passes on what is left in the pipes and says how it ended.
+    fn conclude(&mut self, id: u32) {
+        self.hear(id);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while let Some(bytes) = self.programs.get_mut(&id).and_then(|program| program.take_output(stream)) {
+                if !bytes.is_empty() {
+                    self.answer(id, Answer::Output { stream }, &bytes);
+                }
+            }
+        }
+        let oom_now = self.oom_kills();
+        if let Some(program) = self.programs.remove(&id) {
+            let answer = program.exit(oom_now).map_or_else(Answer::Refused, Answer::Exited);
+            self.answer(id, answer, &[]);
+        }
+        self.ending.remove(&id);
+    }
+
+    /// What is due: time limits, and sweeps of trees that must go.
+    fn tick(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let late: Vec<u32> =
+            self.programs.iter().filter(|(_, p)| p.deadline().is_some_and(|d| d <= now)).map(|(id, _)| *id).collect();
+        for id in late {
+            self.programs.entry(id).and_modify(Program::time_out);
+            self.end(id);
+        }
+        if self.next_sweep.is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
+        if !roots.is_empty() {
+            tree::kill_below(&roots);
+        }
+        if self.strays.is_some() {
+            let keepers: Vec<i32> = self.programs.values().map(|program| program.keeper).collect();
+            if !tree::kill_strays(&keepers) {
+                self.strays = None;
+            }
+        }
+        if self.ending.values().copied().chain(self.strays).any(|since| since.elapsed() > SWEEPING_MAX) {
+            return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
+        }
+        self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.outbox.len() {
+            match send(&self.socket, &self.outbox[sent..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(count) => sent += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.outbox.drain(..sent);
+        Ok(())
+    }
+}

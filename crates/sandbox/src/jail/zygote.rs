@@ -1,0 +1,281 @@
+//! The resident parent: takes claims, forks jails, reaps them, and removes their control groups and records.
+//! Must never: keep a jail's socket, do a jail's work, or outlive its worker: the end of its socket ends all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::filter::Filters;
+use super::serve;
+use crate::error::{Failure, Layer};
+use crate::level::{Level, Mapping, Meter};
+use crate::native::cgroup::{self, Cgroups, Controller};
+use crate::native::channel;
+use crate::native::claim::{Order, Report};
+use crate::native::record::{self, Life};
+use crate::protocol::VERSION;
+use crate::spec::{INNER_ID, Identity, Spec};
+use crate::sys::{self, Cloned};
+
+/// Most jails at once.
+const JAILS_MAX: usize = 4096;
+/// How long a dead jail's groups may take to become removable.
+const BURIAL: Duration = Duration::from_secs(5);
+const NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+struct Zygote {
+    control: OwnedFd,
+    myself: OwnedFd,
+    run_dir: PathBuf,
+    boot: String,
+    cgroups: Cgroups,
+    filters: Filters,
+    jails: Vec<Child>,
+}
+
+/// A jail from its record to its burial.
+struct Child {
+    id: String,
+    state: State,
+    cgroups: Vec<PathBuf>,
+}
+
+enum State {
+    Alive { pid: i32, pidfd: OwnedFd },
+    Dead { since: Instant },
+}
+
+/// What a fresh jail inherits from the zygote; everything else it closes.
+pub(super) struct Inheritance {
+    pub(super) spec: Spec,
+    pub(super) level: Level,
+    pub(super) filters: Filters,
+    pub(super) socket: OwnedFd,
+    /// A first byte comes once record and ids are in place, a second once the groups are; its end: the zygote gave up.
+    pub(super) go: OwnedFd,
+    /// Readable once the zygote is dead.
+    pub(super) parent: OwnedFd,
+    /// Counts memory kills of the jail's group.
+    pub(super) oom: Option<File>,
+}
+
+pub(super) fn run() -> io::Result<()> {
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    sys::close_all_but(&[1, 2, control.as_raw_fd()])?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    sys::set_standard(0, null.as_fd())?;
+    drop(null);
+    let run_dir = match order(&control)? {
+        Some((Order::Start { version: VERSION, run_dir }, _)) => run_dir,
+        Some(_) => {
+            let reason = "worker and zygote are not the same version of tenure; restart the worker".to_owned();
+            return report(&control, &Report::Refused { reason }, None);
+        }
+        None => return Ok(()),
+    };
+    let filters = Filters::compile().map_err(io::Error::other)?;
+    let (boot, cgroups) = (record::boot_id()?, Cgroups::detect()?);
+    let myself = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    let own = write_own_record(&run_dir, &boot)?;
+    report(&control, &Report::Started, None)?;
+    let mut zygote = Zygote { control, myself, run_dir, boot, cgroups, filters, jails: Vec::new() };
+    let outcome = zygote.serve();
+    zygote.end_all();
+    fs::remove_file(own)?;
+    outcome
+}
+
+fn write_own_record(run_dir: &Path, boot: &str) -> io::Result<PathBuf> {
+    let pid = std::process::id() as i32;
+    let start = record::start_time(pid).ok_or_else(|| io::Error::other("/proc shows no start time"))?;
+    let path = record::path(run_dir, &format!("zygote-{pid:x}-{start:x}"));
+    record::live(&mut record::begin(&path, boot, &[])?, Life { pid, start })?;
+    Ok(path)
+}
+
+fn order(control: &OwnedFd) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
+    let Some((bytes, fd)) = channel::receive(control)? else { return Ok(None) };
+    Ok(Some((serde_json::from_slice(&bytes)?, fd)))
+}
+
+fn report(control: &OwnedFd, report: &Report, fd: Option<&OwnedFd>) -> io::Result<()> {
+    channel::send(control, &serde_json::to_vec(report)?, fd.map(AsFd::as_fd))
+}
+
+impl Zygote {
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let burying = self.jails.iter().any(|jail| matches!(jail.state, State::Dead { .. }));
+            let timeout = burying.then_some(Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
+            let claimed = {
+                let alive = self.jails.iter().filter_map(|jail| match &jail.state {
+                    State::Alive { pidfd, .. } => Some(pidfd),
+                    State::Dead { .. } => None,
+                });
+                let mut fds: Vec<PollFd<'_>> =
+                    std::iter::once(&self.control).chain(alive).map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+                match poll(&mut fds, timeout.as_ref()) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => !fds[0].revents().is_empty(),
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            self.bury();
+            if !claimed {
+                continue;
+            }
+            match order(&self.control) {
+                Ok(None) => return Ok(()),
+                Ok(Some((Order::Claim { version: VERSION, id, spec }, Some(socket)))) => {
+                    self.claim(id, *spec, socket)?
+                }
+                Ok(Some((Order::Start { .. } | Order::Claim { .. }, _))) => self.refuse("the order is not a claim")?,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => self.refuse(&error.to_string())?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn refuse(&self, reason: &str) -> io::Result<()> {
+        report(&self.control, &Report::Refused { reason: reason.to_owned() }, None)
+    }
+
+    fn claim(&mut self, id: String, spec: Spec, socket: OwnedFd) -> io::Result<()> {
+        if self.jails.len() >= JAILS_MAX {
+            return self.refuse("too many jails are open: close some");
+        }
+        match self.open(&id, spec, socket) {
+            Ok((pid, pidfd)) => {
+                let cgroups = self.cgroups.paths(&id);
+                report(&self.control, &Report::Opened { id, pid, cgroups }, Some(&pidfd))
+            }
+            Err(failure) => {
+                // What was begun is buried like a jail that died.
+                for jail in self.jails.iter().filter(|jail| jail.id == id) {
+                    if let State::Alive { pidfd, .. } = &jail.state {
+                        let _ = pidfd_send_signal(pidfd, Signal::KILL);
+                    }
+                }
+                report(&self.control, &Report::Failed { id, failure }, None)
+            }
+        }
+    }
+
+    /// Record, groups, fork, identity, go: in this order, so that a crash at any point leaves nothing unknown.
+    fn open(&mut self, id: &str, spec: Spec, socket: OwnedFd) -> Result<(i32, OwnedFd), Failure> {
+        let paths = self.cgroups.paths(id);
+        let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
+        let mut record = record::begin(&record::path(&self.run_dir, id), &self.boot, &paths)
+            .map_err(failed("write the jail's record"))?;
+        let buried = State::Dead { since: Instant::now() };
+        self.jails.push(Child { id: id.to_owned(), state: buried, cgroups: paths });
+        let group = self.cgroups.create(id, &spec.limits)?;
+        let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
+        let oom = group.oom.as_deref().map(File::open).transpose().map_err(failed("open the memory kill counter"))?;
+        let (go, say_go) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("make a pipe")(e.into()))?;
+        let parent = self.myself.try_clone().map_err(failed("copy a descriptor"))?;
+        let identity = spec.identity;
+        let level = self.level(&spec);
+        match sys::clone_into(NAMESPACES as u64, entry.as_ref().map(AsFd::as_fd)) {
+            Ok(Cloned::Child) => {
+                serve::enter(Inheritance { spec, level, filters: self.filters.clone(), socket, go, parent, oom })
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                drop(socket);
+                let copy = pidfd.try_clone().map_err(failed("copy the jail's pidfd"));
+                if let Some(jail) = self.jails.last_mut() {
+                    jail.state = State::Alive { pid, pidfd };
+                }
+                let start = record::start_time(pid)
+                    .ok_or_else(|| failed("find the jail's start time")(io::ErrorKind::NotFound.into()))?;
+                record::live(&mut record, Life { pid, start }).map_err(failed("write the jail's record"))?;
+                let mut say_go = File::from(say_go);
+                identify(pid, identity)?;
+                say_go.write_all(b"i").map_err(failed("let the jail go"))?;
+                group.attach(pid)?;
+                say_go.write_all(b"g").map_err(failed("let the jail go"))?;
+                Ok((pid, copy?))
+            }
+            Err(error) => Err(failed("clone3 with new user, mount, pid, net, ipc, uts and cgroup namespaces")(error)),
+        }
+    }
+
+    fn level(&self, spec: &Spec) -> Level {
+        Level {
+            namespaces: true,
+            identity: match spec.identity {
+                Identity::Host { .. } => Mapping::Host,
+                Identity::Caller => Mapping::Caller,
+            },
+            landlock: 0,
+            seccomp: false,
+            memory: self.cgroups.meter(Controller::Memory, Meter::Rlimit),
+            pids: self.cgroups.meter(Controller::Pids, Meter::Rlimit),
+            cpu: self.cgroups.meter(Controller::Cpu, Meter::None),
+        }
+    }
+
+    /// Reaps the dead and removes what they leave.
+    fn bury(&mut self) {
+        for jail in &mut self.jails {
+            if let State::Alive { pid, .. } = jail.state
+                && !matches!(sys::reap(pid, false), Ok(None))
+            {
+                jail.state = State::Dead { since: Instant::now() };
+            }
+        }
+        let run_dir = &self.run_dir;
+        self.jails.retain(|jail| match jail.state {
+            State::Alive { .. } => true,
+            State::Dead { since } => {
+                let gone = jail.cgroups.iter().all(|path| cgroup::remove(path, Duration::ZERO));
+                if gone {
+                    // A record that stays is found and removed by the next reap.
+                    let _ = fs::remove_file(record::path(run_dir, &jail.id));
+                }
+                !gone && since.elapsed() < BURIAL
+            }
+        });
+    }
+
+    fn end_all(&mut self) {
+        for jail in &self.jails {
+            if let State::Alive { pidfd, .. } = &jail.state {
+                let _ = pidfd_send_signal(pidfd, Signal::KILL);
+            }
+        }
+        let deadline = Instant::now() + BURIAL;
+        while !self.jails.is_empty() && Instant::now() < deadline {
+            self.bury();
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+}
+
+/// Gives the waiting child its ids.
+fn identify(pid: i32, identity: Identity) -> Result<(), Failure> {
+    let write = |file: &str, value: String| {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, value).map_err(|error| Failure::new(Layer::Identity, format!("write {path}"), error))
+    };
+    let (uid, gid) = match identity {
+        Identity::Host { uid, gid } => (uid, gid),
+        Identity::Caller => {
+            write("setgroups", "deny".to_owned())?;
+            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+        }
+    };
+    write("uid_map", format!("{INNER_ID} {uid} 1"))?;
+    write("gid_map", format!("{INNER_ID} {gid} 1"))
+}

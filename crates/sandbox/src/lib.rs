@@ -1,0 +1,36 @@
+//! Confines programs. A *zygote* (one resident single-threaded process per worker) forks *jails*: small single-threaded
+//! programs in namespaces of their own, with no capabilities, a system call allow-list, Landlock and resource limits. A jail
+//! serves file operations on its work folder and runs programs, over a socket. It is killed as a whole; nothing remains.
+//!
+//! Must never: know agents, use an async runtime, weaken a layer in silence, or hold `unsafe` outside `sys`.
+//!
+//! ```text
+//! worker ── Zygote::start ──▶ zygote (argv[0] = tenure-jail) ── clone3 ──▶ jail (pid 1 inside)
+//!    │                                                                       ├─ keeper ─ program
+//!    └───────────────── Jail::take_socket: protocol::{Request, Reply} ───────┘   └─ …
+//! ```
+//!
+//! The shipped binary calls [`jail_main`] before anything else when its name is [`JAIL_NAME`]; the worker calls [`reap`] on its
+//! run folder, then [`Zygote::start`], then [`Zygote::open`] per jail. An async worker speaks [`protocol`] over
+//! [`Jail::take_socket`]; [`Client`] is the blocking way. All waits have deadlines.
+
+mod spec;
+mod limits;
+mod level;
+mod error;
+pub mod protocol;
+mod client;
+mod native;
+pub mod probe;
+mod jail;
+mod sys;
+
+pub use client::{Client, Output};
+pub use error::{Error, Failure, Layer};
+pub use jail::{JAIL_NAME, jail_main};
+pub use level::{Level, Mapping, Meter};
+pub use limits::Limits;
+pub use native::python::host_python_version;
+pub use native::reap::{ReapReport, reap};
+pub use native::zygote::{Jail, Zygote};
+pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, Spec, WORKSPACE};

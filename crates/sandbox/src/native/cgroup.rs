@@ -1,0 +1,305 @@
+//! Control groups, v2 or v1, wherever this process may make them. Must never: touch a group that is not named `tenure-…`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{Failure, Layer};
+use crate::level::Meter;
+use crate::limits::Limits;
+use crate::sys;
+
+const CPU_PERIOD_MICROS: u64 = 100_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Controller {
+    Memory,
+    Pids,
+    Cpu,
+}
+
+impl Controller {
+    const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// The file that holds the limit, in v2 and in v1.
+    fn file(self, version: Version) -> &'static str {
+        match (self, version) {
+            (Self::Memory, Version::V2) => "memory.max",
+            (Self::Memory, Version::V1) => "memory.limit_in_bytes",
+            (Self::Pids, _) => "pids.max",
+            (Self::Cpu, Version::V2) => "cpu.max",
+            (Self::Cpu, Version::V1) => "cpu.cfs_quota_us",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V2,
+    V1,
+}
+
+/// Where groups can be made, found once.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups {
+    /// Parent folder in the v2 hierarchy and the controllers that work beneath it.
+    v2: Option<(PathBuf, Vec<Controller>)>,
+    v1: Vec<(Controller, PathBuf)>,
+}
+
+/// The groups of one jail.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) v2: Option<PathBuf>,
+    v1: Vec<PathBuf>,
+    /// The file whose `oom_kill` line counts memory kills.
+    pub(crate) oom: Option<PathBuf>,
+}
+
+impl Cgroups {
+    /// Tries every hierarchy that is mounted: first beneath this process's own group, then at its root.
+    pub(crate) fn detect() -> io::Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let mut found = Self::default();
+        for line in mounts.lines() {
+            let Some(hierarchy) = Hierarchy::parse(line) else { continue };
+            let parents = hierarchy.parents(&own);
+            match hierarchy.version {
+                Version::V2 if found.v2.is_none() => {
+                    found.v2 = parents.iter().find_map(|parent| Some((parent.clone(), try_v2(parent)?)));
+                }
+                Version::V2 => {}
+                Version::V1 => {
+                    for controller in Controller::ALL {
+                        let known = found.v1.iter().any(|(c, _)| *c == controller);
+                        if known || !hierarchy.options.split(',').any(|option| option == controller.name()) {
+                            continue;
+                        }
+                        let parent = parents.iter().find(|parent| try_v1(parent, controller));
+                        found.v1.extend(parent.map(|parent| (controller, parent.clone())));
+                    }
+                }
+            }
+        }
+        if let Some((_, controllers)) = &found.v2 {
+            found.v1.retain(|(controller, _)| !controllers.contains(controller));
+        }
+        Ok(found)
+    }
+
+    /// What holds `controller`'s limit; `otherwise` where no group does.
+    pub(crate) fn meter(&self, controller: Controller, otherwise: Meter) -> Meter {
+        if self.v2.as_ref().is_some_and(|(_, controllers)| controllers.contains(&controller)) {
+            Meter::CgroupV2
+        } else if self.v1.iter().any(|(c, _)| *c == controller) {
+            Meter::CgroupV1
+        } else {
+            otherwise
+        }
+    }
+
+    /// The folders that `create` will make for `id`.
+    pub(crate) fn paths(&self, id: &str) -> Vec<PathBuf> {
+        let name = format!("tenure-{id}");
+        let mut paths: Vec<PathBuf> = self.v2.iter().map(|(parent, _)| parent.join(&name)).collect();
+        for (_, parent) in &self.v1 {
+            let path = parent.join(&name);
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        paths
+    }
+
+    /// Makes the groups of one jail and sets its limits.
+    pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, Failure> {
+        let name = format!("tenure-{id}");
+        let mut group = Group { v2: None, v1: Vec::new(), oom: None };
+        if let Some((parent, controllers)) = &self.v2 {
+            let path = parent.join(&name);
+            make(&path)?;
+            for controller in controllers {
+                set(&path, *controller, Version::V2, limits)?;
+            }
+            if controllers.contains(&Controller::Memory) {
+                group.oom = Some(path.join("memory.events"));
+            }
+            group.v2 = Some(path);
+        }
+        for (controller, parent) in &self.v1 {
+            let path = parent.join(&name);
+            if !group.v1.contains(&path) {
+                make(&path)?;
+                group.v1.push(path.clone());
+            }
+            set(&path, *controller, Version::V1, limits)?;
+            if *controller == Controller::Memory {
+                group.oom = Some(path.join("memory.oom_control"));
+            }
+        }
+        Ok(group)
+    }
+}
+
+impl Group {
+    /// Moves a process into the v1 groups; it is born in the v2 group.
+    pub(crate) fn attach(&self, pid: i32) -> Result<(), Failure> {
+        for path in &self.v1 {
+            write(&path.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn make(path: &Path) -> Result<(), Failure> {
+    fs::create_dir(path).map_err(|error| Failure::new(Layer::Cgroup, format!("make {}", path.display()), error))
+}
+
+fn write(path: &Path, value: &str) -> Result<(), Failure> {
+    fs::write(path, value).map_err(|error| Failure::new(Layer::Cgroup, format!("write {}", path.display()), error))
+}
+
+fn set(path: &Path, controller: Controller, version: Version, limits: &Limits) -> Result<(), Failure> {
+    let quota = (u64::from(limits.cpu_millicores) * CPU_PERIOD_MICROS / 1000).max(1000);
+    let value = match (controller, version) {
+        (Controller::Memory, _) => limits.memory_bytes.to_string(),
+        (Controller::Pids, _) => limits.pids.to_string(),
+        (Controller::Cpu, Version::V2) => format!("{quota} {CPU_PERIOD_MICROS}"),
+        (Controller::Cpu, Version::V1) => quota.to_string(),
+    };
+    match write(&path.join(controller.file(version)), &value) {
+        // The parent's quota is tighter and holds anyway.
+        Err(failure) if controller == Controller::Cpu && failure.errno == libc::EINVAL => {}
+        other => other?,
+    }
+    if controller == Controller::Memory {
+        let (swap, value) = match version {
+            Version::V2 => ("memory.swap.max", "0"),
+            Version::V1 => ("memory.memsw.limit_in_bytes", value.as_str()),
+        };
+        let swap = path.join(swap);
+        if swap.exists() {
+            write(&swap, value)?;
+        }
+    }
+    Ok(())
+}
+
+struct Hierarchy {
+    version: Version,
+    root: String,
+    mountpoint: PathBuf,
+    options: String,
+}
+
+impl Hierarchy {
+    /// A line of mountinfo, if it is a cgroup mount.
+    fn parse(line: &str) -> Option<Self> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut filesystem = filesystem.split(' ');
+        let version = match filesystem.next()? {
+            "cgroup2" => Version::V2,
+            "cgroup" => Version::V1,
+            _ => return None,
+        };
+        let options = filesystem.nth(1).unwrap_or_default().to_owned();
+        let mut fields = mount.split(' ');
+        let root = fields.nth(3)?.to_owned();
+        Some(Self { version, root, mountpoint: PathBuf::from(fields.next()?), options })
+    }
+
+    /// Folders to try, best first: this process's own group, then the hierarchy's root.
+    fn parents(&self, own: &str) -> Vec<PathBuf> {
+        let mine = own.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':');
+            let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+            let matches = match self.version {
+                Version::V2 => number == "0",
+                Version::V1 => {
+                    !controllers.is_empty()
+                        && controllers.split(',').all(|name| self.options.split(',').any(|option| option == name))
+                }
+            };
+            matches.then(|| path.to_owned())
+        });
+        let mut parents = Vec::new();
+        if let Some(path) = mine {
+            let within = path.strip_prefix(self.root.trim_end_matches('/')).unwrap_or("/");
+            parents.push(self.mountpoint.join(within.trim_start_matches('/')));
+        }
+        if !parents.contains(&self.mountpoint) {
+            parents.push(self.mountpoint.clone());
+        }
+        parents.retain(|parent| parent.is_dir());
+        parents
+    }
+}
+
+/// Runs `test` on a new group beneath `parent`; None if none can be made.
+fn with_trial<T>(parent: &Path, test: impl FnOnce(&Path) -> T) -> Option<T> {
+    let trial = parent.join(format!("tenure-trial-{}", std::process::id()));
+    fs::create_dir(&trial).ok()?;
+    let result = test(&trial);
+    fs::remove_dir(&trial).ok()?;
+    Some(result)
+}
+
+fn try_v1(parent: &Path, controller: Controller) -> bool {
+    with_trial(parent, |trial| {
+        let file = trial.join(controller.file(Version::V1));
+        fs::read_to_string(&file).is_ok_and(|now| fs::write(&file, now.trim()).is_ok())
+    })
+    .unwrap_or(false)
+}
+
+/// The controllers that can be limited beneath `parent`; None if no group can be made and entered there.
+fn try_v2(parent: &Path) -> Option<Vec<Controller>> {
+    if fs::OpenOptions::new().write(true).open(parent.join("cgroup.procs")).is_err() {
+        return None;
+    }
+    for controller in Controller::ALL {
+        // A refusal is no failure: the trial below sees what is really there.
+        let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{}", controller.name()));
+    }
+    with_trial(parent, |trial| {
+        Controller::ALL.into_iter().filter(|controller| trial.join(controller.file(Version::V2)).exists()).collect()
+    })
+}
+
+/// Kills whatever is in the group and removes it; true once it is gone.
+pub(crate) fn remove(path: &Path, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        match fs::remove_dir(path) {
+            Ok(()) => return true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        kill_members(path);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn kill_members(path: &Path) {
+    if fs::write(path.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let members = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 1) {
+        // One that is gone already is what was wanted.
+        let _ = sys::kill(pid, libc::SIGKILL);
+    }
+}

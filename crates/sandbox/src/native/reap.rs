@@ -1,0 +1,93 @@
+//! Ends what an earlier life of the worker left: jails, their control groups, their records.
+//! Must never: adopt a jail, signal a process that it cannot tell apart from a stranger, or report death unproven.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::Serialize;
+
+use super::channel;
+use super::record::{self, Life, Record};
+use crate::error::Error;
+
+/// How long one process or group may take to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was found and ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReapReport {
+    /// Jails and zygotes that still lived and were killed.
+    pub killed: u32,
+    /// Records whose process was gone already.
+    pub already_dead: u32,
+    pub cgroups_removed: u32,
+}
+
+/// Kills every process that the records in `run_dir` name, waits until each is proven dead, removes the control groups and
+/// then the records. Call it before the first `Zygote::start` on the same folder; the folder must not be in use by another
+/// worker. A folder that is not there holds nothing to reap.
+pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
+    let mut report = ReapReport::default();
+    if !run_dir.exists() {
+        return Ok(report);
+    }
+    let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
+    let mut records = record::all(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))?;
+    // Zygotes first, so that none forks while its jails are being killed.
+    let is_zygote =
+        |record: &Record| record.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("zygote-"));
+    records.sort_by_key(|record| !is_zygote(record));
+    for record in &records {
+        end(record, &boot, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Ends one record's process and groups, and removes the record last.
+fn end(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
+    match record.life {
+        Some(life) if record.intent.boot == boot && kill(life)? => report.killed += 1,
+        Some(_) | None => report.already_dead += 1,
+    }
+    for group in &record.intent.cgroups {
+        let ours = group.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tenure-"));
+        if !ours || !group.exists() {
+            continue;
+        }
+        if !super::cgroup::remove(group, PATIENCE) {
+            return Err(Error::Unproven { what: format!("the control group {}", group.display()) });
+        }
+        report.cgroups_removed += 1;
+    }
+    fs::remove_file(&record.path).map_err(Error::io(format!("remove {}", record.path.display())))
+}
+
+/// Kills one process if it is still the one that was recorded; true if it was. Returns once it is dead.
+fn kill(life: Life) -> Result<bool, Error> {
+    let what = || Error::Unproven { what: format!("process {}", life.pid) };
+    let Some(pid) = Pid::from_raw(life.pid) else { return Ok(false) };
+    // The pidfd comes first: what it holds cannot change its identity between the check and the signal.
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(false) };
+    if record::start_time(life.pid) != Some(life.start) {
+        return Ok(false);
+    }
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::SRCH) => return Ok(false),
+        Err(_) => return Err(what()),
+    }
+    if channel::readable(&pidfd, PATIENCE).map_err(|_| what())? { Ok(true) } else { Err(what()) }
+}
+
+/// Ends one jail by its record, for a worker whose zygote is gone.
+pub(crate) fn end_one(run_dir: &Path, id: &str) -> Result<(), Error> {
+    let path = record::path(run_dir, id);
+    let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
+    let records = record::all(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))?;
+    match records.into_iter().find(|record| record.path == path) {
+        Some(record) => end(&record, &boot, &mut ReapReport::default()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,249 @@
+//! The worker's handles: a running zygote and the jails that it opened.
+//! Must never: hold the control socket while a jail sets itself up, or let a jail outlive its handle.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::claim::{Order, Report};
+use super::{channel, reap, record};
+use crate::client::Client;
+use crate::error::Error;
+use crate::level::Level;
+use crate::protocol::{Hello, VERSION};
+use crate::spec::{Identity, Spec};
+
+/// How long each step of a start, an opening or an ending may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The resident parent of all jails of one worker. Dropping it kills them all.
+#[derive(Debug)]
+pub struct Zygote {
+    link: Arc<Link>,
+    process: Child,
+    next: AtomicU64,
+    prefix: String,
+}
+
+#[derive(Debug)]
+struct Link {
+    control: Mutex<Option<OwnedFd>>,
+    run_dir: PathBuf,
+}
+
+/// One confined place to work in. Dropping it kills everything in it, without waiting.
+#[derive(Debug)]
+pub struct Jail {
+    id: String,
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: Option<UnixStream>,
+    level: Level,
+    cgroups: Vec<PathBuf>,
+    link: Arc<Link>,
+}
+
+impl Zygote {
+    /// Starts `exe` under the name `tenure-jail`; its main must call `jail_main` first. Records of jails go to `run_dir`,
+    /// which belongs to this worker alone, and which `reap` must have emptied before.
+    pub fn start(exe: &Path, run_dir: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(run_dir).map_err(Error::io(format!("make {}", run_dir.display())))?;
+        let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
+        let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
+        let mut command = Command::new(exe);
+        command.arg0("tenure-jail").arg("zygote").env_clear().current_dir("/");
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
+        let process = command.spawn().map_err(Error::io(format!("start {}", exe.display())))?;
+        drop(command);
+        let prefix = format!("{:x}-{:x}", process.id(), record::start_time(process.id() as i32).unwrap_or(0));
+        let link = Arc::new(Link { control: Mutex::new(Some(ours)), run_dir: run_dir.clone() });
+        let zygote = Self { link, process, next: AtomicU64::new(1), prefix };
+        match zygote.link.ask(&Order::Start { version: VERSION, run_dir }, None)? {
+            (Report::Started, _) => Ok(zygote),
+            (Report::Refused { reason }, _) => Err(Error::ZygoteLost(reason)),
+            (Report::Opened { .. } | Report::Failed { .. }, _) => {
+                Err(Error::ZygoteLost("it answered the start with something else".into()))
+            }
+        }
+    }
+
+    /// The zygote's process id on the host.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Opens one jail and waits until it is ready: a few milliseconds. As root, a work folder that still belongs to the
+    /// caller is given to the spec's uid; one that belongs to somebody else is refused.
+    pub fn open(&self, spec: &Spec) -> Result<Jail, Error> {
+        spec.check()?;
+        own_work_folder(spec)?;
+        let id = format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
+        let (ours, theirs) = UnixStream::pair().map_err(Error::io("make the jail's socket"))?;
+        let order = Order::Claim { version: VERSION, id, spec: Box::new(spec.clone()) };
+        let (report, pidfd) = self.link.ask(&order, Some(theirs.as_fd()))?;
+        drop(theirs);
+        let (id, pid, cgroups, pidfd) = match (report, pidfd) {
+            (Report::Opened { id, pid, cgroups }, Some(pidfd)) => (id, pid, cgroups, pidfd),
+            (Report::Failed { failure, .. }, _) => return Err(Error::Layer(failure)),
+            (Report::Refused { reason }, _) => return Err(Error::Spec { field: "claim", reason }),
+            (Report::Started | Report::Opened { .. }, _) => {
+                return Err(Error::ZygoteLost("its answer to a claim was something else".into()));
+            }
+        };
+        let mut client = Client::new(ours, PATIENCE);
+        let hello = client.hello();
+        let (socket, link) = (client.into_socket(), Arc::clone(&self.link));
+        let refused = match hello {
+            Ok(Hello::Ready(level)) => return Ok(Jail { id, pid, pidfd, socket: Some(socket), level, cgroups, link }),
+            Ok(Hello::Failed(failure)) => Error::Layer(failure),
+            Err(error) => error,
+        };
+        // It ends by itself unless it hangs.
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+        Err(refused)
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        // The end of its socket makes the zygote kill and bury all jails, then leave.
+        drop(self.link.control.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.process.kill();
+                let _ = self.process.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Link {
+    /// One order and its report; a lock keeps the pairs together.
+    fn ask(&self, order: &Order, fd: Option<BorrowedFd<'_>>) -> Result<(Report, Option<OwnedFd>), Error> {
+        let lost = |error: std::io::Error| Error::ZygoteLost(error.to_string());
+        let bytes = serde_json::to_vec(order).map_err(|error| lost(error.into()))?;
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(socket) = control.as_ref() else {
+            return Err(Error::ZygoteLost("an earlier order was never answered".into()));
+        };
+        channel::send(socket, &bytes, fd).map_err(lost)?;
+        if !channel::readable(socket, PATIENCE).map_err(lost)? {
+            // A late answer would be taken for the next order's.
+            *control = None;
+            return Err(Error::Deadline { what: "the zygote", millis: PATIENCE.as_millis() as u64 });
+        }
+        match channel::receive(socket).map_err(lost)? {
+            Some((bytes, fd)) => Ok((serde_json::from_slice(&bytes).map_err(|error| lost(error.into()))?, fd)),
+            None => Err(Error::ZygoteLost("it ended".into())),
+        }
+    }
+}
+
+impl Jail {
+    /// Unique among all jails of this host since its boot.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The host's process id of the jail's init.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Readable once the jail's init, and with it every process of the jail, is dead.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    pub fn level(&self) -> &Level {
+        &self.level
+    }
+
+    /// The control groups that hold it; none as an ordinary user without delegation.
+    pub fn cgroups(&self) -> &[PathBuf] {
+        &self.cgroups
+    }
+
+    /// The socket that speaks `protocol`; None if it was taken. Its end kills the jail.
+    pub fn take_socket(&mut self) -> Option<UnixStream> {
+        self.socket.take()
+    }
+
+    /// A blocking client over a copy of the socket.
+    pub fn client(&self, patience: Duration) -> Result<Client, Error> {
+        let socket = self.socket.as_ref().ok_or(Error::JailLost)?;
+        Ok(Client::new(socket.try_clone().map_err(Error::io("copy the jail's socket"))?, patience))
+    }
+
+    /// Whether every process of the jail is dead.
+    pub fn is_dead(&self) -> bool {
+        channel::readable(&self.pidfd, Duration::ZERO).unwrap_or(false)
+    }
+
+    /// Kills every process of the jail and returns once they are proven dead and its control groups and record are gone.
+    pub fn kill(&self) -> Result<(), Error> {
+        let unproven = |_| Error::Unproven { what: format!("jail {}", self.id) };
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(unproven(error.into())),
+        }
+        if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
+            return Err(Error::Unproven { what: format!("jail {}", self.id) });
+        }
+        let record = record::path(&self.link.run_dir, &self.id);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while record.exists() {
+            if Instant::now() > deadline {
+                return reap::end_one(&self.link.run_dir, &self.id);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        // Dead already is what was wanted; the zygote buries it.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+/// Makes the work folder's owner the jail's identity, or refuses.
+fn own_work_folder(spec: &Spec) -> Result<(), Error> {
+    let folder = &spec.work_folder;
+    let found = fs::symlink_metadata(folder).map_err(Error::io(format!("look at {}", folder.display())))?;
+    let refuse = |field, reason: String| Err(Error::Spec { field, reason });
+    if !found.is_dir() {
+        return refuse("work_folder", format!("{} is not a folder", folder.display()));
+    }
+    let caller = rustix::process::geteuid().as_raw();
+    match spec.identity {
+        Identity::Caller if caller == 0 => {
+            refuse("identity", "the worker is root, which is never mapped: give the agent host ids of its own".into())
+        }
+        Identity::Caller => Ok(()),
+        Identity::Host { .. } if caller != 0 => {
+            refuse("identity", "only a worker that runs as root can map other host ids: use the caller's".into())
+        }
+        Identity::Host { uid, .. } if found.uid() == uid => Ok(()),
+        Identity::Host { uid, gid } if found.uid() == 0 => std::os::unix::fs::lchown(folder, Some(uid), Some(gid))
+            .map_err(Error::io(format!("give {} to uid {uid}", folder.display()))),
+        Identity::Host { uid, .. } => refuse(
+            "work_folder",
+            format!("{} belongs to uid {}, not to the agent's {uid}", folder.display(), found.uid()),
+        ),
+    }
+}

@@ -1,0 +1,140 @@
+//! What this host enforces, layer by layer, found out by trying. Must never: report a layer that no trial confirmed.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::{Error, Layer};
+use crate::level::{Level, Meter};
+use crate::native::cgroup::{Cgroups, Controller};
+use crate::native::python::host_python_version;
+use crate::native::zygote::Zygote;
+use crate::spec::{Identity, Spec};
+use crate::sys;
+
+/// One layer or limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub name: &'static str,
+    pub enforced: bool,
+    /// What was found, for example `Landlock ABI 7` or the kernel's refusal.
+    pub why: String,
+    /// What to do to get it, or to get more of it.
+    pub advice: Option<String>,
+    /// Whether a jail opens without it.
+    pub required: bool,
+}
+
+/// All findings, with the level that a jail reached here; None if none opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub level: Option<Level>,
+    pub findings: Vec<Finding>,
+    /// The Python inside, if there is one.
+    pub python: Option<String>,
+}
+
+impl Report {
+    /// Whether jails open on this host.
+    pub fn usable(&self) -> bool {
+        self.level.is_some()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            let mark = if finding.enforced { "yes" } else { "NO " };
+            writeln!(f, "{mark}  {:<14} {}", finding.name, finding.why)?;
+            if let Some(advice) = &finding.advice {
+                writeln!(f, "     {:<14} {advice}", "")?;
+            }
+        }
+        match &self.python {
+            Some(version) => writeln!(f, "     {:<14} {version} inside", "python"),
+            None => writeln!(f, "     {:<14} none inside: install python3 under /usr", "python"),
+        }
+    }
+}
+
+/// Opens one jail in a new folder beneath `scratch` with `exe` (see `Zygote::start`) and reports what held it. Ids beneath
+/// `identity` must be free to use; as root they may not be 0.
+pub fn check(exe: &Path, scratch: &Path, identity: Identity) -> Result<Report, Error> {
+    let folder = scratch.join(format!("sandbox-check-{}", std::process::id()));
+    let work = folder.join("work");
+    std::fs::create_dir_all(&work).map_err(Error::io(format!("make {}", work.display())))?;
+    let outcome = trial(exe, &folder, Spec::new(&work, identity));
+    std::fs::remove_dir_all(&folder).map_err(Error::io(format!("remove {}", folder.display())))?;
+    let outcome = outcome?;
+    let mut findings = vec![namespaces(&outcome), landlock(&outcome), seccomp(&outcome)];
+    let cgroups = Cgroups::detect().map_err(Error::io("look for control groups"))?;
+    findings.push(meter("memory", cgroups.meter(Controller::Memory, Meter::Rlimit)));
+    findings.push(meter("pids", cgroups.meter(Controller::Pids, Meter::Rlimit)));
+    findings.push(meter("cpu", cgroups.meter(Controller::Cpu, Meter::None)));
+    Ok(Report { level: outcome.ok(), findings, python: host_python_version() })
+}
+
+type Outcome = Result<Level, crate::error::Failure>;
+
+fn trial(exe: &Path, folder: &Path, spec: Spec) -> Result<Outcome, Error> {
+    let zygote = Zygote::start(exe, &folder.join("run"))?;
+    match zygote.open(&spec) {
+        Ok(jail) => {
+            jail.kill()?;
+            Ok(Ok(jail.level().clone()))
+        }
+        Err(Error::Layer(failure)) => Ok(Err(failure)),
+        Err(other) => Err(other),
+    }
+}
+
+fn namespaces(outcome: &Outcome) -> Finding {
+    let name = "namespaces";
+    match outcome {
+        Err(failure) if !matches!(failure.layer, Layer::Landlock | Layer::Seccomp) => Finding {
+            name,
+            enforced: false,
+            why: failure.to_string(),
+            advice: Some(failure.hint().to_owned()),
+            required: true,
+        },
+        Ok(_) | Err(_) => Finding {
+            name,
+            enforced: true,
+            why: "user, mount, pid, net, ipc, uts and cgroup; own root; no capabilities".to_owned(),
+            advice: None,
+            required: true,
+        },
+    }
+}
+
+fn landlock(outcome: &Outcome) -> Finding {
+    let abi = outcome.as_ref().map_or_else(|_| sys::landlock_abi(), |level| level.landlock);
+    let advice = match abi {
+        0 => Some("boot with `lsm=landlock,…` on a kernel built with CONFIG_SECURITY_LANDLOCK".to_owned()),
+        1..=3 => Some("a kernel of 6.7 or newer also closes TCP, one of 6.12 signals between jails".to_owned()),
+        _ => None,
+    };
+    let why = if abi == 0 { "the kernel has no Landlock".to_owned() } else { format!("ABI {abi}") };
+    Finding { name: "landlock", enforced: abi > 0, why, advice, required: false }
+}
+
+fn seccomp(outcome: &Outcome) -> Finding {
+    let enforced = outcome.as_ref().map_or_else(|_| sys::seccomp_errno_available(), |level| level.seccomp);
+    let why = if enforced { "an allow-list of system calls" } else { "the kernel has no seccomp filters" };
+    let advice = (!enforced).then(|| "use a kernel built with CONFIG_SECCOMP_FILTER".to_owned());
+    Finding { name: "seccomp", enforced, why: why.to_owned(), advice, required: true }
+}
+
+fn meter(name: &'static str, meter: Meter) -> Finding {
+    let delegate = "for limits on the whole jail, run the worker as root or in a cgroup delegated to its user \
+                    (systemd: Delegate=yes)";
+    let (enforced, why, advice) = match meter {
+        Meter::CgroupV2 => (true, "cgroup v2", None),
+        Meter::CgroupV1 => (true, "cgroup v1", None),
+        Meter::Rlimit => (true, "resource limits, of each process and not of all together", Some(delegate)),
+        Meter::None => (false, "no cgroup that this user may make holds it", Some(delegate)),
+    };
+    Finding { name, enforced, why: why.to_owned(), advice: advice.map(str::to_owned), required: false }
+}

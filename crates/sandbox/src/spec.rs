@@ -1,0 +1,140 @@
+//! What a jail is to be: its folder, mounts, identity and limits. Must never: name agents, executions or policy.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::limits::Limits;
+
+/// Most mounts that one spec may name.
+pub const MOUNTS_MAX: usize = 32;
+/// Most bytes of environment that one spec may carry.
+pub const ENV_BYTES_MAX: usize = 32 << 10;
+/// Where the work folder appears inside.
+pub const WORKSPACE: &str = "/workspace";
+/// The search path of programs inside. The last entry holds the `python` link.
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/tenure/bin";
+/// The uid and gid that programs see as their own, whatever the host's are.
+pub const INNER_ID: u32 = 1000;
+
+/// Whose the files are that a jail makes, as the host sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// A host uid and gid of the agent's own; needs a worker that runs as root. Neither may be 0.
+    Host { uid: u32, gid: u32 },
+    /// The user that the worker runs as, who may not be root.
+    Caller,
+}
+
+/// One more host folder or file inside. It is always `nosuid` and `nodev`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub source: PathBuf,
+    /// Absolute, without `..`, outside the fixed view, for example `/opt/data` or `/workspace/vendor`.
+    pub target: PathBuf,
+    pub read_only: bool,
+}
+
+/// Everything that `Zygote::open` needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Absolute host path of the folder that becomes `/workspace`.
+    pub work_folder: PathBuf,
+    pub mounts: Vec<Mount>,
+    pub hostname: String,
+    /// Added to the environment of every spawned program.
+    pub env: BTreeMap<String, String>,
+    pub limits: Limits,
+    pub identity: Identity,
+    /// Size of each of `/tmp` and `/dev/shm`; it counts as memory too.
+    pub tmp_bytes: u64,
+    /// Whether programs may use TCP on their own loopback. There is no other network either way.
+    pub loopback_tcp: bool,
+}
+
+impl Spec {
+    /// A spec with the default limits and no mounts.
+    pub fn new(work_folder: impl Into<PathBuf>, identity: Identity) -> Self {
+        Self {
+            work_folder: work_folder.into(),
+            mounts: Vec::new(),
+            hostname: "tenure".to_owned(),
+            env: BTreeMap::new(),
+            limits: Limits::default(),
+            identity,
+            tmp_bytes: 64 << 20,
+            loopback_tcp: false,
+        }
+    }
+
+    /// Refuses what no jail can honour.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |field, reason: &str| Err(Error::Spec { field, reason: reason.to_owned() });
+        if !self.work_folder.is_absolute() {
+            return refuse("work_folder", "give an absolute path");
+        }
+        if self.mounts.len() > MOUNTS_MAX {
+            return refuse("mounts", "at most 32 are possible");
+        }
+        for mount in &self.mounts {
+            if !mount.source.is_absolute() {
+                return refuse("mounts.source", "give an absolute path");
+            }
+            check_target(&mount.target)?;
+        }
+        if self.hostname.is_empty() || self.hostname.len() > 63 || self.hostname.contains(['/', '\0']) {
+            return refuse("hostname", "give 1 to 63 bytes without `/`");
+        }
+        check_env(&self.env)?;
+        match self.identity {
+            Identity::Host { uid, gid } if uid == 0 || gid == 0 || uid == u32::MAX || gid == u32::MAX => {
+                return refuse("identity", "host uid and gid 0 are never mapped: give the agent ids of its own");
+            }
+            Identity::Host { .. } | Identity::Caller => {}
+        }
+        let limits = &self.limits;
+        if limits.memory_bytes < 8 << 20 || limits.pids < 4 || limits.cpu_millicores < 10 || limits.open_files < 16 {
+            return refuse("limits", "the least is 8 MiB of memory, 4 pids, 10 millicores and 16 open files");
+        }
+        Ok(())
+    }
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), Error> {
+    let refuse = |reason: &str| Err(Error::Spec { field: "env", reason: reason.to_owned() });
+    if env.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>() > ENV_BYTES_MAX {
+        return refuse("at most 32 KiB are possible");
+    }
+    if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) || env.values().any(|v| v.contains('\0')) {
+        return refuse("a name is empty or holds `=`, or something holds a zero byte");
+    }
+    Ok(())
+}
+
+fn check_target(target: &Path) -> Result<(), Error> {
+    const FIXED: &[&str] = &["usr", "bin", "sbin", "etc", "proc", "dev", "sys"];
+    let refuse =
+        |reason: &str| Err(Error::Spec { field: "mounts.target", reason: format!("{}: {reason}", target.display()) });
+    let mut parts = target.components();
+    if parts.next() != Some(Component::RootDir) {
+        return refuse("give an absolute path");
+    }
+    let names: Vec<_> = target.components().skip(1).collect();
+    if names.iter().any(|part| !matches!(part, Component::Normal(_))) {
+        return refuse("`.` and `..` are not possible");
+    }
+    let Some(Component::Normal(first)) = names.first() else {
+        return refuse("the root cannot be covered");
+    };
+    let first = first.to_string_lossy();
+    if FIXED.contains(&first.as_ref()) || first.starts_with("lib") {
+        return refuse("it lies in the fixed, read-only view; use /opt, /srv, /mnt or /workspace");
+    }
+    if names.len() == 1 && matches!(first.as_ref(), "workspace" | "tmp" | "opt") {
+        return refuse("this folder belongs to the jail; mount beneath it");
+    }
+    Ok(())
+}
