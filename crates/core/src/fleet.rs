@@ -12,13 +12,20 @@ pub struct Worker {
     pub fence: Fence,
     pub session: Option<Session>,
     /// Lapsed sessions whose executions are still being given back.
-    pub sweeping: Vec<SessionId>,
+    pub sweeping: Vec<Lapsed>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub id: SessionId,
     pub slots: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lapsed {
+    pub session: SessionId,
+    /// The last moment at which it was known to live: the clocks of what it held stop there.
+    pub since: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +85,7 @@ pub fn decide(worker: Option<&Worker>, command: &Command, mint: &mut Mint) -> Re
             vec![Event::SessionLapsed { session: *session, since: *since, proof: proof.clone() }]
         }
         Command::FinishSweep { session } => {
-            if !known()?.sweeping.contains(session) {
+            if !known()?.sweeping.iter().any(|lapsed| lapsed.session == *session) {
                 return Err(Misstep::SessionUnknown);
             }
             vec![Event::SessionSwept { session: *session }]
@@ -98,15 +105,15 @@ pub fn apply(fold: &mut Option<Worker>, event: &Event) {
                 worker.session = Some(Session { id: *session, slots: *slots });
             }
         }
-        Event::SessionLapsed { session, .. } => {
+        Event::SessionLapsed { session, since, proof: _ } => {
             if let Some(worker) = fold {
                 worker.session = None;
-                worker.sweeping.push(*session);
+                worker.sweeping.push(Lapsed { session: *session, since: *since });
             }
         }
         Event::SessionSwept { session } => {
             if let Some(worker) = fold {
-                worker.sweeping.retain(|lapsed| lapsed != session);
+                worker.sweeping.retain(|lapsed| lapsed.session != *session);
             }
         }
         Event::Refused(_) => {}

@@ -27,3 +27,4 @@ pub mod command;
 pub mod fold;
 pub mod owed;
 pub mod row;
+pub mod ledger;

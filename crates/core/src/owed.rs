@@ -2,7 +2,7 @@
 //! the difference as rows; reconcilers read those rows and nothing else.
 use crate::agent;
 use crate::execution::{Check, Execution, Iteration, Phase, Step, Thought};
-use crate::fleet::Worker;
+use crate::fleet::{Lapsed, Worker};
 use crate::fold::Fold;
 use crate::id::{CallId, LeaseId, SessionId};
 use crate::time::Time;
@@ -31,7 +31,7 @@ pub enum Deed {
     /// A clock runs out.
     Expire,
     /// Give back what a lapsed session held.
-    Sweep { session: SessionId },
+    Sweep { session: SessionId, since: Time },
     /// Cancel the executions of a deleted agent, then archive it.
     Leave,
 }
@@ -103,7 +103,7 @@ impl fmt::Display for Deed {
             Deed::Validate { iteration, index, check: Some(call) } => write!(f, "validate:{iteration}:{index}:{call}"),
             Deed::Release { iteration, session } => write!(f, "release:{iteration}:{session}"),
             Deed::Expire => f.write_str("expire"),
-            Deed::Sweep { session } => write!(f, "sweep:{session}"),
+            Deed::Sweep { session, since } => write!(f, "sweep:{session}:{}", since.millis()),
             Deed::Leave => f.write_str("leave"),
         }
     }
@@ -140,7 +140,9 @@ fn parse(parts: &[&str]) -> Option<Deed> {
             Deed::Release { iteration: iteration.parse().ok()?, session: session.parse().ok()? }
         }
         ["expire"] => Deed::Expire,
-        ["sweep", session] => Deed::Sweep { session: session.parse().ok()? },
+        ["sweep", session, since] => {
+            Deed::Sweep { session: session.parse().ok()?, since: Time::from_millis(since.parse().ok()?) }
+        }
         ["leave"] => Deed::Leave,
         _ => return None,
     })
@@ -167,7 +169,8 @@ pub fn owed(fold: &Fold) -> Vec<Owed> {
 const AT_ONCE: Time = Time::from_millis(0);
 
 fn sweeps(worker: &Worker) -> Vec<Owed> {
-    worker.sweeping.iter().map(|session| Owed { deed: Deed::Sweep { session: *session }, at: AT_ONCE }).collect()
+    let sweep = |lapsed: &Lapsed| Deed::Sweep { session: lapsed.session, since: lapsed.since };
+    worker.sweeping.iter().map(|lapsed| Owed { deed: sweep(lapsed), at: AT_ONCE }).collect()
 }
 
 fn of_iteration(execution: &Execution, iteration: &Iteration) -> Vec<Owed> {

@@ -32,6 +32,8 @@ pub enum Misstep {
     Twin(ExecutionId),
     Started,
     Ended,
+    /// Its cancel was asked for before; it ends when its sandbox is gone.
+    CancelRequested,
     MaxIterationsWrong,
     NoSession,
     SlotsFull,
@@ -146,7 +148,7 @@ fn cancel(draft: &mut Draft<'_>, by: Actor, why: String) -> Result<(), Misstep> 
         }
         Phase::Running(iteration) => {
             if let Step::Closing { cause: Cause::End { ending: Ending::Cancelled { .. } }, .. } = iteration.step {
-                return Err(Misstep::Stale);
+                return Err(Misstep::CancelRequested);
             }
             draft.emit(Event::CancelRequested { by, why });
             close(draft, Cause::End { ending });

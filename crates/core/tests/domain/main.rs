@@ -1,0 +1,4 @@
+//! The domain as its commands and events show it: transition tables and random histories.
+mod office;
+mod replay;
+mod transitions;

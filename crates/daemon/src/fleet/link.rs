@@ -1,0 +1,175 @@
+//! One open link: asks go out as frames, answers come back to whoever asked. One task owns it; nothing else reads or
+//! writes its socket.
+use crate::house::House;
+use std::collections::HashMap;
+use std::time::Duration;
+use tenure_core::actor::Actor;
+use tenure_core::call::Fence;
+use tenure_core::command::Command;
+use tenure_core::execution;
+use tenure_core::id::{ExecutionId, LeaseId, SessionId, WorkerId};
+use tenure_wire::frame::{self, CallOutcome, FrameError, FromWorker, LeasedCall, ToWorker};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+/// A worker that says nothing for so long hangs; a dead one shows at once by the end of its socket.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+const ASKED_MAX: usize = 4096;
+
+/// The open session of a worker, to be asked things.
+#[derive(Debug, Clone)]
+pub struct Link {
+    pub worker: WorkerId,
+    pub session: SessionId,
+    pub fence: Fence,
+    pub(super) asks: mpsc::Sender<Ask>,
+}
+
+#[derive(Debug)]
+pub(super) enum Ask {
+    Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
+    Release { execution: ExecutionId, iteration: u32, answer: oneshot::Sender<()> },
+    End,
+}
+
+impl Link {
+    /// The call's outcome; `None` when the link broke first.
+    pub async fn call(&self, frame: LeasedCall) -> Option<CallOutcome> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::Call { frame: Box::new(frame), answer }).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// `true` once the jail is proven dead, `false` when the link broke first.
+    pub async fn release(&self, execution: ExecutionId, iteration: u32) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(Ask::Release { execution, iteration, answer }).await.is_ok() && answered.await.is_ok()
+    }
+
+    /// Ends the worker process: it hangs.
+    pub fn end(&self) {
+        let _ = self.asks.try_send(Ask::End);
+    }
+}
+
+#[derive(Default)]
+struct Asked {
+    calls: HashMap<LeaseId, oneshot::Sender<CallOutcome>>,
+    releases: HashMap<(ExecutionId, u32), oneshot::Sender<()>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("it was silent for {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    #[error("it did not destroy a jail in time")]
+    Ended,
+}
+
+impl From<Error> for super::Error {
+    fn from(error: Error) -> super::Error {
+        super::Error::Link(std::io::Error::other(error))
+    }
+}
+
+/// Until the socket ends, the worker hangs or the house closes.
+pub(super) async fn serve(
+    house: &House,
+    worker: WorkerId,
+    session: SessionId,
+    socket: &mut UnixStream,
+    mut asks: mpsc::Receiver<Ask>,
+) -> Result<(), Error> {
+    let (reader, mut writer) = socket.split();
+    let (frames, mut received) = mpsc::channel::<FromWorker>(256);
+    let reading = read(reader, frames);
+    tokio::pin!(reading);
+    let mut asked = Asked::default();
+    let mut beats = tokio::time::interval(BEAT_EVERY);
+    let mut heard = tokio::time::Instant::now();
+    let mut count = 0;
+    loop {
+        tokio::select! {
+            ended = &mut reading => return ended,
+            () = house.closing.cancelled() => return Ok(()),
+            Some(ask) = asks.recv() => send(&mut writer, &mut asked, ask).await?,
+            Some(frame) = received.recv() => {
+                heard = tokio::time::Instant::now();
+                receive(house, worker, session, &mut asked, frame).await;
+            }
+            _ = beats.tick() => {
+                if heard.elapsed() > SILENCE_MAX {
+                    return Err(Error::Silent);
+                }
+                count += 1;
+                write(&mut writer, &ToWorker::Beat { count }).await?;
+            }
+        }
+    }
+}
+
+async fn read(mut reader: ReadHalf<'_>, frames: mpsc::Sender<FromWorker>) -> Result<(), Error> {
+    loop {
+        let mut prefix = [0u8; 4];
+        reader.read_exact(&mut prefix).await?;
+        let mut bytes = vec![0u8; frame::length(prefix)?];
+        reader.read_exact(&mut bytes).await?;
+        let frame = serde_json::from_slice(&bytes).map_err(FrameError::from)?;
+        if frames.send(frame).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn write(writer: &mut WriteHalf<'_>, frame: &ToWorker) -> Result<(), Error> {
+    let bytes = frame::encode(frame)?;
+    tokio::time::timeout(WRITE_DEADLINE, writer.write_all(&bytes)).await.map_err(|_| Error::Silent)??;
+    Ok(())
+}
+
+async fn send(writer: &mut WriteHalf<'_>, asked: &mut Asked, ask: Ask) -> Result<(), Error> {
+    match ask {
+        Ask::Call { frame, answer } => {
+            if asked.calls.len() >= ASKED_MAX {
+                asked.calls.retain(|_, answer| !answer.is_closed());
+            }
+            asked.calls.insert(frame.lease, answer);
+            write(writer, &ToWorker::Call(frame)).await
+        }
+        Ask::Release { execution, iteration, answer } => {
+            asked.releases.insert((execution, iteration), answer);
+            write(writer, &ToWorker::Release { execution, iteration }).await
+        }
+        Ask::End => Err(Error::Ended),
+    }
+}
+
+async fn receive(house: &House, worker: WorkerId, session: SessionId, asked: &mut Asked, frame: FromWorker) {
+    match frame {
+        FromWorker::Outcome(outcome) => {
+            if let Some(answer) = asked.calls.remove(&outcome.lease) {
+                let _ = answer.send(*outcome);
+            }
+        }
+        FromWorker::Released { execution, iteration } => {
+            if let Some(answer) = asked.releases.remove(&(execution, iteration)) {
+                let _ = answer.send(());
+            }
+        }
+        FromWorker::JailLost { execution, iteration, why } => {
+            let lose = execution::Command::LoseJail { session, iteration, why };
+            house.report(Actor::Worker(worker), Command::Execution(execution, lose)).await;
+        }
+        FromWorker::Output { execution, stderr, text, .. } => house.watch.output(execution, stderr, text),
+        FromWorker::Beat { .. } => {}
+        FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
+    }
+}

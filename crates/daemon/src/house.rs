@@ -1,0 +1,50 @@
+//! The daemon's parts, as its reconcilers and faces reach them. It holds handles, never state of the domain.
+use crate::commit::{self, Door};
+use crate::fleet::Link;
+use crate::model::router::Router;
+use crate::reconcile::Bells;
+use crate::watch::Watch;
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::command::Command;
+use tenure_store::Readers;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub struct House {
+    pub door: Door,
+    pub readers: Readers,
+    pub models: Arc<Router>,
+    pub watch: Watch,
+    pub bells: Bells,
+    pub links: watch::Receiver<Option<Link>>,
+    pub closing: CancellationToken,
+}
+
+impl House {
+    /// Commits what a reconciler found. `false`: refused, since the state had moved on, or not written; what is still
+    /// owed then comes again.
+    pub async fn report(&self, actor: Actor, command: Command) -> bool {
+        let (stream, verb) = (command.stream(), command.verb());
+        match self.door.commit(actor, command).await {
+            Ok(_) => true,
+            Err(commit::Error::Refused(refusal)) => {
+                tracing::debug!(%stream, verb, ?refusal, "refused: the state has moved on");
+                false
+            }
+            Err(commit::Error::Store(error)) => {
+                tracing::error!(%stream, verb, %error, "not written; it stays owed");
+                false
+            }
+        }
+    }
+
+    /// The worker session that calls may be sent to.
+    pub fn link(&self) -> Option<Link> {
+        self.links.borrow().clone()
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+}

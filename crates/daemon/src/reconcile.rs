@@ -1,0 +1,153 @@
+//! Reconcilers: each does one kind of what is owed and reports by command. They take no input but the owed index, hold
+//! a bounded set of deeds in hand, and are idempotent: killed at any point, the next start does what is still owed.
+//! No retry lives here; a failure is a command whose event moves the time at which the deed is owed again.
+pub mod bind;
+pub mod dispatch;
+pub mod expire;
+pub mod revoke;
+pub mod think;
+pub mod validate;
+
+use crate::commit;
+use crate::house::House;
+use futures_util::future::BoxFuture;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::fold::Stream;
+use tenure_core::owed::{Deed, Kind};
+use tenure_store as store;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::Instant;
+
+/// Deeds of one kind in hand at a time.
+const HAND_MAX: usize = 128;
+/// A deed that ended without moving the state is left alone for so long.
+const COOLING: Duration = Duration::from_millis(250);
+/// The owed index is read at least so often, in case a wake was missed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One bell a kind, rung after a commit that changed what is owed.
+#[derive(Clone, Default)]
+pub struct Bells(Arc<[Notify; Kind::ALL.len()]>);
+
+impl Bells {
+    pub fn ring(&self, kind: Kind) {
+        self.bell(kind).notify_one();
+    }
+
+    pub fn ring_all(&self) {
+        Kind::ALL.iter().for_each(|kind| self.ring(*kind));
+    }
+
+    fn bell(&self, kind: Kind) -> &Notify {
+        &self.0[kind as usize]
+    }
+}
+
+/// What does the deeds of one kind.
+pub trait Reconciler: Send + Sync + 'static {
+    fn kind(&self) -> Kind;
+
+    /// What names a deed while it is in hand: a deed that changes its key halfway keeps its name.
+    fn name(&self, deed: &Deed) -> String {
+        deed.to_string()
+    }
+
+    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()>;
+}
+
+type Name = (Stream, String);
+
+struct Hand {
+    working: HashMap<Name, (Deed, AbortHandle)>,
+    names: HashMap<Id, Name>,
+    cooling: HashMap<Name, Instant>,
+    tasks: JoinSet<()>,
+}
+
+/// Runs until the house closes.
+pub async fn run(house: Arc<House>, reconciler: impl Reconciler) {
+    let kind = reconciler.kind();
+    let mut hand =
+        Hand { working: HashMap::new(), names: HashMap::new(), cooling: HashMap::new(), tasks: JoinSet::new() };
+    while !house.is_closing() {
+        let next = match take_up(&house, &reconciler, &mut hand).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(kind = kind.word(), %error, "the owed index cannot be read");
+                Some(Duration::from_secs(1))
+            }
+        };
+        let pause = next.unwrap_or(PATIENCE).min(PATIENCE);
+        tokio::select! {
+            () = house.bells.bell(kind).notified() => {}
+            () = house.closing.cancelled() => break,
+            Some(done) = hand.tasks.join_next_with_id(), if !hand.tasks.is_empty() => hand.put_down(done),
+            () = tokio::time::sleep(pause) => {}
+        }
+        while let Some(done) = hand.tasks.try_join_next_with_id() {
+            hand.put_down(done);
+        }
+    }
+    hand.tasks.shutdown().await;
+}
+
+impl Hand {
+    fn put_down(&mut self, done: Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match &done {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        if let Some(name) = self.names.remove(&id) {
+            self.working.remove(&name);
+            self.cooling.insert(name, Instant::now() + COOLING);
+        }
+        if let Err(error) = done
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a reconciler's deed panicked; it stays owed");
+        }
+    }
+}
+
+/// Reads what is owed, lets go of what no longer is, begins what is new. Gives the pause until the next is due.
+async fn take_up(
+    house: &Arc<House>,
+    reconciler: &impl Reconciler,
+    hand: &mut Hand,
+) -> Result<Option<Duration>, store::Error> {
+    let now = commit::now();
+    let page = house.readers.owed(reconciler.kind(), now, 2 * HAND_MAX).await?;
+    let instant = Instant::now();
+    hand.cooling.retain(|_, until| *until > instant);
+    let named: Vec<(Name, Deed)> =
+        page.due.into_iter().map(|(stream, deed)| ((stream, reconciler.name(&deed)), deed)).collect();
+    let whole = named.len() < 2 * HAND_MAX;
+    if whole {
+        for (name, (_, task)) in &hand.working {
+            if !named.iter().any(|(owed, _)| owed == name) {
+                task.abort();
+            }
+        }
+    }
+    let mut pause = page.next.map(|at| Duration::from_millis(at.since_ms(now).max(1)));
+    for (name, deed) in named {
+        if hand.working.contains_key(&name) {
+            continue;
+        }
+        if let Some(until) = hand.cooling.get(&name) {
+            let left = until.saturating_duration_since(instant);
+            pause = Some(pause.map_or(left, |pause| pause.min(left)));
+            continue;
+        }
+        if hand.working.len() >= HAND_MAX {
+            break;
+        }
+        let task = hand.tasks.spawn(reconciler.perform(name.0, deed.clone()));
+        hand.names.insert(task.id(), name.clone());
+        hand.working.insert(name, (deed, task));
+    }
+    Ok(pause)
+}

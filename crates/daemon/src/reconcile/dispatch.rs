@@ -1,0 +1,127 @@
+//! Owed Dispatch and Release: a called call becomes a frame to the worker that holds its lease, and its outcome a
+//! commit; a closing iteration's jail is destroyed, and only its proof of death ends the iteration.
+//! A lost link ends nothing here: the session lapses, and what it held is given back.
+use super::Reconciler;
+use crate::house::House;
+use crate::manifests;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::actor::Actor;
+use tenure_core::command::Command;
+use tenure_core::execution::{self, EndCall};
+use tenure_core::fold::Stream;
+use tenure_core::id::{CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::owed::{Deed, Kind};
+use tenure_wire::frame::{CallOutcome, Confinement, LeasedCall};
+
+/// A worker that has not destroyed a jail by then is ended itself.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Dispatch(pub Arc<House>);
+
+impl Reconciler for Dispatch {
+    fn kind(&self) -> Kind {
+        Kind::Dispatch
+    }
+
+    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
+        let house = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (Stream::Execution(id), Deed::Dispatch { call, lease, session }) = (stream, deed) else { return };
+            if let Err(error) = dispatch(&house, id, call, lease, session).await {
+                tracing::error!(execution = %id, %call, %error, "a call cannot be sent yet");
+            }
+        })
+    }
+}
+
+async fn dispatch(
+    house: &House,
+    id: ExecutionId,
+    call: CallId,
+    lease: LeaseId,
+    session: SessionId,
+) -> Result<(), manifests::Error> {
+    let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
+    let frame = frame(house, &link, id, call, lease).await?;
+    let Some(answer) = link.call(frame).await else { return Ok(()) };
+    let end = end_call(house, answer);
+    house.report(Actor::Worker(link.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+    Ok(())
+}
+
+async fn frame(
+    house: &House,
+    link: &crate::fleet::Link,
+    id: ExecutionId,
+    call: CallId,
+    lease: LeaseId,
+) -> Result<LeasedCall, manifests::Error> {
+    let row = house.readers.call(call).await?.ok_or(manifests::Error::Gone("call"))?;
+    let execution = house.readers.execution(id).await?.ok_or(manifests::Error::Gone("execution"))?;
+    let manifest = manifests::of(&house.readers, execution.agent, execution.revision).await?;
+    let arguments = house.readers.payload(row.arguments).await?;
+    let (bounds, views) = (manifest.bounds(), manifest.views());
+    let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_string()).collect();
+    Ok(LeasedCall {
+        lease,
+        fence: link.fence,
+        call,
+        execution: id,
+        iteration: row.iteration,
+        agent: execution.agent,
+        capability: row.capability,
+        arguments: serde_json::from_slice(&arguments).map_err(manifests::Error::Payload)?,
+        confinement: Confinement {
+            memory_bytes: bounds.memory_bytes,
+            cpu_millicores: bounds.cpu_millicores,
+            pids: bounds.pids,
+            output_bytes: bounds.output_bytes,
+            read: owned(&views.read),
+            write: owned(&views.write),
+            temp: views.temp,
+        },
+        deadline_ms: manifest.limits().iteration_timeout_ms,
+    })
+}
+
+fn end_call(house: &House, answer: CallOutcome) -> EndCall {
+    let result = house.door.payload(answer.result.to_string().into_bytes());
+    EndCall {
+        call: answer.call,
+        lease: answer.lease,
+        fence: answer.fence,
+        outcome: answer.outcome,
+        result: Some(result),
+        took_ms: answer.took_ms,
+        level: answer.level,
+    }
+}
+
+pub struct Release(pub Arc<House>);
+
+impl Reconciler for Release {
+    fn kind(&self) -> Kind {
+        Kind::Release
+    }
+
+    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
+        let house = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (Stream::Execution(id), Deed::Release { iteration, session }) = (stream, deed) else { return };
+            let Some(link) = house.link().filter(|link| link.session == session) else { return };
+            match tokio::time::timeout(RELEASE_DEADLINE, link.release(id, iteration)).await {
+                Ok(true) => {
+                    let release = execution::Command::Release { session, iteration };
+                    house.report(Actor::Worker(link.worker), Command::Execution(id, release)).await;
+                }
+                Ok(false) => {}
+                Err(_) => {
+                    tracing::error!(execution = %id, "the worker does not destroy a jail; it is ended");
+                    link.end();
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! Owed Think: rebuild the conversation, commit `model.called`, ask, commit what came. A model call found open that is
+//! not in hand was lost with an earlier life of the daemon; it is charged at its reservation and the turn is tried again.
+//! When the deed is no longer owed (cancelled, timed out) the task is dropped, and with it the provider's stream.
+mod prompt;
+mod story;
+
+pub use prompt::Delta;
+
+use super::Reconciler;
+use crate::commit;
+use crate::house::House;
+use crate::manifests::Error;
+use crate::model::answer::Answer;
+use crate::model::failure::{Failure, Kind as FailureKind};
+use crate::model::piece::PieceSink;
+use crate::model::request::{Request, ToolCall};
+use crate::model::Model;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tenure_core::actor::Actor;
+use tenure_core::bound::Hash;
+use tenure_core::call::Proposal;
+use tenure_core::capability;
+use tenure_core::command::Command;
+use tenure_core::execution::{self, CallModel, ModelFailure, TURN_CALLS_MAX, Turn, Usage};
+use tenure_core::fold::Stream;
+use tenure_core::id::ExecutionId;
+use tenure_core::owed::{Deed, Kind};
+use tokio::time::Instant;
+
+/// The longest that one model call may take; the iteration's own clock is usually nearer.
+const CALL_DEADLINE: Duration = Duration::from_secs(900);
+const SCHEMA_ERRORS_MAX: usize = 4;
+
+pub struct Think(pub Arc<House>);
+
+impl Reconciler for Think {
+    fn kind(&self) -> Kind {
+        Kind::Think
+    }
+
+    /// Due and open are two states of one deed.
+    fn name(&self, deed: &Deed) -> String {
+        match deed {
+            Deed::Think { iteration, turn, attempt, open: _ } => format!("{iteration}:{turn}:{attempt}"),
+            Deed::Bind { .. }
+            | Deed::Dispatch { .. }
+            | Deed::Validate { .. }
+            | Deed::Release { .. }
+            | Deed::Expire
+            | Deed::Sweep { .. }
+            | Deed::Leave => deed.to_string(),
+        }
+    }
+
+    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
+        let house = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else { return };
+            let turn = Turn { iteration, turn, attempt };
+            if open {
+                let lose = execution::Command::LoseModel { turn };
+                house.report(Actor::Daemon, Command::Execution(id, lose)).await;
+            } else if let Err(error) = think(&house, id, turn).await {
+                tracing::error!(execution = %id, %error, "a model cannot be asked yet");
+            }
+        })
+    }
+}
+
+async fn think(house: &House, id: ExecutionId, turn: Turn) -> Result<(), Error> {
+    let execution = house.readers.execution(id).await?.ok_or(Error::Gone("execution"))?;
+    let manifest = crate::manifests::of(&house.readers, execution.agent, execution.revision).await?;
+    let model = house.models.resolve(manifest.model()).await;
+    let bytes_max = model.as_ref().map_or(2048, |model| model.result_bytes_max());
+    let request = match &model {
+        Ok(_) => story::request(house, id, &manifest, turn, bytes_max).await?,
+        Err(failure) => Err(failure.clone()),
+    };
+    let (call, name) = match (&request, &model) {
+        (Ok(request), Ok(model)) => (called(turn, request, model.as_ref()), manifest.model()),
+        (Err(_), _) | (_, Err(_)) => (uncallable(turn, manifest.model()), manifest.model()),
+    };
+    tracing::debug!(execution = %id, model = name, "asking");
+    let deadline = Instant::now() + CALL_DEADLINE;
+    if !house.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let result = match (request, model) {
+        (Ok(request), Ok(model)) => ask(house, id, turn, &request, model.as_ref(), deadline).await,
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    };
+    let command = match result {
+        Ok(answer) => {
+            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            execution::Command::AnswerModel { turn, answer: answered(house, answer, took_ms) }
+        }
+        Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure) },
+    };
+    house.report(Actor::Daemon, Command::Execution(id, command)).await;
+    Ok(())
+}
+
+fn called(turn: Turn, request: &Request, model: &dyn Model) -> CallModel {
+    CallModel {
+        turn,
+        model: model.name().to_string(),
+        request: request.hash().parse().expect("invariant: a request's hash is 64 hexadecimal digits"),
+        deadline: commit::now().plus_ms(CALL_DEADLINE.as_secs() * 1000),
+        reserved_micro_usd: model.reserve_micro_usd(request),
+    }
+}
+
+/// The call that cannot be made is recorded all the same, so that its failure has something to end.
+fn uncallable(turn: Turn, alias: &str) -> CallModel {
+    CallModel {
+        turn,
+        model: capability::clip(alias),
+        request: Hash::of(&[]),
+        deadline: commit::now().plus_ms(CALL_DEADLINE.as_secs() * 1000),
+        reserved_micro_usd: Some(0),
+    }
+}
+
+async fn ask(
+    house: &House,
+    id: ExecutionId,
+    turn: Turn,
+    request: &Request,
+    model: &dyn Model,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let (sender, mut pieces) = tokio::sync::mpsc::channel(64);
+    let sink = PieceSink::new(sender);
+    let generate = model.generate(request, &sink, deadline);
+    tokio::pin!(generate);
+    loop {
+        tokio::select! {
+            answer = &mut generate => {
+                house.watch.end_text(id);
+                return answer;
+            }
+            Some(text) = pieces.recv() => house.watch.text(id, turn, text),
+        }
+    }
+}
+
+fn failed(failure: &Failure) -> ModelFailure {
+    let hint = if failure.hint.is_empty() { String::new() } else { format!("; {}", failure.hint) };
+    ModelFailure {
+        kind: failure.kind.code().to_string(),
+        sentence: format!("{}{hint}", failure.sentence),
+        retryable: failure.retryable() || failure.kind == FailureKind::Runaway,
+        retry_after_ms: failure.retry_after_ms(),
+    }
+}
+
+fn answered(house: &House, answer: Answer, took_ms: u64) -> execution::Answer {
+    if let Some(warning) = &answer.warning {
+        tracing::warn!(warning, "a model's answer");
+    }
+    let mut calls = answer.calls;
+    let dropped = calls.len().saturating_sub(TURN_CALLS_MAX);
+    calls.truncate(TURN_CALLS_MAX);
+    let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(house, call)).collect();
+    let output = proposals.is_empty().then(|| house.door.payload(answer.text.clone().into_bytes()));
+    let delta = Delta { text: answer.text, calls, dropped: u32::try_from(dropped).unwrap_or(u32::MAX) };
+    let delta = serde_json_canonicalizer::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
+    execution::Answer {
+        cassette: answer.model.provider == crate::model::name::Provider::Cassette,
+        model: answer.model.to_string(),
+        delta: house.door.payload(delta),
+        output,
+        calls: proposals,
+        usage: Usage {
+            input: answer.usage.input.unwrap_or(0),
+            output: answer.usage.output.unwrap_or(0),
+            cached: answer.usage.cached.unwrap_or(0),
+            micro_usd: answer.cost_micro_usd,
+            took_ms,
+        },
+    }
+}
+
+fn proposal(house: &House, call: &ToolCall) -> Proposal {
+    let known = capability::find(&call.name);
+    let misfit = match known {
+        Some(known) => misfit(known.name, &call.arguments),
+        None => Some(format!("there is no capability `{}`", capability::clip(&call.name))),
+    };
+    Proposal {
+        capability: capability::clip(&call.name),
+        arguments: house.door.payload(call.arguments.to_string().into_bytes()),
+        attributes: known.map(|known| known.attributes(&call.arguments)).unwrap_or_default(),
+        misfit,
+    }
+}
+
+static SCHEMAS: LazyLock<HashMap<&'static str, jsonschema::Validator>> = LazyLock::new(|| {
+    let compiled = |capability: &'static capability::Capability| {
+        let schema = jsonschema::validator_for(&capability.input()).expect("invariant: the catalogue's schemas are valid");
+        (capability.name, schema)
+    };
+    capability::catalogue().map(compiled).collect()
+});
+
+/// Why arguments do not fit their capability's schema, in words that a model can act on.
+fn misfit(capability: &str, arguments: &Value) -> Option<String> {
+    let schema = SCHEMAS.get(capability)?;
+    let errors: Vec<String> = schema
+        .iter_errors(arguments)
+        .take(SCHEMA_ERRORS_MAX)
+        .map(|error| match error.instance_path().to_string() {
+            path if path.is_empty() => error.to_string(),
+            path => format!("{path}: {error}"),
+        })
+        .collect();
+    if errors.is_empty() { None } else { Some(errors.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn arguments_that_are_unknown_missing_or_of_another_type_are_told_by_name() {
+        assert_eq!(misfit("filesystem.read", &json!({"path": "a"})), None);
+        let wrong = misfit("filesystem.write", &json!({"path": 3, "contents": "x"})).unwrap();
+        for word in ["content", "contents", "/path"] {
+            assert!(wrong.contains(word), "{wrong} lacks {word}");
+        }
+    }
+}

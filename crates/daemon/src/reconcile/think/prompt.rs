@@ -1,0 +1,226 @@
+//! The conversation of one iteration, rebuilt from rows and payloads at every turn: the same rows give the same bytes,
+//! so that a provider's prefix cache holds. It reads nothing itself and never shortens what is stored.
+use crate::model::request::{Message, Request, Tag, Tool, ToolCall};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt::Write;
+use tenure_core::capability;
+use tenure_core::manifest::Manifest;
+use tenure_core::template;
+
+/// Tokens that one answer may have.
+pub(super) const ANSWER_TOKENS_MAX: u32 = 4096;
+
+/// What is stored of a model's turn, as canonical JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    pub text: String,
+    pub calls: Vec<ToolCall>,
+    /// Calls beyond the bound of a turn, which were not made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// A turn that was answered, with the results of its calls in the order in which they were asked for.
+#[derive(Debug, Clone)]
+pub(super) struct PastTurn {
+    pub delta: Delta,
+    pub results: Vec<PastCall>,
+    /// After these results the sandbox was lost.
+    pub sandbox_lost: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct PastCall {
+    /// The word of the call's row: `done`, `failed:…`, `blocked` and so on.
+    pub outcome: String,
+    pub exit_code: Option<i32>,
+    pub result: Option<Value>,
+    /// Why it was not made, or how it ended, where there is no result.
+    pub sentence: Option<String>,
+}
+
+pub(super) struct Story<'a> {
+    pub manifest: &'a Manifest,
+    pub tools: &'a [String],
+    pub input: &'a str,
+    pub iteration: u32,
+    pub previous_error: &'a str,
+    pub turns: &'a [PastTurn],
+    /// Bytes of one result that the model is shown.
+    pub result_bytes_max: usize,
+    pub tag: Tag,
+}
+
+const SYSTEM: &str = "You are an agent at work in a sandbox. Your files are in /workspace. \
+Act by calling tools, one step at a time; check your work. \
+When the task is done, answer in plain text without a tool call.";
+
+const SANDBOX_LOST: &str = "Note: the sandbox was lost and made anew. Files in /workspace are still there; \
+running programs and /tmp are gone.";
+
+/// # Errors
+/// The template cannot be rendered, for instance because the prompt is too long.
+pub(super) fn request(story: &Story<'_>) -> Result<Request, template::Error> {
+    let manifest = story.manifest;
+    let rendered = template::render(
+        manifest.prompt_template(),
+        &template::Vars {
+            instruction: manifest.instruction(),
+            input: story.input,
+            iteration_number: story.iteration,
+            previous_error: story.previous_error,
+        },
+    )?;
+    let mut messages = vec![Message::User { text: rendered }];
+    let told = template::check(manifest.prompt_template()).is_ok_and(|used| used.previous_error);
+    if !story.previous_error.is_empty() && !told {
+        let error = story.previous_error;
+        messages.push(Message::User { text: format!("Your previous attempt failed. Mend this:\n{error}") });
+    }
+    for turn in story.turns {
+        push_turn(&mut messages, turn, story.result_bytes_max);
+    }
+    Ok(Request {
+        system: SYSTEM.to_string(),
+        messages,
+        tools: offered(story.tools),
+        max_tokens: ANSWER_TOKENS_MAX,
+        tag: story.tag.clone(),
+    })
+}
+
+/// The capabilities that the manifest's `tools` list names, in the catalogue's order.
+fn offered(patterns: &[String]) -> Vec<Tool> {
+    capability::catalogue()
+        .filter(|capability| patterns.iter().any(|pattern| capability::matches(pattern, capability.name)))
+        .map(|capability| Tool {
+            name: capability.name.to_string(),
+            description: capability.brief.to_string(),
+            schema: capability.input(),
+        })
+        .collect()
+}
+
+fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usize) {
+    messages.push(Message::Assistant { text: turn.delta.text.clone(), calls: turn.delta.calls.clone() });
+    for (call, past) in turn.delta.calls.iter().zip(&turn.results) {
+        messages.push(Message::Tool {
+            call_id: call.id.clone(),
+            name: call.name.clone(),
+            content: shown(past, result_bytes_max),
+        });
+    }
+    let mut notes = Vec::new();
+    if turn.delta.dropped > 0 {
+        notes.push(format!("Note: {} more calls of that turn were not made; ask for fewer at once.", turn.delta.dropped));
+    }
+    if turn.sandbox_lost {
+        notes.push(SANDBOX_LOST.to_string());
+    }
+    if !notes.is_empty() {
+        messages.push(Message::User { text: notes.join("\n") });
+    }
+}
+
+/// A result as the model sees it: plain lines cost fewer tokens than JSON.
+fn shown(past: &PastCall, bytes_max: usize) -> String {
+    let mut text = String::new();
+    if past.outcome != "done" {
+        let _ = writeln!(text, "{}", spoken(&past.outcome));
+    }
+    if let Some(code) = past.exit_code {
+        let _ = writeln!(text, "exit code {code}");
+    }
+    if let Some(sentence) = &past.sentence {
+        let _ = writeln!(text, "{sentence}");
+    }
+    if let Some(Value::Object(fields)) = &past.result {
+        let long = fields.values().filter(|value| value.as_str().is_some_and(|text| text.len() > 64)).count();
+        let budget = bytes_max / long.max(1);
+        for (name, value) in fields {
+            push_field(&mut text, name, value, budget);
+        }
+    }
+    if text.is_empty() {
+        text.push_str("done");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn push_field(text: &mut String, name: &str, value: &Value, budget: usize) {
+    let _ = match value {
+        Value::Null | Value::Bool(false) => Ok(()),
+        Value::String(value) if value.is_empty() => Ok(()),
+        Value::Number(_) if name == "exit_code" => Ok(()),
+        Value::String(value) if value.contains('\n') || value.len() > 64 => {
+            writeln!(text, "{name}:\n{}", clipped(value.trim_end(), budget))
+        }
+        Value::String(value) => writeln!(text, "{name}: {value}"),
+        Value::Bool(true) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            writeln!(text, "{name}: {}", clipped(&value.to_string(), budget))
+        }
+    };
+}
+
+fn spoken(outcome: &str) -> &str {
+    match outcome {
+        "lost" => "outcome unknown: the sandbox was lost while this ran; check before you repeat it",
+        "killed" => "ended before it was done",
+        "timed_out" => "timed out",
+        other => other,
+    }
+}
+
+/// Head and tail, with a line between that says what is missing.
+fn clipped(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_string();
+    }
+    let head = floor(text, bytes_max * 2 / 3);
+    let tail = floor(text, text.len() - bytes_max / 3);
+    let missing = tail - head;
+    format!("{}\n[… {missing} bytes left out; read the file in parts with offset and max_bytes …]\n{}", &text[..head], &text[tail..])
+}
+
+fn floor(text: &str, mut place: usize) -> usize {
+    while !text.is_char_boundary(place) {
+        place -= 1;
+    }
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_result_is_shown_as_lines_and_clipped_with_its_head_and_tail() {
+        let past = PastCall {
+            outcome: "done".to_string(),
+            exit_code: Some(1),
+            result: Some(json!({"exit_code": 1, "stdout": "a".repeat(5000), "stderr": "", "timed_out": false})),
+            sentence: None,
+        };
+        let text = shown(&past, 300);
+        assert!(text.starts_with("exit code 1\nstdout:\naaa"), "{text}");
+        assert!(text.contains("bytes left out") && text.len() < 500, "{text}");
+    }
+
+    #[test]
+    fn what_was_never_made_says_why() {
+        let past = PastCall {
+            outcome: "blocked".to_string(),
+            exit_code: None,
+            result: None,
+            sentence: Some("blocked by policy (floor:default_deny)".to_string()),
+        };
+        assert_eq!(shown(&past, 300), "blocked\nblocked by policy (floor:default_deny)");
+    }
+}

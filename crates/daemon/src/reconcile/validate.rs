@@ -1,0 +1,95 @@
+//! Owed Validate: computes what a validator finds, or asks for the one call that it needs first.
+mod check;
+
+use super::Reconciler;
+use crate::house::House;
+use crate::manifests::{self, Error};
+use check::{Seen, SeenCall, Step};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::call::Proposal;
+use tenure_core::command::Command;
+use tenure_core::execution::{self, Finding};
+use tenure_core::fold::Stream;
+use tenure_core::id::{CallId, ExecutionId};
+use tenure_core::owed::{Deed, Kind};
+use tenure_core::capability;
+
+pub struct Validate(pub Arc<House>);
+
+impl Reconciler for Validate {
+    fn kind(&self) -> Kind {
+        Kind::Validate
+    }
+
+    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
+        let house = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (Stream::Execution(id), Deed::Validate { iteration, index, check }) = (stream, deed) else { return };
+            if let Err(error) = validate(&house, id, iteration, index, check).await {
+                tracing::error!(execution = %id, %error, "a validator cannot be run yet");
+            }
+        })
+    }
+}
+
+async fn validate(
+    house: &House,
+    id: ExecutionId,
+    iteration: u32,
+    index: u32,
+    check: Option<CallId>,
+) -> Result<(), Error> {
+    let execution = house.readers.execution(id).await?.ok_or(Error::Gone("execution"))?;
+    let manifest = manifests::of(&house.readers, execution.agent, execution.revision).await?;
+    let validator = manifest.validators().get(index as usize).ok_or(Error::Gone("validator"))?.clone();
+    let seen = seen(house, id, iteration, check).await?;
+    let word = validator.word();
+    let step = tokio::task::spawn_blocking(move || check::step(&validator, &seen))
+        .await
+        .map_err(|_| Error::Gone("validator's verdict"))?;
+    let command = match step {
+        Step::Call { capability, arguments } => {
+            let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
+            let proposal = Proposal {
+                capability: capability.to_string(),
+                arguments: house.door.payload(arguments.to_string().into_bytes()),
+                attributes,
+                misfit: None,
+            };
+            execution::Command::Check { iteration, index, proposal }
+        }
+        Step::Found { pass, reasons } => {
+            let reasons = house.door.payload(reasons.into_bytes());
+            let score_milli = if pass { 1000 } else { 0 };
+            let finding = Finding { validator: word.to_string(), pass, score_milli, reasons };
+            execution::Command::Validate { iteration, index, finding }
+        }
+    };
+    house.report(Actor::Daemon, Command::Execution(id, command)).await;
+    Ok(())
+}
+
+async fn seen(house: &House, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
+    let turns = house.readers.turns(id, iteration).await?;
+    let calls = house.readers.calls(id, iteration).await?;
+    let output = match turns.last().and_then(|turn| turn.output) {
+        Some(output) => String::from_utf8_lossy(&house.readers.payload(output).await?).into_owned(),
+        None => String::new(),
+    };
+    let runs = calls.iter().filter(|call| !call.validator && call.capability == "process.run");
+    let last_exit_code = runs.filter_map(|call| call.exit_code).next_back();
+    let call = match check.and_then(|check| calls.iter().find(|call| call.id == check)) {
+        None => None,
+        Some(call) => {
+            let result = match call.result {
+                Some(result) => serde_json::from_slice(&house.readers.payload(result).await?).map_err(Error::Payload)?,
+                None => serde_json::Value::Null,
+            };
+            let outcome = call.outcome.clone().unwrap_or_default();
+            Some(SeenCall { outcome, exit_code: call.exit_code, result })
+        }
+    };
+    Ok(Seen { output, last_exit_code, call })
+}
