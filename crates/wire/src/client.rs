@@ -1,1 +1,311 @@
-//! The typed client.
+//! The typed client of the HTTP API: one connection a request over a Unix socket or plain TCP to this host. It retries
+//! nothing by itself but the joining of a broken event stream, and never logs a key.
+mod endpoint;
+mod watching;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use watching::{Seen, Watching};
+
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::api::agent::{Agent, AgentFile, Deployed, Validated};
+use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
+use crate::api::key::{CreatedKey, Key, NewKey};
+use crate::api::model::{Models, TestModel, TestedModel};
+use crate::api::status::{Health, Status};
+use crate::api::{List, PREFIX};
+use crate::problem::Problem;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A model may have to be loaded first.
+const MODEL_TEST_TIMEOUT: Duration = Duration::from_secs(300);
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no daemon answers at {endpoint}: {why}")]
+    Unreachable { endpoint: Endpoint, why: String },
+    #[error("the daemon did not answer within {0} seconds")]
+    TimedOut(u64),
+    /// The daemon refused, and says why.
+    #[error(transparent)]
+    Problem(Box<Problem>),
+    /// What answered does not speak this API.
+    #[error("{0} answers, but not as a Tenure daemon does: {1}")]
+    Foreign(Endpoint, String),
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+#[derive(Clone)]
+pub struct Client {
+    endpoint: Endpoint,
+    key: Option<String>,
+}
+
+/// Query parameters; those that are absent are left out.
+pub type Query<'a> = &'a [(&'a str, Option<String>)];
+
+impl Client {
+    pub fn new(endpoint: Endpoint, key: Option<String>) -> Client {
+        Client { endpoint, key }
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// `text`: a manifest in YAML or JSON, of any dialect.
+    pub async fn deploy(&self, text: Vec<u8>, dry_run: bool) -> Result<Deployed, Error> {
+        let path = path(&["agents"], &[("dry_run", dry_run.then(|| "true".to_string()))]);
+        self.json(Method::POST, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// Whole pages are followed until `limit` items are there.
+    pub async fn agents(&self, query: Query<'_>, limit: usize) -> Result<Vec<Agent>, Error> {
+        self.pages("agents", query, limit).await
+    }
+
+    pub async fn agent(&self, name: &str) -> Result<AgentFile, Error> {
+        self.get(&path(&["agents", name], &[])).await
+    }
+
+    pub async fn delete_agent(&self, name: &str) -> Result<Agent, Error> {
+        self.json(Method::DELETE, &path(&["agents", name], &[]), None, None).await
+    }
+
+    pub async fn validate_manifest(&self, text: Vec<u8>) -> Result<Validated, Error> {
+        let body = Body { bytes: text, media: "application/yaml" };
+        self.json(Method::POST, &path(&["manifests", "validate"], &[]), Some(body), None).await
+    }
+
+    pub async fn start(&self, start: &Start, idempotency_key: Option<&str>) -> Result<Started, Error> {
+        self.json(Method::POST, &path(&["executions"], &[]), Some(Body::json(start)), idempotency_key).await
+    }
+
+    pub async fn executions(&self, query: Query<'_>, limit: usize) -> Result<Vec<Execution>, Error> {
+        self.pages("executions", query, limit).await
+    }
+
+    pub async fn execution(&self, id: &str) -> Result<ExecutionFile, Error> {
+        self.get(&path(&["executions", id], &[])).await
+    }
+
+    pub async fn cancel(&self, id: &str, cancel: &Cancel) -> Result<Execution, Error> {
+        self.json(Method::POST, &path(&["executions", id, "cancel"], &[]), Some(Body::json(cancel)), None).await
+    }
+
+    pub async fn logs(&self, id: &str, iteration: Option<u32>) -> Result<Vec<IterationLog>, Error> {
+        let query = [("iteration", iteration.map(|number| number.to_string()))];
+        let list: List<IterationLog> = self.get(&path(&["executions", id, "logs"], &query)).await?;
+        Ok(list.items)
+    }
+
+    /// Everything that happened to the execution after `after`, then what happens, until it ends.
+    pub fn watch(&self, id: &str, after: Option<u64>) -> Watching {
+        Watching::new(self.clone(), path(&["executions", id, "events"], &[]), after)
+    }
+
+    pub async fn create_key(&self, key: &NewKey) -> Result<CreatedKey, Error> {
+        self.json(Method::POST, &path(&["keys"], &[]), Some(Body::json(key)), None).await
+    }
+
+    pub async fn keys(&self) -> Result<Vec<Key>, Error> {
+        let list: List<Key> = self.get(&path(&["keys"], &[])).await?;
+        Ok(list.items)
+    }
+
+    pub async fn revoke_key(&self, id: &str) -> Result<Key, Error> {
+        self.json(Method::DELETE, &path(&["keys", id], &[]), None, None).await
+    }
+
+    pub async fn models(&self) -> Result<Models, Error> {
+        self.get(&path(&["models"], &[])).await
+    }
+
+    pub async fn test_model(&self, test: &TestModel) -> Result<TestedModel, Error> {
+        let request = self.request(Method::POST, &path(&["models", "test"], &[]), Some(Body::json(test)), None)?;
+        self.decode(self.exchange(request, MODEL_TEST_TIMEOUT).await?)
+    }
+
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.get(&path(&["status"], &[])).await
+    }
+
+    pub async fn ready(&self) -> Result<Health, Error> {
+        self.get("/health/ready").await
+    }
+
+    /// Records of the ledger as stored, oldest first.
+    pub async fn records(&self, after: Option<u64>, limit: u32) -> Result<List<Value>, Error> {
+        let query = [("cursor", after.map(|index| index.to_string())), ("limit", Some(limit.to_string()))];
+        self.get(&path(&["audit", "records"], &query)).await
+    }
+
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        query: Query<'_>,
+        limit: usize,
+    ) -> Result<Vec<T>, Error> {
+        let mut items: Vec<T> = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let wanted = limit.saturating_sub(items.len()).clamp(1, crate::api::LIMIT_MAX as usize);
+            let mut query = query.to_vec();
+            query.push(("limit", Some(wanted.to_string())));
+            query.push(("cursor", cursor.take()));
+            let page: List<T> = self.get(&path(&[resource], &query)).await?;
+            let empty = page.items.is_empty();
+            items.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() || empty || items.len() >= limit {
+                return Ok(items);
+            }
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.json(Method::GET, path, None, None).await
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Body>,
+        idempotency_key: Option<&str>,
+    ) -> Result<T, Error> {
+        let request = self.request(method, path, body, idempotency_key)?;
+        self.decode(self.exchange(request, ANSWER_TIMEOUT).await?)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Body>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Request<Full<Bytes>>, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.endpoint.host())
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("tenure/", env!("CARGO_PKG_VERSION")));
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        if let Some(key) = idempotency_key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let bytes = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, body.media);
+                Bytes::from(body.bytes)
+            }
+            None => Bytes::new(),
+        };
+        request.body(Full::new(bytes)).map_err(|error| Error::Broken(format!("the request cannot be written: {error}")))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>, within: Duration) -> Result<(StatusCode, Bytes), Error> {
+        let answer = async {
+            let response = self.send(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(|error| Error::Broken(error.to_string()))?.to_bytes()))
+        };
+        timeout(within, answer).await.map_err(|_| Error::TimedOut(within.as_secs()))?
+    }
+
+    /// Sends on a connection of its own; the body of the answer holds that connection open.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Error> {
+        let unreachable = |why: String| Error::Unreachable { endpoint: self.endpoint.clone(), why };
+        let stream = timeout(CONNECT_TIMEOUT, self.endpoint.connect())
+            .await
+            .map_err(|_| unreachable("it did not accept the connection in time".to_string()))?
+            .map_err(|error| unreachable(error.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Error::Broken(error.to_string()))?;
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(&self, (status, bytes): (StatusCode, Bytes)) -> Result<T, Error> {
+        if status.is_success() {
+            return serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Foreign(self.endpoint.clone(), error.to_string()));
+        }
+        Err(match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Error::Problem(Box::new(problem)),
+            Err(_) => Error::Foreign(self.endpoint.clone(), format!("status {status} without a problem")),
+        })
+    }
+}
+
+struct Body {
+    bytes: Vec<u8>,
+    media: &'static str,
+}
+
+impl Body {
+    fn json<T: Serialize>(value: &T) -> Body {
+        let bytes = serde_json::to_vec(value).expect("invariant: bodies of the API are JSON");
+        Body { bytes, media: "application/json" }
+    }
+}
+
+fn path(segments: &[&str], query: Query<'_>) -> String {
+    let mut path = PREFIX.to_string();
+    for segment in segments {
+        path.push('/');
+        push_encoded(&mut path, segment);
+    }
+    let mut mark = '?';
+    for (name, value) in query {
+        if let Some(value) = value {
+            path.push(mark);
+            path.push_str(name);
+            path.push('=');
+            push_encoded(&mut path, value);
+            mark = '&';
+        }
+    }
+    path
+}
+
+fn push_encoded(path: &mut String, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push('%');
+            path.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            path.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_typed_stays_one_segment() {
+        let query = [("status", Some("a&b".to_string())), ("agent", None)];
+        assert_eq!(path(&["agents", "../keys?x"], &query), "/v1/agents/..%2Fkeys%3Fx?status=a%26b");
+    }
+}

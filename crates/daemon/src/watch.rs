@@ -1,0 +1,164 @@
+//! What watchers are told: committed events as they are committed, and plain pieces (model text, process output) while
+//! they are made. It never makes anyone wait: a reader that is slow misses broadcasts, is told so, and reads the store
+//! by cursor instead. Nothing here is the truth, and nothing here may be asked for it.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tenure_core::execution::Turn;
+use tenure_core::fold::{Event, Stream};
+use tenure_core::id::ExecutionId;
+use tenure_core::time::Time;
+use tenure_wire::api::event::{ExecutionEvent, Piece};
+use tokio::sync::broadcast;
+
+/// Committed events that a watcher may lag behind before it reads the store instead.
+const EVENTS_MAX: usize = 1024;
+/// Pieces that a watcher may lag behind before it misses some.
+const PIECES_MAX: usize = 128;
+/// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
+const SO_FAR_BYTES_MAX: usize = 256 * 1024;
+/// Executions with something to join late; beyond, the text so far is not kept.
+const OPEN_MAX: usize = 4096;
+
+#[derive(Clone)]
+pub struct Watch(Arc<Sources>);
+
+struct Sources {
+    events: broadcast::Sender<Arc<ExecutionEvent>>,
+    /// Held for microseconds, never across an await.
+    open: Mutex<HashMap<ExecutionId, Open>>,
+}
+
+/// The turn of one execution that is being made, and who looks on.
+struct Open {
+    pieces: broadcast::Sender<Piece>,
+    turn: Option<Turn>,
+    so_far: String,
+}
+
+/// What one watcher holds. Subscribe before reading history, so that nothing falls between.
+pub struct Follow {
+    pub events: broadcast::Receiver<Arc<ExecutionEvent>>,
+    pub pieces: broadcast::Receiver<Piece>,
+    /// The text of the open turn up to now; pieces go on from there.
+    pub so_far: Option<String>,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch::new()
+    }
+}
+
+impl Watch {
+    pub fn new() -> Watch {
+        Watch(Arc::new(Sources { events: broadcast::Sender::new(EVENTS_MAX), open: Mutex::default() }))
+    }
+
+    /// Tells watchers of one committed event; called after COMMIT, in the ledger's order.
+    pub fn publish(&self, index: u64, at: Time, stream: Stream, event: &Event) {
+        let (Stream::Execution(id), Event::Execution(event)) = (stream, event) else { return };
+        if self.0.events.receiver_count() > 0 {
+            // Nobody listening any more is no failure.
+            let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, at, id, event)));
+        }
+    }
+
+    pub fn follow(&self, execution: ExecutionId) -> Follow {
+        let events = self.0.events.subscribe();
+        let mut open = self.open();
+        let entry = open.entry(execution).or_insert_with(Open::new);
+        let so_far = (!entry.so_far.is_empty()).then(|| entry.so_far.clone());
+        Follow { events, pieces: entry.pieces.subscribe(), so_far }
+    }
+
+    /// Model text as it comes. A new turn or attempt begins a new text.
+    pub fn text(&self, execution: ExecutionId, turn: Turn, text: String) {
+        let mut open = self.open();
+        if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
+            return;
+        }
+        let entry = open.entry(execution).or_insert_with(Open::new);
+        if entry.turn != Some(turn) {
+            entry.turn = Some(turn);
+            entry.so_far.clear();
+        }
+        if entry.so_far.len() < SO_FAR_BYTES_MAX {
+            entry.so_far.push_str(&text);
+        }
+        let _ = entry.pieces.send(Piece::Text { text, so_far: false });
+    }
+
+    /// The open turn of this execution is over; its text is in the ledger's reach now.
+    pub fn end_text(&self, execution: ExecutionId) {
+        let mut open = self.open();
+        if let Some(entry) = open.get_mut(&execution) {
+            entry.turn = None;
+            entry.so_far = String::new();
+        }
+        // Whoever followed and left is forgotten here, so that the map holds open turns and present watchers only.
+        open.retain(|_, entry| entry.turn.is_some() || entry.pieces.receiver_count() > 0);
+    }
+
+    pub fn output(&self, execution: ExecutionId, stderr: bool, text: String) {
+        if let Some(entry) = self.open().get(&execution) {
+            let _ = entry.pieces.send(Piece::Output { stderr, text });
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, Open>> {
+        self.0.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn new() -> Open {
+        Open { pieces: broadcast::Sender::new(PIECES_MAX), turn: None, so_far: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenure_core::id::Mint;
+
+    fn execution(seed: u128) -> ExecutionId {
+        ExecutionId::mint(&mut Mint::new(Time::from_millis(1), seed))
+    }
+
+    const TURN: Turn = Turn { iteration: 1, turn: 0, attempt: 1 };
+
+    #[test]
+    fn who_joins_late_gets_the_text_so_far_once_and_then_only_what_is_new() {
+        let (watch, id) = (Watch::new(), execution(1));
+        watch.text(id, TURN, "Hel".into());
+        watch.text(id, TURN, "lo".into());
+        let mut follow = watch.follow(id);
+        assert_eq!(follow.so_far.as_deref(), Some("Hello"));
+        watch.text(execution(2), TURN, "of another".into());
+        watch.text(id, TURN, "!".into());
+        assert_eq!(follow.pieces.try_recv().unwrap(), Piece::Text { text: "!".into(), so_far: false });
+        assert!(follow.pieces.try_recv().is_err());
+        watch.end_text(id);
+        assert_eq!(watch.follow(id).so_far, None);
+    }
+
+    #[test]
+    fn a_slow_watcher_misses_pieces_and_holds_nobody_up() {
+        let (watch, id) = (Watch::new(), execution(1));
+        let mut follow = watch.follow(id);
+        for _ in 0..PIECES_MAX * 2 {
+            watch.text(id, TURN, "x".into());
+        }
+        assert!(matches!(follow.pieces.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
+    }
+
+    #[test]
+    fn watchers_that_left_are_forgotten() {
+        let watch = Watch::new();
+        drop(watch.follow(execution(1)));
+        watch.text(execution(2), TURN, "x".into());
+        watch.end_text(execution(2));
+        assert_eq!(watch.open().len(), 0);
+    }
+}
