@@ -1,0 +1,48 @@
+//! The project's own tools: `cargo xtask tidy|test|demo|bench`. Depends on none of our crates, so that it builds while
+//! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tenure's own tools", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Check what the compiler cannot: crate edges, sizes, names, the one door, paths, charters, docs.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    let root = root()?;
+    match verb {
+        Verb::Tidy => tidy::run(&root),
+    }
+}
+
+/// The repository's folder; cargo names ours to what it runs.
+fn root() -> Result<PathBuf> {
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`, which says where the project is")?;
+    PathBuf::from(here).parent().map(PathBuf::from).context("xtask lies in the project's folder")
+}
