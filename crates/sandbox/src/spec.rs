@@ -32,6 +32,7 @@ pub enum Identity {
 /// One more host folder or file inside. It is always `nosuid` and `nodev`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
+    /// Absolute; no part of it may be a symbolic link.
     pub source: PathBuf,
     /// Absolute, without `..`, outside the fixed view, for example `/opt/data` or `/workspace/vendor`.
     pub target: PathBuf,
@@ -43,6 +44,8 @@ pub struct Mount {
 pub struct Spec {
     /// Absolute host path of the folder that becomes `/workspace`.
     pub work_folder: PathBuf,
+    /// Then only mounts beneath it can be written to.
+    pub work_folder_read_only: bool,
     pub mounts: Vec<Mount>,
     pub hostname: String,
     /// Added to the environment of every spawned program.
@@ -60,6 +63,7 @@ impl Spec {
     pub fn new(work_folder: impl Into<PathBuf>, identity: Identity) -> Self {
         Self {
             work_folder: work_folder.into(),
+            work_folder_read_only: false,
             mounts: Vec::new(),
             hostname: "tenure".to_owned(),
             env: BTreeMap::new(),

@@ -11,10 +11,10 @@ use landlock::{
 use super::filter::Filters;
 use crate::error::{Failure, Layer};
 use crate::level::Level;
-use crate::spec::Spec;
+use crate::spec::{Spec, WORKSPACE};
 use crate::sys;
 
-const WRITABLE: &[&str] = &["/workspace", "/tmp", "/dev/shm"];
+const WRITABLE: &[&str] = &["/tmp", "/dev/shm"];
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Locks this process in and fills in what was reached.
@@ -54,7 +54,8 @@ fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
     }
     let mut rules = rules.create()?;
     let writable_mounts = spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.target.as_path());
-    let writable = WRITABLE.iter().map(std::path::Path::new).chain(writable_mounts);
+    let workspace = (!spec.work_folder_read_only).then_some(std::path::Path::new(WORKSPACE));
+    let writable = WRITABLE.iter().map(std::path::Path::new).chain(workspace).chain(writable_mounts);
     let all = AccessFs::from_all(abi) & !AccessFs::MakeBlock & !AccessFs::MakeChar;
     if let Ok(root) = PathFd::new("/") {
         rules = rules.add_rule(PathBeneath::new(root, AccessFs::from_read(abi)))?;

@@ -322,7 +322,9 @@ fn ended(status: i32) -> Ended {
 /// The keeper's life. It holds no end of the program's streams, so that their end is the tree's.
 fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! {
     let mine = [&note, &stdout, &stderr, &start.folder, &start.stdin].map(AsRawFd::as_raw_fd);
-    let prepared = sys::close_all_but(&mine).is_ok()
+    // The standard ones stay taken, or a new pipe would get their numbers.
+    let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).collect();
+    let prepared = sys::close_all_but(&keep).is_ok()
         && rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
     let mut note = File::from(note);

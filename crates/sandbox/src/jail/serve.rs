@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::Serialize;
 
@@ -134,6 +134,8 @@ fn take_identity(spec: &Spec) -> Result<(), Failure> {
     }
     set_thread_res_gid(gid, gid, gid).map_err(failed("become the agent's group"))?;
     set_thread_res_uid(uid, uid, uid).map_err(failed("become the agent's user"))?;
+    // Programs have the same ids: they must not read this process's memory, environment or descriptors.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide the jail's memory"))?;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("die with the zygote"))
 }
 

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
@@ -83,11 +83,12 @@ impl Sources {
             sources.show(&Path::new("/dev").join(name), format!("dev/{name}"), libc::MOUNT_ATTR_NOSUID)?;
         }
         let own = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-        sources.show(&spec.work_folder, &WORKSPACE[1..], own)?;
+        let work_folder = if spec.work_folder_read_only { read_only } else { own };
+        sources.show_unlinked(&spec.work_folder, &WORKSPACE[1..], work_folder)?;
         for mount in &spec.mounts {
             let attributes = if mount.read_only { read_only } else { own };
             let target = mount.target.strip_prefix("/").unwrap_or(&mount.target);
-            sources.show(&mount.source, target, attributes)?;
+            sources.show_unlinked(&mount.source, target, attributes)?;
         }
         Ok(sources)
     }
@@ -102,11 +103,28 @@ impl Sources {
     }
 
     fn show(&mut self, host: &Path, target: impl AsRef<Path>, attributes: u64) -> Result<(), Failure> {
+        self.take(host, target, attributes, ResolveFlags::empty())
+    }
+
+    /// An agent may have written near `host`: a link there would show what it may not see.
+    fn show_unlinked(&mut self, host: &Path, target: impl AsRef<Path>, attributes: u64) -> Result<(), Failure> {
+        self.take(host, target, attributes, ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn take(
+        &mut self,
+        host: &Path,
+        target: impl AsRef<Path>,
+        attributes: u64,
+        resolve: ResolveFlags,
+    ) -> Result<(), Failure> {
+        let step = || failed(format!("take a view of {}", host.display()));
+        let found = openat2(CWD, host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(step())?;
+        let directory = fstat(&found).map_err(step())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-        let mount = open_tree(CWD, host, flags).map_err(failed(format!("take a view of {}", host.display())))?;
+        let mount = open_tree(&found, "", flags | OpenTreeFlags::AT_EMPTY_PATH).map_err(step())?;
         sys::mount_setattr(mount.as_fd(), true, attributes)
             .map_err(|error| Failure::new(Layer::View, format!("protect {}", host.display()), error))?;
-        let directory = host.is_dir();
         self.trees.push(Tree { mount, target: target.as_ref().to_owned(), directory });
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! Must never: adopt a jail, signal a process that it cannot tell apart from a stranger, or report death unproven.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,15 +35,19 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
         return Ok(report);
     }
     let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
-    let mut records = record::all(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))?;
-    // Zygotes first, so that none forks while its jails are being killed.
-    let is_zygote =
-        |record: &Record| record.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("zygote-"));
-    records.sort_by_key(|record| !is_zygote(record));
-    for record in &records {
+    // Zygotes first, and then a second look: one may have forked a last jail in between.
+    let zygote = |record: &&Record| record.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("zygote-"));
+    for record in read_all(run_dir)?.iter().filter(zygote) {
+        end(record, &boot, &mut report)?;
+    }
+    for record in &read_all(run_dir)? {
         end(record, &boot, &mut report)?;
     }
     Ok(report)
+}
+
+fn read_all(run_dir: &Path) -> Result<Vec<Record>, Error> {
+    record::all(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))
 }
 
 /// Ends one record's process and groups, and removes the record last.
@@ -61,7 +66,13 @@ fn end(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error
         }
         report.cgroups_removed += 1;
     }
-    fs::remove_file(&record.path).map_err(Error::io(format!("remove {}", record.path.display())))
+    match fs::remove_file(&record.path) {
+        // A dying zygote still buries.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", record.path.display()))(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Kills one process if it is still the one that was recorded; true if it was. Returns once it is dead.
@@ -85,7 +96,7 @@ fn kill(life: Life) -> Result<bool, Error> {
 pub(crate) fn end_one(run_dir: &Path, id: &str) -> Result<(), Error> {
     let path = record::path(run_dir, id);
     let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
-    let records = record::all(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))?;
+    let records = read_all(run_dir)?;
     match records.into_iter().find(|record| record.path == path) {
         Some(record) => end(&record, &boot, &mut ReapReport::default()),
         None => Ok(()),

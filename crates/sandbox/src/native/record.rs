@@ -74,7 +74,11 @@ pub(crate) fn all(run_dir: &Path) -> io::Result<Vec<Record>> {
         if path.extension().is_none_or(|suffix| suffix != SUFFIX) {
             continue;
         }
-        let content = fs::read_to_string(&path)?;
+        let content = match fs::read_to_string(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         let mut lines = content.lines();
         let intent = lines.next().and_then(|line| serde_json::from_str(line).ok());
         let intent = intent.unwrap_or(Intent { version: VERSION, boot: String::new(), cgroups: Vec::new() });

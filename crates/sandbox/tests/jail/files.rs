@@ -1,24 +1,201 @@
-use tenure_sandbox::protocol::WriteMode;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::house::{House, out, sh};
+use tenure_sandbox::protocol::{Answer, Kind, Operation, Refusal, WriteMode};
+use tenure_sandbox::{Client, Jail};
+
+use crate::house::{House, inside, is_root, refusal};
+
+fn chown_to_agent(path: &std::path::Path) {
+    if is_root() {
+        std::os::unix::fs::lchown(path, Some(300_001), Some(300_001)).unwrap();
+    }
+}
 
 #[test]
-fn smoke() {
+fn a_written_file_is_whole_keeps_its_mode_and_its_folders_are_made() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    assert!(client.write("a/b/c.txt", b"one", WriteMode::Create).unwrap());
+    assert_eq!(refusal(client.write("a/b/c.txt", b"two", WriteMode::Create)), Refusal::Exists);
+    assert_eq!(client.read("/workspace/a/b/c.txt", 10).unwrap(), b"one");
+    inside(&mut client, "chmod 750 a/b/c.txt");
+    assert!(!client.write("a/b/c.txt", b"three", WriteMode::Overwrite).unwrap());
+    let found = client.stat("a/b/c.txt").unwrap();
+    assert_eq!((found.kind, found.size, found.mode, found.name.as_str()), (Kind::File, 5, 0o750, "c.txt"));
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
+    client.write("large", &large, WriteMode::Create).unwrap();
+    assert_eq!(client.read("large", u64::MAX).unwrap(), large);
+    assert_eq!(refusal(client.write("a", b"x", WriteMode::Overwrite)), Refusal::IsDirectory);
+    assert_eq!(refusal(client.write("large/x", b"x", WriteMode::Overwrite)), Refusal::NotDirectory);
+    assert_eq!(inside(&mut client, "find . -name '.tenure*'"), "", "no temporary file stays");
+}
+
+#[test]
+fn an_unfinished_write_changes_nothing() {
     let house = House::new();
     let (jail, mut client) = house.open();
-    eprintln!("{:?} {:?}", jail.level(), jail.cgroups());
-    client.write("a/b/c.txt", b"hello world", WriteMode::Create).unwrap();
-    assert_eq!(client.read("a/b/c.txt", 100).unwrap(), b"hello world");
-    eprintln!("{:?}", client.list(".", 10, None));
-    eprintln!(
-        "{}",
-        out(
-            &mut client,
-            "id; ls -la / /etc /dev /workspace /opt/tenure/bin; cat /proc/self/status | grep -E 'Cap|Seccomp|NoNew'; python3 -c 'print(1+1)'; ip a; cat /proc/self/cgroup; ps ax; cat /proc/mounts; hostname"
-        )
-    );
-    let o = sh(&mut client, "exit 3");
-    eprintln!("{:?}", o.exit);
+    client.write("file", b"old", WriteMode::Create).unwrap();
+    let half = Operation::Write { path: "file".into(), size: 100, mode: WriteMode::Overwrite };
+    client.send(half, b"half of it").unwrap();
+    assert_eq!(client.read("file", 100).unwrap(), b"old");
+    assert_eq!(refusal(client.write("file", b"other", WriteMode::Overwrite)), Refusal::Busy);
     jail.kill().unwrap();
-    eprintln!("{:?}", std::fs::read_dir(house.run_dir()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>());
+    assert_eq!(std::fs::read(house.path("work/file")).unwrap(), b"old");
+    let (_jail, mut client) = house.open();
+    client.write("file", b"new", WriteMode::Overwrite).unwrap();
+    assert_eq!(inside(&mut client, "ls -A"), "file", "the next write of the same file clears what the killed one left");
+}
+
+#[test]
+fn append_edit_list_and_stat_do_what_they_say() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.append("log", b"one\n").unwrap();
+    client.append("log", b"two\none\n").unwrap();
+    assert_eq!(client.read("log", 100).unwrap(), b"one\ntwo\none\n");
+    assert_eq!(refusal(client.edit("log", "one", "1", Some(1))), Refusal::NoMatch { count: 2 });
+    assert_eq!(refusal(client.edit("log", "three", "3", None)), Refusal::NoMatch { count: 0 });
+    assert_eq!(client.edit("log", "one", "1", Some(2)).unwrap(), 2);
+    let (path, find, replace) = ("log".to_owned(), "two".to_owned(), "2".to_owned());
+    let id = client.send(Operation::Edit { path, find, replace, expected_count: None, dry_run: true }, b"").unwrap();
+    assert_eq!(client.answer(id).unwrap().0, Answer::Edited { replaced: 1 });
+    assert_eq!(client.read("log", 100).unwrap(), b"1\ntwo\n1\n", "a dry run changes nothing");
+    for name in ["c", "a", "b"] {
+        client.write(&format!("folder/{name}"), b"", WriteMode::Create).unwrap();
+    }
+    let (page, next) = client.list("folder", 2, None).unwrap();
+    assert_eq!(page.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let (page, next) = client.list("folder", 2, next).unwrap();
+    assert_eq!((page[0].name.as_str(), page.len(), next), ("c", 1, None));
+    assert_eq!(refusal(client.list("log", 2, None)), Refusal::NotDirectory);
+    assert_eq!(refusal(client.stat("nothing")), Refusal::NotFound);
+    assert_eq!(client.stat(".").unwrap().kind, Kind::Directory);
+}
+
+#[test]
+fn delete_moves_into_the_trash_and_only_there_it_is_final() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("folder/file", b"x", WriteMode::Create).unwrap();
+    assert_eq!(refusal(client.delete("folder", false)), Refusal::NotEmpty);
+    let trash = client.delete("folder", true).unwrap().unwrap();
+    assert_eq!(client.read(&format!("{trash}/file"), 10).unwrap(), b"x");
+    assert_eq!(refusal(client.stat("folder")), Refusal::NotFound);
+    assert_eq!(client.delete(&trash, true).unwrap(), None);
+    assert_eq!(refusal(client.stat(&trash)), Refusal::NotFound);
+    client.write("/tmp/deep/file", b"x", WriteMode::Create).unwrap();
+    assert_eq!(client.delete("/tmp/deep", true).unwrap(), None);
+    assert_eq!(inside(&mut client, "ls -A /tmp"), "");
+    for path in [".", "/workspace", "/tmp", ".trash"] {
+        assert!(client.delete(path, true).is_err(), "{path} stays");
+    }
+    assert_eq!(client.stat(".").unwrap().kind, Kind::Directory);
+}
+
+/// Every operation on one path.
+fn attempts(client: &mut Client, path: &str) -> Vec<(&'static str, Result<(), tenure_sandbox::Error>)> {
+    vec![
+        ("read", client.read(path, 100).map(drop)),
+        ("write", client.write(path, b"breach", WriteMode::Overwrite).map(drop)),
+        ("create", client.write(path, b"breach", WriteMode::Create).map(drop)),
+        ("append", client.append(path, b"breach").map(drop)),
+        ("edit", client.edit(path, "secret", "breach", None).map(drop)),
+        ("list", client.list(path, 10, None).map(drop)),
+        ("delete", client.delete(path, true).map(drop)),
+    ]
+}
+
+#[test]
+fn no_path_leaves_the_work_folder() {
+    let house = House::new();
+    std::fs::create_dir(house.path("outside")).unwrap();
+    let (_jail, mut client) = house.open();
+    let secret = house.path("outside/secret");
+    std::fs::write(&secret, "secret").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(house.path("outside"), PermissionsExt::from_mode(0o777)).unwrap();
+    let work = house.path("work");
+    for (name, target) in
+        [("up", "../outside"), ("absolute", "/etc/hosts"), ("etc", "/etc"), ("proc", "/proc/self/root")]
+    {
+        symlink(target, work.join(name)).unwrap();
+        chown_to_agent(&work.join(name));
+    }
+    std::fs::create_dir(work.join("sub")).unwrap();
+    let paths = [
+        "../outside/secret",
+        "sub/../../outside/secret",
+        "/workspace/../outside/secret",
+        "up/secret",
+        "etc/passwd",
+        "/etc/passwd",
+        "proc/etc/passwd",
+        "/proc/self/environ",
+        "/dev/null",
+        "/usr/bin/env",
+        "/tmp/../etc/passwd",
+    ];
+    for path in paths {
+        for (operation, result) in attempts(&mut client, path) {
+            let escape = matches!(result, Err(tenure_sandbox::Error::Refused(Refusal::Escape)));
+            assert!(escape, "{operation} {path}: {result:?}");
+        }
+        assert!(matches!(refusal(client.stat(path)), Refusal::Escape), "stat {path}");
+    }
+    for (operation, result) in attempts(&mut client, "absolute") {
+        // A link itself may be deleted; nothing may pass through it.
+        if operation != "delete" {
+            assert_eq!(refusal(result), Refusal::Escape, "{operation} through an absolute link");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
+    assert_eq!(std::fs::read_dir(house.path("outside")).unwrap().count(), 1, "nothing was made beside it");
+}
+
+#[test]
+fn links_that_stay_beneath_are_followed() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("real/file", b"content", WriteMode::Create).unwrap();
+    inside(&mut client, "ln -s real alias; ln -s ../real/file real/link; ln -s /workspace/real/file absolute");
+    assert_eq!(client.read("alias/file", 100).unwrap(), b"content");
+    assert_eq!(client.read("real/link", 100).unwrap(), b"content");
+    client.write("real/link", b"changed", WriteMode::Overwrite).unwrap();
+    assert_eq!(client.read("real/file", 100).unwrap(), b"changed");
+    assert_eq!(client.stat("real/link").unwrap().kind, Kind::Symlink, "a write goes through a link");
+    client.write("absolute", b"again", WriteMode::Overwrite).unwrap();
+    assert_eq!(client.read("real/file", 100).unwrap(), b"again");
+    inside(&mut client, "ln -s loop loop");
+    assert!(matches!(refusal(client.read("loop", 10)), Refusal::Invalid { .. }));
+}
+
+#[test]
+fn special_files_neither_block_nor_open() {
+    let house = House::new();
+    let (_jail, mut client): (Jail, Client) = house.open();
+    let make = "mkfifo fifo; python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('socket')\"; ls";
+    assert_eq!(inside(&mut client, make), "fifo\nsocket");
+    for path in ["fifo", "socket"] {
+        for (operation, result) in attempts(&mut client, path) {
+            match (operation, result) {
+                ("create", result) => assert!(matches!(refusal(result), Refusal::Exists | Refusal::Invalid { .. })),
+                ("list", result) => assert_eq!(refusal(result), Refusal::NotDirectory),
+                ("delete", result) => result.unwrap(),
+                (_, result) => assert!(matches!(refusal(result), Refusal::Invalid { .. }), "{operation} {path}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_paths_and_bad_sizes_are_refused_and_the_jail_lives_on() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    for path in ["", "a\0b", &"x".repeat(5000), &"x".repeat(300)] {
+        assert!(matches!(refusal(client.read(path, 10)), Refusal::Invalid { .. }));
+    }
+    let id = client.send(Operation::Write { path: "f".into(), size: 2, mode: WriteMode::Create }, b"more").unwrap();
+    assert!(matches!(client.answer(id).unwrap().0, Answer::Refused(Refusal::Invalid { .. })));
+    assert_eq!(refusal(client.stat("f")), Refusal::NotFound);
+    client.ping().unwrap();
 }

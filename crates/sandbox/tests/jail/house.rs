@@ -1,9 +1,11 @@
-//! A zygote, a work folder and a jail, made and unmade around one test.
+//! A zygote, a work folder and a jail, made and unmade around one test; and the same probes run outside, as controls.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use tenure_sandbox::{Client, Identity, Jail, Output, Spec, Zygote, protocol::Spawn};
+use tenure_sandbox::protocol::{Refusal, Spawn};
+use tenure_sandbox::{Client, Error, Identity, Jail, Output, Spec, Zygote};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -19,6 +21,7 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// The identity of the `nth` agent.
 pub(crate) fn identity(nth: u32) -> Identity {
     if is_root() { Identity::Host { uid: 300_000 + nth, gid: 300_000 + nth } } else { Identity::Caller }
 }
@@ -38,10 +41,7 @@ impl House {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn run_dir(&self) -> PathBuf {
-        self.path("run")
-    }
-
+    /// A spec over the folder `name`, which is made.
     pub(crate) fn spec(&self, name: &str, nth: u32) -> Spec {
         let work = self.path(name);
         std::fs::create_dir_all(&work).expect("a work folder");
@@ -59,10 +59,6 @@ impl House {
     }
 }
 
-pub(crate) fn sh(client: &mut Client, script: &str) -> Output {
-    run(client, &["sh", "-c", script])
-}
-
 pub(crate) fn run(client: &mut Client, argv: &[&str]) -> Output {
     client.run(Spawn::new(argv.iter().copied()), b"").unwrap_or_else(|error| panic!("{argv:?}: {error}"))
 }
@@ -71,11 +67,43 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
-pub(crate) fn out(client: &mut Client, script: &str) -> String {
-    let output = sh(client, script);
-    text(&output.stdout) + &text(&output.stderr)
+/// What a shell script prints inside, both streams.
+pub(crate) fn inside(client: &mut Client, script: &str) -> String {
+    let output = run(client, &["sh", "-c", &format!("exec 2>&1; {script}")]);
+    text(&output.stdout)
 }
 
-pub(crate) fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
+/// What the same script prints on the host, as the same user that runs the tests.
+pub(crate) fn outside(script: &str) -> String {
+    let output = Command::new("/bin/sh").args(["-c", &format!("exec 2>&1; {script}")]).output().expect("a shell");
+    text(&output.stdout)
+}
+
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Refusal {
+    match result {
+        Err(Error::Refused(refusal)) => refusal,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// Waits for what must come true, but not for ever.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come true");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Host processes whose command line holds `mark`. Zombies have none and so do not count.
+pub(crate) fn processes_with(mark: &str) -> Vec<i32> {
+    let Ok(folder) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let own = std::process::id() as i32;
+    pids.filter(|pid| *pid != own)
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(mark)
+        })
+        .collect()
 }

@@ -1,5 +1,11 @@
-//! What a jail lets through and what it keeps out, on a real kernel. The whole suite runs as the user that starts it and, when
-//! that is root, once more as an ordinary user (`everything_holds_for_an_ordinary_user_too`).
+//! What a jail lets through and what it keeps out, on a real kernel. The suite runs as the user that starts it and, when that
+//! is root, once more as an ordinary user (`everything_holds_for_an_ordinary_user_too`).
 
 mod house;
+mod view;
+mod confinement;
+mod limits;
 mod files;
+mod programs;
+mod life;
+mod ordinary;

@@ -1,0 +1,189 @@
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tenure_sandbox::protocol::{Operation, Spawn, WriteMode};
+use tenure_sandbox::{Error, Zygote, reap};
+
+use crate::house::{House, PATIENCE, eventually, identity, inside, jail_exe, processes_with};
+
+fn records(run_dir: &Path) -> Vec<String> {
+    let Ok(folder) = std::fs::read_dir(run_dir) else { return Vec::new() };
+    folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn mounts_with(mark: &str) -> usize {
+    std::fs::read_to_string("/proc/self/mountinfo").unwrap().matches(mark).count()
+}
+
+#[test]
+fn a_killed_jail_leaves_nothing_and_its_work_folder_stays() {
+    let house = House::new();
+    let (jail, mut client) = house.open();
+    let mark = format!("killed-{}", std::process::id());
+    client.write("kept", b"x", WriteMode::Create).unwrap();
+    let sleep = Spawn::new(["sh", "-c", &format!("sleep 600 & sleep 600; : {mark}")]);
+    client.send(Operation::Spawn(sleep), b"").unwrap();
+    eventually("the program's start", || !processes_with(&mark).is_empty());
+    let groups = jail.cgroups().to_vec();
+    assert!(!jail.is_dead() && groups.iter().all(|group| group.exists()), "the control: it lives");
+    jail.kill().unwrap();
+    assert!(jail.is_dead() && processes_with(&mark).is_empty());
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
+    assert_eq!(records(&house.path("run")).len(), 1, "only the zygote's record is left");
+    assert!(matches!(client.ping(), Err(Error::JailLost)));
+    jail.kill().expect("a second kill finds it dead");
+    let (_jail, mut again) = house.open();
+    assert_eq!(again.read("kept", 10).unwrap(), b"x");
+}
+
+#[test]
+fn a_jail_dies_with_the_end_of_its_socket() {
+    let house = House::new();
+    let (mut jail, client) = house.open();
+    drop((client, jail.take_socket()));
+    eventually("the jail's death", || jail.is_dead());
+    jail.kill().unwrap();
+    assert_eq!(records(&house.path("run")).len(), 1);
+}
+
+#[test]
+fn dropping_the_zygote_ends_its_jails() {
+    let house = House::new();
+    let mark = format!("dropped-{}", std::process::id());
+    let (jail, mut client) = house.open();
+    client.send(Operation::Spawn(Spawn::new(["sh", "-c", &format!("sleep 600; : {mark}")])), b"").unwrap();
+    eventually("the program's start", || !processes_with(&mark).is_empty());
+    let House { zygote, folder } = house;
+    drop(zygote);
+    assert!(jail.is_dead() && processes_with(&mark).is_empty());
+    assert_eq!(records(&folder.path().join("run")), Vec::<String>::new());
+}
+
+#[test]
+fn a_zygote_killed_with_sigkill_takes_its_jails_along_and_reap_removes_the_rest() {
+    let house = House::new();
+    let run_dir = house.path("run");
+    let mark = format!("orphan-{}", std::process::id());
+    let mut groups = Vec::new();
+    let mut jails = Vec::new();
+    for nth in 0..4 {
+        let (jail, mut client) = house.open_as(&house.spec(&format!("work{nth}"), nth));
+        client
+            .send(Operation::Spawn(Spawn::new(["sh", "-c", &format!("setsid sleep 600 & sleep 600; : {mark}")])), b"")
+            .unwrap();
+        groups.extend(jail.cgroups().to_vec());
+        jails.push((jail, client));
+    }
+    eventually("the programs' start", || processes_with(&mark).len() >= 4);
+    assert_eq!(records(&run_dir).len(), 5, "the control: four jails and a zygote are recorded");
+    kill(house.zygote.pid());
+    eventually("the jails' death", || jails.iter().all(|(jail, _)| jail.is_dead()));
+    assert!(matches!(house.zygote.open(&house.spec("work", 1)).unwrap_err(), Error::ZygoteLost(_)));
+    let report = reap(&run_dir).unwrap();
+    assert_eq!((report.killed + report.already_dead, report.cgroups_removed as usize), (5, groups.len()));
+    assert!(processes_with(&mark).is_empty() && groups.iter().all(|group| !group.exists()));
+    assert_eq!((records(&run_dir), mounts_with("work0")), (Vec::new(), 0));
+    assert_eq!(reap(&run_dir).unwrap(), tenure_sandbox::ReapReport::default(), "a second reap finds nothing");
+    let zygote = Zygote::start(&jail_exe(), &run_dir).unwrap();
+    let jail = zygote.open(&house.spec("work0", 0)).unwrap();
+    assert_eq!(inside(&mut jail.client(PATIENCE).unwrap(), "echo again"), "again");
+}
+
+#[test]
+fn a_worker_killed_with_sigkill_leaves_nothing_after_reap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = format!("worker-{}", std::process::id());
+    let exe = std::env::current_exe().unwrap();
+    let mut worker = Command::new(exe)
+        .args(["--exact", "life::worker_that_waits_to_be_killed", "--ignored", "--nocapture"])
+        .envs([("TENURE_TEST_FOLDER", folder.path().as_os_str()), ("TENURE_TEST_MARK", mark.as_ref())])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let run_dir = folder.path().join("run");
+    eventually("the worker's programs", || processes_with(&mark).len() >= 3);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    reap(&run_dir).unwrap();
+    assert_eq!((processes_with(&mark), records(&run_dir)), (Vec::new(), Vec::new()));
+    let left = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert!(!left.contains("tenure-"), "this process never was in a jail's group");
+    assert!(folder.path().join("work/kept").exists(), "the work folder outlives everything");
+}
+
+/// Run by the test above, in a process of its own.
+#[test]
+#[ignore = "waits until it is killed"]
+fn worker_that_waits_to_be_killed() {
+    let folder = std::path::PathBuf::from(std::env::var_os("TENURE_TEST_FOLDER").unwrap());
+    let mark = std::env::var("TENURE_TEST_MARK").unwrap();
+    std::fs::create_dir_all(folder.join("work")).unwrap();
+    let zygote = Zygote::start(&jail_exe(), &folder.join("run")).unwrap();
+    let jail = zygote.open(&tenure_sandbox::Spec::new(folder.join("work"), identity(1))).unwrap();
+    let mut client = jail.client(PATIENCE).unwrap();
+    client.write("kept", b"x", WriteMode::Create).unwrap();
+    for _ in 0..3 {
+        let script = format!("setsid sh -c 'sleep 600; : {mark}' & sleep 600");
+        client.send(Operation::Spawn(Spawn::new(["sh", "-c", &script])), b"").unwrap();
+    }
+    std::thread::sleep(PATIENCE);
+}
+
+#[test]
+fn reap_neither_kills_a_stranger_nor_stumbles_over_a_torn_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let pid = stranger.id();
+    let record = |cgroups: &str, start: u64| {
+        format!(
+            "{{\"version\":1,\"boot\":\"{}\",\"cgroups\":[{cgroups}]}}\n{{\"pid\":{},\"start\":{start}}}\n",
+            boot.trim(),
+            pid
+        )
+    };
+    std::fs::write(folder.path().join("a.jail"), record("\"/sys/fs/cgroup/not-ours\"", 1)).unwrap();
+    std::fs::write(folder.path().join("b.jail"), "{\"version\":1,\"bo").unwrap();
+    let report = reap(folder.path()).unwrap();
+    assert_eq!((report.killed, report.already_dead), (0, 2));
+    assert!(stranger.try_wait().unwrap().is_none(), "a process with another start time lives");
+    let start = start_time(pid);
+    std::fs::write(folder.path().join("c.jail"), record("", start)).unwrap();
+    assert_eq!(reap(folder.path()).unwrap().killed, 1, "the control: with its own start time it is killed");
+    assert!(!stranger.wait().unwrap().success());
+    assert_eq!(records(folder.path()), Vec::<String>::new());
+}
+
+fn start_time(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat[stat.rfind(')').unwrap() + 1..].split_ascii_whitespace().nth(19).unwrap().parse().unwrap()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_jail_holds_no_descriptor_of_anyone_else() {
+    let house = House::new();
+    let (first, _one) = house.open_as(&house.spec("one", 1));
+    let (second, mut two) = house.open_as(&house.spec("two", 2));
+    two.ping().unwrap();
+    if !crate::house::is_root() {
+        return;
+    }
+    let held = |pid: i32| {
+        let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        folder
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .map(|link| link.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+    };
+    for pid in [first.pid(), second.pid()] {
+        let sockets = held(pid).into_iter().filter(|link| link.starts_with("socket:")).count();
+        assert_eq!(sockets, 1, "{:?}", held(pid));
+    }
+    let sockets = held(house.zygote.pid() as i32).into_iter().filter(|link| link.starts_with("socket:")).count();
+    assert_eq!(sockets, 1, "the zygote keeps no jail's socket");
+}

@@ -1,0 +1,210 @@
+use std::path::PathBuf;
+
+use tenure_sandbox::Mount;
+use tenure_sandbox::protocol::{Answer, Ended, Operation, Refusal, Spawn, WriteMode};
+
+use crate::house::{House, eventually, inside, processes_with, refusal, run, text};
+
+#[test]
+fn a_program_gets_its_arguments_input_folder_and_environment() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    spec.env.insert("FROM_SPEC".into(), "spec".into());
+    let (_jail, mut client) = house.open_as(&spec);
+    client.write("sub/x", b"", WriteMode::Create).unwrap();
+    let mut spawn = Spawn::new([
+        "sh",
+        "-c",
+        "cat; pwd; echo \"$FROM_SPEC $FROM_CALL $HOME $1\"; echo err >&2; exit 7",
+        "sh",
+        "a b",
+    ]);
+    spawn.env = vec![("FROM_CALL".into(), "call".into())];
+    spawn.cwd = Some("sub".into());
+    let output = client.run(spawn, b"input\n").unwrap();
+    assert_eq!(text(&output.stdout), "input\n/workspace/sub\nspec call /workspace a b");
+    assert_eq!((text(&output.stderr).as_str(), output.exit.ended), ("err", Ended::Code(7)));
+    let environment = inside(&mut client, "env | cut -d= -f1 | sort | tr '\\n' ' '");
+    assert_eq!(environment, "FROM_SPEC HOME LANG LOGNAME PATH PWD TMPDIR USER", "nothing of the host's environment");
+}
+
+#[test]
+fn what_cannot_run_is_refused_with_the_reason() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("plain.txt", b"text", WriteMode::Create).unwrap();
+    let mut attempt = |argv: &[&str]| refusal(client.run(Spawn::new(argv.iter().copied()), b""));
+    assert_eq!(attempt(&["no-such-program"]), Refusal::NotFound);
+    assert_eq!(attempt(&["./plain.txt"]), Refusal::Denied);
+    assert_eq!(attempt(&["/root/x"]), Refusal::NotFound);
+    assert!(matches!(attempt(&[]), Refusal::Invalid { .. }));
+    let mut spawn = Spawn::new(["true"]);
+    spawn.cwd = Some("missing".into());
+    assert_eq!(refusal(client.run(spawn, b"")), Refusal::NotFound);
+    assert_eq!(run(&mut client, &["true"]).exit.ended, Ended::Code(0));
+}
+
+/// Forks twice, leaves its session, ignores what can be ignored, and would write a file later.
+fn daemon(mark: &str) -> String {
+    format!(
+        "import os, signal, sys, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    for s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\n    print('up', flush=True)\n    os.close(1); os.close(2)\n    time.sleep(600)  # {mark}\n  os._exit(0)\n"
+    )
+}
+
+#[test]
+fn a_timeout_kills_a_daemon_that_forked_twice_and_ignores_sigterm() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let mark = format!("daemon-{}-timeout", std::process::id());
+    let mut spawn = Spawn::new(["python3", "-c", &(daemon(&mark) + "time.sleep(600)")]);
+    spawn.timeout_ms = Some(1500);
+    let output = client.run(spawn, b"").unwrap();
+    assert_eq!(text(&output.stdout), "up", "the control: the daemon was there");
+    assert!(output.exit.timed_out && output.exit.ended == Ended::Signal(9), "{:?}", output.exit);
+    assert_eq!(processes_with(&mark), Vec::<i32>::new());
+    assert_eq!(inside(&mut client, "ls /proc | grep -c '^[0-9]'").parse::<u32>().unwrap() <= 6, true);
+}
+
+#[test]
+fn what_a_program_leaves_in_the_background_ends_with_it() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let mark = format!("daemon-{}-left", std::process::id());
+    let output = run(&mut client, &["python3", "-c", &(daemon(&mark) + "time.sleep(1)")]);
+    assert_eq!((text(&output.stdout).as_str(), output.exit.ended), ("up", Ended::Code(0)));
+    assert_eq!(processes_with(&mark), Vec::<i32>::new());
+}
+
+#[test]
+fn one_program_is_killed_or_signalled_and_others_go_on() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let victim = client.send(Operation::Spawn(Spawn::new(["sleep", "600"])), b"").unwrap();
+    let listener = "import signal, sys\nsignal.signal(10, lambda *_: (print('got it', flush=True), sys.exit(3)))\nprint('on', flush=True)\nwhile True: signal.pause()";
+    let other = client.send(Operation::Spawn(Spawn::new(["python3", "-c", listener])), b"").unwrap();
+    let mut heard = Vec::new();
+    while heard != b"on\n" {
+        if let (Answer::Output { .. }, body) = client.answer(other).unwrap() {
+            heard.extend(body);
+        }
+    }
+    let kill = client.send(Operation::Kill { target: victim }, b"").unwrap();
+    assert_eq!(client.answer(kill).unwrap().0, Answer::Done);
+    let exit = loop {
+        if let Answer::Exited(exit) = client.answer(victim).unwrap().0 {
+            break exit;
+        }
+    };
+    assert!(exit.killed && !exit.timed_out && exit.ended == Ended::Signal(9));
+    client.send(Operation::Signal { target: other, signal: 10 }, b"").unwrap();
+    let mut said = Vec::new();
+    let exit = loop {
+        match client.answer(other).unwrap() {
+            (Answer::Output { .. }, body) => said.extend(body),
+            (Answer::Exited(exit), _) => break exit,
+            _ => {}
+        }
+    };
+    assert_eq!(exit.ended, Ended::Code(3));
+    assert_eq!(text(&said), "got it");
+    let missing = client.send(Operation::Kill { target: 9999 }, b"").unwrap();
+    assert_eq!(client.answer(missing).unwrap().0, Answer::Refused(Refusal::NotFound));
+}
+
+#[test]
+fn a_program_that_kills_its_keeper_escapes_nothing() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let mark = format!("rebel-{}", std::process::id());
+    let rebel = format!(
+        "import os, signal, time\nif os.fork() == 0:\n  os.setsid()\n  os.kill({{}}, 9)\n  time.sleep(600)  # {mark}\ntime.sleep(600)"
+    );
+    let script = rebel.replace("{}", "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])");
+    let output = run(&mut client, &["python3", "-c", &script]);
+    assert_eq!(output.exit.ended, Ended::Signal(9));
+    eventually("the rebel's death", || processes_with(&mark).is_empty());
+    assert_eq!(inside(&mut client, "echo alive"), "alive");
+    assert_eq!(
+        inside(&mut client, "kill -9 1; echo init lives"),
+        "init lives",
+        "the jail's init cannot be killed from inside"
+    );
+}
+
+#[test]
+fn a_fork_bomb_ends_with_its_timeout() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let mut spawn = Spawn::new(["python3", "-c", "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass"]);
+    spawn.timeout_ms = Some(500);
+    spawn.output_max = Some(1000);
+    let exit = client.run(spawn, b"").unwrap().exit;
+    assert!(exit.timed_out, "{exit:?}");
+    assert_eq!(inside(&mut client, "ls -d /proc/[0-9]* | wc -l").parse::<u32>().unwrap_or(99) < 8, true);
+}
+
+#[test]
+fn many_programs_run_at_once_and_one_too_many_is_told_so() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    spec.limits.pids = 400;
+    let (_jail, mut client) = house.open_as(&spec);
+    let ids: Vec<u32> = (0..65)
+        .map(|n| client.send(Operation::Spawn(Spawn::new(["sh", "-c", &format!("echo {n}; sleep 1")])), b"").unwrap())
+        .collect();
+    assert_eq!(client.answer(ids[64]).unwrap().0, Answer::Refused(Refusal::Busy));
+    // The client keeps one request's answers at a time; the last accepted one shows that all were run.
+    loop {
+        if let Answer::Exited(exit) = client.answer(ids[63]).unwrap().0 {
+            assert_eq!(exit.ended, Ended::Code(0));
+            break;
+        }
+    }
+}
+
+#[test]
+fn the_common_tools_run() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    spec.limits.memory_bytes = 2 << 30;
+    spec.limits.pids = 400;
+    spec.tmp_bytes = 256 << 20;
+    let toolchain = rust_toolchain();
+    spec.mounts.extend(toolchain.clone().map(|source| Mount { source, target: "/opt/rust".into(), read_only: true }));
+    let (jail, mut client) = house.open_as(&spec);
+    assert_eq!(text(&run(&mut client, &["bash", "-c", "echo $((6*7)) | { read x; echo got $x; }"]).stdout), "got 42");
+    let python = "import json, sqlite3, ssl, subprocess, threading, concurrent.futures as f, multiprocessing as m, tempfile\nprint(sum(f.ThreadPoolExecutor(4).map(len, ['a'] * 9)), m.get_context('fork').Pool(2).map(abs, [-1, -2]), subprocess.check_output(['echo', 'hi']))";
+    let said = run(&mut client, &["python3", "-c", python]);
+    assert_eq!(text(&said.stdout), "9 [1, 2] b'hi\\n'", "{}", text(&said.stderr));
+    let tools = [
+        ("gcc", "printf 'int main(){return 42;}' > m.c && gcc m.c -o m && ./m; echo $?", "42"),
+        (
+            "git",
+            "git init -q r && cd r && git config user.email a@b && git config user.name n && echo x > f && git add f && git commit -qm m && git log --format=%s",
+            "m",
+        ),
+    ];
+    for (tool, script, expected) in tools {
+        if inside(&mut client, &format!("command -v {tool}")).is_empty() {
+            continue;
+        }
+        assert_eq!(inside(&mut client, script).lines().last(), Some(expected), "{tool}");
+    }
+    // Node reserves more address space than a limit of data per process lets it.
+    if jail.level().memory != tenure_sandbox::Meter::Rlimit && !inside(&mut client, "command -v node").is_empty() {
+        let node = "require('fs').writeFileSync('n', 'x'); setTimeout(() => require('child_process').exec('echo from node', (e, o) => console.log(o.trim())), 5)";
+        let output = run(&mut client, &["node", "-e", node]);
+        assert_eq!(text(&output.stdout), "from node", "{}", text(&output.stderr));
+    }
+    if toolchain.is_some() {
+        let cargo = "export PATH=/opt/rust/bin:$PATH CARGO_HOME=/tmp/cargo; cargo new -q --vcs none app && cd app && cargo run -q --offline";
+        assert_eq!(inside(&mut client, cargo).lines().last(), Some("Hello, world!"));
+    }
+}
+
+/// The toolchain that builds this test, if this user may read it.
+fn rust_toolchain() -> Option<PathBuf> {
+    let output = std::process::Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
+    let path = PathBuf::from(text(&output.stdout));
+    path.join("bin/cargo").exists().then_some(path)
+}
