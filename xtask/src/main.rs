@@ -2,13 +2,17 @@
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 mod tidy;
+mod step;
+mod install;
+mod weights;
+mod test;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tenure's own tools", disable_help_subcommand = true)]
@@ -21,6 +25,10 @@ struct Arguments {
 enum Verb {
     /// Check what the compiler cannot: crate edges, sizes, names, the one door, paths, charters, docs.
     Tidy,
+    /// Run everything that must hold: format, tidy, clippy, licences, all tests. The last line counts them.
+    Test,
+    /// Fetch the local model's weights without a model hub, and print where they are.
+    Weights,
 }
 
 fn main() -> ExitCode {
@@ -36,8 +44,21 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<ExitCode> {
     let root = root()?;
     match verb {
-        Verb::Tidy => tidy::run(&root),
+        Verb::Tidy => tidied(&root),
+        Verb::Test => test::run(&root),
+        Verb::Weights => {
+            println!("{}", weights::ensure_there()?.display());
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn tidied(root: &Path) -> Result<ExitCode> {
+    if !tidy::holds(root)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("tidy: every rule holds");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The repository's folder; cargo names ours to what it runs.

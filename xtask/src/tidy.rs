@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::Result;
 
@@ -63,25 +62,21 @@ const RULES: [Rule; 18] = [
     docs::commands,
 ];
 
-pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+/// Prints what is to be mended; whether there is nothing.
+pub(crate) fn holds(root: &Path) -> Result<bool> {
     let findings = check(&Tree::tracked(root)?);
     for finding in &findings {
         println!("{finding}");
     }
-    Ok(match findings.len() {
-        0 => {
-            println!("tidy: {} rules hold", RULES.len());
-            ExitCode::SUCCESS
-        }
-        1 => {
-            println!("tidy: 1 finding");
-            ExitCode::FAILURE
-        }
-        many => {
-            println!("tidy: {many} findings");
-            ExitCode::FAILURE
-        }
-    })
+    if !findings.is_empty() {
+        println!("tidy: {} to mend", findings.len());
+    }
+    Ok(findings.is_empty())
+}
+
+/// Whether any library's documentation holds an example that rustdoc would run.
+pub(crate) fn has_doc_tests(root: &Path) -> Result<bool> {
+    Ok(Tree::tracked(root)?.rust().any(docs::runs_an_example))
 }
 
 fn check(tree: &Tree) -> Vec<Finding> {

@@ -11,6 +11,20 @@ pub(super) fn commands(tree: &Tree) -> Vec<Finding> {
     pages.flat_map(|page| shown(page).filter_map(|(line, command)| missing(tree, page, line, command))).collect()
 }
 
+/// A fence in a doc comment that opens with nothing, or with words that leave it Rust.
+pub(super) fn runs_an_example(file: &File) -> bool {
+    let mut inside = false;
+    file.path.starts_with("crates/")
+        && file.path.contains("/src/")
+        && file.text.lines().map(str::trim_start).any(|line| {
+            let doc = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim_start);
+            let Some(words) = doc.and_then(|doc| doc.strip_prefix("```")) else { return false };
+            inside = !inside;
+            let rust = words.split(',').all(|word| ["", "rust", "no_run", "should_panic"].contains(&word.trim()));
+            inside && rust
+        })
+}
+
 /// Lines of fenced blocks that are commands.
 fn shown(page: &File) -> impl Iterator<Item = (usize, &str)> {
     let mut inside = false;

@@ -165,3 +165,10 @@ let c = '"'; let d: &'static str = b"unsafe"; let e = '\''; last"##;
         assert!(code.contains(kept), "{kept} is gone from {code}");
     }
 }
+
+#[test]
+fn only_fences_that_rustdoc_would_run_count_as_examples() {
+    let file = |text: &str| File::new("crates/store/src/row.rs", text.to_owned());
+    assert!(super::docs::runs_an_example(&file("/// ```\n/// let a = 1;\n/// ```\nfn f() {}\n")));
+    assert!(!super::docs::runs_an_example(&file("//! ```text\n//! a -> b\n//! ```\nfn f() {}\n")));
+}

@@ -49,10 +49,6 @@ impl Tree {
     pub(super) fn get(&self, path: &str) -> Option<&File> {
         self.files.iter().find(|file| file.path == path)
     }
-
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.get(path).is_some()
-    }
 }
 
 impl File {

@@ -1,0 +1,106 @@
+//! What the build and the tests need of the host. Installs Debian packages as root or through sudo, and says so first;
+//! where it cannot, it names what is missing and the command that brings it. Must never remove or configure anything.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::step;
+
+/// A compiler for SQLite's C and llama.cpp's C++, and what generates the binding to it.
+pub(crate) const BUILD: [&str; 5] = ["gcc", "g++", "cmake", "libclang-dev", "git"];
+
+/// Sees to it that Debian `packages` are there.
+///
+/// # Errors
+/// They are missing and cannot be installed.
+pub(crate) fn packages(packages: &[&str]) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let Some(become_root) = root() else {
+        bail!("these Debian packages are missing: {list}. Install them: sudo apt-get install {list}");
+    };
+    println!("  installing Debian packages: {list}");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new(become_root.first().unwrap_or(&"apt-get"));
+        command.args(become_root.get(1..).unwrap_or_default()).args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(&missing);
+    // A fresh image has no package lists.
+    if step::quiet("apt-get install", &mut apt(&install)).is_ok() {
+        return Ok(());
+    }
+    step::quiet("apt-get update", &mut apt(&["update"]))?;
+    step::quiet("apt-get install", &mut apt(&install))
+}
+
+/// The command that may run apt-get, in words; `None` where nobody may.
+fn root() -> Option<Vec<&'static str>> {
+    if step::answer(Command::new("id").arg("-u"))? == "0" {
+        return Some(vec!["apt-get"]);
+    }
+    let asks_nothing = step::answer(Command::new("sudo").args(["--non-interactive", "true"])).is_some();
+    asks_nothing.then(|| vec!["sudo", "--non-interactive", "--preserve-env=DEBIAN_FRONTEND", "apt-get"])
+}
+
+/// Of `packages`, those that dpkg does not have; of a host that is no Debian, those whose program is not on the path.
+fn missing<'p>(packages: &[&'p str]) -> Vec<&'p str> {
+    let there = |package: &str| {
+        let status = step::answer(Command::new("dpkg-query").args(["--show", "--showformat=${Status}", package]));
+        match status {
+            Some(status) => status == "install ok installed",
+            None if Path::new("/var/lib/dpkg/status").exists() => false,
+            None => program(package).is_none_or(on_path),
+        }
+    };
+    packages.iter().filter(|package| !there(package)).copied().collect()
+}
+
+/// The program by which a package shows; a library has none.
+fn program(package: &str) -> Option<&str> {
+    match package {
+        "libclang-dev" => None,
+        "bubblewrap" => Some("bwrap"),
+        other => Some(other),
+    }
+}
+
+pub(crate) fn on_path(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+}
+
+/// A Python that can fetch packages.
+///
+/// # Errors
+/// There is none and it cannot be installed.
+pub(crate) fn python() -> Result<()> {
+    if !on_path("python3") {
+        packages(&["python3"])?;
+    }
+    if step::answer(Command::new("python3").args(["-m", "pip", "--version"])).is_none() {
+        packages(&["python3-pip"])?;
+    }
+    Ok(())
+}
+
+/// Sees to it that cargo has the subcommand `verb`, from the toolchain's own components.
+///
+/// # Errors
+/// It is missing and rustup cannot bring it.
+pub(crate) fn component(verb: &str, component: &str) -> Result<()> {
+    if step::answer(Command::new("cargo").args([verb, "--version"])).is_some() {
+        return Ok(());
+    }
+    step::quiet(
+        &format!("rustup component add {component}"),
+        Command::new("rustup").args(["component", "add", component]),
+    )
+}

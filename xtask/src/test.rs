@@ -1,0 +1,249 @@
+//! `cargo xtask test`: everything that must hold, in one command. Installs what it needs, checks, builds, runs all suites
+//! and ends with one line that counts them. Must never report a test that did not run as passed, or skip in silence.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::{install, step, tidy, weights};
+
+const NEXTEST: &str = "cargo-nextest@0.9.151";
+/// Names the real weights to the tests that want them.
+const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
+
+/// What the closing line says.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Count) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
+    fn line(self) -> String {
+        let Count { passed, failed, skipped } = self;
+        let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        format!("{passed} passed, {failed} failed{skipped}")
+    }
+}
+
+/// One run over the project. In CI nothing may be skipped: what would be is a failure.
+struct Run<'r> {
+    root: &'r Path,
+    ci: bool,
+    count: Count,
+}
+
+pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    let mut run = Run { root, ci, count: Count::default() };
+    if let Err(error) = run.everything() {
+        eprintln!("xtask: {error:#}");
+        run.count.failed += 1;
+    }
+    println!("{}", run.count.line());
+    Ok(if run.count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Run<'_> {
+    fn everything(&mut self) -> Result<()> {
+        println!("prepare");
+        install::packages(&install::BUILD)?;
+        install::component("fmt", "rustfmt")?;
+        install::component("clippy", "clippy")?;
+        let nextest = self.nextest()?;
+        println!("check");
+        self.check("format", &["fmt", "--all", "--check"]);
+        self.tidy()?;
+        self.check("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]);
+        self.licences()?;
+        println!("build");
+        let everything = ["build", "--workspace", "--bins", "--tests"];
+        step::shown("programs and tests", &mut self.cargo(&everything))?;
+        let model = self.weights()?;
+        println!("test");
+        if nextest {
+            // The suites of the whole product come last and one at a time: they kill, count processes and want the cores.
+            self.suite(&model, &["nextest", "run", "--workspace", "-E", "not package(tests)"])?;
+            self.suite(&model, &["nextest", "run", "--workspace", "-E", "package(tests)", "--test-threads", "1"])?;
+        } else {
+            self.suite(&model, &["test", "--workspace", "--bins", "--tests", "--lib", "--no-fail-fast", "--quiet"])?;
+        }
+        self.doc_tests(&model)
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("cargo");
+        command.args(arguments).current_dir(self.root);
+        command
+    }
+
+    /// A check that fails counts as one failure and does not keep the tests from running.
+    fn check(&mut self, what: &str, arguments: &[&str]) {
+        if let Err(error) = step::shown(what, &mut self.cargo(arguments)) {
+            eprintln!("xtask: {error:#}");
+            self.count.failed += 1;
+        }
+    }
+
+    fn tidy(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        if tidy::holds(self.root)? {
+            step::done("tidy", begun);
+        } else {
+            self.count.failed += 1;
+        }
+        Ok(())
+    }
+
+    /// The advisory database is a download of its own and changes by itself: it is not part of this command.
+    fn licences(&mut self) -> Result<()> {
+        if step::answer(&mut self.cargo(&["deny", "--version"])).is_none() {
+            println!(
+                "  skipped: licences, bans and sources (cargo-deny is not installed), advisories (not part of this)"
+            );
+            return Ok(());
+        }
+        self.check(
+            "licences, bans, sources",
+            &["deny", "--log-level", "error", "check", "licenses", "bans", "sources"],
+        );
+        println!(
+            "  skipped: advisories (not part of this; run `cargo deny check advisories` where its database is reachable)"
+        );
+        Ok(())
+    }
+
+    /// Whether tests run by nextest: each in a process of its own, with a time limit.
+    fn nextest(&self) -> Result<bool> {
+        let there = |run: &Run<'_>| step::answer(&mut run.cargo(&["nextest", "--version"])).is_some();
+        if there(self) {
+            return Ok(true);
+        }
+        let mut install = self.cargo(&["install", "--locked", "--debug", "--quiet", "--no-default-features"]);
+        install.args(["--features", "default-no-update", NEXTEST]).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        match step::shown("cargo install cargo-nextest", &mut install) {
+            Ok(()) => Ok(there(self)),
+            Err(error) if self.ci => Err(error.context("cargo-nextest is needed in CI")),
+            Err(error) => {
+                println!("  cargo test runs the tests instead of cargo-nextest: {error:#}");
+                Ok(false)
+            }
+        }
+    }
+
+    fn weights(&mut self) -> Result<Option<PathBuf>> {
+        match weights::ensure_there() {
+            Ok(path) => Ok(Some(path)),
+            Err(error) if self.ci => Err(error.context("the real model is needed in CI")),
+            Err(error) => {
+                println!("  skipped: tests with the real model: {error:#}");
+                self.count.skipped += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    fn suite(&mut self, model: &Option<PathBuf>, arguments: &[&str]) -> Result<()> {
+        let mut command = self.cargo(arguments);
+        command.env("CARGO_TERM_COLOR", "never").env("INSTA_UPDATE", "no");
+        if let Some(path) = model {
+            command.env(WEIGHTS_VARIABLE, path);
+        }
+        let (succeeded, said) = step::overheard(&mut command)?;
+        let mut count =
+            counted(&said).with_context(|| format!("cargo {} did not count its tests", arguments.join(" ")))?;
+        if !succeeded && count.failed == 0 {
+            count.failed = 1;
+        }
+        self.count.add(count);
+        Ok(())
+    }
+
+    fn doc_tests(&mut self, model: &Option<PathBuf>) -> Result<()> {
+        if tidy::has_doc_tests(self.root)? {
+            return self.suite(model, &["test", "--workspace", "--doc", "--no-fail-fast", "--quiet"]);
+        }
+        Ok(())
+    }
+}
+
+/// Sums what nextest's summary or the lines of `cargo test` say. `None` where there is neither.
+fn counted(said: &str) -> Option<Count> {
+    let mut sum = None;
+    for line in said.lines() {
+        let Some(counts) = summary(line).or_else(|| result(line)) else { continue };
+        sum.get_or_insert_with(Count::default).add(counts);
+    }
+    sum
+}
+
+/// `Summary [ 1.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 4 skipped`. Skipped there means filtered out.
+fn summary(line: &str) -> Option<Count> {
+    let (head, counts) = line.split_once(" run: ")?;
+    if !head.trim_start().starts_with("Summary [") {
+        return None;
+    }
+    let mut count = Count::default();
+    for (number, word) in numbers(counts) {
+        match word {
+            "passed" => count.passed += number,
+            "skipped" => {}
+            _ => count.failed += number,
+        }
+    }
+    Some(count)
+}
+
+/// `test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.04s`.
+fn result(line: &str) -> Option<Count> {
+    let counts = line.strip_prefix("test result: ")?;
+    let mut count = Count::default();
+    for (number, word) in numbers(counts) {
+        match word {
+            "passed" => count.passed += number,
+            "failed" => count.failed += number,
+            "ignored" => count.skipped += number,
+            _ => {}
+        }
+    }
+    Some(count)
+}
+
+/// Each number with the word behind it, without what stands in parentheses.
+fn numbers(counts: &str) -> Vec<(u64, &str)> {
+    let outside = counts.split('(').flat_map(|part| part.rsplit(')').next());
+    let words = outside.flat_map(|part| part.split([',', ';', '.', ' '])).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    words.windows(2).filter_map(|pair| Some((pair[0].parse().ok()?, pair[1]))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_line_has_the_sums_of_what_ran() {
+        let nextest = "     Summary [   9.1s] 7 tests run: 5 passed (1 slow, 2 leaky), 1 failed, 1 timed out, 40 skipped\n\
+                       test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.04s\n\
+                       test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.0s\n";
+        let count = counted(nextest).unwrap();
+        assert_eq!(count, Count { passed: 9, failed: 4, skipped: 2 });
+        assert_eq!(count.line(), "9 passed, 4 failed, 2 skipped");
+        assert_eq!(Count { passed: 1, ..Count::default() }.line(), "1 passed, 0 failed");
+    }
+
+    #[test]
+    fn a_run_that_says_no_sum_is_not_taken_for_one_that_passed() {
+        assert_eq!(counted("error: could not compile `tenure-core`"), None);
+        assert_eq!(counted("I think 5 tests run: 5 passed"), None);
+    }
+}
