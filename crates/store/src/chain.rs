@@ -1,0 +1,90 @@
+//! The end of the chain, held in memory by the writer and in one overwritten row by the database.
+use crate::Error;
+use crate::outside::{Outside, Restored};
+use crate::sql::{Cell, Sql};
+use tenure_core::bound::Hash;
+use tenure_core::id::ProjectId;
+use tenure_core::ledger::{self, Frontier, Head, NOTHING_BEFORE, Signed, Signer, Verifier};
+use tenure_core::time::Time;
+
+/// Where the next record goes. Small, so that a job that fails takes it back by copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// None before the project is founded.
+    pub project: Option<ProjectId>,
+    pub size: u64,
+    pub last: Hash,
+    pub at: Time,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    pub end: End,
+    pub frontier: Frontier,
+}
+
+impl Chain {
+    /// Reads the end and holds it against the last record: a constant number of rows, however long the chain.
+    pub(crate) fn load(sql: &mut dyn Sql, verifier: &Verifier) -> Result<Chain, Error> {
+        let row = sql.first("SELECT size, frontier, signed FROM heads LIMIT 1", &[], |row| {
+            Ok((row.count::<u64>(0)?, row.bytes(1)?.to_vec(), row.text(2)?.to_string()))
+        })?;
+        let Some((size, peaks, signed)) = row else {
+            if sql.first("SELECT 1 FROM ledger LIMIT 1", &[], |row| row.int(0))?.is_some() {
+                return Err(Error::corrupt("the ledger has records and no head"));
+            }
+            let end = End { project: None, size: 0, last: NOTHING_BEFORE, at: Time::from_millis(0) };
+            return Ok(Chain { end, frontier: Frontier::default() });
+        };
+        let signed: Signed =
+            serde_json::from_str(&signed).map_err(|error| Error::corrupt(format!("the ledger's head: {error}")))?;
+        let frontier = Frontier::from_bytes(size, &peaks);
+        let head = signed.head;
+        let frontier = frontier
+            .filter(|frontier| head.size == size && frontier.root() == head.root)
+            .ok_or_else(|| Error::corrupt("the ledger's head does not fit its tree"))?;
+        if !verifier.holds(&signed) {
+            return Err(Error::corrupt("the ledger's head is not signed by this ledger's key"));
+        }
+        let last = leaf_of(sql, head.project, size - 1)?;
+        let beyond = leaf_of(sql, head.project, size)?;
+        if last != Some(head.last) || beyond.is_some() {
+            return Err(Error::corrupt(format!("the ledger does not end at record {} as its head says", size - 1)));
+        }
+        let end = End { project: Some(head.project), size, last: head.last, at: head.at };
+        Ok(Chain { end, frontier })
+    }
+
+    /// The signed head of this end.
+    pub(crate) fn sign(&self, project: ProjectId, signer: &Signer) -> Result<String, Error> {
+        let End { size, last, at, .. } = self.end;
+        let head = Head { project, size, root: self.frontier.root(), last, at };
+        let signed = signer.sign(head).map_err(|error| Error::invariant(error.to_string()))?;
+        serde_json::to_string(&signed).map_err(|error| Error::invariant(error.to_string()))
+    }
+
+    pub(crate) fn save(&self, sql: &mut dyn Sql, project: ProjectId, signed: &str) -> Result<(), Error> {
+        let peaks = self.frontier.to_bytes();
+        let text = "INSERT INTO heads (project, size, frontier, signed) VALUES ($1, $2, $3, $4) \
+            ON CONFLICT (project) DO UPDATE SET size = excluded.size, frontier = excluded.frontier, signed = excluded.signed";
+        let size = Cell::count(self.end.size);
+        sql.execute(text, &[Cell::Text(&project.to_string()), size, Cell::Bytes(&peaks), Cell::Text(signed)])?;
+        Ok(())
+    }
+}
+
+fn leaf_of(sql: &mut dyn Sql, project: ProjectId, index: u64) -> Result<Option<Hash>, Error> {
+    let cells = [Cell::Text(&project.to_string()), Cell::count(index)];
+    sql.first("SELECT body FROM ledger WHERE project = $1 AND idx = $2", &cells, |row| Ok(ledger::leaf(row.bytes(0)?)))
+}
+
+/// Holds the head outside against the chain, by its last record alone; verify compares the whole tree.
+pub(crate) fn compare(sql: &mut dyn Sql, end: &End, outside: Option<&Signed>) -> Result<Outside, Error> {
+    let Some(head) = outside.map(|signed| signed.head) else { return Ok(Outside::Missing) };
+    let restored = Outside::Restored(Restored { outside_size: head.size, database_size: end.size });
+    if head.size > end.size || end.project != Some(head.project) {
+        return Ok(restored);
+    }
+    let leaf = leaf_of(sql, head.project, head.size - 1)?;
+    Ok(if leaf == Some(head.last) { Outside::Held { newer: end.size - head.size } } else { restored })
+}

@@ -1,0 +1,65 @@
+//! What can go wrong with the store, by what a caller can do about it.
+use std::path::PathBuf;
+
+/// Cloned to everyone whose work stood in the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nothing of the transaction was kept. Goes on by itself once there is room.
+    #[error("the disk that holds the ledger is full ({doing}): free some space; nothing new is done until then")]
+    Full { doing: String },
+    /// The writer has ended, for what is on disk is no longer known.
+    #[error("the ledger cannot be written ({doing}): {why}; check the disk, then start again")]
+    Io { doing: String, why: String },
+    /// The writer had ended before.
+    #[error("the ledger's writer has stopped after an earlier failure; start again")]
+    Stopped,
+    /// Another process holds the database's lock.
+    #[error("another program holds the database ({doing}); end it, then try again")]
+    Busy { doing: String },
+    /// Another daemon holds the data directory.
+    #[error("{} is held by another daemon{}: stop that one, or choose another data directory", .dir.display(), of_process(.pid))]
+    Held { dir: PathBuf, pid: Option<u32> },
+    #[error("the store is damaged: {what}; run `tenure audit verify`, and put back a backup if it confirms this")]
+    Corrupt { what: String },
+    /// Written by a newer program.
+    #[error("the data directory was written by a newer version: {what}; use that version")]
+    Newer { what: String },
+    /// A fault of the program. The job that met it changed nothing.
+    #[error("this should not happen, please report it: {what}")]
+    Invariant { what: String },
+}
+
+fn of_process(pid: &Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+impl Error {
+    pub(crate) fn corrupt(what: impl Into<String>) -> Error {
+        Error::Corrupt { what: what.into() }
+    }
+
+    pub(crate) fn invariant(what: impl Into<String>) -> Error {
+        Error::Invariant { what: what.into() }
+    }
+
+    /// An error of the file system while `doing`.
+    pub(crate) fn file(doing: &str, error: &std::io::Error) -> Error {
+        let doing = doing.to_string();
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Error::Full { doing },
+            _ => Error::Io { doing, why: error.to_string() },
+        }
+    }
+
+    /// After this one, what is on disk is not known: the writer must end.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Error::Io { .. } | Error::Corrupt { .. } | Error::Stopped => true,
+            Error::Full { .. }
+            | Error::Busy { .. }
+            | Error::Held { .. }
+            | Error::Newer { .. }
+            | Error::Invariant { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The ledger on disk, and all that lies beside it: SQL, blobs, the one writer, the readers, the proof that it holds.
+//!
+//! ```text
+//! Store::open ─> Writer::write(class, |txn| …)      jobs → one thread → one transaction, one fsync → answers
+//!             └> Reader::read(|sql| rows::…)        lists and payloads, beside the writer
+//! verify(dir, depth) -> Report                      the chain, the folds, the payloads, the heads
+//! ```
+//! This crate must never decide anything: decisions are core's, made inside the writer's jobs. No SQL leaves it.
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod sql;
+mod migration;
+mod folder;
+mod outside;
+mod ballast;
+mod chain;
+mod cache;
+mod payload;
+mod events;
+mod owed;
+pub mod rows;
+mod txn;
+mod writer;
+mod reader;
+mod store;
+pub mod verify;
+
+pub use ballast::Ballast;
+pub use error::Error;
+pub use events::{Recorded, events_from, events_of};
+pub use outside::{Outside, Restored};
+pub use owed::{OwedRow, next_owed, owed_now};
+pub use payload::{Blobs, INLINE_BYTES_MAX, payload};
+pub use reader::Reader;
+pub use store::{Options, Store};
+pub use txn::Txn;
+pub use writer::{Class, Commit, Committed, Hook, Writer};

@@ -1,0 +1,50 @@
+//! The tables, and how a database comes to have them. A migration that was run once must never change: its hash is kept.
+use crate::Error;
+use crate::sql::{Cell, Sql};
+use tenure_core::bound::Hash;
+
+/// Oldest first. `{clustered}` marks tables kept in the order of their key, where the engine can.
+const MIGRATIONS: &[(&str, &str)] = &[("0001 first light", include_str!("migration/0001.sql"))];
+
+/// Brings the tables up to this program's, in one transaction.
+///
+/// # Errors
+/// `Newer` where the database knows migrations that this program does not; `Corrupt` where one differs.
+pub(crate) fn run(sql: &mut dyn Sql) -> Result<(), Error> {
+    let table = "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, hash TEXT NOT NULL)";
+    let known = "SELECT 1 FROM sqlite_master WHERE name = 'migrations'";
+    let there = sql.first(known, &[], |row| row.int(0))?.is_some();
+    let done = match there {
+        true => sql.all("SELECT name, hash FROM migrations ORDER BY name", &[], |row| {
+            Ok((row.text(0)?.to_string(), row.text(1)?.to_string()))
+        })?,
+        false => Vec::new(),
+    };
+    check(&done)?;
+    if done.len() == MIGRATIONS.len() {
+        return Ok(());
+    }
+    sql.execute("BEGIN IMMEDIATE", &[])?;
+    sql.execute(table, &[])?;
+    for (name, text) in &MIGRATIONS[done.len()..] {
+        for statement in text.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            sql.execute(&statement.replace("{clustered}", "WITHOUT ROWID"), &[])?;
+        }
+        let hash = Hash::of(text.as_bytes()).to_string();
+        sql.execute("INSERT INTO migrations (name, hash) VALUES ($1, $2)", &[Cell::Text(name), Cell::Text(&hash)])?;
+    }
+    sql.execute("COMMIT", &[])?;
+    Ok(())
+}
+
+fn check(done: &[(String, String)]) -> Result<(), Error> {
+    for (place, (name, hash)) in done.iter().enumerate() {
+        let Some((ours, text)) = MIGRATIONS.get(place) else {
+            return Err(Error::Newer { what: format!("it has the migration `{name}`") });
+        };
+        if ours != name || Hash::of(text.as_bytes()).to_string() != *hash {
+            return Err(Error::corrupt(format!("its migration `{name}` is not the one that this program knows")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The newest head, kept beside the database: what a cut tail or an older copy of the database shows itself against.
+//! Written after COMMIT and never synced, so that the database may be ahead of it and is never behind.
+use crate::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tenure_core::ledger::{Signed, Verifier};
+
+/// What the head outside says of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outside {
+    /// There is none, as after a copy of the database alone.
+    Missing,
+    /// It is on this chain; the database has `newer` records more.
+    Held {
+        newer: u64,
+    },
+    Restored(Restored),
+}
+
+/// The head outside is not on the database's chain: a tail was cut, or an older copy was put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Records that the outside head was signed over. `restore.accepted` names it.
+    pub outside_size: u64,
+    pub database_size: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct HeadFile {
+    path: PathBuf,
+    part: PathBuf,
+    /// Says that something was lost; it must not be overwritten before that is accepted.
+    kept: Option<Restored>,
+}
+
+impl HeadFile {
+    pub(crate) fn new(path: PathBuf, outside: &Outside) -> HeadFile {
+        let kept = match outside {
+            Outside::Restored(restored) => Some(restored.clone()),
+            Outside::Missing | Outside::Held { .. } => None,
+        };
+        HeadFile { part: path.with_extension("part"), path, kept }
+    }
+
+    pub(crate) fn accept(&mut self, outside_size: u64) {
+        if self.kept.as_ref().is_some_and(|kept| kept.outside_size == outside_size) {
+            self.kept = None;
+        }
+    }
+
+    pub(crate) fn write(&self, signed: &str) -> Result<(), Error> {
+        if self.kept.is_some() {
+            return Ok(());
+        }
+        let write = || fs::write(&self.part, signed).and_then(|()| fs::rename(&self.part, &self.path));
+        write().map_err(|error| Error::file("writing the head beside the database", &error))
+    }
+}
+
+/// The head file's content; none where there is no file.
+pub(crate) fn read(path: &Path, verifier: &Verifier) -> Result<Option<Signed>, Error> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::file("reading the head beside the database", &error)),
+    };
+    // Never synced: after a crash of the machine it may be empty.
+    if text.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let signed: Signed =
+        serde_json::from_slice(&text).map_err(|error| Error::corrupt(format!("head.json cannot be read: {error}")))?;
+    if !verifier.holds(&signed) {
+        return Err(Error::corrupt("the signature in head.json is not by this ledger's key"));
+    }
+    Ok(Some(signed))
+}

@@ -1,0 +1,133 @@
+//! Bound data: rows keyed by their salted hash, or files where they are large. The bytes read are checked every time.
+use crate::Error;
+use crate::folder::{sync_folder, write_synced};
+use crate::sql::{Cell, Sql, Walk};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tenure_core::bound::{Bound, Hash, Payload, salted};
+
+/// Larger payloads are files.
+pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The folder of large payloads: a file each, named by its hash, below the hash's first two digits.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    root: PathBuf,
+}
+
+impl Blobs {
+    pub(crate) fn new(root: PathBuf) -> Blobs {
+        Blobs { root }
+    }
+
+    pub(crate) fn path(&self, hash: &Hash) -> PathBuf {
+        let name = hash.to_string();
+        self.root.join(&name[..2]).join(name)
+    }
+
+    /// Writes and syncs a large payload, so that a commit may name it. Does nothing with a small one.
+    /// Call it before the job that binds the payload: what is slow must not be done on the writer's thread.
+    ///
+    /// # Errors
+    /// `Full`, or the file system's.
+    pub fn keep(&self, payload: &Payload) -> Result<(), Error> {
+        if payload.bytes.len() <= INLINE_BYTES_MAX {
+            return Ok(());
+        }
+        let doing = "writing a large payload";
+        let path = self.path(&payload.bound().hash);
+        if fs::metadata(&path).is_ok_and(|found| found.len() == payload.bytes.len() as u64) {
+            return Ok(());
+        }
+        let folder = path.parent().ok_or_else(|| Error::invariant("a blob has no folder"))?;
+        fs::create_dir_all(folder).map_err(|error| Error::file(doing, &error))?;
+        write_synced(&path, &payload.bytes, 0o600, doing)?;
+        sync_folder(folder, doing)?;
+        sync_folder(&self.root, doing)
+    }
+
+    /// Removes the files that no row names: their commit never came. To be run while nothing writes.
+    pub(crate) fn sweep(&self, sql: &mut dyn Sql) -> Result<u64, Error> {
+        let doing = "sweeping orphaned payloads";
+        let mut removed = 0;
+        for file in self.files().map_err(|error| Error::file(doing, &error))? {
+            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let known = match name.parse::<Hash>() {
+                Ok(hash) => is_named(sql, &hash)?,
+                Err(_) => false,
+            };
+            if !known {
+                fs::remove_file(&file).map_err(|error| Error::file(doing, &error))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn files(&self) -> std::io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for folder in entries(&self.root)? {
+            files.extend(entries(&folder)?);
+        }
+        Ok(files)
+    }
+}
+
+fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+}
+
+fn is_named(sql: &mut dyn Sql, hash: &Hash) -> Result<bool, Error> {
+    let text = "SELECT 1 FROM payloads WHERE hash = $1 AND bytes IS NULL";
+    Ok(sql.first(text, &[Cell::Bytes(&hash.0)], |row| row.int(0))?.is_some())
+}
+
+/// `inline` is none where the bytes lie in a file.
+pub(crate) fn insert(sql: &mut dyn Sql, bound: Bound, salt: &[u8; 16], inline: Option<&[u8]>) -> Result<(), Error> {
+    let text = "INSERT INTO payloads (hash, salt, size, bytes) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING";
+    sql.execute(text, &[Cell::Bytes(&bound.hash.0), Cell::Bytes(salt), Cell::count(bound.size), inline.into()])?;
+    Ok(())
+}
+
+/// Where the bytes of a hash are.
+pub(crate) enum Kept {
+    Missing,
+    Here {
+        salt: [u8; 16],
+        bytes: Vec<u8>,
+    },
+    /// The row is there and its file is not.
+    FileLost,
+}
+
+pub(crate) fn find(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Kept, Error> {
+    let mut found = None;
+    sql.each("SELECT salt, bytes FROM payloads WHERE hash = $1", &[Cell::Bytes(&hash.0)], &mut |row| {
+        let salt =
+            <[u8; 16]>::try_from(row.bytes(0)?).map_err(|_| Error::corrupt("a payload's salt is not 16 bytes"))?;
+        found = Some((salt, row.bytes_or_null(1)?.map(<[u8]>::to_vec)));
+        Ok(Walk::Stop)
+    })?;
+    let Some((salt, inline)) = found else { return Ok(Kept::Missing) };
+    if let Some(bytes) = inline {
+        return Ok(Kept::Here { salt, bytes });
+    }
+    match fs::read(blobs.path(hash)) {
+        Ok(bytes) => Ok(Kept::Here { salt, bytes }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::FileLost),
+        Err(error) => Err(Error::file("reading a large payload", &error)),
+    }
+}
+
+/// The bytes that an event bound by this hash; none where there are none of that hash.
+///
+/// # Errors
+/// `Corrupt` where the bytes are not those that were bound.
+pub fn payload(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Option<Vec<u8>>, Error> {
+    match find(sql, blobs, hash)? {
+        Kept::Missing => Ok(None),
+        Kept::FileLost => Err(Error::corrupt(format!("the file of payload {hash} is gone"))),
+        Kept::Here { salt, bytes } if salted(&salt, &bytes) == *hash => Ok(Some(bytes)),
+        Kept::Here { .. } => Err(Error::corrupt(format!("payload {hash} is not what was bound"))),
+    }
+}

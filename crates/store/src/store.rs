@@ -1,0 +1,144 @@
+//! Opening a data directory: the lock, the key, the tables, the end of the chain; then the writer and the readers.
+use crate::ballast::{BALLAST_BYTES, Ballast};
+use crate::cache::Cache;
+use crate::chain::{self, Chain};
+use crate::folder::Folder;
+use crate::outside::{self, HeadFile, Outside};
+use crate::payload::Blobs;
+use crate::reader::Reader;
+use crate::sql::Sqlite;
+use crate::writer::{Bench, Hook, Writer};
+use crate::{Error, migration};
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Instant;
+use tenure_core::ledger::Verifier;
+
+/// Folds that the writer keeps at hand.
+const FOLDS_MAX: usize = 4096;
+
+pub struct Options {
+    pub dir: PathBuf,
+    /// Called on the writer's thread after each COMMIT that appended, before anyone is answered. It must not block.
+    pub hook: Option<Hook>,
+    pub folds_max: usize,
+    pub ballast_bytes: u64,
+    /// Holds the database to so many pages of 4 KiB, to see what a full disk does.
+    pub pages_max: Option<u32>,
+}
+
+impl Options {
+    pub fn new(dir: impl Into<PathBuf>) -> Options {
+        Options { dir: dir.into(), hook: None, folds_max: FOLDS_MAX, ballast_bytes: BALLAST_BYTES, pages_max: None }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// An open data directory, held by this process alone.
+#[derive(Debug)]
+pub struct Store {
+    writer: Writer,
+    thread: Option<JoinHandle<()>>,
+    reader: Reader,
+    blobs: Blobs,
+    ballast: Ballast,
+    outside: Outside,
+    size: u64,
+    verifier: Verifier,
+    _lock: File,
+}
+
+impl Store {
+    /// Takes constant time, however long the ledger.
+    ///
+    /// # Errors
+    /// `Held` where another daemon has the directory; `Newer`; `Corrupt` where the end of the ledger is not what its
+    /// signed head says; the file system's.
+    pub fn open(options: Options) -> Result<Store, Error> {
+        let folder = Folder { root: options.dir };
+        folder.make()?;
+        let lock = folder.hold()?;
+        let signer = folder.signer()?;
+        let verifier = signer.verifier();
+        let mut sql = Sqlite::open_writer(&folder.database())?;
+        migration::run(&mut sql)?;
+        if let Some(pages) = options.pages_max {
+            sql.limit_pages(pages)?;
+        }
+        let chain = Chain::load(&mut sql, &verifier)?;
+        let signed = outside::read(&folder.head(), &verifier)?;
+        let outside = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
+        let blobs = Blobs::new(folder.blobs());
+        blobs.sweep(&mut sql)?;
+        let size = chain.end.size;
+        let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
+        let reader = Reader::new(folder.clone());
+        let head = HeadFile::new(folder.head(), &outside);
+        let bench = Bench {
+            cache: Cache::new(options.folds_max),
+            blobs: blobs.clone(),
+            unsaid: None,
+            said: Instant::now(),
+            folder,
+            sql,
+            chain,
+            signer,
+            head,
+        };
+        let (writer, thread) = Writer::start(bench, options.hook)?;
+        Ok(Store { writer, thread: Some(thread), reader, blobs, ballast, outside, size, verifier, _lock: lock })
+    }
+
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Room to give back when the disk is full, so that stopping can be recorded. Not held before it is made.
+    pub fn ballast(&self) -> &Ballast {
+        &self.ballast
+    }
+
+    /// What the head outside said of the database when it was opened. While it says `Restored`, that head is left as it
+    /// is, until a `restore.accepted` with its size is appended.
+    pub fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// Records when it was opened; 0 before the project is founded.
+    pub fn size_at_open(&self) -> u64 {
+        self.size
+    }
+
+    /// The public key of the ledger's heads.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Ends the writer once what waits is written, and gives the directory back.
+    pub fn close(self) {}
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.writer.stop();
+        if let Some(thread) = self.thread.take() {
+            // A writer that panicked has left the directory as a killed daemon does.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The walk over all records in their order. It holds one record at a time and a counter a stream.
+use super::findings::Findings;
+use super::streams::Streams;
+use super::{Depth, Report, Witness, bounds};
+use crate::Error;
+use crate::payload::{Blobs, Kept, find};
+use crate::sql::{Columns, Sql, Walk};
+use std::time::Duration;
+use tenure_core::bound::{Hash, salted};
+use tenure_core::fold::{Event, Stream};
+use tenure_core::ledger::{self, Frontier, Head, Meta, NOTHING_BEFORE, Signed, Verifier};
+use tenure_core::project;
+
+/// What the chain must come to.
+pub(super) struct Heads {
+    /// The signed head in the database; none where the ledger is empty, or its head is broken.
+    database: Option<Head>,
+    peaks: Vec<u8>,
+    outside: Option<Head>,
+}
+
+impl Heads {
+    pub(super) fn read(
+        sql: &mut dyn Sql,
+        verifier: &Verifier,
+        outside: Option<Head>,
+        findings: &mut Findings,
+    ) -> Result<Heads, Error> {
+        let row = sql.first("SELECT frontier, signed FROM heads LIMIT 1", &[], |row| {
+            Ok((row.bytes(0)?.to_vec(), row.text(1)?.to_string()))
+        })?;
+        let Some((peaks, text)) = row else {
+            return Ok(Heads { database: None, peaks: Vec::new(), outside });
+        };
+        let signed = serde_json::from_str::<Signed>(&text).ok().filter(|signed| verifier.holds(signed));
+        if signed.is_none() {
+            findings.add(None, None, "the head in the database is not signed by this ledger's key");
+        }
+        Ok(Heads { database: signed.map(|signed| signed.head), peaks, outside })
+    }
+}
+
+pub(super) struct Walker<'a> {
+    points: &'a mut dyn Sql,
+    blobs: &'a Blobs,
+    depth: Depth,
+    heads: Heads,
+    findings: Findings,
+    streams: Streams,
+    frontier: Frontier,
+    /// Leaf hash and stream of the record before.
+    last: (Hash, Option<Stream>),
+    /// The index that the next record must have.
+    next: u64,
+    payloads: u64,
+    outside_met: bool,
+    /// Sizes of outside heads that were given up by a recorded command.
+    accepted: Vec<u64>,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(
+        points: &'a mut dyn Sql,
+        blobs: &'a Blobs,
+        depth: Depth,
+        heads: Heads,
+        findings: Findings,
+    ) -> Walker<'a> {
+        Walker {
+            points,
+            blobs,
+            depth,
+            heads,
+            findings,
+            streams: Streams::default(),
+            frontier: Frontier::default(),
+            last: (NOTHING_BEFORE, None),
+            next: 0,
+            payloads: 0,
+            outside_met: false,
+            accepted: Vec::new(),
+        }
+    }
+
+    pub(super) fn walk(mut self, sql: &mut dyn Sql) -> Result<Report, Error> {
+        self.streams.load_snapshots(self.points)?;
+        let text = "SELECT project, idx, stream, n, kind, at, body FROM ledger ORDER BY project, idx";
+        sql.each(text, &[], &mut |row| self.record(row).map(|()| Walk::On))?;
+        self.close_chain();
+        self.compare_outside();
+        let streams = self.streams.count();
+        self.streams.finish(self.points, &mut self.findings)?;
+        let witness = match self.heads.outside {
+            None => Witness::None,
+            Some(head) => Witness::Head { size: head.size, at: head.at },
+        };
+        Ok(Report {
+            records: self.frontier.size(),
+            streams,
+            payloads: self.payloads,
+            root: self.frontier.root(),
+            witness,
+            findings: self.findings,
+            took: Duration::ZERO,
+        })
+    }
+
+    fn record(&mut self, row: &Columns<'_>) -> Result<(), Error> {
+        let (index, body) = (row.count::<u64>(1)?, row.bytes(6)?);
+        let leaf = ledger::leaf(body);
+        if index != self.next {
+            let missing = self.next..index;
+            let what = match missing.end - missing.start {
+                1 => "is missing".to_string(),
+                more => format!("and the {} after it are missing", more - 1),
+            };
+            self.findings.add(Some(self.next), None, what);
+        }
+        let read = ledger::read(body);
+        match &read {
+            Ok((meta, _)) => self.place(row, index, meta)?,
+            Err(why) => {
+                let stream = row.text(2)?.parse().ok();
+                self.findings.add(Some(index), stream, why.clone());
+                stream.into_iter().for_each(|stream| self.streams.give_up(stream));
+            }
+        }
+        self.frontier.push(leaf);
+        self.next = index + 1;
+        self.last = (leaf, read.as_ref().ok().map(|(meta, _)| meta.stream));
+        if let Some(head) = self.heads.outside.filter(|head| head.size == self.frontier.size()) {
+            self.outside_met = head.root == self.frontier.root() && head.last == leaf;
+        }
+        let Ok((meta, event)) = read else { return Ok(()) };
+        if let Event::Project(project::Event::RestoreAccepted { outside_index, .. }) = &event {
+            self.accepted.push(*outside_index);
+        }
+        self.streams.record(&meta, &event, &mut self.findings);
+        self.bound(index, &meta, &event)
+    }
+
+    /// Does the record stand where its own bytes say, after the record that they name?
+    fn place(&mut self, row: &Columns<'_>, index: u64, meta: &Meta) -> Result<(), Error> {
+        let project = meta.project;
+        let told = row.text(0)? == project.to_string()
+            && index == meta.index
+            && row.text(2)? == meta.stream.to_string()
+            && row.int(3)? == i64::try_from(meta.n).unwrap_or(-1)
+            && row.text(4)? == meta.kind
+            && row.int(5)? == meta.at.millis();
+        if !told {
+            let what = format!("stands under columns that are not its own; its bytes say record {}", meta.index);
+            self.findings.add(Some(index), Some(meta.stream), what);
+        }
+        if meta.prev != self.last.0 {
+            let what = match index {
+                0 => "names a record before it, and is the first".to_string(),
+                _ => format!("does not follow record {}: one of the two was changed, dropped or put in", index - 1),
+            };
+            self.findings.add(Some(index), Some(meta.stream), what);
+        }
+        if self.heads.database.is_some_and(|head| head.project != project) {
+            self.findings.add(Some(index), Some(meta.stream), "belongs to another project");
+        }
+        Ok(())
+    }
+
+    fn bound(&mut self, index: u64, meta: &Meta, event: &Event) -> Result<(), Error> {
+        if self.depth < Depth::Payloads {
+            return Ok(());
+        }
+        let mut hashes = Vec::new();
+        bounds::of(event, &mut |hash| hashes.push(hash));
+        for hash in hashes {
+            self.payloads += 1;
+            let what = match find(self.points, self.blobs, &hash)? {
+                Kept::Missing => format!("binds payload {hash}, which is missing; no event says that it was erased"),
+                Kept::FileLost => format!("binds payload {hash}, whose file is gone"),
+                Kept::Here { salt, bytes } if salted(&salt, &bytes) == hash => continue,
+                Kept::Here { .. } => format!("binds payload {hash}, whose bytes were changed"),
+            };
+            self.findings.add(Some(index), Some(meta.stream), what);
+        }
+        Ok(())
+    }
+
+    fn close_chain(&mut self) {
+        let size = self.frontier.size();
+        let Some(head) = self.heads.database else {
+            if size > 0 {
+                self.findings.add(None, None, "the ledger has records and no head that holds");
+            }
+            return;
+        };
+        if head.size > self.next {
+            let what = format!("and all after it are missing: the head in the database is over {} records", head.size);
+            self.findings.add(Some(self.next), None, what);
+        } else if head.size < self.next {
+            let what = format!("is not under the head in the database, which is over {} records", head.size);
+            self.findings.add(Some(head.size), None, what);
+        } else if head.last != self.last.0 {
+            let what = "is not the record that the head in the database was signed over";
+            self.findings.add(Some(self.next.saturating_sub(1)), self.last.1, what);
+        } else if head.root != self.frontier.root() {
+            self.findings.add(None, None, "the root over all records is not the one that the head was signed over");
+        } else if self.heads.peaks != self.frontier.to_bytes() {
+            self.findings.add(None, None, "the stored frontier of the tree is not the one of the records");
+        }
+    }
+
+    fn compare_outside(&mut self) {
+        let Some(head) = self.heads.outside else { return };
+        if self.outside_met || self.accepted.contains(&head.size) {
+            return;
+        }
+        let size = self.frontier.size();
+        let what = if head.size > size {
+            format!(
+                "and all after it are missing: the head outside the database is over {} records; the tail was cut, or \
+                 an older copy put back",
+                head.size
+            )
+        } else {
+            format!("the head outside the database, over {} records, is not on this chain", head.size)
+        };
+        self.findings.add((head.size > size).then_some(size), None, what);
+    }
+}

@@ -1,0 +1,232 @@
+//! Every stream replayed beside the walk. A stream that has ended keeps only its count, so that memory is bounded by
+//! what is open, and by a counter for each stream.
+use super::findings::Findings;
+use crate::Error;
+use crate::owed::OwedRow;
+use crate::sql::{Cell, Sql, Walk};
+use std::collections::HashMap;
+use tenure_core::execution::{self, Check, Phase, Step, Turn};
+use tenure_core::fold::{self, Event, FOLD_VERSION, Fold, Stream};
+use tenure_core::id::{CallId, LeaseId};
+use tenure_core::ledger::{Meta, canonical};
+use tenure_core::owed::owed;
+
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    states: HashMap<Stream, State>,
+    /// At which event of a stream its stored snapshot was made.
+    snapshots: HashMap<Stream, u64>,
+    /// Snapshots that the replay has reached, to be compared together with their bytes.
+    reached: Vec<(Stream, u64, Vec<u8>)>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Box<Open>),
+    /// Its fold changes no more.
+    Ended {
+        n: u64,
+    },
+    /// A record of it could not be read.
+    Broken {
+        n: u64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    n: u64,
+    fold: Option<Fold>,
+    calls: HashMap<CallId, LeaseId>,
+    model: Option<Turn>,
+}
+
+impl Streams {
+    pub(super) fn count(&self) -> u64 {
+        self.states.len() as u64
+    }
+
+    pub(super) fn load_snapshots(&mut self, sql: &mut dyn Sql) -> Result<(), Error> {
+        let text = "SELECT stream, n FROM snapshots WHERE version = $1";
+        sql.each(text, &[Cell::Int(FOLD_VERSION.into())], &mut |row| {
+            self.snapshots.insert(row.parse(0)?, row.count(1)?);
+            Ok(Walk::On)
+        })
+    }
+
+    pub(super) fn give_up(&mut self, stream: Stream) {
+        let n = match self.states.get(&stream) {
+            None => 0,
+            Some(State::Open(open)) => open.n,
+            Some(State::Ended { n } | State::Broken { n }) => *n,
+        };
+        self.states.insert(stream, State::Broken { n: n + 1 });
+        self.snapshots.remove(&stream);
+    }
+
+    pub(super) fn record(&mut self, meta: &Meta, event: &Event, findings: &mut Findings) {
+        let stream = meta.stream;
+        let mut find = |what: String| findings.add(Some(meta.index), Some(stream), what);
+        let state = self.states.entry(stream).or_insert_with(|| State::Open(Box::default()));
+        let n = match state {
+            State::Open(open) => &mut open.n,
+            State::Ended { n } | State::Broken { n } => n,
+        };
+        if meta.n != *n + 1 {
+            find(format!("is event {} of its stream, where event {} must come", meta.n, *n + 1));
+        }
+        *n = meta.n;
+        let open = match state {
+            State::Open(open) => open,
+            State::Broken { .. } => return,
+            State::Ended { .. } => {
+                if !is_refusal(event) {
+                    find("comes after the end of its stream".to_string());
+                }
+                return;
+            }
+        };
+        fold::apply(&mut open.fold, event, meta.at);
+        if let Event::Execution(event) = event {
+            open.ends(event, &mut find);
+        }
+        if let (Some(n), Some(fold)) = (self.snapshots.get(&stream), &open.fold)
+            && *n == meta.n
+        {
+            match canonical(fold) {
+                Ok(bytes) => self.reached.push((stream, meta.index, bytes)),
+                Err(error) => find(error.to_string()),
+            }
+            self.snapshots.remove(&stream);
+        }
+        if has_ended(open.fold.as_ref()) && !self.snapshots.contains_key(&stream) {
+            let n = meta.n;
+            self.states.insert(stream, State::Ended { n });
+        }
+    }
+
+    /// Holds snapshots reached since the last time against their stored bytes.
+    fn compare(&mut self, sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
+        for (stream, index, bytes) in self.reached.drain(..) {
+            let text = "SELECT body FROM snapshots WHERE stream = $1";
+            let stored = sql.first(text, &[Cell::Text(&stream.to_string())], |row| Ok(row.bytes(0)? == bytes))?;
+            if stored != Some(true) {
+                findings.add(Some(index), Some(stream), "the snapshot made after it is not what its replay gives");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
+        self.compare(sql, findings)?;
+        for (stream, n) in &self.snapshots {
+            findings.add(None, Some(*stream), format!("has a snapshot after event {n}, which it does not have"));
+        }
+        let mut rows: HashMap<Stream, Vec<OwedRow>> = HashMap::new();
+        sql.each("SELECT at, stream, key FROM owed", &[], &mut |row| {
+            let owed = crate::owed::row(row)?;
+            rows.entry(owed.stream).or_default().push(owed);
+            Ok(Walk::On)
+        })?;
+        for (stream, state) in &self.states {
+            let State::Open(open) = state else { continue };
+            let mut found = rows.remove(stream).unwrap_or_default();
+            for due in open.fold.as_ref().map(owed).unwrap_or_default() {
+                match found.iter().position(|row| row.deed == due.deed && row.at == due.at) {
+                    Some(place) => drop(found.swap_remove(place)),
+                    None => findings.add(None, Some(*stream), format!("owes {}, and no row says so", due.deed)),
+                }
+            }
+            rows.insert(*stream, found);
+            open.compare_open(*stream, findings);
+        }
+        for row in rows.into_values().flatten() {
+            findings.add(None, Some(row.stream), format!("a row says that {} is owed, and it is not", row.deed));
+        }
+        Ok(())
+    }
+}
+
+fn is_refusal(event: &Event) -> bool {
+    match event {
+        Event::Project(event) => matches!(event, tenure_core::project::Event::Refused(_)),
+        Event::Agent(event) => matches!(event, tenure_core::agent::Event::Refused(_)),
+        Event::Execution(event) => matches!(event, execution::Event::Refused(_)),
+        Event::Worker(event) => matches!(event, tenure_core::fleet::Event::Refused(_)),
+    }
+}
+
+fn has_ended(fold: Option<&Fold>) -> bool {
+    let execution = fold.and_then(Fold::execution);
+    execution.is_some_and(|execution| matches!(execution.phase, Phase::Ended(_)))
+}
+
+impl Open {
+    /// Each call and each model call has exactly one terminal event.
+    fn ends(&mut self, event: &execution::Event, find: &mut dyn FnMut(String)) {
+        use execution::Event as E;
+        match event {
+            E::CallCalled(called) => {
+                if self.calls.insert(called.call, called.lease).is_some() {
+                    find(format!("calls {} again, which has not ended", called.call));
+                }
+            }
+            E::CallEnded(ended) => match self.calls.remove(&ended.call) {
+                Some(lease) if lease == ended.lease => {}
+                Some(_) => find(format!("ends {} under another lease", ended.call)),
+                None => find(format!("ends {}, which is not open", ended.call)),
+            },
+            E::CallBlocked { call, .. } => {
+                if self.calls.contains_key(call) {
+                    find(format!("blocks {call}, which is in flight"));
+                }
+            }
+            E::ModelCalled { turn, .. } => {
+                if self.model.replace(*turn).is_some() {
+                    find("calls the model while a model call is open".to_string());
+                }
+            }
+            E::ModelAnswered { turn, .. } | E::ModelFailed { turn, .. } | E::ModelLost { turn, .. } => {
+                if self.model.take() != Some(*turn) {
+                    find("ends a model call that is not open".to_string());
+                }
+            }
+            E::Ended { .. } => {
+                let open = self.calls.len() + usize::from(self.model.is_some());
+                if open > 0 {
+                    find(format!("ends the execution with {open} calls open"));
+                }
+            }
+            E::Started { .. }
+            | E::CancelRequested { .. }
+            | E::IterationStarted { .. }
+            | E::IterationBound { .. }
+            | E::IterationUnbound { .. }
+            | E::JailLost { .. }
+            | E::Validated { .. }
+            | E::IterationClosing { .. }
+            | E::IterationReleased { .. }
+            | E::IterationCompleted { .. }
+            | E::IterationFailed { .. }
+            | E::Refused(_) => {}
+        }
+    }
+
+    /// What has no terminal event yet is what the fold holds open.
+    fn compare_open(&self, stream: Stream, findings: &mut Findings) {
+        let Some(iteration) = self.fold.as_ref().and_then(Fold::execution).and_then(|fold| fold.iteration()) else {
+            return;
+        };
+        let held = match &iteration.step {
+            Step::Acting { calls } | Step::Closing { calls, .. } => calls.as_slice(),
+            Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
+            Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => &[],
+        };
+        let leased = || held.iter().filter_map(|call| Some((call.id, call.lease()?.0)));
+        let same =
+            leased().count() == self.calls.len() && leased().all(|(call, lease)| self.calls.get(&call) == Some(&lease));
+        if !same {
+            findings.add(None, Some(stream), "the calls in flight are not those that its fold holds open");
+        }
+    }
+}

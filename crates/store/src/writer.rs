@@ -1,0 +1,227 @@
+//! The one writer thread. Jobs queue for it, each runs inside a transaction with whatever else waits, and nobody is
+//! answered before COMMIT. No other connection may write.
+mod batch;
+
+use crate::Error;
+use crate::txn::Txn;
+pub(crate) use batch::Bench;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use tenure_core::actor::Actor;
+use tenure_core::fold::{Event, Stream};
+use tenure_core::ledger::Encoded;
+use tenure_core::owed::Kind;
+use tenure_core::time::Time;
+use tokio::sync::{mpsc, oneshot};
+
+/// Jobs that may wait in each queue; more wait with their askers.
+const QUEUE_MAX: usize = 1024;
+
+/// Interactive jobs go before wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    Interactive,
+    /// What a reconciler does on its own.
+    Wake,
+}
+
+/// A record of a committed transaction.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub index: u64,
+    pub stream: Stream,
+    pub n: u64,
+    pub at: Time,
+    pub actor: Actor,
+    pub event: Event,
+    /// Its kind, and its bytes as stored.
+    pub record: Encoded,
+}
+
+/// What one transaction left behind.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    pub records: Arc<[Committed]>,
+    /// Kinds of which something new is owed, and the least moment of it.
+    pub owed: Vec<(Kind, Time)>,
+}
+
+/// Called on the writer's thread after COMMIT, before anyone is answered. It must not block.
+pub type Hook = Box<dyn FnMut(&Commit) + Send>;
+
+/// Something that waits for the writer.
+trait Job: Send {
+    /// Runs it; where it fails, what it made must be taken back.
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), Error>;
+    /// Tells its asker. `outcome` is the transaction's.
+    fn answer(self: Box<Self>, outcome: Result<(), Error>);
+}
+
+struct Task<R, F> {
+    job: Option<F>,
+    result: Option<Result<R, Error>>,
+    reply: oneshot::Sender<Result<R, Error>>,
+}
+
+impl<R, F> Job for Task<R, F>
+where
+    R: Send,
+    F: FnOnce(&mut Txn<'_>) -> Result<R, Error> + Send,
+{
+    fn run(&mut self, txn: &mut Txn<'_>) -> Result<(), Error> {
+        let Some(job) = self.job.take() else { return Err(Error::invariant("a job ran twice")) };
+        let result = catch_unwind(AssertUnwindSafe(|| job(txn)));
+        let result =
+            result.unwrap_or_else(|panic| Err(Error::invariant(format!("a job panicked: {}", words(&*panic)))));
+        self.result.insert(result).as_ref().map(|_| ()).map_err(Error::clone)
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), Error>) {
+        let answer = match (self.result, outcome) {
+            (Some(Err(error)), _) | (Some(Ok(_)) | None, Err(error)) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(Error::invariant("a job was answered before it ran")),
+        };
+        // Nobody waits any more where the asker was dropped; what it asked for stands all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_string())
+}
+
+struct Shared {
+    interactive: mpsc::Sender<Box<dyn Job>>,
+    wakes: mpsc::Sender<Box<dyn Job>>,
+    thread: Thread,
+    stop: Arc<AtomicBool>,
+}
+
+/// The way to the writer's thread.
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    fn queue(&self, class: Class) -> &mpsc::Sender<Box<dyn Job>> {
+        match class {
+            Class::Interactive => &self.shared.interactive,
+            Class::Wake => &self.shared.wakes,
+        }
+    }
+
+    /// Runs a job in the next transaction and gives its result after COMMIT. A job that fails changes nothing; if the
+    /// future is dropped the job may run all the same.
+    ///
+    /// # Errors
+    /// The job's own; the transaction's, which then kept nothing of any job; `Stopped`.
+    pub async fn write<R, F>(&self, class: Class, job: F) -> Result<R, Error>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<R, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(Task { job: Some(job), result: None, reply });
+        self.queue(class).send(task).await.map_err(|_| Error::Stopped)?;
+        self.shared.thread.unpark();
+        answer.await.unwrap_or(Err(Error::Stopped))
+    }
+
+    /// The same for threads that are no async runtime's.
+    ///
+    /// # Errors
+    /// As `write`.
+    pub fn write_blocking<R, F>(&self, class: Class, job: F) -> Result<R, Error>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<R, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(Task { job: Some(job), result: None, reply });
+        self.queue(class).blocking_send(task).map_err(|_| Error::Stopped)?;
+        self.shared.thread.unpark();
+        answer.blocking_recv().unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Resolves once the writer has ended; no write succeeds after it.
+    pub async fn stopped(&self) {
+        self.shared.interactive.closed().await;
+    }
+
+    /// Lets the writer finish what waits, and end.
+    pub(crate) fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.thread.unpark();
+    }
+
+    pub(crate) fn start(bench: Bench, hook: Option<Hook>) -> Result<(Writer, JoinHandle<()>), Error> {
+        let (interactive, interactive_jobs) = mpsc::channel(QUEUE_MAX);
+        let (wakes, wake_jobs) = mpsc::channel(QUEUE_MAX);
+        let stop = Arc::new(AtomicBool::new(false));
+        let queues = Queues { interactive: interactive_jobs, wakes: wake_jobs, stop: Arc::clone(&stop) };
+        let spawned = thread::Builder::new().name("ledger".to_string()).spawn(move || run(bench, queues, hook));
+        let handle = spawned.map_err(|error| Error::file("starting the ledger's writer", &error))?;
+        let thread = handle.thread().clone();
+        Ok((Writer { shared: Arc::new(Shared { interactive, wakes, thread, stop }) }, handle))
+    }
+}
+
+struct Queues {
+    interactive: mpsc::Receiver<Box<dyn Job>>,
+    wakes: mpsc::Receiver<Box<dyn Job>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Queues {
+    fn close(&mut self) {
+        self.interactive.close();
+        self.wakes.close();
+    }
+
+    fn next(&mut self, wakes_too: bool) -> Option<(Class, Box<dyn Job>)> {
+        if let Ok(job) = self.interactive.try_recv() {
+            return Some((Class::Interactive, job));
+        }
+        let job = wakes_too.then(|| self.wakes.try_recv().ok()).flatten();
+        job.map(|job| (Class::Wake, job))
+    }
+}
+
+fn run(mut bench: Bench, mut queues: Queues, mut hook: Option<Hook>) {
+    let mut closing = false;
+    loop {
+        match queues.next(true) {
+            Some(first) => {
+                if !bench.turn(first, &mut queues, &mut hook) {
+                    break;
+                }
+            }
+            None if closing => break,
+            None => {
+                bench.rest();
+                if queues.stop.load(Ordering::Acquire) {
+                    queues.close();
+                    closing = true;
+                } else {
+                    thread::park();
+                }
+            }
+        }
+    }
+    queues.close();
+    while let Some((_, job)) = queues.next(true) {
+        job.answer(Err(Error::Stopped));
+    }
+}

@@ -1,0 +1,169 @@
+//! One transaction: as many jobs as wait, one COMMIT, then the answers. A transaction that fails leaves nothing behind,
+//! neither on disk nor here: the chain's end, the frontier and the folds are working copies until COMMIT.
+use super::{Class, Commit, Hook, Job, Queues};
+use crate::Error;
+use crate::cache::Cache;
+use crate::chain::Chain;
+use crate::folder::Folder;
+use crate::outside::HeadFile;
+use crate::payload::Blobs;
+use crate::sql::{Sql, Sqlite};
+use crate::txn::{Batch, Txn, snapshot};
+use std::time::{Duration, Instant};
+use tenure_core::fold::{Event, Stream};
+use tenure_core::ledger::Signer;
+use tenure_core::project;
+
+const JOBS_MAX: usize = 512;
+/// How long the wakes of one transaction may take in all.
+const WAKES_MAX: Duration = Duration::from_millis(5);
+/// Under load the head outside is at most this old.
+const HEAD_AGE_MAX: Duration = Duration::from_millis(10);
+
+/// What the writer's thread owns.
+pub(crate) struct Bench {
+    pub folder: Folder,
+    pub sql: Sqlite,
+    pub chain: Chain,
+    pub cache: Cache,
+    pub blobs: Blobs,
+    pub signer: Signer,
+    pub head: HeadFile,
+    /// A signed head that is not yet outside, and when the last was put there.
+    pub unsaid: Option<String>,
+    pub said: Instant,
+}
+
+/// How a transaction ended.
+struct Done {
+    chain: Chain,
+    signed: Option<String>,
+    left: Vec<Stream>,
+}
+
+impl Bench {
+    /// Runs one transaction beginning with `first`. False: the writer must end.
+    pub(super) fn turn(&mut self, first: (Class, Box<dyn Job>), queues: &mut Queues, hook: &mut Option<Hook>) -> bool {
+        let mut jobs = Vec::new();
+        let mut batch = Batch::new(self.chain.end);
+        let outcome = self.fill(first, queues, &mut batch, &mut jobs).and_then(|()| self.commit(&mut batch));
+        let outcome = match outcome {
+            Ok(done) => {
+                self.settle(done, batch, hook);
+                Ok(())
+            }
+            Err(error) => Err(self.abandon(error)),
+        };
+        let fatal = outcome.as_ref().is_err_and(Error::is_fatal);
+        for job in jobs {
+            job.answer(outcome.clone());
+        }
+        if self.said.elapsed() >= HEAD_AGE_MAX {
+            self.say();
+        }
+        !fatal
+    }
+
+    /// Nobody waits: does what can be done later.
+    pub(super) fn rest(&mut self) {
+        self.say();
+    }
+
+    fn say(&mut self) {
+        let Some(signed) = self.unsaid.take() else { return };
+        // It is only the younger of two witnesses: the database has the same head, and the next commit tries again.
+        let _ = self.head.write(&signed);
+        self.said = Instant::now();
+    }
+
+    fn fill(
+        &mut self,
+        first: (Class, Box<dyn Job>),
+        queues: &mut Queues,
+        batch: &mut Batch,
+        jobs: &mut Vec<Box<dyn Job>>,
+    ) -> Result<(), Error> {
+        let mut next = Some(first);
+        let begun = self.sql.execute("BEGIN IMMEDIATE", &[]);
+        let mut wakes = Duration::ZERO;
+        while let Some((class, mut job)) = next {
+            let start = (class == Class::Wake).then(Instant::now);
+            let outcome = match &begun {
+                Ok(_) => self.run(&mut *job, batch),
+                Err(error) => Err(error.clone()),
+            };
+            jobs.push(job);
+            outcome?;
+            wakes += start.map_or(Duration::ZERO, |start| start.elapsed());
+            next = (jobs.len() < JOBS_MAX).then(|| queues.next(wakes < WAKES_MAX)).flatten();
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, job: &mut dyn Job, batch: &mut Batch) -> Result<(), Error> {
+        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &self.blobs, batch);
+        let own = job.run(&mut txn);
+        let result = if own.is_ok() { txn.keep() } else { txn.undo() };
+        // After some failures the database ends the transaction by itself, and every job's part of it is gone.
+        match (self.sql.is_idle(), own, result) {
+            (false, _, result) => result,
+            (true, Err(error), _) | (true, Ok(()), Err(error)) => Err(error),
+            (true, Ok(()), Ok(())) => Err(Error::invariant("the transaction ended before its COMMIT")),
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Batch) -> Result<Done, Error> {
+        let mut chain = Chain { end: batch.end, frontier: self.chain.frontier.clone() };
+        let mut left = Vec::new();
+        let mut signed = None;
+        if let (Some(project), false) = (chain.end.project, batch.records.is_empty()) {
+            for committed in &batch.records {
+                chain.frontier.push(committed.record.leaf);
+            }
+            let text = chain.sign(project, &self.signer)?;
+            chain.save(&mut self.sql, project, &text)?;
+            signed = Some(text);
+        }
+        let fresh = batch.entries.len();
+        for (stream, mut entry) in self.cache.leaving(fresh) {
+            if !batch.entries.contains_key(&stream) && entry.n > entry.snapped {
+                snapshot(&mut self.sql, stream, &mut entry)?;
+            }
+            left.push(stream);
+        }
+        self.sql.execute("COMMIT", &[])?;
+        Ok(Done { chain, signed, left })
+    }
+
+    /// The transaction is on disk: what was a copy is the state now.
+    fn settle(&mut self, done: Done, batch: Batch, hook: &mut Option<Hook>) {
+        self.chain = done.chain;
+        for stream in done.left {
+            self.cache.remove(stream);
+        }
+        for (stream, entry) in batch.entries {
+            self.cache.put(stream, entry);
+        }
+        if done.signed.is_some() {
+            self.unsaid = done.signed;
+        }
+        for committed in &batch.records {
+            if let Event::Project(project::Event::RestoreAccepted { outside_index, .. }) = &committed.event {
+                self.head.accept(*outside_index);
+            }
+        }
+        if let (Some(hook), false) = (hook, batch.records.is_empty()) {
+            hook(&Commit { records: batch.records.into(), owed: batch.owed.into_iter().collect() });
+        }
+    }
+
+    /// Nothing of the transaction stands. Says what became of it.
+    fn abandon(&mut self, error: Error) -> Error {
+        let undone = if self.sql.is_idle() { Ok(0) } else { self.sql.execute("ROLLBACK", &[]) };
+        match (undone, error) {
+            (Err(undoing), _) => Error::Io { doing: "undoing a transaction".to_string(), why: undoing.to_string() },
+            (Ok(_), Error::Io { doing, .. }) if self.folder.is_full() => Error::Full { doing },
+            (Ok(_), error) => error,
+        }
+    }
+}
