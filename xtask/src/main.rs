@@ -13,6 +13,7 @@ mod step;
 mod install;
 mod weights;
 mod test;
+mod demo;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tenure's own tools", disable_help_subcommand = true)]
@@ -27,6 +28,8 @@ enum Verb {
     Tidy,
     /// Run everything that must hold: format, tidy, clippy, licences, all tests. The last line counts them.
     Test,
+    /// Build, run an example agent with the local model, verify the ledger, say how to go on.
+    Demo,
     /// Fetch the local model's weights without a model hub, and print where they are.
     Weights,
 }
@@ -46,6 +49,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Tidy => tidied(&root),
         Verb::Test => test::run(&root),
+        Verb::Demo => demo::run(&root),
         Verb::Weights => {
             println!("{}", weights::ensure_there()?.display());
             Ok(ExitCode::SUCCESS)

@@ -30,13 +30,17 @@ const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Where the weights are kept from one run to the next: the user's cache.
-pub(crate) fn path() -> Result<PathBuf> {
+fn path() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     Ok(cache
         .context("HOME is not set: set XDG_CACHE_HOME to a folder with 3 GB free")?
         .join("tenure/models")
         .join(FILE))
+}
+
+pub(crate) fn is_there() -> Result<bool> {
+    is_whole(&path()?)
 }
 
 /// The weights, whole and checked; fetched if they are not there.

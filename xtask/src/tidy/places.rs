@@ -4,7 +4,7 @@ use super::Finding;
 use super::tree::{File, Tree};
 
 /// First folders below which a path is somebody's.
-const OWNED: [&str; 7] = ["home", "root", "work", "farm", "Users", "mnt", "srv"];
+const OWNED: [&str; 5] = ["home", "root", "work", "farm", "Users"];
 
 /// Files that speak of such paths as targets of an attack or as a place inside the jail.
 const SPEAKS_OF_HOMES: [&str; 3] = ["crates/sandbox/", "crates/worker/", "tests/"];

