@@ -1,0 +1,40 @@
+//! Why a worker's life ends. Must never: be sent to a model; what a call did wrong is its outcome, not an error here.
+use std::io;
+use tenure_wire::frame::FrameError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Sandbox(#[from] tenure_sandbox::Error),
+    #[error("the daemon sent what is no frame: {0}; daemon and worker must be the same version of tenure")]
+    Frame(#[from] FrameError),
+    #[error("the daemon broke the session's order: {0}")]
+    Protocol(&'static str),
+    /// Nothing new may start over the work folder until the next worker has proven it.
+    #[error("{what} was not proven dead within {seconds} s; the worker ends so that its session lapses")]
+    Unproven { what: String, seconds: u64 },
+    #[error("gave up after {seconds} s waiting for {what}")]
+    Deadline { what: &'static str, seconds: u64 },
+    #[error("another worker holds {folder}; stop it, or give this one a data directory of its own")]
+    Held { folder: String },
+    #[error("no host ids are left for work folders ({from} to {to} are in use); delete agents that are not needed")]
+    IdsUsedUp { from: u32, to: u32 },
+    #[error("{path} is not safe to use: {why}")]
+    Unsafe { path: String, why: &'static str },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("a task of the worker panicked: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Io { what, source }
+    }
+
+    pub(crate) fn errno(what: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Error {
+        let what = what.into();
+        move |errno| Error::Io { what, source: errno.into() }
+    }
+}

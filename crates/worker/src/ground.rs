@@ -1,0 +1,121 @@
+//! What a worker stands on: its zygote, its work folders, and what this host enforces, found once at the start.
+//! Must never: be made while another worker lives on the same data directory.
+use crate::error::Error;
+use crate::reap::{self, Hold};
+use crate::workspace::WorkFolders;
+use std::fs;
+use std::path::PathBuf;
+use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Zygote};
+use tenure_wire::frame::Host;
+
+/// Where and as whom a worker runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Holds `agents/` (work folders) and `run/worker/` (records of jails). Made if missing.
+    pub data_dir: PathBuf,
+    /// The program that is the jail's main when its argv[0] is `tenure-jail`.
+    pub exe: PathBuf,
+    pub name: String,
+    /// Most jails at once.
+    pub slots: u32,
+}
+
+/// Holds the zygote: dropping it kills every jail.
+#[derive(Debug)]
+pub struct Ground {
+    pub(crate) name: String,
+    pub(crate) slots: u32,
+    pub(crate) zygote: Zygote,
+    pub(crate) folders: WorkFolders,
+    pub(crate) level: String,
+    pub(crate) host: Host,
+    pub(crate) reaped: u32,
+    _hold: Hold,
+}
+
+impl Ground {
+    /// Ends what the last life left, starts the zygote and tries one jail: some tens of milliseconds. Blocks.
+    ///
+    /// # Errors
+    /// `Held` while another worker lives on the data directory, `Unproven` if something it left cannot be ended,
+    /// `Sandbox` with the missing layer and the way out if this host cannot hold a jail, `Io` for the data directory.
+    pub fn prepare(options: &Options) -> Result<Ground, Error> {
+        let describe = || format!("make {}", options.data_dir.display());
+        fs::create_dir_all(options.data_dir.join("run/worker")).map_err(Error::io(describe()))?;
+        let data_dir = options.data_dir.canonicalize().map_err(Error::io(describe()))?;
+        let run_dir = data_dir.join("run/worker");
+        let (hold, reaped) = reap::reap(&run_dir)?;
+        let python = std::thread::spawn(tenure_sandbox::host_python_version);
+        let folders = WorkFolders::open(&data_dir)?;
+        let zygote = Zygote::start(&options.exe, &run_dir)?;
+        let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
+        let host = Host {
+            python: python.join().map_err(|_| Error::Panicked("looking for python".into()))?,
+            limits_memory: enforced(level.memory),
+            limits_cpu: enforced(level.cpu),
+            limits_pids: enforced(level.pids),
+        };
+        let level = describe_level(&level);
+        Ok(Ground {
+            name: options.name.clone(),
+            slots: options.slots.max(1),
+            zygote,
+            folders,
+            level,
+            host,
+            reaped,
+            _hold: hold,
+        })
+    }
+
+    /// The confinement that this host gives, as one line.
+    pub fn level(&self) -> &str {
+        &self.level
+    }
+}
+
+/// One jail over an empty folder: the only proof that this host can hold one.
+fn try_out(zygote: &Zygote, run_dir: &std::path::Path, identity: Identity) -> Result<Level, Error> {
+    let folder = run_dir.join("trial");
+    let describe = || format!("make {}", folder.display());
+    match fs::remove_dir(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(describe())(error)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir(&folder).map_err(Error::io(describe()))?;
+    let jail = zygote.open(&Spec::new(&folder, identity))?;
+    let level = jail.level().clone();
+    jail.kill()?;
+    fs::remove_dir(&folder).map_err(Error::io(format!("remove {}", folder.display())))?;
+    Ok(level)
+}
+
+fn enforced(meter: Meter) -> bool {
+    match meter {
+        Meter::CgroupV2 | Meter::CgroupV1 | Meter::Rlimit => true,
+        Meter::None => false,
+    }
+}
+
+/// At most 256 characters: it is kept with every call.
+pub(crate) fn describe_level(level: &Level) -> String {
+    let meter = |meter| match meter {
+        Meter::CgroupV2 => "cgroup v2",
+        Meter::CgroupV1 => "cgroup v1",
+        Meter::Rlimit => "rlimit",
+        Meter::None => "none",
+    };
+    let identity = match level.identity {
+        Mapping::Host => "own host id",
+        Mapping::Caller => "worker's user",
+    };
+    let landlock = if level.landlock == 0 { "none".to_owned() } else { format!("abi {}", level.landlock) };
+    format!(
+        "native: namespaces {}, identity {identity}, landlock {landlock}, seccomp {}, memory {}, pids {}, cpu {}",
+        if level.namespaces { "all" } else { "none" },
+        if level.seccomp { "on" } else { "none" },
+        meter(level.memory),
+        meter(level.pids),
+        meter(level.cpu),
+    )
+}

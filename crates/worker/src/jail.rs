@@ -1,0 +1,241 @@
+//! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
+//! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
+use crate::error::Error;
+use crate::ground::{Ground, describe_level};
+use crate::line::{Cut, Line};
+use crate::output::Shown;
+use crate::perform::{Deed, Scene, Stop, perform};
+use crate::workspace::view;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::id::ExecutionId;
+use tenure_sandbox::{Jail, Spec};
+use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long a jail may take to be proven dead.
+const DEATH: Duration = Duration::from_secs(12);
+/// How long calls of a dead jail may take to notice.
+const NOTICE: Duration = Duration::from_secs(1);
+/// The private /tmp of a jail, which counts as memory too.
+const TMP_BYTES: u64 = 64 << 20;
+
+/// Which jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) execution: ExecutionId,
+    pub(crate) iteration: u32,
+}
+
+impl Key {
+    pub(crate) fn of(call: &LeasedCall) -> Key {
+        Key { execution: call.execution, iteration: call.iteration }
+    }
+}
+
+/// A call, and the moment at which its time is over.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) call: Box<LeasedCall>,
+    pub(crate) deadline: Instant,
+}
+
+/// What a jail's task tells the session.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Finished(Box<CallOutcome>),
+    /// The last word of a jail's task.
+    Ended(Key, End),
+}
+
+#[derive(Debug)]
+pub(crate) enum End {
+    /// As it was told to; proven dead.
+    Closed,
+    /// By itself; proven dead.
+    Lost(String),
+    /// It never was.
+    Refused(String),
+    /// The worker cannot go on.
+    Fatal(Error),
+}
+
+/// Everything that one jail's task needs.
+pub(crate) struct Tenancy {
+    pub(crate) key: Key,
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) close: CancellationToken,
+    pub(crate) notices: mpsc::Sender<Notice>,
+    pub(crate) shown: mpsc::Sender<FromWorker>,
+}
+
+impl Tenancy {
+    /// Opens the jail as `first` wants it, serves until it ends, and says how.
+    pub(crate) async fn live(mut self, first: Order) {
+        let end = match self.open(&first.call).await {
+            Ok(jail) => self.serve(jail, first).await,
+            Err(error) if is_fatal(&error) => End::Fatal(error),
+            Err(error) => End::Refused(error.to_string()),
+        };
+        let _ = self.notices.send(Notice::Ended(self.key, end)).await;
+    }
+
+    async fn open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+        let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let folder = ground.folders.folder(agent)?;
+            let view = view(&folder, &wanted.read, &wanted.write)?;
+            let mut spec = Spec::new(view.base, folder.identity);
+            spec.work_folder_read_only = view.base_read_only;
+            spec.mounts = view.mounts;
+            spec.limits.memory_bytes = wanted.memory_bytes;
+            spec.limits.cpu_millicores = wanted.cpu_millicores;
+            spec.limits.pids = wanted.pids;
+            spec.limits.output_bytes = wanted.output_bytes;
+            spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
+            Ok(ground.zygote.open(&spec)?)
+        });
+        opening.await.map_err(|error| Error::Panicked(error.to_string()))?
+    }
+
+    async fn serve(&mut self, mut jail: Jail, first: Order) -> End {
+        let end = match Room::furnish(&mut jail, first.call.confinement.output_bytes) {
+            Ok((room, line)) => self.work(room, tokio::spawn(line), first).await,
+            Err(error) => Err(error.to_string()),
+        };
+        // Jail::kill gives up by itself; the outer bound holds if the host does not let it.
+        let burying = tokio::task::spawn_blocking(move || jail.kill());
+        match timeout(DEATH, burying).await {
+            Ok(Ok(Ok(()))) => end.map_or_else(End::Lost, |()| End::Closed),
+            Ok(Ok(Err(error))) => End::Fatal(error.into()),
+            Ok(Err(error)) => End::Fatal(Error::Panicked(error.to_string())),
+            Err(_) => {
+                let what = format!("the jail of {} iteration {}", self.key.execution, self.key.iteration);
+                End::Fatal(Error::Unproven { what, seconds: DEATH.as_secs() })
+            }
+        }
+    }
+
+    /// Until it is told to close (Ok) or the jail is of no more use (Err: why).
+    async fn work(&mut self, room: Room, mut line: JoinHandle<Cut>, first: Order) -> Result<(), String> {
+        let Room { scene, level } = room;
+        if self.close.is_cancelled() {
+            line.abort();
+            return Ok(());
+        }
+        let mut performing = JoinSet::new();
+        performing.spawn(answer(first, scene.clone(), level.clone(), self.shown.clone()));
+        let mut end = loop {
+            tokio::select! {
+                biased;
+                () = self.close.cancelled() => break Ok(()),
+                Some(ended) = performing.join_next() => match ended {
+                    Ok(Ok(outcome)) => self.hand_on(outcome).await,
+                    Ok(Err(Stop::Gone | Stop::Ended(_))) => {}
+                    Ok(Err(Stop::Broken(why))) => break Err(why.to_owned()),
+                    Err(error) => break Err(format!("the worker failed while it performed a call: {error}")),
+                },
+                cut = &mut line => break Err(describe_cut(cut)),
+                order = self.orders.recv() => match order {
+                    Some(order) => {
+                        performing.spawn(answer(order, scene.clone(), level.clone(), self.shown.clone()));
+                    }
+                    None => break Ok(()),
+                },
+            }
+        };
+        line.abort();
+        drop(scene);
+        if end.is_err() && !self.close.is_cancelled() {
+            // What was answered before the jail died still counts; the rest notices that the line is cut.
+            let rest = async {
+                while let Some(ended) = performing.join_next().await {
+                    if let Ok(Ok(outcome)) = ended {
+                        self.hand_on(outcome).await;
+                    }
+                }
+            };
+            let _ = timeout(NOTICE, rest).await;
+        }
+        performing.shutdown().await;
+        if self.close.is_cancelled() {
+            end = Ok(());
+        }
+        end
+    }
+
+    async fn hand_on(&self, outcome: Box<CallOutcome>) {
+        let _ = self.notices.send(Notice::Finished(outcome)).await;
+    }
+}
+
+/// A jail made ready to be shared.
+struct Room {
+    scene: Scene,
+    level: Arc<str>,
+}
+
+impl Room {
+    fn furnish(jail: &mut Jail, output_bytes: u64) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
+        let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
+        socket.set_nonblocking(true)?;
+        let (asking, line) = Line::new(UnixStream::from_std(socket)?);
+        let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
+        let scene = Scene { line: asking, cgroups, output_bytes };
+        Ok((Room { scene, level: describe_level(jail.level()).into() }, line))
+    }
+}
+
+/// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.
+async fn answer(
+    order: Order,
+    scene: Scene,
+    level: Arc<str>,
+    shown: mpsc::Sender<FromWorker>,
+) -> Result<Box<CallOutcome>, Stop> {
+    let Order { call, deadline } = order;
+    let LeasedCall { lease, fence, call, execution, capability, arguments, .. } = *call;
+    let began = Instant::now();
+    let shown = Shown::new(shown, lease, execution);
+    let deed = match perform(&capability, arguments, &scene, shown, deadline).await {
+        Ok(deed) | Err(Stop::Ended(deed)) => deed,
+        Err(stop) => return Err(stop),
+    };
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let Deed { outcome, result } = deed;
+    let level = Some(level.to_string());
+    Ok(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms, level }))
+}
+
+fn describe_cut(cut: Result<Cut, JoinError>) -> String {
+    match cut {
+        Ok(Cut::Ended) => "it closed its socket".to_owned(),
+        Ok(Cut::Broken(error)) => format!("it broke the protocol: {error}"),
+        Ok(Cut::Dropped) => "nobody speaks to it any more".to_owned(),
+        Err(error) => format!("the worker failed while it spoke to it: {error}"),
+    }
+}
+
+/// Whether the worker must end: its zygote is useless, or something lives that it cannot name dead.
+fn is_fatal(error: &Error) -> bool {
+    use tenure_sandbox::Error as Sandbox;
+    match error {
+        Error::Sandbox(sandbox) => match sandbox {
+            Sandbox::ZygoteLost(_) | Sandbox::Deadline { .. } | Sandbox::Unproven { .. } => true,
+            Sandbox::Layer(_)
+            | Sandbox::Spec { .. }
+            | Sandbox::JailLost
+            | Sandbox::Frame(_)
+            | Sandbox::Refused(_)
+            | Sandbox::Io { .. } => false,
+        },
+        Error::Panicked(_) | Error::Unproven { .. } | Error::Held { .. } | Error::Protocol(_) | Error::Frame(_) => true,
+        Error::Deadline { .. } | Error::IdsUsedUp { .. } | Error::Unsafe { .. } | Error::Io { .. } => false,
+    }
+}

@@ -1,0 +1,51 @@
+//! Runs near the work: takes calls under a lease from the daemon, does them in a jail of their iteration, and answers.
+//! It is a child process of the daemon and speaks frames over the socket that it is given; when that ends, so does it.
+//!
+//! Must never: know the store, hold a secret at rest, decide whether a call may be made, perform one lease twice, or call
+//! a jail gone that is not proven dead.
+//!
+//! ```text
+//! daemon ── frames ──▶ session ── calls ──▶ jail (one task each) ── protocol ──▶ jail process
+//!        ◀── frames ──    ▲                   ├─ perform (one task a call)
+//!                         └───── notices ─────┘
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod ground;
+mod session;
+mod jail;
+mod line;
+mod perform;
+mod workspace;
+mod output;
+mod reap;
+
+pub use error::Error;
+pub use ground::{Ground, Options};
+pub use session::serve;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+/// Prepares this host's ground and serves the daemon at the other end of `socket` until it ends.
+///
+/// # Errors
+/// What [`Ground::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
+/// lapse and starts another worker, which ends what this one left.
+pub async fn run(options: Options, socket: UnixStream) -> Result<(), Error> {
+    let prepared = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await;
+    let ground = prepared.map_err(|error| Error::Panicked(error.to_string()))??;
+    socket.set_nonblocking(true).map_err(Error::io("prepare the daemon's socket"))?;
+    let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::io("prepare the daemon's socket"))?;
+    serve(ground, socket).await
+}
+
+/// The socket that the daemon handed over as this process's stdin.
+///
+/// # Errors
+/// `Io`, if the descriptor cannot be copied.
+pub fn stdin_socket() -> Result<UnixStream, Error> {
+    let copy = std::io::stdin().as_fd().try_clone_to_owned().map_err(Error::io("copy stdin"))?;
+    Ok(UnixStream::from(copy))
+}

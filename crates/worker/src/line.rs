@@ -1,0 +1,148 @@
+//! The socket of one jail: the one task that owns it, and the handle that calls ask through.
+//! Must never: take an answer for another request's, or hold more of what a jail says than the protocol's bounds.
+use std::collections::{HashMap, VecDeque};
+use tenure_sandbox::protocol::{
+    Answer, BODY_BYTES_MAX, FRAME_BYTES_MAX, FrameError, Operation, Refusal, Reply, Request, decode, encode,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+/// Requests that wait to be sent.
+const WAITING_MAX: usize = 64;
+/// Answers to one request that wait to be taken; then the jail waits.
+const ANSWERS_MAX: usize = 32;
+
+pub(crate) type Answers = mpsc::Receiver<(Answer, Vec<u8>)>;
+
+/// Asks one jail. Its end, and the jail's, show as the end of the answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    requests: mpsc::Sender<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    operation: Operation,
+    body: Vec<u8>,
+    answers: mpsc::Sender<(Answer, Vec<u8>)>,
+}
+
+/// Why a line ended.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    /// The jail's end is closed.
+    Ended,
+    Broken(FrameError),
+    /// Nobody can ask any more.
+    Dropped,
+}
+
+impl Line {
+    /// The task must be spawned; it ends with the socket or with the last handle.
+    pub(crate) fn new(socket: UnixStream) -> (Line, impl Future<Output = Cut>) {
+        let (requests, asked) = mpsc::channel(WAITING_MAX);
+        let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new(), next: 1 };
+        (Line { requests }, owner.run(socket))
+    }
+
+    /// The answers come in order; their end without a last answer means that the jail is gone.
+    pub(crate) async fn ask(&self, operation: Operation, body: Vec<u8>) -> Answers {
+        let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        // A request that cannot be sent any more drops its sender, which ends the answers.
+        let _ = self.requests.send(Asked { operation, body, answers }).await;
+        receiver
+    }
+}
+
+struct Owner {
+    asked: mpsc::Receiver<Asked>,
+    open: HashMap<u32, mpsc::Sender<(Answer, Vec<u8>)>>,
+    outbox: VecDeque<u8>,
+    next: u32,
+}
+
+impl Owner {
+    async fn run(mut self, mut socket: UnixStream) -> Cut {
+        let (mut reader, mut writer) = socket.split();
+        let (mut buffer, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            let idle = self.outbox.is_empty();
+            tokio::select! {
+                read = reader.read(&mut chunk) => match read {
+                    Ok(0) | Err(_) => return Cut::Ended,
+                    Ok(count) => {
+                        buffer.extend_from_slice(&chunk[..count]);
+                        if let Err(error) = self.take(&mut buffer).await {
+                            return Cut::Broken(error);
+                        }
+                    }
+                },
+                asked = self.asked.recv(), if idle => match asked {
+                    Some(asked) => self.begin(asked).await,
+                    None => return Cut::Dropped,
+                },
+                written = writer.write(self.outbox.as_slices().0), if !idle => match written {
+                    Ok(0) | Err(_) => return Cut::Ended,
+                    Ok(count) => drop(self.outbox.drain(..count)),
+                },
+            }
+        }
+    }
+
+    async fn begin(&mut self, asked: Asked) {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1).max(1);
+        let mut operation = asked.operation;
+        let mut chunks = asked.body.chunks(BODY_BYTES_MAX);
+        let mut chunk = chunks.next().unwrap_or(&[]);
+        loop {
+            match encode(&Request { id, operation }, chunk) {
+                Ok(frame) => self.outbox.extend(frame),
+                Err(error) => {
+                    let reason = format!("the request is too long for the sandbox: {error}");
+                    let _ = asked.answers.send((Answer::Refused(Refusal::Invalid { reason }), Vec::new())).await;
+                    return;
+                }
+            }
+            let Some(next) = chunks.next() else { break };
+            (chunk, operation) = (next, Operation::More);
+        }
+        self.open.insert(id, asked.answers);
+    }
+
+    /// Hands out every whole frame of the buffer.
+    async fn take(&mut self, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
+        let mut taken = 0;
+        while let Some(frame) = decode::<Reply>(&buffer[taken..])? {
+            taken += frame.consumed;
+            self.hand_out(frame.header, frame.body).await;
+        }
+        buffer.drain(..taken);
+        debug_assert!(buffer.len() <= FRAME_BYTES_MAX + 4, "decode refuses a longer frame by its first bytes");
+        Ok(())
+    }
+
+    async fn hand_out(&mut self, reply: Reply, body: Vec<u8>) {
+        let last = match &reply.answer {
+            Answer::Started | Answer::Output { .. } => false,
+            Answer::Read { .. }
+            | Answer::Written { .. }
+            | Answer::Edited { .. }
+            | Answer::Listed { .. }
+            | Answer::Stat(_)
+            | Answer::Deleted { .. }
+            | Answer::Exited(_)
+            | Answer::Done
+            | Answer::Pong
+            | Answer::Refused(_) => true,
+        };
+        // An answer that nobody waits for any more is dropped; the request may have been given up.
+        if let Some(answers) = self.open.get(&reply.id) {
+            let _ = answers.send((reply.answer, body)).await;
+        }
+        if last {
+            self.open.remove(&reply.id);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! From a capability and its arguments to requests of a jail, and from their answers to an outcome.
+//! Must never: touch an agent's file from outside its jail, or trust that arguments were checked before.
+mod filesystem;
+mod process;
+
+use crate::line::Line;
+use crate::output::Shown;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::call::Outcome;
+use tenure_sandbox::protocol::{Answer, Operation, Refusal};
+use tokio::time::{Instant, timeout_at};
+
+/// Longest that one file operation may take.
+const FILE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What performing needs of its jail.
+#[derive(Debug, Clone)]
+pub(crate) struct Scene {
+    pub(crate) line: Line,
+    pub(crate) cgroups: Arc<[PathBuf]>,
+    pub(crate) output_bytes: u64,
+}
+
+/// How a deed ended that was tried.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Deed {
+    pub(crate) outcome: Outcome,
+    pub(crate) result: Value,
+}
+
+/// Why a deed has no plain result.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Ended(Deed),
+    /// The jail is gone, and with it what is known of the deed.
+    Gone,
+    /// The jail does not do what it must; it is to be killed.
+    Broken(&'static str),
+}
+
+pub(crate) type Done = Result<Deed, Stop>;
+
+impl Deed {
+    pub(crate) fn done(result: Value) -> Deed {
+        Deed { outcome: Outcome::Done { exit_code: None }, result }
+    }
+
+    pub(crate) fn failed(code: &str, sentence: impl Into<String>) -> Deed {
+        Deed { outcome: Outcome::Failed { code: code.to_owned() }, result: error(sentence) }
+    }
+
+    pub(crate) fn exhausted(resource: &str, sentence: impl Into<String>) -> Deed {
+        Deed { outcome: Outcome::ResourceExhausted { resource: resource.to_owned() }, result: error(sentence) }
+    }
+
+    pub(crate) fn timed_out(sentence: impl Into<String>) -> Deed {
+        Deed { outcome: Outcome::TimedOut, result: error(sentence) }
+    }
+}
+
+pub(crate) fn error(sentence: impl Into<String>) -> Value {
+    json!({ "error": sentence.into() })
+}
+
+/// Does one call. `deadline` is its iteration's or execution's.
+pub(crate) async fn perform(capability: &str, arguments: Value, scene: &Scene, shown: Shown, deadline: Instant) -> Done {
+    if deadline <= Instant::now() {
+        return Ok(Deed::timed_out("the time of this iteration ran out before the call began"));
+    }
+    let file = Room { line: &scene.line, deadline: deadline.min(Instant::now() + FILE_PATIENCE) };
+    match capability {
+        "filesystem.read" => file.read(read_arguments(arguments)?).await,
+        "filesystem.write" => file.write(read_arguments(arguments)?).await,
+        "filesystem.append" => file.append(read_arguments(arguments)?).await,
+        "filesystem.edit" => file.edit(read_arguments(arguments)?).await,
+        "filesystem.list" => file.list(read_arguments(arguments)?).await,
+        "filesystem.stat" => file.stat(read_arguments(arguments)?).await,
+        "filesystem.delete" => file.delete(read_arguments(arguments)?).await,
+        "process.run" => process::run(scene, read_arguments(arguments)?, shown, deadline).await,
+        other => {
+            let sentence = format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
+            Ok(Deed::failed("unknown_capability", sentence))
+        }
+    }
+}
+
+fn read_arguments<A: DeserializeOwned>(arguments: Value) -> Result<A, Stop> {
+    serde_json::from_value(arguments).map_err(|error| invalid(error.to_string()))
+}
+
+fn invalid(why: impl std::fmt::Display) -> Stop {
+    Stop::Ended(Deed::failed("invalid_arguments", format!("the arguments do not fit: {why}; correct them and call again")))
+}
+
+/// The jail's file operations, with the time that they have.
+struct Room<'a> {
+    line: &'a Line,
+    deadline: Instant,
+}
+
+impl Room<'_> {
+    /// One request with one answer. A refusal ends the deed.
+    async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Stop> {
+        let asking = async { self.line.ask(operation, body).await.recv().await };
+        match timeout_at(self.deadline, asking).await {
+            Ok(Some((Answer::Refused(refusal), _))) => Err(Stop::Ended(refused(&refusal))),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(Stop::Gone),
+            Err(_) => Err(Stop::Ended(Deed::timed_out(
+                "the sandbox did not answer in time; whether the file was changed is not known: look before you repeat",
+            ))),
+        }
+    }
+}
+
+/// The outcome of what a jail would not do.
+fn refused(refusal: &Refusal) -> Deed {
+    let code = match refusal {
+        Refusal::NotFound => "not_found",
+        Refusal::Escape => "escape",
+        Refusal::IsDirectory => "is_directory",
+        Refusal::NotDirectory => "not_directory",
+        Refusal::Exists => "exists",
+        Refusal::TooLarge { .. } => "too_large",
+        Refusal::NoMatch { .. } => "no_match",
+        Refusal::Denied => "denied",
+        Refusal::NoSpace => return Deed::exhausted("disk", refusal.to_string()),
+        Refusal::NotEmpty => "not_empty",
+        Refusal::Busy => "busy",
+        Refusal::Invalid { .. } => "invalid_arguments",
+        Refusal::Io { .. } => "io",
+    };
+    Deed::failed(code, refusal.to_string())
+}

@@ -1,0 +1,151 @@
+//! The process group: programs that run to their end. Must never: wait past the call's deadline, or keep all that they say.
+use super::{Deed, Done, Scene, Stop, invalid, refused};
+use crate::output::{Kept, Shown};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tenure_core::call::Outcome;
+use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Ended, Exit, Operation, Refusal, Spawn, Stream};
+use tokio::time::{Instant, timeout_at};
+
+/// For a program whose caller names no time.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a jail may take to kill a program and say so. One that does not is broken.
+const GRACE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    command: String,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    stdin: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    cwd: Option<String>,
+    timeout_ms: Option<u64>,
+}
+
+pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Instant) -> Done {
+    if wanted.stdin.len() > BODY_BYTES_MAX {
+        return Err(invalid(format!("stdin may have {BODY_BYTES_MAX} bytes; write the rest to a file and read it from there")));
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let time = wanted.timeout_ms.map_or(PATIENCE, Duration::from_millis).min(left).max(Duration::from_millis(1));
+    let hint = (wanted.command.clone(), wanted.args.is_empty());
+    let mut spawn = Spawn::new(std::iter::once(wanted.command).chain(wanted.args));
+    spawn.env = wanted.env.into_iter().collect();
+    spawn.cwd = wanted.cwd;
+    spawn.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    spawn.output_max = Some(scene.output_bytes);
+    let forks_refused = refused_forks(&scene.cgroups);
+    let patience = Instant::now() + time + GRACE;
+    let mut watched = Watched { stdout: Kept::default(), stderr: Kept::default(), shown };
+    let following = async {
+        let mut answers = scene.line.ask(Operation::Spawn(spawn), wanted.stdin.into_bytes()).await;
+        while let Some((answer, body)) = answers.recv().await {
+            match answer {
+                Answer::Started => {}
+                Answer::Output { stream } => watched.take(stream, &body),
+                Answer::Exited(exit) => return Ok(exit),
+                Answer::Refused(refusal) => return Err(Stop::Ended(not_started(&refusal, &hint))),
+                _ => return Err(Stop::Broken("it answered a program's start with something else")),
+            }
+        }
+        Err(Stop::Gone)
+    };
+    let exit = match timeout_at(patience, following).await {
+        Ok(ended) => ended?,
+        Err(_) => return Err(Stop::Broken("it did not end a program whose time was over")),
+    };
+    let pids = refused_forks(&scene.cgroups) > forks_refused;
+    Ok(watched.end(&exit, pids))
+}
+
+struct Watched {
+    stdout: Kept,
+    stderr: Kept,
+    shown: Shown,
+}
+
+impl Watched {
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        let (kept, stderr) = match stream {
+            Stream::Stdout => (&mut self.stdout, false),
+            Stream::Stderr => (&mut self.stderr, true),
+        };
+        kept.push(bytes);
+        self.shown.push(stderr, bytes);
+    }
+
+    fn end(self, exit: &Exit, pids: bool) -> Deed {
+        let truncated = exit.output_truncated || self.stdout.left_out() > 0 || self.stderr.left_out() > 0;
+        let (code, signal) = match exit.ended {
+            Ended::Code(code) => (Some(code), None),
+            Ended::Signal(signal) => (None, Some(signal)),
+        };
+        let well = code == Some(0);
+        let limit = if exit.timed_out {
+            Some("time")
+        } else if exit.oom && !well {
+            Some("memory")
+        } else if pids && !well {
+            Some("pids")
+        } else {
+            None
+        };
+        let mut stdout = self.stdout.text();
+        if exit.output_truncated {
+            stdout.push_str("\n[… more output came than this agent may write; it was dropped …]\n");
+        }
+        let mut result: Value = json!({
+            "exit_code": code,
+            "signal": signal,
+            "stdout": stdout,
+            "stderr": self.stderr.text(),
+            "timed_out": exit.timed_out,
+            "truncated": truncated,
+        });
+        if let Some(limit) = limit {
+            result["limit"] = json!(limit);
+        }
+        let outcome = match limit {
+            Some("time") => Outcome::TimedOut,
+            Some(resource) => Outcome::ResourceExhausted { resource: resource.to_owned() },
+            None => Outcome::Done { exit_code: code },
+        };
+        Deed { outcome, result }
+    }
+}
+
+fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
+    const AGAIN: i32 = 11;
+    const NOMEM: i32 = 12;
+    match refusal {
+        Refusal::NotFound if *alone && command.contains(' ') => Deed::failed(
+            "not_found",
+            format!("there is no program named `{command}`; give the program alone as `command` and its words as `args`"),
+        ),
+        Refusal::NotFound => Deed::failed(
+            "not_found",
+            format!("there is no program `{command}` in the sandbox, or `cwd` does not exist; use an installed program, such as python3 or sh, or a path beneath /workspace"),
+        ),
+        Refusal::Io { errno: AGAIN } => {
+            Deed::exhausted("pids", "no process can be started: the sandbox is at its limit of processes; end some first")
+        }
+        Refusal::Io { errno: NOMEM } => Deed::exhausted("memory", "no process can be started: the sandbox's memory is used up"),
+        other => refused(other),
+    }
+}
+
+/// How often the jail's groups refused a new process; 0 where none counts that.
+fn refused_forks(cgroups: &[PathBuf]) -> u64 {
+    let count = |group: &PathBuf| {
+        let events = std::fs::read_to_string(group.join("pids.events")).ok()?;
+        events.lines().find_map(|line| line.strip_prefix("max ")?.trim().parse::<u64>().ok())
+    };
+    cgroups.iter().filter_map(count).sum()
+}

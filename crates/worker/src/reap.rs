@@ -1,0 +1,43 @@
+//! Ends what the worker's last life left behind, before anything new is started. Must never: adopt any of it.
+use crate::error::Error;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a worker whose daemon died may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The right to the run folder. Held while the worker lives; a free one proves nothing about its jails.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    _lock: File,
+}
+
+/// Waits until no other worker lives on `run_dir`, then kills and buries what is recorded there. Returns how much that was.
+pub(crate) fn reap(run_dir: &Path) -> Result<(Hold, u32), Error> {
+    let path = run_dir.join("lock");
+    let describe = || format!("open {}", path.display());
+    let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(describe()))?;
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        if errno != rustix::io::Errno::WOULDBLOCK && errno != rustix::io::Errno::INTR {
+            return Err(Error::errno(format!("lock {}", path.display()))(errno));
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Held { folder: run_dir.display().to_string() });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let report = tenure_sandbox::reap(run_dir)?;
+    let count = report.killed + report.already_dead;
+    if count > 0 {
+        tracing::info!(
+            killed = report.killed,
+            already_dead = report.already_dead,
+            cgroups = report.cgroups_removed,
+            "removed what an earlier worker left"
+        );
+    }
+    Ok((Hold { _lock: lock }, count))
+}

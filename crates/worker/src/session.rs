@@ -1,0 +1,348 @@
+//! One session with the daemon: from `Hello` until the link ends. Owns the table of jails and the leases; everything else
+//! reports to it. Must never: wait for a jail, perform a call of another fence, or answer for a jail that was released.
+mod lease;
+mod link;
+
+use crate::error::Error;
+use crate::ground::Ground;
+use crate::jail::{End, Key, Notice, Order, Tenancy};
+use crate::perform::Deed;
+use lease::{Leases, Seen};
+use link::Outbound;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::call::{Fence, Outcome};
+use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long the daemon may take to answer `Hello`.
+const WELCOME: Duration = Duration::from_secs(30);
+/// How long the zygote may take to bury its jails once the link has ended.
+const FAREWELL: Duration = Duration::from_secs(12);
+/// Calls at once in one jail, and in the whole session.
+const CALLS_A_JAIL_MAX: usize = 64;
+const CALLS_MAX: usize = 1024;
+const NOTICES_MAX: usize = 256;
+
+/// Greets the daemon and serves it until the link ends, which is no error: all jails are killed and it returns.
+///
+/// # Errors
+/// `Frame` or `Protocol` if the other side is no daemon of this version, `Unproven` or `Sandbox` if jails can no longer be
+/// ended or opened. The caller must end the process.
+pub async fn serve<S>(ground: Ground, socket: S) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let Some(fence) = greet(&ground, &mut reader, &mut writer).await? else { return Ok(()) };
+    let (outbound, writing) = link::outbound(writer);
+    let (inbound, reading) = link::inbound(reader);
+    let mut links = JoinSet::new();
+    links.spawn(async {
+        reading.await;
+        Ok(())
+    });
+    links.spawn(writing);
+    let (notify, notices) = mpsc::channel(NOTICES_MAX);
+    let ground = Arc::new(ground);
+    let mut session = Session {
+        fence,
+        ground: Arc::clone(&ground),
+        outbound,
+        notify,
+        berths: HashMap::new(),
+        queue: VecDeque::new(),
+        leases: Leases::default(),
+        tasks: JoinSet::new(),
+    };
+    let end = session.run(inbound, notices, &mut links).await;
+    session.tasks.shutdown().await;
+    drop(session);
+    links.shutdown().await;
+    // Dropping the zygote kills and buries what is left; it blocks.
+    let farewell = tokio::task::spawn_blocking(move || drop(ground));
+    match (end, timeout(FAREWELL, farewell).await) {
+        (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: FAREWELL.as_secs() }),
+        (end, _) => end,
+    }
+}
+
+/// The session's fence; None if the daemon left.
+async fn greet<R, W>(ground: &Ground, reader: &mut R, writer: &mut W) -> Result<Option<Fence>, Error>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let hello = Hello {
+        version: VERSION,
+        name: ground.name.clone(),
+        slots: ground.slots,
+        level: ground.level.clone(),
+        host: ground.host.clone(),
+        reaped: ground.reaped,
+    };
+    link::write(writer, &FromWorker::Hello(hello)).await?;
+    let welcome = timeout(WELCOME, link::read(reader)).await;
+    let late = |_| Error::Deadline { what: "the daemon's welcome", seconds: WELCOME.as_secs() };
+    match welcome.map_err(late)?? {
+        Some(ToWorker::Welcome { version: VERSION, session, fence }) => {
+            tracing::info!(%session, fence = fence.0, "the session is open");
+            Ok(Some(fence))
+        }
+        Some(ToWorker::Welcome { .. }) => Err(Error::Protocol("it speaks another version; restart it with this one's")),
+        Some(ToWorker::Call(_) | ToWorker::Release { .. } | ToWorker::Beat { .. }) => {
+            Err(Error::Protocol("something came before the welcome"))
+        }
+        None => Ok(None),
+    }
+}
+
+struct Session {
+    fence: Fence,
+    ground: Arc<Ground>,
+    outbound: Outbound,
+    notify: mpsc::Sender<Notice>,
+    berths: HashMap<Key, Berth>,
+    /// Calls that wait until an earlier jail of their execution is proven dead.
+    queue: VecDeque<Order>,
+    leases: Leases,
+    tasks: JoinSet<()>,
+}
+
+/// One jail as the session sees it.
+enum Berth {
+    Open { orders: mpsc::Sender<Order>, close: CancellationToken },
+    /// Told to close; its last word is awaited.
+    Closing { why: Why },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Released,
+    /// A call of a later iteration came.
+    Superseded,
+}
+
+impl Session {
+    /// Ends with the link (Ok) or when the worker cannot go on.
+    async fn run(
+        &mut self,
+        mut inbound: mpsc::Receiver<Result<ToWorker, Error>>,
+        mut notices: mpsc::Receiver<Notice>,
+        links: &mut JoinSet<Result<(), Error>>,
+    ) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                frame = inbound.recv() => match frame {
+                    Some(frame) => self.obey(frame?).await?,
+                    None => return Ok(()),
+                },
+                Some(notice) = notices.recv() => self.note(notice).await?,
+                Some(task) = self.tasks.join_next() => task.map_err(|error| Error::Panicked(error.to_string()))?,
+                Some(link) = links.join_next() => match link {
+                    // A broken pipe is the daemon's end.
+                    Ok(Ok(()) | Err(Error::Io { .. })) => {}
+                    Ok(Err(error)) => return Err(error),
+                    Err(error) => return Err(Error::Panicked(error.to_string())),
+                },
+            }
+        }
+    }
+
+    async fn obey(&mut self, frame: ToWorker) -> Result<(), Error> {
+        match frame {
+            ToWorker::Beat { count } => {
+                // With so many unanswered ones the daemon reads nothing anyway.
+                let _ = self.outbound.beats.try_send(FromWorker::Beat { count });
+            }
+            ToWorker::Call(call) => self.call(call).await,
+            ToWorker::Release { execution, iteration } => self.release(Key { execution, iteration }).await,
+            ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
+        }
+        Ok(())
+    }
+
+    async fn send(&self, frame: FromWorker) {
+        // When the link is gone, reading ends too, and with it the session.
+        let _ = self.outbound.sure.send(frame).await;
+    }
+
+    async fn call(&mut self, call: Box<LeasedCall>) {
+        if call.fence != self.fence {
+            tracing::warn!(lease = %call.lease, fence = call.fence.0, ours = self.fence.0, "dropped a call of another fence");
+            return;
+        }
+        match self.leases.seen(call.lease) {
+            Seen::InHand => return,
+            Seen::Ended(Some(outcome)) => {
+                let again = FromWorker::Outcome(Box::new(outcome.clone()));
+                return self.send(again).await;
+            }
+            Seen::Ended(None) => {
+                tracing::warn!(lease = %call.lease, "dropped a call whose jail has ended");
+                return;
+            }
+            Seen::Never => {}
+        }
+        let deadline = Instant::now() + Duration::from_millis(call.deadline_ms);
+        let full = self.leases.in_hand() >= CALLS_MAX;
+        self.leases.take(call.lease, Key::of(&call), call.call);
+        let order = Order { call, deadline };
+        if full {
+            let deed = Deed::exhausted("calls", "the worker has too many calls in hand; try again when some have ended");
+            return self.turn_away(order, deed).await;
+        }
+        self.place(order).await;
+    }
+
+    /// Gives a call to its jail, opens one for it, or lets it wait until an earlier one is dead.
+    async fn place(&mut self, order: Order) {
+        let key = Key::of(&order.call);
+        let others = self.berths.keys().filter(|other| other.execution == key.execution && **other != key);
+        let (later, earlier): (Vec<Key>, Vec<Key>) = others.partition(|other| other.iteration > key.iteration);
+        if !later.is_empty() {
+            return self.turn_away(order, over()).await;
+        }
+        for other in &earlier {
+            self.close(*other, Why::Superseded);
+        }
+        match self.berths.get(&key) {
+            Some(Berth::Open { orders, .. }) => {
+                if let Err(error) = orders.try_send(order) {
+                    let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
+                    let deed = Deed::exhausted("calls", "too many calls run in this iteration; try again when some have ended");
+                    self.turn_away(order, deed).await;
+                }
+            }
+            Some(Berth::Closing { .. }) => self.queue.push_back(order),
+            None if !earlier.is_empty() => self.queue.push_back(order),
+            None if self.open() >= self.ground.slots as usize => {
+                let deed = Deed::exhausted("slots", "every sandbox of this worker is in use; try again when one has ended");
+                self.turn_away(order, deed).await;
+            }
+            None => self.start(key, order),
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.berths.values().filter(|berth| matches!(berth, Berth::Open { .. })).count()
+    }
+
+    fn start(&mut self, key: Key, first: Order) {
+        let (orders, receiver) = mpsc::channel(CALLS_A_JAIL_MAX);
+        let close = CancellationToken::new();
+        let tenancy = Tenancy {
+            key,
+            ground: Arc::clone(&self.ground),
+            orders: receiver,
+            close: close.clone(),
+            notices: self.notify.clone(),
+            shown: self.outbound.lossy.clone(),
+        };
+        self.tasks.spawn(tenancy.live(first));
+        self.berths.insert(key, Berth::Open { orders, close });
+    }
+
+    /// Ends a call that no jail has done.
+    async fn turn_away(&mut self, order: Order, deed: Deed) {
+        let LeasedCall { lease, fence, call, execution, .. } = *order.call;
+        let Deed { outcome, result } = deed;
+        self.finish(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None })).await;
+    }
+
+    async fn finish(&mut self, outcome: Box<CallOutcome>) {
+        if self.leases.end(outcome.lease, Some(outcome.clone())) {
+            self.send(FromWorker::Outcome(outcome)).await;
+        }
+    }
+
+    async fn release(&mut self, key: Key) {
+        self.queue.retain(|order| Key::of(&order.call) != key);
+        self.forget(key);
+        if !self.close(key, Why::Released) {
+            self.send(FromWorker::Released { execution: key.execution, iteration: key.iteration }).await;
+        }
+    }
+
+    /// Tells a jail to close; false if there is none.
+    fn close(&mut self, key: Key, why: Why) -> bool {
+        let Some(berth) = self.berths.get_mut(&key) else { return false };
+        match berth {
+            Berth::Open { close, .. } => {
+                close.cancel();
+                *berth = Berth::Closing { why };
+            }
+            Berth::Closing { why: before } if why == Why::Released => *before = why,
+            Berth::Closing { .. } => {}
+        }
+        true
+    }
+
+    /// No call in hand of this jail is answered any more.
+    fn forget(&mut self, key: Key) {
+        for (lease, _) in self.leases.of(key) {
+            self.leases.end(lease, None);
+        }
+    }
+
+    /// Ends the calls that a jail had in hand, but for those that wait for its successor.
+    async fn end_calls(&mut self, key: Key, deed: &Deed) {
+        let mut calls = self.leases.of(key);
+        calls.retain(|(lease, _)| !self.queue.iter().any(|order| order.call.lease == *lease));
+        for (lease, call) in calls {
+            let Deed { outcome, result } = deed.clone();
+            let (fence, execution) = (self.fence, key.execution);
+            self.finish(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None })).await;
+        }
+    }
+
+    async fn note(&mut self, notice: Notice) -> Result<(), Error> {
+        match notice {
+            Notice::Finished(outcome) => {
+                self.finish(outcome).await;
+                Ok(())
+            }
+            Notice::Ended(key, end) => self.bury(key, end).await,
+        }
+    }
+
+    /// A jail is proven dead, or never was: says so, and lets go on what waited for that.
+    async fn bury(&mut self, key: Key, end: End) -> Result<(), Error> {
+        let Some(berth) = self.berths.remove(&key) else { return Ok(()) };
+        let Key { execution, iteration } = key;
+        match (berth, end) {
+            (_, End::Fatal(error)) => return Err(error),
+            (Berth::Closing { why: Why::Released }, End::Closed | End::Lost(_) | End::Refused(_)) => {
+                self.send(FromWorker::Released { execution, iteration }).await;
+            }
+            (Berth::Closing { why: Why::Superseded }, End::Closed | End::Lost(_) | End::Refused(_))
+            | (Berth::Open { .. }, End::Closed) => self.end_calls(key, &over()).await,
+            (Berth::Open { .. }, End::Lost(why)) => {
+                tracing::warn!(%execution, iteration, why, "a jail died by itself");
+                self.forget(key);
+                self.send(FromWorker::JailLost { execution, iteration, why }).await;
+            }
+            (Berth::Open { .. }, End::Refused(why)) => {
+                tracing::warn!(%execution, iteration, why, "a jail could not be opened");
+                let deed = Deed::failed("sandbox", format!("the sandbox could not be opened: {why}"));
+                self.end_calls(key, &deed).await;
+            }
+        }
+        let (ready, rest) = std::mem::take(&mut self.queue).into_iter().partition(|order| order.call.execution == execution);
+        self.queue = rest;
+        let ready: VecDeque<Order> = ready;
+        for order in ready {
+            self.place(order).await;
+        }
+        Ok(())
+    }
+}
+
+fn over() -> Deed {
+    Deed { outcome: Outcome::Killed, result: crate::perform::error("its iteration is over") }
+}

@@ -1,0 +1,101 @@
+//! Frames over any stream of bytes. Must never: make an answer to `Beat` wait behind others, or a lossy frame delay a sure one.
+use crate::error::Error;
+use crate::perform::error;
+use std::time::Duration;
+use tenure_core::call::Outcome;
+use tenure_wire::frame::{CallOutcome, FrameError, FromWorker, ToWorker, encode, length};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How long the daemon may take to let one frame through.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+const INBOUND_MAX: usize = 16;
+const BEATS_MAX: usize = 16;
+const SURE_MAX: usize = 16;
+const LOSSY_MAX: usize = 256;
+
+/// The ends of the queues to the daemon.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub(super) beats: mpsc::Sender<FromWorker>,
+    pub(super) sure: mpsc::Sender<FromWorker>,
+    /// May be dropped when full.
+    pub(super) lossy: mpsc::Sender<FromWorker>,
+}
+
+/// The next frame; None at the end of the stream, also in the middle of a frame.
+pub(super) async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<ToWorker>, Error> {
+    let mut prefix = [0; 4];
+    if reader.read_exact(&mut prefix).await.is_err() {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; length(prefix)?];
+    if reader.read_exact(&mut bytes).await.is_err() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&bytes).map_err(FrameError::from)?))
+}
+
+pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &FromWorker) -> Result<(), Error> {
+    let bytes = encode(frame)?;
+    let sending = async {
+        writer.write_all(&bytes).await?;
+        writer.flush().await
+    };
+    match timeout(WRITE_PATIENCE, sending).await {
+        Ok(sent) => sent.map_err(Error::io("send to the daemon")),
+        Err(_) => Err(Error::Deadline { what: "the daemon to take a frame", seconds: WRITE_PATIENCE.as_secs() }),
+    }
+}
+
+/// The frames that come, until the first that is none, and the task that reads them.
+pub(super) fn inbound<R: AsyncRead + Unpin>(
+    mut reader: R,
+) -> (mpsc::Receiver<Result<ToWorker, Error>>, impl Future<Output = ()>) {
+    let (sender, receiver) = mpsc::channel(INBOUND_MAX);
+    let reading = async move {
+        while let Some(frame) = read(&mut reader).await.transpose() {
+            let last = frame.is_err();
+            if sender.send(frame).await.is_err() || last {
+                return;
+            }
+        }
+    };
+    (receiver, reading)
+}
+
+/// The queues to the daemon, and the task that empties them. It ends when the daemon does.
+pub(super) fn outbound<W: AsyncWrite + Unpin>(mut writer: W) -> (Outbound, impl Future<Output = Result<(), Error>>) {
+    let (beats, mut beat) = mpsc::channel(BEATS_MAX);
+    let (sure, mut next) = mpsc::channel(SURE_MAX);
+    let (lossy, mut plain) = mpsc::channel(LOSSY_MAX);
+    let writing = async move {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                Some(frame) = beat.recv() => frame,
+                Some(frame) = next.recv() => frame,
+                Some(frame) = plain.recv() => frame,
+                else => return Ok(()),
+            };
+            match write(&mut writer, &frame).await {
+                Err(Error::Frame(FrameError::TooLong(bytes))) => write(&mut writer, &shortened(frame, bytes)).await?,
+                sent => sent?,
+            }
+        }
+    };
+    (Outbound { beats, sure, lossy }, writing)
+}
+
+/// An outcome whose result fits no frame is still an outcome.
+fn shortened(frame: FromWorker, bytes: usize) -> FromWorker {
+    match frame {
+        FromWorker::Outcome(outcome) => {
+            let result = error(format!("the result has {bytes} bytes, more than can be sent; ask for less at once"));
+            let failed = Outcome::Failed { code: "result_too_large".to_owned() };
+            FromWorker::Outcome(Box::new(CallOutcome { outcome: failed, result, ..*outcome }))
+        }
+        other => other,
+    }
+}

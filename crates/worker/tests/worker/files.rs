@@ -1,0 +1,84 @@
+use crate::house::House;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_file_is_written_read_changed_listed_and_thrown_away() {
+    let mut house = House::new().await;
+    let written = house.does("filesystem.write", json!({"path": "notes/a.txt", "content": "one\ntwo\nthree\n"})).await;
+    assert_eq!(written, json!({"size": 14}));
+    let read = house.does("filesystem.read", json!({"path": "/workspace/notes/a.txt"})).await;
+    let whole = json!({"content": "one\ntwo\nthree\n", "size": 14, "truncated": false, "encoding": "utf-8"});
+    assert_eq!(read, whole);
+    let appended = house.does("filesystem.append", json!({"path": "notes/a.txt", "content": "four\n"})).await;
+    assert_eq!(appended, json!({"size": 19}));
+
+    let edit = json!({"path": "notes/a.txt", "find": "two", "replace": "2", "dry_run": true});
+    let tried = house.does("filesystem.edit", edit).await;
+    assert_eq!(tried["replaced"], 1);
+    let edit = json!({"path": "notes/a.txt", "find": "two", "replace": "2", "expected_count": 1});
+    let edited = house.does("filesystem.edit", edit.clone()).await;
+    assert_eq!(edited, tried);
+    assert_eq!(edited["diff"], "@@ -1,4 +1,4 @@\n one\n-two\n+2\n three\n four\n");
+    let (code, sentence) = house.fails("filesystem.edit", edit).await;
+    assert_eq!(code, "no_match");
+    assert!(sentence.contains("read the file again"), "{sentence}");
+
+    let listed = house.does("filesystem.list", json!({"path": "notes"})).await;
+    assert_eq!(listed, json!({"entries": [{"name": "a.txt", "kind": "file", "size": 17}], "truncated": false}));
+    let stat = house.does("filesystem.stat", json!({"path": "notes/a.txt"})).await;
+    assert_eq!((&stat["kind"], &stat["size"], &stat["mode"]), (&json!("file"), &json!(17), &json!("0644")));
+    let deleted = house.does("filesystem.delete", json!({"path": "notes/a.txt"})).await;
+    let trash = deleted["trashed_as"].as_str().unwrap().to_owned();
+    assert_eq!(house.fails("filesystem.stat", json!({"path": "notes/a.txt"})).await.0, "not_found");
+    let read = house.does("filesystem.read", json!({"path": trash})).await;
+    assert_eq!(read["content"], "one\n2\nthree\nfour\n");
+}
+
+#[tokio::test]
+async fn a_long_file_is_read_in_pieces_and_bytes_that_are_no_text_come_as_base64() {
+    let mut house = House::new().await;
+    let long = "€".repeat(300_000);
+    house.does("filesystem.write", json!({"path": "long", "content": long})).await;
+    let (mut all, mut offset) = (String::new(), 0);
+    loop {
+        let piece = json!({"path": "long", "offset": offset, "max_bytes": 700_001});
+        let read = house.does("filesystem.read", piece).await;
+        assert_eq!((&read["size"], &read["encoding"]), (&json!(900_000), &json!("utf-8")));
+        all.push_str(read["content"].as_str().unwrap());
+        offset = all.len();
+        if read["truncated"] == false {
+            break;
+        }
+    }
+    assert_eq!(all, long);
+    let read = house.does("filesystem.read", json!({"path": "long", "offset": 1, "max_bytes": 2})).await;
+    assert_eq!((&read["content"], &read["encoding"]), (&json!("gqw="), &json!("base64")));
+}
+
+#[tokio::test]
+async fn a_wrong_call_is_answered_with_its_reason() {
+    let mut house = House::new().await;
+    let (code, sentence) = house.fails("filesystem.read", json!({"file": "a"})).await;
+    assert_eq!(code, "invalid_arguments");
+    assert!(sentence.contains("`file`"), "{sentence}");
+    assert_eq!(house.fails("filesystem.read", json!({"path": "none"})).await.0, "not_found");
+    assert_eq!(house.fails("filesystem.read", json!({"path": "."})).await.0, "is_directory");
+    assert_eq!(house.fails("filesystem.shred", json!({"path": "a"})).await.0, "unknown_capability");
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_work_folder() {
+    let mut house = House::new().await;
+    let links = "ln -s /etc out; ln -s ../../../etc up; ln -s /proc/self/root root; mkdir in; echo mine > in/f; ln -s in well";
+    house.does("process.run", json!({"command": "sh", "args": ["-c", links]})).await;
+    for path in ["../../../etc/passwd", "/etc/passwd", "out/passwd", "up/passwd", "root/etc/passwd", "in/../../x"] {
+        let (code, sentence) = house.fails("filesystem.read", json!({"path": path})).await;
+        assert_eq!(code, "escape", "{path}: {sentence}");
+        assert!(sentence.contains("/workspace"));
+        let (code, _) = house.fails("filesystem.write", json!({"path": path, "content": "x"})).await;
+        assert_eq!(code, "escape", "{path}");
+    }
+    // The control: a link that stays within leads on.
+    let read = house.does("filesystem.read", json!({"path": "well/f"})).await;
+    assert_eq!(read["content"], "mine\n");
+}

@@ -1,0 +1,273 @@
+//! A data directory, a worker on it, and the daemon's end of its socket.
+
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tenure_core::call::{Fence, Outcome};
+use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
+use tenure_core::time::Time;
+use tenure_wire::frame::{CallOutcome, Confinement, FromWorker, Hello, LeasedCall, ToWorker, VERSION, encode, length};
+use tenure_worker::{Error, Ground, Options, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+
+/// Set in the environment of the second run, as an ordinary user: the program that this user may execute.
+pub(crate) const EXE: &str = "TENURE_TEST_WORKER_EXE";
+/// Nothing here is expected to take so long; it only ends a test that hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const FENCE: Fence = Fence(7);
+const SLOTS: u32 = 3;
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+pub(crate) fn exe() -> PathBuf {
+    std::env::var_os(EXE).map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_worker-for-tests")), PathBuf::from)
+}
+
+/// One execution of one agent, as calls name it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) agent: AgentId,
+    pub(crate) execution: ExecutionId,
+    pub(crate) iteration: u32,
+}
+
+pub(crate) struct House {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) hello: Hello,
+    pub(crate) run: Run,
+    mint: Mint,
+    socket: UnixStream,
+    /// Frames that came while another was waited for.
+    pub(crate) aside: VecDeque<FromWorker>,
+    worker: Worker,
+}
+
+enum Worker {
+    Task(JoinHandle<Result<(), Error>>),
+    Process(Child),
+}
+
+pub(crate) fn confinement() -> Confinement {
+    Confinement {
+        memory_bytes: 256 << 20,
+        cpu_millicores: 2000,
+        pids: 64,
+        output_bytes: 16 << 20,
+        read: vec!["/workspace".to_owned()],
+        write: vec!["/workspace".to_owned()],
+        temp: true,
+    }
+}
+
+impl House {
+    /// A worker in this process.
+    pub(crate) async fn new() -> House {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
+        let options = Options { data_dir, exe: exe(), name, slots: SLOTS };
+        let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let task = tokio::spawn(serve(ground.unwrap_or_else(|error| panic!("{error}")), theirs));
+        House::greet(folder, ours, Worker::Task(task)).await
+    }
+
+    /// A worker as a process of its own.
+    pub(crate) async fn with_process(folder: tempfile::TempDir) -> House {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+        let mut command = Command::new(exe());
+        command.arg(folder.path().join("data")).arg(SLOTS.to_string()).stdin(Stdio::from(OwnedFd::from(theirs)));
+        let child = command.spawn().expect("a worker");
+        drop(command);
+        ours.set_nonblocking(true).unwrap();
+        House::greet(folder, UnixStream::from_std(ours).unwrap(), Worker::Process(child)).await
+    }
+
+    async fn greet(folder: tempfile::TempDir, mut socket: UnixStream, worker: Worker) -> House {
+        let mut mint = Mint::new(Time::from_millis(1_000), u128::from(std::process::id()));
+        let FromWorker::Hello(hello) = receive(&mut socket).await.expect("a greeting") else { panic!("no greeting") };
+        let run = Run { agent: AgentId::mint(&mut mint), execution: ExecutionId::mint(&mut mint), iteration: 1 };
+        let session = SessionId::mint(&mut mint);
+        let mut house = House { folder, hello, run, mint, socket, aside: VecDeque::new(), worker };
+        house.send(&ToWorker::Welcome { version: VERSION, session, fence: FENCE }).await;
+        house
+    }
+
+    pub(crate) async fn send(&mut self, frame: &ToWorker) {
+        self.socket.write_all(&encode(frame).unwrap()).await.unwrap();
+    }
+
+    /// The next frame, or one that was set aside; None at the end.
+    pub(crate) async fn next(&mut self) -> Option<FromWorker> {
+        match self.aside.pop_front() {
+            Some(frame) => Some(frame),
+            None => receive(&mut self.socket).await,
+        }
+    }
+
+    /// The first frame that `wanted` takes; others are set aside.
+    pub(crate) async fn until<T>(&mut self, mut wanted: impl FnMut(&FromWorker) -> Option<T>) -> T {
+        let mut passed = VecDeque::new();
+        loop {
+            let frame = self.next().await.expect("the worker is there");
+            if let Some(found) = wanted(&frame) {
+                passed.append(&mut self.aside);
+                self.aside = passed;
+                return found;
+            }
+            passed.push_back(frame);
+        }
+    }
+
+    pub(crate) fn call(&mut self, capability: &str, arguments: Value) -> LeasedCall {
+        let run = self.run;
+        LeasedCall {
+            lease: LeaseId::mint(&mut self.mint),
+            fence: FENCE,
+            call: CallId::mint(&mut self.mint),
+            execution: run.execution,
+            iteration: run.iteration,
+            agent: run.agent,
+            capability: capability.to_owned(),
+            arguments,
+            confinement: confinement(),
+            deadline_ms: PATIENCE.as_millis() as u64,
+        }
+    }
+
+    pub(crate) fn another_run(&mut self) -> Run {
+        Run { agent: AgentId::mint(&mut self.mint), execution: ExecutionId::mint(&mut self.mint), iteration: 1 }
+    }
+
+    pub(crate) async fn begin(&mut self, call: &LeasedCall) {
+        self.send(&ToWorker::Call(Box::new(call.clone()))).await;
+    }
+
+    pub(crate) async fn outcome(&mut self, lease: LeaseId) -> CallOutcome {
+        self.until(|frame| match frame {
+            FromWorker::Outcome(outcome) if outcome.lease == lease => Some((**outcome).clone()),
+            FromWorker::JailLost { why, .. } => panic!("the jail was lost: {why}"),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn perform(&mut self, call: &LeasedCall) -> CallOutcome {
+        self.begin(call).await;
+        self.outcome(call.lease).await
+    }
+
+    /// Performs a call that must be done; its result.
+    pub(crate) async fn does(&mut self, capability: &str, arguments: Value) -> Value {
+        let call = self.call(capability, arguments);
+        let outcome = self.perform(&call).await;
+        assert!(matches!(outcome.outcome, Outcome::Done { .. }), "{capability}: {outcome:?}");
+        outcome.result
+    }
+
+    /// Performs a call that must fail; its code and sentence.
+    pub(crate) async fn fails(&mut self, capability: &str, arguments: Value) -> (String, String) {
+        let call = self.call(capability, arguments);
+        let outcome = self.perform(&call).await;
+        let Outcome::Failed { code } = outcome.outcome else { panic!("{capability}: {outcome:?}") };
+        (code, outcome.result["error"].as_str().expect("a sentence").to_owned())
+    }
+
+    /// Sends what releases the current iteration's jail, and waits until it is gone.
+    pub(crate) async fn release(&mut self) {
+        let Run { execution, iteration, .. } = self.run;
+        self.send(&ToWorker::Release { execution, iteration }).await;
+        self.until(|frame| match frame {
+            FromWorker::Released { execution: e, iteration: i } => (*e == execution && *i == iteration).then_some(()),
+            _ => None,
+        })
+        .await;
+    }
+
+    /// Waits until a program has said that it runs.
+    pub(crate) async fn printed(&mut self, lease: LeaseId, wanted: &str) {
+        let mut so_far = String::new();
+        self.until(|frame| match frame {
+            FromWorker::Output { lease: l, text, .. } if *l == lease => {
+                so_far.push_str(text);
+                so_far.contains(wanted).then_some(())
+            }
+            FromWorker::Outcome(outcome) if outcome.lease == lease => panic!("ended early: {outcome:?}"),
+            _ => None,
+        })
+        .await;
+    }
+
+    pub(crate) fn work_folder(&self) -> PathBuf {
+        self.folder.path().join("data/agents").join(self.run.agent.to_string()).join("work")
+    }
+
+    /// The records of jails that are alive or not yet buried: file name and process id.
+    pub(crate) fn records(&self) -> Vec<(String, i32)> {
+        let mut records = Vec::new();
+        for entry in std::fs::read_dir(self.folder.path().join("data/run/worker")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.ends_with(".jail") || name.starts_with("zygote") {
+                continue;
+            }
+            let Ok(content) = std::fs::read_to_string(&path) else { continue };
+            let life: Option<Value> = content.lines().nth(1).and_then(|line| serde_json::from_str(line).ok());
+            records.push((name, life.map_or(0, |life| life["pid"].as_i64().unwrap() as i32)));
+        }
+        records
+    }
+
+    /// Ends the link as a daemon's death does, and waits for the worker's own end.
+    pub(crate) async fn hang_up(self) -> tempfile::TempDir {
+        drop(self.socket);
+        match self.worker {
+            Worker::Task(task) => task.await.unwrap().expect("the end of the link is no error"),
+            Worker::Process(mut child) => assert!(child.wait().unwrap().success()),
+        }
+        self.folder
+    }
+
+    /// Kills the worker's process.
+    pub(crate) fn kill(self) -> tempfile::TempDir {
+        let Worker::Process(mut child) = self.worker else { panic!("not a process") };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.folder
+    }
+}
+
+async fn receive(socket: &mut UnixStream) -> Option<FromWorker> {
+    let reading = async {
+        let mut prefix = [0; 4];
+        socket.read_exact(&mut prefix).await.ok()?;
+        let mut bytes = vec![0; length(prefix).unwrap()];
+        socket.read_exact(&mut bytes).await.ok()?;
+        Some(serde_json::from_slice(&bytes).unwrap())
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
+}
+
+/// Processes of this host whose command line holds `mark`.
+pub(crate) fn processes(mark: &str) -> usize {
+    let named = |entry: std::io::Result<std::fs::DirEntry>| {
+        let line = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(mark).then_some(())
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(named).count()
+}
+
+/// Waits until no process holds `mark`.
+pub(crate) fn await_none(mark: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while processes(mark) > 0 {
+        assert!(Instant::now() < deadline, "{mark} lives on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

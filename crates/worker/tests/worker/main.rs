@@ -1,0 +1,10 @@
+//! A worker with real jails, driven by frames as the daemon drives it. The suite runs as the user that starts it and, when
+//! that is root, once more as an ordinary user (`everything_holds_for_an_ordinary_user_too`).
+
+mod house;
+mod files;
+mod programs;
+mod confinement;
+mod leases;
+mod endings;
+mod ordinary;

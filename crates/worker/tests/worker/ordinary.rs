@@ -1,0 +1,34 @@
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::house::{EXE, is_root, exe};
+
+const NOBODY: &str = "65534";
+
+#[test]
+fn everything_holds_for_an_ordinary_user_too() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: &std::path::Path| std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
+    let (test, program, scratch) =
+        (folder.path().join("suite"), folder.path().join("program"), folder.path().join("tmp"));
+    std::fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
+    std::fs::copy(exe(), &program).unwrap();
+    std::fs::create_dir(&scratch).unwrap();
+    for path in [folder.path(), &test, &program, &scratch] {
+        open(path);
+    }
+    let output = Command::new("setpriv")
+        .args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--inh-caps=-all", "--"])
+        .arg(&test)
+        .args(["--test-threads=2", "--skip", "ordinary::"])
+        .env(EXE, &program)
+        .env("TMPDIR", &scratch)
+        .env("HOME", &scratch)
+        .current_dir(&scratch)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+}
