@@ -131,8 +131,26 @@ pub enum Cause {
     Invalid { index: u32 },
     Turns,
     IterationTimeout,
+    /// The model gave no answer that the same question would not fail to give again.
+    Unanswered { failure: String },
     /// The whole execution ends with it.
     End { ending: Ending },
+}
+
+impl Cause {
+    /// Why an iteration failed, in a word that lists show.
+    pub fn word(&self) -> String {
+        match self {
+            Cause::Passed { .. } => "passed".to_string(),
+            Cause::Invalid { index } => format!("validation:{index}"),
+            Cause::Turns => "max_turns".to_string(),
+            Cause::IterationTimeout => "iteration_timeout".to_string(),
+            Cause::Unanswered { failure } => format!("model:{failure}"),
+            Cause::End { ending: Ending::Completed { .. } } => "completed".to_string(),
+            Cause::End { ending: Ending::Failed { reason, .. } } => reason.word().to_string(),
+            Cause::End { ending: Ending::Cancelled { .. } } => "cancelled".to_string(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,8 +286,17 @@ pub struct ModelFailure {
     pub kind: String,
     /// At most 300 bytes, no secret in it.
     pub sentence: String,
-    pub retryable: bool,
-    pub retry_after_ms: Option<u64>,
+    pub remedy: Remedy,
+}
+
+/// What may help after a model's failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same question later; not before the provider's own time, if it named one.
+    Again { after_ms: Option<u64> },
+    /// Another conversation: the next iteration's.
+    NextIteration,
+    None,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

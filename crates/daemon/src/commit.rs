@@ -3,6 +3,7 @@
 //!
 //! Nobody is answered before COMMIT, so an answer is a promise. A refusal is a value: it changes nothing, and leaves
 //! an event when an authenticated actor outside the daemon was refused.
+use crate::space::{self, Space};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,16 +53,40 @@ impl Error {
 pub struct Door {
     writer: store::Writer,
     judge: Arc<dyn Judge>,
+    space: Space,
 }
 
 impl Door {
-    pub fn new(writer: store::Writer, judge: Arc<dyn Judge>) -> Door {
-        Door { writer, judge }
+    pub fn new(writer: store::Writer, judge: Arc<dyn Judge>, space: Space) -> Door {
+        Door { writer, judge, space }
+    }
+
+    pub fn space(&self) -> &Space {
+        &self.space
     }
 
     /// # Errors
     /// `Refused`: the state does not allow it. `Store`: it is not known to be written, and was not decided.
     pub async fn commit(&self, actor: Actor, command: Command) -> Result<Committed, Error> {
+        let only_ends = space::only_ends(&command);
+        if self.space.is_full() && !only_ends {
+            let doing = format!("the command {}", command.verb());
+            return Err(Error::Store(store::Error::Full { doing }));
+        }
+        match self.write(actor, command.clone()).await {
+            Err(Error::Store(store::Error::Full { .. })) if only_ends => {
+                self.space.fill();
+                self.write(actor, command).await
+            }
+            Err(error @ Error::Store(store::Error::Full { .. })) => {
+                self.space.fill();
+                Err(error)
+            }
+            result => result,
+        }
+    }
+
+    async fn write(&self, actor: Actor, command: Command) -> Result<Committed, Error> {
         let judge = Arc::clone(&self.judge);
         let class = class(actor, &command);
         let (now, seed) = (now(), seed());
@@ -123,10 +148,10 @@ fn transact(
     let stream = command.stream();
     let verb = command.verb();
     let view = view(txn, &command)?;
-    let now = txn.not_before(now);
+    let now = txn.clamp(now);
     match command::decide(&view, actor, command, judge, now, seed) {
         Ok(decision) => {
-            for payload in &decision.payloads {
+            for payload in decision.payloads {
                 txn.payload(payload)?;
             }
             let mut index = 0;

@@ -3,17 +3,17 @@ use crate::commit::{self, Door};
 use crate::fleet::Link;
 use crate::model::router::Router;
 use crate::reconcile::Bells;
+use crate::records::Records;
 use crate::watch::Watch;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::command::Command;
-use tenure_store::Readers;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub struct House {
     pub door: Door,
-    pub readers: Readers,
+    pub records: Records,
     pub models: Arc<Router>,
     pub watch: Watch,
     pub bells: Bells,

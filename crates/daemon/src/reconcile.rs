@@ -23,6 +23,8 @@ use tokio::time::Instant;
 
 /// Deeds of one kind in hand at a time.
 const HAND_MAX: usize = 128;
+/// Rows of the owed index read at a time: more than a hand holds, so that something new is always among them.
+const LOOK_MAX: u32 = 2 * HAND_MAX as u32;
 /// A deed that ended without moving the state is left alone for so long.
 const COOLING: Duration = Duration::from_millis(250);
 /// The owed index is read at least so often, in case a wake was missed.
@@ -119,12 +121,12 @@ async fn take_up(
     hand: &mut Hand,
 ) -> Result<Option<Duration>, store::Error> {
     let now = commit::now();
-    let page = house.readers.owed(reconciler.kind(), now, 2 * HAND_MAX).await?;
+    let page = house.records.owed(reconciler.kind(), now, LOOK_MAX).await?;
     let instant = Instant::now();
     hand.cooling.retain(|_, until| *until > instant);
     let named: Vec<(Name, Deed)> =
         page.due.into_iter().map(|(stream, deed)| ((stream, reconciler.name(&deed)), deed)).collect();
-    let whole = named.len() < 2 * HAND_MAX;
+    let whole = named.len() < LOOK_MAX as usize;
     if whole {
         for (name, (_, task)) in &hand.working {
             if !named.iter().any(|(owed, _)| owed == name) {

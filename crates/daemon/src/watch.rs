@@ -2,17 +2,21 @@
 //! they are made. It never makes anyone wait: a reader that is slow misses broadcasts, is told so, and reads the store
 //! by cursor instead. Nothing here is the truth, and nothing here may be asked for it.
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tenure_core::execution::Turn;
 use tenure_core::fold::{Event, Stream};
-use tenure_core::id::ExecutionId;
+use tenure_core::id::{ExecutionId, KeyId};
+use tenure_core::project;
 use tenure_core::time::Time;
 use tenure_wire::api::event::{ExecutionEvent, Piece};
 use tokio::sync::broadcast;
 
 /// Committed events that a watcher may lag behind before it reads the store instead.
 const EVENTS_MAX: usize = 1024;
+/// Revocations that a watcher may lag behind; it looks at its key itself then.
+const REVOKED_MAX: usize = 64;
 /// Pieces that a watcher may lag behind before it misses some.
 const PIECES_MAX: usize = 128;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
@@ -25,6 +29,9 @@ pub struct Watch(Arc<Sources>);
 
 struct Sources {
     events: broadcast::Sender<Arc<ExecutionEvent>>,
+    revoked: broadcast::Sender<KeyId>,
+    /// Records on the chain, as far as published.
+    records: AtomicU64,
     /// Held for microseconds, never across an await.
     open: Mutex<HashMap<ExecutionId, Open>>,
 }
@@ -52,16 +59,37 @@ impl Default for Watch {
 
 impl Watch {
     pub fn new() -> Watch {
-        Watch(Arc::new(Sources { events: broadcast::Sender::new(EVENTS_MAX), open: Mutex::default() }))
+        Watch(Arc::new(Sources {
+            events: broadcast::Sender::new(EVENTS_MAX),
+            revoked: broadcast::Sender::new(REVOKED_MAX),
+            records: AtomicU64::new(0),
+            open: Mutex::default(),
+        }))
     }
 
-    /// Tells watchers of one committed event; called after COMMIT, in the ledger's order.
+    /// Tells watchers of one committed event; called after COMMIT, in the ledger's order. It does not block.
     pub fn publish(&self, index: u64, at: Time, stream: Stream, event: &Event) {
-        let (Stream::Execution(id), Event::Execution(event)) = (stream, event) else { return };
-        if self.0.events.receiver_count() > 0 {
-            // Nobody listening any more is no failure.
-            let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, at, id, event)));
+        self.0.records.fetch_max(index + 1, Ordering::Relaxed);
+        match (stream, event) {
+            (Stream::Execution(id), Event::Execution(event)) if self.0.events.receiver_count() > 0 => {
+                // Nobody listening any more is no failure.
+                let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, at, id, event)));
+            }
+            (Stream::Project, Event::Project(project::Event::KeyRevoked { key })) => {
+                let _ = self.0.revoked.send(*key);
+            }
+            (Stream::Project | Stream::Agent(_) | Stream::Execution(_) | Stream::Worker(_), _) => {}
         }
+    }
+
+    /// How long the chain is; 0 before the first commit of this life.
+    pub fn records(&self) -> u64 {
+        self.0.records.load(Ordering::Relaxed)
+    }
+
+    /// Keys as they are revoked, so that what they hold open ends at once.
+    pub fn revocations(&self) -> broadcast::Receiver<KeyId> {
+        self.0.revoked.subscribe()
     }
 
     pub fn follow(&self, execution: ExecutionId) -> Follow {

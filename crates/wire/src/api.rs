@@ -6,6 +6,7 @@ pub mod execution;
 pub mod event;
 pub mod key;
 pub mod model;
+pub mod audit;
 pub mod status;
 
 use serde::{Deserialize, Serialize};

@@ -14,9 +14,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::api::audit::Records;
 use crate::api::agent::{Agent, AgentFile, Deployed, Validated};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::key::{CreatedKey, Key, NewKey};
@@ -146,9 +146,10 @@ impl Client {
         self.get("/health/ready").await
     }
 
-    /// Records of the ledger as stored, oldest first.
-    pub async fn records(&self, after: Option<u64>, limit: u32) -> Result<List<Value>, Error> {
-        let query = [("cursor", after.map(|index| index.to_string())), ("limit", Some(limit.to_string()))];
+    /// Records of the ledger as stored, oldest first, from an index on or so many of the newest.
+    pub async fn records(&self, from: Option<u64>, last: Option<u64>, limit: u32) -> Result<Records, Error> {
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let query = [("from", number(from)), ("last", number(last)), ("limit", Some(limit.to_string()))];
         self.get(&path(&["audit", "records"], &query)).await
     }
 

@@ -116,8 +116,16 @@ pub enum Event {
     Unloadable { kind: LoadFailure, message: String },
     /// A piece of generation `id` as it is made.
     Text { id: u64, part: Part, piece: String },
-    /// Generation `id` ended well.
-    Done { id: u64, outcome: Outcome, usage: Usage, timings: Timings },
+    /// Generation `id` ended well. `circled`: the conversation's newest calls had all been made before with the same
+    /// results, so this turn was held to the final text.
+    Done {
+        id: u64,
+        outcome: Outcome,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        circled: bool,
+        usage: Usage,
+        timings: Timings,
+    },
     /// Generation `id` ended otherwise. `partial` is what the model had written, raw.
     Failed {
         id: u64,
@@ -300,6 +308,7 @@ mod tests {
         let event = Event::Done {
             id: 1,
             outcome: Outcome::Answer { text: "a\nb".into() },
+            circled: false,
             usage: Usage { prompt_tokens: 3, cached_tokens: 2, completion_tokens: 1 },
             timings: Timings::default(),
         };

@@ -112,7 +112,11 @@ pub(super) fn finish(draft: &mut Draft<'_>) -> bool {
     draft.emit(Event::IterationFailed { iteration: number, cause: cause.clone() });
     let ending = match cause {
         Cause::End { ending } => Some(ending),
-        Cause::Passed { .. } | Cause::Invalid { .. } | Cause::Turns | Cause::IterationTimeout => {
+        Cause::Passed { .. }
+        | Cause::Invalid { .. }
+        | Cause::Turns
+        | Cause::IterationTimeout
+        | Cause::Unanswered { .. } => {
             spent(draft, number, &cause, all_blocked)
         }
     };
@@ -135,7 +139,11 @@ fn spent(draft: &Draft<'_>, number: u32, cause: &Cause, all_blocked: bool) -> Op
     }
     let detail = match cause {
         Cause::Turns => format!("the last of {} attempts used up its {} turns", limits.max_iterations, limits.max_turns),
-        Cause::Passed { .. } | Cause::Invalid { .. } | Cause::IterationTimeout | Cause::End { .. } => {
+        Cause::Passed { .. }
+        | Cause::Invalid { .. }
+        | Cause::IterationTimeout
+        | Cause::Unanswered { .. }
+        | Cause::End { .. } => {
             format!("all {} attempts are used up", limits.max_iterations)
         }
     };

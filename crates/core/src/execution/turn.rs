@@ -2,7 +2,7 @@
 use super::decide::{Draft, Misstep, close, failed};
 use super::{
     Answer, CallModel, Cause, Check, EndCall, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX,
-    ModelFailure, Phase, ProposedCall, Reason, Step, TURN_CALLS_MAX, Thought, Turn, iteration::step_calls,
+    ModelFailure, Phase, ProposedCall, Reason, Remedy, Step, TURN_CALLS_MAX, Thought, Turn, iteration::step_calls,
 };
 use crate::actor::Actor;
 use crate::call::{self, Open, Outcome, State};
@@ -90,19 +90,21 @@ fn propose(draft: &mut Draft<'_>, call: CallId, proposal: call::Proposal) -> (Pr
 
 pub(super) fn fail_model(draft: &mut Draft<'_>, turn: Turn, failure: ModelFailure) -> Result<(), Misstep> {
     let (retries, _) = open_thought(draft, turn)?;
-    let again = failure.retryable && retries < MODEL_RETRIES_MAX;
-    let pause = RETRY_FIRST_MS.saturating_mul(1 << retries.min(16)).min(RETRY_LAST_MS);
-    let pause = failure.retry_after_ms.map_or(pause, |wanted| wanted.clamp(pause, 10 * RETRY_LAST_MS));
     let sentence = capability::clip(&failure.sentence);
-    draft.emit(Event::ModelFailed {
-        turn,
-        failure: failure.kind.clone(),
-        sentence: sentence.clone(),
-        retry_at: again.then(|| draft.now.plus_ms(pause)),
-        charged_micro_usd: None,
-    });
-    if !again {
-        close(draft, failed(Reason::ModelError, format!("{}: {sentence}", failure.kind)));
+    let kind = failure.kind;
+    let for_good = failed(Reason::ModelError, format!("{kind}: {sentence}"));
+    let (retry_at, cause) = match failure.remedy {
+        Remedy::Again { after_ms } if retries < MODEL_RETRIES_MAX => {
+            let pause = RETRY_FIRST_MS.saturating_mul(1 << retries.min(16)).min(RETRY_LAST_MS);
+            let pause = after_ms.map_or(pause, |wanted| wanted.clamp(pause, 10 * RETRY_LAST_MS));
+            (Some(draft.now.plus_ms(pause)), None)
+        }
+        Remedy::NextIteration => (None, Some(Cause::Unanswered { failure: kind.clone() })),
+        Remedy::Again { .. } | Remedy::None => (None, Some(for_good)),
+    };
+    draft.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd: None });
+    if let Some(cause) = cause {
+        close(draft, cause);
     }
     Ok(())
 }

@@ -63,22 +63,9 @@ pub(super) fn rows(
             vec![Row::Iteration(iteration_row(id, *iteration, before, "completed", None, Some(output.hash), at))]
         }
         Event::IterationFailed { iteration, cause } => {
-            vec![Row::Iteration(iteration_row(id, *iteration, before, "failed", Some(cause_word(cause)), None, at))]
+            vec![Row::Iteration(iteration_row(id, *iteration, before, "failed", Some(cause.word()), None, at))]
         }
         Event::IterationClosing { .. } | Event::IterationReleased { .. } | Event::Refused(_) => Vec::new(),
-    }
-}
-
-/// Why an iteration failed, in a word that lists show.
-fn cause_word(cause: &Cause) -> String {
-    match cause {
-        Cause::Passed { .. } => "passed".to_string(),
-        Cause::Invalid { index } => format!("validation:{index}"),
-        Cause::Turns => "max_turns".to_string(),
-        Cause::IterationTimeout => "iteration_timeout".to_string(),
-        Cause::End { ending: Ending::Completed { .. } } => "completed".to_string(),
-        Cause::End { ending: Ending::Failed { reason, .. } } => reason.word().to_string(),
-        Cause::End { ending: Ending::Cancelled { .. } } => "cancelled".to_string(),
     }
 }
 

@@ -5,7 +5,7 @@ use tenure_core::call::{Open, Outcome, Proposal};
 use tenure_core::capability;
 use tenure_core::command::{Command, Refusal};
 use tenure_core::execution::{
-    self, Answer, CallModel, Check, EndCall, Execution, Finding, Limits, ModelFailure, Phase, Start, Step, Terms, Turn,
+    self, Answer, CallModel, Check, EndCall, Execution, Finding, Limits, ModelFailure, Phase, Remedy, Start, Step, Terms, Turn,
     Usage,
 };
 use tenure_core::fold::{Event, Fold, Stream};
@@ -151,8 +151,16 @@ impl Office {
         let failure = ModelFailure {
             kind: if retryable { "overloaded" } else { "auth" }.into(),
             sentence: "the provider says no".into(),
-            retryable,
-            retry_after_ms: None,
+            remedy: if retryable { Remedy::Again { after_ms: None } } else { Remedy::None },
+        };
+        execution::Command::FailModel { turn: self.turn(), failure }
+    }
+
+    pub fn run_away(&self) -> execution::Command {
+        let failure = ModelFailure {
+            kind: "runaway".into(),
+            sentence: "it wrote without end".into(),
+            remedy: Remedy::NextIteration,
         };
         execution::Command::FailModel { turn: self.turn(), failure }
     }

@@ -118,6 +118,7 @@ const COMMANDS: &[(&str, Deed)] = &[
     ("answer with a misfit", |office| office.answer(&["!filesystem.read"])),
     ("fail model, again", |office| office.fail_model(true)),
     ("fail model, for good", |office| office.fail_model(false)),
+    ("fail model, runs away", |office| office.run_away()),
     ("lose model", |office| execution::Command::LoseModel { turn: office.turn() }),
     ("end call", |office| office.end_call(Outcome::Done { exit_code: Some(0) })),
     ("check", Office::check),

@@ -3,11 +3,12 @@
 //! A lost link ends nothing here: the session lapses, and what it held is given back.
 use super::Reconciler;
 use crate::house::House;
-use crate::manifests;
+use crate::records::{Error, Look};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
+use tenure_core::call::Fence;
 use tenure_core::command::Command;
 use tenure_core::execution::{self, EndCall};
 use tenure_core::fold::Stream;
@@ -42,37 +43,30 @@ async fn dispatch(
     call: CallId,
     lease: LeaseId,
     session: SessionId,
-) -> Result<(), manifests::Error> {
+) -> Result<(), Error> {
     let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
-    let frame = frame(house, &link, id, call, lease).await?;
+    let fence = link.fence;
+    let frame = house.records.look(move |look| frame(look, id, call, lease, fence)).await?;
     let Some(answer) = link.call(frame).await else { return Ok(()) };
     let end = end_call(house, answer);
     house.report(Actor::Worker(link.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
     Ok(())
 }
 
-async fn frame(
-    house: &House,
-    link: &crate::fleet::Link,
-    id: ExecutionId,
-    call: CallId,
-    lease: LeaseId,
-) -> Result<LeasedCall, manifests::Error> {
-    let row = house.readers.call(call).await?.ok_or(manifests::Error::Gone("call"))?;
-    let execution = house.readers.execution(id).await?.ok_or(manifests::Error::Gone("execution"))?;
-    let manifest = manifests::of(&house.readers, execution.agent, execution.revision).await?;
-    let arguments = house.readers.payload(row.arguments).await?;
+fn frame(look: &mut Look<'_>, id: ExecutionId, call: CallId, lease: LeaseId, fence: Fence) -> Result<LeasedCall, Error> {
+    let (row, execution) = (look.call(call)?, look.execution(id)?);
+    let manifest = look.manifest(execution.agent, execution.revision)?;
     let (bounds, views) = (manifest.bounds(), manifest.views());
     let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_string()).collect();
     Ok(LeasedCall {
         lease,
-        fence: link.fence,
+        fence,
         call,
         execution: id,
         iteration: row.iteration,
         agent: execution.agent,
+        arguments: look.json(row.arguments)?,
         capability: row.capability,
-        arguments: serde_json::from_slice(&arguments).map_err(manifests::Error::Payload)?,
         confinement: Confinement {
             memory_bytes: bounds.memory_bytes,
             cpu_millicores: bounds.cpu_millicores,

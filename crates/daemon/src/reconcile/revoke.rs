@@ -11,7 +11,7 @@ use tenure_core::owed::{Deed, Kind};
 use tenure_core::time::Time;
 use tenure_core::{agent, execution, fleet};
 
-const PAGE: usize = 256;
+const PAGE: u32 = 256;
 
 pub struct Sweep(pub Arc<House>);
 
@@ -38,7 +38,7 @@ async fn sweep(
     since: Time,
 ) -> Result<(), tenure_store::Error> {
     loop {
-        let page = house.readers.executions_bound_to(session, PAGE).await?;
+        let page = house.records.bound_to(session, PAGE).await?;
         if page.is_empty() {
             break;
         }
@@ -77,7 +77,7 @@ impl Reconciler for Leave {
 }
 
 async fn leave(house: &House, agent: AgentId) -> Result<(), tenure_store::Error> {
-    for id in house.readers.open_executions_of(agent, PAGE).await? {
+    for id in house.records.open_of(agent, PAGE).await? {
         let cancel = execution::Command::Cancel { why: "its agent was deleted".to_string() };
         house.report(Actor::Daemon, Command::Execution(id, cancel)).await;
     }

@@ -9,7 +9,7 @@ pub use prompt::Delta;
 use super::Reconciler;
 use crate::commit;
 use crate::house::House;
-use crate::manifests::Error;
+use crate::records::Error;
 use crate::model::answer::Answer;
 use crate::model::failure::{Failure, Kind as FailureKind};
 use crate::model::piece::PieceSink;
@@ -25,7 +25,7 @@ use tenure_core::bound::Hash;
 use tenure_core::call::Proposal;
 use tenure_core::capability;
 use tenure_core::command::Command;
-use tenure_core::execution::{self, CallModel, ModelFailure, TURN_CALLS_MAX, Turn, Usage};
+use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage};
 use tenure_core::fold::Stream;
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::{Deed, Kind};
@@ -72,19 +72,20 @@ impl Reconciler for Think {
 }
 
 async fn think(house: &House, id: ExecutionId, turn: Turn) -> Result<(), Error> {
-    let execution = house.readers.execution(id).await?.ok_or(Error::Gone("execution"))?;
-    let manifest = crate::manifests::of(&house.readers, execution.agent, execution.revision).await?;
-    let model = house.models.resolve(manifest.model()).await;
-    let bytes_max = model.as_ref().map_or(2048, |model| model.result_bytes_max());
+    let manifest = house.records.look(move |look| story::manifest(look, id)).await?;
+    let alias = manifest.model().to_string();
+    let model = house.models.resolve(&alias).await;
     let request = match &model {
-        Ok(_) => story::request(house, id, &manifest, turn, bytes_max).await?,
+        Ok(model) => {
+            let bytes_max = model.result_bytes_max();
+            house.records.look(move |look| story::request(look, id, &manifest, turn, bytes_max)).await?
+        }
         Err(failure) => Err(failure.clone()),
     };
-    let (call, name) = match (&request, &model) {
-        (Ok(request), Ok(model)) => (called(turn, request, model.as_ref()), manifest.model()),
-        (Err(_), _) | (_, Err(_)) => (uncallable(turn, manifest.model()), manifest.model()),
+    let call = match (&request, &model) {
+        (Ok(request), Ok(model)) => called(turn, request, model.as_ref()),
+        (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias),
     };
-    tracing::debug!(execution = %id, model = name, "asking");
     let deadline = Instant::now() + CALL_DEADLINE;
     if !house.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
         return Ok(());
@@ -154,8 +155,13 @@ fn failed(failure: &Failure) -> ModelFailure {
     ModelFailure {
         kind: failure.kind.code().to_string(),
         sentence: format!("{}{hint}", failure.sentence),
-        retryable: failure.retryable() || failure.kind == FailureKind::Runaway,
-        retry_after_ms: failure.retry_after_ms(),
+        remedy: if failure.kind == FailureKind::Runaway {
+            Remedy::NextIteration
+        } else if failure.retryable() {
+            Remedy::Again { after_ms: failure.retry_after_ms() }
+        } else {
+            Remedy::None
+        },
     }
 }
 

@@ -3,7 +3,7 @@ mod check;
 
 use super::Reconciler;
 use crate::house::House;
-use crate::manifests::{self, Error};
+use crate::records::{Error, Look};
 use check::{Seen, SeenCall, Step};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -41,14 +41,16 @@ async fn validate(
     index: u32,
     check: Option<CallId>,
 ) -> Result<(), Error> {
-    let execution = house.readers.execution(id).await?.ok_or(Error::Gone("execution"))?;
-    let manifest = manifests::of(&house.readers, execution.agent, execution.revision).await?;
-    let validator = manifest.validators().get(index as usize).ok_or(Error::Gone("validator"))?.clone();
-    let seen = seen(house, id, iteration, check).await?;
-    let word = validator.word();
-    let step = tokio::task::spawn_blocking(move || check::step(&validator, &seen))
-        .await
-        .map_err(|_| Error::Gone("validator's verdict"))?;
+    let (word, step) = house
+        .records
+        .look(move |look| {
+            let execution = look.execution(id)?;
+            let manifest = look.manifest(execution.agent, execution.revision)?;
+            let validator = manifest.validators().get(index as usize).ok_or(Error::Gone("validator"))?;
+            let seen = seen(look, id, iteration, check)?;
+            Ok((validator.word(), check::step(validator, &seen)))
+        })
+        .await?;
     let command = match step {
         Step::Call { capability, arguments } => {
             let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
@@ -71,11 +73,10 @@ async fn validate(
     Ok(())
 }
 
-async fn seen(house: &House, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
-    let turns = house.readers.turns(id, iteration).await?;
-    let calls = house.readers.calls(id, iteration).await?;
-    let output = match turns.last().and_then(|turn| turn.output) {
-        Some(output) => String::from_utf8_lossy(&house.readers.payload(output).await?).into_owned(),
+fn seen(look: &mut Look<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
+    let calls = look.calls(id, iteration)?;
+    let output = match look.turns(id, iteration)?.last().and_then(|turn| turn.output) {
+        Some(output) => look.text(output)?,
         None => String::new(),
     };
     let runs = calls.iter().filter(|call| !call.validator && call.capability == "process.run");
@@ -83,11 +84,8 @@ async fn seen(house: &House, id: ExecutionId, iteration: u32, check: Option<Call
     let call = match check.and_then(|check| calls.iter().find(|call| call.id == check)) {
         None => None,
         Some(call) => {
-            let result = match call.result {
-                Some(result) => serde_json::from_slice(&house.readers.payload(result).await?).map_err(Error::Payload)?,
-                None => serde_json::Value::Null,
-            };
-            let outcome = call.outcome.clone().unwrap_or_default();
+            let result = call.result.map(|result| look.json(result)).transpose()?.unwrap_or_default();
+            let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
             Some(SeenCall { outcome, exit_code: call.exit_code, result })
         }
     };

@@ -1,7 +1,7 @@
 //! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
-use tenure_core::execution::{Cause, Ending, Event, ProposedCall};
+use tenure_core::execution::{Ending, Event, ProposedCall};
 use tenure_core::id::{AgentId, CallId, ExecutionId, WorkerId};
 use tenure_core::time::Time;
 use tenure_core::{call, capability};
@@ -235,10 +235,10 @@ fn what_of(event: &Event) -> What {
             pass: *pass,
             score: f64::from(*score_milli) / 1000.0,
         },
-        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause_word(cause) },
+        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause.word() },
         Event::IterationReleased { .. } => What::IterationReleased {},
         Event::IterationCompleted { .. } => What::IterationCompleted {},
-        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_word(cause) },
+        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause.word() },
         Event::Ended { ending } => ended(ending),
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
@@ -307,18 +307,6 @@ fn call_ended(ended: &call::Ended) -> What {
     };
     let outcome = ended.outcome.word().to_string();
     What::CallEnded { call: ended.call, outcome, code, exit_code, took_ms: ended.took_ms }
-}
-
-fn cause_word(cause: &Cause) -> String {
-    match cause {
-        Cause::Passed { .. } => "passed".to_string(),
-        Cause::Invalid { index } => format!("validation:{index}"),
-        Cause::Turns => "max_turns".to_string(),
-        Cause::IterationTimeout => "iteration_timeout".to_string(),
-        Cause::End { ending: Ending::Completed { .. } } => "completed".to_string(),
-        Cause::End { ending: Ending::Failed { reason, .. } } => reason.word().to_string(),
-        Cause::End { ending: Ending::Cancelled { .. } } => "cancelled".to_string(),
-    }
 }
 
 fn ended(ending: &Ending) -> What {

@@ -14,36 +14,16 @@ pub struct Status {
     pub data_dir: String,
     /// The Unix socket, then each TCP address.
     pub listening: Vec<String>,
-    pub ledger: Ledger,
+    /// Records on the ledger's chain.
+    pub records: u64,
     /// Absent until the built-in worker has said hello.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
     pub model: DefaultModel,
+    /// Agents that are not archived.
     pub agents: u64,
-    pub executions: Counts,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Counts {
-    pub queued: u64,
-    pub running: u64,
-    pub waiting: u64,
-    pub completed: u64,
-    pub failed: u64,
-    pub cancelled: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Ledger {
-    /// Records on the chain.
-    pub records: u64,
-    /// Hash of the newest record; absent while there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<String>,
-    /// Whether new things may be written; false on a full disk.
-    pub writable: bool,
+    /// Executions that have not ended.
+    pub executions_open: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

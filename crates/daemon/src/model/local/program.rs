@@ -203,8 +203,8 @@ impl Program {
                     let _ = open.ask.pieces.try_send(piece);
                 }
             }
-            wire::Event::Done { id, outcome, usage, timings } => {
-                tracing::debug!(?usage, ?timings, "the local model answered");
+            wire::Event::Done { id, outcome, circled, usage, timings } => {
+                tracing::debug!(?usage, ?timings, circled, "the local model answered");
                 self.answered = true;
                 self.close(id, Ok(Said { outcome, usage }));
             }

@@ -106,7 +106,7 @@ fn found(pattern: &str, text: &str) -> Step {
     match compile_regex(pattern) {
         Ok(regex) if regex.is_match(text) => passed(),
         Ok(_) => failed(format!("Nothing matches the pattern `{pattern}`.")),
-        Err(error) => failed(format!("The pattern of the validator is wrong: {error}.")),
+        Err(fault) => failed(format!("The pattern of the validator is wrong: {}.", fault.reason)),
     }
 }
 

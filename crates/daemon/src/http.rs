@@ -1,0 +1,168 @@
+//! The HTTP face: a file a resource, all behind one composition of authentication, bounds and problems. It turns
+//! requests into commands and rows into answers, and decides nothing.
+//!
+//! ```text
+//! connection ─ listen ─> same_site ─> identify ─> in_time ─> a resource ─> Door::commit, or a read of the store
+//! ```
+mod listen;
+mod auth;
+mod body;
+mod problem;
+mod lookup;
+mod agents;
+mod manifests;
+mod executions;
+mod events;
+mod logs;
+mod keys;
+mod models;
+mod audit;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tenure_core::time::Time;
+use tenure_store::Reader;
+use tenure_wire::problem::Code;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use utoipa::openapi::{Info, License, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use listen::ListenError;
+
+use crate::Options;
+use crate::commit;
+use crate::fleet::Greeted;
+use crate::house::House;
+use listen::Listeners;
+use problem::Failure;
+
+/// A handler answers within this, or the request fails; event streams answer at once and then go on.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+const OPENAPI_PATH: &str = "/v1/openapi.json";
+
+/// What the faces reach.
+struct Rooms {
+    house: Arc<House>,
+    /// What the built-in worker said of itself; kept while it is away.
+    greeted: watch::Receiver<Option<Greeted>>,
+    facts: Facts,
+}
+
+/// What does not change while the daemon runs.
+#[derive(Debug, Clone)]
+struct Facts {
+    data_dir: PathBuf,
+    started_at: Time,
+    /// The user that the daemon runs as; on the Unix socket, it and root are the owner.
+    owner: u32,
+    /// Where it listens, as people write it.
+    listening: Vec<String>,
+}
+
+impl Rooms {
+    fn reader(&self) -> &Reader {
+        self.house.records.reader()
+    }
+}
+
+/// Binds the Unix socket and, if wanted, the TCP address, then serves both in `tasks` until the house closes. Gives the
+/// address bound.
+///
+/// # Errors
+/// What could not be bound; then nothing is served.
+pub async fn serve(
+    tasks: &mut JoinSet<()>,
+    house: &Arc<House>,
+    greeted: &watch::Receiver<Option<Greeted>>,
+    options: &Options,
+) -> Result<Option<SocketAddr>, ListenError> {
+    let unix = listen::unix(&options.socket)?;
+    let tcp = match options.listen {
+        Some(address) => Some(listen::tcp(address).await?),
+        None => None,
+    };
+    let bound = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+    let listening = std::iter::once(format!("unix:{}", options.socket.display()))
+        .chain(bound.map(|address| format!("http://{address}")))
+        .collect();
+    let facts = Facts {
+        data_dir: options.data_dir.clone(),
+        started_at: commit::now(),
+        owner: rustix::process::geteuid().as_raw(),
+        listening,
+    };
+    let rooms = Arc::new(Rooms { house: Arc::clone(house), greeted: greeted.clone(), facts });
+    let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
+    tasks.spawn(listen::serve(router(rooms), listeners, house.closing.clone()));
+    Ok(bound)
+}
+
+fn resources() -> OpenApiRouter<Arc<Rooms>> {
+    let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
+    let info = Info::builder()
+        .title("Tenure")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Runs AI agents under a ledger, limits and a sandbox."))
+        .license(Some(license))
+        .build();
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
+        .merge(agents::routes())
+        .merge(manifests::routes())
+        .merge(executions::routes())
+        .merge(events::routes())
+        .merge(logs::routes())
+        .merge(keys::routes())
+        .merge(models::routes())
+        .merge(audit::routes())
+        .merge(status::routes())
+}
+
+fn router(rooms: Arc<Rooms>) -> Router {
+    let (router, _) = resources().split_for_parts();
+    router
+        .route(OPENAPI_PATH, get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) }))
+        .fallback(async |request: Request| {
+            let detail = format!("there is no {}", lookup::quoted(request.uri().path()));
+            Failure::from(Code::RouteUnknown.problem(detail))
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            let detail = format!("{} does not take {}", lookup::quoted(request.uri().path()), request.method());
+            Failure::from(Code::MethodWrong.problem(detail))
+        })
+        .layer(from_fn(in_time))
+        .layer(from_fn_with_state(Arc::clone(&rooms), auth::identify))
+        .layer(from_fn(auth::same_site))
+        .with_state(rooms)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let slow = request.uri().path() == "/v1/models/test";
+    let within = if slow { Duration::from_secs(models::TEST_SECONDS_MAX + 10) } else { ANSWER_MAX };
+    match timeout(within, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = format!("no answer was ready after {} seconds", within.as_secs());
+            Failure::from(Code::TookTooLong.problem(detail)).into_response()
+        }
+    }
+}
+
+/// The API's description, as served and as committed.
+pub fn openapi() -> String {
+    let document = resources().into_openapi();
+    let mut text = document.to_pretty_json().expect("invariant: the description is JSON");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,261 @@
+//! `/v1/agents`.
+use std::sync::Arc;
+
+use axum::Json as Out;
+use axum::extract::State;
+use serde::Deserialize;
+use tenure_core::agent::{self, Deployment, Misstep};
+use tenure_core::bound::Hash;
+use tenure_core::command::{Command, Refusal};
+use tenure_core::execution::{Limits as CoreLimits, Terms};
+use tenure_core::fold::Event;
+use tenure_core::id::AgentId;
+use tenure_core::manifest::Manifest;
+use tenure_store::rows::Match;
+use tenure_store::rows::agents::{self, AgentEntry, RevisionEntry};
+use tenure_wire::api::agent::{Agent, AgentFile, AgentFilter, AgentStatus, Deployed, Limits, Revision};
+use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
+use tenure_wire::problem::{Code, Problem};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Rooms;
+use super::auth::{Operator, Viewer};
+use super::body::{Params, Segment, Text};
+use super::manifests;
+use super::problem::{Answer, Failure};
+use crate::commit;
+
+const REVISIONS_SHOWN: u32 = 50;
+/// Pages read for one filtered page of a list.
+const PAGES_MAX: usize = 20;
+
+pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+    OpenApiRouter::new().routes(routes!(deploy, list)).routes(routes!(get, delete))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeployParams {
+    /// Check everything, write nothing.
+    dry_run: Option<bool>,
+}
+
+/// Deploy a manifest: a new agent, or a new revision of the one with its name.
+#[utoipa::path(
+    post, path = "/v1/agents", tag = "agents", params(DeployParams),
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    responses((status = 200, body = Deployed), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn deploy(
+    State(rooms): State<Arc<Rooms>>,
+    Operator(caller): Operator,
+    Params(params): Params<DeployParams>,
+    Text(text): Text,
+) -> Answer<Deployed> {
+    let manifest = manifests::parse(&text)?;
+    manifests::check(&rooms, &manifest)?;
+    let bytes = manifest.canonical_json();
+    let digest = Hash::of(&bytes);
+    let holder = rooms.holder(manifest.name()).await?;
+    if params.dry_run.unwrap_or(false) {
+        return dry_run(&rooms, holder, digest).await;
+    }
+    let id = holder.as_ref().map_or_else(|| rooms.house.door.mint_agent(), |entry| entry.id);
+    let deployment = deployment(&manifest, rooms.house.door.payload(bytes), digest);
+    let command = Command::Agent(id, agent::Command::Deploy(deployment));
+    let (changed, id) = match rooms.house.door.commit(caller.actor, command).await {
+        Ok(committed) => (true, created(&committed.events).unwrap_or(id)),
+        Err(commit::Error::Refused(Refusal::Agent(Misstep::Unchanged))) => (false, id),
+        Err(error) => return Err(error.into()),
+    };
+    let agent = rooms.agent(&id.to_string()).await?;
+    Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false }))
+}
+
+fn created(events: &[(tenure_core::fold::Stream, Event)]) -> Option<AgentId> {
+    events.iter().find_map(|(_, event)| match event {
+        Event::Agent(agent::Event::Created(deployed) | agent::Event::Revised(deployed)) => Some(deployed.agent),
+        Event::Agent(agent::Event::Deleted {} | agent::Event::Archived {} | agent::Event::Refused(_))
+        | Event::Project(_)
+        | Event::Execution(_)
+        | Event::Worker(_) => None,
+    })
+}
+
+fn deployment(manifest: &Manifest, payload: tenure_core::bound::Payload, digest: Hash) -> Deployment {
+    let limits = manifest.limits();
+    Deployment {
+        name: manifest.name().to_string(),
+        version: manifest.metadata.version.as_ref().map(ToString::to_string),
+        labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        runtime: manifests::runtime(manifest).to_string(),
+        manifest: payload,
+        digest,
+        terms: Terms {
+            limits: CoreLimits {
+                max_iterations: limits.max_iterations,
+                max_turns: limits.max_turns,
+                tool_calls: limits.tool_calls,
+                tokens: limits.tokens,
+                iteration_timeout_ms: limits.iteration_timeout_ms,
+                timeout_ms: limits.timeout_ms,
+            },
+            tools: manifest.tools(),
+            validators: u32::try_from(manifest.validators().len()).unwrap_or(u32::MAX),
+            model: manifest.model().to_string(),
+        },
+    }
+}
+
+/// What a deploy would do, found without a command: it may be another by the time that one comes.
+async fn dry_run(rooms: &Rooms, holder: Option<AgentEntry>, digest: Hash) -> Answer<Deployed> {
+    let Some(entry) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
+    if entry.state != "deployed" {
+        return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", entry.name)).into());
+    }
+    let newest = rooms.revisions(entry.id, 1).await?;
+    let changed = newest.first().is_none_or(|revision| revision.digest != digest);
+    Ok(Out(Deployed { agent: Some(shown(&entry)), changed, dry_run: true }))
+}
+
+impl Rooms {
+    /// Whoever has this very name; ids and short ids are not looked at.
+    async fn holder(&self, name: &str) -> Result<Option<AgentEntry>, Failure> {
+        let name = name.to_string();
+        let found = self.reader().read(move |sql| {
+            let Some(id) = agents::named(sql, &name)? else { return Ok(None) };
+            Ok(match agents::find(sql, &id.to_string())? {
+                Match::One(entry) => Some(entry),
+                Match::None | Match::Many(_) => None,
+            })
+        });
+        Ok(found.await?)
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// `deployed` (registered, active or idle) or one status; without it all that are not archived.
+    status: Option<String>,
+    /// 1 to 500; 50 without it.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Agents by name.
+#[utoipa::path(
+    get, path = "/v1/agents", tag = "agents", params(ListParams),
+    responses((status = 200, body = List<Agent>), (status = "4XX", body = Problem))
+)]
+async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Agent>> {
+    let filter: Option<AgentFilter> = params
+        .status
+        .map(|word| word.parse().map_err(|why: String| Code::ParameterWrong.problem(why)))
+        .transpose()?;
+    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let archived = filter == Some(AgentFilter::Is(AgentStatus::Archived));
+    let mut items: Vec<Agent> = Vec::new();
+    let mut after = params.cursor;
+    for _ in 0..PAGES_MAX {
+        let page = rooms.agents(archived.then_some("archived"), after.take(), limit).await?;
+        for entry in &page.rows {
+            let agent = shown(entry);
+            let wanted = filter.map_or(agent.status != AgentStatus::Archived, |filter| filter.admits(agent.status));
+            if wanted && items.len() < limit as usize {
+                items.push(agent);
+                after = Some(entry.name.to_ascii_lowercase());
+            }
+        }
+        let full = items.len() >= limit as usize;
+        match page.next {
+            None if !full => return Ok(Out(List { items, next_cursor: None })),
+            None => {
+                let last = page.rows.last().map(|entry| entry.name.to_ascii_lowercase());
+                let next_cursor = after.filter(|after| last.as_ref() != Some(after));
+                return Ok(Out(List { items, next_cursor }));
+            }
+            Some(_) if full => return Ok(Out(List { items, next_cursor: after })),
+            Some(next) => after = Some(next),
+        }
+    }
+    Ok(Out(List { items, next_cursor: after }))
+}
+
+/// One agent with its limits, revisions and canonical manifest.
+#[utoipa::path(
+    get, path = "/v1/agents/{agent}", tag = "agents",
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = AgentFile), (status = "4XX", body = Problem))
+)]
+async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentFile> {
+    let entry = rooms.agent(&wanted).await?;
+    let revisions = rooms.revisions(entry.id, REVISIONS_SHOWN).await?;
+    let (id, number) = (entry.id, entry.revision);
+    let manifest = rooms.house.records.look(move |look| look.manifest(id, number)).await?;
+    let limits = manifest.limits();
+    Ok(Out(AgentFile {
+        agent: shown(&entry),
+        limits: Limits {
+            max_iterations: limits.max_iterations,
+            max_turns: limits.max_turns,
+            tool_calls: limits.tool_calls,
+            tokens: limits.tokens,
+            iteration_timeout_ms: limits.iteration_timeout_ms,
+            timeout_ms: limits.timeout_ms,
+        },
+        tools: manifest.tools(),
+        revisions: revisions.into_iter().map(revision).collect(),
+        manifest: manifests::canonical(&manifest),
+    }))
+}
+
+/// Delete an agent: its open executions are cancelled, then it is archived. Its history stays.
+#[utoipa::path(
+    delete, path = "/v1/agents/{agent}", tag = "agents",
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn delete(State(rooms): State<Arc<Rooms>>, Operator(caller): Operator, Segment(wanted): Segment) -> Answer<Agent> {
+    let entry = rooms.agent(&wanted).await?;
+    rooms.house.door.commit(caller.actor, Command::Agent(entry.id, agent::Command::Delete)).await?;
+    let entry = rooms.agent(&entry.id.to_string()).await?;
+    Ok(Out(shown(&entry)))
+}
+
+fn revision(entry: RevisionEntry) -> Revision {
+    Revision {
+        number: entry.number,
+        version: entry.version,
+        digest: entry.digest.to_string(),
+        at: entry.at.into(),
+    }
+}
+
+/// The row as people see it: one word for its state and its presence.
+pub fn shown(entry: &AgentEntry) -> Agent {
+    let status = match (entry.state.as_str(), entry.open_executions, entry.last_ended_at) {
+        ("deployed", 0, None) => AgentStatus::Registered,
+        ("deployed", 0, Some(_)) => AgentStatus::Idle,
+        ("deployed", _, _) => AgentStatus::Active,
+        // Deleted ones whose executions still end start nothing any more.
+        _ => AgentStatus::Archived,
+    };
+    Agent {
+        id: entry.id,
+        name: entry.name.clone(),
+        status,
+        revision: entry.revision,
+        version: entry.version.clone(),
+        runtime: entry.runtime.clone(),
+        model: entry.model.clone(),
+        labels: entry.labels.iter().cloned().collect(),
+        created_at: entry.created_at.into(),
+        updated_at: entry.at.into(),
+    }
+}

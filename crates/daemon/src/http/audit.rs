@@ -1,0 +1,59 @@
+//! `/v1/audit/records`: the ledger as stored. Verifying is done on the data directory itself, not through the daemon.
+use std::sync::Arc;
+
+use axum::Json as Out;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::Value;
+use tenure_store::events_from;
+use tenure_wire::api::audit::Records;
+use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX};
+use tenure_wire::problem::{Code, Problem};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Rooms;
+use super::auth::Viewer;
+use super::body::Params;
+use super::problem::{Answer, Failure};
+
+pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+    OpenApiRouter::new().routes(routes!(records))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RecordParams {
+    /// The first index that is wanted.
+    from: Option<u64>,
+    /// Instead of `from`: so many of the newest.
+    last: Option<u64>,
+    /// 1 to 500; 50 without it.
+    limit: Option<u32>,
+}
+
+/// Records of the ledger, oldest first.
+#[utoipa::path(
+    get, path = "/v1/audit/records", tag = "audit", params(RecordParams),
+    responses((status = 200, body = Records), (status = "4XX", body = Problem))
+)]
+async fn records(
+    State(rooms): State<Arc<Rooms>>,
+    _: Viewer,
+    Params(params): Params<RecordParams>,
+) -> Answer<Records> {
+    let from = match (params.from, params.last) {
+        (Some(_), Some(_)) => return Err(Code::ParameterWrong.problem("`from` and `last` exclude each other").into()),
+        (Some(from), None) => from,
+        (None, last) => last.map_or(0, |last| rooms.house.watch.records().saturating_sub(last)),
+    };
+    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let rows = rooms.reader().read(move |sql| events_from(sql, from, limit)).await?;
+    let next = rows.last().map_or(from, |record| record.meta.index + 1);
+    let items = rows.iter().map(|record| serde_json::from_slice::<Value>(&record.bytes));
+    let items: Result<Vec<Value>, _> = items.collect();
+    let items = items.map_err(|error| Failure::from(Code::LedgerBroken.problem(error.to_string())))?;
+    Ok(Out(Records { items, next }))
+}

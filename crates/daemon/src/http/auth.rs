@@ -1,0 +1,187 @@
+//! Who asks: the peer's user on the Unix socket, the holder of an API key elsewhere. An unauthenticated request is
+//! answered, logged and counted, and never becomes an actor. Roles are asked for by the handlers' own signatures.
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tenure_core::access::Role;
+use tenure_core::actor::Actor;
+use tenure_core::id::KeyId;
+use tenure_store::rows::keys;
+use tenure_wire::api::key::KeyText;
+use tenure_wire::problem::Code;
+
+use super::Rooms;
+use super::problem::Failure;
+
+/// Where a connection comes from, as the listener saw it.
+#[derive(Debug, Clone, Copy)]
+pub enum Peer {
+    Unix { uid: u32 },
+    Tcp { local: SocketAddr },
+}
+
+/// An authenticated caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    pub actor: Actor,
+    pub role: Role,
+}
+
+impl Caller {
+    pub fn key(&self) -> Option<KeyId> {
+        match self.actor {
+            Actor::Key(key) => Some(key),
+            Actor::Owner { .. } | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+        }
+    }
+}
+
+/// A caller that may read.
+pub struct Viewer(pub Caller);
+/// A caller that may change things.
+pub struct Operator(pub Caller);
+/// A caller that may manage keys.
+pub struct Owner(pub Caller);
+
+/// Refuses what a page of another web site could have sent: names that are not this host's, foreign origins.
+pub async fn same_site(request: Request, next: Next) -> Response {
+    if let Some(Peer::Tcp { local }) = request.extensions().get::<Peer>()
+        && let Err(failure) = check_site(request.headers(), request.uri(), *local)
+    {
+        return failure.into_response();
+    }
+    next.run(request).await
+}
+
+fn check_site(headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), Failure> {
+    let named = uri.authority().map(ToString::to_string);
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_string).or(named);
+    let Some(host) = host else {
+        return Err(Code::HostRefused.problem("there is no Host header").into());
+    };
+    if !is_here(&host, local) {
+        let shown: String = host.chars().take(100).collect();
+        return Err(Code::HostRefused.problem(format!("the Host header says `{shown}`")).into());
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let same = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(|origin| {
+        is_here(origin, local) && origin.rsplit_once(':').is_some_and(|(_, port)| port == local.port().to_string())
+    });
+    if same { Ok(()) } else { Err(Code::OriginRefused.problem("the Origin header names another site").into()) }
+}
+
+fn is_here(host: &str, local: SocketAddr) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) && !port.is_empty() => name,
+        Some(_) | None => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare == "127.0.0.1" || bare == "::1" || bare == local.ip().to_string()
+}
+
+/// Finds the caller and puts it beside the request, or leaves the request without one.
+pub async fn identify(State(rooms): State<Arc<Rooms>>, mut request: Request, next: Next) -> Response {
+    match caller(&rooms, &request).await {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+        }
+        Ok(None) => {}
+        Err(failure) => return failure.into_response(),
+    }
+    next.run(request).await
+}
+
+async fn caller(rooms: &Rooms, request: &Request) -> Result<Option<Caller>, Failure> {
+    if let Some(header) = request.headers().get(AUTHORIZATION) {
+        let text = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
+        let text = text.ok_or_else(|| unauthenticated("the Authorization header is no `Bearer tnr_…`"))?;
+        let key: KeyText = text.parse().map_err(|error| unauthenticated(&format!("{error}")))?;
+        return of_key(rooms, &key).await.map(Some);
+    }
+    Ok(match request.extensions().get::<Peer>() {
+        Some(Peer::Unix { uid }) if *uid == rooms.facts.owner || *uid == 0 => {
+            Some(Caller { actor: Actor::Owner { uid: *uid }, role: Role::Owner })
+        }
+        Some(Peer::Unix { .. } | Peer::Tcp { .. }) | None => None,
+    })
+}
+
+async fn of_key(rooms: &Rooms, text: &KeyText) -> Result<Caller, Failure> {
+    // Found by the SHA-256 of 160 random bits: what a caller can choose tells nothing by the time that it takes.
+    let hash = text.hash();
+    let row = rooms.reader().read(move |sql| keys::by_hash(sql, &hash)).await?;
+    let row = row.filter(|row| row.revoked_at.is_none());
+    let row = row.ok_or_else(|| unauthenticated("the API key is unknown or revoked"))?;
+    Ok(Caller { actor: Actor::Key(row.id), role: row.role })
+}
+
+fn unauthenticated(detail: &str) -> Failure {
+    tracing::info!(detail, "an unauthenticated request");
+    Code::Unauthenticated.problem(detail).into()
+}
+
+fn at_least(parts: &Parts, role: Role) -> Result<Caller, Failure> {
+    let Some(caller) = parts.extensions.get::<Caller>() else {
+        return Err(match parts.extensions.get::<Peer>() {
+            Some(Peer::Unix { uid }) => {
+                unauthenticated(&format!("the Unix socket trusts the daemon's own user and root, not uid {uid}"))
+            }
+            Some(Peer::Tcp { .. }) | None => unauthenticated("there is no Authorization header"),
+        });
+    };
+    if caller.role < role {
+        let detail = format!("this wants the role {role}; the key has {}", caller.role);
+        return Err(Code::Forbidden.problem(detail).into());
+    }
+    Ok(*caller)
+}
+
+macro_rules! roles {
+    ($($name:ident)*) => {$(
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Failure;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<$name, Failure> {
+                at_least(parts, Role::$name).map($name)
+            }
+        }
+    )*};
+}
+
+roles!(Viewer Operator Owner);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn site(host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(HOST, host), (ORIGIN, origin)] {
+            value.map(|value| headers.insert(name, HeaderValue::from_str(value).unwrap()));
+        }
+        let local = SocketAddr::from(([127, 0, 0, 1], 7800));
+        check_site(&headers, &Uri::from_static("/v1/agents"), local).map_err(|failure| failure.0.code)
+    }
+
+    #[test]
+    fn a_page_of_another_site_reaches_nothing_and_this_host_does() {
+        for host in ["127.0.0.1:7800", "localhost:7800", "LOCALHOST", "[::1]:7800"] {
+            assert_eq!(site(Some(host), None), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "evil.example:7800", "127.0.0.1.evil.example:7800", "localhost.evil.example", ""] {
+            assert_eq!(site(Some(host), None), Err(Code::HostRefused), "{host}");
+        }
+        assert_eq!(site(None, None), Err(Code::HostRefused));
+        assert_eq!(site(Some("localhost:7800"), Some("http://localhost:7800")), Ok(()));
+        for origin in ["http://evil.example", "null", "https://localhost:7800", "http://localhost:9999", "http://localhost"] {
+            assert_eq!(site(Some("localhost:7800"), Some(origin)), Err(Code::OriginRefused), "{origin}");
+        }
+    }
+}

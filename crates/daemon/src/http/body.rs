@@ -1,0 +1,183 @@
+//! What comes in from outside: bodies, queries and paths, bounded before anything looks at their meaning.
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use tenure_wire::problem::Code;
+use tokio::time::timeout;
+
+use super::problem::Failure;
+
+/// A body has at most so many bytes.
+pub const BYTES_MAX: usize = 1024 * 1024;
+/// Objects and arrays nest at most so deep.
+pub const DEPTH_MAX: usize = 64;
+const ARRIVAL_MAX: Duration = Duration::from_secs(20);
+
+/// The whole body as text.
+pub struct Text(pub String);
+
+/// The whole body as JSON of a known shape.
+pub struct Json<T>(pub T);
+
+/// As `Json`, where an empty body stands for the default.
+pub struct JsonOrNothing<T>(pub T);
+
+/// The query string, unknown parameters refused.
+pub struct Params<T>(pub T);
+
+/// The one variable segment of a path.
+pub struct Segment(pub String);
+
+async fn read(body: Body, parts: &Parts) -> Result<Bytes, Failure> {
+    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > BYTES_MAX) {
+        return Err(too_large());
+    }
+    let collected = timeout(ARRIVAL_MAX, Limited::new(body, BYTES_MAX).collect()).await;
+    let collected = collected.map_err(|_| {
+        Code::BodyTooSlow.problem(format!("it was not there after {} seconds", ARRIVAL_MAX.as_secs()))
+    })?;
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Err(error) => Err(Code::BodyTooSlow.problem(format!("the body broke off: {error}")).into()),
+    }
+}
+
+fn too_large() -> Failure {
+    Code::BodyTooLarge.problem(format!("a body has at most {BYTES_MAX} bytes")).into()
+}
+
+async fn text(request: Request) -> Result<String, Failure> {
+    let (parts, body) = request.into_parts();
+    let bytes = read(body, &parts).await?;
+    String::from_utf8(bytes.into()).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        Code::BodyNotUtf8.problem(format!("the byte at offset {place} is not UTF-8")).into()
+    })
+}
+
+fn json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+    if depth(text) > DEPTH_MAX {
+        return Err(Code::BodyTooDeep.problem(format!("it nests deeper than {DEPTH_MAX}")).into());
+    }
+    serde_json::from_str(text).map_err(|error| {
+        let code = match error.classify() {
+            serde_json::error::Category::Data => Code::BodyWrong,
+            serde_json::error::Category::Io
+            | serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof => Code::BodyNotJson,
+        };
+        code.problem(error.to_string()).into()
+    })
+}
+
+/// How deep brackets nest outside of strings; of a text that is no JSON it says nothing worse.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Text, Failure> {
+        text(request).await.map(Text)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Json<T>, Failure> {
+        json(&text(request).await?).map(Json)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNothing<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<JsonOrNothing<T>, Failure> {
+        let text = text(request).await?;
+        if text.trim().is_empty() { Ok(JsonOrNothing(T::default())) } else { json(&text).map(JsonOrNothing) }
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Failure> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Params(params)),
+            Err(rejection) => Err(Code::ParameterWrong.problem(rejection.body_text()).into()),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Failure> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(segment)) => Ok(Segment(segment)),
+            Err(rejection) => Err(Code::ParameterWrong.problem(rejection.body_text()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn code(failure: &Failure) -> Code {
+        failure.0.code
+    }
+
+    fn request(bytes: impl Into<Body>) -> Request {
+        Request::new(bytes.into())
+    }
+
+    #[test]
+    fn brackets_in_strings_do_not_nest() {
+        assert_eq!(depth(r#"{"a": "[[[", "b\"{": [1, {"c": []}]}"#), 4);
+        assert_eq!(depth("]]]]["), 1);
+    }
+
+    #[tokio::test]
+    async fn a_deep_body_is_refused_before_it_is_parsed_and_one_at_the_bound_is_read() {
+        let nest = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Json::<Value>::from_request(request(nest(DEPTH_MAX)), &()).await.is_ok());
+        let deep = Json::<Value>::from_request(request(nest(100_000)), &()).await.err().unwrap();
+        assert_eq!(code(&deep), Code::BodyTooDeep);
+    }
+
+    #[tokio::test]
+    async fn a_huge_a_torn_and_a_foreign_body_each_get_their_code() {
+        let huge = Text::from_request(request(vec![b' '; BYTES_MAX + 1]), &()).await.err().unwrap();
+        assert_eq!(code(&huge), Code::BodyTooLarge);
+        let foreign = Text::from_request(request(vec![b'a', 0xff]), &()).await.err().unwrap();
+        assert_eq!(code(&foreign), Code::BodyNotUtf8);
+        let torn = Json::<Value>::from_request(request("{\"a\":"), &()).await.err().unwrap();
+        assert_eq!(code(&torn), Code::BodyNotJson);
+        assert!(Text::from_request(request(vec![b' '; BYTES_MAX]), &()).await.is_ok());
+    }
+}

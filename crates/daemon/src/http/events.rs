@@ -1,0 +1,201 @@
+//! `/v1/executions/{id}/events`: an execution's history, then its present, as server-sent events. A committed event's
+//! id is its ledger index, and a stream is resumed after it; plain pieces bear none.
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Sse;
+use axum::response::sse::{Event as Message, KeepAlive};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use tenure_core::fold::{Event, Stream as Aggregate};
+use tenure_core::id::{ExecutionId, KeyId};
+use tenure_store::rows::executions;
+use tenure_store::events_of;
+use tenure_wire::api::event::{ExecutionEvent, Piece, SSE_EVENT, SSE_PIECE};
+use tenure_wire::problem::{Code, Problem};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Rooms;
+use super::auth::Viewer;
+use super::body::{Params, Segment};
+use super::problem::Failure;
+use crate::watch::Follow;
+
+const PAGE: u32 = 256;
+/// Sent in silence, so that both sides notice a dead connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EventParams {
+    /// Only what came after this ledger index; the Last-Event-ID header goes before it.
+    after: Option<u64>,
+}
+
+/// Follow an execution until it ends: SSE `event` (an `ExecutionEvent`, id = ledger index) and `piece` (a `Piece`).
+#[utoipa::path(
+    get, path = "/v1/executions/{execution}/events", tag = "executions",
+    params(
+        ("execution" = String, Path, description = "Id or short id"), EventParams,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Resume after this ledger index")
+    ),
+    responses((status = 200, body = ExecutionEvent, content_type = "text/event-stream"), (status = "4XX", body = Problem))
+)]
+async fn events(
+    State(rooms): State<Arc<Rooms>>,
+    Viewer(caller): Viewer,
+    Segment(wanted): Segment,
+    Params(params): Params<EventParams>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Failure> {
+    let after = match headers.get(LAST_EVENT_ID) {
+        Some(value) => Some(last_event_id(value)?),
+        None => params.after,
+    };
+    let id = rooms.execution(&wanted).await?.id;
+    let telling = Telling::new(rooms, id, after, caller.key());
+    let stream = unfold(telling, async |mut telling| Some((Ok(telling.next().await?), telling)));
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn last_event_id(value: &axum::http::HeaderValue) -> Result<u64, Failure> {
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| Code::ParameterWrong.problem("the Last-Event-ID header is no ledger index").into())
+}
+
+/// One watcher's place in the story.
+struct Telling {
+    rooms: Arc<Rooms>,
+    execution: ExecutionId,
+    /// The least index that was not told yet.
+    from: u64,
+    backlog: VecDeque<ExecutionEvent>,
+    source: Source,
+    follow: Follow,
+    key: Option<KeyId>,
+    revocations: Receiver<KeyId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Store,
+    Live,
+    /// Nothing comes after what is in the backlog.
+    Over,
+}
+
+impl Telling {
+    fn new(rooms: Arc<Rooms>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> Telling {
+        let follow = rooms.house.watch.follow(execution);
+        let revocations = rooms.house.watch.revocations();
+        let from = after.map_or(0, |index| index.saturating_add(1));
+        Telling { rooms, execution, from, backlog: VecDeque::new(), source: Source::Store, follow, key, revocations }
+    }
+
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(event) = self.backlog.pop_front() {
+                self.from = event.index + 1;
+                if event.ends() {
+                    self.source = Source::Over;
+                    self.backlog.clear();
+                }
+                return Some(told(&event));
+            }
+            match self.source {
+                Source::Over => return None,
+                Source::Store => self.read().await?,
+                Source::Live => {
+                    if let Some(text) = self.follow.so_far.take() {
+                        return Some(piece(&Piece::Text { text, so_far: true }));
+                    }
+                    if let Some(message) = self.live().await? {
+                        return Some(message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A page of history. The end of the execution is seen in the same moment of the database, so that none is missed.
+    async fn read(&mut self) -> Option<()> {
+        let (id, from) = (self.execution, self.from);
+        let page = self.rooms.reader().read(move |sql| {
+            let ended = executions::get(sql, id)?.is_none_or(|entry| entry.ended_at.is_some());
+            Ok((events_of(sql, Aggregate::Execution(id), from, PAGE)?, ended))
+        });
+        let (records, ended) = match page.await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(%error, execution = %id, "its history cannot be read; the watcher is let go");
+                return None;
+            }
+        };
+        if records.len() < PAGE as usize {
+            self.source = if ended { Source::Over } else { Source::Live };
+        }
+        self.backlog.extend(records.iter().filter_map(|record| match &record.event {
+            Event::Execution(event) => Some(ExecutionEvent::of(record.meta.index, record.meta.at, id, event)),
+            Event::Project(_) | Event::Agent(_) | Event::Worker(_) => None,
+        }));
+        Some(())
+    }
+
+    /// Waits for what comes. The outer `None` ends the stream, the inner one says that the backlog or source changed.
+    async fn live(&mut self) -> Option<Option<Message>> {
+        tokio::select! {
+            biased;
+            () = self.rooms.house.closing.cancelled() => None,
+            revoked = self.revocations.recv() => match revoked {
+                Ok(key) if self.key == Some(key) => None,
+                Ok(_) => Some(None),
+                // Too many at once to know: a holder of a key joins again, and is asked for it again.
+                Err(_) if self.key.is_some() => None,
+                Err(_) => Some(None),
+            },
+            event = self.follow.events.recv() => match event {
+                Ok(event) => {
+                    if event.execution == self.execution && event.index >= self.from {
+                        self.backlog.push_back(event.as_ref().clone());
+                    }
+                    Some(None)
+                }
+                Err(RecvError::Lagged(_)) => {
+                    self.source = Source::Store;
+                    Some(None)
+                }
+                Err(RecvError::Closed) => None,
+            },
+            made = self.follow.pieces.recv() => match made {
+                Ok(made) => Some(Some(piece(&made))),
+                Err(RecvError::Lagged(_)) => Some(Some(piece(&Piece::Gap {}))),
+                Err(RecvError::Closed) => None,
+            },
+        }
+    }
+}
+
+fn told(event: &ExecutionEvent) -> Message {
+    let data = serde_json::to_string(event).expect("invariant: an event is JSON");
+    Message::default().event(SSE_EVENT).id(event.index.to_string()).data(data)
+}
+
+fn piece(piece: &Piece) -> Message {
+    let data = serde_json::to_string(piece).expect("invariant: a piece is JSON");
+    Message::default().event(SSE_PIECE).data(data)
+}

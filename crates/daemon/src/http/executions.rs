@@ -1,0 +1,186 @@
+//! `/v1/executions`: start, list, look at, cancel. What happened inside is in `logs`, what happens now in `events`.
+use std::sync::Arc;
+
+use axum::Json as Out;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use tenure_core::bound::Hash;
+use tenure_core::capability;
+use tenure_core::command::{Command, Refusal};
+use tenure_core::execution::{self, Misstep};
+use tenure_core::id::ExecutionId;
+use tenure_store::rows::executions::{ExecutionEntry, Filter};
+use tenure_wire::api::execution::{
+    Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
+    Start, Started,
+};
+use tenure_wire::api::moment::Moment;
+use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
+use tenure_wire::problem::{Code, Problem};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Rooms;
+use super::auth::{Operator, Viewer};
+use super::body::{Json, JsonOrNothing, Params, Segment};
+use super::logs;
+use super::problem::{Answer, Failure};
+use crate::commit;
+
+pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+    OpenApiRouter::new().routes(routes!(start, list)).routes(routes!(get)).routes(routes!(cancel))
+}
+
+/// Start an execution. It answers at once with the id; follow its events to see it work.
+#[utoipa::path(
+    post, path = "/v1/executions", tag = "executions", request_body = Start,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated start with the same key of the same agent answers with the first execution")),
+    responses((status = 201, body = Started), (status = 200, body = Started, description = "Started before with this idempotency key"), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn start(
+    State(rooms): State<Arc<Rooms>>,
+    Operator(caller): Operator,
+    headers: HeaderMap,
+    Json(start): Json<Start>,
+) -> Result<(StatusCode, Out<Started>), Failure> {
+    let idempotency = idempotency(&headers)?;
+    let agent = rooms.agent(&start.agent).await?;
+    let input = rooms.house.door.payload(start.input.get().as_bytes().to_vec());
+    let id = rooms.house.door.mint_execution();
+    let command = execution::Start { agent: agent.id, input, max_iterations: start.max_iterations, idempotency };
+    let committed = rooms.house.door.commit(caller.actor, Command::Execution(id, execution::Command::Start(command)));
+    let (id, repeated) = match committed.await {
+        Ok(_) => (id, false),
+        Err(commit::Error::Refused(Refusal::Execution(Misstep::Twin(first)))) => (first, true),
+        Err(error) => return Err(error.into()),
+    };
+    let execution = shown(&rooms.execution_entry(id).await?);
+    let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Out(Started { execution, repeated })))
+}
+
+fn idempotency(headers: &HeaderMap) -> Result<Option<Hash>, Failure> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let bytes = key.as_bytes();
+    let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    if !fits {
+        return Err(Code::IdempotencyKeyWrong.problem("the Idempotency-Key header is empty, too long or not ASCII").into());
+    }
+    Ok(Some(Hash::of(bytes)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// Name, id or short id.
+    agent: Option<String>,
+    /// A status, or the reason of a failure.
+    status: Option<String>,
+    /// Started at this time or later (RFC 3339).
+    since: Option<String>,
+    /// 1 to 500; 50 without it.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Executions, the latest first.
+#[utoipa::path(
+    get, path = "/v1/executions", tag = "executions", params(ListParams),
+    responses((status = 200, body = List<Execution>), (status = "4XX", body = Problem))
+)]
+async fn list(
+    State(rooms): State<Arc<Rooms>>,
+    _: Viewer,
+    Params(params): Params<ListParams>,
+) -> Answer<List<Execution>> {
+    let wrong = |why: String| Failure::from(Code::ParameterWrong.problem(why));
+    let agent = match &params.agent {
+        Some(wanted) => Some(rooms.agent(wanted).await?.id),
+        None => None,
+    };
+    let status = params.status.as_deref().map(str::parse::<ExecutionFilter>).transpose().map_err(wrong)?;
+    let since = params.since.as_deref().map(str::parse::<Moment>).transpose().map_err(wrong)?;
+    let before = params.cursor.as_deref().map(str::parse::<ExecutionId>).transpose();
+    let filter = Filter {
+        agent,
+        status: status.map(|filter| match filter {
+            ExecutionFilter::Status(status) => status.word().to_string(),
+            ExecutionFilter::Reason(reason) => reason.word().to_string(),
+        }),
+        since: since.map(|moment| moment.0),
+        before: before.map_err(|error| wrong(error.to_string()))?,
+    };
+    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let page = rooms.executions(filter, limit).await?;
+    Ok(Out(List {
+        items: page.rows.iter().map(shown).collect(),
+        next_cursor: page.next.map(|id| id.to_string()),
+    }))
+}
+
+/// One execution with its input, iterations and output.
+#[utoipa::path(
+    get, path = "/v1/executions/{execution}", tag = "executions",
+    params(("execution" = String, Path, description = "Id or short id")),
+    responses((status = 200, body = ExecutionFile), (status = "4XX", body = Problem))
+)]
+async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<ExecutionFile> {
+    let entry = rooms.execution(&wanted).await?;
+    let iterations = rooms.iterations(entry.id, None).await?;
+    let input = rooms.text(Some(entry.input)).await?;
+    let input = input.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)));
+    Ok(Out(ExecutionFile {
+        execution: shown(&entry),
+        input,
+        iterations: iterations.into_iter().map(logs::Attempt::into_iteration).collect(),
+        output: rooms.text(entry.output).await?,
+    }))
+}
+
+/// Cancel an execution. Its status follows when its sandbox is gone.
+#[utoipa::path(
+    post, path = "/v1/executions/{execution}/cancel", tag = "executions", request_body = Option<Cancel>,
+    params(("execution" = String, Path, description = "Id or short id")),
+    responses((status = 200, body = Execution), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn cancel(
+    State(rooms): State<Arc<Rooms>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    JsonOrNothing(cancel): JsonOrNothing<Cancel>,
+) -> Answer<Execution> {
+    let entry = rooms.execution(&wanted).await?;
+    let why = cancel.why.filter(|why| !why.trim().is_empty()).unwrap_or_else(|| "no reason was given".to_string());
+    let command = execution::Command::Cancel { why: capability::clip(&why) };
+    rooms.house.door.commit(caller.actor, Command::Execution(entry.id, command)).await?;
+    Ok(Out(shown(&rooms.execution_entry(entry.id).await?)))
+}
+
+pub fn shown(entry: &ExecutionEntry) -> Execution {
+    let until = entry.ended_at.unwrap_or_else(commit::now);
+    Execution {
+        id: entry.id,
+        agent: entry.agent,
+        agent_name: entry.agent_name.clone(),
+        revision: entry.revision,
+        status: entry.status.parse().unwrap_or(ExecutionStatus::Failed),
+        reason: entry.reason.clone(),
+        detail: entry.detail.clone(),
+        waiting_for: entry.waiting_for.clone(),
+        cancel_requested: entry.cancel_requested,
+        iteration: entry.iterations,
+        max_iterations: entry.max_iterations,
+        tool_calls: entry.tool_calls,
+        tokens_in: entry.input_tokens,
+        tokens_out: entry.output_tokens,
+        cost_micro_usd: entry.micro_usd,
+        unpriced_model_calls: entry.unpriced,
+        duration_ms: until.since_ms(entry.started_at),
+        started_at: entry.started_at.into(),
+        ended_at: entry.ended_at.map(Into::into),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the faces read of the store: by names and ids as people write them, with the near word where nothing fits.
+use tenure_core::bound::Hash;
+use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::manifest::nearest;
+use tenure_store::rows::agents::{self, AgentEntry, RevisionEntry};
+use tenure_store::rows::executions::{self, ExecutionEntry, Filter};
+use tenure_store::rows::{Match, Page};
+use tenure_wire::problem::Code;
+
+use super::Rooms;
+use super::problem::Failure;
+
+/// Names that are looked through for a near word.
+const NAMES_MAX: u32 = 500;
+
+impl Rooms {
+    /// The agent of this name, id or short id.
+    pub async fn agent(&self, wanted: &str) -> Result<AgentEntry, Failure> {
+        let text = wanted.to_string();
+        match self.reader().read(move |sql| agents::find(sql, &text)).await? {
+            Match::One(entry) => Ok(entry),
+            Match::Many(entries) => {
+                let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+                let detail = format!("{} could be {}", quoted(wanted), names.join(", "));
+                Err(Code::AgentAmbiguous.problem(detail).into())
+            }
+            Match::None => {
+                let problem = Code::AgentUnknown.problem(format!("no agent is called {}", quoted(wanted)));
+                let names = self.reader().read(|sql| agents::list(sql, None, None, NAMES_MAX)).await?;
+                let near = nearest(wanted, names.rows.iter().map(|entry| entry.name.as_str()));
+                Err(match near {
+                    Some(name) => problem.hint(format!("did you mean `{name}`? `tenure agent list` shows all")).into(),
+                    None => problem.into(),
+                })
+            }
+        }
+    }
+
+    /// The execution of this id or short id.
+    pub async fn execution(&self, wanted: &str) -> Result<ExecutionEntry, Failure> {
+        let text = wanted.to_string();
+        match self.reader().read(move |sql| executions::find(sql, &text)).await? {
+            Match::One(entry) => Ok(entry),
+            Match::Many(entries) => {
+                let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
+                let detail = format!("{} could be {}", quoted(wanted), ids.join(", "));
+                Err(Code::ExecutionAmbiguous.problem(detail).into())
+            }
+            Match::None => {
+                Err(Code::ExecutionUnknown.problem(format!("no execution has the id {}", quoted(wanted))).into())
+            }
+        }
+    }
+
+    pub async fn execution_entry(&self, id: ExecutionId) -> Result<ExecutionEntry, Failure> {
+        let entry = self.reader().read(move |sql| executions::get(sql, id)).await?;
+        entry.ok_or_else(|| Code::ExecutionUnknown.problem(format!("no execution has the id {id}")).into())
+    }
+
+    pub async fn executions(&self, filter: Filter, limit: u32) -> Result<Page<ExecutionEntry, ExecutionId>, Failure> {
+        Ok(self.reader().read(move |sql| executions::list(sql, &filter, limit)).await?)
+    }
+
+    pub async fn agents(
+        &self,
+        state: Option<&'static str>,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Page<AgentEntry, String>, Failure> {
+        Ok(self.reader().read(move |sql| agents::list(sql, state, after.as_deref(), limit)).await?)
+    }
+
+    pub async fn revisions(&self, agent: AgentId, limit: u32) -> Result<Vec<RevisionEntry>, Failure> {
+        Ok(self.reader().read(move |sql| agents::revisions(sql, agent, limit)).await?)
+    }
+
+    /// The text that an event bound; absent once erased. Bytes that are no UTF-8 are shown with the mark for it.
+    pub async fn text(&self, hash: Option<Hash>) -> Result<Option<String>, Failure> {
+        let Some(hash) = hash else { return Ok(None) };
+        let bytes = self.reader().payload(hash).await?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+/// At most 80 characters of what was asked for.
+pub fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(80).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    if shown.len() < text.len() { format!("`{shown}…`") } else { format!("`{shown}`") }
+}

@@ -1,0 +1,81 @@
+//! `/v1/manifests`, and what a deploy asks of a manifest before it becomes a command.
+use std::sync::Arc;
+
+use axum::Json as Out;
+use axum::extract::State;
+use serde_json::Value;
+use tenure_core::manifest::{self, Host, Isolation, Manifest};
+use tenure_wire::api::agent::Validated;
+use tenure_wire::problem::{Code, Problem};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Rooms;
+use super::auth::Viewer;
+use super::body::Text;
+use super::problem::{Answer, Failure, of_manifest, of_model};
+
+pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+    OpenApiRouter::new().routes(routes!(validate)).routes(routes!(schema))
+}
+
+/// Check a manifest without deploying it. Fields that this host would not enforce are listed, and are no failure here.
+#[utoipa::path(
+    post, path = "/v1/manifests/validate", tag = "manifests",
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    responses((status = 200, body = Validated), (status = "4XX", body = Problem))
+)]
+async fn validate(State(rooms): State<Arc<Rooms>>, _: Viewer, Text(text): Text) -> Answer<Validated> {
+    let manifest = parse(&text)?;
+    known_model(&rooms, &manifest)?;
+    Ok(Out(Validated {
+        valid: true,
+        name: manifest.name().to_string(),
+        version: manifest.metadata.version.as_ref().map(ToString::to_string),
+        unenforced: manifest.unenforced(&host(&rooms)?).into_iter().map(Into::into).collect(),
+        manifest: canonical(&manifest),
+    }))
+}
+
+/// The JSON Schema of the canonical form.
+#[utoipa::path(get, path = "/v1/manifests/schema", tag = "manifests", responses((status = 200, body = Value)))]
+async fn schema(_: Viewer) -> Out<&'static Value> {
+    Out(manifest::schema())
+}
+
+pub fn parse(text: &str) -> Result<Manifest, Failure> {
+    Manifest::parse(text).map_err(|problems| of_manifest(Code::ManifestInvalid, problems))
+}
+
+/// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.
+pub fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
+    known_model(rooms, manifest)?;
+    let unenforced = manifest.unenforced(&host(rooms)?);
+    if unenforced.is_empty() { Ok(()) } else { Err(of_manifest(Code::ManifestUnenforced, unenforced)) }
+}
+
+fn known_model(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
+    rooms.house.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
+}
+
+/// What the built-in worker's host can do. Before its first greeting nobody knows, and nothing is guessed.
+fn host(rooms: &Rooms) -> Result<Host, Failure> {
+    let greeted = rooms.greeted.borrow();
+    let Some(greeted) = greeted.as_ref() else {
+        return Err(Code::NotReady.problem("the worker has not said yet what this host can do").into());
+    };
+    let host = &greeted.hello.host;
+    Ok(Host { python: host.python.clone(), cpu: host.limits_cpu, memory: host.limits_memory, pids: host.limits_pids })
+}
+
+pub fn canonical(manifest: &Manifest) -> Value {
+    serde_json::to_value(manifest).expect("invariant: a manifest has text keys and finite numbers only")
+}
+
+/// The word that lists show for what an agent runs in.
+pub fn runtime(manifest: &Manifest) -> &'static str {
+    match manifest.spec.runtime.as_ref().and_then(|runtime| runtime.isolation) {
+        None | Some(Isolation::Inherit) => Isolation::Native.word(),
+        Some(stated @ (Isolation::Native | Isolation::Docker | Isolation::Wasm)) => stated.word(),
+    }
+}

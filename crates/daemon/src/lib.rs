@@ -1,0 +1,214 @@
+//! The daemon: holds the secrets, talks to models, serves the faces, and does what is owed. Composition only: what
+//! happens is decided in core, written in the store, performed by reconcilers. It needs no root.
+#![forbid(unsafe_code)]
+
+pub mod commit;
+pub mod space;
+pub mod records;
+pub mod house;
+pub mod reconcile;
+pub mod model;
+pub mod fleet;
+pub mod watch;
+pub mod http;
+
+use commit::Door;
+use fleet::{BuiltIn, Greeted, Supervisor};
+use house::House;
+use model::environment::Environment;
+use model::router::Router;
+use reconcile::{Bells, bind, dispatch, expire, revoke, think, validate};
+use records::Records;
+use space::Space;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::actor::Actor;
+use tenure_core::command::Command;
+use tenure_core::execution::Event as Happened;
+use tenure_core::fold::Event;
+use tenure_core::id::{SessionId, WorkerId};
+use tenure_core::judge::FloorAndTools;
+use tenure_core::owed::Kind;
+use tenure_core::time::Time;
+use tenure_core::{fleet as workers, project};
+use tenure_store::{self as store, Commit, Outside, Store};
+use tokio::sync::watch as cell;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use watch::Watch;
+
+/// The built-in worker's name in the ledger.
+pub const BUILT_IN: &str = "built-in";
+const FAREWELL: Duration = Duration::from_secs(20);
+
+pub struct Options {
+    pub data_dir: PathBuf,
+    pub socket: PathBuf,
+    /// Where the API listens for keys; none serves the socket alone.
+    pub listen: Option<SocketAddr>,
+    pub environment: Environment,
+    pub built_in: BuiltIn,
+    pub version: String,
+    /// Why a database that is older than its head outside may be used.
+    pub accept_restore: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Commit(#[from] commit::Error),
+    #[error("{}; {}", .0.sentence, .0.hint)]
+    Model(model::failure::Failure),
+    #[error(transparent)]
+    Listen(#[from] http::ListenError),
+    /// An older copy of the database was put back, or its tail was cut.
+    #[error(
+        "the database ends at record {database} but its head outside was signed at {outside}: a tail was cut or an older \
+         copy was put back; check, then start with --accept-restore \"why\""
+    )]
+    Restored { database: u64, outside: u64 },
+    #[error("the ledger's writer has stopped: {0}")]
+    WriterStopped(&'static str),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    pub house: Arc<House>,
+    pub greeted: cell::Receiver<Option<Greeted>>,
+    /// Where the API listens, if it does.
+    pub listening: Option<SocketAddr>,
+    pub outside: Outside,
+    store: Arc<Store>,
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    /// # Errors
+    /// What keeps it from being ready; then nothing was started.
+    pub async fn start(options: Options) -> Result<Daemon, Error> {
+        let models = Arc::new(Router::new(&options.environment).map_err(Error::Model)?);
+        let (watch, bells) = (Watch::new(), Bells::default());
+        let store = Arc::new(open(&options, watch.clone(), bells.clone())?);
+        let door = Door::new(store.writer().clone(), Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
+        let outside = store.outside().clone();
+        greet_ledger(&door, &store, &options).await?;
+        let (worker, stale) = built_in_worker(&door, &store, &options.built_in).await?;
+        let records = Records::new(store.reader().clone(), store.blobs().clone());
+        let (links, link) = cell::channel(None);
+        let (greeted, greeting) = cell::channel(None);
+        let closing = CancellationToken::new();
+        let house = Arc::new(House { door, records, models, watch, bells, links: link, closing });
+        let mut tasks = JoinSet::new();
+        let listening = http::serve(&mut tasks, &house, &greeting, &options).await?;
+        let supervisor =
+            Supervisor { house: Arc::clone(&house), built_in: options.built_in.clone(), worker, links, greeted, stale };
+        tasks.spawn(supervisor.run());
+        tasks.spawn(fleet::keep_alive(Arc::clone(&house), options.built_in));
+        tasks.spawn(mind_space(Arc::clone(&house)));
+        reconcile_all(&mut tasks, &house);
+        Ok(Daemon { house, greeted: greeting, listening, outside, store, tasks })
+    }
+
+    /// Until `stop` resolves or the ledger can no longer be written; then everything it started has ended.
+    ///
+    /// # Errors
+    /// `WriterStopped`: the disk under the ledger failed.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        let writer = self.store.writer().clone();
+        let result = tokio::select! {
+            () = stop => Ok(()),
+            () = writer.stopped() => Err(Error::WriterStopped("check the disk, then start again")),
+        };
+        self.house.closing.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            tracing::warn!("not everything ended in time");
+        }
+        result
+    }
+}
+
+fn open(options: &Options, watch: Watch, bells: Bells) -> Result<Store, store::Error> {
+    let mut settings = store::Options::new(&options.data_dir);
+    settings.hook = Some(Box::new(move |commit: &Commit| {
+        for record in commit.records.iter() {
+            watch.publish(record.index, record.at, record.stream, &record.event);
+            if let Event::Execution(Happened::IterationClosing { .. } | Happened::IterationUnbound { .. }) = &record.event
+            {
+                // What was in hand is no longer owed, and must be let go of.
+                bells.ring(Kind::Think);
+                bells.ring(Kind::Dispatch);
+            }
+        }
+        commit.owed.iter().for_each(|(kind, _)| bells.ring(*kind));
+    }));
+    Store::open(settings)
+}
+
+/// Founds a new project, accepts what a person accepts, and records this start.
+async fn greet_ledger(door: &Door, store: &Store, options: &Options) -> Result<(), Error> {
+    let tell = |command| door.commit(Actor::Daemon, Command::Project(command));
+    if store.size_at_open() == 0 {
+        tell(project::Command::Found { name: "default".to_string() }).await?;
+    }
+    if let Outside::Restored(restored) = store.outside() {
+        let Some(why) = options.accept_restore.clone() else {
+            return Err(Error::Restored { database: restored.database_size, outside: restored.outside_size });
+        };
+        tell(project::Command::AcceptRestore { outside_index: restored.outside_size, why }).await?;
+    }
+    tell(project::Command::RecordStart { version: options.version.clone() }).await?;
+    Ok(())
+}
+
+/// The built-in worker's id, and the session that an earlier life of it left open.
+async fn built_in_worker(
+    door: &Door,
+    store: &Store,
+    built_in: &BuiltIn,
+) -> Result<(WorkerId, Option<(SessionId, Time)>), Error> {
+    let known = store.reader().read(|sql| store::rows::workers::named(sql, BUILT_IN)).await?;
+    if let Some(worker) = known {
+        let since = fleet::last_alive(built_in).unwrap_or(worker.at).max(worker.at);
+        return Ok((worker.id, worker.session.map(|session| (session, since))));
+    }
+    let id = door.mint_worker();
+    let register = workers::Command::Register { worker: id, name: BUILT_IN.to_string() };
+    door.commit(Actor::Daemon, Command::Worker(id, register)).await?;
+    Ok((id, None))
+}
+
+/// On a full disk jails are killed; once there is room, everything owed is looked at again.
+async fn mind_space(house: Arc<House>) {
+    let space = house.door.space().clone();
+    space.prepare().await;
+    loop {
+        tokio::select! {
+            () = space.filled() => {}
+            () = house.closing.cancelled() => return,
+        }
+        if let Some(link) = house.link() {
+            link.end();
+        }
+        tokio::select! {
+            () = space.emptied() => house.bells.ring_all(),
+            () = house.closing.cancelled() => return,
+        }
+    }
+}
+
+fn reconcile_all(tasks: &mut JoinSet<()>, house: &Arc<House>) {
+    let each = || Arc::clone(house);
+    tasks.spawn(reconcile::run(each(), bind::Bind(each())));
+    tasks.spawn(reconcile::run(each(), think::Think(each())));
+    tasks.spawn(reconcile::run(each(), dispatch::Dispatch(each())));
+    tasks.spawn(reconcile::run(each(), dispatch::Release(each())));
+    tasks.spawn(reconcile::run(each(), validate::Validate(each())));
+    tasks.spawn(reconcile::run(each(), expire::Expire(each())));
+    tasks.spawn(reconcile::run(each(), revoke::Sweep(each())));
+    tasks.spawn(reconcile::run(each(), revoke::Leave(each())));
+}

@@ -1,0 +1,3 @@
+//! Kill anything at any moment: each execution goes on by itself and ends as it would have.
+mod kills;
+mod disk;

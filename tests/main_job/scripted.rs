@@ -1,0 +1,195 @@
+//! Runs with a scripted model over HTTP: the whole road is real but the model's judgement.
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tests::daemon::Daemon;
+use tests::scripted::{Say, Script, Scripted, said};
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+pub const MANIFEST: &str = r#"
+apiVersion: tenure.dev/v1
+kind: Agent
+metadata:
+  name: clerk
+  version: "1.0.0"
+  labels: {team: test}
+spec:
+  task:
+    instruction: Do what the input says.
+  tools: ["filesystem.*", "process.run"]
+  execution:
+    max_iterations: 3
+    validation:
+      - type: exit_code
+      - type: regex
+        target: /workspace/out.txt
+        pattern: "^6$"
+"#;
+
+fn serve(script: Script) -> (tokio::runtime::Runtime, Scripted) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let model = runtime.block_on(Scripted::serve(script));
+    (runtime, model)
+}
+
+fn start(script: Script) -> (tempfile::TempDir, tokio::runtime::Runtime, Scripted, Daemon) {
+    let (runtime, model) = serve(script);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = model.base_url();
+    let daemon = Daemon::start(
+        &folder.path().join("data"),
+        &[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "sk-test-0123456789"), ("TENURE_DEFAULT_MODEL", "openai/scripted")],
+    );
+    (folder, runtime, model, daemon)
+}
+
+fn write(path: &str, content: &str) -> (&'static str, Value) {
+    ("filesystem.write", json!({"path": path, "content": content}))
+}
+
+fn python(line: &str) -> (&'static str, Value) {
+    ("process.run", json!({"command": "python3", "args": ["-c", line]}))
+}
+
+/// The first attempt writes a wrong sum; the second, told why, writes the right one.
+fn mends_its_sum() -> Script {
+    Arc::new(|request, answered| {
+        let sum = if said(request).contains("Nothing matches") { 6 } else { 5 };
+        match answered {
+            0 => Say::Calls(vec![write("sum.py", &format!("open('out.txt','w').write('{sum}\\n')\nprint('wrote')\n"))]),
+            1 => Say::Calls(vec![("process.run", json!({"command": "python3", "args": ["sum.py"]}))]),
+            _ => Say::Text("The sum is written.".to_string()),
+        }
+    })
+}
+
+#[test]
+fn an_agent_works_in_its_sandbox_fails_its_validator_tries_again_and_completes() {
+    let (_folder, _runtime, _model, daemon) = start(mends_its_sum());
+    let agent = daemon.deploy(MANIFEST);
+    let name = agent["name"].as_str().expect("a name");
+    assert_eq!((name, agent["status"].as_str()), ("clerk", Some("registered")));
+
+    let lines = daemon.ok(&["execute", "--agent", "clerk", "--input", "add 1, 2 and 3", "--watch"]);
+    for expected in [
+        "Started",
+        "Iteration 1 Started",
+        "Tool: filesystem.write sum.py",
+        "Tool: process.run python3 sum.py",
+        "exit_code=PASS regex=FAIL",
+        "Iteration 2 Started",
+        "exit_code=PASS regex=PASS (score=1.0)",
+        "Completed (2 iterations",
+    ] {
+        assert!(lines.contains(expected), "the watch lacks `{expected}`:\n{lines}");
+    }
+
+    let list = daemon.json(&["execution", "list", "--agent", "clerk"]);
+    let id = list[0]["id"].as_str().expect("one execution").to_string();
+    let record = daemon.json(&["execution", "get", &id]);
+    assert_eq!(record["status"], "completed");
+    assert_eq!(record["iterations"].as_array().map(Vec::len), Some(2), "{record:#}");
+    let work = daemon.work_folder(agent["id"].as_str().expect("an id"));
+    assert_eq!(std::fs::read_to_string(work.join("out.txt")).expect("the outcome is there"), "6\n");
+    daemon.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn several_calls_of_one_turn_all_run_and_are_all_answered() {
+    let script: Script = Arc::new(|request, answered| match answered {
+        0 => Say::Calls(vec![write("a.txt", "A"), write("b.txt", "B"), ("filesystem.read", json!({"path": "missing.txt"}))]),
+        1 => {
+            let messages = request["messages"].as_array().cloned().unwrap_or_default();
+            let answers = messages.iter().filter(|message| message["role"] == "tool").count();
+            Say::Text(format!("answers: {answers}"))
+        }
+        _ => Say::Text("too many turns".to_string()),
+    });
+    let (_folder, _runtime, _model, daemon) = start(script);
+    let agent = daemon.deploy(&MANIFEST.split("  execution:").next().expect("a head").replace("clerk", "many"));
+    let id = daemon.json(&["execute", "--agent", "many", "--input", "go"])["id"].as_str().expect("an id").to_string();
+    let record = daemon.ended(&id, WITHIN);
+    assert_eq!(record["status"], "completed", "{record:#}");
+    assert!(daemon.ok(&["execution", "logs", &id]).contains("answers: 3"));
+    let work = daemon.work_folder(agent["id"].as_str().expect("an id"));
+    assert_eq!(std::fs::read_to_string(work.join("b.txt")).expect("written"), "B");
+}
+
+#[test]
+fn a_running_execution_keeps_its_revision_while_the_agent_gets_a_new_one() {
+    let script: Script = Arc::new(|request, answered| {
+        let first = said(request).contains("FIRST");
+        match (first, answered) {
+            (true, 0) => Say::Calls(vec![python("import time; time.sleep(3)")]),
+            (true, _) => Say::Text("first".to_string()),
+            (false, _) => Say::Text("second".to_string()),
+        }
+    });
+    let (_folder, _runtime, _model, daemon) = start(script);
+    let bare = MANIFEST.split("  execution:").next().expect("a head").to_string();
+    daemon.deploy(&bare.replace("Do what", "FIRST. Do what"));
+    let old = daemon.json(&["execute", "--agent", "clerk", "--input", "x"])["id"].as_str().expect("an id").to_string();
+    let revised = daemon.deploy(&bare.replace("Do what", "SECOND. Do what"));
+    assert_eq!(revised["revision"], 2, "{revised:#}");
+    let new = daemon.json(&["execute", "--agent", "clerk", "--input", "x"])["id"].as_str().expect("an id").to_string();
+    assert_eq!(daemon.ended(&new, WITHIN)["revision"], 2);
+    let record = daemon.ended(&old, WITHIN);
+    assert_eq!((record["revision"].as_u64(), record["status"].as_str()), (Some(1), Some("completed")), "{record:#}");
+    assert!(daemon.ok(&["execution", "logs", &old]).contains("first"));
+}
+
+#[test]
+fn a_cancelled_execution_is_gone_with_its_processes() {
+    let script: Script = Arc::new(|_, _| Say::Calls(vec![python("import time; time.sleep(600)")]));
+    let (_folder, _runtime, _model, daemon) = start(script);
+    daemon.deploy(&MANIFEST.replace("clerk", "sleeper"));
+    let id = daemon.json(&["execute", "--agent", "sleeper", "--input", "x"])["id"].as_str().expect("an id").to_string();
+    let sleeping = || daemon.tree().into_iter().filter(|process| process.command.contains("time.sleep(600)")).count();
+    let deadline = std::time::Instant::now() + WITHIN;
+    while sleeping() == 0 {
+        assert!(std::time::Instant::now() < deadline, "the program never ran:\n{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    daemon.ok(&["execution", "cancel", &id, "--yes"]);
+    let record = daemon.ended(&id, WITHIN);
+    assert_eq!(record["status"], "cancelled", "{record:#}");
+    assert_eq!(sleeping(), 0, "a process outlived its cancelled execution");
+    daemon.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn the_same_manifest_deployed_again_changes_nothing_and_says_so() {
+    let (_folder, _runtime, _model, daemon) = start(Arc::new(|_, _| Say::Text("x".to_string())));
+    let first = daemon.deploy(MANIFEST);
+    let again = daemon.deploy(MANIFEST);
+    assert_eq!((first["revision"].as_u64(), again["revision"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!(again["changed"], false, "{again:#}");
+}
+
+#[test]
+fn an_idempotency_key_starts_one_execution_however_often_it_is_said() {
+    let (_folder, _runtime, _model, daemon) = start(Arc::new(|_, _| Say::Text("x".to_string())));
+    daemon.deploy(&MANIFEST.split("  execution:").next().expect("a head").replace("clerk", "once"));
+    let start = ["execute", "--agent", "once", "--input", "x", "--idempotency-key", "k1"];
+    let first = daemon.json(&start);
+    assert_eq!(first["id"], daemon.json(&start)["id"]);
+    let other = ["execute", "--agent", "once", "--input", "x", "--idempotency-key", "k2"];
+    assert_ne!(first["id"], daemon.json(&other)["id"]);
+}
+
+#[test]
+fn a_deleted_agent_ends_its_executions_first_and_its_name_is_never_given_again() {
+    let script: Script = Arc::new(|_, _| Say::Calls(vec![python("import time; time.sleep(600)")]));
+    let (_folder, _runtime, _model, daemon) = start(script);
+    daemon.deploy(&MANIFEST.replace("clerk", "leaver"));
+    let id = daemon.json(&["execute", "--agent", "leaver", "--input", "x"])["id"].as_str().expect("an id").to_string();
+    daemon.ok(&["agent", "delete", "leaver", "--yes"]);
+    assert_eq!(daemon.ended(&id, WITHIN)["status"], "cancelled");
+    let file = daemon.data.with_extension("again.yaml");
+    std::fs::write(&file, MANIFEST.replace("clerk", "Leaver")).expect("it can be written");
+    let refused = daemon.run(&["agent", "deploy", file.to_str().expect("UTF-8")]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("name"), "{refused:?}");
+}
