@@ -19,7 +19,6 @@ const INPUT: &str = "Write it now.";
 const HUB: &str = "huggingface.co:443";
 const HUB_DEADLINE: Duration = Duration::from_secs(3);
 const READY_DEADLINE: Duration = Duration::from_secs(60);
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// What would make `default` another model than the local one.
 const OTHER_MODELS: [&str; 6] = [
     "ANTHROPIC_API_KEY",
@@ -179,16 +178,6 @@ struct Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        let asked = step::answer(Command::new("kill").args(["-INT", &pid])).is_some();
-        let begun = Instant::now();
-        while asked && begun.elapsed() < STOP_DEADLINE {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        step::stop(&mut self.child);
     }
 }

@@ -14,6 +14,7 @@ mod install;
 mod weights;
 mod test;
 mod demo;
+mod bench;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tenure's own tools", disable_help_subcommand = true)]
@@ -30,6 +31,8 @@ enum Verb {
     Test,
     /// Build, run an example agent with the local model, verify the ledger, say how to go on.
     Demo,
+    /// Measure, side by side, into bench/RESULTS.md.
+    Bench(bench::Arguments),
     /// Fetch the local model's weights without a model hub, and print where they are.
     Weights,
 }
@@ -50,6 +53,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Tidy => tidied(&root),
         Verb::Test => test::run(&root),
         Verb::Demo => demo::run(&root),
+        Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Weights => {
             println!("{}", weights::ensure_there()?.display());
             Ok(ExitCode::SUCCESS)

@@ -2,13 +2,15 @@
 //! swallow a failure, or leave a child of its own behind.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 /// Lines of a failed program's output that are shown.
 const TAIL_LINES_MAX: usize = 80;
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs it in silence; says `what` and how long it took. What it printed is shown when it fails.
 pub(crate) fn quiet(what: &str, command: &mut Command) -> Result<()> {
@@ -61,6 +63,20 @@ pub(crate) fn overheard(command: &mut Command) -> Result<(bool, String)> {
 pub(crate) fn answer(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Asks a child to stop as Ctrl-C does, waits, and kills it in the end. Gone when this returns.
+pub(crate) fn stop(child: &mut Child) {
+    let begun = Instant::now();
+    let asked = answer(Command::new("kill").args(["-INT", &child.id().to_string()])).is_some();
+    while asked && begun.elapsed() < STOP_DEADLINE {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 pub(crate) fn done(what: &str, begun: Instant) {
