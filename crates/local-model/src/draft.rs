@@ -62,6 +62,14 @@ impl Draft {
         }
     }
 
+    /// Takes the last token back, whose text is `piece`.
+    pub(crate) fn pop(&mut self, piece: &str) {
+        debug_assert!(self.half.is_empty() && self.raw.ends_with(piece));
+        self.tokens.pop();
+        self.raw.truncate(self.raw.len() - piece.len());
+        self.shown = self.shown.min(self.raw.len());
+    }
+
     fn take(&mut self, token: LlamaToken, bytes: &[u8]) {
         self.tokens.push(token);
         self.half.extend_from_slice(bytes);

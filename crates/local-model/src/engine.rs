@@ -15,9 +15,10 @@ use tenure_wire::local::{FailureKind, Generate, Outcome, Part, Timings, Tool, Us
 
 use crate::draft::Draft;
 use crate::prompt::{self, Piece};
+use crate::repair::{self, Repair};
 use crate::slots::{self, SLOTS_MAX, Slot, Start};
 use crate::warm::Warm;
-use crate::{grammar, reply, sample};
+use crate::{circle, grammar, reply, sample};
 
 /// Prompt tokens computed between two looks at the [`Watch`].
 pub(crate) const CHUNK_TOKENS: usize = 64;
@@ -55,6 +56,7 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) outcome: Outcome,
+    pub(crate) circled: bool,
     pub(crate) usage: Usage,
     pub(crate) timings: Timings,
 }
@@ -80,7 +82,7 @@ pub(crate) struct Engine<'m> {
     slots: Vec<Slot>,
     turn: u64,
     remembered: VecDeque<Remembered>,
-    grammar: Option<Grammar>,
+    rules: Option<Grammar>,
     warm: Option<Warm>,
 }
 
@@ -99,7 +101,7 @@ impl<'m> Engine<'m> {
             slots: (0..SLOTS_MAX).map(|_| Slot::default()).collect(),
             turn: 0,
             remembered: VecDeque::new(),
-            grammar: None,
+            rules: None,
             warm,
         }
     }
@@ -116,7 +118,8 @@ impl<'m> Engine<'m> {
         if let Some(failure) = watch.stop() {
             return Err(failure);
         }
-        let sampler = self.sampler(request)?;
+        let circled = !request.tools.is_empty() && circle::circles(&request.messages);
+        let sampler = if circled { Some(self.grammar(&grammar::answer_only())?) } else { self.sampler(request)? };
         let (prompt, shared) = self.prompt(request)?;
         let mut usage = Usage { prompt_tokens: count(prompt.len()), ..Usage::default() };
         self.fits(prompt.len(), request.max_tokens).map_err(|f| Failure { usage, ..f })?;
@@ -127,7 +130,7 @@ impl<'m> Engine<'m> {
         let prompt_ms = millis(began);
         let began = Instant::now();
         let outcome = self.answer(slot, sampler, request, watch, &mut usage)?;
-        Ok(Turn { outcome, usage, timings: Timings { waited_ms: 0, prompt_ms, answer_ms: millis(began) } })
+        Ok(Turn { outcome, circled, usage, timings: Timings { waited_ms: 0, prompt_ms, answer_ms: millis(began) } })
     }
 
     fn sampler(&mut self, request: &Generate) -> Result<Option<LlamaSampler>, Failure> {
@@ -135,12 +138,16 @@ impl<'m> Engine<'m> {
         if tools.is_empty() {
             return Ok(None);
         }
-        if self.grammar.as_ref().is_none_or(|g| g.tools != *tools || g.calls_max != *calls_max) {
+        if self.rules.as_ref().is_none_or(|g| g.tools != *tools || g.calls_max != *calls_max) {
             let text = grammar::build(tools, *calls_max).map_err(|e| Failure::new(FailureKind::Request, e))?;
-            self.grammar = Some(Grammar { tools: tools.clone(), calls_max: *calls_max, text });
+            self.rules = Some(Grammar { tools: tools.clone(), calls_max: *calls_max, text });
         }
-        let text = &self.grammar.as_ref().expect("invariant: built above").text;
-        LlamaSampler::grammar(self.model, text, "root").map(Some).map_err(|e| {
+        let text = &self.rules.as_ref().expect("invariant: built above").text;
+        self.grammar(text).map(Some)
+    }
+
+    fn grammar(&self, text: &str) -> Result<LlamaSampler, Failure> {
+        LlamaSampler::grammar(self.model, text, "root").map_err(|e| {
             Failure::new(FailureKind::Request, format!("the grammar of the offered tools is refused: {e}"))
         })
     }
@@ -326,24 +333,18 @@ impl<'m> Engine<'m> {
             if let Some(failure) = watch.stop() {
                 return Err(failure);
             }
-            let mut next = Vec::new();
-            if let Some(grammar) = &mut grammar
-                && let Some(text) = grammar::forced(draft.raw(), &request.tools)
-            {
-                next = self.model.vocab().tokenize(text.as_bytes(), false, false);
-                accept(grammar, &next)?;
-            }
-            if next.is_empty() {
-                let logits = self.context.get_logits_ith(self.batch.n_tokens() - 1);
-                let token = sample::next(logits, grammar.as_mut())
-                    .ok_or_else(|| Failure::new(FailureKind::Engine, "the grammar allows no further token"))?;
-                if self.model.vocab().is_eog(token) {
-                    return Ok(());
-                }
-                next.push(token);
+            let next = match &mut grammar {
+                None => vec![sample::likeliest(self.logits()).ok_or_else(nothing)?],
+                Some(grammar) => match grammar::forced(draft.raw(), &request.tools) {
+                    Some(text) => self.accepted(grammar, &text)?,
+                    None => self.constrained(slot, draft, grammar)?,
+                },
+            };
+            if next.iter().any(|token| self.model.vocab().is_eog(*token)) {
+                return Ok(());
             }
             for token in &next {
-                draft.push(*token, &self.model.vocab().token_to_piece(*token, false, None), watch);
+                draft.push(*token, &self.piece(*token), watch);
             }
             if draft.is_whole(request.calls_max) {
                 return Ok(());
@@ -360,12 +361,60 @@ impl<'m> Engine<'m> {
         }
     }
 
+    fn logits(&self) -> &[f32] {
+        self.context.get_logits_ith(self.batch.n_tokens() - 1)
+    }
+
+    fn piece(&self, token: LlamaToken) -> Vec<u8> {
+        self.model.vocab().token_to_piece(token, false, None)
+    }
+
+    fn accepted(&self, grammar: &mut LlamaSampler, text: &str) -> Result<Vec<LlamaToken>, Failure> {
+        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
+        accept(grammar, &tokens)?;
+        Ok(tokens)
+    }
+
+    /// The next token under the grammar, or the several that mend a forgotten escape.
+    fn constrained(
+        &mut self,
+        slot: usize,
+        draft: &mut Draft,
+        grammar: &mut LlamaSampler,
+    ) -> Result<Vec<LlamaToken>, Failure> {
+        let wanted = sample::likeliest(self.logits()).ok_or_else(nothing)?;
+        let token = sample::next(self.logits(), Some(grammar)).ok_or_else(nothing)?;
+        let last = draft.tokens().last().map(|last| self.piece(*last)).unwrap_or_default();
+        let repair = match (str::from_utf8(&last), str::from_utf8(&self.piece(wanted))) {
+            (Ok(last), Ok(text)) if token != wanted => repair::of(draft.raw(), last, text),
+            _ => None,
+        };
+        let Some(repair) = repair else { return Ok(vec![token]) };
+        let text = match repair {
+            Repair::Instead(text) => text,
+            Repair::Undo(text) => {
+                draft.pop(str::from_utf8(&last).expect("invariant: seen above"));
+                let kept = self.slots[slot].tokens.len() - 1;
+                self.cut(slot, kept)?;
+                text
+            }
+        };
+        // The grammar has gone on with the token that is not taken: it begins again.
+        grammar.reset();
+        accept(grammar, draft.tokens())?;
+        self.accepted(grammar, &text)
+    }
+
     /// How every constrained answer begins, computed along with the prompt.
     fn head(&self) -> Vec<(LlamaToken, Vec<u8>)> {
         let vocab = self.model.vocab();
         let tokens = vocab.tokenize(grammar::HEAD.as_bytes(), false, false);
         tokens.into_iter().map(|token| (token, vocab.token_to_piece(token, false, None))).collect()
     }
+}
+
+fn nothing() -> Failure {
+    Failure::new(FailureKind::Engine, "the grammar allows no further token")
 }
 
 fn accept(grammar: &mut LlamaSampler, tokens: &[LlamaToken]) -> Result<(), Failure> {

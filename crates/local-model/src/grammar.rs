@@ -40,6 +40,19 @@ pub(crate) fn build(tools: &[Tool], calls_max: u32) -> Result<String, String> {
     Ok(compose(&rules, calls_max))
 }
 
+/// The grammar that leaves nothing but the final text.
+pub(crate) fn answer_only() -> String {
+    let mut out = answer_rules();
+    out.push_str("root ::= tenure-answer\n");
+    out
+}
+
+fn answer_rules() -> String {
+    let head = ANSWER_HEAD.replace('"', "\\\"");
+    let letter = r#"tenure-letter ::= [^"\\\x7F\x00-\x1F] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"#;
+    format!("{letter}\ntenure-answer ::= \"{head}\" tenure-letter+ \"\\\"}}}}\"\n")
+}
+
 fn check_names(tools: &[Tool]) -> Result<(), String> {
     if tools.len() > TOOLS_MAX {
         return Err(format!("{} tools are offered; the bound is {TOOLS_MAX}", tools.len()));
@@ -74,9 +87,7 @@ fn compose(rules: &str, calls_max: u32) -> String {
             let _ = writeln!(out, "{rule}");
         }
     }
-    let head = ANSWER_HEAD.replace('"', "\\\"");
-    let _ = writeln!(out, r#"tenure-letter ::= [^"\\\x7F\x00-\x1F] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{{4}})"#);
-    let _ = writeln!(out, r#"tenure-answer ::= "{head}" tenure-letter+ "\"}}}}""#);
+    out.push_str(&answer_rules());
     out.push_str("root ::= tenure-answer | tenure-call");
     if calls_max > 1 {
         let _ = write!(out, r#" ("\n" tenure-call){{0,{}}}"#, calls_max - 1);

@@ -32,7 +32,7 @@ pub(crate) fn run(file: &Path, hello: &Event, engine: &mut Engine<'_>) -> io::Re
     while let Some(request) = read_line::<Generate>(&mut lines)? {
         let id = request.id;
         print(&match engine.generate(&request, &mut Printing { id }) {
-            Ok(Turn { outcome, usage, timings }) => Event::Done { id, outcome, usage, timings },
+            Ok(Turn { outcome, circled, usage, timings }) => Event::Done { id, outcome, circled, usage, timings },
             Err(Failure { kind, message, partial, usage }) => Event::Failed { id, kind, message, partial, usage },
         })?;
     }

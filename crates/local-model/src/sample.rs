@@ -9,9 +9,14 @@ use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 /// costs more than the model itself on one thread; nearly always the first is allowed.
 const ASKED: [usize; 3] = [1, 64, usize::MAX];
 
-/// `None` when the grammar allows nothing.
+/// The likeliest token of all.
+pub(crate) fn likeliest(logits: &[f32]) -> Option<LlamaToken> {
+    best(logits, 1).first().copied().map(token)
+}
+
+/// The likeliest that the grammar allows, which moves on with it; `None` when it allows nothing.
 pub(crate) fn next(logits: &[f32], grammar: Option<&mut LlamaSampler>) -> Option<LlamaToken> {
-    let Some(grammar) = grammar else { return best(logits, 1).first().copied().map(token) };
+    let Some(grammar) = grammar else { return likeliest(logits) };
     for asked in ASKED {
         let candidates = best(logits, asked);
         let data = candidates.iter().map(|id| LlamaTokenData::new(token(*id), logits[*id], 0.0)).collect();

@@ -107,8 +107,8 @@ impl Desk {
 fn report(id: u64, turn: Result<Turn, Failure>, waited: Duration) -> Event {
     let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
     match turn {
-        Ok(Turn { outcome, usage, timings }) => {
-            Event::Done { id, outcome, usage, timings: Timings { waited_ms, ..timings } }
+        Ok(Turn { outcome, circled, usage, timings }) => {
+            Event::Done { id, outcome, circled, usage, timings: Timings { waited_ms, ..timings } }
         }
         Err(Failure { kind, message, partial, usage }) => Event::Failed { id, kind, message, partial, usage },
     }

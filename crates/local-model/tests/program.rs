@@ -1,6 +1,7 @@
 //! The program as the daemon meets it: over the socket that is its stdin. What needs weights runs where
 //! `TENURE_TEST_MODEL` names a GGUF file, and says so where it does not.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 use std::ffi::OsStr;
 use std::io::{BufReader, Write};
@@ -78,7 +79,7 @@ fn a_file_that_is_no_model_is_said_on_the_socket_on_stderr_and_by_the_exit_code(
 }
 
 fn weights() -> Option<PathBuf> {
-    let named = std::env::var_os("TENURE_TEST_MODEL").map(PathBuf::from);
+    let named = std::env::var_os("TENURE_TEST_MODEL").filter(|path| !path.is_empty()).map(PathBuf::from);
     if named.is_none() {
         eprintln!("skipped: TENURE_TEST_MODEL names no GGUF file");
     }
@@ -152,6 +153,7 @@ fn real_weights_call_the_right_tool_and_every_turn_goes_on_from_the_last() {
     let (calls, warm) = calls_of(again.ask(turn(1, vec![system(), user("Delete /workspace/b.txt.")])).0);
     assert_eq!(calls[0].arguments, json!({"path": "/workspace/b.txt"}));
     assert!(warm.cached_tokens > 60, "the beginning was not kept on disk: {warm:?}");
+    assert_eq!(again.hang_up().0, Some(0));
 }
 
 #[test]
