@@ -2,6 +2,7 @@
 //! Must never: start a thread, return to the caller's main, or print what a confined program says.
 
 mod zygote;
+mod skeleton;
 mod view;
 mod filter;
 mod lockdown;

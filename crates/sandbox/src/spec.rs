@@ -15,7 +15,9 @@ pub const ENV_BYTES_MAX: usize = 32 << 10;
 /// Where the work folder appears inside.
 pub const WORKSPACE: &str = "/workspace";
 /// The search path of programs inside. The last entry holds the `python` link.
-pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/tenure/bin";
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/tenure/bin";
+/// The folders beneath which a spec may mount, besides the work folder and /tmp.
+pub(crate) const MOUNT_ROOTS: &[&str] = &["opt", "srv", "mnt"];
 /// The uid and gid that programs see as their own, whatever the host's are.
 pub const INNER_ID: u32 = 1000;
 
@@ -34,7 +36,7 @@ pub enum Identity {
 pub struct Mount {
     /// Absolute; no part of it may be a symbolic link.
     pub source: PathBuf,
-    /// Absolute, without `..`, outside the fixed view, for example `/opt/data` or `/workspace/vendor`.
+    /// Absolute, without `..`, beneath /workspace, /tmp, /opt, /srv or /mnt.
     pub target: PathBuf,
     pub read_only: bool,
 }
@@ -52,7 +54,7 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
     pub identity: Identity,
-    /// Size of each of `/tmp` and `/dev/shm`; it counts as memory too.
+    /// Size of each of `/tmp` and `/dev/shm`; it counts as memory too. 0: `/tmp` is empty and cannot be written.
     pub tmp_bytes: u64,
     /// Whether programs may use TCP on their own loopback. There is no other network either way.
     pub loopback_tcp: bool,
@@ -119,26 +121,20 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), Error> {
 }
 
 fn check_target(target: &Path) -> Result<(), Error> {
-    const FIXED: &[&str] = &["usr", "bin", "sbin", "etc", "proc", "dev", "sys"];
     let refuse =
         |reason: &str| Err(Error::Spec { field: "mounts.target", reason: format!("{}: {reason}", target.display()) });
     let mut parts = target.components();
     if parts.next() != Some(Component::RootDir) {
         return refuse("give an absolute path");
     }
-    let names: Vec<_> = target.components().skip(1).collect();
+    let names: Vec<_> = parts.collect();
     if names.iter().any(|part| !matches!(part, Component::Normal(_))) {
         return refuse("`.` and `..` are not possible");
     }
-    let Some(Component::Normal(first)) = names.first() else {
-        return refuse("the root cannot be covered");
-    };
-    let first = first.to_string_lossy();
-    if FIXED.contains(&first.as_ref()) || first.starts_with("lib") {
-        return refuse("it lies in the fixed, read-only view; use /opt, /srv, /mnt or /workspace");
-    }
-    if names.len() == 1 && matches!(first.as_ref(), "workspace" | "tmp" | "opt") {
-        return refuse("this folder belongs to the jail; mount beneath it");
+    let first = names.first().map(|part| part.as_os_str().to_string_lossy()).unwrap_or_default();
+    let known = ["workspace", "tmp"].contains(&first.as_ref()) || MOUNT_ROOTS.contains(&first.as_ref());
+    if !known || names.len() < 2 {
+        return refuse("mount beneath /workspace, /tmp, /opt, /srv or /mnt");
     }
     Ok(())
 }

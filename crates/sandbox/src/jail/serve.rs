@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -61,18 +61,21 @@ pub(super) fn enter(inheritance: Inheritance) -> ! {
 }
 
 fn live(inheritance: Inheritance) -> io::Result<()> {
-    let Inheritance { spec, mut level, filters, socket, go, parent, oom } = inheritance;
+    let Inheritance { spec, mut level, filters, skeleton, socket, go, parent, oom, doors } = inheritance;
     let mut keep: Vec<i32> = [&socket, &go, &parent].map(AsRawFd::as_raw_fd).to_vec();
-    keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
+    keep.extend(oom.iter().chain(&doors).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut go = File::from(go);
     let mut badness = None;
     let made = (|| {
+        for mut door in doors {
+            door.write_all(b"0").map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
+        }
         standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
         // Only before the change of ids may this file be opened for writing.
         badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
-        let sources = Sources::open(&spec)?;
+        let sources = Sources::open(&skeleton, &spec)?;
         go.read_exact(&mut [0]).map_err(|error| Failure::new(Layer::Identity, "wait for ids", error))?;
         take_identity(&spec)?;
         set_up_network(&spec.hostname)?;
@@ -82,7 +85,6 @@ fn live(inheritance: Inheritance) -> io::Result<()> {
     if let Err(failure) = made {
         return tell(&socket, &Hello::Failed(failure));
     }
-    go.read_exact(&mut [0])?;
     drop(go);
     // A change of ids clears the death signal; one that died in between is seen here.
     if channel::readable(&parent, Duration::ZERO)? {

@@ -11,8 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::filter::Filters;
+use super::filter::{self, Filters};
 use super::serve;
+use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::level::{Level, Mapping, Meter};
 use crate::native::cgroup::{self, Cgroups, Controller};
@@ -38,6 +39,7 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
 struct Zygote {
     control: OwnedFd,
     myself: OwnedFd,
+    skeleton: Skeleton,
     run_dir: PathBuf,
     boot: String,
     cgroups: Cgroups,
@@ -62,13 +64,16 @@ pub(super) struct Inheritance {
     pub(super) spec: Spec,
     pub(super) level: Level,
     pub(super) filters: Filters,
+    pub(super) skeleton: Skeleton,
     pub(super) socket: OwnedFd,
-    /// A first byte comes once record and ids are in place, a second once the groups are; its end: the zygote gave up.
+    /// One byte comes once record and ids are in place; its end means that the zygote gave up or died.
     pub(super) go: OwnedFd,
     /// Readable once the zygote is dead.
     pub(super) parent: OwnedFd,
     /// Counts memory kills of the jail's group.
     pub(super) oom: Option<File>,
+    /// Of the jail's control groups.
+    pub(super) doors: Vec<File>,
 }
 
 pub(super) fn run() -> io::Result<()> {
@@ -85,14 +90,19 @@ pub(super) fn run() -> io::Result<()> {
         }
         None => return Ok(()),
     };
+    rustix::thread::set_no_new_privs(true)?;
+    filter::confine_zygote().map_err(io::Error::other)?;
     let filters = Filters::compile().map_err(io::Error::other)?;
     let (boot, cgroups) = (record::boot_id()?, Cgroups::detect()?);
     let myself = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
+    let skeleton = Skeleton::make(&run_dir)?;
     let own = write_own_record(&run_dir, &boot)?;
     report(&control, &Report::Started, None)?;
-    let mut zygote = Zygote { control, myself, run_dir, boot, cgroups, filters, jails: Vec::new() };
+    let mut zygote = Zygote { control, myself, skeleton, run_dir, boot, cgroups, filters, jails: Vec::new() };
     let outcome = zygote.serve();
     zygote.end_all();
+    zygote.skeleton.remove();
     fs::remove_file(own)?;
     outcome
 }
@@ -183,13 +193,15 @@ impl Zygote {
         let group = self.cgroups.create(id, &spec.limits)?;
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
         let oom = group.oom.as_deref().map(File::open).transpose().map_err(failed("open the memory kill counter"))?;
+        let doors = group.doors()?;
         let (go, say_go) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("make a pipe")(e.into()))?;
         let parent = self.myself.try_clone().map_err(failed("copy a descriptor"))?;
         let identity = spec.identity;
         let level = self.level(&spec);
         match sys::clone_into(NAMESPACES as u64, entry.as_ref().map(AsFd::as_fd)) {
             Ok(Cloned::Child) => {
-                serve::enter(Inheritance { spec, level, filters: self.filters.clone(), socket, go, parent, oom })
+                let (filters, skeleton) = (self.filters.clone(), self.skeleton.clone());
+                serve::enter(Inheritance { spec, level, skeleton, filters, socket, go, parent, oom, doors })
             }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 drop(socket);
@@ -200,11 +212,8 @@ impl Zygote {
                 let start = record::start_time(pid)
                     .ok_or_else(|| failed("find the jail's start time")(io::ErrorKind::NotFound.into()))?;
                 record::live(&mut record, Life { pid, start }).map_err(failed("write the jail's record"))?;
-                let mut say_go = File::from(say_go);
                 identify(pid, identity)?;
-                say_go.write_all(b"i").map_err(failed("let the jail go"))?;
-                group.attach(pid)?;
-                say_go.write_all(b"g").map_err(failed("let the jail go"))?;
+                File::from(say_go).write_all(b"g").map_err(failed("let the jail go"))?;
                 Ok((pid, copy?))
             }
             Err(error) => Err(failed("clone3 with new user, mount, pid, net, ipc, uts and cgroup namespaces")(error)),

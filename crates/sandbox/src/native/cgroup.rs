@@ -1,6 +1,6 @@
 //! Control groups, v2 or v1, wherever this process may make them. Must never: touch a group that is not named `tenure-…`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -152,12 +152,15 @@ impl Cgroups {
 }
 
 impl Group {
-    /// Moves a process into the v1 groups; it is born in the v2 group.
-    pub(crate) fn attach(&self, pid: i32) -> Result<(), Failure> {
-        for path in &self.v1 {
-            write(&path.join("cgroup.procs"), &pid.to_string())?;
-        }
-        Ok(())
+    /// The v1 groups' doors: whoever writes `0` to one moves itself in. Moving another process would make the kernel wait for
+    /// a grace period, which is milliseconds; into the v2 group a jail is born.
+    pub(crate) fn doors(&self) -> Result<Vec<File>, Failure> {
+        let open = |path: &PathBuf| {
+            let door = path.join("tasks");
+            let opened = File::options().write(true).open(&door);
+            opened.map_err(|error| Failure::new(Layer::Cgroup, format!("open {}", door.display()), error))
+        };
+        self.v1.iter().map(open).collect()
     }
 }
 

@@ -43,7 +43,12 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     for record in &read_all(run_dir)? {
         end(record, &boot, &mut report)?;
     }
-    Ok(report)
+    match fs::remove_dir_all(run_dir.join(record::SKELETON)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove the view in {}", run_dir.display()))(error))
+        }
+        Ok(()) | Err(_) => Ok(report),
+    }
 }
 
 fn read_all(run_dir: &Path) -> Result<Vec<Record>, Error> {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 const VERSION: u16 = 1;
 const SUFFIX: &str = "jail";
+/// The folder beside the records that holds the root of all jails.
+pub(crate) const SKELETON: &str = "view";
 
 /// One process, told apart from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,8 @@ use crate::house::{House, PATIENCE, eventually, identity, inside, jail_exe, proc
 
 fn records(run_dir: &Path) -> Vec<String> {
     let Ok(folder) = std::fs::read_dir(run_dir) else { return Vec::new() };
-    folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    let names = folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with(".jail")).collect()
 }
 
 fn mounts_with(mark: &str) -> usize {

@@ -19,10 +19,12 @@ fn programs_see_their_own_tree_and_nothing_else_of_the_host() {
         "lib32",
         "lib64",
         "libx32",
+        "mnt",
         "opt",
         "proc",
         "run",
         "sbin",
+        "srv",
         "tmp",
         "usr",
         "var",
@@ -44,7 +46,7 @@ fn programs_see_their_own_tree_and_nothing_else_of_the_host() {
 fn the_program_folders_and_the_root_are_read_only_and_the_work_folder_is_not() {
     let house = House::new();
     let (_jail, mut client) = house.open();
-    for place in ["/usr", "/usr/bin", "/etc", "/", "/dev", "/opt/tenure/bin", "/proc"] {
+    for place in ["/usr", "/usr/bin", "/etc", "/", "/dev", "/run/tenure/bin", "/proc"] {
         let answer = inside(&mut client, &format!("touch {place}/probe; rm -f {place}/probe"));
         assert!(answer.contains("cannot touch"), "{place}: {answer}");
     }
