@@ -34,6 +34,8 @@ use std::os::unix::net::UnixStream;
 /// What [`Ground::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
 /// lapse and starts another worker, which ends what this one left.
 pub async fn run(options: Options, socket: UnixStream) -> Result<(), Error> {
+    // A terminal's interrupt is for the daemon, which ends this worker. Leading a session already is as good.
+    let _ = rustix::process::setsid();
     let prepared = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await;
     let ground = prepared.map_err(|error| Error::Panicked(error.to_string()))??;
     socket.set_nonblocking(true).map_err(Error::io("prepare the daemon's socket"))?;

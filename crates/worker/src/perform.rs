@@ -67,7 +67,13 @@ pub(crate) fn error(sentence: impl Into<String>) -> Value {
 }
 
 /// Does one call. `deadline` is its iteration's or execution's.
-pub(crate) async fn perform(capability: &str, arguments: Value, scene: &Scene, shown: Shown, deadline: Instant) -> Done {
+pub(crate) async fn perform(
+    capability: &str,
+    arguments: Value,
+    scene: &Scene,
+    shown: Shown,
+    deadline: Instant,
+) -> Done {
     if deadline <= Instant::now() {
         return Ok(Deed::timed_out("the time of this iteration ran out before the call began"));
     }
@@ -82,7 +88,8 @@ pub(crate) async fn perform(capability: &str, arguments: Value, scene: &Scene, s
         "filesystem.delete" => file.delete(read_arguments(arguments)?).await,
         "process.run" => process::run(scene, read_arguments(arguments)?, shown, deadline).await,
         other => {
-            let sentence = format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
+            let sentence =
+                format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
             Ok(Deed::failed("unknown_capability", sentence))
         }
     }
@@ -93,7 +100,10 @@ fn read_arguments<A: DeserializeOwned>(arguments: Value) -> Result<A, Stop> {
 }
 
 fn invalid(why: impl std::fmt::Display) -> Stop {
-    Stop::Ended(Deed::failed("invalid_arguments", format!("the arguments do not fit: {why}; correct them and call again")))
+    Stop::Ended(Deed::failed(
+        "invalid_arguments",
+        format!("the arguments do not fit: {why}; correct them and call again"),
+    ))
 }
 
 /// The jail's file operations, with the time that they have.

@@ -116,9 +116,14 @@ struct Session {
 
 /// One jail as the session sees it.
 enum Berth {
-    Open { orders: mpsc::Sender<Order>, close: CancellationToken },
+    Open {
+        orders: mpsc::Sender<Order>,
+        close: CancellationToken,
+    },
     /// Told to close; its last word is awaited.
-    Closing { why: Why },
+    Closing {
+        why: Why,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -194,7 +199,8 @@ impl Session {
         self.leases.take(call.lease, Key::of(&call), call.call);
         let order = Order { call, deadline };
         if full {
-            let deed = Deed::exhausted("calls", "the worker has too many calls in hand; try again when some have ended");
+            let deed =
+                Deed::exhausted("calls", "the worker has too many calls in hand; try again when some have ended");
             return self.turn_away(order, deed).await;
         }
         self.place(order).await;
@@ -215,14 +221,18 @@ impl Session {
             Some(Berth::Open { orders, .. }) => {
                 if let Err(error) = orders.try_send(order) {
                     let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
-                    let deed = Deed::exhausted("calls", "too many calls run in this iteration; try again when some have ended");
+                    let deed = Deed::exhausted(
+                        "calls",
+                        "too many calls run in this iteration; try again when some have ended",
+                    );
                     self.turn_away(order, deed).await;
                 }
             }
             Some(Berth::Closing { .. }) => self.queue.push_back(order),
             None if !earlier.is_empty() => self.queue.push_back(order),
             None if self.open() >= self.ground.slots as usize => {
-                let deed = Deed::exhausted("slots", "every sandbox of this worker is in use; try again when one has ended");
+                let deed =
+                    Deed::exhausted("slots", "every sandbox of this worker is in use; try again when one has ended");
                 self.turn_away(order, deed).await;
             }
             None => self.start(key, order),
@@ -252,7 +262,8 @@ impl Session {
     async fn turn_away(&mut self, order: Order, deed: Deed) {
         let LeasedCall { lease, fence, call, execution, .. } = *order.call;
         let Deed { outcome, result } = deed;
-        self.finish(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None })).await;
+        self.finish(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None }))
+            .await;
     }
 
     async fn finish(&mut self, outcome: Box<CallOutcome>) {
@@ -297,7 +308,17 @@ impl Session {
         for (lease, call) in calls {
             let Deed { outcome, result } = deed.clone();
             let (fence, execution) = (self.fence, key.execution);
-            self.finish(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None })).await;
+            self.finish(Box::new(CallOutcome {
+                lease,
+                fence,
+                call,
+                execution,
+                outcome,
+                result,
+                took_ms: 0,
+                level: None,
+            }))
+            .await;
         }
     }
 
@@ -333,7 +354,8 @@ impl Session {
                 self.end_calls(key, &deed).await;
             }
         }
-        let (ready, rest) = std::mem::take(&mut self.queue).into_iter().partition(|order| order.call.execution == execution);
+        let (ready, rest) =
+            std::mem::take(&mut self.queue).into_iter().partition(|order| order.call.execution == execution);
         self.queue = rest;
         let ready: VecDeque<Order> = ready;
         for order in ready {

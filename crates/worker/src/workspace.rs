@@ -20,8 +20,7 @@ use tenure_sandbox::Identity;
 const RANGES: [u32; 3] = [2_000_000, 200_000, 30_000];
 const RANGE_IDS: u32 = 30_000;
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const BENEATH: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 #[derive(Debug)]
 pub(crate) struct WorkFolders {
@@ -127,7 +126,8 @@ impl Owners {
             Err(errno) => return Err(at("make", path)(errno)),
         }
         if let Some(id) = id {
-            let folder = openat2(home, &made, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
+            let folder =
+                openat2(home, &made, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
             fchown(&folder, Some(Uid::from_raw(id)), Some(Gid::from_raw(id))).map_err(at("give away", path))?;
         }
         match renameat_with(home, &made, home, "work", RenameFlags::NOREPLACE) {
@@ -158,7 +158,8 @@ impl Owners {
 
 /// The first id of the first range that `/proc/self/{uid,gid}_map` holds whole.
 fn first_id() -> Option<u32> {
-    let maps = ["/proc/self/uid_map", "/proc/self/gid_map"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let maps =
+        ["/proc/self/uid_map", "/proc/self/gid_map"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
     let holds = |map: &str, first: u32| {
         map.lines().any(|line| {
             let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));

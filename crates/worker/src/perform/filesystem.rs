@@ -127,9 +127,12 @@ impl Room<'_> {
         };
         let (Answer::Edited { replaced }, _) = self.ask(edit, Vec::new()).await? else { return Err(unexpected()) };
         let whole = size <= DIFF_FILE_BYTES;
-        let before = String::from_utf8(before).ok().filter(|text| whole && text.matches(&find).count() == replaced as usize);
+        let before =
+            String::from_utf8(before).ok().filter(|text| whole && text.matches(&find).count() == replaced as usize);
         let diff = match before {
-            Some(before) => tokio::task::spawn_blocking(move || diff(&before, &find, &replace)).await.unwrap_or_default(),
+            Some(before) => {
+                tokio::task::spawn_blocking(move || diff(&before, &find, &replace)).await.unwrap_or_default()
+            }
             None => "(no diff: the file is too large, or not text)".to_owned(),
         };
         Ok(Deed::done(json!({ "replaced": replaced, "diff": diff })))

@@ -31,7 +31,9 @@ pub(super) struct Run {
 
 pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Instant) -> Done {
     if wanted.stdin.len() > BODY_BYTES_MAX {
-        return Err(invalid(format!("stdin may have {BODY_BYTES_MAX} bytes; write the rest to a file and read it from there")));
+        return Err(invalid(format!(
+            "stdin may have {BODY_BYTES_MAX} bytes; write the rest to a file and read it from there"
+        )));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let time = wanted.timeout_ms.map_or(PATIENCE, Duration::from_millis).min(left).max(Duration::from_millis(1));
@@ -127,16 +129,23 @@ fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
     match refusal {
         Refusal::NotFound if *alone && command.contains(' ') => Deed::failed(
             "not_found",
-            format!("there is no program named `{command}`; give the program alone as `command` and its words as `args`"),
+            format!(
+                "there is no program named `{command}`; give the program alone as `command` and its words as `args`"
+            ),
         ),
         Refusal::NotFound => Deed::failed(
             "not_found",
-            format!("there is no program `{command}` in the sandbox, or `cwd` does not exist; use an installed program, such as python3 or sh, or a path beneath /workspace"),
+            format!(
+                "there is no program `{command}` in the sandbox, or `cwd` does not exist; use an installed program, such as python3 or sh, or a path beneath /workspace"
+            ),
         ),
-        Refusal::Io { errno: AGAIN } => {
-            Deed::exhausted("pids", "no process can be started: the sandbox is at its limit of processes; end some first")
+        Refusal::Io { errno: AGAIN } => Deed::exhausted(
+            "pids",
+            "no process can be started: the sandbox is at its limit of processes; end some first",
+        ),
+        Refusal::Io { errno: NOMEM } => {
+            Deed::exhausted("memory", "no process can be started: the sandbox's memory is used up")
         }
-        Refusal::Io { errno: NOMEM } => Deed::exhausted("memory", "no process can be started: the sandbox's memory is used up"),
         other => refused(other),
     }
 }

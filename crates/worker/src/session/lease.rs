@@ -63,7 +63,11 @@ impl Leases {
 
     /// The leases in hand of one jail.
     pub(super) fn of(&self, key: Key) -> Vec<(LeaseId, CallId)> {
-        self.in_hand.iter().filter(|(_, (holder, _))| *holder == key).map(|(lease, (_, call))| (*lease, *call)).collect()
+        self.in_hand
+            .iter()
+            .filter(|(_, (holder, _))| *holder == key)
+            .map(|(lease, (_, call))| (*lease, *call))
+            .collect()
     }
 
     fn shrink(&mut self) {

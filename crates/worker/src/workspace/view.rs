@@ -102,7 +102,8 @@ fn make(parent: &OwnedFd, name: &str, identity: Identity, path: &Path) -> Result
     if let Identity::Host { uid, gid } = identity
         && made
     {
-        let folder = openat2(parent, name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
+        let folder =
+            openat2(parent, name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
         // Only a folder that nobody else has touched is given away.
         if fstat(&folder).map_err(at("look at", path))?.st_uid == rustix::process::geteuid().as_raw() {
             fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(at("give away", path))?;

@@ -25,9 +25,11 @@ async fn only_the_listed_folders_can_be_written() {
     // The control: with the default lists the top can be written, as it just was.
     house.run.iteration = 2;
     let (read, write) = (&["/workspace"][..], &["/workspace/output", "/workspace/output/deep"][..]);
-    let written = perform(&mut house, read, write, "filesystem.write", json!({"path": "output/a", "content": "x"})).await;
+    let written =
+        perform(&mut house, read, write, "filesystem.write", json!({"path": "output/a", "content": "x"})).await;
     assert!(is_done(&written), "{written:?}");
-    let denied = perform(&mut house, read, write, "filesystem.write", json!({"path": "input.txt", "content": "x"})).await;
+    let denied =
+        perform(&mut house, read, write, "filesystem.write", json!({"path": "input.txt", "content": "x"})).await;
     assert_eq!(denied.outcome, Outcome::Failed { code: "denied".to_owned() }, "{denied:?}");
     let script = json!({"command": "sh", "args": ["-c", "cat input.txt; echo y > output/b && echo z > c"]});
     let tried = perform(&mut house, read, write, "process.run", script).await;
@@ -44,7 +46,8 @@ async fn what_no_list_names_is_not_there() {
     }
     house.run.iteration = 2;
     let (read, write) = (&["/workspace/in"][..], &["/workspace/out"][..]);
-    let found = perform(&mut house, read, write, "process.run", json!({"command": "find", "args": [".", "-type", "f"]})).await;
+    let found =
+        perform(&mut house, read, write, "process.run", json!({"command": "find", "args": [".", "-type", "f"]})).await;
     let mut files: Vec<&str> = found.result["stdout"].as_str().unwrap().lines().collect();
     files.sort_unstable();
     assert_eq!(files, ["./in/a", "./out/b"]);
@@ -58,6 +61,20 @@ async fn what_no_list_names_is_not_there() {
     // It was hidden, not removed.
     house.run.iteration = 3;
     assert_eq!(house.does("filesystem.read", json!({"path": "secret/c"})).await["content"], "secret/c");
+}
+
+#[tokio::test]
+async fn without_temp_there_is_no_tmp_to_write() {
+    let mut house = House::new().await;
+    let script = json!({"command": "sh", "args": ["-c", "echo x > /tmp/x && cat /tmp/x"]});
+    assert_eq!(house.does("process.run", script.clone()).await["stdout"], "x\n");
+    house.run.iteration = 2;
+    let mut call = house.call("process.run", script);
+    call.confinement.temp = false;
+    let outcome = house.perform(&call).await;
+    assert_ne!(outcome.result["exit_code"], 0, "{outcome:?}");
+    let written = house.call("filesystem.write", json!({"path": "/tmp/x", "content": "x"}));
+    assert_eq!(house.perform(&written).await.outcome, Outcome::Failed { code: "denied".to_owned() });
 }
 
 #[tokio::test]

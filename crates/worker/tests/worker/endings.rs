@@ -1,4 +1,4 @@
-use crate::house::{House, await_none, processes};
+use crate::house::{House, await_none, processes, records};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tenure_core::call::Outcome;
@@ -92,8 +92,7 @@ async fn the_end_of_the_link_ends_everything() {
     sleeper(&mut house, &mark).await;
     let folder = house.hang_up().await;
     assert_eq!(processes(&mark), 0);
-    let left: Vec<_> = std::fs::read_dir(folder.path().join("data/run/worker")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left, ["lock"]);
+    assert_eq!(records(folder.path()), []);
 }
 
 #[tokio::test]

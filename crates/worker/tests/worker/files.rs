@@ -69,7 +69,8 @@ async fn a_wrong_call_is_answered_with_its_reason() {
 #[tokio::test]
 async fn no_path_leads_out_of_the_work_folder() {
     let mut house = House::new().await;
-    let links = "ln -s /etc out; ln -s ../../../etc up; ln -s /proc/self/root root; mkdir in; echo mine > in/f; ln -s in well";
+    let links =
+        "ln -s /etc out; ln -s ../../../etc up; ln -s /proc/self/root root; mkdir in; echo mine > in/f; ln -s in well";
     house.does("process.run", json!({"command": "sh", "args": ["-c", links]})).await;
     for path in ["../../../etc/passwd", "/etc/passwd", "out/passwd", "up/passwd", "root/etc/passwd", "in/../../x"] {
         let (code, sentence) = house.fails("filesystem.read", json!({"path": path})).await;

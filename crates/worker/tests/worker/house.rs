@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
@@ -210,17 +210,8 @@ impl House {
 
     /// The records of jails that are alive or not yet buried: file name and process id.
     pub(crate) fn records(&self) -> Vec<(String, i32)> {
-        let mut records = Vec::new();
-        for entry in std::fs::read_dir(self.folder.path().join("data/run/worker")).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if !name.ends_with(".jail") || name.starts_with("zygote") {
-                continue;
-            }
-            let Ok(content) = std::fs::read_to_string(&path) else { continue };
-            let life: Option<Value> = content.lines().nth(1).and_then(|line| serde_json::from_str(line).ok());
-            records.push((name, life.map_or(0, |life| life["pid"].as_i64().unwrap() as i32)));
-        }
+        let mut records = records(self.folder.path());
+        records.retain(|(name, _)| !name.starts_with("zygote"));
         records
     }
 
@@ -252,6 +243,22 @@ async fn receive(socket: &mut UnixStream) -> Option<FromWorker> {
         Some(serde_json::from_slice(&bytes).unwrap())
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
+}
+
+/// What a worker on this folder has on record, its zygote too.
+pub(crate) fn records(folder: &Path) -> Vec<(String, i32)> {
+    let mut records = Vec::new();
+    for entry in std::fs::read_dir(folder.join("data/run/worker")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".jail") {
+            continue;
+        }
+        let Ok(content) = std::fs::read_to_string(&path) else { continue };
+        let life: Option<Value> = content.lines().nth(1).and_then(|line| serde_json::from_str(line).ok());
+        records.push((name, life.map_or(0, |life| life["pid"].as_i64().unwrap() as i32)));
+    }
+    records
 }
 
 /// Processes of this host whose command line holds `mark`.

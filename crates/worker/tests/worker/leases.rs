@@ -35,7 +35,8 @@ async fn a_call_of_another_fence_is_not_performed() {
 #[tokio::test]
 async fn a_beat_is_answered_at_once_while_calls_run() {
     let mut house = House::new().await;
-    let busy = house.call("process.run", json!({"command": "sh", "args": ["-c", "while [ ! -e stop ]; do sleep 0.02; done"]}));
+    let busy =
+        house.call("process.run", json!({"command": "sh", "args": ["-c", "while [ ! -e stop ]; do sleep 0.02; done"]}));
     house.begin(&busy).await;
     house.send(&ToWorker::Beat { count: 42 }).await;
     house.until(|frame| matches!(frame, FromWorker::Beat { count: 42 }).then_some(())).await;
@@ -64,7 +65,8 @@ async fn no_more_jails_are_open_than_there_are_slots() {
 #[tokio::test]
 async fn a_daemon_that_does_not_keep_the_order_ends_the_session() {
     let mut house = House::new().await;
-    let session = tenure_core::id::SessionId::mint(&mut tenure_core::id::Mint::new(tenure_core::time::Time::from_millis(5), 5));
+    let session =
+        tenure_core::id::SessionId::mint(&mut tenure_core::id::Mint::new(tenure_core::time::Time::from_millis(5), 5));
     house.send(&ToWorker::Welcome { version: VERSION, session, fence: FENCE }).await;
     assert!(house.next().await.is_none());
 }

@@ -1,5 +1,6 @@
 //! A worker with real jails, driven by frames as the daemon drives it. The suite runs as the user that starts it and, when
 //! that is root, once more as an ordinary user (`everything_holds_for_an_ordinary_user_too`).
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod house;
 mod files;

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::house::{EXE, is_root, exe};
+use crate::house::{EXE, exe, is_root};
 
 const NOBODY: &str = "65534";
 
@@ -30,5 +30,10 @@ fn everything_holds_for_an_ordinary_user_too() {
         .current_dir(&scratch)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -33,7 +33,8 @@ async fn python_runs_with_what_it_is_given() {
 async fn calls_of_one_iteration_run_side_by_side_in_one_jail() {
     let mut house = House::new().await;
     // Each waits for what only the next one does; in order they would wait for ever.
-    let waits = |mine: &str, other: &str| sh(&format!("while [ ! -e {other} ]; do sleep 0.02; done; echo > {mine}; hostname"));
+    let waits =
+        |mine: &str, other: &str| sh(&format!("while [ ! -e {other} ]; do sleep 0.02; done; echo > {mine}; hostname"));
     let calls = [waits("a", "b"), waits("b", "c")].map(|arguments| house.call("process.run", arguments));
     let last = house.call("filesystem.write", json!({"path": "c", "content": ""}));
     for call in calls.iter().chain([&last]) {
