@@ -22,7 +22,7 @@ use chain::{Heads, Walker};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tenure_core::bound::Hash;
-use tenure_core::ledger::Verifier;
+use tenure_core::ledger::{Frontier, Verifier};
 use tenure_core::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,14 +88,24 @@ pub fn verify_with(dir: &Path, depth: Depth, verifier: &Verifier) -> Result<Repo
             None
         }
     };
-    let mut sql = Sqlite::open_reader(&folder.database())?;
-    let mut points = Sqlite::open_reader(&folder.database())?;
+    let mut reader = Sqlite::open_reader(&folder.database())?;
+    let sql: &mut dyn Sql = &mut reader;
     sql.execute("BEGIN", &[])?;
-    points.execute("BEGIN", &[])?;
+    if sql.first("SELECT 1 FROM sqlite_master WHERE name = 'heads'", &[], |row| row.int(0))?.is_none() {
+        return Ok(nothing(outside.is_some(), findings, start));
+    }
     let blobs = Blobs::new(folder.blobs());
-    let heads = Heads::read(&mut points, verifier, outside, &mut findings)?;
-    let walker = Walker::new(&mut points, &blobs, depth, heads, findings);
-    let mut report = walker.walk(&mut sql)?;
+    let heads = Heads::read(sql, verifier, outside, &mut findings)?;
+    let mut report = Walker::new(sql, &blobs, depth, heads, findings).walk()?;
     report.took = start.elapsed();
     Ok(report)
+}
+
+/// Of a database that a daemon was killed in before it had made its tables.
+fn nothing(witnessed: bool, mut findings: Findings, start: Instant) -> Report {
+    if witnessed {
+        findings.add(None, None, "the database has no ledger, and a head outside it says that there was one");
+    }
+    let (root, witness) = (Frontier::default().root(), Witness::None);
+    Report { records: 0, streams: 0, payloads: 0, root, witness, findings, took: start.elapsed() }
 }

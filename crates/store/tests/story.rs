@@ -83,7 +83,10 @@ fn an_execution_runs_to_its_end_and_reads_back_every_way() {
         }
         let all = events_from(sql, 0, 1000).unwrap();
         assert_eq!(all.iter().map(|record| record.meta.kind.clone()).collect::<Vec<_>>(), *seen.lock().unwrap());
-        assert_eq!(all.iter().map(|record| record.meta.index).collect::<Vec<_>>(), (0..all.len() as u64).collect::<Vec<_>>());
+        assert_eq!(
+            all.iter().map(|record| record.meta.index).collect::<Vec<_>>(),
+            (0..all.len() as u64).collect::<Vec<_>>()
+        );
         let own = events_of(sql, Stream::Execution(id), 0, 1000).unwrap();
         assert_eq!(own.last().unwrap().meta.kind, "execution.ended");
         assert_eq!(events_of(sql, Stream::Execution(id), own[3].meta.index, 1000).unwrap(), own[3..]);

@@ -4,7 +4,8 @@ use super::streams::Streams;
 use super::{Depth, Report, Witness, bounds};
 use crate::Error;
 use crate::payload::{Blobs, Kept, find};
-use crate::sql::{Columns, Sql, Walk};
+use crate::sql::{Cell, Sql, Walk};
+use std::ops::Range;
 use std::time::Duration;
 use tenure_core::bound::{Hash, salted};
 use tenure_core::fold::{Event, Stream};
@@ -40,8 +41,58 @@ impl Heads {
     }
 }
 
+/// Records read at a time.
+const PAGE: usize = 512;
+
+/// Some records, in order. Read in pages on one connection, so that all of verify sees one moment of the database.
+#[derive(Default)]
+struct Page {
+    /// Of its last row.
+    project: String,
+    rows: Vec<Stored>,
+    bodies: Vec<u8>,
+}
+
+struct Stored {
+    index: u64,
+    stream: String,
+    n: i64,
+    kind: String,
+    at: i64,
+    body: Range<usize>,
+}
+
+impl Page {
+    /// Reads the records after its last one. False where there are none.
+    fn fill(&mut self, sql: &mut dyn Sql) -> Result<bool, Error> {
+        let after = self.rows.last().map_or(-1, |row| i64::try_from(row.index).unwrap_or(i64::MAX));
+        let Page { project, rows, bodies } = self;
+        let before = std::mem::take(project);
+        rows.clear();
+        bodies.clear();
+        let text = "SELECT project, idx, stream, n, kind, at, body FROM ledger WHERE (project, idx) > ($1, $2) \
+            ORDER BY project, idx LIMIT $3";
+        let cells = [Cell::Text(&before), Cell::Int(after), Cell::Int(PAGE as i64)];
+        sql.each(text, &cells, &mut |row| {
+            let body = row.bytes(6)?;
+            let (stream, kind) = (row.text(2)?.to_string(), row.text(4)?.to_string());
+            if *project != row.text(0)? {
+                if !rows.is_empty() {
+                    return Ok(Walk::Stop);
+                }
+                *project = row.text(0)?.to_string();
+            }
+            let place = bodies.len()..bodies.len() + body.len();
+            rows.push(Stored { index: row.count(1)?, stream, n: row.int(3)?, kind, at: row.int(5)?, body: place });
+            bodies.extend_from_slice(body);
+            Ok(Walk::On)
+        })?;
+        Ok(!rows.is_empty())
+    }
+}
+
 pub(super) struct Walker<'a> {
-    points: &'a mut dyn Sql,
+    sql: &'a mut dyn Sql,
     blobs: &'a Blobs,
     depth: Depth,
     heads: Heads,
@@ -60,14 +111,14 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub(super) fn new(
-        points: &'a mut dyn Sql,
+        sql: &'a mut dyn Sql,
         blobs: &'a Blobs,
         depth: Depth,
         heads: Heads,
         findings: Findings,
     ) -> Walker<'a> {
         Walker {
-            points,
+            sql,
             blobs,
             depth,
             heads,
@@ -82,14 +133,18 @@ impl<'a> Walker<'a> {
         }
     }
 
-    pub(super) fn walk(mut self, sql: &mut dyn Sql) -> Result<Report, Error> {
-        self.streams.load_snapshots(self.points)?;
-        let text = "SELECT project, idx, stream, n, kind, at, body FROM ledger ORDER BY project, idx";
-        sql.each(text, &[], &mut |row| self.record(row).map(|()| Walk::On))?;
+    pub(super) fn walk(mut self) -> Result<Report, Error> {
+        self.streams.load_snapshots(self.sql)?;
+        let mut page = Page::default();
+        while page.fill(self.sql)? {
+            for place in 0..page.rows.len() {
+                self.record(&page, &page.rows[place])?;
+            }
+        }
         self.close_chain();
         self.compare_outside();
         let streams = self.streams.count();
-        self.streams.finish(self.points, &mut self.findings)?;
+        self.streams.finish(self.sql, &mut self.findings)?;
         let witness = match self.heads.outside {
             None => Witness::None,
             Some(head) => Witness::Head { size: head.size, at: head.at },
@@ -105,10 +160,11 @@ impl<'a> Walker<'a> {
         })
     }
 
-    fn record(&mut self, row: &Columns<'_>) -> Result<(), Error> {
-        let (index, body) = (row.count::<u64>(1)?, row.bytes(6)?);
+    fn record(&mut self, page: &Page, row: &Stored) -> Result<(), Error> {
+        let (index, body) = (row.index, &page.bodies[row.body.clone()]);
         let leaf = ledger::leaf(body);
-        if index != self.next {
+        let gap = index != self.next;
+        if gap {
             let missing = self.next..index;
             let what = match missing.end - missing.start {
                 1 => "is missing".to_string(),
@@ -118,9 +174,9 @@ impl<'a> Walker<'a> {
         }
         let read = ledger::read(body);
         match &read {
-            Ok((meta, _)) => self.place(row, index, meta)?,
+            Ok((meta, _)) => self.place(row, &page.project, meta, gap),
             Err(why) => {
-                let stream = row.text(2)?.parse().ok();
+                let stream = row.stream.parse().ok();
                 self.findings.add(Some(index), stream, why.clone());
                 stream.into_iter().for_each(|stream| self.streams.give_up(stream));
             }
@@ -136,33 +192,35 @@ impl<'a> Walker<'a> {
             self.accepted.push(*outside_index);
         }
         self.streams.record(&meta, &event, &mut self.findings);
+        self.streams.compare_when_many(self.sql, &mut self.findings)?;
         self.bound(index, &meta, &event)
     }
 
     /// Does the record stand where its own bytes say, after the record that they name?
-    fn place(&mut self, row: &Columns<'_>, index: u64, meta: &Meta) -> Result<(), Error> {
-        let project = meta.project;
-        let told = row.text(0)? == project.to_string()
+    fn place(&mut self, row: &Stored, column: &str, meta: &Meta, gap: bool) {
+        let (index, project) = (row.index, meta.project);
+        let told = column == project.to_string()
             && index == meta.index
-            && row.text(2)? == meta.stream.to_string()
-            && row.int(3)? == i64::try_from(meta.n).unwrap_or(-1)
-            && row.text(4)? == meta.kind
-            && row.int(5)? == meta.at.millis();
+            && row.stream == meta.stream.to_string()
+            && row.n == i64::try_from(meta.n).unwrap_or(-1)
+            && row.kind == meta.kind
+            && row.at == meta.at.millis();
         if !told {
             let what = format!("stands under columns that are not its own; its bytes say record {}", meta.index);
             self.findings.add(Some(index), Some(meta.stream), what);
         }
-        if meta.prev != self.last.0 {
-            let what = match index {
-                0 => "names a record before it, and is the first".to_string(),
-                _ => format!("does not follow record {}: one of the two was changed, dropped or put in", index - 1),
-            };
-            self.findings.add(Some(index), Some(meta.stream), what);
+        if meta.prev != self.last.0 && !gap {
+            match index.checked_sub(1) {
+                None => self.findings.add(Some(index), Some(meta.stream), "names a record before it, and is the first"),
+                Some(before) => {
+                    let what = format!("is not the one that record {index} follows: it was changed, put in or moved");
+                    self.findings.add(Some(before), self.last.1, what);
+                }
+            }
         }
         if self.heads.database.is_some_and(|head| head.project != project) {
             self.findings.add(Some(index), Some(meta.stream), "belongs to another project");
         }
-        Ok(())
     }
 
     fn bound(&mut self, index: u64, meta: &Meta, event: &Event) -> Result<(), Error> {
@@ -173,7 +231,7 @@ impl<'a> Walker<'a> {
         bounds::of(event, &mut |hash| hashes.push(hash));
         for hash in hashes {
             self.payloads += 1;
-            let what = match find(self.points, self.blobs, &hash)? {
+            let what = match find(self.sql, self.blobs, &hash)? {
                 Kept::Missing => format!("binds payload {hash}, which is missing; no event says that it was erased"),
                 Kept::FileLost => format!("binds payload {hash}, whose file is gone"),
                 Kept::Here { salt, bytes } if salted(&salt, &bytes) == hash => continue,

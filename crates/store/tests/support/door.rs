@@ -191,7 +191,13 @@ impl World {
     }
 
     /// An execution from start to its end, with one turn of `calls` calls.
-    pub(crate) fn whole(&mut self, store: &Store, agent: AgentId, bound: (WorkerId, SessionId), calls: usize) -> ExecutionId {
+    pub(crate) fn whole(
+        &mut self,
+        store: &Store,
+        agent: AgentId,
+        bound: (WorkerId, SessionId),
+        calls: usize,
+    ) -> ExecutionId {
         let id = self.start(store, agent, None);
         self.bind(store, id, bound);
         self.turn(store, id, calls);

@@ -1,0 +1,155 @@
+//! Jobs that share a transaction: a failed one takes only itself back, a failed transaction takes back everything.
+#[path = "support/door.rs"]
+mod door;
+
+use door::{OWNER, World};
+use std::sync::{Arc, Mutex, mpsc};
+use tenure_core::fold::{Event, Stream};
+use tenure_core::project;
+use tenure_core::time::Time;
+use tenure_store::verify::{Depth, verify};
+use tenure_store::{Class, Error, Options, Store, Txn, events_from};
+
+fn start_event(version: &str) -> Event {
+    Event::Project(project::Event::DaemonStarted { version: version.into() })
+}
+
+fn append(txn: &mut Txn<'_>, version: &str) -> Result<u64, Error> {
+    txn.append(Stream::Project, OWNER, start_event(version), Time::from_millis(9_000_000_000_000))
+}
+
+fn versions(store: &Store) -> Vec<String> {
+    let records = store.reader().read_blocking(|sql| events_from(sql, 0, 10_000)).unwrap();
+    let version = |event: Event| match event {
+        Event::Project(project::Event::DaemonStarted { version }) => Some(version),
+        _ => None,
+    };
+    records.into_iter().filter_map(|record| version(record.event)).collect()
+}
+
+fn invariant<T>() -> Result<T, Error> {
+    Err(Error::Invariant { what: "meant".into() })
+}
+
+#[test]
+fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sizes);
+    let mut options = Options::new(dir.path());
+    options.hook = Some(Box::new(move |commit| seen.lock().unwrap().push(commit.records.len())));
+    let store = Store::open(options).unwrap();
+    let mut world = World::new(21);
+    world.found(&store);
+    let (go, wait) = mpsc::channel::<()>();
+    let writer = store.writer().clone();
+    let answers: Vec<Result<u64, Error>> = std::thread::scope(|scope| {
+        let first = writer.clone();
+        let blocked = scope.spawn(move || {
+            first.write_blocking(Class::Interactive, move |txn| {
+                let index = append(txn, "first");
+                wait.recv().unwrap();
+                index
+            })
+        });
+        let run = |job: Box<dyn FnOnce(&mut Txn<'_>) -> Result<u64, Error> + Send>| {
+            let writer = writer.clone();
+            let handle = scope.spawn(move || writer.write_blocking(Class::Interactive, job));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            handle
+        };
+        let handles = vec![
+            blocked,
+            run(Box::new(|txn| append(txn, "second"))),
+            run(Box::new(|txn| append(txn, "failed").and_then(|_| invariant()))),
+            run(Box::new(|txn| {
+                append(txn, "failed after its rows were written")?;
+                assert_eq!(txn.agent_named("nobody")?, None);
+                append(txn, "and more")?;
+                invariant()
+            })),
+            run(Box::new(|txn| append(txn, "panics").and_then(|_| panic!("meant, too")))),
+            run(Box::new(|txn| append(txn, "last"))),
+        ];
+        go.send(()).unwrap();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    assert_eq!(answers[..3], [Ok(1), Ok(2), invariant()]);
+    assert_eq!(answers[3], invariant());
+    assert!(matches!(&answers[4], Err(Error::Invariant { what }) if what.contains("meant, too")));
+    assert_eq!(answers[5], Ok(3));
+    assert_eq!(versions(&store), ["first", "second", "last"]);
+    assert_eq!(sizes.lock().unwrap().iter().sum::<usize>(), 4);
+    assert!(sizes.lock().unwrap().len() <= 3, "{:?} were not one transaction", sizes.lock().unwrap());
+    let project = door::fold(&store, Stream::Project).unwrap();
+    assert_eq!(project.project().unwrap().starts, 3);
+    store.close();
+    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+}
+
+#[test]
+fn a_full_disk_refuses_everyone_loses_nothing_and_goes_on_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(dir.path());
+    options.pages_max = Some(90);
+    let store = Store::open(options).unwrap();
+    let mut world = World::new(22);
+    world.found(&store);
+    let mut acked = 0u64;
+    let full = loop {
+        let payload = world.payload(vec![1; 9_000]);
+        let version = acked.to_string();
+        let job = move |txn: &mut Txn<'_>| {
+            txn.payload(payload)?;
+            append(txn, &version)
+        };
+        match store.writer().write_blocking(Class::Interactive, job) {
+            Ok(_) => acked += 1,
+            Err(error) => break error,
+        }
+        assert!(acked < 1000, "the limit is never met");
+    };
+    assert!(matches!(full, Error::Full { .. }), "{full:?}");
+    let expected: Vec<String> = (0..acked).map(|number| number.to_string()).collect();
+    assert_eq!(versions(&store), expected);
+    let starts = door::fold(&store, Stream::Project).unwrap().project().unwrap().starts;
+    assert_eq!(starts, acked, "the cache holds what was never committed");
+    let refused = store.writer().write_blocking(Class::Interactive, |txn| append(txn, "small"));
+    store.close();
+    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+    let store = Store::open(Options::new(dir.path())).unwrap();
+    store.writer().write_blocking(Class::Interactive, |txn| append(txn, "room")).unwrap();
+    assert_eq!(versions(&store).len() as u64, acked + u64::from(refused.is_ok()) + 1);
+    store.close();
+    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+}
+
+#[test]
+fn the_clock_of_the_ledger_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(dir.path())).unwrap();
+    let mut world = World::new(23);
+    world.found(&store);
+    let job = |at| move |txn: &mut Txn<'_>| txn.append(Stream::Project, OWNER, start_event("x"), Time::from_millis(at));
+    store.writer().write_blocking(Class::Interactive, job(8_000_000_000_000)).unwrap();
+    store.close();
+    let store = Store::open(Options::new(dir.path())).unwrap();
+    store.writer().write_blocking(Class::Wake, job(5)).unwrap();
+    let records = store.reader().read_blocking(|sql| events_from(sql, 1, 10)).unwrap();
+    assert!(records.iter().all(|record| record.meta.at == Time::from_millis(8_000_000_000_000)), "{records:?}");
+}
+
+#[test]
+fn an_event_with_a_number_that_json_would_round_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(dir.path())).unwrap();
+    let mut world = World::new(24);
+    world.found(&store);
+    let event = Event::Project(project::Event::RestoreAccepted { outside_index: 1 << 53, why: String::new() });
+    let job = move |txn: &mut Txn<'_>| txn.append(Stream::Project, OWNER, event, Time::from_millis(5));
+    assert!(matches!(store.writer().write_blocking(Class::Interactive, job), Err(Error::Invariant { .. })));
+    store.writer().write_blocking(Class::Interactive, |txn| append(txn, "next")).unwrap();
+    assert_eq!(versions(&store), ["next"]);
+    store.close();
+    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+}
