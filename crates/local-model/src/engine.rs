@@ -3,6 +3,8 @@
 //! Nothing here waits for anyone. The caller's [`Watch`] is asked between any two tokens and between any two chunks of a
 //! prompt, so that a cancel acts within a second or two.
 
+mod write;
+
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -13,12 +15,10 @@ use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 use tenure_wire::local::{FailureKind, Generate, Outcome, Part, Timings, Tool, Usage};
 
-use crate::draft::Draft;
 use crate::prompt::{self, Piece};
-use crate::repair::{self, Repair};
 use crate::slots::{self, SLOTS_MAX, Slot, Start};
 use crate::warm::Warm;
-use crate::{circle, grammar, reply, sample};
+use crate::{circle, grammar};
 
 /// Prompt tokens computed between two looks at the [`Watch`].
 pub(crate) const CHUNK_TOKENS: usize = 64;
@@ -166,7 +166,7 @@ impl<'m> Engine<'m> {
             match piece {
                 Piece::Mark(text) => tokens.extend(vocab.tokenize(text.as_bytes(), false, true)),
                 Piece::Plain(text) => tokens.extend(vocab.tokenize(text.as_bytes(), false, false)),
-                Piece::Said(outcome) => match self.remembered.iter().find(|r| r.outcome == *outcome) {
+                Piece::Said(outcome) => match self.remembered.iter().rev().find(|r| r.outcome == *outcome) {
                     Some(known) => tokens.extend(&known.tokens),
                     None => {
                         let text = prompt::said(outcome, &request.tools);
@@ -296,129 +296,6 @@ impl<'m> Engine<'m> {
         self.slots[slot].tokens.extend_from_slice(tokens);
         Ok(())
     }
-
-    fn answer(
-        &mut self,
-        slot: usize,
-        grammar: Option<LlamaSampler>,
-        request: &Generate,
-        watch: &mut impl Watch,
-        usage: &mut Usage,
-    ) -> Result<Outcome, Failure> {
-        let mut draft = Draft::new(if grammar.is_some() { self.head() } else { Vec::new() });
-        let written = self.write(slot, &mut draft, grammar, request, watch);
-        usage.completion_tokens = count(draft.tokens().len());
-        let outcome = written.and_then(|()| draft.outcome().map_err(|e| Failure::new(FailureKind::Engine, e)));
-        let outcome = outcome.map_err(|f| Failure { partial: draft.raw().to_owned(), usage: *usage, ..f })?;
-        if self.remembered.len() == REMEMBERED_MAX {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(Remembered { outcome: outcome.clone(), tokens: draft.tokens().to_vec() });
-        Ok(outcome)
-    }
-
-    /// Writes until the answer is whole, or says why it is not.
-    fn write(
-        &mut self,
-        slot: usize,
-        draft: &mut Draft,
-        mut grammar: Option<LlamaSampler>,
-        request: &Generate,
-        watch: &mut impl Watch,
-    ) -> Result<(), Failure> {
-        if let Some(grammar) = &mut grammar {
-            accept(grammar, draft.tokens())?;
-        }
-        loop {
-            if let Some(failure) = watch.stop() {
-                return Err(failure);
-            }
-            let next = match &mut grammar {
-                None => vec![sample::likeliest(self.logits()).ok_or_else(nothing)?],
-                Some(grammar) => match grammar::forced(draft.raw(), &request.tools) {
-                    Some(text) => self.accepted(grammar, &text)?,
-                    None => self.constrained(slot, draft, grammar)?,
-                },
-            };
-            if next.iter().any(|token| self.model.vocab().is_eog(*token)) {
-                return Ok(());
-            }
-            for token in &next {
-                draft.push(*token, &self.piece(*token), watch);
-            }
-            if draft.is_whole(request.calls_max) {
-                return Ok(());
-            }
-            if count(draft.tokens().len()) >= request.max_tokens {
-                let message =
-                    format!("the answer was cut at max_tokens {}; allow more or ask for less", request.max_tokens);
-                return Err(Failure::new(FailureKind::Length, message));
-            }
-            if reply::circles(draft.tokens()) {
-                return Err(Failure::new(FailureKind::Repetition, "the model repeats itself; ask in other words"));
-            }
-            self.decode(slot, &next, true)?;
-        }
-    }
-
-    fn logits(&self) -> &[f32] {
-        self.context.get_logits_ith(self.batch.n_tokens() - 1)
-    }
-
-    fn piece(&self, token: LlamaToken) -> Vec<u8> {
-        self.model.vocab().token_to_piece(token, false, None)
-    }
-
-    fn accepted(&self, grammar: &mut LlamaSampler, text: &str) -> Result<Vec<LlamaToken>, Failure> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
-        accept(grammar, &tokens)?;
-        Ok(tokens)
-    }
-
-    /// The next token under the grammar, or the several that mend a forgotten escape.
-    fn constrained(
-        &mut self,
-        slot: usize,
-        draft: &mut Draft,
-        grammar: &mut LlamaSampler,
-    ) -> Result<Vec<LlamaToken>, Failure> {
-        let wanted = sample::likeliest(self.logits()).ok_or_else(nothing)?;
-        let token = sample::next(self.logits(), Some(grammar)).ok_or_else(nothing)?;
-        let last = draft.tokens().last().map(|last| self.piece(*last)).unwrap_or_default();
-        let repair = match (str::from_utf8(&last), str::from_utf8(&self.piece(wanted))) {
-            (Ok(last), Ok(text)) if token != wanted => repair::of(draft.raw(), last, text),
-            _ => None,
-        };
-        let Some(repair) = repair else { return Ok(vec![token]) };
-        let text = match repair {
-            Repair::Instead(text) => text,
-            Repair::Undo(text) => {
-                draft.pop(str::from_utf8(&last).expect("invariant: seen above"));
-                let kept = self.slots[slot].tokens.len() - 1;
-                self.cut(slot, kept)?;
-                text
-            }
-        };
-        // The grammar has gone on with the token that is not taken: it begins again.
-        grammar.reset();
-        accept(grammar, draft.tokens())?;
-        self.accepted(grammar, &text)
-    }
-
-    /// How every constrained answer begins, computed along with the prompt.
-    fn head(&self) -> Vec<(LlamaToken, Vec<u8>)> {
-        let vocab = self.model.vocab();
-        let tokens = vocab.tokenize(grammar::HEAD.as_bytes(), false, false);
-        tokens.into_iter().map(|token| (token, vocab.token_to_piece(token, false, None))).collect()
-    }
-}
-
-fn nothing() -> Failure {
-    Failure::new(FailureKind::Engine, "the grammar allows no further token")
-}
-
-fn accept(grammar: &mut LlamaSampler, tokens: &[LlamaToken]) -> Result<(), Failure> {
-    tokens.iter().try_for_each(|token| grammar.try_accept(*token)).map_err(Failure::engine)
 }
 
 fn seq(slot: usize) -> i32 {

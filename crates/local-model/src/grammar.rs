@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::engine::CHUNK_TOKENS;
 use llama_cpp_2::json_schema_to_grammar;
 use serde_json::{Map, Value};
 use tenure_wire::local::{ANSWER, CALLS_MAX, TOOLS_MAX, Tool};
@@ -16,6 +17,8 @@ pub(crate) const ANSWER_HEAD: &str = r#"{"name": "answer", "arguments": {"text":
 /// Longest string that the grammar itself bounds, in characters. Each costs a rule, so what is longer is left open and
 /// ended by the token bound and the watch on repetition.
 const STRING_RULES_MAX: u64 = 200;
+/// Longest text put in whole, in bytes: no text has more tokens than bytes, and one chunk takes it all.
+const FORCED_BYTES_MAX: usize = CHUNK_TOKENS;
 /// Nesting of a schema.
 const DEPTH_MAX: usize = 32;
 
@@ -118,7 +121,8 @@ pub(crate) fn forced(raw: &str, tools: &[Tool]) -> Option<String> {
         }
     };
     let first = first.map(|first| format!(" {{{}:", Value::from(first))).unwrap_or_default();
-    Some(format!(r#"", "arguments":{first}"#))
+    let text = format!(r#"", "arguments":{first}"#);
+    (text.len() <= FORCED_BYTES_MAX).then_some(text)
 }
 
 /// The schema of one call of `tool`, as text: llama.cpp takes properties in the order in which they are written.
