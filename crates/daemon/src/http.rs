@@ -4,6 +4,7 @@
 //! ```text
 //! connection ─ listen ─> same_site ─> identify ─> in_time ─> a resource ─> Door::commit, or a read of the store
 //! ```
+
 mod listen;
 mod auth;
 mod body;

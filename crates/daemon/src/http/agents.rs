@@ -31,7 +31,7 @@ const REVISIONS_SHOWN: u32 = 50;
 /// Pages read for one filtered page of a list.
 const PAGES_MAX: usize = 20;
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(deploy, list)).routes(routes!(get, delete))
 }
 
@@ -238,7 +238,7 @@ fn revision(entry: RevisionEntry) -> Revision {
 }
 
 /// The row as people see it: one word for its state and its presence.
-pub fn shown(entry: &AgentEntry) -> Agent {
+pub(super) fn shown(entry: &AgentEntry) -> Agent {
     let status = match (entry.state.as_str(), entry.open_executions, entry.last_ended_at) {
         ("deployed", 0, None) => AgentStatus::Registered,
         ("deployed", 0, Some(_)) => AgentStatus::Idle,

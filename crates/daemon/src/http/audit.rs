@@ -18,7 +18,7 @@ use super::auth::Viewer;
 use super::body::Params;
 use super::problem::{Answer, Failure};
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(records))
 }
 

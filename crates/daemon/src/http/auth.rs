@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenure_core::access::Role;
@@ -21,20 +21,20 @@ use super::problem::Failure;
 
 /// Where a connection comes from, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
-pub enum Peer {
+pub(super) enum Peer {
     Unix { uid: u32 },
     Tcp { local: SocketAddr },
 }
 
 /// An authenticated caller.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller {
-    pub actor: Actor,
-    pub role: Role,
+pub(super) struct Caller {
+    pub(super) actor: Actor,
+    pub(super) role: Role,
 }
 
 impl Caller {
-    pub fn key(&self) -> Option<KeyId> {
+    pub(super) fn key(&self) -> Option<KeyId> {
         match self.actor {
             Actor::Key(key) => Some(key),
             Actor::Owner { .. } | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
@@ -43,14 +43,14 @@ impl Caller {
 }
 
 /// A caller that may read.
-pub struct Viewer(pub Caller);
+pub(super) struct Viewer(pub(super) Caller);
 /// A caller that may change things.
-pub struct Operator(pub Caller);
+pub(super) struct Operator(pub(super) Caller);
 /// A caller that may manage keys.
-pub struct Owner(pub Caller);
+pub(super) struct Owner(pub(super) Caller);
 
 /// Refuses what a page of another web site could have sent: names that are not this host's, foreign origins.
-pub async fn same_site(request: Request, next: Next) -> Response {
+pub(super) async fn same_site(request: Request, next: Next) -> Response {
     if let Some(Peer::Tcp { local }) = request.extensions().get::<Peer>()
         && let Err(failure) = check_site(request.headers(), request.uri(), *local)
     {
@@ -86,8 +86,10 @@ fn is_here(host: &str, local: SocketAddr) -> bool {
 }
 
 /// Finds the caller and puts it beside the request, or leaves the request without one.
-pub async fn identify(State(rooms): State<Arc<Rooms>>, mut request: Request, next: Next) -> Response {
-    match caller(&rooms, &request).await {
+pub(super) async fn identify(State(rooms): State<Arc<Rooms>>, mut request: Request, next: Next) -> Response {
+    let header = request.headers().get(AUTHORIZATION).cloned();
+    let peer = request.extensions().get::<Peer>().copied();
+    match caller(&rooms, header, peer).await {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
         }
@@ -97,16 +99,16 @@ pub async fn identify(State(rooms): State<Arc<Rooms>>, mut request: Request, nex
     next.run(request).await
 }
 
-async fn caller(rooms: &Rooms, request: &Request) -> Result<Option<Caller>, Failure> {
-    if let Some(header) = request.headers().get(AUTHORIZATION) {
+async fn caller(rooms: &Rooms, header: Option<HeaderValue>, peer: Option<Peer>) -> Result<Option<Caller>, Failure> {
+    if let Some(header) = header {
         let text = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
         let text = text.ok_or_else(|| unauthenticated("the Authorization header is no `Bearer tnr_…`"))?;
         let key: KeyText = text.parse().map_err(|error| unauthenticated(&format!("{error}")))?;
         return of_key(rooms, &key).await.map(Some);
     }
-    Ok(match request.extensions().get::<Peer>() {
-        Some(Peer::Unix { uid }) if *uid == rooms.facts.owner || *uid == 0 => {
-            Some(Caller { actor: Actor::Owner { uid: *uid }, role: Role::Owner })
+    Ok(match peer {
+        Some(Peer::Unix { uid }) if uid == rooms.facts.owner || uid == 0 => {
+            Some(Caller { actor: Actor::Owner { uid }, role: Role::Owner })
         }
         Some(Peer::Unix { .. } | Peer::Tcp { .. }) | None => None,
     })
@@ -159,7 +161,6 @@ roles!(Viewer Operator Owner);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn site(host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
         let mut headers = HeaderMap::new();

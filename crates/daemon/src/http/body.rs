@@ -13,25 +13,25 @@ use tokio::time::timeout;
 use super::problem::Failure;
 
 /// A body has at most so many bytes.
-pub const BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BYTES_MAX: usize = 1024 * 1024;
 /// Objects and arrays nest at most so deep.
-pub const DEPTH_MAX: usize = 64;
+pub(super) const DEPTH_MAX: usize = 64;
 const ARRIVAL_MAX: Duration = Duration::from_secs(20);
 
 /// The whole body as text.
-pub struct Text(pub String);
+pub(super) struct Text(pub(super) String);
 
 /// The whole body as JSON of a known shape.
-pub struct Json<T>(pub T);
+pub(super) struct Json<T>(pub(super) T);
 
 /// As `Json`, where an empty body stands for the default.
-pub struct JsonOrNothing<T>(pub T);
+pub(super) struct JsonOrNothing<T>(pub(super) T);
 
 /// The query string, unknown parameters refused.
-pub struct Params<T>(pub T);
+pub(super) struct Params<T>(pub(super) T);
 
 /// The one variable segment of a path.
-pub struct Segment(pub String);
+pub(super) struct Segment(pub(super) String);
 
 async fn read(body: Body, parts: &Parts) -> Result<Bytes, Failure> {
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());

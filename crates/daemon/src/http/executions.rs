@@ -29,7 +29,7 @@ use super::logs;
 use super::problem::{Answer, Failure};
 use crate::commit;
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(start, list)).routes(routes!(get)).routes(routes!(cancel))
 }
 
@@ -160,7 +160,7 @@ async fn cancel(
     Ok(Out(shown(&rooms.execution_entry(entry.id).await?)))
 }
 
-pub fn shown(entry: &ExecutionEntry) -> Execution {
+pub(super) fn shown(entry: &ExecutionEntry) -> Execution {
     let until = entry.ended_at.unwrap_or_else(commit::now);
     Execution {
         id: entry.id,

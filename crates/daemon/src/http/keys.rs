@@ -23,7 +23,7 @@ use super::problem::{Answer, Failure};
 /// Keys that a list shows, revoked ones included.
 const SHOWN_MAX: u32 = 500;
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(revoke))
 }
 

@@ -32,9 +32,9 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
-pub struct Listeners {
-    pub unix: UnixListener,
-    pub tcp: Vec<TcpListener>,
+pub(super) struct Listeners {
+    pub(super) unix: UnixListener,
+    pub(super) tcp: Vec<TcpListener>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum ListenError {
 
 /// Binds the Unix socket at `path`, which only the daemon's user may open. The data directory's lock is held by then,
 /// so a socket that lies there belongs to nobody any more.
-pub fn unix(path: &Path) -> Result<UnixListener, ListenError> {
+pub(super) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     let refuse = |why: String| ListenError::Socket { path: path.to_path_buf(), why };
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
@@ -68,7 +68,7 @@ pub fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     Ok(listener)
 }
 
-pub async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
     if !address.ip().is_loopback() {
         return Err(ListenError::NotLoopback(address));
     }
@@ -83,7 +83,7 @@ struct Hall {
 }
 
 /// Serves until `closing`, then gives open requests a moment and ends.
-pub async fn serve(router: Router, listeners: Listeners, closing: CancellationToken) {
+pub(super) async fn serve(router: Router, listeners: Listeners, closing: CancellationToken) {
     let hall = Arc::new(Hall {
         router,
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),

@@ -32,7 +32,7 @@ const VALIDATIONS_MAX: u32 = 64 * ITERATIONS_MAX;
 /// Of a call's result.
 const RESULT_CHARS_MAX: usize = 4096;
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(logs)).routes(routes!(output))
 }
 
@@ -93,7 +93,7 @@ async fn output(
 }
 
 /// One iteration as its rows tell it.
-pub struct Attempt {
+pub(super) struct Attempt {
     row: IterationEntry,
     turns: Vec<TurnEntry>,
     calls: Vec<CallEntry>,
@@ -101,7 +101,7 @@ pub struct Attempt {
 }
 
 impl Rooms {
-    pub async fn iterations(&self, execution: ExecutionId, only: Option<u32>) -> Result<Vec<Attempt>, Failure> {
+    pub(super) async fn iterations(&self, execution: ExecutionId, only: Option<u32>) -> Result<Vec<Attempt>, Failure> {
         let (from, limit) = only.map_or((1, ITERATIONS_MAX), |number| (number, 1));
         let rows = self.reader().read(move |sql| {
             let rows = iterations::of(sql, execution, from, limit)?;
@@ -121,6 +121,7 @@ impl Rooms {
 
 fn attempt(
     look: &mut Look<'_>,
+    execution: ExecutionId,
     row: IterationEntry,
     validations: Vec<ValidationEntry>,
 ) -> Result<Attempt, Error> {
@@ -142,7 +143,7 @@ fn readable(look: &mut Look<'_>, hash: Hash) -> Result<Option<String>, Error> {
 }
 
 impl Attempt {
-    pub fn into_iteration(self) -> Iteration {
+    pub(super) fn into_iteration(self) -> Iteration {
         let row = &self.row;
         let status = match row.status.as_str() {
             "running" => IterationStatus::Running,

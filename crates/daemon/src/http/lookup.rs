@@ -15,7 +15,7 @@ const NAMES_MAX: u32 = 500;
 
 impl Rooms {
     /// The agent of this name, id or short id.
-    pub async fn agent(&self, wanted: &str) -> Result<AgentEntry, Failure> {
+    pub(super) async fn agent(&self, wanted: &str) -> Result<AgentEntry, Failure> {
         let text = wanted.to_string();
         match self.reader().read(move |sql| agents::find(sql, &text)).await? {
             Match::One(entry) => Ok(entry),
@@ -37,7 +37,7 @@ impl Rooms {
     }
 
     /// The execution of this id or short id.
-    pub async fn execution(&self, wanted: &str) -> Result<ExecutionEntry, Failure> {
+    pub(super) async fn execution(&self, wanted: &str) -> Result<ExecutionEntry, Failure> {
         let text = wanted.to_string();
         match self.reader().read(move |sql| executions::find(sql, &text)).await? {
             Match::One(entry) => Ok(entry),
@@ -52,16 +52,16 @@ impl Rooms {
         }
     }
 
-    pub async fn execution_entry(&self, id: ExecutionId) -> Result<ExecutionEntry, Failure> {
+    pub(super) async fn execution_entry(&self, id: ExecutionId) -> Result<ExecutionEntry, Failure> {
         let entry = self.reader().read(move |sql| executions::get(sql, id)).await?;
         entry.ok_or_else(|| Code::ExecutionUnknown.problem(format!("no execution has the id {id}")).into())
     }
 
-    pub async fn executions(&self, filter: Filter, limit: u32) -> Result<Page<ExecutionEntry, ExecutionId>, Failure> {
+    pub(super) async fn executions(&self, filter: Filter, limit: u32) -> Result<Page<ExecutionEntry, ExecutionId>, Failure> {
         Ok(self.reader().read(move |sql| executions::list(sql, &filter, limit)).await?)
     }
 
-    pub async fn agents(
+    pub(super) async fn agents(
         &self,
         state: Option<&'static str>,
         after: Option<String>,
@@ -70,12 +70,12 @@ impl Rooms {
         Ok(self.reader().read(move |sql| agents::list(sql, state, after.as_deref(), limit)).await?)
     }
 
-    pub async fn revisions(&self, agent: AgentId, limit: u32) -> Result<Vec<RevisionEntry>, Failure> {
+    pub(super) async fn revisions(&self, agent: AgentId, limit: u32) -> Result<Vec<RevisionEntry>, Failure> {
         Ok(self.reader().read(move |sql| agents::revisions(sql, agent, limit)).await?)
     }
 
     /// The text that an event bound; absent once erased. Bytes that are no UTF-8 are shown with the mark for it.
-    pub async fn text(&self, hash: Option<Hash>) -> Result<Option<String>, Failure> {
+    pub(super) async fn text(&self, hash: Option<Hash>) -> Result<Option<String>, Failure> {
         let Some(hash) = hash else { return Ok(None) };
         let bytes = self.reader().payload(hash).await?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
@@ -83,7 +83,7 @@ impl Rooms {
 }
 
 /// At most 80 characters of what was asked for.
-pub fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(80).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     if shown.len() < text.len() { format!("`{shown}…`") } else { format!("`{shown}`") }
 }

@@ -15,7 +15,7 @@ use super::auth::Viewer;
 use super::body::Text;
 use super::problem::{Answer, Failure, of_manifest, of_model};
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(validate)).routes(routes!(schema))
 }
 
@@ -43,12 +43,12 @@ async fn schema(_: Viewer) -> Out<&'static Value> {
     Out(manifest::schema())
 }
 
-pub fn parse(text: &str) -> Result<Manifest, Failure> {
+pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
     Manifest::parse(text).map_err(|problems| of_manifest(Code::ManifestInvalid, problems))
 }
 
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.
-pub fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
+pub(super) fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
     known_model(rooms, manifest)?;
     let unenforced = manifest.unenforced(&host(rooms)?);
     if unenforced.is_empty() { Ok(()) } else { Err(of_manifest(Code::ManifestUnenforced, unenforced)) }
@@ -68,12 +68,12 @@ fn host(rooms: &Rooms) -> Result<Host, Failure> {
     Ok(Host { python: host.python.clone(), cpu: host.limits_cpu, memory: host.limits_memory, pids: host.limits_pids })
 }
 
-pub fn canonical(manifest: &Manifest) -> Value {
+pub(super) fn canonical(manifest: &Manifest) -> Value {
     serde_json::to_value(manifest).expect("invariant: a manifest has text keys and finite numbers only")
 }
 
 /// The word that lists show for what an agent runs in.
-pub fn runtime(manifest: &Manifest) -> &'static str {
+pub(super) fn runtime(manifest: &Manifest) -> &'static str {
     match manifest.spec.runtime.as_ref().and_then(|runtime| runtime.isolation) {
         None | Some(Isolation::Inherit) => Isolation::Native.word(),
         Some(stated @ (Isolation::Native | Isolation::Docker | Isolation::Wasm)) => stated.word(),

@@ -20,10 +20,10 @@ use crate::model::request::{Message, Request, Tag};
 use crate::model::router::Route;
 
 /// A model may have to be loaded first.
-pub const TEST_SECONDS_MAX: u64 = 240;
+pub(super) const TEST_SECONDS_MAX: u64 = 240;
 const TEST_TOKENS_MAX: u32 = 64;
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(test))
 }
 
@@ -52,7 +52,7 @@ async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Models> {
     Ok(Out(Models { default: default_model(&rooms), items }))
 }
 
-pub fn default_model(rooms: &Rooms) -> DefaultModel {
+pub(super) fn default_model(rooms: &Rooms) -> DefaultModel {
     let (route, because) = rooms.house.models.default_route_and_reason();
     DefaultModel {
         model: route.to_string(),

@@ -15,9 +15,9 @@ use crate::records;
 
 /// A handler's failure: a problem on its way out.
 #[derive(Debug)]
-pub struct Failure(pub Box<Problem>);
+pub(super) struct Failure(pub(super) Box<Problem>);
 
-pub type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Failure {
@@ -80,7 +80,7 @@ impl From<records::Error> for Failure {
 }
 
 /// A manifest's faults, all at once.
-pub fn of_manifest(code: Code, problems: Vec<manifest::Problem>) -> Failure {
+pub(super) fn of_manifest(code: Code, problems: Vec<manifest::Problem>) -> Failure {
     let shown = problems.first().map(ToString::to_string).unwrap_or_default();
     let detail = match problems.len() {
         1 => shown,
@@ -89,7 +89,7 @@ pub fn of_manifest(code: Code, problems: Vec<manifest::Problem>) -> Failure {
     code.problem(detail).errors(problems.into_iter().map(Into::into).collect()).into()
 }
 
-pub fn of_model(code: Code, failure: &failure::Failure) -> Failure {
+pub(super) fn of_model(code: Code, failure: &failure::Failure) -> Failure {
     let problem = code.problem(failure.sentence.clone());
     if failure.hint.is_empty() { problem.into() } else { problem.hint(failure.hint.clone()).into() }
 }
@@ -135,9 +135,9 @@ fn of_execution(misstep: &execution::Misstep) -> Problem {
         Misstep::Started => Code::Conflict.problem("it was started already"),
         Misstep::Ended => Code::ExecutionEnded.problem("it has ended, and nothing can be done to it any more"),
         Misstep::MaxIterationsWrong => Code::MaxIterationsWrong.problem("an execution has 1 to 1000 iterations"),
-        // Of a person's commands only a second cancel meets this.
-        Misstep::Stale => Code::CancelRequested.problem("a cancel was accepted before"),
-        Misstep::NoSession | Misstep::SlotsFull | Misstep::Bound | Misstep::NotDue | Misstep::TooManyCalls => {
+        Misstep::CancelRequested => Code::CancelRequested.problem("a cancel was accepted before"),
+        Misstep::Stale
+        | Misstep::NoSession | Misstep::SlotsFull | Misstep::Bound | Misstep::NotDue | Misstep::TooManyCalls => {
             Code::Conflict.problem("the execution's state has moved on")
         }
     }

@@ -19,7 +19,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Agents that are counted one by one.
 const AGENTS_COUNTED_MAX: u32 = 100_000;
 
-pub fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(status)).routes(routes!(health)).routes(routes!(ready))
 }
 
