@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::ExecutionId;
-use tenure_sandbox::{Jail, Spec};
+use tenure_sandbox::{Error as Sandbox, Jail, Spec};
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 const DEATH: Duration = Duration::from_secs(12);
 /// How long calls of a dead jail may take to notice.
 const NOTICE: Duration = Duration::from_secs(1);
+/// How often a jail's opening is tried.
+const OPENINGS_MAX: u32 = 3;
 /// The private /tmp of a jail, which counts as memory too.
 const TMP_BYTES: u64 = 64 << 20;
 
@@ -86,7 +88,21 @@ impl Tenancy {
         let _ = self.notices.send(Notice::Ended(self.key, end)).await;
     }
 
+    /// A jail that dies or fails while it is made has done nothing, so another one may be tried.
     async fn open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+        let mut tries = 1;
+        loop {
+            match self.try_open(call).await {
+                Err(Error::Sandbox(error @ (Sandbox::JailLost | Sandbox::Layer(_)))) if tries < OPENINGS_MAX => {
+                    tracing::warn!(%error, tries, "a jail did not open; trying again");
+                    tries += 1;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open(&self, call: &LeasedCall) -> Result<Jail, Error> {
         let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
         let opening = tokio::task::spawn_blocking(move || {
             let folder = ground.folders.folder(agent)?;
@@ -224,7 +240,6 @@ fn describe_cut(cut: Result<Cut, JoinError>) -> String {
 
 /// Whether the worker must end: its zygote is useless, or something lives that it cannot name dead.
 fn is_fatal(error: &Error) -> bool {
-    use tenure_sandbox::Error as Sandbox;
     match error {
         Error::Sandbox(sandbox) => match sandbox {
             Sandbox::ZygoteLost(_) | Sandbox::Deadline { .. } | Sandbox::Unproven { .. } => true,

@@ -48,6 +48,7 @@ async fn what_no_list_names_is_not_there() {
     let (read, write) = (&["/workspace/in"][..], &["/workspace/out"][..]);
     let found =
         perform(&mut house, read, write, "process.run", json!({"command": "find", "args": [".", "-type", "f"]})).await;
+    assert!(is_done(&found), "{found:?}");
     let mut files: Vec<&str> = found.result["stdout"].as_str().unwrap().lines().collect();
     files.sort_unstable();
     assert_eq!(files, ["./in/a", "./out/b"]);
@@ -90,7 +91,7 @@ async fn a_listed_folder_that_is_a_link_opens_no_sandbox() {
     // The control: the same without the link.
     std::fs::remove_file(house.work_folder().join("output")).unwrap();
     let listed = perform(&mut house, read, write, "filesystem.list", json!({"path": "."})).await;
-    assert_eq!(listed.result["entries"][0]["name"], "output");
+    assert_eq!(listed.result["entries"][0]["name"], "output", "{listed:?}");
 }
 
 #[tokio::test]

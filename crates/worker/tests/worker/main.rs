@@ -8,4 +8,5 @@ mod programs;
 mod confinement;
 mod leases;
 mod endings;
+mod random;
 mod ordinary;
