@@ -15,7 +15,7 @@ enum Way {
     JailReady,
     /// Opened, the program run, and the jail proven dead.
     Jail,
-    /// A program in a jail that is open already.
+    /// A program in a jail that is open already. Its CPU time holds the jail's death too.
     Spawn,
 }
 
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds: usize = value("--rounds").map_or(Ok(200), |n| n.parse())?;
     let json = arguments.iter().any(|argument| argument == "--json");
 
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let folder = std::env::temp_dir().join(format!("tenure-jail-start-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("work"))?;
     let root = std::fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)?;
@@ -69,7 +70,7 @@ fn measure(way: Way, zygote: &Zygote, spec: &Spec) -> Result<Option<Sample>, Box
         Way::Spawn => Some(zygote.open(spec)?),
         Way::Plain | Way::Bubblewrap | Way::JailReady | Way::Jail => None,
     };
-    let cpu = cpu_ticks();
+    let cpu = cpu_ms(zygote);
     let began = Instant::now();
     let wall = match way {
         Way::Plain => {
@@ -80,7 +81,9 @@ fn measure(way: Way, zygote: &Zygote, spec: &Spec) -> Result<Option<Sample>, Box
             if !bubblewrap(spec).stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
                 return Ok(None);
             }
-            began.elapsed()
+            let wall = began.elapsed();
+            adopt_and_reap();
+            wall
         }
         Way::JailReady => {
             let jail = zygote.open(spec)?;
@@ -100,10 +103,11 @@ fn measure(way: Way, zygote: &Zygote, spec: &Spec) -> Result<Option<Sample>, Box
             began.elapsed()
         }
     };
-    let cpu_ms = cpu_ticks().saturating_sub(cpu) as f64;
+    // A jail's own time counts once it is reaped, so the last way's opening is in it too.
     if let Some(jail) = opened {
         jail.kill()?;
     }
+    let cpu_ms = cpu_ms(zygote).saturating_sub(cpu) as f64;
     Ok(Some(Sample { wall, cpu_ms }))
 }
 
@@ -147,14 +151,26 @@ fn bubblewrap(spec: &Spec) -> Command {
     command
 }
 
-/// CPU time of the whole machine so far, in ms: the only count that sees every process of every way. On a busy machine it
-/// also counts the neighbours.
-fn cpu_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let fields: Vec<u64> =
-        stat.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect();
-    let busy = [0, 1, 2, 5, 6].iter().filter_map(|index| fields.get(*index)).sum::<u64>();
-    busy * 10
+/// Bubblewrap leaves its inner init unreaped; only who reaps it sees its CPU time.
+fn adopt_and_reap() {
+    let deadline = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < deadline {
+        match rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(_) => return,
+            Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}
+
+/// CPU time so far, in ms, of this process and `zygote`, with all their children that are dead and reaped. Counted by the
+/// kernel in steps of 10 ms, so only the mean of many rounds says something.
+fn cpu_ms(zygote: &Zygote) -> u64 {
+    let of = |path: String| {
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        let after_name = stat.rfind(')').map_or("", |end| &stat[end + 1..]);
+        after_name.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10
+    };
+    of("/proc/self/stat".to_owned()) + of(format!("/proc/{}/stat", zygote.pid()))
 }
 
 fn print(samples: &mut [Vec<Sample>], rounds: usize, json: bool) {

@@ -19,6 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::place::Places;
 use super::upload::io as refused;
 use crate::level::Meter;
+use crate::native::cgroup::Door;
 use crate::protocol::{Ended, Exit, Refusal, Spawn, Stream};
 use crate::spec::{PATH, Spec, WORKSPACE};
 use crate::sys::{self, Reaped, Side};
@@ -91,7 +92,13 @@ struct Start<'a> {
     environment: Vec<CString>,
     folder: OwnedFd,
     stdin: OwnedFd,
-    limits: &'a [(u32, u64)],
+    bounds: &'a Bounds,
+}
+
+/// What holds every program, besides what holds the whole jail.
+pub(super) struct Bounds {
+    pub(super) limits: Vec<(u32, u64)>,
+    pub(super) cpu: Option<Door>,
 }
 
 /// The resource limits that every program gets.
@@ -133,7 +140,7 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
 }
 
 impl<'a> Start<'a> {
-    fn prepare(spec: &Spec, limits: &'a [(u32, u64)], spawn: &Spawn, stdin: &[u8]) -> Result<Self, Refusal> {
+    fn prepare(spec: &Spec, bounds: &'a Bounds, spawn: &Spawn, stdin: &[u8]) -> Result<Self, Refusal> {
         let invalid = |reason: &str| Refusal::Invalid { reason: reason.to_owned() };
         let program = spawn.argv.first().filter(|program| !program.is_empty());
         let program = program.ok_or_else(|| invalid("there is no program to run: the argument list is empty"))?;
@@ -158,7 +165,7 @@ impl<'a> Start<'a> {
             environment: variables.iter().map(|(n, v)| text(format!("{n}={v}"))).collect::<Result<_, _>>()?,
             folder: Places::working_folder(spawn.cwd.as_deref())?,
             stdin: input.into(),
-            limits,
+            bounds,
         })
     }
 }
@@ -166,12 +173,12 @@ impl<'a> Start<'a> {
 impl Program {
     pub(super) fn start(
         spec: &Spec,
-        limits: &[(u32, u64)],
+        bounds: &Bounds,
         spawn: &Spawn,
         stdin: &[u8],
         oom_before: u64,
     ) -> Result<Self, Refusal> {
-        let start = Start::prepare(spec, limits, spawn, stdin)?;
+        let start = Start::prepare(spec, bounds, spawn, stdin)?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()));
         let ((status, note), (out, stdout), (err, stderr)) = (pipe()?, pipe()?, pipe()?);
         for fd in [&status, &out, &err] {
@@ -323,7 +330,8 @@ fn ended(status: i32) -> Ended {
 fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! {
     let mine = [&note, &stdout, &stderr, &start.folder, &start.stdin].map(AsRawFd::as_raw_fd);
     // The standard ones stay taken, or a new pipe would get their numbers.
-    let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).collect();
+    let cpu = start.bounds.cpu.iter().map(AsRawFd::as_raw_fd);
+    let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).chain(cpu).collect();
     let prepared = sys::close_all_but(&keep).is_ok()
         && rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
@@ -370,7 +378,10 @@ fn become_program(start: &Start<'_>, stdout: &OwnedFd, stderr: &OwnedFd) -> io::
             sys::set_standard(number, fd.as_fd())?;
         }
         sys::cloexec_from(3)?;
-        for (resource, value) in start.limits {
+        if let Some(door) = &start.bounds.cpu {
+            door.enter()?;
+        }
+        for (resource, value) in &start.bounds.limits {
             sys::limit(*resource, *value)?;
         }
         sys::default_signals();

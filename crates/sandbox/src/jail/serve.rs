@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread
 use serde::Serialize;
 
 use super::files::{Answered, Edit, Files};
-use super::program::{Program, rlimits};
+use super::program::{Bounds, Program, rlimits};
 use super::view::{self, Sources};
 use super::zygote::Inheritance;
 use super::{lockdown, tree};
@@ -39,7 +39,7 @@ struct Server {
     outbox: Vec<u8>,
     signals: OwnedFd,
     spec: Spec,
-    rlimits: Vec<(u32, u64)>,
+    bounds: Bounds,
     files: Files,
     programs: BTreeMap<u32, Program>,
     /// Programs whose tree is being killed, and since when.
@@ -61,22 +61,24 @@ pub(super) fn enter(inheritance: Inheritance) -> ! {
 }
 
 fn live(inheritance: Inheritance) -> io::Result<()> {
-    let Inheritance { spec, mut level, filters, skeleton, socket, go, parent, oom, doors } = inheritance;
+    let Inheritance { spec, mut level, filters, skeleton, socket, go, parent, oom, doors, cpu } = inheritance;
     let mut keep: Vec<i32> = [&socket, &go, &parent].map(AsRawFd::as_raw_fd).to_vec();
-    keep.extend(oom.iter().chain(&doors).map(AsRawFd::as_raw_fd));
+    keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
+    keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut go = File::from(go);
     let mut badness = None;
     let made = (|| {
-        for mut door in doors {
-            door.write_all(b"0").map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
+        for door in doors {
+            door.enter().map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
         }
         standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
         // Only before the change of ids may this file be opened for writing.
         badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
-        let sources = Sources::open(&skeleton, &spec)?;
+        let mut sources = Sources::open(&skeleton, &spec)?;
         go.read_exact(&mut [0]).map_err(|error| Failure::new(Layer::Identity, "wait for ids", error))?;
+        sources.take_mounts(&spec)?;
         take_identity(&spec)?;
         set_up_network(&spec.hostname)?;
         view::build(sources, &spec)?;
@@ -95,7 +97,7 @@ fn live(inheritance: Inheritance) -> io::Result<()> {
         inbox: Vec::new(),
         outbox: encode(&Hello::Ready(level.clone()), &[]).map_err(io::Error::other)?,
         signals: sys::child_signals()?,
-        rlimits: rlimits(&spec, level.memory, level.pids),
+        bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
         files: Files::open(spec.limits.file_bytes)?,
         spec,
         socket,
@@ -276,7 +278,7 @@ impl Server {
         }
         // Programs are the kernel's first choice when memory runs out; the jail's init is not.
         self.set_badness(b"1000");
-        let program = Program::start(&self.spec, &self.rlimits, spawn, stdin, self.oom_kills());
+        let program = Program::start(&self.spec, &self.bounds, spawn, stdin, self.oom_kills());
         self.set_badness(b"0");
         self.programs.insert(id, program?);
         Ok(())

@@ -59,13 +59,17 @@ impl Sources {
         }
         let work_folder = if spec.work_folder_read_only { READ_ONLY } else { OWN };
         fixed.push((take_unlinked(&spec.work_folder, work_folder)?, WORKSPACE[1..].into()));
-        let mut further = Vec::new();
+        Ok(Self { root: take(&skeleton.root, Some(READ_ONLY))?, fixed, further: Vec::new() })
+    }
+
+    /// The spec's mounts may lie in the agent's own folder: only once its ids are mapped may this process always enter that.
+    pub(super) fn take_mounts(&mut self, spec: &Spec) -> Result<(), Failure> {
         for mount in &spec.mounts {
             let taken = take_unlinked(&mount.source, if mount.read_only { READ_ONLY } else { OWN })?;
             let target = mount.target.strip_prefix("/").unwrap_or(&mount.target).to_owned();
-            further.push(Tree { mount: taken, target, directory: mount.source.is_dir() });
+            self.further.push(Tree { mount: taken, target, directory: mount.source.is_dir() });
         }
-        Ok(Self { root: take(&skeleton.root, Some(READ_ONLY))?, fixed, further })
+        Ok(())
     }
 }
 

@@ -16,10 +16,10 @@ use super::serve;
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::level::{Level, Mapping, Meter};
-use crate::native::cgroup::{self, Cgroups, Controller};
+use crate::native::cgroup::{self, Cgroups, Controller, Door};
 use crate::native::channel;
 use crate::native::claim::{Order, Report};
-use crate::native::record::{self, Life};
+use crate::native::record::{self, Life, Slot};
 use crate::protocol::VERSION;
 use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys::{self, Cloned};
@@ -45,6 +45,8 @@ struct Zygote {
     cgroups: Cgroups,
     filters: Filters,
     jails: Vec<Child>,
+    free_slots: Vec<Slot>,
+    slots_made: u32,
 }
 
 /// A jail from its record to its burial.
@@ -52,6 +54,7 @@ struct Child {
     id: String,
     state: State,
     cgroups: Vec<PathBuf>,
+    slot: Slot,
 }
 
 enum State {
@@ -72,8 +75,10 @@ pub(super) struct Inheritance {
     pub(super) parent: OwnedFd,
     /// Counts memory kills of the jail's group.
     pub(super) oom: Option<File>,
-    /// Of the jail's control groups.
-    pub(super) doors: Vec<File>,
+    /// Of the control groups of the whole jail.
+    pub(super) doors: Vec<Door>,
+    /// Of the one that programs enter.
+    pub(super) cpu: Option<Door>,
 }
 
 pub(super) fn run() -> io::Result<()> {
@@ -99,20 +104,33 @@ pub(super) fn run() -> io::Result<()> {
     let skeleton = Skeleton::make(&run_dir)?;
     let own = write_own_record(&run_dir, &boot)?;
     report(&control, &Report::Started, None)?;
-    let mut zygote = Zygote { control, myself, skeleton, run_dir, boot, cgroups, filters, jails: Vec::new() };
+    let mut zygote = Zygote {
+        control,
+        myself,
+        skeleton,
+        run_dir,
+        boot,
+        cgroups,
+        filters,
+        jails: Vec::new(),
+        free_slots: Vec::new(),
+        slots_made: 0,
+    };
     let outcome = zygote.serve();
     zygote.end_all();
     zygote.skeleton.remove();
-    fs::remove_file(own)?;
+    own.remove()?;
     outcome
 }
 
-fn write_own_record(run_dir: &Path, boot: &str) -> io::Result<PathBuf> {
+fn write_own_record(run_dir: &Path, boot: &str) -> io::Result<Slot> {
     let pid = std::process::id() as i32;
     let start = record::start_time(pid).ok_or_else(|| io::Error::other("/proc shows no start time"))?;
-    let path = record::path(run_dir, &format!("zygote-{pid:x}-{start:x}"));
-    record::live(&mut record::begin(&path, boot, &[])?, Life { pid, start })?;
-    Ok(path)
+    let name = format!("zygote-{pid:x}-{start:x}");
+    let slot = Slot::make(run_dir, &name)?;
+    slot.begin(&name, boot, &[])?;
+    slot.live(Life { pid, start })?;
+    Ok(slot)
 }
 
 fn order(control: &OwnedFd) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
@@ -168,7 +186,8 @@ impl Zygote {
         match self.open(&id, spec, socket) {
             Ok((pid, pidfd)) => {
                 let cgroups = self.cgroups.paths(&id);
-                report(&self.control, &Report::Opened { id, pid, cgroups }, Some(&pidfd))
+                let record = self.jails.last().map(|jail| jail.slot.path().to_owned()).unwrap_or_default();
+                report(&self.control, &Report::Opened { id, pid, cgroups, record }, Some(&pidfd))
             }
             Err(failure) => {
                 // What was begun is buried like a jail that died.
@@ -186,14 +205,14 @@ impl Zygote {
     fn open(&mut self, id: &str, spec: Spec, socket: OwnedFd) -> Result<(i32, OwnedFd), Failure> {
         let paths = self.cgroups.paths(id);
         let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
-        let mut record = record::begin(&record::path(&self.run_dir, id), &self.boot, &paths)
-            .map_err(failed("write the jail's record"))?;
+        let slot = self.free_slot().map_err(failed("make the jail's record"))?;
+        slot.begin(id, &self.boot, &paths).map_err(failed("write the jail's record"))?;
         let buried = State::Dead { since: Instant::now() };
-        self.jails.push(Child { id: id.to_owned(), state: buried, cgroups: paths });
+        self.jails.push(Child { id: id.to_owned(), state: buried, cgroups: paths, slot });
         let group = self.cgroups.create(id, &spec.limits)?;
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
         let oom = group.oom.as_deref().map(File::open).transpose().map_err(failed("open the memory kill counter"))?;
-        let doors = group.doors()?;
+        let (doors, cpu) = group.doors()?;
         let (go, say_go) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed("make a pipe")(e.into()))?;
         let parent = self.myself.try_clone().map_err(failed("copy a descriptor"))?;
         let identity = spec.identity;
@@ -201,17 +220,16 @@ impl Zygote {
         match sys::clone_into(NAMESPACES as u64, entry.as_ref().map(AsFd::as_fd)) {
             Ok(Cloned::Child) => {
                 let (filters, skeleton) = (self.filters.clone(), self.skeleton.clone());
-                serve::enter(Inheritance { spec, level, skeleton, filters, socket, go, parent, oom, doors })
+                serve::enter(Inheritance { spec, level, skeleton, filters, socket, go, parent, oom, doors, cpu })
             }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 drop(socket);
                 let copy = pidfd.try_clone().map_err(failed("copy the jail's pidfd"));
-                if let Some(jail) = self.jails.last_mut() {
-                    jail.state = State::Alive { pid, pidfd };
-                }
+                let jail = self.jails.last_mut().expect("invariant: pushed above");
+                jail.state = State::Alive { pid, pidfd };
                 let start = record::start_time(pid)
                     .ok_or_else(|| failed("find the jail's start time")(io::ErrorKind::NotFound.into()))?;
-                record::live(&mut record, Life { pid, start }).map_err(failed("write the jail's record"))?;
+                jail.slot.live(Life { pid, start }).map_err(failed("write the jail's record"))?;
                 identify(pid, identity)?;
                 File::from(say_go).write_all(b"g").map_err(failed("let the jail go"))?;
                 Ok((pid, copy?))
@@ -244,18 +262,28 @@ impl Zygote {
                 jail.state = State::Dead { since: Instant::now() };
             }
         }
-        let run_dir = &self.run_dir;
-        self.jails.retain(|jail| match jail.state {
+        let (kept, gone): (Vec<Child>, Vec<Child>) = self.jails.drain(..).partition(|jail| match jail.state {
             State::Alive { .. } => true,
             State::Dead { since } => {
-                let gone = jail.cgroups.iter().all(|path| cgroup::remove(path, Duration::ZERO));
-                if gone {
-                    // A record that stays is found and removed by the next reap.
-                    let _ = fs::remove_file(record::path(run_dir, &jail.id));
-                }
-                !gone && since.elapsed() < BURIAL
+                !jail.cgroups.iter().all(|path| cgroup::remove(path, Duration::ZERO)) && since.elapsed() < BURIAL
             }
         });
+        self.jails = kept;
+        for jail in gone {
+            // A record whose groups would not go stays for the next reap.
+            if jail.cgroups.iter().all(|path| !path.exists()) && jail.slot.clear().is_ok() {
+                self.free_slots.push(jail.slot);
+            }
+        }
+    }
+
+    /// A slot that an earlier jail used, or a new one.
+    fn free_slot(&mut self) -> io::Result<Slot> {
+        if let Some(slot) = self.free_slots.pop() {
+            return Ok(slot);
+        }
+        self.slots_made += 1;
+        Slot::make(&self.run_dir, &format!("slot-{}", self.slots_made))
     }
 
     fn end_all(&mut self) {
@@ -268,6 +296,10 @@ impl Zygote {
         while !self.jails.is_empty() && Instant::now() < deadline {
             self.bury();
             std::thread::sleep(Duration::from_micros(500));
+        }
+        for slot in &self.free_slots {
+            // An empty slot says nothing; the next reap removes it.
+            let _ = slot.remove();
         }
     }
 }

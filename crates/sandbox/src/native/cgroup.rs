@@ -1,7 +1,8 @@
 //! Control groups, v2 or v1, wherever this process may make them. Must never: touch a group that is not named `tenure-…`.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,9 @@ pub(crate) struct Cgroups {
 pub(crate) struct Group {
     pub(crate) v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
+    /// The CPU controller's, if it has a hierarchy of its own. Set-up and file operations stay out of it: a quota is for
+    /// programs, and a busy host would make every jail wait in line for its first share.
+    v1_cpu: Option<PathBuf>,
     /// The file whose `oom_kill` line counts memory kills.
     pub(crate) oom: Option<PathBuf>,
 }
@@ -124,7 +128,7 @@ impl Cgroups {
     /// Makes the groups of one jail and sets its limits.
     pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, Failure> {
         let name = format!("tenure-{id}");
-        let mut group = Group { v2: None, v1: Vec::new(), oom: None };
+        let mut group = Group { v2: None, v1: Vec::new(), v1_cpu: None, oom: None };
         if let Some((parent, controllers)) = &self.v2 {
             let path = parent.join(&name);
             make(&path)?;
@@ -138,7 +142,10 @@ impl Cgroups {
         }
         for (controller, parent) in &self.v1 {
             let path = parent.join(&name);
-            if !group.v1.contains(&path) {
+            if *controller == Controller::Cpu && !group.v1.contains(&path) {
+                make(&path)?;
+                group.v1_cpu = Some(path.clone());
+            } else if !group.v1.contains(&path) {
                 make(&path)?;
                 group.v1.push(path.clone());
             }
@@ -152,15 +159,34 @@ impl Cgroups {
 }
 
 impl Group {
-    /// The v1 groups' doors: whoever writes `0` to one moves itself in. Moving another process would make the kernel wait for
-    /// a grace period, which is milliseconds; into the v2 group a jail is born.
-    pub(crate) fn doors(&self) -> Result<Vec<File>, Failure> {
-        let open = |path: &PathBuf| {
-            let door = path.join("tasks");
-            let opened = File::options().write(true).open(&door);
-            opened.map_err(|error| Failure::new(Layer::Cgroup, format!("open {}", door.display()), error))
-        };
-        self.v1.iter().map(open).collect()
+    /// The door of each v1 group that holds the whole jail, and apart from them that of the group that only programs enter.
+    pub(crate) fn doors(&self) -> Result<(Vec<Door>, Option<Door>), Failure> {
+        let whole = self.v1.iter().map(|path| Door::open(path)).collect::<Result<_, _>>()?;
+        Ok((whole, self.v1_cpu.as_deref().map(Door::open).transpose()?))
+    }
+}
+
+/// The way into one v1 group, for a process without any rights of its own there. A process that moves itself is quick; moving
+/// another makes the kernel wait for a grace period, which is milliseconds.
+#[derive(Debug)]
+pub(crate) struct Door(File);
+
+impl Door {
+    fn open(group: &Path) -> Result<Self, Failure> {
+        let path = group.join("tasks");
+        let opened = File::options().write(true).open(&path);
+        opened.map(Self).map_err(|error| Failure::new(Layer::Cgroup, format!("open {}", path.display()), error))
+    }
+
+    /// Moves this single-threaded process into the group.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        (&self.0).write_all(b"0")
+    }
+}
+
+impl AsRawFd for Door {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

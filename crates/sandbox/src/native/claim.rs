@@ -25,6 +25,8 @@ pub(crate) enum Report {
         id: String,
         pid: i32,
         cgroups: Vec<PathBuf>,
+        /// The slot of its record.
+        record: PathBuf,
     },
     Failed {
         id: String,

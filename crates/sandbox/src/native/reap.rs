@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -36,12 +36,12 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     }
     let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
     // Zygotes first, and then a second look: one may have forked a last jail in between.
-    let zygote = |record: &&Record| record.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("zygote-"));
-    for record in read_all(run_dir)?.iter().filter(zygote) {
-        end(record, &boot, &mut report)?;
+    let zygote = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("zygote-"));
+    for path in slots(run_dir)?.into_iter().filter(zygote) {
+        end(&path, &boot, &mut report)?;
     }
-    for record in &read_all(run_dir)? {
-        end(record, &boot, &mut report)?;
+    for path in slots(run_dir)? {
+        end(&path, &boot, &mut report)?;
     }
     match fs::remove_dir_all(run_dir.join(record::SKELETON)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -51,12 +51,29 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     }
 }
 
-fn read_all(run_dir: &Path) -> Result<Vec<Record>, Error> {
-    record::all(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))
+fn slots(run_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    record::slots(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))
 }
 
-/// Ends one record's process and groups, and removes the record last.
-fn end(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
+fn read(path: &Path) -> Result<Option<Record>, Error> {
+    record::read(path).map_err(Error::io(format!("read {}", path.display())))
+}
+
+/// Ends what a slot's record names, and removes the slot last.
+fn end(path: &Path, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
+    if let Some(record) = read(path)? {
+        end_record(&record, boot, report)?;
+    }
+    match fs::remove_file(path) {
+        // A dying zygote still buries.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", path.display()))(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn end_record(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
     match record.life {
         Some(life) if record.intent.boot == boot && kill(life)? => report.killed += 1,
         Some(_) | None => report.already_dead += 1,
@@ -71,13 +88,7 @@ fn end(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error
         }
         report.cgroups_removed += 1;
     }
-    match fs::remove_file(&record.path) {
-        // A dying zygote still buries.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", record.path.display()))(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    Ok(())
 }
 
 /// Kills one process if it is still the one that was recorded; true if it was. Returns once it is dead.
@@ -97,13 +108,17 @@ fn kill(life: Life) -> Result<bool, Error> {
     if channel::readable(&pidfd, PATIENCE).map_err(|_| what())? { Ok(true) } else { Err(what()) }
 }
 
+/// Whether the zygote still has to bury jail `id`.
+pub(crate) fn is_recorded(path: &Path, id: &str) -> bool {
+    // What cannot be read is not known to be gone.
+    record::read(path).map_or(true, |record| record.is_some_and(|record| record.intent.id == id))
+}
+
 /// Ends one jail by its record, for a worker whose zygote is gone.
-pub(crate) fn end_one(run_dir: &Path, id: &str) -> Result<(), Error> {
-    let path = record::path(run_dir, id);
+pub(crate) fn end_one(path: &Path, id: &str) -> Result<(), Error> {
     let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
-    let records = read_all(run_dir)?;
-    match records.into_iter().find(|record| record.path == path) {
-        Some(record) => end(&record, &boot, &mut ReapReport::default()),
-        None => Ok(()),
+    match read(path)? {
+        Some(record) if record.intent.id == id => end(path, &boot, &mut ReapReport::default()),
+        Some(_) | None => Ok(()),
     }
 }

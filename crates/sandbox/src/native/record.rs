@@ -1,8 +1,11 @@
-//! What a killed worker leaves behind for its successor: one file a jail, written before the jail does anything.
+//! What a killed worker leaves behind for its successor: one record a jail, written before the jail does anything.
 //! Must never: be trusted without the start time and the boot id, since process ids are used again.
+//!
+//! A record lies in a slot file of fixed size that the next jail uses again: making a file costs ten times writing one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +14,9 @@ const VERSION: u16 = 1;
 const SUFFIX: &str = "jail";
 /// The folder beside the records that holds the root of all jails.
 pub(crate) const SKELETON: &str = "view";
+/// Where in a slot the life begins; the intent lies before it. Both are JSON, padded with spaces.
+const LIFE_AT: usize = 7168;
+const SLOT_BYTES: usize = 8192;
 
 /// One process, told apart from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,19 +26,64 @@ pub(crate) struct Life {
     pub(crate) start: u64,
 }
 
-/// First line of a record. The second, if the process was started, is its `Life`.
+/// What is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
     pub(crate) version: u16,
+    pub(crate) id: String,
     pub(crate) boot: String,
     pub(crate) cgroups: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) path: PathBuf,
     pub(crate) intent: Intent,
+    /// The process that it became, if it came to that.
     pub(crate) life: Option<Life>,
+}
+
+/// A file that holds one record at a time.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    path: PathBuf,
+    file: File,
+}
+
+impl Slot {
+    pub(crate) fn make(run_dir: &Path, name: &str) -> io::Result<Self> {
+        let path = run_dir.join(format!("{name}.{SUFFIX}"));
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn begin(&self, id: &str, boot: &str, cgroups: &[PathBuf]) -> io::Result<()> {
+        let intent = Intent { version: VERSION, id: id.into(), boot: boot.into(), cgroups: cgroups.to_vec() };
+        self.put(0, LIFE_AT, serde_json::to_vec(&intent)?)
+    }
+
+    pub(crate) fn live(&self, life: Life) -> io::Result<()> {
+        self.put(LIFE_AT, SLOT_BYTES - LIFE_AT, serde_json::to_vec(&life)?)
+    }
+
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        self.put(0, SLOT_BYTES, Vec::new())
+    }
+
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    fn put(&self, at: usize, size: usize, mut text: Vec<u8>) -> io::Result<()> {
+        if text.len() > size {
+            return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        }
+        text.resize(size, b' ');
+        self.file.write_all_at(&text, at as u64)
+    }
 }
 
 /// The id of the host's current boot.
@@ -47,45 +98,26 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-pub(crate) fn path(run_dir: &Path, id: &str) -> PathBuf {
-    run_dir.join(format!("{id}.{SUFFIX}"))
-}
-
-/// Says what is about to be made.
-pub(crate) fn begin(path: &Path, boot: &str, cgroups: &[PathBuf]) -> io::Result<File> {
-    let intent = Intent { version: VERSION, boot: boot.to_owned(), cgroups: cgroups.to_vec() };
-    let mut line = serde_json::to_vec(&intent)?;
-    line.push(b'\n');
-    let mut file = OpenOptions::new().append(true).create_new(true).open(path)?;
-    file.write_all(&line)?;
-    Ok(file)
-}
-
-/// Says which process it became.
-pub(crate) fn live(file: &mut File, life: Life) -> io::Result<()> {
-    let mut line = serde_json::to_vec(&life)?;
-    line.push(b'\n');
-    file.write_all(&line)
-}
-
-/// Every record of `run_dir`. A record cut short by a crash is one without a life.
-pub(crate) fn all(run_dir: &Path) -> io::Result<Vec<Record>> {
-    let mut records = Vec::new();
-    for entry in fs::read_dir(run_dir)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|suffix| suffix != SUFFIX) {
-            continue;
-        }
-        let content = match fs::read_to_string(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        let mut lines = content.lines();
-        let intent = lines.next().and_then(|line| serde_json::from_str(line).ok());
-        let intent = intent.unwrap_or(Intent { version: VERSION, boot: String::new(), cgroups: Vec::new() });
-        let life = lines.next().and_then(|line| serde_json::from_str(line).ok());
-        records.push(Record { path, intent, life });
+/// The record in a slot; None if the slot is free or gone. One that a crash cut short is a record without cgroups or life.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Record>> {
+    let content = match fs::read(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if content.trim_ascii().is_empty() {
+        return Ok(None);
     }
-    Ok(records)
+    let (intent, life) = content.split_at(LIFE_AT.min(content.len()));
+    let torn = Intent { version: VERSION, id: String::new(), boot: String::new(), cgroups: Vec::new() };
+    let intent = serde_json::from_slice(intent.trim_ascii()).unwrap_or(torn);
+    Ok(Some(Record { intent, life: serde_json::from_slice(life.trim_ascii()).ok() }))
+}
+
+/// Every slot of `run_dir`, free or not.
+pub(crate) fn slots(run_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(run_dir)?.map(|entry| Ok(entry?.path()));
+    let ours =
+        |path: &io::Result<PathBuf>| path.as_ref().map_or(true, |path| path.extension().is_some_and(|s| s == SUFFIX));
+    paths.filter(ours).collect()
 }

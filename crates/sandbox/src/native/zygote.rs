@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, pidfd_send_signal};
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The resident parent of all jails of one worker. Dropping it kills them all.
 #[derive(Debug)]
 pub struct Zygote {
-    link: Arc<Link>,
+    link: Link,
     process: Child,
     next: AtomicU64,
     prefix: String,
@@ -37,7 +37,6 @@ pub struct Zygote {
 #[derive(Debug)]
 struct Link {
     control: Mutex<Option<OwnedFd>>,
-    run_dir: PathBuf,
 }
 
 /// One confined place to work in. Dropping it kills everything in it, without waiting.
@@ -49,7 +48,7 @@ pub struct Jail {
     socket: Option<UnixStream>,
     level: Level,
     cgroups: Vec<PathBuf>,
-    link: Arc<Link>,
+    record: PathBuf,
 }
 
 impl Zygote {
@@ -65,7 +64,7 @@ impl Zygote {
         let process = command.spawn().map_err(Error::io(format!("start {}", exe.display())))?;
         drop(command);
         let prefix = format!("{:x}-{:x}", process.id(), record::start_time(process.id() as i32).unwrap_or(0));
-        let link = Arc::new(Link { control: Mutex::new(Some(ours)), run_dir: run_dir.clone() });
+        let link = Link { control: Mutex::new(Some(ours)) };
         let zygote = Self { link, process, next: AtomicU64::new(1), prefix };
         match zygote.link.ask(&Order::Start { version: VERSION, run_dir }, None)? {
             (Report::Started, _) => Ok(zygote),
@@ -91,8 +90,8 @@ impl Zygote {
         let order = Order::Claim { version: VERSION, id, spec: Box::new(spec.clone()) };
         let (report, pidfd) = self.link.ask(&order, Some(theirs.as_fd()))?;
         drop(theirs);
-        let (id, pid, cgroups, pidfd) = match (report, pidfd) {
-            (Report::Opened { id, pid, cgroups }, Some(pidfd)) => (id, pid, cgroups, pidfd),
+        let (id, pid, cgroups, record, pidfd) = match (report, pidfd) {
+            (Report::Opened { id, pid, cgroups, record }, Some(pidfd)) => (id, pid, cgroups, record, pidfd),
             (Report::Failed { failure, .. }, _) => return Err(Error::Layer(failure)),
             (Report::Refused { reason }, _) => return Err(Error::Spec { field: "claim", reason }),
             (Report::Started | Report::Opened { .. }, _) => {
@@ -101,9 +100,11 @@ impl Zygote {
         };
         let mut client = Client::new(ours, PATIENCE);
         let hello = client.hello();
-        let (socket, link) = (client.into_socket(), Arc::clone(&self.link));
+        let socket = client.into_socket();
         let refused = match hello {
-            Ok(Hello::Ready(level)) => return Ok(Jail { id, pid, pidfd, socket: Some(socket), level, cgroups, link }),
+            Ok(Hello::Ready(level)) => {
+                return Ok(Jail { id, pid, pidfd, socket: Some(socket), level, cgroups, record });
+            }
             Ok(Hello::Failed(failure)) => Error::Layer(failure),
             Err(error) => error,
         };
@@ -202,11 +203,10 @@ impl Jail {
         if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
             return Err(Error::Unproven { what: format!("jail {}", self.id) });
         }
-        let record = record::path(&self.link.run_dir, &self.id);
         let deadline = Instant::now() + Duration::from_secs(1);
-        while record.exists() {
+        while reap::is_recorded(&self.record, &self.id) {
             if Instant::now() > deadline {
-                return reap::end_one(&self.link.run_dir, &self.id);
+                return reap::end_one(&self.record, &self.id);
             }
             std::thread::sleep(Duration::from_micros(200));
         }

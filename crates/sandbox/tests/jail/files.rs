@@ -7,7 +7,7 @@ use crate::house::{House, inside, is_root, refusal};
 
 fn chown_to_agent(path: &std::path::Path) {
     if is_root() {
-        std::os::unix::fs::lchown(path, Some(300_001), Some(300_001)).unwrap();
+        std::os::unix::fs::lchown(path, Some(300_001), Some(300_001)).expect("chown");
     }
 }
 

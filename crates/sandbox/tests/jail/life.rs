@@ -6,14 +6,16 @@ use tenure_sandbox::{Error, Zygote, reap};
 
 use crate::house::{House, PATIENCE, eventually, identity, inside, jail_exe, processes_with};
 
+/// The names of the slots that hold a record.
 fn records(run_dir: &Path) -> Vec<String> {
     let Ok(folder) = std::fs::read_dir(run_dir) else { return Vec::new() };
-    let names = folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.ends_with(".jail")).collect()
+    let names = folder.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let full = |name: &String| std::fs::read(run_dir.join(name)).is_ok_and(|content| !content.trim_ascii().is_empty());
+    names.filter(|name| name.ends_with(".jail")).filter(full).collect()
 }
 
 fn mounts_with(mark: &str) -> usize {
-    std::fs::read_to_string("/proc/self/mountinfo").unwrap().matches(mark).count()
+    std::fs::read_to_string("/proc/self/mountinfo").expect("mounts").matches(mark).count()
 }
 
 #[test]
@@ -137,11 +139,8 @@ fn reap_neither_kills_a_stranger_nor_stumbles_over_a_torn_record() {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let pid = stranger.id();
     let record = |cgroups: &str, start: u64| {
-        format!(
-            "{{\"version\":1,\"boot\":\"{}\",\"cgroups\":[{cgroups}]}}\n{{\"pid\":{},\"start\":{start}}}\n",
-            boot.trim(),
-            pid
-        )
+        let intent = format!("{{\"version\":1,\"id\":\"x\",\"boot\":\"{}\",\"cgroups\":[{cgroups}]}}", boot.trim());
+        format!("{intent:<7168}{{\"pid\":{pid},\"start\":{start}}}")
     };
     std::fs::write(folder.path().join("a.jail"), record("\"/sys/fs/cgroup/not-ours\"", 1)).unwrap();
     std::fs::write(folder.path().join("b.jail"), "{\"version\":1,\"bo").unwrap();
@@ -156,13 +155,14 @@ fn reap_neither_kills_a_stranger_nor_stumbles_over_a_torn_record() {
 }
 
 fn start_time(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat[stat.rfind(')').unwrap() + 1..].split_ascii_whitespace().nth(19).unwrap().parse().unwrap()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit_once(')').expect("a name").1;
+    fields.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok()).expect("a start time")
 }
 
 fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
 }
 
 #[test]
