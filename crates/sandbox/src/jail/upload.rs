@@ -3,7 +3,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -53,10 +52,8 @@ impl Upload {
             Err(Errno::NOENT) => None,
             Err(error) => return Err(refusal(error)),
         };
-        let temporary = temporary_name(&name);
-        // The name depends on the target alone, so what a killed jail left is replaced by the next write, not added to.
+        let temporary = temporary_name()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let _ = unlinkat(&folder, &temporary, AtFlags::empty());
         let file = openat(&folder, &temporary, flags, Mode::from(0o600)).map_err(refusal)?;
         let kind = Kind::Replace(Replace { folder, name, temporary, mode, kept, finished: false });
         Ok(Self { kind, file: File::from(file), size, got: 0 })
@@ -149,8 +146,9 @@ pub(super) fn regular(found: &Stat) -> Result<(), Refusal> {
     }
 }
 
-fn temporary_name(name: &OsStr) -> OsString {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    OsString::from(format!(".tenure-tmp-{:016x}", hasher.finish()))
+/// Random: several jails of one agent may write the same file at the same time, and none may take another's away.
+fn temporary_name() -> Result<OsString, Refusal> {
+    let mut random = [0u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(refusal)?;
+    Ok(OsString::from(format!(".tenure-tmp-{:016x}", u64::from_ne_bytes(random))))
 }
