@@ -124,7 +124,7 @@ impl Supervisor {
         let welcome = frame::encode(&ToWorker::Welcome { version: frame::VERSION, session, fence })?;
         socket.write_all(&welcome).await?;
         let (asks, asked) = mpsc::channel::<Ask>(256);
-        let link = Link { worker: self.worker, session, fence, asks };
+        let link = Link { worker: self.worker, session, fence, slots: hello.slots, asks };
         self.greeted.send_replace(Some(Greeted { hello, session }));
         self.links.send_replace(Some(link));
         for kind in [Kind::Bind, Kind::Dispatch, Kind::Release] {

@@ -137,11 +137,18 @@ fn open(options: &Options, watch: Watch, bells: Bells) -> Result<Store, store::E
     settings.hook = Some(Box::new(move |commit: &Commit| {
         for record in commit.records.iter() {
             watch.publish(record.index, record.at, record.stream, &record.event);
-            if let Event::Execution(Happened::IterationClosing { .. } | Happened::IterationUnbound { .. }) = &record.event
-            {
+            match &record.event {
                 // What was in hand is no longer owed, and must be let go of.
-                bells.ring(Kind::Think);
-                bells.ring(Kind::Dispatch);
+                Event::Execution(Happened::IterationClosing { .. } | Happened::IterationUnbound { .. }) => {
+                    bells.ring(Kind::Think);
+                    bells.ring(Kind::Dispatch);
+                }
+                // A slot is free, and a deleted agent may have run its last.
+                Event::Execution(Happened::Ended { .. }) => {
+                    bells.ring(Kind::Bind);
+                    bells.ring(Kind::Leave);
+                }
+                Event::Execution(_) | Event::Project(_) | Event::Agent(_) | Event::Worker(_) => {}
             }
         }
         commit.owed.iter().for_each(|(kind, _)| bells.ring(*kind));

@@ -26,7 +26,7 @@ const HAND_MAX: usize = 128;
 /// Rows of the owed index read at a time: more than a hand holds, so that something new is always among them.
 const LOOK_MAX: u32 = 2 * HAND_MAX as u32;
 /// A deed that ended without moving the state is left alone for so long.
-const COOLING: Duration = Duration::from_millis(250);
+const COOLING: Duration = Duration::from_secs(1);
 /// The owed index is read at least so often, in case a wake was missed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -84,7 +84,7 @@ pub async fn run(house: Arc<House>, reconciler: impl Reconciler) {
         };
         let pause = next.unwrap_or(PATIENCE).min(PATIENCE);
         tokio::select! {
-            () = house.bells.bell(kind).notified() => {}
+            () = house.bells.bell(kind).notified() => hand.cooling.clear(),
             () = house.closing.cancelled() => break,
             Some(done) = hand.tasks.join_next_with_id(), if !hand.tasks.is_empty() => hand.put_down(done),
             () = tokio::time::sleep(pause) => {}

@@ -84,6 +84,12 @@ impl Records {
 
     /// # Errors
     /// The store's.
+    pub async fn count_bound(&self, session: SessionId) -> Result<u64, store::Error> {
+        self.reader.read(move |sql| executions::bound_to(sql, session)).await
+    }
+
+    /// # Errors
+    /// The store's.
     pub async fn open_of(&self, agent: AgentId, limit: u32) -> Result<Vec<ExecutionId>, store::Error> {
         self.reader.read(move |sql| executions::open_ids_of(sql, agent, None, limit)).await
     }

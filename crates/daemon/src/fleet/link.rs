@@ -26,6 +26,8 @@ pub struct Link {
     pub worker: WorkerId,
     pub session: SessionId,
     pub fence: Fence,
+    /// Executions that it takes at a time.
+    pub slots: u32,
     pub(super) asks: mpsc::Sender<Ask>,
 }
 

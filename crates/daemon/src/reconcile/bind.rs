@@ -21,6 +21,11 @@ impl Reconciler for Bind {
         Box::pin(async move {
             let Stream::Execution(id) = stream else { return };
             let Some(link) = house.link() else { return };
+            match house.records.count_bound(link.session).await {
+                Ok(bound) if bound < u64::from(link.slots) => {}
+                Ok(_) => return,
+                Err(error) => return tracing::error!(%error, "the free slots cannot be counted"),
+            }
             let bind = execution::Command::Bind { worker: link.worker, session: link.session };
             house.report(Actor::Daemon, Command::Execution(id, bind)).await;
         })

@@ -138,15 +138,25 @@ async fn ask(
     let (sender, mut pieces) = tokio::sync::mpsc::channel(64);
     let sink = PieceSink::new(sender);
     let generate = model.generate(request, &sink, deadline);
+    let _open = OpenText { house, id };
     tokio::pin!(generate);
     loop {
         tokio::select! {
-            answer = &mut generate => {
-                house.watch.end_text(id);
-                return answer;
-            }
+            answer = &mut generate => return answer,
             Some(text) = pieces.recv() => house.watch.text(id, turn, text),
         }
+    }
+}
+
+/// Ends the text that watchers see of this turn, also when the task is dropped in its midst.
+struct OpenText<'a> {
+    house: &'a House,
+    id: ExecutionId,
+}
+
+impl Drop for OpenText<'_> {
+    fn drop(&mut self) {
+        self.house.watch.end_text(self.id);
     }
 }
 
