@@ -13,7 +13,7 @@ use tenure_wire::frame::Host;
 pub struct Options {
     /// Holds `agents/` (work folders) and `run/worker/` (records of jails). Made if missing.
     pub data_dir: PathBuf,
-    /// The program that is the jail's main when its argv[0] is `tenure-jail`.
+    /// Absolute. The program that is the jail's main when its argv[0] is `tenure-jail`.
     pub exe: PathBuf,
     pub name: String,
     /// Most jails at once.

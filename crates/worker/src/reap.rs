@@ -16,19 +16,7 @@ pub(crate) struct Hold {
 
 /// Waits until no other worker lives on `run_dir`, then kills and buries what is recorded there. Returns how much that was.
 pub(crate) fn reap(run_dir: &Path) -> Result<(Hold, u32), Error> {
-    let path = run_dir.join("lock");
-    let describe = || format!("open {}", path.display());
-    let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(describe()))?;
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        if errno != rustix::io::Errno::WOULDBLOCK && errno != rustix::io::Errno::INTR {
-            return Err(Error::errno(format!("lock {}", path.display()))(errno));
-        }
-        if Instant::now() > deadline {
-            return Err(Error::Held { folder: run_dir.display().to_string() });
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let hold = Hold::take(run_dir, PATIENCE)?;
     let report = tenure_sandbox::reap(run_dir)?;
     let count = report.killed + report.already_dead;
     if count > 0 {
@@ -39,5 +27,39 @@ pub(crate) fn reap(run_dir: &Path) -> Result<(Hold, u32), Error> {
             "removed what an earlier worker left"
         );
     }
-    Ok((Hold { _lock: lock }, count))
+    Ok((hold, count))
+}
+
+impl Hold {
+    fn take(run_dir: &Path, patience: Duration) -> Result<Hold, Error> {
+        let path = run_dir.join("lock");
+        let describe = || format!("open {}", path.display());
+        let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(describe()))?;
+        let deadline = Instant::now() + patience;
+        while let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if errno != rustix::io::Errno::WOULDBLOCK && errno != rustix::io::Errno::INTR {
+                return Err(Error::errno(format!("lock {}", path.display()))(errno));
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Held { folder: run_dir.display().to_string() });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Hold { _lock: lock })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_worker_on_one_folder_is_refused_until_the_first_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Hold::take(folder.path(), Duration::ZERO).unwrap();
+        let second = Hold::take(folder.path(), Duration::ZERO);
+        assert!(matches!(second, Err(Error::Held { .. })), "{second:?}");
+        drop(first);
+        Hold::take(folder.path(), Duration::ZERO).unwrap();
+    }
 }

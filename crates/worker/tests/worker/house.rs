@@ -3,8 +3,9 @@
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
@@ -90,7 +91,9 @@ impl House {
     }
 
     async fn greet(folder: tempfile::TempDir, mut socket: UnixStream, worker: Worker) -> House {
-        let mut mint = Mint::new(Time::from_millis(1_000), u128::from(std::process::id()));
+        static HOUSES: AtomicU64 = AtomicU64::new(1);
+        let seed = u128::from(HOUSES.fetch_add(1, Ordering::Relaxed)) << 32 | u128::from(std::process::id());
+        let mut mint = Mint::new(Time::from_millis(1_000), seed);
         let FromWorker::Hello(hello) = receive(&mut socket).await.expect("a greeting") else { panic!("no greeting") };
         let run = Run { agent: AgentId::mint(&mut mint), execution: ExecutionId::mint(&mut mint), iteration: 1 };
         let session = SessionId::mint(&mut mint);
@@ -208,13 +211,6 @@ impl House {
         self.folder.path().join("data/agents").join(self.run.agent.to_string()).join("work")
     }
 
-    /// The records of jails that are alive or not yet buried: file name and process id.
-    pub(crate) fn records(&self) -> Vec<(String, i32)> {
-        let mut records = records(self.folder.path());
-        records.retain(|(name, _)| !name.starts_with("zygote"));
-        records
-    }
-
     /// Ends the link as a daemon's death does, and waits for the worker's own end.
     pub(crate) async fn hang_up(self) -> tempfile::TempDir {
         drop(self.socket);
@@ -245,35 +241,51 @@ async fn receive(socket: &mut UnixStream) -> Option<FromWorker> {
     tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
 }
 
-/// What a worker on this folder has on record, its zygote too.
-pub(crate) fn records(folder: &Path) -> Vec<(String, i32)> {
-    let mut records = Vec::new();
-    for entry in std::fs::read_dir(folder.join("data/run/worker")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if !name.ends_with(".jail") {
-            continue;
-        }
-        let Ok(content) = std::fs::read_to_string(&path) else { continue };
-        let life: Option<Value> = content.lines().nth(1).and_then(|line| serde_json::from_str(line).ok());
-        records.push((name, life.map_or(0, |life| life["pid"].as_i64().unwrap() as i32)));
-    }
-    records
+/// Processes of this host whose command line holds `mark`.
+pub(crate) fn processes(mark: &str) -> Vec<i32> {
+    let named = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let line = std::fs::read(path.join("cmdline")).ok()?;
+        let pid = path.file_name()?.to_str()?.parse().ok()?;
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(mark).then_some(pid)
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(named).collect()
 }
 
-/// Processes of this host whose command line holds `mark`.
-pub(crate) fn processes(mark: &str) -> usize {
-    let named = |entry: std::io::Result<std::fs::DirEntry>| {
-        let line = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
-        String::from_utf8_lossy(&line).replace('\0', " ").contains(mark).then_some(())
-    };
-    std::fs::read_dir("/proc").unwrap().filter_map(named).count()
+/// The first process of a jail in which one that holds `mark` runs, and its parent, the zygote.
+pub(crate) fn jail_of(mark: &str) -> Option<(i32, i32)> {
+    processes(mark).into_iter().find_map(jail_above)
+}
+
+fn jail_above(mut pid: i32) -> Option<(i32, i32)> {
+    for _ in 0..16 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let parent = field("PPid:")?.parse().ok()?;
+        if field("NSpid:")?.split_whitespace().nth(1) == Some("1") {
+            return Some((pid, parent));
+        }
+        pid = parent;
+    }
+    None
+}
+
+/// Like `jail_of`, for a program that runs on: a process of its that just ended may hide the others for a moment.
+pub(crate) fn await_jail(mark: &str) -> (i32, i32) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = jail_of(mark) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{mark} runs nowhere");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits until no process holds `mark`.
 pub(crate) fn await_none(mark: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while processes(mark) > 0 {
+    while !processes(mark).is_empty() {
         assert!(Instant::now() < deadline, "{mark} lives on");
         std::thread::sleep(Duration::from_millis(5));
     }

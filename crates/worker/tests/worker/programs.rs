@@ -33,18 +33,22 @@ async fn python_runs_with_what_it_is_given() {
 async fn calls_of_one_iteration_run_side_by_side_in_one_jail() {
     let mut house = House::new().await;
     // Each waits for what only the next one does; in order they would wait for ever.
-    let waits =
-        |mine: &str, other: &str| sh(&format!("while [ ! -e {other} ]; do sleep 0.02; done; echo > {mine}; hostname"));
+    let waits = |mine: &str, other: &str| {
+        sh(&format!("while [ ! -e {other} ]; do sleep 0.02; done; echo > {mine}; readlink /proc/self/ns/pid"))
+    };
     let calls = [waits("a", "b"), waits("b", "c")].map(|arguments| house.call("process.run", arguments));
     let last = house.call("filesystem.write", json!({"path": "c", "content": ""}));
     for call in calls.iter().chain([&last]) {
         house.begin(call).await;
     }
-    for call in calls.iter().chain([&last]) {
+    house.outcome(last.lease).await;
+    let mut jails = Vec::new();
+    for call in &calls {
         let outcome = house.outcome(call.lease).await;
-        assert!(matches!(outcome.outcome, Outcome::Done { exit_code: None | Some(0) }), "{outcome:?}");
+        assert_eq!(outcome.outcome, Outcome::Done { exit_code: Some(0) }, "{outcome:?}");
+        jails.push(outcome.result["stdout"].clone());
     }
-    assert_eq!(house.records().len(), 1);
+    assert!(jails[0] == jails[1] && jails[0].as_str().unwrap().starts_with("pid:["), "{jails:?}");
 }
 
 #[tokio::test]
