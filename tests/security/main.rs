@@ -1,0 +1,8 @@
+//! What must not work: bad input at every door, failing providers, escapes, forged keys, a changed ledger. Each answer
+//! has a code, a sentence and a way out, and nothing is lost by it. Beside each refusal stands what must still work.
+mod office;
+mod bad_input;
+mod doors;
+mod escapes;
+mod providers;
+mod tampering;
