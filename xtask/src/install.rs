@@ -3,13 +3,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
 use crate::step;
 
 /// A compiler for SQLite's C and llama.cpp's C++, and what generates the binding to it.
-pub(crate) const BUILD: [&str; 5] = ["gcc", "g++", "cmake", "libclang-dev", "git"];
+pub(crate) const BUILD: [&str; 6] = ["gcc", "g++", "make", "cmake", "libclang-dev", "git"];
 
 /// Sees to it that Debian `packages` are there.
 ///
@@ -33,8 +34,10 @@ pub(crate) fn packages(packages: &[&str]) -> Result<()> {
     };
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(&missing);
-    // A fresh image has no package lists.
-    if step::quiet("apt-get install", &mut apt(&install)).is_ok() {
+    // A fresh image has no package lists, an old one those of packages that are gone.
+    let begun = Instant::now();
+    if step::answer(&mut apt(&install)).is_some() {
+        step::done("apt-get install", begun);
         return Ok(());
     }
     step::quiet("apt-get update", &mut apt(&["update"]))?;

@@ -29,14 +29,15 @@ const PIECE_ENDING: &str = ".bin";
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Where the weights are kept from one run to the next: the user's cache.
-fn path() -> Result<PathBuf> {
+/// Where weights are kept from one run to the next: the user's cache.
+pub(crate) fn folder() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    Ok(cache
-        .context("HOME is not set: set XDG_CACHE_HOME to a folder with 3 GB free")?
-        .join("tenure/models")
-        .join(FILE))
+    Ok(cache.context("HOME is not set: set XDG_CACHE_HOME to a folder with 3 GB free")?.join("tenure/models"))
+}
+
+fn path() -> Result<PathBuf> {
+    Ok(folder()?.join(FILE))
 }
 
 pub(crate) fn is_there() -> Result<bool> {
@@ -53,8 +54,8 @@ pub(crate) fn ensure_there() -> Result<PathBuf> {
         return Ok(path);
     }
     let begun = Instant::now();
-    let folder = path.parent().context("the cache is a folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let folder = folder()?;
+    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     install::python()?;
     let wheels = folder.join("wheels");
     fetch(&wheels)?;
