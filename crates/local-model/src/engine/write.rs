@@ -146,3 +146,82 @@ fn nothing() -> Failure {
 fn accept(grammar: &mut LlamaSampler, tokens: &[LlamaToken]) -> Result<(), Failure> {
     tokens.iter().try_for_each(|token| grammar.try_accept(*token)).map_err(Failure::engine)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::path::PathBuf;
+
+    use llama_cpp_2::llama_backend::LlamaBackend;
+    use serde_json::json;
+    use tenure_wire::local::{Message, Part, Tool};
+
+    use super::*;
+    use crate::engine::CHUNK_TOKENS;
+    use crate::load;
+
+    struct Never;
+
+    impl Watch for Never {
+        fn stop(&self) -> Option<Failure> {
+            None
+        }
+
+        fn piece(&mut self, _: Part, _: &str) {}
+    }
+
+    fn request() -> Generate {
+        let properties = json!({"path": {"type": "string", "maxLength": 100}, "content": {"type": "string"}});
+        let schema = json!({"type": "object", "properties": properties, "required": ["path", "content"]});
+        let tools = vec![Tool { name: "write".into(), description: "Create a file.".into(), schema }];
+        let messages = vec![Message::User { content: "Write total.py, which prints a total.".into() }];
+        Generate { id: 1, messages, tools, calls_max: 1, max_tokens: 100, deadline_ms: None }
+    }
+
+    #[test]
+    fn real_weights_that_forget_an_escape_are_mended_and_go_on() {
+        let Some(weights) = std::env::var_os("TENURE_TEST_MODEL").filter(|path| !path.is_empty()).map(PathBuf::from)
+        else {
+            eprintln!("skipped: TENURE_TEST_MODEL names no GGUF file");
+            return;
+        };
+        let backend = LlamaBackend::init().unwrap();
+        let model = load::model(&backend, &weights).unwrap();
+        let template = model.chat_template(None).unwrap();
+        let context = load::context(&backend, &model, NonZeroU32::new(1024).unwrap(), 1).unwrap();
+        let mut engine = Engine::new(&model, template, context, None);
+
+        let request = request();
+        let mut grammar = engine.sampler(&request).unwrap().unwrap();
+        let (prompt, _) = engine.prompt(&request).unwrap();
+        engine.compute(0, &prompt[..prompt.len() - engine.head().len()], 0, &Never).unwrap();
+        let written = r#"{"name": "write", "arguments": {"path": "total.py", "content": "total = 3 + 4\nprint(f""#;
+        let tokens = model.vocab().tokenize(written.as_bytes(), false, false);
+        accept(&mut grammar, &tokens).unwrap();
+        for chunk in tokens.chunks(CHUNK_TOKENS) {
+            engine.decode(0, chunk, true).unwrap();
+        }
+        let mut draft = Draft::new(tokens.iter().map(|token| (*token, engine.piece(*token))).collect());
+        let held = engine.slots[0].tokens.len();
+
+        let next = engine.constrained(0, &mut draft, &mut grammar).unwrap();
+        let mended: Vec<u8> = next.iter().flat_map(|token| engine.piece(*token)).collect();
+        assert_eq!(format!("{}{}", draft.raw(), str::from_utf8(&mended).unwrap()), written.replace("(f\"", "(f\\\""));
+        assert_eq!(engine.slots[0].tokens.len(), held - 1);
+
+        for token in &next {
+            draft.push(*token, &engine.piece(*token), &mut Never);
+        }
+        engine.decode(0, &next, true).unwrap();
+        while !draft.is_whole(1) && draft.tokens().len() < 100 {
+            let next = engine.constrained(0, &mut draft, &mut grammar).unwrap();
+            for token in &next {
+                draft.push(*token, &engine.piece(*token), &mut Never);
+            }
+            engine.decode(0, &next, true).unwrap();
+        }
+        let Ok(Outcome::Calls { calls }) = draft.outcome() else { panic!("not whole: {}", draft.raw()) };
+        let content = calls[0].arguments["content"].as_str().unwrap();
+        assert!(content.contains("print(f\"") && content.trim_end().ends_with("\")"), "{content}");
+    }
+}
