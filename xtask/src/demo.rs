@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
@@ -67,6 +68,8 @@ struct House {
 impl House {
     fn fresh(root: &Path, programs: PathBuf) -> Result<House> {
         let folder = target(root)?.join("demo");
+        let running = UnixStream::connect(folder.join("data/tenure.sock")).is_ok();
+        ensure!(!running, "a daemon still runs on the last demo's data ({}): stop it first", folder.display());
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be cleared", folder.display()))?;
         }
