@@ -84,7 +84,7 @@ pub enum Operation {
     Stat {
         path: String,
     },
-    /// Moves into `/workspace/.trash`; beneath `/tmp` or the trash it is really removed. Answer: `Deleted`.
+    /// Moves into `/workspace/.trash`; beneath `/tmp`, the trash or a mount it is really removed. Answer: `Deleted`.
     Delete {
         path: String,
         recursive: bool,

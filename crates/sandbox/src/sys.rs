@@ -180,6 +180,14 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
+/// Ignores the signals that ask a program to end; SIGKILL and the end of a socket still do.
+pub(crate) fn ignore_requests_to_end() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: SIG_IGN installs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// Unblocks all signals and gives each its default action, as a fresh program expects.
 pub(crate) fn default_signals() {
     // SAFETY: SIG_DFL installs no code of ours; the set is initialised before use.

@@ -206,8 +206,15 @@ impl Files {
             kept.pop();
         }
         let new_name = format!("{since_epoch}-{}-{kept}", self.deleted);
-        renameat_with(&folder, &name, &trash, &new_name, RenameFlags::NOREPLACE).map_err(refusal)?;
-        Ok((Answer::Deleted { trash: Some(format!("{TRASH}/{new_name}")) }, Vec::new()))
+        match renameat_with(&folder, &name, &trash, &new_name, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok((Answer::Deleted { trash: Some(format!("{TRASH}/{new_name}")) }, Vec::new())),
+            // A mounted volume is another file system: it has no trash.
+            Err(Errno::XDEV) => {
+                remove(folder.as_fd(), &name, 0, &mut 0)?;
+                Ok((Answer::Deleted { trash: None }, Vec::new()))
+            }
+            Err(error) => Err(refusal(error)),
+        }
     }
 
     /// The trash folder for what lies at `place`; None if a deletion there is real.

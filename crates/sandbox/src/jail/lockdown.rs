@@ -69,7 +69,7 @@ fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
     }
     for device in DEVICES {
         if let Ok(device) = PathFd::new(device) {
-            rules = rules.add_rule(PathBeneath::new(device, AccessFs::ReadFile | AccessFs::WriteFile))?;
+            rules = rules.add_rule(PathBeneath::new(device, AccessFs::from_file(abi) & !AccessFs::Execute))?;
         }
     }
     rules.restrict_self().map(drop)

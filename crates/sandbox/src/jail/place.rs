@@ -49,6 +49,7 @@ pub(super) fn refusal(error: Errno) -> Refusal {
         Errno::LOOP => Refusal::Invalid { reason: "too many symbolic links".to_owned() },
         Errno::NAMETOOLONG => Refusal::Invalid { reason: "a name in the path is too long".to_owned() },
         Errno::NXIO => special(),
+        Errno::AGAIN => Refusal::Busy,
         other => Refusal::Io { errno: other.raw_os_error() },
     }
 }

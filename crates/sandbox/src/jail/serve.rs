@@ -28,6 +28,8 @@ use crate::sys;
 /// While more than this waits to be sent, no request and no output is read.
 const OUTBOX_BYTES_MAX: usize = 4 << 20;
 const READ_BYTES: usize = 256 << 10;
+/// Reads of 64 KiB that empty the largest pipe.
+const LAST_READS: usize = 17;
 /// Between two attempts to kill what is left of a program's tree.
 const SWEEP: Duration = Duration::from_millis(3);
 /// If a tree cannot be killed by then, the jail ends as a whole, which cannot fail.
@@ -37,6 +39,8 @@ struct Server {
     socket: OwnedFd,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
+    /// Requests wait in the inbox because the outbox was full.
+    behind: bool,
     signals: OwnedFd,
     spec: Spec,
     bounds: Bounds,
@@ -95,6 +99,7 @@ fn live(inheritance: Inheritance) -> io::Result<()> {
     drop(parent);
     let mut server = Server {
         inbox: Vec::new(),
+        behind: false,
         outbox: encode(&Hello::Ready(level.clone()), &[]).map_err(io::Error::other)?,
         signals: sys::child_signals()?,
         bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
@@ -165,9 +170,10 @@ impl Server {
             for source in self.wait()? {
                 match source {
                     Source::Socket => {
-                        if !self.receive()? {
+                        if !self.receive() {
                             return Ok(());
                         }
+                        self.perform_all()?;
                     }
                     Source::Signals => self.reap()?,
                     Source::Status(id) => self.hear(id),
@@ -176,12 +182,17 @@ impl Server {
             }
             self.tick()?;
             self.flush()?;
+            // Each turn takes a request from the bounded inbox.
+            while self.behind && self.outbox.len() <= OUTBOX_BYTES_MAX {
+                self.perform_all()?;
+                self.flush()?;
+            }
         }
     }
 
     /// Waits until something is ready or due.
     fn wait(&self) -> io::Result<Vec<Source>> {
-        let full = self.outbox.len() > OUTBOX_BYTES_MAX;
+        let full = self.behind || self.outbox.len() > OUTBOX_BYTES_MAX;
         let mut watched: Vec<(Source, BorrowedFd<'_>, PollFlags)> = Vec::new();
         let mut interest = if full { PollFlags::empty() } else { PollFlags::IN };
         interest.set(PollFlags::OUT, !self.outbox.is_empty());
@@ -214,22 +225,32 @@ impl Server {
         self.programs.values().filter_map(Program::deadline).chain(self.next_sweep).min()
     }
 
-    /// Reads and does what the worker asks; false at the end of the socket.
-    fn receive(&mut self) -> io::Result<bool> {
+    /// Reads what the worker asks; false at the end of the socket.
+    fn receive(&mut self) -> bool {
         let mut bytes = vec![0; READ_BYTES];
         match recv(&self.socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Ok(false),
+            Ok((0, _)) => return false,
             Ok((count, _)) => self.inbox.extend_from_slice(&bytes[..count]),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(true),
-            Err(_) => return Ok(false),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
         }
+        true
+    }
+
+    /// Does what was asked, as far as the answers find room; the rest waits until some are sent.
+    fn perform_all(&mut self) -> io::Result<()> {
         let mut consumed = 0;
+        self.behind = false;
         while let Some(frame) = decode::<Request>(&self.inbox[consumed..]).map_err(io::Error::other)? {
+            if self.outbox.len() > OUTBOX_BYTES_MAX {
+                self.behind = true;
+                break;
+            }
             consumed += frame.consumed;
             self.perform(frame.header, &frame.body);
         }
         self.inbox.drain(..consumed);
-        Ok(true)
+        Ok(())
     }
 
     fn perform(&mut self, request: Request, body: &[u8]) {
@@ -366,10 +387,9 @@ impl Server {
     fn conclude(&mut self, id: u32) {
         self.hear(id);
         for stream in [Stream::Stdout, Stream::Stderr] {
-            while let Some(bytes) = self.programs.get_mut(&id).and_then(|program| program.take_output(stream)) {
-                if !bytes.is_empty() {
-                    self.answer(id, Answer::Output { stream }, &bytes);
-                }
+            // Bounded: another program may hold the pipe's other end and write for ever.
+            for _ in 0..LAST_READS {
+                self.pass_on(id, stream);
             }
         }
         let oom_now = self.oom_kills();

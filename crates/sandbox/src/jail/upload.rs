@@ -1,14 +1,14 @@
-//! A file that is being written, chunk by chunk. Must never: let a reader see half of a whole-file write, or leave its
-//! temporary file behind unless the jail is killed in the middle.
+//! A file that is being written, chunk by chunk. Must never: let a reader see half of a whole-file write, or keep a name
+//! for it before it is whole where the file system can do without.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, openat, renameat, renameat_with, statat,
-    unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, linkat, openat, renameat, renameat_with,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -33,11 +33,11 @@ enum Kind {
 struct Replace {
     folder: OwnedFd,
     name: OsString,
-    temporary: OsString,
+    /// The name that the new content has now. None on most file systems until it is whole, so that a killed jail leaves none.
+    temporary: Option<OsString>,
     mode: WriteMode,
     /// The permission bits of the file that is replaced.
     kept: Option<u32>,
-    finished: bool,
 }
 
 pub(super) fn io(error: std::io::Error) -> Refusal {
@@ -52,10 +52,18 @@ impl Upload {
             Err(Errno::NOENT) => None,
             Err(error) => return Err(refusal(error)),
         };
-        let temporary = temporary_name()?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&folder, &temporary, flags, Mode::from(0o600)).map_err(refusal)?;
-        let kind = Kind::Replace(Replace { folder, name, temporary, mode, kept, finished: false });
+        let unnamed = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let (file, temporary) = match openat(&folder, ".", unnamed, Mode::from(0o600)) {
+            Ok(file) => (file, None),
+            // File systems without unnamed files (NFS, some FUSE) give one of these.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let name = temporary_name()?;
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                (openat(&folder, &name, flags, Mode::from(0o600)).map_err(refusal)?, Some(name))
+            }
+            Err(error) => return Err(refusal(error)),
+        };
+        let kind = Kind::Replace(Replace { folder, name, temporary, mode, kept });
         Ok(Self { kind, file: File::from(file), size, got: 0 })
     }
 
@@ -99,7 +107,7 @@ impl Upload {
             Kind::Replace(replace) => {
                 fchmod(&self.file, Mode::from(replace.kept.unwrap_or(NEW_FILE))).map_err(refusal)?;
                 self.file.sync_all().map_err(io)?;
-                replace.put_in_place()?;
+                replace.put_in_place(&self.file)?;
                 replace.kept.is_none()
             }
         };
@@ -108,23 +116,39 @@ impl Upload {
 }
 
 impl Replace {
-    fn put_in_place(&mut self) -> Result<(), Refusal> {
-        match self.mode {
-            WriteMode::Create => {
-                renameat_with(&self.folder, &self.temporary, &self.folder, &self.name, RenameFlags::NOREPLACE)
+    fn put_in_place(&mut self, file: &File) -> Result<(), Refusal> {
+        let temporary = match (self.temporary.take(), self.mode) {
+            (Some(name), _) => name,
+            (None, WriteMode::Create) => return self.link(file, &self.name),
+            (None, WriteMode::Overwrite) => {
+                let name = temporary_name()?;
+                self.link(file, &name)?;
+                name
             }
-            WriteMode::Overwrite => renameat(&self.folder, &self.temporary, &self.folder, &self.name),
+        };
+        let renamed = match self.mode {
+            WriteMode::Create => {
+                renameat_with(&self.folder, &temporary, &self.folder, &self.name, RenameFlags::NOREPLACE)
+            }
+            WriteMode::Overwrite => renameat(&self.folder, &temporary, &self.folder, &self.name),
+        };
+        if renamed.is_err() {
+            self.temporary = Some(temporary);
         }
-        .map_err(refusal)?;
-        self.finished = true;
-        Ok(())
+        renamed.map_err(refusal)
+    }
+
+    /// Gives an unnamed file a name that is not taken.
+    fn link(&self, file: &File, name: &OsStr) -> Result<(), Refusal> {
+        let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(CWD, own, &self.folder, name, AtFlags::SYMLINK_FOLLOW).map_err(refusal)
     }
 }
 
 impl Drop for Replace {
     fn drop(&mut self) {
-        if !self.finished {
-            let _ = unlinkat(&self.folder, &self.temporary, AtFlags::empty());
+        if let Some(temporary) = &self.temporary {
+            let _ = unlinkat(&self.folder, temporary, AtFlags::empty());
         }
     }
 }

@@ -95,6 +95,8 @@ pub(super) fn run() -> io::Result<()> {
         }
         None => return Ok(()),
     };
+    // A supervisor that signals the whole group must not take the jails from a worker that is ending them in order.
+    sys::ignore_requests_to_end();
     rustix::thread::set_no_new_privs(true)?;
     filter::confine_zygote().map_err(io::Error::other)?;
     let filters = Filters::compile().map_err(io::Error::other)?;

@@ -59,7 +59,7 @@ impl Zygote {
         let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
         let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
         let mut command = Command::new(exe);
-        command.arg0("tenure-jail").arg("zygote").env_clear().current_dir("/");
+        command.arg0("tenure-jail").arg("zygote").env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
         let process = command.spawn().map_err(Error::io(format!("start {}", exe.display())))?;
         drop(command);
@@ -135,6 +135,10 @@ impl Link {
     fn ask(&self, order: &Order, fd: Option<BorrowedFd<'_>>) -> Result<(Report, Option<OwnedFd>), Error> {
         let lost = |error: std::io::Error| Error::ZygoteLost(error.to_string());
         let bytes = serde_json::to_vec(order).map_err(|error| lost(error.into()))?;
+        if bytes.len() > channel::MESSAGE_BYTES_MAX {
+            let reason = format!("it takes {} bytes, over the limit of {}", bytes.len(), channel::MESSAGE_BYTES_MAX);
+            return Err(Error::Spec { field: "(whole)", reason });
+        }
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(socket) = control.as_ref() else {
             return Err(Error::ZygoteLost("an earlier order was never answered".into()));

@@ -41,9 +41,13 @@ fn an_unfinished_write_changes_nothing() {
     assert_eq!(refusal(client.write("file", b"other", WriteMode::Overwrite)), Refusal::Busy);
     jail.kill().unwrap();
     assert_eq!(std::fs::read(house.path("work/file")).unwrap(), b"old");
+    assert_eq!(std::fs::read_dir(house.path("work")).unwrap().count(), 1, "the killed jail left no half file");
     let (_jail, mut client) = house.open();
     client.write("file", b"new", WriteMode::Overwrite).unwrap();
-    assert_eq!(inside(&mut client, "ls -A"), "file", "the next write of the same file clears what the killed one left");
+    assert_eq!(
+        (client.read("file", 9).unwrap().as_slice(), inside(&mut client, "ls -A").as_str()),
+        (&b"new"[..], "file")
+    );
 }
 
 #[test]
@@ -198,4 +202,17 @@ fn bad_paths_and_bad_sizes_are_refused_and_the_jail_lives_on() {
     assert!(matches!(client.answer(id).unwrap().0, Answer::Refused(Refusal::Invalid { .. })));
     assert_eq!(refusal(client.stat("f")), Refusal::NotFound);
     client.ping().unwrap();
+}
+
+#[test]
+fn a_worker_that_asks_faster_than_it_reads_gets_every_answer() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("big", &vec![7; 500_000], WriteMode::Create).unwrap();
+    let read = || Operation::Read { path: "big".into(), offset: 0, max: 500_000 };
+    let ids: Vec<u32> = (0..200).map(|_| client.send(read(), b"").unwrap()).collect();
+    for id in ids {
+        let (answer, body) = client.answer(id).unwrap();
+        assert_eq!((answer, body.len()), (Answer::Read { size: 500_000, eof: true }, 500_000));
+    }
 }

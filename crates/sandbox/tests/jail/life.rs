@@ -63,6 +63,19 @@ fn dropping_the_zygote_ends_its_jails() {
 }
 
 #[test]
+fn a_zygote_asked_to_end_goes_on_until_its_worker_ends() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let pid = rustix::process::Pid::from_raw(house.zygote.pid() as i32).unwrap();
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT, rustix::process::Signal::HUP] {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    client.ping().unwrap();
+    let (_jail, mut other) = house.open_as(&house.spec("other", 2));
+    other.ping().expect("it still opens jails");
+}
+
+#[test]
 fn a_zygote_killed_with_sigkill_takes_its_jails_along_and_reap_removes_the_rest() {
     let house = House::new();
     let run_dir = house.path("run");

@@ -148,6 +148,8 @@ fn further_mounts_appear_where_the_spec_says_and_as_it_says() {
     let refused = inside(&mut client, "echo new > /opt/data/new");
     assert!(refused.contains("Read-only") || refused.contains("denied"), "{refused}");
     assert!(!data.join("new").exists() && store.join("new").exists());
+    assert_eq!(client.delete("store/deep/new", false).unwrap(), None);
+    assert!(!store.join("new").exists(), "what lies on a mount is really removed");
 }
 
 #[test]
