@@ -1,0 +1,284 @@
+//! What may be typed. What it means is resolved in `config` and the verbs' own files.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run AI agents under a ledger, limits and a sandbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tenure",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done · 1 failure · 2 usage · 3 refused · 4 not found · 5 conflict · 6 no daemon · \
+                  7 not allowed · 8 the watched execution failed or was cancelled · 9 not in this release"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, env = "TENURE_OUTPUT", help_heading = "Global")]
+    pub output: Option<Format>,
+    /// The daemon: http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path [default: the socket in the data directory]
+    #[arg(long, alias = "daemon-addr", global = true, env = "TENURE_BASE_URL", value_name = "URL", help_heading = "Global")]
+    pub base_url: Option<String>,
+    /// An API key; the Unix socket wants none.
+    #[arg(long, global = true, env = "TENURE_API_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Global")]
+    pub api_key: Option<String>,
+    /// Where the ledger, work folders and weights are.
+    #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR", help_heading = "Global")]
+    pub data_dir: Option<PathBuf>,
+    /// A tenure.toml [default: ./tenure.toml, then tenure/tenure.toml in the user's config folder]
+    #[arg(long, global = true, env = "TENURE_CONFIG", value_name = "FILE", help_heading = "Global")]
+    pub config: Option<PathBuf>,
+    /// Ask nothing before destroying.
+    #[arg(short, long, global = true, help_heading = "Global")]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the daemon in the foreground.
+    Up(Up),
+    #[command(hide = true)]
+    Worker(Worker),
+    /// Show what the daemon is, holds and does.
+    Status,
+    /// Deploy, list, look at and delete agents.
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Check manifests.
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// Start an execution of an agent.
+    Execute(Execute),
+    /// List, look at and cancel executions.
+    #[command(subcommand)]
+    Execution(Execution),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(Key),
+    /// Pull, list and test models.
+    #[command(subcommand)]
+    Model(Model),
+    /// Find out what this host enforces.
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+    /// Verify and read the ledger.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Print completions for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where to serve holders of API keys; `none` serves the Unix socket alone [default: 127.0.0.1:7800]
+    #[arg(long, env = "TENURE_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Sandboxes at the same time [default: 8]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub slots: Option<u32>,
+    /// Start although the database is older than its head outside says; the reason is recorded.
+    #[arg(long, value_name = "WHY")]
+    pub accept_restore: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// Speak frames over the socket that is stdin.
+    #[arg(long, required = true)]
+    pub stdio: bool,
+    #[arg(long, default_value_t = 8)]
+    pub slots: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// Deploy a manifest: a new agent, or a new revision of the one with its name.
+    Deploy {
+        /// YAML or JSON; `-` reads stdin.
+        file: PathBuf,
+        /// Check everything, write nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// List agents.
+    List {
+        /// deployed, registered, active, idle, paused, quarantined, revoked or archived.
+        #[arg(long)]
+        status: Option<String>,
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Show one agent with its limits, revisions and manifest.
+    #[command(visible_alias = "show")]
+    Get {
+        /// Name, id or short id.
+        agent: String,
+        /// Only the canonical manifest, as YAML that can be deployed.
+        #[arg(long)]
+        manifest: bool,
+    },
+    /// Delete an agent: its executions are cancelled, its history stays, its name is never used again.
+    Delete {
+        /// Name, id or short id.
+        agent: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Manifest {
+    /// Check a manifest without deploying it.
+    Validate {
+        /// YAML or JSON; `-` reads stdin.
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the canonical form.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub struct Execute {
+    /// Name, id or short id.
+    #[arg(long)]
+    pub agent: String,
+    /// JSON, or text; `@FILE` reads a file, `-` stdin.
+    #[arg(long, default_value = "null", hide_default_value = true)]
+    pub input: String,
+    /// Stream what happens until it ends.
+    #[arg(long)]
+    pub watch: bool,
+    /// Instead of the manifest's own.
+    #[arg(long, value_name = "COUNT")]
+    pub max_iterations: Option<u32>,
+    /// A repeated start with the same key returns the first execution.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Execution {
+    /// List executions, the latest first.
+    List {
+        /// Name, id or short id.
+        #[arg(long)]
+        agent: Option<String>,
+        /// queued, running, waiting, completed, failed, cancelled, or the reason of a failure such as timeout.
+        #[arg(long)]
+        status: Option<String>,
+        /// Started since then: 2026-02-23T10:00:00Z, or 30m, 24h, 7d ago.
+        #[arg(long)]
+        since: Option<String>,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Show one execution with its iterations.
+    Get {
+        /// Id or short id.
+        execution: String,
+    },
+    /// Show what its iterations said and did.
+    Logs {
+        /// Id or short id.
+        execution: String,
+        /// Only this one.
+        #[arg(long, value_name = "NUMBER")]
+        iteration: Option<u32>,
+        /// Stream what happens until it ends.
+        #[arg(long, short, conflicts_with = "iteration")]
+        follow: bool,
+    },
+    /// Cancel an execution.
+    Cancel {
+        /// Id or short id.
+        execution: String,
+        /// Kept in the ledger.
+        #[arg(long)]
+        why: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key; its text is shown once.
+    Create {
+        #[arg(long)]
+        name: String,
+        /// viewer, approver, operator or owner.
+        #[arg(long, default_value = "operator")]
+        role: tenure_core::access::Role,
+    },
+    /// List keys, revoked ones included.
+    List,
+    /// Revoke a key.
+    Revoke {
+        /// Id, short id, or the name of a live key.
+        key: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// Fetch the weights of a local model.
+    Pull {
+        /// A name of the catalogue, or local-default.
+        #[arg(default_value = "local-default")]
+        name: String,
+        /// Take them from a file instead of the hub.
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+    },
+    /// List models and what they lack.
+    List,
+    /// Ask a model for one short answer.
+    Test {
+        /// An alias or provider/model.
+        #[arg(default_value = "default")]
+        model: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Sandbox {
+    /// Open one jail and report what held it.
+    Check {
+        /// The same as -o json.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Prove that the ledger holds: chain, heads, folds and payloads.
+    Verify {
+        /// Leave the bytes of payloads out.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Print the newest records.
+    Tail {
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+        /// Go on with what comes.
+        #[arg(long, short)]
+        follow: bool,
+    },
+}

@@ -1,0 +1,82 @@
+//! A file a verb. Each takes what was typed and prints what came of it; none knows another.
+pub mod up;
+pub mod worker;
+mod status;
+mod agent;
+mod manifest;
+mod execute;
+mod execution;
+mod key;
+mod model;
+mod sandbox;
+mod audit;
+mod completions;
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+
+use crate::args::Verb;
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::Look;
+
+/// A manifest or an input that is read from a file or stdin.
+const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+pub async fn run(verb: Verb, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Up(up) => up::run(up, settings).await,
+        Verb::Worker(worker) => worker::run(&worker, settings),
+        Verb::Status => status::run(settings, look).await,
+        Verb::Agent(verb) => agent::run(verb, settings, look).await,
+        Verb::Manifest(verb) => manifest::run(verb, settings, look).await,
+        Verb::Execute(execute) => execute::run(execute, settings, look).await,
+        Verb::Execution(verb) => execution::run(verb, settings, look).await,
+        Verb::Key(verb) => key::run(verb, settings, look).await,
+        Verb::Model(verb) => model::run(verb, settings, look).await,
+        Verb::Sandbox(verb) => sandbox::run(&verb, settings, look),
+        Verb::Audit(verb) => audit::run(verb, settings, look).await,
+        Verb::Completions { shell } => Ok(completions::run(shell)),
+    }
+}
+
+/// The bytes of a file, or of stdin for `-`.
+fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
+    let refuse = |why: String| Failure::new(Exit::Refused, format!("{} cannot be read: {why}", path.display()));
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::new(Exit::NotFound, format!("there is no file {}", path.display())).next("check the path")
+        }
+        _ => refuse(error.to_string()),
+    })?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(refuse(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Asks before something is destroyed. Without a terminal only `--yes` is an answer.
+fn confirm(question: &str, settings: &Settings) -> Result<(), Failure> {
+    if settings.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "this destroys something, and there is no terminal to ask on")
+            .why(question)
+            .next("say --yes if it is meant"));
+    }
+    eprint!("{question} [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failure, "nothing was done"))
+}

@@ -1,0 +1,122 @@
+//! `tenure agent …`.
+use std::path::Path;
+
+use tenure_wire::api::agent::{Agent as Shown, AgentFile};
+
+use super::{confirm, contents};
+use crate::args::{Agent, Format};
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::{Look, ago, print, table, yaml};
+
+pub async fn run(verb: Agent, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    match verb {
+        Agent::Deploy { file, dry_run } => deploy(&file, dry_run, settings, look).await,
+        Agent::List { status, limit } => list(status, limit, settings, look).await,
+        Agent::Get { agent, manifest } => get(&agent, manifest, settings, look).await,
+        Agent::Delete { agent } => delete(&agent, settings, look).await,
+    }
+}
+
+async fn deploy(file: &Path, dry_run: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let text = contents(file)?;
+    let deployed = settings.client()?.deploy(text, dry_run).await?;
+    look.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
+        (None, ..) => "Would deploy a new agent".to_string(),
+        (Some(agent), true, true) => format!("Would deploy revision {} of agent \"{}\"", agent.revision + 1, agent.name),
+        (Some(agent), false, _) => format!("Agent \"{}\" is unchanged (id: {}, revision {})", agent.name, agent.id, agent.revision),
+        (Some(agent), true, false) if agent.revision == 1 => format!("Deployed agent \"{}\" (id: {})", agent.name, agent.id),
+        (Some(agent), true, false) => {
+            format!("Deployed agent \"{}\" (id: {}, revision {})", agent.name, agent.id, agent.revision)
+        }
+    });
+    Ok(Exit::Done)
+}
+
+async fn list(status: Option<String>, limit: u32, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let agents = settings.client()?.agents(&[("status", status)], limit as usize).await?;
+    look.show(&agents, || {
+        let rows = agents.iter().map(|agent| {
+            let status = status_word(agent);
+            [agent.id.short(), agent.name.clone(), status, agent.runtime.clone(), labels(agent)]
+        });
+        table::table(["ID", "NAME", "STATUS", "RUNTIME", "LABELS"], rows)
+    });
+    Ok(Exit::Done)
+}
+
+async fn get(agent: &str, manifest: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let file = settings.client()?.agent(agent).await?;
+    if manifest {
+        let format = if look.format == Format::Json { Format::Json } else { Format::Yaml };
+        Look { format, ..look }.show(&file.manifest, String::new);
+        return Ok(Exit::Done);
+    }
+    look.show(&file, || {
+        let mut text = facts(&file);
+        text.push_str("\nREVISIONS\n");
+        text.push_str(&table::table(
+            ["NUMBER", "VERSION", "DIGEST", "DEPLOYED"],
+            file.revisions.iter().map(|revision| {
+                let version = revision.version.clone().unwrap_or_else(|| "-".to_string());
+                let digest = revision.digest.chars().take(12).collect();
+                [revision.number.to_string(), version, digest, ago(revision.at)]
+            }),
+        ));
+        text.push_str("\nMANIFEST\n");
+        text.push_str(&yaml(&file.manifest));
+        text
+    });
+    Ok(Exit::Done)
+}
+
+fn facts(file: &AgentFile) -> String {
+    let (agent, limits) = (&file.agent, &file.limits);
+    let seconds = |ms: u64| format!("{}s", ms / 1000);
+    table::lines([
+        ("id", Some(agent.id.to_string())),
+        ("name", Some(agent.name.clone())),
+        ("status", Some(status_word(agent))),
+        ("revision", Some(agent.revision.to_string())),
+        ("version", agent.version.clone()),
+        ("runtime", Some(agent.runtime.clone())),
+        ("model", Some(agent.model.clone())),
+        ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
+        ("tools", Some(file.tools.join(", "))),
+        (
+            "limits",
+            Some(format!(
+                "{} iterations of {} turns and {}, {} tool calls, {} tokens, {} in all",
+                limits.max_iterations,
+                limits.max_turns,
+                seconds(limits.iteration_timeout_ms),
+                limits.tool_calls,
+                limits.tokens,
+                seconds(limits.timeout_ms),
+            )),
+        ),
+        ("created", Some(agent.created_at.to_string())),
+        ("updated", Some(agent.updated_at.to_string())),
+    ])
+}
+
+async fn delete(wanted: &str, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    let agent = client.agent(wanted).await?.agent;
+    let question = format!("Delete agent \"{}\"? Its executions are cancelled, and it cannot be restored.", agent.name);
+    confirm(&question, settings)?;
+    let deleted = client.delete_agent(&agent.id.to_string()).await?;
+    look.show(&deleted, || format!("Deleted agent \"{}\" (id: {})", deleted.name, deleted.id));
+    if look.format == Format::Table {
+        print("Its history stays, and its name is never used again.");
+    }
+    Ok(Exit::Done)
+}
+
+fn status_word(agent: &Shown) -> String {
+    agent.status.word().to_string()
+}
+
+fn labels(agent: &Shown) -> String {
+    agent.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,215 @@
+//! `tenure execution …`.
+use jiff::{SignedDuration, Timestamp};
+use tenure_core::time::Time;
+use tenure_wire::api::execution::{
+    Call, Cancel, Execution as Shown, ExecutionFile, ExecutionStatus, Iteration, IterationLog, IterationStatus,
+};
+use tenure_wire::api::moment::Moment;
+
+use crate::args::Execution;
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::story::deed;
+use crate::render::table::{one_line, printable};
+use crate::render::{Look, ago, cost, duration, stage, table};
+
+pub async fn run(verb: Execution, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    match verb {
+        Execution::List { agent, status, since, limit } => list(agent, status, since, limit, settings, look).await,
+        Execution::Get { execution } => get(&execution, settings, look).await,
+        Execution::Logs { execution, follow: true, .. } => {
+            // Following is looking on: how it ends is not how this command ends.
+            stage::watch(&settings.client()?, &execution, look).await.map(|_| Exit::Done)
+        }
+        Execution::Logs { execution, iteration, follow: false } => logs(&execution, iteration, settings, look).await,
+        Execution::Cancel { execution, why } => cancel(&execution, why, settings, look).await,
+    }
+}
+
+async fn list(
+    agent: Option<String>,
+    status: Option<String>,
+    since: Option<String>,
+    limit: u32,
+    settings: &Settings,
+    look: Look,
+) -> Result<Exit, Failure> {
+    let since = since.map(|text| moment(&text)).transpose()?.map(|moment| moment.to_string());
+    let query = [("agent", agent), ("status", status), ("since", since)];
+    let executions = settings.client()?.executions(&query, limit as usize).await?;
+    look.show(&executions, || {
+        let rows = executions.iter().map(|execution| {
+            [
+                execution.id.short(),
+                execution.agent_name.clone(),
+                status_word(execution),
+                format!("{}/{}", execution.iteration, execution.max_iterations),
+                ago(execution.started_at),
+                duration(execution.duration_ms),
+                (execution.tokens_in + execution.tokens_out).to_string(),
+                cost(execution.cost_micro_usd, execution.unpriced_model_calls),
+            ]
+        });
+        table::table(["ID", "AGENT", "STATUS", "ITERATION", "STARTED", "DURATION", "TOKENS", "COST"], rows)
+    });
+    Ok(Exit::Done)
+}
+
+/// A time, or how long ago: `30m`, `24h`, `7d`.
+fn moment(text: &str) -> Result<Moment, Failure> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let wrong = || {
+        Failure::new(Exit::Usage, format!("`{text}` is no time: write 2026-02-23T10:00:00Z, or 30m, 24h, 7d"))
+    };
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let count: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let past = count.checked_mul(seconds).and_then(|seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok());
+    past.map(|stamp| Moment(Time::from_millis(stamp.as_millisecond()))).ok_or_else(wrong)
+}
+
+/// Tables show the reason in the place of `failed`, and what is waited for.
+fn status_word(execution: &Shown) -> String {
+    match (execution.status, &execution.reason, &execution.waiting_for) {
+        (ExecutionStatus::Failed, Some(reason), _) => reason.clone(),
+        (ExecutionStatus::Waiting, _, Some(thing)) => format!("waiting for {thing}"),
+        (status, ..) if execution.cancel_requested && !status.ended() => "cancelling".to_string(),
+        (status, ..) => status.word().to_string(),
+    }
+}
+
+async fn get(wanted: &str, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let file = settings.client()?.execution(wanted).await?;
+    look.show(&file, || {
+        let mut text = facts(&file);
+        if !file.iterations.is_empty() {
+            text.push('\n');
+            text.push_str(&iterations(&file.iterations));
+        }
+        if let Some(output) = &file.output {
+            text.push_str(&format!("\nOUTPUT\n{}\n", printable(output)));
+        }
+        text
+    });
+    Ok(Exit::Done)
+}
+
+fn facts(file: &ExecutionFile) -> String {
+    let execution = &file.execution;
+    let input = file.input.as_ref().map(|input| one_line(&input.to_string()));
+    table::lines([
+        ("id", Some(execution.id.to_string())),
+        ("agent", Some(format!("{} ({}, revision {})", execution.agent_name, execution.agent, execution.revision))),
+        ("status", Some(status_word(execution))),
+        ("detail", execution.detail.as_deref().map(one_line)),
+        ("started", Some(execution.started_at.to_string())),
+        ("ended", execution.ended_at.map(|at| at.to_string())),
+        ("duration", Some(duration(execution.duration_ms))),
+        ("iterations", Some(format!("{} of {}", execution.iteration, execution.max_iterations))),
+        ("tool calls", Some(execution.tool_calls.to_string())),
+        ("tokens", Some(format!("{} in, {} out", execution.tokens_in, execution.tokens_out))),
+        ("cost", Some(cost(execution.cost_micro_usd, execution.unpriced_model_calls))),
+        ("input", input.map(|input| input.chars().take(200).collect())),
+    ])
+}
+
+fn iterations(iterations: &[Iteration]) -> String {
+    let rows = iterations.iter().map(|iteration| {
+        let checks = iteration.validation.iter().map(|found| {
+            format!("{}={} ({:.1})", found.validator, if found.pass { "PASS" } else { "FAIL" }, found.score)
+        });
+        [
+            iteration.number.to_string(),
+            iteration_word(iteration),
+            duration(iteration.duration_ms),
+            iteration.turns.to_string(),
+            iteration.tool_calls.to_string(),
+            (iteration.tokens_in + iteration.tokens_out).to_string(),
+            checks.collect::<Vec<_>>().join(" "),
+        ]
+    });
+    table::table(["ITERATION", "STATUS", "DURATION", "TURNS", "CALLS", "TOKENS", "VALIDATION"], rows)
+}
+
+fn iteration_word(iteration: &Iteration) -> String {
+    let word = match iteration.status {
+        IterationStatus::Running => "running",
+        IterationStatus::Completed => "completed",
+        IterationStatus::Failed => "failed",
+    };
+    match &iteration.cause {
+        Some(cause) if iteration.status == IterationStatus::Failed => format!("{word} ({cause})"),
+        Some(_) | None => word.to_string(),
+    }
+}
+
+async fn logs(wanted: &str, iteration: Option<u32>, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let logs = settings.client()?.logs(wanted, iteration).await?;
+    look.show(&logs, || match logs.is_empty() {
+        true => "No iteration has begun".to_string(),
+        false => logs.iter().map(log).collect::<Vec<_>>().join("\n"),
+    });
+    Ok(Exit::Done)
+}
+
+fn log(log: &IterationLog) -> String {
+    let iteration = &log.iteration;
+    let mut text = format!(
+        "Iteration {} {} ({}, {} turns, {} tokens)\n",
+        iteration.number,
+        iteration_word(iteration),
+        duration(iteration.duration_ms),
+        iteration.turns,
+        iteration.tokens_in + iteration.tokens_out,
+    );
+    for turn in &log.log {
+        if let Some(said) = turn.text.as_deref().filter(|_| !turn.calls.is_empty()) {
+            text.push_str(&indented(said));
+        }
+        turn.calls.iter().for_each(|call| text.push_str(&format!("  Tool: {}\n", call_line(call))));
+    }
+    log.checks.iter().for_each(|call| text.push_str(&format!("  Check: {}\n", call_line(call))));
+    for found in &iteration.validation {
+        let word = if found.pass { "PASS" } else { "FAIL" };
+        text.push_str(&format!("  Validation: {}={word} (score={:.1})\n", found.validator, found.score));
+        if let Some(reasons) = &found.reasons {
+            text.push_str(&indented(reasons));
+        }
+    }
+    if let Some(output) = &log.output {
+        text.push_str("  Output:\n");
+        text.push_str(&indented(output));
+    }
+    text
+}
+
+fn call_line(call: &Call) -> String {
+    let how = match (call.outcome.as_str(), call.exit_code) {
+        ("done", None | Some(0)) => String::new(),
+        ("done", Some(code)) => format!(" -> exit code {code}"),
+        (other, _) => format!(" -> {other}"),
+    };
+    one_line(&format!("{}{how}", deed(&call.capability, &call.target)))
+}
+
+fn indented(text: &str) -> String {
+    printable(text).trim_end().lines().map(|line| format!("    {line}\n")).collect()
+}
+
+async fn cancel(wanted: &str, why: Option<String>, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    let execution = client.cancel(wanted, &Cancel { why }).await?;
+    look.show(&execution, || match execution.status {
+        ExecutionStatus::Cancelled => format!("Execution {} cancelled", execution.id),
+        _ => format!("Execution {} is being cancelled; its sandbox ends first", execution.id),
+    });
+    Ok(Exit::Done)
+}

@@ -1,0 +1,115 @@
+//! `tenure model …`. Weights are pulled here and not by the daemon, so that it can be done before one runs.
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use tenure_core::manifest::nearest;
+use tenure_daemon::model::catalogue::{self, Weights};
+use tenure_daemon::model::pull::{self, Progress, Pulled, Source};
+use tenure_wire::api::model::TestModel;
+
+use crate::args::{Format, Model};
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::{Look, duration, table};
+
+pub async fn run(verb: Model, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    match verb {
+        Model::Pull { name, from } => pull_weights(&name, from.as_deref(), settings, look).await,
+        Model::List => list(settings, look).await,
+        Model::Test { model } => test(model, settings, look).await,
+    }
+}
+
+async fn list(settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let models = settings.client()?.models().await?;
+    look.show(&models.items, || {
+        let rows = models.items.iter().map(|model| {
+            let status = if model.ready { "ready" } else { "not ready" };
+            let note = model.note.clone().unwrap_or_default();
+            [model.name.clone(), model.provider.clone(), status.to_string(), model.aliases.join(", "), note]
+        });
+        let mut text = table::table(["MODEL", "PROVIDER", "STATUS", "ALIASES", "NOTE"], rows);
+        text.push_str(&format!("\ndefault is {}: {}\n", models.default.model, models.default.because));
+        models.default.cassette.iter().for_each(|cassette| text.push_str(&format!("{cassette}\n")));
+        text
+    });
+    Ok(Exit::Done)
+}
+
+async fn test(model: String, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let tested = settings.client()?.test_model(&TestModel { model }).await?;
+    look.show(&tested, || {
+        let text = table::one_line(tested.text.trim());
+        let took = duration(tested.took_ms);
+        format!("{} answered \"{text}\" in {took} ({} tokens in, {} out)", tested.model, tested.tokens_in, tested.tokens_out)
+    });
+    Ok(Exit::Done)
+}
+
+async fn pull_weights(
+    name: &str,
+    from: Option<&Path>,
+    settings: &Settings,
+    look: Look,
+) -> Result<Exit, Failure> {
+    let word = name.strip_prefix("local/").unwrap_or(name);
+    let weights = catalogue::find(word).ok_or_else(|| unknown(name))?;
+    let source = from.map_or(Source::Hub, Source::File);
+    let bar = bar(weights, look);
+    let mut show = |progress: Progress| match progress {
+        Progress::Fetching { done, total } => step(&bar, "fetching", done, total),
+        Progress::Checking { done, total } => step(&bar, "checking", done, total),
+    };
+    let pulled = pull::pull(weights, &settings.models_dir, source, &mut show).await;
+    bar.finish_and_clear();
+    let pulled = pulled.map_err(|error| {
+        Failure::new(Exit::Failure, format!("{name} was not pulled")).why(error.to_string()).next(error.hint())
+    })?;
+    let (path, fetched): (PathBuf, bool) = match pulled {
+        Pulled::Fetched(path) => (path, true),
+        Pulled::AlreadyThere(path) => (path, false),
+    };
+    let value = json!({
+        "name": weights.name, "path": path, "fetched": fetched, "bytes": weights.bytes, "sha256": weights.sha256,
+        "licence": weights.licence,
+    });
+    look.show(&value, || {
+        let how = if fetched { "Pulled" } else { "Already there:" };
+        format!("{how} {} ({}, {}) at {}", weights.name, megabytes(weights.bytes), weights.licence, path.display())
+    });
+    Ok(Exit::Done)
+}
+
+fn unknown(name: &str) -> Failure {
+    let names: Vec<&str> =
+        catalogue::WEIGHTS.iter().flat_map(|weights| [Some(weights.name), weights.alias]).flatten().collect();
+    let list = format!("the catalogue has {}", names.join(", "));
+    let failure = Failure::new(Exit::NotFound, format!("`{name}` is not in the catalogue of weights"));
+    match nearest(name, names.iter().copied()) {
+        Some(near) => failure.next(format!("did you mean `{near}`? {list}")),
+        None => failure.next(list),
+    }
+}
+
+fn bar(weights: &Weights, look: Look) -> ProgressBar {
+    let bar = ProgressBar::new(weights.bytes);
+    if look.format != Format::Table {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    bar.set_style(style.expect("invariant: the template is valid").progress_chars("=> "));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn step(bar: &ProgressBar, word: &'static str, done: u64, total: u64) {
+    bar.set_message(word);
+    bar.set_length(total);
+    bar.set_position(done);
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes / 1_000_000)
+}

@@ -1,0 +1,28 @@
+//! `tenure status`.
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::{Look, ago, table};
+
+pub async fn run(settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let status = settings.client()?.status().await?;
+    look.show(&status, || {
+        let worker = status.worker.as_ref().map(|worker| {
+            let state = if worker.connected { "connected" } else { "away" };
+            format!("{} {state}, {} slots, {}", worker.name, worker.slots, worker.level)
+        });
+        let python = status.worker.as_ref().map(|worker| worker.python.clone().unwrap_or_else(|| "none".to_string()));
+        table::lines([
+            ("daemon", Some(format!("{} up since {} (process {})", status.version, ago(status.started_at), status.pid))),
+            ("data", Some(status.data_dir.clone())),
+            ("listening", Some(status.listening.join(", "))),
+            ("worker", Some(worker.unwrap_or_else(|| "not up yet".to_string()))),
+            ("python", python),
+            ("model", Some(format!("default is {}: {}", status.model.model, status.model.because))),
+            ("cassette", status.model.cassette.clone()),
+            ("ledger", Some(format!("{} records", status.records))),
+            ("agents", Some(status.agents.to_string())),
+            ("executions", Some(format!("{} open", status.executions_open))),
+        ])
+    });
+    Ok(Exit::Done)
+}

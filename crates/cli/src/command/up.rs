@@ -1,0 +1,127 @@
+//! `tenure up`: the daemon in the foreground. It says what it found and where it listens, and ends on Ctrl-C or TERM;
+//! executions go on at the next start.
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tenure_daemon::fleet::BuiltIn;
+use tenure_daemon::model::environment::Environment;
+use tenure_daemon::{Daemon, Options};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Up;
+use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
+use crate::failure::{Exit, Failure};
+use crate::render::{print, table};
+
+/// The worker has greeted within this, or the greeting goes without it.
+const GREETING_MAX: Duration = Duration::from_secs(10);
+
+pub async fn run(up: Up, settings: &Settings) -> Result<Exit, Failure> {
+    let begun = Instant::now();
+    log("info");
+    let daemon = Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error))?;
+    let ready = begun.elapsed();
+    greet(&daemon, settings, ready).await;
+    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(error), _) | (_, Err(error)) => {
+            return Err(Failure::new(Exit::Failure, format!("signals cannot be waited for: {error}")));
+        }
+    };
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        print("stopping");
+    };
+    daemon.run(stop).await.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    Ok(Exit::Done)
+}
+
+fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
+    let unknown = |error: std::io::Error| Failure::new(Exit::Failure, format!("its own program is not known: {error}"));
+    let program = std::env::current_exe().map_err(unknown)?;
+    let beside = program.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let variable = |name: &str| std::env::var(name).ok();
+    let address = up.listen.as_deref().or(settings.listen.as_deref()).unwrap_or(LISTEN_DEFAULT);
+    let slots = up.slots.or(settings.slots).unwrap_or(SLOTS_DEFAULT);
+    let arguments = ["worker".into(), "--stdio".into(), "--slots".into(), slots.to_string().into()];
+    let place = ["--data-dir".into(), settings.data_dir.clone().into_os_string()];
+    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
+        Failure::new(Exit::Failure, format!("{} cannot be made: {error}", settings.data_dir.display()))
+            .next("choose another with --data-dir or TENURE_DATA_DIR")
+    })?;
+    Ok(Options {
+        data_dir: settings.data_dir.clone(),
+        socket: settings.socket(),
+        listen: listen(address)?,
+        environment: Environment::read(variable, &beside, settings.models_dir.clone()),
+        built_in: BuiltIn {
+            program,
+            arguments: arguments.into_iter().chain(place).collect(),
+            alive: settings.data_dir.join("alive"),
+        },
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        accept_restore: up.accept_restore.clone(),
+    })
+}
+
+fn not_started(error: &tenure_daemon::Error) -> Failure {
+    let failure = Failure::new(Exit::Failure, "the daemon cannot start").why(error.to_string());
+    match error {
+        tenure_daemon::Error::Listen(_) => failure.next("choose another address with --listen 127.0.0.1:PORT, or --listen none"),
+        tenure_daemon::Error::Restored { .. } => failure.next("`tenure audit verify` tells what is there"),
+        tenure_daemon::Error::Store(_)
+        | tenure_daemon::Error::Commit(_)
+        | tenure_daemon::Error::Model(_)
+        | tenure_daemon::Error::WriterStopped(_) => failure,
+    }
+}
+
+async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
+    let mut greeted = daemon.greeted.clone();
+    let known = timeout(GREETING_MAX, greeted.wait_for(Option::is_some)).await;
+    let hello = known.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|known| known.hello.clone()));
+    let (sandbox, python) = match &hello {
+        Some(hello) => {
+            let python = hello.host.python.clone().unwrap_or_else(|| "none under /usr".to_string());
+            (format!("{} ({} at a time)", hello.level, hello.slots), python)
+        }
+        None => ("the worker has not come up yet; the log says why".to_string(), "not known yet".to_string()),
+    };
+    let tcp = daemon.listening.map(|address| format!("http://{address} (with an API key: `tenure key create`)"));
+    print(&format!("Tenure {}", env!("CARGO_PKG_VERSION")));
+    print(&table::lines([
+        ("  data", Some(settings.data_dir.display().to_string())),
+        ("  sandbox", Some(sandbox)),
+        ("  python", Some(python)),
+        ("  model", Some(model(daemon))),
+        ("  socket", Some(format!("{} (this user)", settings.socket().display()))),
+        ("  api", tcp),
+        ("  ready", Some(format!("after {} ms; Ctrl-C stops it, and executions go on at the next start", ready.as_millis()))),
+    ]));
+}
+
+fn model(daemon: &Daemon) -> String {
+    let models = &daemon.house.models;
+    let (route, because) = models.default_route_and_reason();
+    let missing = models.aliases().into_iter().find(|alias| alias.word == "default").and_then(|alias| alias.missing);
+    let mut line = format!("default is {route}: {because}");
+    if let Some(cassette) = models.cassette() {
+        line.push_str(&format!("; {cassette}"));
+    }
+    if let Some(failure) = missing {
+        line.push_str(&format!("; not usable yet: {}; {}", failure.sentence, failure.hint));
+    }
+    line
+}
+
+/// Logs go to stderr; `TENURE_LOG` is a filter such as `debug` or `tenure_daemon=debug,warn`.
+pub fn log(default: &str) {
+    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // A second call in one process changes nothing.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}

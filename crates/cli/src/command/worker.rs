@@ -1,0 +1,25 @@
+//! `tenure worker --stdio`: the built-in worker, started by the daemon and by nobody else.
+use crate::args::Worker;
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+
+pub fn run(worker: &Worker, settings: &Settings) -> Result<Exit, Failure> {
+    super::up::log("warn");
+    let failed = |error: String| Failure::new(Exit::Failure, format!("the worker ended: {error}"));
+    let socket = tenure_worker::stdin_socket().map_err(|error| failed(error.to_string()))?;
+    let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
+    let options = tenure_worker::Options {
+        data_dir: settings.data_dir.clone(),
+        exe,
+        name: tenure_daemon::BUILT_IN.to_string(),
+        slots: worker.slots,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    runtime.block_on(tenure_worker::run(options, socket)).map_err(|error| failed(error.to_string()))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,173 @@
+//! What went wrong, as a person reads it: what, why, and what to do next. The only translator of problems and errors
+//! into words on a terminal and exit codes.
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use owo_colors::OwoColorize;
+use serde_json::json;
+use tenure_wire::client;
+use tenure_wire::problem::{Code, Fault, Problem};
+
+use crate::args::Format;
+
+/// How the program ends. The numbers are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Failure = 1,
+    Usage = 2,
+    Refused = 3,
+    NotFound = 4,
+    Conflict = 5,
+    Unreachable = 6,
+    NotAllowed = 7,
+    /// What was watched failed or was cancelled.
+    NotCompleted = 8,
+    Later = 9,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    what: String,
+    why: Option<String>,
+    next: Option<String>,
+    problem: Option<Box<Problem>>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, what: impl Into<String>) -> Failure {
+        Failure { exit, what: what.into(), why: None, next: None, problem: None }
+    }
+
+    #[must_use]
+    pub fn why(mut self, why: impl Into<String>) -> Failure {
+        self.why = Some(why.into());
+        self
+    }
+
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Failure {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Stderr gets it, as lines or as one JSON object.
+    pub fn print(&self, format: Format) {
+        match format {
+            Format::Json => anstream::eprintln!("{}", self.json()),
+            Format::Table | Format::Yaml => anstream::eprint!("{}", self.text()),
+        }
+    }
+
+    fn json(&self) -> String {
+        let value = match &self.problem {
+            Some(problem) => json!({ "error": problem }),
+            None => json!({ "error": { "title": self.what, "detail": self.why, "hint": self.next } }),
+        };
+        value.to_string()
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} {}\n", "error:".red().bold(), self.what);
+        if let Some(why) = &self.why {
+            let _ = writeln!(text, "  {why}");
+        }
+        for fault in self.problem.iter().flat_map(|problem| &problem.errors) {
+            let _ = writeln!(text, "  {}", fault_line(fault));
+        }
+        if let Some(next) = &self.next {
+            let _ = writeln!(text, "{} {next}", "next:".cyan());
+        }
+        text
+    }
+}
+
+/// `path (line 3): reason; hint`.
+pub fn fault_line(fault: &Fault) -> String {
+    let mut line = if fault.path.is_empty() { "the file".to_string() } else { fault.path.clone() };
+    if let Some(number) = fault.line {
+        let _ = write!(line, " (line {number})");
+    }
+    let _ = write!(line, ": {}", fault.reason);
+    if let Some(hint) = &fault.hint {
+        let _ = write!(line, "; {hint}");
+    }
+    line
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Failure {
+        match error {
+            client::Error::Problem(problem) => of_problem(problem),
+            client::Error::Unreachable { endpoint, why } => {
+                Failure::new(Exit::Unreachable, format!("no daemon answers at {endpoint}"))
+                    .why(why)
+                    .next("start one with `tenure up`, or name another with --base-url or --data-dir")
+            }
+            error @ client::Error::TimedOut(_) => {
+                Failure::new(Exit::Unreachable, error.to_string()).next("`tenure status` says whether it lives")
+            }
+            error @ client::Error::Broken(_) => {
+                Failure::new(Exit::Unreachable, error.to_string()).next("try again; `tenure status` says whether it lives")
+            }
+            error @ client::Error::Foreign(..) => Failure::new(Exit::Failure, error.to_string())
+                .next("check --base-url, and that program and daemon are of the same release"),
+        }
+    }
+}
+
+fn of_problem(problem: Box<Problem>) -> Failure {
+    let listed = !problem.errors.is_empty();
+    let failure = Failure::new(exit_of(problem.code), problem.title.clone()).next(problem.hint.clone());
+    let mut failure = if listed { failure } else { failure.why(problem.detail.clone()) };
+    failure.problem = Some(problem);
+    failure
+}
+
+fn exit_of(code: Code) -> Exit {
+    match code {
+        Code::AgentUnknown
+        | Code::ExecutionUnknown
+        | Code::IterationUnknown
+        | Code::KeyUnknown
+        | Code::ModelUnknown
+        | Code::RouteUnknown => Exit::NotFound,
+        Code::AgentAmbiguous
+        | Code::AgentArchived
+        | Code::AgentNameTaken
+        | Code::AgentBusy
+        | Code::ExecutionAmbiguous
+        | Code::ExecutionEnded
+        | Code::CancelRequested
+        | Code::NotEnded
+        | Code::KeyNameTaken
+        | Code::KeysFull
+        | Code::Conflict => Exit::Conflict,
+        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused => Exit::NotAllowed,
+        Code::Overloaded | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
+        Code::NotInRelease => Exit::Later,
+        Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
+        Code::BodyNotJson
+        | Code::BodyNotUtf8
+        | Code::BodyTooLarge
+        | Code::BodyTooDeep
+        | Code::BodyTooSlow
+        | Code::BodyWrong
+        | Code::MediaTypeWrong
+        | Code::ParameterWrong
+        | Code::MethodWrong
+        | Code::ManifestInvalid
+        | Code::ManifestUnenforced
+        | Code::InputInvalid
+        | Code::MaxIterationsWrong
+        | Code::IdempotencyKeyWrong
+        | Code::KeyNameWrong => Exit::Refused,
+    }
+}

@@ -1,0 +1,65 @@
+//! The program `tenure`: terminal, environment and config files. It talks to a daemon over its API, or is the daemon
+//! (`up`), its worker, or under the name `tenure-jail` the jail. It decides nothing about agents.
+#![forbid(unsafe_code)]
+
+mod args;
+mod later;
+mod config;
+mod failure;
+mod render;
+mod command;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Arguments, Verb};
+use config::Settings;
+use failure::{Exit, Failure};
+use render::Look;
+
+fn main() -> ExitCode {
+    // The jail's main comes before everything: it must find a process with one thread and nothing opened.
+    let name = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == tenure_sandbox::JAIL_NAME) {
+        tenure_sandbox::jail_main();
+    }
+    let words: Vec<_> = std::env::args_os().collect();
+    let matches = match Arguments::command().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => return later::or_usage(&words, &error),
+    };
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => return later::or_usage(&words, &error),
+    };
+    let wanted = arguments.global.output;
+    match run(arguments) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print(wanted.unwrap_or_default());
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    // Both sides of the daemon and a pull speak TLS with this provider; a second call finds it in place.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let settings = Settings::resolve(&arguments.global)?;
+    let look = Look::new(settings.output);
+    if let Verb::Worker(worker) = &arguments.verb {
+        return command::worker::run(worker, &settings);
+    }
+    // Idle memory counts: two threads serve all there is to do.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failure, format!("the async runtime cannot start: {error}")))?;
+    let exit = runtime.block_on(command::run(arguments.verb, &settings, look));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    exit
+}

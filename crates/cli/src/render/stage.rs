@@ -1,0 +1,141 @@
+//! Where a watched execution is shown as it happens: lines, and on a terminal the model's text as it comes and what is
+//! being waited for.
+use std::io::Write;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use owo_colors::OwoColorize;
+use tenure_wire::api::event::{ExecutionEvent, Piece, What};
+use tenure_wire::api::execution::ExecutionStatus;
+use tenure_wire::client::{Client, Seen};
+
+use super::story::{Story, deed};
+use super::table::printable;
+use super::{Look, print};
+use crate::args::Format;
+use crate::failure::{Exit, Failure};
+
+/// Shows the execution until it ends. `after`: what was shown before.
+pub async fn watch(client: &Client, id: &str, look: Look) -> Result<Exit, Failure> {
+    let mut stage = Stage::new(look);
+    let mut watching = client.watch(id, None);
+    loop {
+        match watching.next().await {
+            Ok(Some(seen)) => stage.show(&seen),
+            Ok(None) => break,
+            Err(error) => {
+                stage.clear();
+                return Err(error.into());
+            }
+        }
+    }
+    stage.clear();
+    Ok(match stage.story.status() {
+        Some(ExecutionStatus::Completed) => Exit::Done,
+        Some(_) => Exit::NotCompleted,
+        None => {
+            return Err(Failure::new(Exit::Failure, "the stream ended before the execution")
+                .next(format!("`tenure execution get {id}` shows how it stands")));
+        }
+    })
+}
+
+struct Stage {
+    look: Look,
+    story: Story,
+    spinner: Option<ProgressBar>,
+    /// Text of the model stands on the present line.
+    open_line: bool,
+}
+
+impl Stage {
+    fn new(look: Look) -> Stage {
+        let alive = look.terminal && look.format == Format::Table;
+        let spinner = alive.then(|| {
+            let style = ProgressStyle::with_template("{spinner:.cyan} {wide_msg:.dim} {elapsed:.dim}");
+            let spinner = ProgressBar::new_spinner();
+            spinner.set_style(style.expect("invariant: the template is valid"));
+            spinner
+        });
+        Stage { look, story: Story::default(), spinner, open_line: false }
+    }
+
+    fn show(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Event(event) => self.event(event),
+            Seen::Piece(piece) => self.piece(piece),
+            Seen::Rejoined => self.note("joined the daemon again; no event is missing"),
+        }
+    }
+
+    fn event(&mut self, event: &ExecutionEvent) {
+        let lines = self.story.lines(event);
+        match self.look.format {
+            Format::Json => print(&serde_json::to_string(event).expect("invariant: an event is JSON")),
+            Format::Yaml => print(&format!("---\n{}", super::yaml(event))),
+            Format::Table => {
+                if !lines.is_empty() {
+                    self.clear();
+                    lines.iter().for_each(|line| print(line));
+                }
+            }
+        }
+        self.wait_for(&event.what);
+    }
+
+    /// Model text streams dim on a terminal; elsewhere it is in the logs.
+    fn piece(&mut self, piece: &Piece) {
+        if self.spinner.is_none() {
+            return;
+        }
+        let text = match piece {
+            Piece::Text { text, .. } | Piece::Output { text, .. } => printable(text),
+            Piece::Gap {} => "…".to_string(),
+        };
+        if text.is_empty() {
+            return;
+        }
+        if !self.open_line {
+            self.clear();
+        }
+        let mut out = anstream::stdout().lock();
+        let _ = write!(out, "{}", text.dimmed());
+        let _ = out.flush();
+        self.open_line = !text.ends_with('\n');
+    }
+
+    fn note(&mut self, text: &str) {
+        self.clear();
+        if self.look.format == Format::Table {
+            anstream::eprintln!("{}", text.dimmed());
+        }
+    }
+
+    fn wait_for(&mut self, what: &What) {
+        let message = match what {
+            What::ExecutionStarted { .. } => "waiting for a worker".to_string(),
+            What::ModelCalled { model, .. } => format!("{model} thinks"),
+            What::CallCalled { capability, target, .. } => deed(capability, target),
+            What::ModelAnswered { calls, .. } if calls.is_empty() => "checking".to_string(),
+            What::IterationClosing { .. } => "ending the sandbox".to_string(),
+            What::ExecutionEnded { .. } => return,
+            _ => return,
+        };
+        if let Some(spinner) = &self.spinner {
+            spinner.reset();
+            spinner.set_message(printable(&message));
+            spinner.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
+    /// Leaves the cursor at the start of an empty line.
+    fn clear(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.disable_steady_tick();
+            spinner.finish_and_clear();
+        }
+        if std::mem::take(&mut self.open_line) {
+            let _ = writeln!(anstream::stdout());
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! An execution's events as lines that a person reads, one after another. Pure: the same events give the same lines.
+use std::collections::HashSet;
+
+use tenure_core::id::CallId;
+use tenure_wire::api::event::{ExecutionEvent, What};
+use tenure_wire::api::execution::{ExecutionStatus, Target};
+use tenure_wire::api::moment::Moment;
+
+use super::duration;
+use super::table::one_line;
+
+/// What earlier events said and later lines need.
+#[derive(Debug, Default)]
+pub struct Story {
+    started: Option<Moment>,
+    iterations: u32,
+    /// Of the open iteration: `exit_code=PASS`, and the least score.
+    checks: Vec<String>,
+    score: f64,
+    /// Calls that the model asked for; others are validators' own.
+    asked: HashSet<CallId>,
+    cassette_said: bool,
+    status: Option<ExecutionStatus>,
+}
+
+impl Story {
+    /// How it ended, once it has.
+    pub fn status(&self) -> Option<ExecutionStatus> {
+        self.status
+    }
+
+    /// The lines of the next event, each with its time; many events have none.
+    pub fn lines(&mut self, event: &ExecutionEvent) -> Vec<String> {
+        let said = self.said(event);
+        said.into_iter().map(|line| format!("[{}] {}", event.at.0, one_line(&line))).collect()
+    }
+
+    fn said(&mut self, event: &ExecutionEvent) -> Vec<String> {
+        let number = event.iteration.unwrap_or(self.iterations);
+        match &event.what {
+            What::ExecutionStarted { .. } => {
+                self.started = Some(event.at);
+                vec![format!("Execution {} Started", event.execution)]
+            }
+            What::IterationStarted { .. } => {
+                self.iterations = number;
+                self.checks.clear();
+                vec![format!("Iteration {number} Started")]
+            }
+            What::IterationCompleted {} => self.iteration_ended(format!("Iteration {number} Completed")),
+            What::IterationFailed { cause } => {
+                self.iteration_ended(format!("Iteration {number} Failed ({})", cause_in_words(cause)))
+            }
+            What::Validated { validator, pass, score, .. } => {
+                self.score = if self.checks.is_empty() { *score } else { self.score.min(*score) };
+                self.checks.push(format!("{validator}={}", if *pass { "PASS" } else { "FAIL" }));
+                Vec::new()
+            }
+            What::ExecutionEnded { status, reason, detail } => {
+                self.status = Some(*status);
+                vec![self.ending(event, *status, reason.as_deref(), detail.as_deref())]
+            }
+            What::ModelCalled { .. }
+            | What::ModelAnswered { .. }
+            | What::ModelFailed { .. }
+            | What::ModelLost { .. } => self.of_model(event),
+            What::CallCalled { .. } | What::CallBlocked { .. } | What::CallEnded { .. } => self.of_call(&event.what),
+            What::CancelRequested { by, why } => vec![format!("Cancel requested by {by}: {why}")],
+            What::IterationUnbound { why, sandbox_lost } => {
+                let lost = if *sandbox_lost { "; its sandbox is lost, /workspace is kept" } else { "" };
+                vec![format!("Worker lost: {why}{lost}; waiting for another")]
+            }
+            What::JailLost { why } => vec![format!("Sandbox lost: {why}; /workspace is kept")],
+            What::CommandRefused { verb, code, .. } => vec![format!("Refused: {verb} ({code})")],
+            What::IterationBound { .. } => vec!["Worker found".to_string()],
+            What::IterationClosing { .. } | What::IterationReleased {} => Vec::new(),
+        }
+    }
+
+    fn iteration_ended(&mut self, line: String) -> Vec<String> {
+        let checks = std::mem::take(&mut self.checks);
+        if checks.is_empty() {
+            return vec![line];
+        }
+        vec![line, format!("Validation: {} (score={:.1})", checks.join(" "), self.score)]
+    }
+
+    fn ending(
+        &self,
+        event: &ExecutionEvent,
+        status: ExecutionStatus,
+        reason: Option<&str>,
+        detail: Option<&str>,
+    ) -> String {
+        let took = self.started.map_or(0, |started| event.at.0.since_ms(started.0));
+        let plural = if self.iterations == 1 { "" } else { "s" };
+        let figures = format!("({} iteration{plural}, {})", self.iterations, duration(took));
+        let id = event.execution;
+        match (status, reason, detail) {
+            (ExecutionStatus::Completed, ..) => format!("Execution {id} Completed {figures}"),
+            (ExecutionStatus::Cancelled, _, Some(detail)) => format!("Execution {id} Cancelled {detail} {figures}"),
+            (ExecutionStatus::Cancelled, _, None) => format!("Execution {id} Cancelled {figures}"),
+            (_, Some(reason), Some(detail)) => format!("Execution {id} Failed: {reason}: {detail} {figures}"),
+            (_, Some(reason), None) => format!("Execution {id} Failed: {reason} {figures}"),
+            (_, None, _) => format!("Execution {id} Failed {figures}"),
+        }
+    }
+
+    fn of_model(&mut self, event: &ExecutionEvent) -> Vec<String> {
+        match &event.what {
+            What::ModelAnswered { calls, model, cassette, .. } => {
+                self.asked.extend(calls.iter().map(|call| call.call));
+                if *cassette && !std::mem::replace(&mut self.cassette_said, true) {
+                    return vec![format!("Model: {model}: answers are replayed from a cassette, no model is asked")];
+                }
+                Vec::new()
+            }
+            What::ModelFailed { failure, .. } if failure == "withdrawn" => Vec::new(),
+            What::ModelFailed { failure, sentence, retry_at, .. } => vec![match retry_at {
+                Some(at) => {
+                    format!("Model: {failure}: {sentence}; again in {}", duration(at.0.since_ms(event.at.0)))
+                }
+                None => format!("Model: {failure}: {sentence}"),
+            }],
+            What::ModelLost { .. } => vec!["Model: its answer was lost with the daemon; it is asked again".to_string()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn of_call(&mut self, what: &What) -> Vec<String> {
+        match what {
+            What::CallCalled { call, capability, target, .. } => {
+                let word = if self.asked.contains(call) { "Tool" } else { "Check" };
+                vec![format!("{word}: {}", deed(capability, target))]
+            }
+            What::CallBlocked { capability, why, .. } => vec![format!("Blocked: {capability}: {why}")],
+            What::CallEnded { outcome, code, exit_code, .. } => ended(outcome, code.as_deref(), *exit_code),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// `filesystem.write /workspace/solution.py (234 bytes)`.
+pub fn deed(capability: &str, target: &Target) -> String {
+    let mut line = capability.to_string();
+    if let Some(path) = &target.path {
+        line.push(' ');
+        if !path.starts_with('/') {
+            line.push_str("/workspace/");
+        }
+        line.push_str(path.trim_start_matches("./"));
+    }
+    if let Some(command) = &target.command {
+        line.push(' ');
+        line.push_str(command);
+    }
+    if let Some(bytes) = target.bytes {
+        line.push_str(&format!(" ({bytes} bytes)"));
+    }
+    line
+}
+
+/// Only what did not go well has a line.
+fn ended(outcome: &str, code: Option<&str>, exit_code: Option<i32>) -> Vec<String> {
+    match (outcome, code, exit_code) {
+        ("done", _, None | Some(0)) => Vec::new(),
+        ("done", _, Some(code)) => vec![format!("Tool: ended with exit code {code}")],
+        ("failed", Some(code), _) => vec![format!("Tool: failed ({code})")],
+        ("resource_exhausted", Some(resource), _) => vec![format!("Tool: reached its limit of {resource}")],
+        ("timed_out", ..) => vec!["Tool: ran out of time".to_string()],
+        ("lost", Some(_), _) => vec!["Tool: lost with its sandbox; it is done again".to_string()],
+        ("lost", None, _) => vec!["Tool: lost with its sandbox; its outcome is not known".to_string()],
+        ("killed", ..) => vec!["Tool: ended with its sandbox".to_string()],
+        (other, ..) => vec![format!("Tool: {other}")],
+    }
+}
+
+fn cause_in_words(cause: &str) -> String {
+    match cause.split_once(':') {
+        Some(("validation", place)) => format!("validator {} did not pass", place.parse().map_or(0, |place: u32| place + 1)),
+        Some(_) | None => cause.replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn tell(events: &[(u64, Value)]) -> String {
+        let mut story = Story::default();
+        let mut text = String::new();
+        for (index, (second, what)) in events.iter().enumerate() {
+            let mut event = json!({
+                "index": index,
+                "at": format!("2026-02-23T10:00:{second:02}.200Z"),
+                "execution": "exe_01jm000000e000000000000001",
+            });
+            event.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+            let event: ExecutionEvent = serde_json::from_value(event).unwrap();
+            for line in story.lines(&event) {
+                text.push_str(&line);
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    fn call(number: u32) -> String {
+        format!("call_01jm000000e00000000000000{number}")
+    }
+
+    #[test]
+    fn a_run_reads_as_the_seed_shows_it() {
+        let worker = "wrk_01jm000000e000000000000001";
+        let proposed = |number: u32, capability: &str| json!({"call": call(number), "capability": capability});
+        let calls = json!([proposed(1, "filesystem.write"), proposed(2, "process.run")]);
+        insta::assert_snapshot!(tell(&[
+            (1, json!({"kind": "execution.started", "agent": "agt_01jm000000e000000000000001", "revision": 1, "model": "default", "max_iterations": 10})),
+            (1, json!({"kind": "iteration.started", "iteration": 1, "worker": worker})),
+            (2, json!({"kind": "model.called", "iteration": 1, "turn": 0, "attempt": 1, "model": "m"})),
+            (3, json!({"kind": "model.answered", "iteration": 1, "turn": 0, "model": "m", "calls": calls, "tokens_in": 1, "tokens_out": 1, "tokens_cached": 0, "took_ms": 9})),
+            (3, json!({"kind": "call.called", "call": call(1), "capability": "filesystem.write", "path": "solution.py", "bytes": 234, "rules": []})),
+            (3, json!({"kind": "call.ended", "call": call(1), "outcome": "done", "took_ms": 1})),
+            (4, json!({"kind": "call.called", "call": call(2), "capability": "process.run", "command": "python3 /workspace/solution.py", "rules": []})),
+            (4, json!({"kind": "call.ended", "call": call(2), "outcome": "done", "exit_code": 0, "took_ms": 1})),
+            (5, json!({"kind": "iteration.validated", "iteration": 1, "index": 0, "validator": "exit_code", "pass": true, "score": 1.0})),
+            (5, json!({"kind": "iteration.validated", "iteration": 1, "index": 1, "validator": "json_schema", "pass": true, "score": 1.0})),
+            (6, json!({"kind": "iteration.closing", "iteration": 1, "cause": "passed"})),
+            (6, json!({"kind": "iteration.completed", "iteration": 1})),
+            (6, json!({"kind": "execution.ended", "status": "completed"})),
+        ]), @r"
+        [2026-02-23T10:00:01Z] Execution exe_01jm000000e000000000000001 Started
+        [2026-02-23T10:00:01Z] Iteration 1 Started
+        [2026-02-23T10:00:03Z] Tool: filesystem.write /workspace/solution.py (234 bytes)
+        [2026-02-23T10:00:04Z] Tool: process.run python3 /workspace/solution.py
+        [2026-02-23T10:00:06Z] Iteration 1 Completed
+        [2026-02-23T10:00:06Z] Validation: exit_code=PASS json_schema=PASS (score=1.0)
+        [2026-02-23T10:00:06Z] Execution exe_01jm000000e000000000000001 Completed (1 iteration, 5.0s)
+        ");
+    }
+
+    #[test]
+    fn what_goes_wrong_is_said_in_its_place() {
+        insta::assert_snapshot!(tell(&[
+            (1, json!({"kind": "execution.started", "agent": "agt_01jm000000e000000000000001", "revision": 1, "model": "default", "max_iterations": 1})),
+            (1, json!({"kind": "iteration.started", "iteration": 1, "worker": "wrk_01jm000000e000000000000001"})),
+            (2, json!({"kind": "model.failed", "iteration": 1, "turn": 0, "attempt": 1, "failure": "rate_limited", "sentence": "too many requests", "retry_at": "2026-02-23T10:00:04.200Z"})),
+            (3, json!({"kind": "call.blocked", "call": call(1), "capability": "process.run", "why": "blocked by policy (floor:default_deny)"})),
+            (4, json!({"kind": "call.called", "call": call(2), "capability": "process.run", "command": "true", "rules": []})),
+            (4, json!({"kind": "call.ended", "call": call(2), "outcome": "done", "exit_code": 1, "took_ms": 1})),
+            (5, json!({"kind": "iteration.validated", "iteration": 1, "index": 0, "validator": "command", "pass": false, "score": 0.0})),
+            (6, json!({"kind": "iteration.failed", "iteration": 1, "cause": "validation:0"})),
+            (6, json!({"kind": "execution.ended", "status": "failed", "reason": "max_iterations", "detail": "1 of 1 attempts used"})),
+        ]), @r"
+        [2026-02-23T10:00:01Z] Execution exe_01jm000000e000000000000001 Started
+        [2026-02-23T10:00:01Z] Iteration 1 Started
+        [2026-02-23T10:00:02Z] Model: rate_limited: too many requests; again in 2.0s
+        [2026-02-23T10:00:03Z] Blocked: process.run: blocked by policy (floor:default_deny)
+        [2026-02-23T10:00:04Z] Check: process.run true
+        [2026-02-23T10:00:04Z] Tool: ended with exit code 1
+        [2026-02-23T10:00:06Z] Iteration 1 Failed (validator 1 did not pass)
+        [2026-02-23T10:00:06Z] Validation: command=FAIL (score=0.0)
+        [2026-02-23T10:00:06Z] Execution exe_01jm000000e000000000000001 Failed: max_iterations: 1 of 1 attempts used (1 iteration, 5.0s)
+        ");
+    }
+}
