@@ -74,6 +74,7 @@ impl Failure {
                 "the kernel is too old or built without namespaces: Linux 5.13 or newer is needed"
             }
             (Layer::View, libc::ENOENT | libc::ENOTDIR) => "a folder that the spec names is not there: create it first",
+            (Layer::View, libc::ELOOP) => "a path in the spec goes through a symbolic link: give the real path",
             (Layer::Seccomp, _) => "the kernel must be built with CONFIG_SECCOMP_FILTER",
             (Layer::Cgroup, libc::ENOSPC | libc::EAGAIN) => "the host is at its limit of cgroups or processes",
             _ => "run `tenure sandbox check` to see what this host enforces",

@@ -229,6 +229,8 @@ impl Files {
         }
         match mkdirat(self.places.base(Base::Workspace), TRASH, Mode::from(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
+            // A read-only work folder has no trash; what can be deleted lies on a mount.
+            Err(Errno::ROFS | Errno::ACCESS) => return Ok(None),
             Err(error) => return Err(refusal(error)),
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;

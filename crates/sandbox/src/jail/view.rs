@@ -166,8 +166,11 @@ fn place(root: &OwnedFd, tree: &Tree) -> Result<(), Failure> {
     if tree.directory {
         open_or_make(&folder, last).map_err(step())?;
     } else {
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        openat(&folder, last, flags, Mode::from(0o644)).map(drop).map_err(step())?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&folder, last, flags, Mode::from(0o644)) {
+            Ok(_) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(step()(error)),
+        }
     }
     attach(&tree.mount, &folder, Path::new(last))
 }

@@ -1,9 +1,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use tenure_sandbox::protocol::{Refusal, WriteMode};
 use tenure_sandbox::{Mount, host_python_version};
 
-use crate::house::{House, inside, is_root, outside, run, text};
+use crate::house::{House, inside, is_root, outside, refusal, run, text};
 
 #[test]
 fn programs_see_their_own_tree_and_nothing_else_of_the_host() {
@@ -91,7 +92,7 @@ fn a_jail_cannot_see_another_jails_work_folder() {
 fn files_belong_to_the_agents_host_uid_and_look_like_uid_1000_inside() {
     let house = House::new();
     let (_jail, mut client) = house.open();
-    client.write("by-jail", b"x", tenure_sandbox::protocol::WriteMode::Create).unwrap();
+    client.write("by-jail", b"x", WriteMode::Create).unwrap();
     assert_eq!(
         inside(&mut client, "touch by-program; id -u; id -g; id -un; stat -c %u by-jail"),
         "1000\n1000\nagent\n1000"
@@ -150,6 +151,33 @@ fn further_mounts_appear_where_the_spec_says_and_as_it_says() {
     assert!(!data.join("new").exists() && store.join("new").exists());
     assert_eq!(client.delete("store/deep/new", false).unwrap(), None);
     assert!(!store.join("new").exists(), "what lies on a mount is really removed");
+}
+
+#[test]
+fn of_a_read_only_work_folder_only_the_mounts_can_be_written() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    let own = spec.work_folder.join("own");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(spec.work_folder.join("notes"), "kept").unwrap();
+    if let tenure_sandbox::Identity::Host { uid, gid } = spec.identity {
+        std::os::unix::fs::chown(&own, Some(uid), Some(gid)).unwrap();
+    }
+    spec.work_folder_read_only = true;
+    spec.tmp_bytes = 0;
+    spec.mounts = vec![
+        Mount { source: own, target: "/workspace/own".into(), read_only: false },
+        Mount { source: spec.work_folder.join("notes"), target: "/workspace/notes".into(), read_only: true },
+    ];
+    let (_jail, mut client) = house.open_as(&spec);
+    client.write("own/new", b"x", WriteMode::Create).expect("the control can be written");
+    for path in ["new", "notes", "/tmp/new"] {
+        assert_eq!(refusal(client.write(path, b"x", WriteMode::Overwrite)), Refusal::Denied, "{path}");
+    }
+    assert!(client.delete("notes", false).is_err());
+    assert_eq!(client.delete("own/new", false).unwrap(), None);
+    assert_eq!(client.read("notes", 10).unwrap(), b"kept");
+    assert!(inside(&mut client, "touch other").contains("cannot touch"));
 }
 
 #[test]
