@@ -129,7 +129,7 @@ fn seccomp(outcome: &Outcome) -> Finding {
 
 fn meter(name: &'static str, meter: Meter) -> Finding {
     let delegate = "for limits on the whole jail, run the worker as root or in a cgroup delegated to its user \
-                    (systemd: Delegate=yes)";
+                    (systemd: Delegate=yes and DelegateSubgroup=worker)";
     let (enforced, why, advice) = match meter {
         Meter::CgroupV2 => (true, "cgroup v2", None),
         Meter::CgroupV1 => (true, "cgroup v1", None),

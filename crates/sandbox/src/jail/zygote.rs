@@ -83,7 +83,7 @@ pub(super) struct Inheritance {
 
 pub(super) fn run() -> io::Result<()> {
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    sys::close_all_but(&[1, 2, control.as_raw_fd()])?;
+    sys::close_all_but(&[0, 1, 2, control.as_raw_fd()])?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::set_standard(0, null.as_fd())?;
     drop(null);

@@ -80,7 +80,9 @@ impl Cgroups {
             let parents = hierarchy.parents(&own);
             match hierarchy.version {
                 Version::V2 if found.v2.is_none() => {
-                    found.v2 = parents.iter().find_map(|parent| Some((parent.clone(), try_v2(parent)?)));
+                    // The first of those that limit most: one's own group cannot pass controllers on while one is in it.
+                    let tried = parents.iter().rev().filter_map(|parent| Some((parent.clone(), try_v2(parent)?)));
+                    found.v2 = tried.max_by_key(|(_, controllers)| controllers.len());
                 }
                 Version::V2 => {}
                 Version::V1 => {
@@ -247,7 +249,8 @@ impl Hierarchy {
         Some(Self { version, root, mountpoint: PathBuf::from(fields.next()?), options })
     }
 
-    /// Folders to try, best first: this process's own group, then the hierarchy's root.
+    /// Folders to try, best first: this process's own group, in v2 the group around it (systemd's DelegateSubgroup= makes that
+    /// one the user's), then the hierarchy's root.
     fn parents(&self, own: &str) -> Vec<PathBuf> {
         let mine = own.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
@@ -264,7 +267,10 @@ impl Hierarchy {
         let mut parents = Vec::new();
         if let Some(path) = mine {
             let within = path.strip_prefix(self.root.trim_end_matches('/')).unwrap_or("/");
-            parents.push(self.mountpoint.join(within.trim_start_matches('/')));
+            let own = self.mountpoint.join(within.trim_start_matches('/'));
+            let around = own.parent().filter(|around| around.starts_with(&self.mountpoint)).map(Path::to_owned);
+            parents.push(own);
+            parents.extend(around.filter(|_| self.version == Version::V2));
         }
         if !parents.contains(&self.mountpoint) {
             parents.push(self.mountpoint.clone());
@@ -296,9 +302,13 @@ fn try_v2(parent: &Path) -> Option<Vec<Controller>> {
     if fs::OpenOptions::new().write(true).open(parent.join("cgroup.procs")).is_err() {
         return None;
     }
+    let control = parent.join("cgroup.subtree_control");
+    let passed_on = fs::read_to_string(&control).unwrap_or_default();
     for controller in Controller::ALL {
-        // A refusal is no failure: the trial below sees what is really there.
-        let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{}", controller.name()));
+        if !passed_on.split_ascii_whitespace().any(|name| name == controller.name()) {
+            // A refusal is no failure: the trial below sees what is really there.
+            let _ = fs::write(&control, format!("+{}", controller.name()));
+        }
     }
     with_trial(parent, |trial| {
         Controller::ALL.into_iter().filter(|controller| trial.join(controller.file(Version::V2)).exists()).collect()
@@ -330,5 +340,25 @@ fn kill_members(path: &Path) {
     for pid in members.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 1) {
         // One that is gone already is what was wanted.
         let _ = sys::kill(pid, libc::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_looked_for_beneath_ones_own_first_even_where_a_container_shows_only_a_part() {
+        let host = tempfile::tempdir().unwrap();
+        let at = host.path().display().to_string();
+        fs::create_dir_all(host.path().join("app/main")).unwrap();
+        let own = "4:memory:/docker/abc/app/main\n2:cpu,cpuacct:/x\n0::/docker/abc/app/main\n";
+        let line = |kind, options| format!("41 31 0:38 /docker/abc {at} rw,relatime - {kind} none rw,{options}");
+        let parents = |line: String| Hierarchy::parse(&line).unwrap().parents(own);
+        let (main, app) = (host.path().join("app/main"), host.path().join("app"));
+        assert_eq!(parents(line("cgroup2", "nsdelegate")), [main.clone(), app, host.path().to_owned()]);
+        assert_eq!(parents(line("cgroup", "memory")), [main, host.path().to_owned()]);
+        assert_eq!(parents(line("cgroup", "cpu,cpuacct")), [host.path()], "its own group is not shown here");
+        assert!(Hierarchy::parse("22 27 0:21 / /proc rw - proc proc rw").is_none());
     }
 }
