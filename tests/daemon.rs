@@ -150,7 +150,7 @@ impl Daemon {
 
     /// The work folder of an agent, on the host.
     pub fn work_folder(&self, agent: &str) -> PathBuf {
-        self.data.join("worker").join("agents").join(agent).join("work")
+        self.data.join("agents").join(agent).join("work")
     }
 }
 

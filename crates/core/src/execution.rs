@@ -214,8 +214,8 @@ pub enum Command {
     Bind { worker: WorkerId, session: SessionId },
     /// Its session lapsed and every jail of it is proven dead; `since`: when the session was last known to live.
     Unbind { session: SessionId, since: Time, why: String },
-    /// The jail of this iteration died while its session lives.
-    LoseJail { session: SessionId, iteration: u32, why: String },
+    /// The jail of this iteration died while its session lives; `leases` were in flight in it.
+    LoseJail { session: SessionId, iteration: u32, leases: Vec<LeaseId>, why: String },
     /// The jail of this closing iteration is gone.
     Release { session: SessionId, iteration: u32 },
     CallModel(CallModel),

@@ -83,6 +83,8 @@ pub enum FromWorker {
     JailLost {
         execution: ExecutionId,
         iteration: u32,
+        /// The calls that were in flight in it; later ones run in its successor.
+        leases: Vec<LeaseId>,
         why: String,
     },
     Beat {

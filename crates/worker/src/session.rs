@@ -345,8 +345,9 @@ impl Session {
             | (Berth::Open { .. }, End::Closed) => self.end_calls(key, &over()).await,
             (Berth::Open { .. }, End::Lost(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
+                let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
-                self.send(FromWorker::JailLost { execution, iteration, why }).await;
+                self.send(FromWorker::JailLost { execution, iteration, leases, why }).await;
             }
             (Berth::Open { .. }, End::Refused(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail could not be opened");

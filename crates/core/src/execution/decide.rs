@@ -98,7 +98,9 @@ pub fn decide(
         Command::Cancel { why } => cancel(&mut draft, actor, why)?,
         Command::Bind { worker: _, session } => iteration::bind(&mut draft, session, around)?,
         Command::Unbind { session, since, why } => iteration::unbind(&mut draft, session, since, why)?,
-        Command::LoseJail { session, iteration, why } => iteration::lose_jail(&mut draft, session, iteration, why)?,
+        Command::LoseJail { session, iteration, leases, why } => {
+            iteration::lose_jail(&mut draft, session, iteration, &leases, why)?;
+        }
         Command::Release { session, iteration } => iteration::release(&mut draft, session, iteration)?,
         Command::CallModel(call) => turn::call_model(&mut draft, call)?,
         Command::AnswerModel { turn, answer } => turn::answer_model(&mut draft, turn, answer)?,

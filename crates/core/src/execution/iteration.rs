@@ -4,7 +4,7 @@ use super::{
     Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Step, Thought,
 };
 use crate::call::{self, LOSSES_MAX, Open, Outcome, State};
-use crate::id::SessionId;
+use crate::id::{LeaseId, SessionId};
 use crate::time::{Clock, Time};
 
 pub(super) fn bind(draft: &mut Draft<'_>, session: SessionId, around: Around<'_>) -> Result<(), Misstep> {
@@ -34,18 +34,24 @@ pub(super) fn unbind(draft: &mut Draft<'_>, session: SessionId, since: Time, why
     let iteration = draft.iteration()?;
     bound_to(iteration.binding, session)?;
     let (number, jailed) = (iteration.number, iteration.jailed);
-    lose_calls(draft);
+    lose_calls(draft, |_| true);
     draft.emit(Event::IterationUnbound { iteration: number, session, since, jailed, why });
     Ok(())
 }
 
-pub(super) fn lose_jail(draft: &mut Draft<'_>, session: SessionId, number: u32, why: String) -> Result<(), Misstep> {
+pub(super) fn lose_jail(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    number: u32,
+    leases: &[LeaseId],
+    why: String,
+) -> Result<(), Misstep> {
     let iteration = draft.iteration()?;
     bound_to(iteration.binding, session)?;
     if iteration.number != number || !iteration.jailed {
         return Err(Misstep::Stale);
     }
-    lose_calls(draft);
+    lose_calls(draft, |lease| leases.contains(&lease));
     draft.emit(Event::JailLost { iteration: number, session, why });
     Ok(())
 }
@@ -64,10 +70,10 @@ pub(super) fn release(draft: &mut Draft<'_>, session: SessionId, number: u32) ->
 }
 
 /// The jail is proven dead: what is idempotent comes again, of the rest the outcome is unknown.
-fn lose_calls(draft: &mut Draft<'_>) {
+fn lose_calls(draft: &mut Draft<'_>, lost: impl Fn(LeaseId) -> bool) {
     let Ok(iteration) = draft.iteration() else { return };
     let closing = matches!(iteration.step, Step::Closing { .. });
-    for call in leased(&iteration.step) {
+    for call in leased(&iteration.step).into_iter().filter(|call| call.lease().is_some_and(|(lease, _)| lost(lease))) {
         let again = call.idempotent && call.losses < LOSSES_MAX && !closing;
         end_unfinished(draft, &call, Outcome::Lost { again });
     }
@@ -171,7 +177,13 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
                 iteration.jailed = false;
             }
         }
-        Event::JailLost { .. } | Event::IterationReleased { .. } => {
+        Event::JailLost { .. } => {
+            if let Some(iteration) = execution.iteration_mut() {
+                // Calls that are still open run in its successor.
+                iteration.jailed = step_calls(&iteration.step).iter().any(|call| call.lease().is_some());
+            }
+        }
+        Event::IterationReleased { .. } => {
             if let Some(iteration) = execution.iteration_mut() {
                 iteration.jailed = false;
             }

@@ -209,7 +209,8 @@ impl Office {
 
     pub fn lose_jail(&self) -> execution::Command {
         let session = self.session().unwrap_or_else(a_session);
-        execution::Command::LoseJail { session, iteration: self.number(), why: "oom".into() }
+        let leases = self.open_calls().iter().filter_map(|call| call.lease().map(|(lease, _)| lease)).collect();
+        execution::Command::LoseJail { session, iteration: self.number(), leases, why: "oom".into() }
     }
 
     pub fn unbind(&self) -> execution::Command {

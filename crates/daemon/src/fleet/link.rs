@@ -166,8 +166,8 @@ async fn receive(house: &House, worker: WorkerId, session: SessionId, asked: &mu
                 let _ = answer.send(());
             }
         }
-        FromWorker::JailLost { execution, iteration, why } => {
-            let lose = execution::Command::LoseJail { session, iteration, why };
+        FromWorker::JailLost { execution, iteration, leases, why } => {
+            let lose = execution::Command::LoseJail { session, iteration, leases, why };
             house.report(Actor::Worker(worker), Command::Execution(execution, lose)).await;
         }
         FromWorker::Output { execution, stderr, text, .. } => house.watch.output(execution, stderr, text),

@@ -116,7 +116,8 @@ pub enum What {
         took_ms: u64,
     },
     #[serde(rename = "iteration.validated")]
-    Validated { index: u32, validator: String, pass: bool, score: f64 },
+    /// `place`: which of the manifest's validators, from 0.
+    Validated { place: u32, validator: String, pass: bool, score: f64 },
     #[serde(rename = "iteration.closing")]
     IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
@@ -230,7 +231,7 @@ fn what_of(event: &Event) -> What {
         }
         Event::CallEnded(ended) => call_ended(ended),
         Event::Validated { index, validator, pass, score_milli, .. } => What::Validated {
-            index: *index,
+            place: *index,
             validator: validator.clone(),
             pass: *pass,
             score: f64::from(*score_milli) / 1000.0,
