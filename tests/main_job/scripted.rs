@@ -75,7 +75,7 @@ fn an_agent_works_in_its_sandbox_fails_its_validator_tries_again_and_completes()
     for expected in [
         "Started",
         "Iteration 1 Started",
-        "Tool: filesystem.write sum.py",
+        "Tool: filesystem.write /workspace/sum.py",
         "Tool: process.run python3 sum.py",
         "exit_code=PASS regex=FAIL",
         "Iteration 2 Started",

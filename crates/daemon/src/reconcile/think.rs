@@ -23,7 +23,7 @@ use std::time::Duration;
 use tenure_core::actor::Actor;
 use tenure_core::bound::Hash;
 use tenure_core::call::Proposal;
-use tenure_core::capability;
+use tenure_core::capability::{self, Capability};
 use tenure_core::command::Command;
 use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage};
 use tenure_core::fold::Stream;
@@ -203,21 +203,26 @@ fn answered(house: &House, answer: Answer, took_ms: u64) -> execution::Answer {
 }
 
 fn proposal(house: &House, call: &ToolCall) -> Proposal {
-    let known = capability::find(&call.name);
+    let known = meant(&call.name);
     let misfit = match known {
         Some(known) => misfit(known.name, &call.arguments),
         None => Some(format!("there is no capability `{}`", capability::clip(&call.name))),
     };
     Proposal {
-        capability: capability::clip(&call.name),
+        capability: known.map_or_else(|| capability::clip(&call.name), |known| known.name.to_string()),
         arguments: house.door.payload(call.arguments.to_string().into_bytes()),
         attributes: known.map(|known| known.attributes(&call.arguments)).unwrap_or_default(),
         misfit,
     }
 }
 
+/// A model may ask for what it was not offered, in the spelling that providers want: the gate must know it by name.
+fn meant(name: &str) -> Option<&'static Capability> {
+    capability::find(name).or_else(|| capability::catalogue().find(|known| known.name.replace('.', "_") == name))
+}
+
 static SCHEMAS: LazyLock<HashMap<&'static str, jsonschema::Validator>> = LazyLock::new(|| {
-    let compiled = |capability: &'static capability::Capability| {
+    let compiled = |capability: &'static Capability| {
         let schema = jsonschema::validator_for(&capability.input()).expect("invariant: the catalogue's schemas are valid");
         (capability.name, schema)
     };

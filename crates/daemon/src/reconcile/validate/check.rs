@@ -75,7 +75,8 @@ fn with_text(target: Option<&Target>, seen: &Seen, look: impl Fn(&str) -> Step) 
             Step::Call { capability: "filesystem.read", arguments: json!({"path": path, "max_bytes": 1_048_576}) }
         }
         (Some(Target::File(path)), Some(call)) => match call.result.get("content").and_then(Value::as_str) {
-            Some(content) if call.outcome == "done" => look(content),
+            // A text file's last line has its end, which is no part of what a pattern's `$` looks for.
+            Some(content) if call.outcome == "done" => look(content.strip_suffix('\n').unwrap_or(content)),
             Some(_) | None => failed(format!("The file {path} cannot be read: {}", sentence(call))),
         },
     }
