@@ -94,6 +94,15 @@ impl Folder {
         Ok(signer)
     }
 
+    /// Gives the log its whole length at once: a commit into a file that grows waits for the file system's journal, too.
+    /// Only for the writer, between transactions. What is added is zeros, which recovery takes for the log's end.
+    pub(crate) fn lengthen_log(&self, bytes: u64) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(self.log())?;
+        let missing = bytes.saturating_sub(file.metadata()?.len());
+        std::io::copy(&mut std::io::repeat(0).take(missing), &mut file)?;
+        file.sync_data()
+    }
+
     /// Is there no room left for another page of the log? Some file systems report that as an error of the disk.
     pub(crate) fn is_full(&self) -> bool {
         const ROOM_BYTES: u64 = 64 * 1024;

@@ -2,6 +2,7 @@
 //! another engine is the same path. Nothing here may know what the tables mean.
 mod sqlite;
 
+pub(crate) use sqlite::LOG_BYTES;
 pub use sqlite::Sqlite;
 
 use crate::Error;

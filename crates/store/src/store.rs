@@ -19,6 +19,9 @@ use tenure_core::ledger::Verifier;
 /// Folds that the writer keeps at hand.
 const FOLDS_MAX: usize = 4096;
 
+/// Transactions that show that the daemon is at work, so that its log is worth its whole length.
+const LENGTHEN_AFTER: u32 = 16;
+
 pub struct Options {
     pub dir: PathBuf,
     /// Called on the writer's thread after each COMMIT that appended, before anyone is answered. It must not block.
@@ -86,6 +89,7 @@ impl Store {
             blobs: blobs.clone(),
             unsaid: None,
             said: Instant::now(),
+            lengthen_after: Some(LENGTHEN_AFTER),
             folder,
             sql,
             chain,

@@ -210,16 +210,17 @@ fn run(mut bench: Bench, mut queues: Queues, mut hook: Option<Hook>) {
             }
             None if closing => break,
             None => {
-                bench.rest();
+                let rest = bench.rest();
                 if queues.stop.load(Ordering::Acquire) {
                     queues.close();
                     closing = true;
                 } else {
-                    thread::park();
+                    rest.map_or_else(thread::park, thread::park_timeout);
                 }
             }
         }
     }
+    bench.end();
     queues.close();
     while let Some((_, job)) = queues.next(true) {
         job.answer(Err(Error::Stopped));

@@ -13,7 +13,9 @@ const STATEMENTS_KEPT: usize = 96;
 /// How long another process may hold the database's lock before it is `Busy`.
 const BUSY_MS: u64 = 2_000;
 /// Frames in the log before they are moved into the database; each holds a page of 4 KiB.
-pub(crate) const LOG_FRAMES: u32 = 2_000;
+const LOG_FRAMES: u32 = 2_000;
+/// What the log comes to be long, with room for the transaction that goes over its limit.
+pub(crate) const LOG_BYTES: u64 = (LOG_FRAMES as u64 + 200) * (4096 + 24);
 /// The database's file grows by so much at a time.
 const GROWTH_BYTES: i32 = 1 << 20;
 

@@ -7,7 +7,7 @@ use crate::chain::Chain;
 use crate::folder::Folder;
 use crate::outside::HeadFile;
 use crate::payload::Blobs;
-use crate::sql::{Sql, Sqlite};
+use crate::sql::{LOG_BYTES, Sql, Sqlite};
 use crate::txn::{Batch, Txn, snapshot};
 use std::time::{Duration, Instant};
 use tenure_core::fold::{Event, Stream};
@@ -17,8 +17,9 @@ use tenure_core::project;
 const JOBS_MAX: usize = 512;
 /// How long the wakes of one transaction may take in all.
 const WAKES_MAX: Duration = Duration::from_millis(5);
-/// Under load the head outside is at most this old.
-const HEAD_AGE_MAX: Duration = Duration::from_millis(10);
+/// The head outside is at most this much older than the last commit. To write it after each would cost the file
+/// system as much as the commit did.
+const HEAD_AGE_MAX: Duration = Duration::from_millis(25);
 
 /// What the writer's thread owns.
 pub(crate) struct Bench {
@@ -32,6 +33,8 @@ pub(crate) struct Bench {
     /// A signed head that is not yet outside, and when the last was put there.
     pub unsaid: Option<String>,
     pub said: Instant,
+    /// Transactions before the log is given its whole length; none once it has it.
+    pub lengthen_after: Option<u32>,
 }
 
 /// How a transaction ended.
@@ -64,8 +67,23 @@ impl Bench {
         !fatal
     }
 
-    /// Nobody waits: does what can be done later.
-    pub(super) fn rest(&mut self) {
+    /// Nobody waits: does what can be done later. Says for how long there is nothing else to do.
+    pub(super) fn rest(&mut self) -> Option<Duration> {
+        if self.lengthen_after == Some(0) {
+            self.lengthen_after = None;
+            // It only makes commits quicker, so that a full disk may refuse it.
+            let _ = self.folder.lengthen_log(LOG_BYTES);
+        }
+        self.unsaid.as_ref()?;
+        let left = HEAD_AGE_MAX.saturating_sub(self.said.elapsed());
+        if left.is_zero() {
+            self.say();
+        }
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// The last thing that the writer does.
+    pub(super) fn end(&mut self) {
         self.say();
     }
 
@@ -138,6 +156,7 @@ impl Bench {
     /// The transaction is on disk: what was a copy is the state now.
     fn settle(&mut self, done: Done, batch: Batch, hook: &mut Option<Hook>) {
         self.chain = done.chain;
+        self.lengthen_after = self.lengthen_after.map(|left| left.saturating_sub(1));
         for stream in done.left {
             self.cache.remove(stream);
         }

@@ -56,11 +56,13 @@ pub(crate) fn commit(
 pub(crate) struct World {
     pub(crate) now: i64,
     pub(crate) seed: u128,
+    /// Validations that passed, for those who count them.
+    pub(crate) passed: u64,
 }
 
 impl World {
     pub(crate) fn new(seed: u128) -> World {
-        World { now: 1_700_000_000_000, seed: seed << 64 }
+        World { now: 1_700_000_000_000, seed: seed << 64, passed: 0 }
     }
 
     pub(crate) fn tick(&mut self) -> (Time, u128) {
@@ -90,6 +92,10 @@ impl World {
     }
 
     pub(crate) fn deploy(&mut self, store: &Store, name: &str) -> AgentId {
+        self.deploy_under(store, name, terms())
+    }
+
+    pub(crate) fn deploy_under(&mut self, store: &Store, name: &str, terms: Terms) -> AgentId {
         let id = AgentId::mint(&mut self.mint());
         let deployment = agent::Deployment {
             name: name.into(),
@@ -98,7 +104,7 @@ impl World {
             runtime: "python".into(),
             manifest: self.payload(format!("manifest of {name} {}", self.seed)),
             digest: Hash::of(&self.seed.to_be_bytes()),
-            terms: terms(),
+            terms,
         };
         self.run(store, Command::Agent(id, agent::Command::Deploy(deployment))).unwrap();
         id
@@ -234,4 +240,41 @@ pub(crate) fn execution(store: &Store, id: ExecutionId) -> Execution {
 
 pub(crate) fn bound(bytes: &[u8]) -> Bound {
     Payload::new([0; 16], bytes.to_vec()).bound()
+}
+
+pub(crate) fn size(store: &Store) -> u64 {
+    store.writer().write_blocking(Class::Interactive, |txn| Ok(txn.size())).unwrap()
+}
+
+/// An execution from start to end inside one job, one call a turn.
+pub(crate) fn whole_in(
+    txn: &mut Txn<'_>,
+    world: &mut World,
+    agent: AgentId,
+    (worker, session): (WorkerId, SessionId),
+    turns: usize,
+) -> Result<(), Error> {
+    let id = ExecutionId::mint(&mut world.mint());
+    let mut run = |world: &mut World, command: execution::Command| -> Result<Execution, Error> {
+        let (now, seed) = world.tick();
+        commit(txn, OWNER, Command::Execution(id, command), now, seed)?.unwrap();
+        Ok(txn.fold(Stream::Execution(id))?.and_then(Fold::execution).unwrap().clone())
+    };
+    let start = Start { agent, input: world.payload("do the thing"), max_iterations: None, idempotency: None };
+    run(world, execution::Command::Start(start))?;
+    let mut fold = run(world, execution::Command::Bind { worker, session })?;
+    for left in (0..=turns).rev() {
+        let (ask, answer) = world.turn_commands(&fold, usize::from(left > 0));
+        run(world, ask)?;
+        fold = run(world, answer)?;
+        if left > 0 {
+            let end = world.end_command(&fold);
+            fold = run(world, end)?;
+        }
+    }
+    if let Some(iteration) = fold.iteration() {
+        let iteration = iteration.number;
+        run(world, execution::Command::Release { session, iteration })?;
+    }
+    Ok(())
 }
