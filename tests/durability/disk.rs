@@ -68,7 +68,11 @@ fn on_a_full_disk_nothing_new_is_done_and_cancel_still_kills() {
     assert_eq!(record["status"], "cancelled", "{record:#}");
     assert_eq!(sleeping(&daemon), 0, "the cancelled program still runs");
     std::fs::remove_file(disk.join("filler")).expect("the filler is there");
-    daemon.ok(&["execute", "--agent", "sleeper", "--input", "again"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !daemon.run(&["execute", "--agent", "sleeper", "--input", "again"]).status.success() {
+        assert!(Instant::now() < deadline, "with room again, work does not go on:\n{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
     daemon.stop();
     daemon.ok(&["audit", "verify"]);
 }

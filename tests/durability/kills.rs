@@ -46,9 +46,9 @@ fn job_of(request: &Value) -> String {
 fn script() -> Script {
     Arc::new(|request, answered| {
         let job = job_of(request);
-        let append = |step: usize| ("filesystem.append", json!({"path": format!("{job}.log"), "content": format!("{step}\n")}));
+        let append = |step: usize| ("filesystem.append", json!({"path": format!("{job}.{step}.log"), "content": "x\n"}));
         let run = |step: usize| {
-            let line = format!("import time; open('{job}.log','a').write('{step}\\n'); time.sleep(0.15)");
+            let line = format!("import time; open('{job}.{step}.log','a').write('x\\n'); time.sleep(0.15)");
             ("process.run", json!({"command": "python3", "args": ["-c", line]}))
         };
         let write = || ("filesystem.write", json!({"path": format!("{job}.txt"), "content": "x"}));
@@ -79,8 +79,9 @@ struct Trial {
 
 impl Trial {
     fn keep_busy(&mut self) {
-        let open = self.daemon.json(&["execution", "list", "--status", "queued,running,waiting", "--limit", "100"]);
-        let open = open.as_array().map_or(0, Vec::len);
+        let list = self.daemon.json(&["execution", "list", "--limit", "20"]);
+        let ended = |entry: &Value| ["completed", "failed", "cancelled"].contains(&entry["status"].as_str().unwrap_or(""));
+        let open = list.as_array().map_or(0, |list| list.iter().filter(|entry| !ended(entry)).count());
         for _ in open..AT_ONCE {
             let job = format!("job-{}", self.started.len());
             let agent = if self.started.len() % 2 == 0 { "even" } else { "odd" };
@@ -116,10 +117,9 @@ impl Trial {
         for agent in agents {
             for entry in std::fs::read_dir(self.daemon.work_folder(agent)).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let Some(job) = name.strip_suffix(".log") else { continue };
-                for mark in std::fs::read_to_string(entry.path()).expect("a log is text").lines() {
-                    *marks.entry((job.to_string(), mark.to_string())).or_default() += 1;
-                }
+                let Some((job, mark)) = name.strip_suffix(".log").and_then(|name| name.split_once('.')) else { continue };
+                let lines = std::fs::read_to_string(entry.path()).expect("a log is text").lines().count();
+                marks.insert((job.to_string(), mark.to_string()), lines as u64);
             }
         }
         marks
@@ -193,20 +193,18 @@ fn outcomes(logs: &Value) -> Vec<(String, String)> {
     calls
         .filter_map(|call| {
             let capability = call["capability"].as_str()?;
-            let mark = match capability {
-                "filesystem.append" => call["arguments"]["content"].as_str()?.trim().to_string(),
-                "process.run" => {
-                    let line = call["arguments"]["args"].get(1)?.as_str()?;
-                    line.split("write('").nth(1)?.split("\\n").next()?.to_string()
-                }
+            let told = match capability {
+                "filesystem.append" => call["path"].as_str()?,
+                "process.run" => call["command"].as_str()?,
                 _ => return None,
             };
-            Some((mark, call["outcome"].as_str().unwrap_or("open").to_string()))
+            let mark = told.split(".log").next()?.rsplit('.').next().filter(|_| told.contains(".log"))?;
+            Some((mark.to_string(), call["outcome"].as_str().unwrap_or("open").to_string()))
         })
         .collect()
 }
 
 fn calls_of(iteration: &Value) -> Vec<Value> {
-    let turns = iteration["turns"].as_array().into_iter().flatten();
+    let turns = iteration["log"].as_array().into_iter().flatten();
     turns.flat_map(|turn| turn["calls"].as_array().cloned().unwrap_or_default()).collect()
 }

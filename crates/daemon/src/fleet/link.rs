@@ -72,7 +72,7 @@ pub(super) enum Error {
     Frame(#[from] FrameError),
     #[error("it was silent for {} s", SILENCE_MAX.as_secs())]
     Silent,
-    #[error("it did not destroy a jail in time")]
+    #[error("the daemon ended it")]
     Ended,
 }
 
