@@ -3,7 +3,7 @@
 use tenure_core::actor::Actor;
 use tenure_core::agent;
 use tenure_core::bound::{Bound, Hash, Payload};
-use tenure_core::call::{Outcome, Proposal};
+use tenure_core::call::{Open, Outcome, Proposal};
 use tenure_core::capability::Attributes;
 use tenure_core::command::{Command, Read, Refusal, View, decide, reads};
 use tenure_core::execution::{self, Answer, CallModel, EndCall, Execution, Limits, Start, Step, Terms, Turn, Usage};
@@ -179,9 +179,13 @@ impl World {
 
     pub(crate) fn end_command(&mut self, fold: &Execution) -> execution::Command {
         let Step::Acting { calls } = &fold.iteration().unwrap().step else { panic!("no calls: {fold:?}") };
-        let (call, (lease, fence)) = calls.iter().find_map(|call| Some((call.id, call.lease()?))).unwrap();
+        self.end_of(calls.iter().find(|call| call.lease().is_some()).unwrap())
+    }
+
+    pub(crate) fn end_of(&mut self, call: &Open) -> execution::Command {
+        let (lease, fence) = call.lease().unwrap();
         execution::Command::EndCall(EndCall {
-            call,
+            call: call.id,
             lease,
             fence,
             outcome: Outcome::Done { exit_code: None },
