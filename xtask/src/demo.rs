@@ -16,7 +16,8 @@ use crate::{install, step, weights};
 
 const AGENT: &str = "fizz";
 const MANIFEST: &str = "examples/demo/agent.yaml";
-const INPUT: &str = "Write it now.";
+const INPUT: &str = "Write fizz.py, which prints the numbers 1 to 15, but Fizz for multiples of 3, Buzz for multiples of 5 and FizzBuzz for \
+    multiples of both. Run it and check its output.";
 const HUB: &str = "huggingface.co:443";
 const HUB_DEADLINE: Duration = Duration::from_secs(3);
 const READY_DEADLINE: Duration = Duration::from_secs(60);

@@ -24,6 +24,8 @@ pub struct Capability {
     pub avoid_when: &'static str,
     pub effects: Effects,
     pub idempotent: bool,
+    /// The arguments that a small model is offered: each one more costs it tokens and care.
+    usual: &'static [&'static str],
     input: fn() -> Value,
     output: fn() -> Value,
     attributes: fn(&Value) -> Attributes,
@@ -33,6 +35,15 @@ impl Capability {
     /// JSON Schema (2020-12) of the arguments; unknown ones are refused by it.
     pub fn input(&self) -> Value {
         (self.input)()
+    }
+
+    /// The same, with only the usual arguments.
+    pub fn usual_input(&self) -> Value {
+        let mut schema = self.input();
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.retain(|name, _| self.usual.contains(&name.as_str()));
+        }
+        schema
     }
 
     pub fn output(&self) -> Value {

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 pub(super) const GROUP: &[Capability] = &[Capability {
     name: "process.run",
     version: 1,
-    brief: "Run a program and wait for it.",
+    brief: "Run a program; gives its output and exit code.",
     use_when: "A program, test or script is to be run.",
     avoid_when: "A file is only read or written: filesystem.*.",
     effects: Effects::Irreversible,
     idempotent: false,
+    usual: &["command", "args"],
     input,
     output: || json!({"type": "object", "properties": {"exit_code": {"type": ["integer", "null"]}, "signal": {"type": ["integer", "null"]}, "stdout": {"type": "string"}, "stderr": {"type": "string"}, "timed_out": {"type": "boolean"}, "truncated": {"type": "boolean"}, "limit": {"type": "string"}}}),
     attributes,

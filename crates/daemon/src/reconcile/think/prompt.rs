@@ -9,7 +9,10 @@ use tenure_core::manifest::Manifest;
 use tenure_core::template;
 
 /// Tokens that one answer may have.
-pub(super) const ANSWER_TOKENS_MAX: u32 = 4096;
+const ANSWER_TOKENS_MAX: u32 = 4096;
+const FRUGAL_ANSWER_TOKENS_MAX: u32 = 1024;
+/// A model that is shown no more of a result than this is a small one: it gets a shorter prompt with fewer choices.
+const FRUGAL_BYTES_MAX: usize = 4096;
 
 /// What is stored of a model's turn, as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,7 @@ pub(super) struct PastTurn {
 
 #[derive(Debug, Clone)]
 pub(super) struct PastCall {
+    pub capability: String,
     /// The word of the call's row: `done`, `failed:…`, `blocked` and so on.
     pub outcome: String,
     pub exit_code: Option<i32>,
@@ -55,6 +59,10 @@ pub(super) struct Story<'a> {
     pub result_bytes_max: usize,
     pub tag: Tag,
 }
+
+const FRUGAL_SYSTEM: &str = "You are an agent that works in the folder /workspace.\n\
+Call one tool at a time and read its result before the next. \
+When the task is done and checked, call answer with one short sentence.";
 
 const SYSTEM: &str = "You are an agent at work in a sandbox. Your files are in /workspace. \
 Act by calling tools, one step at a time; check your work. \
@@ -80,28 +88,30 @@ pub(super) fn request(story: &Story<'_>) -> Result<Request, template::Error> {
     let told = template::check(manifest.prompt_template()).is_ok_and(|used| used.previous_error);
     if !story.previous_error.is_empty() && !told {
         let error = story.previous_error;
-        messages.push(Message::User { text: format!("Your previous attempt failed. Mend this:\n{error}") });
+        let told = "Do the task again so that this is right.";
+        messages.push(Message::User { text: format!("The previous attempt was refused:\n{error}\n{told}") });
     }
     for turn in story.turns {
         push_turn(&mut messages, turn, story.result_bytes_max);
     }
+    let frugal = story.result_bytes_max <= FRUGAL_BYTES_MAX;
     Ok(Request {
-        system: SYSTEM.to_string(),
+        system: if frugal { FRUGAL_SYSTEM } else { SYSTEM }.to_string(),
         messages,
-        tools: offered(story.tools),
-        max_tokens: ANSWER_TOKENS_MAX,
+        tools: offered(story.tools, frugal),
+        max_tokens: if frugal { FRUGAL_ANSWER_TOKENS_MAX } else { ANSWER_TOKENS_MAX },
         tag: story.tag.clone(),
     })
 }
 
 /// The capabilities that the manifest's `tools` list names, in the catalogue's order.
-fn offered(patterns: &[String]) -> Vec<Tool> {
+fn offered(patterns: &[String], frugal: bool) -> Vec<Tool> {
     capability::catalogue()
         .filter(|capability| patterns.iter().any(|pattern| capability::matches(pattern, capability.name)))
         .map(|capability| Tool {
             name: capability.name.to_string(),
             description: capability.brief.to_string(),
-            schema: capability.input(),
+            schema: if frugal { capability.usual_input() } else { capability.input() },
         })
         .collect()
 }
@@ -130,6 +140,10 @@ fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usi
 /// A result as the model sees it: plain lines cost fewer tokens than JSON.
 fn shown(past: &PastCall, bytes_max: usize) -> String {
     let mut text = String::new();
+    let writes = ["filesystem.write", "filesystem.append"].contains(&past.capability.as_str());
+    if let (true, "done", Some(size)) = (writes, past.outcome.as_str(), past.result.as_ref().map(|result| &result["size"])) {
+        return format!("done: the file has {size} bytes");
+    }
     if past.outcome != "done" {
         let _ = writeln!(text, "{}", spoken(&past.outcome));
     }
@@ -148,6 +162,9 @@ fn shown(past: &PastCall, bytes_max: usize) -> String {
     }
     if text.is_empty() {
         text.push_str("done");
+    }
+    if past.capability == "process.run" && past.exit_code.is_some() && text.lines().count() == 1 {
+        text.push_str("no output");
     }
     text.truncate(text.trim_end().len());
     text
@@ -203,6 +220,7 @@ mod tests {
     #[test]
     fn a_result_is_shown_as_lines_and_clipped_with_its_head_and_tail() {
         let past = PastCall {
+            capability: "process.run".to_string(),
             outcome: "done".to_string(),
             exit_code: Some(1),
             result: Some(json!({"exit_code": 1, "stdout": "a".repeat(5000), "stderr": "", "timed_out": false})),
@@ -216,6 +234,7 @@ mod tests {
     #[test]
     fn what_was_never_made_says_why() {
         let past = PastCall {
+            capability: "process.run".to_string(),
             outcome: "blocked".to_string(),
             exit_code: None,
             result: None,

@@ -64,7 +64,8 @@ fn past_turns(look: &mut Look<'_>, id: ExecutionId, iteration: u32) -> Result<Ve
 fn past_call(look: &mut Look<'_>, call: &CallEntry) -> Result<PastCall, Error> {
     let result = call.result.map(|result| look.json(result)).transpose()?;
     let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
-    Ok(PastCall { outcome, exit_code: call.exit_code, result, sentence: call.sentence.clone() })
+    let capability = call.capability.clone();
+    Ok(PastCall { capability, outcome, exit_code: call.exit_code, result, sentence: call.sentence.clone() })
 }
 
 /// Why the attempt before this one failed, in the words that its validator or its clock gave.
