@@ -4,6 +4,7 @@
 //! ```text
 //! connection ─ listen ─> same_site ─> identify ─> in_time ─> a resource ─> Door::commit, or a read of the store
 //! ```
+#![expect(unused_qualifications, reason = "written by the macro of utoipa where a handler names its parameters")]
 
 mod listen;
 mod auth;
@@ -166,4 +167,21 @@ pub fn openapi() -> String {
     let mut text = document.to_pretty_json().expect("invariant: the description is JSON");
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Run with `TENURE_CODEGEN=1` to write it anew.
+    #[test]
+    fn the_committed_description_is_the_one_that_is_served() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi.json");
+        let served = super::openapi();
+        if std::env::var_os("TENURE_CODEGEN").is_some() {
+            std::fs::write(&path, &served).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == served, "openapi.json is old: run TENURE_CODEGEN=1 cargo test -p tenure-daemon description");
+    }
 }

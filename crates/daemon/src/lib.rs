@@ -12,6 +12,9 @@ pub mod fleet;
 pub mod watch;
 pub mod http;
 
+/// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
+pub use tenure_store::verify;
+
 use commit::Door;
 use fleet::{BuiltIn, Greeted, Supervisor};
 use house::House;

@@ -56,7 +56,7 @@ async fn deploy(
     Text(text): Text,
 ) -> Answer<Deployed> {
     let manifest = manifests::parse(&text)?;
-    manifests::check(&rooms, &manifest)?;
+    manifests::check(&rooms, &manifest).await?;
     let bytes = manifest.canonical_json();
     let digest = Hash::of(&bytes);
     let holder = rooms.holder(manifest.name()).await?;

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 /// What a connection's buffer may hold, and so the longest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
+const PATH_BYTES_MAX: usize = 100;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
 pub(super) struct Listeners {
@@ -62,10 +64,20 @@ pub(super) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(refuse(error.to_string())),
     }
-    let listener = UnixListener::bind(path).map_err(|error| refuse(error.to_string()))?;
+    let listener = bind(path).map_err(|error| refuse(error.to_string()))?;
     let mode = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, mode).map_err(|error| refuse(error.to_string()))?;
     Ok(listener)
+}
+
+/// A socket's address holds 107 bytes of path; a longer one is named through its folder's descriptor.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return UnixListener::bind(path) };
+    if path.as_os_str().len() < PATH_BYTES_MAX {
+        return UnixListener::bind(path);
+    }
+    let folder = std::fs::File::open(folder)?;
+    UnixListener::bind(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
 }
 
 pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {

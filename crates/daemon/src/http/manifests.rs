@@ -1,5 +1,6 @@
 //! `/v1/manifests`, and what a deploy asks of a manifest before it becomes a command.
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as Out;
 use axum::extract::State;
@@ -7,6 +8,7 @@ use serde_json::Value;
 use tenure_core::manifest::{self, Host, Isolation, Manifest};
 use tenure_wire::api::agent::Validated;
 use tenure_wire::problem::{Code, Problem};
+use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,6 +16,9 @@ use super::Rooms;
 use super::auth::Viewer;
 use super::body::Text;
 use super::problem::{Answer, Failure, of_manifest, of_model};
+
+/// A worker greets within this after the daemon's start, as a rule in far less.
+const GREETING_MAX: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(validate)).routes(routes!(schema))
@@ -32,7 +37,7 @@ async fn validate(State(rooms): State<Arc<Rooms>>, _: Viewer, Text(text): Text) 
         valid: true,
         name: manifest.name().to_string(),
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
-        unenforced: manifest.unenforced(&host(&rooms)?).into_iter().map(Into::into).collect(),
+        unenforced: manifest.unenforced(&host(&rooms).await?).into_iter().map(Into::into).collect(),
         manifest: canonical(&manifest),
     }))
 }
@@ -48,9 +53,9 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
 }
 
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.
-pub(super) fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
+pub(super) async fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
     known_model(rooms, manifest)?;
-    let unenforced = manifest.unenforced(&host(rooms)?);
+    let unenforced = manifest.unenforced(&host(rooms).await?);
     if unenforced.is_empty() { Ok(()) } else { Err(of_manifest(Code::ManifestUnenforced, unenforced)) }
 }
 
@@ -58,14 +63,16 @@ fn known_model(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
     rooms.house.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
 }
 
-/// What the built-in worker's host can do. Before its first greeting nobody knows, and nothing is guessed.
-fn host(rooms: &Rooms) -> Result<Host, Failure> {
-    let greeted = rooms.greeted.borrow();
-    let Some(greeted) = greeted.as_ref() else {
+/// What the built-in worker's host can do, waited for while the worker starts: nothing is guessed.
+async fn host(rooms: &Rooms) -> Result<Host, Failure> {
+    let mut greeted = rooms.greeted.clone();
+    let greeting = timeout(GREETING_MAX, greeted.wait_for(Option::is_some)).await;
+    let hello = greeting.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|greeted| greeted.hello.clone()));
+    let Some(hello) = hello else {
         return Err(Code::NotReady.problem("the worker has not said yet what this host can do").into());
     };
-    let host = &greeted.hello.host;
-    Ok(Host { python: host.python.clone(), cpu: host.limits_cpu, memory: host.limits_memory, pids: host.limits_pids })
+    let host = hello.host;
+    Ok(Host { python: host.python, cpu: host.limits_cpu, memory: host.limits_memory, pids: host.limits_pids })
 }
 
 pub(super) fn canonical(manifest: &Manifest) -> Value {

@@ -1,13 +1,16 @@
 //! Where a daemon listens.
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+const PATH_BYTES_MAX: usize = 100;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
@@ -34,13 +37,23 @@ impl Endpoint {
 
     pub(super) async fn connect(&self) -> io::Result<Stream> {
         match self {
-            Endpoint::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Endpoint::Unix(path) => connect_unix(path).await.map(Stream::Unix),
             Endpoint::Tcp { host, port } => {
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
                 TcpStream::connect((bare, *port)).await.map(Stream::Tcp)
             }
         }
     }
+}
+
+/// A socket's address holds 107 bytes of path; a longer one is named through its folder's descriptor.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return UnixStream::connect(path).await };
+    if path.as_os_str().len() < PATH_BYTES_MAX {
+        return UnixStream::connect(path).await;
+    }
+    let folder = std::fs::File::open(folder)?;
+    UnixStream::connect(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name)).await
 }
 
 impl fmt::Display for Endpoint {

@@ -1,0 +1,71 @@
+//! The program as a person meets it: each verb's file shows what it prints, against a daemon of its own on a fresh data
+//! directory. No model is asked: answers come from a cassette.
+mod verbs {
+    pub(crate) mod house;
+    mod agent;
+    mod audit;
+    mod completions;
+    mod door;
+    mod execute;
+    mod execution;
+    mod key;
+    mod manifest;
+    mod model;
+    mod sandbox;
+    mod status;
+    mod up;
+}
+
+use std::collections::BTreeSet;
+use verbs::house::House;
+
+#[test]
+fn no_verb_is_forgotten() {
+    let house = House::new();
+    let help = house.tenure(&["--help"]);
+    let listed = help.stdout.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let verbs: BTreeSet<&str> =
+        listed.lines().filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help").collect();
+    assert!(verbs.contains("execute") && verbs.len() > 8, "{verbs:?}");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verbs");
+    for verb in verbs {
+        assert!(folder.join(format!("{verb}.rs")).is_file(), "`tenure {verb}` has no file in tests/verbs");
+    }
+}
+
+#[test]
+fn a_mistyped_word_gets_the_near_one_and_a_word_of_a_later_release_is_said_to_be_that() {
+    let house = House::new();
+    let near = house.tenure(&["agnet", "list"]);
+    assert_eq!(near.code, 2);
+    assert!(near.stderr.contains("'agent'"), "{}", near.stderr);
+    let later = house.tenure(&["agent", "pause", "python-coder"]);
+    assert_eq!(later.code, 9, "{}", later.stderr);
+    insta::assert_snapshot!(later.stderr, @r"
+    error: `tenure agent pause` is not in this release
+      it comes with pausing agents
+    next: `tenure help` lists what there is
+    ");
+}
+
+#[test]
+fn without_a_daemon_each_asking_verb_says_so_and_ends_with_6() {
+    let house = House::new();
+    for words in [&["status"][..], &["agent", "list"], &["execution", "list"], &["key", "list"], &["model", "list"]] {
+        let answer = house.tenure(words);
+        assert_eq!(answer.code, 6, "{words:?}: {}", answer.stderr);
+        assert!(answer.stderr.contains("next: start one with `tenure up`"), "{}", answer.stderr);
+    }
+    let json = house.tenure(&["status", "-o", "json"]);
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    assert!(error["error"]["title"].as_str().unwrap().contains("no daemon answers"));
+}
+
+#[test]
+fn a_yaml_config_is_refused_with_its_toml() {
+    let house = House::new();
+    let file = house.write("aegis-config.yaml", "slots: 3\nlisten: none\n");
+    let answer = house.tenure(&["--config", &file, "status"]);
+    assert_eq!(answer.code, 2);
+    assert!(answer.stderr.contains("it is YAML") && answer.stderr.contains("slots = 3\nlisten = \"none\""), "{}", answer.stderr);
+}

@@ -1,0 +1,14 @@
+use super::house::{House, cassette};
+
+#[test]
+fn the_status_says_what_runs_where() {
+    let house = House::up(&cassette(1));
+    let status = house.tenure(&["status", "-o", "json"]).ok().json();
+    assert_eq!((&status["agents"], &status["executions_open"]), (&0.into(), &0.into()));
+    assert_eq!((&status["worker"]["name"], &status["worker"]["connected"]), (&"built-in".into(), &true.into()));
+    assert_eq!(status["listening"][1].as_str().unwrap(), house.url);
+    let told = house.tenure(&["status"]).ok().stdout;
+    for word in ["daemon", "listening", "worker", "model", "cassette", "ledger"] {
+        assert!(told.lines().any(|line| line.starts_with(word)), "{told}");
+    }
+}

@@ -1,0 +1,59 @@
+use super::house::{AGENT, House, cassette};
+
+#[test]
+fn it_says_what_it_found_and_where_it_listens_and_ends_well_on_ctrl_c() {
+    let mut house = House::up(&cassette(1));
+    let greeting = house.steady(&house.greeting);
+    for line in ["  data  DIR/data", "  socket  DIR/data/tenure.sock (this user)", "  api  http://127.0.0.1:PORT"] {
+        assert!(greeting.contains(line), "{greeting}");
+    }
+    for word in ["sandbox", "python", "model  default is local/", "answers come from the cassette"] {
+        assert!(greeting.contains(word), "{greeting}");
+    }
+    house.down();
+}
+
+#[test]
+fn a_data_directory_that_another_daemon_holds_is_refused() {
+    let house = House::up(&cassette(1));
+    let second = house.tenure(&["up", "--listen", "none"]);
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains("is held by another daemon"), "{}", second.stderr);
+    house.tenure(&["status"]).ok();
+}
+
+#[test]
+fn an_address_that_others_could_reach_is_refused_and_so_is_one_that_is_taken() {
+    let house = House::new();
+    let open = house.tenure(&["up", "--listen", "0.0.0.0:0"]);
+    assert!(open.code == 1 && open.stderr.contains("there is no TLS yet"), "{}", open.stderr);
+    let other = House::up(&cassette(1));
+    let taken = house.tenure(&["up", "--listen", other.url.trim_start_matches("http://")]);
+    assert!(taken.code == 1 && taken.stderr.contains("cannot be bound"), "{}", taken.stderr);
+    assert_eq!(house.tenure(&["up", "--listen", "everywhere"]).code, 2);
+}
+
+#[test]
+fn what_was_there_is_there_after_a_restart_and_a_long_path_is_no_obstacle() {
+    let mut house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    house.down();
+    let long = house.path(&"x".repeat(120));
+    std::fs::create_dir(&long).unwrap();
+    std::fs::rename(house.path("data"), long.join("data")).unwrap();
+    let data = long.join("data").display().to_string();
+    let log = std::fs::File::create(house.path("second.log")).unwrap();
+    let mut command = house.command(&["up", "--listen", "none", "--data-dir", &data]);
+    let mut daemon = command.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap();
+    let list = ["--data-dir", &data, "agent", "list", "-o", "json"];
+    let begun = std::time::Instant::now();
+    let mut answer = house.tenure(&list);
+    while answer.code == 6 && begun.elapsed() < super::house::PATIENCE {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        answer = house.tenure(&list);
+    }
+    let _ = daemon.kill();
+    let _ = daemon.wait();
+    assert_eq!(answer.ok().json()[0]["name"], "coder");
+}
