@@ -27,10 +27,24 @@ pub struct Global {
     #[arg(short, long, global = true, value_enum, env = "TENURE_OUTPUT", help_heading = "Global")]
     pub output: Option<Format>,
     /// The daemon: http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path [default: the socket in the data directory]
-    #[arg(long, alias = "daemon-addr", global = true, env = "TENURE_BASE_URL", value_name = "URL", help_heading = "Global")]
+    #[arg(
+        long,
+        alias = "daemon-addr",
+        global = true,
+        env = "TENURE_BASE_URL",
+        value_name = "URL",
+        help_heading = "Global"
+    )]
     pub base_url: Option<String>,
     /// An API key; the Unix socket wants none.
-    #[arg(long, global = true, env = "TENURE_API_KEY", hide_env_values = true, value_name = "KEY", help_heading = "Global")]
+    #[arg(
+        long,
+        global = true,
+        env = "TENURE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        help_heading = "Global"
+    )]
     pub api_key: Option<String>,
     /// Where the ledger, work folders and weights are.
     #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR", help_heading = "Global")]

@@ -114,9 +114,8 @@ impl From<client::Error> for Failure {
             error @ client::Error::TimedOut(_) => {
                 Failure::new(Exit::Unreachable, error.to_string()).next("`tenure status` says whether it lives")
             }
-            error @ client::Error::Broken(_) => {
-                Failure::new(Exit::Unreachable, error.to_string()).next("try again; `tenure status` says whether it lives")
-            }
+            error @ client::Error::Broken(_) => Failure::new(Exit::Unreachable, error.to_string())
+                .next("try again; `tenure status` says whether it lives"),
             error @ client::Error::Foreign(..) => Failure::new(Exit::Failure, error.to_string())
                 .next("check --base-url, and that program and daemon are of the same release"),
         }

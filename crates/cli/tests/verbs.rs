@@ -1,5 +1,6 @@
 //! The program as a person meets it: each verb's file shows what it prints, against a daemon of its own on a fresh data
 //! directory. No model is asked: answers come from a cassette.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod verbs {
     pub(crate) mod house;
     mod agent;
@@ -67,5 +68,9 @@ fn a_yaml_config_is_refused_with_its_toml() {
     let file = house.write("aegis-config.yaml", "slots: 3\nlisten: none\n");
     let answer = house.tenure(&["--config", &file, "status"]);
     assert_eq!(answer.code, 2);
-    assert!(answer.stderr.contains("it is YAML") && answer.stderr.contains("slots = 3\nlisten = \"none\""), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("it is YAML") && answer.stderr.contains("slots = 3\nlisten = \"none\""),
+        "{}",
+        answer.stderr
+    );
 }

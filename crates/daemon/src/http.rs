@@ -34,11 +34,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tenure_core::time::Time;
 use tenure_store::Reader;
+use tenure_wire::api::event::Piece;
 use tenure_wire::problem::Code;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use utoipa::openapi::{Info, License, OpenApiBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use listen::ListenError;
@@ -119,7 +121,11 @@ fn resources() -> OpenApiRouter<Arc<Rooms>> {
         .description(Some("Runs AI agents under a ledger, limits and a sandbox."))
         .license(Some(license))
         .build();
-    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("tnr_…").build());
+    let components = ComponentsBuilder::new().schema_from::<Piece>().security_scheme("key", bearer).build();
+    let wanted = SecurityRequirement::new("key", [""; 0]);
+    let document = OpenApiBuilder::new().info(info).components(Some(components)).security(Some([wanted])).build();
+    OpenApiRouter::with_openapi(document)
         .merge(agents::routes())
         .merge(manifests::routes())
         .merge(executions::routes())
@@ -182,6 +188,9 @@ mod tests {
             std::fs::write(&path, &served).unwrap();
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == served, "openapi.json is old: run TENURE_CODEGEN=1 cargo test -p tenure-daemon description");
+        assert!(
+            committed == served,
+            "openapi.json is old: run TENURE_CODEGEN=1 cargo test -p tenure-daemon description"
+        );
     }
 }

@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::api::audit::Records;
 use crate::api::agent::{Agent, AgentFile, Deployed, Validated};
+use crate::api::audit::Records;
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::model::{Models, TestModel, TestedModel};

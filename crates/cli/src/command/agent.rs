@@ -23,9 +23,15 @@ async fn deploy(file: &Path, dry_run: bool, settings: &Settings, look: Look) -> 
     let deployed = settings.client()?.deploy(text, dry_run).await?;
     look.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
         (None, ..) => "Would deploy a new agent".to_string(),
-        (Some(agent), true, true) => format!("Would deploy revision {} of agent \"{}\"", agent.revision + 1, agent.name),
-        (Some(agent), false, _) => format!("Agent \"{}\" is unchanged (id: {}, revision {})", agent.name, agent.id, agent.revision),
-        (Some(agent), true, false) if agent.revision == 1 => format!("Deployed agent \"{}\" (id: {})", agent.name, agent.id),
+        (Some(agent), true, true) => {
+            format!("Would deploy revision {} of agent \"{}\"", agent.revision + 1, agent.name)
+        }
+        (Some(agent), false, _) => {
+            format!("Agent \"{}\" is unchanged (id: {}, revision {})", agent.name, agent.id, agent.revision)
+        }
+        (Some(agent), true, false) if agent.revision == 1 => {
+            format!("Deployed agent \"{}\" (id: {})", agent.name, agent.id)
+        }
         (Some(agent), true, false) => {
             format!("Deployed agent \"{}\" (id: {}, revision {})", agent.name, agent.id, agent.revision)
         }

@@ -111,5 +111,12 @@ fn record(record: &Value) -> String {
         other => other.to_string(),
     };
     let at = record["at"].as_i64().map(tenure_core::time::Time::from_millis).map(|at| at.to_string());
-    format!("{:>8} {} {} {} {}", word("index"), at.unwrap_or_else(|| word("at")), word("stream"), word("kind"), word("actor"))
+    format!(
+        "{:>8} {} {} {} {}",
+        word("index"),
+        at.unwrap_or_else(|| word("at")),
+        word("stream"),
+        word("kind"),
+        word("actor")
+    )
 }

@@ -12,8 +12,7 @@ use crate::render::{Look, stage};
 
 pub async fn run(execute: Execute, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     let client = settings.client()?;
-    let start =
-        Start { agent: execute.agent, input: input(&execute.input)?, max_iterations: execute.max_iterations };
+    let start = Start { agent: execute.agent, input: input(&execute.input)?, max_iterations: execute.max_iterations };
     let started = client.start(&start, execute.idempotency_key.as_deref()).await?;
     let id = started.execution.id.to_string();
     if execute.watch {

@@ -60,9 +60,8 @@ fn moment(text: &str) -> Result<Moment, Failure> {
     if let Ok(moment) = text.parse() {
         return Ok(moment);
     }
-    let wrong = || {
-        Failure::new(Exit::Usage, format!("`{text}` is no time: write 2026-02-23T10:00:00Z, or 30m, 24h, 7d"))
-    };
+    let wrong =
+        || Failure::new(Exit::Usage, format!("`{text}` is no time: write 2026-02-23T10:00:00Z, or 30m, 24h, 7d"));
     let unit = text.chars().last().ok_or_else(wrong)?;
     let count: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
     let seconds = match unit {
@@ -72,7 +71,9 @@ fn moment(text: &str) -> Result<Moment, Failure> {
         'd' => 86_400,
         _ => return Err(wrong()),
     };
-    let past = count.checked_mul(seconds).and_then(|seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok());
+    let past = count
+        .checked_mul(seconds)
+        .and_then(|seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok());
     past.map(|stamp| Moment(Time::from_millis(stamp.as_millisecond()))).ok_or_else(wrong)
 }
 

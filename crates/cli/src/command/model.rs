@@ -43,17 +43,15 @@ async fn test(model: String, settings: &Settings, look: Look) -> Result<Exit, Fa
     look.show(&tested, || {
         let text = table::one_line(tested.text.trim());
         let took = duration(tested.took_ms);
-        format!("{} answered \"{text}\" in {took} ({} tokens in, {} out)", tested.model, tested.tokens_in, tested.tokens_out)
+        format!(
+            "{} answered \"{text}\" in {took} ({} tokens in, {} out)",
+            tested.model, tested.tokens_in, tested.tokens_out
+        )
     });
     Ok(Exit::Done)
 }
 
-async fn pull_weights(
-    name: &str,
-    from: Option<&Path>,
-    settings: &Settings,
-    look: Look,
-) -> Result<Exit, Failure> {
+async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     let word = name.strip_prefix("local/").unwrap_or(name);
     let weights = catalogue::find(word).ok_or_else(|| unknown(name))?;
     let source = from.map_or(Source::Hub, Source::File);

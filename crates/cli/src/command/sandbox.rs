@@ -13,11 +13,17 @@ const TRIAL_ID: u32 = 65_533;
 pub fn run(verb: &Sandbox, _settings: &Settings, look: Look) -> Result<Exit, Failure> {
     let Sandbox::Check { json } = verb;
     let failed = |why: String| {
-        Failure::new(Exit::Failure, "the sandbox cannot be tried").why(why).next("run it as a user that may write to its temporary folder")
+        Failure::new(Exit::Failure, "the sandbox cannot be tried")
+            .why(why)
+            .next("run it as a user that may write to its temporary folder")
     };
     let exe = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let scratch = std::env::temp_dir();
-    let identity = if rustix::process::geteuid().is_root() { Identity::Host { uid: TRIAL_ID, gid: TRIAL_ID } } else { Identity::Caller };
+    let identity = if rustix::process::geteuid().is_root() {
+        Identity::Host { uid: TRIAL_ID, gid: TRIAL_ID }
+    } else {
+        Identity::Caller
+    };
     let report = probe::check(&exe, &scratch, identity).map_err(|error| failed(error.to_string()))?;
     let format = if *json { Format::Json } else { look.format };
     Look { format, ..look }.show(&report, || {

@@ -12,7 +12,10 @@ pub async fn run(settings: &Settings, look: Look) -> Result<Exit, Failure> {
         });
         let python = status.worker.as_ref().map(|worker| worker.python.clone().unwrap_or_else(|| "none".to_string()));
         table::lines([
-            ("daemon", Some(format!("{}, started {} (process {})", status.version, ago(status.started_at), status.pid))),
+            (
+                "daemon",
+                Some(format!("{}, started {} (process {})", status.version, ago(status.started_at), status.pid)),
+            ),
             ("data", Some(status.data_dir.clone())),
             ("listening", Some(status.listening.join(", "))),
             ("worker", Some(worker.unwrap_or_else(|| "not up yet".to_string()))),

@@ -72,7 +72,9 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
 fn not_started(error: &tenure_daemon::Error) -> Failure {
     let failure = Failure::new(Exit::Failure, "the daemon cannot start").why(error.to_string());
     match error {
-        tenure_daemon::Error::Listen(_) => failure.next("choose another address with --listen 127.0.0.1:PORT, or --listen none"),
+        tenure_daemon::Error::Listen(_) => {
+            failure.next("choose another address with --listen 127.0.0.1:PORT, or --listen none")
+        }
         tenure_daemon::Error::Restored { .. } => failure.next("`tenure audit verify` tells what is there"),
         tenure_daemon::Error::Store(_)
         | tenure_daemon::Error::Commit(_)
@@ -101,7 +103,10 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
         ("  model", Some(model(daemon))),
         ("  socket", Some(format!("{} (this user)", settings.socket().display()))),
         ("  api", tcp),
-        ("  ready", Some(format!("after {} ms; Ctrl-C stops it, and executions go on at the next start", ready.as_millis()))),
+        (
+            "  ready",
+            Some(format!("after {} ms; Ctrl-C stops it, and executions go on at the next start", ready.as_millis())),
+        ),
     ]));
 }
 
@@ -123,5 +128,6 @@ fn model(daemon: &Daemon) -> String {
 pub fn log(default: &str) {
     let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // A second call in one process changes nothing.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
 }

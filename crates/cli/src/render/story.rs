@@ -177,7 +177,9 @@ fn ended(outcome: &str, code: Option<&str>, exit_code: Option<i32>) -> Vec<Strin
 
 fn cause_in_words(cause: &str) -> String {
     match cause.split_once(':') {
-        Some(("validation", place)) => format!("validator {} did not pass", place.parse().map_or(0, |place: u32| place + 1)),
+        Some(("validation", place)) => {
+            format!("validator {} did not pass", place.parse().map_or(0, |place: u32| place + 1))
+        }
         Some(_) | None => cause.replace('_', " "),
     }
 }

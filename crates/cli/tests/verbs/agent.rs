@@ -7,7 +7,13 @@ fn an_agent_is_deployed_listed_shown_revised_and_deleted() {
     let mut told = String::new();
     let mut tell = |words: &[&str]| {
         let answer = house.tenure(words);
-        told.push_str(&format!("$ tenure {}\n{}{}[{}]\n", house.steady(&words.join(" ")), answer.stdout, answer.stderr, answer.code));
+        told.push_str(&format!(
+            "$ tenure {}\n{}{}[{}]\n",
+            house.steady(&words.join(" ")),
+            answer.stdout,
+            answer.stderr,
+            answer.code
+        ));
     };
     tell(&["agent", "deploy", &file, "--dry-run"]);
     tell(&["agent", "list"]);

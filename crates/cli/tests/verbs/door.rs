@@ -153,7 +153,8 @@ fn an_event_stream_is_resumed_after_the_last_event_id_without_gap_or_repetition(
     house.wait(id);
     let ids = |after: Option<u64>| -> Vec<u64> {
         let more = after.map(|index| format!("\r\nLast-Event-ID: {index}")).unwrap_or_default();
-        let head = format!("GET /v1/executions/{id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}{more}");
+        let head =
+            format!("GET /v1/executions/{id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}{more}");
         let reply = ask(&house, &head, b"");
         assert!(reply.head.contains("text/event-stream"), "{}", reply.head);
         reply.body.lines().filter_map(|line| line.strip_prefix("id: ")).map(|id| id.trim().parse().unwrap()).collect()

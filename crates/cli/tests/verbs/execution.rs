@@ -43,7 +43,10 @@ fn a_cancelled_execution_ends_with_its_program_and_says_by_whom_and_why() {
     while !house.tenure(&["execution", "logs", id]).ok().stdout.contains("process.run sleep 600") {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    assert_eq!(house.tenure(&["agent", "list", "--status", "active", "-o", "json"]).ok().json().as_array().unwrap().len(), 1);
+    assert_eq!(
+        house.tenure(&["agent", "list", "--status", "active", "-o", "json"]).ok().json().as_array().unwrap().len(),
+        1
+    );
     house.tenure(&["execution", "cancel", id, "--why", "it sleeps"]).ok();
     let ended = house.wait(id);
     assert_eq!((&ended["status"], &ended["cancel_requested"]), (&"cancelled".into(), &true.into()));

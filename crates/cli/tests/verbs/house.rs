@@ -190,8 +190,10 @@ spec:
 pub(crate) fn cassette(count: u32) -> String {
     let mut lines = String::from("{\"cassette\":1}\n");
     for execution in 1..=count {
-        let write = r#"{"id":"c1","name":"filesystem.write","arguments":{"path":"solution.py","content":"print(6 * 7)\n"}}"#;
-        let run = r#"{"id":"c2","name":"process.run","arguments":{"command":"python3","args":["/workspace/solution.py"]}}"#;
+        let write =
+            r#"{"id":"c1","name":"filesystem.write","arguments":{"path":"solution.py","content":"print(6 * 7)\n"}}"#;
+        let run =
+            r#"{"id":"c2","name":"process.run","arguments":{"command":"python3","args":["/workspace/solution.py"]}}"#;
         let usage = r#""usage":{"input":10,"output":3,"cached":null},"model":"local/qwen","cost_micro_usd":null"#;
         lines.push_str(&format!(
             "{{\"execution\":{execution},\"iteration\":1,\"turn\":1,\"attempt\":1,\"answer\":{{\"text\":\"I write it.\",\"calls\":[{write},{run}],\"stop\":\"calls\",{usage}}}}}\n\

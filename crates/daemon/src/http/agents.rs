@@ -156,8 +156,10 @@ struct ListParams {
 async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Agent>> {
     let filter: Option<AgentFilter> = params
         .status
-        .map(|word| word.parse().map_err(|why: String| Code::ParameterWrong.problem(why)))
-        .transpose()?;
+        .as_deref()
+        .map(str::parse::<AgentFilter>)
+        .transpose()
+        .map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let archived = filter == Some(AgentFilter::Is(AgentStatus::Archived));
     let mut items: Vec<Agent> = Vec::new();
@@ -221,7 +223,11 @@ async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segmen
     params(("agent" = String, Path, description = "Name, id or short id")),
     responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn delete(State(rooms): State<Arc<Rooms>>, Operator(caller): Operator, Segment(wanted): Segment) -> Answer<Agent> {
+async fn delete(
+    State(rooms): State<Arc<Rooms>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+) -> Answer<Agent> {
     let entry = rooms.agent(&wanted).await?;
     rooms.house.door.commit(caller.actor, Command::Agent(entry.id, agent::Command::Delete)).await?;
     let entry = rooms.agent(&entry.id.to_string()).await?;
@@ -229,12 +235,7 @@ async fn delete(State(rooms): State<Arc<Rooms>>, Operator(caller): Operator, Seg
 }
 
 fn revision(entry: RevisionEntry) -> Revision {
-    Revision {
-        number: entry.number,
-        version: entry.version,
-        digest: entry.digest.to_string(),
-        at: entry.at.into(),
-    }
+    Revision { number: entry.number, version: entry.version, digest: entry.digest.to_string(), at: entry.at.into() }
 }
 
 /// The row as people see it: one word for its state and its presence.

@@ -39,11 +39,7 @@ struct RecordParams {
     get, path = "/v1/audit/records", tag = "audit", params(RecordParams),
     responses((status = 200, body = Records), (status = "4XX", body = Problem))
 )]
-async fn records(
-    State(rooms): State<Arc<Rooms>>,
-    _: Viewer,
-    Params(params): Params<RecordParams>,
-) -> Answer<Records> {
+async fn records(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params<RecordParams>) -> Answer<Records> {
     let from = match (params.from, params.last) {
         (Some(_), Some(_)) => return Err(Code::ParameterWrong.problem("`from` and `last` exclude each other").into()),
         (Some(from), None) => from,

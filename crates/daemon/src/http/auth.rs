@@ -181,7 +181,9 @@ mod tests {
         }
         assert_eq!(site(None, None), Err(Code::HostRefused));
         assert_eq!(site(Some("localhost:7800"), Some("http://localhost:7800")), Ok(()));
-        for origin in ["http://evil.example", "null", "https://localhost:7800", "http://localhost:9999", "http://localhost"] {
+        for origin in
+            ["http://evil.example", "null", "https://localhost:7800", "http://localhost:9999", "http://localhost"]
+        {
             assert_eq!(site(Some("localhost:7800"), Some(origin)), Err(Code::OriginRefused), "{origin}");
         }
     }

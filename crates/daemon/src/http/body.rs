@@ -39,9 +39,8 @@ async fn read(body: Body, parts: &Parts) -> Result<Bytes, Failure> {
         return Err(too_large());
     }
     let collected = timeout(ARRIVAL_MAX, Limited::new(body, BYTES_MAX).collect()).await;
-    let collected = collected.map_err(|_| {
-        Code::BodyTooSlow.problem(format!("it was not there after {} seconds", ARRIVAL_MAX.as_secs()))
-    })?;
+    let collected = collected
+        .map_err(|_| Code::BodyTooSlow.problem(format!("it was not there after {} seconds", ARRIVAL_MAX.as_secs())))?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),

@@ -64,9 +64,12 @@ async fn start(
 fn idempotency(headers: &HeaderMap) -> Result<Option<Hash>, Failure> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let bytes = key.as_bytes();
-    let fits = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    let fits =
+        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
     if !fits {
-        return Err(Code::IdempotencyKeyWrong.problem("the Idempotency-Key header is empty, too long or not ASCII").into());
+        return Err(Code::IdempotencyKeyWrong
+            .problem("the Idempotency-Key header is empty, too long or not ASCII")
+            .into());
     }
     Ok(Some(Hash::of(bytes)))
 }
@@ -116,10 +119,7 @@ async fn list(
     };
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let page = rooms.executions(filter, limit).await?;
-    Ok(Out(List {
-        items: page.rows.iter().map(shown).collect(),
-        next_cursor: page.next.map(|id| id.to_string()),
-    }))
+    Ok(Out(List { items: page.rows.iter().map(shown).collect(), next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
 /// One execution with its input, iterations and output.

@@ -1,9 +1,9 @@
 //! Connections: a Unix socket for the daemon's own user, TCP on this host for holders of keys. Bounded in number, in
 //! the time that a head may take, and in the time that is given to open requests when the daemon closes.
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -57,7 +57,11 @@ impl Rooms {
         entry.ok_or_else(|| Code::ExecutionUnknown.problem(format!("no execution has the id {id}")).into())
     }
 
-    pub(super) async fn executions(&self, filter: Filter, limit: u32) -> Result<Page<ExecutionEntry, ExecutionId>, Failure> {
+    pub(super) async fn executions(
+        &self,
+        filter: Filter,
+        limit: u32,
+    ) -> Result<Page<ExecutionEntry, ExecutionId>, Failure> {
         Ok(self.reader().read(move |sql| executions::list(sql, &filter, limit)).await?)
     }
 

@@ -67,7 +67,8 @@ fn known_model(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
 async fn host(rooms: &Rooms) -> Result<Host, Failure> {
     let mut greeted = rooms.greeted.clone();
     let greeting = timeout(GREETING_MAX, greeted.wait_for(Option::is_some)).await;
-    let hello = greeting.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|greeted| greeted.hello.clone()));
+    let hello =
+        greeting.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|greeted| greeted.hello.clone()));
     let Some(hello) = hello else {
         return Err(Code::NotReady.problem("the worker has not said yet what this host can do").into());
     };

@@ -54,11 +54,7 @@ async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Models> {
 
 pub(super) fn default_model(rooms: &Rooms) -> DefaultModel {
     let (route, because) = rooms.house.models.default_route_and_reason();
-    DefaultModel {
-        model: route.to_string(),
-        because: because.to_string(),
-        cassette: rooms.house.models.cassette(),
-    }
+    DefaultModel { model: route.to_string(), because: because.to_string(), cassette: rooms.house.models.cassette() }
 }
 
 /// Ask a model for one short answer. It is no execution's: nothing of it is kept.

@@ -137,9 +137,11 @@ fn of_execution(misstep: &execution::Misstep) -> Problem {
         Misstep::MaxIterationsWrong => Code::MaxIterationsWrong.problem("an execution has 1 to 1000 iterations"),
         Misstep::CancelRequested => Code::CancelRequested.problem("a cancel was accepted before"),
         Misstep::Stale
-        | Misstep::NoSession | Misstep::SlotsFull | Misstep::Bound | Misstep::NotDue | Misstep::TooManyCalls => {
-            Code::Conflict.problem("the execution's state has moved on")
-        }
+        | Misstep::NoSession
+        | Misstep::SlotsFull
+        | Misstep::Bound
+        | Misstep::NotDue
+        | Misstep::TooManyCalls => Code::Conflict.problem("the execution's state has moved on"),
     }
 }
 

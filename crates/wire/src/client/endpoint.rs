@@ -79,7 +79,8 @@ impl FromStr for Endpoint {
         }
         let rest = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
         let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
-        let fits = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte));
+        let fits =
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte));
         let port = port.parse().map_err(|_| wrong())?;
         if fits { Ok(Endpoint::Tcp { host: host.to_string(), port }) } else { Err(wrong()) }
     }
