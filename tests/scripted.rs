@@ -46,7 +46,8 @@ impl Scripted {
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(models))
             .with_state(script);
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("the scripted model serves") });
+        let server =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("the scripted model serves") });
         Scripted { address, server }
     }
 

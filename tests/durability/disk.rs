@@ -41,12 +41,16 @@ fn on_a_full_disk_nothing_new_is_done_and_cancel_still_kills() {
     });
     let model = runtime.block_on(Scripted::serve(script));
     let url = model.base_url();
-    let environment =
-        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test-0"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
+    let environment = [
+        ("OPENAI_BASE_URL", url.as_str()),
+        ("OPENAI_API_KEY", "sk-test-0"),
+        ("TENURE_DEFAULT_MODEL", "openai/scripted"),
+    ];
     let mut daemon = Daemon::start(&disk.join("data"), &environment);
     daemon.deploy(MANIFEST);
     let id = daemon.json(&["execute", "--agent", "sleeper", "--input", "x"])["id"].as_str().expect("an id").to_string();
-    let sleeping = |daemon: &Daemon| daemon.tree().iter().filter(|process| process.command.contains("time.sleep(700)")).count();
+    let sleeping =
+        |daemon: &Daemon| daemon.tree().iter().filter(|process| process.command.contains("time.sleep(700)")).count();
     let deadline = Instant::now() + Duration::from_secs(60);
     while sleeping(&daemon) == 0 {
         assert!(Instant::now() < deadline, "the program never ran:\n{}", daemon.log());

@@ -46,7 +46,8 @@ fn job_of(request: &Value) -> String {
 fn script() -> Script {
     Arc::new(|request, answered| {
         let job = job_of(request);
-        let append = |step: usize| ("filesystem.append", json!({"path": format!("{job}.{step}.log"), "content": "x\n"}));
+        let append =
+            |step: usize| ("filesystem.append", json!({"path": format!("{job}.{step}.log"), "content": "x\n"}));
         let run = |step: usize| {
             let line = format!("import time; open('{job}.{step}.log','a').write('x\\n'); time.sleep(0.15)");
             ("process.run", json!({"command": "python3", "args": ["-c", line]}))
@@ -80,11 +81,12 @@ struct Trial {
 impl Trial {
     fn keep_busy(&mut self) {
         let list = self.daemon.json(&["execution", "list", "--limit", "20"]);
-        let ended = |entry: &Value| ["completed", "failed", "cancelled"].contains(&entry["status"].as_str().unwrap_or(""));
+        let ended =
+            |entry: &Value| ["completed", "failed", "cancelled"].contains(&entry["status"].as_str().unwrap_or(""));
         let open = list.as_array().map_or(0, |list| list.iter().filter(|entry| !ended(entry)).count());
         for _ in open..AT_ONCE {
             let job = format!("job-{}", self.started.len());
-            let agent = if self.started.len() % 2 == 0 { "even" } else { "odd" };
+            let agent = if self.started.len().is_multiple_of(2) { "even" } else { "odd" };
             let record = self.daemon.json(&["execute", "--agent", agent, "--input", &job, "--idempotency-key", &job]);
             self.started.insert(job, record["id"].as_str().expect("an id").to_string());
         }
@@ -117,7 +119,9 @@ impl Trial {
         for agent in agents {
             for entry in std::fs::read_dir(self.daemon.work_folder(agent)).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let Some((job, mark)) = name.strip_suffix(".log").and_then(|name| name.split_once('.')) else { continue };
+                let Some((job, mark)) = name.strip_suffix(".log").and_then(|name| name.split_once('.')) else {
+                    continue;
+                };
                 let lines = std::fs::read_to_string(entry.path()).expect("a log is text").lines().count();
                 marks.insert((job.to_string(), mark.to_string()), lines as u64);
             }
@@ -136,8 +140,11 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
     let model = runtime.block_on(Scripted::serve(script()));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = model.base_url();
-    let environment =
-        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test-0"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
+    let environment = [
+        ("OPENAI_BASE_URL", url.as_str()),
+        ("OPENAI_API_KEY", "sk-test-0"),
+        ("TENURE_DEFAULT_MODEL", "openai/scripted"),
+    ];
     let daemon = Daemon::start(&folder.path().join("data"), &environment);
     let agents: Vec<String> = ["even", "odd"]
         .map(|name| daemon.deploy(&MANIFEST.replace("NAME", name))["id"].as_str().expect("an id").to_string())
@@ -183,13 +190,16 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
     assert_eq!(processes::cgroups().difference(&cgroups).count(), 0, "a cgroup is left: {:?}", processes::cgroups());
     println!(
         "{} kills {:?}: {} executions, 0 lost, 0 finished calls repeated, {lost} told apart as unknown; settled {} ms after the last",
-        kills, trial.kills, outcomes.len(), began.elapsed().as_millis()
+        kills,
+        trial.kills,
+        outcomes.len(),
+        began.elapsed().as_millis()
     );
 }
 
 /// The marks that an execution's non-idempotent calls should have left, with how each call ended.
 fn outcomes(logs: &Value) -> Vec<(String, String)> {
-    let calls = logs.as_array().into_iter().flatten().flat_map(|iteration| calls_of(iteration));
+    let calls = logs.as_array().into_iter().flatten().flat_map(calls_of);
     calls
         .filter_map(|call| {
             let capability = call["capability"].as_str()?;

@@ -40,7 +40,9 @@ fn without_moments(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
             fields.retain(|name, _| {
-                let moment = name.ends_with("_at") || name.ends_with("_ms") || ["id", "at", "model", "cassette"].contains(&name.as_str());
+                let moment = name.ends_with("_at")
+                    || name.ends_with("_ms")
+                    || ["id", "at", "model", "cassette"].contains(&name.as_str());
                 !moment
             });
             fields.values_mut().for_each(|field| *field = without_moments(field.take()));

@@ -1,5 +1,6 @@
 //! Runs with a scripted model over HTTP: the whole road is real but the model's judgement.
 use serde_json::{Value, json};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::daemon::Daemon;
@@ -39,7 +40,11 @@ fn start(script: Script) -> (tempfile::TempDir, tokio::runtime::Runtime, Scripte
     let url = model.base_url();
     let daemon = Daemon::start(
         &folder.path().join("data"),
-        &[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "sk-test-0123456789"), ("TENURE_DEFAULT_MODEL", "openai/scripted")],
+        &[
+            ("OPENAI_BASE_URL", &url),
+            ("OPENAI_API_KEY", "sk-test-0123456789"),
+            ("TENURE_DEFAULT_MODEL", "openai/scripted"),
+        ],
     );
     (folder, runtime, model, daemon)
 }
@@ -98,7 +103,11 @@ fn an_agent_works_in_its_sandbox_fails_its_validator_tries_again_and_completes()
 #[test]
 fn several_calls_of_one_turn_all_run_and_are_all_answered() {
     let script: Script = Arc::new(|request, answered| match answered {
-        0 => Say::Calls(vec![write("a.txt", "A"), write("b.txt", "B"), ("filesystem.read", json!({"path": "missing.txt"}))]),
+        0 => Say::Calls(vec![
+            write("a.txt", "A"),
+            write("b.txt", "B"),
+            ("filesystem.read", json!({"path": "missing.txt"})),
+        ]),
         1 => {
             let messages = request["messages"].as_array().cloned().unwrap_or_default();
             let answers = messages.iter().filter(|message| message["role"] == "tool").count();
@@ -192,4 +201,29 @@ fn a_deleted_agent_ends_its_executions_first_and_its_name_is_never_given_again()
     let refused = daemon.run(&["agent", "deploy", file.to_str().expect("UTF-8")]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("name"), "{refused:?}");
+}
+
+#[test]
+fn an_aegis_manifest_deploys_as_it_is_and_runs_with_its_own_tool_names() {
+    let script: Script = Arc::new(|_, answered| match answered {
+        0 => Say::Calls(vec![write(
+            "solution.py",
+            "import json\njson.dump({'answer': 42}, open('/workspace/result.json', 'w'))\n",
+        )]),
+        1 => Say::Calls(vec![("process.run", json!({"command": "python3", "args": ["/workspace/solution.py"]}))]),
+        _ => Say::Text("It answers.".to_string()),
+    });
+    let (_folder, _runtime, _model, daemon) = start(script);
+    let python =
+        Command::new("/usr/bin/python3").args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output();
+    let python = String::from_utf8(python.expect("python3 runs").stdout).expect("a version is text");
+    let manifest = include_str!("../../examples/aegis/python-coder.yaml").replace("3.11", python.trim());
+    let agent = daemon.deploy(&manifest);
+    let started = daemon.json(&["execute", "--agent", "python-coder", "--input", "{\"task\": \"answer\"}"]);
+    let record = daemon.ended(started["id"].as_str().expect("an id"), WITHIN);
+    assert_eq!(record["status"], "completed", "{record:#}");
+    let result = daemon.work_folder(agent["id"].as_str().expect("an id")).join("result.json");
+    assert_eq!(std::fs::read_to_string(result).expect("the result is there"), "{\"answer\": 42}");
+    let canonical = daemon.ok(&["agent", "get", "python-coder", "-o", "yaml"]);
+    assert!(canonical.contains("tenure.dev/v1") && canonical.contains("filesystem.write"), "{canonical}");
 }

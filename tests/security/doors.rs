@@ -43,7 +43,8 @@ fn tcp_wants_a_live_key_of_a_sufficient_role_from_no_foreign_origin() {
     let token = |key: &serde_json::Value| {
         let text = key.to_string();
         let place = text.find("tnr_").expect("the key is shown once");
-        let token: String = text[place..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+        let token: String =
+            text[place..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
         format!("Bearer {token}")
     };
     let (viewer_token, operator_token) = (token(&viewer), token(&operator));

@@ -29,11 +29,8 @@ impl Office {
         let model = runtime.block_on(Scripted::serve(script));
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = model.base_url();
-        let environment = [
-            ("OPENAI_BASE_URL", url.as_str()),
-            ("OPENAI_API_KEY", KEY),
-            ("TENURE_DEFAULT_MODEL", "openai/scripted"),
-        ];
+        let environment =
+            [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", KEY), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
         let daemon = Daemon::start(&folder.path().join("data"), &environment);
         Office { daemon, folder, _model: model, _runtime: runtime }
     }

@@ -30,11 +30,20 @@ fn a_changed_dropped_swapped_or_cut_record_is_found() {
     office.daemon.stop();
     office.holds();
     let cases = [
-        ("changed", "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), 'execution.ended', 'execution.endex') AS BLOB) WHERE idx = (SELECT max(idx) FROM ledger WHERE kind = 'execution.ended');"),
+        (
+            "changed",
+            "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), 'execution.ended', 'execution.endex') AS BLOB) WHERE idx = (SELECT max(idx) FROM ledger WHERE kind = 'execution.ended');",
+        ),
         ("dropped", "DELETE FROM ledger WHERE idx = 5;"),
-        ("swapped", "UPDATE ledger SET idx = -1 WHERE idx = 5; UPDATE ledger SET idx = 5 WHERE idx = 6; UPDATE ledger SET idx = 6 WHERE idx = -1;"),
+        (
+            "swapped",
+            "UPDATE ledger SET idx = -1 WHERE idx = 5; UPDATE ledger SET idx = 5 WHERE idx = 6; UPDATE ledger SET idx = 6 WHERE idx = -1;",
+        ),
         ("cut", "DELETE FROM ledger WHERE idx > (SELECT max(idx) - 2 FROM ledger);"),
-        ("a payload", "UPDATE payloads SET bytes = CAST('forged' AS BLOB) WHERE rowid = (SELECT min(rowid) FROM payloads WHERE bytes IS NOT NULL);"),
+        (
+            "a payload",
+            "UPDATE payloads SET bytes = CAST('forged' AS BLOB) WHERE rowid = (SELECT min(rowid) FROM payloads WHERE bytes IS NOT NULL);",
+        ),
     ];
     for (what, statements) in cases {
         let copy = office.folder.path().join(format!("copy-{}", what.replace(' ', "-")));

@@ -7,7 +7,9 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// The user that owns the daemon, known by the Unix socket's peer credentials.
-    Owner { uid: u32 },
+    Owner {
+        uid: u32,
+    },
     /// Whoever holds this API key.
     Key(KeyId),
     Agent(AgentId),

@@ -31,8 +31,12 @@ pub struct Revision {
 pub enum State {
     Deployed,
     /// Deleted; its executions are being cancelled.
-    Leaving { since: Time },
-    Archived { since: Time },
+    Leaving {
+        since: Time,
+    },
+    Archived {
+        since: Time,
+    },
 }
 
 /// A manifest at the door, translated and checked.
@@ -47,6 +51,7 @@ pub struct Deployment {
     pub terms: Terms,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a command lives for one decision")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Deploy(Deployment),

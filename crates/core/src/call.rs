@@ -70,13 +70,19 @@ pub enum Outcome {
         exit_code: Option<i32>,
     },
     /// The deed was tried and did not succeed; `code` is the reason's stable name.
-    Failed { code: String },
+    Failed {
+        code: String,
+    },
     TimedOut,
-    ResourceExhausted { resource: String },
+    ResourceExhausted {
+        resource: String,
+    },
     /// Ended with its sandbox: cancelled, or its iteration was over.
     Killed,
     /// What was in flight is not known. `again`: it is idempotent and will be repeated.
-    Lost { again: bool },
+    Lost {
+        again: bool,
+    },
 }
 
 impl Outcome {
@@ -96,8 +102,12 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Blocked {
-    Policy { judgement: Judgement },
-    Misfit { sentence: String },
+    Policy {
+        judgement: Judgement,
+    },
+    Misfit {
+        sentence: String,
+    },
     /// The iteration ended before its turn came.
     Withdrawn,
 }

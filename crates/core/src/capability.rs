@@ -87,7 +87,8 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 /// At most 256 bytes, printable; a cut shows as `…`.
 pub fn clip(text: &str) -> String {
     const LIMIT: usize = 250;
-    let end = text.char_indices().map(|(place, letter)| place + letter.len_utf8()).take_while(|end| *end <= LIMIT).last();
+    let end =
+        text.char_indices().map(|(place, letter)| place + letter.len_utf8()).take_while(|end| *end <= LIMIT).last();
     let mut clipped: String =
         text[..end.unwrap_or(0)].chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     if clipped.len() < text.len() {

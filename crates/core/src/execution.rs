@@ -69,6 +69,7 @@ pub struct Spent {
     pub model_losses: u32,
 }
 
+#[expect(clippy::large_enum_variant, reason = "most folds in the cache are running ones")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Phase {
@@ -101,10 +102,23 @@ pub struct Binding {
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum Step {
     /// `attempt` counts model calls of this turn, `retries` the provider's failures among them.
-    Thinking { attempt: u32, retries: u32, thought: Thought },
-    Acting { calls: Vec<Open> },
-    Validating { index: u32, output: Bound, check: Check },
-    Closing { cause: Cause, calls: Vec<Open> },
+    Thinking {
+        attempt: u32,
+        retries: u32,
+        thought: Thought,
+    },
+    Acting {
+        calls: Vec<Open>,
+    },
+    Validating {
+        index: u32,
+        output: Bound,
+        check: Check,
+    },
+    Closing {
+        cause: Cause,
+        calls: Vec<Open>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,14 +141,22 @@ pub enum Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
-    Passed { output: Bound },
-    Invalid { index: u32 },
+    Passed {
+        output: Bound,
+    },
+    Invalid {
+        index: u32,
+    },
     Turns,
     IterationTimeout,
     /// The model gave no answer that the same question would not fail to give again.
-    Unanswered { failure: String },
+    Unanswered {
+        failure: String,
+    },
     /// The whole execution ends with it.
-    End { ending: Ending },
+    End {
+        ending: Ending,
+    },
 }
 
 impl Cause {
@@ -209,24 +231,57 @@ impl Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Start(Start),
-    Cancel { why: String },
+    Cancel {
+        why: String,
+    },
     /// Gives it to the worker whose fold the view holds.
-    Bind { worker: WorkerId, session: SessionId },
+    Bind {
+        worker: WorkerId,
+        session: SessionId,
+    },
     /// Its session lapsed and every jail of it is proven dead; `since`: when the session was last known to live.
-    Unbind { session: SessionId, since: Time, why: String },
+    Unbind {
+        session: SessionId,
+        since: Time,
+        why: String,
+    },
     /// The jail of this iteration died while its session lives; `leases` were in flight in it.
-    LoseJail { session: SessionId, iteration: u32, leases: Vec<LeaseId>, why: String },
+    LoseJail {
+        session: SessionId,
+        iteration: u32,
+        leases: Vec<LeaseId>,
+        why: String,
+    },
     /// The jail of this closing iteration is gone.
-    Release { session: SessionId, iteration: u32 },
+    Release {
+        session: SessionId,
+        iteration: u32,
+    },
     CallModel(CallModel),
-    AnswerModel { turn: Turn, answer: Answer },
-    FailModel { turn: Turn, failure: ModelFailure },
+    AnswerModel {
+        turn: Turn,
+        answer: Answer,
+    },
+    FailModel {
+        turn: Turn,
+        failure: ModelFailure,
+    },
     /// Found open at start, or past its deadline.
-    LoseModel { turn: Turn },
+    LoseModel {
+        turn: Turn,
+    },
     EndCall(EndCall),
     /// A validator's own call.
-    Check { iteration: u32, index: u32, proposal: call::Proposal },
-    Validate { iteration: u32, index: u32, finding: Finding },
+    Check {
+        iteration: u32,
+        index: u32,
+        proposal: call::Proposal,
+    },
+    Validate {
+        iteration: u32,
+        index: u32,
+        finding: Finding,
+    },
     /// A clock has run out.
     Expire,
 }
@@ -293,7 +348,9 @@ pub struct ModelFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// The same question later; not before the provider's own time, if it named one.
-    Again { after_ms: Option<u64> },
+    Again {
+        after_ms: Option<u64>,
+    },
     /// Another conversation: the next iteration's.
     NextIteration,
     None,

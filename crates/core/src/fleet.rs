@@ -30,11 +30,23 @@ pub struct Lapsed {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Register { worker: WorkerId, name: String },
-    OpenSession { slots: u32, level: String },
+    Register {
+        worker: WorkerId,
+        name: String,
+    },
+    OpenSession {
+        slots: u32,
+        level: String,
+    },
     /// Only once every jail of the session is proven dead; `since`: the last moment at which it was known to live.
-    LapseSession { session: SessionId, since: Time, proof: String },
-    FinishSweep { session: SessionId },
+    LapseSession {
+        session: SessionId,
+        since: Time,
+        proof: String,
+    },
+    FinishSweep {
+        session: SessionId,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

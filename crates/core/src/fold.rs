@@ -99,6 +99,7 @@ fn upcast(kind: &str, version: u32, data: Value) -> Result<Value, String> {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "most folds in the cache are executions")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fold", rename_all = "snake_case")]
 pub enum Fold {
@@ -146,7 +147,8 @@ impl Fold {
 pub fn apply(fold: &mut Option<Fold>, event: &Event, at: Time) {
     match event {
         Event::Project(event) => {
-            let mut inner = fold.take().and_then(|fold| if let Fold::Project(inner) = fold { Some(inner) } else { None });
+            let mut inner =
+                fold.take().and_then(|fold| if let Fold::Project(inner) = fold { Some(inner) } else { None });
             project::apply(&mut inner, event, at);
             *fold = inner.map(Fold::Project);
         }
@@ -162,7 +164,8 @@ pub fn apply(fold: &mut Option<Fold>, event: &Event, at: Time) {
             *fold = inner.map(Fold::Execution);
         }
         Event::Worker(event) => {
-            let mut inner = fold.take().and_then(|fold| if let Fold::Worker(inner) = fold { Some(inner) } else { None });
+            let mut inner =
+                fold.take().and_then(|fold| if let Fold::Worker(inner) = fold { Some(inner) } else { None });
             fleet::apply(&mut inner, event);
             *fold = inner.map(Fold::Worker);
         }

@@ -8,6 +8,7 @@
 //! ```
 //! This crate must never do IO, read a clock, make randomness, or know SQL or HTTP.
 #![forbid(unsafe_code)]
+#![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod id;
 pub mod time;

@@ -20,18 +20,39 @@ pub struct Owed {
 #[serde(tag = "deed", rename_all = "snake_case")]
 pub enum Deed {
     /// Give a queued or unbound execution to a worker.
-    Bind { iteration: u32 },
+    Bind {
+        iteration: u32,
+    },
     /// Call the model; `open`: it was called, and its end is owed.
-    Think { iteration: u32, turn: u32, attempt: u32, open: bool },
+    Think {
+        iteration: u32,
+        turn: u32,
+        attempt: u32,
+        open: bool,
+    },
     /// Send a called call to its worker, and bring its outcome.
-    Dispatch { call: CallId, lease: LeaseId, session: SessionId },
-    Validate { iteration: u32, index: u32, check: Option<CallId> },
+    Dispatch {
+        call: CallId,
+        lease: LeaseId,
+        session: SessionId,
+    },
+    Validate {
+        iteration: u32,
+        index: u32,
+        check: Option<CallId>,
+    },
     /// Destroy the jail of a closing iteration.
-    Release { iteration: u32, session: SessionId },
+    Release {
+        iteration: u32,
+        session: SessionId,
+    },
     /// A clock runs out.
     Expire,
     /// Give back what a lapsed session held.
-    Sweep { session: SessionId, since: Time },
+    Sweep {
+        session: SessionId,
+        since: Time,
+    },
     /// Cancel the executions of a deleted agent, then archive it.
     Leave,
 }

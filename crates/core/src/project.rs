@@ -15,12 +15,25 @@ pub struct Project {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Found { name: String },
-    RecordStart { version: String },
+    Found {
+        name: String,
+    },
+    RecordStart {
+        version: String,
+    },
     /// The head outside the database is not on this chain: an older copy was put back, and a person says that it may stand.
-    AcceptRestore { outside_index: u64, why: String },
-    CreateKey { name: String, role: Role, hash: Hash },
-    RevokeKey { key: KeyId },
+    AcceptRestore {
+        outside_index: u64,
+        why: String,
+    },
+    CreateKey {
+        name: String,
+        role: Role,
+        hash: Hash,
+    },
+    RevokeKey {
+        key: KeyId,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

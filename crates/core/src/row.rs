@@ -13,22 +13,56 @@ use crate::time::Time;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
-    Key { id: KeyId, name: String, role: Role, hash: Hash, created_at: Time },
-    KeyRevoked { id: KeyId, at: Time },
+    Key {
+        id: KeyId,
+        name: String,
+        role: Role,
+        hash: Hash,
+        created_at: Time,
+    },
+    KeyRevoked {
+        id: KeyId,
+        at: Time,
+    },
     Agent(AgentRow),
     Revision(RevisionRow),
     Execution(Box<ExecutionRow>),
     /// Binds an idempotency key of an agent to the execution that it started.
-    Twin { agent: AgentId, key: Hash, execution: ExecutionId },
+    Twin {
+        agent: AgentId,
+        key: Hash,
+        execution: ExecutionId,
+    },
     Iteration(IterationRow),
     Turn(TurnRow),
     /// Something that the model is told before its next turn.
-    Note { execution: ExecutionId, iteration: u32, turn: u32, note: Note },
+    Note {
+        execution: ExecutionId,
+        iteration: u32,
+        turn: u32,
+        note: Note,
+    },
     /// A call as asked for.
     Call(CallRow),
-    CallCalled { id: CallId, at: Time, rules: String },
-    CallEnded { id: CallId, at: Time, outcome: String, exit_code: Option<i32>, result: Option<Hash>, level: Option<String> },
-    CallBlocked { id: CallId, at: Time, why: &'static str, sentence: String },
+    CallCalled {
+        id: CallId,
+        at: Time,
+        rules: String,
+    },
+    CallEnded {
+        id: CallId,
+        at: Time,
+        outcome: String,
+        exit_code: Option<i32>,
+        result: Option<Hash>,
+        level: Option<String>,
+    },
+    CallBlocked {
+        id: CallId,
+        at: Time,
+        why: &'static str,
+        sentence: String,
+    },
     Validation(ValidationRow),
     Worker(WorkerRow),
 }

@@ -90,7 +90,8 @@ impl Door {
         let judge = Arc::clone(&self.judge);
         let class = class(actor, &command);
         let (now, seed) = (now(), seed());
-        let decided = self.writer.write(class, move |txn| transact(txn, actor, command, judge.as_ref(), now, seed)).await?;
+        let decided =
+            self.writer.write(class, move |txn| transact(txn, actor, command, judge.as_ref(), now, seed)).await?;
         decided.map_err(Error::Refused)
     }
 
@@ -126,10 +127,8 @@ fn seed() -> u128 {
 
 /// What a person waits for, and what ends something, goes before the daemon's own wakes.
 fn class(actor: Actor, command: &Command) -> Class {
-    let ends = matches!(
-        command,
-        Command::Execution(_, execution::Command::EndCall(_) | execution::Command::Release { .. })
-    );
+    let ends =
+        matches!(command, Command::Execution(_, execution::Command::EndCall(_) | execution::Command::Release { .. }));
     match actor {
         Actor::Owner { .. } | Actor::Key(_) | Actor::Agent(_) => Class::Interactive,
         Actor::Worker(_) | Actor::Daemon | Actor::Validator if ends => Class::Interactive,
@@ -200,10 +199,8 @@ fn record_refusal(
     now: Time,
 ) -> Result<(), store::Error> {
     let quiet = matches!(actor, Actor::Daemon | Actor::Validator);
-    let no_change = matches!(
-        refusal,
-        Refusal::Agent(agent::Misstep::Unchanged) | Refusal::Execution(execution::Misstep::Twin(_))
-    );
+    let no_change =
+        matches!(refusal, Refusal::Agent(agent::Misstep::Unchanged) | Refusal::Execution(execution::Misstep::Twin(_)));
     if quiet || no_change {
         return Ok(());
     }

@@ -61,7 +61,7 @@ impl Records {
         look: impl FnOnce(&mut Look<'_>) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
         let blobs = self.blobs.clone();
-        Ok(self.reader.read(move |sql| Ok(look(&mut Look { sql, blobs: &blobs }))).await??)
+        self.reader.read(move |sql| Ok(look(&mut Look { sql, blobs: &blobs }))).await?
     }
 
     /// # Errors
@@ -164,8 +164,7 @@ impl Look<'_> {
     pub fn manifest(&mut self, agent: AgentId, revision: u32) -> Result<Manifest, Error> {
         let row = store::rows::agents::revision(self.sql, agent, revision)?.ok_or(Error::Gone("revision"))?;
         let bytes = self.bytes(row.manifest)?;
-        Manifest::parse_bytes(&bytes).map_err(|problems| {
-            Error::Manifest(problems.first().map(ToString::to_string).unwrap_or_default())
-        })
+        Manifest::parse_bytes(&bytes)
+            .map_err(|problems| Error::Manifest(problems.first().map(ToString::to_string).unwrap_or_default()))
     }
 }

@@ -86,9 +86,11 @@ impl World {
             match read {
                 Read::Fold(_) => {}
                 Read::AgentNamed(name) => view.agent_named = self.agent_named(&name),
-                Read::OpenExecutions(agent) => view.open_executions = self.count(|execution| {
-                    execution.agent == agent && !matches!(execution.phase, tenure_core::execution::Phase::Ended(_))
-                }),
+                Read::OpenExecutions(agent) => {
+                    view.open_executions = self.count(|execution| {
+                        execution.agent == agent && !matches!(execution.phase, tenure_core::execution::Phase::Ended(_))
+                    })
+                }
                 Read::BoundTo(session) => {
                     view.bound = self.count(|execution| {
                         let binding = execution.iteration().and_then(|iteration| iteration.binding);

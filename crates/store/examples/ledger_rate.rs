@@ -1,6 +1,7 @@
 //! How fast the ledger is, against the same rows written bare, side by side in one run.
 //!
 //! `cargo run --release -p tenure-store --example ledger_rate -- [--json] [--rounds N] [--events N] [--dir DIR]`
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
 #[path = "../tests/support/door.rs"]
 mod door;
 #[path = "ledger_rate/bare.rs"]

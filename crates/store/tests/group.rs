@@ -1,4 +1,5 @@
 //! Jobs that share a transaction: a failed one takes only itself back, a failed transaction takes back everything.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
 #[path = "support/door.rs"]
 mod door;
 

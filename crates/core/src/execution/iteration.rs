@@ -1,8 +1,6 @@
 //! An iteration: bound to one worker session at a time, closed once, released when its jail is gone.
 use super::decide::{Around, Draft, Misstep, bound_to};
-use super::{
-    Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Step, Thought,
-};
+use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Step, Thought};
 use crate::call::{self, LOSSES_MAX, Open, Outcome, State};
 use crate::id::{LeaseId, SessionId};
 use crate::time::{Clock, Time};
@@ -122,9 +120,7 @@ pub(super) fn finish(draft: &mut Draft<'_>) -> bool {
         | Cause::Invalid { .. }
         | Cause::Turns
         | Cause::IterationTimeout
-        | Cause::Unanswered { .. } => {
-            spent(draft, number, &cause, all_blocked)
-        }
+        | Cause::Unanswered { .. } => spent(draft, number, &cause, all_blocked),
     };
     match (ending, binding) {
         (Some(ending), _) => draft.emit(Event::Ended { ending }),
@@ -144,7 +140,9 @@ fn spent(draft: &Draft<'_>, number: u32, cause: &Cause, all_blocked: bool) -> Op
         return Some(Ending::Failed { reason: Reason::Blocked, detail });
     }
     let detail = match cause {
-        Cause::Turns => format!("the last of {} attempts used up its {} turns", limits.max_iterations, limits.max_turns),
+        Cause::Turns => {
+            format!("the last of {} attempts used up its {} turns", limits.max_iterations, limits.max_turns)
+        }
         Cause::Passed { .. }
         | Cause::Invalid { .. }
         | Cause::IterationTimeout

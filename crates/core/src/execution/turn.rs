@@ -178,12 +178,7 @@ pub(super) fn begin_next_call(draft: &mut Draft<'_>) -> bool {
 pub(super) fn begin_call(draft: &mut Draft<'_>, call: &Open, actor: Actor) {
     let (Ok(execution), Ok(iteration)) = (draft.execution(), draft.iteration()) else { return };
     let Some(binding) = iteration.binding else { return };
-    let ask = Ask {
-        actor,
-        capability: &call.capability,
-        attributes: &call.attributes,
-        tools: &execution.terms.tools,
-    };
+    let ask = Ask { actor, capability: &call.capability, attributes: &call.attributes, tools: &execution.terms.tools };
     let judgement = draft.judge.judge(&ask);
     match allowed(judgement) {
         Err(judgement) => draft.emit(Event::CallBlocked {

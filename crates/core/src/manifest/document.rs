@@ -127,6 +127,7 @@ fn read_json(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows: what is not known is told as it says")]
 fn read_yaml(text: &str) -> (Option<Node>, Vec<Problem>) {
     let read = |duplicates| serde_saphyr::from_str_with_options::<YamlNode>(text, options(duplicates));
     let error = match read(DuplicateKeyPolicy::Error) {

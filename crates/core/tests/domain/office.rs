@@ -5,8 +5,8 @@ use tenure_core::call::{Open, Outcome, Proposal};
 use tenure_core::capability;
 use tenure_core::command::{Command, Refusal};
 use tenure_core::execution::{
-    self, Answer, CallModel, Check, EndCall, Execution, Finding, Limits, ModelFailure, Phase, Remedy, Start, Step, Terms, Turn,
-    Usage,
+    self, Answer, CallModel, Check, EndCall, Execution, Finding, Limits, ModelFailure, Phase, Remedy, Start, Step,
+    Terms, Turn, Usage,
 };
 use tenure_core::fold::{Event, Fold, Stream};
 use tenure_core::id::{AgentId, ExecutionId, SessionId, WorkerId};

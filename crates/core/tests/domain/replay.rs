@@ -111,7 +111,7 @@ fn ledger_of(office: &Office) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) 
 
 fn check(office: &Office) {
     let bytes = |folds: &BTreeMap<Stream, tenure_core::fold::Fold>| {
-        folds.values().map(|fold| serde_json::to_string(fold).unwrap()).collect::<Vec<_>>()
+        folds.values().map(|fold| serde_json::to_string(fold).expect("a fold is JSON")).collect::<Vec<_>>()
     };
     assert_eq!(bytes(&office.world.replayed()), bytes(&office.world.folds), "replay differs from the live state");
     for fold in bytes(&office.world.folds) {
@@ -119,7 +119,10 @@ fn check(office: &Office) {
     }
     let (calls, models) = ledger_of(office);
     let open = office.open_calls().iter().filter(|call| call.lease().is_some()).count();
-    assert!(calls.values().all(|open| (0..=1).contains(open)), "a lease ended twice or without being called: {calls:?}");
+    assert!(
+        calls.values().all(|open| (0..=1).contains(open)),
+        "a lease ended twice or without being called: {calls:?}"
+    );
     assert_eq!(calls.values().filter(|open| **open == 1).count(), open, "the fold forgot an open call");
     assert!(models.values().all(|open| (0..=1).contains(open)), "a model call ended twice: {models:?}");
     if office.ended() {

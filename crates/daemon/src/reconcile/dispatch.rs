@@ -53,7 +53,13 @@ async fn dispatch(
     Ok(())
 }
 
-fn frame(look: &mut Look<'_>, id: ExecutionId, call: CallId, lease: LeaseId, fence: Fence) -> Result<LeasedCall, Error> {
+fn frame(
+    look: &mut Look<'_>,
+    id: ExecutionId,
+    call: CallId,
+    lease: LeaseId,
+    fence: Fence,
+) -> Result<LeasedCall, Error> {
     let (row, execution) = (look.call(call)?, look.execution(id)?);
     let manifest = look.manifest(execution.agent, execution.revision)?;
     let (bounds, views) = (manifest.bounds(), manifest.views());

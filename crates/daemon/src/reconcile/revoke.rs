@@ -31,12 +31,7 @@ impl Reconciler for Sweep {
     }
 }
 
-async fn sweep(
-    house: &House,
-    worker: WorkerId,
-    session: SessionId,
-    since: Time,
-) -> Result<(), tenure_store::Error> {
+async fn sweep(house: &House, worker: WorkerId, session: SessionId, since: Time) -> Result<(), tenure_store::Error> {
     loop {
         let page = house.records.bound_to(session, PAGE).await?;
         if page.is_empty() {

@@ -9,12 +9,12 @@ pub use prompt::Delta;
 use super::Reconciler;
 use crate::commit;
 use crate::house::House;
-use crate::records::Error;
+use crate::model::Model;
 use crate::model::answer::Answer;
 use crate::model::failure::{Failure, Kind as FailureKind};
 use crate::model::piece::PieceSink;
 use crate::model::request::{Request, ToolCall};
-use crate::model::Model;
+use crate::records::Error;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -59,7 +59,9 @@ impl Reconciler for Think {
     fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
         let house = Arc::clone(&self.0);
         Box::pin(async move {
-            let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else { return };
+            let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else {
+                return;
+            };
             let turn = Turn { iteration, turn, attempt };
             if open {
                 let lose = execution::Command::LoseModel { turn };
@@ -223,7 +225,8 @@ fn meant(name: &str) -> Option<&'static Capability> {
 
 static SCHEMAS: LazyLock<HashMap<&'static str, jsonschema::Validator>> = LazyLock::new(|| {
     let compiled = |capability: &'static Capability| {
-        let schema = jsonschema::validator_for(&capability.input()).expect("invariant: the catalogue's schemas are valid");
+        let schema =
+            jsonschema::validator_for(&capability.input()).expect("invariant: the catalogue's schemas are valid");
         (capability.name, schema)
     };
     capability::catalogue().map(compiled).collect()

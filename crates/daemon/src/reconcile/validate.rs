@@ -9,12 +9,12 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::call::Proposal;
+use tenure_core::capability;
 use tenure_core::command::Command;
 use tenure_core::execution::{self, Finding};
 use tenure_core::fold::Stream;
 use tenure_core::id::{CallId, ExecutionId};
 use tenure_core::owed::{Deed, Kind};
-use tenure_core::capability;
 
 pub struct Validate(pub Arc<House>);
 

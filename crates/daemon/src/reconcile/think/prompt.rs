@@ -127,7 +127,10 @@ fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usi
     }
     let mut notes = Vec::new();
     if turn.delta.dropped > 0 {
-        notes.push(format!("Note: {} more calls of that turn were not made; ask for fewer at once.", turn.delta.dropped));
+        notes.push(format!(
+            "Note: {} more calls of that turn were not made; ask for fewer at once.",
+            turn.delta.dropped
+        ));
     }
     if turn.sandbox_lost {
         notes.push(SANDBOX_LOST.to_string());
@@ -141,7 +144,9 @@ fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usi
 fn shown(past: &PastCall, bytes_max: usize) -> String {
     let mut text = String::new();
     let writes = ["filesystem.write", "filesystem.append"].contains(&past.capability.as_str());
-    if let (true, "done", Some(size)) = (writes, past.outcome.as_str(), past.result.as_ref().map(|result| &result["size"])) {
+    if let (true, "done", Some(size)) =
+        (writes, past.outcome.as_str(), past.result.as_ref().map(|result| &result["size"]))
+    {
         return format!("done: the file has {size} bytes");
     }
     if past.outcome != "done" {
@@ -202,7 +207,11 @@ fn clipped(text: &str, bytes_max: usize) -> String {
     let head = floor(text, bytes_max * 2 / 3);
     let tail = floor(text, text.len() - bytes_max / 3);
     let missing = tail - head;
-    format!("{}\n[… {missing} bytes left out; read the file in parts with offset and max_bytes …]\n{}", &text[..head], &text[tail..])
+    format!(
+        "{}\n[… {missing} bytes left out; read the file in parts with offset and max_bytes …]\n{}",
+        &text[..head],
+        &text[tail..]
+    )
 }
 
 fn floor(text: &str, mut place: usize) -> usize {

@@ -28,8 +28,7 @@ pub(super) fn request(
     let previous_error = previous_error(look, id, turn.iteration)?;
     let turns = past_turns(look, id, turn.iteration)?;
     let tools = manifest.tools();
-    let tag =
-        Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
+    let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
     let story = Story {
         manifest,
         tools: &tools,

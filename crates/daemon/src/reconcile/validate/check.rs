@@ -25,8 +25,14 @@ pub(super) struct SeenCall {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Step {
     /// Make this call as the actor `validator`, then ask again.
-    Call { capability: &'static str, arguments: Value },
-    Found { pass: bool, reasons: String },
+    Call {
+        capability: &'static str,
+        arguments: Value,
+    },
+    Found {
+        pass: bool,
+        reasons: String,
+    },
 }
 
 fn passed() -> Step {
