@@ -32,6 +32,8 @@ fn invariant<T>() -> Result<T, Error> {
     Err(Error::Invariant { what: "meant".into() })
 }
 
+type Deed = Box<dyn FnOnce(&mut Txn<'_>) -> Result<u64, Error> + Send>;
+
 #[test]
 fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,7 +55,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
                 index
             })
         });
-        let run = |job: Box<dyn FnOnce(&mut Txn<'_>) -> Result<u64, Error> + Send>| {
+        let run = |job: Deed| {
             let writer = writer.clone();
             let handle = scope.spawn(move || writer.write_blocking(Class::Interactive, job));
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -69,7 +71,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
                 append(txn, "and more")?;
                 invariant()
             })),
-            run(Box::new(|txn| append(txn, "panics").and_then(|_| panic!("meant, too")))),
+            run(Box::new(|txn| append(txn, "panics").map(|_| panic!("meant, too")))),
             run(Box::new(|txn| append(txn, "last"))),
         ];
         go.send(()).unwrap();

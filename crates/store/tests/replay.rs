@@ -51,12 +51,13 @@ fn next(
         Step::Thinking { thought: Thought::Open { .. }, .. } => world.turn_commands(fold, usize::from(dice % 4)).1,
         Step::Acting { .. } => world.end_command(fold),
         Step::Validating { index, check, .. } => match check {
-            execution::Check::None if dice % 2 == 0 => {
+            execution::Check::None if dice.is_multiple_of(2) => {
                 C::Check { iteration: number, index: *index, proposal: world.proposal() }
             }
             execution::Check::None | execution::Check::Ended { .. } => {
                 let reasons = world.payload("reasons");
-                let finding = Finding { validator: "regex".into(), pass: dice % 3 > 0, score_milli: 500, reasons };
+                let finding =
+                    Finding { validator: "regex".into(), pass: !dice.is_multiple_of(3), score_milli: 500, reasons };
                 C::Validate { iteration: number, index: *index, finding }
             }
             execution::Check::Open { call } => world.end_of(call),
