@@ -151,7 +151,6 @@ fn exit_of(code: Code) -> Exit {
         | Code::Conflict => Exit::Conflict,
         Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused => Exit::NotAllowed,
         Code::Overloaded | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
-        Code::NotInRelease => Exit::Later,
         Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
         Code::BodyNotJson
         | Code::BodyNotUtf8
@@ -159,12 +158,10 @@ fn exit_of(code: Code) -> Exit {
         | Code::BodyTooDeep
         | Code::BodyTooSlow
         | Code::BodyWrong
-        | Code::MediaTypeWrong
         | Code::ParameterWrong
         | Code::MethodWrong
         | Code::ManifestInvalid
         | Code::ManifestUnenforced
-        | Code::InputInvalid
         | Code::MaxIterationsWrong
         | Code::IdempotencyKeyWrong
         | Code::KeyNameWrong => Exit::Refused,

@@ -85,7 +85,6 @@ catalogue! {
     BodyTooDeep "body_too_deep" 400 "The JSON nests too deep" "flatten it: at most 64 levels are read" ChangeRequest;
     BodyTooSlow "body_too_slow" 408 "The body did not arrive in time" "send the request again" Retry after 1;
     BodyWrong "body_wrong" 422 "The body does not fit" "see /v1/openapi.json for its shape" ChangeRequest;
-    MediaTypeWrong "media_type_wrong" 415 "The media type is not taken" "send application/json, or YAML for manifests" ChangeRequest;
     ParameterWrong "parameter_wrong" 400 "A parameter is wrong" "see /v1/openapi.json for the parameters" ChangeRequest;
     RouteUnknown "route_unknown" 404 "There is no such path" "see /v1/openapi.json for the paths" ChangeRequest;
     MethodWrong "method_wrong" 405 "The path does not take this method" "see /v1/openapi.json for the methods" ChangeRequest;
@@ -108,7 +107,6 @@ catalogue! {
     ExecutionAmbiguous "execution_ambiguous" 409 "The short id fits several executions" "write more of the id" ChangeRequest;
     ExecutionEnded "execution_ended" 409 "The execution has ended" "start another; `tenure execution get ID` shows how this one ended" LookAgain;
     CancelRequested "cancel_requested" 409 "The execution is being cancelled already" "watch it: its status follows when its sandbox is gone" LookAgain;
-    InputInvalid "input_invalid" 422 "The input is not valid" "send any JSON value of at most 1 MiB and 64 levels" ChangeRequest;
     MaxIterationsWrong "max_iterations_wrong" 422 "max_iterations is out of range" "give 1 to 1000" ChangeRequest;
     IterationUnknown "iteration_unknown" 404 "The execution has no such iteration" "`tenure execution get ID` lists its iterations" LookAgain;
     NotEnded "not_ended" 409 "The execution has not ended" "watch it, or ask again when it has" LookAgain;
@@ -128,7 +126,6 @@ catalogue! {
     TookTooLong "took_too_long" 504 "The answer took too long" "send the request again" Retry after 1;
     LedgerFull "ledger_full" 507 "The disk under the ledger is full" "make room on the disk; until then nothing new is done, and cancelling works" AskOperator;
     LedgerBroken "ledger_broken" 500 "The ledger cannot be written or read" "run `tenure audit verify`, and look at the daemon's log" AskOperator;
-    NotInRelease "not_in_release" 501 "This comes with a later release" "the changelog tells what is there" AskOperator;
     Internal "internal" 500 "The daemon failed" "look at the daemon's log; this should be reported" AskOperator;
 }
 

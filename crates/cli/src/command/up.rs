@@ -1,5 +1,6 @@
 //! `tenure up`: the daemon in the foreground. It says what it found and where it listens, and ends on Ctrl-C or TERM;
 //! executions go on at the next start.
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::Up;
 use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
-use crate::render::{print, table};
+use crate::render::table;
 
 /// The worker has greeted within this, or the greeting goes without it.
 const GREETING_MAX: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub async fn run(up: Up, settings: &Settings) -> Result<Exit, Failure> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        print("stopping");
+        say("stopping");
     };
     daemon.run(stop).await.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     Ok(Exit::Done)
@@ -95,8 +96,8 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
         None => ("the worker has not come up yet; the log says why".to_string(), "not known yet".to_string()),
     };
     let tcp = daemon.listening.map(|address| format!("http://{address} (with an API key: `tenure key create`)"));
-    print(&format!("Tenure {}", env!("CARGO_PKG_VERSION")));
-    print(&table::lines([
+    say(&format!("Tenure {}", env!("CARGO_PKG_VERSION")));
+    say(&table::lines([
         ("  data", Some(settings.data_dir.display().to_string())),
         ("  sandbox", Some(sandbox)),
         ("  python", Some(python)),
@@ -108,6 +109,11 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
             Some(format!("after {} ms; Ctrl-C stops it, and executions go on at the next start", ready.as_millis())),
         ),
     ]));
+}
+
+/// A daemon goes on when nobody reads what it says.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
 }
 
 fn model(daemon: &Daemon) -> String {

@@ -177,3 +177,25 @@ fn a_slow_head_is_cut_and_others_are_served_meanwhile() {
     let _ = slow.read_to_end(&mut rest);
     assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
 }
+
+#[test]
+fn another_user_of_this_host_is_no_owner_even_where_the_socket_lets_it_in() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::up(&cassette(1));
+    house.tenure(&["status"]).ok();
+    let program = house.path("tenure");
+    std::fs::copy(env!("CARGO_BIN_EXE_tenure"), &program).unwrap();
+    for (name, mode) in [("", 0o755), ("data", 0o755), ("data/tenure.sock", 0o666), ("tenure", 0o755)] {
+        std::fs::set_permissions(house.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut other = std::process::Command::new("setpriv");
+    other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).arg("status");
+    other.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/").env("TENURE_DATA_DIR", house.path("data"));
+    let answer = house.run(other);
+    if answer.stderr.contains("setpriv:") {
+        eprintln!("skipped: only root can become another user: {}", answer.stderr);
+        return;
+    }
+    assert_eq!(answer.code, 7, "{}{}", answer.stdout, answer.stderr);
+    assert!(answer.stderr.contains("not uid 65534"), "{}", answer.stderr);
+}
