@@ -7,11 +7,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{install, step, tidy, weights};
+use crate::{demo, install, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
 /// Names the real weights to the tests that want them.
 const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
+
+/// How a test begins the line that says why it could not run.
+const SKIPPED: &str = "skipped: ";
+/// Where nextest leaves what tests said, below the target folder.
+const REPORT: &str = "nextest/default/junit.xml";
 
 /// What the closing line says.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +43,14 @@ impl Count {
 /// One run over the project. In CI nothing may be skipped: what would be is a failure.
 struct Run<'r> {
     root: &'r Path,
+    target: PathBuf,
     ci: bool,
     count: Count,
 }
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
-    let mut run = Run { root, ci, count: Count::default() };
+    let mut run = Run { root, target: demo::target(root)?, ci, count: Count::default() };
     if let Err(error) = run.everything() {
         eprintln!("xtask: {error:#}");
         run.count.failed += 1;
@@ -75,7 +81,10 @@ impl Run<'_> {
             self.suite(&model, &["nextest", "run", "--workspace", "-E", "not package(tests)"])?;
             self.suite(&model, &["nextest", "run", "--workspace", "-E", "package(tests)", "--test-threads", "1"])?;
         } else {
-            self.suite(&model, &["test", "--workspace", "--bins", "--tests", "--lib", "--no-fail-fast", "--quiet"])?;
+            self.suite(
+                &model,
+                &["test", "--workspace", "--bins", "--tests", "--lib", "--no-fail-fast", "--", "--show-output"],
+            )?;
         }
         self.doc_tests(&model)
     }
@@ -145,8 +154,7 @@ impl Run<'_> {
             Ok(path) => Ok(Some(path)),
             Err(error) if self.ci => Err(error.context("the real model is needed in CI")),
             Err(error) => {
-                println!("  skipped: tests with the real model: {error:#}");
-                self.count.skipped += 1;
+                println!("  no real model: {error:#}");
                 Ok(None)
             }
         }
@@ -158,11 +166,25 @@ impl Run<'_> {
         if let Some(path) = model {
             command.env(WEIGHTS_VARIABLE, path);
         }
+        let report = self.target.join(REPORT);
+        if report.exists() {
+            std::fs::remove_file(&report)?;
+        }
         let (succeeded, said) = step::overheard(&mut command)?;
         let mut count =
             counted(&said).with_context(|| format!("cargo {} did not count its tests", arguments.join(" ")))?;
         if !succeeded && count.failed == 0 {
             count.failed = 1;
+        }
+        let report = if arguments.first() == Some(&"nextest") {
+            std::fs::read_to_string(&report).with_context(|| format!("nextest left no {}", report.display()))?
+        } else {
+            said
+        };
+        for why in skipped(&report) {
+            println!("  {why}");
+            count.passed = count.passed.saturating_sub(1);
+            count.skipped += 1;
         }
         self.count.add(count);
         Ok(())
@@ -174,6 +196,16 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// What tests said that found their host without what they need. They end well, but did not run.
+fn skipped(report: &str) -> Vec<&str> {
+    let said = |line| {
+        let at = str::find(line, SKIPPED)?;
+        let opens = at == 0 || line[..at].ends_with('>');
+        opens.then(|| line[at..].split("</").next().unwrap_or_default())
+    };
+    report.lines().filter_map(said).collect()
 }
 
 /// Sums what nextest's summary or the lines of `cargo test` say. `None` where there is neither.
@@ -239,6 +271,13 @@ mod tests {
         assert_eq!(count, Count { passed: 9, failed: 4, skipped: 2 });
         assert_eq!(count.line(), "9 passed, 4 failed, 2 skipped");
         assert_eq!(Count { passed: 1, ..Count::default() }.line(), "1 passed, 0 failed");
+    }
+
+    #[test]
+    fn a_test_that_says_why_it_could_not_run_is_not_counted_as_passed() {
+        let report = "<testcase name=\"a\"><system-err>skipped: no weights</system-err>\nskipped: no root\n\
+                      <system-out>it skipped: nothing</system-out>\n";
+        assert_eq!(skipped(report), ["skipped: no weights", "skipped: no root"]);
     }
 
     #[test]
