@@ -107,27 +107,16 @@ pub fn reads(command: &Command) -> Vec<Read> {
             agent::Command::Deploy(deployment) => vec![Read::AgentNamed(deployment.name.clone())],
             agent::Command::Delete | agent::Command::FinishDelete => vec![Read::OpenExecutions(*id)],
         },
-        Command::Execution(_, command) => match command {
-            execution::Command::Start(start) => {
-                let twin = start.idempotency.map(|key| Read::Twin(start.agent, key));
-                std::iter::once(Read::Fold(Stream::Agent(start.agent))).chain(twin).collect()
+        Command::Execution(_, command) => {
+            let mut reads: Vec<Read> = pointed(command).map(Read::Fold).into_iter().collect();
+            if let execution::Command::Start(start) = command {
+                reads.extend(start.idempotency.map(|key| Read::Twin(start.agent, key)));
             }
-            execution::Command::Bind { worker, session } => {
-                vec![Read::Fold(Stream::Worker(*worker)), Read::BoundTo(*session)]
+            if let execution::Command::Bind { session, .. } = command {
+                reads.push(Read::BoundTo(*session));
             }
-            execution::Command::Cancel { .. }
-            | execution::Command::Unbind { .. }
-            | execution::Command::LoseJail { .. }
-            | execution::Command::Release { .. }
-            | execution::Command::CallModel(_)
-            | execution::Command::AnswerModel { .. }
-            | execution::Command::FailModel { .. }
-            | execution::Command::LoseModel { .. }
-            | execution::Command::EndCall(_)
-            | execution::Command::Check { .. }
-            | execution::Command::Validate { .. }
-            | execution::Command::Expire => Vec::new(),
-        },
+            reads
+        }
         Command::Worker(..) => Vec::new(),
     }
 }
@@ -197,8 +186,9 @@ pub fn decide(
     Ok(Decision { events: events.into_iter().map(|event| (stream, event)).collect(), payloads })
 }
 
-fn around<'a>(view: &'a View, command: &execution::Command) -> execution::Around<'a> {
-    let named = match command {
+/// The other stream that a command on an execution is decided by.
+fn pointed(command: &execution::Command) -> Option<Stream> {
+    match command {
         execution::Command::Start(start) => Some(Stream::Agent(start.agent)),
         execution::Command::Bind { worker, .. } => Some(Stream::Worker(*worker)),
         execution::Command::Cancel { .. }
@@ -213,8 +203,11 @@ fn around<'a>(view: &'a View, command: &execution::Command) -> execution::Around
         | execution::Command::Check { .. }
         | execution::Command::Validate { .. }
         | execution::Command::Expire => None,
-    };
-    let fold = named.and_then(|stream| view.fold(stream));
+    }
+}
+
+fn around<'a>(view: &'a View, command: &execution::Command) -> execution::Around<'a> {
+    let fold = pointed(command).and_then(|stream| view.fold(stream));
     execution::Around {
         agent: fold.and_then(Fold::agent),
         worker: fold.and_then(Fold::worker),

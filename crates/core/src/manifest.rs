@@ -22,7 +22,7 @@ pub use canonical::{
     McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode, Overlap, Persona,
     Resources, Runtime, Schedule, Secret, Security, Spec, StorageClass, Supervision, Task, Tool, Trigger, Volume,
 };
-pub use defaults::{Bounds, Limits, Views};
+pub use defaults::{Bounds, Views};
 pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};
 pub use problem::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use quantity::{Bytes, Duration, Millicores, Money, Score};

@@ -1,8 +1,9 @@
 //! The manifest: what is read, what is refused and in which words, and that the canonical form holds.
 
 use proptest::prelude::*;
+use tenure_core::execution::Limits;
 use tenure_core::manifest::{
-    AgentName, Bytes, Duration, Host, Limits, Manifest, Money, Problem, Target, ToolPattern, Validator, schema,
+    AgentName, Bytes, Duration, Host, Manifest, Money, Problem, Target, ToolPattern, Validator, schema,
 };
 use tenure_core::template::{self, Vars};
 

@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p tenure-store --example ledger_rate -- [--json] [--rounds N] [--events N] [--dir DIR]`
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "../tests/support/door.rs"]
+#[path = "../tests/store/door.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod door;
 #[path = "ledger_rate/bare.rs"]
 mod bare;

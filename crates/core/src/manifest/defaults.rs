@@ -4,21 +4,8 @@
 use super::canonical::{Manifest, Mode, Tool};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
+use crate::execution::Limits;
 use crate::template;
-
-/// The limits of an execution that the loop itself keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    pub max_iterations: u32,
-    /// Of each iteration.
-    pub max_turns: u32,
-    pub tool_calls: u32,
-    /// In and out together.
-    pub tokens: u64,
-    pub iteration_timeout_ms: u64,
-    /// Of the whole execution.
-    pub timeout_ms: u64,
-}
 
 /// The limits that a jail keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

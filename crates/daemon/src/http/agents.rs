@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tenure_core::agent::{self, Deployment, Misstep};
 use tenure_core::bound::Hash;
 use tenure_core::command::{Command, Refusal};
-use tenure_core::execution::{Limits as CoreLimits, Terms};
+use tenure_core::execution::Terms;
 use tenure_core::fold::Event;
 use tenure_core::id::AgentId;
 use tenure_core::manifest::Manifest;
@@ -86,7 +86,6 @@ fn created(events: &[(tenure_core::fold::Stream, Event)]) -> Option<AgentId> {
 }
 
 fn deployment(manifest: &Manifest, payload: tenure_core::bound::Payload, digest: Hash) -> Deployment {
-    let limits = manifest.limits();
     Deployment {
         name: manifest.name().to_string(),
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
@@ -95,14 +94,7 @@ fn deployment(manifest: &Manifest, payload: tenure_core::bound::Payload, digest:
         manifest: payload,
         digest,
         terms: Terms {
-            limits: CoreLimits {
-                max_iterations: limits.max_iterations,
-                max_turns: limits.max_turns,
-                tool_calls: limits.tool_calls,
-                tokens: limits.tokens,
-                iteration_timeout_ms: limits.iteration_timeout_ms,
-                timeout_ms: limits.timeout_ms,
-            },
+            limits: manifest.limits(),
             tools: manifest.tools(),
             validators: u32::try_from(manifest.validators().len()).unwrap_or(u32::MAX),
             model: manifest.model().to_string(),

@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::place::{Base, Place, Places, refusal};
+use super::place::{Anchor, Place, Places, refusal};
 use super::upload::{Upload, io, regular};
 use crate::protocol::{
     Answer, BODY_BYTES_MAX, EDIT_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, Refusal, UPLOADS_MAX, WriteMode,
@@ -219,15 +219,15 @@ impl Files {
 
     /// The trash folder for what lies at `place`; None if a deletion there is real.
     fn trash(&self, place: &Place) -> Result<Option<OwnedFd>, Refusal> {
-        let top = Place { base: Base::Workspace, path: TRASH.into() };
+        let top = Place { base: Anchor::Workspace, path: TRASH.into() };
         let within = place.path.components().next().is_some_and(|first| first.as_os_str() == TRASH);
-        if place.base == Base::Tmp || (within && place.path.components().count() > 1) {
+        if place.base == Anchor::Tmp || (within && place.path.components().count() > 1) {
             return Ok(None);
         }
         if within {
             return Err(Refusal::Invalid { reason: "the trash itself stays; delete what is in it".to_owned() });
         }
-        match mkdirat(self.places.base(Base::Workspace), TRASH, Mode::from(0o700)) {
+        match mkdirat(self.places.base(Anchor::Workspace), TRASH, Mode::from(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
             // A read-only work folder has no trash; what can be deleted lies on a mount.
             Err(Errno::ROFS | Errno::ACCESS) => return Ok(None),

@@ -26,12 +26,12 @@ pub(super) struct Places {
 /// Which of the two, and the rest of the path.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) base: Base,
+    pub(super) base: Anchor,
     pub(super) path: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Base {
+pub(super) enum Anchor {
     Workspace,
     Tmp,
 }
@@ -64,10 +64,10 @@ impl Places {
         Ok(Self { workspace: folder("/workspace")?, tmp: folder("/tmp")? })
     }
 
-    pub(super) fn base(&self, base: Base) -> BorrowedFd<'_> {
+    pub(super) fn base(&self, base: Anchor) -> BorrowedFd<'_> {
         match base {
-            Base::Workspace => self.workspace.as_fd(),
-            Base::Tmp => self.tmp.as_fd(),
+            Anchor::Workspace => self.workspace.as_fd(),
+            Anchor::Tmp => self.tmp.as_fd(),
         }
     }
 
@@ -167,9 +167,9 @@ impl Places {
 
 fn locate(path: &Path) -> Result<Place, Refusal> {
     if !path.is_absolute() {
-        return Ok(Place { base: Base::Workspace, path: path.to_owned() });
+        return Ok(Place { base: Anchor::Workspace, path: path.to_owned() });
     }
-    for (prefix, base) in [(crate::spec::WORKSPACE, Base::Workspace), ("/tmp", Base::Tmp)] {
+    for (prefix, base) in [(crate::spec::WORKSPACE, Anchor::Workspace), ("/tmp", Anchor::Tmp)] {
         if let Ok(rest) = path.strip_prefix(prefix) {
             return Ok(Place { base, path: rest.to_owned() });
         }

@@ -11,9 +11,6 @@ use tenure_core::id::{CallId, ExecutionId, LeaseId};
 use tenure_store::{Class, Error, Options, Store, Txn, Writer};
 use tokio::runtime::Runtime;
 
-pub(crate) static T: [std::sync::atomic::AtomicU64; 6] = [const { std::sync::atomic::AtomicU64::new(0) }; 6];
-static M: std::sync::Mutex<Option<Instant>> = std::sync::Mutex::new(None);
-static H: std::sync::Mutex<Option<Instant>> = std::sync::Mutex::new(None);
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
@@ -27,25 +24,11 @@ async fn run(
     command: execution::Command,
 ) -> Execution {
     let (now, seed) = world.tick();
-    let t0 = Instant::now();
     let job = move |txn: &mut Txn<'_>| -> Result<Execution, Error> {
-        T[0].fetch_add(t0.elapsed().as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
-        let t1 = Instant::now();
-        let r = (|| {
-            commit(txn, OWNER, Command::Execution(id, command), now, seed)?.expect("the command fits");
-            Ok(txn.fold(Stream::Execution(id))?.and_then(Fold::execution).expect("an execution").clone())
-        })();
-        T[1].fetch_add(t1.elapsed().as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
-        *M.lock().unwrap() = Some(Instant::now());
-        r
+        commit(txn, OWNER, Command::Execution(id, command), now, seed)?.expect("the command fits");
+        Ok(txn.fold(Stream::Execution(id))?.and_then(Fold::execution).expect("an execution").clone())
     };
-    let r = writer.write(class, job).await.expect("the commit stands");
-    if let Some(h) = *H.lock().unwrap() {
-        T[3].fetch_add(h.elapsed().as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
-    }
-    T[4].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    T[5].fetch_add(t0.elapsed().as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
-    r
+    writer.write(class, job).await.expect("the commit stands")
 }
 
 /// Executions whose outputs are checked without end, so that a governed call is two commits and no more.
@@ -57,15 +40,7 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     pub(crate) fn open(dir: &Path, count: usize) -> Crowd {
-        let mut options = Options::new(dir);
-        options.hook = Some(Box::new(|_| {
-            let m = *M.lock().unwrap();
-            if let Some(m) = m {
-                T[2].fetch_add(m.elapsed().as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
-            }
-            *H.lock().unwrap() = Some(Instant::now());
-        }));
-        let store = Store::open(options).expect("the store opens");
+        let store = Store::open(Options::new(dir)).expect("the store opens");
         let mut world = World::new(77);
         world.found(&store);
         let agent = world.deploy_under(&store, "crowd", Terms { validators: u32::MAX, ..door::terms() });
@@ -95,16 +70,6 @@ impl Crowd {
             }
             took
         });
-        let g = |i: usize| T[i].swap(0, std::sync::atomic::Ordering::Relaxed) as f64 / 1e3;
-        let n = g(4);
-        eprintln!(
-            "to writer {:.1}  job {:.1}  keep+commit {:.1}  back {:.1}  all {:.1}",
-            g(0) / n,
-            g(1) / n,
-            g(2) / n,
-            g(3) / n,
-            g(5) / n
-        );
         took.as_secs_f64() * 1e6 / count as f64
     }
 

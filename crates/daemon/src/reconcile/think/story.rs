@@ -24,7 +24,7 @@ pub(super) fn request(
     result_bytes_max: usize,
 ) -> Result<Result<Request, Failure>, Error> {
     let input = look.execution(id)?.input;
-    let input = look.text(input)?;
+    let input = plain(look.text(input)?);
     let previous_error = previous_error(look, id, turn.iteration)?;
     let turns = past_turns(look, id, turn.iteration)?;
     let tools = manifest.tools();
@@ -43,6 +43,11 @@ pub(super) fn request(
         let hint = "shorten the instruction, the template or the input";
         Failure::new(Kind::ContextTooLong, format!("the prompt cannot be made: {error}"), hint)
     }))
+}
+
+/// An input that is a JSON string is shown as its text, anything else as the JSON that was given.
+fn plain(input: String) -> String {
+    serde_json::from_str::<String>(&input).unwrap_or(input)
 }
 
 fn past_turns(look: &mut Look<'_>, id: ExecutionId, iteration: u32) -> Result<Vec<PastTurn>, Error> {

@@ -1,9 +1,6 @@
 //! A process that writes is killed at random moments: what it was told is written is there, and the ledger holds.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "support/door.rs"]
-mod door;
 
-use door::{World, execution};
+use crate::door::{World, execution};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -43,7 +40,7 @@ fn what_was_answered_is_there_after_any_kill_and_the_ledger_holds() {
     let mut acked: Vec<String> = Vec::new();
     for round in 0..KILLS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_child_writes_until_it_is_killed", "--nocapture"])
+            .args(["--exact", "crash::the_child_writes_until_it_is_killed", "--nocapture"])
             .env(FOLDER, dir.path())
             .env(SEED, round.to_string())
             .stdout(Stdio::piped())

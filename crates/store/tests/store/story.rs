@@ -1,9 +1,6 @@
 //! One story through the store's whole API: a project, an agent, an execution to its end, read back every way.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "support/door.rs"]
-mod door;
 
-use door::{OWNER, World};
+use crate::door::{self, OWNER, World};
 use std::sync::{Arc, Mutex};
 use tenure_core::bound::Hash;
 use tenure_core::command::{Command, Refusal};

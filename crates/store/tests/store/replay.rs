@@ -1,10 +1,7 @@
 //! Random lives of executions, in a store that forgets every fold at once and in one that keeps them: snapshots and
 //! replay must give what the live folds are, byte for byte.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "support/door.rs"]
-mod door;
 
-use door::{OWNER, World};
+use crate::door::{self, OWNER, World};
 use proptest::prelude::*;
 use tenure_core::command::Command;
 use tenure_core::execution::{self, Execution, Finding, Phase, Step, Terms, Thought};

@@ -1,9 +1,6 @@
 //! Each way to tamper with a store is found and located, and an untouched one holds.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "support/door.rs"]
-mod door;
 
-use door::World;
+use crate::door::{self, World};
 use rusqlite::Connection;
 use std::fs;
 use std::path::Path;

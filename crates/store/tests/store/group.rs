@@ -1,9 +1,6 @@
 //! Jobs that share a transaction: a failed one takes only itself back, a failed transaction takes back everything.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "support/door.rs"]
-mod door;
 
-use door::{OWNER, World};
+use crate::door::{self, OWNER, World};
 use std::sync::{Arc, Mutex, mpsc};
 use tenure_core::fold::{Event, Stream};
 use tenure_core::project;

@@ -1,5 +1,4 @@
 //! What the daemon's door does, for tests and figures: read, decide, append, bind.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 use tenure_core::actor::Actor;
 use tenure_core::agent;
 use tenure_core::bound::{Bound, Hash, Payload};
