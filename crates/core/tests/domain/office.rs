@@ -208,8 +208,12 @@ impl Office {
     }
 
     pub fn lose_jail(&self) -> execution::Command {
-        let session = self.session().unwrap_or_else(a_session);
         let leases = self.open_calls().iter().filter_map(|call| call.lease().map(|(lease, _)| lease)).collect();
+        self.lose_jail_of(leases)
+    }
+
+    pub fn lose_jail_of(&self, leases: Vec<tenure_core::id::LeaseId>) -> execution::Command {
+        let session = self.session().unwrap_or_else(a_session);
         execution::Command::LoseJail { session, iteration: self.number(), leases, why: "oom".into() }
     }
 

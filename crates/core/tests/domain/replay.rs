@@ -14,7 +14,8 @@ enum Move {
     Cancel,
     Bind,
     Lapse,
-    LoseJail,
+    /// With all that was in flight in it, or with nothing: then its successor holds the open calls.
+    LoseJail(bool),
     Release,
     CallModel,
     Answer(Vec<&'static str>),
@@ -36,7 +37,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => Just(Move::Cancel),
         6 => Just(Move::Bind),
         2 => Just(Move::Lapse),
-        1 => Just(Move::LoseJail),
+        2 => any::<bool>().prop_map(Move::LoseJail),
         4 => Just(Move::Release),
         8 => Just(Move::CallModel),
         8 => proptest::collection::vec(proptest::sample::select(&CAPABILITIES[..]), 0..5).prop_map(Move::Answer),
@@ -69,7 +70,8 @@ fn play(office: &mut Office, step: &Move) {
             office.open_session(2);
             return;
         }
-        Move::LoseJail => office.lose_jail(),
+        Move::LoseJail(true) => office.lose_jail(),
+        Move::LoseJail(false) => office.lose_jail_of(Vec::new()),
         Move::Release => office.release(),
         Move::CallModel => office.call_model(),
         Move::Answer(calls) => office.answer(calls),
