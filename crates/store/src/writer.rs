@@ -10,7 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::{Duration, Instant};
 use tenure_core::actor::Actor;
 use tenure_core::fold::{Event, Stream};
 use tenure_core::ledger::Encoded;
@@ -202,14 +201,12 @@ impl Queues {
 
 fn run(mut bench: Bench, mut queues: Queues, mut hook: Option<Hook>) {
     let mut closing = false;
-    let mut patience = Patience::new();
     loop {
-        match patience.look(&mut queues) {
+        match queues.next(true) {
             Some(first) => {
                 if !bench.turn(first, &mut queues, &mut hook) {
                     break;
                 }
-                patience.rest_from_now();
             }
             None if closing => break,
             None => {
@@ -227,36 +224,5 @@ fn run(mut bench: Bench, mut queues: Queues, mut hook: Option<Hook>) {
     queues.close();
     while let Some((_, job)) = queues.next(true) {
         job.answer(Err(Error::Stopped));
-    }
-}
-
-/// Whether to look on for a moment before sleeping. Waking a thread takes longer than a decision, so where the last job
-/// came at once, the next is waited for awake; where it did not, no time is burnt.
-struct Patience {
-    since: Instant,
-    soon: bool,
-    cores: bool,
-}
-
-impl Patience {
-    const LOOK: Duration = Duration::from_micros(50);
-
-    fn new() -> Patience {
-        let cores = thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        Patience { since: Instant::now(), soon: false, cores }
-    }
-
-    fn rest_from_now(&mut self) {
-        self.since = Instant::now();
-    }
-
-    fn look(&mut self, queues: &mut Queues) -> Option<(Class, Box<dyn Job>)> {
-        let mut found = queues.next(true);
-        while found.is_none() && self.soon && self.since.elapsed() < Self::LOOK {
-            std::hint::spin_loop();
-            found = queues.next(true);
-        }
-        self.soon = self.cores && self.since.elapsed() < 2 * Self::LOOK;
-        found
     }
 }

@@ -2,7 +2,7 @@
 //! signing: what SQLite alone takes for them.
 use rusqlite::{Connection, Statement};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Bare {
     db: Connection,
@@ -17,9 +17,10 @@ struct Rows<'a> {
     payload: Statement<'a>,
     owe: Statement<'a>,
     settle: Statement<'a>,
-    head: Statement<'a>,
+    validation: Statement<'a>,
 }
 
+const PROJECT: &str = "prj_01hzzzzzzzzzzzzzzzzzzzzzzz";
 const CALLED: usize = 900;
 const ENDED: usize = 560;
 
@@ -52,72 +53,85 @@ impl Bare {
             payload: prepare("INSERT INTO payloads (hash, salt, size, bytes) VALUES (?, ?, ?, ?)"),
             owe: prepare("INSERT INTO owed (kind, at, stream, key) VALUES ('dispatch', 0, ?, ?)"),
             settle: prepare("DELETE FROM owed WHERE kind = 'dispatch' AND at = 0 AND stream = ? AND key = ?"),
-            head: prepare(
-                "INSERT INTO heads (project, size, frontier, signed) VALUES (?, ?, ?, ?) ON CONFLICT (project) DO \
-                 UPDATE SET size = excluded.size, frontier = excluded.frontier, signed = excluded.signed",
+            validation: prepare(
+                "INSERT INTO validations (execution, iteration, place, validator, pass, score_milli, reasons, at) \
+                 VALUES (?, 1, ?, 'command', 1, 1000, ?, 5)",
             ),
         }
     }
 
-    /// Microseconds for each call, two commits each.
+    /// Microseconds for each call, two commits each. The validation after it is written too, and not counted.
     pub(crate) fn calls_alone(&mut self, count: i64) -> f64 {
-        let begin = Instant::now();
-        self.run(count, 1);
-        begin.elapsed().as_secs_f64() * 1e6 / count as f64
+        self.run(count, 1).as_secs_f64() * 1e6 / count as f64
     }
 
     /// Calls a second, `batch` of them in two commits.
     pub(crate) fn calls_batched(&mut self, batch: i64, rounds: i64) -> f64 {
-        let begin = Instant::now();
-        self.run(rounds, batch);
-        (batch * rounds) as f64 / begin.elapsed().as_secs_f64()
+        (batch * rounds) as f64 / self.run(rounds, batch).as_secs_f64()
     }
 
-    fn run(&mut self, rounds: i64, batch: i64) {
-        let (first, mut index) = (self.index, self.index);
-        let project = "prj_01hzzzzzzzzzzzzzzzzzzzzzzz";
+    fn run(&mut self, rounds: i64, batch: i64) -> Duration {
+        let first = self.index;
+        let mut index = first;
+        let mut took = Duration::ZERO;
         let mut rows = self.rows();
-        let body = vec![b'x'; CALLED];
-        let signed = "s".repeat(420);
         for round in 0..rounds {
             let names: Vec<(String, String)> = (0..batch)
                 .map(|place| {
                     let call = first + round * batch + place;
-                    (format!("call_01hzzzzzzzzz{call:017}"), format!("exe_01hzzzzzzzzzzzzzzzzz{:09}", call % 256))
+                    (format!("call_01hzzzzzzzzz{call:017}"), format!("exe_01hzzzzzzzzzzzzzzzzz{place:09}"))
                 })
                 .collect();
-            self.db.execute_batch("BEGIN IMMEDIATE").expect("begins");
-            for (call, execution) in &names {
-                let stream = format!("{execution}{index}");
-                let insert = (project, index, &stream, 1, "call.called", 1_700_000_000_000i64, &body[..]);
-                rows.ledger.execute(insert).expect("a record");
-                let hash = hash(index);
-                rows.called.execute((call, execution, &hash[..], "manifest:tools[0] filesystem.*", 5)).expect("a call");
-                rows.payload.execute((&hash[..], &hash[..16], 22, &body[..22])).expect("a payload");
-                rows.owe.execute((execution, call)).expect("a deed");
-                index += 1;
-            }
-            rows.head.execute((project, index, &body[..320], &signed)).expect("a head");
-            self.db.execute_batch("COMMIT").expect("commits");
-            self.db.execute_batch("BEGIN IMMEDIATE").expect("begins");
-            for (call, execution) in &names {
-                let stream = format!("{execution}{index}");
-                let insert = (project, index, &stream, 1, "call.ended", 1_700_000_000_000i64, &body[..ENDED]);
-                rows.ledger.execute(insert).expect("a record");
-                let hash = hash(index);
-                rows.ended.execute((5, &hash[..], "namespaces, landlock", call)).expect("an end");
-                rows.payload.execute((&hash[..], &hash[..16], 22, &body[..22])).expect("a payload");
-                rows.settle.execute((execution, call)).expect("a deed");
-                index += 1;
-            }
-            rows.head.execute((project, index, &body[..320], &signed)).expect("a head");
-            self.db.execute_batch("COMMIT").expect("commits");
+            let begin = Instant::now();
+            self.commit(&mut index, &names, &mut |index, call, execution| rows.called(index, call, execution));
+            self.commit(&mut index, &names, &mut |index, call, execution| rows.ended(index, call, execution));
+            took += begin.elapsed();
+            self.commit(&mut index, &names, &mut |index, _, execution| rows.validated(index, execution));
         }
         drop(rows);
         self.index = index;
+        took
+    }
+
+    fn commit(&self, index: &mut i64, names: &[(String, String)], write: &mut dyn FnMut(i64, &str, &str)) {
+        self.db.execute_batch("BEGIN IMMEDIATE").expect("begins");
+        for (call, execution) in names {
+            write(*index, call, execution);
+            *index += 1;
+        }
+        let text = "INSERT INTO heads (project, size, frontier, signed) VALUES (?, ?, ?, ?) ON CONFLICT (project) DO \
+            UPDATE SET size = excluded.size, frontier = excluded.frontier, signed = excluded.signed";
+        let mut head = self.db.prepare_cached(text).expect("the statement is right");
+        head.execute((PROJECT, *index, &[7u8; 320][..], "s".repeat(420))).expect("a head");
+        drop(head);
+        self.db.execute_batch("COMMIT").expect("commits");
     }
 }
 
-fn hash(index: i64) -> [u8; 32] {
-    tenure_core::bound::Hash::of(&index.to_be_bytes()).0
+impl Rows<'_> {
+    fn record(&mut self, index: i64, execution: &str, kind: &str, bytes: usize) -> [u8; 32] {
+        let body = vec![b'x'; bytes];
+        let insert = (PROJECT, index, execution, index, kind, 1_700_000_000_000i64, &body[..]);
+        self.ledger.execute(insert).expect("a record");
+        let hash = tenure_core::bound::Hash::of(&index.to_be_bytes()).0;
+        self.payload.execute((&hash[..], &hash[..16], 22, &body[..22])).expect("a payload");
+        hash
+    }
+
+    fn called(&mut self, index: i64, call: &str, execution: &str) {
+        let hash = self.record(index, execution, "call.called", CALLED);
+        self.called.execute((call, execution, &hash[..], "manifest:tools[0] filesystem.*", 5)).expect("a call");
+        self.owe.execute((execution, call)).expect("a deed");
+    }
+
+    fn ended(&mut self, index: i64, call: &str, execution: &str) {
+        let hash = self.record(index, execution, "call.ended", ENDED);
+        self.ended.execute((5, &hash[..], "namespaces, landlock", call)).expect("an end");
+        self.settle.execute((execution, call)).expect("a deed");
+    }
+
+    fn validated(&mut self, index: i64, execution: &str) {
+        let hash = self.record(index, execution, "iteration.validated", ENDED);
+        self.validation.execute((execution, index, &hash[..])).expect("a finding");
+    }
 }
