@@ -54,7 +54,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
     });
     runs.recv().unwrap();
     // Polled in this order, each queues for the writer before the first is let go.
-    let run = |job: AnyJob| store.writer().write(Class::Interactive, job);
+    let run = |job: Deed| store.writer().write(Class::Interactive, job);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let later = runtime.block_on(async {
         let jobs = tokio::join!(
