@@ -4,6 +4,8 @@ use crate::folder::{sync_folder, write_synced};
 use crate::sql::{Cell, Sql, Walk};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 use tenure_core::bound::{Bound, Hash, Payload, salted};
 
 /// Larger payloads are files.
@@ -46,30 +48,28 @@ impl Blobs {
         sync_folder(&self.root, doing)
     }
 
-    /// Removes the files that no row names: their commit never came. To be run while nothing writes.
-    pub(crate) fn sweep(&self, sql: &mut dyn Sql) -> Result<u64, Error> {
-        let doing = "sweeping orphaned payloads";
-        let mut removed = 0;
-        for file in self.files().map_err(|error| Error::file(doing, &error))? {
-            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let known = match name.parse::<Hash>() {
-                Ok(hash) => is_named(sql, &hash)?,
-                Err(_) => false,
-            };
-            if !known {
-                fs::remove_file(&file).map_err(|error| Error::file(doing, &error))?;
-                removed += 1;
+    /// Removes the files from before `start` that no row names: their commit never came, and never will, for every
+    /// payload has a salt of its own. Ends early once `stop` is set.
+    pub(crate) fn sweep(&self, sql: &mut dyn Sql, start: SystemTime, stop: &AtomicBool) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::file("sweeping orphaned payloads", &error);
+        for folder in entries(&self.root).map_err(failed)? {
+            for file in entries(&folder).map_err(failed)? {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let changed = fs::metadata(&file).and_then(|found| found.modified()).map_err(failed)?;
+                let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let named = name.parse().ok().map(|hash| is_named(sql, &hash)).transpose()?;
+                if changed < start && named != Some(true) {
+                    fs::remove_file(&file).map_err(failed)?;
+                }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
-    pub(crate) fn files(&self) -> std::io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for folder in entries(&self.root)? {
-            files.extend(entries(&folder)?);
-        }
-        Ok(files)
+    pub(crate) fn is_empty(&self) -> bool {
+        fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none())
     }
 }
 

@@ -12,8 +12,10 @@ use crate::{Error, migration};
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Instant, SystemTime};
 use tenure_core::ledger::Verifier;
 
 /// Folds that the writer keeps at hand.
@@ -49,6 +51,7 @@ impl fmt::Debug for Options {
 pub struct Store {
     writer: Writer,
     thread: Option<JoinHandle<()>>,
+    sweep: Option<Sweep>,
     reader: Reader,
     blobs: Blobs,
     ballast: Ballast,
@@ -79,7 +82,7 @@ impl Store {
         let signed = outside::read(&folder.head(), &verifier)?;
         let outside = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         let blobs = Blobs::new(folder.blobs());
-        blobs.sweep(&mut sql)?;
+        let sweep = Sweep::start(&folder, &blobs)?;
         let size = chain.end.size;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
         let reader = Reader::new(folder.clone());
@@ -97,7 +100,7 @@ impl Store {
             head,
         };
         let (writer, thread) = Writer::start(bench, options.hook)?;
-        Ok(Store { writer, thread: Some(thread), reader, blobs, ballast, outside, size, verifier, _lock: lock })
+        Ok(Store { writer, thread: Some(thread), sweep, reader, blobs, ballast, outside, size, verifier, _lock: lock })
     }
 
     pub fn writer(&self) -> &Writer {
@@ -137,8 +140,37 @@ impl Store {
     pub fn close(self) {}
 }
 
+/// Removes orphaned payloads beside the daemon's work: there may be too many files to wait for.
+#[derive(Debug)]
+struct Sweep {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sweep {
+    fn start(folder: &Folder, blobs: &Blobs) -> Result<Option<Sweep>, Error> {
+        if blobs.is_empty() {
+            return Ok(None);
+        }
+        let (folder, blobs, start) = (folder.clone(), blobs.clone(), SystemTime::now());
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let work = move || {
+            // What is left is swept at the next start; an orphan takes room and harms nothing.
+            let _ = Sqlite::open_reader(&folder.database()).and_then(|mut sql| blobs.sweep(&mut sql, start, &told));
+        };
+        let spawned = thread::Builder::new().name("sweep".to_string()).spawn(work);
+        let thread = spawned.map_err(|error| Error::file("starting the sweep of payloads", &error))?;
+        Ok(Some(Sweep { thread, stop }))
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
+        if let Some(sweep) = self.sweep.take() {
+            sweep.stop.store(true, Ordering::Relaxed);
+            let _ = sweep.thread.join();
+        }
         self.writer.stop();
         if let Some(thread) = self.thread.take() {
             // A writer that panicked has left the directory as a killed daemon does.

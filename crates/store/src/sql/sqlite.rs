@@ -76,15 +76,6 @@ impl Sqlite {
     pub fn limit_pages(&self, pages: u32) -> Result<(), Error> {
         self.set("max_page_count", &pages.to_string())
     }
-
-    /// Moves the log's frames into the database and starts the log anew.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn checkpoint(&self) -> Result<(), Error> {
-        let result = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        result.map_err(|error| failure("moving the log into the database", &error))
-    }
 }
 
 impl ToSql for Cell<'_> {

@@ -66,7 +66,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
                 append(txn, "and more")?;
                 invariant()
             })),
-            run(Box::new(|txn| append(txn, "panics").and_then(|_| panic!("meant, too")))),
+            run(Box::new(|txn| append(txn, "panics").map(|_| panic!("meant, too")))),
             run(Box::new(|txn| append(txn, "last"))),
             async { go.send(()).unwrap() },
         );
