@@ -54,6 +54,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let wanted = wanted();
+    // Leaves a ledger for another program to start on.
+    if wanted.only.as_deref() == Some("fill") {
+        println!("{}", json!({ "events": steps::fill(&wanted.dir, wanted.events) }));
+        return;
+    }
     let folder = tempfile::tempdir_in(&wanted.dir).expect("a folder for the ledger");
     let is_wanted = |part: &str| wanted.only.as_deref().is_none_or(|only| only == part);
     let mut all = serde_json::Map::new();

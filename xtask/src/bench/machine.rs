@@ -17,6 +17,8 @@ pub(super) fn describe(root: &Path) -> String {
     let memory = memory.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default();
     let system = value(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned());
     let kernel = read("/proc/sys/kernel/osrelease");
+    // The version; what a builder adds to it names the builder.
+    let kernel = kernel.split(['-', '+']).next().unwrap_or_default();
     let load = read("/proc/loadavg");
     let load = load.split_whitespace().next().unwrap_or("?");
     let day = step::answer(Command::new("date").args(["--utc", "+%Y-%m-%d"])).unwrap_or_default();
