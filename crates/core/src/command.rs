@@ -28,6 +28,17 @@ impl Command {
         }
     }
 
+    /// The bytes that its events would bind.
+    pub fn payloads(&self) -> Vec<&Payload> {
+        match self {
+            Command::Agent(_, agent::Command::Deploy(deployment)) => vec![&deployment.manifest],
+            Command::Execution(_, command) => command.payloads(),
+            Command::Agent(_, agent::Command::Delete | agent::Command::FinishDelete)
+            | Command::Project(_)
+            | Command::Worker(..) => Vec::new(),
+        }
+    }
+
     /// Its imperative, for refusals and logs.
     pub fn verb(&self) -> &'static str {
         match self {

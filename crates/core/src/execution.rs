@@ -286,6 +286,31 @@ pub enum Command {
     Expire,
 }
 
+impl Command {
+    /// The bytes that its events would bind.
+    pub fn payloads(&self) -> Vec<&Payload> {
+        match self {
+            Command::Start(start) => vec![&start.input],
+            Command::AnswerModel { answer, .. } => {
+                let arguments = answer.calls.iter().map(|proposal| &proposal.arguments);
+                std::iter::once(&answer.delta).chain(&answer.output).chain(arguments).collect()
+            }
+            Command::EndCall(end) => end.result.iter().collect(),
+            Command::Check { proposal, .. } => vec![&proposal.arguments],
+            Command::Validate { finding, .. } => vec![&finding.reasons],
+            Command::Cancel { .. }
+            | Command::Bind { .. }
+            | Command::Unbind { .. }
+            | Command::LoseJail { .. }
+            | Command::Release { .. }
+            | Command::CallModel(_)
+            | Command::FailModel { .. }
+            | Command::LoseModel { .. }
+            | Command::Expire => Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     pub agent: AgentId,

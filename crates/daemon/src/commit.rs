@@ -16,7 +16,7 @@ use tenure_core::judge::Judge;
 use tenure_core::time::Time;
 use tenure_core::{agent, execution, fleet, project};
 use tenure_store as store;
-use tenure_store::{Class, Txn};
+use tenure_store::{Blobs, Class, INLINE_BYTES_MAX, Store, Txn};
 
 /// Kinds of refusals whose repeats are counted; the oldest is forgotten beyond.
 const REFUSALS_MAX: usize = 1024;
@@ -52,13 +52,14 @@ impl Error {
 #[derive(Clone)]
 pub struct Door {
     writer: store::Writer,
+    blobs: Blobs,
     judge: Arc<dyn Judge>,
     space: Space,
 }
 
 impl Door {
-    pub fn new(writer: store::Writer, judge: Arc<dyn Judge>, space: Space) -> Door {
-        Door { writer, judge, space }
+    pub fn new(store: &Store, judge: Arc<dyn Judge>, space: Space) -> Door {
+        Door { writer: store.writer().clone(), blobs: store.blobs().clone(), judge, space }
     }
 
     pub fn space(&self) -> &Space {
@@ -87,12 +88,25 @@ impl Door {
     }
 
     async fn write(&self, actor: Actor, command: Command) -> Result<Committed, Error> {
+        self.keep_large(&command).await?;
         let judge = Arc::clone(&self.judge);
         let class = class(actor, &command);
         let (now, seed) = (now(), seed());
         let decided =
             self.writer.write(class, move |txn| transact(txn, actor, command, judge.as_ref(), now, seed)).await?;
         decided.map_err(Error::Refused)
+    }
+
+    /// Large payloads are written and synced here, not on the writer's thread, where everyone would wait for them.
+    async fn keep_large(&self, command: &Command) -> Result<(), Error> {
+        let large: Vec<Payload> =
+            command.payloads().into_iter().filter(|payload| payload.bytes.len() > INLINE_BYTES_MAX).cloned().collect();
+        if large.is_empty() {
+            return Ok(());
+        }
+        let blobs = self.blobs.clone();
+        let kept = tokio::task::spawn_blocking(move || large.iter().try_for_each(|payload| blobs.keep(payload))).await;
+        Ok(kept.unwrap_or(Err(store::Error::Stopped))?)
     }
 
     pub fn mint_agent(&self) -> AgentId {

@@ -166,6 +166,8 @@ fn start(built_in: &BuiltIn) -> std::io::Result<(Child, UnixStream)> {
             command.env(name, value);
         }
     }
+    // One heap for a worker's few threads: it idles most of its life, and each heap costs memory for ever.
+    command.env("MALLOC_ARENA_MAX", "1");
     let child = command.kill_on_drop(true).spawn()?;
     Ok((child, UnixStream::from_std(ours)?))
 }

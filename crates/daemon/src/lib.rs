@@ -96,7 +96,7 @@ impl Daemon {
         let models = Arc::new(Router::new(&options.environment).map_err(Error::Model)?);
         let (watch, bells) = (Watch::new(), Bells::default());
         let store = Arc::new(open(&options, watch.clone(), bells.clone())?);
-        let door = Door::new(store.writer().clone(), Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
+        let door = Door::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
         let outside = store.outside().clone();
         greet_ledger(&door, &store, &options).await?;
         let (worker, stale) = built_in_worker(&door, &store, &options.built_in).await?;
