@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, install, step, tidy, weights};
+use crate::{install, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
 /// Names the real weights to the tests that want them.
@@ -15,8 +15,8 @@ const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
 
 /// How a test begins the line that says why it could not run.
 const SKIPPED: &str = "skipped: ";
-/// Where nextest leaves what tests said, below the target folder.
-const REPORT: &str = "nextest/default/junit.xml";
+/// Where nextest leaves what tests said, wherever cargo builds.
+const REPORT: &str = "target/nextest/default/junit.xml";
 
 /// What the closing line says.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +43,13 @@ impl Count {
 /// One run over the project. In CI nothing may be skipped: what would be is a failure.
 struct Run<'r> {
     root: &'r Path,
-    target: PathBuf,
     ci: bool,
     count: Count,
 }
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
-    let mut run = Run { root, target: demo::target(root)?, ci, count: Count::default() };
+    let mut run = Run { root, ci, count: Count::default() };
     if let Err(error) = run.everything() {
         eprintln!("xtask: {error:#}");
         run.count.failed += 1;
@@ -166,7 +165,7 @@ impl Run<'_> {
         if let Some(path) = model {
             command.env(WEIGHTS_VARIABLE, path);
         }
-        let report = self.target.join(REPORT);
+        let report = self.root.join(REPORT);
         if report.exists() {
             std::fs::remove_file(&report)?;
         }
@@ -176,6 +175,7 @@ impl Run<'_> {
         if !succeeded && count.failed == 0 {
             count.failed = 1;
         }
+        self.count.add(count);
         let report = if arguments.first() == Some(&"nextest") {
             std::fs::read_to_string(&report).with_context(|| format!("nextest left no {}", report.display()))?
         } else {
@@ -183,10 +183,9 @@ impl Run<'_> {
         };
         for why in skipped(&report) {
             println!("  {why}");
-            count.passed = count.passed.saturating_sub(1);
-            count.skipped += 1;
+            self.count.passed = self.count.passed.saturating_sub(1);
+            self.count.skipped += 1;
         }
-        self.count.add(count);
         Ok(())
     }
 
