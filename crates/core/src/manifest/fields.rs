@@ -1,6 +1,8 @@
 //! Reads the fields of a mapping by name, collects every problem with its path, and at the end refuses what nobody
 //! asked for. Must never take a value silently: each is read, or named in a problem.
 
+use std::collections::BTreeMap;
+
 use super::document::{Key, Node, Value, located};
 use super::problem::{Code, Fault, PROBLEMS_MAX, Problem, excerpt, nearest};
 
@@ -253,9 +255,12 @@ pub(super) fn json(node: &Node) -> Result<serde_json::Value, Fault> {
         Value::Text(text) => serde_json::Value::String(text.clone()),
         Value::Number { digits, .. } => serde_json::Value::Number(json_number(digits)?),
         Value::List(items) => serde_json::Value::Array(items.iter().map(json).collect::<Result<_, _>>()?),
-        Value::Map(entries) => serde_json::Value::Object(
-            entries.iter().map(|(key, value)| Ok((key.word.clone(), json(value)?))).collect::<Result<_, Fault>>()?,
-        ),
+        Value::Map(entries) => {
+            // In the order of their names: serde_json's own hangs on how other crates had it built.
+            let members = entries.iter().map(|(key, value)| Ok((key.word.clone(), json(value)?)));
+            let sorted: BTreeMap<String, serde_json::Value> = members.collect::<Result<_, Fault>>()?;
+            serde_json::Value::Object(sorted.into_iter().collect())
+        }
     })
 }
 
