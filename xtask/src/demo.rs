@@ -143,7 +143,8 @@ impl House {
     }
 
     fn before_eyes(&self, arguments: &[&str]) -> Result<()> {
-        println!("$ tenure {}", arguments.join(" "));
+        let typed: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
+        println!("$ tenure {}", typed.join(" "));
         let status = self.tenure(arguments).stdin(Stdio::null()).status().context("tenure cannot be started")?;
         if !status.success() {
             bail!("tenure {} ended with {status}; the daemon's log is {}", arguments[0], self.log.display());
@@ -156,10 +157,15 @@ impl House {
         println!("  export PATH={}:$PATH TENURE_CONFIG={}", self.programs.display(), self.config.display());
         println!("  tenure up                                   # in a terminal of its own");
         println!("  tenure execution list                       # then get, logs, cancel");
-        println!("  tenure execute --agent {AGENT} --input '\"again\"' --watch");
+        println!("  tenure execute --agent {AGENT} --watch --input {}", quoted(INPUT));
         println!("  tenure sandbox check                        # what this host enforces");
         println!("Change {MANIFEST}, deploy it again, execute it; README.md says more.");
     }
+}
+
+/// As a shell wants it.
+fn quoted(word: &str) -> String {
+    if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
 }
 
 /// Whether anything takes a connection there at all.

@@ -114,7 +114,13 @@ impl Run<'_> {
 
     /// The advisory database is a download of its own and changes by itself: it is not part of this command.
     fn licences(&mut self) -> Result<()> {
-        if step::answer(&mut self.cargo(&["deny", "--version"])).is_none() {
+        let there = |run: &Run<'_>| step::answer(&mut run.cargo(&["deny", "--version"])).is_some();
+        if self.ci && !there(self) {
+            let mut install = self.cargo(&["install", "--locked", "--debug", "--quiet", "--no-default-features"]);
+            install.arg("cargo-deny").env("CARGO_PROFILE_DEV_DEBUG", "0");
+            step::shown("cargo install cargo-deny", &mut install)?;
+        }
+        if !there(self) {
             println!(
                 "  skipped: licences, bans and sources (cargo-deny is not installed), advisories (not part of this)"
             );
