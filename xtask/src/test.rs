@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::{install, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
+const DENY: &str = "cargo-deny@0.20.2";
 /// Names the real weights to the tests that want them.
 const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
 
@@ -117,7 +118,7 @@ impl Run<'_> {
         let there = |run: &Run<'_>| step::answer(&mut run.cargo(&["deny", "--version"])).is_some();
         if self.ci && !there(self) {
             let mut install = self.cargo(&["install", "--locked", "--debug", "--quiet", "--no-default-features"]);
-            install.arg("cargo-deny").env("CARGO_PROFILE_DEV_DEBUG", "0");
+            install.arg(DENY).env("CARGO_PROFILE_DEV_DEBUG", "0");
             step::shown("cargo install cargo-deny", &mut install)?;
         }
         if !there(self) {
