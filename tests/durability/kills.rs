@@ -155,6 +155,7 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
         trial.keep_busy();
         std::thread::sleep(Duration::from_millis(20 + trial.dice.roll(500)));
         trial.kill_something();
+        trial.daemon.ok(&["audit", "verify"]);
     }
     let began = Instant::now();
     let mut lost = 0;
@@ -165,6 +166,7 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
         (job, outcomes(&logs))
     });
     let outcomes: BTreeMap<String, Vec<(String, String)>> = marks_of_calls.collect();
+    let settled = began.elapsed().as_millis();
     let marks = trial.marks(&agents);
     for (job, calls) in &outcomes {
         for (mark, outcome) in calls {
@@ -188,13 +190,9 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
     assert!(left.is_empty(), "processes are left: {left:?}");
     assert_eq!(processes::mounts().difference(&mounts).count(), 0, "a mount is left");
     assert_eq!(processes::cgroups().difference(&cgroups).count(), 0, "a cgroup is left: {:?}", processes::cgroups());
-    println!(
-        "{} kills {:?}: {} executions, 0 lost, 0 finished calls repeated, {lost} told apart as unknown; settled {} ms after the last",
-        kills,
-        trial.kills,
-        outcomes.len(),
-        began.elapsed().as_millis()
-    );
+    println!("figure: kills: {kills}, of them {:?}", trial.kills);
+    println!("figure: executions: {}, all completed; {lost} calls told apart as unknown, 0 made twice", outcomes.len());
+    println!("figure: after the last kill all had ended in: {settled} ms");
 }
 
 /// The marks that an execution's non-idempotent calls should have left, with how each call ended.

@@ -140,6 +140,9 @@ impl Story {
     }
 }
 
+/// Of a command line, as much as a terminal's line has room for beside the rest.
+const COMMAND_CHARS_MAX: usize = 96;
+
 /// `filesystem.write /workspace/solution.py (234 bytes)`.
 pub fn deed(capability: &str, target: &Target) -> String {
     let mut line = capability.to_string();
@@ -152,7 +155,10 @@ pub fn deed(capability: &str, target: &Target) -> String {
     }
     if let Some(command) = &target.command {
         line.push(' ');
-        line.push_str(command);
+        line.extend(command.chars().take(COMMAND_CHARS_MAX));
+        if command.chars().count() > COMMAND_CHARS_MAX {
+            line.push('…');
+        }
     }
     if let Some(bytes) = target.bytes {
         line.push_str(&format!(" ({bytes} bytes)"));
