@@ -139,20 +139,3 @@ pub fn of_iteration(
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, read)
 }
-
-/// The calls of one turn, in order.
-///
-/// # Errors
-/// The database's.
-pub fn of_turn(
-    sql: &mut dyn Sql,
-    execution: ExecutionId,
-    iteration: u32,
-    turn: u32,
-    limit: u32,
-) -> Result<Vec<CallEntry>, Error> {
-    let text = format!("{SELECT} WHERE execution = $1 AND iteration = $2 AND turn = $3 ORDER BY ordinal LIMIT $4");
-    let id = execution.to_string();
-    let cells = [Cell::Text(&id), Cell::Int(iteration.into()), Cell::Int(turn.into()), Cell::Int(limit.into())];
-    sql.all(&text, &cells, read)
-}
