@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -33,6 +33,8 @@ enum Verb {
     Demo,
     /// Measure, side by side, into bench/RESULTS.md.
     Bench(bench::Arguments),
+    /// Write anew what is generated and committed: openapi.json.
+    Codegen,
     /// Fetch the local model's weights without a model hub, and print where they are.
     Weights,
 }
@@ -54,6 +56,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test => test::run(&root),
         Verb::Demo => demo::run(&root),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
+        Verb::Codegen => codegen(&root),
         Verb::Weights => {
             println!("{}", weights::ensure_there()?.display());
             Ok(ExitCode::SUCCESS)
@@ -66,6 +69,14 @@ fn tidied(root: &Path) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     println!("tidy: every rule holds");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The test that compares the description with the handlers writes it when told to.
+fn codegen(root: &Path) -> Result<ExitCode> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--package", "tenure-daemon", "--lib", "description"]).current_dir(root);
+    step::shown("openapi.json", cargo.env("TENURE_CODEGEN", "1"))?;
     Ok(ExitCode::SUCCESS)
 }
 
