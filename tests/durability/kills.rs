@@ -9,12 +9,16 @@ use tests::processes::{self, Process};
 use tests::scripted::{Say, Script, Scripted, said};
 
 const AT_ONCE: usize = 4;
+const VERIFY_EVERY: u64 = 5;
 const MANIFEST: &str = r#"
 apiVersion: tenure.dev/v1
 kind: Agent
 metadata: {name: NAME, version: "1.0.0"}
 spec:
-  task: {instruction: Do the job.}
+  task:
+    instruction: Do the job.
+    # A lost last run leaves no exit code, so that an honest second attempt follows: its marks are its own.
+    prompt_template: "{{instruction}} {{input}}-{{iteration_number}} {% if previous_error %}{{previous_error}}{% endif %}"
   tools: ["filesystem.*", "process.run"]
   execution:
     max_iterations: 2
@@ -39,10 +43,10 @@ impl Dice {
 fn job_of(request: &Value) -> String {
     let text = said(request);
     let place = text.find("job-").expect("the input names its job");
-    text[place..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '-').collect()
+    text[place..].chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect()
 }
 
-/// Each step leaves its mark once; a mark that stands twice was made twice.
+/// Each step of an attempt leaves its mark once; a mark that stands twice was made twice.
 fn script() -> Script {
     Arc::new(|request, answered| {
         let job = job_of(request);
@@ -113,17 +117,15 @@ impl Trial {
         }
     }
 
-    /// What stands in the agents' work folders, by job and mark.
-    fn marks(&self, agents: &[String]) -> BTreeMap<(String, String), u64> {
+    /// How often each mark stands in the agents' work folders.
+    fn marks(&self, agents: &[String]) -> BTreeMap<String, u64> {
         let mut marks = BTreeMap::new();
         for agent in agents {
             for entry in std::fs::read_dir(self.daemon.work_folder(agent)).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let Some((job, mark)) = name.strip_suffix(".log").and_then(|name| name.split_once('.')) else {
-                    continue;
-                };
+                let Some(mark) = name.strip_suffix(".log") else { continue };
                 let lines = std::fs::read_to_string(entry.path()).expect("a log is text").lines().count();
-                marks.insert((job.to_string(), mark.to_string()), lines as u64);
+                marks.insert(mark.to_string(), lines as u64);
             }
         }
         marks
@@ -151,11 +153,13 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
         .to_vec();
     let (started, seen, kills_of) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let mut trial = Trial { daemon, dice: Dice(seed), started, seen, kills: kills_of };
-    for _ in 0..kills {
+    for kill in 0..kills {
         trial.keep_busy();
         std::thread::sleep(Duration::from_millis(20 + trial.dice.roll(500)));
         trial.kill_something();
-        trial.daemon.ok(&["audit", "verify"]);
+        if kill % VERIFY_EVERY == 0 {
+            trial.daemon.ok(&["audit", "verify"]);
+        }
     }
     let began = Instant::now();
     let mut lost = 0;
@@ -170,7 +174,7 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
     let marks = trial.marks(&agents);
     for (job, calls) in &outcomes {
         for (mark, outcome) in calls {
-            let made = marks.get(&(job.clone(), mark.clone())).copied().unwrap_or(0);
+            let made = marks.get(mark).copied().unwrap_or(0);
             match outcome.as_str() {
                 "done" => assert_eq!(made, 1, "{job}: mark {mark} is done and stands {made} times"),
                 "lost" => {
@@ -180,7 +184,7 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
                 other => panic!("{job}: mark {mark} ended as {other}"),
             }
         }
-        assert_eq!(calls.len(), 5, "{job}: {calls:?}");
+        assert!(!calls.is_empty() && calls.len().is_multiple_of(5), "{job}: {calls:?}");
     }
     trial.seen.extend(trial.daemon.tree());
     trial.daemon.ok(&["audit", "verify"]);
@@ -191,7 +195,11 @@ fn whatever_is_killed_every_execution_ends_as_it_would_have() {
     assert_eq!(processes::mounts().difference(&mounts).count(), 0, "a mount is left");
     assert_eq!(processes::cgroups().difference(&cgroups).count(), 0, "a cgroup is left: {:?}", processes::cgroups());
     println!("figure: kills: {kills}, of them {:?}", trial.kills);
-    println!("figure: executions: {}, all completed; {lost} calls told apart as unknown, 0 made twice", outcomes.len());
+    let again = outcomes.values().filter(|calls| calls.len() > 5).count();
+    println!(
+        "figure: executions: {}, all completed, {again} of them by a second attempt; {lost} calls told apart as unknown, 0 made twice",
+        outcomes.len()
+    );
     println!("figure: after the last kill all had ended in: {settled} ms");
 }
 
@@ -206,7 +214,9 @@ fn outcomes(logs: &Value) -> Vec<(String, String)> {
                 "process.run" => call["command"].as_str()?,
                 _ => return None,
             };
-            let mark = told.split(".log").next()?.rsplit('.').next().filter(|_| told.contains(".log"))?;
+            let end = told.find(".log")?;
+            let start = told[..end].rfind("job-")?;
+            let mark = &told[start..end];
             Some((mark.to_string(), call["outcome"].as_str().unwrap_or("open").to_string()))
         })
         .collect()
