@@ -364,7 +364,7 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFailure {
     pub kind: String,
-    /// At most 300 bytes, no secret in it.
+    /// Clipped where it is recorded; no secret may stand in it.
     pub sentence: String,
     pub remedy: Remedy,
 }

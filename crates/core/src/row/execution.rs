@@ -32,7 +32,7 @@ pub(super) fn rows(
             std::iter::once(list(None)).chain(lost).collect()
         }
         Event::JailLost { .. } => note(id, after).into_iter().collect(),
-        Event::ModelAnswered { .. } => answered(id, after, event, at, list(None)),
+        Event::ModelAnswered { .. } => answered(id, event, at, list(None)),
         Event::CallCalled(called) => {
             let rules = called.judgement.rules.join(", ");
             let call = validator_call(id, before, called);
@@ -136,9 +136,8 @@ fn note(execution: ExecutionId, after: &Execution) -> Option<Row> {
     Some(Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note: Note::SandboxLost })
 }
 
-fn answered(id: ExecutionId, after: &Execution, event: &Event, at: Time, list: Row) -> Vec<Row> {
+fn answered(id: ExecutionId, event: &Event, at: Time, list: Row) -> Vec<Row> {
     let Event::ModelAnswered { turn, model, delta, output, calls, usage, cassette } = event else { return vec![list] };
-    let _ = after;
     let mut rows = vec![
         list,
         Row::Turn(TurnRow {
