@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use tenure_core::execution::Limits;
 use tenure_core::manifest::{
-    AgentName, Bytes, Duration, Host, Manifest, Money, Problem, Target, ToolPattern, Validator, schema,
+    AgentName, Bytes, Duration, Host, Manifest, Money, Problem, Quota, Target, ToolPattern, Toolchain, Validator,
+    schema,
 };
 use tenure_core::template::{self, Vars};
 
@@ -29,7 +30,8 @@ fn with_spec(spec: &str) -> String {
 }
 
 fn able_host() -> Host {
-    Host { python: Some("3.11.7".to_owned()), cpu: true, memory: true, pids: true }
+    let python = Toolchain { language: "python".to_owned(), version: "3.11.7".to_owned() };
+    Host { toolchains: vec![python], cpu: true, memory: true, pids: true, quota: Quota::Soft, ..Host::default() }
 }
 
 fn parsed(text: &str) -> Manifest {
@@ -53,7 +55,8 @@ fn the_runnable_aegis_example_is_wholly_enforced_on_an_able_host() {
     assert_eq!(manifest.tools(), ["filesystem.read", "filesystem.write", "filesystem.list", "process.run"]);
     let target = Some(Target::File("/workspace/result.json".to_owned()));
     assert!(matches!(&manifest.validators()[1], Validator::JsonSchema { target: t, .. } if *t == target));
-    let older = Host { python: Some("3.1.17".to_owned()), cpu: false, memory: false, pids: false };
+    let python = Toolchain { language: "python".to_owned(), version: "3.1.17".to_owned() };
+    let older = Host { toolchains: vec![python], ..Host::default() };
     insta::assert_snapshot!(told(&manifest.unenforced(&older)));
 }
 

@@ -186,7 +186,11 @@ impl Office {
     }
 
     pub fn release(&self) -> execution::Command {
-        execution::Command::Release { session: self.session().unwrap_or_else(a_session), iteration: self.number() }
+        execution::Command::Release {
+            session: self.session().unwrap_or_else(a_session),
+            iteration: self.number(),
+            traffic: None,
+        }
     }
 
     pub fn index(&self) -> u32 {
@@ -214,7 +218,7 @@ impl Office {
 
     pub fn lose_jail_of(&self, leases: Vec<tenure_core::id::LeaseId>) -> execution::Command {
         let session = self.session().unwrap_or_else(a_session);
-        execution::Command::LoseJail { session, iteration: self.number(), leases, why: "oom".into() }
+        execution::Command::LoseJail { session, iteration: self.number(), leases, why: "oom".into(), traffic: None }
     }
 
     pub fn unbind(&self) -> execution::Command {

@@ -56,7 +56,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Done { exit_code: Some(0) }),
         Just(Outcome::Failed { code: "not_found".into() }),
         Just(Outcome::TimedOut),
-        Just(Outcome::ResourceExhausted { resource: "memory".into() }),
+        Just(Outcome::ResourceExhausted { resource: "memory".into(), limit: Some(512 << 20) }),
     ]
 }
 

@@ -165,7 +165,7 @@ impl World {
         Proposal {
             capability: "filesystem.read".into(),
             arguments: self.payload(r#"{"path":"src/main.rs"}"#),
-            attributes: Attributes { path: Some("src/main.rs".into()), command: None, bytes: None },
+            attributes: Attributes { path: Some("src/main.rs".into()), ..Attributes::default() },
             misfit: None,
         }
     }

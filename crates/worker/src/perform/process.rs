@@ -116,7 +116,7 @@ impl Watched {
         }
         let outcome = match limit {
             Some("time") => Outcome::TimedOut,
-            Some(resource) => Outcome::ResourceExhausted { resource: resource.to_owned() },
+            Some(resource) => Outcome::ResourceExhausted { resource: resource.to_owned(), limit: None },
             None => Outcome::Done { exit_code: code },
         };
         Deed { outcome, result }
@@ -141,10 +141,11 @@ fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
         ),
         Refusal::Io { errno: AGAIN } => Deed::exhausted(
             "pids",
+            None,
             "no process can be started: the sandbox is at its limit of processes; end some first",
         ),
         Refusal::Io { errno: NOMEM } => {
-            Deed::exhausted("memory", "no process can be started: the sandbox's memory is used up")
+            Deed::exhausted("memory", None, "no process can be started: the sandbox's memory is used up")
         }
         other => refused(other),
     }
