@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Outcome;
 use tenure_sandbox::protocol::{Answer, Operation, Refusal};
+use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
 
 /// Longest that one file operation may take.
@@ -22,7 +23,7 @@ const FILE_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Scene {
     pub(crate) line: Line,
     pub(crate) cgroups: Arc<[PathBuf]>,
-    pub(crate) output_bytes: u64,
+    pub(crate) confinement: Arc<Confinement>,
 }
 
 /// How a deed ended that was tried.
