@@ -6,6 +6,7 @@ mod skeleton;
 mod view;
 mod filter;
 mod lockdown;
+mod birth;
 mod serve;
 mod files;
 mod place;

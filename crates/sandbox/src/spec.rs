@@ -58,6 +58,11 @@ pub struct Spec {
     pub tmp_bytes: u64,
     /// Whether programs may use TCP on their own loopback. There is no other network either way.
     pub loopback_tcp: bool,
+    /// Whether the jail hands out a listener on `127.0.0.1:EGRESS_PORT` of its own loopback (`Jail::take_listener`) and names
+    /// it to programs as their proxy. Whoever accepts there decides what they reach. Without `loopback_tcp` and with Landlock
+    /// ABI 4 or newer, programs can connect to no other port.
+    #[serde(default)]
+    pub egress: bool,
 }
 
 impl Spec {
@@ -73,6 +78,7 @@ impl Spec {
             identity,
             tmp_bytes: 64 << 20,
             loopback_tcp: false,
+            egress: false,
         }
     }
 

@@ -20,7 +20,7 @@ use super::place::Places;
 use super::upload::io as refused;
 use crate::level::Meter;
 use crate::native::cgroup::Door;
-use crate::protocol::{Ended, Exit, Refusal, Spawn, Stream};
+use crate::protocol::{EGRESS_PORT, Ended, Exit, Refusal, Spawn, Stream};
 use crate::spec::{PATH, Spec, WORKSPACE};
 use crate::sys::{self, Reaped, Side};
 
@@ -130,6 +130,9 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
         ("TMPDIR", "/tmp"),
     ];
     let mut all: Vec<(String, String)> = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    if spec.egress {
+        all.extend(proxy_variables(spec.loopback_tcp));
+    }
     for (name, value) in spec.env.iter().chain(spawn.env.iter().map(|(name, value)| (name, value))) {
         match all.iter_mut().find(|(known, _)| known == name) {
             Some(entry) => entry.1.clone_from(value),
@@ -137,6 +140,16 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
         }
     }
     all
+}
+
+/// What makes programs use the egress listener. Where their own loopback is closed, no address goes past the proxy: it alone
+/// can reach a host's loopback that somebody permitted.
+fn proxy_variables(loopback: bool) -> impl Iterator<Item = (String, String)> {
+    let (http, socks) = (format!("http://127.0.0.1:{EGRESS_PORT}"), format!("socks5h://127.0.0.1:{EGRESS_PORT}"));
+    let direct = if loopback { "localhost,127.0.0.1,::1" } else { "" };
+    let variables =
+        [("http_proxy", http.clone()), ("https_proxy", http), ("all_proxy", socks), ("no_proxy", direct.into())];
+    variables.into_iter().flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_uppercase(), value)])
 }
 
 impl<'a> Start<'a> {

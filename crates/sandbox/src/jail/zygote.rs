@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::birth;
 use super::filter::{self, Filters};
-use super::serve;
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::level::{Level, Mapping, Meter};
@@ -222,7 +222,7 @@ impl Zygote {
         match sys::clone_into(NAMESPACES as u64, entry.as_ref().map(AsFd::as_fd)) {
             Ok(Cloned::Child) => {
                 let (filters, skeleton) = (self.filters.clone(), self.skeleton.clone());
-                serve::enter(Inheritance { spec, level, skeleton, filters, socket, go, parent, oom, doors, cpu })
+                birth::enter(Inheritance { spec, level, skeleton, filters, socket, go, parent, oom, doors, cpu })
             }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 drop(socket);

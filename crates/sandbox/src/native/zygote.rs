@@ -2,6 +2,7 @@
 //! Must never: hold the control socket while a jail sets itself up, or let a jail outlive its handle.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -19,7 +20,7 @@ use super::{channel, reap, record};
 use crate::client::Client;
 use crate::error::Error;
 use crate::level::Level;
-use crate::protocol::{Hello, VERSION};
+use crate::protocol::{FrameError, Hello, VERSION};
 use crate::spec::{Identity, Spec};
 
 /// How long each step of a start, an opening or an ending may take.
@@ -46,6 +47,7 @@ pub struct Jail {
     pid: i32,
     pidfd: OwnedFd,
     socket: Option<UnixStream>,
+    listener: Option<TcpListener>,
     level: Level,
     cgroups: Vec<PathBuf>,
     record: PathBuf,
@@ -102,10 +104,14 @@ impl Zygote {
         let hello = client.hello();
         let socket = client.into_socket();
         let refused = match hello {
-            Ok(Hello::Ready(level)) => {
-                return Ok(Jail { id, pid, pidfd, socket: Some(socket), level, cgroups, record });
+            Ok((Hello::Ready(level), listener)) if listener.is_some() == spec.egress => {
+                let (socket, listener) = (Some(socket), listener.map(TcpListener::from));
+                return Ok(Jail { id, pid, pidfd, socket, listener, level, cgroups, record });
             }
-            Ok(Hello::Failed(failure)) => Error::Layer(failure),
+            Ok((Hello::Ready(_), _)) => {
+                FrameError::Unexpected("a hello without the egress listener, or with another").into()
+            }
+            Ok((Hello::Failed(failure), _)) => Error::Layer(failure),
             Err(error) => error,
         };
         // It ends by itself unless it hangs.
@@ -184,6 +190,12 @@ impl Jail {
     /// The socket that speaks `protocol`; None if it was taken. Its end kills the jail.
     pub fn take_socket(&mut self) -> Option<UnixStream> {
         self.socket.take()
+    }
+
+    /// The listener on `EGRESS_PORT` of the jail's own loopback, blocking, if the spec has `egress`; None if it was taken.
+    /// Nobody else holds it: while nobody accepts, programs wait, and once it is dropped they are refused.
+    pub fn take_listener(&mut self) -> Option<TcpListener> {
+        self.listener.take()
     }
 
     /// A blocking client over a copy of the socket.

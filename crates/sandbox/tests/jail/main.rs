@@ -4,6 +4,7 @@
 mod house;
 mod view;
 mod confinement;
+mod egress;
 mod limits;
 mod files;
 mod programs;
