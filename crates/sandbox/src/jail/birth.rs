@@ -38,7 +38,7 @@ pub(super) fn enter(inheritance: Inheritance) -> ! {
 }
 
 fn live(inheritance: Inheritance) -> io::Result<()> {
-    let Inheritance { spec, mut level, filters, skeleton, socket, go, parent, oom, doors, cpu } = inheritance;
+    let Inheritance { spec, mut level, filters, confined, skeleton, socket, go, parent, oom, doors, cpu } = inheritance;
     let mut keep: Vec<i32> = [&socket, &go, &parent].map(AsRawFd::as_raw_fd).to_vec();
     keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
     keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
@@ -57,10 +57,10 @@ fn live(inheritance: Inheritance) -> io::Result<()> {
         go.read_exact(&mut [0]).map_err(|error| Failure::new(Layer::Identity, "wait for ids", error))?;
         sources.take_mounts(&spec)?;
         take_identity(&spec)?;
-        set_up_network(&spec.hostname)?;
+        set_up_network(&spec)?;
         listener = spec.egress.then(egress_listener).transpose()?;
         view::build(sources, &spec)?;
-        lockdown::lock(&spec, &filters, &mut level)
+        lockdown::lock(&spec, &filters, confined, &mut level)
     })();
     if let Err(failure) = made {
         return tell(&socket, &Hello::Failed(failure), None);
@@ -115,9 +115,12 @@ fn take_identity(spec: &Spec) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("die with the zygote"))
 }
 
-fn set_up_network(hostname: &str) -> Result<(), Failure> {
+fn set_up_network(spec: &Spec) -> Result<(), Failure> {
     let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
-    rustix::system::sethostname(hostname.as_bytes()).map_err(|e| failed("set the hostname")(e.into()))?;
+    rustix::system::sethostname(spec.hostname.as_bytes()).map_err(|e| failed("set the hostname")(e.into()))?;
+    if !spec.keeps(Layer::Namespaces) {
+        return Ok(());
+    }
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| failed("open a socket")(error.into()))?;
     sys::loopback_up(socket.as_fd()).map_err(failed("bring up the loopback"))

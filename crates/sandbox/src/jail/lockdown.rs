@@ -8,7 +8,7 @@ use landlock::{
     RulesetError, Scope,
 };
 
-use super::filter::Filters;
+use super::filter::{self, Filters};
 use crate::error::{Failure, Layer};
 use crate::level::Level;
 use crate::protocol::EGRESS_PORT;
@@ -19,16 +19,34 @@ const WRITABLE: &[&str] = &["/tmp", "/dev/shm"];
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Locks this process in and fills in what was reached.
-pub(super) fn lock(spec: &Spec, filters: &Filters, level: &mut Level) -> Result<(), Failure> {
+/// `confined` says that the zygote's filter is on already.
+pub(super) fn lock(spec: &Spec, filters: &Filters, confined: bool, level: &mut Level) -> Result<(), Failure> {
     let failed = |layer, step: &'static str| move |error: io::Error| Failure::new(layer, step, error);
-    sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
-    sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
+    if spec.keeps(Layer::Rlimits) {
+        sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
+    }
+    if spec.keeps(Layer::Privileges) {
+        sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
+    }
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| failed(Layer::Privileges, "set no_new_privs")(error.into()))?;
-    level.landlock = restrict(spec)?;
-    sys::drop_capabilities().map_err(failed(Layer::Privileges, "drop all capabilities"))?;
-    filters.apply().map_err(|_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error()))?;
-    level.seccomp = true;
+    if spec.keeps(Layer::Landlock) {
+        level.landlock = restrict(spec)?;
+    }
+    if spec.keeps(Layer::Privileges) {
+        sys::drop_capabilities().map_err(failed(Layer::Privileges, "drop all capabilities"))?;
+    } else {
+        #[cfg(feature = "controls")]
+        super::controls::pass_on_capabilities().map_err(failed(Layer::Privileges, "pass on all capabilities"))?;
+    }
+    if spec.keeps(Layer::Seccomp) {
+        let refused = |_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error());
+        if !confined {
+            filter::confine_zygote().map_err(refused)?;
+        }
+        filters.apply().map_err(refused)?;
+        level.seccomp = true;
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::place::Places;
 use super::upload::io as refused;
+use crate::error::Layer;
 use crate::level::Meter;
 use crate::native::cgroup::Door;
 use crate::protocol::{EGRESS_PORT, Ended, Exit, Refusal, Spawn, Stream};
@@ -103,6 +104,9 @@ pub(super) struct Bounds {
 
 /// The resource limits that every program gets.
 pub(super) fn rlimits(spec: &Spec, memory: Meter, pids: Meter) -> Vec<(u32, u64)> {
+    if !spec.keeps(Layer::Rlimits) {
+        return Vec::new();
+    }
     let mut limits =
         vec![(libc::RLIMIT_NOFILE, u64::from(spec.limits.open_files)), (libc::RLIMIT_FSIZE, spec.limits.file_bytes)];
     if memory == Meter::Rlimit {
@@ -345,6 +349,9 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
     // The standard ones stay taken, or a new pipe would get their numbers.
     let cpu = start.bounds.cpu.iter().map(AsRawFd::as_raw_fd);
     let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).chain(cpu).collect();
+    // Without a pid namespace of its own, the end of the jail is not the end of all in it.
+    #[cfg(feature = "controls")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let prepared = sys::close_all_but(&keep).is_ok()
         && rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };

@@ -345,6 +345,10 @@ impl Server {
         if !roots.is_empty() {
             tree::kill_below(&roots);
         }
+        if !self.spec.has_own_pids() {
+            // Init's other children are the host's.
+            self.strays = None;
+        }
         if self.strays.is_some() {
             let keepers: Vec<i32> = self.programs.values().map(|program| program.keeper).collect();
             if !tree::kill_strays(&keepers) {

@@ -57,6 +57,31 @@ impl Zygote {
     /// Starts `exe` under the name `tenure-jail`; its main must call `jail_main` first. Records of jails go to `run_dir`,
     /// which belongs to this worker alone, and which `reap` must have emptied before.
     pub fn start(exe: &Path, run_dir: &Path) -> Result<Self, Error> {
+        Self::start_with(
+            exe,
+            |run_dir| Order::Start {
+                version: VERSION,
+                run_dir,
+                #[cfg(feature = "controls")]
+                without: Vec::new(),
+            },
+            run_dir,
+        )
+    }
+
+    /// As `start`, but the zygote itself does not put on `without`, so that its jails can go without too. Of all layers, only
+    /// `Seccomp` is one that a zygote puts on.
+    #[cfg(feature = "controls")]
+    pub fn start_without(exe: &Path, run_dir: &Path, without: &[crate::error::Layer]) -> Result<Self, Error> {
+        if without.iter().any(|layer| *layer != crate::error::Layer::Seccomp) {
+            let reason = "a zygote puts on no layer but seccomp: name the others in the spec".to_owned();
+            return Err(Error::Spec { field: "without", reason });
+        }
+        let without = without.to_vec();
+        Self::start_with(exe, |run_dir| Order::Start { version: VERSION, run_dir, without }, run_dir)
+    }
+
+    fn start_with(exe: &Path, start: impl FnOnce(PathBuf) -> Order, run_dir: &Path) -> Result<Self, Error> {
         fs::create_dir_all(run_dir).map_err(Error::io(format!("make {}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
         let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
@@ -68,7 +93,7 @@ impl Zygote {
         let prefix = format!("{:x}-{:x}", process.id(), record::start_time(process.id() as i32).unwrap_or(0));
         let link = Link { control: Mutex::new(Some(ours)) };
         let zygote = Self { link, process, next: AtomicU64::new(1), prefix };
-        match zygote.link.ask(&Order::Start { version: VERSION, run_dir }, None)? {
+        match zygote.link.ask(&start(run_dir), None)? {
             (Report::Started, _) => Ok(zygote),
             (Report::Refused { reason }, _) => Err(Error::ZygoteLost(reason)),
             (Report::Opened { .. } | Report::Failed { .. }, _) => {

@@ -5,6 +5,7 @@ mod house;
 mod view;
 mod confinement;
 mod egress;
+mod controls;
 mod limits;
 mod files;
 mod programs;
