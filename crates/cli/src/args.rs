@@ -91,7 +91,7 @@ pub enum Verb {
     /// Pull, list and test models.
     #[command(subcommand)]
     Model(Model),
-    /// Find out what this host enforces.
+    /// Find out what this host enforces, and what holds an agent.
     #[command(subcommand)]
     Sandbox(Sandbox),
     /// Verify and read the ledger.
@@ -276,6 +276,11 @@ pub enum Sandbox {
         /// The same as -o json.
         #[arg(long)]
         json: bool,
+    },
+    /// Tell in words what an agent's programs see, may call, reach and use.
+    Explain {
+        /// Name, id or short id.
+        agent: String,
     },
 }
 

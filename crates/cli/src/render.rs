@@ -2,6 +2,7 @@
 pub mod table;
 pub mod story;
 pub mod stage;
+pub mod confinement;
 
 use std::io::IsTerminal;
 
