@@ -66,6 +66,7 @@ impl Run<'_> {
     fn everything(&mut self) -> Result<()> {
         println!("prepare");
         install::packages(&install::BUILD)?;
+        self.test_packages()?;
         install::component("fmt", "rustfmt")?;
         install::component("clippy", "clippy")?;
         let nextest = self.nextest()?;
@@ -91,6 +92,18 @@ impl Run<'_> {
         }
         self.doc_tests(&model)?;
         self.fuzz()
+    }
+
+    /// Tests that find their programs missing say so; in CI none is.
+    fn test_packages(&self) -> Result<()> {
+        if self.ci {
+            install::packages(&install::TEST)?;
+            return install::packages_at_rest(&install::ENGINES);
+        }
+        if let Err(error) = install::packages(&install::TEST) {
+            println!("  some tests will be skipped: {error:#}");
+        }
+        Ok(())
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
