@@ -16,6 +16,7 @@
 
 mod spec;
 mod limits;
+mod layers;
 mod level;
 mod error;
 pub mod protocol;
@@ -34,4 +35,4 @@ pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
 pub use native::zygote::{Jail, Zygote};
 pub use protocol::EGRESS_PORT;
-pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, Spec, WORKSPACE};
+pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, POOL_BYTES, PoolSize, Spec, WORKSPACE};

@@ -11,6 +11,8 @@ use crate::level::Meter;
 use crate::limits::Limits;
 use crate::sys;
 
+/// In v1.
+const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +160,25 @@ impl Cgroups {
         }
         Ok(group)
     }
+
+    /// Holds the groups of jail `id` to other limits than those that they were made with.
+    pub(crate) fn change(&self, id: &str, limits: &Limits) -> Result<(), Failure> {
+        let name = format!("tenure-{id}");
+        if let Some((parent, controllers)) = &self.v2 {
+            let path = parent.join(&name);
+            controllers.iter().try_for_each(|controller| set(&path, *controller, Version::V2, limits))?;
+        }
+        for (controller, parent) in &self.v1 {
+            let path = parent.join(&name);
+            let swap = path.join(MEMORY_AND_SWAP);
+            if *controller == Controller::Memory && swap.exists() {
+                // It may not be below the limit of memory alone at any time.
+                write(&swap, "-1")?;
+            }
+            set(&path, *controller, Version::V1, limits)?;
+        }
+        Ok(())
+    }
 }
 
 impl Group {
@@ -216,7 +237,7 @@ fn set(path: &Path, controller: Controller, version: Version, limits: &Limits) -
     if controller == Controller::Memory {
         let (swap, value) = match version {
             Version::V2 => ("memory.swap.max", "0"),
-            Version::V1 => ("memory.memsw.limit_in_bytes", value.as_str()),
+            Version::V1 => (MEMORY_AND_SWAP, value.as_str()),
         };
         let swap = path.join(swap);
         if swap.exists() {

@@ -10,4 +10,5 @@ mod limits;
 mod files;
 mod programs;
 mod life;
+mod pool;
 mod ordinary;
