@@ -31,6 +31,7 @@ pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
+pub use native::freeze::Freezer;
 pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
 pub use native::zygote::{Jail, Zygote};

@@ -6,9 +6,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod claim;
+pub(crate) mod freeze;
 pub(crate) mod python;
 pub(crate) mod record;
 pub(crate) mod reap;
+pub(crate) mod tally;
 pub(crate) mod zygote;
 
 /// Lets this process hold as many descriptors as its hard limit allows: each jail takes a few, and a soft limit of 1024 is for

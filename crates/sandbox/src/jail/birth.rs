@@ -33,6 +33,7 @@ use crate::level::{Level, Mapping, Meter};
 use crate::native::cgroup::Door;
 use crate::native::channel;
 use crate::native::claim::Order;
+use crate::native::tally::Tally;
 use crate::protocol::{EGRESS_PORT, Hello, encode};
 use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys;
@@ -52,8 +53,7 @@ pub(super) struct Inheritance {
     pub(super) claims: OwnedFd,
     /// Readable once the zygote is dead.
     pub(super) parent: OwnedFd,
-    /// Counts memory kills of the jail's group.
-    pub(super) oom: Option<File>,
+    pub(super) tally: Tally,
     /// Of the control groups of the whole jail.
     pub(super) doors: Vec<Door>,
     /// Of the one that programs enter.
@@ -84,9 +84,9 @@ pub(super) fn enter(inheritance: Inheritance) -> ! {
 }
 
 fn live(inheritance: Inheritance) -> io::Result<()> {
-    let Inheritance { layers, meters, filters, confined, skeleton, claims, parent, oom, doors, cpu } = inheritance;
+    let Inheritance { layers, meters, filters, confined, skeleton, claims, parent, tally, doors, cpu } = inheritance;
     let mut keep: Vec<i32> = [&claims, &parent].map(AsRawFd::as_raw_fd).to_vec();
-    keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
+    keep.extend(tally.descriptors());
     keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -107,7 +107,7 @@ fn live(inheritance: Inheritance) -> io::Result<()> {
     }
     drop(parent);
     tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    Server::new(Supplies { spec, level, socket, cpu, oom, badness })?.serve()
+    Server::new(Supplies { spec, level, socket, cpu, tally, badness })?.serve()
 }
 
 fn half_make(

@@ -19,8 +19,8 @@ use crate::layers::Layers;
 use crate::level::Meter;
 use crate::limits::Limits;
 use crate::native::cgroup::{self, Cgroups, Controller, Group};
-use crate::native::channel;
 use crate::native::record::{self, Life, Slot};
+use crate::native::{channel, freeze};
 use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys::{self, Cloned};
 
@@ -215,7 +215,7 @@ impl Nursery {
     /// What the jail gets, the zygote's end of its socket for the claim, and the v2 group to clone it into.
     fn bequeath(&self, group: &Group, layers: &Layers) -> Result<(Inheritance, OwnedFd, Option<File>), Failure> {
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
-        let oom = group.oom.as_deref().map(File::open).transpose().map_err(failed("open the memory kill counter"))?;
+        let tally = group.counters.open().map_err(failed("open the counters of the control group"))?;
         let (doors, cpu) = group.doors()?;
         let (ours, claims) = channel::pair().map_err(failed("make a socket"))?;
         let inheritance = Inheritance {
@@ -226,7 +226,7 @@ impl Nursery {
             skeleton: self.skeleton.clone(),
             claims,
             parent: self.myself.try_clone().map_err(failed("copy a descriptor"))?,
-            oom,
+            tally,
             doors,
             cpu,
         };
@@ -325,6 +325,7 @@ impl Nursery {
         self.end_all_waiting();
         for jail in &self.given {
             let _ = sys::kill(jail.pid, libc::SIGKILL);
+            freeze::release(&jail.remains.cgroups);
         }
         let deadline = Instant::now() + BURIAL;
         while self.count() > 0 && Instant::now() < deadline {

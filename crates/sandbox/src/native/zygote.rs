@@ -2,6 +2,7 @@
 //! Must never: hold the control socket while a jail sets itself up, or let a jail outlive its handle.
 
 use std::fs;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::claim::{Claim, Order, Report, Start};
+use super::freeze::{self, Freezer};
 use super::{channel, reap};
 use crate::client::Client;
 use crate::error::Error;
@@ -190,7 +192,7 @@ impl Drop for Zygote {
 impl Link {
     /// One order and its report; a lock keeps the pairs together.
     fn ask(&self, order: &Order, fd: Option<BorrowedFd<'_>>) -> Result<(Report, Option<OwnedFd>), Error> {
-        let lost = |error: std::io::Error| Error::ZygoteLost(error.to_string());
+        let lost = |error: io::Error| Error::ZygoteLost(error.to_string());
         let bytes = serde_json::to_vec(order).map_err(|error| lost(error.into()))?;
         if bytes.len() > channel::MESSAGE_BYTES_MAX {
             let reason = format!("it takes {} bytes, over the limit of {}", bytes.len(), channel::MESSAGE_BYTES_MAX);
@@ -260,6 +262,26 @@ impl Jail {
         Ok(Client::new(socket.try_clone().map_err(Error::io("copy the jail's socket"))?, patience))
     }
 
+    /// Makes every process of the jail stand still, and says how. It can still be killed. Time limits of its programs go on: one
+    /// that is over when the jail is thawed ends its program then.
+    pub fn freeze(&self) -> Result<Freezer, Error> {
+        self.still(freeze::freeze(self.pid, &self.cgroups, PATIENCE), "the jail's processes to stand still")
+    }
+
+    /// Lets a frozen jail go on; one that is not frozen goes on anyway.
+    pub fn thaw(&self) -> Result<Freezer, Error> {
+        self.still(freeze::thaw(self.pid, &self.cgroups, PATIENCE), "the jail's processes to go on")
+    }
+
+    fn still(&self, outcome: io::Result<Option<Freezer>>, what: &'static str) -> Result<Freezer, Error> {
+        match outcome {
+            _ if self.is_dead() => Err(Error::JailLost),
+            Ok(Some(freezer)) => Ok(freezer),
+            Ok(None) => Err(Error::Deadline { what, millis: PATIENCE.as_millis() as u64 }),
+            Err(error) => Err(Error::io(format!("freeze or thaw jail {}", self.id))(error)),
+        }
+    }
+
     /// Whether every process of the jail is dead.
     pub fn is_dead(&self) -> bool {
         channel::readable(&self.pidfd, Duration::ZERO).unwrap_or(false)
@@ -272,6 +294,7 @@ impl Jail {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(unproven(error.into())),
         }
+        freeze::release(&self.cgroups);
         if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
             return Err(Error::Unproven { what: format!("jail {}", self.id) });
         }
@@ -290,6 +313,7 @@ impl Drop for Jail {
     fn drop(&mut self) {
         // Dead already is what was wanted; the zygote buries it.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        freeze::release(&self.cgroups);
     }
 }
 

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+
 use std::time::{Duration, Instant};
+
+use crate::orphans::NothingLeft;
 
 use tenure_sandbox::protocol::{Refusal, Spawn};
 use tenure_sandbox::{Client, Error, Identity, Jail, Layer, Output, PoolSize, Spec, Zygote};
@@ -19,6 +22,8 @@ pub(crate) const JAIL_EXE: &str = "TENURE_TEST_JAIL_EXE";
 pub(crate) struct House {
     pub(crate) zygote: Zygote,
     pub(crate) folder: tempfile::TempDir,
+    /// The last to be dropped.
+    _left: NothingLeft,
 }
 
 pub(crate) fn is_root() -> bool {
@@ -43,7 +48,7 @@ impl House {
     pub(crate) fn with_pool(size: PoolSize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let zygote = Zygote::start_with(&jail_exe(), &folder.path().join("run"), size).expect("a zygote");
-        Self { zygote, folder }
+        Self::of(zygote, folder)
     }
 
     /// A zygote whose jails can go without the system call filter.
@@ -51,7 +56,12 @@ impl House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run_dir = folder.path().join("run");
         let zygote = Zygote::start_without(&jail_exe(), &run_dir, &[Layer::Seccomp]).expect("a zygote");
-        Self { zygote, folder }
+        Self::of(zygote, folder)
+    }
+
+    fn of(zygote: Zygote, folder: tempfile::TempDir) -> Self {
+        let _left = NothingLeft::of(&zygote, folder.path());
+        Self { zygote, folder, _left }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

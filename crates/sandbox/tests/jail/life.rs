@@ -47,7 +47,7 @@ fn dropping_the_zygote_ends_its_jails() {
     let (jail, mut client) = house.open();
     client.send(Operation::Spawn(Spawn::new(["sh", "-c", &format!("sleep 600; : {mark}")])), b"").unwrap();
     eventually("the program's start", || !processes_with(&mark).is_empty());
-    let House { zygote, folder } = house;
+    let House { zygote, folder, .. } = house;
     drop(zygote);
     assert!(jail.is_dead() && processes_with(&mark).is_empty());
     assert_eq!(records(&folder.path().join("run")), Vec::new());

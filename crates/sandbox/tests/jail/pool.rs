@@ -135,7 +135,7 @@ fn the_end_of_the_zygote_ends_those_that_wait() {
     let (jail, _client) = house.open();
     eventually("another one", || !half_made(&house.path("run")).is_empty());
     let waiting = half_made(&house.path("run"));
-    let House { zygote, folder } = house;
+    let House { zygote, folder, .. } = house;
     drop(zygote);
     assert!(jail.is_dead() && waiting.iter().all(|pid| !lives(*pid)));
     assert_eq!(records(&folder.path().join("run")), Vec::new());
