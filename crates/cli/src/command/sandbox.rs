@@ -1,4 +1,8 @@
 //! `tenure sandbox`: what this host enforces, found out by opening one jail, and what holds one agent.
+mod trial;
+
+use std::time::Duration;
+
 use tenure_sandbox::Identity;
 use tenure_sandbox::probe;
 
@@ -6,6 +10,7 @@ use crate::args::{Format, Sandbox};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::{Look, confinement};
+use trial::Trial;
 
 /// As root a jail's files belong to a uid of its own; this one is outside the ranges that agents get.
 const TRIAL_ID: u32 = 65_533;
@@ -13,6 +18,11 @@ const TRIAL_ID: u32 = 65_533;
 pub async fn run(verb: &Sandbox, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     match verb {
         Sandbox::Check { json } => check(*json, look),
+        Sandbox::Run { profile, timeout, command } => {
+            let confinement = settings.client()?.agent_sandbox(profile).await?.confinement;
+            let trial = Trial { confinement, command: command.clone(), time: Duration::from_secs(*timeout) };
+            Ok(trial.run(settings).await?.show())
+        }
         Sandbox::Explain { agent } => explain(agent, settings, look).await,
     }
 }

@@ -28,3 +28,23 @@ fn an_agent_s_sandbox_is_explained_in_words_and_in_json() {
     assert_eq!(json["confinement"]["network"]["block"][0], "evil.example.com");
     assert_eq!(house.tenure(&["sandbox", "explain", "nobody"]).code, 4);
 }
+
+#[test]
+fn a_command_runs_in_an_agent_s_confinement_with_its_own_streams_and_exit_code_and_leaves_nothing() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let script = "echo out; echo err >&2; id -u; ls -A /workspace; touch left; cat /etc/shadow; exit 7";
+    let tried = house.tenure(&["sandbox", "run", "--profile", "coder", "--", "sh", "-c", script]);
+    assert_eq!(tried.code, 7, "{}", tried.stderr);
+    assert_eq!(tried.stdout, "out\n1000\n");
+    assert!(tried.stderr.starts_with("err\n") && tried.stderr.contains("/etc/shadow"), "{}", tried.stderr);
+    let killed = house.tenure(&["sandbox", "run", "--profile", "coder", "--", "sh", "-c", "kill -9 $$"]);
+    assert_eq!(killed.code, 137);
+    let late = house.tenure(&["sandbox", "run", "--profile", "coder", "--timeout", "1", "--", "sleep", "60"]);
+    assert_eq!((late.code, late.stderr.contains("its time was over")), (1, true), "{}", late.stderr);
+    assert_eq!(house.tenure(&["sandbox", "run", "--profile", "nobody", "--", "true"]).code, 4);
+    assert_eq!(house.tenure(&["sandbox", "run", "--profile", "coder"]).code, 2);
+    let agents = house.tenure(&["agent", "list", "-o", "json"]).ok().json();
+    assert_eq!(agents[0]["status"], "registered", "a trial is no execution");
+}
