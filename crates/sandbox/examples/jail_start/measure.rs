@@ -57,16 +57,18 @@ impl Cpu {
 /// One way, so many at once.
 pub(crate) struct Row {
     pub(crate) way: Way,
-    name: String,
+    pub(crate) name: String,
     at_once: usize,
     pub(crate) walls: Vec<Duration>,
     pub(crate) cpu_ms: f64,
+    /// The program is not there, or does not work here.
+    pub(crate) is_out: bool,
 }
 
 impl Row {
     pub(crate) fn new(way: Way, name: &str, at_once: usize) -> Self {
         let name = if at_once == 1 { name.to_owned() } else { format!("{name}, {at_once} at once") };
-        Self { way, name, at_once, walls: Vec::new(), cpu_ms: 0.0 }
+        Self { way, name, at_once, walls: Vec::new(), cpu_ms: 0.0, is_out: false }
     }
 
     /// p50 and p99 of the wall time, and the mean CPU time of one.

@@ -25,6 +25,8 @@ use crate::sys;
 
 /// Most jails at once.
 pub(super) const JAILS_MAX: usize = 4096;
+/// How many half-made jails one claim may use up before a new one is made for it.
+const WARM_TRIES: usize = 2;
 /// Between two attempts to bury what the kernel has not let go of.
 const BURYING: Duration = Duration::from_millis(1);
 
@@ -74,10 +76,11 @@ pub(super) fn run() -> io::Result<()> {
     let skeleton = Skeleton::make(&run_dir)?;
     let own = write_own_record(&run_dir, &boot)?;
     let deaths = sys::child_signals()?;
+    let mounts = Mounts::look(skeleton.shown.iter().map(|(host, _)| host.clone()).collect())?;
     let nursery = Nursery::new(Parts { skeleton, run_dir, boot, cgroups, filters, confined })?;
     report(&control, &Report::Started, None)?;
     let pool = Pool::new(pool_bytes, Instant::now());
-    let mut zygote = Zygote { control, deaths, nursery, pool, mounts: Mounts::look()? };
+    let mut zygote = Zygote { control, deaths, nursery, pool, mounts };
     let outcome = zygote.serve();
     zygote.nursery.end_all();
     own.remove()?;
@@ -219,7 +222,8 @@ impl Zygote {
         if claim.cold || *layers != Layers::default() {
             return None;
         }
-        while let Some(half_made) = self.nursery.take_waiting() {
+        for _ in 0..WARM_TRIES {
+            let half_made = self.nursery.take_waiting()?;
             if let Ok(handed) = self.nursery.give(half_made, &claim.spec, bytes, socket) {
                 return Some(handed);
             }
