@@ -53,13 +53,14 @@ pub(super) fn run() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::set_standard(0, null.as_fd())?;
     drop(null);
-    let start = match order(&control)? {
-        Some((Order::Start(start), _, _)) if start.version == VERSION => start,
-        Some(_) => {
+    let start = match order(&control) {
+        Ok(Some((Order::Start(start), _, _))) if start.version == VERSION => start,
+        Ok(None) => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+        Ok(Some(_)) | Err(_) => {
             let reason = "worker and zygote are not the same version of tenure; restart the worker".to_owned();
             return report(&control, &Report::Refused { reason }, None);
         }
-        None => return Ok(()),
     };
     // A supervisor that signals the whole group must not take the jails from a worker that is ending them in order.
     sys::ignore_requests_to_end();
@@ -198,7 +199,7 @@ impl Zygote {
 
     fn claim(&mut self, claim: &Claim, bytes: &[u8], socket: &OwnedFd) -> io::Result<()> {
         let layers = Layers::of(&claim.spec);
-        if self.nursery.confined && !layers.have(Layer::Seccomp) {
+        if self.nursery.is_confined() && !layers.have(Layer::Seccomp) {
             return self.refuse("this zygote has its filter on: start one without");
         }
         let handed = match self.warm(claim, &layers, bytes, socket) {
