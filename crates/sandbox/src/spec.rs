@@ -13,8 +13,6 @@ use crate::limits::Limits;
 pub const MOUNTS_MAX: usize = 32;
 /// Most bytes of environment that one spec may carry.
 pub const ENV_BYTES_MAX: usize = 32 << 10;
-/// What one half-made jail costs the host, in bytes, kernel memory included; measured.
-pub(crate) const HALF_MADE_BYTES: u64 = 1 << 20;
 /// What the pool of half-made jails may cost the host, if nothing else is said, in bytes.
 pub const POOL_BYTES: u64 = 64 << 20;
 /// Where the work folder appears inside.

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -156,10 +157,10 @@ impl Server {
 
     /// Reads what the worker asks; false at the end of the socket.
     fn receive(&mut self) -> bool {
-        let mut bytes = vec![0; READ_BYTES];
-        match recv(&self.socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
+        self.inbox.reserve(READ_BYTES);
+        match recv(&self.socket, spare_capacity(&mut self.inbox), RecvFlags::DONTWAIT) {
             Ok((0, _)) => return false,
-            Ok((count, _)) => self.inbox.extend_from_slice(&bytes[..count]),
+            Ok(_) => {}
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }
