@@ -10,6 +10,13 @@ mod mounts;
 mod files;
 mod proc;
 mod devices;
+mod network;
+mod programs;
+mod writes;
+mod processes;
+mod limits;
+mod folders;
+mod oddities;
 mod suite;
 
 use crate::office::{MANIFEST, Office};

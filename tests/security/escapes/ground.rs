@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tenure_sandbox::{Identity, Jail, Layer, Mount, Spec, Zygote};
+use tenure_sandbox::{Error, Identity, Jail, Layer, Mount, Spec, Zygote};
 use tests::processes;
 
 /// The user that hostile programs run as on the host, and another agent's.
@@ -25,6 +25,11 @@ pub const JAIL_EXE: &str = "TENURE_TEST_JAIL_EXE";
 /// Where a control shows what a jail otherwise hides.
 const SHOWN: &str = "/mnt/shown";
 
+/// A shell's words for the bonds of the process that runs them; the last line is seccomp's.
+pub const BONDS: &str = "awk '/^(NoNewPrivs|CapEff|Seccomp):/ {print $2}' /proc/self/status";
+/// The effective set and CAP_NET_RAW, as the second revision of the attribute has it.
+const NET_RAW: &[u8; 20] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
 pub struct Ground {
     folder: tempfile::TempDir,
     strict: Zygote,
@@ -33,6 +38,8 @@ pub struct Ground {
     addresses: Vec<(String, String)>,
     contacts: Arc<AtomicU32>,
     before: Snapshot,
+    /// Copies of the decoys that a jail is shown, until the attempt is over.
+    copies: Mutex<Vec<(PathBuf, Snapshot)>>,
     made: AtomicU32,
     groups: Mutex<Vec<PathBuf>>,
 }
@@ -55,8 +62,6 @@ impl Ground {
         // Whoever sees the host's tree may walk to the decoys: only the layers of a jail keep it from them.
         open_to_all(folder.path(), 0o755);
         furnish(folder.path());
-        std::fs::create_dir(at("shown")).expect("a folder");
-        furnish(&at("shown"));
         let contacts = Arc::new(AtomicU32::new(0));
         let addresses = listen(&at("door/tenure.sock"), &contacts);
         let decoy = decoy();
@@ -69,6 +74,7 @@ impl Ground {
             addresses,
             contacts,
             before,
+            copies: Mutex::new(Vec::new()),
             made: AtomicU32::new(0),
             groups: Mutex::new(Vec::new()),
             folder,
@@ -97,10 +103,14 @@ impl Ground {
 
     /// The same folder, owned by the same agent, in another jail.
     pub fn open(&self, spec: &Spec) -> Jail {
+        self.try_open(spec).unwrap_or_else(|error| panic!("a jail does not open: {error}"))
+    }
+
+    pub fn try_open(&self, spec: &Spec) -> Result<Jail, Error> {
         let zygote = if spec.without.contains(&Layer::Seccomp) { self.loose() } else { &self.strict };
-        let jail = zygote.open(spec).unwrap_or_else(|error| panic!("a jail does not open: {error}"));
+        let jail = zygote.open(spec)?;
         self.groups.lock().expect("no test panics with it").extend_from_slice(jail.cgroups());
-        jail
+        Ok(jail)
     }
 
     fn loose(&self) -> &Zygote {
@@ -119,7 +129,16 @@ impl Ground {
     }
 
     pub fn show(&self, spec: &mut Spec) {
-        spec.mounts.push(Mount { source: self.path("shown"), target: SHOWN.into(), read_only: true });
+        let copy = self.fresh("shown");
+        open_to_all(&copy, 0o755);
+        furnish(&copy);
+        self.copies.lock().expect("no test panics with it").push((copy.clone(), snapshot(&copy)));
+        spec.mounts.push(Mount { source: copy, target: SHOWN.into(), read_only: true });
+    }
+
+    /// The copies shown so far may change from now on: a control does it on purpose.
+    pub fn release_copies(&self) {
+        self.copies.lock().expect("no test panics with it").clear();
     }
 
     fn environment_at(&self, top: &Path) -> Vec<(String, String)> {
@@ -131,9 +150,12 @@ impl Ground {
             ("HOST_DATA", "daemon"),
             ("HOST_SOCKET", "door/tenure.sock"),
             ("OTHER_WORK", "other"),
+            ("SETUID", "outside/id"),
+            ("FILECAPS", "outside/cat"),
         ];
         variables.extend(files.map(|(name, file)| (name.to_owned(), text(top.join(file)))));
         let decoy = self.decoy.lock().expect("no test panics with it").id();
+        variables.push(("BONDS".to_owned(), BONDS.to_owned()));
         variables.push(("HOST_PID".to_owned(), decoy.to_string()));
         variables
     }
@@ -145,12 +167,10 @@ impl Ground {
 
     /// What differs from how it was: must be empty.
     pub fn changes(&self) -> Vec<String> {
-        let now = snapshot(self.folder.path());
-        let known = |path: &&PathBuf| self.before.get(*path) != now.get(*path);
-        let mut changes: Vec<String> =
-            self.before.keys().filter(known).map(|path| format!("{} has changed", path.display())).collect();
-        let new = now.keys().filter(|path| !self.before.contains_key(*path));
-        changes.extend(new.map(|path| format!("{} is new", path.display())));
+        let mut changes = differences(self.folder.path(), &self.before);
+        for (copy, before) in self.copies.lock().expect("no test panics with it").iter() {
+            changes.extend(differences(copy, before));
+        }
         let ended = self.decoy.lock().expect("no test panics with it").try_wait();
         if !matches!(ended, Ok(None)) {
             changes.push("the decoy process is gone".to_owned());
@@ -198,15 +218,29 @@ fn furnish(top: &Path) {
         open_to_all(&top.join(file), mode);
     }
     if is_root() {
+        for (program, copy, mode) in [("/usr/bin/id", "outside/id", 0o4755), ("/usr/bin/cat", "outside/cat", 0o755)] {
+            std::fs::copy(program, top.join(copy)).expect("a program");
+            open_to_all(&top.join(copy), mode);
+        }
+        let capability = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(top.join("outside/cat"), "security.capability", NET_RAW, capability).expect("an attribute");
         for path in ["other", "other/secret"] {
             chown(top.join(path), Some(OTHER), Some(OTHER)).expect("another agent's");
         }
     }
 }
 
+fn differences(top: &Path, before: &Snapshot) -> Vec<String> {
+    let now = snapshot(top);
+    let changed = before.iter().filter(|(path, was)| now.get(*path) != Some(was));
+    let new = now.keys().filter(|path| !before.contains_key(*path));
+    let changed = changed.map(|(path, _)| format!("{} has changed", path.display()));
+    changed.chain(new.map(|path| format!("{} is new", path.display()))).collect()
+}
+
 fn snapshot(top: &Path) -> Snapshot {
     let mut found = Snapshot::new();
-    for folder in ["outside", "daemon", "door", "other", "shown"] {
+    for folder in ["outside", "daemon", "door", "other"] {
         let mut open = vec![top.join(folder)];
         while let Some(path) = open.pop() {
             let about = std::fs::symlink_metadata(&path).expect("it can be looked at");

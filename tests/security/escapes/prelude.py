@@ -113,3 +113,36 @@ def own_filter(answer):
 class Vector(ctypes.Structure):
     _fields_ = [('base', ctypes.c_void_p), ('size', ctypes.c_size_t)]
 
+
+def daemon():
+    """Starts a process that leaves its session, its parents and its streams and ignores what can be ignored; its pid."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            for number in (1, 2, 3, 10, 12, 15):
+                signal.signal(number, signal.SIG_IGN)
+            call('prctl', 1, 0, 0, 0, 0)
+            os.write(writer, str(os.getpid()).encode())
+            for number in range(1024):
+                attempt(os.close, number)
+            while True:
+                signal.pause()
+        os._exit(0)
+    os.wait()
+    os.close(writer)
+    pid = int(os.read(reader, 16))
+    os.close(reader)
+    return pid
+
+
+def alone():
+    """Whether the jail has no process but its first one, a keeper and this."""
+    return sum(entry.isdigit() for entry in os.listdir('/proc')) <= 3
+
+
+def fork_idle():
+    if os.fork() == 0:
+        while True:
+            signal.pause()
+

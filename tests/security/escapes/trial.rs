@@ -40,10 +40,12 @@ fn try_one(ground: &Ground, probe: &Probe) -> Result<(), String> {
         return Ok(());
     }
     let contacts = ground.contacts();
-    let said = perform(ground, &spec, jail, &probe.stage, &ground.environment());
+    let said = perform(ground, &spec, jail, &probe.stage, &environment_of(ground, probe));
     let touched = ground.changes();
     let reached = ground.contacts() - contacts;
+    ground.release_copies();
     let control = control(ground, probe);
+    ground.release_copies();
     let shown = control.as_deref().unwrap_or("not run here: it needs root");
     if std::env::var_os("TENURE_ESCAPES_SHOW").is_some() || control.is_none() {
         println!("{}: {said}; control ({}): {shown}", probe.id, probe.control.kind());
@@ -76,6 +78,10 @@ fn spec_of(ground: &Ground, probe: &Probe) -> Spec {
     spec
 }
 
+fn environment_of(ground: &Ground, probe: &Probe) -> Vec<(String, String)> {
+    if probe.shown { ground.environment_shown() } else { ground.environment() }
+}
+
 /// Why this host cannot show it.
 fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
     let level = jail.level();
@@ -101,7 +107,7 @@ fn foreign(stage: &Stage) -> Option<&'static str> {
 /// The control's word; None where it needs root and there is none.
 fn control(ground: &Ground, probe: &Probe) -> Option<String> {
     let mut spec = spec_of(ground, probe);
-    let mut environment = ground.environment();
+    let mut environment = environment_of(ground, probe);
     let mut stage = &probe.stage;
     match &probe.control {
         Control::AsRoot(_) | Control::Errno(..) if !is_root() => return None,
@@ -190,11 +196,15 @@ fn last_line(bytes: &[u8]) -> Option<String> {
     String::from_utf8_lossy(bytes).lines().rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// The same script on the host, in a folder of its own.
 fn outside(ground: &Ground, stage: &Stage) -> String {
-    let (Stage::Program(script) | Stage::ProgramX86(script)) = stage else {
-        panic!("a capability is no program: choose another control")
-    };
+    match stage {
+        Stage::Program(script) | Stage::ProgramX86(script) => on_host(ground, script),
+        Stage::Capability(_) => panic!("a capability is no program: choose another control"),
+    }
+}
+
+/// What a script says on the host, in a folder of its own.
+pub fn on_host(ground: &Ground, script: &str) -> String {
     let folder = ground.fresh("host");
     let mut command = Command::new("python3");
     command.args(["-I", "-S", "-c", &program(script)]).env_clear().env("PATH", PATH).current_dir(folder);
