@@ -74,8 +74,11 @@ pub enum Outcome {
         code: String,
     },
     TimedOut,
+    /// A limit was hit; `limit` is how much there was, in the resource's own unit (bytes, processes, files, ms).
     ResourceExhausted {
         resource: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
     },
     /// Ended with its sandbox: cancelled, or its iteration was over.
     Killed,

@@ -61,6 +61,7 @@ impl Command {
                 execution::Command::Unbind { .. } => "iteration.unbind",
                 execution::Command::LoseJail { .. } => "jail.lose",
                 execution::Command::Release { .. } => "iteration.release",
+                execution::Command::RefuseNetwork { .. } => "network.refuse",
                 execution::Command::CallModel(_) => "model.call",
                 execution::Command::AnswerModel { .. } => "model.answer",
                 execution::Command::FailModel { .. } => "model.fail",
@@ -206,6 +207,7 @@ fn pointed(command: &execution::Command) -> Option<Stream> {
         | execution::Command::Unbind { .. }
         | execution::Command::LoseJail { .. }
         | execution::Command::Release { .. }
+        | execution::Command::RefuseNetwork { .. }
         | execution::Command::CallModel(_)
         | execution::Command::AnswerModel { .. }
         | execution::Command::FailModel { .. }

@@ -19,6 +19,7 @@ use crate::actor::Actor;
 use crate::bound::{Bound, Hash, Payload};
 use crate::call::{self, Fence, Open};
 use crate::id::{AgentId, CallId, LeaseId, SessionId, WorkerId};
+use crate::network::{self, Traffic};
 use crate::time::{Clock, Time};
 use serde::{Deserialize, Serialize};
 
@@ -251,11 +252,19 @@ pub enum Command {
         iteration: u32,
         leases: Vec<LeaseId>,
         why: String,
+        traffic: Option<Traffic>,
     },
     /// The jail of this closing iteration is gone.
     Release {
         session: SessionId,
         iteration: u32,
+        traffic: Option<Traffic>,
+    },
+    /// The worker's proxy kept programs of this iteration from places; at most [`network::REFUSALS_MAX`] at a time.
+    RefuseNetwork {
+        session: SessionId,
+        iteration: u32,
+        refusals: Vec<network::Refusal>,
     },
     CallModel(CallModel),
     AnswerModel {
@@ -303,6 +312,7 @@ impl Command {
             | Command::Unbind { .. }
             | Command::LoseJail { .. }
             | Command::Release { .. }
+            | Command::RefuseNetwork { .. }
             | Command::CallModel(_)
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
@@ -423,7 +433,19 @@ pub enum Event {
     #[serde(rename = "iteration.unbound")]
     IterationUnbound { iteration: u32, session: SessionId, since: Time, jailed: bool, why: String },
     #[serde(rename = "iteration.jail_lost")]
-    JailLost { iteration: u32, session: SessionId, why: String },
+    JailLost {
+        iteration: u32,
+        session: SessionId,
+        why: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traffic: Option<Traffic>,
+    },
+    #[serde(rename = "network.refused")]
+    NetworkRefused {
+        iteration: u32,
+        #[serde(flatten)]
+        refusal: network::Refusal,
+    },
     #[serde(rename = "model.called")]
     ModelCalled {
         turn: Turn,
@@ -482,7 +504,12 @@ pub enum Event {
         cause: Cause,
     },
     #[serde(rename = "iteration.released")]
-    IterationReleased { iteration: u32, session: SessionId },
+    IterationReleased {
+        iteration: u32,
+        session: SessionId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traffic: Option<Traffic>,
+    },
     #[serde(rename = "iteration.completed")]
     IterationCompleted { iteration: u32, output: Bound },
     #[serde(rename = "iteration.failed")]
@@ -561,7 +588,7 @@ pub fn apply(fold: &mut Option<Execution>, event: &Event, at: Time) {
     }
     let Some(execution) = fold else { return };
     match event {
-        Event::Started { .. } | Event::CancelRequested { .. } | Event::Refused(_) => {}
+        Event::Started { .. } | Event::CancelRequested { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
         Event::IterationStarted { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { .. }

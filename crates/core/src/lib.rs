@@ -21,6 +21,7 @@ pub mod manifest;
 pub mod template;
 pub mod capability;
 pub mod judge;
+pub mod network;
 pub mod call;
 pub mod execution;
 pub mod fleet;

@@ -15,20 +15,22 @@ mod fields;
 mod read;
 mod aegis;
 mod defaults;
+mod host;
 mod unenforced;
 
 pub use canonical::{
-    AccessMode, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Isolation, Kind, LimitsSpec, Manifest,
-    McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode, Overlap, Persona,
-    Resources, Runtime, Schedule, Secret, Security, Spec, StorageClass, Supervision, Task, Tool, Trigger, Volume,
+    AccessMode, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Guard, Isolation, Kind, LimitsSpec,
+    Manifest, McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode, Overlap,
+    Persona, Resources, Runtime, Schedule, Secret, Security, Spec, StorageClass, Supervision, Task, Tool, Trigger,
+    Volume,
 };
 pub use defaults::{Bounds, Views};
 pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use host::{Backend, Engine, Host, HostMount, Quota, Toolchain};
 pub use problem::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use quantity::{Bytes, Duration, Millicores, Money, Score};
 pub use read::{INSTRUCTION_BYTES_MAX, LABELS_MAX};
 pub use tools::{READ_ONLY, TOOL_BYTES_MAX, TOOLS_MAX, ToolPattern};
-pub use unenforced::Host;
 pub use validator::{
     Judge, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX, Strategy, Target, VALIDATORS_MAX, Validator,
     compile as compile_regex,

@@ -1,7 +1,7 @@
 //! What the world owes the folded state, and when. Pure: the writer diffs it before and after each command and keeps
 //! the difference as rows; reconcilers read those rows and nothing else.
 use crate::agent;
-use crate::execution::{Check, Execution, Iteration, Phase, Step, Thought};
+use crate::execution::{Cause, Check, Execution, Iteration, Phase, Step, Thought};
 use crate::fleet::{Lapsed, Worker};
 use crate::fold::Fold;
 use crate::id::{CallId, LeaseId, SessionId};
@@ -41,10 +41,11 @@ pub enum Deed {
         index: u32,
         check: Option<CallId>,
     },
-    /// Destroy the jail of a closing iteration.
+    /// Destroy the jail of a closing iteration. `last`: none comes after it.
     Release {
         iteration: u32,
         session: SessionId,
+        last: bool,
     },
     /// A clock runs out.
     Expire,
@@ -122,7 +123,8 @@ impl fmt::Display for Deed {
             Deed::Dispatch { call, lease, session } => write!(f, "dispatch:{call}:{lease}:{session}"),
             Deed::Validate { iteration, index, check: None } => write!(f, "validate:{iteration}:{index}"),
             Deed::Validate { iteration, index, check: Some(call) } => write!(f, "validate:{iteration}:{index}:{call}"),
-            Deed::Release { iteration, session } => write!(f, "release:{iteration}:{session}"),
+            Deed::Release { iteration, session, last: false } => write!(f, "release:{iteration}:{session}"),
+            Deed::Release { iteration, session, last: true } => write!(f, "release-last:{iteration}:{session}"),
             Deed::Expire => f.write_str("expire"),
             Deed::Sweep { session, since } => write!(f, "sweep:{session}:{}", since.millis()),
             Deed::Leave => f.write_str("leave"),
@@ -157,8 +159,9 @@ fn parse(parts: &[&str]) -> Option<Deed> {
         ["validate", iteration, index, call] => {
             Deed::Validate { iteration: iteration.parse().ok()?, index: index.parse().ok()?, check: call.parse().ok() }
         }
-        ["release", iteration, session] => {
-            Deed::Release { iteration: iteration.parse().ok()?, session: session.parse().ok()? }
+        [word @ ("release" | "release-last"), iteration, session] => {
+            let last = *word == "release-last";
+            Deed::Release { iteration: iteration.parse().ok()?, session: session.parse().ok()?, last }
         }
         ["expire"] => Deed::Expire,
         ["sweep", session, since] => {
@@ -216,8 +219,15 @@ fn of_iteration(execution: &Execution, iteration: &Iteration) -> Vec<Owed> {
             Check::Ended { call } => owed.push(validate(number, *index, Some(*call))),
             Check::Open { call } => owed.extend(dispatch(call, binding.session)),
         },
-        Step::Closing { .. } => {
-            owed.push(Owed { deed: Deed::Release { iteration: number, session: binding.session }, at: AT_ONCE });
+        Step::Closing { cause, .. } => {
+            let last = match cause {
+                Cause::Passed { .. } | Cause::End { .. } => true,
+                Cause::Invalid { .. } | Cause::Turns | Cause::IterationTimeout | Cause::Unanswered { .. } => {
+                    number >= execution.terms.limits.max_iterations
+                }
+            };
+            let deed = Deed::Release { iteration: number, session: binding.session, last };
+            owed.push(Owed { deed, at: AT_ONCE });
             return owed;
         }
     }

@@ -183,6 +183,7 @@ pub struct CallRow {
     pub arguments: Hash,
     pub path: Option<String>,
     pub command: Option<String>,
+    pub host: Option<String>,
     pub bytes: Option<u64>,
 }
 

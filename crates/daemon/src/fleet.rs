@@ -5,7 +5,7 @@
 //! life may still act when its calls are given back. No secret may reach the child: its environment is made anew.
 mod link;
 
-pub use link::Link;
+pub use link::{Broken, Link};
 
 use crate::commit;
 use crate::house::House;
@@ -24,7 +24,7 @@ use tenure_core::fold::Event;
 use tenure_core::id::{SessionId, WorkerId};
 use tenure_core::owed::Kind;
 use tenure_core::time::Time;
-use tenure_wire::frame::{self, FromWorker, Hello, Host, ToWorker};
+use tenure_wire::frame::{self, FromWorker, Hello, ToWorker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Child;
@@ -124,13 +124,14 @@ impl Supervisor {
         let welcome = frame::encode(&ToWorker::Welcome { version: frame::VERSION, session, fence })?;
         socket.write_all(&welcome).await?;
         let (asks, asked) = mpsc::channel::<Ask>(256);
-        let link = Link { worker: self.worker, session, fence, slots: hello.slots, asks };
+        let (hosts, host) = watch::channel(Arc::new(hello.host.clone()));
+        let link = Link { worker: self.worker, session, fence, slots: hello.slots, host, asks };
         self.greeted.send_replace(Some(Greeted { hello, session }));
         self.links.send_replace(Some(link));
         for kind in [Kind::Bind, Kind::Dispatch, Kind::Release] {
             self.house.bells.ring(kind);
         }
-        let result = link::serve(&self.house, self.worker, session, socket, asked).await;
+        let result = link::serve(&self.house, self.worker, session, socket, asked, hosts).await;
         self.links.send_replace(None);
         self.stale = Some((session, commit::now()));
         result.map_err(Error::from)
@@ -182,14 +183,11 @@ async fn greeting(socket: &mut UnixStream) -> Result<Hello, Error> {
         FromWorker::Output { .. }
         | FromWorker::Outcome(_)
         | FromWorker::Released { .. }
+        | FromWorker::Surveyed { .. }
+        | FromWorker::NetworkRefused { .. }
         | FromWorker::JailLost { .. }
         | FromWorker::Beat { .. } => Err(Error::Greeting),
     }
-}
-
-/// What manifests are checked against until a worker has greeted.
-pub fn host(greeted: &watch::Receiver<Option<Greeted>>) -> Option<Host> {
-    greeted.borrow().as_ref().map(|greeted| greeted.hello.host.clone())
 }
 
 /// When the last life ended, as far as its file tells.

@@ -95,6 +95,7 @@ pub fn only_ends(command: &Command) -> bool {
             | execution::Command::Expire => true,
             execution::Command::Start(_)
             | execution::Command::Bind { .. }
+            | execution::Command::RefuseNetwork { .. }
             | execution::Command::CallModel(_)
             | execution::Command::AnswerModel { .. }
             | execution::Command::Check { .. }

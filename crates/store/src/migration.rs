@@ -4,7 +4,10 @@ use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 
 /// Oldest first. `{clustered}` marks tables kept in the order of their key, where the engine can.
-const MIGRATIONS: &[(&str, &str)] = &[("0001 first light", include_str!("migration/0001.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001 first light", include_str!("migration/0001.sql")),
+    ("0002 the host of a call", include_str!("migration/0002.sql")),
+];
 
 /// Brings the tables up to this program's, in one transaction.
 ///

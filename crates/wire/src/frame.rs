@@ -1,14 +1,17 @@
 //! Frames between daemon and worker: a big-endian u32 length, then one JSON value of at most `FRAME_BYTES_MAX`.
 //! The same frames cross a socketpair (built-in worker) and a network link. No secret may stand in one.
+use crate::confinement::Confinement;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenure_core::call::{Fence, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::manifest::Host;
+use tenure_core::network::{Refusal, Traffic};
 
 /// A frame longer than this ends the session: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -24,6 +27,12 @@ pub enum ToWorker {
     Release {
         execution: ExecutionId,
         iteration: u32,
+        /// The execution ends with it, and with that its ephemeral volumes.
+        last: bool,
+    },
+    /// Look again at what this host can do; answered by `Surveyed`.
+    Survey {
+        count: u64,
     },
     /// Answered by `Beat` at once.
     Beat {
@@ -47,21 +56,6 @@ pub struct LeasedCall {
     pub deadline_ms: u64,
 }
 
-/// What a manifest says of the sandbox, resolved by the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confinement {
-    pub memory_bytes: u64,
-    pub cpu_millicores: u32,
-    pub pids: u32,
-    /// Bytes of output kept of one process.
-    pub output_bytes: u64,
-    /// Paths at or below /workspace; what is in neither list is not there.
-    pub read: Vec<String>,
-    pub write: Vec<String>,
-    /// A /tmp of its own, in memory; without it there is none.
-    pub temp: bool,
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum FromWorker {
@@ -78,6 +72,17 @@ pub enum FromWorker {
     Released {
         execution: ExecutionId,
         iteration: u32,
+        traffic: Option<Traffic>,
+    },
+    /// Programs of this iteration were kept from places; at most `REFUSALS_MAX` of them.
+    NetworkRefused {
+        execution: ExecutionId,
+        iteration: u32,
+        refusals: Vec<Refusal>,
+    },
+    Surveyed {
+        count: u64,
+        host: Box<Host>,
     },
     /// The jail died by itself; it is proven dead.
     JailLost {
@@ -86,6 +91,7 @@ pub enum FromWorker {
         /// The calls that were in flight in it; later ones run in its successor.
         leases: Vec<LeaseId>,
         why: String,
+        traffic: Option<Traffic>,
     },
     Beat {
         count: u64,
@@ -102,16 +108,6 @@ pub struct Hello {
     pub host: Host,
     /// What the start found left over of an earlier life, and removed.
     pub reaped: u32,
-}
-
-/// What manifests ask of a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
-    /// The version of the python that a jail sees, such as `3.11.7`.
-    pub python: Option<String>,
-    pub limits_memory: bool,
-    pub limits_cpu: bool,
-    pub limits_pids: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod problem;
+pub mod confinement;
 pub mod frame;
 pub mod local;
 #[cfg(feature = "client")]

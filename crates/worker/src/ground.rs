@@ -5,8 +5,8 @@ use crate::reap::{self, Hold};
 use crate::workspace::WorkFolders;
 use std::fs;
 use std::path::PathBuf;
+use tenure_core::manifest::{Engine, Guard, Host, Quota, Toolchain};
 use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Zygote};
-use tenure_wire::frame::Host;
 
 /// Where and as whom a worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +49,17 @@ impl Ground {
         let folders = WorkFolders::open(&data_dir)?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
         let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
+        let python = python.join().map_err(|_| Error::Panicked("looking for python".into()))?;
+        let toolchain = |version| Toolchain { language: "python".to_owned(), version };
         let host = Host {
-            python: python.join().map_err(|_| Error::Panicked("looking for python".into()))?,
-            limits_memory: enforced(level.memory),
-            limits_cpu: enforced(level.cpu),
-            limits_pids: enforced(level.pids),
+            toolchains: python.map(toolchain).into_iter().collect(),
+            cpu: enforced(level.cpu),
+            memory: enforced(level.memory),
+            pids: enforced(level.pids),
+            quota: Quota::None,
+            guards: guards(&level),
+            engine: Engine::default(),
+            mounts: Vec::new(),
         };
         let level = describe_level(&level);
         Ok(Ground {
@@ -95,6 +101,19 @@ fn enforced(meter: Meter) -> bool {
         Meter::CgroupV2 | Meter::CgroupV1 | Meter::Rlimit => true,
         Meter::None => false,
     }
+}
+
+/// What of the protections that a manifest may require a jail at this level has.
+pub(crate) fn guards(level: &Level) -> Vec<Guard> {
+    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1);
+    let found = [
+        (Guard::Landlock, level.landlock > 0),
+        (Guard::OwnIdentity, level.identity == Mapping::Host),
+        (Guard::MemoryGroup, group(level.memory)),
+        (Guard::PidsGroup, group(level.pids)),
+        (Guard::CpuGroup, group(level.cpu)),
+    ];
+    found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
 }
 
 /// At most 256 characters: it is kept with every call.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::ExecutionId;
 use tenure_sandbox::{Error as Sandbox, Jail, Spec};
+use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -121,7 +122,7 @@ impl Tenancy {
     }
 
     async fn serve(&mut self, mut jail: Jail, first: Order) -> End {
-        let end = match Room::furnish(&mut jail, first.call.confinement.output_bytes) {
+        let end = match Room::furnish(&mut jail, &first.call.confinement) {
             Ok((room, line)) => self.work(room, tokio::spawn(line), first).await,
             Err(error) => Err(error.to_string()),
         };
@@ -198,12 +199,12 @@ struct Room {
 }
 
 impl Room {
-    fn furnish(jail: &mut Jail, output_bytes: u64) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
+    fn furnish(jail: &mut Jail, wanted: &Confinement) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
         let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
         socket.set_nonblocking(true)?;
         let (asking, line) = Line::new(UnixStream::from_std(socket)?);
         let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
-        let scene = Scene { line: asking, cgroups, output_bytes };
+        let scene = Scene { line: asking, cgroups, confinement: Arc::new(wanted.clone()) };
         Ok((Room { scene, level: describe_level(jail.level()).into() }, line))
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Outcome;
 use tenure_sandbox::protocol::{Answer, Operation, Refusal};
+use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
 
 /// Longest that one file operation may take.
@@ -22,7 +23,7 @@ const FILE_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Scene {
     pub(crate) line: Line,
     pub(crate) cgroups: Arc<[PathBuf]>,
-    pub(crate) output_bytes: u64,
+    pub(crate) confinement: Arc<Confinement>,
 }
 
 /// How a deed ended that was tried.
@@ -53,8 +54,10 @@ impl Deed {
         Deed { outcome: Outcome::Failed { code: code.to_owned() }, result: error(sentence) }
     }
 
-    pub(crate) fn exhausted(resource: &str, sentence: impl Into<String>) -> Deed {
-        Deed { outcome: Outcome::ResourceExhausted { resource: resource.to_owned() }, result: error(sentence) }
+    /// `limit`: how much there was, where that is known, in the resource's own unit.
+    pub(crate) fn exhausted(resource: &str, limit: Option<u64>, sentence: impl Into<String>) -> Deed {
+        let outcome = Outcome::ResourceExhausted { resource: resource.to_owned(), limit };
+        Deed { outcome, result: error(sentence) }
     }
 
     pub(crate) fn timed_out(sentence: impl Into<String>) -> Deed {
@@ -138,7 +141,7 @@ fn refused(refusal: &Refusal) -> Deed {
         Refusal::TooLarge { .. } => "too_large",
         Refusal::NoMatch { .. } => "no_match",
         Refusal::Denied => "denied",
-        Refusal::NoSpace => return Deed::exhausted("disk", refusal.to_string()),
+        Refusal::NoSpace => return Deed::exhausted("disk", None, refusal.to_string()),
         Refusal::NotEmpty => "not_empty",
         Refusal::Busy => "busy",
         Refusal::Invalid { .. } => "invalid_arguments",

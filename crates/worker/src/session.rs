@@ -95,7 +95,7 @@ where
             Ok(Some(fence))
         }
         Some(ToWorker::Welcome { .. }) => Err(Error::Protocol("it speaks another version; restart it with this one's")),
-        Some(ToWorker::Call(_) | ToWorker::Release { .. } | ToWorker::Beat { .. }) => {
+        Some(ToWorker::Call(_) | ToWorker::Release { .. } | ToWorker::Survey { .. } | ToWorker::Beat { .. }) => {
             Err(Error::Protocol("something came before the welcome"))
         }
         None => Ok(None),
@@ -166,7 +166,11 @@ impl Session {
                 let _ = self.outbound.beats.try_send(FromWorker::Beat { count });
             }
             ToWorker::Call(call) => self.call(call).await,
-            ToWorker::Release { execution, iteration } => self.release(Key { execution, iteration }).await,
+            ToWorker::Release { execution, iteration, last: _ } => self.release(Key { execution, iteration }).await,
+            ToWorker::Survey { count } => {
+                let host = Box::new(self.ground.host.clone());
+                self.send(FromWorker::Surveyed { count, host }).await;
+            }
             ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
         Ok(())
@@ -200,7 +204,7 @@ impl Session {
         let order = Order { call, deadline };
         if full {
             let deed =
-                Deed::exhausted("calls", "the worker has too many calls in hand; try again when some have ended");
+                Deed::exhausted("calls", None, "the worker has too many calls in hand; try again when some have ended");
             return self.turn_away(order, deed).await;
         }
         self.place(order).await;
@@ -223,6 +227,7 @@ impl Session {
                     let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
                     let deed = Deed::exhausted(
                         "calls",
+                        None,
                         "too many calls run in this iteration; try again when some have ended",
                     );
                     self.turn_away(order, deed).await;
@@ -231,8 +236,11 @@ impl Session {
             Some(Berth::Closing { .. }) => self.queue.push_back(order),
             None if !earlier.is_empty() => self.queue.push_back(order),
             None if self.open() >= self.ground.slots as usize => {
-                let deed =
-                    Deed::exhausted("slots", "every sandbox of this worker is in use; try again when one has ended");
+                let deed = Deed::exhausted(
+                    "slots",
+                    None,
+                    "every sandbox of this worker is in use; try again when one has ended",
+                );
                 self.turn_away(order, deed).await;
             }
             None => self.start(key, order),
@@ -276,7 +284,7 @@ impl Session {
         self.queue.retain(|order| Key::of(&order.call) != key);
         self.forget(key);
         if !self.close(key, Why::Released) {
-            self.send(FromWorker::Released { execution: key.execution, iteration: key.iteration }).await;
+            self.send(FromWorker::Released { execution: key.execution, iteration: key.iteration, traffic: None }).await;
         }
     }
 
@@ -339,7 +347,7 @@ impl Session {
         match (berth, end) {
             (_, End::Fatal(error)) => return Err(error),
             (Berth::Closing { why: Why::Released }, End::Closed | End::Lost(_) | End::Refused(_)) => {
-                self.send(FromWorker::Released { execution, iteration }).await;
+                self.send(FromWorker::Released { execution, iteration, traffic: None }).await;
             }
             (Berth::Closing { why: Why::Superseded }, End::Closed | End::Lost(_) | End::Refused(_))
             | (Berth::Open { .. }, End::Closed) => self.end_calls(key, &over()).await,
@@ -347,7 +355,7 @@ impl Session {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
-                self.send(FromWorker::JailLost { execution, iteration, leases, why }).await;
+                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic: None }).await;
             }
             (Berth::Open { .. }, End::Refused(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail could not be opened");

@@ -10,7 +10,8 @@ pub async fn run(settings: &Settings, look: Look) -> Result<Exit, Failure> {
             let state = if worker.connected { "connected" } else { "away" };
             format!("{} {state}, {} slots, {}", worker.name, worker.slots, worker.level)
         });
-        let python = status.worker.as_ref().map(|worker| worker.python.clone().unwrap_or_else(|| "none".to_string()));
+        let languages = status.worker.as_ref().map(|worker| worker.toolchains.join(", "));
+        let engine = status.worker.as_ref().map(|worker| worker.engine.clone());
         table::lines([
             (
                 "daemon",
@@ -19,7 +20,8 @@ pub async fn run(settings: &Settings, look: Look) -> Result<Exit, Failure> {
             ("data", Some(status.data_dir.clone())),
             ("listening", Some(status.listening.join(", "))),
             ("worker", Some(worker.unwrap_or_else(|| "not up yet".to_string()))),
-            ("python", python),
+            ("languages", languages),
+            ("containers", engine),
             ("model", Some(format!("default is {}: {}", status.model.model, status.model.because))),
             ("cassette", status.model.cassette.clone()),
             ("ledger", Some(format!("{} records", status.records))),

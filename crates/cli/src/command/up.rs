@@ -88,10 +88,12 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
     let mut greeted = daemon.greeted.clone();
     let known = timeout(GREETING_MAX, greeted.wait_for(Option::is_some)).await;
     let hello = known.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|known| known.hello.clone()));
-    let (sandbox, python) = match &hello {
+    let (sandbox, languages) = match &hello {
         Some(hello) => {
-            let python = hello.host.python.clone().unwrap_or_else(|| "none under /usr".to_string());
-            (format!("{} ({} at a time)", hello.level, hello.slots), python)
+            let found = hello.host.toolchains.iter().map(|found| format!("{} {}", found.language, found.version));
+            let found: Vec<String> = found.collect();
+            let languages = if found.is_empty() { "none under /usr".to_string() } else { found.join(", ") };
+            (format!("{} ({} at a time)", hello.level, hello.slots), languages)
         }
         None => ("the worker has not come up yet; the log says why".to_string(), "not known yet".to_string()),
     };
@@ -100,7 +102,7 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
     say(&table::lines([
         ("  data", Some(settings.data_dir.display().to_string())),
         ("  sandbox", Some(sandbox)),
-        ("  python", Some(python)),
+        ("  languages", Some(languages)),
         ("  model", Some(model(daemon))),
         ("  socket", Some(format!("{} (this user)", settings.socket().display()))),
         ("  api", tcp),

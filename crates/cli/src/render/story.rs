@@ -70,10 +70,14 @@ impl Story {
                 let lost = if *sandbox_lost { "; its sandbox is lost, /workspace is kept" } else { "" };
                 vec![format!("Worker lost: {why}{lost}; waiting for another")]
             }
-            What::JailLost { why } => vec![format!("Sandbox lost: {why}; /workspace is kept")],
+            What::JailLost { why, .. } => vec![format!("Sandbox lost: {why}; /workspace is kept")],
+            What::NetworkRefused { host, port, rule, count } => {
+                let times = if *count > 1 { format!(" ({count} times)") } else { String::new() };
+                vec![format!("Network refused: {host}:{port} by {rule}{times}")]
+            }
             What::CommandRefused { verb, code, .. } => vec![format!("Refused: {verb} ({code})")],
             What::IterationBound { .. } => vec!["Worker found".to_string()],
-            What::IterationClosing { .. } | What::IterationReleased {} => Vec::new(),
+            What::IterationClosing { .. } | What::IterationReleased { .. } => Vec::new(),
         }
     }
 
@@ -159,6 +163,10 @@ pub fn deed(capability: &str, target: &Target) -> String {
         if command.chars().count() > COMMAND_CHARS_MAX {
             line.push('…');
         }
+    }
+    if let Some(host) = &target.host {
+        line.push(' ');
+        line.push_str(host);
     }
     if let Some(bytes) = target.bytes {
         line.push_str(&format!(" ({bytes} bytes)"));

@@ -42,6 +42,7 @@ pub enum Misstep {
     Stale,
     NotDue,
     TooManyCalls,
+    TooManyRefusals,
 }
 
 /// A decision in the making.
@@ -98,10 +99,15 @@ pub fn decide(
         Command::Cancel { why } => cancel(&mut draft, actor, why)?,
         Command::Bind { worker: _, session } => iteration::bind(&mut draft, session, around)?,
         Command::Unbind { session, since, why } => iteration::unbind(&mut draft, session, since, why)?,
-        Command::LoseJail { session, iteration, leases, why } => {
-            iteration::lose_jail(&mut draft, session, iteration, &leases, why)?;
+        Command::LoseJail { session, iteration, leases, why, traffic } => {
+            iteration::lose_jail(&mut draft, session, iteration, &leases, why, traffic)?;
         }
-        Command::Release { session, iteration } => iteration::release(&mut draft, session, iteration)?,
+        Command::Release { session, iteration, traffic } => {
+            iteration::release(&mut draft, session, iteration, traffic)?;
+        }
+        Command::RefuseNetwork { session, iteration, refusals } => {
+            iteration::refuse_network(&mut draft, session, iteration, refusals)?;
+        }
         Command::CallModel(call) => turn::call_model(&mut draft, call)?,
         Command::AnswerModel { turn, answer } => turn::answer_model(&mut draft, turn, answer)?,
         Command::FailModel { turn, failure } => turn::fail_model(&mut draft, turn, failure)?,

@@ -3,6 +3,7 @@ use super::decide::{Around, Draft, Misstep, bound_to};
 use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Step, Thought};
 use crate::call::{self, LOSSES_MAX, Open, Outcome, State};
 use crate::id::{LeaseId, SessionId};
+use crate::network::{self, Traffic};
 use crate::time::{Clock, Time};
 
 pub(super) fn bind(draft: &mut Draft<'_>, session: SessionId, around: Around<'_>) -> Result<(), Misstep> {
@@ -43,6 +44,7 @@ pub(super) fn lose_jail(
     number: u32,
     leases: &[LeaseId],
     why: String,
+    traffic: Option<Traffic>,
 ) -> Result<(), Misstep> {
     let iteration = draft.iteration()?;
     bound_to(iteration.binding, session)?;
@@ -50,11 +52,16 @@ pub(super) fn lose_jail(
         return Err(Misstep::Stale);
     }
     lose_calls(draft, |lease| leases.contains(&lease));
-    draft.emit(Event::JailLost { iteration: number, session, why });
+    draft.emit(Event::JailLost { iteration: number, session, why, traffic });
     Ok(())
 }
 
-pub(super) fn release(draft: &mut Draft<'_>, session: SessionId, number: u32) -> Result<(), Misstep> {
+pub(super) fn release(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    number: u32,
+    traffic: Option<Traffic>,
+) -> Result<(), Misstep> {
     let iteration = draft.iteration()?;
     bound_to(iteration.binding, session)?;
     if iteration.number != number || !iteration.jailed || !matches!(iteration.step, Step::Closing { .. }) {
@@ -63,7 +70,27 @@ pub(super) fn release(draft: &mut Draft<'_>, session: SessionId, number: u32) ->
     for call in leased(&iteration.step) {
         end_unfinished(draft, &call, Outcome::Killed);
     }
-    draft.emit(Event::IterationReleased { iteration: number, session });
+    draft.emit(Event::IterationReleased { iteration: number, session, traffic });
+    Ok(())
+}
+
+pub(super) fn refuse_network(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    number: u32,
+    refusals: Vec<network::Refusal>,
+) -> Result<(), Misstep> {
+    let iteration = draft.iteration()?;
+    bound_to(iteration.binding, session)?;
+    if iteration.number != number || !iteration.jailed {
+        return Err(Misstep::Stale);
+    }
+    if refusals.len() > network::REFUSALS_MAX {
+        return Err(Misstep::TooManyRefusals);
+    }
+    for refusal in refusals {
+        draft.emit(Event::NetworkRefused { iteration: number, refusal });
+    }
     Ok(())
 }
 
@@ -210,6 +237,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Validated { .. }
+        | Event::NetworkRefused { .. }
         | Event::Refused(_) => {}
     }
 }

@@ -266,6 +266,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::NetworkRefused { .. }
         | Event::Refused(_) => {}
     }
 }

@@ -90,7 +90,7 @@ pub struct Spec {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize, JsonSchema)]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
         }
@@ -216,7 +216,26 @@ pub struct Security {
     pub filesystem: Option<Filesystem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// What must hold this agent; where the host does not give it, nothing runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<Guard>,
 }
+
+words!(
+    /// A protection that not every host gives.
+    Guard {
+        /// The kernel's own rules on files and TCP, on top of the view.
+        Landlock = "landlock",
+        /// A host user of the agent's own behind its files and programs.
+        OwnIdentity = "own-identity",
+        /// Limits on the agent's programs together, not on each alone.
+        MemoryGroup = "memory-group",
+        PidsGroup = "pids-group",
+        CpuGroup = "cpu-group",
+        /// Disk limits that the file system keeps, not a watcher.
+        HardQuota = "hard-quota",
+    }
+);
 
 words!(NetworkMode {
     /// Nothing can be reached.

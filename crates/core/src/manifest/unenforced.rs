@@ -1,20 +1,10 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
-use super::canonical::{Isolation, Manifest, Network, NetworkMode, Resources, Runtime, Security, Spec, Tool};
-use super::problem::{Code, Fault, Problem, nearest};
+use super::canonical::{Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
+use super::host::{Backend, Engine, Host, HostMount, Quota};
+use super::problem::{Code, Fault, Problem};
 use super::validator::Validator;
-
-/// What the host that agents will run on can do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Host {
-    /// The version of its `python3`, as in `3.11.7`.
-    pub python: Option<String>,
-    /// Whether the share of the processors, the memory and the number of processes can be bounded there.
-    pub cpu: bool,
-    pub memory: bool,
-    pub pids: bool,
-}
 
 impl Manifest {
     /// Every stated field that nothing enforces, with its path, the reason and the way out.
@@ -37,18 +27,18 @@ impl Manifest {
             dependencies,
         } = &self.spec;
         if let Some(stated) = runtime {
-            runtime_of(stated, host, &mut list);
+            runtime_of(stated, &mut list);
         }
+        let backend = self.backend(host).map_err(|problem| list.problems.push(problem)).ok();
         validators(self.validators(), &mut list);
         for (index, tool) in tools.iter().flatten().enumerate() {
             tool_of(tool, &format!("spec.tools[{index}]"), &mut list);
         }
         if let Some(stated) = security {
-            security_of(stated, host, &mut list);
+            security_of(stated, host, backend.as_ref(), &mut list);
         }
         for (index, volume) in volumes.iter().enumerate() {
-            let reason = format!("the volume `{}` would not be mounted", volume.name);
-            list.add(&format!("spec.volumes[{index}]"), reason, "leave it out: /workspace is kept for each agent");
+            volume_of(volume, &format!("spec.volumes[{index}]"), host, &mut list);
         }
         list.when(schedule.is_some(), "spec.schedule", "no schedule is kept yet", "start it by `tenure execute`");
         list.when(!triggers.is_empty(), "spec.triggers", "nothing wakes an agent yet", "start it by `tenure execute`");
@@ -97,42 +87,31 @@ impl List {
     }
 }
 
-fn runtime_of(runtime: &Runtime, host: &Host, list: &mut List) {
-    let native = "leave it out, or use `isolation: inherit` with the host's own programs";
-    list.when(runtime.image.is_some(), "spec.runtime.image", "no container images are run yet", native);
-    match runtime.isolation {
-        None | Some(Isolation::Inherit | Isolation::Native) => {}
-        Some(other @ (Isolation::Docker | Isolation::Wasm)) => {
-            let reason = format!("nothing is run by {} yet", other.word());
-            list.add("spec.runtime.isolation", reason, "use `isolation: inherit`: the native sandbox");
-        }
-    }
+fn runtime_of(runtime: &Runtime, list: &mut List) {
     let command = "agents that are programs of their own are not started yet";
     list.when(runtime.command.is_some(), "spec.runtime.command", command, "use task.instruction");
-    let Some(language) = runtime.language.as_deref() else { return };
-    if language != "python" {
-        let reason = format!("the language `{language}` is not provided");
-        let way_out = match nearest(language, ["python"]) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => "leave it out: what the host has in /usr can be run in any case".to_owned(),
-        };
-        list.add("spec.runtime.language", reason, way_out);
-        return;
+}
+
+/// Folders beneath which something may be mounted, besides the work folder.
+const MOUNT_ROOTS: [&str; 4] = ["/data", "/mnt", "/opt", "/srv"];
+
+fn beneath(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn volume_of(volume: &Volume, path: &str, host: &Host, list: &mut List) {
+    let place = &volume.mount_point;
+    let known = MOUNT_ROOTS.iter().any(|root| beneath(place, root)) || beneath(place, "/workspace");
+    if !known || beneath(place, "/workspace/.trash") {
+        let reason = format!("nothing can be mounted at {place}");
+        list.add(
+            &format!("{path}.mount_point"),
+            reason,
+            "use /workspace, /data, /mnt, /opt or /srv, or a folder in one",
+        );
     }
-    match (&host.python, &runtime.version) {
-        (None, _) => {
-            list.add("spec.runtime.language", "this host has no python3", "install it, or leave the field out")
-        }
-        (Some(_), None) => {}
-        (Some(has), Some(wanted)) => {
-            let fits = wanted.split('.').zip(has.split('.')).all(|(wanted, has)| wanted == has)
-                && wanted.split('.').count() <= has.split('.').count();
-            if !fits {
-                let short: Vec<&str> = has.split('.').take(2).collect();
-                let way_out = format!("write `version: \"{}\"`, or leave it out", short.join("."));
-                list.add("spec.runtime.version", format!("this host has Python {has}, not {wanted}"), way_out);
-            }
-        }
+    if volume.size_limit_mb.is_some() && host.quota == Quota::None {
+        list.add(&format!("{path}.size_limit_mb"), "this host cannot bound it", LEAVE);
     }
 }
 
@@ -167,54 +146,55 @@ fn tool_of(tool: &Tool, path: &str, list: &mut List) {
     }
 }
 
-fn security_of(security: &Security, host: &Host, list: &mut List) {
-    if let Some(network) = &security.network {
-        network_of(network, list);
-    }
+fn security_of(security: &Security, host: &Host, backend: Option<&Backend>, list: &mut List) {
     if let Some(filesystem) = &security.filesystem {
-        let lists = [("read", &filesystem.read), ("write", &filesystem.write)];
-        for (name, paths) in lists {
+        for (name, paths, write) in [("read", &filesystem.read, false), ("write", &filesystem.write, true)] {
             for (index, path) in paths.iter().flatten().enumerate() {
-                if path != "/workspace" && !path.starts_with("/workspace/") {
-                    let reason = format!("{path} is outside the work folder, and nothing is mounted there yet");
-                    let way_out = "name /workspace or what is below it";
-                    list.add(&format!("spec.security.filesystem.{name}[{index}]"), reason, way_out);
+                if !beneath(path, "/workspace") {
+                    host_path(path, write, host, &format!("spec.security.filesystem.{name}[{index}]"), list);
                 }
             }
         }
     }
     if let Some(resources) = &security.resources {
-        resources_of(resources, host, list);
+        resources_of(resources, host, backend, list);
+    }
+    let guards = match (backend, &host.engine) {
+        (Some(Backend::Container { .. }), Engine::Present { guards, .. }) => guards,
+        (Some(Backend::Container { .. } | Backend::Native) | None, _) => &host.guards,
+    };
+    for (index, guard) in security.require.iter().enumerate().filter(|(_, guard)| !guards.contains(guard)) {
+        let has: Vec<&str> = guards.iter().map(|guard: &Guard| guard.word()).collect();
+        let has = if has.is_empty() { "none of them".to_owned() } else { has.join(", ") };
+        let reason = format!("this host does not give `{}`; it gives {has}", guard.word());
+        list.add(&format!("spec.security.require[{index}]"), reason, "`tenure sandbox check` says what it would take");
     }
 }
 
-fn network_of(network: &Network, list: &mut List) {
-    let home = "spec.security.network";
-    let none = "use `mode: none`: the agent's programs reach nothing";
-    match network.mode {
-        NetworkMode::None => {}
-        NetworkMode::Allow => {
-            let path = if network.allowlist.is_empty() { "mode" } else { "allowlist" };
-            list.add(&format!("{home}.{path}"), "no network is let through yet, allowlist or not", none);
-        }
-        NetworkMode::Deny => {
-            let path = if network.blocklist.is_empty() { "mode" } else { "blocklist" };
-            list.add(&format!("{home}.{path}"), "no network is let through yet, blocklist or not", none);
-        }
+/// A path of the host's: only where the operator let agents see it, and at the same place inside.
+fn host_path(path: &str, write: bool, host: &Host, at: &str, list: &mut List) {
+    let allowed: Vec<&HostMount> = host.mounts.iter().filter(|mount| mount.holds(path)).collect();
+    if !MOUNT_ROOTS.iter().any(|root| beneath(path, root)) {
+        let reason = format!("{path} is the host's, and only what lies in /data, /mnt, /opt or /srv can be shown");
+        list.add(at, reason, "name /workspace or what is below it, or let the operator bind the folder beneath /srv");
+    } else if allowed.is_empty() {
+        let reason = format!("{path} is the host's, and the operator has not allowed it");
+        list.add(at, reason, format!("let the operator start the daemon with `--allow-mount {path}`, or leave it out"));
+    } else if write && allowed.iter().all(|mount| mount.read_only) {
+        let reason = format!("the operator allowed {path} for reading alone");
+        list.add(at, reason, format!("list it under read, or let the operator use `--allow-mount {path}:rw`"));
     }
-    let nothing = "no connection is made yet that this could bound";
-    list.when(network.max_connections.is_some(), &format!("{home}.max_connections"), nothing, LEAVE);
-    list.when(network.bandwidth.is_some(), &format!("{home}.bandwidth"), nothing, LEAVE);
 }
 
-fn resources_of(resources: &Resources, host: &Host, list: &mut List) {
+fn resources_of(resources: &Resources, host: &Host, backend: Option<&Backend>, list: &mut List) {
     let home = "spec.security.resources";
     let lacks = "this host cannot bound it";
     let way_out = "leave it out, or give the daemon cgroups; `tenure sandbox check` tells more";
-    list.when(resources.cpu.is_some() && !host.cpu, &format!("{home}.cpu"), lacks, way_out);
-    list.when(resources.memory.is_some() && !host.memory, &format!("{home}.memory"), lacks, way_out);
-    list.when(resources.pids.is_some() && !host.pids, &format!("{home}.pids"), lacks, way_out);
-    let quota = "work folders have no quota yet";
-    list.when(resources.disk.is_some(), &format!("{home}.disk"), quota, LEAVE);
-    list.when(resources.files.is_some(), &format!("{home}.files"), quota, LEAVE);
+    let engine = matches!(backend, Some(Backend::Container { .. }));
+    list.when(resources.cpu.is_some() && !host.cpu && !engine, &format!("{home}.cpu"), lacks, way_out);
+    list.when(resources.memory.is_some() && !host.memory && !engine, &format!("{home}.memory"), lacks, way_out);
+    list.when(resources.pids.is_some() && !host.pids && !engine, &format!("{home}.pids"), lacks, way_out);
+    let quota = host.quota == Quota::None;
+    list.when(resources.disk.is_some() && quota, &format!("{home}.disk"), lacks, LEAVE);
+    list.when(resources.files.is_some() && quota, &format!("{home}.files"), lacks, LEAVE);
 }

@@ -65,7 +65,10 @@ pub(super) fn rows(
         Event::IterationFailed { iteration, cause } => {
             vec![Row::Iteration(iteration_row(id, *iteration, before, "failed", Some(cause.word()), None, at))]
         }
-        Event::IterationClosing { .. } | Event::IterationReleased { .. } | Event::Refused(_) => Vec::new(),
+        Event::IterationClosing { .. }
+        | Event::IterationReleased { .. }
+        | Event::NetworkRefused { .. }
+        | Event::Refused(_) => Vec::new(),
     }
 }
 
@@ -168,6 +171,7 @@ fn answered(id: ExecutionId, event: &Event, at: Time, list: Row) -> Vec<Row> {
             arguments: call.arguments.hash,
             path: call.attributes.path.clone(),
             command: call.attributes.command.clone(),
+            host: call.attributes.host.clone(),
             bytes: call.attributes.bytes,
         })
     }));
@@ -189,6 +193,7 @@ fn validator_call(id: ExecutionId, before: Option<&Execution>, called: &crate::c
         arguments: called.arguments,
         path: called.attributes.path.clone(),
         command: called.attributes.command.clone(),
+        host: called.attributes.host.clone(),
         bytes: called.attributes.bytes,
     }))
 }
@@ -205,7 +210,7 @@ fn call_ended(ended: &crate::call::Ended, at: Time) -> Row {
     };
     let outcome = match &ended.outcome {
         Outcome::Failed { code } => format!("failed:{code}"),
-        Outcome::ResourceExhausted { resource } => format!("resource_exhausted:{resource}"),
+        Outcome::ResourceExhausted { resource, .. } => format!("resource_exhausted:{resource}"),
         Outcome::Lost { again: true } => "again".to_string(),
         Outcome::Done { .. } | Outcome::TimedOut | Outcome::Killed | Outcome::Lost { again: false } => {
             ended.outcome.word().to_string()

@@ -218,7 +218,12 @@ fn call(look: &mut Look<'_>, entry: &CallEntry) -> Result<Call, Error> {
     Ok(Call {
         id: entry.id,
         capability: entry.capability.clone(),
-        target: Target { path: entry.path.clone(), command: entry.command.clone(), bytes: entry.bytes },
+        target: Target {
+            path: entry.path.clone(),
+            command: entry.command.clone(),
+            host: entry.host.clone(),
+            bytes: entry.bytes,
+        },
         outcome,
         exit_code: entry.exit_code,
         rules: entry.rules.clone(),

@@ -37,7 +37,7 @@ async fn validate(State(rooms): State<Arc<Rooms>>, _: Viewer, Text(text): Text) 
         valid: true,
         name: manifest.name().to_string(),
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
-        unenforced: manifest.unenforced(&host(&rooms).await?).into_iter().map(Into::into).collect(),
+        unenforced: manifest.unenforced(&*host(&rooms).await?).into_iter().map(Into::into).collect(),
         manifest: canonical(&manifest),
     }))
 }
@@ -55,7 +55,8 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.
 pub(super) async fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
     known_model(rooms, manifest)?;
-    let unenforced = manifest.unenforced(&host(rooms).await?);
+    let host = host(rooms).await?;
+    let unenforced = manifest.unenforced(&host);
     if unenforced.is_empty() { Ok(()) } else { Err(of_manifest(Code::ManifestUnenforced, unenforced)) }
 }
 
@@ -63,17 +64,16 @@ fn known_model(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
     rooms.house.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
 }
 
-/// What the built-in worker's host can do, waited for while the worker starts: nothing is guessed.
-async fn host(rooms: &Rooms) -> Result<Host, Failure> {
-    let mut greeted = rooms.greeted.clone();
-    let greeting = timeout(GREETING_MAX, greeted.wait_for(Option::is_some)).await;
-    let hello =
-        greeting.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|greeted| greeted.hello.clone()));
-    let Some(hello) = hello else {
-        return Err(Code::NotReady.problem("the worker has not said yet what this host can do").into());
+/// What the built-in worker's host can do now, waited for while the worker starts: nothing is guessed.
+pub(super) async fn host(rooms: &Rooms) -> Result<Arc<Host>, Failure> {
+    let mut links = rooms.house.links.clone();
+    let connected = timeout(GREETING_MAX, links.wait_for(Option::is_some)).await;
+    let link = connected.ok().and_then(Result::ok).and_then(|link| link.clone());
+    let surveyed = match link {
+        Some(link) => link.survey().await,
+        None => None,
     };
-    let host = hello.host;
-    Ok(Host { python: host.python, cpu: host.limits_cpu, memory: host.limits_memory, pids: host.limits_pids })
+    surveyed.ok_or_else(|| Code::NotReady.problem("the worker has not said yet what this host can do").into())
 }
 
 pub(super) fn canonical(manifest: &Manifest) -> Value {
@@ -82,7 +82,11 @@ pub(super) fn canonical(manifest: &Manifest) -> Value {
 
 /// The word that lists show for what an agent runs in.
 pub(super) fn runtime(manifest: &Manifest) -> &'static str {
-    match manifest.spec.runtime.as_ref().and_then(|runtime| runtime.isolation) {
+    let runtime = manifest.spec.runtime.as_ref();
+    match runtime.and_then(|runtime| runtime.isolation) {
+        None | Some(Isolation::Inherit) if runtime.is_some_and(|runtime| runtime.image.is_some()) => {
+            Isolation::Docker.word()
+        }
         None | Some(Isolation::Inherit) => Isolation::Native.word(),
         Some(stated @ (Isolation::Native | Isolation::Docker | Isolation::Wasm)) => stated.word(),
     }

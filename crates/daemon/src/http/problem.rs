@@ -141,7 +141,8 @@ fn of_execution(misstep: &execution::Misstep) -> Problem {
         | Misstep::SlotsFull
         | Misstep::Bound
         | Misstep::NotDue
-        | Misstep::TooManyCalls => Code::Conflict.problem("the execution's state has moved on"),
+        | Misstep::TooManyCalls
+        | Misstep::TooManyRefusals => Code::Conflict.problem("the execution's state has moved on"),
     }
 }
 

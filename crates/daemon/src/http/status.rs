@@ -4,6 +4,7 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use axum::http::StatusCode;
+use tenure_core::manifest::Engine;
 use tenure_store::rows::{agents, executions};
 use tenure_wire::api::status::{Health, Status, Worker};
 use tenure_wire::problem::Problem;
@@ -49,15 +50,21 @@ fn worker(rooms: &Rooms) -> Option<Worker> {
     let connected = rooms.house.link().is_some();
     let greeted = rooms.greeted.borrow();
     let hello = &greeted.as_ref()?.hello;
+    let host = &hello.host;
     Some(Worker {
         name: hello.name.clone(),
         connected,
         slots: hello.slots,
         level: hello.level.clone(),
-        python: hello.host.python.clone(),
-        limits_memory: hello.host.limits_memory,
-        limits_cpu: hello.host.limits_cpu,
-        limits_pids: hello.host.limits_pids,
+        toolchains: host.toolchains.iter().map(|found| format!("{} {}", found.language, found.version)).collect(),
+        engine: match &host.engine {
+            Engine::Present { name, version, .. } => format!("{name} {version}"),
+            Engine::Absent { why } => format!("none: {why}"),
+        },
+        limits_memory: host.memory,
+        limits_cpu: host.cpu,
+        limits_pids: host.pids,
+        quota: host.quota.word().to_string(),
     })
 }
 

@@ -2,19 +2,22 @@
 //! commit; a closing iteration's jail is destroyed, and only its proof of death ends the iteration.
 //! A lost link ends nothing here: the session lapses, and what it held is given back.
 use super::Reconciler;
+use crate::fleet::Broken;
 use crate::house::House;
 use crate::records::{Error, Look};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
-use tenure_core::call::Fence;
+use tenure_core::call::{Fence, Outcome};
 use tenure_core::command::Command;
 use tenure_core::execution::{self, EndCall};
 use tenure_core::fold::Stream;
 use tenure_core::id::{CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::manifest::{Host, Problem};
 use tenure_core::owed::{Deed, Kind};
-use tenure_wire::frame::{CallOutcome, Confinement, LeasedCall};
+use tenure_wire::confinement::Confinement;
+use tenure_wire::frame::{CallOutcome, LeasedCall};
 
 /// A worker that has not destroyed a jail by then is ended itself.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(20);
@@ -45,8 +48,26 @@ async fn dispatch(
     session: SessionId,
 ) -> Result<(), Error> {
     let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
-    let fence = link.fence;
-    let frame = house.records.look(move |look| frame(look, id, call, lease, fence)).await?;
+    let (fence, host) = (link.fence, Arc::clone(&link.host.borrow()));
+    let frame = house.records.look(move |look| frame(look, id, call, lease, fence, &host)).await?;
+    let frame = match frame {
+        Ok(frame) => frame,
+        // The host has changed since the deploy: an image is gone, a language has another version.
+        Err(problem) => {
+            let result = serde_json::json!({ "error": format!("the sandbox cannot be opened any more: {problem}") });
+            let end = EndCall {
+                call,
+                lease,
+                fence,
+                outcome: Outcome::Failed { code: "sandbox".to_string() },
+                result: Some(house.door.payload(result.to_string().into_bytes())),
+                took_ms: 0,
+                level: None,
+            };
+            house.report(Actor::Worker(link.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+            return Ok(());
+        }
+    };
     let Some(answer) = link.call(frame).await else { return Ok(()) };
     let end = end_call(house, answer);
     house.report(Actor::Worker(link.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
@@ -59,12 +80,15 @@ fn frame(
     call: CallId,
     lease: LeaseId,
     fence: Fence,
-) -> Result<LeasedCall, Error> {
+    host: &Host,
+) -> Result<Result<LeasedCall, Problem>, Error> {
     let (row, execution) = (look.call(call)?, look.execution(id)?);
     let manifest = look.manifest(execution.agent, execution.revision)?;
-    let (bounds, views) = (manifest.bounds(), manifest.views());
-    let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_string()).collect();
-    Ok(LeasedCall {
+    let confinement = match Confinement::of(&manifest, host) {
+        Ok(confinement) => confinement,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    Ok(Ok(LeasedCall {
         lease,
         fence,
         call,
@@ -73,17 +97,9 @@ fn frame(
         agent: execution.agent,
         arguments: look.json(row.arguments)?,
         capability: row.capability,
-        confinement: Confinement {
-            memory_bytes: bounds.memory_bytes,
-            cpu_millicores: bounds.cpu_millicores,
-            pids: bounds.pids,
-            output_bytes: bounds.output_bytes,
-            read: owned(&views.read),
-            write: owned(&views.write),
-            temp: views.temp,
-        },
+        confinement,
         deadline_ms: manifest.limits().iteration_timeout_ms,
-    })
+    }))
 }
 
 fn end_call(house: &House, answer: CallOutcome) -> EndCall {
@@ -109,14 +125,14 @@ impl Reconciler for Release {
     fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
         let house = Arc::clone(&self.0);
         Box::pin(async move {
-            let (Stream::Execution(id), Deed::Release { iteration, session }) = (stream, deed) else { return };
+            let (Stream::Execution(id), Deed::Release { iteration, session, last }) = (stream, deed) else { return };
             let Some(link) = house.link().filter(|link| link.session == session) else { return };
-            match tokio::time::timeout(RELEASE_DEADLINE, link.release(id, iteration)).await {
-                Ok(true) => {
-                    let release = execution::Command::Release { session, iteration };
+            match tokio::time::timeout(RELEASE_DEADLINE, link.release(id, iteration, last)).await {
+                Ok(Ok(traffic)) => {
+                    let release = execution::Command::Release { session, iteration, traffic };
                     house.report(Actor::Worker(link.worker), Command::Execution(id, release)).await;
                 }
-                Ok(false) => {}
+                Ok(Err(Broken)) => {}
                 Err(_) => {
                     tracing::error!(execution = %id, "the worker does not destroy a jail; it is ended");
                     link.end();

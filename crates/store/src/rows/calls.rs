@@ -18,6 +18,7 @@ pub struct CallEntry {
     pub arguments: Hash,
     pub path: Option<String>,
     pub command: Option<String>,
+    pub host: Option<String>,
     pub bytes: Option<u64>,
     /// `proposed`, `called`, `ended` or `blocked`.
     pub state: String,
@@ -34,7 +35,7 @@ pub struct CallEntry {
 
 pub(crate) fn write(sql: &mut dyn Sql, row: &CallRow) -> Result<(), Error> {
     let text = "INSERT INTO calls (id, execution, iteration, turn, ordinal, validator, capability, arguments, path, \
-        command, bytes, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'proposed')";
+        command, bytes, host, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'proposed')";
     let cells = [
         Cell::Text(&row.id.to_string()),
         Cell::Text(&row.execution.to_string()),
@@ -47,6 +48,7 @@ pub(crate) fn write(sql: &mut dyn Sql, row: &CallRow) -> Result<(), Error> {
         row.path.as_deref().into(),
         row.command.as_deref().into(),
         row.bytes.map_or(Cell::Null, Cell::count),
+        row.host.as_deref().into(),
     ];
     sql.execute(text, &cells).map(|_| ())
 }
@@ -89,7 +91,8 @@ pub(crate) fn write_blocked(sql: &mut dyn Sql, id: CallId, at: Time, why: &str, 
 }
 
 const SELECT: &str = "SELECT id, execution, iteration, turn, ordinal, validator, capability, arguments, path, command, \
-    bytes, state, rules, called_at, ended_at, outcome, exit_code, result, level, sentence FROM calls";
+    bytes, state, rules, called_at, ended_at, outcome, exit_code, result, level, sentence, \
+    host FROM calls";
 
 fn read(row: &Columns<'_>) -> Result<CallEntry, Error> {
     let owned = |place| row.text_or_null(place).map(|text| text.map(str::to_string));
@@ -114,6 +117,7 @@ fn read(row: &Columns<'_>) -> Result<CallEntry, Error> {
         result: row.hash_or_null(17)?,
         level: owned(18)?,
         sentence: owned(19)?,
+        host: owned(20)?,
     })
 }
 

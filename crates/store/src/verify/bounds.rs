@@ -50,6 +50,7 @@ fn of_execution(event: &execution::Event, each: &mut dyn FnMut(Hash)) {
         | E::IterationBound { .. }
         | E::IterationUnbound { .. }
         | E::JailLost { .. }
+        | E::NetworkRefused { .. }
         | E::ModelCalled { .. }
         | E::ModelFailed { .. }
         | E::ModelLost { .. }

@@ -209,6 +209,7 @@ impl Open {
             | E::IterationBound { .. }
             | E::IterationUnbound { .. }
             | E::JailLost { .. }
+            | E::NetworkRefused { .. }
             | E::Validated { .. }
             | E::IterationClosing { .. }
             | E::IterationReleased { .. }

@@ -165,7 +165,7 @@ impl World {
         Proposal {
             capability: "filesystem.read".into(),
             arguments: self.payload(r#"{"path":"src/main.rs"}"#),
-            attributes: Attributes { path: Some("src/main.rs".into()), command: None, bytes: None },
+            attributes: Attributes { path: Some("src/main.rs".into()), ..Attributes::default() },
             misfit: None,
         }
     }
@@ -196,7 +196,8 @@ impl World {
 
     pub(crate) fn release(&mut self, store: &Store, id: ExecutionId, session: SessionId) {
         let iteration = execution(store, id).iteration().unwrap().number;
-        self.run(store, Command::Execution(id, execution::Command::Release { session, iteration })).unwrap();
+        self.run(store, Command::Execution(id, execution::Command::Release { session, iteration, traffic: None }))
+            .unwrap();
     }
 
     /// An execution from start to its end, with one turn of `calls` calls.
@@ -277,7 +278,7 @@ pub(crate) fn whole_in(
     }
     if let Some(iteration) = fold.iteration() {
         let iteration = iteration.number;
-        run(world, execution::Command::Release { session, iteration })?;
+        run(world, execution::Command::Release { session, iteration, traffic: None })?;
     }
     Ok(())
 }

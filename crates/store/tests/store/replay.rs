@@ -34,7 +34,13 @@ fn next(
         return Some(C::Cancel { why: "enough".into() });
     }
     if dice == 1 && iteration.jailed {
-        return Some(C::LoseJail { session, iteration: number, leases: leases(&iteration.step), why: "killed".into() });
+        return Some(C::LoseJail {
+            session,
+            iteration: number,
+            leases: leases(&iteration.step),
+            why: "killed".into(),
+            traffic: None,
+        });
     }
     if dice == 2 {
         let since = tenure_core::time::Time::from_millis(world.now);
@@ -59,7 +65,7 @@ fn next(
             }
             execution::Check::Open { call } => world.end_of(call),
         },
-        Step::Closing { .. } => C::Release { session, iteration: number },
+        Step::Closing { .. } => C::Release { session, iteration: number, traffic: None },
     })
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tenure_core::execution::{Ending, Event, ProposedCall};
 use tenure_core::id::{AgentId, CallId, ExecutionId, WorkerId};
+use tenure_core::network::Traffic;
 use tenure_core::time::Time;
 use tenure_core::{call, capability};
 
@@ -58,7 +59,15 @@ pub enum What {
     #[serde(rename = "iteration.unbound")]
     IterationUnbound { why: String, sandbox_lost: bool },
     #[serde(rename = "iteration.jail_lost")]
-    JailLost { why: String },
+    JailLost {
+        why: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        traffic: Option<Traffic>,
+    },
+    /// The proxy kept a program from a place; `count`: how often since the last such event for it.
+    #[serde(rename = "network.refused")]
+    NetworkRefused { host: String, port: u16, rule: String, count: u32 },
     #[serde(rename = "model.called")]
     ModelCalled { turn: u32, attempt: u32, model: String },
     #[serde(rename = "model.answered")]
@@ -111,6 +120,9 @@ pub enum What {
         outcome: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,
+        /// Of a limit that was hit: how much there was, in its own unit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
         took_ms: u64,
@@ -121,7 +133,11 @@ pub enum What {
     #[serde(rename = "iteration.closing")]
     IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
-    IterationReleased {},
+    IterationReleased {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        traffic: Option<Traffic>,
+    },
     #[serde(rename = "iteration.completed")]
     IterationCompleted {},
     #[serde(rename = "iteration.failed")]
@@ -182,6 +198,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::IterationBound { iteration, .. }
         | Event::IterationUnbound { iteration, .. }
         | Event::JailLost { iteration, .. }
+        | Event::NetworkRefused { iteration, .. }
         | Event::Validated { iteration, .. }
         | Event::IterationClosing { iteration, .. }
         | Event::IterationReleased { iteration, .. }
@@ -215,7 +232,13 @@ fn what_of(event: &Event) -> What {
         Event::IterationUnbound { jailed, why, .. } => {
             What::IterationUnbound { why: why.clone(), sandbox_lost: *jailed }
         }
-        Event::JailLost { why, .. } => What::JailLost { why: why.clone() },
+        Event::JailLost { why, traffic, .. } => What::JailLost { why: why.clone(), traffic: *traffic },
+        Event::NetworkRefused { refusal, .. } => What::NetworkRefused {
+            host: refusal.host.clone(),
+            port: refusal.port,
+            rule: refusal.rule.clone(),
+            count: refusal.count,
+        },
         Event::ModelCalled { .. }
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
@@ -237,7 +260,7 @@ fn what_of(event: &Event) -> What {
             score: f64::from(*score_milli) / 1000.0,
         },
         Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause.word() },
-        Event::IterationReleased { .. } => What::IterationReleased {},
+        Event::IterationReleased { traffic, .. } => What::IterationReleased { traffic: *traffic },
         Event::IterationCompleted { .. } => What::IterationCompleted {},
         Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause.word() },
         Event::Ended { ending } => ended(ending),
@@ -277,6 +300,7 @@ fn model_what(event: &Event) -> What {
         | Event::IterationBound { .. }
         | Event::IterationUnbound { .. }
         | Event::JailLost { .. }
+        | Event::NetworkRefused { .. }
         | Event::CallCalled(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
@@ -295,19 +319,28 @@ fn proposed(call: &ProposedCall) -> Proposed {
 }
 
 fn target(attributes: &capability::Attributes) -> Target {
-    Target { path: attributes.path.clone(), command: attributes.command.clone(), bytes: attributes.bytes }
+    let capability::Attributes { path, command, host, bytes } = attributes.clone();
+    Target { path, command, host, bytes }
 }
 
 fn call_ended(ended: &call::Ended) -> What {
     let (code, exit_code) = match &ended.outcome {
         call::Outcome::Done { exit_code } => (None, *exit_code),
         call::Outcome::Failed { code } => (Some(code.clone()), None),
-        call::Outcome::ResourceExhausted { resource } => (Some(resource.clone()), None),
+        call::Outcome::ResourceExhausted { resource, .. } => (Some(resource.clone()), None),
         call::Outcome::Lost { again: true } => (Some("again".to_string()), None),
         call::Outcome::TimedOut | call::Outcome::Killed | call::Outcome::Lost { again: false } => (None, None),
     };
+    let limit = match &ended.outcome {
+        call::Outcome::ResourceExhausted { limit, .. } => *limit,
+        call::Outcome::Done { .. }
+        | call::Outcome::Failed { .. }
+        | call::Outcome::TimedOut
+        | call::Outcome::Killed
+        | call::Outcome::Lost { .. } => None,
+    };
     let outcome = ended.outcome.word().to_string();
-    What::CallEnded { call: ended.call, outcome, code, exit_code, took_ms: ended.took_ms }
+    What::CallEnded { call: ended.call, outcome, code, limit, exit_code, took_ms: ended.took_ms }
 }
 
 fn ended(ending: &Ending) -> What {

@@ -34,11 +34,15 @@ pub struct Worker {
     pub slots: u32,
     /// The confinement that it gives, in one line.
     pub level: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub python: Option<String>,
+    /// Languages that programs inside can be written in, as in `python 3.11.7`.
+    pub toolchains: Vec<String>,
+    /// The container engine with its version, or why there is none.
+    pub engine: String,
     pub limits_memory: bool,
     pub limits_cpu: bool,
     pub limits_pids: bool,
+    /// How the disk limits are kept: `none`, `soft` or `hard`.
+    pub quota: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tenure_core::call::Outcome;
 use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Ended, Exit, Operation, Refusal, Spawn, Stream};
+use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
 
 /// For a program whose caller names no time.
@@ -42,7 +43,7 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
     spawn.env = wanted.env.into_iter().collect();
     spawn.cwd = wanted.cwd;
     spawn.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    spawn.output_max = Some(scene.output_bytes);
+    spawn.output_max = Some(scene.confinement.output_bytes);
     let forks_refused = refused_forks(&scene.cgroups);
     let patience = Instant::now() + time + GRACE;
     let mut watched = Watched { stdout: Kept::default(), stderr: Kept::default(), shown };
@@ -64,7 +65,7 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
         Err(_) => return Err(Stop::Broken("it did not end a program whose time was over")),
     };
     let pids = refused_forks(&scene.cgroups) > forks_refused;
-    Ok(watched.end(&exit, pids))
+    Ok(watched.end(&exit, pids, &scene.confinement))
 }
 
 struct Watched {
@@ -83,7 +84,7 @@ impl Watched {
         self.shown.push(stderr, bytes);
     }
 
-    fn end(self, exit: &Exit, pids: bool) -> Deed {
+    fn end(self, exit: &Exit, pids: bool, confinement: &Confinement) -> Deed {
         let truncated = exit.output_truncated || self.stdout.left_out() > 0 || self.stderr.left_out() > 0;
         let (code, signal) = match exit.ended {
             Ended::Code(code) => (Some(code), None),
@@ -91,11 +92,13 @@ impl Watched {
         };
         let well = code == Some(0);
         let limit = if exit.timed_out {
-            Some("time")
+            Some(("time", exit.wall_ms))
         } else if exit.oom && !well {
-            Some("memory")
+            Some(("memory", confinement.memory_bytes))
         } else if pids && !well {
-            Some("pids")
+            Some(("pids", u64::from(confinement.pids)))
+        } else if exit.output_truncated {
+            Some(("output", confinement.output_bytes))
         } else {
             None
         };
@@ -111,12 +114,13 @@ impl Watched {
             "timed_out": exit.timed_out,
             "truncated": truncated,
         });
-        if let Some(limit) = limit {
+        if let Some((limit, there_was)) = limit {
             result["limit"] = json!(limit);
+            result["limit_was"] = json!(there_was);
         }
         let outcome = match limit {
-            Some("time") => Outcome::TimedOut,
-            Some(resource) => Outcome::ResourceExhausted { resource: resource.to_owned() },
+            Some(("time", _)) => Outcome::TimedOut,
+            Some((resource, limit)) => Outcome::ResourceExhausted { resource: resource.to_owned(), limit: Some(limit) },
             None => Outcome::Done { exit_code: code },
         };
         Deed { outcome, result }
@@ -141,10 +145,11 @@ fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
         ),
         Refusal::Io { errno: AGAIN } => Deed::exhausted(
             "pids",
+            None,
             "no process can be started: the sandbox is at its limit of processes; end some first",
         ),
         Refusal::Io { errno: NOMEM } => {
-            Deed::exhausted("memory", "no process can be started: the sandbox's memory is used up")
+            Deed::exhausted("memory", None, "no process can be started: the sandbox's memory is used up")
         }
         other => refused(other),
     }

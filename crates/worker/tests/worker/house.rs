@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
+use tenure_core::manifest::Backend;
 use tenure_core::time::Time;
-use tenure_wire::frame::{CallOutcome, Confinement, FromWorker, Hello, LeasedCall, ToWorker, VERSION, encode, length};
+use tenure_wire::confinement::{Confinement, Network};
+use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION, encode, length};
 use tenure_worker::{Error, Ground, Options, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -64,6 +66,12 @@ pub(crate) fn confinement() -> Confinement {
         read: vec!["/workspace".to_owned()],
         write: vec!["/workspace".to_owned()],
         temp: true,
+        disk_bytes: 1 << 30,
+        files: 10_000,
+        volumes: Vec::new(),
+        network: Network::none(),
+        backend: Backend::Native,
+        require: Vec::new(),
     }
 }
 
@@ -185,9 +193,11 @@ impl House {
     /// Sends what releases the current iteration's jail, and waits until it is gone.
     pub(crate) async fn release(&mut self) {
         let Run { execution, iteration, .. } = self.run;
-        self.send(&ToWorker::Release { execution, iteration }).await;
+        self.send(&ToWorker::Release { execution, iteration, last: true }).await;
         self.until(|frame| match frame {
-            FromWorker::Released { execution: e, iteration: i } => (*e == execution && *i == iteration).then_some(()),
+            FromWorker::Released { execution: e, iteration: i, .. } => {
+                (*e == execution && *i == iteration).then_some(())
+            }
             _ => None,
         })
         .await;

@@ -55,7 +55,7 @@ async fn no_more_jails_are_open_than_there_are_slots() {
     }
     let one_too_many = house.call("filesystem.list", json!({}));
     let outcome = house.perform(&one_too_many).await;
-    assert_eq!(outcome.outcome, Outcome::ResourceExhausted { resource: "slots".to_owned() });
+    assert_eq!(outcome.outcome, Outcome::ResourceExhausted { resource: "slots".to_owned(), limit: None });
     let waiting = std::mem::replace(&mut house.run, first);
     house.release().await;
     house.run = waiting;

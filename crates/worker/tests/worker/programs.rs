@@ -26,7 +26,7 @@ async fn python_runs_with_what_it_is_given() {
         assert_eq!(outcome.result, expected);
     }
     let found = house.does("process.run", json!({"command": "python3", "args": ["--version"]})).await;
-    assert_eq!(found["stdout"], format!("Python {}\n", house.hello.host.python.clone().unwrap()));
+    assert_eq!(found["stdout"], format!("Python {}\n", house.hello.host.toolchains[0].version));
 }
 
 #[tokio::test]
@@ -117,14 +117,22 @@ async fn a_limit_that_was_hit_is_named() {
     let mut hungry = house.call("process.run", json!({"command": "python3", "args": ["-c", "x = b'x' * (1 << 30)"]}));
     hungry.confinement.memory_bytes = 64 << 20;
     let outcome = house.perform(&hungry).await;
-    assert_eq!(outcome.outcome, Outcome::ResourceExhausted { resource: "memory".to_owned() }, "{outcome:?}");
+    assert_eq!(
+        outcome.outcome,
+        Outcome::ResourceExhausted { resource: "memory".to_owned(), limit: Some(64 << 20) },
+        "{outcome:?}"
+    );
     assert_eq!(outcome.result["limit"], "memory");
 
     house.run = house.another_run();
     let mut many = house.call("process.run", sh("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait"));
     many.confinement.pids = 8;
     let outcome = house.perform(&many).await;
-    assert_eq!(outcome.outcome, Outcome::ResourceExhausted { resource: "pids".to_owned() }, "{outcome:?}");
+    assert_eq!(
+        outcome.outcome,
+        Outcome::ResourceExhausted { resource: "pids".to_owned(), limit: Some(8) },
+        "{outcome:?}"
+    );
     // The control: with the usual limits both end well.
     house.run = house.another_run();
     let fine = house.call("process.run", json!({"command": "python3", "args": ["-c", "x = b'x' * (1 << 20)"]}));

@@ -46,11 +46,15 @@ impl Book {
                 self.loose.extend(self.open.values().filter(there).map(|call| call.lease));
                 self.close(*execution, *iteration);
             }
-            FromWorker::Released { execution, iteration } => {
+            FromWorker::Released { execution, iteration, .. } => {
                 self.releases = self.releases.checked_sub(1).expect("each release is answered once");
                 self.close(*execution, *iteration);
             }
-            FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => {}
+            FromWorker::Output { .. }
+            | FromWorker::Beat { .. }
+            | FromWorker::NetworkRefused { .. }
+            | FromWorker::Surveyed { .. }
+            | FromWorker::Hello(_) => {}
         }
     }
 
@@ -91,7 +95,7 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
             7 => {
                 // Nothing of this iteration is sent any more.
                 let Run { execution, iteration, .. } = runs[which];
-                house.send(&ToWorker::Release { execution, iteration }).await;
+                house.send(&ToWorker::Release { execution, iteration, last: false }).await;
                 book.releases += 1;
                 runs[which].iteration += 1;
             }
@@ -110,7 +114,7 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
         }
     }
     for run in &runs {
-        house.send(&ToWorker::Release { execution: run.execution, iteration: run.iteration }).await;
+        house.send(&ToWorker::Release { execution: run.execution, iteration: run.iteration, last: true }).await;
         book.releases += 1;
     }
     while book.releases > 0 {

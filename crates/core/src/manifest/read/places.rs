@@ -1,7 +1,7 @@
 //! The sections about what an agent may reach and keep: security, volumes, secrets, memory, supervision, dependencies.
 
 use super::super::canonical::{
-    AccessMode, Dependency, DependencyType, Filesystem, Memory, MemoryBackend, MemoryType, Network, NetworkMode,
+    AccessMode, Dependency, DependencyType, Filesystem, Guard, Memory, MemoryBackend, MemoryType, Network, NetworkMode,
     Resources, Secret, Security, StorageClass, Supervision, Volume,
 };
 use super::super::fields::{Fields, Place, Problems, boolean, count, text};
@@ -20,8 +20,9 @@ pub(super) fn security(mut fields: Fields<'_, '_>) -> Security {
     let network = fields.section("network", network).flatten();
     let filesystem = fields.section("filesystem", filesystem);
     let resources = fields.section("resources", resources);
+    let require = fields.list("require", 16, one_of(Guard::WORDS)).unwrap_or_default();
     fields.close();
-    Security { network, filesystem, resources }
+    Security { network, filesystem, resources, require }
 }
 
 fn network(mut fields: Fields<'_, '_>) -> Option<Network> {
@@ -35,10 +36,11 @@ fn network(mut fields: Fields<'_, '_>) -> Option<Network> {
             Fault::new(Code::Contradiction, format!("mode {} has no {list}", mode.word()))
                 .hint(format!("the {list} belongs to mode {home}"))
         };
-        if mode != NetworkMode::Allow && !allowlist.is_empty() {
+        // In mode deny the allowlist names the private addresses that are meant; the blocklist wins in every mode.
+        if mode == NetworkMode::None && !allowlist.is_empty() {
             fields.refuse("allowlist", stray(mode, "allowlist", "allow"));
         }
-        if mode != NetworkMode::Deny && !blocklist.is_empty() {
+        if mode == NetworkMode::None && !blocklist.is_empty() {
             fields.refuse("blocklist", stray(mode, "blocklist", "deny"));
         }
         if mode == NetworkMode::Allow && allowlist.is_empty() && !fields.has("allowlist") {

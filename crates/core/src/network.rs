@@ -1,0 +1,29 @@
+//! What an iteration's programs did over the network, and what they were kept from. Must never: hold what was sent.
+use serde::{Deserialize, Serialize};
+
+/// Most refusals that one report names; the rest is counted in [`Traffic::refused`].
+pub const REFUSALS_MAX: usize = 64;
+
+/// Attempts to reach one place that one rule stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// As the program named it; at most 256 bytes, printable.
+    pub host: String,
+    /// 0 where it named none.
+    pub port: u16,
+    /// Which rule, with the entry that made it, as in `blocklist: evil.example.com`.
+    pub rule: String,
+    /// How often, since the last report that named it.
+    pub count: u32,
+}
+
+/// All that went through the proxy for one jail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub connections: u64,
+    /// HTTP requests that the proxy could see; inside TLS it sees none.
+    pub requests: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub refused: u64,
+}
