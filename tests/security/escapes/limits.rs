@@ -186,11 +186,58 @@ pub const CLASS: Class = Class {
                 try: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40)); say('ok')
                 except ValueError: say('EPERM')
                 "),
-        raise("limits/raise-cores", "allows itself core dumps", r"
+        probe(
+            "limits/core-dumps",
+            "has its crash handed to the host's handler of core dumps, by the one limit that does not stop that",
+            Program(
+                r"
                 import resource
-                try: resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20)); say('ok')
-                except ValueError: say('EPERM')
-                "),
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                say('kept' if resource.getrlimit(resource.RLIMIT_CORE) == (1, 1) else 'set')
+                ",
+            ),
+            (Layer::Seccomp, "kept"),
+            Control::Without(&[Layer::Seccomp], "set"),
+        )
+        .source("CVE-2025-5054, CVE-2025-4598, CVE-2022-0811"),
+        probe(
+            "limits/huge-pages",
+            "takes the host's huge pages, which no limit of memory counts",
+            Program("say(call('mmap', 0, 2 << 20, 3, 0x40022, -1, 0))"),
+            (Layer::Seccomp, "EPERM"),
+            Control::Without(&[Layer::Seccomp], "ok|ENOMEM|EINVAL"),
+        ),
+        probe(
+            "limits/huge-pages-file",
+            "takes them by a file that has no name",
+            Program("say(call('memfd_create', b'x', 4))"),
+            (Layer::Seccomp, "EPERM"),
+            Control::Without(&[Layer::Seccomp], "ok|ENOSYS|ENOENT"),
+        ),
+        memory(
+            "limits/memory-sockets",
+            "takes it by what waits in sockets",
+            r"
+            import socket
+            reader, writer = os.pipe()
+            signal.signal(signal.SIGCHLD, lambda *_: say('oom'))
+            def fill(end):
+                end.setblocking(False)
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+                while attempt(end.send, bytes(65536)) == 'ok': pass
+            for _ in range(4):
+                if os.fork() == 0:
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    held = [socket.socketpair() for _ in range(15)]
+                    for pair in held:
+                        for end in pair: fill(end)
+                    os.write(writer, b'x')
+                    while True: signal.pause()
+            taken = 0
+            while taken < 4: taken += len(os.read(reader, 4))
+            say('went off')
+            ",
+        ),
         probe(
             "limits/lock-memory",
             "locks memory so that the host cannot use it",
