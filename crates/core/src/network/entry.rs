@@ -93,6 +93,10 @@ impl Entry {
         port.is_none() || self.port.is_none() || self.port == port
     }
 
+    pub fn has_any_port(&self) -> bool {
+        self.port.is_none()
+    }
+
     pub fn names(&self, name: &str) -> bool {
         match &self.pattern {
             Pattern::Name(own) => own == name,
