@@ -32,7 +32,7 @@ enum At {
     Sized(u64),
     Chunked(Chunks),
     Tunnel,
-    /// Behind the stand-in comes the end.
+    /// Behind the stand-in comes nothing.
     Misshapen,
 }
 
@@ -84,7 +84,6 @@ impl<S> Sieve<S> {
         let in_body = matches!(self.at, At::Chunked(_));
         let _ = self.found.set(why);
         self.at = At::Misshapen;
-        self.ended = true;
         self.held.clear();
         if !in_body {
             self.held.extend_from_slice(STAND_IN);
@@ -106,6 +105,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sieve<S> {
             }
             match this.pass() {
                 Ok(true) => continue,
+                // hyper ends the connection with the answer; an end here would make it forget to answer.
+                Ok(false) if matches!(this.at, At::Misshapen) => return Poll::Pending,
                 Ok(false) if this.ended => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(why) => {
