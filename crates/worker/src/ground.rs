@@ -1,10 +1,14 @@
 //! What a worker stands on: its zygote, its work folders, and what this host enforces, found once at the start.
 //! Must never: be made while another worker lives on the same data directory.
+use crate::egress::Egress;
+use crate::egress::outside::Outside;
 use crate::error::Error;
 use crate::reap::{self, Hold};
 use crate::workspace::WorkFolders;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tenure_core::manifest::{Engine, Guard, Host, Quota, Toolchain};
 use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Zygote};
 
@@ -27,6 +31,7 @@ pub struct Ground {
     pub(crate) slots: u32,
     pub(crate) zygote: Zygote,
     pub(crate) folders: WorkFolders,
+    pub(crate) egress: Arc<Egress>,
     pub(crate) level: String,
     pub(crate) host: Host,
     pub(crate) reaped: u32,
@@ -48,6 +53,7 @@ impl Ground {
         let python = std::thread::spawn(tenure_sandbox::host_python_version);
         let folders = WorkFolders::open(&data_dir)?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
+        more_descriptors();
         let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
         let python = python.join().map_err(|_| Error::Panicked("looking for python".into()))?;
         let toolchain = |version| Toolchain { language: "python".to_owned(), version };
@@ -67,6 +73,7 @@ impl Ground {
             slots: options.slots.max(1),
             zygote,
             folders,
+            egress: Arc::new(Egress::new(&run_dir)),
             level,
             host,
             reaped,
@@ -74,9 +81,27 @@ impl Ground {
         })
     }
 
+    /// The same over another network: for tests.
+    #[doc(hidden)]
+    pub fn through(mut self, outside: Arc<dyn Outside>) -> Ground {
+        self.egress = Arc::new(self.egress.through(outside));
+        self
+    }
+
     /// The confinement that this host gives, as one line.
     pub fn level(&self) -> &str {
         &self.level
+    }
+}
+
+/// Connections of jails take two each. The zygote, and so every jail, was started under the limit that was there.
+fn more_descriptors() {
+    const WANTED: u64 = 1 << 16;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
+    if limit.current.is_some_and(|there_is| there_is < current) {
+        // Where it may not, what is over the limit waits at the listeners.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum });
     }
 }
 

@@ -16,6 +16,7 @@ mod ground;
 mod session;
 mod jail;
 mod line;
+pub mod egress;
 mod perform;
 mod workspace;
 mod output;

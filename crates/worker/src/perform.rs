@@ -2,7 +2,9 @@
 //! Must never: touch an agent's file from outside its jail, or trust that arguments were checked before.
 mod filesystem;
 mod process;
+mod network;
 
+use crate::egress::Way;
 use crate::line::Line;
 use crate::output::Shown;
 use serde::de::DeserializeOwned;
@@ -24,6 +26,7 @@ pub(crate) struct Scene {
     pub(crate) line: Line,
     pub(crate) cgroups: Arc<[PathBuf]>,
     pub(crate) confinement: Arc<Confinement>,
+    pub(crate) way: Way,
 }
 
 /// How a deed ended that was tried.
@@ -90,6 +93,10 @@ pub(crate) async fn perform(
         "filesystem.stat" => file.stat(read_arguments(arguments)?).await,
         "filesystem.delete" => file.delete(read_arguments(arguments)?).await,
         "process.run" => process::run(scene, read_arguments(arguments)?, shown, deadline).await,
+        "network.http_request" => network::http_request(scene, read_arguments(arguments)?, deadline).await,
+        "network.download" => network::download(scene, read_arguments(arguments)?, deadline).await,
+        "network.dns_lookup" => network::dns_lookup(scene, read_arguments(arguments)?, deadline).await,
+        "network.port_check" => network::port_check(scene, read_arguments(arguments)?, deadline).await,
         other => {
             let sentence =
                 format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");

@@ -336,6 +336,10 @@ impl Session {
                 self.finish(outcome).await;
                 Ok(())
             }
+            Notice::Refused(Key { execution, iteration }, refusals) => {
+                self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
+                Ok(())
+            }
             Notice::Ended(key, end) => self.bury(key, end).await,
         }
     }
@@ -346,16 +350,19 @@ impl Session {
         let Key { execution, iteration } = key;
         match (berth, end) {
             (_, End::Fatal(error)) => return Err(error),
-            (Berth::Closing { why: Why::Released }, End::Closed | End::Lost(_) | End::Refused(_)) => {
+            (Berth::Closing { why: Why::Released }, End::Closed(traffic) | End::Lost(_, traffic)) => {
+                self.send(FromWorker::Released { execution, iteration, traffic }).await;
+            }
+            (Berth::Closing { why: Why::Released }, End::Refused(_)) => {
                 self.send(FromWorker::Released { execution, iteration, traffic: None }).await;
             }
-            (Berth::Closing { why: Why::Superseded }, End::Closed | End::Lost(_) | End::Refused(_))
-            | (Berth::Open { .. }, End::Closed) => self.end_calls(key, &over()).await,
-            (Berth::Open { .. }, End::Lost(why)) => {
+            (Berth::Closing { why: Why::Superseded }, End::Closed(_) | End::Lost(..) | End::Refused(_))
+            | (Berth::Open { .. }, End::Closed(_)) => self.end_calls(key, &over()).await,
+            (Berth::Open { .. }, End::Lost(why, traffic)) => {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
-                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic: None }).await;
+                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic }).await;
             }
             (Berth::Open { .. }, End::Refused(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail could not be opened");
