@@ -12,6 +12,7 @@ mod birth;
 mod serve;
 mod files;
 mod place;
+mod trash;
 mod upload;
 mod program;
 mod tree;

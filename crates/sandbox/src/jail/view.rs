@@ -146,7 +146,8 @@ fn attach_further(root: &OwnedFd, trees: &[Tree]) -> Result<(), Failure> {
     let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mut covers = Vec::new();
     for folder in MOUNT_ROOTS {
-        if trees.iter().any(|tree| tree.target.starts_with(folder)) {
+        let onto = trees.iter().any(|tree| tree.target == Path::new(folder));
+        if !onto && trees.iter().any(|tree| tree.target.starts_with(folder)) {
             let cover = new_mount("tmpfs", &[("size", PLACES_BYTES), ("mode", "0755")], plain)?;
             attach(&cover, root, Path::new(folder))?;
             covers.push(cover);
