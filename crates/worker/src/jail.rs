@@ -5,11 +5,12 @@ use crate::ground::{Ground, describe_level};
 use crate::line::{Cut, Line};
 use crate::output::Shown;
 use crate::perform::{Deed, Scene, Stop, perform};
-use crate::workspace::view;
+use crate::workspace::{Allowance, Claim, Gauge, Inmates, Layout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::ExecutionId;
+use tenure_core::network::Traffic;
 use tenure_sandbox::{Error as Sandbox, Jail, Spec};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
@@ -54,6 +55,8 @@ pub(crate) enum Notice {
     Finished(Box<CallOutcome>),
     /// The last word of a jail's task.
     Ended(Key, End),
+    /// The ephemeral volumes of an ended execution are gone; this is to be told of its last jail.
+    Cleared(Key, Option<Traffic>),
 }
 
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl Tenancy {
     /// Opens the jail as `first` wants it, serves until it ends, and says how.
     pub(crate) async fn live(mut self, first: Order) {
         let end = match self.open(&first.call).await {
-            Ok(jail) => self.serve(jail, first).await,
+            Ok(opened) => self.serve(opened, first).await,
             Err(error) if is_fatal(&error) => End::Fatal(error),
             Err(error) => End::Refused(error.to_string()),
         };
@@ -90,7 +93,7 @@ impl Tenancy {
     }
 
     /// A jail that dies or fails while it is made has done nothing, so another one may be tried.
-    async fn open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+    async fn open(&self, call: &LeasedCall) -> Result<Opened, Error> {
         let mut tries = 1;
         loop {
             match self.try_open(call).await {
@@ -103,33 +106,41 @@ impl Tenancy {
         }
     }
 
-    async fn try_open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+    async fn try_open(&self, call: &LeasedCall) -> Result<Opened, Error> {
         let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
+        let execution = self.key.execution;
         let opening = tokio::task::spawn_blocking(move || {
-            let folder = ground.folders.folder(agent)?;
-            let view = view(&folder, &wanted.read, &wanted.write)?;
-            let mut spec = Spec::new(view.base, folder.identity);
-            spec.work_folder_read_only = view.base_read_only;
-            spec.mounts = view.mounts;
+            let layout = ground.folders.lay_out(agent, execution, &wanted)?;
+            let Layout { identity, base, base_read_only, mounts, file_bytes, allowance, claim } = layout;
+            let mut spec = Spec::new(base, identity);
+            spec.work_folder_read_only = base_read_only;
+            spec.mounts = mounts;
+            spec.limits.file_bytes = file_bytes;
             spec.limits.memory_bytes = wanted.memory_bytes;
             spec.limits.cpu_millicores = wanted.cpu_millicores;
             spec.limits.pids = wanted.pids;
             spec.limits.output_bytes = wanted.output_bytes;
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
-            Ok(ground.zygote.open(&spec)?)
+            let jail = ground.zygote.open(&spec)?;
+            Ok(Opened { jail, allowance, claim })
         });
         opening.await.map_err(|error| Error::Panicked(error.to_string()))?
     }
 
-    async fn serve(&mut self, mut jail: Jail, first: Order) -> End {
-        let end = match Room::furnish(&mut jail, &first.call.confinement) {
+    async fn serve(&mut self, opened: Opened, first: Order) -> End {
+        let Opened { mut jail, allowance, claim } = opened;
+        let end = match Room::furnish(&mut jail, allowance, &first.call.confinement) {
             Ok((room, line)) => self.work(room, tokio::spawn(line), first).await,
             Err(error) => Err(error.to_string()),
         };
         // Jail::kill gives up by itself; the outer bound holds if the host does not let it.
         let burying = tokio::task::spawn_blocking(move || jail.kill());
         match timeout(DEATH, burying).await {
-            Ok(Ok(Ok(()))) => end.map_or_else(End::Lost, |()| End::Closed),
+            Ok(Ok(Ok(()))) => {
+                // Only the proof frees what the jail showed.
+                drop(claim);
+                end.map_or_else(End::Lost, |()| End::Closed)
+            }
             Ok(Ok(Err(error))) => End::Fatal(error.into()),
             Ok(Err(error)) => End::Fatal(Error::Panicked(error.to_string())),
             Err(_) => {
@@ -192,6 +203,13 @@ impl Tenancy {
     }
 }
 
+/// A jail, and what is to be kept while it lives.
+struct Opened {
+    jail: Jail,
+    allowance: Allowance,
+    claim: Option<Claim>,
+}
+
 /// A jail made ready to be shared.
 struct Room {
     scene: Scene,
@@ -199,13 +217,20 @@ struct Room {
 }
 
 impl Room {
-    fn furnish(jail: &mut Jail, wanted: &Confinement) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
+    fn furnish(
+        jail: &mut Jail,
+        allowance: Allowance,
+        wanted: &Confinement,
+    ) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
         let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
         socket.set_nonblocking(true)?;
         let (asking, line) = Line::new(UnixStream::from_std(socket)?);
         let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
-        let scene = Scene { line: asking, cgroups, confinement: Arc::new(wanted.clone()) };
-        Ok((Room { scene, level: describe_level(jail.level()).into() }, line))
+        let disk = allowance.level();
+        let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
+        tokio::spawn(looking);
+        let scene = Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()) };
+        Ok((Room { scene, level: describe_level(jail.level(), disk).into() }, line))
     }
 }
 

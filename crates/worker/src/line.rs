@@ -1,6 +1,8 @@
 //! The socket of one jail: the one task that owns it, and the handle that calls ask through.
 //! Must never: take an answer for another request's, or hold more of what a jail says than the protocol's bounds.
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_sandbox::protocol::{
     Answer, BODY_BYTES_MAX, FRAME_BYTES_MAX, FrameError, Operation, Refusal, Reply, Request, decode, encode,
 };
@@ -19,10 +21,12 @@ pub(crate) type Answers = mpsc::Receiver<(Answer, Vec<u8>)>;
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     requests: mpsc::Sender<Asked>,
+    next: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
 struct Asked {
+    id: u32,
     operation: Operation,
     body: Vec<u8>,
     answers: mpsc::Sender<(Answer, Vec<u8>)>,
@@ -42,16 +46,22 @@ impl Line {
     /// The task must be spawned; it ends with the socket or with the last handle.
     pub(crate) fn new(socket: UnixStream) -> (Line, impl Future<Output = Cut>) {
         let (requests, asked) = mpsc::channel(WAITING_MAX);
-        let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new(), next: 1 };
-        (Line { requests }, owner.run(socket))
+        let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new() };
+        (Line { requests, next: Arc::new(AtomicU32::new(1)) }, owner.run(socket))
     }
 
     /// The answers come in order; their end without a last answer means that the jail is gone.
     pub(crate) async fn ask(&self, operation: Operation, body: Vec<u8>) -> Answers {
+        self.ask_as(operation, body).await.0
+    }
+
+    /// As `ask`, and the request's number, by which others name it.
+    pub(crate) async fn ask_as(&self, operation: Operation, body: Vec<u8>) -> (Answers, u32) {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         // A request that cannot be sent any more drops its sender, which ends the answers.
-        let _ = self.requests.send(Asked { operation, body, answers }).await;
-        receiver
+        let _ = self.requests.send(Asked { id, operation, body, answers }).await;
+        (receiver, id)
     }
 }
 
@@ -59,7 +69,6 @@ struct Owner {
     asked: mpsc::Receiver<Asked>,
     open: HashMap<u32, mpsc::Sender<(Answer, Vec<u8>)>>,
     outbox: VecDeque<u8>,
-    next: u32,
 }
 
 impl Owner {
@@ -91,9 +100,7 @@ impl Owner {
     }
 
     async fn begin(&mut self, asked: Asked) {
-        let id = self.next;
-        self.next = self.next.wrapping_add(1).max(1);
-        let mut operation = asked.operation;
+        let (id, mut operation) = (asked.id, asked.operation);
         let mut chunks = asked.body.chunks(BODY_BYTES_MAX);
         let mut chunk = chunks.next().unwrap_or(&[]);
         loop {
@@ -132,6 +139,7 @@ impl Owner {
             | Answer::Listed { .. }
             | Answer::Stat(_)
             | Answer::Deleted { .. }
+            | Answer::Restored { .. }
             | Answer::Exited(_)
             | Answer::Done
             | Answer::Pong

@@ -80,7 +80,7 @@ impl House {
     pub(crate) async fn new() -> House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
-        let options = Options { data_dir, exe: exe(), name, slots: SLOTS };
+        let options = Options { data_dir, exe: exe(), name, slots: SLOTS, mounts: Vec::new() };
         let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         let task = tokio::spawn(serve(ground.unwrap_or_else(|error| panic!("{error}")), theirs));
