@@ -207,8 +207,17 @@ pub(crate) struct Gauge {
 }
 
 enum Want {
-    Room { share: usize, bytes: u64, files: u64, answer: oneshot::Sender<Result<Option<Lack>, Errno>> },
-    Look(oneshot::Sender<Result<Arc<Seen>, Errno>>),
+    Room {
+        share: usize,
+        bytes: u64,
+        files: u64,
+        answer: oneshot::Sender<Result<Option<Lack>, Errno>>,
+    },
+    /// `recent`: one that somebody else asked for just now will do.
+    Look {
+        recent: bool,
+        answer: oneshot::Sender<Result<Arc<Seen>, Errno>>,
+    },
 }
 
 /// Why there is no answer.
@@ -232,7 +241,7 @@ impl Gauge {
     pub(crate) fn new(allowance: Allowance, inmates: Inmates) -> (Gauge, impl Future<Output = ()>) {
         let allowance = Arc::new(allowance);
         let (wants, wanted) = mpsc::channel(WANTS_MAX);
-        let task = Looking { allowance: Arc::clone(&allowance), inmates, last: None, promised: Vec::new(), new: 0 };
+        let task = Looking { allowance: Arc::clone(&allowance), inmates, last: None };
         let wants = allowance.is_looked_after().then_some(wants);
         (Gauge { allowance, wants }, task.serve(wanted))
     }
@@ -246,16 +255,16 @@ impl Gauge {
         answered.await.map_err(|_| Blind::Gone)?.map_err(Blind::Unseen)
     }
 
-    async fn look(&self) -> Result<Option<Arc<Seen>>, Blind> {
+    async fn look(&self, recent: bool) -> Result<Option<Arc<Seen>>, Blind> {
         let Some(wants) = &self.wants else { return Ok(None) };
         let (answer, answered) = oneshot::channel();
-        wants.send(Want::Look(answer)).await.map_err(|_| Blind::Gone)?;
+        wants.send(Want::Look { recent, answer }).await.map_err(|_| Blind::Gone)?;
         answered.await.map_err(|_| Blind::Gone)?.map(Some).map_err(Blind::Unseen)
     }
 
     /// Before a program starts: what it may not exceed. Err within: too much is there for any program.
     pub(crate) async fn begin(&self) -> Result<Result<Option<Baseline>, Lack>, Blind> {
-        let Some(seen) = self.look().await? else { return Ok(Ok(None)) };
+        let Some(seen) = self.look(false).await? else { return Ok(Ok(None)) };
         let limits = self.allowance.limits();
         let far = |(index, (_, limit)): (usize, &(&str, u64))| seen.bytes[index] > limit.saturating_mul(2);
         if seen.beyond || limits.iter().enumerate().any(far) {
@@ -272,7 +281,7 @@ impl Gauge {
         let (mut period, mut before, mut unseen) = (PERIOD_MIN, Vec::new(), 0);
         loop {
             tokio::time::sleep(period).await;
-            let seen = match self.look().await {
+            let seen = match self.look(true).await {
                 Ok(Some(seen)) => seen,
                 Ok(None) => return std::future::pending().await,
                 Err(Blind::Unseen(errno)) if unseen < 8 => {
@@ -296,7 +305,7 @@ impl Gauge {
     /// After a program has ended: what it left too much of, or what it failed for want of.
     pub(crate) async fn end(&self, baseline: Option<&Baseline>, well: bool) -> Result<Option<Lack>, Blind> {
         if let Some(baseline) = baseline
-            && let Some(seen) = self.look().await?
+            && let Some(seen) = self.look(false).await?
         {
             if let Some(lack) = self.over(&seen, baseline) {
                 return Ok(Some(lack));
@@ -344,51 +353,37 @@ struct Looking {
     allowance: Arc<Allowance>,
     inmates: Inmates,
     last: Option<(Arc<Seen>, Instant)>,
-    /// What file calls may have added since the last look.
-    promised: Vec<u64>,
-    new: u64,
 }
 
 impl Looking {
     async fn serve(mut self, mut wanted: mpsc::Receiver<Want>) {
         while let Some(want) = wanted.recv().await {
-            let seen = self.seen().await;
             // Whoever does not wait any more is gone.
             match want {
-                Want::Look(answer) => drop(answer.send(seen)),
+                Want::Look { recent: true, answer } => drop(answer.send(self.recent().await)),
+                Want::Look { recent: false, answer } => drop(answer.send(self.look().await)),
                 Want::Room { share, bytes, files, answer } => {
-                    drop(answer.send(seen.map(|seen| self.promise(&seen, share, bytes, files))));
+                    let lack = self.look().await.map(|seen| self.allowance.lack(&seen, Some(share), bytes, files));
+                    drop(answer.send(lack));
                 }
             }
         }
     }
 
-    /// The last look while it is fresh, for that looking costs no more than its part of the time.
-    async fn seen(&mut self) -> Result<Arc<Seen>, Errno> {
-        if let Some((seen, at)) = &self.last
-            && at.elapsed() < seen.took * PART
-        {
-            return Ok(Arc::clone(seen));
+    /// The last look while it is fresh, so that several programs cost no more than one.
+    async fn recent(&mut self) -> Result<Arc<Seen>, Errno> {
+        match &self.last {
+            Some((seen, at)) if at.elapsed() < seen.took * PART => Ok(Arc::clone(seen)),
+            Some(_) | None => self.look().await,
         }
+    }
+
+    async fn look(&mut self) -> Result<Arc<Seen>, Errno> {
         let (allowance, inmates) = (Arc::clone(&self.allowance), self.inmates.clone());
         let looked = tokio::task::spawn_blocking(move || allowance.look(&inmates)).await;
         let seen = Arc::new(looked.unwrap_or(Err(Errno::IO))?);
-        self.promised = vec![0; seen.bytes.len()];
-        self.new = 0;
         self.last = Some((Arc::clone(&seen), Instant::now()));
         Ok(seen)
-    }
-
-    fn promise(&mut self, seen: &Seen, share: usize, bytes: u64, files: u64) -> Option<Lack> {
-        let mut expected = seen.clone();
-        expected.bytes[share] += self.promised[share];
-        expected.files += self.new;
-        let lack = self.allowance.lack(&expected, Some(share), bytes, files);
-        if lack.is_none() {
-            self.promised[share] += bytes;
-            self.new += files;
-        }
-        lack
     }
 }
 

@@ -62,21 +62,36 @@ fn claim(home: &Home, execution: ExecutionId) -> Result<Claim, Error> {
     let (name, path) = (execution.to_string(), path.join(execution.to_string()));
     let deadline = Instant::now() + PATIENCE;
     loop {
-        private(all.as_fd(), &name, &path)?;
-        let folder =
-            openat2(&all, &name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", &path))?;
-        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            expire(home, &folder, now_ms()).map_err(at("clean", &path))?;
-        }
-        match flock(&folder, FlockOperation::NonBlockingLockShared) {
-            Ok(()) if is_still(&all, &name, &folder) => return Ok(Claim { folder, path }),
-            Ok(()) | Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            Err(errno) => return Err(at("lock", &path)(errno)),
+        match locked(home, &all, &name) {
+            Ok(Some(folder)) => return Ok(Claim { folder, path }),
+            // Somebody removes what is past its time, or has just removed an empty folder.
+            Ok(None) => {}
+            Err(errno) => return Err(at("claim", &path)(errno)),
         }
         if Instant::now() > deadline {
             return Err(Error::Deadline { what: "volumes that are being removed", seconds: PATIENCE.as_secs() });
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The folder of an execution, shared; None if another try is to be made.
+fn locked(home: &Home, all: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, Errno> {
+    match mkdirat(all, name, Mode::from(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let folder = match openat2(all, name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH) {
+        Err(Errno::NOENT) => return Ok(None),
+        folder => folder?,
+    };
+    if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        expire(home, &folder, now_ms())?;
+    }
+    match flock(&folder, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(is_still(all, name, &folder).then_some(folder)),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -6,6 +6,8 @@ mod house;
 mod files;
 mod programs;
 mod confinement;
+mod disk;
+mod volumes;
 mod leases;
 mod endings;
 mod random;
