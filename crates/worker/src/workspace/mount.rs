@@ -83,7 +83,8 @@ fn is_plain(path: &Path) -> bool {
 
 fn open(path: &Path) -> Result<OwnedFd, Error> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // With NOFOLLOW as well, a link at the end would itself be opened.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let describe = format!("open {} (no part of it may be a link)", path.display());
     openat2(CWD, path, flags, Mode::empty(), resolve).map_err(Error::errno(describe))
 }

@@ -8,6 +8,7 @@ mod programs;
 mod confinement;
 mod disk;
 mod volumes;
+mod mounts;
 mod leases;
 mod endings;
 mod random;
