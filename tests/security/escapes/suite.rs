@@ -1,7 +1,10 @@
 //! The escape suite: every class of probes, once as the user that runs the tests and, where that is root, once more as an
 //! ordinary one.
 use super::trial::hold;
-use super::{calls, devices, files, folders, kernel, limits, mounts, namespaces, network, oddities, proc, processes, programs, writes};
+use super::{
+    calls, devices, files, folders, kernel, limits, mounts, namespaces, network, oddities, proc, processes, programs,
+    writes,
+};
 
 #[test]
 fn system_calls_that_no_program_needs_are_refused() {
