@@ -183,6 +183,15 @@ impl Client {
         }
     }
 
+    /// Returns the path where it lies again.
+    pub fn restore(&mut self, trashed_as: &str, path: Option<&str>) -> Result<String, Error> {
+        let (trashed_as, path) = (trashed_as.to_owned(), path.map(str::to_owned));
+        match self.call(Operation::Restore { trashed_as, path }, &[])? {
+            (Answer::Restored { path }, _) => Ok(path),
+            _ => Err(unexpected("an answer to restore")),
+        }
+    }
+
     pub fn ping(&mut self) -> Result<(), Error> {
         self.call(Operation::Ping, &[]).map(drop)
     }

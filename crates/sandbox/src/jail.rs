@@ -15,6 +15,7 @@ mod birth;
 mod serve;
 mod files;
 mod place;
+mod trash;
 mod upload;
 mod program;
 mod tree;

@@ -30,6 +30,7 @@ mod client;
 mod native;
 pub mod probe;
 mod jail;
+mod quota;
 mod sys;
 
 pub use client::{Client, Output};
@@ -42,4 +43,5 @@ pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
 pub use native::zygote::{Jail, Zygote};
 pub use protocol::EGRESS_PORT;
+pub use quota::Quota;
 pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, POOL_BYTES, PoolSize, Spec, WORKSPACE};

@@ -19,8 +19,8 @@ pub const POOL_BYTES: u64 = 64 << 20;
 pub const WORKSPACE: &str = "/workspace";
 /// The search path of programs inside. The last entry holds the `python` link.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/tenure/bin";
-/// The folders beneath which a spec may mount, besides the work folder and /tmp.
-pub(crate) const MOUNT_ROOTS: &[&str] = &["opt", "srv", "mnt"];
+/// The folders in which, or onto which, a spec may mount, besides the work folder and /tmp.
+pub(crate) const MOUNT_ROOTS: &[&str] = &["data", "mnt", "opt", "srv"];
 /// The uid and gid that programs see as their own, whatever the host's are.
 pub const INNER_ID: u32 = 1000;
 
@@ -39,7 +39,7 @@ pub enum Identity {
 pub struct Mount {
     /// Absolute; no part of it may be a symbolic link.
     pub source: PathBuf,
-    /// Absolute, without `..`, beneath /workspace, /tmp, /opt, /srv or /mnt.
+    /// Absolute, without `..`: beneath /workspace or /tmp, or one of /data, /mnt, /opt and /srv or beneath it.
     pub target: PathBuf,
     pub read_only: bool,
 }
@@ -188,9 +188,9 @@ fn check_target(target: &Path) -> Result<(), Error> {
         return refuse("`.` and `..` are not possible");
     }
     let first = names.first().map(|part| part.as_os_str().to_string_lossy()).unwrap_or_default();
-    let known = ["workspace", "tmp"].contains(&first.as_ref()) || MOUNT_ROOTS.contains(&first.as_ref());
-    if !known || names.len() < 2 {
-        return refuse("mount beneath /workspace, /tmp, /opt, /srv or /mnt");
+    let within = ["workspace", "tmp"].contains(&first.as_ref()) && names.len() > 1;
+    if !within && !MOUNT_ROOTS.contains(&first.as_ref()) {
+        return refuse("mount beneath /workspace or /tmp, or onto or beneath /data, /mnt, /opt or /srv");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tenure_core::manifest::{Engine, Guard, Host, Quota, Toolchain};
+use tenure_core::manifest::{Engine, Guard, Host, HostMount, Quota, Toolchain};
 use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Zygote};
 
 /// Where and as whom a worker runs.
@@ -22,6 +22,8 @@ pub struct Options {
     pub name: String,
     /// Most jails at once.
     pub slots: u32,
+    /// Folders of the host that agents may see.
+    pub mounts: Vec<HostMount>,
 }
 
 /// Holds the zygote: dropping it kills every jail.
@@ -51,10 +53,11 @@ impl Ground {
         let run_dir = data_dir.join("run/worker");
         let (hold, reaped) = reap::reap(&run_dir)?;
         let python = std::thread::spawn(tenure_sandbox::host_python_version);
-        let folders = WorkFolders::open(&data_dir)?;
+        let mut folders = WorkFolders::open(&data_dir, options.mounts.clone())?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
         more_descriptors();
         let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
+        let quota = folders.find_quota(&zygote);
         let python = python.join().map_err(|_| Error::Panicked("looking for python".into()))?;
         let toolchain = |version| Toolchain { language: "python".to_owned(), version };
         let host = Host {
@@ -62,12 +65,12 @@ impl Ground {
             cpu: enforced(level.cpu),
             memory: enforced(level.memory),
             pids: enforced(level.pids),
-            quota: Quota::None,
-            guards: guards(&level),
+            quota,
+            guards: guards(&level, quota),
             engine: Engine::default(),
-            mounts: Vec::new(),
+            mounts: options.mounts.clone(),
         };
-        let level = describe_level(&level);
+        let level = describe_level(&level, quota.word());
         Ok(Ground {
             name: options.name.clone(),
             slots: options.slots.max(1),
@@ -129,7 +132,7 @@ fn enforced(meter: Meter) -> bool {
 }
 
 /// What of the protections that a manifest may require a jail at this level has.
-pub(crate) fn guards(level: &Level) -> Vec<Guard> {
+pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
     let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1);
     let found = [
         (Guard::Landlock, level.landlock > 0),
@@ -137,12 +140,13 @@ pub(crate) fn guards(level: &Level) -> Vec<Guard> {
         (Guard::MemoryGroup, group(level.memory)),
         (Guard::PidsGroup, group(level.pids)),
         (Guard::CpuGroup, group(level.cpu)),
+        (Guard::HardQuota, quota == Quota::Hard),
     ];
     found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
 }
 
 /// At most 256 characters: it is kept with every call.
-pub(crate) fn describe_level(level: &Level) -> String {
+pub(crate) fn describe_level(level: &Level, disk: &str) -> String {
     let meter = |meter| match meter {
         Meter::CgroupV2 => "cgroup v2",
         Meter::CgroupV1 => "cgroup v1",
@@ -155,7 +159,7 @@ pub(crate) fn describe_level(level: &Level) -> String {
     };
     let landlock = if level.landlock == 0 { "none".to_owned() } else { format!("abi {}", level.landlock) };
     format!(
-        "native: namespaces {}, identity {identity}, landlock {landlock}, seccomp {}, memory {}, pids {}, cpu {}",
+        "native: namespaces {}, identity {identity}, landlock {landlock}, seccomp {}, memory {}, pids {}, cpu {}, disk {disk}",
         if level.namespaces { "all" } else { "none" },
         if level.seccomp { "on" } else { "none" },
         meter(level.memory),

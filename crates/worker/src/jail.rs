@@ -7,7 +7,7 @@ use crate::ground::{Ground, describe_level};
 use crate::line::{Cut, Line};
 use crate::output::Shown;
 use crate::perform::{Deed, Scene, Stop, perform};
-use crate::workspace::view;
+use crate::workspace::{Allowance, Claim, Gauge, Inmates, Layout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub(crate) enum Notice {
     Refused(Key, Vec<Refusal>),
     /// The last word of a jail's task.
     Ended(Key, End),
+    /// The ephemeral volumes of an ended execution are gone; this is to be told of its last jail.
+    Cleared(Key, Option<Traffic>),
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Tenancy {
     pub(crate) async fn live(mut self, first: Order) {
         let end = match Rules::compile(&first.call.confinement.network) {
             Ok(rules) => match self.open(&first.call).await {
-                Ok(jail) => self.serve(jail, rules, first).await,
+                Ok(opened) => self.serve(opened, rules, first).await,
                 Err(error) if is_fatal(&error) => End::Fatal(error),
                 Err(error) => End::Refused(error.to_string()),
             },
@@ -99,7 +101,7 @@ impl Tenancy {
     }
 
     /// A jail that dies or fails while it is made has done nothing, so another one may be tried.
-    async fn open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+    async fn open(&self, call: &LeasedCall) -> Result<Opened, Error> {
         let mut tries = 1;
         loop {
             match self.try_open(call).await {
@@ -112,31 +114,35 @@ impl Tenancy {
         }
     }
 
-    async fn try_open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+    async fn try_open(&self, call: &LeasedCall) -> Result<Opened, Error> {
         let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
+        let execution = self.key.execution;
         let opening = tokio::task::spawn_blocking(move || {
-            let folder = ground.folders.folder(agent)?;
-            let view = view(&folder, &wanted.read, &wanted.write)?;
-            let mut spec = Spec::new(view.base, folder.identity);
-            spec.work_folder_read_only = view.base_read_only;
-            spec.mounts = view.mounts;
+            let layout = ground.folders.lay_out(agent, execution, &wanted)?;
+            let Layout { identity, base, base_read_only, mounts, file_bytes, allowance, claim } = layout;
+            let mut spec = Spec::new(base, identity);
+            spec.work_folder_read_only = base_read_only;
+            spec.mounts = mounts;
+            spec.limits.file_bytes = file_bytes;
             spec.limits.memory_bytes = wanted.memory_bytes;
             spec.limits.cpu_millicores = wanted.cpu_millicores;
             spec.limits.pids = wanted.pids;
             spec.limits.output_bytes = wanted.output_bytes;
             spec.egress = wanted.network.mode != NetworkMode::None;
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
-            Ok(ground.zygote.open(&spec)?)
+            let jail = ground.zygote.open(&spec)?;
+            Ok(Opened { jail, allowance, claim })
         });
         opening.await.map_err(|error| Error::Panicked(error.to_string()))?
     }
 
-    async fn serve(&mut self, mut jail: Jail, rules: Rules, first: Order) -> End {
+    async fn serve(&mut self, opened: Opened, rules: Rules, first: Order) -> End {
+        let Opened { mut jail, allowance, claim } = opened;
         let network = &first.call.confinement.network;
         let (end, traffic) = match self.ground.egress.open(rules, network, jail.take_listener()) {
             Ok(mut doorway) => {
                 let way = doorway.way(&self.ground.egress);
-                let end = match Room::furnish(&mut jail, &first.call.confinement, way) {
+                let end = match Room::furnish(&mut jail, allowance, &first.call.confinement, way) {
                     Ok((room, line)) => self.work(room, tokio::spawn(line), &mut doorway, first).await,
                     Err(error) => Err(error.to_string()),
                 };
@@ -147,10 +153,14 @@ impl Tenancy {
         // Jail::kill gives up by itself; the outer bound holds if the host does not let it.
         let burying = tokio::task::spawn_blocking(move || jail.kill());
         match timeout(DEATH, burying).await {
-            Ok(Ok(Ok(()))) => match end {
-                Ok(()) => End::Closed(traffic),
-                Err(why) => End::Lost(why, traffic),
-            },
+            Ok(Ok(Ok(()))) => {
+                // Only the proof frees what the jail showed.
+                drop(claim);
+                match end {
+                    Ok(()) => End::Closed(traffic),
+                    Err(why) => End::Lost(why, traffic),
+                }
+            }
             Ok(Ok(Err(error))) => End::Fatal(error.into()),
             Ok(Err(error)) => End::Fatal(Error::Panicked(error.to_string())),
             Err(_) => {
@@ -233,6 +243,13 @@ impl Tenancy {
     }
 }
 
+/// A jail, and what is to be kept while it lives.
+struct Opened {
+    jail: Jail,
+    allowance: Allowance,
+    claim: Option<Claim>,
+}
+
 /// A jail made ready to be shared.
 struct Room {
     scene: Scene,
@@ -242,6 +259,7 @@ struct Room {
 impl Room {
     fn furnish(
         jail: &mut Jail,
+        allowance: Allowance,
         wanted: &Confinement,
         way: Way,
     ) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
@@ -249,8 +267,11 @@ impl Room {
         socket.set_nonblocking(true)?;
         let (asking, line) = Line::new(UnixStream::from_std(socket)?);
         let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
-        let scene = Scene { line: asking, cgroups, confinement: Arc::new(wanted.clone()), way };
-        Ok((Room { scene, level: describe_level(jail.level()).into() }, line))
+        let disk = allowance.level();
+        let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
+        tokio::spawn(looking);
+        let scene = Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way };
+        Ok((Room { scene, level: describe_level(jail.level(), disk).into() }, line))
     }
 }
 

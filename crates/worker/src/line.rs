@@ -80,6 +80,12 @@ impl Line {
         self.upload(operation, body).await.answers
     }
 
+    /// As `ask`, and the request's number, by which others name it.
+    pub(crate) async fn ask_as(&self, operation: Operation, body: Vec<u8>) -> (Answers, u32) {
+        let Upload { id, answers, .. } = self.upload(operation, body).await;
+        (answers, id)
+    }
+
     /// As `ask`, with more of the body to come.
     pub(crate) async fn upload(&self, operation: Operation, body: Vec<u8>) -> Upload {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
@@ -169,6 +175,7 @@ impl Owner {
             | Answer::Listed { .. }
             | Answer::Stat(_)
             | Answer::Deleted { .. }
+            | Answer::Restored { .. }
             | Answer::Exited(_)
             | Answer::Done
             | Answer::Pong

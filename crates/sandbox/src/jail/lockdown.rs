@@ -24,7 +24,8 @@ const DEVICES: &str = "/dev";
 /// `confined` says that the zygote's filter is on already.
 pub(super) fn prepare(layers: &Layers, filters: &Filters, confined: bool) -> Result<(), Failure> {
     if layers.have(Layer::Rlimits) {
-        sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
+        // 1, not 0: where the host hands core dumps to a program of its own, which runs as root, only this one value stops it.
+        sys::limit(libc::RLIMIT_CORE, 1).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
     }
     if layers.have(Layer::Privileges) {
         sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;

@@ -26,6 +26,11 @@ use crate::sys::{self, Cloned};
 
 /// How long a dead jail's groups may take to become removable.
 const BURIAL: Duration = Duration::from_secs(5);
+/// Host ids that stand for jails where the kernel counts by user: watchers, pending signals and queues count for whoever made
+/// the namespace, and were that root, one jail could use up what root has on this host. No program ever runs as one of them;
+/// systemd's ranges for containers end below.
+const OWNERS_FIRST: u32 = 0x7000_0000;
+const OWNERS: u32 = 0x1_0000;
 const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -52,6 +57,8 @@ pub(super) struct Nursery {
     /// Unique among all jails of this host since its boot, with a number behind it.
     prefix: String,
     made: u64,
+    /// Whether each jail is counted for a host user of its own.
+    apart: bool,
     free_slots: Vec<Slot>,
     slots_made: u32,
     /// The limits of the last claim, which the next one probably has too.
@@ -109,6 +116,7 @@ impl Nursery {
             myself: pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?,
             prefix: record::prefix(std::process::id()),
             made: 0,
+            apart: can_count_apart()?,
             free_slots: Vec::new(),
             slots_made: 0,
             limits: Limits::default(),
@@ -198,7 +206,16 @@ impl Nursery {
         let grouped = layers.have(Layer::Cgroup);
         let group = if grouped { self.parts.cgroups.create(&remains.id, &self.limits)? } else { Group::default() };
         let (inheritance, claims, entry) = self.bequeath(&group, layers)?;
-        match sys::clone_into(namespaces(layers), entry.as_ref().map(AsFd::as_fd)) {
+        let owned = |uid| match self.apart {
+            true => sys::take_effective_uid(uid).map_err(failed("take the user that the jail is counted for")),
+            false => Ok(()),
+        };
+        owned(OWNERS_FIRST + (self.made % u64::from(OWNERS)) as u32)?;
+        let cloned = sys::clone_into(namespaces(layers), entry.as_ref().map(AsFd::as_fd));
+        if !matches!(cloned, Ok(Cloned::Child)) {
+            owned(0)?;
+        }
+        match cloned {
             Ok(Cloned::Child) => birth::enter(inheritance),
             Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd, claims)),
             Err(error) => Err(failed("clone3 with new user, mount, pid, net, ipc, uts and cgroup namespaces")(error)),
@@ -332,6 +349,18 @@ impl Nursery {
         }
         self.parts.skeleton.remove();
     }
+}
+
+/// Whether this process is root and the ids are there: in a user namespace of its own they may not be, and an ordinary worker
+/// can be no other.
+fn can_count_apart() -> io::Result<bool> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(false);
+    }
+    sys::keep_capabilities()?;
+    let can = sys::take_effective_uid(OWNERS_FIRST).is_ok();
+    sys::take_effective_uid(0)?;
+    Ok(can)
 }
 
 fn note_life(jail: &HalfMade) -> Result<(), Failure> {

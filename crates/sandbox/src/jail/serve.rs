@@ -83,7 +83,7 @@ impl Server {
             behind: false,
             signals: sys::child_signals()?,
             bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
-            files: Files::open(spec.limits.file_bytes)?,
+            files: Files::open(&spec)?,
             spec,
             programs: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -201,6 +201,7 @@ impl Server {
             Operation::List { path, max, cursor } => Some(self.files.list(&path, max, cursor.as_deref())),
             Operation::Stat { path } => Some(self.files.stat(&path)),
             Operation::Delete { path, recursive } => Some(self.files.delete(&path, recursive)),
+            Operation::Restore { trashed_as, path } => Some(self.files.restore(&trashed_as, path.as_deref())),
             Operation::Spawn(spawn) => self.spawn(id, &spawn, body).err().map(Err),
             Operation::Signal { target, signal } => {
                 Some(self.signal(target, signal).and_then(|()| plain(Answer::Done)))

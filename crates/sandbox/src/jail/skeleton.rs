@@ -32,7 +32,7 @@ const ETC_FOLDERS: &[&str] =
     &["alternatives", "ssl/certs", "pki/tls/certs", "pki/ca-trust/extracted", "crypto-policies/back-ends"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 const FOLDERS: &[&str] =
-    &["usr", "etc", "proc", "dev", "dev/shm", "tmp", "workspace", "var", "run/tenure/bin", "opt", "srv", "mnt"];
+    &["usr", "etc", "proc", "dev", "dev/shm", "tmp", "workspace", "var", "run/tenure/bin", "data", "mnt", "opt", "srv"];
 const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd", "dev/fd"),
     ("/proc/self/fd/0", "dev/stdin"),

@@ -51,9 +51,9 @@ impl Book {
                 self.close(*execution, *iteration);
             }
             FromWorker::Output { .. }
+            | FromWorker::Beat { .. }
             | FromWorker::NetworkRefused { .. }
             | FromWorker::Surveyed { .. }
-            | FromWorker::Beat { .. }
             | FromWorker::Hello(_) => {}
         }
     }
