@@ -2,10 +2,12 @@
 //! Must never: wait without a deadline, or take a reply for another request's.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::native::channel;
 use crate::protocol::{
     Answer, BODY_BYTES_MAX, Entry, Exit, FrameError, Hello, Operation, Refusal, Reply, Request, Spawn, Stream,
     WriteMode, decode, encode,
@@ -38,9 +40,15 @@ impl Client {
         self.socket
     }
 
-    pub(crate) fn hello(&mut self) -> Result<Hello, Error> {
+    /// The first frame, and the descriptor that came with its first byte.
+    pub(crate) fn hello(&mut self) -> Result<(Hello, Option<OwnedFd>), Error> {
         let deadline = Instant::now() + self.patience;
-        Ok(self.frame::<Hello>(deadline)?.0)
+        if !channel::readable(&self.socket, self.patience).map_err(Error::io("wait for the jail's hello"))? {
+            return Err(Error::Deadline { what: "the jail's hello", millis: self.patience.as_millis() as u64 });
+        }
+        let Ok(Some((bytes, fd))) = channel::receive(&self.socket) else { return Err(Error::JailLost) };
+        self.buffer.extend_from_slice(&bytes);
+        Ok((self.frame::<Hello>(deadline)?.0, fd))
     }
 
     fn frame<H: serde::de::DeserializeOwned>(&mut self, deadline: Instant) -> Result<(H, Vec<u8>), Error> {

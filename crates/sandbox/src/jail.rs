@@ -6,6 +6,9 @@ mod skeleton;
 mod view;
 mod filter;
 mod lockdown;
+#[cfg(feature = "controls")]
+mod controls;
+mod birth;
 mod serve;
 mod files;
 mod place;

@@ -33,4 +33,5 @@ pub use limits::Limits;
 pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
 pub use native::zygote::{Jail, Zygote};
+pub use protocol::EGRESS_PORT;
 pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, Spec, WORKSPACE};

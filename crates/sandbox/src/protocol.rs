@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::Failure;
 use crate::level::Level;
 
-/// Version of claim and jail protocol together: both sides are one binary.
-pub const VERSION: u16 = 1;
+/// Version of claim and jail protocol together: both sides are one binary. One that can leave layers out is another.
+pub const VERSION: u16 = if cfg!(feature = "controls") { 0x8002 } else { 2 };
+/// Where on its own loopback a jail with `egress` finds the worker's proxy.
+pub const EGRESS_PORT: u16 = 3128;
 /// Most bytes of one frame after its first length.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of one frame's body. Longer contents are sent in chunks.
@@ -27,7 +29,7 @@ pub const SPAWNS_MAX: usize = 64;
 /// Most unfinished uploads at once in one jail.
 pub const UPLOADS_MAX: usize = 16;
 
-/// The jail's first frame.
+/// The jail's first frame. With `Ready` comes the egress listener, if the spec asked for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hello {

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Error, Layer};
 use crate::limits::Limits;
 
 /// Most mounts that one spec may name.
@@ -58,6 +58,23 @@ pub struct Spec {
     pub tmp_bytes: u64,
     /// Whether programs may use TCP on their own loopback. There is no other network either way.
     pub loopback_tcp: bool,
+    /// Whether the jail hands out a listener on `127.0.0.1:EGRESS_PORT` of its own loopback (`Jail::take_listener`) and names
+    /// it to programs as their proxy. Whoever accepts there decides what they reach. Without `loopback_tcp` and with Landlock
+    /// ABI 4 or newer, programs can connect to no other port.
+    #[serde(default)]
+    pub egress: bool,
+    /// Layers that this jail goes without, for tests alone: a control shows what the layer is worth. `Namespaces` means the
+    /// host's net namespace, `View` the host's whole root, read-only. `Identity` stays. `Privileges` leaves programs the
+    /// capabilities of the jail's own user namespace; `no_new_privs` stays, as filters cannot be put on without it. `Seccomp`
+    /// needs a zygote that was started without it (`Zygote::start_without`).
+    #[cfg(feature = "controls")]
+    #[serde(default)]
+    pub without: Vec<Layer>,
+    /// The host's pid namespace and its `/proc`, for tests alone. Where no control group holds such a jail, what its programs
+    /// leave behind outlives it.
+    #[cfg(feature = "controls")]
+    #[serde(default)]
+    pub without_pid_namespace: bool,
 }
 
 impl Spec {
@@ -73,6 +90,11 @@ impl Spec {
             identity,
             tmp_bytes: 64 << 20,
             loopback_tcp: false,
+            egress: false,
+            #[cfg(feature = "controls")]
+            without: Vec::new(),
+            #[cfg(feature = "controls")]
+            without_pid_namespace: false,
         }
     }
 
@@ -95,6 +117,12 @@ impl Spec {
             return refuse("hostname", "give 1 to 63 bytes without `/`");
         }
         check_env(&self.env)?;
+        if !self.keeps(Layer::Identity) || (self.egress && !self.keeps(Layer::Namespaces)) {
+            return refuse(
+                "without",
+                "no jail goes without an identity, or has egress without a net namespace of its own",
+            );
+        }
         match self.identity {
             Identity::Host { uid, gid } if uid == 0 || gid == 0 || uid == u32::MAX || gid == u32::MAX => {
                 return refuse("identity", "host uid and gid 0 are never mapped: give the agent ids of its own");
@@ -106,6 +134,28 @@ impl Spec {
             return refuse("limits", "the least is 8 MiB of memory, 4 pids, 10 millicores and 16 open files");
         }
         Ok(())
+    }
+}
+
+#[cfg(not(feature = "controls"))]
+impl Spec {
+    pub(crate) const fn keeps(&self, _layer: Layer) -> bool {
+        true
+    }
+
+    pub(crate) const fn has_own_pids(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(feature = "controls")]
+impl Spec {
+    pub(crate) fn keeps(&self, layer: Layer) -> bool {
+        !self.without.contains(&layer)
+    }
+
+    pub(crate) fn has_own_pids(&self) -> bool {
+        !self.without_pid_namespace
     }
 }
 

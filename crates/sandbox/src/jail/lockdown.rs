@@ -4,13 +4,14 @@
 use std::io;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, Scope,
 };
 
-use super::filter::Filters;
+use super::filter::{self, Filters};
 use crate::error::{Failure, Layer};
 use crate::level::Level;
+use crate::protocol::EGRESS_PORT;
 use crate::spec::{Spec, WORKSPACE};
 use crate::sys;
 
@@ -18,16 +19,34 @@ const WRITABLE: &[&str] = &["/tmp", "/dev/shm"];
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Locks this process in and fills in what was reached.
-pub(super) fn lock(spec: &Spec, filters: &Filters, level: &mut Level) -> Result<(), Failure> {
+/// `confined` says that the zygote's filter is on already.
+pub(super) fn lock(spec: &Spec, filters: &Filters, confined: bool, level: &mut Level) -> Result<(), Failure> {
     let failed = |layer, step: &'static str| move |error: io::Error| Failure::new(layer, step, error);
-    sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
-    sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
+    if spec.keeps(Layer::Rlimits) {
+        sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
+    }
+    if spec.keeps(Layer::Privileges) {
+        sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
+    }
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| failed(Layer::Privileges, "set no_new_privs")(error.into()))?;
-    level.landlock = restrict(spec)?;
-    sys::drop_capabilities().map_err(failed(Layer::Privileges, "drop all capabilities"))?;
-    filters.apply().map_err(|_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error()))?;
-    level.seccomp = true;
+    if spec.keeps(Layer::Landlock) {
+        level.landlock = restrict(spec)?;
+    }
+    if spec.keeps(Layer::Privileges) {
+        sys::drop_capabilities().map_err(failed(Layer::Privileges, "drop all capabilities"))?;
+    } else {
+        #[cfg(feature = "controls")]
+        super::controls::pass_on_capabilities().map_err(failed(Layer::Privileges, "pass on all capabilities"))?;
+    }
+    if spec.keeps(Layer::Seccomp) {
+        let refused = |_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error());
+        if !confined {
+            filter::confine_zygote().map_err(refused)?;
+        }
+        filters.apply().map_err(refused)?;
+        level.seccomp = true;
+    }
     Ok(())
 }
 
@@ -49,10 +68,14 @@ fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
     if !spec.loopback_tcp && !AccessNet::from_all(abi).is_empty() {
         rules = rules.handle_access(AccessNet::from_all(abi))?;
     }
+    let proxy = spec.egress && !spec.loopback_tcp && !AccessNet::from_all(abi).is_empty();
     if !Scope::from_all(abi).is_empty() {
         rules = rules.scope(Scope::from_all(abi))?;
     }
     let mut rules = rules.create()?;
+    if proxy {
+        rules = rules.add_rule(NetPort::new(EGRESS_PORT, AccessNet::ConnectTcp))?;
+    }
     let writable_mounts = spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.target.as_path());
     let workspace = (!spec.work_folder_read_only).then_some(std::path::Path::new(WORKSPACE));
     let writable = WRITABLE.iter().map(std::path::Path::new).chain(workspace).chain(writable_mounts);

@@ -18,9 +18,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::place::Places;
 use super::upload::io as refused;
+use crate::error::Layer;
 use crate::level::Meter;
 use crate::native::cgroup::Door;
-use crate::protocol::{Ended, Exit, Refusal, Spawn, Stream};
+use crate::protocol::{EGRESS_PORT, Ended, Exit, Refusal, Spawn, Stream};
 use crate::spec::{PATH, Spec, WORKSPACE};
 use crate::sys::{self, Reaped, Side};
 
@@ -103,6 +104,9 @@ pub(super) struct Bounds {
 
 /// The resource limits that every program gets.
 pub(super) fn rlimits(spec: &Spec, memory: Meter, pids: Meter) -> Vec<(u32, u64)> {
+    if !spec.keeps(Layer::Rlimits) {
+        return Vec::new();
+    }
     let mut limits =
         vec![(libc::RLIMIT_NOFILE, u64::from(spec.limits.open_files)), (libc::RLIMIT_FSIZE, spec.limits.file_bytes)];
     if memory == Meter::Rlimit {
@@ -130,6 +134,9 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
         ("TMPDIR", "/tmp"),
     ];
     let mut all: Vec<(String, String)> = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    if spec.egress {
+        all.extend(proxy_variables(spec.loopback_tcp));
+    }
     for (name, value) in spec.env.iter().chain(spawn.env.iter().map(|(name, value)| (name, value))) {
         match all.iter_mut().find(|(known, _)| known == name) {
             Some(entry) => entry.1.clone_from(value),
@@ -137,6 +144,16 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
         }
     }
     all
+}
+
+/// What makes programs use the egress listener. Where their own loopback is closed, no address goes past the proxy: it alone
+/// can reach a host's loopback that somebody permitted.
+fn proxy_variables(loopback: bool) -> impl Iterator<Item = (String, String)> {
+    let (http, socks) = (format!("http://127.0.0.1:{EGRESS_PORT}"), format!("socks5h://127.0.0.1:{EGRESS_PORT}"));
+    let direct = if loopback { "localhost,127.0.0.1,::1" } else { "" };
+    let variables =
+        [("http_proxy", http.clone()), ("https_proxy", http), ("all_proxy", socks), ("no_proxy", direct.into())];
+    variables.into_iter().flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_uppercase(), value)])
 }
 
 impl<'a> Start<'a> {
@@ -332,6 +349,9 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
     // The standard ones stay taken, or a new pipe would get their numbers.
     let cpu = start.bounds.cpu.iter().map(AsRawFd::as_raw_fd);
     let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).chain(cpu).collect();
+    // Without a pid namespace of its own, the end of the jail is not the end of all in it.
+    #[cfg(feature = "controls")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let prepared = sys::close_all_but(&keep).is_ok()
         && rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };

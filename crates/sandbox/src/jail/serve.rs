@@ -1,28 +1,23 @@
-//! A jail from its birth to its end: set-up, then one poll loop over its socket and its programs.
-//! Must never: read a request before every layer is in force, block, or go on when its socket or its zygote has ended.
+//! A jail from its hello to its end: one poll loop over its socket and its programs.
+//! Must never: run before every layer is in force and told, block, or go on when its socket has ended.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
-use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-use serde::Serialize;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::files::{Answered, Edit, Files};
 use super::program::{Bounds, Program, rlimits};
-use super::view::{self, Sources};
-use super::zygote::Inheritance;
-use super::{lockdown, tree};
-use crate::error::{Failure, Layer};
-use crate::native::channel;
-use crate::protocol::{Answer, Hello, Operation, Refusal, Reply, Request, SPAWNS_MAX, Spawn, Stream, decode, encode};
-use crate::spec::{INNER_ID, Identity, Spec};
+use super::tree;
+use crate::level::Level;
+use crate::native::cgroup::Door;
+use crate::protocol::{Answer, Operation, Refusal, Reply, Request, SPAWNS_MAX, Spawn, Stream, decode, encode};
+use crate::spec::Spec;
 use crate::sys;
 
 /// While more than this waits to be sent, no request and no output is read.
@@ -35,7 +30,21 @@ const SWEEP: Duration = Duration::from_millis(3);
 /// If a tree cannot be killed by then, the jail ends as a whole, which cannot fail.
 const SWEEPING_MAX: Duration = Duration::from_secs(10);
 
-struct Server {
+/// What a server is made of, once everything else is in force.
+pub(super) struct Supplies {
+    pub(super) spec: Spec,
+    pub(super) level: Level,
+    /// The jail's end of the protocol's socket; the hello is sent already.
+    pub(super) socket: OwnedFd,
+    /// The way into the group that only programs enter.
+    pub(super) cpu: Option<Door>,
+    /// Counts memory kills of the jail's group.
+    pub(super) oom: Option<File>,
+    /// This process's `oom_score_adj`, open for writing.
+    pub(super) badness: Option<File>,
+}
+
+pub(super) struct Server {
     socket: OwnedFd,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
@@ -55,107 +64,6 @@ struct Server {
     badness: Option<File>,
 }
 
-/// The first and last call of a fresh jail.
-pub(super) fn enter(inheritance: Inheritance) -> ! {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(inheritance))) {
-        Ok(Ok(())) => sys::leave(0),
-        Ok(Err(_)) => sys::leave(70),
-        Err(_) => sys::leave(101),
-    }
-}
-
-fn live(inheritance: Inheritance) -> io::Result<()> {
-    let Inheritance { spec, mut level, filters, skeleton, socket, go, parent, oom, doors, cpu } = inheritance;
-    let mut keep: Vec<i32> = [&socket, &go, &parent].map(AsRawFd::as_raw_fd).to_vec();
-    keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
-    keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
-    sys::close_all_but(&keep)?;
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut go = File::from(go);
-    let mut badness = None;
-    let made = (|| {
-        for door in doors {
-            door.enter().map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
-        }
-        standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
-        // Only before the change of ids may this file be opened for writing.
-        badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
-        let mut sources = Sources::open(&skeleton, &spec)?;
-        go.read_exact(&mut [0]).map_err(|error| Failure::new(Layer::Identity, "wait for ids", error))?;
-        sources.take_mounts(&spec)?;
-        take_identity(&spec)?;
-        set_up_network(&spec.hostname)?;
-        view::build(sources, &spec)?;
-        lockdown::lock(&spec, &filters, &mut level)
-    })();
-    if let Err(failure) = made {
-        return tell(&socket, &Hello::Failed(failure));
-    }
-    drop(go);
-    // A change of ids clears the death signal; one that died in between is seen here.
-    if channel::readable(&parent, Duration::ZERO)? {
-        return Ok(());
-    }
-    drop(parent);
-    let mut server = Server {
-        inbox: Vec::new(),
-        behind: false,
-        outbox: encode(&Hello::Ready(level.clone()), &[]).map_err(io::Error::other)?,
-        signals: sys::child_signals()?,
-        bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
-        files: Files::open(spec.limits.file_bytes)?,
-        spec,
-        socket,
-        programs: BTreeMap::new(),
-        ending: BTreeMap::new(),
-        strays: None,
-        next_sweep: None,
-        oom,
-        badness,
-    };
-    server.serve()
-}
-
-fn standard_streams() -> io::Result<()> {
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    for number in 0..3 {
-        sys::set_standard(number, null.as_fd())?;
-    }
-    if null.as_raw_fd() < 3 {
-        let _ = null.into_raw_fd();
-    }
-    Ok(())
-}
-
-fn tell(socket: &OwnedFd, hello: &impl Serialize) -> io::Result<()> {
-    let frame = encode(hello, &[]).map_err(io::Error::other)?;
-    send(socket, &frame, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-fn take_identity(spec: &Spec) -> Result<(), Failure> {
-    let failed = |step: &'static str| move |error: rustix::io::Errno| Failure::new(Layer::Identity, step, error);
-    let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
-    match spec.identity {
-        Identity::Host { .. } => set_thread_groups(&[]).map_err(failed("leave the worker's groups"))?,
-        // An ordinary user's namespace may not change groups; they stay, unmapped, with the rights that the user has anyway.
-        Identity::Caller => {}
-    }
-    set_thread_res_gid(gid, gid, gid).map_err(failed("become the agent's group"))?;
-    set_thread_res_uid(uid, uid, uid).map_err(failed("become the agent's user"))?;
-    // Programs have the same ids: they must not read this process's memory, environment or descriptors.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("hide the jail's memory"))?;
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("die with the zygote"))
-}
-
-fn set_up_network(hostname: &str) -> Result<(), Failure> {
-    let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
-    rustix::system::sethostname(hostname.as_bytes()).map_err(|e| failed("set the hostname")(e.into()))?;
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(|error| failed("open a socket")(error.into()))?;
-    sys::loopback_up(socket.as_fd()).map_err(failed("bring up the loopback"))
-}
-
 /// What a ready descriptor belongs to.
 enum Source {
     Socket,
@@ -165,7 +73,28 @@ enum Source {
 }
 
 impl Server {
-    fn serve(&mut self) -> io::Result<()> {
+    pub(super) fn new(supplies: Supplies) -> io::Result<Self> {
+        let Supplies { spec, level, socket, cpu, oom, badness } = supplies;
+        Ok(Self {
+            socket,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            behind: false,
+            signals: sys::child_signals()?,
+            bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
+            files: Files::open(spec.limits.file_bytes)?,
+            spec,
+            programs: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            strays: None,
+            next_sweep: None,
+            oom,
+            badness,
+        })
+    }
+
+    /// Until the worker ends the socket.
+    pub(super) fn serve(&mut self) -> io::Result<()> {
         loop {
             for source in self.wait()? {
                 match source {
@@ -415,6 +344,10 @@ impl Server {
         let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
         if !roots.is_empty() {
             tree::kill_below(&roots);
+        }
+        if !self.spec.has_own_pids() {
+            // Init's other children are the host's.
+            self.strays = None;
         }
         if self.strays.is_some() {
             let keepers: Vec<i32> = self.programs.values().map(|program| program.keeper).collect();

@@ -40,7 +40,7 @@ struct Tree {
     directory: bool,
 }
 
-fn failed(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Failure {
+pub(super) fn failed(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Failure {
     let step = step.into();
     move |error| Failure::new(Layer::View, step, io::Error::from(error))
 }
@@ -51,11 +51,15 @@ impl Sources {
         mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
             .map_err(failed("make mounts private"))?;
         let mut fixed = Vec::new();
-        for (host, target) in &skeleton.shown {
-            fixed.push((take(host, Some(READ_ONLY))?, target.into()));
-        }
-        for (host, target) in &skeleton.devices {
-            fixed.push((take(host, None)?, target.into()));
+        #[cfg(feature = "controls")]
+        super::controls::take_of_host(spec, &mut fixed)?;
+        if spec.keeps(Layer::View) {
+            for (host, target) in &skeleton.shown {
+                fixed.push((take(host, Some(READ_ONLY))?, target.into()));
+            }
+            for (host, target) in &skeleton.devices {
+                fixed.push((take(host, None)?, target.into()));
+            }
         }
         let work_folder = if spec.work_folder_read_only { READ_ONLY } else { OWN };
         fixed.push((take_unlinked(&spec.work_folder, work_folder)?, WORKSPACE[1..].into()));
@@ -73,7 +77,7 @@ impl Sources {
     }
 }
 
-fn take(host: &Path, attributes: Option<u64>) -> Result<OwnedFd, Failure> {
+pub(super) fn take(host: &Path, attributes: Option<u64>) -> Result<OwnedFd, Failure> {
     take_resolved(host, attributes, ResolveFlags::empty())
 }
 
@@ -97,6 +101,8 @@ fn take_resolved(host: &Path, attributes: Option<u64>, resolve: ResolveFlags) ->
 /// Builds the root, makes it this process's, and detaches the host's.
 pub(super) fn build(sources: Sources, spec: &Spec) -> Result<(), Failure> {
     let Sources { root, fixed, further } = sources;
+    #[cfg(feature = "controls")]
+    let root = if spec.keeps(Layer::View) { root } else { super::controls::root_of_host()? };
     // It must hang somewhere before others can hang in it; /usr is there on every host and hidden only for this process.
     move_mount(&root, "", CWD, "/usr", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(failed("mount the new root"))?;
@@ -106,19 +112,21 @@ pub(super) fn build(sources: Sources, spec: &Spec) -> Result<(), Failure> {
     let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let tmp_bytes = spec.tmp_bytes.max(64 << 10).to_string();
     for folder in ["tmp", "dev/shm"] {
-        if folder == "tmp" && spec.tmp_bytes == 0 {
+        if (folder == "tmp" && spec.tmp_bytes == 0) || !spec.keeps(Layer::View) {
             continue;
         }
         let options = [("size", tmp_bytes.as_str()), ("mode", "1777"), ("nr_inodes", "65536")];
         attach(&new_mount("tmpfs", &options, plain)?, &root, Path::new(folder))?;
     }
-    let proc = new_mount("proc", &[], plain | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-    attach(&proc, &root, Path::new("proc"))?;
+    if spec.has_own_pids() {
+        let attributes = plain | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY;
+        attach(&new_mount("proc", &[], attributes)?, &root, Path::new("proc"))?;
+    }
     attach_further(&root, &further)?;
     enter(&root)
 }
 
-fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Failure> {
+pub(super) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Failure> {
     let step = || failed(format!("mount a new {kind}"));
     let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step())?;
     for (key, value) in options {

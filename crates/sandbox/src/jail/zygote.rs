@@ -11,12 +11,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::birth;
 use super::filter::{self, Filters};
-use super::serve;
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::level::{Level, Mapping, Meter};
-use crate::native::cgroup::{self, Cgroups, Controller, Door};
+use crate::native::cgroup::{self, Cgroups, Controller, Door, Group};
 use crate::native::channel;
 use crate::native::claim::{Order, Report};
 use crate::native::record::{self, Life, Slot};
@@ -44,6 +44,8 @@ struct Zygote {
     boot: String,
     cgroups: Cgroups,
     filters: Filters,
+    /// Whether the long filter is on this process, and so on every jail.
+    confined: bool,
     jails: Vec<Child>,
     free_slots: Vec<Slot>,
     slots_made: u32,
@@ -67,6 +69,8 @@ pub(super) struct Inheritance {
     pub(super) spec: Spec,
     pub(super) level: Level,
     pub(super) filters: Filters,
+    /// Whether the long filter is in force already.
+    pub(super) confined: bool,
     pub(super) skeleton: Skeleton,
     pub(super) socket: OwnedFd,
     /// One byte comes once record and ids are in place; its end means that the zygote gave up or died.
@@ -87,8 +91,13 @@ pub(super) fn run() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::set_standard(0, null.as_fd())?;
     drop(null);
-    let run_dir = match order(&control)? {
-        Some((Order::Start { version: VERSION, run_dir }, _)) => run_dir,
+    let start = order(&control)?;
+    #[cfg(feature = "controls")]
+    let confined = !matches!(&start, Some((Order::Start { without, .. }, _)) if without.contains(&Layer::Seccomp));
+    #[cfg(not(feature = "controls"))]
+    let confined = true;
+    let run_dir = match start {
+        Some((Order::Start { version: VERSION, run_dir, .. }, _)) => run_dir,
         Some(_) => {
             let reason = "worker and zygote are not the same version of tenure; restart the worker".to_owned();
             return report(&control, &Report::Refused { reason }, None);
@@ -98,7 +107,9 @@ pub(super) fn run() -> io::Result<()> {
     // A supervisor that signals the whole group must not take the jails from a worker that is ending them in order.
     sys::ignore_requests_to_end();
     rustix::thread::set_no_new_privs(true)?;
-    filter::confine_zygote().map_err(io::Error::other)?;
+    if confined {
+        filter::confine_zygote().map_err(io::Error::other)?;
+    }
     let filters = Filters::compile().map_err(io::Error::other)?;
     let (boot, cgroups) = (record::boot_id()?, Cgroups::detect()?);
     let myself = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
@@ -114,6 +125,7 @@ pub(super) fn run() -> io::Result<()> {
         boot,
         cgroups,
         filters,
+        confined,
         jails: Vec::new(),
         free_slots: Vec::new(),
         slots_made: 0,
@@ -185,10 +197,13 @@ impl Zygote {
         if self.jails.len() >= JAILS_MAX {
             return self.refuse("too many jails are open: close some");
         }
+        if self.confined && !spec.keeps(Layer::Seccomp) {
+            return self.refuse("this zygote has its filter on: start one without");
+        }
         match self.open(&id, spec, socket) {
             Ok((pid, pidfd)) => {
-                let cgroups = self.cgroups.paths(&id);
-                let record = self.jails.last().map(|jail| jail.slot.path().to_owned()).unwrap_or_default();
+                let jail = self.jails.last().expect("invariant: pushed by open");
+                let (cgroups, record) = (jail.cgroups.clone(), jail.slot.path().to_owned());
                 report(&self.control, &Report::Opened { id, pid, cgroups, record }, Some(&pidfd))
             }
             Err(failure) => {
@@ -205,13 +220,13 @@ impl Zygote {
 
     /// Record, groups, fork, identity, go: in this order, so that a crash at any point leaves nothing unknown.
     fn open(&mut self, id: &str, spec: Spec, socket: OwnedFd) -> Result<(i32, OwnedFd), Failure> {
-        let paths = self.cgroups.paths(id);
+        let paths = if spec.keeps(Layer::Cgroup) { self.cgroups.paths(id) } else { Vec::new() };
         let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
         let slot = self.free_slot().map_err(failed("make the jail's record"))?;
         slot.begin(id, &self.boot, &paths).map_err(failed("write the jail's record"))?;
         let buried = State::Dead { since: Instant::now() };
         self.jails.push(Child { id: id.to_owned(), state: buried, cgroups: paths, slot });
-        let group = self.cgroups.create(id, &spec.limits)?;
+        let group = if spec.keeps(Layer::Cgroup) { self.cgroups.create(id, &spec.limits)? } else { Group::default() };
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
         let oom = group.oom.as_deref().map(File::open).transpose().map_err(failed("open the memory kill counter"))?;
         let (doors, cpu) = group.doors()?;
@@ -219,10 +234,22 @@ impl Zygote {
         let parent = self.myself.try_clone().map_err(failed("copy a descriptor"))?;
         let identity = spec.identity;
         let level = self.level(&spec);
-        match sys::clone_into(NAMESPACES as u64, entry.as_ref().map(AsFd::as_fd)) {
+        match sys::clone_into(namespaces(&spec) as u64, entry.as_ref().map(AsFd::as_fd)) {
             Ok(Cloned::Child) => {
-                let (filters, skeleton) = (self.filters.clone(), self.skeleton.clone());
-                serve::enter(Inheritance { spec, level, skeleton, filters, socket, go, parent, oom, doors, cpu })
+                let (filters, skeleton, confined) = (self.filters.clone(), self.skeleton.clone(), self.confined);
+                birth::enter(Inheritance {
+                    spec,
+                    level,
+                    skeleton,
+                    filters,
+                    confined,
+                    socket,
+                    go,
+                    parent,
+                    oom,
+                    doors,
+                    cpu,
+                })
             }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 drop(socket);
@@ -241,17 +268,23 @@ impl Zygote {
     }
 
     fn level(&self, spec: &Spec) -> Level {
+        let rlimit = if spec.keeps(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
+        let meter = |controller, otherwise| {
+            if spec.keeps(Layer::Cgroup) { self.cgroups.meter(controller, otherwise) } else { otherwise }
+        };
         Level {
-            namespaces: true,
+            namespaces: spec.keeps(Layer::Namespaces) && spec.has_own_pids(),
             identity: match spec.identity {
                 Identity::Host { .. } => Mapping::Host,
                 Identity::Caller => Mapping::Caller,
             },
             landlock: 0,
             seccomp: false,
-            memory: self.cgroups.meter(Controller::Memory, Meter::Rlimit),
-            pids: self.cgroups.meter(Controller::Pids, Meter::Rlimit),
-            cpu: self.cgroups.meter(Controller::Cpu, Meter::None),
+            memory: meter(Controller::Memory, rlimit),
+            pids: meter(Controller::Pids, rlimit),
+            cpu: meter(Controller::Cpu, Meter::None),
+            #[cfg(feature = "controls")]
+            without: spec.without.clone(),
         }
     }
 
@@ -304,6 +337,12 @@ impl Zygote {
             let _ = slot.remove();
         }
     }
+}
+
+fn namespaces(spec: &Spec) -> i32 {
+    let net = if spec.keeps(Layer::Namespaces) { 0 } else { libc::CLONE_NEWNET };
+    let pids = if spec.has_own_pids() { 0 } else { libc::CLONE_NEWPID };
+    NAMESPACES & !(net | pids)
 }
 
 /// Gives the waiting child its ids.

@@ -58,7 +58,7 @@ pub(crate) struct Cgroups {
 }
 
 /// The groups of one jail.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
@@ -130,7 +130,7 @@ impl Cgroups {
     /// Makes the groups of one jail and sets its limits.
     pub(crate) fn create(&self, id: &str, limits: &Limits) -> Result<Group, Failure> {
         let name = format!("tenure-{id}");
-        let mut group = Group { v2: None, v1: Vec::new(), v1_cpu: None, oom: None };
+        let mut group = Group::default();
         if let Some((parent, controllers)) = &self.v2 {
             let path = parent.join(&name);
             make(&path)?;

@@ -1,4 +1,4 @@
-//! Datagrams with descriptors between worker and zygote. Must never: accept a message over the bound or lose a descriptor.
+//! Messages with a descriptor, between worker and zygote and with a jail's hello. Must never: accept a message over the bound or lose a descriptor.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -32,7 +32,7 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) 
     Ok(())
 }
 
-/// One message and at most one descriptor; None at the end of the socket.
+/// One message (of a stream: what has come so far) and at most one descriptor; None at the end of the socket.
 pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

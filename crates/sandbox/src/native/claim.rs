@@ -11,7 +11,13 @@ use crate::spec::Spec;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     /// The first message: where records go.
-    Start { version: u16, run_dir: PathBuf },
+    Start {
+        version: u16,
+        run_dir: PathBuf,
+        /// What the zygote itself does not put on.
+        #[cfg(feature = "controls")]
+        without: Vec<crate::error::Layer>,
+    },
     /// One jail, with the jail's end of its socket.
     Claim { version: u16, id: String, spec: Box<Spec> },
 }

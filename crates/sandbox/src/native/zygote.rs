@@ -2,6 +2,7 @@
 //! Must never: hold the control socket while a jail sets itself up, or let a jail outlive its handle.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -19,7 +20,7 @@ use super::{channel, reap, record};
 use crate::client::Client;
 use crate::error::Error;
 use crate::level::Level;
-use crate::protocol::{Hello, VERSION};
+use crate::protocol::{FrameError, Hello, VERSION};
 use crate::spec::{Identity, Spec};
 
 /// How long each step of a start, an opening or an ending may take.
@@ -46,6 +47,7 @@ pub struct Jail {
     pid: i32,
     pidfd: OwnedFd,
     socket: Option<UnixStream>,
+    listener: Option<TcpListener>,
     level: Level,
     cgroups: Vec<PathBuf>,
     record: PathBuf,
@@ -55,6 +57,31 @@ impl Zygote {
     /// Starts `exe` under the name `tenure-jail`; its main must call `jail_main` first. Records of jails go to `run_dir`,
     /// which belongs to this worker alone, and which `reap` must have emptied before.
     pub fn start(exe: &Path, run_dir: &Path) -> Result<Self, Error> {
+        Self::start_with(
+            exe,
+            |run_dir| Order::Start {
+                version: VERSION,
+                run_dir,
+                #[cfg(feature = "controls")]
+                without: Vec::new(),
+            },
+            run_dir,
+        )
+    }
+
+    /// As `start`, but the zygote itself does not put on `without`, so that its jails can go without too. Of all layers, only
+    /// `Seccomp` is one that a zygote puts on.
+    #[cfg(feature = "controls")]
+    pub fn start_without(exe: &Path, run_dir: &Path, without: &[crate::error::Layer]) -> Result<Self, Error> {
+        if without.iter().any(|layer| *layer != crate::error::Layer::Seccomp) {
+            let reason = "a zygote puts on no layer but seccomp: name the others in the spec".to_owned();
+            return Err(Error::Spec { field: "without", reason });
+        }
+        let without = without.to_vec();
+        Self::start_with(exe, |run_dir| Order::Start { version: VERSION, run_dir, without }, run_dir)
+    }
+
+    fn start_with(exe: &Path, start: impl FnOnce(PathBuf) -> Order, run_dir: &Path) -> Result<Self, Error> {
         fs::create_dir_all(run_dir).map_err(Error::io(format!("make {}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
         let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
@@ -66,7 +93,7 @@ impl Zygote {
         let prefix = format!("{:x}-{:x}", process.id(), record::start_time(process.id() as i32).unwrap_or(0));
         let link = Link { control: Mutex::new(Some(ours)) };
         let zygote = Self { link, process, next: AtomicU64::new(1), prefix };
-        match zygote.link.ask(&Order::Start { version: VERSION, run_dir }, None)? {
+        match zygote.link.ask(&start(run_dir), None)? {
             (Report::Started, _) => Ok(zygote),
             (Report::Refused { reason }, _) => Err(Error::ZygoteLost(reason)),
             (Report::Opened { .. } | Report::Failed { .. }, _) => {
@@ -102,10 +129,14 @@ impl Zygote {
         let hello = client.hello();
         let socket = client.into_socket();
         let refused = match hello {
-            Ok(Hello::Ready(level)) => {
-                return Ok(Jail { id, pid, pidfd, socket: Some(socket), level, cgroups, record });
+            Ok((Hello::Ready(level), listener)) if listener.is_some() == spec.egress => {
+                let (socket, listener) = (Some(socket), listener.map(TcpListener::from));
+                return Ok(Jail { id, pid, pidfd, socket, listener, level, cgroups, record });
             }
-            Ok(Hello::Failed(failure)) => Error::Layer(failure),
+            Ok((Hello::Ready(_), _)) => {
+                FrameError::Unexpected("a hello without the egress listener, or with another").into()
+            }
+            Ok((Hello::Failed(failure), _)) => Error::Layer(failure),
             Err(error) => error,
         };
         // It ends by itself unless it hangs.
@@ -184,6 +215,12 @@ impl Jail {
     /// The socket that speaks `protocol`; None if it was taken. Its end kills the jail.
     pub fn take_socket(&mut self) -> Option<UnixStream> {
         self.socket.take()
+    }
+
+    /// The listener on `EGRESS_PORT` of the jail's own loopback, blocking, if the spec has `egress`; None if it was taken.
+    /// Nobody else holds it: while nobody accepts, programs wait, and once it is dropped they are refused.
+    pub fn take_listener(&mut self) -> Option<TcpListener> {
+        self.listener.take()
     }
 
     /// A blocking client over a copy of the socket.

@@ -4,6 +4,8 @@
 mod house;
 mod view;
 mod confinement;
+mod egress;
+mod controls;
 mod limits;
 mod files;
 mod programs;

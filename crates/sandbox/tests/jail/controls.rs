@@ -1,0 +1,127 @@
+//! Each layer's worth: the same probe in a whole jail and in one that lacks the layer. Must never: tell of a layer by the level
+//! alone; a program inside has to see the difference.
+
+use tenure_sandbox::{Client, Error, Jail, Layer, Meter, Spec};
+
+use crate::house::{House, inside, run, text};
+
+/// What `script` prints in a whole jail and in one that `change` weakens.
+fn both(house: &House, script: &str, change: impl Fn(&mut Spec)) -> (String, String, Jail) {
+    let mut spec = house.spec("work", 1);
+    let (_jail, mut whole) = house.open_as(&spec);
+    let before = inside(&mut whole, script);
+    change(&mut spec);
+    let (jail, mut weak): (Jail, Client) = house.open_as(&spec);
+    (before, inside(&mut weak, script), jail)
+}
+
+fn lacks(layer: Layer) -> impl Fn(&mut Spec) {
+    move |spec| spec.without = vec![layer]
+}
+
+#[test]
+fn without_seccomp_calls_reach_the_kernel() {
+    let house = House::unfiltered();
+    let script = "python3 -c 'import ctypes; c = ctypes.CDLL(None, use_errno=True); c.syscall(250, 999); print(ctypes.get_errno())'; grep Seccomp: /proc/self/status | cut -f2";
+    let (whole, weak, jail) = both(&house, script, lacks(Layer::Seccomp));
+    assert_eq!((whole.as_str(), weak.as_str()), ("1\n2", "95\n0"), "EPERM by the filter, EOPNOTSUPP by the kernel");
+    assert!(!jail.level().seccomp);
+    let strict = House::new();
+    let mut spec = strict.spec("work", 1);
+    spec.without = vec![Layer::Seccomp];
+    let refused = strict.zygote.open(&spec).map(drop).unwrap_err();
+    assert!(matches!(&refused, Error::Spec { reason, .. } if reason.contains("filter")), "{refused}");
+}
+
+#[test]
+fn without_landlock_a_program_may_serve_on_its_loopback() {
+    let house = House::new();
+    let script =
+        "python3 -c 'import socket; socket.socket().bind((\"127.0.0.1\", 8080)); print(\"bound\")' 2>&1 | tail -1";
+    let (whole, weak, jail) = both(&house, script, lacks(Layer::Landlock));
+    assert_eq!((weak.as_str(), jail.level().landlock), ("bound", 0));
+    let (other, _client) = house.open();
+    assert!(other.level().landlock < 4 || whole.contains("PermissionError"), "{whole}");
+}
+
+#[test]
+fn without_the_loss_of_privileges_programs_have_capabilities() {
+    let house = House::new();
+    let script = "grep -E 'Cap(Eff|Bnd)' /proc/self/status | cut -f2 | sort -u";
+    let (whole, weak, jail) = both(&house, script, lacks(Layer::Privileges));
+    assert_eq!(whole, "0000000000000000");
+    assert!(!weak.contains(&whole), "{weak}");
+    assert_eq!(jail.level().without, [Layer::Privileges]);
+}
+
+#[test]
+fn without_rlimits_programs_open_more_files_than_the_spec_says() {
+    let house = House::new();
+    let (whole, weak, _jail) = both(&house, "ulimit -n; ulimit -f", |spec| {
+        (spec.without, spec.limits.open_files) = (vec![Layer::Rlimits], 100);
+    });
+    assert_eq!(whole.lines().next(), Some("1024"));
+    assert!(weak.lines().next().is_some_and(|files| files == "unlimited" || files.parse::<u32>().unwrap() > 100));
+    assert!(weak.ends_with("unlimited"), "{weak}");
+}
+
+#[test]
+fn without_control_groups_none_is_made_or_told() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    let (whole, _client) = house.open_as(&spec);
+    spec.without = vec![Layer::Cgroup, Layer::Rlimits];
+    let (weak, _client) = house.open_as(&spec);
+    let held = |jail: &Jail| {
+        let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", jail.pid())).unwrap();
+        groups.matches(&format!("tenure-{}", jail.id())).count()
+    };
+    assert!(whole.cgroups().is_empty() || held(&whole) > 0);
+    assert!(weak.cgroups().is_empty() && held(&weak) == 0);
+    assert_eq!((weak.level().memory, weak.level().pids, weak.level().cpu), (Meter::None, Meter::None, Meter::None));
+}
+
+#[test]
+fn without_a_net_namespace_a_program_reaches_the_hosts_loopback() {
+    let house = House::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = format!(
+        "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {}), 5); print(\"reached\")' 2>&1 | tail -1",
+        listener.local_addr().unwrap().port()
+    );
+    let mut spec = house.spec("work", 1);
+    spec.loopback_tcp = true;
+    let (_jail, mut whole) = house.open_as(&spec);
+    assert!(inside(&mut whole, &connect).contains("Refused"));
+    spec.without = vec![Layer::Namespaces];
+    let (jail, mut weak) = house.open_as(&spec);
+    assert_eq!((inside(&mut weak, &connect).as_str(), jail.level().namespaces), ("reached", false));
+}
+
+#[test]
+fn without_a_pid_namespace_a_program_sees_the_host_and_still_ends_with_its_jail() {
+    let house = House::new();
+    let script = format!("test -d /proc/{} && echo there; true", std::process::id());
+    let (whole, weak, jail) = both(&house, &script, |spec| spec.without_pid_namespace = true);
+    assert_eq!((whole.as_str(), weak.as_str(), jail.level().namespaces), ("", "there", false));
+    let mark = format!("pids-{}", std::process::id());
+    let mut client = jail.client(crate::house::PATIENCE).unwrap();
+    let mut spawn = tenure_sandbox::protocol::Spawn::new(["sh", "-c", &format!("sleep 600; : {mark}")]);
+    spawn.timeout_ms = Some(300);
+    assert!(client.run(spawn, b"").unwrap().exit.timed_out);
+    assert_eq!(crate::house::processes_with(&mark), Vec::<i32>::new());
+}
+
+#[test]
+fn without_its_own_view_a_jail_shows_the_hosts_root_read_only() {
+    let house = House::new();
+    let script = format!(
+        "ls -d /root /sys {} 2>/dev/null; touch /usr/probe /tmp/probe 2>&1 | grep -c cannot; pwd",
+        house.path("work").display()
+    );
+    let (whole, weak, jail) = both(&house, &script, lacks(Layer::View));
+    assert_eq!(whole, "1\n/workspace");
+    assert_eq!(weak, format!("/root\n/sys\n{}\n2\n/workspace", house.path("work").display()));
+    let mut client = jail.client(crate::house::PATIENCE).unwrap();
+    assert_eq!(text(&run(&mut client, &["sh", "-c", "echo x > /dev/null && touch own && ls"]).stdout), "own");
+}
