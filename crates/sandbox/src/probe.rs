@@ -133,6 +133,7 @@ fn meter(name: &'static str, meter: Meter) -> Finding {
     let (enforced, why, advice) = match meter {
         Meter::CgroupV2 => (true, "cgroup v2", None),
         Meter::CgroupV1 => (true, "cgroup v1", None),
+        Meter::Engine => (true, "the container engine", None),
         Meter::Rlimit => (true, "resource limits, of each process and not of all together", Some(delegate)),
         Meter::None => (false, "no cgroup that this user may make holds it", Some(delegate)),
     };

@@ -1,0 +1,326 @@
+//! From a spec and an image to a container whose jail program has said hello.
+//! Must never: send the order before the process at the door is proven to be the container's, or leave a container that failed.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::time::sleep;
+
+use super::call::{self, Answered};
+use super::contained::Contained;
+use super::door::Door;
+use super::image::{self, Image};
+use super::kit::Kit;
+use super::meter::Held;
+use super::order::{Order, Place};
+use super::settings::{Flavor, Plan};
+use super::{Engine, mark};
+use crate::client::Client;
+use crate::error::{Error, Layer};
+use crate::level::{Level, Mapping};
+use crate::native::record::{self, Life, Slot};
+use crate::native::{channel, zygote};
+use crate::protocol::{FrameError, Hello, VERSION, encode};
+use crate::spec::{Identity, Spec, WORKSPACE};
+
+/// How long the engine may take to make a container, and to start it.
+const MAKING: Duration = Duration::from_secs(30);
+/// How long it may take to say what it has.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long the jail program may take to come to the door, and to say hello.
+const COMING: Duration = Duration::from_secs(20);
+/// Between two looks at a container whose program has not come yet.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const REMOVAL: Duration = Duration::from_secs(10);
+const IMAGE_NAME_MAX: usize = 255;
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// What is made on the host before the engine is asked.
+#[derive(Debug)]
+struct Prepared {
+    id: String,
+    run: String,
+    uid: u32,
+    gid: u32,
+    kit: Kit,
+    door: Door,
+    slot: Slot,
+    places: Vec<Place>,
+    /// Keeps the inodes of the places from being used again.
+    _held: Vec<OwnedFd>,
+}
+
+/// What the process at the door turned out to be.
+struct Met {
+    pidfd: OwnedFd,
+    socket: UnixStream,
+    listener: Option<TcpListener>,
+    level: Level,
+    held: Held,
+}
+
+impl Engine {
+    /// Makes a container of `image`, starts the jail program in it and waits until that is ready: some tenths of a second.
+    /// `exe` as for `Zygote::start`; records and sockets go to `run_dir`, which belongs to this worker alone.
+    ///
+    /// # Errors
+    /// `Image` if the engine does not hold it; `Layer` if engine and host together do not give what a jail must have; `Engine`,
+    /// `Spec`, `Io`. Nothing is left then, unless the engine no longer answers; the next `reap` removes that.
+    pub async fn open(&self, spec: &Spec, image: &str, exe: &Path, run_dir: &Path) -> Result<Contained, Error> {
+        spec.check()?;
+        self.check(spec)?;
+        let image = self.image(image).await?;
+        let (wanted, folder) = (spec.clone(), run_dir.to_owned());
+        let prepared = tokio::task::spawn_blocking(move || prepare(&wanted, &folder)).await;
+        let prepared = prepared.map_err(|error| Error::io("prepare a container")(error.into()))??;
+        let plan = Plan {
+            flavor: self.flavor,
+            selinux: self.selinux,
+            cpus: self.cpus,
+            spec,
+            places: &prepared.places,
+            uid: prepared.uid,
+            gid: prepared.gid,
+            image: &image,
+            kit: &prepared.kit,
+            exe,
+            door: prepared.door.folder(),
+            empty: &prepared.door.empty(),
+            id: &prepared.id,
+            run: &prepared.run,
+        };
+        let name = format!("tenure-{}", prepared.id);
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let made = self.docker.create_container(Some(options), plan.body());
+        let made = call::must(&self.title(), "make the container", MAKING, made).await;
+        let met = match made {
+            Ok(_) => self.meet(&name, &prepared, &image, spec).await,
+            Err(error) => Err(error),
+        };
+        match met {
+            Ok((pid, met)) => {
+                let Prepared { id, slot, .. } = prepared;
+                Ok(Contained {
+                    docker: self.docker.clone(),
+                    engine: self.title(),
+                    id,
+                    container: name,
+                    pid,
+                    pidfd: met.pidfd,
+                    socket: Some(met.socket),
+                    listener: met.listener,
+                    level: met.level,
+                    further: met.held.further,
+                    selinux: self.selinux,
+                    groups: met.held.groups,
+                    slot,
+                })
+            }
+            Err(error) => {
+                // One whose engine is gone ends by itself: without an order it has nothing to do.
+                let removed = call::remove(&self.docker, &name, REMOVAL).await;
+                if removed.is_ok() {
+                    let _ = prepared.slot.clear().and_then(|()| prepared.slot.remove());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses what this engine cannot honour.
+    fn check(&self, spec: &Spec) -> Result<(), Error> {
+        let refuse = |field, reason: &str| Err(Error::Spec { field, reason: reason.to_owned() });
+        if self.flavor == Flavor::RootlessPodman && matches!(spec.identity, Identity::Host { .. }) {
+            return refuse(
+                "identity",
+                "this Podman is an ordinary user's and cannot give an agent a host id of its own",
+            );
+        }
+        // Podman's API writes these into a line of words between commas.
+        let mounts = spec.mounts.iter().flat_map(|mount| [&mount.source, &mount.target]);
+        let odd = |path: &PathBuf| {
+            path.to_str().is_none_or(|path| path.contains([',', '"', '\\']) || path.contains(char::is_control))
+        };
+        if std::iter::once(&spec.work_folder).chain(mounts).any(odd) {
+            return refuse(
+                "mounts",
+                "for a container, a path is UTF-8 without commas, quotes, backslashes and control characters",
+            );
+        }
+        let kept = [Layer::Namespaces, Layer::View, Layer::Cgroup].into_iter().all(|layer| spec.keeps(layer));
+        if !kept || !spec.has_own_pids() {
+            return refuse("without", "a container always has namespaces, a root and control groups of its own");
+        }
+        Ok(())
+    }
+
+    /// The image that a manifest calls `name`.
+    async fn image(&self, name: &str) -> Result<Image, Error> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        if name.is_empty() || name.len() > IMAGE_NAME_MAX || !name.chars().all(plain) || name.contains("..") {
+            let reason = format!("`{name}` is no name of an image");
+            return Err(Error::Spec { field: "image", reason });
+        }
+        for candidate in image::candidates(name) {
+            let found = match call::ask(ANSWER, self.docker.inspect_image(&candidate)).await {
+                Answered::Yes(found) => Image::of(found, &candidate),
+                Answered::Absent => continue,
+                Answered::No(why) => {
+                    return Err(Error::Engine { engine: self.title(), what: "look at the image", why });
+                }
+            };
+            let ours = match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                other => other,
+            };
+            return match &found.architecture {
+                Some(theirs) if theirs != ours => {
+                    let reason = format!("`{name}` is for {theirs}, and this host is {ours}");
+                    Err(Error::Spec { field: "image", reason })
+                }
+                Some(_) | None => Ok(found),
+            };
+        }
+        Err(Error::Image { image: name.to_owned(), engine: self.name() })
+    }
+
+    /// Starts the container, lets its program in and gives it the order.
+    async fn meet(&self, name: &str, prepared: &Prepared, image: &Image, spec: &Spec) -> Result<(i32, Met), Error> {
+        let started = self.docker.start_container(name, None::<StartContainerOptions>);
+        call::must(&self.title(), "start the container", MAKING, started).await?;
+        let pid = self.first_process(name).await?;
+        let failed = |why: String| Error::Engine { engine: self.title(), what: "run the jail program", why };
+        let socket = tokio::select! {
+            admitted = prepared.door.admit(pid) => admitted.map_err(|error| failed(error.to_string()))?,
+            why = self.ended(name) => return Err(failed(why)),
+            () = sleep(COMING) => return Err(failed(format!("it did not come to the door within {} s", COMING.as_secs()))),
+        };
+        let socket = socket.into_std().map_err(Error::io("take the jail's socket"))?;
+        socket.set_nonblocking(false).map_err(Error::io("take the jail's socket"))?;
+        let mut spec = spec.clone();
+        spec.env = image.environment(&spec);
+        let (uid, gid, places) = (prepared.uid, prepared.gid, prepared.places.clone());
+        let life = record::start_time(pid).map(|start| Life { pid, start });
+        let life = life.ok_or_else(|| failed("it is gone already".to_owned()))?;
+        prepared.slot.live(life).map_err(Error::io("write the container's record"))?;
+        let meeting = tokio::task::spawn_blocking(move || greet(socket, pid, spec, uid, gid, places));
+        let met = meeting.await.map_err(|error| Error::io("meet the jail program")(error.into()))??;
+        Ok((pid, met))
+    }
+
+    async fn first_process(&self, name: &str) -> Result<i32, Error> {
+        let found = self.docker.inspect_container(name, None);
+        let found = call::must(&self.title(), "say which process it started", ANSWER, found).await?;
+        let state = found.state.unwrap_or_default();
+        match state.pid.and_then(|pid| i32::try_from(pid).ok()) {
+            Some(pid) if pid > 0 => Ok(pid),
+            Some(_) | None => Err(Error::Engine {
+                engine: self.title(),
+                what: "run the jail program",
+                why: ending(state.exit_code, state.error.as_deref()),
+            }),
+        }
+    }
+
+    /// Returns once the container has ended, with the reason.
+    async fn ended(&self, name: &str) -> String {
+        loop {
+            sleep(LOOK_EVERY).await;
+            match call::ask(ANSWER, self.docker.inspect_container(name, None)).await {
+                Answered::Yes(found) => {
+                    let state = found.state.unwrap_or_default();
+                    if state.running != Some(true) {
+                        return ending(state.exit_code, state.error.as_deref());
+                    }
+                }
+                Answered::Absent => return "somebody removed the container".to_owned(),
+                Answered::No(why) => return why,
+            }
+        }
+    }
+}
+
+fn ending(code: Option<i64>, error: Option<&str>) -> String {
+    let error = error.filter(|error| !error.is_empty()).map(|error| format!(": {error}")).unwrap_or_default();
+    format!("it ended at once with code {}{error}", code.unwrap_or(-1))
+}
+
+/// Everything that needs no engine. Blocks.
+fn prepare(spec: &Spec, run_dir: &Path) -> Result<Prepared, Error> {
+    zygote::own_work_folder(spec)?;
+    let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
+    let (uid, gid) = match spec.identity {
+        Identity::Host { uid, gid } => (uid, gid),
+        Identity::Caller => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    };
+    let (mut places, mut held) = (Vec::new(), Vec::new());
+    let work = (spec.work_folder.as_path(), Path::new(WORKSPACE), spec.work_folder_read_only);
+    let further = spec.mounts.iter().map(|mount| (mount.source.as_path(), mount.target.as_path(), mount.read_only));
+    for (source, target, read_only) in std::iter::once(work).chain(further) {
+        let failed = |error: rustix::io::Errno| Error::io(format!("open {}", source.display()))(error.into());
+        let found = openat2(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .map_err(failed)?;
+        let stat = fstat(&found).map_err(failed)?;
+        places.push(Place { path: target.to_owned(), device: stat.st_dev, inode: stat.st_ino, read_only });
+        held.push(found);
+    }
+    let own = std::process::id();
+    let start = record::start_time(own as i32).unwrap_or(0);
+    let id = format!("c{own:x}-{start:x}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let slot = Slot::make(&run_dir, &format!("engine-{id}")).map_err(Error::io("make the container's record"))?;
+    let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
+    slot.begin(&id, &boot, &[]).map_err(Error::io("write the container's record"))?;
+    let door = Door::make(&run_dir, &id, (uid, gid)).map_err(Error::io("make the container's door"))?;
+    let kit = Kit::of_this_process().map_err(Error::io("find what the jail program runs with"))?;
+    Ok(Prepared { id, run: mark(&run_dir)?, uid, gid, kit, door, slot, places, _held: held })
+}
+
+/// Looks at the process from outside, gives it its order and hears what it reached. Blocks.
+fn greet(socket: UnixStream, pid: i32, spec: Spec, uid: u32, gid: u32, places: Vec<Place>) -> Result<Met, Error> {
+    let raw = Pid::from_raw(pid).ok_or(Error::JailLost)?;
+    // The process answers the order below, so it lives, and its id is nobody else's, while this is opened.
+    let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|_| Error::JailLost)?;
+    let held = Held::of(pid, &spec.limits).map_err(Error::Layer)?;
+    let level = Level {
+        namespaces: true,
+        identity: match spec.identity {
+            Identity::Host { .. } => Mapping::Host,
+            Identity::Caller => Mapping::Caller,
+        },
+        landlock: 0,
+        seccomp: false,
+        memory: held.memory,
+        pids: held.pids,
+        cpu: held.cpu,
+        #[cfg(feature = "controls")]
+        without: spec.without.clone(),
+    };
+    let oom: Option<fs::File> = held.oom.as_ref().and_then(|path: &PathBuf| fs::File::open(path).ok());
+    let egress = spec.egress;
+    let frame = encode(&Order { version: VERSION, spec, level, uid, gid, places }, &[])?;
+    let (first, rest) = frame.split_at(frame.len().min(channel::MESSAGE_BYTES_MAX));
+    channel::send(&socket, first, oom.as_ref().map(AsFd::as_fd)).map_err(|_| Error::JailLost)?;
+    (&socket).write_all(rest).map_err(|_| Error::JailLost)?;
+    let mut client = Client::new(socket, COMING);
+    match client.hello()? {
+        (Hello::Ready(level), listener) if listener.is_some() == egress => {
+            let listener = listener.map(TcpListener::from);
+            Ok(Met { pidfd, socket: client.into_socket(), listener, level, held })
+        }
+        (Hello::Ready(_), _) => {
+            Err(FrameError::Unexpected("a hello without the egress listener, or with another").into())
+        }
+        (Hello::Failed(failure), _) => Err(Error::Layer(failure)),
+    }
+}

@@ -1,0 +1,46 @@
+//! What the worker sends to the jail program in a fresh container: one frame, with the memory kill counter beside it.
+//! Must never: be taken by another version of the program than the worker's own.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::level::Level;
+use crate::spec::Spec;
+
+/// Where inside the worker's socket is.
+pub(crate) const DOOR: &str = "/run/tenure/door/socket";
+/// Where inside the jail program is. Its name makes it the jail's main.
+pub(crate) const PROGRAM: &str = "/run/tenure/tenure-jail";
+/// Where inside the loader and the libraries of the jail program are.
+pub(crate) const LIBRARIES: &str = "/run/tenure/lib";
+/// The argument that makes the jail program the main of a container.
+pub(crate) const CONTAINED: &str = "contained";
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) version: u16,
+    pub(crate) spec: Spec,
+    /// What the engine was seen to hold; the jail program adds what it reaches by itself.
+    pub(crate) level: Level,
+    /// The ids that the engine was told to give.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Every mount that the spec names, the work folder first.
+    pub(crate) places: Vec<Place>,
+}
+
+/// A folder or file of the host and where it must be inside. The worker took the numbers before the engine resolved the path:
+/// an agent that put a link there in between is found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) read_only: bool,
+}
+
+/// Of the places that hold `path`, the innermost.
+pub(crate) fn innermost<'a>(places: &'a [Place], path: &Path) -> Option<&'a Place> {
+    places.iter().filter(|place| path.starts_with(&place.path)).max_by_key(|place| place.path.components().count())
+}
