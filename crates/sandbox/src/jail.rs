@@ -2,6 +2,9 @@
 //! Must never: start a thread, return to the caller's main, or print what a confined program says.
 
 mod zygote;
+mod mounts;
+mod pool;
+mod nursery;
 mod skeleton;
 mod view;
 mod filter;

@@ -16,6 +16,7 @@
 
 mod spec;
 mod limits;
+mod layers;
 mod level;
 mod error;
 pub mod protocol;
@@ -31,8 +32,9 @@ pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
+pub use native::freeze::Freezer;
 pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
 pub use native::zygote::{Jail, Zygote};
 pub use protocol::EGRESS_PORT;
-pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, Spec, WORKSPACE};
+pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, POOL_BYTES, PoolSize, Spec, WORKSPACE};

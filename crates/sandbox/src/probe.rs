@@ -10,7 +10,7 @@ use crate::level::{Level, Meter};
 use crate::native::cgroup::{Cgroups, Controller};
 use crate::native::python::host_python_version;
 use crate::native::zygote::Zygote;
-use crate::spec::{Identity, Spec};
+use crate::spec::{Identity, PoolSize, Spec};
 use crate::sys;
 
 /// One layer or limit.
@@ -78,7 +78,7 @@ pub fn check(exe: &Path, scratch: &Path, identity: Identity) -> Result<Report, E
 type Outcome = Result<Level, crate::error::Failure>;
 
 fn trial(exe: &Path, folder: &Path, spec: Spec) -> Result<Outcome, Error> {
-    let zygote = Zygote::start(exe, &folder.join("run"))?;
+    let zygote = Zygote::start_with(exe, &folder.join("run"), PoolSize::None)?;
     match zygote.open(&spec) {
         Ok(jail) => {
             jail.kill()?;

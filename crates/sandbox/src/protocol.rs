@@ -207,7 +207,8 @@ pub enum Stream {
     Stderr,
 }
 
-/// How a program and its descendants ended.
+/// How a program and its descendants ended. What the kernel counts, it counts for the whole jail: of programs that run at the
+/// same time, each is told what happened to any of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     pub ended: Ended,
@@ -217,6 +218,10 @@ pub struct Exit {
     pub output_truncated: bool,
     /// The kernel killed something in this jail for memory while this ran. Known only with a memory cgroup.
     pub oom: bool,
+    /// The kernel refused to make a process or thread in this jail while this ran. Known only with a pids cgroup.
+    pub pids_refused: bool,
+    /// How long the jail's programs were held back by their share of the CPU while this ran. 0 without a CPU cgroup.
+    pub cpu_throttled_ms: u64,
     pub wall_ms: u64,
     /// Of the program and all descendants that were waited for.
     pub cpu_ms: u64,

@@ -6,12 +6,17 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Layer};
+use crate::layers::Layers;
 use crate::limits::Limits;
 
 /// Most mounts that one spec may name.
 pub const MOUNTS_MAX: usize = 32;
 /// Most bytes of environment that one spec may carry.
 pub const ENV_BYTES_MAX: usize = 32 << 10;
+/// What one half-made jail costs the host, in bytes, kernel memory included; measured.
+pub(crate) const HALF_MADE_BYTES: u64 = 1 << 20;
+/// What the pool of half-made jails may cost the host, if nothing else is said, in bytes.
+pub const POOL_BYTES: u64 = 64 << 20;
 /// Where the work folder appears inside.
 pub const WORKSPACE: &str = "/workspace";
 /// The search path of programs inside. The last entry holds the `python` link.
@@ -39,6 +44,21 @@ pub struct Mount {
     /// Absolute, without `..`, beneath /workspace, /tmp, /opt, /srv or /mnt.
     pub target: PathBuf,
     pub read_only: bool,
+}
+
+/// How many half-made jails a zygote may keep ready, by what they cost the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolSize {
+    /// Each jail is made when it is asked for.
+    None,
+    /// One at least, as many as were claimed in the last 10 s at most, within this many bytes.
+    UpTo { bytes: u64 },
+}
+
+impl Default for PoolSize {
+    fn default() -> Self {
+        Self::UpTo { bytes: POOL_BYTES }
+    }
 }
 
 /// Everything that `Zygote::open` needs to know.
@@ -137,25 +157,13 @@ impl Spec {
     }
 }
 
-#[cfg(not(feature = "controls"))]
-impl Spec {
-    pub(crate) const fn keeps(&self, _layer: Layer) -> bool {
-        true
-    }
-
-    pub(crate) const fn has_own_pids(&self) -> bool {
-        true
-    }
-}
-
-#[cfg(feature = "controls")]
 impl Spec {
     pub(crate) fn keeps(&self, layer: Layer) -> bool {
-        !self.without.contains(&layer)
+        Layers::of(self).have(layer)
     }
 
     pub(crate) fn has_own_pids(&self) -> bool {
-        !self.without_pid_namespace
+        Layers::of(self).have_own_pids()
     }
 }
 

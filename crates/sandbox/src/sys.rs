@@ -114,11 +114,13 @@ pub(crate) fn set_standard(number: RawFd, fd: BorrowedFd<'_>) -> io::Result<()> 
     checked(unsafe { libc::dup2(fd.as_raw_fd(), number) } as i64).map(drop)
 }
 
-/// Adds mount attributes (`MOUNT_ATTR_*`) to the mount or tree behind `fd`.
+/// Adds mount attributes (`MOUNT_ATTR_*`) to the mount or tree behind `fd`, and keeps mounts that are made elsewhere later out
+/// of it.
 pub(crate) fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, set: u64) -> io::Result<()> {
     // SAFETY: mount_attr is plain integers; all-zero is valid.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = set;
+    attributes.propagation = libc::MS_PRIVATE;
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the empty path is null-terminated, the struct outlives the call and its size is given.
     checked(unsafe {

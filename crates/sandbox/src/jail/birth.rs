@@ -1,8 +1,15 @@
-//! A jail's first moments: from a fresh fork of the zygote to a locked-in process that says hello.
-//! Must never: read a request, say that it is ready before every layer is in force, or keep what it hands out.
+//! A jail's first moments: from a fresh fork of the zygote over a half-made jail, which waits for its claim, to a locked-in
+//! process that says hello. Must never: take two claims, say that it is ready before every layer is in force, or keep what it
+//! hands out.
+//!
+//! ```text
+//! fork ─ half-made: own namespaces, loopback, view of the host's programs ─ claim ─ work folder, ids, /tmp, pivot, lock ─ hello
+//! ```
+//! What needs neither spec nor ids comes before the claim. The two folders of /tmp come after it although their size could be
+//! changed later: made before the ids are mapped, they would for ever belong to nobody inside.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
@@ -15,18 +22,57 @@ use rustix::net::{
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::filter::Filters;
 use super::lockdown;
 use super::serve::{Server, Supplies};
-use super::view::{self, Sources};
-use super::zygote::Inheritance;
+use super::skeleton::Skeleton;
+use super::view::{Sources, View};
 use crate::error::{Failure, Layer};
+use crate::layers::Layers;
+use crate::level::{Level, Mapping, Meter};
+use crate::native::cgroup::Door;
 use crate::native::channel;
+use crate::native::claim::Order;
+use crate::native::tally::Tally;
 use crate::protocol::{EGRESS_PORT, Hello, encode};
 use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys;
 
 /// Connections that may wait at the egress listener until the worker accepts them.
 const EGRESS_WAITING_MAX: i32 = 256;
+
+/// What a fresh jail inherits from the zygote; everything else it closes.
+pub(super) struct Inheritance {
+    pub(super) layers: Layers,
+    pub(super) meters: Meters,
+    pub(super) filters: Filters,
+    /// Whether the long filter is in force already.
+    pub(super) confined: bool,
+    pub(super) skeleton: Skeleton,
+    /// Brings the claim, once ids and limits are in place; its end means that there is none to come.
+    pub(super) claims: OwnedFd,
+    /// Readable once the zygote is dead.
+    pub(super) parent: OwnedFd,
+    pub(super) tally: Tally,
+    /// Of the control groups of the whole jail.
+    pub(super) doors: Vec<Door>,
+    /// Of the one that programs enter.
+    pub(super) cpu: Option<Door>,
+}
+
+/// What holds each limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meters {
+    pub(super) memory: Meter,
+    pub(super) pids: Meter,
+    pub(super) cpu: Meter,
+}
+
+/// What is there before the claim.
+struct HalfMade {
+    view: View,
+    badness: Option<File>,
+}
 
 /// The first and last call of a fresh jail.
 pub(super) fn enter(inheritance: Inheritance) -> ! {
@@ -38,41 +84,86 @@ pub(super) fn enter(inheritance: Inheritance) -> ! {
 }
 
 fn live(inheritance: Inheritance) -> io::Result<()> {
-    let Inheritance { spec, mut level, filters, confined, skeleton, socket, go, parent, oom, doors, cpu } = inheritance;
-    let mut keep: Vec<i32> = [&socket, &go, &parent].map(AsRawFd::as_raw_fd).to_vec();
-    keep.extend(oom.iter().map(AsRawFd::as_raw_fd));
+    let Inheritance { layers, meters, filters, confined, skeleton, claims, parent, tally, doors, cpu } = inheritance;
+    let mut keep: Vec<i32> = [&claims, &parent].map(AsRawFd::as_raw_fd).to_vec();
+    keep.extend(tally.descriptors());
     keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut go = File::from(go);
-    let (mut badness, mut listener) = (None, None);
-    let made = (|| {
-        for door in doors {
-            door.enter().map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
-        }
-        standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
-        // Only before the change of ids may this file be opened for writing.
-        badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
-        let mut sources = Sources::open(&skeleton, &spec)?;
-        go.read_exact(&mut [0]).map_err(|error| Failure::new(Layer::Identity, "wait for ids", error))?;
-        sources.take_mounts(&spec)?;
-        take_identity(&spec)?;
-        set_up_network(&spec)?;
-        listener = spec.egress.then(egress_listener).transpose()?;
-        view::build(sources, &spec)?;
-        lockdown::lock(&spec, &filters, confined, &mut level)
-    })();
-    if let Err(failure) = made {
-        return tell(&socket, &Hello::Failed(failure), None);
-    }
-    drop(go);
+    let half_made = half_make(&skeleton, &layers, doors, || lockdown::prepare(&layers, &filters, confined));
+    // A zygote that died before the death signal was set ends the socket.
+    let Some((bytes, Some(socket))) = channel::receive(&claims)? else { return Ok(()) };
+    drop(claims);
+    let Order::Claim(claim) = serde_json::from_slice(&bytes)? else { return Ok(()) };
+    let spec = *claim.spec;
+    let mut level = level(&spec, meters);
+    let (badness, listener) = match half_made.and_then(|half| complete(half, &spec, &filters, &mut level)) {
+        Ok(made) => made,
+        Err(failure) => return tell(&socket, &Hello::Failed(failure), None),
+    };
     // A change of ids clears the death signal; one that died in between is seen here.
     if channel::readable(&parent, Duration::ZERO)? {
         return Ok(());
     }
     drop(parent);
     tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    Server::new(Supplies { spec, level, socket, cpu, oom, badness })?.serve()
+    Server::new(Supplies { spec, level, socket, cpu, tally, badness })?.serve()
+}
+
+fn half_make(
+    skeleton: &Skeleton,
+    layers: &Layers,
+    doors: Vec<Door>,
+    prepare: impl FnOnce() -> Result<(), Failure>,
+) -> Result<HalfMade, Failure> {
+    for door in doors {
+        door.enter().map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
+    }
+    standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
+    // Only before the change of ids may this file be opened for writing.
+    let badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
+    if layers.have(Layer::Namespaces) {
+        bring_loopback_up()?;
+    }
+    let view = View::begin(skeleton, layers)?;
+    prepare()?;
+    Ok(HalfMade { view, badness })
+}
+
+/// Does what the claim asks, up to the last layer.
+fn complete(
+    half_made: HalfMade,
+    spec: &Spec,
+    filters: &Filters,
+    level: &mut Level,
+) -> Result<(Option<File>, Option<OwnedFd>), Failure> {
+    let HalfMade { view, badness } = half_made;
+    let sources = Sources::take(spec)?;
+    take_identity(spec)?;
+    rustix::system::sethostname(spec.hostname.as_bytes())
+        .map_err(|error| Failure::new(Layer::Namespaces, "set the hostname", error))?;
+    let listener = spec.egress.then(egress_listener).transpose()?;
+    view.complete(sources, spec)?;
+    lockdown::lock(spec, filters, level)?;
+    Ok((badness, listener))
+}
+
+/// What holds so far.
+fn level(spec: &Spec, meters: Meters) -> Level {
+    Level {
+        namespaces: spec.keeps(Layer::Namespaces) && spec.has_own_pids(),
+        identity: match spec.identity {
+            Identity::Host { .. } => Mapping::Host,
+            Identity::Caller => Mapping::Caller,
+        },
+        landlock: 0,
+        seccomp: false,
+        memory: meters.memory,
+        pids: meters.pids,
+        cpu: meters.cpu,
+        #[cfg(feature = "controls")]
+        without: Layers::of(spec).missing().to_vec(),
+    }
 }
 
 pub(super) fn standard_streams() -> io::Result<()> {
@@ -115,12 +206,8 @@ fn take_identity(spec: &Spec) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("die with the zygote"))
 }
 
-fn set_up_network(spec: &Spec) -> Result<(), Failure> {
+fn bring_loopback_up() -> Result<(), Failure> {
     let failed = |step: &'static str| move |error: io::Error| Failure::new(Layer::Namespaces, step, error);
-    rustix::system::sethostname(spec.hostname.as_bytes()).map_err(|e| failed("set the hostname")(e.into()))?;
-    if !spec.keeps(Layer::Namespaces) {
-        return Ok(());
-    }
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| failed("open a socket")(error.into()))?;
     sys::loopback_up(socket.as_fd()).map_err(failed("bring up the loopback"))

@@ -3,35 +3,19 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
-use rustix::mount::MountAttrFlags;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat, symlinkat};
+use rustix::mount::{MoveMountFlags, move_mount};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 
-use super::view::{failed, new_mount, take};
+use super::view::{PLAIN, attach, failed, new_mount, new_proc, take};
 use crate::error::{Failure, Layer};
 use crate::spec::{Spec, WORKSPACE};
 
 /// Devices must work, so these trees are not `nodev`.
 const SHOWN: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
-
-/// What `spec` shows of the host instead of what every jail has.
-pub(super) fn take_of_host(spec: &Spec, fixed: &mut Vec<(OwnedFd, PathBuf)>) -> Result<(), Failure> {
-    if !spec.keeps(Layer::View) {
-        for (host, kind) in host_root()? {
-            if !kind.is_symlink() {
-                let target = host.strip_prefix("/").unwrap_or(&host).to_owned();
-                fixed.push((take(&host, Some(SHOWN))?, target));
-            }
-        }
-    }
-    if !spec.has_own_pids() {
-        fixed.push((take(Path::new("/proc"), Some(SHOWN))?, "proc".into()));
-    }
-    Ok(())
-}
 
 fn host_root() -> Result<Vec<(PathBuf, fs::FileType)>, Failure> {
     let read = || -> io::Result<Vec<_>> {
@@ -40,29 +24,43 @@ fn host_root() -> Result<Vec<(PathBuf, fs::FileType)>, Failure> {
     read().map_err(|error| Failure::new(Layer::View, "read the host's root", error))
 }
 
-/// A root with a place for each entry of the host's, and for the work folder.
-pub(super) fn root_of_host() -> Result<OwnedFd, Failure> {
-    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let root = new_mount("tmpfs", &[("size", "64k"), ("mode", "0755")], plain)?;
-    let folder = |name: &Path| match mkdirat(root.as_fd(), name, Mode::from(0o755)) {
-        Err(error) if error != rustix::io::Errno::EXIST => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    };
-    for (host, kind) in host_root()? {
+/// The host's own root, read-only, with a place for the work folder.
+pub(super) fn root_of_host(spec: &Spec) -> Result<OwnedFd, Failure> {
+    let entries = host_root()?;
+    let shown = entries.iter().filter(|(_, kind)| !kind.is_symlink());
+    let trees: Vec<OwnedFd> = shown.clone().map(|(host, _)| take(host, SHOWN)).collect::<Result<_, _>>()?;
+    let root = new_mount("tmpfs", &[("size", "64k"), ("mode", "0755")], PLAIN)?;
+    // From here on this hides the host's own.
+    move_mount(&root, "", CWD, "/usr", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(failed("mount the new root"))?;
+    let name = |host: &Path| host.strip_prefix("/").unwrap_or(host).to_owned();
+    for (host, _) in entries.iter().filter(|(_, kind)| kind.is_symlink()) {
+        let step = || failed(format!("make a link for {}", host.display()));
+        let target = rustix::fs::readlink(host, Vec::new()).map_err(step())?;
+        symlinkat(target, &root, name(host)).map_err(step())?;
+    }
+    for ((host, kind), tree) in shown.zip(trees) {
         let step = || failed(format!("make a place for {}", host.display()));
-        let name = host.strip_prefix("/").unwrap_or(&host);
-        if kind.is_symlink() {
-            let target = rustix::fs::readlink(&host, Vec::new()).map_err(step())?;
-            symlinkat(target, root.as_fd(), name).map_err(step())?;
-        } else if kind.is_dir() {
-            folder(name).map_err(step())?;
+        if kind.is_dir() {
+            make_folder(&root, &name(host)).map_err(step())?;
         } else {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            openat(root.as_fd(), name, flags, Mode::from(0o644)).map_err(step())?;
+            openat(&root, name(host), flags, Mode::from(0o644)).map_err(step())?;
         }
+        attach(&tree, &root, &name(host))?;
     }
-    folder(Path::new(&WORKSPACE[1..])).map_err(failed("make a place for the work folder"))?;
+    make_folder(&root, Path::new(&WORKSPACE[1..])).map_err(failed("make a place for the work folder"))?;
+    if spec.has_own_pids() {
+        attach(&new_proc()?, &root, Path::new("proc"))?;
+    }
     Ok(root)
+}
+
+fn make_folder(root: &OwnedFd, name: &Path) -> rustix::io::Result<()> {
+    match mkdirat(root, name, Mode::from(0o755)) {
+        Err(error) if error != rustix::io::Errno::EXIST => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Programs get every capability of the jail's own user namespace.

@@ -134,10 +134,14 @@ impl Filters {
         Ok(Self { give_up: answer(SET_UP, libc::EPERM)?, absent: answer(&[libc::SYS_clone3], libc::ENOSYS)? })
     }
 
-    /// Completes the confinement of this process and all its descendants, for good.
-    pub(super) fn apply(&self) -> Result<(), seccompiler::Error> {
-        apply_filter(&self.give_up)?;
+    /// Answers ENOSYS to what libraries can do without.
+    pub(super) fn hide(&self) -> Result<(), seccompiler::Error> {
         apply_filter(&self.absent)
+    }
+
+    /// Takes the set-up calls from this process and all its descendants, for good.
+    pub(super) fn give_up(&self) -> Result<(), seccompiler::Error> {
+        apply_filter(&self.give_up)
     }
 }
 

@@ -10,6 +10,7 @@ use landlock::{
 
 use super::filter::{self, Filters};
 use crate::error::{Failure, Layer};
+use crate::layers::Layers;
 use crate::level::Level;
 use crate::protocol::EGRESS_PORT;
 use crate::spec::{Spec, WORKSPACE};
@@ -18,18 +19,29 @@ use crate::sys;
 const WRITABLE: &[&str] = &["/tmp", "/dev/shm"];
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// Locks this process in and fills in what was reached.
+/// What can be given up before the claim: set-up needs none of it.
 /// `confined` says that the zygote's filter is on already.
-pub(super) fn lock(spec: &Spec, filters: &Filters, confined: bool, level: &mut Level) -> Result<(), Failure> {
-    let failed = |layer, step: &'static str| move |error: io::Error| Failure::new(layer, step, error);
-    if spec.keeps(Layer::Rlimits) {
+pub(super) fn prepare(layers: &Layers, filters: &Filters, confined: bool) -> Result<(), Failure> {
+    if layers.have(Layer::Rlimits) {
         sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
     }
-    if spec.keeps(Layer::Privileges) {
+    if layers.have(Layer::Privileges) {
         sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
     }
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| failed(Layer::Privileges, "set no_new_privs")(error.into()))?;
+    if layers.have(Layer::Seccomp) {
+        let refused = |_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error());
+        if !confined {
+            filter::confine_zygote().map_err(refused)?;
+        }
+        filters.hide().map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Locks this process in and fills in what was reached.
+pub(super) fn lock(spec: &Spec, filters: &Filters, level: &mut Level) -> Result<(), Failure> {
     if spec.keeps(Layer::Landlock) {
         level.landlock = restrict(spec)?;
     }
@@ -41,13 +53,14 @@ pub(super) fn lock(spec: &Spec, filters: &Filters, confined: bool, level: &mut L
     }
     if spec.keeps(Layer::Seccomp) {
         let refused = |_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error());
-        if !confined {
-            filter::confine_zygote().map_err(refused)?;
-        }
-        filters.apply().map_err(refused)?;
+        filters.give_up().map_err(refused)?;
         level.seccomp = true;
     }
     Ok(())
+}
+
+fn failed(layer: Layer, step: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::new(layer, step, error)
 }
 
 /// Landlock at the best ABI that kernel and library share; returns it, 0 where there is none.

@@ -21,6 +21,7 @@ use super::upload::io as refused;
 use crate::error::Layer;
 use crate::level::Meter;
 use crate::native::cgroup::Door;
+use crate::native::tally::Counts;
 use crate::protocol::{EGRESS_PORT, Ended, Exit, Refusal, Spawn, Stream};
 use crate::spec::{PATH, Spec, WORKSPACE};
 use crate::sys::{self, Reaped, Side};
@@ -42,7 +43,7 @@ pub(super) struct Program {
     truncated: bool,
     timed_out: bool,
     killed: bool,
-    oom_before: u64,
+    counts_before: Counts,
     phase: Phase,
     reaped: Option<Reaped>,
 }
@@ -193,7 +194,7 @@ impl Program {
         bounds: &Bounds,
         spawn: &Spawn,
         stdin: &[u8],
-        oom_before: u64,
+        counts_before: Counts,
     ) -> Result<Self, Refusal> {
         let start = Start::prepare(spec, bounds, spawn, stdin)?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()));
@@ -216,7 +217,7 @@ impl Program {
             truncated: false,
             timed_out: false,
             killed: false,
-            oom_before,
+            counts_before,
             phase: Phase::Starting,
             reaped: None,
         })
@@ -309,7 +310,7 @@ impl Program {
     }
 
     /// The last word on a program whose keeper is reaped.
-    pub(super) fn exit(&self, oom_now: u64) -> Result<Exit, Refusal> {
+    pub(super) fn exit(&self, counts: Counts) -> Result<Exit, Refusal> {
         let ended = match self.phase {
             Phase::NotStarted { errno } => {
                 return Err(match errno {
@@ -326,12 +327,15 @@ impl Program {
         };
         let (cpu_micros, max_rss_bytes) =
             self.reaped.map_or((0, 0), |reaped| (reaped.cpu_micros, reaped.rss_max_bytes));
+        let counted = counts.since(self.counts_before);
         Ok(Exit {
             ended,
             timed_out: self.timed_out,
             killed: self.killed,
             output_truncated: self.truncated,
-            oom: oom_now > self.oom_before,
+            oom: counted.memory_kills > 0,
+            pids_refused: counted.pids_refused > 0,
+            cpu_throttled_ms: counted.throttled_micros / 1000,
             wall_ms: self.started.elapsed().as_millis() as u64,
             cpu_ms: cpu_micros / 1000,
             max_rss_bytes,

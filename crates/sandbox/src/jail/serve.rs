@@ -16,6 +16,7 @@ use super::program::{Bounds, Program, rlimits};
 use super::tree;
 use crate::level::Level;
 use crate::native::cgroup::Door;
+use crate::native::tally::Tally;
 use crate::protocol::{Answer, Operation, Refusal, Reply, Request, SPAWNS_MAX, Spawn, Stream, decode, encode};
 use crate::spec::Spec;
 use crate::sys;
@@ -38,8 +39,7 @@ pub(super) struct Supplies {
     pub(super) socket: OwnedFd,
     /// The way into the group that only programs enter.
     pub(super) cpu: Option<Door>,
-    /// Counts memory kills of the jail's group.
-    pub(super) oom: Option<File>,
+    pub(super) tally: Tally,
     /// This process's `oom_score_adj`, open for writing.
     pub(super) badness: Option<File>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Server {
     /// Since when children that no keeper adopted are being killed.
     strays: Option<Instant>,
     next_sweep: Option<Instant>,
-    oom: Option<File>,
+    tally: Tally,
     badness: Option<File>,
 }
 
@@ -74,7 +74,7 @@ enum Source {
 
 impl Server {
     pub(super) fn new(supplies: Supplies) -> io::Result<Self> {
-        let Supplies { spec, level, socket, cpu, oom, badness } = supplies;
+        let Supplies { spec, level, socket, cpu, tally, badness } = supplies;
         Ok(Self {
             socket,
             inbox: Vec::new(),
@@ -88,7 +88,7 @@ impl Server {
             ending: BTreeMap::new(),
             strays: None,
             next_sweep: None,
-            oom,
+            tally,
             badness,
         })
     }
@@ -228,7 +228,7 @@ impl Server {
         }
         // Programs are the kernel's first choice when memory runs out; the jail's init is not.
         self.set_badness(b"1000");
-        let program = Program::start(&self.spec, &self.bounds, spawn, stdin, self.oom_kills());
+        let program = Program::start(&self.spec, &self.bounds, spawn, stdin, self.tally.now());
         self.set_badness(b"0");
         self.programs.insert(id, program?);
         Ok(())
@@ -239,13 +239,6 @@ impl Server {
             // Without it the limit still holds; only the choice of the victim is the kernel's own.
             let _ = file.write_at(value, 0);
         }
-    }
-
-    fn oom_kills(&self) -> u64 {
-        let mut text = [0; 1024];
-        let count = self.oom.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
-        let text = String::from_utf8_lossy(&text[..count]);
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
     }
 
     fn signal(&mut self, target: u32, signal: i32) -> Result<(), Refusal> {
@@ -321,9 +314,9 @@ impl Server {
                 self.pass_on(id, stream);
             }
         }
-        let oom_now = self.oom_kills();
+        let counts = self.tally.now();
         if let Some(program) = self.programs.remove(&id) {
-            let answer = program.exit(oom_now).map_or_else(Answer::Refused, Answer::Exited);
+            let answer = program.exit(counts).map_or_else(Answer::Refused, Answer::Exited);
             self.answer(id, answer, &[]);
         }
         self.ending.remove(&id);

@@ -1,8 +1,8 @@
 //! The file tree inside: the host's programs read-only, a listed part of /etc, private /proc, /dev, /tmp, and the work folder.
 //! Must never: show anything that the skeleton or the spec does not list, or leave the old root reachable.
 //!
-//! Two phases around the change of ids: `Sources::open` still has the worker's ids, so that it can pass folders that only the
-//! worker may enter; `build` has the jail's ids, so that what it makes belongs to them.
+//! Three phases: `View::begin` knows no spec and has no ids; `Sources::take` still has the worker's ids, so that it can pass
+//! folders that only the worker may enter; `View::complete` has the jail's ids, so that what it makes belongs to them.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,21 +17,26 @@ use rustix::mount::{
 
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
+use crate::layers::Layers;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 use crate::sys;
 
 /// Size of the tmpfs that holds only places to mount on.
 const PLACES_BYTES: &str = "64k";
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | OWN;
+/// Of a file system that is a jail's own.
+pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 const OWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
-/// Detached copies of host trees, each with the place where it will appear.
-pub(super) struct Sources {
+/// A root that is whole but for what a spec names. It hangs over the skeleton's own folder, where nothing of a spec's lies.
+pub(super) struct View {
     root: OwnedFd,
-    /// Onto places that the skeleton has.
-    fixed: Vec<(OwnedFd, PathBuf)>,
-    /// Onto places that may have to be made.
-    further: Vec<Tree>,
+}
+
+/// Detached copies of the trees that a spec names.
+pub(super) struct Sources {
+    work_folder: OwnedFd,
+    mounts: Vec<Tree>,
 }
 
 struct Tree {
@@ -45,85 +50,82 @@ pub(super) fn failed(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) 
     move |error| Failure::new(Layer::View, step, io::Error::from(error))
 }
 
-impl Sources {
-    pub(super) fn open(skeleton: &Skeleton, spec: &Spec) -> Result<Self, Failure> {
-        // Slave, not private: until the claim, a jail that waits must see the host's new mounts.
+impl View {
+    /// Takes every mount of the host's that is shown, as it is now. The host's root itself stays a slave, so that a claim finds
+    /// what was mounted since.
+    pub(super) fn begin(skeleton: &Skeleton, layers: &Layers) -> Result<Self, Failure> {
         mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-            .map_err(failed("make mounts private"))?;
-        let mut fixed = Vec::new();
-        #[cfg(feature = "controls")]
-        super::controls::take_of_host(spec, &mut fixed)?;
-        if spec.keeps(Layer::View) {
-            for (host, target) in &skeleton.shown {
-                fixed.push((take(host, Some(READ_ONLY))?, target.into()));
-            }
-            for (host, target) in &skeleton.devices {
-                fixed.push((take(host, None)?, target.into()));
-            }
+            .map_err(failed("keep mounts to this jail"))?;
+        let root = take(&skeleton.root, READ_ONLY)?;
+        move_mount(&root, "", CWD, &skeleton.root, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(failed("mount the new root"))?;
+        for (host, target) in &skeleton.shown {
+            attach(&take(host, READ_ONLY)?, &root, Path::new(target))?;
         }
-        let work_folder = if spec.work_folder_read_only { READ_ONLY } else { OWN };
-        fixed.push((take_unlinked(&spec.work_folder, work_folder)?, WORKSPACE[1..].into()));
-        Ok(Self { root: take(&skeleton.root, Some(READ_ONLY))?, fixed, further: Vec::new() })
+        for (host, target) in &skeleton.devices {
+            attach(&take(host, 0)?, &root, Path::new(target))?;
+        }
+        let proc = if layers.have_own_pids() { new_proc()? } else { take(Path::new("/proc"), READ_ONLY)? };
+        attach(&proc, &root, Path::new("proc"))?;
+        Ok(Self { root })
     }
 
-    /// The spec's mounts may lie in the agent's own folder: only once its ids are mapped may this process always enter that.
-    pub(super) fn take_mounts(&mut self, spec: &Spec) -> Result<(), Failure> {
-        for mount in &spec.mounts {
-            let taken = take_unlinked(&mount.source, if mount.read_only { READ_ONLY } else { OWN })?;
-            let target = mount.target.strip_prefix("/").unwrap_or(&mount.target).to_owned();
-            self.further.push(Tree { mount: taken, target, directory: mount.source.is_dir() });
+    /// Adds what the spec names, makes the root this process's, and detaches the host's.
+    pub(super) fn complete(self, sources: Sources, spec: &Spec) -> Result<(), Failure> {
+        let root = self.root;
+        #[cfg(feature = "controls")]
+        let root = if spec.keeps(Layer::View) { root } else { super::controls::root_of_host(spec)? };
+        attach(&sources.work_folder, &root, Path::new(&WORKSPACE[1..]))?;
+        let tmp_bytes = spec.tmp_bytes.max(64 << 10).to_string();
+        for folder in ["tmp", "dev/shm"] {
+            if (folder == "tmp" && spec.tmp_bytes == 0) || !spec.keeps(Layer::View) {
+                continue;
+            }
+            let options = [("size", tmp_bytes.as_str()), ("mode", "1777"), ("nr_inodes", "65536")];
+            attach(&new_mount("tmpfs", &options, PLAIN)?, &root, Path::new(folder))?;
         }
-        Ok(())
+        attach_further(&root, &sources.mounts)?;
+        enter(&root)
     }
 }
 
-pub(super) fn take(host: &Path, attributes: Option<u64>) -> Result<OwnedFd, Failure> {
+impl Sources {
+    /// The spec's mounts may lie in the agent's own folder: only since its ids are mapped may this process always enter that.
+    pub(super) fn take(spec: &Spec) -> Result<Self, Failure> {
+        let attributes = |read_only| if read_only { READ_ONLY } else { OWN };
+        let work_folder = take_unlinked(&spec.work_folder, attributes(spec.work_folder_read_only))?;
+        let mut mounts = Vec::new();
+        for mount in &spec.mounts {
+            let taken = take_unlinked(&mount.source, attributes(mount.read_only))?;
+            let target = mount.target.strip_prefix("/").unwrap_or(&mount.target).to_owned();
+            mounts.push(Tree { mount: taken, target, directory: mount.source.is_dir() });
+        }
+        Ok(Self { work_folder, mounts })
+    }
+}
+
+/// A copy of a tree that later mounts of the host's do not reach.
+pub(super) fn take(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
     take_resolved(host, attributes, ResolveFlags::empty())
 }
 
 /// An agent may have written near `host`: a link there would show what it may not see.
 fn take_unlinked(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
-    take_resolved(host, Some(attributes), ResolveFlags::NO_SYMLINKS)
+    take_resolved(host, attributes, ResolveFlags::NO_SYMLINKS)
 }
 
-fn take_resolved(host: &Path, attributes: Option<u64>, resolve: ResolveFlags) -> Result<OwnedFd, Failure> {
+fn take_resolved(host: &Path, attributes: u64, resolve: ResolveFlags) -> Result<OwnedFd, Failure> {
     let step = || failed(format!("take a view of {}", host.display()));
     let found = openat2(CWD, host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(step())?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let mount = open_tree(&found, "", flags | OpenTreeFlags::AT_EMPTY_PATH).map_err(step())?;
-    if let Some(attributes) = attributes {
-        sys::mount_setattr(mount.as_fd(), true, attributes)
-            .map_err(|error| Failure::new(Layer::View, format!("protect {}", host.display()), error))?;
-    }
+    sys::mount_setattr(mount.as_fd(), true, attributes)
+        .map_err(|error| Failure::new(Layer::View, format!("protect {}", host.display()), error))?;
     Ok(mount)
 }
 
-/// Builds the root, makes it this process's, and detaches the host's.
-pub(super) fn build(sources: Sources, spec: &Spec) -> Result<(), Failure> {
-    let Sources { root, fixed, further } = sources;
-    #[cfg(feature = "controls")]
-    let root = if spec.keeps(Layer::View) { root } else { super::controls::root_of_host()? };
-    // It must hang somewhere before others can hang in it; /usr is there on every host and hidden only for this process.
-    move_mount(&root, "", CWD, "/usr", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(failed("mount the new root"))?;
-    for (mount, target) in &fixed {
-        attach(mount, &root, target)?;
-    }
-    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let tmp_bytes = spec.tmp_bytes.max(64 << 10).to_string();
-    for folder in ["tmp", "dev/shm"] {
-        if (folder == "tmp" && spec.tmp_bytes == 0) || !spec.keeps(Layer::View) {
-            continue;
-        }
-        let options = [("size", tmp_bytes.as_str()), ("mode", "1777"), ("nr_inodes", "65536")];
-        attach(&new_mount("tmpfs", &options, plain)?, &root, Path::new(folder))?;
-    }
-    if spec.has_own_pids() {
-        let attributes = plain | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY;
-        attach(&new_mount("proc", &[], attributes)?, &root, Path::new("proc"))?;
-    }
-    attach_further(&root, &further)?;
-    enter(&root)
+pub(super) fn new_proc() -> Result<OwnedFd, Failure> {
+    new_mount("proc", &[], PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
 pub(super) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Failure> {
@@ -136,18 +138,17 @@ pub(super) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountA
     fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step())
 }
 
-fn attach(mount: &OwnedFd, root: &OwnedFd, target: &Path) -> Result<(), Failure> {
+pub(super) fn attach(mount: &OwnedFd, root: &OwnedFd, target: &Path) -> Result<(), Failure> {
     move_mount(mount, "", root, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(failed(format!("mount /{}", target.display())))
 }
 
 /// The spec's own mounts. Beneath a folder of the skeleton they hang in a tmpfs of this jail's.
 fn attach_further(root: &OwnedFd, trees: &[Tree]) -> Result<(), Failure> {
-    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mut covers = Vec::new();
     for folder in MOUNT_ROOTS {
         if trees.iter().any(|tree| tree.target.starts_with(folder)) {
-            let cover = new_mount("tmpfs", &[("size", PLACES_BYTES), ("mode", "0755")], plain)?;
+            let cover = new_mount("tmpfs", &[("size", PLACES_BYTES), ("mode", "0755")], PLAIN)?;
             attach(&cover, root, Path::new(folder))?;
             covers.push(cover);
         }

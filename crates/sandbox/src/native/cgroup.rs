@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use crate::error::{Failure, Layer};
 use crate::level::Meter;
 use crate::limits::Limits;
+use crate::native::{freeze, tally};
 use crate::sys;
 
+/// In v1.
+const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub(crate) struct Cgroups {
     /// Parent folder in the v2 hierarchy and the controllers that work beneath it.
     v2: Option<(PathBuf, Vec<Controller>)>,
     v1: Vec<(Controller, PathBuf)>,
+    /// Parent folder in v1's hierarchy for freezing; None where v2 freezes.
+    freezer: Option<PathBuf>,
 }
 
 /// The groups of one jail.
@@ -65,8 +70,8 @@ pub(crate) struct Group {
     /// The CPU controller's, if it has a hierarchy of its own. Set-up and file operations stay out of it: a quota is for
     /// programs, and a busy host would make every jail wait in line for its first share.
     v1_cpu: Option<PathBuf>,
-    /// The file whose `oom_kill` line counts memory kills.
-    pub(crate) oom: Option<PathBuf>,
+    /// Where the kernel counts what was refused.
+    pub(crate) counters: tally::Sources,
 }
 
 impl Cgroups {
@@ -94,8 +99,15 @@ impl Cgroups {
                         let parent = parents.iter().find(|parent| try_v1(parent, controller));
                         found.v1.extend(parent.map(|parent| (controller, parent.clone())));
                     }
+                    if hierarchy.options.split(',').any(|option| option == "freezer") {
+                        let freezes = |trial: &Path| trial.join(freeze::V1_STATE).exists();
+                        found.freezer = parents.into_iter().find(|parent| with_trial(parent, freezes) == Some(true));
+                    }
                 }
             }
+        }
+        if found.v2.is_some() {
+            found.freezer = None;
         }
         if let Some((_, controllers)) = &found.v2 {
             found.v1.retain(|(controller, _)| !controllers.contains(controller));
@@ -118,7 +130,7 @@ impl Cgroups {
     pub(crate) fn paths(&self, id: &str) -> Vec<PathBuf> {
         let name = format!("tenure-{id}");
         let mut paths: Vec<PathBuf> = self.v2.iter().map(|(parent, _)| parent.join(&name)).collect();
-        for (_, parent) in &self.v1 {
+        for parent in self.v1.iter().map(|(_, parent)| parent).chain(&self.freezer) {
             let path = parent.join(&name);
             if !paths.contains(&path) {
                 paths.push(path);
@@ -137,8 +149,8 @@ impl Cgroups {
             for controller in controllers {
                 set(&path, *controller, Version::V2, limits)?;
             }
-            if controllers.contains(&Controller::Memory) {
-                group.oom = Some(path.join("memory.events"));
+            for controller in controllers {
+                group.count(*controller, Version::V2, &path);
             }
             group.v2 = Some(path);
         }
@@ -152,15 +164,47 @@ impl Cgroups {
                 group.v1.push(path.clone());
             }
             set(&path, *controller, Version::V1, limits)?;
-            if *controller == Controller::Memory {
-                group.oom = Some(path.join("memory.oom_control"));
-            }
+            group.count(*controller, Version::V1, &path);
+        }
+        if let Some(path) = self.freezer.as_ref().map(|parent| parent.join(&name)).filter(|p| !group.v1.contains(p)) {
+            make(&path)?;
+            group.v1.push(path);
         }
         Ok(group)
+    }
+
+    /// Holds the groups of jail `id` to other limits than those that they were made with.
+    pub(crate) fn change(&self, id: &str, limits: &Limits) -> Result<(), Failure> {
+        let name = format!("tenure-{id}");
+        if let Some((parent, controllers)) = &self.v2 {
+            let path = parent.join(&name);
+            controllers.iter().try_for_each(|controller| set(&path, *controller, Version::V2, limits))?;
+        }
+        for (controller, parent) in &self.v1 {
+            let path = parent.join(&name);
+            let swap = path.join(MEMORY_AND_SWAP);
+            if *controller == Controller::Memory && swap.exists() {
+                // It may not be below the limit of memory alone at any time.
+                write(&swap, "-1")?;
+            }
+            set(&path, *controller, Version::V1, limits)?;
+        }
+        Ok(())
     }
 }
 
 impl Group {
+    fn count(&mut self, controller: Controller, version: Version, path: &Path) {
+        let (place, file) = match (controller, version) {
+            (Controller::Memory, Version::V2) => (&mut self.counters.memory, "memory.events"),
+            (Controller::Memory, Version::V1) => (&mut self.counters.memory, "memory.oom_control"),
+            (Controller::Pids, _) => (&mut self.counters.pids, "pids.events"),
+            (Controller::Cpu, _) => (&mut self.counters.cpu, "cpu.stat"),
+        };
+        // Old kernels lack some.
+        *place = Some(path.join(file)).filter(|file| file.exists());
+    }
+
     /// The door of each v1 group that holds the whole jail, and apart from them that of the group that only programs enter.
     pub(crate) fn doors(&self) -> Result<(Vec<Door>, Option<Door>), Failure> {
         let whole = self.v1.iter().map(|path| Door::open(path)).collect::<Result<_, _>>()?;
@@ -216,7 +260,7 @@ fn set(path: &Path, controller: Controller, version: Version, limits: &Limits) -
     if controller == Controller::Memory {
         let (swap, value) = match version {
             Version::V2 => ("memory.swap.max", "0"),
-            Version::V1 => ("memory.memsw.limit_in_bytes", value.as_str()),
+            Version::V1 => (MEMORY_AND_SWAP, value.as_str()),
         };
         let swap = path.join(swap);
         if swap.exists() {
@@ -349,6 +393,7 @@ pub(crate) fn remove(path: &Path, patience: Duration) -> bool {
 }
 
 fn kill_members(path: &Path) {
+    freeze::release(&[path.to_owned()]);
     if fs::write(path.join("cgroup.kill"), "1").is_ok() {
         return;
     }

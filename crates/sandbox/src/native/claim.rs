@@ -1,25 +1,39 @@
-//! The messages between worker and zygote. Must never: be read by another version of the program than its own.
+//! The messages between worker, zygote and half-made jail. Must never: be read by another version of the program than its own.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::layers::Layers;
 use crate::spec::Spec;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// The first message: where records go.
-    Start {
-        version: u16,
-        run_dir: PathBuf,
-        /// What the zygote itself does not put on.
-        #[cfg(feature = "controls")]
-        without: Vec<crate::error::Layer>,
-    },
-    /// One jail, with the jail's end of its socket.
-    Claim { version: u16, id: String, spec: Box<Spec> },
+    /// The first message.
+    Start(Start),
+    /// One jail, with the jail's end of its socket. The zygote passes the same bytes on to the jail.
+    Claim(Claim),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) version: u16,
+    /// Where records go.
+    pub(crate) run_dir: PathBuf,
+    /// What half-made jails may cost the host, in bytes.
+    pub(crate) pool_bytes: u64,
+    /// What the zygote itself does not put on.
+    pub(crate) layers: Layers,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) version: u16,
+    /// Not from the pool.
+    pub(crate) cold: bool,
+    pub(crate) spec: Box<Spec>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,9 +47,9 @@ pub(crate) enum Report {
         cgroups: Vec<PathBuf>,
         /// The slot of its record.
         record: PathBuf,
+        from_pool: bool,
     },
     Failed {
-        id: String,
         failure: Failure,
     },
     /// The order was not understood; nothing was done.

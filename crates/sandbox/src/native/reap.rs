@@ -76,7 +76,7 @@ fn end(path: &Path, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
 
 fn end_record(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
     match record.life {
-        Some(life) if record.intent.boot == boot && kill(life)? => report.killed += 1,
+        Some(life) if record.intent.boot == boot && kill(life, &record.intent.cgroups)? => report.killed += 1,
         Some(_) | None => report.already_dead += 1,
     }
     for group in &record.intent.cgroups {
@@ -93,7 +93,7 @@ fn end_record(record: &Record, boot: &str, report: &mut ReapReport) -> Result<()
 }
 
 /// Kills one process if it is still the one that was recorded; true if it was. Returns once it is dead.
-fn kill(life: Life) -> Result<bool, Error> {
+fn kill(life: Life, cgroups: &[PathBuf]) -> Result<bool, Error> {
     let what = || Error::Unproven { what: format!("process {}", life.pid) };
     let Some(pid) = Pid::from_raw(life.pid) else { return Ok(false) };
     // The pidfd comes first: what it holds cannot change its identity between the check and the signal.
@@ -106,6 +106,7 @@ fn kill(life: Life) -> Result<bool, Error> {
         Err(rustix::io::Errno::SRCH) => return Ok(false),
         Err(_) => return Err(what()),
     }
+    super::freeze::release(cgroups);
     if channel::readable(&pidfd, PATIENCE).map_err(|_| what())? { Ok(true) } else { Err(what()) }
 }
 

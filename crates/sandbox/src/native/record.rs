@@ -42,18 +42,17 @@ pub(crate) struct Record {
     pub(crate) life: Option<Life>,
 }
 
-/// A file that holds one record at a time.
+/// A file that holds one record at a time. It is not kept open: a zygote with thousands of jails needs its descriptors.
 #[derive(Debug)]
 pub(crate) struct Slot {
     path: PathBuf,
-    file: File,
 }
 
 impl Slot {
     pub(crate) fn make(run_dir: &Path, name: &str) -> io::Result<Self> {
         let path = run_dir.join(format!("{name}.{SUFFIX}"));
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-        Ok(Self { path, file })
+        File::create(&path)?;
+        Ok(Self { path })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,7 +81,7 @@ impl Slot {
             return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
         }
         text.resize(size, b' ');
-        self.file.write_all_at(&text, at as u64)
+        OpenOptions::new().write(true).open(&self.path)?.write_all_at(&text, at as u64)
     }
 }
 
@@ -96,6 +95,11 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = &stat[stat.rfind(')')? + 1..];
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The first part of the names of all jails of the zygote `pid`, unique on this host since its boot.
+pub(crate) fn prefix(pid: u32) -> String {
+    format!("{pid:x}-{:x}", start_time(pid as i32).unwrap_or(0))
 }
 
 /// The record in a slot; None if the slot is free or gone. One that a crash cut short is a record without cgroups or life.

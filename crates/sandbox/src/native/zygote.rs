@@ -2,6 +2,7 @@
 //! Must never: hold the control socket while a jail sets itself up, or let a jail outlive its handle.
 
 use std::fs;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -9,19 +10,20 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::claim::{Order, Report};
-use super::{channel, reap, record};
+use super::claim::{Claim, Order, Report, Start};
+use super::freeze::{self, Freezer};
+use super::{channel, reap};
 use crate::client::Client;
 use crate::error::Error;
+use crate::layers::Layers;
 use crate::level::Level;
 use crate::protocol::{FrameError, Hello, VERSION};
-use crate::spec::{Identity, Spec};
+use crate::spec::{Identity, PoolSize, Spec};
 
 /// How long each step of a start, an opening or an ending may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,8 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Zygote {
     link: Link,
     process: Child,
-    next: AtomicU64,
-    prefix: String,
 }
 
 #[derive(Debug)]
@@ -51,22 +51,20 @@ pub struct Jail {
     level: Level,
     cgroups: Vec<PathBuf>,
     record: PathBuf,
+    from_pool: bool,
 }
 
 impl Zygote {
     /// Starts `exe` under the name `tenure-jail`; its main must call `jail_main` first. Records of jails go to `run_dir`,
-    /// which belongs to this worker alone, and which `reap` must have emptied before.
+    /// which belongs to this worker alone, and which `reap` must have emptied before. The caller's soft limit of open files is
+    /// raised to its hard one: each jail takes two or three.
     pub fn start(exe: &Path, run_dir: &Path) -> Result<Self, Error> {
-        Self::start_with(
-            exe,
-            |run_dir| Order::Start {
-                version: VERSION,
-                run_dir,
-                #[cfg(feature = "controls")]
-                without: Vec::new(),
-            },
-            run_dir,
-        )
+        Self::start_with(exe, run_dir, PoolSize::default())
+    }
+
+    /// As `start`, with a pool of another size.
+    pub fn start_with(exe: &Path, run_dir: &Path, pool: PoolSize) -> Result<Self, Error> {
+        Self::launch(exe, run_dir, pool, Layers::default())
     }
 
     /// As `start`, but the zygote itself does not put on `without`, so that its jails can go without too. Of all layers, only
@@ -77,11 +75,11 @@ impl Zygote {
             let reason = "a zygote puts on no layer but seccomp: name the others in the spec".to_owned();
             return Err(Error::Spec { field: "without", reason });
         }
-        let without = without.to_vec();
-        Self::start_with(exe, |run_dir| Order::Start { version: VERSION, run_dir, without }, run_dir)
+        Self::launch(exe, run_dir, PoolSize::default(), Layers::all_but(without))
     }
 
-    fn start_with(exe: &Path, start: impl FnOnce(PathBuf) -> Order, run_dir: &Path) -> Result<Self, Error> {
+    fn launch(exe: &Path, run_dir: &Path, pool: PoolSize, layers: Layers) -> Result<Self, Error> {
+        super::raise_open_files();
         fs::create_dir_all(run_dir).map_err(Error::io(format!("make {}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
         let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
@@ -90,10 +88,13 @@ impl Zygote {
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
         let process = command.spawn().map_err(Error::io(format!("start {}", exe.display())))?;
         drop(command);
-        let prefix = format!("{:x}-{:x}", process.id(), record::start_time(process.id() as i32).unwrap_or(0));
-        let link = Link { control: Mutex::new(Some(ours)) };
-        let zygote = Self { link, process, next: AtomicU64::new(1), prefix };
-        match zygote.link.ask(&start(run_dir), None)? {
+        let zygote = Self { link: Link { control: Mutex::new(Some(ours)) }, process };
+        let pool_bytes = match pool {
+            PoolSize::None => 0,
+            PoolSize::UpTo { bytes } => bytes,
+        };
+        let start = Start { version: VERSION, run_dir, pool_bytes, layers };
+        match zygote.link.ask(&Order::Start(start), None)? {
             (Report::Started, _) => Ok(zygote),
             (Report::Refused { reason }, _) => Err(Error::ZygoteLost(reason)),
             (Report::Opened { .. } | Report::Failed { .. }, _) => {
@@ -107,19 +108,32 @@ impl Zygote {
         self.process.id()
     }
 
-    /// Opens one jail and waits until it is ready: a few milliseconds. As root, a work folder that still belongs to the
-    /// caller is given to the spec's uid; one that belongs to somebody else is refused.
+    /// Opens one jail and waits until it is ready: under a millisecond where a half-made one waits, else a few. As root, a
+    /// work folder that still belongs to the caller is given to the spec's uid; one that belongs to somebody else is refused.
     pub fn open(&self, spec: &Spec) -> Result<Jail, Error> {
         spec.check()?;
         own_work_folder(spec)?;
-        let id = format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
+        match self.claim(spec, false)? {
+            Claimed::Ready(jail) => Ok(jail),
+            // Whatever befell a half-made jail befalls a new one only if it is the spec's or the host's fault.
+            Claimed::Lost { from_pool: true, .. } => match self.claim(spec, true)? {
+                Claimed::Ready(jail) => Ok(jail),
+                Claimed::Lost { error, .. } => Err(error),
+            },
+            Claimed::Lost { error, .. } => Err(error),
+        }
+    }
+
+    fn claim(&self, spec: &Spec, cold: bool) -> Result<Claimed, Error> {
         let (ours, theirs) = UnixStream::pair().map_err(Error::io("make the jail's socket"))?;
-        let order = Order::Claim { version: VERSION, id, spec: Box::new(spec.clone()) };
+        let order = Order::Claim(Claim { version: VERSION, cold, spec: Box::new(spec.clone()) });
         let (report, pidfd) = self.link.ask(&order, Some(theirs.as_fd()))?;
         drop(theirs);
-        let (id, pid, cgroups, record, pidfd) = match (report, pidfd) {
-            (Report::Opened { id, pid, cgroups, record }, Some(pidfd)) => (id, pid, cgroups, record, pidfd),
-            (Report::Failed { failure, .. }, _) => return Err(Error::Layer(failure)),
+        let (id, pid, cgroups, record, from_pool, pidfd) = match (report, pidfd) {
+            (Report::Opened { id, pid, cgroups, record, from_pool }, Some(pidfd)) => {
+                (id, pid, cgroups, record, from_pool, pidfd)
+            }
+            (Report::Failed { failure }, _) => return Err(Error::Layer(failure)),
             (Report::Refused { reason }, _) => return Err(Error::Spec { field: "claim", reason }),
             (Report::Started | Report::Opened { .. }, _) => {
                 return Err(Error::ZygoteLost("its answer to a claim was something else".into()));
@@ -128,10 +142,11 @@ impl Zygote {
         let mut client = Client::new(ours, PATIENCE);
         let hello = client.hello();
         let socket = client.into_socket();
-        let refused = match hello {
+        let error = match hello {
             Ok((Hello::Ready(level), listener)) if listener.is_some() == spec.egress => {
                 let (socket, listener) = (Some(socket), listener.map(TcpListener::from));
-                return Ok(Jail { id, pid, pidfd, socket, listener, level, cgroups, record });
+                let jail = Jail { id, pid, pidfd, socket, listener, level, cgroups, record, from_pool };
+                return Ok(Claimed::Ready(jail));
             }
             Ok((Hello::Ready(_), _)) => {
                 FrameError::Unexpected("a hello without the egress listener, or with another").into()
@@ -139,10 +154,23 @@ impl Zygote {
             Ok((Hello::Failed(failure), _)) => Error::Layer(failure),
             Err(error) => error,
         };
-        // It ends by itself unless it hangs.
+        // It ends by itself unless it hangs; only one that is proven dead may be replaced.
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        Err(refused)
+        if !channel::readable(&pidfd, PATIENCE).unwrap_or(false) {
+            return Err(Error::Unproven { what: format!("jail {id}") });
+        }
+        Ok(Claimed::Lost { error, from_pool })
     }
+}
+
+/// What became of one claim.
+enum Claimed {
+    Ready(Jail),
+    /// It is dead.
+    Lost {
+        error: Error,
+        from_pool: bool,
+    },
 }
 
 impl Drop for Zygote {
@@ -164,7 +192,7 @@ impl Drop for Zygote {
 impl Link {
     /// One order and its report; a lock keeps the pairs together.
     fn ask(&self, order: &Order, fd: Option<BorrowedFd<'_>>) -> Result<(Report, Option<OwnedFd>), Error> {
-        let lost = |error: std::io::Error| Error::ZygoteLost(error.to_string());
+        let lost = |error: io::Error| Error::ZygoteLost(error.to_string());
         let bytes = serde_json::to_vec(order).map_err(|error| lost(error.into()))?;
         if bytes.len() > channel::MESSAGE_BYTES_MAX {
             let reason = format!("it takes {} bytes, over the limit of {}", bytes.len(), channel::MESSAGE_BYTES_MAX);
@@ -207,6 +235,11 @@ impl Jail {
         &self.level
     }
 
+    /// Whether it was half-made when it was asked for.
+    pub fn is_from_pool(&self) -> bool {
+        self.from_pool
+    }
+
     /// The control groups that hold it; none as an ordinary user without delegation.
     pub fn cgroups(&self) -> &[PathBuf] {
         &self.cgroups
@@ -229,6 +262,26 @@ impl Jail {
         Ok(Client::new(socket.try_clone().map_err(Error::io("copy the jail's socket"))?, patience))
     }
 
+    /// Makes every process of the jail stand still, and says how. It can still be killed. Time limits of its programs go on: one
+    /// that is over when the jail is thawed ends its program then.
+    pub fn freeze(&self) -> Result<Freezer, Error> {
+        self.still(freeze::freeze(self.pid, &self.cgroups, PATIENCE), "the jail's processes to stand still")
+    }
+
+    /// Lets a frozen jail go on; one that is not frozen goes on anyway.
+    pub fn thaw(&self) -> Result<Freezer, Error> {
+        self.still(freeze::thaw(self.pid, &self.cgroups, PATIENCE), "the jail's processes to go on")
+    }
+
+    fn still(&self, outcome: io::Result<Option<Freezer>>, what: &'static str) -> Result<Freezer, Error> {
+        match outcome {
+            _ if self.is_dead() => Err(Error::JailLost),
+            Ok(Some(freezer)) => Ok(freezer),
+            Ok(None) => Err(Error::Deadline { what, millis: PATIENCE.as_millis() as u64 }),
+            Err(error) => Err(Error::io(format!("freeze or thaw jail {}", self.id))(error)),
+        }
+    }
+
     /// Whether every process of the jail is dead.
     pub fn is_dead(&self) -> bool {
         channel::readable(&self.pidfd, Duration::ZERO).unwrap_or(false)
@@ -241,6 +294,7 @@ impl Jail {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(unproven(error.into())),
         }
+        freeze::release(&self.cgroups);
         if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
             return Err(Error::Unproven { what: format!("jail {}", self.id) });
         }
@@ -259,6 +313,7 @@ impl Drop for Jail {
     fn drop(&mut self) {
         // Dead already is what was wanted; the zygote buries it.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        freeze::release(&self.cgroups);
     }
 }
 

@@ -1,13 +1,20 @@
 //! A zygote, a work folder and a jail, made and unmade around one test; and the same probes run outside, as controls.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+
 use std::time::{Duration, Instant};
 
+use crate::orphans::NothingLeft;
+
 use tenure_sandbox::protocol::{Refusal, Spawn};
-use tenure_sandbox::{Client, Error, Identity, Jail, Layer, Output, Spec, Zygote};
+use tenure_sandbox::{Client, Error, Identity, Jail, Layer, Output, PoolSize, Spec, Zygote};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Set in the environment of the run in which every jail comes from a pool.
+pub(crate) const POOLED: &str = "TENURE_TEST_POOLED";
 
 /// Set in the environment of the second run, as an ordinary user: the jail program that this user may execute.
 pub(crate) const JAIL_EXE: &str = "TENURE_TEST_JAIL_EXE";
@@ -15,6 +22,8 @@ pub(crate) const JAIL_EXE: &str = "TENURE_TEST_JAIL_EXE";
 pub(crate) struct House {
     pub(crate) zygote: Zygote,
     pub(crate) folder: tempfile::TempDir,
+    /// The last to be dropped.
+    _left: NothingLeft,
 }
 
 pub(crate) fn is_root() -> bool {
@@ -31,10 +40,15 @@ pub(crate) fn jail_exe() -> PathBuf {
 }
 
 impl House {
+    /// Its jails come from a pool if this run is to show that, else each is made when it is opened.
     pub(crate) fn new() -> Self {
+        Self::with_pool(if std::env::var_os(POOLED).is_some() { PoolSize::default() } else { PoolSize::None })
+    }
+
+    pub(crate) fn with_pool(size: PoolSize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let zygote = Zygote::start(&jail_exe(), &folder.path().join("run")).expect("a zygote");
-        Self { zygote, folder }
+        let zygote = Zygote::start_with(&jail_exe(), &folder.path().join("run"), size).expect("a zygote");
+        Self::of(zygote, folder)
     }
 
     /// A zygote whose jails can go without the system call filter.
@@ -42,7 +56,12 @@ impl House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run_dir = folder.path().join("run");
         let zygote = Zygote::start_without(&jail_exe(), &run_dir, &[Layer::Seccomp]).expect("a zygote");
-        Self { zygote, folder }
+        Self::of(zygote, folder)
+    }
+
+    fn of(zygote: Zygote, folder: tempfile::TempDir) -> Self {
+        let _left = NothingLeft::of(&zygote, folder.path());
+        Self { zygote, folder, _left }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -61,10 +80,57 @@ impl House {
     }
 
     pub(crate) fn open_as(&self, spec: &Spec) -> (Jail, Client) {
+        let pooled = std::env::var_os(POOLED).is_some();
+        if pooled {
+            eventually("a half-made jail", || !half_made(&self.path("run")).is_empty());
+        }
         let jail = self.zygote.open(spec).unwrap_or_else(|error| panic!("{error}"));
+        assert!(jail.is_from_pool() || !pooled || !spec.without.is_empty() || spec.without_pid_namespace);
+        remember(&jail);
         let client = jail.client(PATIENCE).expect("a client");
         (jail, client)
     }
+}
+
+/// The jails that this process opened.
+static OPENED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+pub(crate) fn remember(jail: &Jail) {
+    OPENED.lock().expect("a list").push(jail.id().to_owned());
+}
+
+/// The ids and process ids in the records of a run folder.
+pub(crate) fn records(run_dir: &Path) -> Vec<(String, i32)> {
+    let Ok(folder) = std::fs::read_dir(run_dir) else { return Vec::new() };
+    let paths = folder.map(|entry| entry.expect("an entry").path());
+    let slots = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jail"));
+    let texts = slots.filter_map(|path| std::fs::read_to_string(path).ok()).filter(|text| !text.trim().is_empty());
+    texts
+        .map(|text| {
+            let (intent, life) = text.split_at(7168.min(text.len()));
+            let field = |text: &str, name: &str| {
+                let value = serde_json::from_str::<serde_json::Value>(text.trim()).unwrap_or_default();
+                value.get(name).cloned().unwrap_or_default()
+            };
+            let id = field(intent, "id").as_str().unwrap_or_default().to_owned();
+            (id, field(life, "pid").as_i64().unwrap_or_default() as i32)
+        })
+        .collect()
+}
+
+/// The process ids of jails that wait for a claim, among those that were opened through `remember`.
+pub(crate) fn half_made(run_dir: &Path) -> Vec<i32> {
+    let waiting = |(id, pid): &(String, i32)| *pid > 0 && !is_opened(id);
+    records(run_dir).into_iter().filter(waiting).map(|(_, pid)| pid).collect()
+}
+
+fn is_opened(id: &str) -> bool {
+    id.starts_with("zygote-") || OPENED.lock().expect("a list").iter().any(|opened| opened == id)
+}
+
+/// How many records are the zygote's or an opened jail's.
+pub(crate) fn opened_records(run_dir: &Path) -> usize {
+    records(run_dir).iter().filter(|(id, _)| is_opened(id)).count()
 }
 
 pub(crate) fn run(client: &mut Client, argv: &[&str]) -> Output {

@@ -31,12 +31,19 @@ fn processes_over_the_limit_cannot_be_made() {
     let many = "import os, sys, time\nmade = 0\ntry:\n  for _ in range(60):\n    if os.fork() == 0: time.sleep(60)\n    made += 1\nexcept BlockingIOError: print('EAGAIN', flush=True)\nprint(made, flush=True)";
     let mut spec = house.spec("work", 1);
     spec.limits.pids = 20;
-    let (_jail, mut client) = house.open_as(&spec);
-    let said = text(&run(&mut client, &["python3", "-c", many]).stdout);
+    let (jail, mut client) = house.open_as(&spec);
+    let output = run(&mut client, &["python3", "-c", many]);
+    assert!(output.exit.pids_refused || jail.level().pids == Meter::Rlimit, "{:?}", output.exit);
+    let said = text(&output.stdout);
     let (refused, made) = said.split_once('\n').unwrap_or(("", &said));
     assert!(refused == "EAGAIN" && made.parse::<u32>().unwrap() < 20, "{said}");
     let (_jail, mut roomy) = house.open_as(&house.spec("other", 2));
-    assert_eq!(text(&run(&mut roomy, &["python3", "-c", many]).stdout), "60", "the control makes them all");
+    let control = run(&mut roomy, &["python3", "-c", many]);
+    assert_eq!(
+        (text(&control.stdout).as_str(), control.exit.pids_refused),
+        ("60", false),
+        "the control makes them all"
+    );
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn the_temporary_folders_hold_no_more_than_the_spec_says() {
 fn cpu_time_is_held_to_the_limit_where_a_cgroup_holds_it() {
     let house = House::new();
     let mut spec = house.spec("work", 1);
-    spec.limits.cpu_millicores = 200;
+    spec.limits.cpu_millicores = 50;
     let (jail, mut client) = house.open_as(&spec);
     if jail.level().cpu == Meter::None {
         return;
@@ -100,4 +107,7 @@ fn cpu_time_is_held_to_the_limit_where_a_cgroup_holds_it() {
     spawn.timeout_ms = Some(2000);
     let exit = client.run(spawn, b"").unwrap().exit;
     assert!(exit.timed_out && exit.cpu_ms * 5 < exit.wall_ms * 2, "{exit:?}");
+    assert!(exit.cpu_throttled_ms > 0, "{exit:?}");
+    let (_jail, mut roomy) = house.open_as(&house.spec("other", 2));
+    assert_eq!(run(&mut roomy, &["true"]).exit.cpu_throttled_ms, 0, "the control is not held back");
 }

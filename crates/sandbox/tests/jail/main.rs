@@ -2,6 +2,7 @@
 //! is root, once more as an ordinary user (`everything_holds_for_an_ordinary_user_too`).
 
 mod house;
+mod orphans;
 mod view;
 mod confinement;
 mod egress;
@@ -10,4 +11,6 @@ mod limits;
 mod files;
 mod programs;
 mod life;
+mod pool;
+mod freeze;
 mod ordinary;

@@ -1,0 +1,371 @@
+//! Jails from their record to their burial, as the zygote sees them: half-made, given away, dead.
+//! Must never: make a process before its record is written, give one jail to two claims, or keep a descriptor of one that was
+//! given away.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::birth::{self, Inheritance, Meters};
+use super::filter::Filters;
+use super::skeleton::Skeleton;
+use crate::error::{Failure, Layer};
+use crate::layers::Layers;
+use crate::level::Meter;
+use crate::limits::Limits;
+use crate::native::cgroup::{self, Cgroups, Controller, Group};
+use crate::native::record::{self, Life, Slot};
+use crate::native::{channel, freeze};
+use crate::spec::{INNER_ID, Identity, Spec};
+use crate::sys::{self, Cloned};
+
+/// How long a dead jail's groups may take to become removable.
+const BURIAL: Duration = Duration::from_secs(5);
+const NAMESPACES: i32 = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// Everything that a jail is made from, and all jails that were made.
+pub(super) struct Nursery {
+    pub(super) skeleton: Skeleton,
+    pub(super) run_dir: PathBuf,
+    pub(super) boot: String,
+    pub(super) cgroups: Cgroups,
+    pub(super) filters: Filters,
+    /// Whether the long filter is on this process, and so on every jail.
+    pub(super) confined: bool,
+    myself: OwnedFd,
+    /// Unique among all jails of this host since its boot, with a number behind it.
+    prefix: String,
+    made: u64,
+    free_slots: Vec<Slot>,
+    slots_made: u32,
+    /// The limits of the last claim, which the next one probably has too.
+    limits: Limits,
+    waiting: VecDeque<HalfMade>,
+    given: Vec<Given>,
+    dead: Vec<Dead>,
+}
+
+/// What a jail leaves when it dies.
+struct Remains {
+    id: String,
+    cgroups: Vec<PathBuf>,
+    slot: Slot,
+}
+
+/// Everything that needs neither spec nor ids is done, or being done by itself.
+pub(super) struct HalfMade {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// One message goes there: the claim, with the jail's socket.
+    claims: OwnedFd,
+    /// What its groups hold it to now.
+    limits: Limits,
+    remains: Remains,
+}
+
+struct Given {
+    pid: i32,
+    remains: Remains,
+}
+
+struct Dead {
+    since: Instant,
+    remains: Remains,
+}
+
+/// What the worker is told of its jail.
+pub(super) struct Handed {
+    pub(super) id: String,
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    pub(super) cgroups: Vec<PathBuf>,
+    pub(super) record: PathBuf,
+}
+
+/// What the zygote prepares once for all jails.
+pub(super) struct Parts {
+    pub(super) skeleton: Skeleton,
+    pub(super) run_dir: PathBuf,
+    pub(super) boot: String,
+    pub(super) cgroups: Cgroups,
+    pub(super) filters: Filters,
+    pub(super) confined: bool,
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::new(Layer::Namespaces, step, error)
+}
+
+impl Nursery {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { skeleton, run_dir, boot, cgroups, filters, confined } = parts;
+        let pid = std::process::id();
+        Ok(Self {
+            skeleton,
+            run_dir,
+            boot,
+            cgroups,
+            filters,
+            confined,
+            myself: pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?,
+            prefix: record::prefix(pid),
+            made: 0,
+            free_slots: Vec::new(),
+            slots_made: 0,
+            limits: Limits::default(),
+            waiting: VecDeque::new(),
+            given: Vec::new(),
+            dead: Vec::new(),
+        })
+    }
+
+    /// How many wait for a claim.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_burying(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
+    /// All that are not buried yet.
+    pub(super) fn count(&self) -> usize {
+        self.waiting.len() + self.given.len() + self.dead.len()
+    }
+
+    /// One that waits, the oldest first.
+    pub(super) fn take_waiting(&mut self) -> Option<HalfMade> {
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn make_waiting(&mut self) -> Result<(), Failure> {
+        let half_made = self.make(&Layers::default())?;
+        self.waiting.push_back(half_made);
+        Ok(())
+    }
+
+    pub(super) fn end_waiting(&mut self) {
+        if let Some(half_made) = self.waiting.pop_back() {
+            self.end(half_made);
+        }
+    }
+
+    /// Ends all that wait.
+    pub(super) fn end_all_waiting(&mut self) {
+        while !self.waiting.is_empty() {
+            self.end_waiting();
+        }
+    }
+
+    /// Groups of the next jail hold it to these from the start.
+    pub(super) fn expect(&mut self, limits: &Limits) {
+        self.limits.clone_from(limits);
+    }
+
+    /// Record, groups, fork: in this order, so that a crash at any point leaves nothing unknown.
+    pub(super) fn make(&mut self, layers: &Layers) -> Result<HalfMade, Failure> {
+        self.made += 1;
+        let id = format!("{}-{:x}", self.prefix, self.made);
+        let cgroups = if layers.have(Layer::Cgroup) { self.cgroups.paths(&id) } else { Vec::new() };
+        let slot = self.free_slot().map_err(failed("make the jail's record"))?;
+        let remains = Remains { id, cgroups, slot };
+        let (pid, pidfd, claims) = match self.give_birth(&remains, layers) {
+            Ok(born) => born,
+            Err(failure) => {
+                // What was begun is buried like a jail that died.
+                self.dead.push(Dead { since: Instant::now(), remains });
+                return Err(failure);
+            }
+        };
+        let half_made = HalfMade { pid, pidfd, claims, limits: self.limits.clone(), remains };
+        match note_life(&half_made) {
+            Ok(()) => Ok(half_made),
+            Err(failure) => {
+                self.end(half_made);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Process id, pidfd, and the socket that takes the claim.
+    fn give_birth(&self, remains: &Remains, layers: &Layers) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
+        let begun = remains.slot.begin(&remains.id, &self.boot, &remains.cgroups);
+        begun.map_err(failed("write the jail's record"))?;
+        let grouped = layers.have(Layer::Cgroup);
+        let group = if grouped { self.cgroups.create(&remains.id, &self.limits)? } else { Group::default() };
+        let (inheritance, claims, entry) = self.bequeath(&group, layers)?;
+        match sys::clone_into(namespaces(layers), entry.as_ref().map(AsFd::as_fd)) {
+            Ok(Cloned::Child) => birth::enter(inheritance),
+            Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd, claims)),
+            Err(error) => Err(failed("clone3 with new user, mount, pid, net, ipc, uts and cgroup namespaces")(error)),
+        }
+    }
+
+    /// What the jail gets, the zygote's end of its socket for the claim, and the v2 group to clone it into.
+    fn bequeath(&self, group: &Group, layers: &Layers) -> Result<(Inheritance, OwnedFd, Option<File>), Failure> {
+        let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
+        let tally = group.counters.open().map_err(failed("open the counters of the control group"))?;
+        let (doors, cpu) = group.doors()?;
+        let (ours, claims) = channel::pair().map_err(failed("make a socket"))?;
+        let inheritance = Inheritance {
+            layers: layers.clone(),
+            meters: self.meters(layers),
+            filters: self.filters.clone(),
+            confined: self.confined,
+            skeleton: self.skeleton.clone(),
+            claims,
+            parent: self.myself.try_clone().map_err(failed("copy a descriptor"))?,
+            tally,
+            doors,
+            cpu,
+        };
+        Ok((inheritance, ours, entry))
+    }
+
+    fn meters(&self, layers: &Layers) -> Meters {
+        let rlimit = if layers.have(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
+        let meter = |controller, otherwise| {
+            if layers.have(Layer::Cgroup) { self.cgroups.meter(controller, otherwise) } else { otherwise }
+        };
+        Meters {
+            memory: meter(Controller::Memory, rlimit),
+            pids: meter(Controller::Pids, rlimit),
+            cpu: meter(Controller::Cpu, Meter::None),
+        }
+    }
+
+    /// Limits, ids, and then the claim itself with the jail's socket. On failure the jail is ended.
+    pub(super) fn give(
+        &mut self,
+        mut jail: HalfMade,
+        spec: &Spec,
+        claim: &[u8],
+        socket: &OwnedFd,
+    ) -> Result<Handed, Failure> {
+        let given = (|| {
+            if jail.limits != spec.limits {
+                self.cgroups.change(&jail.remains.id, &spec.limits)?;
+                jail.limits.clone_from(&spec.limits);
+            }
+            identify(jail.pid, spec.identity)?;
+            channel::send(&jail.claims, claim, Some(socket.as_fd())).map_err(failed("hand over the claim"))
+        })();
+        self.expect(&spec.limits);
+        if let Err(failure) = given {
+            self.end(jail);
+            return Err(failure);
+        }
+        let HalfMade { pid, pidfd, remains, .. } = jail;
+        let (id, cgroups) = (remains.id.clone(), remains.cgroups.clone());
+        let record = remains.slot.path().to_owned();
+        self.given.push(Given { pid, remains });
+        Ok(Handed { id, pid, pidfd, cgroups, record })
+    }
+
+    fn end(&mut self, jail: HalfMade) {
+        // It is a child of ours that nobody has reaped: the id is its own.
+        let _ = sys::kill(jail.pid, libc::SIGKILL);
+        self.given.push(Given { pid: jail.pid, remains: jail.remains });
+    }
+
+    /// Takes note of the dead; whether one of them was waiting for a claim.
+    pub(super) fn reap(&mut self) -> bool {
+        let mut unclaimed = false;
+        while let Ok(Some(reaped)) = sys::reap(-1, false) {
+            let remains = if let Some(at) = self.given.iter().position(|jail| jail.pid == reaped.pid) {
+                self.given.swap_remove(at).remains
+            } else if let Some(at) = self.waiting.iter().position(|jail| jail.pid == reaped.pid) {
+                unclaimed = true;
+                let Some(jail) = self.waiting.remove(at) else { continue };
+                jail.remains
+            } else {
+                continue;
+            };
+            self.dead.push(Dead { since: Instant::now(), remains });
+        }
+        unclaimed
+    }
+
+    /// Removes what the dead leave, as far as the kernel lets go of it.
+    pub(super) fn bury(&mut self) {
+        for jail in std::mem::take(&mut self.dead) {
+            let Remains { cgroups, slot, .. } = &jail.remains;
+            let gone = cgroups.iter().all(|path| cgroup::remove(path, Duration::ZERO));
+            if !gone && jail.since.elapsed() < BURIAL {
+                self.dead.push(jail);
+            } else if gone && slot.clear().is_ok() {
+                self.free_slots.push(jail.remains.slot);
+            }
+            // A record whose groups would not go stays for the next reap.
+        }
+    }
+
+    /// A slot that an earlier jail used, or a new one.
+    fn free_slot(&mut self) -> io::Result<Slot> {
+        if let Some(slot) = self.free_slots.pop() {
+            return Ok(slot);
+        }
+        self.slots_made += 1;
+        Slot::make(&self.run_dir, &format!("slot-{}", self.slots_made))
+    }
+
+    /// Kills and buries all, within a bound.
+    pub(super) fn end_all(&mut self) {
+        self.end_all_waiting();
+        for jail in &self.given {
+            let _ = sys::kill(jail.pid, libc::SIGKILL);
+            freeze::release(&jail.remains.cgroups);
+        }
+        let deadline = Instant::now() + BURIAL;
+        while self.count() > 0 && Instant::now() < deadline {
+            self.reap();
+            self.bury();
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        for slot in &self.free_slots {
+            // An empty slot says nothing; the next reap removes it.
+            let _ = slot.remove();
+        }
+        self.skeleton.remove();
+    }
+}
+
+fn note_life(jail: &HalfMade) -> Result<(), Failure> {
+    let start = record::start_time(jail.pid)
+        .ok_or_else(|| failed("find the jail's start time")(io::ErrorKind::NotFound.into()))?;
+    jail.remains.slot.live(Life { pid: jail.pid, start }).map_err(failed("write the jail's record"))
+}
+
+fn namespaces(layers: &Layers) -> u64 {
+    let net = if layers.have(Layer::Namespaces) { 0 } else { libc::CLONE_NEWNET };
+    let pids = if layers.have_own_pids() { 0 } else { libc::CLONE_NEWPID };
+    (NAMESPACES & !(net | pids)) as u64
+}
+
+/// Gives the waiting child its ids.
+fn identify(pid: i32, identity: Identity) -> Result<(), Failure> {
+    let write = |file: &str, value: String| {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, value).map_err(|error| Failure::new(Layer::Identity, format!("write {path}"), error))
+    };
+    let (uid, gid) = match identity {
+        Identity::Host { uid, gid } => (uid, gid),
+        Identity::Caller => {
+            write("setgroups", "deny".to_owned())?;
+            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+        }
+    };
+    write("uid_map", format!("{INNER_ID} {uid} 1"))?;
+    write("gid_map", format!("{INNER_ID} {gid} 1"))
+}
