@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::order::Counter;
 use crate::error::{Failure, Layer};
 use crate::level::Meter;
 use crate::limits::Limits;
@@ -24,8 +25,8 @@ pub(crate) struct Held {
     pub(crate) further: Vec<&'static str>,
     /// The groups whose counters tell of refused forks.
     pub(crate) groups: Vec<PathBuf>,
-    /// The file whose `oom_kill` line counts memory kills.
-    pub(crate) oom: Option<PathBuf>,
+    /// The files that tell of limits that were hit.
+    pub(crate) counters: Vec<(Counter, PathBuf)>,
 }
 
 impl Held {
@@ -51,7 +52,7 @@ impl Held {
 
     fn none() -> Self {
         let (further, groups) = (Vec::new(), Vec::new());
-        Self { memory: Meter::Rlimit, pids: Meter::Rlimit, cpu: Meter::None, further, groups, oom: None }
+        Self { memory: Meter::Rlimit, pids: Meter::Rlimit, cpu: Meter::None, further, groups, counters: Vec::new() }
     }
 
     fn add(&mut self, controller: Controller, version: Version, group: &Path, limits: &Limits) {
@@ -61,17 +62,14 @@ impl Held {
         if !self.groups.iter().any(|known| known == group) {
             self.groups.push(group.to_owned());
         }
-        match controller {
-            Controller::Memory => {
-                self.memory = Meter::Engine;
-                self.oom = Some(group.join(match version {
-                    Version::V2 => "memory.events",
-                    Version::V1 => "memory.oom_control",
-                }));
-            }
-            Controller::Pids => self.pids = Meter::Engine,
-            Controller::Cpu => self.cpu = Meter::Engine,
-        }
+        let (meter, counter, file) = match (controller, version) {
+            (Controller::Memory, Version::V2) => (&mut self.memory, Counter::Memory, "memory.events"),
+            (Controller::Memory, Version::V1) => (&mut self.memory, Counter::Memory, "memory.oom_control"),
+            (Controller::Pids, _) => (&mut self.pids, Counter::Pids, "pids.events"),
+            (Controller::Cpu, _) => (&mut self.cpu, Counter::Cpu, "cpu.stat"),
+        };
+        *meter = Meter::Engine;
+        self.counters.push((counter, group.join(file)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a spec and an image to a container whose jail program has said hello.
 //! Must never: send the order before the process at the door is proven to be the container's, or leave a container that failed.
 
-use std::fs;
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,11 +21,13 @@ use super::door::Door;
 use super::image::{self, Image};
 use super::kit::Kit;
 use super::meter::Held;
-use super::order::{Order, Place};
+use super::order::{Counter, Order, Place};
 use super::settings::{Flavor, Plan};
 use super::{Engine, mark};
 use crate::client::Client;
 use crate::error::{Error, Layer};
+#[cfg(feature = "controls")]
+use crate::layers::Layers;
 use crate::level::{Level, Mapping};
 use crate::native::record::{self, Life, Slot};
 use crate::native::{channel, zygote};
@@ -304,13 +306,16 @@ fn greet(socket: UnixStream, pid: i32, spec: Spec, uid: u32, gid: u32, places: V
         pids: held.pids,
         cpu: held.cpu,
         #[cfg(feature = "controls")]
-        without: spec.without.clone(),
+        without: Layers::of(&spec).missing().to_vec(),
     };
-    let oom: Option<fs::File> = held.oom.as_ref().and_then(|path: &PathBuf| fs::File::open(path).ok());
+    let open = |(counter, path): &(Counter, PathBuf)| Some((*counter, File::open(path).ok()?));
+    let (counters, files): (Vec<Counter>, Vec<File>) = held.counters.iter().filter_map(open).unzip();
     let egress = spec.egress;
-    let frame = encode(&Order { version: VERSION, spec, level, uid, gid, places }, &[])?;
-    let (first, rest) = frame.split_at(frame.len().min(channel::MESSAGE_BYTES_MAX));
-    channel::send(&socket, first, oom.as_ref().map(AsFd::as_fd)).map_err(|_| Error::JailLost)?;
+    let frame = encode(&Order { version: VERSION, spec, level, uid, gid, counters, places }, &[])?;
+    let (first, rest) = frame.split_at(files.len());
+    for (byte, file) in first.chunks(1).zip(&files) {
+        channel::send(&socket, byte, Some(file.as_fd())).map_err(|_| Error::JailLost)?;
+    }
     (&socket).write_all(rest).map_err(|_| Error::JailLost)?;
     let mut client = Client::new(socket, COMING);
     match client.hello()? {

@@ -1,4 +1,4 @@
-//! What the worker sends to the jail program in a fresh container: one frame, with the memory kill counter beside it.
+//! What the worker sends to the jail program in a fresh container: one frame, with the counters of its control groups beside it.
 //! Must never: be taken by another version of the program than the worker's own.
 
 use std::path::{Path, PathBuf};
@@ -26,8 +26,19 @@ pub(crate) struct Order {
     /// The ids that the engine was told to give.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// What each descriptor counts that comes with the frame, one with each of its first bytes.
+    pub(crate) counters: Vec<Counter>,
     /// Every mount that the spec names, the work folder first.
     pub(crate) places: Vec<Place>,
+}
+
+/// One of the files of `native::tally`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Counter {
+    Memory,
+    Pids,
+    Cpu,
 }
 
 /// A folder or file of the host and where it must be inside. The worker took the numbers before the engine resolved the path:

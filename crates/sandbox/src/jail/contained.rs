@@ -16,10 +16,12 @@ use rustix::process::{DumpableBehavior, getegid, geteuid, getgid, getgroups, get
 use super::filter::Filters;
 use super::serve::{Server, Supplies};
 use super::{birth, lockdown};
-use crate::container::order::{DOOR, Order, innermost};
+use crate::container::order::{Counter, DOOR, Order, innermost};
 use crate::error::{Failure, Layer};
+use crate::layers::Layers;
 use crate::level::Level;
 use crate::native::channel;
+use crate::native::tally::Tally;
 use crate::protocol::{FRAME_BYTES_MAX, Hello, VERSION, decode};
 use crate::sys;
 
@@ -33,7 +35,7 @@ pub(super) fn run() -> io::Result<()> {
     rustix::process::umask(Mode::from(0o022));
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new(DOOR)?)?;
-    let (order, oom) = match receive(&socket) {
+    let (order, tally) = match receive(&socket) {
         Ok(Some(received)) => received,
         Ok(None) => return Ok(()),
         Err(error) => {
@@ -49,14 +51,13 @@ pub(super) fn run() -> io::Result<()> {
         Err(failure) => return birth::tell(&socket, &Hello::Failed(failure), None),
     };
     birth::tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    let oom = oom.map(File::from);
-    Server::new(Supplies { spec: order.spec, level, socket, cpu: None, oom, badness })?.serve()
+    Server::new(Supplies { spec: order.spec, level, socket, cpu: None, tally, badness })?.serve()
 }
 
-/// The order and the memory kill counter that may come with its first byte; None at the end of the socket.
-fn receive(socket: &OwnedFd) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
+/// The order and the counters that come with its first bytes; None at the end of the socket.
+fn receive(socket: &OwnedFd) -> io::Result<Option<(Order, Tally)>> {
     let deadline = Instant::now() + PATIENCE;
-    let (mut buffer, mut counter) = (Vec::new(), None);
+    let (mut buffer, mut counters) = (Vec::new(), Vec::new());
     while buffer.len() <= FRAME_BYTES_MAX + 4 {
         let left = deadline.saturating_duration_since(Instant::now());
         if !channel::readable(socket, left)? {
@@ -64,15 +65,22 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Order, Option<OwnedFd>)>> {
         }
         let Some((bytes, fd)) = channel::receive(socket)? else { return Ok(None) };
         buffer.extend_from_slice(&bytes);
-        counter = fd.or(counter);
+        counters.extend(fd.map(File::from));
         let malformed = |_| io::Error::from_raw_os_error(libc::EPROTO);
         if let Some(frame) = decode::<Order>(&buffer).map_err(malformed)? {
-            let known = frame.header.version == VERSION && frame.consumed == buffer.len();
-            return if known {
-                Ok(Some((frame.header, counter)))
-            } else {
-                Err(io::Error::from_raw_os_error(libc::EPROTO))
-            };
+            let order = frame.header;
+            if order.version != VERSION || frame.consumed != buffer.len() || order.counters.len() != counters.len() {
+                return Err(io::Error::from_raw_os_error(libc::EPROTO));
+            }
+            let [mut memory, mut pids, mut cpu] = [None, None, None];
+            for (counter, file) in order.counters.iter().zip(counters) {
+                *match counter {
+                    Counter::Memory => &mut memory,
+                    Counter::Pids => &mut pids,
+                    Counter::Cpu => &mut cpu,
+                } = Some(file);
+            }
+            return Ok(Some((order, Tally::of(memory, pids, cpu))));
         }
     }
     Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
@@ -87,7 +95,8 @@ fn lock(order: &Order, level: &mut Level) -> Result<Option<OwnedFd>, Failure> {
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hidden.map_err(|error| Failure::new(Layer::Identity, "hide the jail's memory", error))?;
     let filters = Filters::compile().map_err(|_| lacks(Layer::Seccomp, "compile the filter"))?;
-    lockdown::lock(&order.spec, &filters, false, level)?;
+    lockdown::prepare(&Layers::of(&order.spec), &filters, false)?;
+    lockdown::lock(&order.spec, &filters, level)?;
     Ok(listener)
 }
 
