@@ -30,10 +30,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::SystemInfo;
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions};
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions, PruneContainersOptionsBuilder};
 use bollard::{ClientVersion, Docker};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::Error;
 use crate::level::{Level, Mapping, Meter};
@@ -47,6 +47,9 @@ const GREETING: Duration = Duration::from_secs(2);
 const LISTING: Duration = Duration::from_secs(2);
 /// How long one container of an earlier life may take to be removed.
 const BURIAL: Duration = Duration::from_secs(10);
+/// How long the list of them may be unclear.
+const REAPING: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Most names of images that are passed on.
 const IMAGES_MAX: usize = 2000;
 /// Longer than this a request to an engine never takes, whatever else bounds it, in seconds.
@@ -109,7 +112,7 @@ impl Engine {
             let found = match call::ask(GREETING, docker.version()).await {
                 Answered::Yes(found) => found,
                 Answered::Absent => return Err(format!("{shown}: it is no container engine")),
-                Answered::No(refused) => {
+                Answered::Unclear(refused) | Answered::No(refused) => {
                     why = format!("{shown}: {refused}");
                     continue;
                 }
@@ -117,7 +120,7 @@ impl Engine {
             let info = match call::ask(GREETING, docker.info()).await {
                 Answered::Yes(info) => info,
                 Answered::Absent => return Err(format!("{shown}: it is no container engine")),
-                Answered::No(refused) => return Err(format!("{shown}: {refused}")),
+                Answered::Unclear(refused) | Answered::No(refused) => return Err(format!("{shown}: {refused}")),
             };
             let podman = found.components.unwrap_or_default().iter().any(|part| part.name.contains("Podman"));
             return Self::of(docker, podman, found.version.unwrap_or_default(), &info);
@@ -222,16 +225,28 @@ impl Engine {
     pub async fn reap(&self, run_dir: &Path) -> Result<u32, Error> {
         let label = format!("{RUN_LABEL}={}", mark(run_dir)?);
         let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listed = self.docker.list_containers(Some(options));
-        let listed = call::must(&self.title(), "list its containers", LISTING, listed).await?;
+        let failed = |what, why| Error::Engine { engine: self.title(), what, why };
+        let deadline = Instant::now() + REAPING;
         let mut count = 0;
+        let listed = loop {
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            match call::ask(LISTING, self.docker.list_containers(Some(options))).await {
+                Answered::Yes(listed) => break listed,
+                // One of them is in a state that the API has no word for. What has ended can be removed without a list.
+                Answered::Unclear(_) if Instant::now() < deadline => {
+                    let ended = PruneContainersOptionsBuilder::new().filters(&filters).build();
+                    let pruned = self.docker.prune_containers(Some(ended));
+                    let pruned = call::must(&self.title(), "remove ended containers", BURIAL, pruned).await?;
+                    count += pruned.containers_deleted.map_or(0, |names| names.len() as u32);
+                    sleep(LOOK_EVERY).await;
+                }
+                Answered::Unclear(why) | Answered::No(why) => return Err(failed("list its containers", why)),
+                Answered::Absent => return Err(failed("list its containers", "it has no such list".to_owned())),
+            }
+        };
         for id in listed.into_iter().filter_map(|container| container.id) {
-            call::remove(&self.docker, &id, BURIAL).await.map_err(|why| Error::Engine {
-                engine: self.title(),
-                what: "remove a container of an earlier worker",
-                why,
-            })?;
+            let removed = call::remove(&self.docker, &id, BURIAL).await;
+            removed.map_err(|why| failed("remove a container of an earlier worker", why))?;
             count += 1;
         }
         Ok(count)

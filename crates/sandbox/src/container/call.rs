@@ -20,6 +20,8 @@ pub(super) enum Answered<T> {
     Yes(T),
     /// It does not have what was asked for.
     Absent,
+    /// In words that its API does not have, such as a state of Podman's between two others.
+    Unclear(String),
     No(String),
 }
 
@@ -27,6 +29,7 @@ pub(super) async fn ask<T>(patience: Duration, question: impl Future<Output = Re
     match timeout(patience, question).await {
         Ok(Ok(answer)) => Answered::Yes(answer),
         Ok(Err(Reply::DockerResponseServerError { status_code: 404, .. })) => Answered::Absent,
+        Ok(Err(reply @ Reply::JsonDataError { .. })) => Answered::Unclear(words(&reply)),
         Ok(Err(reply)) => Answered::No(words(&reply)),
         Err(_) => Answered::No(format!("it did not answer within {:.0} s", patience.as_secs_f32())),
     }
@@ -41,7 +44,7 @@ pub(super) async fn must<T>(
     let why = match ask(patience, question).await {
         Answered::Yes(answer) => return Ok(answer),
         Answered::Absent => "it does not know it".to_owned(),
-        Answered::No(why) => why,
+        Answered::Unclear(why) | Answered::No(why) => why,
     };
     Err(Error::Engine { engine: engine.to_owned(), what, why })
 }
@@ -50,23 +53,30 @@ pub(super) async fn must<T>(
 pub(super) async fn remove(docker: &Docker, container: &str, patience: Duration) -> Result<(), String> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     let deadline = Instant::now() + patience;
+    let mut removed = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let refused = match ask(left, docker.remove_container(container, Some(options.clone()))).await {
-            Answered::Yes(()) | Answered::Absent => None,
-            Answered::No(why) => Some(why),
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        match (ask(left, docker.inspect_container(container, None)).await, refused) {
-            (Answered::Absent, _) => return Ok(()),
-            (_, refused) if deadline <= Instant::now() => {
-                return Err(refused.unwrap_or_else(|| "the engine still lists it".to_owned()));
+        let why = match ask(left, docker.remove_container(container, Some(options.clone()))).await {
+            Answered::Absent => return Ok(()),
+            // Some say so again of one that is gone.
+            Answered::Yes(()) if removed => return Ok(()),
+            Answered::Yes(()) => {
+                removed = true;
+                continue;
             }
-            // An engine that is gone does not come back for a burial.
-            (Answered::No(why), Some(_)) => return Err(why),
-            (Answered::Yes(_) | Answered::No(_), _) => sleep(LOOK_EVERY).await,
+            Answered::Unclear(why) | Answered::No(why) => why,
+        };
+        if deadline <= Instant::now() || !docker_answers(docker, deadline).await {
+            return Err(why);
         }
+        sleep(LOOK_EVERY).await;
     }
+}
+
+/// An engine that is gone does not come back for a burial.
+async fn docker_answers(docker: &Docker, deadline: Instant) -> bool {
+    let left = deadline.saturating_duration_since(Instant::now());
+    matches!(ask(left, docker.ping()).await, Answered::Yes(_))
 }
 
 /// What an engine said, on one line of bounded length.

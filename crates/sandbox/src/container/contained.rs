@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::models::ContainerState;
 use rustix::process::{Signal, pidfd_send_signal};
+use tokio::time::sleep;
 
 use super::call::{self, Answered};
 use crate::client::Client;
@@ -21,7 +23,10 @@ const DEATH: Duration = Duration::from_secs(10);
 /// After which a killed process is taken for one that is paused.
 const THAW_AFTER: Duration = Duration::from_secs(1);
 /// How long the engine may take to remove a dead container.
-const BURIAL: Duration = Duration::from_secs(10);
+const BURIAL: Duration = Duration::from_secs(5);
+/// How often, and how many times, it is asked why one ended.
+const CAUSE_EVERY: Duration = Duration::from_millis(100);
+const CAUSE_TRIES: u32 = 20;
 
 /// A jail whose root is an image's. Dropping it kills everything in it, without waiting.
 #[derive(Debug)]
@@ -138,13 +143,20 @@ impl Contained {
 
     /// Why it ended by itself, as far as the engine knows.
     pub async fn cause(&self) -> Option<String> {
-        let found = call::ask(BURIAL, self.docker.inspect_container(&self.container, None)).await;
-        let Answered::Yes(found) = found else { return None };
-        let state = found.state?;
-        if state.oom_killed == Some(true) {
-            return Some("its memory was used up".to_owned());
+        for _ in 0..CAUSE_TRIES {
+            let state = match call::ask(BURIAL, self.docker.inspect_container(&self.container, None)).await {
+                Answered::Yes(found) => found.state?,
+                Answered::Unclear(_) => ContainerState::default(),
+                Answered::Absent | Answered::No(_) => return None,
+            };
+            match (state.oom_killed, state.running, state.exit_code) {
+                (Some(true), _, _) => return Some("its memory was used up".to_owned()),
+                (_, Some(false), Some(code)) => return Some(format!("its first process ended with code {code}")),
+                // The engine has not noticed yet.
+                (_, _, _) => sleep(CAUSE_EVERY).await,
+            }
         }
-        Some(format!("its first process ended with code {}", state.exit_code?))
+        None
     }
 
     /// Kills every process of the container and returns once they are proven dead. Then has the engine forget it; an engine

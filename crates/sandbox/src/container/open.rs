@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bollard::models::ContainerState;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, StartContainerOptions};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -22,7 +23,7 @@ use super::image::{self, Image};
 use super::kit::Kit;
 use super::meter::Held;
 use super::order::{Counter, Order, Place};
-use super::settings::{Flavor, Plan};
+use super::settings::{Flavor, Plan, Shown, shown};
 use super::{Engine, mark};
 use crate::client::Client;
 use crate::error::{Error, Layer};
@@ -32,7 +33,7 @@ use crate::level::{Level, Mapping};
 use crate::native::record::{self, Life, Slot};
 use crate::native::{channel, zygote};
 use crate::protocol::{FrameError, Hello, VERSION, encode};
-use crate::spec::{Identity, Spec, WORKSPACE};
+use crate::spec::{Identity, Mount, Spec};
 
 /// How long the engine may take to make a container, and to start it.
 const MAKING: Duration = Duration::from_secs(30);
@@ -42,6 +43,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const COMING: Duration = Duration::from_secs(20);
 /// Between two looks at a container whose program has not come yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How many looks at a state that the API has no word for.
+const LOOKS_MAX: u32 = 50;
 const REMOVAL: Duration = Duration::from_secs(10);
 const IMAGE_NAME_MAX: usize = 255;
 
@@ -57,9 +60,19 @@ struct Prepared {
     kit: Kit,
     door: Door,
     slot: Slot,
+    shown: Vec<Shown>,
     places: Vec<Place>,
     /// Keeps the inodes of the places from being used again.
     _held: Vec<OwnedFd>,
+}
+
+/// What goes into the order, but for what is found out about the process.
+struct Asked {
+    spec: Spec,
+    uid: u32,
+    gid: u32,
+    places: Vec<Place>,
+    container: String,
 }
 
 /// What the process at the door turned out to be.
@@ -82,22 +95,19 @@ impl Engine {
         spec.check()?;
         self.check(spec)?;
         let image = self.image(image).await?;
-        let (wanted, folder) = (spec.clone(), run_dir.to_owned());
-        let prepared = tokio::task::spawn_blocking(move || prepare(&wanted, &folder)).await;
+        let (wanted, program, folder) = (spec.clone(), exe.to_owned(), run_dir.to_owned());
+        let prepared = tokio::task::spawn_blocking(move || prepare(&wanted, &program, &folder)).await;
         let prepared = prepared.map_err(|error| Error::io("prepare a container")(error.into()))??;
         let plan = Plan {
             flavor: self.flavor,
             selinux: self.selinux,
             cpus: self.cpus,
             spec,
-            places: &prepared.places,
+            shown: &prepared.shown,
             uid: prepared.uid,
             gid: prepared.gid,
             image: &image,
             kit: &prepared.kit,
-            exe,
-            door: prepared.door.folder(),
-            empty: &prepared.door.empty(),
             id: &prepared.id,
             run: &prepared.run,
         };
@@ -106,7 +116,7 @@ impl Engine {
         let made = self.docker.create_container(Some(options), plan.body());
         let made = call::must(&self.title(), "make the container", MAKING, made).await;
         let met = match made {
-            Ok(_) => self.meet(&name, &prepared, &image, spec).await,
+            Ok(made) => self.meet(made.id, &prepared, &image, spec).await,
             Err(error) => Err(error),
         };
         match met {
@@ -159,6 +169,14 @@ impl Engine {
                 "for a container, a path is UTF-8 without commas, quotes, backslashes and control characters",
             );
         }
+        let beneath = |mount: &Mount| mount.source.starts_with(&spec.work_folder);
+        if self.flavor != Flavor::Docker && spec.mounts.iter().any(beneath) {
+            return refuse(
+                "mounts",
+                "Podman makes a missing folder of the host as it looks for it, which an agent could turn against the host in \
+                 its own work folder: let the agent see all of /workspace, use Docker, or `isolation: native`",
+            );
+        }
         let kept = [Layer::Namespaces, Layer::View, Layer::Cgroup].into_iter().all(|layer| spec.keeps(layer));
         if !kept || !spec.has_own_pids() {
             return refuse("without", "a container always has namespaces, a root and control groups of its own");
@@ -177,7 +195,7 @@ impl Engine {
             let found = match call::ask(ANSWER, self.docker.inspect_image(&candidate)).await {
                 Answered::Yes(found) => Image::of(found, &candidate),
                 Answered::Absent => continue,
-                Answered::No(why) => {
+                Answered::Unclear(why) | Answered::No(why) => {
                     return Err(Error::Engine { engine: self.title(), what: "look at the image", why });
                 }
             };
@@ -198,58 +216,67 @@ impl Engine {
     }
 
     /// Starts the container, lets its program in and gives it the order.
-    async fn meet(&self, name: &str, prepared: &Prepared, image: &Image, spec: &Spec) -> Result<(i32, Met), Error> {
-        let started = self.docker.start_container(name, None::<StartContainerOptions>);
+    async fn meet(&self, name: String, prepared: &Prepared, image: &Image, spec: &Spec) -> Result<(i32, Met), Error> {
+        let started = self.docker.start_container(&name, None::<StartContainerOptions>);
         call::must(&self.title(), "start the container", MAKING, started).await?;
-        let pid = self.first_process(name).await?;
-        let failed = |why: String| Error::Engine { engine: self.title(), what: "run the jail program", why };
+        let pid = self.first_process(&name).await?;
+        let failed = |why| self.cannot_run(why);
         let socket = tokio::select! {
             admitted = prepared.door.admit(pid) => admitted.map_err(|error| failed(error.to_string()))?,
-            why = self.ended(name) => return Err(failed(why)),
+            why = self.ended(&name) => return Err(why),
             () = sleep(COMING) => return Err(failed(format!("it did not come to the door within {} s", COMING.as_secs()))),
         };
         let socket = socket.into_std().map_err(Error::io("take the jail's socket"))?;
         socket.set_nonblocking(false).map_err(Error::io("take the jail's socket"))?;
         let mut spec = spec.clone();
         spec.env = image.environment(&spec);
-        let (uid, gid, places) = (prepared.uid, prepared.gid, prepared.places.clone());
+        let places = prepared.places.clone();
+        let asked = Asked { spec, uid: prepared.uid, gid: prepared.gid, places, container: name };
         let life = record::start_time(pid).map(|start| Life { pid, start });
         let life = life.ok_or_else(|| failed("it is gone already".to_owned()))?;
         prepared.slot.live(life).map_err(Error::io("write the container's record"))?;
-        let meeting = tokio::task::spawn_blocking(move || greet(socket, pid, spec, uid, gid, places));
+        let meeting = tokio::task::spawn_blocking(move || greet(socket, pid, asked));
         let met = meeting.await.map_err(|error| Error::io("meet the jail program")(error.into()))??;
         Ok((pid, met))
     }
 
     async fn first_process(&self, name: &str) -> Result<i32, Error> {
-        let found = self.docker.inspect_container(name, None);
-        let found = call::must(&self.title(), "say which process it started", ANSWER, found).await?;
-        let state = found.state.unwrap_or_default();
+        let state = self.state(name).await?;
         match state.pid.and_then(|pid| i32::try_from(pid).ok()) {
             Some(pid) if pid > 0 => Ok(pid),
-            Some(_) | None => Err(Error::Engine {
-                engine: self.title(),
-                what: "run the jail program",
-                why: ending(state.exit_code, state.error.as_deref()),
-            }),
+            Some(_) | None => Err(self.cannot_run(ending(state.exit_code, state.error.as_deref()))),
         }
     }
 
     /// Returns once the container has ended, with the reason.
-    async fn ended(&self, name: &str) -> String {
+    async fn ended(&self, name: &str) -> Error {
         loop {
             sleep(LOOK_EVERY).await;
-            match call::ask(ANSWER, self.docker.inspect_container(name, None)).await {
-                Answered::Yes(found) => {
-                    let state = found.state.unwrap_or_default();
-                    if state.running != Some(true) {
-                        return ending(state.exit_code, state.error.as_deref());
-                    }
-                }
-                Answered::Absent => return "somebody removed the container".to_owned(),
-                Answered::No(why) => return why,
+            match self.state(name).await {
+                Ok(state) if state.running == Some(true) => {}
+                Ok(state) => return self.cannot_run(ending(state.exit_code, state.error.as_deref())),
+                Err(error) => return error,
             }
         }
+    }
+
+    /// Once it is one that the API has a word for.
+    async fn state(&self, name: &str) -> Result<ContainerState, Error> {
+        let mut unclear = String::new();
+        for _ in 0..LOOKS_MAX {
+            match call::ask(ANSWER, self.docker.inspect_container(name, None)).await {
+                Answered::Yes(found) => return Ok(found.state.unwrap_or_default()),
+                Answered::Absent => return Err(self.cannot_run("somebody removed the container".to_owned())),
+                Answered::No(why) => return Err(self.cannot_run(why)),
+                Answered::Unclear(why) => unclear = why,
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Err(self.cannot_run(unclear))
+    }
+
+    fn cannot_run(&self, why: String) -> Error {
+        Error::Engine { engine: self.title(), what: "run the jail program", why }
     }
 }
 
@@ -259,24 +286,13 @@ fn ending(code: Option<i64>, error: Option<&str>) -> String {
 }
 
 /// Everything that needs no engine. Blocks.
-fn prepare(spec: &Spec, run_dir: &Path) -> Result<Prepared, Error> {
+fn prepare(spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Prepared, Error> {
     zygote::own_work_folder(spec)?;
     let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
     let (uid, gid) = match spec.identity {
         Identity::Host { uid, gid } => (uid, gid),
         Identity::Caller => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
     };
-    let (mut places, mut held) = (Vec::new(), Vec::new());
-    let work = (spec.work_folder.as_path(), Path::new(WORKSPACE), spec.work_folder_read_only);
-    let further = spec.mounts.iter().map(|mount| (mount.source.as_path(), mount.target.as_path(), mount.read_only));
-    for (source, target, read_only) in std::iter::once(work).chain(further) {
-        let failed = |error: rustix::io::Errno| Error::io(format!("open {}", source.display()))(error.into());
-        let found = openat2(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)
-            .map_err(failed)?;
-        let stat = fstat(&found).map_err(failed)?;
-        places.push(Place { path: target.to_owned(), device: stat.st_dev, inode: stat.st_ino, read_only });
-        held.push(found);
-    }
     let own = std::process::id();
     let start = record::start_time(own as i32).unwrap_or(0);
     let id = format!("c{own:x}-{start:x}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -285,11 +301,24 @@ fn prepare(spec: &Spec, run_dir: &Path) -> Result<Prepared, Error> {
     slot.begin(&id, &boot, &[]).map_err(Error::io("write the container's record"))?;
     let door = Door::make(&run_dir, &id, (uid, gid)).map_err(Error::io("make the container's door"))?;
     let kit = Kit::of_this_process().map_err(Error::io("find what the jail program runs with"))?;
-    Ok(Prepared { id, run: mark(&run_dir)?, uid, gid, kit, door, slot, places, _held: held })
+    let exe = exe.canonicalize().map_err(Error::io(format!("resolve {}", exe.display())))?;
+    let shown = shown(spec, &kit, &exe, &door);
+    let (mut places, mut held) = (Vec::new(), Vec::new());
+    for Shown { source, target, read_only } in &shown {
+        let failed = |error: rustix::io::Errno| Error::io(format!("open {}", source.display()))(error.into());
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let found = openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed)?;
+        let stat = fstat(&found).map_err(failed)?;
+        let (device, inode) = (stat.st_dev, stat.st_ino);
+        places.push(Place { path: target.clone(), device, inode, read_only: *read_only });
+        held.push(found);
+    }
+    Ok(Prepared { id, run: mark(&run_dir)?, uid, gid, kit, door, slot, shown, places, _held: held })
 }
 
 /// Looks at the process from outside, gives it its order and hears what it reached. Blocks.
-fn greet(socket: UnixStream, pid: i32, spec: Spec, uid: u32, gid: u32, places: Vec<Place>) -> Result<Met, Error> {
+fn greet(socket: UnixStream, pid: i32, asked: Asked) -> Result<Met, Error> {
+    let Asked { spec, uid, gid, places, container } = asked;
     let raw = Pid::from_raw(pid).ok_or(Error::JailLost)?;
     // The process answers the order below, so it lives, and its id is nobody else's, while this is opened.
     let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|_| Error::JailLost)?;
@@ -311,7 +340,9 @@ fn greet(socket: UnixStream, pid: i32, spec: Spec, uid: u32, gid: u32, places: V
     let open = |(counter, path): &(Counter, PathBuf)| Some((*counter, File::open(path).ok()?));
     let (counters, files): (Vec<Counter>, Vec<File>) = held.counters.iter().filter_map(open).unzip();
     let egress = spec.egress;
-    let frame = encode(&Order { version: VERSION, spec, level, uid, gid, counters, places }, &[])?;
+    let host_devices = host_devices(&container).map_err(Error::io("read the host's mounts"))?;
+    let order = Order { version: VERSION, spec, level, uid, gid, counters, places, host_devices, container };
+    let frame = encode(&order, &[])?;
     let (first, rest) = frame.split_at(files.len());
     for (byte, file) in first.chunks(1).zip(&files) {
         channel::send(&socket, byte, Some(file.as_fd())).map_err(|_| Error::JailLost)?;
@@ -328,4 +359,15 @@ fn greet(socket: UnixStream, pid: i32, spec: Spec, uid: u32, gid: u32, places: V
         }
         (Hello::Failed(failure), _) => Err(Error::Layer(failure)),
     }
+}
+
+/// `major:minor` of every file system that is mounted here, but for those that the engine made for this container.
+fn host_devices(container: &str) -> std::io::Result<Vec<String>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let of_host = |line: &&str| line.split(' ').nth(4).is_some_and(|target| !target.contains(container));
+    let mut devices: Vec<String> =
+        table.lines().filter(of_host).filter_map(|line| line.split(' ').nth(2)).map(str::to_owned).collect();
+    devices.sort();
+    devices.dedup();
+    Ok(devices)
 }

@@ -1,7 +1,7 @@
 //! What the worker sends to the jail program in a fresh container: one frame, with the counters of its control groups beside it.
 //! Must never: be taken by another version of the program than the worker's own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,12 @@ pub(crate) struct Order {
     pub(crate) gid: u32,
     /// What each descriptor counts that comes with the frame, one with each of its first bytes.
     pub(crate) counters: Vec<Counter>,
-    /// Every mount that the spec names, the work folder first.
+    /// Every mount that the engine was told to make of the host: the spec's, and the jail program's own.
     pub(crate) places: Vec<Place>,
+    /// `major:minor` of the file systems that the worker sees, but for those that the engine made for this container.
+    pub(crate) host_devices: Vec<String>,
+    /// The name that the engine gave.
+    pub(crate) container: String,
 }
 
 /// One of the files of `native::tally`.
@@ -49,9 +53,4 @@ pub(crate) struct Place {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) read_only: bool,
-}
-
-/// Of the places that hold `path`, the innermost.
-pub(crate) fn innermost<'a>(places: &'a [Place], path: &Path) -> Option<&'a Place> {
-    places.iter().filter(|place| path.starts_with(&place.path)).max_by_key(|place| place.path.components().count())
 }

@@ -2,7 +2,7 @@
 //! Must never: leave to an engine's default what a jail depends on, or let a spec name anything but its own folders.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
@@ -10,9 +10,10 @@ use bollard::models::{
     RestartPolicyNameEnum,
 };
 
+use super::door::Door;
 use super::image::Image;
 use super::kit::Kit;
-use super::order::{DOOR, PROGRAM, Place};
+use super::order::{DOOR, PROGRAM};
 use crate::spec::{Spec, WORKSPACE};
 
 /// Names the jail of a container.
@@ -42,15 +43,11 @@ pub(crate) struct Plan<'a> {
     pub(crate) selinux: bool,
     pub(crate) cpus: u64,
     pub(crate) spec: &'a Spec,
-    pub(crate) places: &'a [Place],
+    pub(crate) shown: &'a [Shown],
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) image: &'a Image,
     pub(crate) kit: &'a Kit,
-    pub(crate) exe: &'a Path,
-    pub(crate) door: &'a Path,
-    /// A file without content.
-    pub(crate) empty: &'a Path,
     pub(crate) id: &'a str,
     pub(crate) run: &'a str,
 }
@@ -135,19 +132,7 @@ impl Plan<'_> {
     }
 
     fn mounts(&self) -> Vec<Mount> {
-        let sources =
-            std::iter::once(self.spec.work_folder.as_path()).chain(self.spec.mounts.iter().map(|m| m.source.as_path()));
-        let mut mounts: Vec<Mount> = sources
-            .zip(self.places)
-            .map(|(source, place)| bind(source, &place.path.to_string_lossy(), place.read_only))
-            .collect();
-        mounts.push(bind(self.exe, PROGRAM, true));
-        mounts.extend(self.kit.mounts().map(|(host, inside)| bind(host, &inside, true)));
-        let door = Path::new(DOOR).parent().unwrap_or(Path::new("/"));
-        mounts.push(bind(self.door, &door.to_string_lossy(), true));
-        // The loader would load what an image names here into the jail program, before anything holds it.
-        mounts.push(bind(self.empty, "/etc/ld.so.preload", true));
-        mounts
+        self.shown.iter().map(Shown::mount).collect()
     }
 
     fn tmpfs(&self) -> HashMap<String, String> {
@@ -159,28 +144,59 @@ impl Plan<'_> {
             bytes => format!("rw,nosuid,nodev,exec,size={bytes},mode=1777{copy}"),
         };
         let ours = |path: &Path| {
-            path == Path::new("/tmp")
-                || self.places.iter().any(|place| place.path.starts_with(path) || path.starts_with(WORKSPACE))
+            self.shown.iter().any(|shown| shown.target.starts_with(path) || path.starts_with(&shown.target))
         };
-        let volumes = self.image.volumes.iter().filter(|path| !ours(Path::new(path)));
+        let volumes = self.image.volumes.iter().filter(|path| !ours(Path::new(path)) && path.as_str() != "/tmp");
         let covered = volumes.map(|path| (path.clone(), nothing.clone()));
         covered.chain([("/tmp".to_owned(), tmp)]).collect()
     }
 }
 
-fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
-    let options = MountBindOptions {
-        propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
-        // What is mounted in it on the host would not be read-only.
-        non_recursive: read_only.then_some(true),
-        ..MountBindOptions::default()
-    };
-    Mount {
-        typ: Some(MountType::BIND),
-        source: Some(source.to_string_lossy().into_owned()),
-        target: Some(target.to_owned()),
-        read_only: Some(read_only),
-        bind_options: Some(options),
-        ..Mount::default()
+/// One file or folder of the host, and where it is to appear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
+    pub(crate) read_only: bool,
+}
+
+impl Shown {
+    pub(crate) fn read_only(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self { source: source.into(), target: target.into(), read_only: true }
     }
+
+    fn mount(&self) -> Mount {
+        let options = MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            // What the host has mounted in it was not named.
+            non_recursive: Some(true),
+            ..MountBindOptions::default()
+        };
+        Mount {
+            typ: Some(MountType::BIND),
+            source: Some(self.source.to_string_lossy().into_owned()),
+            target: Some(self.target.to_string_lossy().into_owned()),
+            read_only: Some(self.read_only),
+            bind_options: Some(options),
+            ..Mount::default()
+        }
+    }
+}
+
+/// Everything of the host that a container shows: the spec's folders, then what the jail program needs.
+pub(crate) fn shown(spec: &Spec, kit: &Kit, exe: &Path, door: &Door) -> Vec<Shown> {
+    let work =
+        Shown { source: spec.work_folder.clone(), target: WORKSPACE.into(), read_only: spec.work_folder_read_only };
+    let further = spec.mounts.iter().map(|mount| Shown {
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+    });
+    let mut all: Vec<Shown> = std::iter::once(work).chain(further).collect();
+    all.push(Shown::read_only(exe, PROGRAM));
+    all.extend(kit.mounts().map(|(host, inside)| Shown::read_only(host, inside)));
+    all.push(Shown::read_only(door.folder(), Path::new(DOOR).parent().unwrap_or(Path::new("/"))));
+    // The loader would load what an image names here into the jail program, before anything holds it.
+    all.push(Shown::read_only(door.empty(), "/etc/ld.so.preload"));
+    all
 }
