@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::native::python::host_python;
+use crate::native::toolchain::host_python;
 use crate::native::record;
 use crate::spec::{INNER_ID, WORKSPACE};
 
