@@ -1,5 +1,24 @@
-//! Ways out of the work folder that a model would try, through the product's own capabilities. The sandbox's own suite
-//! has the rest.
+//! Ways out that a hostile program or a misled model would try. Here through the product's own capabilities; below, in a
+//! jail, class by class, each with a control.
+mod probe;
+mod ground;
+mod trial;
+mod calls;
+mod kernel;
+mod namespaces;
+mod mounts;
+mod files;
+mod proc;
+mod devices;
+mod network;
+mod programs;
+mod writes;
+mod processes;
+mod limits;
+mod folders;
+mod oddities;
+mod suite;
+
 use crate::office::{MANIFEST, Office};
 use serde_json::json;
 use std::sync::Arc;

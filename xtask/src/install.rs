@@ -1,5 +1,6 @@
 //! What the build and the tests need of the host. Installs Debian packages as root or through sudo, and says so first;
-//! where it cannot, it names what is missing and the command that brings it. Must never remove or configure anything.
+//! where it cannot, it names what is missing and the command that brings it. Must never remove or configure
+//! anything, or let a service start that it installs.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,33 @@ use crate::step;
 
 /// A compiler for SQLite's C and llama.cpp's C++, and what generates the binding to it.
 pub(crate) const BUILD: [&str; 6] = ["gcc", "g++", "make", "cmake", "libclang-dev", "git"];
+
+/// What programs in a jail use in the tests: a client of each kind, file systems, another user.
+pub(crate) const TEST: [&str; 7] =
+    ["curl", "git", "python3", "python3-pip", "ca-certificates", "e2fsprogs", "util-linux"];
+
+/// Container engines, which the tests start on data of their own; only for machines that are there to test.
+pub(crate) const ENGINES: [&str; 4] = ["docker.io", "podman", "runc", "busybox-static"];
+
+/// Asked by Debian's maintainer scripts whether a service may start.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// As [`packages`], and no service that they bring is started: while they are installed, the host's policy says no. A policy
+/// that is there already stays as it is.
+pub(crate) fn packages_at_rest(packages: &[&str]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if missing(packages).is_empty() || Path::new(POLICY).exists() {
+        return self::packages(packages);
+    }
+    let written = std::fs::write(POLICY, "#!/bin/sh\nexit 101\n")
+        .and_then(|()| std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755)));
+    if let Err(error) = written {
+        bail!("{POLICY} cannot be written ({error}), so installing {} would start services", packages.join(" "));
+    }
+    let installed = self::packages(packages);
+    std::fs::remove_file(POLICY)?;
+    installed
+}
 
 /// Sees to it that Debian `packages` are there.
 ///

@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy|test|demo|bench`. Depends on none of our crates, so that it builds while
+//! The project's own tools: `cargo xtask tidy|test|demo|bench|fuzz`. Depends on none of our crates, so that it builds while
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod weights;
 mod test;
 mod demo;
 mod bench;
+mod fuzz;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tenure's own tools", disable_help_subcommand = true)]
@@ -33,6 +34,8 @@ enum Verb {
     Demo,
     /// Measure, side by side, into bench/RESULTS.md.
     Bench(bench::Arguments),
+    /// Feed hostile bytes to what parses them, for a while.
+    Fuzz(fuzz::Arguments),
     /// Write anew what is generated and committed: openapi.json.
     Codegen,
     /// Fetch the local model's weights without a model hub, and print where they are.
@@ -56,6 +59,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test => test::run(&root),
         Verb::Demo => demo::run(&root),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
         Verb::Codegen => codegen(&root),
         Verb::Weights => {
             println!("{}", weights::ensure_there()?.display());

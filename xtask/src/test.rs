@@ -7,12 +7,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{install, step, tidy, weights};
+use crate::{fuzz, install, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
 const DENY: &str = "cargo-deny@0.20.2";
 /// Names the real weights to the tests that want them.
 const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
+
+/// Of each fuzz target.
+const FUZZ_SECONDS: u32 = 10;
 
 /// How a test begins the line that says why it could not run.
 const SKIPPED: &str = "skipped: ";
@@ -63,6 +66,7 @@ impl Run<'_> {
     fn everything(&mut self) -> Result<()> {
         println!("prepare");
         install::packages(&install::BUILD)?;
+        self.test_packages()?;
         install::component("fmt", "rustfmt")?;
         install::component("clippy", "clippy")?;
         let nextest = self.nextest()?;
@@ -86,7 +90,20 @@ impl Run<'_> {
                 &["test", "--workspace", "--bins", "--tests", "--lib", "--no-fail-fast", "--", "--show-output"],
             )?;
         }
-        self.doc_tests(&model)
+        self.doc_tests(&model)?;
+        self.fuzz()
+    }
+
+    /// Tests that find their programs missing say so; in CI none is.
+    fn test_packages(&self) -> Result<()> {
+        if self.ci {
+            install::packages(&install::TEST)?;
+            return install::packages_at_rest(&install::ENGINES);
+        }
+        if let Err(error) = install::packages(&install::TEST) {
+            println!("  some tests will be skipped: {error:#}");
+        }
+        Ok(())
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
@@ -192,6 +209,16 @@ impl Run<'_> {
             println!("  {why}");
             self.count.passed = self.count.passed.saturating_sub(1);
             self.count.skipped += 1;
+        }
+        Ok(())
+    }
+
+    /// A short while a target: it finds what broke since the last long run, `cargo xtask fuzz`.
+    fn fuzz(&mut self) -> Result<()> {
+        println!("fuzz");
+        for figures in fuzz::figures(self.root, &fuzz::Arguments::bounded(FUZZ_SECONDS))? {
+            println!("  {figures}");
+            self.count.passed += 1;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ pub enum Verb {
     /// Pull, list and test models.
     #[command(subcommand)]
     Model(Model),
-    /// Find out what this host enforces.
+    /// Find out what this host enforces, and what holds an agent.
     #[command(subcommand)]
     Sandbox(Sandbox),
     /// Verify and read the ledger.
@@ -276,6 +276,23 @@ pub enum Sandbox {
         /// The same as -o json.
         #[arg(long)]
         json: bool,
+    },
+    /// Run a command in an agent's confinement, on an empty folder that is gone afterwards.
+    Run {
+        /// Whose confinement: name, id or short id.
+        #[arg(long, value_name = "AGENT")]
+        profile: String,
+        /// Seconds until it is ended.
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        timeout: u64,
+        /// The program and its words; ends as it ends, with its exit code.
+        #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Tell in words what an agent's programs see, may call, reach and use.
+    Explain {
+        /// Name, id or short id.
+        agent: String,
     },
 }
 

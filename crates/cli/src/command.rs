@@ -34,7 +34,7 @@ pub async fn run(verb: Verb, settings: &Settings, look: Look) -> Result<Exit, Fa
         Verb::Execution(verb) => execution::run(verb, settings, look).await,
         Verb::Key(verb) => key::run(verb, settings, look).await,
         Verb::Model(verb) => model::run(verb, settings, look).await,
-        Verb::Sandbox(verb) => sandbox::run(&verb, settings, look),
+        Verb::Sandbox(verb) => sandbox::run(&verb, settings, look).await,
         Verb::Audit(verb) => audit::run(verb, settings, look).await,
         Verb::Completions { shell } => Ok(completions::run(shell)),
     }

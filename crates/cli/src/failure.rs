@@ -13,22 +13,42 @@ use crate::args::Format;
 /// How the program ends. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    Done = 0,
-    Failure = 1,
-    Usage = 2,
-    Refused = 3,
-    NotFound = 4,
-    Conflict = 5,
-    Unreachable = 6,
-    NotAllowed = 7,
+    Done,
+    Failure,
+    Usage,
+    Refused,
+    NotFound,
+    Conflict,
+    Unreachable,
+    NotAllowed,
     /// What was watched failed or was cancelled.
-    NotCompleted = 8,
-    Later = 9,
+    NotCompleted,
+    Later,
+    /// As a program ended that ran in its place.
+    Program(u8),
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+            Exit::Refused => 3,
+            Exit::NotFound => 4,
+            Exit::Conflict => 5,
+            Exit::Unreachable => 6,
+            Exit::NotAllowed => 7,
+            Exit::NotCompleted => 8,
+            Exit::Later => 9,
+            Exit::Program(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

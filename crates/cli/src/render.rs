@@ -2,6 +2,7 @@
 pub mod table;
 pub mod story;
 pub mod stage;
+pub mod confinement;
 
 use std::io::IsTerminal;
 
@@ -50,7 +51,7 @@ pub fn print(text: &str) {
         return;
     }
     if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(crate::failure::Exit::Done as i32);
+        std::process::exit(i32::from(crate::failure::Exit::Done.code()));
     }
 }
 

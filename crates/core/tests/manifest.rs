@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use tenure_core::execution::Limits;
 use tenure_core::manifest::{
-    AgentName, Bytes, Duration, Host, Manifest, Money, Problem, Quota, Target, ToolPattern, Toolchain, Validator,
-    schema,
+    AgentName, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Target, ToolPattern, Toolchain,
+    Validator, schema,
 };
 use tenure_core::template::{self, Vars};
 
@@ -31,7 +31,15 @@ fn with_spec(spec: &str) -> String {
 
 fn able_host() -> Host {
     let python = Toolchain { language: "python".to_owned(), version: "3.11.7".to_owned() };
-    Host { toolchains: vec![python], cpu: true, memory: true, pids: true, quota: Quota::Soft, ..Host::default() }
+    Host {
+        toolchains: vec![python],
+        cpu: true,
+        memory: true,
+        pids: true,
+        quota: Quota::Soft,
+        guards: vec![Guard::Landlock],
+        ..Host::default()
+    }
 }
 
 fn parsed(text: &str) -> Manifest {
@@ -44,8 +52,11 @@ fn the_seed_example_becomes_this_canonical_form() {
 }
 
 #[test]
-fn the_seed_example_states_what_this_release_does_not_enforce() {
-    insta::assert_snapshot!(told(&parsed(PR_REVIEWER).unenforced(&able_host())));
+fn the_seed_example_is_wholly_enforced_where_an_engine_holds_its_image_and_told_what_it_takes_elsewhere() {
+    let images = vec!["python:3.11".to_owned()];
+    let engine = Engine::Present { name: "docker".to_owned(), version: "20.10".to_owned(), images, guards: Vec::new() };
+    assert_eq!(parsed(PR_REVIEWER).unenforced(&Host { engine, ..able_host() }), []);
+    insta::assert_snapshot!("the_seed_example_elsewhere", told(&parsed(PR_REVIEWER).unenforced(&Host::default())));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod contained;
 mod serve;
 mod files;
 mod place;
+mod trash;
 mod upload;
 mod program;
 mod tree;

@@ -57,6 +57,23 @@ pub(crate) fn clone_into(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Resu
     Ok(Cloned::Parent { pid: pid as i32, pidfd })
 }
 
+/// Changes root's effective uid, but not the one for files: a user namespace that is made now is counted for `uid`. Only for a
+/// single-threaded process that keeps its capabilities; `uid` 0 is the way back.
+pub(crate) fn take_effective_uid(uid: u32) -> io::Result<()> {
+    const SAME: u32 = u32::MAX;
+    // SAFETY: plain integer arguments.
+    checked(unsafe { libc::syscall(libc::SYS_setresuid, SAME, uid, SAME) })?;
+    // SAFETY: a plain integer argument. It answers the old id and fails only for an id that is not mapped, which 0 is here.
+    unsafe { libc::syscall(libc::SYS_setfsuid, 0) };
+    Ok(())
+}
+
+/// Keeps this process's capabilities over changes of its ids.
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    // SAFETY: plain integer arguments.
+    checked(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, libc::SECBIT_NO_SETUID_FIXUP, 0, 0, 0) } as i64).map(drop)
+}
+
 /// `fork`, for single-threaded callers only.
 pub(crate) fn fork() -> io::Result<Side> {
     // SAFETY: the caller is single-threaded, so the child's copy of memory is consistent.
@@ -257,4 +274,24 @@ pub(crate) fn seccomp_errno_available() -> bool {
     let action: u32 = libc::SECCOMP_RET_ERRNO;
     // SAFETY: the kernel reads one u32.
     unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0u32, &raw const action) == 0 }
+}
+
+/// What the kernel keeps of one user on the file system that holds `folder`.
+pub(crate) fn user_quota(folder: BorrowedFd<'_>, uid: u32) -> io::Result<libc::dqblk> {
+    // SAFETY: dqblk is plain integers; all-zero is valid.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    quotactl(folder, libc::Q_GETQUOTA, uid, &raw mut quota)?;
+    Ok(quota)
+}
+
+/// Sets the fields of `quota` that its `dqb_valid` names.
+pub(crate) fn set_user_quota(folder: BorrowedFd<'_>, uid: u32, quota: &libc::dqblk) -> io::Result<()> {
+    let mut quota = *quota;
+    quotactl(folder, libc::Q_SETQUOTA, uid, &raw mut quota)
+}
+
+fn quotactl(folder: BorrowedFd<'_>, command: i32, uid: u32, quota: *mut libc::dqblk) -> io::Result<()> {
+    let command = libc::QCMD(command, libc::USRQUOTA);
+    // SAFETY: both callers' struct is the one that these two commands read and write, and outlives the call.
+    checked(unsafe { libc::syscall(libc::SYS_quotactl_fd, folder.as_raw_fd(), command, uid, quota) }).map(drop)
 }

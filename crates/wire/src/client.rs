@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::api::agent::{Agent, AgentFile, Deployed, Validated};
+use crate::api::agent::{Agent, AgentFile, AgentSandbox, Deployed, Validated};
 use crate::api::audit::Records;
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::key::{CreatedKey, Key, NewKey};
@@ -78,6 +78,10 @@ impl Client {
 
     pub async fn agent(&self, name: &str) -> Result<AgentFile, Error> {
         self.get(&path(&["agents", name], &[])).await
+    }
+
+    pub async fn agent_sandbox(&self, name: &str) -> Result<AgentSandbox, Error> {
+        self.get(&path(&["agents", name, "sandbox"], &[])).await
     }
 
     pub async fn delete_agent(&self, name: &str) -> Result<Agent, Error> {

@@ -16,6 +16,7 @@ mod ground;
 mod session;
 mod jail;
 mod line;
+pub mod egress;
 mod perform;
 mod workspace;
 mod output;
@@ -24,6 +25,7 @@ mod reap;
 pub use error::Error;
 pub use ground::{Ground, Options};
 pub use session::serve;
+pub use workspace::{check_mounts, host_mount};
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

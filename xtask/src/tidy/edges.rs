@@ -29,7 +29,7 @@ const CLI: &str = "tenure";
 const LOCAL_MODEL: &str = "tenure-local-model";
 const SIM: &str = "tenure-sim";
 
-const ROOMS: [Room; 12] = [
+const ROOMS: [Room; 13] = [
     Room { package: CORE, folder: "crates/core", may_use: &[], tests_may_use: &[SIM] },
     room(POLICY, "crates/policy", &[CORE]),
     // With a feature that only its tests have.
@@ -42,6 +42,7 @@ const ROOMS: [Room; 12] = [
     room(LOCAL_MODEL, "crates/local-model", &[WIRE]),
     room(SIM, "crates/sim", &[CORE, WIRE, WORKER, DAEMON]),
     room("tests", "tests", &[CORE, POLICY, SANDBOX, WIRE, STORE, WORKER, DAEMON, CLI, LOCAL_MODEL, SIM]),
+    room("tenure-fuzz", "fuzz", &[SANDBOX, WIRE, WORKER]),
     room("xtask", "xtask", &[]),
 ];
 

@@ -1,17 +1,40 @@
-//! `tenure sandbox check`: what this host enforces, found out by opening one jail. No daemon is asked.
+//! `tenure sandbox`: what this host enforces, found out by opening one jail, and what holds one agent.
+mod trial;
+
+use std::time::Duration;
+
 use tenure_sandbox::Identity;
 use tenure_sandbox::probe;
 
 use crate::args::{Format, Sandbox};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::Look;
+use crate::render::{Look, confinement};
+use trial::Trial;
 
 /// As root a jail's files belong to a uid of its own; this one is outside the ranges that agents get.
 const TRIAL_ID: u32 = 65_533;
 
-pub fn run(verb: &Sandbox, _settings: &Settings, look: Look) -> Result<Exit, Failure> {
-    let Sandbox::Check { json } = verb;
+pub async fn run(verb: &Sandbox, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    match verb {
+        Sandbox::Check { json } => check(*json, look),
+        Sandbox::Run { profile, timeout, command } => {
+            let confinement = settings.client()?.agent_sandbox(profile).await?.confinement;
+            let trial = Trial { confinement, command: command.clone(), time: Duration::from_secs(*timeout) };
+            Ok(trial.run(settings).await?.show())
+        }
+        Sandbox::Explain { agent } => explain(agent, settings, look).await,
+    }
+}
+
+async fn explain(agent: &str, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+    let sandbox = settings.client()?.agent_sandbox(agent).await?;
+    look.show(&sandbox, || confinement::explain(&sandbox));
+    Ok(Exit::Done)
+}
+
+/// No daemon is asked.
+fn check(json: bool, look: Look) -> Result<Exit, Failure> {
     let failed = |why: String| {
         Failure::new(Exit::Failure, "the sandbox cannot be tried")
             .why(why)
@@ -25,7 +48,7 @@ pub fn run(verb: &Sandbox, _settings: &Settings, look: Look) -> Result<Exit, Fai
         Identity::Caller
     };
     let report = probe::check(&exe, &scratch, identity).map_err(|error| failed(error.to_string()))?;
-    let format = if *json { Format::Json } else { look.format };
+    let format = if json { Format::Json } else { look.format };
     Look { format, ..look }.show(&report, || {
         let verdict = match report.usable() {
             true => "Agents run here, held by what says yes.",

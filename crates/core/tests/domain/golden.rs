@@ -17,7 +17,7 @@ fn history() -> Office {
     let mut office = Office::new(1);
     for command in [
         project::Command::Found { name: "default".into() },
-        project::Command::RecordStart { version: "0.1.0".into() },
+        project::Command::RecordStart { version: env!("CARGO_PKG_VERSION").into() },
         project::Command::CreateKey { name: "ci".into(), role: access::Role::Operator, hash: Hash::of(b"key") },
         project::Command::AcceptRestore { outside_index: 9, why: "a backup".into() },
     ] {
@@ -27,7 +27,7 @@ fn history() -> Office {
     let revoke = Command::Project(project::Command::RevokeKey { key });
     office.world.commit(OWNER, revoke).expect("the key is live");
     office.deploy("clerk", 1, "another").expect("a changed manifest");
-    let steps: [fn(&mut Office) -> execution::Command; 19] = [
+    let steps: [fn(&mut Office) -> execution::Command; 20] = [
         Office::start,
         |office| office.bind(),
         |office| office.call_model(),
@@ -36,11 +36,12 @@ fn history() -> Office {
         |office| execution::Command::LoseModel { turn: office.turn() },
         |office| office.call_model(),
         |office| office.answer(&["filesystem.write", "email.send", "!filesystem.read"]),
+        |office| office.refuse_network(1),
         |office| office.lose_jail(),
         |office| office.end_call(Outcome::Done { exit_code: None }),
         |office| office.call_model(),
         |office| office.answer(&["process.run"]),
-        |office| office.end_call(Outcome::Failed { code: "not_found".into() }),
+        |office| office.end_call(Outcome::ResourceExhausted { resource: "pids".into(), limit: Some(100) }),
         |office| office.call_model(),
         |office| office.answer(&[]),
         Office::check,
@@ -129,7 +130,7 @@ fn every_release_s_ledger_still_reads_and_folds_to_the_same_bytes() {
 
 #[test]
 fn this_release_writes_what_its_golden_ledger_holds() {
-    let (ledger, path) = (written(&history()), folder().join("0.1.0.jsonl"));
+    let (ledger, path) = (written(&history()), folder().join(concat!(env!("CARGO_PKG_VERSION"), ".jsonl")));
     if std::env::var_os("TENURE_WRITE_GOLDEN").is_some() {
         std::fs::write(&path, &ledger).expect("written");
         std::fs::write(path.with_extension("folds"), shown(&folds_of(&ledger))).expect("written");

@@ -11,6 +11,7 @@ use tenure_core::execution::{
 use tenure_core::fold::{Event, Fold, Stream};
 use tenure_core::id::{AgentId, ExecutionId, SessionId, WorkerId};
 use tenure_core::judge::FloorAndTools;
+use tenure_core::network::{self, Traffic};
 use tenure_core::{agent, fleet};
 use tenure_sim::store::World;
 
@@ -189,8 +190,20 @@ impl Office {
         execution::Command::Release {
             session: self.session().unwrap_or_else(a_session),
             iteration: self.number(),
-            traffic: None,
+            traffic: Some(Traffic { connections: 2, requests: 1, sent_bytes: 300, received_bytes: 4000, refused: 1 }),
         }
+    }
+
+    /// What the worker's proxy refused: `count` places.
+    pub fn refuse_network(&self, count: usize) -> execution::Command {
+        let refusal = network::Refusal {
+            host: "evil.example.com".into(),
+            port: 443,
+            rule: "blocklist: *.example.com".into(),
+            count: 3,
+        };
+        let session = self.session().unwrap_or_else(a_session);
+        execution::Command::RefuseNetwork { session, iteration: self.number(), refusals: vec![refusal; count] }
     }
 
     pub fn index(&self) -> u32 {

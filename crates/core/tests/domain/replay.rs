@@ -17,6 +17,7 @@ enum Move {
     /// With all that was in flight in it, or with nothing: then its successor holds the open calls.
     LoseJail(bool),
     Release,
+    RefuseNetwork(usize),
     CallModel,
     Answer(Vec<&'static str>),
     FailModel(bool),
@@ -39,6 +40,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::Lapse),
         2 => any::<bool>().prop_map(Move::LoseJail),
         4 => Just(Move::Release),
+        1 => (0usize..70).prop_map(Move::RefuseNetwork),
         8 => Just(Move::CallModel),
         8 => proptest::collection::vec(proptest::sample::select(&CAPABILITIES[..]), 0..5).prop_map(Move::Answer),
         1 => any::<bool>().prop_map(Move::FailModel),
@@ -73,6 +75,7 @@ fn play(office: &mut Office, step: &Move) {
         Move::LoseJail(true) => office.lose_jail(),
         Move::LoseJail(false) => office.lose_jail_of(Vec::new()),
         Move::Release => office.release(),
+        Move::RefuseNetwork(count) => office.refuse_network(*count),
         Move::CallModel => office.call_model(),
         Move::Answer(calls) => office.answer(calls),
         Move::FailModel(again) => office.fail_model(*again),

@@ -5,7 +5,7 @@ use tenure_core::actor::Actor;
 use tenure_core::call::Outcome;
 use tenure_core::command::{Command, Refusal};
 use tenure_core::fold::{Event, Fold, Stream};
-use tenure_core::{agent, execution};
+use tenure_core::{agent, execution, network};
 
 type Setup = fn() -> Office;
 type Deed = fn(&mut Office) -> execution::Command;
@@ -111,6 +111,8 @@ const COMMANDS: &[(&str, Deed)] = &[
     ("unbind", |office| office.unbind()),
     ("lose jail", |office| office.lose_jail()),
     ("release", |office| office.release()),
+    ("refuse network", |office| office.refuse_network(2)),
+    ("refuse network, too often", |office| office.refuse_network(network::REFUSALS_MAX + 1)),
     ("call model", |office| office.call_model()),
     ("answer with a text", |office| office.answer(&[])),
     ("answer with a run", |office| office.answer(&["process.run"])),

@@ -13,8 +13,9 @@ use tenure_core::id::AgentId;
 use tenure_core::manifest::Manifest;
 use tenure_store::rows::Match;
 use tenure_store::rows::agents::{self, AgentEntry, RevisionEntry};
-use tenure_wire::api::agent::{Agent, AgentFile, AgentFilter, AgentStatus, Deployed, Limits, Revision};
+use tenure_wire::api::agent::{Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Revision};
 use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
+use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +25,7 @@ use super::Rooms;
 use super::auth::{Operator, Viewer};
 use super::body::{Params, Segment, Text};
 use super::manifests;
-use super::problem::{Answer, Failure};
+use super::problem::{Answer, Failure, of_manifest};
 use crate::commit;
 
 const REVISIONS_SHOWN: u32 = 50;
@@ -32,7 +33,7 @@ const REVISIONS_SHOWN: u32 = 50;
 const PAGES_MAX: usize = 20;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
-    OpenApiRouter::new().routes(routes!(deploy, list)).routes(routes!(get, delete))
+    OpenApiRouter::new().routes(routes!(deploy, list)).routes(routes!(get, delete)).routes(routes!(sandbox))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -207,6 +208,24 @@ async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segmen
         revisions: revisions.into_iter().map(revision).collect(),
         manifest: manifests::canonical(&manifest),
     }))
+}
+
+/// What would hold the agent's programs on the worker's host now.
+#[utoipa::path(
+    get, path = "/v1/agents/{agent}/sandbox", tag = "agents",
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = AgentSandbox), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn sandbox(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentSandbox> {
+    let entry = rooms.agent(&wanted).await?;
+    let (id, number) = (entry.id, entry.revision);
+    let manifest = rooms.house.records.look(move |look| look.manifest(id, number)).await?;
+    let host = manifests::host(&rooms).await?;
+    let confinement =
+        Confinement::of(&manifest, &host).map_err(|problem| of_manifest(Code::ManifestUnenforced, vec![problem]))?;
+    let level = rooms.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default();
+    let quota = host.quota.word().to_string();
+    Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, confinement }))
 }
 
 /// Delete an agent: its open executions are cancelled, then it is archived. Its history stays.

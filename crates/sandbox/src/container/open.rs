@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,7 @@ use crate::level::{Level, Mapping};
 use crate::native::record::{self, Life, Slot};
 use crate::native::{channel, zygote};
 use crate::protocol::{FrameError, Hello, VERSION, encode};
-use crate::spec::{Identity, Mount, Spec};
+use crate::spec::{Identity, Mount, Spec, WORKSPACE};
 
 /// How long the engine may take to make a container, and to start it.
 const MAKING: Duration = Duration::from_secs(30);
@@ -169,8 +170,7 @@ impl Engine {
                 "for a container, a path is UTF-8 without commas, quotes, backslashes and control characters",
             );
         }
-        let beneath = |mount: &Mount| mount.source.starts_with(&spec.work_folder);
-        if self.flavor != Flavor::Docker && spec.mounts.iter().any(beneath) {
+        if self.flavor != Flavor::Docker && spec.mounts.iter().any(|mount| in_agents_hands(mount, spec.identity)) {
             return refuse(
                 "mounts",
                 "Podman makes a missing folder of the host as it looks for it, which an agent could turn against the host in \
@@ -277,6 +277,18 @@ impl Engine {
 
     fn cannot_run(&self, why: String) -> Error {
         Error::Engine { engine: self.title(), what: "run the jail program", why }
+    }
+}
+
+/// Whether the agent itself, in another jail, could put something else in the place of what is mounted.
+fn in_agents_hands(mount: &Mount, identity: Identity) -> bool {
+    match identity {
+        Identity::Host { uid, .. } => {
+            let owned = |folder: &Path| std::fs::symlink_metadata(folder).is_ok_and(|found| found.uid() == uid);
+            mount.source.ancestors().skip(1).any(owned)
+        }
+        // Owners tell nothing where they are all one: parts of the work folder are shown beneath it.
+        Identity::Caller => mount.target.starts_with(WORKSPACE),
     }
 }
 

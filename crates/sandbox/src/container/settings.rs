@@ -119,7 +119,7 @@ impl Plan<'_> {
     fn ulimits(&self) -> Vec<ResourcesUlimits> {
         let limits = &self.spec.limits;
         let bytes = i64::try_from(limits.file_bytes).unwrap_or(i64::MAX);
-        let mut all = vec![("nofile", i64::from(limits.open_files)), ("core", 0), ("fsize", bytes)];
+        let mut all = vec![("nofile", i64::from(limits.open_files)), ("core", 1), ("fsize", bytes)];
         if self.flavor != Flavor::Docker {
             all.push(("nproc", USER_PROCESSES));
         }

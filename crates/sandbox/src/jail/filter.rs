@@ -18,6 +18,7 @@ use seccompiler::{
 pub(super) struct Filters {
     give_up: BpfProgram,
     absent: BpfProgram,
+    cores: BpfProgram,
 }
 
 const NEW_NAMESPACES: i32 = libc::CLONE_NEWUSER
@@ -27,7 +28,23 @@ const NEW_NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
-const FAMILIES: [i32; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+/// Families with the kinds and protocols of theirs that programs use; for any other the kernel may load a module.
+const SOCKETS: [(i32, i32, i32); 8] = [
+    (libc::AF_INET, libc::SOCK_STREAM, 0),
+    (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP),
+    (libc::AF_INET, libc::SOCK_DGRAM, 0),
+    (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+    (libc::AF_INET6, libc::SOCK_STREAM, 0),
+    (libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP),
+    (libc::AF_INET6, libc::SOCK_DGRAM, 0),
+    (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+];
+/// The rest of a kind are flags.
+const SOCKET_KIND: u64 = 0xf;
+/// Pages of a size that the whole host has few of, which no memory limit counts.
+const MAP_HUGE: u64 = libc::MAP_HUGETLB as u64;
+const MEMFD_HUGE: u64 = libc::MFD_HUGETLB as u64;
+const SEGMENT_HUGE: u64 = libc::SHM_HUGETLB as u64;
 /// Put bytes into a terminal's input, or drive a console: ways out of a session.
 const TERMINAL_INJECTION: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
@@ -47,9 +64,9 @@ const ALLOWED: &[i64] = &[
     libc::SYS_splice, libc::SYS_tee, libc::SYS_vmsplice, libc::SYS_copy_file_range, libc::SYS_getxattr, libc::SYS_lgetxattr,
     libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr, libc::SYS_flistxattr, libc::SYS_setxattr, libc::SYS_lsetxattr,
     libc::SYS_fsetxattr, libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr, libc::SYS_inotify_init1,
-    libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, libc::SYS_memfd_create,
+    libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
     // Memory.
-    libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_pkey_mprotect, libc::SYS_pkey_alloc,
+    libc::SYS_munmap, libc::SYS_mremap, libc::SYS_mprotect, libc::SYS_pkey_mprotect, libc::SYS_pkey_alloc,
     libc::SYS_pkey_free, libc::SYS_madvise, libc::SYS_brk, libc::SYS_msync, libc::SYS_mincore, libc::SYS_mlock, libc::SYS_mlock2,
     libc::SYS_munlock, libc::SYS_mlockall, libc::SYS_munlockall, libc::SYS_membarrier, libc::SYS_remap_file_pages,
     // Processes, threads and their identity.
@@ -76,9 +93,9 @@ const ALLOWED: &[i64] = &[
     libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_ppoll, libc::SYS_pselect6,
     libc::SYS_futex, libc::SYS_futex_waitv,
     // Sockets (families below) and System V and POSIX queues of the jail's own ipc namespace.
-    libc::SYS_socketpair, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect,
+    libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect,
     libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg, libc::SYS_recvmsg,
-    libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_shutdown, libc::SYS_setsockopt, libc::SYS_getsockopt, libc::SYS_shmget,
+    libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_shutdown, libc::SYS_setsockopt, libc::SYS_getsockopt,
     libc::SYS_shmat, libc::SYS_shmdt, libc::SYS_shmctl, libc::SYS_semget, libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_semctl,
     libc::SYS_msgget, libc::SYS_msgsnd, libc::SYS_msgrcv, libc::SYS_msgctl, libc::SYS_mq_open, libc::SYS_mq_unlink,
     libc::SYS_mq_timedsend, libc::SYS_mq_timedreceive, libc::SYS_mq_notify, libc::SYS_mq_getsetattr,
@@ -114,7 +131,11 @@ pub(super) fn confine_zygote() -> Result<(), seccompiler::Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = plain.collect();
     rules.extend([
         (libc::SYS_clone, vec![rule(&[(0, SeccompCmpOp::MaskedEq(NEW_NAMESPACES as u64), 0)])?]),
-        (libc::SYS_socket, one_of(0, FAMILIES.map(|family| family as u64))?),
+        (libc::SYS_socket, sockets()?),
+        (libc::SYS_socketpair, one_of(0, [libc::AF_UNIX as u64])?),
+        (libc::SYS_mmap, vec![rule(&[(3, SeccompCmpOp::MaskedEq(MAP_HUGE), 0)])?]),
+        (libc::SYS_memfd_create, vec![rule(&[(1, SeccompCmpOp::MaskedEq(MEMFD_HUGE), 0)])?]),
+        (libc::SYS_shmget, vec![rule(&[(2, SeccompCmpOp::MaskedEq(SEGMENT_HUGE), 0)])?]),
         (libc::SYS_personality, one_of(0, PERSONALITIES)?),
         (libc::SYS_ioctl, vec![rule(&TERMINAL_INJECTION.map(|command| (1, SeccompCmpOp::Ne, command)))?]),
     ]);
@@ -125,18 +146,24 @@ pub(super) fn confine_zygote() -> Result<(), seccompiler::Error> {
 
 impl Filters {
     pub(super) fn compile() -> Result<Self, seccompiler::Error> {
-        let answer = |calls: &[i64], errno: i32| -> Result<BpfProgram, seccompiler::Error> {
-            let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+        let answer = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| -> Result<BpfProgram, seccompiler::Error> {
             let action = SeccompAction::Errno(errno as u32);
             let arch = std::env::consts::ARCH.try_into()?;
             Ok(SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?)
         };
-        Ok(Self { give_up: answer(SET_UP, libc::EPERM)?, absent: answer(&[libc::SYS_clone3], libc::ENOSYS)? })
+        let all = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect();
+        Ok(Self {
+            give_up: answer(all(SET_UP), libc::EPERM)?,
+            absent: answer(all(&[libc::SYS_clone3]), libc::ENOSYS)?,
+            // Answered with success: many a program that keeps secrets ends where it cannot forbid itself core dumps.
+            cores: answer(core_limits()?, 0)?,
+        })
     }
 
-    /// Answers ENOSYS to what libraries can do without.
+    /// Answers ENOSYS to what libraries can do without, and leaves the limit of core dumps as it is.
     pub(super) fn hide(&self) -> Result<(), seccompiler::Error> {
-        apply_filter(&self.absent)
+        apply_filter(&self.absent)?;
+        apply_filter(&self.cores)
     }
 
     /// Takes the set-up calls from this process and all its descendants, for good.
@@ -152,6 +179,29 @@ fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, seccompil
         .map(|(argument, op, value)| SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, op.clone(), *value))
         .collect();
     SeccompRule::new(conditions?)
+}
+
+/// What sets the limit of core dumps. (What only asks for it passes: the new limit is no pointer then.)
+fn core_limits() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let core =
+        |argument| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::RLIMIT_CORE as u64);
+    let new = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    Ok(BTreeMap::from([
+        (libc::SYS_setrlimit, vec![SeccompRule::new(vec![core(0)?])?]),
+        (libc::SYS_prlimit64, vec![SeccompRule::new(vec![core(1)?, new])?]),
+    ]))
+}
+
+fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let named = SOCKETS.iter().map(|(family, kind, protocol)| {
+        let (family, kind, protocol) = (*family as u64, *kind as u64, *protocol as u64);
+        rule(&[
+            (0, SeccompCmpOp::Eq, family),
+            (1, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind),
+            (2, SeccompCmpOp::Eq, protocol),
+        ])
+    });
+    std::iter::once(rule(&[(0, SeccompCmpOp::Eq, libc::AF_UNIX as u64)])).chain(named).collect()
 }
 
 fn one_of<const N: usize>(argument: u8, values: [u64; N]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {

@@ -17,13 +17,15 @@ use crate::spec::{Spec, WORKSPACE};
 use crate::sys;
 
 const WRITABLE: &[&str] = &["/tmp", "/dev/shm"];
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+/// Holds devices only, on a mount where nothing can be made.
+const DEVICES: &str = "/dev";
 
 /// What can be given up before the claim: set-up needs none of it.
 /// `confined` says that the zygote's filter is on already.
 pub(super) fn prepare(layers: &Layers, filters: &Filters, confined: bool) -> Result<(), Failure> {
     if layers.have(Layer::Rlimits) {
-        sys::limit(libc::RLIMIT_CORE, 0).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
+        // 1, not 0: where the host hands core dumps to a program of its own, which runs as root, only this one value stops it.
+        sys::limit(libc::RLIMIT_CORE, 1).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
     }
     if layers.have(Layer::Privileges) {
         sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
@@ -103,10 +105,8 @@ fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
             rules = rules.add_rule(PathBeneath::new(path_fd, access))?;
         }
     }
-    for device in DEVICES {
-        if let Ok(device) = PathFd::new(device) {
-            rules = rules.add_rule(PathBeneath::new(device, AccessFs::from_file(abi) & !AccessFs::Execute))?;
-        }
+    if let Ok(devices) = PathFd::new(DEVICES) {
+        rules = rules.add_rule(PathBeneath::new(devices, AccessFs::from_file(abi) & !AccessFs::Execute))?;
     }
     rules.restrict_self().map(drop)
 }

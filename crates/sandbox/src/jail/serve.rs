@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -82,7 +83,7 @@ impl Server {
             behind: false,
             signals: sys::child_signals()?,
             bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
-            files: Files::open(spec.limits.file_bytes)?,
+            files: Files::open(&spec)?,
             spec,
             programs: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -156,10 +157,10 @@ impl Server {
 
     /// Reads what the worker asks; false at the end of the socket.
     fn receive(&mut self) -> bool {
-        let mut bytes = vec![0; READ_BYTES];
-        match recv(&self.socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
+        self.inbox.reserve(READ_BYTES);
+        match recv(&self.socket, spare_capacity(&mut self.inbox), RecvFlags::DONTWAIT) {
             Ok((0, _)) => return false,
-            Ok((count, _)) => self.inbox.extend_from_slice(&bytes[..count]),
+            Ok(_) => {}
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }
@@ -200,6 +201,7 @@ impl Server {
             Operation::List { path, max, cursor } => Some(self.files.list(&path, max, cursor.as_deref())),
             Operation::Stat { path } => Some(self.files.stat(&path)),
             Operation::Delete { path, recursive } => Some(self.files.delete(&path, recursive)),
+            Operation::Restore { trashed_as, path } => Some(self.files.restore(&trashed_as, path.as_deref())),
             Operation::Spawn(spawn) => self.spawn(id, &spawn, body).err().map(Err),
             Operation::Signal { target, signal } => {
                 Some(self.signal(target, signal).and_then(|()| plain(Answer::Done)))

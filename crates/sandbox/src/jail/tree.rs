@@ -1,4 +1,4 @@
-//! Who descends from whom inside, read from the jail's own /proc. Must never: signal the jail's init or a keeper.
+//! Who descends from whom inside, read from the jail's own /proc. Must never: kill or stop the jail's init or a keeper.
 
 use std::fs;
 
@@ -8,6 +8,7 @@ struct Process {
     pid: i32,
     parent: i32,
     zombie: bool,
+    stopped: bool,
 }
 
 fn all() -> Vec<Process> {
@@ -18,13 +19,17 @@ fn all() -> Vec<Process> {
 fn parse(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let zombie = matches!(fields.next()?, "Z" | "X");
-    Some(Process { pid, parent: fields.next()?.parse().ok()?, zombie })
+    let state = fields.next()?;
+    let (zombie, stopped) = (matches!(state, "Z" | "X"), matches!(state, "T"));
+    Some(Process { pid, parent: fields.next()?.parse().ok()?, zombie, stopped })
 }
 
-/// Kills every descendant of `roots`, but not the roots.
+/// Kills every descendant of `roots`, but not the roots. One that a program has stopped goes on, so that it can tell the end.
 pub(super) fn kill_below(roots: &[i32]) {
     let mut processes = all();
+    for root in processes.iter().filter(|process| process.stopped && roots.contains(&process.pid)) {
+        let _ = sys::kill(root.pid, libc::SIGCONT);
+    }
     let mut family = roots.to_vec();
     loop {
         let (children, others): (Vec<_>, Vec<_>) = processes.into_iter().partition(|p| family.contains(&p.parent));

@@ -117,7 +117,8 @@ impl Toolchains {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(answer) = self.answers.recv_timeout(left) else { break };
             self.waiting -= 1;
-            let known = self.known.iter_mut().find(|known| known.kind == answer.kind && known.program == answer.program);
+            let known =
+                self.known.iter_mut().find(|known| known.kind == answer.kind && known.program == answer.program);
             if let Some(known) = known {
                 known.version = answer.version;
             }

@@ -65,7 +65,7 @@ fn next(
             }
             execution::Check::Open { call } => world.end_of(call),
         },
-        Step::Closing { .. } => C::Release { session, iteration: number },
+        Step::Closing { .. } => C::Release { session, iteration: number, traffic: None },
     })
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tenure_core::id::AgentId;
 
 use super::moment::Moment;
+use crate::confinement::Confinement;
 
 /// The shown status: the administrative state and presence in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,20 @@ pub struct AgentFile {
     pub revisions: Vec<Revision>,
     /// In the canonical form, whatever dialect it was deployed in.
     pub manifest: serde_json::Value,
+}
+
+/// What holds the programs of an agent on the worker's host, as a jail opened now would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AgentSandbox {
+    pub name: String,
+    pub revision: u32,
+    /// The confinement that the worker's host gives, in one line.
+    pub level: String,
+    /// How the disk limits are kept: `none`, `soft` or `hard`.
+    pub quota: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub confinement: Confinement,
 }
 
 /// What `POST /v1/manifests/validate` answers when nothing is wrong.

@@ -50,7 +50,11 @@ impl Book {
                 self.releases = self.releases.checked_sub(1).expect("each release is answered once");
                 self.close(*execution, *iteration);
             }
-            FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => {}
+            FromWorker::Output { .. }
+            | FromWorker::Beat { .. }
+            | FromWorker::NetworkRefused { .. }
+            | FromWorker::Surveyed { .. }
+            | FromWorker::Hello(_) => {}
         }
     }
 

@@ -1,0 +1,225 @@
+//! Makes an attempt, then its control, and compares both with what the table says.
+//! Must never: believe anything that a hostile program says but its one word, or let a probe pass that was not made.
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::ground::{Ground, is_root};
+use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Stage};
+use tenure_sandbox::protocol::{Ended, Spawn};
+use tenure_sandbox::{Error, Jail, Meter, Output, PATH, Spec};
+
+const PRELUDE: &str = include_str!("prelude.py");
+/// How long a program may take, and how long an answer of the jail; both only on a machine that hangs.
+const PROGRAM_MS: u64 = 60_000;
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Runs all probes of a class with their controls and panics with all that did not hold.
+pub fn hold(class: &Class) {
+    let Some(_) = tenure_sandbox::host_python_version() else {
+        println!("skipped: the probes are Python, and a jail shows only the one under /usr: install python3");
+        return;
+    };
+    let ground = Ground::new();
+    let mut failures = Vec::new();
+    for probe in class.probes {
+        failures.extend(try_one(&ground, probe).err().map(|what| format!("{}: {what}", probe.id)));
+    }
+    failures.extend(ground.leave());
+    let (failed, all) = (failures.len(), class.probes.len());
+    assert!(failures.is_empty(), "{}: {failed} of {all} did not hold:\n  {}", class.name, failures.join("\n  "));
+}
+
+/// `Err` with what was seen instead.
+fn try_one(ground: &Ground, probe: &Probe) -> Result<(), String> {
+    let spec = spec_of(ground, probe);
+    let jail = ground.open(&spec);
+    if let Some(reason) = lacking(probe, &jail) {
+        println!("not run here: {}: {reason}", probe.id);
+        return Ok(());
+    }
+    let contacts = ground.contacts();
+    let said = perform(ground, &spec, jail, &probe.stage, &environment_of(ground, probe));
+    let touched = ground.changes();
+    let reached = ground.contacts() - contacts;
+    ground.release_copies();
+    let control = control(ground, probe);
+    ground.release_copies();
+    let shown = control.as_deref().unwrap_or("not run here: it needs root");
+    if std::env::var_os("TENURE_ESCAPES_SHOW").is_some() || control.is_none() {
+        println!("{}: {said}; control ({}): {shown}", probe.id, probe.control.kind());
+    }
+    if !probe.expect.split('|').any(|word| word == said) {
+        return Err(format!("answered `{said}`, not `{}` (control: {shown})", probe.expect));
+    }
+    if reached > 0 || !touched.is_empty() {
+        return Err(format!("reached the host's listeners {reached} times; {}", touched.join(", ")));
+    }
+    match control {
+        Some(word) if !probe.control.word().split('|').any(|expected| expected == word) => {
+            Err(format!("its control ({}) answered `{word}`, not `{}`", probe.control.kind(), probe.control.word()))
+        }
+        Some(word) if probe.expect.split('|').any(|held| held == word) => {
+            Err(format!("its control answered the same: `{word}` tells nothing"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn spec_of(ground: &Ground, probe: &Probe) -> Spec {
+    let mut spec = ground.spec();
+    if let Some(change) = probe.spec {
+        change(&mut spec);
+    }
+    if probe.shown {
+        ground.show(&mut spec);
+    }
+    spec
+}
+
+fn environment_of(ground: &Ground, probe: &Probe) -> Vec<(String, String)> {
+    if probe.shown { ground.environment_shown() } else { ground.environment() }
+}
+
+/// Why this host cannot show it.
+fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
+    let level = jail.level();
+    let group = |meter: Meter| matches!(meter, Meter::CgroupV1 | Meter::CgroupV2);
+    match probe.needs {
+        Needs::Root if !is_root() => Some("it needs a worker that runs as root"),
+        Needs::Groups if !(group(level.memory) && group(level.pids)) => Some("no control group holds this jail"),
+        Needs::Landlock(abi) if level.landlock < abi => Some("the kernel's Landlock is too old"),
+        Needs::CgroupV1 if !Path::new("/sys/fs/cgroup/memory/tasks").exists() => {
+            Some("the host has no control groups of the first version")
+        }
+        Needs::Nothing | Needs::Root | Needs::Groups | Needs::Landlock(_) | Needs::CgroupV1 => foreign(&probe.stage),
+    }
+}
+
+fn foreign(stage: &Stage) -> Option<&'static str> {
+    match stage {
+        Stage::ProgramX86(_) if !cfg!(target_arch = "x86_64") => Some("it is for x86_64"),
+        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) => None,
+    }
+}
+
+/// The control's word; None where it needs root and there is none.
+fn control(ground: &Ground, probe: &Probe) -> Option<String> {
+    let mut spec = spec_of(ground, probe);
+    let mut environment = environment_of(ground, probe);
+    let mut stage = &probe.stage;
+    match &probe.control {
+        Control::AsRoot(_) | Control::Errno(..) if !is_root() => return None,
+        Control::Outside(_) | Control::AsRoot(_) | Control::Errno(..) => return Some(outside(ground, stage)),
+        Control::Without(layers, _) => layers.iter().for_each(|layer| take_away(&mut spec, *layer)),
+        Control::WithMount(_) => {
+            ground.show(&mut spec);
+            environment = ground.environment_shown();
+        }
+        Control::Looser(change, _) => change(&mut spec),
+        Control::Beside(_, other, _) => stage = other,
+    }
+    let jail = ground.open(&spec);
+    Some(perform(ground, &spec, jail, stage, &environment))
+}
+
+fn take_away(spec: &mut Spec, layer: Layer) {
+    use tenure_sandbox::Layer as Sandbox;
+    match layer {
+        Layer::Seccomp => spec.without.push(Sandbox::Seccomp),
+        Layer::Landlock => spec.without.push(Sandbox::Landlock),
+        Layer::View => spec.without.push(Sandbox::View),
+        Layer::Network => spec.without.push(Sandbox::Namespaces),
+        Layer::Processes => spec.without_pid_namespace = true,
+        Layer::Privileges => spec.without.push(Sandbox::Privileges),
+        Layer::Cgroup => spec.without.push(Sandbox::Cgroup),
+        Layer::Rlimits => spec.without.push(Sandbox::Rlimits),
+        Layer::Namespaces | Layer::Identity | Layer::Jail | Layer::Paths | Layer::Kernel => {
+            panic!("no jail goes without {}: choose another control", layer.name())
+        }
+    }
+}
+
+fn perform(ground: &Ground, spec: &Spec, jail: Jail, stage: &Stage, environment: &[(String, String)]) -> String {
+    let client = jail.client(PATIENCE).expect("a client");
+    let mut attempt = Attempt { ground, spec, jail, client, environment };
+    let said = match stage {
+        Stage::Program(script) | Stage::ProgramX86(script) => verdict(attempt.client.run(spawn(&attempt, script), b"")),
+        Stage::Capability(deed) => deed(&mut attempt),
+    };
+    attempt.jail.kill().expect("the jail ends");
+    said
+}
+
+/// Python in the jail under attack, as a probe's script.
+pub fn spawn(attempt: &Attempt<'_>, script: &str) -> Spawn {
+    let mut spawn = Spawn::new(["python3", "-I", "-S", "-c", &program(script)]);
+    spawn.env = attempt.environment.to_vec();
+    spawn.timeout_ms = Some(PROGRAM_MS);
+    spawn
+}
+
+/// What a script says in the jail under attack.
+pub fn run(attempt: &mut Attempt<'_>, script: &str) -> String {
+    let spawn = spawn(attempt, script);
+    verdict(attempt.client.run(spawn, b""))
+}
+
+/// The prelude and the script, which the table indents as its rows.
+fn program(script: &str) -> String {
+    let lines = script.trim_matches('\n').trim_end();
+    let indent = lines.len() - lines.trim_start_matches(' ').len();
+    let lines = lines.lines().map(|line| line.get(indent..).unwrap_or_default());
+    format!("{PRELUDE}{}\n", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The last line, or how it ended without one.
+pub fn verdict(output: Result<Output, Error>) -> String {
+    let output = match output {
+        Ok(output) => output,
+        Err(Error::Refused(refusal)) => return format!("refused: {refusal}"),
+        Err(error) => return format!("failed: {error}"),
+    };
+    match last_line(&output.stdout) {
+        Some(word) => word,
+        None if output.exit.oom => "oom".to_owned(),
+        None if output.exit.timed_out => "time-out".to_owned(),
+        None => match output.exit.ended {
+            Ended::Signal(signal) => format!("signal {signal}"),
+            Ended::Code(code) => format!("no verdict, code {code}: {}", last_line(&output.stderr).unwrap_or_default()),
+        },
+    }
+}
+
+fn last_line(bytes: &[u8]) -> Option<String> {
+    String::from_utf8_lossy(bytes).lines().rfind(|line| !line.is_empty()).map(str::to_owned)
+}
+
+fn outside(ground: &Ground, stage: &Stage) -> String {
+    match stage {
+        Stage::Program(script) | Stage::ProgramX86(script) => on_host(ground, script),
+        Stage::Capability(_) => panic!("a capability is no program: choose another control"),
+    }
+}
+
+/// What a script says on the host, in a folder of its own.
+pub fn on_host(ground: &Ground, script: &str) -> String {
+    let folder = ground.fresh("host");
+    let mut command = Command::new("python3");
+    command.args(["-I", "-S", "-c", &program(script)]).env_clear().env("PATH", PATH).current_dir(folder);
+    command.envs(ground.environment()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("python3 runs");
+    let deadline = Instant::now() + Duration::from_millis(PROGRAM_MS);
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > deadline {
+            child.kill().and_then(|()| child.wait()).expect("it ends");
+            return "time-out".to_owned();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let (mut said, mut error) = (Vec::new(), Vec::new());
+    child.stdout.take().expect("a pipe").read_to_end(&mut said).expect("it can be read");
+    child.stderr.take().expect("a pipe").read_to_end(&mut error).expect("it can be read");
+    last_line(&said).unwrap_or_else(|| format!("no verdict: {}", last_line(&error).unwrap_or_default()))
+}
