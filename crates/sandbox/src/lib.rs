@@ -2,7 +2,7 @@
 //! programs in namespaces of their own, with no capabilities, a system call allow-list, Landlock and resource limits. A jail
 //! serves file operations on its work folder and runs programs, over a socket. It is killed as a whole; nothing remains.
 //!
-//! Must never: know agents, use an async runtime, weaken a layer in silence, or hold `unsafe` outside `sys`.
+//! Must never: know agents, weaken a layer in silence, hold `unsafe` outside `sys`, or use an async runtime outside `container`.
 //!
 //! ```text
 //! worker ── Zygote::start ──▶ zygote (argv[0] = tenure-jail) ── clone3 ──▶ half-made jail ── claim ──▶ jail (pid 1 inside)
@@ -28,6 +28,7 @@ mod error;
 pub mod protocol;
 mod client;
 mod native;
+pub mod container;
 pub mod probe;
 mod jail;
 mod quota;
@@ -39,8 +40,8 @@ pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
 pub use native::freeze::Freezer;
-pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
+pub use native::toolchain::{Toolchain, Toolchains, host_python_version};
 pub use native::zygote::{Jail, Zygote};
 pub use protocol::EGRESS_PORT;
 pub use quota::Quota;

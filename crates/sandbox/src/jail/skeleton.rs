@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::native::python::host_python;
 use crate::native::record;
+use crate::native::toolchain::host_python;
 use crate::spec::{INNER_ID, WORKSPACE};
 
 /// Program folders of the root: links stay links, folders are mounted.

@@ -46,6 +46,10 @@ impl Sources {
 }
 
 impl Tally {
+    pub(crate) fn of(memory: Option<File>, pids: Option<File>, cpu: Option<File>) -> Self {
+        Self { memory, pids, cpu }
+    }
+
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
         [&self.memory, &self.pids, &self.cpu].into_iter().flatten().map(AsRawFd::as_raw_fd)
     }

@@ -16,7 +16,7 @@ fn memory_over_the_limit_ends_the_program_as_oom_and_not_the_jail() {
         Meter::CgroupV1 | Meter::CgroupV2 => {
             assert_eq!((output.exit.ended, output.exit.oom), (Ended::Signal(9), true));
         }
-        Meter::Rlimit | Meter::None => assert!(text(&output.stderr).contains("MemoryError")),
+        Meter::Engine | Meter::Rlimit | Meter::None => assert!(text(&output.stderr).contains("MemoryError")),
     }
     assert_eq!(inside(&mut client, "echo alive"), "alive");
     let killed = run(&mut client, &["sh", "-c", "kill -9 $$"]);
