@@ -1,8 +1,12 @@
 //! Who descends from whom inside, read from the jail's own /proc. Must never: signal the jail's init or a keeper.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::sys;
+
+/// Each look finds what was forked since the one before. What escapes them all, the next sweep finds.
+const LOOKS_MAX: u32 = 10;
 
 struct Process {
     pid: i32,
@@ -24,32 +28,51 @@ fn parse(pid: i32) -> Option<Process> {
 
 /// Kills every descendant of `roots`, but not the roots.
 pub(super) fn kill_below(roots: &[i32]) {
-    let mut processes = all();
-    let mut family = roots.to_vec();
-    loop {
-        let (children, others): (Vec<_>, Vec<_>) = processes.into_iter().partition(|p| family.contains(&p.parent));
-        processes = others;
-        if children.is_empty() {
-            return;
-        }
-        for child in children {
-            if !roots.contains(&child.pid) && !child.zombie {
-                // Stopped first: a killed member frees a slot for a sibling that forks, a stopped one does not.
-                let _ = sys::kill(child.pid, libc::SIGSTOP);
-                let _ = sys::kill(child.pid, libc::SIGKILL);
-            }
-            family.push(child.pid);
-        }
-    }
+    kill(|| below(roots));
 }
 
 /// Kills every child of init that is no keeper, with its descendants; whether there were any.
 pub(super) fn kill_strays(keepers: &[i32]) -> bool {
-    let strays: Vec<i32> =
-        all().into_iter().filter(|p| p.parent == 1 && !p.zombie && !keepers.contains(&p.pid)).map(|p| p.pid).collect();
-    kill_below(&strays);
-    for stray in &strays {
-        let _ = sys::kill(*stray, libc::SIGKILL);
+    kill(|| {
+        let processes = all();
+        let stray = |p: &&Process| p.parent == 1 && !p.zombie && !keepers.contains(&p.pid);
+        let strays: Vec<i32> = processes.iter().filter(stray).map(|p| p.pid).collect();
+        [below(&strays), strays].concat()
+    })
+}
+
+/// The living descendants of `roots`, without them.
+fn below(roots: &[i32]) -> Vec<i32> {
+    let mut processes = all();
+    let (mut family, mut living) = (roots.to_vec(), Vec::new());
+    loop {
+        let (children, others): (Vec<_>, Vec<_>) = processes.into_iter().partition(|p| family.contains(&p.parent));
+        processes = others;
+        if children.is_empty() {
+            return living;
+        }
+        living.extend(children.iter().filter(|child| !child.zombie && !roots.contains(&child.pid)).map(|p| p.pid));
+        family.extend(children.iter().map(|child| child.pid));
     }
-    !strays.is_empty()
+}
+
+/// Kills what `members` finds; whether that was anything. All are stopped before one is killed: one that is killed frees a slot
+/// for a sibling that forks, and where the others run on, a fork bomb outlives every sweep of a slow host.
+fn kill(members: impl Fn() -> Vec<i32>) -> bool {
+    let mut stopped = BTreeSet::new();
+    for _ in 0..LOOKS_MAX {
+        let moving: Vec<i32> = members().into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        if moving.is_empty() {
+            break;
+        }
+        for pid in moving {
+            let _ = sys::kill(pid, libc::SIGSTOP);
+            stopped.insert(pid);
+        }
+    }
+    let found = members();
+    for pid in &found {
+        let _ = sys::kill(*pid, libc::SIGKILL);
+    }
+    !found.is_empty()
 }
