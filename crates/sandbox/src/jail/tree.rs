@@ -1,4 +1,5 @@
-//! Who descends from whom inside, read from the jail's own /proc. Must never: signal the jail's init or a keeper.
+//! Who descends from whom inside, read from the jail's own /proc. Must never: kill the jail's init or a keeper, or leave
+//! a keeper stopped.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,6 +8,9 @@ use crate::sys;
 
 /// Each look finds what was forked since the one before. What escapes them all, the next sweep finds.
 const LOOKS_MAX: u32 = 10;
+
+/// Processes that are no crowd.
+const CROWD: usize = 32;
 
 struct Process {
     pid: i32,
@@ -24,6 +28,21 @@ fn parse(pid: i32) -> Option<Process> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     Some(Process { pid, parent: fields.next()?.parse().ok()?, zombie })
+}
+
+/// Whether so many processes are there that looking at each takes long beside them. Asked by names alone.
+pub(super) fn is_crowded() -> bool {
+    let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
+    fs::read_dir("/proc").is_ok_and(|folder| folder.flatten().filter(named).nth(CROWD).is_some())
+}
+
+/// Makes every other process of the jail stand still while `work` is done. One call stops them all, which no fork outruns: where
+/// many of them fight for the processor, this one would not get through its looks before they fork again. Only for an init of
+/// a pid namespace of its own. A program that had stopped itself goes on with the others.
+pub(super) fn while_all_stand_still(work: impl FnOnce()) {
+    let _ = sys::kill(-1, libc::SIGSTOP);
+    work();
+    let _ = sys::kill(-1, libc::SIGCONT);
 }
 
 /// Kills every descendant of `roots`, but not the roots.
