@@ -52,6 +52,8 @@ const SKIPPED: [&str; 4] = ["--skip", "ordinary::", "--skip", "pool::everything"
 pub(super) struct Suite {
     test: PathBuf,
     program: PathBuf,
+    /// The program's; it shows in its jails.
+    name: &'static str,
     pub(super) target: PathBuf,
 }
 
@@ -80,9 +82,9 @@ pub(super) fn build(root: &Path, worker: bool) -> Result<Suite> {
         }
     }
     let test = found.context("cargo told of no test program")?;
-    let program = made.context("cargo told of no program for the tests")?;
-    let target = program.parent().and_then(Path::parent).context("programs lie in a profile's folder")?.to_owned();
-    Ok(Suite { test, program, target })
+    let made = made.context("cargo told of no program for the tests")?;
+    let target = made.parent().and_then(Path::parent).context("programs lie in a profile's folder")?.to_owned();
+    Ok(Suite { test, program: made, name: program, target })
 }
 
 /// A folder with the disk's image. Dropping it removes both.
@@ -90,6 +92,7 @@ pub(super) struct Disk(PathBuf);
 
 impl Disk {
     pub(super) fn make(folder: &Path, suite: &Suite, arguments: &[String]) -> Result<Self> {
+        remove_abandoned(folder);
         let disk = Self(folder.join(format!("run-{}", std::process::id())));
         let tree = disk.0.join("tree");
         fs::create_dir_all(&tree)?;
@@ -144,7 +147,7 @@ impl Drop for Disk {
 impl Suite {
     fn put(&self, folder: &Path, arguments: &[String]) -> Result<()> {
         fs::create_dir_all(folder)?;
-        for (from, name) in [(&self.test, "test"), (&self.program, "program")] {
+        for (from, name) in [(&self.test, "test"), (&self.program, self.name)] {
             fs::copy(from, folder.join(name)).with_context(|| format!("copy {}", from.display()))?;
             fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755))?;
         }
@@ -154,6 +157,19 @@ impl Suite {
         let ours = ours.chain(threads.then_some("--test-threads=2"));
         let lines: String = ours.chain(arguments.iter().map(String::as_str)).map(|line| format!("{line}\n")).collect();
         Ok(fs::write(folder.join("arguments"), lines)?)
+    }
+}
+
+/// Disks of runs that were killed.
+fn remove_abandoned(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let run = name.to_string_lossy().strip_prefix("run-").map(|pid| Path::new("/proc").join(pid));
+        if run.is_some_and(|process| !process.exists()) {
+            // One that cannot go is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

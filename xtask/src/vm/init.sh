@@ -37,7 +37,7 @@ suite() {
         if [ -n "$group" ]; then echo 0 > "$groups/$group/cgroup.procs" || exit 99; fi
         cd "$scratch" || exit 99
         export TMPDIR="$scratch" HOME="$scratch" TENURE_TEST_METERS="$meters"
-        export TENURE_TEST_JAIL_EXE=/suite/program TENURE_TEST_WORKER_EXE=/suite/program
+        export TENURE_TEST_JAIL_EXE=/suite/tenure-jail TENURE_TEST_WORKER_EXE=/suite/worker-for-tests
         xargs -d '\n' -a /suite/arguments "$@" /suite/test 2>&1
     )
 }

@@ -36,10 +36,11 @@ fn counted(house: &House) -> Vec<(String, u64)> {
 
 /// What has to freeze a jail that is in `groups`.
 fn expected(groups: &[PathBuf]) -> Freezer {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     let is_in = |kind: &str, option: &str| {
-        let mut lines = mounts.lines().filter(|line| line.contains(kind) && line.contains(option));
-        lines.any(|line| groups.iter().any(|group| group.starts_with(line.split(' ').nth(4).unwrap())))
+        let lines = mounts.lines().filter(|line| line.contains(kind) && line.contains(option));
+        let mut places = lines.filter_map(|line| line.split(' ').nth(4));
+        places.any(|place| groups.iter().any(|group| group.starts_with(place)))
     };
     match (is_in(" - cgroup2 ", ""), is_in(" - cgroup ", "freezer")) {
         (true, _) => Freezer::CgroupV2,
