@@ -126,14 +126,14 @@ fn try_out(zygote: &Zygote, run_dir: &std::path::Path, identity: Identity) -> Re
 
 fn enforced(meter: Meter) -> bool {
     match meter {
-        Meter::CgroupV2 | Meter::CgroupV1 | Meter::Rlimit => true,
+        Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine | Meter::Rlimit => true,
         Meter::None => false,
     }
 }
 
 /// What of the protections that a manifest may require a jail at this level has.
 pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
-    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1);
+    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine);
     let found = [
         (Guard::Landlock, level.landlock > 0),
         (Guard::OwnIdentity, level.identity == Mapping::Host),
@@ -150,6 +150,7 @@ pub(crate) fn describe_level(level: &Level, disk: &str) -> String {
     let meter = |meter| match meter {
         Meter::CgroupV2 => "cgroup v2",
         Meter::CgroupV1 => "cgroup v1",
+        Meter::Engine => "engine",
         Meter::Rlimit => "rlimit",
         Meter::None => "none",
     };

@@ -313,6 +313,8 @@ fn is_fatal(error: &Error) -> bool {
             Sandbox::Layer(_)
             | Sandbox::Spec { .. }
             | Sandbox::JailLost
+            | Sandbox::Image { .. }
+            | Sandbox::Engine { .. }
             | Sandbox::Frame(_)
             | Sandbox::Refused(_)
             | Sandbox::Io { .. } => false,
