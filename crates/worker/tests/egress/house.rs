@@ -40,7 +40,13 @@ impl House {
     pub(crate) async fn over(outside: Arc<dyn Outside>, network: Network) -> House {
         let folder = tempfile::tempdir().unwrap();
         let exe = PathBuf::from(env!("CARGO_BIN_EXE_worker-for-tests"));
-        let options = Options { data_dir: folder.path().join("data"), exe, name: "tests".to_owned(), slots: 2 };
+        let options = Options {
+            data_dir: folder.path().join("data"),
+            exe,
+            name: "tests".to_owned(),
+            slots: 2,
+            mounts: Vec::new(),
+        };
         let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
         let ground = ground.unwrap_or_else(|error| panic!("{error}")).through(outside);
         let (ours, theirs) = UnixStream::pair().unwrap();
