@@ -2,6 +2,7 @@
 //! Rows here are read when a call is proposed; what a decision took from them is written in its event.
 mod filesystem;
 mod process;
+mod network;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,7 +73,7 @@ pub struct Attributes {
 
 /// The groups in the order in which lists show them.
 pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
-    filesystem::GROUP.iter().chain(process::GROUP)
+    filesystem::GROUP.iter().chain(process::GROUP).chain(network::GROUP)
 }
 
 pub fn find(name: &str) -> Option<&'static Capability> {

@@ -1,4 +1,8 @@
 //! What an iteration's programs did over the network, and what they were kept from. Must never: hold what was sent.
+pub mod host;
+pub mod entry;
+pub mod url;
+
 use serde::{Deserialize, Serialize};
 
 /// Most refusals that one report names; the rest is counted in [`Traffic::refused`].

@@ -1,10 +1,13 @@
 //! A small blocking speaker of the jail protocol, for tests and one-shot runs. One request at a time.
 //! Must never: wait without a deadline, or take a reply for another request's.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::native::channel;
@@ -12,6 +15,10 @@ use crate::protocol::{
     Answer, BODY_BYTES_MAX, Entry, Exit, FrameError, Hello, Operation, Refusal, Reply, Request, Spawn, Stream,
     WriteMode, decode, encode,
 };
+
+/// Room for a usual hello; of a longer one the rest is read like any other frame.
+const HELLO_BYTES: usize = 4 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// What a program wrote and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +53,14 @@ impl Client {
         if !channel::readable(&self.socket, self.patience).map_err(Error::io("wait for the jail's hello"))? {
             return Err(Error::Deadline { what: "the jail's hello", millis: self.patience.as_millis() as u64 });
         }
-        let Ok(Some((bytes, fd))) = channel::receive(&self.socket) else { return Err(Error::JailLost) };
+        let Ok(Some((bytes, fd))) = channel::receive_part(&self.socket, HELLO_BYTES) else {
+            return Err(Error::JailLost);
+        };
         self.buffer.extend_from_slice(&bytes);
         Ok((self.frame::<Hello>(deadline)?.0, fd))
     }
 
     fn frame<H: serde::de::DeserializeOwned>(&mut self, deadline: Instant) -> Result<(H, Vec<u8>), Error> {
-        let mut chunk = vec![0; 64 << 10];
         loop {
             if let Some(frame) = decode::<H>(&self.buffer)? {
                 self.buffer.drain(..frame.consumed);
@@ -62,11 +70,11 @@ impl Client {
             let left =
                 deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or_else(late)?;
             self.socket.set_read_timeout(Some(left)).map_err(Error::io("set the socket's time limit"))?;
-            match self.socket.read(&mut chunk) {
+            self.buffer.reserve(READ_BYTES);
+            match rustix::io::read(&self.socket, spare_capacity(&mut self.buffer)) {
                 Ok(0) => return Err(Error::JailLost),
-                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Err(late()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(late()),
                 Err(_) => return Err(Error::JailLost),
             }
         }
@@ -172,6 +180,15 @@ impl Client {
         match self.call(Operation::Delete { path: path.to_owned(), recursive }, &[])? {
             (Answer::Deleted { trash }, _) => Ok(trash),
             _ => Err(unexpected("an answer to delete")),
+        }
+    }
+
+    /// Returns the path where it lies again.
+    pub fn restore(&mut self, trashed_as: &str, path: Option<&str>) -> Result<String, Error> {
+        let (trashed_as, path) = (trashed_as.to_owned(), path.map(str::to_owned));
+        match self.call(Operation::Restore { trashed_as, path }, &[])? {
+            (Answer::Restored { path }, _) => Ok(path),
+            _ => Err(unexpected("an answer to restore")),
         }
     }
 

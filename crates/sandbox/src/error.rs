@@ -75,6 +75,9 @@ impl Failure {
             }
             (Layer::View, libc::ENOENT | libc::ENOTDIR) => "a folder that the spec names is not there: create it first",
             (Layer::View, libc::ELOOP) => "a path in the spec goes through a symbolic link: give the real path",
+            (_, libc::ENOTSUP) => {
+                "the container engine gave less than it was asked for: look at its configuration, or use `isolation: native`"
+            }
             (Layer::Seccomp, _) => "the kernel must be built with CONFIG_SECCOMP_FILTER",
             (Layer::Cgroup, libc::ENOSPC | libc::EAGAIN) => "the host is at its limit of cgroups or processes",
             _ => "run `tenure sandbox check` to see what this host enforces",
@@ -116,6 +119,12 @@ pub enum Error {
     /// The jail refused one operation; it lives on.
     #[error("{0}")]
     Refused(Refusal),
+    /// The container engine does not hold the image.
+    #[error("{engine} does not hold the image {image}: run `{engine} pull {image}`; nothing is pulled unasked")]
+    Image { image: String, engine: &'static str },
+    /// The container engine did not do what it was asked for.
+    #[error("{engine} did not {what}: {why}")]
+    Engine { engine: String, what: &'static str, why: String },
     /// The host's own file or process operations failed.
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },

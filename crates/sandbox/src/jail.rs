@@ -12,33 +12,40 @@ mod lockdown;
 #[cfg(feature = "controls")]
 mod controls;
 mod birth;
+mod contained;
 mod serve;
 mod files;
 mod place;
+mod trash;
 mod upload;
 mod program;
 mod tree;
 
 use std::path::Path;
 
+use crate::container::order::CONTAINED;
 use crate::sys;
 
 /// The file name in argv[0] under which the shipped binary is this program.
 pub const JAIL_NAME: &str = "tenure-jail";
 
-/// The zygote's main. Call it first thing in `main`, before any thread, when argv[0]'s file name is [`JAIL_NAME`].
-/// Its stdin must be the socket that `Zygote::start` made.
+/// The main of the zygote, and of a container. Call it first thing in `main`, before any thread, when argv[0]'s file name is
+/// [`JAIL_NAME`]. The zygote's stdin must be the socket that `Zygote::start` made.
 pub fn jail_main() -> ! {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_none_or(|argument| argument != "zygote") || arguments.next().is_some() {
-        eprintln!("{JAIL_NAME}: this program is started by the tenure worker; run `tenure up` instead");
-        sys::leave(64);
-    }
+    let run: fn() -> std::io::Result<()> = match (arguments.next(), arguments.next()) {
+        (Some(role), None) if role == "zygote" => zygote::run,
+        (Some(role), None) if role == CONTAINED => contained::run,
+        (Some(_) | None, _) => {
+            eprintln!("{JAIL_NAME}: this program is started by the tenure worker; run `tenure up` instead");
+            sys::leave(64)
+        }
+    };
     if threads() != Some(1) {
         eprintln!("{JAIL_NAME}: must be entered before any thread is started, or forks would inherit locks");
         sys::leave(70);
     }
-    match std::panic::catch_unwind(zygote::run) {
+    match std::panic::catch_unwind(run) {
         Ok(Ok(())) => sys::leave(0),
         Ok(Err(error)) => {
             eprintln!("{JAIL_NAME}: {error}");

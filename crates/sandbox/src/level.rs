@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Meter {
     CgroupV2,
     CgroupV1,
+    /// A control group that the container engine made, and whose limit was read there.
+    Engine,
     /// Of each process, not of all together.
     Rlimit,
     None,
@@ -26,7 +28,8 @@ pub enum Mapping {
 /// The protection that one jail reached. Small enough to be kept with every call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
-    /// In fresh user, mount, pid, net, ipc, uts and cgroup namespaces. A jail without them does not open.
+    /// In fresh user, mount, pid, net, ipc, uts and cgroup namespaces; a container at least in its own mount, pid, net, ipc and
+    /// uts namespaces. A jail without them does not open.
     pub namespaces: bool,
     pub identity: Mapping,
     /// The Landlock ABI in force; 0 = the kernel has none.

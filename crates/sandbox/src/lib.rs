@@ -2,17 +2,23 @@
 //! programs in namespaces of their own, with no capabilities, a system call allow-list, Landlock and resource limits. A jail
 //! serves file operations on its work folder and runs programs, over a socket. It is killed as a whole; nothing remains.
 //!
-//! Must never: know agents, use an async runtime, weaken a layer in silence, or hold `unsafe` outside `sys`.
+//! Must never: know agents, weaken a layer in silence, hold `unsafe` outside `sys`, or use an async runtime outside `container`.
 //!
 //! ```text
-//! worker ── Zygote::start ──▶ zygote (argv[0] = tenure-jail) ── clone3 ──▶ jail (pid 1 inside)
-//!    │                                                                       ├─ keeper ─ program
-//!    └───────────────── Jail::take_socket: protocol::{Request, Reply} ───────┘   └─ …
+//! worker ── Zygote::start ──▶ zygote (argv[0] = tenure-jail) ── clone3 ──▶ half-made jail ── claim ──▶ jail (pid 1 inside)
+//!    │                                                                                                 ├─ keeper ─ program
+//!    ├─────────────────────── Jail::take_socket: protocol::{Request, Reply} ───────────────────────────┘   └─ …
+//!    └─────────────────────── Jail::take_listener: whoever accepts there is the programs' way out
 //! ```
+//!
+//! What of a jail needs neither its spec nor its ids is made ahead of need ([`PoolSize`]); a cold start makes the same and claims
+//! it at once. A jail can be frozen and thawed, and is always killed as a whole.
 //!
 //! The shipped binary calls [`jail_main`] before anything else when its name is [`JAIL_NAME`]; the worker calls [`reap`] on its
 //! run folder, then [`Zygote::start`], then [`Zygote::open`] per jail. An async worker speaks [`protocol`] over
 //! [`Jail::take_socket`]; [`Client`] is the blocking way. All waits have deadlines.
+//!
+//! The feature `controls` is for tests alone: it lets a spec leave a layer out, so that a test can show what the layer is worth.
 
 mod spec;
 mod limits;
@@ -22,8 +28,10 @@ mod error;
 pub mod protocol;
 mod client;
 mod native;
+pub mod container;
 pub mod probe;
 mod jail;
+mod quota;
 mod sys;
 
 pub use client::{Client, Output};
@@ -32,8 +40,9 @@ pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
 pub use native::freeze::Freezer;
-pub use native::python::host_python_version;
 pub use native::reap::{ReapReport, reap};
+pub use native::toolchain::{Toolchain, Toolchains, host_python_version};
 pub use native::zygote::{Jail, Zygote};
 pub use protocol::EGRESS_PORT;
+pub use quota::Quota;
 pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, POOL_BYTES, PoolSize, Spec, WORKSPACE};

@@ -7,7 +7,7 @@ pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod claim;
 pub(crate) mod freeze;
-pub(crate) mod python;
+pub(crate) mod toolchain;
 pub(crate) mod record;
 pub(crate) mod reap;
 pub(crate) mod tally;

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::container::Engine;
 use crate::error::{Error, Layer};
 use crate::level::{Level, Meter};
 use crate::native::cgroup::{Cgroups, Controller};
-use crate::native::python::host_python_version;
+use crate::native::toolchain::{Toolchain, Toolchains};
 use crate::native::zygote::Zygote;
 use crate::spec::{Identity, PoolSize, Spec};
 use crate::sys;
@@ -31,8 +32,17 @@ pub struct Finding {
 pub struct Report {
     pub level: Option<Level>,
     pub findings: Vec<Finding>,
-    /// The Python inside, if there is one.
-    pub python: Option<String>,
+    /// The languages that programs inside can be written in.
+    pub toolchains: Vec<Toolchain>,
+    pub engine: Answer,
+}
+
+/// The container engine beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    Absent { why: String },
+    Present { name: &'static str, version: String, images: usize },
 }
 
 impl Report {
@@ -51,9 +61,16 @@ impl fmt::Display for Report {
                 writeln!(f, "     {:<14} {advice}", "")?;
             }
         }
-        match &self.python {
-            Some(version) => writeln!(f, "     {:<14} {version} inside", "python"),
-            None => writeln!(f, "     {:<14} none inside: install python3 under /usr", "python"),
+        let found: Vec<String> = self.toolchains.iter().map(|it| format!("{} {}", it.language, it.version)).collect();
+        match found.as_slice() {
+            [] => writeln!(f, "     {:<14} none inside: install python3, or another, under /usr", "languages")?,
+            found => writeln!(f, "     {:<14} {} inside", "languages", found.join(", "))?,
+        }
+        match &self.engine {
+            Answer::Present { name, version, images } => {
+                writeln!(f, "     {:<14} {name} {version}, with {images} images", "containers")
+            }
+            Answer::Absent { why } => writeln!(f, "     {:<14} no engine answers: {why}", "containers"),
         }
     }
 }
@@ -61,6 +78,8 @@ impl fmt::Display for Report {
 /// Opens one jail in a new folder beneath `scratch` with `exe` (see `Zygote::start`) and reports what held it. Ids beneath
 /// `identity` must be free to use; as root they may not be 0.
 pub fn check(exe: &Path, scratch: &Path, identity: Identity) -> Result<Report, Error> {
+    let mut toolchains = Toolchains::begin();
+    let engine = std::thread::spawn(ask_engine);
     let folder = scratch.join(format!("sandbox-check-{}", std::process::id()));
     let work = folder.join("work");
     std::fs::create_dir_all(&work).map_err(Error::io(format!("make {}", work.display())))?;
@@ -72,7 +91,27 @@ pub fn check(exe: &Path, scratch: &Path, identity: Identity) -> Result<Report, E
     findings.push(meter("memory", cgroups.meter(Controller::Memory, Meter::Rlimit)));
     findings.push(meter("pids", cgroups.meter(Controller::Pids, Meter::Rlimit)));
     findings.push(meter("cpu", cgroups.meter(Controller::Cpu, Meter::None)));
-    Ok(Report { level: outcome.ok(), findings, python: host_python_version() })
+    let engine =
+        engine.join().map_err(|_| Error::io("ask the container engine")(std::io::Error::other("a thread failed")))?;
+    Ok(Report { level: outcome.ok(), findings, toolchains: toolchains.again(), engine: engine? })
+}
+
+/// In a runtime of its own: whoever calls `check` may be in another.
+fn ask_engine() -> Result<Answer, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::io("make a runtime"))?;
+    Ok(runtime.block_on(async {
+        let found = match Engine::connect().await {
+            Ok(engine) => engine.images().await.map(|images| (engine, images.len())).map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        match found {
+            Ok((engine, images)) => {
+                Answer::Present { name: engine.name(), version: engine.version().to_owned(), images }
+            }
+            Err(why) => Answer::Absent { why },
+        }
+    }))
 }
 
 type Outcome = Result<Level, crate::error::Failure>;
@@ -133,6 +172,7 @@ fn meter(name: &'static str, meter: Meter) -> Finding {
     let (enforced, why, advice) = match meter {
         Meter::CgroupV2 => (true, "cgroup v2", None),
         Meter::CgroupV1 => (true, "cgroup v1", None),
+        Meter::Engine => (true, "the container engine", None),
         Meter::Rlimit => (true, "resource limits, of each process and not of all together", Some(delegate)),
         Meter::None => (false, "no cgroup that this user may make holds it", Some(delegate)),
     };

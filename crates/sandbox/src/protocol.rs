@@ -24,6 +24,11 @@ pub const BODY_BYTES_MAX: usize = 512 << 10;
 pub const EDIT_BYTES_MAX: u64 = 8 << 20;
 /// Most entries in one answer to `List`.
 pub const LIST_MAX: u32 = 1000;
+/// The folder at the top of a work folder or writable mount that deleted things are moved to. Its entries are named
+/// `MILLISECONDS-COUNT-NAME`, by the time of their deletion.
+pub const TRASH: &str = ".trash";
+/// The folder in a trash that holds, for each entry and under its name, the path where it lay. The agent may change it.
+pub const TRASH_ORIGINS: &str = ".from";
 /// Most programs at once in one jail.
 pub const SPAWNS_MAX: usize = 64;
 /// Most unfinished uploads at once in one jail.
@@ -44,7 +49,7 @@ pub struct Request {
     pub operation: Operation,
 }
 
-/// What to do. Paths are relative to `/workspace` or absolute beneath `/workspace` or `/tmp`.
+/// What to do. Paths are relative to `/workspace`, or absolute beneath it, `/tmp` or a mount of the spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Operation {
@@ -86,10 +91,16 @@ pub enum Operation {
     Stat {
         path: String,
     },
-    /// Moves into `/workspace/.trash`; beneath `/tmp`, the trash or a mount it is really removed. Answer: `Deleted`.
+    /// Moves into the trash of the mount that it lies in; in `/tmp`, in a trash, or where a trash has no room, it is really
+    /// removed. Answer: `Deleted`.
     Delete {
         path: String,
         recursive: bool,
+    },
+    /// Moves an entry of a trash to `path`, or to where it lay; nothing is replaced. Answer: `Restored`.
+    Restore {
+        trashed_as: String,
+        path: Option<String>,
     },
     /// Runs a program. The body is its stdin, then it reads the end. Answers: `Started`, `Output`…, `Exited`.
     Spawn(Spawn),
@@ -163,9 +174,12 @@ pub enum Answer {
         next: Option<String>,
     },
     Stat(Entry),
-    /// Where it lies now, relative to `/workspace`; None if it is really gone.
+    /// Where it lies now, relative to `/workspace` or absolute; None if it is really gone.
     Deleted {
         trash: Option<String>,
+    },
+    Restored {
+        path: String,
     },
     Started,
     /// Output of a program, in the body.
@@ -241,7 +255,7 @@ pub enum Ended {
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Refusal {
     NotFound,
-    /// The path leads out of `/workspace` and `/tmp`.
+    /// The path leads out of `/workspace`, `/tmp` and the mounts.
     Escape,
     IsDirectory,
     NotDirectory,
@@ -270,7 +284,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("no such file or folder; list the folder to see what is there"),
-            Self::Escape => f.write_str("the path leads out of the work folder; use one beneath /workspace or /tmp"),
+            Self::Escape => {
+                f.write_str("the path leads out of the work folder; use one beneath /workspace, /tmp or a volume")
+            }
             Self::IsDirectory => f.write_str("it is a folder; name a file"),
             Self::NotDirectory => f.write_str("it, or a part of its path, is not a folder"),
             Self::Exists => f.write_str("it exists already; overwrite it or choose another name"),

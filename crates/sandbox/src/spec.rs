@@ -13,16 +13,14 @@ use crate::limits::Limits;
 pub const MOUNTS_MAX: usize = 32;
 /// Most bytes of environment that one spec may carry.
 pub const ENV_BYTES_MAX: usize = 32 << 10;
-/// What one half-made jail costs the host, in bytes, kernel memory included; measured.
-pub(crate) const HALF_MADE_BYTES: u64 = 1 << 20;
 /// What the pool of half-made jails may cost the host, if nothing else is said, in bytes.
 pub const POOL_BYTES: u64 = 64 << 20;
 /// Where the work folder appears inside.
 pub const WORKSPACE: &str = "/workspace";
 /// The search path of programs inside. The last entry holds the `python` link.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/tenure/bin";
-/// The folders beneath which a spec may mount, besides the work folder and /tmp.
-pub(crate) const MOUNT_ROOTS: &[&str] = &["opt", "srv", "mnt"];
+/// The folders in which, or onto which, a spec may mount, besides the work folder and /tmp.
+pub(crate) const MOUNT_ROOTS: &[&str] = &["data", "mnt", "opt", "srv"];
 /// The uid and gid that programs see as their own, whatever the host's are.
 pub const INNER_ID: u32 = 1000;
 
@@ -41,7 +39,7 @@ pub enum Identity {
 pub struct Mount {
     /// Absolute; no part of it may be a symbolic link.
     pub source: PathBuf,
-    /// Absolute, without `..`, beneath /workspace, /tmp, /opt, /srv or /mnt.
+    /// Absolute, without `..`: beneath /workspace or /tmp, or one of /data, /mnt, /opt and /srv or beneath it.
     pub target: PathBuf,
     pub read_only: bool,
 }
@@ -190,9 +188,9 @@ fn check_target(target: &Path) -> Result<(), Error> {
         return refuse("`.` and `..` are not possible");
     }
     let first = names.first().map(|part| part.as_os_str().to_string_lossy()).unwrap_or_default();
-    let known = ["workspace", "tmp"].contains(&first.as_ref()) || MOUNT_ROOTS.contains(&first.as_ref());
-    if !known || names.len() < 2 {
-        return refuse("mount beneath /workspace, /tmp, /opt, /srv or /mnt");
+    let within = ["workspace", "tmp"].contains(&first.as_ref()) && names.len() > 1;
+    if !within && !MOUNT_ROOTS.contains(&first.as_ref()) {
+        return refuse("mount beneath /workspace or /tmp, or onto or beneath /data, /mnt, /opt or /srv");
     }
     Ok(())
 }

@@ -157,8 +157,11 @@ pub(crate) fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, set: u64) -> io
 pub(crate) fn drop_bounding_set() -> io::Result<()> {
     for capability in 0..64 {
         // SAFETY: plain integer arguments.
-        match checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } as i64) {
-            Ok(_) => {}
+        match checked(unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } as i64) {
+            // Dropping needs a right that a process with an empty set no longer has.
+            Ok(0) => {}
+            // SAFETY: plain integer arguments.
+            Ok(_) => checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } as i64).map(drop)?,
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -271,4 +274,24 @@ pub(crate) fn seccomp_errno_available() -> bool {
     let action: u32 = libc::SECCOMP_RET_ERRNO;
     // SAFETY: the kernel reads one u32.
     unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0u32, &raw const action) == 0 }
+}
+
+/// What the kernel keeps of one user on the file system that holds `folder`.
+pub(crate) fn user_quota(folder: BorrowedFd<'_>, uid: u32) -> io::Result<libc::dqblk> {
+    // SAFETY: dqblk is plain integers; all-zero is valid.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    quotactl(folder, libc::Q_GETQUOTA, uid, &raw mut quota)?;
+    Ok(quota)
+}
+
+/// Sets the fields of `quota` that its `dqb_valid` names.
+pub(crate) fn set_user_quota(folder: BorrowedFd<'_>, uid: u32, quota: &libc::dqblk) -> io::Result<()> {
+    let mut quota = *quota;
+    quotactl(folder, libc::Q_SETQUOTA, uid, &raw mut quota)
+}
+
+fn quotactl(folder: BorrowedFd<'_>, command: i32, uid: u32, quota: *mut libc::dqblk) -> io::Result<()> {
+    let command = libc::QCMD(command, libc::USRQUOTA);
+    // SAFETY: both callers' struct is the one that these two commands read and write, and outlives the call.
+    checked(unsafe { libc::syscall(libc::SYS_quotactl_fd, folder.as_raw_fd(), command, uid, quota) }).map(drop)
 }

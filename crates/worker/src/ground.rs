@@ -1,11 +1,15 @@
 //! What a worker stands on: its zygote, its work folders, and what this host enforces, found once at the start.
 //! Must never: be made while another worker lives on the same data directory.
+use crate::egress::Egress;
+use crate::egress::outside::Outside;
 use crate::error::Error;
 use crate::reap::{self, Hold};
 use crate::workspace::WorkFolders;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::PathBuf;
-use tenure_core::manifest::{Engine, Guard, Host, Quota, Toolchain};
+use std::sync::Arc;
+use tenure_core::manifest::{Engine, Guard, Host, HostMount, Quota, Toolchain};
 use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Zygote};
 
 /// Where and as whom a worker runs.
@@ -18,6 +22,8 @@ pub struct Options {
     pub name: String,
     /// Most jails at once.
     pub slots: u32,
+    /// Folders of the host that agents may see.
+    pub mounts: Vec<HostMount>,
 }
 
 /// Holds the zygote: dropping it kills every jail.
@@ -27,6 +33,7 @@ pub struct Ground {
     pub(crate) slots: u32,
     pub(crate) zygote: Zygote,
     pub(crate) folders: WorkFolders,
+    pub(crate) egress: Arc<Egress>,
     pub(crate) level: String,
     pub(crate) host: Host,
     pub(crate) reaped: u32,
@@ -46,9 +53,11 @@ impl Ground {
         let run_dir = data_dir.join("run/worker");
         let (hold, reaped) = reap::reap(&run_dir)?;
         let python = std::thread::spawn(tenure_sandbox::host_python_version);
-        let folders = WorkFolders::open(&data_dir)?;
+        let mut folders = WorkFolders::open(&data_dir, options.mounts.clone())?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
+        more_descriptors();
         let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
+        let quota = folders.find_quota(&zygote);
         let python = python.join().map_err(|_| Error::Panicked("looking for python".into()))?;
         let toolchain = |version| Toolchain { language: "python".to_owned(), version };
         let host = Host {
@@ -56,17 +65,18 @@ impl Ground {
             cpu: enforced(level.cpu),
             memory: enforced(level.memory),
             pids: enforced(level.pids),
-            quota: Quota::None,
-            guards: guards(&level),
+            quota,
+            guards: guards(&level, quota),
             engine: Engine::default(),
-            mounts: Vec::new(),
+            mounts: options.mounts.clone(),
         };
-        let level = describe_level(&level);
+        let level = describe_level(&level, quota.word());
         Ok(Ground {
             name: options.name.clone(),
             slots: options.slots.max(1),
             zygote,
             folders,
+            egress: Arc::new(Egress::new(&run_dir)),
             level,
             host,
             reaped,
@@ -74,9 +84,27 @@ impl Ground {
         })
     }
 
+    /// The same over another network: for tests.
+    #[doc(hidden)]
+    pub fn through(mut self, outside: Arc<dyn Outside>) -> Ground {
+        self.egress = Arc::new(self.egress.through(outside));
+        self
+    }
+
     /// The confinement that this host gives, as one line.
     pub fn level(&self) -> &str {
         &self.level
+    }
+}
+
+/// Connections of jails take two each. The zygote, and so every jail, was started under the limit that was there.
+fn more_descriptors() {
+    const WANTED: u64 = 1 << 16;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
+    if limit.current.is_some_and(|there_is| there_is < current) {
+        // Where it may not, what is over the limit waits at the listeners.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum });
     }
 }
 
@@ -98,29 +126,31 @@ fn try_out(zygote: &Zygote, run_dir: &std::path::Path, identity: Identity) -> Re
 
 fn enforced(meter: Meter) -> bool {
     match meter {
-        Meter::CgroupV2 | Meter::CgroupV1 | Meter::Rlimit => true,
+        Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine | Meter::Rlimit => true,
         Meter::None => false,
     }
 }
 
 /// What of the protections that a manifest may require a jail at this level has.
-pub(crate) fn guards(level: &Level) -> Vec<Guard> {
-    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1);
+pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
+    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine);
     let found = [
         (Guard::Landlock, level.landlock > 0),
         (Guard::OwnIdentity, level.identity == Mapping::Host),
         (Guard::MemoryGroup, group(level.memory)),
         (Guard::PidsGroup, group(level.pids)),
         (Guard::CpuGroup, group(level.cpu)),
+        (Guard::HardQuota, quota == Quota::Hard),
     ];
     found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
 }
 
 /// At most 256 characters: it is kept with every call.
-pub(crate) fn describe_level(level: &Level) -> String {
+pub(crate) fn describe_level(level: &Level, disk: &str) -> String {
     let meter = |meter| match meter {
         Meter::CgroupV2 => "cgroup v2",
         Meter::CgroupV1 => "cgroup v1",
+        Meter::Engine => "engine",
         Meter::Rlimit => "rlimit",
         Meter::None => "none",
     };
@@ -130,7 +160,7 @@ pub(crate) fn describe_level(level: &Level) -> String {
     };
     let landlock = if level.landlock == 0 { "none".to_owned() } else { format!("abi {}", level.landlock) };
     format!(
-        "native: namespaces {}, identity {identity}, landlock {landlock}, seccomp {}, memory {}, pids {}, cpu {}",
+        "native: namespaces {}, identity {identity}, landlock {landlock}, seccomp {}, memory {}, pids {}, cpu {}, disk {disk}",
         if level.namespaces { "all" } else { "none" },
         if level.seccomp { "on" } else { "none" },
         meter(level.memory),

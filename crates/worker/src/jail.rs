@@ -1,15 +1,19 @@
 //! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
+use crate::egress::rules::Rules;
+use crate::egress::{Doorway, Way};
 use crate::error::Error;
 use crate::ground::{Ground, describe_level};
 use crate::line::{Cut, Line};
 use crate::output::Shown;
 use crate::perform::{Deed, Scene, Stop, perform};
-use crate::workspace::view;
+use crate::workspace::{Allowance, Claim, Gauge, Inmates, Layout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::ExecutionId;
+use tenure_core::manifest::NetworkMode;
+use tenure_core::network::{Refusal, Traffic};
 use tenure_sandbox::{Error as Sandbox, Jail, Spec};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
@@ -52,16 +56,20 @@ pub(crate) struct Order {
 #[derive(Debug)]
 pub(crate) enum Notice {
     Finished(Box<CallOutcome>),
+    /// Its network was asked for what no rule permits.
+    Refused(Key, Vec<Refusal>),
     /// The last word of a jail's task.
     Ended(Key, End),
+    /// The ephemeral volumes of an ended execution are gone; this is to be told of its last jail.
+    Cleared(Key, Option<Traffic>),
 }
 
 #[derive(Debug)]
 pub(crate) enum End {
     /// As it was told to; proven dead.
-    Closed,
+    Closed(Option<Traffic>),
     /// By itself; proven dead.
-    Lost(String),
+    Lost(String, Option<Traffic>),
     /// It never was.
     Refused(String),
     /// The worker cannot go on.
@@ -81,16 +89,19 @@ pub(crate) struct Tenancy {
 impl Tenancy {
     /// Opens the jail as `first` wants it, serves until it ends, and says how.
     pub(crate) async fn live(mut self, first: Order) {
-        let end = match self.open(&first.call).await {
-            Ok(jail) => self.serve(jail, first).await,
-            Err(error) if is_fatal(&error) => End::Fatal(error),
+        let end = match Rules::compile(&first.call.confinement.network) {
+            Ok(rules) => match self.open(&first.call).await {
+                Ok(opened) => self.serve(opened, rules, first).await,
+                Err(error) if is_fatal(&error) => End::Fatal(error),
+                Err(error) => End::Refused(error.to_string()),
+            },
             Err(error) => End::Refused(error.to_string()),
         };
         let _ = self.notices.send(Notice::Ended(self.key, end)).await;
     }
 
     /// A jail that dies or fails while it is made has done nothing, so another one may be tried.
-    async fn open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+    async fn open(&self, call: &LeasedCall) -> Result<Opened, Error> {
         let mut tries = 1;
         loop {
             match self.try_open(call).await {
@@ -103,33 +114,53 @@ impl Tenancy {
         }
     }
 
-    async fn try_open(&self, call: &LeasedCall) -> Result<Jail, Error> {
+    async fn try_open(&self, call: &LeasedCall) -> Result<Opened, Error> {
         let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
+        let execution = self.key.execution;
         let opening = tokio::task::spawn_blocking(move || {
-            let folder = ground.folders.folder(agent)?;
-            let view = view(&folder, &wanted.read, &wanted.write)?;
-            let mut spec = Spec::new(view.base, folder.identity);
-            spec.work_folder_read_only = view.base_read_only;
-            spec.mounts = view.mounts;
+            let layout = ground.folders.lay_out(agent, execution, &wanted)?;
+            let Layout { identity, base, base_read_only, mounts, file_bytes, allowance, claim } = layout;
+            let mut spec = Spec::new(base, identity);
+            spec.work_folder_read_only = base_read_only;
+            spec.mounts = mounts;
+            spec.limits.file_bytes = file_bytes;
             spec.limits.memory_bytes = wanted.memory_bytes;
             spec.limits.cpu_millicores = wanted.cpu_millicores;
             spec.limits.pids = wanted.pids;
             spec.limits.output_bytes = wanted.output_bytes;
+            spec.egress = wanted.network.mode != NetworkMode::None;
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
-            Ok(ground.zygote.open(&spec)?)
+            let jail = ground.zygote.open(&spec)?;
+            Ok(Opened { jail, allowance, claim })
         });
         opening.await.map_err(|error| Error::Panicked(error.to_string()))?
     }
 
-    async fn serve(&mut self, mut jail: Jail, first: Order) -> End {
-        let end = match Room::furnish(&mut jail, &first.call.confinement) {
-            Ok((room, line)) => self.work(room, tokio::spawn(line), first).await,
-            Err(error) => Err(error.to_string()),
+    async fn serve(&mut self, opened: Opened, rules: Rules, first: Order) -> End {
+        let Opened { mut jail, allowance, claim } = opened;
+        let network = &first.call.confinement.network;
+        let (end, traffic) = match self.ground.egress.open(rules, network, jail.take_listener()) {
+            Ok(mut doorway) => {
+                let way = doorway.way(&self.ground.egress);
+                let end = match Room::furnish(&mut jail, allowance, &first.call.confinement, way) {
+                    Ok((room, line)) => self.work(room, tokio::spawn(line), &mut doorway, first).await,
+                    Err(error) => Err(error.to_string()),
+                };
+                (end, self.shut(doorway).await)
+            }
+            Err(error) => (Err(format!("its listener cannot be watched: {error}")), None),
         };
         // Jail::kill gives up by itself; the outer bound holds if the host does not let it.
         let burying = tokio::task::spawn_blocking(move || jail.kill());
         match timeout(DEATH, burying).await {
-            Ok(Ok(Ok(()))) => end.map_or_else(End::Lost, |()| End::Closed),
+            Ok(Ok(Ok(()))) => {
+                // Only the proof frees what the jail showed.
+                drop(claim);
+                match end {
+                    Ok(()) => End::Closed(traffic),
+                    Err(why) => End::Lost(why, traffic),
+                }
+            }
             Ok(Ok(Err(error))) => End::Fatal(error.into()),
             Ok(Err(error)) => End::Fatal(Error::Panicked(error.to_string())),
             Err(_) => {
@@ -140,7 +171,13 @@ impl Tenancy {
     }
 
     /// Until it is told to close (Ok) or the jail is of no more use (Err: why).
-    async fn work(&mut self, room: Room, mut line: JoinHandle<Cut>, first: Order) -> Result<(), String> {
+    async fn work(
+        &mut self,
+        room: Room,
+        mut line: JoinHandle<Cut>,
+        doorway: &mut Doorway,
+        first: Order,
+    ) -> Result<(), String> {
         let Room { scene, level } = room;
         if self.close.is_cancelled() {
             line.abort();
@@ -159,6 +196,7 @@ impl Tenancy {
                     Err(error) => break Err(format!("the worker failed while it performed a call: {error}")),
                 },
                 cut = &mut line => break Err(describe_cut(cut)),
+                Some(refusals) = doorway.refused() => self.refuse(refusals).await,
                 order = self.orders.recv() => match order {
                     Some(order) => {
                         performing.spawn(answer(order, scene.clone(), level.clone(), self.shown.clone()));
@@ -187,9 +225,29 @@ impl Tenancy {
         end
     }
 
+    /// Ends the way out. What was kept from its programs is told before its end is.
+    async fn shut(&self, doorway: Doorway) -> Option<Traffic> {
+        let (refused, traffic) = doorway.close().await;
+        for refusals in refused {
+            self.refuse(refusals).await;
+        }
+        (traffic != Traffic::default()).then_some(traffic)
+    }
+
+    async fn refuse(&self, refusals: Vec<Refusal>) {
+        let _ = self.notices.send(Notice::Refused(self.key, refusals)).await;
+    }
+
     async fn hand_on(&self, outcome: Box<CallOutcome>) {
         let _ = self.notices.send(Notice::Finished(outcome)).await;
     }
+}
+
+/// A jail, and what is to be kept while it lives.
+struct Opened {
+    jail: Jail,
+    allowance: Allowance,
+    claim: Option<Claim>,
 }
 
 /// A jail made ready to be shared.
@@ -199,13 +257,21 @@ struct Room {
 }
 
 impl Room {
-    fn furnish(jail: &mut Jail, wanted: &Confinement) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
+    fn furnish(
+        jail: &mut Jail,
+        allowance: Allowance,
+        wanted: &Confinement,
+        way: Way,
+    ) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
         let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
         socket.set_nonblocking(true)?;
         let (asking, line) = Line::new(UnixStream::from_std(socket)?);
         let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
-        let scene = Scene { line: asking, cgroups, confinement: Arc::new(wanted.clone()) };
-        Ok((Room { scene, level: describe_level(jail.level()).into() }, line))
+        let disk = allowance.level();
+        let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
+        tokio::spawn(looking);
+        let scene = Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way };
+        Ok((Room { scene, level: describe_level(jail.level(), disk).into() }, line))
     }
 }
 
@@ -247,6 +313,8 @@ fn is_fatal(error: &Error) -> bool {
             Sandbox::Layer(_)
             | Sandbox::Spec { .. }
             | Sandbox::JailLost
+            | Sandbox::Image { .. }
+            | Sandbox::Engine { .. }
             | Sandbox::Frame(_)
             | Sandbox::Refused(_)
             | Sandbox::Io { .. } => false,

@@ -16,14 +16,19 @@ mod ground;
 mod session;
 mod jail;
 mod line;
+pub mod egress;
 mod perform;
 mod workspace;
 mod output;
 mod reap;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 
 pub use error::Error;
 pub use ground::{Ground, Options};
 pub use session::serve;
+pub use workspace::{check_mounts, host_mount};
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

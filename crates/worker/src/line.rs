@@ -1,6 +1,8 @@
 //! The socket of one jail: the one task that owns it, and the handle that calls ask through.
 //! Must never: take an answer for another request's, or hold more of what a jail says than the protocol's bounds.
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_sandbox::protocol::{
     Answer, BODY_BYTES_MAX, FRAME_BYTES_MAX, FrameError, Operation, Refusal, Reply, Request, decode, encode,
 };
@@ -19,13 +21,40 @@ pub(crate) type Answers = mpsc::Receiver<(Answer, Vec<u8>)>;
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     requests: mpsc::Sender<Asked>,
+    last_id: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
 struct Asked {
+    id: u32,
     operation: Operation,
     body: Vec<u8>,
-    answers: mpsc::Sender<(Answer, Vec<u8>)>,
+    /// None: a further chunk of a request that has its answers.
+    answers: Option<mpsc::Sender<(Answer, Vec<u8>)>>,
+}
+
+/// A write whose content comes piece by piece, so that nobody holds the whole.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    id: u32,
+    requests: mpsc::Sender<Asked>,
+    answers: Answers,
+}
+
+impl Upload {
+    /// The next at most `BODY_BYTES_MAX` bytes.
+    pub(crate) async fn more(&self, chunk: Vec<u8>) {
+        let _ = self.requests.send(Asked { id: self.id, operation: Operation::More, body: chunk, answers: None }).await;
+    }
+
+    /// Whether the jail has said its last word already, or is gone.
+    pub(crate) fn answered(&self) -> bool {
+        !self.answers.is_empty() || self.answers.is_closed()
+    }
+
+    pub(crate) async fn answer(mut self) -> Option<(Answer, Vec<u8>)> {
+        self.answers.recv().await
+    }
 }
 
 /// Why a line ended.
@@ -42,16 +71,28 @@ impl Line {
     /// The task must be spawned; it ends with the socket or with the last handle.
     pub(crate) fn new(socket: UnixStream) -> (Line, impl Future<Output = Cut>) {
         let (requests, asked) = mpsc::channel(WAITING_MAX);
-        let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new(), next: 1 };
-        (Line { requests }, owner.run(socket))
+        let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new() };
+        (Line { requests, last_id: Arc::default() }, owner.run(socket))
     }
 
     /// The answers come in order; their end without a last answer means that the jail is gone.
     pub(crate) async fn ask(&self, operation: Operation, body: Vec<u8>) -> Answers {
+        self.upload(operation, body).await.answers
+    }
+
+    /// As `ask`, and the request's number, by which others name it.
+    pub(crate) async fn ask_as(&self, operation: Operation, body: Vec<u8>) -> (Answers, u32) {
+        let Upload { id, answers, .. } = self.upload(operation, body).await;
+        (answers, id)
+    }
+
+    /// As `ask`, with more of the body to come.
+    pub(crate) async fn upload(&self, operation: Operation, body: Vec<u8>) -> Upload {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         // A request that cannot be sent any more drops its sender, which ends the answers.
-        let _ = self.requests.send(Asked { operation, body, answers }).await;
-        receiver
+        let _ = self.requests.send(Asked { id, operation, body, answers: Some(answers) }).await;
+        Upload { id, requests: self.requests.clone(), answers: receiver }
     }
 }
 
@@ -59,7 +100,6 @@ struct Owner {
     asked: mpsc::Receiver<Asked>,
     open: HashMap<u32, mpsc::Sender<(Answer, Vec<u8>)>>,
     outbox: VecDeque<u8>,
-    next: u32,
 }
 
 impl Owner {
@@ -91,8 +131,7 @@ impl Owner {
     }
 
     async fn begin(&mut self, asked: Asked) {
-        let id = self.next;
-        self.next = self.next.wrapping_add(1).max(1);
+        let id = asked.id;
         let mut operation = asked.operation;
         let mut chunks = asked.body.chunks(BODY_BYTES_MAX);
         let mut chunk = chunks.next().unwrap_or(&[]);
@@ -101,14 +140,18 @@ impl Owner {
                 Ok(frame) => self.outbox.extend(frame),
                 Err(error) => {
                     let reason = format!("the request is too long for the sandbox: {error}");
-                    let _ = asked.answers.send((Answer::Refused(Refusal::Invalid { reason }), Vec::new())).await;
+                    if let Some(answers) = asked.answers {
+                        let _ = answers.send((Answer::Refused(Refusal::Invalid { reason }), Vec::new())).await;
+                    }
                     return;
                 }
             }
             let Some(next) = chunks.next() else { break };
             (chunk, operation) = (next, Operation::More);
         }
-        self.open.insert(id, asked.answers);
+        if let Some(answers) = asked.answers {
+            self.open.insert(id, answers);
+        }
     }
 
     /// Hands out every whole frame of the buffer.
@@ -132,6 +175,7 @@ impl Owner {
             | Answer::Listed { .. }
             | Answer::Stat(_)
             | Answer::Deleted { .. }
+            | Answer::Restored { .. }
             | Answer::Exited(_)
             | Answer::Done
             | Answer::Pong

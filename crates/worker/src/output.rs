@@ -1,4 +1,5 @@
 //! What is kept and shown of a program's output. Must never: grow with it.
+use data_encoding::BASE64;
 use std::collections::VecDeque;
 use std::time::Instant;
 use tenure_core::id::{ExecutionId, LeaseId};
@@ -36,6 +37,18 @@ impl Kept {
 
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    /// As text, or as the base64 of its head where it is none; and which of the two.
+    pub(crate) fn encoded(mut self) -> (String, &'static str) {
+        let cut = if self.left_out > 0 || !self.tail.is_empty() { unfinished(&self.head) } else { 0 };
+        let whole = &self.head[..self.head.len() - cut];
+        let tail = self.tail.make_contiguous();
+        let start = tail.iter().take(3).take_while(|byte| (**byte & 0xc0) == 0x80).count();
+        let text = |bytes: &[u8]| !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok();
+        // A letter that the bound cut in two is no reason to take the rest for something else.
+        let (head, tail) = (text(whole), text(&tail[start..tail.len() - unfinished(tail)]));
+        if head && tail { (self.text(), "utf-8") } else { (BASE64.encode(&self.head), "base64") }
     }
 
     /// Bytes that are not UTF-8 show as U+FFFD; a gap is said where it is.

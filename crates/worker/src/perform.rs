@@ -2,9 +2,12 @@
 //! Must never: touch an agent's file from outside its jail, or trust that arguments were checked before.
 mod filesystem;
 mod process;
+mod network;
 
+use crate::egress::Way;
 use crate::line::Line;
 use crate::output::Shown;
+use crate::workspace::{Blind, Gauge, Lack};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -23,7 +26,9 @@ const FILE_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Scene {
     pub(crate) line: Line,
     pub(crate) cgroups: Arc<[PathBuf]>,
+    pub(crate) gauge: Gauge,
     pub(crate) confinement: Arc<Confinement>,
+    pub(crate) way: Way,
 }
 
 /// How a deed ended that was tried.
@@ -80,7 +85,7 @@ pub(crate) async fn perform(
     if deadline <= Instant::now() {
         return Ok(Deed::timed_out("the time of this iteration ran out before the call began"));
     }
-    let file = Room { line: &scene.line, deadline: deadline.min(Instant::now() + FILE_PATIENCE) };
+    let file = Room { line: &scene.line, gauge: &scene.gauge, deadline: deadline.min(Instant::now() + FILE_PATIENCE) };
     match capability {
         "filesystem.read" => file.read(read_arguments(arguments)?).await,
         "filesystem.write" => file.write(read_arguments(arguments)?).await,
@@ -89,7 +94,12 @@ pub(crate) async fn perform(
         "filesystem.list" => file.list(read_arguments(arguments)?).await,
         "filesystem.stat" => file.stat(read_arguments(arguments)?).await,
         "filesystem.delete" => file.delete(read_arguments(arguments)?).await,
+        "filesystem.restore" => file.restore(read_arguments(arguments)?).await,
         "process.run" => process::run(scene, read_arguments(arguments)?, shown, deadline).await,
+        "network.http_request" => network::http_request(scene, read_arguments(arguments)?, deadline).await,
+        "network.download" => network::download(scene, read_arguments(arguments)?, deadline).await,
+        "network.dns_lookup" => network::dns_lookup(scene, read_arguments(arguments)?, deadline).await,
+        "network.port_check" => network::port_check(scene, read_arguments(arguments)?, deadline).await,
         other => {
             let sentence =
                 format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
@@ -112,14 +122,17 @@ fn invalid(why: impl std::fmt::Display) -> Stop {
 /// The jail's file operations, with the time that they have.
 struct Room<'a> {
     line: &'a Line,
+    gauge: &'a Gauge,
     deadline: Instant,
 }
 
 impl Room<'_> {
     /// One request with one answer. A refusal ends the deed.
     async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Stop> {
+        let in_memory = path_of(&operation).is_some_and(|path| path.starts_with("/tmp/"));
         let asking = async { self.line.ask(operation, body).await.recv().await };
         match timeout_at(self.deadline, asking).await {
+            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Stop::Ended(no_space(self.gauge, in_memory))),
             Ok(Some((Answer::Refused(refusal), _))) => Err(Stop::Ended(refused(&refusal))),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(Stop::Gone),
@@ -127,6 +140,43 @@ impl Room<'_> {
                 "the sandbox did not answer in time; whether the file was changed is not known: look before you repeat",
             ))),
         }
+    }
+}
+
+fn path_of(operation: &Operation) -> Option<&str> {
+    match operation {
+        Operation::Write { path, .. } | Operation::Append { path, .. } | Operation::Edit { path, .. } => Some(path),
+        _ => None,
+    }
+}
+
+/// The outcome of a limit on the disk.
+fn lacking(lack: Lack) -> Deed {
+    Deed::exhausted(&lack.resource, lack.limit, lack.sentence)
+}
+
+/// The outcome of a write for which the kernel found no space.
+fn no_space(gauge: &Gauge, in_memory: bool) -> Deed {
+    if in_memory {
+        return Deed::exhausted("tmp", None, "/tmp is full: it is small and kept in memory; write beneath /workspace");
+    }
+    match gauge.no_space() {
+        Some(lack) => lacking(lack),
+        None => {
+            let sentence = "the disk of this host is full, or the file takes more than what is left; delete something, or                             tell whoever runs the host";
+            Deed::exhausted("disk", None, sentence)
+        }
+    }
+}
+
+/// What it means for a call that nobody can say how much is left.
+fn blind(blind: Blind) -> Stop {
+    match blind {
+        Blind::Gone => Stop::Gone,
+        Blind::Unseen(errno) => Stop::Ended(Deed::failed(
+            "io",
+            format!("how much of the disk is used cannot be seen ({errno}), so nothing is written; try again later"),
+        )),
     }
 }
 

@@ -7,12 +7,14 @@ use crate::error::Error;
 use crate::ground::Ground;
 use crate::jail::{End, Key, Notice, Order, Tenancy};
 use crate::perform::Deed;
+use crate::workspace::SWEEP_EVERY;
 use lease::{Leases, Seen};
 use link::Outbound;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::{Fence, Outcome};
+use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -60,7 +62,10 @@ where
         leases: Leases::default(),
         tasks: JoinSet::new(),
     };
+    let stop = CancellationToken::new();
+    session.tasks.spawn(sweep(Arc::clone(&ground), stop.clone()));
     let end = session.run(inbound, notices, &mut links).await;
+    stop.cancel();
     session.tasks.shutdown().await;
     drop(session);
     links.shutdown().await;
@@ -69,6 +74,18 @@ where
     match (end, timeout(FAREWELL, farewell).await) {
         (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: FAREWELL.as_secs() }),
         (end, _) => end,
+    }
+}
+
+/// Again and again while the session lives; what is past its time at the worker's start goes at once.
+async fn sweep(ground: Arc<Ground>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        due.tick().await;
+        let (ground, stop) = (Arc::clone(&ground), stop.clone());
+        if let Err(error) = tokio::task::spawn_blocking(move || ground.folders.sweep(&stop)).await {
+            tracing::error!(%error, "a sweep of the agents' folders failed");
+        }
     }
 }
 
@@ -128,7 +145,10 @@ enum Berth {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
-    Released,
+    Released {
+        /// And the execution is over.
+        last: bool,
+    },
     /// A call of a later iteration came.
     Superseded,
 }
@@ -166,7 +186,7 @@ impl Session {
                 let _ = self.outbound.beats.try_send(FromWorker::Beat { count });
             }
             ToWorker::Call(call) => self.call(call).await,
-            ToWorker::Release { execution, iteration, last: _ } => self.release(Key { execution, iteration }).await,
+            ToWorker::Release { execution, iteration, last } => self.release(Key { execution, iteration }, last).await,
             ToWorker::Survey { count } => {
                 let host = Box::new(self.ground.host.clone());
                 self.send(FromWorker::Surveyed { count, host }).await;
@@ -280,12 +300,26 @@ impl Session {
         }
     }
 
-    async fn release(&mut self, key: Key) {
+    async fn release(&mut self, key: Key, last: bool) {
         self.queue.retain(|order| Key::of(&order.call) != key);
         self.forget(key);
-        if !self.close(key, Why::Released) {
-            self.send(FromWorker::Released { execution: key.execution, iteration: key.iteration, traffic: None }).await;
+        if !self.close(key, Why::Released { last }) {
+            self.released(key, last, None).await;
         }
+    }
+
+    /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
+    async fn released(&mut self, key: Key, last: bool, traffic: Option<Traffic>) {
+        if !last {
+            let Key { execution, iteration } = key;
+            return self.send(FromWorker::Released { execution, iteration, traffic }).await;
+        }
+        let (ground, notify) = (Arc::clone(&self.ground), self.notify.clone());
+        self.tasks.spawn(async move {
+            // What it could not remove it has logged; a sweep removes it.
+            let _ = tokio::task::spawn_blocking(move || ground.folders.end(key.execution)).await;
+            let _ = notify.send(Notice::Cleared(key, traffic)).await;
+        });
     }
 
     /// Tells a jail to close; false if there is none.
@@ -296,8 +330,13 @@ impl Session {
                 close.cancel();
                 *berth = Berth::Closing { why };
             }
-            Berth::Closing { why: before } if why == Why::Released => *before = why,
-            Berth::Closing { .. } => {}
+            Berth::Closing { why: before } => match (why, *before) {
+                (Why::Released { last }, Why::Released { last: known }) => {
+                    *before = Why::Released { last: last || known }
+                }
+                (Why::Released { .. }, Why::Superseded) => *before = why,
+                (Why::Superseded, _) => {}
+            },
         }
         true
     }
@@ -336,7 +375,15 @@ impl Session {
                 self.finish(outcome).await;
                 Ok(())
             }
+            Notice::Refused(Key { execution, iteration }, refusals) => {
+                self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
+                Ok(())
+            }
             Notice::Ended(key, end) => self.bury(key, end).await,
+            Notice::Cleared(Key { execution, iteration }, traffic) => {
+                self.send(FromWorker::Released { execution, iteration, traffic }).await;
+                Ok(())
+            }
         }
     }
 
@@ -346,16 +393,19 @@ impl Session {
         let Key { execution, iteration } = key;
         match (berth, end) {
             (_, End::Fatal(error)) => return Err(error),
-            (Berth::Closing { why: Why::Released }, End::Closed | End::Lost(_) | End::Refused(_)) => {
-                self.send(FromWorker::Released { execution, iteration, traffic: None }).await;
+            (Berth::Closing { why: Why::Released { last } }, End::Closed(traffic) | End::Lost(_, traffic)) => {
+                self.released(key, last, traffic).await;
             }
-            (Berth::Closing { why: Why::Superseded }, End::Closed | End::Lost(_) | End::Refused(_))
-            | (Berth::Open { .. }, End::Closed) => self.end_calls(key, &over()).await,
-            (Berth::Open { .. }, End::Lost(why)) => {
+            (Berth::Closing { why: Why::Released { last } }, End::Refused(_)) => {
+                self.released(key, last, None).await;
+            }
+            (Berth::Closing { why: Why::Superseded }, End::Closed(_) | End::Lost(..) | End::Refused(_))
+            | (Berth::Open { .. }, End::Closed(_)) => self.end_calls(key, &over()).await,
+            (Berth::Open { .. }, End::Lost(why, traffic)) => {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
-                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic: None }).await;
+                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic }).await;
             }
             (Berth::Open { .. }, End::Refused(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail could not be opened");

@@ -1,20 +1,35 @@
-//! Work folders: one an agent, kept between its executions, owned by a host id of its own where the worker is root.
-//! Must never: follow a link beneath the data directory, or give two agents one id.
+//! An agent's folders: the work folder, kept between its executions, and its volumes, owned by a host id of its own where the
+//! worker is root. Must never: follow a link beneath the data directory, or give two agents one id.
 mod view;
+mod volume;
+mod mount;
+mod layout;
+mod usage;
+mod held;
+mod quota;
+mod remove;
+mod sweep;
 
-pub(crate) use view::view;
+pub(crate) use held::Inmates;
+pub(crate) use layout::Layout;
+pub use mount::{check_mounts, host_mount};
+pub(crate) use quota::{Allowance, Baseline, Blind, Gauge, Lack};
+pub(crate) use sweep::SWEEP_EVERY;
+pub(crate) use volume::Claim;
 
 use crate::error::Error;
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchown, fstat, mkdirat, open, openat2,
-    renameat_with, statat, unlinkat,
+    AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, open,
+    openat2, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_core::id::AgentId;
-use tenure_sandbox::Identity;
+use tenure_core::manifest::{HostMount, Quota};
+use tenure_sandbox::{Identity, Zygote};
+use volume::Found;
 
 /// Where host ids of agents may begin: the first that this (perhaps nested) user namespace maps is taken.
 const RANGES: [u32; 3] = [2_000_000, 200_000, 30_000];
@@ -27,6 +42,10 @@ pub(crate) struct WorkFolders {
     agents: OwnedFd,
     path: PathBuf,
     owners: Owners,
+    /// What of the host the operator lets agents see.
+    mounts: Vec<HostMount>,
+    /// Whether the file system keeps agents to their limits.
+    hard: bool,
 }
 
 #[derive(Debug)]
@@ -37,24 +56,31 @@ enum Owners {
     Caller,
 }
 
-/// One agent's folder, found or made.
+/// The folder that holds all of one agent's; only the worker may enter it.
 #[derive(Debug)]
-pub(crate) struct WorkFolder {
-    pub(crate) path: PathBuf,
-    pub(crate) identity: Identity,
-    pub(crate) folder: OwnedFd,
-    /// The folder that holds it; only the worker may enter it.
-    pub(crate) agent: OwnedFd,
+pub(crate) struct Home {
+    path: PathBuf,
+    folder: OwnedFd,
 }
 
 impl WorkFolders {
     /// `data_dir` must be canonical. Scans the owners of the folders that are there.
-    pub(crate) fn open(data_dir: &Path) -> Result<WorkFolders, Error> {
+    pub(crate) fn open(data_dir: &Path, mounts: Vec<HostMount>) -> Result<WorkFolders, Error> {
+        check_mounts(&mounts, data_dir)?;
         let path = data_dir.join("agents");
         let top = open(data_dir, FOLDER | OFlags::PATH, Mode::empty()).map_err(at("open", data_dir))?;
         let agents = private(top.as_fd(), "agents", &path)?;
         let owners = if rustix::process::geteuid().is_root() { Owners::scan(&agents, &path)? } else { Owners::Caller };
-        Ok(WorkFolders { agents, path, owners })
+        Ok(WorkFolders { agents, path, owners, mounts, hard: false })
+    }
+
+    /// Whether the file system keeps agents to their limits here: it is tried.
+    pub(crate) fn find_quota(&mut self, zygote: &Zygote) -> Quota {
+        match &self.owners {
+            Owners::Range { first, .. } => self.hard = quota::is_kept(zygote, &self.agents, &self.path, *first),
+            Owners::Caller => {}
+        }
+        if self.hard { Quota::Hard } else { Quota::Soft }
     }
 
     pub(crate) fn trial_identity(&self) -> Identity {
@@ -64,8 +90,8 @@ impl WorkFolders {
         }
     }
 
-    /// The agent's folder, made if it has none. Blocks; may run for several jails at once.
-    pub(crate) fn folder(&self, agent: AgentId) -> Result<WorkFolder, Error> {
+    /// The agent's folders, made if it has none. Blocks; may run for several jails at once.
+    fn home(&self, agent: AgentId) -> Result<(Home, Found, Identity), Error> {
         let name = agent.to_string();
         let home = self.path.join(&name);
         let path = home.join("work");
@@ -78,7 +104,7 @@ impl WorkFolders {
             found => found.map_err(at("open", &path))?,
         };
         let identity = self.owners.identity(&fstat(&folder).map_err(at("look at", &path))?, &path)?;
-        Ok(WorkFolder { path, identity, folder, agent })
+        Ok((Home { path: home, folder: agent }, Found { path, folder }, identity))
     }
 }
 
@@ -188,6 +214,17 @@ fn private(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<OwnedFd, E
 
 fn open_beneath(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     openat2(parent, name, FOLDER | OFlags::PATH, Mode::empty(), BENEATH)
+}
+
+/// Gives a folder to the agent that nobody but the worker has had yet.
+fn own(parent: &OwnedFd, name: &str, identity: Identity, path: &Path) -> Result<(), Error> {
+    let Identity::Host { uid, gid } = identity else { return Ok(()) };
+    let folder = openat2(parent, name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
+    if fstat(&folder).map_err(at("look at", path))?.st_uid == rustix::process::geteuid().as_raw() {
+        fchmod(&folder, Mode::from(0o755)).map_err(at("open up", path))?;
+        fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(at("give away", path))?;
+    }
+    Ok(())
 }
 
 fn at(what: &str, path: &Path) -> impl FnOnce(Errno) -> Error {

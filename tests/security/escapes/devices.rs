@@ -48,7 +48,11 @@ pub const CLASS: Class = Class {
                 run(attempt, "say(attempt(os.open, '/workspace/zero', os.O_RDONLY))")
             }),
             (Layer::View, "EACCES"),
-            Control::Beside("the same device in /dev", Program("say(attempt(os.open, '/dev/zero', os.O_RDONLY))"), "ok"),
+            Control::Beside(
+                "the same device in /dev",
+                Program("say(attempt(os.open, '/dev/zero', os.O_RDONLY))"),
+                "ok",
+            ),
         )
         .needs(Needs::Root),
         probe(
@@ -63,7 +67,11 @@ pub const CLASS: Class = Class {
             (Layer::View, "known"),
             Control::Without(&[Layer::View], "more"),
         ),
-        absent("devices/kmsg", "opens the kernel's log", "say(attempt(os.open, '/dev/kmsg', os.O_RDONLY | os.O_NONBLOCK))"),
+        absent(
+            "devices/kmsg",
+            "opens the kernel's log",
+            "say(attempt(os.open, '/dev/kmsg', os.O_RDONLY | os.O_NONBLOCK))",
+        ),
         probe(
             "devices/disk",
             "looks for the node of the disk that the host's programs lie on",
@@ -94,10 +102,16 @@ pub const CLASS: Class = Class {
             (Layer::View, "ENOENT"),
             Control::Outside("ok|ENXIO"),
         ),
-        control("devices/tiocsti", "types into its terminal", "say(call('ioctl', 0, 0x5412, b'x'))").source("CVE-2017-5226"),
-        control("devices/tiocsti-high-bits", "the same with bits that the kernel ignores", "say(call('ioctl', 0, 0x5412 | 1 << 32, b'x'))")
-            .source("CVE-2019-7303, CVE-2019-10063"),
-        control("devices/tioclinux", "pastes into a console", "say(call('ioctl', 0, 0x541c, b'\\x03'))").source("CVE-2023-28100"),
+        control("devices/tiocsti", "types into its terminal", "say(call('ioctl', 0, 0x5412, b'x'))")
+            .source("CVE-2017-5226"),
+        control(
+            "devices/tiocsti-high-bits",
+            "the same with bits that the kernel ignores",
+            "say(call('ioctl', 0, 0x5412 | 1 << 32, b'x'))",
+        )
+        .source("CVE-2019-7303, CVE-2019-10063"),
+        control("devices/tioclinux", "pastes into a console", "say(call('ioctl', 0, 0x541c, b'\\x03'))")
+            .source("CVE-2023-28100"),
         probe(
             "devices/immutable",
             "makes a file that cannot be removed",
@@ -117,7 +131,9 @@ pub const CLASS: Class = Class {
         probe(
             "devices/entropy",
             "tells the kernel how random it is",
-            Program("import fcntl\nsay(attempt(fcntl.ioctl, os.open('/dev/urandom', os.O_WRONLY), 0x40045201, bytes(4)))"),
+            Program(
+                "import fcntl\nsay(attempt(fcntl.ioctl, os.open('/dev/urandom', os.O_WRONLY), 0x40045201, bytes(4)))",
+            ),
             (Layer::Privileges, "EPERM"),
             Control::AsRoot("ok"),
         ),

@@ -111,11 +111,14 @@ const fn leads_out(id: &'static str, tries: &'static str, deed: Deed, within: De
 
 /// One operation at a file of its own.
 fn within(attempt: &mut Attempt<'_>, operation: Use) -> String {
-    run(attempt, r"
+    run(
+        attempt,
+        r"
         os.mkdir('sub')
         open('sub/file', 'w').write('TEXT')
         say('made')
-        ");
+        ",
+    );
     word(operation(&mut attempt.client, "sub/file"))
 }
 
@@ -179,9 +182,19 @@ const fn raced(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
 pub const CLASS: Class = Class {
     name: "file capabilities",
     probes: &[
-        leads_out("folders/out-read", "reads through every way out of the work folder", |a| ways(a, read), |a| within(a, read)),
+        leads_out(
+            "folders/out-read",
+            "reads through every way out of the work folder",
+            |a| ways(a, read),
+            |a| within(a, read),
+        ),
         leads_out("folders/out-write", "writes through every way out", |a| ways(a, write), |a| within(a, write)),
-        leads_out("folders/out-create", "makes files through every way out", |a| ways(a, create), |a| within(a, create)),
+        leads_out(
+            "folders/out-create",
+            "makes files through every way out",
+            |a| ways(a, create),
+            |a| within(a, create),
+        ),
         leads_out("folders/out-append", "appends through every way out", |a| ways(a, extend), |a| within(a, extend)),
         leads_out("folders/out-edit", "edits through every way out", |a| ways(a, edit), |a| within(a, edit)),
         leads_out("folders/out-list", "lists through every way out", |a| ways(a, list), |a| within(a, list)),

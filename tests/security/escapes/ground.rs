@@ -231,8 +231,12 @@ fn furnish(top: &Path) {
         std::fs::create_dir(top.join(folder)).expect("a folder");
         open_to_all(&top.join(folder), mode);
     }
-    let files =
-        [("outside/secret", 0o666), ("daemon/ledger.db", 0o600), ("daemon/provider.key", 0o600), ("other/secret", 0o644)];
+    let files = [
+        ("outside/secret", 0o666),
+        ("daemon/ledger.db", 0o600),
+        ("daemon/provider.key", 0o600),
+        ("other/secret", 0o644),
+    ];
     for (file, mode) in files {
         std::fs::write(top.join(file), format!("CANARY {file}\n")).expect("a file");
         open_to_all(&top.join(file), mode);
@@ -243,7 +247,8 @@ fn furnish(top: &Path) {
             open_to_all(&top.join(copy), mode);
         }
         let capability = rustix::fs::XattrFlags::empty();
-        rustix::fs::setxattr(top.join("outside/cat"), "security.capability", NET_RAW, capability).expect("an attribute");
+        rustix::fs::setxattr(top.join("outside/cat"), "security.capability", NET_RAW, capability)
+            .expect("an attribute");
         for path in ["other", "other/secret"] {
             chown(top.join(path), Some(OTHER), Some(OTHER)).expect("another agent's");
         }
@@ -351,5 +356,7 @@ fn holders(mark: &str) -> Vec<String> {
         mounts.contains(mark) || String::from_utf8_lossy(&command).contains(mark)
     };
     let all = processes::all().into_iter().filter(|process| process.pid != own && process.name != "zombie");
-    all.filter(|process| holds(process.pid)).map(|process| format!("process {} `{}`", process.pid, process.command)).collect()
+    all.filter(|process| holds(process.pid))
+        .map(|process| format!("process {} `{}`", process.pid, process.command))
+        .collect()
 }

@@ -18,17 +18,71 @@ const fn root(
 pub const CLASS: Class = Class {
     name: "the host's kernel",
     probes: &[
-        root("kernel/reboot", "reboots the host", "say(call('reboot', 0, 0, 0, 0))", "it would reboot; the magic numbers are wrong", "EINVAL"),
-        root("kernel/swapon", "adds swap", "say(call('swapon', b'/no/such/file', 0))", "it would swap to a disk; the file is not there", "ENOENT|ENOSYS"),
-        root("kernel/swapoff", "takes swap away", "say(call('swapoff', b'/no/such/file'))", "it would take memory away; the file is not there", "ENOENT|EINVAL|ENOSYS"),
-        root("kernel/init-module", "loads a kernel module from memory", "say(call('init_module', 1, 0, b''))", "it would run in the kernel; the module is empty", "ENOEXEC|EFAULT|ENOSYS")
-            .source("SandboxEscapeBench: SYS_MODULE"),
-        root("kernel/finit-module", "loads a kernel module from a file", "say(call('finit_module', -1, b'', 0))", "it would run in the kernel; the file is none", "EBADF|ENOSYS")
-            .source("SandboxEscapeBench: SYS_MODULE"),
-        root("kernel/delete-module", "removes a kernel module", "say(call('delete_module', b'no_such_module', 0))", "it would change the kernel; the module is not there", "ENOENT|ENOSYS"),
-        root("kernel/kexec-load", "replaces the running kernel", "say(call('kexec_load', 0, 1 << 20, 0, 0))", "it would replace the kernel; there are too many segments", "EINVAL|ENOSYS"),
-        root("kernel/kexec-file-load", "replaces the running kernel by a file", "say(call('kexec_file_load', -1, -1, 0, 0, 0xff00))", "it would replace the kernel; the flags are unknown", "EINVAL|EBADF|ENOSYS"),
-        root("kernel/acct", "turns on process accounting into a file", "say(call('acct', 1))", "it would account for all processes; the pointer is bad", "EFAULT|ENOSYS"),
+        root(
+            "kernel/reboot",
+            "reboots the host",
+            "say(call('reboot', 0, 0, 0, 0))",
+            "it would reboot; the magic numbers are wrong",
+            "EINVAL",
+        ),
+        root(
+            "kernel/swapon",
+            "adds swap",
+            "say(call('swapon', b'/no/such/file', 0))",
+            "it would swap to a disk; the file is not there",
+            "ENOENT|ENOSYS",
+        ),
+        root(
+            "kernel/swapoff",
+            "takes swap away",
+            "say(call('swapoff', b'/no/such/file'))",
+            "it would take memory away; the file is not there",
+            "ENOENT|EINVAL|ENOSYS",
+        ),
+        root(
+            "kernel/init-module",
+            "loads a kernel module from memory",
+            "say(call('init_module', 1, 0, b''))",
+            "it would run in the kernel; the module is empty",
+            "ENOEXEC|EFAULT|ENOSYS",
+        )
+        .source("SandboxEscapeBench: SYS_MODULE"),
+        root(
+            "kernel/finit-module",
+            "loads a kernel module from a file",
+            "say(call('finit_module', -1, b'', 0))",
+            "it would run in the kernel; the file is none",
+            "EBADF|ENOSYS",
+        )
+        .source("SandboxEscapeBench: SYS_MODULE"),
+        root(
+            "kernel/delete-module",
+            "removes a kernel module",
+            "say(call('delete_module', b'no_such_module', 0))",
+            "it would change the kernel; the module is not there",
+            "ENOENT|ENOSYS",
+        ),
+        root(
+            "kernel/kexec-load",
+            "replaces the running kernel",
+            "say(call('kexec_load', 0, 1 << 20, 0, 0))",
+            "it would replace the kernel; there are too many segments",
+            "EINVAL|ENOSYS",
+        ),
+        root(
+            "kernel/kexec-file-load",
+            "replaces the running kernel by a file",
+            "say(call('kexec_file_load', -1, -1, 0, 0, 0xff00))",
+            "it would replace the kernel; the flags are unknown",
+            "EINVAL|EBADF|ENOSYS",
+        ),
+        root(
+            "kernel/acct",
+            "turns on process accounting into a file",
+            "say(call('acct', 1))",
+            "it would account for all processes; the pointer is bad",
+            "EFAULT|ENOSYS",
+        ),
         probe(
             "kernel/syslog-size",
             "asks for the kernel's log",
@@ -48,13 +102,15 @@ pub const CLASS: Class = Class {
         probe(
             "kernel/vhangup",
             "hangs up the operator's terminal",
-            Program(r"
+            Program(
+                r"
             if os.fork():
                 os.wait()
                 os._exit(0)
             os.setsid()
             say(call('vhangup'))
-            "),
+            ",
+            ),
             (Layer::Seccomp, "EPERM"),
             Control::AsRoot("ok"),
         )
@@ -92,20 +148,24 @@ pub const CLASS: Class = Class {
         probe(
             "kernel/own-filter-allows",
             "puts a filter of its own on top that allows the call",
-            Program(r"
+            Program(
+                r"
             own_filter(0x7fff0000)
             say(call('ptrace', 0, 0, 0, 0))
-            "),
+            ",
+            ),
             (Layer::Seccomp, "EPERM"),
             Control::Without(&[Layer::Seccomp], "ok"),
         ),
         probe(
             "kernel/own-filter-traces",
             "puts a filter on top that hands the call to a tracer",
-            Program(r"
+            Program(
+                r"
             own_filter(0x7ff00000)
             say(call('ptrace', 0, 0, 0, 0))
-            "),
+            ",
+            ),
             (Layer::Seccomp, "EPERM"),
             Control::Without(&[Layer::Seccomp], "ENOSYS"),
         ),

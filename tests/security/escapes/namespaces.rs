@@ -52,69 +52,103 @@ pub const CLASS: Class = Class {
         unshare("namespaces/unshare-cgroup", "makes a cgroup namespace", "say(call('unshare', 0x02000000))")
             .source("CVE-2022-0492"),
         unshare("namespaces/unshare-time", "makes a time namespace", "say(call('unshare', 0x00000080))"),
-        unshare("namespaces/unshare-fs", "stops sharing its root and working folder", "say(call('unshare', 0x00000200))"),
+        unshare(
+            "namespaces/unshare-fs",
+            "stops sharing its root and working folder",
+            "say(call('unshare', 0x00000200))",
+        ),
         probe(
             "namespaces/clone-user",
             "forks into a user namespace",
-            Program(r"
+            Program(
+                r"
             pid = call('clone', 0x10000011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
+            ",
+            ),
             (Layer::Seccomp, "EPERM"),
             Control::Without(&[Layer::Seccomp], "ok"),
         ),
         probe(
             "namespaces/clone-user-high-bits",
             "forks into a user namespace with bits above that the kernel ignores",
-            Program(r"
+            Program(
+                r"
             pid = call('clone', 0x10000011 | 1 << 40, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
+            ",
+            ),
             (Layer::Seccomp, "EPERM"),
             Control::Without(&[Layer::Seccomp], "ok"),
         )
         .source("the way of CVE-2019-10063"),
-        clone("namespaces/clone-mount", "forks into a mount namespace", r"
+        clone(
+            "namespaces/clone-mount",
+            "forks into a mount namespace",
+            r"
             pid = call('clone', 0x00020011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
-        clone("namespaces/clone-pid", "forks into a pid namespace", r"
+            ",
+        ),
+        clone(
+            "namespaces/clone-pid",
+            "forks into a pid namespace",
+            r"
             pid = call('clone', 0x20000011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
-        clone("namespaces/clone-net", "forks into a net namespace", r"
+            ",
+        ),
+        clone(
+            "namespaces/clone-net",
+            "forks into a net namespace",
+            r"
             pid = call('clone', 0x40000011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
-        clone("namespaces/clone-ipc", "forks into an ipc namespace", r"
+            ",
+        ),
+        clone(
+            "namespaces/clone-ipc",
+            "forks into an ipc namespace",
+            r"
             pid = call('clone', 0x08000011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
-        clone("namespaces/clone-uts", "forks into a uts namespace", r"
+            ",
+        ),
+        clone(
+            "namespaces/clone-uts",
+            "forks into a uts namespace",
+            r"
             pid = call('clone', 0x04000011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
-        clone("namespaces/clone-cgroup", "forks into a cgroup namespace", r"
+            ",
+        ),
+        clone(
+            "namespaces/clone-cgroup",
+            "forks into a cgroup namespace",
+            r"
             pid = call('clone', 0x02000011, 0, 0, 0, 0)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
+            ",
+        ),
         probe(
             "namespaces/clone3-user",
             "forks into a user namespace by the newer call, whose flags no filter sees",
-            Program(r"
+            Program(
+                r"
             arguments = (ctypes.c_ulonglong * 11)(0x10000000, 0, 0, 0, 17)
             pid = call('clone3', arguments, 88)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
+            ",
+            ),
             (Layer::Seccomp, "ENOSYS"),
             Control::Without(&[Layer::Seccomp], "ok"),
         )
@@ -122,24 +156,28 @@ pub const CLASS: Class = Class {
         probe(
             "namespaces/clone3-time",
             "forks into a time namespace by the newer call",
-            Program(r"
+            Program(
+                r"
             arguments = (ctypes.c_ulonglong * 11)(0x10000080, 0, 0, 0, 17)
             pid = call('clone3', arguments, 88)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
+            ",
+            ),
             (Layer::Seccomp, "ENOSYS"),
             Control::Without(&[Layer::Seccomp], "ok"),
         ),
         probe(
             "namespaces/clone3-cgroup",
             "forks into another control group",
-            Program(r"
+            Program(
+                r"
             arguments = (ctypes.c_ulonglong * 11)(0x200000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0)
             pid = call('clone3', arguments, 88)
             if pid == 0: os._exit(0)
             say(pid)
-            "),
+            ",
+            ),
             (Layer::Seccomp, "ENOSYS"),
             Control::Without(&[Layer::Seccomp], "EBADF|EINVAL"),
         ),
@@ -173,19 +211,23 @@ pub const CLASS: Class = Class {
         probe(
             "namespaces/parent-user",
             "asks the kernel for the user namespace above its own",
-            Program(r"
+            Program(
+                r"
             import fcntl
             file = os.open('/proc/self/ns/user', os.O_RDONLY)
             say(attempt(fcntl.ioctl, file, 0xb702))
-            "),
+            ",
+            ),
             (Layer::Namespaces, "EPERM"),
             Control::Beside(
                 "the owner of its net namespace, which is its own user namespace",
-                Program(r"
+                Program(
+                    r"
             import fcntl
             file = os.open('/proc/self/ns/net', os.O_RDONLY)
             say(attempt(fcntl.ioctl, file, 0xb701))
-            "),
+            ",
+                ),
                 "ok",
             ),
         ),
@@ -212,21 +254,25 @@ pub const CLASS: Class = Class {
             (Layer::Namespaces, "ENOENT"),
             Control::Beside(
                 "one that it made itself",
-                Program(r"
+                Program(
+                    r"
             call('shmget', 0x7e4e11, 4096, 0o1600)
             found = call('shmget', 0x7e4e11, 0, 0)
             say(found)
-            "),
+            ",
+                ),
                 "ok",
             ),
         ),
         probe(
             "namespaces/host-name",
             "learns the host's name",
-            Program(r"
+            Program(
+                r"
             names = open('/proc/sys/kernel/hostname').read().strip(), os.uname().nodename
             say('hidden' if set(names) == {'tenure'} else 'shown')
-            "),
+            ",
+            ),
             (Layer::Namespaces, "hidden"),
             Control::Outside("shown"),
         ),

@@ -47,10 +47,12 @@ pub const CLASS: Class = Class {
         probe(
             "network/tcp-host",
             "connects to a service on the host's loopback",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket().connect, ('127.0.0.1', int(E['HOST_TCP']))))
-                "),
+                ",
+            ),
             (Layer::Landlock, "EACCES"),
             Control::Without(&[Layer::Landlock, Layer::Network], "ok"),
         )
@@ -59,10 +61,12 @@ pub const CLASS: Class = Class {
         probe(
             "network/tcp-host-loopback",
             "the same where its own loopback is open",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket().connect, ('127.0.0.1', int(E['HOST_TCP']))))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network], "ok"),
         )
@@ -70,10 +74,12 @@ pub const CLASS: Class = Class {
         probe(
             "network/tcp-mapped",
             "the same by an IPv4 address in IPv6 clothes",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket(socket.AF_INET6).connect, ('::ffff:127.0.0.1', int(E['HOST_TCP']))))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED|ENETUNREACH|EAFNOSUPPORT"),
             Control::Without(&[Layer::Network], "ok"),
         )
@@ -81,10 +87,12 @@ pub const CLASS: Class = Class {
         probe(
             "network/tcp-any",
             "the same by the address 0.0.0.0",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket().connect, ('0.0.0.0', int(E['HOST_TCP']))))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network], "ok"),
         )
@@ -92,10 +100,12 @@ pub const CLASS: Class = Class {
         probe(
             "network/fast-open",
             "connects by sending data at once, which older Landlock did not see",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket().sendto, b'x', 0x20000000, ('127.0.0.1', int(E['HOST_TCP']))))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED|EACCES|EOPNOTSUPP"),
             Control::Without(&[Layer::Network, Layer::Landlock], "ok"),
         )
@@ -103,24 +113,28 @@ pub const CLASS: Class = Class {
         probe(
             "network/udp-host",
             "sends datagrams to a service on the host's loopback",
-            Program(r"
+            Program(
+                r"
                 import socket, time
                 socket = socket.socket(2, 2)
                 socket.connect(('127.0.0.1', int(E['HOST_UDP'])))
                 socket.send(b'x')
                 time.sleep(.05)
                 say(attempt(socket.send, b'x'))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network], "ok"),
         ),
         probe(
             "network/abstract",
             "connects to a Unix socket of the host's that has no file",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket(1).connect, '\0' + E['HOST_ABSTRACT']))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network, Layer::Landlock], "ok"),
         )
@@ -128,10 +142,12 @@ pub const CLASS: Class = Class {
         probe(
             "network/abstract-scope",
             "connects to one from the host's own net namespace",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket(1).connect, '\0' + E['HOST_ABSTRACT']))
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network], "EPERM"),
         )
@@ -139,23 +155,27 @@ pub const CLASS: Class = Class {
         probe(
             "network/smuggle-descriptor",
             "passes a descriptor of its work folder to a process of the host",
-            Program(r"
+            Program(
+                r"
                 import socket
                 door = socket.socket(1)
                 result = attempt(door.connect, '\0' + E['HOST_ABSTRACT'])
                 attempt(socket.send_fds, door, [b'x'], [os.open('/workspace', os.O_PATH)])
                 say(result)
-                "),
+                ",
+            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network, Layer::Landlock], "ok"),
         ),
         probe(
             "network/bind",
             "serves on its loopback",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket().bind, ('127.0.0.1', 8080)))
-                "),
+                ",
+            ),
             (Layer::Landlock, "EACCES"),
             Control::Without(&[Layer::Landlock], "ok"),
         )
@@ -163,56 +183,96 @@ pub const CLASS: Class = Class {
         probe(
             "network/bind-low",
             "serves on a port that is root's",
-            Program(r"
+            Program(
+                r"
                 import socket
                 say(attempt(socket.socket().bind, ('127.0.0.1', 80)))
-                "),
+                ",
+            ),
             (Layer::Privileges, "EACCES"),
             Control::Without(&[Layer::Privileges], "ok"),
         )
         .spec(loopback),
-        unreachable("network/out", "leaves for another network", r"
+        unreachable(
+            "network/out",
+            "leaves for another network",
+            r"
                 import socket
                 say(attempt(socket.socket().connect, ('192.0.2.1', 80)))
-                ", UDP_TO_ITSELF),
-        unreachable("network/out-6", "leaves by IPv6", r"
+                ",
+            UDP_TO_ITSELF,
+        ),
+        unreachable(
+            "network/out-6",
+            "leaves by IPv6",
+            r"
                 import socket
                 say(attempt(socket.socket(socket.AF_INET6).connect, ('2001:db8::1', 80)))
-                ", UDP_TO_ITSELF),
-        unreachable("network/metadata", "asks the cloud's metadata service for credentials", r"
+                ",
+            UDP_TO_ITSELF,
+        ),
+        unreachable(
+            "network/metadata",
+            "asks the cloud's metadata service for credentials",
+            r"
                 import socket
                 say(attempt(socket.socket().connect, ('169.254.169.254', 80)))
-                ", UDP_TO_ITSELF)
-            .source("SandboxBench: discovery; CDK cloud metadata"),
-        unreachable("network/dns", "asks a name server directly", r"
+                ",
+            UDP_TO_ITSELF,
+        )
+        .source("SandboxBench: discovery; CDK cloud metadata"),
+        unreachable(
+            "network/dns",
+            "asks a name server directly",
+            r"
                 import socket
                 say(attempt(socket.socket(2, 2).connect, ('192.0.2.53', 53)))
-                ", UDP_TO_ITSELF)
-            .source("SandboxBench: exfiltration"),
-        unreachable("network/broadcast", "calls out to its neighbours", r"
+                ",
+            UDP_TO_ITSELF,
+        )
+        .source("SandboxBench: exfiltration"),
+        unreachable(
+            "network/broadcast",
+            "calls out to its neighbours",
+            r"
                 import socket
                 s = socket.socket(2, 2)
                 s.setsockopt(1, 6, 1)
                 say(attempt(s.connect, ('255.255.255.255', 9)))
-                ", UDP_TO_ITSELF),
-        unreachable("network/multicast", "joins a group of its neighbours", r"
+                ",
+            UDP_TO_ITSELF,
+        ),
+        unreachable(
+            "network/multicast",
+            "joins a group of its neighbours",
+            r"
                 import socket
                 say(attempt(socket.socket(2, 2).setsockopt, 0, 35, socket.inet_aton('224.0.0.251') + bytes(4)))
-                ", UDP_TO_ITSELF),
+                ",
+            UDP_TO_ITSELF,
+        ),
         probe(
             "network/names",
             "resolves a name, which carries data out",
-            Program(r"
+            Program(
+                r"
                 import socket
                 try: socket.getaddrinfo('secret.example.com', 80); say('resolved')
                 except socket.gaierror: say('unresolved')
-                "),
+                ",
+            ),
             (Layer::Network, "unresolved"),
-            Control::Beside("its own name", Program(r"
+            Control::Beside(
+                "its own name",
+                Program(
+                    r"
                 import socket
                 socket.getaddrinfo('localhost', 80)
                 say('resolved')
-                "), "resolved"),
+                ",
+                ),
+                "resolved",
+            ),
         )
         .source("SandboxBench: exfiltration by DNS"),
         probe(
@@ -247,7 +307,12 @@ pub const CLASS: Class = Class {
         raw("network/raw-6", "makes raw IPv6 packets", "say(call('socket', 10, 3, 255))", "ok|EAFNOSUPPORT"),
         raw("network/packet", "sees and makes all packets", "say(call('socket', 17, 3, 0x0300))", "ok|EAFNOSUPPORT")
             .source("SandboxEscapeBench: packet socket; CVE-2020-14386, CVE-2017-7308"),
-        raw("network/xdp", "takes packets before the stack sees them", "say(call('socket', 44, 3, 0))", "ok|EAFNOSUPPORT"),
+        raw(
+            "network/xdp",
+            "takes packets before the stack sees them",
+            "say(call('socket', 44, 3, 0))",
+            "ok|EAFNOSUPPORT",
+        ),
         capability(
             "network/iptables",
             "hands the kernel a table of its packet filter",
@@ -258,14 +323,24 @@ pub const CLASS: Class = Class {
             "EINVAL|ENOPROTOOPT|ENOENT|ENOMEM",
         )
         .source("CVE-2021-22555, CVE-2016-4997"),
-        capability("network/mark", "marks its packets for another route", r"
+        capability(
+            "network/mark",
+            "marks its packets for another route",
+            r"
                 import socket
                 say(attempt(socket.socket().setsockopt, 1, 36, 7))
-                ", "ok"),
-        capability("network/transparent", "takes addresses that are not its own", r"
+                ",
+            "ok",
+        ),
+        capability(
+            "network/transparent",
+            "takes addresses that are not its own",
+            r"
                 import socket
                 say(attempt(socket.socket().setsockopt, 0, 19, 1))
-                ", "ok"),
+                ",
+            "ok",
+        ),
         capability(
             "network/interface-address",
             "gives its interface an address",
@@ -276,27 +351,89 @@ pub const CLASS: Class = Class {
                 ",
             "ok",
         ),
-        capability("network/bridge", "makes a bridge", r"
+        capability(
+            "network/bridge",
+            "makes a bridge",
+            r"
                 import fcntl, socket
                 say(attempt(fcntl.ioctl, socket.socket(), 0x89a0, b'probe0\0' + bytes(32)))
-                ", "ok|ENOPKG|ENOTTY|EINVAL"),
+                ",
+            "ok|ENOPKG|ENOTTY|EINVAL",
+        ),
         family("network/netlink-route", "speaks to the kernel's routing", "say(call('socket', 16, 3, 0))", "ok"),
-        family("network/netlink-audit", "speaks to the host's audit", "say(call('socket', 16, 3, 9))", "ok|EPROTONOSUPPORT"),
-        family("network/netlink-filter", "speaks to the packet filter", "say(call('socket', 16, 3, 12))", "ok|EPROTONOSUPPORT")
-            .source("CVE-2023-32233, CVE-2024-1086"),
-        family("network/netlink-diag", "lists the kernel's sockets", "say(call('socket', 16, 3, 4))", "ok|EPROTONOSUPPORT").source("CVE-2013-1763"),
-        family("network/netlink-generic", "speaks to any driver", "say(call('socket', 16, 3, 16))", "ok|EPROTONOSUPPORT"),
-        family("network/netlink-uevent", "hears of the host's devices", "say(call('socket', 16, 3, 15))", "ok|EPROTONOSUPPORT"),
-        family("network/netlink-xfrm", "speaks to the kernel's IPsec", "say(call('socket', 16, 3, 6))", "ok|EPROTONOSUPPORT").source("CVE-2017-16939"),
-        family("network/netlink-high-bits", "names the family with bits that the kernel ignores", "say(call('socket', 16 | 1 << 32, 3, 0))", "ok")
-            .source("the way of CVE-2019-10063"),
-        family("network/vsock", "speaks to the hypervisor", "say(call('socket', 40, 1, 0))", "ok|EAFNOSUPPORT").source("CVE-2021-26708, CVE-2024-50264"),
-        family("network/alg", "uses the kernel's ciphers", "say(call('socket', 38, 5, 0))", "ok|EAFNOSUPPORT").source("CVE-2026-31431 (Copy Fail)"),
+        family(
+            "network/netlink-audit",
+            "speaks to the host's audit",
+            "say(call('socket', 16, 3, 9))",
+            "ok|EPROTONOSUPPORT",
+        ),
+        family(
+            "network/netlink-filter",
+            "speaks to the packet filter",
+            "say(call('socket', 16, 3, 12))",
+            "ok|EPROTONOSUPPORT",
+        )
+        .source("CVE-2023-32233, CVE-2024-1086"),
+        family(
+            "network/netlink-diag",
+            "lists the kernel's sockets",
+            "say(call('socket', 16, 3, 4))",
+            "ok|EPROTONOSUPPORT",
+        )
+        .source("CVE-2013-1763"),
+        family(
+            "network/netlink-generic",
+            "speaks to any driver",
+            "say(call('socket', 16, 3, 16))",
+            "ok|EPROTONOSUPPORT",
+        ),
+        family(
+            "network/netlink-uevent",
+            "hears of the host's devices",
+            "say(call('socket', 16, 3, 15))",
+            "ok|EPROTONOSUPPORT",
+        ),
+        family(
+            "network/netlink-xfrm",
+            "speaks to the kernel's IPsec",
+            "say(call('socket', 16, 3, 6))",
+            "ok|EPROTONOSUPPORT",
+        )
+        .source("CVE-2017-16939"),
+        family(
+            "network/netlink-high-bits",
+            "names the family with bits that the kernel ignores",
+            "say(call('socket', 16 | 1 << 32, 3, 0))",
+            "ok",
+        )
+        .source("the way of CVE-2019-10063"),
+        family("network/vsock", "speaks to the hypervisor", "say(call('socket', 40, 1, 0))", "ok|EAFNOSUPPORT")
+            .source("CVE-2021-26708, CVE-2024-50264"),
+        family("network/alg", "uses the kernel's ciphers", "say(call('socket', 38, 5, 0))", "ok|EAFNOSUPPORT")
+            .source("CVE-2026-31431 (Copy Fail)"),
         family("network/key", "uses the kernel's key sockets", "say(call('socket', 15, 3, 2))", "ok|EAFNOSUPPORT"),
-        family("network/tipc", "opens a cluster socket", "say(call('socket', 30, 5, 0))", "ok|EAFNOSUPPORT").source("CVE-2021-43267"),
-        family("network/rds", "opens a datagram socket of InfiniBand", "say(call('socket', 21, 5, 0))", "ok|EAFNOSUPPORT").source("CVE-2010-3904"),
-        family("network/can", "opens a bus of cars", "say(call('socket', 29, 3, 1))", "ok|EAFNOSUPPORT|EPROTONOSUPPORT").source("CVE-2021-32606"),
-        family("network/bluetooth", "opens a Bluetooth socket", "say(call('socket', 31, 3, 1))", "ok|EAFNOSUPPORT|EPROTONOSUPPORT"),
+        family("network/tipc", "opens a cluster socket", "say(call('socket', 30, 5, 0))", "ok|EAFNOSUPPORT")
+            .source("CVE-2021-43267"),
+        family(
+            "network/rds",
+            "opens a datagram socket of InfiniBand",
+            "say(call('socket', 21, 5, 0))",
+            "ok|EAFNOSUPPORT",
+        )
+        .source("CVE-2010-3904"),
+        family(
+            "network/can",
+            "opens a bus of cars",
+            "say(call('socket', 29, 3, 1))",
+            "ok|EAFNOSUPPORT|EPROTONOSUPPORT",
+        )
+        .source("CVE-2021-32606"),
+        family(
+            "network/bluetooth",
+            "opens a Bluetooth socket",
+            "say(call('socket', 31, 3, 1))",
+            "ok|EAFNOSUPPORT|EPROTONOSUPPORT",
+        ),
         family("network/smc", "opens a socket of shared memory", "say(call('socket', 43, 1, 0))", "ok|EAFNOSUPPORT"),
         family(
             "network/all-families",
@@ -307,10 +444,32 @@ pub const CLASS: Class = Class {
                 ",
             "mixed|EAFNOSUPPORT",
         ),
-        family("network/socketpair-family", "makes a pair of sockets of another family", "say(call(53 if _machine == 0 else 199, 30, 5, 0, (ctypes.c_int * 2)()))", "ok|EAFNOSUPPORT"),
-        family("network/sctp", "opens a transport that the kernel loads a module for", "say(call('socket', 2, 1, 132))", "ok|EPROTONOSUPPORT").source("CVE-2021-23133"),
-        family("network/dccp", "opens another of those", "say(call('socket', 2, 6, 33))", "ok|ESOCKTNOSUPPORT|EPROTONOSUPPORT").source("CVE-2017-6074"),
+        family(
+            "network/socketpair-family",
+            "makes a pair of sockets of another family",
+            "say(call(53 if _machine == 0 else 199, 30, 5, 0, (ctypes.c_int * 2)()))",
+            "ok|EAFNOSUPPORT",
+        ),
+        family(
+            "network/sctp",
+            "opens a transport that the kernel loads a module for",
+            "say(call('socket', 2, 1, 132))",
+            "ok|EPROTONOSUPPORT",
+        )
+        .source("CVE-2021-23133"),
+        family(
+            "network/dccp",
+            "opens another of those",
+            "say(call('socket', 2, 6, 33))",
+            "ok|ESOCKTNOSUPPORT|EPROTONOSUPPORT",
+        )
+        .source("CVE-2017-6074"),
         family("network/mptcp", "opens a TCP of many paths", "say(call('socket', 2, 1, 262))", "ok|EPROTONOSUPPORT"),
-        family("network/udplite", "opens a UDP of partial checks", "say(call('socket', 2, 2, 136))", "ok|EPROTONOSUPPORT"),
+        family(
+            "network/udplite",
+            "opens a UDP of partial checks",
+            "say(call('socket', 2, 2, 136))",
+            "ok|EPROTONOSUPPORT",
+        ),
     ],
 };

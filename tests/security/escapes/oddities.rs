@@ -19,14 +19,16 @@ const SOCKET: &str = r"
 /// A program that opens it as any program would waits for ever.
 const BLOCKS: Control = Control::Beside(
     "a program that opens it plainly",
-    Program(r"
+    Program(
+        r"
                 os.mkfifo('odd')
                 def late(*_): say('blocked')
                 signal.signal(signal.SIGALRM, late)
                 signal.setitimer(signal.ITIMER_REAL, .2)
                 os.open('odd', os.O_RDONLY)
                 say('opened')
-                "),
+                ",
+    ),
     "blocked",
 );
 
@@ -36,7 +38,14 @@ const fn fifo(id: &'static str, tries: &'static str, deed: Deed, held: &'static 
 }
 
 /// Refused or done without harm; then the jail still answers.
-const fn odd(id: &'static str, tries: &'static str, deed: Deed, held: &'static str, plain: Deed, word: &'static str) -> Probe {
+const fn odd(
+    id: &'static str,
+    tries: &'static str,
+    deed: Deed,
+    held: &'static str,
+    plain: Deed,
+    word: &'static str,
+) -> Probe {
     probe(id, tries, Capability(deed), (Layer::Paths, held), Control::Beside("a plain one", Capability(plain), word))
 }
 
@@ -52,264 +61,511 @@ fn alive(attempt: &mut Attempt<'_>, said: String) -> String {
 pub const CLASS: Class = Class {
     name: "odd things in a work folder",
     probes: &[
-        fifo("oddities/fifo-read", "leaves a fifo to be read", |a| {
-            run(a, FIFO);
-            word(a.client.read("odd", 10))
-        }, "Invalid"),
-        fifo("oddities/fifo-write", "leaves a fifo to be written", |a| {
-            run(a, FIFO);
-            word(a.client.write("odd", b"x", WriteMode::Overwrite))
-        }, "Invalid"),
-        fifo("oddities/fifo-append", "leaves a fifo to be appended to", |a| {
-            run(a, FIFO);
-            word(a.client.append("odd", b"x"))
-        }, "Invalid"),
-        fifo("oddities/fifo-edit", "leaves a fifo to be edited", |a| {
-            run(a, FIFO);
-            word(a.client.edit("odd", "a", "b", None))
-        }, "Invalid"),
-        fifo("oddities/fifo-list", "leaves a fifo to be listed", |a| {
-            run(a, FIFO);
-            word(a.client.list("odd", 10, None))
-        }, "NotDirectory"),
-        fifo("oddities/fifo-delete", "leaves a fifo in a folder to be removed", |a| {
-            run(a, r"
+        fifo(
+            "oddities/fifo-read",
+            "leaves a fifo to be read",
+            |a| {
+                run(a, FIFO);
+                word(a.client.read("odd", 10))
+            },
+            "Invalid",
+        ),
+        fifo(
+            "oddities/fifo-write",
+            "leaves a fifo to be written",
+            |a| {
+                run(a, FIFO);
+                word(a.client.write("odd", b"x", WriteMode::Overwrite))
+            },
+            "Invalid",
+        ),
+        fifo(
+            "oddities/fifo-append",
+            "leaves a fifo to be appended to",
+            |a| {
+                run(a, FIFO);
+                word(a.client.append("odd", b"x"))
+            },
+            "Invalid",
+        ),
+        fifo(
+            "oddities/fifo-edit",
+            "leaves a fifo to be edited",
+            |a| {
+                run(a, FIFO);
+                word(a.client.edit("odd", "a", "b", None))
+            },
+            "Invalid",
+        ),
+        fifo(
+            "oddities/fifo-list",
+            "leaves a fifo to be listed",
+            |a| {
+                run(a, FIFO);
+                word(a.client.list("odd", 10, None))
+            },
+            "NotDirectory",
+        ),
+        fifo(
+            "oddities/fifo-delete",
+            "leaves a fifo in a folder to be removed",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.makedirs('/tmp/d')
                 os.mkfifo('/tmp/d/odd')
                 say('made')
-                ");
-            word(a.client.delete("/tmp/d", true).map(|_| ()))
-        }, "ok"),
-        fifo("oddities/fifo-race", "swaps a file for a fifo while it is read", |a| {
-            let swapper = spawn(a, r"
+                ",
+                );
+                word(a.client.delete("/tmp/d", true).map(|_| ()))
+            },
+            "ok",
+        ),
+        fifo(
+            "oddities/fifo-race",
+            "swaps a file for a fifo while it is read",
+            |a| {
+                let swapper = spawn(
+                    a,
+                    r"
                 os.mkfifo('pipe')
                 open('file', 'w').write('x')
                 os.write(1, b'on')
                 while True: call(316 if _machine == 0 else 276, -100, b'pipe', -100, b'file', 2)
-                ");
-            let id = a.client.send(Operation::Spawn(swapper), b"").expect("it is sent");
-            while !matches!(a.client.answer(id), Ok((_, said)) if said == b"on") {}
-            let mut answers: Vec<String> = (0..200).map(|_| word(a.client.read("file", 10))).collect();
-            answers.retain(|answer| answer != "ok" && answer != "Invalid");
-            answers.pop().unwrap_or_else(|| "never blocked".to_owned())
-        }, "never blocked"),
-        odd("oddities/socket", "leaves a socket to be read", |a| {
-            run(a, SOCKET);
-            word(a.client.read("odd", 10))
-        }, "Invalid", plain, "ok"),
-        odd("oddities/lease", "holds a lease on a file, so that opens of it wait", |a| {
-            let holder = spawn(a, r"
+                ",
+                );
+                let id = a.client.send(Operation::Spawn(swapper), b"").expect("it is sent");
+                while !matches!(a.client.answer(id), Ok((_, said)) if said == b"on") {}
+                let mut answers: Vec<String> = (0..200).map(|_| word(a.client.read("file", 10))).collect();
+                answers.retain(|answer| answer != "ok" && answer != "Invalid");
+                answers.pop().unwrap_or_else(|| "never blocked".to_owned())
+            },
+            "never blocked",
+        ),
+        odd(
+            "oddities/socket",
+            "leaves a socket to be read",
+            |a| {
+                run(a, SOCKET);
+                word(a.client.read("odd", 10))
+            },
+            "Invalid",
+            plain,
+            "ok",
+        ),
+        odd(
+            "oddities/lease",
+            "holds a lease on a file, so that opens of it wait",
+            |a| {
+                let holder = spawn(
+                    a,
+                    r"
                 import fcntl
                 signal.signal(signal.SIGIO, signal.SIG_IGN)
                 file = os.open('leased', os.O_RDWR | os.O_CREAT)
                 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
                 os.write(1, b'on')
                 while True: signal.pause()
-                ");
-            let id = a.client.send(Operation::Spawn(holder), b"").expect("it is sent");
-            while !matches!(a.client.answer(id), Ok((_, said)) if said == b"on") {}
-            word(a.client.read("leased", 10))
-        }, "Busy", plain, "ok"),
-        odd("oddities/names", "makes names with new lines, escapes for terminals and no text at all", |a| {
-            run(a, r"
+                ",
+                );
+                let id = a.client.send(Operation::Spawn(holder), b"").expect("it is sent");
+                while !matches!(a.client.answer(id), Ok((_, said)) if said == b"on") {}
+                word(a.client.read("leased", 10))
+            },
+            "Busy",
+            plain,
+            "ok",
+        ),
+        odd(
+            "oddities/names",
+            "makes names with new lines, escapes for terminals and no text at all",
+            |a| {
+                run(
+                    a,
+                    r"
                 for name in (b'a\nb', b'\x1b]0;x\x07', b'\xff\xfe', b'-rf', b'x' * 255, b'\xe2\x80\xae', b' ', b'...', b'CON'): open(name, 'w')
                 say('made')
-                ");
-            let (entries, next) = a.client.list(".", 100, None).expect("a list");
-            let said = format!("{} entries, {}", entries.len(), if next.is_none() { "all" } else { "more" });
-            alive(a, said)
-        }, "9 entries, all", |a| format!("{} entries, all", a.client.list(".", 100, None).expect("a list").0.len()), "0 entries, all"),
-        odd("oddities/zero-byte", "names a path with a zero byte", |a| word(a.client.read("plain\0/../../etc/passwd", 10)), "Invalid", plain, "ok"),
-        odd("oddities/long-path", "names a path that is longer than the kernel takes", |a| word(a.client.read(&"x/".repeat(3000), 10)), "Invalid", plain, "ok"),
+                ",
+                );
+                let (entries, next) = a.client.list(".", 100, None).expect("a list");
+                let said = format!("{} entries, {}", entries.len(), if next.is_none() { "all" } else { "more" });
+                alive(a, said)
+            },
+            "9 entries, all",
+            |a| format!("{} entries, all", a.client.list(".", 100, None).expect("a list").0.len()),
+            "0 entries, all",
+        ),
+        odd(
+            "oddities/zero-byte",
+            "names a path with a zero byte",
+            |a| word(a.client.read("plain\0/../../etc/passwd", 10)),
+            "Invalid",
+            plain,
+            "ok",
+        ),
+        odd(
+            "oddities/long-path",
+            "names a path that is longer than the kernel takes",
+            |a| word(a.client.read(&"x/".repeat(3000), 10)),
+            "Invalid",
+            plain,
+            "ok",
+        ),
         odd("oddities/empty-path", "names no path", |a| word(a.client.read("", 10)), "Invalid", plain, "ok"),
-        odd("oddities/loop", "makes links that lead to each other", |a| {
-            run(a, r"
+        odd(
+            "oddities/loop",
+            "makes links that lead to each other",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.symlink('b', 'a')
                 os.symlink('a', 'b')
                 os.symlink('self', 'self')
                 say('made')
-                ");
-            let answers = [word(a.client.read("a", 10)), word(a.client.write("a", b"x", WriteMode::Overwrite)), word(a.client.append("self", b"x"))];
-            if answers.iter().all(|answer| answer == "Invalid") { "Invalid".to_owned() } else { answers.join(" ") }
-        }, "Invalid", plain, "ok"),
-        odd("oddities/links-without-end", "makes forty links in a row", |a| {
-            run(a, r"
+                ",
+                );
+                let answers = [
+                    word(a.client.read("a", 10)),
+                    word(a.client.write("a", b"x", WriteMode::Overwrite)),
+                    word(a.client.append("self", b"x")),
+                ];
+                if answers.iter().all(|answer| answer == "Invalid") { "Invalid".to_owned() } else { answers.join(" ") }
+            },
+            "Invalid",
+            plain,
+            "ok",
+        ),
+        odd(
+            "oddities/links-without-end",
+            "makes forty links in a row",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('l0', 'w')
                 for n in range(60): os.symlink(f'l{n}', f'l{n + 1}')
                 say('made')
-                ");
-            word(a.client.write("l60", b"x", WriteMode::Overwrite))
-        }, "Invalid", plain, "ok"),
-        odd("oddities/huge-folder", "fills a folder with 20,000 files", |a| {
-            run(a, r"
+                ",
+                );
+                word(a.client.write("l60", b"x", WriteMode::Overwrite))
+            },
+            "Invalid",
+            plain,
+            "ok",
+        ),
+        odd(
+            "oddities/huge-folder",
+            "fills a folder with 20,000 files",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.mkdir('d')
                 os.chdir('d')
                 for n in range(20000): os.mknod(f'{n:05}')
                 say('made')
-                ");
-            let (mut seen, mut cursor, mut pages) = (0, None, 0);
-            while pages < 100 {
-                let (entries, next) = a.client.list("d", 1000, cursor).expect("a page");
-                (seen, pages) = (seen + entries.len(), pages + 1);
-                cursor = next;
-                if cursor.is_none() {
-                    break;
+                ",
+                );
+                let (mut seen, mut cursor, mut pages) = (0, None, 0);
+                while pages < 100 {
+                    let (entries, next) = a.client.list("d", 1000, cursor).expect("a page");
+                    (seen, pages) = (seen + entries.len(), pages + 1);
+                    cursor = next;
+                    if cursor.is_none() {
+                        break;
+                    }
                 }
-            }
-            format!("{seen} in {pages} pages")
-        }, "20000 in 20 pages", |a| {
-            run(a, r"
+                format!("{seen} in {pages} pages")
+            },
+            "20000 in 20 pages",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.mkdir('d')
                 open('d/x', 'w')
                 say('made')
-                ");
-            format!("{} in 1 pages", a.client.list("d", 1000, None).expect("a page").0.len())
-        }, "1 in 1 pages"),
-        odd("oddities/deep-tree", "makes a tree of 2,000 folders, one in another, and has it removed", |a| {
-            run(a, r"
+                ",
+                );
+                format!("{} in 1 pages", a.client.list("d", 1000, None).expect("a page").0.len())
+            },
+            "1 in 1 pages",
+        ),
+        odd(
+            "oddities/deep-tree",
+            "makes a tree of 2,000 folders, one in another, and has it removed",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.mkdir('/tmp/t')
                 os.chdir('/tmp/t')
                 for n in range(2000):
                     os.mkdir('d')
                     os.chdir('d')
                 say('made')
-                ");
-            let said = word(a.client.delete("/tmp/t", true).map(|_| ()));
-            alive(a, said)
-        }, "TooLarge", |a| {
-            run(a, r"
+                ",
+                );
+                let said = word(a.client.delete("/tmp/t", true).map(|_| ()));
+                alive(a, said)
+            },
+            "TooLarge",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.makedirs('/tmp/t/d/d')
                 say('made')
-                ");
-            word(a.client.delete("/tmp/t", true).map(|_| ()))
-        }, "ok"),
-        odd("oddities/sparse", "has a file read that says it is 1 GiB of nothing", |a| {
-            run(a, r"
+                ",
+                );
+                word(a.client.delete("/tmp/t", true).map(|_| ()))
+            },
+            "ok",
+        ),
+        odd(
+            "oddities/sparse",
+            "has a file read that says it is 1 GiB of nothing",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('hole', 'w')
                 os.truncate('hole', (1 << 30) - 1)
                 say('made')
-                ");
-            let answers = [word(a.client.read("hole", 1 << 20)), word(a.client.edit("hole", "a", "b", None))];
-            if answers.iter().all(|answer| answer == "TooLarge") { "TooLarge".to_owned() } else { answers.join(" ") }
-        }, "TooLarge", plain, "ok"),
-        odd("oddities/trash-link", "makes the trash a link that leads out", |a| {
-            run(a, r"
+                ",
+                );
+                let answers = [word(a.client.read("hole", 1 << 20)), word(a.client.edit("hole", "a", "b", None))];
+                if answers.iter().all(|answer| answer == "TooLarge") {
+                    "TooLarge".to_owned()
+                } else {
+                    answers.join(" ")
+                }
+            },
+            "TooLarge",
+            plain,
+            "ok",
+        ),
+        odd(
+            "oddities/trash-link",
+            "makes the trash a link that leads out",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.symlink('/dev/shm', '.trash')
                 open('victim', 'w')
                 say('made')
-                ");
-            let said = word(a.client.delete("victim", false).map(|_| ()));
-            if run(a, "say('moved' if os.listdir('/dev/shm') else 'stays')") == "stays" { said } else { "moved out".to_owned() }
-        }, "Escape|NotDirectory|Invalid", |a| {
-            run(a, r"
+                ",
+                );
+                let said = word(a.client.delete("victim", false).map(|_| ()));
+                if run(a, "say('moved' if os.listdir('/dev/shm') else 'stays')") == "stays" {
+                    said
+                } else {
+                    "moved out".to_owned()
+                }
+            },
+            "Escape|NotDirectory|Invalid",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('victim', 'w')
                 say('made')
-                ");
-            word(a.client.delete("victim", false).map(|_| ()))
-        }, "ok"),
-        odd("oddities/trash-file", "makes the trash a file", |a| {
-            run(a, r"
+                ",
+                );
+                word(a.client.delete("victim", false).map(|_| ()))
+            },
+            "ok",
+        ),
+        odd(
+            "oddities/trash-file",
+            "makes the trash a file",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('.trash', 'w')
                 open('victim', 'w')
                 say('made')
-                ");
-            word(a.client.delete("victim", false).map(|_| ()))
-        }, "NotDirectory", |a| {
-            run(a, r"
+                ",
+                );
+                word(a.client.delete("victim", false).map(|_| ()))
+            },
+            "NotDirectory",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('victim', 'w')
                 say('made')
-                ");
-            word(a.client.delete("victim", false).map(|_| ()))
-        }, "ok"),
-        odd("oddities/delete-link", "has a link to something outside deleted", |a| {
-            run(a, r"
+                ",
+                );
+                word(a.client.delete("victim", false).map(|_| ()))
+            },
+            "ok",
+        ),
+        odd(
+            "oddities/delete-link",
+            "has a link to something outside deleted",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('/dev/shm/kept', 'w')
                 os.symlink('/dev/shm', 'link')
                 say('made')
-                ");
-            a.client.delete("link", true).expect("the link goes");
-            run(a, "say('kept' if os.listdir('/dev/shm') == ['kept'] else 'gone')")
-        }, "kept", |a| {
-            run(a, r"
+                ",
+                );
+                a.client.delete("link", true).expect("the link goes");
+                run(a, "say('kept' if os.listdir('/dev/shm') == ['kept'] else 'gone')")
+            },
+            "kept",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.mkdir('/tmp/d')
                 open('/tmp/d/kept', 'w')
                 say('made')
-                ");
-            a.client.delete("/tmp/d", true).expect("the folder goes");
-            run(a, "say('kept' if os.path.exists('/tmp/d/kept') else 'gone')")
-        }, "gone"),
-        odd("oddities/stat-link", "has a link to something outside looked at", |a| {
-            run(a, r"
+                ",
+                );
+                a.client.delete("/tmp/d", true).expect("the folder goes");
+                run(a, "say('kept' if os.path.exists('/tmp/d/kept') else 'gone')")
+            },
+            "gone",
+        ),
+        odd(
+            "oddities/stat-link",
+            "has a link to something outside looked at",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.symlink('/etc/passwd', 'link')
                 say('made')
-                ");
-            match a.client.stat("link") {
-                Ok(entry) if entry.kind == Kind::Symlink => "the link".to_owned(),
-                other => format!("{other:?}"),
-            }
-        }, "the link", |a| {
-            run(a, r"
+                ",
+                );
+                match a.client.stat("link") {
+                    Ok(entry) if entry.kind == Kind::Symlink => "the link".to_owned(),
+                    other => format!("{other:?}"),
+                }
+            },
+            "the link",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('link', 'w')
                 say('made')
-                ");
-            a.client.stat("link").map_or_else(|error| error.to_string(), |entry| format!("{:?}", entry.kind))
-        }, "File"),
-        odd("oddities/mount-link", "leaves a link where the next jail mounts a volume", |a| {
-            let (outside, store) = (a.ground.fresh("elsewhere"), a.ground.fresh("store"));
-            std::os::unix::fs::symlink(&outside, a.spec.work_folder.join("store")).expect("a link");
-            let mut spec = a.spec.clone();
-            spec.mounts.push(tenure_sandbox::Mount { source: store, target: "/workspace/store/deep".into(), read_only: true });
-            let opened = a.ground.try_open(&spec).map(drop);
-            let made = std::fs::read_dir(&outside).expect("a folder").count();
-            match (opened, made) {
-                (Err(tenure_sandbox::Error::Layer(_)), 0) => "refused".to_owned(),
-                (opened, made) => format!("{opened:?}, {made} made outside"),
-            }
-        }, "refused", |a| {
-            let store = a.ground.fresh("store");
-            let mut spec = a.spec.clone();
-            spec.mounts.push(tenure_sandbox::Mount { source: store, target: "/workspace/store/deep".into(), read_only: true });
-            a.ground.try_open(&spec).map_or_else(|error| error.to_string(), |_| "opened".to_owned())
-        }, "opened")
+                ",
+                );
+                a.client.stat("link").map_or_else(|error| error.to_string(), |entry| format!("{:?}", entry.kind))
+            },
+            "File",
+        ),
+        odd(
+            "oddities/mount-link",
+            "leaves a link where the next jail mounts a volume",
+            |a| {
+                let (outside, store) = (a.ground.fresh("elsewhere"), a.ground.fresh("store"));
+                std::os::unix::fs::symlink(&outside, a.spec.work_folder.join("store")).expect("a link");
+                let mut spec = a.spec.clone();
+                spec.mounts.push(tenure_sandbox::Mount {
+                    source: store,
+                    target: "/workspace/store/deep".into(),
+                    read_only: true,
+                });
+                let opened = a.ground.try_open(&spec).map(drop);
+                let made = std::fs::read_dir(&outside).expect("a folder").count();
+                match (opened, made) {
+                    (Err(tenure_sandbox::Error::Layer(_)), 0) => "refused".to_owned(),
+                    (opened, made) => format!("{opened:?}, {made} made outside"),
+                }
+            },
+            "refused",
+            |a| {
+                let store = a.ground.fresh("store");
+                let mut spec = a.spec.clone();
+                spec.mounts.push(tenure_sandbox::Mount {
+                    source: store,
+                    target: "/workspace/store/deep".into(),
+                    read_only: true,
+                });
+                a.ground.try_open(&spec).map_or_else(|error| error.to_string(), |_| "opened".to_owned())
+            },
+            "opened",
+        )
         .source("CVE-2026-87766 (bubblewrap), CVE-2021-30465"),
-        odd("oddities/work-folder-link", "has its work folder swapped for a link before the next jail", |a| {
-            let link = a.ground.fresh("elsewhere").join("work");
-            std::os::unix::fs::symlink(&a.spec.work_folder, &link).expect("a link");
-            let mut spec = a.spec.clone();
-            spec.work_folder = link;
-            a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
-        }, "refused", |a| {
-            let spec = a.spec.clone();
-            a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
-        }, "opened"),
-        odd("oddities/setuid-kept", "makes a file setuid and has it written by a file capability", |a| {
-            run(a, r"
+        odd(
+            "oddities/work-folder-link",
+            "has its work folder swapped for a link before the next jail",
+            |a| {
+                let link = a.ground.fresh("elsewhere").join("work");
+                std::os::unix::fs::symlink(&a.spec.work_folder, &link).expect("a link");
+                let mut spec = a.spec.clone();
+                spec.work_folder = link;
+                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
+            },
+            "refused",
+            |a| {
+                let spec = a.spec.clone();
+                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
+            },
+            "opened",
+        ),
+        odd(
+            "oddities/setuid-kept",
+            "makes a file setuid and has it written by a file capability",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('file', 'w')
                 os.chmod('file', 0o6777)
                 say('made')
-                ");
-            a.client.write("file", b"x", WriteMode::Overwrite).expect("it is written");
-            format!("{:o}", a.client.stat("file").expect("it is there").mode)
-        }, "777", |a| {
-            run(a, r"
+                ",
+                );
+                a.client.write("file", b"x", WriteMode::Overwrite).expect("it is written");
+                format!("{:o}", a.client.stat("file").expect("it is there").mode)
+            },
+            "777",
+            |a| {
+                run(
+                    a,
+                    r"
                 open('file', 'w')
                 os.chmod('file', 0o6777)
                 say('made')
-                ");
-            format!("{:o}", a.client.stat("file").expect("it is there").mode)
-        }, "6777"),
-        odd("oddities/owner", "makes files that the host may take for its own", |a| {
-            run(a, r"
+                ",
+                );
+                format!("{:o}", a.client.stat("file").expect("it is there").mode)
+            },
+            "6777",
+        ),
+        odd(
+            "oddities/owner",
+            "makes files that the host may take for its own",
+            |a| {
+                run(
+                    a,
+                    r"
                 os.makedirs('.git/hooks')
                 open('.git/hooks/post-checkout', 'w').write('#!/bin/sh')
                 say('made')
-                ");
-            a.client.write(".bashrc", b"x", WriteMode::Create).expect("it is written");
-            owners(a, &[".git/hooks/post-checkout", ".bashrc"])
-        }, "the agent's", |a| {
-            std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
-            owners(a, &["by-root"])
-        }, "somebody's")
+                ",
+                );
+                a.client.write(".bashrc", b"x", WriteMode::Create).expect("it is written");
+                owners(a, &[".git/hooks/post-checkout", ".bashrc"])
+            },
+            "the agent's",
+            |a| {
+                std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
+                owners(a, &["by-root"])
+            },
+            "somebody's",
+        )
         .needs(Needs::Root),
     ],
 };
@@ -317,7 +573,9 @@ pub const CLASS: Class = Class {
 /// Whose these files of the work folder are, as the host sees it.
 fn owners(attempt: &Attempt<'_>, names: &[&str]) -> String {
     use std::os::unix::fs::MetadataExt;
-    let tenure_sandbox::Identity::Host { uid: agent, .. } = attempt.spec.identity else { return "the caller's".to_owned() };
+    let tenure_sandbox::Identity::Host { uid: agent, .. } = attempt.spec.identity else {
+        return "the caller's".to_owned();
+    };
     let about = |name: &&str| std::fs::metadata(attempt.spec.work_folder.join(name)).expect("it is there");
     let agents = names.iter().map(about).all(|found| found.uid() == agent && found.mode() & 0o7000 == 0);
     if agents { "the agent's".to_owned() } else { "somebody's".to_owned() }

@@ -27,20 +27,80 @@ const fn own(id: &'static str, tries: &'static str, script: &'static str) -> Pro
 pub const CLASS: Class = Class {
     name: "/proc",
     probes: &[
-        of_init("proc/init-root", "goes through the first process's root", "say(attempt(os.listdir, '/proc/1/root'))", "say(attempt(os.listdir, '/proc/self/root'))"),
-        of_init("proc/init-cwd", "goes through the first process's working folder", "say(attempt(os.listdir, '/proc/1/cwd'))", "say(attempt(os.listdir, '/proc/self/cwd'))"),
-        of_init("proc/init-exe", "reads the program of the first process, which is the host's own tenure", "say(attempt(open, '/proc/1/exe', 'rb'))", "say(attempt(open, '/proc/self/exe', 'rb'))")
-            .source("CVE-2019-5736"),
-        of_init("proc/init-environ", "reads the first process's environment", "say(attempt(open, '/proc/1/environ', 'rb'))", "say(attempt(open, '/proc/self/environ', 'rb'))"),
-        of_init("proc/init-mem", "reads the first process's memory", "say(attempt(open, '/proc/1/mem', 'rb'))", "say(attempt(open, '/proc/self/mem', 'rb'))"),
-        of_init("proc/init-maps", "reads where the first process's memory lies", "say(attempt(lambda: open('/proc/1/maps').read()))", "say(attempt(lambda: open('/proc/self/maps').read()))"),
-        of_init("proc/init-fd", "takes the first process's descriptors", "say(attempt(os.listdir, '/proc/1/fd'))", "say(attempt(os.listdir, '/proc/self/fd'))")
-            .source("CVE-2024-21626"),
-        of_init("proc/init-fdinfo", "looks at the first process's descriptors", "say(attempt(os.listdir, '/proc/1/fdinfo'))", "say(attempt(os.listdir, '/proc/self/fdinfo'))"),
-        of_init("proc/init-map-files", "opens the first process's mapped files", "say(attempt(os.listdir, '/proc/1/map_files'))", "say(attempt(os.listdir, '/proc/self/map_files'))"),
-        of_init("proc/init-stack", "reads the first process's kernel stack and auxiliary values", "say(attempt(lambda: open('/proc/1/auxv', 'rb').read()))", "say(attempt(lambda: open('/proc/self/auxv', 'rb').read()))"),
-        of_init("proc/keeper-mem", "reads the memory of the process that keeps it", "say(attempt(open, f'/proc/{os.getppid()}/mem', 'rb'))", "say(attempt(open, '/proc/self/mem', 'rb'))"),
-        of_init("proc/keeper-fd", "takes the descriptors of the process that keeps it, one of which opens a control group", "say(attempt(os.listdir, f'/proc/{os.getppid()}/fd'))", "say(attempt(os.listdir, '/proc/self/fd'))"),
+        of_init(
+            "proc/init-root",
+            "goes through the first process's root",
+            "say(attempt(os.listdir, '/proc/1/root'))",
+            "say(attempt(os.listdir, '/proc/self/root'))",
+        ),
+        of_init(
+            "proc/init-cwd",
+            "goes through the first process's working folder",
+            "say(attempt(os.listdir, '/proc/1/cwd'))",
+            "say(attempt(os.listdir, '/proc/self/cwd'))",
+        ),
+        of_init(
+            "proc/init-exe",
+            "reads the program of the first process, which is the host's own tenure",
+            "say(attempt(open, '/proc/1/exe', 'rb'))",
+            "say(attempt(open, '/proc/self/exe', 'rb'))",
+        )
+        .source("CVE-2019-5736"),
+        of_init(
+            "proc/init-environ",
+            "reads the first process's environment",
+            "say(attempt(open, '/proc/1/environ', 'rb'))",
+            "say(attempt(open, '/proc/self/environ', 'rb'))",
+        ),
+        of_init(
+            "proc/init-mem",
+            "reads the first process's memory",
+            "say(attempt(open, '/proc/1/mem', 'rb'))",
+            "say(attempt(open, '/proc/self/mem', 'rb'))",
+        ),
+        of_init(
+            "proc/init-maps",
+            "reads where the first process's memory lies",
+            "say(attempt(lambda: open('/proc/1/maps').read()))",
+            "say(attempt(lambda: open('/proc/self/maps').read()))",
+        ),
+        of_init(
+            "proc/init-fd",
+            "takes the first process's descriptors",
+            "say(attempt(os.listdir, '/proc/1/fd'))",
+            "say(attempt(os.listdir, '/proc/self/fd'))",
+        )
+        .source("CVE-2024-21626"),
+        of_init(
+            "proc/init-fdinfo",
+            "looks at the first process's descriptors",
+            "say(attempt(os.listdir, '/proc/1/fdinfo'))",
+            "say(attempt(os.listdir, '/proc/self/fdinfo'))",
+        ),
+        of_init(
+            "proc/init-map-files",
+            "opens the first process's mapped files",
+            "say(attempt(os.listdir, '/proc/1/map_files'))",
+            "say(attempt(os.listdir, '/proc/self/map_files'))",
+        ),
+        of_init(
+            "proc/init-stack",
+            "reads the first process's kernel stack and auxiliary values",
+            "say(attempt(lambda: open('/proc/1/auxv', 'rb').read()))",
+            "say(attempt(lambda: open('/proc/self/auxv', 'rb').read()))",
+        ),
+        of_init(
+            "proc/keeper-mem",
+            "reads the memory of the process that keeps it",
+            "say(attempt(open, f'/proc/{os.getppid()}/mem', 'rb'))",
+            "say(attempt(open, '/proc/self/mem', 'rb'))",
+        ),
+        of_init(
+            "proc/keeper-fd",
+            "takes the descriptors of the process that keeps it, one of which opens a control group",
+            "say(attempt(os.listdir, f'/proc/{os.getppid()}/fd'))",
+            "say(attempt(os.listdir, '/proc/self/fd'))",
+        ),
         probe(
             "proc/host-cmdline",
             "reads a secret from another process's arguments",
@@ -101,17 +161,57 @@ pub const CLASS: Class = Class {
                 "shown",
             ),
         ),
-        switch("proc/core-pattern", "makes the kernel run a program on the host at its next crash", "say(attempt(os.open, '/proc/sys/kernel/core_pattern', os.O_WRONLY))")
-            .source("CVE-2022-0811"),
-        switch("proc/drop-caches", "drops the host's caches", "say(attempt(os.open, '/proc/sys/vm/drop_caches', os.O_WRONLY))"),
-        switch("proc/panic", "sets what the host does when its kernel panics", "say(attempt(os.open, '/proc/sys/kernel/panic', os.O_WRONLY))"),
-        switch("proc/random-addresses", "turns off random addresses for all", "say(attempt(os.open, '/proc/sys/kernel/randomize_va_space', os.O_WRONLY))"),
-        switch("proc/overcommit", "sets how the host gives out memory", "say(attempt(os.open, '/proc/sys/vm/overcommit_memory', os.O_WRONLY))"),
-        switch("proc/irq", "moves the host's interrupts", "say(attempt(os.open, '/proc/irq/default_smp_affinity', os.O_WRONLY))"),
-        switch("proc/kmsg", "reads the kernel's log", "say(attempt(os.open, '/proc/kmsg', os.O_RDONLY | os.O_NONBLOCK))"),
-        switch("proc/timer-list", "reads the kernel's timers", "say(attempt(os.open, '/proc/timer_list', os.O_RDONLY))"),
-        switch("proc/slabinfo", "reads the kernel's memory use, to place an exploit", "say(attempt(os.open, '/proc/slabinfo', os.O_RDONLY))"),
-        switch("proc/vmallocinfo", "reads the kernel's addresses", "say(attempt(os.open, '/proc/vmallocinfo', os.O_RDONLY))"),
+        switch(
+            "proc/core-pattern",
+            "makes the kernel run a program on the host at its next crash",
+            "say(attempt(os.open, '/proc/sys/kernel/core_pattern', os.O_WRONLY))",
+        )
+        .source("CVE-2022-0811"),
+        switch(
+            "proc/drop-caches",
+            "drops the host's caches",
+            "say(attempt(os.open, '/proc/sys/vm/drop_caches', os.O_WRONLY))",
+        ),
+        switch(
+            "proc/panic",
+            "sets what the host does when its kernel panics",
+            "say(attempt(os.open, '/proc/sys/kernel/panic', os.O_WRONLY))",
+        ),
+        switch(
+            "proc/random-addresses",
+            "turns off random addresses for all",
+            "say(attempt(os.open, '/proc/sys/kernel/randomize_va_space', os.O_WRONLY))",
+        ),
+        switch(
+            "proc/overcommit",
+            "sets how the host gives out memory",
+            "say(attempt(os.open, '/proc/sys/vm/overcommit_memory', os.O_WRONLY))",
+        ),
+        switch(
+            "proc/irq",
+            "moves the host's interrupts",
+            "say(attempt(os.open, '/proc/irq/default_smp_affinity', os.O_WRONLY))",
+        ),
+        switch(
+            "proc/kmsg",
+            "reads the kernel's log",
+            "say(attempt(os.open, '/proc/kmsg', os.O_RDONLY | os.O_NONBLOCK))",
+        ),
+        switch(
+            "proc/timer-list",
+            "reads the kernel's timers",
+            "say(attempt(os.open, '/proc/timer_list', os.O_RDONLY))",
+        ),
+        switch(
+            "proc/slabinfo",
+            "reads the kernel's memory use, to place an exploit",
+            "say(attempt(os.open, '/proc/slabinfo', os.O_RDONLY))",
+        ),
+        switch(
+            "proc/vmallocinfo",
+            "reads the kernel's addresses",
+            "say(attempt(os.open, '/proc/vmallocinfo', os.O_RDONLY))",
+        ),
         probe(
             "proc/net-switch",
             "turns on forwarding in its own network",
@@ -152,12 +252,32 @@ pub const CLASS: Class = Class {
                 "shown",
             ),
         ),
-        own("proc/own-mem-write", "writes its memory past its protections", "say(attempt(os.open, '/proc/self/mem', os.O_RDWR))")
-            .source("CVE-2016-5195 (Dirty COW)"),
-        own("proc/oom-score", "saves itself from being killed for memory", "say(attempt(os.open, '/proc/self/oom_score_adj', os.O_WRONLY))"),
-        own("proc/clear-refs", "clears the marks of its pages", "say(attempt(os.open, '/proc/self/clear_refs', os.O_WRONLY))"),
-        own("proc/comm", "takes another process's name in /proc", "say(attempt(os.open, '/proc/self/comm', os.O_WRONLY))"),
-        own("proc/attributes", "sets its security label", "say(attempt(os.open, '/proc/self/attr/current', os.O_WRONLY))"),
+        own(
+            "proc/own-mem-write",
+            "writes its memory past its protections",
+            "say(attempt(os.open, '/proc/self/mem', os.O_RDWR))",
+        )
+        .source("CVE-2016-5195 (Dirty COW)"),
+        own(
+            "proc/oom-score",
+            "saves itself from being killed for memory",
+            "say(attempt(os.open, '/proc/self/oom_score_adj', os.O_WRONLY))",
+        ),
+        own(
+            "proc/clear-refs",
+            "clears the marks of its pages",
+            "say(attempt(os.open, '/proc/self/clear_refs', os.O_WRONLY))",
+        ),
+        own(
+            "proc/comm",
+            "takes another process's name in /proc",
+            "say(attempt(os.open, '/proc/self/comm', os.O_WRONLY))",
+        ),
+        own(
+            "proc/attributes",
+            "sets its security label",
+            "say(attempt(os.open, '/proc/self/attr/current', os.O_WRONLY))",
+        ),
         probe(
             "proc/sys-release-agent",
             "names a program that the host runs when a control group is empty",

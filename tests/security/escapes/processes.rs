@@ -9,10 +9,12 @@ type Deed = fn(&mut Attempt<'_>) -> String;
 const HOLDS: &str = "the jail works, alone";
 const BESIDE: Control = Control::Beside(
     "a daemon of its own while its call still runs, seen by the same check",
-    Program(r"
+    Program(
+        r"
                 daemon()
                 say('the jail works, alone' if alone() else 'not alone')
-                "),
+                ",
+    ),
     "not alone",
 );
 
@@ -31,15 +33,39 @@ pub const CLASS: Class = Class {
     name: "processes",
     probes: &[
         apart("processes/kill-host", "signals a process of the host", "say(attempt(os.kill, int(E['HOST_PID']), 0))"),
-        apart("processes/kill-group", "signals a process group of the host", "say(attempt(os.killpg, os.getpgid(int(E['HOST_PID'])), 0) if os.path.exists(f\"/proc/{E['HOST_PID']}\") else 'ESRCH')"),
-        apart("processes/pidfd", "takes hold of a process of the host", "say(attempt(os.pidfd_open, int(E['HOST_PID'])))"),
-        apart("processes/owner", "has the kernel signal a process of the host when data comes", r"
+        apart(
+            "processes/kill-group",
+            "signals a process group of the host",
+            "say(attempt(os.killpg, os.getpgid(int(E['HOST_PID'])), 0) if os.path.exists(f\"/proc/{E['HOST_PID']}\") else 'ESRCH')",
+        ),
+        apart(
+            "processes/pidfd",
+            "takes hold of a process of the host",
+            "say(attempt(os.pidfd_open, int(E['HOST_PID'])))",
+        ),
+        apart(
+            "processes/owner",
+            "has the kernel signal a process of the host when data comes",
+            r"
                 import fcntl
                 say(attempt(fcntl.fcntl, 0, fcntl.F_SETOWN, int(E['HOST_PID'])))
-                "),
-        apart("processes/limits", "reads or sets the limits of a process of the host", "say(call('prlimit64', int(E['HOST_PID']), 7, 0, ctypes.create_string_buffer(16)))"),
-        apart("processes/affinity", "moves a process of the host to other processors", "say(attempt(os.sched_getaffinity, int(E['HOST_PID'])))"),
-        apart("processes/priority", "slows a process of the host", "say(attempt(os.getpriority, os.PRIO_PROCESS, int(E['HOST_PID'])))"),
+                ",
+        ),
+        apart(
+            "processes/limits",
+            "reads or sets the limits of a process of the host",
+            "say(call('prlimit64', int(E['HOST_PID']), 7, 0, ctypes.create_string_buffer(16)))",
+        ),
+        apart(
+            "processes/affinity",
+            "moves a process of the host to other processors",
+            "say(attempt(os.sched_getaffinity, int(E['HOST_PID'])))",
+        ),
+        apart(
+            "processes/priority",
+            "slows a process of the host",
+            "say(attempt(os.getpriority, os.PRIO_PROCESS, int(E['HOST_PID'])))",
+        ),
         probe(
             "processes/kill-host-same-namespace",
             "signals a process of the host that it can see",
@@ -49,81 +75,113 @@ pub const CLASS: Class = Class {
         )
         .needs(super::probe::Needs::Landlock(6)),
         ends("processes/daemon", "leaves a daemon behind that forked twice", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 daemon()
                 say('left')
-                ");
+                ",
+            );
             aftermath(attempt)
         }),
         ends("processes/daemon-many", "leaves many behind, each in a session of its own", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 for _ in range(10): daemon()
                 say('left')
-                ");
+                ",
+            );
             aftermath(attempt)
         }),
         ends("processes/clone-parent", "makes children of its keeper instead of its own", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 for _ in range(4):
                     if call('clone', 0x8011, 0, 0, 0, 0) == 0: signal.pause()
                 say('left')
-                ");
+                ",
+            );
             aftermath(attempt)
         }),
         ends("processes/kill-keeper", "kills the process that keeps it", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 daemon()
                 os.kill(os.getppid(), 9)
                 signal.pause()
-                ");
+                ",
+            );
             settled(attempt)
         }),
         ends("processes/kill-all", "kills all processes that it may", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 daemon()
                 os.kill(-1, 9)
                 signal.pause()
-                ");
+                ",
+            );
             settled(attempt)
         }),
         ends("processes/kill-init", "kills, stops and interrupts the jail's first process", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 for number in range(1, 65): attempt(os.kill, 1, number)
                 say('tried')
-                ");
+                ",
+            );
             aftermath(attempt)
         }),
         ends("processes/ignore", "ignores every request to end when its time is up", |attempt| {
-            late(attempt, r"
+            late(
+                attempt,
+                r"
                 for number in range(1, 65):
                     if number not in (9, 17, 19, 32, 33): signal.signal(number, signal.SIG_IGN)
                 daemon()
                 while True: signal.pause()
-                ")
+                ",
+            )
         }),
         ends("processes/stopped", "stops itself, so that it cannot end", |attempt| {
-            late(attempt, r"
+            late(
+                attempt,
+                r"
                 daemon()
                 os.kill(os.getpid(), signal.SIGSTOP)
-                ")
+                ",
+            )
         }),
         ends("processes/fork-storm", "forks faster than it is killed", |attempt| {
-            late(attempt, r"
+            late(
+                attempt,
+                r"
                 while True:
                     try: os.fork()
                     except OSError: pass
-                ")
+                ",
+            )
         }),
         ends("processes/zombies", "leaves dead children that nobody asks for", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 for _ in range(20):
                     if os.fork() == 0: os._exit(0)
                 say('left')
-                ");
+                ",
+            );
             aftermath(attempt)
         }),
         ends("processes/adopt", "has its children adopted by one that it will not end", |attempt| {
-            late(attempt, r"
+            late(
+                attempt,
+                r"
                 call('prctl', 36, 1, 0, 0, 0)
                 if os.fork() == 0:
                     os.setsid()
@@ -131,25 +189,32 @@ pub const CLASS: Class = Class {
                     call('prctl', 36, 1, 0, 0, 0)
                     while True: signal.pause()
                 while True: signal.pause()
-                ")
+                ",
+            )
         }),
         ends("processes/hold-output", "keeps its output open after its end", |attempt| {
-            run(attempt, r"
+            run(
+                attempt,
+                r"
                 if os.fork() == 0:
                     os.setsid()
                     while True: os.write(1, b'x' * 4096)
                 say('left')
-                ");
+                ",
+            );
             aftermath(attempt)
         }),
         probe(
             "processes/stop-keeper",
             "stops the process that keeps it, so that its end is never told",
             Capability(|attempt| {
-                let mut stop = spawn(attempt, r"
+                let mut stop = spawn(
+                    attempt,
+                    r"
                 os.kill(os.getppid(), signal.SIGSTOP)
                 signal.pause()
-                ");
+                ",
+                );
                 stop.timeout_ms = Some(300);
                 match attempt.client.run(stop, b"") {
                     Ok(_) => settled(attempt),

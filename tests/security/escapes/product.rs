@@ -15,7 +15,10 @@ use tests::scripted::Say;
 /// each one that does.
 const PLANTED: &[(&str, &str)] = &[
     (".git/HEAD", "ref: refs/heads/main\n"),
-    (".git/config", "[core]\n\tfsmonitor = touch MARK\n\thooksPath = .git/hooks\n\tsshCommand = touch MARK\n\tpager = touch MARK\n"),
+    (
+        ".git/config",
+        "[core]\n\tfsmonitor = touch MARK\n\thooksPath = .git/hooks\n\tsshCommand = touch MARK\n\tpager = touch MARK\n",
+    ),
     (".git/hooks/post-checkout", "#!/bin/sh\ntouch MARK\n"),
     (".git/hooks/pre-commit", "#!/bin/sh\ntouch MARK\n"),
     ("vendor/sub/.git/hooks/post-checkout", "#!/bin/sh\ntouch MARK\n"),
@@ -23,9 +26,15 @@ const PLANTED: &[(&str, &str)] = &[
     (".profile", "touch MARK\n"),
     (".envrc", "touch MARK\n"),
     (".mcp.json", "{\"mcpServers\": {\"x\": {\"command\": \"touch\", \"args\": [\"MARK\"]}}}"),
-    (".claude/settings.json", "{\"hooks\": {\"SessionStart\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"touch MARK\"}]}]}}"),
+    (
+        ".claude/settings.json",
+        "{\"hooks\": {\"SessionStart\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"touch MARK\"}]}]}}",
+    ),
     (".codex/config.toml", "notify = [\"touch\", \"MARK\"]\n"),
-    (".vscode/tasks.json", "{\"tasks\": [{\"label\": \"x\", \"command\": \"touch MARK\", \"runOptions\": {\"runOn\": \"folderOpen\"}}]}"),
+    (
+        ".vscode/tasks.json",
+        "{\"tasks\": [{\"label\": \"x\", \"command\": \"touch MARK\", \"runOptions\": {\"runOn\": \"folderOpen\"}}]}",
+    ),
     ("sitecustomize.py", "import os; os.system('touch MARK')\n"),
     ("usercustomize.py", "import os; os.system('touch MARK')\n"),
     ("evil.pth", "import os; os.system('touch MARK')\n"),
@@ -61,7 +70,9 @@ pub const CLASS: Class = Class {
                 let mark = ground.fresh("marks").join("ran");
                 let office = plant(&mark);
                 // All that the product does with a folder, from a folder where such files would be found.
-                for arguments in [&["agent", "get", "clerk"][..], &["execution", "list"], &["agent", "list"], &["status"]] {
+                for arguments in
+                    [&["agent", "get", "clerk"][..], &["execution", "list"], &["agent", "list"], &["status"]]
+                {
                     office.daemon.ok(arguments);
                 }
                 office.execute("clerk", "again");

@@ -7,13 +7,7 @@ use tenure_sandbox::protocol::{Spawn, WriteMode};
 
 /// Denied to a program without capabilities.
 const fn denied(id: &'static str, tries: &'static str, script: &'static str, bare: &'static str) -> Probe {
-    probe(
-        id,
-        tries,
-        Program(script),
-        (Layer::Privileges, "EPERM|EACCES"),
-        Control::Without(&[Layer::Privileges], bare),
-    )
+    probe(id, tries, Program(script), (Layer::Privileges, "EPERM|EACCES"), Control::Without(&[Layer::Privileges], bare))
 }
 
 /// An id of the host's that the jail does not map.
@@ -66,9 +60,13 @@ pub const CLASS: Class = Class {
             "is started in a folder named by a descriptor of the jail's",
             Capability(|attempt| {
                 let folders = (0..64).map(|number| format!("/proc/self/fd/{number}"));
-                let more = ["/proc/self/cwd", "/proc/self/root", "/proc/1/cwd", "/proc/thread-self/root", "/proc/self/fd"];
-                let answers: Vec<String> = folders.chain(more.map(str::to_owned)).map(|cwd| start_in(attempt, &cwd)).collect();
-                let started = answers.iter().find(|answer| !["Invalid", "NotFound", "Denied", "NotDirectory"].contains(&answer.as_str()));
+                let more =
+                    ["/proc/self/cwd", "/proc/self/root", "/proc/1/cwd", "/proc/thread-self/root", "/proc/self/fd"];
+                let answers: Vec<String> =
+                    folders.chain(more.map(str::to_owned)).map(|cwd| start_in(attempt, &cwd)).collect();
+                let started = answers
+                    .iter()
+                    .find(|answer| !["Invalid", "NotFound", "Denied", "NotDirectory"].contains(&answer.as_str()));
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),
@@ -79,8 +77,11 @@ pub const CLASS: Class = Class {
             "programs/start-descriptor",
             "is started from a descriptor of the jail's",
             Capability(|attempt| {
-                let answers: Vec<String> = (0..64).map(|number| start(attempt, &format!("/proc/self/fd/{number}"))).collect();
-                let started = answers.iter().find(|answer| !["Invalid", "NotFound", "Denied", "IsDirectory"].contains(&answer.as_str()));
+                let answers: Vec<String> =
+                    (0..64).map(|number| start(attempt, &format!("/proc/self/fd/{number}"))).collect();
+                let started = answers
+                    .iter()
+                    .find(|answer| !["Invalid", "NotFound", "Denied", "IsDirectory"].contains(&answer.as_str()));
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),
@@ -210,10 +211,12 @@ pub const CLASS: Class = Class {
         probe(
             "programs/no-new-privileges",
             "takes off what forbids new privileges",
-            Program(r"
+            Program(
+                r"
                 call('prctl', 38, 0, 0, 0, 0)
                 say('kept' if call('prctl', 39, 0, 0, 0, 0) == 1 else 'off')
-                "),
+                ",
+            ),
             (Layer::Privileges, "kept"),
             Control::Outside("off"),
         ),
@@ -230,12 +233,22 @@ pub const CLASS: Class = Class {
         denied("programs/securebits", "changes how user 0 gets its rights", "say(call('prctl', 28, 1, 0, 0, 0))", "ok"),
         unmapped("programs/setuid-call", "becomes root", "say(attempt(os.setuid, 0))", "EINVAL"),
         unmapped("programs/setgid-call", "joins root's group", "say(attempt(os.setgid, 0))", "EINVAL"),
-        unmapped("programs/setgroups", "joins the groups of disks and of Docker", "say(attempt(os.setgroups, [6, 999]))", "EINVAL|EPERM"),
+        unmapped(
+            "programs/setgroups",
+            "joins the groups of disks and of Docker",
+            "say(attempt(os.setgroups, [6, 999]))",
+            "EINVAL|EPERM",
+        ),
         unmapped("programs/other-agent-id", "becomes another agent", "say(attempt(os.setuid, 300002))", "EINVAL"),
-        unmapped("programs/chown", "gives a file of its own to root", r"
+        unmapped(
+            "programs/chown",
+            "gives a file of its own to root",
+            r"
                 open('x', 'w')
                 say(attempt(os.chown, 'x', 0, 0))
-                ", "EINVAL|EPERM"),
+                ",
+            "EINVAL|EPERM",
+        ),
         denied(
             "programs/make-file-capabilities",
             "gives a file of its own capabilities",
@@ -249,10 +262,12 @@ pub const CLASS: Class = Class {
         probe(
             "programs/trusted-attribute",
             "sets an attribute that overlays trust",
-            Program(r"
+            Program(
+                r"
                 open('x', 'w')
                 say(attempt(os.setxattr, 'x', 'trusted.overlay.opaque', b'y'))
-                "),
+                ",
+            ),
             (Layer::Identity, "EPERM"),
             Control::AsRoot("ok|EOPNOTSUPP"),
         )

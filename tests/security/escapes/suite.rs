@@ -9,7 +9,10 @@ use super::document;
 use super::ground::{JAIL_EXE, is_root, jail_exe};
 use super::probe::{Class, Control, Layer};
 use super::trial::hold;
-use super::{calls, devices, files, folders, kernel, limits, mounts, namespaces, network, oddities, proc, processes, product, programs, writes};
+use super::{
+    calls, devices, files, folders, kernel, limits, mounts, namespaces, network, oddities, proc, processes, product,
+    programs, writes,
+};
 
 const CLASSES: [&Class; 15] = [
     &files::CLASS,

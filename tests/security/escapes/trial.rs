@@ -108,7 +108,9 @@ fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
         Needs::CgroupV1 if !Path::new("/sys/fs/cgroup/memory/tasks").exists() => {
             Some("the host has no control groups of the first version")
         }
-        Needs::Daemon | Needs::DaemonAsRoot if std::env::var_os(JAIL_EXE).is_some() => Some("it needs the whole product"),
+        Needs::Daemon | Needs::DaemonAsRoot if std::env::var_os(JAIL_EXE).is_some() => {
+            Some("it needs the whole product")
+        }
         Needs::DaemonAsRoot if !is_root() => Some("it needs a worker that runs as root"),
         Needs::Nothing
         | Needs::Root

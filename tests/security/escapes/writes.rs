@@ -21,7 +21,8 @@ const fn shared(id: &'static str, tries: &'static str, script: &'static str, own
 
 /// After the attack on a read-only file its content is what it was; the check itself is shown on a file that may change.
 const fn unchanged(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
-    let looser = Control::Beside("a plain write to a file of its own, seen by the same check", Program(PLAIN), "changed");
+    let looser =
+        Control::Beside("a plain write to a file of its own, seen by the same check", Program(PLAIN), "changed");
     probe(id, tries, Program(script), (Layer::Kernel, "unchanged"), looser).shown()
 }
 
@@ -36,98 +37,200 @@ const PLAIN: &str = r"
 pub const CLASS: Class = Class {
     name: "writes to what is shown",
     probes: &[
-        program("writes/usr-program", "opens a program of the host's for writing", "say(attempt(os.open, '/usr/bin/env', os.O_WRONLY))"),
-        program("writes/usr-library", "opens the C library for writing", r"
+        program(
+            "writes/usr-program",
+            "opens a program of the host's for writing",
+            "say(attempt(os.open, '/usr/bin/env', os.O_WRONLY))",
+        ),
+        program(
+            "writes/usr-library",
+            "opens the C library for writing",
+            r"
                 import glob
                 found = glob.glob('/lib/*-linux-gnu/libc.so.6') + glob.glob('/lib64/libc.so.6')
                 say(attempt(os.open, found[0], os.O_WRONLY))
-                "),
-        program("writes/usr-python", "asks to write where Python looks for modules", r"
+                ",
+        ),
+        program(
+            "writes/usr-python",
+            "asks to write where Python looks for modules",
+            r"
                 path = os.path.dirname(os.__file__).encode()
                 say('ok' if _libc.access(path, 2) == 0 else name(ctypes.get_errno()))
-                "),
-        program("writes/usr-local", "asks to write among the host's programs", "say('ok' if _libc.access(b'/usr/local/bin', 2) == 0 else name(ctypes.get_errno()))"),
-        program("writes/certificates", "asks to write among the authorities that the host trusts", "say('ok' if _libc.access(b'/etc/ssl/certs', 2) == 0 else name(ctypes.get_errno()))"),
-        shared("writes/passwd", "adds a user to the file that all jails share", "say(overwrite('/etc/passwd'))", r"
+                ",
+        ),
+        program(
+            "writes/usr-local",
+            "asks to write among the host's programs",
+            "say('ok' if _libc.access(b'/usr/local/bin', 2) == 0 else name(ctypes.get_errno()))",
+        ),
+        program(
+            "writes/certificates",
+            "asks to write among the authorities that the host trusts",
+            "say('ok' if _libc.access(b'/etc/ssl/certs', 2) == 0 else name(ctypes.get_errno()))",
+        ),
+        shared(
+            "writes/passwd",
+            "adds a user to the file that all jails share",
+            "say(overwrite('/etc/passwd'))",
+            r"
                 open('/tmp/passwd', 'w')
                 say(overwrite('/tmp/passwd'))
-                "),
-        shared("writes/hosts", "renames addresses for all jails", "say(overwrite('/etc/hosts'))", r"
+                ",
+        ),
+        shared(
+            "writes/hosts",
+            "renames addresses for all jails",
+            "say(overwrite('/etc/hosts'))",
+            r"
                 open('/tmp/hosts', 'w')
                 say(overwrite('/tmp/hosts'))
-                "),
-        shared("writes/preload", "has the loader load a library into everything", "say(overwrite('/etc/ld.so.preload', os.O_WRONLY | os.O_CREAT))", "say(overwrite('/tmp/ld.so.preload', os.O_WRONLY | os.O_CREAT))"),
-        shared("writes/loader-cache", "replaces the loader's cache", "say(overwrite('/etc/ld.so.cache'))", r"
+                ",
+        ),
+        shared(
+            "writes/preload",
+            "has the loader load a library into everything",
+            "say(overwrite('/etc/ld.so.preload', os.O_WRONLY | os.O_CREAT))",
+            "say(overwrite('/tmp/ld.so.preload', os.O_WRONLY | os.O_CREAT))",
+        ),
+        shared(
+            "writes/loader-cache",
+            "replaces the loader's cache",
+            "say(overwrite('/etc/ld.so.cache'))",
+            r"
                 open('/tmp/cache', 'w')
                 say(overwrite('/tmp/cache'))
-                "),
-        shared("writes/rename-over", "renames a file of its own over one that all jails share", r"
+                ",
+        ),
+        shared(
+            "writes/rename-over",
+            "renames a file of its own over one that all jails share",
+            r"
                 open('/tmp/a', 'w')
                 say(attempt(os.rename, '/tmp/a', '/etc/passwd'))
-                ", r"
+                ",
+            r"
                 open('/tmp/a', 'w')
                 open('/tmp/b', 'w')
                 say(attempt(os.rename, '/tmp/a', '/tmp/b'))
-                "),
-        shared("writes/unlink", "removes a file that all jails share", "say(attempt(os.unlink, '/etc/hosts'))", r"
+                ",
+        ),
+        shared(
+            "writes/unlink",
+            "removes a file that all jails share",
+            "say(attempt(os.unlink, '/etc/hosts'))",
+            r"
                 open('/tmp/a', 'w')
                 say(attempt(os.unlink, '/tmp/a'))
-                "),
-        shared("writes/chmod", "opens a file that all jails share to all", "say(attempt(os.chmod, '/etc/passwd', 0o777))", r"
+                ",
+        ),
+        shared(
+            "writes/chmod",
+            "opens a file that all jails share to all",
+            "say(attempt(os.chmod, '/etc/passwd', 0o777))",
+            r"
                 open('/tmp/a', 'w')
                 say(attempt(os.chmod, '/tmp/a', 0o777))
-                "),
-        shared("writes/utime", "sets the times of a shared file", "say(attempt(os.utime, '/etc/passwd'))", r"
+                ",
+        ),
+        shared(
+            "writes/utime",
+            "sets the times of a shared file",
+            "say(attempt(os.utime, '/etc/passwd'))",
+            r"
                 open('/tmp/a', 'w')
                 say(attempt(os.utime, '/tmp/a'))
-                "),
-        shared("writes/attribute", "puts an attribute on a shared file", "say(attempt(os.setxattr, '/etc/passwd', 'user.x', b'y'))", "say(attempt(os.mkdir, '/tmp/a'))"),
-        shared("writes/python-link", "replaces the python that jails find", "say(attempt(os.symlink, '/workspace/x', '/run/tenure/bin/evil'))", "say(attempt(os.symlink, '/workspace/x', '/tmp/evil'))"),
-        shared("writes/root", "makes a folder in the root of all jails", "say(attempt(os.mkdir, '/new'))", "say(attempt(os.mkdir, '/tmp/new'))"),
-        shared("writes/dev", "makes a file among the devices", "say(overwrite('/dev/new', os.O_WRONLY | os.O_CREAT))", "say(overwrite('/dev/shm/new', os.O_WRONLY | os.O_CREAT))"),
+                ",
+        ),
+        shared(
+            "writes/attribute",
+            "puts an attribute on a shared file",
+            "say(attempt(os.setxattr, '/etc/passwd', 'user.x', b'y'))",
+            "say(attempt(os.mkdir, '/tmp/a'))",
+        ),
+        shared(
+            "writes/python-link",
+            "replaces the python that jails find",
+            "say(attempt(os.symlink, '/workspace/x', '/run/tenure/bin/evil'))",
+            "say(attempt(os.symlink, '/workspace/x', '/tmp/evil'))",
+        ),
+        shared(
+            "writes/root",
+            "makes a folder in the root of all jails",
+            "say(attempt(os.mkdir, '/new'))",
+            "say(attempt(os.mkdir, '/tmp/new'))",
+        ),
+        shared(
+            "writes/dev",
+            "makes a file among the devices",
+            "say(overwrite('/dev/new', os.O_WRONLY | os.O_CREAT))",
+            "say(overwrite('/dev/shm/new', os.O_WRONLY | os.O_CREAT))",
+        ),
         probe(
             "writes/device-times",
             "changes the times of a device that it shares with the host",
             Program("say(attempt(os.utime, '/dev/null', (1, 1)))"),
             (Layer::Identity, "EPERM"),
-            Control::Beside("a file of its own", Program(r"
+            Control::Beside(
+                "a file of its own",
+                Program(
+                    r"
                 open('/tmp/a', 'w')
                 say(attempt(os.utime, '/tmp/a', (1, 1)))
-                "), "ok"),
+                ",
+                ),
+                "ok",
+            ),
         ),
         probe(
             "writes/device-mode",
             "takes a device that it shares with the host away from others",
             Program("say(attempt(os.chmod, '/dev/null', 0))"),
             (Layer::Identity, "EPERM"),
-            Control::Beside("a file of its own", Program(r"
+            Control::Beside(
+                "a file of its own",
+                Program(
+                    r"
                 open('/tmp/a', 'w')
                 say(attempt(os.chmod, '/tmp/a', 0))
-                "), "ok"),
+                ",
+                ),
+                "ok",
+            ),
         ),
         probe(
             "writes/map-shared",
             "maps a read-only file to write to it",
-            Program(r"
+            Program(
+                r"
                 import mmap
                 file = os.open(E['HOST_FILE'], os.O_RDONLY)
                 say(attempt(mmap.mmap, file, 4, mmap.MAP_SHARED, mmap.PROT_WRITE))
-                "),
+                ",
+            ),
             (Layer::Kernel, "EACCES"),
-            Control::Beside("for itself alone", Program(r"
+            Control::Beside(
+                "for itself alone",
+                Program(
+                    r"
                 import mmap
                 file = os.open(E['HOST_FILE'], os.O_RDONLY)
                 say(attempt(mmap.mmap, file, 4, mmap.MAP_PRIVATE, mmap.PROT_WRITE))
-                "), "ok"),
+                ",
+                ),
+                "ok",
+            ),
         )
         .shown(),
         probe(
             "writes/reopen",
             "opens a descriptor for reading again, for writing",
-            Program(r"
+            Program(
+                r"
                 file = os.open(E['HOST_FILE'], os.O_RDONLY)
                 say(attempt(os.open, f'/proc/self/fd/{file}', os.O_WRONLY))
-                "),
+                ",
+            ),
             (Layer::View, "EROFS"),
             Control::Looser(|spec| spec.mounts[0].read_only = false, "ok"),
         )

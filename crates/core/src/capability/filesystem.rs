@@ -95,15 +95,28 @@ pub(super) const GROUP: &[Capability] = &[
     Capability {
         name: "filesystem.delete",
         version: 1,
-        brief: "Move a file or folder to the trash.",
+        brief: "Move a file or folder to the trash; what lies in the trash is removed for good.",
         use_when: "A file is no longer wanted.",
         avoid_when: "It is about to be written anew: filesystem.write.",
         effects: Effects::Reversible,
         idempotent: false,
         usual: &["path"],
         input: || arguments(&["path"], json!({"path": path(), "recursive": {"type": "boolean"}})),
-        output: || json!({"type": "object", "properties": {"trashed_as": {"type": "string"}}}),
+        output: || json!({"type": "object", "properties": {"trashed_as": {"type": "string"}, "removed": {"type": "boolean"}}}),
         attributes: at_path,
+    },
+    Capability {
+        name: "filesystem.restore",
+        version: 1,
+        brief: "Move a file or folder from the trash to where it was, or to path.",
+        use_when: "Something that filesystem.delete moved to the trash is wanted again.",
+        avoid_when: "Something else is at that path now: name another path.",
+        effects: Effects::Reversible,
+        idempotent: false,
+        usual: &["trashed_as"],
+        input: || arguments(&["trashed_as"], json!({"trashed_as": path(), "path": path()})),
+        output: || json!({"type": "object", "properties": {"restored_to": {"type": "string"}}}),
+        attributes: at_restored_path,
     },
 ];
 
@@ -133,6 +146,12 @@ fn size_written() -> Value {
 
 fn at_path(arguments: &Value) -> Attributes {
     Attributes { path: clipped(arguments.get("path")), ..Attributes::default() }
+}
+
+/// Where it is to lie, where that is said; else what it is now.
+fn at_restored_path(arguments: &Value) -> Attributes {
+    let path = arguments.get("path").or_else(|| arguments.get("trashed_as"));
+    Attributes { path: clipped(path), ..Attributes::default() }
 }
 
 fn at_path_with_content(arguments: &Value) -> Attributes {

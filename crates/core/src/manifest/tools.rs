@@ -20,7 +20,7 @@ pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesys
 const LATER: [(&str, &[&str]); 13] = [
     ("filesystem", &["search", "search_content", "copy", "move", "restore", "watch"]),
     ("process", &["list", "logs", "monitor", "kill"]),
-    ("network", &["http_request", "download", "dns_lookup", "port_check", "credentialed_request"]),
+    ("network", &["credentialed_request"]),
     ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),
     ("state.session", &["get", "set", "delete", "list", "query", "history"]),
     ("state.persistent", &["get", "set", "delete", "list", "query", "history"]),

@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::document::{Node, Value};
 use super::fields::{text, text_of, wrong_type};
 use super::problem::{Code, Fault, excerpt, nearest};
+use crate::network::entry::{Entry, Unusable};
+use crate::network::host::Misspelt;
 
 /// The longest name of an agent, a volume or a label's key, in characters.
 pub const NAME_CHARS_MAX: usize = 63;
@@ -160,28 +162,20 @@ fn absolute(given: &str) -> Result<String, Fault> {
     Ok(format!("/{inner}"))
 }
 
-/// A host that may be reached: a name, `*.name`, an address, each with an optional port.
+/// A host that may be reached: a name, `*.name`, an address or a range of them, each with an optional port.
 pub(super) fn host(node: &Node) -> Result<String, Fault> {
     let given = text(node)?;
-    let hint = "name a host as in api.github.com, *.github.com or 10.1.2.3, with a port if need be";
     let bad = || Fault::new(Code::BadFormat, format!("{} is not a host", excerpt(&given)));
     if let Some((_, rest)) = given.split_once("://") {
         let host = rest.split('/').next().unwrap_or(rest);
         return Err(bad().hint(format!("write the host alone: `{host}`")));
     }
-    if given.parse::<std::net::IpAddr>().is_ok() || given.parse::<std::net::SocketAddr>().is_ok() {
-        return Ok(given);
+    match Entry::parse(&given) {
+        Ok(_) => Ok(given),
+        Err(Unusable::Host(Misspelt::Character)) => Err(bad()
+            .hint("name a host as in api.github.com, *.github.com, 10.1.2.3 or 10.0.0.0/8, with a port if need be")),
+        Err(why) => Err(bad().hint(why.to_string())),
     }
-    let (host, port) = given.split_once(':').unwrap_or((&given, "443"));
-    let host = host.strip_prefix("*.").unwrap_or(host);
-    let part = |part: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        (1..=63).contains(&part.len()) && part.chars().all(inner) && !part.starts_with('-') && !part.ends_with('-')
-    };
-    if host.len() > 253 || !host.split('.').all(part) || port.parse::<u16>().map_or(true, |port| port == 0) {
-        return Err(bad().hint(hint));
-    }
-    Ok(given)
 }
 
 /// A program with its arguments. Never a line for a shell.

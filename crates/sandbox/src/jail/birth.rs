@@ -166,7 +166,7 @@ fn level(spec: &Spec, meters: Meters) -> Level {
     }
 }
 
-fn standard_streams() -> io::Result<()> {
+pub(super) fn standard_streams() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for number in 0..3 {
         sys::set_standard(number, null.as_fd())?;
@@ -178,7 +178,7 @@ fn standard_streams() -> io::Result<()> {
 }
 
 /// The hello, and with it the listener, whose only copy then is the worker's.
-fn tell(socket: &OwnedFd, hello: &Hello, listener: Option<OwnedFd>) -> io::Result<()> {
+pub(super) fn tell(socket: &OwnedFd, hello: &Hello, listener: Option<OwnedFd>) -> io::Result<()> {
     let frame = encode(hello, &[]).map_err(io::Error::other)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -214,7 +214,7 @@ fn bring_loopback_up() -> Result<(), Failure> {
 }
 
 /// The door to the worker's egress proxy, on this jail's own loopback.
-fn egress_listener() -> Result<OwnedFd, Failure> {
+pub(super) fn egress_listener() -> Result<OwnedFd, Failure> {
     let failed = |error: rustix::io::Errno| Failure::new(Layer::Namespaces, "make the egress listener", error);
     let listener = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
     bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, EGRESS_PORT)).map_err(failed)?;

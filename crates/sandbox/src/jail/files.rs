@@ -1,5 +1,5 @@
-//! The file operations, done by the jail itself. Must never: leave `/workspace` and `/tmp`, block on a special file, or hold
-//! more of a file or folder in memory than the protocol's bounds.
+//! The file operations, done by the jail itself. Must never: leave `/workspace`, `/tmp` and the spec's mounts, block on a special
+//! file, or hold more of a file or folder in memory than the protocol's bounds.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,20 +8,18 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, mkdirat, openat, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::place::{Anchor, Place, Places, refusal};
+use super::place::{Place, Places, refusal};
+use super::trash::{Deletion, Trashes};
 use super::upload::{Upload, io, regular};
 use crate::protocol::{
     Answer, BODY_BYTES_MAX, EDIT_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, Refusal, UPLOADS_MAX, WriteMode,
 };
+use crate::spec::Spec;
 
-const TRASH: &str = ".trash";
 /// Most bytes of one page of a folder, estimated; keeps the answer within a frame.
 const PAGE_BYTES_MAX: usize = 512 << 10;
 /// Deepest tree and most entries that one delete really removes.
@@ -35,12 +33,17 @@ pub(super) struct Files {
     places: Places,
     file_bytes: u64,
     uploads: BTreeMap<u32, Upload>,
-    deleted: u32,
+    trashes: Trashes,
 }
 
 impl Files {
-    pub(super) fn open(file_bytes: u64) -> rustix::io::Result<Self> {
-        Ok(Self { places: Places::open()?, file_bytes, uploads: BTreeMap::new(), deleted: 0 })
+    pub(super) fn open(spec: &Spec) -> rustix::io::Result<Self> {
+        Ok(Self {
+            places: Places::open(spec)?,
+            file_bytes: spec.limits.file_bytes,
+            uploads: BTreeMap::new(),
+            trashes: Trashes::open(spec)?,
+        })
     }
 
     pub(super) fn read(&self, path: &str, offset: u64, max: u32) -> Answered {
@@ -192,49 +195,19 @@ impl Files {
         if directory && !recursive && !is_empty(folder.as_fd(), &name)? {
             return Err(Refusal::NotEmpty);
         }
-        let trash = match self.trash(&place)? {
-            Some(trash) => trash,
-            None => {
+        match self.trashes.delete(folder.as_fd(), &name)? {
+            Deletion::Kept(trash) => Ok((Answer::Deleted { trash: Some(trash) }, Vec::new())),
+            Deletion::Final => {
                 remove(folder.as_fd(), &name, 0, &mut 0)?;
-                return Ok((Answer::Deleted { trash: None }, Vec::new()));
-            }
-        };
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        self.deleted += 1;
-        let mut kept: String = name.to_string_lossy().into_owned();
-        while kept.len() > 200 {
-            kept.pop();
-        }
-        let new_name = format!("{since_epoch}-{}-{kept}", self.deleted);
-        match renameat_with(&folder, &name, &trash, &new_name, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok((Answer::Deleted { trash: Some(format!("{TRASH}/{new_name}")) }, Vec::new())),
-            // A mounted volume is another file system: it has no trash.
-            Err(Errno::XDEV) => {
-                remove(folder.as_fd(), &name, 0, &mut 0)?;
+                self.trashes.removed(folder.as_fd(), &name);
                 Ok((Answer::Deleted { trash: None }, Vec::new()))
             }
-            Err(error) => Err(refusal(error)),
         }
     }
 
-    /// The trash folder for what lies at `place`; None if a deletion there is real.
-    fn trash(&self, place: &Place) -> Result<Option<OwnedFd>, Refusal> {
-        let top = Place { base: Anchor::Workspace, path: TRASH.into() };
-        let within = place.path.components().next().is_some_and(|first| first.as_os_str() == TRASH);
-        if place.base == Anchor::Tmp || (within && place.path.components().count() > 1) {
-            return Ok(None);
-        }
-        if within {
-            return Err(Refusal::Invalid { reason: "the trash itself stays; delete what is in it".to_owned() });
-        }
-        match mkdirat(self.places.base(Anchor::Workspace), TRASH, Mode::from(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            // A read-only work folder has no trash; what can be deleted lies on a mount.
-            Err(Errno::ROFS | Errno::ACCESS) => return Ok(None),
-            Err(error) => return Err(refusal(error)),
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        self.places.open_at(&top, flags, Mode::empty()).map(Some)
+    pub(super) fn restore(&self, trashed_as: &str, path: Option<&str>) -> Answered {
+        let path = self.trashes.restore(&self.places, trashed_as, path)?;
+        Ok((Answer::Restored { path }, Vec::new()))
     }
 }
 

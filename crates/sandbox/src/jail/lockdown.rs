@@ -17,7 +17,8 @@ use crate::spec::{Spec, WORKSPACE};
 use crate::sys;
 
 const WRITABLE: &[&str] = &["/tmp", "/dev/shm"];
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+/// Holds devices only, on a mount where nothing can be made.
+const DEVICES: &str = "/dev";
 
 /// What can be given up before the claim: set-up needs none of it.
 /// `confined` says that the zygote's filter is on already.
@@ -104,10 +105,8 @@ fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
             rules = rules.add_rule(PathBeneath::new(path_fd, access))?;
         }
     }
-    for device in DEVICES {
-        if let Ok(device) = PathFd::new(device) {
-            rules = rules.add_rule(PathBeneath::new(device, AccessFs::from_file(abi) & !AccessFs::Execute))?;
-        }
+    if let Ok(devices) = PathFd::new(DEVICES) {
+        rules = rules.add_rule(PathBeneath::new(devices, AccessFs::from_file(abi) & !AccessFs::Execute))?;
     }
     rules.restrict_self().map(drop)
 }

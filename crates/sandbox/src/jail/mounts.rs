@@ -1,21 +1,31 @@
-//! Notices mounts and unmounts on the host that a half-made jail cannot see. Those on a shared mount reach its copy by
-//! themselves; where the host's root is private, as in most containers, none does.
+//! Notices mounts and unmounts on the host that a half-made jail does not see. Those on a shared mount reach its copy of the
+//! host's root by themselves; where that root is private, as in most containers, none does. None reaches the trees that the
+//! jail took already.
 //! Must never: miss a change that was made before an order was sent.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 pub(super) struct Mounts {
     table: File,
-    /// Each mount's number, and whether what happens to it is seen by its copies too.
-    known: BTreeMap<u32, bool>,
+    known: BTreeMap<u32, Mount>,
+    /// What jails take when they are half-made.
+    taken: Vec<PathBuf>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    place: PathBuf,
+    /// What happens to it happens to its copies too.
+    shared: bool,
 }
 
 impl Mounts {
-    pub(super) fn look() -> io::Result<Self> {
-        let mut mounts = Self { table: File::open("/proc/self/mountinfo")?, known: BTreeMap::new() };
+    pub(super) fn look(taken: Vec<PathBuf>) -> io::Result<Self> {
+        let mut mounts = Self { table: File::open("/proc/self/mountinfo")?, known: BTreeMap::new(), taken };
         mounts.known = mounts.read()?;
         Ok(mounts)
     }
@@ -25,18 +35,19 @@ impl Mounts {
         self.table.as_fd()
     }
 
-    /// Whether something changed since the last look that copies do not see.
+    /// Whether something changed since the last look that waiting jails do not see.
     pub(super) fn changed_unseen(&mut self) -> io::Result<bool> {
         let now = self.read()?;
         let new = now.iter().filter(|(number, _)| !self.known.contains_key(number));
         let gone = self.known.iter().filter(|(number, _)| !now.contains_key(number));
         // A mount on a shared one is shared too.
-        let unseen = new.chain(gone).any(|(_, shared)| !shared);
+        let taken = |place: &PathBuf| self.taken.iter().any(|tree| place.starts_with(tree) || tree.starts_with(place));
+        let unseen = new.chain(gone).any(|(_, mount)| !mount.shared || taken(&mount.place));
         self.known = now;
         Ok(unseen)
     }
 
-    fn read(&mut self) -> io::Result<BTreeMap<u32, bool>> {
+    fn read(&mut self) -> io::Result<BTreeMap<u32, Mount>> {
         let mut text = String::new();
         self.table.rewind()?;
         self.table.read_to_string(&mut text)?;
@@ -44,13 +55,13 @@ impl Mounts {
     }
 }
 
-fn parse(text: &str) -> BTreeMap<u32, bool> {
+fn parse(text: &str) -> BTreeMap<u32, Mount> {
     let parse_line = |line: &str| {
         let (mount, _) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ');
-        let number = fields.next()?.parse().ok()?;
+        let fields: Vec<&str> = mount.split(' ').collect();
         // After six fields come the optional ones.
-        Some((number, fields.skip(5).any(|field| field.starts_with("shared:"))))
+        let shared = fields.get(6..)?.iter().any(|field| field.starts_with("shared:"));
+        Some((fields.first()?.parse().ok()?, Mount { place: PathBuf::from(fields.get(4)?), shared }))
     };
     text.lines().filter_map(parse_line).collect()
 }
@@ -64,6 +75,8 @@ mod tests {
         let text = "22 27 0:21 / /proc rw,nosuid shared:12 - proc proc rw\n\
                     27 1 254:0 / / rw master:3 - ext4 /dev/vda rw\n\
                     31 27 0:30 / /shared:1 rw - tmpfs none rw\nnonsense\n";
-        assert_eq!(parse(text), BTreeMap::from([(22, true), (27, false), (31, false)]));
+        let mount = |place: &str, shared| Mount { place: place.into(), shared };
+        let expected = [(22, mount("/proc", true)), (27, mount("/", false)), (31, mount("/shared:1", false))];
+        assert_eq!(parse(text), BTreeMap::from(expected));
     }
 }

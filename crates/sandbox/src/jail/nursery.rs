@@ -39,8 +39,8 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
-/// Everything that a jail is made from, and all jails that were made.
-pub(super) struct Nursery {
+/// What the zygote prepares once for all jails.
+pub(super) struct Parts {
     pub(super) skeleton: Skeleton,
     pub(super) run_dir: PathBuf,
     pub(super) boot: String,
@@ -48,6 +48,11 @@ pub(super) struct Nursery {
     pub(super) filters: Filters,
     /// Whether the long filter is on this process, and so on every jail.
     pub(super) confined: bool,
+}
+
+/// Everything that a jail is made from, and all jails that were made.
+pub(super) struct Nursery {
+    parts: Parts,
     myself: OwnedFd,
     /// Unique among all jails of this host since its boot, with a number behind it.
     prefix: String,
@@ -100,33 +105,16 @@ pub(super) struct Handed {
     pub(super) record: PathBuf,
 }
 
-/// What the zygote prepares once for all jails.
-pub(super) struct Parts {
-    pub(super) skeleton: Skeleton,
-    pub(super) run_dir: PathBuf,
-    pub(super) boot: String,
-    pub(super) cgroups: Cgroups,
-    pub(super) filters: Filters,
-    pub(super) confined: bool,
-}
-
 fn failed(step: &'static str) -> impl Fn(io::Error) -> Failure {
     move |error| Failure::new(Layer::Namespaces, step, error)
 }
 
 impl Nursery {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { skeleton, run_dir, boot, cgroups, filters, confined } = parts;
-        let pid = std::process::id();
         Ok(Self {
-            skeleton,
-            run_dir,
-            boot,
-            cgroups,
-            filters,
-            confined,
+            parts,
             myself: pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?,
-            prefix: record::prefix(pid),
+            prefix: record::prefix(std::process::id()),
             made: 0,
             apart: can_count_apart()?,
             free_slots: Vec::new(),
@@ -136,6 +124,11 @@ impl Nursery {
             given: Vec::new(),
             dead: Vec::new(),
         })
+    }
+
+    /// Whether no jail can go without the system call filter.
+    pub(super) fn is_confined(&self) -> bool {
+        self.parts.confined
     }
 
     /// How many wait for a claim.
@@ -185,7 +178,7 @@ impl Nursery {
     pub(super) fn make(&mut self, layers: &Layers) -> Result<HalfMade, Failure> {
         self.made += 1;
         let id = format!("{}-{:x}", self.prefix, self.made);
-        let cgroups = if layers.have(Layer::Cgroup) { self.cgroups.paths(&id) } else { Vec::new() };
+        let cgroups = if layers.have(Layer::Cgroup) { self.parts.cgroups.paths(&id) } else { Vec::new() };
         let slot = self.free_slot().map_err(failed("make the jail's record"))?;
         let remains = Remains { id, cgroups, slot };
         let (pid, pidfd, claims) = match self.give_birth(&remains, layers) {
@@ -208,10 +201,10 @@ impl Nursery {
 
     /// Process id, pidfd, and the socket that takes the claim.
     fn give_birth(&self, remains: &Remains, layers: &Layers) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
-        let begun = remains.slot.begin(&remains.id, &self.boot, &remains.cgroups);
+        let begun = remains.slot.begin(&remains.id, &self.parts.boot, &remains.cgroups);
         begun.map_err(failed("write the jail's record"))?;
         let grouped = layers.have(Layer::Cgroup);
-        let group = if grouped { self.cgroups.create(&remains.id, &self.limits)? } else { Group::default() };
+        let group = if grouped { self.parts.cgroups.create(&remains.id, &self.limits)? } else { Group::default() };
         let (inheritance, claims, entry) = self.bequeath(&group, layers)?;
         let owned = |uid| match self.apart {
             true => sys::take_effective_uid(uid).map_err(failed("take the user that the jail is counted for")),
@@ -238,9 +231,9 @@ impl Nursery {
         let inheritance = Inheritance {
             layers: layers.clone(),
             meters: self.meters(layers),
-            filters: self.filters.clone(),
-            confined: self.confined,
-            skeleton: self.skeleton.clone(),
+            filters: self.parts.filters.clone(),
+            confined: self.parts.confined,
+            skeleton: self.parts.skeleton.clone(),
             claims,
             parent: self.myself.try_clone().map_err(failed("copy a descriptor"))?,
             tally,
@@ -253,7 +246,7 @@ impl Nursery {
     fn meters(&self, layers: &Layers) -> Meters {
         let rlimit = if layers.have(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
         let meter = |controller, otherwise| {
-            if layers.have(Layer::Cgroup) { self.cgroups.meter(controller, otherwise) } else { otherwise }
+            if layers.have(Layer::Cgroup) { self.parts.cgroups.meter(controller, otherwise) } else { otherwise }
         };
         Meters {
             memory: meter(Controller::Memory, rlimit),
@@ -272,7 +265,7 @@ impl Nursery {
     ) -> Result<Handed, Failure> {
         let given = (|| {
             if jail.limits != spec.limits {
-                self.cgroups.change(&jail.remains.id, &spec.limits)?;
+                self.parts.cgroups.change(&jail.remains.id, &spec.limits)?;
                 jail.limits.clone_from(&spec.limits);
             }
             identify(jail.pid, spec.identity)?;
@@ -334,7 +327,7 @@ impl Nursery {
             return Ok(slot);
         }
         self.slots_made += 1;
-        Slot::make(&self.run_dir, &format!("slot-{}", self.slots_made))
+        Slot::make(&self.parts.run_dir, &format!("slot-{}", self.slots_made))
     }
 
     /// Kills and buries all, within a bound.
@@ -354,7 +347,7 @@ impl Nursery {
             // An empty slot says nothing; the next reap removes it.
             let _ = slot.remove();
         }
-        self.skeleton.remove();
+        self.parts.skeleton.remove();
     }
 }
 

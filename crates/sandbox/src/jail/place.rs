@@ -1,5 +1,5 @@
-//! From a path in a request to a descriptor beneath `/workspace` or `/tmp`. Must never: resolve a path in any other way than
-//! `openat2` beneath one of the two, follow a magic link, or block in an open.
+//! From a path in a request to a descriptor beneath `/workspace`, `/tmp` or a folder that holds mounts of the spec. Must never:
+//! resolve a path in any other way than `openat2` beneath one of them, follow a magic link, or block in an open.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,30 +10,29 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, op
 use rustix::io::Errno;
 
 use crate::protocol::Refusal;
+use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 
 /// Longest path that a request may name, in bytes.
-const PATH_BYTES_MAX: usize = 4096;
+pub(super) const PATH_BYTES_MAX: usize = 4096;
 /// Most links in a row at the end of a path.
 const LINKS_MAX: usize = 16;
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-/// The two folders that file operations reach.
+/// The folders that file operations reach: the work folder first, then /tmp, then those that hold further mounts.
 pub(super) struct Places {
-    workspace: OwnedFd,
-    tmp: OwnedFd,
+    anchors: Vec<Anchor>,
 }
 
-/// Which of the two, and the rest of the path.
+struct Anchor {
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+/// Which of the folders, and the rest of the path.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) base: Anchor,
-    pub(super) path: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Anchor {
-    Workspace,
-    Tmp,
+    anchor: usize,
+    path: PathBuf,
 }
 
 pub(super) fn refusal(error: Errno) -> Refusal {
@@ -50,6 +49,10 @@ pub(super) fn refusal(error: Errno) -> Refusal {
         Errno::NAMETOOLONG => Refusal::Invalid { reason: "a name in the path is too long".to_owned() },
         Errno::NXIO => special(),
         Errno::AGAIN => Refusal::Busy,
+        Errno::BUSY => {
+            let reason = "a folder or volume is mounted there: it stays, and what is in it can be changed".to_owned();
+            Refusal::Invalid { reason }
+        }
         other => Refusal::Io { errno: other.raw_os_error() },
     }
 }
@@ -59,16 +62,19 @@ pub(super) fn special() -> Refusal {
 }
 
 impl Places {
-    pub(super) fn open() -> rustix::io::Result<Self> {
-        let folder = |path| open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        Ok(Self { workspace: folder("/workspace")?, tmp: folder("/tmp")? })
+    pub(super) fn open(spec: &Spec) -> rustix::io::Result<Self> {
+        let roots = MOUNT_ROOTS.iter().map(|root| Path::new("/").join(root));
+        let used = roots.filter(|root| spec.mounts.iter().any(|mount| mount.target.starts_with(root)));
+        let anchor = |path: PathBuf| {
+            let folder = open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            Ok(Anchor { path, folder })
+        };
+        let anchors = [WORKSPACE, "/tmp"].into_iter().map(PathBuf::from).chain(used).map(anchor);
+        Ok(Self { anchors: anchors.collect::<rustix::io::Result<_>>()? })
     }
 
-    pub(super) fn base(&self, base: Anchor) -> BorrowedFd<'_> {
-        match base {
-            Anchor::Workspace => self.workspace.as_fd(),
-            Anchor::Tmp => self.tmp.as_fd(),
-        }
+    fn base(&self, place: &Place) -> BorrowedFd<'_> {
+        self.anchors[place.anchor].folder.as_fd()
     }
 
     /// Which place a request's path names. Nothing is resolved yet.
@@ -77,7 +83,17 @@ impl Places {
             let reason = "a path has 1 to 4096 bytes, none of them zero".to_owned();
             return Err(Refusal::Invalid { reason });
         }
-        locate(Path::new(path))
+        self.find(Path::new(path))
+    }
+
+    fn find(&self, path: &Path) -> Result<Place, Refusal> {
+        if !path.is_absolute() {
+            return Ok(Place { anchor: 0, path: path.to_owned() });
+        }
+        let beneath = |(anchor, known): (usize, &Anchor)| {
+            path.strip_prefix(&known.path).ok().map(|rest| Place { anchor, path: rest.to_owned() })
+        };
+        self.anchors.iter().enumerate().find_map(beneath).ok_or(Refusal::Escape)
     }
 
     /// Opens without blocking and without leaving. Links are followed while they stay beneath.
@@ -87,7 +103,7 @@ impl Places {
         let path = if place.path.as_os_str().is_empty() { Path::new(".") } else { &place.path };
         let mut tries = 0;
         loop {
-            match openat2(self.base(place.base), path, flags, mode, RESOLVE) {
+            match openat2(self.base(place), path, flags, mode, RESOLVE) {
                 // A rename somewhere raced with the resolution of a `..`.
                 Err(Errno::AGAIN | Errno::INTR) if tries < 16 => tries += 1,
                 other => return other.map_err(refusal),
@@ -110,7 +126,7 @@ impl Places {
             });
         };
         let path = place.path.parent().unwrap_or(Path::new("")).to_owned();
-        let parent = Place { base: place.base, path };
+        let parent = Place { anchor: place.anchor, path };
         let folder = match self.folder(&parent) {
             Err(Refusal::NotFound) if make => self.make(&parent)?,
             other => other?,
@@ -120,7 +136,7 @@ impl Places {
 
     /// Makes a folder and those above it.
     fn make(&self, place: &Place) -> Result<OwnedFd, Refusal> {
-        let mut so_far = Place { base: place.base, path: PathBuf::new() };
+        let mut so_far = Place { anchor: place.anchor, path: PathBuf::new() };
         let mut folder = self.folder(&so_far)?;
         for part in place.path.components() {
             so_far.path.push(part);
@@ -145,9 +161,9 @@ impl Places {
                     let link = readlinkat(&folder, &name, Vec::new()).map_err(refusal)?;
                     let link = PathBuf::from(OsString::from_vec(link.into_bytes()));
                     place = if link.is_absolute() {
-                        locate(&link)?
+                        self.find(&link)?
                     } else {
-                        Place { base: place.base, path: place.path.parent().unwrap_or(Path::new("")).join(link) }
+                        Place { anchor: place.anchor, path: place.path.parent().unwrap_or(Path::new("")).join(link) }
                     };
                 }
                 Ok(_) | Err(Errno::NOENT) => return Ok((folder, name)),
@@ -159,20 +175,8 @@ impl Places {
 
     /// A folder for a program to start in. Unlike file operations it may be anywhere in the view.
     pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
-        let path = Path::new(crate::spec::WORKSPACE).join(path.unwrap_or("."));
+        let path = Path::new(WORKSPACE).join(path.unwrap_or("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(refusal)
     }
-}
-
-fn locate(path: &Path) -> Result<Place, Refusal> {
-    if !path.is_absolute() {
-        return Ok(Place { base: Anchor::Workspace, path: path.to_owned() });
-    }
-    for (prefix, base) in [(crate::spec::WORKSPACE, Anchor::Workspace), ("/tmp", Anchor::Tmp)] {
-        if let Ok(rest) = path.strip_prefix(prefix) {
-            return Ok(Place { base, path: rest.to_owned() });
-        }
-    }
-    Err(Refusal::Escape)
 }

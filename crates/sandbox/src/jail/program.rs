@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -293,8 +294,8 @@ impl Program {
     /// One read of a stream: what of it is passed on, or None when nothing is there now.
     pub(super) fn take_output(&mut self, stream: Stream) -> Option<Vec<u8>> {
         let fd = self.streams[stream as usize].as_ref()?;
-        let mut bytes = vec![0; READ_BYTES];
-        match rustix::io::read(fd, &mut bytes) {
+        let mut bytes = Vec::with_capacity(READ_BYTES);
+        match rustix::io::read(fd, spare_capacity(&mut bytes)) {
             Ok(0) => self.streams[stream as usize] = None,
             Ok(count) => {
                 let kept = count.min(usize::try_from(self.budget).unwrap_or(usize::MAX));

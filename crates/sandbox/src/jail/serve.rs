@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -28,6 +29,8 @@ const READ_BYTES: usize = 256 << 10;
 const LAST_READS: usize = 17;
 /// Between two attempts to kill what is left of a program's tree.
 const SWEEP: Duration = Duration::from_millis(3);
+/// A tree that is there for so long after the first sweep is swept while the whole jail stands still.
+const STUBBORN: Duration = Duration::from_millis(200);
 /// If a tree cannot be killed by then, the jail ends as a whole, which cannot fail.
 const SWEEPING_MAX: Duration = Duration::from_secs(10);
 
@@ -82,7 +85,7 @@ impl Server {
             behind: false,
             signals: sys::child_signals()?,
             bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
-            files: Files::open(spec.limits.file_bytes)?,
+            files: Files::open(&spec)?,
             spec,
             programs: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -156,10 +159,10 @@ impl Server {
 
     /// Reads what the worker asks; false at the end of the socket.
     fn receive(&mut self) -> bool {
-        let mut bytes = vec![0; READ_BYTES];
-        match recv(&self.socket, bytes.as_mut_slice(), RecvFlags::DONTWAIT) {
+        self.inbox.reserve(READ_BYTES);
+        match recv(&self.socket, spare_capacity(&mut self.inbox), RecvFlags::DONTWAIT) {
             Ok((0, _)) => return false,
-            Ok((count, _)) => self.inbox.extend_from_slice(&bytes[..count]),
+            Ok(_) => {}
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => return false,
         }
@@ -200,6 +203,7 @@ impl Server {
             Operation::List { path, max, cursor } => Some(self.files.list(&path, max, cursor.as_deref())),
             Operation::Stat { path } => Some(self.files.stat(&path)),
             Operation::Delete { path, recursive } => Some(self.files.delete(&path, recursive)),
+            Operation::Restore { trashed_as, path } => Some(self.files.restore(&trashed_as, path.as_deref())),
             Operation::Spawn(spawn) => self.spawn(id, &spawn, body).err().map(Err),
             Operation::Signal { target, signal } => {
                 Some(self.signal(target, signal).and_then(|()| plain(Answer::Done)))
@@ -334,6 +338,22 @@ impl Server {
         if self.next_sweep.is_none_or(|due| due > now) {
             return Ok(());
         }
+        let longest = self.ending.values().copied().chain(self.strays).map(|since| since.elapsed()).max();
+        let stubborn = longest.is_some_and(|longest| longest > STUBBORN) || tree::is_crowded();
+        if self.spec.has_own_pids() && stubborn {
+            tree::while_all_stand_still(|| self.sweep());
+        } else {
+            self.sweep();
+        }
+        if longest.is_some_and(|longest| longest > SWEEPING_MAX) {
+            return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
+        }
+        self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
+        Ok(())
+    }
+
+    /// Kills what is there of the trees that must go.
+    fn sweep(&mut self) {
         let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
         if !roots.is_empty() {
             tree::kill_below(&roots);
@@ -348,11 +368,6 @@ impl Server {
                 self.strays = None;
             }
         }
-        if self.ending.values().copied().chain(self.strays).any(|since| since.elapsed() > SWEEPING_MAX) {
-            return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
-        }
-        self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
-        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::native::python::host_python;
 use crate::native::record;
+use crate::native::toolchain::host_python;
 use crate::spec::{INNER_ID, WORKSPACE};
 
 /// Program folders of the root: links stay links, folders are mounted.
@@ -32,7 +32,7 @@ const ETC_FOLDERS: &[&str] =
     &["alternatives", "ssl/certs", "pki/tls/certs", "pki/ca-trust/extracted", "crypto-policies/back-ends"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 const FOLDERS: &[&str] =
-    &["usr", "etc", "proc", "dev", "dev/shm", "tmp", "workspace", "var", "run/tenure/bin", "opt", "srv", "mnt"];
+    &["usr", "etc", "proc", "dev", "dev/shm", "tmp", "workspace", "var", "run/tenure/bin", "data", "mnt", "opt", "srv"];
 const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd", "dev/fd"),
     ("/proc/self/fd/0", "dev/stdin"),

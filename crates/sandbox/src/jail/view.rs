@@ -147,7 +147,8 @@ pub(super) fn attach(mount: &OwnedFd, root: &OwnedFd, target: &Path) -> Result<(
 fn attach_further(root: &OwnedFd, trees: &[Tree]) -> Result<(), Failure> {
     let mut covers = Vec::new();
     for folder in MOUNT_ROOTS {
-        if trees.iter().any(|tree| tree.target.starts_with(folder)) {
+        let onto = trees.iter().any(|tree| tree.target == Path::new(folder));
+        if !onto && trees.iter().any(|tree| tree.target.starts_with(folder)) {
             let cover = new_mount("tmpfs", &[("size", PLACES_BYTES), ("mode", "0755")], PLAIN)?;
             attach(&cover, root, Path::new(folder))?;
             covers.push(cover);

@@ -25,6 +25,8 @@ use crate::sys;
 
 /// Most jails at once.
 pub(super) const JAILS_MAX: usize = 4096;
+/// How many half-made jails one claim may use up before a new one is made for it.
+const WARM_TRIES: usize = 2;
 /// Between two attempts to bury what the kernel has not let go of.
 const BURYING: Duration = Duration::from_millis(1);
 
@@ -51,13 +53,14 @@ pub(super) fn run() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     sys::set_standard(0, null.as_fd())?;
     drop(null);
-    let start = match order(&control)? {
-        Some((Order::Start(start), _, _)) if start.version == VERSION => start,
-        Some(_) => {
+    let start = match order(&control) {
+        Ok(Some((Order::Start(start), _, _))) if start.version == VERSION => start,
+        Ok(None) => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+        Ok(Some(_)) | Err(_) => {
             let reason = "worker and zygote are not the same version of tenure; restart the worker".to_owned();
             return report(&control, &Report::Refused { reason }, None);
         }
-        None => return Ok(()),
     };
     // A supervisor that signals the whole group must not take the jails from a worker that is ending them in order.
     sys::ignore_requests_to_end();
@@ -74,10 +77,11 @@ pub(super) fn run() -> io::Result<()> {
     let skeleton = Skeleton::make(&run_dir)?;
     let own = write_own_record(&run_dir, &boot)?;
     let deaths = sys::child_signals()?;
+    let mounts = Mounts::look(skeleton.shown.iter().map(|(host, _)| host.clone()).collect())?;
     let nursery = Nursery::new(Parts { skeleton, run_dir, boot, cgroups, filters, confined })?;
     report(&control, &Report::Started, None)?;
     let pool = Pool::new(pool_bytes, Instant::now());
-    let mut zygote = Zygote { control, deaths, nursery, pool, mounts: Mounts::look()? };
+    let mut zygote = Zygote { control, deaths, nursery, pool, mounts };
     let outcome = zygote.serve();
     zygote.nursery.end_all();
     own.remove()?;
@@ -195,7 +199,7 @@ impl Zygote {
 
     fn claim(&mut self, claim: &Claim, bytes: &[u8], socket: &OwnedFd) -> io::Result<()> {
         let layers = Layers::of(&claim.spec);
-        if self.nursery.confined && !layers.have(Layer::Seccomp) {
+        if self.nursery.is_confined() && !layers.have(Layer::Seccomp) {
             return self.refuse("this zygote has its filter on: start one without");
         }
         let handed = match self.warm(claim, &layers, bytes, socket) {
@@ -219,7 +223,8 @@ impl Zygote {
         if claim.cold || *layers != Layers::default() {
             return None;
         }
-        while let Some(half_made) = self.nursery.take_waiting() {
+        for _ in 0..WARM_TRIES {
+            let half_made = self.nursery.take_waiting()?;
             if let Ok(handed) = self.nursery.give(half_made, &claim.spec, bytes, socket) {
                 return Some(handed);
             }

@@ -24,7 +24,7 @@ pub(crate) enum Controller {
 }
 
 impl Controller {
-    const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
+    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
 
     fn name(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Controller {
     }
 
     /// The file that holds the limit, in v2 and in v1.
-    fn file(self, version: Version) -> &'static str {
+    pub(crate) fn file(self, version: Version) -> &'static str {
         match (self, version) {
             (Self::Memory, Version::V2) => "memory.max",
             (Self::Memory, Version::V1) => "memory.limit_in_bytes",
@@ -47,7 +47,7 @@ impl Controller {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+pub(crate) enum Version {
     V2,
     V1,
 }
@@ -201,8 +201,7 @@ impl Group {
             (Controller::Pids, _) => (&mut self.counters.pids, "pids.events"),
             (Controller::Cpu, _) => (&mut self.counters.cpu, "cpu.stat"),
         };
-        // Old kernels lack some.
-        *place = Some(path.join(file)).filter(|file| file.exists());
+        *place = Some(path.join(file));
     }
 
     /// The door of each v1 group that holds the whole jail, and apart from them that of the group that only programs enter.
@@ -270,7 +269,7 @@ fn set(path: &Path, controller: Controller, version: Version, limits: &Limits) -
     Ok(())
 }
 
-struct Hierarchy {
+pub(crate) struct Hierarchy {
     version: Version,
     root: String,
     mountpoint: PathBuf,
@@ -279,7 +278,7 @@ struct Hierarchy {
 
 impl Hierarchy {
     /// A line of mountinfo, if it is a cgroup mount.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut filesystem = filesystem.split(' ');
         let version = match filesystem.next()? {
@@ -293,10 +292,21 @@ impl Hierarchy {
         Some(Self { version, root, mountpoint: PathBuf::from(fields.next()?), options })
     }
 
-    /// Folders to try, best first: this process's own group, in v2 the group around it (systemd's DelegateSubgroup= makes that
-    /// one the user's), then the hierarchy's root.
-    fn parents(&self, own: &str) -> Vec<PathBuf> {
-        let mine = own.lines().find_map(|line| {
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether `controller` limits the group at `group`, which is one of this hierarchy.
+    pub(crate) fn carries(&self, controller: Controller, group: &Path) -> bool {
+        match self.version {
+            Version::V2 => group.join(controller.file(Version::V2)).exists(),
+            Version::V1 => self.options.split(',').any(|option| option == controller.name()),
+        }
+    }
+
+    /// The folder of the group that the lines of a process's `/proc/…/cgroup` name, if it is shown here.
+    pub(crate) fn group(&self, own: &str) -> Option<PathBuf> {
+        let path = own.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
             let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
             let matches = match self.version {
@@ -307,11 +317,16 @@ impl Hierarchy {
                 }
             };
             matches.then(|| path.to_owned())
-        });
+        })?;
+        let within = path.strip_prefix(self.root.trim_end_matches('/'))?.trim_start_matches('/');
+        (!within.split('/').any(|part| part == "..")).then(|| self.mountpoint.join(within))
+    }
+
+    /// Folders to try, best first: this process's own group, in v2 the group around it (systemd's DelegateSubgroup= makes that
+    /// one the user's), then the hierarchy's root.
+    fn parents(&self, own: &str) -> Vec<PathBuf> {
         let mut parents = Vec::new();
-        if let Some(path) = mine {
-            let within = path.strip_prefix(self.root.trim_end_matches('/')).unwrap_or("/");
-            let own = self.mountpoint.join(within.trim_start_matches('/'));
+        if let Some(own) = self.group(own) {
             let around = own.parent().filter(|around| around.starts_with(&self.mountpoint)).map(Path::to_owned);
             parents.push(own);
             parents.extend(around.filter(|_| self.version == Version::V2));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 
 /// Most bytes of one message.
@@ -32,9 +32,19 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fd: Option<BorrowedFd<'_>>) 
     Ok(())
 }
 
-/// One message (of a stream: what has come so far) and at most one descriptor; None at the end of the socket.
-pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
-    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+/// One message and at most one descriptor; None at the end of the socket.
+pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
+    // Asked first: room for the longest message would be zeroed, page by page, for each of a few hundred bytes.
+    let (_, length) = recv(&socket, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC)?;
+    receive_part(socket, length.clamp(1, MESSAGE_BYTES_MAX))
+}
+
+/// What a message or a stream is received as: its bytes, and the last descriptor that came with them.
+pub(crate) type Received = (Vec<u8>, Option<OwnedFd>);
+
+/// At most `room` bytes of what has come, and at most one descriptor. Of a message, more than that is an error.
+pub(crate) fn receive_part(socket: impl AsFd, room: usize) -> io::Result<Option<Received>> {
+    let mut bytes = vec![0; room];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;

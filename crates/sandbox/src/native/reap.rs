@@ -43,6 +43,7 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     for path in slots(run_dir)? {
         end(&path, &boot, &mut report)?;
     }
+    crate::container::door::clear(run_dir).map_err(Error::io(format!("remove the doors in {}", run_dir.display())))?;
     match fs::remove_dir_all(run_dir.join(record::SKELETON)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io(format!("remove the view in {}", run_dir.display()))(error))

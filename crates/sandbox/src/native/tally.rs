@@ -36,12 +36,20 @@ pub(crate) struct Counts {
 
 impl Sources {
     pub(crate) fn open(&self) -> io::Result<Tally> {
-        let open = |path: &Option<PathBuf>| path.as_ref().map(File::open).transpose();
+        let open = |path: &Option<PathBuf>| match path.as_ref().map(File::open) {
+            // Old kernels lack some.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.transpose(),
+        };
         Ok(Tally { memory: open(&self.memory)?, pids: open(&self.pids)?, cpu: open(&self.cpu)? })
     }
 }
 
 impl Tally {
+    pub(crate) fn of(memory: Option<File>, pids: Option<File>, cpu: Option<File>) -> Self {
+        Self { memory, pids, cpu }
+    }
+
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
         [&self.memory, &self.pids, &self.cpu].into_iter().flatten().map(AsRawFd::as_raw_fd)
     }

@@ -319,7 +319,7 @@ impl Drop for Jail {
 }
 
 /// Makes the work folder's owner the jail's identity, or refuses.
-fn own_work_folder(spec: &Spec) -> Result<(), Error> {
+pub(crate) fn own_work_folder(spec: &Spec) -> Result<(), Error> {
     let folder = &spec.work_folder;
     let found = fs::symlink_metadata(folder).map_err(Error::io(format!("look at {}", folder.display())))?;
     let refuse = |field, reason: String| Err(Error::Spec { field, reason });

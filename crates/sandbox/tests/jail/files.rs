@@ -96,6 +96,65 @@ fn delete_moves_into_the_trash_and_only_there_it_is_final() {
     assert_eq!(client.stat(".").unwrap().kind, Kind::Directory);
 }
 
+#[test]
+fn a_restored_file_lies_where_it_lay_and_replaces_nothing() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("notes/a", b"one", WriteMode::Create).unwrap();
+    inside(&mut client, "ln -s notes way; mkdir -p deep/er && echo d > deep/er/file");
+    let trash = client.delete("way/a", false).unwrap().unwrap();
+    client.write("notes/a", b"two", WriteMode::Create).unwrap();
+    assert_eq!(refusal(client.restore(&trash, None)), Refusal::Exists);
+    assert_eq!(client.restore(&trash, Some("new/folder/a")).unwrap(), "new/folder/a");
+    assert_eq!(client.read("new/folder/a", 9).unwrap(), b"one");
+    assert_eq!(client.read("notes/a", 9).unwrap(), b"two");
+    assert_eq!(refusal(client.restore(&trash, None)), Refusal::NotFound);
+    // A folder too, by its own path, with its parents made again.
+    let trash = client.delete("deep/er", true).unwrap().unwrap();
+    client.delete("deep", true).unwrap();
+    assert_eq!(client.restore(&trash, None).unwrap(), "/workspace/deep/er");
+    assert_eq!(client.read("deep/er/file", 9).unwrap(), b"d\n");
+    assert_eq!(inside(&mut client, "ls .trash/.from | wc -l"), "1", "notes go with their entries");
+}
+
+#[test]
+fn a_forged_trash_leads_nowhere() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let forge = |client: &mut Client, origin: &str| {
+        client.write("file", b"x", WriteMode::Overwrite).unwrap();
+        let trash = client.delete("file", false).unwrap().unwrap();
+        let name = trash.strip_prefix(".trash/").unwrap().to_owned();
+        inside(client, &format!("printf '{origin}' > .trash/.from/{name}"));
+        (trash, name)
+    };
+    for origin in ["/etc/passwd", "../../outside", "/workspace/../outside"] {
+        let (trash, _) = forge(&mut client, origin);
+        assert_eq!(refusal(client.restore(&trash, None)), Refusal::Escape, "{origin}");
+    }
+    for origin in ["", "..", ".trash/again", "/workspace/.trash/.from/x", "/tmp/file", "a\\000b"] {
+        let (trash, _) = forge(&mut client, origin);
+        let refused = refusal(client.restore(&trash, None));
+        assert!(matches!(refused, Refusal::Invalid { .. }), "{origin}: {refused:?}");
+    }
+    let (trash, name) = forge(&mut client, "x");
+    inside(&mut client, &format!("rm .trash/.from/{name}; ln -s /etc/hostname .trash/.from/{name}"));
+    assert!(matches!(refusal(client.restore(&trash, None)), Refusal::Invalid { .. }), "a link is no note");
+    inside(&mut client, &format!("rm .trash/.from/{name}; mkfifo .trash/.from/{name}"));
+    assert!(matches!(refusal(client.restore(&trash, None)), Refusal::Invalid { .. }), "a fifo is no note");
+    for path in [".trash", ".trash/.from", "file", "/usr/bin/env", ".trash/..", "notes/.trash/x"] {
+        assert!(client.restore(path, Some("stolen")).is_err(), "{path} is no entry");
+    }
+    // A path that only seems to lie in the trash is deleted into it.
+    client.write("kept", b"x", WriteMode::Create).unwrap();
+    assert!(client.delete(".trash/../kept", false).unwrap().is_some());
+    // The control: the same entry, to a path of one's own.
+    assert_eq!(client.restore(&trash, Some("mine")).unwrap(), "mine");
+    inside(&mut client, "rm -rf .trash; ln -s /tmp .trash");
+    assert!(client.delete("mine", false).is_err(), "a trash that is a link takes nothing");
+    assert_eq!(client.stat("mine").unwrap().size, 1);
+}
+
 /// Every operation on one path.
 fn attempts(client: &mut Client, path: &str) -> Vec<(&'static str, Result<(), tenure_sandbox::Error>)> {
     vec![

@@ -141,6 +141,26 @@ fn the_end_of_the_zygote_ends_those_that_wait() {
     assert_eq!(records(&folder.path().join("run")), Vec::new());
 }
 
+#[test]
+fn a_hundred_open_at_once() {
+    let house = house();
+    let specs: Vec<_> = (0..100).map(|nth| house.spec(&format!("work{nth}"), nth)).collect();
+    let start = Barrier::new(specs.len());
+    let said: BTreeSet<String> = std::thread::scope(|scope| {
+        let open = |spec| {
+            let (start, zygote) = (&start, &house.zygote);
+            scope.spawn(move || {
+                start.wait();
+                let jail = zygote.open(spec).unwrap();
+                inside(&mut jail.client(PATIENCE).unwrap(), "touch own; stat -c %d:%i .")
+            })
+        };
+        let threads: Vec<_> = specs.iter().map(open).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(said.len(), 100, "each is in a folder of its own");
+}
+
 /// Whether mounts reach the jails that wait, in the run of the test below.
 const PROPAGATION: &str = "TENURE_TEST_PROPAGATION";
 

@@ -14,6 +14,7 @@ fn programs_see_their_own_tree_and_nothing_else_of_the_host() {
     let names: Vec<&str> = listed.split_whitespace().collect();
     let expected = [
         "bin",
+        "data",
         "dev",
         "etc",
         "lib",
@@ -149,8 +150,41 @@ fn further_mounts_appear_where_the_spec_says_and_as_it_says() {
     let refused = inside(&mut client, "echo new > /opt/data/new");
     assert!(refused.contains("Read-only") || refused.contains("denied"), "{refused}");
     assert!(!data.join("new").exists() && store.join("new").exists());
-    assert_eq!(client.delete("store/deep/new", false).unwrap(), None);
-    assert!(!store.join("new").exists(), "what lies on a mount is really removed");
+    let trash = client.delete("store/deep/new", false).unwrap().expect("a mount that can be written has a trash");
+    assert!(trash.starts_with("store/deep/.trash/"), "{trash}");
+    assert!(!store.join("new").exists() && store.join(".trash").exists());
+    assert_eq!(client.restore(&trash, None).unwrap(), "/workspace/store/deep/new");
+    assert_eq!(client.read("store/deep/new", 10).unwrap(), b"new\n");
+    assert!(matches!(refusal(client.delete("store/deep", true)), Refusal::Invalid { .. }), "a mount stays");
+    assert_eq!(client.read("/opt/data/file", 10).unwrap(), b"content");
+    assert_eq!(refusal(client.delete("/opt/data/file", false)), Refusal::Denied);
+    assert_eq!(refusal(client.read("/opt/data/../../etc/passwd", 10)), Refusal::Escape);
+    assert_eq!(
+        refusal(client.read("/mnt/nothing", 10)),
+        Refusal::Escape,
+        "where nothing is mounted, nothing is reached"
+    );
+}
+
+#[test]
+fn a_mount_may_lie_on_a_root_of_mounts_itself_and_others_in_it() {
+    let house = House::new();
+    let mut spec = house.spec("work", 1);
+    for name in ["store", "deep"] {
+        std::fs::create_dir(house.path(name)).unwrap();
+        if let tenure_sandbox::Identity::Host { uid, gid } = spec.identity {
+            std::os::unix::fs::chown(house.path(name), Some(uid), Some(gid)).unwrap();
+        }
+    }
+    let mount = |name: &str, target: &str| Mount { source: house.path(name), target: target.into(), read_only: false };
+    spec.mounts = vec![mount("store", "/data"), mount("deep", "/data/in/deep")];
+    let (_jail, mut client) = house.open_as(&spec);
+    client.write("/data/a", b"x", WriteMode::Create).unwrap();
+    client.write("/data/in/deep/b", b"x", WriteMode::Create).unwrap();
+    assert!(house.path("store/a").exists() && house.path("deep/b").exists());
+    assert!(client.delete("/data/in/deep/b", false).unwrap().unwrap().starts_with("/data/in/deep/.trash/"));
+    assert!(client.delete("/data/a", false).unwrap().unwrap().starts_with("/data/.trash/"));
+    assert!(inside(&mut client, "touch /opt/x").contains("cannot touch"), "the others stay empty and read-only");
 }
 
 #[test]
@@ -175,7 +209,9 @@ fn of_a_read_only_work_folder_only_the_mounts_can_be_written() {
         assert_eq!(refusal(client.write(path, b"x", WriteMode::Overwrite)), Refusal::Denied, "{path}");
     }
     assert!(client.delete("notes", false).is_err());
-    assert_eq!(client.delete("own/new", false).unwrap(), None);
+    let trash = client.delete("own/new", false).unwrap().expect("the folder that can be written has a trash");
+    assert!(trash.starts_with("own/.trash/"), "{trash}");
+    assert_eq!(client.restore(&trash, None).unwrap(), "/workspace/own/new");
     assert_eq!(client.read("notes", 10).unwrap(), b"kept");
     assert!(inside(&mut client, "touch other").contains("cannot touch"));
 }
@@ -200,7 +236,7 @@ fn a_spec_that_no_jail_can_honour_is_refused_with_the_field() {
         })
         .contains("env")
     );
-    for path in ["/usr/local/x", "/etc/x", "relative", "/opt/../etc", "/", "/workspace", "/proc/x"] {
+    for path in ["/usr/local/x", "/etc/x", "relative", "/opt/../etc", "/", "/workspace", "/tmp", "/proc/x", "/datas"] {
         let mut spec = house.spec("work", 1);
         spec.mounts = vec![target(path)];
         let error = house.zygote.open(&spec).map(drop).unwrap_err().to_string();

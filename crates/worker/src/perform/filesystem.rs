@@ -1,10 +1,11 @@
 //! The filesystem group. Paths go to the jail as they came; it alone resolves them.
-use super::{Deed, Done, Room, Stop};
+use super::{Deed, Done, Room, Stop, blind, lacking};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, WriteMode};
+use tokio::time::timeout_at;
 
 /// Read when the caller names no bound, and most that one may name.
 const READ_BYTES: u64 = 64 << 10;
@@ -61,6 +62,13 @@ pub(super) struct Delete {
     recursive: bool,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Restore {
+    trashed_as: String,
+    path: Option<String>,
+}
+
 fn unexpected() -> Stop {
     Stop::Broken("it answered a file request with something else")
 }
@@ -94,6 +102,7 @@ impl Room<'_> {
 
     pub(super) async fn write(&self, wanted: Content) -> Done {
         let size = wanted.content.len() as u64;
+        self.room(&wanted.path, size).await?;
         let write = Operation::Write { path: wanted.path, size, mode: WriteMode::Overwrite };
         match self.ask(write, wanted.content.into_bytes()).await? {
             (Answer::Written { bytes, .. }, _) => Ok(Deed::done(json!({ "size": bytes }))),
@@ -102,6 +111,7 @@ impl Room<'_> {
     }
 
     pub(super) async fn append(&self, wanted: Content) -> Done {
+        self.room(&wanted.path, wanted.content.len() as u64).await?;
         let append = Operation::Append { path: wanted.path.clone(), size: wanted.content.len() as u64 };
         let (Answer::Written { bytes, .. }, _) = self.ask(append, wanted.content.into_bytes()).await? else {
             return Err(unexpected());
@@ -118,6 +128,11 @@ impl Room<'_> {
     pub(super) async fn edit(&self, wanted: Edit) -> Done {
         let (before, size) = self.bytes(&wanted.path, 0, DIFF_FILE_BYTES + 1).await?;
         let (find, replace) = (wanted.find.clone(), wanted.replace.clone());
+        if !wanted.dry_run {
+            // The new content lies beside the old until it is whole.
+            let growth = self.growth(&wanted).await?;
+            self.room(&wanted.path, size.saturating_add(growth)).await?;
+        }
         let edit = Operation::Edit {
             path: wanted.path,
             find: wanted.find,
@@ -166,7 +181,47 @@ impl Room<'_> {
         let delete = Operation::Delete { path: wanted.path, recursive: wanted.recursive };
         match self.ask(delete, Vec::new()).await? {
             (Answer::Deleted { trash: Some(trash) }, _) => Ok(Deed::done(json!({ "trashed_as": trash }))),
-            (Answer::Deleted { trash: None }, _) => Ok(Deed::done(json!({}))),
+            (Answer::Deleted { trash: None }, _) => Ok(Deed::done(json!({ "removed": true }))),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(super) async fn restore(&self, wanted: Restore) -> Done {
+        let restore = Operation::Restore { trashed_as: wanted.trashed_as, path: wanted.path };
+        match self.ask(restore, Vec::new()).await? {
+            (Answer::Restored { path }, _) => Ok(Deed::done(json!({ "restored_to": path }))),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ends the deed where the agent has no room for so much more at `path`.
+    async fn room(&self, path: &str, bytes: u64) -> Result<(), Stop> {
+        let looking = self.gauge.room(path, bytes, 1);
+        match timeout_at(self.deadline, looking).await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(lack))) => Err(Stop::Ended(lacking(lack))),
+            Ok(Err(unseen)) => Err(blind(unseen)),
+            Err(_) => {
+                Err(Stop::Ended(Deed::timed_out("looking how much of the disk is used took too long; try again")))
+            }
+        }
+    }
+
+    /// By how much an edit makes its file longer: found by a dry run, where it can.
+    async fn growth(&self, wanted: &Edit) -> Result<u64, Stop> {
+        let each = wanted.replace.len().saturating_sub(wanted.find.len()) as u64;
+        if each == 0 {
+            return Ok(0);
+        }
+        let dry = Operation::Edit {
+            path: wanted.path.clone(),
+            find: wanted.find.clone(),
+            replace: wanted.replace.clone(),
+            expected_count: wanted.expected_count,
+            dry_run: true,
+        };
+        match self.ask(dry, Vec::new()).await? {
+            (Answer::Edited { replaced }, _) => Ok(each.saturating_mul(u64::from(replaced))),
             _ => Err(unexpected()),
         }
     }

@@ -1,6 +1,7 @@
 //! The process group: programs that run to their end. Must never: wait past the call's deadline, or keep all that they say.
-use super::{Deed, Done, Scene, Stop, invalid, refused};
+use super::{Deed, Done, Scene, Stop, blind, invalid, lacking, refused};
 use crate::output::{Kept, Shown};
+use crate::workspace::{Baseline, Lack};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -46,9 +47,16 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
     spawn.output_max = Some(scene.confinement.output_bytes);
     let forks_refused = refused_forks(&scene.cgroups);
     let patience = Instant::now() + time + GRACE;
+    let baseline = match timeout_at(patience, scene.gauge.begin()).await {
+        Ok(begun) => begun.map_err(blind)?.map_err(|lack| Stop::Ended(lacking(lack)))?,
+        Err(_) => return Ok(Deed::timed_out("looking how much of the disk is used took too long; try again")),
+    };
     let mut watched = Watched { stdout: Kept::default(), stderr: Kept::default(), shown };
+    let asking = scene.line.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
+    let Ok((mut answers, program)) = timeout_at(patience, asking).await else {
+        return Err(Stop::Broken("it takes no requests any more"));
+    };
     let following = async {
-        let mut answers = scene.line.ask(Operation::Spawn(spawn), wanted.stdin.into_bytes()).await;
         while let Some((answer, body)) = answers.recv().await {
             match answer {
                 Answer::Started => {}
@@ -60,12 +68,35 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
         }
         Err(Stop::Gone)
     };
-    let exit = match timeout_at(patience, following).await {
+    let (exit, lack) = match timeout_at(patience, kept_within(scene, baseline.as_ref(), program, following)).await {
         Ok(ended) => ended?,
         Err(_) => return Err(Stop::Broken("it did not end a program whose time was over")),
     };
     let pids = refused_forks(&scene.cgroups) > forks_refused;
-    Ok(watched.end(&exit, pids, &scene.confinement))
+    Ok(watched.end(&exit, lack, pids, &scene.confinement))
+}
+
+/// Follows a program and kills it once too much is on the disk. How it ended, and what was used up.
+async fn kept_within(
+    scene: &Scene,
+    baseline: Option<&Baseline>,
+    program: u32,
+    following: impl Future<Output = Result<Exit, Stop>>,
+) -> Result<(Exit, Option<Lack>), Stop> {
+    tokio::pin!(following);
+    let over = tokio::select! {
+        exit = &mut following => {
+            let exit = exit?;
+            let well = exit.ended == Ended::Code(0);
+            let lack = scene.gauge.end(baseline, well).await.map_err(blind)?;
+            return Ok((exit, lack));
+        }
+        over = scene.gauge.watch(baseline) => over,
+    };
+    // It may have ended by itself just now; then there is nothing to kill.
+    drop(scene.line.ask(Operation::Kill { target: program }, Vec::new()).await);
+    let exit = following.await?;
+    Ok((exit, Some(over.map_err(blind)?)))
 }
 
 struct Watched {
@@ -84,19 +115,24 @@ impl Watched {
         self.shown.push(stderr, bytes);
     }
 
-    fn end(self, exit: &Exit, pids: bool, confinement: &Confinement) -> Deed {
+    fn end(self, exit: &Exit, lack: Option<Lack>, pids: bool, confinement: &Confinement) -> Deed {
         let truncated = exit.output_truncated || self.stdout.left_out() > 0 || self.stderr.left_out() > 0;
         let (code, signal) = match exit.ended {
             Ended::Code(code) => (Some(code), None),
             Ended::Signal(signal) => (None, Some(signal)),
         };
         let well = code == Some(0);
-        let limit = if exit.timed_out {
+        let used_up = lack.as_ref().map(|lack| (lack.resource.as_str(), lack.limit.unwrap_or(0)));
+        let limit = if exit.killed && used_up.is_some() {
+            used_up
+        } else if exit.timed_out {
             Some(("time", exit.wall_ms))
         } else if exit.oom && !well {
             Some(("memory", confinement.memory_bytes))
         } else if pids && !well {
             Some(("pids", u64::from(confinement.pids)))
+        } else if used_up.is_some() {
+            used_up
         } else if exit.output_truncated {
             Some(("output", confinement.output_bytes))
         } else {
@@ -117,6 +153,10 @@ impl Watched {
         if let Some((limit, there_was)) = limit {
             result["limit"] = json!(limit);
             result["limit_was"] = json!(there_was);
+        }
+        if let Some(lack) = lack.as_ref().filter(|_| limit == used_up) {
+            let ended = if exit.killed { "the program was killed: " } else { "" };
+            result["error"] = json!(format!("{ended}{}", lack.sentence));
         }
         let outcome = match limit {
             Some(("time", _)) => Outcome::TimedOut,

@@ -1,64 +1,89 @@
 //! What of its work folder a jail sees and may change, from the two lists of a manifest.
 //! Must never: follow a link of the agent's, or show what neither list names.
-use super::{BENEATH, FOLDER, WorkFolder, at, open_beneath};
+use super::volume::Found;
+use super::{BENEATH, Home, at, open_beneath, own};
 use crate::error::Error;
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, mkdirat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tenure_sandbox::{Identity, Mount, WORKSPACE};
 
-/// The mounts that make a view.
+/// Beside the work folder: shown in its place where only parts of it may be seen.
+const EMPTY: &str = "empty";
+
+/// The mounts that make a view of the work folder.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct View {
+pub(super) struct View {
     /// What appears as `/workspace`.
-    pub(crate) base: PathBuf,
-    pub(crate) base_read_only: bool,
-    pub(crate) mounts: Vec<Mount>,
+    pub(super) base: PathBuf,
+    pub(super) base_read_only: bool,
+    pub(super) mounts: Vec<Mount>,
 }
 
-/// Makes the folders that the lists name, and says how to show them. Blocks.
-pub(crate) fn view(folder: &WorkFolder, read: &[String], write: &[String]) -> Result<View, Error> {
-    let (read, write) = (beneath(read)?, beneath(write)?);
+/// What becomes of the work folder.
+pub(super) struct Wanted<'a> {
+    /// Paths at or below /workspace.
+    pub(super) read: &'a [&'a str],
+    pub(super) write: &'a [&'a str],
+    /// Whether nothing can be written whatever `write` says.
+    pub(super) read_only: bool,
+    /// Where volumes will be mounted, relative to the work folder.
+    pub(super) places: &'a [PathBuf],
+}
+
+/// Makes the folders that the lists and volumes name, and says how to show them. Blocks.
+pub(super) fn view(home: &Home, identity: Identity, work: &Found, wanted: &Wanted<'_>) -> Result<View, Error> {
+    let (read, write) = (beneath(wanted.read)?, beneath(wanted.write)?);
     let whole = Path::new("");
+    for place in wanted.places {
+        if make_all(&work.folder, place, identity, false)? {
+            let path = Path::new(WORKSPACE).join(place).display().to_string();
+            return Err(Error::Unsafe { path, why: "a volume is to be mounted there, and it is a file; remove it" });
+        }
+    }
     if write.iter().any(|path| path == whole) {
-        return Ok(View { base: folder.path.clone(), base_read_only: false, mounts: Vec::new() });
+        return Ok(View { base: work.path.clone(), base_read_only: wanted.read_only, mounts: Vec::new() });
     }
     let everything = read.iter().any(|path| path == whole);
-    let base = if everything { folder.path.clone() } else { folder.path.with_file_name("empty") };
+    let base = if everything { work.path.clone() } else { home.path.join(EMPTY) };
     // Holds nothing but places to mount on.
-    let empty = if everything { None } else { Some(make(&folder.agent, "empty", folder.identity, &base)?) };
+    let empty = if everything { None } else { Some(make(&home.folder, EMPTY, identity, &base)?) };
     let covered = |list: &[PathBuf], path: &Path| list.iter().any(|other| path != other && path.starts_with(other));
     let readable = read.iter().filter(|path| !covered(&read, path) && !covered(&write, path) && !write.contains(path));
     let writable = write.iter().filter(|path| !covered(&write, path));
     let mut mounts = Vec::new();
-    for (path, read_only) in readable.map(|path| (path, true)).chain(writable.map(|path| (path, false))) {
+    for (path, read_only) in readable.map(|path| (path, true)).chain(writable.map(|path| (path, wanted.read_only))) {
         if path == whole {
             continue;
         }
-        let file = make_all(&folder.folder, path, folder.identity, false)?;
+        let file = make_all(&work.folder, path, identity, false)?;
         if let Some(empty) = &empty
             && !covered(&read, path)
         {
-            make_all(empty, path, folder.identity, file)?;
+            make_all(empty, path, identity, file)?;
         }
-        mounts.push(Mount { source: folder.path.join(path), target: Path::new(WORKSPACE).join(path), read_only });
+        mounts.push(Mount { source: work.path.join(path), target: Path::new(WORKSPACE).join(path), read_only });
     }
-    // A folder is mounted before what lies in it.
-    mounts.sort_by_key(|mount| mount.target.components().count());
+    if let Some(empty) = &empty {
+        let shown = |place: &Path| read.iter().chain(&write).any(|path| place.starts_with(path));
+        for place in wanted.places.iter().filter(|place| !shown(place)) {
+            make_all(empty, place, identity, false)?;
+        }
+    }
     Ok(View { base, base_read_only: true, mounts })
 }
 
 /// The lists' paths relative to the work folder.
-fn beneath(list: &[String]) -> Result<Vec<PathBuf>, Error> {
-    let relative = |stated: &String| {
+fn beneath(list: &[&str]) -> Result<Vec<PathBuf>, Error> {
+    let relative = |stated: &&str| {
         let path = Path::new(stated);
         let plain = path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
         match path.strip_prefix(WORKSPACE) {
             Ok(path) if plain => Ok(path.to_owned()),
             Ok(_) | Err(_) => {
                 let why = "only /workspace and what lies in it can be listed, without `..`";
-                Err(Error::Unsafe { path: stated.clone(), why })
+                Err(Error::Unsafe { path: (*stated).to_owned(), why })
             }
         }
     };
@@ -69,7 +94,7 @@ fn beneath(list: &[String]) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Makes the folders of `path`; true if its last name is a file, which `file` asks for where nothing is there.
-fn make_all(top: &OwnedFd, path: &Path, identity: Identity, file: bool) -> Result<bool, Error> {
+pub(super) fn make_all(top: &OwnedFd, path: &Path, identity: Identity, file: bool) -> Result<bool, Error> {
     let mut parent = top.try_clone().map_err(Error::io("copy a descriptor"))?;
     let mut names = path.iter().peekable();
     while let Some(name) = names.next() {
@@ -94,20 +119,10 @@ fn is_file(parent: &OwnedFd, name: &str) -> bool {
 
 /// Opens a folder of the agent's, making it if it is missing.
 fn make(parent: &OwnedFd, name: &str, identity: Identity, path: &Path) -> Result<OwnedFd, Error> {
-    let made = match mkdirat(parent, name, Mode::from(0o755)) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
+    match mkdirat(parent, name, Mode::from(0o755)) {
+        Ok(()) => own(parent, name, identity, path)?,
+        Err(Errno::EXIST) => {}
         Err(errno) => return Err(at("make", path)(errno)),
-    };
-    if let Identity::Host { uid, gid } = identity
-        && made
-    {
-        let folder =
-            openat2(parent, name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
-        // Only a folder that nobody else has touched is given away.
-        if fstat(&folder).map_err(at("look at", path))?.st_uid == rustix::process::geteuid().as_raw() {
-            fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(at("give away", path))?;
-        }
     }
     open_beneath(parent.as_fd(), name).map_err(|errno| match errno {
         Errno::LOOP | Errno::NOTDIR => Error::Unsafe {

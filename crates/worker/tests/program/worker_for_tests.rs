@@ -11,7 +11,7 @@ fn main() {
     let data_dir = PathBuf::from(arguments.next().expect("a data directory"));
     let slots = arguments.next().and_then(|slots| slots.to_str()?.parse().ok()).expect("slots");
     let exe = std::env::current_exe().expect("this program's own path");
-    let options = Options { data_dir, exe, name: "tests".to_owned(), slots };
+    let options = Options { data_dir, exe, name: "tests".to_owned(), slots, mounts: Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let socket = stdin_socket().expect("a socket on stdin");
     if let Err(error) = runtime.block_on(run(options, socket)) {

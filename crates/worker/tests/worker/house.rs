@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
-use tenure_core::manifest::Backend;
+use tenure_core::manifest::{Backend, HostMount};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION, encode, length};
@@ -78,9 +78,14 @@ pub(crate) fn confinement() -> Confinement {
 impl House {
     /// A worker in this process.
     pub(crate) async fn new() -> House {
+        House::with_mounts(Vec::new()).await
+    }
+
+    /// A worker in this process, to which the operator allowed these folders.
+    pub(crate) async fn with_mounts(mounts: Vec<HostMount>) -> House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
-        let options = Options { data_dir, exe: exe(), name, slots: SLOTS };
+        let options = Options { data_dir, exe: exe(), name, slots: SLOTS, mounts };
         let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         let task = tokio::spawn(serve(ground.unwrap_or_else(|error| panic!("{error}")), theirs));

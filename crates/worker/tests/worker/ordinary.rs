@@ -20,12 +20,15 @@ fn everything_holds_for_an_ordinary_user_too() {
     for path in [folder.path(), &test, &program, &scratch] {
         open(path);
     }
+    let srv = tempfile::tempdir_in("/srv").unwrap();
+    open(srv.path());
     let output = Command::new("setpriv")
         .args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--inh-caps=-all", "--"])
         .arg(&test)
         .args(["--test-threads=2", "--skip", "ordinary::"])
         .env(EXE, &program)
         .env("TMPDIR", &scratch)
+        .env(crate::mounts::SRV, srv.path())
         .env("HOME", &scratch)
         .current_dir(&scratch)
         .output()

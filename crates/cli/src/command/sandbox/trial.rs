@@ -43,7 +43,8 @@ impl Trial {
         let scratch = Scratch::make()?;
         let stdin = piped()?;
         let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
-        let options = Options { data_dir: scratch.0.clone(), exe, name: "trial".to_string(), slots: 1 };
+        let options =
+            Options { data_dir: scratch.0.clone(), exe, name: "trial".to_string(), slots: 1, mounts: Vec::new() };
         let prepared = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await;
         let ground = prepared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
         let (ours, theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;

@@ -1,0 +1,154 @@
+//! The network, as the rules of the agent's manifest let it be reached. Hosts are judged by the worker, never here.
+use super::{Attributes, Capability, Effects, clip, clipped};
+use crate::network::host::Host;
+use crate::network::url::{URL_BYTES_MAX, Url};
+use serde_json::{Value, json};
+
+/// Most bytes of a request's body, and most headers that one may name.
+const BODY_BYTES_MAX: u32 = 1 << 20;
+const HEADERS_MAX: u32 = 64;
+/// Most bytes of a response that `http_request` reads, and of a file that `download` fetches.
+const READ_BYTES_MAX: u32 = 16 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+pub(super) const GROUP: &[Capability] = &[
+    Capability {
+        name: "network.http_request",
+        version: 1,
+        brief: "Make an HTTP request; gives status and body.",
+        use_when: "A web page or an API's answer is needed, or something is sent to one.",
+        avoid_when: "The answer is to be a file: network.download.",
+        effects: Effects::Irreversible,
+        idempotent: false,
+        usual: &["url", "method", "body"],
+        input: || {
+            arguments(
+                &["url"],
+                json!({
+                    "url": url(),
+                    "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]},
+                    "headers": headers(),
+                    "body": {"type": "string", "maxLength": BODY_BYTES_MAX},
+                    "timeout_ms": timeout(300_000),
+                    "max_bytes": {"type": "integer", "minimum": 1, "maximum": READ_BYTES_MAX}
+                }),
+            )
+        },
+        output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "headers": {"type": "object"}, "body": {"type": "string"}, "encoding": {"enum": ["utf-8", "base64"]}, "size": {"type": "integer"}, "truncated": {"type": "boolean"}}}),
+        attributes: |arguments| Attributes {
+            bytes: arguments.get("body").and_then(Value::as_str).map(|body| body.len() as u64),
+            ..at_url(arguments)
+        },
+    },
+    Capability {
+        name: "network.download",
+        version: 1,
+        brief: "Fetch a URL into a file.",
+        use_when: "A file of the web is needed in the work folder.",
+        avoid_when: "Only the text of a small answer is needed: network.http_request.",
+        effects: Effects::Reversible,
+        idempotent: true,
+        usual: &["url", "path", "sha256"],
+        input: || {
+            arguments(
+                &["url", "path"],
+                json!({
+                    "url": url(),
+                    "path": {"type": "string", "minLength": 1, "maxLength": 4096},
+                    "sha256": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+                    "headers": headers(),
+                    "timeout_ms": timeout(3_600_000),
+                    "max_bytes": {"type": "integer", "minimum": 1, "maximum": FILE_BYTES_MAX}
+                }),
+            )
+        },
+        output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "size": {"type": "integer"}, "sha256": {"type": "string"}}}),
+        attributes: |arguments| Attributes { path: clipped(arguments.get("path")), ..at_url(arguments) },
+    },
+    Capability {
+        name: "network.dns_lookup",
+        version: 1,
+        brief: "Look up the addresses of a host name.",
+        use_when: "A name's addresses are asked for.",
+        avoid_when: "The host is to be reached: network.http_request, network.port_check.",
+        effects: Effects::None,
+        idempotent: true,
+        usual: &["name"],
+        input: || arguments(&["name"], json!({"name": host()})),
+        output: || json!({"type": "object", "properties": {"name": {"type": "string"}, "addresses": {"type": "array", "items": {"type": "object", "properties": {"address": {"type": "string"}, "refused": {"type": "string"}}}}}}),
+        attributes: |arguments| at_host(arguments.get("name"), None),
+    },
+    Capability {
+        name: "network.port_check",
+        version: 1,
+        brief: "Try whether a TCP port of a host is open.",
+        use_when: "Whether something listens there is asked.",
+        avoid_when: "An HTTP answer is needed: network.http_request.",
+        effects: Effects::None,
+        idempotent: true,
+        usual: &["host", "port"],
+        input: || {
+            arguments(
+                &["host", "port"],
+                json!({"host": host(), "port": {"type": "integer", "minimum": 1, "maximum": 65535}, "timeout_ms": timeout(10_000)}),
+            )
+        },
+        output: || json!({"type": "object", "properties": {"open": {"type": "boolean"}, "address": {"type": "string"}, "why": {"type": "string"}}}),
+        attributes: |arguments| at_host(arguments.get("host"), arguments.get("port").and_then(Value::as_u64)),
+    },
+];
+
+fn arguments(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+fn url() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": URL_BYTES_MAX})
+}
+
+fn host() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 255})
+}
+
+fn headers() -> Value {
+    json!({"type": "object", "additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": HEADERS_MAX})
+}
+
+fn timeout(max_ms: u32) -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": max_ms})
+}
+
+/// A URL that cannot be read has no host: it is refused before anything is reached.
+fn at_url(arguments: &Value) -> Attributes {
+    let url = arguments.get("url").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+    Attributes { host: url.map(|url| clip(&url.authority())), ..Attributes::default() }
+}
+
+fn at_host(host: Option<&Value>, port: Option<u64>) -> Attributes {
+    let host = host.and_then(Value::as_str).and_then(|host| Host::parse(host).ok());
+    let shown = host.map(|host| match port {
+        Some(port) => clip(&format!("{host}:{port}")),
+        None => clip(&host.to_string()),
+    });
+    Attributes { host: shown, ..Attributes::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find;
+    use serde_json::json;
+
+    #[test]
+    fn a_judge_sees_the_host_that_the_worker_will_reach() {
+        let host = |name: &str, arguments| find(name).unwrap().attributes(&arguments).host;
+        let request = |url: &str| host("network.http_request", json!({"url": url}));
+        assert_eq!(request("https://API.Example.com/a?b"), Some("api.example.com".into()));
+        assert_eq!(request("http://api.example.com:8080"), Some("api.example.com:8080".into()));
+        assert_eq!(request("http://good.example\\@evil.example/"), None);
+        assert_eq!(
+            host("network.port_check", json!({"host": "::ffff:10.0.0.5", "port": 22})),
+            Some("10.0.0.5:22".into())
+        );
+        assert_eq!(host("network.dns_lookup", json!({"name": "Example.com."})), Some("example.com".into()));
+    }
+}

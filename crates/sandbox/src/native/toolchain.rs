@@ -1,0 +1,299 @@
+//! Which languages programs inside can be written in, found by asking each program for its version.
+//! Must never: look beyond the folders that a jail shows, wait for one that does not answer, or hold up a start.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::channel as descriptors;
+
+/// How long a program may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Most of what it says that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 10;
+/// Versions can wait; what else starts meanwhile cannot.
+const NICENESS: i32 = 19;
+const STACK_BYTES: usize = 128 << 10;
+/// Folders that a jail shows as they are.
+const SHOWN: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
+
+/// A language, by the program that runs or compiles it.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    /// As a manifest names it.
+    language: &'static str,
+    program: &'static str,
+    asking: Asking,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Asking {
+    /// With these arguments it prints its version.
+    By(&'static [&'static str]),
+    /// It cannot be asked, but being there means this.
+    Always(&'static str),
+}
+
+const fn kind(language: &'static str, program: &'static str, arguments: &'static [&'static str]) -> Kind {
+    Kind { language, program, asking: Asking::By(arguments) }
+}
+
+const KINDS: [Kind; 13] = [
+    kind("python", "python3", &["-V"]),
+    kind("node", "node", &["--version"]),
+    kind("ruby", "ruby", &["--disable=gems", "--version"]),
+    kind("perl", "perl", &["-e", "print $^V"]),
+    kind("php", "php", &["-n", "-v"]),
+    kind("go", "go", &["version"]),
+    kind("rust", "rustc", &["--version"]),
+    kind("java", "java", &["-version"]),
+    kind("bash", "bash", &["--version"]),
+    Kind { language: "sh", program: "sh", asking: Asking::Always("posix") },
+    kind("lua", "lua", &["-v"]),
+    kind("c", "gcc", &["-dumpfullversion", "-dumpversion"]),
+    kind("c++", "g++", &["-dumpfullversion", "-dumpversion"]),
+];
+
+/// A language that programs inside can be written in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Toolchain {
+    /// As a manifest names it: `python`, `node`.
+    pub language: &'static str,
+    /// As in `3.11.7`.
+    pub version: String,
+}
+
+/// What is known of this host's languages. It is asked once; `again` asks only programs whose file changed.
+#[derive(Debug)]
+pub struct Toolchains {
+    answers: Receiver<Answer>,
+    sender: Sender<Answer>,
+    /// Programs that were asked and have not answered.
+    waiting: usize,
+    known: Vec<Known>,
+}
+
+/// One program's file, told apart from another one at the same path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Program {
+    path: PathBuf,
+    stamp: (u64, i64, i64, u64),
+}
+
+#[derive(Debug)]
+struct Known {
+    kind: &'static Kind,
+    program: Program,
+    /// None while it is asked, and if it did not tell.
+    version: Option<String>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    kind: &'static Kind,
+    program: Program,
+    version: Option<String>,
+}
+
+impl Toolchains {
+    /// Begins to look, and returns at once.
+    pub fn begin() -> Self {
+        let (sender, answers) = channel();
+        let mut all = Self { answers, sender, waiting: 0, known: Vec::new() };
+        all.ask_changed();
+        all
+    }
+
+    /// What has answered; waits for the rest until `patience` is over.
+    pub fn within(&mut self, patience: Duration) -> Vec<Toolchain> {
+        let deadline = Instant::now() + patience;
+        while self.waiting > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(answer) = self.answers.recv_timeout(left) else { break };
+            self.waiting -= 1;
+            let known =
+                self.known.iter_mut().find(|known| known.kind == answer.kind && known.program == answer.program);
+            if let Some(known) = known {
+                known.version = answer.version;
+            }
+        }
+        let told = |known: &Known| Some(Toolchain { language: known.kind.language, version: known.version.clone()? });
+        self.known.iter().filter_map(told).collect()
+    }
+
+    /// Asks those that came or changed since, and waits until all have told, for some seconds at most.
+    pub fn again(&mut self) -> Vec<Toolchain> {
+        self.ask_changed();
+        self.within(ANSWER)
+    }
+
+    fn ask_changed(&mut self) {
+        for kind in &KINDS {
+            let found = locate(kind.program);
+            let before = self.known.iter().position(|known| known.kind == kind);
+            if before.map(|at| &self.known[at].program) == found.as_ref() {
+                continue;
+            }
+            if let Some(at) = before {
+                self.known.remove(at);
+            }
+            let Some(program) = found else { continue };
+            self.known.push(Known { kind, program: program.clone(), version: None });
+            self.ask(kind, program);
+        }
+    }
+
+    fn ask(&mut self, kind: &'static Kind, program: Program) {
+        let sender = self.sender.clone();
+        let asking = move || {
+            // Where it is not permitted, the answers only come at other processes' cost.
+            let _ = rustix::process::nice(NICENESS);
+            let version = match kind.asking {
+                Asking::By(arguments) => version(&program.path, arguments),
+                Asking::Always(version) => Some(version.to_owned()),
+            };
+            let _ = sender.send(Answer { kind, program, version });
+        };
+        let thread = std::thread::Builder::new().name(kind.language.to_owned()).stack_size(STACK_BYTES);
+        // What no thread asks is not known; the next look tries again.
+        match thread.spawn(asking) {
+            Ok(_) => self.waiting += 1,
+            Err(_) => self.known.retain(|known| known.kind != kind),
+        }
+    }
+}
+
+/// The program of that name that a jail shows, looked up as the jail's `PATH` does.
+fn locate(name: &str) -> Option<Program> {
+    let folders = crate::spec::PATH.split(':').filter(|folder| SHOWN.iter().any(|shown| folder.starts_with(shown)));
+    folders.map(|folder| Path::new(folder).join(name)).find_map(|path| {
+        let real = path.canonicalize().ok().filter(|real| SHOWN.iter().any(|shown| real.starts_with(shown)))?;
+        let found = fs::metadata(&real).ok().filter(|found| found.is_file() && found.mode() & 0o111 != 0)?;
+        Some(Program { path, stamp: (found.ino(), found.mtime(), found.mtime_nsec(), found.size()) })
+    })
+}
+
+fn version(program: &Path, arguments: &[&str]) -> Option<String> {
+    let (reader, writer) = io::pipe().ok()?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
+    command.stdout(writer.try_clone().ok()?).stderr(writer);
+    let mut child = command.spawn().ok()?;
+    drop(command);
+    let deadline = Instant::now() + ANSWER;
+    let said = read(reader, deadline);
+    let well = ended_well(&mut child, deadline);
+    said.filter(|_| well).and_then(|said| parse(&said))
+}
+
+fn read(mut reader: io::PipeReader, deadline: Instant) -> Option<String> {
+    let (mut said, mut chunk) = (Vec::new(), [0; 1024]);
+    while said.len() < ANSWER_BYTES_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !descriptors::readable(&reader, left).ok()? {
+            return None;
+        }
+        match reader.read(&mut chunk).ok()? {
+            0 => break,
+            count => said.extend_from_slice(&chunk[..count]),
+        }
+    }
+    Some(String::from_utf8_lossy(&said).into_owned())
+}
+
+fn ended_well(child: &mut Child, deadline: Instant) -> bool {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            Ok(None) | Err(_) => {
+                // One that cannot be killed is the host's to bury.
+                let _ = child.kill().and_then(|()| child.wait());
+                return false;
+            }
+        }
+    }
+}
+
+/// The first number with dots, or without, that the text holds. Java's old numbering counts from its second part.
+fn parse(said: &str) -> Option<String> {
+    let start = said.find(|c: char| c.is_ascii_digit())?;
+    let end = said[start..].find(|c: char| !c.is_ascii_digit() && c != '.').map_or(said.len(), |end| start + end);
+    let version = said[start..end].trim_end_matches('.');
+    let version = if said.contains("version \"1.") { version.trim_start_matches("1.") } else { version };
+    Some(version.to_owned())
+}
+
+/// The host's `python3` that a jail shows, for its `python` link.
+pub(crate) fn host_python() -> Option<PathBuf> {
+    locate("python3").map(|program| program.path)
+}
+
+/// The version of the Python that programs inside get, for example `3.11.2`; None if there is none.
+pub fn host_python_version() -> Option<String> {
+    version(&host_python()?, &["-V"])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_in_what_each_program_prints() {
+        for (said, version) in [
+            ("Python 3.11.7\n", "3.11.7"),
+            ("v20.18.1\n", "20.18.1"),
+            ("ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) [x86_64-linux-gnu]\n", "3.1.2"),
+            ("PHP 8.2.29 (cli) (built: Jul  3 2025 16:16:05) (NTS)\n", "8.2.29"),
+            ("go version go1.19.8 linux/amd64\n", "1.19.8"),
+            ("rustc 1.63.0 (4b91a6ea7 2022-08-08)\n", "1.63.0"),
+            ("openjdk version \"21\" 2023-09-19\nOpenJDK Runtime Environment\n", "21"),
+            ("openjdk version \"1.8.0_392\"\n", "8.0"),
+            ("GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)\n", "5.2.15"),
+            ("Lua 5.4.4  Copyright (C) 1994-2022 Lua.org, PUC-Rio\n", "5.4.4"),
+            ("12.2.0\n", "12.2.0"),
+        ] {
+            assert_eq!(parse(said).as_deref(), Some(version), "{said}");
+        }
+        assert_eq!(parse("no number at all"), None);
+    }
+
+    #[test]
+    fn a_program_that_hangs_or_fails_has_no_version_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        assert_eq!(version(&program("good", "#!/bin/sh\necho version 4.2"), &[]).as_deref(), Some("4.2"));
+        assert_eq!(version(&program("errs", "#!/bin/sh\necho version 4.2 >&2"), &[]).as_deref(), Some("4.2"));
+        assert_eq!(version(&program("fails", "#!/bin/sh\necho 4.2; exit 3"), &[]), None);
+        assert_eq!(version(&program("hangs", "#!/bin/sh\nexec sleep 1000"), &[]), None);
+        let endless = "#!/bin/sh\nwhile true; do echo no number here; done";
+        assert_eq!(version(&program("endless", endless), &[]), None);
+    }
+
+    #[test]
+    fn what_was_asked_is_asked_again_only_when_its_file_changed() {
+        let mut all = Toolchains::begin();
+        let found = all.again();
+        assert!(found.iter().any(|toolchain| toolchain.language == "sh"), "{found:?}");
+        assert_eq!(all.waiting, 0);
+        all.ask_changed();
+        assert_eq!(all.waiting, 0, "nothing changed");
+        all.known[0].program.stamp.3 += 1;
+        all.ask_changed();
+        assert_eq!(all.waiting, 1);
+        assert_eq!(all.within(Duration::from_secs(10)).len(), found.len());
+    }
+}

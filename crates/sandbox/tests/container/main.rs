@@ -1,0 +1,10 @@
+//! What a container lets through and what it keeps out, on engines that each test starts for itself: Docker and Podman, as root.
+//! What any jail must do is tried on a native jail too, as the control. A machine without root or engines says what it skipped.
+
+mod engines;
+mod house;
+mod behaviour;
+mod confinement;
+mod images;
+mod life;
+mod trouble;

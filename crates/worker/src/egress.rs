@@ -1,0 +1,153 @@
+//! The way out of jails. A jail has no route: its programs speak to a listener on their own loopback, which the jail handed to
+//! the worker, and `network.*` calls come here directly. Both pass the jail's one gate, which judges, resolves once, and
+//! connects to the address that it judged.
+//!
+//! ```text
+//! program ─▶ jail's 127.0.0.1:3128 ═▶ proxy (socks │ sieve → http) ─┐
+//! network.* call ───────────────────▶ fetch ────────────────────────┴▶ gate (rules) ─▶ outside
+//! ```
+//! Must never: let a byte out that no rule permitted, see into TLS, or outlive the jail.
+pub mod closed;
+pub mod rules;
+pub mod outside;
+pub mod gate;
+mod passage;
+mod pace;
+mod report;
+pub mod proxy;
+mod head;
+mod sieve;
+mod http;
+mod socks;
+mod tunnel;
+mod tls;
+pub(crate) mod fetch;
+
+use gate::{Gate, Parts};
+use outside::{Outside, System};
+use rules::Rules;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tenure_core::network::{Refusal, Traffic};
+use tenure_wire::confinement::Network;
+use tls::Tls;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Reports of refusals that wait to be taken.
+const REPORTS_MAX: usize = 16;
+/// Downloads of the whole worker that lie on its own disk at once.
+const SPOOLS_MAX: usize = 4;
+
+/// What the ways out of all jails of one worker share.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    outside: Arc<dyn Outside>,
+    tls: Tls,
+    spool_dir: PathBuf,
+    spools: Semaphore,
+}
+
+impl Egress {
+    /// `spool_dir`: where downloads lie until they are checked; only the worker's user may enter it.
+    pub(crate) fn new(spool_dir: &Path) -> Egress {
+        let (tls, spools) = (Tls::default(), Semaphore::new(SPOOLS_MAX));
+        Egress { outside: Arc::new(System::default()), tls, spool_dir: spool_dir.to_owned(), spools }
+    }
+
+    pub(crate) fn through(&self, outside: Arc<dyn Outside>) -> Egress {
+        Egress { outside, ..Egress::new(&self.spool_dir) }
+    }
+
+    /// # Errors
+    /// As `Doorway::open`.
+    pub(crate) fn open(
+        &self,
+        rules: Rules,
+        network: &Network,
+        listener: Option<std::net::TcpListener>,
+    ) -> io::Result<Doorway> {
+        Doorway::open(rules, network, Arc::clone(&self.outside), listener)
+    }
+}
+
+/// What calls of one jail reach the outside by.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    pub(crate) gate: Gate,
+    egress: Arc<Egress>,
+}
+
+impl Way {
+    pub(crate) fn spool_dir(&self) -> &Path {
+        &self.egress.spool_dir
+    }
+
+    pub(crate) fn spools(&self) -> &Semaphore {
+        &self.egress.spools
+    }
+}
+
+/// One jail's way out, from its opening to its end.
+#[derive(Debug)]
+pub struct Doorway {
+    gate: Gate,
+    reports: mpsc::Receiver<Vec<Refusal>>,
+    end: CancellationToken,
+    proxy: JoinSet<()>,
+    folding: JoinSet<()>,
+}
+
+impl Doorway {
+    /// Without a listener only calls can go out.
+    ///
+    /// # Errors
+    /// If the listener cannot be watched.
+    pub fn open(
+        rules: Rules,
+        network: &Network,
+        outside: Arc<dyn Outside>,
+        listener: Option<std::net::TcpListener>,
+    ) -> io::Result<Doorway> {
+        let (attempts, attempted) = mpsc::channel(report::WAITING_MAX);
+        let (sender, reports) = mpsc::channel(REPORTS_MAX);
+        let Network { connections_max, bandwidth, .. } = *network;
+        let gate = Gate::new(Parts { rules, connections_max, bandwidth, outside, attempts });
+        let end = CancellationToken::new();
+        let (mut proxy, mut folding) = (JoinSet::new(), JoinSet::new());
+        if let Some(listener) = listener {
+            listener.set_nonblocking(true)?;
+            proxy.spawn(proxy::serve(TcpListener::from_std(listener)?, gate.clone(), connections_max));
+        }
+        folding.spawn(report::fold(attempted, sender, end.clone()));
+        Ok(Doorway { gate, reports, end, proxy, folding })
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn way(&self, egress: &Arc<Egress>) -> Way {
+        Way { gate: self.gate.clone(), egress: Arc::clone(egress) }
+    }
+
+    /// The next refusals that the ledger is to know; None once it has ended.
+    pub async fn refused(&mut self) -> Option<Vec<Refusal>> {
+        self.reports.recv().await
+    }
+
+    /// Ends every connection; the refusals that were not reported yet, and what went through.
+    pub async fn close(mut self) -> (Vec<Vec<Refusal>>, Traffic) {
+        self.proxy.shutdown().await;
+        self.end.cancel();
+        let mut rest = Vec::new();
+        while let Some(report) = self.reports.recv().await {
+            rest.push(report);
+        }
+        self.folding.shutdown().await;
+        (rest, self.gate.traffic())
+    }
+}

@@ -1,0 +1,189 @@
+//! One HTTP exchange of a `network.*` call, redirects followed by hand. Must never: follow one past the gate, from `https` to
+//! `http`, or with what was meant for another host.
+use super::Way;
+use super::gate::{Denied, Refused};
+use super::outside::Stream;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::fmt;
+use tenure_core::network::host::Misspelt;
+use tenure_core::network::url::{Unreadable, Url};
+use tokio::task::JoinSet;
+
+const REDIRECTS_MAX: u32 = 10;
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// The last answer; its connection ends with it.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) url: Url,
+    pub(crate) redirects: u32,
+    pub(crate) connection: JoinSet<()>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Denied(Denied),
+    Tls(String),
+    Broken(String),
+    /// More than this many redirects.
+    Redirects(u32),
+    /// A redirect that no one should follow, with the place that it named.
+    Misled {
+        location: String,
+        why: String,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Denied(denied) => denied.fmt(f),
+            Fault::Tls(why) => write!(f, "no TLS connection: {why}"),
+            Fault::Broken(why) => write!(f, "the server broke off: {why}"),
+            Fault::Redirects(max) => write!(f, "the server redirects more than {max} times"),
+            Fault::Misled { location, why } => {
+                write!(f, "the server redirects to {location}, which is not followed: {why}")
+            }
+        }
+    }
+}
+
+impl From<Denied> for Fault {
+    fn from(denied: Denied) -> Fault {
+        Fault::Denied(denied)
+    }
+}
+
+impl Way {
+    /// Reads a URL; one whose host is none is a refusal like any other.
+    pub(crate) fn read(&self, url: &str) -> Result<Url, Unread> {
+        Url::parse(url).map_err(|why| self.unread(url, why))
+    }
+
+    fn unread(&self, url: &str, why: Unreadable) -> Unread {
+        match why {
+            Unreadable::Host(misspelt) if misspelt != Misspelt::Port => {
+                let authority = url.split_once("//").map_or(url, |(_, rest)| rest);
+                let authority = authority.split(['/', '?', '#']).next().unwrap_or(authority);
+                Unread::Refused(self.gate.misspelt(authority, 0, misspelt))
+            }
+            why => Unread::Malformed(why),
+        }
+    }
+
+    pub(crate) async fn fetch(&self, mut ask: Ask) -> Result<Answered, Fault> {
+        let mut redirects = 0;
+        loop {
+            let (response, connection) = self.hop(&ask).await?;
+            let Some(location) = redirection(&response) else {
+                return Ok(Answered { response, url: ask.url, redirects, connection });
+            };
+            redirects += 1;
+            if redirects > REDIRECTS_MAX {
+                return Err(Fault::Redirects(REDIRECTS_MAX));
+            }
+            let next = ask.url.join(&location).map_err(|why| match self.unread(&location, why) {
+                Unread::Refused(refused) => Fault::Denied(refused.into()),
+                Unread::Malformed(why) => Fault::Misled { location: clip(&location), why: why.to_string() },
+            })?;
+            if ask.url.secure && !next.secure {
+                let why = "it leads from https to http".to_owned();
+                return Err(Fault::Misled { location: clip(&location), why });
+            }
+            ask = ask.redirected(response.status(), next);
+        }
+    }
+
+    async fn hop(&self, ask: &Ask) -> Result<(Response<Incoming>, JoinSet<()>), Fault> {
+        self.gate.count_request();
+        let passage = self.gate.open(&ask.url.host, ask.url.port).await?;
+        if !ask.url.secure {
+            return exchange(ask, passage).await;
+        }
+        let wrapped = self.egress.tls.wrap(&ask.url.host, passage).await;
+        exchange(ask, wrapped.map_err(|error| Fault::Tls(error.to_string()))?).await
+    }
+}
+
+/// Why a URL is not used.
+pub(crate) enum Unread {
+    Refused(Refused),
+    Malformed(Unreadable),
+}
+
+async fn exchange<S: Stream + 'static>(ask: &Ask, stream: S) -> Result<(Response<Incoming>, JoinSet<()>), Fault> {
+    let broken = |error: hyper::Error| Fault::Broken(error.to_string());
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // Its error is the response's, or its body's.
+        let _ = connection.await;
+    });
+    let malformed = |error: http::Error| Fault::Broken(error.to_string());
+    let uri = ask.url.target.parse::<Uri>().map_err(|error| malformed(error.into()))?;
+    let mut request =
+        Request::builder().method(&ask.method).uri(uri).body(Full::new(ask.body.clone())).map_err(malformed)?;
+    *request.headers_mut() = ask.headers.clone();
+    let host = HeaderValue::try_from(ask.url.authority()).map_err(|error| malformed(error.into()))?;
+    request.headers_mut().insert(HOST, host);
+    let response = sender.send_request(request).await.map_err(broken)?;
+    Ok((response, driver))
+}
+
+/// Where a response leads, if it leads anywhere.
+fn redirection(response: &Response<Incoming>) -> Option<String> {
+    match response.status() {
+        StatusCode::MOVED_PERMANENTLY
+        | StatusCode::FOUND
+        | StatusCode::SEE_OTHER
+        | StatusCode::TEMPORARY_REDIRECT
+        | StatusCode::PERMANENT_REDIRECT => {
+            let location = response.headers().get(LOCATION)?;
+            Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+        }
+        _ => None,
+    }
+}
+
+impl Ask {
+    fn redirected(mut self, status: StatusCode, next: Url) -> Ask {
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::GET;
+            self.body = Bytes::new();
+            self.headers.remove(CONTENT_TYPE);
+            self.headers.remove(CONTENT_LENGTH);
+        }
+        if (&self.url.host, self.url.port) != (&next.host, next.port) {
+            self.headers.remove(AUTHORIZATION);
+            self.headers.remove(COOKIE);
+        }
+        self.url = next;
+        self
+    }
+}
+
+fn clip(text: &str) -> String {
+    tenure_core::capability::clip(text)
+}

@@ -1,0 +1,257 @@
+//! The one way out of a jail: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
+//! to what was not judged, look a name up twice for one connection, or wait without a deadline.
+use super::outside::{Outside, Stream};
+use super::pace::Pace;
+use super::passage::Passage;
+use super::report::Attempt;
+use super::rules::{Rule, Rules};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tenure_core::network::Traffic;
+use tenure_core::network::host::{Host, Misspelt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long the resolver may take, and how long all tries to connect together.
+const RESOLVING: Duration = Duration::from_secs(5);
+const CONNECTING: Duration = Duration::from_secs(10);
+/// Permitted addresses of one answer that are tried, one after another.
+const TRIES_MAX: usize = 4;
+/// Lookups of one jail at once, those included that nobody waits for any more.
+const LOOKUPS_MAX: usize = 8;
+
+/// One jail's. Copies are the same gate.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    rules: Rules,
+    outside: Arc<dyn Outside>,
+    connections_max: u32,
+    connections: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
+    pace: Option<Arc<Pace>>,
+    counts: Arc<Counts>,
+    attempts: mpsc::Sender<Attempt>,
+}
+
+/// What went through one gate.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    connections: AtomicU64,
+    requests: AtomicU64,
+    pub(super) sent_bytes: AtomicU64,
+    pub(super) received_bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// A place that a rule is against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// As it was named, printable.
+    pub host: String,
+    pub port: u16,
+    pub rule: Rule,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refused { host, port, rule } = self;
+        let port = if *port == 0 { String::new() } else { format!(":{port}") };
+        write!(f, "{host}{port} is refused ({rule}); {}", rule.way_out())
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    Refused(Refused),
+    /// The resolver knows no address of it, or did not answer.
+    Unresolved {
+        host: String,
+        why: String,
+    },
+    Unreachable {
+        host: String,
+        port: u16,
+        kind: io::ErrorKind,
+        why: String,
+    },
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::Refused(refused) => refused.fmt(f),
+            Denied::Unresolved { host, why } => write!(f, "{host} has no address: {why}"),
+            Denied::Unreachable { host, port, why, .. } => write!(f, "{host}:{port} cannot be reached: {why}"),
+        }
+    }
+}
+
+impl From<Refused> for Denied {
+    fn from(refused: Refused) -> Denied {
+        Denied::Refused(refused)
+    }
+}
+
+/// An address of a lookup; without a rule it may be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    pub address: IpAddr,
+    pub against: Option<Rule>,
+}
+
+/// What a gate is made of.
+pub(super) struct Parts {
+    pub(super) rules: Rules,
+    pub(super) connections_max: u32,
+    pub(super) bandwidth: Option<u64>,
+    pub(super) outside: Arc<dyn Outside>,
+    /// Refusals go here; what it cannot take is only counted.
+    pub(super) attempts: mpsc::Sender<Attempt>,
+}
+
+impl Gate {
+    pub(super) fn new(parts: Parts) -> Gate {
+        let Parts { rules, connections_max, bandwidth, outside, attempts } = parts;
+        Gate {
+            shared: Arc::new(Shared {
+                rules,
+                outside,
+                connections_max,
+                connections: Arc::new(Semaphore::new(connections_max as usize)),
+                lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+                pace: bandwidth.map(|bandwidth| Arc::new(Pace::new(bandwidth))),
+                counts: Arc::default(),
+                attempts,
+            }),
+        }
+    }
+
+    /// # Errors
+    /// Why there is no connection; a refusal is counted and reported.
+    pub async fn open(&self, host: &Host, port: u16) -> Result<Passage, Denied> {
+        let shared = &*self.shared;
+        self.judge(host, Some(port))?;
+        let permit = Arc::clone(&shared.connections)
+            .try_acquire_owned()
+            .map_err(|_| self.refuse(host.to_string(), port, Rule::Connections(shared.connections_max)))?;
+        let permitted = self.addresses(host, port).await?;
+        let stream = self.connect(host, port, &permitted).await?;
+        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(Passage::new(stream, Arc::clone(&shared.counts), shared.pace.clone(), permit))
+    }
+
+    /// The addresses of a host that may be asked for, each with what is against it.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn look_up(&self, host: &Host) -> Result<Vec<Judged>, Denied> {
+        self.judge(host, None)?;
+        let judged = |address: IpAddr| {
+            let address = address.to_canonical();
+            Judged { address, against: self.shared.rules.judge_address(address, None, true).err() }
+        };
+        Ok(self.resolve(host).await?.into_iter().map(judged).collect())
+    }
+
+    /// A host that cannot be read is refused like any other.
+    pub(crate) fn misspelt(&self, raw: &str, port: u16, why: Misspelt) -> Refused {
+        self.refuse(tenure_core::capability::clip(raw), port, Rule::Misspelt(why))
+    }
+
+    pub(super) fn count_request(&self) {
+        self.shared.counts.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        let Counts { connections, requests, sent_bytes, received_bytes, refused } = &*self.shared.counts;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Traffic {
+            connections: read(connections),
+            requests: read(requests),
+            sent_bytes: read(sent_bytes),
+            received_bytes: read(received_bytes),
+            refused: read(refused),
+        }
+    }
+
+    fn judge(&self, host: &Host, port: Option<u16>) -> Result<(), Denied> {
+        let judged = self.shared.rules.judge(host, port);
+        judged.map_err(|rule| self.refuse(host.to_string(), port.unwrap_or(0), rule).into())
+    }
+
+    /// The permitted addresses of a judged host. None is a refusal, by the rule against the first.
+    async fn addresses(&self, host: &Host, port: u16) -> Result<Vec<SocketAddr>, Denied> {
+        let (mut permitted, mut against) = (Vec::new(), None);
+        for address in self.resolve(host).await? {
+            let address = address.to_canonical();
+            let named = matches!(host, Host::Name(_));
+            match self.shared.rules.judge_address(address, Some(port), named) {
+                Ok(()) => permitted.push(SocketAddr::new(address, port)),
+                Err(rule) => against = against.or(Some(rule)),
+            }
+        }
+        match against {
+            Some(rule) if permitted.is_empty() => Err(self.refuse(host.to_string(), port, rule).into()),
+            Some(_) | None => Ok(permitted),
+        }
+    }
+
+    async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, Denied> {
+        let name = match host {
+            Host::Address(address) => return Ok(vec![*address]),
+            Host::Name(name) => name,
+        };
+        let unresolved = |why: String| Denied::Unresolved { host: name.clone(), why };
+        let (outside, lookups) = (Arc::clone(&self.shared.outside), Arc::clone(&self.shared.lookups));
+        let asked = name.clone();
+        let looking = async move {
+            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
+            // Goes on when nobody waits any more: the resolver cannot be interrupted, and its place is taken until it is done.
+            let looking = tokio::spawn(async move {
+                let found = outside.resolve(&asked).await;
+                drop(permit);
+                found
+            });
+            looking.await.map_err(io::Error::other)?
+        };
+        match timeout(RESOLVING, looking).await {
+            Ok(Ok(found)) if found.is_empty() => Err(unresolved("the resolver knows none".to_owned())),
+            Ok(found) => found.map_err(|error| unresolved(error.to_string())),
+            Err(_) => Err(unresolved(format!("the resolver did not answer within {} s", RESOLVING.as_secs()))),
+        }
+    }
+
+    async fn connect(&self, host: &Host, port: u16, permitted: &[SocketAddr]) -> Result<Box<dyn Stream>, Denied> {
+        let deadline = Instant::now() + CONNECTING;
+        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECTING.as_secs()));
+        let mut failed = late();
+        for address in permitted.iter().take(TRIES_MAX) {
+            match timeout_at(deadline, self.shared.outside.connect(*address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed = error,
+                Err(_) => {
+                    failed = late();
+                    break;
+                }
+            }
+        }
+        let (kind, why) = (failed.kind(), failed.to_string());
+        Err(Denied::Unreachable { host: host.to_string(), port, kind, why })
+    }
+
+    fn refuse(&self, host: String, port: u16, rule: Rule) -> Refused {
+        self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+        let _ = self.shared.attempts.try_send(Attempt { host: host.clone(), port, rule: rule.to_string() });
+        Refused { host, port, rule }
+    }
+}

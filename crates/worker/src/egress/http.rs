@@ -1,0 +1,360 @@
+//! The proxy as HTTP sees it: CONNECT makes a tunnel, a request for an absolute `http` URL is sent on. Each request is judged
+//! by itself. Must never: send on a body of what is refused, a header that is meant for this proxy, or a host that differs
+//! from the one that was judged.
+use super::gate::{Denied, Gate, Refused};
+use super::outside::Stream;
+use super::passage::{Passage, Watch};
+use super::sieve::{Found, Sieve};
+use super::tunnel;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1 as client;
+use hyper::ext::ReasonPhrase;
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tenure_core::network::host::{Host, Misspelt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long a program may take to send a head, the first one and each later one.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a kept connection may take to be ready for another request.
+const READY: Duration = Duration::from_millis(100);
+/// Bytes that each side buffers.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Longest reason in a status line.
+const REASON_BYTES_MAX: usize = 200;
+
+type Outgoing = BoxBody<Bytes, hyper::Error>;
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves one connection until either side ends. `first`: what was read from it already.
+pub(super) async fn converse<S: Stream + 'static>(program: S, first: &[u8], gate: &Gate) {
+    let (sieve, misshapen) = Sieve::new(program, first);
+    let (drivers, mut driven) = mpsc::channel::<Driver>(1);
+    let (upgrades, mut upgraded) = mpsc::channel(1);
+    let talk = Arc::new(Talk { gate: gate.clone(), misshapen, drivers, upgrades, kept: Mutex::new(None) });
+    let answer = service_fn(move |request| {
+        let talk = Arc::clone(&talk);
+        // Looked at before anything is awaited: what is found later belongs to a later request.
+        let misshapen = talk.misshapen.get().copied();
+        async move {
+            let response = match misshapen {
+                Some(why) => closing(plain(why.status(), why.sentence())),
+                None => talk.answer(request).await,
+            };
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let serving = server::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(sieve), answer)
+        .with_upgrades();
+    tokio::pin!(serving);
+    // The connections outside live and end with this one.
+    let mut outside = JoinSet::new();
+    loop {
+        tokio::select! {
+            // How the program ends it is its own affair.
+            _ = &mut serving => break,
+            Some(driver) = driven.recv() => drop(outside.spawn(driver)),
+            Some(_) = outside.join_next() => {}
+        }
+    }
+    if let Ok(upgrade) = upgraded.try_recv() {
+        let Upgrade { inside, outside, watch } = upgrade;
+        let Ok(inside) = inside.await else { return };
+        match outside {
+            Side::Tunnel(passage) => tunnel::join(TokioIo::new(inside), *passage, watch).await,
+            Side::Upgraded(outside) => {
+                if let Ok(outside) = outside.await {
+                    tunnel::join(TokioIo::new(inside), TokioIo::new(outside), watch).await;
+                }
+            }
+        }
+    }
+}
+
+/// Both sides of what is to become a tunnel once the answer is sent.
+struct Upgrade {
+    inside: OnUpgrade,
+    outside: Side,
+    watch: Watch,
+}
+
+enum Side {
+    Tunnel(Box<Passage>),
+    Upgraded(OnUpgrade),
+}
+
+/// One connection of a program.
+struct Talk {
+    gate: Gate,
+    misshapen: Found,
+    /// To whoever polls the connections outside.
+    drivers: mpsc::Sender<Driver>,
+    upgrades: mpsc::Sender<Upgrade>,
+    /// Taken out while a request uses it; requests of one connection come one after another.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A connection outside that may take another request to the same place.
+struct Kept {
+    host: Host,
+    port: u16,
+    sender: client::SendRequest<Incoming>,
+    watch: Watch,
+}
+
+/// Why a request gets an answer of our own.
+enum Own {
+    Denied(Denied),
+    /// The request itself is at fault.
+    Wrong(&'static str),
+    Broken(String),
+}
+
+impl<D: Into<Denied>> From<D> for Own {
+    fn from(denied: D) -> Own {
+        Own::Denied(denied.into())
+    }
+}
+
+impl Talk {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
+        // Behind a body that nobody reads, or a head that promised a tunnel, there is no next request.
+        let last = request.method() == Method::CONNECT
+            || request.headers().contains_key(UPGRADE)
+            || !request.body().is_end_stream();
+        let answered =
+            if request.method() == Method::CONNECT { self.connect(request).await } else { self.send_on(request).await };
+        match answered {
+            Ok(response) => response,
+            Err(own) if last => closing(own.response()),
+            Err(own) => own.response(),
+        }
+    }
+
+    async fn connect(&self, mut request: Request<Incoming>) -> Result<Response<Outgoing>, Own> {
+        let authority = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let (host, port) = self.place(&authority)?;
+        let Some(port) = port else { return Err(Own::Wrong("CONNECT names a host and a port")) };
+        let passage = self.gate.open(&host, port).await?;
+        let watch = passage.watch();
+        let upgrade =
+            Upgrade { inside: hyper::upgrade::on(&mut request), outside: Side::Tunnel(Box::new(passage)), watch };
+        self.upgrades.try_send(upgrade).map_err(|_| Own::Wrong("this connection is a tunnel already"))?;
+        Ok(Response::new(empty()))
+    }
+
+    async fn send_on(&self, mut request: Request<Incoming>) -> Result<Response<Outgoing>, Own> {
+        self.gate.count_request();
+        let uri = request.uri().clone();
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(Own::Wrong("for an https URL use CONNECT: the proxy does not speak TLS")),
+            Some(_) => return Err(Own::Wrong("only http URLs are sent on")),
+            None => return Err(Own::Wrong("this is a proxy: name an absolute http URL, or use CONNECT")),
+        }
+        let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        let (host, port) = self.place(authority)?;
+        let port = port.unwrap_or(80);
+        if let Some(stated) = request.headers().get(HOST) {
+            let stated = stated.to_str().ok().and_then(|stated| Host::parse_with_port(stated).ok());
+            if stated.map(|(host, port)| (host, port.unwrap_or(80))).as_ref() != Some(&(host.clone(), port)) {
+                return Err(Own::Wrong("the Host header differs from the URL"));
+            }
+        }
+        let websocket = wants_websocket(&request);
+        let inside = websocket.then(|| hyper::upgrade::on(&mut request));
+        let had_upgrade = request.headers().contains_key(UPGRADE);
+        rewrite(&mut request, &host, port, websocket)?;
+        let (mut response, watch) = self.exchange(&host, port, request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(inside) = inside.filter(|_| is_websocket(response.headers())) else {
+                return Err(Own::Broken("the server changed the protocol unasked".to_owned()));
+            };
+            let outside = Side::Upgraded(hyper::upgrade::on(&mut response));
+            self.upgrades
+                .try_send(Upgrade { inside, outside, watch })
+                .map_err(|_| Own::Wrong("this connection is a tunnel already"))?;
+            strip(response.headers_mut());
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            return Ok(response.map(|_| empty()));
+        }
+        strip(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        let response = response.map(|body| body.boxed());
+        Ok(if had_upgrade { closing(response) } else { response })
+    }
+
+    /// The host and port of an authority; one that cannot be read is refused.
+    fn place(&self, authority: &str) -> Result<(Host, Option<u16>), Own> {
+        if authority.contains('@') {
+            return Err(Own::Wrong("the URL holds a login; send it in a header"));
+        }
+        Host::parse_with_port(authority).map_err(|why| match why {
+            Misspelt::Port => Own::Wrong("the port is no number from 1 to 65535"),
+            why => self.gate.misspelt(authority, 0, why).into(),
+        })
+    }
+
+    /// The answer of `host`, over the kept connection where that leads there and still lives.
+    async fn exchange(
+        &self,
+        host: &Host,
+        port: u16,
+        mut request: Request<Incoming>,
+    ) -> Result<(Response<Incoming>, Watch), Own> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut kept) = kept.filter(|kept| kept.host == *host && kept.port == port) {
+            // The rules do not change, and the address behind it was judged.
+            if matches!(timeout(READY, kept.sender.ready()).await, Ok(Ok(()))) {
+                match kept.sender.try_send_request(request).await {
+                    Ok(response) => return Ok(self.keep(kept, response)),
+                    // The server had closed it; nothing was sent.
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) => request = unsent,
+                        None => return Err(Own::Broken(error.into_error().to_string())),
+                    },
+                }
+            }
+        }
+        let passage = self.gate.open(host, port).await?;
+        let watch = passage.watch();
+        let (sender, connection) = client::Builder::new()
+            .max_buf_size(BUFFER_BYTES)
+            .handshake(TokioIo::new(passage))
+            .await
+            .map_err(|error| Own::Broken(error.to_string()))?;
+        let (idle, connection) = (watch.clone(), connection.with_upgrades());
+        let driver = async move {
+            tokio::select! {
+                _ = connection => {}
+                () = idle.idle(tunnel::IDLE) => {}
+            }
+        };
+        self.drivers.send(Box::pin(driver)).await.map_err(|_| Own::Broken("the connection ended".to_owned()))?;
+        let mut kept = Kept { host: host.clone(), port, sender, watch };
+        let response = kept.sender.send_request(request).await.map_err(|error| Own::Broken(error.to_string()))?;
+        Ok(self.keep(kept, response))
+    }
+
+    fn keep(&self, kept: Kept, response: Response<Incoming>) -> (Response<Incoming>, Watch) {
+        let watch = kept.watch.clone();
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        (response, watch)
+    }
+}
+
+/// From the program's request for the proxy to the proxy's for the server.
+fn rewrite(request: &mut Request<Incoming>, host: &Host, port: u16, websocket: bool) -> Result<(), Own> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    *request.uri_mut() = target.parse::<Uri>().map_err(|_| Own::Wrong("the URL's path is malformed"))?;
+    *request.version_mut() = Version::HTTP_11;
+    let named = if port == 80 { host.to_string() } else { format!("{host}:{port}") };
+    let named = HeaderValue::try_from(named).map_err(|_| Own::Wrong("the URL's host is malformed"))?;
+    let headers = request.headers_mut();
+    strip(headers);
+    headers.insert(HOST, named);
+    if websocket {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    Ok(())
+}
+
+/// Takes out what is meant for the next hop alone, whatever it is called.
+fn strip(headers: &mut HeaderMap) {
+    const HOP: [&str; 8] =
+        ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "http2-settings"];
+    let listed = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let listed: Vec<HeaderName> =
+        listed.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    let proxys: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("proxy-")).cloned().collect();
+    // How long the body is must stay known: a list that names it does not make it a matter of one hop.
+    let length = |name: &HeaderName| *name != CONTENT_LENGTH && *name != HOST;
+    for name in listed.iter().filter(|name| length(name)).chain(&proxys) {
+        headers.remove(name);
+    }
+    for name in HOP {
+        headers.remove(name);
+    }
+}
+
+fn wants_websocket(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
+        && !request.headers().contains_key(CONTENT_LENGTH)
+        && is_websocket(request.headers())
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let says = |name: HeaderName, word: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
+    };
+    let one = headers.get_all(UPGRADE).iter().count() == 1;
+    one && says(UPGRADE, "websocket") && says(CONNECTION, "upgrade")
+}
+
+impl Own {
+    fn response(&self) -> Response<Outgoing> {
+        match self {
+            Own::Denied(Denied::Refused(refused)) => refusal(refused),
+            Own::Denied(denied @ Denied::Unresolved { .. }) => plain(StatusCode::BAD_GATEWAY, &denied.to_string()),
+            Own::Denied(denied @ Denied::Unreachable { kind, .. }) => {
+                let late = *kind == io::ErrorKind::TimedOut;
+                plain(if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }, &denied.to_string())
+            }
+            Own::Wrong(why) => plain(StatusCode::BAD_REQUEST, why),
+            Own::Broken(why) => plain(StatusCode::BAD_GATEWAY, &format!("the server broke off: {why}")),
+        }
+    }
+}
+
+/// The rule stands in the reason too: of a refused CONNECT, programs show only that.
+fn refusal(refused: &Refused) -> Response<Outgoing> {
+    let mut response = plain(StatusCode::FORBIDDEN, &refused.to_string());
+    let printable = |byte: u8| if byte == b' ' || byte.is_ascii_graphic() { byte } else { b'?' };
+    let reason = format!("Refused ({})", refused.rule);
+    let reason: Vec<u8> = reason.bytes().map(printable).take(REASON_BYTES_MAX).collect();
+    if let Ok(reason) = ReasonPhrase::try_from(reason) {
+        response.extensions_mut().insert(reason);
+    }
+    response
+}
+
+fn plain(status: StatusCode, sentence: &str) -> Response<Outgoing> {
+    let body = Full::new(Bytes::from(format!("tenure: {sentence}\n"))).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn closing(mut response: Response<Outgoing>) -> Response<Outgoing> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn empty() -> Outgoing {
+    Empty::new().map_err(|never| match never {}).boxed()
+}

@@ -1,0 +1,224 @@
+//! The network group. It runs in the worker, through the gate of its jail: whoever reads what it got sits inside. Must never:
+//! reach what the jail's programs could not, or let a downloaded byte into the work folder before it was checked.
+mod download;
+
+pub(super) use download::download;
+
+use super::{Deed, Done, Scene, Stop, invalid};
+use crate::egress::fetch::{Answered, Ask, Fault, Unread};
+use crate::egress::gate::{Denied, Judged, Refused};
+use crate::output::Kept;
+use bytes::Bytes;
+use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tenure_core::network::host::Host;
+use tokio::time::{Instant, timeout_at};
+
+/// For a call that names no time, and most that one may name.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_MAX: Duration = Duration::from_secs(300);
+const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a body that are read when the caller names no bound, and most that it may name. What is shown is less.
+const READ_BYTES: u64 = 1 << 20;
+const READ_BYTES_MAX: u64 = 16 << 20;
+const BODY_BYTES_MAX: usize = 1 << 20;
+const HEADERS_MAX: usize = 64;
+const HEADER_BYTES_MAX: usize = 4096;
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("tenure/", env!("CARGO_PKG_VERSION")));
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpRequest {
+    url: String,
+    method: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    timeout_ms: Option<u64>,
+    max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lookup {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PortCheck {
+    host: String,
+    port: u16,
+    timeout_ms: Option<u64>,
+}
+
+pub(super) async fn http_request(scene: &Scene, wanted: HttpRequest, deadline: Instant) -> Done {
+    let method = match wanted.method.as_deref() {
+        None | Some("GET") => Method::GET,
+        Some("HEAD") => Method::HEAD,
+        Some("POST") => Method::POST,
+        Some("PUT") => Method::PUT,
+        Some("PATCH") => Method::PATCH,
+        Some("DELETE") => Method::DELETE,
+        Some("OPTIONS") => Method::OPTIONS,
+        Some(_) => return Err(invalid("`method` is one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+    };
+    if wanted.body.len() > BODY_BYTES_MAX {
+        return Err(invalid(format!("`body` may have {BODY_BYTES_MAX} bytes")));
+    }
+    let url = scene.way.read(&wanted.url).map_err(unread)?;
+    let ask = Ask { method, url, headers: headers(&wanted.headers)?, body: Bytes::from(wanted.body) };
+    let max = wanted.max_bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX);
+    let until = until(wanted.timeout_ms, PATIENCE, PATIENCE_MAX, deadline);
+    let asking = async {
+        let answered = scene.way.fetch(ask).await.map_err(failed)?;
+        shown(answered, max).await
+    };
+    timeout_at(until, asking).await.unwrap_or_else(|_| Ok(late()))
+}
+
+/// The answer as the model sees it: the head and the tail of a long body.
+async fn shown(answered: Answered, max: u64) -> Done {
+    let Answered { response, url, redirects, connection } = answered;
+    let (head, mut body) = response.into_parts();
+    let (mut kept, mut size, mut cut) = (Kept::default(), 0u64, false);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| failed(Fault::Broken(error.to_string())))?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        let left = usize::try_from(max - size).unwrap_or(usize::MAX);
+        cut = bytes.len() > left;
+        kept.push(&bytes[..bytes.len().min(left)]);
+        size += bytes.len().min(left) as u64;
+        if cut {
+            break;
+        }
+    }
+    drop(connection);
+    let left_out = kept.left_out() > 0;
+    let (body, encoding) = kept.encoded();
+    Ok(Deed::done(json!({
+        "status": head.status.as_u16(),
+        "url": url.to_string(),
+        "redirects": redirects,
+        "headers": told(&head.headers),
+        "body": body,
+        "encoding": encoding,
+        "size": size,
+        "truncated": cut || left_out,
+    })))
+}
+
+pub(super) async fn dns_lookup(scene: &Scene, wanted: Lookup, deadline: Instant) -> Done {
+    let host = read_host(scene, &wanted.name, 0)?;
+    if let Host::Address(address) = host {
+        return Err(invalid(format!("{address} is an address already; `name` is a host name")));
+    }
+    let looking = scene.way.gate.look_up(&host);
+    let found = match timeout_at(deadline.min(Instant::now() + CHECK_PATIENCE), looking).await {
+        Ok(found) => found.map_err(|denied| failed(denied.into()))?,
+        Err(_) => return Ok(late()),
+    };
+    let line = |Judged { address, against }: &Judged| match against {
+        None => json!({ "address": address.to_string() }),
+        Some(rule) => json!({ "address": address.to_string(), "refused": rule.to_string() }),
+    };
+    let addresses: Vec<Value> = found.iter().map(line).collect();
+    Ok(Deed::done(json!({ "name": host.to_string(), "addresses": addresses })))
+}
+
+pub(super) async fn port_check(scene: &Scene, wanted: PortCheck, deadline: Instant) -> Done {
+    if wanted.port == 0 {
+        return Err(invalid("`port` is from 1 to 65535"));
+    }
+    let host = read_host(scene, &wanted.host, wanted.port)?;
+    let until = until(wanted.timeout_ms, CHECK_PATIENCE, CHECK_PATIENCE, deadline);
+    match timeout_at(until, scene.way.gate.open(&host, wanted.port)).await {
+        Ok(Ok(_)) => Ok(Deed::done(json!({ "open": true }))),
+        Ok(Err(Denied::Unreachable { why, .. })) => Ok(Deed::done(json!({ "open": false, "why": why }))),
+        Ok(Err(denied)) => Err(failed(denied.into())),
+        Err(_) => Ok(Deed::done(json!({ "open": false, "why": "no answer in time" }))),
+    }
+}
+
+fn read_host(scene: &Scene, text: &str, port: u16) -> Result<Host, Stop> {
+    Host::parse(text).map_err(|why| refused(&scene.way.gate.misspelt(text, port, why)))
+}
+
+fn until(stated_ms: Option<u64>, usual: Duration, max: Duration, deadline: Instant) -> Instant {
+    deadline.min(Instant::now() + stated_ms.map_or(usual, Duration::from_millis).min(max))
+}
+
+/// The caller's headers, without those that only the worker may set.
+fn headers(stated: &BTreeMap<String, String>) -> Result<HeaderMap, Stop> {
+    const OURS: [&str; 10] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "accept-encoding",
+    ];
+    if stated.len() > HEADERS_MAX {
+        return Err(invalid(format!("at most {HEADERS_MAX} headers are possible")));
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, AGENT);
+    for (name, value) in stated {
+        let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no header's name")))?;
+        if OURS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+            return Err(invalid(format!("the header `{name}` is set by the worker alone")));
+        }
+        let value = HeaderValue::from_str(value).ok().filter(|value| value.len() <= HEADER_BYTES_MAX);
+        headers.insert(name.clone(), value.ok_or_else(|| invalid(format!("the value of `{name}` cannot be sent")))?);
+    }
+    Ok(headers)
+}
+
+/// Headers of an answer, several of one name joined.
+fn told(headers: &HeaderMap) -> Value {
+    let mut told = Map::new();
+    for name in headers.keys() {
+        let values: Vec<_> =
+            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        told.insert(name.to_string(), json!(tenure_core::capability::clip(&values.join(", "))));
+    }
+    Value::Object(told)
+}
+
+fn unread(unread: Unread) -> Stop {
+    match unread {
+        Unread::Refused(told) => refused(&told),
+        Unread::Malformed(why) => invalid(why),
+    }
+}
+
+fn refused(told: &Refused) -> Stop {
+    Stop::Ended(Deed::failed("network_refused", told.to_string()))
+}
+
+fn failed(fault: Fault) -> Stop {
+    let code = match &fault {
+        Fault::Denied(Denied::Refused(told)) => return refused(told),
+        Fault::Denied(Denied::Unresolved { .. }) => "unresolved",
+        Fault::Denied(Denied::Unreachable { .. }) => "unreachable",
+        Fault::Tls(_) => "tls",
+        Fault::Broken(_) => "broken_off",
+        Fault::Redirects(_) => "too_many_redirects",
+        Fault::Misled { .. } => "redirect_refused",
+    };
+    Stop::Ended(Deed::failed(code, fault.to_string()))
+}
+
+fn late() -> Deed {
+    Deed::timed_out("the server did not answer in time; what it did with the request is not known")
+}

@@ -1,0 +1,175 @@
+use crate::house::{House, await_none};
+use serde_json::{Value, json};
+use tenure_core::call::Outcome;
+use tenure_wire::confinement::Confinement;
+use tenure_wire::frame::CallOutcome;
+
+const MIB: u64 = 1 << 20;
+
+async fn under(house: &mut House, limit: impl Fn(&mut Confinement), capability: &str, arguments: Value) -> CallOutcome {
+    let mut call = house.call(capability, arguments);
+    limit(&mut call.confinement);
+    house.perform(&call).await
+}
+
+fn shell(script: &str) -> Value {
+    json!({"command": "sh", "args": ["-c", script]})
+}
+
+/// The resource that was used up, how much there was, and the sentence about it.
+fn exhausted(outcome: &CallOutcome) -> (String, Option<u64>, String) {
+    let Outcome::ResourceExhausted { resource, limit } = &outcome.outcome else { panic!("{outcome:?}") };
+    (resource.clone(), *limit, outcome.result["error"].as_str().unwrap_or_default().to_owned())
+}
+
+fn disk(bytes: u64) -> impl Fn(&mut Confinement) {
+    move |wanted| wanted.disk_bytes = bytes
+}
+
+fn files(count: u32) -> impl Fn(&mut Confinement) {
+    move |wanted| wanted.files = count
+}
+
+#[tokio::test]
+async fn a_write_over_the_limit_is_refused_until_room_is_made_in_the_trash_too() {
+    let mut house = House::new().await;
+    let write = |name: &str| json!({"path": name, "content": "x".repeat(600_000)});
+    let first = under(&mut house, disk(MIB), "filesystem.write", write("one")).await;
+    assert!(matches!(first.outcome, Outcome::Done { .. }), "{first:?}");
+    assert!(first.level.unwrap().ends_with("disk soft"), "what held is in the record");
+    for (capability, arguments) in [
+        ("filesystem.write", write("two")),
+        ("filesystem.write", write("one")),
+        ("filesystem.append", write("one")),
+        ("filesystem.edit", json!({"path": "one", "find": "xx", "replace": "yyy"})),
+    ] {
+        let over = under(&mut house, disk(MIB), capability, arguments).await;
+        let (resource, limit, sentence) = exhausted(&over);
+        assert_eq!((resource.as_str(), limit), ("disk", Some(MIB)), "{capability}");
+        assert!(sentence.contains("1048576 are allowed") && sentence.contains(".trash"), "{sentence}");
+    }
+    let read = json!({"path": "one", "max_bytes": 1});
+    assert_eq!(under(&mut house, disk(MIB), "filesystem.read", read).await.result["size"], 600_000, "nothing changed");
+    let trash = under(&mut house, disk(MIB), "filesystem.delete", json!({"path": "one"})).await.result;
+    exhausted(&under(&mut house, disk(MIB), "filesystem.write", write("two")).await);
+    let emptied = json!({"path": trash["trashed_as"]});
+    let emptied = under(&mut house, disk(MIB), "filesystem.delete", emptied).await;
+    assert_eq!(emptied.result, json!({"removed": true}));
+    let second = under(&mut house, disk(MIB), "filesystem.write", write("two")).await;
+    assert!(matches!(second.outcome, Outcome::Done { .. }), "{second:?}");
+    // The control: with more allowed, the same is done; /tmp counts as memory.
+    house.run.iteration = 2;
+    let more = under(&mut house, disk(4 * MIB), "filesystem.write", write("one")).await;
+    assert!(matches!(more.outcome, Outcome::Done { .. }), "{more:?}");
+    house.run.iteration = 3;
+    let tmp = under(&mut house, disk(MIB), "filesystem.write", write("/tmp/three")).await;
+    assert!(matches!(tmp.outcome, Outcome::Done { .. }), "{tmp:?}");
+}
+
+#[tokio::test]
+async fn one_file_too_many_is_refused() {
+    let mut house = House::new().await;
+    let write = |name: &str| json!({"path": name, "content": "x"});
+    for name in ["a", "deep/b"] {
+        let written = under(&mut house, files(3), "filesystem.write", write(name)).await;
+        assert!(matches!(written.outcome, Outcome::Done { .. }), "{name}: {written:?}");
+    }
+    let over = under(&mut house, files(3), "filesystem.write", write("c")).await;
+    let (resource, limit, sentence) = exhausted(&over);
+    assert_eq!((resource.as_str(), limit), ("files", Some(3)));
+    assert!(sentence.contains("3 files and folders are there"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_program_that_fills_the_disk_is_killed_with_all_that_it_started_and_room_can_be_made() {
+    let writers = [
+        ("files", "i=0; while :; do head -c 200000 /dev/zero > f$i; i=$((i+1)); done"),
+        // No single file is larger than the limit, so that the kernel alone would never end these.
+        (
+            "nameless",
+            "exec 3>a 4>b 5>c; rm a b c; while :; do head -c 100000 /dev/zero >&3 >&4; head -c 50000 /dev/zero >&4; head -c 50000 /dev/zero >&5; done 2>/dev/null",
+        ),
+        ("allotted", "for i in 1 2 3 4; do fallocate -l 3M f$i; done; sleep 1000"),
+        ("grown", "for i in 1 2 3; do dd if=/dev/zero of=g$i bs=100k count=30; done 2>/dev/null; sleep 1000"),
+    ];
+    for (name, script) in writers {
+        let mut house = House::new().await;
+        let mark = format!("tenure-test-disk-{name}-{}", std::process::id());
+        let script = shell(&format!("sleep 1000 & {script}; : {mark}"));
+        let over = under(&mut house, disk(4 * MIB), "process.run", script).await;
+        let (resource, limit, sentence) = exhausted(&over);
+        assert_eq!((resource.as_str(), limit), ("disk", Some(4 * MIB)), "{name}: {over:?}");
+        assert_eq!((&over.result["limit"], &over.result["limit_was"]), (&json!("disk"), &json!(4 * MIB)));
+        assert!(sentence.contains("killed") && sentence.contains("4194304 are allowed"), "{name}: {sentence}");
+        await_none(&mark);
+        let cleaned = under(&mut house, disk(4 * MIB), "process.run", shell("rm -rf ./* && echo clean")).await;
+        if exhausted_far(&cleaned) {
+            // It wrote very much before it was stopped: then nothing but deleting is left.
+            continue;
+        }
+        assert_eq!(cleaned.result["stdout"], "clean\n", "{name}: {cleaned:?}");
+        let after = under(&mut house, disk(4 * MIB), "filesystem.write", json!({"path": "a", "content": "x"})).await;
+        assert!(matches!(after.outcome, Outcome::Done { .. }), "{name}: {after:?}");
+    }
+}
+
+fn exhausted_far(outcome: &CallOutcome) -> bool {
+    matches!(outcome.outcome, Outcome::ResourceExhausted { .. }) && outcome.result.get("exit_code").is_none()
+}
+
+#[tokio::test]
+async fn a_program_that_makes_too_many_files_is_killed_and_one_with_holes_in_its_files_is_not() {
+    let mut house = House::new().await;
+    let many = shell("mkdir many; i=0; while :; do : > many/$i; i=$((i+1)); done");
+    let over = under(&mut house, files(200), "process.run", many).await;
+    let (resource, limit, _) = exhausted(&over);
+    assert_eq!((resource.as_str(), limit), ("files", Some(200)));
+    // The control, with room; and files that are long and take nothing.
+    house.run = house.another_run();
+    let some = shell(
+        "i=0; while [ $i -lt 300 ]; do : > f$i; i=$((i+1)); done; for i in 1 2 3 4 5; do truncate -s 3M s$i; done",
+    );
+    let mut call = house.call("process.run", some);
+    (call.confinement.files, call.confinement.disk_bytes) = (400, 4 * MIB);
+    let outcome = house.perform(&call).await;
+    assert_eq!(outcome.outcome, Outcome::Done { exit_code: Some(0) }, "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_program_that_ended_at_the_limit_by_itself_is_told_so_too() {
+    let mut house = House::new().await;
+    // No file may be larger than all that is allowed: the kernel ends this one.
+    let one = shell("head -c 8000000 /dev/zero > big; echo $?; exit 1");
+    let outcome = under(&mut house, disk(2 * MIB), "process.run", one.clone()).await;
+    let (resource, limit, _) = exhausted(&outcome);
+    assert_eq!((resource.as_str(), limit), ("disk", Some(2 * MIB)), "{outcome:?}");
+    assert_eq!(std::fs::metadata(house.work_folder().join("big")).unwrap().len(), 2 * MIB);
+    house.run = house.another_run();
+    let outcome = under(&mut house, disk(32 * MIB), "process.run", one).await;
+    assert_eq!(outcome.outcome, Outcome::Done { exit_code: Some(1) }, "the control: a failure is no limit");
+}
+
+#[tokio::test]
+async fn who_is_far_over_may_only_delete_and_who_is_over_may_not_grow() {
+    let mut house = House::new().await;
+    house.does("filesystem.list", json!({})).await;
+    house.release().await;
+    let fill = |house: &House, name: &str, bytes: u64| {
+        let path = house.work_folder().join(name);
+        std::fs::write(&path, vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(house.work_folder()).unwrap());
+        std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+    };
+    fill(&house, "large", 3 * MIB);
+    let refused = under(&mut house, disk(MIB), "process.run", shell("rm large")).await;
+    assert!(exhausted_far(&refused), "{refused:?}");
+    let trash = under(&mut house, disk(MIB), "filesystem.delete", json!({"path": "large"})).await.result;
+    let gone = under(&mut house, disk(MIB), "filesystem.delete", json!({"path": trash["trashed_as"]})).await;
+    assert_eq!(gone.result, json!({"removed": true}));
+    fill(&house, "middling", 3 * MIB / 2);
+    let grown = shell("head -c 300000 /dev/zero > more; sleep 1000");
+    exhausted(&under(&mut house, disk(MIB), "process.run", grown).await);
+    let kept =
+        under(&mut house, disk(MIB), "process.run", shell("rm more; echo x > small; cat small; rm middling")).await;
+    assert_eq!((&kept.result["stdout"], &kept.result["exit_code"]), (&json!("x\n"), &json!(0)), "{kept:?}");
+}
