@@ -75,7 +75,8 @@ impl Zygote {
             let reason = "a zygote puts on no layer but seccomp: name the others in the spec".to_owned();
             return Err(Error::Spec { field: "without", reason });
         }
-        Self::launch(exe, run_dir, PoolSize::default(), Layers::all_but(without))
+        // No jail that lacks a layer comes from a pool.
+        Self::launch(exe, run_dir, PoolSize::None, Layers::all_but(without))
     }
 
     fn launch(exe: &Path, run_dir: &Path, pool: PoolSize, layers: Layers) -> Result<Self, Error> {
