@@ -60,7 +60,7 @@ impl WorkFolders {
         let mut volumes = Vec::new();
         for stated in &wanted.volumes {
             let target = Path::new(&stated.mount_point);
-            check_place(target, &volumes)?;
+            check_place(stated, target, &volumes)?;
             let found = volume::find(&home, identity, execution, &mut claim, stated)?;
             volumes.push(Placed { wanted: stated, target, found });
         }
@@ -181,7 +181,7 @@ fn refuse<T>(path: &Path, why: &'static str) -> Result<T, Error> {
 }
 
 /// Whether a volume may be mounted at `target`, beside those that there are.
-fn check_place(target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
+fn check_place(volume: &Volume, target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
     let plain = target.is_absolute() && target.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
     let known = target.starts_with(WORKSPACE) || PLACES.iter().any(|place| target.starts_with(place));
     if !plain || !known || target.starts_with(Path::new(WORKSPACE).join(TRASH)) {
@@ -192,6 +192,9 @@ fn check_place(target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
     }
     if others.iter().any(|other| other.target == target) {
         return refuse(target, "two volumes cannot be mounted at one place");
+    }
+    if others.iter().any(|other| other.wanted.name == volume.name) {
+        return refuse(target, "two volumes cannot have one name");
     }
     Ok(())
 }
