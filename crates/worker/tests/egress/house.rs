@@ -40,7 +40,8 @@ impl House {
     pub(crate) async fn over(outside: Arc<dyn Outside>, network: Network) -> House {
         let folder = tempfile::tempdir().unwrap();
         let exe = PathBuf::from(env!("CARGO_BIN_EXE_worker-for-tests"));
-        let options = Options { data_dir: folder.path().join("data"), exe, name: "tests".to_owned(), slots: 2 };
+        let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
+        let options = Options { data_dir, exe, name, slots: 2, mounts: Vec::new() };
         let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
         let ground = ground.unwrap_or_else(|error| panic!("{error}")).through(outside);
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -199,7 +200,7 @@ fn confinement(network: Network) -> Confinement {
         cpu_millicores: 2000,
         pids: 64,
         output_bytes: 16 << 20,
-        disk_bytes: 64 << 20,
+        disk_bytes: 32 << 20,
         files: 10_000,
         read: vec!["/workspace".to_owned()],
         write: vec!["/workspace".to_owned()],
