@@ -21,6 +21,8 @@ pub enum Error {
     IdsUsedUp { from: u32, to: u32 },
     #[error("{path} is not safe to use: {why}")]
     Unsafe { path: String, why: &'static str },
+    #[error("this host does not give `{guard}`{why}, and the manifest requires it")]
+    Lacks { guard: &'static str, why: &'static str },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("a task of the worker panicked: {0}")]

@@ -320,6 +320,10 @@ fn is_fatal(error: &Error) -> bool {
             | Sandbox::Io { .. } => false,
         },
         Error::Panicked(_) | Error::Unproven { .. } | Error::Held { .. } | Error::Protocol(_) | Error::Frame(_) => true,
-        Error::Deadline { .. } | Error::IdsUsedUp { .. } | Error::Unsafe { .. } | Error::Io { .. } => false,
+        Error::Deadline { .. }
+        | Error::IdsUsedUp { .. }
+        | Error::Unsafe { .. }
+        | Error::Lacks { .. }
+        | Error::Io { .. } => false,
     }
 }

@@ -40,6 +40,7 @@ impl Manifest {
         for (index, volume) in volumes.iter().enumerate() {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
+        sizes(security.as_ref(), volumes, &mut list);
         list.when(schedule.is_some(), "spec.schedule", "no schedule is kept yet", "start it by `tenure execute`");
         list.when(!triggers.is_empty(), "spec.triggers", "nothing wakes an agent yet", "start it by `tenure execute`");
         if let Some(limits) = limits {
@@ -120,6 +121,18 @@ fn volume_of(volume: &Volume, before: &[Volume], path: &str, host: &Host, list: 
     }
     if volume.size_limit_mb.is_some() && host.quota == Quota::None {
         list.add(&format!("{path}.size_limit_mb"), "this host cannot bound it", LEAVE);
+    }
+}
+
+/// What the file system keeps it keeps of a user, not of a folder.
+fn sizes(security: Option<&Security>, volumes: &[Volume], list: &mut List) {
+    if !security.is_some_and(|security| security.require.contains(&Guard::HardQuota)) {
+        return;
+    }
+    let sized = |volume: &Volume| volume.size_limit_mb.is_some() && volume.mount_point != "/workspace";
+    for (index, _) in volumes.iter().enumerate().filter(|(_, volume)| sized(volume)) {
+        let reason = "`hard-quota` is required, and no file system keeps a single volume to its size";
+        list.add(&format!("spec.volumes[{index}].size_limit_mb"), reason, "leave one of the two out");
     }
 }
 

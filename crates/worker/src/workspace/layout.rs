@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::manifest::Guard;
 use tenure_sandbox::protocol::TRASH;
 use tenure_sandbox::{Identity, Mount, WORKSPACE};
 use tenure_wire::confinement::{Confinement, Volume};
@@ -53,6 +54,7 @@ impl WorkFolders {
         execution: ExecutionId,
         wanted: &Confinement,
     ) -> Result<Layout, Error> {
+        self.check_require(wanted)?;
         let (home, work, identity) = self.home(agent)?;
         let mut effort = Effort::new(SWEEP_TIME, SWEEP_ENTRIES, CancellationToken::new());
         sweep::agent(&home, &mut effort);
@@ -93,6 +95,21 @@ impl WorkFolders {
         let sizes = allowance.roots.iter().filter_map(|root| root.own.as_ref()).map(|own| own.bytes_max);
         let file_bytes = sizes.fold(allowance.bytes_max, u64::max).min(FILE_BYTES_MAX);
         Ok(Layout { identity, base: shown, base_read_only, mounts, file_bytes, allowance, claim })
+    }
+
+    fn check_require(&self, wanted: &Confinement) -> Result<(), Error> {
+        if !wanted.require.contains(&Guard::HardQuota) {
+            return Ok(());
+        }
+        let lacks = |why| Err(Error::Lacks { guard: Guard::HardQuota.word(), why });
+        if !self.hard {
+            return lacks("");
+        }
+        let sized = |volume: &Volume| volume.size_bytes.is_some() && volume.mount_point != WORKSPACE;
+        if wanted.volumes.iter().any(sized) {
+            return lacks(" for the sizes of single volumes");
+        }
+        Ok(())
     }
 
     /// Makes the places of volumes that lie in others; those in the work folder itself, relative to it, are the view's.
