@@ -29,8 +29,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::models::SystemInfo;
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions, PruneContainersOptionsBuilder};
+use bollard::models::{ContainerSummary, SystemInfo};
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions};
 use bollard::{ClientVersion, Docker};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -39,7 +39,7 @@ use crate::error::Error;
 use crate::level::{Level, Mapping, Meter};
 use crate::sys;
 use call::Answered;
-use settings::{Flavor, RUN_LABEL};
+use settings::{Flavor, JAIL_LABEL, RUN_LABEL};
 
 /// How long all engines together may take to answer that they are there.
 const GREETING: Duration = Duration::from_secs(2);
@@ -217,39 +217,52 @@ impl Engine {
         Ok(names)
     }
 
-    /// Removes by force every container that a worker on `run_dir` made, and returns how many those were. Only where none of
-    /// them is in use: at the worker's start and at its end.
+    /// Removes by force every container that an earlier worker on `run_dir` left, and returns how many those were. Those of this
+    /// process are not touched.
     ///
     /// # Errors
     /// `Engine`, `Io` for the run folder.
     pub async fn reap(&self, run_dir: &Path) -> Result<u32, Error> {
+        self.remove_of(run_dir, |id| !id.starts_with(&open::prefix())).await
+    }
+
+    /// The same, with those of this process: only once none is in use.
+    ///
+    /// # Errors
+    /// As `reap`.
+    pub async fn clear(&self, run_dir: &Path) -> Result<u32, Error> {
+        self.remove_of(run_dir, |_| true).await
+    }
+
+    async fn remove_of(&self, run_dir: &Path, goes: impl Fn(&str) -> bool) -> Result<u32, Error> {
         let label = format!("{RUN_LABEL}={}", mark(run_dir)?);
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
         let failed = |what, why| Error::Engine { engine: self.title(), what, why };
-        let deadline = Instant::now() + REAPING;
         let mut count = 0;
-        let listed = loop {
-            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-            match call::ask(LISTING, self.docker.list_containers(Some(options))).await {
-                Answered::Yes(listed) => break listed,
-                // One of them is in a state that the API has no word for. What has ended can be removed without a list.
-                Answered::Unclear(_) if Instant::now() < deadline => {
-                    let ended = PruneContainersOptionsBuilder::new().filters(&filters).build();
-                    let pruned = self.docker.prune_containers(Some(ended));
-                    let pruned = call::must(&self.title(), "remove ended containers", BURIAL, pruned).await?;
-                    count += pruned.containers_deleted.map_or(0, |names| names.len() as u32);
-                    sleep(LOOK_EVERY).await;
-                }
-                Answered::Unclear(why) | Answered::No(why) => return Err(failed("list its containers", why)),
-                Answered::Absent => return Err(failed("list its containers", "it has no such list".to_owned())),
+        for container in self.labelled(label).await? {
+            let jail = container.labels.and_then(|labels| labels.get(JAIL_LABEL).cloned()).unwrap_or_default();
+            if let Some(id) = container.id.filter(|_| goes(&jail)) {
+                let removed = call::remove(&self.docker, &id, BURIAL).await;
+                removed.map_err(|why| failed("remove a container of an earlier worker", why))?;
+                count += 1;
             }
-        };
-        for id in listed.into_iter().filter_map(|container| container.id) {
-            let removed = call::remove(&self.docker, &id, BURIAL).await;
-            removed.map_err(|why| failed("remove a container of an earlier worker", why))?;
-            count += 1;
         }
         Ok(count)
+    }
+
+    /// Waits while one of them is in a state between two others, which the API has no word for.
+    async fn labelled(&self, label: String) -> Result<Vec<ContainerSummary>, Error> {
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let deadline = Instant::now() + REAPING;
+        let why = loop {
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            match call::ask(LISTING, self.docker.list_containers(Some(options))).await {
+                Answered::Yes(listed) => return Ok(listed),
+                Answered::Unclear(_) if Instant::now() < deadline => sleep(LOOK_EVERY).await,
+                Answered::Unclear(why) | Answered::No(why) => break why,
+                Answered::Absent => break "it has no such list".to_owned(),
+            }
+        };
+        Err(Error::Engine { engine: self.title(), what: "list its containers", why })
     }
 }
 

@@ -47,7 +47,7 @@ fn an_engine_that_hangs_is_given_up_and_what_it_holds_is_killed_without_it() {
         assert!(began.elapsed() < Duration::from_secs(60), "{name}: every wait has an end");
         kill_process(house.pid(), Signal::CONT).unwrap();
         // It may have taken up by then what it was asked before.
-        house.runtime.block_on(house.engine.reap(&house.run_dir())).unwrap();
+        house.runtime.block_on(house.engine.clear(&house.run_dir())).unwrap();
         assert_eq!((house.containers(), processes_with(&mark)), (Vec::new(), Vec::new()));
     }
 }
