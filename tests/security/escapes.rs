@@ -17,6 +17,8 @@ mod processes;
 mod limits;
 mod folders;
 mod oddities;
+mod product;
+mod document;
 mod suite;
 
 use crate::office::{MANIFEST, Office};

@@ -4,5 +4,7 @@ mod office;
 mod bad_input;
 mod doors;
 mod escapes;
+mod limits;
+mod network;
 mod providers;
 mod tampering;

@@ -97,10 +97,7 @@ fn without_a_network_in_its_manifest_nothing_is_reached_and_the_same_program_wit
         ("{mode: none}".to_string(), "reached: false"),
         ("{mode: deny}".to_string(), "reached: false"),
         (format!("{{mode: deny, allowlist: [\"{}\"]}}", outside.address), "reached: true"),
-        (
-            format!("{{mode: allow, allowlist: [\"{0}\"], blocklist: [\"{0}\"]}}", outside.address),
-            "reached: false",
-        ),
+        (format!("{{mode: allow, allowlist: [\"{0}\"], blocklist: [\"{0}\"]}}", outside.address), "reached: false"),
     ] {
         let deployed = office.deploy(&manifest(&network));
         assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));

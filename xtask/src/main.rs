@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy|test|demo|bench|fuzz`. Depends on none of our crates, so that it builds while
+//! The project's own tools: `cargo xtask tidy|test|demo|bench|fuzz|vm`. Depends on none of our crates, so that it builds while
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod test;
 mod demo;
 mod bench;
 mod fuzz;
+mod vm;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tenure's own tools", disable_help_subcommand = true)]
@@ -36,6 +37,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Feed hostile bytes to what parses them, for a while.
     Fuzz(fuzz::Arguments),
+    /// Run the sandbox's tests in a virtual machine, under cgroup v2 or without control groups.
+    Vm(vm::Arguments),
     /// Write anew what is generated and committed: openapi.json.
     Codegen,
     /// Fetch the local model's weights without a model hub, and print where they are.
@@ -60,6 +63,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo => demo::run(&root),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
+        Verb::Vm(arguments) => vm::run(&root, &arguments),
         Verb::Codegen => codegen(&root),
         Verb::Weights => {
             println!("{}", weights::ensure_there()?.display());

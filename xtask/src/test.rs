@@ -24,20 +24,20 @@ const REPORT: &str = "target/nextest/default/junit.xml";
 
 /// What the closing line says.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Count {
-    fn add(&mut self, other: Count) {
+    pub(crate) fn add(&mut self, other: Count) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
     }
 
-    fn line(self) -> String {
+    pub(crate) fn line(self) -> String {
         let Count { passed, failed, skipped } = self;
         let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
         format!("{passed} passed, {failed} failed{skipped}")
@@ -232,7 +232,7 @@ impl Run<'_> {
 }
 
 /// What tests said that found their host without what they need. They end well, but did not run.
-fn skipped(report: &str) -> Vec<&str> {
+pub(crate) fn skipped(report: &str) -> Vec<&str> {
     let said = |line| {
         let at = str::find(line, SKIPPED)?;
         let opens = at == 0 || line[..at].ends_with('>');
@@ -242,7 +242,7 @@ fn skipped(report: &str) -> Vec<&str> {
 }
 
 /// Sums what nextest's summary or the lines of `cargo test` say. `None` where there is neither.
-fn counted(said: &str) -> Option<Count> {
+pub(crate) fn counted(said: &str) -> Option<Count> {
     let mut sum = None;
     for line in said.lines() {
         let Some(counts) = summary(line).or_else(|| result(line)) else { continue };

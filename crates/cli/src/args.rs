@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenure_core::manifest::HostMount;
 
 /// Run AI agents under a ledger, limits and a sandbox.
 #[derive(Debug, Parser)]
@@ -109,6 +110,15 @@ pub struct Up {
     /// Sandboxes at the same time [default: 8]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
+    /// A folder in /data, /mnt, /opt or /srv that manifests may name, `:rw` to be written too; may be given again.
+    #[arg(
+        long = "allow-mount",
+        env = "TENURE_ALLOW_MOUNTS",
+        value_name = "PATH[:rw]",
+        value_delimiter = ',',
+        value_parser = tenure_worker::host_mount
+    )]
+    pub allow_mounts: Vec<HostMount>,
     /// Start although the database is older than its head outside says; the reason is recorded.
     #[arg(long, value_name = "WHY")]
     pub accept_restore: Option<String>,
@@ -121,6 +131,8 @@ pub struct Worker {
     pub stdio: bool,
     #[arg(long, default_value_t = 8)]
     pub slots: u32,
+    #[arg(long = "allow-mount", value_parser = tenure_worker::host_mount)]
+    pub allow_mounts: Vec<HostMount>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use serde::Deserialize;
-use tenure_core::manifest::nearest;
+use tenure_core::manifest::{HostMount, nearest};
 use tenure_wire::client::{Client, Endpoint};
 
 use crate::args::{Format, Global};
@@ -15,7 +15,7 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:7800";
 pub const SLOTS_DEFAULT: u32 = 8;
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 6] = ["data_dir", "models_dir", "listen", "slots", "base_url", "output"];
+const KEYS: [&str; 7] = ["data_dir", "models_dir", "listen", "slots", "base_url", "output", "sandbox"];
 
 /// tenure.toml as written.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +27,16 @@ struct File {
     slots: Option<u32>,
     base_url: Option<String>,
     output: Option<Format>,
+    #[serde(default)]
+    sandbox: Sandbox,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sandbox {
+    /// Each as `--allow-mount` takes it.
+    #[serde(default)]
+    allow_mounts: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub struct Settings {
     pub models_dir: PathBuf,
     pub listen: Option<String>,
     pub slots: Option<u32>,
+    /// Folders of the host that manifests may name.
+    pub allow_mounts: Vec<HostMount>,
     pub yes: bool,
     base_url: Option<String>,
     api_key: Option<String>,
@@ -59,6 +71,7 @@ impl Settings {
             data_dir,
             listen: file.listen,
             slots: file.slots,
+            allow_mounts: mounts(&file.sandbox.allow_mounts)?,
             yes: global.yes,
             base_url: global.base_url.clone().or(file.base_url),
             api_key: global.api_key.clone(),
@@ -92,6 +105,15 @@ pub fn listen(text: &str) -> Result<Option<SocketAddr>, Failure> {
     let wrong = || Failure::new(Exit::Usage, format!("`{text}` is no address: write 127.0.0.1:7800, or none"));
     let text = text.replacen("localhost", "127.0.0.1", 1);
     text.parse().map(Some).map_err(|_| wrong())
+}
+
+fn mounts(stated: &[String]) -> Result<Vec<HostMount>, Failure> {
+    let mount = |text: &String| tenure_worker::host_mount(text);
+    stated
+        .iter()
+        .map(mount)
+        .collect::<Result<_, _>>()
+        .map_err(|why| Failure::new(Exit::Usage, format!("{FILE} cannot be used: sandbox.allow_mounts: {why}")))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
@@ -186,6 +208,11 @@ mod tests {
         let (why, next) = parse("lisen = \"127.0.0.1:9000\"\n").unwrap_err();
         assert!(why.contains("`lisen`") && next.contains("did you mean `listen`?"), "{why}; {next}");
         assert_eq!(parse("slots = 3\n").unwrap().slots, Some(3));
+        let file = parse("[sandbox]\nallow_mounts = [\"/srv/a\", \"/srv/b:rw\"]\n").unwrap();
+        let (read, write) = ("/srv/a".to_owned(), "/srv/b".to_owned());
+        let expected = [HostMount { path: read, read_only: true }, HostMount { path: write, read_only: false }];
+        assert_eq!(mounts(&file.sandbox.allow_mounts).unwrap(), expected);
+        assert_eq!(mounts(&["/etc".to_owned()]).unwrap_err().exit, Exit::Usage);
     }
 
     #[test]

@@ -22,6 +22,9 @@ mod perform;
 mod workspace;
 mod output;
 mod reap;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 
 pub use error::Error;
 pub use ground::{Ground, Options};

@@ -223,7 +223,7 @@ pub const CLASS: Class = Class {
             signal.signal(signal.SIGCHLD, lambda *_: say('oom'))
             def fill(end):
                 end.setblocking(False)
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
                 while attempt(end.send, bytes(65536)) == 'ok': pass
             for _ in range(4):
                 if os.fork() == 0:

@@ -27,10 +27,12 @@ pub enum Layer {
     Paths,
     /// What the kernel denies every ordinary program.
     Kernel,
+    /// What daemon and worker do, and do not do, with what an agent makes.
+    Product,
 }
 
 impl Layer {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Seccomp,
         Self::Landlock,
         Self::View,
@@ -44,6 +46,7 @@ impl Layer {
         Self::Jail,
         Self::Paths,
         Self::Kernel,
+        Self::Product,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Layer {
             Self::Jail => "the jail's first process",
             Self::Paths => "paths beneath the work folder",
             Self::Kernel => "the kernel, for any user",
+            Self::Product => "the product",
         }
     }
 }
@@ -75,6 +79,8 @@ pub enum Stage {
     ProgramX86(&'static str),
     /// File and process capabilities, as the worker asks for them.
     Capability(fn(&mut Attempt<'_>) -> String),
+    /// A daemon, its command line and a scripted model.
+    Product(fn(&Ground) -> String),
 }
 
 /// A jail under attack, and the host around it.
@@ -154,6 +160,9 @@ pub enum Needs {
     Landlock(u8),
     /// Control groups of the first version.
     CgroupV1,
+    /// The built product; not in the ordinary user's run, which has only this program.
+    Daemon,
+    DaemonAsRoot,
 }
 
 pub struct Probe {

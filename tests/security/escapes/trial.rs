@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::ground::{Ground, is_root};
+use super::ground::{Ground, JAIL_EXE, is_root};
 use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Stage};
 use tenure_sandbox::protocol::{Ended, Spawn};
 use tenure_sandbox::{Error, Jail, Meter, Output, PATH, Spec};
@@ -93,14 +93,24 @@ fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
         Needs::CgroupV1 if !Path::new("/sys/fs/cgroup/memory/tasks").exists() => {
             Some("the host has no control groups of the first version")
         }
-        Needs::Nothing | Needs::Root | Needs::Groups | Needs::Landlock(_) | Needs::CgroupV1 => foreign(&probe.stage),
+        Needs::Daemon | Needs::DaemonAsRoot if std::env::var_os(JAIL_EXE).is_some() => {
+            Some("it needs the whole product")
+        }
+        Needs::DaemonAsRoot if !is_root() => Some("it needs a worker that runs as root"),
+        Needs::Nothing
+        | Needs::Root
+        | Needs::Groups
+        | Needs::Landlock(_)
+        | Needs::CgroupV1
+        | Needs::Daemon
+        | Needs::DaemonAsRoot => foreign(&probe.stage),
     }
 }
 
 fn foreign(stage: &Stage) -> Option<&'static str> {
     match stage {
         Stage::ProgramX86(_) if !cfg!(target_arch = "x86_64") => Some("it is for x86_64"),
-        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) => None,
+        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) | Stage::Product(_) => None,
     }
 }
 
@@ -135,7 +145,7 @@ fn take_away(spec: &mut Spec, layer: Layer) {
         Layer::Privileges => spec.without.push(Sandbox::Privileges),
         Layer::Cgroup => spec.without.push(Sandbox::Cgroup),
         Layer::Rlimits => spec.without.push(Sandbox::Rlimits),
-        Layer::Namespaces | Layer::Identity | Layer::Jail | Layer::Paths | Layer::Kernel => {
+        Layer::Namespaces | Layer::Identity | Layer::Jail | Layer::Paths | Layer::Kernel | Layer::Product => {
             panic!("no jail goes without {}: choose another control", layer.name())
         }
     }
@@ -147,6 +157,7 @@ fn perform(ground: &Ground, spec: &Spec, jail: Jail, stage: &Stage, environment:
     let said = match stage {
         Stage::Program(script) | Stage::ProgramX86(script) => verdict(attempt.client.run(spawn(&attempt, script), b"")),
         Stage::Capability(deed) => deed(&mut attempt),
+        Stage::Product(deed) => deed(ground),
     };
     attempt.jail.kill().expect("the jail ends");
     said
@@ -199,7 +210,7 @@ fn last_line(bytes: &[u8]) -> Option<String> {
 fn outside(ground: &Ground, stage: &Stage) -> String {
     match stage {
         Stage::Program(script) | Stage::ProgramX86(script) => on_host(ground, script),
-        Stage::Capability(_) => panic!("a capability is no program: choose another control"),
+        Stage::Capability(_) | Stage::Product(_) => panic!("it is no program: choose another control"),
     }
 }
 

@@ -50,11 +50,22 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
     let address = up.listen.as_deref().or(settings.listen.as_deref()).unwrap_or(LISTEN_DEFAULT);
     let slots = up.slots.or(settings.slots).unwrap_or(SLOTS_DEFAULT);
     let arguments = ["worker".into(), "--stdio".into(), "--slots".into(), slots.to_string().into()];
+    let mounts = if up.allow_mounts.is_empty() { &settings.allow_mounts } else { &up.allow_mounts };
     let place = ["--data-dir".into(), settings.data_dir.clone().into_os_string()];
     std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
         Failure::new(Exit::Failure, format!("{} cannot be made: {error}", settings.data_dir.display()))
             .next("choose another with --data-dir or TENURE_DATA_DIR")
     })?;
+    // The worker looks again at its own start and at each opening.
+    tenure_worker::check_mounts(mounts, &settings.data_dir).map_err(|error| {
+        Failure::new(Exit::Usage, "a folder cannot be shown to agents")
+            .why(error.to_string())
+            .next("check --allow-mount")
+    })?;
+    let shown = mounts.iter().flat_map(|mount| {
+        let access = if mount.read_only { "ro" } else { "rw" };
+        ["--allow-mount".into(), format!("{}:{access}", mount.path).into()]
+    });
     Ok(Options {
         data_dir: settings.data_dir.clone(),
         socket: settings.socket(),
@@ -62,7 +73,7 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
         environment: Environment::read(variable, &beside, settings.models_dir.clone()),
         built_in: BuiltIn {
             program,
-            arguments: arguments.into_iter().chain(place).collect(),
+            arguments: arguments.into_iter().chain(place).chain(shown).collect(),
             alive: settings.data_dir.join("alive"),
         },
         version: env!("CARGO_PKG_VERSION").to_string(),

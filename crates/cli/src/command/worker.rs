@@ -13,7 +13,7 @@ pub fn run(worker: &Worker, settings: &Settings) -> Result<Exit, Failure> {
         exe,
         name: tenure_daemon::BUILT_IN.to_string(),
         slots: worker.slots,
-        mounts: Vec::new(),
+        mounts: worker.allow_mounts.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -29,6 +29,8 @@ const READ_BYTES: usize = 256 << 10;
 const LAST_READS: usize = 17;
 /// Between two attempts to kill what is left of a program's tree.
 const SWEEP: Duration = Duration::from_millis(3);
+/// A tree that is there for so long after the first sweep is swept while the whole jail stands still.
+const STUBBORN: Duration = Duration::from_millis(200);
 /// If a tree cannot be killed by then, the jail ends as a whole, which cannot fail.
 const SWEEPING_MAX: Duration = Duration::from_secs(10);
 
@@ -336,6 +338,22 @@ impl Server {
         if self.next_sweep.is_none_or(|due| due > now) {
             return Ok(());
         }
+        let longest = self.ending.values().copied().chain(self.strays).map(|since| since.elapsed()).max();
+        let stubborn = longest.is_some_and(|longest| longest > STUBBORN) || tree::is_crowded();
+        if self.spec.has_own_pids() && stubborn {
+            tree::while_all_stand_still(|| self.sweep());
+        } else {
+            self.sweep();
+        }
+        if longest.is_some_and(|longest| longest > SWEEPING_MAX) {
+            return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
+        }
+        self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
+        Ok(())
+    }
+
+    /// Kills what is there of the trees that must go.
+    fn sweep(&mut self) {
         let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
         if !roots.is_empty() {
             tree::kill_below(&roots);
@@ -350,11 +368,6 @@ impl Server {
                 self.strays = None;
             }
         }
-        if self.ending.values().copied().chain(self.strays).any(|since| since.elapsed() > SWEEPING_MAX) {
-            return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
-        }
-        self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
-        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,8 +1,16 @@
-//! Who descends from whom inside, read from the jail's own /proc. Must never: kill or stop the jail's init or a keeper.
+//! Who descends from whom inside, read from the jail's own /proc. Must never: kill the jail's init or a keeper, or leave
+//! a keeper stopped.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::sys;
+
+/// Each look finds what was forked since the one before. What escapes them all, the next sweep finds.
+const LOOKS_MAX: u32 = 10;
+
+/// Processes that are no crowd.
+const CROWD: usize = 32;
 
 struct Process {
     pid: i32,
@@ -24,37 +32,71 @@ fn parse(pid: i32) -> Option<Process> {
     Some(Process { pid, parent: fields.next()?.parse().ok()?, zombie, stopped })
 }
 
+/// Whether so many processes are there that looking at each takes long beside them. Asked by names alone.
+pub(super) fn is_crowded() -> bool {
+    let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
+    fs::read_dir("/proc").is_ok_and(|folder| folder.flatten().filter(named).nth(CROWD).is_some())
+}
+
+/// Makes every other process of the jail stand still while `work` is done. One call stops them all, which no fork outruns: where
+/// many of them fight for the processor, this one would not get through its looks before they fork again. Only for an init of
+/// a pid namespace of its own. A program that had stopped itself goes on with the others.
+pub(super) fn while_all_stand_still(work: impl FnOnce()) {
+    let _ = sys::kill(-1, libc::SIGSTOP);
+    work();
+    let _ = sys::kill(-1, libc::SIGCONT);
+}
+
 /// Kills every descendant of `roots`, but not the roots. One that a program has stopped goes on, so that it can tell the end.
 pub(super) fn kill_below(roots: &[i32]) {
-    let mut processes = all();
-    for root in processes.iter().filter(|process| process.stopped && roots.contains(&process.pid)) {
+    for root in all().iter().filter(|process| process.stopped && roots.contains(&process.pid)) {
         let _ = sys::kill(root.pid, libc::SIGCONT);
     }
-    let mut family = roots.to_vec();
-    loop {
-        let (children, others): (Vec<_>, Vec<_>) = processes.into_iter().partition(|p| family.contains(&p.parent));
-        processes = others;
-        if children.is_empty() {
-            return;
-        }
-        for child in children {
-            if !roots.contains(&child.pid) && !child.zombie {
-                // Stopped first: a killed member frees a slot for a sibling that forks, a stopped one does not.
-                let _ = sys::kill(child.pid, libc::SIGSTOP);
-                let _ = sys::kill(child.pid, libc::SIGKILL);
-            }
-            family.push(child.pid);
-        }
-    }
+    kill(|| below(roots));
 }
 
 /// Kills every child of init that is no keeper, with its descendants; whether there were any.
 pub(super) fn kill_strays(keepers: &[i32]) -> bool {
-    let strays: Vec<i32> =
-        all().into_iter().filter(|p| p.parent == 1 && !p.zombie && !keepers.contains(&p.pid)).map(|p| p.pid).collect();
-    kill_below(&strays);
-    for stray in &strays {
-        let _ = sys::kill(*stray, libc::SIGKILL);
+    kill(|| {
+        let processes = all();
+        let stray = |p: &&Process| p.parent == 1 && !p.zombie && !keepers.contains(&p.pid);
+        let strays: Vec<i32> = processes.iter().filter(stray).map(|p| p.pid).collect();
+        [below(&strays), strays].concat()
+    })
+}
+
+/// The living descendants of `roots`, without them.
+fn below(roots: &[i32]) -> Vec<i32> {
+    let mut processes = all();
+    let (mut family, mut living) = (roots.to_vec(), Vec::new());
+    loop {
+        let (children, others): (Vec<_>, Vec<_>) = processes.into_iter().partition(|p| family.contains(&p.parent));
+        processes = others;
+        if children.is_empty() {
+            return living;
+        }
+        living.extend(children.iter().filter(|child| !child.zombie && !roots.contains(&child.pid)).map(|p| p.pid));
+        family.extend(children.iter().map(|child| child.pid));
     }
-    !strays.is_empty()
+}
+
+/// Kills what `members` finds; whether that was anything. All are stopped before one is killed: one that is killed frees a slot
+/// for a sibling that forks, and where the others run on, a fork bomb outlives every sweep of a slow host.
+fn kill(members: impl Fn() -> Vec<i32>) -> bool {
+    let mut stopped = BTreeSet::new();
+    for _ in 0..LOOKS_MAX {
+        let moving: Vec<i32> = members().into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        if moving.is_empty() {
+            break;
+        }
+        for pid in moving {
+            let _ = sys::kill(pid, libc::SIGSTOP);
+            stopped.insert(pid);
+        }
+    }
+    let found = members();
+    for pid in &found {
+        let _ = sys::kill(*pid, libc::SIGKILL);
+    }
+    !found.is_empty()
 }

@@ -201,8 +201,7 @@ impl Group {
             (Controller::Pids, _) => (&mut self.counters.pids, "pids.events"),
             (Controller::Cpu, _) => (&mut self.counters.cpu, "cpu.stat"),
         };
-        // Old kernels lack some.
-        *place = Some(path.join(file)).filter(|file| file.exists());
+        *place = Some(path.join(file));
     }
 
     /// The door of each v1 group that holds the whole jail, and apart from them that of the group that only programs enter.

@@ -36,7 +36,11 @@ pub(crate) struct Counts {
 
 impl Sources {
     pub(crate) fn open(&self) -> io::Result<Tally> {
-        let open = |path: &Option<PathBuf>| path.as_ref().map(File::open).transpose();
+        let open = |path: &Option<PathBuf>| match path.as_ref().map(File::open) {
+            // Old kernels lack some.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.transpose(),
+        };
         Ok(Tally { memory: open(&self.memory)?, pids: open(&self.pids)?, cpu: open(&self.cpu)? })
     }
 }

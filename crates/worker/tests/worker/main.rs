@@ -7,6 +7,7 @@ mod files;
 mod programs;
 mod confinement;
 mod disk;
+mod quotas;
 mod volumes;
 mod mounts;
 mod leases;

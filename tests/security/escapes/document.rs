@@ -1,0 +1,97 @@
+//! The table as a page that people read. Must never: say more than the table does.
+use super::probe::{Class, Control, Layer, Needs, Probe, Stage};
+use std::fmt::Write;
+
+const PREAMBLE: &str = "\
+# Escape attempts
+Generated from the table of the escape suite (`tests/security/escapes`). Each row is one thing that a hostile program, or a model
+led astray, would try in a jail. The suite makes each attempt, compares its answer, and then runs the row's *control*, which shows
+that the attempt is a real one: the same attempt succeeds, or meets the next layer, where the layer that stopped it is not there.
+After each class nothing of its jails may be left (processes, control groups, mounts), and the decoys on the host (a daemon's
+data and socket, another agent's work folder, a process, listeners) must be as they were, byte for byte.
+
+It runs as the user that starts it and, where that is root, a second time as an ordinary user without any right.
+
+```sh
+cargo build -p tenure
+cargo nextest run -p tests -E 'test(escapes::)'
+```
+
+What it does not show: that the kernel has no bug (a row named after a CVE shows that the way to it is closed, or that this kernel
+is not the one that had it), and nothing of what [the threat model](threat-model.md) says does not hold. A row's answer is of
+Linux on x86_64; rows for one architecture or one kind of host are left out elsewhere and say so in the output.
+
+Controls: *without* takes layers away from the same jail; *on the host* runs the same script outside, harmlessly; *shown* mounts
+the thing into the jail; *looser* raises a limit; *beside* does the same at something that is not protected; *errno* is for what
+would harm the host: as root the kernel refuses the arguments by themselves, with another answer than the jail's.
+";
+
+/// The whole page.
+pub fn page(classes: &[&Class]) -> String {
+    let mut page = PREAMBLE.to_owned();
+    let probes: Vec<&Probe> = classes.iter().flat_map(|class| class.probes).collect();
+    let _ = writeln!(page, "\n## {} attempts\n| stopped by | attempts |\n|---|---|", probes.len());
+    for layer in Layer::ALL {
+        let count = probes.iter().filter(|probe| probe.layer == layer).count();
+        let _ = writeln!(page, "| {} | {count} |", layer.name());
+    }
+    let _ = writeln!(page, "\n| control | attempts |\n|---|---|");
+    for kind in Control::KINDS {
+        let count = probes.iter().filter(|probe| probe.control.kind() == kind).count();
+        let _ = writeln!(page, "| {kind} | {count} |");
+    }
+    for class in classes {
+        let _ = writeln!(page, "\n## {}: {}\n", capital(class.name), class.probes.len());
+        let _ = writeln!(page, "| id | it… | stopped by | answer | control |\n|---|---|---|---|---|");
+        for probe in class.probes {
+            let _ = writeln!(page, "{}", row(probe));
+        }
+    }
+    page
+}
+
+fn row(probe: &Probe) -> String {
+    let source = probe.source.map_or_else(String::new, |source| format!(" ({source})"));
+    let only = match (probe.needs, probe.stage) {
+        (Needs::Root | Needs::DaemonAsRoot, _) => "; as root only",
+        (Needs::Groups, _) => "; where a cgroup holds the jail",
+        (Needs::CgroupV1, _) => "; where the host has cgroup v1",
+        (_, Stage::ProgramX86(_)) => "; x86_64 only",
+        _ => "",
+    };
+    format!(
+        "| {} | {}{source} | {}{only} | {} | {} |",
+        probe.id,
+        probe.tries,
+        probe.layer.name(),
+        words(probe.expect),
+        control(&probe.control)
+    )
+}
+
+fn control(control: &Control) -> String {
+    let word = words(control.word());
+    match control {
+        Control::Without(layers, _) => {
+            let names: Vec<&str> = layers.iter().map(|layer| layer.name()).collect();
+            format!("without {}: {word}", names.join(", "))
+        }
+        Control::Outside(_) => format!("on the host: {word}"),
+        Control::AsRoot(_) => format!("on the host as root: {word}"),
+        Control::WithMount(_) => format!("shown: {word}"),
+        Control::Looser(..) => format!("looser: {word}"),
+        Control::Beside(what, ..) => format!("beside, {what}: {word}"),
+        Control::Errno(why, _) => format!("errno ({why}): {word}"),
+    }
+}
+
+/// `A|B` as code, each by itself, since a bar would end the cell.
+fn words(words: &str) -> String {
+    let each: Vec<String> = words.split('|').map(|word| format!("`{word}`")).collect();
+    each.join(" or ")
+}
+
+fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
