@@ -41,8 +41,9 @@ use crate::sys;
 use call::Answered;
 use settings::{Flavor, JAIL_LABEL, RUN_LABEL};
 
-/// How long all engines together may take to answer that they are there.
-const GREETING: Duration = Duration::from_secs(2);
+/// How long all engines together may take to answer that they are there. Podman asks its helper programs for their versions
+/// first: 0.7 s on a quiet host.
+const GREETING: Duration = Duration::from_secs(5);
 /// How long an engine may take to list its images or its containers.
 const LISTING: Duration = Duration::from_secs(2);
 /// How long one container of an earlier life may take to be removed.
@@ -79,12 +80,20 @@ impl Engine {
     /// # Errors
     /// Why none does, in a sentence without its end.
     pub async fn connect() -> Result<Engine, String> {
+        Self::connect_within(GREETING).await
+    }
+
+    /// The same, by whoever can wait longer than 5 s for it, or not so long.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn connect_within(patience: Duration) -> Result<Engine, String> {
         let sockets = match env::var("DOCKER_HOST") {
             Ok(host) if !host.is_empty() => vec![named_socket(&host)?],
             Ok(_) | Err(_) => usual_sockets(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
         };
-        let late = || format!("no answer within {} s", GREETING.as_secs());
-        timeout(GREETING, first_of(&sockets)).await.unwrap_or_else(|_| Err(late()))
+        let late = || format!("no answer within {} s", patience.as_secs());
+        timeout(patience, first_of(&sockets, patience)).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// The engine that listens at `socket`.
@@ -93,10 +102,10 @@ impl Engine {
     /// As `connect`.
     pub async fn at(socket: &Path) -> Result<Engine, String> {
         let late = || format!("{} does not answer within {} s", socket.display(), GREETING.as_secs());
-        timeout(GREETING, Self::greet(socket)).await.unwrap_or_else(|_| Err(late()))
+        timeout(GREETING, Self::greet(socket, GREETING)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn greet(socket: &Path) -> Result<Engine, String> {
+    async fn greet(socket: &Path, patience: Duration) -> Result<Engine, String> {
         let shown = socket.display();
         match UnixStream::connect(socket).await {
             Ok(_) => {}
@@ -109,18 +118,17 @@ impl Engine {
         for version in &VERSIONS {
             let docker = Docker::connect_with_unix(&socket.to_string_lossy(), REQUEST_SECONDS, version)
                 .map_err(|error| format!("{shown}: {}", call::words(&error)))?;
-            let found = match call::ask(GREETING, docker.version()).await {
-                Answered::Yes(found) => found,
-                Answered::Absent => return Err(format!("{shown}: it is no container engine")),
-                Answered::Unclear(refused) | Answered::No(refused) => {
+            let (found, info) = tokio::join!(call::ask(patience, docker.version()), call::ask(patience, docker.info()));
+            let (found, info) = match (found, info) {
+                (Answered::Yes(found), Answered::Yes(info)) => (found, info),
+                (Answered::Absent, _) | (_, Answered::Absent) => {
+                    return Err(format!("{shown}: it is no container engine"));
+                }
+                (Answered::Unclear(refused) | Answered::No(refused), _)
+                | (_, Answered::Unclear(refused) | Answered::No(refused)) => {
                     why = format!("{shown}: {refused}");
                     continue;
                 }
-            };
-            let info = match call::ask(GREETING, docker.info()).await {
-                Answered::Yes(info) => info,
-                Answered::Absent => return Err(format!("{shown}: it is no container engine")),
-                Answered::Unclear(refused) | Answered::No(refused) => return Err(format!("{shown}: {refused}")),
             };
             let podman = found.components.unwrap_or_default().iter().any(|part| part.name.contains("Podman"));
             return Self::of(docker, podman, found.version.unwrap_or_default(), &info);
@@ -281,10 +289,10 @@ fn usual_sockets(runtime_dir: Option<PathBuf>) -> Vec<PathBuf> {
     [Some(PathBuf::from(DOCKER_SOCKET)), own, Some(PathBuf::from(PODMAN_SOCKET))].into_iter().flatten().collect()
 }
 
-async fn first_of(sockets: &[PathBuf]) -> Result<Engine, String> {
+async fn first_of(sockets: &[PathBuf], patience: Duration) -> Result<Engine, String> {
     let mut refused = Vec::new();
     for socket in sockets.iter().filter(|socket| socket.exists()) {
-        match Engine::greet(socket).await {
+        match Engine::greet(socket, patience).await {
             Ok(engine) => return Ok(engine),
             Err(why) => refused.push(why),
         }

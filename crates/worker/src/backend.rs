@@ -6,9 +6,13 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tenure_core::manifest::{self, Backend, Guard, Quota};
 use tenure_sandbox::container::{Burial, Contained, Engine};
 use tenure_sandbox::{Jail, Level, Spec};
+
+/// How long an engine that no survey has found yet may take to answer a jail's opening.
+const GREETING: Duration = Duration::from_secs(20);
 
 /// One jail, by what made it.
 pub(crate) enum Held {
@@ -26,7 +30,10 @@ impl Held {
                 Ok(Held::Native(opening.await.map_err(|error| Error::Panicked(error.to_string()))??))
             }
             Backend::Container { image } => {
-                let engine = Engine::connect().await.map_err(|why| Error::NoEngine { why })?;
+                let engine = match ground.known_engine() {
+                    Some(engine) => engine,
+                    None => Engine::connect_within(GREETING).await.map_err(|why| Error::NoEngine { why })?,
+                };
                 ground.uses_engine();
                 Ok(Held::Container(engine.open(&spec, image, &ground.exe, &ground.run_dir).await?))
             }
@@ -125,21 +132,20 @@ pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
     found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
 }
 
-/// The engine as it answers now: 2 s for that, and 2 s for its images, at most.
-pub(crate) async fn engine(quota: Quota) -> manifest::Engine {
-    let absent = |why: String| manifest::Engine::Absent { why };
-    match Engine::connect().await {
-        Ok(engine) => match engine.images().await {
-            Ok(images) => manifest::Engine::Present {
-                name: engine.name().to_owned(),
-                version: engine.version().to_owned(),
-                images,
-                guards: guards(&engine.level(), quota),
-            },
-            Err(error) => absent(error.to_string()),
-        },
-        Err(why) => absent(why),
-    }
+/// The engine as it answers now, some seconds at most, and what is told of it.
+pub(crate) async fn engine(quota: Quota) -> (Option<Engine>, manifest::Engine) {
+    let absent = |why: String| (None, manifest::Engine::Absent { why });
+    let engine = match Engine::connect().await {
+        Ok(engine) => engine,
+        Err(why) => return absent(why),
+    };
+    let images = match engine.images().await {
+        Ok(images) => images,
+        Err(error) => return absent(error.to_string()),
+    };
+    let (name, version) = (engine.name().to_owned(), engine.version().to_owned());
+    let told = manifest::Engine::Present { name, version, images, guards: guards(&engine.level(), quota) };
+    (Some(engine), told)
 }
 
 /// Which containers are to go.

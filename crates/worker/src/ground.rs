@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tenure_core::manifest::{Engine, Host, HostMount, Toolchain};
+use tenure_sandbox::container;
 use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Toolchains, Zygote};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 /// How long a start waits, beyond what else it does, for languages and the container engine to say what they are. What has not
 /// is in the next survey.
 const MANNERS: Duration = Duration::from_millis(20);
+const PYTHON: Duration = Duration::from_millis(250);
 /// How long containers may take to be forgotten at the end. What stays goes at the next start.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -52,6 +54,8 @@ pub struct Ground {
     pub(crate) exe: PathBuf,
     pub(crate) run_dir: PathBuf,
     toolchains: Mutex<Toolchains>,
+    /// The one that answered last: greeting it again for each jail would cost up to a second.
+    engine: Mutex<Option<container::Engine>>,
     /// Whether an engine was asked to make anything.
     used_engine: AtomicBool,
     _hold: Hold,
@@ -76,6 +80,8 @@ impl Ground {
         more_descriptors();
         let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
         let quota = folders.find_quota(&zygote);
+        // Most agents' programs are written in it, and it tells in a few milliseconds.
+        toolchains.wait_for("python", PYTHON);
         let deadline = Instant::now() + MANNERS;
         let left = || deadline.saturating_duration_since(Instant::now());
         let host = Host {
@@ -103,6 +109,7 @@ impl Ground {
             exe: options.exe.clone(),
             run_dir,
             toolchains: Mutex::new(toolchains),
+            engine: Mutex::new(None),
             used_engine: AtomicBool::new(false),
             _hold: hold,
         })
@@ -121,12 +128,18 @@ impl Ground {
         let asking = tokio::task::spawn_blocking(move || {
             named(shared.toolchains.lock().unwrap_or_else(PoisonError::into_inner).again())
         });
-        let (engine, toolchains) = tokio::join!(backend::engine(ground.host.quota), asking);
+        let ((found, engine), toolchains) = tokio::join!(backend::engine(ground.host.quota), asking);
+        *ground.engine.lock().unwrap_or_else(PoisonError::into_inner) = found;
         let toolchains = toolchains.unwrap_or_else(|error| {
             tracing::error!(%error, "the look for languages failed");
             ground.host.toolchains.clone()
         });
         Host { toolchains, engine, ..ground.host.clone() }
+    }
+
+    /// The engine that the last survey found.
+    pub(crate) fn known_engine(&self) -> Option<container::Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on an engine may hold containers of this worker.
@@ -155,7 +168,7 @@ fn look_for_engine(run_dir: &Path) -> Receiver<Engine> {
         let run_dir = run_dir.to_owned();
         runtime.spawn(async move {
             // Its guards for disks are the host's, which the next survey knows.
-            let _ = sender.send(backend::engine(tenure_core::manifest::Quota::None).await);
+            let _ = sender.send(backend::engine(tenure_core::manifest::Quota::None).await.1);
             backend::sweep(&run_dir, Whose::Earlier).await;
         });
     }
