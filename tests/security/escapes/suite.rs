@@ -125,7 +125,13 @@ fn everything_holds_for_an_ordinary_user_too() {
     }
     let mut command = Command::new("setpriv");
     command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--inh-caps=-all"]);
-    command.arg("--").arg(at("suite")).args(["escapes::suite::", "--test-threads=1", "--show-output", "--skip", "the_table"]);
+    command.arg("--").arg(at("suite")).args([
+        "escapes::suite::",
+        "--test-threads=1",
+        "--show-output",
+        "--skip",
+        "the_table",
+    ]);
     command.env(JAIL_EXE, at("tenure-jail")).env("TMPDIR", at("tmp")).env("HOME", at("tmp")).current_dir(at("tmp"));
     let output = command.output().expect("setpriv runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::ground::{Shown, Ground, JAIL_EXE, Role, is_root};
+use super::ground::{Ground, JAIL_EXE, Role, Shown, is_root};
 use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Stage};
 use tenure_sandbox::protocol::{Ended, Spawn};
 use tenure_sandbox::{Error, Jail, Meter, Output, PATH, Spec};

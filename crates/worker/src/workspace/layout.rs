@@ -101,7 +101,7 @@ impl WorkFolders {
         if !wanted.require.contains(&Guard::HardQuota) {
             return Ok(());
         }
-        let lacks = |why| Err(Error::Lacks { guard: Guard::HardQuota.word(), why });
+        let lacks = |why| Err(Error::SoftOnly { why });
         if !self.hard {
             return lacks("");
         }
