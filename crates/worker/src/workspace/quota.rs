@@ -32,6 +32,7 @@ const WANTS_MAX: usize = 64;
 /// How long one answer of the trial's jail may take, and what it may write.
 const PATIENCE: Duration = Duration::from_secs(10);
 const TRIAL_BYTES: usize = 256 << 10;
+const TRIAL_FILES: u32 = 16;
 /// Inodes that the worker itself may make for an agent, such as places to mount on.
 const SPARE_FILES: u64 = 64;
 
@@ -415,15 +416,16 @@ fn try_limits(zygote: &Zygote, agents: &OwnedFd, path: &Path, uid: u32, before: 
     discard(agents.as_fd(), TRIAL, agents.as_fd()).map_err(Error::errno(describe()))?;
     mkdirat(agents, TRIAL, Mode::from(0o700)).map_err(Error::errno(describe()))?;
     own(agents, "trial", Identity::Host { uid, gid: uid }, &work_folder)?;
-    // The folder and one file.
+    // The folder and one file, or a few more: XFS still counts for a while what was just removed.
     Quota::limit(agents.as_fd(), uid, 0, before.files + 2).map_err(Error::io("set a quota"))?;
     let jail = zygote.open(&Spec::new(&work_folder, Identity::Host { uid, gid: uid }))?;
     let mut client = jail.client(PATIENCE)?;
     let mut write = |name: &str, bytes: usize| client.write(name, &vec![b'x'; bytes], WriteMode::Overwrite);
     let refused = |written| matches!(written, Err(Sandbox::Refused(Refusal::NoSpace)));
-    let by_number = write("one", 1).is_ok() && refused(write("two", 1));
+    let mut more = (0..TRIAL_FILES).map(|count| write(&format!("more-{count}"), 1));
+    let by_number = more.next().is_some_and(|first| first.is_ok()) && more.any(refused);
     Quota::limit(agents.as_fd(), uid, before.bytes + TRIAL_BYTES as u64, 0).map_err(Error::io("set a quota"))?;
-    let by_bytes = write("two", 1).is_ok() && refused(write("three", 2 * TRIAL_BYTES));
+    let by_bytes = write("small", 1).is_ok() && refused(write("large", 2 * TRIAL_BYTES));
     jail.kill()?;
     Ok(by_number && by_bytes)
 }
