@@ -162,7 +162,7 @@ fn start(built_in: &BuiltIn) -> std::io::Result<(Child, UnixStream)> {
     ours.set_nonblocking(true)?;
     let mut command = tokio::process::Command::new(&built_in.program);
     command.args(&built_in.arguments).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).env_clear();
-    for name in ["PATH", "TENURE_LOG", "TMPDIR", "XDG_RUNTIME_DIR", "LANG"] {
+    for name in ["PATH", "TENURE_LOG", "TMPDIR", "XDG_RUNTIME_DIR", "DOCKER_HOST", "LANG"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

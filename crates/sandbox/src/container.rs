@@ -29,8 +29,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::models::SystemInfo;
-use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions, PruneContainersOptionsBuilder};
+use bollard::models::{ContainerSummary, SystemInfo};
+use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions};
 use bollard::{ClientVersion, Docker};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -39,10 +39,11 @@ use crate::error::Error;
 use crate::level::{Level, Mapping, Meter};
 use crate::sys;
 use call::Answered;
-use settings::{Flavor, RUN_LABEL};
+use settings::{Flavor, JAIL_LABEL, RUN_LABEL};
 
-/// How long all engines together may take to answer that they are there.
-const GREETING: Duration = Duration::from_secs(2);
+/// How long all engines together may take to answer that they are there. Podman asks its helper programs for their versions
+/// first: 0.7 s on a quiet host.
+const GREETING: Duration = Duration::from_secs(5);
 /// How long an engine may take to list its images or its containers.
 const LISTING: Duration = Duration::from_secs(2);
 /// How long one container of an earlier life may take to be removed.
@@ -79,12 +80,20 @@ impl Engine {
     /// # Errors
     /// Why none does, in a sentence without its end.
     pub async fn connect() -> Result<Engine, String> {
+        Self::connect_within(GREETING).await
+    }
+
+    /// The same, by whoever can wait longer than 5 s for it, or not so long.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn connect_within(patience: Duration) -> Result<Engine, String> {
         let sockets = match env::var("DOCKER_HOST") {
             Ok(host) if !host.is_empty() => vec![named_socket(&host)?],
             Ok(_) | Err(_) => usual_sockets(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
         };
-        let late = || format!("no answer within {} s", GREETING.as_secs());
-        timeout(GREETING, first_of(&sockets)).await.unwrap_or_else(|_| Err(late()))
+        let late = || format!("no answer within {} s", patience.as_secs());
+        timeout(patience, first_of(&sockets, patience)).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// The engine that listens at `socket`.
@@ -93,10 +102,10 @@ impl Engine {
     /// As `connect`.
     pub async fn at(socket: &Path) -> Result<Engine, String> {
         let late = || format!("{} does not answer within {} s", socket.display(), GREETING.as_secs());
-        timeout(GREETING, Self::greet(socket)).await.unwrap_or_else(|_| Err(late()))
+        timeout(GREETING, Self::greet(socket, GREETING)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn greet(socket: &Path) -> Result<Engine, String> {
+    async fn greet(socket: &Path, patience: Duration) -> Result<Engine, String> {
         let shown = socket.display();
         match UnixStream::connect(socket).await {
             Ok(_) => {}
@@ -109,18 +118,17 @@ impl Engine {
         for version in &VERSIONS {
             let docker = Docker::connect_with_unix(&socket.to_string_lossy(), REQUEST_SECONDS, version)
                 .map_err(|error| format!("{shown}: {}", call::words(&error)))?;
-            let found = match call::ask(GREETING, docker.version()).await {
-                Answered::Yes(found) => found,
-                Answered::Absent => return Err(format!("{shown}: it is no container engine")),
-                Answered::Unclear(refused) | Answered::No(refused) => {
+            let (found, info) = tokio::join!(call::ask(patience, docker.version()), call::ask(patience, docker.info()));
+            let (found, info) = match (found, info) {
+                (Answered::Yes(found), Answered::Yes(info)) => (found, info),
+                (Answered::Absent, _) | (_, Answered::Absent) => {
+                    return Err(format!("{shown}: it is no container engine"));
+                }
+                (Answered::Unclear(refused) | Answered::No(refused), _)
+                | (_, Answered::Unclear(refused) | Answered::No(refused)) => {
                     why = format!("{shown}: {refused}");
                     continue;
                 }
-            };
-            let info = match call::ask(GREETING, docker.info()).await {
-                Answered::Yes(info) => info,
-                Answered::Absent => return Err(format!("{shown}: it is no container engine")),
-                Answered::Unclear(refused) | Answered::No(refused) => return Err(format!("{shown}: {refused}")),
             };
             let podman = found.components.unwrap_or_default().iter().any(|part| part.name.contains("Podman"));
             return Self::of(docker, podman, found.version.unwrap_or_default(), &info);
@@ -217,39 +225,52 @@ impl Engine {
         Ok(names)
     }
 
-    /// Removes by force every container that a worker on `run_dir` made, and returns how many those were. Only where none of
-    /// them is in use: at the worker's start and at its end.
+    /// Removes by force every container that an earlier worker on `run_dir` left, and returns how many those were. Those of this
+    /// process are not touched.
     ///
     /// # Errors
     /// `Engine`, `Io` for the run folder.
     pub async fn reap(&self, run_dir: &Path) -> Result<u32, Error> {
+        self.remove_of(run_dir, |id| !id.starts_with(&open::prefix())).await
+    }
+
+    /// The same, with those of this process: only once none is in use.
+    ///
+    /// # Errors
+    /// As `reap`.
+    pub async fn clear(&self, run_dir: &Path) -> Result<u32, Error> {
+        self.remove_of(run_dir, |_| true).await
+    }
+
+    async fn remove_of(&self, run_dir: &Path, goes: impl Fn(&str) -> bool) -> Result<u32, Error> {
         let label = format!("{RUN_LABEL}={}", mark(run_dir)?);
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
         let failed = |what, why| Error::Engine { engine: self.title(), what, why };
-        let deadline = Instant::now() + REAPING;
         let mut count = 0;
-        let listed = loop {
-            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-            match call::ask(LISTING, self.docker.list_containers(Some(options))).await {
-                Answered::Yes(listed) => break listed,
-                // One of them is in a state that the API has no word for. What has ended can be removed without a list.
-                Answered::Unclear(_) if Instant::now() < deadline => {
-                    let ended = PruneContainersOptionsBuilder::new().filters(&filters).build();
-                    let pruned = self.docker.prune_containers(Some(ended));
-                    let pruned = call::must(&self.title(), "remove ended containers", BURIAL, pruned).await?;
-                    count += pruned.containers_deleted.map_or(0, |names| names.len() as u32);
-                    sleep(LOOK_EVERY).await;
-                }
-                Answered::Unclear(why) | Answered::No(why) => return Err(failed("list its containers", why)),
-                Answered::Absent => return Err(failed("list its containers", "it has no such list".to_owned())),
+        for container in self.labelled(label).await? {
+            let jail = container.labels.and_then(|labels| labels.get(JAIL_LABEL).cloned()).unwrap_or_default();
+            if let Some(id) = container.id.filter(|_| goes(&jail)) {
+                let removed = call::remove(&self.docker, &id, BURIAL).await;
+                removed.map_err(|why| failed("remove a container of an earlier worker", why))?;
+                count += 1;
             }
-        };
-        for id in listed.into_iter().filter_map(|container| container.id) {
-            let removed = call::remove(&self.docker, &id, BURIAL).await;
-            removed.map_err(|why| failed("remove a container of an earlier worker", why))?;
-            count += 1;
         }
         Ok(count)
+    }
+
+    /// Waits while one of them is in a state between two others, which the API has no word for.
+    async fn labelled(&self, label: String) -> Result<Vec<ContainerSummary>, Error> {
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let deadline = Instant::now() + REAPING;
+        let why = loop {
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            match call::ask(LISTING, self.docker.list_containers(Some(options))).await {
+                Answered::Yes(listed) => return Ok(listed),
+                Answered::Unclear(_) if Instant::now() < deadline => sleep(LOOK_EVERY).await,
+                Answered::Unclear(why) | Answered::No(why) => break why,
+                Answered::Absent => break "it has no such list".to_owned(),
+            }
+        };
+        Err(Error::Engine { engine: self.title(), what: "list its containers", why })
     }
 }
 
@@ -268,10 +289,10 @@ fn usual_sockets(runtime_dir: Option<PathBuf>) -> Vec<PathBuf> {
     [Some(PathBuf::from(DOCKER_SOCKET)), own, Some(PathBuf::from(PODMAN_SOCKET))].into_iter().flatten().collect()
 }
 
-async fn first_of(sockets: &[PathBuf]) -> Result<Engine, String> {
+async fn first_of(sockets: &[PathBuf], patience: Duration) -> Result<Engine, String> {
     let mut refused = Vec::new();
     for socket in sockets.iter().filter(|socket| socket.exists()) {
-        match Engine::greet(socket).await {
+        match Engine::greet(socket, patience).await {
             Ok(engine) => return Ok(engine),
             Err(why) => refused.push(why),
         }

@@ -19,8 +19,14 @@ pub enum Error {
     Held { folder: String },
     #[error("no host ids are left for work folders ({from} to {to} are in use); delete agents that are not needed")]
     IdsUsedUp { from: u32, to: u32 },
+    #[error("no container engine answers: {why}; start Docker or Podman where the worker may reach its socket")]
+    NoEngine { why: String },
+    #[error("the manifest requires `{guard}`, and the sandbox that opened does not have it ({level})")]
+    Lacks { guard: &'static str, level: String },
     #[error("{path} is not safe to use: {why}")]
     Unsafe { path: String, why: &'static str },
+    #[error("the manifest requires `hard-quota`, which this host does not give{why}")]
+    SoftOnly { why: &'static str },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("a task of the worker panicked: {0}")]

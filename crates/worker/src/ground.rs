@@ -1,5 +1,6 @@
 //! What a worker stands on: its zygote, its work folders, and what this host enforces, found once at the start.
 //! Must never: be made while another worker lives on the same data directory.
+use crate::backend::{self, Whose, guards};
 use crate::egress::Egress;
 use crate::egress::outside::Outside;
 use crate::error::Error;
@@ -7,10 +8,23 @@ use crate::reap::{self, Hold};
 use crate::workspace::WorkFolders;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
-use tenure_core::manifest::{Engine, Guard, Host, HostMount, Quota, Toolchain};
-use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Zygote};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tenure_core::manifest::{Engine, Host, HostMount, Toolchain};
+use tenure_sandbox::container;
+use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Toolchains, Zygote};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// How long a start waits, beyond what else it does, for languages and the container engine to say what they are. What has not
+/// is in the next survey.
+const MANNERS: Duration = Duration::from_millis(20);
+const PYTHON: Duration = Duration::from_millis(250);
+/// How long containers may take to be forgotten at the end. What stays goes at the next start.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Where and as whom a worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +51,13 @@ pub struct Ground {
     pub(crate) level: String,
     pub(crate) host: Host,
     pub(crate) reaped: u32,
+    pub(crate) exe: PathBuf,
+    pub(crate) run_dir: PathBuf,
+    toolchains: Mutex<Toolchains>,
+    /// The one that answered last: greeting it again for each jail would cost up to a second.
+    engine: Mutex<Option<container::Engine>>,
+    /// Whether an engine was asked to make anything.
+    used_engine: AtomicBool,
     _hold: Hold,
 }
 
@@ -52,22 +73,27 @@ impl Ground {
         let data_dir = options.data_dir.canonicalize().map_err(Error::io(describe()))?;
         let run_dir = data_dir.join("run/worker");
         let (hold, reaped) = reap::reap(&run_dir)?;
-        let python = std::thread::spawn(tenure_sandbox::host_python_version);
+        let mut toolchains = Toolchains::begin();
+        let engine = look_for_engine(&run_dir);
         let mut folders = WorkFolders::open(&data_dir, options.mounts.clone())?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
         more_descriptors();
         let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
         let quota = folders.find_quota(&zygote);
-        let python = python.join().map_err(|_| Error::Panicked("looking for python".into()))?;
-        let toolchain = |version| Toolchain { language: "python".to_owned(), version };
+        // Most agents' programs are written in it, and it tells in a few milliseconds.
+        toolchains.wait_for("python", PYTHON);
+        let deadline = Instant::now() + MANNERS;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let host = Host {
-            toolchains: python.map(toolchain).into_iter().collect(),
+            toolchains: named(toolchains.within(left())),
             cpu: enforced(level.cpu),
             memory: enforced(level.memory),
             pids: enforced(level.pids),
             quota,
             guards: guards(&level, quota),
-            engine: Engine::default(),
+            engine: engine
+                .recv_timeout(MANNERS)
+                .unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
             mounts: options.mounts.clone(),
         };
         let level = describe_level(&level, quota.word());
@@ -80,6 +106,11 @@ impl Ground {
             level,
             host,
             reaped,
+            exe: options.exe.clone(),
+            run_dir,
+            toolchains: Mutex::new(toolchains),
+            engine: Mutex::new(None),
+            used_engine: AtomicBool::new(false),
             _hold: hold,
         })
     }
@@ -91,10 +122,63 @@ impl Ground {
         self
     }
 
+    /// What this host can do now: some seconds at most.
+    pub(crate) async fn survey(ground: &Arc<Ground>) -> Host {
+        let shared = Arc::clone(ground);
+        let asking = tokio::task::spawn_blocking(move || {
+            named(shared.toolchains.lock().unwrap_or_else(PoisonError::into_inner).again())
+        });
+        let ((found, engine), toolchains) = tokio::join!(backend::engine(ground.host.quota), asking);
+        *ground.engine.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        let toolchains = toolchains.unwrap_or_else(|error| {
+            tracing::error!(%error, "the look for languages failed");
+            ground.host.toolchains.clone()
+        });
+        Host { toolchains, engine, ..ground.host.clone() }
+    }
+
+    /// The engine that the last survey found.
+    pub(crate) fn known_engine(&self) -> Option<container::Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on an engine may hold containers of this worker.
+    pub(crate) fn uses_engine(&self) {
+        self.used_engine.store(true, Ordering::Relaxed);
+    }
+
+    /// No jail is open any more: the engine is to forget what it still lists.
+    pub(crate) async fn leave(&self) {
+        if self.used_engine.load(Ordering::Relaxed) {
+            // What it does not do in time is done at the next start.
+            let _ = timeout(LEAVING, backend::sweep(&self.run_dir, Whose::All)).await;
+        }
+    }
+
     /// The confinement that this host gives, as one line.
     pub fn level(&self) -> &str {
         &self.level
     }
+}
+
+/// Has the engine forget what an earlier worker left there, and hears what it is. Outside a runtime nothing is heard.
+fn look_for_engine(run_dir: &Path) -> Receiver<Engine> {
+    let (sender, receiver) = channel();
+    if let Ok(runtime) = Handle::try_current() {
+        let run_dir = run_dir.to_owned();
+        runtime.spawn(async move {
+            // Its guards for disks are the host's, which the next survey knows.
+            let _ = sender.send(backend::engine(tenure_core::manifest::Quota::None).await.1);
+            backend::sweep(&run_dir, Whose::Earlier).await;
+        });
+    }
+    receiver
+}
+
+fn named(found: Vec<tenure_sandbox::Toolchain>) -> Vec<Toolchain> {
+    let own =
+        |found: tenure_sandbox::Toolchain| Toolchain { language: found.language.to_owned(), version: found.version };
+    found.into_iter().map(own).collect()
 }
 
 /// Connections of jails take two each. The zygote, and so every jail, was started under the limit that was there.
@@ -109,7 +193,7 @@ fn more_descriptors() {
 }
 
 /// One jail over an empty folder: the only proof that this host can hold one.
-fn try_out(zygote: &Zygote, run_dir: &std::path::Path, identity: Identity) -> Result<Level, Error> {
+fn try_out(zygote: &Zygote, run_dir: &Path, identity: Identity) -> Result<Level, Error> {
     let folder = run_dir.join("trial");
     let describe = || format!("make {}", folder.display());
     match fs::remove_dir(&folder) {
@@ -129,20 +213,6 @@ fn enforced(meter: Meter) -> bool {
         Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine | Meter::Rlimit => true,
         Meter::None => false,
     }
-}
-
-/// What of the protections that a manifest may require a jail at this level has.
-pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
-    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine);
-    let found = [
-        (Guard::Landlock, level.landlock > 0),
-        (Guard::OwnIdentity, level.identity == Mapping::Host),
-        (Guard::MemoryGroup, group(level.memory)),
-        (Guard::PidsGroup, group(level.pids)),
-        (Guard::CpuGroup, group(level.cpu)),
-        (Guard::HardQuota, quota == Quota::Hard),
-    ];
-    found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
 }
 
 /// At most 256 characters: it is kept with every call.

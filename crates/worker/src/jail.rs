@@ -1,9 +1,10 @@
 //! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
+use crate::backend::Held;
 use crate::egress::rules::Rules;
 use crate::egress::{Doorway, Way};
 use crate::error::Error;
-use crate::ground::{Ground, describe_level};
+use crate::ground::Ground;
 use crate::line::{Cut, Line};
 use crate::output::Shown;
 use crate::perform::{Deed, Scene, Stop, perform};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tenure_core::id::ExecutionId;
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::{Refusal, Traffic};
-use tenure_sandbox::{Error as Sandbox, Jail, Spec};
+use tenure_sandbox::{Error as Sandbox, Spec};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
 use tokio::net::UnixStream;
@@ -130,10 +131,16 @@ impl Tenancy {
             spec.limits.output_bytes = wanted.output_bytes;
             spec.egress = wanted.network.mode != NetworkMode::None;
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
-            let jail = ground.zygote.open(&spec)?;
-            Ok(Opened { jail, allowance, claim })
+            Ok::<_, Error>((spec, allowance, claim))
         });
-        opening.await.map_err(|error| Error::Panicked(error.to_string()))?
+        let (spec, allowance, claim) = opening.await.map_err(|error| Error::Panicked(error.to_string()))??;
+        let jail = Held::open(&self.ground, &call.confinement.backend, spec).await?;
+        if let Some(guard) = jail.lacks(&call.confinement.require, self.ground.host.quota) {
+            let level = jail.describe(allowance.level());
+            jail.kill().await?;
+            return Err(Error::Lacks { guard: guard.word(), level });
+        }
+        Ok(Opened { jail, allowance, claim })
     }
 
     async fn serve(&mut self, opened: Opened, rules: Rules, first: Order) -> End {
@@ -150,10 +157,13 @@ impl Tenancy {
             }
             Err(error) => (Err(format!("its listener cannot be watched: {error}")), None),
         };
-        // Jail::kill gives up by itself; the outer bound holds if the host does not let it.
-        let burying = tokio::task::spawn_blocking(move || jail.kill());
-        match timeout(DEATH, burying).await {
-            Ok(Ok(Ok(()))) => {
+        let end = match end {
+            Err(why) => Err(jail.cause(why).await),
+            Ok(()) => Ok(()),
+        };
+        // It gives up by itself; the outer bound holds if the host does not let it.
+        match timeout(DEATH, jail.kill()).await {
+            Ok(Ok(())) => {
                 // Only the proof frees what the jail showed.
                 drop(claim);
                 match end {
@@ -161,8 +171,7 @@ impl Tenancy {
                     Err(why) => End::Lost(why, traffic),
                 }
             }
-            Ok(Ok(Err(error))) => End::Fatal(error.into()),
-            Ok(Err(error)) => End::Fatal(Error::Panicked(error.to_string())),
+            Ok(Err(error)) => End::Fatal(error),
             Err(_) => {
                 let what = format!("the jail of {} iteration {}", self.key.execution, self.key.iteration);
                 End::Fatal(Error::Unproven { what, seconds: DEATH.as_secs() })
@@ -245,7 +254,7 @@ impl Tenancy {
 
 /// A jail, and what is to be kept while it lives.
 struct Opened {
-    jail: Jail,
+    jail: Held,
     allowance: Allowance,
     claim: Option<Claim>,
 }
@@ -258,7 +267,7 @@ struct Room {
 
 impl Room {
     fn furnish(
-        jail: &mut Jail,
+        jail: &mut Held,
         allowance: Allowance,
         wanted: &Confinement,
         way: Way,
@@ -271,7 +280,7 @@ impl Room {
         let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
         tokio::spawn(looking);
         let scene = Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way };
-        Ok((Room { scene, level: describe_level(jail.level(), disk).into() }, line))
+        Ok((Room { scene, level: jail.describe(disk).into() }, line))
     }
 }
 
@@ -313,13 +322,19 @@ fn is_fatal(error: &Error) -> bool {
             Sandbox::Layer(_)
             | Sandbox::Spec { .. }
             | Sandbox::JailLost
-            | Sandbox::Image { .. }
-            | Sandbox::Engine { .. }
             | Sandbox::Frame(_)
             | Sandbox::Refused(_)
+            | Sandbox::Image { .. }
+            | Sandbox::Engine { .. }
             | Sandbox::Io { .. } => false,
         },
         Error::Panicked(_) | Error::Unproven { .. } | Error::Held { .. } | Error::Protocol(_) | Error::Frame(_) => true,
-        Error::Deadline { .. } | Error::IdsUsedUp { .. } | Error::Unsafe { .. } | Error::Io { .. } => false,
+        Error::Deadline { .. }
+        | Error::NoEngine { .. }
+        | Error::Lacks { .. }
+        | Error::SoftOnly { .. }
+        | Error::IdsUsedUp { .. }
+        | Error::Unsafe { .. }
+        | Error::Io { .. } => false,
     }
 }

@@ -13,6 +13,7 @@
 
 mod error;
 mod ground;
+mod backend;
 mod session;
 mod jail;
 mod line;

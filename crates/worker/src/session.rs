@@ -2,6 +2,7 @@
 //! reports to it. Must never: wait for a jail, perform a call of another fence, or answer for a jail that was released.
 mod lease;
 mod link;
+mod survey;
 
 use crate::error::Error;
 use crate::ground::Ground;
@@ -13,6 +14,7 @@ use link::Outbound;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use survey::Surveys;
 use tenure_core::call::{Fence, Outcome};
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
@@ -52,6 +54,7 @@ where
     links.spawn(writing);
     let (notify, notices) = mpsc::channel(NOTICES_MAX);
     let ground = Arc::new(ground);
+    let (surveys, looking) = Surveys::new(Arc::clone(&ground), outbound.sure.clone());
     let mut session = Session {
         fence,
         ground: Arc::clone(&ground),
@@ -61,7 +64,9 @@ where
         queue: VecDeque::new(),
         leases: Leases::default(),
         tasks: JoinSet::new(),
+        surveys,
     };
+    session.tasks.spawn(looking);
     let stop = CancellationToken::new();
     session.tasks.spawn(sweep(Arc::clone(&ground), stop.clone()));
     let end = session.run(inbound, notices, &mut links).await;
@@ -69,6 +74,7 @@ where
     session.tasks.shutdown().await;
     drop(session);
     links.shutdown().await;
+    ground.leave().await;
     // Dropping the zygote kills and buries what is left; it blocks.
     let farewell = tokio::task::spawn_blocking(move || drop(ground));
     match (end, timeout(FAREWELL, farewell).await) {
@@ -129,6 +135,7 @@ struct Session {
     queue: VecDeque<Order>,
     leases: Leases,
     tasks: JoinSet<()>,
+    surveys: Surveys,
 }
 
 /// One jail as the session sees it.
@@ -187,10 +194,7 @@ impl Session {
             }
             ToWorker::Call(call) => self.call(call).await,
             ToWorker::Release { execution, iteration, last } => self.release(Key { execution, iteration }, last).await,
-            ToWorker::Survey { count } => {
-                let host = Box::new(self.ground.host.clone());
-                self.send(FromWorker::Surveyed { count, host }).await;
-            }
+            ToWorker::Survey { count } => self.surveys.ask(count),
             ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
         Ok(())

@@ -97,8 +97,9 @@ impl Engine {
         self.check(spec)?;
         let image = self.image(image).await?;
         let (wanted, program, folder) = (spec.clone(), exe.to_owned(), run_dir.to_owned());
-        let prepared = tokio::task::spawn_blocking(move || prepare(&wanted, &program, &folder)).await;
-        let prepared = prepared.map_err(|error| Error::io("prepare a container")(error.into()))??;
+        let flavor = self.flavor;
+        let preparing = tokio::task::spawn_blocking(move || prepare(flavor, &wanted, &program, &folder));
+        let prepared = preparing.await.map_err(|error| Error::io("prepare a container")(error.into()))??;
         let plan = Plan {
             flavor: self.flavor,
             selinux: self.selinux,
@@ -168,13 +169,6 @@ impl Engine {
             return refuse(
                 "mounts",
                 "for a container, a path is UTF-8 without commas, quotes, backslashes and control characters",
-            );
-        }
-        if self.flavor != Flavor::Docker && spec.mounts.iter().any(|mount| in_agents_hands(mount, spec.identity)) {
-            return refuse(
-                "mounts",
-                "Podman makes a missing folder of the host as it looks for it, which an agent could turn against the host in \
-                 its own work folder: let the agent see all of /workspace, use Docker, or `isolation: native`",
             );
         }
         let kept = [Layer::Namespaces, Layer::View, Layer::Cgroup].into_iter().all(|layer| spec.keeps(layer));
@@ -297,17 +291,27 @@ fn ending(code: Option<i64>, error: Option<&str>) -> String {
     format!("it ended at once with code {}{error}", code.unwrap_or(-1))
 }
 
+/// What the ids of this process's jails begin with.
+pub(super) fn prefix() -> String {
+    let own = std::process::id();
+    let start = record::start_time(own as i32).unwrap_or(0);
+    format!("c{own:x}-{start:x}-")
+}
+
 /// Everything that needs no engine. Blocks.
-fn prepare(spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Prepared, Error> {
+fn prepare(flavor: Flavor, spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Prepared, Error> {
     zygote::own_work_folder(spec)?;
+    if flavor != Flavor::Docker && spec.mounts.iter().any(|mount| in_agents_hands(mount, spec.identity)) {
+        let reason = "Podman makes a missing folder of the host as it looks for it, which an agent could turn against the host \
+                      in its own work folder: let the agent see all of /workspace, use Docker, or `isolation: native`";
+        return Err(Error::Spec { field: "mounts", reason: reason.to_owned() });
+    }
     let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
     let (uid, gid) = match spec.identity {
         Identity::Host { uid, gid } => (uid, gid),
         Identity::Caller => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
     };
-    let own = std::process::id();
-    let start = record::start_time(own as i32).unwrap_or(0);
-    let id = format!("c{own:x}-{start:x}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let id = format!("{}{:x}", prefix(), NEXT.fetch_add(1, Ordering::Relaxed));
     let slot = Slot::make(&run_dir, &format!("engine-{id}")).map_err(Error::io("make the container's record"))?;
     let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
     slot.begin(&id, &boot, &[]).map_err(Error::io("write the container's record"))?;

@@ -19,6 +19,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 4 << 10;
 /// Versions can wait; what else starts meanwhile cannot.
 const NICENESS: i32 = 19;
+/// The one that starts wait for.
+const FIRST: &str = "python";
 const STACK_BYTES: usize = 128 << 10;
 /// Folders that a jail shows as they are.
 const SHOWN: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
@@ -74,8 +76,6 @@ pub struct Toolchain {
 pub struct Toolchains {
     answers: Receiver<Answer>,
     sender: Sender<Answer>,
-    /// Programs that were asked and have not answered.
-    waiting: usize,
     known: Vec<Known>,
 }
 
@@ -92,6 +92,7 @@ struct Known {
     program: Program,
     /// None while it is asked, and if it did not tell.
     version: Option<String>,
+    waiting: bool,
 }
 
 #[derive(Debug)]
@@ -105,26 +106,39 @@ impl Toolchains {
     /// Begins to look, and returns at once.
     pub fn begin() -> Self {
         let (sender, answers) = channel();
-        let mut all = Self { answers, sender, waiting: 0, known: Vec::new() };
+        let mut all = Self { answers, sender, known: Vec::new() };
         all.ask_changed();
         all
     }
 
     /// What has answered; waits for the rest until `patience` is over.
     pub fn within(&mut self, patience: Duration) -> Vec<Toolchain> {
-        let deadline = Instant::now() + patience;
-        while self.waiting > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(answer) = self.answers.recv_timeout(left) else { break };
-            self.waiting -= 1;
-            let known =
-                self.known.iter_mut().find(|known| known.kind == answer.kind && known.program == answer.program);
-            if let Some(known) = known {
-                known.version = answer.version;
-            }
-        }
+        self.wait_until(Instant::now() + patience, |_| false);
         let told = |known: &Known| Some(Toolchain { language: known.kind.language, version: known.version.clone()? });
         self.known.iter().filter_map(told).collect()
+    }
+
+    /// Waits for one of them alone, if it is there, until `patience` is over.
+    pub fn wait_for(&mut self, language: &str, patience: Duration) {
+        if self.known.iter().any(|known| known.kind.language == language && known.waiting) {
+            self.wait_until(Instant::now() + patience, |answer| answer.kind.language == language);
+        }
+    }
+
+    fn wait_until(&mut self, deadline: Instant, enough: impl Fn(&Answer) -> bool) {
+        while self.known.iter().any(|known| known.waiting) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(answer) = self.answers.recv_timeout(left) else { return };
+            let enough = enough(&answer);
+            // One whose file changed since is asked again.
+            let same = |known: &&mut Known| known.kind == answer.kind && known.program == answer.program;
+            if let Some(known) = self.known.iter_mut().find(same) {
+                (known.version, known.waiting) = (answer.version, false);
+            }
+            if enough {
+                return;
+            }
+        }
     }
 
     /// Asks those that came or changed since, and waits until all have told, for some seconds at most.
@@ -144,16 +158,21 @@ impl Toolchains {
                 self.known.remove(at);
             }
             let Some(program) = found else { continue };
-            self.known.push(Known { kind, program: program.clone(), version: None });
-            self.ask(kind, program);
+            // What no thread asks is not known; the next look tries again.
+            if self.ask(kind, program.clone()) {
+                self.known.push(Known { kind, program, version: None, waiting: true });
+            }
         }
     }
 
-    fn ask(&mut self, kind: &'static Kind, program: Program) {
+    /// Whether an answer will come.
+    fn ask(&self, kind: &'static Kind, program: Program) -> bool {
         let sender = self.sender.clone();
         let asking = move || {
-            // Where it is not permitted, the answers only come at other processes' cost.
-            let _ = rustix::process::nice(NICENESS);
+            if kind.language != FIRST {
+                // Where it is not permitted, the answers only come at other processes' cost.
+                let _ = rustix::process::nice(NICENESS);
+            }
             let version = match kind.asking {
                 Asking::By(arguments) => version(&program.path, arguments),
                 Asking::Always(version) => Some(version.to_owned()),
@@ -161,11 +180,7 @@ impl Toolchains {
             let _ = sender.send(Answer { kind, program, version });
         };
         let thread = std::thread::Builder::new().name(kind.language.to_owned()).stack_size(STACK_BYTES);
-        // What no thread asks is not known; the next look tries again.
-        match thread.spawn(asking) {
-            Ok(_) => self.waiting += 1,
-            Err(_) => self.known.retain(|known| known.kind != kind),
-        }
+        thread.spawn(asking).is_ok()
     }
 }
 
@@ -288,12 +303,13 @@ mod tests {
         let mut all = Toolchains::begin();
         let found = all.again();
         assert!(found.iter().any(|toolchain| toolchain.language == "sh"), "{found:?}");
-        assert_eq!(all.waiting, 0);
+        let waiting = |all: &Toolchains| all.known.iter().filter(|known| known.waiting).count();
+        assert_eq!(waiting(&all), 0);
         all.ask_changed();
-        assert_eq!(all.waiting, 0, "nothing changed");
+        assert_eq!(waiting(&all), 0, "nothing changed");
         all.known[0].program.stamp.3 += 1;
         all.ask_changed();
-        assert_eq!(all.waiting, 1);
+        assert_eq!(waiting(&all), 1);
         assert_eq!(all.within(Duration::from_secs(10)).len(), found.len());
     }
 }

@@ -91,7 +91,12 @@ fn the_next_worker_on_a_run_folder_ends_what_was_left_and_nothing_of_anothers() 
         assert_eq!((report.killed, report.already_dead), (1, 0), "the record alone is enough to end it");
         assert_eq!(processes_with(&left_mark), Vec::<i32>::new());
         assert_eq!(house.containers().len(), 2, "the engine still lists what is dead");
-        assert_eq!(house.runtime.block_on(house.engine.reap(&house.run_dir())).unwrap(), 1);
+        assert_eq!(
+            house.runtime.block_on(house.engine.reap(&house.run_dir())).unwrap(),
+            0,
+            "this life's own are spared"
+        );
+        assert_eq!(house.runtime.block_on(house.engine.clear(&house.run_dir())).unwrap(), 1);
         assert_eq!(house.containers(), [format!("/tenure-{}", other.id())]);
         assert_eq!(leftovers(&house), Vec::<String>::new());
         assert!(!other.is_dead() && processes_with(&other_mark).len() >= 2, "another worker's container lives on");
@@ -102,7 +107,7 @@ fn the_next_worker_on_a_run_folder_ends_what_was_left_and_nothing_of_anothers() 
             fs::remove_file(house.run_dir().join(name)).unwrap();
         }
         std::mem::forget(unrecorded);
-        assert_eq!(house.runtime.block_on(house.engine.reap(&house.run_dir())).unwrap(), 1);
+        assert_eq!(house.runtime.block_on(house.engine.clear(&house.run_dir())).unwrap(), 1);
         assert_eq!(processes_with(&left_mark), Vec::<i32>::new());
         house.kill(&other);
         drop(socket);

@@ -94,8 +94,14 @@ impl House {
 
     /// A worker as a process of its own.
     pub(crate) async fn with_process(folder: tempfile::TempDir) -> House {
+        House::with_engine(folder, None).await
+    }
+
+    /// The same, to which a container engine is named.
+    pub(crate) async fn with_engine(folder: tempfile::TempDir, host: Option<&str>) -> House {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
         let mut command = Command::new(exe());
+        command.envs(host.map(|host| ("DOCKER_HOST", host)));
         command.arg(folder.path().join("data")).arg(SLOTS.to_string()).stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = command.spawn().expect("a worker");
         drop(command);

@@ -10,6 +10,7 @@ mod disk;
 mod quotas;
 mod volumes;
 mod mounts;
+mod containers;
 mod leases;
 mod endings;
 mod random;

@@ -1,0 +1,172 @@
+//! What makes an iteration's jail: the zygote, or a container engine of this host. Whatever made it, the same is done with it.
+//! Must never: run in another place than the confinement names, or say that an engine is there which did not answer.
+use crate::error::Error;
+use crate::ground::{Ground, describe_level};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::manifest::{self, Backend, Guard, Quota};
+use tenure_sandbox::container::{Burial, Contained, Engine};
+use tenure_sandbox::{Jail, Level, Spec};
+
+/// How long an engine that no survey has found yet may take to answer a jail's opening.
+const GREETING: Duration = Duration::from_secs(20);
+
+/// One jail, by what made it.
+pub(crate) enum Held {
+    Native(Jail),
+    Container(Contained),
+}
+
+impl Held {
+    /// Opens a jail where `backend` says.
+    pub(crate) async fn open(ground: &Arc<Ground>, backend: &Backend, spec: Spec) -> Result<Held, Error> {
+        match backend {
+            Backend::Native => {
+                let ground = Arc::clone(ground);
+                let opening = tokio::task::spawn_blocking(move || ground.zygote.open(&spec));
+                Ok(Held::Native(opening.await.map_err(|error| Error::Panicked(error.to_string()))??))
+            }
+            Backend::Container { image } => {
+                let engine = match ground.known_engine() {
+                    Some(engine) => engine,
+                    None => Engine::connect_within(GREETING).await.map_err(|why| Error::NoEngine { why })?,
+                };
+                ground.uses_engine();
+                Ok(Held::Container(engine.open(&spec, image, &ground.exe, &ground.run_dir).await?))
+            }
+        }
+    }
+
+    /// The first of `wanted` that this jail does not have.
+    pub(crate) fn lacks(&self, wanted: &[Guard], quota: Quota) -> Option<Guard> {
+        let has = guards(self.level(), quota);
+        wanted.iter().copied().find(|guard| !has.contains(guard))
+    }
+
+    fn level(&self) -> &Level {
+        match self {
+            Held::Native(jail) => jail.level(),
+            Held::Container(contained) => contained.level(),
+        }
+    }
+
+    /// What holds it, in at most 256 characters.
+    pub(crate) fn describe(&self, disk: &str) -> String {
+        match self {
+            Held::Native(jail) => describe_level(jail.level(), disk),
+            Held::Container(contained) => format!("{}, disk {disk}", contained.describe()),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        match self {
+            Held::Native(jail) => jail.pid(),
+            Held::Container(contained) => contained.pid(),
+        }
+    }
+
+    pub(crate) fn cgroups(&self) -> &[PathBuf] {
+        match self {
+            Held::Native(jail) => jail.cgroups(),
+            Held::Container(contained) => contained.cgroups(),
+        }
+    }
+
+    pub(crate) fn take_socket(&mut self) -> Option<UnixStream> {
+        match self {
+            Held::Native(jail) => jail.take_socket(),
+            Held::Container(contained) => contained.take_socket(),
+        }
+    }
+
+    pub(crate) fn take_listener(&mut self) -> Option<TcpListener> {
+        match self {
+            Held::Native(jail) => jail.take_listener(),
+            Held::Container(contained) => contained.take_listener(),
+        }
+    }
+
+    /// Why it ended by itself, as far as that is known, added to what was seen.
+    pub(crate) async fn cause(&self, seen: String) -> String {
+        match self {
+            Held::Native(_) => seen,
+            Held::Container(contained) => match contained.cause().await {
+                Some(cause) => format!("{seen}: {cause}"),
+                None => seen,
+            },
+        }
+    }
+
+    /// Returns once every process of it is proven dead.
+    pub(crate) async fn kill(self) -> Result<(), Error> {
+        match self {
+            Held::Native(jail) => {
+                let burying = tokio::task::spawn_blocking(move || jail.kill());
+                Ok(burying.await.map_err(|error| Error::Panicked(error.to_string()))??)
+            }
+            Held::Container(contained) => {
+                if let Burial::Left { why } = contained.kill().await? {
+                    tracing::warn!(id = contained.id(), why, "a dead container is still in its engine's list");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What of the protections that a manifest may require a jail at this level has.
+pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
+    use tenure_sandbox::{Mapping, Meter};
+    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine);
+    let found = [
+        (Guard::Landlock, level.landlock > 0),
+        (Guard::OwnIdentity, level.identity == Mapping::Host),
+        (Guard::MemoryGroup, group(level.memory)),
+        (Guard::PidsGroup, group(level.pids)),
+        (Guard::CpuGroup, group(level.cpu)),
+        (Guard::HardQuota, quota == Quota::Hard),
+    ];
+    found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
+}
+
+/// The engine as it answers now, some seconds at most, and what is told of it.
+pub(crate) async fn engine(quota: Quota) -> (Option<Engine>, manifest::Engine) {
+    let absent = |why: String| (None, manifest::Engine::Absent { why });
+    let engine = match Engine::connect().await {
+        Ok(engine) => engine,
+        Err(why) => return absent(why),
+    };
+    let images = match engine.images().await {
+        Ok(images) => images,
+        Err(error) => return absent(error.to_string()),
+    };
+    let (name, version) = (engine.name().to_owned(), engine.version().to_owned());
+    let told = manifest::Engine::Present { name, version, images, guards: guards(&engine.level(), quota) };
+    (Some(engine), told)
+}
+
+/// Which containers are to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those that an earlier worker on this run folder left. Their processes are dead already, by their records.
+    Earlier,
+    /// This worker's too.
+    All,
+}
+
+/// Has the engine forget containers of this run folder. What cannot be removed now is logged, and tried again at the next start.
+pub(crate) async fn sweep(run_dir: &Path, whose: Whose) {
+    let Ok(engine) = Engine::connect().await else { return };
+    let swept = match whose {
+        Whose::Earlier => engine.reap(run_dir).await,
+        Whose::All => engine.clear(run_dir).await,
+    };
+    match swept {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "removed containers of this worker's folder from {}", engine.name()),
+        Err(error) => tracing::warn!(%error, "containers of this worker's folder may be left"),
+    }
+}
