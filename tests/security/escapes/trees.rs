@@ -211,7 +211,7 @@ pub const CLASS: Class = Class {
                 );
                 word(a.client.delete("victim", false).map(|_| ()))
             },
-            "NotDirectory",
+            "Invalid|NotDirectory",
             |a| {
                 run(
                     a,
@@ -224,6 +224,34 @@ pub const CLASS: Class = Class {
             },
             "ok",
         ),
+        odd(
+            "trees/forged-note",
+            "forges the note of where a deleted file lay, and has it restored there",
+            |a| {
+                run(a, "open('victim', 'w')\nsay('made')");
+                let trashed = a.client.delete("victim", false).expect("it goes").expect("into the trash");
+                let mut answers = Vec::new();
+                for place in ["/dev/shm/evil", "../dev/shm/evil", "/etc/evil", "/workspace/../dev/shm/evil"] {
+                    forge(a, place);
+                    answers.push(word(a.client.restore(&trashed, None)));
+                }
+                run(a, "os.symlink('/dev/shm', 'out')\nsay('made')");
+                forge(a, "out/evil");
+                answers.push(word(a.client.restore(&trashed, None)));
+                let stays = run(a, "say('stays' if not os.listdir('/dev/shm') else 'moved out')");
+                let refused = answers.iter().all(|answer| answer == "Escape");
+                if refused { stays } else { answers.join(" ") }
+            },
+            "stays",
+            |a| {
+                run(a, "open('victim', 'w')\nsay('made')");
+                let trashed = a.client.delete("victim", false).expect("it goes").expect("into the trash");
+                forge(a, "elsewhere");
+                word(a.client.restore(&trashed, None))
+            },
+            "ok",
+        )
+        .source("CVE-2018-15664 and its kin"),
         odd(
             "trees/delete-link",
             "has a link to something outside deleted",
@@ -387,6 +415,14 @@ pub const CLASS: Class = Class {
         .needs(Needs::Root),
     ],
 };
+
+/// Writes `place` as where every deleted file lay.
+fn forge(attempt: &mut Attempt<'_>, place: &str) {
+    let script = format!(
+        "for name in os.listdir('.trash/.from'): open('.trash/.from/' + name, 'w').write({place:?})\nsay('forged')"
+    );
+    assert_eq!(run(attempt, &script), "forged");
+}
 
 /// Whose these files of the work folder are, as the host sees it.
 fn owners(attempt: &Attempt<'_>, names: &[&str]) -> String {
