@@ -10,14 +10,15 @@ use super::ground::{JAIL_EXE, is_root, jail_exe};
 use super::probe::{Class, Control, Layer};
 use super::trial::hold;
 use super::{
-    calls, devices, files, folders, kernel, limits, mounts, namespaces, network, oddities, proc, processes, product,
-    programs, writes,
+    calls, devices, egress, files, folders, kernel, limits, mounts, namespaces, network, oddities, proc, processes,
+    product, programs, sockets, trees, writes,
 };
 
-const CLASSES: [&Class; 15] = [
+const CLASSES: [&Class; 18] = [
     &files::CLASS,
     &folders::CLASS,
     &oddities::CLASS,
+    &trees::CLASS,
     &writes::CLASS,
     &proc::CLASS,
     &processes::CLASS,
@@ -27,12 +28,14 @@ const CLASSES: [&Class; 15] = [
     &mounts::CLASS,
     &devices::CLASS,
     &network::CLASS,
+    &sockets::CLASS,
+    &egress::CLASS,
     &calls::CLASS,
     &kernel::CLASS,
     &product::CLASS,
 ];
 /// Fewer than this, and somebody has taken attempts away.
-const ATTEMPTS_MIN: usize = 300;
+const ATTEMPTS_MIN: usize = 400;
 const NOBODY: &str = "65534";
 
 #[test]
@@ -108,6 +111,21 @@ fn odd_things_in_a_work_folder_neither_block_nor_mislead() {
 #[test]
 fn the_product_runs_shows_and_tells_nothing_that_it_should_not() {
     hold(&product::CLASS);
+}
+
+#[test]
+fn a_work_folder_full_of_links_and_endless_trees_leads_nowhere() {
+    hold(&trees::CLASS);
+}
+
+#[test]
+fn no_program_opens_a_socket_of_another_kind() {
+    hold(&sockets::CLASS);
+}
+
+#[test]
+fn the_one_way_out_leads_only_to_what_is_named() {
+    hold(&egress::CLASS);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::elsewhere::while_open;
 use super::ground::{Ground, JAIL_EXE, Role, Shown, is_root};
 use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Stage};
 use tenure_sandbox::protocol::{Ended, Spawn};
@@ -86,6 +87,7 @@ fn try_one(ground: &Ground, probe: &Probe) -> Result<Seen, String> {
 
 fn spec_of(ground: &Ground, probe: &Probe) -> (Spec, Option<Shown>) {
     let mut spec = ground.spec();
+    spec.egress = matches!(probe.stage, Stage::Proxy(..));
     if let Some(change) = probe.spec {
         change(&mut spec);
     }
@@ -125,7 +127,7 @@ fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
 fn foreign(stage: &Stage) -> Option<&'static str> {
     match stage {
         Stage::ProgramX86(_) if !cfg!(target_arch = "x86_64") => Some("it is for x86_64"),
-        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) | Stage::Product(_) => None,
+        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) | Stage::Proxy(..) | Stage::Product(_) => None,
     }
 }
 
@@ -160,7 +162,13 @@ fn take_away(spec: &mut Spec, layer: Layer) {
         Layer::Privileges => spec.without.push(Sandbox::Privileges),
         Layer::Cgroup => spec.without.push(Sandbox::Cgroup),
         Layer::Rlimits => spec.without.push(Sandbox::Rlimits),
-        Layer::Namespaces | Layer::Identity | Layer::Jail | Layer::Paths | Layer::Kernel | Layer::Product => {
+        Layer::Namespaces
+        | Layer::Identity
+        | Layer::Jail
+        | Layer::Paths
+        | Layer::Egress
+        | Layer::Kernel
+        | Layer::Product => {
             panic!("no jail goes without {}: choose another control", layer.name())
         }
     }
@@ -172,6 +180,10 @@ fn perform(ground: &Ground, spec: &Spec, jail: Jail, stage: &Stage, environment:
     let said = match stage {
         Stage::Program(script) | Stage::ProgramX86(script) => verdict(attempt.client.run(spawn(&attempt, script), b"")),
         Stage::Capability(deed) => deed(&mut attempt),
+        Stage::Proxy(script, lists) => {
+            let listener = attempt.jail.take_listener().expect("the spec has a way out");
+            while_open(*lists, listener, || run(&mut attempt, script))
+        }
         Stage::Product(deed) => deed(ground),
     };
     attempt.jail.kill().expect("the jail ends");
@@ -225,7 +237,9 @@ fn last_line(bytes: &[u8]) -> Option<String> {
 fn outside(ground: &Ground, stage: &Stage) -> String {
     match stage {
         Stage::Program(script) | Stage::ProgramX86(script) => on_host(ground, script),
-        Stage::Capability(_) | Stage::Product(_) => panic!("it is no program: choose another control"),
+        Stage::Capability(_) | Stage::Proxy(..) | Stage::Product(_) => {
+            panic!("it is no program: choose another control")
+        }
     }
 }
 
