@@ -29,7 +29,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::models::{ContainerSummary, SystemInfo};
+use bollard::models::{ContainerSummary, SystemInfo, SystemInfoCgroupVersionEnum};
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptions};
 use bollard::{ClientVersion, Docker};
 use tokio::net::UnixStream;
@@ -107,13 +107,13 @@ impl Engine {
 
     async fn greet(socket: &Path, patience: Duration) -> Result<Engine, String> {
         let shown = socket.display();
-        match UnixStream::connect(socket).await {
-            Ok(_) => {}
+        let owner = match UnixStream::connect(socket).await.and_then(|stream| stream.peer_cred()) {
+            Ok(peer) => peer.uid(),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(format!("{shown} is closed to this user; for Docker, add it to the group `docker`"));
             }
             Err(error) => return Err(format!("{shown}: {error}")),
-        }
+        };
         let mut why = String::new();
         for version in &VERSIONS {
             let docker = Docker::connect_with_unix(&socket.to_string_lossy(), REQUEST_SECONDS, version)
@@ -131,15 +131,17 @@ impl Engine {
                 }
             };
             let podman = found.components.unwrap_or_default().iter().any(|part| part.name.contains("Podman"));
-            return Self::of(docker, podman, found.version.unwrap_or_default(), &info);
+            return Self::of(docker, podman, owner, found.version.unwrap_or_default(), &info);
         }
         Err(why)
     }
 
-    fn of(docker: Docker, podman: bool, version: String, info: &SystemInfo) -> Result<Engine, String> {
+    fn of(docker: Docker, podman: bool, owner: u32, version: String, info: &SystemInfo) -> Result<Engine, String> {
         let options = info.security_options.as_deref().unwrap_or_default();
         let says = |word: &str| options.iter().any(|option| option.split(',').any(|part| part == word));
-        let flavor = match (podman, says("name=rootless"), says("name=userns")) {
+        // Podman does not say so itself.
+        let rootless = says("name=rootless") || (podman && owner != 0);
+        let flavor = match (podman, rootless, says("name=userns")) {
             (true, true, _) => Flavor::RootlessPodman,
             (true, false, _) => Flavor::Podman,
             (false, false, false) => Flavor::Docker,
@@ -158,7 +160,9 @@ impl Engine {
                 );
             }
         };
-        let meter = |has: Option<bool>, otherwise| if has == Some(true) { Meter::Engine } else { otherwise };
+        // An ordinary user's Podman says that it has them, and then ignores limits where it cannot make groups.
+        let groups = flavor != Flavor::RootlessPodman || info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_2);
+        let meter = |has, otherwise| if has == Some(true) && groups { Meter::Engine } else { otherwise };
         Ok(Engine {
             docker,
             flavor,

@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tenure_core::manifest::{Engine, Host, HostMount, Toolchain};
 use tenure_sandbox::container;
 use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Toolchains, Zygote};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// How long a start waits, beyond what else it does, for languages and the container engine to say what they are. What has not
-/// is in the next survey.
+/// How long a start waits, beyond what else it does, for the container engine to say what it is. What has not said so by then, and
+/// every language but Python, is in the next survey.
 const MANNERS: Duration = Duration::from_millis(20);
 const PYTHON: Duration = Duration::from_millis(250);
 /// How long containers may take to be forgotten at the end. What stays goes at the next start.
@@ -82,10 +82,8 @@ impl Ground {
         let quota = folders.find_quota(&zygote);
         // Most agents' programs are written in it, and it tells in a few milliseconds.
         toolchains.wait_for("python", PYTHON);
-        let deadline = Instant::now() + MANNERS;
-        let left = || deadline.saturating_duration_since(Instant::now());
         let host = Host {
-            toolchains: named(toolchains.within(left())),
+            toolchains: named(toolchains.within(Duration::ZERO)),
             cpu: enforced(level.cpu),
             memory: enforced(level.memory),
             pids: enforced(level.pids),

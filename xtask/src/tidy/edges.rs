@@ -47,8 +47,9 @@ const ROOMS: [Room; 13] = [
 ];
 
 /// Crates from outside that stay in one room: (name, packages that may use it outside their tests).
-const KEPT_IN: [(&str, &[&str]); 9] = [
+const KEPT_IN: [(&str, &[&str]); 10] = [
     ("anyhow", &[CLI, "xtask"]),
+    ("bollard", &[SANDBOX]),
     ("cedar-policy", &[POLICY]),
     ("genai", &[DAEMON]),
     ("landlock", &[SANDBOX]),

@@ -70,7 +70,7 @@ fn a_folder_that_no_agent_may_see_is_refused_before_anything_starts() {
         assert_eq!(refused.code, 2, "{path}: {}", refused.stderr);
         assert!(refused.stderr.contains(why), "{path}: {}", refused.stderr);
     }
-    let by_file = house.write("tenure.toml", "[sandbox]\nallow_mounts = [\"/home/me\"]\n");
+    let by_file = house.write("tenure.toml", "[sandbox]\nallow_mounts = [\"/var/lib\"]\n");
     let refused = house.tenure(&["up", "--listen", "none", "--config", &by_file]);
     assert!(refused.code == 2 && refused.stderr.contains("sandbox.allow_mounts"), "{}", refused.stderr);
 }

@@ -19,6 +19,8 @@ pub(crate) struct Image {
     pub(crate) env: Vec<(String, String)>,
     /// Folders that the engine would make writable and keep on disk, with nobody to bound them.
     pub(crate) volumes: Vec<String>,
+    /// Whether the engine would run a check of the image's own in it.
+    pub(crate) is_checked: bool,
 }
 
 impl Image {
@@ -31,6 +33,7 @@ impl Image {
             architecture: found.architecture.filter(|name| !name.is_empty()),
             env: env.iter().filter_map(pair).collect(),
             volumes: config.volumes.unwrap_or_default(),
+            is_checked: config.healthcheck.is_some(),
         }
     }
 

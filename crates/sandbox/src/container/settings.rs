@@ -65,7 +65,10 @@ impl Plan<'_> {
             cmd: Some(command.collect()),
             working_dir: Some("/".to_owned()),
             // An image's own check would run beside the jail, not in it.
-            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+            healthcheck: self
+                .image
+                .is_checked
+                .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
             labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
             stop_signal: Some("SIGKILL".to_owned()),
             stop_timeout: Some(0),

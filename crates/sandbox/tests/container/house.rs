@@ -64,7 +64,7 @@ fn spec(folder: &Path, name: &str, nth: u32) -> Spec {
 /// Where a behaviour is tried: in a native jail, which is the control, and in each engine's containers.
 pub(crate) enum Backend {
     Native { zygote: Zygote, folder: tempfile::TempDir },
-    Engine(House),
+    Engine(Box<House>),
 }
 
 pub(crate) enum Held {
@@ -80,7 +80,9 @@ pub(crate) fn backends() -> Vec<Backend> {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let zygote = Zygote::start(&jail_exe(), &folder.path().join("run")).expect("a zygote");
-    std::iter::once(Backend::Native { zygote, folder }).chain(engines.into_iter().map(Backend::Engine)).collect()
+    std::iter::once(Backend::Native { zygote, folder })
+        .chain(engines.into_iter().map(Box::new).map(Backend::Engine))
+        .collect()
 }
 
 impl Backend {

@@ -1,5 +1,6 @@
 //! What a container lets through and what it keeps out, on engines that each test starts for itself: Docker and Podman, as root.
 //! What any jail must do is tried on a native jail too, as the control. A machine without root or engines says what it skipped.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod engines;
 mod house;

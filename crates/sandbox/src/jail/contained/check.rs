@@ -5,11 +5,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, makedev, openat2, statx};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, makedev, openat2, statx,
+};
 use rustix::process::{getegid, geteuid, getgid, getgroups, getuid};
 
 use crate::container::order::{Order, Place};
 use crate::error::{Failure, Layer};
+
+/// null, zero, full, random, urandom and tty.
+const PLAIN_DEVICES: [(u32, u32); 6] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)];
 
 /// The engine did not do what it was asked for.
 pub(super) fn lacks(layer: Layer, step: impl Into<String>) -> Failure {
@@ -73,7 +78,7 @@ pub(super) fn view(order: &Order) -> Result<(), Failure> {
                 return Err(lacks(Layer::View, format!("show {} read-only", place.path.display())));
             }
             Some(_) => {}
-            None if mount.id == root.id || mount.is_engines(order) => {}
+            None if mount.id == root.id || mount.is_engines(order) || mount.is_plain_device() => {}
             None => {
                 return Err(lacks(
                     Layer::View,
@@ -138,6 +143,17 @@ impl<'a> Mounted<'a> {
             "tmpfs" if !order.host_devices.iter().any(|device| device == self.device) => true,
             _ => order.container.len() >= 32 && self.part.contains(&order.container),
         }
+    }
+
+    /// Whether it shows one of the devices that every program has. An engine without the right to make them borrows the host's.
+    fn is_plain_device(&self) -> bool {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = openat2(CWD, self.target, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .and_then(|at| statx(&at, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | StatxFlags::TYPE));
+        let Ok(found) = found else { return false };
+        FileType::from_raw_mode(u32::from(found.stx_mode)) == FileType::CharacterDevice
+            && found.stx_mnt_id == self.id
+            && PLAIN_DEVICES.contains(&(found.stx_rdev_major, found.stx_rdev_minor))
     }
 }
 
