@@ -1,6 +1,7 @@
 //! Ways out that a hostile program or a misled model would try. Here through the product's own capabilities; below, in a
 //! jail, class by class, each with a control.
 mod probe;
+mod elsewhere;
 mod ground;
 mod trial;
 mod calls;
@@ -11,12 +12,15 @@ mod files;
 mod proc;
 mod devices;
 mod network;
+mod sockets;
+mod egress;
 mod programs;
 mod writes;
 mod processes;
 mod limits;
 mod folders;
 mod oddities;
+mod trees;
 mod product;
 mod document;
 mod suite;

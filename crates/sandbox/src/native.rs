@@ -10,6 +10,7 @@ pub(crate) mod freeze;
 pub(crate) mod toolchain;
 pub(crate) mod record;
 pub(crate) mod reap;
+pub(crate) mod sealed;
 pub(crate) mod tally;
 pub(crate) mod zygote;
 

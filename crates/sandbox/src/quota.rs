@@ -24,7 +24,13 @@ impl Quota {
     /// # Errors
     /// ENOSYS, ESRCH, EOPNOTSUPP where the file system or the kernel keeps none, EPERM without CAP_SYS_ADMIN.
     pub fn read(folder: BorrowedFd<'_>, uid: u32) -> io::Result<Quota> {
-        let found = sys::user_quota(folder, uid)?;
+        let found = match sys::user_quota(folder, uid) {
+            // XFS keeps nothing of a user who has nothing yet.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Ok(Quota { bytes: 0, bytes_max: 0, files: 0, files_max: 0 });
+            }
+            found => found?,
+        };
         Ok(Quota {
             bytes: found.dqb_curspace,
             bytes_max: found.dqb_bhardlimit * BLOCK_BYTES,

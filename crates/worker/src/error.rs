@@ -25,6 +25,8 @@ pub enum Error {
     Lacks { guard: &'static str, level: String },
     #[error("{path} is not safe to use: {why}")]
     Unsafe { path: String, why: &'static str },
+    #[error("the manifest requires `hard-quota`, which this host does not give{why}")]
+    SoftOnly { why: &'static str },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("a task of the worker panicked: {0}")]

@@ -332,6 +332,7 @@ fn is_fatal(error: &Error) -> bool {
         Error::Deadline { .. }
         | Error::NoEngine { .. }
         | Error::Lacks { .. }
+        | Error::SoftOnly { .. }
         | Error::IdsUsedUp { .. }
         | Error::Unsafe { .. }
         | Error::Io { .. } => false,

@@ -39,16 +39,21 @@ impl Kept {
         self.left_out
     }
 
-    /// As text, or as the base64 of its head where it is none; and which of the two.
+    /// As text, or in base64 where it is none; and which of the two. Of a long one that is no text only the head is given.
     pub(crate) fn encoded(mut self) -> (String, &'static str) {
-        let cut = if self.left_out > 0 || !self.tail.is_empty() { unfinished(&self.head) } else { 0 };
-        let whole = &self.head[..self.head.len() - cut];
-        let tail = self.tail.make_contiguous();
-        let start = tail.iter().take(3).take_while(|byte| (**byte & 0xc0) == 0x80).count();
         let text = |bytes: &[u8]| !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok();
-        // A letter that the bound cut in two is no reason to take the rest for something else.
-        let (head, tail) = (text(whole), text(&tail[start..tail.len() - unfinished(tail)]));
-        if head && tail { (self.text(), "utf-8") } else { (BASE64.encode(&self.head), "base64") }
+        let tail = self.tail.make_contiguous();
+        let is_text = if self.left_out == 0 {
+            self.head.extend_from_slice(tail);
+            self.tail.clear();
+            text(&self.head)
+        } else {
+            // A letter that a bound cut in two is no reason to take the rest for something else.
+            let start = tail.iter().take(3).take_while(|byte| (**byte & 0xc0) == 0x80).count();
+            let tail = &tail[start..tail.len() - unfinished(tail)];
+            text(&self.head[..self.head.len() - unfinished(&self.head)]) && text(tail)
+        };
+        if is_text { (self.text(), "utf-8") } else { (BASE64.encode(&self.head), "base64") }
     }
 
     /// Bytes that are not UTF-8 show as U+FFFD; a gap is said where it is.
@@ -143,6 +148,24 @@ mod tests {
         let text = long.text();
         assert!(text.contains(&format!("[… {left_out} bytes left out …]")));
         assert!(text.starts_with("aaa") && text.ends_with("cddddddd") && text.len() < KEPT_BYTES + 64);
+    }
+
+    #[test]
+    fn what_is_no_text_is_given_in_base64_and_whole_where_it_is_short() {
+        let encoded = |bytes: &[u8]| {
+            let mut kept = Kept::default();
+            kept.push(bytes);
+            let left_out = kept.left_out();
+            (kept.encoded(), left_out)
+        };
+        assert_eq!(encoded(b"text"), (("text".to_owned(), "utf-8"), 0));
+        assert_eq!(encoded(b"a\0b"), (("YQBi".to_owned(), "base64"), 0));
+        let binary = vec![0xff; HALF + 9];
+        assert_eq!(encoded(&binary), ((BASE64.encode(&binary), "base64"), 0));
+        let ((long, kind), left_out) = encoded(&vec![0xff; KEPT_BYTES + 9]);
+        assert_eq!((long, kind, left_out), (BASE64.encode(&vec![0xff; HALF]), "base64", 9));
+        let ((long, kind), _) = encoded("€".repeat(KEPT_BYTES).as_bytes());
+        assert!(kind == "utf-8" && long.starts_with('€') && long.ends_with('€') && !long.contains('\u{fffd}'));
     }
 
     #[test]

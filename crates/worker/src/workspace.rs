@@ -7,13 +7,15 @@ mod layout;
 mod usage;
 mod held;
 mod quota;
+mod gauge;
 mod remove;
 mod sweep;
 
+pub(crate) use gauge::{Blind, Gauge};
 pub(crate) use held::Inmates;
 pub(crate) use layout::Layout;
 pub use mount::{check_mounts, host_mount};
-pub(crate) use quota::{Allowance, Baseline, Blind, Gauge, Lack};
+pub(crate) use quota::{Allowance, Baseline, Lack};
 pub(crate) use sweep::SWEEP_EVERY;
 pub(crate) use volume::Claim;
 

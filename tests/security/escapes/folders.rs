@@ -3,6 +3,8 @@
 use super::probe::Stage::{Capability, Program};
 use super::probe::{Attempt, Class, Control, Layer, Probe, probe, word};
 use super::trial::{run, spawn};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 use tenure_sandbox::protocol::{Operation, WriteMode};
 use tenure_sandbox::{Client, Error};
 
@@ -10,8 +12,10 @@ type Deed = fn(&mut Attempt<'_>) -> String;
 /// One file capability on one path; what was read, if it reads.
 type Use = fn(&mut Client, &str) -> Result<String, Error>;
 
-/// Most tries of a race; each is an operation while a program swaps a folder and a link.
+/// Least tries of a race; each is an operation while a program swaps a folder and a link.
 const TRIES: u32 = 150;
+/// When a race of which only one end was seen is over.
+const RACE_MAX: Duration = Duration::from_secs(3);
 
 /// How large the file outside is; that within is not.
 const OUTSIDE_BYTES: &str = "7";
@@ -24,8 +28,14 @@ fn write(client: &mut Client, path: &str) -> Result<String, Error> {
     client.write(path, b"BREACH", WriteMode::Overwrite).map(|_| String::new())
 }
 
+/// A name beside it that nothing has yet.
+fn another(path: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{path}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn create(client: &mut Client, path: &str) -> Result<String, Error> {
-    client.write(&format!("{path}-new"), b"BREACH", WriteMode::Create).map(|_| String::new())
+    client.write(&another(path), b"BREACH", WriteMode::Create).map(|_| String::new())
 }
 
 fn extend(client: &mut Client, path: &str) -> Result<String, Error> {
@@ -48,6 +58,13 @@ fn stat(client: &mut Client, path: &str) -> Result<String, Error> {
 
 fn delete(client: &mut Client, path: &str) -> Result<String, Error> {
     client.delete(path, true).map(|_| String::new())
+}
+
+/// Deletes a file of its own and has it restored to another path.
+fn restore(client: &mut Client, path: &str) -> Result<String, Error> {
+    client.write("victim", b"BREACH", WriteMode::Overwrite)?;
+    let Some(trashed) = client.delete("victim", false)? else { return Ok("not kept".to_owned()) };
+    client.restore(&trashed, Some(&another(path)))
 }
 
 /// Paths that lead out, in every manner.
@@ -140,7 +157,13 @@ fn race(attempt: &mut Attempt<'_>, operation: Use) -> String {
     let id = attempt.client.send(Operation::Spawn(swapper), b"").expect("it is sent");
     while !matches!(attempt.client.answer(id), Ok((_, said)) if said == b"swapping\n") {}
     let (mut done, mut refused) = (0, 0);
-    for _ in 0..TRIES {
+    let began = Instant::now();
+    // On a busy machine the swapper may not run for a while: a race is worth little until both of its ends were seen.
+    for tries in 0.. {
+        let both = done > 0 && refused > 0;
+        if tries >= TRIES && (both || began.elapsed() > RACE_MAX) {
+            break;
+        }
         for path in ["swap/same", "file"] {
             match operation(&mut attempt.client, path) {
                 Ok(said) if said.contains("OUTSIDE") || said == OUTSIDE_BYTES => {
@@ -200,6 +223,12 @@ pub const CLASS: Class = Class {
         leads_out("folders/out-list", "lists through every way out", |a| ways(a, list), |a| within(a, list)),
         leads_out("folders/out-stat", "looks through every way out", |a| ways(a, stat), |a| within(a, stat)),
         leads_out("folders/out-delete", "deletes through every way out", |a| ways(a, delete), |a| within(a, delete)),
+        leads_out(
+            "folders/out-restore",
+            "has a deleted file restored through every way out",
+            |a| ways(a, restore),
+            |a| within(a, restore),
+        ),
         raced("folders/race-read", "swaps a folder for a link while it is read", |a| race(a, read)),
         raced("folders/race-write", "swaps while it is written", |a| race(a, write)),
         raced("folders/race-create", "swaps while files are made", |a| race(a, create)),
@@ -207,6 +236,7 @@ pub const CLASS: Class = Class {
         raced("folders/race-edit", "swaps while it is edited", |a| race(a, edit)),
         raced("folders/race-list", "swaps while it is listed", |a| race(a, list)),
         raced("folders/race-stat", "swaps while it is looked at", |a| race(a, stat)),
+        raced("folders/race-restore", "swaps while a deleted file is restored", |a| race(a, restore)),
         raced("folders/race-delete", "swaps while it is deleted", |a| race(a, delete)),
     ],
 };

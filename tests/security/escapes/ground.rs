@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tenure_sandbox::{Error, Identity, Jail, Layer, Mount, Spec, Zygote};
+use tenure_sandbox::{Error, Identity, Jail, Layer, Mount, PoolSize, Spec, Zygote};
 use tests::processes;
 
 /// The user that hostile programs run as on the host, and another agent's.
@@ -35,17 +35,42 @@ pub struct Ground {
     strict: Zygote,
     loose: OnceLock<Zygote>,
     decoy: Mutex<Child>,
-    addresses: Vec<(String, String)>,
-    contacts: Arc<AtomicU32>,
+    /// Listeners that nobody may reach, and those of controls.
+    doors: [Doors; 2],
     before: Snapshot,
-    /// Copies of the decoys that a jail is shown, until the attempt is over.
-    copies: Mutex<Vec<(PathBuf, Snapshot)>>,
     made: AtomicU32,
     groups: Mutex<Vec<PathBuf>>,
 }
 
 /// Path, then mode, owner and content.
 type Snapshot = BTreeMap<PathBuf, (u32, u32, Vec<u8>)>;
+
+/// Files that a jail was shown, as they were.
+pub struct Shown {
+    top: PathBuf,
+    before: Snapshot,
+}
+
+impl Shown {
+    /// What differs: must be empty, but after a control that may write.
+    pub fn changes(&self) -> Vec<String> {
+        differences(&self.top, &self.before)
+    }
+}
+
+/// For whom the decoys are.
+#[derive(Debug, Clone, Copy)]
+pub enum Role {
+    Attempt,
+    Control,
+}
+
+/// Listeners of the host's.
+struct Doors {
+    addresses: Vec<(String, String)>,
+    socket: PathBuf,
+    contacts: Arc<AtomicU32>,
+}
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -62,19 +87,16 @@ impl Ground {
         // Whoever sees the host's tree may walk to the decoys: only the layers of a jail keep it from them.
         open_to_all(folder.path(), 0o755);
         furnish(folder.path());
-        let contacts = Arc::new(AtomicU32::new(0));
-        let addresses = listen(&at("door/tenure.sock"), &contacts);
+        let doors = [Doors::open(&at("door/tenure.sock")), Doors::open(&at("door/control.sock"))];
         let decoy = decoy();
-        let strict = Zygote::start(&jail_exe(), &at("run")).expect("a zygote");
+        let strict = Zygote::start_with(&jail_exe(), &at("run"), PoolSize::None).expect("a zygote");
         let before = snapshot(folder.path());
         Self {
             strict,
             loose: OnceLock::new(),
             decoy: Mutex::new(decoy),
-            addresses,
-            contacts,
+            doors,
             before,
-            copies: Mutex::new(Vec::new()),
             made: AtomicU32::new(0),
             groups: Mutex::new(Vec::new()),
             folder,
@@ -119,58 +141,53 @@ impl Ground {
     }
 
     /// What tells a probe where the decoys are.
-    pub fn environment(&self) -> Vec<(String, String)> {
-        self.environment_at(self.folder.path())
+    pub fn environment(&self, role: Role) -> Vec<(String, String)> {
+        self.environment_at(self.folder.path(), role)
     }
 
     /// The same, with the decoys' files at the place of the copy that `show` mounts.
-    pub fn environment_shown(&self) -> Vec<(String, String)> {
-        self.environment_at(Path::new(SHOWN))
+    pub fn environment_shown(&self, role: Role) -> Vec<(String, String)> {
+        self.environment_at(Path::new(SHOWN), role)
     }
 
-    pub fn show(&self, spec: &mut Spec) {
-        let copy = self.fresh("shown");
-        open_to_all(&copy, 0o755);
-        furnish(&copy);
-        self.copies.lock().expect("no test panics with it").push((copy.clone(), snapshot(&copy)));
-        spec.mounts.push(Mount { source: copy, target: SHOWN.into(), read_only: true });
+    /// Has the jail see a copy of the decoys' files, read-only.
+    pub fn show(&self, spec: &mut Spec) -> Shown {
+        let top = self.fresh("shown");
+        open_to_all(&top, 0o755);
+        furnish(&top);
+        spec.mounts.push(Mount { source: top.clone(), target: SHOWN.into(), read_only: true });
+        Shown { before: snapshot(&top), top }
     }
 
-    /// The copies shown so far may change from now on: a control does it on purpose.
-    pub fn release_copies(&self) {
-        self.copies.lock().expect("no test panics with it").clear();
-    }
-
-    fn environment_at(&self, top: &Path) -> Vec<(String, String)> {
+    fn environment_at(&self, top: &Path, role: Role) -> Vec<(String, String)> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let mut variables = self.addresses.clone();
+        let doors = &self.doors[role as usize];
+        let mut variables = doors.addresses.clone();
+        let socket = doors.socket.file_name().map(Path::new).expect("it has a name");
+        variables.push(("HOST_SOCKET".to_owned(), text(top.join("door").join(socket))));
         let files = [
             ("HOST_FILE", "outside/secret"),
             ("HOST_FOLDER", "outside"),
             ("HOST_DATA", "daemon"),
-            ("HOST_SOCKET", "door/tenure.sock"),
             ("OTHER_WORK", "other"),
             ("SETUID", "outside/id"),
             ("FILECAPS", "outside/cat"),
         ];
         variables.extend(files.map(|(name, file)| (name.to_owned(), text(top.join(file)))));
-        let decoy = self.decoy.lock().expect("no test panics with it").id();
         variables.push(("BONDS".to_owned(), BONDS.to_owned()));
+        let decoy = self.decoy.lock().expect("no test panics with it").id();
         variables.push(("HOST_PID".to_owned(), decoy.to_string()));
         variables
     }
 
-    /// How many connections and datagrams the decoys' listeners have had.
+    /// How many connections and datagrams came to listeners that nobody may reach.
     pub fn contacts(&self) -> u32 {
-        self.contacts.load(Ordering::Relaxed)
+        self.doors[Role::Attempt as usize].contacts.load(Ordering::Relaxed)
     }
 
     /// What differs from how it was: must be empty.
     pub fn changes(&self) -> Vec<String> {
         let mut changes = differences(self.folder.path(), &self.before);
-        for (copy, before) in self.copies.lock().expect("no test panics with it").iter() {
-            changes.extend(differences(copy, before));
-        }
         let ended = self.decoy.lock().expect("no test panics with it").try_wait();
         if !matches!(ended, Ok(None)) {
             changes.push("the decoy process is gone".to_owned());
@@ -181,6 +198,9 @@ impl Ground {
     /// Ends everything and says what is left of the jails: must be empty.
     pub fn leave(self) -> Vec<String> {
         let mut found = self.changes();
+        if self.contacts() > 0 {
+            found.push(format!("the host's listeners were reached {} times", self.contacts()));
+        }
         let Self { strict, loose, decoy, folder, groups, .. } = self;
         let zygotes: Vec<Zygote> = std::iter::once(strict).chain(loose.into_inner()).collect();
         let prefixes: Vec<String> = zygotes.iter().map(|zygote| format!("tenure-{:x}-", zygote.pid())).collect();
@@ -272,7 +292,14 @@ fn decoy() -> Child {
     command.spawn().expect("a decoy process")
 }
 
-/// Listeners of the host's that count who comes; their addresses.
+impl Doors {
+    /// Beside the one that is a file at `door`, one without a file, one of TCP and one of UDP.
+    fn open(door: &Path) -> Self {
+        let contacts = Arc::new(AtomicU32::new(0));
+        Self { addresses: listen(door, &contacts), socket: door.to_owned(), contacts }
+    }
+}
+
 fn listen(door: &Path, contacts: &Arc<AtomicU32>) -> Vec<(String, String)> {
     let abstract_name = format!("tenure-decoy-{}", door.display());
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");

@@ -244,7 +244,7 @@ pub const CLASS: Class = Class {
             "allows itself other groups",
             Program("say(attempt(os.open, '/proc/self/setgroups', os.O_WRONLY))"),
             (Layer::View, "EROFS|EACCES"),
-            Control::Outside("ok"),
+            Control::AsRoot("ok"),
         )
         .source("CVE-2014-8989"),
         probe(

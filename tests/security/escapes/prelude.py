@@ -146,3 +146,58 @@ def fork_idle():
         while True:
             signal.pause()
 
+
+def complete(said):
+    """Whether this is a whole answer of the proxy."""
+    head, end, body = said.partition(b'\r\n\r\n')
+    length = [line.split(b':')[1] for line in head.split(b'\r\n') if line.lower().startswith(b'content-length:')]
+    return said[2:4] > b'\x05\x00' and len(said) >= 12 or bool(end) and bool(length) and len(body) >= int(length[0])
+
+
+def speak(*messages, whole=False):
+    """What the way out of the jail answers to these bytes, each sent after the answer to the one before began."""
+    import socket
+    said = b''
+    with socket.create_connection(('127.0.0.1', 3128), 30) as line:
+        try:
+            for message in messages:
+                line.sendall(message)
+                said += line.recv(65536)
+            while (whole or not complete(said)) and (part := line.recv(65536)):
+                said += part
+        except ConnectionError:
+            pass
+    return said
+
+
+def ask(head, *more):
+    """'reached' if a server outside answers; else the status, 'socks' and its reply, or 'closed'."""
+    head = head.encode() if isinstance(head, str) else head
+    said = speak(head, *more)
+    if b'CANARY' in said:
+        return 'reached'
+    if said[:2] == b'\x05\x00' and len(said) > 3:
+        return f'socks {said[3]}'
+    return said.split(b' ')[1].decode() if said[:5] == b'HTTP/' else 'closed'
+
+
+def url(target, host=None):
+    """Asks for this absolute URL as clients of a proxy do."""
+    host = target.split('/')[2] if host is None else host
+    return ask(f'GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n')
+
+
+def tunnel(target):
+    return ask(f'CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n', b'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+
+
+def socks(place, port=80, command=1):
+    """Asks for a place by name (text or bytes) or by the bytes of an address, given as a list."""
+    if isinstance(place, list):
+        place = bytes([1 if len(place) == 4 else 4, *place])
+    else:
+        place = place.encode() if isinstance(place, str) else place
+        place = bytes([3, len(place)]) + place
+    request = bytes([5, command, 0]) + place + port.to_bytes(2, 'big')
+    return ask(b'\x05\x01\x00', request, b'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+

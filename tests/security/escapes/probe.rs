@@ -1,5 +1,6 @@
 //! One attempt to get out of a jail, what must answer it, and the control that shows that the attempt is a real one.
 //! Must never: hold an attempt without a control, or one that could harm the host if its layer failed.
+use super::elsewhere::Lists;
 use super::ground::Ground;
 use tenure_sandbox::protocol::Refusal;
 use tenure_sandbox::{Client, Error, Jail, Spec};
@@ -25,6 +26,8 @@ pub enum Layer {
     Jail,
     /// Paths of file capabilities, resolved beneath the work folder.
     Paths,
+    /// The worker's proxy.
+    Egress,
     /// What the kernel denies every ordinary program.
     Kernel,
     /// What daemon and worker do, and do not do, with what an agent makes.
@@ -32,7 +35,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Seccomp,
         Self::Landlock,
         Self::View,
@@ -45,6 +48,7 @@ impl Layer {
         Self::Rlimits,
         Self::Jail,
         Self::Paths,
+        Self::Egress,
         Self::Kernel,
         Self::Product,
     ];
@@ -63,6 +67,7 @@ impl Layer {
             Self::Rlimits => "resource limits",
             Self::Jail => "the jail's first process",
             Self::Paths => "paths beneath the work folder",
+            Self::Egress => "the worker's proxy",
             Self::Kernel => "the kernel, for any user",
             Self::Product => "the product",
         }
@@ -79,6 +84,8 @@ pub enum Stage {
     ProgramX86(&'static str),
     /// File and process capabilities, as the worker asks for them.
     Capability(fn(&mut Attempt<'_>) -> String),
+    /// Python in a jail with a way out, which the worker's proxy serves by these lists.
+    Proxy(&'static str, Lists),
     /// A daemon, its command line and a scripted model.
     Product(fn(&Ground) -> String),
 }

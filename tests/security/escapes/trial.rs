@@ -3,9 +3,12 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::ground::{Ground, JAIL_EXE, is_root};
+use super::elsewhere::while_open;
+use super::ground::{Ground, JAIL_EXE, Role, Shown, is_root};
 use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Stage};
 use tenure_sandbox::protocol::{Ended, Spawn};
 use tenure_sandbox::{Error, Jail, Meter, Output, PATH, Spec};
@@ -15,71 +18,85 @@ const PRELUDE: &str = include_str!("prelude.py");
 const PROGRAM_MS: u64 = 60_000;
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Runs all probes of a class with their controls and panics with all that did not hold.
+/// Runs all probes of a class with their controls, two at a time, and panics with all that did not hold.
 pub fn hold(class: &Class) {
-    let Some(_) = tenure_sandbox::host_python_version() else {
+    if tenure_sandbox::host_python_version().is_none() {
         println!("skipped: the probes are Python, and a jail shows only the one under /usr: install python3");
         return;
-    };
+    }
     let ground = Ground::new();
+    let (next, seen) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(probe) = class.probes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let one = try_one(&ground, probe);
+                    seen.lock().expect("no probe panics with it").push((probe.id, one));
+                }
+            });
+        }
+    });
+    let show = std::env::var_os("TENURE_ESCAPES_SHOW").is_some();
     let mut failures = Vec::new();
-    for probe in class.probes {
-        failures.extend(try_one(&ground, probe).err().map(|what| format!("{}: {what}", probe.id)));
+    for (id, seen) in seen.into_inner().expect("no probe panics with it") {
+        match seen {
+            Ok(Seen::Held { said, control }) if show => println!("{id}: {said}; {control}"),
+            Ok(Seen::Held { .. }) => {}
+            Ok(Seen::NotHere(reason)) => println!("not run here: {id}: {reason}"),
+            Err(what) => failures.push(format!("{id}: {what}")),
+        }
     }
     failures.extend(ground.leave());
     let (failed, all) = (failures.len(), class.probes.len());
     assert!(failures.is_empty(), "{}: {failed} of {all} did not hold:\n  {}", class.name, failures.join("\n  "));
 }
 
+enum Seen {
+    Held { said: String, control: String },
+    NotHere(&'static str),
+}
+
 /// `Err` with what was seen instead.
-fn try_one(ground: &Ground, probe: &Probe) -> Result<(), String> {
-    let spec = spec_of(ground, probe);
+fn try_one(ground: &Ground, probe: &Probe) -> Result<Seen, String> {
+    let (spec, copy) = spec_of(ground, probe);
     let jail = ground.open(&spec);
     if let Some(reason) = lacking(probe, &jail) {
-        println!("not run here: {}: {reason}", probe.id);
-        return Ok(());
+        return Ok(Seen::NotHere(reason));
     }
-    let contacts = ground.contacts();
-    let said = perform(ground, &spec, jail, &probe.stage, &environment_of(ground, probe));
-    let touched = ground.changes();
-    let reached = ground.contacts() - contacts;
-    ground.release_copies();
+    let said = perform(ground, &spec, jail, &probe.stage, &environment_of(ground, probe, Role::Attempt));
+    let touched = [ground.changes(), copy.map_or_else(Vec::new, |copy| copy.changes())].concat();
+    let reached = ground.contacts();
+    let kind = probe.control.kind();
     let control = control(ground, probe);
-    ground.release_copies();
-    let shown = control.as_deref().unwrap_or("not run here: it needs root");
-    if std::env::var_os("TENURE_ESCAPES_SHOW").is_some() || control.is_none() {
-        println!("{}: {said}; control ({}): {shown}", probe.id, probe.control.kind());
-    }
-    if !probe.expect.split('|').any(|word| word == said) {
-        return Err(format!("answered `{said}`, not `{}` (control: {shown})", probe.expect));
+    let held = |word: &str| probe.expect.split('|').any(|expected| expected == word);
+    if !held(&said) {
+        return Err(format!("answered `{said}`, not `{}` (control: {control:?})", probe.expect));
     }
     if reached > 0 || !touched.is_empty() {
-        return Err(format!("reached the host's listeners {reached} times; {}", touched.join(", ")));
+        return Err(format!("the host's listeners were reached {reached} times by now; {}", touched.join(", ")));
     }
     match control {
         Some(word) if !probe.control.word().split('|').any(|expected| expected == word) => {
-            Err(format!("its control ({}) answered `{word}`, not `{}`", probe.control.kind(), probe.control.word()))
+            Err(format!("its control ({kind}) answered `{word}`, not `{}`", probe.control.word()))
         }
-        Some(word) if probe.expect.split('|').any(|held| held == word) => {
-            Err(format!("its control answered the same: `{word}` tells nothing"))
-        }
-        Some(_) | None => Ok(()),
+        Some(word) if held(&word) => Err(format!("its control answered the same: `{word}` tells nothing")),
+        Some(word) => Ok(Seen::Held { said, control: format!("control ({kind}): {word}") }),
+        None => Ok(Seen::Held { said, control: format!("control ({kind}) not run: it needs root") }),
     }
 }
 
-fn spec_of(ground: &Ground, probe: &Probe) -> Spec {
+fn spec_of(ground: &Ground, probe: &Probe) -> (Spec, Option<Shown>) {
     let mut spec = ground.spec();
+    spec.egress = matches!(probe.stage, Stage::Proxy(..));
     if let Some(change) = probe.spec {
         change(&mut spec);
     }
-    if probe.shown {
-        ground.show(&mut spec);
-    }
-    spec
+    let copy = probe.shown.then(|| ground.show(&mut spec));
+    (spec, copy)
 }
 
-fn environment_of(ground: &Ground, probe: &Probe) -> Vec<(String, String)> {
-    if probe.shown { ground.environment_shown() } else { ground.environment() }
+fn environment_of(ground: &Ground, probe: &Probe, role: Role) -> Vec<(String, String)> {
+    if probe.shown { ground.environment_shown(role) } else { ground.environment(role) }
 }
 
 /// Why this host cannot show it.
@@ -110,14 +127,14 @@ fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
 fn foreign(stage: &Stage) -> Option<&'static str> {
     match stage {
         Stage::ProgramX86(_) if !cfg!(target_arch = "x86_64") => Some("it is for x86_64"),
-        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) | Stage::Product(_) => None,
+        Stage::ProgramX86(_) | Stage::Program(_) | Stage::Capability(_) | Stage::Proxy(..) | Stage::Product(_) => None,
     }
 }
 
 /// The control's word; None where it needs root and there is none.
 fn control(ground: &Ground, probe: &Probe) -> Option<String> {
-    let mut spec = spec_of(ground, probe);
-    let mut environment = environment_of(ground, probe);
+    let (mut spec, _) = spec_of(ground, probe);
+    let mut environment = environment_of(ground, probe, Role::Control);
     let mut stage = &probe.stage;
     match &probe.control {
         Control::AsRoot(_) | Control::Errno(..) if !is_root() => return None,
@@ -125,7 +142,7 @@ fn control(ground: &Ground, probe: &Probe) -> Option<String> {
         Control::Without(layers, _) => layers.iter().for_each(|layer| take_away(&mut spec, *layer)),
         Control::WithMount(_) => {
             ground.show(&mut spec);
-            environment = ground.environment_shown();
+            environment = ground.environment_shown(Role::Control);
         }
         Control::Looser(change, _) => change(&mut spec),
         Control::Beside(_, other, _) => stage = other,
@@ -145,7 +162,13 @@ fn take_away(spec: &mut Spec, layer: Layer) {
         Layer::Privileges => spec.without.push(Sandbox::Privileges),
         Layer::Cgroup => spec.without.push(Sandbox::Cgroup),
         Layer::Rlimits => spec.without.push(Sandbox::Rlimits),
-        Layer::Namespaces | Layer::Identity | Layer::Jail | Layer::Paths | Layer::Kernel | Layer::Product => {
+        Layer::Namespaces
+        | Layer::Identity
+        | Layer::Jail
+        | Layer::Paths
+        | Layer::Egress
+        | Layer::Kernel
+        | Layer::Product => {
             panic!("no jail goes without {}: choose another control", layer.name())
         }
     }
@@ -157,6 +180,10 @@ fn perform(ground: &Ground, spec: &Spec, jail: Jail, stage: &Stage, environment:
     let said = match stage {
         Stage::Program(script) | Stage::ProgramX86(script) => verdict(attempt.client.run(spawn(&attempt, script), b"")),
         Stage::Capability(deed) => deed(&mut attempt),
+        Stage::Proxy(script, lists) => {
+            let listener = attempt.jail.take_listener().expect("the spec has a way out");
+            while_open(*lists, listener, || run(&mut attempt, script))
+        }
         Stage::Product(deed) => deed(ground),
     };
     attempt.jail.kill().expect("the jail ends");
@@ -210,7 +237,9 @@ fn last_line(bytes: &[u8]) -> Option<String> {
 fn outside(ground: &Ground, stage: &Stage) -> String {
     match stage {
         Stage::Program(script) | Stage::ProgramX86(script) => on_host(ground, script),
-        Stage::Capability(_) | Stage::Product(_) => panic!("it is no program: choose another control"),
+        Stage::Capability(_) | Stage::Proxy(..) | Stage::Product(_) => {
+            panic!("it is no program: choose another control")
+        }
     }
 }
 
@@ -219,7 +248,7 @@ pub fn on_host(ground: &Ground, script: &str) -> String {
     let folder = ground.fresh("host");
     let mut command = Command::new("python3");
     command.args(["-I", "-S", "-c", &program(script)]).env_clear().env("PATH", PATH).current_dir(folder);
-    command.envs(ground.environment()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs(ground.environment(Role::Control)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("python3 runs");
     let deadline = Instant::now() + Duration::from_millis(PROGRAM_MS);
     while matches!(child.try_wait(), Ok(None)) {

@@ -57,3 +57,20 @@ fn what_was_there_is_there_after_a_restart_and_a_long_path_is_no_obstacle() {
     let _ = daemon.wait();
     assert_eq!(answer.ok().json()[0]["name"], "coder");
 }
+
+#[test]
+fn a_folder_that_no_agent_may_see_is_refused_before_anything_starts() {
+    let house = House::new();
+    for (path, why) in [
+        ("/etc", "does not lie in /data, /mnt, /opt or /srv"),
+        ("/srv/../etc", "no absolute path"),
+        ("/srv/tenure-test-not-there:rw", "No such file"),
+    ] {
+        let refused = house.tenure(&["up", "--listen", "none", "--allow-mount", path]);
+        assert_eq!(refused.code, 2, "{path}: {}", refused.stderr);
+        assert!(refused.stderr.contains(why), "{path}: {}", refused.stderr);
+    }
+    let by_file = house.write("tenure.toml", "[sandbox]\nallow_mounts = [\"/var/lib\"]\n");
+    let refused = house.tenure(&["up", "--listen", "none", "--config", &by_file]);
+    assert!(refused.code == 2 && refused.stderr.contains("sandbox.allow_mounts"), "{}", refused.stderr);
+}

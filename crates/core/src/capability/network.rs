@@ -142,7 +142,7 @@ mod tests {
     fn a_judge_sees_the_host_that_the_worker_will_reach() {
         let host = |name: &str, arguments| find(name).unwrap().attributes(&arguments).host;
         let request = |url: &str| host("network.http_request", json!({"url": url}));
-        assert_eq!(request("https://API.Example.com/a?b"), Some("api.example.com".into()));
+        assert_eq!(request("https://API.a.example/a?b"), Some("api.a.example".into()));
         assert_eq!(request("http://api.example.com:8080"), Some("api.example.com:8080".into()));
         assert_eq!(request("http://good.example\\@evil.example/"), None);
         assert_eq!(

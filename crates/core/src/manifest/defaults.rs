@@ -58,10 +58,13 @@ impl Manifest {
 
     pub fn bounds(&self) -> Bounds {
         let resources = self.resources();
+        // A volume that is the work folder says how large that is, where nothing else does.
+        let volume = self.spec.volumes.iter().find(|volume| volume.mount_point == "/workspace");
+        let size = volume.and_then(|volume| volume.size_limit_mb).map_or(1 << 30, |limit| u64::from(limit) << 20);
         Bounds {
             cpu_millicores: resources.and_then(|resources| resources.cpu).map_or(1000, |cpu| cpu.get()),
             memory_bytes: resources.and_then(|resources| resources.memory).map_or(512 << 20, |memory| memory.get()),
-            disk_bytes: resources.and_then(|resources| resources.disk).map_or(1 << 30, |disk| disk.get()),
+            disk_bytes: resources.and_then(|resources| resources.disk).map_or(size, |disk| disk.get()),
             pids: resources.and_then(|resources| resources.pids).unwrap_or(100),
             files: resources.and_then(|resources| resources.files).unwrap_or(10_000),
             output_bytes: resources.and_then(|resources| resources.output).map_or(16 << 20, |output| output.get()),

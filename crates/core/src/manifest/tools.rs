@@ -18,7 +18,7 @@ pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesys
 
 /// Capabilities that have a name and come with a later release: group, operations.
 const LATER: [(&str, &[&str]); 13] = [
-    ("filesystem", &["search", "search_content", "copy", "move", "restore", "watch"]),
+    ("filesystem", &["search", "search_content", "copy", "move", "watch"]),
     ("process", &["list", "logs", "monitor", "kill"]),
     ("network", &["credentialed_request"]),
     ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),

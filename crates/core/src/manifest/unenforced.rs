@@ -1,7 +1,7 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
-use super::canonical::{Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
+use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::problem::{Code, Fault, Problem};
 use super::validator::Validator;
@@ -35,11 +35,12 @@ impl Manifest {
             tool_of(tool, &format!("spec.tools[{index}]"), &mut list);
         }
         if let Some(stated) = security {
-            security_of(stated, host, backend.as_ref(), &mut list);
+            security_of(stated, volumes, host, backend.as_ref(), &mut list);
         }
         for (index, volume) in volumes.iter().enumerate() {
-            volume_of(volume, &format!("spec.volumes[{index}]"), host, &mut list);
+            volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
+        sizes(security.as_ref(), volumes, &mut list);
         list.when(schedule.is_some(), "spec.schedule", "no schedule is kept yet", "start it by `tenure execute`");
         list.when(!triggers.is_empty(), "spec.triggers", "nothing wakes an agent yet", "start it by `tenure execute`");
         if let Some(limits) = limits {
@@ -99,7 +100,7 @@ fn beneath(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn volume_of(volume: &Volume, path: &str, host: &Host, list: &mut List) {
+fn volume_of(volume: &Volume, before: &[Volume], path: &str, host: &Host, list: &mut List) {
     let place = &volume.mount_point;
     let known = MOUNT_ROOTS.iter().any(|root| beneath(place, root)) || beneath(place, "/workspace");
     if !known || beneath(place, "/workspace/.trash") {
@@ -110,8 +111,28 @@ fn volume_of(volume: &Volume, path: &str, host: &Host, list: &mut List) {
             "use /workspace, /data, /mnt, /opt or /srv, or a folder in one",
         );
     }
+    if before.iter().any(|other| other.mount_point == *place) {
+        let reason = format!("another volume is mounted at {place} already");
+        list.add(&format!("{path}.mount_point"), reason, "mount each at a place of its own");
+    }
+    if before.iter().any(|other| other.name == volume.name) {
+        let reason = format!("another volume is called `{}` already", volume.name);
+        list.add(&format!("{path}.name"), reason, "give each a name of its own");
+    }
     if volume.size_limit_mb.is_some() && host.quota == Quota::None {
         list.add(&format!("{path}.size_limit_mb"), "this host cannot bound it", LEAVE);
+    }
+}
+
+/// What the file system keeps it keeps of a user, not of a folder.
+fn sizes(security: Option<&Security>, volumes: &[Volume], list: &mut List) {
+    if !security.is_some_and(|security| security.require.contains(&Guard::HardQuota)) {
+        return;
+    }
+    let sized = |volume: &Volume| volume.size_limit_mb.is_some() && volume.mount_point != "/workspace";
+    for (index, _) in volumes.iter().enumerate().filter(|(_, volume)| sized(volume)) {
+        let reason = "`hard-quota` is required, and no file system keeps a single volume to its size";
+        list.add(&format!("spec.volumes[{index}].size_limit_mb"), reason, "leave one of the two out");
     }
 }
 
@@ -146,12 +167,23 @@ fn tool_of(tool: &Tool, path: &str, list: &mut List) {
     }
 }
 
-fn security_of(security: &Security, host: &Host, backend: Option<&Backend>, list: &mut List) {
+fn security_of(security: &Security, volumes: &[Volume], host: &Host, backend: Option<&Backend>, list: &mut List) {
     if let Some(filesystem) = &security.filesystem {
         for (name, paths, write) in [("read", &filesystem.read, false), ("write", &filesystem.write, true)] {
             for (index, path) in paths.iter().flatten().enumerate() {
-                if !beneath(path, "/workspace") {
-                    host_path(path, write, host, &format!("spec.security.filesystem.{name}[{index}]"), list);
+                let at = format!("spec.security.filesystem.{name}[{index}]");
+                match volumes.iter().find(|volume| beneath(path, &volume.mount_point)) {
+                    Some(volume) if write && volume.access_mode == Some(AccessMode::ReadOnly) => {
+                        let reason = format!("{path} is in the volume `{}`, which is read-only", volume.name);
+                        list.add(&at, reason, "list it under read, or let the volume be read-write");
+                    }
+                    Some(_) => {}
+                    None if beneath(path, "/workspace") => {}
+                    None if volumes.iter().any(|volume| beneath(&volume.mount_point, path)) => {
+                        let reason = format!("{path} is the host's, and a volume would be mounted in it");
+                        list.add(&at, reason, "mount the volume elsewhere, or leave the path out");
+                    }
+                    None => host_path(path, write, host, &at, list),
                 }
             }
         }

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::files::{Answered, Edit, Files};
 use super::program::{Bounds, Program, rlimits};
-use super::tree;
+use super::tree::{self, Hold};
 use crate::level::Level;
 use crate::native::cgroup::Door;
 use crate::native::tally::Tally;
@@ -29,9 +29,9 @@ const READ_BYTES: usize = 256 << 10;
 const LAST_READS: usize = 17;
 /// Between two attempts to kill what is left of a program's tree.
 const SWEEP: Duration = Duration::from_millis(3);
-/// A tree that is there for so long after the first sweep is swept while the whole jail stands still.
+/// A tree that is there for so long is swept while the whole jail stands still.
 const STUBBORN: Duration = Duration::from_millis(200);
-/// If a tree cannot be killed by then, the jail ends as a whole, which cannot fail.
+/// If a tree cannot be killed even so by then, the jail ends as a whole, which cannot fail.
 const SWEEPING_MAX: Duration = Duration::from_secs(10);
 
 /// What a server is made of, once everything else is in force.
@@ -63,6 +63,8 @@ pub(super) struct Server {
     /// Since when children that no keeper adopted are being killed.
     strays: Option<Instant>,
     next_sweep: Option<Instant>,
+    /// Since when the whole jail stands still for sweeps.
+    stubborn: Option<Instant>,
     tally: Tally,
     badness: Option<File>,
 }
@@ -91,6 +93,7 @@ impl Server {
             ending: BTreeMap::new(),
             strays: None,
             next_sweep: None,
+            stubborn: None,
             tally,
             badness,
         })
@@ -339,13 +342,11 @@ impl Server {
             return Ok(());
         }
         let longest = self.ending.values().copied().chain(self.strays).map(|since| since.elapsed()).max();
-        let stubborn = longest.is_some_and(|longest| longest > STUBBORN) || tree::is_crowded();
-        if self.spec.has_own_pids() && stubborn {
-            tree::while_all_stand_still(|| self.sweep());
-        } else {
-            self.sweep();
-        }
-        if longest.is_some_and(|longest| longest > SWEEPING_MAX) {
+        let is_stubborn = longest.is_some_and(|longest| longest > STUBBORN);
+        self.stubborn = is_stubborn.then(|| self.stubborn.unwrap_or_else(Instant::now));
+        self.sweep();
+        let outlasted = |since: Duration| since > SWEEPING_MAX;
+        if longest.is_some_and(outlasted) && self.stubborn.is_some_and(|since| outlasted(since.elapsed())) {
             return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
         }
         self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
@@ -354,9 +355,14 @@ impl Server {
 
     /// Kills what is there of the trees that must go.
     fn sweep(&mut self) {
+        let hold = match (self.spec.has_own_pids(), self.stubborn) {
+            (false, _) => Hold::Never,
+            (true, None) => Hold::IfCrowded,
+            (true, Some(_)) => Hold::Always,
+        };
         let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
         if !roots.is_empty() {
-            tree::kill_below(&roots);
+            tree::kill_below(&roots, hold);
         }
         if !self.spec.has_own_pids() {
             // Init's other children are the host's.
@@ -364,7 +370,7 @@ impl Server {
         }
         if self.strays.is_some() {
             let keepers: Vec<i32> = self.programs.values().map(|program| program.keeper).collect();
-            if !tree::kill_strays(&keepers) {
+            if !tree::kill_strays(&keepers, hold) {
                 self.strays = None;
             }
         }

@@ -32,37 +32,34 @@ fn parse(pid: i32) -> Option<Process> {
     Some(Process { pid, parent: fields.next()?.parse().ok()?, zombie, stopped })
 }
 
-/// Whether so many processes are there that looking at each takes long beside them. Asked by names alone.
-pub(super) fn is_crowded() -> bool {
-    let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
-    fs::read_dir("/proc").is_ok_and(|folder| folder.flatten().filter(named).nth(CROWD).is_some())
-}
-
-/// Makes every other process of the jail stand still while `work` is done. One call stops them all, which no fork outruns: where
-/// many of them fight for the processor, this one would not get through its looks before they fork again. Only for an init of
-/// a pid namespace of its own. A program that had stopped itself goes on with the others.
-pub(super) fn while_all_stand_still(work: impl FnOnce()) {
-    let _ = sys::kill(-1, libc::SIGSTOP);
-    work();
-    let _ = sys::kill(-1, libc::SIGCONT);
+/// When every other process of the jail is stopped for a sweep. One call stops them all, which no fork outruns: where many of
+/// them fight for the processor, this one would not get through its looks before they fork again. A program that had stopped
+/// itself goes on with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Where there is no pid namespace, and so others than the jail's would be stopped.
+    Never,
+    IfCrowded,
+    Always,
 }
 
 /// Kills every descendant of `roots`, but not the roots. One that a program has stopped goes on, so that it can tell the end.
-pub(super) fn kill_below(roots: &[i32]) {
+pub(super) fn kill_below(roots: &[i32], hold: Hold) {
     for root in all().iter().filter(|process| process.stopped && roots.contains(&process.pid)) {
         let _ = sys::kill(root.pid, libc::SIGCONT);
     }
-    kill(|| below(roots));
+    kill(|| below(roots), hold);
 }
 
 /// Kills every child of init that is no keeper, with its descendants; whether there were any.
-pub(super) fn kill_strays(keepers: &[i32]) -> bool {
-    kill(|| {
+pub(super) fn kill_strays(keepers: &[i32], hold: Hold) -> bool {
+    let strays = || {
         let processes = all();
         let stray = |p: &&Process| p.parent == 1 && !p.zombie && !keepers.contains(&p.pid);
         let strays: Vec<i32> = processes.iter().filter(stray).map(|p| p.pid).collect();
         [below(&strays), strays].concat()
-    })
+    };
+    kill(strays, hold)
 }
 
 /// The living descendants of `roots`, without them.
@@ -82,9 +79,14 @@ fn below(roots: &[i32]) -> Vec<i32> {
 
 /// Kills what `members` finds; whether that was anything. All are stopped before one is killed: one that is killed frees a slot
 /// for a sibling that forks, and where the others run on, a fork bomb outlives every sweep of a slow host.
-fn kill(members: impl Fn() -> Vec<i32>) -> bool {
+fn kill(members: impl Fn() -> Vec<i32>, hold: Hold) -> bool {
     let mut stopped = BTreeSet::new();
+    let mut held = false;
     for _ in 0..LOOKS_MAX {
+        if !held && (hold == Hold::Always || hold == Hold::IfCrowded && is_crowded()) {
+            held = true;
+            let _ = sys::kill(-1, libc::SIGSTOP);
+        }
         let moving: Vec<i32> = members().into_iter().filter(|pid| !stopped.contains(pid)).collect();
         if moving.is_empty() {
             break;
@@ -98,5 +100,14 @@ fn kill(members: impl Fn() -> Vec<i32>) -> bool {
     for pid in &found {
         let _ = sys::kill(*pid, libc::SIGKILL);
     }
+    if held {
+        let _ = sys::kill(-1, libc::SIGCONT);
+    }
     !found.is_empty()
+}
+
+/// Whether so many processes are there that looking at each takes long beside them. Asked by names alone.
+fn is_crowded() -> bool {
+    let named = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
+    fs::read_dir("/proc").is_ok_and(|folder| folder.flatten().filter(named).nth(CROWD).is_some())
 }

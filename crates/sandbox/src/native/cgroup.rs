@@ -84,11 +84,7 @@ impl Cgroups {
             let Some(hierarchy) = Hierarchy::parse(line) else { continue };
             let parents = hierarchy.parents(&own);
             match hierarchy.version {
-                Version::V2 if found.v2.is_none() => {
-                    // The first of those that limit most: one's own group cannot pass controllers on while one is in it.
-                    let tried = parents.iter().rev().filter_map(|parent| Some((parent.clone(), try_v2(parent)?)));
-                    found.v2 = tried.max_by_key(|(_, controllers)| controllers.len());
-                }
+                Version::V2 if found.v2.is_none() => found.v2 = best_v2(parents),
                 Version::V2 => {}
                 Version::V1 => {
                     for controller in Controller::ALL {
@@ -356,22 +352,52 @@ fn try_v1(parent: &Path, controller: Controller) -> bool {
     .unwrap_or(false)
 }
 
+/// The first of `parents` that limits most: one's own group cannot pass controllers on while one is in it. Those behind one that
+/// limits everything are left alone: they belong to someone else.
+fn best_v2(parents: Vec<PathBuf>) -> Option<(PathBuf, Vec<Controller>)> {
+    let mut best: Option<(PathBuf, Vec<Controller>)> = None;
+    for parent in parents {
+        let Some(controllers) = try_v2(&parent) else { continue };
+        let enough = controllers.len() == Controller::ALL.len();
+        if best.as_ref().is_none_or(|(_, known)| known.len() < controllers.len()) {
+            best = Some((parent, controllers));
+        }
+        if enough {
+            break;
+        }
+    }
+    best
+}
+
 /// The controllers that can be limited beneath `parent`; None if no group can be made and entered there.
 fn try_v2(parent: &Path) -> Option<Vec<Controller>> {
     if fs::OpenOptions::new().write(true).open(parent.join("cgroup.procs")).is_err() {
         return None;
     }
+    // Of a group that holds processes, the kernel would pass on what it can limit thread by thread, which makes that group one
+    // beneath which no process can be put. Only the hierarchy's root, which has no type, is free of that.
+    let is_held = fs::read_to_string(parent.join("cgroup.procs")).is_ok_and(|members| !members.trim().is_empty());
+    if !is_held || !parent.join("cgroup.type").exists() {
+        pass_on(parent);
+    }
+    with_trial(parent, |trial| {
+        // Beneath a threaded group, one that no process can enter is made without an error.
+        let kind = fs::read_to_string(trial.join("cgroup.type")).ok()?;
+        let limits = |controller: &Controller| trial.join(controller.file(Version::V2)).exists();
+        (kind.trim() == "domain").then(|| Controller::ALL.into_iter().filter(limits).collect())
+    })?
+}
+
+/// Has groups beneath `parent` limited by all controllers that it has itself.
+fn pass_on(parent: &Path) {
     let control = parent.join("cgroup.subtree_control");
     let passed_on = fs::read_to_string(&control).unwrap_or_default();
     for controller in Controller::ALL {
         if !passed_on.split_ascii_whitespace().any(|name| name == controller.name()) {
-            // A refusal is no failure: the trial below sees what is really there.
+            // A refusal is no failure: whoever asks looks what is really there.
             let _ = fs::write(&control, format!("+{}", controller.name()));
         }
     }
-    with_trial(parent, |trial| {
-        Controller::ALL.into_iter().filter(|controller| trial.join(controller.file(Version::V2)).exists()).collect()
-    })
 }
 
 /// Kills whatever is in the group and removes it; true once it is gone.

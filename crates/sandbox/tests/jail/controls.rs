@@ -1,9 +1,9 @@
 //! Each layer's worth: the same probe in a whole jail and in one that lacks the layer. Must never: tell of a layer by the level
 //! alone; a program inside has to see the difference.
 
-use tenure_sandbox::{Client, Error, Jail, Layer, Meter, Spec};
+use tenure_sandbox::{Client, Error, Jail, Layer, Meter, Spec, Zygote};
 
-use crate::house::{House, inside, run, text};
+use crate::house::{House, inside, is_root, jail_exe, run, text};
 
 /// What `script` prints in a whole jail and in one that `change` weakens.
 fn both(house: &House, script: &str, change: impl Fn(&mut Spec)) -> (String, String, Jail) {
@@ -124,4 +124,29 @@ fn without_its_own_view_a_jail_shows_the_hosts_root_read_only() {
     assert_eq!(weak, format!("/root\n/sys\n{}\n2\n/workspace", house.path("work").display()));
     let mut client = jail.client(crate::house::PATIENCE).unwrap();
     assert_eq!(text(&run(&mut client, &["sh", "-c", "echo x > /dev/null && touch own && ls"]).stdout), "own");
+}
+
+#[test]
+fn without_landlock_an_ordinary_users_jails_run_from_a_copy_that_no_program_can_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = |zygote: &Zygote| std::fs::read_link(format!("/proc/{}/exe", zygote.pid())).unwrap();
+    let run_dir = |name: &str| folder.path().join(name);
+    let zygote = Zygote::start_without(&jail_exe(), &run_dir("bare"), &[Layer::Landlock]).unwrap();
+    let with = Zygote::start(&jail_exe(), &run_dir("with")).unwrap();
+    assert_eq!(
+        program(&with),
+        jail_exe().canonicalize().unwrap(),
+        "the control: Landlock keeps programs from the file"
+    );
+    if is_root() {
+        assert_eq!(program(&zygote), program(&with), "root's file belongs to no agent");
+        return;
+    }
+    assert!(program(&zygote).to_string_lossy().starts_with("/memfd:tenure-jail"), "{}", program(&zygote).display());
+    let mut spec = Spec::new(run_dir("work"), crate::house::identity(1));
+    std::fs::create_dir(&spec.work_folder).unwrap();
+    spec.without = vec![Layer::Landlock];
+    let jail = zygote.open(&spec).unwrap();
+    let mut client = jail.client(crate::house::PATIENCE).unwrap();
+    assert_eq!(run(&mut client, &["true"]).exit.ended, tenure_sandbox::protocol::Ended::Code(0));
 }

@@ -86,10 +86,12 @@ fn one_program_is_killed_or_signalled_and_others_go_on() {
     let victim = client.send(Operation::Spawn(Spawn::new(["sleep", "600"])), b"").unwrap();
     let listener = "import os, signal\nsignal.signal(10, lambda *_: (os.write(1, b'got it'), os._exit(3)))\nos.write(1, b'on\\n')\nwhile True: signal.pause()";
     let other = client.send(Operation::Spawn(Spawn::new(["python3", "-c", listener])), b"").unwrap();
-    let mut heard = Vec::new();
-    while heard != b"on\n" {
-        if let (Answer::Output { .. }, body) = client.answer(other).unwrap() {
-            heard.extend(body);
+    let (mut started, mut heard) = (false, Vec::new());
+    // What is not known to have started cannot be signalled, even if it has spoken.
+    while !started || heard != b"on\n" {
+        match client.answer(other).unwrap() {
+            (Answer::Started, _) => started = true,
+            (_, body) => heard.extend(body),
         }
     }
     let kill = client.send(Operation::Kill { target: victim }, b"").unwrap();

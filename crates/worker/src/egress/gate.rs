@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// How long the resolver may take, and how long all tries to connect together.
 const RESOLVING: Duration = Duration::from_secs(5);
 const CONNECTING: Duration = Duration::from_secs(10);
+/// How long a new connection may wait for the place of one that is just ending.
+const ROOM: Duration = Duration::from_secs(1);
 /// Permitted addresses of one answer that are tried, one after another.
 const TRIES_MAX: usize = 4;
 /// Lookups of one jail at once, those included that nobody waits for any more.
@@ -141,9 +143,10 @@ impl Gate {
     pub async fn open(&self, host: &Host, port: u16) -> Result<Passage, Denied> {
         let shared = &*self.shared;
         self.judge(host, Some(port))?;
-        let permit = Arc::clone(&shared.connections)
-            .try_acquire_owned()
-            .map_err(|_| self.refuse(host.to_string(), port, Rule::Connections(shared.connections_max)))?;
+        let place = timeout(ROOM, Arc::clone(&shared.connections).acquire_owned()).await;
+        let Ok(Ok(permit)) = place else {
+            return Err(self.refuse(host.to_string(), port, Rule::Connections(shared.connections_max)).into());
+        };
         let permitted = self.addresses(host, port).await?;
         let stream = self.connect(host, port, &permitted).await?;
         shared.counts.connections.fetch_add(1, Ordering::Relaxed);

@@ -195,7 +195,7 @@ impl Room<'_> {
     }
 
     /// Ends the deed where the agent has no room for so much more at `path`.
-    async fn room(&self, path: &str, bytes: u64) -> Result<(), Stop> {
+    pub(super) async fn room(&self, path: &str, bytes: u64) -> Result<(), Stop> {
         let looking = self.gauge.room(path, bytes, 1);
         match timeout_at(self.deadline, looking).await {
             Ok(Ok(None)) => Ok(()),

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::manifest::Guard;
 use tenure_sandbox::protocol::TRASH;
 use tenure_sandbox::{Identity, Mount, WORKSPACE};
 use tenure_wire::confinement::{Confinement, Volume};
@@ -53,6 +54,7 @@ impl WorkFolders {
         execution: ExecutionId,
         wanted: &Confinement,
     ) -> Result<Layout, Error> {
+        self.check_require(wanted)?;
         let (home, work, identity) = self.home(agent)?;
         let mut effort = Effort::new(SWEEP_TIME, SWEEP_ENTRIES, CancellationToken::new());
         sweep::agent(&home, &mut effort);
@@ -60,7 +62,7 @@ impl WorkFolders {
         let mut volumes = Vec::new();
         for stated in &wanted.volumes {
             let target = Path::new(&stated.mount_point);
-            check_place(target, &volumes)?;
+            check_place(stated, target, &volumes)?;
             let found = volume::find(&home, identity, execution, &mut claim, stated)?;
             volumes.push(Placed { wanted: stated, target, found });
         }
@@ -93,6 +95,21 @@ impl WorkFolders {
         let sizes = allowance.roots.iter().filter_map(|root| root.own.as_ref()).map(|own| own.bytes_max);
         let file_bytes = sizes.fold(allowance.bytes_max, u64::max).min(FILE_BYTES_MAX);
         Ok(Layout { identity, base: shown, base_read_only, mounts, file_bytes, allowance, claim })
+    }
+
+    fn check_require(&self, wanted: &Confinement) -> Result<(), Error> {
+        if !wanted.require.contains(&Guard::HardQuota) {
+            return Ok(());
+        }
+        let lacks = |why| Err(Error::SoftOnly { why });
+        if !self.hard {
+            return lacks("");
+        }
+        let sized = |volume: &Volume| volume.size_bytes.is_some() && volume.mount_point != WORKSPACE;
+        if wanted.volumes.iter().any(sized) {
+            return lacks(" for the sizes of single volumes");
+        }
+        Ok(())
     }
 
     /// Makes the places of volumes that lie in others; those in the work folder itself, relative to it, are the view's.
@@ -181,7 +198,7 @@ fn refuse<T>(path: &Path, why: &'static str) -> Result<T, Error> {
 }
 
 /// Whether a volume may be mounted at `target`, beside those that there are.
-fn check_place(target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
+fn check_place(volume: &Volume, target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
     let plain = target.is_absolute() && target.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
     let known = target.starts_with(WORKSPACE) || PLACES.iter().any(|place| target.starts_with(place));
     if !plain || !known || target.starts_with(Path::new(WORKSPACE).join(TRASH)) {
@@ -192,6 +209,9 @@ fn check_place(target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
     }
     if others.iter().any(|other| other.target == target) {
         return refuse(target, "two volumes cannot be mounted at one place");
+    }
+    if others.iter().any(|other| other.wanted.name == volume.name) {
+        return refuse(target, "two volumes cannot have one name");
     }
     Ok(())
 }

@@ -159,10 +159,10 @@ fn agents_own(parent: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, Errno> {
 fn old_ones(home: &Home, folder: &OwnedFd, too_old: u64, effort: &mut Effort) -> Result<(), Errno> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
+        if !effort.spend() {
+            return Ok(());
+        }
         if deleted_ms(entry.file_name()).is_some_and(|at| at < too_old) {
-            if !effort.spend() {
-                return Ok(());
-            }
             discard(folder.as_fd(), entry.file_name(), home.folder.as_fd())?;
         }
     }

@@ -231,6 +231,16 @@ async fn a_download_lands_whole_and_checked_or_not_at_all() {
         "is_directory"
     );
     assert_eq!(std::fs::read_to_string(house.work_folder().join("kept")).unwrap(), "before");
+    // Nor may it take what the agent's disk has not left.
+    house
+        .does(
+            "process.run",
+            json!({"command": "dd", "args": ["if=/dev/zero", "of=x", "bs=1M", "count=26", "status=none"]}),
+        )
+        .await;
+    let full = house.perform("network.download", json!({"url": "http://a.test/f", "path": "kept"})).await;
+    assert!(matches!(&full.outcome, Outcome::ResourceExhausted { resource, .. } if resource == "disk"), "{full:?}");
+    assert_eq!(std::fs::read_to_string(house.work_folder().join("kept")).unwrap(), "before");
     // Nothing is left of any of them beside the jails.
     let left: Vec<_> =
         std::fs::read_dir(house.run_folder()).unwrap().flatten().map(|entry| entry.file_name()).collect();

@@ -22,6 +22,20 @@ use tokio::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(120);
 const FENCE: Fence = Fence(7);
 
+/// Set in the environment of the second run, as an ordinary user: what this user may execute and read.
+pub(crate) const EXE: &str = "TENURE_TEST_WORKER_EXE";
+pub(crate) const DATA: &str = "TENURE_TEST_EGRESS_DATA";
+
+pub(crate) fn exe() -> PathBuf {
+    std::env::var_os(EXE).map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_worker-for-tests")), PathBuf::from)
+}
+
+/// A file of the tests' own.
+pub(crate) fn data(file: &str) -> PathBuf {
+    let folder = std::env::var_os(DATA).map(PathBuf::from);
+    folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/egress/data")).join(file)
+}
+
 pub(crate) struct House {
     folder: tempfile::TempDir,
     mint: Mint,
@@ -39,14 +53,8 @@ impl House {
     /// A worker in this process whose network is simulated.
     pub(crate) async fn over(outside: Arc<dyn Outside>, network: Network) -> House {
         let folder = tempfile::tempdir().unwrap();
-        let exe = PathBuf::from(env!("CARGO_BIN_EXE_worker-for-tests"));
-        let options = Options {
-            data_dir: folder.path().join("data"),
-            exe,
-            name: "tests".to_owned(),
-            slots: 2,
-            mounts: Vec::new(),
-        };
+        let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
+        let options = Options { data_dir, exe: exe(), name, slots: 2, mounts: Vec::new() };
         let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
         let ground = ground.unwrap_or_else(|error| panic!("{error}")).through(outside);
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -58,7 +66,7 @@ impl House {
     pub(crate) async fn process(network: Network, authority: &Path) -> House {
         let folder = tempfile::tempdir().unwrap();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_worker-for-tests"));
+        let mut command = Command::new(exe());
         command.arg(folder.path().join("data")).arg("2").stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = command.env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR").spawn().unwrap();
         drop(command);
@@ -205,7 +213,7 @@ fn confinement(network: Network) -> Confinement {
         cpu_millicores: 2000,
         pids: 64,
         output_bytes: 16 << 20,
-        disk_bytes: 64 << 20,
+        disk_bytes: 32 << 20,
         files: 10_000,
         read: vec!["/workspace".to_owned()],
         write: vec!["/workspace".to_owned()],

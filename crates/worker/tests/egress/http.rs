@@ -184,6 +184,40 @@ async fn the_body_of_a_refused_request_goes_nowhere_and_is_no_next_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_is_asked_for_only_once_its_request_is_permitted() {
+    let (world, door) = world(Server::Answers(OK));
+    let mut program = dial(door.gate());
+    let head =
+        |host: &str| format!("POST http://{host}/ HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    program.write_all(head("a.test").as_bytes()).await.unwrap();
+    assert_eq!(hear_until(&mut program, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    program.write_all(b"body").await.unwrap();
+    assert!(hear_until(&mut program, "ok").await.starts_with("HTTP/1.1 200 OK"));
+    assert!(world.heard(0).ends_with("body") && !world.heard(0).to_ascii_lowercase().contains("expect"));
+    assert!(say(door.gate(), head("evil.test")).await.starts_with("HTTP/1.1 403 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_place_is_enough_for_one_connection_after_another() {
+    let world = World::new().name("a.test", &[PUBLIC]).name("b.test", &[OTHER]);
+    let world =
+        world.server(&format!("{PUBLIC}:80"), Server::Answers(OK)).server(&format!("{OTHER}:80"), Server::Echoes);
+    let mut network = allow(&["a.test", "b.test"]);
+    network.connections_max = 1;
+    let door = world.door(&network);
+    for host in ["a.test", "a.test"] {
+        let request = format!("GET http://{host}/ HTTP/1.1\r\n\r\n");
+        assert_eq!(status(&say(door.gate(), request).await), "200");
+    }
+    for _ in 0..5 {
+        let mut program = dial(door.gate());
+        program.write_all(b"CONNECT b.test:80 HTTP/1.1\r\n\r\nx").await.unwrap();
+        hear_until(&mut program, "\r\n\r\nx").await;
+    }
+    assert_eq!(door.gate().traffic().refused, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn connect_makes_a_tunnel_both_ways() {
     let (world, door) = world(Server::Echoes);
     let mut program = dial(door.gate());

@@ -10,3 +10,4 @@ mod socks;
 mod house;
 mod calls;
 mod programs;
+mod ordinary;

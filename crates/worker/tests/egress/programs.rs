@@ -1,6 +1,6 @@
 //! Ordinary programs in real jails, none of them configured for a proxy: what the rules permit works, what they do not fails by
 //! its rule, and no other way leads out.
-use crate::house::House;
+use crate::house::{House, data};
 use crate::world::{allow, network};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -8,17 +8,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use std::collections::HashMap;
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tenure_core::manifest::NetworkMode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-fn data(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/egress/data").join(file)
-}
 
 /// Says so when a program that the test needs is not there.
 fn lacks(programs: &[&str]) -> bool {

@@ -1,6 +1,7 @@
 use crate::house::{House, await_none};
 use serde_json::{Value, json};
 use tenure_core::call::Outcome;
+use tenure_core::manifest::Guard;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::CallOutcome;
 
@@ -64,6 +65,16 @@ async fn a_write_over_the_limit_is_refused_until_room_is_made_in_the_trash_too()
     house.run.iteration = 3;
     let tmp = under(&mut house, disk(MIB), "filesystem.write", write("/tmp/three")).await;
     assert!(matches!(tmp.outcome, Outcome::Done { .. }), "{tmp:?}");
+}
+
+#[tokio::test]
+async fn who_requires_a_hard_quota_gets_no_sandbox_without_one() {
+    let mut house = House::new().await;
+    let hard = house.hello.host.guards.contains(&Guard::HardQuota);
+    let require = |wanted: &mut Confinement| wanted.require = vec![Guard::HardQuota];
+    let outcome = under(&mut house, require, "filesystem.list", json!({})).await;
+    assert_eq!(matches!(outcome.outcome, Outcome::Done { .. }), hard, "{outcome:?}");
+    assert!(hard || outcome.result["error"].as_str().unwrap().contains("does not give `hard-quota`"), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -231,6 +231,8 @@ async fn links_and_bad_names_open_no_sandbox() {
     }
     let twice = [persistent("a", "/data"), persistent("b", "/data")];
     assert!(refused(&mut house, &twice).await.contains("one place"));
+    let same = [persistent("a", "/data"), ephemeral("a", "/mnt")];
+    assert!(refused(&mut house, &same).await.contains("one name"));
     // The agent puts links where volumes are to be mounted.
     house.run.iteration += 1;
     let links = "ln -s /etc cache; mkdir real; ln -s real way; : > file; ln -s / /data/in";

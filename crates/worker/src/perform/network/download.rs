@@ -3,7 +3,7 @@
 use super::{failed, headers, late, unread, until};
 use crate::egress::Way;
 use crate::egress::fetch::{Answered, Ask, Fault};
-use crate::perform::{Deed, Done, Scene, Stop, invalid, refused};
+use crate::perform::{Deed, Done, Room, Scene, Stop, invalid, no_space, refused};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::Method;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::io::{self, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
-use tenure_sandbox::protocol::{Answer, Operation, WriteMode};
+use tenure_sandbox::protocol::{Answer, Operation, Refusal, WriteMode};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -81,6 +81,7 @@ pub(in crate::perform) async fn download(scene: &Scene, wanted: Download, deadli
         Err(_) => return Ok(late()),
     };
     let (size, sha256) = (spool.size, spool.sha256.clone());
+    Room { line: &scene.line, gauge: &scene.gauge, deadline: until }.room(&wanted.path, size).await?;
     match timeout_at(until, hand_over(scene, spool, wanted.path)).await {
         Ok(written) => written?,
         Err(_) => return Ok(Deed::timed_out("the sandbox did not take the file in time; look before you repeat")),
@@ -125,6 +126,7 @@ async fn spool(way: &Way, answered: Answered, max: u64) -> Result<Spool, Stop> {
 
 /// Writes the file inside, piece by piece; it is there whole or not at all.
 async fn hand_over(scene: &Scene, mut spool: Spool, path: String) -> Result<(), Stop> {
+    let in_memory = path.starts_with("/tmp/");
     let write = Operation::Write { path, size: spool.size, mode: WriteMode::Overwrite };
     let mut left = spool.size;
     let piece = piece(&mut spool.file, &mut left).await?;
@@ -139,6 +141,7 @@ async fn hand_over(scene: &Scene, mut spool: Spool, path: String) -> Result<(), 
     }
     match upload.answer().await {
         Some((Answer::Written { .. }, _)) => Ok(()),
+        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Stop::Ended(no_space(&scene.gauge, in_memory))),
         Some((Answer::Refused(refusal), _)) => Err(Stop::Ended(refused(&refusal))),
         Some(_) => Err(Stop::Broken("it answered a file request with something else")),
         None => Err(Stop::Gone),

@@ -1,0 +1,176 @@
+//! The looking itself: one task a jail, which every call of the jail asks. Must never: look twice at once, or let looking take more
+//! than its part of the time while a program runs.
+
+use super::held::Inmates;
+use super::quota::{Allowance, Baseline, Lack, Seen};
+use rustix::io::Errno;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Looking may take this part of the time at most.
+const PART: u32 = 10;
+/// The times between two looks while a program runs: the shortest after growth, the longest after none for a while.
+const PERIOD_MIN: Duration = Duration::from_millis(20);
+const PERIOD_MAX: Duration = Duration::from_millis(250);
+/// Looks in a row that may fail, such as for want of descriptors, while a program runs.
+const UNSEEN_MAX: u32 = 8;
+const WANTS_MAX: usize = 64;
+
+/// Asks how much an agent has left. Handles of one jail share its looks.
+#[derive(Debug, Clone)]
+pub(crate) struct Gauge {
+    allowance: Arc<Allowance>,
+    /// None where the file system sees to everything.
+    wants: Option<mpsc::Sender<Want>>,
+}
+
+enum Want {
+    Room {
+        share: usize,
+        bytes: u64,
+        files: u64,
+        answer: oneshot::Sender<Result<Option<Lack>, Errno>>,
+    },
+    /// `recent`: one that somebody else asked for just now will do.
+    Look {
+        recent: bool,
+        answer: oneshot::Sender<Result<Arc<Seen>, Errno>>,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Blind {
+    /// The folder cannot be looked at now.
+    Unseen(Errno),
+    /// Nobody looks any more.
+    Gone,
+}
+
+impl Gauge {
+    /// The task must be spawned; it ends with the last handle.
+    pub(crate) fn new(allowance: Allowance, inmates: Inmates) -> (Gauge, impl Future<Output = ()>) {
+        let allowance = Arc::new(allowance);
+        let (wants, wanted) = mpsc::channel(WANTS_MAX);
+        let task = Looking { allowance: Arc::clone(&allowance), inmates, last: None };
+        let wants = allowance.is_looked_after().then_some(wants);
+        (Gauge { allowance, wants }, task.serve(wanted))
+    }
+
+    /// Whether a file call may add so much at `path`, as the call named it. None: it may.
+    pub(crate) async fn room(&self, path: &str, bytes: u64, files: u64) -> Result<Option<Lack>, Blind> {
+        let Some(wants) = &self.wants else { return Ok(None) };
+        let Some(share) = self.allowance.share(&plain(path)) else { return Ok(None) };
+        let (answer, answered) = oneshot::channel();
+        wants.send(Want::Room { share, bytes, files, answer }).await.map_err(|_| Blind::Gone)?;
+        answered.await.map_err(|_| Blind::Gone)?.map_err(Blind::Unseen)
+    }
+
+    async fn look(&self, recent: bool) -> Result<Option<Arc<Seen>>, Blind> {
+        let Some(wants) = &self.wants else { return Ok(None) };
+        let (answer, answered) = oneshot::channel();
+        wants.send(Want::Look { recent, answer }).await.map_err(|_| Blind::Gone)?;
+        answered.await.map_err(|_| Blind::Gone)?.map(Some).map_err(Blind::Unseen)
+    }
+
+    /// Before a program starts: what it may not exceed. Err within: too much is there for any program.
+    pub(crate) async fn begin(&self) -> Result<Result<Option<Baseline>, Lack>, Blind> {
+        let Some(seen) = self.look(false).await? else { return Ok(Ok(None)) };
+        Ok(self.allowance.baseline(&seen).map(Some))
+    }
+
+    /// Ends when a running program is over: its limit, or what was there when it began. Never where the kernel sees to it.
+    pub(crate) async fn watch(&self, baseline: Option<&Baseline>) -> Result<Lack, Blind> {
+        let Some(baseline) = baseline else { return std::future::pending().await };
+        let (mut period, mut before, mut unseen) = (PERIOD_MIN, None::<Arc<Seen>>, 0);
+        loop {
+            tokio::time::sleep(period).await;
+            let seen = match self.look(true).await {
+                Ok(Some(seen)) => seen,
+                Ok(None) => return std::future::pending().await,
+                Err(Blind::Unseen(errno)) if unseen < UNSEEN_MAX => {
+                    tracing::warn!(%errno, "an agent's folders could not be looked at; trying again");
+                    unseen += 1;
+                    continue;
+                }
+                Err(blind) => return Err(blind),
+            };
+            if let Some(lack) = self.allowance.over(&seen, baseline) {
+                return Ok(lack);
+            }
+            let grows = before.is_none_or(|before| seen.has_grown_since(&before));
+            period = if grows { PERIOD_MIN } else { (period * 2).min(PERIOD_MAX) }.max(seen.took * PART);
+            before = Some(seen);
+            unseen = 0;
+        }
+    }
+
+    /// After a program has ended: what it left too much of, or what it failed for want of.
+    pub(crate) async fn end(&self, baseline: Option<&Baseline>, well: bool) -> Result<Option<Lack>, Blind> {
+        if let Some(baseline) = baseline
+            && let Some(seen) = self.look(false).await?
+        {
+            if let Some(lack) = self.allowance.over(&seen, baseline) {
+                return Ok(Some(lack));
+            }
+            // The kernel may have ended it at the limit itself: no file may be larger.
+            let full = self.allowance.lack(&seen, None, 0, 0);
+            if let Some(full) = full.or_else(|| self.allowance.fullest(&seen)).filter(|_| !well) {
+                return Ok(Some(full));
+            }
+        }
+        Ok(if well { None } else { self.allowance.refused_by_kernel() })
+    }
+
+    /// Why a write of the jail's own found no space.
+    pub(crate) fn no_space(&self) -> Option<Lack> {
+        self.allowance.refused_by_kernel()
+    }
+}
+
+/// The one who looks, for all that ask.
+struct Looking {
+    allowance: Arc<Allowance>,
+    inmates: Inmates,
+    last: Option<(Arc<Seen>, Instant)>,
+}
+
+impl Looking {
+    async fn serve(mut self, mut wanted: mpsc::Receiver<Want>) {
+        while let Some(want) = wanted.recv().await {
+            // Whoever does not wait any more is gone.
+            match want {
+                Want::Look { recent: true, answer } => drop(answer.send(self.recent().await)),
+                Want::Look { recent: false, answer } => drop(answer.send(self.look().await)),
+                Want::Room { share, bytes, files, answer } => {
+                    let lack = self.look().await.map(|seen| self.allowance.lack(&seen, Some(share), bytes, files));
+                    drop(answer.send(lack));
+                }
+            }
+        }
+    }
+
+    /// The last look while it is fresh, so that several programs cost no more than one.
+    async fn recent(&mut self) -> Result<Arc<Seen>, Errno> {
+        match &self.last {
+            Some((seen, at)) if at.elapsed() < seen.took * PART => Ok(Arc::clone(seen)),
+            Some(_) | None => self.look().await,
+        }
+    }
+
+    async fn look(&mut self) -> Result<Arc<Seen>, Errno> {
+        let (allowance, inmates) = (Arc::clone(&self.allowance), self.inmates.clone());
+        let looked = tokio::task::spawn_blocking(move || allowance.look(&inmates)).await;
+        let seen = Arc::new(looked.unwrap_or(Err(Errno::IO))?);
+        self.last = Some((Arc::clone(&seen), Instant::now()));
+        Ok(seen)
+    }
+}
+
+/// A path as a call named it, from the root. Links and `..` are not resolved: a wrong share is seen by the next look.
+fn plain(path: &str) -> PathBuf {
+    let path = Path::new(tenure_sandbox::WORKSPACE).join(path);
+    path.components().filter(|part| !matches!(part, Component::CurDir)).collect()
+}

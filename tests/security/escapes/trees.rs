@@ -1,0 +1,436 @@
+//! Links, trees without end and things in the way: file capabilities and the opening of a jail over a folder that a hostile
+//! program prepared.
+use super::probe::Stage::Capability;
+use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, probe, word};
+use super::trial::run;
+use tenure_sandbox::protocol::{Kind, WriteMode};
+
+type Deed = fn(&mut Attempt<'_>) -> String;
+
+/// Refused or done without harm; then the jail still answers.
+const fn odd(
+    id: &'static str,
+    tries: &'static str,
+    deed: Deed,
+    held: &'static str,
+    plain: Deed,
+    word: &'static str,
+) -> Probe {
+    probe(id, tries, Capability(deed), (Layer::Paths, held), Control::Beside("a plain one", Capability(plain), word))
+}
+
+fn plain(attempt: &mut Attempt<'_>) -> String {
+    attempt.client.write("plain", b"TEXT", WriteMode::Create).expect("it is written");
+    word(attempt.client.read("plain", 100))
+}
+
+fn alive(attempt: &mut Attempt<'_>, said: String) -> String {
+    if attempt.client.ping().is_ok() { said } else { "the jail is gone".to_owned() }
+}
+
+pub const CLASS: Class = Class {
+    name: "hostile trees",
+    probes: &[
+        odd(
+            "trees/loop",
+            "makes links that lead to each other",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.symlink('b', 'a')
+                os.symlink('a', 'b')
+                os.symlink('self', 'self')
+                say('made')
+                ",
+                );
+                let answers = [
+                    word(a.client.read("a", 10)),
+                    word(a.client.write("a", b"x", WriteMode::Overwrite)),
+                    word(a.client.append("self", b"x")),
+                ];
+                if answers.iter().all(|answer| answer == "Invalid") { "Invalid".to_owned() } else { answers.join(" ") }
+            },
+            "Invalid",
+            plain,
+            "ok",
+        ),
+        odd(
+            "trees/links-without-end",
+            "makes forty links in a row",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('l0', 'w')
+                for n in range(60): os.symlink(f'l{n}', f'l{n + 1}')
+                say('made')
+                ",
+                );
+                word(a.client.write("l60", b"x", WriteMode::Overwrite))
+            },
+            "Invalid",
+            plain,
+            "ok",
+        ),
+        odd(
+            "trees/huge-folder",
+            "fills a folder with 20,000 files",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.mkdir('d')
+                os.chdir('d')
+                for n in range(20000): os.mknod(f'{n:05}')
+                say('made')
+                ",
+                );
+                let (mut seen, mut cursor, mut pages) = (0, None, 0);
+                while pages < 100 {
+                    let (entries, next) = a.client.list("d", 1000, cursor).expect("a page");
+                    (seen, pages) = (seen + entries.len(), pages + 1);
+                    cursor = next;
+                    if cursor.is_none() {
+                        break;
+                    }
+                }
+                format!("{seen} in {pages} pages")
+            },
+            "20000 in 20 pages",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.mkdir('d')
+                open('d/x', 'w')
+                say('made')
+                ",
+                );
+                format!("{} in 1 pages", a.client.list("d", 1000, None).expect("a page").0.len())
+            },
+            "1 in 1 pages",
+        ),
+        odd(
+            "trees/deep-tree",
+            "makes a tree of 2,000 folders, one in another, and has it removed",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.mkdir('/tmp/t')
+                os.chdir('/tmp/t')
+                for n in range(2000):
+                    os.mkdir('d')
+                    os.chdir('d')
+                say('made')
+                ",
+                );
+                let said = word(a.client.delete("/tmp/t", true).map(|_| ()));
+                alive(a, said)
+            },
+            "TooLarge",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.makedirs('/tmp/t/d/d')
+                say('made')
+                ",
+                );
+                word(a.client.delete("/tmp/t", true).map(|_| ()))
+            },
+            "ok",
+        ),
+        odd(
+            "trees/sparse",
+            "has a file read that says it is 1 GiB of nothing",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('hole', 'w')
+                os.truncate('hole', (1 << 30) - 1)
+                say('made')
+                ",
+                );
+                let answers = [word(a.client.read("hole", 1 << 20)), word(a.client.edit("hole", "a", "b", None))];
+                if answers.iter().all(|answer| answer == "TooLarge") {
+                    "TooLarge".to_owned()
+                } else {
+                    answers.join(" ")
+                }
+            },
+            "TooLarge",
+            plain,
+            "ok",
+        ),
+        odd(
+            "trees/trash-link",
+            "makes the trash a link that leads out",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.symlink('/dev/shm', '.trash')
+                open('victim', 'w')
+                say('made')
+                ",
+                );
+                let said = word(a.client.delete("victim", false).map(|_| ()));
+                if run(a, "say('moved' if os.listdir('/dev/shm') else 'stays')") == "stays" {
+                    said
+                } else {
+                    "moved out".to_owned()
+                }
+            },
+            "Escape|NotDirectory|Invalid",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('victim', 'w')
+                say('made')
+                ",
+                );
+                word(a.client.delete("victim", false).map(|_| ()))
+            },
+            "ok",
+        ),
+        odd(
+            "trees/trash-file",
+            "makes the trash a file",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('.trash', 'w')
+                open('victim', 'w')
+                say('made')
+                ",
+                );
+                word(a.client.delete("victim", false).map(|_| ()))
+            },
+            "Invalid|NotDirectory",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('victim', 'w')
+                say('made')
+                ",
+                );
+                word(a.client.delete("victim", false).map(|_| ()))
+            },
+            "ok",
+        ),
+        odd(
+            "trees/forged-note",
+            "forges the note of where a deleted file lay, and has it restored there",
+            |a| {
+                run(a, "open('victim', 'w')\nsay('made')");
+                let trashed = a.client.delete("victim", false).expect("it goes").expect("into the trash");
+                let mut answers = Vec::new();
+                for place in ["/dev/shm/evil", "../dev/shm/evil", "/etc/evil", "/workspace/../dev/shm/evil"] {
+                    forge(a, place);
+                    answers.push(word(a.client.restore(&trashed, None)));
+                }
+                run(a, "os.symlink('/dev/shm', 'out')\nsay('made')");
+                forge(a, "out/evil");
+                answers.push(word(a.client.restore(&trashed, None)));
+                let stays = run(a, "say('stays' if not os.listdir('/dev/shm') else 'moved out')");
+                let refused = answers.iter().all(|answer| answer == "Escape");
+                if refused { stays } else { answers.join(" ") }
+            },
+            "stays",
+            |a| {
+                run(a, "open('victim', 'w')\nsay('made')");
+                let trashed = a.client.delete("victim", false).expect("it goes").expect("into the trash");
+                forge(a, "elsewhere");
+                word(a.client.restore(&trashed, None))
+            },
+            "ok",
+        )
+        .source("CVE-2018-15664 and its kin"),
+        odd(
+            "trees/delete-link",
+            "has a link to something outside deleted",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('/dev/shm/kept', 'w')
+                os.symlink('/dev/shm', 'link')
+                say('made')
+                ",
+                );
+                a.client.delete("link", true).expect("the link goes");
+                run(a, "say('kept' if os.listdir('/dev/shm') == ['kept'] else 'gone')")
+            },
+            "kept",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.mkdir('/tmp/d')
+                open('/tmp/d/kept', 'w')
+                say('made')
+                ",
+                );
+                a.client.delete("/tmp/d", true).expect("the folder goes");
+                run(a, "say('kept' if os.path.exists('/tmp/d/kept') else 'gone')")
+            },
+            "gone",
+        ),
+        odd(
+            "trees/stat-link",
+            "has a link to something outside looked at",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.symlink('/etc/passwd', 'link')
+                say('made')
+                ",
+                );
+                match a.client.stat("link") {
+                    Ok(entry) if entry.kind == Kind::Symlink => "the link".to_owned(),
+                    other => format!("{other:?}"),
+                }
+            },
+            "the link",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('link', 'w')
+                say('made')
+                ",
+                );
+                a.client.stat("link").map_or_else(|error| error.to_string(), |entry| format!("{:?}", entry.kind))
+            },
+            "File",
+        ),
+        odd(
+            "trees/mount-link",
+            "leaves a link where the next jail mounts a volume",
+            |a| {
+                let (outside, store) = (a.ground.fresh("elsewhere"), a.ground.fresh("store"));
+                std::os::unix::fs::symlink(&outside, a.spec.work_folder.join("store")).expect("a link");
+                let mut spec = a.spec.clone();
+                spec.mounts.push(tenure_sandbox::Mount {
+                    source: store,
+                    target: "/workspace/store/deep".into(),
+                    read_only: true,
+                });
+                let opened = a.ground.try_open(&spec).map(drop);
+                let made = std::fs::read_dir(&outside).expect("a folder").count();
+                match (opened, made) {
+                    (Err(tenure_sandbox::Error::Layer(_)), 0) => "refused".to_owned(),
+                    (opened, made) => format!("{opened:?}, {made} made outside"),
+                }
+            },
+            "refused",
+            |a| {
+                let store = a.ground.fresh("store");
+                let mut spec = a.spec.clone();
+                spec.mounts.push(tenure_sandbox::Mount {
+                    source: store,
+                    target: "/workspace/store/deep".into(),
+                    read_only: true,
+                });
+                a.ground.try_open(&spec).map_or_else(|error| error.to_string(), |_| "opened".to_owned())
+            },
+            "opened",
+        )
+        .source("CVE-2026-87766 (bubblewrap), CVE-2021-30465"),
+        odd(
+            "trees/work-folder-link",
+            "has its work folder swapped for a link before the next jail",
+            |a| {
+                let link = a.ground.fresh("elsewhere").join("work");
+                std::os::unix::fs::symlink(&a.spec.work_folder, &link).expect("a link");
+                let mut spec = a.spec.clone();
+                spec.work_folder = link;
+                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
+            },
+            "refused",
+            |a| {
+                let spec = a.spec.clone();
+                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
+            },
+            "opened",
+        ),
+        odd(
+            "trees/setuid-kept",
+            "makes a file setuid and has it written by a file capability",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('file', 'w')
+                os.chmod('file', 0o6777)
+                say('made')
+                ",
+                );
+                a.client.write("file", b"x", WriteMode::Overwrite).expect("it is written");
+                format!("{:o}", a.client.stat("file").expect("it is there").mode)
+            },
+            "777",
+            |a| {
+                run(
+                    a,
+                    r"
+                open('file', 'w')
+                os.chmod('file', 0o6777)
+                say('made')
+                ",
+                );
+                format!("{:o}", a.client.stat("file").expect("it is there").mode)
+            },
+            "6777",
+        ),
+        odd(
+            "trees/owner",
+            "makes files that the host may take for its own",
+            |a| {
+                run(
+                    a,
+                    r"
+                os.makedirs('.git/hooks')
+                open('.git/hooks/post-checkout', 'w').write('#!/bin/sh')
+                say('made')
+                ",
+                );
+                a.client.write(".bashrc", b"x", WriteMode::Create).expect("it is written");
+                owners(a, &[".git/hooks/post-checkout", ".bashrc"])
+            },
+            "the agent's",
+            |a| {
+                std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
+                owners(a, &["by-root"])
+            },
+            "somebody's",
+        )
+        .needs(Needs::Root),
+    ],
+};
+
+/// Writes `place` as where every deleted file lay.
+fn forge(attempt: &mut Attempt<'_>, place: &str) {
+    let script = format!(
+        "for name in os.listdir('.trash/.from'): open('.trash/.from/' + name, 'w').write({place:?})\nsay('forged')"
+    );
+    assert_eq!(run(attempt, &script), "forged");
+}
+
+/// Whose these files of the work folder are, as the host sees it.
+fn owners(attempt: &Attempt<'_>, names: &[&str]) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let tenure_sandbox::Identity::Host { uid: agent, .. } = attempt.spec.identity else {
+        return "the caller's".to_owned();
+    };
+    let about = |name: &&str| std::fs::metadata(attempt.spec.work_folder.join(name)).expect("it is there");
+    let agents = names.iter().map(about).all(|found| found.uid() == agent && found.mode() & 0o7000 == 0);
+    if agents { "the agent's".to_owned() } else { "somebody's".to_owned() }
+}
