@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// How often `crash` kills.
     #[arg(long, default_value_t = 500)]
     kills: u32,
+    /// The program of npm's sandbox-runtime, to stand beside the jails.
+    #[arg(long, value_name = "PATH")]
+    srt: Option<String>,
 }
 
 const NAMES: [&str; 6] = ["jail", "ledger", "ready", "idle", "size", "crash"];
@@ -42,6 +45,7 @@ struct Section {
     notes: Vec<String>,
 }
 
+#[derive(Clone)]
 struct Row {
     what: String,
     measured: String,
@@ -64,11 +68,12 @@ impl Row {
 struct Bench<'b> {
     root: &'b Path,
     programs: PathBuf,
+    srt: Option<String>,
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     install::packages(&install::BUILD)?;
-    let bench = Bench { root, programs: demo::target(root)?.join("dist") };
+    let bench = Bench { root, programs: demo::target(root)?.join("dist"), srt: arguments.srt.clone() };
     let all_but_crash = || NAMES.iter().filter(|name| **name != "crash").map(|name| (*name).to_owned()).collect();
     let names: Vec<String> = if arguments.names.is_empty() { all_but_crash() } else { arguments.names.clone() };
     let machine = machine::describe(root);
