@@ -25,7 +25,7 @@ pub enum Error {
     Lacks { guard: &'static str, level: String },
     #[error("{path} is not safe to use: {why}")]
     Unsafe { path: String, why: &'static str },
-    #[error("the manifest requires `hard-quota`, which this host does not give{why}")]
+    #[error("this host does not give `hard-quota`{why}, and the manifest requires it")]
     SoftOnly { why: &'static str },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Outcome;
-use tenure_sandbox::protocol::{Answer, Operation, Refusal};
+use tenure_sandbox::protocol::{Answer, EDIT_BYTES_MAX, Operation, Refusal};
 use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
 
@@ -129,10 +129,10 @@ struct Room<'a> {
 impl Room<'_> {
     /// One request with one answer. A refusal ends the deed.
     async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Stop> {
-        let in_memory = path_of(&operation).is_some_and(|path| path.starts_with("/tmp/"));
+        let asked = asked(&operation, body.len());
         let asking = async { self.line.ask(operation, body).await.recv().await };
         match timeout_at(self.deadline, asking).await {
-            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Stop::Ended(no_space(self.gauge, in_memory))),
+            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Stop::Ended(no_space(self.gauge, asked))),
             Ok(Some((Answer::Refused(refusal), _))) => Err(Stop::Ended(refused(&refusal))),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(Stop::Gone),
@@ -143,11 +143,14 @@ impl Room<'_> {
     }
 }
 
-fn path_of(operation: &Operation) -> Option<&str> {
-    match operation {
-        Operation::Write { path, .. } | Operation::Append { path, .. } | Operation::Edit { path, .. } => Some(path),
-        _ => None,
-    }
+/// How much a request may write to the disk, in bytes; None where it writes to memory.
+fn asked(operation: &Operation, body: usize) -> Option<u64> {
+    let (path, bytes) = match operation {
+        Operation::Write { path, .. } | Operation::Append { path, .. } => (path.as_str(), body as u64),
+        Operation::Edit { path, .. } => (path.as_str(), 2 * EDIT_BYTES_MAX),
+        _ => ("", 0),
+    };
+    (!path.starts_with("/tmp/")).then_some(bytes)
 }
 
 /// The outcome of a limit on the disk.
@@ -156,14 +159,14 @@ fn lacking(lack: Lack) -> Deed {
 }
 
 /// The outcome of a write for which the kernel found no space.
-fn no_space(gauge: &Gauge, in_memory: bool) -> Deed {
-    if in_memory {
+fn no_space(gauge: &Gauge, asked: Option<u64>) -> Deed {
+    let Some(asked) = asked else {
         return Deed::exhausted("tmp", None, "/tmp is full: it is small and kept in memory; write beneath /workspace");
-    }
-    match gauge.no_space() {
+    };
+    match gauge.no_space(asked) {
         Some(lack) => lacking(lack),
         None => {
-            let sentence = "the disk of this host is full, or the file takes more than what is left; delete something, or                             tell whoever runs the host";
+            let sentence = "the disk of this host is full; tell whoever runs it";
             Deed::exhausted("disk", None, sentence)
         }
     }

@@ -146,9 +146,8 @@ impl Plan<'_> {
             0 => nothing.clone(),
             bytes => format!("rw,nosuid,nodev,exec,size={bytes},mode=1777{copy}"),
         };
-        let ours = |path: &Path| {
-            self.shown.iter().any(|shown| shown.target.starts_with(path) || path.starts_with(&shown.target))
-        };
+        // One beneath a folder of ours stays: the jail program then finds it and refuses the image.
+        let ours = |path: &Path| self.shown.iter().any(|shown| path.starts_with(&shown.target));
         let volumes = self.image.volumes.iter().filter(|path| !ours(Path::new(path)) && path.as_str() != "/tmp");
         let covered = volumes.map(|path| (path.clone(), nothing.clone()));
         covered.chain([("/tmp".to_owned(), tmp)]).collect()
@@ -202,4 +201,66 @@ pub(crate) fn shown(spec: &Spec, kit: &Kit, exe: &Path, door: &Door) -> Vec<Show
     // The loader would load what an image names here into the jail program, before anything holds it.
     all.push(Shown::read_only(door.empty(), "/etc/ld.so.preload"));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Identity, Mount as Wanted};
+
+    fn body(flavor: Flavor, volumes: &[&str]) -> (ContainerCreateBody, HostConfig) {
+        let mut spec = Spec::new("/data/work", Identity::Host { uid: 7, gid: 8 });
+        spec.mounts.push(Wanted { source: "/srv/shared".into(), target: "/srv/shared".into(), read_only: true });
+        spec.limits.cpu_millicores = 64_000;
+        let volumes = volumes.iter().map(|path| (*path).to_owned()).collect();
+        let image = Image { id: "sha256:1".into(), volumes, ..Image::default() };
+        let kit = Kit::of_this_process().expect("a kit");
+        let shown = vec![
+            Shown { source: "/data/work".into(), target: WORKSPACE.into(), read_only: false },
+            Shown::read_only("/srv/shared", "/srv/shared"),
+        ];
+        let (spec, image, kit, shown) = (&spec, &image, &kit, &shown);
+        let plan =
+            Plan { flavor, selinux: false, cpus: 2, spec, shown, uid: 7, gid: 8, image, kit, id: "c1", run: "r" };
+        let body = plan.body();
+        let host = body.host_config.clone().expect("a host's part");
+        (body, host)
+    }
+
+    #[test]
+    fn a_container_has_no_rights_no_network_and_only_the_folders_that_it_is_to_show() {
+        let (body, host) = body(Flavor::Docker, &[]);
+        assert_eq!(body.user.as_deref(), Some("7:8"));
+        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!((host.privileged, host.readonly_rootfs, host.auto_remove), (Some(false), Some(true), Some(false)));
+        assert_eq!((host.network_mode.as_deref(), host.ipc_mode.as_deref()), (Some("none"), Some("private")));
+        assert_eq!((host.devices, host.binds, host.cap_add, host.runtime), (None, None, None, None));
+        assert_eq!(host.memory, host.memory_swap);
+        assert_eq!(host.nano_cpus, Some(2_000_000_000), "no more than there are");
+        let mounts = host.mounts.expect("mounts");
+        let shown: Vec<_> = mounts.iter().map(|mount| (mount.target.as_deref(), mount.read_only)).collect();
+        assert_eq!(shown, [(Some(WORKSPACE), Some(false)), (Some("/srv/shared"), Some(true))]);
+    }
+
+    #[test]
+    fn volumes_of_the_image_are_covered_unless_something_of_ours_is_there() {
+        let (_, host) = body(Flavor::Docker, &["/var/lib/db", "/workspace/cache", "/srv", "/tmp"]);
+        let mut covered: Vec<_> = host.tmpfs.expect("tmpfs").into_iter().collect();
+        covered.sort();
+        let places: Vec<&str> = covered.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(places, ["/srv", "/tmp", "/var/lib/db"]);
+        assert!(covered[1].1.starts_with("rw,") && covered[2].1.starts_with("ro,"), "{covered:?}");
+    }
+
+    #[test]
+    fn podman_is_told_what_it_would_else_choose_by_itself() {
+        let (_, docker) = body(Flavor::Docker, &[]);
+        let (_, podman) = body(Flavor::RootlessPodman, &[]);
+        let names = |host: &HostConfig| -> Vec<String> {
+            host.ulimits.iter().flatten().filter_map(|limit| limit.name.clone()).collect()
+        };
+        assert!(!names(&docker).contains(&"nproc".to_owned()) && names(&podman).contains(&"nproc".to_owned()));
+        assert_eq!((docker.userns_mode, podman.userns_mode.as_deref()), (None, Some("keep-id")));
+        assert!(podman.tmpfs.expect("tmpfs")["/tmp"].contains("notmpcopyup"));
+    }
 }

@@ -13,6 +13,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::birth::{self, Inheritance, Meters};
 use super::filter::Filters;
+use super::mounts::{Changes, Unseen};
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::layers::Layers;
@@ -83,6 +84,7 @@ pub(super) struct HalfMade {
     claims: OwnedFd,
     /// What its groups hold it to now.
     limits: Limits,
+    unseen: Unseen,
     remains: Remains,
 }
 
@@ -145,9 +147,22 @@ impl Nursery {
         self.waiting.len() + self.given.len() + self.dead.len()
     }
 
-    /// One that waits, the oldest first.
-    pub(super) fn take_waiting(&mut self) -> Option<HalfMade> {
-        self.waiting.pop_front()
+    /// One that waits and sees what `spec` names as the host does, the oldest first.
+    pub(super) fn take_waiting(&mut self, spec: &Spec) -> Option<HalfMade> {
+        let paths = spec.mounts.iter().map(|mount| &mount.source).chain([&spec.work_folder]);
+        let at = self.waiting.iter().position(|jail| !paths.clone().any(|path| jail.unseen.concerns(path)))?;
+        self.waiting.remove(at)
+    }
+
+    /// Tells those that wait apart from those that a change of the host's mounts made useless, which go.
+    pub(super) fn take_note(&mut self, changes: &Changes) {
+        for mut jail in std::mem::take(&mut self.waiting) {
+            if jail.unseen.take_note(changes) {
+                self.waiting.push_back(jail);
+            } else {
+                self.end(jail);
+            }
+        }
     }
 
     pub(super) fn make_waiting(&mut self) -> Result<(), Failure> {
@@ -159,13 +174,6 @@ impl Nursery {
     pub(super) fn end_waiting(&mut self) {
         if let Some(half_made) = self.waiting.pop_back() {
             self.end(half_made);
-        }
-    }
-
-    /// Ends all that wait.
-    pub(super) fn end_all_waiting(&mut self) {
-        while !self.waiting.is_empty() {
-            self.end_waiting();
         }
     }
 
@@ -189,7 +197,8 @@ impl Nursery {
                 return Err(failure);
             }
         };
-        let half_made = HalfMade { pid, pidfd, claims, limits: self.limits.clone(), remains };
+        let half_made =
+            HalfMade { pid, pidfd, claims, limits: self.limits.clone(), unseen: Unseen::default(), remains };
         match note_life(&half_made) {
             Ok(()) => Ok(half_made),
             Err(failure) => {
@@ -332,7 +341,9 @@ impl Nursery {
 
     /// Kills and buries all, within a bound.
     pub(super) fn end_all(&mut self) {
-        self.end_all_waiting();
+        while !self.waiting.is_empty() {
+            self.end_waiting();
+        }
         for jail in &self.given {
             let _ = sys::kill(jail.pid, libc::SIGKILL);
             freeze::release(&jail.remains.cgroups);

@@ -95,6 +95,13 @@ impl Skeleton {
     }
 }
 
+/// Where Debian keeps what each Java reads first: without them none starts.
+fn java_folders() -> Vec<String> {
+    let Ok(folder) = fs::read_dir("/etc") else { return Vec::new() };
+    let names = folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("java-") && name.ends_with("-openjdk")).collect()
+}
+
 fn fill_etc(root: &Path, shown: &mut Vec<(PathBuf, String)>) -> io::Result<()> {
     for name in ETC_FILES {
         let (host, own) = (Path::new("/etc").join(name), root.join("etc").join(name));
@@ -107,10 +114,10 @@ fn fill_etc(root: &Path, shown: &mut Vec<(PathBuf, String)>) -> io::Result<()> {
             fs::set_permissions(&own, Permissions::from_mode(0o644))?;
         }
     }
-    for name in ETC_FOLDERS {
-        let host = Path::new("/etc").join(name);
+    for name in ETC_FOLDERS.iter().map(|name| (*name).to_owned()).chain(java_folders()) {
+        let host = Path::new("/etc").join(&name);
         if host.is_dir() {
-            fs::create_dir_all(root.join("etc").join(name))?;
+            fs::create_dir_all(root.join("etc").join(&name))?;
             shown.push((host, format!("etc/{name}")));
         }
     }

@@ -122,8 +122,9 @@ impl Zygote {
                 timeout = Some(timeout.map_or(BURYING, |left| left.min(BURYING)));
             }
             let Ready { ordered, died, remounted } = self.wait(timeout)?;
-            if remounted && self.mounts.changed_unseen()? {
-                self.nursery.end_all_waiting();
+            if remounted {
+                let changes = self.mounts.look_again()?;
+                self.nursery.take_note(&changes);
             }
             if ordered && !self.obey()? {
                 return Ok(());
@@ -224,7 +225,7 @@ impl Zygote {
             return None;
         }
         for _ in 0..WARM_TRIES {
-            let half_made = self.nursery.take_waiting()?;
+            let half_made = self.nursery.take_waiting(&claim.spec)?;
             if let Ok(handed) = self.nursery.give(half_made, &claim.spec, bytes, socket) {
                 return Some(handed);
             }

@@ -120,6 +120,7 @@ fn an_image_cannot_bring_rights_writable_places_checks_or_libraries_of_its_own()
         let changes = [
             "USER root",
             "VOLUME /data",
+            "VOLUME /srv",
             "ENV LD_PRELOAD=/data/evil.so",
             "ENV LD_AUDIT=/data/evil.so",
             "ENV FLAVOR=own",
@@ -131,7 +132,11 @@ fn an_image_cannot_bring_rights_writable_places_checks_or_libraries_of_its_own()
             "LABEL tenure.jail=forged",
         ];
         house.build("trap", &root, &changes);
-        let (contained, mut client) = house.open_image(&house.spec("work", 1), "trap");
+        let mut spec = house.spec("work", 1);
+        fs::create_dir(house.path("shared")).unwrap();
+        spec.mounts = vec![Mount { source: house.path("shared"), target: "/srv/shared".into(), read_only: true }];
+        let (contained, mut client) = house.open_image(&spec, "trap");
+        assert_eq!(inside(&mut client, "ls /srv; touch /srv/x 2>/dev/null || echo kept"), "shared\nkept", "{name}");
         let told = inside(&mut client, "id -u; id -G; echo $FLAVOR $HOME; echo $PATH; cat /etc/ld.so.preload");
         let mut lines = told.lines();
         assert_eq!(lines.next(), Some("300001"), "{name}: not the image's user");

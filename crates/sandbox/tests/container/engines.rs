@@ -197,13 +197,19 @@ impl Drop for House {
     }
 }
 
-/// Docker's own helper process outlives a killed dockerd, and Podman's one a container.
+/// Docker's own helper process outlives a killed dockerd, and Podman's clean up after containers on their own.
 fn end_leftovers(folder: &Path) {
     let folder = folder.display().to_string();
-    for pid in crate::house::processes_with(&folder) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = crate::house::processes_with(&folder);
+        if left.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for pid in left.into_iter().filter_map(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

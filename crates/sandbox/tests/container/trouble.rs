@@ -7,8 +7,8 @@ use rustix::process::{Signal, kill_process};
 use tenure_sandbox::Error;
 use tenure_sandbox::container::{Burial, Engine};
 
-use crate::engines::{BUSYBOX, engines};
-use crate::house::{inside, processes_with};
+use crate::engines::{BUSYBOX, House, engines};
+use crate::house::inside;
 
 #[test]
 fn an_engine_that_dies_leaves_its_jails_serving_and_they_can_still_be_ended() {
@@ -31,25 +31,33 @@ fn an_engine_that_dies_leaves_its_jails_serving_and_they_can_still_be_ended() {
 
 #[test]
 fn an_engine_that_hangs_is_given_up_and_what_it_holds_is_killed_without_it() {
-    for house in engines() {
-        let name = house.engine.name();
-        let mark = format!("tenure-mark-hang-{name}-{}", std::process::id());
-        let (contained, mut client) = house.open(&house.spec("work", 1));
-        assert_eq!(inside(&mut client, "echo served"), "served");
-        kill_process(house.pid(), Signal::STOP).unwrap();
-        let began = Instant::now();
-        let silent = house.runtime.block_on(Engine::at(&house.socket())).map(drop).unwrap_err();
-        assert!(silent.contains("does not answer within 5 s"), "{silent}");
-        let refused = house.try_open(&house.spec("work", 2), BUSYBOX).map(drop).unwrap_err();
-        assert!(matches!(&refused, Error::Engine { why, .. } if why.contains("did not answer")), "{name}: {refused:?}");
-        assert!(matches!(house.kill(&contained), Burial::Left { .. }), "{name}");
-        assert!(contained.is_dead());
-        assert!(began.elapsed() < Duration::from_secs(60), "{name}: every wait has an end");
-        kill_process(house.pid(), Signal::CONT).unwrap();
-        // It may have taken up by then what it was asked before.
-        house.runtime.block_on(house.engine.clear(&house.run_dir())).unwrap();
-        assert_eq!((house.containers(), processes_with(&mark)), (Vec::new(), Vec::new()));
-    }
+    // Most of it is waiting, so both at once.
+    let engines = engines();
+    std::thread::scope(|scope| {
+        let trials: Vec<_> = engines.iter().map(|house| scope.spawn(|| hang(house))).collect();
+        for trial in trials {
+            trial.join().unwrap();
+        }
+    });
+}
+
+fn hang(house: &House) {
+    let name = house.engine.name();
+    let (contained, mut client) = house.open(&house.spec("work", 1));
+    assert_eq!(inside(&mut client, "echo served"), "served");
+    kill_process(house.pid(), Signal::STOP).unwrap();
+    let began = Instant::now();
+    let silent = house.runtime.block_on(Engine::at(&house.socket())).map(drop).unwrap_err();
+    assert!(silent.contains("does not answer within 5 s"), "{silent}");
+    let refused = house.try_open(&house.spec("work", 2), BUSYBOX).map(drop).unwrap_err();
+    assert!(matches!(&refused, Error::Engine { why, .. } if why.contains("did not answer")), "{name}: {refused:?}");
+    assert!(matches!(house.kill(&contained), Burial::Left { .. }), "{name}");
+    assert!(contained.is_dead());
+    assert!(began.elapsed() < Duration::from_secs(60), "{name}: every wait has an end");
+    kill_process(house.pid(), Signal::CONT).unwrap();
+    // It may have taken up by then what it was asked before.
+    house.runtime.block_on(house.engine.clear(&house.run_dir())).unwrap();
+    assert_eq!(house.containers(), Vec::<String>::new(), "{name}");
 }
 
 #[test]

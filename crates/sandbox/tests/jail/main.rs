@@ -10,6 +10,7 @@ mod controls;
 mod limits;
 mod files;
 mod programs;
+mod toolchains;
 mod life;
 mod pool;
 mod freeze;

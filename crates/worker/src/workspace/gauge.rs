@@ -121,12 +121,12 @@ impl Gauge {
                 return Ok(Some(full));
             }
         }
-        Ok(if well { None } else { self.allowance.refused_by_kernel() })
+        Ok(if well { None } else { self.allowance.refused_by_kernel(0) })
     }
 
-    /// Why a write of the jail's own found no space.
-    pub(crate) fn no_space(&self) -> Option<Lack> {
-        self.allowance.refused_by_kernel()
+    /// Why a write of so many bytes, the jail's own, found no space.
+    pub(crate) fn no_space(&self, asked: u64) -> Option<Lack> {
+        self.allowance.refused_by_kernel(asked)
     }
 }
 

@@ -168,17 +168,16 @@ impl Allowance {
         None
     }
 
-    /// Why the kernel said that no space is left, where it is the agent's own limit.
-    pub(crate) fn refused_by_kernel(&self) -> Option<Lack> {
+    /// Why the kernel had no room for `asked` bytes, where it is the agent's own limit.
+    pub(super) fn refused_by_kernel(&self, asked: u64) -> Option<Lack> {
         let Keeper::FileSystem { folder, uid } = &self.keeper else { return None };
         let quota = Quota::read(folder.as_fd(), *uid).ok()?;
         if quota.files + NOTHING_FILES > quota.files_max && quota.files_max > 0 {
             return Some(used_up("files", self.files_max, quota.files, 0, "files and folders"));
         }
-        // The refused write itself may have been larger than what is left.
         let left = quota.bytes_max.saturating_sub(quota.bytes);
-        (quota.bytes_max > 0 && left < NOTHING_BYTES)
-            .then(|| used_up(&self.resource, self.bytes_max, quota.bytes, 0, "bytes"))
+        (quota.bytes_max > 0 && left < NOTHING_BYTES.max(asked))
+            .then(|| used_up(&self.resource, self.bytes_max, quota.bytes, asked, "bytes"))
     }
 }
 

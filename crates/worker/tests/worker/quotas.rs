@@ -77,6 +77,17 @@ async fn a_file_system_with_user_quotas_keeps_each_agent_to_its_limits_by_itself
     let write = |bytes: usize| json!({"path": "large", "content": "x".repeat(bytes)});
     let fits = under(&mut house, small, "filesystem.write", write(900_000)).await;
     assert!(matches!(fits.outcome, Outcome::Done { .. }), "what was held is free again: {fits:?}");
+    let half = json!({"command": "sh", "args": ["-c", "head -c 300000 /dev/zero > more; exit 3"]});
+    let failed = under(&mut house, small, "process.run", half).await;
+    assert_eq!(
+        failed.outcome,
+        Outcome::Done { exit_code: Some(3) },
+        "with room left a failure is no limit: {failed:?}"
+    );
+    let pad = json!({"command": "sh", "args": ["-c", "head -c 2400000 /dev/zero > pad"]});
+    under(&mut house, small, "process.run", pad).await;
+    let other = json!({"path": "other", "content": "x".repeat(900_000)});
+    used_up(&under(&mut house, small, "filesystem.write", other).await, "disk", LIMIT);
     let fill = "while head -c 10000 /dev/zero >> full; do :; done; exit 3";
     let full = under(&mut house, small, "process.run", json!({"command": "sh", "args": ["-c", fill]})).await;
     used_up(&full, "disk", LIMIT);
@@ -90,7 +101,7 @@ async fn a_file_system_with_user_quotas_keeps_each_agent_to_its_limits_by_itself
     let second = own(&house.work_folder());
     house.run = first;
     assert_ne!(own(&house.work_folder()), second);
-    let emptied = json!({"command": "sh", "args": ["-c", "rm -rf full more large && cat kept"]});
+    let emptied = json!({"command": "sh", "args": ["-c", "rm -rf full more large pad && cat kept"]});
     assert_eq!(under(&mut house, small, "process.run", emptied).await.result["stdout"], "x\n");
     // The number of files; the newest opening's limits hold.
     house.run.iteration = 2;

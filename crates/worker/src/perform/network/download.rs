@@ -126,7 +126,7 @@ async fn spool(way: &Way, answered: Answered, max: u64) -> Result<Spool, Stop> {
 
 /// Writes the file inside, piece by piece; it is there whole or not at all.
 async fn hand_over(scene: &Scene, mut spool: Spool, path: String) -> Result<(), Stop> {
-    let in_memory = path.starts_with("/tmp/");
+    let asked = (!path.starts_with("/tmp/")).then_some(spool.size);
     let write = Operation::Write { path, size: spool.size, mode: WriteMode::Overwrite };
     let mut left = spool.size;
     let piece = piece(&mut spool.file, &mut left).await?;
@@ -141,7 +141,7 @@ async fn hand_over(scene: &Scene, mut spool: Spool, path: String) -> Result<(), 
     }
     match upload.answer().await {
         Some((Answer::Written { .. }, _)) => Ok(()),
-        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Stop::Ended(no_space(&scene.gauge, in_memory))),
+        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Stop::Ended(no_space(&scene.gauge, asked))),
         Some((Answer::Refused(refusal), _)) => Err(Stop::Ended(refused(&refusal))),
         Some(_) => Err(Stop::Broken("it answered a file request with something else")),
         None => Err(Stop::Gone),
