@@ -10,6 +10,9 @@ that the attempt is a real one: the same attempt succeeds, or meets the next lay
 After each class nothing of its jails may be left (processes, control groups, mounts), and the decoys on the host (a daemon's
 data and socket, another agent's work folder, a process, listeners) must be as they were, byte for byte.
 
+The rows of the way out speak to the worker's real proxy from a real jail; behind it is a simulated network in which every address
+answers, so that nothing leaves the machine and no refusal is a lack of something to reach.
+
 It runs as the user that starts it and, where that is root, a second time as an ordinary user without any right.
 
 ```sh

@@ -15,7 +15,7 @@ type Use = fn(&mut Client, &str) -> Result<String, Error>;
 /// Least tries of a race; each is an operation while a program swaps a folder and a link.
 const TRIES: u32 = 150;
 /// When a race of which only one end was seen is over.
-const RACE_MAX: Duration = Duration::from_secs(3);
+const RACE_MAX: Duration = Duration::from_secs(1);
 
 /// How large the file outside is; that within is not.
 const OUTSIDE_BYTES: &str = "7";

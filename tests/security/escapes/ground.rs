@@ -76,6 +76,22 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether this is root with the rights that controls on the host show; root of a container may lack them.
+pub fn has_hosts_rights() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let needed = CapabilitySet::SYS_ADMIN
+        | CapabilitySet::SYS_BOOT
+        | CapabilitySet::SYS_MODULE
+        | CapabilitySet::SYS_NICE
+        | CapabilitySet::SYS_PACCT
+        | CapabilitySet::SYS_TTY_CONFIG
+        | CapabilitySet::SYSLOG
+        | CapabilitySet::MKNOD
+        | CapabilitySet::LINUX_IMMUTABLE
+        | CapabilitySet::DAC_READ_SEARCH;
+    is_root() && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
 pub fn jail_exe() -> PathBuf {
     std::env::var_os(JAIL_EXE).map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tenure-jail-controls")), PathBuf::from)
 }
