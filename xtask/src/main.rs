@@ -39,7 +39,7 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     /// Run the sandbox's tests in a virtual machine, under cgroup v2 or without control groups.
     Vm(vm::Arguments),
-    /// Write anew what is generated and committed: openapi.json.
+    /// Write anew what is generated and committed: openapi.json, docs/security/escapes.md.
     Codegen,
     /// Fetch the local model's weights without a model hub, and print where they are.
     Weights,
@@ -85,6 +85,9 @@ fn codegen(root: &Path) -> Result<ExitCode> {
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--quiet", "--package", "tenure-daemon", "--lib", "description"]).current_dir(root);
     step::shown("openapi.json", cargo.env("TENURE_CODEGEN", "1"))?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--package", "tests", "--test", "security", "the_table"]).current_dir(root);
+    step::shown("docs/security/escapes.md", cargo.env("TENURE_CODEGEN", "1"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{fuzz, install, step, tidy, weights};
 
@@ -75,6 +75,7 @@ impl Run<'_> {
         self.tidy()?;
         self.check("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]);
         self.licences()?;
+        self.shipped_features()?;
         println!("build");
         let everything = ["build", "--workspace", "--bins", "--tests"];
         step::shown("programs and tests", &mut self.cargo(&everything))?;
@@ -151,6 +152,20 @@ impl Run<'_> {
         println!(
             "  skipped: advisories (not part of this; run `cargo deny check advisories` where its database is reachable)"
         );
+        Ok(())
+    }
+
+    /// What takes layers off a jail, or lets it be fuzzed, is for tests; cargo lends it to none that is built alone, as a release is.
+    fn shipped_features(&mut self) -> Result<()> {
+        let mut tree = self.cargo(&["tree", "--package", "tenure", "--edges", "normal,features", "--prefix", "none"]);
+        let tree = step::answer(&mut tree).context("cargo tree tells the shipped program's features")?;
+        for word in ["tenure-sandbox feature \"controls\"", "tenure-worker feature \"fuzz\""] {
+            if tree.lines().any(|line| line.starts_with(word)) {
+                eprintln!("xtask: the shipped program has {word}");
+                self.count.failed += 1;
+            }
+        }
+        ensure!(tree.contains("tenure-sandbox v"), "cargo tree did not name the sandbox");
         Ok(())
     }
 

@@ -54,8 +54,17 @@ fn the_seed_example_becomes_this_canonical_form() {
 #[test]
 fn the_seed_example_is_wholly_enforced_where_an_engine_holds_its_image_and_told_what_it_takes_elsewhere() {
     let images = vec!["python:3.11".to_owned()];
-    let engine = Engine::Present { name: "docker".to_owned(), version: "20.10".to_owned(), images, guards: Vec::new() };
-    assert_eq!(parsed(PR_REVIEWER).unenforced(&Host { engine, ..able_host() }), []);
+    let guards = vec![Guard::CpuGroup];
+    let engine = |name: &str, guards: &[Guard]| Engine::Present {
+        name: name.to_owned(),
+        version: "20.10".to_owned(),
+        images: images.clone(),
+        guards: guards.to_vec(),
+    };
+    let lacks = |engine| told(&parsed(PR_REVIEWER).unenforced(&Host { engine, ..able_host() }));
+    assert_eq!(lacks(engine("docker", &guards)), "");
+    assert!(lacks(engine("docker", &[])).contains("spec.security.resources.cpu"));
+    assert!(lacks(engine("podman", &guards)).contains("podman cannot show parts"));
     insta::assert_snapshot!("the_seed_example_elsewhere", told(&parsed(PR_REVIEWER).unenforced(&Host::default())));
 }
 

@@ -168,6 +168,16 @@ fn tool_of(tool: &Tool, path: &str, list: &mut List) {
 }
 
 fn security_of(security: &Security, volumes: &[Volume], host: &Host, backend: Option<&Backend>, list: &mut List) {
+    if let (Some(Backend::Container { .. }), Engine::Present { name, .. }) = (backend, &host.engine)
+        && let Some(write) = security.filesystem.as_ref().and_then(|filesystem| filesystem.write.as_ref())
+        && name == "podman"
+        && !write.iter().any(|path| path == "/workspace")
+    {
+        // Its API makes a missing folder as root while it looks for it, which an agent could aim elsewhere by a link.
+        let reason = "podman cannot show parts of the work folder safely";
+        let way_out = "list /workspace under write, use Docker, or `isolation: native`";
+        list.add("spec.security.filesystem.write", reason, way_out);
+    }
     if let Some(filesystem) = &security.filesystem {
         for (name, paths, write) in [("read", &filesystem.read, false), ("write", &filesystem.write, true)] {
             for (index, path) in paths.iter().flatten().enumerate() {
@@ -222,8 +232,13 @@ fn resources_of(resources: &Resources, host: &Host, backend: Option<&Backend>, l
     let home = "spec.security.resources";
     let lacks = "this host cannot bound it";
     let way_out = "leave it out, or give the daemon cgroups; `tenure sandbox check` tells more";
+    // What an engine does not hold for a container as a whole, an rlimit holds for each process but for the processor.
+    let cpu = match (backend, &host.engine) {
+        (Some(Backend::Container { .. }), Engine::Present { guards, .. }) => guards.contains(&Guard::CpuGroup),
+        (Some(Backend::Container { .. } | Backend::Native) | None, _) => host.cpu,
+    };
     let engine = matches!(backend, Some(Backend::Container { .. }));
-    list.when(resources.cpu.is_some() && !host.cpu && !engine, &format!("{home}.cpu"), lacks, way_out);
+    list.when(resources.cpu.is_some() && !cpu, &format!("{home}.cpu"), lacks, way_out);
     list.when(resources.memory.is_some() && !host.memory && !engine, &format!("{home}.memory"), lacks, way_out);
     list.when(resources.pids.is_some() && !host.pids && !engine, &format!("{home}.pids"), lacks, way_out);
     let quota = host.quota == Quota::None;
