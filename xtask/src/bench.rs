@@ -13,6 +13,7 @@ use crate::{demo, install, step};
 
 mod machine;
 mod jail;
+mod gates;
 mod ledger;
 mod daemon;
 mod crash;
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     srt: Option<String>,
 }
 
-const NAMES: [&str; 6] = ["jail", "ledger", "ready", "idle", "size", "crash"];
+const NAMES: [&str; 7] = ["jail", "gates", "ledger", "ready", "idle", "size", "crash"];
 
 /// One table of RESULTS.md.
 struct Section {
@@ -81,6 +82,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         println!("{name}");
         let section = match name.as_str() {
             "jail" => jail::measure(&bench)?,
+            "gates" => gates::measure(&bench)?,
             "ledger" => ledger::measure(&bench)?,
             "ready" => daemon::ready(&bench)?,
             "idle" => daemon::idle(&bench)?,
