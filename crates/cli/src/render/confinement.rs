@@ -31,11 +31,14 @@ fn runs(sandbox: &AgentSandbox) -> Vec<String> {
         Backend::Native => "in a jail of its own for each iteration, with the host's programs".to_string(),
         Backend::Container { image } => format!("in a container of its own for each iteration, from the image {image}"),
     };
+    let user = match &wanted.backend {
+        Backend::Native => "user 1000 inside",
+        Backend::Container { .. } => "the agent's own user",
+    };
     let mut lines = vec![
         place,
         format!("this host gives {}", sandbox.level),
-        "as user 1000 inside, without capabilities, with `no_new_privs`; it sees and signals no process but its own"
-            .to_string(),
+        format!("as {user}, without capabilities, with `no_new_privs`; it sees and signals no process but its own"),
     ];
     if !wanted.require.is_empty() {
         let words: Vec<&str> = wanted.require.iter().map(|guard| guard.word()).collect();

@@ -47,10 +47,12 @@ async fn status(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Status> {
 }
 
 fn worker(rooms: &Rooms) -> Option<Worker> {
-    let connected = rooms.house.link().is_some();
+    let link = rooms.house.link();
+    let connected = link.is_some();
     let greeted = rooms.greeted.borrow();
     let hello = &greeted.as_ref()?.hello;
-    let host = &hello.host;
+    // What the last survey found, which a deploy asks for, is newer than the greeting.
+    let host = link.map_or_else(|| Arc::new(hello.host.clone()), |link| Arc::clone(&link.host.borrow()));
     Some(Worker {
         name: hello.name.clone(),
         connected,
