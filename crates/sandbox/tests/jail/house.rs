@@ -22,6 +22,8 @@ pub(crate) const JAIL_EXE: &str = "TENURE_TEST_JAIL_EXE";
 pub(crate) struct House {
     pub(crate) zygote: Zygote,
     pub(crate) folder: tempfile::TempDir,
+    /// Whether jails are to be taken from its pool.
+    pooled: bool,
     /// The last to be dropped.
     _left: NothingLeft,
 }
@@ -48,7 +50,7 @@ impl House {
     pub(crate) fn with_pool(size: PoolSize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let zygote = Zygote::start_with(&jail_exe(), &folder.path().join("run"), size).expect("a zygote");
-        Self::of(zygote, folder)
+        Self::of(zygote, folder, std::env::var_os(POOLED).is_some())
     }
 
     /// A zygote whose jails can go without the system call filter.
@@ -56,12 +58,13 @@ impl House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run_dir = folder.path().join("run");
         let zygote = Zygote::start_without(&jail_exe(), &run_dir, &[Layer::Seccomp]).expect("a zygote");
-        Self::of(zygote, folder)
+        // A weakened zygote keeps none ready.
+        Self::of(zygote, folder, false)
     }
 
-    fn of(zygote: Zygote, folder: tempfile::TempDir) -> Self {
+    fn of(zygote: Zygote, folder: tempfile::TempDir, pooled: bool) -> Self {
         let _left = NothingLeft::of(&zygote, folder.path());
-        Self { zygote, folder, _left }
+        Self { zygote, folder, pooled, _left }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -80,7 +83,7 @@ impl House {
     }
 
     pub(crate) fn open_as(&self, spec: &Spec) -> (Jail, Client) {
-        if std::env::var_os(POOLED).is_some() && spec.without.is_empty() && !spec.without_pid_namespace {
+        if self.pooled && spec.without.is_empty() && !spec.without_pid_namespace {
             return self.open_pooled(spec);
         }
         let jail = self.zygote.open(spec).unwrap_or_else(|error| panic!("{error}"));

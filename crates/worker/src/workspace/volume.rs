@@ -40,6 +40,13 @@ pub(crate) struct Claim {
     path: PathBuf,
 }
 
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that this process is just starting has a copy of the descriptor until its exec.
+        let _ = flock(&self.folder, FlockOperation::Unlock);
+    }
+}
+
 /// What a manifest may call a volume: names that are plain names of folders.
 fn check_name(name: &str) -> Result<(), Error> {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
