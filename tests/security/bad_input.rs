@@ -40,12 +40,18 @@ fn a_wrong_manifest_is_refused_by_path_and_near_word_and_deploys_nothing() {
 #[test]
 fn what_nothing_enforces_yet_is_refused_by_name_and_validates_by_form() {
     let office = office();
-    let seed = include_str!("../../examples/aegis/pr-reviewer.yaml");
-    let output = office.deploy(seed);
-    refused(&output, &["isolation", "network", "volumes"]);
-    let file = office.folder.path().join("seed.yaml");
-    std::fs::write(&file, seed).expect("it can be written");
-    office.daemon.ok(&["manifest", "validate", file.to_str().expect("UTF-8")]);
+    // No container engine is beside this daemon.
+    let seed = include_str!("../../examples/aegis/pr-reviewer.yaml").to_owned();
+    let later = MANIFEST.replace(
+        "spec:",
+        "spec:\n  schedule: {cron: \"0 9 * * 1\"}\n  secrets: [{name: a, capability: network.http_request, host: a.example}]",
+    );
+    for (manifest, words) in [(&seed, ["isolation", "engine"]), (&later, ["schedule", "secret"])] {
+        refused(&office.deploy(manifest), &words);
+        let file = office.folder.path().join("manifest.yaml");
+        std::fs::write(&file, manifest).expect("it can be written");
+        office.daemon.ok(&["manifest", "validate", file.to_str().expect("UTF-8")]);
+    }
     assert_eq!(office.agents(), 0);
 }
 
