@@ -51,7 +51,7 @@ fn row(way: &Value, bubblewrap: f64) -> Result<Vec<Row>> {
     let cpu = number(way, "cpu_ms_mean")?;
     let measured = format!("{p50:.2} ms (p99 {p99:.1}), {cpu:.1} CPU-ms");
     if at_once > 1.0 {
-        return Ok(vec![Row::plain(format!("{name}, {at_once:.0} at once"), measured)]);
+        return Ok(vec![Row::plain(name, measured)]);
     }
     Ok(match name {
         "jail, open + run + killed" => {
