@@ -5,7 +5,7 @@ use super::probe::{Attempt, Class, Control, Layer, Probe, probe, word};
 use super::trial::{run, spawn};
 use tenure_sandbox::protocol::{Operation, WriteMode};
 
-type Deed = fn(&mut Attempt<'_>) -> String;
+pub type Deed = fn(&mut Attempt<'_>) -> String;
 
 const FIFO: &str = r"
                 os.mkfifo('odd')
@@ -38,7 +38,7 @@ const fn fifo(id: &'static str, tries: &'static str, deed: Deed, held: &'static 
 }
 
 /// Refused or done without harm; then the jail still answers.
-const fn odd(
+pub const fn odd(
     id: &'static str,
     tries: &'static str,
     deed: Deed,
@@ -49,12 +49,12 @@ const fn odd(
     probe(id, tries, Capability(deed), (Layer::Paths, held), Control::Beside("a plain one", Capability(plain), word))
 }
 
-fn plain(attempt: &mut Attempt<'_>) -> String {
+pub fn plain(attempt: &mut Attempt<'_>) -> String {
     attempt.client.write("plain", b"TEXT", WriteMode::Create).expect("it is written");
     word(attempt.client.read("plain", 100))
 }
 
-fn alive(attempt: &mut Attempt<'_>, said: String) -> String {
+pub fn alive(attempt: &mut Attempt<'_>, said: String) -> String {
     if attempt.client.ping().is_ok() { said } else { "the jail is gone".to_owned() }
 }
 

@@ -1,32 +1,9 @@
 //! Links, trees without end and things in the way: file capabilities and the opening of a jail over a folder that a hostile
 //! program prepared.
-use super::probe::Stage::Capability;
-use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, probe, word};
+use super::oddities::{alive, odd, plain};
+use super::probe::{Attempt, Class, Needs, word};
 use super::trial::run;
 use tenure_sandbox::protocol::{Kind, WriteMode};
-
-type Deed = fn(&mut Attempt<'_>) -> String;
-
-/// Refused or done without harm; then the jail still answers.
-const fn odd(
-    id: &'static str,
-    tries: &'static str,
-    deed: Deed,
-    held: &'static str,
-    plain: Deed,
-    word: &'static str,
-) -> Probe {
-    probe(id, tries, Capability(deed), (Layer::Paths, held), Control::Beside("a plain one", Capability(plain), word))
-}
-
-fn plain(attempt: &mut Attempt<'_>) -> String {
-    attempt.client.write("plain", b"TEXT", WriteMode::Create).expect("it is written");
-    word(attempt.client.read("plain", 100))
-}
-
-fn alive(attempt: &mut Attempt<'_>, said: String) -> String {
-    if attempt.client.ping().is_ok() { said } else { "the jail is gone".to_owned() }
-}
 
 pub const CLASS: Class = Class {
     name: "hostile trees",
