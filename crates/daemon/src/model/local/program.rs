@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
@@ -27,6 +28,8 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 /// The program ends by itself within 5 s of its socket.
 const ENDING_WAIT: Duration = Duration::from_secs(7);
+/// What it wrote to stderr is waited for so long once it has ended; only a child of its own can keep that open.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of its last words that are kept.
 const STDERR_BYTES_MAX: usize = 1024;
 
@@ -45,7 +48,7 @@ pub(super) struct Program {
     child: Child,
     lines: Lines,
     writer: OwnedWriteHalf,
-    last_words: Arc<Mutex<Vec<u8>>>,
+    last_words: LastWords,
     open: BTreeMap<u64, Open>,
     gone: FuturesUnordered<BoxFuture<'static, u64>>,
     next_id: u64,
@@ -80,10 +83,7 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
-        let last_words = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(listen(stderr, last_words.clone()));
-        }
+        let last_words = LastWords::of(child.stderr.take());
         ours.set_nonblocking(true).map_err(failed)?;
         let (reader, writer) = UnixStream::from_std(ours).map_err(failed)?.into_split();
         let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(wire::LINE_BYTES_MAX));
@@ -241,9 +241,7 @@ impl Program {
                 "killed".to_owned()
             }
         };
-        let words = self.last_words.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        let words = String::from_utf8_lossy(&words);
-        let last = words.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
+        let last = self.last_words.line().await.map(|line| format!(": {line}")).unwrap_or_default();
         Failure::new(
             Kind::Transport,
             format!("the local model {what} ({status}){last}"),
@@ -285,12 +283,34 @@ fn failed(kind: wire::FailureKind, message: &str) -> Failure {
     Failure::new(kind, format!("the local model gave no answer: {message}"), hint)
 }
 
-/// Keeps the end of what the program writes to stderr.
-async fn listen(mut stderr: ChildStderr, last_words: Arc<Mutex<Vec<u8>>>) {
+/// The end of what the program writes to stderr.
+struct LastWords {
+    kept: Arc<Mutex<Vec<u8>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl LastWords {
+    fn of(stderr: Option<ChildStderr>) -> LastWords {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let listener = stderr.map(|stderr| tokio::spawn(listen(stderr, kept.clone())));
+        LastWords { kept, listener }
+    }
+
+    /// The last line, once the program has ended: its end may be known before its pipe is read.
+    async fn line(&mut self) -> Option<String> {
+        if let Some(listener) = self.listener.take() {
+            let _ = timeout(LAST_WORDS_WAIT, listener).await;
+        }
+        let words = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        String::from_utf8_lossy(&words).lines().last().map(str::to_owned)
+    }
+}
+
+async fn listen(mut stderr: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) {
     let mut chunk = [0; 512];
     while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
         tracing::debug!(words = %String::from_utf8_lossy(&chunk[..count]), "the local model says");
-        let mut words = last_words.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut words = kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         words.extend_from_slice(&chunk[..count]);
         let over = words.len().saturating_sub(STDERR_BYTES_MAX);
         words.drain(..over);
