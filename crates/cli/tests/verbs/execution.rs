@@ -40,9 +40,7 @@ fn a_cancelled_execution_ends_with_its_program_and_says_by_whom_and_why() {
     house.tenure(&["agent", "deploy", &file]).ok();
     let started = house.tenure(&["execute", "--agent", "coder", "--input", "1", "-o", "json"]).ok().json();
     let id = started["id"].as_str().unwrap();
-    while !house.tenure(&["execution", "logs", id]).ok().stdout.contains("process.run sleep 600") {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    house.until(&["execution", "logs", id], |answer| answer.stdout.contains("process.run sleep 600"));
     assert_eq!(
         house.tenure(&["agent", "list", "--status", "active", "-o", "json"]).ok().json().as_array().unwrap().len(),
         1

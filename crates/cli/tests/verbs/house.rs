@@ -108,8 +108,8 @@ impl House {
             (r"\b(agt|exe|call|key|wrk|ses)_[0-9a-z]{26}\b", "${1}_ID"),
             (r"\b(agt|exe|call|key|wrk|ses)_[0-9a-z]{8}\b", "${1}_SHORT"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
-            (r"\b\d+\.\ds\b", "0.0s"),
-            (r"\b\d+s ago\b", "0s ago"),
+            (r"\b(\d+\.\ds|\d+m \d\ds)\b", "0.0s"),
+            (r"\b\d+[sm] ago\b", "0s ago"),
             (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
             (r"\b[0-9a-f]{64}\b", "HASH"),
             (r"\b[0-9a-f]{12}\b", "DIGEST"),
@@ -123,15 +123,20 @@ impl House {
 
     /// Asks until the execution has ended.
     pub(crate) fn wait(&self, id: &str) -> serde_json::Value {
-        let begun = Instant::now();
-        loop {
-            let execution = self.tenure(&["execution", "get", id, "-o", "json"]).ok().json();
-            if ["completed", "failed", "cancelled"].contains(&execution["status"].as_str().unwrap()) {
-                return execution;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{execution:#}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let ended = |answer: &Answer| {
+            ["completed", "failed", "cancelled"].contains(&answer.json()["status"].as_str().unwrap_or_default())
+        };
+        self.until(&["execution", "get", id, "-o", "json"], ended).json()
+    }
+
+    /// Asks until the answer is the wanted one.
+    pub(crate) fn until(&self, words: &[&str], wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let mut found = None;
+        eventually(&format!("{words:?}"), || {
+            found = Some(self.tenure(words)).filter(&wanted);
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     /// Ends the daemon as Ctrl-C would; gives what its log says.
@@ -157,6 +162,15 @@ impl Drop for House {
             let _ = Command::new("kill").arg(daemon.id().to_string()).status();
             let _ = daemon.wait();
         }
+    }
+}
+
+/// Waits for what must come true, but not for ever.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come true");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

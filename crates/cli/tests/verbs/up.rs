@@ -47,12 +47,7 @@ fn what_was_there_is_there_after_a_restart_and_a_long_path_is_no_obstacle() {
     let mut command = house.command(&["up", "--listen", "none", "--data-dir", &data]);
     let mut daemon = command.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap();
     let list = ["--data-dir", &data, "agent", "list", "-o", "json"];
-    let begun = std::time::Instant::now();
-    let mut answer = house.tenure(&list);
-    while answer.code == 6 && begun.elapsed() < super::house::PATIENCE {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        answer = house.tenure(&list);
-    }
+    let answer = house.until(&list, |answer| answer.code != 6);
     let _ = daemon.kill();
     let _ = daemon.wait();
     assert_eq!(answer.ok().json()[0]["name"], "coder");

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::house::PATIENCE;
+
 use tenure_sandbox::Zygote;
 
-/// How long the kernel may take to let go.
-const PATIENCE: Duration = Duration::from_secs(10);
 const DEPTH_MAX: usize = 6;
 
 /// Fails the test at its end if anything is left of the zygote's jails.

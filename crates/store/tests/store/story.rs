@@ -142,7 +142,7 @@ fn a_large_payload_is_a_file_and_one_that_no_commit_named_is_swept() {
     assert!(file(hash).exists() && file(orphan).exists());
     store.close();
     let store = Store::open(Options::new(dir.path())).unwrap();
-    let swept = (0..500).any(|_| {
+    let swept = (0..6_000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         !file(orphan).exists()
     });
