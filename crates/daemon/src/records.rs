@@ -6,6 +6,7 @@ use tenure_core::fold::Stream;
 use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
 use tenure_core::manifest::Manifest;
 use tenure_core::owed::{Deed, Kind};
+use tenure_core::row::{TurnRow, ValidationRow};
 use tenure_core::time::Time;
 use tenure_store as store;
 use tenure_store::rows::{calls, executions, iterations, turns};
@@ -116,7 +117,7 @@ impl Look<'_> {
 
     /// # Errors
     /// The store's.
-    pub fn turns(&mut self, id: ExecutionId, iteration: u32) -> Result<Vec<turns::TurnEntry>, Error> {
+    pub fn turns(&mut self, id: ExecutionId, iteration: u32) -> Result<Vec<TurnRow>, Error> {
         Ok(turns::of(self.sql, id, iteration, ROWS_MAX)?)
     }
 
@@ -134,7 +135,7 @@ impl Look<'_> {
 
     /// # Errors
     /// The store's.
-    pub fn validations(&mut self, id: ExecutionId, number: u32) -> Result<Vec<iterations::ValidationEntry>, Error> {
+    pub fn validations(&mut self, id: ExecutionId, number: u32) -> Result<Vec<ValidationRow>, Error> {
         let rows = iterations::validations_of(self.sql, id, number, 64)?;
         Ok(rows.into_iter().filter(|row| row.iteration == number).collect())
     }

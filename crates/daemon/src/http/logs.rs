@@ -8,9 +8,9 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use tenure_core::bound::Hash;
 use tenure_core::id::ExecutionId;
+use tenure_core::row::{TurnRow, ValidationRow};
 use tenure_store::rows::calls::CallEntry;
-use tenure_store::rows::iterations::{self, IterationEntry, ValidationEntry};
-use tenure_store::rows::turns::TurnEntry;
+use tenure_store::rows::iterations::{self, IterationEntry};
 use tenure_wire::api::List;
 use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, Target, TurnLog, Validation};
 use tenure_wire::problem::{Code, Problem};
@@ -95,9 +95,9 @@ async fn output(
 /// One iteration as its rows tell it.
 pub(super) struct Attempt {
     row: IterationEntry,
-    turns: Vec<TurnEntry>,
+    turns: Vec<TurnRow>,
     calls: Vec<CallEntry>,
-    validations: Vec<(ValidationEntry, Option<String>)>,
+    validations: Vec<(ValidationRow, Option<String>)>,
 }
 
 impl Rooms {
@@ -123,7 +123,7 @@ fn attempt(
     look: &mut Look<'_>,
     execution: ExecutionId,
     row: IterationEntry,
-    validations: Vec<ValidationEntry>,
+    validations: Vec<ValidationRow>,
 ) -> Result<Attempt, Error> {
     let (turns, calls) = (look.turns(execution, row.number)?, look.calls(execution, row.number)?);
     let validations = validations
@@ -200,7 +200,7 @@ impl Attempt {
     }
 }
 
-fn validation(found: ValidationEntry, reasons: Option<String>) -> Validation {
+fn validation(found: ValidationRow, reasons: Option<String>) -> Validation {
     let score = f64::from(found.score_milli) / 1000.0;
     Validation { validator: found.validator, pass: found.pass, score, reasons }
 }

@@ -19,17 +19,6 @@ pub struct IterationEntry {
     pub at: Time,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValidationEntry {
-    pub iteration: u32,
-    pub index: u32,
-    pub validator: String,
-    pub pass: bool,
-    pub score_milli: u32,
-    pub reasons: Hash,
-    pub at: Time,
-}
-
 pub(crate) fn write(sql: &mut dyn Sql, row: &IterationRow) -> Result<(), Error> {
     let text = "INSERT INTO iterations (execution, number, status, cause, turns, used_ms, output, started_at, at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (execution, number) DO UPDATE SET \
@@ -97,12 +86,13 @@ pub fn validations_of(
     execution: ExecutionId,
     from: u32,
     limit: u32,
-) -> Result<Vec<ValidationEntry>, Error> {
+) -> Result<Vec<ValidationRow>, Error> {
     let text = "SELECT iteration, place, validator, pass, score_milli, reasons, at FROM validations \
         WHERE execution = $1 AND iteration >= $2 ORDER BY iteration, place LIMIT $3";
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(from.into()), Cell::Int(limit.into())];
     sql.all(text, &cells, |row: &Columns<'_>| {
-        Ok(ValidationEntry {
+        Ok(ValidationRow {
+            execution,
             iteration: row.count(0)?,
             index: row.count(1)?,
             validator: row.text(2)?.to_string(),

@@ -1,26 +1,8 @@
 //! Model turns, and the notes that the model is told before a turn.
 use crate::Error;
 use crate::sql::{Cell, Columns, Sql};
-use tenure_core::bound::Hash;
 use tenure_core::id::ExecutionId;
 use tenure_core::row::{Note, TurnRow};
-use tenure_core::time::Time;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TurnEntry {
-    pub iteration: u32,
-    pub turn: u32,
-    pub delta: Hash,
-    pub output: Option<Hash>,
-    pub model: String,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub cached_tokens: u64,
-    pub micro_usd: Option<u64>,
-    pub took_ms: u64,
-    pub cassette: bool,
-    pub at: Time,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteEntry {
@@ -68,24 +50,25 @@ pub(crate) fn write_note(
 ///
 /// # Errors
 /// The database's.
-pub fn of(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, limit: u32) -> Result<Vec<TurnEntry>, Error> {
-    let text = "SELECT iteration, turn, delta, output, model, input_tokens, output_tokens, cached_tokens, micro_usd, \
-        took_ms, cassette, at FROM turns WHERE execution = $1 AND iteration = $2 ORDER BY turn LIMIT $3";
+pub fn of(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, limit: u32) -> Result<Vec<TurnRow>, Error> {
+    let text = "SELECT turn, delta, output, model, input_tokens, output_tokens, cached_tokens, micro_usd, took_ms, \
+        cassette, at FROM turns WHERE execution = $1 AND iteration = $2 ORDER BY turn LIMIT $3";
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
     sql.all(text, &cells, |row: &Columns<'_>| {
-        Ok(TurnEntry {
-            iteration: row.count(0)?,
-            turn: row.count(1)?,
-            delta: row.hash(2)?,
-            output: row.hash_or_null(3)?,
-            model: row.text(4)?.to_string(),
-            input_tokens: row.count(5)?,
-            output_tokens: row.count(6)?,
-            cached_tokens: row.count(7)?,
-            micro_usd: row.int_or_null(8)?.map(|_| row.count(8)).transpose()?,
-            took_ms: row.count(9)?,
-            cassette: row.truth(10)?,
-            at: row.time(11)?,
+        Ok(TurnRow {
+            execution,
+            iteration,
+            turn: row.count(0)?,
+            delta: row.hash(1)?,
+            output: row.hash_or_null(2)?,
+            model: row.text(3)?.to_string(),
+            input_tokens: row.count(4)?,
+            output_tokens: row.count(5)?,
+            cached_tokens: row.count(6)?,
+            micro_usd: row.int_or_null(7)?.map(|_| row.count(7)).transpose()?,
+            took_ms: row.count(8)?,
+            cassette: row.truth(9)?,
+            at: row.time(10)?,
         })
     })
 }
