@@ -213,12 +213,12 @@ async fn mind_space(house: Arc<House>) {
 
 fn reconcile_all(tasks: &mut JoinSet<()>, house: &Arc<House>) {
     let each = || Arc::clone(house);
-    tasks.spawn(reconcile::run(each(), bind::Bind(each())));
-    tasks.spawn(reconcile::run(each(), think::Think(each())));
-    tasks.spawn(reconcile::run(each(), dispatch::Dispatch(each())));
-    tasks.spawn(reconcile::run(each(), dispatch::Release(each())));
-    tasks.spawn(reconcile::run(each(), validate::Validate(each())));
-    tasks.spawn(reconcile::run(each(), expire::Expire(each())));
-    tasks.spawn(reconcile::run(each(), revoke::Sweep(each())));
-    tasks.spawn(reconcile::run(each(), revoke::Leave(each())));
+    tasks.spawn(reconcile::run(each(), Kind::Bind, bind::bind));
+    tasks.spawn(reconcile::run(each(), Kind::Think, think::think));
+    tasks.spawn(reconcile::run(each(), Kind::Dispatch, dispatch::dispatch));
+    tasks.spawn(reconcile::run(each(), Kind::Release, dispatch::release));
+    tasks.spawn(reconcile::run(each(), Kind::Validate, validate::validate));
+    tasks.spawn(reconcile::run(each(), Kind::Expire, expire::expire));
+    tasks.spawn(reconcile::run(each(), Kind::Sweep, revoke::sweep));
+    tasks.spawn(reconcile::run(each(), Kind::Leave, revoke::leave));
 }

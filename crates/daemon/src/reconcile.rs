@@ -10,7 +10,7 @@ pub mod validate;
 
 use crate::commit;
 use crate::house::House;
-use futures_util::future::BoxFuture;
+use crate::records::Error;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,18 +48,6 @@ impl Bells {
     }
 }
 
-/// What does the deeds of one kind.
-pub trait Reconciler: Send + Sync + 'static {
-    fn kind(&self) -> Kind;
-
-    /// What names a deed while it is in hand: a deed that changes its key halfway keeps its name.
-    fn name(&self, deed: &Deed) -> String {
-        deed.to_string()
-    }
-
-    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()>;
-}
-
 type Name = (Stream, String);
 
 struct Hand {
@@ -69,13 +57,15 @@ struct Hand {
     tasks: JoinSet<()>,
 }
 
-/// Runs until the house closes.
-pub async fn run(house: Arc<House>, reconciler: impl Reconciler) {
-    let kind = reconciler.kind();
+/// Does what is owed of one kind, until the house closes.
+pub async fn run<F>(house: Arc<House>, kind: Kind, perform: impl Fn(Arc<House>, Stream, Deed) -> F)
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
     let mut hand =
         Hand { working: HashMap::new(), names: HashMap::new(), cooling: HashMap::new(), tasks: JoinSet::new() };
     while !house.is_closing() {
-        let next = match take_up(&house, &reconciler, &mut hand).await {
+        let next = match take_up(&house, kind, &perform, &mut hand).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::error!(kind = kind.word(), %error, "the owed index cannot be read");
@@ -94,6 +84,21 @@ pub async fn run(house: Arc<House>, reconciler: impl Reconciler) {
         }
     }
     hand.tasks.shutdown().await;
+}
+
+/// What names a deed while it is in hand: a deed that changes its key halfway keeps its name.
+fn name(deed: &Deed) -> String {
+    match deed {
+        // Due and open are two states of one deed.
+        Deed::Think { iteration, turn, attempt, open: _ } => format!("{iteration}:{turn}:{attempt}"),
+        Deed::Bind { .. }
+        | Deed::Dispatch { .. }
+        | Deed::Validate { .. }
+        | Deed::Release { .. }
+        | Deed::Expire
+        | Deed::Sweep { .. }
+        | Deed::Leave => deed.to_string(),
+    }
 }
 
 impl Hand {
@@ -115,17 +120,20 @@ impl Hand {
 }
 
 /// Reads what is owed, lets go of what no longer is, begins what is new. Gives the pause until the next is due.
-async fn take_up(
+async fn take_up<F>(
     house: &Arc<House>,
-    reconciler: &impl Reconciler,
+    kind: Kind,
+    perform: &impl Fn(Arc<House>, Stream, Deed) -> F,
     hand: &mut Hand,
-) -> Result<Option<Duration>, store::Error> {
+) -> Result<Option<Duration>, store::Error>
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
     let now = commit::now();
-    let page = house.records.owed(reconciler.kind(), now, LOOK_MAX).await?;
+    let page = house.records.owed(kind, now, LOOK_MAX).await?;
     let instant = Instant::now();
     hand.cooling.retain(|_, until| *until > instant);
-    let named: Vec<(Name, Deed)> =
-        page.due.into_iter().map(|(stream, deed)| ((stream, reconciler.name(&deed)), deed)).collect();
+    let named: Vec<(Name, Deed)> = page.due.into_iter().map(|(stream, deed)| ((stream, name(&deed)), deed)).collect();
     let whole = named.len() < LOOK_MAX as usize;
     if whole {
         for (name, (_, task)) in &hand.working {
@@ -147,7 +155,12 @@ async fn take_up(
         if hand.working.len() >= HAND_MAX {
             break;
         }
-        let task = hand.tasks.spawn(reconciler.perform(name.0, deed.clone()));
+        let (stream, performing) = (name.0, perform(Arc::clone(house), name.0, deed.clone()));
+        let task = hand.tasks.spawn(async move {
+            if let Err(error) = performing.await {
+                tracing::error!(kind = kind.word(), %stream, %error, "what is owed cannot be done yet");
+            }
+        });
         hand.names.insert(task.id(), name.clone());
         hand.working.insert(name, (deed, task));
     }

@@ -1,37 +1,17 @@
 //! What fans out, in pages: a lapsed session gives back its executions, a deleted agent's executions are cancelled.
-use super::Reconciler;
 use crate::house::House;
-use futures_util::future::BoxFuture;
+use crate::records::Error;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::command::Command;
 use tenure_core::fold::Stream;
-use tenure_core::id::{AgentId, SessionId, WorkerId};
-use tenure_core::owed::{Deed, Kind};
-use tenure_core::time::Time;
+use tenure_core::owed::Deed;
 use tenure_core::{agent, execution, fleet};
 
 const PAGE: u32 = 256;
 
-pub struct Sweep(pub Arc<House>);
-
-impl Reconciler for Sweep {
-    fn kind(&self) -> Kind {
-        Kind::Sweep
-    }
-
-    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
-        let house = Arc::clone(&self.0);
-        Box::pin(async move {
-            let (Stream::Worker(worker), Deed::Sweep { session, since }) = (stream, deed) else { return };
-            if let Err(error) = sweep(&house, worker, session, since).await {
-                tracing::error!(%session, %error, "a lapsed session cannot be swept yet");
-            }
-        })
-    }
-}
-
-async fn sweep(house: &House, worker: WorkerId, session: SessionId, since: Time) -> Result<(), tenure_store::Error> {
+pub async fn sweep(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
+    let (Stream::Worker(worker), Deed::Sweep { session, since }) = (stream, deed) else { return Ok(()) };
     loop {
         let page = house.records.bound_to(session, PAGE).await?;
         if page.is_empty() {
@@ -53,25 +33,8 @@ async fn sweep(house: &House, worker: WorkerId, session: SessionId, since: Time)
     Ok(())
 }
 
-pub struct Leave(pub Arc<House>);
-
-impl Reconciler for Leave {
-    fn kind(&self) -> Kind {
-        Kind::Leave
-    }
-
-    fn perform(&self, stream: Stream, _deed: Deed) -> BoxFuture<'static, ()> {
-        let house = Arc::clone(&self.0);
-        Box::pin(async move {
-            let Stream::Agent(agent) = stream else { return };
-            if let Err(error) = leave(&house, agent).await {
-                tracing::error!(%agent, %error, "a deleted agent cannot leave yet");
-            }
-        })
-    }
-}
-
-async fn leave(house: &House, agent: AgentId) -> Result<(), tenure_store::Error> {
+pub async fn leave(house: Arc<House>, stream: Stream, _: Deed) -> Result<(), Error> {
+    let Stream::Agent(agent) = stream else { return Ok(()) };
     for id in house.records.open_of(agent, PAGE).await? {
         let cancel = execution::Command::Cancel { why: "its agent was deleted".to_string() };
         house.report(Actor::Daemon, Command::Execution(id, cancel)).await;

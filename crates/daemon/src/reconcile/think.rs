@@ -6,7 +6,6 @@ mod story;
 
 pub use prompt::Delta;
 
-use super::Reconciler;
 use crate::commit;
 use crate::house::House;
 use crate::model::Model;
@@ -15,7 +14,6 @@ use crate::model::failure::{Failure, Kind as FailureKind};
 use crate::model::piece::PieceSink;
 use crate::model::request::{Request, ToolCall};
 use crate::records::Error;
-use futures_util::future::BoxFuture;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -28,52 +26,24 @@ use tenure_core::command::Command;
 use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage};
 use tenure_core::fold::Stream;
 use tenure_core::id::ExecutionId;
-use tenure_core::owed::{Deed, Kind};
+use tenure_core::owed::Deed;
 use tokio::time::Instant;
 
 /// The longest that one model call may take; the iteration's own clock is usually nearer.
 const CALL_DEADLINE: Duration = Duration::from_secs(900);
 const SCHEMA_ERRORS_MAX: usize = 4;
 
-pub struct Think(pub Arc<House>);
-
-impl Reconciler for Think {
-    fn kind(&self) -> Kind {
-        Kind::Think
+pub async fn think(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
+    let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else { return Ok(()) };
+    let turn = Turn { iteration, turn, attempt };
+    if !open {
+        return take_turn(&house, id, turn).await;
     }
-
-    /// Due and open are two states of one deed.
-    fn name(&self, deed: &Deed) -> String {
-        match deed {
-            Deed::Think { iteration, turn, attempt, open: _ } => format!("{iteration}:{turn}:{attempt}"),
-            Deed::Bind { .. }
-            | Deed::Dispatch { .. }
-            | Deed::Validate { .. }
-            | Deed::Release { .. }
-            | Deed::Expire
-            | Deed::Sweep { .. }
-            | Deed::Leave => deed.to_string(),
-        }
-    }
-
-    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
-        let house = Arc::clone(&self.0);
-        Box::pin(async move {
-            let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else {
-                return;
-            };
-            let turn = Turn { iteration, turn, attempt };
-            if open {
-                let lose = execution::Command::LoseModel { turn };
-                house.report(Actor::Daemon, Command::Execution(id, lose)).await;
-            } else if let Err(error) = think(&house, id, turn).await {
-                tracing::error!(execution = %id, %error, "a model cannot be asked yet");
-            }
-        })
-    }
+    house.report(Actor::Daemon, Command::Execution(id, execution::Command::LoseModel { turn })).await;
+    Ok(())
 }
 
-async fn think(house: &House, id: ExecutionId, turn: Turn) -> Result<(), Error> {
+async fn take_turn(house: &House, id: ExecutionId, turn: Turn) -> Result<(), Error> {
     let manifest = house.records.look(move |look| story::manifest(look, id)).await?;
     let alias = manifest.model().to_string();
     let model = house.models.resolve(&alias).await;

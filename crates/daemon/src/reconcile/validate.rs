@@ -1,11 +1,9 @@
 //! Owed Validate: computes what a validator finds, or asks for the one call that it needs first.
 mod check;
 
-use super::Reconciler;
 use crate::house::House;
 use crate::records::{Error, Look};
 use check::{Seen, SeenCall, Step};
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::call::Proposal;
@@ -14,33 +12,10 @@ use tenure_core::command::Command;
 use tenure_core::execution::{self, Finding};
 use tenure_core::fold::Stream;
 use tenure_core::id::{CallId, ExecutionId};
-use tenure_core::owed::{Deed, Kind};
+use tenure_core::owed::Deed;
 
-pub struct Validate(pub Arc<House>);
-
-impl Reconciler for Validate {
-    fn kind(&self) -> Kind {
-        Kind::Validate
-    }
-
-    fn perform(&self, stream: Stream, deed: Deed) -> BoxFuture<'static, ()> {
-        let house = Arc::clone(&self.0);
-        Box::pin(async move {
-            let (Stream::Execution(id), Deed::Validate { iteration, index, check }) = (stream, deed) else { return };
-            if let Err(error) = validate(&house, id, iteration, index, check).await {
-                tracing::error!(execution = %id, %error, "a validator cannot be run yet");
-            }
-        })
-    }
-}
-
-async fn validate(
-    house: &House,
-    id: ExecutionId,
-    iteration: u32,
-    index: u32,
-    check: Option<CallId>,
-) -> Result<(), Error> {
+pub async fn validate(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
+    let (Stream::Execution(id), Deed::Validate { iteration, index, check }) = (stream, deed) else { return Ok(()) };
     let (word, step) = house
         .records
         .look(move |look| {
