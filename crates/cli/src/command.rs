@@ -15,6 +15,8 @@ mod completions;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::args::Verb;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -59,6 +61,19 @@ fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(refuse(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
     Ok(bytes)
+}
+
+/// Resolves at Ctrl-C or TERM, which from now on end nothing by themselves.
+fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Failure, format!("signals cannot be waited for: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Asks before something is destroyed. Without a terminal only `--yes` is an answer.

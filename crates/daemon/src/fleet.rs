@@ -25,15 +25,17 @@ use tenure_core::id::{SessionId, WorkerId};
 use tenure_core::owed::Kind;
 use tenure_core::time::Time;
 use tenure_wire::frame::{self, FromWorker, Hello, ToWorker};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 const GREETING_DEADLINE: Duration = Duration::from_secs(30);
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(15);
 const RESTART_FIRST: Duration = Duration::from_millis(100);
 const RESTART_LAST: Duration = Duration::from_secs(10);
+/// Asks that wait to be sent to the worker.
+const ASKS_MAX: usize = 256;
 /// How often the file `alive` is touched: how much of a clock a crash may add at most.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -69,7 +71,7 @@ enum Error {
     #[error("the worker cannot be started: {0}")]
     Start(std::io::Error),
     #[error("the worker's link broke: {0}")]
-    Link(#[from] std::io::Error),
+    Link(#[from] link::Error),
     #[error("the worker's link broke: {0}")]
     Frame(#[from] frame::FrameError),
     #[error("the worker did not greet within {} s", GREETING_DEADLINE.as_secs())]
@@ -121,20 +123,20 @@ impl Supervisor {
             tracing::info!(reaped = hello.reaped, "removed what an earlier worker left");
         }
         let (session, fence) = self.open_session(&hello).await?;
-        let welcome = frame::encode(&ToWorker::Welcome { version: frame::VERSION, session, fence })?;
-        socket.write_all(&welcome).await?;
-        let (asks, asked) = mpsc::channel::<Ask>(256);
+        frame::write(socket, &ToWorker::Welcome { version: frame::VERSION, session, fence }).await?;
+        let (asks, asked) = mpsc::channel::<Ask>(ASKS_MAX);
         let (hosts, host) = watch::channel(Arc::new(hello.host.clone()));
-        let link = Link { worker: self.worker, session, fence, slots: hello.slots, host, asks };
+        let end = CancellationToken::new();
+        let link = Link { worker: self.worker, session, fence, slots: hello.slots, host, asks, end };
         self.greeted.send_replace(Some(Greeted { hello, session }));
-        self.links.send_replace(Some(link));
+        self.links.send_replace(Some(link.clone()));
         for kind in [Kind::Bind, Kind::Dispatch, Kind::Release] {
             self.house.bells.ring(kind);
         }
-        let result = link::serve(&self.house, self.worker, session, socket, asked, hosts).await;
+        let result = link::serve(&self.house, &link, socket, asked, hosts).await;
         self.links.send_replace(None);
         self.stale = Some((session, commit::now()));
-        result.map_err(Error::from)
+        Ok(result?)
     }
 
     async fn open_session(&mut self, hello: &Hello) -> Result<(SessionId, Fence), Error> {
@@ -174,11 +176,7 @@ fn start(built_in: &BuiltIn) -> std::io::Result<(Child, UnixStream)> {
 }
 
 async fn greeting(socket: &mut UnixStream) -> Result<Hello, Error> {
-    let mut prefix = [0u8; 4];
-    socket.read_exact(&mut prefix).await?;
-    let mut bytes = vec![0u8; frame::length(prefix)?];
-    socket.read_exact(&mut bytes).await?;
-    match serde_json::from_slice(&bytes).map_err(frame::FrameError::from)? {
+    match frame::read(socket).await? {
         FromWorker::Hello(hello) => Ok(hello),
         FromWorker::Output { .. }
         | FromWorker::Outcome(_)

@@ -1,12 +1,16 @@
 //! Frames between daemon and worker: a big-endian u32 length, then one JSON value of at most `FRAME_BYTES_MAX`.
 //! The same frames cross a socketpair (built-in worker) and a network link. No secret may stand in one.
 use crate::confinement::Confinement;
+#[cfg(feature = "link")]
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenure_core::call::{Fence, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, SessionId};
 use tenure_core::manifest::Host;
 use tenure_core::network::{Refusal, Traffic};
+#[cfg(feature = "link")]
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A frame longer than this ends the session: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -123,13 +127,15 @@ pub struct CallOutcome {
     pub level: Option<String>,
 }
 
-/// Why bytes are no frame.
+/// Why there is no frame.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame of {0} bytes is longer than {FRAME_BYTES_MAX}")]
     TooLong(usize),
     #[error("a frame cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
+    #[error("the link ended: {0}")]
+    Ended(#[from] std::io::Error),
 }
 
 /// The frame's bytes with their length before them.
@@ -155,4 +161,25 @@ pub fn encode<F: Serialize>(frame: &F) -> Result<Vec<u8>, FrameError> {
 pub fn length(prefix: [u8; 4]) -> Result<usize, FrameError> {
     let length = u32::from_be_bytes(prefix) as usize;
     if length > FRAME_BYTES_MAX { Err(FrameError::TooLong(length)) } else { Ok(length) }
+}
+
+/// The next frame of a link. It must not be dropped halfway: what it has read is lost.
+///
+/// # Errors
+/// `Ended` at the link's end, between frames or within one; nothing more may be read after any error.
+#[cfg(feature = "link")]
+pub async fn read<F: DeserializeOwned>(link: &mut (impl AsyncRead + Unpin)) -> Result<F, FrameError> {
+    let mut prefix = [0; 4];
+    link.read_exact(&mut prefix).await?;
+    let mut bytes = vec![0; length(prefix)?];
+    link.read_exact(&mut bytes).await?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// # Errors
+/// `TooLong`, and then nothing was written; `Ended` where the link takes no more.
+#[cfg(feature = "link")]
+pub async fn write<F: Serialize>(link: &mut (impl AsyncWrite + Unpin), frame: &F) -> Result<(), FrameError> {
+    link.write_all(&encode(frame)?).await?;
+    Ok(link.flush().await?)
 }

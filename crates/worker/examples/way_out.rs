@@ -13,9 +13,8 @@ use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
 use tenure_core::manifest::{Host, Manifest};
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
-use tenure_wire::frame::{FromWorker, LeasedCall, ToWorker, VERSION, encode, length};
+use tenure_wire::frame::{self, FromWorker, LeasedCall, ToWorker, VERSION};
 use tenure_worker::{Ground, Options, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 const READS: usize = 500;
@@ -144,7 +143,7 @@ impl Office {
         let mut mint = Mint::new(Time::from_millis(1), u128::from(std::process::id()));
         receive(&mut link).await?;
         let session = SessionId::mint(&mut mint);
-        link.write_all(&encode(&ToWorker::Welcome { version: VERSION, session, fence: FENCE })?).await?;
+        frame::write(&mut link, &ToWorker::Welcome { version: VERSION, session, fence: FENCE }).await?;
         let (agent, execution) = (AgentId::mint(&mut mint), ExecutionId::mint(&mut mint));
         Ok(Office { link, mint, agent, execution, confinement })
     }
@@ -162,7 +161,7 @@ impl Office {
             confinement: self.confinement.clone(),
             deadline_ms: 120_000,
         };
-        self.link.write_all(&encode(&ToWorker::Call(Box::new(call)))?).await?;
+        frame::write(&mut self.link, &ToWorker::Call(Box::new(call))).await?;
         loop {
             match receive(&mut self.link).await? {
                 FromWorker::Outcome(outcome) => return Ok(outcome.result),
@@ -174,14 +173,7 @@ impl Office {
 }
 
 async fn receive(link: &mut UnixStream) -> Outcome<FromWorker> {
-    let reading = async {
-        let mut prefix = [0; 4];
-        link.read_exact(&mut prefix).await?;
-        let mut bytes = vec![0; length(prefix)?];
-        link.read_exact(&mut bytes).await?;
-        Ok(serde_json::from_slice(&bytes)?)
-    };
-    tokio::time::timeout(Duration::from_secs(180), reading).await?
+    Ok(tokio::time::timeout(Duration::from_secs(180), frame::read(link)).await??)
 }
 
 /// A server on loopback with something small and something big, a thread a connection.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tenure_core::manifest::{self, Backend, Guard, Quota};
 use tenure_sandbox::container::{Burial, Contained, Engine};
 use tenure_sandbox::{Jail, Level, Spec};
+use tokio::task::spawn_blocking;
 
 /// How long an engine that no survey has found yet may take to answer a jail's opening.
 const GREETING: Duration = Duration::from_secs(20);
@@ -26,8 +27,7 @@ impl Held {
         match backend {
             Backend::Native => {
                 let ground = Arc::clone(ground);
-                let opening = tokio::task::spawn_blocking(move || ground.zygote.open(&spec));
-                Ok(Held::Native(opening.await.map_err(|error| Error::Panicked(error.to_string()))??))
+                Ok(Held::Native(spawn_blocking(move || ground.zygote.open(&spec)).await??))
             }
             Backend::Container { image } => {
                 let engine = match ground.known_engine() {
@@ -103,10 +103,7 @@ impl Held {
     /// Returns once every process of it is proven dead.
     pub(crate) async fn kill(self) -> Result<(), Error> {
         match self {
-            Held::Native(jail) => {
-                let burying = tokio::task::spawn_blocking(move || jail.kill());
-                Ok(burying.await.map_err(|error| Error::Panicked(error.to_string()))??)
-            }
+            Held::Native(jail) => Ok(spawn_blocking(move || jail.kill()).await??),
             Held::Container(contained) => {
                 if let Burial::Left { why } = contained.kill().await? {
                     tracing::warn!(id = contained.id(), why, "a dead container is still in its engine's list");

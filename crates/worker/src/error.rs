@@ -30,7 +30,7 @@ pub enum Error {
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("a task of the worker panicked: {0}")]
-    Panicked(String),
+    Panicked(#[from] tokio::task::JoinError),
 }
 
 impl Error {

@@ -133,7 +133,7 @@ impl Tenancy {
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
             Ok::<_, Error>((spec, allowance, claim))
         });
-        let (spec, allowance, claim) = opening.await.map_err(|error| Error::Panicked(error.to_string()))??;
+        let (spec, allowance, claim) = opening.await??;
         let jail = Held::open(&self.ground, &call.confinement.backend, spec).await?;
         if let Some(guard) = jail.lacks(&call.confinement.require, self.ground.host.quota) {
             let level = jail.describe(allowance.level());
@@ -149,8 +149,8 @@ impl Tenancy {
         let (end, traffic) = match self.ground.egress.open(rules, network, jail.take_listener()) {
             Ok(mut doorway) => {
                 let way = doorway.way(&self.ground.egress);
-                let end = match Room::furnish(&mut jail, allowance, &first.call.confinement, way) {
-                    Ok((room, line)) => self.work(room, tokio::spawn(line), &mut doorway, first).await,
+                let end = match furnish(&mut jail, allowance, &first.call.confinement, way) {
+                    Ok((scene, line)) => self.work(scene, tokio::spawn(line), &mut doorway, first).await,
                     Err(error) => Err(error.to_string()),
                 };
                 (end, self.shut(doorway).await)
@@ -182,18 +182,17 @@ impl Tenancy {
     /// Until it is told to close (Ok) or the jail is of no more use (Err: why).
     async fn work(
         &mut self,
-        room: Room,
+        scene: Scene,
         mut line: JoinHandle<Cut>,
         doorway: &mut Doorway,
         first: Order,
     ) -> Result<(), String> {
-        let Room { scene, level } = room;
         if self.close.is_cancelled() {
             line.abort();
             return Ok(());
         }
         let mut performing = JoinSet::new();
-        performing.spawn(answer(first, scene.clone(), level.clone(), self.shown.clone()));
+        performing.spawn(answer(first, scene.clone(), self.shown.clone()));
         let mut end = loop {
             tokio::select! {
                 biased;
@@ -207,9 +206,7 @@ impl Tenancy {
                 cut = &mut line => break Err(describe_cut(cut)),
                 Some(refusals) = doorway.refused() => self.refuse(refusals).await,
                 order = self.orders.recv() => match order {
-                    Some(order) => {
-                        performing.spawn(answer(order, scene.clone(), level.clone(), self.shown.clone()));
-                    }
+                    Some(order) => drop(performing.spawn(answer(order, scene.clone(), self.shown.clone()))),
                     None => break Ok(()),
                 },
             }
@@ -259,38 +256,25 @@ struct Opened {
     claim: Option<Claim>,
 }
 
-/// A jail made ready to be shared.
-struct Room {
-    scene: Scene,
-    level: Arc<str>,
-}
-
-impl Room {
-    fn furnish(
-        jail: &mut Held,
-        allowance: Allowance,
-        wanted: &Confinement,
-        way: Way,
-    ) -> std::io::Result<(Room, impl Future<Output = Cut> + use<>)> {
-        let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
-        socket.set_nonblocking(true)?;
-        let (asking, line) = Line::new(UnixStream::from_std(socket)?);
-        let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
-        let disk = allowance.level();
-        let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
-        tokio::spawn(looking);
-        let scene = Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way };
-        Ok((Room { scene, level: jail.describe(disk).into() }, line))
-    }
+/// Makes a jail ready to be shared.
+fn furnish(
+    jail: &mut Held,
+    allowance: Allowance,
+    wanted: &Confinement,
+    way: Way,
+) -> std::io::Result<(Scene, impl Future<Output = Cut> + use<>)> {
+    let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
+    socket.set_nonblocking(true)?;
+    let (asking, line) = Line::new(UnixStream::from_std(socket)?);
+    let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
+    let level = jail.describe(allowance.level()).into();
+    let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
+    tokio::spawn(looking);
+    Ok((Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way, level }, line))
 }
 
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.
-async fn answer(
-    order: Order,
-    scene: Scene,
-    level: Arc<str>,
-    shown: mpsc::Sender<FromWorker>,
-) -> Result<Box<CallOutcome>, Stop> {
+async fn answer(order: Order, scene: Scene, shown: mpsc::Sender<FromWorker>) -> Result<Box<CallOutcome>, Stop> {
     let Order { call, deadline } = order;
     let LeasedCall { lease, fence, call, execution, capability, arguments, .. } = *call;
     let began = Instant::now();
@@ -301,7 +285,7 @@ async fn answer(
     };
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let Deed { outcome, result } = deed;
-    let level = Some(level.to_string());
+    let level = Some(scene.level.to_string());
     Ok(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms, level }))
 }
 

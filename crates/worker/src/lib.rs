@@ -42,8 +42,7 @@ use std::os::unix::net::UnixStream;
 pub async fn run(options: Options, socket: UnixStream) -> Result<(), Error> {
     // A terminal's interrupt is for the daemon, which ends this worker. Leading a session already is as good.
     let _ = rustix::process::setsid();
-    let prepared = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await;
-    let ground = prepared.map_err(|error| Error::Panicked(error.to_string()))??;
+    let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await??;
     socket.set_nonblocking(true).map_err(Error::io("prepare the daemon's socket"))?;
     let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::io("prepare the daemon's socket"))?;
     serve(ground, socket).await

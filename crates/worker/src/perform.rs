@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     pub(crate) gauge: Gauge,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) way: Way,
+    /// What holds its programs, for each call's record.
+    pub(crate) level: Arc<str>,
 }
 
 /// How a deed ended that was tried.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use survey::Surveys;
 use tenure_core::call::{Fence, Outcome};
+use tenure_core::id::{CallId, ExecutionId, LeaseId};
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -175,12 +176,11 @@ impl Session {
                     None => return Ok(()),
                 },
                 Some(notice) = notices.recv() => self.note(notice).await?,
-                Some(task) = self.tasks.join_next() => task.map_err(|error| Error::Panicked(error.to_string()))?,
-                Some(link) = links.join_next() => match link {
+                Some(task) = self.tasks.join_next() => task?,
+                Some(link) = links.join_next() => match link? {
                     // A broken pipe is the daemon's end.
-                    Ok(Ok(()) | Err(Error::Io { .. })) => {}
-                    Ok(Err(error)) => return Err(error),
-                    Err(error) => return Err(Error::Panicked(error.to_string())),
+                    Ok(()) | Err(Error::Io { .. }) => {}
+                    Err(error) => return Err(error),
                 },
             }
         }
@@ -290,12 +290,16 @@ impl Session {
         self.berths.insert(key, Berth::Open { orders, close });
     }
 
-    /// Ends a call that no jail has done.
     async fn turn_away(&mut self, order: Order, deed: Deed) {
-        let LeasedCall { lease, fence, call, execution, .. } = *order.call;
-        let Deed { outcome, result } = deed;
-        self.finish(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None }))
-            .await;
+        let LeasedCall { lease, call, execution, .. } = *order.call;
+        self.end_call(lease, call, execution, deed).await;
+    }
+
+    /// Ends a call that no jail has done.
+    async fn end_call(&mut self, lease: LeaseId, call: CallId, execution: ExecutionId, deed: Deed) {
+        let (fence, Deed { outcome, result }) = (self.fence, deed);
+        let outcome = CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None };
+        self.finish(Box::new(outcome)).await;
     }
 
     async fn finish(&mut self, outcome: Box<CallOutcome>) {
@@ -315,8 +319,7 @@ impl Session {
     /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
     async fn released(&mut self, key: Key, last: bool, traffic: Option<Traffic>) {
         if !last {
-            let Key { execution, iteration } = key;
-            return self.send(FromWorker::Released { execution, iteration, traffic }).await;
+            return self.send(gone(key, traffic)).await;
         }
         let (ground, notify) = (Arc::clone(&self.ground), self.notify.clone());
         self.tasks.spawn(async move {
@@ -357,38 +360,20 @@ impl Session {
         let mut calls = self.leases.of(key);
         calls.retain(|(lease, _)| !self.queue.iter().any(|order| order.call.lease == *lease));
         for (lease, call) in calls {
-            let Deed { outcome, result } = deed.clone();
-            let (fence, execution) = (self.fence, key.execution);
-            self.finish(Box::new(CallOutcome {
-                lease,
-                fence,
-                call,
-                execution,
-                outcome,
-                result,
-                took_ms: 0,
-                level: None,
-            }))
-            .await;
+            self.end_call(lease, call, key.execution, deed.clone()).await;
         }
     }
 
     async fn note(&mut self, notice: Notice) -> Result<(), Error> {
         match notice {
-            Notice::Finished(outcome) => {
-                self.finish(outcome).await;
-                Ok(())
-            }
+            Notice::Finished(outcome) => self.finish(outcome).await,
             Notice::Refused(Key { execution, iteration }, refusals) => {
                 self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
-                Ok(())
             }
-            Notice::Ended(key, end) => self.bury(key, end).await,
-            Notice::Cleared(Key { execution, iteration }, traffic) => {
-                self.send(FromWorker::Released { execution, iteration, traffic }).await;
-                Ok(())
-            }
+            Notice::Ended(key, end) => self.bury(key, end).await?,
+            Notice::Cleared(key, traffic) => self.send(gone(key, traffic)).await,
         }
+        Ok(())
     }
 
     /// A jail is proven dead, or never was: says so, and lets go on what waited for that.
@@ -417,15 +402,18 @@ impl Session {
                 self.end_calls(key, &deed).await;
             }
         }
-        let (ready, rest) =
+        let (ready, rest): (VecDeque<Order>, _) =
             std::mem::take(&mut self.queue).into_iter().partition(|order| order.call.execution == execution);
         self.queue = rest;
-        let ready: VecDeque<Order> = ready;
         for order in ready {
             self.place(order).await;
         }
         Ok(())
     }
+}
+
+fn gone(Key { execution, iteration }: Key, traffic: Option<Traffic>) -> FromWorker {
+    FromWorker::Released { execution, iteration, traffic }
 }
 
 fn over() -> Deed {

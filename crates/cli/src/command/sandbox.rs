@@ -21,7 +21,7 @@ pub async fn run(verb: &Sandbox, settings: &Settings, look: Look) -> Result<Exit
         Sandbox::Run { profile, timeout, command } => {
             let confinement = settings.client()?.agent_sandbox(profile).await?.confinement;
             let trial = Trial { confinement, command: command.clone(), time: Duration::from_secs(*timeout) };
-            Ok(trial.run(settings).await?.show())
+            Ok(trial.run().await?.show())
         }
         Sandbox::Explain { agent } => explain(agent, settings, look).await,
     }

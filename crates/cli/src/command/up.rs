@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tenure_daemon::fleet::BuiltIn;
 use tenure_daemon::model::environment::Environment;
 use tenure_daemon::{Daemon, Options};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
+use super::interrupted;
 use crate::args::Up;
 use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
@@ -25,17 +25,9 @@ pub async fn run(up: Up, settings: &Settings) -> Result<Exit, Failure> {
     let daemon = Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error))?;
     let ready = begun.elapsed();
     greet(&daemon, settings, ready).await;
-    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-        (Err(error), _) | (_, Err(error)) => {
-            return Err(Failure::new(Exit::Failure, format!("signals cannot be waited for: {error}")));
-        }
-    };
+    let interrupted = interrupted()?;
     let stop = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        interrupted.await;
         say("stopping");
     };
     daemon.run(stop).await.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;

@@ -1,4 +1,6 @@
-use super::house::{AGENT, House, cassette};
+use std::process::{Command, Stdio};
+
+use super::house::{AGENT, House, cassette, eventually};
 
 #[test]
 fn the_check_tells_each_layer_and_ends_by_whether_agents_can_run() {
@@ -47,4 +49,21 @@ fn a_command_runs_in_an_agent_s_confinement_with_its_own_streams_and_exit_code_a
     assert_eq!(house.tenure(&["sandbox", "run", "--profile", "coder"]).code, 2);
     let agents = house.tenure(&["agent", "list", "-o", "json"]).ok().json();
     assert_eq!(agents[0]["status"], "registered", "a trial is no execution");
+}
+
+#[test]
+fn an_interrupted_command_leaves_nothing() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let scratch = house.path("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let mut command = house.command(&["sandbox", "run", "--profile", "coder", "--", "sleep", "600"]);
+    command.env("TMPDIR", &scratch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut trial = command.spawn().unwrap();
+    let agents = scratch.join(format!("tenure-trial-{}/agents", trial.id()));
+    eventually("the sandbox", || std::fs::read_dir(&agents).is_ok_and(|mut agents| agents.next().is_some()));
+    Command::new("kill").args(["-INT", &trial.id().to_string()]).status().unwrap();
+    assert_eq!(trial.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
 }

@@ -1,7 +1,7 @@
 //! One open link: asks go out as frames, answers come back to whoever asked. One task owns it; nothing else reads or
 //! writes its socket.
 use crate::house::House;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
@@ -12,16 +12,22 @@ use tenure_core::id::{ExecutionId, LeaseId, SessionId, WorkerId};
 use tenure_core::manifest::Host;
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{self, CallOutcome, FrameError, FromWorker, LeasedCall, ToWorker};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{ReadHalf, WriteHalf};
+use tokio::net::unix::ReadHalf;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// A worker that says nothing for so long hangs; a dead one shows at once by the end of its socket.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The same of one that takes nothing of a frame.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long reading what a worker said may take that takes no frames any more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const ASKED_MAX: usize = 4096;
+const RECEIVED_MAX: usize = 256;
 /// A container engine that hangs must not hang a deploy for long.
 const SURVEY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -36,6 +42,7 @@ pub struct Link {
     /// What its host can do, as it said last.
     pub host: watch::Receiver<Arc<Host>>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) end: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -43,7 +50,6 @@ pub(super) enum Ask {
     Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
     Release { execution: ExecutionId, iteration: u32, last: bool, answer: oneshot::Sender<Option<Traffic>> },
     Survey { answer: oneshot::Sender<()> },
-    End,
 }
 
 impl Link {
@@ -66,13 +72,13 @@ impl Link {
     pub async fn survey(&self) -> Option<Arc<Host>> {
         let (answer, answered) = oneshot::channel();
         self.asks.send(Ask::Survey { answer }).await.ok()?;
-        tokio::time::timeout(SURVEY_DEADLINE, answered).await.ok()?.ok()?;
+        timeout(SURVEY_DEADLINE, answered).await.ok()?.ok()?;
         Some(Arc::clone(&self.host.borrow()))
     }
 
-    /// Ends the worker process: it hangs.
+    /// Ends the worker process, also one that hangs.
     pub fn end(&self) {
-        let _ = self.asks.try_send(Ask::End);
+        self.end.cancel();
     }
 }
 
@@ -93,106 +99,108 @@ impl Asked {
         let (calls, releases, surveys) = (HashMap::new(), HashMap::new(), HashMap::new());
         Asked { calls, releases, surveys, surveys_asked: 0, host }
     }
+
+    /// Notes who waits for the answer to the frame that this gives.
+    fn begin(&mut self, ask: Ask) -> ToWorker {
+        match ask {
+            Ask::Call { frame, answer } => {
+                if self.calls.len() >= ASKED_MAX {
+                    self.calls.retain(|_, answer| !answer.is_closed());
+                }
+                self.calls.insert(frame.lease, answer);
+                ToWorker::Call(frame)
+            }
+            Ask::Release { execution, iteration, last, answer } => {
+                self.releases.insert((execution, iteration), answer);
+                ToWorker::Release { execution, iteration, last }
+            }
+            Ask::Survey { answer } => {
+                self.surveys.retain(|_, answer| !answer.is_closed());
+                self.surveys_asked += 1;
+                self.surveys.insert(self.surveys_asked, answer);
+                ToWorker::Survey { count: self.surveys_asked }
+            }
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("it was silent for {} s", SILENCE_MAX.as_secs())]
+    #[error("it neither spoke for {} s nor took a frame for {}", SILENCE_MAX.as_secs(), WRITE_DEADLINE.as_secs())]
     Silent,
     #[error("the daemon ended it")]
     Ended,
 }
 
-impl From<Error> for super::Error {
-    fn from(error: Error) -> super::Error {
-        super::Error::Link(std::io::Error::other(error))
-    }
-}
-
-/// Until the socket ends, the worker hangs or the house closes.
+/// Until the socket ends, the worker hangs or the house closes. It never waits for the worker to take something without
+/// taking what the worker sends: each would wait for the other.
 pub(super) async fn serve(
     house: &House,
-    worker: WorkerId,
-    session: SessionId,
+    link: &Link,
     socket: &mut UnixStream,
     mut asks: mpsc::Receiver<Ask>,
     host: watch::Sender<Arc<Host>>,
 ) -> Result<(), Error> {
     let (reader, mut writer) = socket.split();
-    let (frames, mut received) = mpsc::channel::<FromWorker>(256);
+    let (frames, mut received) = mpsc::channel(RECEIVED_MAX);
     let reading = read(reader, frames);
     tokio::pin!(reading);
-    let mut asked = Asked::new(host);
-    let mut beats = tokio::time::interval(BEAT_EVERY);
-    let mut heard = tokio::time::Instant::now();
+    let (mut asked, mut outbox) = (Asked::new(host), VecDeque::new());
+    let mut beats = interval(BEAT_EVERY);
+    let (mut heard, mut taken) = (Instant::now(), Instant::now());
     let mut count = 0;
-    loop {
+    let ended = loop {
+        let idle = outbox.is_empty();
         tokio::select! {
-            ended = &mut reading => return ended,
+            ended = &mut reading => break ended,
             () = house.closing.cancelled() => return Ok(()),
-            Some(ask) = asks.recv() => send(&mut writer, &mut asked, ask).await?,
+            () = link.end.cancelled() => return Err(Error::Ended),
+            Some(ask) = asks.recv(), if idle => {
+                outbox = frame::encode(&asked.begin(ask))?.into();
+                taken = Instant::now();
+            }
+            written = writer.write(outbox.as_slices().0), if !idle => match written {
+                Ok(count @ 1..) => {
+                    outbox.drain(..count);
+                    taken = Instant::now();
+                }
+                Ok(0) | Err(_) => break timeout(LAST_WORDS, &mut reading).await.unwrap_or(Err(Error::Silent)),
+            },
             Some(frame) = received.recv() => {
-                heard = tokio::time::Instant::now();
-                receive(house, worker, session, &mut asked, frame).await;
+                heard = Instant::now();
+                receive(house, link, &mut asked, frame).await;
             }
             _ = beats.tick() => {
-                if heard.elapsed() > SILENCE_MAX {
+                if heard.elapsed() > SILENCE_MAX || (!idle && taken.elapsed() > WRITE_DEADLINE) {
                     return Err(Error::Silent);
                 }
+                if idle {
+                    taken = Instant::now();
+                }
                 count += 1;
-                write(&mut writer, &ToWorker::Beat { count }).await?;
+                outbox.extend(frame::encode(&ToWorker::Beat { count })?);
             }
         }
+    };
+    // What it said before its end still counts.
+    while let Ok(frame) = received.try_recv() {
+        receive(house, link, &mut asked, frame).await;
     }
+    ended
 }
 
 async fn read(mut reader: ReadHalf<'_>, frames: mpsc::Sender<FromWorker>) -> Result<(), Error> {
     loop {
-        let mut prefix = [0u8; 4];
-        reader.read_exact(&mut prefix).await?;
-        let mut bytes = vec![0u8; frame::length(prefix)?];
-        reader.read_exact(&mut bytes).await?;
-        let frame = serde_json::from_slice(&bytes).map_err(FrameError::from)?;
-        if frames.send(frame).await.is_err() {
+        if frames.send(frame::read(&mut reader).await?).await.is_err() {
             return Ok(());
         }
     }
 }
 
-async fn write(writer: &mut WriteHalf<'_>, frame: &ToWorker) -> Result<(), Error> {
-    let bytes = frame::encode(frame)?;
-    tokio::time::timeout(WRITE_DEADLINE, writer.write_all(&bytes)).await.map_err(|_| Error::Silent)??;
-    Ok(())
-}
-
-async fn send(writer: &mut WriteHalf<'_>, asked: &mut Asked, ask: Ask) -> Result<(), Error> {
-    match ask {
-        Ask::Call { frame, answer } => {
-            if asked.calls.len() >= ASKED_MAX {
-                asked.calls.retain(|_, answer| !answer.is_closed());
-            }
-            asked.calls.insert(frame.lease, answer);
-            write(writer, &ToWorker::Call(frame)).await
-        }
-        Ask::Release { execution, iteration, last, answer } => {
-            asked.releases.insert((execution, iteration), answer);
-            write(writer, &ToWorker::Release { execution, iteration, last }).await
-        }
-        Ask::Survey { answer } => {
-            asked.surveys.retain(|_, answer| !answer.is_closed());
-            asked.surveys_asked += 1;
-            asked.surveys.insert(asked.surveys_asked, answer);
-            write(writer, &ToWorker::Survey { count: asked.surveys_asked }).await
-        }
-        Ask::End => Err(Error::Ended),
-    }
-}
-
-async fn receive(house: &House, worker: WorkerId, session: SessionId, asked: &mut Asked, frame: FromWorker) {
+async fn receive(house: &House, link: &Link, asked: &mut Asked, frame: FromWorker) {
+    let (worker, session) = (Actor::Worker(link.worker), link.session);
     match frame {
         FromWorker::Outcome(outcome) => {
             if let Some(answer) = asked.calls.remove(&outcome.lease) {
@@ -212,11 +220,11 @@ async fn receive(house: &House, worker: WorkerId, session: SessionId, asked: &mu
         }
         FromWorker::NetworkRefused { execution, iteration, refusals } => {
             let refuse = execution::Command::RefuseNetwork { session, iteration, refusals };
-            house.report(Actor::Worker(worker), Command::Execution(execution, refuse)).await;
+            house.report(worker, Command::Execution(execution, refuse)).await;
         }
         FromWorker::JailLost { execution, iteration, leases, why, traffic } => {
             let lose = execution::Command::LoseJail { session, iteration, leases, why, traffic };
-            house.report(Actor::Worker(worker), Command::Execution(execution, lose)).await;
+            house.report(worker, Command::Execution(execution, lose)).await;
         }
         FromWorker::Output { execution, stderr, text, .. } => house.watch.output(execution, stderr, text),
         FromWorker::Beat { .. } => {}

@@ -3,8 +3,8 @@ use crate::error::Error;
 use crate::perform::error;
 use std::time::Duration;
 use tenure_core::call::Outcome;
-use tenure_wire::frame::{CallOutcome, FrameError, FromWorker, ToWorker, encode, length};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tenure_wire::frame::{self, CallOutcome, FrameError, FromWorker, ToWorker};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -26,25 +26,16 @@ pub(super) struct Outbound {
 
 /// The next frame; None at the end of the stream, also in the middle of a frame.
 pub(super) async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<ToWorker>, Error> {
-    let mut prefix = [0; 4];
-    if reader.read_exact(&mut prefix).await.is_err() {
-        return Ok(None);
+    match frame::read(reader).await {
+        Err(FrameError::Ended(_)) => Ok(None),
+        frame => Ok(Some(frame?)),
     }
-    let mut bytes = vec![0; length(prefix)?];
-    if reader.read_exact(&mut bytes).await.is_err() {
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_slice(&bytes).map_err(FrameError::from)?))
 }
 
 pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &FromWorker) -> Result<(), Error> {
-    let bytes = encode(frame)?;
-    let sending = async {
-        writer.write_all(&bytes).await?;
-        writer.flush().await
-    };
-    match timeout(WRITE_PATIENCE, sending).await {
-        Ok(sent) => sent.map_err(Error::io("send to the daemon")),
+    match timeout(WRITE_PATIENCE, frame::write(writer, frame)).await {
+        Ok(Err(FrameError::Ended(error))) => Err(Error::io("send to the daemon")(error)),
+        Ok(sent) => Ok(sent?),
         Err(_) => Err(Error::Deadline { what: "the daemon to take a frame", seconds: WRITE_PATIENCE.as_secs() }),
     }
 }

@@ -4,7 +4,7 @@
 use super::mount::{PLACES, allowed};
 use super::quota::{Allowance, Keeper, Own, Root};
 use super::remove::Effort;
-use super::view::{View, Wanted, make_all, view};
+use super::view::{View, Wanted, make_place, view};
 use super::volume::{self, Claim, Found};
 use super::{WorkFolders, sweep};
 use crate::error::Error;
@@ -70,13 +70,7 @@ impl WorkFolders {
         let top = top.map(|index| volumes.swap_remove(index));
         let base = top.as_ref().map_or(&work, |top| &top.found);
         let places = self.places(&volumes, identity)?;
-        let of_work = |list: &'_ [String]| -> Vec<String> {
-            let own = |path: &&String| !volumes.iter().any(|volume| Path::new(path).starts_with(volume.target));
-            list.iter().filter(|path| Path::new(path).starts_with(WORKSPACE)).filter(own).cloned().collect()
-        };
-        let (read, write) = (of_work(&wanted.read), of_work(&wanted.write));
-        let (read, write): (Vec<&str>, Vec<&str>) =
-            (read.iter().map(String::as_str).collect(), write.iter().map(String::as_str).collect());
+        let (read, write) = (of_work(&wanted.read, &volumes), of_work(&wanted.write, &volumes));
         let read_only = top.as_ref().is_some_and(|top| top.wanted.read_only);
         let seen = Wanted { read: &read, write: &write, read_only, places: &places };
         let View { base: shown, base_read_only, mut mounts } = view(&home, identity, base, &seen)?;
@@ -121,9 +115,7 @@ impl WorkFolders {
             match (around, volume.target.strip_prefix(WORKSPACE)) {
                 (Some(around), _) => {
                     let rest = volume.target.strip_prefix(around.target).unwrap_or(Path::new(""));
-                    if make_all(&around.found.folder, rest, identity, false)? {
-                        return refuse(volume.target, "a volume is to be mounted there, and it is a file; remove it");
-                    }
+                    make_place(&around.found.folder, rest, identity, volume.target)?;
                 }
                 (None, Ok(rest)) => places.push(rest.to_owned()),
                 (None, Err(_)) => {}
@@ -183,6 +175,13 @@ impl WorkFolders {
         };
         Ok(Allowance { roots, resource, bytes_max, files_max: u64::from(wanted.files), keeper })
     }
+}
+
+/// The paths of a list that lie in the work folder and in no volume.
+fn of_work<'a>(list: &'a [String], volumes: &[Placed<'_>]) -> Vec<&'a str> {
+    let own = |path: &Path| !volumes.iter().any(|volume| path.starts_with(volume.target));
+    let paths = list.iter().map(String::as_str);
+    paths.filter(|path| Path::new(path).starts_with(WORKSPACE) && own(Path::new(path))).collect()
 }
 
 fn called(volume: &Volume) -> String {

@@ -37,10 +37,7 @@ pub(super) fn view(home: &Home, identity: Identity, work: &Found, wanted: &Wante
     let (read, write) = (beneath(wanted.read)?, beneath(wanted.write)?);
     let whole = Path::new("");
     for place in wanted.places {
-        if make_all(&work.folder, place, identity, false)? {
-            let path = Path::new(WORKSPACE).join(place).display().to_string();
-            return Err(Error::Unsafe { path, why: "a volume is to be mounted there, and it is a file; remove it" });
-        }
+        make_place(&work.folder, place, identity, &Path::new(WORKSPACE).join(place))?;
     }
     if write.iter().any(|path| path == whole) {
         return Ok(View { base: work.path.clone(), base_read_only: wanted.read_only, mounts: Vec::new() });
@@ -93,8 +90,17 @@ fn beneath(list: &[&str]) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
+/// Makes the folder at `path` that a volume is mounted on; `shown` is where that is inside.
+pub(super) fn make_place(top: &OwnedFd, path: &Path, identity: Identity, shown: &Path) -> Result<(), Error> {
+    if make_all(top, path, identity, false)? {
+        let why = "a volume is to be mounted there, and it is a file; remove it";
+        return Err(Error::Unsafe { path: shown.display().to_string(), why });
+    }
+    Ok(())
+}
+
 /// Makes the folders of `path`; true if its last name is a file, which `file` asks for where nothing is there.
-pub(super) fn make_all(top: &OwnedFd, path: &Path, identity: Identity, file: bool) -> Result<bool, Error> {
+fn make_all(top: &OwnedFd, path: &Path, identity: Identity, file: bool) -> Result<bool, Error> {
     let mut parent = top.try_clone().map_err(Error::io("copy a descriptor"))?;
     let mut names = path.iter().peekable();
     while let Some(name) = names.next() {

@@ -12,10 +12,9 @@ use tenure_core::manifest::Backend;
 use tenure_core::network::{Refusal, Traffic};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};
-use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION, encode, length};
+use tenure_wire::frame::{self, CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION};
 use tenure_worker::egress::outside::Outside;
 use tenure_worker::{Ground, Options, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// Nothing here is expected to take so long; it only ends a test that hangs.
@@ -88,19 +87,12 @@ impl House {
     }
 
     async fn send(&mut self, frame: &ToWorker) {
-        self.socket.write_all(&encode(frame).unwrap()).await.unwrap();
+        frame::write(&mut self.socket, frame).await.unwrap();
     }
 
     async fn next(&mut self) -> FromWorker {
-        let socket = &mut self.socket;
-        let reading = async {
-            let mut prefix = [0; 4];
-            socket.read_exact(&mut prefix).await.unwrap();
-            let mut bytes = vec![0; length(prefix).unwrap()];
-            socket.read_exact(&mut bytes).await.unwrap();
-            serde_json::from_slice(&bytes).unwrap()
-        };
-        tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
+        let reading = tokio::time::timeout(PATIENCE, frame::read(&mut self.socket));
+        reading.await.expect("a frame in time").unwrap()
     }
 
     pub(crate) async fn begin(&mut self, capability: &str, arguments: Value) -> LeaseId {

@@ -1,17 +1,12 @@
-use crate::house::{House, is_root};
+use crate::house::{House, is_root, shell};
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 use tenure_core::call::Outcome;
-use tenure_wire::frame::{CallOutcome, LeasedCall};
-
-fn listed(list: &[&str]) -> Vec<String> {
-    list.iter().map(|path| (*path).to_owned()).collect()
-}
+use tenure_wire::frame::CallOutcome;
 
 async fn perform(house: &mut House, read: &[&str], write: &[&str], capability: &str, arguments: Value) -> CallOutcome {
-    let mut call: LeasedCall = house.call(capability, arguments);
-    (call.confinement.read, call.confinement.write) = (listed(read), listed(write));
-    house.perform(&call).await
+    let listed = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect();
+    house.under(|wanted| (wanted.read, wanted.write) = (listed(read), listed(write)), capability, arguments).await
 }
 
 fn is_done(outcome: &CallOutcome) -> bool {
@@ -31,7 +26,7 @@ async fn only_the_listed_folders_can_be_written() {
     let denied =
         perform(&mut house, read, write, "filesystem.write", json!({"path": "input.txt", "content": "x"})).await;
     assert_eq!(denied.outcome, Outcome::Failed { code: "denied".to_owned() }, "{denied:?}");
-    let script = json!({"command": "sh", "args": ["-c", "cat input.txt; echo y > output/b && echo z > c"]});
+    let script = shell("cat input.txt; echo y > output/b && echo z > c");
     let tried = perform(&mut house, read, write, "process.run", script).await;
     assert_eq!(tried.result["stdout"], "given");
     assert_ne!(tried.result["exit_code"], 0);
@@ -67,7 +62,7 @@ async fn what_no_list_names_is_not_there() {
 #[tokio::test]
 async fn without_temp_there_is_no_tmp_to_write() {
     let mut house = House::new().await;
-    let script = json!({"command": "sh", "args": ["-c", "echo x > /tmp/x && cat /tmp/x"]});
+    let script = shell("echo x > /tmp/x && cat /tmp/x");
     assert_eq!(house.does("process.run", script.clone()).await["stdout"], "x\n");
     house.run.iteration = 2;
     let mut call = house.call("process.run", script);

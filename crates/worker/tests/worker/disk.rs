@@ -1,21 +1,11 @@
-use crate::house::{House, await_none};
-use serde_json::{Value, json};
+use crate::house::{House, await_none, shell};
+use serde_json::json;
 use tenure_core::call::Outcome;
 use tenure_core::manifest::Guard;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::CallOutcome;
 
 const MIB: u64 = 1 << 20;
-
-async fn under(house: &mut House, limit: impl Fn(&mut Confinement), capability: &str, arguments: Value) -> CallOutcome {
-    let mut call = house.call(capability, arguments);
-    limit(&mut call.confinement);
-    house.perform(&call).await
-}
-
-fn shell(script: &str) -> Value {
-    json!({"command": "sh", "args": ["-c", script]})
-}
 
 /// The resource that was used up, how much there was, and the sentence about it.
 fn exhausted(outcome: &CallOutcome) -> (String, Option<u64>, String) {
@@ -35,7 +25,7 @@ fn files(count: u32) -> impl Fn(&mut Confinement) {
 async fn a_write_over_the_limit_is_refused_until_room_is_made_in_the_trash_too() {
     let mut house = House::new().await;
     let write = |name: &str| json!({"path": name, "content": "x".repeat(600_000)});
-    let first = under(&mut house, disk(MIB), "filesystem.write", write("one")).await;
+    let first = house.under(disk(MIB), "filesystem.write", write("one")).await;
     assert!(matches!(first.outcome, Outcome::Done { .. }), "{first:?}");
     assert!(first.level.unwrap().ends_with("disk soft"), "what held is in the record");
     for (capability, arguments) in [
@@ -44,26 +34,26 @@ async fn a_write_over_the_limit_is_refused_until_room_is_made_in_the_trash_too()
         ("filesystem.append", write("one")),
         ("filesystem.edit", json!({"path": "one", "find": "xx", "replace": "yyy"})),
     ] {
-        let over = under(&mut house, disk(MIB), capability, arguments).await;
+        let over = house.under(disk(MIB), capability, arguments).await;
         let (resource, limit, sentence) = exhausted(&over);
         assert_eq!((resource.as_str(), limit), ("disk", Some(MIB)), "{capability}");
         assert!(sentence.contains("1048576 are allowed") && sentence.contains(".trash"), "{sentence}");
     }
     let read = json!({"path": "one", "max_bytes": 1});
-    assert_eq!(under(&mut house, disk(MIB), "filesystem.read", read).await.result["size"], 600_000, "nothing changed");
-    let trash = under(&mut house, disk(MIB), "filesystem.delete", json!({"path": "one"})).await.result;
-    exhausted(&under(&mut house, disk(MIB), "filesystem.write", write("two")).await);
+    assert_eq!(house.under(disk(MIB), "filesystem.read", read).await.result["size"], 600_000, "nothing changed");
+    let trash = house.under(disk(MIB), "filesystem.delete", json!({"path": "one"})).await.result;
+    exhausted(&house.under(disk(MIB), "filesystem.write", write("two")).await);
     let emptied = json!({"path": trash["trashed_as"]});
-    let emptied = under(&mut house, disk(MIB), "filesystem.delete", emptied).await;
+    let emptied = house.under(disk(MIB), "filesystem.delete", emptied).await;
     assert_eq!(emptied.result, json!({"removed": true}));
-    let second = under(&mut house, disk(MIB), "filesystem.write", write("two")).await;
+    let second = house.under(disk(MIB), "filesystem.write", write("two")).await;
     assert!(matches!(second.outcome, Outcome::Done { .. }), "{second:?}");
     // The control: with more allowed, the same is done; /tmp counts as memory.
     house.run.iteration = 2;
-    let more = under(&mut house, disk(4 * MIB), "filesystem.write", write("one")).await;
+    let more = house.under(disk(4 * MIB), "filesystem.write", write("one")).await;
     assert!(matches!(more.outcome, Outcome::Done { .. }), "{more:?}");
     house.run.iteration = 3;
-    let tmp = under(&mut house, disk(MIB), "filesystem.write", write("/tmp/three")).await;
+    let tmp = house.under(disk(MIB), "filesystem.write", write("/tmp/three")).await;
     assert!(matches!(tmp.outcome, Outcome::Done { .. }), "{tmp:?}");
 }
 
@@ -72,7 +62,7 @@ async fn who_requires_a_hard_quota_gets_no_sandbox_without_one() {
     let mut house = House::new().await;
     let hard = house.hello.host.guards.contains(&Guard::HardQuota);
     let require = |wanted: &mut Confinement| wanted.require = vec![Guard::HardQuota];
-    let outcome = under(&mut house, require, "filesystem.list", json!({})).await;
+    let outcome = house.under(require, "filesystem.list", json!({})).await;
     assert_eq!(matches!(outcome.outcome, Outcome::Done { .. }), hard, "{outcome:?}");
     assert!(hard || outcome.result["error"].as_str().unwrap().contains("does not give `hard-quota`"), "{outcome:?}");
 }
@@ -82,10 +72,10 @@ async fn one_file_too_many_is_refused() {
     let mut house = House::new().await;
     let write = |name: &str| json!({"path": name, "content": "x"});
     for name in ["a", "deep/b"] {
-        let written = under(&mut house, files(3), "filesystem.write", write(name)).await;
+        let written = house.under(files(3), "filesystem.write", write(name)).await;
         assert!(matches!(written.outcome, Outcome::Done { .. }), "{name}: {written:?}");
     }
-    let over = under(&mut house, files(3), "filesystem.write", write("c")).await;
+    let over = house.under(files(3), "filesystem.write", write("c")).await;
     let (resource, limit, sentence) = exhausted(&over);
     assert_eq!((resource.as_str(), limit), ("files", Some(3)));
     assert!(sentence.contains("3 files and folders are there"), "{sentence}");
@@ -107,19 +97,19 @@ async fn a_program_that_fills_the_disk_is_killed_with_all_that_it_started_and_ro
         let mut house = House::new().await;
         let mark = format!("tenure-test-disk-{name}-{}", std::process::id());
         let script = shell(&format!("sleep 1000 & {script}; : {mark}"));
-        let over = under(&mut house, disk(4 * MIB), "process.run", script).await;
+        let over = house.under(disk(4 * MIB), "process.run", script).await;
         let (resource, limit, sentence) = exhausted(&over);
         assert_eq!((resource.as_str(), limit), ("disk", Some(4 * MIB)), "{name}: {over:?}");
         assert_eq!((&over.result["limit"], &over.result["limit_was"]), (&json!("disk"), &json!(4 * MIB)));
         assert!(sentence.contains("killed") && sentence.contains("4194304 are allowed"), "{name}: {sentence}");
         await_none(&mark);
-        let cleaned = under(&mut house, disk(4 * MIB), "process.run", shell("rm -rf ./* && echo clean")).await;
+        let cleaned = house.under(disk(4 * MIB), "process.run", shell("rm -rf ./* && echo clean")).await;
         if exhausted_far(&cleaned) {
             // It wrote very much before it was stopped: then nothing but deleting is left.
             continue;
         }
         assert_eq!(cleaned.result["stdout"], "clean\n", "{name}: {cleaned:?}");
-        let after = under(&mut house, disk(4 * MIB), "filesystem.write", json!({"path": "a", "content": "x"})).await;
+        let after = house.under(disk(4 * MIB), "filesystem.write", json!({"path": "a", "content": "x"})).await;
         assert!(matches!(after.outcome, Outcome::Done { .. }), "{name}: {after:?}");
     }
 }
@@ -132,7 +122,7 @@ fn exhausted_far(outcome: &CallOutcome) -> bool {
 async fn a_program_that_makes_too_many_files_is_killed_and_one_with_holes_in_its_files_is_not() {
     let mut house = House::new().await;
     let many = shell("mkdir many; i=0; while :; do : > many/$i; i=$((i+1)); done");
-    let over = under(&mut house, files(200), "process.run", many).await;
+    let over = house.under(files(200), "process.run", many).await;
     let (resource, limit, _) = exhausted(&over);
     assert_eq!((resource.as_str(), limit), ("files", Some(200)));
     // The control, with room; and files that are long and take nothing.
@@ -151,12 +141,12 @@ async fn a_program_that_ended_at_the_limit_by_itself_is_told_so_too() {
     let mut house = House::new().await;
     // No file may be larger than all that is allowed: the kernel ends this one.
     let one = shell("head -c 8000000 /dev/zero > big; echo $?; exit 1");
-    let outcome = under(&mut house, disk(2 * MIB), "process.run", one.clone()).await;
+    let outcome = house.under(disk(2 * MIB), "process.run", one.clone()).await;
     let (resource, limit, _) = exhausted(&outcome);
     assert_eq!((resource.as_str(), limit), ("disk", Some(2 * MIB)), "{outcome:?}");
     assert_eq!(std::fs::metadata(house.work_folder().join("big")).unwrap().len(), 2 * MIB);
     house.run = house.another_run();
-    let outcome = under(&mut house, disk(32 * MIB), "process.run", one).await;
+    let outcome = house.under(disk(32 * MIB), "process.run", one).await;
     assert_eq!(outcome.outcome, Outcome::Done { exit_code: Some(1) }, "the control: a failure is no limit");
 }
 
@@ -172,15 +162,14 @@ async fn who_is_far_over_may_only_delete_and_who_is_over_may_not_grow() {
         std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
     };
     fill(&house, "large", 3 * MIB);
-    let refused = under(&mut house, disk(MIB), "process.run", shell("rm large")).await;
+    let refused = house.under(disk(MIB), "process.run", shell("rm large")).await;
     assert!(exhausted_far(&refused), "{refused:?}");
-    let trash = under(&mut house, disk(MIB), "filesystem.delete", json!({"path": "large"})).await.result;
-    let gone = under(&mut house, disk(MIB), "filesystem.delete", json!({"path": trash["trashed_as"]})).await;
+    let trash = house.under(disk(MIB), "filesystem.delete", json!({"path": "large"})).await.result;
+    let gone = house.under(disk(MIB), "filesystem.delete", json!({"path": trash["trashed_as"]})).await;
     assert_eq!(gone.result, json!({"removed": true}));
     fill(&house, "middling", 3 * MIB / 2);
     let grown = shell("head -c 300000 /dev/zero > more; sleep 1000");
-    exhausted(&under(&mut house, disk(MIB), "process.run", grown).await);
-    let kept =
-        under(&mut house, disk(MIB), "process.run", shell("rm more; echo x > small; cat small; rm middling")).await;
+    exhausted(&house.under(disk(MIB), "process.run", grown).await);
+    let kept = house.under(disk(MIB), "process.run", shell("rm more; echo x > small; cat small; rm middling")).await;
     assert_eq!((&kept.result["stdout"], &kept.result["exit_code"]), (&json!("x\n"), &json!(0)), "{kept:?}");
 }

@@ -1,4 +1,4 @@
-use crate::house::{House, await_jail, await_none, is_root, processes};
+use crate::house::{House, await_jail, await_none, is_root, processes, shell};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use tenure_wire::frame::{FromWorker, LeasedCall, ToWorker};
 /// A program that runs until it is killed, told apart from all others by `mark`.
 async fn sleeper(house: &mut House, mark: &str) -> LeasedCall {
     let script = format!("echo up; sleep 1000 & exec sh -c 'wait; sleep 1000; : {mark}'");
-    let call = house.call("process.run", json!({"command": "sh", "args": ["-c", script]}));
+    let call = house.call("process.run", shell(&script));
     house.begin(&call).await;
     house.printed(call.lease, "up").await;
     call
@@ -65,9 +65,9 @@ async fn a_jail_that_is_killed_from_outside_is_reported_lost_and_another_opens()
 async fn a_call_of_a_later_iteration_ends_the_earlier_jail() {
     let (mut house, mark) = (House::new().await, mark("later"));
     let left = sleeper(&mut house, &mark).await;
-    house.does("process.run", json!({"command": "sh", "args": ["-c", "echo > kept; echo > /tmp/gone"]})).await;
+    house.does("process.run", shell("echo > kept; echo > /tmp/gone")).await;
     house.run.iteration = 2;
-    let found = house.does("process.run", json!({"command": "sh", "args": ["-c", "ls kept /tmp"]})).await;
+    let found = house.does("process.run", shell("ls kept /tmp")).await;
     assert_eq!(found["stdout"], "kept\n\n/tmp:\n");
     assert_eq!(processes(&mark), [0; 0]);
     assert_eq!(house.outcome(left.lease).await.outcome, Outcome::Killed);

@@ -1,6 +1,6 @@
 //! A data directory, a worker on it, and the daemon's end of its socket.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -12,9 +12,8 @@ use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
 use tenure_core::manifest::{Backend, HostMount};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};
-use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION, encode, length};
+use tenure_wire::frame::{self, CallOutcome, FrameError, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
 use tenure_worker::{Error, Ground, Options, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
@@ -122,7 +121,7 @@ impl House {
     }
 
     pub(crate) async fn send(&mut self, frame: &ToWorker) {
-        self.socket.write_all(&encode(frame).unwrap()).await.unwrap();
+        frame::write(&mut self.socket, frame).await.unwrap();
     }
 
     /// The next frame, or one that was set aside; None at the end.
@@ -183,6 +182,18 @@ impl House {
     pub(crate) async fn perform(&mut self, call: &LeasedCall) -> CallOutcome {
         self.begin(call).await;
         self.outcome(call.lease).await
+    }
+
+    /// Performs a call of another confinement.
+    pub(crate) async fn under(
+        &mut self,
+        change: impl FnOnce(&mut Confinement),
+        capability: &str,
+        arguments: Value,
+    ) -> CallOutcome {
+        let mut call = self.call(capability, arguments);
+        change(&mut call.confinement);
+        self.perform(&call).await
     }
 
     /// Performs a call that must be done; its result.
@@ -251,15 +262,16 @@ impl House {
     }
 }
 
+/// What runs a script.
+pub(crate) fn shell(script: &str) -> Value {
+    json!({"command": "sh", "args": ["-c", script]})
+}
+
 async fn receive(socket: &mut UnixStream) -> Option<FromWorker> {
-    let reading = async {
-        let mut prefix = [0; 4];
-        socket.read_exact(&mut prefix).await.ok()?;
-        let mut bytes = vec![0; length(prefix).unwrap()];
-        socket.read_exact(&mut bytes).await.ok()?;
-        Some(serde_json::from_slice(&bytes).unwrap())
-    };
-    tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
+    match tokio::time::timeout(PATIENCE, frame::read(socket)).await.expect("a frame in time") {
+        Err(FrameError::Ended(_)) => None,
+        frame => Some(frame.unwrap()),
+    }
 }
 
 /// Processes of this host whose command line holds `mark`.

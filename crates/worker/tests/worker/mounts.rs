@@ -1,4 +1,4 @@
-use crate::house::{House, is_root};
+use crate::house::{House, is_root, shell};
 use serde_json::{Value, json};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -52,14 +52,8 @@ impl Drop for Shelf {
 }
 
 async fn listing(house: &mut House, read: &[&str], write: &[&str], capability: &str, arguments: Value) -> CallOutcome {
-    let mut call = house.call(capability, arguments);
     let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
-    (call.confinement.read, call.confinement.write) = (list(read), list(write));
-    house.perform(&call).await
-}
-
-fn shell(script: &str) -> Value {
-    json!({"command": "sh", "args": ["-c", script]})
+    house.under(|wanted| (wanted.read, wanted.write) = (list(read), list(write)), capability, arguments).await
 }
 
 async fn refused(house: &mut House, read: &[&str], write: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! Quotas that the file system keeps, on one of the test's own. Where the kernel or the user can have none, a skip says so.
 
-use crate::house::{House, is_root};
-use serde_json::{Value, json};
+use crate::house::{House, is_root, shell};
+use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,12 +44,6 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(format!("{program}: {}", said.trim())) }
 }
 
-async fn under(house: &mut House, limit: impl Fn(&mut Confinement), capability: &str, arguments: Value) -> CallOutcome {
-    let mut call = house.call(capability, arguments);
-    limit(&mut call.confinement);
-    house.perform(&call).await
-}
-
 fn used_up(outcome: &CallOutcome, resource: &str, limit: u64) {
     let expected = Outcome::ResourceExhausted { resource: resource.to_owned(), limit: Some(limit) };
     assert_eq!(outcome.outcome, expected, "{outcome:?}");
@@ -70,46 +64,46 @@ async fn a_file_system_with_user_quotas_keeps_each_agent_to_its_limits_by_itself
     let small = |wanted: &mut Confinement| wanted.disk_bytes = LIMIT;
     let script = "echo x > kept; sleep 1000 & exec 3>hidden; rm hidden; dd if=/dev/zero bs=100k count=30 >&3; \
                   dd if=/dev/zero of=more bs=100k count=30; echo ended $?; exit 1";
-    let filled = under(&mut house, small, "process.run", json!({"command": "sh", "args": ["-c", script]})).await;
+    let filled = house.under(small, "process.run", shell(script)).await;
     assert!(filled.result["stderr"].as_str().unwrap().contains("quota"), "the kernel refused: {filled:?}");
     assert_eq!(filled.result["stdout"], "ended 1\n", "nobody killed it: {filled:?}");
     assert!(filled.level.as_deref().unwrap().ends_with("disk hard"));
     let write = |bytes: usize| json!({"path": "large", "content": "x".repeat(bytes)});
-    let fits = under(&mut house, small, "filesystem.write", write(900_000)).await;
+    let fits = house.under(small, "filesystem.write", write(900_000)).await;
     assert!(matches!(fits.outcome, Outcome::Done { .. }), "what was held is free again: {fits:?}");
-    let half = json!({"command": "sh", "args": ["-c", "head -c 300000 /dev/zero > more; exit 3"]});
-    let failed = under(&mut house, small, "process.run", half).await;
+    let half = shell("head -c 300000 /dev/zero > more; exit 3");
+    let failed = house.under(small, "process.run", half).await;
     assert_eq!(
         failed.outcome,
         Outcome::Done { exit_code: Some(3) },
         "with room left a failure is no limit: {failed:?}"
     );
-    let pad = json!({"command": "sh", "args": ["-c", "head -c 2400000 /dev/zero > pad"]});
-    under(&mut house, small, "process.run", pad).await;
+    let pad = shell("head -c 2400000 /dev/zero > pad");
+    house.under(small, "process.run", pad).await;
     let other = json!({"path": "other", "content": "x".repeat(900_000)});
-    used_up(&under(&mut house, small, "filesystem.write", other).await, "disk", LIMIT);
+    used_up(&house.under(small, "filesystem.write", other).await, "disk", LIMIT);
     let fill = "while head -c 10000 /dev/zero >> full; do :; done; exit 3";
-    let full = under(&mut house, small, "process.run", json!({"command": "sh", "args": ["-c", fill]})).await;
+    let full = house.under(small, "process.run", shell(fill)).await;
     used_up(&full, "disk", LIMIT);
-    used_up(&under(&mut house, small, "filesystem.write", write(900_000)).await, "disk", LIMIT);
+    used_up(&house.under(small, "filesystem.write", write(900_000)).await, "disk", LIMIT);
     // Another agent has its own.
     let first = house.run;
     house.run = house.another_run();
-    let other = under(&mut house, small, "filesystem.write", write(900_000)).await;
+    let other = house.under(small, "filesystem.write", write(900_000)).await;
     assert!(matches!(other.outcome, Outcome::Done { .. }), "{other:?}");
     let own = |path: &Path| std::fs::metadata(path).unwrap().uid();
     let second = own(&house.work_folder());
     house.run = first;
     assert_ne!(own(&house.work_folder()), second);
-    let emptied = json!({"command": "sh", "args": ["-c", "rm -rf full more large pad && cat kept"]});
-    assert_eq!(under(&mut house, small, "process.run", emptied).await.result["stdout"], "x\n");
+    let emptied = shell("rm -rf full more large pad && cat kept");
+    assert_eq!(house.under(small, "process.run", emptied).await.result["stdout"], "x\n");
     // The number of files; the newest opening's limits hold.
     house.run.iteration = 2;
     let few = |wanted: &mut Confinement| wanted.files = 200;
     let many = "i=0; while : > f$i; do i=$((i+1)); done 2>/dev/null; exit 3";
-    let many = under(&mut house, few, "process.run", json!({"command": "sh", "args": ["-c", many]})).await;
+    let many = house.under(few, "process.run", shell(many)).await;
     used_up(&many, "files", 200);
-    used_up(&under(&mut house, few, "filesystem.write", json!({"path": "one", "content": "x"})).await, "files", 200);
+    used_up(&house.under(few, "filesystem.write", json!({"path": "one", "content": "x"})).await, "files", 200);
     house.hang_up().await;
 }
 

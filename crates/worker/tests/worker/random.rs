@@ -1,4 +1,4 @@
-use crate::house::{House, Run, jail_of, processes};
+use crate::house::{House, Run, jail_of, processes, shell};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
             }
             4..=5 => {
                 let script = format!("sleep 0.0{}; : {mark}", dice.roll(9));
-                let call = house.call("process.run", json!({"command": "sh", "args": ["-c", script]}));
+                let call = house.call("process.run", shell(&script));
                 house.begin(&call).await;
                 book.open.insert(call.lease, call);
             }

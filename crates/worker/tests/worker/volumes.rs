@@ -1,4 +1,4 @@
-use crate::house::{House, is_root};
+use crate::house::{House, is_root, shell};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -16,13 +16,11 @@ fn ephemeral(name: &str, mount_point: &str) -> Volume {
 }
 
 async fn with(house: &mut House, volumes: &[Volume], capability: &str, arguments: Value) -> CallOutcome {
-    let mut call = house.call(capability, arguments);
-    call.confinement.volumes = volumes.to_vec();
-    house.perform(&call).await
+    house.under(|wanted| wanted.volumes = volumes.to_vec(), capability, arguments).await
 }
 
 async fn runs(house: &mut House, volumes: &[Volume], script: &str) -> String {
-    let outcome = with(house, volumes, "process.run", json!({"command": "sh", "args": ["-c", script]})).await;
+    let outcome = with(house, volumes, "process.run", shell(script)).await;
     assert_eq!(outcome.outcome, Outcome::Done { exit_code: Some(0) }, "{script}: {outcome:?}");
     outcome.result["stdout"].as_str().unwrap().trim().to_owned()
 }
@@ -180,7 +178,7 @@ async fn a_read_only_volume_cannot_be_written_and_a_sized_one_holds_no_more() {
         let over = Outcome::ResourceExhausted { resource: "volume small".to_owned(), limit: Some(1 << 20) };
         assert_eq!(outcome.outcome == over, !fits, "{path}: {outcome:?}");
     }
-    let filling = json!({"command": "sh", "args": ["-c", "while :; do head -c 50000 /dev/zero >> /mnt/c; done"]});
+    let filling = shell("while :; do head -c 50000 /dev/zero >> /mnt/c; done");
     let outcome = with(&mut house, &[small], "process.run", filling).await;
     assert_eq!(outcome.result["limit"], "volume small", "{outcome:?}");
     assert!(outcome.result["error"].as_str().unwrap().contains("volume small"), "{outcome:?}");

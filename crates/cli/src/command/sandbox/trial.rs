@@ -9,13 +9,12 @@ use tenure_core::call::{Fence, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
-use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION, encode, length};
+use tenure_wire::frame::{self, CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION};
 use tenure_worker::{Ground, Options, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::config::Settings;
+use crate::command::interrupted;
 use crate::failure::{Exit, Failure};
 
 /// What a program's own time is added to: opening, killing, burying.
@@ -39,9 +38,11 @@ pub(super) struct Tried {
 }
 
 impl Trial {
-    pub(super) async fn run(self, _settings: &Settings) -> Result<Tried, Failure> {
-        let scratch = Scratch::make()?;
+    pub(super) async fn run(self) -> Result<Tried, Failure> {
         let stdin = piped()?;
+        // From here on an interrupt ends what runs and is no reason to leave the folder behind.
+        let interrupted = interrupted()?;
+        let scratch = Scratch::make()?;
         let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
         let options =
             Options { data_dir: scratch.0.clone(), exe, name: "trial".to_string(), slots: 1, mounts: Vec::new() };
@@ -49,7 +50,10 @@ impl Trial {
         let ground = prepared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
         let (ours, theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;
         let worker = tokio::spawn(serve(ground, theirs));
-        let tried = self.over(ours, stdin).await;
+        let tried = tokio::select! {
+            tried = self.over(ours, stdin) => tried,
+            () = interrupted => Err(Failure::new(Exit::Program(130), "the command was interrupted")),
+        };
         // The link has ended, and with it the worker kills and buries what is left.
         let ended = timeout(PATIENCE, worker).await;
         let tried = tried?;
@@ -187,17 +191,11 @@ fn failed(why: String) -> Failure {
 }
 
 async fn send(link: &mut UnixStream, frame: &ToWorker) -> Result<(), Failure> {
-    let bytes = encode(frame).map_err(|error| failed(error.to_string()))?;
-    link.write_all(&bytes).await.map_err(|error| failed(error.to_string()))
+    frame::write(link, frame).await.map_err(|error| failed(format!("the worker takes no frame: {error}")))
 }
 
 async fn next(link: &mut UnixStream, within: Duration) -> Result<FromWorker, Failure> {
-    let reading = async {
-        let mut prefix = [0; 4];
-        link.read_exact(&mut prefix).await.map_err(|error| failed(format!("the worker ended: {error}")))?;
-        let mut bytes = vec![0; length(prefix).map_err(|error| failed(error.to_string()))?];
-        link.read_exact(&mut bytes).await.map_err(|error| failed(format!("the worker ended: {error}")))?;
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
-    };
-    timeout(within, reading).await.map_err(|_| failed("the worker does not answer".to_string()))?
+    let next =
+        timeout(within, frame::read(link)).await.map_err(|_| failed("the worker does not answer".to_string()))?;
+    next.map_err(|error| failed(format!("the worker gave no frame: {error}")))
 }
