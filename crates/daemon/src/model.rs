@@ -41,7 +41,9 @@ pub trait Model: Send + Sync {
     fn name(&self) -> &ModelName;
 
     /// Bytes of one call's result that this model is shown; the rest is clipped by the caller.
-    fn result_bytes_max(&self) -> usize;
+    fn result_bytes_max(&self) -> usize {
+        self.name().provider.result_bytes_max()
+    }
 
     /// Micro-dollars to set aside before asking: the estimated input and the longest answer. `None` is an unknown
     /// price.

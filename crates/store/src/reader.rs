@@ -73,14 +73,6 @@ impl Reader {
         let blobs = self.pool.blobs.clone();
         self.read(move |sql| payload::payload(sql, &blobs, &hash)).await
     }
-
-    /// The same for threads that are no async runtime's.
-    ///
-    /// # Errors
-    /// `Corrupt` where the bytes are not those that were bound.
-    pub fn payload_blocking(&self, hash: Hash) -> Result<Option<Vec<u8>>, Error> {
-        self.read_blocking(|sql| payload::payload(sql, &self.pool.blobs, &hash))
-    }
 }
 
 impl Pool {

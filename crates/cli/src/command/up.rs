@@ -2,6 +2,7 @@
 //! executions go on at the next start.
 use std::io::Write;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tenure_daemon::fleet::BuiltIn;
@@ -22,12 +23,18 @@ const GREETING_MAX: Duration = Duration::from_secs(10);
 pub async fn run(up: Up, settings: &Settings) -> Result<Exit, Failure> {
     let begun = Instant::now();
     log("info");
+    // Whoever reads the greeting may end it at once.
+    let mut interrupted = pin!(interrupted()?);
     let daemon = Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error))?;
     let ready = begun.elapsed();
-    greet(&daemon, settings, ready).await;
-    let interrupted = interrupted()?;
+    let early = tokio::select! {
+        () = greet(&daemon, settings, ready) => false,
+        () = &mut interrupted => true,
+    };
     let stop = async move {
-        interrupted.await;
+        if !early {
+            interrupted.await;
+        }
         say("stopping");
     };
     daemon.run(stop).await.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;

@@ -231,3 +231,6 @@ async fn receive(house: &House, link: &Link, asked: &mut Asked, frame: FromWorke
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,10 +224,6 @@ impl Model for Local {
         &self.name
     }
 
-    fn result_bytes_max(&self) -> usize {
-        self.name.provider.result_bytes_max()
-    }
-
     fn reserve_micro_usd(&self, _: &Request) -> Option<u64> {
         Some(0)
     }

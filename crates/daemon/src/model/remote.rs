@@ -268,10 +268,6 @@ impl Model for Remote {
         &self.name
     }
 
-    fn result_bytes_max(&self) -> usize {
-        self.name.provider.result_bytes_max()
-    }
-
     fn reserve_micro_usd(&self, request: &Request) -> Option<u64> {
         price::reserve(&self.name, self.address(), request)
     }
