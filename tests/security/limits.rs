@@ -104,6 +104,39 @@ fn a_limit_that_is_hit_is_told_to_the_model_in_the_result_and_in_the_ledger_and_
 }
 
 #[test]
+fn a_program_that_the_cpu_limit_slows_ends_well_and_is_told_for_how_long_and_with_room_nothing_is() {
+    const BURN: &str = "import time\nwhile time.process_time() < 0.5: pass\nprint('burnt')";
+    let office = Office::open(Arc::new(|request, answered| match answered {
+        0 => Say::Calls(vec![python(BURN)]),
+        _ => {
+            let told = said(request);
+            let held_back = told.split("cpu_throttled_ms: ").nth(1).and_then(|rest| rest.lines().next());
+            Say::Text(format!("burnt: {} held back: {}", told.contains("burnt"), held_back.unwrap_or("not told")))
+        }
+    }));
+    let held_back = |resources: &str| {
+        let deployed = office.deploy(&manifest(resources));
+        let refusal = String::from_utf8_lossy(&deployed.stderr).into_owned();
+        if !deployed.status.success() && refusal.contains("resources.cpu") {
+            println!("skipped: no control group slows programs here: {refusal}");
+            return None;
+        }
+        assert!(deployed.status.success(), "{refusal}");
+        let record = office.execute("clerk", "x");
+        assert_eq!(record["status"], "completed", "{record}");
+        let logs = office.daemon.ok(&["execution", "logs", record["id"].as_str().expect("an id")]);
+        let told = logs.split("burnt: true held back: ").nth(1).unwrap_or_else(|| panic!("it did not run: {logs}"));
+        Some(told.lines().next().unwrap_or_default().trim().parse::<u64>().ok())
+    };
+    if let Some(told) = held_back("{cpu: 100}") {
+        // Half a second of work at a tenth of a core waits for some four seconds, whatever else the host does.
+        assert!(told.is_some_and(|waited_ms| waited_ms >= 1000), "{told:?}");
+        assert_eq!(held_back("{cpu: 4000}"), Some(None), "the control");
+    }
+    office.holds();
+}
+
+#[test]
 fn a_program_that_ignores_sigterm_ends_at_its_time_and_its_children_with_it() {
     let office = Office::open(Arc::new(|request, answered| match answered {
         0 => {

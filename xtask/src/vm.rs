@@ -17,6 +17,8 @@ use crate::{install, step};
 mod kernel;
 mod disk;
 
+use kernel::Kernel;
+
 const QEMU: &str = "qemu-system-x86_64";
 /// How the guest's own program begins what it says to us.
 const MARK: &str = "@@ ";
@@ -35,7 +37,7 @@ pub(crate) struct Arguments {
     /// Only in these places of the guest.
     #[arg(long = "in", value_enum, value_delimiter = ',')]
     places: Vec<Place>,
-    /// A kernel image to boot, with NVMe and ext4 built in; without it, Debian's for clouds.
+    /// A kernel image to boot, with NVMe and ext4 built in (and for quotas loop and quota_v2); without it, Debian's for clouds.
     #[arg(long)]
     kernel: Option<PathBuf>,
     /// Run the worker's tests instead of the sandbox's.
@@ -102,14 +104,14 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let suite = disk::build(root, arguments.worker)?;
     let folder = suite.target.join("vm");
     let kernel = match &arguments.kernel {
-        Some(path) => path.clone(),
+        Some(path) => Kernel { image: path.clone(), modules: Vec::new() },
         None => kernel::fetched(&folder)?,
     };
     let begun = Instant::now();
-    let disk = disk::Disk::make(&folder, &suite, &arguments.suite)?;
+    let disk = disk::Disk::make(&folder, &suite, &kernel, &arguments.suite)?;
     step::done("the guest's disk", begun);
     let deadline = begun + Duration::from_secs(arguments.minutes * 60);
-    let outcome = Guest::boot(&kernel, &disk.image(), &places)?.watch(&places, deadline)?;
+    let outcome = Guest::boot(&kernel.image, &disk.image(), &places)?.watch(&places, deadline)?;
     println!("{}", outcome.line());
     Ok(if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,6 +4,7 @@ pub mod entry;
 pub mod url;
 
 use serde::{Deserialize, Serialize};
+use std::ops::Add;
 
 /// Most refusals that one report names; the rest is counted in [`Traffic::refused`].
 pub const REFUSALS_MAX: usize = 64;
@@ -30,4 +31,18 @@ pub struct Traffic {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub refused: u64,
+}
+
+impl Add for Traffic {
+    type Output = Traffic;
+
+    fn add(self, other: Traffic) -> Traffic {
+        Traffic {
+            connections: self.connections.saturating_add(other.connections),
+            requests: self.requests.saturating_add(other.requests),
+            sent_bytes: self.sent_bytes.saturating_add(other.sent_bytes),
+            received_bytes: self.received_bytes.saturating_add(other.received_bytes),
+            refused: self.refused.saturating_add(other.refused),
+        }
+    }
 }

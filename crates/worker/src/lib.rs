@@ -29,7 +29,7 @@ pub mod fuzz;
 pub use error::Error;
 pub use ground::{Ground, Options};
 pub use session::serve;
-pub use workspace::{check_mounts, host_mount};
+pub use workspace::{check_mounts, host_mount, try_quota};
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

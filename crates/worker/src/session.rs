@@ -12,6 +12,7 @@ use crate::workspace::SWEEP_EVERY;
 use lease::{Leases, Seen};
 use link::Outbound;
 use std::collections::{HashMap, VecDeque};
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 use survey::Surveys;
@@ -33,6 +34,8 @@ const FAREWELL: Duration = Duration::from_secs(12);
 const CALLS_A_JAIL_MAX: usize = 64;
 const CALLS_MAX: usize = 1024;
 const NOTICES_MAX: usize = 256;
+/// Jails that ended by themselves and whose release is still to come.
+const MOVED_MAX: usize = 256;
 
 /// Greets the daemon and serves it until the link ends, which is no error: all jails are killed and it returns.
 ///
@@ -63,6 +66,7 @@ where
         notify,
         berths: HashMap::new(),
         queue: VecDeque::new(),
+        moved: HashMap::new(),
         leases: Leases::default(),
         tasks: JoinSet::new(),
         surveys,
@@ -134,6 +138,8 @@ struct Session {
     berths: HashMap<Key, Berth>,
     /// Calls that wait until an earlier jail of their execution is proven dead.
     queue: VecDeque<Order>,
+    /// What jails moved that ended before their release was asked for.
+    moved: HashMap<Key, Traffic>,
     leases: Leases,
     tasks: JoinSet<()>,
     surveys: Surveys,
@@ -318,6 +324,7 @@ impl Session {
 
     /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
     async fn released(&mut self, key: Key, last: bool, traffic: Option<Traffic>) {
+        let traffic = self.moved.remove(&key).into_iter().chain(traffic).reduce(Traffic::add);
         if !last {
             return self.send(gone(key, traffic)).await;
         }
@@ -388,8 +395,15 @@ impl Session {
             (Berth::Closing { why: Why::Released { last } }, End::Refused(_)) => {
                 self.released(key, last, None).await;
             }
-            (Berth::Closing { why: Why::Superseded }, End::Closed(_) | End::Lost(..) | End::Refused(_))
-            | (Berth::Open { .. }, End::Closed(_)) => self.end_calls(key, &over()).await,
+            (Berth::Closing { why: Why::Superseded }, End::Refused(_)) => self.end_calls(key, &over()).await,
+            (Berth::Closing { why: Why::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
+            | (Berth::Open { .. }, End::Closed(traffic)) => {
+                let moved = self.moved.remove(&key).into_iter().chain(traffic).reduce(Traffic::add);
+                if let Some(moved) = moved.filter(|_| self.moved.len() < MOVED_MAX) {
+                    self.moved.insert(key, moved);
+                }
+                self.end_calls(key, &over()).await;
+            }
             (Berth::Open { .. }, End::Lost(why, traffic)) => {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_core::id::AgentId;
 use tenure_core::manifest::{HostMount, Quota};
-use tenure_sandbox::{Identity, Zygote};
+use tenure_sandbox::{Identity, PoolSize, Zygote};
 use volume::Found;
 
 /// Where host ids of agents may begin: the first that this (perhaps nested) user namespace maps is taken.
@@ -63,6 +63,23 @@ enum Owners {
 pub(crate) struct Home {
     path: PathBuf,
     folder: OwnedFd,
+}
+
+/// How the file system that holds `folder` keeps agents to what they may store: tried there, with nothing left behind. Blocks
+/// for some tens of milliseconds. `exe` is what a worker's zygote runs.
+///
+/// # Errors
+/// `Io` if nothing can be made in `folder`; `Sandbox` if no zygote starts.
+pub fn try_quota(exe: &Path, folder: &Path) -> Result<Quota, Error> {
+    let scratch = folder.join(format!("quota-check-{}", std::process::id()));
+    let run = scratch.join("run");
+    std::fs::create_dir_all(&run).map_err(Error::io(format!("make {}", run.display())))?;
+    let tried = scratch.canonicalize().map_err(Error::io("look at the folder")).and_then(|scratch| {
+        let zygote = Zygote::start_with(exe, &run, PoolSize::None)?;
+        Ok(WorkFolders::open(&scratch, Vec::new())?.find_quota(&zygote))
+    });
+    std::fs::remove_dir_all(&scratch).map_err(Error::io(format!("remove {}", scratch.display())))?;
+    tried
 }
 
 impl WorkFolders {

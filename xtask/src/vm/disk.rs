@@ -9,14 +9,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::kernel::Kernel;
 use crate::step;
 
 /// Debian packages whose files the guest gets, beside Python's.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 14] = [
     "base-files",
     "bash",
     "coreutils",
     "dash",
+    "e2fsprogs",
     "findutils",
     "git",
     "grep",
@@ -91,7 +93,7 @@ pub(super) fn build(root: &Path, worker: bool) -> Result<Suite> {
 pub(super) struct Disk(PathBuf);
 
 impl Disk {
-    pub(super) fn make(folder: &Path, suite: &Suite, arguments: &[String]) -> Result<Self> {
+    pub(super) fn make(folder: &Path, suite: &Suite, kernel: &Kernel, arguments: &[String]) -> Result<Self> {
         remove_abandoned(folder);
         let disk = Self(folder.join(format!("run-{}", std::process::id())));
         let tree = disk.0.join("tree");
@@ -114,6 +116,10 @@ impl Disk {
             fs::set_permissions(tree.join(name), PermissionsExt::from_mode(mode))?;
         }
         suite.put(&tree.join("suite"), arguments)?;
+        for (order, module) in kernel.modules.iter().enumerate() {
+            let to = tree.join(format!("suite/{order}.ko"));
+            fs::copy(module, to).with_context(|| format!("copy {}", module.display()))?;
+        }
         disk.format(&tree)?;
         Ok(disk)
     }

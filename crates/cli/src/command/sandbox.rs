@@ -1,10 +1,12 @@
 //! `tenure sandbox`: what this host enforces, found out by opening one jail, and what holds one agent.
 mod trial;
 
+use std::path::Path;
 use std::time::Duration;
 
+use tenure_core::manifest::Quota;
 use tenure_sandbox::Identity;
-use tenure_sandbox::probe;
+use tenure_sandbox::probe::{self, Finding};
 
 use crate::args::{Format, Sandbox};
 use crate::config::Settings;
@@ -17,7 +19,7 @@ const TRIAL_ID: u32 = 65_533;
 
 pub async fn run(verb: &Sandbox, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     match verb {
-        Sandbox::Check { json } => check(*json, look),
+        Sandbox::Check { json } => check(*json, settings, look),
         Sandbox::Run { profile, timeout, command } => {
             let confinement = settings.client()?.agent_sandbox(profile).await?.confinement;
             let trial = Trial { confinement, command: command.clone(), time: Duration::from_secs(*timeout) };
@@ -34,7 +36,7 @@ async fn explain(agent: &str, settings: &Settings, look: Look) -> Result<Exit, F
 }
 
 /// No daemon is asked.
-fn check(json: bool, look: Look) -> Result<Exit, Failure> {
+fn check(json: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     let failed = |why: String| {
         Failure::new(Exit::Failure, "the sandbox cannot be tried")
             .why(why)
@@ -47,7 +49,10 @@ fn check(json: bool, look: Look) -> Result<Exit, Failure> {
     } else {
         Identity::Caller
     };
-    let report = probe::check(&exe, &scratch, identity).map_err(|error| failed(error.to_string()))?;
+    let mut report = probe::check(&exe, &scratch, identity).map_err(|error| failed(error.to_string()))?;
+    if report.usable() {
+        report.findings.push(disk(&exe, &settings.data_dir));
+    }
     let format = if json { Format::Json } else { look.format };
     Look { format, ..look }.show(&report, || {
         let verdict = match report.usable() {
@@ -57,4 +62,21 @@ fn check(json: bool, look: Look) -> Result<Exit, Failure> {
         format!("{report}{verdict}")
     });
     Ok(if report.usable() { Exit::Done } else { Exit::Failure })
+}
+
+/// Who keeps agents to their disk, on the file system that the data directory is on, or will be.
+fn disk(exe: &Path, data_dir: &Path) -> Finding {
+    let there = data_dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    let hard = "for limits that the kernel keeps, put the data directory on ext4 or XFS mounted with `usrquota`, and run as root";
+    let (enforced, why, advice) = match tenure_worker::try_quota(exe, there) {
+        Ok(Quota::Hard) => (true, format!("hard: the file system of {} keeps them", there.display()), None),
+        Ok(Quota::Soft) => {
+            (true, "soft: the worker looks at each file call and while programs run".to_owned(), Some(hard))
+        }
+        Ok(Quota::None) => (false, "nobody keeps them".to_owned(), Some(hard)),
+        Err(error) => {
+            (false, format!("not tried in {}: {error}", there.display()), Some("name another with --data-dir"))
+        }
+    };
+    Finding { name: "disk", enforced, why, advice: advice.map(str::to_owned), required: false }
 }

@@ -12,7 +12,7 @@ pub(super) const GROUP: &[Capability] = &[Capability {
     idempotent: false,
     usual: &["command", "args"],
     input,
-    output: || json!({"type": "object", "properties": {"exit_code": {"type": ["integer", "null"]}, "signal": {"type": ["integer", "null"]}, "stdout": {"type": "string"}, "stderr": {"type": "string"}, "timed_out": {"type": "boolean"}, "truncated": {"type": "boolean"}, "limit": {"type": "string"}, "limit_was": {"type": "integer"}, "error": {"type": "string"}}}),
+    output: || json!({"type": "object", "properties": {"exit_code": {"type": ["integer", "null"]}, "signal": {"type": ["integer", "null"]}, "stdout": {"type": "string"}, "stderr": {"type": "string"}, "timed_out": {"type": "boolean"}, "truncated": {"type": "boolean"}, "limit": {"type": "string"}, "limit_was": {"type": "integer"}, "cpu_throttled_ms": {"type": "integer"}, "error": {"type": "string"}}}),
     attributes,
 }];
 

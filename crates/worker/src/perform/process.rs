@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout_at};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a jail may take to kill a program and say so. One that does not is broken.
 const GRACE: Duration = Duration::from_secs(10);
+/// A program that the CPU limit held back for less is not told so: a pause now and then is not worth a reader's time.
+const HELD_BACK_MS_MIN: u64 = 100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,6 +152,9 @@ impl Watched {
             "timed_out": exit.timed_out,
             "truncated": truncated,
         });
+        if exit.cpu_throttled_ms >= HELD_BACK_MS_MIN {
+            result["cpu_throttled_ms"] = json!(exit.cpu_throttled_ms);
+        }
         if let Some((limit, there_was)) = limit {
             result["limit"] = json!(limit);
             result["limit_was"] = json!(there_was);

@@ -53,6 +53,18 @@ async fn a_request_gives_status_headers_and_body_and_is_counted() {
 }
 
 #[tokio::test]
+async fn what_a_jail_moved_that_a_later_iteration_ended_is_told_at_its_release() {
+    let world = world(answer("200 OK", "", "nothing here"));
+    let mut house = house(&world).await;
+    house.does("network.http_request", json!({"url": "http://b.test/"})).await;
+    house.iteration = 2;
+    house.does("filesystem.write", json!({"path": "later", "content": ""})).await;
+    house.iteration = 1;
+    assert_eq!(house.release().await.map(|traffic| traffic.connections), Some(1));
+    assert_eq!(house.release().await, None, "the later iteration moved nothing");
+}
+
+#[tokio::test]
 async fn what_no_rule_permits_fails_by_its_rule_and_is_reported() {
     let world = world(answer("200 OK", "", "ok"));
     let mut house = house(&world).await;

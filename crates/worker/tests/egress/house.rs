@@ -40,7 +40,7 @@ pub(crate) struct House {
     mint: Mint,
     agent: AgentId,
     execution: ExecutionId,
-    iteration: u32,
+    pub(crate) iteration: u32,
     socket: UnixStream,
     network: Network,
     /// What was reported so far of this iteration.
