@@ -157,11 +157,14 @@ pub(crate) fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, set: u64) -> io
 pub(crate) fn drop_bounding_set() -> io::Result<()> {
     for capability in 0..64 {
         // SAFETY: plain integer arguments.
+        let Err(refused) = checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } as i64) else {
+            continue;
+        };
+        // Dropping needs a right that a process with an empty set no longer has.
+        // SAFETY: plain integer arguments.
         match checked(unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } as i64) {
-            // Dropping needs a right that a process with an empty set no longer has.
             Ok(0) => {}
-            // SAFETY: plain integer arguments.
-            Ok(_) => checked(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } as i64).map(drop)?,
+            Ok(_) => return Err(refused),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 => return Ok(()),
             Err(error) => return Err(error),
         }

@@ -42,13 +42,13 @@ use crate::sys;
 const EGRESS_WAITING_MAX: i32 = 256;
 
 /// What a fresh jail inherits from the zygote; everything else it closes.
-pub(super) struct Inheritance {
-    pub(super) layers: Layers,
+pub(super) struct Inheritance<'a> {
+    pub(super) layers: &'a Layers,
     pub(super) meters: Meters,
-    pub(super) filters: Filters,
-    /// Whether the long filter is in force already.
+    pub(super) filters: &'a Filters,
+    /// Whether the zygote confined itself.
     pub(super) confined: bool,
-    pub(super) skeleton: Skeleton,
+    pub(super) skeleton: &'a Skeleton,
     /// Brings the claim, once ids and limits are in place; its end means that there is none to come.
     pub(super) claims: OwnedFd,
     /// Readable once the zygote is dead.
@@ -75,7 +75,7 @@ struct HalfMade {
 }
 
 /// The first and last call of a fresh jail.
-pub(super) fn enter(inheritance: Inheritance) -> ! {
+pub(super) fn enter(inheritance: Inheritance<'_>) -> ! {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(inheritance))) {
         Ok(Ok(())) => sys::leave(0),
         Ok(Err(_)) => sys::leave(70),
@@ -83,21 +83,21 @@ pub(super) fn enter(inheritance: Inheritance) -> ! {
     }
 }
 
-fn live(inheritance: Inheritance) -> io::Result<()> {
+fn live(inheritance: Inheritance<'_>) -> io::Result<()> {
     let Inheritance { layers, meters, filters, confined, skeleton, claims, parent, tally, doors, cpu } = inheritance;
     let mut keep: Vec<i32> = [&claims, &parent].map(AsRawFd::as_raw_fd).to_vec();
     keep.extend(tally.descriptors());
     keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let half_made = half_make(&skeleton, &layers, doors, || lockdown::prepare(&layers, &filters, confined));
+    let half_made = half_make(skeleton, layers, doors, || lockdown::prepare(layers, filters, confined));
     // A zygote that died before the death signal was set ends the socket.
     let Some((bytes, Some(socket))) = channel::receive(&claims)? else { return Ok(()) };
     drop(claims);
     let Order::Claim(claim) = serde_json::from_slice(&bytes)? else { return Ok(()) };
     let spec = *claim.spec;
     let mut level = level(&spec, meters);
-    let (badness, listener) = match half_made.and_then(|half| complete(half, &spec, &filters, &mut level)) {
+    let (badness, listener) = match half_made.and_then(|half| complete(half, &spec, filters, &mut level)) {
         Ok(made) => made,
         Err(failure) => return tell(&socket, &Hello::Failed(failure), None),
     };

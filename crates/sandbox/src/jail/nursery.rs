@@ -3,7 +3,7 @@
 //! given away.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -232,17 +232,21 @@ impl Nursery {
     }
 
     /// What the jail gets, the zygote's end of its socket for the claim, and the v2 group to clone it into.
-    fn bequeath(&self, group: &Group, layers: &Layers) -> Result<(Inheritance, OwnedFd, Option<File>), Failure> {
+    fn bequeath<'a>(
+        &'a self,
+        group: &Group,
+        layers: &'a Layers,
+    ) -> Result<(Inheritance<'a>, OwnedFd, Option<File>), Failure> {
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
         let tally = group.counters.open().map_err(failed("open the counters of the control group"))?;
         let (doors, cpu) = group.doors()?;
         let (ours, claims) = channel::pair().map_err(failed("make a socket"))?;
         let inheritance = Inheritance {
-            layers: layers.clone(),
+            layers,
             meters: self.meters(layers),
-            filters: self.parts.filters.clone(),
+            filters: &self.parts.filters,
             confined: self.parts.confined,
-            skeleton: self.parts.skeleton.clone(),
+            skeleton: &self.parts.skeleton,
             claims,
             parent: self.myself.try_clone().map_err(failed("copy a descriptor"))?,
             tally,
@@ -390,7 +394,8 @@ fn namespaces(layers: &Layers) -> u64 {
 fn identify(pid: i32, identity: Identity) -> Result<(), Failure> {
     let write = |file: &str, value: String| {
         let path = format!("/proc/{pid}/{file}");
-        fs::write(&path, value).map_err(|error| Failure::new(Layer::Identity, format!("write {path}"), error))
+        cgroup::write_existing(path.as_ref(), &value)
+            .map_err(|error| Failure::new(Layer::Identity, format!("write {path}"), error))
     };
     let (uid, gid) = match identity {
         Identity::Host { uid, gid } => (uid, gid),

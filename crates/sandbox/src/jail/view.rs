@@ -4,15 +4,16 @@
 //! Three phases: `View::begin` knows no spec and has no ids; `Sources::take` still has the worker's ids, so that it can pass
 //! folders that only the worker may enter; `View::complete` has the jail's ids, so that what it makes belongs to them.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, move_mount, open_tree,
+    unmount,
 };
 
 use super::skeleton::Skeleton;
@@ -24,6 +25,10 @@ use crate::sys;
 /// Size of the tmpfs that holds only places to mount on.
 const PLACES_BYTES: &str = "64k";
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | OWN;
+const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
+    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    .union(OpenTreeFlags::AT_RECURSIVE)
+    .union(OpenTreeFlags::AT_NO_AUTOMOUNT);
 /// Of a file system that is a jail's own.
 pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 const OWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
@@ -75,17 +80,20 @@ impl View {
         let root = self.root;
         #[cfg(feature = "controls")]
         let root = if spec.keeps(Layer::View) { root } else { super::controls::root_of_host(spec)? };
+        rustix::process::fchdir(&root).map_err(failed("enter the new root"))?;
         attach(&sources.work_folder, &root, Path::new(&WORKSPACE[1..]))?;
-        let tmp_bytes = spec.tmp_bytes.max(64 << 10).to_string();
+        let options = format!("size={},mode=1777,nr_inodes=65536", spec.tmp_bytes.max(64 << 10));
+        let options = CString::new(options).expect("invariant: numbers hold no NUL");
         for folder in ["tmp", "dev/shm"] {
             if (folder == "tmp" && spec.tmp_bytes == 0) || !spec.keeps(Layer::View) {
                 continue;
             }
-            let options = [("size", tmp_bytes.as_str()), ("mode", "1777"), ("nr_inodes", "65536")];
-            attach(&new_mount("tmpfs", &options, PLAIN)?, &root, Path::new(folder))?;
+            // One call where `new_mount` and `attach` take eight: whoever claimed the jail waits.
+            mount("tmpfs", folder, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+                .map_err(|error| failed(format!("mount a new tmpfs on /{folder}"))(error))?;
         }
         attach_further(&root, &sources.mounts)?;
-        enter(&root)
+        enter()
     }
 }
 
@@ -106,22 +114,21 @@ impl Sources {
 
 /// A copy of a tree that later mounts of the host's do not reach.
 pub(super) fn take(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
-    take_resolved(host, attributes, ResolveFlags::empty())
+    protect(open_tree(CWD, host, COPY), host, attributes)
 }
 
 /// An agent may have written near `host`: a link there would show what it may not see.
 fn take_unlinked(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
-    take_resolved(host, attributes, ResolveFlags::NO_SYMLINKS)
+    let found = openat2(CWD, host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let copy = found.and_then(|found| open_tree(&found, "", COPY | OpenTreeFlags::AT_EMPTY_PATH));
+    protect(copy, host, attributes)
 }
 
-fn take_resolved(host: &Path, attributes: u64, resolve: ResolveFlags) -> Result<OwnedFd, Failure> {
-    let step = || failed(format!("take a view of {}", host.display()));
-    let found = openat2(CWD, host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(step())?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let mount = open_tree(&found, "", flags | OpenTreeFlags::AT_EMPTY_PATH).map_err(step())?;
-    sys::mount_setattr(mount.as_fd(), true, attributes)
+fn protect(copy: rustix::io::Result<OwnedFd>, host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
+    let copy = copy.map_err(|error| failed(format!("take a view of {}", host.display()))(error))?;
+    sys::mount_setattr(copy.as_fd(), true, attributes)
         .map_err(|error| Failure::new(Layer::View, format!("protect {}", host.display()), error))?;
-    Ok(mount)
+    Ok(copy)
 }
 
 pub(super) fn new_proc() -> Result<OwnedFd, Failure> {
@@ -129,18 +136,18 @@ pub(super) fn new_proc() -> Result<OwnedFd, Failure> {
 }
 
 pub(super) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Failure> {
-    let step = || failed(format!("mount a new {kind}"));
-    let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step())?;
+    let step = |error| failed(format!("mount a new {kind}"))(error);
+    let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step)?;
     for (key, value) in options {
-        fsconfig_set_string(filesystem.as_fd(), *key, *value).map_err(step())?;
+        fsconfig_set_string(filesystem.as_fd(), *key, *value).map_err(step)?;
     }
-    fsconfig_create(filesystem.as_fd()).map_err(step())?;
-    fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step())
+    fsconfig_create(filesystem.as_fd()).map_err(step)?;
+    fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step)
 }
 
 pub(super) fn attach(mount: &OwnedFd, root: &OwnedFd, target: &Path) -> Result<(), Failure> {
     move_mount(mount, "", root, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(failed(format!("mount /{}", target.display())))
+        .map_err(|error| failed(format!("mount /{}", target.display()))(error))
 }
 
 /// The spec's own mounts. Beneath a folder of the skeleton they hang in a tmpfs of this jail's.
@@ -166,20 +173,20 @@ fn attach_further(root: &OwnedFd, trees: &[Tree]) -> Result<(), Failure> {
 
 /// Makes the place if it is not there and hangs the tree in. No link of an agent's folder is followed on the way.
 fn place(root: &OwnedFd, tree: &Tree) -> Result<(), Failure> {
-    let step = || failed(format!("make /{}", tree.target.display()));
+    let step = |error| failed(format!("make /{}", tree.target.display()))(error);
     let mut folder = root.try_clone().map_err(|error| Failure::new(Layer::View, "copy a descriptor", error))?;
     let mut names: Vec<&OsStr> = tree.target.iter().collect();
     let last = names.pop().unwrap_or_default();
     for name in names {
-        folder = open_or_make(&folder, name).map_err(step())?;
+        folder = open_or_make(&folder, name).map_err(step)?;
     }
     if tree.directory {
-        open_or_make(&folder, last).map_err(step())?;
+        open_or_make(&folder, last).map_err(step)?;
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(&folder, last, flags, Mode::from(0o644)) {
             Ok(_) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(step()(error)),
+            Err(error) => return Err(step(error)),
         }
     }
     attach(&tree.mount, &folder, Path::new(last))
@@ -194,9 +201,8 @@ fn open_or_make(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     openat2(folder, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
 
-/// pivot_root onto the same place: the old root then lies on top of the new one and is detached from there.
-fn enter(root: &OwnedFd) -> Result<(), Failure> {
-    rustix::process::fchdir(root).map_err(failed("enter the new root"))?;
+/// pivot_root onto the same place, the working folder: the old root then lies on top of the new one and is detached from there.
+fn enter() -> Result<(), Failure> {
     rustix::process::pivot_root(".", ".").map_err(failed("pivot_root"))?;
     unmount(".", UnmountFlags::DETACH).map_err(failed("detach the old root"))?;
     rustix::process::chdir(WORKSPACE).map_err(failed("enter /workspace"))

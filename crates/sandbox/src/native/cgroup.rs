@@ -236,7 +236,12 @@ fn make(path: &Path) -> Result<(), Failure> {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), Failure> {
-    fs::write(path, value).map_err(|error| Failure::new(Layer::Cgroup, format!("write {}", path.display()), error))
+    write_existing(path, value).map_err(|error| Failure::new(Layer::Cgroup, format!("write {}", path.display()), error))
+}
+
+/// Writes to a file of the kernel's. To make one, or to cut it off first, costs it more than the writing.
+pub(crate) fn write_existing(path: &Path, value: &str) -> io::Result<()> {
+    File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 fn set(path: &Path, controller: Controller, version: Version, limits: &Limits) -> Result<(), Failure> {
@@ -257,9 +262,10 @@ fn set(path: &Path, controller: Controller, version: Version, limits: &Limits) -
             Version::V2 => ("memory.swap.max", "0"),
             Version::V1 => (MEMORY_AND_SWAP, value.as_str()),
         };
-        let swap = path.join(swap);
-        if swap.exists() {
-            write(&swap, value)?;
+        match write(&path.join(swap), value) {
+            // A kernel that does not count swap.
+            Err(failure) if failure.errno == libc::ENOENT => {}
+            other => other?,
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! A record lies in a slot file of fixed size that the next jail uses again: making a file costs ten times writing one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,10 @@ pub(crate) const SKELETON: &str = "view";
 /// Where in a slot the life begins; the intent lies before it. Both are JSON, padded with spaces.
 const LIFE_AT: usize = 7168;
 const SLOT_BYTES: usize = 8192;
+/// A free slot.
+static BLANK: [u8; SLOT_BYTES] = [b' '; SLOT_BYTES];
+/// More of `/proc/PID/stat` than lies before the end of the start time.
+const STAT_BYTES: usize = 1024;
 
 /// One process, told apart from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +55,7 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn make(run_dir: &Path, name: &str) -> io::Result<Self> {
         let path = run_dir.join(format!("{name}.{SUFFIX}"));
-        File::create(&path)?;
+        fs::write(&path, BLANK)?;
         Ok(Self { path })
     }
 
@@ -59,29 +63,29 @@ impl Slot {
         &self.path
     }
 
+    /// Of a slot that is free.
     pub(crate) fn begin(&self, id: &str, boot: &str, cgroups: &[PathBuf]) -> io::Result<()> {
         let intent = Intent { version: VERSION, id: id.into(), boot: boot.into(), cgroups: cgroups.to_vec() };
-        self.put(0, LIFE_AT, serde_json::to_vec(&intent)?)
+        self.put(0, LIFE_AT, &serde_json::to_vec(&intent)?)
     }
 
     pub(crate) fn live(&self, life: Life) -> io::Result<()> {
-        self.put(LIFE_AT, SLOT_BYTES - LIFE_AT, serde_json::to_vec(&life)?)
+        self.put(LIFE_AT, SLOT_BYTES - LIFE_AT, &serde_json::to_vec(&life)?)
     }
 
     pub(crate) fn clear(&self) -> io::Result<()> {
-        self.put(0, SLOT_BYTES, Vec::new())
+        self.put(0, SLOT_BYTES, &BLANK)
     }
 
     pub(crate) fn remove(&self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 
-    fn put(&self, at: usize, size: usize, mut text: Vec<u8>) -> io::Result<()> {
-        if text.len() > size {
+    fn put(&self, at: usize, room: usize, text: &[u8]) -> io::Result<()> {
+        if text.len() > room {
             return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
         }
-        text.resize(size, b' ');
-        OpenOptions::new().write(true).open(&self.path)?.write_all_at(&text, at as u64)
+        OpenOptions::new().write(true).open(&self.path)?.write_all_at(text, at as u64)
     }
 }
 
@@ -92,8 +96,11 @@ pub(crate) fn boot_id() -> io::Result<String> {
 
 /// The start time of a living or zombie process; None if there is none.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = &stat[stat.rfind(')')? + 1..];
+    let mut stat = [0; STAT_BYTES];
+    // The kernel answers one read whole, and each further one takes it as long.
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let name_end = stat[..length].iter().rposition(|byte| *byte == b')')?;
+    let after_name = std::str::from_utf8(&stat[name_end + 1..length]).ok()?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 

@@ -28,6 +28,9 @@ use crate::spec::{Identity, PoolSize, Spec};
 /// How long each step of a start, an opening or an ending may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a jail may take to die before it is taken to be frozen.
+const DYING: Duration = Duration::from_millis(1);
+
 /// The resident parent of all jails of one worker. Dropping it kills them all.
 #[derive(Debug)]
 pub struct Zygote {
@@ -297,26 +300,33 @@ impl Jail {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(unproven(error.into())),
         }
-        freeze::release(&self.cgroups);
+        // What dies at once is not frozen.
+        if !channel::readable(&self.pidfd, DYING).map_err(unproven)? {
+            freeze::release(&self.cgroups);
+        }
         if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
             return Err(Error::Unproven { what: format!("jail {}", self.id) });
         }
         let deadline = Instant::now() + Duration::from_secs(1);
-        while reap::is_recorded(&self.record, &self.id) {
+        loop {
+            // The zygote has to see the death first, so the first look too comes after a pause.
+            std::thread::sleep(Duration::from_micros(200));
+            if !reap::is_recorded(&self.record, &self.id) {
+                return Ok(());
+            }
             if Instant::now() > deadline {
                 return reap::end_one(&self.record, &self.id);
             }
-            std::thread::sleep(Duration::from_micros(200));
         }
-        Ok(())
     }
 }
 
 impl Drop for Jail {
     fn drop(&mut self) {
         // Dead already is what was wanted; the zygote buries it.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        freeze::release(&self.cgroups);
+        if pidfd_send_signal(&self.pidfd, Signal::KILL) != Err(rustix::io::Errno::SRCH) {
+            freeze::release(&self.cgroups);
+        }
     }
 }
 
