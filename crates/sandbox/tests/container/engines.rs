@@ -162,7 +162,8 @@ fn launch(kind: Kind, program: &Path, folder: &Path) -> Child {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log");
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log).process_group(0);
-    command.spawn().expect("an engine")
+    // Podman's monitor leaves a file named `oom` where it was started.
+    command.current_dir(folder).spawn().expect("an engine")
 }
 
 fn dockerd(command: &mut Command, folder: &Path) {

@@ -6,7 +6,6 @@ use std::process::Command;
 
 use tenure_sandbox::Error;
 
-
 use crate::house::{engines, inside, run, text};
 
 /// The host's Python with the libraries that it names, in a tree of their own; None if the host has none under /usr.

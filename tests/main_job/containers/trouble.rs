@@ -1,0 +1,110 @@
+//! Engines that are not there, or go and come back, and images that nobody has: a clear word, a bounded wait, and an execution
+//! that goes on when its engine does.
+use super::NONE;
+use super::house::{self, House, IMAGE, shell};
+use super::kills::each_ended_once;
+use crate::engines::Kind;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tests::daemon::Daemon;
+use tests::scripted::{Say, Script};
+
+/// A model that tries again as long as it is told that the sandbox does not open.
+fn tries_again() -> Script {
+    Arc::new(|request, _| {
+        let last = request["messages"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+        let told = last["content"].as_str().unwrap_or_default();
+        match last["role"].as_str() {
+            Some("tool") if told.contains("of the image") => Say::Text("I am inside.".to_string()),
+            Some("tool") => Say::After(Duration::from_millis(300), Box::new(Say::Calls(vec![shell("cat /mark")]))),
+            _ => Say::Calls(vec![shell("cat /mark")]),
+        }
+    })
+}
+
+#[test]
+fn what_docker_does_not_have_is_told_at_the_deploy_and_an_engine_that_comes_back_is_used_again() {
+    comes_and_goes(Kind::Docker);
+}
+
+#[test]
+fn what_podman_does_not_have_is_told_at_the_deploy_and_an_engine_that_comes_back_is_used_again() {
+    comes_and_goes(Kind::Podman);
+}
+
+fn comes_and_goes(kind: Kind) {
+    let Some(mut house) = House::open(kind, tries_again()) else { return };
+    let name = format!("{kind:?}").to_lowercase();
+    let why = house.refused(&house::manifest("not-there:3"));
+    assert!(why.contains(&format!("{name} does not hold the image not-there:3")), "{why}");
+    assert!(why.contains(&format!("{name} pull not-there:3")), "{why}");
+    house.daemon.deploy(&house::manifest(IMAGE));
+
+    // Between the deploy and the execution.
+    house.engine.stop();
+    let why = house.refused(&house::manifest(IMAGE).replace("clerk", "another"));
+    assert!(why.contains("no container engine answers") && why.contains("start Docker or Podman"), "{why}");
+    goes_on(&mut house, |_| ());
+
+    // Gone before the daemon's start, and nobody deploys in between.
+    house.engine.stop();
+    house.daemon.stop();
+    house.daemon.start_again();
+    goes_on(&mut house, |_| ());
+
+    // The daemon was started a moment ago, and has not asked its engine yet.
+    house.daemon.stop();
+    house.daemon.start_again();
+    let id = house.start("x");
+    let calls = house.completes(&id);
+    assert_eq!(calls.len(), 1, "the first call found the engine: {calls:#?}");
+    each_ended_once(&house);
+    house::eventually("no container is left", || house.engine.containers() == NONE);
+    house.daemon.ok(&["audit", "verify"]);
+}
+
+/// An execution meets no engine, says so, and goes on once it is there.
+fn goes_on(house: &mut House, while_gone: impl FnOnce(&House)) {
+    let id = house.start("x");
+    let failed = |calls: &[Value]| calls.iter().find(|call| call["outcome"] == "failed:sandbox").cloned();
+    house::eventually("a call is told that no engine is there", || failed(&house::calls(&house.daemon, &id)).is_some());
+    while_gone(house);
+    house.engine.start_again();
+    let calls = house.completes(&id);
+    let first = failed(&calls).expect("it was there");
+    let told = first["result"].as_str().unwrap_or_default();
+    assert!(told.contains("engine.sock") && told.contains("the sandbox "), "{told}");
+    let last = calls.last().expect("a call");
+    assert_eq!((last["outcome"].as_str(), house::stdout(last).as_str()), (Some("done"), "of the image\n"));
+    assert!(calls.iter().rev().skip(1).all(|call| call["outcome"] == "failed:sandbox"), "{calls:#?}");
+    each_ended_once(house);
+}
+
+#[test]
+fn without_an_engine_a_manifest_of_an_image_is_refused_with_the_way_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = format!("unix://{}", folder.path().join("nobody.sock").display());
+    let environment = [
+        ("DOCKER_HOST", socket.as_str()),
+        ("OPENAI_API_KEY", "sk-test-0123456789"),
+        ("TENURE_DEFAULT_MODEL", "openai/scripted"),
+    ];
+    let mut daemon = Daemon::start(&folder.path().join("data"), &environment);
+    let file = folder.path().join("agent.yaml");
+    let deploy = |manifest: String| {
+        std::fs::write(&file, manifest).expect("it can be written");
+        daemon.run(&["agent", "deploy", file.to_str().expect("UTF-8")])
+    };
+    let output = deploy(house::manifest(IMAGE));
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && why.contains("no container engine answers"), "{why}");
+    for word in ["nobody.sock", "start Docker or Podman", "isolation: native"] {
+        assert!(why.contains(word), "the refusal lacks `{word}`:\n{why}");
+    }
+    let control = deploy(
+        house::manifest(IMAGE).replace(&format!("{{isolation: docker, image: \"{IMAGE}\"}}"), "{isolation: native}"),
+    );
+    assert!(control.status.success(), "{}", String::from_utf8_lossy(&control.stderr));
+    daemon.stop();
+}
