@@ -1,10 +1,11 @@
 //! Engines that are not there, or go and come back, and images that nobody has: a clear word, a bounded wait, and an execution
 //! that goes on when its engine does.
 use super::NONE;
-use super::house::{self, House, IMAGE, shell};
+use super::house::{self, House, IMAGE, shell, shown_file};
 use super::kills::each_ended_once;
 use crate::engines::Kind;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::daemon::Daemon;
@@ -45,13 +46,13 @@ fn comes_and_goes(kind: Kind) {
     house.engine.stop();
     let why = house.refused(&house::manifest(IMAGE).replace("clerk", "another"));
     assert!(why.contains("no container engine answers") && why.contains("start Docker or Podman"), "{why}");
-    goes_on(&mut house, |_| ());
+    goes_on(&mut house);
 
     // Gone before the daemon's start, and nobody deploys in between.
     house.engine.stop();
     house.daemon.stop();
     house.daemon.start_again();
-    goes_on(&mut house, |_| ());
+    goes_on(&mut house);
 
     // The daemon was started a moment ago, and has not asked its engine yet.
     house.daemon.stop();
@@ -65,11 +66,10 @@ fn comes_and_goes(kind: Kind) {
 }
 
 /// An execution meets no engine, says so, and goes on once it is there.
-fn goes_on(house: &mut House, while_gone: impl FnOnce(&House)) {
+fn goes_on(house: &mut House) {
     let id = house.start("x");
     let failed = |calls: &[Value]| calls.iter().find(|call| call["outcome"] == "failed:sandbox").cloned();
     house::eventually("a call is told that no engine is there", || failed(&house::calls(&house.daemon, &id)).is_some());
-    while_gone(house);
     house.engine.start_again();
     let calls = house.completes(&id);
     let first = failed(&calls).expect("it was there");
@@ -79,6 +79,60 @@ fn goes_on(house: &mut House, while_gone: impl FnOnce(&House)) {
     assert_eq!((last["outcome"].as_str(), house::stdout(last).as_str()), (Some("done"), "of the image\n"));
     assert!(calls.iter().rev().skip(1).all(|call| call["outcome"] == "failed:sandbox"), "{calls:#?}");
     each_ended_once(house);
+}
+
+/// A call that stays until it is let go, and then as `tries_again`.
+fn stays_first() -> Script {
+    let then = tries_again();
+    Arc::new(move |request, answered| match answered {
+        0 => Say::Calls(vec![shell(": > here; while [ ! -e go ]; do usleep 50000; done; echo let go")]),
+        _ => then(request, answered),
+    })
+}
+
+#[test]
+fn a_restart_of_docker_loses_the_call_that_ran_and_the_execution_goes_on_with_the_next() {
+    let Some(mut house) = House::open(Kind::Docker, stays_first()) else { return };
+    let (work, id) = stays(&house);
+    house.engine.stop();
+    house::eventually("its containers ended with it", || {
+        house::calls(&house.daemon, &id).first().is_some_and(|call| call["outcome"] == "lost")
+    });
+    assert!(!work.join("go").exists(), "nobody let it go");
+    house.engine.start_again();
+    let calls = house.completes(&id);
+    assert_eq!(house::stdout(calls.last().expect("a call")), "of the image\n", "{calls:#?}");
+    is_left_clean(house);
+}
+
+#[test]
+fn podmans_containers_serve_on_while_its_service_is_away() {
+    let Some(mut house) = House::open(Kind::Podman, stays_first()) else { return };
+    let (work, id) = stays(&house);
+    house.engine.stop();
+    std::fs::write(work.join("go"), "").expect("it is let go");
+    let calls = house.completes(&id);
+    let said: Vec<String> = calls.iter().map(house::stdout).collect();
+    assert_eq!(said, ["let go\n", "of the image\n"], "{calls:#?}");
+    house.engine.start_again();
+    is_left_clean(house);
+}
+
+/// The agent's folder, and an execution whose first call runs.
+fn stays(house: &House) -> (PathBuf, String) {
+    let agent = house.daemon.deploy(&house::manifest(IMAGE));
+    let work = house.daemon.work_folder(agent["id"].as_str().expect("an id"));
+    let id = house.start("x");
+    shown_file(&work.join("here"), &house.daemon);
+    (work, id)
+}
+
+/// What the engine could not be told while it was away, it is told when the worker ends.
+fn is_left_clean(mut house: House) {
+    each_ended_once(&house);
+    house.daemon.ok(&["audit", "verify"]);
+    house.daemon.stop();
+    assert_eq!(house.engine.containers(), NONE);
 }
 
 #[test]
