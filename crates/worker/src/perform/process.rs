@@ -180,7 +180,7 @@ fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
         Refusal::NotFound => Deed::failed(
             "not_found",
             format!(
-                "there is no program `{command}` in the sandbox, or `cwd` does not exist; use an installed program, such as python3 or sh, or a path beneath /workspace"
+                "there is no program `{command}` in the sandbox, or `cwd` does not exist; use a program that is there, such as sh, or a path beneath /workspace"
             ),
         ),
         Refusal::Io { errno: AGAIN } => Deed::exhausted(
