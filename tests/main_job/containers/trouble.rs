@@ -44,8 +44,6 @@ fn comes_and_goes(kind: Kind) {
 
     // Between the deploy and the execution.
     house.engine.stop();
-    let why = house.refused(&house::manifest(IMAGE).replace("clerk", "another"));
-    assert!(why.contains("no container engine answers") && why.contains("start Docker or Podman"), "{why}");
     goes_on(&mut house);
 
     // Gone before the daemon's start, and nobody deploys in between.
@@ -53,6 +51,12 @@ fn comes_and_goes(kind: Kind) {
     house.daemon.stop();
     house.daemon.start_again();
     goes_on(&mut house);
+    let second = house::manifest(IMAGE).replace("clerk", "second");
+    house.engine.stop();
+    let why = house.refused(&second);
+    assert!(why.contains("no container engine answers") && why.contains("start Docker or Podman"), "{why}");
+    house.engine.start_again();
+    house.daemon.deploy(&second);
 
     // The daemon was started a moment ago, and has not asked its engine yet.
     house.daemon.stop();
@@ -74,7 +78,13 @@ fn goes_on(house: &mut House) {
     let calls = house.completes(&id);
     let first = failed(&calls).expect("it was there");
     let told = first["result"].as_str().unwrap_or_default();
-    assert!(told.contains("engine.sock") && told.contains("the sandbox "), "{told}");
+    let logs = house.daemon.ok(&["execution", "logs", &id]);
+    for word in ["engine.sock", "no container engine answers", "start Docker or Podman"] {
+        assert!(
+            told.contains(word) && logs.contains(word),
+            "the model or the logs are not told `{word}`: {told}\n{logs}"
+        );
+    }
     let last = calls.last().expect("a call");
     assert_eq!((last["outcome"].as_str(), house::stdout(last).as_str()), (Some("done"), "of the image\n"));
     assert!(calls.iter().rev().skip(1).all(|call| call["outcome"] == "failed:sandbox"), "{calls:#?}");
