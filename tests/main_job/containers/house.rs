@@ -32,13 +32,16 @@ pub fn shell(script: &str) -> (&'static str, Value) {
     ("process.run", json!({"command": "sh", "args": ["-c", script]}))
 }
 
+fn root(engine: &Started) -> PathBuf {
+    engine.folder.path().join("busybox")
+}
+
 impl House {
     /// None where the engine cannot be started; it says why.
     pub fn open(kind: Kind, script: Script) -> Option<House> {
         let engine = Started::start(kind)?;
-        let root = engine.folder.path().join("busybox");
-        std::fs::write(root.join("mark"), "of the image\n").expect("a mark");
-        engine.import(IMAGE, &root);
+        std::fs::write(root(&engine).join("mark"), "of the image\n").expect("a mark");
+        engine.import(IMAGE, &root(&engine));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let model = runtime.block_on(Scripted::serve(script));
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -51,6 +54,10 @@ impl House {
         ];
         let daemon = Daemon::start(&folder.path().join("data"), &environment);
         Some(House { daemon, engine, _model: model, _runtime: runtime, _folder: folder })
+    }
+
+    pub fn import(&mut self) {
+        self.engine.import(IMAGE, &root(&self.engine));
     }
 
     pub fn start(&self, input: &str) -> String {

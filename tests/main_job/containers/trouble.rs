@@ -43,14 +43,17 @@ fn comes_and_goes(kind: Kind) {
     house.daemon.deploy(&house::manifest(IMAGE));
 
     // Between the deploy and the execution.
+    house.engine.remove_image(IMAGE);
+    let pull = format!("{name} pull {IMAGE}");
+    goes_on(&mut house, &[&format!("{name} does not hold the image {IMAGE}"), &pull], House::import);
     house.engine.stop();
-    goes_on(&mut house);
+    goes_on(&mut house, &NO_ENGINE, |house| house.engine.start_again());
 
     // Gone before the daemon's start, and nobody deploys in between.
     house.engine.stop();
     house.daemon.stop();
     house.daemon.start_again();
-    goes_on(&mut house);
+    goes_on(&mut house, &NO_ENGINE, |house| house.engine.start_again());
     let second = house::manifest(IMAGE).replace("clerk", "second");
     house.engine.stop();
     let why = house.refused(&second);
@@ -69,17 +72,19 @@ fn comes_and_goes(kind: Kind) {
     house.daemon.ok(&["audit", "verify"]);
 }
 
-/// An execution meets no engine, says so, and goes on once it is there.
-fn goes_on(house: &mut House) {
+const NO_ENGINE: [&str; 3] = ["engine.sock", "no container engine answers", "start Docker or Podman"];
+
+/// An execution meets no engine or image, says so in `words`, and goes on once it is `back`.
+fn goes_on(house: &mut House, words: &[&str], back: impl FnOnce(&mut House)) {
     let id = house.start("x");
     let failed = |calls: &[Value]| calls.iter().find(|call| call["outcome"] == "failed:sandbox").cloned();
-    house::eventually("a call is told that no engine is there", || failed(&house::calls(&house.daemon, &id)).is_some());
-    house.engine.start_again();
+    house::eventually("a call is told that no sandbox opens", || failed(&house::calls(&house.daemon, &id)).is_some());
+    back(house);
     let calls = house.completes(&id);
     let first = failed(&calls).expect("it was there");
     let told = first["result"].as_str().unwrap_or_default();
     let logs = house.daemon.ok(&["execution", "logs", &id]);
-    for word in ["engine.sock", "no container engine answers", "start Docker or Podman"] {
+    for word in words {
         assert!(
             told.contains(word) && logs.contains(word),
             "the model or the logs are not told `{word}`: {told}\n{logs}"

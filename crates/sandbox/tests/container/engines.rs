@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{CreateImageOptions, ListContainersOptionsBuilder};
+use bollard::query_parameters::{CreateImageOptions, ListContainersOptionsBuilder, RemoveImageOptions};
 use bollard::{ClientVersion, Docker};
 use futures_util::TryStreamExt;
 use tenure_sandbox::container::Engine;
@@ -101,6 +101,11 @@ impl Started {
         let body = bollard::body_full(packed(root).into());
         wait(async { self.docker().create_image(Some(options), Some(body), None).try_collect::<Vec<_>>().await })
             .unwrap_or_else(|error| panic!("import {name}: {error}"));
+    }
+
+    pub(crate) fn remove_image(&self, name: &str) {
+        wait(async { self.docker().remove_image(name, None::<RemoveImageOptions>, None).await })
+            .unwrap_or_else(|error| panic!("remove {name}: {error}"));
     }
 
     /// The names of all containers that it lists, ended ones too.
