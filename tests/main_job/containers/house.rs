@@ -82,10 +82,11 @@ impl House {
         calls(&self.daemon, execution)
     }
 
+    /// Of the newest 500 records.
     pub fn events(&self, kind: &str) -> Vec<Value> {
         let tail = self.daemon.json(&["audit", "tail", "--limit", "500"]);
         let all = tail.as_array().cloned().unwrap_or_default();
-        all.into_iter().filter(|record| record["event"]["kind"] == kind || record["kind"] == kind).collect()
+        all.into_iter().filter(|record| record["kind"] == kind).collect()
     }
 
     /// What `agent deploy` says of a manifest that it does not take.
@@ -124,7 +125,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + WITHIN;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

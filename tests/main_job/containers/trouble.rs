@@ -18,7 +18,7 @@ fn tries_again() -> Script {
         let told = last["content"].as_str().unwrap_or_default();
         match last["role"].as_str() {
             Some("tool") if told.contains("of the image") => Say::Text("I am inside.".to_string()),
-            Some("tool") => Say::After(Duration::from_millis(300), Box::new(Say::Calls(vec![shell("cat /mark")]))),
+            Some("tool") => Say::After(Duration::from_millis(500), Box::new(Say::Calls(vec![shell("cat /mark")]))),
             _ => Say::Calls(vec![shell("cat /mark")]),
         }
     })
