@@ -107,8 +107,14 @@ impl Daemon {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    /// With variables that a user may have set beside the daemon's.
+    pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(program("tenure"));
         clean(&mut command);
+        command.envs(environment.iter().copied());
         command.args(["--data-dir".as_ref(), self.data.as_os_str()]).args(arguments).stdin(Stdio::null());
         command.output().expect("the command runs")
     }

@@ -41,8 +41,42 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Answer {
-    Absent { why: String },
-    Present { name: &'static str, version: String, images: usize },
+    Absent {
+        why: String,
+    },
+    Present {
+        name: &'static str,
+        version: String,
+        images: usize,
+        /// What it says that it holds; a container's own level is found out when it opens.
+        level: Level,
+    },
+}
+
+impl Answer {
+    /// What is there, and what to do to get it or to use it.
+    fn lines(&self) -> [String; 2] {
+        match self {
+            Answer::Present { name, version, images, level } => {
+                let held = [("memory", level.memory), ("pids", level.pids), ("cpu", level.cpu)];
+                let whole: Vec<&str> =
+                    held.iter().filter(|(_, meter)| *meter == Meter::Engine).map(|(name, _)| *name).collect();
+                let held = if whole.is_empty() { "nothing".to_owned() } else { whole.join(", ") };
+                let plural = if *images == 1 { "image" } else { "images" };
+                [
+                    format!("{name} {version}, with {images} {plural}; it bounds {held} of a container as a whole"),
+                    format!(
+                        "`isolation: docker` runs agents in it; get images with `{name} pull`, nothing is pulled unasked"
+                    ),
+                ]
+            }
+            Answer::Absent { why } => [
+                format!("no engine answers: {why}"),
+                "only agents that ask for an image need one: start Docker or Podman, or name its socket in DOCKER_HOST"
+                    .to_owned(),
+            ],
+        }
+    }
 }
 
 impl Report {
@@ -66,12 +100,8 @@ impl fmt::Display for Report {
             [] => writeln!(f, "     {:<14} none inside: install python3, or another, under /usr", "languages")?,
             found => writeln!(f, "     {:<14} {} inside", "languages", found.join(", "))?,
         }
-        match &self.engine {
-            Answer::Present { name, version, images } => {
-                writeln!(f, "     {:<14} {name} {version}, with {images} images", "containers")
-            }
-            Answer::Absent { why } => writeln!(f, "     {:<14} no engine answers: {why}", "containers"),
-        }
+        let [found, advice] = self.engine.lines();
+        writeln!(f, "     {:<14} {found}\n     {:<14} {advice}", "containers", "")
     }
 }
 
@@ -107,7 +137,8 @@ fn ask_engine() -> Result<Answer, Error> {
         };
         match found {
             Ok((engine, images)) => {
-                Answer::Present { name: engine.name(), version: engine.version().to_owned(), images }
+                let (name, version, level) = (engine.name(), engine.version().to_owned(), engine.level());
+                Answer::Present { name, version, images, level }
             }
             Err(why) => Answer::Absent { why },
         }

@@ -84,6 +84,7 @@ pub enum FromWorker {
         iteration: u32,
         refusals: Vec<Refusal>,
     },
+    /// What this host can do now. Unasked, with the count 0, after a greeting that could not wait for a container engine.
     Surveyed {
         count: u64,
         host: Box<Host>,

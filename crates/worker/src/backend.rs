@@ -35,7 +35,16 @@ impl Held {
                     None => Engine::connect_within(GREETING).await.map_err(|why| Error::NoEngine { why })?,
                 };
                 ground.uses_engine();
-                Ok(Held::Container(engine.open(&spec, image, &ground.exe, &ground.run_dir).await?))
+                match engine.open(&spec, image, &ground.exe, &ground.run_dir).await {
+                    Ok(contained) => Ok(Held::Container(contained)),
+                    Err(error @ tenure_sandbox::Error::Engine { .. }) => {
+                        // The one that a survey found may be gone, or another be there in its place.
+                        ground.forget_engine();
+                        Engine::connect().await.map_err(|why| Error::NoEngine { why })?;
+                        Err(error.into())
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
         }
     }

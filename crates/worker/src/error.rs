@@ -19,7 +19,9 @@ pub enum Error {
     Held { folder: String },
     #[error("no host ids are left for work folders ({from} to {to} are in use); delete agents that are not needed")]
     IdsUsedUp { from: u32, to: u32 },
-    #[error("no container engine answers: {why}; start Docker or Podman where the worker may reach its socket")]
+    #[error(
+        "no container engine answers: {why}; start Docker or Podman where the worker may reach its socket, or name that in DOCKER_HOST"
+    )]
     NoEngine { why: String },
     #[error("the manifest requires `{guard}`, and the sandbox that opened does not have it ({level})")]
     Lacks { guard: &'static str, level: String },

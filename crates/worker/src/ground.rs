@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tenure_core::manifest::{Engine, Host, HostMount, Toolchain};
@@ -56,6 +56,8 @@ pub struct Ground {
     toolchains: Mutex<Toolchains>,
     /// The one that answered last: greeting it again for each jail would cost up to a second.
     engine: Mutex<Option<container::Engine>>,
+    /// Whether the greeting was ready before an engine's answer.
+    pub(crate) engine_is_late: bool,
     /// Whether an engine was asked to make anything.
     used_engine: AtomicBool,
     _hold: Hold,
@@ -82,6 +84,8 @@ impl Ground {
         let quota = folders.find_quota(&zygote);
         // Most agents' programs are written in it, and it tells in a few milliseconds.
         toolchains.wait_for("python", PYTHON);
+        let engine = engine.recv_timeout(MANNERS);
+        let engine_is_late = engine == Err(RecvTimeoutError::Timeout);
         let host = Host {
             toolchains: named(toolchains.within(Duration::ZERO)),
             cpu: enforced(level.cpu),
@@ -89,9 +93,7 @@ impl Ground {
             pids: enforced(level.pids),
             quota,
             guards: guards(&level, quota),
-            engine: engine
-                .recv_timeout(MANNERS)
-                .unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
+            engine: engine.unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
             mounts: options.mounts.clone(),
         };
         let level = describe_level(&level, quota.word());
@@ -108,6 +110,7 @@ impl Ground {
             run_dir,
             toolchains: Mutex::new(toolchains),
             engine: Mutex::new(None),
+            engine_is_late,
             used_engine: AtomicBool::new(false),
             _hold: hold,
         })
@@ -138,6 +141,11 @@ impl Ground {
     /// The engine that the last survey found.
     pub(crate) fn known_engine(&self) -> Option<container::Engine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next jail looks for one itself.
+    pub(crate) fn forget_engine(&self) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// From now on an engine may hold containers of this worker.

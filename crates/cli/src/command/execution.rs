@@ -1,5 +1,6 @@
 //! `tenure execution …`.
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use tenure_core::time::Time;
 use tenure_wire::api::execution::{
     Call, Cancel, Execution as Shown, ExecutionFile, ExecutionStatus, Iteration, IterationLog, IterationStatus,
@@ -175,9 +176,9 @@ fn log(log: &IterationLog) -> String {
         if let Some(said) = turn.text.as_deref().filter(|_| !turn.calls.is_empty()) {
             text.push_str(&indented(said));
         }
-        turn.calls.iter().for_each(|call| text.push_str(&format!("  Tool: {}\n", call_line(call))));
+        turn.calls.iter().for_each(|call| text.push_str(&call_lines("Tool", call)));
     }
-    log.checks.iter().for_each(|call| text.push_str(&format!("  Check: {}\n", call_line(call))));
+    log.checks.iter().for_each(|call| text.push_str(&call_lines("Check", call)));
     for found in &iteration.validation {
         let word = if found.pass { "PASS" } else { "FAIL" };
         text.push_str(&format!("  Validation: {}={word} (score={:.1})\n", found.validator, found.score));
@@ -188,6 +189,17 @@ fn log(log: &IterationLog) -> String {
     if let Some(output) = &log.output {
         text.push_str("  Output:\n");
         text.push_str(&indented(output));
+    }
+    text
+}
+
+/// What was done and how it ended; of a failure, also why.
+fn call_lines(what: &str, call: &Call) -> String {
+    let mut text = format!("  {what}: {}\n", call_line(call));
+    let result = call.result.as_deref().filter(|_| call.outcome.starts_with("failed"));
+    let result: Option<Value> = result.and_then(|result| serde_json::from_str(result).ok());
+    if let Some(why) = result.as_ref().and_then(|result| result["error"].as_str()) {
+        text.push_str(&indented(why));
     }
     text
 }

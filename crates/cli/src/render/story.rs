@@ -179,6 +179,9 @@ fn ended(outcome: &str, code: Option<&str>, exit_code: Option<i32>) -> Vec<Strin
     match (outcome, code, exit_code) {
         ("done", _, None | Some(0)) => Vec::new(),
         ("done", _, Some(code)) => vec![format!("Tool: ended with exit code {code}")],
+        ("failed", Some("sandbox"), _) => {
+            vec!["Tool: failed, since no sandbox opened for it; `tenure execution logs` says why".to_string()]
+        }
         ("failed", Some(code), _) => vec![format!("Tool: failed ({code})")],
         ("resource_exhausted", Some(resource), _) => vec![format!("Tool: reached its limit of {resource}")],
         ("timed_out", ..) => vec!["Tool: ran out of time".to_string()],

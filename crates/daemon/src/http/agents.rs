@@ -10,7 +10,7 @@ use tenure_core::command::{Command, Refusal};
 use tenure_core::execution::Terms;
 use tenure_core::fold::Event;
 use tenure_core::id::AgentId;
-use tenure_core::manifest::Manifest;
+use tenure_core::manifest::{Backend, Engine, Manifest};
 use tenure_store::rows::Match;
 use tenure_store::rows::agents::{self, AgentEntry, RevisionEntry};
 use tenure_wire::api::agent::{Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Revision};
@@ -223,7 +223,15 @@ async fn sandbox(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Se
     let host = manifests::host(&rooms).await?;
     let confinement =
         Confinement::of(&manifest, &host).map_err(|problem| of_manifest(Code::ManifestUnenforced, vec![problem]))?;
-    let level = rooms.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default();
+    let level = match (&confinement.backend, &host.engine) {
+        (Backend::Container { .. }, Engine::Present { name, version, guards, .. }) => {
+            let guards: Vec<&str> = guards.iter().map(|guard| guard.word()).collect();
+            format!("{name} {version}: {}", guards.join(", "))
+        }
+        (Backend::Container { .. } | Backend::Native, _) => {
+            rooms.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default()
+        }
+    };
     let quota = host.quota.word().to_string();
     Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, confinement }))
 }

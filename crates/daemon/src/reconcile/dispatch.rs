@@ -23,8 +23,17 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(20);
 pub async fn dispatch(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Dispatch { call, lease, session }) = (stream, deed) else { return Ok(()) };
     let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
-    let (fence, host) = (link.fence, Arc::clone(&link.host.borrow()));
-    let answer = match house.records.look(move |look| frame(look, id, call, lease, fence, &host)).await? {
+    let fence = link.fence;
+    let worded = |host: Arc<Host>| house.records.look(move |look| frame(look, id, call, lease, fence, &host));
+    let known = Arc::clone(&link.host.borrow());
+    let mut frame = worded(known).await?;
+    if frame.is_err()
+        && let Some(now) = link.survey().await
+    {
+        // What it said last may be of its first moment, or of an hour when its container engine was down.
+        frame = worded(now).await?;
+    }
+    let answer = match frame {
         Ok(frame) => link.call(frame).await,
         // The host has changed since the deploy: an image is gone, a language has another version.
         Err(problem) => Some(CallOutcome {

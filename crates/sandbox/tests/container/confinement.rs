@@ -12,8 +12,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tenure_sandbox::protocol::{Ended, Operation, Spawn, WriteMode};
 use tenure_sandbox::{Error, Layer, Mapping, Meter, Mount};
 
-use crate::engines::{BUSYBOX, House, Kind, engines};
-use crate::house::{eventually, inside, run};
+use crate::engines::{BUSYBOX, Kind};
+use crate::house::{House, engines, eventually, inside, run};
 
 fn status(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key, value.trim())).collect()

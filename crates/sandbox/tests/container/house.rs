@@ -1,13 +1,20 @@
 //! One jail of any backend over a work folder of its own, and what tests do with it.
 
+use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tenure_sandbox::container::{Burial, Contained};
+use bollard::query_parameters::BuildImageOptionsBuilder;
+use futures_util::TryStreamExt;
+use tenure_sandbox::container::{Burial, Contained, Engine};
 use tenure_sandbox::protocol::{Refusal, Spawn};
 use tenure_sandbox::{Client, Error, Identity, Jail, Level, Output, Spec, Zygote};
 
-use crate::engines::{BUSYBOX, House, engines};
+use tokio::runtime::Runtime;
+
+use crate::engines::{BUSYBOX, Kind, Started, packed};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,14 +27,57 @@ pub(crate) fn identity(nth: u32) -> Identity {
     Identity::Host { uid: 300_000 + nth, gid: 300_000 + nth }
 }
 
+/// One running engine, as a worker holds it.
+pub(crate) struct House {
+    pub(crate) engine: Engine,
+    pub(crate) runtime: Runtime,
+    started: Started,
+}
+
+/// Every engine that can be started here.
+pub(crate) fn engines() -> Vec<House> {
+    [Kind::Docker, Kind::Podman].into_iter().filter_map(House::start).collect()
+}
+
+impl Deref for House {
+    type Target = Started;
+
+    fn deref(&self) -> &Started {
+        &self.started
+    }
+}
+
 impl House {
+    pub(crate) fn start(kind: Kind) -> Option<House> {
+        let started = Started::start(kind)?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let engine = runtime.block_on(Engine::at(&started.socket())).expect("it answers");
+        Some(House { engine, runtime, started })
+    }
+
+    /// Makes the tree at `root` the image `name:latest`, with lines of a Dockerfile that configure it.
+    pub(crate) fn build(&self, name: &str, root: &Path, lines: &[&str]) {
+        let context = self.folder.path().join(format!("context-{name}"));
+        fs::create_dir(&context).expect("a context");
+        let copied = Command::new("cp").arg("-a").arg(root).arg(context.join("root")).status().expect("cp");
+        assert!(copied.success());
+        let file = format!("FROM scratch\nCOPY root /\n{}\n", lines.join("\n"));
+        fs::write(context.join("Dockerfile"), file).expect("a Dockerfile");
+        let options = BuildImageOptionsBuilder::new().dockerfile("Dockerfile").t(name).build();
+        let body = bollard::body_full(packed(&context).into());
+        let docker = self.docker();
+        let building = docker.build_image(options, None, Some(body)).try_collect::<Vec<_>>();
+        self.runtime.block_on(building).unwrap_or_else(|error| panic!("build {name}: {error}"));
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     pub(crate) fn run_dir(&self) -> PathBuf {
         let folder = self.path("run");
-        std::fs::create_dir_all(&folder).expect("a run folder");
+        fs::create_dir_all(&folder).expect("a run folder");
         folder
     }
 
@@ -57,7 +107,7 @@ impl House {
 
 fn spec(folder: &Path, name: &str, nth: u32) -> Spec {
     let work = folder.join(name);
-    std::fs::create_dir_all(&work).expect("a work folder");
+    fs::create_dir_all(&work).expect("a work folder");
     Spec::new(work, identity(nth))
 }
 
@@ -171,17 +221,4 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what} did not come true");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Host processes whose command line holds `mark`. Zombies have none and so do not count.
-pub(crate) fn processes_with(mark: &str) -> Vec<i32> {
-    let Ok(folder) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let own = std::process::id() as i32;
-    pids.filter(|pid| *pid != own)
-        .filter(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(mark)
-        })
-        .collect()
 }

@@ -6,8 +6,7 @@ use std::process::Command;
 
 use tenure_sandbox::Error;
 
-use crate::engines::engines;
-use crate::house::{inside, run, text};
+use crate::house::{engines, inside, run, text};
 
 /// The host's Python with the libraries that it names, in a tree of their own; None if the host has none under /usr.
 fn python_root(folder: &Path) -> Option<PathBuf> {

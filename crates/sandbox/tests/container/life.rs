@@ -6,8 +6,8 @@ use tenure_sandbox::container::Burial;
 use tenure_sandbox::protocol::{Operation, Spawn};
 use tenure_sandbox::{Client, reap};
 
-use crate::engines::{House, engines};
-use crate::house::{eventually, inside, processes_with};
+use crate::engines::processes_with;
+use crate::house::{House, engines, eventually, inside};
 
 /// Starts a program that outlives its parent inside; its command line holds `mark`.
 fn linger(client: &mut Client, mark: &str) {

@@ -2,6 +2,7 @@
 //! What any jail must do is tried on a native jail too, as the control. A machine without root or engines says what it skipped.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+#[expect(dead_code, reason = "the tests of the worker and of the product, which include it, ask for more")]
 mod engines;
 mod house;
 mod behaviour;

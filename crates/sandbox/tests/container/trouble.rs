@@ -7,8 +7,8 @@ use rustix::process::{Signal, kill_process};
 use tenure_sandbox::Error;
 use tenure_sandbox::container::{Burial, Engine};
 
-use crate::engines::{BUSYBOX, House, engines};
-use crate::house::inside;
+use crate::engines::BUSYBOX;
+use crate::house::{House, engines, inside};
 
 #[test]
 fn an_engine_that_dies_leaves_its_jails_serving_and_they_can_still_be_ended() {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tenure_core::call::Outcome;
+use tenure_core::manifest::Backend;
 use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Ended, Exit, Operation, Refusal, Spawn, Stream};
 use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
@@ -41,7 +42,11 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let time = wanted.timeout_ms.map_or(PATIENCE, Duration::from_millis).min(left).max(Duration::from_millis(1));
-    let hint = (wanted.command.clone(), wanted.args.is_empty());
+    let known = match scene.confinement.backend {
+        Backend::Native => "an installed program, such as python3 or sh",
+        Backend::Container { .. } => "a program that its image has, such as sh",
+    };
+    let hint = (wanted.command.clone(), wanted.args.is_empty(), known);
     let mut spawn = Spawn::new(std::iter::once(wanted.command).chain(wanted.args));
     spawn.env = wanted.env.into_iter().collect();
     spawn.cwd = wanted.cwd;
@@ -172,7 +177,7 @@ impl Watched {
     }
 }
 
-fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
+fn not_started(refusal: &Refusal, (command, alone, known): &(String, bool, &str)) -> Deed {
     const AGAIN: i32 = 11;
     const NOMEM: i32 = 12;
     match refusal {
@@ -185,7 +190,7 @@ fn not_started(refusal: &Refusal, (command, alone): &(String, bool)) -> Deed {
         Refusal::NotFound => Deed::failed(
             "not_found",
             format!(
-                "there is no program `{command}` in the sandbox, or `cwd` does not exist; use an installed program, such as python3 or sh, or a path beneath /workspace"
+                "there is no program `{command}` in the sandbox, or `cwd` does not exist; use {known}, or a path beneath /workspace"
             ),
         ),
         Refusal::Io { errno: AGAIN } => Deed::exhausted(

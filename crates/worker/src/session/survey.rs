@@ -7,6 +7,9 @@ use tokio::sync::mpsc;
 /// Surveys that wait for the next look. One more is not answered; its asker gives up by itself.
 const WAITING_MAX: usize = 64;
 
+/// The number of a look that nobody asked for: what the greeting could not say yet.
+const UNASKED: u64 = 0;
+
 /// Asks for a look.
 #[derive(Debug)]
 pub(super) struct Surveys {
@@ -18,6 +21,12 @@ impl Surveys {
     pub(super) fn new(ground: Arc<Ground>, answers: mpsc::Sender<FromWorker>) -> (Surveys, impl Future<Output = ()>) {
         let (counts, mut asked) = mpsc::channel(WAITING_MAX);
         let looking = async move {
+            if ground.engine_is_late {
+                let host = Box::new(Ground::survey(&ground).await);
+                if answers.send(FromWorker::Surveyed { count: UNASKED, host }).await.is_err() {
+                    return;
+                }
+            }
             while let Some(first) = asked.recv().await {
                 // One look answers all who asked before it began.
                 let mut waiting = vec![first];

@@ -1,94 +1,22 @@
 //! Iterations in containers, by a Podman of the test's own. What a container is, the sandbox's tests say.
-use crate::house::{House, PATIENCE, await_none, is_root, processes};
+use crate::engines::{Kind, Started};
+use crate::house::{House, PATIENCE, await_none, processes};
 use serde_json::{Value, json};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tenure_core::call::Outcome;
 use tenure_core::manifest::{Backend, Engine, Guard, Host};
 use tenure_wire::frame::{CallOutcome, FromWorker, ToWorker};
 
 const IMAGE: &str = "busybox-for-tests";
+const NONE: [String; 0] = [];
 
-struct Podman {
-    folder: tempfile::TempDir,
-    service: Child,
+/// None where it cannot run.
+fn podman() -> Option<Started> {
+    Started::start(Kind::Podman)
 }
 
-impl Podman {
-    /// None where it cannot run.
-    fn start() -> Option<Podman> {
-        let busybox = Path::new("/usr/bin/busybox");
-        let there = ["/usr/bin/podman", "/usr/sbin/runc"].iter().all(|program| Path::new(program).exists());
-        if !is_root() || !there || !busybox.exists() {
-            eprintln!("skipped: it needs root, podman, runc and a static busybox");
-            return None;
-        }
-        let folder = tempfile::Builder::new().prefix("tenure-podman-").tempdir().unwrap();
-        let settings = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n";
-        fs::write(folder.path().join("containers.conf"), settings).unwrap();
-        fs::create_dir_all(folder.path().join("root/bin")).unwrap();
-        fs::copy(busybox, folder.path().join("root/bin/busybox")).unwrap();
-        for name in ["sh", "echo", "cat", "sleep"] {
-            std::os::unix::fs::symlink("busybox", folder.path().join("root/bin").join(name)).unwrap();
-        }
-        let tar = folder.path().join("root.tar");
-        let packed =
-            Command::new("tar").arg("-C").arg(folder.path().join("root")).arg("-cf").arg(&tar).arg(".").status();
-        assert!(packed.unwrap().success());
-        let socket = format!("unix://{}", folder.path().join("engine.sock").display());
-        let service = podman(folder.path(), &["system", "service", "--time=0", &socket]).spawn().unwrap();
-        let podman = Podman { folder, service };
-        podman.ask(&["import", &tar.display().to_string(), IMAGE]);
-        let deadline = Instant::now() + PATIENCE;
-        while !podman.folder.path().join("engine.sock").exists() {
-            assert!(Instant::now() < deadline, "podman does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Some(podman)
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.folder.path().join("engine.sock").display())
-    }
-
-    fn ask(&self, arguments: &[&str]) -> String {
-        let output = podman(self.folder.path(), arguments).stdout(Stdio::piped()).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    fn containers(&self) -> String {
-        self.ask(&["ps", "--all", "--quiet"])
-    }
-
-    async fn worker(&self, folder: tempfile::TempDir) -> House {
-        House::with_engine(folder, Some(&self.host())).await
-    }
-}
-
-/// Ends with the test, even if that is killed.
-fn podman(folder: &Path, arguments: &[&str]) -> Command {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "/usr/bin/podman", "--root", &path("data"), "--runroot", &path("exec")]);
-    command.args(["--tmpdir", &path("tmp"), "--runtime", "runc", "--cgroup-manager", "cgroupfs"]).args(arguments);
-    command.env("CONTAINERS_CONF", path("containers.conf")).stdin(Stdio::null()).stdout(Stdio::null());
-    command
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.service.kill();
-        let _ = self.service.wait();
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let targets: Vec<PathBuf> =
-            mounts.lines().rev().filter_map(|line| Some(line.split(' ').nth(1)?.into())).collect();
-        for target in targets.into_iter().filter(|target| target.starts_with(self.folder.path())) {
-            let _ = rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH);
-        }
-    }
+async fn worker(engine: &Started, folder: tempfile::TempDir) -> House {
+    House::with_engine(folder, Some(&engine.host())).await
 }
 
 async fn in_container(house: &mut House, image: &str, capability: &str, arguments: Value) -> CallOutcome {
@@ -109,8 +37,8 @@ async fn survey(house: &mut House, count: u64) -> Host {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_iteration_runs_in_the_image_that_its_manifest_names_over_the_agents_own_files() {
-    let Some(podman) = Podman::start() else { return };
-    let mut house = podman.worker(tempfile::tempdir().unwrap()).await;
+    let Some(podman) = podman() else { return };
+    let mut house = worker(&podman, tempfile::tempdir().unwrap()).await;
     house.does("filesystem.write", json!({"path": "file", "content": "by the native jail"})).await;
     house.release().await;
     house.run.iteration = 2;
@@ -123,16 +51,16 @@ async fn an_iteration_runs_in_the_image_that_its_manifest_names_over_the_agents_
     assert!(level.len() <= 256, "{level}");
     let read = in_container(&mut house, IMAGE, "filesystem.read", json!({"path": "file"})).await;
     assert_eq!(read.result["content"], "more\n", "{read:?}");
-    assert_ne!(podman.containers(), "");
+    assert_ne!(podman.containers(), NONE);
     house.release().await;
-    assert_eq!(podman.containers(), "", "released is proven dead and forgotten");
+    assert_eq!(podman.containers(), NONE, "released is proven dead and forgotten");
     house.hang_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_engine_does_not_have_is_refused_by_name_and_the_worker_works_on() {
-    let Some(podman) = Podman::start() else { return };
-    let mut house = podman.worker(tempfile::tempdir().unwrap()).await;
+    let Some(podman) = podman() else { return };
+    let mut house = worker(&podman, tempfile::tempdir().unwrap()).await;
     let host = survey(&mut house, 7).await;
     let Engine::Present { name, images, guards, .. } = host.engine else { panic!("{:?}", host.engine) };
     assert!(name == "podman" && images.iter().any(|image| image.contains(IMAGE)), "{images:?}");
@@ -151,21 +79,21 @@ async fn what_an_engine_does_not_have_is_refused_by_name_and_the_worker_works_on
         let why = refused.result["error"].as_str().unwrap();
         assert!(why.contains(Guard::HardQuota.word()), "{why}");
     }
-    assert_eq!(podman.containers(), "");
-    podman.ask(&["tag", IMAGE, "pulled-a-moment-ago"]);
+    assert_eq!(podman.containers(), NONE);
+    podman.import("pulled-a-moment-ago", &podman.folder.path().join("busybox"));
     let Engine::Present { images, .. } = survey(&mut house, 8).await.engine else { panic!("it answers") };
     assert!(images.iter().any(|image| image.contains("pulled-a-moment-ago")), "{images:?}");
     house.run.iteration = 4;
     let ran = in_container(&mut house, "pulled-a-moment-ago", "process.run", json!({"command": "echo"})).await;
     assert_eq!(ran.outcome, Outcome::Done { exit_code: Some(0) }, "{ran:?}");
     house.hang_up().await;
-    assert_eq!(podman.containers(), "", "an ended worker leaves none");
+    assert_eq!(podman.containers(), NONE, "an ended worker leaves none");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_containers_of_a_killed_worker_end_and_its_successor_has_them_forgotten() {
-    let Some(podman) = Podman::start() else { return };
-    let mut house = podman.worker(tempfile::tempdir().unwrap()).await;
+    let Some(podman) = podman() else { return };
+    let mut house = worker(&podman, tempfile::tempdir().unwrap()).await;
     let mark = format!("left-{}", std::process::id());
     let mut call = house
         .call("process.run", json!({"command": "sh", "args": ["-c", format!("while :; do sleep 1; done; : {mark}")]}));
@@ -178,8 +106,8 @@ async fn the_containers_of_a_killed_worker_end_and_its_successor_has_them_forgot
     }
     let folder = house.kill();
     await_none(&mark);
-    assert_ne!(podman.containers(), "", "the engine still lists it");
-    let house = podman.worker(folder).await;
+    assert_ne!(podman.containers(), NONE, "the engine still lists it");
+    let house = worker(&podman, folder).await;
     while !podman.containers().is_empty() {
         assert!(Instant::now() < deadline, "the successor has it forgotten");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,6 +2,10 @@
 //! that is root, once more as an ordinary user (`everything_holds_for_an_ordinary_user_too`).
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+// One file for three packages: whoever starts an engine starts the same one.
+#[expect(dead_code, reason = "not all that the sandbox's and the product's tests ask of an engine is asked here")]
+#[path = "../../../sandbox/tests/container/engines.rs"]
+mod engines;
 mod house;
 mod files;
 mod programs;
