@@ -4,6 +4,7 @@ use super::NONE;
 use super::house::{self, House, IMAGE, shell, shown_file};
 use super::kills::each_ended_once;
 use crate::engines::Kind;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,6 +131,21 @@ fn podmans_containers_serve_on_while_its_service_is_away() {
     let said: Vec<String> = calls.iter().map(house::stdout).collect();
     assert_eq!(said, ["let go\n", "of the image\n"], "{calls:#?}");
     house.engine.start_again();
+    is_left_clean(house);
+}
+
+#[test]
+fn an_execution_whose_engine_hangs_can_be_cancelled_and_costs_no_other_its_worker() {
+    let Some(house) = House::open(Kind::Docker, tries_again()) else { return };
+    house.daemon.deploy(&house::manifest(IMAGE));
+    kill_process(house.engine.pid(), Signal::STOP).expect("the engine stops");
+    let id = house.start("x");
+    house::eventually("the first call is called", || !house.events("call.called").is_empty());
+    house.daemon.ok(&["execution", "cancel", &id, "--yes"]);
+    let record = house.daemon.ended(&id, house::WITHIN);
+    assert_eq!(record["status"], "cancelled", "{record:#}");
+    kill_process(house.engine.pid(), Signal::CONT).expect("the engine goes on");
+    assert_eq!(house.events("session.opened").len(), 1, "the worker lived on:\n{}", house.daemon.log());
     is_left_clean(house);
 }
 
