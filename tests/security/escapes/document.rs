@@ -1,6 +1,8 @@
 //! The table as a page that people read. Must never: say more than the table does.
+use super::elsewhere::Lists;
 use super::probe::{Class, Control, Layer, Needs, Probe, Stage};
 use std::fmt::Write;
+use tenure_worker::egress::checks::Check;
 
 const PREAMBLE: &str = "\
 # Escape attempts
@@ -81,10 +83,32 @@ fn control(control: &Control) -> String {
         }
         Control::Outside(_) => format!("on the host: {word}"),
         Control::AsRoot(_) => format!("on the host as root: {word}"),
+        Control::Proxied(lists, [], _) => format!("looser, {}: {word}", opened(*lists)),
+        Control::Proxied(lists, without, _) => {
+            let names: Vec<&str> = without.iter().map(|check| check_name(*check)).collect();
+            format!("without the proxy's check of {}, {}: {word}", names.join(" and "), opened(*lists))
+        }
         Control::WithMount(_) => format!("shown: {word}"),
         Control::Looser(..) => format!("looser: {word}"),
         Control::Beside(what, ..) => format!("beside, {what}: {word}"),
         Control::Errno(why, _) => format!("errno ({why}): {word}"),
+    }
+}
+
+const fn opened(lists: Lists) -> &'static str {
+    match lists {
+        Lists::Strict => "by the same lists",
+        Lists::Named => "the manifest names the place",
+        Lists::Unblocked => "nothing is blocked",
+        Lists::Open => "every host is allowed and closed places are named",
+    }
+}
+
+const fn check_name(check: Check) -> &'static str {
+    match check {
+        Check::Shape => "the request's shape",
+        Check::Spelling => "the host's spelling",
+        Check::Request => "what is asked for",
     }
 }
 

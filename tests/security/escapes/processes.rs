@@ -2,7 +2,8 @@
 use super::probe::Stage::{Capability, Program};
 use super::probe::{Attempt, Class, Control, Layer, Probe, probe};
 use super::trial::{run, spawn, verdict};
-use tenure_sandbox::protocol::{Operation, Spawn};
+use tenure_sandbox::Error;
+use tenure_sandbox::protocol::{Operation, Refusal, Spawn};
 
 type Deed = fn(&mut Attempt<'_>) -> String;
 
@@ -26,7 +27,7 @@ const fn apart(id: &'static str, tries: &'static str, script: &'static str) -> P
 
 /// Afterwards the jail still works and nothing of the attack runs.
 const fn ends(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
-    probe(id, tries, Capability(deed), (Layer::Jail, HOLDS), BESIDE)
+    probe(id, tries, Capability(deed), (Layer::Jail, HOLDS), Control::Without(&[Layer::Jail], "not alone"))
 }
 
 pub const CLASS: Class = Class {
@@ -116,27 +117,40 @@ pub const CLASS: Class = Class {
             );
             settled(attempt)
         }),
-        ends("processes/kill-all", "kills all processes that it may", |attempt| {
-            run(
-                attempt,
-                r"
+        probe(
+            "processes/kill-all",
+            "kills all processes that it may",
+            Capability(|attempt| {
+                run(
+                    attempt,
+                    r"
                 daemon()
                 os.kill(-1, 9)
                 signal.pause()
                 ",
-            );
-            settled(attempt)
-        }),
-        ends("processes/kill-init", "kills, stops and interrupts the jail's first process", |attempt| {
-            run(
-                attempt,
-                r"
-                for number in range(1, 65): attempt(os.kill, 1, number)
+                );
+                settled(attempt)
+            }),
+            (Layer::Processes, HOLDS),
+            BESIDE,
+        ),
+        probe(
+            "processes/kill-init",
+            "kills, stops and interrupts the jail's first process",
+            Capability(|attempt| {
+                run(
+                    attempt,
+                    r"
+                first = int(open(f'/proc/{os.getppid()}/stat').read().rsplit(')')[1].split()[1])
+                for number in range(1, 65): attempt(os.kill, first, number)
                 say('tried')
                 ",
-            );
-            aftermath(attempt)
-        }),
+                );
+                if attempt.client.ping().is_ok() { aftermath(attempt) } else { "the jail is gone".to_owned() }
+            }),
+            (Layer::Processes, HOLDS),
+            Control::Without(&[Layer::Processes], "the jail is gone"),
+        ),
         ends("processes/ignore", "ignores every request to end when its time is up", |attempt| {
             late(
                 attempt,
@@ -211,6 +225,7 @@ pub const CLASS: Class = Class {
                 let mut stop = spawn(
                     attempt,
                     r"
+                daemon()
                 os.kill(os.getppid(), signal.SIGSTOP)
                 signal.pause()
                 ",
@@ -224,20 +239,27 @@ pub const CLASS: Class = Class {
                 }
             }),
             (Layer::Jail, HOLDS),
-            BESIDE,
+            Control::Without(&[Layer::Jail], "not alone"),
         ),
     ],
 };
 
 /// What a later program sees of an earlier one.
 fn aftermath(attempt: &mut Attempt<'_>) -> String {
-    run(attempt, "say('the jail works, alone' if alone() else 'not alone')")
+    let look = spawn(attempt, "say('the jail works, alone' if alone() else 'not alone')");
+    match attempt.client.run(look, b"") {
+        // What is left is so much that no program can be started.
+        Err(Error::Refused(Refusal::Busy)) => "not alone".to_owned(),
+        said => verdict(said),
+    }
 }
 
 /// The same where the killing of what a dead keeper kept may still be under way.
 fn settled(attempt: &mut Attempt<'_>) -> String {
     let mut said = aftermath(attempt);
-    for _ in 0..200 {
+    // Where nothing kills, nothing is waited for.
+    let looks = if attempt.spec.without_guards.is_empty() { 200 } else { 0 };
+    for _ in 0..looks {
         if said != "not alone" {
             break;
         }

@@ -24,23 +24,11 @@ pub const CLASS: Class = Class {
             Program(
                 r"
                 held = set(os.listdir('/proc/self/fd'))
-                say('three' if held - {str(max(map(int, held)))} == {'0', '1', '2'} else sorted(held))
+                say('three' if held - {str(max(map(int, held)))} == {'0', '1', '2'} else 'more')
                 ",
             ),
             (Layer::Jail, "three"),
-            Control::Beside(
-                "a program that it starts with a fourth",
-                Program(
-                    r"
-                    os.dup2(1, 9, inheritable=True)
-                    if os.fork():
-                        os.wait()
-                        os._exit(0)
-                    os.execvp('sh', ['sh', '-c', 'test -e /proc/self/fd/9 && echo four || echo three'])
-                    ",
-                ),
-                "four",
-            ),
+            Control::Without(&[Layer::Jail], "more"),
         )
         .source("CVE-2024-21626; CVE-2016-9962"),
         probe(
@@ -70,7 +58,7 @@ pub const CLASS: Class = Class {
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),
-            Control::Beside("the work folder by its name", Capability(|attempt| start_in(attempt, "/workspace")), "ok"),
+            Control::Without(&[Layer::Jail], "one start was ok"),
         )
         .source("CVE-2024-21626; SandboxEscapeBench: runc"),
         probe(
