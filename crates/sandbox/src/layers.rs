@@ -69,6 +69,8 @@ pub enum Guard {
     Secrecy,
     /// Programs get no descriptor but the standard ones, and are not named by one.
     Descriptors,
+    /// Device nodes in what a spec names are none.
+    Devices,
     /// What all jails share cannot be written. Without it, and without `Layer::View`, a jail has a copy of its own that can.
     Shared,
 }

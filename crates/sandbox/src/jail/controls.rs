@@ -104,15 +104,24 @@ pub(super) fn pass_on_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a spec's guards away from this process, the jail's first one.
-pub(super) fn forgo(spec: &Spec) -> io::Result<()> {
+/// Takes a spec's guards away from this process, which becomes the jail's first one.
+pub(super) fn forgo(spec: &Spec) {
     layers::forgo(&spec.without_guards);
+}
+
+/// Opens this process to programs, if it need not be kept from them.
+pub(super) fn reveal() -> io::Result<()> {
     if !held(Guard::Secrecy) {
         set_dumpable_behavior(DumpableBehavior::Dumpable)?;
         // Where the host has Yama it would answer next.
         let _ = set_ptracer(PTracer::Any);
     }
     Ok(())
+}
+
+/// The attributes of a mount that a spec names.
+pub(super) fn attributes(attributes: u64) -> u64 {
+    if held(Guard::Devices) { attributes } else { attributes & !libc::MOUNT_ATTR_NODEV }
 }
 
 /// How an open is made: less what keeps it beneath a place, and what keeps it from waiting.

@@ -82,7 +82,7 @@ impl Server {
     pub(super) fn new(supplies: Supplies) -> io::Result<Self> {
         let Supplies { spec, level, socket, cpu, tally, badness } = supplies;
         #[cfg(feature = "controls")]
-        super::controls::forgo(&spec)?;
+        super::controls::reveal()?;
         Ok(Self {
             socket,
             inbox: Vec::new(),

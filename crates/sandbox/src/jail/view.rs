@@ -15,6 +15,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
 };
 
+use super::place::resolution;
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::layers::Layers;
@@ -93,6 +94,8 @@ impl Sources {
     /// The spec's mounts may lie in the agent's own folder: only since its ids are mapped may this process always enter that.
     pub(super) fn take(spec: &Spec) -> Result<Self, Failure> {
         let attributes = |read_only| if read_only { READ_ONLY } else { OWN };
+        #[cfg(feature = "controls")]
+        let attributes = |read_only| super::controls::attributes(attributes(read_only));
         let work_folder = take_unlinked(&spec.work_folder, attributes(spec.work_folder_read_only))?;
         let mut mounts = Vec::new();
         for mount in &spec.mounts {
@@ -111,7 +114,7 @@ pub(super) fn take(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
 
 /// An agent may have written near `host`: a link there would show what it may not see.
 fn take_unlinked(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
-    take_resolved(host, attributes, ResolveFlags::NO_SYMLINKS)
+    take_resolved(host, attributes, resolution(OFlags::empty(), ResolveFlags::NO_SYMLINKS).1)
 }
 
 fn take_resolved(host: &Path, attributes: u64, resolve: ResolveFlags) -> Result<OwnedFd, Failure> {
@@ -191,7 +194,8 @@ fn open_or_make(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
         Err(error) => return Err(error),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(folder, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+    let (flags, resolve) = resolution(flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
+    openat2(folder, name, flags, Mode::empty(), resolve)
 }
 
 /// pivot_root onto the same place: the old root then lies on top of the new one and is detached from there.
