@@ -3,7 +3,7 @@ use super::probe::Stage::{Capability, Program};
 use super::probe::{Attempt, Class, Control, Layer, Probe, probe};
 use super::trial::{run, spawn, verdict};
 use tenure_sandbox::Error;
-use tenure_sandbox::protocol::{Operation, Refusal, Spawn};
+use tenure_sandbox::protocol::{Answer, Operation, Refusal, Spawn};
 
 type Deed = fn(&mut Attempt<'_>) -> String;
 
@@ -158,6 +158,7 @@ pub const CLASS: Class = Class {
                 for number in range(1, 65):
                     if number not in (9, 17, 19, 32, 33): signal.signal(number, signal.SIG_IGN)
                 daemon()
+                os.write(1, b'ready')
                 while True: signal.pause()
                 ",
             )
@@ -167,6 +168,7 @@ pub const CLASS: Class = Class {
                 attempt,
                 r"
                 daemon()
+                os.write(1, b'ready')
                 os.kill(os.getpid(), signal.SIGSTOP)
                 ",
             )
@@ -175,6 +177,8 @@ pub const CLASS: Class = Class {
             late(
                 attempt,
                 r"
+                os.fork()
+                os.write(1, b'ready')
                 while True:
                     try: os.fork()
                     except OSError: pass
@@ -201,6 +205,7 @@ pub const CLASS: Class = Class {
                     os.setsid()
                     daemon()
                     call('prctl', 36, 1, 0, 0, 0)
+                    os.write(1, b'ready')
                     while True: signal.pause()
                 while True: signal.pause()
                 ",
@@ -269,17 +274,23 @@ fn settled(attempt: &mut Attempt<'_>) -> String {
     said
 }
 
-/// A program whose time is up before it would end.
+/// A program whose time is up once it is ready.
 fn late(attempt: &mut Attempt<'_>, script: &str) -> String {
-    let mut program: Spawn = spawn(attempt, script);
-    (program.timeout_ms, program.output_max) = (Some(1000), Some(1000));
-    let id = attempt.client.send(Operation::Spawn(program), b"").expect("the jail takes it");
-    loop {
-        match attempt.client.answer(id) {
-            Ok((tenure_sandbox::protocol::Answer::Exited(exit), _)) if exit.timed_out => return aftermath(attempt),
-            Ok((tenure_sandbox::protocol::Answer::Exited(exit), _)) => return format!("it ended by itself: {exit:?}"),
-            Ok(_) => {}
-            Err(error) => return verdict(Err(error)),
+    for patience_ms in [300, 3_000, 30_000] {
+        let mut program: Spawn = spawn(attempt, script);
+        (program.timeout_ms, program.output_max) = (Some(patience_ms), Some(1000));
+        let id = attempt.client.send(Operation::Spawn(program), b"").expect("the jail takes it");
+        let mut ready = false;
+        loop {
+            match attempt.client.answer(id) {
+                Ok((Answer::Exited(exit), _)) if exit.timed_out && ready => return aftermath(attempt),
+                Ok((Answer::Exited(exit), _)) if exit.timed_out => break,
+                Ok((Answer::Exited(exit), _)) => return format!("it ended by itself: {exit:?}"),
+                Ok((Answer::Output { .. }, said)) => ready |= said.starts_with(b"ready"),
+                Ok(_) => {}
+                Err(error) => return verdict(Err(error)),
+            }
         }
     }
+    "it was never ready".to_owned()
 }

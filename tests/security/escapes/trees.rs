@@ -1,7 +1,9 @@
 //! Links, trees without end and things in the way: file capabilities and the opening of a jail over a folder that a hostile
 //! program prepared.
+use super::ground::open_to_all;
 use super::oddities::{alive, checked, odd, plain};
-use super::probe::{Attempt, Class, Needs, word};
+use super::probe::Stage::Capability;
+use super::probe::{Attempt, Class, Control, Layer, Needs, probe, word};
 use super::trial::run;
 use tenure_sandbox::protocol::{Kind, WriteMode};
 
@@ -90,14 +92,14 @@ pub const CLASS: Class = Class {
         ),
         checked(
             "trees/deep-tree",
-            "makes a tree of 2,000 folders, one in another, and has it removed",
+            "makes a tree of 1,000 folders, one in another, and has it removed",
             |a| {
                 run(
                     a,
                     r"
                 os.mkdir('/tmp/t')
                 os.chdir('/tmp/t')
-                for n in range(2000):
+                for n in range(1000):
                     os.mkdir('d')
                     os.chdir('d')
                 say('made')
@@ -242,11 +244,12 @@ pub const CLASS: Class = Class {
             "the link",
             "File",
         ),
-        odd(
+        checked(
             "trees/mount-link",
             "leaves a link where the next jail mounts a volume",
             |a| {
                 let (outside, store) = (a.ground.fresh("elsewhere"), a.ground.fresh("store"));
+                open_to_all(&outside, 0o777);
                 std::os::unix::fs::symlink(&outside, a.spec.work_folder.join("store")).expect("a link");
                 let mut spec = a.spec.clone();
                 spec.mounts.push(tenure_sandbox::Mount {
@@ -262,34 +265,26 @@ pub const CLASS: Class = Class {
                 }
             },
             "refused",
-            |a| {
-                let store = a.ground.fresh("store");
-                let mut spec = a.spec.clone();
-                spec.mounts.push(tenure_sandbox::Mount {
-                    source: store,
-                    target: "/workspace/store/deep".into(),
-                    read_only: true,
-                });
-                a.ground.try_open(&spec).map_or_else(|error| error.to_string(), |_| "opened".to_owned())
-            },
-            "opened",
+            "Ok(()), 1 made outside",
         )
         .source("CVE-2026-87766 (bubblewrap), CVE-2021-30465"),
-        odd(
+        checked(
             "trees/work-folder-link",
-            "has its work folder swapped for a link before the next jail",
+            "has its work folder, or one above it, swapped for a link before the next jail",
             |a| {
-                let link = a.ground.fresh("elsewhere").join("work");
-                std::os::unix::fs::symlink(&a.spec.work_folder, &link).expect("a link");
-                let mut spec = a.spec.clone();
-                spec.work_folder = link;
-                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
+                let top = a.ground.fresh("elsewhere");
+                let (above, name) = (a.spec.work_folder.parent(), a.spec.work_folder.file_name());
+                let (above, name) = above.zip(name).expect("it lies somewhere");
+                std::os::unix::fs::symlink(&a.spec.work_folder, top.join("work")).expect("a link");
+                std::os::unix::fs::symlink(above, top.join("above")).expect("a link");
+                // The worker itself looks at the last name; a link above it is the jail's to refuse.
+                let opened = [top.join("work"), top.join("above").join(name)].map(|work_folder| {
+                    let spec = tenure_sandbox::Spec { work_folder, ..a.spec.clone() };
+                    a.ground.try_open(&spec).is_ok()
+                });
+                if opened == [false, false] { "refused".to_owned() } else { "opened".to_owned() }
             },
             "refused",
-            |a| {
-                let spec = a.spec.clone();
-                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
-            },
             "opened",
         ),
         checked(
@@ -310,10 +305,10 @@ pub const CLASS: Class = Class {
             "777",
             "6777",
         ),
-        odd(
+        probe(
             "trees/owner",
             "makes files that the host may take for its own",
-            |a| {
+            Capability(|a| {
                 run(
                     a,
                     r"
@@ -324,13 +319,16 @@ pub const CLASS: Class = Class {
                 );
                 a.client.write(".bashrc", b"x", WriteMode::Create).expect("it is written");
                 owners(a, &[".git/hooks/post-checkout", ".bashrc"])
-            },
-            "the agent's",
-            |a| {
-                std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
-                owners(a, &["by-root"])
-            },
-            "somebody's",
+            }),
+            (Layer::Identity, "the agent's"),
+            Control::Beside(
+                "a file that root makes there",
+                Capability(|a| {
+                    std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
+                    owners(a, &["by-root"])
+                }),
+                "somebody's",
+            ),
         )
         .needs(Needs::Root),
     ],

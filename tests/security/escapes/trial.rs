@@ -171,7 +171,10 @@ fn take_away(spec: &mut Spec, layer: Layer) {
     match layer {
         Layer::Seccomp => spec.without.push(Sandbox::Seccomp),
         Layer::Landlock => spec.without.push(Sandbox::Landlock),
-        Layer::View => spec.without.push(Sandbox::View),
+        Layer::View => {
+            spec.without.push(Sandbox::View);
+            spec.without_guards.push(Guard::Devices);
+        }
         Layer::ReadOnly => {
             spec.without.push(Sandbox::View);
             spec.without_guards.push(Guard::Shared);
