@@ -71,6 +71,9 @@ pub enum Guard {
     Descriptors,
     /// Device nodes in what a spec names are none.
     Devices,
+    /// No route leads anywhere. Without it every address leads to the jail itself, which only a jail without `Layer::Seccomp` can
+    /// arrange.
+    Routes,
     /// What all jails share cannot be written. Without it, and without `Layer::View`, a jail has a copy of its own that can.
     Shared,
 }

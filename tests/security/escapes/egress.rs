@@ -2,7 +2,7 @@
 //! every address answers, so that a refusal is never a lack of something to reach.
 use super::elsewhere::Lists;
 use super::probe::Stage::{Program, Proxy};
-use super::probe::{Class, Control, Layer, Probe, probe};
+use super::probe::{Class, Control, Layer, Probe, Why, probe};
 use tenure_worker::egress::checks::Check;
 
 const SPELLING: &[Check] = &[Check::Spelling, Check::Request];
@@ -34,7 +34,7 @@ const fn rule(
 /// What the HTTP library beneath the proxy takes for no URL; a plain request is answered.
 const fn unread(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
     let plain = Proxy("say(url('http://allowed.example/'))", Lists::Strict);
-    let control = Control::Beside("a plain request to a listed host", plain, "reached");
+    let control = Control::Beside(Why::Beneath, "a plain request to a listed host", plain, "reached");
     probe(id, tries, Proxy(script, Lists::Strict), (Layer::Egress, "400 bare"), control)
 }
 

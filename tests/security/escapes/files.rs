@@ -1,6 +1,6 @@
 //! Files of the host: the daemon's, another agent's, everybody's.
 use super::probe::Stage::Program;
-use super::probe::{Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 
 /// Hidden by the jail's own tree; with the host's instead, `shown`.
 const fn hidden(
@@ -139,7 +139,12 @@ pub const CLASS: Class = Class {
             "links one of the host's programs into its work folder, to have it writable",
             Program("say(attempt(os.link, '/usr/bin/env', '/workspace/env'))"),
             (Layer::View, "EXDEV|EACCES"),
-            Control::Beside("one of its own files", Program("open('a', 'w')\nsay(attempt(os.link, 'a', 'b'))"), "ok"),
+            Control::Beside(
+                Why::Always,
+                "one of its own files",
+                Program("open('a', 'w')\nsay(attempt(os.link, 'a', 'b'))"),
+                "ok",
+            ),
         ),
         hidden(
             "files/etc-other",

@@ -1,7 +1,7 @@
 //! Bombs: memory, processes, descriptors, files and the kernel's own counters. Each is made in a jail of small limits, so that
 //! one that went off would not hurt the host.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Why, probe};
 use super::trial::{on_host, run, spawn};
 use tenure_sandbox::Spec;
 use tenure_sandbox::protocol::{Answer, Operation, Stream, WriteMode};
@@ -130,7 +130,7 @@ pub const CLASS: Class = Class {
             "fills /tmp with empty files",
             Program(NODES),
             (Layer::View, "ENOSPC|oom"),
-            Control::Beside("fewer", Program(r"
+            Control::Beside(Why::Always, "fewer", Program(r"
                 os.chdir('/tmp')
                 for number in range(500): os.mknod(str(number))
                 say('went off')
@@ -284,7 +284,7 @@ pub const CLASS: Class = Class {
             "takes all file watchers, which the kernel also counts for whoever made the jail; the host then asks for one",
             Capability(|attempt| while_taken(attempt, WATCHERS, |attempt| on_host(attempt.ground, ONE_WATCHER))),
             (Layer::Identity, "ok"),
-            Control::Beside(
+            Control::Beside(Why::Always,
                 "another program of the same jail asks",
                 Capability(|attempt| while_taken(attempt, WATCHERS, |attempt| run(attempt, ONE_WATCHER))),
                 "EMFILE",
@@ -297,7 +297,7 @@ pub const CLASS: Class = Class {
             "fills the queue of signals, which the kernel also counts for whoever made the jail; the host then queues one",
             Capability(|attempt| while_taken(attempt, SIGNALS, |attempt| on_host(attempt.ground, ONE_SIGNAL))),
             (Layer::Identity, "ok"),
-            Control::Beside(
+            Control::Beside(Why::Always,
                 "another program of the same jail queues one",
                 Capability(|attempt| while_taken(attempt, SIGNALS, |attempt| run(attempt, ONE_SIGNAL))),
                 "EAGAIN",

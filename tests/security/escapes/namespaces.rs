@@ -1,6 +1,6 @@
 //! New namespaces and other processes' namespaces: the first step of most kernel exploits of an ordinary user.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Attempt, Class, Control, Layer, Probe, probe};
+use super::probe::{Attempt, Class, Control, Layer, Probe, Why, probe};
 use super::trial::{on_host, run};
 
 const USERNS: &str = "CDK abuse-unpriv-userns; the first step of CVE-2022-0185, CVE-2023-32233, CVE-2024-1086";
@@ -213,6 +213,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Namespaces, "EPERM"),
             Control::Beside(
+                Why::Always,
                 "the owner of its net namespace, which is its own user namespace",
                 Program(
                     r"
@@ -246,6 +247,7 @@ pub const CLASS: Class = Class {
             Capability(|attempt| with_segment(attempt, run)),
             (Layer::Namespaces, "ENOENT"),
             Control::Beside(
+                Why::Always,
                 "somebody else on the host asks for it",
                 Capability(|attempt| with_segment(attempt, |attempt, script| on_host(attempt.ground, script))),
                 "ok",

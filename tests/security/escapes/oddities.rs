@@ -1,7 +1,7 @@
 //! Things in a work folder that are no plain files, names that are no plain names, trees without end: file capabilities neither
 //! block nor fall over them, and change nothing that they were not asked to.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Attempt, Class, Control, Layer, Probe, probe, word};
+use super::probe::{Attempt, Class, Control, Layer, Probe, Why, probe, word};
 use super::trial::{run, spawn};
 use std::time::{Duration, Instant};
 use tenure_sandbox::Error;
@@ -42,6 +42,7 @@ const READING: &str = r"
                 ";
 /// A program that opens it as any program would waits for ever.
 const BLOCKS: Control = Control::Beside(
+    Why::Beneath,
     "a program that opens it plainly",
     Program(
         r"
@@ -94,7 +95,13 @@ pub const fn odd(
     plain: Deed,
     word: &'static str,
 ) -> Probe {
-    probe(id, tries, Capability(deed), (Layer::Paths, held), Control::Beside("a plain one", Capability(plain), word))
+    probe(
+        id,
+        tries,
+        Capability(deed),
+        (Layer::Paths, held),
+        Control::Beside(Why::Deed, "a plain one", Capability(plain), word),
+    )
 }
 
 pub fn plain(attempt: &mut Attempt<'_>) -> String {
@@ -213,7 +220,7 @@ pub const CLASS: Class = Class {
                 word(a.client.read("odd", 10))
             }),
             (Layer::Kernel, "Invalid"),
-            Control::Beside("a plain file", Capability(plain), "ok"),
+            Control::Beside(Why::Beneath, "a plain file", Capability(plain), "ok"),
         ),
         checked(
             "oddities/lease",

@@ -119,8 +119,9 @@ pub enum Control {
     Looser(fn(&mut Spec), &'static str),
     /// The same through the same proxy by other lists, less these of its checks.
     Proxied(Lists, &'static [Check], &'static str),
-    /// In the same jail, at what is not protected: the other script or deed, in words, itself, its verdict.
-    Beside(&'static str, Stage, &'static str),
+    /// In the same jail, at what is not protected: why not at the thing itself, the other script or deed in words, itself, its
+    /// verdict.
+    Beside(Why, &'static str, Stage, &'static str),
     /// Taking the layer away would harm the host (why). As root there, with arguments that the kernel refuses by themselves:
     /// another answer than the jail's tells which layer answered.
     Errno(&'static str, &'static str),
@@ -157,10 +158,23 @@ impl Control {
             | Self::WithMount(word)
             | Self::Looser(_, word)
             | Self::Proxied(_, _, word)
-            | Self::Beside(_, _, word)
+            | Self::Beside(_, _, _, word)
             | Self::Errno(_, word) => word,
         }
     }
+}
+
+/// Why no control is the same attempt less a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// What lies beneath Tenure answers any program so.
+    Beneath,
+    /// No layer stands before it: it is done in a way that does no harm.
+    Deed,
+    /// No jail can be without the layer.
+    Always,
+    /// Without the layer it would reach the host or a network.
+    Harm,
 }
 
 /// What a probe wants of the host, besides namespaces.

@@ -1,6 +1,6 @@
 //! /proc: of other processes, of the jail's first one, and the kernel's switches in it.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 
 /// A file of the jail's first process, which keeps the way to the worker.
 const fn of_init(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
@@ -122,6 +122,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Jail, "hidden"),
             Control::Beside(
+                Why::Deed,
                 "the worker's own environment, as the host sees it",
                 Capability(|attempt| {
                     let own = std::fs::read("/proc/self/environ").expect("it can be read");

@@ -1,6 +1,6 @@
 //! Processes: signals out of the jail, and what tries to outlive its call, its time or its keeper.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Attempt, Class, Control, Layer, Probe, probe};
+use super::probe::{Attempt, Class, Control, Layer, Probe, Why, probe};
 use super::trial::{run, spawn, verdict};
 use tenure_sandbox::Error;
 use tenure_sandbox::protocol::{Answer, Operation, Refusal, Spawn};
@@ -9,6 +9,7 @@ type Deed = fn(&mut Attempt<'_>) -> String;
 
 const HOLDS: &str = "the jail works, alone";
 const BESIDE: Control = Control::Beside(
+    Why::Harm,
     "a daemon of its own while its call still runs, seen by the same check",
     Program(
         r"

@@ -1,7 +1,7 @@
 //! What a program is started with and what it may become: descriptors, environment, loaders, setuid files, capabilities.
 use super::ground::BONDS;
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Class, Control, Layer, Needs, Probe, probe, word};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe, word};
 use super::trial::{run, verdict};
 use tenure_sandbox::protocol::{Spawn, WriteMode};
 
@@ -73,7 +73,12 @@ pub const CLASS: Class = Class {
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),
-            Control::Beside("a program by its name", Capability(|attempt| start(attempt, "/usr/bin/true")), "ok"),
+            Control::Beside(
+                Why::Deed,
+                "a program by its name",
+                Capability(|attempt| start(attempt, "/usr/bin/true")),
+                "ok",
+            ),
         ),
         probe(
             "programs/own-exe",

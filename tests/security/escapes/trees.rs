@@ -3,7 +3,7 @@
 use super::ground::open_to_all;
 use super::oddities::{alive, checked, odd, plain};
 use super::probe::Stage::Capability;
-use super::probe::{Attempt, Class, Control, Layer, Needs, probe, word};
+use super::probe::{Attempt, Class, Control, Layer, Needs, Why, probe, word};
 use super::trial::run;
 use tenure_sandbox::protocol::{Kind, WriteMode};
 
@@ -322,6 +322,7 @@ pub const CLASS: Class = Class {
             }),
             (Layer::Identity, "the agent's"),
             Control::Beside(
+                Why::Always,
                 "a file that root makes there",
                 Capability(|a| {
                     std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");

@@ -154,7 +154,7 @@ fn control(ground: &Ground, probe: &Probe) -> Option<String> {
         }
         Control::Looser(change, _) => change(&mut spec),
         Control::Proxied(..) => {}
-        Control::Beside(_, other, _) => stage = other,
+        Control::Beside(_, _, other, _) => stage = other,
     }
     let jail = ground.open(&spec);
     Some(match (&probe.control, stage) {

@@ -1,7 +1,7 @@
 //! Writes to what a jail is only shown: the host's programs, the files that all jails share, mounts without the right to write,
 //! by plain ways and by those of kernels that had a bug.
 use super::probe::Stage::Program;
-use super::probe::{Class, Control, Layer, Probe, probe};
+use super::probe::{Class, Control, Layer, Probe, Why, probe};
 
 /// Read-only for all, as root on the host it is not. Opened, never written.
 const fn program(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
@@ -20,8 +20,12 @@ const fn shared_as(id: &'static str, tries: &'static str, script: &'static str, 
 
 /// After the attack on a read-only file its content is what it was; the check itself is shown on a file that may change.
 const fn unchanged(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
-    let looser =
-        Control::Beside("a plain write to a file of its own, seen by the same check", Program(PLAIN), "changed");
+    let looser = Control::Beside(
+        Why::Beneath,
+        "a plain write to a file of its own, seen by the same check",
+        Program(PLAIN),
+        "changed",
+    );
     probe(id, tries, Program(script), (Layer::Kernel, "unchanged"), looser).shown()
 }
 
@@ -120,6 +124,7 @@ pub const CLASS: Class = Class {
             Program("say(attempt(os.utime, '/dev/null', (1, 1)))"),
             (Layer::Identity, "EPERM"),
             Control::Beside(
+                Why::Always,
                 "a file of its own",
                 Program(
                     r"
@@ -136,6 +141,7 @@ pub const CLASS: Class = Class {
             Program("say(attempt(os.chmod, '/dev/null', 0))"),
             (Layer::Identity, "EPERM"),
             Control::Beside(
+                Why::Always,
                 "a file of its own",
                 Program(
                     r"
@@ -158,6 +164,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Kernel, "EACCES"),
             Control::Beside(
+                Why::Beneath,
                 "for itself alone",
                 Program(
                     r"

@@ -139,7 +139,7 @@ fn complete(
 ) -> Result<(Option<File>, Option<OwnedFd>), Failure> {
     let HalfMade { view, badness } = half_made;
     #[cfg(feature = "controls")]
-    super::controls::forgo(spec);
+    super::controls::forgo(spec)?;
     let sources = Sources::take(spec)?;
     take_identity(spec)?;
     rustix::system::sethostname(spec.hostname.as_bytes())

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, symlinkat};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mount::{MoveMountFlags, move_mount};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 use rustix::process::{DumpableBehavior, PTracer, set_dumpable_behavior, set_ptracer};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 
@@ -105,8 +107,34 @@ pub(super) fn pass_on_capabilities() -> io::Result<()> {
 }
 
 /// Takes a spec's guards away from this process, which becomes the jail's first one.
-pub(super) fn forgo(spec: &Spec) {
+pub(super) fn forgo(spec: &Spec) -> Result<(), Failure> {
     layers::forgo(&spec.without_guards);
+    if held(Guard::Routes) {
+        return Ok(());
+    }
+    let families = [libc::AF_INET, libc::AF_INET6];
+    let routed: io::Result<()> = families.iter().try_for_each(|family| route_to_itself(*family as u8));
+    routed.map_err(|error| Failure::new(Layer::Namespaces, "lead every address to the loopback", error))
+}
+
+/// `ip route add local default dev lo`, by rtnetlink, which is protocol 0: a header, what kind of route, and the number of its device.
+fn route_to_itself(family: u8) -> io::Result<()> {
+    const LENGTH: u32 = 36;
+    const LOOPBACK: u32 = 1;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
+    let header = [&LENGTH.to_ne_bytes()[..], &libc::RTM_NEWROUTE.to_ne_bytes(), &(flags as u16).to_ne_bytes(), &[0; 8]];
+    let kind =
+        [family, 0, 0, 0, libc::RT_TABLE_LOCAL, libc::RTPROT_BOOT, libc::RT_SCOPE_HOST, libc::RTN_LOCAL, 0, 0, 0, 0];
+    let device = [&8u16.to_ne_bytes()[..], &libc::RTA_OIF.to_ne_bytes(), &LOOPBACK.to_ne_bytes()];
+    let message = [header.concat(), kind.to_vec(), device.concat()].concat();
+    sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut answer = [0; 128];
+    recv(&socket, &mut answer, RecvFlags::empty())?;
+    match answer.get(16..20).and_then(|error| error.try_into().ok()).map(i32::from_ne_bytes) {
+        Some(0) => Ok(()),
+        error => Err(io::Error::from_raw_os_error(-error.unwrap_or(-libc::EIO))),
+    }
 }
 
 /// Opens this process to programs, if it need not be kept from them.
@@ -138,6 +166,6 @@ pub(super) fn resolution(mut flags: OFlags, mut resolve: ResolveFlags) -> (OFlag
 
 /// Programs get these besides the standard ones.
 pub(super) fn pass_on_descriptors(more: &[&OwnedFd]) -> io::Result<()> {
-    let more = more.iter().filter(|_| !held(Guard::Descriptors));
-    more.map(|fd| Ok(fcntl_setfd(fd, FdFlags::empty())?)).collect()
+    let mut more = more.iter().filter(|_| !held(Guard::Descriptors));
+    more.try_for_each(|fd| Ok(fcntl_setfd(fd, FdFlags::empty())?))
 }

@@ -359,8 +359,7 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
     #[cfg(feature = "controls")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let prepared = sys::close_all_but(&keep).is_ok()
-        && (!held(Guard::Keepers)
-            || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
+        && (!held(Guard::Keepers) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
     let mut note = File::from(note);
     let program = match if prepared { sys::fork() } else { Err(io::ErrorKind::Other.into()) } {

@@ -216,8 +216,8 @@ impl Talk {
         }
         let read = Host::parse_with_port(authority);
         #[cfg(feature = "controls")]
-        let read = read
-            .or_else(|why| Ok((super::controls::reread(self.gate.checks(), authority.as_bytes(), why)?, None)));
+        let read =
+            read.or_else(|why| Ok((super::controls::reread(self.gate.checks(), authority.as_bytes(), why)?, None)));
         read.map_err(|why| match why {
             Misspelt::Port => Own::Wrong("the port is no number from 1 to 65535"),
             why => self.gate.misspelt(authority, 0, why).into(),
