@@ -159,7 +159,11 @@ impl Run<'_> {
     fn shipped_features(&mut self) -> Result<()> {
         let mut tree = self.cargo(&["tree", "--package", "tenure", "--edges", "normal,features", "--prefix", "none"]);
         let tree = step::answer(&mut tree).context("cargo tree tells the shipped program's features")?;
-        for word in ["tenure-sandbox feature \"controls\"", "tenure-worker feature \"fuzz\""] {
+        for word in [
+            "tenure-sandbox feature \"controls\"",
+            "tenure-worker feature \"controls\"",
+            "tenure-worker feature \"fuzz\"",
+        ] {
             if tree.lines().any(|line| line.starts_with(word)) {
                 eprintln!("xtask: the shipped program has {word}");
                 self.count.failed += 1;

@@ -1,4 +1,8 @@
-//! Which layers a jail has: all of them. Must never: offer a way to leave one out, but in a build for tests.
+//! Which layers a jail has, and which guards its own code keeps: all of them. Must never: offer a way to leave one out, but in
+//! a build for tests.
+
+#[cfg(feature = "controls")]
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,4 +54,46 @@ impl Layers {
     pub(crate) fn missing(&self) -> &[Layer] {
         &self.without
     }
+}
+
+/// What no layer of the kernel's does, but the jail's own code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Guard {
+    /// File operations stay beneath the places that they may reach, follow no link out of them, and are bounded.
+    Paths,
+    /// Files are regular ones, and no open waits for a program.
+    Kinds,
+    /// What a program leaves behind is found and killed.
+    Keepers,
+    /// Programs, though of the same user, cannot look into the jail's first process.
+    Secrecy,
+    /// Programs get no descriptor but the standard ones, and are not named by one.
+    Descriptors,
+    /// Device nodes in what a spec names are none.
+    Devices,
+    /// No route leads anywhere. Without it every address leads to the jail itself, which only a jail without `Layer::Seccomp` can
+    /// arrange.
+    Routes,
+    /// What all jails share cannot be written. Without it, and without `Layer::View`, a jail has a copy of its own that can.
+    Shared,
+}
+
+/// Whether this process, a jail's first one, keeps a guard.
+#[cfg(not(feature = "controls"))]
+pub(crate) const fn held(_guard: Guard) -> bool {
+    true
+}
+
+#[cfg(feature = "controls")]
+static FORGONE: OnceLock<Vec<Guard>> = OnceLock::new();
+
+#[cfg(feature = "controls")]
+pub(crate) fn held(guard: Guard) -> bool {
+    FORGONE.get().is_none_or(|forgone| !forgone.contains(&guard))
+}
+
+/// Once, in a jail's first process, before it serves.
+#[cfg(feature = "controls")]
+pub(crate) fn forgo(guards: &[Guard]) {
+    let _ = FORGONE.set(guards.to_vec());
 }

@@ -37,6 +37,8 @@ mod sys;
 pub use client::{Client, Output};
 pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
+#[cfg(feature = "controls")]
+pub use layers::Guard;
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
 pub use native::freeze::Freezer;

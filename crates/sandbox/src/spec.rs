@@ -6,6 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Layer};
+#[cfg(feature = "controls")]
+use crate::layers::Guard;
 use crate::layers::Layers;
 use crate::limits::Limits;
 
@@ -93,6 +95,10 @@ pub struct Spec {
     #[cfg(feature = "controls")]
     #[serde(default)]
     pub without_pid_namespace: bool,
+    /// What the jail's own code does not do for this jail, for tests alone.
+    #[cfg(feature = "controls")]
+    #[serde(default)]
+    pub without_guards: Vec<Guard>,
 }
 
 impl Spec {
@@ -113,6 +119,8 @@ impl Spec {
             without: Vec::new(),
             #[cfg(feature = "controls")]
             without_pid_namespace: false,
+            #[cfg(feature = "controls")]
+            without_guards: Vec::new(),
         }
     }
 

@@ -11,6 +11,9 @@ pub mod closed;
 pub mod rules;
 pub mod outside;
 pub mod gate;
+pub mod checks;
+#[cfg(feature = "controls")]
+mod controls;
 mod passage;
 mod pace;
 mod report;
@@ -23,6 +26,7 @@ mod tunnel;
 mod tls;
 pub(crate) mod fetch;
 
+use checks::Checks;
 use gate::{Gate, Parts};
 use outside::{Outside, System};
 use rules::Rules;
@@ -112,10 +116,20 @@ impl Doorway {
         outside: Arc<dyn Outside>,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<Doorway> {
+        Doorway::open_with(Checks::default(), rules, network, outside, listener)
+    }
+
+    fn open_with(
+        checks: Checks,
+        rules: Rules,
+        network: &Network,
+        outside: Arc<dyn Outside>,
+        listener: Option<std::net::TcpListener>,
+    ) -> io::Result<Doorway> {
         let (attempts, attempted) = mpsc::channel(report::WAITING_MAX);
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let Network { connections_max, bandwidth, .. } = *network;
-        let gate = Gate::new(Parts { rules, connections_max, bandwidth, outside, attempts });
+        let gate = Gate::new(Parts { rules, checks, connections_max, bandwidth, outside, attempts });
         let end = CancellationToken::new();
         let (mut proxy, mut folding) = (JoinSet::new(), JoinSet::new());
         if let Some(listener) = listener {

@@ -1,6 +1,8 @@
 //! The table as a page that people read. Must never: say more than the table does.
-use super::probe::{Class, Control, Layer, Needs, Probe, Stage};
+use super::elsewhere::Lists;
+use super::probe::{Class, Control, Layer, Needs, Probe, Stage, Why};
 use std::fmt::Write;
+use tenure_worker::egress::checks::Check;
 
 const PREAMBLE: &str = "\
 # Escape attempts
@@ -24,9 +26,24 @@ What it does not show: that the kernel has no bug (a row named after a CVE shows
 is not the one that had it), and nothing of what [the threat model](threat-model.md) says does not hold. A row's answer is of
 Linux on x86_64; rows for one architecture or one kind of host are left out elsewhere and say so in the output.
 
-Controls: *without* takes layers away from the same jail; *on the host* runs the same script outside, harmlessly; *shown* mounts
-the thing into the jail; *looser* raises a limit; *beside* does the same at something that is not protected; *errno* is for what
-would harm the host: as root the kernel refuses the arguments by themselves, with another answer than the jail's.
+Controls, the strongest kind that each row allows:
+
+- *without* makes the very same attempt in the same jail less the named layers. What the jail's or the proxy's own code does can
+  be left out too: paths are then resolved as any program would (`..`, absolute paths and links followed, opens that wait), the
+  first process sweeps up nothing and can be looked into, what all jails share is a copy that can be written, the proxy hands on
+  what it would refuse. The switches exist in the jail program and the proxy of these tests alone.
+- *looser* makes the same attempt with a higher limit, a route, or a manifest that names the place.
+- *on the host* runs the same script outside, harmlessly; *shown* mounts the thing into the jail.
+- *errno* is for what would harm the host: as root the kernel refuses the arguments by themselves, with another answer than the
+  jail's.
+- *beside* is the weakest: the same is done at something that is not protected. It shows that the attempt is made and judged
+  rightly, not what a layer is worth, and stays only where there is nothing to take away. *Beneath us*: the kernel, or the HTTP
+  library, gives every program that answer. *No layer*: nothing stands before it; it is a question of doing it rightly (odd
+  names, large folders, what the host does not do with an agent's files). *Always there*: no jail can be made without it (its
+  identity, its user and ipc namespaces, separate mounts). *Harm*: without the layer the attempt would kill processes of the
+  host's or ask a real network.
+
+Where the answer without a layer is another refusal, that is the next layer's: `400 bare` is the HTTP library's own answer.
 ";
 
 /// The whole page.
@@ -81,10 +98,41 @@ fn control(control: &Control) -> String {
         }
         Control::Outside(_) => format!("on the host: {word}"),
         Control::AsRoot(_) => format!("on the host as root: {word}"),
+        Control::Proxied(lists, [], _) => format!("looser, {}: {word}", opened(*lists)),
+        Control::Proxied(lists, without, _) => {
+            let names: Vec<&str> = without.iter().map(|check| check_name(*check)).collect();
+            format!("without the proxy's check of {}, {}: {word}", names.join(" and "), opened(*lists))
+        }
         Control::WithMount(_) => format!("shown: {word}"),
         Control::Looser(..) => format!("looser: {word}"),
-        Control::Beside(what, ..) => format!("beside, {what}: {word}"),
+        Control::Beside(why, what, ..) => format!("beside ({}), {what}: {word}", reason(*why)),
         Control::Errno(why, _) => format!("errno ({why}): {word}"),
+    }
+}
+
+const fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Beneath => "beneath us",
+        Why::Deed => "no layer",
+        Why::Always => "always there",
+        Why::Harm => "harm",
+    }
+}
+
+const fn opened(lists: Lists) -> &'static str {
+    match lists {
+        Lists::Strict => "by the same lists",
+        Lists::Named => "the manifest names the place",
+        Lists::Unblocked => "nothing is blocked",
+        Lists::Open => "every host is allowed and closed places are named",
+    }
+}
+
+const fn check_name(check: Check) -> &'static str {
+    match check {
+        Check::Shape => "the request's shape",
+        Check::Spelling => "the host's spelling",
+        Check::Request => "what is asked for",
     }
 }
 

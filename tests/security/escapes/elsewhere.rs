@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_core::manifest::NetworkMode;
 use tenure_wire::confinement::Network;
 use tenure_worker::egress::Doorway;
+use tenure_worker::egress::checks::Check;
 use tenure_worker::egress::outside::{Answer, Outside, Stream};
 use tenure_worker::egress::rules::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -35,7 +36,13 @@ const NAMED: &[&str] = &[
     "localhost",
     "[::1]",
     "evil.example",
+    "evilallowed.example",
+    "allowed.example.evil.example",
     "93.184.216.99",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[::7f00:1]",
+    "[fe80::/10]",
 ];
 const BLOCKED: &[&str] = &["bad.allowed.example"];
 
@@ -45,6 +52,17 @@ pub enum Lists {
     Strict,
     /// As `Strict`, and by name everything that a manifest should not.
     Named,
+    /// As `Strict`, with nothing blocked.
+    Unblocked,
+    /// Every public place, and what `Named` names.
+    Open,
+}
+
+/// How a jail's way out is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    pub lists: Lists,
+    pub without: &'static [Check],
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +80,9 @@ impl Outside for Elsewhere {
             "mixed.example" => &["::ffff:127.0.0.1", "10.0.0.5", "fe80::1"],
             "metadata.example" => &["169.254.169.254"],
             "localhost" => &["127.0.0.1"],
+            // As the C library reads them.
+            "2130706433" | "0177.0.0.1" | "0x7f000001" | "127.1" | "017700000001" => &["127.0.0.1"],
+            "[fe80::1%eth0]" => &["fe80::1"],
             _ => &[PUBLIC],
         };
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
@@ -89,20 +110,25 @@ async fn serve(mut stream: DuplexStream) -> io::Result<()> {
 }
 
 /// Serves a jail's listener while `work` is done.
-pub fn while_open<T>(lists: Lists, listener: TcpListener, work: impl FnOnce() -> T) -> T {
+pub fn while_open<T>(way: Way, listener: TcpListener, work: impl FnOnce() -> T) -> T {
     let owned = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect::<Vec<String>>();
     let mut allow = owned(LISTED);
-    if lists == Lists::Named {
+    if matches!(way.lists, Lists::Named | Lists::Open) {
         allow.extend(owned(NAMED));
     }
-    let block = owned(BLOCKED);
-    let network = Network { mode: NetworkMode::Allow, allow, block, connections_max: 64, bandwidth: None };
+    let (mode, block) = match way.lists {
+        Lists::Strict | Lists::Named => (NetworkMode::Allow, owned(BLOCKED)),
+        Lists::Unblocked => (NetworkMode::Allow, Vec::new()),
+        Lists::Open => (NetworkMode::Deny, Vec::new()),
+    };
+    let network = Network { mode, allow, block, connections_max: 64, bandwidth: None };
     let rules = Rules::compile(&network).expect("rules");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let door = {
         let _inside = runtime.enter();
-        Doorway::open(rules, &network, Arc::new(Elsewhere::default()), Some(listener)).expect("a way out")
+        let outside = Arc::new(Elsewhere::default());
+        Doorway::open_without(way.without, rules, &network, outside, Some(listener)).expect("a way out")
     };
     let done = work();
     runtime.block_on(door.close());

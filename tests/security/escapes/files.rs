@@ -1,6 +1,6 @@
 //! Files of the host: the daemon's, another agent's, everybody's.
 use super::probe::Stage::Program;
-use super::probe::{Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 
 /// Hidden by the jail's own tree; with the host's instead, `shown`.
 const fn hidden(
@@ -111,11 +111,7 @@ pub const CLASS: Class = Class {
             "reads what others leave in /tmp",
             Program("say('own' if os.listdir('/tmp') + os.listdir('/dev/shm') == [] else 'shown')"),
             (Layer::View, "own"),
-            Control::Beside(
-                "one of its own there",
-                Program("open('/tmp/x', 'w')\nsay('own' if os.listdir('/tmp') == [] else 'shown')"),
-                "shown",
-            ),
+            Control::Without(&[Layer::View], "shown"),
         ),
         hidden(
             "files/by-link",
@@ -143,7 +139,12 @@ pub const CLASS: Class = Class {
             "links one of the host's programs into its work folder, to have it writable",
             Program("say(attempt(os.link, '/usr/bin/env', '/workspace/env'))"),
             (Layer::View, "EXDEV|EACCES"),
-            Control::Beside("one of its own files", Program("open('a', 'w')\nsay(attempt(os.link, 'a', 'b'))"), "ok"),
+            Control::Beside(
+                Why::Always,
+                "one of its own files",
+                Program("open('a', 'w')\nsay(attempt(os.link, 'a', 'b'))"),
+                "ok",
+            ),
         ),
         hidden(
             "files/etc-other",
@@ -177,9 +178,9 @@ pub const CLASS: Class = Class {
         probe(
             "files/other-uid",
             "opens another agent's file that a mistake shows it",
-            Program("say(find('/mnt/shown/daemon/provider.key'))"),
+            Program("say(find(E['HOST_DATA'] + '/provider.key'))"),
             (Layer::Identity, "EACCES"),
-            Control::Beside("a file that is for everybody", Program("say(find('/mnt/shown/outside/secret'))"), "read"),
+            Control::AsRoot("read"),
         )
         .shown()
         .needs(Needs::Root),

@@ -1,21 +1,20 @@
 //! File capabilities against a hostile work folder: every operation, through links, past races, at things that are no files.
 //! Beside `/workspace` and `/tmp` a jail can write to `/dev/shm`: what lands or is read there has left the work folder.
-use super::probe::Stage::{Capability, Program};
+use super::oddities::RACE_MAX;
+use super::probe::Stage::Capability;
 use super::probe::{Attempt, Class, Control, Layer, Probe, probe, word};
 use super::trial::{run, spawn};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-use tenure_sandbox::protocol::{Operation, WriteMode};
+use std::time::Instant;
+use tenure_sandbox::protocol::{Operation, Refusal, WriteMode};
 use tenure_sandbox::{Client, Error};
 
 type Deed = fn(&mut Attempt<'_>) -> String;
 /// One file capability on one path; what was read, if it reads.
 type Use = fn(&mut Client, &str) -> Result<String, Error>;
 
-/// Least tries of a race; each is an operation while a program swaps a folder and a link.
-const TRIES: u32 = 150;
-/// When a race of which only one end was seen is over.
-const RACE_MAX: Duration = Duration::from_secs(1);
+/// Tries of one round of a race; each is an operation while a program swaps a folder and a link.
+const TRIES: usize = 60;
 
 /// How large the file outside is; that within is not.
 const OUTSIDE_BYTES: &str = "7";
@@ -43,7 +42,7 @@ fn extend(client: &mut Client, path: &str) -> Result<String, Error> {
 }
 
 fn edit(client: &mut Client, path: &str) -> Result<String, Error> {
-    client.edit(path, "T", "BREACH", None).map(|_| String::new())
+    client.edit(path, "T", "T BREACH", None).map(|_| String::new())
 }
 
 fn list(client: &mut Client, path: &str) -> Result<String, Error> {
@@ -60,11 +59,11 @@ fn delete(client: &mut Client, path: &str) -> Result<String, Error> {
     client.delete(path, true).map(|_| String::new())
 }
 
-/// Deletes a file of its own and has it restored to another path.
+/// Deletes a file of its own and has it restored to another path, whose folder is to be made.
 fn restore(client: &mut Client, path: &str) -> Result<String, Error> {
     client.write("victim", b"BREACH", WriteMode::Overwrite)?;
     let Some(trashed) = client.delete("victim", false)? else { return Ok("not kept".to_owned()) };
-    client.restore(&trashed, Some(&another(path)))
+    client.restore(&trashed, Some(&format!("{}/deep", another(path))))
 }
 
 /// Paths that lead out, in every manner.
@@ -97,137 +96,135 @@ const WAYS: &[&str] = &[
     "/workspace//../dev//shm/./same",
 ];
 
-/// All ways out by one operation, then the same at a file within.
+/// All ways out by one operation.
 fn ways(attempt: &mut Attempt<'_>, operation: Use) -> String {
     run(attempt, LINKS);
+    let (mut refused, mut shown, mut odd) = (0, false, Vec::new());
     for way in WAYS {
-        let said = word(operation(&mut attempt.client, way));
-        if said != "Escape" {
-            return format!("{way}: {said}");
+        let result = operation(&mut attempt.client, way);
+        shown |= result.as_deref().is_ok_and(lies_outside);
+        match word(result).as_str() {
+            "Escape" => refused += 1,
+            said => odd.push(format!("{way}: {said}")),
         }
     }
-    outside(attempt, "Escape")
-}
-
-/// The word, if what lies outside is as it was.
-fn outside(attempt: &mut Attempt<'_>, word: &str) -> String {
-    let check = r"
-        found = {entry: open('/dev/shm/' + entry).read() for entry in os.listdir('/dev/shm')}
-        say('kept' if found == {'same': 'OUTSIDE', 'OUTSIDE-TOO': 'OUTSIDE'} else found)
-        ";
-    match run(attempt, check) {
-        kept if kept == "kept" => word.to_owned(),
-        found => format!("outside lies {found}"),
+    match (refused, shown || is_changed(attempt)) {
+        (all, false) if all == WAYS.len() => "Escape".to_owned(),
+        (0, true) => "all lead out".to_owned(),
+        (_, reached) => format!("outside was reached: {reached}; {}", odd.join(", ")),
     }
 }
 
-const fn leads_out(id: &'static str, tries: &'static str, deed: Deed, within: Deed) -> Probe {
-    let control = Control::Beside("the same at a file within", Capability(within), "ok");
+/// Whether an answer can only have come from outside.
+fn lies_outside(said: &str) -> bool {
+    said.contains("OUTSIDE") || said == OUTSIDE_BYTES
+}
+
+/// Whether what lies outside is not as it was.
+fn is_changed(attempt: &mut Attempt<'_>) -> bool {
+    let check = r"
+        try: found = {entry: open('/dev/shm/' + entry).read() for entry in os.listdir('/dev/shm')}
+        except OSError as error: found = error
+        say('kept' if found == {'same': 'OUTSIDE', 'OUTSIDE-TOO': 'OUTSIDE'} else 'changed')
+        ";
+    run(attempt, check) != "kept"
+}
+
+const fn leads_out(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
+    let control = Control::Without(&[Layer::Paths], "all lead out");
     probe(id, tries, Capability(deed), (Layer::Paths, "Escape"), control)
 }
 
-/// One operation at a file of its own.
-fn within(attempt: &mut Attempt<'_>, operation: Use) -> String {
-    run(
-        attempt,
-        r"
-        os.mkdir('sub')
-        open('sub/file', 'w').write('TEXT')
-        say('made')
-        ",
-    );
-    word(operation(&mut attempt.client, "sub/file"))
-}
-
-/// Swaps `swap` between a folder with a file and a link out, as fast as it can, and so it does with `file`.
+/// Swaps `swap` between a folder with a file and a link out, as fast as it can, and so it does with `file`. What was deleted is
+/// made again, or the race would be over with the first one.
 const SWAPPER: &str = r"
     os.mkdir('swap'); os.symlink('/dev/shm', 'link'); open('swap/same', 'w').write('INSIDE T')
     open('file', 'w').write('INSIDE T'); os.symlink('/dev/shm/same', 'away')
-    for name in ('same', 'OUTSIDE-TOO'): open('/dev/shm/' + name, 'w').write('OUTSIDE')
+    for entry in ('same', 'OUTSIDE-TOO'): open('/dev/shm/' + entry, 'w').write('OUTSIDE')
+    folder = os.open('swap', os.O_PATH)
     exchange = 316 if _machine == 0 else 276
     os.write(1, b'swapping\n')
     while True:
+        attempt(lambda: os.close(os.open('same', os.O_WRONLY | os.O_CREAT, dir_fd=folder)))
         call(exchange, -100, b'swap', -100, b'link', 2)
-        call(exchange, -100, b'file', -100, b'away', 2)
+        if call(exchange, -100, b'file', -100, b'away', 2) == 'ENOENT':
+            for entry in ('file', 'away'): attempt(os.unlink, entry)
+            attempt(os.symlink, '/dev/shm/same', 'away')
+            attempt(lambda: open('file', 'x').write('INSIDE T'))
     ";
 
-/// One operation again and again while a program swaps what the path means.
+/// One operation again and again while a program swaps what the path means, until both ends of the race were seen.
 fn race(attempt: &mut Attempt<'_>, operation: Use) -> String {
     let swapper = spawn(attempt, SWAPPER);
     let id = attempt.client.send(Operation::Spawn(swapper), b"").expect("it is sent");
     while !matches!(attempt.client.answer(id), Ok((_, said)) if said == b"swapping\n") {}
-    let (mut done, mut refused) = (0, 0);
+    let (mut inside, mut refused, mut other) = (0, 0, None);
     let began = Instant::now();
-    // On a busy machine the swapper may not run for a while: a race is worth little until both of its ends were seen.
-    for tries in 0.. {
-        let both = done > 0 && refused > 0;
-        if tries >= TRIES && (both || began.elapsed() > RACE_MAX) {
-            break;
-        }
-        for path in ["swap/same", "file"] {
+    while inside == 0 || refused == 0 {
+        for path in ["swap/same", "file"].repeat(TRIES) {
             match operation(&mut attempt.client, path) {
-                Ok(said) if said.contains("OUTSIDE") || said == OUTSIDE_BYTES => {
-                    return format!("it shows what lies outside: {said}");
-                }
-                Ok(_) => done += 1,
-                Err(Error::Refused(_)) => refused += 1,
+                Ok(said) if lies_outside(&said) => return "got outside".to_owned(),
+                // Some operations on a link are done to the link itself, so only a folder's ends tell that it was a race.
+                Ok(_) => inside += usize::from(path != "file"),
+                Err(Error::Refused(Refusal::Escape)) => refused += usize::from(path != "file"),
+                // What an operation before it, or the swapper, left there.
+                Err(Error::Refused(refusal)) => other = Some(refusal),
                 Err(error) => return error.to_string(),
             }
         }
+        if is_changed(attempt) {
+            return "got outside".to_owned();
+        }
+        if began.elapsed() > RACE_MAX {
+            return format!("no race: {inside} inside, {refused} refused, else {other:?}");
+        }
     }
     if std::env::var_os("TENURE_ESCAPES_SHOW").is_some() {
-        println!("a race: {done} done, {refused} refused");
+        println!("a race: {inside} inside, {refused} refused");
     }
-    let kill = attempt.client.send(Operation::Kill { target: id }, b"").expect("it is sent");
-    attempt.client.answer(kill).expect("an answer");
-    outside(attempt, "never outside")
+    "never outside".to_owned()
 }
 
-/// What a check of the path followed by a plain open does when the path is swapped between them.
-const NAIVE: Control = Control::Beside(
-    "a check of the path, then an open, with the swap in between",
-    Program(
-        r"
-        os.mkdir('swap'); open('swap/same', 'w').write('INSIDE'); open('/dev/shm/same', 'w').write('OUTSIDE')
-        assert os.path.realpath('swap/same').startswith('/workspace/')
-        os.rename('swap', 'old'); os.symlink('/dev/shm', 'swap')
-        say('outside' if open('swap/same').read() == 'OUTSIDE' else 'never outside')
-        ",
-    ),
-    "outside",
-);
-
 const fn raced(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
-    probe(id, tries, Capability(deed), (Layer::Paths, "never outside"), NAIVE)
+    let control = Control::Without(&[Layer::Paths], "got outside");
+    probe(id, tries, Capability(deed), (Layer::Paths, "never outside"), control)
         .source("CVE-2026-39861; CVE-2018-15664, CVE-2021-30465")
+}
+
+/// A file of the host's that is nowhere in a jail's view; that is the layer behind the paths.
+fn of_host(attempt: &mut Attempt<'_>) -> String {
+    let path = attempt.environment.iter().find(|(name, _)| name == "HOST_FILE").map(|(_, path)| path.clone());
+    let path = path.expect("every probe is told of it");
+    run(attempt, "os.symlink('/', 'root')\nos.symlink(E['HOST_FILE'], 'link')\nsay('made')");
+    let ways = [format!("/proc/self/root{path}"), format!("..{path}"), format!("root{path}"), "link".to_owned()];
+    let answers: Vec<String> = ways
+        .iter()
+        .map(|way| match read(&mut attempt.client, way) {
+            Ok(said) if said.contains("CANARY") => "read".to_owned(),
+            other => word(other),
+        })
+        .collect();
+    if answers.iter().all(|answer| *answer == answers[0]) { answers[0].clone() } else { answers.join(" ") }
 }
 
 pub const CLASS: Class = Class {
     name: "file capabilities",
     probes: &[
-        leads_out(
-            "folders/out-read",
-            "reads through every way out of the work folder",
-            |a| ways(a, read),
-            |a| within(a, read),
-        ),
-        leads_out("folders/out-write", "writes through every way out", |a| ways(a, write), |a| within(a, write)),
-        leads_out(
-            "folders/out-create",
-            "makes files through every way out",
-            |a| ways(a, create),
-            |a| within(a, create),
-        ),
-        leads_out("folders/out-append", "appends through every way out", |a| ways(a, extend), |a| within(a, extend)),
-        leads_out("folders/out-edit", "edits through every way out", |a| ways(a, edit), |a| within(a, edit)),
-        leads_out("folders/out-list", "lists through every way out", |a| ways(a, list), |a| within(a, list)),
-        leads_out("folders/out-stat", "looks through every way out", |a| ways(a, stat), |a| within(a, stat)),
-        leads_out("folders/out-delete", "deletes through every way out", |a| ways(a, delete), |a| within(a, delete)),
-        leads_out(
-            "folders/out-restore",
-            "has a deleted file restored through every way out",
-            |a| ways(a, restore),
-            |a| within(a, restore),
+        leads_out("folders/out-read", "reads through every way out of the work folder", |a| ways(a, read)),
+        leads_out("folders/out-write", "writes through every way out", |a| ways(a, write)),
+        leads_out("folders/out-create", "makes files through every way out", |a| ways(a, create)),
+        leads_out("folders/out-append", "appends through every way out", |a| ways(a, extend)),
+        leads_out("folders/out-edit", "edits through every way out", |a| ways(a, edit)),
+        leads_out("folders/out-list", "lists through every way out", |a| ways(a, list)),
+        leads_out("folders/out-stat", "looks through every way out", |a| ways(a, stat)),
+        leads_out("folders/out-delete", "deletes through every way out", |a| ways(a, delete)),
+        leads_out("folders/out-restore", "has a deleted file restored through every way out", |a| ways(a, restore)),
+        probe(
+            "folders/host-file",
+            "reads a file of the host's by its path, by links, and through the root",
+            Capability(of_host),
+            (Layer::Paths, "Escape"),
+            Control::Without(&[Layer::Paths, Layer::View], "read"),
         ),
         raced("folders/race-read", "swaps a folder for a link while it is read", |a| race(a, read)),
         raced("folders/race-write", "swaps while it is written", |a| race(a, write)),

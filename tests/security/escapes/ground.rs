@@ -191,6 +191,11 @@ impl Ground {
         ];
         variables.extend(files.map(|(name, file)| (name.to_owned(), text(top.join(file)))));
         variables.push(("BONDS".to_owned(), BONDS.to_owned()));
+        // A program has some of its own by these names.
+        let own = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR"];
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let names: Vec<String> = names.filter(|name| !own.contains(&name.as_str())).collect();
+        variables.push(("HOST_VARIABLES".to_owned(), names.join(" ")));
         let decoy = self.decoy.lock().expect("no test panics with it").id();
         variables.push(("HOST_PID".to_owned(), decoy.to_string()));
         variables
@@ -237,7 +242,7 @@ impl Ground {
     }
 }
 
-fn open_to_all(path: &Path, mode: u32) {
+pub fn open_to_all(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
 }
 

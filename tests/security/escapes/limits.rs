@@ -1,7 +1,7 @@
 //! Bombs: memory, processes, descriptors, files and the kernel's own counters. Each is made in a jail of small limits, so that
 //! one that went off would not hurt the host.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Why, probe};
 use super::trial::{on_host, run, spawn};
 use tenure_sandbox::Spec;
 use tenure_sandbox::protocol::{Answer, Operation, Stream, WriteMode};
@@ -130,7 +130,7 @@ pub const CLASS: Class = Class {
             "fills /tmp with empty files",
             Program(NODES),
             (Layer::View, "ENOSPC|oom"),
-            Control::Beside("fewer", Program(r"
+            Control::Beside(Why::Always, "fewer", Program(r"
                 os.chdir('/tmp')
                 for number in range(500): os.mknod(str(number))
                 say('went off')
@@ -253,18 +253,18 @@ pub const CLASS: Class = Class {
             "limits/output",
             "prints without end",
             Capability(|attempt| {
-                let mut flood = spawn(attempt, r"
+                let flood = spawn(attempt, r"
                 for _ in range(200): os.write(1, b'x' * (1 << 20))
                 open('done', 'w')
                 ");
-                flood.output_max = Some(10_000);
                 let output = attempt.client.run(flood, b"").expect("an answer");
-                let kept = output.stdout.len() == 10_000 && output.exit.output_truncated;
-                if kept && attempt.client.stat("done").is_ok() { "cut".to_owned() } else { format!("{:?}", output.exit) }
+                let whole = output.exit.output_truncated && attempt.client.stat("done").is_ok();
+                if whole { output.stdout.len().to_string() } else { format!("{:?}", output.exit) }
             }),
-            (Layer::Jail, "cut"),
-            Control::Beside("less", Capability(|attempt| if run(attempt, "say('x' * 9000)").len() == 9000 { "whole".to_owned() } else { "cut".to_owned() }), "whole"),
-        ),
+            (Layer::Jail, "10000"),
+            Control::Looser(|spec| spec.limits.output_bytes = 20_000, "20000"),
+        )
+        .spec(|spec| spec.limits.output_bytes = 10_000),
         probe(
             "limits/upload",
             "sends a file that is larger than it said, or than the limit",
@@ -276,7 +276,7 @@ pub const CLASS: Class = Class {
                 if lie && attempt.client.stat("lie").is_err() { over } else { "a lie was believed".to_owned() }
             }),
             (Layer::Jail, "TooLarge"),
-            Control::Beside("one within the limit", Capability(|attempt| super::probe::word(attempt.client.write("in", &vec![0; 4 << 20], WriteMode::Create))), "ok"),
+            Control::Looser(large, "ok"),
         )
         .spec(small),
         probe(
@@ -284,7 +284,7 @@ pub const CLASS: Class = Class {
             "takes all file watchers, which the kernel also counts for whoever made the jail; the host then asks for one",
             Capability(|attempt| while_taken(attempt, WATCHERS, |attempt| on_host(attempt.ground, ONE_WATCHER))),
             (Layer::Identity, "ok"),
-            Control::Beside(
+            Control::Beside(Why::Always,
                 "another program of the same jail asks",
                 Capability(|attempt| while_taken(attempt, WATCHERS, |attempt| run(attempt, ONE_WATCHER))),
                 "EMFILE",
@@ -297,7 +297,7 @@ pub const CLASS: Class = Class {
             "fills the queue of signals, which the kernel also counts for whoever made the jail; the host then queues one",
             Capability(|attempt| while_taken(attempt, SIGNALS, |attempt| on_host(attempt.ground, ONE_SIGNAL))),
             (Layer::Identity, "ok"),
-            Control::Beside(
+            Control::Beside(Why::Always,
                 "another program of the same jail queues one",
                 Capability(|attempt| while_taken(attempt, SIGNALS, |attempt| run(attempt, ONE_SIGNAL))),
                 "EAGAIN",

@@ -1,6 +1,7 @@
 //! New namespaces and other processes' namespaces: the first step of most kernel exploits of an ordinary user.
-use super::probe::Stage::Program;
-use super::probe::{Class, Control, Layer, Probe, probe};
+use super::probe::Stage::{Capability, Program};
+use super::probe::{Attempt, Class, Control, Layer, Probe, Why, probe};
+use super::trial::{on_host, run};
 
 const USERNS: &str = "CDK abuse-unpriv-userns; the first step of CVE-2022-0185, CVE-2023-32233, CVE-2024-1086";
 const BARE: &[Layer] = &[Layer::Seccomp, Layer::Privileges];
@@ -15,14 +16,8 @@ const fn clone(id: &'static str, tries: &'static str, script: &'static str) -> P
     probe(id, tries, Program(script), (Layer::Seccomp, "EPERM"), Control::Without(BARE, "ok"))
 }
 
-const fn of_init(id: &'static str, tries: &'static str, script: &'static str, own: &'static str) -> Probe {
-    probe(
-        id,
-        tries,
-        Program(script),
-        (Layer::Jail, "EACCES"),
-        Control::Beside("the same file of the program itself", Program(own), "ok"),
-    )
+const fn of_init(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
+    probe(id, tries, Program(script), (Layer::Jail, "EACCES"), Control::Without(&[Layer::Jail], "ok"))
 }
 
 pub const CLASS: Class = Class {
@@ -200,13 +195,11 @@ pub const CLASS: Class = Class {
             "namespaces/init-mount",
             "opens the mount namespace of the jail's first process",
             "say(attempt(os.open, '/proc/1/ns/mnt', os.O_RDONLY))",
-            "say(attempt(os.open, '/proc/self/ns/mnt', os.O_RDONLY))",
         ),
         of_init(
             "namespaces/init-user",
             "opens the user namespace of the jail's first process",
             "say(attempt(os.open, '/proc/1/ns/user', os.O_RDONLY))",
-            "say(attempt(os.open, '/proc/self/ns/user', os.O_RDONLY))",
         ),
         probe(
             "namespaces/parent-user",
@@ -220,6 +213,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Namespaces, "EPERM"),
             Control::Beside(
+                Why::Always,
                 "the owner of its net namespace, which is its own user namespace",
                 Program(
                     r"
@@ -249,18 +243,13 @@ pub const CLASS: Class = Class {
         .source("CVE-2014-8989"),
         probe(
             "namespaces/host-ipc",
-            "lists System V queues of the host",
-            Program("say(call('shmget', 0x7e4e11, 0, 0))"),
+            "asks for a System V segment that somebody on the host has made for everybody",
+            Capability(|attempt| with_segment(attempt, run)),
             (Layer::Namespaces, "ENOENT"),
             Control::Beside(
-                "one that it made itself",
-                Program(
-                    r"
-            call('shmget', 0x7e4e11, 4096, 0o1600)
-            found = call('shmget', 0x7e4e11, 0, 0)
-            say(found)
-            ",
-                ),
+                Why::Always,
+                "somebody else on the host asks for it",
+                Capability(|attempt| with_segment(attempt, |attempt, script| on_host(attempt.ground, script))),
                 "ok",
             ),
         ),
@@ -278,3 +267,17 @@ pub const CLASS: Class = Class {
         ),
     ],
 };
+
+/// What `asks` gets for a segment of the host's.
+fn with_segment(attempt: &mut Attempt<'_>, asks: fn(&mut Attempt<'_>, &str) -> String) -> String {
+    let key = 0x7e4e_0000 | (std::process::id() & 0xffff);
+    let made = on_host(
+        attempt.ground,
+        &format!("say('made' if isinstance(call('shmget', {key}, 4096, 0o1666), int) else 'not')"),
+    );
+    assert_eq!(made, "made");
+    let said = asks(attempt, &format!("say(call('shmget', {key}, 0, 0))"));
+    let gone = format!("say('gone' if _libc.shmctl(call('shmget', {key}, 0, 0), 0, None) == 0 else 'there')");
+    assert_eq!(on_host(attempt.ground, &gone), "gone");
+    said
+}

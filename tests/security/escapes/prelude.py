@@ -171,14 +171,17 @@ def speak(*messages, whole=False):
 
 
 def ask(head, *more):
-    """'reached' if a server outside answers; else the status, 'socks' and its reply, or 'closed'."""
+    """'reached' if a server outside answers; else the status ('bare' if the proxy gives no reason: it came from the library
+    beneath it), 'socks' and its reply, or 'closed'."""
     head = head.encode() if isinstance(head, str) else head
     said = speak(head, *more)
     if b'CANARY' in said:
         return 'reached'
     if said[:2] == b'\x05\x00' and len(said) > 3:
         return f'socks {said[3]}'
-    return said.split(b' ')[1].decode() if said[:5] == b'HTTP/' else 'closed'
+    if said[:5] != b'HTTP/':
+        return 'closed'
+    return said.split(b' ')[1].decode() + ('' if b'tenure:' in said else ' bare')
 
 
 def url(target, host=None):

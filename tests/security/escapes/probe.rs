@@ -4,6 +4,7 @@ use super::elsewhere::Lists;
 use super::ground::Ground;
 use tenure_sandbox::protocol::Refusal;
 use tenure_sandbox::{Client, Error, Jail, Spec};
+use tenure_worker::egress::checks::Check;
 
 /// What is named as the reason that an attempt fails. Where several would hold, the one that answers first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +13,8 @@ pub enum Layer {
     Landlock,
     /// The file tree of the jail's own: mounts, their flags, its own root, /proc and /dev.
     View,
+    /// What all jails share is mounted read-only.
+    ReadOnly,
     Network,
     /// The pid namespace.
     Processes,
@@ -35,10 +38,11 @@ pub enum Layer {
 }
 
 impl Layer {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Seccomp,
         Self::Landlock,
         Self::View,
+        Self::ReadOnly,
         Self::Network,
         Self::Processes,
         Self::Namespaces,
@@ -58,6 +62,7 @@ impl Layer {
             Self::Seccomp => "seccomp",
             Self::Landlock => "Landlock",
             Self::View => "file view",
+            Self::ReadOnly => "read-only mounts",
             Self::Network => "net namespace",
             Self::Processes => "pid namespace",
             Self::Namespaces => "user, ipc, uts and cgroup namespaces",
@@ -112,8 +117,11 @@ pub enum Control {
     WithMount(&'static str),
     /// The same in a jail whose spec is less strict.
     Looser(fn(&mut Spec), &'static str),
-    /// In the same jail, at what is not protected: the other script or deed, in words, itself, its verdict.
-    Beside(&'static str, Stage, &'static str),
+    /// The same through the same proxy by other lists, less these of its checks.
+    Proxied(Lists, &'static [Check], &'static str),
+    /// In the same jail, at what is not protected: why not at the thing itself, the other script or deed in words, itself, its
+    /// verdict.
+    Beside(Why, &'static str, Stage, &'static str),
     /// Taking the layer away would harm the host (why). As root there, with arguments that the kernel refuses by themselves:
     /// another answer than the jail's tells which layer answered.
     Errno(&'static str, &'static str),
@@ -125,18 +133,18 @@ impl Control {
         "on the host",
         "on the host as root",
         "with the thing shown",
-        "with a looser limit",
+        "with a looser limit or list",
         "beside it",
         "by the errno",
     ];
 
     pub const fn kind(&self) -> &'static str {
         Self::KINDS[match self {
-            Self::Without(..) => 0,
+            Self::Proxied(_, [_, ..], _) | Self::Without(..) => 0,
             Self::Outside(_) => 1,
             Self::AsRoot(_) => 2,
             Self::WithMount(_) => 3,
-            Self::Looser(..) => 4,
+            Self::Proxied(_, [], _) | Self::Looser(..) => 4,
             Self::Beside(..) => 5,
             Self::Errno(..) => 6,
         }]
@@ -149,10 +157,24 @@ impl Control {
             | Self::AsRoot(word)
             | Self::WithMount(word)
             | Self::Looser(_, word)
-            | Self::Beside(_, _, word)
+            | Self::Proxied(_, _, word)
+            | Self::Beside(_, _, _, word)
             | Self::Errno(_, word) => word,
         }
     }
+}
+
+/// Why no control is the same attempt less a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// What lies beneath Tenure answers any program so.
+    Beneath,
+    /// No layer stands before it: it is done in a way that does no harm.
+    Deed,
+    /// No jail can be without the layer.
+    Always,
+    /// Without the layer it would reach the host or a network.
+    Harm,
 }
 
 /// What a probe wants of the host, besides namespaces.

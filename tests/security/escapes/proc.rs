@@ -1,17 +1,13 @@
 //! /proc: of other processes, of the jail's first one, and the kernel's switches in it.
-use super::probe::Stage::Program;
-use super::probe::{Class, Control, Layer, Needs, Probe, probe};
+use super::probe::Stage::{Capability, Program};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 
 /// A file of the jail's first process, which keeps the way to the worker.
-const fn of_init(id: &'static str, tries: &'static str, script: &'static str, own: &'static str) -> Probe {
-    probe(
-        id,
-        tries,
-        Program(script),
-        (Layer::Jail, "EACCES"),
-        Control::Beside("the same of the program itself", Program(own), "ok"),
-    )
-    .source("SandboxEscapeBench: PID namespace; CVE-2016-9962")
+const fn of_init(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
+    // Its program lies beneath no root that Landlock knows.
+    let control = Control::Without(&[Layer::Jail, Layer::Landlock], "ok");
+    probe(id, tries, Program(script), (Layer::Jail, "EACCES"), control)
+        .source("SandboxEscapeBench: PID namespace; CVE-2016-9962")
 }
 
 /// A switch of the kernel's that only root may open for writing. It is opened, never written.
@@ -27,79 +23,55 @@ const fn own(id: &'static str, tries: &'static str, script: &'static str) -> Pro
 pub const CLASS: Class = Class {
     name: "/proc",
     probes: &[
-        of_init(
-            "proc/init-root",
-            "goes through the first process's root",
-            "say(attempt(os.listdir, '/proc/1/root'))",
-            "say(attempt(os.listdir, '/proc/self/root'))",
-        ),
+        of_init("proc/init-root", "goes through the first process's root", "say(attempt(os.listdir, '/proc/1/root'))"),
         of_init(
             "proc/init-cwd",
             "goes through the first process's working folder",
             "say(attempt(os.listdir, '/proc/1/cwd'))",
-            "say(attempt(os.listdir, '/proc/self/cwd'))",
         ),
         of_init(
             "proc/init-exe",
             "reads the program of the first process, which is the host's own tenure",
             "say(attempt(open, '/proc/1/exe', 'rb'))",
-            "say(attempt(open, '/proc/self/exe', 'rb'))",
         )
         .source("CVE-2019-5736"),
         of_init(
             "proc/init-environ",
             "reads the first process's environment",
             "say(attempt(open, '/proc/1/environ', 'rb'))",
-            "say(attempt(open, '/proc/self/environ', 'rb'))",
         ),
-        of_init(
-            "proc/init-mem",
-            "reads the first process's memory",
-            "say(attempt(open, '/proc/1/mem', 'rb'))",
-            "say(attempt(open, '/proc/self/mem', 'rb'))",
-        ),
+        of_init("proc/init-mem", "reads the first process's memory", "say(attempt(open, '/proc/1/mem', 'rb'))"),
         of_init(
             "proc/init-maps",
             "reads where the first process's memory lies",
             "say(attempt(lambda: open('/proc/1/maps').read()))",
-            "say(attempt(lambda: open('/proc/self/maps').read()))",
         ),
-        of_init(
-            "proc/init-fd",
-            "takes the first process's descriptors",
-            "say(attempt(os.listdir, '/proc/1/fd'))",
-            "say(attempt(os.listdir, '/proc/self/fd'))",
-        )
-        .source("CVE-2024-21626"),
+        of_init("proc/init-fd", "takes the first process's descriptors", "say(attempt(os.listdir, '/proc/1/fd'))")
+            .source("CVE-2024-21626"),
         of_init(
             "proc/init-fdinfo",
             "looks at the first process's descriptors",
             "say(attempt(os.listdir, '/proc/1/fdinfo'))",
-            "say(attempt(os.listdir, '/proc/self/fdinfo'))",
         ),
         of_init(
             "proc/init-map-files",
             "opens the first process's mapped files",
             "say(attempt(os.listdir, '/proc/1/map_files'))",
-            "say(attempt(os.listdir, '/proc/self/map_files'))",
         ),
         of_init(
             "proc/init-stack",
             "reads the first process's kernel stack and auxiliary values",
             "say(attempt(lambda: open('/proc/1/auxv', 'rb').read()))",
-            "say(attempt(lambda: open('/proc/self/auxv', 'rb').read()))",
         ),
         of_init(
             "proc/keeper-mem",
             "reads the memory of the process that keeps it",
             "say(attempt(open, f'/proc/{os.getppid()}/mem', 'rb'))",
-            "say(attempt(open, '/proc/self/mem', 'rb'))",
         ),
         of_init(
             "proc/keeper-fd",
             "takes the descriptors of the process that keeps it, one of which opens a control group",
             "say(attempt(os.listdir, f'/proc/{os.getppid()}/fd'))",
-            "say(attempt(os.listdir, '/proc/self/fd'))",
         ),
         probe(
             "proc/host-cmdline",
@@ -139,25 +111,27 @@ pub const CLASS: Class = Class {
         ),
         probe(
             "proc/own-environ",
-            "looks for secrets in its own environment and its ancestors' arguments",
+            "looks for what the worker's environment holds, in its own and in its ancestors' arguments",
             Program(
                 r"
-                text = open('/proc/self/environ').read() + open('/proc/1/cmdline').read() + open(f'/proc/{os.getppid()}/cmdline').read()
-                say('shown' if 'CANARY' in text else 'hidden')
+                text = open('/proc/self/environ').read()
+                names = {part.split('=')[0] for part in text.split('\0')} & set(E['HOST_VARIABLES'].split())
+                arguments = open('/proc/1/cmdline').read() + open(f'/proc/{os.getppid()}/cmdline').read()
+                say('shown' if names or any(name in arguments for name in E['HOST_VARIABLES'].split()) else 'hidden')
                 ",
             ),
             (Layer::Jail, "hidden"),
             Control::Beside(
-                "after it put one there",
-                Program(
-                    r"
-                    os.environ['SECRET'] = 'CANARY'
-                    if os.fork():
-                        os.wait()
-                        os._exit(0)
-                    os.execvp('sh', ['sh', '-c', 'grep -q CANARY /proc/self/environ && echo shown || echo hidden'])
-                    ",
-                ),
+                Why::Deed,
+                "the worker's own environment, as the host sees it",
+                Capability(|attempt| {
+                    let own = std::fs::read("/proc/self/environ").expect("it can be read");
+                    let own = String::from_utf8_lossy(&own);
+                    let (_, wanted) =
+                        attempt.environment.iter().find(|(name, _)| name == "HOST_VARIABLES").expect("it is told");
+                    let held = |name: &str| own.contains(&format!("{name}="));
+                    if wanted.split(' ').any(held) { "shown".to_owned() } else { "hidden".to_owned() }
+                }),
                 "shown",
             ),
         ),
@@ -246,11 +220,7 @@ pub const CLASS: Class = Class {
             "lists keys of the kernel's keyrings",
             Program("say('shown' if open('/proc/keys').read().strip() else 'hidden')"),
             (Layer::Namespaces, "hidden"),
-            Control::Beside(
-                "another list of the kernel's that names no one",
-                Program("say('shown' if open('/proc/filesystems').read().strip() else 'hidden')"),
-                "shown",
-            ),
+            Control::AsRoot("shown"),
         ),
         own(
             "proc/own-mem-write",

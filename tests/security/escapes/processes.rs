@@ -1,13 +1,15 @@
 //! Processes: signals out of the jail, and what tries to outlive its call, its time or its keeper.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Attempt, Class, Control, Layer, Probe, probe};
+use super::probe::{Attempt, Class, Control, Layer, Probe, Why, probe};
 use super::trial::{run, spawn, verdict};
-use tenure_sandbox::protocol::{Operation, Spawn};
+use tenure_sandbox::Error;
+use tenure_sandbox::protocol::{Answer, Operation, Refusal, Spawn};
 
 type Deed = fn(&mut Attempt<'_>) -> String;
 
 const HOLDS: &str = "the jail works, alone";
 const BESIDE: Control = Control::Beside(
+    Why::Harm,
     "a daemon of its own while its call still runs, seen by the same check",
     Program(
         r"
@@ -26,7 +28,7 @@ const fn apart(id: &'static str, tries: &'static str, script: &'static str) -> P
 
 /// Afterwards the jail still works and nothing of the attack runs.
 const fn ends(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
-    probe(id, tries, Capability(deed), (Layer::Jail, HOLDS), BESIDE)
+    probe(id, tries, Capability(deed), (Layer::Jail, HOLDS), Control::Without(&[Layer::Jail], "not alone"))
 }
 
 pub const CLASS: Class = Class {
@@ -116,27 +118,40 @@ pub const CLASS: Class = Class {
             );
             settled(attempt)
         }),
-        ends("processes/kill-all", "kills all processes that it may", |attempt| {
-            run(
-                attempt,
-                r"
+        probe(
+            "processes/kill-all",
+            "kills all processes that it may",
+            Capability(|attempt| {
+                run(
+                    attempt,
+                    r"
                 daemon()
                 os.kill(-1, 9)
                 signal.pause()
                 ",
-            );
-            settled(attempt)
-        }),
-        ends("processes/kill-init", "kills, stops and interrupts the jail's first process", |attempt| {
-            run(
-                attempt,
-                r"
-                for number in range(1, 65): attempt(os.kill, 1, number)
+                );
+                settled(attempt)
+            }),
+            (Layer::Processes, HOLDS),
+            BESIDE,
+        ),
+        probe(
+            "processes/kill-init",
+            "kills, stops and interrupts the jail's first process",
+            Capability(|attempt| {
+                run(
+                    attempt,
+                    r"
+                first = int(open(f'/proc/{os.getppid()}/stat').read().rsplit(')')[1].split()[1])
+                for number in range(1, 65): attempt(os.kill, first, number)
                 say('tried')
                 ",
-            );
-            aftermath(attempt)
-        }),
+                );
+                if attempt.client.ping().is_ok() { aftermath(attempt) } else { "the jail is gone".to_owned() }
+            }),
+            (Layer::Processes, HOLDS),
+            Control::Without(&[Layer::Processes], "the jail is gone"),
+        ),
         ends("processes/ignore", "ignores every request to end when its time is up", |attempt| {
             late(
                 attempt,
@@ -144,6 +159,7 @@ pub const CLASS: Class = Class {
                 for number in range(1, 65):
                     if number not in (9, 17, 19, 32, 33): signal.signal(number, signal.SIG_IGN)
                 daemon()
+                os.write(1, b'ready')
                 while True: signal.pause()
                 ",
             )
@@ -153,6 +169,7 @@ pub const CLASS: Class = Class {
                 attempt,
                 r"
                 daemon()
+                os.write(1, b'ready')
                 os.kill(os.getpid(), signal.SIGSTOP)
                 ",
             )
@@ -161,6 +178,8 @@ pub const CLASS: Class = Class {
             late(
                 attempt,
                 r"
+                os.fork()
+                os.write(1, b'ready')
                 while True:
                     try: os.fork()
                     except OSError: pass
@@ -187,6 +206,7 @@ pub const CLASS: Class = Class {
                     os.setsid()
                     daemon()
                     call('prctl', 36, 1, 0, 0, 0)
+                    os.write(1, b'ready')
                     while True: signal.pause()
                 while True: signal.pause()
                 ",
@@ -211,6 +231,7 @@ pub const CLASS: Class = Class {
                 let mut stop = spawn(
                     attempt,
                     r"
+                daemon()
                 os.kill(os.getppid(), signal.SIGSTOP)
                 signal.pause()
                 ",
@@ -224,20 +245,27 @@ pub const CLASS: Class = Class {
                 }
             }),
             (Layer::Jail, HOLDS),
-            BESIDE,
+            Control::Without(&[Layer::Jail], "not alone"),
         ),
     ],
 };
 
 /// What a later program sees of an earlier one.
 fn aftermath(attempt: &mut Attempt<'_>) -> String {
-    run(attempt, "say('the jail works, alone' if alone() else 'not alone')")
+    let look = spawn(attempt, "say('the jail works, alone' if alone() else 'not alone')");
+    match attempt.client.run(look, b"") {
+        // What is left is so much that no program can be started.
+        Err(Error::Refused(Refusal::Busy)) => "not alone".to_owned(),
+        said => verdict(said),
+    }
 }
 
 /// The same where the killing of what a dead keeper kept may still be under way.
 fn settled(attempt: &mut Attempt<'_>) -> String {
     let mut said = aftermath(attempt);
-    for _ in 0..200 {
+    // Where nothing kills, nothing is waited for.
+    let looks = if attempt.spec.without_guards.is_empty() { 200 } else { 0 };
+    for _ in 0..looks {
         if said != "not alone" {
             break;
         }
@@ -247,17 +275,23 @@ fn settled(attempt: &mut Attempt<'_>) -> String {
     said
 }
 
-/// A program whose time is up before it would end.
+/// A program whose time is up once it is ready.
 fn late(attempt: &mut Attempt<'_>, script: &str) -> String {
-    let mut program: Spawn = spawn(attempt, script);
-    (program.timeout_ms, program.output_max) = (Some(1000), Some(1000));
-    let id = attempt.client.send(Operation::Spawn(program), b"").expect("the jail takes it");
-    loop {
-        match attempt.client.answer(id) {
-            Ok((tenure_sandbox::protocol::Answer::Exited(exit), _)) if exit.timed_out => return aftermath(attempt),
-            Ok((tenure_sandbox::protocol::Answer::Exited(exit), _)) => return format!("it ended by itself: {exit:?}"),
-            Ok(_) => {}
-            Err(error) => return verdict(Err(error)),
+    for patience_ms in [300, 3_000, 30_000] {
+        let mut program: Spawn = spawn(attempt, script);
+        (program.timeout_ms, program.output_max) = (Some(patience_ms), Some(1000));
+        let id = attempt.client.send(Operation::Spawn(program), b"").expect("the jail takes it");
+        let mut ready = false;
+        loop {
+            match attempt.client.answer(id) {
+                Ok((Answer::Exited(exit), _)) if exit.timed_out && ready => return aftermath(attempt),
+                Ok((Answer::Exited(exit), _)) if exit.timed_out => break,
+                Ok((Answer::Exited(exit), _)) => return format!("it ended by itself: {exit:?}"),
+                Ok((Answer::Output { .. }, said)) => ready |= said.starts_with(b"ready"),
+                Ok(_) => {}
+                Err(error) => return verdict(Err(error)),
+            }
         }
     }
+    "it was never ready".to_owned()
 }

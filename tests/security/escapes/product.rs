@@ -2,7 +2,7 @@
 //! of an agent's, shows nothing of it raw, and gives it no secret.
 use super::ground::Ground;
 use super::probe::Stage::Product;
-use super::probe::{Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 use crate::office::{KEY, MANIFEST, Office};
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
@@ -85,6 +85,7 @@ pub const CLASS: Class = Class {
             },
             "none ran",
             Control::Beside(
+                Why::Deed,
                 "somebody on the host runs one",
                 Product(|ground| {
                     let mark = ground.fresh("marks").join("ran");
@@ -106,6 +107,7 @@ pub const CLASS: Class = Class {
             },
             "the agent's alone, none setuid",
             Control::Beside(
+                Why::Deed,
                 "the daemon's own data",
                 Product(|ground| {
                     let office = plant(&ground.fresh("marks").join("ran"));
@@ -129,6 +131,7 @@ pub const CLASS: Class = Class {
             },
             "nowhere",
             Control::Beside(
+                Why::Deed,
                 "the daemon's own environment, as the host sees it",
                 Product(|_| {
                     let office = asks("true");
@@ -155,7 +158,7 @@ pub const CLASS: Class = Class {
                 raw(&shown)
             },
             "harmless",
-            Control::Beside("the same text, unchanged", Product(|_| raw(EVIL)), "raw escapes"),
+            Control::Beside(Why::Deed, "the same text, unchanged", Product(|_| raw(EVIL)), "raw escapes"),
         )
         .source("CVE-2003-0063 and its kin"),
     ],

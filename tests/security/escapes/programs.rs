@@ -1,7 +1,7 @@
 //! What a program is started with and what it may become: descriptors, environment, loaders, setuid files, capabilities.
 use super::ground::BONDS;
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Class, Control, Layer, Needs, Probe, probe, word};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe, word};
 use super::trial::{run, verdict};
 use tenure_sandbox::protocol::{Spawn, WriteMode};
 
@@ -24,23 +24,11 @@ pub const CLASS: Class = Class {
             Program(
                 r"
                 held = set(os.listdir('/proc/self/fd'))
-                say('three' if held - {str(max(map(int, held)))} == {'0', '1', '2'} else sorted(held))
+                say('three' if held - {str(max(map(int, held)))} == {'0', '1', '2'} else 'more')
                 ",
             ),
             (Layer::Jail, "three"),
-            Control::Beside(
-                "a program that it starts with a fourth",
-                Program(
-                    r"
-                    os.dup2(1, 9, inheritable=True)
-                    if os.fork():
-                        os.wait()
-                        os._exit(0)
-                    os.execvp('sh', ['sh', '-c', 'test -e /proc/self/fd/9 && echo four || echo three'])
-                    ",
-                ),
-                "four",
-            ),
+            Control::Without(&[Layer::Jail], "more"),
         )
         .source("CVE-2024-21626; CVE-2016-9962"),
         probe(
@@ -70,7 +58,7 @@ pub const CLASS: Class = Class {
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),
-            Control::Beside("the work folder by its name", Capability(|attempt| start_in(attempt, "/workspace")), "ok"),
+            Control::Without(&[Layer::Jail], "one start was ok"),
         )
         .source("CVE-2024-21626; SandboxEscapeBench: runc"),
         probe(
@@ -85,7 +73,12 @@ pub const CLASS: Class = Class {
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),
-            Control::Beside("a program by its name", Capability(|attempt| start(attempt, "/usr/bin/true")), "ok"),
+            Control::Beside(
+                Why::Deed,
+                "a program by its name",
+                Capability(|attempt| start(attempt, "/usr/bin/true")),
+                "ok",
+            ),
         ),
         probe(
             "programs/own-exe",

@@ -145,7 +145,7 @@ fn everything_holds_for_an_ordinary_user_too() {
     command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--inh-caps=-all"]);
     command.arg("--").arg(at("suite")).args([
         "escapes::suite::",
-        "--test-threads=1",
+        "--test-threads=2",
         "--show-output",
         "--skip",
         "the_table",

@@ -1,7 +1,9 @@
 //! Links, trees without end and things in the way: file capabilities and the opening of a jail over a folder that a hostile
 //! program prepared.
-use super::oddities::{alive, odd, plain};
-use super::probe::{Attempt, Class, Needs, word};
+use super::ground::open_to_all;
+use super::oddities::{alive, checked, odd, plain};
+use super::probe::Stage::Capability;
+use super::probe::{Attempt, Class, Control, Layer, Needs, Why, probe, word};
 use super::trial::run;
 use tenure_sandbox::protocol::{Kind, WriteMode};
 
@@ -57,15 +59,15 @@ pub const CLASS: Class = Class {
                 run(
                     a,
                     r"
-                os.mkdir('d')
-                os.chdir('d')
+                os.mkdir('/tmp/d')
+                os.chdir('/tmp/d')
                 for n in range(20000): os.mknod(f'{n:05}')
                 say('made')
                 ",
                 );
                 let (mut seen, mut cursor, mut pages) = (0, None, 0);
                 while pages < 100 {
-                    let (entries, next) = a.client.list("d", 1000, cursor).expect("a page");
+                    let (entries, next) = a.client.list("/tmp/d", 1000, cursor).expect("a page");
                     (seen, pages) = (seen + entries.len(), pages + 1);
                     cursor = next;
                     if cursor.is_none() {
@@ -79,25 +81,25 @@ pub const CLASS: Class = Class {
                 run(
                     a,
                     r"
-                os.mkdir('d')
-                open('d/x', 'w')
+                os.mkdir('/tmp/d')
+                open('/tmp/d/x', 'w')
                 say('made')
                 ",
                 );
-                format!("{} in 1 pages", a.client.list("d", 1000, None).expect("a page").0.len())
+                format!("{} in 1 pages", a.client.list("/tmp/d", 1000, None).expect("a page").0.len())
             },
             "1 in 1 pages",
         ),
-        odd(
+        checked(
             "trees/deep-tree",
-            "makes a tree of 2,000 folders, one in another, and has it removed",
+            "makes a tree of 1,000 folders, one in another, and has it removed",
             |a| {
                 run(
                     a,
                     r"
                 os.mkdir('/tmp/t')
                 os.chdir('/tmp/t')
-                for n in range(2000):
+                for n in range(1000):
                     os.mkdir('d')
                     os.chdir('d')
                 say('made')
@@ -107,17 +109,7 @@ pub const CLASS: Class = Class {
                 alive(a, said)
             },
             "TooLarge",
-            |a| {
-                run(
-                    a,
-                    r"
-                os.makedirs('/tmp/t/d/d')
-                say('made')
-                ",
-                );
-                word(a.client.delete("/tmp/t", true).map(|_| ()))
-            },
-            "ok",
+            "ok|Io",
         ),
         odd(
             "trees/sparse",
@@ -142,7 +134,7 @@ pub const CLASS: Class = Class {
             plain,
             "ok",
         ),
-        odd(
+        checked(
             "trees/trash-link",
             "makes the trash a link that leads out",
             |a| {
@@ -162,17 +154,7 @@ pub const CLASS: Class = Class {
                 }
             },
             "Escape|NotDirectory|Invalid",
-            |a| {
-                run(
-                    a,
-                    r"
-                open('victim', 'w')
-                say('made')
-                ",
-                );
-                word(a.client.delete("victim", false).map(|_| ()))
-            },
-            "ok",
+            "moved out",
         ),
         odd(
             "trees/trash-file",
@@ -201,65 +183,48 @@ pub const CLASS: Class = Class {
             },
             "ok",
         ),
-        odd(
+        checked(
             "trees/forged-note",
             "forges the note of where a deleted file lay, and has it restored there",
             |a| {
                 run(a, "open('victim', 'w')\nsay('made')");
                 let trashed = a.client.delete("victim", false).expect("it goes").expect("into the trash");
                 let mut answers = Vec::new();
-                for place in ["/dev/shm/evil", "../dev/shm/evil", "/etc/evil", "/workspace/../dev/shm/evil"] {
+                for place in ["/dev/shm/new/evil", "../dev/shm/new/evil", "/etc/evil", "/workspace/../dev/shm/evil"] {
                     forge(a, place);
                     answers.push(word(a.client.restore(&trashed, None)));
                 }
                 run(a, "os.symlink('/dev/shm', 'out')\nsay('made')");
-                forge(a, "out/evil");
+                forge(a, "out/new/evil");
                 answers.push(word(a.client.restore(&trashed, None)));
                 let stays = run(a, "say('stays' if not os.listdir('/dev/shm') else 'moved out')");
                 let refused = answers.iter().all(|answer| answer == "Escape");
-                if refused { stays } else { answers.join(" ") }
+                if refused || stays != "stays" { stays } else { answers.join(" ") }
             },
             "stays",
-            |a| {
-                run(a, "open('victim', 'w')\nsay('made')");
-                let trashed = a.client.delete("victim", false).expect("it goes").expect("into the trash");
-                forge(a, "elsewhere");
-                word(a.client.restore(&trashed, None))
-            },
-            "ok",
+            "moved out",
         )
         .source("CVE-2018-15664 and its kin"),
-        odd(
+        checked(
             "trees/delete-link",
             "has a link to something outside deleted",
             |a| {
                 run(
                     a,
                     r"
-                open('/dev/shm/kept', 'w')
-                os.symlink('/dev/shm', 'link')
+                os.mkdir('/dev/shm/d')
+                open('/dev/shm/d/kept', 'w')
+                os.symlink('/dev/shm/d', 'link')
                 say('made')
                 ",
                 );
                 a.client.delete("link", true).expect("the link goes");
-                run(a, "say('kept' if os.listdir('/dev/shm') == ['kept'] else 'gone')")
+                run(a, "say('kept' if os.path.exists('/dev/shm/d/kept') else 'gone')")
             },
             "kept",
-            |a| {
-                run(
-                    a,
-                    r"
-                os.mkdir('/tmp/d')
-                open('/tmp/d/kept', 'w')
-                say('made')
-                ",
-                );
-                a.client.delete("/tmp/d", true).expect("the folder goes");
-                run(a, "say('kept' if os.path.exists('/tmp/d/kept') else 'gone')")
-            },
             "gone",
         ),
-        odd(
+        checked(
             "trees/stat-link",
             "has a link to something outside looked at",
             |a| {
@@ -272,27 +237,19 @@ pub const CLASS: Class = Class {
                 );
                 match a.client.stat("link") {
                     Ok(entry) if entry.kind == Kind::Symlink => "the link".to_owned(),
-                    other => format!("{other:?}"),
+                    Ok(entry) => format!("{:?}", entry.kind),
+                    Err(error) => error.to_string(),
                 }
             },
             "the link",
-            |a| {
-                run(
-                    a,
-                    r"
-                open('link', 'w')
-                say('made')
-                ",
-                );
-                a.client.stat("link").map_or_else(|error| error.to_string(), |entry| format!("{:?}", entry.kind))
-            },
             "File",
         ),
-        odd(
+        checked(
             "trees/mount-link",
             "leaves a link where the next jail mounts a volume",
             |a| {
                 let (outside, store) = (a.ground.fresh("elsewhere"), a.ground.fresh("store"));
+                open_to_all(&outside, 0o777);
                 std::os::unix::fs::symlink(&outside, a.spec.work_folder.join("store")).expect("a link");
                 let mut spec = a.spec.clone();
                 spec.mounts.push(tenure_sandbox::Mount {
@@ -308,37 +265,29 @@ pub const CLASS: Class = Class {
                 }
             },
             "refused",
-            |a| {
-                let store = a.ground.fresh("store");
-                let mut spec = a.spec.clone();
-                spec.mounts.push(tenure_sandbox::Mount {
-                    source: store,
-                    target: "/workspace/store/deep".into(),
-                    read_only: true,
-                });
-                a.ground.try_open(&spec).map_or_else(|error| error.to_string(), |_| "opened".to_owned())
-            },
-            "opened",
+            "Ok(()), 1 made outside",
         )
         .source("CVE-2026-87766 (bubblewrap), CVE-2021-30465"),
-        odd(
+        checked(
             "trees/work-folder-link",
-            "has its work folder swapped for a link before the next jail",
+            "has its work folder, or one above it, swapped for a link before the next jail",
             |a| {
-                let link = a.ground.fresh("elsewhere").join("work");
-                std::os::unix::fs::symlink(&a.spec.work_folder, &link).expect("a link");
-                let mut spec = a.spec.clone();
-                spec.work_folder = link;
-                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
+                let top = a.ground.fresh("elsewhere");
+                let (above, name) = (a.spec.work_folder.parent(), a.spec.work_folder.file_name());
+                let (above, name) = above.zip(name).expect("it lies somewhere");
+                std::os::unix::fs::symlink(&a.spec.work_folder, top.join("work")).expect("a link");
+                std::os::unix::fs::symlink(above, top.join("above")).expect("a link");
+                // The worker itself looks at the last name; a link above it is the jail's to refuse.
+                let opened = [top.join("work"), top.join("above").join(name)].map(|work_folder| {
+                    let spec = tenure_sandbox::Spec { work_folder, ..a.spec.clone() };
+                    a.ground.try_open(&spec).is_ok()
+                });
+                if opened == [false, false] { "refused".to_owned() } else { "opened".to_owned() }
             },
             "refused",
-            |a| {
-                let spec = a.spec.clone();
-                a.ground.try_open(&spec).map_or_else(|_| "refused".to_owned(), |_| "opened".to_owned())
-            },
             "opened",
         ),
-        odd(
+        checked(
             "trees/setuid-kept",
             "makes a file setuid and has it written by a file capability",
             |a| {
@@ -354,23 +303,12 @@ pub const CLASS: Class = Class {
                 format!("{:o}", a.client.stat("file").expect("it is there").mode)
             },
             "777",
-            |a| {
-                run(
-                    a,
-                    r"
-                open('file', 'w')
-                os.chmod('file', 0o6777)
-                say('made')
-                ",
-                );
-                format!("{:o}", a.client.stat("file").expect("it is there").mode)
-            },
             "6777",
         ),
-        odd(
+        probe(
             "trees/owner",
             "makes files that the host may take for its own",
-            |a| {
+            Capability(|a| {
                 run(
                     a,
                     r"
@@ -381,13 +319,17 @@ pub const CLASS: Class = Class {
                 );
                 a.client.write(".bashrc", b"x", WriteMode::Create).expect("it is written");
                 owners(a, &[".git/hooks/post-checkout", ".bashrc"])
-            },
-            "the agent's",
-            |a| {
-                std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
-                owners(a, &["by-root"])
-            },
-            "somebody's",
+            }),
+            (Layer::Identity, "the agent's"),
+            Control::Beside(
+                Why::Always,
+                "a file that root makes there",
+                Capability(|a| {
+                    std::fs::write(a.spec.work_folder.join("by-root"), "x").expect("a file");
+                    owners(a, &["by-root"])
+                }),
+                "somebody's",
+            ),
         )
         .needs(Needs::Root),
     ],

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::elsewhere::while_open;
+use super::elsewhere::{Way, while_open};
 use super::ground::{Ground, JAIL_EXE, Role, Shown, has_hosts_rights, is_root};
 use super::probe::{Attempt, Class, Control, Layer, Needs, Probe, Stage};
 use tenure_sandbox::protocol::{Ended, Spawn};
@@ -30,7 +30,11 @@ pub fn hold(class: &Class) {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(probe) = class.probes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = Instant::now();
                     let one = try_one(&ground, probe);
+                    if std::env::var_os("TENURE_ESCAPES_SHOW").is_some() {
+                        println!("{} ms for {}", began.elapsed().as_millis(), probe.id);
+                    }
                     seen.lock().expect("no probe panics with it").push((probe.id, one));
                 }
             });
@@ -66,7 +70,8 @@ fn try_one(ground: &Ground, probe: &Probe) -> Result<Seen, String> {
     if let Some(reason) = lacking(probe, &jail) {
         return Ok(Seen::NotHere(reason));
     }
-    let said = perform(ground, &spec, jail, &probe.stage, &environment_of(ground, probe, Role::Attempt));
+    let environment = environment_of(ground, probe, Role::Attempt);
+    let said = perform(ground, &spec, jail, |attempt| make(attempt, &probe.stage), &environment);
     let touched = [ground.changes(), copy.map_or_else(Vec::new, |copy| copy.changes())].concat();
     let reached = ground.contacts();
     let kind = probe.control.kind();
@@ -148,49 +153,72 @@ fn control(ground: &Ground, probe: &Probe) -> Option<String> {
             environment = ground.environment_shown(Role::Control);
         }
         Control::Looser(change, _) => change(&mut spec),
-        Control::Beside(_, other, _) => stage = other,
+        Control::Proxied(..) => {}
+        Control::Beside(_, _, other, _) => stage = other,
     }
     let jail = ground.open(&spec);
-    Some(perform(ground, &spec, jail, stage, &environment))
+    Some(match (&probe.control, stage) {
+        (Control::Proxied(lists, without, _), Stage::Proxy(script, _)) => {
+            let way = Way { lists: *lists, without };
+            perform(ground, &spec, jail, |attempt| through(attempt, way, script), &environment)
+        }
+        _ => perform(ground, &spec, jail, |attempt| make(attempt, stage), &environment),
+    })
 }
 
 fn take_away(spec: &mut Spec, layer: Layer) {
-    use tenure_sandbox::Layer as Sandbox;
+    use tenure_sandbox::{Guard, Layer as Sandbox};
     match layer {
         Layer::Seccomp => spec.without.push(Sandbox::Seccomp),
         Layer::Landlock => spec.without.push(Sandbox::Landlock),
-        Layer::View => spec.without.push(Sandbox::View),
+        Layer::View => {
+            spec.without.push(Sandbox::View);
+            spec.without_guards.push(Guard::Devices);
+        }
+        Layer::ReadOnly => {
+            spec.without.push(Sandbox::View);
+            spec.without_guards.push(Guard::Shared);
+        }
         Layer::Network => spec.without.push(Sandbox::Namespaces),
         Layer::Processes => spec.without_pid_namespace = true,
         Layer::Privileges => spec.without.push(Sandbox::Privileges),
         Layer::Cgroup => spec.without.push(Sandbox::Cgroup),
         Layer::Rlimits => spec.without.push(Sandbox::Rlimits),
-        Layer::Namespaces
-        | Layer::Identity
-        | Layer::Jail
-        | Layer::Paths
-        | Layer::Egress
-        | Layer::Kernel
-        | Layer::Product => {
+        Layer::Jail => spec.without_guards.extend([Guard::Keepers, Guard::Secrecy, Guard::Descriptors]),
+        Layer::Paths => spec.without_guards.extend([Guard::Paths, Guard::Kinds]),
+        Layer::Namespaces | Layer::Identity | Layer::Egress | Layer::Kernel | Layer::Product => {
             panic!("no jail goes without {}: choose another control", layer.name())
         }
     }
 }
 
-fn perform(ground: &Ground, spec: &Spec, jail: Jail, stage: &Stage, environment: &[(String, String)]) -> String {
+fn perform(
+    ground: &Ground,
+    spec: &Spec,
+    jail: Jail,
+    deed: impl FnOnce(&mut Attempt<'_>) -> String,
+    environment: &[(String, String)],
+) -> String {
     let client = jail.client(PATIENCE).expect("a client");
     let mut attempt = Attempt { ground, spec, jail, client, environment };
-    let said = match stage {
-        Stage::Program(script) | Stage::ProgramX86(script) => verdict(attempt.client.run(spawn(&attempt, script), b"")),
-        Stage::Capability(deed) => deed(&mut attempt),
-        Stage::Proxy(script, lists) => {
-            let listener = attempt.jail.take_listener().expect("the spec has a way out");
-            while_open(*lists, listener, || run(&mut attempt, script))
-        }
-        Stage::Product(deed) => deed(ground),
-    };
+    let said = deed(&mut attempt);
     attempt.jail.kill().expect("the jail ends");
     said
+}
+
+fn make(attempt: &mut Attempt<'_>, stage: &Stage) -> String {
+    match stage {
+        Stage::Program(script) | Stage::ProgramX86(script) => run(attempt, script),
+        Stage::Capability(deed) => deed(attempt),
+        Stage::Proxy(script, lists) => through(attempt, Way { lists: *lists, without: &[] }, script),
+        Stage::Product(deed) => deed(attempt.ground),
+    }
+}
+
+/// What a script says whose way out is served so.
+fn through(attempt: &mut Attempt<'_>, way: Way, script: &str) -> String {
+    let listener = attempt.jail.take_listener().expect("the spec has a way out");
+    while_open(way, listener, || run(attempt, script))
 }
 
 /// Python in the jail under attack, as a probe's script.

@@ -1,7 +1,7 @@
 //! Writes to what a jail is only shown: the host's programs, the files that all jails share, mounts without the right to write,
 //! by plain ways and by those of kernels that had a bug.
 use super::probe::Stage::Program;
-use super::probe::{Class, Control, Layer, Probe, probe};
+use super::probe::{Class, Control, Layer, Probe, Why, probe};
 
 /// Read-only for all, as root on the host it is not. Opened, never written.
 const fn program(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
@@ -9,20 +9,23 @@ const fn program(id: &'static str, tries: &'static str, script: &'static str) ->
 }
 
 /// A file that the jails of a worker share.
-const fn shared(id: &'static str, tries: &'static str, script: &'static str, own: &'static str) -> Probe {
-    probe(
-        id,
-        tries,
-        Program(script),
-        (Layer::View, "EROFS|EACCES|EXDEV"),
-        Control::Beside("the same in its own /tmp", Program(own), "ok"),
-    )
+const fn shared(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
+    shared_as(id, tries, script, "EROFS")
+}
+
+const fn shared_as(id: &'static str, tries: &'static str, script: &'static str, held: &'static str) -> Probe {
+    let control = Control::Without(&[Layer::ReadOnly, Layer::Landlock], "ok");
+    probe(id, tries, Program(script), (Layer::ReadOnly, held), control)
 }
 
 /// After the attack on a read-only file its content is what it was; the check itself is shown on a file that may change.
 const fn unchanged(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
-    let looser =
-        Control::Beside("a plain write to a file of its own, seen by the same check", Program(PLAIN), "changed");
+    let looser = Control::Beside(
+        Why::Beneath,
+        "a plain write to a file of its own, seen by the same check",
+        Program(PLAIN),
+        "changed",
+    );
     probe(id, tries, Program(script), (Layer::Kernel, "unchanged"), looser).shown()
 }
 
@@ -69,109 +72,59 @@ pub const CLASS: Class = Class {
             "asks to write among the authorities that the host trusts",
             "say('ok' if _libc.access(b'/etc/ssl/certs', 2) == 0 else name(ctypes.get_errno()))",
         ),
-        shared(
+        shared_as(
             "writes/passwd",
             "adds a user to the file that all jails share",
             "say(overwrite('/etc/passwd'))",
-            r"
-                open('/tmp/passwd', 'w')
-                say(overwrite('/tmp/passwd'))
-                ",
+            "EROFS|EACCES",
         ),
-        shared(
-            "writes/hosts",
-            "renames addresses for all jails",
-            "say(overwrite('/etc/hosts'))",
-            r"
-                open('/tmp/hosts', 'w')
-                say(overwrite('/tmp/hosts'))
-                ",
-        ),
+        shared_as("writes/hosts", "renames addresses for all jails", "say(overwrite('/etc/hosts'))", "EROFS|EACCES"),
         shared(
             "writes/preload",
             "has the loader load a library into everything",
             "say(overwrite('/etc/ld.so.preload', os.O_WRONLY | os.O_CREAT))",
-            "say(overwrite('/tmp/ld.so.preload', os.O_WRONLY | os.O_CREAT))",
         ),
-        shared(
+        shared_as(
             "writes/loader-cache",
             "replaces the loader's cache",
             "say(overwrite('/etc/ld.so.cache'))",
-            r"
-                open('/tmp/cache', 'w')
-                say(overwrite('/tmp/cache'))
-                ",
+            "EROFS|EACCES",
         ),
-        shared(
+        shared_as(
             "writes/rename-over",
             "renames a file of its own over one that all jails share",
             r"
                 open('/tmp/a', 'w')
                 say(attempt(os.rename, '/tmp/a', '/etc/passwd'))
                 ",
-            r"
-                open('/tmp/a', 'w')
-                open('/tmp/b', 'w')
-                say(attempt(os.rename, '/tmp/a', '/tmp/b'))
-                ",
+            "EXDEV",
         ),
-        shared(
-            "writes/unlink",
-            "removes a file that all jails share",
-            "say(attempt(os.unlink, '/etc/hosts'))",
-            r"
-                open('/tmp/a', 'w')
-                say(attempt(os.unlink, '/tmp/a'))
-                ",
-        ),
+        shared("writes/unlink", "removes a file that all jails share", "say(attempt(os.unlink, '/etc/hosts'))"),
         shared(
             "writes/chmod",
             "opens a file that all jails share to all",
             "say(attempt(os.chmod, '/etc/passwd', 0o777))",
-            r"
-                open('/tmp/a', 'w')
-                say(attempt(os.chmod, '/tmp/a', 0o777))
-                ",
         ),
-        shared(
-            "writes/utime",
-            "sets the times of a shared file",
-            "say(attempt(os.utime, '/etc/passwd'))",
-            r"
-                open('/tmp/a', 'w')
-                say(attempt(os.utime, '/tmp/a'))
-                ",
-        ),
+        shared("writes/utime", "sets the times of a shared file", "say(attempt(os.utime, '/etc/passwd'))"),
         shared(
             "writes/attribute",
             "puts an attribute on a shared file",
             "say(attempt(os.setxattr, '/etc/passwd', 'user.x', b'y'))",
-            "say(attempt(os.mkdir, '/tmp/a'))",
         ),
         shared(
             "writes/python-link",
             "replaces the python that jails find",
             "say(attempt(os.symlink, '/workspace/x', '/run/tenure/bin/evil'))",
-            "say(attempt(os.symlink, '/workspace/x', '/tmp/evil'))",
         ),
-        shared(
-            "writes/root",
-            "makes a folder in the root of all jails",
-            "say(attempt(os.mkdir, '/new'))",
-            "say(attempt(os.mkdir, '/tmp/new'))",
-        ),
-        shared(
-            "writes/dev",
-            "makes a file among the devices",
-            "say(overwrite('/dev/new', os.O_WRONLY | os.O_CREAT))",
-            "say(overwrite('/dev/shm/new', os.O_WRONLY | os.O_CREAT))",
-        ),
+        shared("writes/root", "makes a folder in the root of all jails", "say(attempt(os.mkdir, '/new'))"),
+        shared("writes/dev", "makes a file among the devices", "say(overwrite('/dev/new', os.O_WRONLY | os.O_CREAT))"),
         probe(
             "writes/device-times",
             "changes the times of a device that it shares with the host",
             Program("say(attempt(os.utime, '/dev/null', (1, 1)))"),
             (Layer::Identity, "EPERM"),
             Control::Beside(
+                Why::Always,
                 "a file of its own",
                 Program(
                     r"
@@ -188,6 +141,7 @@ pub const CLASS: Class = Class {
             Program("say(attempt(os.chmod, '/dev/null', 0))"),
             (Layer::Identity, "EPERM"),
             Control::Beside(
+                Why::Always,
                 "a file of its own",
                 Program(
                     r"
@@ -210,6 +164,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Kernel, "EACCES"),
             Control::Beside(
+                Why::Beneath,
                 "for itself alone",
                 Program(
                     r"
@@ -285,10 +240,11 @@ pub const CLASS: Class = Class {
             ",
         )
         .source("CVE-2008-0600"),
-        unchanged(
+        probe(
             "writes/copy-range",
             "copies and sends into a descriptor for reading, truncates and punches holes",
-            r"
+            Program(
+                r"
             path = E['HOST_FILE']
             before = open(path, 'rb').read()
             open('/tmp/evil', 'w').write('BREACH')
@@ -300,6 +256,10 @@ pub const CLASS: Class = Class {
             _libc.fallocate(target, 3, 0, 4096)
             say('unchanged' if open(path, 'rb').read() == before else 'changed')
             ",
-        ),
+            ),
+            (Layer::ReadOnly, "unchanged"),
+            Control::Looser(|spec| spec.mounts[0].read_only = false, "changed"),
+        )
+        .shown(),
     ],
 };

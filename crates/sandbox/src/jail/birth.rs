@@ -138,6 +138,8 @@ fn complete(
     level: &mut Level,
 ) -> Result<(Option<File>, Option<OwnedFd>), Failure> {
     let HalfMade { view, badness } = half_made;
+    #[cfg(feature = "controls")]
+    super::controls::forgo(spec)?;
     let sources = Sources::take(spec)?;
     take_identity(spec)?;
     rustix::system::sethostname(spec.hostname.as_bytes())

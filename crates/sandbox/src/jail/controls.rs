@@ -1,4 +1,4 @@
-//! Jails that lack one layer, so that a test can show what the layer is worth. Only in builds with the feature `controls`.
+//! Jails that lack one layer or guard, so that a test can show what it is worth. Only in builds with the feature `controls`.
 //! Must never: be reached by a spec that takes nothing away.
 
 use std::fs;
@@ -6,12 +6,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat, symlinkat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, symlinkat};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mount::{MoveMountFlags, move_mount};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use rustix::process::{DumpableBehavior, PTracer, set_dumpable_behavior, set_ptracer};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 
 use super::view::{PLAIN, attach, failed, new_mount, new_proc, take};
 use crate::error::{Failure, Layer};
+use crate::layers::{self, Guard, held};
 use crate::spec::{Spec, WORKSPACE};
 
 /// Devices must work, so these trees are not `nodev`.
@@ -24,9 +29,18 @@ fn host_root() -> Result<Vec<(PathBuf, fs::FileType)>, Failure> {
     read().map_err(|error| Failure::new(Layer::View, "read the host's root", error))
 }
 
+/// What all jails share, where a jail has a copy of its own, and the folders for that.
+const SHARED: &[&str] = &["/etc", "/dev", "/run", "/tmp"];
+const COPIED: &[&str] = &["etc/passwd", "etc/hosts", "etc/ld.so.cache"];
+const MADE: &[&str] = &["etc", "dev", "dev/shm", "run", "run/tenure", "run/tenure/bin", "tmp"];
+
 /// The host's own root, read-only, with a place for the work folder.
 pub(super) fn root_of_host(spec: &Spec) -> Result<OwnedFd, Failure> {
-    let entries = host_root()?;
+    let mut entries = host_root()?;
+    let copies = spec.without_guards.contains(&Guard::Shared);
+    if copies {
+        entries.retain(|(host, _)| !SHARED.iter().any(|shared| host == Path::new(shared)));
+    }
     let shown = entries.iter().filter(|(_, kind)| !kind.is_symlink());
     let trees: Vec<OwnedFd> = shown.clone().map(|(host, _)| take(host, SHOWN)).collect::<Result<_, _>>()?;
     let root = new_mount("tmpfs", &[("size", "64k"), ("mode", "0755")], PLAIN)?;
@@ -53,7 +67,22 @@ pub(super) fn root_of_host(spec: &Spec) -> Result<OwnedFd, Failure> {
     if spec.has_own_pids() {
         attach(&new_proc()?, &root, Path::new("proc"))?;
     }
+    if copies {
+        copy_shared(&root)?;
+    }
     Ok(root)
+}
+
+/// Files of the jail's own under the names of those that all jails share, in one file system, all of them writable.
+fn copy_shared(root: &OwnedFd) -> Result<(), Failure> {
+    for folder in MADE {
+        make_folder(root, Path::new(folder)).map_err(failed(format!("make /{folder}")))?;
+    }
+    for file in COPIED {
+        let made = openat(root, *file, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o644));
+        made.map_err(failed(format!("make /{file}")))?;
+    }
+    Ok(())
 }
 
 fn make_folder(root: &OwnedFd, name: &Path) -> rustix::io::Result<()> {
@@ -75,4 +104,68 @@ pub(super) fn pass_on_capabilities() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes a spec's guards away from this process, which becomes the jail's first one.
+pub(super) fn forgo(spec: &Spec) -> Result<(), Failure> {
+    layers::forgo(&spec.without_guards);
+    if held(Guard::Routes) {
+        return Ok(());
+    }
+    let families = [libc::AF_INET, libc::AF_INET6];
+    let routed: io::Result<()> = families.iter().try_for_each(|family| route_to_itself(*family as u8));
+    routed.map_err(|error| Failure::new(Layer::Namespaces, "lead every address to the loopback", error))
+}
+
+/// `ip route add local default dev lo`, by rtnetlink, which is protocol 0: a header, what kind of route, and the number of its device.
+fn route_to_itself(family: u8) -> io::Result<()> {
+    const LENGTH: u32 = 36;
+    const LOOPBACK: u32 = 1;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
+    let header = [&LENGTH.to_ne_bytes()[..], &libc::RTM_NEWROUTE.to_ne_bytes(), &(flags as u16).to_ne_bytes(), &[0; 8]];
+    let kind =
+        [family, 0, 0, 0, libc::RT_TABLE_LOCAL, libc::RTPROT_BOOT, libc::RT_SCOPE_HOST, libc::RTN_LOCAL, 0, 0, 0, 0];
+    let device = [&8u16.to_ne_bytes()[..], &libc::RTA_OIF.to_ne_bytes(), &LOOPBACK.to_ne_bytes()];
+    let message = [header.concat(), kind.to_vec(), device.concat()].concat();
+    sendto(&socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut answer = [0; 128];
+    recv(&socket, &mut answer, RecvFlags::empty())?;
+    match answer.get(16..20).and_then(|error| error.try_into().ok()).map(i32::from_ne_bytes) {
+        Some(0) => Ok(()),
+        error => Err(io::Error::from_raw_os_error(-error.unwrap_or(-libc::EIO))),
+    }
+}
+
+/// Opens this process to programs, if it need not be kept from them.
+pub(super) fn reveal() -> io::Result<()> {
+    if !held(Guard::Secrecy) {
+        set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+        // Where the host has Yama it would answer next.
+        let _ = set_ptracer(PTracer::Any);
+    }
+    Ok(())
+}
+
+/// The attributes of a mount that a spec names.
+pub(super) fn attributes(attributes: u64) -> u64 {
+    if held(Guard::Devices) { attributes } else { attributes & !libc::MOUNT_ATTR_NODEV }
+}
+
+/// How an open is made: less what keeps it beneath a place, and what keeps it from waiting.
+pub(super) fn resolution(mut flags: OFlags, mut resolve: ResolveFlags) -> (OFlags, ResolveFlags) {
+    if !held(Guard::Paths) {
+        flags.remove(OFlags::NOFOLLOW);
+        resolve = ResolveFlags::empty();
+    }
+    if !held(Guard::Kinds) && !flags.contains(OFlags::PATH) {
+        flags.remove(OFlags::NONBLOCK | OFlags::DIRECTORY);
+    }
+    (flags, resolve)
+}
+
+/// Programs get these besides the standard ones.
+pub(super) fn pass_on_descriptors(more: &[&OwnedFd]) -> io::Result<()> {
+    let mut more = more.iter().filter(|_| !held(Guard::Descriptors));
+    more.try_for_each(|fd| Ok(fcntl_setfd(fd, FdFlags::empty())?))
 }

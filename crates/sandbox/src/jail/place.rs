@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, readlinkat, statat};
 use rustix::io::Errno;
 
+use crate::layers::{Guard, held};
 use crate::protocol::Refusal;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 
@@ -61,6 +62,14 @@ pub(super) fn special() -> Refusal {
     Refusal::Invalid { reason: "it is a socket, fifo or device, not a file; use a program to work with it".to_owned() }
 }
 
+/// How an open is made: as asked for.
+#[cfg(not(feature = "controls"))]
+pub(super) const fn resolution(flags: OFlags, resolve: ResolveFlags) -> (OFlags, ResolveFlags) {
+    (flags, resolve)
+}
+#[cfg(feature = "controls")]
+pub(super) use super::controls::resolution;
+
 impl Places {
     pub(super) fn open(spec: &Spec) -> rustix::io::Result<Self> {
         let roots = MOUNT_ROOTS.iter().map(|root| Path::new("/").join(root));
@@ -79,7 +88,7 @@ impl Places {
 
     /// Which place a request's path names. Nothing is resolved yet.
     pub(super) fn locate(&self, path: &str) -> Result<Place, Refusal> {
-        if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
+        if held(Guard::Paths) && (path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0')) {
             let reason = "a path has 1 to 4096 bytes, none of them zero".to_owned();
             return Err(Refusal::Invalid { reason });
         }
@@ -93,7 +102,11 @@ impl Places {
         let beneath = |(anchor, known): (usize, &Anchor)| {
             path.strip_prefix(&known.path).ok().map(|rest| Place { anchor, path: rest.to_owned() })
         };
-        self.anchors.iter().enumerate().find_map(beneath).ok_or(Refusal::Escape)
+        match self.anchors.iter().enumerate().find_map(beneath) {
+            Some(place) => Ok(place),
+            None if held(Guard::Paths) => Err(Refusal::Escape),
+            None => Ok(Place { anchor: 0, path: path.to_owned() }),
+        }
     }
 
     /// Opens without blocking and without leaving. Links are followed while they stay beneath.
@@ -101,9 +114,10 @@ impl Places {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let flags = if flags.contains(OFlags::PATH) { flags & !(OFlags::NOCTTY | OFlags::NONBLOCK) } else { flags };
         let path = if place.path.as_os_str().is_empty() { Path::new(".") } else { &place.path };
+        let (flags, resolve) = resolution(flags, RESOLVE);
         let mut tries = 0;
         loop {
-            match openat2(self.base(place), path, flags, mode, RESOLVE) {
+            match openat2(self.base(place), path, flags, mode, resolve) {
                 // A rename somewhere raced with the resolution of a `..`.
                 Err(Errno::AGAIN | Errno::INTR) if tries < 16 => tries += 1,
                 other => return other.map_err(refusal),
@@ -177,6 +191,7 @@ impl Places {
     pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
         let path = Path::new(WORKSPACE).join(path.unwrap_or("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(refusal)
+        let magic = if held(Guard::Descriptors) { ResolveFlags::NO_MAGICLINKS } else { ResolveFlags::empty() };
+        openat2(CWD, &path, flags, Mode::empty(), magic).map_err(refusal)
     }
 }

@@ -20,6 +20,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::place::Places;
 use super::upload::io as refused;
 use crate::error::Layer;
+use crate::layers::{Guard, held};
 use crate::level::Meter;
 use crate::native::cgroup::Door;
 use crate::native::tally::Counts;
@@ -358,7 +359,7 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
     #[cfg(feature = "controls")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let prepared = sys::close_all_but(&keep).is_ok()
-        && rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
+        && (!held(Guard::Keepers) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
     let mut note = File::from(note);
     let program = match if prepared { sys::fork() } else { Err(io::ErrorKind::Other.into()) } {
@@ -385,6 +386,9 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
         match sys::reap(-1, true) {
             Ok(Some(dead)) if dead.pid == program => {
                 let _ = note.write_all(&Note::Ended { status: dead.status }.bytes());
+                if !held(Guard::Keepers) {
+                    sys::leave(0)
+                }
             }
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
@@ -403,6 +407,8 @@ fn become_program(start: &Start<'_>, stdout: &OwnedFd, stderr: &OwnedFd) -> io::
             sys::set_standard(number, fd.as_fd())?;
         }
         sys::cloexec_from(3)?;
+        #[cfg(feature = "controls")]
+        super::controls::pass_on_descriptors(&[&start.folder, &start.stdin])?;
         if let Some(door) = &start.bounds.cpu {
             door.enter()?;
         }

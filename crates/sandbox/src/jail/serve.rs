@@ -15,12 +15,13 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::files::{Answered, Edit, Files};
 use super::program::{Bounds, Program, rlimits};
 use super::tree::{self, Hold};
+use crate::layers::{Guard, held};
 use crate::level::Level;
 use crate::native::cgroup::Door;
 use crate::native::tally::Tally;
 use crate::protocol::{Answer, Operation, Refusal, Reply, Request, SPAWNS_MAX, Spawn, Stream, decode, encode};
 use crate::spec::Spec;
-use crate::sys;
+use crate::sys::{self, Reaped};
 
 /// While more than this waits to be sent, no request and no output is read.
 const OUTBOX_BYTES_MAX: usize = 4 << 20;
@@ -80,6 +81,8 @@ enum Source {
 impl Server {
     pub(super) fn new(supplies: Supplies) -> io::Result<Self> {
         let Supplies { spec, level, socket, cpu, tally, badness } = supplies;
+        #[cfg(feature = "controls")]
+        super::controls::reveal()?;
         Ok(Self {
             socket,
             inbox: Vec::new(),
@@ -296,7 +299,7 @@ impl Server {
             Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        while let Ok(Some(dead)) = sys::reap(-1, false) {
+        while let Some(dead) = self.dead() {
             let found =
                 self.programs.iter_mut().find(|(_, program)| program.keeper == dead.pid && !program.is_reaped());
             let Some((id, program)) = found else { continue };
@@ -310,6 +313,15 @@ impl Server {
             self.conclude(id);
         }
         Ok(())
+    }
+
+    /// The next dead child: a keeper, or what no keeper adopted.
+    fn dead(&self) -> Option<Reaped> {
+        let one = |pid| sys::reap(pid, false).ok().flatten();
+        if held(Guard::Keepers) {
+            return one(-1);
+        }
+        self.programs.values().filter(|program| !program.is_reaped()).find_map(|program| one(program.keeper))
     }
 
     /// The keeper is gone and with it the tree: passes on what is left in the pipes and says how it ended.
@@ -355,12 +367,17 @@ impl Server {
 
     /// Kills what is there of the trees that must go.
     fn sweep(&mut self) {
+        let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
+        if !held(Guard::Keepers) {
+            roots.iter().for_each(|keeper| drop(sys::kill(*keeper, libc::SIGKILL)));
+            self.strays = None;
+            return;
+        }
         let hold = match (self.spec.has_own_pids(), self.stubborn) {
             (false, _) => Hold::Never,
             (true, None) => Hold::IfCrowded,
             (true, Some(_)) => Hold::Always,
         };
-        let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
         if !roots.is_empty() {
             tree::kill_below(&roots, hold);
         }

@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::place::{PATH_BYTES_MAX, Places, refusal};
+use super::place::{PATH_BYTES_MAX, Places, refusal, resolution};
 use crate::protocol::{Refusal, TRASH, TRASH_ORIGINS};
 use crate::spec::{Spec, WORKSPACE};
 
@@ -156,7 +156,8 @@ impl Tree {
         if make {
             private(self.top.as_fd(), TRASH)?;
         }
-        openat2(&self.top, TRASH, FOLDER, Mode::empty(), WITHIN).map_err(|error| match error {
+        let (flags, resolve) = resolution(FOLDER, WITHIN);
+        openat2(&self.top, TRASH, flags, Mode::empty(), resolve).map_err(|error| match error {
             Errno::LOOP | Errno::NOTDIR | Errno::XDEV => {
                 Refusal::Invalid { reason: format!("{} is not a folder: remove it first", self.shown("")) }
             }

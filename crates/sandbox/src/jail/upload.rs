@@ -7,12 +7,13 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, linkat, openat, renameat, renameat_with,
-    statat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fstat, linkat, openat, renameat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::place::{Place, Places, refusal, special};
+use super::place::{Place, Places, refusal, resolution, special};
+use crate::layers::{Guard, held};
 use crate::protocol::{Answer, Refusal, WriteMode};
 
 /// Permission bits of a new file.
@@ -72,6 +73,7 @@ impl Upload {
         let created = matches!(statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT));
         let flags =
             OFlags::APPEND | OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let (flags, _) = resolution(flags, ResolveFlags::empty());
         let file = openat(&folder, &name, flags, Mode::from(NEW_FILE)).map_err(refusal)?;
         regular(&fstat(&file).map_err(refusal)?)?;
         Ok(Self { kind: Kind::Append { created }, file: File::from(file), size, got: 0 })
@@ -158,7 +160,8 @@ fn replaceable(found: &Stat, mode: WriteMode) -> Result<u32, Refusal> {
     regular(found)?;
     match mode {
         WriteMode::Create => Err(Refusal::Exists),
-        WriteMode::Overwrite => Ok(found.st_mode & 0o777),
+        WriteMode::Overwrite if held(Guard::Kinds) => Ok(found.st_mode & 0o777),
+        WriteMode::Overwrite => Ok(found.st_mode & 0o7777),
     }
 }
 
@@ -166,7 +169,8 @@ pub(super) fn regular(found: &Stat) -> Result<(), Refusal> {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(Refusal::IsDirectory),
-        _ => Err(special()),
+        _ if held(Guard::Kinds) => Err(special()),
+        _ => Ok(()),
     }
 }
 

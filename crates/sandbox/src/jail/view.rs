@@ -16,6 +16,7 @@ use rustix::mount::{
     unmount,
 };
 
+use super::place::resolution;
 use super::skeleton::Skeleton;
 use crate::error::{Failure, Layer};
 use crate::layers::Layers;
@@ -101,6 +102,8 @@ impl Sources {
     /// The spec's mounts may lie in the agent's own folder: only since its ids are mapped may this process always enter that.
     pub(super) fn take(spec: &Spec) -> Result<Self, Failure> {
         let attributes = |read_only| if read_only { READ_ONLY } else { OWN };
+        #[cfg(feature = "controls")]
+        let attributes = |read_only| super::controls::attributes(attributes(read_only));
         let work_folder = take_unlinked(&spec.work_folder, attributes(spec.work_folder_read_only))?;
         let mut mounts = Vec::new();
         for mount in &spec.mounts {
@@ -119,7 +122,8 @@ pub(super) fn take(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
 
 /// An agent may have written near `host`: a link there would show what it may not see.
 fn take_unlinked(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
-    let found = openat2(CWD, host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let (flags, resolve) = resolution(OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::NO_SYMLINKS);
+    let found = openat2(CWD, host, flags, Mode::empty(), resolve);
     let copy = found.and_then(|found| open_tree(&found, "", COPY | OpenTreeFlags::AT_EMPTY_PATH));
     protect(copy, host, attributes)
 }
@@ -198,7 +202,8 @@ fn open_or_make(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
         Err(error) => return Err(error),
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(folder, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+    let (flags, resolve) = resolution(flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS);
+    openat2(folder, name, flags, Mode::empty(), resolve)
 }
 
 /// pivot_root onto the same place, the working folder: the old root then lies on top of the new one and is detached from there.

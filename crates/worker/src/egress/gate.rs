@@ -1,5 +1,6 @@
 //! The one way out of a jail: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
 //! to what was not judged, look a name up twice for one connection, or wait without a deadline.
+use super::checks::{Check, Checks};
 use super::outside::{Outside, Stream};
 use super::pace::Pace;
 use super::passage::Passage;
@@ -35,6 +36,7 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     rules: Rules,
+    checks: Checks,
     outside: Arc<dyn Outside>,
     connections_max: u32,
     connections: Arc<Semaphore>,
@@ -114,6 +116,7 @@ pub struct Judged {
 /// What a gate is made of.
 pub(super) struct Parts {
     pub(super) rules: Rules,
+    pub(super) checks: Checks,
     pub(super) connections_max: u32,
     pub(super) bandwidth: Option<u64>,
     pub(super) outside: Arc<dyn Outside>,
@@ -123,10 +126,11 @@ pub(super) struct Parts {
 
 impl Gate {
     pub(super) fn new(parts: Parts) -> Gate {
-        let Parts { rules, connections_max, bandwidth, outside, attempts } = parts;
+        let Parts { rules, checks, connections_max, bandwidth, outside, attempts } = parts;
         Gate {
             shared: Arc::new(Shared {
                 rules,
+                checks,
                 outside,
                 connections_max,
                 connections: Arc::new(Semaphore::new(connections_max as usize)),
@@ -164,6 +168,15 @@ impl Gate {
             Judged { address, against: self.shared.rules.judge_address(address, None, true).err() }
         };
         Ok(self.resolve(host).await?.into_iter().map(judged).collect())
+    }
+
+    pub(super) fn makes(&self, check: Check) -> bool {
+        self.shared.checks.make(check)
+    }
+
+    #[cfg(feature = "controls")]
+    pub(super) fn checks(&self) -> &Checks {
+        &self.shared.checks
     }
 
     /// A host that cannot be read is refused like any other.

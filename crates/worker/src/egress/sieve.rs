@@ -44,6 +44,12 @@ impl<S> Sieve<S> {
         (sieve, found)
     }
 
+    /// With everything let pass from now on.
+    #[cfg(feature = "controls")]
+    pub(super) fn opened(self) -> Sieve<S> {
+        Sieve { at: At::Tunnel, ..self }
+    }
+
     /// Lets as much pass as belongs together; false if more must be read first.
     fn pass(&mut self) -> Result<bool, Misshapen> {
         if matches!(self.at, At::Head) {

@@ -1,5 +1,6 @@
 //! SOCKS5 (RFC 1928) as far as it leads out: CONNECT without a login. Must never: resolve what the gate did not, or answer a
 //! refusal like a failure.
+use super::checks::Check;
 use super::gate::{Denied, Gate};
 use super::outside::Stream;
 use super::passage::Passage;
@@ -37,7 +38,7 @@ enum Reply {
 
 /// What comes behind the version byte, until either side ends.
 pub(super) async fn converse<S: Stream>(mut program: S, gate: &Gate) {
-    let wanted = match timeout(GREETING, greet(&mut program)).await {
+    let wanted = match timeout(GREETING, greet(&mut program, gate)).await {
         Ok(Ok(Some(wanted))) => wanted,
         // It said nothing that can be answered.
         Ok(Ok(None) | Err(_)) | Err(_) => return,
@@ -71,7 +72,7 @@ enum Place {
 }
 
 /// None: it has been told that it cannot be served, or has gone.
-async fn greet<S: Stream>(program: &mut S) -> io::Result<Option<Wanted>> {
+async fn greet<S: Stream>(program: &mut S, gate: &Gate) -> io::Result<Option<Wanted>> {
     let mut methods = vec![0; usize::from(program.read_u8().await?)];
     program.read_exact(&mut methods).await?;
     if !methods.contains(&NO_LOGIN) {
@@ -107,16 +108,22 @@ async fn greet<S: Stream>(program: &mut S) -> io::Result<Option<Wanted>> {
     };
     let port = program.read_u16().await?;
     // BIND and UDP ASSOCIATE would open a way in, or one that cannot be judged.
-    Ok(Some(if command == CONNECT { Wanted::Place(place, port) } else { Wanted::Nothing(Reply::NoSuchCommand) }))
+    let led_out = command == CONNECT || !gate.makes(Check::Request);
+    Ok(Some(if led_out { Wanted::Place(place, port) } else { Wanted::Nothing(Reply::NoSuchCommand) }))
 }
 
 async fn open(gate: &Gate, place: Place, port: u16) -> Result<Passage, Reply> {
     let host = match place {
         Place::Address(address) => Host::Address(address.to_canonical()),
-        Place::Domain(domain) => Host::parse_bytes(&domain).map_err(|why| {
-            gate.misspelt(&String::from_utf8_lossy(&domain), port, why);
-            Reply::Refused
-        })?,
+        Place::Domain(domain) => {
+            let read = Host::parse_bytes(&domain);
+            #[cfg(feature = "controls")]
+            let read = read.or_else(|why| super::controls::reread(gate.checks(), &domain, why));
+            read.map_err(|why| {
+                gate.misspelt(&String::from_utf8_lossy(&domain), port, why);
+                Reply::Refused
+            })?
+        }
     };
     gate.open(&host, port).await.map_err(|denied| match denied {
         Denied::Refused(_) => Reply::Refused,
