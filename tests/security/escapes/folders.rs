@@ -14,7 +14,7 @@ type Deed = fn(&mut Attempt<'_>) -> String;
 type Use = fn(&mut Client, &str) -> Result<String, Error>;
 
 /// Tries of one round of a race; each is an operation while a program swaps a folder and a link.
-const TRIES: usize = 60;
+const TRIES: usize = 40;
 
 /// How large the file outside is; that within is not.
 const OUTSIDE_BYTES: &str = "7";

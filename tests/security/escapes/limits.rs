@@ -259,10 +259,10 @@ pub const CLASS: Class = Class {
                 ");
                 let output = attempt.client.run(flood, b"").expect("an answer");
                 let whole = output.exit.output_truncated && attempt.client.stat("done").is_ok();
-                if whole { output.stdout.len().to_string() } else { format!("{:?}", output.exit) }
+                if whole { format!("cut at {}", output.stdout.len()) } else { format!("{:?}", output.exit) }
             }),
-            (Layer::Jail, "10000"),
-            Control::Looser(|spec| spec.limits.output_bytes = 20_000, "20000"),
+            (Layer::Jail, "cut at 10000"),
+            Control::Looser(|spec| spec.limits.output_bytes = 20_000, "cut at 20000"),
         )
         .spec(|spec| spec.limits.output_bytes = 10_000),
         probe(
