@@ -100,10 +100,11 @@ async fn kept_within(
         }
         over = scene.gauge.watch(baseline) => over,
     };
-    // It may have ended by itself just now; then there is nothing to kill.
-    drop(scene.line.ask(Operation::Kill { target: program }, Vec::new()).await);
-    let exit = following.await?;
-    Ok((exit, Some(over.map_err(blind)?)))
+    // It may have ended by itself just now; then there is nothing to kill. What it still says is taken meanwhile: a jail whose
+    // answers nobody takes reads no requests.
+    let killing = scene.line.ask(Operation::Kill { target: program }, Vec::new());
+    let (exit, _) = tokio::join!(following, killing);
+    Ok((exit?, Some(over.map_err(blind)?)))
 }
 
 struct Watched {
