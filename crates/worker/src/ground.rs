@@ -56,8 +56,8 @@ pub struct Ground {
     toolchains: Mutex<Toolchains>,
     /// The one that answered last: greeting it again for each jail would cost up to a second.
     engine: Mutex<Option<container::Engine>>,
-    /// Whether the greeting was ready before an engine's answer.
-    pub(crate) engine_is_late: bool,
+    /// Tells once the first look for an engine has ended, if the greeting was ready before.
+    late_engine: Mutex<Option<Receiver<Engine>>>,
     /// Whether an engine was asked to make anything.
     used_engine: AtomicBool,
     _hold: Hold,
@@ -84,8 +84,8 @@ impl Ground {
         let quota = folders.find_quota(&zygote);
         // Most agents' programs are written in it, and it tells in a few milliseconds.
         toolchains.wait_for("python", PYTHON);
-        let engine = engine.recv_timeout(MANNERS);
-        let engine_is_late = engine == Err(RecvTimeoutError::Timeout);
+        let found = engine.recv_timeout(MANNERS);
+        let late_engine = (found == Err(RecvTimeoutError::Timeout)).then_some(engine);
         let host = Host {
             toolchains: named(toolchains.within(Duration::ZERO)),
             cpu: enforced(level.cpu),
@@ -93,7 +93,7 @@ impl Ground {
             pids: enforced(level.pids),
             quota,
             guards: guards(&level, quota),
-            engine: engine.unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
+            engine: found.unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
             mounts: options.mounts.clone(),
         };
         let level = describe_level(&level, quota.word());
@@ -110,7 +110,7 @@ impl Ground {
             run_dir,
             toolchains: Mutex::new(toolchains),
             engine: Mutex::new(None),
-            engine_is_late,
+            late_engine: Mutex::new(late_engine),
             used_engine: AtomicBool::new(false),
             _hold: hold,
         })
@@ -136,6 +136,15 @@ impl Ground {
             ground.host.toolchains.clone()
         });
         Host { toolchains, engine, ..ground.host.clone() }
+    }
+
+    /// Ends with the first look for an engine; None if the greeting told of it, or somebody waits already.
+    pub(crate) fn late_engine(&self) -> Option<impl Future<Output = ()> + Unpin + use<>> {
+        let late = self.late_engine.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Box::pin(async move {
+            // Its own bounds end it. What it found is asked again, with all else that a survey tells.
+            let _ = tokio::task::spawn_blocking(move || late.recv()).await;
+        }))
     }
 
     /// The engine that the last survey found.

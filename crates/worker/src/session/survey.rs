@@ -21,13 +21,18 @@ impl Surveys {
     pub(super) fn new(ground: Arc<Ground>, answers: mpsc::Sender<FromWorker>) -> (Surveys, impl Future<Output = ()>) {
         let (counts, mut asked) = mpsc::channel(WAITING_MAX);
         let looking = async move {
-            if ground.engine_is_late {
-                let host = Box::new(Ground::survey(&ground).await);
-                if answers.send(FromWorker::Surveyed { count: UNASKED, host }).await.is_err() {
-                    return;
-                }
-            }
-            while let Some(first) = asked.recv().await {
+            let mut late = ground.late_engine();
+            loop {
+                let first = tokio::select! {
+                    first = asked.recv() => match first {
+                        Some(count) => count,
+                        None => return,
+                    },
+                    () = ended(&mut late), if late.is_some() => {
+                        late = None;
+                        UNASKED
+                    }
+                };
                 // One look answers all who asked before it began.
                 let mut waiting = vec![first];
                 while let Ok(count) = asked.try_recv() {
@@ -48,5 +53,11 @@ impl Surveys {
         if self.counts.try_send(count).is_err() {
             tracing::warn!(count, "too many surveys wait; one is not answered");
         }
+    }
+}
+
+async fn ended(late: &mut Option<impl Future<Output = ()> + Unpin>) {
+    if let Some(late) = late {
+        late.await;
     }
 }
