@@ -163,16 +163,17 @@ pub(crate) enum Whose {
     All,
 }
 
-/// Has the engine forget containers of this run folder. What cannot be removed now is logged, and tried again at the next start.
-pub(crate) async fn sweep(run_dir: &Path, whose: Whose) {
-    let Ok(engine) = Engine::connect().await else { return };
+/// Has the engine forget containers of this run folder. False if none answers, or one cannot; the latter is logged.
+pub(crate) async fn sweep(run_dir: &Path, whose: Whose) -> bool {
+    let Ok(engine) = Engine::connect().await else { return false };
     let swept = match whose {
         Whose::Earlier => engine.reap(run_dir).await,
         Whose::All => engine.clear(run_dir).await,
     };
-    match swept {
+    match &swept {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "removed containers of this worker's folder from {}", engine.name()),
         Err(error) => tracing::warn!(%error, "containers of this worker's folder may be left"),
     }
+    swept.is_ok()
 }

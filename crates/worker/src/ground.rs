@@ -23,6 +23,9 @@ use tokio::time::timeout;
 /// every language but Python, is in the next survey.
 const MANNERS: Duration = Duration::from_millis(20);
 const PYTHON: Duration = Duration::from_millis(250);
+/// After each try to have what an earlier worker left forgotten; an engine may be slow, or come later. What stays goes at the next
+/// start.
+const SWEEP_PAUSES_S: [u64; 4] = [1, 5, 30, 120];
 /// How long containers may take to be forgotten at the end. What stays goes at the next start.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -184,7 +187,12 @@ fn look_for_engine(run_dir: &Path) -> Receiver<Engine> {
         runtime.spawn(async move {
             // Its guards for disks are the host's, which the next survey knows.
             let _ = sender.send(backend::engine(tenure_core::manifest::Quota::None).await.1);
-            backend::sweep(&run_dir, Whose::Earlier).await;
+            for pause in SWEEP_PAUSES_S {
+                if backend::sweep(&run_dir, Whose::Earlier).await {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+            }
         });
     }
     receiver
