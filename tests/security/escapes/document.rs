@@ -76,6 +76,7 @@ fn row(probe: &Probe) -> String {
         (Needs::Root | Needs::DaemonAsRoot, _) => "; as root only",
         (Needs::Groups, _) => "; where a cgroup holds the jail",
         (Needs::CgroupV1, _) => "; where the host has cgroup v1",
+        (Needs::Keys, _) => "; where the host lets users keep keys",
         (_, Stage::ProgramX86(_)) => "; x86_64 only",
         _ => "",
     };

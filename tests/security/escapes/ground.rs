@@ -1,7 +1,7 @@
 //! The host that a hostile program would reach for: decoys of the daemon's data, its socket, another agent's work folder,
 //! a process, listeners. Must never: touch what it did not make, or call a leftover clean that it could not look at.
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -35,6 +35,8 @@ pub struct Ground {
     strict: Zygote,
     loose: OnceLock<Zygote>,
     decoy: Mutex<Child>,
+    /// Whether the decoy's user has a key in the kernel's keyrings; some hosts let nobody make one.
+    pub has_key: bool,
     /// Listeners that nobody may reach, and those of controls.
     doors: [Doors; 2],
     before: Snapshot,
@@ -104,13 +106,14 @@ impl Ground {
         open_to_all(folder.path(), 0o755);
         furnish(folder.path());
         let doors = [Doors::open(&at("door/tenure.sock")), Doors::open(&at("door/control.sock"))];
-        let decoy = decoy();
+        let (decoy, has_key) = decoy();
         let strict = Zygote::start_with(&jail_exe(), &at("run"), PoolSize::None).expect("a zygote");
         let before = snapshot(folder.path());
         Self {
             strict,
             loose: OnceLock::new(),
             decoy: Mutex::new(decoy),
+            has_key,
             doors,
             before,
             made: AtomicU32::new(0),
@@ -302,15 +305,22 @@ fn snapshot(top: &Path) -> Snapshot {
     found
 }
 
-/// A process of the same host user as the hostile programs', with secrets in its arguments and environment.
-fn decoy() -> Child {
+/// A process of the same host user as the hostile programs', with secrets in its arguments and environment, and a key of that
+/// user's if the host lets it make one: `add_key` into the user's own keyring.
+fn decoy() -> (Child, bool) {
+    let add_key = "import ctypes, platform\ncall = {'x86_64': 248, 'aarch64': 217}[platform.machine()]\n\
+                   print(ctypes.CDLL(None).syscall(call, b'user', b'tenure-decoy', b'CANARY', 6, -4) > 0)";
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "read forever", "CANARY-ARGUMENT"]).env("SECRET", "CANARY-ENVIRONMENT").current_dir("/");
-    command.stdin(Stdio::piped());
+    let script = format!("python3 -c \"{add_key}\" || echo; read forever");
+    command.args(["-c", &script, "CANARY-ARGUMENT"]).env("SECRET", "CANARY-ENVIRONMENT").current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     if is_root() {
         command.uid(AGENT).gid(AGENT);
     }
-    command.spawn().expect("a decoy process")
+    let mut decoy = command.spawn().expect("a decoy process");
+    let mut said = String::new();
+    let heard = BufReader::new(decoy.stdout.take().expect("it is piped")).read_line(&mut said);
+    (decoy, heard.is_ok() && said.trim() == "True")
 }
 
 impl Doors {

@@ -189,6 +189,8 @@ pub enum Needs {
     Landlock(u8),
     /// Control groups of the first version.
     CgroupV1,
+    /// A host that lets a user keep keys in the kernel.
+    Keys,
     /// The built product; not in the ordinary user's run, which has only this program.
     Daemon,
     DaemonAsRoot,

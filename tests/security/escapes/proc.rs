@@ -217,11 +217,20 @@ pub const CLASS: Class = Class {
         .source("Rowhammer"),
         probe(
             "proc/keys",
-            "lists keys of the kernel's keyrings",
+            "lists keys that its host user keeps in the kernel",
             Program("say('shown' if open('/proc/keys').read().strip() else 'hidden')"),
-            (Layer::Namespaces, "hidden"),
-            Control::AsRoot("shown"),
-        ),
+            (Layer::View, "hidden"),
+            Control::Without(&[Layer::View], "shown"),
+        )
+        .needs(Needs::Keys),
+        probe(
+            "proc/key-users",
+            "counts the keys of each user",
+            Program("say('shown' if open('/proc/key-users').read().strip() else 'hidden')"),
+            (Layer::View, "hidden"),
+            Control::Without(&[Layer::View], "shown"),
+        )
+        .needs(Needs::Keys),
         own(
             "proc/own-mem-write",
             "writes its memory past its protections",

@@ -67,7 +67,7 @@ enum Seen {
 fn try_one(ground: &Ground, probe: &Probe) -> Result<Seen, String> {
     let (spec, copy) = spec_of(ground, probe);
     let jail = ground.open(&spec);
-    if let Some(reason) = lacking(probe, &jail) {
+    if let Some(reason) = lacking(ground, probe, &jail) {
         return Ok(Seen::NotHere(reason));
     }
     let environment = environment_of(ground, probe, Role::Attempt);
@@ -108,7 +108,7 @@ fn environment_of(ground: &Ground, probe: &Probe, role: Role) -> Vec<(String, St
 }
 
 /// Why this host cannot show it.
-fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
+fn lacking(ground: &Ground, probe: &Probe, jail: &Jail) -> Option<&'static str> {
     let level = jail.level();
     let group = |meter: Meter| matches!(meter, Meter::CgroupV1 | Meter::CgroupV2);
     match probe.needs {
@@ -118,6 +118,7 @@ fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
         Needs::CgroupV1 if !Path::new("/sys/fs/cgroup/memory/tasks").exists() => {
             Some("the host has no control groups of the first version")
         }
+        Needs::Keys if !ground.has_key => Some("the host lets no user keep keys in the kernel"),
         Needs::Daemon | Needs::DaemonAsRoot if std::env::var_os(JAIL_EXE).is_some() => {
             Some("it needs the whole product")
         }
@@ -127,6 +128,7 @@ fn lacking(probe: &Probe, jail: &Jail) -> Option<&'static str> {
         | Needs::Groups
         | Needs::Landlock(_)
         | Needs::CgroupV1
+        | Needs::Keys
         | Needs::Daemon
         | Needs::DaemonAsRoot => foreign(&probe.stage),
     }

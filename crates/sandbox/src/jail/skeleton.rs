@@ -33,6 +33,10 @@ const ETC_FOLDERS: &[&str] =
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 const FOLDERS: &[&str] =
     &["usr", "etc", "proc", "dev", "dev/shm", "tmp", "workspace", "var", "run/tenure/bin", "data", "mnt", "opt", "srv"];
+/// What of a jail's own /proc would tell of the host user's keys: covered by an empty file.
+pub(super) const COVERED: &[&str] = &["proc/keys", "proc/key-users"];
+/// The empty file, in the root.
+const NOTHING: &str = "run/tenure/nothing";
 const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd", "dev/fd"),
     ("/proc/self/fd/0", "dev/stdin"),
@@ -51,6 +55,7 @@ pub(super) struct Skeleton {
     /// Host path and place in the root, read-only.
     pub(super) shown: Vec<(PathBuf, String)>,
     pub(super) devices: Vec<(PathBuf, String)>,
+    pub(super) nothing: PathBuf,
 }
 
 impl Skeleton {
@@ -86,7 +91,9 @@ impl Skeleton {
             fs::write(root.join("dev").join(name), "")?;
             devices.push((Path::new("/dev").join(name), format!("dev/{name}")));
         }
-        Ok(Self { root, shown, devices })
+        let nothing = root.join(NOTHING);
+        fs::write(&nothing, "")?;
+        Ok(Self { root, shown, devices, nothing })
     }
 
     /// What cannot be removed now is made anew by the next zygote.

@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::place::resolution;
-use super::skeleton::Skeleton;
+use super::skeleton::{COVERED, Skeleton};
 use crate::error::{Failure, Layer};
 use crate::layers::Layers;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
@@ -73,6 +73,13 @@ impl View {
         }
         let proc = if layers.have_own_pids() { new_proc()? } else { take(Path::new("/proc"), READ_ONLY)? };
         attach(&proc, &root, Path::new("proc"))?;
+        for covered in COVERED {
+            match attach(&take(&skeleton.nothing, READ_ONLY)?, &root, Path::new(covered)) {
+                // A kernel without keys.
+                Err(failure) if failure.errno == libc::ENOENT => {}
+                other => other?,
+            }
+        }
         Ok(Self { root })
     }
 
