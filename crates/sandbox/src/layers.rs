@@ -1,4 +1,4 @@
-//! Which layers a jail has, and which guards its own code keeps: all of them. Must never: offer a way to leave one out, but in
+//! Which layers a jail has, and which duties its own code does: all of them. Must never: offer a way to leave one out, but in
 //! a build for tests.
 
 #[cfg(feature = "controls")]
@@ -56,9 +56,9 @@ impl Layers {
     }
 }
 
-/// What no layer of the kernel's does, but the jail's own code.
+/// What the jail's own code sees to, where a `Layer` is what the kernel does for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Guard {
+pub enum Duty {
     /// File operations stay beneath the places that they may reach, follow no link out of them, and are bounded.
     Paths,
     /// Files are regular ones, and no open waits for a program.
@@ -78,22 +78,22 @@ pub enum Guard {
     Shared,
 }
 
-/// Whether this process, a jail's first one, keeps a guard.
+/// Whether this process, a jail's first one, does a duty.
 #[cfg(not(feature = "controls"))]
-pub(crate) const fn held(_guard: Guard) -> bool {
+pub(crate) const fn kept(_duty: Duty) -> bool {
     true
 }
 
 #[cfg(feature = "controls")]
-static FORGONE: OnceLock<Vec<Guard>> = OnceLock::new();
+static FORGONE: OnceLock<Vec<Duty>> = OnceLock::new();
 
 #[cfg(feature = "controls")]
-pub(crate) fn held(guard: Guard) -> bool {
-    FORGONE.get().is_none_or(|forgone| !forgone.contains(&guard))
+pub(crate) fn kept(duty: Duty) -> bool {
+    FORGONE.get().is_none_or(|forgone| !forgone.contains(&duty))
 }
 
 /// Once, in a jail's first process, before it serves.
 #[cfg(feature = "controls")]
-pub(crate) fn forgo(guards: &[Guard]) {
-    let _ = FORGONE.set(guards.to_vec());
+pub(crate) fn forgo(duties: &[Duty]) {
+    let _ = FORGONE.set(duties.to_vec());
 }

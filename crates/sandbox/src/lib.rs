@@ -38,7 +38,7 @@ pub use client::{Client, Output};
 pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
 #[cfg(feature = "controls")]
-pub use layers::Guard;
+pub use layers::Duty;
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
 pub use native::freeze::Freezer;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Layer};
 #[cfg(feature = "controls")]
-use crate::layers::Guard;
+use crate::layers::Duty;
 use crate::layers::Layers;
 use crate::limits::Limits;
 
@@ -98,7 +98,7 @@ pub struct Spec {
     /// What the jail's own code does not do for this jail, for tests alone.
     #[cfg(feature = "controls")]
     #[serde(default)]
-    pub without_guards: Vec<Guard>,
+    pub without_duties: Vec<Duty>,
 }
 
 impl Spec {
@@ -120,7 +120,7 @@ impl Spec {
             #[cfg(feature = "controls")]
             without_pid_namespace: false,
             #[cfg(feature = "controls")]
-            without_guards: Vec::new(),
+            without_duties: Vec::new(),
         }
     }
 

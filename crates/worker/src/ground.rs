@@ -23,9 +23,9 @@ use tokio::time::timeout;
 /// every language but Python, is in the next survey.
 const MANNERS: Duration = Duration::from_millis(20);
 const PYTHON: Duration = Duration::from_millis(250);
-/// After each try to have what an earlier worker left forgotten; an engine may be slow, or come later. What stays goes at the next
+/// Before each try to have what an earlier worker left forgotten; an engine may be slow, or come later. What stays goes at the next
 /// start.
-const SWEEP_PAUSES_S: [u64; 4] = [1, 5, 30, 120];
+const SWEEP_PAUSES_S: [u64; 4] = [0, 1, 5, 30];
 /// How long containers may take to be forgotten at the end. What stays goes at the next start.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -142,12 +142,12 @@ impl Ground {
     }
 
     /// Ends with the first look for an engine; None if the greeting told of it, or somebody waits already.
-    pub(crate) fn late_engine(&self) -> Option<impl Future<Output = ()> + Unpin + use<>> {
+    pub(crate) fn late_engine(&self) -> Option<impl Future<Output = ()> + use<>> {
         let late = self.late_engine.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Box::pin(async move {
+        Some(async move {
             // Its own bounds end it. What it found is asked again, with all else that a survey tells.
             let _ = tokio::task::spawn_blocking(move || late.recv()).await;
-        }))
+        })
     }
 
     /// The engine that the last survey found.
@@ -188,10 +188,10 @@ fn look_for_engine(run_dir: &Path) -> Receiver<Engine> {
             // Its guards for disks are the host's, which the next survey knows.
             let _ = sender.send(backend::engine(tenure_core::manifest::Quota::None).await.1);
             for pause in SWEEP_PAUSES_S {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
                 if backend::sweep(&run_dir, Whose::Earlier).await {
                     return;
                 }
-                tokio::time::sleep(Duration::from_secs(pause)).await;
             }
         });
     }

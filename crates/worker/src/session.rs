@@ -34,7 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(12);
 const CALLS_A_JAIL_MAX: usize = 64;
 const CALLS_MAX: usize = 1024;
 const NOTICES_MAX: usize = 256;
-/// Jails that ended by themselves and whose release is still to come.
+/// Iterations whose jails have ended and whose release is still to come; what one more moved is not told.
 const MOVED_MAX: usize = 256;
 
 /// Greets the daemon and serves it until the link ends, which is no error: all jails are killed and it returns.
@@ -324,7 +324,7 @@ impl Session {
 
     /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
     async fn released(&mut self, key: Key, last: bool, traffic: Option<Traffic>) {
-        let traffic = self.moved.remove(&key).into_iter().chain(traffic).reduce(Traffic::add);
+        let traffic = self.moved_in_all(key, traffic);
         if !last {
             return self.send(gone(key, traffic)).await;
         }
@@ -334,6 +334,11 @@ impl Session {
             let _ = tokio::task::spawn_blocking(move || ground.folders.end(key.execution)).await;
             let _ = notify.send(Notice::Cleared(key, traffic)).await;
         });
+    }
+
+    /// With what earlier jails of that iteration moved, which is noted no more.
+    fn moved_in_all(&mut self, key: Key, traffic: Option<Traffic>) -> Option<Traffic> {
+        self.moved.remove(&key).into_iter().chain(traffic).reduce(Traffic::add)
     }
 
     /// Tells a jail to close; false if there is none.
@@ -398,8 +403,7 @@ impl Session {
             (Berth::Closing { why: Why::Superseded }, End::Refused(_)) => self.end_calls(key, &over()).await,
             (Berth::Closing { why: Why::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
             | (Berth::Open { .. }, End::Closed(traffic)) => {
-                let moved = self.moved.remove(&key).into_iter().chain(traffic).reduce(Traffic::add);
-                if let Some(moved) = moved.filter(|_| self.moved.len() < MOVED_MAX) {
+                if let Some(moved) = self.moved_in_all(key, traffic).filter(|_| self.moved.len() < MOVED_MAX) {
                     self.moved.insert(key, moved);
                 }
                 self.end_calls(key, &over()).await;

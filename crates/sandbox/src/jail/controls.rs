@@ -1,4 +1,4 @@
-//! Jails that lack one layer or guard, so that a test can show what it is worth. Only in builds with the feature `controls`.
+//! Jails that lack one layer or duty, so that a test can show what it is worth. Only in builds with the feature `controls`.
 //! Must never: be reached by a spec that takes nothing away.
 
 use std::fs;
@@ -16,7 +16,7 @@ use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambien
 
 use super::view::{PLAIN, attach, failed, new_mount, new_proc, take};
 use crate::error::{Failure, Layer};
-use crate::layers::{self, Guard, held};
+use crate::layers::{self, Duty, kept};
 use crate::spec::{Spec, WORKSPACE};
 
 /// Devices must work, so these trees are not `nodev`.
@@ -37,7 +37,7 @@ const MADE: &[&str] = &["etc", "dev", "dev/shm", "run", "run/tenure", "run/tenur
 /// The host's own root, read-only, with a place for the work folder.
 pub(super) fn root_of_host(spec: &Spec) -> Result<OwnedFd, Failure> {
     let mut entries = host_root()?;
-    let copies = spec.without_guards.contains(&Guard::Shared);
+    let copies = spec.without_duties.contains(&Duty::Shared);
     if copies {
         entries.retain(|(host, _)| !SHARED.iter().any(|shared| host == Path::new(shared)));
     }
@@ -106,10 +106,10 @@ pub(super) fn pass_on_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a spec's guards away from this process, which becomes the jail's first one.
+/// Takes a spec's duties away from this process, which becomes the jail's first one.
 pub(super) fn forgo(spec: &Spec) -> Result<(), Failure> {
-    layers::forgo(&spec.without_guards);
-    if held(Guard::Routes) {
+    layers::forgo(&spec.without_duties);
+    if kept(Duty::Routes) {
         return Ok(());
     }
     // A host may have no IPv6.
@@ -140,7 +140,7 @@ fn route_to_itself(family: u8) -> io::Result<()> {
 
 /// Opens this process to programs, if it need not be kept from them.
 pub(super) fn reveal() -> io::Result<()> {
-    if !held(Guard::Secrecy) {
+    if !kept(Duty::Secrecy) {
         set_dumpable_behavior(DumpableBehavior::Dumpable)?;
         // Where the host has Yama it would answer next.
         let _ = set_ptracer(PTracer::Any);
@@ -150,16 +150,16 @@ pub(super) fn reveal() -> io::Result<()> {
 
 /// The attributes of a mount that a spec names.
 pub(super) fn attributes(attributes: u64) -> u64 {
-    if held(Guard::Devices) { attributes } else { attributes & !libc::MOUNT_ATTR_NODEV }
+    if kept(Duty::Devices) { attributes } else { attributes & !libc::MOUNT_ATTR_NODEV }
 }
 
 /// How an open is made: less what keeps it beneath a place, and what keeps it from waiting.
 pub(super) fn resolution(mut flags: OFlags, mut resolve: ResolveFlags) -> (OFlags, ResolveFlags) {
-    if !held(Guard::Paths) {
+    if !kept(Duty::Paths) {
         flags.remove(OFlags::NOFOLLOW);
         resolve = ResolveFlags::empty();
     }
-    if !held(Guard::Kinds) && !flags.contains(OFlags::PATH) {
+    if !kept(Duty::Kinds) && !flags.contains(OFlags::PATH) {
         flags.remove(OFlags::NONBLOCK | OFlags::DIRECTORY);
     }
     (flags, resolve)
@@ -167,6 +167,6 @@ pub(super) fn resolution(mut flags: OFlags, mut resolve: ResolveFlags) -> (OFlag
 
 /// Programs get these besides the standard ones.
 pub(super) fn pass_on_descriptors(more: &[&OwnedFd]) -> io::Result<()> {
-    let mut more = more.iter().filter(|_| !held(Guard::Descriptors));
+    let mut more = more.iter().filter(|_| !kept(Duty::Descriptors));
     more.try_for_each(|fd| Ok(fcntl_setfd(fd, FdFlags::empty())?))
 }

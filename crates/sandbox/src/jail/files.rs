@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::place::{Place, Places, refusal};
 use super::trash::{Deletion, Trashes};
 use super::upload::{Upload, io, regular};
-use crate::layers::{Guard, held};
+use crate::layers::{Duty, kept};
 use crate::protocol::{
     Answer, BODY_BYTES_MAX, EDIT_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, Refusal, UPLOADS_MAX, WriteMode,
 };
@@ -191,7 +191,7 @@ impl Files {
     pub(super) fn delete(&mut self, path: &str, recursive: bool) -> Answered {
         let place = self.places.locate(path)?;
         let (folder, name) =
-            if held(Guard::Paths) { self.places.parent(&place, false)? } else { self.places.target(&place, false)? };
+            if kept(Duty::Paths) { self.places.parent(&place, false)? } else { self.places.target(&place, false)? };
         let found = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(refusal)?;
         let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
         if directory && !recursive && !is_empty(folder.as_fd(), &name)? {
@@ -252,7 +252,7 @@ fn is_empty(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Refusal> {
 /// Removes for good, depth first.
 fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: usize, count: &mut usize) -> Result<(), Refusal> {
     *count += 1;
-    if held(Guard::Paths) && (depth > REMOVE_DEPTH_MAX || *count > REMOVE_MAX) {
+    if kept(Duty::Paths) && (depth > REMOVE_DEPTH_MAX || *count > REMOVE_MAX) {
         return Err(Refusal::TooLarge { limit: REMOVE_MAX as u64 });
     }
     match unlinkat(parent, name, AtFlags::empty()) {

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, readlinkat, statat};
 use rustix::io::Errno;
 
-use crate::layers::{Guard, held};
+use crate::layers::{Duty, kept};
 use crate::protocol::Refusal;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 
@@ -88,7 +88,7 @@ impl Places {
 
     /// Which place a request's path names. Nothing is resolved yet.
     pub(super) fn locate(&self, path: &str) -> Result<Place, Refusal> {
-        if held(Guard::Paths) && (path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0')) {
+        if kept(Duty::Paths) && (path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0')) {
             let reason = "a path has 1 to 4096 bytes, none of them zero".to_owned();
             return Err(Refusal::Invalid { reason });
         }
@@ -104,7 +104,7 @@ impl Places {
         };
         match self.anchors.iter().enumerate().find_map(beneath) {
             Some(place) => Ok(place),
-            None if held(Guard::Paths) => Err(Refusal::Escape),
+            None if kept(Duty::Paths) => Err(Refusal::Escape),
             None => Ok(Place { anchor: 0, path: path.to_owned() }),
         }
     }
@@ -191,7 +191,7 @@ impl Places {
     pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
         let path = Path::new(WORKSPACE).join(path.unwrap_or("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let magic = if held(Guard::Descriptors) { ResolveFlags::NO_MAGICLINKS } else { ResolveFlags::empty() };
+        let magic = if kept(Duty::Descriptors) { ResolveFlags::NO_MAGICLINKS } else { ResolveFlags::empty() };
         openat2(CWD, &path, flags, Mode::empty(), magic).map_err(refusal)
     }
 }

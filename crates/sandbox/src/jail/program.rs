@@ -20,7 +20,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::place::Places;
 use super::upload::io as refused;
 use crate::error::Layer;
-use crate::layers::{Guard, held};
+use crate::layers::{Duty, kept};
 use crate::level::Meter;
 use crate::native::cgroup::Door;
 use crate::native::tally::Counts;
@@ -359,7 +359,7 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
     #[cfg(feature = "controls")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let prepared = sys::close_all_but(&keep).is_ok()
-        && (!held(Guard::Keepers) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
+        && (!kept(Duty::Keepers) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
     let mut note = File::from(note);
     let program = match if prepared { sys::fork() } else { Err(io::ErrorKind::Other.into()) } {
@@ -386,7 +386,7 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
         match sys::reap(-1, true) {
             Ok(Some(dead)) if dead.pid == program => {
                 let _ = note.write_all(&Note::Ended { status: dead.status }.bytes());
-                if !held(Guard::Keepers) {
+                if !kept(Duty::Keepers) {
                     sys::leave(0)
                 }
             }

@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::files::{Answered, Edit, Files};
 use super::program::{Bounds, Program, rlimits};
 use super::tree::{self, Hold};
-use crate::layers::{Guard, held};
+use crate::layers::{Duty, kept};
 use crate::level::Level;
 use crate::native::cgroup::Door;
 use crate::native::tally::Tally;
@@ -318,7 +318,7 @@ impl Server {
     /// The next dead child: a keeper, or what no keeper adopted.
     fn dead(&self) -> Option<Reaped> {
         let one = |pid| sys::reap(pid, false).ok().flatten();
-        if held(Guard::Keepers) {
+        if kept(Duty::Keepers) {
             return one(-1);
         }
         self.programs.values().filter(|program| !program.is_reaped()).find_map(|program| one(program.keeper))
@@ -368,7 +368,7 @@ impl Server {
     /// Kills what is there of the trees that must go.
     fn sweep(&mut self) {
         let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
-        if !held(Guard::Keepers) {
+        if !kept(Duty::Keepers) {
             roots.iter().for_each(|keeper| drop(sys::kill(*keeper, libc::SIGKILL)));
             self.strays = None;
             return;

@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::place::{Place, Places, refusal, resolution, special};
-use crate::layers::{Guard, held};
+use crate::layers::{Duty, kept};
 use crate::protocol::{Answer, Refusal, WriteMode};
 
 /// Permission bits of a new file.
@@ -160,7 +160,7 @@ fn replaceable(found: &Stat, mode: WriteMode) -> Result<u32, Refusal> {
     regular(found)?;
     match mode {
         WriteMode::Create => Err(Refusal::Exists),
-        WriteMode::Overwrite if held(Guard::Kinds) => Ok(found.st_mode & 0o777),
+        WriteMode::Overwrite if kept(Duty::Kinds) => Ok(found.st_mode & 0o777),
         WriteMode::Overwrite => Ok(found.st_mode & 0o7777),
     }
 }
@@ -169,7 +169,7 @@ pub(super) fn regular(found: &Stat) -> Result<(), Refusal> {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(Refusal::IsDirectory),
-        _ if held(Guard::Kinds) => Err(special()),
+        _ if kept(Duty::Kinds) => Err(special()),
         _ => Ok(()),
     }
 }

@@ -42,11 +42,8 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let time = wanted.timeout_ms.map_or(PATIENCE, Duration::from_millis).min(left).max(Duration::from_millis(1));
-    let known = match scene.confinement.backend {
-        Backend::Native => "an installed program, such as python3 or sh",
-        Backend::Container { .. } => "a program that its image has, such as sh",
-    };
-    let hint = (wanted.command.clone(), wanted.args.is_empty(), known);
+    let attempt =
+        Attempt { command: wanted.command.clone(), alone: wanted.args.is_empty(), backend: &scene.confinement.backend };
     let mut spawn = Spawn::new(std::iter::once(wanted.command).chain(wanted.args));
     spawn.env = wanted.env.into_iter().collect();
     spawn.cwd = wanted.cwd;
@@ -69,7 +66,7 @@ pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Inst
                 Answer::Started => {}
                 Answer::Output { stream } => watched.take(stream, &body),
                 Answer::Exited(exit) => return Ok(exit),
-                Answer::Refused(refusal) => return Err(Stop::Ended(not_started(&refusal, &hint))),
+                Answer::Refused(refusal) => return Err(Stop::Ended(not_started(&refusal, &attempt))),
                 _ => return Err(Stop::Broken("it answered a program's start with something else")),
             }
         }
@@ -178,9 +175,21 @@ impl Watched {
     }
 }
 
-fn not_started(refusal: &Refusal, (command, alone, known): &(String, bool, &str)) -> Deed {
+/// What a refusal to start it is worded by.
+struct Attempt<'a> {
+    command: String,
+    /// It has no arguments: perhaps they stand in `command`.
+    alone: bool,
+    backend: &'a Backend,
+}
+
+fn not_started(refusal: &Refusal, Attempt { command, alone, backend }: &Attempt<'_>) -> Deed {
     const AGAIN: i32 = 11;
     const NOMEM: i32 = 12;
+    let known = match backend {
+        Backend::Native => "an installed program, such as python3 or sh",
+        Backend::Container { .. } => "a program that its image has, such as sh",
+    };
     match refusal {
         Refusal::NotFound if *alone && command.contains(' ') => Deed::failed(
             "not_found",

@@ -20,19 +20,16 @@ impl Surveys {
     /// The task must be spawned; it ends with the handle or the link.
     pub(super) fn new(ground: Arc<Ground>, answers: mpsc::Sender<FromWorker>) -> (Surveys, impl Future<Output = ()>) {
         let (counts, mut asked) = mpsc::channel(WAITING_MAX);
+        if let Some(late) = ground.late_engine() {
+            let counts = counts.downgrade();
+            tokio::spawn(async move {
+                late.await;
+                // A look that is asked for already will tell as much.
+                let _ = counts.upgrade().map(|counts| counts.try_send(UNASKED));
+            });
+        }
         let looking = async move {
-            let mut late = ground.late_engine();
-            loop {
-                let first = tokio::select! {
-                    first = asked.recv() => match first {
-                        Some(count) => count,
-                        None => return,
-                    },
-                    () = ended(&mut late), if late.is_some() => {
-                        late = None;
-                        UNASKED
-                    }
-                };
+            while let Some(first) = asked.recv().await {
                 // One look answers all who asked before it began.
                 let mut waiting = vec![first];
                 while let Ok(count) = asked.try_recv() {
@@ -53,11 +50,5 @@ impl Surveys {
         if self.counts.try_send(count).is_err() {
             tracing::warn!(count, "too many surveys wait; one is not answered");
         }
-    }
-}
-
-async fn ended(late: &mut Option<impl Future<Output = ()> + Unpin>) {
-    if let Some(late) = late {
-        late.await;
     }
 }
