@@ -1,29 +1,32 @@
-//! An agent: its name, its manifest's revisions and its administrative state. Presence (active, idle) is no part of it.
+//! An agent: its name, its revisions, its administrative state, its home, and what of it is open. Presence (active, idle)
+//! is no part of it. Nothing here may hold what grows with its history.
 //!
 //! ```text
-//! deployed ──delete──> leaving ──last execution ended──> archived
+//! deployed ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
+use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
-use crate::execution::Terms;
-use crate::id::AgentId;
-use crate::time::Time;
+use crate::draft::{Draft, Stop, refuse};
+use crate::facts::{Counter, Entry, Namespace, Unread};
+use crate::id::{AgentId, ExecutionId, WorkerId};
+use crate::owed::{Obligation, Owed};
+use crate::row::Row;
+use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
-    pub id: AgentId,
     pub name: String,
-    pub revision: Revision,
-    pub state: State,
-}
-
-/// What decisions need of the newest revision; its manifest is bound data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revision {
-    pub number: u32,
-    /// SHA-256 of the canonical manifest: the same file deployed again changes nothing.
+    pub revision: u32,
+    /// SHA-256 of the newest revision's canonical manifest: the same file deployed again changes nothing.
     pub digest: Hash,
-    pub terms: Terms,
+    pub state: State,
+    /// The worker where its work folder lies: its first binding made it so, and only there may it run.
+    pub home: Option<WorkerId>,
+    /// Executions that have not ended.
+    pub open: u32,
+    pub last_started_at: Option<Time>,
+    pub last_ended_at: Option<Time>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,48 +34,75 @@ pub struct Revision {
 pub enum State {
     Deployed,
     /// Deleted; its executions are being cancelled.
-    Leaving {
-        since: Time,
+    Deleting {
+        home_grace_ms: u64,
     },
+    /// `home_due`: when its work folder may be removed; none once it is, or where there never was one.
     Archived {
-        since: Time,
+        home_due: Option<Time>,
     },
 }
 
-/// A manifest at the door, translated and checked.
+impl State {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            State::Deployed => "deployed",
+            State::Deleting { .. } => "deleting",
+            State::Archived { .. } => "archived",
+        }
+    }
+}
+
+/// A manifest at the door, translated, checked and compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
     pub name: String,
+    pub listed: Listed,
+    pub manifest: Payload,
+    pub plan: Payload,
+    pub digest: Hash,
+}
+
+/// What lists show of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     pub labels: Vec<(String, String)>,
     pub runtime: String,
-    pub manifest: Payload,
-    pub digest: Hash,
-    pub terms: Terms,
+    pub model: String,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a command lives for one decision")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    Deploy(Deployment),
-    Delete,
-    /// By the reconciler, once no execution of the agent is left open.
-    FinishDelete,
+verbs! {
+    pub enum Command {
+        /// Addressed to a fresh id: where the name is an agent's, that one gets a new revision.
+        "agent.deploy" => Deploy(Deployment),
+        /// `home_grace_ms`: how long its work folder is kept after its last execution.
+        "agent.delete" ends => Delete { home_grace_ms: u64 },
+        /// By the reconciler, once its home has removed its work folder.
+        "agent.remove_home" ends => RecordHomeRemoved { worker: WorkerId },
+    }
+
+    fn payloads(&self) -> Vec<&Payload> {
+        match self {
+            Command::Deploy(deployment) => vec![&deployment.manifest, &deployment.plan],
+            Command::Delete { .. } | Command::RecordHomeRemoved { .. } => Vec::new(),
+        }
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", content = "data")]
-pub enum Event {
-    #[serde(rename = "agent.created")]
-    Created(Deployed),
-    #[serde(rename = "agent.revised")]
-    Revised(Deployed),
-    #[serde(rename = "agent.deleted")]
-    Deleted {},
-    #[serde(rename = "agent.archived")]
-    Archived {},
-    #[serde(rename = "command.refused")]
-    Refused(crate::command::Refused),
+events! {
+    pub enum Event {
+        "agent.created" => Created(Deployed),
+        "agent.revised" => Revised(Deployed),
+        "agent.deleted" => Deleted { home_grace_ms: u64 },
+        "agent.archived" => Archived { home_due: Option<Time> },
+        "agent.homed" => Homed { worker: WorkerId },
+        "agent.home_removed" => HomeRemoved { worker: WorkerId },
+        "agent.execution_started" => ExecutionStarted { execution: ExecutionId },
+        "agent.execution_ended" => ExecutionEnded { execution: ExecutionId },
+        "state.set" => StateSet { namespace: String, key: String, version: u64, value: Bound, grew_by: i64 },
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,113 +110,274 @@ pub struct Deployed {
     pub agent: AgentId,
     pub name: String,
     pub revision: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    pub labels: Vec<(String, String)>,
-    pub runtime: String,
+    #[serde(flatten)]
+    pub listed: Listed,
     pub manifest: Bound,
+    pub plan: Bound,
     pub digest: Hash,
-    pub terms: Terms,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misstep {
-    Unknown,
-    /// The same manifest is already the newest revision.
-    Unchanged,
-    Archived,
-    /// Another agent has, or had, this name.
-    NameTaken,
-    /// A deploy under another name than the agent's own.
-    NameDiffers,
-    StillRunning,
-}
-
-/// What the view knows beyond the agent's own stream.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Around {
-    /// The agent that holds this name, archived ones included.
-    pub holder: Option<AgentId>,
-    pub open_executions: u64,
-}
-
-pub fn decide(
-    agent: Option<&Agent>,
-    stream: AgentId,
-    command: &Command,
-    around: Around,
-) -> Result<Vec<Event>, Misstep> {
-    let event = match (command, agent) {
-        (Command::Deploy(_), None) if around.holder.is_some_and(|holder| holder != stream) => {
-            return Err(Misstep::NameTaken);
-        }
-        (Command::Deploy(deployment), None) => Event::Created(deployed(stream, 1, deployment)),
-        (Command::Deploy(deployment), Some(agent)) => match agent.state {
-            State::Leaving { .. } | State::Archived { .. } => return Err(Misstep::Archived),
-            State::Deployed if !agent.name.eq_ignore_ascii_case(&deployment.name) => return Err(Misstep::NameDiffers),
-            State::Deployed if agent.revision.digest == deployment.digest => return Err(Misstep::Unchanged),
-            State::Deployed => Event::Revised(deployed(stream, agent.revision.number + 1, deployment)),
-        },
-        (Command::Delete | Command::FinishDelete, None) => return Err(Misstep::Unknown),
-        (Command::Delete, Some(agent)) => match agent.state {
-            State::Leaving { .. } | State::Archived { .. } => return Err(Misstep::Archived),
-            State::Deployed if around.open_executions == 0 => {
-                return Ok(vec![Event::Deleted {}, Event::Archived {}]);
-            }
-            State::Deployed => Event::Deleted {},
-        },
-        (Command::FinishDelete, Some(agent)) => match agent.state {
-            State::Leaving { .. } if around.open_executions == 0 => Event::Archived {},
-            State::Leaving { .. } | State::Deployed => return Err(Misstep::StillRunning),
-            State::Archived { .. } => return Err(Misstep::Archived),
-        },
-    };
-    Ok(vec![event])
-}
-
-fn deployed(agent: AgentId, revision: u32, deployment: &Deployment) -> Deployed {
-    Deployed {
-        agent,
-        name: deployment.name.clone(),
-        revision,
-        version: deployment.version.clone(),
-        labels: deployment.labels.clone(),
-        runtime: deployment.runtime.clone(),
-        manifest: deployment.manifest.bound(),
-        digest: deployment.digest,
-        terms: deployment.terms.clone(),
+refusals! {
+    pub enum Refusal {
+        "agent.unknown" => Unknown {},
+        /// The same manifest is already the newest revision.
+        "agent.unchanged" quiet => Unchanged { agent: AgentId },
+        "agent.archived" => Archived {},
+        /// A deploy under another name than the agent's own.
+        "agent.name_differs" => NameDiffers {},
+        "agent.home_unknown" => HomeUnknown {},
     }
 }
 
-pub fn apply(fold: &mut Option<Agent>, event: &Event, at: Time) {
-    match event {
-        Event::Created(deployed) => {
+/// What changes of an agent's list entry with its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub state: String,
+    pub revision: u32,
+    pub home: Option<WorkerId>,
+    /// Executions that have not ended.
+    pub open: u32,
+    pub last_started_at: Option<Time>,
+    pub last_ended_at: Option<Time>,
+}
+
+/// An agent as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRow {
+    pub id: AgentId,
+    pub name: String,
+    pub listed: Listed,
+    pub standing: Standing,
+    pub created_at: Time,
+    /// When it was deployed last.
+    pub at: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionRow {
+    pub agent: AgentId,
+    pub number: u32,
+    pub version: Option<String>,
+    pub digest: Hash,
+    pub manifest: Hash,
+    pub plan: Hash,
+    pub at: Time,
+}
+
+impl Aggregate for Agent {
+    type Id = AgentId;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+
+    fn decide(id: AgentId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
+        match command {
+            Command::Deploy(deployment) => deploy(id, draft, deployment),
+            Command::Delete { home_grace_ms } => {
+                match known(id, draft)?.state {
+                    State::Deployed => {}
+                    State::Deleting { .. } | State::Archived { .. } => {
+                        return Err(refuse::<Agent>(Refusal::Archived {}));
+                    }
+                }
+                draft.emit::<Agent>(id, Event::Deleted { home_grace_ms })?;
+                Ok(archive_if_over(id, draft)?)
+            }
+            Command::RecordHomeRemoved { worker } => {
+                let agent = known(id, draft)?;
+                match agent.state {
+                    State::Archived { home_due: Some(_) } if agent.home == Some(worker) => {}
+                    State::Archived { .. } | State::Deployed | State::Deleting { .. } => {
+                        return Err(refuse::<Agent>(Refusal::HomeUnknown {}));
+                    }
+                }
+                Ok(draft.emit::<Agent>(id, Event::HomeRemoved { worker })?)
+            }
+        }
+    }
+
+    fn apply(fold: &mut Option<Agent>, event: &Event, stamp: Stamp) {
+        if let Event::Created(deployed) = event {
             *fold = Some(Agent {
-                id: deployed.agent,
                 name: deployed.name.clone(),
-                revision: revision(deployed),
+                revision: deployed.revision,
+                digest: deployed.digest,
                 state: State::Deployed,
+                home: None,
+                open: 0,
+                last_started_at: None,
+                last_ended_at: None,
             });
+            return;
         }
-        Event::Revised(deployed) => {
-            if let Some(agent) = fold {
-                agent.revision = revision(deployed);
+        let Some(agent) = fold else { return };
+        match event {
+            Event::Revised(deployed) => {
+                agent.revision = deployed.revision;
+                agent.digest = deployed.digest;
             }
-        }
-        Event::Deleted {} => {
-            if let Some(agent) = fold {
-                agent.state = State::Leaving { since: at };
+            Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
+            Event::Archived { home_due } => agent.state = State::Archived { home_due: *home_due },
+            Event::Homed { worker } => agent.home = Some(*worker),
+            Event::HomeRemoved { .. } => {
+                agent.home = None;
+                agent.state = State::Archived { home_due: None };
             }
-        }
-        Event::Archived {} => {
-            if let Some(agent) = fold {
-                agent.state = State::Archived { since: at };
+            Event::ExecutionStarted { .. } => {
+                agent.open = agent.open.saturating_add(1);
+                agent.last_started_at = Some(stamp.at);
             }
+            Event::ExecutionEnded { .. } => {
+                agent.open = agent.open.saturating_sub(1);
+                agent.last_ended_at = Some(stamp.at);
+            }
+            Event::Created(_) | Event::StateSet { .. } | Event::Refused(_) => {}
         }
-        Event::Refused(_) => {}
+    }
+
+    fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+        match event {
+            Event::Created(deployed) | Event::Revised(deployed) => {
+                each(&deployed.manifest.hash);
+                each(&deployed.plan.hash);
+            }
+            Event::StateSet { value, .. } => each(&value.hash),
+            Event::Deleted { .. }
+            | Event::Archived { .. }
+            | Event::Homed { .. }
+            | Event::HomeRemoved { .. }
+            | Event::ExecutionStarted { .. }
+            | Event::ExecutionEnded { .. }
+            | Event::Refused(_) => {}
+        }
+    }
+
+    fn owed(&self) -> Vec<Owed> {
+        match (&self.state, self.home) {
+            (State::Deleting { .. }, _) => vec![Owed { obligation: Obligation::Delete, due: Due::AT_ONCE }],
+            (State::Archived { home_due: Some(due) }, Some(worker)) => {
+                vec![Owed { obligation: Obligation::RemoveHome { worker }, due: Due::Wall(*due) }]
+            }
+            (State::Deployed | State::Archived { .. }, _) => Vec::new(),
+        }
+    }
+
+    fn rows(id: AgentId, _: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
+        match event {
+            Event::Created(deployed) => {
+                let name = Row::Held {
+                    namespace: Namespace::AgentName,
+                    key: deployed.name.to_ascii_lowercase(),
+                    holder: Some(id.to_string()),
+                };
+                [name].into_iter().chain(deployed.rows(stamp)).collect()
+            }
+            Event::Revised(deployed) => deployed.rows(stamp).into(),
+            Event::StateSet { namespace, key, version, value, grew_by } => {
+                let entry = Entry { version: *version, value: *value, owner: id, at: stamp.at };
+                let counter = Counter::StateBytes;
+                vec![
+                    Row::Entry { namespace: namespace.clone(), key: key.clone(), entry },
+                    Row::Counted { counter, key: namespace.clone(), bucket: 0, by: *grew_by },
+                ]
+            }
+            Event::Deleted { .. }
+            | Event::Archived { .. }
+            | Event::Homed { .. }
+            | Event::HomeRemoved { .. }
+            | Event::ExecutionStarted { .. }
+            | Event::ExecutionEnded { .. }
+            | Event::Refused(_) => Vec::new(),
+        }
+    }
+
+    fn state_rows(id: AgentId, before: Option<&Agent>, after: &Agent) -> Vec<Row> {
+        let standing = after.standing();
+        if before.is_some_and(|before| before.standing() == standing) {
+            return Vec::new();
+        }
+        vec![Row::Standing { agent: id, standing }]
     }
 }
 
-fn revision(deployed: &Deployed) -> Revision {
-    Revision { number: deployed.revision, digest: deployed.digest, terms: deployed.terms.clone() }
+impl Agent {
+    fn standing(&self) -> Standing {
+        Standing {
+            state: self.state.as_str().to_string(),
+            revision: self.revision,
+            home: self.home,
+            open: self.open,
+            last_started_at: self.last_started_at,
+            last_ended_at: self.last_ended_at,
+        }
+    }
+}
+
+impl Deployed {
+    fn rows(&self, stamp: Stamp) -> [Row; 2] {
+        let (agent, name, listed, at) = (self.agent, self.name.clone(), self.listed.clone(), stamp.at);
+        let revision = RevisionRow {
+            agent,
+            number: self.revision,
+            version: self.listed.version.clone(),
+            digest: self.digest,
+            manifest: self.manifest.hash,
+            plan: self.plan.hash,
+            at,
+        };
+        [Row::Deployed { agent, name, listed, at }, Row::Revision(revision)]
+    }
+}
+
+fn known<'d>(id: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {
+    draft.get::<Agent>(id)?.ok_or_else(|| refuse::<Agent>(Refusal::Unknown {}))
+}
+
+fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Result<(), Stop> {
+    let holder = draft.holder(Namespace::AgentName, &deployment.name.to_ascii_lowercase())?;
+    let id = holder.and_then(|holder| holder.parse().ok()).unwrap_or(fresh);
+    if id != fresh && draft.get::<Agent>(fresh)?.is_some() {
+        return Err(refuse::<Agent>(Refusal::NameDiffers {}));
+    }
+    let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
+        let created = deployed(id, 1, draft, deployment);
+        return Ok(draft.emit::<Agent>(id, Event::Created(created))?);
+    };
+    if !agent.name.eq_ignore_ascii_case(&deployment.name) {
+        return Err(refuse::<Agent>(Refusal::NameDiffers {}));
+    }
+    match agent.state {
+        State::Deployed => {}
+        State::Deleting { .. } | State::Archived { .. } => return Err(refuse::<Agent>(Refusal::Archived {})),
+    }
+    if agent.digest == deployment.digest {
+        return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
+    }
+    let mut revised = deployed(id, agent.revision + 1, draft, deployment);
+    revised.name = agent.name;
+    Ok(draft.emit::<Agent>(id, Event::Revised(revised))?)
+}
+
+fn deployed(agent: AgentId, revision: u32, draft: &mut Draft<'_>, deployment: Deployment) -> Deployed {
+    let Deployment { name, listed, manifest, plan, digest } = deployment;
+    let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
+    Deployed { agent, name, revision, listed, manifest, plan, digest }
+}
+
+/// An execution of the agent ends; a deleted agent's last one archives it.
+pub(crate) fn execution_ended(id: AgentId, draft: &mut Draft<'_>, execution: ExecutionId) -> Result<(), Unread> {
+    draft.emit::<Agent>(id, Event::ExecutionEnded { execution })?;
+    archive_if_over(id, draft)
+}
+
+fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {
+    let now = draft.stamp.at;
+    let Some(agent) = draft.get::<Agent>(id)? else { return Ok(()) };
+    match agent.state {
+        State::Deleting { home_grace_ms } if agent.open == 0 => {
+            let home_due = agent.home.map(|_| now.plus_ms(home_grace_ms));
+            draft.emit::<Agent>(id, Event::Archived { home_due })
+        }
+        State::Deleting { .. } | State::Deployed | State::Archived { .. } => Ok(()),
+    }
 }

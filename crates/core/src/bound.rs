@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,21 +70,31 @@ pub struct Bound {
     pub size: u64,
 }
 
-/// Bytes on their way into the store together with the event that binds them.
+/// Bytes on their way into the store together with the event that binds them; hashed once, cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
-    pub salt: [u8; 16],
-    pub bytes: Vec<u8>,
+    salt: [u8; 16],
+    bytes: Arc<Vec<u8>>,
+    bound: Bound,
 }
 
 impl Payload {
     /// `salt` must be fresh randomness: it keeps short contents from being guessed from their hash.
     pub fn new(salt: [u8; 16], bytes: Vec<u8>) -> Payload {
-        Payload { salt, bytes }
+        let bound = Bound { hash: salted(&salt, &bytes), size: bytes.len() as u64 };
+        Payload { salt, bytes: Arc::new(bytes), bound }
     }
 
     pub fn bound(&self) -> Bound {
-        Bound { hash: salted(&self.salt, &self.bytes), size: self.bytes.len() as u64 }
+        self.bound
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn salt(&self) -> &[u8; 16] {
+        &self.salt
     }
 }
 

@@ -1,22 +1,33 @@
-//! One capability call: the sub-machine that executions (and later sessions and instances) hold.
+//! One capability call: the sub-machine that executions (and later sessions and instances) hold. It is judged, started and
+//! ended here; its holder says which calls there are and what follows when all are over.
 //!
 //! ```text
-//! proposed ──judge──> called ──outcome──> ended
-//!     │                 │ lost, idempotent
-//!     └──> blocked      └──────────────> proposed, judged again
+//!                       ┌─ in a sandbox ──> leased ──outcome──> ended
+//! proposed ──judged────>┤                     │ lost and idempotent, or it met a link
+//!     │                 └─ on our own rows    └──────────────> proposed, judged again
+//!     └──> blocked          └── performed in the same commit ──> ended
 //! ```
-//! Every `call.called` gets exactly one `call.ended`; a proposed call is never in flight.
+//! Only a lease makes a sandbox. Every `call.called` gets exactly one `call.ended`; a proposed call is never in flight.
+//! (A call that waits for an approval is a state of its own, and comes with approvals.)
+use crate::actor::Actor;
 use crate::bound::{Bound, Hash, Payload};
-use crate::capability::{Attributes, Effects};
-use crate::id::{CallId, LeaseId};
-use crate::judge::Judgement;
+use crate::capability::{self, Attributes, Effects, Place, Shown};
+use crate::draft::Draft;
+use crate::facts::Unread;
+use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId};
+use crate::judge::{Ask, Judgement, Verdict};
+use crate::owed::{Obligation, Owed};
+use crate::row::{CallChange, CallEnd, Row};
+use crate::time::{Due, Stamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Losses of one call before even an idempotent one is given up as unknown.
 pub const LOSSES_MAX: u32 = 50;
+/// Links that one call may meet, each judged anew.
+pub const REDIRECTS_MAX: u32 = 8;
 
-/// Counts the openings of a worker's sessions; a result under an older fence is refused.
+/// Counts the connections of a worker; a result under an older fence is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fence(pub u64);
@@ -27,9 +38,26 @@ pub struct Proposal {
     /// As the asker named it; at most 128 bytes.
     pub capability: String,
     pub arguments: Payload,
-    pub attributes: Attributes,
+    /// [`Attributes`] as JSON: what a judge sees.
+    pub attributes: Payload,
+    /// What people see.
+    pub shown: Shown,
     /// Why the arguments do not fit the capability's schema; at most 512 bytes.
     pub misfit: Option<String>,
+}
+
+/// A call as it was asked for, with what the catalogue said of it then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposed {
+    pub call: CallId,
+    pub capability: String,
+    pub arguments: Bound,
+    pub attributes: Bound,
+    #[serde(flatten)]
+    pub shown: Shown,
+    pub effects: Effects,
+    pub idempotent: bool,
+    pub place: Place,
 }
 
 /// A call that has no terminal event yet.
@@ -37,11 +65,13 @@ pub struct Proposal {
 pub struct Open {
     pub id: CallId,
     pub capability: String,
-    pub arguments: Hash,
-    pub attributes: Attributes,
+    pub arguments: Bound,
+    pub attributes: Bound,
     pub idempotent: bool,
     pub effects: Effects,
+    pub place: Place,
     pub losses: u32,
+    pub redirects: u32,
     pub state: State,
 }
 
@@ -49,19 +79,25 @@ pub struct Open {
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Proposed,
-    Called { lease: LeaseId, fence: Fence },
+    Leased(Lease),
 }
 
-impl Open {
-    pub fn lease(&self) -> Option<(LeaseId, Fence)> {
-        match self.state {
-            State::Proposed => None,
-            State::Called { lease, fence } => Some((lease, fence)),
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub lease: LeaseId,
+    pub fence: Fence,
 }
 
-/// How a leased call ended.
+/// Whose call it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub actor: Actor,
+    pub agent: AgentId,
+    pub revision: u32,
+    pub execution: ExecutionId,
+}
+
+/// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
@@ -69,7 +105,7 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
     },
-    /// The deed was tried and did not succeed; `code` is the reason's stable name.
+    /// It was tried and did not succeed; `code` is the reason's stable name.
     Failed {
         code: String,
     },
@@ -86,10 +122,14 @@ pub enum Outcome {
     Lost {
         again: bool,
     },
+    /// It met a link; `path` is where the link leads, to be judged before anything is done.
+    Redirected {
+        path: String,
+    },
 }
 
 impl Outcome {
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Outcome::Done { .. } => "done",
             Outcome::Failed { .. } => "failed",
@@ -97,6 +137,20 @@ impl Outcome {
             Outcome::ResourceExhausted { .. } => "resource_exhausted",
             Outcome::Killed => "killed",
             Outcome::Lost { .. } => "lost",
+            Outcome::Redirected { .. } => "redirected",
+        }
+    }
+
+    /// The call is proposed anew after it.
+    pub fn is_again(&self) -> bool {
+        match self {
+            Outcome::Lost { again } => *again,
+            Outcome::Redirected { .. } => true,
+            Outcome::Done { .. }
+            | Outcome::Failed { .. }
+            | Outcome::TimedOut
+            | Outcome::ResourceExhausted { .. }
+            | Outcome::Killed => false,
         }
     }
 }
@@ -115,6 +169,16 @@ pub enum Blocked {
     Withdrawn,
 }
 
+impl Blocked {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Blocked::Policy { .. } => "policy",
+            Blocked::Misfit { .. } => "misfit",
+            Blocked::Withdrawn => "withdrawn",
+        }
+    }
+}
+
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -130,26 +194,295 @@ pub struct Called {
     pub call: CallId,
     pub capability: String,
     pub arguments: Hash,
-    pub attributes: Attributes,
-    pub effects: Effects,
-    pub idempotent: bool,
+    /// Of what the judge saw.
+    pub attributes: Hash,
     pub judgement: Judgement,
-    pub lease: LeaseId,
-    pub fence: Fence,
+    /// None for what touches only our own rows.
+    #[serde(flatten)]
+    pub lease: Option<Lease>,
+    /// For a call that no model turn asked for, what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Proposed>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     pub call: CallId,
-    pub lease: LeaseId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseId>,
     #[serde(flatten)]
     pub outcome: Outcome,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Bound>,
-    /// Milliseconds that the deed itself took, as the worker measured.
+    /// What the result is said with, where it is a stored value: its version, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What a judge sees of the call from now on, where it met a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Bound>,
+    /// Milliseconds that the call itself took, as the worker measured.
     #[serde(default)]
     pub took_ms: u64,
     /// The confinement that held while it ran, as the sandbox named it; at most 256 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
+}
+
+/// The worker's report of a leased call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndCall {
+    pub call: CallId,
+    pub lease: Lease,
+    pub outcome: Outcome,
+    pub result: Option<Payload>,
+    /// Where it met a link: what a judge sees of it now.
+    pub attributes: Option<Payload>,
+    pub took_ms: u64,
+    pub level: Option<String>,
+}
+
+/// A call as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRow {
+    pub id: CallId,
+    pub execution: ExecutionId,
+    pub iteration: u32,
+    /// The turn that asked for it; a validator's calls belong to the turn after the last.
+    pub turn: u32,
+    pub ordinal: u32,
+    pub validator: bool,
+    pub capability: String,
+    pub arguments: Hash,
+    pub attributes: Hash,
+    pub shown: Shown,
+    /// `proposed`, `called`, `ended` or `blocked`.
+    pub state: String,
+    pub rules: Option<String>,
+    pub called_at: Option<crate::time::Time>,
+    pub ended_at: Option<crate::time::Time>,
+    /// For a blocked call, why: `policy`, `misfit` or `withdrawn`.
+    pub outcome: Option<String>,
+    pub exit_code: Option<i32>,
+    pub result: Option<Hash>,
+    pub detail: Option<String>,
+    pub level: Option<String>,
+    pub sentence: Option<String>,
+}
+
+impl Proposed {
+    /// Takes a proposal in, with what the catalogue says of it now; and why it cannot be made.
+    pub fn of(call: CallId, proposal: Proposal, draft: &mut Draft<'_>) -> (Proposed, Option<String>) {
+        let known = capability::find(&proposal.capability);
+        let proposed = Proposed {
+            call,
+            capability: capability::clip(&proposal.capability),
+            arguments: draft.bind(proposal.arguments),
+            attributes: draft.bind(proposal.attributes),
+            shown: proposal.shown,
+            effects: known.map_or(Effects::Irreversible, |capability| capability.effects),
+            idempotent: known.is_some_and(|capability| capability.idempotent),
+            place: known.map_or(Place::Sandbox, |capability| capability.place()),
+        };
+        (proposed, proposal.misfit.map(|sentence| capability::clip(&sentence)))
+    }
+
+    pub fn open(&self) -> Open {
+        Open {
+            id: self.call,
+            capability: self.capability.clone(),
+            arguments: self.arguments,
+            attributes: self.attributes,
+            idempotent: self.idempotent,
+            effects: self.effects,
+            place: self.place,
+            losses: 0,
+            redirects: 0,
+            state: State::Proposed,
+        }
+    }
+
+    pub fn row(&self, execution: ExecutionId, iteration: u32, turn: u32, ordinal: u32, validator: bool) -> Row {
+        Row::Call(CallRow {
+            id: self.call,
+            execution,
+            iteration,
+            turn,
+            ordinal,
+            validator,
+            capability: self.capability.clone(),
+            arguments: self.arguments.hash,
+            attributes: self.attributes.hash,
+            shown: self.shown.clone(),
+            state: "proposed".to_string(),
+            rules: None,
+            called_at: None,
+            ended_at: None,
+            outcome: None,
+            exit_code: None,
+            result: None,
+            detail: None,
+            level: None,
+            sentence: None,
+        })
+    }
+}
+
+impl Open {
+    pub fn lease(&self) -> Option<Lease> {
+        match self.state {
+            State::Proposed => None,
+            State::Leased(lease) => Some(lease),
+        }
+    }
+
+    /// It was asked for and never started, so that it counts when it does.
+    pub fn is_first_try(&self) -> bool {
+        self.losses == 0 && self.redirects == 0
+    }
+
+    pub(crate) fn apply_called(&mut self, called: &Called) {
+        if let Some(lease) = called.lease {
+            self.state = State::Leased(lease);
+        }
+    }
+
+    /// For an outcome after which it is proposed anew.
+    pub(crate) fn apply_again(&mut self, ended: &Ended) {
+        self.state = State::Proposed;
+        match (&ended.outcome, ended.attributes) {
+            (Outcome::Redirected { .. }, Some(attributes)) => {
+                self.attributes = attributes;
+                self.redirects += 1;
+            }
+            _ => self.losses += 1,
+        }
+    }
+
+    /// How it ends when its sandbox is proven dead: what is idempotent comes again, of the rest the outcome is unknown.
+    pub(crate) fn lost(&self, closing: bool) -> Outcome {
+        Outcome::Lost { again: self.idempotent && self.losses < LOSSES_MAX && !closing }
+    }
+}
+
+/// The calls that may start now: all at once when all are free of side effects, else one after another.
+pub fn startable(calls: &[Open]) -> impl Iterator<Item = &Open> {
+    let side_by_side = calls.iter().all(|call| call.effects == Effects::None);
+    let most = if side_by_side { usize::MAX } else { usize::from(calls.iter().all(|call| call.lease().is_none())) };
+    calls.iter().filter(|call| call.state == State::Proposed).take(most)
+}
+
+/// What the world owes the open calls of a holder that is bound to `connection`, or to none.
+pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<Item = Owed> {
+    let leased = calls.iter().filter_map(move |call| {
+        let (call, lease) = (call.id, call.lease()?.lease);
+        connection.map(|connection| Obligation::Dispatch { call, lease, connection })
+    });
+    let rows = startable(calls).filter(|call| call.place == Place::Rows);
+    let performed = rows.map(|call| Obligation::Perform { call: call.id });
+    leased.chain(performed).map(|obligation| Owed { obligation, due: Due::AT_ONCE })
+}
+
+/// May this call be made now?
+///
+/// # Errors
+/// `Unread`. `Err` inside: the judgement that blocks it.
+pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Result<Judgement, Judgement>, Unread> {
+    let blocked = |rule: &str| Judgement { verdict: Verdict::Blocked, rules: vec![rule.to_string()] };
+    let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(Err(blocked("floor:no_plan"))) };
+    let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(Err(blocked("floor:erased"))) };
+    let mut judgement = draft.judge.judge(&Ask {
+        actor: caller.actor,
+        agent: caller.agent,
+        revision: caller.revision,
+        capability: &call.capability,
+        attributes: &attributes,
+        tools: &plan.tools,
+    });
+    Ok(match judgement.verdict {
+        Verdict::Autonomous | Verdict::Notify => Ok(judgement),
+        // Nobody can answer an approval yet, so a call that wants one is refused rather than left to wait for ever.
+        Verdict::ApprovalRequired => {
+            judgement.rules.push("floor:no_approvals_yet".to_string());
+            Err(judgement)
+        }
+        Verdict::Blocked => Err(judgement),
+    })
+}
+
+/// A call on our own rows that has been judged: does it, and gives its end.
+///
+/// # Errors
+/// `Unread`. Arguments that are not those which were bound end the call as failed.
+pub(crate) fn perform(
+    draft: &mut Draft<'_>,
+    caller: Caller,
+    call: &Open,
+    arguments: &Payload,
+) -> Result<Ended, Unread> {
+    let performed = match (capability::find(&call.capability), serde_json::from_slice(arguments.bytes())) {
+        (Some(known), Ok(read)) if arguments.bound() == call.arguments => known.perform(draft, caller, &read)?,
+        _ => capability::Performed::failed("arguments_lost", "its arguments are not those that were bound"),
+    };
+    let result = match performed.result {
+        capability::Output::Stored(bound) => bound,
+        capability::Output::Made(value) => {
+            let salt = draft.mint.salt();
+            draft.bind(Payload::new(salt, value.to_string().into_bytes()))
+        }
+    };
+    Ok(Ended {
+        call: call.id,
+        lease: None,
+        outcome: performed.outcome,
+        result: Some(result),
+        detail: performed.detail.map(|detail| detail.to_string()),
+        attributes: None,
+        took_ms: 0,
+        level: None,
+    })
+}
+
+/// What a list row of a call becomes.
+pub fn called_row(called: &Called, stamp: Stamp) -> Row {
+    let rules = called.judgement.rules.join(", ");
+    Row::CallChanged { id: called.call, change: CallChange::Called { rules }, at: stamp.at }
+}
+
+pub fn blocked_row(call: CallId, blocked: &Blocked, stamp: Stamp) -> Row {
+    let change = CallChange::Blocked { why: blocked.as_str(), sentence: blocked.to_string() };
+    Row::CallChanged { id: call, change, at: stamp.at }
+}
+
+pub fn ended_row(ended: &Ended, stamp: Stamp) -> Row {
+    let (outcome, exit_code) = match &ended.outcome {
+        Outcome::Done { exit_code } => (ended.outcome.as_str().to_string(), *exit_code),
+        Outcome::Failed { code } => (format!("failed:{code}"), None),
+        Outcome::ResourceExhausted { resource, .. } => (format!("resource_exhausted:{resource}"), None),
+        Outcome::TimedOut | Outcome::Killed | Outcome::Lost { .. } | Outcome::Redirected { .. } => {
+            (ended.outcome.as_str().to_string(), None)
+        }
+    };
+    let change = if ended.outcome.is_again() {
+        CallChange::Again
+    } else {
+        let (detail, level) = (ended.detail.clone(), ended.level.clone());
+        CallChange::Ended(CallEnd { outcome, exit_code, result: ended.result.map(|bound| bound.hash), detail, level })
+    };
+    Row::CallChanged { id: ended.call, change, at: stamp.at }
+}
+
+/// What a judge sees of a call, on its way to be bound; why it cannot be judged where it is too large.
+///
+/// # Errors
+/// The sentence that the model is told.
+pub fn attributes_json(attributes: &Attributes) -> Result<Vec<u8>, String> {
+    let json = serde_json_canonicalizer::to_vec(attributes).expect("invariant: attributes are JSON with text keys");
+    if json.len() <= capability::ATTRIBUTES_BYTES_MAX {
+        return Ok(json);
+    }
+    Err(format!(
+        "what must be judged has {} bytes, at most {} are taken: put long text into a file and name the file",
+        json.len(),
+        capability::ATTRIBUTES_BYTES_MAX
+    ))
 }

@@ -1,18 +1,69 @@
-//! The catalogue: every capability once, with its schemas, effects and idempotence. A file a group.
-//! Rows here are read when a call is proposed; what a decision took from them is written in its event.
+//! The catalogue: every capability once, with its schemas, effects and idempotence. A file a group; those that touch only
+//! our own rows are performed there. Rows here are read when a call is proposed; what a decision took from them is written
+//! in its event.
+mod agent;
 mod filesystem;
 mod process;
 mod network;
+pub mod path;
+mod state;
 
+use crate::bound::Bound;
+use crate::call::{Caller, Outcome};
+use crate::draft::Draft;
+use crate::facts::Unread;
+use crate::network::url::Url;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Of what a judge sees of one call, as JSON.
+pub const ATTRIBUTES_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Effects {
     None,
     Reversible,
     Irreversible,
+}
+
+/// Where a call is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    Sandbox,
+    /// In our own rows, inside the commit that judges it.
+    Rows,
+}
+
+type Perform = fn(&mut Draft<'_>, Caller, &Value) -> Result<Performed, Unread>;
+
+/// What a capability on our own rows gives.
+#[derive(Debug)]
+pub struct Performed {
+    pub outcome: Outcome,
+    pub result: Output,
+    /// What the result is said with.
+    pub detail: Option<Value>,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    Made(Value),
+    /// A stored value, by its own hash.
+    Stored(Bound),
+}
+
+impl Performed {
+    pub fn done(result: Value) -> Performed {
+        Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Made(result), detail: None }
+    }
+
+    pub fn failed(code: &str, sentence: impl Into<String>) -> Performed {
+        let (code, error) = (code.to_string(), sentence.into());
+        Performed { outcome: Outcome::Failed { code }, result: Output::Made(json!({ "error": error })), detail: None }
+    }
 }
 
 #[derive(Debug)]
@@ -30,6 +81,8 @@ pub struct Capability {
     input: fn() -> Value,
     output: fn() -> Value,
     attributes: fn(&Value) -> Attributes,
+    /// None is done in a sandbox.
+    perform: Option<Perform>,
 }
 
 impl Capability {
@@ -51,15 +104,79 @@ impl Capability {
         (self.output)()
     }
 
-    /// The bounded part of the arguments that a judge and a watcher see.
+    /// What a judge sees of the arguments, exact.
     pub fn attributes(&self, arguments: &Value) -> Attributes {
         (self.attributes)(arguments)
     }
+
+    /// What people see of the arguments.
+    pub fn shown(&self, arguments: &Value) -> Shown {
+        let attributes = self.attributes(arguments);
+        let clipped = |name| arguments.get(name).and_then(Value::as_str).map(clip);
+        let command = attributes.argv.as_ref().map(|argv| {
+            let mut line = String::new();
+            for word in argv {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(word);
+                if line.len() > 1024 {
+                    break;
+                }
+            }
+            clip(&line)
+        });
+        let url = arguments.get("url").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+        let host = match (url, attributes.host, attributes.port) {
+            (Some(url), _, _) => Some(clip(&url.authority())),
+            (None, Some(host), Some(port)) => Some(clip(&format!("{host}:{port}"))),
+            (None, host, _) => host.as_deref().map(clip),
+        };
+        let path = attributes.path.and_then(|_| clipped("path").or_else(|| clipped("trashed_as")));
+        Shown { path, command, host, key: attributes.key.as_deref().map(clip), bytes: attributes.bytes }
+    }
+
+    pub fn place(&self) -> Place {
+        if self.perform.is_some() { Place::Rows } else { Place::Sandbox }
+    }
+
+    pub(crate) fn perform(
+        &self,
+        draft: &mut Draft<'_>,
+        caller: Caller,
+        arguments: &Value,
+    ) -> Result<Performed, Unread> {
+        match self.perform {
+            Some(perform) => perform(draft, caller, arguments),
+            None => Ok(Performed::failed("no_rows", "it is done in a sandbox")),
+        }
+    }
 }
 
-/// What judges and watchers see of a call's arguments; each text is at most 256 bytes.
+/// What a judge sees of a call's arguments: canonical and never cut. A field that a capability does not have is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attributes {
+    /// Absolute, inside the sandbox, without `.`, `..` and doubled slashes: the very path that will be opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The program and its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<String>>,
+    /// In lower case and ASCII, without a dot at its end; an address in its shortest form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Of a stored value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Of what is written or sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// What people see of a call's arguments; each text is at most 256 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Shown {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,12 +185,14 @@ pub struct Attributes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
 
 /// The groups in the order in which lists show them.
 pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
-    filesystem::GROUP.iter().chain(process::GROUP).chain(network::GROUP)
+    [filesystem::GROUP, process::GROUP, network::GROUP, state::GROUP, agent::GROUP].into_iter().flatten()
 }
 
 pub fn find(name: &str) -> Option<&'static Capability> {
@@ -101,6 +220,7 @@ pub fn clip(text: &str) -> String {
     clipped
 }
 
-fn clipped(value: Option<&Value>) -> Option<String> {
-    value.and_then(Value::as_str).map(clip)
+/// The schema of arguments: an object of these properties and no others.
+fn arguments(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }

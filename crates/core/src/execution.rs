@@ -5,22 +5,29 @@
 //! queued ──bind──> running ─────────────────────────────> ended
 //!                   │  iteration: thinking ⇄ acting          ▲
 //!                   │      └─> validating ─> closing ────────┘ or the next iteration
-//!                   └─ a lapsed session unbinds it; it waits until another binds it
+//!                   └─ a lapsed connection unbinds it; it waits until another binds it
 //! ```
 //! The fold holds what decisions need (open iteration, open calls, counters, ids), never texts or history.
 mod decide;
 mod iteration;
+mod owed;
+mod rows;
 mod turn;
 mod validation;
 
-pub use decide::{Around, Misstep, decide};
+pub use rows::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
 
 use crate::actor::Actor;
+use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
-use crate::call::{self, Fence, Open};
-use crate::id::{AgentId, CallId, LeaseId, SessionId, WorkerId};
+use crate::call::{self, EndCall, Fence, Open};
+use crate::draft::{Draft, Stop};
+use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
-use crate::time::{Clock, Time};
+use crate::owed::Owed;
+use crate::plan::Limits;
+use crate::row::Row;
+use crate::time::{Clock, Run, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 /// Calls that one model turn may ask for.
@@ -30,32 +37,21 @@ pub const MODEL_LOSSES_MAX: u32 = 50;
 /// Provider failures in a row that are tried again.
 pub const MODEL_RETRIES_MAX: u32 = 5;
 
-/// What a revision grants and limits; fixed when the execution starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
-    pub limits: Limits,
-    pub tools: Vec<String>,
-    pub validators: u32,
-    pub model: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    pub max_iterations: u32,
-    pub max_turns: u32,
-    pub tool_calls: u32,
-    pub tokens: u64,
-    pub iteration_timeout_ms: u64,
-    pub timeout_ms: u64,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Execution {
     pub agent: AgentId,
+    pub agent_name: String,
     pub revision: u32,
-    pub terms: Terms,
+    pub limits: Limits,
+    /// Validators of its plan.
+    pub validators: u32,
+    pub input: Hash,
+    pub started_at: Time,
     pub wall: Clock,
     pub spent: Spent,
+    /// Iterations that were begun.
+    pub iterations: u32,
+    pub cancel_requested: bool,
     pub phase: Phase,
 }
 
@@ -74,9 +70,9 @@ pub struct Spent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Phase {
-    Queued { iteration: u32, since: Time },
+    Queued { iteration: u32, since: Run },
     Running(Iteration),
-    Ended(Ending),
+    Ended { ending: Ending, at: Time },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +81,7 @@ pub struct Iteration {
     pub clock: Clock,
     pub binding: Option<Binding>,
     /// A lease of this iteration was given under the present binding, so a jail may exist.
-    pub jailed: bool,
+    pub has_sandbox: bool,
     pub turns: u32,
     pub calls: u32,
     pub blocked: u32,
@@ -95,7 +91,7 @@ pub struct Iteration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     pub worker: WorkerId,
-    pub session: SessionId,
+    pub connection: ConnectionId,
     pub fence: Fence,
 }
 
@@ -106,7 +102,7 @@ pub enum Step {
     Thinking {
         attempt: u32,
         retries: u32,
-        thought: Thought,
+        call: ModelCall,
     },
     Acting {
         calls: Vec<Open>,
@@ -124,9 +120,9 @@ pub enum Step {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum Thought {
-    Due { at: Time },
-    Open { deadline: Time, reserved_micro_usd: Option<u64> },
+pub enum ModelCall {
+    Due { at: Run },
+    Open { deadline: Run, reserved_micro_usd: Option<u64> },
 }
 
 /// The one capability call that a validator may make.
@@ -162,7 +158,7 @@ pub enum Cause {
 
 impl Cause {
     /// Why an iteration failed, in a word that lists show.
-    pub fn word(&self) -> String {
+    pub fn to_word(&self) -> String {
         match self {
             Cause::Passed { .. } => "passed".to_string(),
             Cause::Invalid { index } => format!("validation:{index}"),
@@ -170,7 +166,7 @@ impl Cause {
             Cause::IterationTimeout => "iteration_timeout".to_string(),
             Cause::Unanswered { failure } => format!("model:{failure}"),
             Cause::End { ending: Ending::Completed { .. } } => "completed".to_string(),
-            Cause::End { ending: Ending::Failed { reason, .. } } => reason.word().to_string(),
+            Cause::End { ending: Ending::Failed { reason, .. } } => reason.as_str().to_string(),
             Cause::End { ending: Ending::Cancelled { .. } } => "cancelled".to_string(),
         }
     }
@@ -184,8 +180,22 @@ pub enum Ending {
     Cancelled { by: Actor, why: String },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Why an execution failed.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     MaxIterations,
     Timeout,
@@ -200,112 +210,98 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 10] = [
-        Reason::MaxIterations,
-        Reason::Timeout,
-        Reason::TokenBudget,
-        Reason::CostBudget,
-        Reason::ToolBudget,
-        Reason::ModelError,
-        Reason::Blocked,
-        Reason::Crashed,
-        Reason::Lost,
-        Reason::InvalidInput,
-    ];
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
 
-    pub fn word(self) -> &'static str {
+/// The status words of SPEC 3.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    Queued,
+    Running,
+    Waiting,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    pub fn has_ended(self) -> bool {
         match self {
-            Reason::MaxIterations => "max_iterations",
-            Reason::Timeout => "timeout",
-            Reason::TokenBudget => "token_budget",
-            Reason::CostBudget => "cost_budget",
-            Reason::ToolBudget => "tool_budget",
-            Reason::ModelError => "model_error",
-            Reason::Blocked => "blocked",
-            Reason::Crashed => "crashed",
-            Reason::Lost => "lost",
-            Reason::InvalidInput => "invalid_input",
+            Status::Completed | Status::Failed | Status::Cancelled => true,
+            Status::Queued | Status::Running | Status::Waiting => false,
         }
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    Start(Start),
-    Cancel {
-        why: String,
-    },
-    /// Gives it to the worker whose fold the view holds.
-    Bind {
-        worker: WorkerId,
-        session: SessionId,
-    },
-    /// Its session lapsed and every jail of it is proven dead; `since`: when the session was last known to live.
-    Unbind {
-        session: SessionId,
-        since: Time,
-        why: String,
-    },
-    /// The jail of this iteration died while its session lives; `leases` were in flight in it.
-    LoseJail {
-        session: SessionId,
-        iteration: u32,
-        leases: Vec<LeaseId>,
-        why: String,
-        traffic: Option<Traffic>,
-    },
-    /// The jail of this closing iteration is gone.
-    Release {
-        session: SessionId,
-        iteration: u32,
-        traffic: Option<Traffic>,
-    },
-    /// The worker's proxy kept programs of this iteration from places; at most [`network::REFUSALS_MAX`] at a time.
-    RefuseNetwork {
-        session: SessionId,
-        iteration: u32,
-        refusals: Vec<network::Refusal>,
-    },
-    CallModel(CallModel),
-    AnswerModel {
-        turn: Turn,
-        answer: Answer,
-    },
-    FailModel {
-        turn: Turn,
-        failure: ModelFailure,
-    },
-    /// Found open at start, or past its deadline.
-    LoseModel {
-        turn: Turn,
-    },
-    EndCall(EndCall),
-    /// A validator's own call.
-    Check {
-        iteration: u32,
-        index: u32,
-        proposal: call::Proposal,
-    },
-    Validate {
-        iteration: u32,
-        index: u32,
-        finding: Finding,
-    },
-    /// A clock has run out.
-    Expire,
-}
+verbs! {
+    #[expect(clippy::large_enum_variant, reason = "a command lives for one decision")]
+    pub enum Command {
+        "execution.start" => Start(Start),
+        "execution.cancel" ends => Cancel { why: String },
+        /// Gives it to a worker, by the connection that it has now.
+        "iteration.bind" => Bind { worker: WorkerId, connection: ConnectionId },
+        /// Its connection lapsed and every jail of it is proven dead; `since`: when it was last known to live.
+        "iteration.unbind" ends => Unbind { connection: ConnectionId, since: Run, why: String },
+        /// The jail of this iteration died while its connection lives; `leases` were in flight in it.
+        "jail.lose" ends => LoseJail {
+            connection: ConnectionId,
+            iteration: u32,
+            leases: Vec<LeaseId>,
+            why: String,
+            traffic: Option<Traffic>,
+        },
+        /// The jail of this closing iteration is gone.
+        "iteration.release" ends urgent => Release { connection: ConnectionId, iteration: u32, traffic: Option<Traffic> },
+        /// The worker's proxy kept programs of this iteration from places; at most [`network::REFUSALS_MAX`] at a time.
+        "network.refuse" => RefuseNetwork {
+            connection: ConnectionId,
+            iteration: u32,
+            refusals: Vec<network::Refusal>,
+        },
+        "model.call" => CallModel(CallModel),
+        "model.answer" => AnswerModel { turn: Turn, answer: Answer },
+        "model.fail" ends => FailModel { turn: Turn, failure: ModelFailure },
+        /// Found open at start, or past its deadline.
+        "model.lose" ends => LoseModel { turn: Turn },
+        /// Brings the arguments of a call on our own rows, which is judged, done and ended with them.
+        "call.perform" urgent => Perform { call: CallId, arguments: Payload },
+        "call.end" ends urgent => EndCall(EndCall),
+        /// A validator's own call.
+        "iteration.check" => Check { iteration: u32, index: u32, proposal: call::Proposal },
+        "iteration.validate" => Validate { iteration: u32, index: u32, finding: Finding },
+        /// A clock has run out.
+        "execution.expire" ends => Expire {},
+    }
 
-impl Command {
-    /// The bytes that its events would bind.
-    pub fn payloads(&self) -> Vec<&Payload> {
+    fn payloads(&self) -> Vec<&Payload> {
         match self {
             Command::Start(start) => vec![&start.input],
             Command::AnswerModel { answer, .. } => {
-                let arguments = answer.calls.iter().map(|proposal| &proposal.arguments);
-                std::iter::once(&answer.delta).chain(&answer.output).chain(arguments).collect()
+                let calls = answer.calls.iter().flat_map(|proposal| [&proposal.arguments, &proposal.attributes]);
+                std::iter::once(&answer.delta).chain(&answer.output).chain(calls).collect()
             }
-            Command::EndCall(end) => end.result.iter().collect(),
-            Command::Check { proposal, .. } => vec![&proposal.arguments],
+            Command::EndCall(end) => end.result.iter().chain(&end.attributes).collect(),
+            Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
             Command::Validate { finding, .. } => vec![&finding.reasons],
             Command::Cancel { .. }
             | Command::Bind { .. }
@@ -316,7 +312,8 @@ impl Command {
             | Command::CallModel(_)
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
-            | Command::Expire => Vec::new(),
+            | Command::Perform { .. }
+            | Command::Expire {} => Vec::new(),
         }
     }
 }
@@ -344,7 +341,7 @@ pub struct CallModel {
     pub turn: Turn,
     pub model: String,
     pub request: Hash,
-    pub deadline: Time,
+    pub deadline: Run,
     pub reserved_micro_usd: Option<u64>,
 }
 
@@ -392,17 +389,6 @@ pub enum Remedy {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndCall {
-    pub call: CallId,
-    pub lease: LeaseId,
-    pub fence: Fence,
-    pub outcome: call::Outcome,
-    pub result: Option<Payload>,
-    pub took_ms: u64,
-    pub level: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub validator: String,
     pub pass: bool,
@@ -411,200 +397,244 @@ pub struct Finding {
     pub reasons: Payload,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", content = "data")]
-pub enum Event {
-    #[serde(rename = "execution.started")]
-    Started {
-        agent: AgentId,
-        revision: u32,
-        input: Bound,
-        terms: Terms,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        idempotency: Option<Hash>,
-    },
-    #[serde(rename = "execution.cancel_requested")]
-    CancelRequested { by: Actor, why: String },
-    #[serde(rename = "iteration.started")]
-    IterationStarted { iteration: u32, binding: Binding },
-    #[serde(rename = "iteration.bound")]
-    IterationBound { iteration: u32, binding: Binding },
-    /// `jailed`: a jail was lost with it, which the model is told.
-    #[serde(rename = "iteration.unbound")]
-    IterationUnbound { iteration: u32, session: SessionId, since: Time, jailed: bool, why: String },
-    #[serde(rename = "iteration.jail_lost")]
-    JailLost {
-        iteration: u32,
-        session: SessionId,
-        why: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        traffic: Option<Traffic>,
-    },
-    #[serde(rename = "network.refused")]
-    NetworkRefused {
-        iteration: u32,
-        #[serde(flatten)]
-        refusal: network::Refusal,
-    },
-    #[serde(rename = "model.called")]
-    ModelCalled {
-        turn: Turn,
-        model: String,
-        request: Hash,
-        deadline: Time,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reserved_micro_usd: Option<u64>,
-    },
-    #[serde(rename = "model.answered")]
-    ModelAnswered {
-        turn: Turn,
-        model: String,
-        delta: Bound,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        output: Option<Bound>,
-        calls: Vec<ProposedCall>,
-        usage: Usage,
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        cassette: bool,
-    },
-    /// `retry_at`: when the same turn is tried again; none ends the execution.
-    #[serde(rename = "model.failed")]
-    ModelFailed {
-        turn: Turn,
-        failure: String,
-        sentence: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_at: Option<Time>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        charged_micro_usd: Option<u64>,
-    },
-    #[serde(rename = "model.lost")]
-    ModelLost {
-        turn: Turn,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        charged_micro_usd: Option<u64>,
-    },
-    #[serde(rename = "call.called")]
-    CallCalled(call::Called),
-    #[serde(rename = "call.blocked")]
-    CallBlocked {
-        call: CallId,
-        capability: String,
-        #[serde(flatten)]
-        blocked: call::Blocked,
-    },
-    #[serde(rename = "call.ended")]
-    CallEnded(call::Ended),
-    #[serde(rename = "iteration.validated")]
-    Validated { iteration: u32, index: u32, validator: String, pass: bool, score_milli: u32, reasons: Bound },
-    #[serde(rename = "iteration.closing")]
-    IterationClosing {
-        iteration: u32,
-        #[serde(flatten)]
-        cause: Cause,
-    },
-    #[serde(rename = "iteration.released")]
-    IterationReleased {
-        iteration: u32,
-        session: SessionId,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        traffic: Option<Traffic>,
-    },
-    #[serde(rename = "iteration.completed")]
-    IterationCompleted { iteration: u32, output: Bound },
-    #[serde(rename = "iteration.failed")]
-    IterationFailed {
-        iteration: u32,
-        #[serde(flatten)]
-        cause: Cause,
-    },
-    #[serde(rename = "execution.ended")]
-    Ended {
-        #[serde(flatten)]
-        ending: Ending,
-    },
-    #[serde(rename = "command.refused")]
-    Refused(crate::command::Refused),
+events! {
+    #[expect(clippy::large_enum_variant, reason = "an event lives for one commit")]
+    pub enum Event {
+        "execution.started" => Started {
+            agent: AgentId,
+            agent_name: String,
+            revision: u32,
+            input: Bound,
+            limits: Limits,
+            validators: u32,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            idempotency: Option<Hash>,
+        },
+        "execution.cancel_requested" => CancelRequested { by: Actor, why: String },
+        "iteration.started" => IterationStarted { iteration: u32, binding: Binding },
+        "iteration.bound" => IterationBound { iteration: u32, binding: Binding },
+        /// `had_sandbox`: a jail was lost with it, which the model is told.
+        "iteration.unbound" => IterationUnbound {
+            iteration: u32,
+            connection: ConnectionId,
+            since: Run,
+            had_sandbox: bool,
+            why: String,
+        },
+        "iteration.jail_lost" => JailLost {
+            iteration: u32,
+            connection: ConnectionId,
+            why: String,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            traffic: Option<Traffic>,
+        },
+        "network.refused" => NetworkRefused {
+            iteration: u32,
+            #[serde(flatten)]
+            refusal: network::Refusal,
+        },
+        "model.called" => ModelCalled {
+            turn: Turn,
+            model: String,
+            request: Hash,
+            deadline: Run,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            reserved_micro_usd: Option<u64>,
+        },
+        "model.answered" => ModelAnswered {
+            turn: Turn,
+            model: String,
+            delta: Bound,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            output: Option<Bound>,
+            calls: Vec<call::Proposed>,
+            usage: Usage,
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            cassette: bool,
+        },
+        /// `retry_at`: when the same turn is tried again; none ends the iteration.
+        "model.failed" => ModelFailed {
+            turn: Turn,
+            failure: String,
+            sentence: String,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            retry_at: Option<Run>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            charged_micro_usd: Option<u64>,
+        },
+        "model.lost" => ModelLost {
+            turn: Turn,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            charged_micro_usd: Option<u64>,
+        },
+        "call.called" => CallCalled(call::Called),
+        "call.blocked" => CallBlocked {
+            call: CallId,
+            capability: String,
+            #[serde(flatten)]
+            blocked: call::Blocked,
+        },
+        "call.ended" => CallEnded(call::Ended),
+        "iteration.validated" => Validated {
+            iteration: u32,
+            index: u32,
+            validator: String,
+            pass: bool,
+            score_milli: u32,
+            reasons: Bound,
+        },
+        "iteration.closing" => IterationClosing {
+            iteration: u32,
+            #[serde(flatten)]
+            cause: Cause,
+        },
+        "iteration.released" => IterationReleased {
+            iteration: u32,
+            connection: ConnectionId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            traffic: Option<Traffic>,
+        },
+        "iteration.completed" => IterationCompleted { iteration: u32, output: Bound },
+        "iteration.failed" => IterationFailed {
+            iteration: u32,
+            #[serde(flatten)]
+            cause: Cause,
+        },
+        "execution.ended" => Ended {
+            #[serde(flatten)]
+            ending: Ending,
+        },
+    }
 }
 
-/// A call as a model turn asked for it, with what the catalogue said of it then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProposedCall {
-    pub call: CallId,
-    pub capability: String,
-    pub arguments: Bound,
-    pub attributes: crate::capability::Attributes,
-    pub effects: crate::capability::Effects,
-    pub idempotent: bool,
+refusals! {
+    pub enum Refusal {
+        "execution.unknown" => Unknown {},
+        /// Started before with the same idempotency key.
+        "execution.repeated" quiet => Repeated { execution: ExecutionId },
+        "execution.started" => Started {},
+        "execution.ended" => Ended {},
+        /// Its cancel was asked for before; it ends when its sandbox is gone.
+        "execution.cancel_requested" => CancelRequested {},
+        "execution.max_iterations_wrong" => MaxIterationsWrong {},
+        "execution.plan_lost" => PlanLost {},
+        "execution.not_connected" => NotConnected {},
+        "execution.slots_full" => SlotsFull {},
+        "execution.bound" => Bound {},
+        /// Its agent's work folder lies with another worker.
+        "execution.not_home" => NotHome {},
+        /// The command speaks of a turn, call, lease or connection that is no longer the present one.
+        "execution.stale" => Stale {},
+        "execution.not_due" => NotDue {},
+        "execution.too_many_calls" => TooManyCalls {},
+        "execution.too_many_refusals" => TooManyRefusals {},
+    }
 }
 
 impl Execution {
     pub fn iteration(&self) -> Option<&Iteration> {
         match &self.phase {
             Phase::Running(iteration) => Some(iteration),
-            Phase::Queued { .. } | Phase::Ended(_) => None,
+            Phase::Queued { .. } | Phase::Ended { .. } => None,
         }
     }
 
     fn iteration_mut(&mut self) -> Option<&mut Iteration> {
         match &mut self.phase {
             Phase::Running(iteration) => Some(iteration),
-            Phase::Queued { .. } | Phase::Ended(_) => None,
+            Phase::Queued { .. } | Phase::Ended { .. } => None,
         }
     }
 
-    /// The status word of SPEC 3, and for `waiting` what it waits for.
-    pub fn status(&self) -> (&'static str, Option<&'static str>) {
+    pub fn binding(&self) -> Option<Binding> {
+        self.iteration().and_then(|iteration| iteration.binding)
+    }
+
+    /// What it is at, and for `waiting` what it waits for.
+    pub fn status(&self) -> (Status, Option<&'static str>) {
         match &self.phase {
-            Phase::Queued { .. } => ("queued", None),
-            Phase::Running(Iteration { binding: None, .. }) => ("waiting", Some("worker")),
+            Phase::Queued { .. } => (Status::Queued, None),
+            Phase::Running(Iteration { binding: None, .. }) => (Status::Waiting, Some("worker")),
             Phase::Running(iteration) => match &iteration.step {
-                Step::Thinking { retries, thought: Thought::Due { .. }, .. } if *retries > 0 => {
-                    ("waiting", Some("model retry"))
+                Step::Thinking { retries, call: ModelCall::Due { .. }, .. } if *retries > 0 => {
+                    (Status::Waiting, Some("model retry"))
                 }
                 Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
-                    ("running", None)
+                    (Status::Running, None)
                 }
             },
-            Phase::Ended(Ending::Completed { .. }) => ("completed", None),
-            Phase::Ended(Ending::Failed { .. }) => ("failed", None),
-            Phase::Ended(Ending::Cancelled { .. }) => ("cancelled", None),
+            Phase::Ended { ending: Ending::Completed { .. }, .. } => (Status::Completed, None),
+            Phase::Ended { ending: Ending::Failed { .. }, .. } => (Status::Failed, None),
+            Phase::Ended { ending: Ending::Cancelled { .. }, .. } => (Status::Cancelled, None),
         }
     }
 }
 
-/// Total: an event that does not fit the fold changes nothing, for decide never makes one.
-pub fn apply(fold: &mut Option<Execution>, event: &Event, at: Time) {
-    if let Event::Started { agent, revision, terms, .. } = event {
-        *fold = Some(Execution {
-            agent: *agent,
-            revision: *revision,
-            terms: terms.clone(),
-            wall: Clock::default(),
-            spent: Spent::default(),
-            phase: Phase::Queued { iteration: 1, since: at },
-        });
-        return;
+impl Aggregate for Execution {
+    type Id = ExecutionId;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
+
+    fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
+        decide::decide(id, draft, command)
     }
-    let Some(execution) = fold else { return };
-    match event {
-        Event::Started { .. } | Event::CancelRequested { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
-        Event::IterationStarted { .. }
-        | Event::IterationBound { .. }
-        | Event::IterationUnbound { .. }
-        | Event::JailLost { .. }
-        | Event::IterationClosing { .. }
-        | Event::IterationReleased { .. }
-        | Event::IterationCompleted { .. }
-        | Event::IterationFailed { .. }
-        | Event::Ended { .. } => iteration::apply(execution, event, at),
-        Event::ModelCalled { .. }
-        | Event::ModelAnswered { .. }
-        | Event::ModelFailed { .. }
-        | Event::ModelLost { .. }
-        | Event::CallCalled(_)
-        | Event::CallBlocked { .. }
-        | Event::CallEnded(_) => turn::apply(execution, event, at),
-        Event::Validated { .. } => validation::apply(execution, event),
+
+    fn apply(fold: &mut Option<Execution>, event: &Event, stamp: Stamp) {
+        if let Event::Started { agent, agent_name, revision, input, limits, validators, .. } = event {
+            *fold = Some(Execution {
+                agent: *agent,
+                agent_name: agent_name.clone(),
+                revision: *revision,
+                limits: *limits,
+                validators: *validators,
+                input: input.hash,
+                started_at: stamp.at,
+                wall: Clock::default(),
+                spent: Spent::default(),
+                iterations: 0,
+                cancel_requested: false,
+                phase: Phase::Queued { iteration: 1, since: stamp.run },
+            });
+            return;
+        }
+        let Some(execution) = fold else { return };
+        match event {
+            Event::CancelRequested { .. } => execution.cancel_requested = true,
+            Event::Started { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
+            Event::IterationStarted { .. }
+            | Event::IterationBound { .. }
+            | Event::IterationUnbound { .. }
+            | Event::JailLost { .. }
+            | Event::IterationClosing { .. }
+            | Event::IterationReleased { .. }
+            | Event::IterationCompleted { .. }
+            | Event::IterationFailed { .. }
+            | Event::Ended { .. } => iteration::apply(execution, event, stamp),
+            Event::ModelCalled { .. }
+            | Event::ModelAnswered { .. }
+            | Event::ModelFailed { .. }
+            | Event::ModelLost { .. }
+            | Event::CallCalled(_)
+            | Event::CallBlocked { .. }
+            | Event::CallEnded(_) => turn::apply(execution, event, stamp),
+            Event::Validated { .. } => validation::apply(execution, event),
+        }
+    }
+
+    fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+        rows::binds(event, each);
+    }
+
+    fn owed(&self) -> Vec<Owed> {
+        owed::owed(self)
+    }
+
+    fn rows(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
+        rows::of_event(id, before, event, stamp)
+    }
+
+    fn state_rows(id: ExecutionId, before: Option<&Execution>, after: &Execution) -> Vec<Row> {
+        rows::of_state(id, before, after)
     }
 }

@@ -1,133 +1,192 @@
-//! Workers and their sessions. A session is the time in which one worker process is known to live; its fence counts
-//! such times. What a lapsed session held is given back in pages, by a reconciler; nothing here may touch a process.
+//! Workers and their connections. A connection is the time in which one worker process is known to live; its fence counts
+//! such times. What a lapsed connection held is given back in pages, by a reconciler; nothing here may touch a process.
+use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::bound::{Bound, Hash, Payload};
 use crate::call::Fence;
-use crate::id::{Mint, SessionId, WorkerId};
-use crate::time::Time;
+use crate::draft::{Draft, Stop, refuse};
+use crate::id::{ConnectionId, WorkerId};
+use crate::owed::{Obligation, Owed};
+use crate::row::Row;
+use crate::time::{Due, Run, Stamp, Time};
 use serde::{Deserialize, Serialize};
+
+/// Lapsed connections that may wait to be swept; one more worker process is not let in beyond.
+const LAPSED_MAX: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
-    pub id: WorkerId,
     pub name: String,
     pub fence: Fence,
-    pub session: Option<Session>,
-    /// Lapsed sessions whose executions are still being given back.
-    pub sweeping: Vec<Lapsed>,
+    pub connection: Option<Connection>,
+    /// Connections whose executions are still being given back.
+    pub lapsed: Vec<Lapsed>,
+    pub host: Option<Hash>,
+    pub at: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    pub id: SessionId,
+pub struct Connection {
+    pub id: ConnectionId,
     pub slots: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lapsed {
-    pub session: SessionId,
+    pub connection: ConnectionId,
     /// The last moment at which it was known to live: the clocks of what it held stop there.
-    pub since: Time,
+    pub since: Run,
 }
 
+verbs! {
+    pub enum Command {
+        "worker.register" => Register { name: String },
+        /// `host`: what its host can do, as JSON.
+        "worker.connect" ends => Connect { slots: u32, level: String, host: Payload },
+        /// Its host can do something else now.
+        "worker.survey" => Survey { connection: ConnectionId, host: Payload },
+        /// Only once every jail of the connection is proven dead; `since`: the last moment at which it was known to live.
+        "worker.lapse" ends => Lapse { connection: ConnectionId, since: Run, proof: String },
+        "worker.sweep" ends => FinishSweep { connection: ConnectionId },
+    }
+
+    fn payloads(&self) -> Vec<&Payload> {
+        match self {
+            Command::Connect { host, .. } | Command::Survey { host, .. } => vec![host],
+            Command::Register { .. } | Command::Lapse { .. } | Command::FinishSweep { .. } => Vec::new(),
+        }
+    }
+}
+
+events! {
+    pub enum Event {
+        "worker.registered" => Registered { worker: WorkerId, name: String },
+        "worker.connected" => Connected { connection: ConnectionId, fence: Fence, slots: u32, level: String, host: Bound },
+        "worker.surveyed" => Surveyed { connection: ConnectionId, host: Bound },
+        "worker.lapsed" => Lapsed { connection: ConnectionId, since: Run, proof: String },
+        "worker.swept" => Swept { connection: ConnectionId },
+    }
+}
+
+refusals! {
+    pub enum Refusal {
+        "worker.registered" => Registered {},
+        "worker.unregistered" => Unregistered {},
+        "worker.connected" => Connected {},
+        "worker.connection_unknown" => ConnectionUnknown {},
+    }
+}
+
+/// A worker as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    Register {
-        worker: WorkerId,
-        name: String,
-    },
-    OpenSession {
-        slots: u32,
-        level: String,
-    },
-    /// Only once every jail of the session is proven dead; `since`: the last moment at which it was known to live.
-    LapseSession {
-        session: SessionId,
-        since: Time,
-        proof: String,
-    },
-    FinishSweep {
-        session: SessionId,
-    },
+pub struct WorkerRow {
+    pub id: WorkerId,
+    pub name: String,
+    pub fence: u64,
+    pub connection: Option<ConnectionId>,
+    pub slots: u32,
+    /// What its host can do, as it said last.
+    pub host: Option<Hash>,
+    /// When it was registered, connected or lapsed last.
+    pub at: Time,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", content = "data")]
-pub enum Event {
-    #[serde(rename = "worker.registered")]
-    Registered { worker: WorkerId, name: String },
-    #[serde(rename = "session.opened")]
-    SessionOpened { session: SessionId, fence: Fence, slots: u32, level: String },
-    #[serde(rename = "session.lapsed")]
-    SessionLapsed { session: SessionId, since: Time, proof: String },
-    #[serde(rename = "session.swept")]
-    SessionSwept { session: SessionId },
-    #[serde(rename = "command.refused")]
-    Refused(crate::command::Refused),
-}
+impl Aggregate for Worker {
+    type Id = WorkerId;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misstep {
-    Registered,
-    Unregistered,
-    SessionOpen,
-    SessionUnknown,
-}
-
-const SWEEPS_MAX: usize = 64;
-
-pub fn decide(worker: Option<&Worker>, command: &Command, mint: &mut Mint) -> Result<Vec<Event>, Misstep> {
-    let known = || worker.ok_or(Misstep::Unregistered);
-    Ok(match command {
-        Command::Register { worker: id, name } => match worker {
-            None => vec![Event::Registered { worker: *id, name: name.clone() }],
-            Some(_) => return Err(Misstep::Registered),
-        },
-        Command::OpenSession { slots, level } => {
-            let worker = known()?;
-            if worker.session.is_some() || worker.sweeping.len() >= SWEEPS_MAX {
-                return Err(Misstep::SessionOpen);
+    fn decide(id: WorkerId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
+        let known = draft.get::<Worker>(id)?.cloned();
+        let event = match (command, known) {
+            (Command::Register { .. }, Some(_)) => return Err(refuse::<Worker>(Refusal::Registered {})),
+            (Command::Register { name }, None) => Event::Registered { worker: id, name },
+            (_, None) => return Err(refuse::<Worker>(Refusal::Unregistered {})),
+            (Command::Connect { slots, level, host }, Some(worker)) => {
+                if worker.connection.is_some() || worker.lapsed.len() >= LAPSED_MAX {
+                    return Err(refuse::<Worker>(Refusal::Connected {}));
+                }
+                let (connection, host) = (ConnectionId::mint(&mut draft.mint), draft.bind(host));
+                Event::Connected { connection, fence: Fence(worker.fence.0 + 1), slots, level, host }
             }
-            let fence = Fence(worker.fence.0 + 1);
-            let session = SessionId::mint(mint);
-            vec![Event::SessionOpened { session, fence, slots: *slots, level: level.clone() }]
-        }
-        Command::LapseSession { session, since, proof } => {
-            if known()?.session.as_ref().map(|open| open.id) != Some(*session) {
-                return Err(Misstep::SessionUnknown);
+            (Command::Survey { connection, host }, Some(worker)) => {
+                worker.must_hold(connection)?;
+                Event::Surveyed { connection, host: draft.bind(host) }
             }
-            vec![Event::SessionLapsed { session: *session, since: *since, proof: proof.clone() }]
-        }
-        Command::FinishSweep { session } => {
-            if !known()?.sweeping.iter().any(|lapsed| lapsed.session == *session) {
-                return Err(Misstep::SessionUnknown);
+            (Command::Lapse { connection, since, proof }, Some(worker)) => {
+                worker.must_hold(connection)?;
+                Event::Lapsed { connection, since, proof }
             }
-            vec![Event::SessionSwept { session: *session }]
-        }
-    })
-}
+            (Command::FinishSweep { connection }, Some(worker)) => {
+                if !worker.lapsed.iter().any(|lapsed| lapsed.connection == connection) {
+                    return Err(refuse::<Worker>(Refusal::ConnectionUnknown {}));
+                }
+                Event::Swept { connection }
+            }
+        };
+        Ok(draft.emit::<Worker>(id, event)?)
+    }
 
-pub fn apply(fold: &mut Option<Worker>, event: &Event) {
-    match event {
-        Event::Registered { worker, name } => {
-            let (id, name) = (*worker, name.clone());
-            *fold = Some(Worker { id, name, fence: Fence(0), session: None, sweeping: Vec::new() });
+    fn apply(fold: &mut Option<Worker>, event: &Event, stamp: Stamp) {
+        if let Event::Registered { name, .. } = event {
+            let (name, at) = (name.clone(), stamp.at);
+            *fold = Some(Worker { name, fence: Fence(0), connection: None, lapsed: Vec::new(), host: None, at });
+            return;
         }
-        Event::SessionOpened { session, fence, slots, level: _ } => {
-            if let Some(worker) = fold {
+        let Some(worker) = fold else { return };
+        match event {
+            Event::Connected { connection, fence, slots, level: _, host } => {
                 worker.fence = *fence;
-                worker.session = Some(Session { id: *session, slots: *slots });
+                worker.connection = Some(Connection { id: *connection, slots: *slots });
+                worker.host = Some(host.hash);
+                worker.at = stamp.at;
             }
-        }
-        Event::SessionLapsed { session, since, proof: _ } => {
-            if let Some(worker) = fold {
-                worker.session = None;
-                worker.sweeping.push(Lapsed { session: *session, since: *since });
+            Event::Surveyed { host, .. } => worker.host = Some(host.hash),
+            Event::Lapsed { connection, since, proof: _ } => {
+                worker.connection = None;
+                worker.lapsed.push(Lapsed { connection: *connection, since: *since });
+                worker.at = stamp.at;
             }
+            Event::Swept { connection } => worker.lapsed.retain(|lapsed| lapsed.connection != *connection),
+            Event::Registered { .. } | Event::Refused(_) => {}
         }
-        Event::SessionSwept { session } => {
-            if let Some(worker) = fold {
-                worker.sweeping.retain(|lapsed| lapsed.session != *session);
-            }
+    }
+
+    fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+        match event {
+            Event::Connected { host, .. } | Event::Surveyed { host, .. } => each(&host.hash),
+            Event::Registered { .. } | Event::Lapsed { .. } | Event::Swept { .. } | Event::Refused(_) => {}
         }
-        Event::Refused(_) => {}
+    }
+
+    fn owed(&self) -> Vec<Owed> {
+        let sweep = |lapsed: &Lapsed| Obligation::Sweep { connection: lapsed.connection, since: lapsed.since };
+        self.lapsed.iter().map(|lapsed| Owed { obligation: sweep(lapsed), due: Due::AT_ONCE }).collect()
+    }
+
+    fn state_rows(id: WorkerId, before: Option<&Worker>, after: &Worker) -> Vec<Row> {
+        let row = after.row(id);
+        if before.is_some_and(|before| before.row(id) == row) { Vec::new() } else { vec![Row::Worker(row)] }
+    }
+}
+
+impl Worker {
+    fn must_hold(&self, connection: ConnectionId) -> Result<(), Stop> {
+        match &self.connection {
+            Some(open) if open.id == connection => Ok(()),
+            Some(_) | None => Err(refuse::<Worker>(Refusal::ConnectionUnknown {})),
+        }
+    }
+
+    fn row(&self, id: WorkerId) -> WorkerRow {
+        WorkerRow {
+            id,
+            name: self.name.clone(),
+            fence: self.fence.0,
+            connection: self.connection.as_ref().map(|open| open.id),
+            slots: self.connection.as_ref().map_or(0, |open| open.slots),
+            host: self.host,
+            at: self.at,
+        }
     }
 }

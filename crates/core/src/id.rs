@@ -30,6 +30,19 @@ impl Mint {
         Mint { now, seed, made: 0 }
     }
 
+    /// Randomness for a payload that the decision makes.
+    pub fn salt(&mut self) -> [u8; 16] {
+        self.made += 1;
+        let mut bytes = [0u8; 32];
+        bytes[..16].copy_from_slice(&self.seed.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.made.to_le_bytes());
+        // Ids show the seed's neighbours, so a salt is one step away from it.
+        let digest = crate::bound::Hash::of(&bytes);
+        let mut salt = [0u8; 16];
+        salt.copy_from_slice(&digest.0[..16]);
+        salt
+    }
+
     fn uuid(&mut self) -> u128 {
         self.made += 1;
         let random = self.seed.wrapping_add(u128::from(self.made));
@@ -124,10 +137,11 @@ ids! {
     AgentId "agt" "agent";
     ExecutionId "exe" "execution";
     CallId "call" "call";
-    /// One grant of one call to one worker session; a later attempt of the same call has another.
+    /// One grant of one call to one worker's connection; a later attempt of the same call has another.
     LeaseId "lea" "lease";
-    SessionId "ses" "session";
     WorkerId "wrk" "worker";
+    /// The time in which one worker process is known to live.
+    ConnectionId "con" "connection";
     KeyId "key" "key";
     ProjectId "prj" "project";
 }

@@ -1,12 +1,14 @@
 //! Verdicts: may this call be made? Decided in the appending transaction, deterministic, no model involved.
-//! A judge sees only bounded attributes, never a payload, and names the rules that made its verdict.
+//! A judge sees exact, bounded attributes, never a payload, and names the rules that made its verdict.
 use crate::actor::Actor;
 use crate::capability::{self, Attributes};
+use crate::id::AgentId;
 use serde::{Deserialize, Serialize};
 
 /// In order of strictness: of several, the greatest holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
     Autonomous,
     Notify,
@@ -15,13 +17,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub fn word(self) -> &'static str {
-        match self {
-            Verdict::Autonomous => "autonomous",
-            Verdict::Notify => "notify",
-            Verdict::ApprovalRequired => "approval_required",
-            Verdict::Blocked => "blocked",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -29,9 +26,11 @@ impl Verdict {
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     pub actor: Actor,
+    pub agent: AgentId,
+    pub revision: u32,
     pub capability: &'a str,
     pub attributes: &'a Attributes,
-    /// The manifest's `tools` list of the revision that runs.
+    /// The `tools` list of the plan that runs.
     pub tools: &'a [String],
 }
 

@@ -1,10 +1,10 @@
 //! The domain of Tenure: what an agent, an execution, a call, a worker is, and how each may change.
 //!
 //! ```text
-//! decide(&View, Command, now) -> Decision | Refusal      events for streams, and the bytes they bind
+//! decide(&mut Draft, Command) -> Result<(), Stop>        the facts it looks at, the events it makes, on any streams
 //! apply(&mut Fold, &Event)                               total: cannot fail
 //! owed(&Fold) -> Vec<Owed>                               what the world owes it, and when
-//! rows(before, after, &Event) -> Vec<Row>                the lists that people read
+//! rows(&Fold, &Event), state_rows(&Fold) -> Vec<Row>     the lists that people read, the sums that decisions are made by
 //! ```
 //! This crate must never do IO, read a clock, make randomness, or know SQL or HTTP.
 #![forbid(unsafe_code)]
@@ -14,19 +14,22 @@ pub mod id;
 pub mod time;
 pub mod actor;
 pub mod bound;
+pub mod facts;
+pub mod draft;
+pub mod aggregate;
 pub mod access;
 pub mod project;
 pub mod agent;
 pub mod manifest;
+pub mod plan;
 pub mod template;
 pub mod capability;
 pub mod judge;
 pub mod network;
 pub mod call;
+pub mod state;
 pub mod execution;
 pub mod fleet;
-pub mod command;
-pub mod fold;
 pub mod owed;
 pub mod row;
 pub mod ledger;

@@ -1,125 +1,177 @@
-//! A project: the unit of chain and tree. Its own stream holds its keys, the daemon's starts and what belongs to no other.
-use crate::access::{KEYS_MAX, Key, Role};
-use crate::bound::Hash;
-use crate::id::{KeyId, Mint, ProjectId};
-use crate::time::Time;
+//! A project: the unit of chain and tree. Its own stream holds its keys, the daemon's starts, steps of the clock, and what
+//! belongs to no other.
+use crate::access::{KEYS_MAX, Role};
+use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::bound::{Hash, Payload};
+use crate::draft::{Draft, Stop, refuse};
+use crate::facts::{Counter, Namespace};
+use crate::id::{KeyId, ProjectId};
+use crate::row::Row;
+use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
-    pub id: ProjectId,
     pub name: String,
-    pub keys: Vec<Key>,
     pub starts: u64,
 }
 
+verbs! {
+    pub enum Command {
+        "project.found" => Found { name: String },
+        "daemon.start" => RecordStart { version: String },
+        /// The wall clock was set while the daemon ran.
+        "clock.step" => RecordStep { by_ms: i64 },
+        /// The head outside the database is not on this chain: an older copy was put back, and a person says that it may stand.
+        "restore.accept" ends => AcceptRestore { outside_index: u64, why: String },
+        "key.create" => CreateKey { name: String, role: Role, hash: Hash },
+        "key.revoke" ends => RevokeKey { key: KeyId },
+        /// Refusals were counted, and none came after them to tell of them.
+        "refusals.tell" => TellRefusals {},
+    }
+
+    fn payloads(&self) -> Vec<&Payload> {
+        Vec::new()
+    }
+}
+
+events! {
+    pub enum Event {
+        "project.founded" => Founded { project: ProjectId, name: String },
+        "daemon.started" => DaemonStarted { version: String },
+        /// Forwards where `by_ms` is above 0.
+        "clock.stepped" => ClockStepped { by_ms: i64 },
+        "restore.accepted" => RestoreAccepted { outside_index: u64, why: String },
+        "key.created" => KeyCreated { key: KeyId, name: String, role: Role, hash: Hash },
+        "key.revoked" => KeyRevoked { key: KeyId, name: String },
+    }
+}
+
+refusals! {
+    pub enum Refusal {
+        "project.founded" => Founded {},
+        "project.unfounded" => Unfounded {},
+        "key.name_taken" => KeyNameTaken {},
+        "key.name_wrong" => KeyNameWrong {},
+        "key.too_many" => KeysFull {},
+        "key.unknown" => KeyUnknown {},
+        "refusals.none" => NothingToTell {},
+    }
+}
+
+/// An API key as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    Found {
-        name: String,
-    },
-    RecordStart {
-        version: String,
-    },
-    /// The head outside the database is not on this chain: an older copy was put back, and a person says that it may stand.
-    AcceptRestore {
-        outside_index: u64,
-        why: String,
-    },
-    CreateKey {
-        name: String,
-        role: Role,
-        hash: Hash,
-    },
-    RevokeKey {
-        key: KeyId,
-    },
+pub struct KeyRow {
+    pub id: KeyId,
+    pub name: String,
+    pub role: Role,
+    /// SHA-256 of the key's text, which has 160 random bits and so needs no slow hash.
+    pub hash: Hash,
+    pub created_at: Time,
+    pub revoked_at: Option<Time>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", content = "data")]
-pub enum Event {
-    #[serde(rename = "project.founded")]
-    Founded { project: ProjectId, name: String },
-    #[serde(rename = "daemon.started")]
-    DaemonStarted { version: String },
-    #[serde(rename = "restore.accepted")]
-    RestoreAccepted { outside_index: u64, why: String },
-    #[serde(rename = "key.created")]
-    KeyCreated { key: KeyId, name: String, role: Role, hash: Hash },
-    #[serde(rename = "key.revoked")]
-    KeyRevoked { key: KeyId },
-    #[serde(rename = "command.refused")]
-    Refused(crate::command::Refused),
-}
+impl Aggregate for Project {
+    type Id = ProjectId;
+    type Command = Command;
+    type Event = Event;
+    type Refusal = Refusal;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misstep {
-    Founded,
-    Unfounded,
-    KeyNameTaken,
-    KeyNameWrong,
-    KeysFull,
-    KeyUnknown,
-}
+    fn decide(id: ProjectId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
+        let founded = draft.get::<Project>(id)?.is_some();
+        match command {
+            Command::Found { .. } if founded => return Err(refuse::<Project>(Refusal::Founded {})),
+            Command::Found { name } => draft.emit::<Project>(id, Event::Founded { project: id, name })?,
+            Command::RecordStart { .. }
+            | Command::RecordStep { .. }
+            | Command::AcceptRestore { .. }
+            | Command::CreateKey { .. }
+            | Command::RevokeKey { .. }
+            | Command::TellRefusals {}
+                if !founded =>
+            {
+                return Err(refuse::<Project>(Refusal::Unfounded {}));
+            }
+            Command::RecordStart { version } => draft.emit::<Project>(id, Event::DaemonStarted { version })?,
+            Command::RecordStep { by_ms } => draft.emit::<Project>(id, Event::ClockStepped { by_ms })?,
+            Command::AcceptRestore { outside_index, why } => {
+                draft.emit::<Project>(id, Event::RestoreAccepted { outside_index, why })?;
+            }
+            Command::CreateKey { name, role, hash } => create_key(id, draft, name, role, hash)?,
+            Command::RevokeKey { key } => {
+                let Some(name) = draft.holder(Namespace::Key, &key.to_string())? else {
+                    return Err(refuse::<Project>(Refusal::KeyUnknown {}));
+                };
+                draft.emit::<Project>(id, Event::KeyRevoked { key, name })?;
+            }
+            Command::TellRefusals {} if draft.page(Counter::RefusalsUntold)?.is_empty() => {
+                return Err(refuse::<Project>(Refusal::NothingToTell {}));
+            }
+            Command::TellRefusals {} => draft.tell_refusals()?,
+        }
+        Ok(())
+    }
 
-pub fn decide(project: Option<&Project>, command: &Command, mint: &mut Mint) -> Result<Vec<Event>, Misstep> {
-    let known = || project.ok_or(Misstep::Unfounded);
-    Ok(match command {
-        Command::Found { name } => match project {
-            None => vec![Event::Founded { project: ProjectId::mint(mint), name: name.clone() }],
-            Some(_) => return Err(Misstep::Founded),
-        },
-        Command::RecordStart { version } => {
-            known()?;
-            vec![Event::DaemonStarted { version: version.clone() }]
-        }
-        Command::AcceptRestore { outside_index, why } => {
-            known()?;
-            vec![Event::RestoreAccepted { outside_index: *outside_index, why: why.clone() }]
-        }
-        Command::CreateKey { name, role, hash } => {
-            let project = known()?;
-            if name.is_empty() || name.chars().count() > 63 || name.chars().any(char::is_control) {
-                return Err(Misstep::KeyNameWrong);
-            }
-            if project.keys.iter().any(|key| key.name == *name) {
-                return Err(Misstep::KeyNameTaken);
-            }
-            if project.keys.len() >= KEYS_MAX {
-                return Err(Misstep::KeysFull);
-            }
-            vec![Event::KeyCreated { key: KeyId::mint(mint), name: name.clone(), role: *role, hash: *hash }]
-        }
-        Command::RevokeKey { key } => {
-            if !known()?.keys.iter().any(|held| held.id == *key) {
-                return Err(Misstep::KeyUnknown);
-            }
-            vec![Event::KeyRevoked { key: *key }]
-        }
-    })
-}
-
-pub fn apply(fold: &mut Option<Project>, event: &Event, at: Time) {
-    match event {
-        Event::Founded { project, name } => {
-            *fold = Some(Project { id: *project, name: name.clone(), keys: Vec::new(), starts: 0 });
-        }
-        Event::DaemonStarted { .. } => {
-            if let Some(project) = fold {
-                project.starts += 1;
-            }
-        }
-        Event::RestoreAccepted { .. } | Event::Refused(_) => {}
-        Event::KeyCreated { key, name, role, hash } => {
-            if let Some(project) = fold {
-                project.keys.push(Key { id: *key, name: name.clone(), role: *role, hash: *hash, created_at: at });
-            }
-        }
-        Event::KeyRevoked { key } => {
-            if let Some(project) = fold {
-                project.keys.retain(|held| held.id != *key);
-            }
+    fn apply(fold: &mut Option<Project>, event: &Event, _: Stamp) {
+        match (event, fold) {
+            (Event::Founded { name, .. }, fold) => *fold = Some(Project { name: name.clone(), starts: 0 }),
+            (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
+            (
+                Event::DaemonStarted { .. }
+                | Event::ClockStepped { .. }
+                | Event::RestoreAccepted { .. }
+                | Event::KeyCreated { .. }
+                | Event::KeyRevoked { .. }
+                | Event::Refused(_),
+                _,
+            ) => {}
         }
     }
+
+    fn binds(_: &Event, _: &mut dyn FnMut(&Hash)) {}
+
+    fn rows(project: ProjectId, _: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
+        let keys = |by| Row::Counted { counter: Counter::Keys, key: project.to_string(), bucket: 0, by };
+        let held = |namespace, key, holder| Row::Held { namespace, key, holder };
+        match event {
+            Event::KeyCreated { key, name, role, hash } => vec![
+                Row::Key(KeyRow {
+                    id: *key,
+                    name: name.clone(),
+                    role: *role,
+                    hash: *hash,
+                    created_at: stamp.at,
+                    revoked_at: None,
+                }),
+                held(Namespace::Key, key.to_string(), Some(name.clone())),
+                held(Namespace::KeyName, name.clone(), Some(key.to_string())),
+                keys(1),
+            ],
+            Event::KeyRevoked { key, name } => vec![
+                Row::KeyRevoked { id: *key, at: stamp.at },
+                held(Namespace::Key, key.to_string(), None),
+                held(Namespace::KeyName, name.clone(), None),
+                keys(-1),
+            ],
+            Event::Founded { .. }
+            | Event::DaemonStarted { .. }
+            | Event::ClockStepped { .. }
+            | Event::RestoreAccepted { .. }
+            | Event::Refused(_) => Vec::new(),
+        }
+    }
+}
+
+fn create_key(id: ProjectId, draft: &mut Draft<'_>, name: String, role: Role, hash: Hash) -> Result<(), Stop> {
+    if name.is_empty() || name.chars().count() > 63 || name.chars().any(char::is_control) {
+        return Err(refuse::<Project>(Refusal::KeyNameWrong {}));
+    }
+    if draft.holder(Namespace::KeyName, &name)?.is_some() {
+        return Err(refuse::<Project>(Refusal::KeyNameTaken {}));
+    }
+    if draft.count(Counter::Keys, &id.to_string())? >= KEYS_MAX {
+        return Err(refuse::<Project>(Refusal::KeysFull {}));
+    }
+    let key = KeyId::mint(&mut draft.mint);
+    Ok(draft.emit::<Project>(id, Event::KeyCreated { key, name, role, hash })?)
 }

@@ -1,11 +1,11 @@
 //! The manifest: what is read, what is refused and in which words, and that the canonical form holds.
 
 use proptest::prelude::*;
-use tenure_core::execution::Limits;
 use tenure_core::manifest::{
     AgentName, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Target, ToolPattern, Toolchain,
     Validator, schema,
 };
+use tenure_core::plan::Limits;
 use tenure_core::template::{self, Vars};
 
 const PR_REVIEWER: &str = include_str!("../../../examples/aegis/pr-reviewer.yaml");

@@ -1,37 +1,189 @@
-//! The ledger in memory: streams, folds and the few lookups that decisions read. Time and seeds are counted, so that a
-//! world made by the same commands is the same to the byte.
+//! The ledger in memory: streams, folds, rows and payloads. Time and seeds are counted, so that a world made by the same
+//! commands is the same to the byte. It must answer as the store does: both are held to one set of invariants.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tenure_core::actor::Actor;
-use tenure_core::bound::Payload;
-use tenure_core::command::{self, Command, Read, Refusal, View};
-use tenure_core::fold::{Event, Fold, Stream, apply};
-use tenure_core::id::{AgentId, ExecutionId, Mint, WorkerId};
+use tenure_core::aggregate::{self, Command, Event, Fold, Refusal, Stream};
+use tenure_core::bound::{Hash, Payload};
+use tenure_core::capability::Attributes;
+use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
+use tenure_core::facts::{Counter, Entry, Facts, Namespace, PAGE_MAX, Unread};
+use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::Judge;
-use tenure_core::owed::{Owed, owed};
-use tenure_core::time::Time;
+use tenure_core::ledger::{NOTHING_BEFORE, Record};
+use tenure_core::owed::Owed;
+use tenure_core::plan::Plan;
+use tenure_core::row::Row;
+use tenure_core::time::{Stamp, Time};
 
-pub struct World {
-    pub streams: BTreeMap<Stream, Vec<(Time, Event)>>,
+/// What is stored, and nothing else.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub project: Option<ProjectId>,
+    pub streams: BTreeMap<Stream, Vec<(Stamp, Event)>>,
+    /// The records as they would be stored, in the chain's order.
+    pub chain: Vec<Vec<u8>>,
+    pub prev: Option<Hash>,
     pub folds: BTreeMap<Stream, Fold>,
+    pub owed: Vec<(Stream, Owed)>,
+    pub payloads: BTreeMap<Hash, Payload>,
+    pub holders: BTreeMap<(Namespace, String), String>,
+    pub counters: BTreeMap<(Counter, String, u64), i64>,
+    pub entries: BTreeMap<(String, String), Entry>,
+    pub plans: BTreeMap<(AgentId, u32), Hash>,
+    pub rows: Vec<Row>,
+    pub last: Stamp,
+    /// Reading and writing fail until it is false again.
+    pub broken: bool,
+}
+
+impl Facts for Memory {
+    fn fold(&mut self, stream: Stream) -> Result<Option<Arc<Fold>>, Unread> {
+        self.readable()?;
+        Ok(self.folds.get(&stream).cloned().map(Arc::new))
+    }
+
+    fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Option<Arc<Plan>>, Unread> {
+        self.readable()?;
+        let bytes = self.plans.get(&(agent, revision)).and_then(|hash| self.payloads.get(hash));
+        Ok(bytes.map(|payload| Arc::new(Plan::read(payload.bytes()).expect("a plan that was compiled is read"))))
+    }
+
+    fn attributes(&mut self, bound: &Hash) -> Result<Option<Attributes>, Unread> {
+        self.readable()?;
+        Ok(self.payloads.get(bound).and_then(|payload| serde_json::from_slice(payload.bytes()).ok()))
+    }
+
+    fn holder(&mut self, namespace: Namespace, key: &str) -> Result<Option<String>, Unread> {
+        self.readable()?;
+        Ok(self.holders.get(&(namespace, key.to_string())).cloned())
+    }
+
+    fn count(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
+        self.readable()?;
+        Ok(self.counters.get(&(counter, key.to_string(), bucket)).copied().unwrap_or(0))
+    }
+
+    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
+        self.readable()?;
+        let buckets = (counter, key.to_string(), from)..=(counter, key.to_string(), u64::MAX);
+        Ok(self.counters.range(buckets).map(|(_, count)| count).sum())
+    }
+
+    fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
+        self.readable()?;
+        Ok(self.entries.get(&(namespace.to_string(), key.to_string())).cloned())
+    }
+
+    fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
+        self.readable()?;
+        let counted = self
+            .counters
+            .iter()
+            .filter(|((which, _, bucket), count)| *which == counter && *bucket == 0 && **count != 0);
+        Ok(counted.map(|((_, key, _), count)| (key.clone(), *count)).take(PAGE_MAX as usize).collect())
+    }
+}
+
+/// The commit did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+impl Ledger for Memory {
+    type Error = Broken;
+
+    fn project(&self) -> Option<ProjectId> {
+        self.project
+    }
+
+    fn clamp(&self, stamp: Stamp) -> Stamp {
+        stamp.clamp(self.last)
+    }
+
+    fn append(&mut self, actor: Actor, stamp: Stamp, decision: &Arc<Decision>) -> Result<u64, Broken> {
+        if self.broken {
+            return Err(Broken);
+        }
+        for (stream, event) in &decision.events {
+            if let (Stream::Project(project), None) = (stream, self.project) {
+                self.project = Some(*project);
+            }
+            let events = self.streams.entry(*stream).or_default();
+            events.push((stamp, event.clone()));
+            let record = Record {
+                project: self.project.expect("the project is founded first"),
+                index: self.chain.len() as u64,
+                stream: *stream,
+                n: events.len() as u64,
+                stamp,
+                actor,
+                event,
+                prev: self.prev.unwrap_or(NOTHING_BEFORE),
+            };
+            let encoded = record.encode().expect("every event can be recorded");
+            self.prev = Some(encoded.leaf);
+            self.chain.push(encoded.bytes);
+        }
+        self.last = stamp;
+        self.payloads.extend(decision.payloads.iter().map(|payload| (payload.bound().hash, payload.clone())));
+        decision.rows.iter().for_each(|row| self.write(row));
+        for (stream, fold) in &decision.folds {
+            self.folds.remove(stream);
+            self.folds.extend(fold.as_deref().cloned().map(|fold| (*stream, fold)));
+        }
+        self.owed.retain(|held| !decision.owes_no_more.contains(held));
+        self.owed.extend(decision.owes.iter().cloned());
+        Ok((self.chain.len() as u64).saturating_sub(1))
+    }
+
+    fn unread(&mut self) -> Broken {
+        Broken
+    }
+}
+
+impl Memory {
+    fn readable(&self) -> Result<(), Unread> {
+        if self.broken { Err(Unread) } else { Ok(()) }
+    }
+
+    fn write(&mut self, row: &Row) {
+        match row {
+            Row::Held { namespace, key, holder } => {
+                let key = (*namespace, key.clone());
+                self.holders.remove(&key);
+                self.holders.extend(holder.clone().map(|holder| (key, holder)));
+            }
+            Row::Counted { counter, key, bucket, by } => {
+                *self.counters.entry((*counter, key.clone(), *bucket)).or_default() += by;
+            }
+            Row::Entry { namespace, key, entry } => {
+                self.entries.insert((namespace.clone(), key.clone()), entry.clone());
+            }
+            Row::Revision(revision) => {
+                self.plans.insert((revision.agent, revision.number), revision.plan);
+            }
+            other => self.rows.push(other.clone()),
+        }
+    }
+}
+
+/// A ledger in memory with a clock, a judge and a source of randomness, all counted.
+pub struct World {
+    pub memory: Memory,
     pub judge: Box<dyn Judge>,
-    pub now: Time,
+    pub now: Stamp,
     seed: u128,
 }
 
 impl World {
     pub fn new(judge: impl Judge + 'static) -> World {
-        World {
-            streams: BTreeMap::new(),
-            folds: BTreeMap::new(),
-            judge: Box::new(judge),
-            now: Time::from_millis(1_000_000),
-            seed: 1,
-        }
+        let now = Stamp { at: Time::from_millis(1_000_000), ..Stamp::default() };
+        World { memory: Memory::default(), judge: Box::new(judge), now, seed: 1 }
     }
 
     pub fn mint(&mut self) -> Mint {
         self.seed += 1_000_003;
-        Mint::new(self.now, self.seed)
+        Mint::new(self.now.at, self.seed)
     }
 
     pub fn agent_id(&mut self) -> AgentId {
@@ -46,96 +198,53 @@ impl World {
         WorkerId::mint(&mut self.mint())
     }
 
+    pub fn project_id(&mut self) -> ProjectId {
+        ProjectId::mint(&mut self.mint())
+    }
+
     pub fn payload(&mut self, text: &str) -> Payload {
         self.seed += 1;
         Payload::new(self.seed.to_le_bytes(), text.as_bytes().to_vec())
     }
 
+    /// Time goes on, on both axes.
     pub fn pass(&mut self, milliseconds: u64) {
-        self.now = self.now.plus_ms(milliseconds);
+        self.now = Stamp { at: self.now.at.plus_ms(milliseconds), run: self.now.run.plus_ms(milliseconds) };
     }
 
     /// # Errors
-    /// The refusal that the real door would answer; nothing changed.
+    /// The refusal that the real door would answer; nothing but its own event changed.
+    ///
+    /// # Panics
+    /// Where the memory is broken: use [`World::transact`].
     pub fn commit(&mut self, actor: Actor, command: Command) -> Result<Vec<Event>, Refusal> {
-        let view = self.view(&command);
+        let committed = self.transact(actor, command).expect("the memory is not broken")?;
+        Ok(committed.decision.events.iter().map(|(_, event)| event.clone()).collect())
+    }
+
+    /// # Errors
+    /// `Broken`, and then nothing changed; inside, the refusal.
+    pub fn transact(&mut self, actor: Actor, command: Command) -> Result<Result<Committed, Refusal>, Broken> {
         self.seed += 1_000_003;
-        let decision = command::decide(&view, actor, command, self.judge.as_ref(), self.now, self.seed)?;
-        for (stream, event) in &decision.events {
-            let mut fold = self.folds.remove(stream);
-            apply(&mut fold, event, self.now);
-            self.folds.extend(fold.map(|fold| (*stream, fold)));
-            self.streams.entry(*stream).or_default().push((self.now, event.clone()));
-        }
-        Ok(decision.events.into_iter().map(|(_, event)| event).collect())
-    }
-
-    fn view(&self, command: &Command) -> View {
-        let mut view = View::default();
-        let mut take = |stream: Stream| {
-            view.folds.extend(self.folds.get(&stream).map(|fold| (stream, fold.clone())));
-        };
-        take(command.stream());
-        let reads = command::reads(command);
-        for read in &reads {
-            if let Read::Fold(stream) = read {
-                take(*stream);
-            }
-        }
-        for read in reads {
-            match read {
-                Read::Fold(_) => {}
-                Read::AgentNamed(name) => view.agent_named = self.agent_named(&name),
-                Read::OpenExecutions(agent) => {
-                    view.open_executions = self.count(|execution| {
-                        execution.agent == agent && !matches!(execution.phase, tenure_core::execution::Phase::Ended(_))
-                    })
-                }
-                Read::BoundTo(session) => {
-                    view.bound = self.count(|execution| {
-                        let binding = execution.iteration().and_then(|iteration| iteration.binding);
-                        binding.is_some_and(|binding| binding.session == session)
-                    });
-                }
-                Read::Twin(agent, key) => view.twin = self.twin(agent, key),
-            }
-        }
-        view
-    }
-
-    fn agent_named(&self, name: &str) -> Option<AgentId> {
-        self.folds.values().filter_map(Fold::agent).find(|agent| agent.name.eq_ignore_ascii_case(name)).map(|a| a.id)
-    }
-
-    fn count(&self, wanted: impl Fn(&tenure_core::execution::Execution) -> bool) -> u64 {
-        self.folds.values().filter_map(Fold::execution).filter(|execution| wanted(execution)).count() as u64
-    }
-
-    fn twin(&self, agent: AgentId, key: tenure_core::bound::Hash) -> Option<ExecutionId> {
-        self.streams.iter().find_map(|(stream, events)| match (stream, events.first()) {
-            (Stream::Execution(id), Some((_, Event::Execution(event)))) => match event {
-                tenure_core::execution::Event::Started { agent: of, idempotency: Some(held), .. }
-                    if *of == agent && *held == key =>
-                {
-                    Some(*id)
-                }
-                _ => None,
-            },
-            _ => None,
-        })
+        let context = DecisionContext { actor, stamp: self.now, seed: self.seed, judge: self.judge.as_ref() };
+        transact(&mut self.memory, context, command)
     }
 
     /// Every stream replayed from its events alone.
     pub fn replayed(&self) -> BTreeMap<Stream, Fold> {
-        let fold = |events: &Vec<(Time, Event)>| {
+        let fold = |events: &Vec<(Stamp, Event)>| {
             let mut fold = None;
-            events.iter().for_each(|(at, event)| apply(&mut fold, event, *at));
+            events.iter().for_each(|(stamp, event)| aggregate::apply(&mut fold, event, *stamp));
             fold
         };
-        self.streams.iter().filter_map(|(stream, events)| fold(events).map(|fold| (*stream, fold))).collect()
+        self.memory.streams.iter().filter_map(|(stream, events)| fold(events).map(|fold| (*stream, fold))).collect()
+    }
+
+    pub fn fold<A: aggregate::Member>(&self, id: A::Id) -> Option<&A> {
+        self.memory.folds.get(&A::stream(id)).and_then(Fold::as_a)
     }
 
     pub fn owed(&self, stream: Stream) -> Vec<Owed> {
-        self.folds.get(&stream).map(owed).unwrap_or_default()
+        self.memory.folds.get(&stream).map(Fold::owed).unwrap_or_default()
     }
 }

@@ -1,7 +1,12 @@
-//! Folds of committed state, the least lately used leaving first. Nothing uncommitted may enter.
+//! Folds of committed state, the least lately used leaving first, and plans. Nothing uncommitted may enter.
+use crate::Error;
+use crate::payload::{Blobs, payload};
+use crate::sql::Sql;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tenure_core::fold::{Fold, Stream};
+use tenure_core::aggregate::{Fold, Stream};
+use tenure_core::bound::Hash;
+use tenure_core::plan::Plan;
 
 /// What the writer knows of a stream.
 #[derive(Debug, Clone, Default)]
@@ -55,5 +60,29 @@ impl Cache {
         let excess = (self.entries.len() + more).saturating_sub(self.limit);
         let oldest = self.order.values().take(excess);
         oldest.filter_map(|stream| self.entries.get(stream).map(|(entry, _)| (*stream, entry.clone()))).collect()
+    }
+}
+
+/// Plans that are kept read; beyond, all are forgotten.
+const PLANS_MAX: usize = 256;
+
+/// Plans by the hash of their bytes, so that none can be another's.
+#[derive(Debug, Default)]
+pub struct Plans(HashMap<Hash, Arc<Plan>>);
+
+impl Plans {
+    /// # Errors
+    /// The database's; `Corrupt` where the bytes are no plan.
+    pub fn get(&mut self, sql: &mut dyn Sql, blobs: &Blobs, hash: Hash) -> Result<Option<Arc<Plan>>, Error> {
+        if let Some(plan) = self.0.get(&hash) {
+            return Ok(Some(Arc::clone(plan)));
+        }
+        let Some(bytes) = payload(sql, blobs, &hash)? else { return Ok(None) };
+        let plan = Arc::new(Plan::read(&bytes).map_err(Error::corrupt)?);
+        if self.0.len() >= PLANS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(hash, Arc::clone(&plan));
+        Ok(Some(plan))
     }
 }

@@ -5,7 +5,7 @@ use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 use tenure_core::id::ProjectId;
 use tenure_core::ledger::{self, Frontier, Head, NOTHING_BEFORE, Signed, Signer, Verifier};
-use tenure_core::time::Time;
+use tenure_core::time::Stamp;
 
 /// Where the next record goes. Small, so that a job that fails takes it back by copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(crate) struct End {
     pub project: Option<ProjectId>,
     pub size: u64,
     pub last: Hash,
-    pub at: Time,
+    pub stamp: Stamp,
 }
 
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Chain {
             if sql.first("SELECT 1 FROM ledger LIMIT 1", &[], |row| row.int(0))?.is_some() {
                 return Err(Error::corrupt("the ledger has records and no head"));
             }
-            let end = End { project: None, size: 0, last: NOTHING_BEFORE, at: Time::from_millis(0) };
+            let end = End { project: None, size: 0, last: NOTHING_BEFORE, stamp: Stamp::default() };
             return Ok(Chain { end, frontier: Frontier::default() });
         };
         let signed: Signed =
@@ -51,14 +51,15 @@ impl Chain {
         if last != Some(head.last) || beyond.is_some() {
             return Err(Error::corrupt(format!("the ledger does not end at record {} as its head says", size - 1)));
         }
-        let end = End { project: Some(head.project), size, last: head.last, at: head.at };
+        let end =
+            End { project: Some(head.project), size, last: head.last, stamp: Stamp { at: head.at, run: head.run } };
         Ok(Chain { end, frontier })
     }
 
     /// The signed head of this end.
     pub(crate) fn sign(&self, project: ProjectId, signer: &Signer) -> Result<String, Error> {
-        let End { size, last, at, .. } = self.end;
-        let head = Head { project, size, root: self.frontier.root(), last, at };
+        let End { size, last, stamp: Stamp { at, run }, .. } = self.end;
+        let head = Head { project, size, root: self.frontier.root(), last, at, run };
         let signed = signer.sign(head).map_err(|error| Error::invariant(error.to_string()))?;
         serde_json::to_string(&signed).map_err(|error| Error::invariant(error.to_string()))
     }

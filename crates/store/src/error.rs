@@ -24,6 +24,11 @@ pub enum Error {
     /// Written by a newer program.
     #[error("the data directory was written by a newer version: {what}; use that version")]
     Newer { what: String },
+    /// Written by a program before the first release whose ledgers are kept.
+    #[error(
+        "the data directory was written before Tenure 0.3, whose ledgers are not read any more: keep it with that version, and start this one with an empty directory"
+    )]
+    Older,
     /// A fault of the program. The job that met it changed nothing.
     #[error("this should not happen, please report it: {what}")]
     Invariant { what: String },
@@ -59,6 +64,7 @@ impl Error {
             | Error::Busy { .. }
             | Error::Held { .. }
             | Error::Newer { .. }
+            | Error::Older
             | Error::Invariant { .. } => false,
         }
     }

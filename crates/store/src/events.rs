@@ -1,7 +1,7 @@
 //! Reading records: a stream's, or the whole chain's from an index on.
 use crate::Error;
 use crate::sql::{Cell, Columns, Sql};
-use tenure_core::fold::{Event, Stream};
+use tenure_core::aggregate::{Event, Stream};
 use tenure_core::ledger::{self, Meta};
 
 /// A record as read back: its bytes are those that were hashed.

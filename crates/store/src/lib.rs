@@ -27,12 +27,13 @@ mod store;
 pub mod verify;
 
 pub use ballast::Ballast;
+pub use cache::Plans;
 pub use error::Error;
 pub use events::{Recorded, events_from, events_of};
 pub use outside::{Outside, Restored};
-pub use owed::{OwedRow, next_owed, owed_now};
-pub use payload::{Blobs, INLINE_BYTES_MAX, payload};
+pub use owed::{next_owed_ms, owed_now};
+pub use payload::{Blobs, INLINE_BYTES_MAX, bound_payload, payload};
 pub use reader::Reader;
 pub use store::{Options, Store};
-pub use txn::Txn;
-pub use writer::{Class, Commit, Committed, Hook, Writer};
+pub use txn::{Appended, Txn};
+pub use writer::{Class, Commit, Hook, Writer};

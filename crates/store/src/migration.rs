@@ -4,15 +4,16 @@ use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 
 /// Oldest first. `{clustered}` marks tables kept in the order of their key, where the engine can.
-const MIGRATIONS: &[(&str, &str)] = &[
-    ("0001 first light", include_str!("migration/0001.sql")),
-    ("0002 the host of a call", include_str!("migration/0002.sql")),
-];
+const MIGRATIONS: &[(&str, &str)] = &[("0001 the house made ready", include_str!("migration/0001.sql"))];
+
+/// What the first table of a ledger was called that no release reads any more.
+const FORGOTTEN: &str = "0001 first light";
 
 /// Brings the tables up to this program's, in one transaction.
 ///
 /// # Errors
-/// `Newer` where the database knows migrations that this program does not; `Corrupt` where one differs.
+/// `Older` where no upgrade leads from it; `Newer` where the database knows migrations that this program does not;
+/// `Corrupt` where one differs.
 pub(crate) fn run(sql: &mut dyn Sql) -> Result<(), Error> {
     let table = "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, hash TEXT NOT NULL)";
     let known = "SELECT 1 FROM sqlite_master WHERE name = 'migrations'";
@@ -41,6 +42,9 @@ pub(crate) fn run(sql: &mut dyn Sql) -> Result<(), Error> {
 }
 
 fn check(done: &[(String, String)]) -> Result<(), Error> {
+    if done.iter().any(|(name, _)| name == FORGOTTEN) {
+        return Err(Error::Older);
+    }
     for (place, (name, hash)) in done.iter().enumerate() {
         let Some((ours, text)) = MIGRATIONS.get(place) else {
             return Err(Error::Newer { what: format!("it has the migration `{name}`") });

@@ -1,71 +1,76 @@
-//! The index of what is owed: one row a deed, written with the events that owe or settle it.
+//! The index of what is owed: one row an obligation, written with the events that owe or settle it.
 use crate::Error;
 use crate::sql::{Cell, Columns, Sql};
-use tenure_core::fold::{Fold, Stream};
-use tenure_core::owed::{Deed, Kind, Owed, owed};
-use tenure_core::time::Time;
+use tenure_core::aggregate::Stream;
+use tenure_core::draft::Decision;
+use tenure_core::owed::{Kind, Obligation, Owed};
+use tenure_core::time::{Due, Run, Stamp, Time};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwedRow {
-    pub stream: Stream,
-    pub deed: Deed,
-    pub at: Time,
-}
+const RUN: &str = "run";
+const WALL: &str = "wall";
 
-/// What one stream's fold owes anew and no more.
-#[derive(Debug, Default)]
-pub(crate) struct Diff {
-    pub gone: Vec<Owed>,
-    pub come: Vec<Owed>,
-}
-
-pub(crate) fn diff(before: Option<&Fold>, after: Option<&Fold>) -> Diff {
-    let mut gone = before.map(owed).unwrap_or_default();
-    let mut come = after.map(owed).unwrap_or_default();
-    gone.retain(|old| {
-        let place = come.iter().position(|new| new == old);
-        place.map(|place| come.swap_remove(place)).is_none()
-    });
-    Diff { gone, come }
-}
-
-impl Diff {
-    pub(crate) fn write(&self, sql: &mut dyn Sql, stream: Stream) -> Result<(), Error> {
-        if self.gone.is_empty() && self.come.is_empty() {
-            return Ok(());
-        }
-        let stream = stream.to_string();
-        let delete = "DELETE FROM owed WHERE kind = $1 AND at = $2 AND stream = $3 AND key = $4";
-        let insert = "INSERT INTO owed (kind, at, stream, key) VALUES ($1, $2, $3, $4)";
-        for (text, owed) in
-            self.gone.iter().map(|owed| (delete, owed)).chain(self.come.iter().map(|owed| (insert, owed)))
-        {
-            let (kind, key) = (owed.deed.kind().word(), owed.deed.to_string());
-            let cells = [Cell::Text(kind), Cell::Int(owed.at.millis()), Cell::Text(&stream), Cell::Text(&key)];
-            sql.execute(text, &cells)?;
-        }
-        Ok(())
+fn axis(due: Due) -> (&'static str, i64) {
+    match due {
+        Due::Run(run) => (RUN, i64::try_from(run.millis()).expect("invariant: a stored number is below 2^53")),
+        Due::Wall(at) => (WALL, at.millis()),
     }
 }
 
-pub(crate) fn row(columns: &Columns<'_>) -> Result<OwedRow, Error> {
-    Ok(OwedRow { at: columns.time(0)?, stream: columns.parse(1)?, deed: columns.parse(2)? })
+/// What a decision owes anew, and no more.
+pub(crate) fn write(sql: &mut dyn Sql, decision: &Decision) -> Result<(), Error> {
+    let delete = "DELETE FROM owed WHERE kind = $1 AND axis = $2 AND due = $3 AND stream = $4 AND key = $5";
+    let insert = "INSERT INTO owed (kind, axis, due, stream, key) VALUES ($1, $2, $3, $4, $5)";
+    let gone = decision.owes_no_more.iter().map(|owed| (delete, owed));
+    let come = decision.owes.iter().map(|owed| (insert, owed));
+    for (text, (stream, owed)) in gone.chain(come) {
+        let (axis, due) = axis(owed.due);
+        let (stream, key) = (stream.to_string(), owed.obligation.to_key());
+        let kind = owed.obligation.kind().as_str();
+        sql.execute(
+            text,
+            &[Cell::Text(kind), Cell::Text(axis), Cell::Int(due), Cell::Text(&stream), Cell::Text(&key)],
+        )?;
+    }
+    Ok(())
 }
 
-/// What is owed of a kind by `now`, the longest owed first.
+/// Reads `axis, due, stream, key`.
+pub(crate) fn row(columns: &Columns<'_>) -> Result<(Stream, Owed), Error> {
+    let due = match columns.text(0)? {
+        RUN => Due::Run(Run::from_millis(columns.count(1)?)),
+        _ => Due::Wall(columns.time(1)?),
+    };
+    let obligation = Obligation::from_key(columns.text(3)?).map_err(Error::corrupt)?;
+    Ok((columns.parse(2)?, Owed { obligation, due }))
+}
+
+/// What is owed of a kind by this moment, each axis by its own clock, the longest owed first. `now.at` is the raw wall clock.
 ///
 /// # Errors
 /// The database's.
-pub fn owed_now(sql: &mut dyn Sql, kind: Kind, now: Time, limit: u32) -> Result<Vec<OwedRow>, Error> {
-    let text = "SELECT at, stream, key FROM owed WHERE kind = $1 AND at <= $2 ORDER BY at, stream, key LIMIT $3";
-    sql.all(text, &[Cell::Text(kind.word()), Cell::Int(now.millis()), Cell::Int(limit.into())], row)
+pub fn owed_now(sql: &mut dyn Sql, kind: Kind, now: Stamp, limit: u32) -> Result<Vec<(Stream, Owed)>, Error> {
+    let mut found = Vec::new();
+    for (axis, now) in [axis(Due::Run(now.run)), axis(Due::Wall(now.at))] {
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let text = "SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND axis = $2 AND due <= $3 \
+            ORDER BY due, stream, key LIMIT $4";
+        let cells = [Cell::Text(kind.as_str()), Cell::Text(axis), Cell::Int(now), Cell::Int(left.into())];
+        found.extend(sql.all(text, &cells, row)?);
+    }
+    Ok(found)
 }
 
-/// The moment after `now` at which something of a kind will next be owed.
+/// Milliseconds until something of a kind will next be owed, by whichever axis comes first.
 ///
 /// # Errors
 /// The database's.
-pub fn next_owed(sql: &mut dyn Sql, kind: Kind, now: Time) -> Result<Option<Time>, Error> {
-    let text = "SELECT at FROM owed WHERE kind = $1 AND at > $2 ORDER BY at LIMIT 1";
-    sql.first(text, &[Cell::Text(kind.word()), Cell::Int(now.millis())], |columns| columns.time(0))
+pub fn next_owed_ms(sql: &mut dyn Sql, kind: Kind, now: Stamp) -> Result<Option<u64>, Error> {
+    let text = "SELECT due FROM owed WHERE kind = $1 AND axis = $2 AND due > $3 ORDER BY due LIMIT 1";
+    let mut next = |axis: &str, now: i64| {
+        sql.first(text, &[Cell::Text(kind.as_str()), Cell::Text(axis), Cell::Int(now)], |columns| columns.int(0))
+    };
+    let ((_, run), (_, wall)) = (axis(Due::Run(now.run)), axis(Due::Wall(now.at)));
+    let by_run = next(RUN, run)?.map(|due| due.saturating_sub(run).unsigned_abs());
+    let by_wall = next(WALL, wall)?.map(|due| Time::from_millis(due).since_ms(now.at));
+    Ok(by_run.into_iter().chain(by_wall).min())
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
-use tenure_core::bound::{Bound, Hash, Payload, salted};
+use tenure_core::bound::{Hash, Payload, salted};
 
 /// Larger payloads are files.
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -33,17 +33,17 @@ impl Blobs {
     /// # Errors
     /// `Full`, or the file system's.
     pub fn keep(&self, payload: &Payload) -> Result<(), Error> {
-        if payload.bytes.len() <= INLINE_BYTES_MAX {
+        if payload.bytes().len() <= INLINE_BYTES_MAX {
             return Ok(());
         }
         let doing = "writing a large payload";
         let path = self.path(&payload.bound().hash);
-        if fs::metadata(&path).is_ok_and(|found| found.len() == payload.bytes.len() as u64) {
+        if fs::metadata(&path).is_ok_and(|found| found.len() == payload.bytes().len() as u64) {
             return Ok(());
         }
         let folder = path.parent().ok_or_else(|| Error::invariant("a blob has no folder"))?;
         fs::create_dir_all(folder).map_err(|error| Error::file(doing, &error))?;
-        write_synced(&path, &payload.bytes, 0o600, doing)?;
+        write_synced(&path, payload.bytes(), 0o600, doing)?;
         sync_folder(folder, doing)?;
         sync_folder(&self.root, doing)
     }
@@ -82,10 +82,15 @@ fn is_named(sql: &mut dyn Sql, hash: &Hash) -> Result<bool, Error> {
     Ok(sql.first(text, &[Cell::Bytes(&hash.0)], |row| row.int(0))?.is_some())
 }
 
-/// `inline` is none where the bytes lie in a file.
-pub(crate) fn insert(sql: &mut dyn Sql, bound: Bound, salt: &[u8; 16], inline: Option<&[u8]>) -> Result<(), Error> {
+/// Writes the row, and a large one's file. Call [`Blobs::keep`] with a large one before the job: here it would hold up
+/// everyone.
+pub(crate) fn write(sql: &mut dyn Sql, blobs: &Blobs, payload: &Payload) -> Result<(), Error> {
+    blobs.keep(payload)?;
+    let inline = (payload.bytes().len() <= INLINE_BYTES_MAX).then_some(payload.bytes());
+    let bound = payload.bound();
     let text = "INSERT INTO payloads (hash, salt, size, bytes) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING";
-    sql.execute(text, &[Cell::Bytes(&bound.hash.0), Cell::Bytes(salt), Cell::count(bound.size), inline.into()])?;
+    let cells = [Cell::Bytes(&bound.hash.0), Cell::Bytes(payload.salt()), Cell::count(bound.size), inline.into()];
+    sql.execute(text, &cells)?;
     Ok(())
 }
 
@@ -124,10 +129,24 @@ pub(crate) fn find(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Kept
 /// # Errors
 /// `Corrupt` where the bytes are not those that were bound.
 pub fn payload(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Option<Vec<u8>>, Error> {
+    Ok(salted_payload(sql, blobs, hash)?.map(|(_, bytes)| bytes))
+}
+
+/// The same with its salt, to be brought to a decision that checks it again.
+///
+/// # Errors
+/// As `payload`.
+pub fn bound_payload(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Option<Payload>, Error> {
+    Ok(salted_payload(sql, blobs, hash)?.map(|(salt, bytes)| Payload::new(salt, bytes)))
+}
+
+type Salted = ([u8; 16], Vec<u8>);
+
+fn salted_payload(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Option<Salted>, Error> {
     match find(sql, blobs, hash)? {
         Kept::Missing => Ok(None),
         Kept::FileLost => Err(Error::corrupt(format!("the file of payload {hash} is gone"))),
-        Kept::Here { salt, bytes } if salted(&salt, &bytes) == *hash => Ok(Some(bytes)),
+        Kept::Here { salt, bytes } if salted(&salt, &bytes) == *hash => Ok(Some((salt, bytes))),
         Kept::Here { .. } => Err(Error::corrupt(format!("payload {hash} is not what was bound"))),
     }
 }

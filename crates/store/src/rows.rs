@@ -1,18 +1,60 @@
-//! The lists that people read: each row of core's written, and the queries over them. A file a noun.
+//! The lists that people read, and the facts that decisions are made by: each row of core's written, and the queries over
+//! them. A file a noun.
 pub mod agents;
 pub mod calls;
 pub mod executions;
+pub mod facts;
 pub mod iterations;
 pub mod keys;
 pub mod turns;
 pub mod workers;
 
 use crate::Error;
-use crate::sql::Sql;
+use crate::sql::stored::Value;
+use crate::sql::{Cell, Columns, Sql};
 use tenure_core::row::Row;
 
 /// Letters at the end of an id that lists show.
 pub(crate) const SHORT: usize = 8;
+
+/// A struct of core that stands in one row.
+pub(crate) trait Table: Sized {
+    const NAME: &'static str;
+    const COLUMNS: &'static [&'static str];
+    const KEY: &'static str;
+    /// Columns that a later write of the same key leaves as they are.
+    const KEEPS: &'static [&'static str];
+
+    fn values(&self) -> Vec<Value>;
+
+    fn read(columns: &Columns<'_>) -> Result<Self, Error>;
+
+    /// Writes the row, over the one of the same key.
+    fn write(&self, sql: &mut dyn Sql) -> Result<(), Error> {
+        let values = self.values();
+        let cells: Vec<Cell<'_>> = values.iter().map(Value::cell).collect();
+        let places: Vec<String> = (1..=cells.len()).map(|place| format!("${place}")).collect();
+        let key: Vec<&str> = Self::KEY.split(", ").collect();
+        let kept = |column: &&&str| !key.contains(*column) && !Self::KEEPS.contains(*column);
+        let sets: Vec<String> =
+            Self::COLUMNS.iter().filter(kept).map(|column| format!("{column} = excluded.{column}")).collect();
+        let text = format!(
+            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
+            Self::NAME,
+            Self::COLUMNS.join(", "),
+            places.join(", "),
+            Self::KEY,
+            sets.join(", ")
+        );
+        sql.execute(&text, &cells).map(|_| ())
+    }
+
+    /// `SELECT` of all columns; what comes after `FROM table`.
+    fn select(rest: &str) -> String {
+        let columns: Vec<String> = Self::COLUMNS.iter().map(|column| format!("{}.{column}", Self::NAME)).collect();
+        format!("SELECT {} FROM {} {rest}", columns.join(", "), Self::NAME)
+    }
+}
 
 /// What a name or an id, whole or short, was found to mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,32 +82,35 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
-pub(crate) fn write(sql: &mut dyn Sql, row: &Row) -> Result<(), Error> {
-    match row {
-        Row::Key { id, name, role, hash, created_at } => keys::insert(sql, *id, name, *role, hash, *created_at),
-        Row::KeyRevoked { id, at } => keys::revoke(sql, *id, *at),
-        Row::Agent(row) => agents::write(sql, row),
-        Row::Revision(row) => agents::write_revision(sql, row),
-        Row::Execution(row) => executions::write(sql, row),
-        Row::Twin { agent, key, execution } => executions::write_twin(sql, *agent, key, *execution),
-        Row::Iteration(row) => iterations::write(sql, row),
-        Row::Turn(row) => turns::write(sql, row),
-        Row::Note { execution, iteration, turn, note } => turns::write_note(sql, *execution, *iteration, *turn, *note),
-        Row::Call(row) => calls::write(sql, row),
-        Row::CallCalled { id, at, rules } => calls::write_called(sql, *id, *at, rules),
-        Row::CallEnded { id, at, outcome, exit_code, result, level } => {
-            let end = calls::End { outcome, exit_code: *exit_code, result: result.as_ref(), level: level.as_deref() };
-            calls::write_ended(sql, *id, *at, &end)
-        }
-        Row::CallBlocked { id, at, why, sentence } => calls::write_blocked(sql, *id, *at, why, sentence),
-        Row::Validation(row) => iterations::write_validation(sql, row),
-        Row::Worker(row) => workers::write(sql, row),
+impl<T, C> Page<T, C> {
+    /// Of rows that were read with a limit of one more.
+    fn of(mut rows: Vec<T>, limit: u32, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = if more { rows.last().map(cursor) } else { None };
+        Page { rows, next }
     }
 }
 
-/// The last letters of an id, by which it is found when shortened.
-pub(crate) fn short(id: &str) -> &str {
-    &id[id.len().saturating_sub(SHORT)..]
+pub(crate) fn write(sql: &mut dyn Sql, row: &Row) -> Result<(), Error> {
+    match row {
+        Row::Held { namespace, key, holder } => facts::write_holder(sql, *namespace, key, holder.as_deref()),
+        Row::Counted { counter, key, bucket, by } => facts::count(sql, *counter, key, *bucket, *by),
+        Row::Entry { namespace, key, entry } => facts::write_entry(sql, namespace, key, entry),
+        Row::Key(row) => row.write(sql),
+        Row::KeyRevoked { id, at } => keys::revoke(sql, *id, *at),
+        Row::Deployed { agent, name, listed, at } => agents::write_deployed(sql, *agent, name, listed, *at),
+        Row::Revision(row) => row.write(sql),
+        Row::Standing { agent, standing } => agents::write_standing(sql, *agent, standing),
+        Row::Execution(row) => row.write(sql),
+        Row::Iteration(row) => row.write(sql),
+        Row::Turn(row) => row.write(sql),
+        Row::Note { execution, iteration, turn, note } => turns::write_note(sql, *execution, *iteration, *turn, *note),
+        Row::Call(row) => row.write(sql),
+        Row::CallChanged { id, change, at } => calls::change(sql, *id, change, *at),
+        Row::Validation(row) => row.write(sql),
+        Row::Worker(row) => row.write(sql),
+    }
 }
 
 /// The part of a wanted text that may be a short id: `exe_7k2m9p4q` or `7k2m9p4q`.

@@ -1,6 +1,7 @@
 //! The one path to a database. Statements use `$n` in order of first use, and columns are BIGINT, TEXT or BYTEA, so that
 //! another engine is the same path. Nothing here may know what the tables mean.
 mod sqlite;
+pub(crate) mod stored;
 
 pub(crate) use sqlite::LOG_BYTES;
 pub use sqlite::Sqlite;
@@ -54,6 +55,10 @@ pub struct Columns<'a>(&'a [Cell<'a>]);
 impl<'a> Columns<'a> {
     fn cell(&self, place: usize) -> Result<Cell<'a>, Error> {
         self.0.get(place).copied().ok_or_else(|| Error::invariant(format!("a row has no column {place}")))
+    }
+
+    pub fn is_null(&self, place: usize) -> Result<bool, Error> {
+        Ok(self.cell(place)? == Cell::Null)
     }
 
     pub fn int(&self, place: usize) -> Result<i64, Error> {

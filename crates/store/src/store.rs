@@ -1,7 +1,7 @@
 //! Opening a data directory: the lock, the key, the tables, the end of the chain; then the writer and the readers.
 use crate::ballast::{BALLAST_BYTES, Ballast};
-use crate::cache::Cache;
-use crate::chain::{self, Chain};
+use crate::cache::{Cache, Plans};
+use crate::chain::{self, Chain, End};
 use crate::folder::Folder;
 use crate::outside::{self, HeadFile, Outside};
 use crate::payload::Blobs;
@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
+use tenure_core::id::ProjectId;
 use tenure_core::ledger::Verifier;
+use tenure_core::time::Stamp;
 
 /// Folds that the writer keeps at hand.
 const FOLDS_MAX: usize = 4096;
@@ -56,7 +58,7 @@ pub struct Store {
     blobs: Blobs,
     ballast: Ballast,
     outside: Outside,
-    size: u64,
+    end: End,
     verifier: Verifier,
     _lock: File,
 }
@@ -83,12 +85,13 @@ impl Store {
         let outside = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         let blobs = Blobs::new(folder.blobs());
         let sweep = Sweep::start(&folder, &blobs)?;
-        let size = chain.end.size;
+        let end = chain.end;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
         let reader = Reader::new(folder.clone());
         let head = HeadFile::new(folder.head(), &outside);
         let bench = Bench {
             cache: Cache::new(options.folds_max),
+            plans: Plans::default(),
             blobs: blobs.clone(),
             unsaid: None,
             said: Instant::now(),
@@ -100,7 +103,7 @@ impl Store {
             head,
         };
         let (writer, thread) = Writer::start(bench, options.hook)?;
-        Ok(Store { writer, thread: Some(thread), sweep, reader, blobs, ballast, outside, size, verifier, _lock: lock })
+        Ok(Store { writer, thread: Some(thread), sweep, reader, blobs, ballast, outside, end, verifier, _lock: lock })
     }
 
     pub fn writer(&self) -> &Writer {
@@ -128,7 +131,12 @@ impl Store {
 
     /// Records when it was opened; 0 before the project is founded.
     pub fn size_at_open(&self) -> u64 {
-        self.size
+        self.end.size
+    }
+
+    /// The project, and the moment of the last record, when it was opened.
+    pub fn end_at_open(&self) -> (Option<ProjectId>, Stamp) {
+        (self.end.project, self.end.stamp)
     }
 
     /// The public key of the ledger's heads.

@@ -1,96 +1,98 @@
-//! One job's view of the transaction. What it appends is held back until the job has succeeded, so that a job that fails
-//! needs no savepoint; where the job reads rows after it appended, a savepoint is set and the rows are written first.
+//! One job's view of the transaction: the window through which its decisions read, and the place where they are written.
+//! What it appends is held back until the job has succeeded, so that a job that fails needs no savepoint; where it reads
+//! after it appended, a savepoint is set and what is held back is written first.
 mod replay;
 
 pub(crate) use replay::{load, snapshot};
 
-use crate::cache::{Cache, Entry};
+use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
-use crate::payload::{self, Blobs, INLINE_BYTES_MAX};
+use crate::payload::{self, Blobs};
+use crate::rows::{agents, facts};
 use crate::sql::{Cell, Sql};
-use crate::writer::Committed;
 use crate::{Error, owed, rows};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
-use tenure_core::bound::{Bound, Hash, Payload};
-use tenure_core::fold::{self, Event, Fold, Stream};
-use tenure_core::id::{AgentId, ExecutionId, SessionId};
-use tenure_core::ledger::Record;
-use tenure_core::owed::Kind;
-use tenure_core::project;
-use tenure_core::row::{self, Row};
-use tenure_core::time::Time;
+use tenure_core::aggregate::{Fold, Stream};
+use tenure_core::bound::Hash;
+use tenure_core::capability::Attributes;
+use tenure_core::draft::{Decision, Ledger};
+use tenure_core::facts::{Counter, Facts, Namespace, Unread};
+use tenure_core::id::{AgentId, ProjectId};
+use tenure_core::ledger::{Encoded, Record};
+use tenure_core::plan::Plan;
+use tenure_core::time::{Stamp, Time};
 
 /// A snapshot is written each time that so many more events are in a stream.
 pub(crate) const SNAPSHOT_EVENTS: u64 = 64;
+
+/// A decision of a committed transaction.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    /// Of its first record; the others follow.
+    pub index: u64,
+    pub stamp: Stamp,
+    pub actor: Actor,
+    pub decision: Arc<Decision>,
+}
 
 /// What the jobs of a transaction have made so far. None of it counts before COMMIT.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub end: End,
-    pub records: Vec<Committed>,
+    pub leaves: Vec<Hash>,
+    pub appended: Vec<Appended>,
     pub entries: HashMap<Stream, Entry>,
-    /// Kinds of which something new is owed, and the least moment of it.
-    pub owed: BTreeMap<Kind, Time>,
 }
 
 impl Batch {
     pub(crate) fn new(end: End) -> Batch {
-        Batch { end, records: Vec::new(), entries: HashMap::new(), owed: BTreeMap::new() }
+        Batch { end, leaves: Vec::new(), appended: Vec::new(), entries: HashMap::new() }
     }
 }
 
-/// A stream that the job has appended to.
-#[derive(Debug)]
-struct Touched {
-    entry: Entry,
-    before: Option<Arc<Fold>>,
+/// A decision that is yet to be written.
+struct Held {
+    records: Vec<Recorded>,
+    decision: Arc<Decision>,
+    /// Of each stream that it wrote: events now, and events that its snapshot holds.
+    counts: HashMap<Stream, (u64, u64)>,
 }
 
-/// A payload whose row is yet to be written; a large one already lies in its file.
-#[derive(Debug)]
-struct Taken {
-    bound: Bound,
-    salt: [u8; 16],
-    inline: Option<Vec<u8>>,
+struct Recorded {
+    index: u64,
+    n: u64,
+    at: Time,
+    bytes: Vec<u8>,
 }
 
 pub struct Txn<'w> {
     sql: &'w mut dyn Sql,
     cache: &'w mut Cache,
+    plans: &'w mut Plans,
     blobs: &'w Blobs,
     batch: &'w mut Batch,
-    /// Where the job found the chain.
-    start: (End, usize),
-    touched: BTreeMap<Stream, Touched>,
-    rows: Vec<Row>,
-    payloads: Vec<Taken>,
-    /// Records of the batch that are written.
-    written: usize,
+    /// Where the job found the batch: the chain's end, its leaves and decisions.
+    start: (End, usize, usize),
+    held: Vec<Held>,
+    entries: HashMap<Stream, Entry>,
+    /// Why a fact could not be read.
+    error: Option<Error>,
     savepoint: bool,
 }
 
 impl<'w> Txn<'w> {
-    pub(crate) fn new(sql: &'w mut dyn Sql, cache: &'w mut Cache, blobs: &'w Blobs, batch: &'w mut Batch) -> Txn<'w> {
-        let start = (batch.end, batch.records.len());
-        Txn {
-            sql,
-            cache,
-            blobs,
-            written: batch.records.len(),
-            batch,
-            start,
-            touched: BTreeMap::new(),
-            rows: Vec::new(),
-            payloads: Vec::new(),
-            savepoint: false,
-        }
-    }
-
-    /// The moment that an event appended now will bear: `now`, or the last event's where the clock went back.
-    pub fn clamp(&self, now: Time) -> Time {
-        now.max(self.batch.end.at)
+    pub(crate) fn new(
+        sql: &'w mut dyn Sql,
+        cache: &'w mut Cache,
+        plans: &'w mut Plans,
+        blobs: &'w Blobs,
+        batch: &'w mut Batch,
+    ) -> Txn<'w> {
+        let start = (batch.end, batch.leaves.len(), batch.appended.len());
+        let (held, entries) = (Vec::new(), HashMap::new());
+        Txn { sql, cache, plans, blobs, batch, start, held, entries, error: None, savepoint: false }
     }
 
     /// Records in the chain so far, those of this transaction included.
@@ -98,15 +100,9 @@ impl<'w> Txn<'w> {
         self.batch.end.size
     }
 
-    /// # Errors
-    /// The database's; `Corrupt` where the stream cannot be replayed.
-    pub fn fold(&mut self, stream: Stream) -> Result<Option<&Fold>, Error> {
-        Ok(self.entry(stream)?.fold.as_deref())
-    }
-
     fn entry(&mut self, stream: Stream) -> Result<&Entry, Error> {
-        if let Some(touched) = self.touched.get(&stream) {
-            return Ok(&touched.entry);
+        if let Some(entry) = self.entries.get(&stream) {
+            return Ok(entry);
         }
         if let Some(entry) = self.batch.entries.get(&stream) {
             return Ok(entry);
@@ -118,89 +114,16 @@ impl<'w> Txn<'w> {
         self.cache.get(stream).ok_or_else(|| Error::invariant("a fold left the cache as it came"))
     }
 
-    /// Appends an event to its stream; gives its index. `now` is clamped.
-    ///
-    /// # Errors
-    /// `Invariant` where the event cannot be recorded, or comes before the project is founded.
-    pub fn append(&mut self, stream: Stream, actor: Actor, event: Event, now: Time) -> Result<u64, Error> {
-        let (at, end) = (self.clamp(now), self.batch.end);
-        let project = match (end.project, &event) {
-            (Some(project), _) => project,
-            (None, Event::Project(project::Event::Founded { project, .. })) => *project,
-            (None, Event::Project(_) | Event::Agent(_) | Event::Execution(_) | Event::Worker(_)) => {
-                return Err(Error::invariant("an event was appended before the project was founded"));
-            }
-        };
-        let Entry { fold: before, n, snapped } = self.entry(stream)?.clone();
-        let (n, index) = (n + 1, end.size);
-        let record = Record { project, index, stream, n, at, actor, event: &event, prev: end.last };
-        let record = record.encode().map_err(|error| Error::invariant(error.to_string()))?;
-        let mut after = before.as_deref().cloned();
-        fold::apply(&mut after, &event, at);
-        self.rows.extend(row::rows(stream, before.as_deref(), after.as_ref(), &event, at));
-        let entry = Entry { fold: after.map(Arc::new), n, snapped };
-        self.touched
-            .entry(stream)
-            .and_modify(|touched| touched.entry = entry.clone())
-            .or_insert(Touched { entry, before });
-        self.batch.end = End { project: Some(project), size: index + 1, last: record.leaf, at };
-        self.batch.records.push(Committed { index, stream, n, at, actor, event, record });
-        Ok(index)
+    /// Keeps an error for whoever asked, and says only that there was one. What this job appended must show in rows.
+    fn read<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Unread> {
+        let flushed = if self.held.is_empty() { Ok(()) } else { self.flush() };
+        flushed.and_then(|()| read(self)).map_err(|error| {
+            self.error = Some(error);
+            Unread
+        })
     }
 
-    /// Takes the bytes that an event of this job binds. Call `Blobs::keep` with a large one before the job: here it
-    /// would hold up everyone.
-    ///
-    /// # Errors
-    /// Those of writing a large one that was not kept before.
-    pub fn payload(&mut self, payload: Payload) -> Result<Bound, Error> {
-        let bound = payload.bound();
-        self.blobs.keep(&payload)?;
-        let inline = (payload.bytes.len() <= INLINE_BYTES_MAX).then_some(payload.bytes);
-        self.payloads.push(Taken { bound, salt: payload.salt, inline });
-        Ok(bound)
-    }
-
-    /// The agent that holds this name, archived ones included; case does not matter.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn agent_named(&mut self, name: &str) -> Result<Option<AgentId>, Error> {
-        self.settle()?;
-        rows::agents::named(self.sql, name)
-    }
-
-    /// # Errors
-    /// The database's.
-    pub fn open_executions(&mut self, agent: AgentId) -> Result<u64, Error> {
-        self.settle()?;
-        rows::executions::open_of(self.sql, agent)
-    }
-
-    /// Executions bound to this session.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn bound_to(&mut self, session: SessionId) -> Result<u64, Error> {
-        self.settle()?;
-        rows::executions::bound_to(self.sql, session)
-    }
-
-    /// The execution that this idempotency key of the agent started.
-    ///
-    /// # Errors
-    /// The database's.
-    pub fn twin(&mut self, agent: AgentId, key: Hash) -> Result<Option<ExecutionId>, Error> {
-        self.settle()?;
-        rows::executions::twin(self.sql, agent, key)
-    }
-
-    /// Before rows are read: what this job has appended must show in them.
-    fn settle(&mut self) -> Result<(), Error> {
-        let pending = self.written < self.batch.records.len() || !self.rows.is_empty() || !self.payloads.is_empty();
-        if !pending {
-            return Ok(());
-        }
+    fn flush(&mut self) -> Result<(), Error> {
         if !self.savepoint {
             self.sql.execute("SAVEPOINT job", &[])?;
             self.savepoint = true;
@@ -209,15 +132,24 @@ impl<'w> Txn<'w> {
     }
 
     fn write(&mut self) -> Result<(), Error> {
-        for taken in self.payloads.drain(..) {
-            payload::insert(self.sql, taken.bound, &taken.salt, taken.inline.as_deref())?;
-        }
-        for committed in &self.batch.records[self.written..] {
-            insert_record(self.sql, self.batch.end.project.map(|project| project.to_string()), committed)?;
-        }
-        self.written = self.batch.records.len();
-        for row in self.rows.drain(..) {
-            rows::write(self.sql, &row)?;
+        for Held { records, decision, counts } in std::mem::take(&mut self.held) {
+            let project = self.batch.end.project.map(|project| project.to_string()).unwrap_or_default();
+            for (record, (stream, event)) in records.iter().zip(&decision.events) {
+                insert_record(self.sql, &project, record, *stream, event.kind())?;
+            }
+            for payload in &decision.payloads {
+                payload::write(self.sql, self.blobs, payload)?;
+            }
+            for row in &decision.rows {
+                rows::write(self.sql, row)?;
+            }
+            owed::write(self.sql, &decision)?;
+            for (stream, (n, snapped)) in counts {
+                let Some(entry) = self.entries.get_mut(&stream) else { continue };
+                if n / SNAPSHOT_EVENTS > snapped / SNAPSHOT_EVENTS && entry.n == n {
+                    snapshot(self.sql, stream, entry)?;
+                }
+            }
         }
         Ok(())
     }
@@ -225,18 +157,7 @@ impl<'w> Txn<'w> {
     /// The job succeeded: writes what it made. An error here is the whole transaction's.
     pub(crate) fn keep(mut self) -> Result<(), Error> {
         self.write()?;
-        for (stream, Touched { mut entry, before }) in std::mem::take(&mut self.touched) {
-            let diff = owed::diff(before.as_deref(), entry.fold.as_deref());
-            diff.write(self.sql, stream)?;
-            for owed in &diff.come {
-                let least = self.batch.owed.entry(owed.deed.kind()).or_insert(owed.at);
-                *least = owed.at.min(*least);
-            }
-            if entry.n / SNAPSHOT_EVENTS > entry.snapped / SNAPSHOT_EVENTS {
-                snapshot(self.sql, stream, &mut entry)?;
-            }
-            self.batch.entries.insert(stream, entry);
-        }
+        self.batch.entries.extend(std::mem::take(&mut self.entries));
         if self.savepoint {
             self.sql.execute("RELEASE job", &[])?;
         }
@@ -245,9 +166,10 @@ impl<'w> Txn<'w> {
 
     /// The job failed: takes back what it made. An error here is the whole transaction's.
     pub(crate) fn undo(self) -> Result<(), Error> {
-        let (end, records) = self.start;
+        let (end, leaves, appended) = self.start;
         self.batch.end = end;
-        self.batch.records.truncate(records);
+        self.batch.leaves.truncate(leaves);
+        self.batch.appended.truncate(appended);
         if self.savepoint {
             self.sql.execute("ROLLBACK TO job", &[])?;
             self.sql.execute("RELEASE job", &[])?;
@@ -256,19 +178,112 @@ impl<'w> Txn<'w> {
     }
 }
 
-fn insert_record(sql: &mut dyn Sql, project: Option<String>, committed: &Committed) -> Result<(), Error> {
-    let project = project.ok_or_else(|| Error::invariant("a record belongs to no project"))?;
+fn insert_record(sql: &mut dyn Sql, project: &str, record: &Recorded, stream: Stream, kind: &str) -> Result<(), Error> {
     let text = "INSERT INTO ledger (project, idx, stream, n, kind, at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let stream = committed.stream.to_string();
+    let stream = stream.to_string();
     let cells = [
-        Cell::Text(&project),
-        Cell::count(committed.index),
+        Cell::Text(project),
+        Cell::count(record.index),
         Cell::Text(&stream),
-        Cell::count(committed.n),
-        Cell::Text(committed.record.kind()),
-        Cell::Int(committed.at.millis()),
-        Cell::Bytes(&committed.record.bytes),
+        Cell::count(record.n),
+        Cell::Text(kind),
+        Cell::Int(record.at.millis()),
+        Cell::Bytes(&record.bytes),
     ];
     sql.execute(text, &cells)?;
     Ok(())
+}
+
+impl Facts for Txn<'_> {
+    fn fold(&mut self, stream: Stream) -> Result<Option<Arc<Fold>>, Unread> {
+        let entry = self.entry(stream).map(|entry| entry.fold.clone());
+        entry.map_err(|error| {
+            self.error = Some(error);
+            Unread
+        })
+    }
+
+    fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Option<Arc<Plan>>, Unread> {
+        self.read(|txn| {
+            let Some(row) = agents::revision(txn.sql, agent, revision)? else { return Ok(None) };
+            txn.plans.get(txn.sql, txn.blobs, row.plan)
+        })
+    }
+
+    fn attributes(&mut self, bound: &Hash) -> Result<Option<Attributes>, Unread> {
+        self.read(|txn| {
+            let Some(bytes) = payload::payload(txn.sql, txn.blobs, bound)? else { return Ok(None) };
+            let read = serde_json::from_slice(&bytes);
+            read.map(Some).map_err(|error| Error::corrupt(format!("what a judge saw cannot be read: {error}")))
+        })
+    }
+
+    fn holder(&mut self, namespace: Namespace, key: &str) -> Result<Option<String>, Unread> {
+        self.read(|txn| facts::holder(txn.sql, namespace, key))
+    }
+
+    fn count(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
+        self.read(|txn| facts::counted(txn.sql, counter, key, bucket))
+    }
+
+    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
+        self.read(|txn| facts::sum(txn.sql, counter, key, from))
+    }
+
+    fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<tenure_core::facts::Entry>, Unread> {
+        self.read(|txn| facts::entry(txn.sql, namespace, key))
+    }
+
+    fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
+        self.read(|txn| facts::page(txn.sql, counter))
+    }
+}
+
+impl Ledger for Txn<'_> {
+    type Error = Error;
+
+    fn project(&self) -> Option<ProjectId> {
+        self.batch.end.project
+    }
+
+    fn clamp(&self, stamp: Stamp) -> Stamp {
+        stamp.clamp(self.batch.end.stamp)
+    }
+
+    fn append(&mut self, actor: Actor, stamp: Stamp, decision: &Arc<Decision>) -> Result<u64, Error> {
+        let index = self.batch.end.size;
+        let mut records = Vec::with_capacity(decision.events.len());
+        let mut counts: HashMap<Stream, (u64, u64)> = HashMap::with_capacity(decision.folds.len());
+        for (stream, event) in &decision.events {
+            let founded = if let Stream::Project(project) = stream { Some(*project) } else { None };
+            let end = self.batch.end;
+            let Some(project) = end.project.or(founded) else {
+                return Err(Error::invariant("an event was appended before the project was founded"));
+            };
+            let (before, snapped) = match counts.get(stream) {
+                Some(counted) => *counted,
+                None => self.entry(*stream).map(|entry| (entry.n, entry.snapped))?,
+            };
+            let n = before + 1;
+            let record = Record { project, index: end.size, stream: *stream, n, stamp, actor, event, prev: end.last };
+            let Encoded { bytes, leaf } = record.encode().map_err(|error| Error::invariant(error.to_string()))?;
+            counts.insert(*stream, (n, snapped));
+            records.push(Recorded { index: end.size, n, at: stamp.at, bytes });
+            self.batch.leaves.push(leaf);
+            self.batch.end = End { project: Some(project), size: end.size + 1, last: leaf, stamp };
+        }
+        for (stream, fold) in &decision.folds {
+            let (n, snapped) = counts.get(stream).copied().unwrap_or_default();
+            self.entries.insert(*stream, Entry { fold: fold.clone(), n, snapped });
+        }
+        self.held.push(Held { records, decision: Arc::clone(decision), counts });
+        if !decision.events.is_empty() {
+            self.batch.appended.push(Appended { index, stamp, actor, decision: Arc::clone(decision) });
+        }
+        Ok(self.batch.end.size.saturating_sub(1))
+    }
+
+    fn unread(&mut self) -> Error {
+        self.error.take().unwrap_or_else(|| Error::invariant("a fact was unread without an error"))
+    }
 }

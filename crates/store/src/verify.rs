@@ -6,7 +6,6 @@
 //! folds     replayed from the first event; equal to snapshots and to what is owed; each call and model call ends once
 //! payloads  all that events bind is there, and is what was bound
 //! ```
-mod bounds;
 mod chain;
 mod findings;
 mod streams;

@@ -3,18 +3,13 @@
 mod batch;
 
 use crate::Error;
-use crate::txn::Txn;
+use crate::txn::{Appended, Txn};
 pub(crate) use batch::Bench;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
-use tenure_core::actor::Actor;
-use tenure_core::fold::{Event, Stream};
-use tenure_core::ledger::Encoded;
-use tenure_core::owed::Kind;
-use tenure_core::time::Time;
 use tokio::sync::{mpsc, oneshot};
 
 /// Jobs that may wait in each queue; more wait with their askers.
@@ -28,25 +23,10 @@ pub enum Class {
     Wake,
 }
 
-/// A record of a committed transaction.
-#[derive(Debug, Clone)]
-pub struct Committed {
-    pub index: u64,
-    pub stream: Stream,
-    pub n: u64,
-    pub at: Time,
-    pub actor: Actor,
-    pub event: Event,
-    /// Its kind, and its bytes as stored.
-    pub record: Encoded,
-}
-
-/// What one transaction left behind.
+/// What one transaction left behind, in the ledger's order.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    pub records: Arc<[Committed]>,
-    /// Kinds of which something new is owed, and the least moment of it.
-    pub owed: Vec<(Kind, Time)>,
+    pub appended: Arc<[Appended]>,
 }
 
 /// Called on the writer's thread after COMMIT, before anyone is answered. It must not block.

@@ -1,5 +1,5 @@
 //! Files of an agent's own work folder. Every path is resolved inside the sandbox, never here.
-use super::{Attributes, Capability, Effects, clipped};
+use super::{Attributes, Capability, Effects, arguments, path::judged};
 use serde_json::{Value, json};
 
 pub(super) const GROUP: &[Capability] = &[
@@ -15,6 +15,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["path"], json!({"path": path(), "offset": offset(), "max_bytes": max_bytes()})),
         output: || json!({"type": "object", "properties": {"content": {"type": "string"}, "size": {"type": "integer"}, "truncated": {"type": "boolean"}, "encoding": {"enum": ["utf-8", "base64"]}}}),
         attributes: at_path,
+        perform: None,
     },
     Capability {
         name: "filesystem.write",
@@ -28,6 +29,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["path", "content"], json!({"path": path(), "content": content()})),
         output: size_written,
         attributes: at_path_with_content,
+        perform: None,
     },
     Capability {
         name: "filesystem.append",
@@ -41,6 +43,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["path", "content"], json!({"path": path(), "content": content()})),
         output: size_written,
         attributes: at_path_with_content,
+        perform: None,
     },
     Capability {
         name: "filesystem.edit",
@@ -65,6 +68,7 @@ pub(super) const GROUP: &[Capability] = &[
         },
         output: || json!({"type": "object", "properties": {"replaced": {"type": "integer"}, "diff": {"type": "string"}}}),
         attributes: at_path,
+        perform: None,
     },
     Capability {
         name: "filesystem.list",
@@ -78,6 +82,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&[], json!({"path": path()})),
         output: || json!({"type": "object", "properties": {"entries": {"type": "array"}, "truncated": {"type": "boolean"}}}),
         attributes: at_path,
+        perform: None,
     },
     Capability {
         name: "filesystem.stat",
@@ -91,6 +96,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["path"], json!({"path": path()})),
         output: || json!({"type": "object", "properties": {"kind": {"enum": ["file", "directory", "symlink", "other"]}, "size": {"type": "integer"}, "modified_ms": {"type": "integer"}, "mode": {"type": "string"}}}),
         attributes: at_path,
+        perform: None,
     },
     Capability {
         name: "filesystem.delete",
@@ -104,6 +110,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["path"], json!({"path": path(), "recursive": {"type": "boolean"}})),
         output: || json!({"type": "object", "properties": {"trashed_as": {"type": "string"}, "removed": {"type": "boolean"}}}),
         attributes: at_path,
+        perform: None,
     },
     Capability {
         name: "filesystem.restore",
@@ -117,6 +124,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["trashed_as"], json!({"trashed_as": path(), "path": path()})),
         output: || json!({"type": "object", "properties": {"restored_to": {"type": "string"}}}),
         attributes: at_restored_path,
+        perform: None,
     },
 ];
 
@@ -136,22 +144,19 @@ fn max_bytes() -> Value {
     json!({"type": "integer", "minimum": 1, "maximum": 1_048_576})
 }
 
-fn arguments(required: &[&str], properties: Value) -> Value {
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-}
-
 fn size_written() -> Value {
     json!({"type": "object", "properties": {"size": {"type": "integer"}}})
 }
 
 fn at_path(arguments: &Value) -> Attributes {
-    Attributes { path: clipped(arguments.get("path")), ..Attributes::default() }
+    let path = arguments.get("path").map_or(Some(""), Value::as_str);
+    Attributes { path: path.and_then(judged), ..Attributes::default() }
 }
 
 /// Where it is to lie, where that is said; else what it is now.
 fn at_restored_path(arguments: &Value) -> Attributes {
     let path = arguments.get("path").or_else(|| arguments.get("trashed_as"));
-    Attributes { path: clipped(path), ..Attributes::default() }
+    Attributes { path: path.and_then(Value::as_str).and_then(judged), ..Attributes::default() }
 }
 
 fn at_path_with_content(arguments: &Value) -> Attributes {

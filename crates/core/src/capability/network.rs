@@ -1,5 +1,5 @@
 //! The network, as the rules of the agent's manifest let it be reached. Hosts are judged by the worker, never here.
-use super::{Attributes, Capability, Effects, clip, clipped};
+use super::{Attributes, Capability, Effects, arguments, path::judged};
 use crate::network::host::Host;
 use crate::network::url::{URL_BYTES_MAX, Url};
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ pub(super) const GROUP: &[Capability] = &[
             bytes: arguments.get("body").and_then(Value::as_str).map(|body| body.len() as u64),
             ..at_url(arguments)
         },
+        perform: None,
     },
     Capability {
         name: "network.download",
@@ -63,7 +64,11 @@ pub(super) const GROUP: &[Capability] = &[
             )
         },
         output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "size": {"type": "integer"}, "sha256": {"type": "string"}}}),
-        attributes: |arguments| Attributes { path: clipped(arguments.get("path")), ..at_url(arguments) },
+        attributes: |arguments| Attributes {
+            path: arguments.get("path").and_then(Value::as_str).and_then(judged),
+            ..at_url(arguments)
+        },
+        perform: None,
     },
     Capability {
         name: "network.dns_lookup",
@@ -77,6 +82,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["name"], json!({"name": host()})),
         output: || json!({"type": "object", "properties": {"name": {"type": "string"}, "addresses": {"type": "array", "items": {"type": "object", "properties": {"address": {"type": "string"}, "refused": {"type": "string"}}}}}}),
         attributes: |arguments| at_host(arguments.get("name"), None),
+        perform: None,
     },
     Capability {
         name: "network.port_check",
@@ -95,12 +101,9 @@ pub(super) const GROUP: &[Capability] = &[
         },
         output: || json!({"type": "object", "properties": {"open": {"type": "boolean"}, "address": {"type": "string"}, "why": {"type": "string"}}}),
         attributes: |arguments| at_host(arguments.get("host"), arguments.get("port").and_then(Value::as_u64)),
+        perform: None,
     },
 ];
-
-fn arguments(required: &[&str], properties: Value) -> Value {
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-}
 
 fn url() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": URL_BYTES_MAX})
@@ -121,16 +124,14 @@ fn timeout(max_ms: u32) -> Value {
 /// A URL that cannot be read has no host: it is refused before anything is reached.
 fn at_url(arguments: &Value) -> Attributes {
     let url = arguments.get("url").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
-    Attributes { host: url.map(|url| clip(&url.authority())), ..Attributes::default() }
+    let Some(url) = url else { return Attributes::default() };
+    Attributes { host: Some(url.host.to_string()), port: Some(url.port), ..Attributes::default() }
 }
 
 fn at_host(host: Option<&Value>, port: Option<u64>) -> Attributes {
     let host = host.and_then(Value::as_str).and_then(|host| Host::parse(host).ok());
-    let shown = host.map(|host| match port {
-        Some(port) => clip(&format!("{host}:{port}")),
-        None => clip(&host.to_string()),
-    });
-    Attributes { host: shown, ..Attributes::default() }
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    Attributes { host: host.map(|host| host.to_string()), port, ..Attributes::default() }
 }
 
 #[cfg(test)]
@@ -140,15 +141,20 @@ mod tests {
 
     #[test]
     fn a_judge_sees_the_host_that_the_worker_will_reach() {
-        let host = |name: &str, arguments| find(name).unwrap().attributes(&arguments).host;
+        let host = |name: &str, arguments| {
+            let seen = find(name).unwrap().attributes(&arguments);
+            seen.host.map(|host| (host, seen.port))
+        };
         let request = |url: &str| host("network.http_request", json!({"url": url}));
-        assert_eq!(request("https://API.a.example/a?b"), Some("api.a.example".into()));
-        assert_eq!(request("http://api.example.com:8080"), Some("api.example.com:8080".into()));
+        assert_eq!(request("https://API.a.example/a?b"), Some(("api.a.example".into(), Some(443))));
+        assert_eq!(request("http://api.example.com.:8080"), Some(("api.example.com".into(), Some(8080))));
         assert_eq!(request("http://good.example\\@evil.example/"), None);
         assert_eq!(
             host("network.port_check", json!({"host": "::ffff:10.0.0.5", "port": 22})),
-            Some("10.0.0.5:22".into())
+            Some(("10.0.0.5".into(), Some(22)))
         );
-        assert_eq!(host("network.dns_lookup", json!({"name": "Example.com."})), Some("example.com".into()));
+        assert_eq!(host("network.dns_lookup", json!({"name": "Example.com."})), Some(("example.com".into(), None)));
+        let shown = find("network.http_request").unwrap().shown(&json!({"url": "https://API.a.example/a?b"}));
+        assert_eq!(shown.host.as_deref(), Some("api.a.example"));
     }
 }

@@ -1,5 +1,5 @@
 //! Programs inside the sandbox: a command and its arguments, never a shell string.
-use super::{Attributes, Capability, Effects, clip};
+use super::{Attributes, Capability, Effects, path::judged};
 use serde_json::{Value, json};
 
 pub(super) const GROUP: &[Capability] = &[Capability {
@@ -14,6 +14,7 @@ pub(super) const GROUP: &[Capability] = &[Capability {
     input,
     output: || json!({"type": "object", "properties": {"exit_code": {"type": ["integer", "null"]}, "signal": {"type": ["integer", "null"]}, "stdout": {"type": "string"}, "stderr": {"type": "string"}, "timed_out": {"type": "boolean"}, "truncated": {"type": "boolean"}, "limit": {"type": "string"}, "limit_was": {"type": "integer"}, "cpu_throttled_ms": {"type": "integer"}, "error": {"type": "string"}}}),
     attributes,
+    perform: None,
 }];
 
 fn input() -> Value {
@@ -33,14 +34,9 @@ fn input() -> Value {
 }
 
 fn attributes(arguments: &Value) -> Attributes {
-    let mut line = arguments.get("command").and_then(Value::as_str).unwrap_or_default().to_string();
-    for word in arguments.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-        line.push(' ');
-        line.push_str(word);
-        if line.len() > 1024 {
-            break;
-        }
-    }
-    let command = Some(clip(&line));
-    Attributes { command, ..Attributes::default() }
+    let text = |value: &Value| value.as_str().map(str::to_string);
+    let args = arguments.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(text);
+    let argv = arguments.get("command").and_then(text).into_iter().chain(args).collect();
+    let cwd = arguments.get("cwd").and_then(Value::as_str).and_then(judged);
+    Attributes { path: cwd, argv: Some(argv), ..Attributes::default() }
 }

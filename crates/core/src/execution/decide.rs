@@ -1,221 +1,193 @@
-//! Decisions of an execution. A draft applies each event as it is made, so that what follows sees what came before;
+//! Decisions of an execution. The draft applies each event as it is made, so that what follows sees what came before;
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
-    Binding, Cause, Command, Ending, Event, Execution, Phase, Reason, Start, Step, Thought, apply, iteration, turn,
-    validation,
+    Binding, Cause, Command, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Start, Step,
+    iteration, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
-use crate::bound::Payload;
-use crate::fleet::Worker;
-use crate::id::{ExecutionId, Mint};
-use crate::judge::Judge;
-use crate::time::Time;
+use crate::bound::{Bound, Payload};
+use crate::call::Caller;
+use crate::draft::{Draft, Stop, refuse};
+use crate::facts::Namespace;
+use crate::id::{ConnectionId, ExecutionId};
+use crate::time::Run;
 
-/// What the view knows beyond the execution's own stream.
-#[derive(Clone, Copy, Default)]
-pub struct Around<'a> {
-    pub agent: Option<&'a Agent>,
-    pub worker: Option<&'a Worker>,
-    /// Executions bound to the worker's session.
-    pub bound: u64,
-    /// The execution that this idempotency key already started.
-    pub twin: Option<ExecutionId>,
+/// One execution's part of a draft.
+pub(super) struct Decider<'d, 'a> {
+    pub id: ExecutionId,
+    pub draft: &'d mut Draft<'a>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Misstep {
-    Unknown,
-    AgentUnknown,
-    AgentArchived,
-    /// Started before with the same idempotency key.
-    Twin(ExecutionId),
-    Started,
-    Ended,
-    /// Its cancel was asked for before; it ends when its sandbox is gone.
-    CancelRequested,
-    MaxIterationsWrong,
-    NoSession,
-    SlotsFull,
-    Bound,
-    /// The command speaks of a turn, call, lease or session that is no longer the present one.
-    Stale,
-    NotDue,
-    TooManyCalls,
-    TooManyRefusals,
-}
-
-/// A decision in the making.
-pub(super) struct Draft<'a> {
-    pub fold: Option<Execution>,
-    pub events: Vec<Event>,
-    pub payloads: Vec<Payload>,
-    pub now: Time,
-    pub mint: &'a mut Mint,
-    pub judge: &'a dyn Judge,
-}
-
-impl Draft<'_> {
-    pub(super) fn emit(&mut self, event: Event) {
-        apply(&mut self.fold, &event, self.now);
-        self.events.push(event);
+impl Decider<'_, '_> {
+    pub(super) fn emit(&mut self, event: Event) -> Result<(), Stop> {
+        Ok(self.draft.emit::<Execution>(self.id, event)?)
     }
 
-    pub(super) fn execution(&self) -> Result<&Execution, Misstep> {
-        self.fold.as_ref().ok_or(Misstep::Unknown)
+    pub(super) fn execution(&self) -> Result<&Execution, Stop> {
+        self.draft.seen::<Execution>(self.id).ok_or_else(|| no(Refusal::Unknown {}))
     }
 
-    pub(super) fn iteration(&self) -> Result<&super::Iteration, Misstep> {
+    pub(super) fn iteration(&self) -> Result<&Iteration, Stop> {
         match &self.execution()?.phase {
             Phase::Running(iteration) => Ok(iteration),
-            Phase::Queued { .. } => Err(Misstep::Stale),
-            Phase::Ended(_) => Err(Misstep::Ended),
+            Phase::Queued { .. } => Err(no(Refusal::Stale {})),
+            Phase::Ended { .. } => Err(no(Refusal::Ended {})),
         }
     }
 
     /// Takes bytes along with the event that will hold their hash.
-    pub(super) fn bind(&mut self, payload: Payload) -> crate::bound::Bound {
-        let bound = payload.bound();
-        self.payloads.push(payload);
-        bound
+    pub(super) fn bind(&mut self, payload: Payload) -> Bound {
+        self.draft.bind(payload)
+    }
+
+    /// Whose calls those of this execution are; `actor` is its agent, or its manifest's validator.
+    pub(super) fn caller(&self, actor: Option<Actor>) -> Result<Caller, Stop> {
+        let Execution { agent, revision, .. } = self.execution()?;
+        let actor = actor.unwrap_or(Actor::Agent(*agent));
+        Ok(Caller { actor, agent: *agent, revision: *revision, execution: self.id })
+    }
+
+    /// The end, in the agent's stream too.
+    pub(super) fn end(&mut self, ending: Ending) -> Result<(), Stop> {
+        let agent = self.execution()?.agent;
+        self.emit(Event::Ended { ending })?;
+        Ok(agent::execution_ended(agent, self.draft, self.id)?)
     }
 }
 
-/// # Errors
-/// A misstep changes nothing; the door turns it into a refusal.
-pub fn decide(
-    fold: Option<&Execution>,
-    actor: Actor,
-    command: Command,
-    around: Around<'_>,
-    judge: &dyn Judge,
-    now: Time,
-    mint: &mut Mint,
-) -> Result<(Vec<Event>, Vec<Payload>), Misstep> {
-    let mut draft =
-        Draft { fold: fold.cloned(), events: Vec::with_capacity(4), payloads: Vec::with_capacity(2), now, mint, judge };
+pub(super) fn no(refusal: Refusal) -> Stop {
+    refuse::<Execution>(refusal)
+}
+
+pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
+    draft.get::<Execution>(id)?;
+    let mut it = Decider { id, draft };
+    let it = &mut it;
     match command {
-        Command::Start(start) => begin(&mut draft, start, around)?,
-        Command::Cancel { why } => cancel(&mut draft, actor, why)?,
-        Command::Bind { worker: _, session } => iteration::bind(&mut draft, session, around)?,
-        Command::Unbind { session, since, why } => iteration::unbind(&mut draft, session, since, why)?,
-        Command::LoseJail { session, iteration, leases, why, traffic } => {
-            iteration::lose_jail(&mut draft, session, iteration, &leases, why, traffic)?;
+        Command::Start(start) => begin(it, start)?,
+        Command::Cancel { why } => cancel(it, why)?,
+        Command::Bind { worker, connection } => iteration::bind(it, worker, connection)?,
+        Command::Unbind { connection, since, why } => iteration::unbind(it, connection, since, why)?,
+        Command::LoseJail { connection, iteration, leases, why, traffic } => {
+            iteration::lose_jail(it, connection, iteration, &leases, why, traffic)?;
         }
-        Command::Release { session, iteration, traffic } => {
-            iteration::release(&mut draft, session, iteration, traffic)?;
+        Command::Release { connection, iteration, traffic } => iteration::release(it, connection, iteration, traffic)?,
+        Command::RefuseNetwork { connection, iteration, refusals } => {
+            iteration::refuse_network(it, connection, iteration, refusals)?;
         }
-        Command::RefuseNetwork { session, iteration, refusals } => {
-            iteration::refuse_network(&mut draft, session, iteration, refusals)?;
-        }
-        Command::CallModel(call) => turn::call_model(&mut draft, call)?,
-        Command::AnswerModel { turn, answer } => turn::answer_model(&mut draft, turn, answer)?,
-        Command::FailModel { turn, failure } => turn::fail_model(&mut draft, turn, failure)?,
-        Command::LoseModel { turn } => turn::lose_model(&mut draft, turn)?,
-        Command::EndCall(end) => turn::end_call(&mut draft, end)?,
-        Command::Check { iteration, index, proposal } => validation::check(&mut draft, iteration, index, proposal)?,
-        Command::Validate { iteration, index, finding } => validation::report(&mut draft, iteration, index, finding)?,
-        Command::Expire => expire(&mut draft)?,
+        Command::CallModel(call) => turn::call_model(it, call)?,
+        Command::AnswerModel { turn, answer } => turn::answer_model(it, turn, answer)?,
+        Command::FailModel { turn, failure } => turn::fail_model(it, turn, failure)?,
+        Command::LoseModel { turn } => turn::lose_model(it, turn)?,
+        Command::Perform { call, arguments } => turn::perform(it, call, &arguments)?,
+        Command::EndCall(end) => turn::end_call(it, end)?,
+        Command::Check { iteration, index, proposal } => validation::check(it, iteration, index, proposal)?,
+        Command::Validate { iteration, index, finding } => validation::report(it, iteration, index, finding)?,
+        Command::Expire {} => expire(it)?,
     }
-    advance(&mut draft);
-    Ok((draft.events, draft.payloads))
+    advance(it)
 }
 
-fn begin(draft: &mut Draft<'_>, start: Start, around: Around<'_>) -> Result<(), Misstep> {
-    if draft.fold.is_some() {
-        return Err(Misstep::Started);
+fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
+    if it.execution().is_ok() {
+        return Err(no(Refusal::Started {}));
     }
-    if let Some(twin) = around.twin {
-        return Err(Misstep::Twin(twin));
+    if let Some(key) = start.idempotency {
+        let held = it.draft.holder(Namespace::IdempotencyKey, &format!("{}:{key}", start.agent))?;
+        if let Some(execution) = held.and_then(|held| held.parse().ok()) {
+            return Err(no(Refusal::Repeated { execution }));
+        }
     }
-    let agent = around.agent.filter(|agent| agent.id == start.agent).ok_or(Misstep::AgentUnknown)?;
+    let agent = it.draft.get::<Agent>(start.agent)?;
+    let Some(agent) = agent else { return Err(refuse::<Agent>(agent::Refusal::Unknown {})) };
     match agent.state {
         agent::State::Deployed => {}
-        agent::State::Leaving { .. } | agent::State::Archived { .. } => return Err(Misstep::AgentArchived),
+        agent::State::Deleting { .. } | agent::State::Archived { .. } => {
+            return Err(refuse::<Agent>(agent::Refusal::Archived {}));
+        }
     }
-    let mut terms = agent.revision.terms.clone();
+    let (revision, agent_name) = (agent.revision, agent.name.clone());
+    let plan = it.draft.plan(start.agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
+    let (mut limits, validators) = (plan.limits, u32::try_from(plan.validators.len()).unwrap_or(u32::MAX));
     if let Some(wanted) = start.max_iterations {
         if wanted == 0 || wanted > 1000 {
-            return Err(Misstep::MaxIterationsWrong);
+            return Err(no(Refusal::MaxIterationsWrong {}));
         }
-        terms.limits.max_iterations = wanted;
+        limits.max_iterations = wanted;
     }
-    let (revision, input) = (agent.revision.number, draft.bind(start.input));
-    draft.emit(Event::Started { agent: start.agent, revision, input, terms, idempotency: start.idempotency });
-    Ok(())
+    let (input, idempotency) = (it.bind(start.input), start.idempotency);
+    it.emit(Event::Started { agent: start.agent, agent_name, revision, input, limits, validators, idempotency })?;
+    Ok(it.draft.emit::<Agent>(start.agent, agent::Event::ExecutionStarted { execution: it.id })?)
 }
 
-fn cancel(draft: &mut Draft<'_>, by: Actor, why: String) -> Result<(), Misstep> {
+fn cancel(it: &mut Decider<'_, '_>, why: String) -> Result<(), Stop> {
+    let by = it.draft.actor;
     let ending = Ending::Cancelled { by, why: why.clone() };
-    match &draft.execution()?.phase {
-        Phase::Ended(_) => Err(Misstep::Ended),
+    match &it.execution()?.phase {
+        Phase::Ended { .. } => Err(no(Refusal::Ended {})),
         Phase::Queued { .. } => {
-            draft.emit(Event::CancelRequested { by, why });
-            draft.emit(Event::Ended { ending });
-            Ok(())
+            it.emit(Event::CancelRequested { by, why })?;
+            it.end(ending)
         }
         Phase::Running(iteration) => {
             if let Step::Closing { cause: Cause::End { ending: Ending::Cancelled { .. } }, .. } = iteration.step {
-                return Err(Misstep::CancelRequested);
+                return Err(no(Refusal::CancelRequested {}));
             }
-            draft.emit(Event::CancelRequested { by, why });
-            close(draft, Cause::End { ending });
-            Ok(())
+            it.emit(Event::CancelRequested { by, why })?;
+            close(it, Cause::End { ending })
         }
     }
 }
 
-fn expire(draft: &mut Draft<'_>) -> Result<(), Misstep> {
-    let execution = draft.execution()?;
-    let limits = execution.terms.limits;
-    let iteration = draft.iteration()?;
+fn expire(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
+    let (limits, wall) = (it.execution()?.limits, it.execution()?.wall);
+    let iteration = it.iteration()?;
     if matches!(iteration.step, Step::Closing { .. }) {
-        return Err(Misstep::NotDue);
+        return Err(no(Refusal::NotDue {}));
     }
-    let past = |due: Option<Time>| due.is_some_and(|due| due <= draft.now);
-    if past(execution.wall.due(limits.timeout_ms)) {
+    let past = |due: Option<Run>| due.is_some_and(|due| due <= it.draft.stamp.run);
+    if past(wall.due(limits.timeout_ms)) {
         let detail = format!("the wall clock of {} ms is used up", limits.timeout_ms);
-        close(draft, Cause::End { ending: Ending::Failed { reason: Reason::Timeout, detail } });
-        return Ok(());
+        return close(it, Cause::End { ending: Ending::Failed { reason: Reason::Timeout, detail } });
     }
     if past(iteration.clock.due(limits.iteration_timeout_ms)) {
-        close(draft, Cause::IterationTimeout);
-        return Ok(());
+        return close(it, Cause::IterationTimeout);
     }
-    Err(Misstep::NotDue)
+    Err(no(Refusal::NotDue {}))
 }
 
 /// Ends the iteration for `cause`: an open model call is withdrawn, open calls stay until their sandbox is gone.
-pub(super) fn close(draft: &mut Draft<'_>, cause: Cause) {
-    let Some(iteration) = draft.fold.as_ref().and_then(Execution::iteration) else { return };
+pub(super) fn close(it: &mut Decider<'_, '_>, cause: Cause) -> Result<(), Stop> {
+    let iteration = it.iteration()?;
     let number = iteration.number;
-    if let Step::Thinking { attempt, thought: Thought::Open { reserved_micro_usd, .. }, .. } = iteration.step {
+    if let Step::Thinking { attempt, call: ModelCall::Open { reserved_micro_usd, .. }, .. } = iteration.step {
         let turn = super::Turn { iteration: number, turn: iteration.turns, attempt };
-        draft.emit(Event::ModelFailed {
+        it.emit(Event::ModelFailed {
             turn,
             failure: "withdrawn".to_string(),
             sentence: "its iteration ended first".to_string(),
             retry_at: None,
             charged_micro_usd: reserved_micro_usd,
-        });
+        })?;
     }
-    draft.emit(Event::IterationClosing { iteration: number, cause });
+    it.emit(Event::IterationClosing { iteration: number, cause })
 }
 
 /// Takes every step that waits for nobody. Each round emits an event or ends, and each event moves the fold on.
-pub(super) fn advance(draft: &mut Draft<'_>) {
+fn advance(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
     const ROUNDS_MAX: usize = 256;
     for _ in 0..ROUNDS_MAX {
-        let Some(iteration) = draft.fold.as_ref().and_then(Execution::iteration) else { return };
+        let Ok(iteration) = it.iteration() else { return Ok(()) };
         let moved = match &iteration.step {
-            Step::Thinking { thought: Thought::Due { .. }, .. } => turn::limit(draft),
-            Step::Thinking { thought: Thought::Open { .. }, .. } => false,
-            Step::Acting { .. } => turn::begin_next_call(draft),
-            Step::Validating { .. } => validation::advance(draft),
-            Step::Closing { .. } => iteration::finish(draft),
+            Step::Thinking { call: ModelCall::Due { .. }, .. } => turn::limit(it)?,
+            Step::Thinking { call: ModelCall::Open { .. }, .. } => false,
+            Step::Acting { .. } => turn::begin_next_call(it)?,
+            Step::Validating { .. } => validation::advance(it)?,
+            Step::Closing { .. } => iteration::finish(it)?,
         };
         if !moved {
-            return;
+            return Ok(());
         }
     }
     unreachable!("invariant: an execution comes to rest within {ROUNDS_MAX} events");
@@ -225,6 +197,6 @@ pub(super) fn failed(reason: Reason, detail: impl Into<String>) -> Cause {
     Cause::End { ending: Ending::Failed { reason, detail: crate::capability::clip(&detail.into()) } }
 }
 
-pub(super) fn bound_to(binding: Option<Binding>, session: crate::id::SessionId) -> Result<Binding, Misstep> {
-    binding.filter(|binding| binding.session == session).ok_or(Misstep::Stale)
+pub(super) fn bound_to(binding: Option<Binding>, connection: ConnectionId) -> Result<Binding, Stop> {
+    binding.filter(|binding| binding.connection == connection).ok_or_else(|| no(Refusal::Stale {}))
 }

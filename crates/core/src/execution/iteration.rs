@@ -1,112 +1,129 @@
-//! An iteration: bound to one worker session at a time, closed once, released when its jail is gone.
-use super::decide::{Around, Draft, Misstep, bound_to};
-use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Step, Thought};
-use crate::call::{self, LOSSES_MAX, Open, Outcome, State};
-use crate::id::{LeaseId, SessionId};
+//! An iteration: bound to one worker's connection at a time, closed once, released when its jail is gone.
+use super::decide::{Decider, bound_to, no};
+use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Step};
+use crate::agent::{self, Agent};
+use crate::call::{self, Open, Outcome, State};
+use crate::draft::Stop;
+use crate::facts::Counter;
+use crate::fleet::Worker;
+use crate::id::{ConnectionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
-use crate::time::{Clock, Time};
+use crate::time::{Clock, Run, Stamp};
 
-pub(super) fn bind(draft: &mut Draft<'_>, session: SessionId, around: Around<'_>) -> Result<(), Misstep> {
-    let worker = around.worker.ok_or(Misstep::NoSession)?;
-    let session = worker.session.as_ref().filter(|open| open.id == session).ok_or(Misstep::NoSession)?;
-    if around.bound >= u64::from(session.slots) {
-        return Err(Misstep::SlotsFull);
+/// An agent's first binding makes that worker its home; only there may it run.
+pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: ConnectionId) -> Result<(), Stop> {
+    let (agent, bound) = (it.execution()?.agent, it.execution()?.binding());
+    let next = match &it.execution()?.phase {
+        Phase::Ended { .. } => return Err(no(Refusal::Ended {})),
+        Phase::Running(_) if bound.is_some() => return Err(no(Refusal::Bound {})),
+        Phase::Running(_) => None,
+        Phase::Queued { iteration, .. } => Some(*iteration),
+    };
+    let known = it.draft.get::<Worker>(worker)?;
+    let open =
+        known.and_then(|known| Some((known.connection.clone().filter(|open| open.id == connection)?, known.fence)));
+    let Some((open, fence)) = open else { return Err(no(Refusal::NotConnected {})) };
+    if it.draft.count(Counter::Bound, &connection.to_string())? >= i64::from(open.slots) {
+        return Err(no(Refusal::SlotsFull {}));
     }
-    let binding = Binding { worker: worker.id, session: session.id, fence: worker.fence };
-    match &draft.execution()?.phase {
-        Phase::Ended(_) => Err(Misstep::Ended),
-        Phase::Queued { iteration, .. } => {
-            let iteration = *iteration;
-            draft.emit(Event::IterationStarted { iteration, binding });
-            Ok(())
-        }
-        Phase::Running(iteration) if iteration.binding.is_some() => Err(Misstep::Bound),
-        Phase::Running(iteration) => {
-            let iteration = iteration.number;
-            draft.emit(Event::IterationBound { iteration, binding });
-            Ok(())
+    match it.draft.get::<Agent>(agent)?.and_then(|agent| agent.home) {
+        Some(home) if home != worker => return Err(no(Refusal::NotHome {})),
+        Some(_) => {}
+        None => it.draft.emit::<Agent>(agent, agent::Event::Homed { worker })?,
+    }
+    let binding = Binding { worker, connection, fence };
+    match next {
+        Some(iteration) => it.emit(Event::IterationStarted { iteration, binding }),
+        None => {
+            let iteration = it.iteration()?.number;
+            it.emit(Event::IterationBound { iteration, binding })
         }
     }
 }
 
-pub(super) fn unbind(draft: &mut Draft<'_>, session: SessionId, since: Time, why: String) -> Result<(), Misstep> {
-    let iteration = draft.iteration()?;
-    bound_to(iteration.binding, session)?;
-    let (number, jailed) = (iteration.number, iteration.jailed);
-    lose_calls(draft, |_| true);
-    draft.emit(Event::IterationUnbound { iteration: number, session, since, jailed, why });
-    Ok(())
+pub(super) fn unbind(it: &mut Decider<'_, '_>, connection: ConnectionId, since: Run, why: String) -> Result<(), Stop> {
+    let iteration = it.iteration()?;
+    bound_to(iteration.binding, connection)?;
+    let (number, had_sandbox) = (iteration.number, iteration.has_sandbox);
+    lose_calls(it, |_| true)?;
+    it.emit(Event::IterationUnbound { iteration: number, connection, since, had_sandbox, why })
 }
 
 pub(super) fn lose_jail(
-    draft: &mut Draft<'_>,
-    session: SessionId,
+    it: &mut Decider<'_, '_>,
+    connection: ConnectionId,
     number: u32,
     leases: &[LeaseId],
     why: String,
     traffic: Option<Traffic>,
-) -> Result<(), Misstep> {
-    let iteration = draft.iteration()?;
-    bound_to(iteration.binding, session)?;
-    if iteration.number != number || !iteration.jailed {
-        return Err(Misstep::Stale);
-    }
-    lose_calls(draft, |lease| leases.contains(&lease));
-    draft.emit(Event::JailLost { iteration: number, session, why, traffic });
-    Ok(())
+) -> Result<(), Stop> {
+    with_sandbox(it, connection, number)?;
+    lose_calls(it, |lease| leases.contains(&lease))?;
+    it.emit(Event::JailLost { iteration: number, connection, why, traffic })
 }
 
 pub(super) fn release(
-    draft: &mut Draft<'_>,
-    session: SessionId,
+    it: &mut Decider<'_, '_>,
+    connection: ConnectionId,
     number: u32,
     traffic: Option<Traffic>,
-) -> Result<(), Misstep> {
-    let iteration = draft.iteration()?;
-    bound_to(iteration.binding, session)?;
-    if iteration.number != number || !iteration.jailed || !matches!(iteration.step, Step::Closing { .. }) {
-        return Err(Misstep::Stale);
+) -> Result<(), Stop> {
+    let iteration = with_sandbox(it, connection, number)?;
+    if !matches!(iteration.step, Step::Closing { .. }) {
+        return Err(no(Refusal::Stale {}));
     }
     for call in leased(&iteration.step) {
-        end_unfinished(draft, &call, Outcome::Killed);
+        end_unfinished(it, &call, Outcome::Killed)?;
     }
-    draft.emit(Event::IterationReleased { iteration: number, session, traffic });
-    Ok(())
+    it.emit(Event::IterationReleased { iteration: number, connection, traffic })
 }
 
 pub(super) fn refuse_network(
-    draft: &mut Draft<'_>,
-    session: SessionId,
+    it: &mut Decider<'_, '_>,
+    connection: ConnectionId,
     number: u32,
     refusals: Vec<network::Refusal>,
-) -> Result<(), Misstep> {
-    let iteration = draft.iteration()?;
-    bound_to(iteration.binding, session)?;
-    if iteration.number != number || !iteration.jailed {
-        return Err(Misstep::Stale);
-    }
+) -> Result<(), Stop> {
+    with_sandbox(it, connection, number)?;
     if refusals.len() > network::REFUSALS_MAX {
-        return Err(Misstep::TooManyRefusals);
+        return Err(no(Refusal::TooManyRefusals {}));
     }
     for refusal in refusals {
-        draft.emit(Event::NetworkRefused { iteration: number, refusal });
+        it.emit(Event::NetworkRefused { iteration: number, refusal })?;
     }
     Ok(())
 }
 
-/// The jail is proven dead: what is idempotent comes again, of the rest the outcome is unknown.
-fn lose_calls(draft: &mut Draft<'_>, lost: impl Fn(LeaseId) -> bool) {
-    let Ok(iteration) = draft.iteration() else { return };
-    let closing = matches!(iteration.step, Step::Closing { .. });
-    for call in leased(&iteration.step).into_iter().filter(|call| call.lease().is_some_and(|(lease, _)| lost(lease))) {
-        let again = call.idempotent && call.losses < LOSSES_MAX && !closing;
-        end_unfinished(draft, &call, Outcome::Lost { again });
-    }
+/// What a worker tells of a jail must be of the present iteration and connection.
+fn with_sandbox<'i>(it: &'i Decider<'_, '_>, connection: ConnectionId, number: u32) -> Result<&'i Iteration, Stop> {
+    let iteration = it.iteration()?;
+    bound_to(iteration.binding, connection)?;
+    if iteration.number == number && iteration.has_sandbox { Ok(iteration) } else { Err(no(Refusal::Stale {})) }
 }
 
-fn end_unfinished(draft: &mut Draft<'_>, call: &Open, outcome: Outcome) {
-    let Some((lease, _)) = call.lease() else { return };
-    draft.emit(Event::CallEnded(call::Ended { call: call.id, lease, outcome, result: None, took_ms: 0, level: None }));
+/// The jail is proven dead: what is idempotent comes again, of the rest the outcome is unknown.
+fn lose_calls(it: &mut Decider<'_, '_>, lost: impl Fn(LeaseId) -> bool) -> Result<(), Stop> {
+    let iteration = it.iteration()?;
+    let closing = matches!(iteration.step, Step::Closing { .. });
+    for call in leased(&iteration.step).into_iter().filter(|call| call.lease().is_some_and(|held| lost(held.lease))) {
+        let outcome = call.lost(closing);
+        end_unfinished(it, &call, outcome)?;
+    }
+    Ok(())
+}
+
+fn end_unfinished(it: &mut Decider<'_, '_>, call: &Open, outcome: Outcome) -> Result<(), Stop> {
+    let Some(held) = call.lease() else { return Ok(()) };
+    it.emit(Event::CallEnded(call::Ended {
+        call: call.id,
+        lease: Some(held.lease),
+        outcome,
+        result: None,
+        detail: None,
+        attributes: None,
+        took_ms: 0,
+        level: None,
+    }))
 }
 
 fn leased(step: &Step) -> Vec<Open> {
@@ -122,49 +139,49 @@ pub(super) fn step_calls(step: &Step) -> &[Open] {
 }
 
 /// A closing iteration: withdraw what was never called, wait for its jail, then end it and go on.
-pub(super) fn finish(draft: &mut Draft<'_>) -> bool {
-    let Ok(iteration) = draft.iteration() else { return false };
-    let Step::Closing { cause, calls } = &iteration.step else { return false };
+pub(super) fn finish(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
+    let iteration = it.iteration()?;
+    let Step::Closing { cause, calls } = &iteration.step else { return Ok(false) };
     if let Some(call) = calls.iter().find(|call| call.state == State::Proposed) {
         let (call, capability) = (call.id, call.capability.clone());
-        draft.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Withdrawn });
-        return true;
+        it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Withdrawn })?;
+        return Ok(true);
     }
-    if iteration.jailed && iteration.binding.is_some() {
-        return false;
+    if iteration.has_sandbox && iteration.binding.is_some() {
+        return Ok(false);
     }
     let (number, cause, binding) = (iteration.number, cause.clone(), iteration.binding);
     let all_blocked = iteration.calls > 0 && iteration.blocked == iteration.calls;
     if let Cause::Passed { output } = cause {
-        draft.emit(Event::IterationCompleted { iteration: number, output });
-        draft.emit(Event::Ended { ending: Ending::Completed { output } });
-        return true;
+        it.emit(Event::IterationCompleted { iteration: number, output })?;
+        it.end(Ending::Completed { output })?;
+        return Ok(true);
     }
-    draft.emit(Event::IterationFailed { iteration: number, cause: cause.clone() });
+    it.emit(Event::IterationFailed { iteration: number, cause: cause.clone() })?;
     let ending = match cause {
         Cause::End { ending } => Some(ending),
         Cause::Passed { .. }
         | Cause::Invalid { .. }
         | Cause::Turns
         | Cause::IterationTimeout
-        | Cause::Unanswered { .. } => spent(draft, number, &cause, all_blocked),
+        | Cause::Unanswered { .. } => spent(it, number, &cause, all_blocked)?,
     };
     match (ending, binding) {
-        (Some(ending), _) => draft.emit(Event::Ended { ending }),
-        (None, Some(binding)) => draft.emit(Event::IterationStarted { iteration: number + 1, binding }),
+        (Some(ending), _) => it.end(ending)?,
+        (None, Some(binding)) => it.emit(Event::IterationStarted { iteration: number + 1, binding })?,
         (None, None) => {}
     }
-    true
+    Ok(true)
 }
 
-fn spent(draft: &Draft<'_>, number: u32, cause: &Cause, all_blocked: bool) -> Option<Ending> {
-    let limits = draft.execution().ok()?.terms.limits;
+fn spent(it: &Decider<'_, '_>, number: u32, cause: &Cause, all_blocked: bool) -> Result<Option<Ending>, Stop> {
+    let limits = it.execution()?.limits;
     if number < limits.max_iterations {
-        return None;
+        return Ok(None);
     }
     if all_blocked {
         let detail = "every call of the last iteration was refused by policy".to_string();
-        return Some(Ending::Failed { reason: Reason::Blocked, detail });
+        return Ok(Some(Ending::Failed { reason: Reason::Blocked, detail }));
     }
     let detail = match cause {
         Cause::Turns => {
@@ -178,19 +195,20 @@ fn spent(draft: &Draft<'_>, number: u32, cause: &Cause, all_blocked: bool) -> Op
             format!("all {} attempts are used up", limits.max_iterations)
         }
     };
-    Some(Ending::Failed { reason: Reason::MaxIterations, detail })
+    Ok(Some(Ending::Failed { reason: Reason::MaxIterations, detail }))
 }
 
-pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
+pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
     match event {
         Event::IterationStarted { iteration, binding } => {
-            execution.wall.start(at);
-            execution.phase = Phase::Running(fresh(*iteration, *binding, at));
+            execution.wall.start(stamp.run);
+            execution.iterations = *iteration;
+            execution.phase = Phase::Running(fresh(*iteration, *binding, stamp.run));
         }
         Event::IterationBound { binding, .. } => {
-            execution.wall.start(at);
+            execution.wall.start(stamp.run);
             if let Some(iteration) = execution.iteration_mut() {
-                iteration.clock.start(at);
+                iteration.clock.start(stamp.run);
                 iteration.binding = Some(*binding);
             }
         }
@@ -199,18 +217,18 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
             if let Some(iteration) = execution.iteration_mut() {
                 iteration.clock.stop(*since);
                 iteration.binding = None;
-                iteration.jailed = false;
+                iteration.has_sandbox = false;
             }
         }
         Event::JailLost { .. } => {
             if let Some(iteration) = execution.iteration_mut() {
                 // Calls that are still open run in its successor.
-                iteration.jailed = step_calls(&iteration.step).iter().any(|call| call.lease().is_some());
+                iteration.has_sandbox = step_calls(&iteration.step).iter().any(|call| call.lease().is_some());
             }
         }
         Event::IterationReleased { .. } => {
             if let Some(iteration) = execution.iteration_mut() {
-                iteration.jailed = false;
+                iteration.has_sandbox = false;
             }
         }
         Event::IterationClosing { cause, .. } => {
@@ -220,11 +238,12 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
             }
         }
         Event::IterationFailed { iteration, .. } => {
-            execution.phase = Phase::Queued { iteration: iteration + 1, since: at };
+            execution.wall.stop(stamp.run);
+            execution.phase = Phase::Queued { iteration: iteration + 1, since: stamp.run };
         }
         Event::Ended { ending } => {
-            execution.wall.stop(at);
-            execution.phase = Phase::Ended(ending.clone());
+            execution.wall.stop(stamp.run);
+            execution.phase = Phase::Ended { ending: ending.clone(), at: stamp.at };
         }
         Event::IterationCompleted { .. } => {}
         Event::Started { .. }
@@ -242,15 +261,15 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
     }
 }
 
-fn fresh(number: u32, binding: Binding, at: Time) -> Iteration {
+fn fresh(number: u32, binding: Binding, run: Run) -> Iteration {
     Iteration {
         number,
-        clock: Clock { used_ms: 0, since: Some(at) },
+        clock: Clock { used_ms: 0, since: Some(run) },
         binding: Some(binding),
-        jailed: false,
+        has_sandbox: false,
         turns: 0,
         calls: 0,
         blocked: 0,
-        step: Step::Thinking { attempt: 1, retries: 0, thought: Thought::Due { at } },
+        step: Step::Thinking { attempt: 1, retries: 0, call: ModelCall::Due { at: run } },
     }
 }

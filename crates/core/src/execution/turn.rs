@@ -1,36 +1,39 @@
 //! One turn: a model call, and the capability calls that its answer asks for. All are answered before the next turn.
-use super::decide::{Draft, Misstep, close, failed};
+use super::decide::{Decider, close, failed, no};
 use super::{
-    Answer, CallModel, Cause, Check, EndCall, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX,
-    ModelFailure, Phase, ProposedCall, Reason, Remedy, Step, TURN_CALLS_MAX, Thought, Turn, iteration::step_calls,
+    Answer, CallModel, Cause, Check, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX, ModelCall,
+    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, iteration::step_calls,
 };
 use crate::actor::Actor;
-use crate::call::{self, Open, Outcome, State};
-use crate::capability::{self, Effects};
+use crate::bound::{Bound, Payload};
+use crate::call::{self, EndCall, Lease, Open, Outcome, Proposed};
+use crate::capability::{self, Place};
+use crate::draft::Stop;
 use crate::id::{CallId, LeaseId};
-use crate::judge::{Ask, Judgement, Verdict};
-use crate::time::Time;
+use crate::time::{Run, Stamp};
 
 const RETRY_FIRST_MS: u64 = 1_000;
 const RETRY_LAST_MS: u64 = 60_000;
+/// The most that one report of a provider adds, and that all add up to: what is beyond could not be recorded.
+const USAGE_MAX: u64 = 1 << 40;
+const SPENT_MAX: u64 = 1 << 52;
 
-pub(super) fn call_model(draft: &mut Draft<'_>, call: CallModel) -> Result<(), Misstep> {
-    let iteration = draft.iteration()?;
+pub(super) fn call_model(it: &mut Decider<'_, '_>, call: CallModel) -> Result<(), Stop> {
+    let iteration = it.iteration()?;
     match &iteration.step {
-        Step::Thinking { attempt, thought: Thought::Due { .. }, .. }
+        Step::Thinking { attempt, call: ModelCall::Due { .. }, .. }
             if iteration.binding.is_some() && call.turn == turn_of(iteration, *attempt) => {}
         Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
-            return Err(Misstep::Stale);
+            return Err(no(Refusal::Stale {}));
         }
     }
-    draft.emit(Event::ModelCalled {
+    it.emit(Event::ModelCalled {
         turn: call.turn,
         model: call.model,
         request: call.request,
         deadline: call.deadline,
         reserved_micro_usd: call.reserved_micro_usd,
-    });
-    Ok(())
+    })
 }
 
 fn turn_of(iteration: &Iteration, attempt: u32) -> Turn {
@@ -38,58 +41,56 @@ fn turn_of(iteration: &Iteration, attempt: u32) -> Turn {
 }
 
 /// The open model call that a report must speak of: its retries so far and its reservation.
-fn open_thought(draft: &Draft<'_>, turn: Turn) -> Result<(u32, Option<u64>), Misstep> {
-    let iteration = draft.iteration()?;
+fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>), Stop> {
+    let iteration = it.iteration()?;
     match &iteration.step {
-        Step::Thinking { attempt, retries, thought: Thought::Open { reserved_micro_usd, .. } }
+        Step::Thinking { attempt, retries, call: ModelCall::Open { reserved_micro_usd, .. } }
             if turn == turn_of(iteration, *attempt) =>
         {
             Ok((*retries, *reserved_micro_usd))
         }
         Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
-            Err(Misstep::Stale)
+            Err(no(Refusal::Stale {}))
         }
     }
 }
 
-pub(super) fn answer_model(draft: &mut Draft<'_>, turn: Turn, answer: Answer) -> Result<(), Misstep> {
-    open_thought(draft, turn)?;
+pub(super) fn answer_model(it: &mut Decider<'_, '_>, turn: Turn, answer: Answer) -> Result<(), Stop> {
+    open_model_call(it, turn)?;
     if answer.calls.len() > TURN_CALLS_MAX || answer.calls.is_empty() != answer.output.is_some() {
-        return Err(Misstep::TooManyCalls);
+        return Err(no(Refusal::TooManyCalls {}));
     }
-    let delta = draft.bind(answer.delta);
-    let output = answer.output.map(|output| draft.bind(output));
+    let delta = it.bind(answer.delta);
+    let output = answer.output.map(|output| it.bind(output));
     let mut calls = Vec::with_capacity(answer.calls.len());
     let mut misfits = Vec::new();
     for proposal in answer.calls {
-        let call = CallId::mint(draft.mint);
-        let (proposed, misfit) = propose(draft, call, proposal);
+        let call = CallId::mint(&mut it.draft.mint);
+        let (proposed, misfit) = Proposed::of(call, proposal, it.draft);
         misfits.extend(misfit.map(|sentence| (call, proposed.capability.clone(), sentence)));
         calls.push(proposed);
     }
-    let (model, usage, cassette) = (answer.model, answer.usage, answer.cassette);
-    draft.emit(Event::ModelAnswered { turn, model, delta, output, calls, usage, cassette });
+    let (model, usage, cassette) = (answer.model, recordable(answer.usage), answer.cassette);
+    it.emit(Event::ModelAnswered { turn, model, delta, output, calls, usage, cassette })?;
     for (call, capability, sentence) in misfits {
-        draft.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Misfit { sentence } });
+        it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Misfit { sentence } })?;
     }
     Ok(())
 }
 
-fn propose(draft: &mut Draft<'_>, call: CallId, proposal: call::Proposal) -> (ProposedCall, Option<String>) {
-    let known = capability::find(&proposal.capability);
-    let proposed = ProposedCall {
-        call,
-        capability: capability::clip(&proposal.capability),
-        arguments: draft.bind(proposal.arguments),
-        attributes: proposal.attributes,
-        effects: known.map_or(Effects::Irreversible, |capability| capability.effects),
-        idempotent: known.is_some_and(|capability| capability.idempotent),
-    };
-    (proposed, proposal.misfit.map(|sentence| capability::clip(&sentence)))
+/// A provider may say anything; a figure that cannot be recorded would stop the turn for ever.
+fn recordable(usage: Usage) -> Usage {
+    Usage {
+        input: usage.input.min(USAGE_MAX),
+        output: usage.output.min(USAGE_MAX),
+        cached: usage.cached.min(USAGE_MAX),
+        micro_usd: usage.micro_usd.map(|cost| cost.min(USAGE_MAX)),
+        took_ms: usage.took_ms.min(USAGE_MAX),
+    }
 }
 
-pub(super) fn fail_model(draft: &mut Draft<'_>, turn: Turn, failure: ModelFailure) -> Result<(), Misstep> {
-    let (retries, _) = open_thought(draft, turn)?;
+pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFailure) -> Result<(), Stop> {
+    let (retries, _) = open_model_call(it, turn)?;
     let sentence = capability::clip(&failure.sentence);
     let kind = failure.kind;
     let for_good = failed(Reason::ModelError, format!("{kind}: {sentence}"));
@@ -97,136 +98,172 @@ pub(super) fn fail_model(draft: &mut Draft<'_>, turn: Turn, failure: ModelFailur
         Remedy::Again { after_ms } if retries < MODEL_RETRIES_MAX => {
             let pause = RETRY_FIRST_MS.saturating_mul(1 << retries.min(16)).min(RETRY_LAST_MS);
             let pause = after_ms.map_or(pause, |wanted| wanted.clamp(pause, 10 * RETRY_LAST_MS));
-            (Some(draft.now.plus_ms(pause)), None)
+            (Some(it.draft.stamp.run.plus_ms(pause)), None)
         }
         Remedy::NextIteration => (None, Some(Cause::Unanswered { failure: kind.clone() })),
         Remedy::Again { .. } | Remedy::None => (None, Some(for_good)),
     };
-    draft.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd: None });
-    if let Some(cause) = cause {
-        close(draft, cause);
+    it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd: None })?;
+    match cause {
+        Some(cause) => close(it, cause),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn lose_model(it: &mut Decider<'_, '_>, turn: Turn) -> Result<(), Stop> {
+    let (_, reserved) = open_model_call(it, turn)?;
+    it.emit(Event::ModelLost { turn, charged_micro_usd: reserved })?;
+    if it.execution()?.spent.model_losses > MODEL_LOSSES_MAX {
+        return close(it, failed(Reason::Lost, format!("{} model calls were lost", MODEL_LOSSES_MAX + 1)));
     }
     Ok(())
 }
 
-pub(super) fn lose_model(draft: &mut Draft<'_>, turn: Turn) -> Result<(), Misstep> {
-    let (_, reserved) = open_thought(draft, turn)?;
-    draft.emit(Event::ModelLost { turn, charged_micro_usd: reserved });
-    if draft.execution()?.spent.model_losses > MODEL_LOSSES_MAX {
-        close(draft, failed(Reason::Lost, format!("{} model calls were lost", MODEL_LOSSES_MAX + 1)));
-    }
-    Ok(())
+fn open_call(it: &Decider<'_, '_>, id: CallId) -> Result<Open, Stop> {
+    let calls = step_calls(&it.iteration()?.step);
+    calls.iter().find(|call| call.id == id).cloned().ok_or_else(|| no(Refusal::Stale {}))
 }
 
-pub(super) fn end_call(draft: &mut Draft<'_>, end: EndCall) -> Result<(), Misstep> {
-    let call = step_calls(&draft.iteration()?.step).iter().find(|call| call.id == end.call).ok_or(Misstep::Stale)?;
-    if call.lease() != Some((end.lease, end.fence)) {
-        return Err(Misstep::Stale);
+pub(super) fn end_call(it: &mut Decider<'_, '_>, end: EndCall) -> Result<(), Stop> {
+    let call = open_call(it, end.call)?;
+    if call.lease() != Some(end.lease) {
+        return Err(no(Refusal::Stale {}));
     }
-    let result = end.result.map(|result| draft.bind(result));
-    let level = end.level.map(|level| capability::clip(&level));
-    draft.emit(Event::CallEnded(call::Ended {
+    let outcome = match end.outcome {
+        Outcome::Redirected { .. } if call.redirects >= call::REDIRECTS_MAX || end.attributes.is_none() => {
+            Outcome::Failed { code: "too_many_links".to_string() }
+        }
+        outcome => outcome,
+    };
+    let attributes = end.attributes.filter(|_| outcome.is_again()).map(|attributes| it.bind(attributes));
+    let result = end.result.map(|result| it.bind(result));
+    it.emit(Event::CallEnded(call::Ended {
         call: end.call,
-        lease: end.lease,
-        outcome: end.outcome,
+        lease: Some(end.lease.lease),
+        outcome,
         result,
-        took_ms: end.took_ms,
-        level,
-    }));
-    Ok(())
+        detail: None,
+        attributes,
+        took_ms: end.took_ms.min(USAGE_MAX),
+        level: end.level.map(|level| capability::clip(&level)),
+    }))
+}
+
+/// A call on our own rows, with its arguments at hand: judged, done and ended in this commit.
+pub(super) fn perform(it: &mut Decider<'_, '_>, id: CallId, arguments: &Payload) -> Result<(), Stop> {
+    let call = open_call(it, id)?;
+    let iteration = it.iteration()?;
+    let may_start = match &iteration.step {
+        Step::Acting { calls } => call::startable(calls).any(|call| call.id == id && call.place == Place::Rows),
+        Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+    };
+    if !may_start {
+        return Err(no(Refusal::Stale {}));
+    }
+    if over_budget(it, &call)? {
+        return Ok(());
+    }
+    let caller = it.caller(None)?;
+    match call::judge(it.draft, caller, &call)? {
+        Err(judgement) => block(it, &call, judgement),
+        Ok(judgement) => {
+            it.emit(called(&call, judgement, None, None))?;
+            let ended = call::perform(it.draft, caller, &call, arguments)?;
+            it.emit(Event::CallEnded(ended))
+        }
+    }
 }
 
 /// Before a model is asked: are there turns and tokens left?
-pub(super) fn limit(draft: &mut Draft<'_>) -> bool {
-    let (Ok(execution), Ok(iteration)) = (draft.execution(), draft.iteration()) else { return false };
-    let limits = execution.terms.limits;
-    let tokens = execution.spent.input_tokens + execution.spent.output_tokens;
+pub(super) fn limit(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
+    let (execution, iteration) = (it.execution()?, it.iteration()?);
+    let limits = execution.limits;
+    let tokens = execution.spent.input_tokens.saturating_add(execution.spent.output_tokens);
     if iteration.turns >= limits.max_turns {
-        close(draft, Cause::Turns);
-        return true;
+        close(it, Cause::Turns)?;
+        return Ok(true);
     }
     if tokens >= limits.tokens {
-        close(draft, failed(Reason::TokenBudget, format!("{tokens} of {} tokens are used up", limits.tokens)));
-        return true;
+        close(it, failed(Reason::TokenBudget, format!("{tokens} of {} tokens are used up", limits.tokens)))?;
+        return Ok(true);
     }
-    false
+    Ok(false)
 }
 
-/// Judges and calls the next proposed call: all at once when all are free of side effects, else one after another.
-pub(super) fn begin_next_call(draft: &mut Draft<'_>) -> bool {
-    let (Ok(execution), Ok(iteration)) = (draft.execution(), draft.iteration()) else { return false };
+/// Ends the iteration where no tool call is left.
+fn over_budget(it: &mut Decider<'_, '_>, call: &Open) -> Result<bool, Stop> {
+    let execution = it.execution()?;
+    let most = execution.limits.tool_calls;
+    if !call.is_first_try() || execution.spent.tool_calls < most {
+        return Ok(false);
+    }
+    close(it, failed(Reason::ToolBudget, format!("all {most} tool calls are used up")))?;
+    Ok(true)
+}
+
+/// Judges and calls the next proposed call that a sandbox does; one on our own rows waits for its arguments.
+pub(super) fn begin_next_call(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
+    let iteration = it.iteration()?;
     if iteration.binding.is_none() {
-        return false;
+        return Ok(false);
     }
-    let calls = step_calls(&iteration.step);
-    let side_by_side = calls.iter().all(|call| call.effects == Effects::None);
-    if !side_by_side && calls.iter().any(|call| call.lease().is_some()) {
-        return false;
+    let next = call::startable(step_calls(&iteration.step)).find(|call| call.place == Place::Sandbox).cloned();
+    let Some(call) = next else { return Ok(false) };
+    if !over_budget(it, &call)? {
+        begin_call(it, &call, None, None)?;
     }
-    let Some(call) = calls.iter().find(|call| call.state == State::Proposed).cloned() else { return false };
-    let limits = execution.terms.limits;
-    if call.losses == 0 && execution.spent.tool_calls >= limits.tool_calls {
-        close(draft, failed(Reason::ToolBudget, format!("all {} tool calls are used up", limits.tool_calls)));
-        return true;
-    }
-    let actor = Actor::Agent(execution.agent);
-    begin_call(draft, &call, actor);
-    true
+    Ok(true)
 }
 
 /// One proposed call: judged now, then called under a fresh lease or blocked. Needs a binding.
-pub(super) fn begin_call(draft: &mut Draft<'_>, call: &Open, actor: Actor) {
-    let (Ok(execution), Ok(iteration)) = (draft.execution(), draft.iteration()) else { return };
-    let Some(binding) = iteration.binding else { return };
-    let ask = Ask { actor, capability: &call.capability, attributes: &call.attributes, tools: &execution.terms.tools };
-    let judgement = draft.judge.judge(&ask);
-    match allowed(judgement) {
-        Err(judgement) => draft.emit(Event::CallBlocked {
-            call: call.id,
-            capability: call.capability.clone(),
-            blocked: call::Blocked::Policy { judgement },
-        }),
+pub(super) fn begin_call(
+    it: &mut Decider<'_, '_>,
+    call: &Open,
+    actor: Option<Actor>,
+    check: Option<Proposed>,
+) -> Result<(), Stop> {
+    let Some(binding) = it.iteration()?.binding else { return Err(no(Refusal::Stale {})) };
+    let caller = it.caller(actor)?;
+    match call::judge(it.draft, caller, call)? {
+        Err(judgement) => block(it, call, judgement),
         Ok(judgement) => {
-            let lease = LeaseId::mint(draft.mint);
-            draft.emit(Event::CallCalled(call::Called {
-                call: call.id,
-                capability: call.capability.clone(),
-                arguments: call.arguments,
-                attributes: call.attributes.clone(),
-                effects: call.effects,
-                idempotent: call.idempotent,
-                judgement,
-                lease,
-                fence: binding.fence,
-            }));
+            let lease = Lease { lease: LeaseId::mint(&mut it.draft.mint), fence: binding.fence };
+            it.emit(called(call, judgement, Some(lease), check))
         }
     }
 }
 
-/// Nobody can answer an approval yet, so a call that wants one is refused rather than left to wait for ever.
-fn allowed(mut judgement: Judgement) -> Result<Judgement, Judgement> {
-    match judgement.verdict {
-        Verdict::Autonomous | Verdict::Notify => Ok(judgement),
-        Verdict::ApprovalRequired => {
-            judgement.rules.push("floor:no_approvals_yet".to_string());
-            Err(judgement)
-        }
-        Verdict::Blocked => Err(judgement),
-    }
+fn called(call: &Open, judgement: crate::judge::Judgement, lease: Option<Lease>, check: Option<Proposed>) -> Event {
+    Event::CallCalled(call::Called {
+        call: call.id,
+        capability: call.capability.clone(),
+        arguments: call.arguments.hash,
+        attributes: call.attributes.hash,
+        judgement,
+        lease,
+        check,
+    })
 }
 
-pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
+fn block(it: &mut Decider<'_, '_>, call: &Open, judgement: crate::judge::Judgement) -> Result<(), Stop> {
+    let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement });
+    it.emit(Event::CallBlocked { call: call.id, capability, blocked })
+}
+
+pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
+    let run = stamp.run;
     match event {
         Event::ModelCalled { deadline, reserved_micro_usd, .. } => {
-            if let Some(Step::Thinking { thought, .. }) = step_mut(execution) {
-                *thought = Thought::Open { deadline: *deadline, reserved_micro_usd: *reserved_micro_usd };
+            if let Some(Step::Thinking { call, .. }) = step_mut(execution) {
+                *call = ModelCall::Open { deadline: *deadline, reserved_micro_usd: *reserved_micro_usd };
             }
         }
         Event::ModelAnswered { output, calls, usage, .. } => {
-            execution.spent.input_tokens += usage.input;
-            execution.spent.output_tokens += usage.output;
+            let spent = &mut execution.spent;
+            spent.input_tokens = add(spent.input_tokens, usage.input);
+            spent.output_tokens = add(spent.output_tokens, usage.output);
             charge(execution, usage.micro_usd);
-            let step = answered_step(output.as_ref(), calls, execution.terms.validators);
+            let step = answered_step(output.as_ref(), calls, execution.validators);
             if let Phase::Running(iteration) = &mut execution.phase {
                 iteration.turns += 1;
                 iteration.calls += calls.len() as u32;
@@ -237,23 +274,23 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
             if charged_micro_usd.is_some() {
                 charge(execution, *charged_micro_usd);
             }
-            if let Some(Step::Thinking { attempt, retries, thought }) = step_mut(execution) {
+            if let Some(Step::Thinking { attempt, retries, call }) = step_mut(execution) {
                 *attempt += 1;
                 *retries += 1;
-                *thought = Thought::Due { at: retry_at.unwrap_or(at) };
+                *call = ModelCall::Due { at: retry_at.unwrap_or(run) };
             }
         }
         Event::ModelLost { charged_micro_usd, .. } => {
             charge(execution, *charged_micro_usd);
             execution.spent.model_losses += 1;
-            if let Some(Step::Thinking { attempt, thought, .. }) = step_mut(execution) {
+            if let Some(Step::Thinking { attempt, call, .. }) = step_mut(execution) {
                 *attempt += 1;
-                *thought = Thought::Due { at };
+                *call = ModelCall::Due { at: run };
             }
         }
         Event::CallCalled(called) => apply_called(execution, called),
-        Event::CallBlocked { call, blocked, .. } => apply_blocked(execution, *call, blocked, at),
-        Event::CallEnded(ended) => apply_ended(execution, ended, at),
+        Event::CallBlocked { call, blocked, .. } => apply_blocked(execution, *call, blocked, run),
+        Event::CallEnded(ended) => apply_ended(execution, ended, run),
         Event::Started { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
@@ -271,9 +308,13 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, at: Time) {
     }
 }
 
+fn add(sum: u64, more: u64) -> u64 {
+    sum.saturating_add(more).min(SPENT_MAX)
+}
+
 fn charge(execution: &mut Execution, micro_usd: Option<u64>) {
     match micro_usd {
-        Some(cost) => execution.spent.micro_usd = execution.spent.micro_usd.saturating_add(cost),
+        Some(cost) => execution.spent.micro_usd = add(execution.spent.micro_usd, cost),
         None => execution.spent.unpriced += 1,
     }
 }
@@ -282,80 +323,57 @@ fn step_mut(execution: &mut Execution) -> Option<&mut Step> {
     execution.iteration_mut().map(|iteration| &mut iteration.step)
 }
 
-fn answered_step(output: Option<&crate::bound::Bound>, calls: &[ProposedCall], validators: u32) -> Step {
+fn answered_step(output: Option<&Bound>, calls: &[Proposed], validators: u32) -> Step {
     match output {
         Some(output) if validators == 0 => {
             Step::Closing { cause: Cause::Passed { output: *output }, calls: Vec::new() }
         }
         Some(output) => Step::Validating { index: 0, output: *output, check: Check::None },
-        None => Step::Acting { calls: calls.iter().map(opened).collect() },
-    }
-}
-
-fn opened(proposed: &ProposedCall) -> Open {
-    Open {
-        id: proposed.call,
-        capability: proposed.capability.clone(),
-        arguments: proposed.arguments.hash,
-        attributes: proposed.attributes.clone(),
-        idempotent: proposed.idempotent,
-        effects: proposed.effects,
-        losses: 0,
-        state: State::Proposed,
+        None => Step::Acting { calls: calls.iter().map(Proposed::open).collect() },
     }
 }
 
 fn apply_called(execution: &mut Execution, called: &call::Called) {
-    let state = State::Called { lease: called.lease, fence: called.fence };
     let Some(iteration) = execution.iteration_mut() else { return };
-    iteration.jailed = true;
+    iteration.has_sandbox |= called.lease.is_some();
     match &mut iteration.step {
         Step::Acting { calls } => {
             let Some(call) = calls.iter_mut().find(|call| call.id == called.call) else { return };
-            call.state = state;
-            if call.losses == 0 {
+            call.apply_called(called);
+            if call.is_first_try() {
                 execution.spent.tool_calls += 1;
             }
         }
-        Step::Validating { check: Check::Open { call }, .. } => call.state = state,
-        Step::Validating { check: check @ (Check::None | Check::Ended { .. }), .. } => {
-            let (id, capability) = (called.call, called.capability.clone());
-            *check = Check::Open {
-                call: Open {
-                    id,
-                    capability,
-                    arguments: called.arguments,
-                    attributes: called.attributes.clone(),
-                    idempotent: true,
-                    effects: called.effects,
-                    losses: 0,
-                    state,
-                },
-            };
+        Step::Validating { check, .. } => {
+            if let Some(proposed) = &called.check {
+                *check = Check::Open { call: proposed.open() };
+            }
+            if let Check::Open { call } = check {
+                call.apply_called(called);
+            }
         }
         Step::Thinking { .. } | Step::Closing { .. } => {}
     }
 }
 
-fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked, at: Time) {
+fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked, run: Run) {
     let refused = match blocked {
         call::Blocked::Policy { .. } => 1,
         call::Blocked::Misfit { .. } | call::Blocked::Withdrawn => 0,
     };
     if let Some(iteration) = execution.iteration_mut() {
         iteration.blocked += refused;
-        let acting = matches!(iteration.step, Step::Acting { .. });
-        if acting {
+        let fresh = step_calls(&iteration.step).iter().any(|call| call.id == id && call.is_first_try());
+        if matches!(iteration.step, Step::Acting { .. }) && fresh {
             execution.spent.tool_calls += 1;
         }
     }
-    close_call(execution, id, at);
+    close_call(execution, id, run);
 }
 
-fn apply_ended(execution: &mut Execution, ended: &call::Ended, at: Time) {
-    let again = matches!(ended.outcome, Outcome::Lost { again: true });
-    if !again {
-        close_call(execution, ended.call, at);
+fn apply_ended(execution: &mut Execution, ended: &call::Ended, run: Run) {
+    if !ended.outcome.is_again() {
+        close_call(execution, ended.call, run);
         return;
     }
     let Some(iteration) = execution.iteration_mut() else { return };
@@ -365,19 +383,18 @@ fn apply_ended(execution: &mut Execution, ended: &call::Ended, at: Time) {
         Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => None,
     };
     if let Some(call) = call {
-        call.losses += 1;
-        call.state = State::Proposed;
+        call.apply_again(ended);
     }
 }
 
 /// A call has its terminal event: the turn goes on when it was the last.
-fn close_call(execution: &mut Execution, id: CallId, at: Time) {
+fn close_call(execution: &mut Execution, id: CallId, run: Run) {
     let Some(iteration) = execution.iteration_mut() else { return };
     match &mut iteration.step {
         Step::Acting { calls } => {
             calls.retain(|call| call.id != id);
             if calls.is_empty() {
-                iteration.step = Step::Thinking { attempt: 1, retries: 0, thought: Thought::Due { at } };
+                iteration.step = Step::Thinking { attempt: 1, retries: 0, call: ModelCall::Due { at: run } };
             }
         }
         Step::Closing { calls, .. } => calls.retain(|call| call.id != id),

@@ -1,71 +1,61 @@
 //! The manifest's checks of an iteration's output, in order; the first failure stops. What a check computes is computed
 //! in a reconciler; a check that needs the sandbox is one leased call of the actor `validator`.
-use super::decide::{Draft, Misstep, close};
+use super::decide::{Decider, close, no};
 use super::turn::begin_call;
-use super::{Cause, Check, Event, Execution, Finding, Step};
+use super::{Cause, Check, Event, Execution, Finding, Refusal, Step};
 use crate::actor::Actor;
-use crate::call::{Open, Proposal, State};
-use crate::capability::{self, Effects};
+use crate::call::{Proposal, Proposed, State};
+use crate::draft::Stop;
 use crate::id::CallId;
 
-fn present(draft: &Draft<'_>, iteration: u32, index: u32) -> Result<Check, Misstep> {
-    let open = draft.iteration()?;
+fn present(it: &Decider<'_, '_>, iteration: u32, index: u32) -> Result<Check, Stop> {
+    let open = it.iteration()?;
     match &open.step {
         Step::Validating { index: at, check, .. } if open.number == iteration && *at == index => Ok(check.clone()),
         Step::Validating { .. } | Step::Thinking { .. } | Step::Acting { .. } | Step::Closing { .. } => {
-            Err(Misstep::Stale)
+            Err(no(Refusal::Stale {}))
         }
     }
 }
 
-pub(super) fn check(draft: &mut Draft<'_>, iteration: u32, index: u32, proposal: Proposal) -> Result<(), Misstep> {
-    if present(draft, iteration, index)? != Check::None || draft.iteration()?.binding.is_none() {
-        return Err(Misstep::Stale);
+pub(super) fn check(it: &mut Decider<'_, '_>, iteration: u32, index: u32, proposal: Proposal) -> Result<(), Stop> {
+    if present(it, iteration, index)? != Check::None || it.iteration()?.binding.is_none() {
+        return Err(no(Refusal::Stale {}));
     }
-    let bound = draft.bind(proposal.arguments);
-    let call = Open {
-        id: CallId::mint(draft.mint),
-        effects: capability::find(&proposal.capability).map_or(Effects::Irreversible, |known| known.effects),
-        capability: proposal.capability,
-        arguments: bound.hash,
-        attributes: proposal.attributes,
-        idempotent: true,
-        losses: 0,
-        state: State::Proposed,
-    };
-    begin_call(draft, &call, Actor::Validator);
-    Ok(())
+    let call = CallId::mint(&mut it.draft.mint);
+    let (mut proposed, _) = Proposed::of(call, proposal, it.draft);
+    // A check only looks, so that it is repeated if lost.
+    proposed.idempotent = true;
+    let open = proposed.open();
+    begin_call(it, &open, Some(Actor::Validator), Some(proposed))
 }
 
-pub(super) fn report(draft: &mut Draft<'_>, iteration: u32, index: u32, finding: Finding) -> Result<(), Misstep> {
-    if let Check::Open { .. } = present(draft, iteration, index)? {
-        return Err(Misstep::Stale);
+pub(super) fn report(it: &mut Decider<'_, '_>, iteration: u32, index: u32, finding: Finding) -> Result<(), Stop> {
+    if let Check::Open { .. } = present(it, iteration, index)? {
+        return Err(no(Refusal::Stale {}));
     }
-    let reasons = draft.bind(finding.reasons);
+    let reasons = it.bind(finding.reasons);
     let (validator, pass, score_milli) = (finding.validator, finding.pass, finding.score_milli.min(1000));
-    draft.emit(Event::Validated { iteration, index, validator, pass, score_milli, reasons });
-    if !pass {
-        close(draft, Cause::Invalid { index });
-    }
-    Ok(())
+    it.emit(Event::Validated { iteration, index, validator, pass, score_milli, reasons })?;
+    if pass { Ok(()) } else { close(it, Cause::Invalid { index }) }
 }
 
 /// A check that was lost is called again; when all have passed, the iteration has.
-pub(super) fn advance(draft: &mut Draft<'_>) -> bool {
-    let (Ok(execution), Ok(iteration)) = (draft.execution(), draft.iteration()) else { return false };
-    let Step::Validating { index, output, check } = &iteration.step else { return false };
-    if *index >= execution.terms.validators {
+pub(super) fn advance(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
+    let (validators, iteration) = (it.execution()?.validators, it.iteration()?);
+    let Step::Validating { index, output, check } = &iteration.step else { return Ok(false) };
+    if *index >= validators {
         let output = *output;
-        close(draft, Cause::Passed { output });
-        return true;
+        close(it, Cause::Passed { output })?;
+        return Ok(true);
     }
     match check {
         Check::Open { call } if call.state == State::Proposed && iteration.binding.is_some() => {
             let call = call.clone();
-            begin_call(draft, &call, Actor::Validator);
-            true
+            begin_call(it, &call, Some(Actor::Validator), None)?;
+            Ok(true)
         }
-        Check::Open { .. } | Check::None | Check::Ended { .. } => false,
+        Check::Open { .. } | Check::None | Check::Ended { .. } => Ok(false),
     }
 }
 

@@ -2,7 +2,7 @@
 use super::record::{Unrecordable, canonical};
 use crate::bound::Hash;
 use crate::id::ProjectId;
-use crate::time::Time;
+use crate::time::{Run, Time};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,6 +17,7 @@ pub struct Head {
     /// Leaf hash of the last one.
     pub last: Hash,
     pub at: Time,
+    pub run: Run,
 }
 
 /// A head with the Ed25519 signature over its canonical bytes, and the public key, both in hexadecimal digits.
@@ -125,7 +126,14 @@ mod tests {
     #[test]
     fn a_signed_head_holds_and_no_changed_one_does() {
         let project = ProjectId::mint(&mut Mint::new(Time::from_millis(1), 1));
-        let head = Head { project, size: 9, root: Hash::of(b"r"), last: Hash::of(b"l"), at: Time::from_millis(3) };
+        let head = Head {
+            project,
+            size: 9,
+            root: Hash::of(b"r"),
+            last: Hash::of(b"l"),
+            at: Time::from_millis(3),
+            run: Run::from_millis(2),
+        };
         let signer = Signer::new(&[7; 32]);
         let signed = signer.sign(head).unwrap();
         let verifier = Verifier::from_hex(&signer.verifier().to_hex()).unwrap();

@@ -1,14 +1,13 @@
 //! One record: the canonical JSON of an event with its place in the chain.
 use crate::actor::Actor;
+use crate::aggregate::{Event, Stream};
 use crate::bound::Hash;
-use crate::fold::{EVENT_VERSION, Event, Stream};
 use crate::id::ProjectId;
-use crate::time::Time;
+use crate::time::{Run, Stamp, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::io::Write;
-use std::ops::Range;
 
 /// The most that an integer of a record may be away from 0; canonical JSON would round what is beyond.
 const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -22,7 +21,7 @@ pub struct Record<'a> {
     pub stream: Stream,
     /// Its place in its stream, from 1.
     pub n: u64,
-    pub at: Time,
+    pub stamp: Stamp,
     pub actor: Actor,
     pub event: &'a Event,
     /// The leaf hash of the record before it.
@@ -43,13 +42,6 @@ pub enum Unrecordable {
 pub struct Encoded {
     pub bytes: Vec<u8>,
     pub leaf: Hash,
-    kind: Range<usize>,
-}
-
-impl Encoded {
-    pub fn kind(&self) -> &str {
-        std::str::from_utf8(&self.bytes[self.kind.clone()]).expect("invariant: a record is UTF-8")
-    }
 }
 
 /// What a record says of an event beside the event itself.
@@ -59,7 +51,7 @@ pub struct Meta {
     pub index: u64,
     pub stream: Stream,
     pub n: u64,
-    pub at: Time,
+    pub stamp: Stamp,
     pub actor: Actor,
     pub kind: String,
     pub version: u32,
@@ -83,38 +75,29 @@ impl Record<'_> {
     /// A number that canonical JSON would round.
     pub fn encode(&self) -> Result<Encoded, Unrecordable> {
         const DATA: &[u8] = br#"{"data":"#;
-        const KIND: &[u8] = br#","kind":""#;
+        let (kind, version) = (self.event.kind(), self.event.version());
         let event =
             serde_json_canonicalizer::to_vec(self.event).map_err(|error| Unrecordable::Json(error.to_string()))?;
-        // An event is an object of `data` and `kind`, and no kind has a quote in it.
-        let split = event.windows(KIND.len()).rposition(|window| window == KIND);
-        let (Some(split), true) = (split, event.starts_with(DATA)) else {
-            return Err(Unrecordable::Json("it has no kind".to_string()));
-        };
-        let (data, kind) = (&event[DATA.len()..split], &event[split + KIND.len()..event.len() - 2]);
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let whole =
-            self.index <= INTEGER_MAX && self.n <= INTEGER_MAX && self.at.millis().unsigned_abs() <= INTEGER_MAX;
+        // An event is an object of `data` and `kind`, in this order, and no kind needs escaping.
+        let rest = format!(r#","kind":"{kind}"}}"#);
+        let data = event.strip_prefix(DATA).and_then(|data| data.strip_suffix(rest.as_bytes()));
+        let Some(data) = data else { return Err(Unrecordable::Json("it is no event of a kind".to_string())) };
+        let Stamp { at, run } = self.stamp;
+        let whole = [self.index, self.n, run.millis(), at.millis().unsigned_abs()].iter().all(|n| *n <= INTEGER_MAX);
         if !whole || !numbers_exact(data) {
-            return Err(Unrecordable::Number { kind: text(kind) });
+            return Err(Unrecordable::Number { kind: kind.to_string() });
         }
         // The keys of the envelope stand in canonical order; a test holds it to the canonicalizer.
-        let mut bytes = Vec::with_capacity(data.len() + 320);
-        let written = write!(bytes, r#"{{"actor":"{}","at":{},"data":"#, self.actor, self.at.millis())
+        let mut bytes = Vec::with_capacity(data.len() + 340);
+        let (n, prev, project, stream) = (self.n, self.prev, self.project, self.stream);
+        let (at, run) = (at.millis(), run.millis());
+        let written = write!(bytes, r#"{{"actor":"{}","at":{at},"data":"#, self.actor)
             .and_then(|()| bytes.write_all(data))
-            .and_then(|()| write!(bytes, r#","index":{},"kind":""#, self.index))
-            .map(|()| bytes.len())
-            .and_then(|start| bytes.write_all(kind).map(|()| start..bytes.len()))
-            .and_then(|kind| {
-                let (n, prev, project, stream) = (self.n, self.prev, self.project, self.stream);
-                let tail = format_args!(
-                    r#"","n":{n},"prev":"{prev}","project":"{project}","stream":"{stream}","v":{EVENT_VERSION}}}"#
-                );
-                bytes.write_fmt(tail).map(|()| kind)
-            });
-        let kind = written.map_err(|error| Unrecordable::Json(error.to_string()))?;
+            .and_then(|()| write!(bytes, r#","index":{},"kind":"{kind}","n":{n},"prev":"{prev}""#, self.index))
+            .and_then(|()| write!(bytes, r#","project":"{project}","run":{run},"stream":"{stream}","v":{version}}}"#));
+        written.map_err(|error| Unrecordable::Json(error.to_string()))?;
         let leaf = super::leaf(&bytes);
-        Ok(Encoded { bytes, leaf, kind })
+        Ok(Encoded { bytes, leaf })
     }
 }
 
@@ -160,6 +143,7 @@ struct Envelope<'a> {
     n: u64,
     prev: Hash,
     project: ProjectId,
+    run: u64,
     stream: Stream,
     v: u32,
 }
@@ -170,36 +154,19 @@ struct Envelope<'a> {
 /// Bytes that are no record, or an event of a kind or version that this program does not know.
 pub fn read(bytes: &[u8]) -> Result<(Meta, Event), String> {
     let record: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| format!("this is no record: {error}"))?;
-    let event = event(&record)?;
+    let event = Event::read(record.stream, &record.kind, record.v, record.data.get())?;
     let meta = Meta {
         project: record.project,
         index: record.index,
         stream: record.stream,
         n: record.n,
-        at: Time::from_millis(record.at),
+        stamp: Stamp { at: Time::from_millis(record.at), run: Run::from_millis(record.run) },
         actor: record.actor,
         kind: record.kind.into_owned(),
         version: record.v,
         prev: record.prev,
     };
     Ok((meta, event))
-}
-
-/// An event of the present shape is read from its text as it is; an older one goes by way of its upcast.
-fn event(record: &Envelope<'_>) -> Result<Event, String> {
-    let (stream, kind, data) = (record.stream, &*record.kind, record.data.get());
-    if record.v == EVENT_VERSION && kind.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'_')) {
-        let tagged = format!(r#"{{"kind":"{kind}","data":{data}}}"#);
-        let event = match stream {
-            Stream::Project => serde_json::from_str(&tagged).map(Event::Project),
-            Stream::Agent(_) => serde_json::from_str(&tagged).map(Event::Agent),
-            Stream::Execution(_) => serde_json::from_str(&tagged).map(Event::Execution),
-            Stream::Worker(_) => serde_json::from_str(&tagged).map(Event::Worker),
-        };
-        return event.map_err(|error| format!("event `{kind}` of {stream} cannot be read: {error}"));
-    }
-    let data = serde_json::from_str(data).map_err(|error| format!("its data cannot be read: {error}"))?;
-    Event::read(stream, kind, record.v, data)
 }
 
 #[cfg(test)]
@@ -218,9 +185,9 @@ mod tests {
         Record {
             project: ProjectId::mint(&mut mint),
             index: 4,
-            stream: Stream::Project,
+            stream: Stream::Project(ProjectId::mint(&mut Mint::new(Time::from_millis(5), 1))),
             n: 2,
-            at: Time::from_millis(1_700_000_000_000),
+            stamp: Stamp { at: Time::from_millis(1_700_000_000_000), run: Run::from_millis(77) },
             actor: Actor::Agent(AgentId::mint(&mut mint)),
             event,
             prev: Hash::of(b"before"),
@@ -233,13 +200,13 @@ mod tests {
         let encoded = record(&event).encode().unwrap();
         let value: serde_json::Value = serde_json::from_slice(&encoded.bytes).unwrap();
         assert_eq!(encoded.bytes, serde_json_canonicalizer::to_vec(&value).unwrap());
-        assert_eq!(encoded.kind(), "project.founded");
         assert_eq!(encoded.leaf, crate::ledger::leaf(&encoded.bytes));
         let (meta, again) = read(&encoded.bytes).unwrap();
         assert_eq!(again, event);
-        assert_eq!((meta.index, meta.n, meta.stream, meta.prev), (4, 2, Stream::Project, Hash::of(b"before")));
-        assert_eq!((meta.kind.as_str(), meta.version), ("project.founded", EVENT_VERSION));
-        assert_eq!(meta.actor, record(&event).actor);
+        let written = record(&event);
+        assert_eq!((meta.index, meta.n, meta.stream, meta.prev), (4, 2, written.stream, Hash::of(b"before")));
+        assert_eq!((meta.kind.as_str(), meta.version), ("project.founded", 1));
+        assert_eq!((meta.actor, meta.stamp), (written.actor, written.stamp));
     }
 
     #[test]

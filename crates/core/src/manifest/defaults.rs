@@ -4,7 +4,7 @@
 use super::canonical::{Manifest, Mode, Tool};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
-use crate::execution::Limits;
+use crate::plan::Limits;
 use crate::template;
 
 /// The limits that a jail keeps.

@@ -23,6 +23,13 @@ macro_rules! quantity {
             }
         }
 
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                $name::parse(&text).map_err(|fault| serde::de::Error::custom(fault.reason))
+            }
+        }
+
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
                 $schema_name.into()
@@ -219,6 +226,12 @@ impl Millicores {
 /// A part of one, from 0 to 1, in thousandths: 850 is 0.85.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Score(u16);
+
+impl<'de> serde::Deserialize<'de> for Score {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Score, D::Error> {
+        Ok(Score((f64::deserialize(deserializer)? * 1000.0).round() as u16))
+    }
+}
 
 impl Score {
     pub const fn from_thousandths(thousandths: u16) -> Self {

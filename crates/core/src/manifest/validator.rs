@@ -18,7 +18,7 @@ pub const REGEX_COMPILED_BYTES_MAX: usize = 4 << 20;
 const JUDGES_MAX: usize = 16;
 const TYPES: [&str; 6] = ["exit_code", "json_schema", "regex", "command", "semantic", "multi_judge"];
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Validator {
     /// The exit code of the iteration's last process.run; none fails.
@@ -86,7 +86,7 @@ pub enum Target {
     File(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judge {
     /// A model's alias or an agent's name.
@@ -252,6 +252,13 @@ impl Serialize for Target {
             Self::Output => serializer.serialize_str("output"),
             Self::File(path) => serializer.serialize_str(path),
         }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Target {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(if text == "output" { Self::Output } else { Self::File(text) })
     }
 }
 

@@ -1,31 +1,37 @@
 //! A small office to test in: one agent, one worker, and short words for the commands on one execution.
 use tenure_core::actor::Actor;
-use tenure_core::bound::{Hash, Payload};
-use tenure_core::call::{Open, Outcome, Proposal};
-use tenure_core::capability;
-use tenure_core::command::{Command, Refusal};
+use tenure_core::aggregate::{Command, Event, Refusal};
+use tenure_core::bound::Hash;
+use tenure_core::call::{self, EndCall, Fence, Lease, Open, Outcome, Proposal};
+use tenure_core::capability::{self, Place};
 use tenure_core::execution::{
-    self, Answer, CallModel, Check, EndCall, Execution, Finding, Limits, ModelFailure, Phase, Remedy, Start, Step,
-    Terms, Turn, Usage,
+    self, Answer, CallModel, Check, Execution, Finding, ModelFailure, Phase, Remedy, Start, Step, Turn, Usage,
 };
-use tenure_core::fold::{Event, Fold, Stream};
-use tenure_core::id::{AgentId, ExecutionId, SessionId, WorkerId};
+use tenure_core::fleet::{self, Worker};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::FloorAndTools;
+use tenure_core::manifest::{Manifest, Validator};
 use tenure_core::network::{self, Traffic};
-use tenure_core::{agent, fleet};
+use tenure_core::plan::{Limits, Plan};
+use tenure_core::time::Time;
+use tenure_core::{agent, project};
 use tenure_sim::store::World;
 
 pub const OWNER: Actor = Actor::Owner { uid: 1000 };
 
 pub struct Office {
     pub world: World,
+    pub project: ProjectId,
     pub agent: AgentId,
     pub worker: WorkerId,
     pub execution: ExecutionId,
 }
 
-pub fn terms(validators: u32) -> Terms {
-    let limits = Limits {
+/// The plan of an office's agent.
+pub fn plan(validators: u32) -> Plan {
+    let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: clerk}\nspec: {task: {instruction: x}}\n";
+    let mut plan = Plan::compile(&Manifest::parse(text).expect("a manifest"));
+    plan.limits = Limits {
         max_iterations: 2,
         max_turns: 4,
         tool_calls: 12,
@@ -33,58 +39,80 @@ pub fn terms(validators: u32) -> Terms {
         iteration_timeout_ms: 300_000,
         timeout_ms: 1_800_000,
     };
-    Terms { limits, tools: vec!["filesystem.*".into(), "process.run".into()], validators, model: "default".into() }
+    plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*"].map(str::to_string).to_vec();
+    plan.validators = vec![Validator::ExitCode { expected: None }; validators as usize];
+    plan
 }
 
 impl Office {
-    /// An agent, a worker with an open session, and an execution that is not started yet.
+    /// A founded project, an agent, a worker with an open connection, and an execution that is not started yet.
     pub fn new(validators: u32) -> Office {
         let mut world = World::new(FloorAndTools);
+        let project = world.project_id();
         let (agent, worker, execution) = (world.agent_id(), world.worker_id(), world.execution_id());
-        let mut office = Office { world, agent, worker, execution };
+        let mut office = Office { world, project, agent, worker, execution };
+        office.command_project(OWNER, project::Command::Found { name: "default".into() }).expect("a new project");
         office.deploy("clerk", validators, "1").expect("a first deploy stands");
-        let register = fleet::Command::Register { worker, name: "built-in".into() };
+        let register = fleet::Command::Register { name: "built-in".into() };
         office.world.commit(Actor::Daemon, Command::Worker(worker, register)).expect("a new worker");
-        office.open_session(2);
+        office.connect(2);
         office
     }
 
+    pub fn command_project(&mut self, actor: Actor, command: project::Command) -> Result<Vec<Event>, Refusal> {
+        self.world.commit(actor, Command::Project(self.project, command))
+    }
+
     pub fn deploy(&mut self, name: &str, validators: u32, text: &str) -> Result<Vec<Event>, Refusal> {
+        let plan = String::from_utf8(plan(validators).to_bytes()).expect("a plan is text");
         let deployment = agent::Deployment {
             name: name.into(),
-            version: None,
-            labels: Vec::new(),
-            runtime: "native".into(),
+            listed: agent::Listed {
+                version: None,
+                labels: Vec::new(),
+                runtime: "native".into(),
+                model: "default".into(),
+            },
             manifest: self.world.payload(text),
+            plan: self.world.payload(&plan),
             digest: Hash::of(text.as_bytes()),
-            terms: terms(validators),
         };
         self.world.commit(OWNER, Command::Agent(self.agent, agent::Command::Deploy(deployment)))
     }
 
-    pub fn open_session(&mut self, slots: u32) {
-        let open = fleet::Command::OpenSession { slots, level: "full".into() };
-        self.world.commit(Actor::Worker(self.worker), Command::Worker(self.worker, open)).expect("no session is open");
+    pub fn delete(&mut self) -> Result<Vec<Event>, Refusal> {
+        let delete = agent::Command::Delete { home_grace_ms: 60_000 };
+        self.world.commit(OWNER, Command::Agent(self.agent, delete))
+    }
+
+    pub fn remove_home(&mut self) -> Result<Vec<Event>, Refusal> {
+        let removed = agent::Command::RecordHomeRemoved { worker: self.worker };
+        self.world.commit(Actor::Daemon, Command::Agent(self.agent, removed))
+    }
+
+    pub fn connect(&mut self, slots: u32) {
+        let host = self.world.payload("{}");
+        let connect = fleet::Command::Connect { slots, level: "full".into(), host };
+        self.world.commit(Actor::Worker(self.worker), Command::Worker(self.worker, connect)).expect("none is open");
     }
 
     /// The worker dies and its successor has reaped; what it held is given back.
     pub fn lapse(&mut self) {
-        let Some(session) = self.session() else { return };
-        let since = self.world.now;
-        let lapse = fleet::Command::LapseSession { session, since, proof: "reaped".into() };
-        self.world.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).expect("the session is open");
-        let _ = self.apply(execution::Command::Unbind { session, since, why: "lapsed".into() });
-        let sweep = fleet::Command::FinishSweep { session };
+        let Some(connection) = self.connection() else { return };
+        let since = self.world.now.run;
+        let lapse = fleet::Command::Lapse { connection, since, proof: "reaped".into() };
+        self.world.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).expect("the connection is open");
+        let _ = self.apply(execution::Command::Unbind { connection, since, why: "lapsed".into() });
+        let sweep = fleet::Command::FinishSweep { connection };
         self.world.commit(Actor::Daemon, Command::Worker(self.worker, sweep)).expect("it is being swept");
     }
 
-    pub fn session(&self) -> Option<SessionId> {
-        let worker = self.world.folds.get(&Stream::Worker(self.worker)).and_then(Fold::worker)?;
-        worker.session.as_ref().map(|session| session.id)
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.world.fold::<Worker>(self.worker)?.connection.as_ref().map(|open| open.id)
     }
 
     pub fn state(&self) -> Option<&Execution> {
-        self.world.folds.get(&Stream::Execution(self.execution)).and_then(Fold::execution)
+        self.world.fold::<Execution>(self.execution)
     }
 
     pub fn apply(&mut self, command: execution::Command) -> Result<Vec<Event>, Refusal> {
@@ -101,7 +129,7 @@ impl Office {
     }
 
     pub fn bind(&self) -> execution::Command {
-        execution::Command::Bind { worker: self.worker, session: self.session().unwrap_or_else(a_session) }
+        execution::Command::Bind { worker: self.worker, connection: self.connection().unwrap_or_else(none) }
     }
 
     /// The turn that is due or open; one that never was where there is none.
@@ -123,7 +151,7 @@ impl Office {
             turn: self.turn(),
             model: "local/x".into(),
             request: Hash::of(b"request"),
-            deadline: self.world.now.plus_ms(60_000),
+            deadline: self.world.now.run.plus_ms(60_000),
             reserved_micro_usd: Some(10),
         })
     }
@@ -143,9 +171,33 @@ impl Office {
             Some(name) => (name, Some("path: missing".to_string())),
             None => (name, None),
         };
-        let arguments: Payload = self.world.payload("{\"path\":\"a\"}");
-        let attributes = capability::Attributes { path: Some("a".into()), ..Default::default() };
-        Proposal { capability: name.to_string(), arguments, attributes, misfit }
+        let arguments = serde_json::json!({"path": "a", "command": "a", "key": "a", "value": 1, "name": name});
+        let known = capability::find(name);
+        let attributes = known.map(|known| known.attributes(&arguments)).unwrap_or_default();
+        let attributes = call::attributes_json(&attributes).expect("they are small");
+        Proposal {
+            capability: name.to_string(),
+            arguments: self.world.payload(&arguments.to_string()),
+            attributes: self.world.payload(&String::from_utf8(attributes).expect("JSON")),
+            shown: known.map(|known| known.shown(&arguments)).unwrap_or_default(),
+            misfit,
+        }
+    }
+
+    /// The first call on our own rows that may start, with its arguments; one that never was where there is none.
+    pub fn perform(&mut self) -> execution::Command {
+        let calls = self.open_calls();
+        let next = call::startable(&calls).find(|call| call.place == Place::Rows);
+        match next {
+            Some(call) => {
+                let arguments = self.world.memory.payloads[&call.arguments.hash].clone();
+                execution::Command::Perform { call: call.id, arguments }
+            }
+            None => {
+                let arguments = self.world.payload("{}");
+                execution::Command::Perform { call: CallId::mint(&mut self.world.mint()), arguments }
+            }
+        }
     }
 
     pub fn fail_model(&self, retryable: bool) -> execution::Command {
@@ -178,17 +230,17 @@ impl Office {
     pub fn end_call(&mut self, outcome: Outcome) -> execution::Command {
         let held = self.open_calls().into_iter().find_map(|call| call.lease().map(|lease| (call.id, lease)));
         let mut mint = self.world.mint();
-        let (call, (lease, fence)) = held.unwrap_or_else(|| {
-            let id = tenure_core::id::CallId::mint(&mut mint);
-            (id, (tenure_core::id::LeaseId::mint(&mut mint), tenure_core::call::Fence(1)))
-        });
+        let (call, lease) = held
+            .unwrap_or_else(|| (CallId::mint(&mut mint), Lease { lease: LeaseId::mint(&mut mint), fence: Fence(1) }));
+        let attributes = matches!(outcome, Outcome::Redirected { .. })
+            .then(|| self.world.payload("{\"path\":\"/workspace/behind\"}"));
         let result = Some(self.world.payload("{}"));
-        execution::Command::EndCall(EndCall { call, lease, fence, outcome, result, took_ms: 1, level: None })
+        execution::Command::EndCall(EndCall { call, lease, outcome, result, attributes, took_ms: 1, level: None })
     }
 
     pub fn release(&self) -> execution::Command {
         execution::Command::Release {
-            session: self.session().unwrap_or_else(a_session),
+            connection: self.connection().unwrap_or_else(none),
             iteration: self.number(),
             traffic: Some(Traffic { connections: 2, requests: 1, sent_bytes: 300, received_bytes: 4000, refused: 1 }),
         }
@@ -202,8 +254,8 @@ impl Office {
             rule: "blocklist: *.example.com".into(),
             count: 3,
         };
-        let session = self.session().unwrap_or_else(a_session);
-        execution::Command::RefuseNetwork { session, iteration: self.number(), refusals: vec![refusal; count] }
+        let connection = self.connection().unwrap_or_else(none);
+        execution::Command::RefuseNetwork { connection, iteration: self.number(), refusals: vec![refusal; count] }
     }
 
     pub fn index(&self) -> u32 {
@@ -225,22 +277,22 @@ impl Office {
     }
 
     pub fn lose_jail(&self) -> execution::Command {
-        let leases = self.open_calls().iter().filter_map(|call| call.lease().map(|(lease, _)| lease)).collect();
+        let leases = self.open_calls().iter().filter_map(|call| Some(call.lease()?.lease)).collect();
         self.lose_jail_of(leases)
     }
 
-    pub fn lose_jail_of(&self, leases: Vec<tenure_core::id::LeaseId>) -> execution::Command {
-        let session = self.session().unwrap_or_else(a_session);
-        execution::Command::LoseJail { session, iteration: self.number(), leases, why: "oom".into(), traffic: None }
+    pub fn lose_jail_of(&self, leases: Vec<LeaseId>) -> execution::Command {
+        let connection = self.connection().unwrap_or_else(none);
+        execution::Command::LoseJail { connection, iteration: self.number(), leases, why: "oom".into(), traffic: None }
     }
 
     pub fn unbind(&self) -> execution::Command {
-        let session = self.session().unwrap_or_else(a_session);
-        execution::Command::Unbind { session, since: self.world.now, why: "lapsed".into() }
+        let connection = self.connection().unwrap_or_else(none);
+        execution::Command::Unbind { connection, since: self.world.now.run, why: "lapsed".into() }
     }
 
     pub fn ended(&self) -> bool {
-        matches!(self.state().map(|state| &state.phase), Some(Phase::Ended(_)))
+        matches!(self.state().map(|state| &state.phase), Some(Phase::Ended { .. }))
     }
 
     pub fn must(&mut self, command: execution::Command) -> &mut Office {
@@ -252,6 +304,6 @@ impl Office {
     }
 }
 
-fn a_session() -> SessionId {
-    SessionId::mint(&mut tenure_core::id::Mint::new(tenure_core::time::Time::from_millis(1), 1))
+fn none() -> ConnectionId {
+    ConnectionId::mint(&mut Mint::new(Time::from_millis(1), 1))
 }

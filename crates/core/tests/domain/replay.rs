@@ -3,10 +3,12 @@
 use crate::office::Office;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use tenure_core::aggregate::{Event, FOLD_BYTES_MAX, Fold, Stream};
 use tenure_core::call::Outcome;
 use tenure_core::execution::{Command, Event as Happened, Execution, Phase, Step};
-use tenure_core::fold::{Event, FOLD_BYTES_MAX, Stream};
-use tenure_core::owed::Deed;
+use tenure_core::facts::Counter;
+use tenure_core::owed::Obligation;
+use tenure_core::row::Row;
 
 #[derive(Debug, Clone)]
 enum Move {
@@ -23,14 +25,24 @@ enum Move {
     FailModel(bool),
     LoseModel,
     EndCall(Outcome),
+    Perform,
     Check,
     Validate(bool),
     Expire,
     Pass(u64),
 }
 
-const CAPABILITIES: [&str; 6] =
-    ["filesystem.read", "filesystem.list", "filesystem.write", "process.run", "email.send", "!filesystem.read"];
+const CAPABILITIES: [&str; 9] = [
+    "filesystem.read",
+    "filesystem.list",
+    "filesystem.write",
+    "process.run",
+    "email.send",
+    "!filesystem.read",
+    "state.persistent.get",
+    "state.persistent.set",
+    "agent.whoami",
+];
 
 fn moves() -> impl Strategy<Value = Move> {
     prop_oneof![
@@ -46,6 +58,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => any::<bool>().prop_map(Move::FailModel),
         1 => Just(Move::LoseModel),
         8 => outcomes().prop_map(Move::EndCall),
+        6 => Just(Move::Perform),
         2 => Just(Move::Check),
         3 => any::<bool>().prop_map(Move::Validate),
         2 => Just(Move::Expire),
@@ -58,6 +71,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Done { exit_code: Some(0) }),
         Just(Outcome::Failed { code: "not_found".into() }),
         Just(Outcome::TimedOut),
+        Just(Outcome::Redirected { path: "/workspace/behind".into() }),
         Just(Outcome::ResourceExhausted { resource: "memory".into(), limit: Some(512 << 20) }),
     ]
 }
@@ -69,7 +83,7 @@ fn play(office: &mut Office, step: &Move) {
         Move::Bind => office.bind(),
         Move::Lapse => {
             office.lapse();
-            office.open_session(2);
+            office.connect(2);
             return;
         }
         Move::LoseJail(true) => office.lose_jail(),
@@ -83,7 +97,8 @@ fn play(office: &mut Office, step: &Move) {
         Move::EndCall(outcome) => office.end_call(outcome.clone()),
         Move::Check => office.check(),
         Move::Validate(pass) => office.validate(*pass),
-        Move::Expire => Command::Expire,
+        Move::Perform => office.perform(),
+        Move::Expire => Command::Expire {},
         Move::Pass(milliseconds) => {
             office.world.pass(*milliseconds);
             return;
@@ -95,15 +110,22 @@ fn play(office: &mut Office, step: &Move) {
     }
 }
 
+/// What names one try of a call: its lease, or the call itself where it needs none.
+fn attempt(call: tenure_core::id::CallId, lease: Option<tenure_core::id::LeaseId>) -> String {
+    lease.map_or_else(|| call.to_string(), |lease| lease.to_string())
+}
+
 /// Counts openings and endings by id.
 fn ledger_of(office: &Office) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
     let (mut calls, mut models) = (BTreeMap::new(), BTreeMap::new());
-    let stream = office.world.streams.get(&Stream::Execution(office.execution));
+    let stream = office.world.memory.streams.get(&Stream::Execution(office.execution));
     for (_, event) in stream.into_iter().flatten() {
         let Event::Execution(event) = event else { continue };
         match event {
-            Happened::CallCalled(called) => *calls.entry(called.lease.to_string()).or_default() += 1,
-            Happened::CallEnded(ended) => *calls.entry(ended.lease.to_string()).or_default() -= 1,
+            Happened::CallCalled(called) => {
+                *calls.entry(attempt(called.call, called.lease.map(|held| held.lease))).or_default() += 1
+            }
+            Happened::CallEnded(ended) => *calls.entry(attempt(ended.call, ended.lease)).or_default() -= 1,
             Happened::ModelCalled { turn, .. } => *models.entry(format!("{turn:?}")).or_default() += 1,
             Happened::ModelAnswered { turn, .. }
             | Happened::ModelFailed { turn, .. }
@@ -115,11 +137,15 @@ fn ledger_of(office: &Office) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) 
 }
 
 fn check(office: &Office) {
-    let bytes = |folds: &BTreeMap<Stream, tenure_core::fold::Fold>| {
+    let bytes = |folds: &BTreeMap<Stream, Fold>| {
         folds.values().map(|fold| serde_json::to_string(fold).expect("a fold is JSON")).collect::<Vec<_>>()
     };
-    assert_eq!(bytes(&office.world.replayed()), bytes(&office.world.folds), "replay differs from the live state");
-    for fold in bytes(&office.world.folds) {
+    assert_eq!(
+        bytes(&office.world.replayed()),
+        bytes(&office.world.memory.folds),
+        "replay differs from the live state"
+    );
+    for fold in bytes(&office.world.memory.folds) {
         assert!(fold.len() < FOLD_BYTES_MAX, "a fold of {} bytes", fold.len());
     }
     let (calls, models) = ledger_of(office);
@@ -135,17 +161,51 @@ fn check(office: &Office) {
         assert!(office.world.owed(Stream::Execution(office.execution)).is_empty(), "an ended execution owes something");
     }
     for owed in office.world.owed(Stream::Execution(office.execution)) {
-        assert_eq!(owed.deed.to_string().parse::<Deed>(), Ok(owed.deed.clone()), "a deed's key does not read back");
+        let key = owed.obligation.to_key();
+        assert_eq!(Obligation::from_key(&key), Ok(owed.obligation.clone()), "an obligation's key does not read back");
     }
+    shows_what_is(office);
     if let Some(state) = office.state() {
         comes_to_rest(state, office);
     }
 }
 
+/// Rows and sums say what the folds say: the list row but for figures that a call alone moves, slots, open executions, and
+/// the index of what is owed.
+fn shows_what_is(office: &Office) {
+    let memory = &office.world.memory;
+    let last = memory.rows.iter().rev().find_map(|row| match row {
+        Row::Execution(row) if row.id == office.execution => Some(row.as_ref().clone()),
+        _ => None,
+    });
+    if let (Some(state), Some(mut last)) = (office.state(), last) {
+        let row = state.row(office.execution);
+        last.tool_calls = row.tool_calls;
+        assert_eq!(last, row, "the list shows what is no more");
+    }
+    let executions: Vec<&Execution> = memory.folds.values().filter_map(Fold::as_a).collect();
+    for ((counter, connection, _), count) in &memory.counters {
+        if *counter == Counter::Bound {
+            let bound = executions.iter().filter_map(|execution| execution.binding());
+            let bound = bound.filter(|binding| binding.connection.to_string() == *connection).count();
+            assert_eq!(bound as i64, *count, "slots are counted wrong");
+        }
+    }
+    let open = executions.iter().filter(|execution| !matches!(execution.phase, Phase::Ended { .. })).count();
+    let agent = office.world.fold::<tenure_core::agent::Agent>(office.agent).expect("it is deployed");
+    assert_eq!(agent.open as usize, open, "open executions are counted wrong");
+    let mut owed: Vec<String> = memory.owed.iter().map(|(stream, owed)| format!("{stream} {owed:?}")).collect();
+    let due = memory.folds.iter().flat_map(|(stream, fold)| fold.owed().into_iter().map(move |owed| (stream, owed)));
+    let mut due: Vec<String> = due.map(|(stream, owed)| format!("{stream} {owed:?}")).collect();
+    owed.sort();
+    due.sort();
+    assert_eq!(owed, due, "the index of what is owed differs from the folds");
+}
+
 /// Whoever is not ended owes something, so that no execution is ever forgotten.
 fn comes_to_rest(state: &Execution, office: &Office) {
     match &state.phase {
-        Phase::Ended(_) => {}
+        Phase::Ended { .. } => {}
         Phase::Queued { .. } | Phase::Running(_) => {
             assert!(!office.world.owed(Stream::Execution(office.execution)).is_empty(), "nothing is owed in {state:?}");
         }
@@ -176,11 +236,12 @@ proptest! {
         let mut office = Office::new(1);
         play(&mut office, &Move::Start);
         steps.iter().for_each(|step| play(&mut office, step));
-        for (stream, events) in &office.world.streams {
+        for (stream, events) in &office.world.memory.streams {
             for (_, event) in events {
                 let stored = serde_json::to_value(event).unwrap();
                 let kind = stored["kind"].as_str().unwrap().to_string();
-                let read = Event::read(*stream, &kind, tenure_core::fold::EVENT_VERSION, stored["data"].clone());
+                prop_assert_eq!(kind.as_str(), event.kind());
+                let read = Event::read(*stream, &kind, event.version(), &stored["data"].to_string());
                 prop_assert_eq!(read.as_ref(), Ok(event));
             }
         }

@@ -2,13 +2,14 @@
 use crate::office::{OWNER, Office};
 use std::fmt::Write;
 use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::call::Outcome;
-use tenure_core::command::{Command, Refusal};
-use tenure_core::fold::{Event, Fold, Stream};
-use tenure_core::{agent, execution, network};
+use tenure_core::execution::Execution;
+use tenure_core::fleet::{self, Worker};
+use tenure_core::{agent, execution, network, project};
 
 type Setup = fn() -> Office;
-type Deed = fn(&mut Office) -> execution::Command;
+type Act = fn(&mut Office) -> execution::Command;
 
 fn fresh(validators: u32) -> Office {
     Office::new(validators)
@@ -45,7 +46,7 @@ fn answered(validators: u32, calls: &[&str]) -> Office {
 fn closing() -> Office {
     let mut office = answered(0, &["process.run"]);
     office.world.pass(300_000);
-    office.must(execution::Command::Expire);
+    office.must(execution::Command::Expire {});
     office
 }
 
@@ -57,7 +58,7 @@ const STATES: &[(&str, Setup)] = &[
     ("thinking, unbound", || {
         let mut office = asked(0);
         office.lapse();
-        office.open_session(2);
+        office.connect(2);
         office
     }),
     ("acting, a read and a read", || answered(0, &["filesystem.read", "filesystem.read"])),
@@ -65,9 +66,11 @@ const STATES: &[(&str, Setup)] = &[
     ("acting, unbound", || {
         let mut office = answered(0, &["filesystem.write", "process.run"]);
         office.lapse();
-        office.open_session(2);
+        office.connect(2);
         office
     }),
+    ("acting, a stored value then a run", || answered(0, &["state.persistent.set", "process.run"])),
+    ("acting, two own rows to read", || answered(0, &["agent.whoami", "state.persistent.get"])),
     ("validating", || answered(1, &[])),
     ("validating, check open", || {
         let mut office = answered(1, &[]);
@@ -83,13 +86,13 @@ const STATES: &[(&str, Setup)] = &[
         office.must(end);
         office
     }),
-    ("closing (time-out), jailed", closing),
-    ("closing (cancel), jailed", || {
+    ("closing (time-out), with a sandbox", closing),
+    ("closing (cancel), with a sandbox", || {
         let mut office = answered(0, &["process.run"]);
         office.must(execution::Command::Cancel { why: "enough".into() });
         office
     }),
-    ("closing the last iteration, jailed", || {
+    ("closing the last iteration, with a sandbox", || {
         let mut office = closing();
         let release = office.release();
         office.must(release);
@@ -98,13 +101,13 @@ const STATES: &[(&str, Setup)] = &[
         let answer = office.answer(&["process.run"]);
         office.must(answer);
         office.world.pass(300_000);
-        office.must(execution::Command::Expire);
+        office.must(execution::Command::Expire {});
         office
     }),
     ("ended", || answered(0, &[])),
 ];
 
-const COMMANDS: &[(&str, Deed)] = &[
+const COMMANDS: &[(&str, Act)] = &[
     ("start", Office::start),
     ("cancel", |_| execution::Command::Cancel { why: "enough".into() }),
     ("bind", |office| office.bind()),
@@ -122,32 +125,40 @@ const COMMANDS: &[(&str, Deed)] = &[
     ("fail model, for good", |office| office.fail_model(false)),
     ("fail model, runs away", |office| office.run_away()),
     ("lose model", |office| execution::Command::LoseModel { turn: office.turn() }),
+    ("perform", Office::perform),
+    ("perform with other arguments", |office| match office.perform() {
+        execution::Command::Perform { call, .. } => {
+            let arguments = office.world.payload("{}");
+            execution::Command::Perform { call, arguments }
+        }
+        other => other,
+    }),
     ("end call", |office| office.end_call(Outcome::Done { exit_code: Some(0) })),
+    ("end call, it met a link", |office| office.end_call(Outcome::Redirected { path: "/workspace/behind".into() })),
     ("check", Office::check),
     ("validate, pass", |office| office.validate(true)),
     ("validate, fail", |office| office.validate(false)),
-    ("expire, not due", |_| execution::Command::Expire),
+    ("expire, not due", |_| execution::Command::Expire {}),
     ("expire, iteration", |office| {
         office.world.pass(300_001);
-        execution::Command::Expire
+        execution::Command::Expire {}
     }),
     ("expire, wall clock", |office| {
         office.world.pass(1_800_001);
-        execution::Command::Expire
+        execution::Command::Expire {}
     }),
 ];
 
 fn shown(result: &Result<Vec<Event>, Refusal>) -> String {
     match result {
         Ok(events) => events.iter().map(Event::kind).collect::<Vec<_>>().join(" + "),
-        Err(Refusal::Execution(misstep)) => format!("— {}", word(&format!("{misstep:?}"))),
-        Err(Refusal::Agent(misstep)) => format!("— {}", word(&format!("{misstep:?}"))),
-        Err(other) => format!("— {other:?}"),
+        Err(refusal) => format!("— {}", refusal.code()),
     }
 }
 
-fn word(misstep: &str) -> &str {
-    misstep.split('(').next().unwrap_or(misstep)
+fn owes(office: &Office, stream: Stream) -> String {
+    let kinds: Vec<&str> = office.world.owed(stream).iter().map(|owed| owed.obligation.kind().as_str()).collect();
+    if kinds.is_empty() { String::new() } else { format!("   owes {}", kinds.join(", ")) }
 }
 
 #[test]
@@ -159,72 +170,168 @@ fn the_execution_answers_every_command_in_every_state_as_the_table_says() {
             let mut office = setup();
             let command = deed(&mut office);
             let result = office.apply(command);
-            let owed: Vec<String> = office
-                .world
-                .owed(Stream::Execution(office.execution))
-                .iter()
-                .map(|owed| owed.deed.kind().word().to_string())
-                .collect();
-            let owes = if result.is_ok() { format!("   owes {}", owed.join(", ")) } else { String::new() };
+            let owes = if result.is_ok() { owes(&office, Stream::Execution(office.execution)) } else { String::new() };
             let _ = writeln!(table, "  {name:<28} {}{owes}", shown(&result));
         }
     }
     insta::assert_snapshot!("execution", table);
 }
 
-fn leaving() -> Office {
-    let mut office = queued(0);
-    office.world.commit(OWNER, Command::Agent(office.agent, agent::Command::Delete)).expect("it is deployed");
+fn deleting() -> Office {
+    let mut office = thinking(0);
+    office.delete().expect("it is deployed");
     office
+}
+
+fn archived() -> Office {
+    let mut office = deleting();
+    office.must(execution::Command::Cancel { why: "deleted".into() });
+    office
+}
+
+type Command1 = fn(&mut Office) -> Result<Vec<Event>, Refusal>;
+
+fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(&Office) -> Stream) -> String {
+    let mut table = String::new();
+    for (state, setup) in states {
+        let _ = writeln!(table, "\n{state}");
+        for (name, command) in commands {
+            let mut office = setup();
+            let result = command(&mut office);
+            let owes = if result.is_ok() { owes(&office, stream(&office)) } else { String::new() };
+            let _ = writeln!(table, "  {name:<28} {}{owes}", shown(&result));
+        }
+    }
+    table
 }
 
 #[test]
 fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
-    let states: [(&str, Setup); 4] = [
+    let states: [(&str, Setup); 5] = [
         ("deployed", || fresh(0)),
         ("deployed, an execution open", || queued(0)),
-        ("leaving", leaving),
-        ("archived", || {
-            let mut office = leaving();
-            office.must(execution::Command::Cancel { why: "deleted".into() });
-            let finish = Command::Agent(office.agent, agent::Command::FinishDelete);
-            office.world.commit(Actor::Daemon, finish).expect("nothing runs");
+        ("deleting", deleting),
+        ("archived, its home to be removed", archived),
+        ("archived, without a home", || {
+            let mut office = archived();
+            office.remove_home().expect("it is due");
             office
         }),
     ];
-    type AgentDeed = fn(&mut Office) -> Result<Vec<Event>, Refusal>;
-    let commands: [(&str, AgentDeed); 6] = [
+    let commands: [(&str, Command1); 6] = [
         ("deploy, the same", |office| office.deploy("clerk", 0, "1")),
         ("deploy, changed", |office| office.deploy("clerk", 1, "2")),
         ("deploy, another name", |office| office.deploy("other", 1, "2")),
-        ("deploy, name of another", |office| {
+        ("deploy of the name, fresh id", |office| {
             let mine = std::mem::replace(&mut office.agent, office.world.agent_id());
             let result = office.deploy("CLERK", 0, "3");
             office.agent = mine;
             result
         }),
-        ("delete", |office| office.world.commit(OWNER, Command::Agent(office.agent, agent::Command::Delete))),
-        ("finish delete", |office| {
-            office.world.commit(Actor::Daemon, Command::Agent(office.agent, agent::Command::FinishDelete))
-        }),
+        ("delete", Office::delete),
+        ("record home removed", Office::remove_home),
     ];
-    let mut table = String::new();
-    for (state, setup) in states {
-        let _ = writeln!(table, "\n{state}");
-        for (name, deed) in commands {
-            let mut office = setup();
-            let result = deed(&mut office);
-            let _ = writeln!(table, "  {name:<28} {}", shown(&result));
-        }
-    }
-    insta::assert_snapshot!("agent", table);
+    insta::assert_snapshot!("agent", table_of(&states, &commands, |office| Stream::Agent(office.agent)));
 }
 
 #[test]
-fn a_start_of_an_agent_that_left_is_refused() {
-    let mut office = leaving();
+fn the_worker_answers_every_command_in_every_state_as_the_table_says() {
+    fn on_worker(office: &mut Office, command: fleet::Command) -> Result<Vec<Event>, Refusal> {
+        office.world.commit(Actor::Worker(office.worker), Command::Worker(office.worker, command))
+    }
+    fn connection(office: &Office) -> tenure_core::id::ConnectionId {
+        let worker = office.world.fold::<Worker>(office.worker);
+        let lapsed = worker.and_then(|worker| worker.lapsed.first().map(|lapsed| lapsed.connection));
+        let connection = office.connection().or(lapsed);
+        connection.unwrap_or_else(|| tenure_core::id::ConnectionId::mint(&mut Office::new(0).world.mint()))
+    }
+    let states: [(&str, Setup); 3] = [
+        ("unregistered", || {
+            let mut office = fresh(0);
+            office.worker = office.world.worker_id();
+            office
+        }),
+        ("connected", || fresh(0)),
+        ("lapsed", || {
+            let mut office = fresh(0);
+            let (connection, since) = (connection(&office), office.world.now.run);
+            let lapse = fleet::Command::Lapse { connection, since, proof: "reaped".into() };
+            on_worker(&mut office, lapse).expect("it is open");
+            office
+        }),
+    ];
+    let commands: [(&str, Command1); 5] = [
+        ("register", |office| on_worker(office, fleet::Command::Register { name: "w".into() })),
+        ("connect", |office| {
+            let host = office.world.payload("{}");
+            on_worker(office, fleet::Command::Connect { slots: 1, level: "full".into(), host })
+        }),
+        ("survey", |office| {
+            let (connection, host) = (connection(office), office.world.payload("{}"));
+            on_worker(office, fleet::Command::Survey { connection, host })
+        }),
+        ("lapse", |office| {
+            let (connection, since) = (connection(office), office.world.now.run);
+            on_worker(office, fleet::Command::Lapse { connection, since, proof: "reaped".into() })
+        }),
+        ("finish sweep", |office| {
+            let connection = connection(office);
+            on_worker(office, fleet::Command::FinishSweep { connection })
+        }),
+    ];
+    insta::assert_snapshot!("worker", table_of(&states, &commands, |office| Stream::Worker(office.worker)));
+}
+
+#[test]
+fn the_project_answers_every_command_in_every_state_as_the_table_says() {
+    use project::Command as Of;
+    fn key(office: &mut Office) -> tenure_core::id::KeyId {
+        let made = office.command_project(OWNER, create("ci")).ok();
+        match made.as_deref() {
+            Some([Event::Project(project::Event::KeyCreated { key, .. })]) => *key,
+            _ => tenure_core::id::KeyId::mint(&mut office.world.mint()),
+        }
+    }
+    fn create(name: &str) -> Of {
+        let role = tenure_core::access::Role::Operator;
+        Of::CreateKey { name: name.into(), role, hash: tenure_core::bound::Hash::of(b"key") }
+    }
+    let states: [(&str, Setup); 3] = [
+        ("unfounded", || {
+            let mut office = fresh(0);
+            office.project = office.world.project_id();
+            office
+        }),
+        ("founded", || fresh(0)),
+        ("founded, a key of that name", || {
+            let mut office = fresh(0);
+            office.command_project(OWNER, create("ops")).expect("a new name");
+            office
+        }),
+    ];
+    let commands: [(&str, Command1); 8] = [
+        ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
+        ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
+        ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
+        ("accept restore", |office| {
+            office.command_project(OWNER, Of::AcceptRestore { outside_index: 9, why: "a backup".into() })
+        }),
+        ("create key", |office| office.command_project(OWNER, create("ops"))),
+        ("create key without a name", |office| office.command_project(OWNER, create(""))),
+        ("revoke key", |office| {
+            let key = key(office);
+            office.command_project(OWNER, Of::RevokeKey { key })
+        }),
+        ("tell refusals", |office| office.command_project(Actor::Daemon, Of::TellRefusals {})),
+    ];
+    insta::assert_snapshot!("project", table_of(&states, &commands, |office| Stream::Project(office.project)));
+}
+
+#[test]
+fn a_start_of_an_agent_that_is_deleted_is_refused() {
+    let mut office = deleting();
     office.execution = office.world.execution_id();
     let start = office.start();
-    assert_eq!(office.apply(start), Err(Refusal::Execution(execution::Misstep::AgentArchived)));
-    assert!(office.world.folds.get(&Stream::Execution(office.execution)).and_then(Fold::execution).is_none());
+    assert_eq!(office.apply(start), Err(Refusal::Agent(agent::Refusal::Archived {})));
+    assert!(office.world.fold::<Execution>(office.execution).is_none());
 }

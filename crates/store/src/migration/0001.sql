@@ -16,13 +16,40 @@ CREATE TABLE snapshots (stream TEXT PRIMARY KEY, n BIGINT NOT NULL, version BIGI
 
 CREATE TABLE owed (
     kind TEXT NOT NULL,
-    at BIGINT NOT NULL,
+    axis TEXT NOT NULL,
+    due BIGINT NOT NULL,
     stream TEXT NOT NULL,
     key TEXT NOT NULL,
-    PRIMARY KEY (kind, at, stream, key)
+    PRIMARY KEY (kind, axis, due, stream, key)
 ) {clustered};
 
 CREATE TABLE payloads (hash BYTEA PRIMARY KEY, salt BYTEA NOT NULL, size BIGINT NOT NULL, bytes BYTEA);
+
+CREATE TABLE holders (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) {clustered};
+
+CREATE TABLE counters (
+    counter TEXT NOT NULL,
+    key TEXT NOT NULL,
+    bucket BIGINT NOT NULL,
+    value BIGINT NOT NULL,
+    PRIMARY KEY (counter, key, bucket)
+) {clustered};
+
+CREATE TABLE entries (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    value BYTEA NOT NULL,
+    size BIGINT NOT NULL,
+    owner TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) {clustered};
 
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,
@@ -36,20 +63,20 @@ CREATE UNIQUE INDEX keys_by_hash ON keys (hash);
 
 CREATE TABLE agents (
     id TEXT PRIMARY KEY,
-    short TEXT NOT NULL,
     name TEXT NOT NULL,
     folded TEXT NOT NULL,
+    listed TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    at BIGINT NOT NULL,
     state TEXT NOT NULL,
     revision BIGINT NOT NULL,
-    runtime TEXT NOT NULL,
-    labels TEXT NOT NULL,
-    model TEXT NOT NULL,
-    version TEXT,
-    created_at BIGINT NOT NULL,
-    at BIGINT NOT NULL
+    home TEXT,
+    open BIGINT NOT NULL,
+    last_started_at BIGINT,
+    last_ended_at BIGINT
 );
 CREATE UNIQUE INDEX agents_by_name ON agents (folded);
-CREATE INDEX agents_by_short ON agents (short);
+CREATE INDEX agents_by_short ON agents (substr(id, 23));
 
 CREATE TABLE revisions (
     agent TEXT NOT NULL,
@@ -57,14 +84,15 @@ CREATE TABLE revisions (
     version TEXT,
     digest BYTEA NOT NULL,
     manifest BYTEA NOT NULL,
+    plan BYTEA NOT NULL,
     at BIGINT NOT NULL,
     PRIMARY KEY (agent, number)
 ) {clustered};
 
 CREATE TABLE executions (
     id TEXT PRIMARY KEY,
-    short TEXT NOT NULL,
     agent TEXT NOT NULL,
+    agent_name TEXT NOT NULL,
     revision BIGINT NOT NULL,
     status TEXT NOT NULL,
     waiting_for TEXT,
@@ -78,27 +106,19 @@ CREATE TABLE executions (
     output_tokens BIGINT NOT NULL,
     micro_usd BIGINT NOT NULL,
     unpriced BIGINT NOT NULL,
-    session TEXT,
+    connection TEXT,
     worker TEXT,
-    wall_used_ms BIGINT NOT NULL,
+    wall TEXT NOT NULL,
     input BYTEA NOT NULL,
     output BYTEA,
     started_at BIGINT NOT NULL,
-    ended_at BIGINT,
-    at BIGINT NOT NULL
+    ended_at BIGINT
 );
-CREATE INDEX executions_by_short ON executions (short);
+CREATE INDEX executions_by_short ON executions (substr(id, 23));
 CREATE INDEX executions_by_agent ON executions (agent, id);
-CREATE INDEX executions_by_end ON executions (agent, ended_at);
+CREATE INDEX executions_open ON executions (agent, id) WHERE ended_at IS NULL;
 CREATE INDEX executions_by_status ON executions (status, id);
-CREATE INDEX executions_by_session ON executions (session) WHERE session IS NOT NULL;
-
-CREATE TABLE twins (
-    agent TEXT NOT NULL,
-    key BYTEA NOT NULL,
-    execution TEXT NOT NULL,
-    PRIMARY KEY (agent, key)
-) {clustered};
+CREATE INDEX executions_by_connection ON executions (connection) WHERE connection IS NOT NULL;
 
 CREATE TABLE iterations (
     execution TEXT NOT NULL,
@@ -106,10 +126,10 @@ CREATE TABLE iterations (
     status TEXT NOT NULL,
     cause TEXT,
     turns BIGINT NOT NULL,
-    used_ms BIGINT NOT NULL,
+    clock TEXT NOT NULL,
     output BYTEA,
     started_at BIGINT NOT NULL,
-    at BIGINT NOT NULL,
+    ended_at BIGINT,
     PRIMARY KEY (execution, number)
 ) {clustered};
 
@@ -147,9 +167,8 @@ CREATE TABLE calls (
     validator BIGINT NOT NULL,
     capability TEXT NOT NULL,
     arguments BYTEA NOT NULL,
-    path TEXT,
-    command TEXT,
-    bytes BIGINT,
+    attributes BYTEA NOT NULL,
+    shown TEXT NOT NULL,
     state TEXT NOT NULL,
     rules TEXT,
     called_at BIGINT,
@@ -157,6 +176,7 @@ CREATE TABLE calls (
     outcome TEXT,
     exit_code BIGINT,
     result BYTEA,
+    detail TEXT,
     level TEXT,
     sentence TEXT
 ) {clustered};
@@ -178,7 +198,8 @@ CREATE TABLE workers (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     fence BIGINT NOT NULL,
-    session TEXT,
+    connection TEXT,
     slots BIGINT NOT NULL,
+    host BYTEA,
     at BIGINT NOT NULL
 );

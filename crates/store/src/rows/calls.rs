@@ -1,130 +1,72 @@
 //! Capability calls, one row each from proposal to end.
+use super::Table;
 use crate::Error;
-use crate::sql::{Cell, Columns, Sql};
-use tenure_core::bound::Hash;
+use crate::sql::stored::{Stored, table};
+use crate::sql::{Cell, Sql};
+use tenure_core::call::CallRow;
 use tenure_core::id::{CallId, ExecutionId};
-use tenure_core::row::CallRow;
+use tenure_core::row::CallChange;
 use tenure_core::time::Time;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallEntry {
-    pub id: CallId,
-    pub execution: ExecutionId,
-    pub iteration: u32,
-    pub turn: u32,
-    pub ordinal: u32,
-    pub validator: bool,
-    pub capability: String,
-    pub arguments: Hash,
-    pub path: Option<String>,
-    pub command: Option<String>,
-    pub host: Option<String>,
-    pub bytes: Option<u64>,
-    /// `proposed`, `called`, `ended` or `blocked`.
-    pub state: String,
-    pub rules: Option<String>,
-    pub called_at: Option<Time>,
-    pub ended_at: Option<Time>,
-    /// For a blocked call, why: `policy`, `misfit` or `withdrawn`.
-    pub outcome: Option<String>,
-    pub exit_code: Option<i32>,
-    pub result: Option<Hash>,
-    pub level: Option<String>,
-    pub sentence: Option<String>,
-}
+table!(CallRow in "calls", key "id", keeps [], {
+    id: "id",
+    execution: "execution",
+    iteration: "iteration",
+    turn: "turn",
+    ordinal: "ordinal",
+    validator: "validator",
+    capability: "capability",
+    arguments: "arguments",
+    attributes: "attributes",
+    shown: "shown",
+    state: "state",
+    rules: "rules",
+    called_at: "called_at",
+    ended_at: "ended_at",
+    outcome: "outcome",
+    exit_code: "exit_code",
+    result: "result",
+    detail: "detail",
+    level: "level",
+    sentence: "sentence",
+});
 
-pub(crate) fn write(sql: &mut dyn Sql, row: &CallRow) -> Result<(), Error> {
-    let text = "INSERT INTO calls (id, execution, iteration, turn, ordinal, validator, capability, arguments, path, \
-        command, bytes, host, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'proposed')";
-    let cells = [
-        Cell::Text(&row.id.to_string()),
-        Cell::Text(&row.execution.to_string()),
-        Cell::Int(row.iteration.into()),
-        Cell::Int(row.turn.into()),
-        Cell::Int(row.ordinal.into()),
-        Cell::truth(row.validator),
-        Cell::Text(&row.capability),
-        Cell::Bytes(&row.arguments.0),
-        row.path.as_deref().into(),
-        row.command.as_deref().into(),
-        row.bytes.map_or(Cell::Null, Cell::count),
-        row.host.as_deref().into(),
-    ];
-    sql.execute(text, &cells).map(|_| ())
-}
-
-pub(crate) fn write_called(sql: &mut dyn Sql, id: CallId, at: Time, rules: &str) -> Result<(), Error> {
-    let text = "UPDATE calls SET state = 'called', called_at = $1, rules = $2 WHERE id = $3";
-    sql.execute(text, &[Cell::Int(at.millis()), Cell::Text(rules), Cell::Text(&id.to_string())]).map(|_| ())
-}
-
-pub(crate) struct End<'a> {
-    pub outcome: &'a str,
-    pub exit_code: Option<i32>,
-    pub result: Option<&'a Hash>,
-    pub level: Option<&'a str>,
-}
-
-pub(crate) fn write_ended(sql: &mut dyn Sql, id: CallId, at: Time, end: &End<'_>) -> Result<(), Error> {
-    let id = id.to_string();
-    if end.outcome == "again" {
-        let text = "UPDATE calls SET state = 'proposed' WHERE id = $1";
-        return sql.execute(text, &[Cell::Text(&id)]).map(|_| ());
+pub(super) fn change(sql: &mut dyn Sql, id: CallId, change: &CallChange, at: Time) -> Result<(), Error> {
+    let (id, at) = (id.to_string(), Cell::Int(at.millis()));
+    match change {
+        CallChange::Called { rules } => {
+            let text = "UPDATE calls SET state = 'called', called_at = $1, rules = $2 WHERE id = $3";
+            sql.execute(text, &[at, Cell::Text(rules), Cell::Text(&id)])
+        }
+        CallChange::Again => sql.execute("UPDATE calls SET state = 'proposed' WHERE id = $1", &[Cell::Text(&id)]),
+        CallChange::Ended(end) => {
+            let text = "UPDATE calls SET state = 'ended', ended_at = $1, outcome = $2, exit_code = $3, result = $4, \
+                detail = $5, level = $6 WHERE id = $7";
+            let (exit_code, result, detail, level) =
+                (end.exit_code.value(), end.result.value(), end.detail.value(), end.level.value());
+            let cells = [
+                at,
+                Cell::Text(&end.outcome),
+                exit_code.cell(),
+                result.cell(),
+                detail.cell(),
+                level.cell(),
+                Cell::Text(&id),
+            ];
+            sql.execute(text, &cells)
+        }
+        CallChange::Blocked { why, sentence } => {
+            let text = "UPDATE calls SET state = 'blocked', ended_at = $1, outcome = $2, sentence = $3 WHERE id = $4";
+            sql.execute(text, &[at, Cell::Text(why), Cell::Text(sentence), Cell::Text(&id)])
+        }
     }
-    let text = "UPDATE calls SET state = 'ended', ended_at = $1, outcome = $2, exit_code = $3, result = $4, level = $5 \
-        WHERE id = $6";
-    let cells = [
-        Cell::Int(at.millis()),
-        Cell::Text(end.outcome),
-        end.exit_code.map(i64::from).into(),
-        end.result.map(|hash| hash.0.as_slice()).into(),
-        end.level.into(),
-        Cell::Text(&id),
-    ];
-    sql.execute(text, &cells).map(|_| ())
-}
-
-pub(crate) fn write_blocked(sql: &mut dyn Sql, id: CallId, at: Time, why: &str, sentence: &str) -> Result<(), Error> {
-    let text = "UPDATE calls SET state = 'blocked', ended_at = $1, outcome = $2, sentence = $3 WHERE id = $4";
-    let id = id.to_string();
-    sql.execute(text, &[Cell::Int(at.millis()), Cell::Text(why), Cell::Text(sentence), Cell::Text(&id)]).map(|_| ())
-}
-
-const SELECT: &str = "SELECT id, execution, iteration, turn, ordinal, validator, capability, arguments, path, command, \
-    bytes, state, rules, called_at, ended_at, outcome, exit_code, result, level, sentence, \
-    host FROM calls";
-
-fn read(row: &Columns<'_>) -> Result<CallEntry, Error> {
-    let owned = |place| row.text_or_null(place).map(|text| text.map(str::to_string));
-    Ok(CallEntry {
-        id: row.parse(0)?,
-        execution: row.parse(1)?,
-        iteration: row.count(2)?,
-        turn: row.count(3)?,
-        ordinal: row.count(4)?,
-        validator: row.truth(5)?,
-        capability: row.text(6)?.to_string(),
-        arguments: row.hash(7)?,
-        path: owned(8)?,
-        command: owned(9)?,
-        bytes: row.int_or_null(10)?.map(|_| row.count(10)).transpose()?,
-        state: row.text(11)?.to_string(),
-        rules: owned(12)?,
-        called_at: row.time_or_null(13)?,
-        ended_at: row.time_or_null(14)?,
-        outcome: owned(15)?,
-        exit_code: row.int_or_null(16)?.and_then(|code| i32::try_from(code).ok()),
-        result: row.hash_or_null(17)?,
-        level: owned(18)?,
-        sentence: owned(19)?,
-        host: owned(20)?,
-    })
+    .map(|_| ())
 }
 
 /// # Errors
 /// The database's.
-pub fn get(sql: &mut dyn Sql, id: CallId) -> Result<Option<CallEntry>, Error> {
-    sql.first(&format!("{SELECT} WHERE id = $1"), &[Cell::Text(&id.to_string())], read)
+pub fn get(sql: &mut dyn Sql, id: CallId) -> Result<Option<CallRow>, Error> {
+    sql.first(&CallRow::select("WHERE id = $1"), &[Cell::Text(&id.to_string())], CallRow::read)
 }
 
 /// The calls of an iteration, in the order in which they were asked for.
@@ -136,10 +78,10 @@ pub fn of_iteration(
     execution: ExecutionId,
     iteration: u32,
     limit: u32,
-) -> Result<Vec<CallEntry>, Error> {
-    let text = format!(
-        "{SELECT} WHERE execution = $1 AND iteration = $2 ORDER BY execution, iteration, turn, ordinal LIMIT $3"
+) -> Result<Vec<CallRow>, Error> {
+    let text = CallRow::select(
+        "WHERE execution = $1 AND iteration = $2 ORDER BY execution, iteration, turn, ordinal LIMIT $3",
     );
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
-    sql.all(&text, &cells, read)
+    sql.all(&text, &cells, CallRow::read)
 }

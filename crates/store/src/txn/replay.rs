@@ -3,7 +3,7 @@ use super::{Entry, Error};
 use crate::events::events_after;
 use crate::sql::{Cell, Sql};
 use std::sync::Arc;
-use tenure_core::fold::{self, FOLD_VERSION, Fold, Stream};
+use tenure_core::aggregate::{self, FOLD_VERSION, Fold, Stream};
 use tenure_core::ledger::canonical;
 
 /// Records read at a time.
@@ -31,7 +31,7 @@ pub(crate) fn load(sql: &mut dyn Sql, stream: Stream) -> Result<Entry, Error> {
             if recorded.meta.n != entry.n + 1 {
                 return Err(Error::corrupt(format!("{stream} has no event {}", entry.n + 1)));
             }
-            fold::apply(&mut fold, &recorded.event, recorded.meta.at);
+            aggregate::apply(&mut fold, &recorded.event, recorded.meta.stamp);
             entry.n += 1;
         }
         if page.len() < PAGE as usize {

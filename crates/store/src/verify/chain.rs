@@ -1,14 +1,14 @@
 //! The walk over all records in their order. It holds one record at a time and a counter a stream.
 use super::findings::Findings;
 use super::streams::Streams;
-use super::{Depth, Report, Witness, bounds};
+use super::{Depth, Report, Witness};
 use crate::Error;
 use crate::payload::{Blobs, Kept, find};
 use crate::sql::{Cell, Sql, Walk};
 use std::ops::Range;
 use std::time::Duration;
+use tenure_core::aggregate::{Event, Stream};
 use tenure_core::bound::{Hash, salted};
-use tenure_core::fold::{Event, Stream};
 use tenure_core::ledger::{self, Frontier, Head, Meta, NOTHING_BEFORE, Signed, Verifier};
 use tenure_core::project;
 
@@ -204,7 +204,7 @@ impl<'a> Walker<'a> {
             && row.stream == meta.stream.to_string()
             && row.n == i64::try_from(meta.n).unwrap_or(-1)
             && row.kind == meta.kind
-            && row.at == meta.at.millis();
+            && row.at == meta.stamp.at.millis();
         if !told {
             let what = format!("stands under columns that are not its own; its bytes say record {}", meta.index);
             self.findings.add(Some(index), Some(meta.stream), what);
@@ -228,7 +228,7 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         let mut hashes = Vec::new();
-        bounds::of(event, &mut |hash| hashes.push(hash));
+        event.binds(&mut |hash| hashes.push(*hash));
         for hash in hashes {
             self.payloads += 1;
             let what = match find(self.sql, self.blobs, &hash)? {

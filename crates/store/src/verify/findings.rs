@@ -1,6 +1,6 @@
 //! What verify found wrong, and where.
 use std::fmt;
-use tenure_core::fold::Stream;
+use tenure_core::aggregate::Stream;
 
 /// Findings kept word for word; more are counted.
 const KEPT_MAX: usize = 1000;

@@ -2,14 +2,16 @@
 //! what is open, and by a counter for each stream.
 use super::findings::Findings;
 use crate::Error;
-use crate::owed::OwedRow;
 use crate::sql::{Cell, Sql, Walk};
 use std::collections::HashMap;
-use tenure_core::execution::{self, Check, Phase, Step, Turn};
-use tenure_core::fold::{self, Event, FOLD_VERSION, Fold, Stream};
+use tenure_core::aggregate::{self, Event, FOLD_VERSION, Fold, Stream};
+use tenure_core::execution::{self, Check, Execution, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{Meta, canonical};
-use tenure_core::owed::owed;
+use tenure_core::owed::Owed;
+
+/// What may come after the end of a stream.
+const REFUSED: &str = "command.refused";
 
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -37,7 +39,7 @@ enum State {
 struct Open {
     n: u64,
     fold: Option<Fold>,
-    calls: HashMap<CallId, LeaseId>,
+    calls: HashMap<CallId, Option<LeaseId>>,
     model: Option<Turn>,
 }
 
@@ -80,13 +82,13 @@ impl Streams {
             State::Open(open) => open,
             State::Broken { .. } => return,
             State::Ended { .. } => {
-                if !is_refusal(event) {
+                if event.kind() != REFUSED {
                     find("comes after the end of its stream".to_string());
                 }
                 return;
             }
         };
-        fold::apply(&mut open.fold, event, meta.at);
+        aggregate::apply(&mut open.fold, event, meta.stamp);
         if let Event::Execution(event) = event {
             open.ends(event, &mut find);
         }
@@ -128,43 +130,39 @@ impl Streams {
         for (stream, n) in &self.snapshots {
             findings.add(None, Some(*stream), format!("has a snapshot after event {n}, which it does not have"));
         }
-        let mut rows: HashMap<Stream, Vec<OwedRow>> = HashMap::new();
-        sql.each("SELECT at, stream, key FROM owed", &[], &mut |row| {
-            let owed = crate::owed::row(row)?;
-            rows.entry(owed.stream).or_default().push(owed);
+        let mut rows: HashMap<Stream, Vec<Owed>> = HashMap::new();
+        sql.each("SELECT axis, due, stream, key FROM owed", &[], &mut |row| {
+            let (stream, owed) = crate::owed::row(row)?;
+            rows.entry(stream).or_default().push(owed);
             Ok(Walk::On)
         })?;
         for (stream, state) in &self.states {
             let State::Open(open) = state else { continue };
             let mut found = rows.remove(stream).unwrap_or_default();
-            for due in open.fold.as_ref().map(owed).unwrap_or_default() {
-                match found.iter().position(|row| row.deed == due.deed && row.at == due.at) {
+            for due in open.fold.as_ref().map(Fold::owed).unwrap_or_default() {
+                match found.iter().position(|row| *row == due) {
                     Some(place) => drop(found.swap_remove(place)),
-                    None => findings.add(None, Some(*stream), format!("owes {}, and no row says so", due.deed)),
+                    None => {
+                        let what = format!("owes {}, and no row says so", due.obligation.to_key());
+                        findings.add(None, Some(*stream), what);
+                    }
                 }
             }
             rows.insert(*stream, found);
             open.compare_open(*stream, findings);
         }
-        for row in rows.into_values().flatten() {
-            findings.add(None, Some(row.stream), format!("a row says that {} is owed, and it is not", row.deed));
+        for (stream, row) in rows.into_iter().flat_map(|(stream, rows)| rows.into_iter().map(move |row| (stream, row)))
+        {
+            let what = format!("a row says that {} is owed, and it is not", row.obligation.to_key());
+            findings.add(None, Some(stream), what);
         }
         Ok(())
     }
 }
 
-fn is_refusal(event: &Event) -> bool {
-    match event {
-        Event::Project(event) => matches!(event, tenure_core::project::Event::Refused(_)),
-        Event::Agent(event) => matches!(event, tenure_core::agent::Event::Refused(_)),
-        Event::Execution(event) => matches!(event, execution::Event::Refused(_)),
-        Event::Worker(event) => matches!(event, tenure_core::fleet::Event::Refused(_)),
-    }
-}
-
 fn has_ended(fold: Option<&Fold>) -> bool {
-    let execution = fold.and_then(Fold::execution);
-    execution.is_some_and(|execution| matches!(execution.phase, Phase::Ended(_)))
+    let execution = fold.and_then(Fold::as_a::<Execution>);
+    execution.is_some_and(|execution| matches!(execution.phase, Phase::Ended { .. }))
 }
 
 impl Open {
@@ -173,7 +171,7 @@ impl Open {
         use execution::Event as E;
         match event {
             E::CallCalled(called) => {
-                if self.calls.insert(called.call, called.lease).is_some() {
+                if self.calls.insert(called.call, called.lease.map(|held| held.lease)).is_some() {
                     find(format!("calls {} again, which has not ended", called.call));
                 }
             }
@@ -221,7 +219,8 @@ impl Open {
 
     /// What has no terminal event yet is what the fold holds open.
     fn compare_open(&self, stream: Stream, findings: &mut Findings) {
-        let Some(iteration) = self.fold.as_ref().and_then(Fold::execution).and_then(|fold| fold.iteration()) else {
+        let Some(iteration) = self.fold.as_ref().and_then(Fold::as_a::<Execution>).and_then(Execution::iteration)
+        else {
             return;
         };
         let held = match &iteration.step {
@@ -229,9 +228,9 @@ impl Open {
             Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
             Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => &[],
         };
-        let leased = || held.iter().filter_map(|call| Some((call.id, call.lease()?.0)));
-        let same =
-            leased().count() == self.calls.len() && leased().all(|(call, lease)| self.calls.get(&call) == Some(&lease));
+        let leased = || held.iter().filter_map(|call| Some((call.id, call.lease()?.lease)));
+        let same = leased().count() == self.calls.len()
+            && leased().all(|(call, lease)| self.calls.get(&call) == Some(&Some(lease)));
         if !same {
             findings.add(None, Some(stream), "the calls in flight are not those that its fold holds open");
         }

@@ -2,7 +2,7 @@
 //! neither on disk nor here: the chain's end, the frontier and the folds are working copies until COMMIT.
 use super::{Class, Commit, Hook, Job, Queues};
 use crate::Error;
-use crate::cache::Cache;
+use crate::cache::{Cache, Plans};
 use crate::chain::Chain;
 use crate::folder::Folder;
 use crate::outside::HeadFile;
@@ -10,7 +10,7 @@ use crate::payload::Blobs;
 use crate::sql::{LOG_BYTES, Sql, Sqlite};
 use crate::txn::{Batch, Txn, snapshot};
 use std::time::{Duration, Instant};
-use tenure_core::fold::{Event, Stream};
+use tenure_core::aggregate::{Event, Stream};
 use tenure_core::ledger::Signer;
 use tenure_core::project;
 
@@ -27,6 +27,7 @@ pub(crate) struct Bench {
     pub sql: Sqlite,
     pub chain: Chain,
     pub cache: Cache,
+    pub plans: Plans,
     pub blobs: Blobs,
     pub signer: Signer,
     pub head: HeadFile,
@@ -119,7 +120,7 @@ impl Bench {
     }
 
     fn run(&mut self, job: &mut dyn Job, batch: &mut Batch) -> Result<(), Error> {
-        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &self.blobs, batch);
+        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, batch);
         let own = job.run(&mut txn);
         let result = if own.is_ok() { txn.keep() } else { txn.undo() };
         // After some failures the database ends the transaction by itself, and every job's part of it is gone.
@@ -134,10 +135,8 @@ impl Bench {
         let mut chain = Chain { end: batch.end, frontier: self.chain.frontier.clone() };
         let mut left = Vec::new();
         let mut signed = None;
-        if let (Some(project), false) = (chain.end.project, batch.records.is_empty()) {
-            for committed in &batch.records {
-                chain.frontier.push(committed.record.leaf);
-            }
+        if let (Some(project), false) = (chain.end.project, batch.leaves.is_empty()) {
+            batch.leaves.iter().for_each(|leaf| chain.frontier.push(*leaf));
             let text = chain.sign(project, &self.signer)?;
             chain.save(&mut self.sql, project, &text)?;
             signed = Some(text);
@@ -166,13 +165,13 @@ impl Bench {
         if done.signed.is_some() {
             self.unsaid = done.signed;
         }
-        for committed in &batch.records {
-            if let Event::Project(project::Event::RestoreAccepted { outside_index, .. }) = &committed.event {
+        for (_, event) in batch.appended.iter().flat_map(|appended| &appended.decision.events) {
+            if let Event::Project(project::Event::RestoreAccepted { outside_index, .. }) = event {
                 self.head.accept(*outside_index);
             }
         }
-        if let (Some(hook), false) = (hook, batch.records.is_empty()) {
-            hook(&Commit { records: batch.records.into(), owed: batch.owed.into_iter().collect() });
+        if let (Some(hook), false) = (hook, batch.appended.is_empty()) {
+            hook(&Commit { appended: batch.appended.into() });
         }
     }
 

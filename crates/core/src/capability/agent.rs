@@ -1,0 +1,81 @@
+//! What an agent may ask of itself.
+use super::{Attributes, Capability, Effects, Performed, arguments};
+use crate::agent::Agent;
+use crate::call::Caller;
+use crate::draft::Draft;
+use crate::facts::Unread;
+use serde_json::{Value, json};
+
+pub(super) const GROUP: &[Capability] = &[
+    Capability {
+        name: "agent.whoami",
+        version: 1,
+        brief: "Tell who you are: name, revision, limits.",
+        use_when: "Your own name, id or limits are asked for.",
+        avoid_when: "What you may call is asked for: agent.capabilities.",
+        effects: Effects::None,
+        idempotent: true,
+        usual: &[],
+        input: || arguments(&[], json!({})),
+        output: || json!({"type": "object", "properties": {"agent": {"type": "string"}, "name": {"type": "string"}, "revision": {"type": "integer"}, "execution": {"type": "string"}, "model": {"type": "string"}, "limits": {"type": "object"}}}),
+        attributes: |_| Attributes::default(),
+        perform: Some(whoami),
+    },
+    Capability {
+        name: "agent.capabilities",
+        version: 1,
+        brief: "List what you may call; with a name, how to call it.",
+        use_when: "It is not clear which capability fits.",
+        avoid_when: "The capability is known: call it.",
+        effects: Effects::None,
+        idempotent: true,
+        usual: &["name"],
+        input: || arguments(&[], json!({"name": {"type": "string", "minLength": 1, "maxLength": 128}})),
+        output: || json!({"type": "object", "properties": {"capabilities": {"type": "array"}}}),
+        attributes: |_| Attributes::default(),
+        perform: Some(capabilities),
+    },
+];
+
+fn whoami(draft: &mut Draft<'_>, caller: Caller, _: &Value) -> Result<Performed, Unread> {
+    let plan = draft.plan(caller.agent, caller.revision)?;
+    let name = draft.get::<Agent>(caller.agent)?.map(|agent| agent.name.clone());
+    Ok(Performed::done(json!({
+        "agent": caller.agent,
+        "name": name,
+        "revision": caller.revision,
+        "execution": caller.execution,
+        "model": plan.as_ref().map(|plan| plan.model.clone()),
+        "limits": plan.map(|plan| plan.limits),
+    })))
+}
+
+fn capabilities(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Performed, Unread> {
+    let plan = draft.plan(caller.agent, caller.revision)?;
+    let tools = plan.as_ref().map_or(&[][..], |plan| &plan.tools);
+    let allowed = |name: &str| tools.iter().any(|pattern| super::matches(pattern, name));
+    let wanted = arguments.get("name").and_then(Value::as_str);
+    let listed: Vec<Value> = super::catalogue()
+        .filter(|known| allowed(known.name) && wanted.is_none_or(|wanted| wanted == known.name))
+        .map(|known| match wanted {
+            None => json!({"name": known.name, "brief": known.brief}),
+            Some(_) => json!({
+                "name": known.name,
+                "version": known.version,
+                "brief": known.brief,
+                "use_when": known.use_when,
+                "avoid_when": known.avoid_when,
+                "effects": <&str>::from(known.effects),
+                "idempotent": known.idempotent,
+                "input": known.input(),
+                "output": known.output(),
+            }),
+        })
+        .collect();
+    Ok(match (wanted, listed.is_empty()) {
+        (Some(wanted), true) => {
+            Performed::failed("not_found", format!("you may call nothing named `{}`", super::clip(wanted)))
+        }
+        (Some(_) | None, _) => Performed::done(json!({ "capabilities": listed })),
+    })
+}

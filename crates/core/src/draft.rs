@@ -1,0 +1,362 @@
+//! A decision in the making, and the one way from a command to a change. Pure: time, randomness, judge and facts are
+//! arguments.
+//!
+//! ```text
+//! transact: facts ─> decide(&mut Draft, Command) ─> events, rows, folds, what is owed ─> append
+//! ```
+use crate::actor::Actor;
+use crate::aggregate::{self, Command, Event, Fold, Member, Refusal, Refused, Stream};
+use crate::bound::{Bound, Payload};
+use crate::capability::Attributes;
+use crate::facts::{Counter, Entry, Facts, Namespace, Unread};
+use crate::id::{AgentId, Mint, ProjectId};
+use crate::judge::Judge;
+use crate::owed::Owed;
+use crate::plan::Plan;
+use crate::row::Row;
+use crate::time::Stamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a decision ends without events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    Refused(Refusal),
+    Unread,
+}
+
+impl From<Unread> for Stop {
+    fn from(_: Unread) -> Stop {
+        Stop::Unread
+    }
+}
+
+/// A refusal of one aggregate, on its way out of a decision.
+pub fn refuse<A: Member>(refusal: A::Refusal) -> Stop {
+    Stop::Refused(A::refusal(refusal))
+}
+
+/// What a decision is made with beside the facts.
+#[derive(Clone, Copy)]
+pub struct DecisionContext<'a> {
+    pub actor: Actor,
+    pub stamp: Stamp,
+    /// Fresh randomness.
+    pub seed: u128,
+    pub judge: &'a dyn Judge,
+}
+
+/// A stream that the decision looks at; `after` is its working copy once an event changed it.
+struct Touched {
+    before: Option<Arc<Fold>>,
+    after: Option<Option<Fold>>,
+}
+
+impl Touched {
+    fn now(&self) -> Option<&Fold> {
+        match &self.after {
+            Some(after) => after.as_ref(),
+            None => self.before.as_deref(),
+        }
+    }
+}
+
+pub struct Draft<'a> {
+    pub actor: Actor,
+    pub stamp: Stamp,
+    pub mint: Mint,
+    pub judge: &'a dyn Judge,
+    facts: &'a mut dyn Facts,
+    touched: BTreeMap<Stream, Touched>,
+    events: Vec<(Stream, Event)>,
+    rows: Vec<Row>,
+    payloads: Vec<Payload>,
+}
+
+/// What one command changes: all of it is written in one transaction, or none.
+#[derive(Debug, Default)]
+pub struct Decision {
+    pub events: Vec<(Stream, Event)>,
+    pub payloads: Vec<Payload>,
+    pub rows: Vec<Row>,
+    /// The streams that it wrote, as they are after it.
+    pub folds: Vec<(Stream, Option<Arc<Fold>>)>,
+    pub owes: Vec<(Stream, Owed)>,
+    pub owes_no_more: Vec<(Stream, Owed)>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(facts: &'a mut dyn Facts, context: DecisionContext<'a>) -> Draft<'a> {
+        Draft {
+            actor: context.actor,
+            stamp: context.stamp,
+            mint: Mint::new(context.stamp.at, context.seed),
+            judge: context.judge,
+            facts,
+            touched: BTreeMap::new(),
+            events: Vec::with_capacity(4),
+            rows: Vec::with_capacity(4),
+            payloads: Vec::with_capacity(2),
+        }
+    }
+
+    /// The aggregate as it stands, events of this decision applied.
+    ///
+    /// # Errors
+    /// `Unread`, as all that asks for facts.
+    pub fn get<A: Member>(&mut self, id: A::Id) -> Result<Option<&A>, Unread> {
+        Ok(self.touch(A::stream(id))?.now().and_then(A::of))
+    }
+
+    /// As [`Draft::get`], of a stream that the decision has looked at before.
+    pub fn seen<A: Member>(&self, id: A::Id) -> Option<&A> {
+        self.touched.get(&A::stream(id)).and_then(Touched::now).and_then(A::of)
+    }
+
+    /// # Errors
+    /// `Unread` where the stream's fold cannot be read.
+    pub fn emit<A: Member>(&mut self, id: A::Id, event: A::Event) -> Result<(), Unread> {
+        self.push(A::stream(id), A::event(event))
+    }
+
+    fn push(&mut self, stream: Stream, event: Event) -> Result<(), Unread> {
+        let stamp = self.stamp;
+        let touched = self.touch(stream)?;
+        let rows = aggregate::event_rows(stream, touched.now(), &event, stamp);
+        let before = &touched.before;
+        let after = touched.after.get_or_insert_with(|| before.as_deref().cloned());
+        aggregate::apply(after, &event, stamp);
+        self.rows.extend(rows);
+        self.events.push((stream, event));
+        Ok(())
+    }
+
+    fn touch(&mut self, stream: Stream) -> Result<&mut Touched, Unread> {
+        if !self.touched.contains_key(&stream) {
+            let before = self.facts.fold(stream)?;
+            self.touched.insert(stream, Touched { before, after: None });
+        }
+        Ok(self.touched.get_mut(&stream).expect("invariant: touched above"))
+    }
+
+    /// Takes bytes along with the event that will hold their hash.
+    pub fn bind(&mut self, payload: Payload) -> Bound {
+        let bound = payload.bound();
+        self.payloads.push(payload);
+        bound
+    }
+
+    /// # Errors
+    /// `Unread`.
+    pub fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Option<Arc<Plan>>, Unread> {
+        self.facts.plan(agent, revision)
+    }
+
+    /// What a judge may see of a call: bound by this decision, or by an earlier one.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn attributes(&mut self, bound: &Bound) -> Result<Option<Attributes>, Unread> {
+        match self.payloads.iter().find(|payload| payload.bound().hash == bound.hash) {
+            Some(payload) => Ok(serde_json::from_slice(payload.bytes()).ok()),
+            None => self.facts.attributes(&bound.hash),
+        }
+    }
+
+    /// # Errors
+    /// `Unread`.
+    pub fn holder(&mut self, namespace: Namespace, key: &str) -> Result<Option<String>, Unread> {
+        let own = self.rows.iter().rev().find_map(|row| match row {
+            Row::Held { namespace: held, key: name, holder } if *held == namespace && name == key => {
+                Some(holder.clone())
+            }
+            _ => None,
+        });
+        match own {
+            Some(holder) => Ok(holder),
+            None => self.facts.holder(namespace, key),
+        }
+    }
+
+    /// What a counter stands at, for all time.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn count(&mut self, counter: Counter, key: &str) -> Result<i64, Unread> {
+        Ok(self.facts.count(counter, key, 0)?.saturating_add(self.counted(counter, key, |bucket| bucket == 0)))
+    }
+
+    /// What a counter's buckets from this one on add up to.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
+        Ok(self.facts.sum(counter, key, from)?.saturating_add(self.counted(counter, key, |bucket| bucket >= from)))
+    }
+
+    fn counted(&self, wanted: Counter, name: &str, within: impl Fn(u64) -> bool) -> i64 {
+        let counts = self.rows.iter().filter_map(|row| match row {
+            Row::Counted { counter, key, bucket, by } if *counter == wanted && key == name && within(*bucket) => {
+                Some(*by)
+            }
+            _ => None,
+        });
+        counts.sum()
+    }
+
+    /// # Errors
+    /// `Unread`.
+    pub fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
+        let own = self.rows.iter().rev().find_map(|row| match row {
+            Row::Entry { namespace: space, key: name, entry } if space == namespace && name == key => {
+                Some(entry.clone())
+            }
+            _ => None,
+        });
+        match own {
+            Some(entry) => Ok(Some(entry)),
+            None => self.facts.entry(namespace, key),
+        }
+    }
+
+    /// Keys of a counter that do not stand at 0, as committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
+        self.facts.page(counter)
+    }
+
+    /// Counts beside any event, for what is told by a later one.
+    pub(crate) fn add_count(&mut self, counter: Counter, key: &str, bucket: u64, by: i64) {
+        self.rows.push(Row::Counted { counter, key: key.to_string(), bucket, by });
+    }
+
+    /// An event that a refused command leaves in any stream that there is.
+    pub(crate) fn emit_refused(&mut self, stream: Stream, refused: Refused) -> Result<(), Unread> {
+        self.push(stream, Event::refused(stream, refused))
+    }
+
+    /// Tells of refusals that were counted and that no event tells of; at most a page of kinds.
+    pub(crate) fn tell_refusals(&mut self) -> Result<(), Unread> {
+        for (key, untold) in self.page(Counter::RefusalsUntold)? {
+            let parts: Vec<&str> = key.split('|').collect();
+            let [stream, actor, verb, code] = parts.as_slice() else { continue };
+            let Ok(stream) = stream.parse() else { continue };
+            let (verb, code, of) = ((*verb).to_string(), (*code).to_string(), actor.parse().ok());
+            self.add_count(Counter::RefusalsUntold, &key, 0, -untold);
+            self.emit_refused(stream, Refused { verb, code, repeats: u64::try_from(untold).unwrap_or(0), of })?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Decision {
+        let Draft { touched, events, rows, payloads, .. } = self;
+        let mut decision = Decision { events, rows, payloads, ..Decision::default() };
+        for (stream, Touched { before, after }) in touched {
+            let Some(after) = after else { continue };
+            if let Some(after) = &after {
+                decision.rows.extend(aggregate::state_rows(stream, before.as_deref(), after));
+            }
+            let mut gone = before.as_deref().map(Fold::owed).unwrap_or_default();
+            let mut come = after.as_ref().map(Fold::owed).unwrap_or_default();
+            gone.retain(|old| match come.iter().position(|new| new == old) {
+                Some(place) => {
+                    come.swap_remove(place);
+                    false
+                }
+                None => true,
+            });
+            decision.owes.extend(come.into_iter().map(|owed| (stream, owed)));
+            decision.owes_no_more.extend(gone.into_iter().map(|owed| (stream, owed)));
+            decision.folds.push((stream, after.map(Arc::new)));
+        }
+        decision
+    }
+}
+
+/// Where decisions are kept: the store's transaction, or the simulation's memory.
+pub trait Ledger: Facts + Sized {
+    type Error;
+
+    /// The project that the ledger belongs to; none before it is founded.
+    fn project(&self) -> Option<ProjectId>;
+
+    /// The moment that an event appended now bears.
+    fn clamp(&self, stamp: Stamp) -> Stamp;
+
+    /// Takes all of a decision; gives the index of its last record.
+    ///
+    /// # Errors
+    /// The ledger's own.
+    fn append(&mut self, actor: Actor, stamp: Stamp, decision: &Arc<Decision>) -> Result<u64, Self::Error>;
+
+    /// Why the last fact was `Unread`.
+    fn unread(&mut self) -> Self::Error;
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Committed {
+    /// Index of its last record in the project's ledger.
+    pub index: u64,
+    pub stamp: Stamp,
+    pub decision: Arc<Decision>,
+}
+
+/// The one way from a command to a change: read, decide (policy inside), append. A refusal changes nothing, and leaves
+/// an event where an authenticated actor outside the daemon was refused.
+///
+/// # Errors
+/// The ledger's own, and then nothing of it stands.
+pub fn transact<L: Ledger>(
+    ledger: &mut L,
+    context: DecisionContext<'_>,
+    command: Command,
+) -> Result<Result<Committed, Refusal>, L::Error> {
+    let stamp = ledger.clamp(context.stamp);
+    let context = DecisionContext { stamp, ..context };
+    let (stream, verb) = (command.stream(), command.verb().name);
+    let mut draft = Draft::new(ledger, context);
+    match command.decide(&mut draft) {
+        Ok(()) => {
+            let decision = Arc::new(draft.finish());
+            let index = ledger.append(context.actor, stamp, &decision)?;
+            Ok(Ok(Committed { index, stamp, decision }))
+        }
+        Err(Stop::Unread) => Err(ledger.unread()),
+        Err(Stop::Refused(refusal)) => {
+            if let Some(project) = ledger.project().filter(|_| is_told(context.actor, &refusal)) {
+                let mut draft = Draft::new(ledger, context);
+                if record(&mut draft, stream, project, verb, refusal.code()).is_err() {
+                    return Err(ledger.unread());
+                }
+                let decision = Arc::new(draft.finish());
+                ledger.append(context.actor, stamp, &decision)?;
+            }
+            Ok(Err(refusal))
+        }
+    }
+}
+
+/// A reconciler's refusal is a race, no act of anybody.
+fn is_told(actor: Actor, refusal: &Refusal) -> bool {
+    !matches!(actor, Actor::Daemon | Actor::Validator) && !refusal.is_quiet()
+}
+
+/// The first refusal of a kind within a minute is an event; the others are counted, and told by a later one.
+fn record(draft: &mut Draft<'_>, stream: Stream, project: ProjectId, verb: &str, code: &str) -> Result<(), Unread> {
+    let stream = if draft.touch(stream)?.now().is_some() { stream } else { Stream::Project(project) };
+    let key = format!("{stream}|{}|{verb}|{code}", draft.actor);
+    let minute = 1 + draft.stamp.run.millis() / 60_000;
+    let before = draft.sum(Counter::Refusals, &key, minute)?;
+    draft.add_count(Counter::Refusals, &key, minute, 1);
+    if before > 0 {
+        draft.add_count(Counter::RefusalsUntold, &key, 0, 1);
+        return Ok(());
+    }
+    let untold = draft.count(Counter::RefusalsUntold, &key)?;
+    draft.add_count(Counter::RefusalsUntold, &key, 0, -untold);
+    let (verb, code, repeats) = (verb.to_string(), code.to_string(), u64::try_from(untold).unwrap_or(0));
+    draft.emit_refused(stream, Refused { verb, code, repeats, of: None })
+}

@@ -1,0 +1,301 @@
+//! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
+//! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
+//! figures that only they move wait for the next change of state.
+use super::{Cause, Ending, Event, Execution, Iteration, Phase, Reason, Status};
+use crate::bound::Hash;
+use crate::call;
+use crate::facts::{Counter, Namespace};
+use crate::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
+use crate::row::{Note, Row};
+use crate::time::{Clock, Stamp, Time};
+
+/// An execution as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutionRow {
+    pub id: ExecutionId,
+    pub agent: AgentId,
+    pub agent_name: String,
+    pub revision: u32,
+    pub status: Status,
+    /// `worker` or `model retry`.
+    pub waiting_for: Option<String>,
+    pub cancel_requested: bool,
+    pub reason: Option<Reason>,
+    pub detail: Option<String>,
+    /// Iterations that were begun.
+    pub iterations: u32,
+    pub max_iterations: u32,
+    pub tool_calls: u32,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub micro_usd: u64,
+    pub unpriced: u32,
+    pub connection: Option<ConnectionId>,
+    pub worker: Option<WorkerId>,
+    /// The wall clock that counts: not queued, not down.
+    pub wall: Clock,
+    pub input: Hash,
+    pub output: Option<Hash>,
+    pub started_at: Time,
+    pub ended_at: Option<Time>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IterationRow {
+    pub execution: ExecutionId,
+    pub number: u32,
+    /// `running`, `completed` or `failed`.
+    pub status: String,
+    pub cause: Option<String>,
+    pub turns: u32,
+    pub clock: Clock,
+    pub output: Option<Hash>,
+    pub started_at: Time,
+    pub ended_at: Option<Time>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnRow {
+    pub execution: ExecutionId,
+    pub iteration: u32,
+    pub turn: u32,
+    pub delta: Hash,
+    pub output: Option<Hash>,
+    pub model: String,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cached_tokens: u64,
+    pub micro_usd: Option<u64>,
+    pub took_ms: u64,
+    pub cassette: bool,
+    pub at: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidationRow {
+    pub execution: ExecutionId,
+    pub iteration: u32,
+    pub index: u32,
+    pub validator: String,
+    pub pass: bool,
+    pub score_milli: u32,
+    pub reasons: Hash,
+    pub at: Time,
+}
+
+pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
+    let iteration = before.and_then(Execution::iteration);
+    match event {
+        Event::Started { agent, idempotency: Some(key), .. } => vec![Row::Held {
+            namespace: Namespace::IdempotencyKey,
+            key: format!("{agent}:{key}"),
+            holder: Some(id.to_string()),
+        }],
+        Event::IterationStarted { iteration, .. } => vec![Row::Iteration(IterationRow {
+            execution: id,
+            number: *iteration,
+            status: "running".to_string(),
+            cause: None,
+            turns: 0,
+            clock: Clock { used_ms: 0, since: Some(stamp.run) },
+            output: None,
+            started_at: stamp.at,
+            ended_at: None,
+        })],
+        Event::IterationUnbound { had_sandbox: true, .. } | Event::JailLost { .. } => {
+            iteration.map(|iteration| note(id, iteration)).into_iter().collect()
+        }
+        Event::ModelAnswered { .. } => answered(id, event, stamp),
+        Event::CallCalled(called) => {
+            // A validator's call has no proposal of a turn's, so its row comes with its first `call.called`.
+            let check = called.check.as_ref().zip(iteration).map(|(check, iteration)| {
+                let index = before.map_or(0, Execution::validator_index);
+                check.row(id, iteration.number, iteration.turns, index, true)
+            });
+            check.into_iter().chain([call::called_row(called, stamp)]).collect()
+        }
+        Event::CallBlocked { call, blocked, .. } => vec![call::blocked_row(*call, blocked, stamp)],
+        Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
+        Event::Validated { iteration, index, validator, pass, score_milli, reasons } => {
+            vec![Row::Validation(ValidationRow {
+                execution: id,
+                iteration: *iteration,
+                index: *index,
+                validator: validator.clone(),
+                pass: *pass,
+                score_milli: *score_milli,
+                reasons: reasons.hash,
+                at: stamp.at,
+            })]
+        }
+        Event::IterationCompleted { output, .. } => {
+            iteration.map(|open| ended(id, open, None, Some(output.hash), stamp)).into_iter().collect()
+        }
+        Event::IterationFailed { cause, .. } => {
+            iteration.map(|open| ended(id, open, Some(cause), None, stamp)).into_iter().collect()
+        }
+        Event::Started { idempotency: None, .. }
+        | Event::CancelRequested { .. }
+        | Event::IterationBound { .. }
+        | Event::IterationUnbound { had_sandbox: false, .. }
+        | Event::ModelCalled { .. }
+        | Event::ModelFailed { .. }
+        | Event::ModelLost { .. }
+        | Event::IterationClosing { .. }
+        | Event::IterationReleased { .. }
+        | Event::Ended { .. }
+        | Event::NetworkRefused { .. }
+        | Event::Refused(_) => Vec::new(),
+    }
+}
+
+pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Execution) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let row = after.row(id);
+    let known = before.map(|before| before.row(id));
+    if known.is_none_or(|known| ExecutionRow { tool_calls: row.tool_calls, ..known } != row) {
+        rows.push(Row::Execution(Box::new(row)));
+    }
+    let connection = |execution: &Execution| execution.binding().map(|binding| binding.connection);
+    let (left, joined) = (before.and_then(connection), connection(after));
+    if left != joined {
+        let counted = |connection: ConnectionId, by| {
+            let (counter, key) = (Counter::Bound, connection.to_string());
+            Row::Counted { counter, key, bucket: 0, by }
+        };
+        rows.extend(left.map(|connection| counted(connection, -1)));
+        rows.extend(joined.map(|connection| counted(connection, 1)));
+    }
+    rows
+}
+
+pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+    let proposed = |call: &call::Proposed, each: &mut dyn FnMut(&Hash)| {
+        each(&call.arguments.hash);
+        each(&call.attributes.hash);
+    };
+    match event {
+        Event::Started { input, .. } => each(&input.hash),
+        Event::ModelAnswered { delta, output, calls, .. } => {
+            each(&delta.hash);
+            output.iter().for_each(|output| each(&output.hash));
+            calls.iter().for_each(|call| proposed(call, each));
+        }
+        Event::CallCalled(called) => {
+            each(&called.arguments);
+            each(&called.attributes);
+            called.check.iter().for_each(|call| proposed(call, each));
+        }
+        Event::CallEnded(ended) => {
+            ended.result.iter().chain(&ended.attributes).for_each(|bound| each(&bound.hash));
+        }
+        Event::Validated { reasons, .. } => each(&reasons.hash),
+        // Their outputs were bound by the turn that gave them.
+        Event::IterationClosing { .. }
+        | Event::IterationCompleted { .. }
+        | Event::IterationFailed { .. }
+        | Event::Ended { .. }
+        | Event::CancelRequested { .. }
+        | Event::IterationStarted { .. }
+        | Event::IterationBound { .. }
+        | Event::IterationUnbound { .. }
+        | Event::JailLost { .. }
+        | Event::NetworkRefused { .. }
+        | Event::ModelCalled { .. }
+        | Event::ModelFailed { .. }
+        | Event::ModelLost { .. }
+        | Event::CallBlocked { .. }
+        | Event::IterationReleased { .. }
+        | Event::Refused(_) => {}
+    }
+}
+
+impl Execution {
+    fn validator_index(&self) -> u32 {
+        match self.iteration().map(|iteration| &iteration.step) {
+            Some(super::Step::Validating { index, .. }) => *index,
+            Some(super::Step::Thinking { .. } | super::Step::Acting { .. } | super::Step::Closing { .. }) | None => 0,
+        }
+    }
+
+    pub fn row(&self, id: ExecutionId) -> ExecutionRow {
+        let (status, waiting_for) = self.status();
+        let (reason, detail, output, ended_at) = match &self.phase {
+            Phase::Ended { ending: Ending::Completed { output }, at } => (None, None, Some(output.hash), Some(*at)),
+            Phase::Ended { ending: Ending::Failed { reason, detail }, at } => {
+                (Some(*reason), Some(detail.clone()), None, Some(*at))
+            }
+            Phase::Ended { ending: Ending::Cancelled { by, why }, at } => {
+                (None, Some(format!("by {by}: {why}")), None, Some(*at))
+            }
+            Phase::Queued { .. } | Phase::Running(_) => (None, None, None, None),
+        };
+        let binding = self.binding();
+        ExecutionRow {
+            id,
+            agent: self.agent,
+            agent_name: self.agent_name.clone(),
+            revision: self.revision,
+            status,
+            waiting_for: waiting_for.map(str::to_string),
+            cancel_requested: self.cancel_requested,
+            reason,
+            detail,
+            iterations: self.iterations,
+            max_iterations: self.limits.max_iterations,
+            tool_calls: self.spent.tool_calls,
+            input_tokens: self.spent.input_tokens,
+            output_tokens: self.spent.output_tokens,
+            micro_usd: self.spent.micro_usd,
+            unpriced: self.spent.unpriced,
+            connection: binding.map(|binding| binding.connection),
+            worker: binding.map(|binding| binding.worker),
+            wall: self.wall,
+            input: self.input,
+            output,
+            started_at: self.started_at,
+            ended_at,
+        }
+    }
+}
+
+fn ended(id: ExecutionId, open: &Iteration, cause: Option<&Cause>, output: Option<Hash>, stamp: Stamp) -> Row {
+    let mut clock = open.clock;
+    clock.stop(stamp.run);
+    Row::Iteration(IterationRow {
+        execution: id,
+        number: open.number,
+        status: if cause.is_some() { "failed" } else { "completed" }.to_string(),
+        cause: cause.map(Cause::to_word),
+        turns: open.turns,
+        clock,
+        output,
+        started_at: stamp.at,
+        ended_at: Some(stamp.at),
+    })
+}
+
+fn note(execution: ExecutionId, iteration: &Iteration) -> Row {
+    Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note: Note::SandboxLost }
+}
+
+fn answered(id: ExecutionId, event: &Event, stamp: Stamp) -> Vec<Row> {
+    let Event::ModelAnswered { turn, model, delta, output, calls, usage, cassette } = event else { return Vec::new() };
+    let answer = Row::Turn(TurnRow {
+        execution: id,
+        iteration: turn.iteration,
+        turn: turn.turn,
+        delta: delta.hash,
+        output: output.map(|output| output.hash),
+        model: model.clone(),
+        input_tokens: usage.input,
+        output_tokens: usage.output,
+        cached_tokens: usage.cached,
+        micro_usd: usage.micro_usd,
+        took_ms: usage.took_ms,
+        cassette: *cassette,
+        at: stamp.at,
+    });
+    let calls = calls.iter().zip(0u32..).map(|(call, ordinal)| call.row(id, turn.iteration, turn.turn, ordinal, false));
+    std::iter::once(answer).chain(calls).collect()
+}

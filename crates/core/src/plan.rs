@@ -1,0 +1,197 @@
+//! What an agent's revision runs by: its manifest, compiled once when it was deployed. It is versioned and bound; at run
+//! time nobody reads a manifest. A rule that a later release tightens binds new deploys, never an old plan.
+use crate::manifest::{AccessMode, Guard, Manifest, NetworkMode, Runtime, StorageClass, Validator};
+use crate::template;
+use serde::{Deserialize, Serialize};
+
+/// The shape that this program writes; older ones are lifted by [`Plan::read`].
+pub const PLAN_VERSION: u32 = 1;
+/// Connections that one iteration may have open where its manifest names no number.
+pub const CONNECTIONS_MAX: u32 = 64;
+/// How long an ephemeral volume is kept where its manifest names no time, in hours.
+pub const TTL_HOURS: u32 = 24;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub version: u32,
+    pub limits: Limits,
+    /// Patterns of the capabilities that it may use.
+    pub tools: Vec<String>,
+    /// A model's alias or name.
+    pub model: String,
+    pub prompt: Prompt,
+    pub validators: Vec<Validator>,
+    pub sandbox: Sandbox,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub max_iterations: u32,
+    pub max_turns: u32,
+    pub tool_calls: u32,
+    pub tokens: u64,
+    pub iteration_timeout_ms: u64,
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    pub template: String,
+    pub instruction: String,
+    /// The template uses `previous_error`; else it is a message of its own.
+    pub tells_error: bool,
+}
+
+/// What is stated of the sandbox; [`Runtime`] is matched with a host when a jail is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    pub memory_bytes: u64,
+    pub cpu_millicores: u32,
+    pub pids: u32,
+    /// Bytes of output kept of one process.
+    pub output_bytes: u64,
+    /// Of the work folder, what lies in the trash included.
+    pub disk_bytes: u64,
+    pub files: u32,
+    /// Paths at or below /workspace, and host paths that the operator allowed; what is in neither list is not there.
+    pub read: Vec<String>,
+    pub write: Vec<String>,
+    /// A /tmp of its own, in memory; without it there is none.
+    pub temp: bool,
+    pub volumes: Vec<Volume>,
+    pub network: Network,
+    /// A jail that lacks one of these is not opened.
+    pub require: Vec<Guard>,
+    pub runtime: Option<Runtime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: String,
+    pub mount_point: String,
+    pub read_only: bool,
+    pub size_bytes: Option<u64>,
+    pub life: Life,
+}
+
+/// How long a volume's content is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Life {
+    /// With its agent.
+    Persistent,
+    /// With its execution, and never longer than this.
+    Ephemeral { ttl_hours: u32 },
+}
+
+/// What of the network programs and `network.*` calls reach, always through the worker's proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub mode: NetworkMode,
+    /// Names, `*.name`, addresses, each with an optional port.
+    pub allow: Vec<String>,
+    /// Beats `allow`.
+    pub block: Vec<String>,
+    pub connections_max: u32,
+    /// Bytes a second, both ways together.
+    pub bandwidth: Option<u64>,
+}
+
+impl Plan {
+    pub fn compile(manifest: &Manifest) -> Plan {
+        let template = manifest.prompt_template();
+        Plan {
+            version: PLAN_VERSION,
+            limits: manifest.limits(),
+            tools: manifest.tools(),
+            model: manifest.model().to_string(),
+            prompt: Prompt {
+                template: template.to_string(),
+                instruction: manifest.instruction().to_string(),
+                tells_error: template::check(template).is_ok_and(|used| used.previous_error),
+            },
+            validators: manifest.validators().to_vec(),
+            sandbox: Sandbox::of(manifest),
+        }
+    }
+
+    /// Canonical JSON (RFC 8785), as it is bound.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self).expect("invariant: a plan has text keys and finite numbers only")
+    }
+
+    /// # Errors
+    /// Bytes of a version that this program does not know, or that are no plan.
+    pub fn read(bytes: &[u8]) -> Result<Plan, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let unreadable = |error: serde_json::Error| format!("a stored plan cannot be read: {error}");
+        let Version { version } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if version != PLAN_VERSION {
+            return Err(format!("a stored plan has version {version}; this program knows {PLAN_VERSION}"));
+        }
+        serde_json::from_slice(bytes).map_err(unreadable)
+    }
+}
+
+impl Sandbox {
+    fn of(manifest: &Manifest) -> Sandbox {
+        let (bounds, views) = (manifest.bounds(), manifest.views());
+        let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_string()).collect();
+        let security = manifest.spec.security.as_ref();
+        Sandbox {
+            memory_bytes: bounds.memory_bytes,
+            cpu_millicores: bounds.cpu_millicores,
+            pids: bounds.pids,
+            output_bytes: bounds.output_bytes,
+            disk_bytes: bounds.disk_bytes,
+            files: bounds.files,
+            read: owned(&views.read),
+            write: owned(&views.write),
+            temp: views.temp,
+            volumes: manifest.spec.volumes.iter().map(Volume::of).collect(),
+            network: Network::of(manifest),
+            require: security.map(|security| security.require.clone()).unwrap_or_default(),
+            runtime: manifest.spec.runtime.clone(),
+        }
+    }
+}
+
+impl Volume {
+    fn of(stated: &crate::manifest::Volume) -> Volume {
+        Volume {
+            name: stated.name.clone(),
+            mount_point: stated.mount_point.clone(),
+            read_only: stated.access_mode == Some(AccessMode::ReadOnly),
+            size_bytes: stated.size_limit_mb.map(|limit| u64::from(limit) << 20),
+            life: match stated.storage_class {
+                Some(StorageClass::Persistent) => Life::Persistent,
+                Some(StorageClass::Ephemeral) | None => {
+                    Life::Ephemeral { ttl_hours: stated.ttl_hours.unwrap_or(TTL_HOURS) }
+                }
+            },
+        }
+    }
+}
+
+impl Network {
+    fn of(manifest: &Manifest) -> Network {
+        let stated = manifest.spec.security.as_ref().and_then(|security| security.network.as_ref());
+        let Some(stated) = stated else { return Network::none() };
+        Network {
+            mode: stated.mode,
+            allow: stated.allowlist.clone(),
+            block: stated.blocklist.clone(),
+            connections_max: stated.max_connections.unwrap_or(CONNECTIONS_MAX),
+            bandwidth: stated.bandwidth.map(|bandwidth| bandwidth.get()),
+        }
+    }
+
+    /// Nothing is reached.
+    pub fn none() -> Network {
+        let (allow, block) = (Vec::new(), Vec::new());
+        Network { mode: NetworkMode::None, allow, block, connections_max: CONNECTIONS_MAX, bandwidth: None }
+    }
+}
