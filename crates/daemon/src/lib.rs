@@ -100,7 +100,7 @@ impl Daemon {
         let outside = store.outside().clone();
         greet_ledger(&door, &store, &options).await?;
         let (worker, stale) = built_in_worker(&door, &store, &options.built_in).await?;
-        let records = Records::new(store.reader().clone(), store.blobs().clone());
+        let records = Records::new(store.reader().background(), store.blobs().clone());
         let (links, link) = cell::channel(None);
         let (greeted, greeting) = cell::channel(None);
         let closing = CancellationToken::new();

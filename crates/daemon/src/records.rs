@@ -1,5 +1,5 @@
 //! What reconcilers read of one execution: rows, payloads and manifests, in one look at the database. A look sees one
-//! moment, so it must be short; it runs on a blocking thread.
+//! moment, so it must be short; it runs on a thread of the store.
 use serde::de::DeserializeOwned;
 use tenure_core::bound::Hash;
 use tenure_core::fold::Stream;
@@ -49,6 +49,11 @@ pub struct OwedPage {
 impl Records {
     pub fn new(reader: Reader, blobs: Blobs) -> Records {
         Records { reader, blobs }
+    }
+
+    /// The same for what a person or program waits for.
+    pub fn interactive(&self) -> Records {
+        Records { reader: self.reader.interactive(), blobs: self.blobs.clone() }
     }
 
     pub fn reader(&self) -> &Reader {

@@ -65,7 +65,7 @@ async fn logs(
     let mut items = Vec::with_capacity(attempts.len());
     for attempt in attempts {
         // One look an iteration, so that a long log holds no snapshot of the database open.
-        let log = rooms.house.records.look(move |look| attempt.into_log(look));
+        let log = rooms.records.look(move |look| attempt.into_log(look));
         items.push(log.await?);
     }
     Ok(Out(List { items, next_cursor: None }))
@@ -112,7 +112,7 @@ impl Rooms {
         let mut attempts = Vec::with_capacity(rows.len());
         for row in rows.into_iter().filter(|row| only.is_none_or(|number| row.number == number)) {
             let own: Vec<_> = validations.iter().filter(|found| found.iteration == row.number).cloned().collect();
-            let read = self.house.records.look(move |look| attempt(look, execution, row, own));
+            let read = self.records.look(move |look| attempt(look, execution, row, own));
             attempts.push(read.await?);
         }
         Ok(attempts)

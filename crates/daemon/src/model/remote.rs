@@ -6,6 +6,7 @@
 
 use super::answer::{Answer, Stop, Usage};
 use super::failure::{Failure, Kind};
+use super::lookup::Lookups;
 use super::name::ModelName;
 use super::piece::PieceSink;
 use super::request::{Message, Request, ToolCall};
@@ -117,6 +118,7 @@ impl Connection {
         }
         let built = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(Arc::new(Lookups::system()))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))

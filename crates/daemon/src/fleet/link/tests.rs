@@ -31,7 +31,7 @@ fn house(folder: &tempfile::TempDir) -> House {
     };
     House {
         door: Door::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store))),
-        records: Records::new(store.reader().clone(), store.blobs().clone()),
+        records: Records::new(store.reader().background(), store.blobs().clone()),
         models: Arc::new(Router::new(&environment).unwrap()),
         watch: Watch::new(),
         bells: Bells::default(),
