@@ -1,6 +1,6 @@
-//! What watchers are told: committed events as they are committed, and plain pieces (model text, process output) while
-//! they are made. It never makes anyone wait: a reader that is slow misses broadcasts, is told so, and reads the store
-//! by cursor instead. Nothing here is the truth, and nothing here may be asked for it.
+//! Sends watchers committed events as they are committed, and plain pieces (model text, process output) while they are
+//! made. It never makes anyone wait: a reader that is slow misses broadcasts, learns that it did, and reads the store by
+//! cursor instead. Nothing here is the truth, and nothing here may be asked for it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,8 +21,8 @@ const REVOKED_MAX: usize = 64;
 const PIECES_MAX: usize = 128;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
-/// Executions with something to join late; beyond, the text so far is not kept.
-const OPEN_MAX: usize = 4096;
+/// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.
+const OPEN_MAX: usize = 1024;
 
 #[derive(Clone)]
 pub struct Watch(Arc<Sources>);
@@ -34,13 +34,18 @@ struct Sources {
     records: AtomicU64,
     /// Held for microseconds, never across an await.
     open: Mutex<HashMap<ExecutionId, Open>>,
+    /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
+    no_pieces: broadcast::Sender<Piece>,
 }
 
-/// The turn of one execution that is being made, and who looks on.
+/// The turn of one execution that is being made, and its watchers. Removed once there is neither.
 struct Open {
     pieces: broadcast::Sender<Piece>,
+    watchers: usize,
     turn: Option<Turn>,
     so_far: String,
+    /// More came than is kept.
+    cut: bool,
 }
 
 /// What one watcher holds. Subscribe before reading history, so that nothing falls between.
@@ -48,7 +53,23 @@ pub struct Follow {
     pub events: broadcast::Receiver<Arc<ExecutionEvent>>,
     pub pieces: broadcast::Receiver<Piece>,
     /// The text of the open turn up to now; pieces go on from there.
-    pub so_far: Option<String>,
+    pub so_far: Option<SoFar>,
+    counted: Option<(Watch, ExecutionId)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoFar {
+    pub text: String,
+    /// Text is missing between this and the next piece.
+    pub cut: bool,
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        if let Some((watch, execution)) = self.counted.take() {
+            watch.leave(execution);
+        }
+    }
 }
 
 impl Default for Watch {
@@ -64,10 +85,11 @@ impl Watch {
             revoked: broadcast::Sender::new(REVOKED_MAX),
             records: AtomicU64::new(0),
             open: Mutex::default(),
+            no_pieces: broadcast::Sender::new(1),
         }))
     }
 
-    /// Tells watchers of one committed event; called after COMMIT, in the ledger's order. It does not block.
+    /// Sends watchers one committed event; called after COMMIT, in the ledger's order. It does not block.
     pub fn publish(&self, index: u64, at: Time, stream: Stream, event: &Event) {
         self.0.records.fetch_max(index + 1, Ordering::Relaxed);
         match (stream, event) {
@@ -95,9 +117,23 @@ impl Watch {
     pub fn follow(&self, execution: ExecutionId) -> Follow {
         let events = self.0.events.subscribe();
         let mut open = self.open();
+        if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
+            return Follow { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
+        }
         let entry = open.entry(execution).or_insert_with(Open::new);
-        let so_far = (!entry.so_far.is_empty()).then(|| entry.so_far.clone());
-        Follow { events, pieces: entry.pieces.subscribe(), so_far }
+        entry.watchers += 1;
+        let so_far = (!entry.so_far.is_empty()).then(|| SoFar { text: entry.so_far.clone(), cut: entry.cut });
+        Follow { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), execution)) }
+    }
+
+    fn leave(&self, execution: ExecutionId) {
+        let mut open = self.open();
+        if let Some(entry) = open.get_mut(&execution) {
+            entry.watchers -= 1;
+            if entry.is_unused() {
+                open.remove(&execution);
+            }
+        }
     }
 
     /// Model text as it comes. A new turn or attempt begins a new text.
@@ -108,12 +144,14 @@ impl Watch {
         }
         let entry = open.entry(execution).or_insert_with(Open::new);
         if entry.turn != Some(turn) {
-            entry.turn = Some(turn);
-            entry.so_far.clear();
+            entry.begin(Some(turn));
         }
-        if entry.so_far.len() < SO_FAR_BYTES_MAX {
+        if entry.so_far.len() + text.len() <= SO_FAR_BYTES_MAX && !entry.cut {
             entry.so_far.push_str(&text);
+        } else {
+            entry.cut = true;
         }
+        // Nobody listening is no failure.
         let _ = entry.pieces.send(Piece::Text { text, so_far: false });
     }
 
@@ -121,11 +159,11 @@ impl Watch {
     pub fn end_text(&self, execution: ExecutionId) {
         let mut open = self.open();
         if let Some(entry) = open.get_mut(&execution) {
-            entry.turn = None;
-            entry.so_far = String::new();
+            entry.begin(None);
+            if entry.is_unused() {
+                open.remove(&execution);
+            }
         }
-        // Whoever followed and left is forgotten here, so that the map holds open turns and present watchers only.
-        open.retain(|_, entry| entry.turn.is_some() || entry.pieces.receiver_count() > 0);
     }
 
     pub fn output(&self, execution: ExecutionId, stderr: bool, text: String) {
@@ -141,7 +179,16 @@ impl Watch {
 
 impl Open {
     fn new() -> Open {
-        Open { pieces: broadcast::Sender::new(PIECES_MAX), turn: None, so_far: String::new() }
+        let pieces = broadcast::Sender::new(PIECES_MAX);
+        Open { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
+    }
+
+    fn begin(&mut self, turn: Option<Turn>) {
+        (self.turn, self.so_far, self.cut) = (turn, String::new(), false);
+    }
+
+    fn is_unused(&self) -> bool {
+        self.watchers == 0 && self.turn.is_none()
     }
 }
 
@@ -162,7 +209,7 @@ mod tests {
         watch.text(id, TURN, "Hel".into());
         watch.text(id, TURN, "lo".into());
         let mut follow = watch.follow(id);
-        assert_eq!(follow.so_far.as_deref(), Some("Hello"));
+        assert_eq!(follow.so_far, Some(SoFar { text: "Hello".into(), cut: false }));
         watch.text(execution(2), TURN, "of another".into());
         watch.text(id, TURN, "!".into());
         assert_eq!(follow.pieces.try_recv().unwrap(), Piece::Text { text: "!".into(), so_far: false });
@@ -182,11 +229,34 @@ mod tests {
     }
 
     #[test]
-    fn watchers_that_left_are_forgotten() {
+    fn an_entry_goes_with_its_last_watcher_unless_a_turn_is_open() {
         let watch = Watch::new();
-        drop(watch.follow(execution(1)));
-        watch.text(execution(2), TURN, "x".into());
-        watch.end_text(execution(2));
+        for seed in 1..100 {
+            drop(watch.follow(execution(seed)));
+        }
+        assert_eq!(watch.open().len(), 0, "an idle daemon keeps nothing of who came and went");
+        let (first, second) = (watch.follow(execution(1)), watch.follow(execution(1)));
+        drop(first);
+        watch.text(execution(1), TURN, "x".into());
+        drop(second);
+        assert_eq!(watch.follow(execution(1)).so_far.as_ref().unwrap().text, "x", "the turn goes on");
+        watch.end_text(execution(1));
         assert_eq!(watch.open().len(), 0);
+    }
+
+    #[test]
+    fn neither_watchers_nor_long_texts_grow_beyond_their_bounds() {
+        let watch = Watch::new();
+        let mut held: Vec<Follow> = (0..OPEN_MAX as u128).map(|seed| watch.follow(execution(seed))).collect();
+        let mut beyond = watch.follow(execution(OPEN_MAX as u128));
+        assert_eq!(watch.open().len(), OPEN_MAX);
+        watch.text(execution(OPEN_MAX as u128), TURN, "x".into());
+        assert!(matches!(beyond.pieces.try_recv(), Err(broadcast::error::TryRecvError::Empty)), "it is still open");
+        held.truncate(1);
+        for _ in 0..3 {
+            watch.text(execution(0), TURN, "x".repeat(SO_FAR_BYTES_MAX / 2));
+        }
+        let so_far = watch.follow(execution(0)).so_far.clone().unwrap();
+        assert_eq!((so_far.text.len(), so_far.cut), (SO_FAR_BYTES_MAX, true));
     }
 }
