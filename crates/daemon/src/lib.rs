@@ -11,6 +11,8 @@ pub mod model;
 pub mod fleet;
 pub mod watch;
 pub mod http;
+#[cfg(test)]
+mod testing;
 
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
 pub use tenure_store::verify;

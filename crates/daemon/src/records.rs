@@ -102,6 +102,11 @@ impl Records {
 }
 
 impl Look<'_> {
+    /// For queries of the store that take both.
+    pub fn parts(&mut self) -> (&mut dyn Sql, &Blobs) {
+        (&mut *self.sql, self.blobs)
+    }
+
     /// # Errors
     /// `Gone` where there is none.
     pub fn execution(&mut self, id: ExecutionId) -> Result<executions::ExecutionEntry, Error> {

@@ -17,8 +17,6 @@ use super::models::default_model;
 use super::problem::Answer;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Agents that are counted one by one.
-const AGENTS_COUNTED_MAX: u32 = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(status)).routes(routes!(health)).routes(routes!(ready))
@@ -27,10 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
 /// What the daemon is, holds and does.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), (status = "4XX", body = Problem)))]
 async fn status(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Status> {
-    let counts = rooms.reader().read(|sql| {
-        let agents = agents::list(sql, None, None, AGENTS_COUNTED_MAX)?.rows.len();
-        Ok((agents as u64, executions::open_count(sql)?))
-    });
+    let counts = rooms.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?)));
     let (agents, executions_open) = counts.await?;
     Ok(Out(Status {
         version: VERSION.to_string(),

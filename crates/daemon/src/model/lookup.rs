@@ -21,7 +21,7 @@ const ADDRESSES_MAX: usize = 32;
 /// The host's resolver runs its own modules on it.
 const STACK_BYTES: usize = 512 << 10;
 
-type Addresses = Result<Arc<[SocketAddr]>, String>;
+type Addresses = Result<Vec<SocketAddr>, String>;
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 #[derive(Clone)]
@@ -70,7 +70,7 @@ impl Shared {
         let (answer, answered) = watch::channel(None);
         let (shared, wanted) = (Arc::clone(self), name.to_owned());
         let look_up = move || {
-            let found = (shared.lookup)(&wanted).map(Arc::from).map_err(|error| error.to_string());
+            let found = (shared.lookup)(&wanted).map_err(|error| error.to_string());
             shared.running().remove(&wanted);
             answer.send_replace(Some(found));
         };
@@ -90,7 +90,7 @@ impl Resolve for Lookups {
         let lookups = self.clone();
         Box::pin(async move {
             let found = lookups.addresses(name.as_str()).await.map_err(io::Error::other)?;
-            let addresses: Addrs = Box::new(found.to_vec().into_iter());
+            let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)
         })
     }

@@ -51,9 +51,25 @@ pub(crate) fn write_note(
 /// # Errors
 /// The database's.
 pub fn of(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, limit: u32) -> Result<Vec<TurnRow>, Error> {
+    page(sql, execution, iteration, 0, limit)
+}
+
+/// The answered turns of an iteration with a number of at least `from`, in order.
+///
+/// # Errors
+/// The database's.
+pub fn page(
+    sql: &mut dyn Sql,
+    execution: ExecutionId,
+    iteration: u32,
+    from: u32,
+    limit: u32,
+) -> Result<Vec<TurnRow>, Error> {
     let text = "SELECT turn, delta, output, model, input_tokens, output_tokens, cached_tokens, micro_usd, took_ms, \
-        cassette, at FROM turns WHERE execution = $1 AND iteration = $2 ORDER BY turn LIMIT $3";
-    let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
+        cassette, at FROM turns WHERE execution = $1 AND iteration = $2 AND turn >= $3 ORDER BY turn LIMIT $4";
+    let execution_text = execution.to_string();
+    let cells =
+        [Cell::Text(&execution_text), Cell::Int(iteration.into()), Cell::Int(from.into()), Cell::Int(limit.into())];
     sql.all(text, &cells, |row: &Columns<'_>| {
         Ok(TurnRow {
             execution,
