@@ -43,7 +43,7 @@ pub(crate) fn house(folder: &Path) -> (Arc<House>, Arc<Store>) {
         models: Arc::new(Router::new(&environment).unwrap()),
         watch: Watch::new(),
         bells: Bells::default(),
-        links: tokio::sync::watch::channel(None).1,
+        fleet: crate::fleet::Fleet::default(),
         closing: tokio_util::sync::CancellationToken::new(),
     };
     (Arc::new(house), store)

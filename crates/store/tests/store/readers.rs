@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// Nothing here takes as long; a read that hangs must fail its test all the same.
-const GENEROUS: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn opened() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ fn reads_go_on_while_every_blocking_thread_of_the_runtime_hangs() {
         });
     }
     (0..2).for_each(|_| begun.recv().unwrap());
-    let read = runtime.block_on(async { timeout(GENEROUS, store.reader().read(|_| Ok(7))).await });
+    let read = runtime.block_on(async { timeout(TEST_TIMEOUT, store.reader().read(|_| Ok(7))).await });
     drop(release);
     assert_eq!(read.expect("the read does not wait for the runtime's blocking threads").unwrap(), 7);
 }
@@ -56,7 +56,7 @@ fn reads_of_reconcilers_that_hang_do_not_keep_people_waiting() {
             })
         })
         .collect();
-    let read = runtime.block_on(async { timeout(GENEROUS, store.reader().interactive().read(|_| Ok(7))).await });
+    let read = runtime.block_on(async { timeout(TEST_TIMEOUT, store.reader().interactive().read(|_| Ok(7))).await });
     drop(release);
     assert_eq!(read.expect("people's reads have threads of their own").unwrap(), 7);
     for waiting in background {
