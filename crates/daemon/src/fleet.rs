@@ -65,23 +65,23 @@ impl Fleet {
         some.values().next().cloned().expect("invariant: it was waited for")
     }
 
-    fn register(&self, connection: Connection) -> Registered {
+    fn register(&self, connection: Connection) -> Registration {
         let (worker, session) = (connection.worker, connection.session);
         self.0.send_modify(|connections| {
             connections.insert(worker, connection);
         });
-        Registered { fleet: self.clone(), worker, session }
+        Registration { fleet: self.clone(), worker, session }
     }
 }
 
 /// A connection's place in the map, given back when it is dropped.
-struct Registered {
+struct Registration {
     fleet: Fleet,
     worker: WorkerId,
     session: SessionId,
 }
 
-impl Drop for Registered {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.fleet.0.send_modify(|connections| {
             if connections.get(&self.worker).is_some_and(|connection| connection.session == self.session) {
@@ -117,13 +117,13 @@ enum Error {
 }
 
 /// A worker as the source of its connections knows it.
-struct Attached {
+struct AttachedWorker {
     worker: WorkerId,
     /// A session that is still to be lapsed, and when it was last known to live.
     stale: Option<(SessionId, Time)>,
 }
 
-impl Attached {
+impl AttachedWorker {
     /// Serves one connection of the worker, from its greeting to its end.
     async fn serve<S>(
         &mut self,
@@ -145,7 +145,7 @@ impl Attached {
             Ok(Ok(())) => {
                 let served = Connection::open(self.worker, session, fence, hello.slots, hello.host.clone());
                 greeted.send_replace(Some(Greeted { hello, session }));
-                let _registered = house.fleet.register(served.connection.clone());
+                let _registration = house.fleet.register(served.connection.clone());
                 for kind in [Kind::Bind, Kind::Dispatch, Kind::Release] {
                     house.bells.ring(kind);
                 }

@@ -33,13 +33,13 @@ struct Sources {
     /// Records on the chain, as far as published.
     records: AtomicU64,
     /// Held for microseconds, never across an await.
-    open: Mutex<HashMap<ExecutionId, Open>>,
+    open: Mutex<HashMap<ExecutionId, OpenExecution>>,
     /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
     no_pieces: broadcast::Sender<Piece>,
 }
 
 /// The turn of one execution that is being made, and its watchers. Removed once there is neither.
-struct Open {
+struct OpenExecution {
     pieces: broadcast::Sender<Piece>,
     watchers: usize,
     turn: Option<Turn>,
@@ -49,7 +49,7 @@ struct Open {
 }
 
 /// What one watcher holds. Subscribe before reading history, so that nothing falls between.
-pub struct Follow {
+pub struct Subscription {
     pub events: broadcast::Receiver<Arc<ExecutionEvent>>,
     pub pieces: broadcast::Receiver<Piece>,
     /// The text of the open turn up to now; pieces go on from there.
@@ -64,7 +64,7 @@ pub struct SoFar {
     pub cut: bool,
 }
 
-impl Drop for Follow {
+impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some((watch, execution)) = self.counted.take() {
             watch.leave(execution);
@@ -114,16 +114,16 @@ impl Watch {
         self.0.revoked.subscribe()
     }
 
-    pub fn follow(&self, execution: ExecutionId) -> Follow {
+    pub fn subscribe(&self, execution: ExecutionId) -> Subscription {
         let events = self.0.events.subscribe();
         let mut open = self.open();
         if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
-            return Follow { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
+            return Subscription { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
         }
-        let entry = open.entry(execution).or_insert_with(Open::new);
+        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
         entry.watchers += 1;
         let so_far = (!entry.so_far.is_empty()).then(|| SoFar { text: entry.so_far.clone(), cut: entry.cut });
-        Follow { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), execution)) }
+        Subscription { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), execution)) }
     }
 
     fn leave(&self, execution: ExecutionId) {
@@ -142,7 +142,7 @@ impl Watch {
         if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
             return;
         }
-        let entry = open.entry(execution).or_insert_with(Open::new);
+        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
         if entry.turn != Some(turn) {
             entry.begin(Some(turn));
         }
@@ -172,15 +172,15 @@ impl Watch {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, Open>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, OpenExecution>> {
         self.0.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl Open {
-    fn new() -> Open {
+impl OpenExecution {
+    fn new() -> OpenExecution {
         let pieces = broadcast::Sender::new(PIECES_MAX);
-        Open { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
+        OpenExecution { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
     }
 
     fn begin(&mut self, turn: Option<Turn>) {
@@ -208,38 +208,38 @@ mod tests {
         let (watch, id) = (Watch::new(), execution(1));
         watch.text(id, TURN, "Hel".into());
         watch.text(id, TURN, "lo".into());
-        let mut follow = watch.follow(id);
-        assert_eq!(follow.so_far, Some(SoFar { text: "Hello".into(), cut: false }));
+        let mut subscription = watch.subscribe(id);
+        assert_eq!(subscription.so_far, Some(SoFar { text: "Hello".into(), cut: false }));
         watch.text(execution(2), TURN, "of another".into());
         watch.text(id, TURN, "!".into());
-        assert_eq!(follow.pieces.try_recv().unwrap(), Piece::Text { text: "!".into(), so_far: false });
-        assert!(follow.pieces.try_recv().is_err());
+        assert_eq!(subscription.pieces.try_recv().unwrap(), Piece::Text { text: "!".into(), so_far: false });
+        assert!(subscription.pieces.try_recv().is_err());
         watch.end_text(id);
-        assert_eq!(watch.follow(id).so_far, None);
+        assert_eq!(watch.subscribe(id).so_far, None);
     }
 
     #[test]
     fn a_slow_watcher_misses_pieces_and_holds_nobody_up() {
         let (watch, id) = (Watch::new(), execution(1));
-        let mut follow = watch.follow(id);
+        let mut subscription = watch.subscribe(id);
         for _ in 0..PIECES_MAX * 2 {
             watch.text(id, TURN, "x".into());
         }
-        assert!(matches!(follow.pieces.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
+        assert!(matches!(subscription.pieces.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
     }
 
     #[test]
     fn an_entry_goes_with_its_last_watcher_unless_a_turn_is_open() {
         let watch = Watch::new();
         for seed in 1..100 {
-            drop(watch.follow(execution(seed)));
+            drop(watch.subscribe(execution(seed)));
         }
         assert_eq!(watch.open().len(), 0, "an idle daemon keeps nothing of who came and went");
-        let (first, second) = (watch.follow(execution(1)), watch.follow(execution(1)));
+        let (first, second) = (watch.subscribe(execution(1)), watch.subscribe(execution(1)));
         drop(first);
         watch.text(execution(1), TURN, "x".into());
         drop(second);
-        assert_eq!(watch.follow(execution(1)).so_far.as_ref().unwrap().text, "x", "the turn goes on");
+        assert_eq!(watch.subscribe(execution(1)).so_far.as_ref().unwrap().text, "x", "the turn goes on");
         watch.end_text(execution(1));
         assert_eq!(watch.open().len(), 0);
     }
@@ -247,8 +247,8 @@ mod tests {
     #[test]
     fn neither_watchers_nor_long_texts_grow_beyond_their_bounds() {
         let watch = Watch::new();
-        let mut held: Vec<Follow> = (0..OPEN_MAX as u128).map(|seed| watch.follow(execution(seed))).collect();
-        let mut beyond = watch.follow(execution(OPEN_MAX as u128));
+        let mut held: Vec<Subscription> = (0..OPEN_MAX as u128).map(|seed| watch.subscribe(execution(seed))).collect();
+        let mut beyond = watch.subscribe(execution(OPEN_MAX as u128));
         assert_eq!(watch.open().len(), OPEN_MAX);
         watch.text(execution(OPEN_MAX as u128), TURN, "x".into());
         assert!(matches!(beyond.pieces.try_recv(), Err(broadcast::error::TryRecvError::Empty)), "it is still open");
@@ -256,7 +256,7 @@ mod tests {
         for _ in 0..3 {
             watch.text(execution(0), TURN, "x".repeat(SO_FAR_BYTES_MAX / 2));
         }
-        let so_far = watch.follow(execution(0)).so_far.clone().unwrap();
+        let so_far = watch.subscribe(execution(0)).so_far.clone().unwrap();
         assert_eq!((so_far.text.len(), so_far.cut), (SO_FAR_BYTES_MAX, true));
     }
 }

@@ -1,10 +1,10 @@
 //! The typed client of the HTTP API: one connection a request over a Unix socket or plain TCP to this host. It retries
 //! nothing by itself but the joining of a broken event stream, and never logs a key.
 mod endpoint;
-mod watching;
+mod event_stream;
 
 pub use endpoint::{Endpoint, EndpointError};
-pub use watching::{Seen, Watching};
+pub use event_stream::{EventStream, StreamItem};
 
 use std::time::Duration;
 
@@ -131,8 +131,8 @@ impl Client {
     }
 
     /// Everything that happened to the execution after `after`, then what happens, until it ends.
-    pub fn watch(&self, id: &str, after: Option<u64>) -> Watching {
-        Watching::new(self.clone(), path(&["executions", id, "events"], &[]), after)
+    pub fn watch(&self, id: &str, after: Option<u64>) -> EventStream {
+        EventStream::new(self.clone(), path(&["executions", id, "events"], &[]), after)
     }
 
     pub async fn create_key(&self, key: &NewKey) -> Result<CreatedKey, Error> {

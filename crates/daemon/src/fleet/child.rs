@@ -1,6 +1,6 @@
 //! The built-in worker: a child process that speaks frames over the socket on its stdin, and one source of connections.
 //! It is started, served and started again. No secret may reach the child: its environment is made anew.
-use super::{Attached, Error, Greeted};
+use super::{AttachedWorker, Error, Greeted};
 use crate::house::House;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -34,7 +34,7 @@ pub struct BuiltIn {
 pub struct Supervisor {
     house: Arc<House>,
     built_in: BuiltIn,
-    attached: Attached,
+    attached: AttachedWorker,
     greeted: watch::Sender<Option<Greeted>>,
 }
 
@@ -47,7 +47,7 @@ impl Supervisor {
         stale: Option<(SessionId, Time)>,
         greeted: watch::Sender<Option<Greeted>>,
     ) -> Supervisor {
-        Supervisor { house, built_in, attached: Attached { worker, stale }, greeted }
+        Supervisor { house, built_in, attached: AttachedWorker { worker, stale }, greeted }
     }
 
     /// Runs until the house closes; then the worker has ended.

@@ -34,7 +34,7 @@ pub struct Connection {
 }
 
 /// What the task that serves the connection holds of it.
-pub(super) struct Served {
+pub(super) struct ServerEnd {
     pub(super) connection: Connection,
     pub(super) requests: mpsc::Receiver<WorkerRequest>,
     pub(super) pending: Pending,
@@ -52,12 +52,12 @@ pub(super) enum WorkerRequest {
 pub struct Broken;
 
 impl Connection {
-    pub(super) fn open(worker: WorkerId, session: SessionId, fence: Fence, slots: u32, host: Host) -> Served {
+    pub(super) fn open(worker: WorkerId, session: SessionId, fence: Fence, slots: u32, host: Host) -> ServerEnd {
         let (asking, requests) = mpsc::channel(REQUESTS_MAX);
         let (hosts, host) = watch::channel(Arc::new(host));
         let ending = CancellationToken::new();
         let connection = Connection { worker, session, fence, slots, host, requests: asking, ending };
-        Served { connection, requests, pending: Pending::new(hosts) }
+        ServerEnd { connection, requests, pending: Pending::new(hosts) }
     }
 
     /// The call's outcome; `None` when the connection broke first.

@@ -7,7 +7,7 @@
 //! ```
 //! It must never wait for the worker to take something without taking what the worker sends, for each would wait for the
 //! other; nor for a commit: a slow disk holds a worker back, and must not make it look silent.
-use super::connection::{Connection, Pending, Served};
+use super::connection::{Connection, Pending, ServerEnd};
 use crate::house::House;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,11 +46,11 @@ pub(super) enum Error {
 }
 
 /// Until the stream ends, the worker hangs or the house closes.
-pub(super) async fn serve<S>(house: &Arc<House>, served: Served, stream: S) -> Result<(), Error>
+pub(super) async fn serve<S>(house: &Arc<House>, served: ServerEnd, stream: S) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Served { connection, mut requests, mut pending } = served;
+    let ServerEnd { connection, mut requests, mut pending } = served;
     let (reader, mut writer) = split(stream);
     let (frames, mut received) = mpsc::channel(RECEIVED_MAX);
     let reading = read(reader, frames);

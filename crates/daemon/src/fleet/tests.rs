@@ -34,10 +34,10 @@ async fn fake(mut stream: DuplexStream, name: &str, die: oneshot::Receiver<()>) 
 
 struct Attachment {
     die: oneshot::Sender<()>,
-    serving: JoinHandle<(Attached, Result<(), Error>)>,
+    serving: JoinHandle<(AttachedWorker, Result<(), Error>)>,
 }
 
-fn attach(house: &Arc<House>, mut attached: Attached, name: &'static str) -> Attachment {
+fn attach(house: &Arc<House>, mut attached: AttachedWorker, name: &'static str) -> Attachment {
     let (ours, theirs) = duplex(1 << 16);
     let (die, dying) = oneshot::channel();
     tokio::spawn(fake(theirs, name, dying));
@@ -62,8 +62,8 @@ async fn of_two_workers_one_dies_and_comes_back_while_the_other_goes_on() {
     found(&house).await;
     assert!(house.fleet.any().now_or_never().is_none());
     let (left, right) = (register(&house, "left").await, register(&house, "right").await);
-    let first = attach(&house, Attached { worker: left, stale: None }, "left");
-    let second = attach(&house, Attached { worker: right, stale: None }, "right");
+    let first = attach(&house, AttachedWorker { worker: left, stale: None }, "left");
+    let second = attach(&house, AttachedWorker { worker: right, stale: None }, "right");
     let both = connected(&house, 2).await;
     assert_ne!(both[0].session, both[1].session);
     let execution = house.door.mint_execution();
@@ -95,7 +95,7 @@ async fn a_worker_that_dies_between_its_greeting_and_the_welcome_leaves_no_sessi
     let folder = tempfile::tempdir().unwrap();
     let (house, _store) = house(folder.path());
     found(&house).await;
-    let mut attached = Attached { worker: register(&house, "left").await, stale: None };
+    let mut attached = AttachedWorker { worker: register(&house, "left").await, stale: None };
     let (ours, mut theirs) = duplex(1 << 16);
     frame::write(&mut theirs, &hello("left")).await.unwrap();
     drop(theirs);

@@ -28,7 +28,7 @@ use super::Rooms;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::problem::Failure;
-use crate::watch::Follow;
+use crate::watch::Subscription;
 
 const PAGE: u32 = 256;
 /// Sent in silence, so that both sides notice a dead connection.
@@ -86,7 +86,7 @@ struct EventStream {
     from: u64,
     backlog: VecDeque<ExecutionEvent>,
     source: Source,
-    follow: Follow,
+    subscription: Subscription,
     /// Text is missing after the text so far.
     gap: bool,
     key: Option<KeyId>,
@@ -103,11 +103,21 @@ enum Source {
 
 impl EventStream {
     fn new(rooms: Arc<Rooms>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> EventStream {
-        let follow = rooms.house.watch.follow(execution);
+        let subscription = rooms.house.watch.subscribe(execution);
         let revocations = rooms.house.watch.revocations();
         let from = after.map_or(0, |index| index.saturating_add(1));
         let backlog = VecDeque::new();
-        EventStream { rooms, execution, from, backlog, source: Source::Store, follow, gap: false, key, revocations }
+        EventStream {
+            rooms,
+            execution,
+            from,
+            backlog,
+            source: Source::Store,
+            subscription,
+            gap: false,
+            key,
+            revocations,
+        }
     }
 
     async fn next(&mut self) -> Option<Message> {
@@ -124,7 +134,7 @@ impl EventStream {
                 Source::Over => return None,
                 Source::Store => self.read().await?,
                 Source::Live => {
-                    if let Some(so_far) = self.follow.so_far.take() {
+                    if let Some(so_far) = self.subscription.so_far.take() {
                         self.gap = so_far.cut;
                         return Some(piece(&Piece::Text { text: so_far.text, so_far: true }));
                     }
@@ -175,7 +185,7 @@ impl EventStream {
                 Err(_) if self.key.is_some() => None,
                 Err(_) => Some(None),
             },
-            event = self.follow.events.recv() => match event {
+            event = self.subscription.events.recv() => match event {
                 Ok(event) => {
                     if event.execution == self.execution && event.index >= self.from {
                         self.backlog.push_back(event.as_ref().clone());
@@ -188,7 +198,7 @@ impl EventStream {
                 }
                 Err(RecvError::Closed) => None,
             },
-            made = self.follow.pieces.recv() => match made {
+            made = self.subscription.pieces.recv() => match made {
                 Ok(made) => Some(Some(piece(&made))),
                 Err(RecvError::Lagged(_)) => Some(Some(piece(&Piece::Gap {}))),
                 Err(RecvError::Closed) => None,
