@@ -1,7 +1,7 @@
 //! How things look: tables for people, JSON and YAML for programs. A format never changes what is shown, only how.
 pub mod table;
-pub mod story;
-pub mod stage;
+pub mod formatter;
+pub mod watch_view;
 pub mod confinement;
 
 use std::io::IsTerminal;

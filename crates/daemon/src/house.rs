@@ -1,6 +1,6 @@
 //! The daemon's parts, as its reconcilers and faces reach them. It holds handles, never state of the domain.
 use crate::commit::{self, Door};
-use crate::fleet::Link;
+use crate::fleet::Fleet;
 use crate::model::router::Router;
 use crate::reconcile::Bells;
 use crate::records::Records;
@@ -8,7 +8,6 @@ use crate::watch::Watch;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::command::Command;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub struct House {
@@ -17,7 +16,7 @@ pub struct House {
     pub models: Arc<Router>,
     pub watch: Watch,
     pub bells: Bells,
-    pub links: watch::Receiver<Option<Link>>,
+    pub fleet: Fleet,
     pub closing: CancellationToken,
 }
 
@@ -37,11 +36,6 @@ impl House {
                 false
             }
         }
-    }
-
-    /// The worker session that calls may be sent to.
-    pub fn link(&self) -> Option<Link> {
-        self.links.borrow().clone()
     }
 
     pub fn is_closing(&self) -> bool {

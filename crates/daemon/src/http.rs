@@ -49,6 +49,7 @@ use crate::Options;
 use crate::commit;
 use crate::fleet::Greeted;
 use crate::house::House;
+use crate::records::Records;
 use listen::Listeners;
 use problem::Failure;
 
@@ -59,6 +60,8 @@ const OPENAPI_PATH: &str = "/v1/openapi.json";
 /// What the faces reach.
 struct Rooms {
     house: Arc<House>,
+    /// Read by threads that no reconciler uses.
+    records: Records,
     /// What the built-in worker said of itself; kept while it is away.
     greeted: watch::Receiver<Option<Greeted>>,
     facts: Facts,
@@ -77,7 +80,7 @@ struct Facts {
 
 impl Rooms {
     fn reader(&self) -> &Reader {
-        self.house.records.reader()
+        self.records.reader()
     }
 }
 
@@ -107,7 +110,8 @@ pub async fn serve(
         owner: rustix::process::geteuid().as_raw(),
         listening,
     };
-    let rooms = Arc::new(Rooms { house: Arc::clone(house), greeted: greeted.clone(), facts });
+    let records = house.records.interactive();
+    let rooms = Arc::new(Rooms { house: Arc::clone(house), records, greeted: greeted.clone(), facts });
     let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
     tasks.spawn(listen::serve(router(rooms), listeners, house.closing.clone()));
     Ok(bound)

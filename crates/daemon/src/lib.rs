@@ -11,12 +11,14 @@ pub mod model;
 pub mod fleet;
 pub mod watch;
 pub mod http;
+#[cfg(test)]
+mod testing;
 
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
 pub use tenure_store::verify;
 
 use commit::Door;
-use fleet::{BuiltIn, Greeted, Supervisor};
+use fleet::{BuiltIn, Connection, Fleet, Greeted, Supervisor};
 use house::House;
 use model::environment::Environment;
 use model::router::Router;
@@ -100,15 +102,13 @@ impl Daemon {
         let outside = store.outside().clone();
         greet_ledger(&door, &store, &options).await?;
         let (worker, stale) = built_in_worker(&door, &store, &options.built_in).await?;
-        let records = Records::new(store.reader().clone(), store.blobs().clone());
-        let (links, link) = cell::channel(None);
+        let records = Records::new(store.reader().background(), store.blobs().clone());
         let (greeted, greeting) = cell::channel(None);
         let closing = CancellationToken::new();
-        let house = Arc::new(House { door, records, models, watch, bells, links: link, closing });
+        let house = Arc::new(House { door, records, models, watch, bells, fleet: Fleet::default(), closing });
         let mut tasks = JoinSet::new();
         let listening = http::serve(&mut tasks, &house, &greeting, &options).await?;
-        let supervisor =
-            Supervisor { house: Arc::clone(&house), built_in: options.built_in.clone(), worker, links, greeted, stale };
+        let supervisor = Supervisor::new(Arc::clone(&house), options.built_in.clone(), worker, stale, greeted);
         tasks.spawn(supervisor.run());
         tasks.spawn(fleet::keep_alive(Arc::clone(&house), options.built_in));
         tasks.spawn(mind_space(Arc::clone(&house)));
@@ -201,9 +201,7 @@ async fn mind_space(house: Arc<House>) {
             () = space.filled() => {}
             () = house.closing.cancelled() => return,
         }
-        if let Some(link) = house.link() {
-            link.end();
-        }
+        house.fleet.connections().iter().for_each(Connection::end);
         tokio::select! {
             () = space.emptied() => house.bells.ring_all(),
             () = house.closing.cancelled() => return,

@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod environment;
 pub mod failure;
 pub mod local;
+mod lookup;
 pub mod name;
 pub mod piece;
 pub mod price;

@@ -1,5 +1,5 @@
 //! What reconcilers read of one execution: rows, payloads and manifests, in one look at the database. A look sees one
-//! moment, so it must be short; it runs on a blocking thread.
+//! moment, so it must be short; it runs on a thread of the store.
 use serde::de::DeserializeOwned;
 use tenure_core::bound::Hash;
 use tenure_core::fold::Stream;
@@ -51,6 +51,11 @@ impl Records {
         Records { reader, blobs }
     }
 
+    /// The same for what a person or program waits for.
+    pub fn interactive(&self) -> Records {
+        Records { reader: self.reader.interactive(), blobs: self.blobs.clone() }
+    }
+
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
@@ -97,6 +102,11 @@ impl Records {
 }
 
 impl Look<'_> {
+    /// For queries of the store that take both.
+    pub fn parts(&mut self) -> (&mut dyn Sql, &Blobs) {
+        (&mut *self.sql, self.blobs)
+    }
+
     /// # Errors
     /// `Gone` where there is none.
     pub fn execution(&mut self, id: ExecutionId) -> Result<executions::ExecutionEntry, Error> {

@@ -1,6 +1,6 @@
-//! What watchers are told: committed events as they are committed, and plain pieces (model text, process output) while
-//! they are made. It never makes anyone wait: a reader that is slow misses broadcasts, is told so, and reads the store
-//! by cursor instead. Nothing here is the truth, and nothing here may be asked for it.
+//! Sends watchers committed events as they are committed, and plain pieces (model text, process output) while they are
+//! made. It never makes anyone wait: a reader that is slow misses broadcasts, learns that it did, and reads the store by
+//! cursor instead. Nothing here is the truth, and nothing here may be asked for it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,8 +21,8 @@ const REVOKED_MAX: usize = 64;
 const PIECES_MAX: usize = 128;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
-/// Executions with something to join late; beyond, the text so far is not kept.
-const OPEN_MAX: usize = 4096;
+/// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.
+const OPEN_MAX: usize = 1024;
 
 #[derive(Clone)]
 pub struct Watch(Arc<Sources>);
@@ -33,22 +33,43 @@ struct Sources {
     /// Records on the chain, as far as published.
     records: AtomicU64,
     /// Held for microseconds, never across an await.
-    open: Mutex<HashMap<ExecutionId, Open>>,
+    open: Mutex<HashMap<ExecutionId, OpenExecution>>,
+    /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
+    no_pieces: broadcast::Sender<Piece>,
 }
 
-/// The turn of one execution that is being made, and who looks on.
-struct Open {
+/// The turn of one execution that is being made, and its watchers. Removed once there is neither.
+struct OpenExecution {
     pieces: broadcast::Sender<Piece>,
+    watchers: usize,
     turn: Option<Turn>,
     so_far: String,
+    /// More came than is kept.
+    cut: bool,
 }
 
 /// What one watcher holds. Subscribe before reading history, so that nothing falls between.
-pub struct Follow {
+pub struct Subscription {
     pub events: broadcast::Receiver<Arc<ExecutionEvent>>,
     pub pieces: broadcast::Receiver<Piece>,
     /// The text of the open turn up to now; pieces go on from there.
-    pub so_far: Option<String>,
+    pub so_far: Option<SoFar>,
+    counted: Option<(Watch, ExecutionId)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoFar {
+    pub text: String,
+    /// Text is missing between this and the next piece.
+    pub cut: bool,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some((watch, execution)) = self.counted.take() {
+            watch.leave(execution);
+        }
+    }
 }
 
 impl Default for Watch {
@@ -64,10 +85,11 @@ impl Watch {
             revoked: broadcast::Sender::new(REVOKED_MAX),
             records: AtomicU64::new(0),
             open: Mutex::default(),
+            no_pieces: broadcast::Sender::new(1),
         }))
     }
 
-    /// Tells watchers of one committed event; called after COMMIT, in the ledger's order. It does not block.
+    /// Sends watchers one committed event; called after COMMIT, in the ledger's order. It does not block.
     pub fn publish(&self, index: u64, at: Time, stream: Stream, event: &Event) {
         self.0.records.fetch_max(index + 1, Ordering::Relaxed);
         match (stream, event) {
@@ -92,12 +114,26 @@ impl Watch {
         self.0.revoked.subscribe()
     }
 
-    pub fn follow(&self, execution: ExecutionId) -> Follow {
+    pub fn subscribe(&self, execution: ExecutionId) -> Subscription {
         let events = self.0.events.subscribe();
         let mut open = self.open();
-        let entry = open.entry(execution).or_insert_with(Open::new);
-        let so_far = (!entry.so_far.is_empty()).then(|| entry.so_far.clone());
-        Follow { events, pieces: entry.pieces.subscribe(), so_far }
+        if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
+            return Subscription { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
+        }
+        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
+        entry.watchers += 1;
+        let so_far = (!entry.so_far.is_empty()).then(|| SoFar { text: entry.so_far.clone(), cut: entry.cut });
+        Subscription { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), execution)) }
+    }
+
+    fn leave(&self, execution: ExecutionId) {
+        let mut open = self.open();
+        if let Some(entry) = open.get_mut(&execution) {
+            entry.watchers -= 1;
+            if entry.is_unused() {
+                open.remove(&execution);
+            }
+        }
     }
 
     /// Model text as it comes. A new turn or attempt begins a new text.
@@ -106,14 +142,16 @@ impl Watch {
         if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
             return;
         }
-        let entry = open.entry(execution).or_insert_with(Open::new);
+        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
         if entry.turn != Some(turn) {
-            entry.turn = Some(turn);
-            entry.so_far.clear();
+            entry.begin(Some(turn));
         }
-        if entry.so_far.len() < SO_FAR_BYTES_MAX {
+        if entry.so_far.len() + text.len() <= SO_FAR_BYTES_MAX && !entry.cut {
             entry.so_far.push_str(&text);
+        } else {
+            entry.cut = true;
         }
+        // Nobody listening is no failure.
         let _ = entry.pieces.send(Piece::Text { text, so_far: false });
     }
 
@@ -121,11 +159,11 @@ impl Watch {
     pub fn end_text(&self, execution: ExecutionId) {
         let mut open = self.open();
         if let Some(entry) = open.get_mut(&execution) {
-            entry.turn = None;
-            entry.so_far = String::new();
+            entry.begin(None);
+            if entry.is_unused() {
+                open.remove(&execution);
+            }
         }
-        // Whoever followed and left is forgotten here, so that the map holds open turns and present watchers only.
-        open.retain(|_, entry| entry.turn.is_some() || entry.pieces.receiver_count() > 0);
     }
 
     pub fn output(&self, execution: ExecutionId, stderr: bool, text: String) {
@@ -134,14 +172,23 @@ impl Watch {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, Open>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, OpenExecution>> {
         self.0.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl Open {
-    fn new() -> Open {
-        Open { pieces: broadcast::Sender::new(PIECES_MAX), turn: None, so_far: String::new() }
+impl OpenExecution {
+    fn new() -> OpenExecution {
+        let pieces = broadcast::Sender::new(PIECES_MAX);
+        OpenExecution { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
+    }
+
+    fn begin(&mut self, turn: Option<Turn>) {
+        (self.turn, self.so_far, self.cut) = (turn, String::new(), false);
+    }
+
+    fn is_unused(&self) -> bool {
+        self.watchers == 0 && self.turn.is_none()
     }
 }
 
@@ -161,32 +208,55 @@ mod tests {
         let (watch, id) = (Watch::new(), execution(1));
         watch.text(id, TURN, "Hel".into());
         watch.text(id, TURN, "lo".into());
-        let mut follow = watch.follow(id);
-        assert_eq!(follow.so_far.as_deref(), Some("Hello"));
+        let mut subscription = watch.subscribe(id);
+        assert_eq!(subscription.so_far, Some(SoFar { text: "Hello".into(), cut: false }));
         watch.text(execution(2), TURN, "of another".into());
         watch.text(id, TURN, "!".into());
-        assert_eq!(follow.pieces.try_recv().unwrap(), Piece::Text { text: "!".into(), so_far: false });
-        assert!(follow.pieces.try_recv().is_err());
+        assert_eq!(subscription.pieces.try_recv().unwrap(), Piece::Text { text: "!".into(), so_far: false });
+        assert!(subscription.pieces.try_recv().is_err());
         watch.end_text(id);
-        assert_eq!(watch.follow(id).so_far, None);
+        assert_eq!(watch.subscribe(id).so_far, None);
     }
 
     #[test]
     fn a_slow_watcher_misses_pieces_and_holds_nobody_up() {
         let (watch, id) = (Watch::new(), execution(1));
-        let mut follow = watch.follow(id);
+        let mut subscription = watch.subscribe(id);
         for _ in 0..PIECES_MAX * 2 {
             watch.text(id, TURN, "x".into());
         }
-        assert!(matches!(follow.pieces.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
+        assert!(matches!(subscription.pieces.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
     }
 
     #[test]
-    fn watchers_that_left_are_forgotten() {
+    fn an_entry_goes_with_its_last_watcher_unless_a_turn_is_open() {
         let watch = Watch::new();
-        drop(watch.follow(execution(1)));
-        watch.text(execution(2), TURN, "x".into());
-        watch.end_text(execution(2));
+        for seed in 1..100 {
+            drop(watch.subscribe(execution(seed)));
+        }
+        assert_eq!(watch.open().len(), 0, "an idle daemon keeps nothing of who came and went");
+        let (first, second) = (watch.subscribe(execution(1)), watch.subscribe(execution(1)));
+        drop(first);
+        watch.text(execution(1), TURN, "x".into());
+        drop(second);
+        assert_eq!(watch.subscribe(execution(1)).so_far.as_ref().unwrap().text, "x", "the turn goes on");
+        watch.end_text(execution(1));
         assert_eq!(watch.open().len(), 0);
+    }
+
+    #[test]
+    fn neither_watchers_nor_long_texts_grow_beyond_their_bounds() {
+        let watch = Watch::new();
+        let mut held: Vec<Subscription> = (0..OPEN_MAX as u128).map(|seed| watch.subscribe(execution(seed))).collect();
+        let mut beyond = watch.subscribe(execution(OPEN_MAX as u128));
+        assert_eq!(watch.open().len(), OPEN_MAX);
+        watch.text(execution(OPEN_MAX as u128), TURN, "x".into());
+        assert!(matches!(beyond.pieces.try_recv(), Err(broadcast::error::TryRecvError::Empty)), "it is still open");
+        held.truncate(1);
+        for _ in 0..3 {
+            watch.text(execution(0), TURN, "x".repeat(SO_FAR_BYTES_MAX / 2));
+        }
+        let so_far = watch.subscribe(execution(0)).so_far.clone().unwrap();
+        assert_eq!((so_far.text.len(), so_far.cut), (SO_FAR_BYTES_MAX, true));
     }
 }

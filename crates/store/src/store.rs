@@ -5,7 +5,7 @@ use crate::chain::{self, Chain, End};
 use crate::folder::Folder;
 use crate::outside::{self, HeadFile, Outside};
 use crate::payload::Blobs;
-use crate::reader::Reader;
+use crate::reader::{Reader, Threads};
 use crate::sql::Sqlite;
 use crate::writer::{Bench, Hook, Writer};
 use crate::{Error, migration};
@@ -55,6 +55,7 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
     sweep: Option<Sweep>,
     reader: Reader,
+    _readers: Threads,
     blobs: Blobs,
     ballast: Ballast,
     outside: Outside,
@@ -87,7 +88,7 @@ impl Store {
         let sweep = Sweep::start(&folder, &blobs)?;
         let end = chain.end;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
-        let reader = Reader::new(folder.clone());
+        let (reader, readers) = Reader::start(&folder)?;
         let head = HeadFile::new(folder.head(), &outside);
         let bench = Bench {
             cache: Cache::new(options.folds_max),
@@ -103,7 +104,19 @@ impl Store {
             head,
         };
         let (writer, thread) = Writer::start(bench, options.hook)?;
-        Ok(Store { writer, thread: Some(thread), sweep, reader, blobs, ballast, outside, end, verifier, _lock: lock })
+        Ok(Store {
+            writer,
+            thread: Some(thread),
+            sweep,
+            reader,
+            _readers: readers,
+            blobs,
+            ballast,
+            outside,
+            end,
+            verifier,
+            _lock: lock,
+        })
     }
 
     pub fn writer(&self) -> &Writer {

@@ -1,10 +1,10 @@
 //! The typed client of the HTTP API: one connection a request over a Unix socket or plain TCP to this host. It retries
 //! nothing by itself but the joining of a broken event stream, and never logs a key.
 mod endpoint;
-mod watching;
+mod event_stream;
 
 pub use endpoint::{Endpoint, EndpointError};
-pub use watching::{Seen, Watching};
+pub use event_stream::{EventStream, StreamItem};
 
 use std::time::Duration;
 
@@ -109,15 +109,30 @@ impl Client {
         self.json(Method::POST, &path(&["executions", id, "cancel"], &[]), Some(Body::json(cancel)), None).await
     }
 
+    /// Whole pages are followed to the end; the parts of an iteration that lie on several are put together.
     pub async fn logs(&self, id: &str, iteration: Option<u32>) -> Result<Vec<IterationLog>, Error> {
-        let query = [("iteration", iteration.map(|number| number.to_string()))];
-        let list: List<IterationLog> = self.get(&path(&["executions", id, "logs"], &query)).await?;
-        Ok(list.items)
+        let mut logs: Vec<IterationLog> = Vec::new();
+        let mut cursor = None;
+        loop {
+            let query = [("iteration", iteration.map(|number| number.to_string())), ("cursor", cursor.take())];
+            let page: List<IterationLog> = self.get(&path(&["executions", id, "logs"], &query)).await?;
+            let empty = page.items.is_empty();
+            for item in page.items {
+                match logs.last_mut() {
+                    Some(last) if last.iteration.number == item.iteration.number => last.go_on(item),
+                    Some(_) | None => logs.push(item),
+                }
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() || empty {
+                return Ok(logs);
+            }
+        }
     }
 
     /// Everything that happened to the execution after `after`, then what happens, until it ends.
-    pub fn watch(&self, id: &str, after: Option<u64>) -> Watching {
-        Watching::new(self.clone(), path(&["executions", id, "events"], &[]), after)
+    pub fn watch(&self, id: &str, after: Option<u64>) -> EventStream {
+        EventStream::new(self.clone(), path(&["executions", id, "events"], &[]), after)
     }
 
     pub async fn create_key(&self, key: &NewKey) -> Result<CreatedKey, Error> {

@@ -8,7 +8,7 @@ use super::contents;
 use crate::args::Execute;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Look, stage};
+use crate::render::{Look, watch_view};
 
 pub async fn run(execute: Execute, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     let client = settings.client()?;
@@ -16,7 +16,7 @@ pub async fn run(execute: Execute, settings: &Settings, look: Look) -> Result<Ex
     let started = client.start(&start, execute.idempotency_key.as_deref()).await?;
     let id = started.execution.id.to_string();
     if execute.watch {
-        return stage::watch(&client, &id, look).await;
+        return watch_view::watch(&client, &id, look).await;
     }
     look.show(&started, || match started.repeated {
         false => format!("Execution started: {id}"),

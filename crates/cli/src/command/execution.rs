@@ -10,9 +10,9 @@ use tenure_wire::api::moment::Moment;
 use crate::args::Execution;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::story::deed;
+use crate::render::formatter::call_summary;
 use crate::render::table::{one_line, printable};
-use crate::render::{Look, ago, cost, duration, stage, table};
+use crate::render::{Look, ago, cost, duration, table, watch_view};
 
 pub async fn run(verb: Execution, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     match verb {
@@ -20,7 +20,7 @@ pub async fn run(verb: Execution, settings: &Settings, look: Look) -> Result<Exi
         Execution::Get { execution } => get(&execution, settings, look).await,
         Execution::Logs { execution, follow: true, .. } => {
             // Following is looking on: how it ends is not how this command ends.
-            stage::watch(&settings.client()?, &execution, look).await.map(|_| Exit::Done)
+            watch_view::watch(&settings.client()?, &execution, look).await.map(|_| Exit::Done)
         }
         Execution::Logs { execution, iteration, follow: false } => logs(&execution, iteration, settings, look).await,
         Execution::Cancel { execution, why } => cancel(&execution, why, settings, look).await,
@@ -210,7 +210,7 @@ fn call_line(call: &Call) -> String {
         ("done", Some(code)) => format!(" -> exit code {code}"),
         (other, _) => format!(" -> {other}"),
     };
-    one_line(&format!("{}{how}", deed(&call.capability, &call.target)))
+    one_line(&format!("{}{how}", call_summary(&call.capability, &call.target)))
 }
 
 fn indented(text: &str) -> String {

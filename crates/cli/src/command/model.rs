@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tenure_core::manifest::nearest;
 use tenure_daemon::model::catalogue::{self, Weights};
-use tenure_daemon::model::pull::{self, Progress, Pulled, Source};
+use tenure_daemon::model::pull::{self, Progress, PullOutcome, Source};
 use tenure_wire::api::model::TestModel;
 
 use crate::args::{Format, Model};
@@ -66,8 +66,8 @@ async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, look
         Failure::new(Exit::Failure, format!("{name} was not pulled")).why(error.to_string()).next(error.hint())
     })?;
     let (path, fetched): (PathBuf, bool) = match pulled {
-        Pulled::Fetched(path) => (path, true),
-        Pulled::AlreadyThere(path) => (path, false),
+        PullOutcome::Fetched(path) => (path, true),
+        PullOutcome::AlreadyThere(path) => (path, false),
     };
     let value = json!({
         "name": weights.name, "path": path, "fetched": fetched, "bytes": weights.bytes, "sha256": weights.sha256,

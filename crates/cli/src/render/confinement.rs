@@ -4,19 +4,19 @@ use tenure_wire::api::agent::AgentSandbox;
 use tenure_wire::confinement::{Confinement, Life, Network};
 
 /// A heading and its lines.
-struct Part(&'static str, Vec<String>);
+struct Section(&'static str, Vec<String>);
 
 pub fn explain(sandbox: &AgentSandbox) -> String {
     let wanted = &sandbox.confinement;
     let parts = [
-        Part("RUNS", runs(sandbox)),
-        Part("FILES", files(wanted, &sandbox.quota)),
-        Part("NETWORK", network(&wanted.network)),
-        Part("LIMITS", limits(wanted)),
-        Part("SYSTEM CALLS", calls()),
+        Section("RUNS", runs(sandbox)),
+        Section("FILES", files(wanted, &sandbox.quota)),
+        Section("NETWORK", network(&wanted.network)),
+        Section("LIMITS", limits(wanted)),
+        Section("SYSTEM CALLS", calls()),
     ];
     let mut text = format!("Agent {}, revision {}\n", sandbox.name, sandbox.revision);
-    for Part(heading, lines) in parts {
+    for Section(heading, lines) in parts {
         text.push_str(&format!("\n{heading}\n"));
         for line in lines {
             text.push_str(&format!("  {line}\n"));

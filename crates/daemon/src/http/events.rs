@@ -28,7 +28,7 @@ use super::Rooms;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::problem::Failure;
-use crate::watch::Follow;
+use crate::watch::Subscription;
 
 const PAGE: u32 = 256;
 /// Sent in silence, so that both sides notice a dead connection.
@@ -68,8 +68,8 @@ async fn events(
         None => params.after,
     };
     let id = rooms.execution(&wanted).await?.id;
-    let telling = Telling::new(rooms, id, after, caller.key());
-    let stream = unfold(telling, async |mut telling| Some((Ok(telling.next().await?), telling)));
+    let stream = EventStream::new(rooms, id, after, caller.key());
+    let stream = unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
@@ -78,15 +78,17 @@ fn last_event_id(value: &HeaderValue) -> Result<u64, Failure> {
     number.ok_or_else(|| Code::ParameterWrong.problem("the Last-Event-ID header is no ledger index").into())
 }
 
-/// One watcher's place in the story.
-struct Telling {
+/// How far one watcher is: first the history from the store, then what is published.
+struct EventStream {
     rooms: Arc<Rooms>,
     execution: ExecutionId,
-    /// The least index that was not told yet.
+    /// The least index that was not sent yet.
     from: u64,
     backlog: VecDeque<ExecutionEvent>,
     source: Source,
-    follow: Follow,
+    subscription: Subscription,
+    /// Text is missing after the text so far.
+    gap: bool,
     key: Option<KeyId>,
     revocations: Receiver<KeyId>,
 }
@@ -99,12 +101,23 @@ enum Source {
     Over,
 }
 
-impl Telling {
-    fn new(rooms: Arc<Rooms>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> Telling {
-        let follow = rooms.house.watch.follow(execution);
+impl EventStream {
+    fn new(rooms: Arc<Rooms>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> EventStream {
+        let subscription = rooms.house.watch.subscribe(execution);
         let revocations = rooms.house.watch.revocations();
         let from = after.map_or(0, |index| index.saturating_add(1));
-        Telling { rooms, execution, from, backlog: VecDeque::new(), source: Source::Store, follow, key, revocations }
+        let backlog = VecDeque::new();
+        EventStream {
+            rooms,
+            execution,
+            from,
+            backlog,
+            source: Source::Store,
+            subscription,
+            gap: false,
+            key,
+            revocations,
+        }
     }
 
     async fn next(&mut self) -> Option<Message> {
@@ -115,14 +128,18 @@ impl Telling {
                     self.source = Source::Over;
                     self.backlog.clear();
                 }
-                return Some(told(&event));
+                return Some(message(&event));
             }
             match self.source {
                 Source::Over => return None,
                 Source::Store => self.read().await?,
                 Source::Live => {
-                    if let Some(text) = self.follow.so_far.take() {
-                        return Some(piece(&Piece::Text { text, so_far: true }));
+                    if let Some(so_far) = self.subscription.so_far.take() {
+                        self.gap = so_far.cut;
+                        return Some(piece(&Piece::Text { text: so_far.text, so_far: true }));
+                    }
+                    if std::mem::take(&mut self.gap) {
+                        return Some(piece(&Piece::Gap {}));
                     }
                     if let Some(message) = self.live().await? {
                         return Some(message);
@@ -168,7 +185,7 @@ impl Telling {
                 Err(_) if self.key.is_some() => None,
                 Err(_) => Some(None),
             },
-            event = self.follow.events.recv() => match event {
+            event = self.subscription.events.recv() => match event {
                 Ok(event) => {
                     if event.execution == self.execution && event.index >= self.from {
                         self.backlog.push_back(event.as_ref().clone());
@@ -181,7 +198,7 @@ impl Telling {
                 }
                 Err(RecvError::Closed) => None,
             },
-            made = self.follow.pieces.recv() => match made {
+            made = self.subscription.pieces.recv() => match made {
                 Ok(made) => Some(Some(piece(&made))),
                 Err(RecvError::Lagged(_)) => Some(Some(piece(&Piece::Gap {}))),
                 Err(RecvError::Closed) => None,
@@ -190,7 +207,7 @@ impl Telling {
     }
 }
 
-fn told(event: &ExecutionEvent) -> Message {
+fn message(event: &ExecutionEvent) -> Message {
     let data = serde_json::to_string(event).expect("invariant: an event is JSON");
     Message::default().event(SSE_EVENT).id(event.index.to_string()).data(data)
 }

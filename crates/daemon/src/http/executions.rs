@@ -29,6 +29,9 @@ use super::logs;
 use super::problem::{Answer, Failure};
 use crate::commit;
 
+/// Of the reasons that are shown of all iterations together.
+const REASONS_BYTES_MAX: usize = 1024 * 1024;
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(start, list)).routes(routes!(get)).routes(routes!(cancel))
 }
@@ -122,7 +125,8 @@ async fn list(
     Ok(Out(List { items: page.rows.iter().map(shown).collect(), next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
-/// One execution with its input, iterations and output.
+/// One execution with its input, iterations and output. Reasons of validators beyond 1 MiB in all are cut to `…`; the
+/// logs have them.
 #[utoipa::path(
     get, path = "/v1/executions/{execution}", tag = "executions",
     params(("execution" = String, Path, description = "Id or short id")),
@@ -130,15 +134,15 @@ async fn list(
 )]
 async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<ExecutionFile> {
     let entry = rooms.execution(&wanted).await?;
-    let iterations = rooms.iterations(entry.id, None).await?;
-    let input = rooms.text(Some(entry.input)).await?;
+    let (id, input, output) = (entry.id, entry.input, entry.output);
+    let read = rooms.records.look(move |look| {
+        let input = logs::readable(look, input)?;
+        let output = output.map(|output| logs::readable(look, output)).transpose()?.flatten();
+        Ok((logs::iterations(look, id, REASONS_BYTES_MAX)?, input, output))
+    });
+    let (iterations, input, output) = read.await?;
     let input = input.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)));
-    Ok(Out(ExecutionFile {
-        execution: shown(&entry),
-        input,
-        iterations: iterations.into_iter().map(logs::Attempt::into_iteration).collect(),
-        output: rooms.text(entry.output).await?,
-    }))
+    Ok(Out(ExecutionFile { execution: shown(&entry), input, iterations, output }))
 }
 
 /// Cancel an execution. Its status follows when its sandbox is gone.

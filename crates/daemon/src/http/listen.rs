@@ -27,12 +27,12 @@ use super::auth::Peer;
 
 /// Open connections; one more waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 512;
-const HEAD_MAX: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a connection's buffer may hold, and so the longest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-const FAREWELL_MAX: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const PATH_BYTES_MAX: usize = 100;
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 pub(super) struct Listeners {
     pub(super) unix: UnixListener,
@@ -87,7 +87,7 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError>
     TcpListener::bind(address).await.map_err(|source| ListenError::Address { address, source })
 }
 
-struct Hall {
+struct Server {
     router: Router,
     places: Arc<Semaphore>,
     connections: TaskTracker,
@@ -96,62 +96,62 @@ struct Hall {
 
 /// Serves until `closing`, then gives open requests a moment and ends.
 pub(super) async fn serve(router: Router, listeners: Listeners, closing: CancellationToken) {
-    let hall = Arc::new(Hall {
+    let server = Arc::new(Server {
         router,
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         connections: TaskTracker::new(),
         closing: closing.clone(),
     });
-    let doors = TaskTracker::new();
+    let acceptors = TaskTracker::new();
     for listener in listeners.tcp {
-        doors.spawn(accept_tcp(Arc::clone(&hall), listener));
+        acceptors.spawn(accept_tcp(Arc::clone(&server), listener));
     }
-    doors.spawn(accept_unix(Arc::clone(&hall), listeners.unix));
-    doors.close();
-    doors.wait().await;
-    hall.connections.close();
-    if timeout(FAREWELL_MAX, hall.connections.wait()).await.is_err() {
-        tracing::warn!(open = hall.connections.len(), "connections were cut at the end");
+    acceptors.spawn(accept_unix(Arc::clone(&server), listeners.unix));
+    acceptors.close();
+    acceptors.wait().await;
+    server.connections.close();
+    if timeout(CLOSE_TIMEOUT, server.connections.wait()).await.is_err() {
+        tracing::warn!(open = server.connections.len(), "connections were cut at the end");
     }
 }
 
-async fn accept_unix(hall: Arc<Hall>, listener: UnixListener) {
-    while let Some(place) = hall.place().await {
+async fn accept_unix(server: Arc<Server>, listener: UnixListener) {
+    while let Some(place) = server.place().await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = hall.closing.cancelled() => return,
+            () = server.closing.cancelled() => return,
         };
         match accepted.and_then(|(stream, _)| unix_peer(&stream).map(|peer| (stream, peer))) {
-            Ok((stream, peer)) => hall.greet(stream, peer, place),
-            Err(error) => lament(&error).await,
+            Ok((stream, peer)) => server.serve(stream, peer, place),
+            Err(error) => log_and_pause(&error).await,
         }
     }
 }
 
-async fn accept_tcp(hall: Arc<Hall>, listener: TcpListener) {
-    while let Some(place) = hall.place().await {
+async fn accept_tcp(server: Arc<Server>, listener: TcpListener) {
+    while let Some(place) = server.place().await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = hall.closing.cancelled() => return,
+            () = server.closing.cancelled() => return,
         };
         match accepted.and_then(|(stream, _)| stream.local_addr().map(|local| (stream, local))) {
-            Ok((stream, local)) => hall.greet(stream, Peer::Tcp { local }, place),
-            Err(error) => lament(&error).await,
+            Ok((stream, local)) => server.serve(stream, Peer::Tcp { local }, place),
+            Err(error) => log_and_pause(&error).await,
         }
     }
 }
 
 /// A failing accept (too many open files, mostly) must not turn into a loop that burns a core.
-async fn lament(error: &io::Error) {
+async fn log_and_pause(error: &io::Error) {
     tracing::warn!(%error, "a connection was not accepted");
-    sleep(PAUSE_AFTER_ERROR).await;
+    sleep(ACCEPT_BACKOFF).await;
 }
 
 fn unix_peer(stream: &UnixStream) -> io::Result<Peer> {
     Ok(Peer::Unix { uid: stream.peer_cred()?.uid() })
 }
 
-impl Hall {
+impl Server {
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             place = Arc::clone(&self.places).acquire_owned() => place.ok(),
@@ -159,7 +159,7 @@ impl Hall {
         }
     }
 
-    fn greet<S>(&self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
+    fn serve<S>(&self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -171,7 +171,7 @@ impl Hall {
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_MAX)
+                .header_read_timeout(HEAD_TIMEOUT)
                 .max_buf_size(BUFFER_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);

@@ -1,4 +1,7 @@
-//! `/v1/executions/{id}/logs` and `/output`: what iterations said and did, read back from rows and bound data.
+//! `/v1/executions/{id}/logs` and `/output`: what iterations said and did, read back from rows and bound data. Never
+//! more than a page of it is in memory at once.
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -8,11 +11,11 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use tenure_core::bound::Hash;
 use tenure_core::id::ExecutionId;
-use tenure_core::row::{TurnRow, ValidationRow};
-use tenure_store::rows::calls::CallEntry;
-use tenure_store::rows::iterations::{self, IterationEntry};
-use tenure_wire::api::List;
+use tenure_store::rows::calls::{self, CallEntry};
+use tenure_store::rows::iterations::{self, IterationSummary, ValidationEntry};
+use tenure_store::rows::turns;
 use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, Target, TurnLog, Validation};
+use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,9 +29,14 @@ use crate::commit;
 use crate::reconcile::think::Delta;
 use crate::records::{Error, Look};
 
-/// An execution has at most so many iterations.
-const ITERATIONS_MAX: u32 = 1000;
-const VALIDATIONS_MAX: u32 = 64 * ITERATIONS_MAX;
+/// Text of a page; the turn that goes beyond it is the page's last.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Of the reasons that one iteration's validators gave.
+const REASONS_BYTES_MAX: usize = 256 * 1024;
+/// Rows of turns that are read at a time.
+const TURNS_READ: u32 = 32;
+/// Calls of validators in one iteration: one each, and what was lost.
+const CHECKS_MAX: u32 = 256;
 /// Of a call's result.
 const RESULT_CHARS_MAX: usize = 4096;
 
@@ -42,9 +50,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
 struct LogParams {
     /// Only this one.
     iteration: Option<u32>,
+    /// 1 to 500 iterations; 50 without it.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
-/// What each iteration said and did.
+/// What each iteration said and did. A page has some 1 MiB of text at most: an iteration with more goes on as the first
+/// of the next page, under the same number.
 #[utoipa::path(
     get, path = "/v1/executions/{execution}/logs", tag = "executions",
     params(("execution" = String, Path, description = "Id or short id"), LogParams),
@@ -56,19 +69,40 @@ async fn logs(
     Segment(wanted): Segment,
     Params(params): Params<LogParams>,
 ) -> Answer<List<IterationLog>> {
-    let entry = rooms.execution(&wanted).await?;
-    let attempts = rooms.iterations(entry.id, params.iteration).await?;
-    if let (Some(number), true) = (params.iteration, attempts.is_empty()) {
-        let detail = format!("{} has no iteration {number}", entry.id);
-        return Err(Code::IterationUnknown.problem(detail).into());
+    let cursor = params.cursor.as_deref().map(str::parse::<Place>).transpose();
+    let cursor = cursor.map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
+    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let id = rooms.execution(&wanted).await?.id;
+    let from = cursor.unwrap_or(Place { iteration: params.iteration.unwrap_or(1), turn: 0 });
+    let page = rooms.log_page(id, from, params.iteration, limit, PAGE_BYTES).await?;
+    if let (Some(number), true) = (params.iteration, page.items.is_empty()) {
+        return Err(Code::IterationUnknown.problem(format!("{id} has no iteration {number}")).into());
     }
-    let mut items = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
-        // One look an iteration, so that a long log holds no snapshot of the database open.
-        let log = rooms.house.records.look(move |look| attempt.into_log(look));
-        items.push(log.await?);
+    Ok(Out(page))
+}
+
+/// Where a page of logs begins. People see it as a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    iteration: u32,
+    turn: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.iteration, self.turn)
     }
-    Ok(Out(List { items, next_cursor: None }))
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Place, String> {
+        let parts =
+            text.split_once('.').and_then(|(iteration, turn)| Some((iteration.parse().ok()?, turn.parse().ok()?)));
+        let (iteration, turn) = parts.ok_or_else(|| "the cursor is none of a list of logs".to_string())?;
+        Ok(Place { iteration, turn })
+    }
 }
 
 /// The final text of an execution that completed.
@@ -92,49 +126,136 @@ async fn output(
     }
 }
 
-/// One iteration as its rows tell it.
-pub(super) struct Attempt {
-    row: IterationEntry,
-    turns: Vec<TurnRow>,
-    calls: Vec<CallEntry>,
-    validations: Vec<(ValidationRow, Option<String>)>,
+/// A part of an iteration's log, and the turn at which the next part begins, if there is one.
+struct Part {
+    log: IterationLog,
+    bytes: usize,
+    next: Option<u32>,
 }
 
 impl Rooms {
-    pub(super) async fn iterations(&self, execution: ExecutionId, only: Option<u32>) -> Result<Vec<Attempt>, Failure> {
-        let (from, limit) = only.map_or((1, ITERATIONS_MAX), |number| (number, 1));
-        let rows = self.reader().read(move |sql| {
-            let rows = iterations::of(sql, execution, from, limit)?;
-            let validations = iterations::validations_of(sql, execution, from, VALIDATIONS_MAX)?;
-            Ok((rows, validations))
-        });
-        let (rows, validations) = rows.await?;
-        let mut attempts = Vec::with_capacity(rows.len());
-        for row in rows.into_iter().filter(|row| only.is_none_or(|number| row.number == number)) {
-            let own: Vec<_> = validations.iter().filter(|found| found.iteration == row.number).cloned().collect();
-            let read = self.house.records.look(move |look| attempt(look, execution, row, own));
-            attempts.push(read.await?);
+    async fn log_page(
+        &self,
+        execution: ExecutionId,
+        from: Place,
+        only: Option<u32>,
+        limit: u32,
+        bytes_max: usize,
+    ) -> Result<List<IterationLog>, Failure> {
+        // One more than is shown, to know whether there is a next page.
+        let last = only.unwrap_or_else(|| from.iteration.saturating_add(limit));
+        let summaries = self.reader().read(move |sql| iterations::summaries(sql, execution, from.iteration, last));
+        let (mut items, mut left, mut turn) = (Vec::new(), bytes_max, from.turn);
+        for summary in summaries.await? {
+            let place = Place { iteration: summary.entry.number, turn };
+            if items.len() >= limit as usize || left == 0 {
+                return Ok(List { items, next_cursor: Some(place.to_string()) });
+            }
+            // One look an iteration, so that a long log holds no snapshot of the database open.
+            let part = self.records.look(move |look| part(look, execution, summary, place.turn, left)).await?;
+            items.push(part.log);
+            if let Some(turn) = part.next {
+                return Ok(List { items, next_cursor: Some(Place { turn, ..place }.to_string()) });
+            }
+            (left, turn) = (left.saturating_sub(part.bytes), 0);
         }
-        Ok(attempts)
+        Ok(List { items, next_cursor: None })
     }
 }
 
-fn attempt(
+/// The log of an iteration from a turn on, until `bytes_max` is reached; what stands at its end comes with its last part.
+fn part(
     look: &mut Look<'_>,
     execution: ExecutionId,
-    row: IterationEntry,
-    validations: Vec<ValidationRow>,
-) -> Result<Attempt, Error> {
-    let (turns, calls) = (look.turns(execution, row.number)?, look.calls(execution, row.number)?);
-    let validations = validations
-        .into_iter()
-        .map(|found| readable(look, found.reasons).map(|reasons| (found, reasons.filter(|text| !text.is_empty()))))
-        .collect::<Result<_, _>>()?;
-    Ok(Attempt { row, turns, calls, validations })
+    summary: IterationSummary,
+    from: u32,
+    bytes_max: usize,
+) -> Result<Part, Error> {
+    let number = summary.entry.number;
+    let (mut log, mut bytes, mut last) = (Vec::new(), 0, summary.entry.output);
+    let mut next = from;
+    loop {
+        let rows = turns::page(look.parts().0, execution, number, next, TURNS_READ)?;
+        let whole = rows.len() < TURNS_READ as usize;
+        for row in rows {
+            if bytes >= bytes_max {
+                let iteration = header(look, execution, summary)?;
+                let log = IterationLog { iteration, log, checks: Vec::new(), output: None };
+                return Ok(Part { log, bytes, next: Some(row.turn) });
+            }
+            next = row.turn + 1;
+            last = row.output.or(summary.entry.output);
+            let calls = calls::of_turn(look.parts().0, execution, number, row.turn)?;
+            let text = match readable(look, row.delta)? {
+                Some(delta) => Some(serde_json::from_str::<Delta>(&delta).map_err(Error::Payload)?.text),
+                None => None,
+            };
+            let turn = TurnLog {
+                turn: row.turn,
+                model: row.model,
+                cassette: row.cassette,
+                text: text.filter(|text| !text.is_empty()),
+                tokens_in: row.input_tokens,
+                tokens_out: row.output_tokens,
+                took_ms: row.took_ms,
+                calls: calls.iter().map(|entry| call(look, entry)).collect::<Result<_, _>>()?,
+            };
+            bytes += bytes_of(&turn);
+            log.push(turn);
+        }
+        if whole {
+            break;
+        }
+    }
+    let checks = calls::of_validators(look.parts().0, execution, number, CHECKS_MAX)?;
+    let checks = checks.iter().map(|entry| call(look, entry)).collect::<Result<_, _>>()?;
+    let output = match last {
+        Some(hash) => readable(look, hash)?,
+        None => None,
+    };
+    bytes += output.as_ref().map_or(0, String::len);
+    Ok(Part {
+        log: IterationLog { iteration: header(look, execution, summary)?, log, checks, output },
+        bytes,
+        next: None,
+    })
+}
+
+/// What a turn adds to a page, near enough to bound it.
+fn bytes_of(turn: &TurnLog) -> usize {
+    let calls = turn.calls.iter().map(|call| 256 + call.result.as_ref().map_or(0, String::len));
+    256 + turn.text.as_ref().map_or(0, String::len) + calls.sum::<usize>()
+}
+
+fn header(look: &mut Look<'_>, execution: ExecutionId, summary: IterationSummary) -> Result<Iteration, Error> {
+    let number = summary.entry.number;
+    let (sql, blobs) = look.parts();
+    let found = iterations::validations_with_reasons(sql, blobs, execution, (number, number), REASONS_BYTES_MAX)?;
+    Ok(iteration(summary, found))
+}
+
+/// All iterations of an execution, with reasons up to `reasons_bytes_max` in all: a few statements, however many.
+pub(super) fn iterations(
+    look: &mut Look<'_>,
+    execution: ExecutionId,
+    reasons_bytes_max: usize,
+) -> Result<Vec<Iteration>, Error> {
+    let (sql, blobs) = look.parts();
+    let summaries = iterations::summaries(sql, execution, 0, u32::MAX)?;
+    let found = iterations::validations_with_reasons(sql, blobs, execution, (0, u32::MAX), reasons_bytes_max)?;
+    let mut found = found.into_iter().peekable();
+    let with_own = summaries.into_iter().map(|summary| {
+        let mut own = Vec::new();
+        while let Some(entry) = found.next_if(|entry| entry.row.iteration <= summary.entry.number) {
+            own.push(entry);
+        }
+        iteration(summary, own)
+    });
+    Ok(with_own.collect())
 }
 
 /// The bytes as text; none where they were erased.
-fn readable(look: &mut Look<'_>, hash: Hash) -> Result<Option<String>, Error> {
+pub(super) fn readable(look: &mut Look<'_>, hash: Hash) -> Result<Option<String>, Error> {
     match look.text(hash) {
         Ok(text) => Ok(Some(text)),
         Err(Error::Gone(_)) => Ok(None),
@@ -142,67 +263,36 @@ fn readable(look: &mut Look<'_>, hash: Hash) -> Result<Option<String>, Error> {
     }
 }
 
-impl Attempt {
-    pub(super) fn into_iteration(self) -> Iteration {
-        let row = &self.row;
-        let status = match row.status.as_str() {
-            "running" => IterationStatus::Running,
-            "completed" => IterationStatus::Completed,
-            _ => IterationStatus::Failed,
-        };
-        let ended = status != IterationStatus::Running;
-        let until = if ended { row.at } else { commit::now() };
-        let asked = self.calls.iter().filter(|call| !call.validator).count();
-        Iteration {
-            number: row.number,
-            status,
-            cause: row.cause.clone(),
-            turns: u32::try_from(self.turns.len()).unwrap_or(u32::MAX),
-            tool_calls: u32::try_from(asked).unwrap_or(u32::MAX),
-            tokens_in: self.turns.iter().map(|turn| turn.input_tokens).sum(),
-            tokens_out: self.turns.iter().map(|turn| turn.output_tokens).sum(),
-            tokens_cached: self.turns.iter().map(|turn| turn.cached_tokens).sum(),
-            cost_micro_usd: self.turns.iter().filter_map(|turn| turn.micro_usd).sum(),
-            duration_ms: until.since_ms(row.started_at),
-            started_at: row.started_at.into(),
-            ended_at: ended.then(|| row.at.into()),
-            validation: self.validations.into_iter().map(|(found, reasons)| validation(found, reasons)).collect(),
-        }
-    }
-
-    fn into_log(self, look: &mut Look<'_>) -> Result<IterationLog, Error> {
-        let mut log = Vec::with_capacity(self.turns.len());
-        for turn in &self.turns {
-            let text = match readable(look, turn.delta)? {
-                Some(delta) => Some(serde_json::from_str::<Delta>(&delta).map_err(Error::Payload)?.text),
-                None => None,
-            };
-            let asked = self.calls.iter().filter(|call| !call.validator && call.turn == turn.turn);
-            log.push(TurnLog {
-                turn: turn.turn,
-                model: turn.model.clone(),
-                cassette: turn.cassette,
-                text: text.filter(|text| !text.is_empty()),
-                tokens_in: turn.input_tokens,
-                tokens_out: turn.output_tokens,
-                took_ms: turn.took_ms,
-                calls: asked.map(|entry| call(look, entry)).collect::<Result<_, _>>()?,
-            });
-        }
-        let checks = self.calls.iter().filter(|call| call.validator);
-        let checks = checks.map(|entry| call(look, entry)).collect::<Result<_, _>>()?;
-        let last = self.turns.last().and_then(|turn| turn.output);
-        let output = match last.or(self.row.output) {
-            Some(hash) => readable(look, hash)?,
-            None => None,
-        };
-        Ok(IterationLog { iteration: self.into_iteration(), log, checks, output })
+fn iteration(summary: IterationSummary, found: Vec<ValidationEntry>) -> Iteration {
+    let row = summary.entry;
+    let status = match row.status.as_str() {
+        "running" => IterationStatus::Running,
+        "completed" => IterationStatus::Completed,
+        _ => IterationStatus::Failed,
+    };
+    let ended = status != IterationStatus::Running;
+    let until = if ended { row.at } else { commit::now() };
+    Iteration {
+        number: row.number,
+        status,
+        cause: row.cause,
+        turns: summary.turns,
+        tool_calls: summary.calls,
+        tokens_in: summary.input_tokens,
+        tokens_out: summary.output_tokens,
+        tokens_cached: summary.cached_tokens,
+        cost_micro_usd: summary.micro_usd,
+        duration_ms: until.since_ms(row.started_at),
+        started_at: row.started_at.into(),
+        ended_at: ended.then(|| row.at.into()),
+        validation: found.into_iter().map(validation).collect(),
     }
 }
 
-fn validation(found: ValidationRow, reasons: Option<String>) -> Validation {
-    let score = f64::from(found.score_milli) / 1000.0;
-    Validation { validator: found.validator, pass: found.pass, score, reasons }
+fn validation(found: ValidationEntry) -> Validation {
+    let score = f64::from(found.row.score_milli) / 1000.0;
+    let reasons = found.reasons.filter(|text| !text.is_empty());
+    Validation { validator: found.row.validator, pass: found.row.pass, score, reasons }
 }
 
 fn call(look: &mut Look<'_>, entry: &CallEntry) -> Result<Call, Error> {
@@ -238,3 +328,6 @@ fn clipped(text: &str) -> String {
         None => text.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

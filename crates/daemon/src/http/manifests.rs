@@ -18,7 +18,7 @@ use super::body::Text;
 use super::problem::{Answer, Failure, of_manifest, of_model};
 
 /// A worker greets within this after the daemon's start, as a rule in far less.
-const GREETING_MAX: Duration = Duration::from_secs(15);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(validate)).routes(routes!(schema))
@@ -64,14 +64,11 @@ fn known_model(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
     rooms.house.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
 }
 
-/// What the built-in worker's host can do now, waited for while the worker starts: nothing is guessed.
+/// What a connected worker's host can do now, waited for while the worker starts: nothing is guessed.
 pub(super) async fn host(rooms: &Rooms) -> Result<Arc<Host>, Failure> {
-    let mut links = rooms.house.links.clone();
-    let connected = timeout(GREETING_MAX, links.wait_for(Option::is_some)).await;
-    let link = connected.ok().and_then(Result::ok).and_then(|link| link.clone());
-    let surveyed = match link {
-        Some(link) => link.survey().await,
-        None => None,
+    let surveyed = match timeout(GREETING_TIMEOUT, rooms.house.fleet.any()).await {
+        Ok(connection) => connection.survey().await,
+        Err(_) => None,
     };
     surveyed.ok_or_else(|| Code::NotReady.problem("the worker has not said yet what this host can do").into())
 }

@@ -15,10 +15,9 @@ use super::Rooms;
 use super::auth::Viewer;
 use super::models::default_model;
 use super::problem::Answer;
+use crate::fleet::Greeted;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Agents that are counted one by one.
-const AGENTS_COUNTED_MAX: u32 = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     OpenApiRouter::new().routes(routes!(status)).routes(routes!(health)).routes(routes!(ready))
@@ -27,10 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
 /// What the daemon is, holds and does.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), (status = "4XX", body = Problem)))]
 async fn status(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Status> {
-    let counts = rooms.reader().read(|sql| {
-        let agents = agents::list(sql, None, None, AGENTS_COUNTED_MAX)?.rows.len();
-        Ok((agents as u64, executions::open_count(sql)?))
-    });
+    let counts = rooms.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?)));
     let (agents, executions_open) = counts.await?;
     Ok(Out(Status {
         version: VERSION.to_string(),
@@ -47,15 +43,17 @@ async fn status(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Status> {
 }
 
 fn worker(rooms: &Rooms) -> Option<Worker> {
-    let link = rooms.house.link();
-    let connected = link.is_some();
     let greeted = rooms.greeted.borrow();
-    let hello = &greeted.as_ref()?.hello;
+    let Greeted { hello, session } = greeted.as_ref()?;
+    let connection = rooms.house.fleet.with_session(*session);
     // What the last survey found, which a deploy asks for, is newer than the greeting.
-    let host = link.map_or_else(|| Arc::new(hello.host.clone()), |link| Arc::clone(&link.host.borrow()));
+    let host = match &connection {
+        Some(connection) => Arc::clone(&connection.host.borrow()),
+        None => Arc::new(hello.host.clone()),
+    };
     Some(Worker {
         name: hello.name.clone(),
-        connected,
+        connected: connection.is_some(),
         slots: hello.slots,
         level: hello.level.clone(),
         toolchains: host.toolchains.iter().map(|found| format!("{} {}", found.language, found.version)).collect(),
@@ -83,7 +81,7 @@ async fn health() -> Out<Health> {
 )]
 async fn ready(State(rooms): State<Arc<Rooms>>) -> (StatusCode, Out<Health>) {
     let mut missing = Vec::new();
-    if rooms.house.link().is_none() {
+    if rooms.house.fleet.connections().is_empty() {
         missing.push("worker".to_string());
     }
     if rooms.house.is_closing() {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Answer {
     pub text: String,
     pub calls: Vec<ToolCall>,
-    pub stop: Stop,
+    pub stop: StopReason,
     pub usage: Usage,
     /// Who really answered; `cassette/…` for a recorded answer.
     pub model: ModelName,
@@ -23,7 +23,7 @@ pub struct Answer {
 /// Why the model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stop {
+pub enum StopReason {
     /// It had said all.
     End,
     /// It asks for calls.

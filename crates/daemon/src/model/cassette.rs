@@ -66,20 +66,20 @@ pub enum Error {
 }
 
 /// The file of a recording. Its models share it.
-pub struct Tape {
+pub struct CassetteWriter {
     path: PathBuf,
-    state: Mutex<Recorded>,
+    state: Mutex<WriterState>,
 }
 
-struct Recorded {
+struct WriterState {
     file: File,
     ordinals: HashMap<String, u32>,
 }
 
-impl Tape {
+impl CassetteWriter {
     /// # Errors
     /// [`Error::Exists`] for a file that is there: a recording has one beginning.
-    pub fn create(path: &Path) -> Result<Tape, Error> {
+    pub fn create(path: &Path) -> Result<CassetteWriter, Error> {
         let opened = File::options().create_new(true).append(true).open(path);
         let mut file = opened.map_err(|cause| match cause.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists(path.display().to_string()),
@@ -87,7 +87,7 @@ impl Tape {
         })?;
         write_line(&mut file, &Header { cassette: VERSION })
             .map_err(|cause| Error::Io { path: path.display().to_string(), cause })?;
-        Ok(Tape { path: path.to_owned(), state: Mutex::new(Recorded { file, ordinals: HashMap::new() }) })
+        Ok(CassetteWriter { path: path.to_owned(), state: Mutex::new(WriterState { file, ordinals: HashMap::new() }) })
     }
 
     pub fn path(&self) -> &Path {
@@ -114,19 +114,19 @@ fn write_line<T: Serialize>(file: &mut File, value: &T) -> io::Result<()> {
     file.write_all(&line)
 }
 
-/// A model whose answers go on tape as they come.
-pub struct Recording {
+/// A model whose answers are recorded as they come.
+pub struct RecordingModel {
     inner: Arc<dyn Model>,
-    tape: Arc<Tape>,
+    writer: Arc<CassetteWriter>,
 }
 
-impl Recording {
-    pub fn new(inner: Arc<dyn Model>, tape: Arc<Tape>) -> Self {
-        Recording { inner, tape }
+impl RecordingModel {
+    pub fn new(inner: Arc<dyn Model>, writer: Arc<CassetteWriter>) -> Self {
+        RecordingModel { inner, writer }
     }
 }
 
-impl Model for Recording {
+impl Model for RecordingModel {
     fn name(&self) -> &ModelName {
         self.inner.name()
     }
@@ -151,8 +151,8 @@ impl Model for Recording {
                 Ok(answer) => Outcome::Answer(Answer { warning: None, ..answer.clone() }),
                 Err(failure) => Outcome::Failure(failure.clone()),
             };
-            let Err(cause) = self.tape.write(request, kept) else { return outcome };
-            let path = self.tape.path.display();
+            let Err(cause) = self.writer.write(request, kept) else { return outcome };
+            let path = self.writer.path.display();
             tracing::error!(%path, %cause, "the cassette misses an answer from here on");
             outcome.map(|answer| Answer { warning: Some(format!("not recorded on {path}: {cause}")), ..answer })
         }
@@ -163,7 +163,7 @@ impl Model for Recording {
 /// Place of an attempt in a recorded execution.
 type Place = (u32, u32, u32);
 
-/// A cassette that is played.
+/// A cassette that answers.
 pub struct Cassette {
     name: ModelName,
     file: String,
@@ -212,7 +212,7 @@ impl Cassette {
         &self.file
     }
 
-    fn play(&self, request: &Request, pieces: &PieceSink) -> Result<Answer, Failure> {
+    fn replay(&self, request: &Request, pieces: &PieceSink) -> Result<Answer, Failure> {
         let hash = request.hash();
         let seat = self.seat(&request.tag, &hash)?;
         let entry = self.recorded.get(&seat).and_then(|execution| entry_of(execution, &request.tag));
@@ -318,7 +318,7 @@ impl Model for Cassette {
         pieces: &'a PieceSink,
         _: Instant,
     ) -> BoxFuture<'a, Result<Answer, Failure>> {
-        async move { self.play(request, pieces) }.boxed()
+        async move { self.replay(request, pieces) }.boxed()
     }
 }
 

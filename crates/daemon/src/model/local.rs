@@ -1,11 +1,11 @@
 //! The model that runs on this host, in the program `tenure-local-model`: its C++ stays out of the daemon.
 //!
-//! One task owns the program: it starts it at the first question, passes questions on, stops it when nobody has asked
+//! One task owns the program: it starts it at the first request, passes requests on, stops it when nobody has asked
 //! for a while, and starts it again, after a growing wait, when it dies. The program gets none of the daemon's
-//! environment, so no key can reach it. A question that is dropped is cancelled there too.
+//! environment, so no key can reach it. A request that is dropped is cancelled there too.
 
 use super::Model;
-use super::answer::{Answer, Stop, Usage};
+use super::answer::{Answer, StopReason, Usage};
 use super::catalogue::Weights;
 use super::failure::{Failure, Kind};
 use super::name::{ModelName, Provider};
@@ -29,7 +29,7 @@ mod supervise;
 const WAITING_MAX: usize = 256;
 /// Small models choose best when they see what came of one call before the next.
 const CALLS_AT_ONCE: u32 = 1;
-/// Pieces on their way to one asker. More are left out: they only are for watching.
+/// Pieces on their way to one caller. More are left out: they are for watching only.
 const PIECES_MAX: usize = 64;
 
 /// What it takes to run the program.
@@ -39,15 +39,15 @@ pub struct Settings {
     /// The folder that weights are pulled into; the program keeps the state of prompts in `state` beside them.
     pub folder: PathBuf,
     pub weights: &'static Weights,
-    /// Time without a question after which the program is stopped and its memory is free.
+    /// Time without a request after which the program is stopped and its memory is free.
     pub idle: Duration,
     /// The longest that loading the weights may take.
     pub load: Duration,
 }
 
 impl Settings {
-    pub const IDLE: Duration = Duration::from_secs(600);
-    pub const LOAD: Duration = Duration::from_secs(180);
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+    pub const LOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
     /// # Errors
     /// [`Kind::NotReady`] when the program or its weights are missing.
@@ -77,18 +77,18 @@ impl Settings {
     }
 }
 
-/// A question on its way to the program.
-struct Ask {
+/// A request on its way to the program.
+struct QueuedRequest {
     generate: wire::Generate,
     deadline: Instant,
     pieces: mpsc::Sender<String>,
-    outcome: oneshot::Sender<Result<Said, Failure>>,
-    /// Cancelled when the asker is gone.
+    outcome: oneshot::Sender<Result<Reply, Failure>>,
+    /// Cancelled when the caller is gone.
     gone: CancellationToken,
 }
 
-/// What the program said to a question.
-struct Said {
+/// What the program answered.
+struct Reply {
     outcome: wire::Outcome,
     usage: wire::Usage,
 }
@@ -97,17 +97,17 @@ struct Said {
 pub struct Local {
     name: ModelName,
     settings: Arc<Settings>,
-    /// Given out at the first question, since a task needs a running runtime.
-    desk: OnceLock<mpsc::Sender<Ask>>,
+    /// The queue of the task that owns the program, started at the first request: a task needs a running runtime.
+    queue: OnceLock<mpsc::Sender<QueuedRequest>>,
 }
 
 impl Local {
     pub fn new(settings: Settings) -> Self {
         let name = ModelName::new(Provider::Local, settings.weights.name);
-        Local { name, settings: Arc::new(settings), desk: OnceLock::new() }
+        Local { name, settings: Arc::new(settings), queue: OnceLock::new() }
     }
 
-    /// Whether a question would be answered: the program and the weights are there.
+    /// Whether a request would be answered: the program and the weights are there.
     ///
     /// # Errors
     /// [`Kind::NotReady`] with what is missing.
@@ -115,10 +115,10 @@ impl Local {
         self.settings.ready()
     }
 
-    fn desk(&self) -> &mpsc::Sender<Ask> {
-        self.desk.get_or_init(|| {
-            let (sender, asks) = mpsc::channel(WAITING_MAX);
-            tokio::spawn(supervise::supervise(self.settings.clone(), asks));
+    fn queue(&self) -> &mpsc::Sender<QueuedRequest> {
+        self.queue.get_or_init(|| {
+            let (sender, requests) = mpsc::channel(WAITING_MAX);
+            tokio::spawn(supervise::supervise(self.settings.clone(), requests));
             sender
         })
     }
@@ -129,21 +129,22 @@ impl Local {
         let (sender, mut outcome) = oneshot::channel();
         let gone = CancellationToken::new();
         let _cancel_on_drop = gone.clone().drop_guard();
-        let ask = Ask { generate: generate(request)?, deadline, pieces: piece_sender, outcome: sender, gone };
-        self.desk().send(ask).await.map_err(|_| stopped())?;
-        let said = loop {
+        let queued =
+            QueuedRequest { generate: generate(request)?, deadline, pieces: piece_sender, outcome: sender, gone };
+        self.queue().send(queued).await.map_err(|_| stopped())?;
+        let reply = loop {
             tokio::select! {
                 biased;
                 Some(piece) = piece_reader.recv() => pieces.push(&piece),
-                said = &mut outcome => break said.unwrap_or_else(|_| Err(stopped()))?,
+                reply = &mut outcome => break reply.unwrap_or_else(|_| Err(stopped()))?,
             }
         };
         pieces.flush();
-        Ok(self.answer(said, &request.tag))
+        Ok(self.answer(reply, &request.tag))
     }
 
-    fn answer(&self, said: Said, tag: &Tag) -> Answer {
-        let (text, calls) = match said.outcome {
+    fn answer(&self, reply: Reply, tag: &Tag) -> Answer {
+        let (text, calls) = match reply.outcome {
             wire::Outcome::Answer { text } => (text, Vec::new()),
             wire::Outcome::Calls { calls } => (String::new(), calls),
         };
@@ -154,12 +155,12 @@ impl Local {
         };
         let calls: Vec<ToolCall> = calls.into_iter().enumerate().map(named).collect();
         let usage = Usage {
-            input: Some(said.usage.prompt_tokens.into()),
-            output: Some(said.usage.completion_tokens.into()),
-            cached: Some(said.usage.cached_tokens.into()),
+            input: Some(reply.usage.prompt_tokens.into()),
+            output: Some(reply.usage.completion_tokens.into()),
+            cached: Some(reply.usage.cached_tokens.into()),
             cache_written: None,
         };
-        let stop = if calls.is_empty() { Stop::End } else { Stop::Calls };
+        let stop = if calls.is_empty() { StopReason::End } else { StopReason::Calls };
         Answer { text, calls, stop, usage, model: self.name.clone(), cost_micro_usd: Some(0), warning: None }
     }
 }

@@ -37,7 +37,7 @@ pub enum Progress {
 
 /// How a pull ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pulled {
+pub enum PullOutcome {
     Fetched(PathBuf),
     /// It was there, and its checksum holds.
     AlreadyThere(PathBuf),
@@ -90,12 +90,12 @@ pub async fn pull(
     folder: &Path,
     source: Source<'_>,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Pulled, Error> {
+) -> Result<PullOutcome, Error> {
     let whole = path(weights, folder);
     if std::fs::metadata(&whole).is_ok_and(|found| found.is_file() && found.len() == weights.bytes)
         && digest(&whole, weights.bytes, progress).await? == weights.sha256
     {
-        return Ok(Pulled::AlreadyThere(whole));
+        return Ok(PullOutcome::AlreadyThere(whole));
     }
     std::fs::create_dir_all(folder).map_err(|cause| io_error("cannot make the folder", folder, cause))?;
     let part = Part::lock(weights, folder)?;
@@ -113,7 +113,7 @@ pub async fn pull(
         return Err(Error::Checksum { path, found, expected: weights.sha256 });
     }
     part.finish(&whole)?;
-    Ok(Pulled::Fetched(whole))
+    Ok(PullOutcome::Fetched(whole))
 }
 
 /// The file that grows, locked against another pull.
@@ -180,8 +180,8 @@ async fn download(
             let before = part.len()?;
             match fetch(&client, url, weights, part, progress).await {
                 Ok(()) => return Ok(()),
-                Err(Broken::Here(error)) => return Err(error),
-                Err(Broken::There(why)) => {
+                Err(FetchError::Local(error)) => return Err(error),
+                Err(FetchError::Source(why)) => {
                     // A source that gave nothing new is not asked again: the way out is named instead.
                     if left == 0 || part.len()? <= before {
                         tries.push(format!("{url}: {why}"));
@@ -196,14 +196,14 @@ async fn download(
     Err(no_answer(weights, tries))
 }
 
-enum Broken {
-    Here(Error),
-    There(String),
+enum FetchError {
+    Local(Error),
+    Source(String),
 }
 
-impl From<Error> for Broken {
+impl From<Error> for FetchError {
     fn from(error: Error) -> Self {
-        Broken::Here(error)
+        FetchError::Local(error)
     }
 }
 
@@ -213,7 +213,7 @@ async fn fetch(
     weights: &Weights,
     part: &Part,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(), Broken> {
+) -> Result<(), FetchError> {
     let mut done = part.len()?;
     if done > weights.bytes {
         part.clear()?;
@@ -224,7 +224,7 @@ async fn fetch(
     }
     let asked = client.get(url);
     let asked = if done > 0 { asked.header("range", format!("bytes={done}-")) } else { asked };
-    let answer = asked.send().await.map_err(|error| Broken::There(root_cause(&error)))?;
+    let answer = asked.send().await.map_err(|error| FetchError::Source(root_cause(&error)))?;
     match answer.status().as_u16() {
         200 => {
             part.clear()?;
@@ -235,7 +235,7 @@ async fn fetch(
             if done > 0 {
                 part.clear()?;
             }
-            return Err(Broken::There(format!("answered {status}")));
+            return Err(FetchError::Source(format!("answered {status}")));
         }
     }
     let mut writer = part.writer()?;
@@ -245,13 +245,13 @@ async fn fetch(
             Ok(chunk) => chunk,
             Err(error) => {
                 writer.flush().await.map_err(|cause| part.broken(cause))?;
-                return Err(Broken::There(format!("broke off at {done} bytes: {}", root_cause(&error))));
+                return Err(FetchError::Source(format!("broke off at {done} bytes: {}", root_cause(&error))));
             }
         };
         done += u64::try_from(chunk.len()).expect("invariant: a chunk's length fits u64");
         if done > weights.bytes {
             part.clear()?;
-            return Err(Broken::There("serves more bytes than these weights have".to_owned()));
+            return Err(FetchError::Source("serves more bytes than these weights have".to_owned()));
         }
         writer.write_all(&chunk).await.map_err(|cause| part.broken(cause))?;
         progress(Progress::Fetching { done, total: weights.bytes });
@@ -259,7 +259,7 @@ async fn fetch(
     writer.flush().await.map_err(|cause| part.broken(cause))?;
     match done == weights.bytes {
         true => Ok(()),
-        false => Err(Broken::There(format!("ended at {done} of {} bytes", weights.bytes))),
+        false => Err(FetchError::Source(format!("ended at {done} of {} bytes", weights.bytes))),
     }
 }
 

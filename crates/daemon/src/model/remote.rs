@@ -4,8 +4,9 @@
 //! end as the protocol says is a failure, so that a cut stream never passes for an answer. `genai` logs provider
 //! bodies, which may echo the key: it runs under no subscriber, and what we keep of a body is scrubbed and clipped.
 
-use super::answer::{Answer, Stop, Usage};
+use super::answer::{Answer, StopReason, Usage};
 use super::failure::{Failure, Kind};
+use super::lookup::Lookups;
 use super::name::ModelName;
 use super::piece::PieceSink;
 use super::request::{Message, Request, ToolCall};
@@ -16,11 +17,12 @@ use futures_util::{FutureExt, StreamExt};
 use genai::adapter::AdapterKind;
 use genai::chat::{
     CacheControl, ChatMessage, ChatOptions, ChatRequest, ChatStreamEvent, ContentPart, FrameCtx, MessageContent,
-    RawFrameRef, StopReason, StreamEnd, ToolResponse,
+    RawFrameRef, StopReason as GenaiStop, StreamEnd, ToolResponse,
 };
 use genai::resolver::{AuthData, Endpoint, ProviderConfig};
 use genai::{Client, Headers, ModelIden, ServiceTarget, webc};
 use secrecy::{ExposeSecret, SecretString};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,17 +31,17 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 pub mod address;
-mod refusal;
+mod error;
 
 use address::{Protocol, normal_url};
-use refusal::{Trouble, Witness};
+use error::{ErrorContext, ProviderError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Asking a server which models it has must not hold up a start.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One provider: where it is and what opens it. Built once, shared by its models; connects at the first call.
-pub struct Connection {
+pub struct ProviderClient {
     protocol: Protocol,
     key: Option<SecretString>,
     base_url: String,
@@ -47,13 +49,13 @@ pub struct Connection {
     client: OnceLock<Client>,
 }
 
-impl std::fmt::Debug for Connection {
+impl std::fmt::Debug for ProviderClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("protocol", &self.protocol).field("base_url", &self.base_url).finish()
+        f.debug_struct("ProviderClient").field("protocol", &self.protocol).field("base_url", &self.base_url).finish()
     }
 }
 
-impl Connection {
+impl ProviderClient {
     /// # Errors
     /// [`Kind::NotReady`] for a base URL that cannot be used.
     pub fn new(protocol: Protocol, key: Option<SecretString>, base_url: Option<&str>) -> Result<Self, Failure> {
@@ -62,7 +64,7 @@ impl Connection {
             None => protocol.official_url().to_owned(),
         };
         let official = chosen == protocol.official_url();
-        Ok(Connection { protocol, key, base_url: chosen, official, client: OnceLock::new() })
+        Ok(ProviderClient { protocol, key, base_url: chosen, official, client: OnceLock::new() })
     }
 
     /// Whether this is the provider's own address, whose models and prices are known.
@@ -89,7 +91,7 @@ impl Connection {
             self.client()?.all_model_names(adapter(self.protocol), config).with_subscriber(NoSubscriber::new());
         let mut names = match tokio::time::timeout(LIST_TIMEOUT, listing).await {
             Ok(Ok(names)) => names,
-            Ok(Err(error)) => return Err(self.refusal(&error, false)),
+            Ok(Err(error)) => return Err(self.failure(&error, false)),
             Err(_) => {
                 let sentence = format!("{} did not list its models within 10 s", self.base_url);
                 return Err(Failure::new(Kind::Transport, sentence, self.name_wanted()));
@@ -117,6 +119,7 @@ impl Connection {
         }
         let built = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(Arc::new(Lookups::system()))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
@@ -152,86 +155,86 @@ impl Connection {
         }
     }
 
-    fn refusal(&self, error: &genai::Error, begun: bool) -> Failure {
-        let witness = Witness { protocol: self.protocol, base_url: &self.base_url, key: self.key.as_ref(), begun };
-        witness.failure(trouble(error))
+    fn failure(&self, error: &genai::Error, begun: bool) -> Failure {
+        let context = ErrorContext { protocol: self.protocol, base_url: &self.base_url, key: self.key.as_ref(), begun };
+        context.failure(provider_error(error))
     }
 }
 
 /// One model of a provider.
 pub struct Remote {
     name: ModelName,
-    connection: Arc<Connection>,
+    client: Arc<ProviderClient>,
 }
 
 impl Remote {
     /// `model` is the provider's own name for it, sent as it is.
-    pub fn new(connection: Arc<Connection>, model: &str) -> Self {
-        Remote { name: ModelName::new(connection.protocol.provider(), model), connection }
+    pub fn new(client: Arc<ProviderClient>, model: &str) -> Self {
+        Remote { name: ModelName::new(client.protocol.provider(), model), client }
     }
 
     fn address(&self) -> price::Address<'_> {
-        match self.connection.official {
+        match self.client.official {
             true => price::Address::Official,
-            false => price::Address::Url(&self.connection.base_url),
+            false => price::Address::Url(&self.client.base_url),
         }
     }
 
     fn target(&self) -> Result<ServiceTarget, Failure> {
-        let connection = &self.connection;
+        let client = &self.client;
         Ok(ServiceTarget {
-            endpoint: Endpoint::from_owned(connection.base_url.as_str()),
-            auth: connection.auth("chat/completions")?,
-            model: ModelIden::new(adapter(connection.protocol), self.name.model.as_str()),
+            endpoint: Endpoint::from_owned(client.base_url.as_str()),
+            auth: client.auth("chat/completions")?,
+            model: ModelIden::new(adapter(client.protocol), self.name.model.as_str()),
         })
     }
 
     async fn ask(&self, request: &Request, pieces: &PieceSink) -> Result<Answer, Failure> {
         let spelling = Spelling::of(&request.tools);
-        let client = self.connection.client()?;
-        let chat = chat_request(self.connection.protocol, request, &spelling);
-        let mut heard = Heard::default();
-        let options = options(&self.name, request).with_raw_frame_fn(heard.begun_by_frames());
+        let client = self.client.client()?;
+        let chat = chat_request(self.client.protocol, request, &spelling);
+        let mut state = StreamState::default();
+        let options = options(&self.name, request).with_raw_frame_fn(state.begun_by_frames());
         let target = self.target()?;
-        let listening = async {
+        let streaming = async {
             let mut stream = client.exec_chat_stream(target, chat, Some(&options)).await?.stream;
             while let Some(event) = stream.next().await {
-                if heard.take(event?, pieces) == Listening::Done {
+                if state.take(event?, pieces) == ControlFlow::Break(()) {
                     break;
                 }
             }
             Ok(())
         };
-        let outcome = listening.with_subscriber(NoSubscriber::new()).await;
+        let outcome = streaming.with_subscriber(NoSubscriber::new()).await;
         pieces.flush();
-        outcome.map_err(|error| self.connection.refusal(&error, heard.begun()))?;
-        self.answer(heard, &spelling)
+        outcome.map_err(|error| self.client.failure(&error, state.begun()))?;
+        self.answer(state, &spelling)
     }
 
-    fn answer(&self, heard: Heard, spelling: &Spelling) -> Result<Answer, Failure> {
-        let server = &self.connection.base_url;
-        if heard.over {
+    fn answer(&self, state: StreamState, spelling: &Spelling) -> Result<Answer, Failure> {
+        let server = &self.client.base_url;
+        if state.over {
             return Err(malformed(format!("{server} sent more than {ANSWER_BYTES_MAX} bytes in one answer")));
         }
-        let Some(end) = heard.end else { return Err(self.unfinished(heard.begun())) };
+        let Some(end) = state.end else { return Err(self.unfinished(state.begun())) };
         let Some(reason) = &end.captured_stop_reason else { return Err(self.unfinished(true)) };
         let stop = match reason {
-            StopReason::MaxTokens(_) => Stop::Length,
-            StopReason::ContentFilter(_) => {
+            GenaiStop::MaxTokens(_) => StopReason::Length,
+            GenaiStop::ContentFilter(_) => {
                 let sentence = format!("{} withheld its answer (content filter)", self.name);
                 return Err(Failure::new(Kind::Refused, sentence, "change the instruction or choose another model"));
             }
-            StopReason::Completed(_) | StopReason::ToolCall(_) | StopReason::StopSequence(_) | StopReason::Other(_) => {
-                Stop::End
+            GenaiStop::Completed(_) | GenaiStop::ToolCall(_) | GenaiStop::StopSequence(_) | GenaiStop::Other(_) => {
+                StopReason::End
             }
         };
         let usage = usage(&end);
         let calls = calls(end, stop, spelling, &self.name)?;
-        let bytes = heard.text.len() + calls.iter().map(ToolCall::bytes).sum::<usize>();
+        let bytes = state.text.len() + calls.iter().map(ToolCall::bytes).sum::<usize>();
         if bytes > ANSWER_BYTES_MAX {
             return Err(malformed(format!("{server} sent more than {ANSWER_BYTES_MAX} bytes in one answer")));
         }
-        if heard.text.is_empty() && calls.is_empty() {
+        if state.text.is_empty() && calls.is_empty() {
             return Err(Failure::new(
                 Kind::Empty,
                 format!("{} ended its answer without text or calls", self.name),
@@ -239,12 +242,12 @@ impl Remote {
             ));
         }
         let cost_micro_usd = price::cost(&self.name, self.address(), &usage);
-        let stop = if calls.is_empty() { stop } else { Stop::Calls };
-        Ok(Answer { text: heard.text, calls, stop, usage, model: self.name.clone(), cost_micro_usd, warning: None })
+        let stop = if calls.is_empty() { stop } else { StopReason::Calls };
+        Ok(Answer { text: state.text, calls, stop, usage, model: self.name.clone(), cost_micro_usd, warning: None })
     }
 
     fn unfinished(&self, begun: bool) -> Failure {
-        let server = &self.connection.base_url;
+        let server = &self.client.base_url;
         match begun {
             true => Failure::new(
                 Kind::Truncated,
@@ -254,10 +257,7 @@ impl Remote {
             false => Failure::new(
                 Kind::Empty,
                 format!("{server} closed its answer without a single event"),
-                format!(
-                    "it is asked again; check that {} serves streaming chats",
-                    self.connection.protocol.url_variable()
-                ),
+                format!("it is asked again; check that {} serves streaming chats", self.client.protocol.url_variable()),
             ),
         }
     }
@@ -294,7 +294,7 @@ impl Model for Remote {
 
 /// What has come of a stream so far.
 #[derive(Default)]
-struct Heard {
+struct StreamState {
     text: String,
     end: Option<StreamEnd>,
     /// Any event has come, also one that carries no text.
@@ -302,13 +302,7 @@ struct Heard {
     over: bool,
 }
 
-#[derive(PartialEq)]
-enum Listening {
-    On,
-    Done,
-}
-
-impl Heard {
+impl StreamState {
     fn begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
     }
@@ -322,9 +316,9 @@ impl Heard {
         }
     }
 
-    fn take(&mut self, event: ChatStreamEvent, pieces: &PieceSink) -> Listening {
+    fn take(&mut self, event: ChatStreamEvent, pieces: &PieceSink) -> ControlFlow<()> {
         match event {
-            ChatStreamEvent::Start | ChatStreamEvent::Heartbeat => return Listening::On,
+            ChatStreamEvent::Start | ChatStreamEvent::Heartbeat => return ControlFlow::Continue(()),
             ChatStreamEvent::Chunk(chunk) => {
                 self.over = self.text.len() + chunk.content.len() > ANSWER_BYTES_MAX;
                 if !self.over {
@@ -338,10 +332,10 @@ impl Heard {
             ChatStreamEvent::ReasoningChunk(_) | ChatStreamEvent::ThoughtSignatureChunk(_) => {}
             ChatStreamEvent::End(end) => {
                 self.end = Some(end);
-                return Listening::Done;
+                return ControlFlow::Break(());
             }
         }
-        if self.over { Listening::Done } else { Listening::On }
+        if self.over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -353,30 +347,30 @@ fn adapter(protocol: Protocol) -> AdapterKind {
 }
 
 /// What an error of `genai` is to us, whichever of its shapes it comes in.
-fn trouble(error: &genai::Error) -> Trouble<'_> {
+fn provider_error(error: &genai::Error) -> ProviderError<'_> {
     match error {
         genai::Error::WebStream { error: inner, .. } => match inner.downcast_ref::<genai::Error>() {
-            Some(http) => trouble(http),
-            None => Trouble::Broken(inner.as_ref()),
+            Some(http) => provider_error(http),
+            None => ProviderError::Broken(inner.as_ref()),
         },
         genai::Error::HttpError { status, body, headers, .. } => {
-            Trouble::Status { status: *status, headers: headers.as_ref(), body }
+            ProviderError::Status { status: *status, headers: headers.as_ref(), body }
         }
         genai::Error::WebModelCall { webc_error, .. } | genai::Error::WebAdapterCall { webc_error, .. } => {
             match webc_error {
                 webc::Error::ResponseFailedStatus { status, body, headers } => {
-                    Trouble::Status { status: *status, headers: headers.as_ref(), body }
+                    ProviderError::Status { status: *status, headers: headers.as_ref(), body }
                 }
-                webc::Error::Reqwest(inner) => Trouble::Broken(inner),
-                _ => Trouble::NotTheProtocol,
+                webc::Error::Reqwest(inner) => ProviderError::Broken(inner),
+                _ => ProviderError::NotTheProtocol,
             }
         }
-        genai::Error::ChatResponse { body, .. } => Trouble::Event(body),
+        genai::Error::ChatResponse { body, .. } => ProviderError::Event(body),
         genai::Error::StreamParse { .. }
         | genai::Error::JsonValueExt(_)
         | genai::Error::SerdeJson(_)
-        | genai::Error::InvalidJsonResponseElement { .. } => Trouble::NotTheProtocol,
-        other => Trouble::Unsendable(other.to_string()),
+        | genai::Error::InvalidJsonResponseElement { .. } => ProviderError::NotTheProtocol,
+        other => ProviderError::Unsendable(other.to_string()),
     }
 }
 
@@ -458,18 +452,18 @@ fn chat_message(message: &Message, spelling: &Spelling) -> ChatMessage {
 }
 
 fn usage(end: &StreamEnd) -> Usage {
-    let Some(told) = &end.captured_usage else { return Usage::default() };
+    let Some(counted) = &end.captured_usage else { return Usage::default() };
     let count = |tokens: Option<i32>| tokens.and_then(|tokens| u64::try_from(tokens).ok());
-    let details = told.prompt_tokens_details.as_ref();
+    let details = counted.prompt_tokens_details.as_ref();
     Usage {
-        input: count(told.prompt_tokens),
-        output: count(told.completion_tokens),
+        input: count(counted.prompt_tokens),
+        output: count(counted.completion_tokens),
         cached: count(details.and_then(|details| details.cached_tokens)),
         cache_written: count(details.and_then(|details| details.cache_creation_tokens)),
     }
 }
 
-fn calls(end: StreamEnd, stop: Stop, spelling: &Spelling, model: &ModelName) -> Result<Vec<ToolCall>, Failure> {
+fn calls(end: StreamEnd, stop: StopReason, spelling: &Spelling, model: &ModelName) -> Result<Vec<ToolCall>, Failure> {
     let asked = end.captured_into_tool_calls().unwrap_or_default();
     if asked.len() > CALLS_MAX {
         return Err(malformed(format!("{model} asks for {} calls at once; the limit is {CALLS_MAX}", asked.len())));
@@ -482,8 +476,8 @@ fn calls(end: StreamEnd, stop: Stop, spelling: &Spelling, model: &ModelName) -> 
         let arguments = match call.fn_arguments {
             arguments @ serde_json::Value::Object(_) => arguments,
             serde_json::Value::Null => serde_json::json!({}),
-            serde_json::Value::String(text) if text.is_empty() && stop != Stop::Length => serde_json::json!({}),
-            _ if stop == Stop::Length => {
+            serde_json::Value::String(text) if text.is_empty() && stop != StopReason::Length => serde_json::json!({}),
+            _ if stop == StopReason::Length => {
                 return Err(Failure::new(
                     Kind::Runaway,
                     format!("the token limit cut the arguments of {} that {model} asks for", call.fn_name),

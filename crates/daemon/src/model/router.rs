@@ -9,14 +9,14 @@
 //! | `provider/model` | as written |
 
 use super::Model;
-use super::cassette::{Cassette, Recording, Tape};
+use super::cassette::{Cassette, CassetteWriter, RecordingModel};
 use super::catalogue;
 use super::environment::{Access, Environment};
 use super::failure::{Failure, Kind};
 use super::local::{Local, Settings};
 use super::name::{ModelName, NameError, Provider};
 use super::remote::address::Protocol;
-use super::remote::{Connection, Remote};
+use super::remote::{ProviderClient, Remote};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,15 +55,15 @@ pub struct Alias {
     pub missing: Option<Failure>,
 }
 
-enum Playing {
-    Live,
-    Record(Arc<Tape>),
+enum CassetteMode {
+    Off,
+    Record(Arc<CassetteWriter>),
     Replay(Arc<Cassette>),
 }
 
 /// One provider behind HTTP, with the name of its only model once it was asked for.
 struct Server {
-    connection: Arc<Connection>,
+    client: Arc<ProviderClient>,
     only: OnceCell<String>,
 }
 
@@ -74,7 +74,7 @@ pub struct Router {
     anthropic: Option<Server>,
     openai: Option<Server>,
     local: BTreeMap<&'static str, Arc<Local>>,
-    playing: Playing,
+    cassette_mode: CassetteMode,
 }
 
 impl Router {
@@ -88,8 +88,8 @@ impl Router {
                 program: environment.local_program.clone(),
                 folder: environment.models_folder.clone(),
                 weights,
-                idle: Settings::IDLE,
-                load: Settings::LOAD,
+                idle: Settings::IDLE_TIMEOUT,
+                load: Settings::LOAD_TIMEOUT,
             };
             (weights.name, Arc::new(Local::new(settings)))
         });
@@ -99,7 +99,7 @@ impl Router {
             anthropic,
             openai,
             local: local.collect(),
-            playing: playing(environment.cassette.as_deref())?,
+            cassette_mode: cassette_mode(environment.cassette.as_deref())?,
         };
         (router.default, router.reason) = router.default_route(environment)?;
         Ok(router)
@@ -133,10 +133,10 @@ impl Router {
 
     /// The cassette that answers or is written, as a sentence for people.
     pub fn cassette(&self) -> Option<String> {
-        match &self.playing {
-            Playing::Live => None,
-            Playing::Record(tape) => Some(format!("answers are recorded on {}", tape.path().display())),
-            Playing::Replay(cassette) => Some(format!("answers come from the cassette {}", cassette.file())),
+        match &self.cassette_mode {
+            CassetteMode::Off => None,
+            CassetteMode::Record(writer) => Some(format!("answers are recorded on {}", writer.path().display())),
+            CassetteMode::Replay(cassette) => Some(format!("answers come from the cassette {}", cassette.file())),
         }
     }
 
@@ -178,21 +178,21 @@ impl Router {
     /// As [`Router::route`]; [`Kind::Auth`] where a key is missing; what asking the server failed with.
     pub async fn resolve(&self, word: &str) -> Result<Arc<dyn Model>, Failure> {
         let route = self.route(word)?;
-        if let Playing::Replay(cassette) = &self.playing {
+        if let CassetteMode::Replay(cassette) = &self.cassette_mode {
             return Ok(cassette.clone());
         }
         let name = match route {
             Route::Model(name) => name,
             Route::OnlyOf(provider) => {
                 let server = self.server(provider)?;
-                let only = server.only.get_or_try_init(|| server.connection.only_model()).await?;
+                let only = server.only.get_or_try_init(|| server.client.only_model()).await?;
                 ModelName::new(provider, only)
             }
         };
         let model = self.model(&name)?;
-        Ok(match &self.playing {
-            Playing::Record(tape) => Arc::new(Recording::new(model, tape.clone())),
-            Playing::Live | Playing::Replay(_) => model,
+        Ok(match &self.cassette_mode {
+            CassetteMode::Record(writer) => Arc::new(RecordingModel::new(model, writer.clone())),
+            CassetteMode::Off | CassetteMode::Replay(_) => model,
         })
     }
 
@@ -200,10 +200,10 @@ impl Router {
     pub fn aliases(&self) -> Vec<Alias> {
         let show = |word| {
             let route = self.route(word).expect("invariant: every alias has a route");
-            let missing = match (&self.playing, &route) {
-                (Playing::Replay(_), _) => None,
-                (Playing::Live | Playing::Record(_), Route::Model(name)) => self.missing(name),
-                (Playing::Live | Playing::Record(_), Route::OnlyOf(provider)) => self.server(*provider).err(),
+            let missing = match (&self.cassette_mode, &route) {
+                (CassetteMode::Replay(_), _) => None,
+                (CassetteMode::Off | CassetteMode::Record(_), Route::Model(name)) => self.missing(name),
+                (CassetteMode::Off | CassetteMode::Record(_), Route::OnlyOf(provider)) => self.server(*provider).err(),
             };
             Alias { word, route, missing }
         };
@@ -220,8 +220,8 @@ impl Router {
     fn model(&self, name: &ModelName) -> Result<Arc<dyn Model>, Failure> {
         match name.provider {
             Provider::Anthropic | Provider::OpenAi => {
-                let connection = self.server(name.provider)?.connection.clone();
-                Ok(Arc::new(Remote::new(connection, &name.model)))
+                let client = self.server(name.provider)?.client.clone();
+                Ok(Arc::new(Remote::new(client, &name.model)))
             }
             Provider::Local => match self.local.get(name.model.as_str()) {
                 Some(local) => Ok(local.clone()),
@@ -249,7 +249,7 @@ impl Router {
             Protocol::OpenAi => (&self.openai, OPENAI_USUAL),
         };
         match server {
-            Some(server) if !server.connection.is_official() => Route::OnlyOf(protocol.provider()),
+            Some(server) if !server.client.is_official() => Route::OnlyOf(protocol.provider()),
             Some(_) | None => Route::Model(ModelName::new(protocol.provider(), usual)),
         }
     }
@@ -260,27 +260,27 @@ fn server(protocol: Protocol, access: &Access) -> Result<Option<Server>, Failure
     if access.key.is_none() && access.base_url.is_none() {
         return Ok(None);
     }
-    let connection = Connection::new(protocol, access.key.clone(), access.base_url.as_deref())?;
-    if !connection.can_be_asked() {
+    let client = ProviderClient::new(protocol, access.key.clone(), access.base_url.as_deref())?;
+    if !client.can_be_asked() {
         return Ok(None);
     }
-    Ok(Some(Server { connection: Arc::new(connection), only: OnceCell::new() }))
+    Ok(Some(Server { client: Arc::new(client), only: OnceCell::new() }))
 }
 
-fn playing(cassette: Option<&str>) -> Result<Playing, Failure> {
-    let Some(text) = cassette else { return Ok(Playing::Live) };
+fn cassette_mode(cassette: Option<&str>) -> Result<CassetteMode, Failure> {
+    let Some(text) = cassette else { return Ok(CassetteMode::Off) };
     let refuse = |why: String| {
         let hint = "write TENURE_CASSETTE=record:FILE or replay:FILE";
         Failure::new(Kind::NotReady, format!("TENURE_CASSETTE: {why}"), hint)
     };
     match text.split_once(':') {
         Some(("record", file)) if !file.is_empty() => {
-            let tape = Tape::create(Path::new(file)).map_err(|error| refuse(error.to_string()))?;
-            Ok(Playing::Record(Arc::new(tape)))
+            let writer = CassetteWriter::create(Path::new(file)).map_err(|error| refuse(error.to_string()))?;
+            Ok(CassetteMode::Record(Arc::new(writer)))
         }
         Some(("replay", file)) if !file.is_empty() => {
             let cassette = Cassette::open(Path::new(file)).map_err(|error| refuse(error.to_string()))?;
-            Ok(Playing::Replay(Arc::new(cassette)))
+            Ok(CassetteMode::Replay(Arc::new(cassette)))
         }
         Some(_) | None => Err(refuse(format!("`{text}` is neither record:FILE nor replay:FILE"))),
     }

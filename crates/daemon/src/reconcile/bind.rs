@@ -10,10 +10,12 @@ use tenure_core::owed::Deed;
 
 pub async fn bind(house: Arc<House>, stream: Stream, _: Deed) -> Result<(), Error> {
     let Stream::Execution(id) = stream else { return Ok(()) };
-    let Some(link) = house.link() else { return Ok(()) };
-    if house.records.count_bound(link.session).await? < u64::from(link.slots) {
-        let bind = execution::Command::Bind { worker: link.worker, session: link.session };
-        house.report(Actor::Daemon, Command::Execution(id, bind)).await;
+    for connection in house.fleet.connections() {
+        if house.records.count_bound(connection.session).await? < u64::from(connection.slots) {
+            let bind = execution::Command::Bind { worker: connection.worker, session: connection.session };
+            house.report(Actor::Daemon, Command::Execution(id, bind)).await;
+            break;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Owed Dispatch and Release: a called call becomes a frame to the worker that holds its lease, and its outcome a
 //! commit; a closing iteration's jail is destroyed, and only its proof of death ends the iteration.
-//! A lost link ends nothing here: the session lapses, and what it held is given back.
+//! A lost connection ends nothing here: the session lapses, and what it held is given back.
 use crate::fleet::Broken;
 use crate::house::House;
 use crate::records::{Error, Look};
@@ -22,19 +22,19 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(20);
 
 pub async fn dispatch(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Dispatch { call, lease, session }) = (stream, deed) else { return Ok(()) };
-    let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
-    let fence = link.fence;
+    let Some(connection) = house.fleet.with_session(session) else { return Ok(()) };
+    let fence = connection.fence;
     let worded = |host: Arc<Host>| house.records.look(move |look| frame(look, id, call, lease, fence, &host));
-    let known = Arc::clone(&link.host.borrow());
+    let known = Arc::clone(&connection.host.borrow());
     let mut frame = worded(known).await?;
     if frame.is_err()
-        && let Some(now) = link.survey().await
+        && let Some(now) = connection.survey().await
     {
         // What it said last may be of its first moment, or of an hour when its container engine was down.
         frame = worded(now).await?;
     }
     let answer = match frame {
-        Ok(frame) => link.call(frame).await,
+        Ok(frame) => connection.call(frame).await,
         // The host has changed since the deploy: an image is gone, a language has another version.
         Err(problem) => Some(CallOutcome {
             lease,
@@ -57,7 +57,7 @@ pub async fn dispatch(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(
         took_ms: answer.took_ms,
         level: answer.level,
     };
-    house.report(Actor::Worker(link.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+    house.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
     Ok(())
 }
 
@@ -91,16 +91,16 @@ fn frame(
 
 pub async fn release(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Release { iteration, session, last }) = (stream, deed) else { return Ok(()) };
-    let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
-    match tokio::time::timeout(RELEASE_DEADLINE, link.release(id, iteration, last)).await {
+    let Some(connection) = house.fleet.with_session(session) else { return Ok(()) };
+    match tokio::time::timeout(RELEASE_DEADLINE, connection.release(id, iteration, last)).await {
         Ok(Ok(traffic)) => {
             let release = execution::Command::Release { session, iteration, traffic };
-            house.report(Actor::Worker(link.worker), Command::Execution(id, release)).await;
+            house.report(Actor::Worker(connection.worker), Command::Execution(id, release)).await;
         }
         Ok(Err(Broken)) => {}
         Err(_) => {
             tracing::error!(execution = %id, "the worker does not destroy a jail; it is ended");
-            link.end();
+            connection.end();
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tenure_daemon::model::Model;
-use tenure_daemon::model::answer::{Answer, Stop};
+use tenure_daemon::model::answer::{Answer, StopReason};
 use tenure_daemon::model::catalogue::Weights;
 use tenure_daemon::model::failure::{Failure, Kind};
 use tenure_daemon::model::local::{Local, Settings};
@@ -91,13 +91,16 @@ async fn the_program_is_started_once_answers_streams_and_sees_none_of_our_enviro
     let (sender, mut reader) = tokio::sync::mpsc::channel(8);
     let deadline = Instant::now() + PATIENCE;
     let answer = house.local.generate(&say("hello"), &PieceSink::new(sender), deadline).await.unwrap();
-    assert_eq!((answer.text.as_str(), answer.stop, answer.cost_micro_usd), ("you said hello", Stop::End, Some(0)));
+    assert_eq!(
+        (answer.text.as_str(), answer.stop, answer.cost_micro_usd),
+        ("you said hello", StopReason::End, Some(0))
+    );
     assert_eq!(answer.usage.cached, Some(3));
     assert_eq!(answer.model.to_string(), "local/stand-in");
     assert_eq!(reader.recv().await.as_deref(), Some("you said "));
 
     let calls = house.ask("call").await.unwrap();
-    assert_eq!(calls.stop, Stop::Calls);
+    assert_eq!(calls.stop, StopReason::Calls);
     let ids: Vec<&str> = calls.calls.iter().map(|call| call.id.as_str()).collect();
     assert_eq!(ids, ["call_2_3_1", "call_2_3_2"]);
     assert_eq!(calls.calls[0].name, "filesystem.read");

@@ -3,7 +3,7 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Once;
 use tenure_daemon::model::catalogue::Weights;
-use tenure_daemon::model::pull::{Error, Progress, Pulled, Source, path, pull};
+use tenure_daemon::model::pull::{Error, Progress, PullOutcome, Source, path, pull};
 
 fn tls() {
     static ONCE: Once = Once::new();
@@ -33,7 +33,11 @@ fn weights(sources: &[&str]) -> &'static Weights {
     }))
 }
 
-async fn fetch(weights: &'static Weights, folder: &Path, source: Source<'_>) -> (Result<Pulled, Error>, Vec<Progress>) {
+async fn fetch(
+    weights: &'static Weights,
+    folder: &Path,
+    source: Source<'_>,
+) -> (Result<PullOutcome, Error>, Vec<Progress>) {
     tls();
     let mut steps = Vec::new();
     let outcome = pull(weights, folder, source, &mut |step| steps.push(step)).await;
@@ -55,14 +59,14 @@ async fn a_download_that_is_cut_goes_on_where_it_broke_off() {
     let weights = weights(&[&server.url]);
     let (outcome, steps) = fetch(weights, folder.path(), Source::Hub).await;
     let there = path(weights, folder.path());
-    assert_eq!(outcome.unwrap(), Pulled::Fetched(there.clone()));
+    assert_eq!(outcome.unwrap(), PullOutcome::Fetched(there.clone()));
     assert_eq!(std::fs::read(&there).unwrap(), content());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
     assert!(server.heard()[1].to_lowercase().contains("range: bytes=300000-"));
     assert_eq!(steps.last(), Some(&Progress::Checking { done: weights.bytes, total: weights.bytes }));
 
     let (again, _) = fetch(weights, folder.path(), Source::Hub).await;
-    assert_eq!(again.unwrap(), Pulled::AlreadyThere(there), "nothing is asked of the source");
+    assert_eq!(again.unwrap(), PullOutcome::AlreadyThere(there), "nothing is asked of the source");
 }
 
 #[tokio::test]

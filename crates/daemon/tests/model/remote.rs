@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 use tenure_daemon::model::Model;
-use tenure_daemon::model::answer::{Answer, Stop, Usage};
+use tenure_daemon::model::answer::{Answer, StopReason, Usage};
 use tenure_daemon::model::failure::{Failure, Kind};
 use tenure_daemon::model::piece::PieceSink;
 use tenure_daemon::model::remote::address::Protocol;
-use tenure_daemon::model::remote::{Connection, Remote};
+use tenure_daemon::model::remote::{ProviderClient, Remote};
 use tenure_daemon::model::request::{Message, Request, Tag, Tool, ToolCall};
 use tokio::time::Instant;
 
@@ -160,8 +160,8 @@ fn call_events(protocol: Protocol, arguments: [&str; 2]) -> Vec<(&'static str, V
 async fn answer_of(protocol: Protocol, script: Vec<u8>, request: &Request) -> (Result<Answer, Failure>, String) {
     tls();
     let server = Loopback::serving(vec![script]);
-    let connection = Connection::new(protocol, Some(SecretString::from(KEY)), Some(&server.url)).unwrap();
-    let model = Remote::new(Arc::new(connection), "some-model-high");
+    let client = ProviderClient::new(protocol, Some(SecretString::from(KEY)), Some(&server.url)).unwrap();
+    let model = Remote::new(Arc::new(client), "some-model-high");
     let deadline = Instant::now() + Duration::from_secs(20);
     let outcome = model.generate(request, &PieceSink::none(), deadline).await;
     drop(model);
@@ -181,12 +181,12 @@ async fn a_text_answer_streams_and_comes_whole_in_both_protocols() {
     for protocol in BOTH {
         tls();
         let server = Loopback::serving(vec![sse("200 OK", &text_events(protocol))]);
-        let connection = Connection::new(protocol, Some(SecretString::from(KEY)), Some(&server.url)).unwrap();
-        let model = Remote::new(Arc::new(connection), "some-model-high");
+        let client = ProviderClient::new(protocol, Some(SecretString::from(KEY)), Some(&server.url)).unwrap();
+        let model = Remote::new(Arc::new(client), "some-model-high");
         let (sender, mut reader) = tokio::sync::mpsc::channel(8);
         let deadline = Instant::now() + Duration::from_secs(20);
         let answer = model.generate(&hello(), &PieceSink::new(sender), deadline).await.unwrap();
-        assert_eq!((answer.text.as_str(), answer.stop), ("Hello", Stop::End));
+        assert_eq!((answer.text.as_str(), answer.stop), ("Hello", StopReason::End));
         let told =
             Usage { input: Some(20), output: Some(2), cached: Some(16), cache_written: answer.usage.cache_written };
         assert_eq!(answer.usage, told);
@@ -205,7 +205,7 @@ async fn several_calls_of_one_answer_keep_their_order_ids_and_capability_names()
         let (outcome, request) = answer_of(protocol, script, &hello()).await;
         let answer = outcome.unwrap();
         let call = |id: &str, name: &str, arguments: Value| ToolCall { id: id.into(), name: name.into(), arguments };
-        assert_eq!(answer.stop, Stop::Calls);
+        assert_eq!(answer.stop, StopReason::Calls);
         assert_eq!(
             answer.calls,
             [call("c1", "filesystem.read", json!({"path": "a.txt"})), call("c2", "format_disk", json!({}))]
@@ -335,8 +335,8 @@ async fn a_provider_that_is_silent_is_left_at_the_deadline() {
     tls();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let connection = Connection::new(Protocol::OpenAi, None, Some(&url)).unwrap();
-    let model = Remote::new(Arc::new(connection), "m");
+    let client = ProviderClient::new(Protocol::OpenAi, None, Some(&url)).unwrap();
+    let model = Remote::new(Arc::new(client), "m");
     let soon = Instant::now() + Duration::from_millis(200);
     let failure = model.generate(&hello(), &PieceSink::none(), soon).await.unwrap_err();
     assert_eq!(failure.kind, Kind::Deadline);
@@ -393,9 +393,9 @@ async fn a_server_with_one_model_needs_no_name_and_one_with_several_does() {
     };
     let server = Loopback::serving(vec![list(&["qwen"]), list(&["qwen", "llama"])]);
     let url = format!("{}/v1", server.url);
-    let connection = Connection::new(Protocol::OpenAi, None, Some(&url)).unwrap();
-    assert_eq!(connection.only_model().await.unwrap(), "qwen");
-    let failure = connection.only_model().await.unwrap_err();
+    let client = ProviderClient::new(Protocol::OpenAi, None, Some(&url)).unwrap();
+    assert_eq!(client.only_model().await.unwrap(), "qwen");
+    let failure = client.only_model().await.unwrap_err();
     assert_eq!(failure.kind, Kind::UnknownModel);
     assert!(failure.sentence.contains("qwen, llama") && failure.hint.contains("TENURE_DEFAULT_MODEL=openai/"));
     assert!(server.heard()[0].starts_with("GET /v1/models "));
@@ -404,10 +404,10 @@ async fn a_server_with_one_model_needs_no_name_and_one_with_several_does() {
 #[test]
 fn a_base_url_that_would_leak_or_fail_is_refused() {
     for url in ["ftp://host/v1", "http://user:pass@host/v1", "nonsense", "file:///etc/passwd"] {
-        let failure = Connection::new(Protocol::OpenAi, None, Some(url)).unwrap_err();
+        let failure = ProviderClient::new(Protocol::OpenAi, None, Some(url)).unwrap_err();
         assert_eq!(failure.kind, Kind::NotReady, "{url}");
         assert!(failure.sentence.contains("OPENAI_BASE_URL"));
     }
-    let connection = Connection::new(Protocol::Anthropic, None, Some("https://api.anthropic.com")).unwrap();
-    assert!(connection.is_official());
+    let client = ProviderClient::new(Protocol::Anthropic, None, Some("https://api.anthropic.com")).unwrap();
+    assert!(client.is_official());
 }

@@ -125,6 +125,15 @@ pub fn list(
     Ok(Page::of(sql.all(&text, &cells, read)?, limit, |row| row.name.to_ascii_lowercase()))
 }
 
+/// How many agents there are, but for the archived.
+///
+/// # Errors
+/// The database's.
+pub fn count(sql: &mut dyn Sql) -> Result<u64, Error> {
+    let count = sql.first("SELECT count(*) FROM agents WHERE state <> 'archived'", &[], |row| row.count(0))?;
+    Ok(count.unwrap_or(0))
+}
+
 /// The revisions of an agent, newest first.
 ///
 /// # Errors

@@ -85,3 +85,33 @@ pub fn of_iteration(
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)
 }
+
+/// The calls that the model asked for in one turn, in order; there are few.
+///
+/// # Errors
+/// The database's.
+pub fn of_turn(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, turn: u32) -> Result<Vec<CallRow>, Error> {
+    let text = CallRow::select(
+        "WHERE execution = $1 AND iteration = $2 AND turn = $3 AND validator = 0 \
+        ORDER BY execution, iteration, turn, ordinal",
+    );
+    let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(turn.into())];
+    sql.all(&text, &cells, CallRow::read)
+}
+
+/// The calls of an iteration's validators, in order; each has at most one at a time.
+///
+/// # Errors
+/// The database's.
+pub fn of_validators(
+    sql: &mut dyn Sql,
+    execution: ExecutionId,
+    iteration: u32,
+    limit: u32,
+) -> Result<Vec<CallRow>, Error> {
+    let text = CallRow::select(
+        "WHERE execution = $1 AND iteration = $2 AND validator = 1 ORDER BY execution, iteration, turn, ordinal LIMIT $3",
+    );
+    let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
+    sql.all(&text, &cells, CallRow::read)
+}

@@ -50,8 +50,24 @@ pub(crate) fn write_note(
 /// # Errors
 /// The database's.
 pub fn of(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, limit: u32) -> Result<Vec<TurnRow>, Error> {
-    let text = TurnRow::select("WHERE execution = $1 AND iteration = $2 ORDER BY turn LIMIT $3");
-    let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
+    page(sql, execution, iteration, 0, limit)
+}
+
+/// The answered turns of an iteration with a number of at least `from`, in order.
+///
+/// # Errors
+/// The database's.
+pub fn page(
+    sql: &mut dyn Sql,
+    execution: ExecutionId,
+    iteration: u32,
+    from: u32,
+    limit: u32,
+) -> Result<Vec<TurnRow>, Error> {
+    let text = TurnRow::select("WHERE execution = $1 AND iteration = $2 AND turn >= $3 ORDER BY turn LIMIT $4");
+    let execution = execution.to_string();
+    let cells =
+        [Cell::Text(&execution), Cell::Int(iteration.into()), Cell::Int(from.into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, TurnRow::read)
 }
 

@@ -7,3 +7,4 @@ mod group;
 mod replay;
 mod story;
 mod verify;
+mod readers;

@@ -241,6 +241,16 @@ pub struct IterationLog {
     pub output: Option<String>,
 }
 
+impl IterationLog {
+    /// Adds the part of the same iteration that the next page began with.
+    pub fn go_on(&mut self, next: IterationLog) {
+        self.iteration = next.iteration;
+        self.log.extend(next.log);
+        self.checks.extend(next.checks);
+        self.output = next.output.or(self.output.take());
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TurnLog {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::answer::{Stop, Usage};
+use crate::model::answer::{StopReason, Usage};
 use crate::model::request::tests::ask;
 use crate::model::request::{Message, ToolCall};
 use serde_json::json;
@@ -36,7 +36,7 @@ fn answer(text: &str) -> Answer {
             name: "filesystem.read".into(),
             arguments: json!({"z": 1, "a": [true]}),
         }],
-        stop: Stop::Calls,
+        stop: StopReason::Calls,
         usage: Usage { input: Some(10), output: Some(3), cached: None, cache_written: None },
         model: "local/qwen".parse().unwrap(),
         cost_micro_usd: Some(7),
@@ -61,7 +61,7 @@ async fn play(model: &dyn Model, request: &Request) -> Result<Answer, Failure> {
 async fn record(path: &Path, execution: &str) {
     let outcomes = vec![Err(busy()), Ok(answer("one")), Ok(answer("two"))];
     let script = Script { name: "local/qwen".parse().unwrap(), outcomes: Mutex::new(outcomes) };
-    let model = Recording::new(Arc::new(script), Arc::new(Tape::create(path).unwrap()));
+    let model = RecordingModel::new(Arc::new(script), Arc::new(CassetteWriter::create(path).unwrap()));
     assert_eq!(play(&model, &at(execution, 1, 1)).await, Err(busy()));
     assert_eq!(play(&model, &at(execution, 1, 2)).await, Ok(answer("one")));
     assert_eq!(play(&model, &at(execution, 2, 1)).await, Ok(answer("two")));
@@ -107,7 +107,7 @@ async fn a_replay_gives_the_recorded_answers_and_says_that_it_is_a_cassette() {
 async fn an_execution_finds_its_seat_by_what_it_asks_whatever_the_order() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.jsonl");
-    let tape = Arc::new(Tape::create(&path).unwrap());
+    let tape = Arc::new(CassetteWriter::create(&path).unwrap());
     let work = |name: &str, turn: u32| {
         let mut request = at(name, turn, 1);
         request.system = format!("You do {name}.");
@@ -116,7 +116,7 @@ async fn an_execution_finds_its_seat_by_what_it_asks_whatever_the_order() {
     for name in ["tea", "coffee"] {
         let outcomes = Mutex::new(vec![Ok(answer(name)), Ok(answer(&format!("more {name}")))]);
         let script = Script { name: "local/qwen".parse().unwrap(), outcomes };
-        let model = Recording::new(Arc::new(script), tape.clone());
+        let model = RecordingModel::new(Arc::new(script), tape.clone());
         for turn in [1, 2] {
             play(&model, &work(name, turn)).await.unwrap();
         }
@@ -147,6 +147,6 @@ fn a_file_that_is_no_cassette_is_refused_with_its_line_and_a_recording_never_ove
     assert!(refused("{\"cassette\":99}\n").contains("version 99"));
     assert!(refused("{\"cassette\":1}\n{\"execution\":1}\n").contains("line 2"));
     assert!(refused("{\"cassette\":1}").contains("cut"));
-    assert!(matches!(Tape::create(&path), Err(Error::Exists(_))));
+    assert!(matches!(CassetteWriter::create(&path), Err(Error::Exists(_))));
     assert!(matches!(Cassette::open(&folder.path().join("none")), Err(Error::Io { .. })));
 }

@@ -1,6 +1,6 @@
-//! One life of the program: its start, the questions that it has, its end.
+//! One life of the program: its start, the requests that it has, its end.
 
-use super::{Ask, Said, Settings};
+use super::{QueuedRequest, Reply, Settings};
 use crate::model::failure::{Failure, Kind};
 use crate::model::pull;
 use futures_util::future::BoxFuture;
@@ -21,15 +21,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{FramedRead, LinesCodec};
 
-/// Questions that the program has at once: one that runs, and one that can begin as soon as it ends.
+/// Requests that the program has at once: one that runs, and one that can begin as soon as it ends.
 const OPEN_MAX: usize = 2;
-const WRITE_WAIT: Duration = Duration::from_secs(10);
-/// A question that is cancelled or late has so long to end before the program is taken for stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request that is cancelled or late has so long to end before the program is taken for stuck.
+const STUCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The program ends by itself within 5 s of its socket.
-const ENDING_WAIT: Duration = Duration::from_secs(7);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(7);
 /// What it wrote to stderr is waited for so long once it has ended; only a child of its own can keep that open.
-const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+const STDERR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of its last words that are kept.
 const STDERR_BYTES_MAX: usize = 1024;
 
@@ -37,7 +37,7 @@ type Lines = FramedRead<OwnedReadHalf, LinesCodec>;
 
 pub(super) enum End {
     Idle,
-    /// Nobody can ask any more.
+    /// The queue of requests is closed.
     Closed,
     Died {
         answered: bool,
@@ -48,7 +48,7 @@ pub(super) struct Program {
     child: Child,
     lines: Lines,
     writer: OwnedWriteHalf,
-    last_words: LastWords,
+    stderr: StderrTail,
     open: BTreeMap<u64, Open>,
     gone: FuturesUnordered<BoxFuture<'static, u64>>,
     next_id: u64,
@@ -56,7 +56,7 @@ pub(super) struct Program {
 }
 
 struct Open {
-    ask: Ask,
+    queued: QueuedRequest,
     stuck_at: Instant,
 }
 
@@ -83,12 +83,12 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
-        let last_words = LastWords::of(child.stderr.take());
+        let stderr = StderrTail::of(child.stderr.take());
         ours.set_nonblocking(true).map_err(failed)?;
         let (reader, writer) = UnixStream::from_std(ours).map_err(failed)?.into_split();
         let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(wire::LINE_BYTES_MAX));
         let (open, gone) = (BTreeMap::new(), FuturesUnordered::new());
-        let mut program = Program { child, lines, writer, last_words, open, gone, next_id: 1, answered: false };
+        let mut program = Program { child, lines, writer, stderr, open, gone, next_id: 1, answered: false };
         program.greet(settings.load).await?;
         Ok(program)
     }
@@ -120,16 +120,21 @@ impl Program {
         }
     }
 
-    /// Answers `first` and whoever asks after it, until the end.
-    pub(super) async fn serve(mut self, first: Ask, asks: &mut mpsc::Receiver<Ask>, idle: Duration) -> End {
+    /// Answers `first` and what is queued after it, until the end.
+    pub(super) async fn serve(
+        mut self,
+        first: QueuedRequest,
+        requests: &mut mpsc::Receiver<QueuedRequest>,
+        idle: Duration,
+    ) -> End {
         let mut well = self.pass_on(first).await;
         while well {
             let next_stuck = self.open.values().map(|open| open.stuck_at).min();
             let resting = self.open.is_empty();
             let at = next_stuck.unwrap_or_else(|| Instant::now() + idle);
             tokio::select! {
-                ask = asks.recv(), if self.open.len() < OPEN_MAX => match ask {
-                    Some(ask) => well = self.pass_on(ask).await,
+                queued = requests.recv(), if self.open.len() < OPEN_MAX => match queued {
+                    Some(queued) => well = self.pass_on(queued).await,
                     None => {
                         self.end();
                         return End::Closed;
@@ -145,7 +150,7 @@ impl Program {
                         self.end();
                         return End::Idle;
                     }
-                    tracing::warn!("the local model does not end a question that nobody waits for: it is killed");
+                    tracing::warn!("the local model does not end a request that nobody waits for: it is killed");
                     well = false;
                 }
             }
@@ -153,39 +158,39 @@ impl Program {
         let failure = self.died("ended").await;
         tracing::warn!(%failure, "the local model is gone");
         for open in std::mem::take(&mut self.open).into_values() {
-            let _ = open.ask.outcome.send(Err(failure.clone()));
+            let _ = open.queued.outcome.send(Err(failure.clone()));
         }
         End::Died { answered: self.answered }
     }
 
     /// False when the program takes nothing any more.
-    async fn pass_on(&mut self, mut ask: Ask) -> bool {
-        if ask.gone.is_cancelled() {
+    async fn pass_on(&mut self, mut queued: QueuedRequest) -> bool {
+        if queued.gone.is_cancelled() {
             return true;
         }
         let id = self.next_id;
         self.next_id += 1;
-        let left = ask.deadline.saturating_duration_since(Instant::now());
-        ask.generate.id = id;
-        ask.generate.deadline_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-        let line = match wire::to_line(&wire::Request::Generate(ask.generate.clone())) {
+        let left = queued.deadline.saturating_duration_since(Instant::now());
+        queued.generate.id = id;
+        queued.generate.deadline_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let line = match wire::to_line(&wire::Request::Generate(queued.generate.clone())) {
             Ok(line) => line,
             Err(_) => {
                 let sentence = format!("the conversation takes more than {} bytes", wire::LINE_BYTES_MAX);
                 let hint = "shorten the input or the results that the agent reads";
-                let _ = ask.outcome.send(Err(Failure::new(Kind::ContextTooLong, sentence, hint)));
+                let _ = queued.outcome.send(Err(Failure::new(Kind::ContextTooLong, sentence, hint)));
                 return true;
             }
         };
-        let gone = ask.gone.clone();
+        let gone = queued.gone.clone();
         self.gone.push(async move { gone.cancelled_owned().map(|()| id).await }.boxed());
-        self.open.insert(id, Open { stuck_at: ask.deadline + STUCK_AFTER, ask });
+        self.open.insert(id, Open { stuck_at: queued.deadline + STUCK_TIMEOUT, queued });
         self.write(&line).await
     }
 
     async fn cancel(&mut self, id: u64) -> bool {
         let Some(open) = self.open.get_mut(&id) else { return true };
-        open.stuck_at = open.stuck_at.min(Instant::now() + STUCK_AFTER);
+        open.stuck_at = open.stuck_at.min(Instant::now() + STUCK_TIMEOUT);
         match wire::to_line(&wire::Request::Cancel { id }) {
             Ok(line) => self.write(&line).await,
             Err(_) => true,
@@ -193,20 +198,20 @@ impl Program {
     }
 
     async fn write(&mut self, line: &[u8]) -> bool {
-        matches!(timeout(WRITE_WAIT, self.writer.write_all(line)).await, Ok(Ok(())))
+        matches!(timeout(WRITE_TIMEOUT, self.writer.write_all(line)).await, Ok(Ok(())))
     }
 
     fn take(&mut self, event: wire::Event) {
         match event {
             wire::Event::Text { id, part: wire::Part::Answer, piece } => {
                 if let Some(open) = self.open.get(&id) {
-                    let _ = open.ask.pieces.try_send(piece);
+                    let _ = open.queued.pieces.try_send(piece);
                 }
             }
             wire::Event::Done { id, outcome, circled, usage, timings } => {
                 tracing::debug!(?usage, ?timings, circled, "the local model answered");
                 self.answered = true;
-                self.close(id, Ok(Said { outcome, usage }));
+                self.close(id, Ok(Reply { outcome, usage }));
             }
             wire::Event::Failed { id, kind, message, .. } => self.close(id, Err(failed(kind, &message))),
             wire::Event::Text { part: wire::Part::Calls, .. }
@@ -215,9 +220,9 @@ impl Program {
         }
     }
 
-    fn close(&mut self, id: u64, outcome: Result<Said, Failure>) {
+    fn close(&mut self, id: u64, outcome: Result<Reply, Failure>) {
         if let Some(open) = self.open.remove(&id) {
-            let _ = open.ask.outcome.send(outcome);
+            let _ = open.queued.outcome.send(outcome);
         }
     }
 
@@ -226,7 +231,7 @@ impl Program {
         let Program { mut child, lines, writer, .. } = self;
         drop((lines, writer));
         tokio::spawn(async move {
-            if timeout(ENDING_WAIT, child.wait()).await.is_err() {
+            if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
                 let _ = child.kill().await;
             }
         });
@@ -241,7 +246,7 @@ impl Program {
                 "killed".to_owned()
             }
         };
-        let last = self.last_words.line().await.map(|line| format!(": {line}")).unwrap_or_default();
+        let last = self.stderr.line().await.map(|line| format!(": {line}")).unwrap_or_default();
         Failure::new(
             Kind::Transport,
             format!("the local model {what} ({status}){last}"),
@@ -284,22 +289,22 @@ fn failed(kind: wire::FailureKind, message: &str) -> Failure {
 }
 
 /// The end of what the program writes to stderr.
-struct LastWords {
+struct StderrTail {
     kept: Arc<Mutex<Vec<u8>>>,
     listener: Option<JoinHandle<()>>,
 }
 
-impl LastWords {
-    fn of(stderr: Option<ChildStderr>) -> LastWords {
+impl StderrTail {
+    fn of(stderr: Option<ChildStderr>) -> StderrTail {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let listener = stderr.map(|stderr| tokio::spawn(listen(stderr, kept.clone())));
-        LastWords { kept, listener }
+        StderrTail { kept, listener }
     }
 
     /// The last line, once the program has ended: its end may be known before its pipe is read.
     async fn line(&mut self) -> Option<String> {
         if let Some(listener) = self.listener.take() {
-            let _ = timeout(LAST_WORDS_WAIT, listener).await;
+            let _ = timeout(STDERR_TIMEOUT, listener).await;
         }
         let words = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         String::from_utf8_lossy(&words).lines().last().map(str::to_owned)

@@ -1,45 +1,45 @@
 //! The one task that owns the program of the local model.
 //!
 //! ```text
-//! asleep --question--> starting --hello--> serving --idle--> asleep
+//! asleep --request---> starting --hello--> serving --idle--> asleep
 //!    ^                    |                   |
 //!    +--- wait, growing --+------- dies ------+
 //! ```
 
 use super::program::{End, Program};
-use super::{Ask, Settings};
+use super::{QueuedRequest, Settings};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// The wait after the first death; each further one without an answer in between doubles it.
-const WAIT_MIN: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(30);
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-pub(super) async fn supervise(settings: Arc<Settings>, mut asks: mpsc::Receiver<Ask>) {
-    let mut deaths = Deaths::default();
-    while let Some(ask) = asks.recv().await {
+pub(super) async fn supervise(settings: Arc<Settings>, mut requests: mpsc::Receiver<QueuedRequest>) {
+    let mut crashes = Crashes::default();
+    while let Some(queued) = requests.recv().await {
         tokio::select! {
-            () = ask.gone.cancelled() => continue,
-            () = tokio::time::sleep_until(deaths.start_at()) => {}
+            () = queued.gone.cancelled() => continue,
+            () = tokio::time::sleep_until(crashes.start_at()) => {}
         }
         match Program::start(&settings).await {
             Err(failure) => {
                 tracing::warn!(%failure, "the local model does not start");
                 if failure.retryable() {
-                    deaths.count();
+                    crashes.count();
                 }
-                let _ = ask.outcome.send(Err(failure));
+                let _ = queued.outcome.send(Err(failure));
             }
-            Ok(program) => match program.serve(ask, &mut asks, settings.idle).await {
-                End::Idle => deaths = Deaths::default(),
+            Ok(program) => match program.serve(queued, &mut requests, settings.idle).await {
+                End::Idle => crashes = Crashes::default(),
                 End::Closed => return,
                 End::Died { answered } => {
                     if answered {
-                        deaths = Deaths::default();
+                        crashes = Crashes::default();
                     }
-                    deaths.count();
+                    crashes.count();
                 }
             },
         }
@@ -47,12 +47,12 @@ pub(super) async fn supervise(settings: Arc<Settings>, mut asks: mpsc::Receiver<
 }
 
 #[derive(Default)]
-struct Deaths {
+struct Crashes {
     count: u32,
     last: Option<Instant>,
 }
 
-impl Deaths {
+impl Crashes {
     fn count(&mut self) {
         self.count = self.count.saturating_add(1);
         self.last = Some(Instant::now());
@@ -66,9 +66,9 @@ impl Deaths {
     }
 }
 
-fn wait(deaths: u32) -> Duration {
-    let doublings = deaths.saturating_sub(1).min(10);
-    WAIT_MIN.saturating_mul(1 << doublings).min(WAIT_MAX)
+fn wait(crashes: u32) -> Duration {
+    let doublings = crashes.saturating_sub(1).min(10);
+    BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Where a watched execution is shown as it happens: lines, and on a terminal the model's text as it comes and what is
-//! being waited for.
+//! Shows a watched execution as it happens: lines, and on a terminal the model's text as it comes and what is being
+//! waited for.
 use std::io::Write;
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use indicatif::{ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
 use tenure_wire::api::event::{ExecutionEvent, Piece, What};
 use tenure_wire::api::execution::ExecutionStatus;
-use tenure_wire::client::{Client, Seen};
+use tenure_wire::client::{Client, StreamItem};
 
-use super::story::{Story, deed};
+use super::formatter::{Formatter, call_summary};
 use super::table::printable;
 use super::{Look, print};
 use crate::args::Format;
 use crate::failure::{Exit, Failure};
 
-/// Shows the execution until it ends. `after`: what was shown before.
+/// Shows the execution until it ends.
 pub async fn watch(client: &Client, id: &str, look: Look) -> Result<Exit, Failure> {
-    let mut stage = Stage::new(look);
-    let mut watching = client.watch(id, None);
+    let mut view = WatchView::new(look);
+    let mut events = client.watch(id, None);
     loop {
-        match watching.next().await {
-            Ok(Some(seen)) => stage.show(&seen),
+        match events.next().await {
+            Ok(Some(item)) => view.show(&item),
             Ok(None) => break,
             Err(error) => {
-                stage.clear();
+                view.clear();
                 return Err(error.into());
             }
         }
     }
-    stage.clear();
-    Ok(match stage.story.status() {
+    view.clear();
+    Ok(match view.formatter.status() {
         Some(ExecutionStatus::Completed) => Exit::Done,
         Some(_) => Exit::NotCompleted,
         None => {
@@ -40,16 +40,16 @@ pub async fn watch(client: &Client, id: &str, look: Look) -> Result<Exit, Failur
     })
 }
 
-struct Stage {
+struct WatchView {
     look: Look,
-    story: Story,
+    formatter: Formatter,
     spinner: Option<ProgressBar>,
-    /// Text of the model stands on the present line.
+    /// The current line ends with text of the model.
     open_line: bool,
 }
 
-impl Stage {
-    fn new(look: Look) -> Stage {
+impl WatchView {
+    fn new(look: Look) -> WatchView {
         let alive = look.terminal && look.format == Format::Table;
         let spinner = alive.then(|| {
             let style = ProgressStyle::with_template("{spinner:.cyan} {wide_msg:.dim} {elapsed:.dim}");
@@ -57,19 +57,19 @@ impl Stage {
             spinner.set_style(style.expect("invariant: the template is valid"));
             spinner
         });
-        Stage { look, story: Story::default(), spinner, open_line: false }
+        WatchView { look, formatter: Formatter::default(), spinner, open_line: false }
     }
 
-    fn show(&mut self, seen: &Seen) {
-        match seen {
-            Seen::Event(event) => self.event(event),
-            Seen::Piece(piece) => self.piece(piece),
-            Seen::Rejoined => self.note("joined the daemon again; no event is missing"),
+    fn show(&mut self, item: &StreamItem) {
+        match item {
+            StreamItem::Event(event) => self.event(event),
+            StreamItem::Piece(piece) => self.piece(piece),
+            StreamItem::Rejoined => self.note("joined the daemon again; no event is missing"),
         }
     }
 
     fn event(&mut self, event: &ExecutionEvent) {
-        let lines = self.story.lines(event);
+        let lines = self.formatter.lines(event);
         match self.look.format {
             Format::Json => print(&serde_json::to_string(event).expect("invariant: an event is JSON")),
             Format::Yaml => print(&format!("---\n{}", super::yaml(event))),
@@ -115,7 +115,7 @@ impl Stage {
         let message = match what {
             What::ExecutionStarted { .. } => "waiting for a worker".to_string(),
             What::ModelCalled { model, .. } => format!("{model} thinks"),
-            What::CallCalled { capability, target, .. } => deed(capability, target),
+            What::CallCalled { capability, target, .. } => call_summary(capability, target),
             What::ModelAnswered { calls, .. } if calls.is_empty() => "checking".to_string(),
             What::IterationClosing { .. } => "ending the sandbox".to_string(),
             What::ExecutionEnded { .. } => return,

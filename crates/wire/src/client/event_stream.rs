@@ -1,4 +1,4 @@
-//! An execution's event stream, joined again after the last index seen when the connection breaks.
+//! An execution's event stream. When the connection breaks, it reconnects after the last index that it yielded.
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::api::event::{ExecutionEvent, Piece, SSE_EVENT, SSE_PIECE};
 
 /// Joins in a row that may fail before the watcher gives up.
 const JOINS_MAX: u32 = 10;
-const PAUSE_FIRST: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(3);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
 /// The daemon sends something at least every 15 seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a watcher is told.
+/// What the stream of an execution yields.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen {
+pub enum StreamItem {
     Event(Box<ExecutionEvent>),
     /// Plain data; it may be missing or come twice after a broken connection.
     Piece(Piece),
@@ -29,7 +29,7 @@ pub enum Seen {
     Rejoined,
 }
 
-pub struct Watching {
+pub struct EventStream {
     client: Client,
     path: String,
     last: Option<u64>,
@@ -39,24 +39,24 @@ pub struct Watching {
     over: bool,
 }
 
-impl Watching {
-    pub(super) fn new(client: Client, path: String, after: Option<u64>) -> Watching {
-        Watching { client, path, last: after, stream: None, failures: 0, joined: false, over: false }
+impl EventStream {
+    pub(super) fn new(client: Client, path: String, after: Option<u64>) -> EventStream {
+        EventStream { client, path, last: after, stream: None, failures: 0, joined: false, over: false }
     }
 
     /// The next thing, or `None` after the execution's end.
     ///
     /// # Errors
     /// A problem that the daemon answers with; `Unreachable` or `Broken` after `JOINS_MAX` joins in a row failed.
-    pub async fn next(&mut self) -> Result<Option<Seen>, Error> {
+    pub async fn next(&mut self) -> Result<Option<StreamItem>, Error> {
         while !self.over {
             let Some(stream) = &mut self.stream else {
                 if self.join().await? {
-                    return Ok(Some(Seen::Rejoined));
+                    return Ok(Some(StreamItem::Rejoined));
                 }
                 continue;
             };
-            match timeout(SILENCE_MAX, stream.next()).await {
+            match timeout(SILENCE_TIMEOUT, stream.next()).await {
                 Ok(Some(Ok(message))) => {
                     if let Some(seen) = self.take(&message)? {
                         return Ok(Some(seen));
@@ -80,8 +80,8 @@ impl Watching {
                 if !self.joined || self.failures >= JOINS_MAX {
                     return Err(error);
                 }
-                let doubled = PAUSE_FIRST.saturating_mul(1 << self.failures.min(10));
-                sleep(doubled.min(PAUSE_MAX)).await;
+                let doubled = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10));
+                sleep(doubled.min(BACKOFF_MAX)).await;
                 Ok(false)
             }
             Err(error @ (Error::Problem(_) | Error::Foreign(..))) => Err(error),
@@ -110,7 +110,7 @@ impl Watching {
         })
     }
 
-    fn take(&mut self, message: &Sse) -> Result<Option<Seen>, Error> {
+    fn take(&mut self, message: &Sse) -> Result<Option<StreamItem>, Error> {
         let foreign = |error: serde_json::Error| Error::Foreign(self.client.endpoint.clone(), error.to_string());
         let Some(data) = &message.data else { return Ok(None) };
         match message.event.as_deref() {
@@ -122,9 +122,9 @@ impl Watching {
                 }
                 self.last = Some(event.index);
                 self.over = event.ends();
-                Ok(Some(Seen::Event(Box::new(event))))
+                Ok(Some(StreamItem::Event(Box::new(event))))
             }
-            Some(SSE_PIECE) => serde_json::from_str(data).map(|piece| Some(Seen::Piece(piece))).map_err(foreign),
+            Some(SSE_PIECE) => serde_json::from_str(data).map(|piece| Some(StreamItem::Piece(piece))).map_err(foreign),
             // A later daemon may send more kinds.
             Some(_) | None => Ok(None),
         }

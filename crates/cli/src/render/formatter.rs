@@ -1,4 +1,4 @@
-//! An execution's events as lines that a person reads, one after another. Pure: the same events give the same lines.
+//! Formats an execution's events as lines for people. Pure: the same events give the same lines.
 use std::collections::HashSet;
 
 use tenure_core::id::CallId;
@@ -9,9 +9,9 @@ use tenure_wire::api::moment::Moment;
 use super::duration;
 use super::table::one_line;
 
-/// What earlier events said and later lines need.
+/// What later lines need of earlier events.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct Formatter {
     started: Option<Moment>,
     iterations: u32,
     /// Of the open iteration: `exit_code=PASS`, and the least score.
@@ -23,7 +23,7 @@ pub struct Story {
     status: Option<ExecutionStatus>,
 }
 
-impl Story {
+impl Formatter {
     /// How it ended, once it has.
     pub fn status(&self) -> Option<ExecutionStatus> {
         self.status
@@ -31,11 +31,11 @@ impl Story {
 
     /// The lines of the next event, each with its time; many events have none.
     pub fn lines(&mut self, event: &ExecutionEvent) -> Vec<String> {
-        let said = self.said(event);
-        said.into_iter().map(|line| format!("[{}] {}", event.at.0, one_line(&line))).collect()
+        let lines = self.text_of(event);
+        lines.into_iter().map(|line| format!("[{}] {}", event.at.0, one_line(&line))).collect()
     }
 
-    fn said(&mut self, event: &ExecutionEvent) -> Vec<String> {
+    fn text_of(&mut self, event: &ExecutionEvent) -> Vec<String> {
         let number = event.iteration.unwrap_or(self.iterations);
         match &event.what {
             What::ExecutionStarted { .. } => {
@@ -135,7 +135,7 @@ impl Story {
         match what {
             What::CallCalled { call, capability, target, .. } => {
                 let word = if self.asked.contains(call) { "Tool" } else { "Check" };
-                vec![format!("{word}: {}", deed(capability, target))]
+                vec![format!("{word}: {}", call_summary(capability, target))]
             }
             What::CallBlocked { capability, why, .. } => vec![format!("Blocked: {capability}: {why}")],
             What::CallEnded { outcome, code, exit_code, .. } => ended(outcome, code.as_deref(), *exit_code),
@@ -148,7 +148,7 @@ impl Story {
 const COMMAND_CHARS_MAX: usize = 96;
 
 /// `filesystem.write /workspace/solution.py (234 bytes)`.
-pub fn deed(capability: &str, target: &Target) -> String {
+pub fn call_summary(capability: &str, target: &Target) -> String {
     let mut line = capability.to_string();
     if let Some(path) = &target.path {
         line.push(' ');
@@ -206,8 +206,8 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn tell(events: &[(u64, Value)]) -> String {
-        let mut story = Story::default();
+    fn format(events: &[(u64, Value)]) -> String {
+        let mut formatter = Formatter::default();
         let mut text = String::new();
         for (index, (second, what)) in events.iter().enumerate() {
             let mut event = json!({
@@ -217,7 +217,7 @@ mod tests {
             });
             event.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
             let event: ExecutionEvent = serde_json::from_value(event).unwrap();
-            for line in story.lines(&event) {
+            for line in formatter.lines(&event) {
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -234,7 +234,7 @@ mod tests {
         let worker = "wrk_01jm000000e000000000000001";
         let proposed = |number: u32, capability: &str| json!({"call": call(number), "capability": capability});
         let calls = json!([proposed(1, "filesystem.write"), proposed(2, "process.run")]);
-        insta::assert_snapshot!(tell(&[
+        insta::assert_snapshot!(format(&[
             (1, json!({"kind": "execution.started", "agent": "agt_01jm000000e000000000000001", "revision": 1, "model": "default", "max_iterations": 10})),
             (1, json!({"kind": "iteration.started", "iteration": 1, "worker": worker})),
             (2, json!({"kind": "model.called", "iteration": 1, "turn": 0, "attempt": 1, "model": "m"})),
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_goes_wrong_is_said_in_its_place() {
-        insta::assert_snapshot!(tell(&[
+        insta::assert_snapshot!(format(&[
             (1, json!({"kind": "execution.started", "agent": "agt_01jm000000e000000000000001", "revision": 1, "model": "default", "max_iterations": 1})),
             (1, json!({"kind": "iteration.started", "iteration": 1, "worker": "wrk_01jm000000e000000000000001"})),
             (2, json!({"kind": "model.failed", "iteration": 1, "turn": 0, "attempt": 1, "failure": "rate_limited", "sentence": "too many requests", "retry_at": "2026-02-23T10:00:04.200Z"})),

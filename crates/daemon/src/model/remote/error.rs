@@ -1,6 +1,6 @@
-//! What went wrong with a provider, told in our kinds: from the status, the headers and the provider's own error words.
+//! Turns what went wrong with a provider into our kinds, by the status, the headers and the provider's own error body.
 //!
-//! Whatever of these words is kept has been scrubbed of the key first and clipped after.
+//! Whatever of that body is kept has been scrubbed of the key first and clipped after.
 
 use super::address::Protocol;
 use crate::model::failure::{Failure, Kind};
@@ -9,12 +9,12 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-/// Letters of a provider's own words that are kept.
-const WORDS_MAX: usize = 300;
+/// Letters of a provider's own message that are kept.
+const MESSAGE_CHARS_MAX: usize = 300;
 const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
 
 /// What went wrong, free of the crate that saw it.
-pub(super) enum Trouble<'a> {
+pub(super) enum ProviderError<'a> {
     Status {
         status: StatusCode,
         headers: &'a HeaderMap,
@@ -28,7 +28,7 @@ pub(super) enum Trouble<'a> {
     Unsendable(String),
 }
 
-pub(super) struct Witness<'a> {
+pub(super) struct ErrorContext<'a> {
     pub(super) protocol: Protocol,
     pub(super) base_url: &'a str,
     pub(super) key: Option<&'a SecretString>,
@@ -36,14 +36,16 @@ pub(super) struct Witness<'a> {
     pub(super) begun: bool,
 }
 
-impl Witness<'_> {
-    pub(super) fn failure(&self, trouble: Trouble<'_>) -> Failure {
-        match trouble {
-            Trouble::Status { status, headers, body } => self.status(status, headers, &Words::of(&self.scrubbed(body))),
-            Trouble::Event(body) => self.event(&Words::of(&self.scrubbed(&body.to_string()))),
-            Trouble::Broken(error) => self.broken(innermost(error)),
-            Trouble::NotTheProtocol => self.not_the_protocol(),
-            Trouble::Unsendable(why) => self.tell(
+impl ErrorContext<'_> {
+    pub(super) fn failure(&self, error: ProviderError<'_>) -> Failure {
+        match error {
+            ProviderError::Status { status, headers, body } => {
+                self.status(status, headers, &ErrorBody::of(&self.scrubbed(body)))
+            }
+            ProviderError::Event(body) => self.event(&ErrorBody::of(&self.scrubbed(&body.to_string()))),
+            ProviderError::Broken(error) => self.broken(innermost(error)),
+            ProviderError::NotTheProtocol => self.not_the_protocol(),
+            ProviderError::Unsendable(why) => self.describe(
                 Kind::Rejected,
                 format!("the request to {} could not be made: {why}", self.base_url),
                 "this is a fault of ours: please report it with this sentence",
@@ -51,12 +53,12 @@ impl Witness<'_> {
         }
     }
 
-    fn status(&self, status: StatusCode, headers: &HeaderMap, words: &Words) -> Failure {
+    fn status(&self, status: StatusCode, headers: &HeaderMap, body: &ErrorBody) -> Failure {
         let retry_after_ms = retry_after_ms(headers);
         let kind = match status.as_u16() {
-            _ if words.say_no_credit() => Kind::Quota,
-            _ if status.is_client_error() && words.say_too_long() => Kind::ContextTooLong,
-            _ if status.is_client_error() && words.say_unknown_model() => Kind::UnknownModel,
+            _ if body.is_out_of_credit() => Kind::Quota,
+            _ if status.is_client_error() && body.is_too_long() => Kind::ContextTooLong,
+            _ if status.is_client_error() && body.is_unknown_model() => Kind::UnknownModel,
             401 | 403 => Kind::Auth,
             402 => Kind::Quota,
             404 => Kind::UnknownModel,
@@ -66,14 +68,14 @@ impl Witness<'_> {
             code if code >= 500 => Kind::ServerError,
             _ => Kind::Rejected,
         };
-        let sentence = format!("{} answered {}{}", self.base_url, status.as_u16(), words.colon());
-        self.tell(kind, sentence, "")
+        let sentence = format!("{} answered {}{}", self.base_url, status.as_u16(), body.colon());
+        self.describe(kind, sentence, "")
     }
 
-    fn event(&self, words: &Words) -> Failure {
-        let kind = match words.code.as_str() {
-            _ if words.say_no_credit() => Kind::Quota,
-            _ if words.say_too_long() => Kind::ContextTooLong,
+    fn event(&self, body: &ErrorBody) -> Failure {
+        let kind = match body.code.as_str() {
+            _ if body.is_out_of_credit() => Kind::Quota,
+            _ if body.is_too_long() => Kind::ContextTooLong,
             "overloaded_error" => Kind::Overloaded { retry_after_ms: None },
             "rate_limit_error" | "rate_limit_exceeded" | "rate_limit" => Kind::RateLimited { retry_after_ms: None },
             "authentication_error" | "permission_error" | "invalid_api_key" => Kind::Auth,
@@ -81,32 +83,32 @@ impl Witness<'_> {
             "invalid_request_error" => Kind::Rejected,
             _ => Kind::ServerError,
         };
-        self.tell(kind, format!("{} broke its answer off with an error{}", self.base_url, words.colon()), "")
+        self.describe(kind, format!("{} broke its answer off with an error{}", self.base_url, body.colon()), "")
     }
 
     fn broken(&self, cause: String) -> Failure {
         match self.begun {
-            true => self.tell(
+            true => self.describe(
                 Kind::Truncated,
                 format!("the connection to {} broke in the middle of an answer: {cause}", self.base_url),
                 "",
             ),
-            false => self.tell(Kind::Transport, format!("{} gave no answer: {cause}", self.base_url), ""),
+            false => self.describe(Kind::Transport, format!("{} gave no answer: {cause}", self.base_url), ""),
         }
     }
 
     fn not_the_protocol(&self) -> Failure {
         let name = self.protocol.provider().as_str();
-        self.tell(Kind::Malformed, format!("{} does not answer as {name}'s protocol says", self.base_url), "")
+        self.describe(Kind::Malformed, format!("{} does not answer as {name}'s protocol says", self.base_url), "")
     }
 
-    fn tell(&self, kind: Kind, sentence: String, hint: &str) -> Failure {
+    fn describe(&self, kind: Kind, sentence: String, hint: &str) -> Failure {
         let hint = if hint.is_empty() { self.hint(&kind) } else { hint.to_owned() };
         Failure::new(kind, self.clean(&sentence), hint)
     }
 
     fn clean(&self, text: &str) -> String {
-        let limit = WORDS_MAX + self.base_url.len() + 80;
+        let limit = MESSAGE_CHARS_MAX + self.base_url.len() + 80;
         let visible = self.scrubbed(text);
         visible.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(limit).collect()
     }
@@ -144,46 +146,46 @@ impl Witness<'_> {
     }
 }
 
-/// The provider's own error words: its code and its message.
-struct Words {
+/// The provider's own error: its code and its message.
+struct ErrorBody {
     code: String,
     message: String,
 }
 
-impl Words {
-    fn of(body: &str) -> Words {
+impl ErrorBody {
+    fn of(body: &str) -> ErrorBody {
         match serde_json::from_str::<Value>(body) {
-            Ok(value) => Words::of_value(&value),
-            Err(_) => Words { code: String::new(), message: body.trim().to_owned() },
+            Ok(value) => ErrorBody::of_value(&value),
+            Err(_) => ErrorBody { code: String::new(), message: body.trim().to_owned() },
         }
     }
 
-    fn of_value(body: &Value) -> Words {
+    fn of_value(body: &Value) -> ErrorBody {
         let error = body.get("error").unwrap_or(body);
         let word = |field: &str| error.get(field).and_then(Value::as_str);
         let code = word("code").or_else(|| word("type")).unwrap_or_default();
         let message = word("message").or_else(|| error.as_str()).map_or_else(|| error.to_string(), str::to_owned);
-        Words { code: code.to_owned(), message }
+        ErrorBody { code: code.to_owned(), message }
     }
 
     fn colon(&self) -> String {
-        let words: String = self.message.chars().take(WORDS_MAX).collect();
-        if words.is_empty() { String::new() } else { format!(": {words}") }
+        let message: String = self.message.chars().take(MESSAGE_CHARS_MAX).collect();
+        if message.is_empty() { String::new() } else { format!(": {message}") }
     }
 
-    fn say_no_credit(&self) -> bool {
+    fn is_out_of_credit(&self) -> bool {
         matches!(self.code.as_str(), "insufficient_quota" | "billing_error" | "billing_hard_limit_reached")
             || self.message.contains("credit balance is too low")
     }
 
-    fn say_too_long(&self) -> bool {
+    fn is_too_long(&self) -> bool {
         let message = self.message.to_lowercase();
         matches!(self.code.as_str(), "context_length_exceeded" | "exceed_context_size_error")
             || message.contains("maximum context length")
             || message.contains("prompt is too long")
     }
 
-    fn say_unknown_model(&self) -> bool {
+    fn is_unknown_model(&self) -> bool {
         self.code == "model_not_found"
     }
 }

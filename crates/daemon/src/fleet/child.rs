@@ -1,0 +1,122 @@
+//! The built-in worker: a child process that speaks frames over the socket on its stdin, and one source of connections.
+//! It is started, served and started again. No secret may reach the child: its environment is made anew.
+use super::{AttachedWorker, Error, Greeted};
+use crate::house::House;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tenure_core::id::{SessionId, WorkerId};
+use tenure_core::time::Time;
+use tokio::net::UnixStream;
+use tokio::process::Child;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+const RESTART_LAST: Duration = Duration::from_secs(10);
+/// How often the file `alive` is touched: how much of a clock a crash may add at most.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How the built-in worker is started.
+#[derive(Debug, Clone)]
+pub struct BuiltIn {
+    /// The program, and what makes it a worker.
+    pub program: PathBuf,
+    pub arguments: Vec<OsString>,
+    /// Touched while the daemon lives, so that the next one knows when this one ended.
+    pub alive: PathBuf,
+}
+
+pub struct Supervisor {
+    house: Arc<House>,
+    built_in: BuiltIn,
+    attached: AttachedWorker,
+    greeted: watch::Sender<Option<Greeted>>,
+}
+
+impl Supervisor {
+    /// `stale`: a session of an earlier life that is still to be lapsed, and when that life ended.
+    pub fn new(
+        house: Arc<House>,
+        built_in: BuiltIn,
+        worker: WorkerId,
+        stale: Option<(SessionId, Time)>,
+        greeted: watch::Sender<Option<Greeted>>,
+    ) -> Supervisor {
+        Supervisor { house, built_in, attached: AttachedWorker { worker, stale }, greeted }
+    }
+
+    /// Runs until the house closes; then the worker has ended.
+    pub async fn run(mut self) {
+        let mut pause = RESTART_FIRST;
+        while !self.house.is_closing() {
+            match self.life().await {
+                Ok(()) => pause = RESTART_FIRST,
+                Err(error) => {
+                    tracing::error!(%error, "the built-in worker is down; executions wait for it");
+                    pause = (pause * 2).min(RESTART_LAST);
+                }
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.house.closing.cancelled() => {}
+            }
+        }
+    }
+
+    /// One worker process, from its start to its end.
+    async fn life(&mut self) -> Result<(), Error> {
+        let (mut child, socket) = start(&self.built_in).map_err(Error::Start)?;
+        let result = self.attached.serve(&self.house, socket, &self.greeted).await;
+        if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
+            let _ = child.start_kill();
+            let _ = child.wait().await;
+        }
+        result
+    }
+}
+
+fn start(built_in: &BuiltIn) -> std::io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut command = tokio::process::Command::new(&built_in.program);
+    command.args(&built_in.arguments).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).env_clear();
+    for name in ["PATH", "TENURE_LOG", "TMPDIR", "XDG_RUNTIME_DIR", "DOCKER_HOST", "LANG"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    // One heap for a worker's few threads: it idles most of its life, and each heap costs memory for ever.
+    command.env("MALLOC_ARENA_MAX", "1");
+    let child = command.kill_on_drop(true).spawn()?;
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// When the last life ended, by its file.
+pub fn last_alive(built_in: &BuiltIn) -> Option<Time> {
+    let modified = std::fs::metadata(&built_in.alive).and_then(|metadata| metadata.modified()).ok()?;
+    let since = modified.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(Time::from_millis)
+}
+
+/// Touches the file `alive` until the house closes.
+pub async fn keep_alive(house: Arc<House>, built_in: BuiltIn) {
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&built_in.alive);
+    let Ok(file) = file else {
+        tracing::warn!(path = %built_in.alive.display(), "cannot be written: after a crash clocks count from the last event");
+        return;
+    };
+    loop {
+        if let Err(error) = file.set_modified(SystemTime::now()) {
+            tracing::debug!(%error, "the file `alive` cannot be touched");
+        }
+        tokio::select! {
+            () = sleep(ALIVE_EVERY) => {}
+            () = house.closing.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The handle on a worker's connection, and what waits for the worker's answers. It must never touch the stream: the
+//! task that serves the connection alone reads and writes it.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tenure_core::call::Fence;
+use tenure_core::id::{ExecutionId, LeaseId, SessionId, WorkerId};
+use tenure_core::manifest::Host;
+use tenure_core::network::Traffic;
+use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Requests that wait to be sent to the worker.
+const REQUESTS_MAX: usize = 256;
+/// Calls whose answers are awaited before those are dropped for which nobody waits any more.
+const PENDING_MAX: usize = 4096;
+/// A container engine that hangs must not hang a deploy for long.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An open connection of a worker. It is cheap to clone, and goes on existing after the connection's end.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub worker: WorkerId,
+    pub session: SessionId,
+    pub fence: Fence,
+    /// Executions that it takes at a time.
+    pub slots: u32,
+    /// What its host can do, as last reported.
+    pub host: watch::Receiver<Arc<Host>>,
+    pub(super) requests: mpsc::Sender<WorkerRequest>,
+    pub(super) ending: CancellationToken,
+}
+
+/// What the task that serves the connection holds of it.
+pub(super) struct ServerEnd {
+    pub(super) connection: Connection,
+    pub(super) requests: mpsc::Receiver<WorkerRequest>,
+    pub(super) pending: Pending,
+}
+
+#[derive(Debug)]
+pub(super) enum WorkerRequest {
+    Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
+    Release { execution: ExecutionId, iteration: u32, last: bool, answer: oneshot::Sender<Option<Traffic>> },
+    Survey { answer: oneshot::Sender<()> },
+}
+
+/// The connection ended before the answer came.
+#[derive(Debug)]
+pub struct Broken;
+
+impl Connection {
+    pub(super) fn open(worker: WorkerId, session: SessionId, fence: Fence, slots: u32, host: Host) -> ServerEnd {
+        let (asking, requests) = mpsc::channel(REQUESTS_MAX);
+        let (hosts, host) = watch::channel(Arc::new(host));
+        let ending = CancellationToken::new();
+        let connection = Connection { worker, session, fence, slots, host, requests: asking, ending };
+        ServerEnd { connection, requests, pending: Pending::new(hosts) }
+    }
+
+    /// The call's outcome; `None` when the connection broke first.
+    pub async fn call(&self, frame: LeasedCall) -> Option<CallOutcome> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(WorkerRequest::Call { frame: Box::new(frame), answer }).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// What went over the jail's network, once it is proven dead; an error when the connection broke first.
+    ///
+    /// # Errors
+    /// `Broken`: nothing is known of the jail.
+    pub async fn release(&self, execution: ExecutionId, iteration: u32, last: bool) -> Result<Option<Traffic>, Broken> {
+        let (answer, answered) = oneshot::channel();
+        let release = WorkerRequest::Release { execution, iteration, last, answer };
+        self.requests.send(release).await.map_err(|_| Broken)?;
+        answered.await.map_err(|_| Broken)
+    }
+
+    /// What its host can do now; `None` when the connection broke or it did not answer in time.
+    pub async fn survey(&self) -> Option<Arc<Host>> {
+        let surveyed = async {
+            let (answer, answered) = oneshot::channel();
+            self.requests.send(WorkerRequest::Survey { answer }).await.ok()?;
+            answered.await.ok()
+        };
+        timeout(SURVEY_TIMEOUT, surveyed).await.ok()??;
+        Some(Arc::clone(&self.host.borrow()))
+    }
+
+    /// Ends the connection, and with it the worker's jails, also where the worker hangs.
+    pub fn end(&self) {
+        self.ending.cancel();
+    }
+}
+
+/// Who waits for which answer.
+pub(super) struct Pending {
+    calls: HashMap<LeaseId, oneshot::Sender<CallOutcome>>,
+    releases: HashMap<(ExecutionId, u32), oneshot::Sender<Option<Traffic>>>,
+    surveys: HashMap<u64, oneshot::Sender<()>>,
+    surveys_sent: u64,
+    host: watch::Sender<Arc<Host>>,
+}
+
+impl Pending {
+    fn new(host: watch::Sender<Arc<Host>>) -> Pending {
+        let (calls, releases, surveys) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Pending { calls, releases, surveys, surveys_sent: 0, host }
+    }
+
+    /// Notes who waits for the answer to the frame that this returns.
+    pub(super) fn begin(&mut self, request: WorkerRequest) -> ToWorker {
+        match request {
+            WorkerRequest::Call { frame, answer } => {
+                if self.calls.len() >= PENDING_MAX {
+                    self.calls.retain(|_, answer| !answer.is_closed());
+                }
+                self.calls.insert(frame.lease, answer);
+                ToWorker::Call(frame)
+            }
+            WorkerRequest::Release { execution, iteration, last, answer } => {
+                self.releases.insert((execution, iteration), answer);
+                ToWorker::Release { execution, iteration, last }
+            }
+            WorkerRequest::Survey { answer } => {
+                self.surveys.retain(|_, answer| !answer.is_closed());
+                self.surveys_sent += 1;
+                self.surveys.insert(self.surveys_sent, answer);
+                ToWorker::Survey { count: self.surveys_sent }
+            }
+        }
+    }
+
+    /// Hands an answer to whoever waits for it; another frame is none of this one's concern.
+    pub(super) fn answer(&mut self, frame: FromWorker) {
+        // Nobody waits any more where the receiver is gone.
+        match frame {
+            FromWorker::Outcome(outcome) => {
+                if let Some(answer) = self.calls.remove(&outcome.lease) {
+                    let _ = answer.send(*outcome);
+                }
+            }
+            FromWorker::Released { execution, iteration, traffic } => {
+                if let Some(answer) = self.releases.remove(&(execution, iteration)) {
+                    let _ = answer.send(traffic);
+                }
+            }
+            FromWorker::Surveyed { count, host } => {
+                self.host.send_replace(Arc::from(host));
+                if let Some(answer) = self.surveys.remove(&count) {
+                    let _ = answer.send(());
+                }
+            }
+            FromWorker::NetworkRefused { .. }
+            | FromWorker::JailLost { .. }
+            | FromWorker::Output { .. }
+            | FromWorker::Beat { .. }
+            | FromWorker::Hello(_) => {}
+        }
+    }
+}
