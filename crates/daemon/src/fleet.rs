@@ -11,7 +11,7 @@ pub use child::{BuiltIn, Supervisor, keep_alive, last_alive};
 pub use connection::{Broken, Connection};
 
 use crate::commit;
-use crate::house::House;
+use crate::app::App;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +127,7 @@ impl AttachedWorker {
     /// Serves one connection of the worker, from its greeting to its end.
     async fn serve<S>(
         &mut self,
-        house: &Arc<House>,
+        app: &Arc<App>,
         mut stream: S,
         greeted: &watch::Sender<Option<Greeted>>,
     ) -> Result<(), Error>
@@ -138,18 +138,18 @@ impl AttachedWorker {
         if hello.reaped > 0 {
             tracing::info!(reaped = hello.reaped, "removed what an earlier worker left");
         }
-        let (session, fence) = self.open_session(house, &hello).await?;
+        let (session, fence) = self.open_session(app, &hello).await?;
         let welcome = ToWorker::Welcome { version: frame::VERSION, session, fence };
         let welcomed = timeout(GREETING_TIMEOUT, frame::write(&mut stream, &welcome)).await;
         let result = match welcomed {
             Ok(Ok(())) => {
                 let served = Connection::open(self.worker, session, fence, hello.slots, hello.host.clone());
                 greeted.send_replace(Some(Greeted { hello, session }));
-                let _registration = house.fleet.register(served.connection.clone());
+                let _registration = app.fleet.register(served.connection.clone());
                 for kind in [Kind::Bind, Kind::Dispatch, Kind::Release] {
-                    house.bells.ring(kind);
+                    app.wakeups.notify(kind);
                 }
-                serve::serve(house, served, stream).await.map_err(Error::from)
+                serve::serve(app, served, stream).await.map_err(Error::from)
             }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::Silent),
@@ -158,18 +158,18 @@ impl AttachedWorker {
         result
     }
 
-    async fn open_session(&mut self, house: &House, hello: &Hello) -> Result<(SessionId, Fence), Error> {
+    async fn open_session(&mut self, app: &App, hello: &Hello) -> Result<(SessionId, Fence), Error> {
         if hello.version != frame::VERSION {
             return Err(Error::Version(hello.version));
         }
         if let Some((session, since)) = self.stale {
             let proof = format!("reaped by its successor: {} left over", hello.reaped);
             let lapse = fleet::Command::LapseSession { session, since, proof };
-            house.door.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).await?;
+            app.committer.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).await?;
             self.stale = None;
         }
         let open = fleet::Command::OpenSession { slots: hello.slots, level: hello.level.clone() };
-        let committed = house.door.commit(Actor::Worker(self.worker), Command::Worker(self.worker, open)).await?;
+        let committed = app.committer.commit(Actor::Worker(self.worker), Command::Worker(self.worker, open)).await?;
         let opened = committed.events.iter().find_map(|(_, event)| match event {
             Event::Worker(fleet::Event::SessionOpened { session, fence, .. }) => Some((*session, *fence)),
             Event::Worker(_) | Event::Project(_) | Event::Agent(_) | Event::Execution(_) => None,

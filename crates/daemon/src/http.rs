@@ -2,7 +2,7 @@
 //! requests into commands and rows into answers, and decides nothing.
 //!
 //! ```text
-//! connection ─ listen ─> same_site ─> identify ─> in_time ─> a resource ─> Door::commit, or a read of the store
+//! connection ─ listen ─> same_site ─> identify ─> in_time ─> a resource ─> Committer::commit, or a read of the store
 //! ```
 #![expect(unused_qualifications, reason = "written by the macro of utoipa where a handler names its parameters")]
 
@@ -48,7 +48,7 @@ pub use listen::ListenError;
 use crate::Options;
 use crate::commit;
 use crate::fleet::Greeted;
-use crate::house::House;
+use crate::app::App;
 use crate::records::Records;
 use listen::Listeners;
 use problem::Failure;
@@ -58,8 +58,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const OPENAPI_PATH: &str = "/v1/openapi.json";
 
 /// What the faces reach.
-struct Rooms {
-    house: Arc<House>,
+struct ApiState {
+    app: Arc<App>,
     /// Read by threads that no reconciler uses.
     records: Records,
     /// What the built-in worker said of itself; kept while it is away.
@@ -78,20 +78,20 @@ struct Facts {
     listening: Vec<String>,
 }
 
-impl Rooms {
+impl ApiState {
     fn reader(&self) -> &Reader {
         self.records.reader()
     }
 }
 
-/// Binds the Unix socket and, if wanted, the TCP address, then serves both in `tasks` until the house closes. Gives the
+/// Binds the Unix socket and, if wanted, the TCP address, then serves both in `tasks` until the app closes. Gives the
 /// address bound.
 ///
 /// # Errors
 /// What could not be bound; then nothing is served.
 pub async fn serve(
     tasks: &mut JoinSet<()>,
-    house: &Arc<House>,
+    app: &Arc<App>,
     greeted: &watch::Receiver<Option<Greeted>>,
     options: &Options,
 ) -> Result<Option<SocketAddr>, ListenError> {
@@ -110,14 +110,14 @@ pub async fn serve(
         owner: rustix::process::geteuid().as_raw(),
         listening,
     };
-    let records = house.records.interactive();
-    let rooms = Arc::new(Rooms { house: Arc::clone(house), records, greeted: greeted.clone(), facts });
+    let records = app.records.interactive();
+    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeted: greeted.clone(), facts });
     let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
-    tasks.spawn(listen::serve(router(rooms), listeners, house.closing.clone()));
+    tasks.spawn(listen::serve(router(api), listeners, app.closing.clone()));
     Ok(bound)
 }
 
-fn resources() -> OpenApiRouter<Arc<Rooms>> {
+fn resources() -> OpenApiRouter<Arc<ApiState>> {
     let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
     let info = Info::builder()
         .title("Tenure")
@@ -141,7 +141,7 @@ fn resources() -> OpenApiRouter<Arc<Rooms>> {
         .merge(status::routes())
 }
 
-fn router(rooms: Arc<Rooms>) -> Router {
+fn router(api: Arc<ApiState>) -> Router {
     let (router, _) = resources().split_for_parts();
     router
         .route(OPENAPI_PATH, get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) }))
@@ -154,9 +154,9 @@ fn router(rooms: Arc<Rooms>) -> Router {
             Failure::from(Code::MethodWrong.problem(detail))
         })
         .layer(from_fn(in_time))
-        .layer(from_fn_with_state(Arc::clone(&rooms), auth::identify))
+        .layer(from_fn_with_state(Arc::clone(&api), auth::identify))
         .layer(from_fn(auth::same_site))
-        .with_state(rooms)
+        .with_state(api)
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -5,7 +5,7 @@
 pub mod commit;
 pub mod space;
 pub mod records;
-pub mod house;
+pub mod app;
 pub mod reconcile;
 pub mod model;
 pub mod fleet;
@@ -17,12 +17,12 @@ mod testing;
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
 pub use tenure_store::verify;
 
-use commit::Door;
+use commit::Committer;
 use fleet::{BuiltIn, Connection, Fleet, Greeted, Supervisor};
-use house::House;
+use app::App;
 use model::environment::Environment;
 use model::router::Router;
-use reconcile::{Bells, bind, dispatch, expire, revoke, think, validate};
+use reconcile::{Wakeups, bind, dispatch, expire, revoke, think, validate};
 use records::Records;
 use space::Space;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ pub enum Error {
 
 /// A running daemon.
 pub struct Daemon {
-    pub house: Arc<House>,
+    pub app: Arc<App>,
     pub greeted: cell::Receiver<Option<Greeted>>,
     /// Where the API listens, if it does.
     pub listening: Option<SocketAddr>,
@@ -96,24 +96,24 @@ impl Daemon {
     /// What keeps it from being ready; then nothing was started.
     pub async fn start(options: Options) -> Result<Daemon, Error> {
         let models = Arc::new(Router::new(&options.environment).map_err(Error::Model)?);
-        let (watch, bells) = (Watch::new(), Bells::default());
-        let store = Arc::new(open(&options, watch.clone(), bells.clone())?);
-        let door = Door::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
+        let (watch, wakeups) = (Watch::new(), Wakeups::default());
+        let store = Arc::new(open(&options, watch.clone(), wakeups.clone())?);
+        let committer = Committer::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
         let outside = store.outside().clone();
-        greet_ledger(&door, &store, &options).await?;
-        let (worker, stale) = built_in_worker(&door, &store, &options.built_in).await?;
+        greet_ledger(&committer, &store, &options).await?;
+        let (worker, stale) = built_in_worker(&committer, &store, &options.built_in).await?;
         let records = Records::new(store.reader().background(), store.blobs().clone());
         let (greeted, greeting) = cell::channel(None);
         let closing = CancellationToken::new();
-        let house = Arc::new(House { door, records, models, watch, bells, fleet: Fleet::default(), closing });
+        let app = Arc::new(App { committer, records, models, watch, wakeups, fleet: Fleet::default(), closing });
         let mut tasks = JoinSet::new();
-        let listening = http::serve(&mut tasks, &house, &greeting, &options).await?;
-        let supervisor = Supervisor::new(Arc::clone(&house), options.built_in.clone(), worker, stale, greeted);
+        let listening = http::serve(&mut tasks, &app, &greeting, &options).await?;
+        let supervisor = Supervisor::new(Arc::clone(&app), options.built_in.clone(), worker, stale, greeted);
         tasks.spawn(supervisor.run());
-        tasks.spawn(fleet::keep_alive(Arc::clone(&house), options.built_in));
-        tasks.spawn(mind_space(Arc::clone(&house)));
-        reconcile_all(&mut tasks, &house);
-        Ok(Daemon { house, greeted: greeting, listening, outside, store, tasks })
+        tasks.spawn(fleet::keep_alive(Arc::clone(&app), options.built_in));
+        tasks.spawn(mind_space(Arc::clone(&app)));
+        reconcile_all(&mut tasks, &app);
+        Ok(Daemon { app, greeted: greeting, listening, outside, store, tasks })
     }
 
     /// Until `stop` resolves or the ledger can no longer be written; then everything it started has ended.
@@ -126,7 +126,7 @@ impl Daemon {
             () = stop => Ok(()),
             () = writer.stopped() => Err(Error::WriterStopped("check the disk, then start again")),
         };
-        self.house.closing.cancel();
+        self.app.closing.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("not everything ended in time");
@@ -135,7 +135,7 @@ impl Daemon {
     }
 }
 
-fn open(options: &Options, watch: Watch, bells: Bells) -> Result<Store, store::Error> {
+fn open(options: &Options, watch: Watch, wakeups: Wakeups) -> Result<Store, store::Error> {
     let mut settings = store::Options::new(&options.data_dir);
     settings.hook = Some(Box::new(move |commit: &Commit| {
         for record in commit.records.iter() {
@@ -143,25 +143,25 @@ fn open(options: &Options, watch: Watch, bells: Bells) -> Result<Store, store::E
             match &record.event {
                 // What was in hand is no longer owed, and must be let go of.
                 Event::Execution(Happened::IterationClosing { .. } | Happened::IterationUnbound { .. }) => {
-                    bells.ring(Kind::Think);
-                    bells.ring(Kind::Dispatch);
+                    wakeups.notify(Kind::Think);
+                    wakeups.notify(Kind::Dispatch);
                 }
                 // A slot is free, and a deleted agent may have run its last.
                 Event::Execution(Happened::Ended { .. }) => {
-                    bells.ring(Kind::Bind);
-                    bells.ring(Kind::Leave);
+                    wakeups.notify(Kind::Bind);
+                    wakeups.notify(Kind::Leave);
                 }
                 Event::Execution(_) | Event::Project(_) | Event::Agent(_) | Event::Worker(_) => {}
             }
         }
-        commit.owed.iter().for_each(|(kind, _)| bells.ring(*kind));
+        commit.owed.iter().for_each(|(kind, _)| wakeups.notify(*kind));
     }));
     Store::open(settings)
 }
 
 /// Founds a new project, accepts what a person accepts, and records this start.
-async fn greet_ledger(door: &Door, store: &Store, options: &Options) -> Result<(), Error> {
-    let tell = |command| door.commit(Actor::Daemon, Command::Project(command));
+async fn greet_ledger(committer: &Committer, store: &Store, options: &Options) -> Result<(), Error> {
+    let tell = |command| committer.commit(Actor::Daemon, Command::Project(command));
     if store.size_at_open() == 0 {
         tell(project::Command::Found { name: "default".to_string() }).await?;
     }
@@ -177,7 +177,7 @@ async fn greet_ledger(door: &Door, store: &Store, options: &Options) -> Result<(
 
 /// The built-in worker's id, and the session that an earlier life of it left open.
 async fn built_in_worker(
-    door: &Door,
+    committer: &Committer,
     store: &Store,
     built_in: &BuiltIn,
 ) -> Result<(WorkerId, Option<(SessionId, Time)>), Error> {
@@ -186,31 +186,31 @@ async fn built_in_worker(
         let since = fleet::last_alive(built_in).unwrap_or(worker.at).max(worker.at);
         return Ok((worker.id, worker.session.map(|session| (session, since))));
     }
-    let id = door.mint_worker();
+    let id = committer.mint_worker();
     let register = workers::Command::Register { worker: id, name: BUILT_IN.to_string() };
-    door.commit(Actor::Daemon, Command::Worker(id, register)).await?;
+    committer.commit(Actor::Daemon, Command::Worker(id, register)).await?;
     Ok((id, None))
 }
 
 /// On a full disk jails are killed; once there is room, everything owed is looked at again.
-async fn mind_space(house: Arc<House>) {
-    let space = house.door.space().clone();
+async fn mind_space(app: Arc<App>) {
+    let space = app.committer.space().clone();
     space.prepare().await;
     loop {
         tokio::select! {
             () = space.filled() => {}
-            () = house.closing.cancelled() => return,
+            () = app.closing.cancelled() => return,
         }
-        house.fleet.connections().iter().for_each(Connection::end);
+        app.fleet.connections().iter().for_each(Connection::end);
         tokio::select! {
-            () = space.emptied() => house.bells.ring_all(),
-            () = house.closing.cancelled() => return,
+            () = space.emptied() => app.wakeups.notify_all(),
+            () = app.closing.cancelled() => return,
         }
     }
 }
 
-fn reconcile_all(tasks: &mut JoinSet<()>, house: &Arc<House>) {
-    let each = || Arc::clone(house);
+fn reconcile_all(tasks: &mut JoinSet<()>, app: &Arc<App>) {
+    let each = || Arc::clone(app);
     tasks.spawn(reconcile::run(each(), Kind::Bind, bind::bind));
     tasks.spawn(reconcile::run(each(), Kind::Think, think::think));
     tasks.spawn(reconcile::run(each(), Kind::Dispatch, dispatch::dispatch));

@@ -1,168 +1,238 @@
 //! Reconcilers: each does one kind of what is owed and reports by command. They take no input but the owed index, hold
-//! a bounded set of deeds in hand, and are idempotent: killed at any point, the next start does what is still owed.
-//! No retry lives here; a failure is a command whose event moves the time at which the deed is owed again.
-pub mod bind;
+//! a bounded set of obligations in flight, and are idempotent: killed at any point, the next start does what is still owed.
+//! No retry lives here; a failure is a command whose event moves the time at which it is owed again.
+pub mod delete;
 pub mod dispatch;
 pub mod expire;
-pub mod revoke;
+pub mod perform;
+pub mod place;
+pub mod sweep;
 pub mod think;
 pub mod validate;
+mod wakeups;
 
-use crate::commit;
-use crate::house::House;
+pub use wakeups::Wakeups;
+
+use crate::app::App;
 use crate::records::Error;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::fold::Stream;
-use tenure_core::owed::{Deed, Kind};
+use tenure_core::aggregate::Stream;
+use tenure_core::owed::{Kind, Obligation};
 use tenure_store as store;
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
+use wakeups::Woken;
 
-/// Deeds of one kind in hand at a time.
-const HAND_MAX: usize = 128;
-/// Rows of the owed index read at a time: more than a hand holds, so that something new is always among them.
-const LOOK_MAX: u32 = 2 * HAND_MAX as u32;
-/// A deed that ended without moving the state is left alone for so long.
-const COOLING: Duration = Duration::from_secs(1);
-/// The owed index is read at least so often, in case a wake was missed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Rows of the owed index read at a time, and how many such pages a look goes through.
+const PAGE: u32 = 256;
+const PAGES_MAX: u32 = 64;
+/// The owed index is read at least so often, in case a wake-up was missed.
+const POLL_MAX: Duration = Duration::from_secs(30);
 
-/// One bell a kind, rung after a commit that changed what is owed.
-#[derive(Clone, Default)]
-pub struct Bells(Arc<[Notify; Kind::ALL.len()]>);
+type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-impl Bells {
-    pub fn ring(&self, kind: Kind) {
-        self.bell(kind).notify_one();
-    }
+/// How obligations of a kind are done.
+#[derive(Clone, Copy)]
+pub enum Unit {
+    One(fn(Arc<App>, Stream, Obligation) -> Work),
+    /// As many as a page has, in one go.
+    Page(fn(Arc<App>, Vec<(Stream, Obligation)>) -> Work),
+}
 
-    pub fn ring_all(&self) {
-        Kind::ALL.iter().for_each(|kind| self.ring(*kind));
-    }
+/// What each kind needs of the loop.
+#[derive(Clone, Copy)]
+pub struct Policy {
+    /// Obligations, or pages, in flight at a time.
+    pub concurrency: usize,
+    /// How long one is left alone that ended without moving the state, unless its stream moves.
+    pub backoff: Duration,
+    pub unit: Unit,
+}
 
-    fn bell(&self, kind: Kind) -> &Notify {
-        &self.0[kind as usize]
+macro_rules! one {
+    ($concurrency:literal, $perform:path) => {
+        Policy {
+            concurrency: $concurrency,
+            backoff: Duration::from_secs(1),
+            unit: Unit::One(|app, stream, obligation| Box::pin($perform(app, stream, obligation))),
+        }
+    };
+}
+
+/// Each kind's policy: the one table of reconcilers.
+pub fn policy(kind: Kind) -> Policy {
+    match kind {
+        Kind::Place => Policy {
+            concurrency: 1,
+            backoff: Duration::from_secs(1),
+            unit: Unit::Page(|app, page| Box::pin(place::place(app, page))),
+        },
+        Kind::Think => one!(128, think::think),
+        Kind::Dispatch => one!(128, dispatch::dispatch),
+        Kind::Perform => one!(32, perform::perform),
+        Kind::Validate => one!(8, validate::validate),
+        Kind::Release => one!(128, dispatch::release),
+        Kind::Expire => one!(32, expire::expire),
+        Kind::Sweep => one!(4, sweep::sweep),
+        Kind::Delete => one!(4, delete::delete),
+        Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, delete::remove_home) },
     }
 }
 
+/// What names an obligation while it is in flight: one that changes its key halfway keeps its name.
 type Name = (Stream, String);
 
-struct Hand {
-    working: HashMap<Name, (Deed, AbortHandle)>,
-    names: HashMap<Id, Name>,
-    cooling: HashMap<Name, Instant>,
-    tasks: JoinSet<()>,
+fn name(stream: Stream, obligation: &Obligation) -> Name {
+    let key = match obligation {
+        // Due and open are two states of one.
+        Obligation::Think { iteration, turn, attempt, open: _ } => format!("{iteration}:{turn}:{attempt}"),
+        Obligation::Place { .. }
+        | Obligation::Dispatch { .. }
+        | Obligation::Perform { .. }
+        | Obligation::Validate { .. }
+        | Obligation::Release { .. }
+        | Obligation::Expire
+        | Obligation::Sweep { .. }
+        | Obligation::Delete
+        | Obligation::RemoveHome { .. } => obligation.to_key(),
+    };
+    (stream, key)
 }
 
-/// Does what is owed of one kind, until the house closes.
-pub async fn run<F>(house: Arc<House>, kind: Kind, perform: impl Fn(Arc<House>, Stream, Deed) -> F)
-where
-    F: Future<Output = Result<(), Error>> + Send + 'static,
-{
-    let mut hand =
-        Hand { working: HashMap::new(), names: HashMap::new(), cooling: HashMap::new(), tasks: JoinSet::new() };
-    while !house.is_closing() {
-        let next = match take_up(&house, kind, &perform, &mut hand).await {
-            Ok(next) => next,
+/// Does what is owed of one kind, until the daemon closes.
+pub async fn run(app: Arc<App>, kind: Kind) {
+    let mut reconciler = Reconciler {
+        kind,
+        policy: policy(kind),
+        tasks: JoinSet::new(),
+        in_flight: HashMap::new(),
+        names: HashMap::new(),
+        backing_off: HashMap::new(),
+        app,
+    };
+    let mut woken = Woken::all();
+    while !reconciler.app.is_closing() {
+        let pause = match reconciler.poll(&woken).await {
+            Ok(pause) => pause.unwrap_or(POLL_MAX).min(POLL_MAX),
             Err(error) => {
-                tracing::error!(kind = kind.word(), %error, "the owed index cannot be read");
-                Some(Duration::from_secs(1))
+                tracing::error!(kind = kind.as_str(), %error, "the owed index cannot be read");
+                Duration::from_secs(1)
             }
         };
-        let pause = next.unwrap_or(PATIENCE).min(PATIENCE);
-        tokio::select! {
-            () = house.bells.bell(kind).notified() => hand.cooling.clear(),
-            () = house.closing.cancelled() => break,
-            Some(done) = hand.tasks.join_next_with_id(), if !hand.tasks.is_empty() => hand.put_down(done),
-            () = tokio::time::sleep(pause) => {}
-        }
-        while let Some(done) = hand.tasks.try_join_next_with_id() {
-            hand.put_down(done);
+        let app = Arc::clone(&reconciler.app);
+        woken = tokio::select! {
+            woken = app.wakeups.woken(kind) => woken,
+            () = app.closing.cancelled() => break,
+            Some(done) = reconciler.tasks.join_next_with_id(), if !reconciler.tasks.is_empty() => {
+                reconciler.finish(done);
+                Woken::default()
+            }
+            () = tokio::time::sleep(pause) => Woken::default(),
+        };
+        while let Some(done) = reconciler.tasks.try_join_next_with_id() {
+            reconciler.finish(done);
         }
     }
-    hand.tasks.shutdown().await;
+    reconciler.tasks.shutdown().await;
 }
 
-/// What names a deed while it is in hand: a deed that changes its key halfway keeps its name.
-fn name(deed: &Deed) -> String {
-    match deed {
-        // Due and open are two states of one deed.
-        Deed::Think { iteration, turn, attempt, open: _ } => format!("{iteration}:{turn}:{attempt}"),
-        Deed::Bind { .. }
-        | Deed::Dispatch { .. }
-        | Deed::Validate { .. }
-        | Deed::Release { .. }
-        | Deed::Expire
-        | Deed::Sweep { .. }
-        | Deed::Leave => deed.to_string(),
-    }
+struct Reconciler {
+    app: Arc<App>,
+    kind: Kind,
+    policy: Policy,
+    tasks: JoinSet<()>,
+    in_flight: HashMap<Name, AbortHandle>,
+    names: HashMap<Id, Vec<Name>>,
+    /// Until when each is left alone.
+    backing_off: HashMap<Name, Instant>,
 }
 
-impl Hand {
-    fn put_down(&mut self, done: Result<(Id, ()), tokio::task::JoinError>) {
+impl Reconciler {
+    fn finish(&mut self, done: Result<(Id, ()), JoinError>) {
         let id = match &done {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
-        if let Some(name) = self.names.remove(&id) {
-            self.working.remove(&name);
-            self.cooling.insert(name, Instant::now() + COOLING);
+        let until = Instant::now() + self.policy.backoff;
+        for name in self.names.remove(&id).into_iter().flatten() {
+            self.in_flight.remove(&name);
+            self.backing_off.insert(name, until);
         }
         if let Err(error) = done
             && error.is_panic()
         {
-            tracing::error!(%error, "a reconciler's deed panicked; it stays owed");
+            tracing::error!(%error, "a reconciler panicked; what it did stays owed");
         }
     }
-}
 
-/// Reads what is owed, lets go of what no longer is, begins what is new. Gives the pause until the next is due.
-async fn take_up<F>(
-    house: &Arc<House>,
-    kind: Kind,
-    perform: &impl Fn(Arc<House>, Stream, Deed) -> F,
-    hand: &mut Hand,
-) -> Result<Option<Duration>, store::Error>
-where
-    F: Future<Output = Result<(), Error>> + Send + 'static,
-{
-    let now = commit::now();
-    let page = house.records.owed(kind, now, LOOK_MAX).await?;
-    let instant = Instant::now();
-    hand.cooling.retain(|_, until| *until > instant);
-    let named: Vec<(Name, Deed)> = page.due.into_iter().map(|(stream, deed)| ((stream, name(&deed)), deed)).collect();
-    let whole = named.len() < LOOK_MAX as usize;
-    if whole {
-        for (name, (_, task)) in &hand.working {
-            if !named.iter().any(|(owed, _)| owed == name) {
-                task.abort();
+    /// Lets go of what is no longer owed, and begins what is new. Gives the pause until the next is due.
+    async fn poll(&mut self, woken: &Woken) -> Result<Option<Duration>, store::Error> {
+        let instant = Instant::now();
+        self.backing_off.retain(|(stream, _), until| *until > instant && !woken.touches(*stream));
+        self.let_go(woken).await?;
+        let (mut fresh, mut pause) = (Vec::new(), None);
+        for page in 0..PAGES_MAX {
+            let owed = self.app.records.owed(self.kind, self.app.committer.now(), page * PAGE, PAGE).await?;
+            pause = owed.next_ms.map(|next| Duration::from_millis(next.max(1)));
+            let whole = owed.due.len() < PAGE as usize;
+            let known = |name: &Name| self.in_flight.contains_key(name) || self.backing_off.contains_key(name);
+            fresh.extend(owed.due.into_iter().filter(|(stream, obligation)| !known(&name(*stream, obligation))));
+            if whole || fresh.len() >= self.policy.concurrency.max(PAGE as usize) {
+                break;
+            }
+        }
+        self.begin(fresh);
+        let nearest = self.backing_off.values().map(|until| until.saturating_duration_since(instant)).min();
+        Ok(pause.into_iter().chain(nearest).min())
+    }
+
+    /// Of streams that moved: what is in flight and no longer owed is dropped.
+    async fn let_go(&mut self, woken: &Woken) -> Result<(), store::Error> {
+        let moved: HashSet<Stream> =
+            self.in_flight.keys().map(|(stream, _)| *stream).filter(|stream| woken.touches(*stream)).collect();
+        for stream in moved {
+            let owed = self.app.records.owed_by(self.kind, stream).await?;
+            let owed: HashSet<Name> = owed.iter().map(|owed| name(stream, &owed.obligation)).collect();
+            for (name, task) in &self.in_flight {
+                if name.0 == stream && !owed.contains(name) {
+                    task.abort();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, fresh: Vec<(Stream, Obligation)>) {
+        match self.policy.unit {
+            Unit::One(perform) => {
+                for (stream, obligation) in fresh {
+                    if self.tasks.len() >= self.policy.concurrency {
+                        break;
+                    }
+                    let names = vec![name(stream, &obligation)];
+                    self.spawn(names, perform(Arc::clone(&self.app), stream, obligation));
+                }
+            }
+            Unit::Page(perform) => {
+                if !fresh.is_empty() && self.tasks.len() < self.policy.concurrency {
+                    let names = fresh.iter().map(|(stream, obligation)| name(*stream, obligation)).collect();
+                    self.spawn(names, perform(Arc::clone(&self.app), fresh));
+                }
             }
         }
     }
-    let mut pause = page.next.map(|at| Duration::from_millis(at.since_ms(now).max(1)));
-    for (name, deed) in named {
-        if hand.working.contains_key(&name) {
-            continue;
-        }
-        if let Some(until) = hand.cooling.get(&name) {
-            let left = until.saturating_duration_since(instant);
-            pause = Some(pause.map_or(left, |pause| pause.min(left)));
-            continue;
-        }
-        if hand.working.len() >= HAND_MAX {
-            break;
-        }
-        let (stream, performing) = (name.0, perform(Arc::clone(house), name.0, deed.clone()));
-        let task = hand.tasks.spawn(async move {
-            if let Err(error) = performing.await {
-                tracing::error!(kind = kind.word(), %stream, %error, "what is owed cannot be done yet");
+
+    fn spawn(&mut self, names: Vec<Name>, work: Work) {
+        let kind = self.kind.as_str();
+        let task = self.tasks.spawn(async move {
+            if let Err(error) = work.await {
+                tracing::error!(kind, %error, "what is owed cannot be done yet");
             }
         });
-        hand.names.insert(task.id(), name.clone());
-        hand.working.insert(name, (deed, task));
+        self.in_flight.extend(names.iter().map(|name| (name.clone(), task.clone())));
+        self.names.insert(task.id(), names);
     }
-    Ok(pause)
 }

@@ -1,19 +1,21 @@
-//! What reconcilers read of one execution: rows, payloads and manifests, in one look at the database. A look sees one
-//! moment, so it must be short; it runs on a thread of the store.
+//! What reconcilers and faces read of the store: rows, payloads and plans, in one read transaction. It sees one moment, so it
+//! must be short, and must compute nothing.
 use serde::de::DeserializeOwned;
-use tenure_core::bound::Hash;
-use tenure_core::fold::Stream;
-use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
-use tenure_core::manifest::Manifest;
-use tenure_core::owed::{Deed, Kind};
-use tenure_core::row::{TurnRow, ValidationRow};
-use tenure_core::time::Time;
+use std::sync::{Arc, Mutex, PoisonError};
+use tenure_core::aggregate::Stream;
+use tenure_core::bound::{Hash, Payload};
+use tenure_core::call::CallRow;
+use tenure_core::execution::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId};
+use tenure_core::owed::{Kind, Obligation, Owed};
+use tenure_core::plan::Plan;
+use tenure_core::time::Stamp;
 use tenure_store as store;
-use tenure_store::rows::{calls, executions, iterations, turns};
+use tenure_store::rows::{agents, calls, executions, iterations, turns};
 use tenure_store::sql::Sql;
-use tenure_store::{Blobs, Reader};
+use tenure_store::{Blobs, Plans, Reader};
 
-/// Rows of one kind that one look takes of one iteration.
+/// Rows of one kind that are read of one iteration.
 const ROWS_MAX: u32 = 100_000;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,36 +26,37 @@ pub enum Error {
     Gone(&'static str),
     #[error("stored bytes are no JSON: {0}")]
     Payload(serde_json::Error),
-    #[error("a stored manifest cannot be read: {0}")]
-    Manifest(String),
 }
 
 #[derive(Clone)]
 pub struct Records {
     reader: Reader,
     blobs: Blobs,
+    /// Held while one plan is looked up, never across an await.
+    plans: Arc<Mutex<Plans>>,
 }
 
-/// One look at the database.
-pub struct Look<'a> {
+/// One read transaction.
+pub struct ReadTxn<'a> {
     sql: &'a mut dyn Sql,
     blobs: &'a Blobs,
+    plans: &'a Mutex<Plans>,
 }
 
-/// What a reconciler owes now, and when the next deed is due.
+/// What is owed now of one kind, and for how long nothing more is.
 pub struct OwedPage {
-    pub due: Vec<(Stream, Deed)>,
-    pub next: Option<Time>,
+    pub due: Vec<(Stream, Obligation)>,
+    pub next_ms: Option<u64>,
 }
 
 impl Records {
     pub fn new(reader: Reader, blobs: Blobs) -> Records {
-        Records { reader, blobs }
+        Records { reader, blobs, plans: Arc::default() }
     }
 
-    /// The same for what a person or program waits for.
-    pub fn interactive(&self) -> Records {
-        Records { reader: self.reader.interactive(), blobs: self.blobs.clone() }
+    /// The same by another set of readers.
+    pub fn by(&self, reader: Reader) -> Records {
+        Records { reader, ..self.clone() }
     }
 
     pub fn reader(&self) -> &Reader {
@@ -62,66 +65,70 @@ impl Records {
 
     /// # Errors
     /// The closure's, and the store's.
-    pub async fn look<R: Send + 'static>(
+    pub async fn read<R: Send + 'static>(
         &self,
-        look: impl FnOnce(&mut Look<'_>) -> Result<R, Error> + Send + 'static,
+        read: impl FnOnce(&mut ReadTxn<'_>) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
-        let blobs = self.blobs.clone();
-        self.reader.read(move |sql| Ok(look(&mut Look { sql, blobs: &blobs }))).await?
+        let (blobs, plans) = (self.blobs.clone(), Arc::clone(&self.plans));
+        self.reader.read(move |sql| Ok(read(&mut ReadTxn { sql, blobs: &blobs, plans: &plans }))).await?
     }
 
+    /// A page of what is owed of a kind, after the first `skip`.
+    ///
     /// # Errors
     /// The store's.
-    pub async fn owed(&self, kind: Kind, now: Time, limit: u32) -> Result<OwedPage, store::Error> {
+    pub async fn owed(&self, kind: Kind, now: Stamp, skip: u32, limit: u32) -> Result<OwedPage, store::Error> {
         self.reader
             .read(move |sql| {
-                let due = store::owed_now(sql, kind, now, limit)?;
-                let next = store::next_owed(sql, kind, now)?;
-                Ok(OwedPage { due: due.into_iter().map(|row| (row.stream, row.deed)).collect(), next })
+                let due = store::owed_now(sql, kind, now, skip, limit)?;
+                let next_ms = store::next_owed_ms(sql, kind, now)?;
+                Ok(OwedPage { due: due.into_iter().map(|(stream, owed)| (stream, owed.obligation)).collect(), next_ms })
             })
             .await
     }
 
+    /// What one stream owes of a kind, due or not.
+    ///
     /// # Errors
     /// The store's.
-    pub async fn bound_to(&self, session: SessionId, limit: u32) -> Result<Vec<ExecutionId>, store::Error> {
-        self.reader.read(move |sql| executions::ids_bound_to(sql, session, limit)).await
+    pub async fn owed_by(&self, kind: Kind, stream: Stream) -> Result<Vec<Owed>, store::Error> {
+        self.reader.read(move |sql| store::owed_by(sql, kind, stream)).await
     }
 
     /// # Errors
     /// The store's.
-    pub async fn count_bound(&self, session: SessionId) -> Result<u64, store::Error> {
-        self.reader.read(move |sql| executions::bound_to(sql, session)).await
+    pub async fn bound_to(&self, connection: ConnectionId, limit: u32) -> Result<Vec<ExecutionId>, store::Error> {
+        self.reader.read(move |sql| executions::ids_bound_to(sql, connection, limit)).await
     }
 
     /// # Errors
     /// The store's.
     pub async fn open_of(&self, agent: AgentId, limit: u32) -> Result<Vec<ExecutionId>, store::Error> {
-        self.reader.read(move |sql| executions::open_ids_of(sql, agent, None, limit)).await
+        self.reader.read(move |sql| executions::open_ids_of(sql, agent, limit)).await
     }
 }
 
-impl Look<'_> {
-    /// For queries of the store that take both.
+impl ReadTxn<'_> {
+    /// For queries of the store's own.
     pub fn parts(&mut self) -> (&mut dyn Sql, &Blobs) {
-        (&mut *self.sql, self.blobs)
+        (self.sql, self.blobs)
     }
 
     /// # Errors
     /// `Gone` where there is none.
-    pub fn execution(&mut self, id: ExecutionId) -> Result<executions::ExecutionEntry, Error> {
+    pub fn execution(&mut self, id: ExecutionId) -> Result<ExecutionRow, Error> {
         executions::get(self.sql, id)?.ok_or(Error::Gone("execution"))
     }
 
     /// # Errors
     /// `Gone` where there is none.
-    pub fn call(&mut self, id: CallId) -> Result<calls::CallEntry, Error> {
+    pub fn call(&mut self, id: CallId) -> Result<CallRow, Error> {
         calls::get(self.sql, id)?.ok_or(Error::Gone("call"))
     }
 
     /// # Errors
     /// The store's.
-    pub fn calls(&mut self, id: ExecutionId, iteration: u32) -> Result<Vec<calls::CallEntry>, Error> {
+    pub fn calls(&mut self, id: ExecutionId, iteration: u32) -> Result<Vec<CallRow>, Error> {
         Ok(calls::of_iteration(self.sql, id, iteration, ROWS_MAX)?)
     }
 
@@ -139,7 +146,7 @@ impl Look<'_> {
 
     /// # Errors
     /// The store's.
-    pub fn iteration(&mut self, id: ExecutionId, number: u32) -> Result<Option<iterations::IterationEntry>, Error> {
+    pub fn iteration(&mut self, id: ExecutionId, number: u32) -> Result<Option<IterationRow>, Error> {
         Ok(iterations::of(self.sql, id, number, 1)?.into_iter().find(|row| row.number == number))
     }
 
@@ -156,6 +163,14 @@ impl Look<'_> {
         store::payload(self.sql, self.blobs, &hash)?.ok_or(Error::Gone("payload"))
     }
 
+    /// The bytes with their salt, to be brought to a decision.
+    ///
+    /// # Errors
+    /// As `bytes`.
+    pub fn payload(&mut self, hash: Hash) -> Result<Payload, Error> {
+        store::bound_payload(self.sql, self.blobs, &hash)?.ok_or(Error::Gone("payload"))
+    }
+
     /// # Errors
     /// As `bytes`.
     pub fn text(&mut self, hash: Hash) -> Result<String, Error> {
@@ -168,14 +183,13 @@ impl Look<'_> {
         serde_json::from_slice(&self.bytes(hash)?).map_err(Error::Payload)
     }
 
-    /// The manifest of a revision, read back from its bound bytes.
+    /// What a revision runs by.
     ///
     /// # Errors
-    /// As `bytes`, and where they are no manifest.
-    pub fn manifest(&mut self, agent: AgentId, revision: u32) -> Result<Manifest, Error> {
-        let row = store::rows::agents::revision(self.sql, agent, revision)?.ok_or(Error::Gone("revision"))?;
-        let bytes = self.bytes(row.manifest)?;
-        Manifest::parse_bytes(&bytes)
-            .map_err(|problems| Error::Manifest(problems.first().map(ToString::to_string).unwrap_or_default()))
+    /// `Gone` where there is none; `Corrupt` where it cannot be read.
+    pub fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Arc<Plan>, Error> {
+        let row = agents::revision(self.sql, agent, revision)?.ok_or(Error::Gone("revision"))?;
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.get(self.sql, self.blobs, row.plan)?.ok_or(Error::Gone("plan"))
     }
 }

@@ -1,9 +1,9 @@
 //! What unit tests stand on: a daemon's parts over a store in a folder, and executions driven by hand.
-use crate::commit::{Committed, Door};
-use crate::house::House;
+use crate::commit::{Committed, Committer};
+use crate::app::App;
 use crate::model::environment::{Access, Environment};
 use crate::model::router::Router;
-use crate::reconcile::Bells;
+use crate::reconcile::Wakeups;
 use crate::reconcile::think::Delta;
 use crate::records::Records;
 use crate::space::Space;
@@ -27,7 +27,7 @@ use tenure_store::{Options, Store};
 const OWNER: Actor = Actor::Owner { uid: 1000 };
 
 /// The daemon's parts, and the store that they hold on to.
-pub(crate) fn house(folder: &Path) -> (Arc<House>, Arc<Store>) {
+pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
     let store = Arc::new(Store::open(Options::new(folder)).unwrap());
     let environment = Environment {
         default_model: None,
@@ -37,36 +37,36 @@ pub(crate) fn house(folder: &Path) -> (Arc<House>, Arc<Store>) {
         local_program: "none".into(),
         models_folder: folder.to_owned(),
     };
-    let house = House {
-        door: Door::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store))),
+    let app = App {
+        committer: Committer::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store))),
         records: Records::new(store.reader().background(), store.blobs().clone()),
         models: Arc::new(Router::new(&environment).unwrap()),
         watch: Watch::new(),
-        bells: Bells::default(),
+        wakeups: Wakeups::default(),
         fleet: crate::fleet::Fleet::default(),
         closing: tokio_util::sync::CancellationToken::new(),
     };
-    (Arc::new(house), store)
+    (Arc::new(app), store)
 }
 
-pub(crate) async fn found(house: &House) {
-    run(house, Command::Project(project::Command::Found { name: "test".into() })).await;
+pub(crate) async fn found(app: &App) {
+    run(app, Command::Project(project::Command::Found { name: "test".into() })).await;
 }
 
-pub(crate) async fn register(house: &House, name: &str) -> WorkerId {
-    let worker = house.door.mint_worker();
+pub(crate) async fn register(app: &App, name: &str) -> WorkerId {
+    let worker = app.committer.mint_worker();
     let register = fleet::Command::Register { worker, name: name.into() };
-    run(house, Command::Worker(worker, register)).await;
+    run(app, Command::Worker(worker, register)).await;
     worker
 }
 
-async fn run(house: &House, command: Command) -> Committed {
-    house.door.commit(OWNER, command).await.unwrap()
+async fn run(app: &App, command: Command) -> Committed {
+    app.committer.commit(OWNER, command).await.unwrap()
 }
 
 /// One execution, moved on by hand.
 pub(crate) struct Driven<'a> {
-    house: &'a House,
+    app: &'a App,
     pub(crate) id: ExecutionId,
     worker: WorkerId,
     session: SessionId,
@@ -76,25 +76,25 @@ pub(crate) struct Driven<'a> {
 
 impl<'a> Driven<'a> {
     /// A project with an agent, a worker and a started execution, whose one validator is told what to find.
-    pub(crate) async fn start(house: &'a House) -> Driven<'a> {
-        found(house).await;
-        let worker = register(house, "built-in").await;
+    pub(crate) async fn start(app: &'a App) -> Driven<'a> {
+        found(app).await;
+        let worker = register(app, "built-in").await;
         let open = fleet::Command::OpenSession { slots: 4, level: "test".into() };
-        let opened = run(house, Command::Worker(worker, open)).await;
+        let opened = run(app, Command::Worker(worker, open)).await;
         let session = opened.events.iter().find_map(|(_, event)| match event {
             Event::Worker(fleet::Event::SessionOpened { session, .. }) => Some(*session),
             _ => None,
         });
-        let agent = house.door.mint_agent();
-        run(house, Command::Agent(agent, agent::Command::Deploy(deployment(house)))).await;
-        let id = house.door.mint_execution();
-        let start = start_of(house, agent);
-        run(house, Command::Execution(id, execution::Command::Start(start))).await;
-        Driven { house, id, worker, session: session.unwrap(), iteration: 0, turn: 0 }
+        let agent = app.committer.mint_agent();
+        run(app, Command::Agent(agent, agent::Command::Deploy(deployment(app)))).await;
+        let id = app.committer.mint_execution();
+        let start = start_of(app, agent);
+        run(app, Command::Execution(id, execution::Command::Start(start))).await;
+        Driven { app, id, worker, session: session.unwrap(), iteration: 0, turn: 0 }
     }
 
     async fn run(&self, command: execution::Command) -> Committed {
-        run(self.house, Command::Execution(self.id, command)).await
+        run(self.app, Command::Execution(self.id, command)).await
     }
 
     /// The first is given to the worker, which keeps the others.
@@ -113,13 +113,13 @@ impl<'a> Driven<'a> {
         let call =
             CallModel { turn, model: "local".into(), request: Hash::of(b"r"), deadline, reserved_micro_usd: Some(0) };
         self.run(execution::Command::CallModel(call)).await;
-        let payload = |bytes: &[u8]| self.house.door.payload(bytes.to_vec());
+        let payload = |bytes: &[u8]| self.app.committer.payload(bytes.to_vec());
         let delta = Delta { text: text.into(), calls: Vec::new(), dropped: 0 };
         let answer = Answer {
             model: "local".into(),
             delta: payload(&serde_json::to_vec(&delta).unwrap()),
             output: (calls == 0).then(|| payload(text.as_bytes())),
-            calls: (0..calls).map(|_| proposal(self.house)).collect(),
+            calls: (0..calls).map(|_| proposal(self.app)).collect(),
             usage: Usage { input: 100, output: 20, cached: 5, micro_usd: Some(7), took_ms: 12 },
             cassette: false,
         };
@@ -140,7 +140,7 @@ impl<'a> Driven<'a> {
 
     /// Ends the iteration by what its validator finds.
     pub(crate) async fn end_iteration(&mut self, pass: bool, reasons: &str) {
-        let reasons = self.house.door.payload(reasons.as_bytes().to_vec());
+        let reasons = self.app.committer.payload(reasons.as_bytes().to_vec());
         let score_milli = if pass { 1000 } else { 0 };
         let finding = Finding { validator: "command".into(), pass, score_milli, reasons };
         self.run(execution::Command::Validate { iteration: self.iteration, index: 0, finding }).await;
@@ -157,16 +157,16 @@ fn started(committed: &Committed) -> Vec<call::Called> {
     called.collect()
 }
 
-fn proposal(house: &House) -> Proposal {
+fn proposal(app: &App) -> Proposal {
     Proposal {
         capability: "filesystem.read".into(),
-        arguments: house.door.payload(br#"{"path":"a"}"#.to_vec()),
+        arguments: app.committer.payload(br#"{"path":"a"}"#.to_vec()),
         attributes: Attributes { path: Some("a".into()), ..Attributes::default() },
         misfit: None,
     }
 }
 
-fn deployment(house: &House) -> agent::Deployment {
+fn deployment(app: &App) -> agent::Deployment {
     let limits = Limits {
         max_iterations: 1000,
         max_turns: 1000,
@@ -180,12 +180,12 @@ fn deployment(house: &House) -> agent::Deployment {
         version: None,
         labels: Vec::new(),
         runtime: "native".into(),
-        manifest: house.door.payload(b"a manifest".to_vec()),
+        manifest: app.committer.payload(b"a manifest".to_vec()),
         digest: Hash::of(b"a manifest"),
         terms: Terms { limits, tools: vec!["filesystem.*".into()], validators: 1, model: "default".into() },
     }
 }
 
-fn start_of(house: &House, agent: AgentId) -> Start {
-    Start { agent, input: house.door.payload(b"\"do it\"".to_vec()), max_iterations: None, idempotency: None }
+fn start_of(app: &App, agent: AgentId) -> Start {
+    Start { agent, input: app.committer.payload(b"\"do it\"".to_vec()), max_iterations: None, idempotency: None }
 }

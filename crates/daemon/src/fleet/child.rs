@@ -1,7 +1,7 @@
 //! The built-in worker: a child process that speaks frames over the socket on its stdin, and one source of connections.
 //! It is started, served and started again. No secret may reach the child: its environment is made anew.
 use super::{AttachedWorker, Error, Greeted};
-use crate::house::House;
+use crate::app::App;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct BuiltIn {
 }
 
 pub struct Supervisor {
-    house: Arc<House>,
+    app: Arc<App>,
     built_in: BuiltIn,
     attached: AttachedWorker,
     greeted: watch::Sender<Option<Greeted>>,
@@ -41,19 +41,19 @@ pub struct Supervisor {
 impl Supervisor {
     /// `stale`: a session of an earlier life that is still to be lapsed, and when that life ended.
     pub fn new(
-        house: Arc<House>,
+        app: Arc<App>,
         built_in: BuiltIn,
         worker: WorkerId,
         stale: Option<(SessionId, Time)>,
         greeted: watch::Sender<Option<Greeted>>,
     ) -> Supervisor {
-        Supervisor { house, built_in, attached: AttachedWorker { worker, stale }, greeted }
+        Supervisor { app, built_in, attached: AttachedWorker { worker, stale }, greeted }
     }
 
-    /// Runs until the house closes; then the worker has ended.
+    /// Runs until the app closes; then the worker has ended.
     pub async fn run(mut self) {
         let mut pause = RESTART_FIRST;
-        while !self.house.is_closing() {
+        while !self.app.is_closing() {
             match self.life().await {
                 Ok(()) => pause = RESTART_FIRST,
                 Err(error) => {
@@ -63,7 +63,7 @@ impl Supervisor {
             }
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.house.closing.cancelled() => {}
+                () = self.app.closing.cancelled() => {}
             }
         }
     }
@@ -71,7 +71,7 @@ impl Supervisor {
     /// One worker process, from its start to its end.
     async fn life(&mut self) -> Result<(), Error> {
         let (mut child, socket) = start(&self.built_in).map_err(Error::Start)?;
-        let result = self.attached.serve(&self.house, socket, &self.greeted).await;
+        let result = self.attached.serve(&self.app, socket, &self.greeted).await;
         if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
             let _ = child.start_kill();
             let _ = child.wait().await;
@@ -103,8 +103,8 @@ pub fn last_alive(built_in: &BuiltIn) -> Option<Time> {
     i64::try_from(since.as_millis()).ok().map(Time::from_millis)
 }
 
-/// Touches the file `alive` until the house closes.
-pub async fn keep_alive(house: Arc<House>, built_in: BuiltIn) {
+/// Touches the file `alive` until the app closes.
+pub async fn keep_alive(app: Arc<App>, built_in: BuiltIn) {
     let file = std::fs::File::options().create(true).truncate(false).write(true).open(&built_in.alive);
     let Ok(file) = file else {
         tracing::warn!(path = %built_in.alive.display(), "cannot be written: after a crash clocks count from the last event");
@@ -116,7 +116,7 @@ pub async fn keep_alive(house: Arc<House>, built_in: BuiltIn) {
         }
         tokio::select! {
             () = sleep(ALIVE_EVERY) => {}
-            () = house.closing.cancelled() => return,
+            () = app.closing.cancelled() => return,
         }
     }
 }

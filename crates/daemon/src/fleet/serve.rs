@@ -8,7 +8,7 @@
 //! It must never wait for the worker to take something without taking what the worker sends, for each would wait for the
 //! other; nor for a commit: a slow disk holds a worker back, and must not make it look silent.
 use super::connection::{Connection, Pending, ServerEnd};
-use crate::house::House;
+use crate::app::App;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,8 @@ pub(super) enum Error {
     Ended,
 }
 
-/// Until the stream ends, the worker hangs or the house closes.
-pub(super) async fn serve<S>(house: &Arc<House>, served: ServerEnd, stream: S) -> Result<(), Error>
+/// Until the stream ends, the worker hangs or the app closes.
+pub(super) async fn serve<S>(app: &Arc<App>, served: ServerEnd, stream: S) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -57,7 +57,7 @@ where
     tokio::pin!(reading);
     let (reports, waiting) = mpsc::channel(REPORTS_MAX);
     let (answers, mut answered) = mpsc::channel(REPORTS_MAX);
-    tokio::spawn(report_in_order(Arc::clone(house), connection.clone(), waiting, answers));
+    tokio::spawn(report_in_order(Arc::clone(app), connection.clone(), waiting, answers));
     let mut held: Option<FromWorker> = None;
     let mut outbox = VecDeque::new();
     let (mut silent, mut stuck, mut count) = (0, 0, 0);
@@ -67,7 +67,7 @@ where
         let idle = outbox.is_empty();
         tokio::select! {
             ended = &mut reading => break ended,
-            () = house.closing.cancelled() => return Ok(()),
+            () = app.closing.cancelled() => return Ok(()),
             () = connection.ending.cancelled() => return Err(Error::Ended),
             Some(request) = requests.recv(), if idle => {
                 outbox = frame::encode(&pending.begin(request))?.into();
@@ -82,7 +82,7 @@ where
             },
             Some(frame) = received.recv(), if held.is_none() => {
                 silent = 0;
-                held = sort(house, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
+                held = sort(app, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
             }
             Ok(place) = reports.reserve(), if held.is_some() => {
                 if let Some(report) = held.take() {
@@ -158,10 +158,10 @@ fn is_report(frame: &FromWorker) -> bool {
 }
 
 /// Does at once what waits for nothing; gives back what is to be reported in order.
-fn sort(house: &House, pending: &mut Pending, frame: FromWorker) -> Option<FromWorker> {
+fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorker> {
     match frame {
         report if is_report(&report) => return Some(report),
-        FromWorker::Output { execution, stderr, text, .. } => house.watch.output(execution, stderr, text),
+        FromWorker::Output { execution, stderr, text, .. } => app.watch.output(execution, stderr, text),
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }
@@ -171,7 +171,7 @@ fn sort(house: &House, pending: &mut Pending, frame: FromWorker) -> Option<FromW
 /// Commits what a worker reports, in the order in which it was sent, and lets its answers through in the same order: an
 /// outcome or release is acted on only after what was reported before it. Ends with the connection's last report.
 async fn report_in_order(
-    house: Arc<House>,
+    app: Arc<App>,
     connection: Connection,
     mut reports: mpsc::Receiver<FromWorker>,
     answers: mpsc::Sender<FromWorker>,
@@ -191,7 +191,7 @@ async fn report_in_order(
                 continue;
             }
         };
-        house.report(worker, Command::Execution(execution, command)).await;
+        app.report(worker, Command::Execution(execution, command)).await;
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{found, house, register};
+use crate::testing::{found, app, register};
 use futures_util::FutureExt;
 use tenure_core::manifest::Host;
 use tokio::io::{DuplexStream, duplex};
@@ -37,20 +37,20 @@ struct Attachment {
     serving: JoinHandle<(AttachedWorker, Result<(), Error>)>,
 }
 
-fn attach(house: &Arc<House>, mut attached: AttachedWorker, name: &'static str) -> Attachment {
+fn attach(app: &Arc<App>, mut attached: AttachedWorker, name: &'static str) -> Attachment {
     let (ours, theirs) = duplex(1 << 16);
     let (die, dying) = oneshot::channel();
     tokio::spawn(fake(theirs, name, dying));
-    let house = Arc::clone(house);
+    let app = Arc::clone(app);
     let serving = tokio::spawn(async move {
-        let result = attached.serve(&house, ours, &watch::Sender::new(None)).await;
+        let result = attached.serve(&app, ours, &watch::Sender::new(None)).await;
         (attached, result)
     });
     Attachment { die, serving }
 }
 
-async fn connected(house: &House, count: usize) -> Vec<Connection> {
-    let mut connections = house.fleet.0.subscribe();
+async fn connected(app: &App, count: usize) -> Vec<Connection> {
+    let mut connections = app.fleet.0.subscribe();
     let all = timeout(TEST_TIMEOUT, connections.wait_for(|connections| connections.len() == count)).await;
     all.unwrap().unwrap().values().cloned().collect()
 }
@@ -58,34 +58,34 @@ async fn connected(house: &House, count: usize) -> Vec<Connection> {
 #[tokio::test]
 async fn of_two_workers_one_dies_and_comes_back_while_the_other_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let (house, _store) = house(folder.path());
-    found(&house).await;
-    assert!(house.fleet.any().now_or_never().is_none());
-    let (left, right) = (register(&house, "left").await, register(&house, "right").await);
-    let first = attach(&house, AttachedWorker { worker: left, stale: None }, "left");
-    let second = attach(&house, AttachedWorker { worker: right, stale: None }, "right");
-    let both = connected(&house, 2).await;
+    let (app, _store) = app(folder.path());
+    found(&app).await;
+    assert!(app.fleet.any().now_or_never().is_none());
+    let (left, right) = (register(&app, "left").await, register(&app, "right").await);
+    let first = attach(&app, AttachedWorker { worker: left, stale: None }, "left");
+    let second = attach(&app, AttachedWorker { worker: right, stale: None }, "right");
+    let both = connected(&app, 2).await;
     assert_ne!(both[0].session, both[1].session);
-    let execution = house.door.mint_execution();
+    let execution = app.committer.mint_execution();
     for worker in [left, right] {
-        let connection = house.fleet.connection(worker).unwrap();
+        let connection = app.fleet.connection(worker).unwrap();
         assert!(timeout(TEST_TIMEOUT, connection.release(execution, 1, true)).await.unwrap().is_ok());
-        assert_eq!(house.fleet.with_session(connection.session).unwrap().worker, worker);
+        assert_eq!(app.fleet.with_session(connection.session).unwrap().worker, worker);
     }
-    let dead = house.fleet.connection(left).unwrap();
+    let dead = app.fleet.connection(left).unwrap();
     first.die.send(()).unwrap();
     let (attached, result) = timeout(TEST_TIMEOUT, first.serving).await.unwrap().unwrap();
     assert!(matches!(result, Err(Error::Connection(_))), "{result:?}");
-    assert!(house.fleet.connection(left).is_none() && house.fleet.with_session(dead.session).is_none());
+    assert!(app.fleet.connection(left).is_none() && app.fleet.with_session(dead.session).is_none());
     assert!(dead.release(execution, 2, true).await.is_err());
-    assert_eq!(house.fleet.any().await.worker, right);
-    let alive = house.fleet.connection(right).unwrap();
+    assert_eq!(app.fleet.any().await.worker, right);
+    let alive = app.fleet.connection(right).unwrap();
     assert!(timeout(TEST_TIMEOUT, alive.release(execution, 2, true)).await.unwrap().is_ok());
 
     assert_eq!(attached.stale.map(|(session, _)| session), Some(dead.session));
-    let _again = attach(&house, attached, "left");
-    connected(&house, 2).await;
-    let back = house.fleet.connection(left).unwrap();
+    let _again = attach(&app, attached, "left");
+    connected(&app, 2).await;
+    let back = app.fleet.connection(left).unwrap();
     assert!(back.session != dead.session && back.fence > dead.fence);
     assert!(!second.serving.is_finished());
 }
@@ -93,15 +93,15 @@ async fn of_two_workers_one_dies_and_comes_back_while_the_other_goes_on() {
 #[tokio::test]
 async fn a_worker_that_dies_between_its_greeting_and_the_welcome_leaves_no_session_open() {
     let folder = tempfile::tempdir().unwrap();
-    let (house, _store) = house(folder.path());
-    found(&house).await;
-    let mut attached = AttachedWorker { worker: register(&house, "left").await, stale: None };
+    let (app, _store) = app(folder.path());
+    found(&app).await;
+    let mut attached = AttachedWorker { worker: register(&app, "left").await, stale: None };
     let (ours, mut theirs) = duplex(1 << 16);
     frame::write(&mut theirs, &hello("left")).await.unwrap();
     drop(theirs);
-    let result = timeout(TEST_TIMEOUT, attached.serve(&house, ours, &watch::Sender::new(None))).await.unwrap();
+    let result = timeout(TEST_TIMEOUT, attached.serve(&app, ours, &watch::Sender::new(None))).await.unwrap();
     assert!(matches!(result, Err(Error::Frame(_))), "{result:?}");
-    assert!(attached.stale.is_some() && house.fleet.connections().is_empty());
-    let _again = attach(&house, attached, "left");
-    assert_eq!(connected(&house, 1).await.len(), 1, "its next session opens");
+    assert!(attached.stale.is_some() && app.fleet.connections().is_empty());
+    let _again = attach(&app, attached, "left");
+    assert_eq!(connected(&app, 1).await.len(), 1, "its next session opens");
 }

@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Params, Segment, Text};
 use super::manifests;
@@ -32,7 +32,7 @@ const REVISIONS_SHOWN: u32 = 50;
 /// Pages read for one filtered page of a list.
 const PAGES_MAX: usize = 20;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(deploy, list)).routes(routes!(get, delete)).routes(routes!(sandbox))
 }
 
@@ -51,28 +51,28 @@ struct DeployParams {
     responses((status = 200, body = Deployed), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn deploy(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     Params(params): Params<DeployParams>,
     Text(text): Text,
 ) -> Answer<Deployed> {
     let manifest = manifests::parse(&text)?;
-    manifests::check(&rooms, &manifest).await?;
+    manifests::check(&api, &manifest).await?;
     let bytes = manifest.canonical_json();
     let digest = Hash::of(&bytes);
-    let holder = rooms.holder(manifest.name()).await?;
+    let holder = api.holder(manifest.name()).await?;
     if params.dry_run.unwrap_or(false) {
-        return dry_run(&rooms, holder, digest).await;
+        return dry_run(&api, holder, digest).await;
     }
-    let id = holder.as_ref().map_or_else(|| rooms.house.door.mint_agent(), |entry| entry.id);
-    let deployment = deployment(&manifest, rooms.house.door.payload(bytes), digest);
+    let id = holder.as_ref().map_or_else(|| api.app.committer.mint_agent(), |entry| entry.id);
+    let deployment = deployment(&manifest, api.app.committer.payload(bytes), digest);
     let command = Command::Agent(id, agent::Command::Deploy(deployment));
-    let (changed, id) = match rooms.house.door.commit(caller.actor, command).await {
+    let (changed, id) = match api.app.committer.commit(caller.actor, command).await {
         Ok(committed) => (true, created(&committed.events).unwrap_or(id)),
         Err(commit::Error::Refused(Refusal::Agent(Misstep::Unchanged))) => (false, id),
         Err(error) => return Err(error.into()),
     };
-    let agent = rooms.agent(&id.to_string()).await?;
+    let agent = api.agent(&id.to_string()).await?;
     Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false }))
 }
 
@@ -104,17 +104,17 @@ fn deployment(manifest: &Manifest, payload: tenure_core::bound::Payload, digest:
 }
 
 /// What a deploy would do, found without a command: it may be another by the time that one comes.
-async fn dry_run(rooms: &Rooms, holder: Option<AgentEntry>, digest: Hash) -> Answer<Deployed> {
+async fn dry_run(api: &ApiState, holder: Option<AgentEntry>, digest: Hash) -> Answer<Deployed> {
     let Some(entry) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
     if entry.state != "deployed" {
         return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", entry.name)).into());
     }
-    let newest = rooms.revisions(entry.id, 1).await?;
+    let newest = api.revisions(entry.id, 1).await?;
     let changed = newest.first().is_none_or(|revision| revision.digest != digest);
     Ok(Out(Deployed { agent: Some(shown(&entry)), changed, dry_run: true }))
 }
 
-impl Rooms {
+impl ApiState {
     /// Whoever has this very name; ids and short ids are not looked at.
     async fn holder(&self, name: &str) -> Result<Option<AgentEntry>, Failure> {
         let name = name.to_string();
@@ -146,7 +146,7 @@ struct ListParams {
     get, path = "/v1/agents", tag = "agents", params(ListParams),
     responses((status = 200, body = List<Agent>), (status = "4XX", body = Problem))
 )]
-async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Agent>> {
+async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Agent>> {
     let filter: Option<AgentFilter> = params
         .status
         .as_deref()
@@ -158,7 +158,7 @@ async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params
     let mut items: Vec<Agent> = Vec::new();
     let mut after = params.cursor;
     for _ in 0..PAGES_MAX {
-        let page = rooms.agents(archived.then_some("archived"), after.take(), limit).await?;
+        let page = api.agents(archived.then_some("archived"), after.take(), limit).await?;
         for entry in &page.rows {
             let agent = shown(entry);
             let wanted = filter.map_or(agent.status != AgentStatus::Archived, |filter| filter.admits(agent.status));
@@ -188,11 +188,11 @@ async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params
     params(("agent" = String, Path, description = "Name, id or short id")),
     responses((status = 200, body = AgentFile), (status = "4XX", body = Problem))
 )]
-async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentFile> {
-    let entry = rooms.agent(&wanted).await?;
-    let revisions = rooms.revisions(entry.id, REVISIONS_SHOWN).await?;
+async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentFile> {
+    let entry = api.agent(&wanted).await?;
+    let revisions = api.revisions(entry.id, REVISIONS_SHOWN).await?;
     let (id, number) = (entry.id, entry.revision);
-    let manifest = rooms.house.records.look(move |look| look.manifest(id, number)).await?;
+    let manifest = api.app.records.read(move |txn| txn.manifest(id, number)).await?;
     let limits = manifest.limits();
     Ok(Out(AgentFile {
         agent: shown(&entry),
@@ -216,11 +216,11 @@ async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segmen
     params(("agent" = String, Path, description = "Name, id or short id")),
     responses((status = 200, body = AgentSandbox), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn sandbox(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentSandbox> {
-    let entry = rooms.agent(&wanted).await?;
+async fn sandbox(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentSandbox> {
+    let entry = api.agent(&wanted).await?;
     let (id, number) = (entry.id, entry.revision);
-    let manifest = rooms.house.records.look(move |look| look.manifest(id, number)).await?;
-    let host = manifests::host(&rooms).await?;
+    let manifest = api.app.records.read(move |txn| txn.manifest(id, number)).await?;
+    let host = manifests::host(&api).await?;
     let confinement =
         Confinement::of(&manifest, &host).map_err(|problem| of_manifest(Code::ManifestUnenforced, vec![problem]))?;
     let level = match (&confinement.backend, &host.engine) {
@@ -229,7 +229,7 @@ async fn sandbox(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Se
             format!("{name} {version}: {}", guards.join(", "))
         }
         (Backend::Container { .. } | Backend::Native, _) => {
-            rooms.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default()
+            api.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default()
         }
     };
     let quota = host.quota.word().to_string();
@@ -243,13 +243,13 @@ async fn sandbox(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Se
     responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn delete(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     Segment(wanted): Segment,
 ) -> Answer<Agent> {
-    let entry = rooms.agent(&wanted).await?;
-    rooms.house.door.commit(caller.actor, Command::Agent(entry.id, agent::Command::Delete)).await?;
-    let entry = rooms.agent(&entry.id.to_string()).await?;
+    let entry = api.agent(&wanted).await?;
+    api.app.committer.commit(caller.actor, Command::Agent(entry.id, agent::Command::Delete)).await?;
+    let entry = api.agent(&entry.id.to_string()).await?;
     Ok(Out(shown(&entry)))
 }
 

@@ -13,12 +13,12 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::Viewer;
 use super::body::Params;
 use super::problem::{Answer, Failure};
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(records))
 }
 
@@ -39,14 +39,14 @@ struct RecordParams {
     get, path = "/v1/audit/records", tag = "audit", params(RecordParams),
     responses((status = 200, body = Records), (status = "4XX", body = Problem))
 )]
-async fn records(State(rooms): State<Arc<Rooms>>, _: Viewer, Params(params): Params<RecordParams>) -> Answer<Records> {
+async fn records(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<RecordParams>) -> Answer<Records> {
     let from = match (params.from, params.last) {
         (Some(_), Some(_)) => return Err(Code::ParameterWrong.problem("`from` and `last` exclude each other").into()),
         (Some(from), None) => from,
-        (None, last) => last.map_or(0, |last| rooms.house.watch.records().saturating_sub(last)),
+        (None, last) => last.map_or(0, |last| api.app.watch.records().saturating_sub(last)),
     };
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-    let rows = rooms.reader().read(move |sql| events_from(sql, from, limit)).await?;
+    let rows = api.reader().read(move |sql| events_from(sql, from, limit)).await?;
     let next = rows.last().map_or(from, |record| record.meta.index + 1);
     let items = rows.iter().map(|record| serde_json::from_slice::<Value>(&record.bytes));
     let items: Result<Vec<Value>, _> = items.collect();

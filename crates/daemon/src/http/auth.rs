@@ -16,7 +16,7 @@ use tenure_store::rows::keys;
 use tenure_wire::api::key::KeyText;
 use tenure_wire::problem::Code;
 
-use super::Rooms;
+use super::ApiState;
 use super::problem::Failure;
 
 /// Where a connection comes from, as the listener saw it.
@@ -86,10 +86,10 @@ fn is_here(host: &str, local: SocketAddr) -> bool {
 }
 
 /// Finds the caller and puts it beside the request, or leaves the request without one.
-pub(super) async fn identify(State(rooms): State<Arc<Rooms>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn identify(State(api): State<Arc<ApiState>>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get(AUTHORIZATION).cloned();
     let peer = request.extensions().get::<Peer>().copied();
-    match caller(&rooms, header, peer).await {
+    match caller(&api, header, peer).await {
         Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
         }
@@ -99,25 +99,25 @@ pub(super) async fn identify(State(rooms): State<Arc<Rooms>>, mut request: Reque
     next.run(request).await
 }
 
-async fn caller(rooms: &Rooms, header: Option<HeaderValue>, peer: Option<Peer>) -> Result<Option<Caller>, Failure> {
+async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>) -> Result<Option<Caller>, Failure> {
     if let Some(header) = header {
         let text = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
         let text = text.ok_or_else(|| unauthenticated("the Authorization header is no `Bearer tnr_…`"))?;
         let key: KeyText = text.parse().map_err(|error| unauthenticated(&format!("{error}")))?;
-        return of_key(rooms, &key).await.map(Some);
+        return of_key(api, &key).await.map(Some);
     }
     Ok(match peer {
-        Some(Peer::Unix { uid }) if uid == rooms.facts.owner || uid == 0 => {
+        Some(Peer::Unix { uid }) if uid == api.facts.owner || uid == 0 => {
             Some(Caller { actor: Actor::Owner { uid }, role: Role::Owner })
         }
         Some(Peer::Unix { .. } | Peer::Tcp { .. }) | None => None,
     })
 }
 
-async fn of_key(rooms: &Rooms, text: &KeyText) -> Result<Caller, Failure> {
+async fn of_key(api: &ApiState, text: &KeyText) -> Result<Caller, Failure> {
     // Found by the SHA-256 of 160 random bits: what a caller can choose tells nothing by the time that it takes.
     let hash = text.hash();
-    let row = rooms.reader().read(move |sql| keys::by_hash(sql, &hash)).await?;
+    let row = api.reader().read(move |sql| keys::by_hash(sql, &hash)).await?;
     let row = row.filter(|row| row.revoked_at.is_none());
     let row = row.ok_or_else(|| unauthenticated("the API key is unknown or revoked"))?;
     Ok(Caller { actor: Actor::Key(row.id), role: row.role })

@@ -24,7 +24,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::problem::Failure;
@@ -35,7 +35,7 @@ const PAGE: u32 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
@@ -57,7 +57,7 @@ struct EventParams {
     responses((status = 200, body = ExecutionEvent, content_type = "text/event-stream"), (status = "4XX", body = Problem))
 )]
 async fn events(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     Viewer(caller): Viewer,
     Segment(wanted): Segment,
     Params(params): Params<EventParams>,
@@ -67,8 +67,8 @@ async fn events(
         Some(value) => Some(last_event_id(value)?),
         None => params.after,
     };
-    let id = rooms.execution(&wanted).await?.id;
-    let stream = EventStream::new(rooms, id, after, caller.key());
+    let id = api.execution(&wanted).await?.id;
+    let stream = EventStream::new(api, id, after, caller.key());
     let stream = unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
@@ -80,7 +80,7 @@ fn last_event_id(value: &HeaderValue) -> Result<u64, Failure> {
 
 /// How far one watcher is: first the history from the store, then what is published.
 struct EventStream {
-    rooms: Arc<Rooms>,
+    api: Arc<ApiState>,
     execution: ExecutionId,
     /// The least index that was not sent yet.
     from: u64,
@@ -102,13 +102,13 @@ enum Source {
 }
 
 impl EventStream {
-    fn new(rooms: Arc<Rooms>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> EventStream {
-        let subscription = rooms.house.watch.subscribe(execution);
-        let revocations = rooms.house.watch.revocations();
+    fn new(api: Arc<ApiState>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> EventStream {
+        let subscription = api.app.watch.subscribe(execution);
+        let revocations = api.app.watch.revocations();
         let from = after.map_or(0, |index| index.saturating_add(1));
         let backlog = VecDeque::new();
         EventStream {
-            rooms,
+            api,
             execution,
             from,
             backlog,
@@ -152,7 +152,7 @@ impl EventStream {
     /// A page of history. The end of the execution is seen in the same moment of the database, so that none is missed.
     async fn read(&mut self) -> Option<()> {
         let (id, from) = (self.execution, self.from);
-        let page = self.rooms.reader().read(move |sql| {
+        let page = self.api.reader().read(move |sql| {
             let ended = executions::get(sql, id)?.is_none_or(|entry| entry.ended_at.is_some());
             Ok((events_of(sql, Aggregate::Execution(id), from, PAGE)?, ended))
         });
@@ -177,7 +177,7 @@ impl EventStream {
     async fn live(&mut self) -> Option<Option<Message>> {
         tokio::select! {
             biased;
-            () = self.rooms.house.closing.cancelled() => None,
+            () = self.api.app.closing.cancelled() => None,
             revoked = self.revocations.recv() => match revoked {
                 Ok(key) if self.key == Some(key) => None,
                 Ok(_) => Some(None),

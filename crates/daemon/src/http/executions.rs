@@ -22,7 +22,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, JsonOrNothing, Params, Segment};
 use super::logs;
@@ -32,7 +32,7 @@ use crate::commit;
 /// Of the reasons that are shown of all iterations together.
 const REASONS_BYTES_MAX: usize = 1024 * 1024;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(start, list)).routes(routes!(get)).routes(routes!(cancel))
 }
 
@@ -43,23 +43,23 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     responses((status = 201, body = Started), (status = 200, body = Started, description = "Started before with this idempotency key"), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn start(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     headers: HeaderMap,
     Json(start): Json<Start>,
 ) -> Result<(StatusCode, Out<Started>), Failure> {
     let idempotency = idempotency(&headers)?;
-    let agent = rooms.agent(&start.agent).await?;
-    let input = rooms.house.door.payload(start.input.get().as_bytes().to_vec());
-    let id = rooms.house.door.mint_execution();
+    let agent = api.agent(&start.agent).await?;
+    let input = api.app.committer.payload(start.input.get().as_bytes().to_vec());
+    let id = api.app.committer.mint_execution();
     let command = execution::Start { agent: agent.id, input, max_iterations: start.max_iterations, idempotency };
-    let committed = rooms.house.door.commit(caller.actor, Command::Execution(id, execution::Command::Start(command)));
+    let committed = api.app.committer.commit(caller.actor, Command::Execution(id, execution::Command::Start(command)));
     let (id, repeated) = match committed.await {
         Ok(_) => (id, false),
         Err(commit::Error::Refused(Refusal::Execution(Misstep::Twin(first)))) => (first, true),
         Err(error) => return Err(error.into()),
     };
-    let execution = shown(&rooms.execution_entry(id).await?);
+    let execution = shown(&api.execution_entry(id).await?);
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Out(Started { execution, repeated })))
 }
@@ -99,13 +99,13 @@ struct ListParams {
     responses((status = 200, body = List<Execution>), (status = "4XX", body = Problem))
 )]
 async fn list(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     _: Viewer,
     Params(params): Params<ListParams>,
 ) -> Answer<List<Execution>> {
     let wrong = |why: String| Failure::from(Code::ParameterWrong.problem(why));
     let agent = match &params.agent {
-        Some(wanted) => Some(rooms.agent(wanted).await?.id),
+        Some(wanted) => Some(api.agent(wanted).await?.id),
         None => None,
     };
     let status = params.status.as_deref().map(str::parse::<ExecutionFilter>).transpose().map_err(wrong)?;
@@ -121,7 +121,7 @@ async fn list(
         before: before.map_err(|error| wrong(error.to_string()))?,
     };
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-    let page = rooms.executions(filter, limit).await?;
+    let page = api.executions(filter, limit).await?;
     Ok(Out(List { items: page.rows.iter().map(shown).collect(), next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
@@ -132,13 +132,13 @@ async fn list(
     params(("execution" = String, Path, description = "Id or short id")),
     responses((status = 200, body = ExecutionFile), (status = "4XX", body = Problem))
 )]
-async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segment) -> Answer<ExecutionFile> {
-    let entry = rooms.execution(&wanted).await?;
+async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<ExecutionFile> {
+    let entry = api.execution(&wanted).await?;
     let (id, input, output) = (entry.id, entry.input, entry.output);
-    let read = rooms.records.look(move |look| {
-        let input = logs::readable(look, input)?;
-        let output = output.map(|output| logs::readable(look, output)).transpose()?.flatten();
-        Ok((logs::iterations(look, id, REASONS_BYTES_MAX)?, input, output))
+    let read = api.records.read(move |txn| {
+        let input = logs::readable(txn, input)?;
+        let output = output.map(|output| logs::readable(txn, output)).transpose()?.flatten();
+        Ok((logs::iterations(txn, id, REASONS_BYTES_MAX)?, input, output))
     });
     let (iterations, input, output) = read.await?;
     let input = input.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)));
@@ -152,16 +152,16 @@ async fn get(State(rooms): State<Arc<Rooms>>, _: Viewer, Segment(wanted): Segmen
     responses((status = 200, body = Execution), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn cancel(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     Segment(wanted): Segment,
     JsonOrNothing(cancel): JsonOrNothing<Cancel>,
 ) -> Answer<Execution> {
-    let entry = rooms.execution(&wanted).await?;
+    let entry = api.execution(&wanted).await?;
     let why = cancel.why.filter(|why| !why.trim().is_empty()).unwrap_or_else(|| "no reason was given".to_string());
     let command = execution::Command::Cancel { why: capability::clip(&why) };
-    rooms.house.door.commit(caller.actor, Command::Execution(entry.id, command)).await?;
-    Ok(Out(shown(&rooms.execution_entry(entry.id).await?)))
+    api.app.committer.commit(caller.actor, Command::Execution(entry.id, command)).await?;
+    Ok(Out(shown(&api.execution_entry(entry.id).await?)))
 }
 
 pub(super) fn shown(entry: &ExecutionEntry) -> Execution {

@@ -14,7 +14,7 @@ use tenure_wire::problem::{Code, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::Owner;
 use super::body::{Json, Segment};
 use super::lookup::quoted;
@@ -23,7 +23,7 @@ use super::problem::{Answer, Failure};
 /// Keys that a list shows, revoked ones included.
 const SHOWN_MAX: u32 = 500;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(revoke))
 }
 
@@ -32,25 +32,25 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     post, path = "/v1/keys", tag = "keys", request_body = NewKey,
     responses((status = 200, body = CreatedKey), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn create(State(rooms): State<Arc<Rooms>>, Owner(caller): Owner, Json(new): Json<NewKey>) -> Answer<CreatedKey> {
+async fn create(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new): Json<NewKey>) -> Answer<CreatedKey> {
     let mut random = [0u8; 20];
     getrandom::fill(&mut random).expect("invariant: the kernel gives randomness");
     let text = KeyText::new(random);
     let command = project::Command::CreateKey { name: new.name, role: new.role, hash: text.hash() };
-    let committed = rooms.house.door.commit(caller.actor, Command::Project(command)).await?;
+    let committed = api.app.committer.commit(caller.actor, Command::Project(command)).await?;
     let id = committed.events.iter().find_map(|(_, event)| match event {
         Event::Project(project::Event::KeyCreated { key, .. }) => Some(*key),
         Event::Project(_) | Event::Agent(_) | Event::Execution(_) | Event::Worker(_) => None,
     });
     let id = id.ok_or_else(|| Code::Internal.problem("a created key has no event"))?;
-    let entry = rooms.key(&id.to_string()).await?;
+    let entry = api.key(&id.to_string()).await?;
     Ok(Out(CreatedKey { key: shown(entry), secret: text.reveal().to_string() }))
 }
 
 /// All keys, oldest first, revoked ones included.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = List<Key>), (status = "4XX", body = Problem)))]
-async fn list(State(rooms): State<Arc<Rooms>>, _: Owner) -> Answer<List<Key>> {
-    let entries = rooms.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
+async fn list(State(api): State<Arc<ApiState>>, _: Owner) -> Answer<List<Key>> {
+    let entries = api.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
     Ok(Out(List { items: entries.into_iter().map(shown).collect(), next_cursor: None }))
 }
 
@@ -60,15 +60,15 @@ async fn list(State(rooms): State<Arc<Rooms>>, _: Owner) -> Answer<List<Key>> {
     params(("key" = String, Path, description = "Id, short id, or the name of a live key")),
     responses((status = 200, body = Key), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn revoke(State(rooms): State<Arc<Rooms>>, Owner(caller): Owner, Segment(wanted): Segment) -> Answer<Key> {
-    let entry = rooms.key(&wanted).await?;
+async fn revoke(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Segment(wanted): Segment) -> Answer<Key> {
+    let entry = api.key(&wanted).await?;
     let command = Command::Project(project::Command::RevokeKey { key: entry.id });
-    rooms.house.door.commit(caller.actor, command).await?;
-    let entry = rooms.key(&entry.id.to_string()).await?;
+    api.app.committer.commit(caller.actor, command).await?;
+    let entry = api.key(&entry.id.to_string()).await?;
     Ok(Out(shown(entry)))
 }
 
-impl Rooms {
+impl ApiState {
     async fn key(&self, wanted: &str) -> Result<KeyEntry, Failure> {
         let entries = self.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
         let by_id = |entry: &KeyEntry| wanted.parse::<KeyId>() == Ok(entry.id) || entry.id.short() == wanted;

@@ -21,13 +21,13 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::problem::{Answer, Failure};
 use crate::commit;
 use crate::reconcile::think::Delta;
-use crate::records::{Error, Look};
+use crate::records::{Error, ReadTxn};
 
 /// Text of a page; the turn that goes beyond it is the page's last.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -40,7 +40,7 @@ const CHECKS_MAX: u32 = 256;
 /// Of a call's result.
 const RESULT_CHARS_MAX: usize = 4096;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(logs)).routes(routes!(output))
 }
 
@@ -64,7 +64,7 @@ struct LogParams {
     responses((status = 200, body = List<IterationLog>), (status = "4XX", body = Problem))
 )]
 async fn logs(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     _: Viewer,
     Segment(wanted): Segment,
     Params(params): Params<LogParams>,
@@ -72,9 +72,9 @@ async fn logs(
     let cursor = params.cursor.as_deref().map(str::parse::<Place>).transpose();
     let cursor = cursor.map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-    let id = rooms.execution(&wanted).await?.id;
+    let id = api.execution(&wanted).await?.id;
     let from = cursor.unwrap_or(Place { iteration: params.iteration.unwrap_or(1), turn: 0 });
-    let page = rooms.log_page(id, from, params.iteration, limit, PAGE_BYTES).await?;
+    let page = api.log_page(id, from, params.iteration, limit, PAGE_BYTES).await?;
     if let (Some(number), true) = (params.iteration, page.items.is_empty()) {
         return Err(Code::IterationUnknown.problem(format!("{id} has no iteration {number}")).into());
     }
@@ -112,12 +112,12 @@ impl FromStr for Place {
     responses((status = 200, body = String, content_type = "text/plain"), (status = "4XX", body = Problem))
 )]
 async fn output(
-    State(rooms): State<Arc<Rooms>>,
+    State(api): State<Arc<ApiState>>,
     _: Viewer,
     Segment(wanted): Segment,
 ) -> Result<impl IntoResponse, Failure> {
-    let entry = rooms.execution(&wanted).await?;
-    match rooms.text(entry.output).await? {
+    let entry = api.execution(&wanted).await?;
+    match api.text(entry.output).await? {
         Some(text) => Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text)),
         None => {
             let detail = format!("{} is {}, and only a completed execution has an output", entry.id, entry.status);
@@ -133,7 +133,7 @@ struct Part {
     next: Option<u32>,
 }
 
-impl Rooms {
+impl ApiState {
     async fn log_page(
         &self,
         execution: ExecutionId,
@@ -152,7 +152,7 @@ impl Rooms {
                 return Ok(List { items, next_cursor: Some(place.to_string()) });
             }
             // One look an iteration, so that a long log holds no snapshot of the database open.
-            let part = self.records.look(move |look| part(look, execution, summary, place.turn, left)).await?;
+            let part = self.records.read(move |txn| part(txn, execution, summary, place.turn, left)).await?;
             items.push(part.log);
             if let Some(turn) = part.next {
                 return Ok(List { items, next_cursor: Some(Place { turn, ..place }.to_string()) });
@@ -165,7 +165,7 @@ impl Rooms {
 
 /// The log of an iteration from a turn on, until `bytes_max` is reached; what stands at its end comes with its last part.
 fn part(
-    look: &mut Look<'_>,
+    txn: &mut ReadTxn<'_>,
     execution: ExecutionId,
     summary: IterationSummary,
     from: u32,
@@ -175,18 +175,18 @@ fn part(
     let (mut log, mut bytes, mut last) = (Vec::new(), 0, summary.entry.output);
     let mut next = from;
     loop {
-        let rows = turns::page(look.parts().0, execution, number, next, TURNS_READ)?;
+        let rows = turns::page(txn.parts().0, execution, number, next, TURNS_READ)?;
         let whole = rows.len() < TURNS_READ as usize;
         for row in rows {
             if bytes >= bytes_max {
-                let iteration = header(look, execution, summary)?;
+                let iteration = header(txn, execution, summary)?;
                 let log = IterationLog { iteration, log, checks: Vec::new(), output: None };
                 return Ok(Part { log, bytes, next: Some(row.turn) });
             }
             next = row.turn + 1;
             last = row.output.or(summary.entry.output);
-            let calls = calls::of_turn(look.parts().0, execution, number, row.turn)?;
-            let text = match readable(look, row.delta)? {
+            let calls = calls::of_turn(txn.parts().0, execution, number, row.turn)?;
+            let text = match readable(txn, row.delta)? {
                 Some(delta) => Some(serde_json::from_str::<Delta>(&delta).map_err(Error::Payload)?.text),
                 None => None,
             };
@@ -198,7 +198,7 @@ fn part(
                 tokens_in: row.input_tokens,
                 tokens_out: row.output_tokens,
                 took_ms: row.took_ms,
-                calls: calls.iter().map(|entry| call(look, entry)).collect::<Result<_, _>>()?,
+                calls: calls.iter().map(|entry| call(txn, entry)).collect::<Result<_, _>>()?,
             };
             bytes += bytes_of(&turn);
             log.push(turn);
@@ -207,15 +207,15 @@ fn part(
             break;
         }
     }
-    let checks = calls::of_validators(look.parts().0, execution, number, CHECKS_MAX)?;
-    let checks = checks.iter().map(|entry| call(look, entry)).collect::<Result<_, _>>()?;
+    let checks = calls::of_validators(txn.parts().0, execution, number, CHECKS_MAX)?;
+    let checks = checks.iter().map(|entry| call(txn, entry)).collect::<Result<_, _>>()?;
     let output = match last {
-        Some(hash) => readable(look, hash)?,
+        Some(hash) => readable(txn, hash)?,
         None => None,
     };
     bytes += output.as_ref().map_or(0, String::len);
     Ok(Part {
-        log: IterationLog { iteration: header(look, execution, summary)?, log, checks, output },
+        log: IterationLog { iteration: header(txn, execution, summary)?, log, checks, output },
         bytes,
         next: None,
     })
@@ -227,20 +227,20 @@ fn bytes_of(turn: &TurnLog) -> usize {
     256 + turn.text.as_ref().map_or(0, String::len) + calls.sum::<usize>()
 }
 
-fn header(look: &mut Look<'_>, execution: ExecutionId, summary: IterationSummary) -> Result<Iteration, Error> {
+fn header(txn: &mut ReadTxn<'_>, execution: ExecutionId, summary: IterationSummary) -> Result<Iteration, Error> {
     let number = summary.entry.number;
-    let (sql, blobs) = look.parts();
+    let (sql, blobs) = txn.parts();
     let found = iterations::validations_with_reasons(sql, blobs, execution, (number, number), REASONS_BYTES_MAX)?;
     Ok(iteration(summary, found))
 }
 
 /// All iterations of an execution, with reasons up to `reasons_bytes_max` in all: a few statements, however many.
 pub(super) fn iterations(
-    look: &mut Look<'_>,
+    txn: &mut ReadTxn<'_>,
     execution: ExecutionId,
     reasons_bytes_max: usize,
 ) -> Result<Vec<Iteration>, Error> {
-    let (sql, blobs) = look.parts();
+    let (sql, blobs) = txn.parts();
     let summaries = iterations::summaries(sql, execution, 0, u32::MAX)?;
     let found = iterations::validations_with_reasons(sql, blobs, execution, (0, u32::MAX), reasons_bytes_max)?;
     let mut found = found.into_iter().peekable();
@@ -255,8 +255,8 @@ pub(super) fn iterations(
 }
 
 /// The bytes as text; none where they were erased.
-pub(super) fn readable(look: &mut Look<'_>, hash: Hash) -> Result<Option<String>, Error> {
-    match look.text(hash) {
+pub(super) fn readable(txn: &mut ReadTxn<'_>, hash: Hash) -> Result<Option<String>, Error> {
+    match txn.text(hash) {
         Ok(text) => Ok(Some(text)),
         Err(Error::Gone(_)) => Ok(None),
         Err(error @ (Error::Store(_) | Error::Payload(_) | Error::Manifest(_))) => Err(error),
@@ -295,9 +295,9 @@ fn validation(found: ValidationEntry) -> Validation {
     Validation { validator: found.row.validator, pass: found.row.pass, score, reasons }
 }
 
-fn call(look: &mut Look<'_>, entry: &CallEntry) -> Result<Call, Error> {
+fn call(txn: &mut ReadTxn<'_>, entry: &CallEntry) -> Result<Call, Error> {
     let result = match entry.result {
-        Some(hash) => readable(look, hash)?,
+        Some(hash) => readable(txn, hash)?,
         None => entry.sentence.clone(),
     };
     let outcome = match (entry.state.as_str(), &entry.outcome) {

@@ -7,13 +7,13 @@ use tenure_store::rows::executions::{self, ExecutionEntry, Filter};
 use tenure_store::rows::{Match, Page};
 use tenure_wire::problem::Code;
 
-use super::Rooms;
+use super::ApiState;
 use super::problem::Failure;
 
 /// Names that are looked through for a near word.
 const NAMES_MAX: u32 = 500;
 
-impl Rooms {
+impl ApiState {
     /// The agent of this name, id or short id.
     pub(super) async fn agent(&self, wanted: &str) -> Result<AgentEntry, Failure> {
         let text = wanted.to_string();

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::Viewer;
 use super::body::Text;
 use super::problem::{Answer, Failure, of_manifest, of_model};
@@ -20,7 +20,7 @@ use super::problem::{Answer, Failure, of_manifest, of_model};
 /// A worker greets within this after the daemon's start, as a rule in far less.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(validate)).routes(routes!(schema))
 }
 
@@ -30,14 +30,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
     request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
     responses((status = 200, body = Validated), (status = "4XX", body = Problem))
 )]
-async fn validate(State(rooms): State<Arc<Rooms>>, _: Viewer, Text(text): Text) -> Answer<Validated> {
+async fn validate(State(api): State<Arc<ApiState>>, _: Viewer, Text(text): Text) -> Answer<Validated> {
     let manifest = parse(&text)?;
-    known_model(&rooms, &manifest)?;
+    known_model(&api, &manifest)?;
     Ok(Out(Validated {
         valid: true,
         name: manifest.name().to_string(),
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
-        unenforced: manifest.unenforced(&*host(&rooms).await?).into_iter().map(Into::into).collect(),
+        unenforced: manifest.unenforced(&*host(&api).await?).into_iter().map(Into::into).collect(),
         manifest: canonical(&manifest),
     }))
 }
@@ -53,20 +53,20 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
 }
 
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.
-pub(super) async fn check(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
-    known_model(rooms, manifest)?;
-    let host = host(rooms).await?;
+pub(super) async fn check(api: &ApiState, manifest: &Manifest) -> Result<(), Failure> {
+    known_model(api, manifest)?;
+    let host = host(api).await?;
     let unenforced = manifest.unenforced(&host);
     if unenforced.is_empty() { Ok(()) } else { Err(of_manifest(Code::ManifestUnenforced, unenforced)) }
 }
 
-fn known_model(rooms: &Rooms, manifest: &Manifest) -> Result<(), Failure> {
-    rooms.house.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
+fn known_model(api: &ApiState, manifest: &Manifest) -> Result<(), Failure> {
+    api.app.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
 }
 
 /// What a connected worker's host can do now, waited for while the worker starts: nothing is guessed.
-pub(super) async fn host(rooms: &Rooms) -> Result<Arc<Host>, Failure> {
-    let surveyed = match timeout(GREETING_TIMEOUT, rooms.house.fleet.any()).await {
+pub(super) async fn host(api: &ApiState) -> Result<Arc<Host>, Failure> {
+    let surveyed = match timeout(GREETING_TIMEOUT, api.app.fleet.any()).await {
         Ok(connection) => connection.survey().await,
         Err(_) => None,
     };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::Json;
 use super::problem::{Answer, of_model};
@@ -23,15 +23,15 @@ use crate::model::router::Route;
 pub(super) const TEST_SECONDS_MAX: u64 = 240;
 const TEST_TOKENS_MAX: u32 = 64;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(test))
 }
 
 /// The models that aliases stand for, and whether each could be called. No call is made to find out.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = Models), (status = "4XX", body = Problem)))]
-async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Models> {
+async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Models> {
     let mut items: Vec<Shown> = Vec::new();
-    for alias in rooms.house.models.aliases() {
+    for alias in api.app.models.aliases() {
         let name = alias.route.to_string();
         if let Some(known) = items.iter_mut().find(|known| known.name == name) {
             known.aliases.push(alias.word.to_string());
@@ -49,12 +49,12 @@ async fn list(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Models> {
             note: alias.missing.map(|failure| format!("{}; {}", failure.sentence, failure.hint)),
         });
     }
-    Ok(Out(Models { default: default_model(&rooms), items }))
+    Ok(Out(Models { default: default_model(&api), items }))
 }
 
-pub(super) fn default_model(rooms: &Rooms) -> DefaultModel {
-    let (route, because) = rooms.house.models.default_route_and_reason();
-    DefaultModel { model: route.to_string(), because: because.to_string(), cassette: rooms.house.models.cassette() }
+pub(super) fn default_model(api: &ApiState) -> DefaultModel {
+    let (route, because) = api.app.models.default_route_and_reason();
+    DefaultModel { model: route.to_string(), because: because.to_string(), cassette: api.app.models.cassette() }
 }
 
 /// Ask a model for one short answer. It is no execution's: nothing of it is kept.
@@ -62,12 +62,12 @@ pub(super) fn default_model(rooms: &Rooms) -> DefaultModel {
     post, path = "/v1/models/test", tag = "models", request_body = TestModel,
     responses((status = 200, body = TestedModel), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn test(State(rooms): State<Arc<Rooms>>, _: Operator, Json(test): Json<TestModel>) -> Answer<TestedModel> {
+async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(test): Json<TestModel>) -> Answer<TestedModel> {
     let refused = |failure: crate::model::failure::Failure| {
         let code = if failure.kind == Kind::UnknownModel { Code::ModelUnknown } else { Code::ModelFailed };
         of_model(code, &failure)
     };
-    let model = rooms.house.models.resolve(&test.model).await.map_err(refused)?;
+    let model = api.app.models.resolve(&test.model).await.map_err(refused)?;
     if model.name().provider == Provider::Cassette {
         let sentence = "answers are replayed from a cassette, so there is no model to try";
         return Err(Code::ModelFailed.problem(sentence).hint("start the daemon without TENURE_CASSETTE").into());

@@ -11,7 +11,7 @@ use tenure_wire::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Rooms;
+use super::ApiState;
 use super::auth::Viewer;
 use super::models::default_model;
 use super::problem::Answer;
@@ -19,33 +19,33 @@ use crate::fleet::Greeted;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Rooms>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(status)).routes(routes!(health)).routes(routes!(ready))
 }
 
 /// What the daemon is, holds and does.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), (status = "4XX", body = Problem)))]
-async fn status(State(rooms): State<Arc<Rooms>>, _: Viewer) -> Answer<Status> {
-    let counts = rooms.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?)));
+async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
+    let counts = api.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?)));
     let (agents, executions_open) = counts.await?;
     Ok(Out(Status {
         version: VERSION.to_string(),
         pid: std::process::id(),
-        started_at: rooms.facts.started_at.into(),
-        data_dir: rooms.facts.data_dir.display().to_string(),
-        listening: rooms.facts.listening.clone(),
-        records: rooms.house.watch.records(),
-        worker: worker(&rooms),
-        model: default_model(&rooms),
+        started_at: api.facts.started_at.into(),
+        data_dir: api.facts.data_dir.display().to_string(),
+        listening: api.facts.listening.clone(),
+        records: api.app.watch.records(),
+        worker: worker(&api),
+        model: default_model(&api),
         agents,
         executions_open,
     }))
 }
 
-fn worker(rooms: &Rooms) -> Option<Worker> {
-    let greeted = rooms.greeted.borrow();
+fn worker(api: &ApiState) -> Option<Worker> {
+    let greeted = api.greeted.borrow();
     let Greeted { hello, session } = greeted.as_ref()?;
-    let connection = rooms.house.fleet.with_session(*session);
+    let connection = api.app.fleet.with_session(*session);
     // What the last survey found, which a deploy asks for, is newer than the greeting.
     let host = match &connection {
         Some(connection) => Arc::clone(&connection.host.borrow()),
@@ -79,15 +79,15 @@ async fn health() -> Out<Health> {
     get, path = "/health/ready", tag = "status",
     responses((status = 200, body = Health), (status = 503, body = Health, description = "Not yet, or no more"))
 )]
-async fn ready(State(rooms): State<Arc<Rooms>>) -> (StatusCode, Out<Health>) {
+async fn ready(State(api): State<Arc<ApiState>>) -> (StatusCode, Out<Health>) {
     let mut missing = Vec::new();
-    if rooms.house.fleet.connections().is_empty() {
+    if api.app.fleet.connections().is_empty() {
         missing.push("worker".to_string());
     }
-    if rooms.house.is_closing() {
+    if api.app.is_closing() {
         missing.push("daemon".to_string());
     }
-    let (code, word) = match (missing.is_empty(), rooms.house.is_closing()) {
+    let (code, word) = match (missing.is_empty(), api.app.is_closing()) {
         (true, _) => (StatusCode::OK, "ok"),
         (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),

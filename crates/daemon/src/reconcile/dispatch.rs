@@ -2,8 +2,8 @@
 //! commit; a closing iteration's jail is destroyed, and only its proof of death ends the iteration.
 //! A lost connection ends nothing here: the session lapses, and what it held is given back.
 use crate::fleet::Broken;
-use crate::house::House;
-use crate::records::{Error, Look};
+use crate::app::App;
+use crate::records::{Error, ReadTxn};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
@@ -20,11 +20,11 @@ use tenure_wire::frame::{CallOutcome, LeasedCall};
 /// A worker that has not destroyed a jail by then is ended itself.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(20);
 
-pub async fn dispatch(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
+pub async fn dispatch(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Dispatch { call, lease, session }) = (stream, deed) else { return Ok(()) };
-    let Some(connection) = house.fleet.with_session(session) else { return Ok(()) };
+    let Some(connection) = app.fleet.with_session(session) else { return Ok(()) };
     let fence = connection.fence;
-    let worded = |host: Arc<Host>| house.records.look(move |look| frame(look, id, call, lease, fence, &host));
+    let worded = |host: Arc<Host>| app.records.read(move |txn| frame(txn, id, call, lease, fence, &host));
     let known = Arc::clone(&connection.host.borrow());
     let mut frame = worded(known).await?;
     if frame.is_err()
@@ -53,24 +53,24 @@ pub async fn dispatch(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(
         lease: answer.lease,
         fence: answer.fence,
         outcome: answer.outcome,
-        result: Some(house.door.payload(answer.result.to_string().into_bytes())),
+        result: Some(app.committer.payload(answer.result.to_string().into_bytes())),
         took_ms: answer.took_ms,
         level: answer.level,
     };
-    house.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+    app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
     Ok(())
 }
 
 fn frame(
-    look: &mut Look<'_>,
+    txn: &mut ReadTxn<'_>,
     id: ExecutionId,
     call: CallId,
     lease: LeaseId,
     fence: Fence,
     host: &Host,
 ) -> Result<Result<LeasedCall, Problem>, Error> {
-    let (row, execution) = (look.call(call)?, look.execution(id)?);
-    let manifest = look.manifest(execution.agent, execution.revision)?;
+    let (row, execution) = (txn.call(call)?, txn.execution(id)?);
+    let manifest = txn.manifest(execution.agent, execution.revision)?;
     let confinement = match Confinement::of(&manifest, host) {
         Ok(confinement) => confinement,
         Err(problem) => return Ok(Err(problem)),
@@ -82,20 +82,20 @@ fn frame(
         execution: id,
         iteration: row.iteration,
         agent: execution.agent,
-        arguments: look.json(row.arguments)?,
+        arguments: txn.json(row.arguments)?,
         capability: row.capability,
         confinement,
         deadline_ms: manifest.limits().iteration_timeout_ms,
     }))
 }
 
-pub async fn release(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
+pub async fn release(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Release { iteration, session, last }) = (stream, deed) else { return Ok(()) };
-    let Some(connection) = house.fleet.with_session(session) else { return Ok(()) };
+    let Some(connection) = app.fleet.with_session(session) else { return Ok(()) };
     match tokio::time::timeout(RELEASE_DEADLINE, connection.release(id, iteration, last)).await {
         Ok(Ok(traffic)) => {
             let release = execution::Command::Release { session, iteration, traffic };
-            house.report(Actor::Worker(connection.worker), Command::Execution(id, release)).await;
+            app.report(Actor::Worker(connection.worker), Command::Execution(id, release)).await;
         }
         Ok(Err(Broken)) => {}
         Err(_) => {

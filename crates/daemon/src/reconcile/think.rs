@@ -7,7 +7,7 @@ mod story;
 pub use prompt::Delta;
 
 use crate::commit;
-use crate::house::House;
+use crate::app::App;
 use crate::model::Model;
 use crate::model::answer::Answer;
 use crate::model::failure::{Failure, Kind as FailureKind};
@@ -33,24 +33,24 @@ use tokio::time::Instant;
 const CALL_DEADLINE: Duration = Duration::from_secs(900);
 const SCHEMA_ERRORS_MAX: usize = 4;
 
-pub async fn think(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
+pub async fn think(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else { return Ok(()) };
     let turn = Turn { iteration, turn, attempt };
     if !open {
-        return take_turn(&house, id, turn).await;
+        return take_turn(&app, id, turn).await;
     }
-    house.report(Actor::Daemon, Command::Execution(id, execution::Command::LoseModel { turn })).await;
+    app.report(Actor::Daemon, Command::Execution(id, execution::Command::LoseModel { turn })).await;
     Ok(())
 }
 
-async fn take_turn(house: &House, id: ExecutionId, turn: Turn) -> Result<(), Error> {
-    let manifest = house.records.look(move |look| story::manifest(look, id)).await?;
+async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> {
+    let manifest = app.records.read(move |txn| story::manifest(txn, id)).await?;
     let alias = manifest.model().to_string();
-    let model = house.models.resolve(&alias).await;
+    let model = app.models.resolve(&alias).await;
     let request = match &model {
         Ok(model) => {
             let bytes_max = model.result_bytes_max();
-            house.records.look(move |look| story::request(look, id, &manifest, turn, bytes_max)).await?
+            app.records.read(move |txn| story::request(txn, id, &manifest, turn, bytes_max)).await?
         }
         Err(failure) => Err(failure.clone()),
     };
@@ -59,22 +59,22 @@ async fn take_turn(house: &House, id: ExecutionId, turn: Turn) -> Result<(), Err
         (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias),
     };
     let deadline = Instant::now() + CALL_DEADLINE;
-    if !house.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
+    if !app.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
         return Ok(());
     }
     let started = Instant::now();
     let result = match (request, model) {
-        (Ok(request), Ok(model)) => ask(house, id, turn, &request, model.as_ref(), deadline).await,
+        (Ok(request), Ok(model)) => ask(app, id, turn, &request, model.as_ref(), deadline).await,
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     };
     let command = match result {
         Ok(answer) => {
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            execution::Command::AnswerModel { turn, answer: answered(house, answer, took_ms) }
+            execution::Command::AnswerModel { turn, answer: answered(app, answer, took_ms) }
         }
         Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure) },
     };
-    house.report(Actor::Daemon, Command::Execution(id, command)).await;
+    app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())
 }
 
@@ -100,7 +100,7 @@ fn uncallable(turn: Turn, alias: &str) -> CallModel {
 }
 
 async fn ask(
-    house: &House,
+    app: &App,
     id: ExecutionId,
     turn: Turn,
     request: &Request,
@@ -110,25 +110,25 @@ async fn ask(
     let (sender, mut pieces) = tokio::sync::mpsc::channel(64);
     let sink = PieceSink::new(sender);
     let generate = model.generate(request, &sink, deadline);
-    let _open = OpenText { house, id };
+    let _open = OpenText { app, id };
     tokio::pin!(generate);
     loop {
         tokio::select! {
             answer = &mut generate => return answer,
-            Some(text) = pieces.recv() => house.watch.text(id, turn, text),
+            Some(text) = pieces.recv() => app.watch.text(id, turn, text),
         }
     }
 }
 
 /// Ends the text that watchers see of this turn, also when the task is dropped in its midst.
 struct OpenText<'a> {
-    house: &'a House,
+    app: &'a App,
     id: ExecutionId,
 }
 
 impl Drop for OpenText<'_> {
     fn drop(&mut self) {
-        self.house.watch.end_text(self.id);
+        self.app.watch.end_text(self.id);
     }
 }
 
@@ -147,21 +147,21 @@ fn failed(failure: &Failure) -> ModelFailure {
     }
 }
 
-fn answered(house: &House, answer: Answer, took_ms: u64) -> execution::Answer {
+fn answered(app: &App, answer: Answer, took_ms: u64) -> execution::Answer {
     if let Some(warning) = &answer.warning {
         tracing::warn!(warning, "a model's answer");
     }
     let mut calls = answer.calls;
     let dropped = calls.len().saturating_sub(TURN_CALLS_MAX);
     calls.truncate(TURN_CALLS_MAX);
-    let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(house, call)).collect();
-    let output = proposals.is_empty().then(|| house.door.payload(answer.text.clone().into_bytes()));
+    let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(app, call)).collect();
+    let output = proposals.is_empty().then(|| app.committer.payload(answer.text.clone().into_bytes()));
     let delta = Delta { text: answer.text, calls, dropped: u32::try_from(dropped).unwrap_or(u32::MAX) };
     let delta = serde_json_canonicalizer::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
     execution::Answer {
         cassette: answer.model.provider == crate::model::name::Provider::Cassette,
         model: answer.model.to_string(),
-        delta: house.door.payload(delta),
+        delta: app.committer.payload(delta),
         output,
         calls: proposals,
         usage: Usage {
@@ -174,7 +174,7 @@ fn answered(house: &House, answer: Answer, took_ms: u64) -> execution::Answer {
     }
 }
 
-fn proposal(house: &House, call: &ToolCall) -> Proposal {
+fn proposal(app: &App, call: &ToolCall) -> Proposal {
     let known = meant(&call.name);
     let misfit = match known {
         Some(known) => misfit(known.name, &call.arguments),
@@ -182,7 +182,7 @@ fn proposal(house: &House, call: &ToolCall) -> Proposal {
     };
     Proposal {
         capability: known.map_or_else(|| capability::clip(&call.name), |known| known.name.to_string()),
-        arguments: house.door.payload(call.arguments.to_string().into_bytes()),
+        arguments: app.committer.payload(call.arguments.to_string().into_bytes()),
         attributes: known.map(|known| known.attributes(&call.arguments)).unwrap_or_default(),
         misfit,
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fleet::connection::Connection;
-use crate::testing::house;
+use crate::testing::app;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tenure_core::call::{Fence, Outcome};
@@ -20,11 +20,11 @@ const MIB: usize = 1 << 20;
 const BUFFER: usize = 64 << 10;
 
 /// A connection, the task that serves it, and the worker's end of its stream.
-fn open(house: &Arc<House>, mint: &mut Mint) -> (Connection, tokio::task::JoinHandle<Result<(), Error>>, DuplexStream) {
+fn open(app: &Arc<App>, mint: &mut Mint) -> (Connection, tokio::task::JoinHandle<Result<(), Error>>, DuplexStream) {
     let (ours, theirs) = duplex(BUFFER);
     let served = Connection::open(WorkerId::mint(mint), SessionId::mint(mint), Fence(1), 1, Host::default());
-    let (house, connection) = (Arc::clone(house), served.connection.clone());
-    let serving = tokio::spawn(async move { serve(&house, served, ours).await });
+    let (app, connection) = (Arc::clone(app), served.connection.clone());
+    let serving = tokio::spawn(async move { serve(&app, served, ours).await });
     (connection, serving, theirs)
 }
 
@@ -78,9 +78,9 @@ fn outcome_of(call: LeasedCall) -> FromWorker {
 #[tokio::test]
 async fn what_a_worker_answered_just_before_its_end_is_known() {
     let folder = tempfile::tempdir().unwrap();
-    let ((house, _store), mut mint) = (house(folder.path()), Mint::new(Time::from_millis(1), 1));
+    let ((app, _store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 1));
     for _ in 0..50 {
-        let (connection, serving, mut theirs) = open(&house, &mut mint);
+        let (connection, serving, mut theirs) = open(&app, &mut mint);
         let worker = tokio::spawn(async move { answer(&mut theirs).await });
         let call = call(&mut mint, json!({}));
         assert!(timeout(TEST_TIMEOUT, connection.call(call)).await.unwrap().is_some());
@@ -94,8 +94,8 @@ async fn what_a_worker_answered_just_before_its_end_is_known() {
 #[tokio::test]
 async fn neither_side_waits_for_the_other_when_both_have_much_to_say() {
     let folder = tempfile::tempdir().unwrap();
-    let ((house, _store), mut mint) = (house(folder.path()), Mint::new(Time::from_millis(1), 2));
-    let (connection, _serving, mut theirs) = open(&house, &mut mint);
+    let ((app, _store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 2));
+    let (connection, _serving, mut theirs) = open(&app, &mut mint);
     let calls: Vec<LeasedCall> = (0..4).map(|_| call(&mut mint, json!("x".repeat(MIB)))).collect();
     let (lease, execution, text) = (LeaseId::mint(&mut mint), ExecutionId::mint(&mut mint), "y".repeat(MIB));
     let worker = tokio::spawn(async move {
@@ -116,8 +116,8 @@ async fn neither_side_waits_for_the_other_when_both_have_much_to_say() {
 #[tokio::test]
 async fn a_worker_that_takes_nothing_is_ended_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let ((house, _store), mut mint) = (house(folder.path()), Mint::new(Time::from_millis(1), 3));
-    let (connection, serving, _theirs) = open(&house, &mut mint);
+    let ((app, _store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 3));
+    let (connection, serving, _theirs) = open(&app, &mut mint);
     // More than the connection's queue and its stream hold.
     let calls: Vec<LeasedCall> = (0..300).map(|_| call(&mut mint, json!("x".repeat(MIB / 8)))).collect();
     let asking = calls.into_iter().map(|call| {
@@ -155,10 +155,10 @@ async fn slow_disk(store: &Store) -> std::sync::mpsc::Sender<()> {
 #[tokio::test(start_paused = true)]
 async fn a_slow_disk_makes_no_healthy_worker_silent() {
     let folder = tempfile::tempdir().unwrap();
-    let (house, store) = house(folder.path());
+    let (app, store) = app(folder.path());
     let mut mint = Mint::new(Time::from_millis(1), 4);
     let release = slow_disk(&store).await;
-    let (connection, serving, theirs) = open(&house, &mut mint);
+    let (connection, serving, theirs) = open(&app, &mut mint);
     let execution = ExecutionId::mint(&mut mint);
     let (mut reader, mut writer) = split(theirs);
     let (says, mut said) = mpsc::unbounded_channel();
@@ -198,9 +198,9 @@ async fn a_slow_disk_makes_no_healthy_worker_silent() {
 #[tokio::test(start_paused = true)]
 async fn a_release_is_answered_only_after_what_was_reported_before_it() {
     let folder = tempfile::tempdir().unwrap();
-    let ((house, store), mut mint) = (house(folder.path()), Mint::new(Time::from_millis(1), 5));
+    let ((app, store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 5));
     let disk = slow_disk(&store).await;
-    let (connection, _serving, mut theirs) = open(&house, &mut mint);
+    let (connection, _serving, mut theirs) = open(&app, &mut mint);
     let execution = ExecutionId::mint(&mut mint);
     let mut releasing = std::pin::pin!(connection.release(execution, 1, true));
     assert!(timeout(Duration::ZERO, releasing.as_mut()).await.is_err());

@@ -1,16 +1,16 @@
 use super::*;
 use crate::commit::now;
-use crate::testing::{Driven, house};
+use crate::testing::{Driven, app};
 
-fn rooms(house: &Arc<crate::house::House>) -> Rooms {
+fn api(app: &Arc<crate::app::App>) -> ApiState {
     let facts = super::super::Facts { data_dir: "none".into(), started_at: now(), owner: 0, listening: Vec::new() };
     let greeted = tokio::sync::watch::channel(None).1;
-    Rooms { house: Arc::clone(house), records: house.records.interactive(), greeted, facts }
+    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeted, facts }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.
 async fn whole(
-    rooms: &Rooms,
+    api: &ApiState,
     id: ExecutionId,
     limit: u32,
     bytes: usize,
@@ -18,7 +18,7 @@ async fn whole(
 ) -> (Vec<IterationLog>, usize) {
     let (mut logs, mut pages, mut from) = (Vec::<IterationLog>::new(), 0, Place { iteration: 1, turn: 0 });
     loop {
-        let page = rooms.log_page(id, from, None, limit, bytes).await.unwrap();
+        let page = api.log_page(id, from, None, limit, bytes).await.unwrap();
         pages += 1;
         assert!(page.items.len() <= limit as usize);
         assert!(page.items.iter().map(|item| item.log.len()).sum::<usize>() <= turns_max);
@@ -38,8 +38,8 @@ async fn whole(
 #[tokio::test]
 async fn pages_of_a_log_are_bounded_and_together_they_are_the_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let (house, _store) = house(folder.path());
-    let mut execution = Driven::start(&house).await;
+    let (app, _store) = app(folder.path());
+    let mut execution = Driven::start(&app).await;
     for number in 1..=3 {
         execution.begin_iteration().await;
         for turn in 0..40 {
@@ -48,26 +48,26 @@ async fn pages_of_a_log_are_bounded_and_together_they_are_the_whole() {
         execution.turn(&format!("end of {number}"), 0, "").await;
         execution.end_iteration(number == 3, "why not").await;
     }
-    let rooms = rooms(&house);
-    let (once, pages) = whole(&rooms, execution.id, LIMIT_DEFAULT, PAGE_BYTES, usize::MAX).await;
+    let api = api(&app);
+    let (once, pages) = whole(&api, execution.id, LIMIT_DEFAULT, PAGE_BYTES, usize::MAX).await;
     assert_eq!((once.len(), pages), (3, 1));
     assert!(once.iter().all(|iteration| iteration.log.len() == 41 && iteration.log[39].calls.len() == 2));
     assert_eq!(once[1].iteration.validation[0].reasons.as_deref(), Some("why not"));
     assert_eq!((once[2].iteration.status, once[2].output.as_deref()), (IterationStatus::Completed, Some("end of 3")));
     for (limit, bytes, turns_max) in [(1, PAGE_BYTES, 41), (500, 1, 1), (500, 8_000, 8)] {
-        let (paged, pages) = whole(&rooms, execution.id, limit, bytes, turns_max).await;
+        let (paged, pages) = whole(&api, execution.id, limit, bytes, turns_max).await;
         assert_eq!(paged, once, "limit {limit}, {bytes} bytes");
         assert!(pages >= 123 / turns_max, "{pages} pages");
     }
-    let second = rooms.log_page(execution.id, Place { iteration: 2, turn: 0 }, Some(2), 50, PAGE_BYTES).await.unwrap();
+    let second = api.log_page(execution.id, Place { iteration: 2, turn: 0 }, Some(2), 50, PAGE_BYTES).await.unwrap();
     assert_eq!((second.items, second.next_cursor), (vec![once[1].clone()], None));
 }
 
 #[tokio::test]
 async fn iterations_add_up_in_the_database_and_reasons_are_cut_beyond_their_bound() {
     let folder = tempfile::tempdir().unwrap();
-    let (house, store) = house(folder.path());
-    let mut execution = Driven::start(&house).await;
+    let (app, store) = app(folder.path());
+    let mut execution = Driven::start(&app).await;
     for _ in 1..=4 {
         execution.begin_iteration().await;
         execution.turn("look", 3, "it").await;
@@ -77,7 +77,7 @@ async fn iterations_add_up_in_the_database_and_reasons_are_cut_beyond_their_boun
     execution.begin_iteration().await;
     execution.turn("look", 2, "it").await;
     let id = execution.id;
-    let shown = house.records.look(move |look| iterations(look, id, 10_000)).await.unwrap();
+    let shown = app.records.read(move |txn| iterations(txn, id, 10_000)).await.unwrap();
     assert_eq!(shown.len(), 5);
     let sums = |one: &Iteration| (one.turns, one.tool_calls, one.tokens_in, one.tokens_out, one.cost_micro_usd);
     assert_eq!(sums(&shown[3]), (2, 3, 200, 40, 14));

@@ -3,30 +3,30 @@
 use super::prompt::{self, PastCall, PastTurn, Story};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
-use crate::records::{Error, Look};
+use crate::records::{Error, ReadTxn};
 use tenure_core::execution::Turn;
 use tenure_core::id::ExecutionId;
 use tenure_core::manifest::Manifest;
 use tenure_core::row::Note;
 use tenure_store::rows::calls::CallEntry;
 
-pub(super) fn manifest(look: &mut Look<'_>, id: ExecutionId) -> Result<Manifest, Error> {
-    let execution = look.execution(id)?;
-    look.manifest(execution.agent, execution.revision)
+pub(super) fn manifest(txn: &mut ReadTxn<'_>, id: ExecutionId) -> Result<Manifest, Error> {
+    let execution = txn.execution(id)?;
+    txn.manifest(execution.agent, execution.revision)
 }
 
 /// The request of this turn; a template that cannot be rendered is a failure of the model call.
 pub(super) fn request(
-    look: &mut Look<'_>,
+    txn: &mut ReadTxn<'_>,
     id: ExecutionId,
     manifest: &Manifest,
     turn: Turn,
     result_bytes_max: usize,
 ) -> Result<Result<Request, Failure>, Error> {
-    let input = look.execution(id)?.input;
-    let input = plain(look.text(input)?);
-    let previous_error = previous_error(look, id, turn.iteration)?;
-    let turns = past_turns(look, id, turn.iteration)?;
+    let input = txn.execution(id)?.input;
+    let input = plain(txn.text(input)?);
+    let previous_error = previous_error(txn, id, turn.iteration)?;
+    let turns = past_turns(txn, id, turn.iteration)?;
     let tools = manifest.tools();
     let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
     let story = Story {
@@ -50,13 +50,13 @@ fn plain(input: String) -> String {
     serde_json::from_str::<String>(&input).unwrap_or(input)
 }
 
-fn past_turns(look: &mut Look<'_>, id: ExecutionId, iteration: u32) -> Result<Vec<PastTurn>, Error> {
-    let (calls, notes) = (look.calls(id, iteration)?, look.notes(id, iteration)?);
+fn past_turns(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<Vec<PastTurn>, Error> {
+    let (calls, notes) = (txn.calls(id, iteration)?, txn.notes(id, iteration)?);
     let mut past = Vec::new();
-    for turn in look.turns(id, iteration)? {
-        let delta = look.json(turn.delta)?;
+    for turn in txn.turns(id, iteration)? {
+        let delta = txn.json(turn.delta)?;
         let asked = calls.iter().filter(|call| !call.validator && call.turn == turn.turn);
-        let results = asked.map(|call| past_call(look, call)).collect::<Result<_, _>>()?;
+        let results = asked.map(|call| past_call(txn, call)).collect::<Result<_, _>>()?;
         let lost = |note: &tenure_store::rows::turns::NoteEntry| {
             note.turn == turn.turn + 1 && note.note == Note::SandboxLost.word()
         };
@@ -65,25 +65,25 @@ fn past_turns(look: &mut Look<'_>, id: ExecutionId, iteration: u32) -> Result<Ve
     Ok(past)
 }
 
-fn past_call(look: &mut Look<'_>, call: &CallEntry) -> Result<PastCall, Error> {
-    let result = call.result.map(|result| look.json(result)).transpose()?;
+fn past_call(txn: &mut ReadTxn<'_>, call: &CallEntry) -> Result<PastCall, Error> {
+    let result = call.result.map(|result| txn.json(result)).transpose()?;
     let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
     let capability = call.capability.clone();
     Ok(PastCall { capability, outcome, exit_code: call.exit_code, result, sentence: call.sentence.clone() })
 }
 
 /// Why the attempt before this one failed, in the words that its validator or its clock gave.
-fn previous_error(look: &mut Look<'_>, id: ExecutionId, iteration: u32) -> Result<String, Error> {
+fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<String, Error> {
     if iteration <= 1 {
         return Ok(String::new());
     }
-    let cause = look.iteration(id, iteration - 1)?.and_then(|row| row.cause).unwrap_or_default();
-    let failed = look.validations(id, iteration - 1)?.into_iter().find(|row| !row.pass);
+    let cause = txn.iteration(id, iteration - 1)?.and_then(|row| row.cause).unwrap_or_default();
+    let failed = txn.validations(id, iteration - 1)?.into_iter().find(|row| !row.pass);
     Ok(match (cause.as_str(), failed) {
         ("max_turns", _) => "The attempt used up its turns without a final answer. Be quicker.".to_string(),
         ("iteration_timeout", _) => "The attempt ran out of time.".to_string(),
         (cause, _) if cause.starts_with("model:") => "The attempt ended without an answer. Be brief.".to_string(),
-        (_, Some(failed)) => format!("{} failed: {}", failed.validator, look.text(failed.reasons)?),
+        (_, Some(failed)) => format!("{} failed: {}", failed.validator, txn.text(failed.reasons)?),
         (_, None) => String::new(),
     })
 }

@@ -1,0 +1,60 @@
+//! Owed Place: queued and unbound executions are given to connected workers with free slots, an agent's home first: it is
+//! the only one where its work folder lies. What finds no place waits, and comes again when a slot or a worker is free.
+use crate::app::App;
+use crate::fleet::Connection;
+use crate::records::Error;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Stream};
+use tenure_core::execution;
+use tenure_core::id::{ExecutionId, WorkerId};
+use tenure_core::owed::Obligation;
+use tenure_store::rows::{agents, executions, workers};
+
+pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(), Error> {
+    let connections = app.fleet.connections();
+    if connections.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<ExecutionId> = page.iter().filter_map(|(stream, _)| execution_of(*stream)).collect();
+    let read = app.records.read(move |txn| {
+        let (sql, _) = txn.parts();
+        let mut free = HashMap::new();
+        for connection in connections {
+            let bound = workers::bound_to(sql, connection.id)?;
+            free.insert(connection.worker, (u64::from(connection.slots).saturating_sub(bound), connection));
+        }
+        let mut homes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(row) = executions::get(sql, id)? else { continue };
+            let home = agents::get(sql, row.agent)?.and_then(|agent| agent.standing.home);
+            homes.push((id, row.agent, home));
+        }
+        Ok((free, homes))
+    });
+    let (mut free, homes) = read.await?;
+    // The first binding of this page makes an agent's home, which the next of its executions must follow.
+    let mut made = HashMap::new();
+    for (id, agent, home) in homes {
+        let Some(connection) = choose(&mut free, home.or_else(|| made.get(&agent).copied())) else { continue };
+        made.insert(agent, connection.worker);
+        let bind = execution::Command::Bind { worker: connection.worker, connection: connection.id };
+        app.report(Actor::Daemon, Command::Execution(id, bind)).await;
+    }
+    Ok(())
+}
+
+fn execution_of(stream: Stream) -> Option<ExecutionId> {
+    if let Stream::Execution(id) = stream { Some(id) } else { None }
+}
+
+/// The home where there is one, else the worker with the most free slots; takes the slot.
+fn choose(free: &mut HashMap<WorkerId, (u64, Connection)>, home: Option<WorkerId>) -> Option<Connection> {
+    let (slots, connection) = match home {
+        Some(home) => free.get_mut(&home)?,
+        None => free.values_mut().max_by_key(|(slots, connection)| (*slots, connection.worker))?,
+    };
+    *slots = slots.checked_sub(1)?;
+    Some(connection.clone())
+}
