@@ -146,7 +146,7 @@ impl Tenancy {
     async fn serve(&mut self, opened: Opened, rules: Rules, first: Order) -> End {
         let Opened { mut jail, allowance, claim } = opened;
         let network = &first.call.confinement.network;
-        let (end, traffic) = match self.ground.egress.open(rules, network, jail.take_listener()) {
+        let (end, traffic) = match self.ground.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut doorway) => {
                 let way = doorway.way(&self.ground.egress);
                 let end = match furnish(&mut jail, allowance, &first.call.confinement, way) {
