@@ -181,6 +181,7 @@ async fn greeting(socket: &mut UnixStream) -> Result<Hello, Error> {
         FromWorker::Output { .. }
         | FromWorker::Outcome(_)
         | FromWorker::Released { .. }
+        | FromWorker::HomeRemoved { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::NetworkRefused { .. }
         | FromWorker::JailLost { .. }

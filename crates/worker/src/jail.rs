@@ -12,7 +12,7 @@ use crate::workspace::{Allowance, Claim, Gauge, Inmates, Layout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::id::ExecutionId;
+use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::{Refusal, Traffic};
 use tenure_sandbox::{Error as Sandbox, Spec};
@@ -61,6 +61,8 @@ pub(crate) enum Notice {
     Refused(Key, Vec<Refusal>),
     /// The last word of a jail's task.
     Ended(Key, End),
+    /// Nothing of this agent is kept any more, or why something is.
+    HomeRemoved(AgentId, Result<(), String>),
     /// The ephemeral volumes of an ended execution are gone; this is to be told of its last jail.
     Cleared(Key, Option<Traffic>),
 }

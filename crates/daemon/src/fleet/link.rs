@@ -8,7 +8,7 @@ use tenure_core::actor::Actor;
 use tenure_core::call::Fence;
 use tenure_core::command::Command;
 use tenure_core::execution;
-use tenure_core::id::{ExecutionId, LeaseId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, ExecutionId, LeaseId, SessionId, WorkerId};
 use tenure_core::manifest::Host;
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{self, CallOutcome, FrameError, FromWorker, LeasedCall, ToWorker};
@@ -47,9 +47,20 @@ pub struct Link {
 
 #[derive(Debug)]
 pub(super) enum Ask {
-    Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
-    Release { execution: ExecutionId, iteration: u32, last: bool, answer: oneshot::Sender<Option<Traffic>> },
-    Survey { answer: oneshot::Sender<()> },
+    Call {
+        frame: Box<LeasedCall>,
+        answer: oneshot::Sender<CallOutcome>,
+    },
+    Release {
+        agent: AgentId,
+        execution: ExecutionId,
+        iteration: u32,
+        last: bool,
+        answer: oneshot::Sender<Option<Traffic>>,
+    },
+    Survey {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 impl Link {
@@ -61,9 +72,15 @@ impl Link {
     }
 
     /// What went over the jail's network, once it is proven dead; an error when the link broke first.
-    pub async fn release(&self, execution: ExecutionId, iteration: u32, last: bool) -> Result<Option<Traffic>, Broken> {
+    pub async fn release(
+        &self,
+        agent: AgentId,
+        execution: ExecutionId,
+        iteration: u32,
+        last: bool,
+    ) -> Result<Option<Traffic>, Broken> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Release { execution, iteration, last, answer };
+        let ask = Ask::Release { agent, execution, iteration, last, answer };
         self.asks.send(ask).await.map_err(|_| Broken)?;
         answered.await.map_err(|_| Broken)
     }
@@ -110,9 +127,9 @@ impl Asked {
                 self.calls.insert(frame.lease, answer);
                 ToWorker::Call(frame)
             }
-            Ask::Release { execution, iteration, last, answer } => {
+            Ask::Release { agent, execution, iteration, last, answer } => {
                 self.releases.insert((execution, iteration), answer);
-                ToWorker::Release { execution, iteration, last }
+                ToWorker::Release { agent, execution, iteration, last }
             }
             Ask::Survey { answer } => {
                 self.surveys.retain(|_, answer| !answer.is_closed());
@@ -228,6 +245,7 @@ async fn receive(house: &House, link: &Link, asked: &mut Asked, frame: FromWorke
         }
         FromWorker::Output { execution, stderr, text, .. } => house.watch.output(execution, stderr, text),
         FromWorker::Beat { .. } => {}
+        FromWorker::HomeRemoved { agent, .. } => tracing::warn!(%agent, "the removal of a home was not asked for"),
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
     }
 }

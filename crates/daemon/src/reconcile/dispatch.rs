@@ -92,7 +92,8 @@ fn frame(
 pub async fn release(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Release { iteration, session, last }) = (stream, deed) else { return Ok(()) };
     let Some(link) = house.link().filter(|link| link.session == session) else { return Ok(()) };
-    match tokio::time::timeout(RELEASE_DEADLINE, link.release(id, iteration, last)).await {
+    let agent = house.records.look(move |look| Ok(look.execution(id)?.agent)).await?;
+    match tokio::time::timeout(RELEASE_DEADLINE, link.release(agent, id, iteration, last)).await {
         Ok(Ok(traffic)) => {
             let release = execution::Command::Release { session, iteration, traffic };
             house.report(Actor::Worker(link.worker), Command::Execution(id, release)).await;

@@ -214,8 +214,8 @@ impl House {
 
     /// Sends what releases the current iteration's jail, and waits until it is gone.
     pub(crate) async fn release(&mut self) {
-        let Run { execution, iteration, .. } = self.run;
-        self.send(&ToWorker::Release { execution, iteration, last: true }).await;
+        let Run { agent, execution, iteration } = self.run;
+        self.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
         self.until(|frame| match frame {
             FromWorker::Released { execution: e, iteration: i, .. } => {
                 (*e == execution && *i == iteration).then_some(())

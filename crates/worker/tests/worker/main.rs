@@ -13,6 +13,7 @@ mod confinement;
 mod disk;
 mod quotas;
 mod volumes;
+mod homes;
 mod mounts;
 mod containers;
 mod leases;

@@ -48,8 +48,8 @@ fn ephemeral_of(house: &House) -> PathBuf {
 }
 
 async fn release_but_go_on(house: &mut House) {
-    let (execution, iteration) = (house.run.execution, house.run.iteration);
-    house.send(&ToWorker::Release { execution, iteration, last: false }).await;
+    let crate::house::Run { agent, execution, iteration } = house.run;
+    house.send(&ToWorker::Release { agent, execution, iteration, last: false }).await;
     house
         .until(|frame| match frame {
             tenure_wire::frame::FromWorker::Released { execution: e, .. } => (*e == execution).then_some(()),

@@ -90,14 +90,14 @@ impl Trial {
             confinement: self.confinement,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
         };
-        let execution = call.execution;
+        let (agent, execution) = (call.agent, call.execution);
         send(&mut link, &ToWorker::Call(Box::new(call))).await?;
         let (mut outcome, mut refused) = (None, Vec::new());
         loop {
             match next(&mut link, deadline).await? {
                 FromWorker::Outcome(ended) => {
                     outcome = Some(*ended);
-                    send(&mut link, &ToWorker::Release { execution, iteration: 1, last: true }).await?;
+                    send(&mut link, &ToWorker::Release { agent, execution, iteration: 1, last: true }).await?;
                 }
                 FromWorker::NetworkRefused { refusals, .. } => refused.extend(refusals.into_iter().map(|refusal| {
                     format!("{}:{} by {} ({} times)", refusal.host, refusal.port, refusal.rule, refusal.count)
@@ -110,6 +110,7 @@ impl Trial {
                 FromWorker::Output { .. }
                 | FromWorker::Hello(_)
                 | FromWorker::Surveyed { .. }
+                | FromWorker::HomeRemoved { .. }
                 | FromWorker::Beat { .. } => {}
             }
         }
