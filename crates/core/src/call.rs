@@ -82,6 +82,10 @@ pub enum Outcome {
     },
     /// Ended with its sandbox: cancelled, or its iteration was over.
     Killed,
+    /// It met a link; `path` is where the link leads, to be judged before anything is done.
+    Redirected {
+        path: String,
+    },
     /// What was in flight is not known. `again`: it is idempotent and will be repeated.
     Lost {
         again: bool,
@@ -96,6 +100,7 @@ impl Outcome {
             Outcome::TimedOut => "timed_out",
             Outcome::ResourceExhausted { .. } => "resource_exhausted",
             Outcome::Killed => "killed",
+            Outcome::Redirected { .. } => "redirected",
             Outcome::Lost { .. } => "lost",
         }
     }

@@ -3,6 +3,7 @@
 mod filesystem;
 mod process;
 mod network;
+pub mod path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

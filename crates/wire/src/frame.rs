@@ -60,6 +60,9 @@ pub struct LeasedCall {
     pub agent: AgentId,
     pub capability: String,
     pub arguments: Value,
+    /// The path that was judged, as `tenure_core::capability::path::judged` gives it: what is opened, and no link is followed on the
+    /// way. None where the capability names none; the worker then resolves the arguments' own in the same way.
+    pub path: Option<String>,
     pub confinement: Confinement,
     /// Milliseconds from now until its iteration's or execution's clock runs out.
     pub deadline_ms: u64,

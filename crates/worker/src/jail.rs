@@ -278,10 +278,10 @@ fn furnish(
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.
 async fn answer(order: Order, scene: Scene, shown: mpsc::Sender<FromWorker>) -> Result<Box<CallOutcome>, Stop> {
     let Order { call, deadline } = order;
-    let LeasedCall { lease, fence, call, execution, capability, arguments, .. } = *call;
+    let LeasedCall { lease, fence, call, execution, capability, arguments, path, .. } = *call;
     let began = Instant::now();
     let shown = Shown::new(shown, lease, execution);
-    let deed = match perform(&capability, arguments, &scene, shown, deadline).await {
+    let deed = match perform(&capability, arguments, path, &scene, shown, deadline).await {
         Ok(deed) | Err(Stop::Ended(deed)) => deed,
         Err(stop) => return Err(stop),
     };

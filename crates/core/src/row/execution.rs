@@ -206,15 +206,18 @@ fn call_ended(ended: &crate::call::Ended, at: Time) -> Row {
         | Outcome::TimedOut
         | Outcome::ResourceExhausted { .. }
         | Outcome::Killed
+        | Outcome::Redirected { .. }
         | Outcome::Lost { .. } => None,
     };
     let outcome = match &ended.outcome {
         Outcome::Failed { code } => format!("failed:{code}"),
         Outcome::ResourceExhausted { resource, .. } => format!("resource_exhausted:{resource}"),
         Outcome::Lost { again: true } => "again".to_string(),
-        Outcome::Done { .. } | Outcome::TimedOut | Outcome::Killed | Outcome::Lost { again: false } => {
-            ended.outcome.word().to_string()
-        }
+        Outcome::Done { .. }
+        | Outcome::TimedOut
+        | Outcome::Killed
+        | Outcome::Redirected { .. }
+        | Outcome::Lost { again: false } => ended.outcome.word().to_string(),
     };
     let result = ended.result.map(|result| result.hash);
     Row::CallEnded { id: ended.call, at, outcome, exit_code, result, level: ended.level.clone() }

@@ -83,6 +83,7 @@ fn frame(
         iteration: row.iteration,
         agent: execution.agent,
         arguments: look.json(row.arguments)?,
+        path: None,
         capability: row.capability,
         confinement,
         deadline_ms: manifest.limits().iteration_timeout_ms,

@@ -106,6 +106,7 @@ impl House {
             agent: self.agent,
             capability: capability.to_owned(),
             arguments,
+            path: None,
             confinement: confinement(self.network.clone()),
             deadline_ms: PATIENCE.as_millis() as u64,
         };

@@ -157,6 +157,7 @@ impl House {
             agent: run.agent,
             capability: capability.to_owned(),
             arguments,
+            path: None,
             confinement: confinement(),
             deadline_ms: PATIENCE.as_millis() as u64,
         }
@@ -182,6 +183,14 @@ impl House {
     pub(crate) async fn perform(&mut self, call: &LeasedCall) -> CallOutcome {
         self.begin(call).await;
         self.outcome(call.lease).await
+    }
+
+    /// Performs a call, and where it is redirected once more with the path that it leads to, as the daemon does once that is judged.
+    pub(crate) async fn led(&mut self, call: &LeasedCall) -> CallOutcome {
+        let outcome = self.perform(call).await;
+        let Outcome::Redirected { path } = outcome.outcome else { return outcome };
+        let lease = LeaseId::mint(&mut self.mint);
+        self.perform(&LeasedCall { lease, path: Some(path), ..call.clone() }).await
     }
 
     /// Performs a call of another confinement.

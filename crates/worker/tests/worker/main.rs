@@ -8,6 +8,7 @@
 mod engines;
 mod house;
 mod files;
+mod paths;
 mod programs;
 mod confinement;
 mod disk;

@@ -87,6 +87,7 @@ impl Trial {
             agent: AgentId::mint(&mut mint),
             capability: "process.run".to_string(),
             arguments,
+            path: None,
             confinement: self.confinement,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
         };
@@ -142,7 +143,7 @@ impl Tried {
                 eprintln!("tenure: its time was over; --timeout gives it more");
                 Exit::Failure
             }
-            other @ (Outcome::Failed { .. } | Outcome::Killed | Outcome::Lost { .. }) => {
+            other @ (Outcome::Failed { .. } | Outcome::Killed | Outcome::Redirected { .. } | Outcome::Lost { .. }) => {
                 eprintln!("tenure: {}: {}", other.word(), text("error"));
                 Exit::Failure
             }

@@ -65,6 +65,7 @@ fn call(mint: &mut Mint, arguments: Value) -> LeasedCall {
         agent: AgentId::mint(mint),
         capability: "filesystem.list".to_string(),
         arguments,
+        path: None,
         confinement: Confinement::of(&manifest.unwrap(), &Host::default()).unwrap(),
         deadline_ms: 1000,
     }
