@@ -118,6 +118,10 @@ pub enum Outcome {
     },
     /// Ended with its sandbox: cancelled, or its iteration was over.
     Killed,
+    /// It met a link; `path` is where the link leads, to be judged before anything is done.
+    Redirected {
+        path: String,
+    },
     /// What was in flight is not known. `again`: it is idempotent and will be repeated.
     Lost {
         again: bool,
@@ -136,6 +140,7 @@ impl Outcome {
             Outcome::TimedOut => "timed_out",
             Outcome::ResourceExhausted { .. } => "resource_exhausted",
             Outcome::Killed => "killed",
+            Outcome::Redirected { .. } => "redirected",
             Outcome::Lost { .. } => "lost",
             Outcome::Redirected { .. } => "redirected",
         }
@@ -463,7 +468,7 @@ pub fn ended_row(ended: &Ended, stamp: Stamp) -> Row {
         }
     };
     let change = if ended.outcome.is_again() {
-        CallChange::Again
+        CallChange::Again { attributes: ended.attributes.map(|bound| bound.hash) }
     } else {
         let (detail, level) = (ended.detail.clone(), ended.level.clone());
         CallChange::Ended(CallEnd { outcome, exit_code, result: ended.result.map(|bound| bound.hash), detail, level })

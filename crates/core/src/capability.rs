@@ -220,6 +220,11 @@ pub fn clip(text: &str) -> String {
     clipped
 }
 
+/// The path that an argument names for a judge and for the sandbox.
+fn judged_path(arguments: &Value, name: &str) -> Option<String> {
+    path::judged(arguments.get(name)?.as_str()?, path::WORKSPACE)
+}
+
 /// The schema of arguments: an object of these properties and no others.
 fn arguments(required: &[&str], properties: Value) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})

@@ -72,8 +72,8 @@ pub enum CallChange {
     Called {
         rules: String,
     },
-    /// Asked for anew: it was lost, or met a link.
-    Again,
+    /// Asked for anew: it was lost, or met a link and is judged by what it is now.
+    Again { attributes: Option<Hash> },
     Ended(CallEnd),
     Blocked {
         why: &'static str,

@@ -184,6 +184,7 @@ async fn greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, Error>
         FromWorker::Output { .. }
         | FromWorker::Outcome(_)
         | FromWorker::Released { .. }
+        | FromWorker::HomeRemoved { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::NetworkRefused { .. }
         | FromWorker::JailLost { .. }

@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::level::Level;
 
 /// Version of claim and jail protocol together: both sides are one binary. One that can leave layers out is another.
-pub const VERSION: u16 = if cfg!(feature = "controls") { 0x8002 } else { 2 };
+pub const VERSION: u16 = if cfg!(feature = "controls") { 0x8003 } else { 3 };
 /// Where on its own loopback a jail with `egress` finds the worker's proxy.
 pub const EGRESS_PORT: u16 = 3128;
 /// Most bytes of one frame after its first length.
@@ -49,7 +49,8 @@ pub struct Request {
     pub operation: Operation,
 }
 
-/// What to do. Paths are relative to `/workspace`, or absolute beneath it, `/tmp` or a mount of the spec.
+/// What to do. Paths are relative to `/workspace`, or absolute beneath it, `/tmp` or a mount of the spec. No link is followed: one on
+/// the way is answered with `Redirected`, and so is one at the end, but for `Stat`, `Delete` and `Restore`, which act on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Operation {
@@ -91,13 +92,17 @@ pub enum Operation {
     Stat {
         path: String,
     },
+    /// Whether a link is on the path, its end included. Answer: `Done`, also where nothing is there.
+    Check {
+        path: String,
+    },
     /// Moves into the trash of the mount that it lies in; in `/tmp`, in a trash, or where a trash has no room, it is really
     /// removed. Answer: `Deleted`.
     Delete {
         path: String,
         recursive: bool,
     },
-    /// Moves an entry of a trash to `path`, or to where it lay; nothing is replaced. Answer: `Restored`.
+    /// Moves an entry of a trash to `path`; nothing is replaced. Answer: `Restored`. Without a path it is `Redirected` to where it lay.
     Restore {
         trashed_as: String,
         path: Option<String>,
@@ -257,6 +262,10 @@ pub enum Refusal {
     NotFound,
     /// The path leads out of `/workspace`, `/tmp` and the mounts.
     Escape,
+    /// It leads by a link to this path, absolute, or is to be restored there; ask again with it.
+    Redirected {
+        path: String,
+    },
     IsDirectory,
     NotDirectory,
     Exists,
@@ -287,6 +296,7 @@ impl fmt::Display for Refusal {
             Self::Escape => {
                 f.write_str("the path leads out of the work folder; use one beneath /workspace, /tmp or a volume")
             }
+            Self::Redirected { path } => write!(f, "it leads to {path}; ask for that path"),
             Self::IsDirectory => f.write_str("it is a folder; name a file"),
             Self::NotDirectory => f.write_str("it, or a part of its path, is not a folder"),
             Self::Exists => f.write_str("it exists already; overwrite it or choose another name"),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// A frame longer than this ends the session: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -29,10 +29,15 @@ pub enum ToWorker {
     Call(Box<LeasedCall>),
     /// Destroy the jail of this iteration; answered by `Released` also when there is none.
     Release {
+        agent: AgentId,
         execution: ExecutionId,
         iteration: u32,
         /// The execution ends with it, and with that its ephemeral volumes.
         last: bool,
+    },
+    /// Remove all that is kept of a deleted agent: work folder, volumes, quota. Answered by `HomeRemoved`; may be sent again.
+    RemoveHome {
+        agent: AgentId,
     },
     /// Look again at what this host can do; answered by `Surveyed`.
     Survey {
@@ -55,6 +60,9 @@ pub struct LeasedCall {
     pub agent: AgentId,
     pub capability: String,
     pub arguments: Value,
+    /// The path that was judged, as `tenure_core::capability::path::judged` gives it: what is opened, and no link is followed on the
+    /// way. None where the capability names none; the worker then resolves the arguments' own in the same way.
+    pub path: Option<String>,
     pub confinement: Confinement,
     /// Milliseconds from now until its iteration's or execution's clock runs out.
     pub deadline_ms: u64,
@@ -83,6 +91,12 @@ pub enum FromWorker {
         execution: ExecutionId,
         iteration: u32,
         refusals: Vec<Refusal>,
+    },
+    /// Nothing of this agent is kept here any more; or, where `removed` is false, something is, and `why` says why.
+    HomeRemoved {
+        agent: AgentId,
+        removed: bool,
+        why: Option<String>,
     },
     /// What this host can do now. Unasked, with the count 0, after a greeting that could not wait for a container engine.
     Surveyed {

@@ -158,6 +158,7 @@ impl Office {
             agent: self.agent,
             capability: capability.to_owned(),
             arguments,
+            path: None,
             confinement: self.confinement.clone(),
             deadline_ms: 120_000,
         };

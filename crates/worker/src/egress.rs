@@ -10,6 +10,7 @@
 pub mod closed;
 pub mod rules;
 pub mod outside;
+pub mod resolver;
 pub mod gate;
 pub mod checks;
 #[cfg(feature = "controls")]
@@ -29,10 +30,12 @@ pub(crate) mod fetch;
 use checks::Checks;
 use gate::{Gate, Parts};
 use outside::{Outside, System};
+use resolver::{AgentResolver, Resolver};
 use rules::Rules;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tenure_core::id::AgentId;
 use tenure_core::network::{Refusal, Traffic};
 use tenure_wire::confinement::Network;
 use tls::Tls;
@@ -49,7 +52,7 @@ const SPOOLS_MAX: usize = 4;
 /// What the ways out of all jails of one worker share.
 #[derive(Debug)]
 pub(crate) struct Egress {
-    outside: Arc<dyn Outside>,
+    resolver: Resolver,
     tls: Tls,
     spool_dir: PathBuf,
     spools: Semaphore,
@@ -59,22 +62,23 @@ impl Egress {
     /// `spool_dir`: where downloads lie until they are checked; only the worker's user may enter it.
     pub(crate) fn new(spool_dir: &Path) -> Egress {
         let (tls, spools) = (Tls::default(), Semaphore::new(SPOOLS_MAX));
-        Egress { outside: Arc::new(System::default()), tls, spool_dir: spool_dir.to_owned(), spools }
+        Egress { resolver: Resolver::new(Arc::new(System)), tls, spool_dir: spool_dir.to_owned(), spools }
     }
 
     pub(crate) fn through(&self, outside: Arc<dyn Outside>) -> Egress {
-        Egress { outside, ..Egress::new(&self.spool_dir) }
+        Egress { resolver: Resolver::new(outside), ..Egress::new(&self.spool_dir) }
     }
 
     /// # Errors
     /// As `Doorway::open`.
     pub(crate) fn open(
         &self,
+        agent: AgentId,
         rules: Rules,
         network: &Network,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<Doorway> {
-        Doorway::open(rules, network, Arc::clone(&self.outside), listener)
+        Doorway::open(rules, network, self.resolver.of(agent), listener)
     }
 }
 
@@ -113,23 +117,23 @@ impl Doorway {
     pub fn open(
         rules: Rules,
         network: &Network,
-        outside: Arc<dyn Outside>,
+        resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<Doorway> {
-        Doorway::open_with(Checks::default(), rules, network, outside, listener)
+        Doorway::open_with(Checks::default(), rules, network, resolver, listener)
     }
 
     fn open_with(
         checks: Checks,
         rules: Rules,
         network: &Network,
-        outside: Arc<dyn Outside>,
+        resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<Doorway> {
         let (attempts, attempted) = mpsc::channel(report::WAITING_MAX);
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let Network { connections_max, bandwidth, .. } = *network;
-        let gate = Gate::new(Parts { rules, checks, connections_max, bandwidth, outside, attempts });
+        let gate = Gate::new(Parts { rules, checks, connections_max, bandwidth, resolver, attempts });
         let end = CancellationToken::new();
         let (mut proxy, mut folding) = (JoinSet::new(), JoinSet::new());
         if let Some(listener) = listener {

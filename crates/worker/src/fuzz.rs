@@ -5,6 +5,7 @@
 use crate::egress::Doorway;
 use crate::egress::outside::{Answer, Outside, Stream};
 use crate::egress::proxy::converse;
+use crate::egress::resolver::AgentResolver;
 use crate::egress::rules::Rules;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -101,8 +102,8 @@ fn run(bytes: Vec<u8>) {
 async fn talk(bytes: Vec<u8>) {
     let network = network();
     let rules = Rules::compile(&network).expect("invariant: the rules are well formed");
-    let door =
-        Doorway::open(rules, &network, Arc::new(Memory), None).unwrap_or_else(|error: io::Error| panic!("{error}"));
+    let resolver = AgentResolver::alone(Arc::new(Memory));
+    let door = Doorway::open(rules, &network, resolver, None).unwrap_or_else(|error: io::Error| panic!("{error}"));
     let (near, far) = tokio::io::duplex(4096);
     let (mut reading, mut writing) = tokio::io::split(near);
     let talking = async {

@@ -12,7 +12,7 @@ use crate::workspace::{Allowance, Claim, Gauge, Inmates, Layout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::id::ExecutionId;
+use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::{Refusal, Traffic};
 use tenure_sandbox::{Error as Sandbox, Spec};
@@ -61,6 +61,8 @@ pub(crate) enum Notice {
     Refused(Key, Vec<Refusal>),
     /// The last word of a jail's task.
     Ended(Key, End),
+    /// Nothing of this agent is kept any more, or why something is.
+    HomeRemoved(AgentId, Result<(), String>),
     /// The ephemeral volumes of an ended execution are gone; this is to be told of its last jail.
     Cleared(Key, Option<Traffic>),
 }
@@ -146,7 +148,7 @@ impl Tenancy {
     async fn serve(&mut self, opened: Opened, rules: Rules, first: Order) -> End {
         let Opened { mut jail, allowance, claim } = opened;
         let network = &first.call.confinement.network;
-        let (end, traffic) = match self.ground.egress.open(rules, network, jail.take_listener()) {
+        let (end, traffic) = match self.ground.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut doorway) => {
                 let way = doorway.way(&self.ground.egress);
                 let end = match furnish(&mut jail, allowance, &first.call.confinement, way) {
@@ -276,10 +278,10 @@ fn furnish(
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.
 async fn answer(order: Order, scene: Scene, shown: mpsc::Sender<FromWorker>) -> Result<Box<CallOutcome>, Stop> {
     let Order { call, deadline } = order;
-    let LeasedCall { lease, fence, call, execution, capability, arguments, .. } = *call;
+    let LeasedCall { lease, fence, call, execution, capability, arguments, path, .. } = *call;
     let began = Instant::now();
     let shown = Shown::new(shown, lease, execution);
-    let deed = match perform(&capability, arguments, &scene, shown, deadline).await {
+    let deed = match perform(&capability, arguments, path, &scene, shown, deadline).await {
         Ok(deed) | Err(Stop::Ended(deed)) => deed,
         Err(stop) => return Err(stop),
     };

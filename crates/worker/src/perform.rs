@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Outcome;
+use tenure_core::capability::path::{WORKSPACE, judged};
 use tenure_sandbox::protocol::{Answer, EDIT_BYTES_MAX, Operation, Refusal};
 use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
@@ -67,6 +68,13 @@ impl Deed {
         Deed { outcome, result: error(sentence) }
     }
 
+    /// Nothing was done: the path leads to another one, which nobody has judged yet.
+    fn redirected(path: &str) -> Deed {
+        let Some(path) = judged(path, WORKSPACE) else { return refused(&Refusal::Escape) };
+        let result = error(format!("the path leads to {path}; ask for that path"));
+        Deed { outcome: Outcome::Redirected { path }, result }
+    }
+
     pub(crate) fn timed_out(sentence: impl Into<String>) -> Deed {
         Deed { outcome: Outcome::TimedOut, result: error(sentence) }
     }
@@ -76,10 +84,11 @@ pub(crate) fn error(sentence: impl Into<String>) -> Value {
     json!({ "error": sentence.into() })
 }
 
-/// Does one call. `deadline` is its iteration's or execution's.
+/// Does one call. `path` is the one that was judged; `deadline` is its iteration's or execution's.
 pub(crate) async fn perform(
     capability: &str,
     arguments: Value,
+    path: Option<String>,
     scene: &Scene,
     shown: Shown,
     deadline: Instant,
@@ -89,17 +98,17 @@ pub(crate) async fn perform(
     }
     let file = Room { line: &scene.line, gauge: &scene.gauge, deadline: deadline.min(Instant::now() + FILE_PATIENCE) };
     match capability {
-        "filesystem.read" => file.read(read_arguments(arguments)?).await,
-        "filesystem.write" => file.write(read_arguments(arguments)?).await,
-        "filesystem.append" => file.append(read_arguments(arguments)?).await,
-        "filesystem.edit" => file.edit(read_arguments(arguments)?).await,
-        "filesystem.list" => file.list(read_arguments(arguments)?).await,
-        "filesystem.stat" => file.stat(read_arguments(arguments)?).await,
-        "filesystem.delete" => file.delete(read_arguments(arguments)?).await,
-        "filesystem.restore" => file.restore(read_arguments(arguments)?).await,
-        "process.run" => process::run(scene, read_arguments(arguments)?, shown, deadline).await,
+        "filesystem.read" => file.read(at_path(arguments, "path", path)?).await,
+        "filesystem.write" => file.write(at_path(arguments, "path", path)?).await,
+        "filesystem.append" => file.append(at_path(arguments, "path", path)?).await,
+        "filesystem.edit" => file.edit(at_path(arguments, "path", path)?).await,
+        "filesystem.list" => file.list(at_path(arguments, "path", path)?).await,
+        "filesystem.stat" => file.stat(at_path(arguments, "path", path)?).await,
+        "filesystem.delete" => file.delete(at_path(arguments, "path", path)?).await,
+        "filesystem.restore" => file.restore(at_path(arguments, "path", path)?).await,
+        "process.run" => process::run(scene, at_path(arguments, "cwd", path)?, shown, deadline).await,
         "network.http_request" => network::http_request(scene, read_arguments(arguments)?, deadline).await,
-        "network.download" => network::download(scene, read_arguments(arguments)?, deadline).await,
+        "network.download" => network::download(scene, at_path(arguments, "path", path)?, deadline).await,
         "network.dns_lookup" => network::dns_lookup(scene, read_arguments(arguments)?, deadline).await,
         "network.port_check" => network::port_check(scene, read_arguments(arguments)?, deadline).await,
         other => {
@@ -112,6 +121,23 @@ pub(crate) async fn perform(
 
 fn read_arguments<A: DeserializeOwned>(arguments: Value) -> Result<A, Stop> {
     serde_json::from_value(arguments).map_err(|error| invalid(error.to_string()))
+}
+
+/// The arguments with their path, which stands under `name`, in the one form that is judged and opened: the one that came with the
+/// call, or else their own.
+fn at_path<A: DeserializeOwned>(mut arguments: Value, name: &str, given: Option<String>) -> Result<A, Stop> {
+    let own = arguments.get(name).and_then(Value::as_str);
+    if let Some(named) = given.as_deref().or(own) {
+        let resolved = judged(named, WORKSPACE);
+        if given.is_some() && resolved != given {
+            return Err(invalid(format!("`{named}` was judged and is no absolute, resolved path")));
+        }
+        let resolved = resolved.ok_or_else(|| invalid("a path has 1 to 4096 bytes, none of them zero"))?;
+        if let Some(fields) = arguments.as_object_mut() {
+            fields.insert(name.to_owned(), resolved.into());
+        }
+    }
+    read_arguments(arguments)
 }
 
 fn invalid(why: impl std::fmt::Display) -> Stop {
@@ -188,6 +214,7 @@ fn blind(blind: Blind) -> Stop {
 /// The outcome of what a jail would not do.
 fn refused(refusal: &Refusal) -> Deed {
     let code = match refusal {
+        Refusal::Redirected { path } => return Deed::redirected(path),
         Refusal::NotFound => "not_found",
         Refusal::Escape => "escape",
         Refusal::IsDirectory => "is_directory",

@@ -11,17 +11,17 @@ use crate::perform::Deed;
 use crate::workspace::SWEEP_EVERY;
 use lease::{Leases, Seen};
 use link::Outbound;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 use survey::Surveys;
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{CallId, ExecutionId, LeaseId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId};
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ const CALLS_MAX: usize = 1024;
 const NOTICES_MAX: usize = 256;
 /// Iterations whose jails have ended and whose release is still to come; what one more moved is not told.
 const MOVED_MAX: usize = 256;
+/// Agents whose homes are being removed, one after another.
+const REMOVALS_MAX: usize = 64;
 
 /// Greets the daemon and serves it until the link ends, which is no error: all jails are killed and it returns.
 ///
@@ -66,6 +68,8 @@ where
         notify,
         berths: HashMap::new(),
         queue: VecDeque::new(),
+        removing: HashSet::new(),
+        removals: Arc::new(Semaphore::new(1)),
         moved: HashMap::new(),
         leases: Leases::default(),
         tasks: JoinSet::new(),
@@ -123,9 +127,13 @@ where
             Ok(Some(fence))
         }
         Some(ToWorker::Welcome { .. }) => Err(Error::Protocol("it speaks another version; restart it with this one's")),
-        Some(ToWorker::Call(_) | ToWorker::Release { .. } | ToWorker::Survey { .. } | ToWorker::Beat { .. }) => {
-            Err(Error::Protocol("something came before the welcome"))
-        }
+        Some(
+            ToWorker::Call(_)
+            | ToWorker::Release { .. }
+            | ToWorker::RemoveHome { .. }
+            | ToWorker::Survey { .. }
+            | ToWorker::Beat { .. },
+        ) => Err(Error::Protocol("something came before the welcome")),
         None => Ok(None),
     }
 }
@@ -136,8 +144,11 @@ struct Session {
     outbound: Outbound,
     notify: mpsc::Sender<Notice>,
     berths: HashMap<Key, Berth>,
-    /// Calls that wait until an earlier jail of their execution is proven dead.
+    /// Calls that wait until an earlier jail of their execution is proven dead, or their agent's former home is gone.
     queue: VecDeque<Order>,
+    /// Agents whose homes are being removed; no jail of theirs is opened meanwhile.
+    removing: HashSet<AgentId>,
+    removals: Arc<Semaphore>,
     /// What jails moved that ended before their release was asked for.
     moved: HashMap<Key, Traffic>,
     leases: Leases,
@@ -146,7 +157,12 @@ struct Session {
 }
 
 /// One jail as the session sees it.
-enum Berth {
+struct Berth {
+    agent: AgentId,
+    state: State,
+}
+
+enum State {
     Open {
         orders: mpsc::Sender<Order>,
         close: CancellationToken,
@@ -199,7 +215,10 @@ impl Session {
                 let _ = self.outbound.beats.try_send(FromWorker::Beat { count });
             }
             ToWorker::Call(call) => self.call(call).await,
-            ToWorker::Release { execution, iteration, last } => self.release(Key { execution, iteration }, last).await,
+            ToWorker::Release { agent, execution, iteration, last } => {
+                self.release(agent, Key { execution, iteration }, last).await;
+            }
+            ToWorker::RemoveHome { agent } => self.remove_home(agent).await,
             ToWorker::Survey { count } => self.surveys.ask(count),
             ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
@@ -251,8 +270,11 @@ impl Session {
         for other in &earlier {
             self.close(*other, Why::Superseded);
         }
-        match self.berths.get(&key) {
-            Some(Berth::Open { orders, .. }) => {
+        if self.removing.contains(&order.call.agent) {
+            return self.queue.push_back(order);
+        }
+        match self.berths.get(&key).map(|berth| &berth.state) {
+            Some(State::Open { orders, .. }) => {
                 if let Err(error) = orders.try_send(order) {
                     let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
                     let deed = Deed::exhausted(
@@ -263,7 +285,7 @@ impl Session {
                     self.turn_away(order, deed).await;
                 }
             }
-            Some(Berth::Closing { .. }) => self.queue.push_back(order),
+            Some(State::Closing { .. }) => self.queue.push_back(order),
             None if !earlier.is_empty() => self.queue.push_back(order),
             None if self.open() >= self.ground.slots as usize => {
                 let deed = Deed::exhausted(
@@ -278,7 +300,7 @@ impl Session {
     }
 
     fn open(&self) -> usize {
-        self.berths.values().filter(|berth| matches!(berth, Berth::Open { .. })).count()
+        self.berths.values().filter(|berth| matches!(berth.state, State::Open { .. })).count()
     }
 
     fn start(&mut self, key: Key, first: Order) {
@@ -292,8 +314,9 @@ impl Session {
             notices: self.notify.clone(),
             shown: self.outbound.lossy.clone(),
         };
+        let berth = Berth { agent: first.call.agent, state: State::Open { orders, close } };
         self.tasks.spawn(tenancy.live(first));
-        self.berths.insert(key, Berth::Open { orders, close });
+        self.berths.insert(key, berth);
     }
 
     async fn turn_away(&mut self, order: Order, deed: Deed) {
@@ -314,16 +337,16 @@ impl Session {
         }
     }
 
-    async fn release(&mut self, key: Key, last: bool) {
+    async fn release(&mut self, agent: AgentId, key: Key, last: bool) {
         self.queue.retain(|order| Key::of(&order.call) != key);
         self.forget(key);
         if !self.close(key, Why::Released { last }) {
-            self.released(key, last, None).await;
+            self.released(agent, key, last, None).await;
         }
     }
 
     /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
-    async fn released(&mut self, key: Key, last: bool, traffic: Option<Traffic>) {
+    async fn released(&mut self, agent: AgentId, key: Key, last: bool, traffic: Option<Traffic>) {
         let traffic = self.moved_in_all(key, traffic);
         if !last {
             return self.send(gone(key, traffic)).await;
@@ -331,8 +354,31 @@ impl Session {
         let (ground, notify) = (Arc::clone(&self.ground), self.notify.clone());
         self.tasks.spawn(async move {
             // What it could not remove it has logged; a sweep removes it.
-            let _ = tokio::task::spawn_blocking(move || ground.folders.end(key.execution)).await;
+            let _ = tokio::task::spawn_blocking(move || ground.folders.end(agent, key.execution)).await;
             let _ = notify.send(Notice::Cleared(key, traffic)).await;
+        });
+    }
+
+    /// Off the session's loop: a home may be large. Calls of the agent that come meanwhile wait, and then find a new one.
+    async fn remove_home(&mut self, agent: AgentId) {
+        let uses = |order: &Order| order.call.agent == agent;
+        if self.berths.values().any(|berth| berth.agent == agent) || self.queue.iter().any(uses) {
+            return self.send(home_removed(agent, Err("a sandbox of this agent is open".to_owned()))).await;
+        }
+        if self.removing.contains(&agent) {
+            // The answer to the first asking is on its way.
+            return;
+        }
+        if self.removing.len() >= REMOVALS_MAX {
+            return self.send(home_removed(agent, Err("too many homes are being removed; ask again".to_owned()))).await;
+        }
+        self.removing.insert(agent);
+        let (ground, notify, removals) = (Arc::clone(&self.ground), self.notify.clone(), Arc::clone(&self.removals));
+        self.tasks.spawn(async move {
+            let Ok(_turn) = removals.acquire().await else { return };
+            let removing = tokio::task::spawn_blocking(move || ground.folders.remove_home(agent));
+            let removed = removing.await.unwrap_or_else(|error| Err(error.into()));
+            let _ = notify.send(Notice::HomeRemoved(agent, removed.map_err(|error| error.to_string()))).await;
         });
     }
 
@@ -343,13 +389,13 @@ impl Session {
 
     /// Tells a jail to close; false if there is none.
     fn close(&mut self, key: Key, why: Why) -> bool {
-        let Some(berth) = self.berths.get_mut(&key) else { return false };
-        match berth {
-            Berth::Open { close, .. } => {
+        let Some(Berth { state, .. }) = self.berths.get_mut(&key) else { return false };
+        match state {
+            State::Open { close, .. } => {
                 close.cancel();
-                *berth = Berth::Closing { why };
+                *state = State::Closing { why };
             }
-            Berth::Closing { why: before } => match (why, *before) {
+            State::Closing { why: before } => match (why, *before) {
                 (Why::Released { last }, Why::Released { last: known }) => {
                     *before = Why::Released { last: last || known }
                 }
@@ -383,6 +429,11 @@ impl Session {
                 self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
             }
             Notice::Ended(key, end) => self.bury(key, end).await?,
+            Notice::HomeRemoved(agent, removed) => {
+                self.removing.remove(&agent);
+                self.send(home_removed(agent, removed)).await;
+                self.resume(|call| call.agent == agent).await;
+            }
             Notice::Cleared(key, traffic) => self.send(gone(key, traffic)).await,
         }
         Ok(())
@@ -390,44 +441,53 @@ impl Session {
 
     /// A jail is proven dead, or never was: says so, and lets go on what waited for that.
     async fn bury(&mut self, key: Key, end: End) -> Result<(), Error> {
-        let Some(berth) = self.berths.remove(&key) else { return Ok(()) };
+        let Some(Berth { agent, state }) = self.berths.remove(&key) else { return Ok(()) };
         let Key { execution, iteration } = key;
-        match (berth, end) {
+        match (state, end) {
             (_, End::Fatal(error)) => return Err(error),
-            (Berth::Closing { why: Why::Released { last } }, End::Closed(traffic) | End::Lost(_, traffic)) => {
-                self.released(key, last, traffic).await;
+            (State::Closing { why: Why::Released { last } }, End::Closed(traffic) | End::Lost(_, traffic)) => {
+                self.released(agent, key, last, traffic).await;
             }
-            (Berth::Closing { why: Why::Released { last } }, End::Refused(_)) => {
-                self.released(key, last, None).await;
+            (State::Closing { why: Why::Released { last } }, End::Refused(_)) => {
+                self.released(agent, key, last, None).await;
             }
-            (Berth::Closing { why: Why::Superseded }, End::Refused(_)) => self.end_calls(key, &over()).await,
-            (Berth::Closing { why: Why::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
-            | (Berth::Open { .. }, End::Closed(traffic)) => {
+            (State::Closing { why: Why::Superseded }, End::Refused(_)) => self.end_calls(key, &over()).await,
+            (State::Closing { why: Why::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
+            | (State::Open { .. }, End::Closed(traffic)) => {
                 if let Some(moved) = self.moved_in_all(key, traffic).filter(|_| self.moved.len() < MOVED_MAX) {
                     self.moved.insert(key, moved);
                 }
                 self.end_calls(key, &over()).await;
             }
-            (Berth::Open { .. }, End::Lost(why, traffic)) => {
+            (State::Open { .. }, End::Lost(why, traffic)) => {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
                 self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic }).await;
             }
-            (Berth::Open { .. }, End::Refused(why)) => {
+            (State::Open { .. }, End::Refused(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail could not be opened");
                 let deed = Deed::failed("sandbox", format!("the sandbox could not be opened: {why}"));
                 self.end_calls(key, &deed).await;
             }
         }
+        self.resume(|call| call.execution == execution).await;
+        Ok(())
+    }
+
+    /// Lets go on what waited.
+    async fn resume(&mut self, waited: impl Fn(&LeasedCall) -> bool) {
         let (ready, rest): (VecDeque<Order>, _) =
-            std::mem::take(&mut self.queue).into_iter().partition(|order| order.call.execution == execution);
+            std::mem::take(&mut self.queue).into_iter().partition(|order| waited(&order.call));
         self.queue = rest;
         for order in ready {
             self.place(order).await;
         }
-        Ok(())
     }
+}
+
+fn home_removed(agent: AgentId, removed: Result<(), String>) -> FromWorker {
+    FromWorker::HomeRemoved { agent, removed: removed.is_ok(), why: removed.err() }
 }
 
 fn gone(Key { execution, iteration }: Key, traffic: Option<Traffic>) -> FromWorker {

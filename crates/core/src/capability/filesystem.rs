@@ -1,5 +1,5 @@
 //! Files of an agent's own work folder. Every path is resolved inside the sandbox, never here.
-use super::{Attributes, Capability, Effects, arguments, path::judged};
+use super::{Attributes, Capability, Effects, arguments, judged_path, path::WORKSPACE};
 use serde_json::{Value, json};
 
 pub(super) const GROUP: &[Capability] = &[
@@ -149,14 +149,18 @@ fn size_written() -> Value {
 }
 
 fn at_path(arguments: &Value) -> Attributes {
-    let path = arguments.get("path").map_or(Some(""), Value::as_str);
-    Attributes { path: path.and_then(judged), ..Attributes::default() }
+    // Without one, the work folder itself is meant.
+    let path = match arguments.get("path") {
+        None => Some(WORKSPACE.to_string()),
+        Some(_) => judged_path(arguments, "path"),
+    };
+    Attributes { path, ..Attributes::default() }
 }
 
 /// Where it is to lie, where that is said; else what it is now.
 fn at_restored_path(arguments: &Value) -> Attributes {
-    let path = arguments.get("path").or_else(|| arguments.get("trashed_as"));
-    Attributes { path: path.and_then(Value::as_str).and_then(judged), ..Attributes::default() }
+    let named = if arguments.get("path").is_some() { "path" } else { "trashed_as" };
+    Attributes { path: judged_path(arguments, named), ..Attributes::default() }
 }
 
 fn at_path_with_content(arguments: &Value) -> Attributes {

@@ -1,5 +1,5 @@
 //! The network, as the rules of the agent's manifest let it be reached. Hosts are judged by the worker, never here.
-use super::{Attributes, Capability, Effects, arguments, path::judged};
+use super::{Attributes, Capability, Effects, arguments, judged_path};
 use crate::network::host::Host;
 use crate::network::url::{URL_BYTES_MAX, Url};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ pub(super) const GROUP: &[Capability] = &[
         },
         output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "size": {"type": "integer"}, "sha256": {"type": "string"}}}),
         attributes: |arguments| Attributes {
-            path: arguments.get("path").and_then(Value::as_str).and_then(judged),
+            path: judged_path(arguments, "path"),
             ..at_url(arguments)
         },
         perform: None,

@@ -1,5 +1,5 @@
 //! Programs inside the sandbox: a command and its arguments, never a shell string.
-use super::{Attributes, Capability, Effects, path::judged};
+use super::{Attributes, Capability, Effects, judged_path};
 use serde_json::{Value, json};
 
 pub(super) const GROUP: &[Capability] = &[Capability {
@@ -37,6 +37,5 @@ fn attributes(arguments: &Value) -> Attributes {
     let text = |value: &Value| value.as_str().map(str::to_string);
     let args = arguments.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(text);
     let argv = arguments.get("command").and_then(text).into_iter().chain(args).collect();
-    let cwd = arguments.get("cwd").and_then(Value::as_str).and_then(judged);
-    Attributes { path: cwd, argv: Some(argv), ..Attributes::default() }
+    Attributes { path: judged_path(arguments, "cwd"), argv: Some(argv), ..Attributes::default() }
 }

@@ -188,6 +188,14 @@ impl Files {
         Ok((Answer::Stat(entry(name, &fstat(&file).map_err(refusal)?)), Vec::new()))
     }
 
+    /// Whether a request at `path` would meet a link, without doing anything there.
+    pub(super) fn check(&self, path: &str) -> Answered {
+        match self.places.open_at(&self.places.locate(path)?, OFlags::PATH, Mode::empty()) {
+            Ok(_) | Err(Refusal::NotFound) => Ok((Answer::Done, Vec::new())),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     pub(super) fn delete(&mut self, path: &str, recursive: bool) -> Answered {
         let place = self.places.locate(path)?;
         let (folder, name) =

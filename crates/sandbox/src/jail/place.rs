@@ -1,12 +1,18 @@
 //! From a path in a request to a descriptor beneath `/workspace`, `/tmp` or a folder that holds mounts of the spec. Must never:
-//! resolve a path in any other way than `openat2` beneath one of them, follow a magic link, or block in an open.
+//! resolve a path in any other way than `openat2` beneath one of them, follow a link, or block in an open.
+//!
+//! Whoever judged a request judged the path that it names. Where a link is on that path, nothing is done: the request is
+//! answered with the path that the link leads to, and may be asked again with that one.
 
-use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, open, openat2, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use crate::layers::{Duty, kept};
@@ -15,9 +21,9 @@ use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 
 /// Longest path that a request may name, in bytes.
 pub(super) const PATH_BYTES_MAX: usize = 4096;
-/// Most links in a row at the end of a path.
-const LINKS_MAX: usize = 16;
-const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+/// Most links that are read to find where one path leads; the kernel's own bound.
+const LINKS_MAX: usize = 40;
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// The folders that file operations reach: the work folder first, then /tmp, then those that hold further mounts.
 pub(super) struct Places {
@@ -27,6 +33,13 @@ pub(super) struct Places {
 struct Anchor {
     path: PathBuf,
     folder: OwnedFd,
+}
+
+/// What a request means by a link at the end of its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Itself,
+    Followed,
 }
 
 /// Which of the folders, and the rest of the path.
@@ -60,6 +73,26 @@ pub(super) fn refusal(error: Errno) -> Refusal {
 
 pub(super) fn special() -> Refusal {
     Refusal::Invalid { reason: "it is a socket, fifo or device, not a file; use a program to work with it".to_owned() }
+}
+
+/// The answer to a request whose path leads elsewhere.
+pub(super) fn redirected(path: &Path) -> Refusal {
+    match path.to_str().filter(|path| path.len() <= PATH_BYTES_MAX) {
+        Some(path) => Refusal::Redirected { path: path.to_owned() },
+        None => Refusal::Invalid { reason: "it leads by a link to a name that no request can hold".to_owned() },
+    }
+}
+
+/// The kernel's own path of an open folder: no link and no `..` is left in it.
+pub(super) fn resolved(folder: BorrowedFd<'_>) -> Result<PathBuf, Refusal> {
+    let path = readlinkat(CWD, format!("/proc/self/fd/{}", folder.as_raw_fd()), Vec::new()).map_err(refusal)?;
+    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
+}
+
+/// The names of a path, `..` among them.
+fn names(path: &Path) -> VecDeque<OsString> {
+    let named = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(|part| named(*part)).map(|part| OsStr::to_owned(part.as_os_str())).collect()
 }
 
 /// How an open is made: as asked for.
@@ -109,8 +142,13 @@ impl Places {
         }
     }
 
-    /// Opens without blocking and without leaving. Links are followed while they stay beneath.
+    /// Opens without blocking, without leaving and without following a link.
     pub(super) fn open_at(&self, place: &Place, flags: OFlags, mode: Mode) -> Result<OwnedFd, Refusal> {
+        let end = if flags.contains(OFlags::NOFOLLOW) { End::Itself } else { End::Followed };
+        self.try_open_at(place, flags, mode).map_err(|errno| self.refusal_at(place, errno, end))
+    }
+
+    fn try_open_at(&self, place: &Place, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let flags = if flags.contains(OFlags::PATH) { flags & !(OFlags::NOCTTY | OFlags::NONBLOCK) } else { flags };
         let path = if place.path.as_os_str().is_empty() { Path::new(".") } else { &place.path };
@@ -120,9 +158,61 @@ impl Places {
             match openat2(self.base(place), path, flags, mode, resolve) {
                 // A rename somewhere raced with the resolution of a `..`.
                 Err(Errno::AGAIN | Errno::INTR) if tries < 16 => tries += 1,
-                other => return other.map_err(refusal),
+                other => return other,
             }
         }
+    }
+
+    /// Why nothing was done at `place`: where it met a link, where that leads.
+    pub(super) fn refusal_at(&self, place: &Place, errno: Errno, end: End) -> Refusal {
+        if errno != Errno::LOOP || !kept(Duty::Paths) {
+            return refusal(errno);
+        }
+        match self.leads_to(&self.anchors[place.anchor].path.join(&place.path), end) {
+            Ok(path) => redirected(&path),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Where a path leads that goes through links: read one by one, each from a folder that was opened without following any.
+    /// What is not there is named as it stands.
+    fn leads_to(&self, path: &Path, end: End) -> Result<PathBuf, Refusal> {
+        let mut rest: VecDeque<OsString> = names(path);
+        let (mut real, mut links) = (PathBuf::from("/"), 0);
+        while let Some(name) = rest.pop_front() {
+            if name == ".." {
+                real.pop();
+                continue;
+            }
+            real.push(name);
+            if rest.is_empty() && end == End::Itself {
+                break;
+            }
+            let opened = self.try_open_at(&self.find(&real)?, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+            let found = match opened {
+                Err(Errno::NOENT) => {
+                    real.extend(rest.drain(..));
+                    break;
+                }
+                found => found.map_err(refusal)?,
+            };
+            if FileType::from_raw_mode(fstat(&found).map_err(refusal)?.st_mode) != FileType::Symlink {
+                continue;
+            }
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(refusal(Errno::LOOP));
+            }
+            let link = readlinkat(&found, "", Vec::new()).map_err(refusal)?;
+            let link = PathBuf::from(OsString::from_vec(link.into_bytes()));
+            real.pop();
+            if link.is_absolute() {
+                real = PathBuf::from("/");
+            }
+            names(&link).into_iter().rev().for_each(|name| rest.push_front(name));
+        }
+        self.find(&real)?;
+        Ok(real)
     }
 
     pub(super) fn folder(&self, place: &Place) -> Result<OwnedFd, Refusal> {
@@ -142,10 +232,13 @@ impl Places {
         let path = place.path.parent().unwrap_or(Path::new("")).to_owned();
         let parent = Place { anchor: place.anchor, path };
         let folder = match self.folder(&parent) {
-            Err(Refusal::NotFound) if make => self.make(&parent)?,
-            other => other?,
+            Err(Refusal::NotFound) if make => self.make(&parent),
+            other => other,
         };
-        Ok((folder, name.to_owned()))
+        match folder {
+            Err(Refusal::Redirected { .. }) => Err(self.refusal_at(place, Errno::LOOP, End::Itself)),
+            folder => Ok((folder?, name.to_owned())),
+        }
     }
 
     /// Makes a folder and those above it.
@@ -165,13 +258,16 @@ impl Places {
         Ok(folder)
     }
 
-    /// Like `parent`, but a link at the end is followed to where it leads, as a write through it would.
+    /// Like `parent`, for what acts on the file and not on its name: a link at the end is met like any other.
     pub(super) fn target(&self, place: &Place, make: bool) -> Result<(OwnedFd, OsString), Refusal> {
         let mut place = place.clone();
         for _ in 0..LINKS_MAX {
             let (folder, name) = self.parent(&place, make)?;
             match statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
+                    if kept(Duty::Paths) {
+                        return Err(self.refusal_at(&place, Errno::LOOP, End::Followed));
+                    }
                     let link = readlinkat(&folder, &name, Vec::new()).map_err(refusal)?;
                     let link = PathBuf::from(OsString::from_vec(link.into_bytes()));
                     place = if link.is_absolute() {
@@ -191,7 +287,15 @@ impl Places {
     pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
         let path = Path::new(WORKSPACE).join(path.unwrap_or("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let magic = if kept(Duty::Descriptors) { ResolveFlags::NO_MAGICLINKS } else { ResolveFlags::empty() };
-        openat2(CWD, &path, flags, Mode::empty(), magic).map_err(refusal)
+        if !kept(Duty::Descriptors) {
+            return openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::empty()).map_err(refusal);
+        }
+        match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Err(Errno::LOOP) => {
+                let found = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(refusal)?;
+                Err(redirected(&resolved(found.as_fd())?))
+            }
+            opened => opened.map_err(refusal),
+        }
     }
 }

@@ -208,6 +208,7 @@ impl Server {
             }
             Operation::List { path, max, cursor } => Some(self.files.list(&path, max, cursor.as_deref())),
             Operation::Stat { path } => Some(self.files.stat(&path)),
+            Operation::Check { path } => Some(self.files.check(&path)),
             Operation::Delete { path, recursive } => Some(self.files.delete(&path, recursive)),
             Operation::Restore { trashed_as, path } => Some(self.files.restore(&trashed_as, path.as_deref())),
             Operation::Spawn(spawn) => self.spawn(id, &spawn, body).err().map(Err),

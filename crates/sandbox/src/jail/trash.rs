@@ -2,21 +2,21 @@
 //! Must never: believe a note further than a request, or move anything from one mount to another.
 
 use std::cell::Cell;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, readlinkat,
-    renameat_with, statat, statx, unlinkat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, renameat_with,
+    statat, statx, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::place::{PATH_BYTES_MAX, Places, refusal, resolution};
+use super::place::{PATH_BYTES_MAX, Places, redirected, refusal, resolution, resolved};
+use crate::layers::{Duty, kept};
 use crate::protocol::{Refusal, TRASH, TRASH_ORIGINS};
 use crate::spec::{Spec, WORKSPACE};
 
@@ -111,12 +111,17 @@ impl Trashes {
         Err(Refusal::Busy)
     }
 
-    /// Moves an entry of a trash to `wanted`, or to where its note says. The path where it lies now.
+    /// Moves an entry of a trash to `wanted`. Without it nothing is moved: the answer says where its note would have it, which
+    /// nobody has judged yet.
     pub(super) fn restore(&self, places: &Places, trashed: &str, wanted: Option<&str>) -> Result<String, Refusal> {
-        let (folder, name) = places.parent(&places.locate(trashed)?, false)?;
         let not_in_trash = || Refusal::Invalid {
             reason: "only what lies directly in a trash can be restored: name it as the delete did".to_owned(),
         };
+        let (folder, name) = places.parent(&places.locate(trashed)?, false).map_err(|refused| match refused {
+            // Only where it goes to is judged; where it lies is named plainly.
+            Refusal::Redirected { .. } => not_in_trash(),
+            refused => refused,
+        })?;
         let tree = self.tree(folder.as_fd())?.ok_or_else(not_in_trash)?;
         let trash = tree.trash(false)?;
         if !same(folder.as_fd(), trash.as_fd())? || name == TRASH_ORIGINS {
@@ -127,13 +132,21 @@ impl Trashes {
             Some(path) => path.to_owned(),
             None => origin(trash.as_fd(), &name)?,
         };
-        let (into, new_name) = places.parent(&places.locate(&target)?, true)?;
+        let noted = || redirected(&Path::new(WORKSPACE).join(&target));
+        let unjudged = wanted.is_none() && kept(Duty::Paths);
+        let (into, new_name) = match places.parent(&places.locate(&target)?, !unjudged) {
+            Err(Refusal::NotFound) if unjudged => return Err(noted()),
+            found => found?,
+        };
         if self.tree(into.as_fd())?.is_none_or(|other| other.mount != tree.mount) {
             let reason = format!("it can only be restored to a path in {}: name another one", tree.path.display());
             return Err(Refusal::Invalid { reason });
         }
         if tree.is_trash(&resolved(into.as_fd())?) {
             return Err(Refusal::Invalid { reason: "that is in the trash again; name a path outside it".to_owned() });
+        }
+        if unjudged {
+            return Err(noted());
         }
         renameat_with(&trash, &name, &into, &new_name, RenameFlags::NOREPLACE).map_err(refusal)?;
         forget(trash.as_fd(), &name);
@@ -182,12 +195,6 @@ fn mount_of(folder: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     let found = statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     // Before Linux 5.8 there is no such number, and a host so old holds no jail.
     if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 { Err(Errno::NOSYS) } else { Ok(found.stx_mnt_id) }
-}
-
-/// The kernel's own path of an open folder: no link and no `..` is left in it.
-fn resolved(folder: BorrowedFd<'_>) -> Result<PathBuf, Refusal> {
-    let path = readlinkat(CWD, format!("/proc/self/fd/{}", folder.as_raw_fd()), Vec::new()).map_err(refusal)?;
-    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
 fn same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Refusal> {

@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::place::{Place, Places, refusal, resolution, special};
+use super::place::{End, Place, Places, refusal, resolution, special};
 use crate::layers::{Duty, kept};
 use crate::protocol::{Answer, Refusal, WriteMode};
 
@@ -74,7 +74,8 @@ impl Upload {
         let flags =
             OFlags::APPEND | OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let (flags, _) = resolution(flags, ResolveFlags::empty());
-        let file = openat(&folder, &name, flags, Mode::from(NEW_FILE)).map_err(refusal)?;
+        let opened = openat(&folder, &name, flags, Mode::from(NEW_FILE));
+        let file = opened.map_err(|errno| places.refusal_at(place, errno, End::Followed))?;
         regular(&fstat(&file).map_err(refusal)?)?;
         Ok(Self { kind: Kind::Append { created }, file: File::from(file), size, got: 0 })
     }

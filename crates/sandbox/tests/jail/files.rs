@@ -1,9 +1,9 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use tenure_sandbox::protocol::{Answer, Kind, Operation, Refusal, WriteMode};
+use tenure_sandbox::protocol::{Answer, Kind, Operation, Refusal, Spawn, WriteMode};
 use tenure_sandbox::{Client, Jail};
 
-use crate::house::{House, inside, is_root, refusal};
+use crate::house::{House, inside, is_root, redirected, refusal};
 
 fn chown_to_agent(path: &std::path::Path) {
     if is_root() {
@@ -102,9 +102,11 @@ fn a_restored_file_lies_where_it_lay_and_replaces_nothing() {
     let (_jail, mut client) = house.open();
     client.write("notes/a", b"one", WriteMode::Create).unwrap();
     inside(&mut client, "ln -s notes way; mkdir -p deep/er && echo d > deep/er/file");
-    let trash = client.delete("way/a", false).unwrap().unwrap();
+    assert_eq!(refusal(client.delete("way/a", false)), redirected("/workspace/notes/a"));
+    let trash = client.delete("notes/a", false).unwrap().unwrap();
     client.write("notes/a", b"two", WriteMode::Create).unwrap();
-    assert_eq!(refusal(client.restore(&trash, None)), Refusal::Exists);
+    assert_eq!(refusal(client.restore(&trash, Some("notes/a"))), Refusal::Exists);
+    assert_eq!(refusal(client.restore(&trash, Some("way/b"))), redirected("/workspace/notes/b"));
     assert_eq!(client.restore(&trash, Some("new/folder/a")).unwrap(), "new/folder/a");
     assert_eq!(client.read("new/folder/a", 9).unwrap(), b"one");
     assert_eq!(client.read("notes/a", 9).unwrap(), b"two");
@@ -112,7 +114,9 @@ fn a_restored_file_lies_where_it_lay_and_replaces_nothing() {
     // A folder too, by its own path, with its parents made again.
     let trash = client.delete("deep/er", true).unwrap().unwrap();
     client.delete("deep", true).unwrap();
-    assert_eq!(client.restore(&trash, None).unwrap(), "/workspace/deep/er");
+    assert_eq!(refusal(client.restore(&trash, None)), redirected("/workspace/deep/er"), "nobody has judged that yet");
+    assert_eq!(refusal(client.stat("deep")), Refusal::NotFound, "nothing was made for it");
+    assert_eq!(client.restore(&trash, Some("/workspace/deep/er")).unwrap(), "/workspace/deep/er");
     assert_eq!(client.read("deep/er/file", 9).unwrap(), b"d\n");
     assert_eq!(inside(&mut client, "ls .trash/.from | wc -l"), "1", "notes go with their entries");
 }
@@ -157,6 +161,13 @@ fn a_forged_trash_leads_nowhere() {
 
 /// Every operation on one path.
 fn attempts(client: &mut Client, path: &str) -> Vec<(&'static str, Result<(), tenure_sandbox::Error>)> {
+    let mut all = uses(client, path);
+    all.push(("delete", client.delete(path, true).map(drop)));
+    all
+}
+
+/// Every one that acts on what a link at the end of the path leads to.
+fn uses(client: &mut Client, path: &str) -> Vec<(&'static str, Result<(), tenure_sandbox::Error>)> {
     vec![
         ("read", client.read(path, 100).map(drop)),
         ("write", client.write(path, b"breach", WriteMode::Overwrite).map(drop)),
@@ -164,7 +175,6 @@ fn attempts(client: &mut Client, path: &str) -> Vec<(&'static str, Result<(), te
         ("append", client.append(path, b"breach").map(drop)),
         ("edit", client.edit(path, "secret", "breach", None).map(drop)),
         ("list", client.list(path, 10, None).map(drop)),
-        ("delete", client.delete(path, true).map(drop)),
     ]
 }
 
@@ -216,20 +226,59 @@ fn no_path_leaves_the_work_folder() {
 }
 
 #[test]
-fn links_that_stay_beneath_are_followed() {
+fn a_link_is_never_followed_but_said_where_it_leads() {
     let house = House::new();
     let (_jail, mut client) = house.open();
     client.write("real/file", b"content", WriteMode::Create).unwrap();
-    inside(&mut client, "ln -s real alias; ln -s ../real/file real/link; ln -s /workspace/real/file absolute");
-    assert_eq!(client.read("alias/file", 100).unwrap(), b"content");
-    assert_eq!(client.read("real/link", 100).unwrap(), b"content");
-    client.write("real/link", b"changed", WriteMode::Overwrite).unwrap();
-    assert_eq!(client.read("real/file", 100).unwrap(), b"changed");
-    assert_eq!(client.stat("real/link").unwrap().kind, Kind::Symlink, "a write goes through a link");
-    client.write("absolute", b"again", WriteMode::Overwrite).unwrap();
-    assert_eq!(client.read("real/file", 100).unwrap(), b"again");
-    inside(&mut client, "ln -s loop loop");
+    client.write("real/sub/deep", b"deep", WriteMode::Create).unwrap();
+    inside(
+        &mut client,
+        "ln -s real alias; ln -s ../real/file real/link; ln -s /workspace/real/file absolute; ln -s alias/sub chain
+         ln -s real/nothing dangling; ln -s /tmp/there elsewhere; ln -s sub/../../real/./file real/odd",
+    );
+    for (asked, leads) in [
+        ("alias/file", "/workspace/real/file"),
+        ("/workspace/alias/./sub/../file", "/workspace/real/file"),
+        ("real/link", "/workspace/real/file"),
+        ("real/odd", "/workspace/real/file"),
+        ("absolute", "/workspace/real/file"),
+        ("chain/deep", "/workspace/real/sub/deep"),
+        ("chain/new/er", "/workspace/real/sub/new/er"),
+        ("dangling", "/workspace/real/nothing"),
+        ("elsewhere", "/tmp/there"),
+    ] {
+        for (operation, result) in uses(&mut client, asked) {
+            assert_eq!(refusal(result), redirected(leads), "{operation} {asked}");
+        }
+    }
+    assert_eq!(client.read("real/file", 100).unwrap(), b"content", "nothing was done");
+    assert_eq!(client.stat("real/link").unwrap().kind, Kind::Symlink);
+    assert_eq!(
+        refusal(client.stat("alias/link")),
+        redirected("/workspace/real/link"),
+        "the link itself, by its own path"
+    );
+    assert_eq!(refusal(client.delete("alias/link", false)), redirected("/workspace/real/link"));
+    client.delete("absolute", false).unwrap();
+    assert_eq!(refusal(client.list("alias", 10, None)), redirected("/workspace/real"));
+    inside(&mut client, "ln -s loop loop; ln -s real/file/x through");
     assert!(matches!(refusal(client.read("loop", 10)), Refusal::Invalid { .. }));
+    assert_eq!(refusal(client.read("through", 10)), Refusal::NotDirectory);
+}
+
+#[test]
+fn a_program_starts_in_the_folder_that_was_named_and_follows_links_itself() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    inside(&mut client, "mkdir real; echo in-real > real/file; ln -s real alias; ln -s /proc/self/cwd magic");
+    let mut run = |cwd: &str| {
+        let spawn = Spawn { cwd: Some(cwd.to_owned()), ..Spawn::new(["cat", "file", "../alias/file"]) };
+        client.run(spawn, b"").map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(run("real").unwrap(), "in-real\nin-real\n");
+    assert_eq!(refusal(run("alias")), redirected("/workspace/real"));
+    assert!(matches!(refusal(run("magic")), Refusal::Invalid { .. }));
+    assert_eq!(refusal(run("nothing")), Refusal::NotFound);
 }
 
 #[test]

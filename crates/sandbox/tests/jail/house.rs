@@ -177,6 +177,10 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Refusal {
     }
 }
 
+pub(crate) fn redirected(path: &str) -> Refusal {
+    Refusal::Redirected { path: path.to_owned() }
+}
+
 /// Waits for what must come true, but not for ever.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

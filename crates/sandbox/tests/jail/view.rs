@@ -153,7 +153,7 @@ fn further_mounts_appear_where_the_spec_says_and_as_it_says() {
     let trash = client.delete("store/deep/new", false).unwrap().expect("a mount that can be written has a trash");
     assert!(trash.starts_with("store/deep/.trash/"), "{trash}");
     assert!(!store.join("new").exists() && store.join(".trash").exists());
-    assert_eq!(client.restore(&trash, None).unwrap(), "/workspace/store/deep/new");
+    assert_eq!(client.restore(&trash, Some("/workspace/store/deep/new")).unwrap(), "/workspace/store/deep/new");
     assert_eq!(client.read("store/deep/new", 10).unwrap(), b"new\n");
     assert!(matches!(refusal(client.delete("store/deep", true)), Refusal::Invalid { .. }), "a mount stays");
     assert_eq!(client.read("/opt/data/file", 10).unwrap(), b"content");
@@ -211,7 +211,7 @@ fn of_a_read_only_work_folder_only_the_mounts_can_be_written() {
     assert!(client.delete("notes", false).is_err());
     let trash = client.delete("own/new", false).unwrap().expect("the folder that can be written has a trash");
     assert!(trash.starts_with("own/.trash/"), "{trash}");
-    assert_eq!(client.restore(&trash, None).unwrap(), "/workspace/own/new");
+    assert_eq!(client.restore(&trash, Some("/workspace/own/new")).unwrap(), "/workspace/own/new");
     assert_eq!(client.read("notes", 10).unwrap(), b"kept");
     assert!(inside(&mut client, "touch other").contains("cannot touch"));
 }

@@ -38,7 +38,10 @@ pub(super) fn change(sql: &mut dyn Sql, id: CallId, change: &CallChange, at: Tim
             let text = "UPDATE calls SET state = 'called', called_at = $1, rules = $2 WHERE id = $3";
             sql.execute(text, &[at, Cell::Text(rules), Cell::Text(&id)])
         }
-        CallChange::Again => sql.execute("UPDATE calls SET state = 'proposed' WHERE id = $1", &[Cell::Text(&id)]),
+        CallChange::Again { attributes } => {
+            let text = "UPDATE calls SET state = 'proposed', attributes = COALESCE($1, attributes) WHERE id = $2";
+            sql.execute(text, &[attributes.value().cell(), Cell::Text(&id)])
+        }
         CallChange::Ended(end) => {
             let text = "UPDATE calls SET state = 'ended', ended_at = $1, outcome = $2, exit_code = $3, result = $4, \
                 detail = $5, level = $6 WHERE id = $7";

@@ -329,7 +329,10 @@ fn call_ended(ended: &call::Ended) -> What {
         call::Outcome::Failed { code } => (Some(code.clone()), None),
         call::Outcome::ResourceExhausted { resource, .. } => (Some(resource.clone()), None),
         call::Outcome::Lost { again: true } => (Some("again".to_string()), None),
-        call::Outcome::TimedOut | call::Outcome::Killed | call::Outcome::Lost { again: false } => (None, None),
+        call::Outcome::TimedOut
+        | call::Outcome::Killed
+        | call::Outcome::Redirected { .. }
+        | call::Outcome::Lost { again: false } => (None, None),
     };
     let limit = match &ended.outcome {
         call::Outcome::ResourceExhausted { limit, .. } => *limit,
@@ -337,6 +340,7 @@ fn call_ended(ended: &call::Ended) -> What {
         | call::Outcome::Failed { .. }
         | call::Outcome::TimedOut
         | call::Outcome::Killed
+        | call::Outcome::Redirected { .. }
         | call::Outcome::Lost { .. } => None,
     };
     let outcome = ended.outcome.word().to_string();

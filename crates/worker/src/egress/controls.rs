@@ -1,6 +1,7 @@
 //! A proxy that lacks a check, so that a test can show what the check is worth. Only in builds with the feature `controls`. Must
 //! never: be reached by a gate that makes all of its checks.
 use super::checks::{Check, Checks};
+use super::resolver::AgentResolver;
 use super::sieve::Sieve;
 use super::{Doorway, Outside, Rules};
 use std::io;
@@ -20,7 +21,7 @@ impl Doorway {
         outside: Arc<dyn Outside>,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<Doorway> {
-        Doorway::open_with(Checks::all_but(without), rules, network, outside, listener)
+        Doorway::open_with(Checks::all_but(without), rules, network, AgentResolver::alone(outside), listener)
     }
 }
 

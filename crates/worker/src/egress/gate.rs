@@ -1,10 +1,11 @@
 //! The one way out of a jail: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
 //! to what was not judged, look a name up twice for one connection, or wait without a deadline.
 use super::checks::{Check, Checks};
-use super::outside::{Outside, Stream};
+use super::outside::Stream;
 use super::pace::Pace;
 use super::passage::Passage;
 use super::report::Attempt;
+use super::resolver::AgentResolver;
 use super::rules::{Rule, Rules};
 use std::fmt;
 use std::io;
@@ -24,8 +25,6 @@ const CONNECTING: Duration = Duration::from_secs(10);
 const ROOM: Duration = Duration::from_secs(1);
 /// Permitted addresses of one answer that are tried, one after another.
 const TRIES_MAX: usize = 4;
-/// Lookups of one jail at once, those included that nobody waits for any more.
-const LOOKUPS_MAX: usize = 8;
 
 /// One jail's. Copies are the same gate.
 #[derive(Debug, Clone)]
@@ -37,10 +36,9 @@ pub struct Gate {
 struct Shared {
     rules: Rules,
     checks: Checks,
-    outside: Arc<dyn Outside>,
+    resolver: AgentResolver,
     connections_max: u32,
     connections: Arc<Semaphore>,
-    lookups: Arc<Semaphore>,
     pace: Option<Arc<Pace>>,
     counts: Arc<Counts>,
     attempts: mpsc::Sender<Attempt>,
@@ -119,22 +117,21 @@ pub(super) struct Parts {
     pub(super) checks: Checks,
     pub(super) connections_max: u32,
     pub(super) bandwidth: Option<u64>,
-    pub(super) outside: Arc<dyn Outside>,
+    pub(super) resolver: AgentResolver,
     /// Refusals go here; what it cannot take is only counted.
     pub(super) attempts: mpsc::Sender<Attempt>,
 }
 
 impl Gate {
     pub(super) fn new(parts: Parts) -> Gate {
-        let Parts { rules, checks, connections_max, bandwidth, outside, attempts } = parts;
+        let Parts { rules, checks, connections_max, bandwidth, resolver, attempts } = parts;
         Gate {
             shared: Arc::new(Shared {
                 rules,
                 checks,
-                outside,
+                resolver,
                 connections_max,
                 connections: Arc::new(Semaphore::new(connections_max as usize)),
-                lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
                 pace: bandwidth.map(|bandwidth| Arc::new(Pace::new(bandwidth))),
                 counts: Arc::default(),
                 attempts,
@@ -228,19 +225,7 @@ impl Gate {
             Host::Name(name) => name,
         };
         let unresolved = |why: String| Denied::Unresolved { host: name.clone(), why };
-        let (outside, lookups) = (Arc::clone(&self.shared.outside), Arc::clone(&self.shared.lookups));
-        let asked = name.clone();
-        let looking = async move {
-            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
-            // Goes on when nobody waits any more: the resolver cannot be interrupted, and its place is taken until it is done.
-            let looking = tokio::spawn(async move {
-                let found = outside.resolve(&asked).await;
-                drop(permit);
-                found
-            });
-            looking.await.map_err(io::Error::other)?
-        };
-        match timeout(RESOLVING, looking).await {
+        match timeout(RESOLVING, self.shared.resolver.resolve(name.clone())).await {
             Ok(Ok(found)) if found.is_empty() => Err(unresolved("the resolver knows none".to_owned())),
             Ok(found) => found.map_err(|error| unresolved(error.to_string())),
             Err(_) => Err(unresolved(format!("the resolver did not answer within {} s", RESOLVING.as_secs()))),
@@ -252,7 +237,7 @@ impl Gate {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECTING.as_secs()));
         let mut failed = late();
         for address in permitted.iter().take(TRIES_MAX) {
-            match timeout_at(deadline, self.shared.outside.connect(*address)).await {
+            match timeout_at(deadline, self.shared.resolver.network().connect(*address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => failed = error,
                 Err(_) => {

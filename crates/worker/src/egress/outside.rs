@@ -3,13 +3,10 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-/// Lookups of the system's resolver at once: each holds a thread until the resolver gives up.
-const LOOKUPS_MAX: usize = 32;
 /// Answers to one lookup that are looked at.
 const ANSWERS_MAX: usize = 32;
 /// The resolver's own code runs on it, with the modules of the host's name service switch.
@@ -31,27 +28,17 @@ pub trait Outside: fmt::Debug + Send + Sync {
 
 /// The host's own resolver and network.
 #[derive(Debug)]
-pub struct System {
-    lookups: Arc<Semaphore>,
-}
-
-impl Default for System {
-    fn default() -> System {
-        System { lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
-    }
-}
+pub struct System;
 
 impl Outside for System {
     /// On a thread of its own: the pool of the runtime opens and buries jails, and a name that answers slowly must not hold it.
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
-        let (lookups, name) = (Arc::clone(&self.lookups), name.to_owned());
+        let name = name.to_owned();
         Box::pin(async move {
-            let permit = lookups.acquire_owned().await.map_err(io::Error::other)?;
             let (answer, answered) = oneshot::channel();
             let looking = move || {
                 let found = (name.as_str(), 0).to_socket_addrs();
                 let _ = answer.send(found.map(|found| found.map(|at| at.ip()).take(ANSWERS_MAX).collect()));
-                drop(permit);
             };
             std::thread::Builder::new().name("lookup".to_owned()).stack_size(STACK_BYTES).spawn(looking)?;
             answered.await.map_err(io::Error::other)?

@@ -1,4 +1,4 @@
-//! The filesystem group. Paths go to the jail as they came; it alone resolves them.
+//! The filesystem group. Paths go to the jail as they were judged; it follows no link.
 use super::{Deed, Done, Room, Stop, blind, lacking};
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -190,6 +190,14 @@ impl Room<'_> {
         let restore = Operation::Restore { trashed_as: wanted.trashed_as, path: wanted.path };
         match self.ask(restore, Vec::new()).await? {
             (Answer::Restored { path }, _) => Ok(Deed::done(json!({ "restored_to": path }))),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ends the deed where a link is on the path.
+    pub(super) async fn check(&self, path: &str) -> Result<(), Stop> {
+        match self.ask(Operation::Check { path: path.to_owned() }, Vec::new()).await? {
+            (Answer::Done, _) => Ok(()),
             _ => Err(unexpected()),
         }
     }

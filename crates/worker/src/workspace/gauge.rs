@@ -4,7 +4,7 @@
 use super::held::Inmates;
 use super::quota::{Allowance, Baseline, Lack, Seen};
 use rustix::io::Errno;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -59,10 +59,10 @@ impl Gauge {
         (Gauge { allowance, wants }, task.serve(wanted))
     }
 
-    /// Whether a file call may add so much at `path`, as the call named it. None: it may.
+    /// Whether a file call may add so much at `path`, absolute. None: it may.
     pub(crate) async fn room(&self, path: &str, bytes: u64, files: u64) -> Result<Option<Lack>, Blind> {
         let Some(wants) = &self.wants else { return Ok(None) };
-        let Some(share) = self.allowance.share(&plain(path)) else { return Ok(None) };
+        let Some(share) = self.allowance.share(Path::new(path)) else { return Ok(None) };
         let (answer, answered) = oneshot::channel();
         wants.send(Want::Room { share, bytes, files, answer }).await.map_err(|_| Blind::Gone)?;
         answered.await.map_err(|_| Blind::Gone)?.map_err(Blind::Unseen)
@@ -167,10 +167,4 @@ impl Looking {
         self.last = Some((Arc::clone(&seen), Instant::now()));
         Ok(seen)
     }
-}
-
-/// A path as a call named it, from the root. Links and `..` are not resolved: a wrong share is seen by the next look.
-fn plain(path: &str) -> PathBuf {
-    let path = Path::new(tenure_sandbox::WORKSPACE).join(path);
-    path.components().filter(|part| !matches!(part, Component::CurDir)).collect()
 }

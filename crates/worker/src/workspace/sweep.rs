@@ -3,8 +3,9 @@
 
 use super::remove::{Effort, clear, discard, reach};
 use super::volume::{self, EPHEMERAL, End, Found, PERSISTENT, now_ms};
-use super::{BENEATH, FOLDER, Home, WorkFolders, open_beneath};
-use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
+use super::{BENEATH, FOLDER, Home, WorkFolders, at, open_beneath};
+use crate::error::Error;
+use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_sandbox::protocol::{TRASH, TRASH_ORIGINS};
+use tenure_sandbox::{Identity, Quota};
 use tokio_util::sync::CancellationToken;
 
 /// How long deleted files are kept in the trash.
@@ -23,6 +25,8 @@ const AGENT_TIME: Duration = Duration::from_secs(5);
 const AGENT_ENTRIES: u64 = 1_000_000;
 /// What the end of an execution waits for; the rest goes with the next sweep.
 const END_TIME: Duration = Duration::from_secs(1);
+/// What the removal of one agent's home may take at once.
+const REMOVAL_TIME: Duration = Duration::from_secs(60);
 
 impl WorkFolders {
     /// All agents, one after another. Blocks, until it is done or stopped.
@@ -39,8 +43,13 @@ impl WorkFolders {
     }
 
     /// Removes the ephemeral volumes of an execution whose jails are proven dead. Blocks; the bulk may be left to a sweep.
-    pub(crate) fn end(&self, execution: ExecutionId) {
-        self.each_home(|home| match volume::end(home, execution) {
+    pub(crate) fn end(&self, agent: AgentId, execution: ExecutionId) {
+        let home = match self.find_home(agent) {
+            Ok(Some(home)) => home,
+            Ok(None) => return,
+            Err(errno) => return tracing::warn!(%errno, %execution, "its volumes could not be removed"),
+        };
+        match volume::end(&home, execution) {
             Ok(End::None) => {}
             Ok(End::Discarded) => {
                 let mut effort = Effort::new(END_TIME, AGENT_ENTRIES, CancellationToken::new());
@@ -51,7 +60,40 @@ impl WorkFolders {
                 tracing::warn!(%execution, "its volumes are still shown; they go when their time is over")
             }
             Err(errno) => tracing::warn!(%errno, %execution, "its volumes could not be removed"),
-        });
+        }
+    }
+
+    /// Removes all of one agent's, of whom no jail is open; nothing to remove is as good. Blocks; the bulk may be left to a sweep.
+    pub(crate) fn remove_home(&self, agent: AgentId) -> Result<(), Error> {
+        let (name, path) = (agent.to_string(), self.path.join(agent.to_string()));
+        let Some(home) = self.find_home(agent).map_err(at("open", &path))? else { return Ok(()) };
+        if self.hard
+            && let Ok(work) = open_beneath(home.folder.as_fd(), "work")
+            && let Identity::Host { uid, .. } =
+                self.owners.identity(&fstat(&work).map_err(at("look at", &path))?, &path)?
+            && let Err(error) = Quota::limit(self.agents.as_fd(), uid, 0, 0)
+        {
+            tracing::warn!(%error, %agent, "the quota of a removed agent could not be lifted");
+        }
+        let c_name = CString::new(name).expect("invariant: an id holds no zero byte");
+        discard(self.agents.as_fd(), &c_name, self.agents.as_fd()).map_err(at("remove", &path))?;
+        // From here on it is nobody's home any more.
+        let mut effort = Effort::new(REMOVAL_TIME, AGENT_ENTRIES, CancellationToken::new());
+        match clear(self.agents.as_fd(), &self.path, &mut effort) {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(%agent, "its home is large; the rest of it goes with the next sweep"),
+            Err(error) => tracing::warn!(%error, %agent, "the rest of its home goes with the next sweep"),
+        }
+        Ok(())
+    }
+
+    fn find_home(&self, agent: AgentId) -> Result<Option<Home>, Errno> {
+        let name = agent.to_string();
+        match open_beneath(self.agents.as_fd(), &name) {
+            Ok(folder) => Ok(Some(Home { path: self.path.join(name), folder })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn each_home(&self, mut deal: impl FnMut(&Home)) {

@@ -243,6 +243,12 @@ async fn a_download_lands_whole_and_checked_or_not_at_all() {
         "is_directory"
     );
     assert_eq!(std::fs::read_to_string(house.work_folder().join("kept")).unwrap(), "before");
+    // Nor through a link: nothing is even asked of a server.
+    let connected = world.connected().len();
+    house.does("process.run", json!({"command": "ln", "args": ["-s", "in", "link"]})).await;
+    let led = house.perform("network.download", json!({"url": "http://a.test/f", "path": "link/f"})).await;
+    assert_eq!(led.outcome, Outcome::Redirected { path: "/workspace/in/f".to_owned() });
+    assert_eq!(world.connected().len(), connected);
     // Nor may it take what the agent's disk has not left.
     house
         .does(

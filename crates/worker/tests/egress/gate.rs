@@ -1,10 +1,13 @@
 //! The gate: what it pins, bounds, counts and reports.
 use crate::world::{PUBLIC, Server, World, allow, network};
 use std::time::Duration;
+use tenure_core::id::{AgentId, Mint};
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::host::Host;
+use tenure_core::time::Time;
 use tenure_worker::egress::gate::{Denied, Gate};
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 async fn open(gate: &Gate, host: &str, port: u16) -> Result<(), String> {
@@ -69,6 +72,36 @@ async fn a_resolver_or_a_server_that_is_silent_is_not_waited_for_without_end() {
         open(door.gate(), "slow.test", 80).await.unwrap_err();
     }
     assert_eq!(world.lookups().iter().filter(|name| *name == "slow.test").count(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_agent_keeps_another_from_looking_a_name_up_however_many_jails_and_lookups_of_its_own_hang() {
+    let world = World::new().name("a.test", &[PUBLIC]).server(&format!("{PUBLIC}:80"), Server::Silent);
+    let (resolver, network) = (world.resolver(), allow(&["*.test"]));
+    let mut mint = Mint::new(Time::from_millis(1), 7);
+    let (hostile, other) = (AgentId::mint(&mut mint), AgentId::mint(&mut mint));
+    let slow = Host::parse("slow.test").unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..50 {
+        let gate = world.door_by(&network, resolver.of(hostile)).gate().clone();
+        for _ in 0..20 {
+            let (gate, slow) = (gate.clone(), slow.clone());
+            waiting.spawn(async move { gate.look_up(&slow).await });
+        }
+    }
+    // All of them give up by the clock; what they began hangs on.
+    while let Some(ended) = waiting.join_next().await {
+        assert!(matches!(ended, Ok(Err(Denied::Unresolved { .. }))));
+    }
+    let begun = world.lookups().len();
+    assert!((1..=8).contains(&begun), "{begun} look-ups of one agent hold a thread each");
+    let door = world.door_by(&network, resolver.of(other));
+    let began = Instant::now();
+    assert_eq!(open(door.gate(), "a.test", 80).await, Ok(()));
+    assert_eq!(began.elapsed(), Duration::ZERO, "nothing is waited for");
+    // Control: the hostile agent itself finds no place, in a new jail neither.
+    let again = world.door_by(&network, resolver.of(hostile));
+    assert!(open(again.gate(), "a.test", 80).await.unwrap_err().contains("did not answer"));
 }
 
 #[tokio::test(start_paused = true)]

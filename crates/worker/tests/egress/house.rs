@@ -106,6 +106,7 @@ impl House {
             agent: self.agent,
             capability: capability.to_owned(),
             arguments,
+            path: None,
             confinement: confinement(self.network.clone()),
             deadline_ms: PATIENCE.as_millis() as u64,
         };
@@ -162,8 +163,8 @@ impl House {
 
     /// Ends the iteration; what went through its door.
     pub(crate) async fn release(&mut self) -> Option<Traffic> {
-        let (execution, iteration) = (self.execution, self.iteration);
-        self.send(&ToWorker::Release { execution, iteration, last: true }).await;
+        let (agent, execution, iteration) = (self.agent, self.execution, self.iteration);
+        self.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
         loop {
             match self.next().await {
                 FromWorker::Released { traffic, .. } => {

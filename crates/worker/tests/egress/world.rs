@@ -10,6 +10,7 @@ use tenure_worker::egress::Doorway;
 use tenure_worker::egress::gate::Gate;
 use tenure_worker::egress::outside::{Answer, Outside, Stream};
 use tenure_worker::egress::proxy::converse;
+use tenure_worker::egress::resolver::{AgentResolver, Resolver};
 use tenure_worker::egress::rules::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -79,8 +80,17 @@ impl World {
     }
 
     pub(crate) fn door(self: &Arc<World>, network: &Network) -> Doorway {
-        let rules = Rules::compile(network).unwrap();
-        Doorway::open(rules, network, Arc::clone(self) as Arc<dyn Outside>, None).unwrap()
+        self.door_by(network, AgentResolver::alone(Arc::clone(self) as Arc<dyn Outside>))
+    }
+
+    /// One jail's of an agent.
+    pub(crate) fn door_by(self: &Arc<World>, network: &Network, resolver: AgentResolver) -> Doorway {
+        Doorway::open(Rules::compile(network).unwrap(), network, resolver, None).unwrap()
+    }
+
+    /// What the jails of one worker look names up by.
+    pub(crate) fn resolver(self: &Arc<World>) -> Resolver {
+        Resolver::new(Arc::clone(self) as Arc<dyn Outside>)
     }
 }
 

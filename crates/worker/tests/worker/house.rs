@@ -157,6 +157,7 @@ impl House {
             agent: run.agent,
             capability: capability.to_owned(),
             arguments,
+            path: None,
             confinement: confinement(),
             deadline_ms: PATIENCE.as_millis() as u64,
         }
@@ -182,6 +183,14 @@ impl House {
     pub(crate) async fn perform(&mut self, call: &LeasedCall) -> CallOutcome {
         self.begin(call).await;
         self.outcome(call.lease).await
+    }
+
+    /// Performs a call, and where it is redirected once more with the path that it leads to, as the daemon does once that is judged.
+    pub(crate) async fn led(&mut self, call: &LeasedCall) -> CallOutcome {
+        let outcome = self.perform(call).await;
+        let Outcome::Redirected { path } = outcome.outcome else { return outcome };
+        let lease = LeaseId::mint(&mut self.mint);
+        self.perform(&LeasedCall { lease, path: Some(path), ..call.clone() }).await
     }
 
     /// Performs a call of another confinement.
@@ -214,8 +223,8 @@ impl House {
 
     /// Sends what releases the current iteration's jail, and waits until it is gone.
     pub(crate) async fn release(&mut self) {
-        let Run { execution, iteration, .. } = self.run;
-        self.send(&ToWorker::Release { execution, iteration, last: true }).await;
+        let Run { agent, execution, iteration } = self.run;
+        self.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
         self.until(|frame| match frame {
             FromWorker::Released { execution: e, iteration: i, .. } => {
                 (*e == execution && *i == iteration).then_some(())

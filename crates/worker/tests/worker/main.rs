@@ -8,11 +8,13 @@
 mod engines;
 mod house;
 mod files;
+mod paths;
 mod programs;
 mod confinement;
 mod disk;
 mod quotas;
 mod volumes;
+mod homes;
 mod mounts;
 mod containers;
 mod leases;

@@ -54,6 +54,7 @@ impl Book {
             | FromWorker::Beat { .. }
             | FromWorker::NetworkRefused { .. }
             | FromWorker::Surveyed { .. }
+            | FromWorker::HomeRemoved { .. }
             | FromWorker::Hello(_) => {}
         }
     }
@@ -94,8 +95,8 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
             }
             7 => {
                 // Nothing of this iteration is sent any more.
-                let Run { execution, iteration, .. } = runs[which];
-                house.send(&ToWorker::Release { execution, iteration, last: false }).await;
+                let Run { agent, execution, iteration } = runs[which];
+                house.send(&ToWorker::Release { agent, execution, iteration, last: false }).await;
                 book.releases += 1;
                 runs[which].iteration += 1;
             }
@@ -114,7 +115,8 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
         }
     }
     for run in &runs {
-        house.send(&ToWorker::Release { execution: run.execution, iteration: run.iteration, last: true }).await;
+        let Run { agent, execution, iteration } = *run;
+        house.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
         book.releases += 1;
     }
     while book.releases > 0 {

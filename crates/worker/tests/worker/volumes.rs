@@ -48,8 +48,8 @@ fn ephemeral_of(house: &House) -> PathBuf {
 }
 
 async fn release_but_go_on(house: &mut House) {
-    let (execution, iteration) = (house.run.execution, house.run.iteration);
-    house.send(&ToWorker::Release { execution, iteration, last: false }).await;
+    let crate::house::Run { agent, execution, iteration } = house.run;
+    house.send(&ToWorker::Release { agent, execution, iteration, last: false }).await;
     house
         .until(|frame| match frame {
             tenure_wire::frame::FromWorker::Released { execution: e, .. } => (*e == execution).then_some(()),
@@ -347,7 +347,9 @@ async fn what_was_in_the_trash_for_longer_than_a_week_is_gone_when_a_jail_opens(
     assert!(!left.contains("-a1") && !left.contains("-d") && !left.contains("-b1"), "{left}");
     let restored = left.lines().find(|line| line.ends_with("-a2")).unwrap();
     let restored = json!({"trashed_as": format!(".trash/{restored}")});
-    let restored = with(&mut house, &volumes, "filesystem.restore", restored).await;
+    let mut restored = house.call("filesystem.restore", restored);
+    restored.confinement.volumes = volumes.to_vec();
+    let restored = house.led(&restored).await;
     assert_eq!(restored.result, json!({"restored_to": "/workspace/a2"}));
 }
 
@@ -357,10 +359,13 @@ async fn a_restore_replaces_nothing_and_believes_no_forged_origin() {
     house.does("filesystem.write", json!({"path": "deep/a", "content": "old"})).await;
     let trash = house.does("filesystem.delete", json!({"path": "deep/a"})).await["trashed_as"].clone();
     house.does("filesystem.write", json!({"path": "deep/a", "content": "new"})).await;
-    let (code, sentence) = house.fails("filesystem.restore", json!({"trashed_as": trash})).await;
-    assert_eq!(code, "exists", "{sentence}");
+    let call = house.call("filesystem.restore", json!({"trashed_as": trash}));
+    let unjudged = Outcome::Redirected { path: "/workspace/deep/a".to_owned() };
+    assert_eq!(house.perform(&call).await.outcome, unjudged, "where it lay is a path like any that is asked for");
+    let call = house.call("filesystem.restore", json!({"trashed_as": trash}));
+    assert_eq!(house.led(&call).await.outcome, Outcome::Failed { code: "exists".to_owned() });
     let restored = house.does("filesystem.restore", json!({"trashed_as": trash, "path": "b"})).await;
-    assert_eq!(restored, json!({"restored_to": "b"}));
+    assert_eq!(restored, json!({"restored_to": "/workspace/b"}));
     assert_eq!(house.does("filesystem.read", json!({"path": "deep/a"})).await["content"], "new");
     let trash = house.does("filesystem.delete", json!({"path": "b"})).await["trashed_as"].clone();
     let note = trash.as_str().unwrap().replace(".trash/", ".trash/.from/");

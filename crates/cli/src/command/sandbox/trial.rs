@@ -87,17 +87,18 @@ impl Trial {
             agent: AgentId::mint(&mut mint),
             capability: "process.run".to_string(),
             arguments,
+            path: None,
             confinement: self.confinement,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
         };
-        let execution = call.execution;
+        let (agent, execution) = (call.agent, call.execution);
         send(&mut link, &ToWorker::Call(Box::new(call))).await?;
         let (mut outcome, mut refused) = (None, Vec::new());
         loop {
             match next(&mut link, deadline).await? {
                 FromWorker::Outcome(ended) => {
                     outcome = Some(*ended);
-                    send(&mut link, &ToWorker::Release { execution, iteration: 1, last: true }).await?;
+                    send(&mut link, &ToWorker::Release { agent, execution, iteration: 1, last: true }).await?;
                 }
                 FromWorker::NetworkRefused { refusals, .. } => refused.extend(refusals.into_iter().map(|refusal| {
                     format!("{}:{} by {} ({} times)", refusal.host, refusal.port, refusal.rule, refusal.count)
@@ -110,6 +111,7 @@ impl Trial {
                 FromWorker::Output { .. }
                 | FromWorker::Hello(_)
                 | FromWorker::Surveyed { .. }
+                | FromWorker::HomeRemoved { .. }
                 | FromWorker::Beat { .. } => {}
             }
         }
@@ -141,7 +143,7 @@ impl Tried {
                 eprintln!("tenure: its time was over; --timeout gives it more");
                 Exit::Failure
             }
-            other @ (Outcome::Failed { .. } | Outcome::Killed | Outcome::Lost { .. }) => {
+            other @ (Outcome::Failed { .. } | Outcome::Killed | Outcome::Redirected { .. } | Outcome::Lost { .. }) => {
                 eprintln!("tenure: {}: {}", other.word(), text("error"));
                 Exit::Failure
             }

@@ -61,6 +61,9 @@ pub(in crate::perform) async fn download(scene: &Scene, wanted: Download, deadli
     let ask = Ask { method: Method::GET, url, headers: headers(&wanted.headers)?, body: Bytes::new() };
     let max = wanted.max_bytes.unwrap_or(FILE_BYTES_MAX).min(FILE_BYTES_MAX).min(scene.confinement.disk_bytes);
     let until = until(wanted.timeout_ms, PATIENCE, PATIENCE_MAX, deadline);
+    let room = Room { line: &scene.line, gauge: &scene.gauge, deadline: until };
+    // Before anything is asked of a server.
+    room.check(&wanted.path).await?;
     let fetching = async {
         let place = scene.way.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
         let answered = scene.way.fetch(ask).await.map_err(failed)?;
@@ -81,7 +84,7 @@ pub(in crate::perform) async fn download(scene: &Scene, wanted: Download, deadli
         Err(_) => return Ok(late()),
     };
     let (size, sha256) = (spool.size, spool.sha256.clone());
-    Room { line: &scene.line, gauge: &scene.gauge, deadline: until }.room(&wanted.path, size).await?;
+    room.room(&wanted.path, size).await?;
     match timeout_at(until, hand_over(scene, spool, wanted.path)).await {
         Ok(written) => written?,
         Err(_) => return Ok(Deed::timed_out("the sandbox did not take the file in time; look before you repeat")),
