@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::document::{Node, Value};
-use super::fields::{text, whole, wrong_type};
-use super::problem::{Code, Fault, excerpt};
+use super::fields::Rule;
+use super::values::{self, number, text, wrong_type};
+use crate::fault::{Code, Fault, excerpt};
 
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident($number:ty), $schema_name:literal, $pattern:literal, $example:literal) => {
@@ -20,6 +21,13 @@ macro_rules! quantity {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(|fault| de::Error::custom(fault.reason))
             }
         }
 
@@ -183,9 +191,9 @@ impl fmt::Display for Money {
 }
 
 /// A share of the processors, in thousandths of one: 1000 is one core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Millicores(#[schemars(range(min = 10, max = 1_000_000))] u32);
+pub struct Millicores(u32);
 
 impl Millicores {
     pub const fn new(millicores: u32) -> Self {
@@ -196,10 +204,10 @@ impl Millicores {
         self.0
     }
 
-    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
-        let cores = |text: &str| text.parse::<f64>().is_ok_and(|cores| cores > 0.0 && cores < 10.0);
+    pub(super) fn between(range: std::ops::RangeInclusive<i64>) -> Rule<Self> {
         let wanted = "cpu is in thousandths of a core: 1000 is one core, 500 is half of one";
-        match &node.value {
+        let cores = |text: &str| text.parse::<f64>().is_ok_and(|cores| cores > 0.0 && cores < 10.0);
+        values::within(range, move |node, range| match &node.value {
             Value::Text(text) => {
                 let digits = text.strip_suffix('m').filter(|digits| digits.parse::<u32>().is_ok());
                 let hint = digits.map_or_else(|| wanted.to_owned(), |digits| format!("write {digits}; {wanted}"));
@@ -209,10 +217,10 @@ impl Millicores {
                 Err(Fault::new(Code::WrongUnit, format!("cpu {digits} looks like cores")).hint(wanted))
             }
             Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => {
-                let number = whole(10..=1_000_000)(node).map_err(|fault| fault.hint(wanted))?;
+                let number = number(node, range).map_err(|fault| fault.hint(wanted))?;
                 Ok(Self(u32::try_from(number).expect("invariant: the range is within u32")))
             }
-        }
+        })
     }
 }
 
@@ -250,6 +258,15 @@ impl Score {
 impl Serialize for Score {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(f64::from(self.0) / 1000.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match f64::deserialize(deserializer)? {
+            score if (0.0..=1.0).contains(&score) => Ok(Self((score * 1000.0).round() as u16)),
+            score => Err(de::Error::custom(format!("{score} is not from 0 to 1"))),
+        }
     }
 }
 
