@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check;
 use super::document::{Node, Value};
 use super::fields::{Place, Problems, Rule, list, read_section, section};
 use super::formats::{
-    AgentName, INSTRUCTION_BYTES_MAX, agent_name, command, cron, host, language, language_version, model, name, path,
-    prompt_template, timezone, url, version, version_range,
+    AgentName, COMMAND_WORDS_MAX, INSTRUCTION_BYTES_MAX, agent_name, command, cron, host, language, language_version,
+    model, name, path, prompt_template, timezone, url, version, version_range,
 };
 use super::quantity::{Bytes, Duration, Millicores, Money};
 use super::section::{section, words};
@@ -47,7 +47,8 @@ section!(
     struct Metadata {
         name: AgentName = agent_name,
         /// A semantic version.
-        version?: semver::Version = version(),
+        #[schemars(with = "Option<String>")]
+        version?: semver::Version = version,
         /// What the agent is for.
         description?: String = text_of(4096),
         /// To find agents by.
@@ -107,14 +108,16 @@ section!(
         /// The language that the agent's programs are written in.
         language?: String = language,
         /// Its version: one to three numbers, of which the host must have the same ones.
-        version?: String = language_version(),
+        #[schemars(regex(pattern = r"^[0-9]{1,6}(\.[0-9]{1,6}){0,2}$"))]
+        version?: String = language_version,
         image?: String = text_of(512),
         /// Default: native.
         isolation?: Isolation = word,
         /// An alias or `provider/model`. Default: the alias `default`.
         model?: String = model,
         /// For agents that are programs: the program and its arguments.
-        command?: Vec<String> = command(),
+        #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
+        command?: Vec<String> = command,
     } then check::version_has_language(version)
 );
 
@@ -134,12 +137,13 @@ section!(
         /// Default: iterative.
         mode?: Mode = word,
         /// Default: 10.
-        max_iterations?: u32 = whole(1..=1000),
+        max_iterations?: u32 [1..=1000],
         /// Of each iteration. Default: 50.
-        max_turns?: u32 = whole(1..=1000),
+        max_turns?: u32 [1..=1000],
         /// Default: 300s.
         iteration_timeout?: Duration = Duration::between(SECOND, DAY),
         /// Checked in order; the first failure ends the iteration.
+        #[schemars(length(max = VALIDATORS_MAX))]
         validation*: Vec<Validator> = list(VALIDATORS_MAX, section()),
     }
 );
@@ -159,14 +163,15 @@ fn tool() -> Rule<Tool> {
             place.read(problems, tool_pattern).map(Tool::Capability)
         }
     };
-    Rule::new(read, SchemaGenerator::subschema_for::<Tool>)
+    Rule::new(read)
 }
 
 section!(
     /// An MCP server: either a command that speaks over stdio, or a URL.
     struct McpServer {
         name: String = name,
-        command?: Vec<String> = command(),
+        #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
+        command?: Vec<String> = command,
         url?: String = url,
     } then check::command_or_url()
 );
@@ -212,7 +217,7 @@ section!(
         mode: NetworkMode = word,
         allowlist*: Vec<String> = list(256, host),
         blocklist*: Vec<String> = list(256, host),
-        max_connections?: u32 = whole(1..=65_535),
+        max_connections?: u32 [1..=65_535],
         /// In each second.
         bandwidth?: Bytes = Bytes::between(KIB, TIB_16),
     } then check::lists_fit_mode(mode, allowlist, blocklist)
@@ -233,15 +238,15 @@ section!(
     #[derive(Default)]
     struct Resources {
         /// Thousandths of a core. Default: 1000.
-        cpu?: Millicores = Millicores::between(10..=1_000_000),
+        cpu?: Millicores = Millicores::read,
         /// Default: 512Mi.
         memory?: Bytes = Bytes::between(Bytes::mebi(16), TIB_16),
         /// Default: 1Gi.
         disk?: Bytes = Bytes::between(Bytes::mebi(1), TIB_16),
         /// Processes and threads at one time. Default: 100.
-        pids?: u32 = whole(1..=1_000_000),
+        pids?: u32 [1..=1_000_000],
         /// Files in the work folder. Default: 10000.
-        files?: u32 = whole(1..=100_000_000),
+        files?: u32 [1..=100_000_000],
         /// What one call may print. Default: 16Mi.
         output?: Bytes = Bytes::between(KIB, GIB),
         /// Of the whole execution. Default: 30m.
@@ -258,8 +263,8 @@ section!(
         mount_point: String = path,
         storage_class?: StorageClass = word,
         access_mode?: AccessMode = word,
-        size_limit_mb?: u32 = whole(1..=16_777_216),
-        ttl_hours?: u32 = whole(1..=87_600),
+        size_limit_mb?: u32 [1..=16_777_216],
+        ttl_hours?: u32 [1..=87_600],
     } then check::persistent_has_no_ttl(storage_class, ttl_hours)
 );
 
@@ -291,15 +296,15 @@ section!(
         iteration_timeout~: Duration = Duration::between(SECOND, DAY),
         timeout~: Duration = Duration::between(SECOND, MONTH),
         /// Of an execution. Default: 200.
-        tool_calls?: u32 = whole(1..=1_000_000),
+        tool_calls?: u32 [1..=1_000_000],
         /// Of an execution, in and out. Default: 200000.
-        tokens?: u64 = whole(1..=1_000_000_000_000),
+        tokens?: u64 [1..=1_000_000_000_000_i64],
         /// Of an execution. Default: none.
         money?: Money = Money::read,
         /// Default: 60.
-        messages_per_minute?: u32 = whole(1..=10_000),
+        messages_per_minute?: u32 [1..=10_000],
         /// Default: 16.
-        hop_limit?: u32 = whole(1..=64),
+        hop_limit?: u32 [1..=64],
     }
 );
 
@@ -338,7 +343,7 @@ fn memory_backend(node: &Node) -> Result<MemoryBackend, Fault> {
 section!(
     struct Supervision {
         /// Default: 3.
-        max_crashes("maxCrashes")?: u32 = whole(0..=1000),
+        max_crashes("maxCrashes")?: u32 [0..=1000],
         /// Default: 10m.
         window?: Duration = Duration::between(SECOND, MONTH),
         /// Default: true.
@@ -354,7 +359,8 @@ section!(
     struct Dependency {
         name: String = text_of(128),
         /// A range of semantic versions, as in `^1.2`.
-        version?: semver::VersionReq = version_range(),
+        #[schemars(with = "Option<String>")]
+        version?: semver::VersionReq = version_range,
         kind("type"): DependencyType = word,
         /// Default: true.
         required?: bool = boolean,

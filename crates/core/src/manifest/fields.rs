@@ -1,9 +1,6 @@
 //! Reads the fields of a mapping by name, collects every problem with its path, and at the end refuses what nobody
 //! asked for. Must never take a value silently: each is read, or named in a problem.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde_json::Value as Json;
-
 use super::document::{Key, Node, Value, located};
 use super::section::Section;
 use super::values::wrong_type;
@@ -48,57 +45,31 @@ impl<'a> Place<'a> {
     }
 }
 
+/// How a value is read: what stands after `=` in a section's declaration. A reader of one value,
+/// `Fn(&Node) -> Result<T, Fault>`, is a rule too.
+pub(super) struct Rule<T>(Box<Read<T>>);
+
 type Read<T> = dyn Fn(&Place<'_>, &mut Problems) -> Option<T>;
 
-/// How a value is read and how the JSON Schema describes it: what stands after `=` in a section's declaration. A plain
-/// reader `Fn(&Node) -> Result<T, Fault>` is a rule that is described as its type is.
-pub(super) struct Rule<T> {
-    read: Box<Read<T>>,
-    describe: Box<dyn Fn(&mut SchemaGenerator) -> Schema>,
-}
-
-impl<T: 'static> Rule<T> {
-    pub(super) fn new(
-        read: impl Fn(&Place<'_>, &mut Problems) -> Option<T> + 'static,
-        describe: impl Fn(&mut SchemaGenerator) -> Schema + 'static,
-    ) -> Self {
-        Self { read: Box::new(read), describe: Box::new(describe) }
-    }
-
-    /// A reader that is described as `D` is.
-    pub(super) fn described_as<D: JsonSchema + 'static>(read: impl Fn(&Node) -> Result<T, Fault> + 'static) -> Self {
-        Self::new(move |place, problems| place.read(problems, &read), SchemaGenerator::subschema_for::<D>)
-    }
-
-    /// Says something more in the description, such as `minimum`.
-    pub(super) fn with(self, keyword: &'static str, value: impl Into<Json>) -> Self {
-        let (describe, value) = (self.describe, value.into());
-        let describe = move |generator: &mut SchemaGenerator| {
-            let mut schema = describe(generator);
-            schema.insert(keyword.to_owned(), value.clone());
-            schema
-        };
-        Self { read: self.read, describe: Box::new(describe) }
+impl<T> Rule<T> {
+    pub(super) fn new(read: impl Fn(&Place<'_>, &mut Problems) -> Option<T> + 'static) -> Self {
+        Self(Box::new(read))
     }
 
     pub(super) fn read(&self, place: &Place<'_>, problems: &mut Problems) -> Option<T> {
-        (self.read)(place, problems)
-    }
-
-    pub(super) fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        (self.describe)(generator)
+        (self.0)(place, problems)
     }
 }
 
-impl<T: JsonSchema + 'static, F: Fn(&Node) -> Result<T, Fault> + 'static> From<F> for Rule<T> {
+impl<T, F: Fn(&Node) -> Result<T, Fault> + 'static> From<F> for Rule<T> {
     fn from(read: F) -> Self {
-        Self::described_as::<T>(read)
+        Self::new(move |place, problems| place.read(problems, &read))
     }
 }
 
 /// A mapping whose fields are declared.
 pub(super) fn section<T: Section>() -> Rule<T> {
-    Rule::new(read_section, SchemaGenerator::subschema_for::<T>)
+    Rule::new(read_section)
 }
 
 pub(super) fn read_section<T: Section>(place: &Place<'_>, problems: &mut Problems) -> Option<T> {
@@ -107,7 +78,7 @@ pub(super) fn read_section<T: Section>(place: &Place<'_>, problems: &mut Problem
 }
 
 /// A list of at most `max` entries.
-pub(super) fn list<T: JsonSchema + 'static>(max: usize, item: impl Into<Rule<T>>) -> Rule<Vec<T>> {
+pub(super) fn list<T: 'static>(max: usize, item: impl Into<Rule<T>>) -> Rule<Vec<T>> {
     let item = item.into();
     let read = move |place: &Place<'_>, problems: &mut Problems| {
         let items = place.holds(problems, "a list", place.node.value.items()).unwrap_or_default();
@@ -119,7 +90,7 @@ pub(super) fn list<T: JsonSchema + 'static>(max: usize, item: impl Into<Rule<T>>
         let entries = items.iter().take(max).enumerate().map(entry);
         Some(entries.filter_map(|entry| item.read(&entry, problems)).collect())
     };
-    Rule::new(read, SchemaGenerator::subschema_for::<Vec<T>>).with("maxItems", max)
+    Rule::new(read)
 }
 
 /// An open mapping. [`Fields::close`] must be called, or unknown fields would pass.
@@ -147,12 +118,12 @@ impl<'a> Fields<'a, '_> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    pub(super) fn get<T: 'static>(&mut self, name: &'static str, rule: impl Into<Rule<T>>) -> Option<T> {
+    pub(super) fn get<T>(&mut self, name: &'static str, rule: impl Into<Rule<T>>) -> Option<T> {
         let place = self.place(name)?;
         rule.into().read(&place, self.problems)
     }
 
-    pub(super) fn need<T: 'static>(&mut self, name: &'static str, rule: impl Into<Rule<T>>) -> Option<T> {
+    pub(super) fn need<T>(&mut self, name: &'static str, rule: impl Into<Rule<T>>) -> Option<T> {
         if !self.has(name) {
             let fault = Fault::new(Code::MissingField, "this field is required");
             self.problems.add(located(fault, &self.path_of(name), self.node.at));

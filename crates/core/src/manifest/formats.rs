@@ -7,13 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Node, Value};
-use super::fields::Rule;
 use super::values::{text, text_of, wrong_type};
 use crate::fault::{Code, Fault, excerpt};
 use crate::network::entry::{Entry, Unusable};
 use crate::network::host::Misspelt;
 use crate::template;
 
+/// The most words of a command.
+pub(super) const COMMAND_WORDS_MAX: usize = 64;
 /// The longest instruction and prompt template, in bytes.
 pub const INSTRUCTION_BYTES_MAX: usize = 64 * 1024;
 
@@ -85,11 +86,7 @@ pub(super) fn model(node: &Node) -> Result<String, Fault> {
     Ok(model)
 }
 
-pub(super) fn version() -> Rule<semver::Version> {
-    Rule::described_as::<String>(read_version)
-}
-
-fn read_version(node: &Node) -> Result<semver::Version, Fault> {
+pub(super) fn version(node: &Node) -> Result<semver::Version, Fault> {
     let given = text(node)?;
     semver::Version::parse(&given).map_err(|error| {
         let fault = Fault::new(Code::BadFormat, format!("{} is not a semantic version: {error}", excerpt(&given)));
@@ -101,22 +98,16 @@ fn read_version(node: &Node) -> Result<semver::Version, Fault> {
     })
 }
 
-pub(super) fn version_range() -> Rule<semver::VersionReq> {
-    Rule::described_as::<String>(|node| {
-        let given = text(node)?;
-        semver::VersionReq::parse(&given).map_err(|error| {
-            Fault::new(Code::BadFormat, format!("{} is not a range of versions: {error}", excerpt(&given)))
-                .hint("write it as in \"^1.2\" or \">=1.2, <2\"")
-        })
+pub(super) fn version_range(node: &Node) -> Result<semver::VersionReq, Fault> {
+    let given = text(node)?;
+    semver::VersionReq::parse(&given).map_err(|error| {
+        Fault::new(Code::BadFormat, format!("{} is not a range of versions: {error}", excerpt(&given)))
+            .hint("write it as in \"^1.2\" or \">=1.2, <2\"")
     })
 }
 
 /// The version of a language: one to three numbers, as in `3.11`.
-pub(super) fn language_version() -> Rule<String> {
-    Rule::from(read_language_version).with("pattern", r"^[0-9]{1,6}(\.[0-9]{1,6}){0,2}$")
-}
-
-fn read_language_version(node: &Node) -> Result<String, Fault> {
+pub(super) fn language_version(node: &Node) -> Result<String, Fault> {
     let given = text(node)?;
     let parts: Vec<&str> = given.split('.').collect();
     let number = |part: &&str| !part.is_empty() && part.len() <= 6 && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -233,11 +224,7 @@ pub(super) fn host(node: &Node) -> Result<String, Fault> {
 }
 
 /// A program with its arguments. Never a line for a shell.
-pub(super) fn command() -> Rule<Vec<String>> {
-    Rule::from(read_command).with("minItems", 1).with("maxItems", 64)
-}
-
-fn read_command(node: &Node) -> Result<Vec<String>, Fault> {
+pub(super) fn command(node: &Node) -> Result<Vec<String>, Fault> {
     let Value::List(items) = &node.value else {
         let fault = wrong_type(node, "a list with the program and its arguments");
         return Err(match &node.value {
@@ -248,8 +235,8 @@ fn read_command(node: &Node) -> Result<Vec<String>, Fault> {
             Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => fault,
         });
     };
-    if items.is_empty() || items.len() > 64 {
-        return Err(Fault::new(Code::TooMany, "a command has from 1 to 64 words"));
+    if items.is_empty() || items.len() > COMMAND_WORDS_MAX {
+        return Err(Fault::new(Code::TooMany, format!("a command has from 1 to {COMMAND_WORDS_MAX} words")));
     }
     let mut words = vec![text_of(4096)(&items[0])?];
     for item in &items[1..] {

@@ -8,8 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::document::{Node, Value};
-use super::fields::Rule;
-use super::values::{self, number, text, wrong_type};
+use super::values::{text, whole, wrong_type};
 use crate::fault::{Code, Fault, excerpt};
 
 macro_rules! quantity {
@@ -65,6 +64,8 @@ quantity!(
     "1.50 USD"
 );
 
+const MILLICORES_MIN: i64 = 10;
+const MILLICORES_MAX: i64 = 1_000_000;
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const BYTE_UNITS: [(&str, u64); 5] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("B", 1)];
 
@@ -193,7 +194,7 @@ impl fmt::Display for Money {
 /// A share of the processors, in thousandths of one: 1000 is one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Millicores(u32);
+pub struct Millicores(#[schemars(range(min = MILLICORES_MIN, max = MILLICORES_MAX))] u32);
 
 impl Millicores {
     pub const fn new(millicores: u32) -> Self {
@@ -204,10 +205,10 @@ impl Millicores {
         self.0
     }
 
-    pub(super) fn between(range: std::ops::RangeInclusive<i64>) -> Rule<Self> {
-        let wanted = "cpu is in thousandths of a core: 1000 is one core, 500 is half of one";
+    pub(super) fn read(node: &Node) -> Result<Self, Fault> {
         let cores = |text: &str| text.parse::<f64>().is_ok_and(|cores| cores > 0.0 && cores < 10.0);
-        values::within(range, move |node, range| match &node.value {
+        let wanted = "cpu is in thousandths of a core: 1000 is one core, 500 is half of one";
+        match &node.value {
             Value::Text(text) => {
                 let digits = text.strip_suffix('m').filter(|digits| digits.parse::<u32>().is_ok());
                 let hint = digits.map_or_else(|| wanted.to_owned(), |digits| format!("write {digits}; {wanted}"));
@@ -217,10 +218,9 @@ impl Millicores {
                 Err(Fault::new(Code::WrongUnit, format!("cpu {digits} looks like cores")).hint(wanted))
             }
             Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => {
-                let number = number(node, range).map_err(|fault| fault.hint(wanted))?;
-                Ok(Self(u32::try_from(number).expect("invariant: the range is within u32")))
+                whole(MILLICORES_MIN..=MILLICORES_MAX)(node).map(Self).map_err(|fault| fault.hint(wanted))
             }
-        })
+        }
     }
 }
 

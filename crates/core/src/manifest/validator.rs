@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize, de};
 
 use super::canonical::{DAY, SECOND};
 use super::document::{Node, Value};
-use super::fields::{Place, Problems, Rule, list, read_section};
-use super::formats::{command, model, workspace_path};
+use super::fields::{Rule, list, read_section};
+use super::formats::{COMMAND_WORDS_MAX, command, model, workspace_path};
 use super::quantity::{Duration, Score};
 use super::section::{section, words};
-use super::values::{json, text, text_of, whole, word, wrong_type};
+use super::values::{json, text, text_of, word, wrong_type};
 use crate::fault::{Code, Fault};
 
 /// The most validators of an agent.
@@ -17,19 +17,22 @@ pub const VALIDATORS_MAX: usize = 16;
 /// The longest regex, in bytes, and the most memory that its compiled form may take.
 pub const REGEX_BYTES_MAX: usize = 4 * 1024;
 pub const REGEX_COMPILED_BYTES_MAX: usize = 4 << 20;
+const JUDGES_MIN: usize = 2;
+const JUDGES_MAX: usize = 16;
 const CRITERIA_BYTES_MAX: usize = 16 * 1024;
 
 section!(
-    enum Validator by "type" {
+    enum Validator by "type" of a "validator" {
         /// The exit code of the iteration's last process.run; none fails.
         ExitCode as "exit_code" {
             /// Default: 0.
-            expected?: u8 = whole(0..=255),
+            expected?: u8 [0..=255],
         },
         /// The target is JSON and fits the schema.
         JsonSchema as "json_schema" {
             /// A JSON Schema, written out.
-            schema: serde_json::Value = json_schema(),
+            #[schemars(extend("type" = ["object", "boolean"]))]
+            schema: serde_json::Value = json_schema,
             target?: Target = Target::read,
         },
         /// The target has a match.
@@ -40,7 +43,8 @@ section!(
         /// A program in the sandbox ends with exit code 0; what it prints is the reason when it does not.
         Command as "command" {
             /// The program and its arguments.
-            command: Vec<String> = command(),
+            #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
+            command: Vec<String> = command,
             /// Default: 60s.
             timeout?: Duration = Duration::between(SECOND, DAY),
         },
@@ -55,7 +59,8 @@ section!(
         },
         /// Several judges read the output.
         MultiJudge as "multi_judge" {
-            judges: Vec<Judge> = judges(2, 16),
+            #[schemars(length(min = JUDGES_MIN, max = JUDGES_MAX))]
+            judges: Vec<Judge> = judges(),
             strategy: Strategy = word,
             criteria: String = text_of(CRITERIA_BYTES_MAX),
             min_score?: Score = Score::read,
@@ -70,7 +75,7 @@ section!(
         /// A model's alias or an agent's name.
         judge: String = model,
         /// For `weighted_average`. Default: 1.
-        weight?: u32 = whole(1..=100),
+        weight?: u32 [1..=100],
     }
 );
 
@@ -82,33 +87,30 @@ words!(Strategy {
 });
 
 /// Each is a judge's name alone, or a mapping with its weight.
-fn judges(least: usize, most: usize) -> Rule<Vec<Judge>> {
-    let read = |place: &Place<'_>, problems: &mut Problems| match &place.node.value {
+fn judges() -> Rule<Vec<Judge>> {
+    let judge = Rule::new(|place, problems| match &place.node.value {
         Value::Text(_) => place.read(problems, model).map(|judge| Judge { judge, weight: None }),
         Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => {
             read_section(place, problems)
         }
-    };
-    let judges = list(most, Rule::new(read, SchemaGenerator::subschema_for::<Judge>));
-    let enough = move |place: &Place<'_>, problems: &mut Problems| {
+    });
+    let judges = list(JUDGES_MAX, judge);
+    Rule::new(move |place, problems| {
         let judges = judges.read(place, problems)?;
-        if judges.len() < least {
+        if judges.len() < JUDGES_MIN {
             let fault = Fault::new(Code::OutOfRange, "at least two judges are wanted");
             place.refuse(fault.hint("use the validator `semantic` for a single one"), problems);
         }
         Some(judges)
-    };
-    let rule = Rule::new(enough, SchemaGenerator::subschema_for::<Vec<Judge>>);
-    rule.with("minItems", least).with("maxItems", most)
+    })
 }
 
-fn json_schema() -> Rule<serde_json::Value> {
-    let read = |node: &Node| match &node.value {
+fn json_schema(node: &Node) -> Result<serde_json::Value, Fault> {
+    match &node.value {
         Value::Map(_) | Value::Bool { .. } => json(node),
         Value::Text(_) => Err(wrong_type(node, "a JSON Schema").hint("write the schema itself, not its file's name")),
         Value::Null | Value::Number { .. } | Value::List(_) => Err(wrong_type(node, "a JSON Schema")),
-    };
-    Rule::from(read).with("type", ["object", "boolean"].as_slice())
+    }
 }
 
 fn regex(node: &Node) -> Result<String, Fault> {

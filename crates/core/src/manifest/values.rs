@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, SchemaGenerator};
 use strum::VariantNames;
 
 use super::document::{Node, Value, located};
@@ -63,18 +62,9 @@ pub(super) fn boolean(node: &Node) -> Result<bool, Fault> {
 }
 
 /// A whole number within `range`.
-pub(super) fn whole<N: TryFrom<i64> + JsonSchema + 'static>(range: RangeInclusive<i64>) -> Rule<N> {
-    let read = |number| N::try_from(number).ok().expect("invariant: the range is within the type");
-    within(range, move |node, range| number(node, range).map(read))
-}
-
-/// A rule that reads and describes what lies within `range`.
-pub(super) fn within<T: JsonSchema + 'static>(
-    range: RangeInclusive<i64>,
-    read: impl Fn(&Node, &RangeInclusive<i64>) -> Result<T, Fault> + 'static,
-) -> Rule<T> {
-    let (least, most) = (*range.start(), *range.end());
-    Rule::from(move |node: &Node| read(node, &range)).with("minimum", least).with("maximum", most)
+pub(super) fn whole<N: TryFrom<i64>>(range: RangeInclusive<i64>) -> impl Fn(&Node) -> Result<N, Fault> {
+    let narrow = |number| N::try_from(number).ok().expect("invariant: the range is within the type");
+    move |node| number(node, &range).map(narrow)
 }
 
 pub(super) fn number(node: &Node, range: &RangeInclusive<i64>) -> Result<i64, Fault> {
@@ -102,13 +92,15 @@ pub(super) fn number(node: &Node, range: &RangeInclusive<i64>) -> Result<i64, Fa
 /// One of an enum's words.
 pub(super) fn word<T: FromStr + VariantNames>(node: &Node) -> Result<T, Fault> {
     let given = text(node)?;
-    given.parse().map_err(|_| {
-        let hint = match nearest(&given, T::VARIANTS.iter().copied()) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => format!("one of {} is wanted", T::VARIANTS.join(", ")),
-        };
-        Fault::new(Code::UnknownWord, format!("{} is not known here", excerpt(&given))).hint(hint)
-    })
+    given.parse().map_err(|_| unknown_word(&format!("{} is not known here", excerpt(&given)), &given, T::VARIANTS))
+}
+
+pub(super) fn unknown_word(reason: &str, given: &str, words: &[&str]) -> Fault {
+    let hint = match nearest(given, words.iter().copied()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("one of {} is wanted", words.join(", ")),
+    };
+    Fault::new(Code::UnknownWord, reason).hint(hint)
 }
 
 /// A mapping of the user's own keys to texts of at most `value_max` bytes.
@@ -131,7 +123,7 @@ pub(super) fn pairs(value_max: usize) -> Rule<BTreeMap<String, String>> {
         }
         Some(pairs)
     };
-    Rule::new(read, SchemaGenerator::subschema_for::<BTreeMap<String, String>>)
+    Rule::new(read)
 }
 
 fn check_key(key: &str) -> Result<(), Fault> {
