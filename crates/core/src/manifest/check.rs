@@ -11,6 +11,10 @@ use super::quantity::Duration;
 use crate::fault::{Code, Fault};
 use crate::template;
 
+fn contradiction(reason: impl Into<String>) -> Fault {
+    Fault::new(Code::Contradiction, reason)
+}
+
 /// Four limits have their home elsewhere: stated in `limits` they move there, and stated in both places with different
 /// values they are refused.
 pub(super) fn homes_of_limits(
@@ -49,14 +53,14 @@ fn move_home<T: PartialEq + Display>(
         Some(other) => {
             let reason = format!("spec.limits.{word} says {stated}, and spec.{home_path} says {other}");
             let hint = format!("keep spec.{home_path} alone");
-            spec.refuse("limits", Fault::new(Code::Contradiction, reason).hint(hint));
+            spec.refuse("limits", contradiction(reason).hint(hint));
         }
     }
 }
 
 pub(super) fn trigger_has_schedule(spec: &mut Fields<'_, '_>, triggers: &mut Option<Vec<Trigger>>) {
     if triggers.iter().flatten().any(|trigger| *trigger == Trigger::Schedule) && !spec.has("schedule") {
-        let fault = Fault::new(Code::Contradiction, "the trigger `schedule` is given without a schedule");
+        let fault = contradiction("the trigger `schedule` is given without a schedule");
         spec.refuse("triggers", fault.hint("add spec.schedule with its cron"));
     }
 }
@@ -64,8 +68,7 @@ pub(super) fn trigger_has_schedule(spec: &mut Fields<'_, '_>, triggers: &mut Opt
 pub(super) fn one_shot(spec: &mut Fields<'_, '_>, execution: &mut Option<Execution>) {
     let one_shot = execution.as_ref().filter(|execution| execution.mode == Some(Mode::OneShot));
     if one_shot.and_then(|execution| execution.max_iterations).is_some_and(|iterations| iterations > 1) {
-        let fault =
-            Fault::new(Code::Contradiction, "a one-shot agent has one iteration, and max_iterations asks for more");
+        let fault = contradiction("a one-shot agent has one iteration, and max_iterations asks for more");
         spec.refuse("execution", fault.hint("use mode iterative, or bound the turns by max_turns"));
     }
 }
@@ -84,7 +87,7 @@ pub(super) fn instruction_is_used(
 ) {
     let unused = |template: &String| template::check(template).is_ok_and(|used| !used.instruction);
     if instruction.is_some() && prompt_template.as_ref().is_some_and(unused) {
-        let fault = Fault::new(Code::Contradiction, "the template does not use the instruction, which is given");
+        let fault = contradiction("the template does not use the instruction, which is given");
         let hint = "put {{instruction}} where it belongs, or leave the instruction out";
         task.refuse("prompt_template", fault.hint(hint));
     }
@@ -92,7 +95,7 @@ pub(super) fn instruction_is_used(
 
 pub(super) fn command_or_url(server: &mut Fields<'_, '_>) {
     if server.has("command") == server.has("url") {
-        server.refuse("name", Fault::new(Code::Contradiction, "an MCP server has either a command or a url"));
+        server.refuse("name", contradiction("an MCP server has either a command or a url"));
     }
 }
 
@@ -103,15 +106,12 @@ pub(super) fn lists_fit_mode(
     allowlist: &mut Option<Vec<String>>,
     blocklist: &mut Option<Vec<String>>,
 ) {
-    let stray = |list: &str, home: &str| {
-        Fault::new(Code::Contradiction, format!("mode none has no {list}"))
-            .hint(format!("the {list} belongs to mode {home}"))
-    };
     match mode {
         Some(NetworkMode::None) => {
             for (name, list, home) in [("allowlist", allowlist, "allow"), ("blocklist", blocklist, "deny")] {
-                if list.as_ref().is_some_and(|list| !list.is_empty()) {
-                    network.refuse(name, stray(name, home));
+                if list.iter().flatten().next().is_some() {
+                    let fault = contradiction(format!("mode none has no {name}"));
+                    network.refuse(name, fault.hint(format!("the {name} belongs to mode {home}")));
                 }
             }
         }
@@ -130,7 +130,7 @@ pub(super) fn persistent_has_no_ttl(
     ttl_hours: &mut Option<u32>,
 ) {
     if *storage_class == Some(StorageClass::Persistent) && ttl_hours.is_some() {
-        let fault = Fault::new(Code::Contradiction, "a persistent volume has no time to live");
+        let fault = contradiction("a persistent volume has no time to live");
         volume.refuse("ttl_hours", fault.hint("leave ttl_hours out, or use storage_class ephemeral"));
     }
 }
@@ -146,13 +146,13 @@ pub(super) fn memory_fits_type(
         let stated = if kind.is_some() { "" } else { ", which is the default," };
         let reason =
             format!("type {}{stated} and `persistent: {persistent}` contradict each other", effective.as_str());
-        let fault = Fault::new(Code::Contradiction, reason);
+        let fault = contradiction(reason);
         memory.refuse("persistent", fault.hint("leave `persistent` out: the type says it"));
     }
     if *backend == Some(MemoryBackend::Memory) && effective != MemoryType::Volatile {
         let reason =
             format!("backend memory keeps nothing over a restart, and type {} asks for it", effective.as_str());
-        let fault = Fault::new(Code::Contradiction, reason);
+        let fault = contradiction(reason);
         memory.refuse("backend", fault.hint("use type volatile, or another backend"));
     }
 }
@@ -163,7 +163,7 @@ pub(super) fn backoff_has_restarts(
     backoff: &mut Option<Duration>,
 ) {
     if *auto_restart == Some(false) && backoff.is_some() {
-        let fault = Fault::new(Code::Contradiction, "a wait before restarts is given, and autoRestart is false");
+        let fault = contradiction("a wait before restarts is given, and autoRestart is false");
         supervision.refuse("backoff", fault);
     }
 }

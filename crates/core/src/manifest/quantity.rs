@@ -11,11 +11,14 @@ use super::document::{Node, Value};
 use super::values::{text, whole, wrong_type};
 use crate::fault::{Code, Fault, excerpt};
 
+const MILLICORES_MIN: i64 = 10;
+const MILLICORES_MAX: i64 = 1_000_000;
+
 macro_rules! quantity {
-    ($(#[$doc:meta])* $name:ident($number:ty), $schema_name:literal, $pattern:literal, $example:literal) => {
-        $(#[$doc])*
+    ($(#[$meta:meta])* $name:ident, pattern $pattern:literal, as in $example:literal $(, in $units:ident)?) => {
+        $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name($number);
+        pub struct $name(u64);
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -32,42 +35,130 @@ macro_rules! quantity {
 
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
-                $schema_name.into()
+                stringify!($name).into()
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({ "type": "string", "pattern": $pattern, "examples": [$example] })
             }
         }
+
+        $(impl $name {
+            pub fn parse(text: &str) -> Result<Self, Fault> {
+                $units.parse(text, $example).map(Self)
+            }
+
+            pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
+                move |node| match Self::parse(&unit_text(node, $units.noun, $units.usual)?)? {
+                    value if value >= least && value <= most => Ok(value),
+                    value => Err(Fault::new(Code::OutOfRange, format!("{value} is out of range"))
+                        .hint(format!("from {least} to {most} is allowed"))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $units.print(self.0, f)
+            }
+        })?
     };
 }
 
 quantity!(
     /// A length of time, in whole milliseconds: `500ms`, `300s`, `5m`, `1h`, `7d`.
-    Duration(u64),
-    "Duration",
-    "^[0-9]+(ms|s|m|h|d)$",
-    "300s"
+    Duration, pattern "^[0-9]+(ms|s|m|h|d)$", as in "300s", in TIMES
 );
 quantity!(
     /// A size, in bytes: `512B`, `64Ki`, `512Mi`, `1Gi`, `2Ti`.
-    Bytes(u64),
-    "Bytes",
-    "^[0-9]+(B|Ki|Mi|Gi|Ti)$",
-    "512Mi"
+    Bytes, pattern "^[0-9]+(B|Ki|Mi|Gi|Ti)$", as in "512Mi", in SIZES
 );
 quantity!(
     /// Money, in millionths of a US dollar: `1.50 USD`.
-    Money(u64),
-    "Money",
-    "^[0-9]+(\\.[0-9]{1,6})? USD$",
-    "1.50 USD"
+    Money, pattern "^[0-9]+(\\.[0-9]{1,6})? USD$", as in "1.50 USD"
 );
 
-const MILLICORES_MIN: i64 = 10;
-const MILLICORES_MAX: i64 = 1_000_000;
-const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-const BYTE_UNITS: [(&str, u64); 5] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("B", 1)];
+/// The units that one quantity is written in.
+struct Units {
+    noun: &'static str,
+    /// The unit of zero, and the one that a bare number is likely to mean.
+    zero: &'static str,
+    usual: &'static str,
+    /// From the smallest: its name, its size, and what others call it.
+    units: [(&'static str, u64, &'static [&'static str]); 5],
+}
+
+const TIMES: Units = Units {
+    noun: "a time",
+    zero: "s",
+    usual: "s",
+    units: [
+        ("ms", 1, &["ms", "msec", "millis", "milliseconds"]),
+        ("s", 1_000, &["s", "sec", "secs", "second", "seconds"]),
+        ("m", 60_000, &["m", "min", "mins", "minute", "minutes"]),
+        ("h", 3_600_000, &["h", "hr", "hrs", "hour", "hours"]),
+        ("d", 86_400_000, &["d", "day", "days"]),
+    ],
+};
+const SIZES: Units = Units {
+    noun: "a size",
+    zero: "B",
+    usual: "Mi",
+    units: [
+        ("B", 1, &["b", "byte", "bytes"]),
+        ("Ki", 1 << 10, &["k", "kb", "kib", "ki"]),
+        ("Mi", 1 << 20, &["m", "mb", "mib", "mi"]),
+        ("Gi", 1 << 30, &["g", "gb", "gib", "gi"]),
+        ("Ti", 1 << 40, &["t", "tb", "tib", "ti"]),
+    ],
+};
+
+impl Units {
+    fn parse(&self, text: &str, example: &str) -> Result<u64, Fault> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(end);
+        if let Some((_, size, _)) = self.units.iter().find(|(known, ..)| *known == unit && !digits.is_empty()) {
+            let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*size));
+            // The canonical form is JSON, whose numbers are exact up to here.
+            let number = number.filter(|number| *number < 1 << 53);
+            return number.ok_or_else(|| Fault::new(Code::OutOfRange, format!("{} is too large", excerpt(text))));
+        }
+        let unit = unit.trim();
+        let reason = match (digits, unit) {
+            ("", _) => format!("{} is not a number with a unit", excerpt(text)),
+            (_, "") => format!("{digits} has no unit"),
+            (_, unit) => format!("{} is not a unit that is known here", excerpt(unit)),
+        };
+        let meant = |(_, _, aliases): &&(_, _, &[&str])| aliases.contains(&unit.to_ascii_lowercase().as_str());
+        let hint = match self.units.iter().find(meant).filter(|_| !digits.is_empty()) {
+            Some((unit, ..)) => format!("did you mean `{digits}{unit}`?"),
+            None => {
+                let units = self.units.map(|(unit, ..)| unit).join(", ");
+                format!("{} is a whole number with one of the units {units}, as in {example}", self.noun)
+            }
+        };
+        Err(Fault::new(Code::WrongUnit, reason).hint(hint))
+    }
+
+    fn print(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if value == 0 {
+            return write!(f, "0{}", self.zero);
+        }
+        // Days only from two on, and only where whole: `24h` and `90m` read better than `1d` and `1.5h`.
+        let exact =
+            |(unit, size, _): &&(&str, u64, _)| value.is_multiple_of(*size) && (*unit != "d" || value / size > 1);
+        let (unit, size, _) = self.units.iter().rev().find(exact).expect("invariant: the smallest divides all");
+        write!(f, "{}{unit}", value / size)
+    }
+}
+
+fn unit_text(node: &Node, noun: &str, unit: &str) -> Result<String, Fault> {
+    match &node.value {
+        Value::Number { digits, .. } => Err(Fault::new(Code::WrongUnit, format!("{noun} needs its unit"))
+            .hint(format!("did you mean `{digits}{unit}`?"))),
+        Value::Null | Value::Bool { .. } | Value::Text(_) | Value::List(_) | Value::Map(_) => text(node),
+    }
+}
 
 impl Duration {
     pub const fn from_millis(millis: u64) -> Self {
@@ -80,35 +171,6 @@ impl Duration {
 
     pub const fn as_millis(self) -> u64 {
         self.0
-    }
-
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let wanted = "a time is a whole number with one of the units ms, s, m, h, d, as in 300s";
-        let near = |unit: &str| match unit.to_ascii_lowercase().as_str() {
-            "sec" | "secs" | "second" | "seconds" => Some("s"),
-            "min" | "mins" | "minute" | "minutes" => Some("m"),
-            "hr" | "hrs" | "hour" | "hours" => Some("h"),
-            "day" | "days" => Some("d"),
-            "msec" | "millis" | "milliseconds" => Some("ms"),
-            lower => DURATION_UNITS.iter().map(|(unit, _)| *unit).find(|unit| *unit == lower),
-        };
-        with_unit(text, &DURATION_UNITS, near, wanted).map(Self)
-    }
-
-    pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
-        move |node| within(Self::parse(&unit_text(node, "a time", "s")?)?, least, most)
-    }
-}
-
-impl fmt::Display for Duration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Days only from two on, and only where whole: `24h` and `90m` read better than `1d` and `1.5h`.
-        let exact = |(unit, size): &&(&str, u64)| self.0.is_multiple_of(*size) && (*unit != "d" || self.0 / size > 1);
-        let (unit, size) = DURATION_UNITS.iter().find(exact).expect("invariant: a millisecond divides all");
-        match self.0 {
-            0 => f.write_str("0s"),
-            millis => write!(f, "{}{unit}", millis / size),
-        }
     }
 }
 
@@ -123,34 +185,6 @@ impl Bytes {
 
     pub const fn get(self) -> u64 {
         self.0
-    }
-
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let wanted = "a size is a whole number with one of the units B, Ki, Mi, Gi, Ti, as in 512Mi";
-        let near = |unit: &str| match unit.to_ascii_lowercase().as_str() {
-            "k" | "kb" | "kib" | "ki" => Some("Ki"),
-            "m" | "mb" | "mib" | "mi" => Some("Mi"),
-            "g" | "gb" | "gib" | "gi" => Some("Gi"),
-            "t" | "tb" | "tib" | "ti" => Some("Ti"),
-            "b" | "byte" | "bytes" => Some("B"),
-            _ => None,
-        };
-        with_unit(text, &BYTE_UNITS, near, wanted).map(Self)
-    }
-
-    pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
-        move |node| within(Self::parse(&unit_text(node, "a size", "Mi")?)?, least, most)
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = |(_, size): &&(&str, u64)| self.0.is_multiple_of(*size);
-        let (unit, size) = BYTE_UNITS.iter().find(exact).expect("invariant: a byte divides all");
-        match self.0 {
-            0 => f.write_str("0B"),
-            bytes => write!(f, "{}{unit}", bytes / size),
-        }
     }
 }
 
@@ -278,47 +312,4 @@ impl JsonSchema for Score {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.001 })
     }
-}
-
-fn with_unit(
-    text: &str,
-    units: &[(&str, u64)],
-    near: impl Fn(&str) -> Option<&'static str>,
-    wanted: &str,
-) -> Result<u64, Fault> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let Some((_, size)) = units.iter().find(|(known, _)| *known == unit).filter(|_| !digits.is_empty()) else {
-        let reason = match (digits, unit) {
-            ("", _) => format!("{} is not a number with a unit", excerpt(text)),
-            (_, "") => format!("{digits} has no unit"),
-            (_, unit) => format!("{} is not a unit that is known here", excerpt(unit.trim())),
-        };
-        let hint = match near(unit.trim()).filter(|_| !digits.is_empty()) {
-            Some(unit) => format!("did you mean `{digits}{unit}`?"),
-            None => wanted.to_owned(),
-        };
-        return Err(Fault::new(Code::WrongUnit, reason).hint(hint));
-    };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*size));
-    // The canonical form is JSON, whose numbers are exact up to here.
-    number
-        .filter(|number| *number < 1 << 53)
-        .ok_or_else(|| Fault::new(Code::OutOfRange, format!("{} is too large", excerpt(text))))
-}
-
-fn unit_text(node: &Node, noun: &str, unit: &str) -> Result<String, Fault> {
-    match &node.value {
-        Value::Number { digits, .. } => Err(Fault::new(Code::WrongUnit, format!("{noun} needs its unit"))
-            .hint(format!("did you mean `{digits}{unit}`?"))),
-        Value::Null | Value::Bool { .. } | Value::Text(_) | Value::List(_) | Value::Map(_) => text(node),
-    }
-}
-
-fn within<T: PartialOrd + fmt::Display>(value: T, least: T, most: T) -> Result<T, Fault> {
-    if value >= least && value <= most {
-        return Ok(value);
-    }
-    let hint = format!("from {least} to {most} is allowed");
-    Err(Fault::new(Code::OutOfRange, format!("{value} is out of range")).hint(hint))
 }

@@ -66,7 +66,7 @@ fn worker(rooms: &Rooms) -> Option<Worker> {
         limits_memory: host.memory,
         limits_cpu: host.cpu,
         limits_pids: host.pids,
-        quota: host.quota.word().to_string(),
+        quota: host.quota.as_str().to_string(),
     })
 }
 

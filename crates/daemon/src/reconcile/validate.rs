@@ -23,7 +23,7 @@ pub async fn validate(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(
             let manifest = look.manifest(execution.agent, execution.revision)?;
             let validator = manifest.validators().get(index as usize).ok_or(Error::Gone("validator"))?;
             let seen = seen(look, id, iteration, check)?;
-            Ok((validator.word(), check::step(validator, &seen)))
+            Ok((validator.as_str(), check::step(validator, &seen)))
         })
         .await?;
     let command = match step {
