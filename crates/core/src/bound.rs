@@ -1,5 +1,6 @@
 //! Bound data: bytes that lie outside the ledger, held to it by a salted hash in an event.
 //! No fold may read a payload; erasing the salt with the bytes leaves the event provable and the content gone.
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -18,13 +19,9 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0u8; 64];
-        for (place, byte) in self.0.iter().enumerate() {
-            text[2 * place] = DIGITS[usize::from(byte >> 4)];
-            text[2 * place + 1] = DIGITS[usize::from(byte & 15)];
-        }
-        f.write_str(std::str::from_utf8(&text).expect("hexadecimal is ASCII"))
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        f.write_str(std::str::from_utf8(&text).expect("invariant: hexadecimal is ASCII"))
     }
 }
 
@@ -38,15 +35,11 @@ impl FromStr for Hash {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Hash, String> {
-        let wrong = || "a hash is 64 hexadecimal digits".to_string();
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(wrong());
-        }
         let mut bytes = [0u8; 32];
-        for (place, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).map_err(|_| wrong())?;
+        match HEXLOWER_PERMISSIVE.decode_len(text.len()) {
+            Ok(32) if HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes).is_ok() => Ok(Hash(bytes)),
+            Ok(_) | Err(_) => Err("a hash is 64 hexadecimal digits".to_string()),
         }
-        Ok(Hash(bytes))
     }
 }
 
@@ -104,4 +97,21 @@ pub fn salted(salt: &[u8; 16], bytes: &[u8]) -> Hash {
     digest.update(salt);
     digest.update(bytes);
     Hash(digest.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_read_from_its_digits_and_from_nothing_else() {
+        let hash = Hash::of(b"x");
+        let text = hash.to_string();
+        assert_eq!(text.parse(), Ok(hash));
+        assert_eq!(text.to_uppercase().parse(), Ok(hash));
+        let signed = format!("+0{}", &text[2..]);
+        for wrong in [&text[2..], &format!("{text}00"), &format!("{}é", &text[2..]), &signed] {
+            assert!(wrong.parse::<Hash>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -40,8 +40,6 @@ pub struct Proposal {
     pub arguments: Payload,
     /// [`Attributes`] as JSON: what a judge sees.
     pub attributes: Payload,
-    /// What people see.
-    pub shown: Shown,
     /// Why the arguments do not fit the capability's schema; at most 512 bytes.
     pub misfit: Option<String>,
 }
@@ -118,10 +116,6 @@ pub enum Outcome {
     },
     /// Ended with its sandbox: cancelled, or its iteration was over.
     Killed,
-    /// It met a link; `path` is where the link leads, to be judged before anything is done.
-    Redirected {
-        path: String,
-    },
     /// What was in flight is not known. `again`: it is idempotent and will be repeated.
     Lost {
         again: bool,
@@ -140,7 +134,6 @@ impl Outcome {
             Outcome::TimedOut => "timed_out",
             Outcome::ResourceExhausted { .. } => "resource_exhausted",
             Outcome::Killed => "killed",
-            Outcome::Redirected { .. } => "redirected",
             Outcome::Lost { .. } => "lost",
             Outcome::Redirected { .. } => "redirected",
         }
@@ -201,6 +194,8 @@ pub struct Called {
     pub arguments: Hash,
     /// Of what the judge saw.
     pub attributes: Hash,
+    #[serde(flatten)]
+    pub shown: Shown,
     pub judgement: Judgement,
     /// None for what touches only our own rows.
     #[serde(flatten)]
@@ -278,12 +273,13 @@ impl Proposed {
     /// Takes a proposal in, with what the catalogue says of it now; and why it cannot be made.
     pub fn of(call: CallId, proposal: Proposal, draft: &mut Draft<'_>) -> (Proposed, Option<String>) {
         let known = capability::find(&proposal.capability);
+        let seen: Attributes = serde_json::from_slice(proposal.attributes.bytes()).unwrap_or_default();
         let proposed = Proposed {
             call,
             capability: capability::clip(&proposal.capability),
             arguments: draft.bind(proposal.arguments),
             attributes: draft.bind(proposal.attributes),
-            shown: proposal.shown,
+            shown: Shown::of(&seen),
             effects: known.map_or(Effects::Irreversible, |capability| capability.effects),
             idempotent: known.is_some_and(|capability| capability.idempotent),
             place: known.map_or(Place::Sandbox, |capability| capability.place()),
@@ -387,14 +383,25 @@ pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<I
     leased.chain(performed).map(|obligation| Owed { obligation, due: Due::AT_ONCE })
 }
 
+/// A verdict with what it was made on.
+#[derive(Debug)]
+pub struct Judged {
+    pub judgement: Judgement,
+    pub shown: Shown,
+    pub may: bool,
+}
+
 /// May this call be made now?
 ///
 /// # Errors
-/// `Unread`. `Err` inside: the judgement that blocks it.
-pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Result<Judgement, Judgement>, Unread> {
-    let blocked = |rule: &str| Judgement { verdict: Verdict::Blocked, rules: vec![rule.to_string()] };
-    let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(Err(blocked("floor:no_plan"))) };
-    let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(Err(blocked("floor:erased"))) };
+/// `Unread`.
+pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
+    let blocked = |rule: &str| {
+        let judgement = Judgement { verdict: Verdict::Blocked, rules: vec![rule.to_string()] };
+        Judged { judgement, shown: Shown::default(), may: false }
+    };
+    let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
+    let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
     let mut judgement = draft.judge.judge(&Ask {
         actor: caller.actor,
         agent: caller.agent,
@@ -403,15 +410,16 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Resul
         attributes: &attributes,
         tools: &plan.tools,
     });
-    Ok(match judgement.verdict {
-        Verdict::Autonomous | Verdict::Notify => Ok(judgement),
+    let may = match judgement.verdict {
+        Verdict::Autonomous | Verdict::Notify => true,
         // Nobody can answer an approval yet, so a call that wants one is refused rather than left to wait for ever.
         Verdict::ApprovalRequired => {
             judgement.rules.push("floor:no_approvals_yet".to_string());
-            Err(judgement)
+            false
         }
-        Verdict::Blocked => Err(judgement),
-    })
+        Verdict::Blocked => false,
+    };
+    Ok(Judged { judgement, shown: Shown::of(&attributes), may })
 }
 
 /// A call on our own rows that has been judged: does it, and gives its end.

@@ -12,7 +12,6 @@ use crate::bound::Bound;
 use crate::call::{Caller, Outcome};
 use crate::draft::Draft;
 use crate::facts::Unread;
-use crate::network::url::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -109,31 +108,6 @@ impl Capability {
         (self.attributes)(arguments)
     }
 
-    /// What people see of the arguments.
-    pub fn shown(&self, arguments: &Value) -> Shown {
-        let attributes = self.attributes(arguments);
-        let clipped = |name| arguments.get(name).and_then(Value::as_str).map(clip);
-        let command = attributes.argv.as_ref().map(|argv| {
-            let mut line = String::new();
-            for word in argv {
-                line.push_str(if line.is_empty() { "" } else { " " });
-                line.push_str(word);
-                if line.len() > 1024 {
-                    break;
-                }
-            }
-            clip(&line)
-        });
-        let url = arguments.get("url").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
-        let host = match (url, attributes.host, attributes.port) {
-            (Some(url), _, _) => Some(clip(&url.authority())),
-            (None, Some(host), Some(port)) => Some(clip(&format!("{host}:{port}"))),
-            (None, host, _) => host.as_deref().map(clip),
-        };
-        let path = attributes.path.and_then(|_| clipped("path").or_else(|| clipped("trashed_as")));
-        Shown { path, command, host, key: attributes.key.as_deref().map(clip), bytes: attributes.bytes }
-    }
-
     pub fn place(&self) -> Place {
         if self.perform.is_some() { Place::Rows } else { Place::Sandbox }
     }
@@ -188,6 +162,34 @@ pub struct Shown {
     pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+impl Shown {
+    /// Paths as they are below the work folder, hosts without the usual ports.
+    pub fn of(seen: &Attributes) -> Shown {
+        let path = seen.path.as_deref().map(|path| match path.strip_prefix(path::WORKSPACE) {
+            Some("") => ".",
+            Some(below) => below.strip_prefix('/').unwrap_or(path),
+            None => path,
+        });
+        let command = seen.argv.as_ref().map(|argv| {
+            let mut line = String::new();
+            for word in argv {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(word);
+                if line.len() > 1024 {
+                    break;
+                }
+            }
+            clip(&line)
+        });
+        let host = seen.host.as_ref().map(|host| match seen.port {
+            None | Some(80 | 443) => clip(host),
+            Some(port) => clip(&format!("{host}:{port}")),
+        });
+        let (path, key) = (path.map(clip), seen.key.as_deref().map(clip));
+        Shown { path, command, host, key, bytes: seen.bytes }
+    }
 }
 
 /// The groups in the order in which lists show them.

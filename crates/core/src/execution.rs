@@ -404,6 +404,7 @@ events! {
             agent: AgentId,
             agent_name: String,
             revision: u32,
+            model: String,
             input: Bound,
             limits: Limits,
             validators: u32,

@@ -4,20 +4,22 @@
 
 use std::sync::LazyLock;
 
-mod problem;
-mod quantity;
-mod words;
-mod tools;
-mod validator;
 mod canonical;
-mod document;
+mod section;
+mod validator;
+mod check;
 mod fields;
-mod read;
+mod values;
+mod formats;
+mod quantity;
+mod tools;
+mod document;
 mod aegis;
 mod defaults;
 mod host;
 mod unenforced;
 
+pub use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use canonical::{
     AccessMode, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Guard, Isolation, Kind, LimitsSpec,
     Manifest, McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode, Overlap,
@@ -26,20 +28,21 @@ pub use canonical::{
 };
 pub use defaults::{Bounds, Views};
 pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use formats::{AgentName, INSTRUCTION_BYTES_MAX, NAME_CHARS_MAX};
 pub use host::{Backend, Engine, Host, HostMount, Quota, Toolchain};
-pub use problem::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use quantity::{Bytes, Duration, Millicores, Money, Score};
-pub use read::{INSTRUCTION_BYTES_MAX, LABELS_MAX};
 pub use tools::{READ_ONLY, TOOL_BYTES_MAX, TOOLS_MAX, ToolPattern};
 pub use validator::{
     Judge, REGEX_BYTES_MAX, REGEX_COMPILED_BYTES_MAX, Strategy, Target, VALIDATORS_MAX, Validator,
     compile as compile_regex,
 };
-pub use words::{AgentName, NAME_CHARS_MAX};
+pub use values::LABELS_MAX;
 
 use document::{Node, Value, located};
 use fields::{Place, Problems};
-use problem::excerpt;
+use values::{text, wrong_type};
+
+use crate::fault::excerpt;
 
 /// The `apiVersion` of the canonical form.
 pub const API_VERSION: &str = "tenure.dev/v1";
@@ -54,7 +57,7 @@ impl Manifest {
         let mut problems = Problems { found };
         let manifest = root.and_then(|root| {
             let root = to_canonical(root, &mut problems)?;
-            read::manifest(&root, &mut problems)
+            fields::read_section(&Place { node: &root, path: String::new() }, &mut problems)
         });
         problems.found.sort_by_key(|problem| problem.line.zip(problem.column));
         match manifest {
@@ -98,7 +101,7 @@ pub fn schema() -> &'static serde_json::Value {
 fn to_canonical(root: Node, problems: &mut Problems) -> Option<Node> {
     let place = Place { node: &root, path: String::new() };
     let Value::Map(_) = &root.value else {
-        let fault = fields::wrong_type(&root, "a mapping with apiVersion, kind, metadata and spec");
+        let fault = wrong_type(&root, "a mapping with apiVersion, kind, metadata and spec");
         place.refuse(fault, problems);
         return None;
     };
@@ -114,7 +117,7 @@ fn to_canonical(root: Node, problems: &mut Problems) -> Option<Node> {
         return None;
     };
     let place = Place { node: version, path: "apiVersion".to_owned() };
-    let version = place.read(problems, fields::text)?;
+    let version = place.read(problems, text)?;
     let dialects = [API_VERSION, aegis::API_VERSION];
     if !dialects.contains(&version.as_str()) {
         let hint = match nearest(&version, dialects) {
@@ -136,7 +139,7 @@ fn check_kind(root: &Node, aegis: bool, problems: &mut Problems) -> Option<()> {
         return None;
     };
     let place = Place { node, path: "kind".to_owned() };
-    let kind = place.read(problems, fields::text)?;
+    let kind = place.read(problems, text)?;
     if kind == "Agent" {
         return Some(());
     }

@@ -7,7 +7,7 @@ use std::io;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, context};
 
-use crate::manifest::{Code, Fault, nearest};
+use crate::fault::{Code, Fault, nearest};
 
 /// What holds where a manifest has no template.
 pub const DEFAULT: &str = "{{instruction}}\n\nUser: {{input}}\n";

@@ -13,7 +13,7 @@ const PYTHON_CODER: &str = include_str!("../../../examples/aegis/python-coder.ya
 const EVERY_FIELD: &str = include_str!("data/every-field.yaml");
 
 fn told(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("[{}] {problem}\n", problem.code.word())).collect()
+    problems.iter().map(|problem| format!("[{}] {problem}\n", problem.code.as_str())).collect()
 }
 
 fn refused(text: &str) -> String {

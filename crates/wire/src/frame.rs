@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId};
 use tenure_core::manifest::Host;
 use tenure_core::network::{Refusal, Traffic};
 #[cfg(feature = "link")]
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// A frame longer than this ends the session: arguments and results are bounded far below it.
+/// A frame longer than this ends the connection: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
 pub const VERSION: u32 = 3;
@@ -20,10 +20,10 @@ pub const VERSION: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum ToWorker {
-    /// Answers `Hello`: the session is open, calls may follow.
+    /// Answers `Hello`: the connection is open, calls may follow.
     Welcome {
         version: u32,
-        session: SessionId,
+        connection: ConnectionId,
         fence: Fence,
     },
     Call(Box<LeasedCall>),

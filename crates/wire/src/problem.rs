@@ -178,7 +178,7 @@ pub struct Fault {
 impl From<tenure_core::manifest::Problem> for Fault {
     fn from(problem: tenure_core::manifest::Problem) -> Fault {
         Fault {
-            code: problem.code.word().to_string(),
+            code: problem.code.as_str().to_string(),
             path: problem.path,
             line: problem.line,
             column: problem.column,

@@ -99,7 +99,7 @@ impl Ground {
             engine: found.unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
             mounts: options.mounts.clone(),
         };
-        let level = describe_level(&level, quota.word());
+        let level = describe_level(&level, quota.as_str());
         Ok(Ground {
             name: options.name.clone(),
             slots: options.slots.max(1),

@@ -140,7 +140,7 @@ impl Tenancy {
         if let Some(guard) = jail.lacks(&call.confinement.require, self.ground.host.quota) {
             let level = jail.describe(allowance.level());
             jail.kill().await?;
-            return Err(Error::Lacks { guard: guard.word(), level });
+            return Err(Error::Lacks { guard: guard.as_str(), level });
         }
         Ok(Opened { jail, allowance, claim })
     }

@@ -41,7 +41,7 @@ fn runs(sandbox: &AgentSandbox) -> Vec<String> {
         format!("as {user}, without capabilities, with `no_new_privs`; it sees and signals no process but its own"),
     ];
     if !wanted.require.is_empty() {
-        let words: Vec<&str> = wanted.require.iter().map(|guard| guard.word()).collect();
+        let words: Vec<&str> = wanted.require.iter().map(|guard| guard.as_str()).collect();
         lines.push(format!("only where this holds: {}", words.join(", ")));
     }
     lines

@@ -154,7 +154,7 @@ mod tests {
             Some(("10.0.0.5".into(), Some(22)))
         );
         assert_eq!(host("network.dns_lookup", json!({"name": "Example.com."})), Some(("example.com".into(), None)));
-        let shown = find("network.http_request").unwrap().shown(&json!({"url": "https://API.a.example/a?b"}));
-        assert_eq!(shown.host.as_deref(), Some("api.a.example"));
+        let seen = find("network.http_request").unwrap().attributes(&json!({"url": "https://API.a.example/a?b"}));
+        assert_eq!(super::super::Shown::of(&seen).host.as_deref(), Some("api.a.example"));
     }
 }

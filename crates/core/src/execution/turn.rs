@@ -164,14 +164,13 @@ pub(super) fn perform(it: &mut Decider<'_, '_>, id: CallId, arguments: &Payload)
         return Ok(());
     }
     let caller = it.caller(None)?;
-    match call::judge(it.draft, caller, &call)? {
-        Err(judgement) => block(it, &call, judgement),
-        Ok(judgement) => {
-            it.emit(called(&call, judgement, None, None))?;
-            let ended = call::perform(it.draft, caller, &call, arguments)?;
-            it.emit(Event::CallEnded(ended))
-        }
+    let judged = call::judge(it.draft, caller, &call)?;
+    if !judged.may {
+        return block(it, &call, judged);
     }
+    it.emit(called(&call, judged, None, None))?;
+    let ended = call::perform(it.draft, caller, &call, arguments)?;
+    it.emit(Event::CallEnded(ended))
 }
 
 /// Before a model is asked: are there turns and tokens left?
@@ -224,29 +223,29 @@ pub(super) fn begin_call(
 ) -> Result<(), Stop> {
     let Some(binding) = it.iteration()?.binding else { return Err(no(Refusal::Stale {})) };
     let caller = it.caller(actor)?;
-    match call::judge(it.draft, caller, call)? {
-        Err(judgement) => block(it, call, judgement),
-        Ok(judgement) => {
-            let lease = Lease { lease: LeaseId::mint(&mut it.draft.mint), fence: binding.fence };
-            it.emit(called(call, judgement, Some(lease), check))
-        }
+    let judged = call::judge(it.draft, caller, call)?;
+    if !judged.may {
+        return block(it, call, judged);
     }
+    let lease = Lease { lease: LeaseId::mint(&mut it.draft.mint), fence: binding.fence };
+    it.emit(called(call, judged, Some(lease), check))
 }
 
-fn called(call: &Open, judgement: crate::judge::Judgement, lease: Option<Lease>, check: Option<Proposed>) -> Event {
+fn called(call: &Open, judged: call::Judged, lease: Option<Lease>, check: Option<Proposed>) -> Event {
     Event::CallCalled(call::Called {
         call: call.id,
         capability: call.capability.clone(),
         arguments: call.arguments.hash,
         attributes: call.attributes.hash,
-        judgement,
+        shown: judged.shown,
+        judgement: judged.judgement,
         lease,
         check,
     })
 }
 
-fn block(it: &mut Decider<'_, '_>, call: &Open, judgement: crate::judge::Judgement) -> Result<(), Stop> {
-    let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement });
+fn block(it: &mut Decider<'_, '_>, call: &Open, judged: call::Judged) -> Result<(), Stop> {
+    let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: judged.judgement });
     it.emit(Event::CallBlocked { call: call.id, capability, blocked })
 }
 

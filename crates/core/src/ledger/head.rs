@@ -3,6 +3,7 @@ use super::record::{Unrecordable, canonical};
 use crate::bound::Hash;
 use crate::id::ProjectId;
 use crate::time::{Run, Time};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -59,7 +60,7 @@ impl fmt::Debug for Signer {
 impl Signer {
     pub fn new(seed: &[u8; 32]) -> Signer {
         let key = SigningKey::from_bytes(seed);
-        let public = hex(key.verifying_key().as_bytes());
+        let public = HEXLOWER.encode(key.verifying_key().as_bytes());
         Signer { key, public }
     }
 
@@ -71,7 +72,7 @@ impl Signer {
     /// A size or time beyond ±(2^53−1).
     pub fn sign(&self, head: Head) -> Result<Signed, Unrecordable> {
         let signature = self.key.sign(&head.to_bytes()?);
-        Ok(Signed { head, key: self.public.clone(), signature: hex(&signature.to_bytes()) })
+        Ok(Signed { head, key: self.public.clone(), signature: HEXLOWER.encode(&signature.to_bytes()) })
     }
 }
 
@@ -90,7 +91,7 @@ impl Verifier {
     }
 
     pub fn to_hex(&self) -> String {
-        hex(self.key.as_bytes())
+        HEXLOWER.encode(self.key.as_bytes())
     }
 
     /// Was this head signed with this key?
@@ -101,21 +102,8 @@ impl Verifier {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0u8; N];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(bytes)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -1,113 +1,87 @@
-//! The canonical manifest: what every dialect becomes at the door, and the types that the JSON Schema is generated from.
-//! A field is `None` where the file does not state it; defaults are given by the methods of [`super::Manifest`] and are
-//! never written into this form, so that what was stated stays known.
+//! The canonical manifest, declared: what every dialect is translated to. A field is `None` where the file does not state
+//! it; defaults are given by the methods of [`super::Manifest`] and are never written into this form, so that what was
+//! stated stays known.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::check;
+use super::document::{Node, Value};
+use super::fields::{Place, Problems, Rule, list, read_section, section};
+use super::formats::{
+    AgentName, COMMAND_WORDS_MAX, INSTRUCTION_BYTES_MAX, agent_name, command, cron, host, language, language_version,
+    model, name, path, prompt_template, timezone, url, version, version_range,
+};
 use super::quantity::{Bytes, Duration, Millicores, Money};
-use super::tools::ToolPattern;
-use super::validator::Validator;
-use super::words::AgentName;
+use super::section::{section, words};
+use super::tools::{TOOLS_MAX, ToolPattern, tool_pattern};
+use super::validator::{VALIDATORS_MAX, Validator};
+use super::values::{boolean, pairs, text, text_of, whole, word};
+use crate::fault::Fault;
 
-/// The job description of one agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest {
-    pub api_version: ApiVersion,
-    pub kind: Kind,
-    pub metadata: Metadata,
-    pub spec: Spec,
-}
+const LIST_MAX: usize = 64;
+const KIB: Bytes = Bytes::new(1 << 10);
+const GIB: Bytes = Bytes::new(1 << 30);
+const TIB_16: Bytes = Bytes::new(16 << 40);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+const TEN_YEARS: Duration = Duration::from_secs(3650 * 86_400);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub enum ApiVersion {
-    #[serde(rename = "tenure.dev/v1")]
-    V1,
-}
+section!(
+    /// The job description of one agent.
+    struct Manifest {
+        api_version("apiVersion"): ApiVersion = word,
+        kind: Kind = word,
+        metadata: Metadata = section(),
+        spec: Spec = section(),
+    }
+);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub enum Kind {
-    Agent,
-}
+words!(ApiVersion { V1 = "tenure.dev/v1" });
+words!(Kind { Agent = "Agent" });
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Metadata {
-    pub name: AgentName,
-    /// A semantic version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub version: Option<semver::Version>,
-    /// What the agent is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// To find agents by.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-    /// Kept and shown, never looked at.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
+section!(
+    struct Metadata {
+        name: AgentName = agent_name,
+        /// A semantic version.
+        #[schemars(with = "Option<String>")]
+        version?: semver::Version = version,
+        /// What the agent is for.
+        description?: String = text_of(4096),
+        /// To find agents by.
+        labels*: BTreeMap<String, String> = pairs(256),
+        /// Kept and shown, never looked at.
+        annotations*: BTreeMap<String, String> = pairs(4096),
+    }
+);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Spec {
-    /// What kind of colleague the agent is; shown, and decides nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub persona: Option<Persona>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<Task>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub execution: Option<Execution>,
-    /// Capabilities (names or globs) and MCP servers; without this field, those that only read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tools: Option<Vec<Tool>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub security: Option<Security>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volumes: Vec<Volume>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<Schedule>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub triggers: Vec<Trigger>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<LimitsSpec>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<Secret>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub supervision: Option<Supervision>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dependencies: Vec<Dependency>,
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize, JsonSchema)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
-        }
-
-        impl $name {
-            pub(super) const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
-
-            /// The word that a manifest has for it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-        }
-    };
-}
-pub(super) use words;
+section!(
+    #[derive(Default)]
+    struct Spec {
+        /// What kind of colleague the agent is; shown, and decides nothing.
+        persona?: Persona = word,
+        runtime?: Runtime = section(),
+        task?: Task = section(),
+        execution?: Execution = section(),
+        /// Capabilities (names or globs) and MCP servers; without this field, those that only read.
+        tools?: Vec<Tool> = list(TOOLS_MAX, tool()),
+        security?: Security = section(),
+        volumes*: Vec<Volume> = list(LIST_MAX, section()),
+        schedule?: Schedule = section(),
+        triggers*: Vec<Trigger> = list(8, word),
+        limits?: LimitsSpec = section(),
+        secrets*: Vec<Secret> = list(LIST_MAX, section()),
+        memory?: Memory = section(),
+        supervision?: Supervision = section(),
+        dependencies*: Vec<Dependency> = list(LIST_MAX, section()),
+    } then
+        check::homes_of_limits(limits, execution, security),
+        check::trigger_has_schedule(triggers),
+        check::one_shot(execution)
+);
 
 words!(Persona {
     Assistant = "assistant",
@@ -129,97 +103,89 @@ words!(
     }
 );
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Runtime {
-    /// The language that the agent's programs are written in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
-    /// Its version: one to three numbers, of which the host must have the same ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]{1,6}(\.[0-9]{1,6}){0,2}$"))]
-    pub version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// Default: native.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Isolation>,
-    /// An alias or `provider/model`. Default: the alias `default`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// For agents that are programs: the program and its arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub command: Option<Vec<String>>,
-}
+section!(
+    struct Runtime {
+        /// The language that the agent's programs are written in.
+        language?: String = language,
+        /// Its version: one to three numbers, of which the host must have the same ones.
+        #[schemars(regex(pattern = r"^[0-9]{1,6}(\.[0-9]{1,6}){0,2}$"))]
+        version?: String = language_version,
+        image?: String = text_of(512),
+        /// Default: native.
+        isolation?: Isolation = word,
+        /// An alias or `provider/model`. Default: the alias `default`.
+        model?: String = model,
+        /// For agents that are programs: the program and its arguments.
+        #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
+        command?: Vec<String> = command,
+    } then check::version_has_language(version)
+);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Task {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instruction: Option<String>,
-    /// Default: the instruction, then `User:` and the input.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_template: Option<String>,
-}
+section!(
+    struct Task {
+        instruction?: String = text_of(INSTRUCTION_BYTES_MAX),
+        /// Default: the instruction, then `User:` and the input.
+        prompt_template?: String = prompt_template,
+    } then check::instruction_is_used(instruction, prompt_template)
+);
 
 words!(Mode { OneShot = "one-shot", Iterative = "iterative" });
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Execution {
-    /// Default: iterative.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// Default: 10.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_iterations: Option<u32>,
-    /// Of each iteration. Default: 50.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_turns: Option<u32>,
-    /// Default: 300s.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub iteration_timeout: Option<Duration>,
-    /// Checked in order; the first failure ends the iteration.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub validation: Vec<Validator>,
-}
+section!(
+    #[derive(Default)]
+    struct Execution {
+        /// Default: iterative.
+        mode?: Mode = word,
+        /// Default: 10.
+        max_iterations?: u32 [1..=1000],
+        /// Of each iteration. Default: 50.
+        max_turns?: u32 [1..=1000],
+        /// Default: 300s.
+        iteration_timeout?: Duration = Duration::between(SECOND, DAY),
+        /// Checked in order; the first failure ends the iteration.
+        #[schemars(length(max = VALIDATORS_MAX))]
+        validation*: Vec<Validator> = list(VALIDATORS_MAX, section()),
+    }
+);
 
 /// One entry of `tools`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Tool {
     Capability(ToolPattern),
     Mcp(McpServer),
 }
 
-/// An MCP server: either a command that speaks over stdio, or a URL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct McpServer {
-    pub name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
+fn tool() -> Rule<Tool> {
+    let read = |place: &Place<'_>, problems: &mut Problems| match &place.node.value {
+        Value::Map(_) => read_section(place, problems).map(Tool::Mcp),
+        Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::Text(_) | Value::List(_) => {
+            place.read(problems, tool_pattern).map(Tool::Capability)
+        }
+    };
+    Rule::new(read)
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Security {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network: Option<Network>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filesystem: Option<Filesystem>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-    /// What must hold this agent; where the host does not give it, nothing runs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub require: Vec<Guard>,
-}
+section!(
+    /// An MCP server: either a command that speaks over stdio, or a URL.
+    struct McpServer {
+        name: String = name,
+        #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
+        command?: Vec<String> = command,
+        url?: String = url,
+    } then check::command_or_url()
+);
+
+section!(
+    #[derive(Default)]
+    struct Security {
+        network?: Network = section(),
+        filesystem?: Filesystem = section(),
+        resources?: Resources = section(),
+        /// What must hold this agent; where the host does not give it, nothing runs.
+        require*: Vec<Guard> = list(16, word),
+    }
+);
 
 words!(
     /// A protection that not every host gives.
@@ -246,196 +212,157 @@ words!(NetworkMode {
     Deny = "deny",
 });
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Network {
-    pub mode: NetworkMode,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allowlist: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub blocklist: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub max_connections: Option<u32>,
-    /// In each second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bandwidth: Option<Bytes>,
-}
+section!(
+    struct Network {
+        mode: NetworkMode = word,
+        allowlist*: Vec<String> = list(256, host),
+        blocklist*: Vec<String> = list(256, host),
+        max_connections?: u32 [1..=65_535],
+        /// In each second.
+        bandwidth?: Bytes = Bytes::between(KIB, TIB_16),
+    } then check::lists_fit_mode(mode, allowlist, blocklist)
+);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Filesystem {
-    /// Default: /workspace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read: Option<Vec<String>>,
-    /// Default: /workspace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub write: Option<Vec<String>>,
-    /// Whether there is a /tmp, emptied with each iteration. Default: true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub temp: Option<bool>,
-}
+section!(
+    struct Filesystem {
+        /// Default: /workspace.
+        read?: Vec<String> = list(LIST_MAX, path),
+        /// Default: /workspace.
+        write?: Vec<String> = list(LIST_MAX, path),
+        /// Whether there is a /tmp, emptied with each iteration. Default: true.
+        temp?: bool = boolean,
+    }
+);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// Thousandths of a core. Default: 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Millicores>,
-    /// Default: 512Mi.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Bytes>,
-    /// Default: 1Gi.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disk: Option<Bytes>,
-    /// Processes and threads at one time. Default: 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub pids: Option<u32>,
-    /// Files in the work folder. Default: 10000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100_000_000))]
-    pub files: Option<u32>,
-    /// What one call may print. Default: 16Mi.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<Bytes>,
-    /// Of the whole execution. Default: 30m.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Duration>,
-}
+section!(
+    #[derive(Default)]
+    struct Resources {
+        /// Thousandths of a core. Default: 1000.
+        cpu?: Millicores = Millicores::read,
+        /// Default: 512Mi.
+        memory?: Bytes = Bytes::between(Bytes::mebi(16), TIB_16),
+        /// Default: 1Gi.
+        disk?: Bytes = Bytes::between(Bytes::mebi(1), TIB_16),
+        /// Processes and threads at one time. Default: 100.
+        pids?: u32 [1..=1_000_000],
+        /// Files in the work folder. Default: 10000.
+        files?: u32 [1..=100_000_000],
+        /// What one call may print. Default: 16Mi.
+        output?: Bytes = Bytes::between(KIB, GIB),
+        /// Of the whole execution. Default: 30m.
+        timeout?: Duration = Duration::between(SECOND, MONTH),
+    }
+);
 
 words!(StorageClass { Ephemeral = "ephemeral", Persistent = "persistent" });
 words!(AccessMode { ReadWrite = "read-write", ReadOnly = "read-only" });
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    pub name: String,
-    pub mount_point: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage_class: Option<StorageClass>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_mode: Option<AccessMode>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 16_777_216))]
-    pub size_limit_mb: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 87_600))]
-    pub ttl_hours: Option<u32>,
-}
+section!(
+    struct Volume {
+        name: String = name,
+        mount_point: String = path,
+        storage_class?: StorageClass = word,
+        access_mode?: AccessMode = word,
+        size_limit_mb?: u32 [1..=16_777_216],
+        ttl_hours?: u32 [1..=87_600],
+    } then check::persistent_has_no_ttl(storage_class, ttl_hours)
+);
 
 words!(Overlap { Skip = "skip", Queue = "queue", Replace = "replace" });
 words!(Missed { RunOnce = "run-once", Skip = "skip" });
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    /// Five fields: minute, hour, day of the month, month, day of the week.
-    pub cron: String,
-    /// An IANA time zone. Default: UTC.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<Duration>,
-    /// When the last run is not over. Default: skip.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub overlap: Option<Overlap>,
-    /// When a run was missed. Default: run-once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
-}
+section!(
+    struct Schedule {
+        /// Five fields: minute, hour, day of the month, month, day of the week.
+        cron: String = cron,
+        /// An IANA time zone. Default: UTC.
+        timezone?: String = timezone,
+        jitter?: Duration = Duration::between(SECOND, DAY),
+        /// When the last run is not over. Default: skip.
+        overlap?: Overlap = word,
+        /// When a run was missed. Default: run-once.
+        missed?: Missed = word,
+    }
+);
 
 words!(Trigger { Schedule = "schedule", Comms = "comms", Manual = "manual" });
 
-/// The limits whose home is `spec.limits`; iterations, turns and times have theirs in `execution` and `resources`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsSpec {
-    /// Of an execution. Default: 200.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub tool_calls: Option<u32>,
-    /// Of an execution, in and out. Default: 200000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
-    pub tokens: Option<u64>,
-    /// Of an execution. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub money: Option<Money>,
-    /// Default: 60.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
-    pub messages_per_minute: Option<u32>,
-    /// Default: 16.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
-    pub hop_limit: Option<u32>,
-}
+section!(
+    /// The limits whose home is `spec.limits`; iterations, turns and times have theirs in `execution` and `resources`.
+    #[derive(Default)]
+    struct LimitsSpec {
+        max_iterations~: u32 = whole(1..=1000),
+        max_turns~: u32 = whole(1..=1000),
+        iteration_timeout~: Duration = Duration::between(SECOND, DAY),
+        timeout~: Duration = Duration::between(SECOND, MONTH),
+        /// Of an execution. Default: 200.
+        tool_calls?: u32 [1..=1_000_000],
+        /// Of an execution, in and out. Default: 200000.
+        tokens?: u64 [1..=1_000_000_000_000_i64],
+        /// Of an execution. Default: none.
+        money?: Money = Money::read,
+        /// Default: 60.
+        messages_per_minute?: u32 [1..=10_000],
+        /// Default: 16.
+        hop_limit?: u32 [1..=64],
+    }
+);
 
-/// A secret that one capability may use with one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    pub name: String,
-    pub capability: ToolPattern,
-    pub host: String,
-}
+section!(
+    /// A secret that one capability may use with one host.
+    struct Secret {
+        name: String = name,
+        capability: ToolPattern = tool_pattern,
+        host: String = host,
+    }
+);
 
 words!(MemoryType { Volatile = "volatile", Persistent = "persistent", Hybrid = "hybrid" });
 words!(MemoryBackend { Memory = "memory", Sqlite = "sqlite", Redis = "redis" });
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Memory {
-    /// Default: persistent.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<MemoryType>,
-    /// Default: sqlite.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<MemoryBackend>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_size: Option<Bytes>,
-    /// Says again what `type` says; a contradiction is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub persistent: Option<bool>,
-    /// Whether other agents may read it. Default: false.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shared_access: Option<bool>,
+section!(
+    struct Memory {
+        /// Default: persistent.
+        kind("type")?: MemoryType = word,
+        /// Default: sqlite.
+        backend?: MemoryBackend = memory_backend,
+        ttl?: Duration = Duration::between(SECOND, TEN_YEARS),
+        max_size("maxSize")?: Bytes = Bytes::between(Bytes::new(1), TIB_16),
+        /// Says again what `type` says; a contradiction is refused.
+        persistent?: bool = boolean,
+        /// Whether other agents may read it. Default: false.
+        shared_access("sharedAccess")?: bool = boolean,
+    } then check::memory_fits_type(kind, backend, persistent)
+);
+
+/// `indexeddb` is another word for the embedded store.
+fn memory_backend(node: &Node) -> Result<MemoryBackend, Fault> {
+    if text(node)? == "indexeddb" { Ok(MemoryBackend::Sqlite) } else { word(node) }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Supervision {
-    /// Default: 3.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub max_crashes: Option<u32>,
-    /// Default: 10m.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<Duration>,
-    /// Default: true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auto_restart: Option<bool>,
-    /// The first wait before a restart; it doubles with each further one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backoff: Option<Duration>,
-}
+section!(
+    struct Supervision {
+        /// Default: 3.
+        max_crashes("maxCrashes")?: u32 [0..=1000],
+        /// Default: 10m.
+        window?: Duration = Duration::between(SECOND, MONTH),
+        /// Default: true.
+        auto_restart("autoRestart")?: bool = boolean,
+        /// The first wait before a restart; it doubles with each further one.
+        backoff?: Duration = Duration::between(Duration::from_millis(1), DAY),
+    } then check::backoff_has_restarts(auto_restart, backoff)
+);
 
 words!(DependencyType { Module = "module", Service = "service", Agent = "agent" });
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Dependency {
-    pub name: String,
-    /// A range of semantic versions, as in `^1.2`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub version: Option<semver::VersionReq>,
-    #[serde(rename = "type")]
-    pub kind: DependencyType,
-    /// Default: true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub required: Option<bool>,
-}
+section!(
+    struct Dependency {
+        name: String = text_of(128),
+        /// A range of semantic versions, as in `^1.2`.
+        #[schemars(with = "Option<String>")]
+        version?: semver::VersionReq = version_range,
+        kind("type"): DependencyType = word,
+        /// Default: true.
+        required?: bool = boolean,
+    }
+);

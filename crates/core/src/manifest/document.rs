@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 
-use super::problem::{Code, Fault, PROBLEMS_MAX, Problem, excerpt};
+use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, excerpt};
 
 /// A manifest's text is at most this long.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -65,6 +65,14 @@ impl Value {
             Self::Map(_) => "a mapping",
         }
     }
+
+    pub(super) fn items(&self) -> Option<&[Node]> {
+        if let Self::List(items) = self { Some(items) } else { None }
+    }
+
+    pub(super) fn entries(&self) -> Option<&[(Key, Node)]> {
+        if let Self::Map(entries) = self { Some(entries) } else { None }
+    }
 }
 
 impl Node {
@@ -74,17 +82,12 @@ impl Node {
 
     /// The first value under `word`, if this is a mapping that has it.
     pub(super) fn get(&self, word: &str) -> Option<&Node> {
-        match &self.value {
-            Value::Map(entries) => entries.iter().find(|(key, _)| key.word == word).map(|(_, node)| node),
-            Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::Text(_) | Value::List(_) => None,
-        }
+        self.value.entries()?.iter().find(|(key, _)| key.word == word).map(|(_, node)| node)
     }
 
     pub(super) fn get_mut(&mut self, word: &str) -> Option<&mut Node> {
-        match &mut self.value {
-            Value::Map(entries) => entries.iter_mut().find(|(key, _)| key.word == word).map(|(_, node)| node),
-            Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::Text(_) | Value::List(_) => None,
-        }
+        let Value::Map(entries) = &mut self.value else { return None };
+        entries.iter_mut().find(|(key, _)| key.word == word).map(|(_, node)| node)
     }
 }
 

@@ -2,9 +2,10 @@
 //! give what the manifest states.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::canonical::{Guard, Isolation, Manifest, Runtime};
-use super::problem::{Code, Fault, Problem, nearest};
+use crate::fault::{Code, Fault, Problem, nearest};
 
 /// What the host that agents will run on can do, as its worker found it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +34,9 @@ pub struct Toolchain {
 }
 
 /// What keeps an agent's folders to their size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Quota {
     #[default]
     None,
@@ -45,12 +47,8 @@ pub enum Quota {
 }
 
 impl Quota {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Soft => "soft",
-            Self::Hard => "hard",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -105,7 +103,17 @@ impl Manifest {
     /// # Errors
     /// Why they cannot, with the way out, at the path of the field.
     pub fn backend(&self, host: &Host) -> Result<Backend, Problem> {
-        let Some(runtime) = &self.spec.runtime else { return Ok(Backend::Native) };
+        self.spec.runtime.as_ref().map_or(Ok(Backend::Native), |runtime| runtime.backend(host))
+    }
+}
+
+impl Runtime {
+    /// Where programs of this runtime run on `host`.
+    ///
+    /// # Errors
+    /// Why they cannot, with the way out, at the path of the field.
+    pub fn backend(&self, host: &Host) -> Result<Backend, Problem> {
+        let runtime = self;
         let isolation = runtime.isolation.unwrap_or(Isolation::Inherit);
         match isolation {
             Isolation::Wasm => Err(at("isolation", "nothing is run by wasm yet", "use `isolation: native`")),

@@ -5,17 +5,20 @@ use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::document::{Node, Value};
-use super::fields::{text, whole, wrong_type};
-use super::problem::{Code, Fault, excerpt};
+use super::values::{text, whole, wrong_type};
+use crate::fault::{Code, Fault, excerpt};
+
+const MILLICORES_MIN: i64 = 10;
+const MILLICORES_MAX: i64 = 1_000_000;
 
 macro_rules! quantity {
-    ($(#[$doc:meta])* $name:ident($number:ty), $schema_name:literal, $pattern:literal, $example:literal) => {
-        $(#[$doc])*
+    ($(#[$meta:meta])* $name:ident, pattern $pattern:literal, as in $example:literal $(, in $units:ident)?) => {
+        $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name($number);
+        pub struct $name(u64);
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -23,49 +26,139 @@ macro_rules! quantity {
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                $name::parse(&text).map_err(|fault| serde::de::Error::custom(fault.reason))
+                Self::parse(&text).map_err(|fault| de::Error::custom(fault.reason))
             }
         }
 
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
-                $schema_name.into()
+                stringify!($name).into()
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({ "type": "string", "pattern": $pattern, "examples": [$example] })
             }
         }
+
+        $(impl $name {
+            pub fn parse(text: &str) -> Result<Self, Fault> {
+                $units.parse(text, $example).map(Self)
+            }
+
+            pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
+                move |node| match Self::parse(&unit_text(node, $units.noun, $units.usual)?)? {
+                    value if value >= least && value <= most => Ok(value),
+                    value => Err(Fault::new(Code::OutOfRange, format!("{value} is out of range"))
+                        .hint(format!("from {least} to {most} is allowed"))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $units.print(self.0, f)
+            }
+        })?
     };
 }
 
 quantity!(
     /// A length of time, in whole milliseconds: `500ms`, `300s`, `5m`, `1h`, `7d`.
-    Duration(u64),
-    "Duration",
-    "^[0-9]+(ms|s|m|h|d)$",
-    "300s"
+    Duration, pattern "^[0-9]+(ms|s|m|h|d)$", as in "300s", in TIMES
 );
 quantity!(
     /// A size, in bytes: `512B`, `64Ki`, `512Mi`, `1Gi`, `2Ti`.
-    Bytes(u64),
-    "Bytes",
-    "^[0-9]+(B|Ki|Mi|Gi|Ti)$",
-    "512Mi"
+    Bytes, pattern "^[0-9]+(B|Ki|Mi|Gi|Ti)$", as in "512Mi", in SIZES
 );
 quantity!(
     /// Money, in millionths of a US dollar: `1.50 USD`.
-    Money(u64),
-    "Money",
-    "^[0-9]+(\\.[0-9]{1,6})? USD$",
-    "1.50 USD"
+    Money, pattern "^[0-9]+(\\.[0-9]{1,6})? USD$", as in "1.50 USD"
 );
 
-const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-const BYTE_UNITS: [(&str, u64); 5] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("B", 1)];
+/// The units that one quantity is written in.
+struct Units {
+    noun: &'static str,
+    /// The unit of zero, and the one that a bare number is likely to mean.
+    zero: &'static str,
+    usual: &'static str,
+    /// From the smallest: its name, its size, and what others call it.
+    units: [(&'static str, u64, &'static [&'static str]); 5],
+}
+
+const TIMES: Units = Units {
+    noun: "a time",
+    zero: "s",
+    usual: "s",
+    units: [
+        ("ms", 1, &["ms", "msec", "millis", "milliseconds"]),
+        ("s", 1_000, &["s", "sec", "secs", "second", "seconds"]),
+        ("m", 60_000, &["m", "min", "mins", "minute", "minutes"]),
+        ("h", 3_600_000, &["h", "hr", "hrs", "hour", "hours"]),
+        ("d", 86_400_000, &["d", "day", "days"]),
+    ],
+};
+const SIZES: Units = Units {
+    noun: "a size",
+    zero: "B",
+    usual: "Mi",
+    units: [
+        ("B", 1, &["b", "byte", "bytes"]),
+        ("Ki", 1 << 10, &["k", "kb", "kib", "ki"]),
+        ("Mi", 1 << 20, &["m", "mb", "mib", "mi"]),
+        ("Gi", 1 << 30, &["g", "gb", "gib", "gi"]),
+        ("Ti", 1 << 40, &["t", "tb", "tib", "ti"]),
+    ],
+};
+
+impl Units {
+    fn parse(&self, text: &str, example: &str) -> Result<u64, Fault> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(end);
+        if let Some((_, size, _)) = self.units.iter().find(|(known, ..)| *known == unit && !digits.is_empty()) {
+            let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*size));
+            // The canonical form is JSON, whose numbers are exact up to here.
+            let number = number.filter(|number| *number < 1 << 53);
+            return number.ok_or_else(|| Fault::new(Code::OutOfRange, format!("{} is too large", excerpt(text))));
+        }
+        let unit = unit.trim();
+        let reason = match (digits, unit) {
+            ("", _) => format!("{} is not a number with a unit", excerpt(text)),
+            (_, "") => format!("{digits} has no unit"),
+            (_, unit) => format!("{} is not a unit that is known here", excerpt(unit)),
+        };
+        let meant = |(_, _, aliases): &&(_, _, &[&str])| aliases.contains(&unit.to_ascii_lowercase().as_str());
+        let hint = match self.units.iter().find(meant).filter(|_| !digits.is_empty()) {
+            Some((unit, ..)) => format!("did you mean `{digits}{unit}`?"),
+            None => {
+                let units = self.units.map(|(unit, ..)| unit).join(", ");
+                format!("{} is a whole number with one of the units {units}, as in {example}", self.noun)
+            }
+        };
+        Err(Fault::new(Code::WrongUnit, reason).hint(hint))
+    }
+
+    fn print(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if value == 0 {
+            return write!(f, "0{}", self.zero);
+        }
+        // Days only from two on, and only where whole: `24h` and `90m` read better than `1d` and `1.5h`.
+        let exact =
+            |(unit, size, _): &&(&str, u64, _)| value.is_multiple_of(*size) && (*unit != "d" || value / size > 1);
+        let (unit, size, _) = self.units.iter().rev().find(exact).expect("invariant: the smallest divides all");
+        write!(f, "{}{unit}", value / size)
+    }
+}
+
+fn unit_text(node: &Node, noun: &str, unit: &str) -> Result<String, Fault> {
+    match &node.value {
+        Value::Number { digits, .. } => Err(Fault::new(Code::WrongUnit, format!("{noun} needs its unit"))
+            .hint(format!("did you mean `{digits}{unit}`?"))),
+        Value::Null | Value::Bool { .. } | Value::Text(_) | Value::List(_) | Value::Map(_) => text(node),
+    }
+}
 
 impl Duration {
     pub const fn from_millis(millis: u64) -> Self {
@@ -78,35 +171,6 @@ impl Duration {
 
     pub const fn as_millis(self) -> u64 {
         self.0
-    }
-
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let wanted = "a time is a whole number with one of the units ms, s, m, h, d, as in 300s";
-        let near = |unit: &str| match unit.to_ascii_lowercase().as_str() {
-            "sec" | "secs" | "second" | "seconds" => Some("s"),
-            "min" | "mins" | "minute" | "minutes" => Some("m"),
-            "hr" | "hrs" | "hour" | "hours" => Some("h"),
-            "day" | "days" => Some("d"),
-            "msec" | "millis" | "milliseconds" => Some("ms"),
-            lower => DURATION_UNITS.iter().map(|(unit, _)| *unit).find(|unit| *unit == lower),
-        };
-        with_unit(text, &DURATION_UNITS, near, wanted).map(Self)
-    }
-
-    pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
-        move |node| within(Self::parse(&unit_text(node, "a time", "s")?)?, least, most)
-    }
-}
-
-impl fmt::Display for Duration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Days only from two on, and only where whole: `24h` and `90m` read better than `1d` and `1.5h`.
-        let exact = |(unit, size): &&(&str, u64)| self.0.is_multiple_of(*size) && (*unit != "d" || self.0 / size > 1);
-        let (unit, size) = DURATION_UNITS.iter().find(exact).expect("invariant: a millisecond divides all");
-        match self.0 {
-            0 => f.write_str("0s"),
-            millis => write!(f, "{}{unit}", millis / size),
-        }
     }
 }
 
@@ -121,34 +185,6 @@ impl Bytes {
 
     pub const fn get(self) -> u64 {
         self.0
-    }
-
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let wanted = "a size is a whole number with one of the units B, Ki, Mi, Gi, Ti, as in 512Mi";
-        let near = |unit: &str| match unit.to_ascii_lowercase().as_str() {
-            "k" | "kb" | "kib" | "ki" => Some("Ki"),
-            "m" | "mb" | "mib" | "mi" => Some("Mi"),
-            "g" | "gb" | "gib" | "gi" => Some("Gi"),
-            "t" | "tb" | "tib" | "ti" => Some("Ti"),
-            "b" | "byte" | "bytes" => Some("B"),
-            _ => None,
-        };
-        with_unit(text, &BYTE_UNITS, near, wanted).map(Self)
-    }
-
-    pub(super) fn between(least: Self, most: Self) -> impl Fn(&Node) -> Result<Self, Fault> {
-        move |node| within(Self::parse(&unit_text(node, "a size", "Mi")?)?, least, most)
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = |(_, size): &&(&str, u64)| self.0.is_multiple_of(*size);
-        let (unit, size) = BYTE_UNITS.iter().find(exact).expect("invariant: a byte divides all");
-        match self.0 {
-            0 => f.write_str("0B"),
-            bytes => write!(f, "{}{unit}", bytes / size),
-        }
     }
 }
 
@@ -190,9 +226,9 @@ impl fmt::Display for Money {
 }
 
 /// A share of the processors, in thousandths of one: 1000 is one core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Millicores(#[schemars(range(min = 10, max = 1_000_000))] u32);
+pub struct Millicores(#[schemars(range(min = MILLICORES_MIN, max = MILLICORES_MAX))] u32);
 
 impl Millicores {
     pub const fn new(millicores: u32) -> Self {
@@ -216,8 +252,7 @@ impl Millicores {
                 Err(Fault::new(Code::WrongUnit, format!("cpu {digits} looks like cores")).hint(wanted))
             }
             Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => {
-                let number = whole(10..=1_000_000)(node).map_err(|fault| fault.hint(wanted))?;
-                Ok(Self(u32::try_from(number).expect("invariant: the range is within u32")))
+                whole(MILLICORES_MIN..=MILLICORES_MAX)(node).map(Self).map_err(|fault| fault.hint(wanted))
             }
         }
     }
@@ -226,12 +261,6 @@ impl Millicores {
 /// A part of one, from 0 to 1, in thousandths: 850 is 0.85.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Score(u16);
-
-impl<'de> serde::Deserialize<'de> for Score {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Score, D::Error> {
-        Ok(Score((f64::deserialize(deserializer)? * 1000.0).round() as u16))
-    }
-}
 
 impl Score {
     pub const fn from_thousandths(thousandths: u16) -> Self {
@@ -266,6 +295,15 @@ impl Serialize for Score {
     }
 }
 
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match f64::deserialize(deserializer)? {
+            score if (0.0..=1.0).contains(&score) => Ok(Self((score * 1000.0).round() as u16)),
+            score => Err(de::Error::custom(format!("{score} is not from 0 to 1"))),
+        }
+    }
+}
+
 impl JsonSchema for Score {
     fn schema_name() -> Cow<'static, str> {
         "Score".into()
@@ -274,47 +312,4 @@ impl JsonSchema for Score {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.001 })
     }
-}
-
-fn with_unit(
-    text: &str,
-    units: &[(&str, u64)],
-    near: impl Fn(&str) -> Option<&'static str>,
-    wanted: &str,
-) -> Result<u64, Fault> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let Some((_, size)) = units.iter().find(|(known, _)| *known == unit).filter(|_| !digits.is_empty()) else {
-        let reason = match (digits, unit) {
-            ("", _) => format!("{} is not a number with a unit", excerpt(text)),
-            (_, "") => format!("{digits} has no unit"),
-            (_, unit) => format!("{} is not a unit that is known here", excerpt(unit.trim())),
-        };
-        let hint = match near(unit.trim()).filter(|_| !digits.is_empty()) {
-            Some(unit) => format!("did you mean `{digits}{unit}`?"),
-            None => wanted.to_owned(),
-        };
-        return Err(Fault::new(Code::WrongUnit, reason).hint(hint));
-    };
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(*size));
-    // The canonical form is JSON, whose numbers are exact up to here.
-    number
-        .filter(|number| *number < 1 << 53)
-        .ok_or_else(|| Fault::new(Code::OutOfRange, format!("{} is too large", excerpt(text))))
-}
-
-fn unit_text(node: &Node, noun: &str, unit: &str) -> Result<String, Fault> {
-    match &node.value {
-        Value::Number { digits, .. } => Err(Fault::new(Code::WrongUnit, format!("{noun} needs its unit"))
-            .hint(format!("did you mean `{digits}{unit}`?"))),
-        Value::Null | Value::Bool { .. } | Value::Text(_) | Value::List(_) | Value::Map(_) => text(node),
-    }
-}
-
-fn within<T: PartialOrd + fmt::Display>(value: T, least: T, most: T) -> Result<T, Fault> {
-    if value >= least && value <= most {
-        return Ok(value);
-    }
-    let hint = format!("from {least} to {most} is allowed");
-    Err(Fault::new(Code::OutOfRange, format!("{value} is out of range")).hint(hint))
 }

@@ -4,10 +4,12 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::problem::{Code, Fault, excerpt, nearest};
+use super::document::Node;
+use super::values::text;
 use crate::capability;
+use crate::fault::{Code, Fault, excerpt, nearest};
 
 /// The most entries in `tools`, and the longest of them in bytes.
 pub const TOOLS_MAX: usize = 64;
@@ -55,7 +57,7 @@ pub(super) fn built() -> String {
 }
 
 /// A capability's name, or the beginning of names and a `*`, as in `filesystem.*`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ToolPattern(#[schemars(regex(pattern = r"^([a-z0-9_.]{1,128}|[a-z0-9_.]{0,127}\*)$"))] String);
 
@@ -94,6 +96,10 @@ impl ToolPattern {
     pub fn is_built(&self) -> bool {
         capability::catalogue().any(|capability| self.matches(capability.name))
     }
+}
+
+pub(super) fn tool_pattern(node: &Node) -> Result<ToolPattern, Fault> {
+    ToolPattern::parse(&text(node)?)
 }
 
 impl fmt::Display for ToolPattern {

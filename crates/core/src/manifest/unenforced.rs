@@ -3,8 +3,8 @@
 
 use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
 use super::host::{Backend, Engine, Host, HostMount, Quota};
-use super::problem::{Code, Fault, Problem};
 use super::validator::Validator;
+use crate::fault::{Code, Fault, Problem};
 
 impl Manifest {
     /// Every stated field that nothing enforces, with its path, the reason and the way out.
@@ -145,7 +145,7 @@ fn validators(validators: &[Validator], list: &mut List) {
             | Validator::Command { .. } => {}
             Validator::Semantic { .. } | Validator::MultiJudge { .. } => {
                 let reason =
-                    format!("no judge is asked yet, so the validator `{}` would decide nothing", validator.word());
+                    format!("no judge is asked yet, so the validator `{}` would decide nothing", validator.as_str());
                 let way_out = "use exit_code, json_schema, regex or command";
                 list.add(&format!("spec.execution.validation[{index}]"), reason, way_out);
             }
@@ -206,9 +206,9 @@ fn security_of(security: &Security, volumes: &[Volume], host: &Host, backend: Op
         (Some(Backend::Container { .. } | Backend::Native) | None, _) => &host.guards,
     };
     for (index, guard) in security.require.iter().enumerate().filter(|(_, guard)| !guards.contains(guard)) {
-        let has: Vec<&str> = guards.iter().map(|guard: &Guard| guard.word()).collect();
+        let has: Vec<&str> = guards.iter().map(|guard: &Guard| guard.as_str()).collect();
         let has = if has.is_empty() { "none of them".to_owned() } else { has.join(", ") };
-        let reason = format!("this host does not give `{}`; it gives {has}", guard.word());
+        let reason = format!("this host does not give `{}`; it gives {has}", guard.as_str());
         list.add(&format!("spec.security.require[{index}]"), reason, "`tenure sandbox check` says what it would take");
     }
 }

@@ -179,7 +179,6 @@ impl Office {
             capability: name.to_string(),
             arguments: self.world.payload(&arguments.to_string()),
             attributes: self.world.payload(&String::from_utf8(attributes).expect("JSON")),
-            shown: known.map(|known| known.shown(&arguments)).unwrap_or_default(),
             misfit,
         }
     }

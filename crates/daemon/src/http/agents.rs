@@ -225,14 +225,14 @@ async fn sandbox(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): S
         Confinement::of(&manifest, &host).map_err(|problem| of_manifest(Code::ManifestUnenforced, vec![problem]))?;
     let level = match (&confinement.backend, &host.engine) {
         (Backend::Container { .. }, Engine::Present { name, version, guards, .. }) => {
-            let guards: Vec<&str> = guards.iter().map(|guard| guard.word()).collect();
+            let guards: Vec<&str> = guards.iter().map(|guard| guard.as_str()).collect();
             format!("{name} {version}: {}", guards.join(", "))
         }
         (Backend::Container { .. } | Backend::Native, _) => {
             api.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default()
         }
     };
-    let quota = host.quota.word().to_string();
+    let quota = host.quota.as_str().to_string();
     Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, confinement }))
 }
 

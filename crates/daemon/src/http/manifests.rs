@@ -82,9 +82,9 @@ pub(super) fn runtime(manifest: &Manifest) -> &'static str {
     let runtime = manifest.spec.runtime.as_ref();
     match runtime.and_then(|runtime| runtime.isolation) {
         None | Some(Isolation::Inherit) if runtime.is_some_and(|runtime| runtime.image.is_some()) => {
-            Isolation::Docker.word()
+            Isolation::Docker.as_str()
         }
-        None | Some(Isolation::Inherit) => Isolation::Native.word(),
-        Some(stated @ (Isolation::Native | Isolation::Docker | Isolation::Wasm)) => stated.word(),
+        None | Some(Isolation::Inherit) => Isolation::Native.as_str(),
+        Some(stated @ (Isolation::Native | Isolation::Docker | Isolation::Wasm)) => stated.as_str(),
     }
 }

@@ -64,7 +64,7 @@ fn worker(api: &ApiState) -> Option<Worker> {
         limits_memory: host.memory,
         limits_cpu: host.cpu,
         limits_pids: host.pids,
-        quota: host.quota.word().to_string(),
+        quota: host.quota.as_str().to_string(),
     })
 }
 

@@ -4,7 +4,7 @@
 //! goes on from. One pull at a time holds that part's lock.
 
 use super::catalogue::Weights;
-use super::request::hex;
+use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -310,7 +310,7 @@ async fn digest(path: &Path, total: u64, progress: &mut (dyn FnMut(Progress) + S
         loop {
             let count = file.read(&mut chunk)?;
             if count == 0 {
-                return Ok(hex(&hash.finalize()));
+                return Ok(HEXLOWER.encode(&hash.finalize()));
             }
             hash.update(&chunk[..count]);
             done += u64::try_from(count).expect("invariant: a chunk's length fits u64");

@@ -1,5 +1,6 @@
 //! What a model is asked, independent of who answers.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -80,7 +81,7 @@ impl Request {
         let mut value = serde_json::to_value(self).expect("invariant: a request has only string keys");
         exact(&mut value);
         let bytes = serde_json_canonicalizer::to_vec(&value).expect("invariant: a JSON value is canonical JSON");
-        hex(&Sha256::digest(&bytes))
+        HEXLOWER.encode(&Sha256::digest(&bytes))
     }
 
     /// Bytes that the provider will read, roughly: what the estimate of input tokens stands on.
@@ -127,14 +128,6 @@ fn exact(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(exact),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

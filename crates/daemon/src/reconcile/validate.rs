@@ -1,8 +1,8 @@
 //! Owed Validate: computes what a validator finds, or asks for the one call that it needs first.
 mod check;
 
-use crate::app::App;
-use crate::records::{Error, ReadTxn};
+use crate::house::House;
+use crate::records::{Error, Look};
 use check::{Seen, SeenCall, Step};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
@@ -14,16 +14,16 @@ use tenure_core::fold::Stream;
 use tenure_core::id::{CallId, ExecutionId};
 use tenure_core::owed::Deed;
 
-pub async fn validate(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), Error> {
+pub async fn validate(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
     let (Stream::Execution(id), Deed::Validate { iteration, index, check }) = (stream, deed) else { return Ok(()) };
-    let (word, step) = app
+    let (word, step) = house
         .records
-        .read(move |txn| {
-            let execution = txn.execution(id)?;
-            let manifest = txn.manifest(execution.agent, execution.revision)?;
+        .look(move |look| {
+            let execution = look.execution(id)?;
+            let manifest = look.manifest(execution.agent, execution.revision)?;
             let validator = manifest.validators().get(index as usize).ok_or(Error::Gone("validator"))?;
-            let seen = seen(txn, id, iteration, check)?;
-            Ok((validator.word(), check::step(validator, &seen)))
+            let seen = seen(look, id, iteration, check)?;
+            Ok((validator.as_str(), check::step(validator, &seen)))
         })
         .await?;
     let command = match step {
@@ -31,27 +31,27 @@ pub async fn validate(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), E
             let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
             let proposal = Proposal {
                 capability: capability.to_string(),
-                arguments: app.committer.payload(arguments.to_string().into_bytes()),
+                arguments: house.door.payload(arguments.to_string().into_bytes()),
                 attributes,
                 misfit: None,
             };
             execution::Command::Check { iteration, index, proposal }
         }
         Step::Found { pass, reasons } => {
-            let reasons = app.committer.payload(reasons.into_bytes());
+            let reasons = house.door.payload(reasons.into_bytes());
             let score_milli = if pass { 1000 } else { 0 };
             let finding = Finding { validator: word.to_string(), pass, score_milli, reasons };
             execution::Command::Validate { iteration, index, finding }
         }
     };
-    app.report(Actor::Daemon, Command::Execution(id, command)).await;
+    house.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())
 }
 
-fn seen(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
-    let calls = txn.calls(id, iteration)?;
-    let output = match txn.turns(id, iteration)?.last().and_then(|turn| turn.output) {
-        Some(output) => txn.text(output)?,
+fn seen(look: &mut Look<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
+    let calls = look.calls(id, iteration)?;
+    let output = match look.turns(id, iteration)?.last().and_then(|turn| turn.output) {
+        Some(output) => look.text(output)?,
         None => String::new(),
     };
     let runs = calls.iter().filter(|call| !call.validator && call.capability == "process.run");
@@ -59,7 +59,7 @@ fn seen(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<Ca
     let call = match check.and_then(|check| calls.iter().find(|call| call.id == check)) {
         None => None,
         Some(call) => {
-            let result = call.result.map(|result| txn.json(result)).transpose()?.unwrap_or_default();
+            let result = call.result.map(|result| look.json(result)).transpose()?.unwrap_or_default();
             let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
             Some(SeenCall { outcome, exit_code: call.exit_code, result })
         }

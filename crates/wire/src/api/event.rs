@@ -1,10 +1,10 @@
 //! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
-use tenure_core::execution::{Ending, Event, ProposedCall};
+use tenure_core::execution::{Ending, Event};
 use tenure_core::id::{AgentId, CallId, ExecutionId, WorkerId};
 use tenure_core::network::Traffic;
-use tenure_core::time::Time;
+use tenure_core::time::Stamp;
 use tenure_core::{call, capability};
 
 use super::execution::{ExecutionStatus, Target};
@@ -183,8 +183,8 @@ pub enum Piece {
 }
 
 impl ExecutionEvent {
-    pub fn of(index: u64, at: Time, execution: ExecutionId, event: &Event) -> ExecutionEvent {
-        ExecutionEvent { index, at: Moment(at), execution, iteration: iteration_of(event), what: what_of(event) }
+    pub fn of(index: u64, stamp: Stamp, execution: ExecutionId, event: &Event) -> ExecutionEvent {
+        ExecutionEvent { index, at: Moment(stamp.at), execution, iteration: iteration_of(event), what: what_of(event, stamp) }
     }
 
     pub fn ends(&self) -> bool {
@@ -218,19 +218,19 @@ fn iteration_of(event: &Event) -> Option<u32> {
     }
 }
 
-fn what_of(event: &Event) -> What {
+fn what_of(event: &Event, stamp: Stamp) -> What {
     match event {
-        Event::Started { agent, revision, terms, .. } => What::ExecutionStarted {
+        Event::Started { agent, revision, model, limits, .. } => What::ExecutionStarted {
             agent: *agent,
             revision: *revision,
-            model: terms.model.clone(),
-            max_iterations: terms.limits.max_iterations,
+            model: model.clone(),
+            max_iterations: limits.max_iterations,
         },
         Event::CancelRequested { by, why } => What::CancelRequested { by: by.to_string(), why: why.clone() },
         Event::IterationStarted { binding, .. } => What::IterationStarted { worker: binding.worker },
         Event::IterationBound { binding, .. } => What::IterationBound { worker: binding.worker },
-        Event::IterationUnbound { jailed, why, .. } => {
-            What::IterationUnbound { why: why.clone(), sandbox_lost: *jailed }
+        Event::IterationUnbound { had_sandbox, why, .. } => {
+            What::IterationUnbound { why: why.clone(), sandbox_lost: *had_sandbox }
         }
         Event::JailLost { why, traffic, .. } => What::JailLost { why: why.clone(), traffic: *traffic },
         Event::NetworkRefused { refusal, .. } => What::NetworkRefused {
@@ -242,11 +242,11 @@ fn what_of(event: &Event) -> What {
         Event::ModelCalled { .. }
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
-        | Event::ModelLost { .. } => model_what(event),
+        | Event::ModelLost { .. } => model_what(event, stamp),
         Event::CallCalled(called) => What::CallCalled {
             call: called.call,
             capability: called.capability.clone(),
-            target: target(&called.attributes),
+            target: called.shown.clone().into(),
             rules: called.judgement.rules.clone(),
         },
         Event::CallBlocked { call, capability, blocked } => {
@@ -259,10 +259,10 @@ fn what_of(event: &Event) -> What {
             pass: *pass,
             score: f64::from(*score_milli) / 1000.0,
         },
-        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause.word() },
+        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause.to_word() },
         Event::IterationReleased { traffic, .. } => What::IterationReleased { traffic: *traffic },
         Event::IterationCompleted { .. } => What::IterationCompleted {},
-        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause.word() },
+        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause.to_word() },
         Event::Ended { ending } => ended(ending),
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
@@ -270,7 +270,7 @@ fn what_of(event: &Event) -> What {
     }
 }
 
-fn model_what(event: &Event) -> What {
+fn model_what(event: &Event, stamp: Stamp) -> What {
     match event {
         Event::ModelCalled { turn, model, .. } => {
             What::ModelCalled { turn: turn.turn, attempt: turn.attempt, model: model.clone() }
@@ -291,7 +291,8 @@ fn model_what(event: &Event) -> What {
             attempt: turn.attempt,
             failure: failure.clone(),
             sentence: sentence.clone(),
-            retry_at: retry_at.map(Moment),
+            // Retries are owed by the daemon's life; people are shown when that will be, if it lives on.
+            retry_at: retry_at.map(|retry| stamp.at.plus_ms(retry.since_ms(stamp.run)).into()),
         },
         Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn, attempt: turn.attempt },
         Event::Started { .. }
@@ -314,13 +315,8 @@ fn model_what(event: &Event) -> What {
     }
 }
 
-fn proposed(call: &ProposedCall) -> Proposed {
-    Proposed { call: call.call, capability: call.capability.clone(), target: target(&call.attributes) }
-}
-
-fn target(attributes: &capability::Attributes) -> Target {
-    let capability::Attributes { path, command, host, bytes } = attributes.clone();
-    Target { path, command, host, bytes }
+fn proposed(call: &call::Proposed) -> Proposed {
+    Proposed { call: call.call, capability: call.capability.clone(), target: call.shown.clone().into() }
 }
 
 fn call_ended(ended: &call::Ended) -> What {
@@ -329,10 +325,8 @@ fn call_ended(ended: &call::Ended) -> What {
         call::Outcome::Failed { code } => (Some(code.clone()), None),
         call::Outcome::ResourceExhausted { resource, .. } => (Some(resource.clone()), None),
         call::Outcome::Lost { again: true } => (Some("again".to_string()), None),
-        call::Outcome::TimedOut
-        | call::Outcome::Killed
-        | call::Outcome::Redirected { .. }
-        | call::Outcome::Lost { again: false } => (None, None),
+        call::Outcome::Redirected { path } => (Some(capability::clip(path)), None),
+        call::Outcome::TimedOut | call::Outcome::Killed | call::Outcome::Lost { again: false } => (None, None),
     };
     let limit = match &ended.outcome {
         call::Outcome::ResourceExhausted { limit, .. } => *limit,
@@ -343,7 +337,7 @@ fn call_ended(ended: &call::Ended) -> What {
         | call::Outcome::Redirected { .. }
         | call::Outcome::Lost { .. } => None,
     };
-    let outcome = ended.outcome.word().to_string();
+    let outcome = ended.outcome.as_str().to_string();
     What::CallEnded { call: ended.call, outcome, code, limit, exit_code, took_ms: ended.took_ms }
 }
 
@@ -354,7 +348,7 @@ fn ended(ending: &Ending) -> What {
         }
         Ending::Failed { reason, detail } => What::ExecutionEnded {
             status: ExecutionStatus::Failed,
-            reason: Some(reason.word().to_string()),
+            reason: Some(reason.as_str().to_string()),
             detail: Some(detail.clone()),
         },
         Ending::Cancelled { by, why } => What::ExecutionEnded {

@@ -3,7 +3,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tenure_core::execution::Reason;
+use strum::IntoEnumIterator;
+use tenure_core::capability::Shown;
+use tenure_core::execution::{Reason, Status};
 use tenure_core::id::{AgentId, CallId, ExecutionId};
 
 use super::moment::Moment;
@@ -14,8 +16,10 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(strum::EnumIter, strum::EnumString, strum::IntoStaticStr)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ExecutionStatus {
     Queued,
     Running,
@@ -28,24 +32,8 @@ pub enum ExecutionStatus {
 }
 
 impl ExecutionStatus {
-    pub const ALL: [ExecutionStatus; 6] = [
-        ExecutionStatus::Queued,
-        ExecutionStatus::Running,
-        ExecutionStatus::Waiting,
-        ExecutionStatus::Completed,
-        ExecutionStatus::Failed,
-        ExecutionStatus::Cancelled,
-    ];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            ExecutionStatus::Queued => "queued",
-            ExecutionStatus::Running => "running",
-            ExecutionStatus::Waiting => "waiting",
-            ExecutionStatus::Completed => "completed",
-            ExecutionStatus::Failed => "failed",
-            ExecutionStatus::Cancelled => "cancelled",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     pub fn ended(self) -> bool {
@@ -56,14 +44,16 @@ impl ExecutionStatus {
     }
 }
 
-impl FromStr for ExecutionStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ExecutionStatus, String> {
-        ExecutionStatus::ALL
-            .into_iter()
-            .find(|status| status.word() == text)
-            .ok_or_else(|| format!("`{text}` is no status of an execution"))
+impl From<Status> for ExecutionStatus {
+    fn from(status: Status) -> ExecutionStatus {
+        match status {
+            Status::Queued => ExecutionStatus::Queued,
+            Status::Running => ExecutionStatus::Running,
+            Status::Waiting => ExecutionStatus::Waiting,
+            Status::Completed => ExecutionStatus::Completed,
+            Status::Failed => ExecutionStatus::Failed,
+            Status::Cancelled => ExecutionStatus::Cancelled,
+        }
     }
 }
 
@@ -76,8 +66,8 @@ pub enum ExecutionFilter {
 
 impl ExecutionFilter {
     pub fn words() -> Vec<&'static str> {
-        let statuses = ExecutionStatus::ALL.into_iter().map(ExecutionStatus::word);
-        statuses.chain(Reason::ALL.into_iter().map(Reason::word)).collect()
+        let statuses = ExecutionStatus::iter().map(ExecutionStatus::as_str);
+        statuses.chain(Reason::iter().map(Reason::as_str)).collect()
     }
 }
 
@@ -85,10 +75,8 @@ impl FromStr for ExecutionFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ExecutionFilter, String> {
-        if let Ok(status) = text.parse() {
-            return Ok(ExecutionFilter::Status(status));
-        }
-        Reason::ALL.into_iter().find(|reason| reason.word() == text).map(ExecutionFilter::Reason).ok_or_else(|| {
+        let status = text.parse().map(ExecutionFilter::Status);
+        status.or_else(|_| text.parse().map(ExecutionFilter::Reason)).map_err(|_| {
             format!("`{text}` is no status of an execution: use {}", ExecutionFilter::words().join(", "))
         })
     }
@@ -300,6 +288,15 @@ pub struct Target {
     pub command: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Of a stored value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+impl From<Shown> for Target {
+    fn from(Shown { path, command, host, key, bytes }: Shown) -> Target {
+        Target { path, command, host, key, bytes }
+    }
 }

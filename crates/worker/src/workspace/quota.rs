@@ -102,9 +102,9 @@ impl Allowance {
     /// How it is kept, in words for each call's record.
     pub(crate) fn level(&self) -> &'static str {
         match self.keeper {
-            Keeper::Worker => Kept::Soft.word(),
+            Keeper::Worker => Kept::Soft.as_str(),
             Keeper::FileSystem { .. } if self.is_looked_after() => "hard, volume sizes soft",
-            Keeper::FileSystem { .. } => Kept::Hard.word(),
+            Keeper::FileSystem { .. } => Kept::Hard.as_str(),
         }
     }
 

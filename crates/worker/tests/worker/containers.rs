@@ -85,7 +85,7 @@ async fn what_an_engine_does_not_have_is_refused_by_name_and_the_worker_works_on
         (call.confinement.backend, call.confinement.require) = (backend, vec![Guard::HardQuota]);
         let refused = house.perform(&call).await;
         let why = refused.result["error"].as_str().unwrap();
-        assert!(why.contains(Guard::HardQuota.word()), "{why}");
+        assert!(why.contains(Guard::HardQuota.as_str()), "{why}");
     }
     assert_eq!(podman.containers(), NONE);
     podman.import("pulled-a-moment-ago", &podman.folder.path().join("busybox"));

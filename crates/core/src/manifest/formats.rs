@@ -1,23 +1,29 @@
-//! Names and patterns that a manifest consists of: each is a type that holds only what is well formed. Must never trim,
+//! The rules for texts of a known format: names, versions, paths, hosts, commands, times of a schedule. Must never trim,
 //! fold or repair what was written.
 
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::{Node, Value};
-use super::fields::{text, text_of, wrong_type};
-use super::problem::{Code, Fault, excerpt, nearest};
+use super::values::{text, text_of, wrong_type};
+use crate::fault::{Code, Fault, excerpt};
 use crate::network::entry::{Entry, Unusable};
 use crate::network::host::Misspelt;
+use crate::template;
+
+/// The most words of a command.
+pub(super) const COMMAND_WORDS_MAX: usize = 64;
+/// The longest instruction and prompt template, in bytes.
+pub const INSTRUCTION_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest name of an agent, a volume or a label's key, in characters.
 pub const NAME_CHARS_MAX: usize = 63;
 
 /// An agent's name: a letter or digit, then up to 62 of letters, digits, dots, hyphens and underscores. Two names that
 /// differ in case only are the same agent's: compare [`AgentName::folded`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct AgentName(#[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))] String);
 
@@ -112,19 +118,58 @@ pub(super) fn language_version(node: &Node) -> Result<String, Fault> {
     Ok(given)
 }
 
-/// One of `words`, which are given with what they stand for.
-pub(super) fn one_of<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node) -> Result<T, Fault> {
-    move |node| {
-        let given = text(node)?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
-            return Ok(*value);
-        }
-        let hint = match nearest(&given, words.iter().map(|(word, _)| *word)) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => format!("one of {} is wanted", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")),
-        };
-        Err(Fault::new(Code::UnknownWord, format!("{} is not known here", excerpt(&given))).hint(hint))
+/// The name of a language, in lower case.
+pub(super) fn language(node: &Node) -> Result<String, Fault> {
+    let hint = "write it in lower case, as in `python`";
+    spelt(node, 32, "+-#.", |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "a language's name", hint)
+}
+
+/// An IANA time zone.
+pub(super) fn timezone(node: &Node) -> Result<String, Fault> {
+    let hint = "write it as in `Europe/Berlin`";
+    spelt(node, 64, "/_-+", |c| c.is_ascii_alphanumeric(), "an IANA time zone", hint)
+}
+
+/// Text of 1 to `max` characters, each of which is `usual` or one of `signs`.
+fn spelt(
+    node: &Node,
+    max: usize,
+    signs: &str,
+    usual: impl Fn(char) -> bool,
+    noun: &str,
+    hint: &str,
+) -> Result<String, Fault> {
+    let given = text(node)?;
+    if given.is_empty() || given.len() > max || !given.chars().all(|c| usual(c) || signs.contains(c)) {
+        return Err(Fault::new(Code::BadFormat, format!("{} is not {noun}", excerpt(&given))).hint(hint));
     }
+    Ok(given)
+}
+
+/// The five fields of cron, one space apart.
+pub(super) fn cron(node: &Node) -> Result<String, Fault> {
+    let cron = text(node)?;
+    let parts: Vec<&str> = cron.split_whitespace().collect();
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '*' | '/' | ',' | '-' | '?' | '#');
+    if parts.len() != 5 || !parts.iter().all(|part| part.chars().all(inner)) {
+        let fault = Fault::new(Code::BadFormat, format!("{} is not a cron expression", excerpt(&cron)));
+        return Err(fault.hint("five fields are wanted: minute, hour, day, month, weekday, as in `0 9 * * 1-5`"));
+    }
+    Ok(parts.join(" "))
+}
+
+pub(super) fn url(node: &Node) -> Result<String, Fault> {
+    let url = text_of(2048)(node)?;
+    if !url.starts_with("https://") && !url.starts_with("http://") || url.contains(char::is_whitespace) {
+        return Err(Fault::new(Code::BadFormat, format!("{} is not a URL of http or https", excerpt(&url))));
+    }
+    Ok(url)
+}
+
+pub(super) fn prompt_template(node: &Node) -> Result<String, Fault> {
+    let given = text_of(INSTRUCTION_BYTES_MAX)(node)?;
+    template::check(&given)?;
+    Ok(given)
 }
 
 /// An absolute path inside the agent's file system, without `.`, `..`, empty parts or a slash at its end.
@@ -190,8 +235,8 @@ pub(super) fn command(node: &Node) -> Result<Vec<String>, Fault> {
             Value::Null | Value::Bool { .. } | Value::Number { .. } | Value::List(_) | Value::Map(_) => fault,
         });
     };
-    if items.is_empty() || items.len() > 64 {
-        return Err(Fault::new(Code::TooMany, "a command has from 1 to 64 words"));
+    if items.is_empty() || items.len() > COMMAND_WORDS_MAX {
+        return Err(Fault::new(Code::TooMany, format!("a command has from 1 to {COMMAND_WORDS_MAX} words")));
     }
     let mut words = vec![text_of(4096)(&items[0])?];
     for item in &items[1..] {

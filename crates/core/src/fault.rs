@@ -1,14 +1,16 @@
-//! What is wrong with a manifest: where, why, and what would be right. Must never quote more than a short piece of the
-//! input, and never stop at the first problem.
+//! What is wrong with a text that a person wrote, a manifest or its template: where, why, and what would be right. Must
+//! never quote more than a short piece of it.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The most problems that one answer lists; the rest are only counted.
 pub const PROBLEMS_MAX: usize = 64;
 
 /// The kind of a problem, stable across releases, for programs to act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Code {
     Syntax,
     TooLarge,
@@ -33,28 +35,8 @@ pub enum Code {
 
 impl Code {
     /// The word that stands for this code in JSON and in tables.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Syntax => "syntax",
-            Self::TooLarge => "too_large",
-            Self::TooDeep => "too_deep",
-            Self::TooMany => "too_many",
-            Self::TooLong => "too_long",
-            Self::DuplicateKey => "duplicate_key",
-            Self::UnknownField => "unknown_field",
-            Self::MissingField => "missing_field",
-            Self::WrongType => "wrong_type",
-            Self::UnknownWord => "unknown_word",
-            Self::WrongUnit => "wrong_unit",
-            Self::OutOfRange => "out_of_range",
-            Self::BadFormat => "bad_format",
-            Self::Contradiction => "contradiction",
-            Self::TemplateSyntax => "template_syntax",
-            Self::UnknownVariable => "unknown_variable",
-            Self::UnknownCapability => "unknown_capability",
-            Self::UnknownDialect => "unknown_dialect",
-            Self::Unenforced => "unenforced",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -1,0 +1,169 @@
+//! What must hold between the fields of a section. Each check is named where its section is declared, and runs whatever
+//! else is wrong there, so that one answer lists as much as can be known.
+
+use std::fmt::Display;
+
+use super::canonical::{
+    Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode, Security, StorageClass, Trigger,
+};
+use super::fields::Fields;
+use super::quantity::Duration;
+use crate::fault::{Code, Fault};
+use crate::template;
+
+fn contradiction(reason: impl Into<String>) -> Fault {
+    Fault::new(Code::Contradiction, reason)
+}
+
+/// Four limits have their home elsewhere: stated in `limits` they move there, and stated in both places with different
+/// values they are refused.
+pub(super) fn homes_of_limits(
+    spec: &mut Fields<'_, '_>,
+    limits: &mut Option<LimitsSpec>,
+    execution: &mut Option<Execution>,
+    security: &mut Option<Security>,
+) {
+    let Some(stated) = limits else { return };
+    if stated.max_iterations.is_some() || stated.max_turns.is_some() || stated.iteration_timeout.is_some() {
+        let home = execution.get_or_insert_default();
+        move_home(spec, "execution.max_iterations", &mut home.max_iterations, &mut stated.max_iterations);
+        move_home(spec, "execution.max_turns", &mut home.max_turns, &mut stated.max_turns);
+        move_home(spec, "execution.iteration_timeout", &mut home.iteration_timeout, &mut stated.iteration_timeout);
+    }
+    if stated.timeout.is_some() {
+        let home = security.get_or_insert_default().resources.get_or_insert_default();
+        move_home(spec, "security.resources.timeout", &mut home.timeout, &mut stated.timeout);
+    }
+    if *stated == LimitsSpec::default() {
+        *limits = None;
+    }
+}
+
+fn move_home<T: PartialEq + Display>(
+    spec: &mut Fields<'_, '_>,
+    home_path: &str,
+    home: &mut Option<T>,
+    stated: &mut Option<T>,
+) {
+    let Some(stated) = stated.take() else { return };
+    let word = home_path.rsplit('.').next().unwrap_or(home_path);
+    match home {
+        None => *home = Some(stated),
+        Some(other) if *other == stated => {}
+        Some(other) => {
+            let reason = format!("spec.limits.{word} says {stated}, and spec.{home_path} says {other}");
+            let hint = format!("keep spec.{home_path} alone");
+            spec.refuse("limits", contradiction(reason).hint(hint));
+        }
+    }
+}
+
+pub(super) fn trigger_has_schedule(spec: &mut Fields<'_, '_>, triggers: &mut Option<Vec<Trigger>>) {
+    if triggers.iter().flatten().any(|trigger| *trigger == Trigger::Schedule) && !spec.has("schedule") {
+        let fault = contradiction("the trigger `schedule` is given without a schedule");
+        spec.refuse("triggers", fault.hint("add spec.schedule with its cron"));
+    }
+}
+
+pub(super) fn one_shot(spec: &mut Fields<'_, '_>, execution: &mut Option<Execution>) {
+    let one_shot = execution.as_ref().filter(|execution| execution.mode == Some(Mode::OneShot));
+    if one_shot.and_then(|execution| execution.max_iterations).is_some_and(|iterations| iterations > 1) {
+        let fault = contradiction("a one-shot agent has one iteration, and max_iterations asks for more");
+        spec.refuse("execution", fault.hint("use mode iterative, or bound the turns by max_turns"));
+    }
+}
+
+pub(super) fn version_has_language(runtime: &mut Fields<'_, '_>, version: &mut Option<String>) {
+    if version.is_some() && !runtime.has("language") {
+        let fault = Fault::new(Code::MissingField, "a version is given without the language that it is of");
+        runtime.refuse("version", fault.hint("add `language: python`"));
+    }
+}
+
+pub(super) fn instruction_is_used(
+    task: &mut Fields<'_, '_>,
+    instruction: &mut Option<String>,
+    prompt_template: &mut Option<String>,
+) {
+    let unused = |template: &String| template::check(template).is_ok_and(|used| !used.instruction);
+    if instruction.is_some() && prompt_template.as_ref().is_some_and(unused) {
+        let fault = contradiction("the template does not use the instruction, which is given");
+        let hint = "put {{instruction}} where it belongs, or leave the instruction out";
+        task.refuse("prompt_template", fault.hint(hint));
+    }
+}
+
+pub(super) fn command_or_url(server: &mut Fields<'_, '_>) {
+    if server.has("command") == server.has("url") {
+        server.refuse("name", contradiction("an MCP server has either a command or a url"));
+    }
+}
+
+/// In mode deny the allowlist names the private addresses that are meant; the blocklist wins in every mode.
+pub(super) fn lists_fit_mode(
+    network: &mut Fields<'_, '_>,
+    mode: &mut Option<NetworkMode>,
+    allowlist: &mut Option<Vec<String>>,
+    blocklist: &mut Option<Vec<String>>,
+) {
+    match mode {
+        Some(NetworkMode::None) => {
+            for (name, list, home) in [("allowlist", allowlist, "allow"), ("blocklist", blocklist, "deny")] {
+                if list.iter().flatten().next().is_some() {
+                    let fault = contradiction(format!("mode none has no {name}"));
+                    network.refuse(name, fault.hint(format!("the {name} belongs to mode {home}")));
+                }
+            }
+        }
+        Some(NetworkMode::Allow) if !network.has("allowlist") => {
+            let fault =
+                Fault::new(Code::MissingField, "mode allow reaches only what an allowlist names, and none is given");
+            network.refuse("mode", fault.hint("add an allowlist, or use mode none"));
+        }
+        Some(NetworkMode::Allow | NetworkMode::Deny) | None => {}
+    }
+}
+
+pub(super) fn persistent_has_no_ttl(
+    volume: &mut Fields<'_, '_>,
+    storage_class: &mut Option<StorageClass>,
+    ttl_hours: &mut Option<u32>,
+) {
+    if *storage_class == Some(StorageClass::Persistent) && ttl_hours.is_some() {
+        let fault = contradiction("a persistent volume has no time to live");
+        volume.refuse("ttl_hours", fault.hint("leave ttl_hours out, or use storage_class ephemeral"));
+    }
+}
+
+pub(super) fn memory_fits_type(
+    memory: &mut Fields<'_, '_>,
+    kind: &mut Option<MemoryType>,
+    backend: &mut Option<MemoryBackend>,
+    persistent: &mut Option<bool>,
+) {
+    let effective = kind.unwrap_or(MemoryType::Persistent);
+    if let Some(persistent) = persistent.filter(|persistent| *persistent == (effective == MemoryType::Volatile)) {
+        let stated = if kind.is_some() { "" } else { ", which is the default," };
+        let reason =
+            format!("type {}{stated} and `persistent: {persistent}` contradict each other", effective.as_str());
+        let fault = contradiction(reason);
+        memory.refuse("persistent", fault.hint("leave `persistent` out: the type says it"));
+    }
+    if *backend == Some(MemoryBackend::Memory) && effective != MemoryType::Volatile {
+        let reason =
+            format!("backend memory keeps nothing over a restart, and type {} asks for it", effective.as_str());
+        let fault = contradiction(reason);
+        memory.refuse("backend", fault.hint("use type volatile, or another backend"));
+    }
+}
+
+pub(super) fn backoff_has_restarts(
+    supervision: &mut Fields<'_, '_>,
+    auto_restart: &mut Option<bool>,
+    backoff: &mut Option<Duration>,
+) {
+    if *auto_restart == Some(false) && backoff.is_some() {
+        let fault = contradiction("a wait before restarts is given, and autoRestart is false");
+        supervision.refuse("backoff", fault);
+    }
+}
