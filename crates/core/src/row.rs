@@ -73,7 +73,9 @@ pub enum CallChange {
         rules: String,
     },
     /// Asked for anew: it was lost, or met a link and is judged by what it is now.
-    Again { attributes: Option<Hash> },
+    Again {
+        attributes: Option<Hash>,
+    },
     Ended(CallEnd),
     Blocked {
         why: &'static str,

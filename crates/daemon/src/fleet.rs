@@ -1,7 +1,7 @@
 //! The fleet: which workers are connected, and how each is reached. Connections come from sources, of which the built-in
 //! worker's child process is one; each is greeted, recorded by command, served and removed here, whatever it came by.
 //!
-//! A worker's session is lapsed only after its next process has reaped what the last one left, for nothing of the old
+//! A connection is lapsed only after the worker's next process has reaped what the last one left, for nothing of the old
 //! life may still act when its calls are given back.
 mod child;
 mod connection;
@@ -10,19 +10,18 @@ mod serve;
 pub use child::{BuiltIn, Supervisor, keep_alive, last_alive};
 pub use connection::{Broken, Connection};
 
-use crate::commit;
 use crate::app::App;
+use crate::commit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Event};
 use tenure_core::call::Fence;
-use tenure_core::command::Command;
 use tenure_core::fleet;
-use tenure_core::fold::Event;
-use tenure_core::id::{SessionId, WorkerId};
+use tenure_core::id::{ConnectionId, WorkerId};
 use tenure_core::owed::Kind;
-use tenure_core::time::Time;
+use tenure_core::time::Run;
 use tenure_wire::frame::{self, FromWorker, Hello, ToWorker};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -52,25 +51,29 @@ impl Fleet {
         self.0.borrow().values().cloned().collect()
     }
 
-    /// The one that this session stands for, while it is open.
-    pub fn with_session(&self, session: SessionId) -> Option<Connection> {
-        self.0.borrow().values().find(|connection| connection.session == session).cloned()
+    /// The one of this id, while it is open.
+    pub fn by_connection(&self, id: ConnectionId) -> Option<Connection> {
+        self.0.borrow().values().find(|connection| connection.id == id).cloned()
     }
 
-    /// The first of those that are open, waited for until there is one.
-    pub async fn any(&self) -> Connection {
+    /// The one of this worker, or the first where none is named; waited for until there is one.
+    pub async fn any_of(&self, worker: Option<WorkerId>) -> Connection {
+        let chosen = |connections: &Connections| match worker {
+            Some(worker) => connections.get(&worker).cloned(),
+            None => connections.values().next().cloned(),
+        };
         let mut connections = self.0.subscribe();
-        let some = connections.wait_for(|connections| !connections.is_empty()).await;
+        let some = connections.wait_for(|connections| chosen(connections).is_some()).await;
         let some = some.expect("invariant: the sender lives as long as this handle");
-        some.values().next().cloned().expect("invariant: it was waited for")
+        chosen(&some).expect("invariant: it was waited for")
     }
 
     fn register(&self, connection: Connection) -> Registration {
-        let (worker, session) = (connection.worker, connection.session);
+        let (worker, id) = (connection.worker, connection.id);
         self.0.send_modify(|connections| {
             connections.insert(worker, connection);
         });
-        Registration { fleet: self.clone(), worker, session }
+        Registration { fleet: self.clone(), worker, id }
     }
 }
 
@@ -78,13 +81,13 @@ impl Fleet {
 struct Registration {
     fleet: Fleet,
     worker: WorkerId,
-    session: SessionId,
+    id: ConnectionId,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         self.fleet.0.send_modify(|connections| {
-            if connections.get(&self.worker).is_some_and(|connection| connection.session == self.session) {
+            if connections.get(&self.worker).is_some_and(|connection| connection.id == self.id) {
                 connections.remove(&self.worker);
             }
         });
@@ -93,9 +96,9 @@ impl Drop for Registration {
 
 /// What a worker reported of itself when it connected.
 #[derive(Debug, Clone)]
-pub struct Greeted {
+pub struct Greeting {
     pub hello: Hello,
-    pub session: SessionId,
+    pub connection: ConnectionId,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -110,17 +113,17 @@ enum Error {
     Silent,
     #[error("the worker speaks version {0} of the frames, not {version}", version = frame::VERSION)]
     Version(u32),
-    #[error("its session could not be recorded: {0}")]
+    #[error("its connection could not be recorded: {0}")]
     Commit(#[from] commit::Error),
     #[error("the greeting was another frame")]
-    Greeting,
+    NoGreeting,
 }
 
 /// A worker as the source of its connections knows it.
 struct AttachedWorker {
     worker: WorkerId,
-    /// A session that is still to be lapsed, and when it was last known to live.
-    stale: Option<(SessionId, Time)>,
+    /// A connection that is still to be lapsed, and when it was last known to live.
+    stale: Option<(ConnectionId, Run)>,
 }
 
 impl AttachedWorker {
@@ -129,56 +132,57 @@ impl AttachedWorker {
         &mut self,
         app: &Arc<App>,
         mut stream: S,
-        greeted: &watch::Sender<Option<Greeted>>,
+        greeting: &watch::Sender<Option<Greeting>>,
     ) -> Result<(), Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let hello = timeout(GREETING_TIMEOUT, greeting(&mut stream)).await.map_err(|_| Error::Silent)??;
+        let hello = timeout(GREETING_TIMEOUT, read_greeting(&mut stream)).await.map_err(|_| Error::Silent)??;
         if hello.reaped > 0 {
             tracing::info!(reaped = hello.reaped, "removed what an earlier worker left");
         }
-        let (session, fence) = self.open_session(app, &hello).await?;
-        let welcome = ToWorker::Welcome { version: frame::VERSION, session, fence };
+        let (id, fence) = self.connect(app, &hello).await?;
+        let welcome = ToWorker::Welcome { version: frame::VERSION, connection: id, fence };
         let welcomed = timeout(GREETING_TIMEOUT, frame::write(&mut stream, &welcome)).await;
         let result = match welcomed {
             Ok(Ok(())) => {
-                let served = Connection::open(self.worker, session, fence, hello.slots, hello.host.clone());
-                greeted.send_replace(Some(Greeted { hello, session }));
+                let served = Connection::open(self.worker, id, fence, hello.slots, hello.host.clone());
+                greeting.send_replace(Some(Greeting { hello, connection: id }));
                 let _registration = app.fleet.register(served.connection.clone());
-                for kind in [Kind::Bind, Kind::Dispatch, Kind::Release] {
-                    app.wakeups.notify(kind);
+                for kind in [Kind::Place, Kind::Dispatch, Kind::Release, Kind::RemoveHome] {
+                    app.wakeups.notify_kind(kind);
                 }
                 serve::serve(app, served, stream).await.map_err(Error::from)
             }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::Silent),
         };
-        self.stale = Some((session, commit::now()));
+        self.stale = Some((id, app.committer.now().run));
         result
     }
 
-    async fn open_session(&mut self, app: &App, hello: &Hello) -> Result<(SessionId, Fence), Error> {
+    async fn connect(&mut self, app: &App, hello: &Hello) -> Result<(ConnectionId, Fence), Error> {
         if hello.version != frame::VERSION {
             return Err(Error::Version(hello.version));
         }
-        if let Some((session, since)) = self.stale {
+        if let Some((connection, since)) = self.stale {
             let proof = format!("reaped by its successor: {} left over", hello.reaped);
-            let lapse = fleet::Command::LapseSession { session, since, proof };
+            let lapse = fleet::Command::Lapse { connection, since, proof };
             app.committer.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).await?;
             self.stale = None;
         }
-        let open = fleet::Command::OpenSession { slots: hello.slots, level: hello.level.clone() };
-        let committed = app.committer.commit(Actor::Worker(self.worker), Command::Worker(self.worker, open)).await?;
-        let opened = committed.events.iter().find_map(|(_, event)| match event {
-            Event::Worker(fleet::Event::SessionOpened { session, fence, .. }) => Some((*session, *fence)),
+        let (slots, level, host) = (hello.slots, hello.level.clone(), serve::host_payload(app, &hello.host));
+        let connect = fleet::Command::Connect { slots, level, host };
+        let committed = app.committer.commit(Actor::Worker(self.worker), Command::Worker(self.worker, connect)).await?;
+        let opened = committed.decision.events.iter().find_map(|(_, event)| match event {
+            Event::Worker(fleet::Event::Connected { connection, fence, .. }) => Some((*connection, *fence)),
             Event::Worker(_) | Event::Project(_) | Event::Agent(_) | Event::Execution(_) => None,
         });
-        Ok(opened.expect("invariant: an accepted OpenSession opens a session"))
+        Ok(opened.expect("invariant: an accepted Connect opens a connection"))
     }
 }
 
-async fn greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, Error> {
+async fn read_greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, Error> {
     match frame::read(stream).await? {
         FromWorker::Hello(hello) => Ok(hello),
         FromWorker::Output { .. }
@@ -188,7 +192,7 @@ async fn greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, Error>
         | FromWorker::Surveyed { .. }
         | FromWorker::NetworkRefused { .. }
         | FromWorker::JailLost { .. }
-        | FromWorker::Beat { .. } => Err(Error::Greeting),
+        | FromWorker::Beat { .. } => Err(Error::NoGreeting),
     }
 }
 

@@ -46,9 +46,8 @@ use utoipa_axum::router::OpenApiRouter;
 pub use listen::ListenError;
 
 use crate::Options;
-use crate::commit;
-use crate::fleet::Greeted;
 use crate::app::App;
+use crate::fleet::Greeting;
 use crate::records::Records;
 use listen::Listeners;
 use problem::Failure;
@@ -63,7 +62,7 @@ struct ApiState {
     /// Read by threads that no reconciler uses.
     records: Records,
     /// What the built-in worker said of itself; kept while it is away.
-    greeted: watch::Receiver<Option<Greeted>>,
+    greeting: watch::Receiver<Option<Greeting>>,
     facts: Facts,
 }
 
@@ -72,6 +71,8 @@ struct ApiState {
 struct Facts {
     data_dir: PathBuf,
     started_at: Time,
+    /// How long a deleted agent's work folder is kept.
+    home_grace_ms: u64,
     /// The user that the daemon runs as; on the Unix socket, it and root are the owner.
     owner: u32,
     /// Where it listens, as people write it.
@@ -92,7 +93,7 @@ impl ApiState {
 pub async fn serve(
     tasks: &mut JoinSet<()>,
     app: &Arc<App>,
-    greeted: &watch::Receiver<Option<Greeted>>,
+    greeting: &watch::Receiver<Option<Greeting>>,
     options: &Options,
 ) -> Result<Option<SocketAddr>, ListenError> {
     let unix = listen::unix(&options.socket)?;
@@ -106,12 +107,13 @@ pub async fn serve(
         .collect();
     let facts = Facts {
         data_dir: options.data_dir.clone(),
-        started_at: commit::now(),
+        started_at: app.committer.now().at,
+        home_grace_ms: u64::try_from(options.home_grace.as_millis()).unwrap_or(u64::MAX),
         owner: rustix::process::geteuid().as_raw(),
         listening,
     };
     let records = app.records.interactive();
-    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeted: greeted.clone(), facts });
+    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), facts });
     let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
     tasks.spawn(listen::serve(router(api), listeners, app.closing.clone()));
     Ok(bound)

@@ -2,6 +2,7 @@
 //! happens is decided in core, written in the store, performed by reconcilers. It needs no root.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod commit;
 pub mod space;
 pub mod records;
@@ -17,26 +18,26 @@ mod testing;
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
 pub use tenure_store::verify;
 
-use commit::Committer;
-use fleet::{BuiltIn, Connection, Fleet, Greeted, Supervisor};
 use app::App;
+use clock::{Clock, StepWatcher, SystemClock, WallClock};
+use commit::Committer;
+use fleet::{BuiltIn, Connection, Fleet, Greeting, Supervisor};
 use model::environment::Environment;
 use model::router::Router;
-use reconcile::{Wakeups, bind, dispatch, expire, revoke, think, validate};
+use reconcile::Wakeups;
 use records::Records;
 use space::Space;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use strum::IntoEnumIterator;
 use tenure_core::actor::Actor;
-use tenure_core::command::Command;
-use tenure_core::execution::Event as Happened;
-use tenure_core::fold::Event;
-use tenure_core::id::{SessionId, WorkerId};
+use tenure_core::aggregate::Command;
+use tenure_core::id::{ConnectionId, WorkerId};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::Kind;
-use tenure_core::time::Time;
+use tenure_core::time::Run;
 use tenure_core::{fleet as workers, project};
 use tenure_store::{self as store, Commit, Outside, Store};
 use tokio::sync::watch as cell;
@@ -46,7 +47,10 @@ use watch::Watch;
 
 /// The built-in worker's name in the ledger.
 pub const BUILT_IN: &str = "built-in";
-const FAREWELL: Duration = Duration::from_secs(20);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the wall clock is held against the daemon's life, and untold refusals are looked for.
+const TICK: Duration = Duration::from_secs(1);
+const REFUSALS_EVERY: u32 = 60;
 
 pub struct Options {
     pub data_dir: PathBuf,
@@ -56,6 +60,8 @@ pub struct Options {
     pub environment: Environment,
     pub built_in: BuiltIn,
     pub version: String,
+    /// How long a deleted agent's work folder is kept.
+    pub home_grace: Duration,
     /// Why a database that is older than its head outside may be used.
     pub accept_restore: Option<String>,
 }
@@ -83,7 +89,7 @@ pub enum Error {
 /// A running daemon.
 pub struct Daemon {
     pub app: Arc<App>,
-    pub greeted: cell::Receiver<Option<Greeted>>,
+    pub greeting: cell::Receiver<Option<Greeting>>,
     /// Where the API listens, if it does.
     pub listening: Option<SocketAddr>,
     pub outside: Outside,
@@ -95,25 +101,39 @@ impl Daemon {
     /// # Errors
     /// What keeps it from being ready; then nothing was started.
     pub async fn start(options: Options) -> Result<Daemon, Error> {
+        Daemon::start_with(options, Arc::new(SystemClock)).await
+    }
+
+    /// The same by another wall clock.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_with(options: Options, wall: Arc<dyn WallClock>) -> Result<Daemon, Error> {
         let models = Arc::new(Router::new(&options.environment).map_err(Error::Model)?);
         let (watch, wakeups) = (Watch::new(), Wakeups::default());
         let store = Arc::new(open(&options, watch.clone(), wakeups.clone())?);
-        let committer = Committer::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
+        let (project, last) = store.end_at_open();
+        let lived = fleet::last_alive(&options.built_in).unwrap_or_default().max(last.run);
+        let (judge, space) = (Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
+        let committer = Committer::new(&store, judge, space, Clock::new(wall, lived), project);
         let outside = store.outside().clone();
         greet_ledger(&committer, &store, &options).await?;
-        let (worker, stale) = built_in_worker(&committer, &store, &options.built_in).await?;
+        let (worker, stale) = built_in_worker(&committer, &store, lived).await?;
         let records = Records::new(store.reader().background(), store.blobs().clone());
-        let (greeted, greeting) = cell::channel(None);
+        let (greeting, greetings) = cell::channel(None);
         let closing = CancellationToken::new();
         let app = Arc::new(App { committer, records, models, watch, wakeups, fleet: Fleet::default(), closing });
         let mut tasks = JoinSet::new();
-        let listening = http::serve(&mut tasks, &app, &greeting, &options).await?;
-        let supervisor = Supervisor::new(Arc::clone(&app), options.built_in.clone(), worker, stale, greeted);
+        let listening = http::serve(&mut tasks, &app, &greetings, &options).await?;
+        let supervisor = Supervisor::new(Arc::clone(&app), options.built_in.clone(), worker, stale, greeting);
         tasks.spawn(supervisor.run());
         tasks.spawn(fleet::keep_alive(Arc::clone(&app), options.built_in));
         tasks.spawn(mind_space(Arc::clone(&app)));
-        reconcile_all(&mut tasks, &app);
-        Ok(Daemon { app, greeted: greeting, listening, outside, store, tasks })
+        tasks.spawn(mind_clock(Arc::clone(&app)));
+        for kind in Kind::iter() {
+            tasks.spawn(reconcile::run(Arc::clone(&app), kind));
+        }
+        Ok(Daemon { app, greeting: greetings, listening, outside, store, tasks })
     }
 
     /// Until `stop` resolves or the ledger can no longer be written; then everything it started has ended.
@@ -128,7 +148,7 @@ impl Daemon {
         };
         self.app.closing.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, all).await.is_err() {
             tracing::warn!("not everything ended in time");
         }
         result
@@ -138,30 +158,19 @@ impl Daemon {
 fn open(options: &Options, watch: Watch, wakeups: Wakeups) -> Result<Store, store::Error> {
     let mut settings = store::Options::new(&options.data_dir);
     settings.hook = Some(Box::new(move |commit: &Commit| {
-        for record in commit.records.iter() {
-            watch.publish(record.index, record.at, record.stream, &record.event);
-            match &record.event {
-                // What was in hand is no longer owed, and must be let go of.
-                Event::Execution(Happened::IterationClosing { .. } | Happened::IterationUnbound { .. }) => {
-                    wakeups.notify(Kind::Think);
-                    wakeups.notify(Kind::Dispatch);
-                }
-                // A slot is free, and a deleted agent may have run its last.
-                Event::Execution(Happened::Ended { .. }) => {
-                    wakeups.notify(Kind::Bind);
-                    wakeups.notify(Kind::Leave);
-                }
-                Event::Execution(_) | Event::Project(_) | Event::Agent(_) | Event::Worker(_) => {}
+        for appended in commit.appended.iter() {
+            for ((stream, event), index) in appended.decision.events.iter().zip(appended.index..) {
+                watch.publish(index, appended.stamp, *stream, event);
             }
+            wakeups.committed(&appended.decision);
         }
-        commit.owed.iter().for_each(|(kind, _)| wakeups.notify(*kind));
     }));
     Store::open(settings)
 }
 
 /// Founds a new project, accepts what a person accepts, and records this start.
 async fn greet_ledger(committer: &Committer, store: &Store, options: &Options) -> Result<(), Error> {
-    let tell = |command| committer.commit(Actor::Daemon, Command::Project(command));
+    let tell = |command| committer.commit(Actor::Daemon, Command::Project(committer.project(), command));
     if store.size_at_open() == 0 {
         tell(project::Command::Found { name: "default".to_string() }).await?;
     }
@@ -175,19 +184,18 @@ async fn greet_ledger(committer: &Committer, store: &Store, options: &Options) -
     Ok(())
 }
 
-/// The built-in worker's id, and the session that an earlier life of it left open.
+/// The built-in worker's id, and the connection that an earlier life of it left open.
 async fn built_in_worker(
     committer: &Committer,
     store: &Store,
-    built_in: &BuiltIn,
-) -> Result<(WorkerId, Option<(SessionId, Time)>), Error> {
+    lived: Run,
+) -> Result<(WorkerId, Option<(ConnectionId, Run)>), Error> {
     let known = store.reader().read(|sql| store::rows::workers::named(sql, BUILT_IN)).await?;
     if let Some(worker) = known {
-        let since = fleet::last_alive(built_in).unwrap_or(worker.at).max(worker.at);
-        return Ok((worker.id, worker.session.map(|session| (session, since))));
+        return Ok((worker.id, worker.connection.map(|connection| (connection, lived))));
     }
     let id = committer.mint_worker();
-    let register = workers::Command::Register { worker: id, name: BUILT_IN.to_string() };
+    let register = workers::Command::Register { name: BUILT_IN.to_string() };
     committer.commit(Actor::Daemon, Command::Worker(id, register)).await?;
     Ok((id, None))
 }
@@ -209,14 +217,24 @@ async fn mind_space(app: Arc<App>) {
     }
 }
 
-fn reconcile_all(tasks: &mut JoinSet<()>, app: &Arc<App>) {
-    let each = || Arc::clone(app);
-    tasks.spawn(reconcile::run(each(), Kind::Bind, bind::bind));
-    tasks.spawn(reconcile::run(each(), Kind::Think, think::think));
-    tasks.spawn(reconcile::run(each(), Kind::Dispatch, dispatch::dispatch));
-    tasks.spawn(reconcile::run(each(), Kind::Release, dispatch::release));
-    tasks.spawn(reconcile::run(each(), Kind::Validate, validate::validate));
-    tasks.spawn(reconcile::run(each(), Kind::Expire, expire::expire));
-    tasks.spawn(reconcile::run(each(), Kind::Sweep, revoke::sweep));
-    tasks.spawn(reconcile::run(each(), Kind::Leave, revoke::leave));
+/// Records steps of the wall clock, wakes what waits for it, and tells of refusals that were only counted.
+async fn mind_clock(app: Arc<App>) {
+    let project = app.committer.project();
+    let mut watcher = StepWatcher::new(app.committer.now());
+    let mut ticks: u32 = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            () = app.closing.cancelled() => return,
+        }
+        ticks = ticks.wrapping_add(1);
+        if let Some(by_ms) = watcher.step(app.committer.now()) {
+            tracing::warn!(by_ms, "the wall clock was set; time-outs and retries go on by the daemon's own");
+            app.report(Actor::Daemon, Command::Project(project, project::Command::RecordStep { by_ms })).await;
+            app.wakeups.notify_all();
+        }
+        if ticks.is_multiple_of(REFUSALS_EVERY) {
+            app.report(Actor::Daemon, Command::Project(project, project::Command::TellRefusals {})).await;
+        }
+    }
 }

@@ -54,9 +54,9 @@ impl Records {
         Records { reader, blobs, plans: Arc::default() }
     }
 
-    /// The same by another set of readers.
-    pub fn by(&self, reader: Reader) -> Records {
-        Records { reader, ..self.clone() }
+    /// The same by the readers that the API has for itself.
+    pub fn interactive(&self) -> Records {
+        Records { reader: self.reader.interactive(), ..self.clone() }
     }
 
     pub fn reader(&self) -> &Reader {

@@ -2,8 +2,6 @@
 //! the file system and used for endings alone; once there is room to make it again, work goes on.
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::command::Command;
-use tenure_core::{agent, execution, fleet, project};
 use tenure_store::Store;
 use tokio::sync::watch;
 
@@ -66,70 +64,5 @@ impl Space {
                 return;
             }
         }
-    }
-}
-
-/// Whether a command only ends or gives back, so that it may use the ballast.
-pub fn only_ends(command: &Command) -> bool {
-    match command {
-        Command::Project(command) => match command {
-            project::Command::RevokeKey { .. } | project::Command::AcceptRestore { .. } => true,
-            project::Command::Found { .. }
-            | project::Command::RecordStart { .. }
-            | project::Command::CreateKey { .. } => false,
-        },
-        Command::Agent(_, command) => match command {
-            agent::Command::Delete | agent::Command::FinishDelete => true,
-            agent::Command::Deploy(_) => false,
-        },
-        Command::Execution(_, command) => match command {
-            execution::Command::Cancel { .. }
-            | execution::Command::Unbind { .. }
-            | execution::Command::LoseJail { .. }
-            | execution::Command::Release { .. }
-            | execution::Command::FailModel { .. }
-            | execution::Command::LoseModel { .. }
-            | execution::Command::EndCall(_)
-            | execution::Command::Expire => true,
-            execution::Command::Start(_)
-            | execution::Command::Bind { .. }
-            | execution::Command::RefuseNetwork { .. }
-            | execution::Command::CallModel(_)
-            | execution::Command::AnswerModel { .. }
-            | execution::Command::Check { .. }
-            | execution::Command::Validate { .. } => false,
-        },
-        Command::Worker(_, command) => match command {
-            fleet::Command::OpenSession { .. }
-            | fleet::Command::LapseSession { .. }
-            | fleet::Command::FinishSweep { .. } => true,
-            fleet::Command::Register { .. } => false,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-    use std::pin::pin;
-    use tenure_store::Options;
-
-    #[tokio::test]
-    async fn a_disk_that_filled_once_is_reported_once_and_not_again_after_it_has_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut options = Options::new(folder.path());
-        options.ballast_bytes = 4096;
-        let space = Space::new(Arc::new(Store::open(options).unwrap()));
-        let mut filled = pin!(space.filled());
-        assert!(filled.as_mut().now_or_never().is_none(), "the disk has room");
-        space.fill();
-        filled.await;
-        assert!(space.is_full());
-        space.emptied().await;
-        assert!(!space.is_full());
-        assert!(space.filled().now_or_never().is_none(), "a healthy worker would be ended");
-        space.fill();
-        assert!(space.filled().now_or_never().is_some(), "the control: the next full disk is reported");
     }
 }

@@ -1,6 +1,6 @@
 //! What unit tests stand on: a daemon's parts over a store in a folder, and executions driven by hand.
-use crate::commit::{Committed, Committer};
 use crate::app::App;
+use crate::commit::{Committed, Committer};
 use crate::model::environment::{Access, Environment};
 use crate::model::router::Router;
 use crate::reconcile::Wakeups;

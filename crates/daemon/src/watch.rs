@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tenure_core::aggregate::{Event, Stream};
 use tenure_core::execution::Turn;
-use tenure_core::fold::{Event, Stream};
 use tenure_core::id::{ExecutionId, KeyId};
 use tenure_core::project;
-use tenure_core::time::Time;
+use tenure_core::time::Stamp;
 use tenure_wire::api::event::{ExecutionEvent, Piece};
 use tokio::sync::broadcast;
 
@@ -90,17 +90,17 @@ impl Watch {
     }
 
     /// Sends watchers one committed event; called after COMMIT, in the ledger's order. It does not block.
-    pub fn publish(&self, index: u64, at: Time, stream: Stream, event: &Event) {
+    pub fn publish(&self, index: u64, stamp: Stamp, stream: Stream, event: &Event) {
         self.0.records.fetch_max(index + 1, Ordering::Relaxed);
         match (stream, event) {
             (Stream::Execution(id), Event::Execution(event)) if self.0.events.receiver_count() > 0 => {
                 // Nobody listening any more is no failure.
-                let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, at, id, event)));
+                let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, stamp, id, event)));
             }
-            (Stream::Project, Event::Project(project::Event::KeyRevoked { key })) => {
+            (Stream::Project(_), Event::Project(project::Event::KeyRevoked { key, .. })) => {
                 let _ = self.0.revoked.send(*key);
             }
-            (Stream::Project | Stream::Agent(_) | Stream::Execution(_) | Stream::Worker(_), _) => {}
+            (Stream::Project(_) | Stream::Agent(_) | Stream::Execution(_) | Stream::Worker(_), _) => {}
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
     use tenure_core::id::Mint;
 
     fn execution(seed: u128) -> ExecutionId {
-        ExecutionId::mint(&mut Mint::new(Time::from_millis(1), seed))
+        ExecutionId::mint(&mut Mint::new(tenure_core::time::Time::from_millis(1), seed))
     }
 
     const TURN: Turn = Turn { iteration: 1, turn: 0, attempt: 1 };

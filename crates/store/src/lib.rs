@@ -31,7 +31,7 @@ pub use cache::Plans;
 pub use error::Error;
 pub use events::{Recorded, events_from, events_of};
 pub use outside::{Outside, Restored};
-pub use owed::{next_owed_ms, owed_now};
+pub use owed::{next_owed_ms, owed_by, owed_now};
 pub use payload::{Blobs, INLINE_BYTES_MAX, bound_payload, payload};
 pub use reader::Reader;
 pub use store::{Options, Store};

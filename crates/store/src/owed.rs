@@ -44,20 +44,41 @@ pub(crate) fn row(columns: &Columns<'_>) -> Result<(Stream, Owed), Error> {
     Ok((columns.parse(2)?, Owed { obligation, due }))
 }
 
-/// What is owed of a kind by this moment, each axis by its own clock, the longest owed first. `now.at` is the raw wall clock.
+/// What is owed of a kind by this moment, each axis by its own clock, the longest owed first; a page of it, after the first
+/// `skip`. `now.at` is the raw wall clock.
 ///
 /// # Errors
 /// The database's.
-pub fn owed_now(sql: &mut dyn Sql, kind: Kind, now: Stamp, limit: u32) -> Result<Vec<(Stream, Owed)>, Error> {
-    let mut found = Vec::new();
-    for (axis, now) in [axis(Due::Run(now.run)), axis(Due::Wall(now.at))] {
-        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        let text = "SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND axis = $2 AND due <= $3 \
-            ORDER BY due, stream, key LIMIT $4";
-        let cells = [Cell::Text(kind.as_str()), Cell::Text(axis), Cell::Int(now), Cell::Int(left.into())];
-        found.extend(sql.all(text, &cells, row)?);
-    }
-    Ok(found)
+pub fn owed_now(
+    sql: &mut dyn Sql,
+    kind: Kind,
+    now: Stamp,
+    skip: u32,
+    limit: u32,
+) -> Result<Vec<(Stream, Owed)>, Error> {
+    let ((run_axis, run), (wall_axis, wall)) = (axis(Due::Run(now.run)), axis(Due::Wall(now.at)));
+    let text = "SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND ((axis = $2 AND due <= $3) \
+        OR (axis = $4 AND due <= $5)) ORDER BY axis, due, stream, key LIMIT $6 OFFSET $7";
+    let cells = [
+        Cell::Text(kind.as_str()),
+        Cell::Text(run_axis),
+        Cell::Int(run),
+        Cell::Text(wall_axis),
+        Cell::Int(wall),
+        Cell::Int(limit.into()),
+        Cell::Int(skip.into()),
+    ];
+    sql.all(text, &cells, row)
+}
+
+/// What one stream owes of a kind, due or not.
+///
+/// # Errors
+/// The database's.
+pub fn owed_by(sql: &mut dyn Sql, kind: Kind, stream: Stream) -> Result<Vec<Owed>, Error> {
+    let text = "SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND stream = $2";
+    let found = sql.all(text, &[Cell::Text(kind.as_str()), Cell::Text(&stream.to_string())], row)?;
+    Ok(found.into_iter().map(|(_, owed)| owed).collect())
 }
 
 /// Milliseconds until something of a kind will next be owed, by whichever axis comes first.

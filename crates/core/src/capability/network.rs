@@ -64,10 +64,7 @@ pub(super) const GROUP: &[Capability] = &[
             )
         },
         output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "size": {"type": "integer"}, "sha256": {"type": "string"}}}),
-        attributes: |arguments| Attributes {
-            path: judged_path(arguments, "path"),
-            ..at_url(arguments)
-        },
+        attributes: |arguments| Attributes { path: judged_path(arguments, "path"), ..at_url(arguments) },
         perform: None,
     },
     Capability {

@@ -117,7 +117,16 @@ fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
         limits.max_iterations = wanted;
     }
     let (model, input, idempotency) = (plan.model.clone(), it.bind(start.input), start.idempotency);
-    it.emit(Event::Started { agent: start.agent, agent_name, revision, model, input, limits, validators, idempotency })?;
+    it.emit(Event::Started {
+        agent: start.agent,
+        agent_name,
+        revision,
+        model,
+        input,
+        limits,
+        validators,
+        idempotency,
+    })?;
     Ok(it.draft.emit::<Agent>(start.agent, agent::Event::ExecutionStarted { execution: it.id })?)
 }
 

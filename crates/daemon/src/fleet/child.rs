@@ -1,15 +1,16 @@
 //! The built-in worker: a child process that speaks frames over the socket on its stdin, and one source of connections.
 //! It is started, served and started again. No secret may reach the child: its environment is made anew.
-use super::{AttachedWorker, Error, Greeted};
+use super::{AttachedWorker, Error, Greeting};
 use crate::app::App;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tenure_core::id::{SessionId, WorkerId};
-use tenure_core::time::Time;
+use std::time::Duration;
+use tenure_core::id::{ConnectionId, WorkerId};
+use tenure_core::time::Run;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use tokio::time::{sleep, timeout};
 const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 const RESTART_FIRST: Duration = Duration::from_millis(100);
 const RESTART_LAST: Duration = Duration::from_secs(10);
-/// How often the file `alive` is touched: how much of a clock a crash may add at most.
+/// How often the file `alive` is written: how much of its life a crash may take from the daemon at most.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How the built-in worker is started.
@@ -27,7 +28,7 @@ pub struct BuiltIn {
     /// The program, and what makes it a worker.
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
-    /// Touched while the daemon lives, so that the next one knows when this one ended.
+    /// Says how long the daemon has lived, so that the next one goes on from there.
     pub alive: PathBuf,
 }
 
@@ -35,19 +36,19 @@ pub struct Supervisor {
     app: Arc<App>,
     built_in: BuiltIn,
     attached: AttachedWorker,
-    greeted: watch::Sender<Option<Greeted>>,
+    greeting: watch::Sender<Option<Greeting>>,
 }
 
 impl Supervisor {
-    /// `stale`: a session of an earlier life that is still to be lapsed, and when that life ended.
+    /// `stale`: a connection of an earlier life that is still to be lapsed, and when that life ended.
     pub fn new(
         app: Arc<App>,
         built_in: BuiltIn,
         worker: WorkerId,
-        stale: Option<(SessionId, Time)>,
-        greeted: watch::Sender<Option<Greeted>>,
+        stale: Option<(ConnectionId, Run)>,
+        greeting: watch::Sender<Option<Greeting>>,
     ) -> Supervisor {
-        Supervisor { app, built_in, attached: AttachedWorker { worker, stale }, greeted }
+        Supervisor { app, built_in, attached: AttachedWorker { worker, stale }, greeting }
     }
 
     /// Runs until the app closes; then the worker has ended.
@@ -71,7 +72,7 @@ impl Supervisor {
     /// One worker process, from its start to its end.
     async fn life(&mut self) -> Result<(), Error> {
         let (mut child, socket) = start(&self.built_in).map_err(Error::Start)?;
-        let result = self.attached.serve(&self.app, socket, &self.greeted).await;
+        let result = self.attached.serve(&self.app, socket, &self.greeting).await;
         if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
             let _ = child.start_kill();
             let _ = child.wait().await;
@@ -96,14 +97,13 @@ fn start(built_in: &BuiltIn) -> std::io::Result<(Child, UnixStream)> {
     Ok((child, UnixStream::from_std(ours)?))
 }
 
-/// When the last life ended, by its file.
-pub fn last_alive(built_in: &BuiltIn) -> Option<Time> {
-    let modified = std::fs::metadata(&built_in.alive).and_then(|metadata| metadata.modified()).ok()?;
-    let since = modified.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_millis()).ok().map(Time::from_millis)
+/// How long the daemon had lived when its last life ended, by its file.
+pub fn last_alive(built_in: &BuiltIn) -> Option<Run> {
+    let text = std::fs::read_to_string(&built_in.alive).ok()?;
+    text.trim().parse().ok().map(Run::from_millis)
 }
 
-/// Touches the file `alive` until the app closes.
+/// Keeps the file `alive` until the daemon closes.
 pub async fn keep_alive(app: Arc<App>, built_in: BuiltIn) {
     let file = std::fs::File::options().create(true).truncate(false).write(true).open(&built_in.alive);
     let Ok(file) = file else {
@@ -111,8 +111,10 @@ pub async fn keep_alive(app: Arc<App>, built_in: BuiltIn) {
         return;
     };
     loop {
-        if let Err(error) = file.set_modified(SystemTime::now()) {
-            tracing::debug!(%error, "the file `alive` cannot be touched");
+        // As many digits each time, so that a write that is cut shows an older moment or none, never a later one.
+        let text = format!("{:020}\n", app.committer.now().run.millis());
+        if let Err(error) = file.write_all_at(text.as_bytes(), 0) {
+            tracing::debug!(%error, "the file `alive` cannot be written");
         }
         tokio::select! {
             () = sleep(ALIVE_EVERY) => {}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Fence;
-use tenure_core::id::{ExecutionId, LeaseId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use tenure_core::manifest::Host;
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker};
@@ -23,7 +23,7 @@ const SURVEY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Connection {
     pub worker: WorkerId,
-    pub session: SessionId,
+    pub id: ConnectionId,
     pub fence: Fence,
     /// Executions that it takes at a time.
     pub slots: u32,
@@ -42,9 +42,24 @@ pub(super) struct ServerEnd {
 
 #[derive(Debug)]
 pub(super) enum WorkerRequest {
-    Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
-    Release { execution: ExecutionId, iteration: u32, last: bool, answer: oneshot::Sender<Option<Traffic>> },
-    Survey { answer: oneshot::Sender<()> },
+    Call {
+        frame: Box<LeasedCall>,
+        answer: oneshot::Sender<CallOutcome>,
+    },
+    Release {
+        agent: AgentId,
+        execution: ExecutionId,
+        iteration: u32,
+        last: bool,
+        answer: oneshot::Sender<Option<Traffic>>,
+    },
+    RemoveHome {
+        agent: AgentId,
+        answer: oneshot::Sender<Option<String>>,
+    },
+    Survey {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 /// The connection ended before the answer came.
@@ -52,11 +67,11 @@ pub(super) enum WorkerRequest {
 pub struct Broken;
 
 impl Connection {
-    pub(super) fn open(worker: WorkerId, session: SessionId, fence: Fence, slots: u32, host: Host) -> ServerEnd {
+    pub(super) fn open(worker: WorkerId, id: ConnectionId, fence: Fence, slots: u32, host: Host) -> ServerEnd {
         let (asking, requests) = mpsc::channel(REQUESTS_MAX);
         let (hosts, host) = watch::channel(Arc::new(host));
         let ending = CancellationToken::new();
-        let connection = Connection { worker, session, fence, slots, host, requests: asking, ending };
+        let connection = Connection { worker, id, fence, slots, host, requests: asking, ending };
         ServerEnd { connection, requests, pending: Pending::new(hosts) }
     }
 
@@ -71,10 +86,26 @@ impl Connection {
     ///
     /// # Errors
     /// `Broken`: nothing is known of the jail.
-    pub async fn release(&self, execution: ExecutionId, iteration: u32, last: bool) -> Result<Option<Traffic>, Broken> {
+    pub async fn release(
+        &self,
+        agent: AgentId,
+        execution: ExecutionId,
+        iteration: u32,
+        last: bool,
+    ) -> Result<Option<Traffic>, Broken> {
         let (answer, answered) = oneshot::channel();
-        let release = WorkerRequest::Release { execution, iteration, last, answer };
+        let release = WorkerRequest::Release { agent, execution, iteration, last, answer };
         self.requests.send(release).await.map_err(|_| Broken)?;
+        answered.await.map_err(|_| Broken)
+    }
+
+    /// Nothing of this agent is kept there any more; or why something still is.
+    ///
+    /// # Errors
+    /// `Broken`: it is not known, and may be asked again.
+    pub async fn remove_home(&self, agent: AgentId) -> Result<Option<String>, Broken> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(WorkerRequest::RemoveHome { agent, answer }).await.map_err(|_| Broken)?;
         answered.await.map_err(|_| Broken)
     }
 
@@ -99,6 +130,7 @@ impl Connection {
 pub(super) struct Pending {
     calls: HashMap<LeaseId, oneshot::Sender<CallOutcome>>,
     releases: HashMap<(ExecutionId, u32), oneshot::Sender<Option<Traffic>>>,
+    homes: HashMap<AgentId, oneshot::Sender<Option<String>>>,
     surveys: HashMap<u64, oneshot::Sender<()>>,
     surveys_sent: u64,
     host: watch::Sender<Arc<Host>>,
@@ -106,8 +138,8 @@ pub(super) struct Pending {
 
 impl Pending {
     fn new(host: watch::Sender<Arc<Host>>) -> Pending {
-        let (calls, releases, surveys) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Pending { calls, releases, surveys, surveys_sent: 0, host }
+        let (calls, releases, homes, surveys) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        Pending { calls, releases, homes, surveys, surveys_sent: 0, host }
     }
 
     /// Notes who waits for the answer to the frame that this returns.
@@ -120,9 +152,13 @@ impl Pending {
                 self.calls.insert(frame.lease, answer);
                 ToWorker::Call(frame)
             }
-            WorkerRequest::Release { execution, iteration, last, answer } => {
+            WorkerRequest::Release { agent, execution, iteration, last, answer } => {
                 self.releases.insert((execution, iteration), answer);
-                ToWorker::Release { execution, iteration, last }
+                ToWorker::Release { agent, execution, iteration, last }
+            }
+            WorkerRequest::RemoveHome { agent, answer } => {
+                self.homes.insert(agent, answer);
+                ToWorker::RemoveHome { agent }
             }
             WorkerRequest::Survey { answer } => {
                 self.surveys.retain(|_, answer| !answer.is_closed());
@@ -151,6 +187,12 @@ impl Pending {
                 self.host.send_replace(Arc::from(host));
                 if let Some(answer) = self.surveys.remove(&count) {
                     let _ = answer.send(());
+                }
+            }
+            FromWorker::HomeRemoved { agent, removed, why } => {
+                if let Some(answer) = self.homes.remove(&agent) {
+                    let why = why.unwrap_or_else(|| "the worker does not say why".to_string());
+                    let _ = answer.send((!removed).then_some(why));
                 }
             }
             FromWorker::NetworkRefused { .. }

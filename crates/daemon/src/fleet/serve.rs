@@ -2,7 +2,7 @@
 //! nothing else reads or writes it.
 //!
 //! ```text
-//! stream ─ read ─> sort ─┬─> output to watchers, a survey to whoever waits
+//! stream ─ read ─> sort ─┬─> output to watchers
 //!                        └─> reports, bounded ─> a task: commits, in the order sent ─> answers to whoever waits
 //! ```
 //! It must never wait for the worker to take something without taking what the worker sends, for each would wait for the
@@ -13,8 +13,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
-use tenure_core::command::Command;
-use tenure_core::execution;
+use tenure_core::aggregate::Command;
+use tenure_core::bound::Payload;
+use tenure_core::manifest::Host;
+use tenure_core::{execution, fleet};
 use tenure_wire::frame::{self, FrameError, FromWorker, ToWorker};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::sync::mpsc;
@@ -149,11 +151,11 @@ fn is_report(frame: &FromWorker) -> bool {
     match frame {
         FromWorker::Outcome(_)
         | FromWorker::Released { .. }
+        | FromWorker::HomeRemoved { .. }
         | FromWorker::NetworkRefused { .. }
+        | FromWorker::Surveyed { .. }
         | FromWorker::JailLost { .. } => true,
-        FromWorker::Surveyed { .. } | FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => {
-            false
-        }
+        FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => false,
     }
 }
 
@@ -176,23 +178,38 @@ async fn report_in_order(
     mut reports: mpsc::Receiver<FromWorker>,
     answers: mpsc::Sender<FromWorker>,
 ) {
-    let (worker, session) = (Actor::Worker(connection.worker), connection.session);
+    let (worker, connection_id) = (Actor::Worker(connection.worker), connection.id);
     while let Some(report) = reports.recv().await {
-        let (execution, command) = match report {
+        let command = match report {
             FromWorker::NetworkRefused { execution, iteration, refusals } => {
-                (execution, execution::Command::RefuseNetwork { session, iteration, refusals })
+                let refuse = execution::Command::RefuseNetwork { connection: connection_id, iteration, refusals };
+                Command::Execution(execution, refuse)
             }
             FromWorker::JailLost { execution, iteration, leases, why, traffic } => {
-                (execution, execution::Command::LoseJail { session, iteration, leases, why, traffic })
+                let connection = connection_id;
+                let lose = execution::Command::LoseJail { connection, iteration, leases, why, traffic };
+                Command::Execution(execution, lose)
             }
             answer => {
+                if let FromWorker::Surveyed { host, .. } = &answer
+                    && **host != **connection.host.borrow()
+                {
+                    let survey = fleet::Command::Survey { connection: connection_id, host: host_payload(&app, host) };
+                    app.report(worker, Command::Worker(connection.worker, survey)).await;
+                }
                 // Nobody waits any more once the connection was ended.
                 let _ = answers.send(answer).await;
                 continue;
             }
         };
-        app.report(worker, Command::Execution(execution, command)).await;
+        app.report(worker, command).await;
     }
+}
+
+/// What a worker's host can do, on its way to be bound.
+pub(super) fn host_payload(app: &App, host: &Host) -> Payload {
+    let json = serde_json::to_vec(host).expect("invariant: a host is JSON with text keys");
+    app.committer.payload(json)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{found, app, register};
+use crate::testing::{app, found, register};
 use futures_util::FutureExt;
 use tenure_core::manifest::Host;
 use tokio::io::{DuplexStream, duplex};

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
-use tenure_core::agent::{self, Deployment, Misstep};
+use tenure_core::agent::{self, AgentRow, Deployment, Listed, RevisionRow};
+use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
-use tenure_core::command::{Command, Refusal};
-use tenure_core::execution::Terms;
-use tenure_core::fold::Event;
-use tenure_core::id::AgentId;
+use tenure_core::draft::Committed;
 use tenure_core::manifest::{Backend, Engine, Manifest};
-use tenure_store::rows::Match;
-use tenure_store::rows::agents::{self, AgentEntry, RevisionEntry};
+use tenure_core::plan::Plan;
+use tenure_core::row::Row;
+use tenure_store::rows::agents;
 use tenure_wire::api::agent::{Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Revision};
 use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::confinement::Confinement;
@@ -57,75 +56,87 @@ async fn deploy(
     Text(text): Text,
 ) -> Answer<Deployed> {
     let manifest = manifests::parse(&text)?;
-    manifests::check(&api, &manifest).await?;
+    let holder = api.holder(manifest.name()).await?;
+    manifests::check(&api, &manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
     let bytes = manifest.canonical_json();
     let digest = Hash::of(&bytes);
-    let holder = api.holder(manifest.name()).await?;
     if params.dry_run.unwrap_or(false) {
         return dry_run(&api, holder, digest).await;
     }
-    let id = holder.as_ref().map_or_else(|| api.app.committer.mint_agent(), |entry| entry.id);
-    let deployment = deployment(&manifest, api.app.committer.payload(bytes), digest);
-    let command = Command::Agent(id, agent::Command::Deploy(deployment));
-    let (changed, id) = match api.app.committer.commit(caller.actor, command).await {
-        Ok(committed) => (true, created(&committed.events).unwrap_or(id)),
-        Err(commit::Error::Refused(Refusal::Agent(Misstep::Unchanged))) => (false, id),
+    let deployment = Deployment {
+        name: manifest.name().to_string(),
+        listed: listed(&manifest),
+        manifest: api.app.committer.payload(bytes),
+        plan: api.app.committer.payload(Plan::compile(&manifest).to_bytes()),
+        digest,
+    };
+    let command = Command::Agent(api.app.committer.mint_agent(), agent::Command::Deploy(deployment));
+    let (changed, agent) = match api.app.committer.commit(caller.actor, command).await {
+        Ok(committed) => (true, deployed(&committed, holder)?),
+        Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::Unchanged { agent }))) => {
+            (false, api.agent(&agent.to_string()).await?)
+        }
         Err(error) => return Err(error.into()),
     };
-    let agent = api.agent(&id.to_string()).await?;
     Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false }))
 }
 
-fn created(events: &[(tenure_core::fold::Stream, Event)]) -> Option<AgentId> {
-    events.iter().find_map(|(_, event)| match event {
-        Event::Agent(agent::Event::Created(deployed) | agent::Event::Revised(deployed)) => Some(deployed.agent),
-        Event::Agent(agent::Event::Deleted {} | agent::Event::Archived {} | agent::Event::Refused(_))
-        | Event::Project(_)
-        | Event::Execution(_)
-        | Event::Worker(_) => None,
-    })
-}
-
-fn deployment(manifest: &Manifest, payload: tenure_core::bound::Payload, digest: Hash) -> Deployment {
-    Deployment {
-        name: manifest.name().to_string(),
+fn listed(manifest: &Manifest) -> Listed {
+    Listed {
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
         labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         runtime: manifests::runtime(manifest).to_string(),
-        manifest: payload,
-        digest,
-        terms: Terms {
-            limits: manifest.limits(),
-            tools: manifest.tools(),
-            validators: u32::try_from(manifest.validators().len()).unwrap_or(u32::MAX),
-            model: manifest.model().to_string(),
-        },
+        model: manifest.model().to_string(),
     }
 }
 
-/// What a deploy would do, found without a command: it may be another by the time that one comes.
-async fn dry_run(api: &ApiState, holder: Option<AgentEntry>, digest: Hash) -> Answer<Deployed> {
-    let Some(entry) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
-    if entry.state != "deployed" {
-        return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", entry.name)).into());
+/// The agent as a deploy has left it.
+fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow, Failure> {
+    let mut found = None;
+    let mut standing = before.as_ref().map(|row| row.standing.clone());
+    for row in &committed.decision.rows {
+        match row {
+            Row::Deployed { agent, name, listed, at } => found = Some((*agent, name.clone(), listed.clone(), *at)),
+            Row::Standing { standing: now, .. } => standing = Some(now.clone()),
+            Row::Held { .. }
+            | Row::Counted { .. }
+            | Row::Entry { .. }
+            | Row::Key(_)
+            | Row::KeyRevoked { .. }
+            | Row::Revision(_)
+            | Row::Execution(_)
+            | Row::Iteration(_)
+            | Row::Turn(_)
+            | Row::Note { .. }
+            | Row::Call(_)
+            | Row::CallChanged { .. }
+            | Row::Validation(_)
+            | Row::Worker(_) => {}
+        }
     }
-    let newest = api.revisions(entry.id, 1).await?;
+    let (Some((id, name, listed, at)), Some(standing)) = (found, standing) else {
+        return Err(Code::Internal.problem("a deploy has no row").into());
+    };
+    let created_at = before.filter(|row| row.id == id).map_or(at, |row| row.created_at);
+    Ok(AgentRow { id, name, listed, standing, created_at, at })
+}
+
+/// What a deploy would do, found without a command: it may be another by the time that one comes.
+async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash) -> Answer<Deployed> {
+    let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
+    if row.standing.state != "deployed" {
+        return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", row.name)).into());
+    }
+    let newest = api.revisions(row.id, 1).await?;
     let changed = newest.first().is_none_or(|revision| revision.digest != digest);
-    Ok(Out(Deployed { agent: Some(shown(&entry)), changed, dry_run: true }))
+    Ok(Out(Deployed { agent: Some(shown(&row)), changed, dry_run: true }))
 }
 
 impl ApiState {
     /// Whoever has this very name; ids and short ids are not looked at.
-    async fn holder(&self, name: &str) -> Result<Option<AgentEntry>, Failure> {
+    async fn holder(&self, name: &str) -> Result<Option<AgentRow>, Failure> {
         let name = name.to_string();
-        let found = self.reader().read(move |sql| {
-            let Some(id) = agents::named(sql, &name)? else { return Ok(None) };
-            Ok(match agents::find(sql, &id.to_string())? {
-                Match::One(entry) => Some(entry),
-                Match::None | Match::Many(_) => None,
-            })
-        });
-        Ok(found.await?)
+        Ok(self.reader().read(move |sql| agents::named(sql, &name)).await?)
     }
 }
 
@@ -191,9 +202,14 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
 async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentFile> {
     let entry = api.agent(&wanted).await?;
     let revisions = api.revisions(entry.id, REVISIONS_SHOWN).await?;
-    let (id, number) = (entry.id, entry.revision);
-    let manifest = api.app.records.read(move |txn| txn.manifest(id, number)).await?;
-    let limits = manifest.limits();
+    let (id, number, newest) = (entry.id, entry.standing.revision, revisions.first().map(|revision| revision.manifest));
+    let read = api.records.read(move |txn| {
+        // For people, as it was deployed: nothing reads it again.
+        let manifest = newest.map(|manifest| txn.json(manifest)).transpose()?.unwrap_or_default();
+        Ok((txn.plan(id, number)?, manifest))
+    });
+    let (plan, manifest) = read.await?;
+    let limits = plan.limits;
     Ok(Out(AgentFile {
         agent: shown(&entry),
         limits: Limits {
@@ -204,9 +220,9 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
             iteration_timeout_ms: limits.iteration_timeout_ms,
             timeout_ms: limits.timeout_ms,
         },
-        tools: manifest.tools(),
+        tools: plan.tools.clone(),
         revisions: revisions.into_iter().map(revision).collect(),
-        manifest: manifests::canonical(&manifest),
+        manifest,
     }))
 }
 
@@ -218,18 +234,18 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
 )]
 async fn sandbox(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentSandbox> {
     let entry = api.agent(&wanted).await?;
-    let (id, number) = (entry.id, entry.revision);
-    let manifest = api.app.records.read(move |txn| txn.manifest(id, number)).await?;
-    let host = manifests::host(&api).await?;
-    let confinement =
-        Confinement::of(&manifest, &host).map_err(|problem| of_manifest(Code::ManifestUnenforced, vec![problem]))?;
+    let (id, number) = (entry.id, entry.standing.revision);
+    let plan = api.records.read(move |txn| txn.plan(id, number)).await?;
+    let host = manifests::host(&api, entry.standing.home).await?;
+    let confinement = Confinement::of(&plan.sandbox, &host)
+        .map_err(|problem| of_manifest(Code::ManifestUnenforced, vec![problem]))?;
     let level = match (&confinement.backend, &host.engine) {
         (Backend::Container { .. }, Engine::Present { name, version, guards, .. }) => {
             let guards: Vec<&str> = guards.iter().map(|guard| guard.as_str()).collect();
             format!("{name} {version}: {}", guards.join(", "))
         }
         (Backend::Container { .. } | Backend::Native, _) => {
-            api.greeted.borrow().as_ref().map(|greeted| greeted.hello.level.clone()).unwrap_or_default()
+            api.greeting.borrow().as_ref().map(|greeting| greeting.hello.level.clone()).unwrap_or_default()
         }
     };
     let quota = host.quota.as_str().to_string();
@@ -248,34 +264,36 @@ async fn delete(
     Segment(wanted): Segment,
 ) -> Answer<Agent> {
     let entry = api.agent(&wanted).await?;
-    api.app.committer.commit(caller.actor, Command::Agent(entry.id, agent::Command::Delete)).await?;
+    let delete = Command::Agent(entry.id, agent::Command::Delete { home_grace_ms: api.facts.home_grace_ms });
+    api.app.committer.commit(caller.actor, delete).await?;
     let entry = api.agent(&entry.id.to_string()).await?;
     Ok(Out(shown(&entry)))
 }
 
-fn revision(entry: RevisionEntry) -> Revision {
+fn revision(entry: RevisionRow) -> Revision {
     Revision { number: entry.number, version: entry.version, digest: entry.digest.to_string(), at: entry.at.into() }
 }
 
 /// The row as people see it: one word for its state and its presence.
-pub(super) fn shown(entry: &AgentEntry) -> Agent {
-    let status = match (entry.state.as_str(), entry.open_executions, entry.last_ended_at) {
+pub(super) fn shown(row: &AgentRow) -> Agent {
+    let status = match (row.standing.state.as_str(), row.standing.open, row.standing.last_ended_at) {
         ("deployed", 0, None) => AgentStatus::Registered,
         ("deployed", 0, Some(_)) => AgentStatus::Idle,
         ("deployed", _, _) => AgentStatus::Active,
         // Deleted ones whose executions still end start nothing any more.
         _ => AgentStatus::Archived,
     };
+    let Listed { version, labels, runtime, model } = row.listed.clone();
     Agent {
-        id: entry.id,
-        name: entry.name.clone(),
+        id: row.id,
+        name: row.name.clone(),
         status,
-        revision: entry.revision,
-        version: entry.version.clone(),
-        runtime: entry.runtime.clone(),
-        model: entry.model.clone(),
-        labels: entry.labels.iter().cloned().collect(),
-        created_at: entry.created_at.into(),
-        updated_at: entry.at.into(),
+        revision: row.standing.revision,
+        version,
+        runtime,
+        model,
+        labels: labels.into_iter().collect(),
+        created_at: row.created_at.into(),
+        updated_at: row.at.into(),
     }
 }

@@ -12,7 +12,7 @@ use axum::response::sse::{Event as Message, KeepAlive};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use tenure_core::fold::{Event, Stream as Aggregate};
+use tenure_core::aggregate::{Event, Stream as Aggregate};
 use tenure_core::id::{ExecutionId, KeyId};
 use tenure_store::events_of;
 use tenure_store::rows::executions;
@@ -107,17 +107,7 @@ impl EventStream {
         let revocations = api.app.watch.revocations();
         let from = after.map_or(0, |index| index.saturating_add(1));
         let backlog = VecDeque::new();
-        EventStream {
-            api,
-            execution,
-            from,
-            backlog,
-            source: Source::Store,
-            subscription,
-            gap: false,
-            key,
-            revocations,
-        }
+        EventStream { api, execution, from, backlog, source: Source::Store, subscription, gap: false, key, revocations }
     }
 
     async fn next(&mut self) -> Option<Message> {
@@ -167,7 +157,7 @@ impl EventStream {
             self.source = if ended { Source::Over } else { Source::Live };
         }
         self.backlog.extend(records.iter().filter_map(|record| match &record.event {
-            Event::Execution(event) => Some(ExecutionEvent::of(record.meta.index, record.meta.at, id, event)),
+            Event::Execution(event) => Some(ExecutionEvent::of(record.meta.index, record.meta.stamp, id, event)),
             Event::Project(_) | Event::Agent(_) | Event::Worker(_) => None,
         }));
         Some(())

@@ -5,12 +5,15 @@ use axum::Json as Out;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::capability;
-use tenure_core::command::{Command, Refusal};
-use tenure_core::execution::{self, Misstep};
+use tenure_core::draft::Committed;
+use tenure_core::execution::{self, ExecutionRow, Status};
 use tenure_core::id::ExecutionId;
-use tenure_store::rows::executions::{ExecutionEntry, Filter};
+use tenure_core::row::Row;
+use tenure_core::time::Stamp;
+use tenure_store::rows::executions::{self as rows, Filter};
 use tenure_wire::api::execution::{
     Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
     Start, Started,
@@ -54,12 +57,14 @@ async fn start(
     let id = api.app.committer.mint_execution();
     let command = execution::Start { agent: agent.id, input, max_iterations: start.max_iterations, idempotency };
     let committed = api.app.committer.commit(caller.actor, Command::Execution(id, execution::Command::Start(command)));
-    let (id, repeated) = match committed.await {
-        Ok(_) => (id, false),
-        Err(commit::Error::Refused(Refusal::Execution(Misstep::Twin(first)))) => (first, true),
+    let (row, repeated) = match committed.await {
+        Ok(committed) => (committed_row(&committed)?, false),
+        Err(commit::Error::Refused(Refusal::Execution(execution::Refusal::Repeated { execution }))) => {
+            (api.execution_row(execution).await?, true)
+        }
         Err(error) => return Err(error.into()),
     };
-    let execution = shown(&api.execution_entry(id).await?);
+    let execution = api.shown(vec![row]).await?.remove(0);
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Out(Started { execution, repeated })))
 }
@@ -113,16 +118,14 @@ async fn list(
     let before = params.cursor.as_deref().map(str::parse::<ExecutionId>).transpose();
     let filter = Filter {
         agent,
-        status: status.map(|filter| match filter {
-            ExecutionFilter::Status(status) => status.word().to_string(),
-            ExecutionFilter::Reason(reason) => reason.word().to_string(),
-        }),
+        status: status.and_then(|filter| filter.status()),
+        reason: status.and_then(|filter| filter.reason()),
         since: since.map(|moment| moment.0),
         before: before.map_err(|error| wrong(error.to_string()))?,
     };
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let page = api.executions(filter, limit).await?;
-    Ok(Out(List { items: page.rows.iter().map(shown).collect(), next_cursor: page.next.map(|id| id.to_string()) }))
+    Ok(Out(List { items: api.shown(page.rows).await?, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
 /// One execution with its input, iterations and output. Reasons of validators beyond 1 MiB in all are cut to `…`; the
@@ -134,15 +137,16 @@ async fn list(
 )]
 async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<ExecutionFile> {
     let entry = api.execution(&wanted).await?;
-    let (id, input, output) = (entry.id, entry.input, entry.output);
+    let (id, input, output, now) = (entry.id, entry.input, entry.output, api.app.committer.now());
     let read = api.records.read(move |txn| {
         let input = logs::readable(txn, input)?;
         let output = output.map(|output| logs::readable(txn, output)).transpose()?.flatten();
-        Ok((logs::iterations(txn, id, REASONS_BYTES_MAX)?, input, output))
+        Ok((logs::iterations(txn, id, REASONS_BYTES_MAX, now)?, input, output))
     });
     let (iterations, input, output) = read.await?;
     let input = input.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)));
-    Ok(Out(ExecutionFile { execution: shown(&entry), input, iterations, output }))
+    let execution = api.shown(vec![entry]).await?.remove(0);
+    Ok(Out(ExecutionFile { execution, input, iterations, output }))
 }
 
 /// Cancel an execution. Its status follows when its sandbox is gone.
@@ -160,31 +164,68 @@ async fn cancel(
     let entry = api.execution(&wanted).await?;
     let why = cancel.why.filter(|why| !why.trim().is_empty()).unwrap_or_else(|| "no reason was given".to_string());
     let command = execution::Command::Cancel { why: capability::clip(&why) };
-    api.app.committer.commit(caller.actor, Command::Execution(entry.id, command)).await?;
-    Ok(Out(shown(&api.execution_entry(entry.id).await?)))
+    let committed = api.app.committer.commit(caller.actor, Command::Execution(entry.id, command)).await?;
+    Ok(Out(api.shown(vec![committed_row(&committed)?]).await?.remove(0)))
 }
 
-pub(super) fn shown(entry: &ExecutionEntry) -> Execution {
-    let until = entry.ended_at.unwrap_or_else(commit::now);
+/// The list row that a commit has left.
+fn committed_row(committed: &Committed) -> Result<ExecutionRow, Failure> {
+    let found = committed
+        .decision
+        .rows
+        .iter()
+        .rev()
+        .find_map(|row| if let Row::Execution(row) = row { Some(row.as_ref().clone()) } else { None });
+    found.ok_or_else(|| Code::Internal.problem("a changed execution has no row").into())
+}
+
+impl ApiState {
+    /// Rows as people see them; one that waits for its agent's home says where that is.
+    async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
+        let now = self.app.committer.now();
+        let waits = |row: &ExecutionRow| matches!(row.status, Status::Queued | Status::Waiting) && row.worker.is_none();
+        if !found.iter().any(waits) {
+            return Ok(found.into_iter().map(|row| shown(row, None, now)).collect());
+        }
+        let read = self.reader().read(move |sql| {
+            let homes = found.into_iter().map(|row| {
+                let home = if waits(&row) { rows::absent_home(sql, row.agent)? } else { None };
+                Ok((row, home))
+            });
+            homes.collect::<Result<Vec<_>, _>>()
+        });
+        Ok(read.await?.into_iter().map(|(row, home)| shown(row, home, now)).collect())
+    }
+}
+
+fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Execution {
+    let status = match (row.status, &absent_home) {
+        (Status::Queued, Some(_)) => ExecutionStatus::Waiting,
+        (status, _) => status.into(),
+    };
+    let waiting_for = match absent_home {
+        Some(home) => Some(format!("worker {home}, where its agent's files are")),
+        None => row.waiting_for,
+    };
     Execution {
-        id: entry.id,
-        agent: entry.agent,
-        agent_name: entry.agent_name.clone(),
-        revision: entry.revision,
-        status: entry.status.parse().unwrap_or(ExecutionStatus::Failed),
-        reason: entry.reason.clone(),
-        detail: entry.detail.clone(),
-        waiting_for: entry.waiting_for.clone(),
-        cancel_requested: entry.cancel_requested,
-        iteration: entry.iterations,
-        max_iterations: entry.max_iterations,
-        tool_calls: entry.tool_calls,
-        tokens_in: entry.input_tokens,
-        tokens_out: entry.output_tokens,
-        cost_micro_usd: entry.micro_usd,
-        unpriced_model_calls: entry.unpriced,
-        duration_ms: until.since_ms(entry.started_at),
-        started_at: entry.started_at.into(),
-        ended_at: entry.ended_at.map(Into::into),
+        id: row.id,
+        agent: row.agent,
+        agent_name: row.agent_name,
+        revision: row.revision,
+        status,
+        reason: row.reason.map(|reason| reason.as_str().to_string()),
+        detail: row.detail,
+        waiting_for,
+        cancel_requested: row.cancel_requested,
+        iteration: row.iterations,
+        max_iterations: row.max_iterations,
+        tool_calls: row.tool_calls,
+        tokens_in: row.input_tokens,
+        tokens_out: row.output_tokens,
+        cost_micro_usd: row.micro_usd,
+        unpriced_model_calls: row.unpriced,
+        duration_ms: row.ended_at.unwrap_or(now.at).since_ms(row.started_at),
+        started_at: row.started_at.into(),
+        ended_at: row.ended_at.map(Into::into),
     }
 }

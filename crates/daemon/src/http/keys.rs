@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
-use tenure_core::command::Command;
-use tenure_core::fold::Event;
+use tenure_core::aggregate::Command;
 use tenure_core::id::KeyId;
-use tenure_core::project;
-use tenure_store::rows::keys::{self, KeyEntry};
+use tenure_core::project::{self, KeyRow};
+use tenure_core::row::Row;
+use tenure_store::rows::keys;
 use tenure_wire::api::List;
 use tenure_wire::api::key::{CreatedKey, Key, KeyText, NewKey};
 use tenure_wire::problem::{Code, Problem};
@@ -37,14 +37,15 @@ async fn create(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new
     getrandom::fill(&mut random).expect("invariant: the kernel gives randomness");
     let text = KeyText::new(random);
     let command = project::Command::CreateKey { name: new.name, role: new.role, hash: text.hash() };
-    let committed = api.app.committer.commit(caller.actor, Command::Project(command)).await?;
-    let id = committed.events.iter().find_map(|(_, event)| match event {
-        Event::Project(project::Event::KeyCreated { key, .. }) => Some(*key),
-        Event::Project(_) | Event::Agent(_) | Event::Execution(_) | Event::Worker(_) => None,
-    });
-    let id = id.ok_or_else(|| Code::Internal.problem("a created key has no event"))?;
-    let entry = api.key(&id.to_string()).await?;
-    Ok(Out(CreatedKey { key: shown(entry), secret: text.reveal().to_string() }))
+    let committed = api.app.committer.commit(caller.actor, Command::Project(api.app.committer.project(), command));
+    let row = committed
+        .await?
+        .decision
+        .rows
+        .iter()
+        .find_map(|row| if let Row::Key(row) = row { Some(row.clone()) } else { None });
+    let row = row.ok_or_else(|| Code::Internal.problem("a created key has no row"))?;
+    Ok(Out(CreatedKey { key: shown(row), secret: text.reveal().to_string() }))
 }
 
 /// All keys, oldest first, revoked ones included.
@@ -62,17 +63,17 @@ async fn list(State(api): State<Arc<ApiState>>, _: Owner) -> Answer<List<Key>> {
 )]
 async fn revoke(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Segment(wanted): Segment) -> Answer<Key> {
     let entry = api.key(&wanted).await?;
-    let command = Command::Project(project::Command::RevokeKey { key: entry.id });
+    let command = Command::Project(api.app.committer.project(), project::Command::RevokeKey { key: entry.id });
     api.app.committer.commit(caller.actor, command).await?;
     let entry = api.key(&entry.id.to_string()).await?;
     Ok(Out(shown(entry)))
 }
 
 impl ApiState {
-    async fn key(&self, wanted: &str) -> Result<KeyEntry, Failure> {
+    async fn key(&self, wanted: &str) -> Result<KeyRow, Failure> {
         let entries = self.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
-        let by_id = |entry: &KeyEntry| wanted.parse::<KeyId>() == Ok(entry.id) || entry.id.short() == wanted;
-        let by_name = |entry: &KeyEntry| entry.revoked_at.is_none() && entry.name == wanted;
+        let by_id = |entry: &KeyRow| wanted.parse::<KeyId>() == Ok(entry.id) || entry.id.short() == wanted;
+        let by_name = |entry: &KeyRow| entry.revoked_at.is_none() && entry.name == wanted;
         let found = entries.iter().find(|entry| by_id(entry)).or_else(|| entries.iter().find(|entry| by_name(entry)));
         found
             .cloned()
@@ -80,7 +81,7 @@ impl ApiState {
     }
 }
 
-fn shown(entry: KeyEntry) -> Key {
+fn shown(entry: KeyRow) -> Key {
     Key {
         id: entry.id,
         name: entry.name,

@@ -10,11 +10,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use tenure_core::bound::Hash;
+use tenure_core::call::CallRow;
 use tenure_core::id::ExecutionId;
-use tenure_store::rows::calls::{self, CallEntry};
+use tenure_core::time::Stamp;
+use tenure_store::rows::calls;
 use tenure_store::rows::iterations::{self, IterationSummary, ValidationEntry};
 use tenure_store::rows::turns;
-use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, Target, TurnLog, Validation};
+use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, TurnLog, Validation};
 use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
@@ -25,7 +27,6 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::problem::{Answer, Failure};
-use crate::commit;
 use crate::reconcile::think::Delta;
 use crate::records::{Error, ReadTxn};
 
@@ -145,14 +146,14 @@ impl ApiState {
         // One more than is shown, to know whether there is a next page.
         let last = only.unwrap_or_else(|| from.iteration.saturating_add(limit));
         let summaries = self.reader().read(move |sql| iterations::summaries(sql, execution, from.iteration, last));
-        let (mut items, mut left, mut turn) = (Vec::new(), bytes_max, from.turn);
+        let (mut items, mut left, mut turn, now) = (Vec::new(), bytes_max, from.turn, self.app.committer.now());
         for summary in summaries.await? {
-            let place = Place { iteration: summary.entry.number, turn };
+            let place = Place { iteration: summary.row.number, turn };
             if items.len() >= limit as usize || left == 0 {
                 return Ok(List { items, next_cursor: Some(place.to_string()) });
             }
             // One look an iteration, so that a long log holds no snapshot of the database open.
-            let part = self.records.read(move |txn| part(txn, execution, summary, place.turn, left)).await?;
+            let part = self.records.read(move |txn| part(txn, execution, summary, place.turn, left, now)).await?;
             items.push(part.log);
             if let Some(turn) = part.next {
                 return Ok(List { items, next_cursor: Some(Place { turn, ..place }.to_string()) });
@@ -170,21 +171,22 @@ fn part(
     summary: IterationSummary,
     from: u32,
     bytes_max: usize,
+    now: Stamp,
 ) -> Result<Part, Error> {
-    let number = summary.entry.number;
-    let (mut log, mut bytes, mut last) = (Vec::new(), 0, summary.entry.output);
+    let number = summary.row.number;
+    let (mut log, mut bytes, mut last) = (Vec::new(), 0, summary.row.output);
     let mut next = from;
     loop {
         let rows = turns::page(txn.parts().0, execution, number, next, TURNS_READ)?;
         let whole = rows.len() < TURNS_READ as usize;
         for row in rows {
             if bytes >= bytes_max {
-                let iteration = header(txn, execution, summary)?;
+                let iteration = header(txn, execution, summary, now)?;
                 let log = IterationLog { iteration, log, checks: Vec::new(), output: None };
                 return Ok(Part { log, bytes, next: Some(row.turn) });
             }
             next = row.turn + 1;
-            last = row.output.or(summary.entry.output);
+            last = row.output.or(summary.row.output);
             let calls = calls::of_turn(txn.parts().0, execution, number, row.turn)?;
             let text = match readable(txn, row.delta)? {
                 Some(delta) => Some(serde_json::from_str::<Delta>(&delta).map_err(Error::Payload)?.text),
@@ -215,7 +217,7 @@ fn part(
     };
     bytes += output.as_ref().map_or(0, String::len);
     Ok(Part {
-        log: IterationLog { iteration: header(txn, execution, summary)?, log, checks, output },
+        log: IterationLog { iteration: header(txn, execution, summary, now)?, log, checks, output },
         bytes,
         next: None,
     })
@@ -227,11 +229,16 @@ fn bytes_of(turn: &TurnLog) -> usize {
     256 + turn.text.as_ref().map_or(0, String::len) + calls.sum::<usize>()
 }
 
-fn header(txn: &mut ReadTxn<'_>, execution: ExecutionId, summary: IterationSummary) -> Result<Iteration, Error> {
-    let number = summary.entry.number;
+fn header(
+    txn: &mut ReadTxn<'_>,
+    execution: ExecutionId,
+    summary: IterationSummary,
+    now: Stamp,
+) -> Result<Iteration, Error> {
+    let number = summary.row.number;
     let (sql, blobs) = txn.parts();
     let found = iterations::validations_with_reasons(sql, blobs, execution, (number, number), REASONS_BYTES_MAX)?;
-    Ok(iteration(summary, found))
+    Ok(iteration(summary, found, now))
 }
 
 /// All iterations of an execution, with reasons up to `reasons_bytes_max` in all: a few statements, however many.
@@ -239,6 +246,7 @@ pub(super) fn iterations(
     txn: &mut ReadTxn<'_>,
     execution: ExecutionId,
     reasons_bytes_max: usize,
+    now: Stamp,
 ) -> Result<Vec<Iteration>, Error> {
     let (sql, blobs) = txn.parts();
     let summaries = iterations::summaries(sql, execution, 0, u32::MAX)?;
@@ -246,10 +254,10 @@ pub(super) fn iterations(
     let mut found = found.into_iter().peekable();
     let with_own = summaries.into_iter().map(|summary| {
         let mut own = Vec::new();
-        while let Some(entry) = found.next_if(|entry| entry.row.iteration <= summary.entry.number) {
+        while let Some(entry) = found.next_if(|entry| entry.row.iteration <= summary.row.number) {
             own.push(entry);
         }
-        iteration(summary, own)
+        iteration(summary, own, now)
     });
     Ok(with_own.collect())
 }
@@ -259,19 +267,17 @@ pub(super) fn readable(txn: &mut ReadTxn<'_>, hash: Hash) -> Result<Option<Strin
     match txn.text(hash) {
         Ok(text) => Ok(Some(text)),
         Err(Error::Gone(_)) => Ok(None),
-        Err(error @ (Error::Store(_) | Error::Payload(_) | Error::Manifest(_))) => Err(error),
+        Err(error @ (Error::Store(_) | Error::Payload(_))) => Err(error),
     }
 }
 
-fn iteration(summary: IterationSummary, found: Vec<ValidationEntry>) -> Iteration {
-    let row = summary.entry;
+fn iteration(summary: IterationSummary, found: Vec<ValidationEntry>, now: Stamp) -> Iteration {
+    let row = summary.row;
     let status = match row.status.as_str() {
         "running" => IterationStatus::Running,
         "completed" => IterationStatus::Completed,
         _ => IterationStatus::Failed,
     };
-    let ended = status != IterationStatus::Running;
-    let until = if ended { row.at } else { commit::now() };
     Iteration {
         number: row.number,
         status,
@@ -282,9 +288,9 @@ fn iteration(summary: IterationSummary, found: Vec<ValidationEntry>) -> Iteratio
         tokens_out: summary.output_tokens,
         tokens_cached: summary.cached_tokens,
         cost_micro_usd: summary.micro_usd,
-        duration_ms: until.since_ms(row.started_at),
+        duration_ms: row.clock.used_ms_at(now.run),
         started_at: row.started_at.into(),
-        ended_at: ended.then(|| row.at.into()),
+        ended_at: row.ended_at.map(Into::into),
         validation: found.into_iter().map(validation).collect(),
     }
 }
@@ -295,7 +301,7 @@ fn validation(found: ValidationEntry) -> Validation {
     Validation { validator: found.row.validator, pass: found.row.pass, score, reasons }
 }
 
-fn call(txn: &mut ReadTxn<'_>, entry: &CallEntry) -> Result<Call, Error> {
+fn call(txn: &mut ReadTxn<'_>, entry: &CallRow) -> Result<Call, Error> {
     let result = match entry.result {
         Some(hash) => readable(txn, hash)?,
         None => entry.sentence.clone(),
@@ -308,12 +314,7 @@ fn call(txn: &mut ReadTxn<'_>, entry: &CallEntry) -> Result<Call, Error> {
     Ok(Call {
         id: entry.id,
         capability: entry.capability.clone(),
-        target: Target {
-            path: entry.path.clone(),
-            command: entry.command.clone(),
-            host: entry.host.clone(),
-            bytes: entry.bytes,
-        },
+        target: entry.shown.clone().into(),
         outcome,
         exit_code: entry.exit_code,
         rules: entry.rules.clone(),

@@ -1,9 +1,11 @@
 //! What the faces read of the store: by names and ids as people write them, with the near word where nothing fits.
+use tenure_core::agent::{AgentRow, RevisionRow};
 use tenure_core::bound::Hash;
+use tenure_core::execution::ExecutionRow;
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::manifest::nearest;
-use tenure_store::rows::agents::{self, AgentEntry, RevisionEntry};
-use tenure_store::rows::executions::{self, ExecutionEntry, Filter};
+use tenure_store::rows::agents;
+use tenure_store::rows::executions::{self, Filter};
 use tenure_store::rows::{Match, Page};
 use tenure_wire::problem::Code;
 
@@ -15,7 +17,7 @@ const NAMES_MAX: u32 = 500;
 
 impl ApiState {
     /// The agent of this name, id or short id.
-    pub(super) async fn agent(&self, wanted: &str) -> Result<AgentEntry, Failure> {
+    pub(super) async fn agent(&self, wanted: &str) -> Result<AgentRow, Failure> {
         let text = wanted.to_string();
         match self.reader().read(move |sql| agents::find(sql, &text)).await? {
             Match::One(entry) => Ok(entry),
@@ -37,7 +39,7 @@ impl ApiState {
     }
 
     /// The execution of this id or short id.
-    pub(super) async fn execution(&self, wanted: &str) -> Result<ExecutionEntry, Failure> {
+    pub(super) async fn execution(&self, wanted: &str) -> Result<ExecutionRow, Failure> {
         let text = wanted.to_string();
         match self.reader().read(move |sql| executions::find(sql, &text)).await? {
             Match::One(entry) => Ok(entry),
@@ -52,7 +54,7 @@ impl ApiState {
         }
     }
 
-    pub(super) async fn execution_entry(&self, id: ExecutionId) -> Result<ExecutionEntry, Failure> {
+    pub(super) async fn execution_row(&self, id: ExecutionId) -> Result<ExecutionRow, Failure> {
         let entry = self.reader().read(move |sql| executions::get(sql, id)).await?;
         entry.ok_or_else(|| Code::ExecutionUnknown.problem(format!("no execution has the id {id}")).into())
     }
@@ -61,7 +63,7 @@ impl ApiState {
         &self,
         filter: Filter,
         limit: u32,
-    ) -> Result<Page<ExecutionEntry, ExecutionId>, Failure> {
+    ) -> Result<Page<ExecutionRow, ExecutionId>, Failure> {
         Ok(self.reader().read(move |sql| executions::list(sql, &filter, limit)).await?)
     }
 
@@ -70,11 +72,11 @@ impl ApiState {
         state: Option<&'static str>,
         after: Option<String>,
         limit: u32,
-    ) -> Result<Page<AgentEntry, String>, Failure> {
+    ) -> Result<Page<AgentRow, String>, Failure> {
         Ok(self.reader().read(move |sql| agents::list(sql, state, after.as_deref(), limit)).await?)
     }
 
-    pub(super) async fn revisions(&self, agent: AgentId, limit: u32) -> Result<Vec<RevisionEntry>, Failure> {
+    pub(super) async fn revisions(&self, agent: AgentId, limit: u32) -> Result<Vec<RevisionRow>, Failure> {
         Ok(self.reader().read(move |sql| agents::revisions(sql, agent, limit)).await?)
     }
 

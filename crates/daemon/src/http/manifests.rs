@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::Json as Out;
 use axum::extract::State;
 use serde_json::Value;
+use tenure_core::id::WorkerId;
 use tenure_core::manifest::{self, Host, Isolation, Manifest};
+use tenure_store::rows::workers;
 use tenure_wire::api::agent::Validated;
 use tenure_wire::problem::{Code, Problem};
 use tokio::time::timeout;
@@ -37,7 +39,7 @@ async fn validate(State(api): State<Arc<ApiState>>, _: Viewer, Text(text): Text)
         valid: true,
         name: manifest.name().to_string(),
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
-        unenforced: manifest.unenforced(&*host(&api).await?).into_iter().map(Into::into).collect(),
+        unenforced: manifest.unenforced(&host(&api, None).await?).into_iter().map(Into::into).collect(),
         manifest: canonical(&manifest),
     }))
 }
@@ -53,9 +55,9 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
 }
 
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.
-pub(super) async fn check(api: &ApiState, manifest: &Manifest) -> Result<(), Failure> {
+pub(super) async fn check(api: &ApiState, manifest: &Manifest, home: Option<WorkerId>) -> Result<(), Failure> {
     known_model(api, manifest)?;
-    let host = host(api).await?;
+    let host = host(api, home).await?;
     let unenforced = manifest.unenforced(&host);
     if unenforced.is_empty() { Ok(()) } else { Err(of_manifest(Code::ManifestUnenforced, unenforced)) }
 }
@@ -64,13 +66,18 @@ fn known_model(api: &ApiState, manifest: &Manifest) -> Result<(), Failure> {
     api.app.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
 }
 
-/// What a connected worker's host can do now, waited for while the worker starts: nothing is guessed.
-pub(super) async fn host(api: &ApiState) -> Result<Arc<Host>, Failure> {
-    let surveyed = match timeout(GREETING_TIMEOUT, api.app.fleet.any()).await {
-        Ok(connection) => connection.survey().await,
-        Err(_) => None,
-    };
-    surveyed.ok_or_else(|| Code::NotReady.problem("the worker has not said yet what this host can do").into())
+/// What the agent's home can do now, or, where it has none, a connected worker's host; waited for while the worker starts:
+/// nothing is guessed.
+pub(super) async fn host(api: &ApiState, home: Option<WorkerId>) -> Result<Host, Failure> {
+    let missing = || Failure::from(Code::NotReady.problem("the worker has not said yet what this host can do"));
+    let connected = timeout(GREETING_TIMEOUT, api.app.fleet.any_of(home)).await.map_err(|_| missing())?;
+    connected.survey().await.ok_or_else(missing)?;
+    let worker = connected.worker;
+    let read = api.records.read(move |txn| {
+        let row = workers::get(txn.parts().0, worker)?;
+        row.and_then(|row| row.host).map(|host| txn.json(host)).transpose()
+    });
+    read.await?.ok_or_else(missing)
 }
 
 pub(super) fn canonical(manifest: &Manifest) -> Value {

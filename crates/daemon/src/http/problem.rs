@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tenure_core::command::Refusal;
+use tenure_core::aggregate::Refusal;
 use tenure_core::manifest;
 use tenure_core::{agent, execution, fleet, project};
 use tenure_store as store;
@@ -55,9 +55,10 @@ impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
         let (code, detail) = match &error {
             store::Error::Full { .. } => (Code::LedgerFull, error.to_string()),
-            store::Error::Io { .. } | store::Error::Corrupt { .. } | store::Error::Newer { .. } => {
-                (Code::LedgerBroken, error.to_string())
-            }
+            store::Error::Io { .. }
+            | store::Error::Corrupt { .. }
+            | store::Error::Newer { .. }
+            | store::Error::Older => (Code::LedgerBroken, error.to_string()),
             store::Error::Stopped => (Code::Stopping, error.to_string()),
             store::Error::Busy { .. } | store::Error::Held { .. } => (Code::Overloaded, error.to_string()),
             store::Error::Invariant { .. } => (Code::Internal, error.to_string()),
@@ -71,7 +72,7 @@ impl From<records::Error> for Failure {
     fn from(error: records::Error) -> Failure {
         match error {
             records::Error::Store(error) => error.into(),
-            other @ (records::Error::Gone(_) | records::Error::Payload(_) | records::Error::Manifest(_)) => {
+            other @ (records::Error::Gone(_) | records::Error::Payload(_)) => {
                 tracing::error!(error = %other, "stored bytes cannot be shown");
                 Code::LedgerBroken.problem(other.to_string()).into()
             }
@@ -96,61 +97,63 @@ pub(super) fn of_model(code: Code, failure: &failure::Failure) -> Failure {
 
 fn of_refusal(refusal: &Refusal) -> Problem {
     match refusal {
-        Refusal::Project(misstep) => of_project(*misstep),
-        Refusal::Agent(misstep) => of_agent(*misstep),
-        Refusal::Execution(misstep) => of_execution(misstep),
-        Refusal::Worker(misstep) => of_worker(*misstep),
+        Refusal::Project(refusal) => of_project(refusal),
+        Refusal::Agent(refusal) => of_agent(refusal),
+        Refusal::Execution(refusal) => of_execution(refusal),
+        Refusal::Worker(refusal) => of_worker(refusal),
     }
 }
 
-fn of_project(misstep: project::Misstep) -> Problem {
-    match misstep {
-        project::Misstep::Founded => Code::Conflict.problem("the project is founded already"),
-        project::Misstep::Unfounded => Code::NotReady.problem("the project is not founded yet"),
-        project::Misstep::KeyNameTaken => Code::KeyNameTaken.problem("another live key has this name"),
-        project::Misstep::KeyNameWrong => Code::KeyNameWrong.problem("the name is empty, too long or not printable"),
-        project::Misstep::KeysFull => Code::KeysFull.problem("no more keys are kept alive at a time"),
-        project::Misstep::KeyUnknown => Code::KeyUnknown.problem("no live key has this id"),
+fn of_project(refusal: &project::Refusal) -> Problem {
+    use project::Refusal as R;
+    match refusal {
+        R::Founded {} => Code::Conflict.problem("the project is founded already"),
+        R::Unfounded {} => Code::NotReady.problem("the project is not founded yet"),
+        R::KeyNameTaken {} => Code::KeyNameTaken.problem("another live key has this name"),
+        R::KeyNameWrong {} => Code::KeyNameWrong.problem("the name is empty, too long or not printable"),
+        R::KeysFull {} => Code::KeysFull.problem("no more keys are kept alive at a time"),
+        R::KeyUnknown {} => Code::KeyUnknown.problem("no live key has this id"),
+        R::NothingToTell {} => Code::Conflict.problem("every refusal is told"),
     }
 }
 
-fn of_agent(misstep: agent::Misstep) -> Problem {
-    match misstep {
-        agent::Misstep::Unknown => Code::AgentUnknown.problem("no agent has this id"),
-        agent::Misstep::Unchanged => Code::Conflict.problem("the same manifest is already the newest revision"),
-        agent::Misstep::Archived => Code::AgentArchived.problem("it was deleted, and is never restored"),
-        agent::Misstep::NameTaken => Code::AgentNameTaken.problem("another agent has, or had, this name"),
-        agent::Misstep::NameDiffers => Code::AgentNameTaken.problem("an agent keeps its name for good"),
-        agent::Misstep::StillRunning => Code::AgentBusy.problem("executions of it are still open"),
+fn of_agent(refusal: &agent::Refusal) -> Problem {
+    use agent::Refusal as R;
+    match refusal {
+        R::Unknown {} => Code::AgentUnknown.problem("no agent has this id"),
+        R::Unchanged { .. } => Code::Conflict.problem("the same manifest is already the newest revision"),
+        R::Archived {} => Code::AgentArchived.problem("it was deleted, and is never restored"),
+        R::NameDiffers {} => Code::AgentNameTaken.problem("an agent keeps its name for good"),
+        R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
 }
 
-fn of_execution(misstep: &execution::Misstep) -> Problem {
-    use execution::Misstep;
-    match misstep {
-        Misstep::Unknown => Code::ExecutionUnknown.problem("no execution has this id"),
-        Misstep::AgentUnknown => Code::AgentUnknown.problem("no agent has this id"),
-        Misstep::AgentArchived => Code::AgentArchived.problem("an archived agent runs no more"),
-        Misstep::Twin(id) => Code::Conflict.problem(format!("the same idempotency key started {id}")),
-        Misstep::Started => Code::Conflict.problem("it was started already"),
-        Misstep::Ended => Code::ExecutionEnded.problem("it has ended, and nothing can be done to it any more"),
-        Misstep::MaxIterationsWrong => Code::MaxIterationsWrong.problem("an execution has 1 to 1000 iterations"),
-        Misstep::CancelRequested => Code::CancelRequested.problem("a cancel was accepted before"),
-        Misstep::Stale
-        | Misstep::NoSession
-        | Misstep::SlotsFull
-        | Misstep::Bound
-        | Misstep::NotDue
-        | Misstep::TooManyCalls
-        | Misstep::TooManyRefusals => Code::Conflict.problem("the execution's state has moved on"),
+fn of_execution(refusal: &execution::Refusal) -> Problem {
+    use execution::Refusal as R;
+    match refusal {
+        R::Unknown {} => Code::ExecutionUnknown.problem("no execution has this id"),
+        R::Repeated { execution } => Code::Conflict.problem(format!("the same idempotency key started {execution}")),
+        R::Started {} => Code::Conflict.problem("it was started already"),
+        R::Ended {} => Code::ExecutionEnded.problem("it has ended, and nothing can be done to it any more"),
+        R::MaxIterationsWrong {} => Code::MaxIterationsWrong.problem("an execution has 1 to 1000 iterations"),
+        R::CancelRequested {} => Code::CancelRequested.problem("a cancel was accepted before"),
+        R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
+        R::Stale {}
+        | R::NotConnected {}
+        | R::SlotsFull {}
+        | R::Bound {}
+        | R::NotHome {}
+        | R::NotDue {}
+        | R::TooManyCalls {}
+        | R::TooManyRefusals {} => Code::Conflict.problem("the execution's state has moved on"),
     }
 }
 
-fn of_worker(misstep: fleet::Misstep) -> Problem {
-    match misstep {
-        fleet::Misstep::Registered
-        | fleet::Misstep::Unregistered
-        | fleet::Misstep::SessionOpen
-        | fleet::Misstep::SessionUnknown => Code::Conflict.problem("the worker's state has moved on"),
+fn of_worker(refusal: &fleet::Refusal) -> Problem {
+    use fleet::Refusal as R;
+    match refusal {
+        R::Registered {} | R::Unregistered {} | R::Connected {} | R::ConnectionUnknown {} => {
+            Code::Conflict.problem("the worker's state has moved on")
+        }
     }
 }

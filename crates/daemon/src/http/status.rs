@@ -15,7 +15,7 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::models::default_model;
 use super::problem::Answer;
-use crate::fleet::Greeted;
+use crate::fleet::Greeting;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -43,9 +43,9 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
 }
 
 fn worker(api: &ApiState) -> Option<Worker> {
-    let greeted = api.greeted.borrow();
-    let Greeted { hello, session } = greeted.as_ref()?;
-    let connection = api.app.fleet.with_session(*session);
+    let greeting = api.greeting.borrow();
+    let Greeting { hello, connection } = greeting.as_ref()?;
+    let connection = api.app.fleet.by_connection(*connection);
     // What the last survey found, which a deploy asks for, is newer than the greeting.
     let host = match &connection {
         Some(connection) => Arc::clone(&connection.host.borrow()),

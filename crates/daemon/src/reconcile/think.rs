@@ -1,12 +1,11 @@
 //! Owed Think: rebuild the conversation, commit `model.called`, ask, commit what came. A model call found open that is
 //! not in hand was lost with an earlier life of the daemon; it is charged at its reservation and the turn is tried again.
-//! When the deed is no longer owed (cancelled, timed out) the task is dropped, and with it the provider's stream.
+//! When it is no longer owed (cancelled, timed out) the task is dropped, and with it the provider's stream.
 mod prompt;
 mod story;
 
 pub use prompt::Delta;
 
-use crate::commit;
 use crate::app::App;
 use crate::model::Model;
 use crate::model::answer::Answer;
@@ -19,22 +18,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Stream};
 use tenure_core::bound::Hash;
-use tenure_core::call::Proposal;
+use tenure_core::call::{Proposal, attributes_json};
 use tenure_core::capability::{self, Capability};
-use tenure_core::command::Command;
 use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage};
-use tenure_core::fold::Stream;
 use tenure_core::id::ExecutionId;
-use tenure_core::owed::Deed;
+use tenure_core::owed::Obligation;
 use tokio::time::Instant;
 
 /// The longest that one model call may take; the iteration's own clock is usually nearer.
 const CALL_DEADLINE: Duration = Duration::from_secs(900);
 const SCHEMA_ERRORS_MAX: usize = 4;
 
-pub async fn think(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), Error> {
-    let (Stream::Execution(id), Deed::Think { iteration, turn, attempt, open }) = (stream, deed) else { return Ok(()) };
+pub async fn think(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
+    let (Stream::Execution(id), Obligation::Think { iteration, turn, attempt, open }) = (stream, obligation) else {
+        return Ok(());
+    };
     let turn = Turn { iteration, turn, attempt };
     if !open {
         return take_turn(&app, id, turn).await;
@@ -44,19 +44,19 @@ pub async fn think(app: Arc<App>, stream: Stream, deed: Deed) -> Result<(), Erro
 }
 
 async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> {
-    let manifest = app.records.read(move |txn| story::manifest(txn, id)).await?;
-    let alias = manifest.model().to_string();
+    let plan = app.records.read(move |txn| story::plan(txn, id)).await?;
+    let alias = plan.model.clone();
     let model = app.models.resolve(&alias).await;
     let request = match &model {
         Ok(model) => {
             let bytes_max = model.result_bytes_max();
-            app.records.read(move |txn| story::request(txn, id, &manifest, turn, bytes_max)).await?
+            app.records.read(move |txn| story::request(txn, id, &plan, turn, bytes_max)).await?
         }
         Err(failure) => Err(failure.clone()),
     };
     let call = match (&request, &model) {
-        (Ok(request), Ok(model)) => called(turn, request, model.as_ref()),
-        (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias),
+        (Ok(request), Ok(model)) => called(app, turn, request, model.as_ref()),
+        (Err(_), _) | (_, Err(_)) => uncallable(app, turn, &alias),
     };
     let deadline = Instant::now() + CALL_DEADLINE;
     if !app.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
@@ -78,23 +78,23 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
     Ok(())
 }
 
-fn called(turn: Turn, request: &Request, model: &dyn Model) -> CallModel {
+fn called(app: &App, turn: Turn, request: &Request, model: &dyn Model) -> CallModel {
     CallModel {
         turn,
         model: model.name().to_string(),
         request: request.hash().parse().expect("invariant: a request's hash is 64 hexadecimal digits"),
-        deadline: commit::now().plus_ms(CALL_DEADLINE.as_secs() * 1000),
+        deadline: app.committer.now().run.plus_ms(CALL_DEADLINE.as_secs() * 1000),
         reserved_micro_usd: model.reserve_micro_usd(request),
     }
 }
 
 /// The call that cannot be made is recorded all the same, so that its failure has something to end.
-fn uncallable(turn: Turn, alias: &str) -> CallModel {
+fn uncallable(app: &App, turn: Turn, alias: &str) -> CallModel {
     CallModel {
         turn,
         model: capability::clip(alias),
         request: Hash::of(&[]),
-        deadline: commit::now().plus_ms(CALL_DEADLINE.as_secs() * 1000),
+        deadline: app.committer.now().run.plus_ms(CALL_DEADLINE.as_secs() * 1000),
         reserved_micro_usd: Some(0),
     }
 }
@@ -176,14 +176,19 @@ fn answered(app: &App, answer: Answer, took_ms: u64) -> execution::Answer {
 
 fn proposal(app: &App, call: &ToolCall) -> Proposal {
     let known = meant(&call.name);
+    let attributes = known.map(|known| known.attributes(&call.arguments)).unwrap_or_default();
+    let (attributes, too_large) = match attributes_json(&attributes) {
+        Ok(json) => (json, None),
+        Err(sentence) => (b"{}".to_vec(), Some(sentence)),
+    };
     let misfit = match known {
-        Some(known) => misfit(known.name, &call.arguments),
+        Some(known) => misfit(known.name, &call.arguments).or(too_large),
         None => Some(format!("there is no capability `{}`", capability::clip(&call.name))),
     };
     Proposal {
         capability: known.map_or_else(|| capability::clip(&call.name), |known| known.name.to_string()),
         arguments: app.committer.payload(call.arguments.to_string().into_bytes()),
-        attributes: known.map(|known| known.attributes(&call.arguments)).unwrap_or_default(),
+        attributes: app.committer.payload(attributes),
         misfit,
     }
 }

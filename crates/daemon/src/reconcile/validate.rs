@@ -1,57 +1,85 @@
-//! Owed Validate: computes what a validator finds, or asks for the one call that it needs first.
+//! Owed Validate: computes what a validator finds, or asks for the one call that it needs first. What is computed is computed
+//! outside the store's readers, on a few threads of its own kind and under a deadline.
 mod check;
 
-use crate::house::House;
-use crate::records::{Error, Look};
+use crate::app::App;
+use crate::records::{Error, ReadTxn};
 use check::{Seen, SeenCall, Step};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use tenure_core::actor::Actor;
-use tenure_core::call::Proposal;
+use tenure_core::aggregate::{Command, Stream};
+use tenure_core::call::{Proposal, attributes_json};
 use tenure_core::capability;
-use tenure_core::command::Command;
 use tenure_core::execution::{self, Finding};
-use tenure_core::fold::Stream;
 use tenure_core::id::{CallId, ExecutionId};
-use tenure_core::owed::Deed;
+use tenure_core::manifest::Validator;
+use tenure_core::owed::Obligation;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-pub async fn validate(house: Arc<House>, stream: Stream, deed: Deed) -> Result<(), Error> {
-    let (Stream::Execution(id), Deed::Validate { iteration, index, check }) = (stream, deed) else { return Ok(()) };
-    let (word, step) = house
-        .records
-        .look(move |look| {
-            let execution = look.execution(id)?;
-            let manifest = look.manifest(execution.agent, execution.revision)?;
-            let validator = manifest.validators().get(index as usize).ok_or(Error::Gone("validator"))?;
-            let seen = seen(look, id, iteration, check)?;
-            Ok((validator.as_str(), check::step(validator, &seen)))
-        })
-        .await?;
-    let command = match step {
+/// Validators that compute at the same time. Each holds its place until it really ends, also past its deadline.
+static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(2)));
+/// A pattern or schema that takes longer fails its iteration.
+const COMPUTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
+    let (Stream::Execution(id), Obligation::Validate { iteration, index, check }) = (stream, obligation) else {
+        return Ok(());
+    };
+    let read = app.records.read(move |txn| {
+        let execution = txn.execution(id)?;
+        let plan = txn.plan(execution.agent, execution.revision)?;
+        let validator = plan.validators.get(index as usize).cloned().ok_or(Error::Gone("validator"))?;
+        Ok((validator, seen(txn, id, iteration, check)?))
+    });
+    let (validator, seen) = read.await?;
+    let word = validator.as_str();
+    let command = match compute(validator, seen).await {
         Step::Call { capability, arguments } => {
             let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
+            let attributes = attributes_json(&attributes).unwrap_or_else(|_| b"{}".to_vec());
             let proposal = Proposal {
                 capability: capability.to_string(),
-                arguments: house.door.payload(arguments.to_string().into_bytes()),
-                attributes,
+                arguments: app.committer.payload(arguments.to_string().into_bytes()),
+                attributes: app.committer.payload(attributes),
                 misfit: None,
             };
             execution::Command::Check { iteration, index, proposal }
         }
         Step::Found { pass, reasons } => {
-            let reasons = house.door.payload(reasons.into_bytes());
+            let reasons = app.committer.payload(reasons.into_bytes());
             let score_milli = if pass { 1000 } else { 0 };
             let finding = Finding { validator: word.to_string(), pass, score_milli, reasons };
             execution::Command::Validate { iteration, index, finding }
         }
     };
-    house.report(Actor::Daemon, Command::Execution(id, command)).await;
+    app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())
 }
 
-fn seen(look: &mut Look<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
-    let calls = look.calls(id, iteration)?;
-    let output = match look.turns(id, iteration)?.last().and_then(|turn| turn.output) {
-        Some(output) => look.text(output)?,
+async fn compute(validator: Validator, seen: Seen) -> Step {
+    let late = || {
+        let reasons = format!("The validator took longer than {} s.", COMPUTE_TIMEOUT.as_secs());
+        Step::Found { pass: false, reasons }
+    };
+    let computed = async {
+        let place = Arc::clone(&PLACES).acquire_owned().await;
+        let step = tokio::task::spawn_blocking(move || {
+            let step = check::step(&validator, &seen);
+            drop(place);
+            step
+        });
+        step.await
+            .unwrap_or_else(|error| Step::Found { pass: false, reasons: format!("The validator failed: {error}.") })
+    };
+    timeout(COMPUTE_TIMEOUT, computed).await.unwrap_or_else(|_| late())
+}
+
+fn seen(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
+    let calls = txn.calls(id, iteration)?;
+    let output = match txn.turns(id, iteration)?.last().and_then(|turn| turn.output) {
+        Some(output) => txn.text(output)?,
         None => String::new(),
     };
     let runs = calls.iter().filter(|call| !call.validator && call.capability == "process.run");
@@ -59,7 +87,7 @@ fn seen(look: &mut Look<'_>, id: ExecutionId, iteration: u32, check: Option<Call
     let call = match check.and_then(|check| calls.iter().find(|call| call.id == check)) {
         None => None,
         Some(call) => {
-            let result = call.result.map(|result| look.json(result)).transpose()?.unwrap_or_default();
+            let result = call.result.map(|result| txn.json(result)).transpose()?.unwrap_or_default();
             let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
             Some(SeenCall { outcome, exit_code: call.exit_code, result })
         }

@@ -22,6 +22,7 @@ CREATE TABLE owed (
     key TEXT NOT NULL,
     PRIMARY KEY (kind, axis, due, stream, key)
 ) {clustered};
+CREATE INDEX owed_by_stream ON owed (stream, kind);
 
 CREATE TABLE payloads (hash BYTEA PRIMARY KEY, salt BYTEA NOT NULL, size BIGINT NOT NULL, bytes BYTEA);
 

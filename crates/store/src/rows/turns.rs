@@ -66,8 +66,7 @@ pub fn page(
 ) -> Result<Vec<TurnRow>, Error> {
     let text = TurnRow::select("WHERE execution = $1 AND iteration = $2 AND turn >= $3 ORDER BY turn LIMIT $4");
     let execution = execution.to_string();
-    let cells =
-        [Cell::Text(&execution), Cell::Int(iteration.into()), Cell::Int(from.into()), Cell::Int(limit.into())];
+    let cells = [Cell::Text(&execution), Cell::Int(iteration.into()), Cell::Int(from.into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, TurnRow::read)
 }
 

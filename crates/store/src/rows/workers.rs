@@ -5,7 +5,7 @@ use crate::sql::stored::table;
 use crate::sql::{Cell, Sql};
 use tenure_core::facts::Counter;
 use tenure_core::fleet::WorkerRow;
-use tenure_core::id::ConnectionId;
+use tenure_core::id::{ConnectionId, WorkerId};
 
 table!(WorkerRow in "workers", key "id", keeps [], {
     id: "id",
@@ -21,6 +21,12 @@ table!(WorkerRow in "workers", key "id", keeps [], {
 /// The database's.
 pub fn list(sql: &mut dyn Sql, limit: u32) -> Result<Vec<WorkerRow>, Error> {
     sql.all(&WorkerRow::select("ORDER BY id LIMIT $1"), &[Cell::Int(limit.into())], WorkerRow::read)
+}
+
+/// # Errors
+/// The database's.
+pub fn get(sql: &mut dyn Sql, id: WorkerId) -> Result<Option<WorkerRow>, Error> {
+    sql.first(&WorkerRow::select("WHERE id = $1"), &[Cell::Text(&id.to_string())], WorkerRow::read)
 }
 
 /// # Errors

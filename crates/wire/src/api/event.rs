@@ -184,7 +184,13 @@ pub enum Piece {
 
 impl ExecutionEvent {
     pub fn of(index: u64, stamp: Stamp, execution: ExecutionId, event: &Event) -> ExecutionEvent {
-        ExecutionEvent { index, at: Moment(stamp.at), execution, iteration: iteration_of(event), what: what_of(event, stamp) }
+        ExecutionEvent {
+            index,
+            at: Moment(stamp.at),
+            execution,
+            iteration: iteration_of(event),
+            what: what_of(event, stamp),
+        }
     }
 
     pub fn ends(&self) -> bool {

@@ -15,8 +15,9 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[derive(strum::EnumIter, strum::EnumString, strum::IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -69,6 +70,20 @@ impl ExecutionFilter {
         let statuses = ExecutionStatus::iter().map(ExecutionStatus::as_str);
         statuses.chain(Reason::iter().map(Reason::as_str)).collect()
     }
+
+    pub fn status(self) -> Option<Status> {
+        match self {
+            ExecutionFilter::Status(status) => status.as_str().parse().ok(),
+            ExecutionFilter::Reason(_) => None,
+        }
+    }
+
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            ExecutionFilter::Status(_) => None,
+            ExecutionFilter::Reason(reason) => Some(reason),
+        }
+    }
 }
 
 impl FromStr for ExecutionFilter {
@@ -76,9 +91,9 @@ impl FromStr for ExecutionFilter {
 
     fn from_str(text: &str) -> Result<ExecutionFilter, String> {
         let status = text.parse().map(ExecutionFilter::Status);
-        status.or_else(|_| text.parse().map(ExecutionFilter::Reason)).map_err(|_| {
-            format!("`{text}` is no status of an execution: use {}", ExecutionFilter::words().join(", "))
-        })
+        status
+            .or_else(|_| text.parse().map(ExecutionFilter::Reason))
+            .map_err(|_| format!("`{text}` is no status of an execution: use {}", ExecutionFilter::words().join(", ")))
     }
 }
 

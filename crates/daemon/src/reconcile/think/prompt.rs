@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
 use tenure_core::capability;
-use tenure_core::manifest::Manifest;
+use tenure_core::plan::Plan;
 use tenure_core::template;
 
 /// Tokens that one answer may have.
@@ -49,8 +49,7 @@ pub(super) struct PastCall {
 }
 
 pub(super) struct Story<'a> {
-    pub manifest: &'a Manifest,
-    pub tools: &'a [String],
+    pub plan: &'a Plan,
     pub input: &'a str,
     pub iteration: u32,
     pub previous_error: &'a str,
@@ -74,19 +73,18 @@ running programs and /tmp are gone.";
 /// # Errors
 /// The template cannot be rendered, for instance because the prompt is too long.
 pub(super) fn request(story: &Story<'_>) -> Result<Request, template::Error> {
-    let manifest = story.manifest;
+    let prompt = &story.plan.prompt;
     let rendered = template::render(
-        manifest.prompt_template(),
+        &prompt.template,
         &template::Vars {
-            instruction: manifest.instruction(),
+            instruction: &prompt.instruction,
             input: story.input,
             iteration_number: story.iteration,
             previous_error: story.previous_error,
         },
     )?;
     let mut messages = vec![Message::User { text: rendered }];
-    let told = template::check(manifest.prompt_template()).is_ok_and(|used| used.previous_error);
-    if !story.previous_error.is_empty() && !told {
+    if !story.previous_error.is_empty() && !prompt.tells_error {
         let error = story.previous_error;
         let told = "Do the task again so that this is right.";
         messages.push(Message::User { text: format!("The previous attempt was refused:\n{error}\n{told}") });
@@ -98,13 +96,13 @@ pub(super) fn request(story: &Story<'_>) -> Result<Request, template::Error> {
     Ok(Request {
         system: if frugal { FRUGAL_SYSTEM } else { SYSTEM }.to_string(),
         messages,
-        tools: offered(story.tools, frugal),
+        tools: offered(&story.plan.tools, frugal),
         max_tokens: if frugal { FRUGAL_ANSWER_TOKENS_MAX } else { ANSWER_TOKENS_MAX },
         tag: story.tag.clone(),
     })
 }
 
-/// The capabilities that the manifest's `tools` list names, in the catalogue's order.
+/// The capabilities that the plan's `tools` list names, in the catalogue's order.
 fn offered(patterns: &[String], frugal: bool) -> Vec<Tool> {
     capability::catalogue()
         .filter(|capability| patterns.iter().any(|pattern| capability::matches(pattern, capability.name)))

@@ -4,22 +4,23 @@ use super::prompt::{self, PastCall, PastTurn, Story};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
 use crate::records::{Error, ReadTxn};
+use std::sync::Arc;
+use tenure_core::call::CallRow;
 use tenure_core::execution::Turn;
 use tenure_core::id::ExecutionId;
-use tenure_core::manifest::Manifest;
+use tenure_core::plan::Plan;
 use tenure_core::row::Note;
-use tenure_store::rows::calls::CallEntry;
 
-pub(super) fn manifest(txn: &mut ReadTxn<'_>, id: ExecutionId) -> Result<Manifest, Error> {
+pub(super) fn plan(txn: &mut ReadTxn<'_>, id: ExecutionId) -> Result<Arc<Plan>, Error> {
     let execution = txn.execution(id)?;
-    txn.manifest(execution.agent, execution.revision)
+    txn.plan(execution.agent, execution.revision)
 }
 
 /// The request of this turn; a template that cannot be rendered is a failure of the model call.
 pub(super) fn request(
     txn: &mut ReadTxn<'_>,
     id: ExecutionId,
-    manifest: &Manifest,
+    plan: &Plan,
     turn: Turn,
     result_bytes_max: usize,
 ) -> Result<Result<Request, Failure>, Error> {
@@ -27,11 +28,9 @@ pub(super) fn request(
     let input = plain(txn.text(input)?);
     let previous_error = previous_error(txn, id, turn.iteration)?;
     let turns = past_turns(txn, id, turn.iteration)?;
-    let tools = manifest.tools();
     let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
     let story = Story {
-        manifest,
-        tools: &tools,
+        plan,
         input: &input,
         iteration: turn.iteration,
         previous_error: &previous_error,
@@ -58,14 +57,14 @@ fn past_turns(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<
         let asked = calls.iter().filter(|call| !call.validator && call.turn == turn.turn);
         let results = asked.map(|call| past_call(txn, call)).collect::<Result<_, _>>()?;
         let lost = |note: &tenure_store::rows::turns::NoteEntry| {
-            note.turn == turn.turn + 1 && note.note == Note::SandboxLost.word()
+            note.turn == turn.turn + 1 && note.note == Note::SandboxLost.as_str()
         };
         past.push(PastTurn { delta, results, sandbox_lost: notes.iter().any(lost) });
     }
     Ok(past)
 }
 
-fn past_call(txn: &mut ReadTxn<'_>, call: &CallEntry) -> Result<PastCall, Error> {
+fn past_call(txn: &mut ReadTxn<'_>, call: &CallRow) -> Result<PastCall, Error> {
     let result = call.result.map(|result| txn.json(result)).transpose()?;
     let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
     let capability = call.capability.clone();
