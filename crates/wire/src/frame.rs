@@ -56,7 +56,8 @@ pub struct LeasedCall {
     pub capability: String,
     pub arguments: Value,
     pub confinement: Confinement,
-    /// Milliseconds from now until its iteration's or execution's clock runs out.
+    /// Milliseconds from now after which the worker ends it: its iteration's whole time-out. The daemon's own clocks may
+    /// end it sooner.
     pub deadline_ms: u64,
 }
 
