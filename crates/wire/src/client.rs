@@ -322,10 +322,52 @@ fn push_encoded(path: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
 
     #[test]
     fn what_a_person_typed_stays_one_segment() {
         let query = [("status", Some("a&b".to_string())), ("agent", None)];
         assert_eq!(path(&["agents", "../keys?x"], &query), "/v1/agents/..%2Fkeys%3Fx?status=a%26b");
+    }
+
+    /// One part of an iteration's log, with the turns `turns`.
+    fn part(number: u32, turns: std::ops::Range<u32>, output: Option<&str>) -> serde_json::Value {
+        let turn = |turn| serde_json::json!({"turn": turn, "model": "m", "tokens_in": 1, "tokens_out": 1, "took_ms": 1, "calls": []});
+        serde_json::json!({
+            "number": number, "status": "completed", "turns": 9, "tool_calls": 0, "tokens_in": 1, "tokens_out": 1,
+            "tokens_cached": 0, "cost_micro_usd": 0, "duration_ms": 1, "started_at": "2026-02-23T10:00:00Z",
+            "validation": [], "log": turns.map(turn).collect::<Vec<_>>(), "output": output,
+        })
+    }
+
+    #[tokio::test]
+    async fn logs_are_followed_over_pages_and_an_iteration_that_was_cut_is_whole_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let pages = [
+            serde_json::json!({"items": [part(1, 0..2, Some("one")), part(2, 0..3, None)], "next_cursor": "2.3"}),
+            serde_json::json!({"items": [part(2, 3..5, None)], "next_cursor": "2.5"}),
+            serde_json::json!({"items": [part(2, 5..9, Some("two"))]}),
+        ];
+        let serving = std::thread::spawn(move || {
+            pages.map(|page| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = vec![0; 4096];
+                let count = stream.read(&mut head).unwrap();
+                let (body, head) = (page.to_string(), String::from_utf8_lossy(&head[..count]).into_owned());
+                let length = body.len();
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+                    .unwrap();
+                head.lines().next().unwrap_or_default().to_string()
+            })
+        });
+        let client = Client::new(Endpoint::Tcp { host: "127.0.0.1".into(), port }, None);
+        let logs = client.logs("exe_1", None).await.unwrap();
+        let turns = |log: &IterationLog| log.log.iter().map(|turn| turn.turn).collect::<Vec<_>>();
+        assert_eq!(logs.iter().map(turns).collect::<Vec<_>>(), [(0..2).collect::<Vec<_>>(), (0..9).collect()]);
+        assert_eq!(logs.iter().map(|log| log.output.as_deref()).collect::<Vec<_>>(), [Some("one"), Some("two")]);
+        let asked = serving.join().unwrap();
+        assert!(asked[1].contains("cursor=2.3") && asked[2].contains("cursor=2.5"), "{asked:?}");
     }
 }

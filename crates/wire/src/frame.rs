@@ -64,7 +64,8 @@ pub struct LeasedCall {
     /// way. None where the capability names none; the worker then resolves the arguments' own in the same way.
     pub path: Option<String>,
     pub confinement: Confinement,
-    /// Milliseconds from now until its iteration's or execution's clock runs out.
+    /// Milliseconds from now after which the worker ends it: its iteration's whole time-out. The daemon's own clocks may
+    /// end it sooner.
     pub deadline_ms: u64,
 }
 

@@ -71,6 +71,7 @@ where
             ended = &mut reading => break ended,
             () = app.closing.cancelled() => return Ok(()),
             () = connection.ending.cancelled() => return Err(Error::Ended),
+            () = reports.closed() => return Err(Error::Ended),
             Some(request) = requests.recv(), if idle => {
                 outbox = frame::encode(&pending.begin(request))?.into();
                 stuck = 0;
