@@ -122,8 +122,8 @@ where
     let welcome = timeout(WELCOME, link::read(reader)).await;
     let late = |_| Error::Deadline { what: "the daemon's welcome", seconds: WELCOME.as_secs() };
     match welcome.map_err(late)?? {
-        Some(ToWorker::Welcome { version: VERSION, session, fence }) => {
-            tracing::info!(%session, fence = fence.0, "the session is open");
+        Some(ToWorker::Welcome { version: VERSION, connection, fence }) => {
+            tracing::info!(%connection, fence = fence.0, "the connection is open");
             Ok(Some(fence))
         }
         Some(ToWorker::Welcome { .. }) => Err(Error::Protocol("it speaks another version; restart it with this one's")),
