@@ -206,8 +206,6 @@ impl Engine {
             memory,
             pids,
             cpu,
-            #[cfg(feature = "controls")]
-            without: Vec::new(),
         }
     }
 

@@ -6,11 +6,9 @@ mod mounts;
 mod pool;
 mod nursery;
 mod skeleton;
-mod view;
+pub(crate) mod view;
 mod filter;
 mod lockdown;
-#[cfg(feature = "controls")]
-mod controls;
 mod birth;
 mod contained;
 mod serve;

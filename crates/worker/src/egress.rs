@@ -12,9 +12,8 @@ pub mod rules;
 pub mod outside;
 pub mod resolver;
 pub mod gate;
-pub mod checks;
-#[cfg(feature = "controls")]
-mod controls;
+#[cfg_attr(test_controls, path = "../../../tests/controls/worker/bypass.rs")]
+pub mod bypass;
 mod passage;
 mod pace;
 mod report;
@@ -27,7 +26,7 @@ mod tunnel;
 mod tls;
 pub(crate) mod fetch;
 
-use checks::Checks;
+use bypass::Bypass;
 use gate::{Gate, Parts};
 use outside::{Outside, System};
 use resolver::{AgentResolver, Resolver};
@@ -120,11 +119,11 @@ impl Doorway {
         resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<Doorway> {
-        Doorway::open_with(Checks::default(), rules, network, resolver, listener)
+        Doorway::open_with(Bypass::default(), rules, network, resolver, listener)
     }
 
     fn open_with(
-        checks: Checks,
+        bypass: Bypass,
         rules: Rules,
         network: &Network,
         resolver: AgentResolver,
@@ -133,7 +132,7 @@ impl Doorway {
         let (attempts, attempted) = mpsc::channel(report::WAITING_MAX);
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let Network { connections_max, bandwidth, .. } = *network;
-        let gate = Gate::new(Parts { rules, checks, connections_max, bandwidth, resolver, attempts });
+        let gate = Gate::new(Parts { rules, bypass, connections_max, bandwidth, resolver, attempts });
         let end = CancellationToken::new();
         let (mut proxy, mut folding) = (JoinSet::new(), JoinSet::new());
         if let Some(listener) = listener {

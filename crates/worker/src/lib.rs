@@ -22,9 +22,6 @@ mod perform;
 mod workspace;
 mod output;
 mod reap;
-#[cfg(feature = "fuzz")]
-#[doc(hidden)]
-pub mod fuzz;
 
 pub use error::Error;
 pub use ground::{Ground, Options};

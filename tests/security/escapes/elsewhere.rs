@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_core::manifest::NetworkMode;
 use tenure_wire::confinement::Network;
 use tenure_worker::egress::Doorway;
-use tenure_worker::egress::checks::Check;
+use tenure_worker::egress::bypass::Check;
 use tenure_worker::egress::outside::{Answer, Outside, Stream};
 use tenure_worker::egress::rules::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

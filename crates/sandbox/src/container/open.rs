@@ -28,8 +28,6 @@ use super::settings::{Flavor, Plan, Shown, shown};
 use super::{Engine, mark};
 use crate::client::Client;
 use crate::error::{Error, Layer};
-#[cfg(feature = "controls")]
-use crate::layers::Layers;
 use crate::level::{Level, Mapping};
 use crate::native::record::{self, Life, Slot};
 use crate::native::{channel, zygote};
@@ -173,7 +171,7 @@ impl Engine {
         }
         let kept = [Layer::Namespaces, Layer::View, Layer::Cgroup].into_iter().all(|layer| spec.keeps(layer));
         if !kept || !spec.has_own_pids() {
-            return refuse("without", "a container always has namespaces, a root and control groups of its own");
+            return refuse("bypass", "a container always has namespaces, a root and control groups of its own");
         }
         Ok(())
     }
@@ -350,8 +348,6 @@ fn greet(socket: UnixStream, pid: i32, asked: Asked) -> Result<Met, Error> {
         memory: held.memory,
         pids: held.pids,
         cpu: held.cpu,
-        #[cfg(feature = "controls")]
-        without: Layers::of(&spec).missing().to_vec(),
     };
     let open = |(counter, path): &(Counter, PathBuf)| Some((*counter, File::open(path).ok()?));
     let (counters, files): (Vec<Counter>, Vec<File>) = held.counters.iter().filter_map(open).unzip();

@@ -27,8 +27,8 @@ use super::lockdown;
 use super::serve::{Server, Supplies};
 use super::skeleton::Skeleton;
 use super::view::{Sources, View};
+use crate::bypass::{self, Bypass};
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::{Level, Mapping, Meter};
 use crate::native::cgroup::Door;
 use crate::native::channel;
@@ -43,7 +43,7 @@ const EGRESS_WAITING_MAX: i32 = 256;
 
 /// What a fresh jail inherits from the zygote; everything else it closes.
 pub(super) struct Inheritance<'a> {
-    pub(super) layers: &'a Layers,
+    pub(super) bypass: &'a Bypass,
     pub(super) meters: Meters,
     pub(super) filters: &'a Filters,
     /// Whether the zygote confined itself.
@@ -84,13 +84,13 @@ pub(super) fn enter(inheritance: Inheritance<'_>) -> ! {
 }
 
 fn live(inheritance: Inheritance<'_>) -> io::Result<()> {
-    let Inheritance { layers, meters, filters, confined, skeleton, claims, parent, tally, doors, cpu } = inheritance;
+    let Inheritance { bypass, meters, filters, confined, skeleton, claims, parent, tally, doors, cpu } = inheritance;
     let mut keep: Vec<i32> = [&claims, &parent].map(AsRawFd::as_raw_fd).to_vec();
     keep.extend(tally.descriptors());
     keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let half_made = half_make(skeleton, layers, doors, || lockdown::prepare(layers, filters, confined));
+    let half_made = half_make(skeleton, bypass, doors, || lockdown::prepare(bypass, filters, confined));
     // A zygote that died before the death signal was set ends the socket.
     let Some((bytes, Some(socket))) = channel::receive(&claims)? else { return Ok(()) };
     drop(claims);
@@ -112,7 +112,7 @@ fn live(inheritance: Inheritance<'_>) -> io::Result<()> {
 
 fn half_make(
     skeleton: &Skeleton,
-    layers: &Layers,
+    bypass: &Bypass,
     doors: Vec<Door>,
     prepare: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<HalfMade, Failure> {
@@ -122,10 +122,10 @@ fn half_make(
     standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
     // Only before the change of ids may this file be opened for writing.
     let badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
-    if layers.have(Layer::Namespaces) {
+    if bypass.keeps(Layer::Namespaces) {
         bring_loopback_up()?;
     }
-    let view = View::begin(skeleton, layers)?;
+    let view = View::begin(skeleton, bypass)?;
     prepare()?;
     Ok(HalfMade { view, badness })
 }
@@ -138,8 +138,7 @@ fn complete(
     level: &mut Level,
 ) -> Result<(Option<File>, Option<OwnedFd>), Failure> {
     let HalfMade { view, badness } = half_made;
-    #[cfg(feature = "controls")]
-    super::controls::forgo(spec)?;
+    bypass::begin(spec)?;
     let sources = Sources::take(spec)?;
     take_identity(spec)?;
     rustix::system::sethostname(spec.hostname.as_bytes())
@@ -163,8 +162,6 @@ fn level(spec: &Spec, meters: Meters) -> Level {
         memory: meters.memory,
         pids: meters.pids,
         cpu: meters.cpu,
-        #[cfg(feature = "controls")]
-        without: Layers::of(spec).missing().to_vec(),
     }
 }
 

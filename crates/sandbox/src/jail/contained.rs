@@ -18,7 +18,6 @@ use super::serve::{Server, Supplies};
 use super::{birth, lockdown};
 use crate::container::order::{Counter, DOOR, Order};
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::Level;
 use crate::native::channel;
 use crate::native::tally::Tally;
@@ -95,7 +94,7 @@ fn lock(order: &Order, level: &mut Level) -> Result<Option<OwnedFd>, Failure> {
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hidden.map_err(|error| Failure::new(Layer::Identity, "hide the jail's memory", error))?;
     let filters = Filters::compile().map_err(|_| check::lacks(Layer::Seccomp, "compile the filter"))?;
-    lockdown::prepare(&Layers::of(&order.spec), &filters, false)?;
+    lockdown::prepare(&order.spec.bypass, &filters, false)?;
     lockdown::lock(&order.spec, &filters, level)?;
     Ok(listener)
 }

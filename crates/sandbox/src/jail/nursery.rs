@@ -15,8 +15,8 @@ use super::birth::{self, Inheritance, Meters};
 use super::filter::Filters;
 use super::mounts::{Changes, Unseen};
 use super::skeleton::Skeleton;
+use crate::bypass::Bypass;
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::Meter;
 use crate::limits::Limits;
 use crate::native::cgroup::{self, Cgroups, Controller, Group};
@@ -166,7 +166,7 @@ impl Nursery {
     }
 
     pub(super) fn make_waiting(&mut self) -> Result<(), Failure> {
-        let half_made = self.make(&Layers::default())?;
+        let half_made = self.make(&Bypass::default())?;
         self.waiting.push_back(half_made);
         Ok(())
     }
@@ -183,13 +183,13 @@ impl Nursery {
     }
 
     /// Record, groups, fork: in this order, so that a crash at any point leaves nothing unknown.
-    pub(super) fn make(&mut self, layers: &Layers) -> Result<HalfMade, Failure> {
+    pub(super) fn make(&mut self, bypass: &Bypass) -> Result<HalfMade, Failure> {
         self.made += 1;
         let id = format!("{}-{:x}", self.prefix, self.made);
-        let cgroups = if layers.have(Layer::Cgroup) { self.parts.cgroups.paths(&id) } else { Vec::new() };
+        let cgroups = if bypass.keeps(Layer::Cgroup) { self.parts.cgroups.paths(&id) } else { Vec::new() };
         let slot = self.free_slot().map_err(failed("make the jail's record"))?;
         let remains = Remains { id, cgroups, slot };
-        let (pid, pidfd, claims) = match self.give_birth(&remains, layers) {
+        let (pid, pidfd, claims) = match self.give_birth(&remains, bypass) {
             Ok(born) => born,
             Err(failure) => {
                 // What was begun is buried like a jail that died.
@@ -209,18 +209,18 @@ impl Nursery {
     }
 
     /// Process id, pidfd, and the socket that takes the claim.
-    fn give_birth(&self, remains: &Remains, layers: &Layers) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
+    fn give_birth(&self, remains: &Remains, bypass: &Bypass) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
         let begun = remains.slot.begin(&remains.id, &self.parts.boot, &remains.cgroups);
         begun.map_err(failed("write the jail's record"))?;
-        let grouped = layers.have(Layer::Cgroup);
+        let grouped = bypass.keeps(Layer::Cgroup);
         let group = if grouped { self.parts.cgroups.create(&remains.id, &self.limits)? } else { Group::default() };
-        let (inheritance, claims, entry) = self.bequeath(&group, layers)?;
+        let (inheritance, claims, entry) = self.bequeath(&group, bypass)?;
         let owned = |uid| match self.apart {
             true => sys::take_effective_uid(uid).map_err(failed("take the user that the jail is counted for")),
             false => Ok(()),
         };
         owned(OWNERS_FIRST + (self.made % u64::from(OWNERS)) as u32)?;
-        let cloned = sys::clone_into(namespaces(layers), entry.as_ref().map(AsFd::as_fd));
+        let cloned = sys::clone_into(namespaces(bypass), entry.as_ref().map(AsFd::as_fd));
         if !matches!(cloned, Ok(Cloned::Child)) {
             owned(0)?;
         }
@@ -235,15 +235,15 @@ impl Nursery {
     fn bequeath<'a>(
         &'a self,
         group: &Group,
-        layers: &'a Layers,
+        bypass: &'a Bypass,
     ) -> Result<(Inheritance<'a>, OwnedFd, Option<File>), Failure> {
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
         let tally = group.counters.open().map_err(failed("open the counters of the control group"))?;
         let (doors, cpu) = group.doors()?;
         let (ours, claims) = channel::pair().map_err(failed("make a socket"))?;
         let inheritance = Inheritance {
-            layers,
-            meters: self.meters(layers),
+            bypass,
+            meters: self.meters(bypass),
             filters: &self.parts.filters,
             confined: self.parts.confined,
             skeleton: &self.parts.skeleton,
@@ -256,10 +256,10 @@ impl Nursery {
         Ok((inheritance, ours, entry))
     }
 
-    fn meters(&self, layers: &Layers) -> Meters {
-        let rlimit = if layers.have(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
+    fn meters(&self, bypass: &Bypass) -> Meters {
+        let rlimit = if bypass.keeps(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
         let meter = |controller, otherwise| {
-            if layers.have(Layer::Cgroup) { self.parts.cgroups.meter(controller, otherwise) } else { otherwise }
+            if bypass.keeps(Layer::Cgroup) { self.parts.cgroups.meter(controller, otherwise) } else { otherwise }
         };
         Meters {
             memory: meter(Controller::Memory, rlimit),
@@ -384,9 +384,9 @@ fn note_life(jail: &HalfMade) -> Result<(), Failure> {
     jail.remains.slot.live(Life { pid: jail.pid, start }).map_err(failed("write the jail's record"))
 }
 
-fn namespaces(layers: &Layers) -> u64 {
-    let net = if layers.have(Layer::Namespaces) { 0 } else { libc::CLONE_NEWNET };
-    let pids = if layers.have_own_pids() { 0 } else { libc::CLONE_NEWPID };
+fn namespaces(bypass: &Bypass) -> u64 {
+    let net = if bypass.keeps(Layer::Namespaces) { 0 } else { libc::CLONE_NEWNET };
+    let pids = if bypass.keeps_pid_namespace() { 0 } else { libc::CLONE_NEWPID };
     (NAMESPACES & !(net | pids)) as u64
 }
 

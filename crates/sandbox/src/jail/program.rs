@@ -19,8 +19,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::place::Places;
 use super::upload::io as refused;
+use crate::bypass::{Check, enforces, pass_on_descriptors};
 use crate::error::Layer;
-use crate::layers::{Duty, kept};
 use crate::level::Meter;
 use crate::native::cgroup::Door;
 use crate::native::tally::Counts;
@@ -356,10 +356,9 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
     let cpu = start.bounds.cpu.iter().map(AsRawFd::as_raw_fd);
     let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).chain(cpu).collect();
     // Without a pid namespace of its own, the end of the jail is not the end of all in it.
-    #[cfg(feature = "controls")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let prepared = sys::close_all_but(&keep).is_ok()
-        && (!kept(Duty::Keepers) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
+        && (!enforces(Check::Orphans) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
     let mut note = File::from(note);
     let program = match if prepared { sys::fork() } else { Err(io::ErrorKind::Other.into()) } {
@@ -386,7 +385,7 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
         match sys::reap(-1, true) {
             Ok(Some(dead)) if dead.pid == program => {
                 let _ = note.write_all(&Note::Ended { status: dead.status }.bytes());
-                if !kept(Duty::Keepers) {
+                if !enforces(Check::Orphans) {
                     sys::leave(0)
                 }
             }
@@ -407,8 +406,7 @@ fn become_program(start: &Start<'_>, stdout: &OwnedFd, stderr: &OwnedFd) -> io::
             sys::set_standard(number, fd.as_fd())?;
         }
         sys::cloexec_from(3)?;
-        #[cfg(feature = "controls")]
-        super::controls::pass_on_descriptors(&[&start.folder, &start.stdin])?;
+        pass_on_descriptors(&[&start.folder, &start.stdin])?;
         if let Some(door) = &start.bounds.cpu {
             door.enter()?;
         }

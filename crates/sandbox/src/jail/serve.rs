@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::files::{Answered, Edit, Files};
 use super::program::{Bounds, Program, rlimits};
 use super::tree::{self, Hold};
-use crate::layers::{Duty, kept};
+use crate::bypass::{self, Check, enforces};
 use crate::level::Level;
 use crate::native::cgroup::Door;
 use crate::native::tally::Tally;
@@ -81,8 +81,7 @@ enum Source {
 impl Server {
     pub(super) fn new(supplies: Supplies) -> io::Result<Self> {
         let Supplies { spec, level, socket, cpu, tally, badness } = supplies;
-        #[cfg(feature = "controls")]
-        super::controls::reveal()?;
+        bypass::serving()?;
         Ok(Self {
             socket,
             inbox: Vec::new(),
@@ -319,7 +318,7 @@ impl Server {
     /// The next dead child: a keeper, or what no keeper adopted.
     fn dead(&self) -> Option<Reaped> {
         let one = |pid| sys::reap(pid, false).ok().flatten();
-        if kept(Duty::Keepers) {
+        if enforces(Check::Orphans) {
             return one(-1);
         }
         self.programs.values().filter(|program| !program.is_reaped()).find_map(|program| one(program.keeper))
@@ -369,7 +368,7 @@ impl Server {
     /// Kills what is there of the trees that must go.
     fn sweep(&mut self) {
         let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
-        if !kept(Duty::Keepers) {
+        if !enforces(Check::Orphans) {
             roots.iter().for_each(|keeper| drop(sys::kill(*keeper, libc::SIGKILL)));
             self.strays = None;
             return;

@@ -14,8 +14,8 @@ use super::mounts::Mounts;
 use super::nursery::{Handed, Nursery, Parts};
 use super::pool::{Pool, Tending};
 use super::skeleton::Skeleton;
+use crate::bypass::Bypass;
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::native::cgroup::Cgroups;
 use crate::native::channel;
 use crate::native::claim::{Claim, Order, Report, Start};
@@ -66,7 +66,7 @@ pub(super) fn run() -> io::Result<()> {
     sys::ignore_requests_to_end();
     crate::native::raise_open_files();
     rustix::thread::set_no_new_privs(true)?;
-    let confined = start.layers.have(Layer::Seccomp);
+    let confined = start.bypass.keeps(Layer::Seccomp);
     if confined {
         filter::confine_zygote().map_err(io::Error::other)?;
     }
@@ -199,16 +199,16 @@ impl Zygote {
     }
 
     fn claim(&mut self, claim: &Claim, bytes: &[u8], socket: &OwnedFd) -> io::Result<()> {
-        let layers = Layers::of(&claim.spec);
-        if self.nursery.is_confined() && !layers.have(Layer::Seccomp) {
+        let bypass = &claim.spec.bypass;
+        if self.nursery.is_confined() && !bypass.keeps(Layer::Seccomp) {
             return self.refuse("this zygote has its filter on: start one without");
         }
-        let handed = match self.warm(claim, &layers, bytes, socket) {
+        let handed = match self.warm(claim, bytes, socket) {
             Some(handed) => Ok((handed, true)),
             None if self.nursery.count() >= JAILS_MAX => {
                 return self.refuse("too many jails are open: close some");
             }
-            None => self.cold(claim, &layers, bytes, socket).map(|handed| (handed, false)),
+            None => self.cold(claim, bypass, bytes, socket).map(|handed| (handed, false)),
         };
         self.pool.claimed(Instant::now());
         match handed {
@@ -220,8 +220,8 @@ impl Zygote {
     }
 
     /// A half-made jail that takes the claim. One that does not is dead or ended, and the next is tried.
-    fn warm(&mut self, claim: &Claim, layers: &Layers, bytes: &[u8], socket: &OwnedFd) -> Option<Handed> {
-        if claim.cold || *layers != Layers::default() {
+    fn warm(&mut self, claim: &Claim, bytes: &[u8], socket: &OwnedFd) -> Option<Handed> {
+        if claim.cold || !claim.spec.bypass.is_none() {
             return None;
         }
         for _ in 0..WARM_TRIES {
@@ -233,9 +233,9 @@ impl Zygote {
         None
     }
 
-    fn cold(&mut self, claim: &Claim, layers: &Layers, bytes: &[u8], socket: &OwnedFd) -> Result<Handed, Failure> {
+    fn cold(&mut self, claim: &Claim, bypass: &Bypass, bytes: &[u8], socket: &OwnedFd) -> Result<Handed, Failure> {
         self.nursery.expect(&claim.spec.limits);
-        let half_made = self.nursery.make(layers)?;
+        let half_made = self.nursery.make(bypass)?;
         self.nursery.give(half_made, &claim.spec, bytes, socket)
     }
 }

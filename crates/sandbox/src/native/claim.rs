@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::Bypass;
 use crate::error::Failure;
-use crate::layers::Layers;
 use crate::spec::Spec;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub(crate) struct Start {
     /// What half-made jails may cost the host, in bytes.
     pub(crate) pool_bytes: u64,
     /// What the zygote itself does not put on.
-    pub(crate) layers: Layers,
+    pub(crate) bypass: Bypass,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

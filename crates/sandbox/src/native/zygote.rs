@@ -18,9 +18,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::claim::{Claim, Order, Report, Start};
 use super::freeze::{self, Freezer};
 use super::{channel, reap, sealed};
+use crate::bypass::Bypass;
 use crate::client::Client;
 use crate::error::Error;
-use crate::layers::Layers;
 use crate::level::Level;
 use crate::protocol::{FrameError, Hello, VERSION};
 use crate::spec::{Identity, PoolSize, Spec};
@@ -67,28 +67,15 @@ impl Zygote {
 
     /// As `start`, with a pool of another size.
     pub fn start_with(exe: &Path, run_dir: &Path, pool: PoolSize) -> Result<Self, Error> {
-        Self::launch(exe, run_dir, pool, Layers::default())
+        Self::launch(exe, run_dir, pool, Bypass::default())
     }
 
-    /// As `start`, but the zygote itself does not put on `without`, so that its jails can go without too. Of all layers, only
-    /// `Seccomp` is one that a zygote puts on; without `Landlock` it is as on a host that has none.
-    #[cfg(feature = "controls")]
-    pub fn start_without(exe: &Path, run_dir: &Path, without: &[crate::error::Layer]) -> Result<Self, Error> {
-        use crate::error::Layer;
-        if without.iter().any(|layer| !matches!(layer, Layer::Seccomp | Layer::Landlock)) {
-            let reason = "a zygote puts on no layer but seccomp: name the others in the spec".to_owned();
-            return Err(Error::Spec { field: "without", reason });
-        }
-        // No jail that lacks a layer comes from a pool.
-        Self::launch(exe, run_dir, PoolSize::None, Layers::all_but(without))
-    }
-
-    fn launch(exe: &Path, run_dir: &Path, pool: PoolSize, layers: Layers) -> Result<Self, Error> {
+    pub(crate) fn launch(exe: &Path, run_dir: &Path, pool: PoolSize, bypass: Bypass) -> Result<Self, Error> {
         super::raise_open_files();
         fs::create_dir_all(run_dir).map_err(Error::io(format!("make {}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
         let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
-        let copy = sealed::copy_if_needed(exe, &layers).map_err(Error::io(format!("copy {}", exe.display())))?;
+        let copy = sealed::copy_if_needed(exe, &bypass).map_err(Error::io(format!("copy {}", exe.display())))?;
         let mut command = Command::new(copy.as_ref().map_or_else(|| exe.to_owned(), sealed::path));
         command.arg0("tenure-jail").arg("zygote").env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
@@ -99,7 +86,7 @@ impl Zygote {
             PoolSize::None => 0,
             PoolSize::UpTo { bytes } => bytes,
         };
-        let start = Start { version: VERSION, run_dir, pool_bytes, layers };
+        let start = Start { version: VERSION, run_dir, pool_bytes, bypass };
         match zygote.link.ask(&Order::Start(start), None)? {
             (Report::Started, _) => Ok(zygote),
             (Report::Refused { reason }, _) => Err(Error::ZygoteLost(reason)),

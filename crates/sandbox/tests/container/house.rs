@@ -19,7 +19,7 @@ use crate::engines::{BUSYBOX, Kind, Started, packed};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn jail_exe() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_tenure-jail"))
+    PathBuf::from(crate::JAIL_PROGRAM)
 }
 
 /// The identity of the `nth` agent.

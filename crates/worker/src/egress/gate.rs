@@ -1,6 +1,6 @@
 //! The one way out of a jail: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
 //! to what was not judged, look a name up twice for one connection, or wait without a deadline.
-use super::checks::{Check, Checks};
+use super::bypass::Bypass;
 use super::outside::Stream;
 use super::pace::Pace;
 use super::passage::Passage;
@@ -35,7 +35,7 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     rules: Rules,
-    checks: Checks,
+    bypass: Bypass,
     resolver: AgentResolver,
     connections_max: u32,
     connections: Arc<Semaphore>,
@@ -114,7 +114,7 @@ pub struct Judged {
 /// What a gate is made of.
 pub(super) struct Parts {
     pub(super) rules: Rules,
-    pub(super) checks: Checks,
+    pub(super) bypass: Bypass,
     pub(super) connections_max: u32,
     pub(super) bandwidth: Option<u64>,
     pub(super) resolver: AgentResolver,
@@ -124,11 +124,11 @@ pub(super) struct Parts {
 
 impl Gate {
     pub(super) fn new(parts: Parts) -> Gate {
-        let Parts { rules, checks, connections_max, bandwidth, resolver, attempts } = parts;
+        let Parts { rules, bypass, connections_max, bandwidth, resolver, attempts } = parts;
         Gate {
             shared: Arc::new(Shared {
                 rules,
-                checks,
+                bypass,
                 resolver,
                 connections_max,
                 connections: Arc::new(Semaphore::new(connections_max as usize)),
@@ -167,13 +167,8 @@ impl Gate {
         Ok(self.resolve(host).await?.into_iter().map(judged).collect())
     }
 
-    pub(super) fn makes(&self, check: Check) -> bool {
-        self.shared.checks.make(check)
-    }
-
-    #[cfg(feature = "controls")]
-    pub(super) fn checks(&self) -> &Checks {
-        &self.shared.checks
+    pub(super) fn bypass(&self) -> &Bypass {
+        &self.shared.bypass
     }
 
     /// A host that cannot be read is refused like any other.

@@ -1,7 +1,7 @@
 //! The proxy as HTTP sees it: CONNECT makes a tunnel, a request for an absolute `http` URL is sent on. Each request is judged
 //! by itself. Must never: send on a body of what is refused, a header that is meant for this proxy, or a host that differs
 //! from the one that was judged.
-use super::checks::Check;
+use super::bypass::Check;
 use super::gate::{Denied, Gate, Refused};
 use super::outside::Stream;
 use super::passage::{Passage, Watch};
@@ -44,8 +44,7 @@ type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Serves one connection until either side ends. `first`: what was read from it already.
 pub(super) async fn converse<S: Stream + 'static>(program: S, first: &[u8], gate: &Gate) {
     let (sieve, misshapen) = Sieve::new(program, first);
-    #[cfg(feature = "controls")]
-    let sieve = sieve.unless(gate.checks());
+    let sieve = gate.bypass().filtered(sieve);
     let (drivers, mut driven) = mpsc::channel::<Driver>(1);
     let (upgrades, mut upgraded) = mpsc::channel(1);
     let talk = Arc::new(Talk { gate: gate.clone(), misshapen, drivers, upgrades, kept: Mutex::new(None) });
@@ -169,17 +168,16 @@ impl Talk {
         let uri = request.uri().clone();
         match uri.scheme_str() {
             Some("http") => {}
-            Some(_) | None if !self.gate.makes(Check::Request) => {}
+            Some(_) | None if !self.gate.bypass().enforces(Check::Request) => {}
             Some("https") => return Err(Own::Wrong("for an https URL use CONNECT: the proxy does not speak TLS")),
             Some(_) => return Err(Own::Wrong("only http URLs are sent on")),
             None => return Err(Own::Wrong("this is a proxy: name an absolute http URL, or use CONNECT")),
         }
         let authority = uri.authority().map(|authority| authority.as_str());
-        #[cfg(feature = "controls")]
-        let authority = authority.or_else(|| request.headers().get(HOST)?.to_str().ok());
+        let authority = self.gate.bypass().authority(authority, request.headers().get(HOST));
         let (host, port) = self.place(authority.unwrap_or_default())?;
         let port = port.unwrap_or(80);
-        if let Some(stated) = request.headers().get(HOST).filter(|_| self.gate.makes(Check::Request)) {
+        if let Some(stated) = request.headers().get(HOST).filter(|_| self.gate.bypass().enforces(Check::Request)) {
             let stated = stated.to_str().ok().and_then(|stated| Host::parse_with_port(stated).ok());
             if stated.map(|(host, port)| (host, port.unwrap_or(80))).as_ref() != Some(&(host.clone(), port)) {
                 return Err(Own::Wrong("the Host header differs from the URL"));
@@ -211,13 +209,11 @@ impl Talk {
 
     /// The host and port of an authority; one that cannot be read is refused.
     fn place(&self, authority: &str) -> Result<(Host, Option<u16>), Own> {
-        if authority.contains('@') && self.gate.makes(Check::Spelling) {
+        if authority.contains('@') && self.gate.bypass().enforces(Check::Spelling) {
             return Err(Own::Wrong("the URL holds a login; send it in a header"));
         }
         let read = Host::parse_with_port(authority);
-        #[cfg(feature = "controls")]
-        let read =
-            read.or_else(|why| Ok((super::controls::reread(self.gate.checks(), authority.as_bytes(), why)?, None)));
+        let read = read.or_else(|why| Ok((self.gate.bypass().reread(authority.as_bytes(), why)?, None)));
         read.map_err(|why| match why {
             Misspelt::Port => Own::Wrong("the port is no number from 1 to 65535"),
             why => self.gate.misspelt(authority, 0, why).into(),

@@ -21,13 +21,13 @@ pub(super) struct Sieve<S> {
     /// Not handed on yet; the first `passed` bytes may be.
     held: Vec<u8>,
     passed: usize,
-    at: At,
+    pub(super) at: At,
     ended: bool,
     found: Found,
 }
 
 #[derive(Clone, Copy)]
-enum At {
+pub(super) enum At {
     Head,
     Sized(u64),
     Chunked(Chunks),
@@ -42,12 +42,6 @@ impl<S> Sieve<S> {
         let found = Found::default();
         let sieve = Sieve { inner, held: first.to_vec(), passed: 0, at: At::Head, ended: false, found: found.clone() };
         (sieve, found)
-    }
-
-    /// With everything let pass from now on.
-    #[cfg(feature = "controls")]
-    pub(super) fn opened(self) -> Sieve<S> {
-        Sieve { at: At::Tunnel, ..self }
     }
 
     /// Lets as much pass as belongs together; false if more must be read first.

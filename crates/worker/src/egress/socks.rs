@@ -1,6 +1,6 @@
 //! SOCKS5 (RFC 1928) as far as it leads out: CONNECT without a login. Must never: resolve what the gate did not, or answer a
 //! refusal like a failure.
-use super::checks::Check;
+use super::bypass::Check;
 use super::gate::{Denied, Gate};
 use super::outside::Stream;
 use super::passage::Passage;
@@ -108,7 +108,7 @@ async fn greet<S: Stream>(program: &mut S, gate: &Gate) -> io::Result<Option<Wan
     };
     let port = program.read_u16().await?;
     // BIND and UDP ASSOCIATE would open a way in, or one that cannot be judged.
-    let led_out = command == CONNECT || !gate.makes(Check::Request);
+    let led_out = command == CONNECT || !gate.bypass().enforces(Check::Request);
     Ok(Some(if led_out { Wanted::Place(place, port) } else { Wanted::Nothing(Reply::NoSuchCommand) }))
 }
 
@@ -116,9 +116,7 @@ async fn open(gate: &Gate, place: Place, port: u16) -> Result<Passage, Reply> {
     let host = match place {
         Place::Address(address) => Host::Address(address.to_canonical()),
         Place::Domain(domain) => {
-            let read = Host::parse_bytes(&domain);
-            #[cfg(feature = "controls")]
-            let read = read.or_else(|why| super::controls::reread(gate.checks(), &domain, why));
+            let read = Host::parse_bytes(&domain).or_else(|why| gate.bypass().reread(&domain, why));
             read.map_err(|why| {
                 gate.misspelt(&String::from_utf8_lossy(&domain), port, why);
                 Reply::Refused

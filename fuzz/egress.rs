@@ -1,12 +1,6 @@
-//! Entry points for fuzzing: the bytes of a jail's programs against the proxy, over a network in memory. Only with the feature
-//! `fuzz`. Must never: be part of a build that ships.
+//! What the egress targets share: the bytes of a jail's programs against the proxy, over a network in memory.
 //!
 //! Beside not panicking and coming to an end, nothing may be connected to but what the rules name.
-use crate::egress::Doorway;
-use crate::egress::outside::{Answer, Outside, Stream};
-use crate::egress::proxy::converse;
-use crate::egress::resolver::AgentResolver;
-use crate::egress::rules::Rules;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +8,11 @@ use std::time::Duration;
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::host::Host;
 use tenure_wire::confinement::Network;
+use tenure_worker::egress::Doorway;
+use tenure_worker::egress::outside::{Answer, Outside, Stream};
+use tenure_worker::egress::proxy::converse;
+use tenure_worker::egress::resolver::AgentResolver;
+use tenure_worker::egress::rules::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
