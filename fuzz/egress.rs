@@ -8,8 +8,8 @@ use std::time::Duration;
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::host::Host;
 use tenure_wire::confinement::Network;
-use tenure_worker::egress::Doorway;
-use tenure_worker::egress::outside::{Answer, Outside, Stream};
+use tenure_worker::egress::EgressListener;
+use tenure_worker::egress::network::{Answer, HostNetwork, Stream};
 use tenure_worker::egress::proxy::converse;
 use tenure_worker::egress::resolver::AgentResolver;
 use tenure_worker::egress::rules::Rules;
@@ -24,7 +24,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[derive(Debug)]
 struct Memory;
 
-impl Outside for Memory {
+impl HostNetwork for Memory {
     /// The listed name leads to the permitted address, every other one to the host itself.
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
         assert_eq!(name, name.to_ascii_lowercase());
@@ -102,7 +102,8 @@ async fn talk(bytes: Vec<u8>) {
     let network = network();
     let rules = Rules::compile(&network).expect("invariant: the rules are well formed");
     let resolver = AgentResolver::alone(Arc::new(Memory));
-    let door = Doorway::open(rules, &network, resolver, None).unwrap_or_else(|error: io::Error| panic!("{error}"));
+    let door =
+        EgressListener::open(rules, &network, resolver, None).unwrap_or_else(|error: io::Error| panic!("{error}"));
     let (near, far) = tokio::io::duplex(4096);
     let (mut reading, mut writing) = tokio::io::split(near);
     let talking = async {

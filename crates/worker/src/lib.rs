@@ -12,11 +12,12 @@
 #![forbid(unsafe_code)]
 
 mod error;
-mod ground;
+mod level;
+mod runtime;
 mod backend;
 mod session;
 mod jail;
-mod line;
+mod connection;
 pub mod egress;
 mod perform;
 mod workspace;
@@ -24,7 +25,7 @@ mod output;
 mod reap;
 
 pub use error::Error;
-pub use ground::{Ground, Options};
+pub use runtime::{Options, WorkerRuntime};
 pub use session::serve;
 pub use workspace::{check_mounts, host_mount, try_quota};
 
@@ -34,12 +35,12 @@ use std::os::unix::net::UnixStream;
 /// Prepares this host's ground and serves the daemon at the other end of `socket` until it ends.
 ///
 /// # Errors
-/// What [`Ground::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
+/// What [`WorkerRuntime::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
 /// lapse and starts another worker, which ends what this one left.
 pub async fn run(options: Options, socket: UnixStream) -> Result<(), Error> {
     // A terminal's interrupt is for the daemon, which ends this worker. Leading a session already is as good.
     let _ = rustix::process::setsid();
-    let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await??;
+    let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
     socket.set_nonblocking(true).map_err(Error::io("prepare the daemon's socket"))?;
     let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::io("prepare the daemon's socket"))?;
     serve(ground, socket).await

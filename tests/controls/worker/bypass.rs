@@ -1,8 +1,8 @@
 //! A proxy that lacks a check, so that a test can show what the check is worth. It stands in the place of the worker's own module in a
 //! build for tests alone. Must never: be reached by a gate that makes all of its checks.
+use super::filter::{At, RequestFilter};
 use super::resolver::AgentResolver;
-use super::sieve::{At, Sieve};
-use super::{Doorway, Outside, Rules};
+use super::{EgressListener, HostNetwork, Rules};
 use http::HeaderValue;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum Check {
     Request,
 }
 
-impl Doorway {
+impl EgressListener {
     /// As `open`, less some checks.
     ///
     /// # Errors
@@ -36,11 +36,11 @@ impl Doorway {
         checks: &[Check],
         rules: Rules,
         network: &Network,
-        outside: Arc<dyn Outside>,
+        outside: Arc<dyn HostNetwork>,
         listener: Option<std::net::TcpListener>,
-    ) -> io::Result<Doorway> {
+    ) -> io::Result<EgressListener> {
         let bypass = Bypass { checks: checks.to_vec() };
-        Doorway::open_with(bypass, rules, network, AgentResolver::alone(outside), listener)
+        EgressListener::open_with(bypass, rules, network, AgentResolver::alone(outside), listener)
     }
 }
 
@@ -50,7 +50,7 @@ impl Bypass {
     }
 
     /// Hands on everything as it comes, if the shape of a request is not checked.
-    pub(super) fn filtered<S>(&self, mut filter: Sieve<S>) -> Sieve<S> {
+    pub(super) fn filtered<S>(&self, mut filter: RequestFilter<S>) -> RequestFilter<S> {
         if !self.enforces(Check::Shape) {
             filter.at = At::Tunnel;
         }

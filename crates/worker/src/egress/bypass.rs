@@ -1,7 +1,7 @@
 //! Where the proxy of a test can lack a check, which shows what that is worth. In the product none can: here is no switch, and no
 //! feature adds one. The test build of tests/controls has a module of its own in this one's place.
 //! Must never: answer anything but that all is checked.
-use super::sieve::Sieve;
+use super::filter::RequestFilter;
 use http::HeaderValue;
 use tenure_core::network::host::{Host, Misspelt};
 
@@ -22,7 +22,7 @@ impl Bypass {
     }
 
     /// What of a program's bytes is handed on.
-    pub(super) const fn filtered<S>(&self, filter: Sieve<S>) -> Sieve<S> {
+    pub(super) const fn filtered<S>(&self, filter: RequestFilter<S>) -> RequestFilter<S> {
         filter
     }
 

@@ -10,7 +10,7 @@ use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{self, CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION};
-use tenure_worker::{Ground, Options, serve};
+use tenure_worker::{Options, WorkerRuntime, serve};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -46,7 +46,7 @@ impl Trial {
         let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
         let options =
             Options { data_dir: scratch.0.clone(), exe, name: "trial".to_string(), slots: 1, mounts: Vec::new() };
-        let prepared = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await;
+        let prepared = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await;
         let ground = prepared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
         let (ours, theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;
         let worker = tokio::spawn(serve(ground, theirs));
