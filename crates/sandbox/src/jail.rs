@@ -3,13 +3,13 @@
 
 mod zygote;
 mod mounts;
-mod pool;
-mod nursery;
+mod pool_sizing;
+mod jail_pool;
 mod skeleton;
 pub(crate) mod view;
 mod filter;
 mod lockdown;
-mod birth;
+mod child;
 mod contained;
 mod serve;
 mod files;
@@ -17,7 +17,7 @@ mod place;
 mod trash;
 mod upload;
 mod program;
-mod tree;
+mod orphans;
 
 use std::path::Path;
 

@@ -5,8 +5,8 @@
 //! Must never: know agents, weaken a layer in silence, hold `unsafe` outside `sys`, or use an async runtime outside `container`.
 //!
 //! ```text
-//! worker ── Zygote::start ──▶ zygote (argv[0] = tenure-jail) ── clone3 ──▶ half-made jail ── claim ──▶ jail (pid 1 inside)
-//!    │                                                                                                 ├─ keeper ─ program
+//! worker ── Zygote::start ──▶ zygote (argv[0] = tenure-jail) ── clone3 ──▶ prewarmed jail ── claim ──▶ jail (pid 1 inside)
+//!    │                                                                                                 ├─ subreaper ─ program
 //!    ├─────────────────────── Jail::take_socket: protocol::{Request, Reply} ───────────────────────────┘   └─ …
 //!    └─────────────────────── Jail::take_listener: whoever accepts there is the programs' way out
 //! ```

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 pub const MOUNTS_MAX: usize = 32;
 /// Most bytes of environment that one spec may carry.
 pub const ENV_BYTES_MAX: usize = 32 << 10;
-/// What the pool of half-made jails may cost the host, if nothing else is said, in bytes.
+/// What the pool of prewarmed jails may cost the host, if nothing else is said, in bytes.
 pub const POOL_BYTES: u64 = 64 << 20;
 /// Where the work folder appears inside.
 pub const WORKSPACE: &str = "/workspace";
@@ -44,7 +44,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// How many half-made jails a zygote may keep ready, by what they cost the host.
+/// How many prewarmed jails a zygote may keep ready, by what they cost the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolSize {
     /// Each jail is made when it is asked for.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::manifest::{self, Backend, Guard, Quota};
-use tenure_sandbox::container::{Burial, Contained, Engine};
+use tenure_sandbox::container::{Contained, Engine, Removal};
 use tenure_sandbox::{Jail, Level, Spec};
 use tokio::task::spawn_blocking;
 
@@ -117,7 +117,7 @@ impl Sandbox {
         match self {
             Sandbox::Native(jail) => Ok(spawn_blocking(move || jail.kill()).await??),
             Sandbox::Container(contained) => {
-                if let Burial::Left { why } = contained.kill().await? {
+                if let Removal::Left { why } = contained.kill().await? {
                     tracing::warn!(id = contained.id(), why, "a dead container is still in its engine's list");
                 }
                 Ok(())

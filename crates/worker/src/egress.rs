@@ -1,10 +1,10 @@
-//! The way out of jails. A jail has no route: its programs speak to a listener on their own loopback, which the jail handed to
+//! Egress of jails. A jail has no route: its programs speak to a listener on their own loopback, which the jail handed to
 //! the worker, and `network.*` calls come here directly. Both pass the jail's one gate, which judges, resolves once, and
 //! connects to the address that it judged.
 //!
 //! ```text
-//! program ─▶ jail's 127.0.0.1:3128 ═▶ proxy (socks │ sieve → http) ─┐
-//! network.* call ───────────────────▶ fetch ────────────────────────┴▶ gate (rules) ─▶ outside
+//! program ─▶ jail's 127.0.0.1:3128 ═▶ proxy (socks │ filter → http) ┐
+//! network.* call ───────────────────▶ fetch ────────────────────────┴▶ gate (rules) ─▶ network
 //! ```
 //! Must never: let a byte out that no rule permitted, see into TLS, or outlive the jail.
 pub mod closed;
@@ -48,7 +48,7 @@ const REPORTS_MAX: usize = 16;
 /// Downloads of the whole worker that lie on its own disk at once.
 const SPOOLS_MAX: usize = 4;
 
-/// What the ways out of all jails of one worker share.
+/// What the egress of all jails of one worker shares.
 #[derive(Debug)]
 pub(crate) struct Egress {
     resolver: Resolver,
@@ -98,7 +98,7 @@ impl EgressHandle {
     }
 }
 
-/// One jail's way out, from its opening to its end.
+/// One jail's egress, from its opening to its end.
 #[derive(Debug)]
 pub struct EgressListener {
     gate: Gate,

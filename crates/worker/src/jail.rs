@@ -235,7 +235,7 @@ impl JailTask {
         end
     }
 
-    /// Ends the way out. What was kept from its programs is told before its end is.
+    /// Ends the egress. What was kept from its programs is told before its end is.
     async fn close_egress(&self, egress: EgressListener) -> Option<Traffic> {
         let (refused, traffic) = egress.close().await;
         for refusals in refused {

@@ -7,7 +7,7 @@
 //! ```text
 //! daemon ── frames ──▶ session ── calls ──▶ jail (one task each) ── protocol ──▶ jail process
 //!        ◀── frames ──    ▲                   ├─ perform (one task a call)
-//!                         └───── notices ─────┘
+//!                         └───── events ──────┘
 //! ```
 #![forbid(unsafe_code)]
 
@@ -32,7 +32,7 @@ pub use workspace::{check_mounts, host_mount, try_quota};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-/// Prepares this host's ground and serves the daemon at the other end of `socket` until it ends.
+/// Prepares the worker on this host and serves the daemon at the other end of `socket` until it ends.
 ///
 /// # Errors
 /// What [`WorkerRuntime::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session

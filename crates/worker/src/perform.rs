@@ -34,18 +34,18 @@ pub(crate) struct CallContext {
     pub(crate) level: Arc<str>,
 }
 
-/// How a deed ended that was tried.
+/// How a call ended that was tried.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CallResult {
     pub(crate) outcome: Outcome,
     pub(crate) result: Value,
 }
 
-/// Why a deed has no plain result.
+/// Why a call has no plain result.
 #[derive(Debug)]
 pub(crate) enum Abort {
     Ended(CallResult),
-    /// The jail is gone, and with it what is known of the deed.
+    /// The jail is gone, and with it what is known of the call.
     Gone,
     /// The jail does not do what it must; it is to be killed.
     Broken(&'static str),
@@ -156,7 +156,7 @@ struct FileOps<'a> {
 }
 
 impl FileOps<'_> {
-    /// One request with one answer. A refusal ends the deed.
+    /// One request with one answer. A refusal ends the call.
     async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Abort> {
         let asked = asked(&operation, body.len());
         let asking = async { self.line.ask(operation, body).await.recv().await };

@@ -14,7 +14,7 @@ pub(crate) struct RunDirLock {
     _lock: File,
 }
 
-/// Waits until no other worker lives on `run_dir`, then kills and buries what is recorded there. Returns how much that was.
+/// Waits until no other worker lives on `run_dir`, then kills and removes what is recorded there. Returns how much that was.
 pub(crate) fn reap(run_dir: &Path) -> Result<(RunDirLock, u32), Error> {
     let lock_held = RunDirLock::take(run_dir, LOCK_TIMEOUT)?;
     let report = tenure_sandbox::reap(run_dir)?;

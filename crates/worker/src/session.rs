@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the daemon may take to answer `Hello`.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the zygote may take to bury its jails once the link has ended.
+/// How long the zygote may take to end its jails once the link has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
 /// Calls at once in one jail, and in the whole session.
 const CALLS_A_JAIL_MAX: usize = 64;
@@ -84,7 +84,7 @@ where
     drop(session);
     links.shutdown().await;
     ground.leave().await;
-    // Dropping the zygote kills and buries what is left; it blocks.
+    // Dropping the zygote kills and cleans up what is left; it blocks.
     let shutdown = tokio::task::spawn_blocking(move || drop(ground));
     match (end, timeout(SHUTDOWN_TIMEOUT, shutdown).await) {
         (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: SHUTDOWN_TIMEOUT.as_secs() }),

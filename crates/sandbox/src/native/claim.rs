@@ -1,4 +1,4 @@
-//! The messages between worker, zygote and half-made jail. Must never: be read by another version of the program than its own.
+//! The messages between worker, zygote and prewarmed jail. Must never: be read by another version of the program than its own.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(crate) struct Start {
     pub(crate) version: u16,
     /// Where records go.
     pub(crate) run_dir: PathBuf,
-    /// What half-made jails may cost the host, in bytes.
+    /// What prewarmed jails may cost the host, in bytes.
     pub(crate) pool_bytes: u64,
     /// What the zygote itself does not put on.
     pub(crate) bypass: Bypass,

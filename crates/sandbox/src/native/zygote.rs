@@ -26,10 +26,10 @@ use crate::protocol::{FrameError, Hello, VERSION};
 use crate::spec::{Identity, PoolSize, Spec};
 
 /// How long each step of a start, an opening or an ending may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a jail may take to die before it is taken to be frozen.
-const DYING: Duration = Duration::from_millis(1);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The resident parent of all jails of one worker. Dropping it kills them all.
 #[derive(Debug)]
@@ -101,14 +101,14 @@ impl Zygote {
         self.process.id()
     }
 
-    /// Opens one jail and waits until it is ready: under a millisecond where a half-made one waits, else a few. As root, a
+    /// Opens one jail and waits until it is ready: under a millisecond where a prewarmed one waits, else a few. As root, a
     /// work folder that still belongs to the caller is given to the spec's uid; one that belongs to somebody else is refused.
     pub fn open(&self, spec: &Spec) -> Result<Jail, Error> {
         spec.check()?;
         own_work_folder(spec)?;
         match self.claim(spec, false)? {
             Claimed::Ready(jail) => Ok(jail),
-            // Whatever befell a half-made jail befalls a new one only if it is the spec's or the host's fault.
+            // Whatever befell a prewarmed jail befalls a new one only if it is the spec's or the host's fault.
             Claimed::Lost { from_pool: true, .. } => match self.claim(spec, true)? {
                 Claimed::Ready(jail) => Ok(jail),
                 Claimed::Lost { error, .. } => Err(error),
@@ -132,7 +132,7 @@ impl Zygote {
                 return Err(Error::ZygoteLost("its answer to a claim was something else".into()));
             }
         };
-        let mut client = Client::new(ours, PATIENCE);
+        let mut client = Client::new(ours, ANSWER_TIMEOUT);
         let hello = client.hello();
         let socket = client.into_socket();
         let error = match hello {
@@ -149,7 +149,7 @@ impl Zygote {
         };
         // It ends by itself unless it hangs; only one that is proven dead may be replaced.
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        if !channel::readable(&pidfd, PATIENCE).unwrap_or(false) {
+        if !channel::readable(&pidfd, ANSWER_TIMEOUT).unwrap_or(false) {
             return Err(Error::Unproven { what: format!("jail {id}") });
         }
         Ok(Claimed::Lost { error, from_pool })
@@ -168,9 +168,9 @@ enum Claimed {
 
 impl Drop for Zygote {
     fn drop(&mut self) {
-        // The end of its socket makes the zygote kill and bury all jails, then leave.
+        // The end of its socket makes the zygote kill and clean up all jails, then leave.
         drop(self.link.control.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         while matches!(self.process.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 let _ = self.process.kill();
@@ -196,10 +196,10 @@ impl Link {
             return Err(Error::ZygoteLost("an earlier order was never answered".into()));
         };
         channel::send(socket, &bytes, fd).map_err(lost)?;
-        if !channel::readable(socket, PATIENCE).map_err(lost)? {
+        if !channel::readable(socket, ANSWER_TIMEOUT).map_err(lost)? {
             // A late answer would be taken for the next order's.
             *control = None;
-            return Err(Error::Deadline { what: "the zygote", millis: PATIENCE.as_millis() as u64 });
+            return Err(Error::Deadline { what: "the zygote", millis: ANSWER_TIMEOUT.as_millis() as u64 });
         }
         match channel::receive(socket).map_err(lost)? {
             Some((bytes, fd)) => Ok((serde_json::from_slice(&bytes).map_err(|error| lost(error.into()))?, fd)),
@@ -228,7 +228,7 @@ impl Jail {
         &self.level
     }
 
-    /// Whether it was half-made when it was asked for.
+    /// Whether it was prewarmed when it was asked for.
     pub fn is_from_pool(&self) -> bool {
         self.from_pool
     }
@@ -258,19 +258,19 @@ impl Jail {
     /// Makes every process of the jail stand still, and says how. It can still be killed. Time limits of its programs go on: one
     /// that is over when the jail is thawed ends its program then.
     pub fn freeze(&self) -> Result<Freezer, Error> {
-        self.still(freeze::freeze(self.pid, &self.cgroups, PATIENCE), "the jail's processes to stand still")
+        self.still(freeze::freeze(self.pid, &self.cgroups, ANSWER_TIMEOUT), "the jail's processes to stand still")
     }
 
     /// Lets a frozen jail go on; one that is not frozen goes on anyway.
     pub fn thaw(&self) -> Result<Freezer, Error> {
-        self.still(freeze::thaw(self.pid, &self.cgroups, PATIENCE), "the jail's processes to go on")
+        self.still(freeze::thaw(self.pid, &self.cgroups, ANSWER_TIMEOUT), "the jail's processes to go on")
     }
 
     fn still(&self, outcome: io::Result<Option<Freezer>>, what: &'static str) -> Result<Freezer, Error> {
         match outcome {
             _ if self.is_dead() => Err(Error::JailLost),
             Ok(Some(freezer)) => Ok(freezer),
-            Ok(None) => Err(Error::Deadline { what, millis: PATIENCE.as_millis() as u64 }),
+            Ok(None) => Err(Error::Deadline { what, millis: ANSWER_TIMEOUT.as_millis() as u64 }),
             Err(error) => Err(Error::io(format!("freeze or thaw jail {}", self.id))(error)),
         }
     }
@@ -288,10 +288,10 @@ impl Jail {
             Err(error) => return Err(unproven(error.into())),
         }
         // What dies at once is not frozen.
-        if !channel::readable(&self.pidfd, DYING).map_err(unproven)? {
+        if !channel::readable(&self.pidfd, EXIT_POLL_INTERVAL).map_err(unproven)? {
             freeze::release(&self.cgroups);
         }
-        if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
+        if !channel::readable(&self.pidfd, ANSWER_TIMEOUT).map_err(unproven)? {
             return Err(Error::Unproven { what: format!("jail {}", self.id) });
         }
         let deadline = Instant::now() + Duration::from_secs(1);
@@ -310,7 +310,7 @@ impl Jail {
 
 impl Drop for Jail {
     fn drop(&mut self) {
-        // Dead already is what was wanted; the zygote buries it.
+        // Dead already is what was wanted; the zygote cleans up it.
         if pidfd_send_signal(&self.pidfd, Signal::KILL) != Err(rustix::io::Errno::SRCH) {
             freeze::release(&self.cgroups);
         }

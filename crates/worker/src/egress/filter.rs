@@ -1,5 +1,5 @@
 //! The bytes of a program's HTTP connection, on their way to hyper: each head is read first by `head`, and bodies are followed
-//! to where the next head begins. Must never: hand on a byte of what is misshapen, or a second head before the first was
+//! to where the next head begins. Must never: hand on a byte of what is malformed, or a second head before the first was
 //! taken.
 use super::head::{self, Body, Chunks, HEAD_BYTES_MAX, MalformedRequest};
 use std::io;
@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What stands in for a misshapen head, so that hyper asks for an answer; the answer is made from what was found.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: misshapen.invalid\r\nconnection: close\r\n\r\n";
+/// What stands in for a malformed head, so that hyper asks for an answer; the answer is made from what was found.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: malformed.invalid\r\nconnection: close\r\n\r\n";
 
 const CHUNK_BYTES: usize = 8 << 10;
 

@@ -1,4 +1,4 @@
-//! The one way out of a jail: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
+//! The gate of a jail's egress: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
 //! to what was not judged, look a name up twice for one connection, or wait without a deadline.
 use super::bypass::Bypass;
 use super::metered::MeteredStream;

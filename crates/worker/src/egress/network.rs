@@ -31,7 +31,7 @@ pub trait HostNetwork: fmt::Debug + Send + Sync {
 pub struct SystemNetwork;
 
 impl HostNetwork for SystemNetwork {
-    /// On a thread of its own: the pool of the runtime opens and buries jails, and a name that answers slowly must not hold it.
+    /// On a thread of its own: the pool of the runtime opens and ends jails, and a name that answers slowly must not hold it.
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
         let name = name.to_owned();
         Box::pin(async move {

@@ -1,4 +1,4 @@
-//! The worker's end of one jail's way out: accepts on the listener that the jail handed out, from outside of it. Must never:
+//! The worker's end of one jail's egress: accepts on the listener that the jail handed out, from outside of it. Must never:
 //! hold more connections than its bound, or outlive the jail.
 use super::gate::Gate;
 use super::network::Stream;

@@ -1,4 +1,4 @@
-//! What programs were kept from, folded for the ledger. Must never: grow with the number of attempts, or hold one back that
+//! What programs were kept from, aggregated for the ledger. Must never: grow with the number of attempts, or hold one back that
 //! is the first of its kind while there is room.
 use std::collections::HashMap;
 use std::time::Duration;

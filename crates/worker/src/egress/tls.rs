@@ -19,7 +19,7 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Speaks TLS over a passage that leads to `host`.
+    /// Speaks TLS over a stream that leads to `host`.
     pub(super) async fn wrap(&self, host: &Host, metered: MeteredStream) -> io::Result<TlsStream<MeteredStream>> {
         let config = self.config.get_or_try_init(build).await?;
         let name = match host {

@@ -194,7 +194,7 @@ impl FileOps<'_> {
         }
     }
 
-    /// Ends the deed where a link is on the path.
+    /// Ends the call where a link is on the path.
     pub(super) async fn check(&self, path: &str) -> Result<(), Abort> {
         match self.ask(Operation::Check { path: path.to_owned() }, Vec::new()).await? {
             (Answer::Done, _) => Ok(()),
@@ -202,7 +202,7 @@ impl FileOps<'_> {
         }
     }
 
-    /// Ends the deed where the agent has no room for so much more at `path`.
+    /// Ends the call where the agent has no room for so much more at `path`.
     pub(super) async fn ensure_room(&self, path: &str, bytes: u64) -> Result<(), Abort> {
         let looking = self.gauge.room(path, bytes, 1);
         match timeout_at(self.deadline, looking).await {
