@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| tenure_worker::fuzz::http(bytes));
+fuzz_target!(|bytes: &[u8]| tenure_fuzz::http(bytes));

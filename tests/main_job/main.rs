@@ -1,4 +1,6 @@
 //! The main job, end to end on the built program: deploy an agent and watch it work.
+extern crate tenure_sandbox_controls as tenure_sandbox;
+
 // One file for three packages: whoever starts an engine starts the same one.
 #[expect(dead_code, reason = "not all that the sandbox's and the worker's tests ask of an engine is asked here")]
 #[path = "../../crates/sandbox/tests/container/engines.rs"]

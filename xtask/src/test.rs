@@ -17,6 +17,9 @@ const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
 /// Of each fuzz target.
 const FUZZ_SECONDS: u32 = 10;
 
+/// What reads the switches of a jail that can lack a layer.
+const SWITCH: &[u8] = b"struct Bypass with 3 elements";
+
 /// How a test begins the line that says why it could not run.
 const SKIPPED: &str = "skipped: ";
 /// Where nextest leaves what tests said, wherever cargo builds.
@@ -75,10 +78,10 @@ impl Run<'_> {
         self.tidy()?;
         self.check("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]);
         self.licences()?;
-        self.shipped_features()?;
         println!("build");
         let everything = ["build", "--workspace", "--bins", "--tests"];
         step::shown("programs and tests", &mut self.cargo(&everything))?;
+        self.shipped_switches()?;
         let model = self.weights()?;
         println!("test");
         if nextest {
@@ -155,21 +158,29 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What takes layers off a jail, or lets it be fuzzed, is for tests; cargo lends it to none that is built alone, as a release is.
-    fn shipped_features(&mut self) -> Result<()> {
-        let mut tree = self.cargo(&["tree", "--package", "tenure", "--edges", "normal,features", "--prefix", "none"]);
-        let tree = step::answer(&mut tree).context("cargo tree tells the shipped program's features")?;
-        for word in [
-            "tenure-sandbox feature \"controls\"",
-            "tenure-worker feature \"controls\"",
-            "tenure-worker feature \"fuzz\"",
-        ] {
-            if tree.lines().any(|line| line.starts_with(word)) {
-                eprintln!("xtask: the shipped program has {word}");
-                self.count.failed += 1;
-            }
-        }
+    /// The switches that take a layer off a test's jail are in a package of their own, which nothing that is shipped may use. The
+    /// programs of the workspace build show that none is in it.
+    fn shipped_switches(&mut self) -> Result<()> {
+        let mut tree = self.cargo(&["tree", "--package", "tenure", "--edges", "normal", "--prefix", "none"]);
+        let tree = step::answer(&mut tree).context("cargo tree tells what the shipped program is made of")?;
         ensure!(tree.contains("tenure-sandbox v"), "cargo tree did not name the sandbox");
+        if let Some(line) = tree.lines().find(|line| line.contains("-controls v")) {
+            eprintln!("xtask: the shipped program is made with {line}");
+            self.count.failed += 1;
+        }
+        let holds = |program: &str| -> Result<bool> {
+            let path = self.root.join("target/debug").join(program);
+            let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            Ok(bytes.windows(SWITCH.len()).any(|found| found == SWITCH))
+        };
+        ensure!(
+            holds("tenure-jail-controls")?,
+            "the tests' own jail program holds no switch, so its absence elsewhere says nothing"
+        );
+        if holds("tenure")? {
+            eprintln!("xtask: the program of the workspace build holds a switch that takes a layer off a jail");
+            self.count.failed += 1;
+        }
         Ok(())
     }
 

@@ -119,6 +119,9 @@ pub struct Up {
         value_parser = tenure_worker::host_mount
     )]
     pub allow_mounts: Vec<HostMount>,
+    /// How long the files of a deleted agent are kept, as in `7d` or `12h` [default: 7d]
+    #[arg(long, env = "TENURE_HOME_GRACE", value_name = "TIME", value_parser = grace)]
+    pub home_grace: Option<Duration>,
     /// Start although the database is older than its head outside says; the reason is recorded.
     #[arg(long, value_name = "WHY")]
     pub accept_restore: Option<String>,
@@ -324,4 +327,10 @@ pub enum Audit {
         #[arg(long, short)]
         follow: bool,
     },
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    manifest::Duration::parse(text)
+        .map(|time| Duration::from_millis(time.as_millis()))
+        .map_err(|fault| fault.reason)
 }

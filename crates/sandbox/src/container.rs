@@ -5,21 +5,21 @@
 //! held that cannot be read on the host.
 //!
 //! ```text
-//! worker ── API ──▶ engine ── makes ──▶ container: jail program (pid 1 inside) ── keeper ── program
-//!    └──── door (a socket in a folder of its own) ────▶ order ▲, then protocol::{Request, Reply}
+//! worker ── API ──▶ engine ── makes ──▶ container: jail program (pid 1 inside) ── subreaper ── program
+//!    └──── socket (a socket in a folder of its own) ────▶ order ▲, then protocol::{Request, Reply}
 //! ```
 
 pub(crate) mod order;
-pub(crate) mod door;
-mod kit;
+pub(crate) mod rendezvous;
+mod runtime_files;
 mod image;
 mod settings;
-mod meter;
+mod measured;
 mod call;
 mod open;
 mod contained;
 
-pub use contained::{Burial, Contained};
+pub use contained::{Contained, Removal};
 
 use std::collections::HashMap;
 use std::env;
@@ -43,13 +43,13 @@ use settings::{Flavor, JAIL_LABEL, RUN_LABEL};
 
 /// How long all engines together may take to answer that they are there. Podman asks its helper programs for their versions
 /// first: 0.7 s on a quiet host.
-const GREETING: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an engine may take to list its images or its containers.
-const LISTING: Duration = Duration::from_secs(2);
+const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one container of an earlier life may take to be removed.
-const BURIAL: Duration = Duration::from_secs(10);
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the list of them may be unclear.
-const REAPING: Duration = Duration::from_secs(5);
+const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Most names of images that are passed on.
 const IMAGES_MAX: usize = 2000;
@@ -80,7 +80,7 @@ impl Engine {
     /// # Errors
     /// Why none does, in a sentence without its end.
     pub async fn connect() -> Result<Engine, String> {
-        Self::connect_within(GREETING).await
+        Self::connect_within(CONNECT_TIMEOUT).await
     }
 
     /// The same, by whoever can wait longer than 5 s for it, or not so long.
@@ -101,8 +101,8 @@ impl Engine {
     /// # Errors
     /// As `connect`.
     pub async fn at(socket: &Path) -> Result<Engine, String> {
-        let late = || format!("{} does not answer within {} s", socket.display(), GREETING.as_secs());
-        timeout(GREETING, Self::greet(socket, GREETING)).await.unwrap_or_else(|_| Err(late()))
+        let late = || format!("{} does not answer within {} s", socket.display(), CONNECT_TIMEOUT.as_secs());
+        timeout(CONNECT_TIMEOUT, Self::greet(socket, CONNECT_TIMEOUT)).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn greet(socket: &Path, patience: Duration) -> Result<Engine, String> {
@@ -206,8 +206,6 @@ impl Engine {
             memory,
             pids,
             cpu,
-            #[cfg(feature = "controls")]
-            without: Vec::new(),
         }
     }
 
@@ -217,7 +215,7 @@ impl Engine {
     /// `Engine`.
     pub async fn images(&self) -> Result<Vec<String>, Error> {
         let listed = self.docker.list_images(None::<ListImagesOptions>);
-        let listed = call::must(&self.title(), "list its images", LISTING, listed).await?;
+        let listed = call::must(&self.title(), "list its images", LIST_TIMEOUT, listed).await?;
         let mut names: Vec<String> = listed
             .into_iter()
             .flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests))
@@ -253,7 +251,7 @@ impl Engine {
         for container in self.labelled(label).await? {
             let jail = container.labels.and_then(|labels| labels.get(JAIL_LABEL).cloned()).unwrap_or_default();
             if let Some(id) = container.id.filter(|_| goes(&jail)) {
-                let removed = call::remove(&self.docker, &id, BURIAL).await;
+                let removed = call::remove(&self.docker, &id, REMOVE_TIMEOUT).await;
                 removed.map_err(|why| failed("remove a container of an earlier worker", why))?;
                 count += 1;
             }
@@ -264,10 +262,10 @@ impl Engine {
     /// Waits while one of them is in a state between two others, which the API has no word for.
     async fn labelled(&self, label: String) -> Result<Vec<ContainerSummary>, Error> {
         let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let deadline = Instant::now() + REAPING;
+        let deadline = Instant::now() + REAP_TIMEOUT;
         let why = loop {
             let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-            match call::ask(LISTING, self.docker.list_containers(Some(options))).await {
+            match call::ask(LIST_TIMEOUT, self.docker.list_containers(Some(options))).await {
                 Answered::Yes(listed) => return Ok(listed),
                 Answered::Unclear(_) if Instant::now() < deadline => sleep(LOOK_EVERY).await,
                 Answered::Unclear(why) | Answered::No(why) => break why,

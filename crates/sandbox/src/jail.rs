@@ -3,15 +3,13 @@
 
 mod zygote;
 mod mounts;
-mod pool;
-mod nursery;
+mod pool_sizing;
+mod jail_pool;
 mod skeleton;
-mod view;
+pub(crate) mod view;
 mod filter;
 mod lockdown;
-#[cfg(feature = "controls")]
-mod controls;
-mod birth;
+mod child;
 mod contained;
 mod serve;
 mod files;
@@ -19,7 +17,7 @@ mod place;
 mod trash;
 mod upload;
 mod program;
-mod tree;
+mod orphans;
 
 use std::path::Path;
 

@@ -38,8 +38,4 @@ pub struct Level {
     pub memory: Meter,
     pub pids: Meter,
     pub cpu: Meter,
-    /// What `Spec::without` took away.
-    #[cfg(feature = "controls")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub without: Vec<crate::error::Layer>,
 }

@@ -9,11 +9,12 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::VERSION_BIT;
 use crate::error::Failure;
 use crate::level::Level;
 
-/// Version of claim and jail protocol together: both sides are one binary. One that can leave layers out is another.
-pub const VERSION: u16 = if cfg!(feature = "controls") { 0x8003 } else { 3 };
+/// Version of claim and jail protocol together: both sides are one binary.
+pub const VERSION: u16 = 3 | VERSION_BIT;
 /// Where on its own loopback a jail with `egress` finds the worker's proxy.
 pub const EGRESS_PORT: u16 = 3128;
 /// Most bytes of one frame after its first length.

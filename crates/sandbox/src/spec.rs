@@ -5,17 +5,15 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::Bypass;
 use crate::error::{Error, Layer};
-#[cfg(feature = "controls")]
-use crate::layers::Duty;
-use crate::layers::Layers;
 use crate::limits::Limits;
 
 /// Most mounts that one spec may name.
 pub const MOUNTS_MAX: usize = 32;
 /// Most bytes of environment that one spec may carry.
 pub const ENV_BYTES_MAX: usize = 32 << 10;
-/// What the pool of half-made jails may cost the host, if nothing else is said, in bytes.
+/// What the pool of prewarmed jails may cost the host, if nothing else is said, in bytes.
 pub const POOL_BYTES: u64 = 64 << 20;
 /// Where the work folder appears inside.
 pub const WORKSPACE: &str = "/workspace";
@@ -46,7 +44,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// How many half-made jails a zygote may keep ready, by what they cost the host.
+/// How many prewarmed jails a zygote may keep ready, by what they cost the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolSize {
     /// Each jail is made when it is asked for.
@@ -83,22 +81,9 @@ pub struct Spec {
     /// ABI 4 or newer, programs can connect to no other port.
     #[serde(default)]
     pub egress: bool,
-    /// Layers that this jail goes without, for tests alone: a control shows what the layer is worth. `Namespaces` means the
-    /// host's net namespace, `View` the host's whole root, read-only. `Identity` stays. `Privileges` leaves programs the
-    /// capabilities of the jail's own user namespace; `no_new_privs` stays, as filters cannot be put on without it. `Seccomp`
-    /// needs a zygote that was started without it (`Zygote::start_without`).
-    #[cfg(feature = "controls")]
-    #[serde(default)]
-    pub without: Vec<Layer>,
-    /// The host's pid namespace and its `/proc`, for tests alone. Where no control group holds such a jail, what its programs
-    /// leave behind outlives it.
-    #[cfg(feature = "controls")]
-    #[serde(default)]
-    pub without_pid_namespace: bool,
-    /// What the jail's own code does not do for this jail, for tests alone.
-    #[cfg(feature = "controls")]
-    #[serde(default)]
-    pub without_duties: Vec<Duty>,
+    /// What a test's jail goes without; nothing here.
+    #[serde(default, skip_serializing_if = "Bypass::is_none")]
+    pub bypass: Bypass,
 }
 
 impl Spec {
@@ -115,12 +100,7 @@ impl Spec {
             tmp_bytes: 64 << 20,
             loopback_tcp: false,
             egress: false,
-            #[cfg(feature = "controls")]
-            without: Vec::new(),
-            #[cfg(feature = "controls")]
-            without_pid_namespace: false,
-            #[cfg(feature = "controls")]
-            without_duties: Vec::new(),
+            bypass: Bypass::default(),
         }
     }
 
@@ -145,7 +125,7 @@ impl Spec {
         check_env(&self.env)?;
         if !self.keeps(Layer::Identity) || (self.egress && !self.keeps(Layer::Namespaces)) {
             return refuse(
-                "without",
+                "bypass",
                 "no jail goes without an identity, or has egress without a net namespace of its own",
             );
         }
@@ -165,11 +145,11 @@ impl Spec {
 
 impl Spec {
     pub(crate) fn keeps(&self, layer: Layer) -> bool {
-        Layers::of(self).have(layer)
+        self.bypass.keeps(layer)
     }
 
     pub(crate) fn has_own_pids(&self) -> bool {
-        Layers::of(self).have_own_pids()
+        self.bypass.keeps_pid_namespace()
     }
 }
 

@@ -14,7 +14,7 @@ use tenure_core::manifest::{Host, Manifest};
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{self, FromWorker, LeasedCall, ToWorker, VERSION};
-use tenure_worker::{Ground, Options, serve};
+use tenure_worker::{Options, WorkerRuntime, serve};
 use tokio::net::UnixStream;
 
 const READS: usize = 500;
@@ -81,7 +81,7 @@ async fn measure(folder: &Path, server: SocketAddr) -> Outcome<Vec<Value>> {
         slots: 1,
         mounts: Vec::new(),
     };
-    let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await??;
+    let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
     let (ours, theirs) = UnixStream::pair()?;
     let worker = tokio::spawn(serve(ground, theirs));
     let mut office = Office::open(ours, server).await?;

@@ -1,42 +1,45 @@
 //! What makes an iteration's jail: the zygote, or a container engine of this host. Whatever made it, the same is done with it.
 //! Must never: run in another place than the confinement names, or say that an engine is there which did not answer.
 use crate::error::Error;
-use crate::ground::{Ground, describe_level};
+use crate::level::{describe_level, guards};
+use crate::runtime::WorkerRuntime;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::manifest::{self, Backend, Guard, Quota};
-use tenure_sandbox::container::{Burial, Contained, Engine};
+use tenure_sandbox::container::{Contained, Engine, Removal};
 use tenure_sandbox::{Jail, Level, Spec};
 use tokio::task::spawn_blocking;
 
 /// How long an engine that no survey has found yet may take to answer a jail's opening.
-const GREETING: Duration = Duration::from_secs(20);
+const ENGINE_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One jail, by what made it.
-pub(crate) enum Held {
+pub(crate) enum Sandbox {
     Native(Jail),
     Container(Contained),
 }
 
-impl Held {
+impl Sandbox {
     /// Opens a jail where `backend` says.
-    pub(crate) async fn open(ground: &Arc<Ground>, backend: &Backend, spec: Spec) -> Result<Held, Error> {
+    pub(crate) async fn open(ground: &Arc<WorkerRuntime>, backend: &Backend, spec: Spec) -> Result<Sandbox, Error> {
         match backend {
             Backend::Native => {
                 let ground = Arc::clone(ground);
-                Ok(Held::Native(spawn_blocking(move || ground.zygote.open(&spec)).await??))
+                Ok(Sandbox::Native(spawn_blocking(move || ground.zygote.open(&spec)).await??))
             }
             Backend::Container { image } => {
                 let engine = match ground.known_engine() {
                     Some(engine) => engine,
-                    None => Engine::connect_within(GREETING).await.map_err(|why| Error::NoEngine { why })?,
+                    None => {
+                        Engine::connect_within(ENGINE_CONNECT_TIMEOUT).await.map_err(|why| Error::NoEngine { why })?
+                    }
                 };
                 ground.uses_engine();
                 match engine.open(&spec, image, &ground.exe, &ground.run_dir).await {
-                    Ok(contained) => Ok(Held::Container(contained)),
+                    Ok(contained) => Ok(Sandbox::Container(contained)),
                     Err(error @ tenure_sandbox::Error::Engine { .. }) => {
                         // The one that a survey found may be gone, or another be there in its place.
                         ground.forget_engine();
@@ -57,52 +60,52 @@ impl Held {
 
     fn level(&self) -> &Level {
         match self {
-            Held::Native(jail) => jail.level(),
-            Held::Container(contained) => contained.level(),
+            Sandbox::Native(jail) => jail.level(),
+            Sandbox::Container(contained) => contained.level(),
         }
     }
 
     /// What holds it, in at most 256 characters.
     pub(crate) fn describe(&self, disk: &str) -> String {
         match self {
-            Held::Native(jail) => describe_level(jail.level(), disk),
-            Held::Container(contained) => format!("{}, disk {disk}", contained.describe()),
+            Sandbox::Native(jail) => describe_level(jail.level(), disk),
+            Sandbox::Container(contained) => format!("{}, disk {disk}", contained.describe()),
         }
     }
 
     pub(crate) fn pid(&self) -> i32 {
         match self {
-            Held::Native(jail) => jail.pid(),
-            Held::Container(contained) => contained.pid(),
+            Sandbox::Native(jail) => jail.pid(),
+            Sandbox::Container(contained) => contained.pid(),
         }
     }
 
     pub(crate) fn cgroups(&self) -> &[PathBuf] {
         match self {
-            Held::Native(jail) => jail.cgroups(),
-            Held::Container(contained) => contained.cgroups(),
+            Sandbox::Native(jail) => jail.cgroups(),
+            Sandbox::Container(contained) => contained.cgroups(),
         }
     }
 
     pub(crate) fn take_socket(&mut self) -> Option<UnixStream> {
         match self {
-            Held::Native(jail) => jail.take_socket(),
-            Held::Container(contained) => contained.take_socket(),
+            Sandbox::Native(jail) => jail.take_socket(),
+            Sandbox::Container(contained) => contained.take_socket(),
         }
     }
 
     pub(crate) fn take_listener(&mut self) -> Option<TcpListener> {
         match self {
-            Held::Native(jail) => jail.take_listener(),
-            Held::Container(contained) => contained.take_listener(),
+            Sandbox::Native(jail) => jail.take_listener(),
+            Sandbox::Container(contained) => contained.take_listener(),
         }
     }
 
     /// Why it ended by itself, as far as that is known, added to what was seen.
     pub(crate) async fn cause(&self, seen: String) -> String {
         match self {
-            Held::Native(_) => seen,
-            Held::Container(contained) => match contained.cause().await {
+            Sandbox::Native(_) => seen,
+            Sandbox::Container(contained) => match contained.cause().await {
                 Some(cause) => format!("{seen}: {cause}"),
                 None => seen,
             },
@@ -112,30 +115,15 @@ impl Held {
     /// Returns once every process of it is proven dead.
     pub(crate) async fn kill(self) -> Result<(), Error> {
         match self {
-            Held::Native(jail) => Ok(spawn_blocking(move || jail.kill()).await??),
-            Held::Container(contained) => {
-                if let Burial::Left { why } = contained.kill().await? {
+            Sandbox::Native(jail) => Ok(spawn_blocking(move || jail.kill()).await??),
+            Sandbox::Container(contained) => {
+                if let Removal::Left { why } = contained.kill().await? {
                     tracing::warn!(id = contained.id(), why, "a dead container is still in its engine's list");
                 }
                 Ok(())
             }
         }
     }
-}
-
-/// What of the protections that a manifest may require a jail at this level has.
-pub(crate) fn guards(level: &Level, quota: Quota) -> Vec<Guard> {
-    use tenure_sandbox::{Mapping, Meter};
-    let group = |meter| matches!(meter, Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine);
-    let found = [
-        (Guard::Landlock, level.landlock > 0),
-        (Guard::OwnIdentity, level.identity == Mapping::Host),
-        (Guard::MemoryGroup, group(level.memory)),
-        (Guard::PidsGroup, group(level.pids)),
-        (Guard::CpuGroup, group(level.cpu)),
-        (Guard::HardQuota, quota == Quota::Hard),
-    ];
-    found.into_iter().filter(|(_, has)| *has).map(|(guard, _)| guard).collect()
 }
 
 /// The engine as it answers now, some seconds at most, and what is told of it.
@@ -156,7 +144,7 @@ pub(crate) async fn engine(quota: Quota) -> (Option<Engine>, manifest::Engine) {
 
 /// Which containers are to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum SweepScope {
     /// Those that an earlier worker on this run folder left. Their processes are dead already, by their records.
     Earlier,
     /// This worker's too.
@@ -164,11 +152,11 @@ pub(crate) enum Whose {
 }
 
 /// Has the engine forget containers of this run folder. False if none answers, or one cannot; the latter is logged.
-pub(crate) async fn sweep(run_dir: &Path, whose: Whose) -> bool {
+pub(crate) async fn sweep(run_dir: &Path, whose: SweepScope) -> bool {
     let Ok(engine) = Engine::connect().await else { return false };
     let swept = match whose {
-        Whose::Earlier => engine.reap(run_dir).await,
-        Whose::All => engine.clear(run_dir).await,
+        SweepScope::Earlier => engine.reap(run_dir).await,
+        SweepScope::All => engine.clear(run_dir).await,
     };
     match &swept {
         Ok(0) => {}

@@ -1,35 +1,34 @@
-//! The way out of jails. A jail has no route: its programs speak to a listener on their own loopback, which the jail handed to
+//! Egress of jails. A jail has no route: its programs speak to a listener on their own loopback, which the jail handed to
 //! the worker, and `network.*` calls come here directly. Both pass the jail's one gate, which judges, resolves once, and
 //! connects to the address that it judged.
 //!
 //! ```text
-//! program ─▶ jail's 127.0.0.1:3128 ═▶ proxy (socks │ sieve → http) ─┐
-//! network.* call ───────────────────▶ fetch ────────────────────────┴▶ gate (rules) ─▶ outside
+//! program ─▶ jail's 127.0.0.1:3128 ═▶ proxy (socks │ filter → http) ┐
+//! network.* call ───────────────────▶ fetch ────────────────────────┴▶ gate (rules) ─▶ network
 //! ```
 //! Must never: let a byte out that no rule permitted, see into TLS, or outlive the jail.
 pub mod closed;
 pub mod rules;
-pub mod outside;
+pub mod network;
 pub mod resolver;
 pub mod gate;
-pub mod checks;
-#[cfg(feature = "controls")]
-mod controls;
-mod passage;
-mod pace;
+#[cfg_attr(test_controls, path = "../../../tests/controls/worker/bypass.rs")]
+pub mod bypass;
+mod metered;
+mod rate_limit;
 mod report;
 pub mod proxy;
 mod head;
-mod sieve;
+mod filter;
 mod http;
 mod socks;
 mod tunnel;
 mod tls;
 pub(crate) mod fetch;
 
-use checks::Checks;
+use bypass::Bypass;
 use gate::{Gate, Parts};
-use outside::{Outside, System};
+use network::{HostNetwork, SystemNetwork};
 use resolver::{AgentResolver, Resolver};
 use rules::Rules;
 use std::io;
@@ -49,7 +48,7 @@ const REPORTS_MAX: usize = 16;
 /// Downloads of the whole worker that lie on its own disk at once.
 const SPOOLS_MAX: usize = 4;
 
-/// What the ways out of all jails of one worker share.
+/// What the egress of all jails of one worker shares.
 #[derive(Debug)]
 pub(crate) struct Egress {
     resolver: Resolver,
@@ -62,34 +61,34 @@ impl Egress {
     /// `spool_dir`: where downloads lie until they are checked; only the worker's user may enter it.
     pub(crate) fn new(spool_dir: &Path) -> Egress {
         let (tls, spools) = (Tls::default(), Semaphore::new(SPOOLS_MAX));
-        Egress { resolver: Resolver::new(Arc::new(System)), tls, spool_dir: spool_dir.to_owned(), spools }
+        Egress { resolver: Resolver::new(Arc::new(SystemNetwork)), tls, spool_dir: spool_dir.to_owned(), spools }
     }
 
-    pub(crate) fn through(&self, outside: Arc<dyn Outside>) -> Egress {
+    pub(crate) fn through(&self, outside: Arc<dyn HostNetwork>) -> Egress {
         Egress { resolver: Resolver::new(outside), ..Egress::new(&self.spool_dir) }
     }
 
     /// # Errors
-    /// As `Doorway::open`.
+    /// As `EgressListener::open`.
     pub(crate) fn open(
         &self,
         agent: AgentId,
         rules: Rules,
         network: &Network,
         listener: Option<std::net::TcpListener>,
-    ) -> io::Result<Doorway> {
-        Doorway::open(rules, network, self.resolver.of(agent), listener)
+    ) -> io::Result<EgressListener> {
+        EgressListener::open(rules, network, self.resolver.of(agent), listener)
     }
 }
 
 /// What calls of one jail reach the outside by.
 #[derive(Debug, Clone)]
-pub(crate) struct Way {
+pub(crate) struct EgressHandle {
     pub(crate) gate: Gate,
     egress: Arc<Egress>,
 }
 
-impl Way {
+impl EgressHandle {
     pub(crate) fn spool_dir(&self) -> &Path {
         &self.egress.spool_dir
     }
@@ -99,9 +98,9 @@ impl Way {
     }
 }
 
-/// One jail's way out, from its opening to its end.
+/// One jail's egress, from its opening to its end.
 #[derive(Debug)]
-pub struct Doorway {
+pub struct EgressListener {
     gate: Gate,
     reports: mpsc::Receiver<Vec<Refusal>>,
     end: CancellationToken,
@@ -109,7 +108,7 @@ pub struct Doorway {
     folding: JoinSet<()>,
 }
 
-impl Doorway {
+impl EgressListener {
     /// Without a listener only calls can go out.
     ///
     /// # Errors
@@ -119,21 +118,21 @@ impl Doorway {
         network: &Network,
         resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
-    ) -> io::Result<Doorway> {
-        Doorway::open_with(Checks::default(), rules, network, resolver, listener)
+    ) -> io::Result<EgressListener> {
+        EgressListener::open_with(Bypass::default(), rules, network, resolver, listener)
     }
 
     fn open_with(
-        checks: Checks,
+        bypass: Bypass,
         rules: Rules,
         network: &Network,
         resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
-    ) -> io::Result<Doorway> {
+    ) -> io::Result<EgressListener> {
         let (attempts, attempted) = mpsc::channel(report::WAITING_MAX);
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let Network { connections_max, bandwidth, .. } = *network;
-        let gate = Gate::new(Parts { rules, checks, connections_max, bandwidth, resolver, attempts });
+        let gate = Gate::new(Parts { rules, bypass, connections_max, bandwidth, resolver, attempts });
         let end = CancellationToken::new();
         let (mut proxy, mut folding) = (JoinSet::new(), JoinSet::new());
         if let Some(listener) = listener {
@@ -141,15 +140,15 @@ impl Doorway {
             proxy.spawn(proxy::serve(TcpListener::from_std(listener)?, gate.clone(), connections_max));
         }
         folding.spawn(report::fold(attempted, sender, end.clone()));
-        Ok(Doorway { gate, reports, end, proxy, folding })
+        Ok(EgressListener { gate, reports, end, proxy, folding })
     }
 
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    pub(crate) fn way(&self, egress: &Arc<Egress>) -> Way {
-        Way { gate: self.gate.clone(), egress: Arc::clone(egress) }
+    pub(crate) fn way(&self, egress: &Arc<Egress>) -> EgressHandle {
+        EgressHandle { gate: self.gate.clone(), egress: Arc::clone(egress) }
     }
 
     /// The next refusals that the ledger is to know; None once it has ended.

@@ -16,7 +16,7 @@ pub enum Error {
     #[error("gave up after {seconds} s waiting for {what}")]
     Deadline { what: &'static str, seconds: u64 },
     #[error("another worker holds {folder}; stop it, or give this one a data directory of its own")]
-    Held { folder: String },
+    Locked { folder: String },
     #[error("no host ids are left for work folders ({from} to {to} are in use); delete agents that are not needed")]
     IdsUsedUp { from: u32, to: u32 },
     #[error(

@@ -1,21 +1,21 @@
 //! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
-use crate::backend::Held;
+use crate::backend::Sandbox;
+use crate::connection::{Disconnect, JailConnection};
 use crate::egress::rules::Rules;
-use crate::egress::{Doorway, Way};
+use crate::egress::{EgressHandle, EgressListener};
 use crate::error::Error;
-use crate::ground::Ground;
-use crate::line::{Cut, Line};
 use crate::output::Shown;
-use crate::perform::{Deed, Scene, Stop, perform};
-use crate::workspace::{Allowance, Claim, Gauge, Inmates, Layout};
+use crate::perform::{Abort, CallContext, CallResult, perform};
+use crate::runtime::WorkerRuntime;
+use crate::workspace::{Allowance, Claim, JailProcesses, Layout, QuotaWatcher};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::{Refusal, Traffic};
-use tenure_sandbox::{Error as Sandbox, Spec};
+use tenure_sandbox::{Error as SandboxError, Spec};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
 use tokio::net::UnixStream;
@@ -25,9 +25,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a jail may take to be proven dead.
-const DEATH: Duration = Duration::from_secs(12);
+const KILL_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long calls of a dead jail may take to notice.
-const NOTICE: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a jail's opening is tried.
 const OPENINGS_MAX: u32 = 3;
 /// The private /tmp of a jail, which counts as memory too.
@@ -48,14 +48,14 @@ impl Key {
 
 /// A call, and the moment at which its time is over.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct QueuedCall {
     pub(crate) call: Box<LeasedCall>,
     pub(crate) deadline: Instant,
 }
 
 /// What a jail's task tells the session.
 #[derive(Debug)]
-pub(crate) enum Notice {
+pub(crate) enum JailEvent {
     Finished(Box<CallOutcome>),
     /// Its network was asked for what no rule permits.
     Refused(Key, Vec<Refusal>),
@@ -80,18 +80,18 @@ pub(crate) enum End {
 }
 
 /// Everything that one jail's task needs.
-pub(crate) struct Tenancy {
+pub(crate) struct JailTask {
     pub(crate) key: Key,
-    pub(crate) ground: Arc<Ground>,
-    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) ground: Arc<WorkerRuntime>,
+    pub(crate) calls: mpsc::Receiver<QueuedCall>,
     pub(crate) close: CancellationToken,
-    pub(crate) notices: mpsc::Sender<Notice>,
+    pub(crate) events: mpsc::Sender<JailEvent>,
     pub(crate) shown: mpsc::Sender<FromWorker>,
 }
 
-impl Tenancy {
+impl JailTask {
     /// Opens the jail as `first` wants it, serves until it ends, and says how.
-    pub(crate) async fn live(mut self, first: Order) {
+    pub(crate) async fn run(mut self, first: QueuedCall) {
         let end = match Rules::compile(&first.call.confinement.network) {
             Ok(rules) => match self.open(&first.call).await {
                 Ok(opened) => self.serve(opened, rules, first).await,
@@ -100,15 +100,17 @@ impl Tenancy {
             },
             Err(error) => End::Refused(error.to_string()),
         };
-        let _ = self.notices.send(Notice::Ended(self.key, end)).await;
+        let _ = self.events.send(JailEvent::Ended(self.key, end)).await;
     }
 
     /// A jail that dies or fails while it is made has done nothing, so another one may be tried.
-    async fn open(&self, call: &LeasedCall) -> Result<Opened, Error> {
+    async fn open(&self, call: &LeasedCall) -> Result<OpenJail, Error> {
         let mut tries = 1;
         loop {
             match self.try_open(call).await {
-                Err(Error::Sandbox(error @ (Sandbox::JailLost | Sandbox::Layer(_)))) if tries < OPENINGS_MAX => {
+                Err(Error::Sandbox(error @ (SandboxError::JailLost | SandboxError::Layer(_))))
+                    if tries < OPENINGS_MAX =>
+                {
                     tracing::warn!(%error, tries, "a jail did not open; trying again");
                     tries += 1;
                 }
@@ -117,7 +119,7 @@ impl Tenancy {
         }
     }
 
-    async fn try_open(&self, call: &LeasedCall) -> Result<Opened, Error> {
+    async fn try_open(&self, call: &LeasedCall) -> Result<OpenJail, Error> {
         let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
         let execution = self.key.execution;
         let opening = tokio::task::spawn_blocking(move || {
@@ -136,26 +138,26 @@ impl Tenancy {
             Ok::<_, Error>((spec, allowance, claim))
         });
         let (spec, allowance, claim) = opening.await??;
-        let jail = Held::open(&self.ground, &call.confinement.backend, spec).await?;
+        let jail = Sandbox::open(&self.ground, &call.confinement.backend, spec).await?;
         if let Some(guard) = jail.lacks(&call.confinement.require, self.ground.host.quota) {
             let level = jail.describe(allowance.level());
             jail.kill().await?;
             return Err(Error::Lacks { guard: guard.as_str(), level });
         }
-        Ok(Opened { jail, allowance, claim })
+        Ok(OpenJail { jail, allowance, claim })
     }
 
-    async fn serve(&mut self, opened: Opened, rules: Rules, first: Order) -> End {
-        let Opened { mut jail, allowance, claim } = opened;
+    async fn serve(&mut self, opened: OpenJail, rules: Rules, first: QueuedCall) -> End {
+        let OpenJail { mut jail, allowance, claim } = opened;
         let network = &first.call.confinement.network;
         let (end, traffic) = match self.ground.egress.open(first.call.agent, rules, network, jail.take_listener()) {
-            Ok(mut doorway) => {
-                let way = doorway.way(&self.ground.egress);
-                let end = match furnish(&mut jail, allowance, &first.call.confinement, way) {
-                    Ok((scene, line)) => self.work(scene, tokio::spawn(line), &mut doorway, first).await,
+            Ok(mut egress) => {
+                let way = egress.way(&self.ground.egress);
+                let end = match connect(&mut jail, allowance, &first.call.confinement, way) {
+                    Ok((context, line)) => self.work(context, tokio::spawn(line), &mut egress, first).await,
                     Err(error) => Err(error.to_string()),
                 };
-                (end, self.shut(doorway).await)
+                (end, self.close_egress(egress).await)
             }
             Err(error) => (Err(format!("its listener cannot be watched: {error}")), None),
         };
@@ -164,7 +166,7 @@ impl Tenancy {
             Ok(()) => Ok(()),
         };
         // It gives up by itself; the outer bound holds if the host does not let it.
-        match timeout(DEATH, jail.kill()).await {
+        match timeout(KILL_TIMEOUT, jail.kill()).await {
             Ok(Ok(())) => {
                 // Only the proof frees what the jail showed.
                 drop(claim);
@@ -176,7 +178,7 @@ impl Tenancy {
             Ok(Err(error)) => End::Fatal(error),
             Err(_) => {
                 let what = format!("the jail of {} iteration {}", self.key.execution, self.key.iteration);
-                End::Fatal(Error::Unproven { what, seconds: DEATH.as_secs() })
+                End::Fatal(Error::Unproven { what, seconds: KILL_TIMEOUT.as_secs() })
             }
         }
     }
@@ -184,47 +186,47 @@ impl Tenancy {
     /// Until it is told to close (Ok) or the jail is of no more use (Err: why).
     async fn work(
         &mut self,
-        scene: Scene,
-        mut line: JoinHandle<Cut>,
-        doorway: &mut Doorway,
-        first: Order,
+        context: CallContext,
+        mut line: JoinHandle<Disconnect>,
+        egress: &mut EgressListener,
+        first: QueuedCall,
     ) -> Result<(), String> {
         if self.close.is_cancelled() {
             line.abort();
             return Ok(());
         }
         let mut performing = JoinSet::new();
-        performing.spawn(answer(first, scene.clone(), self.shown.clone()));
+        performing.spawn(answer(first, context.clone(), self.shown.clone()));
         let mut end = loop {
             tokio::select! {
                 biased;
                 () = self.close.cancelled() => break Ok(()),
                 Some(ended) = performing.join_next() => match ended {
-                    Ok(Ok(outcome)) => self.hand_on(outcome).await,
-                    Ok(Err(Stop::Gone | Stop::Ended(_))) => {}
-                    Ok(Err(Stop::Broken(why))) => break Err(why.to_owned()),
+                    Ok(Ok(outcome)) => self.finish(outcome).await,
+                    Ok(Err(Abort::Gone | Abort::Ended(_))) => {}
+                    Ok(Err(Abort::Broken(why))) => break Err(why.to_owned()),
                     Err(error) => break Err(format!("the worker failed while it performed a call: {error}")),
                 },
-                cut = &mut line => break Err(describe_cut(cut)),
-                Some(refusals) = doorway.refused() => self.refuse(refusals).await,
-                order = self.orders.recv() => match order {
-                    Some(order) => drop(performing.spawn(answer(order, scene.clone(), self.shown.clone()))),
+                disconnect = &mut line => break Err(describe_disconnect(disconnect)),
+                Some(refusals) = egress.refused() => self.refuse(refusals).await,
+                queued = self.calls.recv() => match queued {
+                    Some(queued) => drop(performing.spawn(answer(queued, context.clone(), self.shown.clone()))),
                     None => break Ok(()),
                 },
             }
         };
         line.abort();
-        drop(scene);
+        drop(context);
         if end.is_err() && !self.close.is_cancelled() {
             // What was answered before the jail died still counts; the rest notices that the line is cut.
             let rest = async {
                 while let Some(ended) = performing.join_next().await {
                     if let Ok(Ok(outcome)) = ended {
-                        self.hand_on(outcome).await;
+                        self.finish(outcome).await;
                     }
                 }
             };
-            let _ = timeout(NOTICE, rest).await;
+            let _ = timeout(DRAIN_TIMEOUT, rest).await;
         }
         performing.shutdown().await;
         if self.close.is_cancelled() {
@@ -233,9 +235,9 @@ impl Tenancy {
         end
     }
 
-    /// Ends the way out. What was kept from its programs is told before its end is.
-    async fn shut(&self, doorway: Doorway) -> Option<Traffic> {
-        let (refused, traffic) = doorway.close().await;
+    /// Ends the egress. What was kept from its programs is told before its end is.
+    async fn close_egress(&self, egress: EgressListener) -> Option<Traffic> {
+        let (refused, traffic) = egress.close().await;
         for refusals in refused {
             self.refuse(refusals).await;
         }
@@ -243,59 +245,64 @@ impl Tenancy {
     }
 
     async fn refuse(&self, refusals: Vec<Refusal>) {
-        let _ = self.notices.send(Notice::Refused(self.key, refusals)).await;
+        let _ = self.events.send(JailEvent::Refused(self.key, refusals)).await;
     }
 
-    async fn hand_on(&self, outcome: Box<CallOutcome>) {
-        let _ = self.notices.send(Notice::Finished(outcome)).await;
+    async fn finish(&self, outcome: Box<CallOutcome>) {
+        let _ = self.events.send(JailEvent::Finished(outcome)).await;
     }
 }
 
 /// A jail, and what is to be kept while it lives.
-struct Opened {
-    jail: Held,
+struct OpenJail {
+    jail: Sandbox,
     allowance: Allowance,
     claim: Option<Claim>,
 }
 
 /// Makes a jail ready to be shared.
-fn furnish(
-    jail: &mut Held,
+fn connect(
+    jail: &mut Sandbox,
     allowance: Allowance,
     wanted: &Confinement,
-    way: Way,
-) -> std::io::Result<(Scene, impl Future<Output = Cut> + use<>)> {
+    way: EgressHandle,
+) -> std::io::Result<(CallContext, impl Future<Output = Disconnect> + use<>)> {
     let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
     socket.set_nonblocking(true)?;
-    let (asking, line) = Line::new(UnixStream::from_std(socket)?);
+    let (asking, line) = JailConnection::new(UnixStream::from_std(socket)?);
     let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
     let level = jail.describe(allowance.level()).into();
-    let (gauge, looking) = Gauge::new(allowance, Inmates { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
+    let (gauge, looking) =
+        QuotaWatcher::new(allowance, JailProcesses { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
     tokio::spawn(looking);
-    Ok((Scene { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way, level }, line))
+    Ok((CallContext { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way, level }, line))
 }
 
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.
-async fn answer(order: Order, scene: Scene, shown: mpsc::Sender<FromWorker>) -> Result<Box<CallOutcome>, Stop> {
-    let Order { call, deadline } = order;
+async fn answer(
+    queued: QueuedCall,
+    context: CallContext,
+    shown: mpsc::Sender<FromWorker>,
+) -> Result<Box<CallOutcome>, Abort> {
+    let QueuedCall { call, deadline } = queued;
     let LeasedCall { lease, fence, call, execution, capability, arguments, path, .. } = *call;
     let began = Instant::now();
     let shown = Shown::new(shown, lease, execution);
-    let deed = match perform(&capability, arguments, path, &scene, shown, deadline).await {
-        Ok(deed) | Err(Stop::Ended(deed)) => deed,
+    let call_result = match perform(&capability, arguments, path, &context, shown, deadline).await {
+        Ok(call_result) | Err(Abort::Ended(call_result)) => call_result,
         Err(stop) => return Err(stop),
     };
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let Deed { outcome, result } = deed;
-    let level = Some(scene.level.to_string());
+    let CallResult { outcome, result } = call_result;
+    let level = Some(context.level.to_string());
     Ok(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms, level }))
 }
 
-fn describe_cut(cut: Result<Cut, JoinError>) -> String {
-    match cut {
-        Ok(Cut::Ended) => "it closed its socket".to_owned(),
-        Ok(Cut::Broken(error)) => format!("it broke the protocol: {error}"),
-        Ok(Cut::Dropped) => "nobody speaks to it any more".to_owned(),
+fn describe_disconnect(disconnect: Result<Disconnect, JoinError>) -> String {
+    match disconnect {
+        Ok(Disconnect::Ended) => "it closed its socket".to_owned(),
+        Ok(Disconnect::Broken(error)) => format!("it broke the protocol: {error}"),
+        Ok(Disconnect::Dropped) => "nobody speaks to it any more".to_owned(),
         Err(error) => format!("the worker failed while it spoke to it: {error}"),
     }
 }
@@ -304,17 +311,19 @@ fn describe_cut(cut: Result<Cut, JoinError>) -> String {
 fn is_fatal(error: &Error) -> bool {
     match error {
         Error::Sandbox(sandbox) => match sandbox {
-            Sandbox::ZygoteLost(_) | Sandbox::Deadline { .. } | Sandbox::Unproven { .. } => true,
-            Sandbox::Layer(_)
-            | Sandbox::Spec { .. }
-            | Sandbox::JailLost
-            | Sandbox::Frame(_)
-            | Sandbox::Refused(_)
-            | Sandbox::Image { .. }
-            | Sandbox::Engine { .. }
-            | Sandbox::Io { .. } => false,
+            SandboxError::ZygoteLost(_) | SandboxError::Deadline { .. } | SandboxError::Unproven { .. } => true,
+            SandboxError::Layer(_)
+            | SandboxError::Spec { .. }
+            | SandboxError::JailLost
+            | SandboxError::Frame(_)
+            | SandboxError::Refused(_)
+            | SandboxError::Image { .. }
+            | SandboxError::Engine { .. }
+            | SandboxError::Io { .. } => false,
         },
-        Error::Panicked(_) | Error::Unproven { .. } | Error::Held { .. } | Error::Protocol(_) | Error::Frame(_) => true,
+        Error::Panicked(_) | Error::Unproven { .. } | Error::Locked { .. } | Error::Protocol(_) | Error::Frame(_) => {
+            true
+        }
         Error::Deadline { .. }
         | Error::NoEngine { .. }
         | Error::Lacks { .. }

@@ -7,42 +7,40 @@
 //! ```text
 //! daemon ── frames ──▶ session ── calls ──▶ jail (one task each) ── protocol ──▶ jail process
 //!        ◀── frames ──    ▲                   ├─ perform (one task a call)
-//!                         └───── notices ─────┘
+//!                         └───── events ──────┘
 //! ```
 #![forbid(unsafe_code)]
 
 mod error;
-mod ground;
+mod level;
+mod runtime;
 mod backend;
 mod session;
 mod jail;
-mod line;
+mod connection;
 pub mod egress;
 mod perform;
 mod workspace;
 mod output;
 mod reap;
-#[cfg(feature = "fuzz")]
-#[doc(hidden)]
-pub mod fuzz;
 
 pub use error::Error;
-pub use ground::{Ground, Options};
+pub use runtime::{Options, WorkerRuntime};
 pub use session::serve;
 pub use workspace::{check_mounts, host_mount, try_quota};
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-/// Prepares this host's ground and serves the daemon at the other end of `socket` until it ends.
+/// Prepares the worker on this host and serves the daemon at the other end of `socket` until it ends.
 ///
 /// # Errors
-/// What [`Ground::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
+/// What [`WorkerRuntime::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
 /// lapse and starts another worker, which ends what this one left.
 pub async fn run(options: Options, socket: UnixStream) -> Result<(), Error> {
     // A terminal's interrupt is for the daemon, which ends this worker. Leading a session already is as good.
     let _ = rustix::process::setsid();
-    let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await??;
+    let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
     socket.set_nonblocking(true).map_err(Error::io("prepare the daemon's socket"))?;
     let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::io("prepare the daemon's socket"))?;
     serve(ground, socket).await

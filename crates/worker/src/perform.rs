@@ -4,10 +4,10 @@ mod filesystem;
 mod process;
 mod network;
 
-use crate::egress::Way;
-use crate::line::Line;
+use crate::connection::JailConnection;
+use crate::egress::EgressHandle;
 use crate::output::Shown;
-use crate::workspace::{Blind, Gauge, Lack};
+use crate::workspace::{LimitReached, QuotaWatcher, Unavailable};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -20,63 +20,63 @@ use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
 
 /// Longest that one file operation may take.
-const FILE_PATIENCE: Duration = Duration::from_secs(60);
+const FILE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What performing needs of its jail.
 #[derive(Debug, Clone)]
-pub(crate) struct Scene {
-    pub(crate) line: Line,
+pub(crate) struct CallContext {
+    pub(crate) line: JailConnection,
     pub(crate) cgroups: Arc<[PathBuf]>,
-    pub(crate) gauge: Gauge,
+    pub(crate) gauge: QuotaWatcher,
     pub(crate) confinement: Arc<Confinement>,
-    pub(crate) way: Way,
+    pub(crate) way: EgressHandle,
     /// What holds its programs, for each call's record.
     pub(crate) level: Arc<str>,
 }
 
-/// How a deed ended that was tried.
+/// How a call ended that was tried.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Deed {
+pub(crate) struct CallResult {
     pub(crate) outcome: Outcome,
     pub(crate) result: Value,
 }
 
-/// Why a deed has no plain result.
+/// Why a call has no plain result.
 #[derive(Debug)]
-pub(crate) enum Stop {
-    Ended(Deed),
-    /// The jail is gone, and with it what is known of the deed.
+pub(crate) enum Abort {
+    Ended(CallResult),
+    /// The jail is gone, and with it what is known of the call.
     Gone,
     /// The jail does not do what it must; it is to be killed.
     Broken(&'static str),
 }
 
-pub(crate) type Done = Result<Deed, Stop>;
+pub(crate) type PerformResult = Result<CallResult, Abort>;
 
-impl Deed {
-    pub(crate) fn done(result: Value) -> Deed {
-        Deed { outcome: Outcome::Done { exit_code: None }, result }
+impl CallResult {
+    pub(crate) fn done(result: Value) -> CallResult {
+        CallResult { outcome: Outcome::Done { exit_code: None }, result }
     }
 
-    pub(crate) fn failed(code: &str, sentence: impl Into<String>) -> Deed {
-        Deed { outcome: Outcome::Failed { code: code.to_owned() }, result: error(sentence) }
+    pub(crate) fn failed(code: &str, sentence: impl Into<String>) -> CallResult {
+        CallResult { outcome: Outcome::Failed { code: code.to_owned() }, result: error(sentence) }
     }
 
     /// `limit`: how much there was, where that is known, in the resource's own unit.
-    pub(crate) fn exhausted(resource: &str, limit: Option<u64>, sentence: impl Into<String>) -> Deed {
+    pub(crate) fn exhausted(resource: &str, limit: Option<u64>, sentence: impl Into<String>) -> CallResult {
         let outcome = Outcome::ResourceExhausted { resource: resource.to_owned(), limit };
-        Deed { outcome, result: error(sentence) }
+        CallResult { outcome, result: error(sentence) }
     }
 
     /// Nothing was done: the path leads to another one, which nobody has judged yet.
-    fn redirected(path: &str) -> Deed {
+    fn redirected(path: &str) -> CallResult {
         let Some(path) = judged(path, WORKSPACE) else { return refused(&Refusal::Escape) };
         let result = error(format!("the path leads to {path}; ask for that path"));
-        Deed { outcome: Outcome::Redirected { path }, result }
+        CallResult { outcome: Outcome::Redirected { path }, result }
     }
 
-    pub(crate) fn timed_out(sentence: impl Into<String>) -> Deed {
-        Deed { outcome: Outcome::TimedOut, result: error(sentence) }
+    pub(crate) fn timed_out(sentence: impl Into<String>) -> CallResult {
+        CallResult { outcome: Outcome::TimedOut, result: error(sentence) }
     }
 }
 
@@ -89,14 +89,15 @@ pub(crate) async fn perform(
     capability: &str,
     arguments: Value,
     path: Option<String>,
-    scene: &Scene,
+    context: &CallContext,
     shown: Shown,
     deadline: Instant,
-) -> Done {
+) -> PerformResult {
     if deadline <= Instant::now() {
-        return Ok(Deed::timed_out("the time of this iteration ran out before the call began"));
+        return Ok(CallResult::timed_out("the time of this iteration ran out before the call began"));
     }
-    let file = Room { line: &scene.line, gauge: &scene.gauge, deadline: deadline.min(Instant::now() + FILE_PATIENCE) };
+    let file =
+        FileOps { line: &context.line, gauge: &context.gauge, deadline: deadline.min(Instant::now() + FILE_TIMEOUT) };
     match capability {
         "filesystem.read" => file.read(at_path(arguments, "path", path)?).await,
         "filesystem.write" => file.write(at_path(arguments, "path", path)?).await,
@@ -106,26 +107,26 @@ pub(crate) async fn perform(
         "filesystem.stat" => file.stat(at_path(arguments, "path", path)?).await,
         "filesystem.delete" => file.delete(at_path(arguments, "path", path)?).await,
         "filesystem.restore" => file.restore(at_path(arguments, "path", path)?).await,
-        "process.run" => process::run(scene, at_path(arguments, "cwd", path)?, shown, deadline).await,
-        "network.http_request" => network::http_request(scene, read_arguments(arguments)?, deadline).await,
-        "network.download" => network::download(scene, at_path(arguments, "path", path)?, deadline).await,
-        "network.dns_lookup" => network::dns_lookup(scene, read_arguments(arguments)?, deadline).await,
-        "network.port_check" => network::port_check(scene, read_arguments(arguments)?, deadline).await,
+        "process.run" => process::run(context, at_path(arguments, "cwd", path)?, shown, deadline).await,
+        "network.http_request" => network::http_request(context, read_arguments(arguments)?, deadline).await,
+        "network.download" => network::download(context, at_path(arguments, "path", path)?, deadline).await,
+        "network.dns_lookup" => network::dns_lookup(context, read_arguments(arguments)?, deadline).await,
+        "network.port_check" => network::port_check(context, read_arguments(arguments)?, deadline).await,
         other => {
             let sentence =
                 format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
-            Ok(Deed::failed("unknown_capability", sentence))
+            Ok(CallResult::failed("unknown_capability", sentence))
         }
     }
 }
 
-fn read_arguments<A: DeserializeOwned>(arguments: Value) -> Result<A, Stop> {
+fn read_arguments<A: DeserializeOwned>(arguments: Value) -> Result<A, Abort> {
     serde_json::from_value(arguments).map_err(|error| invalid(error.to_string()))
 }
 
 /// The arguments with their path, which stands under `name`, in the one form that is judged and opened: the one that came with the
 /// call, or else their own.
-fn at_path<A: DeserializeOwned>(mut arguments: Value, name: &str, given: Option<String>) -> Result<A, Stop> {
+fn at_path<A: DeserializeOwned>(mut arguments: Value, name: &str, given: Option<String>) -> Result<A, Abort> {
     let own = arguments.get(name).and_then(Value::as_str);
     if let Some(named) = given.as_deref().or(own) {
         let resolved = judged(named, WORKSPACE);
@@ -140,31 +141,31 @@ fn at_path<A: DeserializeOwned>(mut arguments: Value, name: &str, given: Option<
     read_arguments(arguments)
 }
 
-fn invalid(why: impl std::fmt::Display) -> Stop {
-    Stop::Ended(Deed::failed(
+fn invalid(why: impl std::fmt::Display) -> Abort {
+    Abort::Ended(CallResult::failed(
         "invalid_arguments",
         format!("the arguments do not fit: {why}; correct them and call again"),
     ))
 }
 
 /// The jail's file operations, with the time that they have.
-struct Room<'a> {
-    line: &'a Line,
-    gauge: &'a Gauge,
+struct FileOps<'a> {
+    line: &'a JailConnection,
+    gauge: &'a QuotaWatcher,
     deadline: Instant,
 }
 
-impl Room<'_> {
-    /// One request with one answer. A refusal ends the deed.
-    async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Stop> {
+impl FileOps<'_> {
+    /// One request with one answer. A refusal ends the call.
+    async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Abort> {
         let asked = asked(&operation, body.len());
         let asking = async { self.line.ask(operation, body).await.recv().await };
         match timeout_at(self.deadline, asking).await {
-            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Stop::Ended(no_space(self.gauge, asked))),
-            Ok(Some((Answer::Refused(refusal), _))) => Err(Stop::Ended(refused(&refusal))),
+            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Abort::Ended(no_space(self.gauge, asked))),
+            Ok(Some((Answer::Refused(refusal), _))) => Err(Abort::Ended(refused(&refusal))),
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(Stop::Gone),
-            Err(_) => Err(Stop::Ended(Deed::timed_out(
+            Ok(None) => Err(Abort::Gone),
+            Err(_) => Err(Abort::Ended(CallResult::timed_out(
                 "the sandbox did not answer in time; whether the file was changed is not known: look before you repeat",
             ))),
         }
@@ -182,29 +183,33 @@ fn asked(operation: &Operation, body: usize) -> Option<u64> {
 }
 
 /// The outcome of a limit on the disk.
-fn lacking(lack: Lack) -> Deed {
-    Deed::exhausted(&lack.resource, lack.limit, lack.sentence)
+fn limit_reached(reached: LimitReached) -> CallResult {
+    CallResult::exhausted(&reached.resource, reached.limit, reached.sentence)
 }
 
 /// The outcome of a write for which the kernel found no space.
-fn no_space(gauge: &Gauge, asked: Option<u64>) -> Deed {
+fn no_space(gauge: &QuotaWatcher, asked: Option<u64>) -> CallResult {
     let Some(asked) = asked else {
-        return Deed::exhausted("tmp", None, "/tmp is full: it is small and kept in memory; write beneath /workspace");
+        return CallResult::exhausted(
+            "tmp",
+            None,
+            "/tmp is full: it is small and kept in memory; write beneath /workspace",
+        );
     };
     match gauge.no_space(asked) {
-        Some(lack) => lacking(lack),
+        Some(reached) => limit_reached(reached),
         None => {
             let sentence = "the disk of this host is full; tell whoever runs it";
-            Deed::exhausted("disk", None, sentence)
+            CallResult::exhausted("disk", None, sentence)
         }
     }
 }
 
 /// What it means for a call that nobody can say how much is left.
-fn blind(blind: Blind) -> Stop {
-    match blind {
-        Blind::Gone => Stop::Gone,
-        Blind::Unseen(errno) => Stop::Ended(Deed::failed(
+fn unavailable(unavailable: Unavailable) -> Abort {
+    match unavailable {
+        Unavailable::Gone => Abort::Gone,
+        Unavailable::Unseen(errno) => Abort::Ended(CallResult::failed(
             "io",
             format!("how much of the disk is used cannot be seen ({errno}), so nothing is written; try again later"),
         )),
@@ -212,9 +217,9 @@ fn blind(blind: Blind) -> Stop {
 }
 
 /// The outcome of what a jail would not do.
-fn refused(refusal: &Refusal) -> Deed {
+fn refused(refusal: &Refusal) -> CallResult {
     let code = match refusal {
-        Refusal::Redirected { path } => return Deed::redirected(path),
+        Refusal::Redirected { path } => return CallResult::redirected(path),
         Refusal::NotFound => "not_found",
         Refusal::Escape => "escape",
         Refusal::IsDirectory => "is_directory",
@@ -223,11 +228,11 @@ fn refused(refusal: &Refusal) -> Deed {
         Refusal::TooLarge { .. } => "too_large",
         Refusal::NoMatch { .. } => "no_match",
         Refusal::Denied => "denied",
-        Refusal::NoSpace => return Deed::exhausted("disk", None, refusal.to_string()),
+        Refusal::NoSpace => return CallResult::exhausted("disk", None, refusal.to_string()),
         Refusal::NotEmpty => "not_empty",
         Refusal::Busy => "busy",
         Refusal::Invalid { .. } => "invalid_arguments",
         Refusal::Io { .. } => "io",
     };
-    Deed::failed(code, refusal.to_string())
+    CallResult::failed(code, refusal.to_string())
 }

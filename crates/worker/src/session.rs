@@ -5,11 +5,11 @@ mod link;
 mod survey;
 
 use crate::error::Error;
-use crate::ground::Ground;
-use crate::jail::{End, Key, Notice, Order, Tenancy};
-use crate::perform::Deed;
+use crate::jail::{End, JailEvent, JailTask, Key, QueuedCall};
+use crate::perform::CallResult;
+use crate::runtime::WorkerRuntime;
 use crate::workspace::SWEEP_EVERY;
-use lease::{Leases, Seen};
+use lease::{LeaseState, Leases};
 use link::Outbound;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Add;
@@ -27,13 +27,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long the daemon may take to answer `Hello`.
-const WELCOME: Duration = Duration::from_secs(30);
-/// How long the zygote may take to bury its jails once the link has ended.
-const FAREWELL: Duration = Duration::from_secs(12);
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the zygote may take to end its jails once the link has ended.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
 /// Calls at once in one jail, and in the whole session.
 const CALLS_A_JAIL_MAX: usize = 64;
 const CALLS_MAX: usize = 1024;
-const NOTICES_MAX: usize = 256;
+const EVENTS_MAX: usize = 256;
 /// Iterations whose jails have ended and whose release is still to come; what one more moved is not told.
 const MOVED_MAX: usize = 256;
 /// Agents whose homes are being removed, one after another.
@@ -44,7 +44,7 @@ const REMOVALS_MAX: usize = 64;
 /// # Errors
 /// `Frame` or `Protocol` if the other side is no daemon of this version, `Unproven` or `Sandbox` if jails can no longer be
 /// ended or opened. The caller must end the process.
-pub async fn serve<S>(ground: Ground, socket: S) -> Result<(), Error>
+pub async fn serve<S>(ground: WorkerRuntime, socket: S) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -58,7 +58,7 @@ where
         Ok(())
     });
     links.spawn(writing);
-    let (notify, notices) = mpsc::channel(NOTICES_MAX);
+    let (notify, events) = mpsc::channel(EVENTS_MAX);
     let ground = Arc::new(ground);
     let (surveys, looking) = Surveys::new(Arc::clone(&ground), outbound.sure.clone());
     let mut session = Session {
@@ -66,7 +66,7 @@ where
         ground: Arc::clone(&ground),
         outbound,
         notify,
-        berths: HashMap::new(),
+        jails: HashMap::new(),
         queue: VecDeque::new(),
         removing: HashSet::new(),
         removals: Arc::new(Semaphore::new(1)),
@@ -78,22 +78,22 @@ where
     session.tasks.spawn(looking);
     let stop = CancellationToken::new();
     session.tasks.spawn(sweep(Arc::clone(&ground), stop.clone()));
-    let end = session.run(inbound, notices, &mut links).await;
+    let end = session.run(inbound, events, &mut links).await;
     stop.cancel();
     session.tasks.shutdown().await;
     drop(session);
     links.shutdown().await;
     ground.leave().await;
-    // Dropping the zygote kills and buries what is left; it blocks.
-    let farewell = tokio::task::spawn_blocking(move || drop(ground));
-    match (end, timeout(FAREWELL, farewell).await) {
-        (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: FAREWELL.as_secs() }),
+    // Dropping the zygote kills and cleans up what is left; it blocks.
+    let shutdown = tokio::task::spawn_blocking(move || drop(ground));
+    match (end, timeout(SHUTDOWN_TIMEOUT, shutdown).await) {
+        (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: SHUTDOWN_TIMEOUT.as_secs() }),
         (end, _) => end,
     }
 }
 
 /// Again and again while the session lives; what is past its time at the worker's start goes at once.
-async fn sweep(ground: Arc<Ground>, stop: CancellationToken) {
+async fn sweep(ground: Arc<WorkerRuntime>, stop: CancellationToken) {
     let mut due = tokio::time::interval(SWEEP_EVERY);
     loop {
         due.tick().await;
@@ -105,7 +105,7 @@ async fn sweep(ground: Arc<Ground>, stop: CancellationToken) {
 }
 
 /// The session's fence; None if the daemon left.
-async fn greet<R, W>(ground: &Ground, reader: &mut R, writer: &mut W) -> Result<Option<Fence>, Error>
+async fn greet<R, W>(ground: &WorkerRuntime, reader: &mut R, writer: &mut W) -> Result<Option<Fence>, Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -119,8 +119,8 @@ where
         reaped: ground.reaped,
     };
     link::write(writer, &FromWorker::Hello(hello)).await?;
-    let welcome = timeout(WELCOME, link::read(reader)).await;
-    let late = |_| Error::Deadline { what: "the daemon's welcome", seconds: WELCOME.as_secs() };
+    let welcome = timeout(WELCOME_TIMEOUT, link::read(reader)).await;
+    let late = |_| Error::Deadline { what: "the daemon's welcome", seconds: WELCOME_TIMEOUT.as_secs() };
     match welcome.map_err(late)?? {
         Some(ToWorker::Welcome { version: VERSION, connection, fence }) => {
             tracing::info!(%connection, fence = fence.0, "the connection is open");
@@ -140,12 +140,12 @@ where
 
 struct Session {
     fence: Fence,
-    ground: Arc<Ground>,
+    ground: Arc<WorkerRuntime>,
     outbound: Outbound,
-    notify: mpsc::Sender<Notice>,
-    berths: HashMap<Key, Berth>,
+    notify: mpsc::Sender<JailEvent>,
+    jails: HashMap<Key, JailSlot>,
     /// Calls that wait until an earlier jail of their execution is proven dead, or their agent's former home is gone.
-    queue: VecDeque<Order>,
+    queue: VecDeque<QueuedCall>,
     /// Agents whose homes are being removed; no jail of theirs is opened meanwhile.
     removing: HashSet<AgentId>,
     removals: Arc<Semaphore>,
@@ -157,24 +157,24 @@ struct Session {
 }
 
 /// One jail as the session sees it.
-struct Berth {
+struct JailSlot {
     agent: AgentId,
-    state: State,
+    state: SlotState,
 }
 
-enum State {
+enum SlotState {
     Open {
-        orders: mpsc::Sender<Order>,
+        calls: mpsc::Sender<QueuedCall>,
         close: CancellationToken,
     },
     /// Told to close; its last word is awaited.
     Closing {
-        why: Why,
+        why: CloseReason,
     },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum CloseReason {
     Released {
         /// And the execution is over.
         last: bool,
@@ -188,16 +188,16 @@ impl Session {
     async fn run(
         &mut self,
         mut inbound: mpsc::Receiver<Result<ToWorker, Error>>,
-        mut notices: mpsc::Receiver<Notice>,
+        mut events: mpsc::Receiver<JailEvent>,
         links: &mut JoinSet<Result<(), Error>>,
     ) -> Result<(), Error> {
         loop {
             tokio::select! {
                 frame = inbound.recv() => match frame {
-                    Some(frame) => self.obey(frame?).await?,
+                    Some(frame) => self.handle_frame(frame?).await?,
                     None => return Ok(()),
                 },
-                Some(notice) = notices.recv() => self.note(notice).await?,
+                Some(event) = events.recv() => self.handle_event(event).await?,
                 Some(task) = self.tasks.join_next() => task?,
                 Some(link) = links.join_next() => match link? {
                     // A broken pipe is the daemon's end.
@@ -208,7 +208,7 @@ impl Session {
         }
     }
 
-    async fn obey(&mut self, frame: ToWorker) -> Result<(), Error> {
+    async fn handle_frame(&mut self, frame: ToWorker) -> Result<(), Error> {
         match frame {
             ToWorker::Beat { count } => {
                 // With so many unanswered ones the daemon reads nothing anyway.
@@ -236,97 +236,100 @@ impl Session {
             return;
         }
         match self.leases.seen(call.lease) {
-            Seen::InHand => return,
-            Seen::Ended(Some(outcome)) => {
+            LeaseState::InHand => return,
+            LeaseState::Ended(Some(outcome)) => {
                 let again = FromWorker::Outcome(Box::new(outcome.clone()));
                 return self.send(again).await;
             }
-            Seen::Ended(None) => {
+            LeaseState::Ended(None) => {
                 tracing::warn!(lease = %call.lease, "dropped a call whose jail has ended");
                 return;
             }
-            Seen::Never => {}
+            LeaseState::Never => {}
         }
         let deadline = Instant::now() + Duration::from_millis(call.deadline_ms);
         let full = self.leases.in_hand() >= CALLS_MAX;
         self.leases.take(call.lease, Key::of(&call), call.call);
-        let order = Order { call, deadline };
+        let queued = QueuedCall { call, deadline };
         if full {
-            let deed =
-                Deed::exhausted("calls", None, "the worker has too many calls in hand; try again when some have ended");
-            return self.turn_away(order, deed).await;
+            let call_result = CallResult::exhausted(
+                "calls",
+                None,
+                "the worker has too many calls in hand; try again when some have ended",
+            );
+            return self.reject(queued, call_result).await;
         }
-        self.place(order).await;
+        self.dispatch(queued).await;
     }
 
     /// Gives a call to its jail, opens one for it, or lets it wait until an earlier one is dead.
-    async fn place(&mut self, order: Order) {
-        let key = Key::of(&order.call);
-        let others = self.berths.keys().filter(|other| other.execution == key.execution && **other != key);
+    async fn dispatch(&mut self, queued: QueuedCall) {
+        let key = Key::of(&queued.call);
+        let others = self.jails.keys().filter(|other| other.execution == key.execution && **other != key);
         let (later, earlier): (Vec<Key>, Vec<Key>) = others.partition(|other| other.iteration > key.iteration);
         if !later.is_empty() {
-            return self.turn_away(order, over()).await;
+            return self.reject(queued, over()).await;
         }
         for other in &earlier {
-            self.close(*other, Why::Superseded);
+            self.close(*other, CloseReason::Superseded);
         }
-        if self.removing.contains(&order.call.agent) {
-            return self.queue.push_back(order);
+        if self.removing.contains(&queued.call.agent) {
+            return self.queue.push_back(queued);
         }
-        match self.berths.get(&key).map(|berth| &berth.state) {
-            Some(State::Open { orders, .. }) => {
-                if let Err(error) = orders.try_send(order) {
-                    let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
-                    let deed = Deed::exhausted(
+        match self.jails.get(&key).map(|slot| &slot.state) {
+            Some(SlotState::Open { calls, .. }) => {
+                if let Err(error) = calls.try_send(queued) {
+                    let (mpsc::error::TrySendError::Full(queued) | mpsc::error::TrySendError::Closed(queued)) = error;
+                    let call_result = CallResult::exhausted(
                         "calls",
                         None,
                         "too many calls run in this iteration; try again when some have ended",
                     );
-                    self.turn_away(order, deed).await;
+                    self.reject(queued, call_result).await;
                 }
             }
-            Some(State::Closing { .. }) => self.queue.push_back(order),
-            None if !earlier.is_empty() => self.queue.push_back(order),
+            Some(SlotState::Closing { .. }) => self.queue.push_back(queued),
+            None if !earlier.is_empty() => self.queue.push_back(queued),
             None if self.open() >= self.ground.slots as usize => {
-                let deed = Deed::exhausted(
+                let call_result = CallResult::exhausted(
                     "slots",
                     None,
                     "every sandbox of this worker is in use; try again when one has ended",
                 );
-                self.turn_away(order, deed).await;
+                self.reject(queued, call_result).await;
             }
-            None => self.start(key, order),
+            None => self.start(key, queued),
         }
     }
 
     fn open(&self) -> usize {
-        self.berths.values().filter(|berth| matches!(berth.state, State::Open { .. })).count()
+        self.jails.values().filter(|slot| matches!(slot.state, SlotState::Open { .. })).count()
     }
 
-    fn start(&mut self, key: Key, first: Order) {
-        let (orders, receiver) = mpsc::channel(CALLS_A_JAIL_MAX);
+    fn start(&mut self, key: Key, first: QueuedCall) {
+        let (calls, receiver) = mpsc::channel(CALLS_A_JAIL_MAX);
         let close = CancellationToken::new();
-        let tenancy = Tenancy {
+        let task = JailTask {
             key,
             ground: Arc::clone(&self.ground),
-            orders: receiver,
+            calls: receiver,
             close: close.clone(),
-            notices: self.notify.clone(),
+            events: self.notify.clone(),
             shown: self.outbound.lossy.clone(),
         };
-        let berth = Berth { agent: first.call.agent, state: State::Open { orders, close } };
-        self.tasks.spawn(tenancy.live(first));
-        self.berths.insert(key, berth);
+        let slot = JailSlot { agent: first.call.agent, state: SlotState::Open { calls, close } };
+        self.tasks.spawn(task.run(first));
+        self.jails.insert(key, slot);
     }
 
-    async fn turn_away(&mut self, order: Order, deed: Deed) {
-        let LeasedCall { lease, call, execution, .. } = *order.call;
-        self.end_call(lease, call, execution, deed).await;
+    async fn reject(&mut self, queued: QueuedCall, call_result: CallResult) {
+        let LeasedCall { lease, call, execution, .. } = *queued.call;
+        self.end_call(lease, call, execution, call_result).await;
     }
 
     /// Ends a call that no jail has done.
-    async fn end_call(&mut self, lease: LeaseId, call: CallId, execution: ExecutionId, deed: Deed) {
-        let (fence, Deed { outcome, result }) = (self.fence, deed);
+    async fn end_call(&mut self, lease: LeaseId, call: CallId, execution: ExecutionId, call_result: CallResult) {
+        let (fence, CallResult { outcome, result }) = (self.fence, call_result);
         let outcome = CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None };
         self.finish(Box::new(outcome)).await;
     }
@@ -338,9 +341,9 @@ impl Session {
     }
 
     async fn release(&mut self, agent: AgentId, key: Key, last: bool) {
-        self.queue.retain(|order| Key::of(&order.call) != key);
+        self.queue.retain(|queued| Key::of(&queued.call) != key);
         self.forget(key);
-        if !self.close(key, Why::Released { last }) {
+        if !self.close(key, CloseReason::Released { last }) {
             self.released(agent, key, last, None).await;
         }
     }
@@ -355,14 +358,14 @@ impl Session {
         self.tasks.spawn(async move {
             // What it could not remove it has logged; a sweep removes it.
             let _ = tokio::task::spawn_blocking(move || ground.folders.end(agent, key.execution)).await;
-            let _ = notify.send(Notice::Cleared(key, traffic)).await;
+            let _ = notify.send(JailEvent::Cleared(key, traffic)).await;
         });
     }
 
     /// Off the session's loop: a home may be large. Calls of the agent that come meanwhile wait, and then find a new one.
     async fn remove_home(&mut self, agent: AgentId) {
-        let uses = |order: &Order| order.call.agent == agent;
-        if self.berths.values().any(|berth| berth.agent == agent) || self.queue.iter().any(uses) {
+        let uses = |queued: &QueuedCall| queued.call.agent == agent;
+        if self.jails.values().any(|slot| slot.agent == agent) || self.queue.iter().any(uses) {
             return self.send(home_removed(agent, Err("a sandbox of this agent is open".to_owned()))).await;
         }
         if self.removing.contains(&agent) {
@@ -378,7 +381,7 @@ impl Session {
             let Ok(_turn) = removals.acquire().await else { return };
             let removing = tokio::task::spawn_blocking(move || ground.folders.remove_home(agent));
             let removed = removing.await.unwrap_or_else(|error| Err(error.into()));
-            let _ = notify.send(Notice::HomeRemoved(agent, removed.map_err(|error| error.to_string()))).await;
+            let _ = notify.send(JailEvent::HomeRemoved(agent, removed.map_err(|error| error.to_string()))).await;
         });
     }
 
@@ -388,19 +391,19 @@ impl Session {
     }
 
     /// Tells a jail to close; false if there is none.
-    fn close(&mut self, key: Key, why: Why) -> bool {
-        let Some(Berth { state, .. }) = self.berths.get_mut(&key) else { return false };
+    fn close(&mut self, key: Key, why: CloseReason) -> bool {
+        let Some(JailSlot { state, .. }) = self.jails.get_mut(&key) else { return false };
         match state {
-            State::Open { close, .. } => {
+            SlotState::Open { close, .. } => {
                 close.cancel();
-                *state = State::Closing { why };
+                *state = SlotState::Closing { why };
             }
-            State::Closing { why: before } => match (why, *before) {
-                (Why::Released { last }, Why::Released { last: known }) => {
-                    *before = Why::Released { last: last || known }
+            SlotState::Closing { why: before } => match (why, *before) {
+                (CloseReason::Released { last }, CloseReason::Released { last: known }) => {
+                    *before = CloseReason::Released { last: last || known }
                 }
-                (Why::Released { .. }, Why::Superseded) => *before = why,
-                (Why::Superseded, _) => {}
+                (CloseReason::Released { .. }, CloseReason::Superseded) => *before = why,
+                (CloseReason::Superseded, _) => {}
             },
         }
         true
@@ -414,61 +417,66 @@ impl Session {
     }
 
     /// Ends the calls that a jail had in hand, but for those that wait for its successor.
-    async fn end_calls(&mut self, key: Key, deed: &Deed) {
+    async fn end_calls(&mut self, key: Key, call_result: &CallResult) {
         let mut calls = self.leases.of(key);
-        calls.retain(|(lease, _)| !self.queue.iter().any(|order| order.call.lease == *lease));
+        calls.retain(|(lease, _)| !self.queue.iter().any(|queued| queued.call.lease == *lease));
         for (lease, call) in calls {
-            self.end_call(lease, call, key.execution, deed.clone()).await;
+            self.end_call(lease, call, key.execution, call_result.clone()).await;
         }
     }
 
-    async fn note(&mut self, notice: Notice) -> Result<(), Error> {
-        match notice {
-            Notice::Finished(outcome) => self.finish(outcome).await,
-            Notice::Refused(Key { execution, iteration }, refusals) => {
+    async fn handle_event(&mut self, event: JailEvent) -> Result<(), Error> {
+        match event {
+            JailEvent::Finished(outcome) => self.finish(outcome).await,
+            JailEvent::Refused(Key { execution, iteration }, refusals) => {
                 self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
             }
-            Notice::Ended(key, end) => self.bury(key, end).await?,
-            Notice::HomeRemoved(agent, removed) => {
+            JailEvent::Ended(key, end) => self.on_exit(key, end).await?,
+            JailEvent::HomeRemoved(agent, removed) => {
                 self.removing.remove(&agent);
                 self.send(home_removed(agent, removed)).await;
                 self.resume(|call| call.agent == agent).await;
             }
-            Notice::Cleared(key, traffic) => self.send(gone(key, traffic)).await,
+            JailEvent::Cleared(key, traffic) => self.send(gone(key, traffic)).await,
         }
         Ok(())
     }
 
     /// A jail is proven dead, or never was: says so, and lets go on what waited for that.
-    async fn bury(&mut self, key: Key, end: End) -> Result<(), Error> {
-        let Some(Berth { agent, state }) = self.berths.remove(&key) else { return Ok(()) };
+    async fn on_exit(&mut self, key: Key, end: End) -> Result<(), Error> {
+        let Some(JailSlot { agent, state }) = self.jails.remove(&key) else { return Ok(()) };
         let Key { execution, iteration } = key;
         match (state, end) {
             (_, End::Fatal(error)) => return Err(error),
-            (State::Closing { why: Why::Released { last } }, End::Closed(traffic) | End::Lost(_, traffic)) => {
+            (
+                SlotState::Closing { why: CloseReason::Released { last } },
+                End::Closed(traffic) | End::Lost(_, traffic),
+            ) => {
                 self.released(agent, key, last, traffic).await;
             }
-            (State::Closing { why: Why::Released { last } }, End::Refused(_)) => {
+            (SlotState::Closing { why: CloseReason::Released { last } }, End::Refused(_)) => {
                 self.released(agent, key, last, None).await;
             }
-            (State::Closing { why: Why::Superseded }, End::Refused(_)) => self.end_calls(key, &over()).await,
-            (State::Closing { why: Why::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
-            | (State::Open { .. }, End::Closed(traffic)) => {
+            (SlotState::Closing { why: CloseReason::Superseded }, End::Refused(_)) => {
+                self.end_calls(key, &over()).await
+            }
+            (SlotState::Closing { why: CloseReason::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
+            | (SlotState::Open { .. }, End::Closed(traffic)) => {
                 if let Some(moved) = self.moved_in_all(key, traffic).filter(|_| self.moved.len() < MOVED_MAX) {
                     self.moved.insert(key, moved);
                 }
                 self.end_calls(key, &over()).await;
             }
-            (State::Open { .. }, End::Lost(why, traffic)) => {
+            (SlotState::Open { .. }, End::Lost(why, traffic)) => {
                 tracing::warn!(%execution, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
                 self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic }).await;
             }
-            (State::Open { .. }, End::Refused(why)) => {
+            (SlotState::Open { .. }, End::Refused(why)) => {
                 tracing::warn!(%execution, iteration, why, "a jail could not be opened");
-                let deed = Deed::failed("sandbox", format!("the sandbox could not be opened: {why}"));
-                self.end_calls(key, &deed).await;
+                let call_result = CallResult::failed("sandbox", format!("the sandbox could not be opened: {why}"));
+                self.end_calls(key, &call_result).await;
             }
         }
         self.resume(|call| call.execution == execution).await;
@@ -477,11 +485,11 @@ impl Session {
 
     /// Lets go on what waited.
     async fn resume(&mut self, waited: impl Fn(&LeasedCall) -> bool) {
-        let (ready, rest): (VecDeque<Order>, _) =
-            std::mem::take(&mut self.queue).into_iter().partition(|order| waited(&order.call));
+        let (ready, rest): (VecDeque<QueuedCall>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(|queued| waited(&queued.call));
         self.queue = rest;
-        for order in ready {
-            self.place(order).await;
+        for queued in ready {
+            self.dispatch(queued).await;
         }
     }
 }
@@ -494,6 +502,6 @@ fn gone(Key { execution, iteration }: Key, traffic: Option<Traffic>) -> FromWork
     FromWorker::Released { execution, iteration, traffic }
 }
 
-fn over() -> Deed {
-    Deed { outcome: Outcome::Killed, result: crate::perform::error("its iteration is over") }
+fn over() -> CallResult {
+    CallResult { outcome: Outcome::Killed, result: crate::perform::error("its iteration is over") }
 }

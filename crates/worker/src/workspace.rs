@@ -1,31 +1,33 @@
 //! An agent's folders: the work folder, kept between its executions, and its volumes, owned by a host id of its own where the
 //! worker is root. Must never: follow a link beneath the data directory, or give two agents one id.
+mod beneath;
 mod view;
 mod volume;
 mod mount;
 mod layout;
 mod usage;
-mod held;
+mod unlinked;
 mod quota;
-mod gauge;
+mod quota_watcher;
 mod remove;
 mod sweep;
 
-pub(crate) use gauge::{Blind, Gauge};
-pub(crate) use held::Inmates;
 pub(crate) use layout::Layout;
 pub use mount::{check_mounts, host_mount};
-pub(crate) use quota::{Allowance, Baseline, Lack};
+pub(crate) use quota::{Allowance, Baseline, LimitReached};
+pub(crate) use quota_watcher::{QuotaWatcher, Unavailable};
 pub(crate) use sweep::SWEEP_EVERY;
+pub(crate) use unlinked::JailProcesses;
 pub(crate) use volume::Claim;
 
 use crate::error::Error;
+use beneath::{BENEATH, FOLDER, at, open_beneath, private};
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, open,
-    openat2, renameat_with, statat, unlinkat,
+    AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchown, fstat, mkdirat, open, openat2, renameat_with,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_core::id::AgentId;
@@ -36,9 +38,6 @@ use volume::Found;
 /// Where host ids of agents may begin: the first that this (perhaps nested) user namespace maps is taken.
 const RANGES: [u32; 3] = [2_000_000, 200_000, 30_000];
 const RANGE_IDS: u32 = 30_000;
-const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-
 #[derive(Debug)]
 pub(crate) struct WorkFolders {
     agents: OwnedFd,
@@ -214,38 +213,4 @@ fn first_id() -> Option<u32> {
         })
     };
     RANGES.into_iter().find(|first| maps.iter().all(|map| holds(map, *first)))
-}
-
-/// A folder that only the worker's user may enter, made if it is missing.
-fn private(parent: BorrowedFd<'_>, name: &str, path: &Path) -> Result<OwnedFd, Error> {
-    match mkdirat(parent, name, Mode::from(0o700)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(at("make", path)(errno)),
-    }
-    let folder = open_beneath(parent, name).map_err(at("open", path))?;
-    let found = fstat(&folder).map_err(at("look at", path))?;
-    if found.st_uid != rustix::process::geteuid().as_raw() || found.st_mode & 0o077 != 0 {
-        let why = "it must belong to the worker's user, with mode 0700";
-        return Err(Error::Unsafe { path: path.display().to_string(), why });
-    }
-    Ok(folder)
-}
-
-fn open_beneath(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    openat2(parent, name, FOLDER | OFlags::PATH, Mode::empty(), BENEATH)
-}
-
-/// Gives a folder to the agent that nobody but the worker has had yet.
-fn own(parent: &OwnedFd, name: &str, identity: Identity, path: &Path) -> Result<(), Error> {
-    let Identity::Host { uid, gid } = identity else { return Ok(()) };
-    let folder = openat2(parent, name, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(at("open", path))?;
-    if fstat(&folder).map_err(at("look at", path))?.st_uid == rustix::process::geteuid().as_raw() {
-        fchmod(&folder, Mode::from(0o755)).map_err(at("open up", path))?;
-        fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(at("give away", path))?;
-    }
-    Ok(())
-}
-
-fn at(what: &str, path: &Path) -> impl FnOnce(Errno) -> Error {
-    Error::errno(format!("{what} {}", path.display()))
 }

@@ -2,7 +2,7 @@
 use super::elsewhere::Lists;
 use super::probe::{Class, Control, Layer, Needs, Probe, Stage, Why};
 use std::fmt::Write;
-use tenure_worker::egress::checks::Check;
+use tenure_worker::egress::bypass::Check;
 
 const PREAMBLE: &str = "\
 # Escape attempts

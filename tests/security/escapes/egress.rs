@@ -3,7 +3,7 @@
 use super::elsewhere::Lists;
 use super::probe::Stage::{Program, Proxy};
 use super::probe::{Class, Control, Layer, Probe, Why, probe};
-use tenure_worker::egress::checks::Check;
+use tenure_worker::egress::bypass::Check;
 
 const SPELLING: &[Check] = &[Check::Spelling, Check::Request];
 const REQUEST: &[Check] = &[Check::Request];

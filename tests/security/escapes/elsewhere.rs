@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenure_core::manifest::NetworkMode;
 use tenure_wire::confinement::Network;
-use tenure_worker::egress::Doorway;
-use tenure_worker::egress::checks::Check;
-use tenure_worker::egress::outside::{Answer, Outside, Stream};
+use tenure_worker::egress::EgressListener;
+use tenure_worker::egress::bypass::Check;
+use tenure_worker::egress::network::{Answer, HostNetwork, Stream};
 use tenure_worker::egress::rules::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -71,7 +71,7 @@ struct Elsewhere {
     turns: AtomicU32,
 }
 
-impl Outside for Elsewhere {
+impl HostNetwork for Elsewhere {
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
         let addresses: &[&str] = match name {
             "rebound.example" => &["127.0.0.1"],
@@ -128,7 +128,7 @@ pub fn while_open<T>(way: Way, listener: TcpListener, work: impl FnOnce() -> T) 
     let door = {
         let _inside = runtime.enter();
         let outside = Arc::new(Elsewhere::default());
-        Doorway::open_without(way.without, rules, &network, outside, Some(listener)).expect("a way out")
+        EgressListener::open_without(way.without, rules, &network, outside, Some(listener)).expect("a way out")
     };
     let done = work();
     runtime.block_on(door.close());

@@ -199,11 +199,21 @@ fn of_host(attempt: &mut Attempt<'_>) -> String {
     let ways = [format!("/proc/self/root{path}"), format!("..{path}"), format!("root{path}"), "link".to_owned()];
     let answers: Vec<String> = ways
         .iter()
-        .map(|way| match read(&mut attempt.client, way) {
-            Ok(said) if said.contains("CANARY") => "read".to_owned(),
-            other => word(other),
+        .map(|way| {
+            // A link into the jail's own /tmp leads on, as it would for any program inside: it is asked for where it leads.
+            let said = match read(&mut attempt.client, way) {
+                Err(Error::Refused(Refusal::Redirected { path })) => read(&mut attempt.client, &path),
+                said => said,
+            };
+            match said {
+                Ok(said) if said.contains("CANARY") => "read".to_owned(),
+                other => word(other),
+            }
         })
         .collect();
+    if answers.iter().all(|answer| ["Escape", "NotFound"].contains(&answer.as_str())) {
+        return "nothing is there".to_owned();
+    }
     if answers.iter().all(|answer| *answer == answers[0]) { answers[0].clone() } else { answers.join(" ") }
 }
 
@@ -223,7 +233,7 @@ pub const CLASS: Class = Class {
             "folders/host-file",
             "reads a file of the host's by its path, by links, and through the root",
             Capability(of_host),
-            (Layer::Paths, "Escape"),
+            (Layer::Paths, "nothing is there"),
             Control::Without(&[Layer::Paths, Layer::View], "read"),
         ),
         raced("folders/race-read", "swaps a folder for a link while it is read", |a| race(a, read)),

@@ -1,5 +1,5 @@
 //! The jail program by itself, built so that a jail can lack a layer. Never shipped.
 
 fn main() {
-    tenure_sandbox::jail_main()
+    tenure_sandbox_controls::jail_main()
 }

@@ -1,7 +1,7 @@
 //! Ways onto a network: the host's loopback, sockets of other kinds, packets, and the kernel's own families.
 use super::probe::Stage::Program;
 use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
-use tenure_sandbox::{Duty, Spec};
+use tenure_sandbox::{Check, Spec};
 
 /// Programs may use TCP on their own loopback, so that it is not Landlock that answers.
 fn loopback(spec: &mut Spec) {
@@ -21,8 +21,8 @@ const fn unreachable(id: &'static str, tries: &'static str, script: &'static str
 }
 
 fn routes(spec: &mut Spec) {
-    spec.without.push(tenure_sandbox::Layer::Seccomp);
-    spec.without_duties.push(Duty::Routes);
+    spec.bypass.layers.push(tenure_sandbox::Layer::Seccomp);
+    spec.bypass.checks.push(Check::Routes);
 }
 
 pub const CLASS: Class = Class {

@@ -4,7 +4,7 @@ use super::elsewhere::Lists;
 use super::ground::Ground;
 use tenure_sandbox::protocol::Refusal;
 use tenure_sandbox::{Client, Error, Jail, Spec};
-use tenure_worker::egress::checks::Check;
+use tenure_worker::egress::bypass::Check;
 
 /// What is named as the reason that an attempt fails. Where several would hold, the one that answers first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -48,13 +48,19 @@ pub const CLASS: Class = Class {
             "is started in a folder named by a descriptor of the jail's",
             Capability(|attempt| {
                 let folders = (0..64).map(|number| format!("/proc/self/fd/{number}"));
-                let more =
-                    ["/proc/self/cwd", "/proc/self/root", "/proc/1/cwd", "/proc/thread-self/root", "/proc/self/fd"];
+                let more = [
+                    "/proc/self/cwd",
+                    "/proc/self/root",
+                    "/proc/1/cwd",
+                    "/proc/thread-self/root",
+                    "/proc/self/fd",
+                    "/proc/1/fd",
+                ];
                 let answers: Vec<String> =
                     folders.chain(more.map(str::to_owned)).map(|cwd| start_in(attempt, &cwd)).collect();
-                let started = answers
-                    .iter()
-                    .find(|answer| !["Invalid", "NotFound", "Denied", "NotDirectory"].contains(&answer.as_str()));
+                let started = answers.iter().find(|answer| {
+                    !["Invalid", "NotFound", "Denied", "NotDirectory", "Redirected"].contains(&answer.as_str())
+                });
                 started.map_or_else(|| "refused".to_owned(), |answer| format!("one start was {answer}"))
             }),
             (Layer::Jail, "refused"),

@@ -169,25 +169,25 @@ fn control(ground: &Ground, probe: &Probe) -> Option<String> {
 }
 
 fn take_away(spec: &mut Spec, layer: Layer) {
-    use tenure_sandbox::{Duty, Layer as Sandbox};
+    use tenure_sandbox::{Check, Layer as Sandbox};
     match layer {
-        Layer::Seccomp => spec.without.push(Sandbox::Seccomp),
-        Layer::Landlock => spec.without.push(Sandbox::Landlock),
+        Layer::Seccomp => spec.bypass.layers.push(Sandbox::Seccomp),
+        Layer::Landlock => spec.bypass.layers.push(Sandbox::Landlock),
         Layer::View => {
-            spec.without.push(Sandbox::View);
-            spec.without_duties.push(Duty::Devices);
+            spec.bypass.layers.push(Sandbox::View);
+            spec.bypass.checks.push(Check::Devices);
         }
         Layer::ReadOnly => {
-            spec.without.push(Sandbox::View);
-            spec.without_duties.push(Duty::Shared);
+            spec.bypass.layers.push(Sandbox::View);
+            spec.bypass.checks.push(Check::Shared);
         }
-        Layer::Network => spec.without.push(Sandbox::Namespaces),
-        Layer::Processes => spec.without_pid_namespace = true,
-        Layer::Privileges => spec.without.push(Sandbox::Privileges),
-        Layer::Cgroup => spec.without.push(Sandbox::Cgroup),
-        Layer::Rlimits => spec.without.push(Sandbox::Rlimits),
-        Layer::Jail => spec.without_duties.extend([Duty::Keepers, Duty::Secrecy, Duty::Descriptors]),
-        Layer::Paths => spec.without_duties.extend([Duty::Paths, Duty::Kinds]),
+        Layer::Network => spec.bypass.layers.push(Sandbox::Namespaces),
+        Layer::Processes => spec.bypass.pid_namespace = true,
+        Layer::Privileges => spec.bypass.layers.push(Sandbox::Privileges),
+        Layer::Cgroup => spec.bypass.layers.push(Sandbox::Cgroup),
+        Layer::Rlimits => spec.bypass.layers.push(Sandbox::Rlimits),
+        Layer::Jail => spec.bypass.checks.extend([Check::Orphans, Check::Secrecy, Check::Descriptors]),
+        Layer::Paths => spec.bypass.checks.extend([Check::Paths, Check::Kinds]),
         Layer::Namespaces | Layer::Identity | Layer::Egress | Layer::Kernel | Layer::Product => {
             panic!("no jail goes without {}: choose another control", layer.name())
         }

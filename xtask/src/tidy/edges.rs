@@ -28,12 +28,13 @@ const POLICY: &str = "tenure-policy";
 const CLI: &str = "tenure";
 const LOCAL_MODEL: &str = "tenure-local-model";
 const SIM: &str = "tenure-sim";
+const SANDBOX_CONTROLS: &str = "tenure-sandbox-controls";
+const WORKER_CONTROLS: &str = "tenure-worker-controls";
 
-const ROOMS: [Room; 13] = [
+const ROOMS: [Room; 15] = [
     Room { package: CORE, folder: "crates/core", may_use: &[], tests_may_use: &[SIM] },
     room(POLICY, "crates/policy", &[CORE]),
-    // With a feature that only its tests have.
-    Room { package: SANDBOX, folder: "crates/sandbox", may_use: &[], tests_may_use: &[SANDBOX] },
+    room(SANDBOX, "crates/sandbox", &[]),
     room(WIRE, "crates/wire", &[CORE]),
     room(STORE, "crates/store", &[CORE]),
     room(WORKER, "crates/worker", &[CORE, WIRE, SANDBOX]),
@@ -41,22 +42,29 @@ const ROOMS: [Room; 13] = [
     room(CLI, "crates/cli", &[CORE, WIRE, WORKER, DAEMON, SANDBOX]),
     room(LOCAL_MODEL, "crates/local-model", &[WIRE]),
     room(SIM, "crates/sim", &[CORE, WIRE, WORKER, DAEMON]),
-    room("tests", "tests", &[CORE, POLICY, SANDBOX, WIRE, STORE, WORKER, DAEMON, CLI, LOCAL_MODEL, SIM]),
-    room("tenure-fuzz", "fuzz", &[SANDBOX, WIRE, WORKER]),
+    room(
+        "tests",
+        "tests",
+        &[CORE, POLICY, SANDBOX_CONTROLS, WIRE, STORE, WORKER_CONTROLS, DAEMON, CLI, LOCAL_MODEL, SIM],
+    ),
+    // The same sources, with the switches of tests.
+    room(SANDBOX_CONTROLS, "tests/controls/sandbox", &[]),
+    room(WORKER_CONTROLS, "tests/controls/worker", &[CORE, WIRE, SANDBOX]),
+    room("tenure-fuzz", "fuzz", &[CORE, SANDBOX, WIRE, WORKER]),
     room("xtask", "xtask", &[]),
 ];
 
 /// Crates from outside that stay in one room: (name, packages that may use it outside their tests).
 const KEPT_IN: [(&str, &[&str]); 10] = [
     ("anyhow", &[CLI, "xtask"]),
-    ("bollard", &[SANDBOX]),
+    ("bollard", &[SANDBOX, SANDBOX_CONTROLS]),
     ("cedar-policy", &[POLICY]),
     ("genai", &[DAEMON]),
-    ("landlock", &[SANDBOX]),
-    ("libc", &[SANDBOX]),
+    ("landlock", &[SANDBOX, SANDBOX_CONTROLS]),
+    ("libc", &[SANDBOX, SANDBOX_CONTROLS]),
     ("llama-cpp-2", &[LOCAL_MODEL]),
     ("rusqlite", &[STORE, "tests"]),
-    ("seccompiler", &[SANDBOX]),
+    ("seccompiler", &[SANDBOX, SANDBOX_CONTROLS]),
     ("zip", &["xtask"]),
 ];
 

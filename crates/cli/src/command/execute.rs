@@ -20,7 +20,7 @@ pub async fn run(execute: Execute, settings: &Settings, look: Look) -> Result<Ex
     }
     look.show(&started, || match started.repeated {
         false => format!("Execution started: {id}"),
-        true => format!("Execution was started before: {id} ({})", started.execution.status.word()),
+        true => format!("Execution was started before: {id} ({})", started.execution.status.as_str()),
     });
     Ok(Exit::Done)
 }

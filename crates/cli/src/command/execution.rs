@@ -84,7 +84,7 @@ fn status_word(execution: &Shown) -> String {
         (ExecutionStatus::Failed, Some(reason), _) => reason.clone(),
         (ExecutionStatus::Waiting, _, Some(thing)) => format!("waiting for {thing}"),
         (status, ..) if execution.cancel_requested && !status.ended() => "cancelling".to_string(),
-        (status, ..) => status.word().to_string(),
+        (status, ..) => status.as_str().to_string(),
     }
 }
 

@@ -76,6 +76,7 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
             alive: settings.data_dir.join("alive"),
         },
         version: env!("CARGO_PKG_VERSION").to_string(),
+        home_grace: up.home_grace.unwrap_or(HOME_GRACE_DEFAULT),
         accept_restore: up.accept_restore.clone(),
     })
 }
@@ -95,9 +96,9 @@ fn not_started(error: &tenure_daemon::Error) -> Failure {
 }
 
 async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
-    let mut greeted = daemon.greeted.clone();
-    let known = timeout(GREETING_MAX, greeted.wait_for(Option::is_some)).await;
-    let hello = known.ok().and_then(Result::ok).and_then(|greeted| greeted.as_ref().map(|known| known.hello.clone()));
+    let mut greeting = daemon.greeting.clone();
+    let known = timeout(GREETING_MAX, greeting.wait_for(Option::is_some)).await;
+    let hello = known.ok().and_then(Result::ok).and_then(|greeting| greeting.as_ref().map(|known| known.hello.clone()));
     let (sandbox, languages) = match &hello {
         Some(hello) => {
             let found = hello.host.toolchains.iter().map(|found| format!("{} {}", found.language, found.version));
@@ -129,7 +130,7 @@ fn say(text: &str) {
 }
 
 fn model(daemon: &Daemon) -> String {
-    let models = &daemon.house.models;
+    let models = &daemon.app.models;
     let (route, because) = models.default_route_and_reason();
     let missing = models.aliases().into_iter().find(|alias| alias.word == "default").and_then(|alias| alias.missing);
     let mut line = format!("default is {route}: {because}");

@@ -42,7 +42,7 @@ mod tests {
             ("..", "/"),
             ("../../../../etc/passwd", "/etc/passwd"),
             ("/workspace/../workspace/a", "/workspace/a"),
-            ("//tmp///x", "/tmp/x"),
+            ("//data///x", "/data/x"),
             ("/", "/"),
             ("/..", "/"),
             ("...", "/workspace/..."),

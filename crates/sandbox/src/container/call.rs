@@ -73,7 +73,7 @@ pub(super) async fn remove(docker: &Docker, container: &str, patience: Duration)
     }
 }
 
-/// An engine that is gone does not come back for a burial.
+/// An engine that is gone does not come back for a removal.
 async fn docker_answers(docker: &Docker, deadline: Instant) -> bool {
     let left = deadline.saturating_duration_since(Instant::now());
     matches!(ask(left, docker.ping()).await, Answered::Yes(_))

@@ -19,11 +19,11 @@ use crate::native::channel;
 use crate::native::record::Slot;
 
 /// How long a killed process may take to be gone.
-const DEATH: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// After which a killed process is taken for one that is paused.
 const THAW_AFTER: Duration = Duration::from_secs(1);
 /// How long the engine may take to remove a dead container.
-const BURIAL: Duration = Duration::from_secs(5);
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often, and how many times, it is asked why one ended.
 const CAUSE_EVERY: Duration = Duration::from_millis(100);
 const CAUSE_TRIES: u32 = 20;
@@ -48,7 +48,7 @@ pub struct Contained {
 
 /// What became of a container whose processes are all proven dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Burial {
+pub enum Removal {
     /// The engine knows it no more.
     Removed,
     /// The engine did not answer; the worker's next start removes what it still lists.
@@ -133,18 +133,25 @@ impl Contained {
 
     /// Stops all its processes where they are.
     pub async fn freeze(&self) -> Result<(), Error> {
-        call::must(&self.engine, "pause the container", BURIAL, self.docker.pause_container(&self.container)).await
+        call::must(&self.engine, "pause the container", REMOVE_TIMEOUT, self.docker.pause_container(&self.container))
+            .await
     }
 
     /// Lets them go on.
     pub async fn thaw(&self) -> Result<(), Error> {
-        call::must(&self.engine, "unpause the container", BURIAL, self.docker.unpause_container(&self.container)).await
+        call::must(
+            &self.engine,
+            "unpause the container",
+            REMOVE_TIMEOUT,
+            self.docker.unpause_container(&self.container),
+        )
+        .await
     }
 
     /// Why it ended by itself, as far as the engine knows.
     pub async fn cause(&self) -> Option<String> {
         for _ in 0..CAUSE_TRIES {
-            let state = match call::ask(BURIAL, self.docker.inspect_container(&self.container, None)).await {
+            let state = match call::ask(REMOVE_TIMEOUT, self.docker.inspect_container(&self.container, None)).await {
                 Answered::Yes(found) => found.state?,
                 Answered::Unclear(_) => ContainerState::default(),
                 Answered::Absent | Answered::No(_) => return None,
@@ -164,7 +171,7 @@ impl Contained {
     ///
     /// # Errors
     /// `Unproven`.
-    pub async fn kill(&self) -> Result<Burial, Error> {
+    pub async fn kill(&self) -> Result<Removal, Error> {
         let unproven = || Error::Unproven { what: format!("the container of jail {}", self.id) };
         // Where a signal is not permitted, the engine's removal kills.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -172,15 +179,15 @@ impl Contained {
             // A paused process dies only once it goes on; an unpaused one cannot be thawed, which is as good.
             let _ = self.thaw().await;
         }
-        let removed = call::remove(&self.docker, &self.container, BURIAL).await;
-        if !self.gone_within(DEATH).await {
+        let removed = call::remove(&self.docker, &self.container, REMOVE_TIMEOUT).await;
+        if !self.gone_within(KILL_TIMEOUT).await {
             return Err(unproven());
         }
         // Only what is proven dead may lose its record.
         let _ = self.slot.clear().and_then(|()| self.slot.remove());
         Ok(match removed {
-            Ok(()) => Burial::Removed,
-            Err(why) => Burial::Left { why },
+            Ok(()) => Removal::Removed,
+            Err(why) => Removal::Left { why },
         })
     }
 

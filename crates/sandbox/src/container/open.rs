@@ -1,5 +1,5 @@
 //! From a spec and an image to a container whose jail program has said hello.
-//! Must never: send the order before the process at the door is proven to be the container's, or leave a container that failed.
+//! Must never: send the order before the process at the socket is proven to be the container's, or leave a container that failed.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,17 +19,15 @@ use tokio::time::sleep;
 
 use super::call::{self, Answered};
 use super::contained::Contained;
-use super::door::Door;
 use super::image::{self, Image};
-use super::kit::Kit;
-use super::meter::Held;
+use super::measured::MeasuredLimits;
 use super::order::{Counter, Order, Place};
-use super::settings::{Flavor, Plan, Shown, shown};
+use super::rendezvous::RendezvousSocket;
+use super::runtime_files::RuntimeFiles;
+use super::settings::{ContainerMount, Flavor, Plan, shown};
 use super::{Engine, mark};
 use crate::client::Client;
 use crate::error::{Error, Layer};
-#[cfg(feature = "controls")]
-use crate::layers::Layers;
 use crate::level::{Level, Mapping};
 use crate::native::record::{self, Life, Slot};
 use crate::native::{channel, zygote};
@@ -37,38 +35,38 @@ use crate::protocol::{FrameError, Hello, VERSION, encode};
 use crate::spec::{Identity, Mount, Spec, WORKSPACE};
 
 /// How long the engine may take to make a container, and to start it.
-const MAKING: Duration = Duration::from_secs(30);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to say what it has.
-const ANSWER: Duration = Duration::from_secs(5);
-/// How long the jail program may take to come to the door, and to say hello.
-const COMING: Duration = Duration::from_secs(20);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the jail program may take to come to the socket, and to say hello.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two looks at a container whose program has not come yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many looks at a state that the API has no word for.
 const LOOKS_MAX: u32 = 50;
-const REMOVAL: Duration = Duration::from_secs(10);
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 const IMAGE_NAME_MAX: usize = 255;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// What is made on the host before the engine is asked.
 #[derive(Debug)]
-struct Prepared {
+struct PreparedContainer {
     id: String,
     run: String,
     uid: u32,
     gid: u32,
-    kit: Kit,
-    door: Door,
+    runtime_files: RuntimeFiles,
+    rendezvous: RendezvousSocket,
     slot: Slot,
-    shown: Vec<Shown>,
+    shown: Vec<ContainerMount>,
     places: Vec<Place>,
     /// Keeps the inodes of the places from being used again.
     _held: Vec<OwnedFd>,
 }
 
 /// What goes into the order, but for what is found out about the process.
-struct Asked {
+struct ContainerRequest {
     spec: Spec,
     uid: u32,
     gid: u32,
@@ -76,13 +74,13 @@ struct Asked {
     container: String,
 }
 
-/// What the process at the door turned out to be.
-struct Met {
+/// What the process at the socket turned out to be.
+struct StartedJail {
     pidfd: OwnedFd,
     socket: UnixStream,
     listener: Option<TcpListener>,
     level: Level,
-    held: Held,
+    held: MeasuredLimits,
 }
 
 impl Engine {
@@ -109,21 +107,21 @@ impl Engine {
             uid: prepared.uid,
             gid: prepared.gid,
             image: &image,
-            kit: &prepared.kit,
+            runtime_files: &prepared.runtime_files,
             id: &prepared.id,
             run: &prepared.run,
         };
         let name = format!("tenure-{}", prepared.id);
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let made = self.docker.create_container(Some(options), plan.body());
-        let made = call::must(&self.title(), "make the container", MAKING, made).await;
+        let made = call::must(&self.title(), "make the container", CREATE_TIMEOUT, made).await;
         let met = match made {
-            Ok(made) => self.meet(made.id, &prepared, &image, spec).await,
+            Ok(made) => self.wait_for_jail(made.id, &prepared, &image, spec).await,
             Err(error) => Err(error),
         };
         match met {
             Ok((pid, met)) => {
-                let Prepared { id, slot, .. } = prepared;
+                let PreparedContainer { id, slot, .. } = prepared;
                 Ok(Contained {
                     docker: self.docker.clone(),
                     engine: self.title(),
@@ -142,7 +140,7 @@ impl Engine {
             }
             Err(error) => {
                 // One whose engine is gone ends by itself: without an order it has nothing to do.
-                let removed = call::remove(&self.docker, &name, REMOVAL).await;
+                let removed = call::remove(&self.docker, &name, REMOVE_TIMEOUT).await;
                 if removed.is_ok() {
                     let _ = prepared.slot.clear().and_then(|()| prepared.slot.remove());
                 }
@@ -173,7 +171,7 @@ impl Engine {
         }
         let kept = [Layer::Namespaces, Layer::View, Layer::Cgroup].into_iter().all(|layer| spec.keeps(layer));
         if !kept || !spec.has_own_pids() {
-            return refuse("without", "a container always has namespaces, a root and control groups of its own");
+            return refuse("bypass", "a container always has namespaces, a root and control groups of its own");
         }
         Ok(())
     }
@@ -186,7 +184,7 @@ impl Engine {
             return Err(Error::Spec { field: "image", reason });
         }
         for candidate in image::candidates(name) {
-            let found = match call::ask(ANSWER, self.docker.inspect_image(&candidate)).await {
+            let found = match call::ask(HELLO_TIMEOUT, self.docker.inspect_image(&candidate)).await {
                 Answered::Yes(found) => Image::of(found, &candidate),
                 Answered::Absent => continue,
                 Answered::Unclear(why) | Answered::No(why) => {
@@ -210,22 +208,28 @@ impl Engine {
     }
 
     /// Starts the container, lets its program in and gives it the order.
-    async fn meet(&self, name: String, prepared: &Prepared, image: &Image, spec: &Spec) -> Result<(i32, Met), Error> {
+    async fn wait_for_jail(
+        &self,
+        name: String,
+        prepared: &PreparedContainer,
+        image: &Image,
+        spec: &Spec,
+    ) -> Result<(i32, StartedJail), Error> {
         let started = self.docker.start_container(&name, None::<StartContainerOptions>);
-        call::must(&self.title(), "start the container", MAKING, started).await?;
+        call::must(&self.title(), "start the container", CREATE_TIMEOUT, started).await?;
         let pid = self.first_process(&name).await?;
         let failed = |why| self.cannot_run(why);
         let socket = tokio::select! {
-            admitted = prepared.door.admit(pid) => admitted.map_err(|error| failed(error.to_string()))?,
+            admitted = prepared.rendezvous.admit(pid) => admitted.map_err(|error| failed(error.to_string()))?,
             why = self.ended(&name) => return Err(why),
-            () = sleep(COMING) => return Err(failed(format!("it did not come to the door within {} s", COMING.as_secs()))),
+            () = sleep(CONNECT_TIMEOUT) => return Err(failed(format!("it did not connect within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
         let socket = socket.into_std().map_err(Error::io("take the jail's socket"))?;
         socket.set_nonblocking(false).map_err(Error::io("take the jail's socket"))?;
         let mut spec = spec.clone();
         spec.env = image.environment(&spec);
         let places = prepared.places.clone();
-        let asked = Asked { spec, uid: prepared.uid, gid: prepared.gid, places, container: name };
+        let asked = ContainerRequest { spec, uid: prepared.uid, gid: prepared.gid, places, container: name };
         let life = record::start_time(pid).map(|start| Life { pid, start });
         let life = life.ok_or_else(|| failed("it is gone already".to_owned()))?;
         prepared.slot.live(life).map_err(Error::io("write the container's record"))?;
@@ -258,7 +262,7 @@ impl Engine {
     async fn state(&self, name: &str) -> Result<ContainerState, Error> {
         let mut unclear = String::new();
         for _ in 0..LOOKS_MAX {
-            match call::ask(ANSWER, self.docker.inspect_container(name, None)).await {
+            match call::ask(HELLO_TIMEOUT, self.docker.inspect_container(name, None)).await {
                 Answered::Yes(found) => return Ok(found.state.unwrap_or_default()),
                 Answered::Absent => return Err(self.cannot_run("somebody removed the container".to_owned())),
                 Answered::No(why) => return Err(self.cannot_run(why)),
@@ -299,7 +303,7 @@ pub(super) fn prefix() -> String {
 }
 
 /// Everything that needs no engine. Blocks.
-fn prepare(flavor: Flavor, spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Prepared, Error> {
+fn prepare(flavor: Flavor, spec: &Spec, exe: &Path, run_dir: &Path) -> Result<PreparedContainer, Error> {
     zygote::own_work_folder(spec)?;
     if flavor != Flavor::Docker && spec.mounts.iter().any(|mount| in_agents_hands(mount, spec.identity)) {
         let reason = "Podman makes a missing folder of the host as it looks for it, which an agent could turn against the host \
@@ -315,12 +319,13 @@ fn prepare(flavor: Flavor, spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Pr
     let slot = Slot::make(&run_dir, &format!("engine-{id}")).map_err(Error::io("make the container's record"))?;
     let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
     slot.begin(&id, &boot, &[]).map_err(Error::io("write the container's record"))?;
-    let door = Door::make(&run_dir, &id, (uid, gid)).map_err(Error::io("make the container's door"))?;
-    let kit = Kit::of_this_process().map_err(Error::io("find what the jail program runs with"))?;
+    let rendezvous =
+        RendezvousSocket::make(&run_dir, &id, (uid, gid)).map_err(Error::io("make the container's socket"))?;
+    let runtime_files = RuntimeFiles::of_this_process().map_err(Error::io("find what the jail program runs with"))?;
     let exe = exe.canonicalize().map_err(Error::io(format!("resolve {}", exe.display())))?;
-    let shown = shown(spec, &kit, &exe, &door);
+    let shown = shown(spec, &runtime_files, &exe, &rendezvous);
     let (mut places, mut held) = (Vec::new(), Vec::new());
-    for Shown { source, target, read_only } in &shown {
+    for ContainerMount { source, target, read_only } in &shown {
         let failed = |error: rustix::io::Errno| Error::io(format!("open {}", source.display()))(error.into());
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let found = openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(failed)?;
@@ -329,16 +334,27 @@ fn prepare(flavor: Flavor, spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Pr
         places.push(Place { path: target.clone(), device, inode, read_only: *read_only });
         held.push(found);
     }
-    Ok(Prepared { id, run: mark(&run_dir)?, uid, gid, kit, door, slot, shown, places, _held: held })
+    Ok(PreparedContainer {
+        id,
+        run: mark(&run_dir)?,
+        uid,
+        gid,
+        runtime_files,
+        rendezvous,
+        slot,
+        shown,
+        places,
+        _held: held,
+    })
 }
 
 /// Looks at the process from outside, gives it its order and hears what it reached. Blocks.
-fn greet(socket: UnixStream, pid: i32, asked: Asked) -> Result<Met, Error> {
-    let Asked { spec, uid, gid, places, container } = asked;
+fn greet(socket: UnixStream, pid: i32, asked: ContainerRequest) -> Result<StartedJail, Error> {
+    let ContainerRequest { spec, uid, gid, places, container } = asked;
     let raw = Pid::from_raw(pid).ok_or(Error::JailLost)?;
     // The process answers the order below, so it lives, and its id is nobody else's, while this is opened.
     let pidfd = pidfd_open(raw, PidfdFlags::empty()).map_err(|_| Error::JailLost)?;
-    let held = Held::of(pid, &spec.limits).map_err(Error::Layer)?;
+    let held = MeasuredLimits::of(pid, &spec.limits).map_err(Error::Layer)?;
     let level = Level {
         namespaces: true,
         identity: match spec.identity {
@@ -350,8 +366,6 @@ fn greet(socket: UnixStream, pid: i32, asked: Asked) -> Result<Met, Error> {
         memory: held.memory,
         pids: held.pids,
         cpu: held.cpu,
-        #[cfg(feature = "controls")]
-        without: Layers::of(&spec).missing().to_vec(),
     };
     let open = |(counter, path): &(Counter, PathBuf)| Some((*counter, File::open(path).ok()?));
     let (counters, files): (Vec<Counter>, Vec<File>) = held.counters.iter().filter_map(open).unzip();
@@ -364,11 +378,11 @@ fn greet(socket: UnixStream, pid: i32, asked: Asked) -> Result<Met, Error> {
         channel::send(&socket, byte, Some(file.as_fd())).map_err(|_| Error::JailLost)?;
     }
     (&socket).write_all(rest).map_err(|_| Error::JailLost)?;
-    let mut client = Client::new(socket, COMING);
+    let mut client = Client::new(socket, CONNECT_TIMEOUT);
     match client.hello()? {
         (Hello::Ready(level), listener) if listener.is_some() == egress => {
             let listener = listener.map(TcpListener::from);
-            Ok(Met { pidfd, socket: client.into_socket(), listener, level, held })
+            Ok(StartedJail { pidfd, socket: client.into_socket(), listener, level, held })
         }
         (Hello::Ready(_), _) => {
             Err(FrameError::Unexpected("a hello without the egress listener, or with another").into())

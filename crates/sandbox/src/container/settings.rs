@@ -10,10 +10,10 @@ use bollard::models::{
     RestartPolicyNameEnum,
 };
 
-use super::door::Door;
 use super::image::Image;
-use super::kit::Kit;
 use super::order::{DOOR, PROGRAM};
+use super::rendezvous::RendezvousSocket;
+use super::runtime_files::RuntimeFiles;
 use crate::spec::{Spec, WORKSPACE};
 
 /// Names the jail of a container.
@@ -43,11 +43,11 @@ pub(crate) struct Plan<'a> {
     pub(crate) selinux: bool,
     pub(crate) cpus: u64,
     pub(crate) spec: &'a Spec,
-    pub(crate) shown: &'a [Shown],
+    pub(crate) shown: &'a [ContainerMount],
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) image: &'a Image,
-    pub(crate) kit: &'a Kit,
+    pub(crate) runtime_files: &'a RuntimeFiles,
     pub(crate) id: &'a str,
     pub(crate) run: &'a str,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Plan<'a> {
 impl Plan<'_> {
     pub(crate) fn body(&self) -> ContainerCreateBody {
         let labels = [(JAIL_LABEL, self.id), (RUN_LABEL, self.run)];
-        let mut command = self.kit.command().into_iter();
+        let mut command = self.runtime_files.command().into_iter();
         ContainerCreateBody {
             image: Some(self.image.id.clone()),
             hostname: Some(self.spec.hostname.clone()),
@@ -135,7 +135,7 @@ impl Plan<'_> {
     }
 
     fn mounts(&self) -> Vec<Mount> {
-        self.shown.iter().map(Shown::mount).collect()
+        self.shown.iter().map(ContainerMount::mount).collect()
     }
 
     fn tmpfs(&self) -> HashMap<String, String> {
@@ -156,13 +156,13 @@ impl Plan<'_> {
 
 /// One file or folder of the host, and where it is to appear.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub(crate) struct ContainerMount {
     pub(crate) source: PathBuf,
     pub(crate) target: PathBuf,
     pub(crate) read_only: bool,
 }
 
-impl Shown {
+impl ContainerMount {
     pub(crate) fn read_only(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
         Self { source: source.into(), target: target.into(), read_only: true }
     }
@@ -186,20 +186,28 @@ impl Shown {
 }
 
 /// Everything of the host that a container shows: the spec's folders, then what the jail program needs.
-pub(crate) fn shown(spec: &Spec, kit: &Kit, exe: &Path, door: &Door) -> Vec<Shown> {
-    let work =
-        Shown { source: spec.work_folder.clone(), target: WORKSPACE.into(), read_only: spec.work_folder_read_only };
-    let further = spec.mounts.iter().map(|mount| Shown {
+pub(crate) fn shown(
+    spec: &Spec,
+    runtime_files: &RuntimeFiles,
+    exe: &Path,
+    socket: &RendezvousSocket,
+) -> Vec<ContainerMount> {
+    let work = ContainerMount {
+        source: spec.work_folder.clone(),
+        target: WORKSPACE.into(),
+        read_only: spec.work_folder_read_only,
+    };
+    let further = spec.mounts.iter().map(|mount| ContainerMount {
         source: mount.source.clone(),
         target: mount.target.clone(),
         read_only: mount.read_only,
     });
-    let mut all: Vec<Shown> = std::iter::once(work).chain(further).collect();
-    all.push(Shown::read_only(exe, PROGRAM));
-    all.extend(kit.mounts().map(|(host, inside)| Shown::read_only(host, inside)));
-    all.push(Shown::read_only(door.folder(), Path::new(DOOR).parent().unwrap_or(Path::new("/"))));
+    let mut all: Vec<ContainerMount> = std::iter::once(work).chain(further).collect();
+    all.push(ContainerMount::read_only(exe, PROGRAM));
+    all.extend(runtime_files.mounts().map(|(host, inside)| ContainerMount::read_only(host, inside)));
+    all.push(ContainerMount::read_only(socket.folder(), Path::new(DOOR).parent().unwrap_or(Path::new("/"))));
     // The loader would load what an image names here into the jail program, before anything holds it.
-    all.push(Shown::read_only(door.empty(), "/etc/ld.so.preload"));
+    all.push(ContainerMount::read_only(socket.empty(), "/etc/ld.so.preload"));
     all
 }
 
@@ -214,14 +222,25 @@ mod tests {
         spec.limits.cpu_millicores = 64_000;
         let volumes = volumes.iter().map(|path| (*path).to_owned()).collect();
         let image = Image { id: "sha256:1".into(), volumes, ..Image::default() };
-        let kit = Kit::of_this_process().expect("a kit");
+        let runtime_files = RuntimeFiles::of_this_process().expect("its files");
         let shown = vec![
-            Shown { source: "/data/work".into(), target: WORKSPACE.into(), read_only: false },
-            Shown::read_only("/srv/shared", "/srv/shared"),
+            ContainerMount { source: "/data/work".into(), target: WORKSPACE.into(), read_only: false },
+            ContainerMount::read_only("/srv/shared", "/srv/shared"),
         ];
-        let (spec, image, kit, shown) = (&spec, &image, &kit, &shown);
-        let plan =
-            Plan { flavor, selinux: false, cpus: 2, spec, shown, uid: 7, gid: 8, image, kit, id: "c1", run: "r" };
+        let (spec, image, runtime_files, shown) = (&spec, &image, &runtime_files, &shown);
+        let plan = Plan {
+            flavor,
+            selinux: false,
+            cpus: 2,
+            spec,
+            shown,
+            uid: 7,
+            gid: 8,
+            image,
+            runtime_files,
+            id: "c1",
+            run: "r",
+        };
         let body = plan.body();
         let host = body.host_config.clone().expect("a host's part");
         (body, host)

@@ -14,11 +14,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::filter::Filters;
-use super::serve::{Server, Supplies};
-use super::{birth, lockdown};
+use super::serve::{Server, ServerParts};
+use super::{child, lockdown};
 use crate::container::order::{Counter, DOOR, Order};
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::Level;
 use crate::native::channel;
 use crate::native::tally::Tally;
@@ -26,12 +25,12 @@ use crate::protocol::{FRAME_BYTES_MAX, Hello, VERSION, decode};
 use crate::sys;
 
 /// How long the worker may take to send its order.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The main of a container. Ends with the worker's socket, and with this process the container.
 pub(super) fn run() -> io::Result<()> {
     sys::close_all_but(&[0, 1, 2])?;
-    birth::standard_streams()?;
+    child::standard_streams()?;
     rustix::process::umask(Mode::from(0o022));
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new(DOOR)?)?;
@@ -40,23 +39,23 @@ pub(super) fn run() -> io::Result<()> {
         Ok(None) => return Ok(()),
         Err(error) => {
             let step = "read the order: worker and jail program must be the same version of tenure; restart the worker";
-            return birth::tell(&socket, &Hello::Failed(Failure::new(Layer::View, step, error)), None);
+            return child::tell(&socket, &Hello::Failed(Failure::new(Layer::View, step, error)), None);
         }
     };
     // Programs get the same ids: while this file can be opened, it must be.
-    let badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
+    let oom_score_adj = File::options().write(true).open("/proc/self/oom_score_adj").ok();
     let mut level = order.level.clone();
     let listener = match lock(&order, &mut level) {
         Ok(listener) => listener,
-        Err(failure) => return birth::tell(&socket, &Hello::Failed(failure), None),
+        Err(failure) => return child::tell(&socket, &Hello::Failed(failure), None),
     };
-    birth::tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    Server::new(Supplies { spec: order.spec, level, socket, cpu: None, tally, badness })?.serve()
+    child::tell(&socket, &Hello::Ready(level.clone()), listener)?;
+    Server::new(ServerParts { spec: order.spec, level, socket, cpu: None, tally, oom_score_adj })?.serve()
 }
 
 /// The order and the counters that come with its first bytes; None at the end of the socket.
 fn receive(socket: &OwnedFd) -> io::Result<Option<(Order, Tally)>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
     let (mut buffer, mut counters) = (Vec::new(), Vec::new());
     while buffer.len() <= FRAME_BYTES_MAX + 4 {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -91,11 +90,11 @@ fn lock(order: &Order, level: &mut Level) -> Result<Option<OwnedFd>, Failure> {
     check::ids(order)?;
     check::network()?;
     check::view(order)?;
-    let listener = order.spec.egress.then(birth::egress_listener).transpose()?;
+    let listener = order.spec.egress.then(child::egress_listener).transpose()?;
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hidden.map_err(|error| Failure::new(Layer::Identity, "hide the jail's memory", error))?;
     let filters = Filters::compile().map_err(|_| check::lacks(Layer::Seccomp, "compile the filter"))?;
-    lockdown::prepare(&Layers::of(&order.spec), &filters, false)?;
+    lockdown::prepare(&order.spec.bypass, &filters, false)?;
     lockdown::lock(&order.spec, &filters, level)?;
     Ok(listener)
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::place::{Place, Places, refusal};
 use super::trash::{Deletion, Trashes};
 use super::upload::{Upload, io, regular};
-use crate::layers::{Duty, kept};
+use crate::bypass::{Check, enforces, follow};
 use crate::protocol::{
     Answer, BODY_BYTES_MAX, EDIT_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, Refusal, UPLOADS_MAX, WriteMode,
 };
@@ -198,8 +198,8 @@ impl Files {
 
     pub(super) fn delete(&mut self, path: &str, recursive: bool) -> Answered {
         let place = self.places.locate(path)?;
-        let (folder, name) =
-            if kept(Duty::Paths) { self.places.parent(&place, false)? } else { self.places.target(&place, false)? };
+        let (folder, name) = self.places.parent(&place, false)?;
+        let (folder, name) = follow(&folder, &name).unwrap_or((folder, name));
         let found = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(refusal)?;
         let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
         if directory && !recursive && !is_empty(folder.as_fd(), &name)? {
@@ -260,7 +260,7 @@ fn is_empty(parent: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Refusal> {
 /// Removes for good, depth first.
 fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: usize, count: &mut usize) -> Result<(), Refusal> {
     *count += 1;
-    if kept(Duty::Paths) && (depth > REMOVE_DEPTH_MAX || *count > REMOVE_MAX) {
+    if enforces(Check::Paths) && (depth > REMOVE_DEPTH_MAX || *count > REMOVE_MAX) {
         return Err(Refusal::TooLarge { limit: REMOVE_MAX as u64 });
     }
     match unlinkat(parent, name, AtFlags::empty()) {

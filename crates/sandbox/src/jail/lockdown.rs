@@ -9,8 +9,8 @@ use landlock::{
 };
 
 use super::filter::{self, Filters};
+use crate::bypass::{self, Bypass};
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::Level;
 use crate::protocol::EGRESS_PORT;
 use crate::spec::{Spec, WORKSPACE};
@@ -22,17 +22,17 @@ const DEVICES: &str = "/dev";
 
 /// What can be given up before the claim: set-up needs none of it.
 /// `confined` says that the zygote's filter is on already.
-pub(super) fn prepare(layers: &Layers, filters: &Filters, confined: bool) -> Result<(), Failure> {
-    if layers.have(Layer::Rlimits) {
+pub(super) fn prepare(bypass: &Bypass, filters: &Filters, confined: bool) -> Result<(), Failure> {
+    if bypass.keeps(Layer::Rlimits) {
         // 1, not 0: where the host hands core dumps to a program of its own, which runs as root, only this one value stops it.
         sys::limit(libc::RLIMIT_CORE, 1).map_err(failed(Layer::Rlimits, "forbid core dumps"))?;
     }
-    if layers.have(Layer::Privileges) {
+    if bypass.keeps(Layer::Privileges) {
         sys::drop_bounding_set().map_err(failed(Layer::Privileges, "drop the capability bounding set"))?;
     }
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| failed(Layer::Privileges, "set no_new_privs")(error.into()))?;
-    if layers.have(Layer::Seccomp) {
+    if bypass.keeps(Layer::Seccomp) {
         let refused = |_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error());
         if !confined {
             filter::confine_zygote().map_err(refused)?;
@@ -47,12 +47,7 @@ pub(super) fn lock(spec: &Spec, filters: &Filters, level: &mut Level) -> Result<
     if spec.keeps(Layer::Landlock) {
         level.landlock = restrict(spec)?;
     }
-    if spec.keeps(Layer::Privileges) {
-        sys::drop_capabilities().map_err(failed(Layer::Privileges, "drop all capabilities"))?;
-    } else {
-        #[cfg(feature = "controls")]
-        super::controls::pass_on_capabilities().map_err(failed(Layer::Privileges, "pass on all capabilities"))?;
-    }
+    bypass::drop_capabilities(spec).map_err(failed(Layer::Privileges, "drop all capabilities"))?;
     if spec.keeps(Layer::Seccomp) {
         let refused = |_| failed(Layer::Seccomp, "apply the filter")(io::Error::last_os_error());
         filters.give_up().map_err(refused)?;

@@ -1,4 +1,4 @@
-//! Notices mounts and unmounts on the host that a half-made jail does not see. Those on a shared mount reach its copy of the
+//! Notices mounts and unmounts on the host that a prewarmed jail does not see. Those on a shared mount reach its copy of the
 //! host's root by themselves; where that root is private, as in most containers, none does. None reaches the trees that the
 //! jail took already.
 //! Must never: miss a change that was made before an order was sent.
@@ -17,7 +17,7 @@ const UNSEEN_MAX: usize = 64;
 pub(super) struct Mounts {
     table: File,
     known: BTreeMap<u32, Mount>,
-    /// What jails take when they are half-made.
+    /// What jails take when they are prewarmed.
     taken: Vec<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Changes {
     in_view: bool,
 }
 
-/// What the host mounted since one jail was half-made, as far as that jail does not see it.
+/// What the host mounted since one jail was prewarmed, as far as that jail does not see it.
 #[derive(Debug, Default)]
 pub(super) struct Unseen(BTreeMap<u32, PathBuf>);
 

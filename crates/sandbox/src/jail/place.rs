@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::layers::{Duty, kept};
+use crate::bypass::{Check, enforces, follow, resolution};
 use crate::protocol::Refusal;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 
@@ -95,14 +95,6 @@ fn names(path: &Path) -> VecDeque<OsString> {
     path.components().filter(|part| named(*part)).map(|part| OsStr::to_owned(part.as_os_str())).collect()
 }
 
-/// How an open is made: as asked for.
-#[cfg(not(feature = "controls"))]
-pub(super) const fn resolution(flags: OFlags, resolve: ResolveFlags) -> (OFlags, ResolveFlags) {
-    (flags, resolve)
-}
-#[cfg(feature = "controls")]
-pub(super) use super::controls::resolution;
-
 impl Places {
     pub(super) fn open(spec: &Spec) -> rustix::io::Result<Self> {
         let roots = MOUNT_ROOTS.iter().map(|root| Path::new("/").join(root));
@@ -121,7 +113,7 @@ impl Places {
 
     /// Which place a request's path names. Nothing is resolved yet.
     pub(super) fn locate(&self, path: &str) -> Result<Place, Refusal> {
-        if kept(Duty::Paths) && (path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0')) {
+        if enforces(Check::Paths) && (path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0')) {
             let reason = "a path has 1 to 4096 bytes, none of them zero".to_owned();
             return Err(Refusal::Invalid { reason });
         }
@@ -137,7 +129,7 @@ impl Places {
         };
         match self.anchors.iter().enumerate().find_map(beneath) {
             Some(place) => Ok(place),
-            None if kept(Duty::Paths) => Err(Refusal::Escape),
+            None if enforces(Check::Paths) => Err(Refusal::Escape),
             None => Ok(Place { anchor: 0, path: path.to_owned() }),
         }
     }
@@ -165,7 +157,7 @@ impl Places {
 
     /// Why nothing was done at `place`: where it met a link, where that leads.
     pub(super) fn refusal_at(&self, place: &Place, errno: Errno, end: End) -> Refusal {
-        if errno != Errno::LOOP || !kept(Duty::Paths) {
+        if errno != Errno::LOOP || !enforces(Check::Paths) {
             return refusal(errno);
         }
         match self.leads_to(&self.anchors[place.anchor].path.join(&place.path), end) {
@@ -260,34 +252,21 @@ impl Places {
 
     /// Like `parent`, for what acts on the file and not on its name: a link at the end is met like any other.
     pub(super) fn target(&self, place: &Place, make: bool) -> Result<(OwnedFd, OsString), Refusal> {
-        let mut place = place.clone();
-        for _ in 0..LINKS_MAX {
-            let (folder, name) = self.parent(&place, make)?;
-            match statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
-                    if kept(Duty::Paths) {
-                        return Err(self.refusal_at(&place, Errno::LOOP, End::Followed));
-                    }
-                    let link = readlinkat(&folder, &name, Vec::new()).map_err(refusal)?;
-                    let link = PathBuf::from(OsString::from_vec(link.into_bytes()));
-                    place = if link.is_absolute() {
-                        self.find(&link)?
-                    } else {
-                        Place { anchor: place.anchor, path: place.path.parent().unwrap_or(Path::new("")).join(link) }
-                    };
-                }
-                Ok(_) | Err(Errno::NOENT) => return Ok((folder, name)),
-                Err(error) => return Err(refusal(error)),
+        let (folder, name) = self.parent(place, make)?;
+        match statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
+                follow(&folder, &name).ok_or_else(|| self.refusal_at(place, Errno::LOOP, End::Followed))
             }
+            Ok(_) | Err(Errno::NOENT) => Ok((folder, name)),
+            Err(error) => Err(refusal(error)),
         }
-        Err(refusal(Errno::LOOP))
     }
 
     /// A folder for a program to start in. Unlike file operations it may be anywhere in the view.
     pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
         let path = Path::new(WORKSPACE).join(path.unwrap_or("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        if !kept(Duty::Descriptors) {
+        if !enforces(Check::Descriptors) {
             return openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::empty()).map_err(refusal);
         }
         match openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {

@@ -1,10 +1,10 @@
-//! One spawned program: a *keeper* process that adopts whatever the program's descendants abandon, and the program below it.
+//! One spawned program: a *subreaper* process that adopts whatever the program's descendants abandon, and the program below it.
 //! Must never: let a descendant outlive the program's end, or wait for a process in the serving loop.
 //!
 //! ```text
-//! init ── keeper (child subreaper) ── program (own session) ── …        a daemon that forks twice is adopted by the keeper
+//! init ── subreaper (child subreaper) ── program (own session) ── …        a daemon that forks twice is adopted by the subreaper
 //! ```
-//! The keeper leaves when it has no child left, so its death proves that the whole tree is gone.
+//! The subreaper leaves when it has no child left, so its death proves that the whole tree is gone.
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -19,10 +19,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::place::Places;
 use super::upload::io as refused;
+use crate::bypass::{Check, enforces, pass_on_descriptors};
 use crate::error::Layer;
-use crate::layers::{Duty, kept};
 use crate::level::Meter;
-use crate::native::cgroup::Door;
+use crate::native::cgroup::CgroupFd;
 use crate::native::tally::Counts;
 use crate::protocol::{EGRESS_PORT, Ended, Exit, Refusal, Spawn, Stream};
 use crate::spec::{PATH, Spec, WORKSPACE};
@@ -35,7 +35,7 @@ const RECORD_BYTES: usize = 8;
 
 /// What the serving loop knows of one program.
 pub(super) struct Program {
-    pub(super) keeper: i32,
+    pub(super) subreaper: i32,
     status: Option<OwnedFd>,
     streams: [Option<OwnedFd>; 2],
     started: Instant,
@@ -57,7 +57,7 @@ enum Phase {
     Ended(Ended),
 }
 
-/// What the keeper writes to its status pipe, as a tag and a value of 32 bits each.
+/// What the subreaper writes to its status pipe, as a tag and a value of 32 bits each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Note {
     Started { group: i32 },
@@ -102,7 +102,7 @@ struct Start<'a> {
 /// What holds every program, besides what holds the whole jail.
 pub(super) struct Bounds {
     pub(super) limits: Vec<(u32, u64)>,
-    pub(super) cpu: Option<Door>,
+    pub(super) cpu: Option<CgroupFd>,
 }
 
 /// The resource limits that every program gets.
@@ -204,13 +204,13 @@ impl Program {
         for fd in [&status, &out, &err] {
             fcntl_setfl(fd, OFlags::NONBLOCK).map_err(|error| refused(error.into()))?;
         }
-        let keeper = match sys::fork().map_err(refused)? {
-            Side::Child => keep(start, note, stdout, stderr),
+        let subreaper = match sys::fork().map_err(refused)? {
+            Side::Child => run_subreaper(start, note, stdout, stderr),
             Side::Parent(pid) => pid,
         };
         let started = Instant::now();
         Ok(Self {
-            keeper,
+            subreaper,
             status: Some(status),
             streams: [Some(out), Some(err)],
             started,
@@ -270,7 +270,7 @@ impl Program {
         matches!(self.phase, Phase::Ended(_) | Phase::NotStarted { .. })
     }
 
-    /// Takes what the keeper noted; true once when the program has started.
+    /// Takes what the subreaper noted; true once when the program has started.
     pub(super) fn hear(&mut self) -> bool {
         let mut started = false;
         while let Some(status) = &self.status {
@@ -311,7 +311,7 @@ impl Program {
         None
     }
 
-    /// The last word on a program whose keeper is reaped.
+    /// The last word on a program whose subreaper is reaped.
     pub(super) fn exit(&self, counts: Counts) -> Result<Exit, Refusal> {
         let ended = match self.phase {
             Phase::NotStarted { errno } => {
@@ -324,7 +324,7 @@ impl Program {
                 });
             }
             Phase::Ended(ended) => ended,
-            // The keeper itself was killed, by the program or for memory.
+            // The subreaper itself was killed, by the program or for memory.
             Phase::Starting | Phase::Running { .. } => Ended::Signal(libc::SIGKILL),
         };
         let (cpu_micros, max_rss_bytes) =
@@ -349,17 +349,16 @@ fn ended(status: i32) -> Ended {
     if libc::WIFEXITED(status) { Ended::Code(libc::WEXITSTATUS(status)) } else { Ended::Signal(libc::WTERMSIG(status)) }
 }
 
-/// The keeper's life. It holds no end of the program's streams, so that their end is the tree's.
-fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! {
+/// The subreaper's life. It holds no end of the program's streams, so that their end is the tree's.
+fn run_subreaper(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! {
     let mine = [&note, &stdout, &stderr, &start.folder, &start.stdin].map(AsRawFd::as_raw_fd);
     // The standard ones stay taken, or a new pipe would get their numbers.
     let cpu = start.bounds.cpu.iter().map(AsRawFd::as_raw_fd);
-    let keep: Vec<i32> = [0, 1, 2].into_iter().chain(mine).chain(cpu).collect();
+    let run_subreaper: Vec<i32> = [0, 1, 2].into_iter().chain(mine).chain(cpu).collect();
     // Without a pid namespace of its own, the end of the jail is not the end of all in it.
-    #[cfg(feature = "controls")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let prepared = sys::close_all_but(&keep).is_ok()
-        && (!kept(Duty::Keepers) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
+    let prepared = sys::close_all_but(&run_subreaper).is_ok()
+        && (!enforces(Check::Orphans) || rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok());
     let Ok((result, failure)) = pipe_with(PipeFlags::CLOEXEC) else { sys::leave(70) };
     let mut note = File::from(note);
     let program = match if prepared { sys::fork() } else { Err(io::ErrorKind::Other.into()) } {
@@ -386,7 +385,7 @@ fn keep(start: Start<'_>, note: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> ! 
         match sys::reap(-1, true) {
             Ok(Some(dead)) if dead.pid == program => {
                 let _ = note.write_all(&Note::Ended { status: dead.status }.bytes());
-                if !kept(Duty::Keepers) {
+                if !enforces(Check::Orphans) {
                     sys::leave(0)
                 }
             }
@@ -407,10 +406,9 @@ fn become_program(start: &Start<'_>, stdout: &OwnedFd, stderr: &OwnedFd) -> io::
             sys::set_standard(number, fd.as_fd())?;
         }
         sys::cloexec_from(3)?;
-        #[cfg(feature = "controls")]
-        super::controls::pass_on_descriptors(&[&start.folder, &start.stdin])?;
-        if let Some(door) = &start.bounds.cpu {
-            door.enter()?;
+        pass_on_descriptors(&[&start.folder, &start.stdin])?;
+        if let Some(cgroup) = &start.bounds.cpu {
+            cgroup.enter()?;
         }
         for (resource, value) in &start.bounds.limits {
             sys::limit(*resource, *value)?;

@@ -13,11 +13,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::files::{Answered, Edit, Files};
+use super::orphans::{self, StopOthers};
 use super::program::{Bounds, Program, rlimits};
-use super::tree::{self, Hold};
-use crate::layers::{Duty, kept};
+use crate::bypass::{self, Check, enforces};
 use crate::level::Level;
-use crate::native::cgroup::Door;
+use crate::native::cgroup::CgroupFd;
 use crate::native::tally::Tally;
 use crate::protocol::{Answer, Operation, Refusal, Reply, Request, SPAWNS_MAX, Spawn, Stream, decode, encode};
 use crate::spec::Spec;
@@ -29,23 +29,23 @@ const READ_BYTES: usize = 256 << 10;
 /// Reads of 64 KiB that empty the largest pipe.
 const LAST_READS: usize = 17;
 /// Between two attempts to kill what is left of a program's tree.
-const SWEEP: Duration = Duration::from_millis(3);
+const SWEEP_INTERVAL: Duration = Duration::from_millis(3);
 /// A tree that is there for so long is swept while the whole jail stands still.
 const STUBBORN: Duration = Duration::from_millis(200);
 /// If a tree cannot be killed even so by then, the jail ends as a whole, which cannot fail.
-const SWEEPING_MAX: Duration = Duration::from_secs(10);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a server is made of, once everything else is in force.
-pub(super) struct Supplies {
+pub(super) struct ServerParts {
     pub(super) spec: Spec,
     pub(super) level: Level,
     /// The jail's end of the protocol's socket; the hello is sent already.
     pub(super) socket: OwnedFd,
     /// The way into the group that only programs enter.
-    pub(super) cpu: Option<Door>,
+    pub(super) cpu: Option<CgroupFd>,
     pub(super) tally: Tally,
     /// This process's `oom_score_adj`, open for writing.
-    pub(super) badness: Option<File>,
+    pub(super) oom_score_adj: Option<File>,
 }
 
 pub(super) struct Server {
@@ -61,13 +61,13 @@ pub(super) struct Server {
     programs: BTreeMap<u32, Program>,
     /// Programs whose tree is being killed, and since when.
     ending: BTreeMap<u32, Instant>,
-    /// Since when children that no keeper adopted are being killed.
-    strays: Option<Instant>,
+    /// Since when children that no subreaper adopted are being killed.
+    orphans: Option<Instant>,
     next_sweep: Option<Instant>,
     /// Since when the whole jail stands still for sweeps.
     stubborn: Option<Instant>,
     tally: Tally,
-    badness: Option<File>,
+    oom_score_adj: Option<File>,
 }
 
 /// What a ready descriptor belongs to.
@@ -79,10 +79,9 @@ enum Source {
 }
 
 impl Server {
-    pub(super) fn new(supplies: Supplies) -> io::Result<Self> {
-        let Supplies { spec, level, socket, cpu, tally, badness } = supplies;
-        #[cfg(feature = "controls")]
-        super::controls::reveal()?;
+    pub(super) fn new(parts: ServerParts) -> io::Result<Self> {
+        let ServerParts { spec, level, socket, cpu, tally, oom_score_adj } = parts;
+        bypass::serving()?;
         Ok(Self {
             socket,
             inbox: Vec::new(),
@@ -94,11 +93,11 @@ impl Server {
             spec,
             programs: BTreeMap::new(),
             ending: BTreeMap::new(),
-            strays: None,
+            orphans: None,
             next_sweep: None,
             stubborn: None,
             tally,
-            badness,
+            oom_score_adj,
         })
     }
 
@@ -238,15 +237,15 @@ impl Server {
             return Err(Refusal::Busy);
         }
         // Programs are the kernel's first choice when memory runs out; the jail's init is not.
-        self.set_badness(b"1000");
+        self.set_oom_score_adj(b"1000");
         let program = Program::start(&self.spec, &self.bounds, spawn, stdin, self.tally.now());
-        self.set_badness(b"0");
+        self.set_oom_score_adj(b"0");
         self.programs.insert(id, program?);
         Ok(())
     }
 
-    fn set_badness(&self, value: &[u8]) {
-        if let Some(file) = &self.badness {
+    fn set_oom_score_adj(&self, value: &[u8]) {
+        if let Some(file) = &self.oom_score_adj {
             // Without it the limit still holds; only the choice of the victim is the kernel's own.
             let _ = file.write_at(value, 0);
         }
@@ -280,9 +279,9 @@ impl Server {
             self.answer(id, Answer::Started, &[]);
         }
         if leftover {
-            // Usually the keeper leaves at once; only if it does not is there a tree to sweep.
+            // Usually the subreaper leaves at once; only if it does not is there a tree to sweep.
             self.ending.entry(id).or_insert_with(Instant::now);
-            self.next_sweep.get_or_insert_with(|| Instant::now() + SWEEP);
+            self.next_sweep.get_or_insert_with(|| Instant::now() + SWEEP_INTERVAL);
         }
     }
 
@@ -302,13 +301,13 @@ impl Server {
         }
         while let Some(dead) = self.dead() {
             let found =
-                self.programs.iter_mut().find(|(_, program)| program.keeper == dead.pid && !program.is_reaped());
+                self.programs.iter_mut().find(|(_, program)| program.subreaper == dead.pid && !program.is_reaped());
             let Some((id, program)) = found else { continue };
             let id = *id;
             program.reaped(dead);
             if dead.status != 0 {
-                // The keeper was killed: what it kept is now init's.
-                self.strays.get_or_insert_with(Instant::now);
+                // The subreaper was killed: what it kept is now init's.
+                self.orphans.get_or_insert_with(Instant::now);
                 self.next_sweep = Some(Instant::now());
             }
             self.conclude(id);
@@ -316,16 +315,16 @@ impl Server {
         Ok(())
     }
 
-    /// The next dead child: a keeper, or what no keeper adopted.
+    /// The next dead child: a subreaper, or what no subreaper adopted.
     fn dead(&self) -> Option<Reaped> {
         let one = |pid| sys::reap(pid, false).ok().flatten();
-        if kept(Duty::Keepers) {
+        if enforces(Check::Orphans) {
             return one(-1);
         }
-        self.programs.values().filter(|program| !program.is_reaped()).find_map(|program| one(program.keeper))
+        self.programs.values().filter(|program| !program.is_reaped()).find_map(|program| one(program.subreaper))
     }
 
-    /// The keeper is gone and with it the tree: passes on what is left in the pipes and says how it ended.
+    /// The subreaper is gone and with it the tree: passes on what is left in the pipes and says how it ended.
     fn conclude(&mut self, id: u32) {
         self.hear(id);
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -354,42 +353,42 @@ impl Server {
         if self.next_sweep.is_none_or(|due| due > now) {
             return Ok(());
         }
-        let longest = self.ending.values().copied().chain(self.strays).map(|since| since.elapsed()).max();
+        let longest = self.ending.values().copied().chain(self.orphans).map(|since| since.elapsed()).max();
         let is_stubborn = longest.is_some_and(|longest| longest > STUBBORN);
         self.stubborn = is_stubborn.then(|| self.stubborn.unwrap_or_else(Instant::now));
         self.sweep();
-        let outlasted = |since: Duration| since > SWEEPING_MAX;
+        let outlasted = |since: Duration| since > SWEEP_TIMEOUT;
         if longest.is_some_and(outlasted) && self.stubborn.is_some_and(|since| outlasted(since.elapsed())) {
             return Err(io::Error::other("a program's tree cannot be killed: the jail ends as a whole"));
         }
-        self.next_sweep = (!self.ending.is_empty() || self.strays.is_some()).then(|| Instant::now() + SWEEP);
+        self.next_sweep = (!self.ending.is_empty() || self.orphans.is_some()).then(|| Instant::now() + SWEEP_INTERVAL);
         Ok(())
     }
 
     /// Kills what is there of the trees that must go.
     fn sweep(&mut self) {
-        let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.keeper)).collect();
-        if !kept(Duty::Keepers) {
-            roots.iter().for_each(|keeper| drop(sys::kill(*keeper, libc::SIGKILL)));
-            self.strays = None;
+        let roots: Vec<i32> = self.ending.keys().filter_map(|id| Some(self.programs.get(id)?.subreaper)).collect();
+        if !enforces(Check::Orphans) {
+            roots.iter().for_each(|subreaper| drop(sys::kill(*subreaper, libc::SIGKILL)));
+            self.orphans = None;
             return;
         }
-        let hold = match (self.spec.has_own_pids(), self.stubborn) {
-            (false, _) => Hold::Never,
-            (true, None) => Hold::IfCrowded,
-            (true, Some(_)) => Hold::Always,
+        let stop = match (self.spec.has_own_pids(), self.stubborn) {
+            (false, _) => StopOthers::Never,
+            (true, None) => StopOthers::IfCrowded,
+            (true, Some(_)) => StopOthers::Always,
         };
         if !roots.is_empty() {
-            tree::kill_below(&roots, hold);
+            orphans::kill_below(&roots, stop);
         }
         if !self.spec.has_own_pids() {
             // Init's other children are the host's.
-            self.strays = None;
+            self.orphans = None;
         }
-        if self.strays.is_some() {
-            let keepers: Vec<i32> = self.programs.values().map(|program| program.keeper).collect();
-            if !tree::kill_strays(&keepers, hold) {
-                self.strays = None;
+        if self.orphans.is_some() {
+            let subreapers: Vec<i32> = self.programs.values().map(|program| program.subreaper).collect();
+            if !orphans::kill_orphans(&subreapers, stop) {
+                self.orphans = None;
             }
         }
     }

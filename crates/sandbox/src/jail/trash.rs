@@ -15,8 +15,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::place::{PATH_BYTES_MAX, Places, redirected, refusal, resolution, resolved};
-use crate::layers::{Duty, kept};
+use super::place::{PATH_BYTES_MAX, Places, redirected, refusal, resolved};
+use crate::bypass::{Check, enforces, resolution};
 use crate::protocol::{Refusal, TRASH, TRASH_ORIGINS};
 use crate::spec::{Spec, WORKSPACE};
 
@@ -133,7 +133,7 @@ impl Trashes {
             None => origin(trash.as_fd(), &name)?,
         };
         let noted = || redirected(&Path::new(WORKSPACE).join(&target));
-        let unjudged = wanted.is_none() && kept(Duty::Paths);
+        let unjudged = wanted.is_none() && enforces(Check::Paths);
         let (into, new_name) = match places.parent(&places.locate(&target)?, !unjudged) {
             Err(Refusal::NotFound) if unjudged => return Err(noted()),
             found => found?,

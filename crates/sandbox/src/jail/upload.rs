@@ -12,8 +12,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::place::{End, Place, Places, refusal, resolution, special};
-use crate::layers::{Duty, kept};
+use super::place::{End, Place, Places, refusal, special};
+use crate::bypass::{Check, enforces, resolution};
 use crate::protocol::{Answer, Refusal, WriteMode};
 
 /// Permission bits of a new file.
@@ -161,7 +161,7 @@ fn replaceable(found: &Stat, mode: WriteMode) -> Result<u32, Refusal> {
     regular(found)?;
     match mode {
         WriteMode::Create => Err(Refusal::Exists),
-        WriteMode::Overwrite if kept(Duty::Kinds) => Ok(found.st_mode & 0o777),
+        WriteMode::Overwrite if enforces(Check::Kinds) => Ok(found.st_mode & 0o777),
         WriteMode::Overwrite => Ok(found.st_mode & 0o7777),
     }
 }
@@ -170,7 +170,7 @@ pub(super) fn regular(found: &Stat) -> Result<(), Refusal> {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(Refusal::IsDirectory),
-        _ if kept(Duty::Kinds) => Err(special()),
+        _ if enforces(Check::Kinds) => Err(special()),
         _ => Ok(()),
     }
 }

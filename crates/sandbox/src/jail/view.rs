@@ -16,10 +16,9 @@ use rustix::mount::{
     unmount,
 };
 
-use super::place::resolution;
 use super::skeleton::{COVERED, Skeleton};
+use crate::bypass::{self, Bypass, resolution};
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 use crate::sys;
 
@@ -31,7 +30,7 @@ const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
     .union(OpenTreeFlags::AT_RECURSIVE)
     .union(OpenTreeFlags::AT_NO_AUTOMOUNT);
 /// Of a file system that is a jail's own.
-pub(super) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+pub(crate) const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 const OWN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// A root that is whole but for what a spec names. It hangs over the skeleton's own folder, where nothing of a spec's lies.
@@ -51,7 +50,7 @@ struct Tree {
     directory: bool,
 }
 
-pub(super) fn failed(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Failure {
+pub(crate) fn failed(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) -> Failure {
     let step = step.into();
     move |error| Failure::new(Layer::View, step, io::Error::from(error))
 }
@@ -59,7 +58,7 @@ pub(super) fn failed(step: impl Into<String>) -> impl FnOnce(rustix::io::Errno) 
 impl View {
     /// Takes every mount of the host's that is shown, as it is now. The host's root itself stays a slave, so that a claim finds
     /// what was mounted since.
-    pub(super) fn begin(skeleton: &Skeleton, layers: &Layers) -> Result<Self, Failure> {
+    pub(super) fn begin(skeleton: &Skeleton, bypass: &Bypass) -> Result<Self, Failure> {
         mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
             .map_err(failed("keep mounts to this jail"))?;
         let root = take(&skeleton.root, READ_ONLY)?;
@@ -71,7 +70,7 @@ impl View {
         for (host, target) in &skeleton.devices {
             attach(&take(host, 0)?, &root, Path::new(target))?;
         }
-        let proc = if layers.have_own_pids() { new_proc()? } else { take(Path::new("/proc"), READ_ONLY)? };
+        let proc = if bypass.keeps_pid_namespace() { new_proc()? } else { take(Path::new("/proc"), READ_ONLY)? };
         attach(&proc, &root, Path::new("proc"))?;
         for covered in COVERED {
             match attach(&take(&skeleton.nothing, READ_ONLY)?, &root, Path::new(covered)) {
@@ -85,9 +84,7 @@ impl View {
 
     /// Adds what the spec names, makes the root this process's, and detaches the host's.
     pub(super) fn complete(self, sources: Sources, spec: &Spec) -> Result<(), Failure> {
-        let root = self.root;
-        #[cfg(feature = "controls")]
-        let root = if spec.keeps(Layer::View) { root } else { super::controls::root_of_host(spec)? };
+        let root = bypass::root(spec, self.root)?;
         rustix::process::fchdir(&root).map_err(failed("enter the new root"))?;
         attach(&sources.work_folder, &root, Path::new(&WORKSPACE[1..]))?;
         let options = format!("size={},mode=1777,nr_inodes=65536", spec.tmp_bytes.max(64 << 10));
@@ -107,10 +104,8 @@ impl View {
 
 impl Sources {
     /// The spec's mounts may lie in the agent's own folder: only since its ids are mapped may this process always enter that.
-    pub(super) fn take(spec: &Spec) -> Result<Self, Failure> {
-        let attributes = |read_only| if read_only { READ_ONLY } else { OWN };
-        #[cfg(feature = "controls")]
-        let attributes = |read_only| super::controls::attributes(attributes(read_only));
+    pub(crate) fn take(spec: &Spec) -> Result<Self, Failure> {
+        let attributes = |read_only| bypass::attributes(if read_only { READ_ONLY } else { OWN });
         let work_folder = take_unlinked(&spec.work_folder, attributes(spec.work_folder_read_only))?;
         let mut mounts = Vec::new();
         for mount in &spec.mounts {
@@ -123,7 +118,7 @@ impl Sources {
 }
 
 /// A copy of a tree that later mounts of the host's do not reach.
-pub(super) fn take(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
+pub(crate) fn take(host: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
     protect(open_tree(CWD, host, COPY), host, attributes)
 }
 
@@ -142,11 +137,11 @@ fn protect(copy: rustix::io::Result<OwnedFd>, host: &Path, attributes: u64) -> R
     Ok(copy)
 }
 
-pub(super) fn new_proc() -> Result<OwnedFd, Failure> {
+pub(crate) fn new_proc() -> Result<OwnedFd, Failure> {
     new_mount("proc", &[], PLAIN | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-pub(super) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Failure> {
+pub(crate) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Failure> {
     let step = |error| failed(format!("mount a new {kind}"))(error);
     let filesystem = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step)?;
     for (key, value) in options {
@@ -156,7 +151,7 @@ pub(super) fn new_mount(kind: &str, options: &[(&str, &str)], attributes: MountA
     fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step)
 }
 
-pub(super) fn attach(mount: &OwnedFd, root: &OwnedFd, target: &Path) -> Result<(), Failure> {
+pub(crate) fn attach(mount: &OwnedFd, root: &OwnedFd, target: &Path) -> Result<(), Failure> {
     move_mount(mount, "", root, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|error| failed(format!("mount /{}", target.display()))(error))
 }

@@ -1,4 +1,4 @@
-//! The resident parent: takes claims, hands out jails, tends the pool of half-made ones.
+//! The resident parent: takes claims, hands out jails, tends the pool of prewarmed ones.
 //! Must never: keep a jail's socket, do a jail's work, or outlive its worker: the end of its socket ends all.
 
 use std::fs::File;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::filter::{self, Filters};
+use super::jail_pool::{JailPool, OpenedJail, Parts};
 use super::mounts::Mounts;
-use super::nursery::{Handed, Nursery, Parts};
-use super::pool::{Pool, Tending};
+use super::pool_sizing::{PoolSizing, PoolStep};
 use super::skeleton::Skeleton;
+use crate::bypass::Bypass;
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::native::cgroup::Cgroups;
 use crate::native::channel;
 use crate::native::claim::{Claim, Order, Report, Start};
@@ -25,17 +25,17 @@ use crate::sys;
 
 /// Most jails at once.
 pub(super) const JAILS_MAX: usize = 4096;
-/// How many half-made jails one claim may use up before a new one is made for it.
+/// How many prewarmed jails one claim may use up before a new one is made for it.
 const WARM_TRIES: usize = 2;
-/// Between two attempts to bury what the kernel has not let go of.
-const BURYING: Duration = Duration::from_millis(1);
+/// Between two attempts to clean up what the kernel has not let go of.
+const CLEANUP_INTERVAL: Duration = Duration::from_millis(1);
 
 struct Zygote {
     control: OwnedFd,
     /// Readable when a child has died.
     deaths: OwnedFd,
-    nursery: Nursery,
-    pool: Pool,
+    jails: JailPool,
+    pool: PoolSizing,
     mounts: Mounts,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn run() -> io::Result<()> {
     sys::ignore_requests_to_end();
     crate::native::raise_open_files();
     rustix::thread::set_no_new_privs(true)?;
-    let confined = start.layers.have(Layer::Seccomp);
+    let confined = start.bypass.keeps(Layer::Seccomp);
     if confined {
         filter::confine_zygote().map_err(io::Error::other)?;
     }
@@ -78,12 +78,12 @@ pub(super) fn run() -> io::Result<()> {
     let own = write_own_record(&run_dir, &boot)?;
     let deaths = sys::child_signals()?;
     let mounts = Mounts::look(skeleton.shown.iter().map(|(host, _)| host.clone()).collect())?;
-    let nursery = Nursery::new(Parts { skeleton, run_dir, boot, cgroups, filters, confined })?;
+    let jails = JailPool::new(Parts { skeleton, run_dir, boot, cgroups, filters, confined })?;
     report(&control, &Report::Started, None)?;
-    let pool = Pool::new(pool_bytes, Instant::now());
-    let mut zygote = Zygote { control, deaths, nursery, pool, mounts };
+    let pool = PoolSizing::new(pool_bytes, Instant::now());
+    let mut zygote = Zygote { control, deaths, jails, pool, mounts };
     let outcome = zygote.serve();
-    zygote.nursery.end_all();
+    zygote.jails.end_all();
     own.remove()?;
     outcome
 }
@@ -110,21 +110,21 @@ fn report(control: &OwnedFd, report: &Report, fd: Option<&OwnedFd>) -> io::Resul
 }
 
 impl Zygote {
-    /// Orders come first; the dead are buried and the pool is tended in the time between them.
+    /// Orders come first; the dead are cleaned up and the pool is tended in the time between them.
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            let tending = self.pool.tend(Instant::now(), self.nursery.waiting());
+            let tending = self.pool.tend(Instant::now(), self.jails.waiting());
             let mut timeout = match tending {
-                Tending::Make | Tending::End => Some(Duration::ZERO),
-                Tending::Wait(left) => left,
+                PoolStep::Make | PoolStep::End => Some(Duration::ZERO),
+                PoolStep::Wait(left) => left,
             };
-            if self.nursery.is_burying() {
-                timeout = Some(timeout.map_or(BURYING, |left| left.min(BURYING)));
+            if self.jails.is_cleaning_up() {
+                timeout = Some(timeout.map_or(CLEANUP_INTERVAL, |left| left.min(CLEANUP_INTERVAL)));
             }
             let Ready { ordered, died, remounted } = self.wait(timeout)?;
             if remounted {
                 let changes = self.mounts.look_again()?;
-                self.nursery.take_note(&changes);
+                self.jails.take_note(&changes);
             }
             if ordered && !self.obey()? {
                 return Ok(());
@@ -132,21 +132,21 @@ impl Zygote {
             if died {
                 self.reap()?;
             }
-            self.nursery.bury();
+            self.jails.clean_up();
             if ordered || remounted {
                 self.pool.ordered(Instant::now());
                 continue;
             }
             match tending {
-                Tending::Make if self.nursery.count() < JAILS_MAX => {
-                    if self.nursery.make_waiting().is_err() {
+                PoolStep::Make if self.jails.count() < JAILS_MAX => {
+                    if self.jails.make_waiting().is_err() {
                         // A claim that needs one finds out why.
                         self.pool.failed(Instant::now());
                     }
                 }
-                Tending::End => self.nursery.end_waiting(),
-                Tending::Make => self.pool.failed(Instant::now()),
-                Tending::Wait(_) => {}
+                PoolStep::End => self.jails.end_waiting(),
+                PoolStep::Make => self.pool.failed(Instant::now()),
+                PoolStep::Wait(_) => {}
             }
         }
     }
@@ -174,7 +174,7 @@ impl Zygote {
             Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if self.nursery.reap() {
+        if self.jails.reap() {
             self.pool.failed(Instant::now());
         }
         Ok(())
@@ -199,43 +199,43 @@ impl Zygote {
     }
 
     fn claim(&mut self, claim: &Claim, bytes: &[u8], socket: &OwnedFd) -> io::Result<()> {
-        let layers = Layers::of(&claim.spec);
-        if self.nursery.is_confined() && !layers.have(Layer::Seccomp) {
+        let bypass = &claim.spec.bypass;
+        if self.jails.is_confined() && !bypass.keeps(Layer::Seccomp) {
             return self.refuse("this zygote has its filter on: start one without");
         }
-        let handed = match self.warm(claim, &layers, bytes, socket) {
-            Some(handed) => Ok((handed, true)),
-            None if self.nursery.count() >= JAILS_MAX => {
+        let opened = match self.warm(claim, bytes, socket) {
+            Some(opened) => Ok((opened, true)),
+            None if self.jails.count() >= JAILS_MAX => {
                 return self.refuse("too many jails are open: close some");
             }
-            None => self.cold(claim, &layers, bytes, socket).map(|handed| (handed, false)),
+            None => self.cold(claim, bypass, bytes, socket).map(|opened| (opened, false)),
         };
         self.pool.claimed(Instant::now());
-        match handed {
-            Ok((Handed { id, pid, pidfd, cgroups, record }, from_pool)) => {
+        match opened {
+            Ok((OpenedJail { id, pid, pidfd, cgroups, record }, from_pool)) => {
                 report(&self.control, &Report::Opened { id, pid, cgroups, record, from_pool }, Some(&pidfd))
             }
             Err(failure) => report(&self.control, &Report::Failed { failure }, None),
         }
     }
 
-    /// A half-made jail that takes the claim. One that does not is dead or ended, and the next is tried.
-    fn warm(&mut self, claim: &Claim, layers: &Layers, bytes: &[u8], socket: &OwnedFd) -> Option<Handed> {
-        if claim.cold || *layers != Layers::default() {
+    /// A prewarmed jail that takes the claim. One that does not is dead or ended, and the next is tried.
+    fn warm(&mut self, claim: &Claim, bytes: &[u8], socket: &OwnedFd) -> Option<OpenedJail> {
+        if claim.cold || !claim.spec.bypass.is_none() {
             return None;
         }
         for _ in 0..WARM_TRIES {
-            let half_made = self.nursery.take_waiting(&claim.spec)?;
-            if let Ok(handed) = self.nursery.give(half_made, &claim.spec, bytes, socket) {
-                return Some(handed);
+            let prewarmed = self.jails.take_waiting(&claim.spec)?;
+            if let Ok(opened) = self.jails.give(prewarmed, &claim.spec, bytes, socket) {
+                return Some(opened);
             }
         }
         None
     }
 
-    fn cold(&mut self, claim: &Claim, layers: &Layers, bytes: &[u8], socket: &OwnedFd) -> Result<Handed, Failure> {
-        self.nursery.expect(&claim.spec.limits);
-        let half_made = self.nursery.make(layers)?;
-        self.nursery.give(half_made, &claim.spec, bytes, socket)
+    fn cold(&mut self, claim: &Claim, bypass: &Bypass, bytes: &[u8], socket: &OwnedFd) -> Result<OpenedJail, Failure> {
+        self.jails.expect(&claim.spec.limits);
+        let prewarmed = self.jails.make(bypass)?;
+        self.jails.give(prewarmed, &claim.spec, bytes, socket)
     }
 }

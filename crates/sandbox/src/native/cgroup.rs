@@ -201,18 +201,18 @@ impl Group {
     }
 
     /// The door of each v1 group that holds the whole jail, and apart from them that of the group that only programs enter.
-    pub(crate) fn doors(&self) -> Result<(Vec<Door>, Option<Door>), Failure> {
-        let whole = self.v1.iter().map(|path| Door::open(path)).collect::<Result<_, _>>()?;
-        Ok((whole, self.v1_cpu.as_deref().map(Door::open).transpose()?))
+    pub(crate) fn cgroup_fds(&self) -> Result<(Vec<CgroupFd>, Option<CgroupFd>), Failure> {
+        let whole = self.v1.iter().map(|path| CgroupFd::open(path)).collect::<Result<_, _>>()?;
+        Ok((whole, self.v1_cpu.as_deref().map(CgroupFd::open).transpose()?))
     }
 }
 
 /// The way into one v1 group, for a process without any rights of its own there. A process that moves itself is quick; moving
 /// another makes the kernel wait for a grace period, which is milliseconds.
 #[derive(Debug)]
-pub(crate) struct Door(File);
+pub(crate) struct CgroupFd(File);
 
-impl Door {
+impl CgroupFd {
     fn open(group: &Path) -> Result<Self, Failure> {
         let path = group.join("tasks");
         let opened = File::options().write(true).open(&path);
@@ -225,7 +225,7 @@ impl Door {
     }
 }
 
-impl AsRawFd for Door {
+impl AsRawFd for CgroupFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

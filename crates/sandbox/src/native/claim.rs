@@ -1,11 +1,11 @@
-//! The messages between worker, zygote and half-made jail. Must never: be read by another version of the program than its own.
+//! The messages between worker, zygote and prewarmed jail. Must never: be read by another version of the program than its own.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::Bypass;
 use crate::error::Failure;
-use crate::layers::Layers;
 use crate::spec::Spec;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,10 +22,10 @@ pub(crate) struct Start {
     pub(crate) version: u16,
     /// Where records go.
     pub(crate) run_dir: PathBuf,
-    /// What half-made jails may cost the host, in bytes.
+    /// What prewarmed jails may cost the host, in bytes.
     pub(crate) pool_bytes: u64,
     /// What the zygote itself does not put on.
-    pub(crate) layers: Layers,
+    pub(crate) bypass: Bypass,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

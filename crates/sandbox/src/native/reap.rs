@@ -14,7 +14,7 @@ use super::record::{self, Life, Record};
 use crate::error::Error;
 
 /// How long one process or group may take to go.
-const PATIENCE: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What was found and ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,7 +43,8 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     for path in slots(run_dir)? {
         end(&path, &boot, &mut report)?;
     }
-    crate::container::door::clear(run_dir).map_err(Error::io(format!("remove the doors in {}", run_dir.display())))?;
+    crate::container::rendezvous::clear(run_dir)
+        .map_err(Error::io(format!("remove the doors in {}", run_dir.display())))?;
     match fs::remove_dir_all(run_dir.join(record::SKELETON)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io(format!("remove the view in {}", run_dir.display()))(error))
@@ -66,7 +67,7 @@ fn end(path: &Path, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
         end_record(&record, boot, report)?;
     }
     match fs::remove_file(path) {
-        // A dying zygote still buries.
+        // A dying zygote still cleans up.
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io(format!("remove {}", path.display()))(error))
         }
@@ -84,7 +85,7 @@ fn end_record(record: &Record, boot: &str, report: &mut ReapReport) -> Result<()
         if !ours || !group.exists() {
             continue;
         }
-        if !super::cgroup::remove(group, PATIENCE) {
+        if !super::cgroup::remove(group, KILL_TIMEOUT) {
             return Err(Error::Unproven { what: format!("the control group {}", group.display()) });
         }
         report.cgroups_removed += 1;
@@ -107,10 +108,10 @@ fn kill(life: Life, cgroups: &[PathBuf]) -> Result<bool, Error> {
         Err(_) => return Err(what()),
     }
     super::freeze::release(cgroups);
-    if channel::readable(&pidfd, PATIENCE).map_err(|_| what())? { Ok(true) } else { Err(what()) }
+    if channel::readable(&pidfd, KILL_TIMEOUT).map_err(|_| what())? { Ok(true) } else { Err(what()) }
 }
 
-/// Whether the zygote still has to bury jail `id`.
+/// Whether the zygote still has to clean up jail `id`.
 pub(crate) fn is_recorded(path: &Path, id: &str) -> bool {
     // What cannot be read is not known to be gone.
     record::read(path).map_or(true, |record| record.is_some_and(|record| record.intent.id == id))

@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use crate::bypass::Bypass;
 use crate::error::Layer;
-use crate::layers::Layers;
 use crate::sys;
 
 const NAME: &str = crate::jail::JAIL_NAME;
 
 /// A copy in memory; None where the file itself is safe.
-pub(crate) fn copy_if_needed(exe: &Path, layers: &Layers) -> io::Result<Option<OwnedFd>> {
-    let landlock = layers.have(Layer::Landlock) && sys::landlock_abi() > 0;
+pub(crate) fn copy_if_needed(exe: &Path, bypass: &Bypass) -> io::Result<Option<OwnedFd>> {
+    let landlock = bypass.keeps(Layer::Landlock) && sys::landlock_abi() > 0;
     // Programs of root's worker have ids of their own, which own no program.
     if landlock || rustix::process::geteuid().is_root() {
         return Ok(None);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::channel as descriptors;
 
 /// How long a program may take to tell its version.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often one that is late is asked, a look each.
 const ASKED_MAX: u32 = 3;
 /// Most of what it says that is read, in bytes.
@@ -33,11 +33,11 @@ struct Kind {
     /// As a manifest names it.
     language: &'static str,
     program: &'static str,
-    asking: Asking,
+    asking: Lookup,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Asking {
+enum Lookup {
     /// With these arguments it prints its version.
     By(&'static [&'static str]),
     /// It cannot be asked, but being there means this.
@@ -45,7 +45,7 @@ enum Asking {
 }
 
 const fn kind(language: &'static str, program: &'static str, arguments: &'static [&'static str]) -> Kind {
-    Kind { language, program, asking: Asking::By(arguments) }
+    Kind { language, program, asking: Lookup::By(arguments) }
 }
 
 const KINDS: [Kind; 13] = [
@@ -58,7 +58,7 @@ const KINDS: [Kind; 13] = [
     kind("rust", "rustc", &["--version"]),
     kind("java", "java", &["-version"]),
     kind("bash", "bash", &["--version"]),
-    Kind { language: "sh", program: "sh", asking: Asking::Always("posix") },
+    Kind { language: "sh", program: "sh", asking: Lookup::Always("posix") },
     kind("lua", "lua", &["-v"]),
     kind("c", "gcc", &["-dumpfullversion", "-dumpversion"]),
     kind("c++", "g++", &["-dumpfullversion", "-dumpversion"]),
@@ -93,12 +93,12 @@ struct Known {
     kind: &'static Kind,
     program: Program,
     /// None while it is asked.
-    told: Option<Told>,
+    told: Option<VersionAnswer>,
     asked: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum VersionAnswer {
     Version(String),
     Nothing,
     /// It did not end in time, as on a host that is busy.
@@ -111,7 +111,7 @@ impl Known {
     }
 
     fn is_settled(&self) -> bool {
-        self.told != Some(Told::Late) || self.asked >= ASKED_MAX
+        self.told != Some(VersionAnswer::Late) || self.asked >= ASKED_MAX
     }
 }
 
@@ -119,7 +119,7 @@ impl Known {
 struct Answer {
     kind: &'static Kind,
     program: Program,
-    told: Told,
+    told: VersionAnswer,
 }
 
 impl Toolchains {
@@ -135,8 +135,10 @@ impl Toolchains {
     pub fn within(&mut self, patience: Duration) -> Vec<Toolchain> {
         self.wait_until(Instant::now() + patience, |_| false);
         let told = |known: &Known| match &known.told {
-            Some(Told::Version(version)) => Some(Toolchain { language: known.kind.language, version: version.clone() }),
-            Some(Told::Nothing | Told::Late) | None => None,
+            Some(VersionAnswer::Version(version)) => {
+                Some(Toolchain { language: known.kind.language, version: version.clone() })
+            }
+            Some(VersionAnswer::Nothing | VersionAnswer::Late) | None => None,
         };
         self.known.iter().filter_map(told).collect()
     }
@@ -167,7 +169,7 @@ impl Toolchains {
     /// Asks those that came or changed since, and waits until all have told, for some seconds at most.
     pub fn again(&mut self) -> Vec<Toolchain> {
         self.ask_changed();
-        self.within(ANSWER)
+        self.within(ANSWER_TIMEOUT)
     }
 
     fn ask_changed(&mut self) {
@@ -199,8 +201,8 @@ impl Toolchains {
                 let _ = rustix::process::nice(NICENESS);
             }
             let told = match kind.asking {
-                Asking::By(arguments) => version(&program.path, arguments),
-                Asking::Always(version) => Told::Version(version.to_owned()),
+                Lookup::By(arguments) => version(&program.path, arguments),
+                Lookup::Always(version) => VersionAnswer::Version(version.to_owned()),
             };
             let _ = sender.send(Answer { kind, program, told });
         };
@@ -219,13 +221,13 @@ fn locate(name: &str) -> Option<Program> {
     })
 }
 
-fn version(program: &Path, arguments: &[&str]) -> Told {
-    let deadline = Instant::now() + ANSWER;
+fn version(program: &Path, arguments: &[&str]) -> VersionAnswer {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
     match run(program, arguments, deadline) {
-        Ok(Some(said)) => parse(&said).map_or(Told::Nothing, Told::Version),
-        Ok(None) => Told::Nothing,
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Told::Late,
-        Err(_) => Told::Nothing,
+        Ok(Some(said)) => parse(&said).map_or(VersionAnswer::Nothing, VersionAnswer::Version),
+        Ok(None) => VersionAnswer::Nothing,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => VersionAnswer::Late,
+        Err(_) => VersionAnswer::Nothing,
     }
 }
 
@@ -264,7 +266,7 @@ fn ended_well(child: &mut Child, deadline: Instant) -> io::Result<bool> {
             Ok(Some(status)) => return Ok(status.success()),
             Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
             Ok(None) | Err(_) => {
-                // One that cannot be killed is the host's to bury.
+                // One that cannot be killed is the host's to clean up.
                 let _ = child.kill().and_then(|()| child.wait());
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -289,8 +291,8 @@ pub(crate) fn host_python() -> Option<PathBuf> {
 /// The version of the Python that programs inside get, for example `3.11.2`; None if there is none.
 pub fn host_python_version() -> Option<String> {
     match version(&host_python()?, &["-V"]) {
-        Told::Version(version) => Some(version),
-        Told::Nothing | Told::Late => None,
+        VersionAnswer::Version(version) => Some(version),
+        VersionAnswer::Nothing | VersionAnswer::Late => None,
     }
 }
 
@@ -329,18 +331,18 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             path
         };
-        let known = |version: &str| Told::Version(version.to_owned());
+        let known = |version: &str| VersionAnswer::Version(version.to_owned());
         // A busy host may be late with any of them.
         let asked = |program: PathBuf| {
             let mut tries = std::iter::repeat_with(|| version(&program, &[])).take(30);
-            tries.find(|told| *told != Told::Late).unwrap_or(Told::Late)
+            tries.find(|told| *told != VersionAnswer::Late).unwrap_or(VersionAnswer::Late)
         };
         assert_eq!(asked(program("good", "#!/bin/sh\necho version 4.2")), known("4.2"));
         assert_eq!(asked(program("errs", "#!/bin/sh\necho version 4.2 >&2")), known("4.2"));
-        assert_eq!(asked(program("fails", "#!/bin/sh\necho 4.2; exit 3")), Told::Nothing);
-        assert_eq!(version(&program("hangs", "#!/bin/sh\nexec sleep 1000"), &[]), Told::Late);
+        assert_eq!(asked(program("fails", "#!/bin/sh\necho 4.2; exit 3")), VersionAnswer::Nothing);
+        assert_eq!(version(&program("hangs", "#!/bin/sh\nexec sleep 1000"), &[]), VersionAnswer::Late);
         let endless = "#!/bin/sh\nwhile true; do echo no number here; done";
-        assert!(!matches!(version(&program("endless", endless), &[]), Told::Version(_)));
+        assert!(!matches!(version(&program("endless", endless), &[]), VersionAnswer::Version(_)));
     }
 
     #[test]
@@ -362,12 +364,12 @@ mod tests {
         assert_eq!(waiting(&all), 1);
         settle(&mut all);
         let changed = &mut all.known[0];
-        (changed.told, changed.asked) = (Some(Told::Late), 1);
+        (changed.told, changed.asked) = (Some(VersionAnswer::Late), 1);
         all.ask_changed();
         assert_eq!(waiting(&all), 1, "who was late is asked again");
         settle(&mut all);
         let late = &mut all.known[0];
-        (late.told, late.asked) = (Some(Told::Late), ASKED_MAX);
+        (late.told, late.asked) = (Some(VersionAnswer::Late), ASKED_MAX);
         all.ask_changed();
         assert_eq!(waiting(&all), 0, "but not for ever");
     }

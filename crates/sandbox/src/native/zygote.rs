@@ -18,18 +18,18 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::claim::{Claim, Order, Report, Start};
 use super::freeze::{self, Freezer};
 use super::{channel, reap, sealed};
+use crate::bypass::Bypass;
 use crate::client::Client;
 use crate::error::Error;
-use crate::layers::Layers;
 use crate::level::Level;
 use crate::protocol::{FrameError, Hello, VERSION};
 use crate::spec::{Identity, PoolSize, Spec};
 
 /// How long each step of a start, an opening or an ending may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a jail may take to die before it is taken to be frozen.
-const DYING: Duration = Duration::from_millis(1);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The resident parent of all jails of one worker. Dropping it kills them all.
 #[derive(Debug)]
@@ -67,28 +67,15 @@ impl Zygote {
 
     /// As `start`, with a pool of another size.
     pub fn start_with(exe: &Path, run_dir: &Path, pool: PoolSize) -> Result<Self, Error> {
-        Self::launch(exe, run_dir, pool, Layers::default())
+        Self::launch(exe, run_dir, pool, Bypass::default())
     }
 
-    /// As `start`, but the zygote itself does not put on `without`, so that its jails can go without too. Of all layers, only
-    /// `Seccomp` is one that a zygote puts on; without `Landlock` it is as on a host that has none.
-    #[cfg(feature = "controls")]
-    pub fn start_without(exe: &Path, run_dir: &Path, without: &[crate::error::Layer]) -> Result<Self, Error> {
-        use crate::error::Layer;
-        if without.iter().any(|layer| !matches!(layer, Layer::Seccomp | Layer::Landlock)) {
-            let reason = "a zygote puts on no layer but seccomp: name the others in the spec".to_owned();
-            return Err(Error::Spec { field: "without", reason });
-        }
-        // No jail that lacks a layer comes from a pool.
-        Self::launch(exe, run_dir, PoolSize::None, Layers::all_but(without))
-    }
-
-    fn launch(exe: &Path, run_dir: &Path, pool: PoolSize, layers: Layers) -> Result<Self, Error> {
+    pub(crate) fn launch(exe: &Path, run_dir: &Path, pool: PoolSize, bypass: Bypass) -> Result<Self, Error> {
         super::raise_open_files();
         fs::create_dir_all(run_dir).map_err(Error::io(format!("make {}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(Error::io(format!("resolve {}", run_dir.display())))?;
         let (ours, theirs) = channel::pair().map_err(Error::io("make the zygote's socket"))?;
-        let copy = sealed::copy_if_needed(exe, &layers).map_err(Error::io(format!("copy {}", exe.display())))?;
+        let copy = sealed::copy_if_needed(exe, &bypass).map_err(Error::io(format!("copy {}", exe.display())))?;
         let mut command = Command::new(copy.as_ref().map_or_else(|| exe.to_owned(), sealed::path));
         command.arg0("tenure-jail").arg("zygote").env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
@@ -99,7 +86,7 @@ impl Zygote {
             PoolSize::None => 0,
             PoolSize::UpTo { bytes } => bytes,
         };
-        let start = Start { version: VERSION, run_dir, pool_bytes, layers };
+        let start = Start { version: VERSION, run_dir, pool_bytes, bypass };
         match zygote.link.ask(&Order::Start(start), None)? {
             (Report::Started, _) => Ok(zygote),
             (Report::Refused { reason }, _) => Err(Error::ZygoteLost(reason)),
@@ -114,14 +101,14 @@ impl Zygote {
         self.process.id()
     }
 
-    /// Opens one jail and waits until it is ready: under a millisecond where a half-made one waits, else a few. As root, a
+    /// Opens one jail and waits until it is ready: under a millisecond where a prewarmed one waits, else a few. As root, a
     /// work folder that still belongs to the caller is given to the spec's uid; one that belongs to somebody else is refused.
     pub fn open(&self, spec: &Spec) -> Result<Jail, Error> {
         spec.check()?;
         own_work_folder(spec)?;
         match self.claim(spec, false)? {
             Claimed::Ready(jail) => Ok(jail),
-            // Whatever befell a half-made jail befalls a new one only if it is the spec's or the host's fault.
+            // Whatever befell a prewarmed jail befalls a new one only if it is the spec's or the host's fault.
             Claimed::Lost { from_pool: true, .. } => match self.claim(spec, true)? {
                 Claimed::Ready(jail) => Ok(jail),
                 Claimed::Lost { error, .. } => Err(error),
@@ -145,7 +132,7 @@ impl Zygote {
                 return Err(Error::ZygoteLost("its answer to a claim was something else".into()));
             }
         };
-        let mut client = Client::new(ours, PATIENCE);
+        let mut client = Client::new(ours, ANSWER_TIMEOUT);
         let hello = client.hello();
         let socket = client.into_socket();
         let error = match hello {
@@ -162,7 +149,7 @@ impl Zygote {
         };
         // It ends by itself unless it hangs; only one that is proven dead may be replaced.
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        if !channel::readable(&pidfd, PATIENCE).unwrap_or(false) {
+        if !channel::readable(&pidfd, ANSWER_TIMEOUT).unwrap_or(false) {
             return Err(Error::Unproven { what: format!("jail {id}") });
         }
         Ok(Claimed::Lost { error, from_pool })
@@ -181,9 +168,9 @@ enum Claimed {
 
 impl Drop for Zygote {
     fn drop(&mut self) {
-        // The end of its socket makes the zygote kill and bury all jails, then leave.
+        // The end of its socket makes the zygote kill and clean up all jails, then leave.
         drop(self.link.control.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         while matches!(self.process.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 let _ = self.process.kill();
@@ -209,10 +196,10 @@ impl Link {
             return Err(Error::ZygoteLost("an earlier order was never answered".into()));
         };
         channel::send(socket, &bytes, fd).map_err(lost)?;
-        if !channel::readable(socket, PATIENCE).map_err(lost)? {
+        if !channel::readable(socket, ANSWER_TIMEOUT).map_err(lost)? {
             // A late answer would be taken for the next order's.
             *control = None;
-            return Err(Error::Deadline { what: "the zygote", millis: PATIENCE.as_millis() as u64 });
+            return Err(Error::Deadline { what: "the zygote", millis: ANSWER_TIMEOUT.as_millis() as u64 });
         }
         match channel::receive(socket).map_err(lost)? {
             Some((bytes, fd)) => Ok((serde_json::from_slice(&bytes).map_err(|error| lost(error.into()))?, fd)),
@@ -241,7 +228,7 @@ impl Jail {
         &self.level
     }
 
-    /// Whether it was half-made when it was asked for.
+    /// Whether it was prewarmed when it was asked for.
     pub fn is_from_pool(&self) -> bool {
         self.from_pool
     }
@@ -271,19 +258,19 @@ impl Jail {
     /// Makes every process of the jail stand still, and says how. It can still be killed. Time limits of its programs go on: one
     /// that is over when the jail is thawed ends its program then.
     pub fn freeze(&self) -> Result<Freezer, Error> {
-        self.still(freeze::freeze(self.pid, &self.cgroups, PATIENCE), "the jail's processes to stand still")
+        self.still(freeze::freeze(self.pid, &self.cgroups, ANSWER_TIMEOUT), "the jail's processes to stand still")
     }
 
     /// Lets a frozen jail go on; one that is not frozen goes on anyway.
     pub fn thaw(&self) -> Result<Freezer, Error> {
-        self.still(freeze::thaw(self.pid, &self.cgroups, PATIENCE), "the jail's processes to go on")
+        self.still(freeze::thaw(self.pid, &self.cgroups, ANSWER_TIMEOUT), "the jail's processes to go on")
     }
 
     fn still(&self, outcome: io::Result<Option<Freezer>>, what: &'static str) -> Result<Freezer, Error> {
         match outcome {
             _ if self.is_dead() => Err(Error::JailLost),
             Ok(Some(freezer)) => Ok(freezer),
-            Ok(None) => Err(Error::Deadline { what, millis: PATIENCE.as_millis() as u64 }),
+            Ok(None) => Err(Error::Deadline { what, millis: ANSWER_TIMEOUT.as_millis() as u64 }),
             Err(error) => Err(Error::io(format!("freeze or thaw jail {}", self.id))(error)),
         }
     }
@@ -301,10 +288,10 @@ impl Jail {
             Err(error) => return Err(unproven(error.into())),
         }
         // What dies at once is not frozen.
-        if !channel::readable(&self.pidfd, DYING).map_err(unproven)? {
+        if !channel::readable(&self.pidfd, EXIT_POLL_INTERVAL).map_err(unproven)? {
             freeze::release(&self.cgroups);
         }
-        if !channel::readable(&self.pidfd, PATIENCE).map_err(unproven)? {
+        if !channel::readable(&self.pidfd, ANSWER_TIMEOUT).map_err(unproven)? {
             return Err(Error::Unproven { what: format!("jail {}", self.id) });
         }
         let deadline = Instant::now() + Duration::from_secs(1);
@@ -323,7 +310,7 @@ impl Jail {
 
 impl Drop for Jail {
     fn drop(&mut self) {
-        // Dead already is what was wanted; the zygote buries it.
+        // Dead already is what was wanted; the zygote cleans up it.
         if pidfd_send_signal(&self.pidfd, Signal::KILL) != Err(rustix::io::Errno::SRCH) {
             freeze::release(&self.cgroups);
         }

@@ -60,25 +60,6 @@ fn programs_have_no_rights_a_read_only_root_and_both_filters_on_top_of_the_engin
 }
 
 #[test]
-fn the_landlock_rules_hold_in_a_container_and_without_them_a_program_may_serve() {
-    for house in engines() {
-        let name = house.engine.name();
-        let serve =
-            "timeout 1 busybox nc -l -p 8080 127.0.0.1 </dev/null 2>&1; busybox nc -l -p 8081 -w 1 2>&1 | head -1";
-        let mut spec = house.spec("work", 1);
-        let (whole, mut client) = house.open(&spec);
-        let refused = inside(&mut client, serve);
-        spec.without = vec![Layer::Landlock];
-        let (weak, mut control) = house.open(&spec);
-        assert_eq!(weak.level().landlock, 0, "{name}");
-        assert!(!inside(&mut control, serve).contains("ermission"), "{name}: the control may bind");
-        assert!(whole.level().landlock < 4 || refused.contains("ermission"), "{name}: {refused}");
-        house.kill(&whole);
-        house.kill(&weak);
-    }
-}
-
-#[test]
 fn one_jail_sees_nothing_of_another() {
     for house in engines() {
         let name = house.engine.name();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use futures_util::TryStreamExt;
-use tenure_sandbox::container::{Burial, Contained, Engine};
+use tenure_sandbox::container::{Contained, Engine, Removal};
 use tenure_sandbox::protocol::{Refusal, Spawn};
 use tenure_sandbox::{Client, Error, Identity, Jail, Level, Output, Spec, Zygote};
 
@@ -19,7 +19,7 @@ use crate::engines::{BUSYBOX, Kind, Started, packed};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn jail_exe() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_tenure-jail"))
+    PathBuf::from(crate::JAIL_PROGRAM)
 }
 
 /// The identity of the `nth` agent.
@@ -100,7 +100,7 @@ impl House {
         (contained, client)
     }
 
-    pub(crate) fn kill(&self, contained: &Contained) -> Burial {
+    pub(crate) fn kill(&self, contained: &Contained) -> Removal {
         self.runtime.block_on(contained.kill()).expect("it is proven dead")
     }
 }
@@ -170,7 +170,7 @@ impl Backend {
 
     pub(crate) fn kill(&self, held: &Held) {
         match (self, held) {
-            (Backend::Engine(house), Held::Contained(contained)) => assert_eq!(house.kill(contained), Burial::Removed),
+            (Backend::Engine(house), Held::Contained(contained)) => assert_eq!(house.kill(contained), Removal::Removed),
             (_, Held::Native(jail)) => jail.kill().expect("it is proven dead"),
             (Backend::Native { .. }, Held::Contained(_)) => unreachable!("a backend kills what it opened"),
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tenure_sandbox::container::Burial;
+use tenure_sandbox::container::Removal;
 use tenure_sandbox::protocol::{Operation, Spawn};
 use tenure_sandbox::{Client, reap};
 
@@ -37,12 +37,12 @@ fn a_killed_container_leaves_no_process_no_record_and_nothing_in_the_engine() {
         assert!(!groups.is_empty() && groups.iter().all(|group| group.is_dir()));
         assert!(!contained.is_dead());
         assert_eq!(house.containers(), [format!("/tenure-{}", contained.id())]);
-        assert_eq!(house.kill(&contained), Burial::Removed);
+        assert_eq!(house.kill(&contained), Removal::Removed);
         assert!(contained.is_dead());
         assert_eq!(processes_with(&mark), Vec::<i32>::new());
         assert_eq!((house.containers(), leftovers(&house)), (Vec::new(), Vec::new()));
         eventually("its control groups go", || groups.iter().all(|group| !group.exists()));
-        assert_eq!(house.kill(&contained), Burial::Removed, "a second time changes nothing");
+        assert_eq!(house.kill(&contained), Removal::Removed, "a second time changes nothing");
     }
 }
 
@@ -65,7 +65,7 @@ fn the_end_of_the_workers_socket_ends_a_container_and_a_paused_one_can_be_killed
         house.runtime.block_on(paused.thaw()).unwrap();
         assert_eq!(inside(&mut client, "echo on"), "on", "a thawed one goes on");
         house.runtime.block_on(paused.freeze()).unwrap();
-        assert_eq!(house.kill(&paused), Burial::Removed);
+        assert_eq!(house.kill(&paused), Removal::Removed);
         assert_eq!(processes_with(&mark), Vec::<i32>::new());
     }
 }

@@ -10,3 +10,6 @@ mod confinement;
 mod images;
 mod life;
 mod trouble;
+
+/// What the test build of this crate, which shares `house`, has another one of.
+const JAIL_PROGRAM: &str = env!("CARGO_BIN_EXE_tenure-jail");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use tenure_sandbox::Error;
-use tenure_sandbox::container::{Burial, Engine};
+use tenure_sandbox::container::{Engine, Removal};
 
 use crate::engines::BUSYBOX;
 use crate::house::{House, engines, inside};
@@ -22,7 +22,7 @@ fn an_engine_that_dies_leaves_its_jails_serving_and_they_can_still_be_ended() {
         assert!(matches!(&refused, Error::Engine { .. }), "{name}: {refused:?}");
         assert!(refused.to_string().starts_with(name), "{refused}");
         let began = Instant::now();
-        assert!(matches!(house.kill(&contained), Burial::Left { .. }), "{name}");
+        assert!(matches!(house.kill(&contained), Removal::Left { .. }), "{name}");
         assert!(contained.is_dead() && began.elapsed() < Duration::from_secs(20), "{name}");
         let gone = house.runtime.block_on(Engine::at(&house.socket())).map(drop).unwrap_err();
         assert!(gone.contains("engine.sock"), "{gone}");
@@ -51,7 +51,7 @@ fn hang(house: &House) {
     assert!(silent.contains("does not answer within 5 s"), "{silent}");
     let refused = house.try_open(&house.spec("work", 2), BUSYBOX).map(drop).unwrap_err();
     assert!(matches!(&refused, Error::Engine { why, .. } if why.contains("did not answer")), "{name}: {refused:?}");
-    assert!(matches!(house.kill(&contained), Burial::Left { .. }), "{name}");
+    assert!(matches!(house.kill(&contained), Removal::Left { .. }), "{name}");
     assert!(contained.is_dead());
     assert!(began.elapsed() < Duration::from_secs(60), "{name}: every wait has an end");
     kill_process(house.pid(), Signal::CONT).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::orphans::NothingLeft;
 
 use tenure_sandbox::protocol::{Refusal, Spawn};
-use tenure_sandbox::{Client, Error, Identity, Jail, Layer, Output, PoolSize, Spec, Zygote};
+use tenure_sandbox::{Client, Error, Identity, Jail, Output, PoolSize, Spec, Zygote};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,7 +38,7 @@ pub(crate) fn identity(nth: u32) -> Identity {
 }
 
 pub(crate) fn jail_exe() -> PathBuf {
-    std::env::var_os(JAIL_EXE).map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tenure-jail")), PathBuf::from)
+    std::env::var_os(JAIL_EXE).map_or_else(|| PathBuf::from(crate::JAIL_PROGRAM), PathBuf::from)
 }
 
 impl House {
@@ -53,16 +53,7 @@ impl House {
         Self::of(zygote, folder, std::env::var_os(POOLED).is_some())
     }
 
-    /// A zygote whose jails can go without the system call filter.
-    pub(crate) fn unfiltered() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let run_dir = folder.path().join("run");
-        let zygote = Zygote::start_without(&jail_exe(), &run_dir, &[Layer::Seccomp]).expect("a zygote");
-        // A weakened zygote keeps none ready.
-        Self::of(zygote, folder, false)
-    }
-
-    fn of(zygote: Zygote, folder: tempfile::TempDir, pooled: bool) -> Self {
+    pub(crate) fn of(zygote: Zygote, folder: tempfile::TempDir, pooled: bool) -> Self {
         let _left = NothingLeft::of(&zygote, folder.path());
         Self { zygote, folder, pooled, _left }
     }
@@ -83,7 +74,7 @@ impl House {
     }
 
     pub(crate) fn open_as(&self, spec: &Spec) -> (Jail, Client) {
-        if self.pooled && spec.without.is_empty() && !spec.without_pid_namespace {
+        if self.pooled {
             return self.open_pooled(spec);
         }
         let jail = self.zygote.open(spec).unwrap_or_else(|error| panic!("{error}"));

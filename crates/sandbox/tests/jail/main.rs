@@ -6,7 +6,6 @@ mod orphans;
 mod view;
 mod confinement;
 mod egress;
-mod controls;
 mod limits;
 mod files;
 mod programs;
@@ -15,3 +14,6 @@ mod life;
 mod pool;
 mod freeze;
 mod ordinary;
+
+/// What the test build of this crate, which shares `house`, has another one of.
+const JAIL_PROGRAM: &str = env!("CARGO_BIN_EXE_tenure-jail");

@@ -45,7 +45,7 @@ impl fmt::Display for Kind {
 
 /// Why an address is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedRange {
     pub kind: Kind,
     /// An entry opens the address only if it lies in this range: `0.0.0.0/0` means the public ones.
     pub range: Range,
@@ -110,20 +110,22 @@ const TRANSLATED: Range = v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96);
 const GLOBAL: Range = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
 /// Why nobody reaches `address` unasked; None if it is public. IPv4 inside IPv6 must have been unmapped before.
-pub fn closed(address: IpAddr) -> Option<Closed> {
+pub fn closed(address: IpAddr) -> Option<ClosedRange> {
     if let Some((kind, range)) = CLOSED.iter().find(|(_, range)| range.holds(address)) {
-        return Some(Closed { kind: *kind, range: *range });
+        return Some(ClosedRange { kind: *kind, range: *range });
     }
     let IpAddr::V6(own) = address else { return None };
     // An address by which an IPv4 host is reached is what that host is; only its own full name opens it.
     let range = Range::new(address, 128);
     match embedded(own) {
-        Some(inner) => closed(IpAddr::V4(inner)).map(|Closed { kind, .. }| Closed { kind, range }).or_else(|| {
-            let carried = NAT64.holds(address) || SIX_TO_FOUR.holds(address);
-            (!carried).then_some(Closed { kind: Kind::Reserved, range })
-        }),
+        Some(inner) => {
+            closed(IpAddr::V4(inner)).map(|ClosedRange { kind, .. }| ClosedRange { kind, range }).or_else(|| {
+                let carried = NAT64.holds(address) || SIX_TO_FOUR.holds(address);
+                (!carried).then_some(ClosedRange { kind: Kind::Reserved, range })
+            })
+        }
         None if GLOBAL.holds(address) => None,
-        None => Some(Closed { kind: Kind::Reserved, range }),
+        None => Some(ClosedRange { kind: Kind::Reserved, range }),
     }
 }
 

@@ -1,8 +1,8 @@
 //! One HTTP exchange of a `network.*` call, redirects followed by hand. Must never: follow one past the gate, from `https` to
 //! `http`, or with what was meant for another host.
-use super::Way;
-use super::gate::{Denied, Refused};
-use super::outside::Stream;
+use super::EgressHandle;
+use super::gate::{ConnectError, RefusedHost};
+use super::network::Stream;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -20,7 +20,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub(crate) struct FetchRequest {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
@@ -28,7 +28,7 @@ pub(crate) struct Ask {
 }
 
 /// The last answer; its connection ends with it.
-pub(crate) struct Answered {
+pub(crate) struct FetchResponse {
     pub(crate) response: Response<Incoming>,
     pub(crate) url: Url,
     pub(crate) redirects: u32,
@@ -37,8 +37,8 @@ pub(crate) struct Answered {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum Fault {
-    Denied(Denied),
+pub(crate) enum FetchError {
+    Denied(ConnectError),
     Tls(String),
     Broken(String),
     /// More than this many redirects.
@@ -50,85 +50,88 @@ pub(crate) enum Fault {
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Denied(denied) => denied.fmt(f),
-            Fault::Tls(why) => write!(f, "no TLS connection: {why}"),
-            Fault::Broken(why) => write!(f, "the server broke off: {why}"),
-            Fault::Redirects(max) => write!(f, "the server redirects more than {max} times"),
-            Fault::Misled { location, why } => {
+            FetchError::Denied(denied) => denied.fmt(f),
+            FetchError::Tls(why) => write!(f, "no TLS connection: {why}"),
+            FetchError::Broken(why) => write!(f, "the server broke off: {why}"),
+            FetchError::Redirects(max) => write!(f, "the server redirects more than {max} times"),
+            FetchError::Misled { location, why } => {
                 write!(f, "the server redirects to {location}, which is not followed: {why}")
             }
         }
     }
 }
 
-impl From<Denied> for Fault {
-    fn from(denied: Denied) -> Fault {
-        Fault::Denied(denied)
+impl From<ConnectError> for FetchError {
+    fn from(denied: ConnectError) -> FetchError {
+        FetchError::Denied(denied)
     }
 }
 
-impl Way {
+impl EgressHandle {
     /// Reads a URL; one whose host is none is a refusal like any other.
-    pub(crate) fn read(&self, url: &str) -> Result<Url, Unread> {
+    pub(crate) fn read(&self, url: &str) -> Result<Url, UrlError> {
         Url::parse(url).map_err(|why| self.unread(url, why))
     }
 
-    fn unread(&self, url: &str, why: Unreadable) -> Unread {
+    fn unread(&self, url: &str, why: Unreadable) -> UrlError {
         match why {
-            Unreadable::Host(misspelt) if misspelt != Misspelt::Port => {
+            Unreadable::Host(invalid_host) if invalid_host != Misspelt::Port => {
                 let authority = url.split_once("//").map_or(url, |(_, rest)| rest);
                 let authority = authority.split(['/', '?', '#']).next().unwrap_or(authority);
-                Unread::Refused(self.gate.misspelt(authority, 0, misspelt))
+                UrlError::Refused(self.gate.invalid_host(authority, 0, invalid_host))
             }
-            why => Unread::Malformed(why),
+            why => UrlError::Malformed(why),
         }
     }
 
-    pub(crate) async fn fetch(&self, mut ask: Ask) -> Result<Answered, Fault> {
+    pub(crate) async fn fetch(&self, mut ask: FetchRequest) -> Result<FetchResponse, FetchError> {
         let mut redirects = 0;
         loop {
             let (response, connection) = self.hop(&ask).await?;
             let Some(location) = redirection(&response) else {
-                return Ok(Answered { response, url: ask.url, redirects, connection });
+                return Ok(FetchResponse { response, url: ask.url, redirects, connection });
             };
             redirects += 1;
             if redirects > REDIRECTS_MAX {
-                return Err(Fault::Redirects(REDIRECTS_MAX));
+                return Err(FetchError::Redirects(REDIRECTS_MAX));
             }
             let next = ask.url.join(&location).map_err(|why| match self.unread(&location, why) {
-                Unread::Refused(refused) => Fault::Denied(refused.into()),
-                Unread::Malformed(why) => Fault::Misled { location: clip(&location), why: why.to_string() },
+                UrlError::Refused(refused) => FetchError::Denied(refused.into()),
+                UrlError::Malformed(why) => FetchError::Misled { location: clip(&location), why: why.to_string() },
             })?;
             if ask.url.secure && !next.secure {
                 let why = "it leads from https to http".to_owned();
-                return Err(Fault::Misled { location: clip(&location), why });
+                return Err(FetchError::Misled { location: clip(&location), why });
             }
             ask = ask.redirected(response.status(), next);
         }
     }
 
-    async fn hop(&self, ask: &Ask) -> Result<(Response<Incoming>, JoinSet<()>), Fault> {
+    async fn hop(&self, ask: &FetchRequest) -> Result<(Response<Incoming>, JoinSet<()>), FetchError> {
         self.gate.count_request();
-        let passage = self.gate.open(&ask.url.host, ask.url.port).await?;
+        let metered = self.gate.open(&ask.url.host, ask.url.port).await?;
         if !ask.url.secure {
-            return exchange(ask, passage).await;
+            return exchange(ask, metered).await;
         }
-        let wrapped = self.egress.tls.wrap(&ask.url.host, passage).await;
-        exchange(ask, wrapped.map_err(|error| Fault::Tls(error.to_string()))?).await
+        let wrapped = self.egress.tls.wrap(&ask.url.host, metered).await;
+        exchange(ask, wrapped.map_err(|error| FetchError::Tls(error.to_string()))?).await
     }
 }
 
 /// Why a URL is not used.
-pub(crate) enum Unread {
-    Refused(Refused),
+pub(crate) enum UrlError {
+    Refused(RefusedHost),
     Malformed(Unreadable),
 }
 
-async fn exchange<S: Stream + 'static>(ask: &Ask, stream: S) -> Result<(Response<Incoming>, JoinSet<()>), Fault> {
-    let broken = |error: hyper::Error| Fault::Broken(error.to_string());
+async fn exchange<S: Stream + 'static>(
+    ask: &FetchRequest,
+    stream: S,
+) -> Result<(Response<Incoming>, JoinSet<()>), FetchError> {
+    let broken = |error: hyper::Error| FetchError::Broken(error.to_string());
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut driver = JoinSet::new();
@@ -136,7 +139,7 @@ async fn exchange<S: Stream + 'static>(ask: &Ask, stream: S) -> Result<(Response
         // Its error is the response's, or its body's.
         let _ = connection.await;
     });
-    let malformed = |error: http::Error| Fault::Broken(error.to_string());
+    let malformed = |error: http::Error| FetchError::Broken(error.to_string());
     let uri = ask.url.target.parse::<Uri>().map_err(|error| malformed(error.into()))?;
     let mut request =
         Request::builder().method(&ask.method).uri(uri).body(Full::new(ask.body.clone())).map_err(malformed)?;
@@ -162,8 +165,8 @@ fn redirection(response: &Response<Incoming>) -> Option<String> {
     }
 }
 
-impl Ask {
-    fn redirected(mut self, status: StatusCode, next: Url) -> Ask {
+impl FetchRequest {
+    fn redirected(mut self, status: StatusCode, next: Url) -> FetchRequest {
         let becomes_get = match status {
             StatusCode::SEE_OTHER => self.method != Method::HEAD,
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,

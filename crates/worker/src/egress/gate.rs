@@ -1,9 +1,9 @@
-//! The one way out of a jail: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
+//! The gate of a jail's egress: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
 //! to what was not judged, look a name up twice for one connection, or wait without a deadline.
-use super::checks::{Check, Checks};
-use super::outside::Stream;
-use super::pace::Pace;
-use super::passage::Passage;
+use super::bypass::Bypass;
+use super::metered::MeteredStream;
+use super::network::Stream;
+use super::rate_limit::RateLimiter;
 use super::report::Attempt;
 use super::resolver::AgentResolver;
 use super::rules::{Rule, Rules};
@@ -19,10 +19,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long the resolver may take, and how long all tries to connect together.
-const RESOLVING: Duration = Duration::from_secs(5);
-const CONNECTING: Duration = Duration::from_secs(10);
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new connection may wait for the place of one that is just ending.
-const ROOM: Duration = Duration::from_secs(1);
+const CONNECTION_SLOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Permitted addresses of one answer that are tried, one after another.
 const TRIES_MAX: usize = 4;
 
@@ -35,11 +35,11 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     rules: Rules,
-    checks: Checks,
+    bypass: Bypass,
     resolver: AgentResolver,
     connections_max: u32,
     connections: Arc<Semaphore>,
-    pace: Option<Arc<Pace>>,
+    pace: Option<Arc<RateLimiter>>,
     counts: Arc<Counts>,
     attempts: mpsc::Sender<Attempt>,
 }
@@ -56,16 +56,16 @@ pub(super) struct Counts {
 
 /// A place that a rule is against.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedHost {
     /// As it was named, printable.
     pub host: String,
     pub port: u16,
     pub rule: Rule,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refused { host, port, rule } = self;
+        let RefusedHost { host, port, rule } = self;
         let port = if *port == 0 { String::new() } else { format!(":{port}") };
         write!(f, "{host}{port} is refused ({rule}); {}", rule.way_out())
     }
@@ -73,8 +73,8 @@ impl fmt::Display for Refused {
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Denied {
-    Refused(Refused),
+pub enum ConnectError {
+    Refused(RefusedHost),
     /// The resolver knows no address of it, or did not answer.
     Unresolved {
         host: String,
@@ -88,25 +88,25 @@ pub enum Denied {
     },
 }
 
-impl fmt::Display for Denied {
+impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Denied::Refused(refused) => refused.fmt(f),
-            Denied::Unresolved { host, why } => write!(f, "{host} has no address: {why}"),
-            Denied::Unreachable { host, port, why, .. } => write!(f, "{host}:{port} cannot be reached: {why}"),
+            ConnectError::Refused(refused) => refused.fmt(f),
+            ConnectError::Unresolved { host, why } => write!(f, "{host} has no address: {why}"),
+            ConnectError::Unreachable { host, port, why, .. } => write!(f, "{host}:{port} cannot be reached: {why}"),
         }
     }
 }
 
-impl From<Refused> for Denied {
-    fn from(refused: Refused) -> Denied {
-        Denied::Refused(refused)
+impl From<RefusedHost> for ConnectError {
+    fn from(refused: RefusedHost) -> ConnectError {
+        ConnectError::Refused(refused)
     }
 }
 
 /// An address of a lookup; without a rule it may be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
+pub struct JudgedAddress {
     pub address: IpAddr,
     pub against: Option<Rule>,
 }
@@ -114,7 +114,7 @@ pub struct Judged {
 /// What a gate is made of.
 pub(super) struct Parts {
     pub(super) rules: Rules,
-    pub(super) checks: Checks,
+    pub(super) bypass: Bypass,
     pub(super) connections_max: u32,
     pub(super) bandwidth: Option<u64>,
     pub(super) resolver: AgentResolver,
@@ -124,15 +124,15 @@ pub(super) struct Parts {
 
 impl Gate {
     pub(super) fn new(parts: Parts) -> Gate {
-        let Parts { rules, checks, connections_max, bandwidth, resolver, attempts } = parts;
+        let Parts { rules, bypass, connections_max, bandwidth, resolver, attempts } = parts;
         Gate {
             shared: Arc::new(Shared {
                 rules,
-                checks,
+                bypass,
                 resolver,
                 connections_max,
                 connections: Arc::new(Semaphore::new(connections_max as usize)),
-                pace: bandwidth.map(|bandwidth| Arc::new(Pace::new(bandwidth))),
+                pace: bandwidth.map(|bandwidth| Arc::new(RateLimiter::new(bandwidth))),
                 counts: Arc::default(),
                 attempts,
             }),
@@ -141,43 +141,38 @@ impl Gate {
 
     /// # Errors
     /// Why there is no connection; a refusal is counted and reported.
-    pub async fn open(&self, host: &Host, port: u16) -> Result<Passage, Denied> {
+    pub async fn open(&self, host: &Host, port: u16) -> Result<MeteredStream, ConnectError> {
         let shared = &*self.shared;
         self.judge(host, Some(port))?;
-        let place = timeout(ROOM, Arc::clone(&shared.connections).acquire_owned()).await;
+        let place = timeout(CONNECTION_SLOT_TIMEOUT, Arc::clone(&shared.connections).acquire_owned()).await;
         let Ok(Ok(permit)) = place else {
             return Err(self.refuse(host.to_string(), port, Rule::Connections(shared.connections_max)).into());
         };
         let permitted = self.addresses(host, port).await?;
         let stream = self.connect(host, port, &permitted).await?;
         shared.counts.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Passage::new(stream, Arc::clone(&shared.counts), shared.pace.clone(), permit))
+        Ok(MeteredStream::new(stream, Arc::clone(&shared.counts), shared.pace.clone(), permit))
     }
 
     /// The addresses of a host that may be asked for, each with what is against it.
     ///
     /// # Errors
     /// As `open`.
-    pub async fn look_up(&self, host: &Host) -> Result<Vec<Judged>, Denied> {
+    pub async fn look_up(&self, host: &Host) -> Result<Vec<JudgedAddress>, ConnectError> {
         self.judge(host, None)?;
         let judged = |address: IpAddr| {
             let address = address.to_canonical();
-            Judged { address, against: self.shared.rules.judge_address(address, None, true).err() }
+            JudgedAddress { address, against: self.shared.rules.judge_address(address, None, true).err() }
         };
         Ok(self.resolve(host).await?.into_iter().map(judged).collect())
     }
 
-    pub(super) fn makes(&self, check: Check) -> bool {
-        self.shared.checks.make(check)
-    }
-
-    #[cfg(feature = "controls")]
-    pub(super) fn checks(&self) -> &Checks {
-        &self.shared.checks
+    pub(super) fn bypass(&self) -> &Bypass {
+        &self.shared.bypass
     }
 
     /// A host that cannot be read is refused like any other.
-    pub(crate) fn misspelt(&self, raw: &str, port: u16, why: Misspelt) -> Refused {
+    pub(crate) fn invalid_host(&self, raw: &str, port: u16, why: Misspelt) -> RefusedHost {
         self.refuse(tenure_core::capability::clip(raw), port, Rule::Misspelt(why))
     }
 
@@ -197,13 +192,13 @@ impl Gate {
         }
     }
 
-    fn judge(&self, host: &Host, port: Option<u16>) -> Result<(), Denied> {
+    fn judge(&self, host: &Host, port: Option<u16>) -> Result<(), ConnectError> {
         let judged = self.shared.rules.judge(host, port);
         judged.map_err(|rule| self.refuse(host.to_string(), port.unwrap_or(0), rule).into())
     }
 
     /// The permitted addresses of a judged host. None is a refusal, by the rule against the first.
-    async fn addresses(&self, host: &Host, port: u16) -> Result<Vec<SocketAddr>, Denied> {
+    async fn addresses(&self, host: &Host, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
         let (mut permitted, mut against) = (Vec::new(), None);
         for address in self.resolve(host).await? {
             let address = address.to_canonical();
@@ -219,22 +214,23 @@ impl Gate {
         }
     }
 
-    async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, Denied> {
+    async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, ConnectError> {
         let name = match host {
             Host::Address(address) => return Ok(vec![*address]),
             Host::Name(name) => name,
         };
-        let unresolved = |why: String| Denied::Unresolved { host: name.clone(), why };
-        match timeout(RESOLVING, self.shared.resolver.resolve(name.clone())).await {
+        let unresolved = |why: String| ConnectError::Unresolved { host: name.clone(), why };
+        match timeout(RESOLVE_TIMEOUT, self.shared.resolver.resolve(name.clone())).await {
             Ok(Ok(found)) if found.is_empty() => Err(unresolved("the resolver knows none".to_owned())),
             Ok(found) => found.map_err(|error| unresolved(error.to_string())),
-            Err(_) => Err(unresolved(format!("the resolver did not answer within {} s", RESOLVING.as_secs()))),
+            Err(_) => Err(unresolved(format!("the resolver did not answer within {} s", RESOLVE_TIMEOUT.as_secs()))),
         }
     }
 
-    async fn connect(&self, host: &Host, port: u16, permitted: &[SocketAddr]) -> Result<Box<dyn Stream>, Denied> {
-        let deadline = Instant::now() + CONNECTING;
-        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECTING.as_secs()));
+    async fn connect(&self, host: &Host, port: u16, permitted: &[SocketAddr]) -> Result<Box<dyn Stream>, ConnectError> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let late =
+            || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()));
         let mut failed = late();
         for address in permitted.iter().take(TRIES_MAX) {
             match timeout_at(deadline, self.shared.resolver.network().connect(*address)).await {
@@ -247,12 +243,12 @@ impl Gate {
             }
         }
         let (kind, why) = (failed.kind(), failed.to_string());
-        Err(Denied::Unreachable { host: host.to_string(), port, kind, why })
+        Err(ConnectError::Unreachable { host: host.to_string(), port, kind, why })
     }
 
-    fn refuse(&self, host: String, port: u16, rule: Rule) -> Refused {
+    fn refuse(&self, host: String, port: u16, rule: Rule) -> RefusedHost {
         self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
         let _ = self.shared.attempts.try_send(Attempt { host: host.clone(), port, rule: rule.to_string() });
-        Refused { host, port, rule }
+        RefusedHost { host, port, rule }
     }
 }

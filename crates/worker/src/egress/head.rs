@@ -10,7 +10,7 @@ const TRAILER_BYTES_MAX: usize = 8 << 10;
 
 /// Why a request is answered without looking at where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misshapen {
+pub enum MalformedRequest {
     TooLarge,
     TooManyHeaders,
     RequestLine,
@@ -28,37 +28,41 @@ pub enum Misshapen {
     Chunk,
 }
 
-impl Misshapen {
+impl MalformedRequest {
     pub(super) fn status(self) -> http::StatusCode {
         match self {
-            Misshapen::TooLarge | Misshapen::TooManyHeaders => http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Misshapen::Http2 => http::StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Misshapen::RequestLine
-            | Misshapen::Control
-            | Misshapen::Folded
-            | Misshapen::HeaderName
-            | Misshapen::SeveralHosts
-            | Misshapen::ContentLength
-            | Misshapen::TransferEncoding
-            | Misshapen::TwoLengths
-            | Misshapen::Chunk => http::StatusCode::BAD_REQUEST,
+            MalformedRequest::TooLarge | MalformedRequest::TooManyHeaders => {
+                http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            MalformedRequest::Http2 => http::StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            MalformedRequest::RequestLine
+            | MalformedRequest::Control
+            | MalformedRequest::Folded
+            | MalformedRequest::HeaderName
+            | MalformedRequest::SeveralHosts
+            | MalformedRequest::ContentLength
+            | MalformedRequest::TransferEncoding
+            | MalformedRequest::TwoLengths
+            | MalformedRequest::Chunk => http::StatusCode::BAD_REQUEST,
         }
     }
 
     pub(super) fn sentence(self) -> &'static str {
         match self {
-            Misshapen::TooLarge => "the request's head is larger than 32 KiB",
-            Misshapen::TooManyHeaders => "the request has more than 64 headers",
-            Misshapen::RequestLine => "the first line is no HTTP/1.1 request line",
-            Misshapen::Http2 => "this proxy speaks HTTP/1.1; use that, or CONNECT for HTTP/2 over TLS",
-            Misshapen::Control => "a line does not end in CRLF, or holds a control character",
-            Misshapen::Folded => "a header is continued on a second line",
-            Misshapen::HeaderName => "a header's name is malformed",
-            Misshapen::SeveralHosts => "the request has several Host headers",
-            Misshapen::ContentLength => "Content-Length is repeated or is no number",
-            Misshapen::TransferEncoding => "Transfer-Encoding is something else than chunked, or not of HTTP/1.1",
-            Misshapen::TwoLengths => "the request has both Transfer-Encoding and Content-Length",
-            Misshapen::Chunk => "the chunked body is malformed",
+            MalformedRequest::TooLarge => "the request's head is larger than 32 KiB",
+            MalformedRequest::TooManyHeaders => "the request has more than 64 headers",
+            MalformedRequest::RequestLine => "the first line is no HTTP/1.1 request line",
+            MalformedRequest::Http2 => "this proxy speaks HTTP/1.1; use that, or CONNECT for HTTP/2 over TLS",
+            MalformedRequest::Control => "a line does not end in CRLF, or holds a control character",
+            MalformedRequest::Folded => "a header is continued on a second line",
+            MalformedRequest::HeaderName => "a header's name is malformed",
+            MalformedRequest::SeveralHosts => "the request has several Host headers",
+            MalformedRequest::ContentLength => "Content-Length is repeated or is no number",
+            MalformedRequest::TransferEncoding => {
+                "Transfer-Encoding is something else than chunked, or not of HTTP/1.1"
+            }
+            MalformedRequest::TwoLengths => "the request has both Transfer-Encoding and Content-Length",
+            MalformedRequest::Chunk => "the chunked body is malformed",
         }
     }
 }
@@ -74,37 +78,37 @@ pub(super) enum Body {
 }
 
 /// How many bytes at the front of `bytes` are line ends before a request, and whether a whole head follows: its end.
-pub(super) fn end(bytes: &[u8]) -> Result<Option<usize>, Misshapen> {
+pub(super) fn end(bytes: &[u8]) -> Result<Option<usize>, MalformedRequest> {
     let found = bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
     match found {
         Some(end) if end <= HEAD_BYTES_MAX => Ok(Some(end)),
         None if bytes.len() < HEAD_BYTES_MAX => {
             // What can never become a head is not waited for.
             let bare = bytes.windows(2).any(|two| two[1] == b'\n' && two[0] != b'\r') || bytes.first() == Some(&b'\n');
-            if bare { Err(Misshapen::Control) } else { Ok(None) }
+            if bare { Err(MalformedRequest::Control) } else { Ok(None) }
         }
-        Some(_) | None => Err(Misshapen::TooLarge),
+        Some(_) | None => Err(MalformedRequest::TooLarge),
     }
 }
 
 /// Reads a whole head, its last empty line included.
-pub(super) fn read(head: &[u8]) -> Result<Body, Misshapen> {
+pub(super) fn read(head: &[u8]) -> Result<Body, MalformedRequest> {
     if head.starts_with(b"PRI * HTTP/2") {
-        return Err(Misshapen::Http2);
+        return Err(MalformedRequest::Http2);
     }
-    let text = head.strip_suffix(b"\r\n\r\n").ok_or(Misshapen::Control)?;
+    let text = head.strip_suffix(b"\r\n\r\n").ok_or(MalformedRequest::Control)?;
     let mut lines = Lines { rest: Some(text) };
-    let (connect, get, newer) = request_line(lines.next().ok_or(Misshapen::RequestLine)??)?;
-    let mut told = Told::default();
+    let (connect, get, newer) = request_line(lines.next().ok_or(MalformedRequest::RequestLine)??)?;
+    let mut told = RequestLine::default();
     for (number, line) in lines.enumerate() {
         if number >= HEADERS_MAX {
-            return Err(Misshapen::TooManyHeaders);
+            return Err(MalformedRequest::TooManyHeaders);
         }
         told.take(line?)?;
     }
     let body = match (told.length, told.chunked) {
-        (Some(_), true) => return Err(Misshapen::TwoLengths),
-        (None, true) if !newer => return Err(Misshapen::TransferEncoding),
+        (Some(_), true) => return Err(MalformedRequest::TwoLengths),
+        (None, true) if !newer => return Err(MalformedRequest::TransferEncoding),
         (None, true) => Body::Chunked,
         (Some(length), false) => Body::Sized(length),
         (None, false) => Body::Sized(0),
@@ -112,7 +116,7 @@ pub(super) fn read(head: &[u8]) -> Result<Body, Misshapen> {
     let bare = body == Body::Sized(0) && told.length.is_none();
     match (connect, bare) {
         (true, true) => Ok(Body::Tunnel),
-        (true, false) => Err(Misshapen::RequestLine),
+        (true, false) => Err(MalformedRequest::RequestLine),
         (false, true) if get && newer && told.websocket => Ok(Body::Tunnel),
         (false, _) => Ok(body),
     }
@@ -124,7 +128,7 @@ struct Lines<'a> {
 }
 
 impl<'a> Iterator for Lines<'a> {
-    type Item = Result<&'a [u8], Misshapen>;
+    type Item = Result<&'a [u8], MalformedRequest>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.rest?;
@@ -134,60 +138,60 @@ impl<'a> Iterator for Lines<'a> {
         };
         self.rest = after;
         let control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-        Some(if line.iter().any(control) { Err(Misshapen::Control) } else { Ok(line) })
+        Some(if line.iter().any(control) { Err(MalformedRequest::Control) } else { Ok(line) })
     }
 }
 
 /// Whether it is a CONNECT, a GET, and of HTTP/1.1.
-fn request_line(line: &[u8]) -> Result<(bool, bool, bool), Misshapen> {
+fn request_line(line: &[u8]) -> Result<(bool, bool, bool), MalformedRequest> {
     let mut words = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
-        return Err(Misshapen::RequestLine);
+        return Err(MalformedRequest::RequestLine);
     };
     if method.is_empty() || !method.iter().all(u8::is_ascii_alphabetic) || target.is_empty() {
-        return Err(Misshapen::RequestLine);
+        return Err(MalformedRequest::RequestLine);
     }
     let newer = match version {
         b"HTTP/1.1" => true,
         b"HTTP/1.0" => false,
-        _ => return Err(Misshapen::RequestLine),
+        _ => return Err(MalformedRequest::RequestLine),
     };
     Ok((method == b"CONNECT", method == b"GET", newer))
 }
 
 #[derive(Default)]
-struct Told {
+struct RequestLine {
     hosts: u32,
     length: Option<u64>,
     chunked: bool,
     websocket: bool,
 }
 
-impl Told {
-    fn take(&mut self, line: &[u8]) -> Result<(), Misshapen> {
+impl RequestLine {
+    fn take(&mut self, line: &[u8]) -> Result<(), MalformedRequest> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(Misshapen::Folded);
+            return Err(MalformedRequest::Folded);
         }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Misshapen::HeaderName)?;
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(MalformedRequest::HeaderName)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
         if name.is_empty() || !name.iter().all(token) {
-            return Err(Misshapen::HeaderName);
+            return Err(MalformedRequest::HeaderName);
         }
         if name.eq_ignore_ascii_case(b"host") {
             self.hosts += 1;
             if self.hosts > 1 {
-                return Err(Misshapen::SeveralHosts);
+                return Err(MalformedRequest::SeveralHosts);
             }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
             let number = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
             let length = number.filter(|_| digits && self.length.is_none());
-            self.length = Some(length.ok_or(Misshapen::ContentLength)?);
+            self.length = Some(length.ok_or(MalformedRequest::ContentLength)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Misshapen::TransferEncoding);
+                return Err(MalformedRequest::TransferEncoding);
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
@@ -211,7 +215,7 @@ pub(super) enum Chunks {
 
 impl Chunks {
     /// How many bytes at the front of `bytes` are read by this, and where its reader stands then; None: more are needed.
-    pub(super) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Chunks)>, Misshapen> {
+    pub(super) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Chunks)>, MalformedRequest> {
         match self {
             Chunks::Over => Ok(None),
             Chunks::Piece(left) => {
@@ -223,16 +227,16 @@ impl Chunks {
             Chunks::PieceEnd => match bytes {
                 [b'\r', b'\n', ..] => Ok(Some((2, Chunks::Size))),
                 [] | [b'\r'] => Ok(None),
-                _ => Err(Misshapen::Chunk),
+                _ => Err(MalformedRequest::Chunk),
             },
             Chunks::Size => {
                 let Some(line) = line(bytes, CHUNK_LINE_MAX)? else { return Ok(None) };
                 let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
                 let size = std::str::from_utf8(&line[..digits]).ok().filter(|_| (1..=15).contains(&digits));
-                let size = size.and_then(|size| u64::from_str_radix(size, 16).ok()).ok_or(Misshapen::Chunk)?;
+                let size = size.and_then(|size| u64::from_str_radix(size, 16).ok()).ok_or(MalformedRequest::Chunk)?;
                 // An extension says nothing that anyone needs; it may stand there.
                 if !matches!(line.get(digits), None | Some(b';')) {
-                    return Err(Misshapen::Chunk);
+                    return Err(MalformedRequest::Chunk);
                 }
                 let next = if size == 0 { Chunks::Trailer(0) } else { Chunks::Piece(size) };
                 Ok(Some((line.len() + 2, next)))
@@ -241,10 +245,10 @@ impl Chunks {
                 let Some(line) = line(bytes, TRAILER_BYTES_MAX - so_far)? else { return Ok(None) };
                 let next = if line.is_empty() { Chunks::Over } else { Chunks::Trailer(so_far + line.len() + 2) };
                 if !line.is_empty() {
-                    Told::default().take(line)?;
+                    RequestLine::default().take(line)?;
                 }
                 match next {
-                    Chunks::Trailer(so_far) if so_far >= TRAILER_BYTES_MAX => Err(Misshapen::Chunk),
+                    Chunks::Trailer(so_far) if so_far >= TRAILER_BYTES_MAX => Err(MalformedRequest::Chunk),
                     next => Ok(Some((line.len() + 2, next))),
                 }
             }
@@ -253,16 +257,16 @@ impl Chunks {
 }
 
 /// The first line, without its end.
-fn line(bytes: &[u8], max: usize) -> Result<Option<&[u8]>, Misshapen> {
+fn line(bytes: &[u8], max: usize) -> Result<Option<&[u8]>, MalformedRequest> {
     let end = bytes.iter().position(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f);
     match end {
         Some(at) if bytes[at] == b'\r' && at <= max => match bytes.get(at + 1) {
             Some(b'\n') => Ok(Some(&bytes[..at])),
-            Some(_) => Err(Misshapen::Chunk),
+            Some(_) => Err(MalformedRequest::Chunk),
             None => Ok(None),
         },
         None if bytes.len() <= max => Ok(None),
-        Some(_) | None => Err(Misshapen::Chunk),
+        Some(_) | None => Err(MalformedRequest::Chunk),
     }
 }
 
@@ -270,7 +274,7 @@ fn line(bytes: &[u8], max: usize) -> Result<Option<&[u8]>, Misshapen> {
 mod tests {
     use super::*;
 
-    fn head(text: &str) -> Result<Body, Misshapen> {
+    fn head(text: &str) -> Result<Body, MalformedRequest> {
         read(text.as_bytes())
     }
 
@@ -281,29 +285,29 @@ mod tests {
         assert_eq!(with("Content-Length: 5"), Ok(Body::Sized(5)));
         assert_eq!(with("Transfer-Encoding: Chunked"), Ok(Body::Chunked));
         let refused = [
-            ("Content-Length: 5\r\nTransfer-Encoding: chunked", Misshapen::TwoLengths),
-            ("Transfer-Encoding: chunked\r\nContent-Length: 5", Misshapen::TwoLengths),
-            ("Content-Length: 5\r\nContent-Length: 5", Misshapen::ContentLength),
-            ("Content-Length: 5, 5", Misshapen::ContentLength),
-            ("Content-Length: +5", Misshapen::ContentLength),
-            ("Content-Length: 0x5", Misshapen::ContentLength),
-            ("Content-Length:", Misshapen::ContentLength),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", Misshapen::TransferEncoding),
-            ("Transfer-Encoding: gzip, chunked", Misshapen::TransferEncoding),
-            ("Transfer-Encoding: identity", Misshapen::TransferEncoding),
-            ("Transfer-Encoding : chunked", Misshapen::HeaderName),
-            ("X: a\r\n Transfer-Encoding: chunked", Misshapen::Folded),
-            ("X: a\nTransfer-Encoding: chunked", Misshapen::Control),
-            ("X: a\rTransfer-Encoding: chunked", Misshapen::Control),
-            ("X: a\0", Misshapen::Control),
-            ("X", Misshapen::HeaderName),
-            ("Host: b.example", Misshapen::SeveralHosts),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked", MalformedRequest::TwoLengths),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 5", MalformedRequest::TwoLengths),
+            ("Content-Length: 5\r\nContent-Length: 5", MalformedRequest::ContentLength),
+            ("Content-Length: 5, 5", MalformedRequest::ContentLength),
+            ("Content-Length: +5", MalformedRequest::ContentLength),
+            ("Content-Length: 0x5", MalformedRequest::ContentLength),
+            ("Content-Length:", MalformedRequest::ContentLength),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", MalformedRequest::TransferEncoding),
+            ("Transfer-Encoding: gzip, chunked", MalformedRequest::TransferEncoding),
+            ("Transfer-Encoding: identity", MalformedRequest::TransferEncoding),
+            ("Transfer-Encoding : chunked", MalformedRequest::HeaderName),
+            ("X: a\r\n Transfer-Encoding: chunked", MalformedRequest::Folded),
+            ("X: a\nTransfer-Encoding: chunked", MalformedRequest::Control),
+            ("X: a\rTransfer-Encoding: chunked", MalformedRequest::Control),
+            ("X: a\0", MalformedRequest::Control),
+            ("X", MalformedRequest::HeaderName),
+            ("Host: b.example", MalformedRequest::SeveralHosts),
         ];
         for (header, why) in refused {
             assert_eq!(with(header), Err(why), "{header:?}");
         }
         let many = vec!["X: y"; HEADERS_MAX].join("\r\n");
-        assert_eq!(with(&many), Err(Misshapen::TooManyHeaders));
+        assert_eq!(with(&many), Err(MalformedRequest::TooManyHeaders));
         for line in [
             "GET  http://a/ HTTP/1.1",
             "GET http://a/",
@@ -314,13 +318,16 @@ mod tests {
         ] {
             assert!(head(&format!("{line}\r\n\r\n")).is_err(), "{line:?}");
         }
-        assert_eq!(head("PRI * HTTP/2.0\r\n\r\n"), Err(Misshapen::Http2));
+        assert_eq!(head("PRI * HTTP/2.0\r\n\r\n"), Err(MalformedRequest::Http2));
         assert_eq!(
             head("POST http://a/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            Err(Misshapen::TransferEncoding)
+            Err(MalformedRequest::TransferEncoding)
         );
         assert_eq!(head("CONNECT a.example:443 HTTP/1.1\r\n\r\n"), Ok(Body::Tunnel));
-        assert_eq!(head("CONNECT a.example:443 HTTP/1.1\r\nContent-Length: 1\r\n\r\n"), Err(Misshapen::RequestLine));
+        assert_eq!(
+            head("CONNECT a.example:443 HTTP/1.1\r\nContent-Length: 1\r\n\r\n"),
+            Err(MalformedRequest::RequestLine)
+        );
         let upgrade = "http://a/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
         assert_eq!(head(&format!("GET {upgrade}\r\n")), Ok(Body::Tunnel));
         assert_eq!(head(&format!("GET {upgrade}Content-Length: 9\r\n\r\n")), Ok(Body::Sized(9)));
@@ -329,13 +336,13 @@ mod tests {
     #[test]
     fn an_endless_head_is_not_waited_for() {
         assert_eq!(end(b"GET http://a/ HTTP/1.1\r\n"), Ok(None));
-        assert_eq!(end(b"GET http://a/ HTTP/1.1\n"), Err(Misshapen::Control));
+        assert_eq!(end(b"GET http://a/ HTTP/1.1\n"), Err(MalformedRequest::Control));
         assert_eq!(end(&vec![b'a'; HEAD_BYTES_MAX - 1]), Ok(None));
-        assert_eq!(end(&vec![b'a'; HEAD_BYTES_MAX]), Err(Misshapen::TooLarge));
+        assert_eq!(end(&vec![b'a'; HEAD_BYTES_MAX]), Err(MalformedRequest::TooLarge));
         assert_eq!(end(b"a\r\n\r\nrest"), Ok(Some(5)));
     }
 
-    fn chunks(mut bytes: &[u8]) -> Result<(bool, usize), Misshapen> {
+    fn chunks(mut bytes: &[u8]) -> Result<(bool, usize), MalformedRequest> {
         let mut at = Chunks::Size;
         while let Some((count, next)) = at.step(bytes)? {
             bytes = &bytes[count..];

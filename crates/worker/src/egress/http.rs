@@ -1,11 +1,11 @@
 //! The proxy as HTTP sees it: CONNECT makes a tunnel, a request for an absolute `http` URL is sent on. Each request is judged
 //! by itself. Must never: send on a body of what is refused, a header that is meant for this proxy, or a host that differs
 //! from the one that was judged.
-use super::checks::Check;
-use super::gate::{Denied, Gate, Refused};
-use super::outside::Stream;
-use super::passage::{Passage, Watch};
-use super::sieve::{Found, Sieve};
+use super::bypass::Check;
+use super::filter::{Found, RequestFilter};
+use super::gate::{ConnectError, Gate, RefusedHost};
+use super::metered::{MeteredStream, Watch};
+use super::network::Stream;
 use super::tunnel;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
@@ -30,42 +30,41 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long a program may take to send a head, the first one and each later one.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a kept connection may take to be ready for another request.
-const READY: Duration = Duration::from_millis(100);
+const READY_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bytes that each side buffers.
 const BUFFER_BYTES: usize = 64 << 10;
 /// Longest reason in a status line.
 const REASON_BYTES_MAX: usize = 200;
 
 type Outgoing = BoxBody<Bytes, hyper::Error>;
-type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+type ConnectionTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Serves one connection until either side ends. `first`: what was read from it already.
 pub(super) async fn converse<S: Stream + 'static>(program: S, first: &[u8], gate: &Gate) {
-    let (sieve, misshapen) = Sieve::new(program, first);
-    #[cfg(feature = "controls")]
-    let sieve = sieve.unless(gate.checks());
-    let (drivers, mut driven) = mpsc::channel::<Driver>(1);
+    let (filter, malformed) = RequestFilter::new(program, first);
+    let filter = gate.bypass().filtered(filter);
+    let (drivers, mut driven) = mpsc::channel::<ConnectionTask>(1);
     let (upgrades, mut upgraded) = mpsc::channel(1);
-    let talk = Arc::new(Talk { gate: gate.clone(), misshapen, drivers, upgrades, kept: Mutex::new(None) });
+    let connection = Arc::new(Connection { gate: gate.clone(), malformed, drivers, upgrades, kept: Mutex::new(None) });
     let answer = service_fn(move |request| {
-        let talk = Arc::clone(&talk);
+        let connection = Arc::clone(&connection);
         // Looked at before anything is awaited: what is found later belongs to a later request.
-        let misshapen = talk.misshapen.get().copied();
+        let malformed = connection.malformed.get().copied();
         async move {
-            let response = match misshapen {
+            let response = match malformed {
                 Some(why) => closing(plain(why.status(), why.sentence())),
-                None => talk.answer(request).await,
+                None => connection.answer(request).await,
             };
             Ok::<_, Infallible>(response)
         }
     });
     let serving = server::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(sieve), answer)
+        .serve_connection(TokioIo::new(filter), answer)
         .with_upgrades();
     tokio::pin!(serving);
     // The connections outside live and end with this one.
@@ -82,7 +81,7 @@ pub(super) async fn converse<S: Stream + 'static>(program: S, first: &[u8], gate
         let Upgrade { inside, outside, watch } = upgrade;
         let Ok(inside) = inside.await else { return };
         match outside {
-            Side::Tunnel(passage) => tunnel::join(TokioIo::new(inside), *passage, watch).await,
+            Side::Tunnel(metered) => tunnel::join(TokioIo::new(inside), *metered, watch).await,
             Side::Upgraded(outside) => {
                 if let Ok(outside) = outside.await {
                     tunnel::join(TokioIo::new(inside), TokioIo::new(outside), watch).await;
@@ -100,23 +99,23 @@ struct Upgrade {
 }
 
 enum Side {
-    Tunnel(Box<Passage>),
+    Tunnel(Box<MeteredStream>),
     Upgraded(OnUpgrade),
 }
 
 /// One connection of a program.
-struct Talk {
+struct Connection {
     gate: Gate,
-    misshapen: Found,
+    malformed: Found,
     /// To whoever polls the connections outside.
-    drivers: mpsc::Sender<Driver>,
+    drivers: mpsc::Sender<ConnectionTask>,
     upgrades: mpsc::Sender<Upgrade>,
     /// Taken out while a request uses it; requests of one connection come one after another.
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<IdleConnection>>,
 }
 
 /// A connection outside that may take another request to the same place.
-struct Kept {
+struct IdleConnection {
     host: Host,
     port: u16,
     sender: client::SendRequest<Incoming>,
@@ -124,20 +123,20 @@ struct Kept {
 }
 
 /// Why a request gets an answer of our own.
-enum Own {
-    Denied(Denied),
+enum ProxyError {
+    Denied(ConnectError),
     /// The request itself is at fault.
     Wrong(&'static str),
     Broken(String),
 }
 
-impl<D: Into<Denied>> From<D> for Own {
-    fn from(denied: D) -> Own {
-        Own::Denied(denied.into())
+impl<D: Into<ConnectError>> From<D> for ProxyError {
+    fn from(denied: D) -> ProxyError {
+        ProxyError::Denied(denied.into())
     }
 }
 
-impl Talk {
+impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Outgoing> {
         // Behind a body that nobody reads, or a head that promised a tunnel, there is no next request.
         let last = request.method() == Method::CONNECT
@@ -152,37 +151,38 @@ impl Talk {
         }
     }
 
-    async fn connect(&self, mut request: Request<Incoming>) -> Result<Response<Outgoing>, Own> {
+    async fn connect(&self, mut request: Request<Incoming>) -> Result<Response<Outgoing>, ProxyError> {
         let authority = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
         let (host, port) = self.place(&authority)?;
-        let Some(port) = port else { return Err(Own::Wrong("CONNECT names a host and a port")) };
-        let passage = self.gate.open(&host, port).await?;
-        let watch = passage.watch();
+        let Some(port) = port else { return Err(ProxyError::Wrong("CONNECT names a host and a port")) };
+        let metered = self.gate.open(&host, port).await?;
+        let watch = metered.watch();
         let upgrade =
-            Upgrade { inside: hyper::upgrade::on(&mut request), outside: Side::Tunnel(Box::new(passage)), watch };
-        self.upgrades.try_send(upgrade).map_err(|_| Own::Wrong("this connection is a tunnel already"))?;
+            Upgrade { inside: hyper::upgrade::on(&mut request), outside: Side::Tunnel(Box::new(metered)), watch };
+        self.upgrades.try_send(upgrade).map_err(|_| ProxyError::Wrong("this connection is a tunnel already"))?;
         Ok(Response::new(empty()))
     }
 
-    async fn send_on(&self, mut request: Request<Incoming>) -> Result<Response<Outgoing>, Own> {
+    async fn send_on(&self, mut request: Request<Incoming>) -> Result<Response<Outgoing>, ProxyError> {
         self.gate.count_request();
         let uri = request.uri().clone();
         match uri.scheme_str() {
             Some("http") => {}
-            Some(_) | None if !self.gate.makes(Check::Request) => {}
-            Some("https") => return Err(Own::Wrong("for an https URL use CONNECT: the proxy does not speak TLS")),
-            Some(_) => return Err(Own::Wrong("only http URLs are sent on")),
-            None => return Err(Own::Wrong("this is a proxy: name an absolute http URL, or use CONNECT")),
+            Some(_) | None if !self.gate.bypass().enforces(Check::Request) => {}
+            Some("https") => {
+                return Err(ProxyError::Wrong("for an https URL use CONNECT: the proxy does not speak TLS"));
+            }
+            Some(_) => return Err(ProxyError::Wrong("only http URLs are sent on")),
+            None => return Err(ProxyError::Wrong("this is a proxy: name an absolute http URL, or use CONNECT")),
         }
         let authority = uri.authority().map(|authority| authority.as_str());
-        #[cfg(feature = "controls")]
-        let authority = authority.or_else(|| request.headers().get(HOST)?.to_str().ok());
+        let authority = self.gate.bypass().authority(authority, request.headers().get(HOST));
         let (host, port) = self.place(authority.unwrap_or_default())?;
         let port = port.unwrap_or(80);
-        if let Some(stated) = request.headers().get(HOST).filter(|_| self.gate.makes(Check::Request)) {
+        if let Some(stated) = request.headers().get(HOST).filter(|_| self.gate.bypass().enforces(Check::Request)) {
             let stated = stated.to_str().ok().and_then(|stated| Host::parse_with_port(stated).ok());
             if stated.map(|(host, port)| (host, port.unwrap_or(80))).as_ref() != Some(&(host.clone(), port)) {
-                return Err(Own::Wrong("the Host header differs from the URL"));
+                return Err(ProxyError::Wrong("the Host header differs from the URL"));
             }
         }
         let websocket = wants_websocket(&request);
@@ -192,12 +192,12 @@ impl Talk {
         let (mut response, watch) = self.exchange(&host, port, request).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(inside) = inside.filter(|_| is_websocket(response.headers())) else {
-                return Err(Own::Broken("the server changed the protocol unasked".to_owned()));
+                return Err(ProxyError::Broken("the server changed the protocol unasked".to_owned()));
             };
             let outside = Side::Upgraded(hyper::upgrade::on(&mut response));
             self.upgrades
                 .try_send(Upgrade { inside, outside, watch })
-                .map_err(|_| Own::Wrong("this connection is a tunnel already"))?;
+                .map_err(|_| ProxyError::Wrong("this connection is a tunnel already"))?;
             strip(response.headers_mut());
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
             response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -210,17 +210,15 @@ impl Talk {
     }
 
     /// The host and port of an authority; one that cannot be read is refused.
-    fn place(&self, authority: &str) -> Result<(Host, Option<u16>), Own> {
-        if authority.contains('@') && self.gate.makes(Check::Spelling) {
-            return Err(Own::Wrong("the URL holds a login; send it in a header"));
+    fn place(&self, authority: &str) -> Result<(Host, Option<u16>), ProxyError> {
+        if authority.contains('@') && self.gate.bypass().enforces(Check::Spelling) {
+            return Err(ProxyError::Wrong("the URL holds a login; send it in a header"));
         }
         let read = Host::parse_with_port(authority);
-        #[cfg(feature = "controls")]
-        let read =
-            read.or_else(|why| Ok((super::controls::reread(self.gate.checks(), authority.as_bytes(), why)?, None)));
+        let read = read.or_else(|why| Ok((self.gate.bypass().reread(authority.as_bytes(), why)?, None)));
         read.map_err(|why| match why {
-            Misspelt::Port => Own::Wrong("the port is no number from 1 to 65535"),
-            why => self.gate.misspelt(authority, 0, why).into(),
+            Misspelt::Port => ProxyError::Wrong("the port is no number from 1 to 65535"),
+            why => self.gate.invalid_host(authority, 0, why).into(),
         })
     }
 
@@ -230,28 +228,28 @@ impl Talk {
         host: &Host,
         port: u16,
         mut request: Request<Incoming>,
-    ) -> Result<(Response<Incoming>, Watch), Own> {
+    ) -> Result<(Response<Incoming>, Watch), ProxyError> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut kept) = kept.filter(|kept| kept.host == *host && kept.port == port) {
             // The rules do not change, and the address behind it was judged.
-            if matches!(timeout(READY, kept.sender.ready()).await, Ok(Ok(()))) {
+            if matches!(timeout(READY_TIMEOUT, kept.sender.ready()).await, Ok(Ok(()))) {
                 match kept.sender.try_send_request(request).await {
                     Ok(response) => return Ok(self.keep(kept, response)),
                     // The server had closed it; nothing was sent.
                     Err(mut error) => match error.take_message() {
                         Some(unsent) => request = unsent,
-                        None => return Err(Own::Broken(error.into_error().to_string())),
+                        None => return Err(ProxyError::Broken(error.into_error().to_string())),
                     },
                 }
             }
         }
-        let passage = self.gate.open(host, port).await?;
-        let watch = passage.watch();
+        let metered = self.gate.open(host, port).await?;
+        let watch = metered.watch();
         let (sender, connection) = client::Builder::new()
             .max_buf_size(BUFFER_BYTES)
-            .handshake(TokioIo::new(passage))
+            .handshake(TokioIo::new(metered))
             .await
-            .map_err(|error| Own::Broken(error.to_string()))?;
+            .map_err(|error| ProxyError::Broken(error.to_string()))?;
         let (idle, connection) = (watch.clone(), connection.with_upgrades());
         let driver = async move {
             tokio::select! {
@@ -259,13 +257,14 @@ impl Talk {
                 () = idle.idle(tunnel::IDLE) => {}
             }
         };
-        self.drivers.send(Box::pin(driver)).await.map_err(|_| Own::Broken("the connection ended".to_owned()))?;
-        let mut kept = Kept { host: host.clone(), port, sender, watch };
-        let response = kept.sender.send_request(request).await.map_err(|error| Own::Broken(error.to_string()))?;
+        self.drivers.send(Box::pin(driver)).await.map_err(|_| ProxyError::Broken("the connection ended".to_owned()))?;
+        let mut kept = IdleConnection { host: host.clone(), port, sender, watch };
+        let response =
+            kept.sender.send_request(request).await.map_err(|error| ProxyError::Broken(error.to_string()))?;
         Ok(self.keep(kept, response))
     }
 
-    fn keep(&self, kept: Kept, response: Response<Incoming>) -> (Response<Incoming>, Watch) {
+    fn keep(&self, kept: IdleConnection, response: Response<Incoming>) -> (Response<Incoming>, Watch) {
         let watch = kept.watch.clone();
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         (response, watch)
@@ -273,13 +272,13 @@ impl Talk {
 }
 
 /// From the program's request for the proxy to the proxy's for the server.
-fn rewrite(request: &mut Request<Incoming>, host: &Host, port: u16, websocket: bool) -> Result<(), Own> {
+fn rewrite(request: &mut Request<Incoming>, host: &Host, port: u16, websocket: bool) -> Result<(), ProxyError> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    *request.uri_mut() = target.parse::<Uri>().map_err(|_| Own::Wrong("the URL's path is malformed"))?;
+    *request.uri_mut() = target.parse::<Uri>().map_err(|_| ProxyError::Wrong("the URL's path is malformed"))?;
     *request.version_mut() = Version::HTTP_11;
     let named = if port == 80 { host.to_string() } else { format!("{host}:{port}") };
-    let named = HeaderValue::try_from(named).map_err(|_| Own::Wrong("the URL's host is malformed"))?;
+    let named = HeaderValue::try_from(named).map_err(|_| ProxyError::Wrong("the URL's host is malformed"))?;
     let headers = request.headers_mut();
     strip(headers);
     headers.insert(HOST, named);
@@ -325,23 +324,25 @@ fn is_websocket(headers: &HeaderMap) -> bool {
     one && says(UPGRADE, "websocket") && says(CONNECTION, "upgrade")
 }
 
-impl Own {
+impl ProxyError {
     fn response(&self) -> Response<Outgoing> {
         match self {
-            Own::Denied(Denied::Refused(refused)) => refusal(refused),
-            Own::Denied(denied @ Denied::Unresolved { .. }) => plain(StatusCode::BAD_GATEWAY, &denied.to_string()),
-            Own::Denied(denied @ Denied::Unreachable { kind, .. }) => {
+            ProxyError::Denied(ConnectError::Refused(refused)) => refusal(refused),
+            ProxyError::Denied(denied @ ConnectError::Unresolved { .. }) => {
+                plain(StatusCode::BAD_GATEWAY, &denied.to_string())
+            }
+            ProxyError::Denied(denied @ ConnectError::Unreachable { kind, .. }) => {
                 let late = *kind == io::ErrorKind::TimedOut;
                 plain(if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }, &denied.to_string())
             }
-            Own::Wrong(why) => plain(StatusCode::BAD_REQUEST, why),
-            Own::Broken(why) => plain(StatusCode::BAD_GATEWAY, &format!("the server broke off: {why}")),
+            ProxyError::Wrong(why) => plain(StatusCode::BAD_REQUEST, why),
+            ProxyError::Broken(why) => plain(StatusCode::BAD_GATEWAY, &format!("the server broke off: {why}")),
         }
     }
 }
 
 /// The rule stands in the reason too: of a refused CONNECT, programs show only that.
-fn refusal(refused: &Refused) -> Response<Outgoing> {
+fn refusal(refused: &RefusedHost) -> Response<Outgoing> {
     let mut response = plain(StatusCode::FORBIDDEN, &refused.to_string());
     let printable = |byte: u8| if byte == b' ' || byte.is_ascii_graphic() { byte } else { b'?' };
     let reason = format!("Refused ({})", refused.rule);

@@ -1,7 +1,7 @@
-//! The worker's end of one jail's way out: accepts on the listener that the jail handed out, from outside of it. Must never:
+//! The worker's end of one jail's egress: accepts on the listener that the jail handed out, from outside of it. Must never:
 //! hold more connections than its bound, or outlive the jail.
 use super::gate::Gate;
-use super::outside::Stream;
+use super::network::Stream;
 use super::{http, socks};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;

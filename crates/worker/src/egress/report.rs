@@ -1,4 +1,4 @@
-//! What programs were kept from, folded for the ledger. Must never: grow with the number of attempts, or hold one back that
+//! What programs were kept from, aggregated for the ledger. Must never: grow with the number of attempts, or hold one back that
 //! is the first of its kind while there is room.
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,12 +24,12 @@ pub(super) struct Attempt {
 
 /// The kinds that were seen, with how often each came since it was last reported.
 #[derive(Debug, Default)]
-struct Folded {
+struct RefusalLog {
     unreported: HashMap<Attempt, u32>,
     events: usize,
 }
 
-impl Folded {
+impl RefusalLog {
     /// The first of its kind is to be reported at once.
     fn take(&mut self, attempt: Attempt) -> Option<Refusal> {
         if let Some(count) = self.unreported.get_mut(&attempt) {
@@ -71,7 +71,7 @@ pub(super) async fn fold(
     reports: mpsc::Sender<Vec<Refusal>>,
     end: CancellationToken,
 ) {
-    let (mut folded, mut taken, mut next) = (Folded::default(), Vec::new(), Instant::now() + EVERY);
+    let (mut folded, mut taken, mut next) = (RefusalLog::default(), Vec::new(), Instant::now() + EVERY);
     loop {
         tokio::select! {
             () = end.cancelled(), if !attempts.is_closed() => attempts.close(),
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn repeats_fold_and_a_flood_of_kinds_ends_at_the_bound() {
-        let mut folded = Folded::default();
+        let mut folded = RefusalLog::default();
         assert_eq!(folded.take(attempt(1)).map(|first| first.count), Some(1));
         for _ in 0..1000 {
             assert_eq!(folded.take(attempt(1)), None);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_report_of_many_kinds_is_cut_at_its_bound() {
-        let mut folded = Folded::default();
+        let mut folded = RefusalLog::default();
         for number in (0..100).chain(0..100) {
             folded.take(attempt(number));
         }

@@ -1,6 +1,6 @@
 //! Look-ups of names for all jails of one worker, fair between agents. Must never: let one agent's look-ups, whatever number of
 //! jails it has and however long a resolver takes, keep another agent's waiting.
-use super::outside::Outside;
+use super::network::HostNetwork;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ const AGENT_LOOKUPS_MAX: usize = 8;
 
 #[derive(Debug)]
 pub struct Resolver {
-    network: Arc<dyn Outside>,
+    network: Arc<dyn HostNetwork>,
     all: Arc<Semaphore>,
     /// Of agents with a jail, or with a look-up that goes on.
     agents: Mutex<HashMap<AgentId, Weak<Semaphore>>>,
@@ -24,13 +24,13 @@ pub struct Resolver {
 /// What the gates of one agent's jails look names up by.
 #[derive(Debug, Clone)]
 pub struct AgentResolver {
-    network: Arc<dyn Outside>,
+    network: Arc<dyn HostNetwork>,
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
 }
 
 impl Resolver {
-    pub fn new(network: Arc<dyn Outside>) -> Resolver {
+    pub fn new(network: Arc<dyn HostNetwork>) -> Resolver {
         Resolver { network, all: Arc::new(Semaphore::new(LOOKUPS_MAX)), agents: Mutex::default() }
     }
 
@@ -48,12 +48,12 @@ impl Resolver {
 
 impl AgentResolver {
     /// Of a gate that shares its look-ups with no other.
-    pub fn alone(network: Arc<dyn Outside>) -> AgentResolver {
+    pub fn alone(network: Arc<dyn HostNetwork>) -> AgentResolver {
         let (all, own) = (Arc::new(Semaphore::new(LOOKUPS_MAX)), Arc::new(Semaphore::new(AGENT_LOOKUPS_MAX)));
         AgentResolver { network, all, own }
     }
 
-    pub(super) fn network(&self) -> &dyn Outside {
+    pub(super) fn network(&self) -> &dyn HostNetwork {
         &*self.network
     }
 

@@ -1,6 +1,6 @@
 //! What one jail may reach, judged by name and by address. Pure. Must never: let a name stand for an address that is closed,
 //! or let the allowlist outdo the blocklist.
-use super::closed::{Closed, closed, embedded};
+use super::closed::{ClosedRange, closed, embedded};
 use std::fmt;
 use std::net::IpAddr;
 use tenure_core::manifest::NetworkMode;
@@ -22,7 +22,7 @@ pub enum Rule {
     ModeNone,
     /// The entry.
     Blocklist(String),
-    Closed(Closed, IpAddr),
+    ClosedRange(ClosedRange, IpAddr),
     Unlisted,
     Misspelt(Misspelt),
     /// How many there may be at once.
@@ -34,9 +34,9 @@ impl fmt::Display for Rule {
         match self {
             Rule::ModeNone => f.write_str("mode none"),
             Rule::Blocklist(entry) => write!(f, "blocklist: {entry}"),
-            Rule::Closed(closed, address) => write!(f, "{} address {address}", closed.kind),
+            Rule::ClosedRange(closed, address) => write!(f, "{} address {address}", closed.kind),
             Rule::Unlisted => f.write_str("not on the allowlist"),
-            Rule::Misspelt(misspelt) => write!(f, "no host: {misspelt}"),
+            Rule::Misspelt(invalid_host) => write!(f, "no host: {invalid_host}"),
             Rule::Connections(max) => write!(f, "connections: {max}"),
         }
     }
@@ -48,7 +48,7 @@ impl Rule {
         match self {
             Rule::ModeNone => "this agent's manifest gives it no network (security.network.mode)",
             Rule::Blocklist(_) => "this agent's manifest forbids it (security.network.blocklist)",
-            Rule::Closed(..) => {
+            Rule::ClosedRange(..) => {
                 "such an address is reached only where security.network.allowlist names the address itself"
             }
             Rule::Unlisted => "its owner can add the host to security.network.allowlist",
@@ -63,7 +63,7 @@ impl Rule {
 /// An entry that no rule can be made of.
 #[derive(Debug, thiserror::Error)]
 #[error("the network rule `{entry}` cannot be read: {why}")]
-pub struct Unreadable {
+pub struct RuleError {
     entry: String,
     why: Unusable,
 }
@@ -71,10 +71,10 @@ pub struct Unreadable {
 impl Rules {
     /// # Errors
     /// An entry that is none; manifests are checked before, so it comes from another version.
-    pub fn compile(network: &Network) -> Result<Rules, Unreadable> {
+    pub fn compile(network: &Network) -> Result<Rules, RuleError> {
         let read = |list: &[String]| {
-            let entry = |text: &String| Entry::parse(text).map_err(|why| Unreadable { entry: text.clone(), why });
-            list.iter().map(entry).collect::<Result<Vec<Entry>, Unreadable>>()
+            let entry = |text: &String| Entry::parse(text).map_err(|why| RuleError { entry: text.clone(), why });
+            list.iter().map(entry).collect::<Result<Vec<Entry>, RuleError>>()
         };
         Ok(Rules { mode: network.mode, allow: read(&network.allow)?, block: read(&network.block)? })
     }
@@ -123,7 +123,7 @@ impl Rules {
         let mut named_ranges = self.allowed(port).flat_map(|entry| entry.ranges()).filter(|range| range.holds(address));
         match closed(address) {
             Some(closed) if named_ranges.any(|range| range.lies_in(closed.range)) => Ok(()),
-            Some(closed) => Err(Rule::Closed(closed, address)),
+            Some(closed) => Err(Rule::ClosedRange(closed, address)),
             None if named || self.mode == NetworkMode::Deny || named_ranges.next().is_some() => Ok(()),
             None => Err(Rule::Unlisted),
         }

@@ -1,9 +1,9 @@
 //! SOCKS5 (RFC 1928) as far as it leads out: CONNECT without a login. Must never: resolve what the gate did not, or answer a
 //! refusal like a failure.
-use super::checks::Check;
-use super::gate::{Denied, Gate};
-use super::outside::Stream;
-use super::passage::Passage;
+use super::bypass::Check;
+use super::gate::{ConnectError, Gate};
+use super::metered::MeteredStream;
+use super::network::Stream;
 use super::tunnel;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -44,14 +44,14 @@ pub(super) async fn converse<S: Stream>(mut program: S, gate: &Gate) {
         Ok(Ok(None) | Err(_)) | Err(_) => return,
     };
     let opened = match wanted {
-        Wanted::Place(host, port) => open(gate, host, port).await,
-        Wanted::Nothing(reply) => Err(reply),
+        SocksRequest::Place(host, port) => open(gate, host, port).await,
+        SocksRequest::Nothing(reply) => Err(reply),
     };
     match opened {
-        Ok(passage) => {
+        Ok(metered) => {
             if answer(&mut program, Reply::Done).await.is_ok() {
-                let watch = passage.watch();
-                tunnel::join(program, passage, watch).await;
+                let watch = metered.watch();
+                tunnel::join(program, metered, watch).await;
             }
         }
         Err(reply) => {
@@ -61,7 +61,7 @@ pub(super) async fn converse<S: Stream>(mut program: S, gate: &Gate) {
     }
 }
 
-enum Wanted {
+enum SocksRequest {
     Place(Place, u16),
     Nothing(Reply),
 }
@@ -72,7 +72,7 @@ enum Place {
 }
 
 /// None: it has been told that it cannot be served, or has gone.
-async fn greet<S: Stream>(program: &mut S, gate: &Gate) -> io::Result<Option<Wanted>> {
+async fn greet<S: Stream>(program: &mut S, gate: &Gate) -> io::Result<Option<SocksRequest>> {
     let mut methods = vec![0; usize::from(program.read_u8().await?)];
     program.read_exact(&mut methods).await?;
     if !methods.contains(&NO_LOGIN) {
@@ -86,7 +86,7 @@ async fn greet<S: Stream>(program: &mut S, gate: &Gate) -> io::Result<Option<Wan
     program.read_exact(&mut request).await?;
     let [version, command, reserved, kind] = request;
     if version != VERSION || reserved != 0 {
-        return Ok(Some(Wanted::Nothing(Reply::Failed)));
+        return Ok(Some(SocksRequest::Nothing(Reply::Failed)));
     }
     let place = match kind {
         1 => {
@@ -104,31 +104,29 @@ async fn greet<S: Stream>(program: &mut S, gate: &Gate) -> io::Result<Option<Wan
             program.read_exact(&mut address).await?;
             Place::Address(Ipv6Addr::from(address).into())
         }
-        _ => return Ok(Some(Wanted::Nothing(Reply::NoSuchAddress))),
+        _ => return Ok(Some(SocksRequest::Nothing(Reply::NoSuchAddress))),
     };
     let port = program.read_u16().await?;
     // BIND and UDP ASSOCIATE would open a way in, or one that cannot be judged.
-    let led_out = command == CONNECT || !gate.makes(Check::Request);
-    Ok(Some(if led_out { Wanted::Place(place, port) } else { Wanted::Nothing(Reply::NoSuchCommand) }))
+    let led_out = command == CONNECT || !gate.bypass().enforces(Check::Request);
+    Ok(Some(if led_out { SocksRequest::Place(place, port) } else { SocksRequest::Nothing(Reply::NoSuchCommand) }))
 }
 
-async fn open(gate: &Gate, place: Place, port: u16) -> Result<Passage, Reply> {
+async fn open(gate: &Gate, place: Place, port: u16) -> Result<MeteredStream, Reply> {
     let host = match place {
         Place::Address(address) => Host::Address(address.to_canonical()),
         Place::Domain(domain) => {
-            let read = Host::parse_bytes(&domain);
-            #[cfg(feature = "controls")]
-            let read = read.or_else(|why| super::controls::reread(gate.checks(), &domain, why));
+            let read = Host::parse_bytes(&domain).or_else(|why| gate.bypass().reread(&domain, why));
             read.map_err(|why| {
-                gate.misspelt(&String::from_utf8_lossy(&domain), port, why);
+                gate.invalid_host(&String::from_utf8_lossy(&domain), port, why);
                 Reply::Refused
             })?
         }
     };
     gate.open(&host, port).await.map_err(|denied| match denied {
-        Denied::Refused(_) => Reply::Refused,
-        Denied::Unresolved { .. } => Reply::HostUnreachable,
-        Denied::Unreachable { kind, .. } => match kind {
+        ConnectError::Refused(_) => Reply::Refused,
+        ConnectError::Unresolved { .. } => Reply::HostUnreachable,
+        ConnectError::Unreachable { kind, .. } => match kind {
             io::ErrorKind::ConnectionRefused => Reply::ConnectionRefused,
             io::ErrorKind::TimedOut => Reply::Expired,
             io::ErrorKind::NetworkUnreachable => Reply::NetworkUnreachable,

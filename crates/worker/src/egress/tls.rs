@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::passage::Passage;
+use super::metered::MeteredStream;
 
 #[derive(Debug, Default)]
 pub(super) struct Tls {
@@ -19,14 +19,14 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Speaks TLS over a passage that leads to `host`.
-    pub(super) async fn wrap(&self, host: &Host, passage: Passage) -> io::Result<TlsStream<Passage>> {
+    /// Speaks TLS over a stream that leads to `host`.
+    pub(super) async fn wrap(&self, host: &Host, metered: MeteredStream) -> io::Result<TlsStream<MeteredStream>> {
         let config = self.config.get_or_try_init(build).await?;
         let name = match host {
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
             Host::Address(address) => ServerName::from(*address),
         };
-        TlsConnector::from(Arc::clone(config)).connect(name, passage).await
+        TlsConnector::from(Arc::clone(config)).connect(name, metered).await
     }
 }
 

@@ -1,5 +1,5 @@
 //! Bytes both ways between a program and a place outside. Must never: outlive the silence of both.
-use super::passage::Watch;
+use super::metered::Watch;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 

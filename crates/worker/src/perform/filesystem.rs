@@ -1,5 +1,5 @@
 //! The filesystem group. Paths go to the jail as they were judged; it follows no link.
-use super::{Deed, Done, Room, Stop, blind, lacking};
+use super::{Abort, CallResult, FileOps, PerformResult, limit_reached, unavailable};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 /// Largest file of which an edit shows a diff, and most bytes of it that are shown.
 const DIFF_FILE_BYTES: u64 = 256 << 10;
 const DIFF_BYTES: usize = 8 << 10;
-const DIFF_PATIENCE: Duration = Duration::from_millis(200);
+const DIFF_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +50,7 @@ pub(super) struct List {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct At {
+pub(super) struct AtPath {
     path: String,
 }
 
@@ -69,19 +69,19 @@ pub(super) struct Restore {
     path: Option<String>,
 }
 
-fn unexpected() -> Stop {
-    Stop::Broken("it answered a file request with something else")
+fn unexpected() -> Abort {
+    Abort::Broken("it answered a file request with something else")
 }
 
-impl Room<'_> {
-    pub(super) async fn read(&self, wanted: Read) -> Done {
+impl FileOps<'_> {
+    pub(super) async fn read(&self, wanted: Read) -> PerformResult {
         let max = wanted.max_bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX);
         let (content, size) = self.bytes(&wanted.path, wanted.offset, max).await?;
-        Ok(Deed::done(shown(content, size, wanted.offset)))
+        Ok(CallResult::done(shown(content, size, wanted.offset)))
     }
 
     /// Up to `max` bytes from `offset`, and the size of the whole file.
-    async fn bytes(&self, path: &str, offset: u64, max: u64) -> Result<(Vec<u8>, u64), Stop> {
+    async fn bytes(&self, path: &str, offset: u64, max: u64) -> Result<(Vec<u8>, u64), Abort> {
         let mut content = Vec::new();
         loop {
             let left = max - content.len() as u64;
@@ -100,18 +100,18 @@ impl Room<'_> {
         }
     }
 
-    pub(super) async fn write(&self, wanted: Content) -> Done {
+    pub(super) async fn write(&self, wanted: Content) -> PerformResult {
         let size = wanted.content.len() as u64;
-        self.room(&wanted.path, size).await?;
+        self.ensure_room(&wanted.path, size).await?;
         let write = Operation::Write { path: wanted.path, size, mode: WriteMode::Overwrite };
         match self.ask(write, wanted.content.into_bytes()).await? {
-            (Answer::Written { bytes, .. }, _) => Ok(Deed::done(json!({ "size": bytes }))),
+            (Answer::Written { bytes, .. }, _) => Ok(CallResult::done(json!({ "size": bytes }))),
             _ => Err(unexpected()),
         }
     }
 
-    pub(super) async fn append(&self, wanted: Content) -> Done {
-        self.room(&wanted.path, wanted.content.len() as u64).await?;
+    pub(super) async fn append(&self, wanted: Content) -> PerformResult {
+        self.ensure_room(&wanted.path, wanted.content.len() as u64).await?;
         let append = Operation::Append { path: wanted.path.clone(), size: wanted.content.len() as u64 };
         let (Answer::Written { bytes, .. }, _) = self.ask(append, wanted.content.into_bytes()).await? else {
             return Err(unexpected());
@@ -119,19 +119,19 @@ impl Room<'_> {
         // It is appended whatever comes of the question how long the file is now.
         let size = match self.ask(Operation::Stat { path: wanted.path }, Vec::new()).await {
             Ok((Answer::Stat(entry), _)) if entry.kind == Kind::File => entry.size,
-            Err(Stop::Gone) => return Err(Stop::Gone),
+            Err(Abort::Gone) => return Err(Abort::Gone),
             Ok(_) | Err(_) => bytes,
         };
-        Ok(Deed::done(json!({ "size": size })))
+        Ok(CallResult::done(json!({ "size": size })))
     }
 
-    pub(super) async fn edit(&self, wanted: Edit) -> Done {
+    pub(super) async fn edit(&self, wanted: Edit) -> PerformResult {
         let (before, size) = self.bytes(&wanted.path, 0, DIFF_FILE_BYTES + 1).await?;
         let (find, replace) = (wanted.find.clone(), wanted.replace.clone());
         if !wanted.dry_run {
             // The new content lies beside the old until it is whole.
             let growth = self.growth(&wanted).await?;
-            self.room(&wanted.path, size.saturating_add(growth)).await?;
+            self.ensure_room(&wanted.path, size.saturating_add(growth)).await?;
         }
         let edit = Operation::Edit {
             path: wanted.path,
@@ -150,24 +150,24 @@ impl Room<'_> {
             }
             None => "(no diff: the file is too large, or not text)".to_owned(),
         };
-        Ok(Deed::done(json!({ "replaced": replaced, "diff": diff })))
+        Ok(CallResult::done(json!({ "replaced": replaced, "diff": diff })))
     }
 
-    pub(super) async fn list(&self, wanted: List) -> Done {
+    pub(super) async fn list(&self, wanted: List) -> PerformResult {
         let path = wanted.path.unwrap_or_else(|| ".".to_owned());
         match self.ask(Operation::List { path, max: LIST_MAX, cursor: None }, Vec::new()).await? {
             (Answer::Listed { entries, next }, _) => {
                 let line = |entry: Entry| json!({ "name": entry.name, "kind": kind(entry.kind), "size": entry.size });
                 let entries: Vec<Value> = entries.into_iter().map(line).collect();
-                Ok(Deed::done(json!({ "entries": entries, "truncated": next.is_some() })))
+                Ok(CallResult::done(json!({ "entries": entries, "truncated": next.is_some() })))
             }
             _ => Err(unexpected()),
         }
     }
 
-    pub(super) async fn stat(&self, wanted: At) -> Done {
+    pub(super) async fn stat(&self, wanted: AtPath) -> PerformResult {
         match self.ask(Operation::Stat { path: wanted.path }, Vec::new()).await? {
-            (Answer::Stat(entry), _) => Ok(Deed::done(json!({
+            (Answer::Stat(entry), _) => Ok(CallResult::done(json!({
                 "kind": kind(entry.kind),
                 "size": entry.size,
                 "modified_ms": entry.modified_ms,
@@ -177,46 +177,46 @@ impl Room<'_> {
         }
     }
 
-    pub(super) async fn delete(&self, wanted: Delete) -> Done {
+    pub(super) async fn delete(&self, wanted: Delete) -> PerformResult {
         let delete = Operation::Delete { path: wanted.path, recursive: wanted.recursive };
         match self.ask(delete, Vec::new()).await? {
-            (Answer::Deleted { trash: Some(trash) }, _) => Ok(Deed::done(json!({ "trashed_as": trash }))),
-            (Answer::Deleted { trash: None }, _) => Ok(Deed::done(json!({ "removed": true }))),
+            (Answer::Deleted { trash: Some(trash) }, _) => Ok(CallResult::done(json!({ "trashed_as": trash }))),
+            (Answer::Deleted { trash: None }, _) => Ok(CallResult::done(json!({ "removed": true }))),
             _ => Err(unexpected()),
         }
     }
 
-    pub(super) async fn restore(&self, wanted: Restore) -> Done {
+    pub(super) async fn restore(&self, wanted: Restore) -> PerformResult {
         let restore = Operation::Restore { trashed_as: wanted.trashed_as, path: wanted.path };
         match self.ask(restore, Vec::new()).await? {
-            (Answer::Restored { path }, _) => Ok(Deed::done(json!({ "restored_to": path }))),
+            (Answer::Restored { path }, _) => Ok(CallResult::done(json!({ "restored_to": path }))),
             _ => Err(unexpected()),
         }
     }
 
-    /// Ends the deed where a link is on the path.
-    pub(super) async fn check(&self, path: &str) -> Result<(), Stop> {
+    /// Ends the call where a link is on the path.
+    pub(super) async fn check(&self, path: &str) -> Result<(), Abort> {
         match self.ask(Operation::Check { path: path.to_owned() }, Vec::new()).await? {
             (Answer::Done, _) => Ok(()),
             _ => Err(unexpected()),
         }
     }
 
-    /// Ends the deed where the agent has no room for so much more at `path`.
-    pub(super) async fn room(&self, path: &str, bytes: u64) -> Result<(), Stop> {
+    /// Ends the call where the agent has no room for so much more at `path`.
+    pub(super) async fn ensure_room(&self, path: &str, bytes: u64) -> Result<(), Abort> {
         let looking = self.gauge.room(path, bytes, 1);
         match timeout_at(self.deadline, looking).await {
             Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(lack))) => Err(Stop::Ended(lacking(lack))),
-            Ok(Err(unseen)) => Err(blind(unseen)),
-            Err(_) => {
-                Err(Stop::Ended(Deed::timed_out("looking how much of the disk is used took too long; try again")))
-            }
+            Ok(Ok(Some(reached))) => Err(Abort::Ended(limit_reached(reached))),
+            Ok(Err(unseen)) => Err(unavailable(unseen)),
+            Err(_) => Err(Abort::Ended(CallResult::timed_out(
+                "looking how much of the disk is used took too long; try again",
+            ))),
         }
     }
 
     /// By how much an edit makes its file longer: found by a dry run, where it can.
-    async fn growth(&self, wanted: &Edit) -> Result<u64, Stop> {
+    async fn growth(&self, wanted: &Edit) -> Result<u64, Abort> {
         let each = wanted.replace.len().saturating_sub(wanted.find.len()) as u64;
         if each == 0 {
             return Ok(0);
@@ -261,7 +261,7 @@ fn kind(kind: Kind) -> &'static str {
 /// A unified diff with three lines of context, clipped.
 fn diff(before: &str, find: &str, replace: &str) -> String {
     let after = before.replace(find, replace);
-    let changes = similar::TextDiff::configure().timeout(DIFF_PATIENCE).diff_lines(before, &after);
+    let changes = similar::TextDiff::configure().timeout(DIFF_TIMEOUT).diff_lines(before, &after);
     let mut text = changes.unified_diff().context_radius(3).to_string();
     if text.len() > DIFF_BYTES {
         let end = text.char_indices().map(|(place, _)| place).take_while(|place| *place <= DIFF_BYTES).last();

@@ -4,9 +4,9 @@ mod download;
 
 pub(super) use download::download;
 
-use super::{Deed, Done, Scene, Stop, invalid};
-use crate::egress::fetch::{Answered, Ask, Fault, Unread};
-use crate::egress::gate::{Denied, Judged, Refused};
+use super::{Abort, CallContext, CallResult, PerformResult, invalid};
+use crate::egress::fetch::{FetchError, FetchRequest, FetchResponse, UrlError};
+use crate::egress::gate::{ConnectError, JudgedAddress, RefusedHost};
 use crate::output::Kept;
 use bytes::Bytes;
 use http::Method;
@@ -20,9 +20,9 @@ use tenure_core::network::host::Host;
 use tokio::time::{Instant, timeout_at};
 
 /// For a call that names no time, and most that one may name.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PATIENCE_MAX: Duration = Duration::from_secs(300);
-const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a body that are read when the caller names no bound, and most that it may name. What is shown is less.
 const READ_BYTES: u64 = 1 << 20;
 const READ_BYTES_MAX: u64 = 16 << 20;
@@ -58,7 +58,7 @@ pub(super) struct PortCheck {
     timeout_ms: Option<u64>,
 }
 
-pub(super) async fn http_request(scene: &Scene, wanted: HttpRequest, deadline: Instant) -> Done {
+pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, deadline: Instant) -> PerformResult {
     let method = match wanted.method.as_deref() {
         None | Some("GET") => Method::GET,
         Some("HEAD") => Method::HEAD,
@@ -72,24 +72,24 @@ pub(super) async fn http_request(scene: &Scene, wanted: HttpRequest, deadline: I
     if wanted.body.len() > BODY_BYTES_MAX {
         return Err(invalid(format!("`body` may have {BODY_BYTES_MAX} bytes")));
     }
-    let url = scene.way.read(&wanted.url).map_err(unread)?;
-    let ask = Ask { method, url, headers: headers(&wanted.headers)?, body: Bytes::from(wanted.body) };
+    let url = context.way.read(&wanted.url).map_err(unread)?;
+    let ask = FetchRequest { method, url, headers: headers(&wanted.headers)?, body: Bytes::from(wanted.body) };
     let max = wanted.max_bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX);
-    let until = until(wanted.timeout_ms, PATIENCE, PATIENCE_MAX, deadline);
+    let until = until(wanted.timeout_ms, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, deadline);
     let asking = async {
-        let answered = scene.way.fetch(ask).await.map_err(failed)?;
+        let answered = context.way.fetch(ask).await.map_err(failed)?;
         shown(answered, max).await
     };
     timeout_at(until, asking).await.unwrap_or_else(|_| Ok(late()))
 }
 
 /// The answer as the model sees it: the head and the tail of a long body.
-async fn shown(answered: Answered, max: u64) -> Done {
-    let Answered { response, url, redirects, connection } = answered;
+async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
+    let FetchResponse { response, url, redirects, connection } = answered;
     let (head, mut body) = response.into_parts();
     let (mut kept, mut size, mut cut) = (Kept::default(), 0u64, false);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| failed(Fault::Broken(error.to_string())))?;
+        let frame = frame.map_err(|error| failed(FetchError::Broken(error.to_string())))?;
         let Ok(bytes) = frame.into_data() else { continue };
         let left = usize::try_from(max - size).unwrap_or(usize::MAX);
         cut = bytes.len() > left;
@@ -102,7 +102,7 @@ async fn shown(answered: Answered, max: u64) -> Done {
     drop(connection);
     let left_out = kept.left_out() > 0;
     let (body, encoding) = kept.encoded();
-    Ok(Deed::done(json!({
+    Ok(CallResult::done(json!({
         "status": head.status.as_u16(),
         "url": url.to_string(),
         "redirects": redirects,
@@ -114,40 +114,40 @@ async fn shown(answered: Answered, max: u64) -> Done {
     })))
 }
 
-pub(super) async fn dns_lookup(scene: &Scene, wanted: Lookup, deadline: Instant) -> Done {
-    let host = read_host(scene, &wanted.name, 0)?;
+pub(super) async fn dns_lookup(context: &CallContext, wanted: Lookup, deadline: Instant) -> PerformResult {
+    let host = read_host(context, &wanted.name, 0)?;
     if let Host::Address(address) = host {
         return Err(invalid(format!("{address} is an address already; `name` is a host name")));
     }
-    let looking = scene.way.gate.look_up(&host);
-    let found = match timeout_at(deadline.min(Instant::now() + CHECK_PATIENCE), looking).await {
+    let looking = context.way.gate.look_up(&host);
+    let found = match timeout_at(deadline.min(Instant::now() + CHECK_TIMEOUT), looking).await {
         Ok(found) => found.map_err(|denied| failed(denied.into()))?,
         Err(_) => return Ok(late()),
     };
-    let line = |Judged { address, against }: &Judged| match against {
+    let line = |JudgedAddress { address, against }: &JudgedAddress| match against {
         None => json!({ "address": address.to_string() }),
         Some(rule) => json!({ "address": address.to_string(), "refused": rule.to_string() }),
     };
     let addresses: Vec<Value> = found.iter().map(line).collect();
-    Ok(Deed::done(json!({ "name": host.to_string(), "addresses": addresses })))
+    Ok(CallResult::done(json!({ "name": host.to_string(), "addresses": addresses })))
 }
 
-pub(super) async fn port_check(scene: &Scene, wanted: PortCheck, deadline: Instant) -> Done {
+pub(super) async fn port_check(context: &CallContext, wanted: PortCheck, deadline: Instant) -> PerformResult {
     if wanted.port == 0 {
         return Err(invalid("`port` is from 1 to 65535"));
     }
-    let host = read_host(scene, &wanted.host, wanted.port)?;
-    let until = until(wanted.timeout_ms, CHECK_PATIENCE, CHECK_PATIENCE, deadline);
-    match timeout_at(until, scene.way.gate.open(&host, wanted.port)).await {
-        Ok(Ok(_)) => Ok(Deed::done(json!({ "open": true }))),
-        Ok(Err(Denied::Unreachable { why, .. })) => Ok(Deed::done(json!({ "open": false, "why": why }))),
+    let host = read_host(context, &wanted.host, wanted.port)?;
+    let until = until(wanted.timeout_ms, CHECK_TIMEOUT, CHECK_TIMEOUT, deadline);
+    match timeout_at(until, context.way.gate.open(&host, wanted.port)).await {
+        Ok(Ok(_)) => Ok(CallResult::done(json!({ "open": true }))),
+        Ok(Err(ConnectError::Unreachable { why, .. })) => Ok(CallResult::done(json!({ "open": false, "why": why }))),
         Ok(Err(denied)) => Err(failed(denied.into())),
-        Err(_) => Ok(Deed::done(json!({ "open": false, "why": "no answer in time" }))),
+        Err(_) => Ok(CallResult::done(json!({ "open": false, "why": "no answer in time" }))),
     }
 }
 
-fn read_host(scene: &Scene, text: &str, port: u16) -> Result<Host, Stop> {
-    Host::parse(text).map_err(|why| refused(&scene.way.gate.misspelt(text, port, why)))
+fn read_host(context: &CallContext, text: &str, port: u16) -> Result<Host, Abort> {
+    Host::parse(text).map_err(|why| refused(&context.way.gate.invalid_host(text, port, why)))
 }
 
 fn until(stated_ms: Option<u64>, usual: Duration, max: Duration, deadline: Instant) -> Instant {
@@ -155,7 +155,7 @@ fn until(stated_ms: Option<u64>, usual: Duration, max: Duration, deadline: Insta
 }
 
 /// The caller's headers, without those that only the worker may set.
-fn headers(stated: &BTreeMap<String, String>) -> Result<HeaderMap, Stop> {
+fn headers(stated: &BTreeMap<String, String>) -> Result<HeaderMap, Abort> {
     const OURS: [&str; 10] = [
         "connection",
         "content-length",
@@ -195,30 +195,30 @@ fn told(headers: &HeaderMap) -> Value {
     Value::Object(told)
 }
 
-fn unread(unread: Unread) -> Stop {
+fn unread(unread: UrlError) -> Abort {
     match unread {
-        Unread::Refused(told) => refused(&told),
-        Unread::Malformed(why) => invalid(why),
+        UrlError::Refused(told) => refused(&told),
+        UrlError::Malformed(why) => invalid(why),
     }
 }
 
-fn refused(told: &Refused) -> Stop {
-    Stop::Ended(Deed::failed("network_refused", told.to_string()))
+fn refused(told: &RefusedHost) -> Abort {
+    Abort::Ended(CallResult::failed("network_refused", told.to_string()))
 }
 
-fn failed(fault: Fault) -> Stop {
+fn failed(fault: FetchError) -> Abort {
     let code = match &fault {
-        Fault::Denied(Denied::Refused(told)) => return refused(told),
-        Fault::Denied(Denied::Unresolved { .. }) => "unresolved",
-        Fault::Denied(Denied::Unreachable { .. }) => "unreachable",
-        Fault::Tls(_) => "tls",
-        Fault::Broken(_) => "broken_off",
-        Fault::Redirects(_) => "too_many_redirects",
-        Fault::Misled { .. } => "redirect_refused",
+        FetchError::Denied(ConnectError::Refused(told)) => return refused(told),
+        FetchError::Denied(ConnectError::Unresolved { .. }) => "unresolved",
+        FetchError::Denied(ConnectError::Unreachable { .. }) => "unreachable",
+        FetchError::Tls(_) => "tls",
+        FetchError::Broken(_) => "broken_off",
+        FetchError::Redirects(_) => "too_many_redirects",
+        FetchError::Misled { .. } => "redirect_refused",
     };
-    Stop::Ended(Deed::failed(code, fault.to_string()))
+    Abort::Ended(CallResult::failed(code, fault.to_string()))
 }
 
-fn late() -> Deed {
-    Deed::timed_out("the server did not answer in time; what it did with the request is not known")
+fn late() -> CallResult {
+    CallResult::timed_out("the server did not answer in time; what it did with the request is not known")
 }

@@ -1,7 +1,7 @@
 //! The process group: programs that run to their end. Must never: wait past the call's deadline, or keep all that they say.
-use super::{Deed, Done, Scene, Stop, blind, invalid, lacking, refused};
+use super::{Abort, CallContext, CallResult, PerformResult, invalid, limit_reached, refused, unavailable};
 use crate::output::{Kept, Shown};
-use crate::workspace::{Baseline, Lack};
+use crate::workspace::{Baseline, LimitReached};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
 
 /// For a program whose caller names no time.
-const PATIENCE: Duration = Duration::from_secs(120);
+const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a jail may take to kill a program and say so. One that does not is broken.
-const GRACE: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A program that the CPU limit held back for less is not told so: a pause now and then is not worth a reader's time.
 const HELD_BACK_MS_MIN: u64 = 100;
 
@@ -34,83 +34,87 @@ pub(super) struct Run {
     timeout_ms: Option<u64>,
 }
 
-pub(super) async fn run(scene: &Scene, wanted: Run, shown: Shown, deadline: Instant) -> Done {
+pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadline: Instant) -> PerformResult {
     if wanted.stdin.len() > BODY_BYTES_MAX {
         return Err(invalid(format!(
             "stdin may have {BODY_BYTES_MAX} bytes; write the rest to a file and read it from there"
         )));
     }
     let left = deadline.saturating_duration_since(Instant::now());
-    let time = wanted.timeout_ms.map_or(PATIENCE, Duration::from_millis).min(left).max(Duration::from_millis(1));
-    let attempt =
-        Attempt { command: wanted.command.clone(), alone: wanted.args.is_empty(), backend: &scene.confinement.backend };
+    let time = wanted.timeout_ms.map_or(RUN_TIMEOUT, Duration::from_millis).min(left).max(Duration::from_millis(1));
+    let attempt = StartContext {
+        command: wanted.command.clone(),
+        alone: wanted.args.is_empty(),
+        backend: &context.confinement.backend,
+    };
     let mut spawn = Spawn::new(std::iter::once(wanted.command).chain(wanted.args));
     spawn.env = wanted.env.into_iter().collect();
     spawn.cwd = wanted.cwd;
     spawn.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    spawn.output_max = Some(scene.confinement.output_bytes);
-    let forks_refused = refused_forks(&scene.cgroups);
-    let patience = Instant::now() + time + GRACE;
-    let baseline = match timeout_at(patience, scene.gauge.begin()).await {
-        Ok(begun) => begun.map_err(blind)?.map_err(|lack| Stop::Ended(lacking(lack)))?,
-        Err(_) => return Ok(Deed::timed_out("looking how much of the disk is used took too long; try again")),
+    spawn.output_max = Some(context.confinement.output_bytes);
+    let forks_refused = refused_forks(&context.cgroups);
+    let patience = Instant::now() + time + KILL_TIMEOUT;
+    let baseline = match timeout_at(patience, context.gauge.begin()).await {
+        Ok(begun) => begun.map_err(unavailable)?.map_err(|reached| Abort::Ended(limit_reached(reached)))?,
+        Err(_) => return Ok(CallResult::timed_out("looking how much of the disk is used took too long; try again")),
     };
-    let mut watched = Watched { stdout: Kept::default(), stderr: Kept::default(), shown };
-    let asking = scene.line.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
+    let mut output = RunOutput { stdout: Kept::default(), stderr: Kept::default(), shown };
+    let asking = context.line.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
     let Ok((mut answers, program)) = timeout_at(patience, asking).await else {
-        return Err(Stop::Broken("it takes no requests any more"));
+        return Err(Abort::Broken("it takes no requests any more"));
     };
     let following = async {
         while let Some((answer, body)) = answers.recv().await {
             match answer {
                 Answer::Started => {}
-                Answer::Output { stream } => watched.take(stream, &body),
+                Answer::Output { stream } => output.take(stream, &body),
                 Answer::Exited(exit) => return Ok(exit),
-                Answer::Refused(refusal) => return Err(Stop::Ended(not_started(&refusal, &attempt))),
-                _ => return Err(Stop::Broken("it answered a program's start with something else")),
+                Answer::Refused(refusal) => return Err(Abort::Ended(not_started(&refusal, &attempt))),
+                _ => return Err(Abort::Broken("it answered a program's start with something else")),
             }
         }
-        Err(Stop::Gone)
+        Err(Abort::Gone)
     };
-    let (exit, lack) = match timeout_at(patience, kept_within(scene, baseline.as_ref(), program, following)).await {
+    let (exit, reached) = match timeout_at(patience, within_quota(context, baseline.as_ref(), program, following)).await
+    {
         Ok(ended) => ended?,
-        Err(_) => return Err(Stop::Broken("it did not end a program whose time was over")),
+        Err(_) => return Err(Abort::Broken("it did not end a program whose time was over")),
     };
-    let pids = refused_forks(&scene.cgroups) > forks_refused;
-    Ok(watched.end(&exit, lack, pids, &scene.confinement))
+    let pids = refused_forks(&context.cgroups) > forks_refused;
+    Ok(output.end(&exit, reached, pids, &context.confinement))
 }
 
 /// Follows a program and kills it once too much is on the disk. How it ended, and what was used up.
-async fn kept_within(
-    scene: &Scene,
+async fn within_quota(
+    context: &CallContext,
     baseline: Option<&Baseline>,
     program: u32,
-    following: impl Future<Output = Result<Exit, Stop>>,
-) -> Result<(Exit, Option<Lack>), Stop> {
+    following: impl Future<Output = Result<Exit, Abort>>,
+) -> Result<(Exit, Option<LimitReached>), Abort> {
     tokio::pin!(following);
     let over = tokio::select! {
         exit = &mut following => {
             let exit = exit?;
             let well = exit.ended == Ended::Code(0);
-            let lack = scene.gauge.end(baseline, well).await.map_err(blind)?;
-            return Ok((exit, lack));
+            let reached = context.gauge.end(baseline, well).await.map_err(unavailable)?;
+            return Ok((exit, reached));
         }
-        over = scene.gauge.watch(baseline) => over,
+        over = context.gauge.watch(baseline) => over,
     };
     // It may have ended by itself just now; then there is nothing to kill. What it still says is taken meanwhile: a jail whose
     // answers nobody takes reads no requests.
-    let killing = scene.line.ask(Operation::Kill { target: program }, Vec::new());
+    let killing = context.line.ask(Operation::Kill { target: program }, Vec::new());
     let (exit, _) = tokio::join!(following, killing);
-    Ok((exit?, Some(over.map_err(blind)?)))
+    Ok((exit?, Some(over.map_err(unavailable)?)))
 }
 
-struct Watched {
+struct RunOutput {
     stdout: Kept,
     stderr: Kept,
     shown: Shown,
 }
 
-impl Watched {
+impl RunOutput {
     fn take(&mut self, stream: Stream, bytes: &[u8]) {
         let (kept, stderr) = match stream {
             Stream::Stdout => (&mut self.stdout, false),
@@ -120,14 +124,14 @@ impl Watched {
         self.shown.push(stderr, bytes);
     }
 
-    fn end(self, exit: &Exit, lack: Option<Lack>, pids: bool, confinement: &Confinement) -> Deed {
+    fn end(self, exit: &Exit, reached: Option<LimitReached>, pids: bool, confinement: &Confinement) -> CallResult {
         let truncated = exit.output_truncated || self.stdout.left_out() > 0 || self.stderr.left_out() > 0;
         let (code, signal) = match exit.ended {
             Ended::Code(code) => (Some(code), None),
             Ended::Signal(signal) => (None, Some(signal)),
         };
         let well = code == Some(0);
-        let used_up = lack.as_ref().map(|lack| (lack.resource.as_str(), lack.limit.unwrap_or(0)));
+        let used_up = reached.as_ref().map(|reached| (reached.resource.as_str(), reached.limit.unwrap_or(0)));
         let limit = if exit.killed && used_up.is_some() {
             used_up
         } else if exit.timed_out {
@@ -162,28 +166,28 @@ impl Watched {
             result["limit"] = json!(limit);
             result["limit_was"] = json!(there_was);
         }
-        if let Some(lack) = lack.as_ref().filter(|_| limit == used_up) {
+        if let Some(reached) = reached.as_ref().filter(|_| limit == used_up) {
             let ended = if exit.killed { "the program was killed: " } else { "" };
-            result["error"] = json!(format!("{ended}{}", lack.sentence));
+            result["error"] = json!(format!("{ended}{}", reached.sentence));
         }
         let outcome = match limit {
             Some(("time", _)) => Outcome::TimedOut,
             Some((resource, limit)) => Outcome::ResourceExhausted { resource: resource.to_owned(), limit: Some(limit) },
             None => Outcome::Done { exit_code: code },
         };
-        Deed { outcome, result }
+        CallResult { outcome, result }
     }
 }
 
 /// What a refusal to start it is worded by.
-struct Attempt<'a> {
+struct StartContext<'a> {
     command: String,
     /// It has no arguments: perhaps they stand in `command`.
     alone: bool,
     backend: &'a Backend,
 }
 
-fn not_started(refusal: &Refusal, Attempt { command, alone, backend }: &Attempt<'_>) -> Deed {
+fn not_started(refusal: &Refusal, StartContext { command, alone, backend }: &StartContext<'_>) -> CallResult {
     const AGAIN: i32 = 11;
     const NOMEM: i32 = 12;
     let known = match backend {
@@ -191,25 +195,25 @@ fn not_started(refusal: &Refusal, Attempt { command, alone, backend }: &Attempt<
         Backend::Container { .. } => "a program that its image has, such as sh",
     };
     match refusal {
-        Refusal::NotFound if *alone && command.contains(' ') => Deed::failed(
+        Refusal::NotFound if *alone && command.contains(' ') => CallResult::failed(
             "not_found",
             format!(
                 "there is no program named `{command}`; give the program alone as `command` and its words as `args`"
             ),
         ),
-        Refusal::NotFound => Deed::failed(
+        Refusal::NotFound => CallResult::failed(
             "not_found",
             format!(
                 "there is no program `{command}` in the sandbox, or `cwd` does not exist; use {known}, or a path beneath /workspace"
             ),
         ),
-        Refusal::Io { errno: AGAIN } => Deed::exhausted(
+        Refusal::Io { errno: AGAIN } => CallResult::exhausted(
             "pids",
             None,
             "no process can be started: the sandbox is at its limit of processes; end some first",
         ),
         Refusal::Io { errno: NOMEM } => {
-            Deed::exhausted("memory", None, "no process can be started: the sandbox's memory is used up")
+            CallResult::exhausted("memory", None, "no process can be started: the sandbox's memory is used up")
         }
         other => refused(other),
     }

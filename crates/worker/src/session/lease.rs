@@ -13,7 +13,7 @@ const RESULT_BYTES_MAX: usize = 32 << 20;
 
 /// What is known of a lease.
 #[derive(Debug)]
-pub(super) enum Seen<'a> {
+pub(super) enum LeaseState<'a> {
     Never,
     InHand,
     /// Without an outcome: its jail ended first.
@@ -32,11 +32,11 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn seen(&self, lease: LeaseId) -> Seen<'_> {
+    pub(super) fn seen(&self, lease: LeaseId) -> LeaseState<'_> {
         match (self.in_hand.contains_key(&lease), self.ended.get(&lease)) {
-            (true, _) => Seen::InHand,
-            (false, Some(outcome)) => Seen::Ended(outcome.as_deref()),
-            (false, None) => Seen::Never,
+            (true, _) => LeaseState::InHand,
+            (false, Some(outcome)) => LeaseState::Ended(outcome.as_deref()),
+            (false, None) => LeaseState::Never,
         }
     }
 
@@ -132,9 +132,9 @@ mod tests {
             assert!(leases.end(outcome.lease, Some(outcome)));
         }
         assert!(leases.bytes <= RESULT_BYTES_MAX && leases.in_hand() == 0);
-        let Seen::Ended(Some(first)) = leases.seen(all[0]) else { panic!("forgotten") };
+        let LeaseState::Ended(Some(first)) = leases.seen(all[0]) else { panic!("forgotten") };
         assert!(first.result["error"].is_string());
-        let Seen::Ended(Some(last)) = leases.seen(all[39]) else { panic!("forgotten") };
+        let LeaseState::Ended(Some(last)) = leases.seen(all[39]) else { panic!("forgotten") };
         assert_eq!(last.result.as_str().map(str::len), Some(1 << 20));
     }
 
@@ -144,6 +144,6 @@ mod tests {
         let outcome = outcome(&mut mint, json!(null));
         let mut leases = Leases::default();
         assert!(!leases.end(outcome.lease, Some(outcome.clone())));
-        assert!(matches!(leases.seen(outcome.lease), Seen::Never));
+        assert!(matches!(leases.seen(outcome.lease), LeaseState::Never));
     }
 }

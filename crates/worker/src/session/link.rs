@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// How long the daemon may take to let one frame through.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const INBOUND_MAX: usize = 16;
 const BEATS_MAX: usize = 16;
 const SURE_MAX: usize = 16;
@@ -33,10 +33,10 @@ pub(super) async fn read<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<
 }
 
 pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &FromWorker) -> Result<(), Error> {
-    match timeout(WRITE_PATIENCE, frame::write(writer, frame)).await {
+    match timeout(WRITE_TIMEOUT, frame::write(writer, frame)).await {
         Ok(Err(FrameError::Ended(error))) => Err(Error::io("send to the daemon")(error)),
         Ok(sent) => Ok(sent?),
-        Err(_) => Err(Error::Deadline { what: "the daemon to take a frame", seconds: WRITE_PATIENCE.as_secs() }),
+        Err(_) => Err(Error::Deadline { what: "the daemon to take a frame", seconds: WRITE_TIMEOUT.as_secs() }),
     }
 }
 

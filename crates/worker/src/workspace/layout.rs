@@ -2,9 +2,9 @@
 //! Must never: show what the manifest and the operator do not both name, or make anything in a folder of the host's.
 
 use super::mount::{PLACES, allowed};
-use super::quota::{Allowance, Keeper, Own, Root};
+use super::quota::{Allowance, Enforcer, Root, VolumeLimit};
 use super::remove::Effort;
-use super::view::{View, Wanted, make_place, view};
+use super::view::{View, ViewRequest, make_place, view};
 use super::volume::{self, Claim, Found};
 use super::{WorkFolders, sweep};
 use crate::error::Error;
@@ -40,7 +40,7 @@ pub(crate) struct Layout {
 }
 
 /// A volume of the manifest, and its folder.
-struct Placed<'a> {
+struct PlacedVolume<'a> {
     wanted: &'a Volume,
     target: &'a Path,
     found: Found,
@@ -64,7 +64,7 @@ impl WorkFolders {
             let target = Path::new(&stated.mount_point);
             check_place(stated, target, &volumes)?;
             let found = volume::find(&home, identity, execution, &mut claim, stated)?;
-            volumes.push(Placed { wanted: stated, target, found });
+            volumes.push(PlacedVolume { wanted: stated, target, found });
         }
         let top = volumes.iter().position(|volume| volume.target == Path::new(WORKSPACE));
         let top = top.map(|index| volumes.swap_remove(index));
@@ -72,7 +72,7 @@ impl WorkFolders {
         let places = self.places(&volumes, identity)?;
         let (read, write) = (of_work(&wanted.read, &volumes), of_work(&wanted.write, &volumes));
         let read_only = top.as_ref().is_some_and(|top| top.wanted.read_only);
-        let seen = Wanted { read: &read, write: &write, read_only, places: &places };
+        let seen = ViewRequest { read: &read, write: &write, read_only, places: &places };
         let View { base: shown, base_read_only, mut mounts } = view(&home, identity, base, &seen)?;
         for mount in mounts.iter().filter(|mount| !mount.read_only) {
             sweep::trash_in(&home, base, mount.source.strip_prefix(&base.path).unwrap_or(Path::new("")), &mut effort);
@@ -107,10 +107,11 @@ impl WorkFolders {
     }
 
     /// Makes the places of volumes that lie in others; those in the work folder itself, relative to it, are the view's.
-    fn places(&self, volumes: &[Placed<'_>], identity: Identity) -> Result<Vec<PathBuf>, Error> {
+    fn places(&self, volumes: &[PlacedVolume<'_>], identity: Identity) -> Result<Vec<PathBuf>, Error> {
         let mut places = Vec::new();
         for volume in volumes {
-            let around = |other: &&Placed<'_>| volume.target != other.target && volume.target.starts_with(other.target);
+            let around =
+                |other: &&PlacedVolume<'_>| volume.target != other.target && volume.target.starts_with(other.target);
             let around = volumes.iter().filter(around).max_by_key(|other| other.target.components().count());
             match (around, volume.target.strip_prefix(WORKSPACE)) {
                 (Some(around), _) => {
@@ -125,7 +126,7 @@ impl WorkFolders {
     }
 
     /// The host's folders that both lists and operator name. A path in a volume is the volume's.
-    fn of_host(&self, wanted: &Confinement, volumes: &[Placed<'_>]) -> Result<Vec<Mount>, Error> {
+    fn of_host(&self, wanted: &Confinement, volumes: &[PlacedVolume<'_>]) -> Result<Vec<Mount>, Error> {
         let mut mounts: Vec<Mount> = Vec::new();
         // Writing first: a path in both lists can be written.
         for (list, write) in [(&wanted.write, true), (&wanted.read, false)] {
@@ -152,39 +153,42 @@ impl WorkFolders {
         &self,
         wanted: &Confinement,
         identity: Identity,
-        top: Option<&Placed<'_>>,
+        top: Option<&PlacedVolume<'_>>,
         work: &Found,
-        volumes: &[Placed<'_>],
+        volumes: &[PlacedVolume<'_>],
     ) -> Result<Allowance, Error> {
         let base = top.map_or(work, |top| &top.found);
         let size = top.and_then(|top| Some((top.wanted, top.wanted.size_bytes?)));
         // A volume in the work folder's place has two limits: the tighter one speaks.
         let (resource, bytes_max) = match size {
-            Some((volume, size)) if size < wanted.disk_bytes => (called(volume), size),
+            Some((volume, size)) if size < wanted.disk_bytes => (volume_resource(volume), size),
             Some(_) | None => ("disk".to_owned(), wanted.disk_bytes),
         };
         let mut roots = vec![Root { target: WORKSPACE.into(), folder: copy(&base.folder)?, own: None }];
         // What cannot be written to cannot grow.
         for volume in volumes.iter().filter(|volume| !volume.wanted.read_only) {
-            let own = volume.wanted.size_bytes.map(|bytes_max| Own { resource: called(volume.wanted), bytes_max });
+            let own = volume
+                .wanted
+                .size_bytes
+                .map(|bytes_max| VolumeLimit { resource: volume_resource(volume.wanted), bytes_max });
             roots.push(Root { target: volume.target.to_owned(), folder: copy(&volume.found.folder)?, own });
         }
-        let keeper = match identity {
-            Identity::Host { uid, .. } if self.hard => Keeper::FileSystem { folder: copy(&self.agents)?, uid },
-            Identity::Host { .. } | Identity::Caller => Keeper::Worker,
+        let enforcer = match identity {
+            Identity::Host { uid, .. } if self.hard => Enforcer::FileSystem { folder: copy(&self.agents)?, uid },
+            Identity::Host { .. } | Identity::Caller => Enforcer::Worker,
         };
-        Ok(Allowance { roots, resource, bytes_max, files_max: u64::from(wanted.files), keeper })
+        Ok(Allowance { roots, resource, bytes_max, files_max: u64::from(wanted.files), enforcer })
     }
 }
 
 /// The paths of a list that lie in the work folder and in no volume.
-fn of_work<'a>(list: &'a [String], volumes: &[Placed<'_>]) -> Vec<&'a str> {
+fn of_work<'a>(list: &'a [String], volumes: &[PlacedVolume<'_>]) -> Vec<&'a str> {
     let own = |path: &Path| !volumes.iter().any(|volume| path.starts_with(volume.target));
     let paths = list.iter().map(String::as_str);
     paths.filter(|path| Path::new(path).starts_with(WORKSPACE) && own(Path::new(path))).collect()
 }
 
-fn called(volume: &Volume) -> String {
+fn volume_resource(volume: &Volume) -> String {
     format!("volume {}", volume.name)
 }
 
@@ -197,7 +201,7 @@ fn refuse<T>(path: &Path, why: &'static str) -> Result<T, Error> {
 }
 
 /// Whether a volume may be mounted at `target`, beside those that there are.
-fn check_place(volume: &Volume, target: &Path, others: &[Placed<'_>]) -> Result<(), Error> {
+fn check_place(volume: &Volume, target: &Path, others: &[PlacedVolume<'_>]) -> Result<(), Error> {
     let plain = target.is_absolute() && target.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
     let known = target.starts_with(WORKSPACE) || PLACES.iter().any(|place| target.starts_with(place));
     if !plain || !known || target.starts_with(Path::new(WORKSPACE).join(TRASH)) {

@@ -2,9 +2,9 @@
 //! else the worker, which looks before each file call that writes and all the time while a program runs.
 //! Must never: count what the kernel refuses by itself, or let an agent grow that is over its limit.
 
-use super::held::{Inmates, device, held};
-use super::own;
+use super::beneath::own;
 use super::remove::discard;
+use super::unlinked::{JailProcesses, device, unlinked_files};
 use super::usage::{Usage, usage};
 use crate::error::Error;
 use rustix::fs::{Mode, mkdirat};
@@ -14,7 +14,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tenure_core::manifest::Quota as Kept;
+use tenure_core::manifest::Quota as QuotaKind;
 use tenure_sandbox::protocol::{Refusal, WriteMode};
 use tenure_sandbox::{Error as Sandbox, Identity, Quota, Spec, Zygote};
 
@@ -22,7 +22,7 @@ use tenure_sandbox::{Error as Sandbox, Identity, Quota, Spec, Zygote};
 const NOTHING_BYTES: u64 = 64 << 10;
 const NOTHING_FILES: u64 = 1;
 /// How long one answer of the trial's jail may take, and what it may write.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const TRIAL_BYTES: usize = 256 << 10;
 const TRIAL_FILES: u32 = 16;
 /// Inodes that the worker itself may make for an agent, such as places to mount on.
@@ -35,11 +35,11 @@ pub(crate) struct Root {
     pub(crate) target: PathBuf,
     pub(crate) folder: OwnedFd,
     /// A volume with a size of its own does not count as the agent's disk.
-    pub(crate) own: Option<Own>,
+    pub(crate) own: Option<VolumeLimit>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct VolumeLimit {
     pub(crate) resource: String,
     pub(crate) bytes_max: u64,
 }
@@ -55,12 +55,12 @@ pub(crate) struct Allowance {
     pub(crate) bytes_max: u64,
     /// In all roots together.
     pub(crate) files_max: u64,
-    pub(crate) keeper: Keeper,
+    pub(crate) enforcer: Enforcer,
 }
 
 /// Who sees to it.
 #[derive(Debug)]
-pub(crate) enum Keeper {
+pub(crate) enum Enforcer {
     Worker,
     /// Of a uid on the file system that holds this folder.
     FileSystem {
@@ -71,7 +71,7 @@ pub(crate) enum Keeper {
 
 /// A limit that is used up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lack {
+pub(crate) struct LimitReached {
     pub(crate) resource: String,
     pub(crate) limit: Option<u64>,
     pub(crate) sentence: String,
@@ -92,7 +92,7 @@ impl Allowance {
     /// Tells the file system what this agent may keep, where that sees to it. The limits are the agent's, not the jail's: of
     /// several executions of different revisions at once, those of the newest opening hold.
     pub(crate) fn impose(&self) -> Result<(), Error> {
-        let Keeper::FileSystem { folder, uid } = &self.keeper else { return Ok(()) };
+        let Enforcer::FileSystem { folder, uid } = &self.enforcer else { return Ok(()) };
         let own: u64 = self.roots.iter().filter_map(|root| root.own.as_ref()).map(|own| own.bytes_max).sum();
         let files = self.files_max + self.roots.len() as u64 + SPARE_FILES;
         let bytes = self.bytes_max.saturating_add(own);
@@ -101,16 +101,16 @@ impl Allowance {
 
     /// How it is kept, in words for each call's record.
     pub(crate) fn level(&self) -> &'static str {
-        match self.keeper {
-            Keeper::Worker => Kept::Soft.as_str(),
-            Keeper::FileSystem { .. } if self.is_looked_after() => "hard, volume sizes soft",
-            Keeper::FileSystem { .. } => Kept::Hard.as_str(),
+        match self.enforcer {
+            Enforcer::Worker => QuotaKind::Soft.as_str(),
+            Enforcer::FileSystem { .. } if self.is_looked_after() => "hard, volume sizes soft",
+            Enforcer::FileSystem { .. } => QuotaKind::Hard.as_str(),
         }
     }
 
     /// A user's quota knows no folders: sizes of single volumes are always looked after.
     pub(super) fn is_looked_after(&self) -> bool {
-        matches!(self.keeper, Keeper::Worker) || self.roots.iter().any(|root| root.own.is_some())
+        matches!(self.enforcer, Enforcer::Worker) || self.roots.iter().any(|root| root.own.is_some())
     }
 
     /// The limits in the order of [`Seen::bytes`].
@@ -130,7 +130,7 @@ impl Allowance {
     }
 
     /// Looks. Blocks.
-    pub(super) fn look(&self, inmates: &Inmates) -> Result<Seen, Errno> {
+    pub(super) fn look(&self, processes: &JailProcesses) -> Result<Seen, Errno> {
         let began = Instant::now();
         let mut seen = Seen { bytes: vec![0; self.limits().len()], ..Seen::default() };
         let mut linked = HashSet::new();
@@ -144,7 +144,7 @@ impl Allowance {
             seen.files += files;
             seen.beyond |= beyond;
         }
-        for file in held(inmates, device(&self.roots[0].folder)?) {
+        for file in unlinked_files(processes, device(&self.roots[0].folder)?) {
             if let Some(share) = self.share(&file.path) {
                 seen.bytes[share] += file.bytes;
                 seen.files += 1;
@@ -155,7 +155,7 @@ impl Allowance {
     }
 
     /// The first limit that `seen` and what is to be added are over.
-    pub(super) fn lack(&self, seen: &Seen, share: Option<usize>, bytes: u64, files: u64) -> Option<Lack> {
+    pub(super) fn reached(&self, seen: &Seen, share: Option<usize>, bytes: u64, files: u64) -> Option<LimitReached> {
         for (index, (resource, limit)) in self.limits().into_iter().enumerate() {
             let more = if share == Some(index) { bytes } else { 0 };
             if share.is_none_or(|share| share == index) && seen.bytes[index].saturating_add(more) > limit {
@@ -169,8 +169,8 @@ impl Allowance {
     }
 
     /// Why the kernel had no room for `asked` bytes, where it is the agent's own limit.
-    pub(super) fn refused_by_kernel(&self, asked: u64) -> Option<Lack> {
-        let Keeper::FileSystem { folder, uid } = &self.keeper else { return None };
+    pub(super) fn refused_by_kernel(&self, asked: u64) -> Option<LimitReached> {
+        let Enforcer::FileSystem { folder, uid } = &self.enforcer else { return None };
         let quota = Quota::read(folder.as_fd(), *uid).ok()?;
         if quota.files + NOTHING_FILES > quota.files_max && quota.files_max > 0 {
             return Some(used_up("files", self.files_max, quota.files, 0, "files and folders"));
@@ -181,13 +181,13 @@ impl Allowance {
     }
 }
 
-fn used_up(resource: &str, limit: u64, used: u64, more: u64, unit: &str) -> Lack {
+fn used_up(resource: &str, limit: u64, used: u64, more: u64, unit: &str) -> LimitReached {
     let asked = if more == 0 { String::new() } else { format!(" and this needs {more} more") };
     let sentence = format!(
         "the limit of {resource} is reached: {used} {unit} are there, {limit} are allowed{asked}. Delete what is not needed; \
          what filesystem.delete moved to .trash counts until it is deleted there too"
     );
-    Lack { resource: resource.to_owned(), limit: Some(limit), sentence }
+    LimitReached { resource: resource.to_owned(), limit: Some(limit), sentence }
 }
 
 /// What a program started with, which it may not exceed where that was over the limit already.
@@ -199,18 +199,18 @@ pub(crate) struct Baseline {
 
 impl Allowance {
     /// What a program may not exceed that starts now; Err where too much is there for any program.
-    pub(super) fn baseline(&self, seen: &Seen) -> Result<Baseline, Lack> {
+    pub(super) fn baseline(&self, seen: &Seen) -> Result<Baseline, LimitReached> {
         let limits = self.limits();
         let far = |(index, (_, limit)): (usize, &(&str, u64))| seen.bytes[index] > limit.saturating_mul(2);
         if seen.beyond || limits.iter().enumerate().any(far) {
-            return Err(self.lack(seen, None, 0, 0).expect("invariant: what is over twice a limit is over it"));
+            return Err(self.reached(seen, None, 0, 0).expect("invariant: what is over twice a limit is over it"));
         }
         let bytes = limits.iter().zip(&seen.bytes).map(|((_, limit), there)| *limit.max(there)).collect();
         Ok(Baseline { bytes, files: seen.files.max(self.files_max) })
     }
 
     /// What a running program has grown over.
-    pub(super) fn over(&self, seen: &Seen, baseline: &Baseline) -> Option<Lack> {
+    pub(super) fn over(&self, seen: &Seen, baseline: &Baseline) -> Option<LimitReached> {
         let limits = self.limits();
         let mut grown = limits.iter().enumerate().filter(|(index, _)| seen.bytes[*index] > baseline.bytes[*index]);
         if let Some((index, (resource, limit))) = grown.next() {
@@ -221,7 +221,7 @@ impl Allowance {
     }
 
     /// The first limit of which so little is left that nothing can be done with it.
-    pub(super) fn fullest(&self, seen: &Seen) -> Option<Lack> {
+    pub(super) fn fullest(&self, seen: &Seen) -> Option<LimitReached> {
         let mut limits = self.limits().into_iter().enumerate();
         let full = limits.find(|(index, (_, limit))| limit.saturating_sub(seen.bytes[*index]) < NOTHING_BYTES);
         full.map(|(index, (resource, limit))| used_up(resource, limit, seen.bytes[index], 0, "bytes"))
@@ -265,7 +265,7 @@ fn try_limits(zygote: &Zygote, agents: &OwnedFd, path: &Path, uid: u32, before: 
     // The folder and one file, or a few more: XFS still counts for a while what was just removed.
     Quota::limit(agents.as_fd(), uid, 0, before.files + 2).map_err(Error::io("set a quota"))?;
     let jail = zygote.open(&Spec::new(&work_folder, Identity::Host { uid, gid: uid }))?;
-    let mut client = jail.client(PATIENCE)?;
+    let mut client = jail.client(TRIAL_TIMEOUT)?;
     let mut write = |name: &str, bytes: usize| client.write(name, &vec![b'x'; bytes], WriteMode::Overwrite);
     let refused = |written| matches!(written, Err(Sandbox::Refused(Refusal::NoSpace)));
     let mut more = (0..TRIAL_FILES).map(|count| write(&format!("more-{count}"), 1));

@@ -1,7 +1,7 @@
 //! Removes trees that agents made, of any shape, in steps. Must never: follow a link, leave the file system, hold more than two
 //! folders open, or go on past its effort: what is left then goes at the next step.
 
-use super::{BENEATH, FOLDER, at};
+use super::beneath::{BENEATH, FOLDER, at};
 use crate::error::Error;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, chmodat, fstat, openat, openat2, renameat_with, unlinkat,

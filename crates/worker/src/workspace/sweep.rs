@@ -1,9 +1,10 @@
 //! Removes what is past its time: trash that is older than a week, ephemeral volumes, and what earlier removals left.
 //! Must never: work for long at a time, or touch what a jail shows but for its old trash.
 
+use super::beneath::{BENEATH, FOLDER, at, open_beneath};
 use super::remove::{Effort, clear, discard, reach};
-use super::volume::{self, EPHEMERAL, End, Found, PERSISTENT, now_ms};
-use super::{BENEATH, FOLDER, Home, WorkFolders, at, open_beneath};
+use super::volume::{self, EPHEMERAL, Found, PERSISTENT, Removal, now_ms};
+use super::{Home, WorkFolders};
 use crate::error::Error;
 use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
@@ -50,13 +51,13 @@ impl WorkFolders {
             Err(errno) => return tracing::warn!(%errno, %execution, "its volumes could not be removed"),
         };
         match volume::end(&home, execution) {
-            Ok(End::None) => {}
-            Ok(End::Discarded) => {
+            Ok(Removal::None) => {}
+            Ok(Removal::Discarded) => {
                 let mut effort = Effort::new(END_TIME, AGENT_ENTRIES, CancellationToken::new());
                 let _ = clear(home.folder.as_fd(), &home.path, &mut effort)
                     .inspect_err(|error| tracing::warn!(%error, %execution, "its volumes could not be removed"));
             }
-            Ok(End::Shown) => {
+            Ok(Removal::Shown) => {
                 tracing::warn!(%execution, "its volumes are still shown; they go when their time is over")
             }
             Err(errno) => tracing::warn!(%errno, %execution, "its volumes could not be removed"),

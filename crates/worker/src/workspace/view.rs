@@ -1,7 +1,8 @@
 //! What of its work folder a jail sees and may change, from the two lists of a manifest.
 //! Must never: follow a link of the agent's, or show what neither list names.
+use super::Home;
+use super::beneath::{BENEATH, at, open_beneath, own};
 use super::volume::Found;
-use super::{BENEATH, Home, at, open_beneath, own};
 use crate::error::Error;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
@@ -22,7 +23,7 @@ pub(super) struct View {
 }
 
 /// What becomes of the work folder.
-pub(super) struct Wanted<'a> {
+pub(super) struct ViewRequest<'a> {
     /// Paths at or below /workspace.
     pub(super) read: &'a [&'a str],
     pub(super) write: &'a [&'a str],
@@ -33,7 +34,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// Makes the folders that the lists and volumes name, and says how to show them. Blocks.
-pub(super) fn view(home: &Home, identity: Identity, work: &Found, wanted: &Wanted<'_>) -> Result<View, Error> {
+pub(super) fn view(home: &Home, identity: Identity, work: &Found, wanted: &ViewRequest<'_>) -> Result<View, Error> {
     let (read, write) = (beneath(wanted.read)?, beneath(wanted.write)?);
     let whole = Path::new("");
     for place in wanted.places {

@@ -7,8 +7,9 @@
 //! ```
 //! Who shows an execution's volumes holds its folder's lock, shared; who removes one needs it alone.
 
+use super::Home;
+use super::beneath::{BENEATH, FOLDER, at, open_beneath, own, private};
 use super::remove::{Effort, discard, reach};
-use super::{BENEATH, FOLDER, Home, at, open_beneath, own, private};
 use crate::error::Error;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat2, statat, unlinkat};
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ pub(super) const PERSISTENT: &str = "volumes";
 pub(super) const EPHEMERAL: &str = "ephemeral";
 const UNTIL: &str = ".until.";
 /// How long an opening waits for one that removes what is past its time.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One that is there and can be mounted.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ fn claim(home: &Home, execution: ExecutionId) -> Result<Claim, Error> {
     let path = home.path.join(EPHEMERAL);
     let all = private(home.folder.as_fd(), EPHEMERAL, &path)?;
     let (name, path) = (execution.to_string(), path.join(execution.to_string()));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match locked(home, &all, &name) {
             Ok(Some(folder)) => return Ok(Claim { folder, path }),
@@ -76,7 +77,7 @@ fn claim(home: &Home, execution: ExecutionId) -> Result<Claim, Error> {
             Err(errno) => return Err(at("claim", &path)(errno)),
         }
         if Instant::now() > deadline {
-            return Err(Error::Deadline { what: "volumes that are being removed", seconds: PATIENCE.as_secs() });
+            return Err(Error::Deadline { what: "volumes that are being removed", seconds: LOCK_TIMEOUT.as_secs() });
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -204,7 +205,7 @@ pub(super) fn sweep(home: &Home, effort: &mut Effort) -> Result<(), Errno> {
 }
 
 /// What became of an execution's volumes.
-pub(super) enum End {
+pub(super) enum Removal {
     None,
     Discarded,
     /// A jail still shows them.
@@ -212,19 +213,19 @@ pub(super) enum End {
 }
 
 /// Takes all volumes of an execution away.
-pub(super) fn end(home: &Home, execution: ExecutionId) -> Result<End, Errno> {
+pub(super) fn end(home: &Home, execution: ExecutionId) -> Result<Removal, Errno> {
     let name = CString::new(execution.to_string()).map_err(|_| Errno::INVAL)?;
     let all = match open_beneath(home.folder.as_fd(), EPHEMERAL) {
-        Err(Errno::NOENT) => return Ok(End::None),
+        Err(Errno::NOENT) => return Ok(Removal::None),
         all => all?,
     };
     let folder = match reach(all.as_fd(), &name) {
-        Err(Errno::NOENT) => return Ok(End::None),
+        Err(Errno::NOENT) => return Ok(Removal::None),
         folder => folder?,
     };
     match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => discard(all.as_fd(), &name, home.folder.as_fd()).map(|()| End::Discarded),
-        Err(Errno::WOULDBLOCK) => Ok(End::Shown),
+        Ok(()) => discard(all.as_fd(), &name, home.folder.as_fd()).map(|()| Removal::Discarded),
+        Err(Errno::WOULDBLOCK) => Ok(Removal::Shown),
         Err(errno) => Err(errno),
     }
 }

@@ -5,14 +5,14 @@ use tenure_core::id::{AgentId, Mint};
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::host::Host;
 use tenure_core::time::Time;
-use tenure_worker::egress::gate::{Denied, Gate};
+use tenure_worker::egress::gate::{ConnectError, Gate};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 async fn open(gate: &Gate, host: &str, port: u16) -> Result<(), String> {
     gate.open(&Host::parse(host).unwrap(), port).await.map(drop).map_err(|denied| match denied {
-        Denied::Refused(refused) => refused.rule.to_string(),
+        ConnectError::Refused(refused) => refused.rule.to_string(),
         other => other.to_string(),
     })
 }
@@ -91,7 +91,7 @@ async fn no_agent_keeps_another_from_looking_a_name_up_however_many_jails_and_lo
     }
     // All of them give up by the clock; what they began hangs on.
     while let Some(ended) = waiting.join_next().await {
-        assert!(matches!(ended, Ok(Err(Denied::Unresolved { .. }))));
+        assert!(matches!(ended, Ok(Err(ConnectError::Unresolved { .. }))));
     }
     let begun = world.lookups().len();
     assert!((1..=8).contains(&begun), "{begun} look-ups of one agent hold a thread each");
@@ -211,6 +211,6 @@ async fn a_lookup_alone_answers_for_permitted_names_and_says_what_is_closed() {
         .collect();
     assert_eq!(told, [(PUBLIC.to_owned(), None), ("10.0.0.5".to_owned(), Some("private address 10.0.0.5".to_owned()))]);
     let refused = door.gate().look_up(&Host::parse("evil.test").unwrap()).await.unwrap_err();
-    assert!(matches!(refused, Denied::Refused(_)), "{refused}");
+    assert!(matches!(refused, ConnectError::Refused(_)), "{refused}");
     assert_eq!(world.lookups(), ["a.test"]);
 }

@@ -13,8 +13,8 @@ use tenure_core::network::{Refusal, Traffic};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};
 use tenure_wire::frame::{self, CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION};
-use tenure_worker::egress::outside::Outside;
-use tenure_worker::{Ground, Options, serve};
+use tenure_worker::egress::network::HostNetwork;
+use tenure_worker::{Options, WorkerRuntime, serve};
 use tokio::net::UnixStream;
 
 /// Nothing here is expected to take so long; it only ends a test that hangs.
@@ -50,11 +50,11 @@ pub(crate) struct House {
 
 impl House {
     /// A worker in this process whose network is simulated.
-    pub(crate) async fn over(outside: Arc<dyn Outside>, network: Network) -> House {
+    pub(crate) async fn over(outside: Arc<dyn HostNetwork>, network: Network) -> House {
         let folder = tempfile::tempdir().unwrap();
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
         let options = Options { data_dir, exe: exe(), name, slots: 2, mounts: Vec::new() };
-        let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
+        let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
         let ground = ground.unwrap_or_else(|error| panic!("{error}")).through(outside);
         let (ours, theirs) = UnixStream::pair().unwrap();
         tokio::spawn(serve(ground, theirs));

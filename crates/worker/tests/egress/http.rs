@@ -2,7 +2,7 @@
 use crate::world::{PUBLIC, Server, World, allow, dial, hear, hear_until, say};
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_worker::egress::Doorway;
+use tenure_worker::egress::EgressListener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ const OTHER: &str = "93.184.216.35";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// a.test and b.test may be reached at port 80, evil.test has an address and may not.
-fn world(server: Server) -> (Arc<World>, Doorway) {
+fn world(server: Server) -> (Arc<World>, EgressListener) {
     let world = World::new()
         .name("a.test", &[PUBLIC])
         .name("b.test", &[OTHER])

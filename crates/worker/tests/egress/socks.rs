@@ -1,12 +1,12 @@
 //! SOCKS5 as clients meet it.
 use crate::world::{PUBLIC, Server, World, allow, dial, hear};
 use std::sync::Arc;
-use tenure_worker::egress::Doorway;
+use tenure_worker::egress::EgressListener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HELLO: &[u8] = &[5, 1, 0];
 
-fn world() -> (Arc<World>, Doorway) {
+fn world() -> (Arc<World>, EgressListener) {
     let world = World::new()
         .name("a.test", &[PUBLIC])
         .name("dead.test", &["93.184.216.99"])
@@ -27,7 +27,7 @@ fn address(address: &[u8], port: u16) -> Vec<u8> {
 }
 
 /// The answer to one request: its reply byte.
-async fn ask(door: &Doorway, request: &[u8]) -> u8 {
+async fn ask(door: &EgressListener, request: &[u8]) -> u8 {
     let mut program = dial(door.gate());
     program.write_all(HELLO).await.unwrap();
     let mut chosen = [0; 2];

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tenure_core::manifest::NetworkMode;
 use tenure_wire::confinement::Network;
-use tenure_worker::egress::Doorway;
+use tenure_worker::egress::EgressListener;
 use tenure_worker::egress::gate::Gate;
-use tenure_worker::egress::outside::{Answer, Outside, Stream};
+use tenure_worker::egress::network::{Answer, HostNetwork, Stream};
 use tenure_worker::egress::proxy::converse;
 use tenure_worker::egress::resolver::{AgentResolver, Resolver};
 use tenure_worker::egress::rules::Rules;
@@ -79,22 +79,22 @@ impl World {
         String::from_utf8_lossy(&heard).into_owned()
     }
 
-    pub(crate) fn door(self: &Arc<World>, network: &Network) -> Doorway {
-        self.door_by(network, AgentResolver::alone(Arc::clone(self) as Arc<dyn Outside>))
+    pub(crate) fn door(self: &Arc<World>, network: &Network) -> EgressListener {
+        self.door_by(network, AgentResolver::alone(Arc::clone(self) as Arc<dyn HostNetwork>))
     }
 
     /// One jail's of an agent.
-    pub(crate) fn door_by(self: &Arc<World>, network: &Network, resolver: AgentResolver) -> Doorway {
-        Doorway::open(Rules::compile(network).unwrap(), network, resolver, None).unwrap()
+    pub(crate) fn door_by(self: &Arc<World>, network: &Network, resolver: AgentResolver) -> EgressListener {
+        EgressListener::open(Rules::compile(network).unwrap(), network, resolver, None).unwrap()
     }
 
     /// What the jails of one worker look names up by.
     pub(crate) fn resolver(self: &Arc<World>) -> Resolver {
-        Resolver::new(Arc::clone(self) as Arc<dyn Outside>)
+        Resolver::new(Arc::clone(self) as Arc<dyn HostNetwork>)
     }
 }
 
-impl Outside for World {
+impl HostNetwork for World {
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
         let mut state = self.state.lock().unwrap();
         state.lookups.push(name.to_owned());

@@ -13,7 +13,7 @@ use tenure_core::manifest::{Backend, HostMount};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};
 use tenure_wire::frame::{self, CallOutcome, FrameError, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
-use tenure_worker::{Error, Ground, Options, serve};
+use tenure_worker::{Error, Options, WorkerRuntime, serve};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
@@ -85,7 +85,7 @@ impl House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
         let options = Options { data_dir, exe: exe(), name, slots: SLOTS, mounts };
-        let ground = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await.unwrap();
+        let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         let task = tokio::spawn(serve(ground.unwrap_or_else(|error| panic!("{error}")), theirs));
         House::greet(folder, ours, Worker::Task(task)).await

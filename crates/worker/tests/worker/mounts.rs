@@ -6,7 +6,7 @@ use tenure_core::call::Outcome;
 use tenure_core::manifest::HostMount;
 use tenure_wire::confinement::{Life, Volume};
 use tenure_wire::frame::CallOutcome;
-use tenure_worker::{Ground, Options};
+use tenure_worker::{Options, WorkerRuntime};
 
 /// Set in the environment of the second run, as an ordinary user: a folder beneath /srv that this user may fill.
 pub(crate) const SRV: &str = "TENURE_TEST_SRV";
@@ -164,7 +164,7 @@ fn a_worker_shows_nobody_the_data_directory_or_what_is_not_there() {
     let prepare = |mounts: Vec<HostMount>| {
         let options =
             Options { data_dir: data_dir.clone(), exe: crate::house::exe(), name: "tests".into(), slots: 1, mounts };
-        Ground::prepare(&options).map(drop).map_err(|error| error.to_string())
+        WorkerRuntime::prepare(&options).map(drop).map_err(|error| error.to_string())
     };
     for path in [shelf.path.clone(), shelf.path.join("tenure"), data_dir.clone(), data_dir.join("agents-to-be")] {
         let error = prepare(vec![mount(path.clone())]).unwrap_err();

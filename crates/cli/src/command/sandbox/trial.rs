@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{self, CallOutcome, FromWorker, LeasedCall, ToWorker, VERSION};
-use tenure_worker::{Ground, Options, serve};
+use tenure_worker::{Options, WorkerRuntime, serve};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -46,7 +46,7 @@ impl Trial {
         let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
         let options =
             Options { data_dir: scratch.0.clone(), exe, name: "trial".to_string(), slots: 1, mounts: Vec::new() };
-        let prepared = tokio::task::spawn_blocking(move || Ground::prepare(&options)).await;
+        let prepared = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await;
         let ground = prepared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
         let (ours, theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;
         let worker = tokio::spawn(serve(ground, theirs));
@@ -73,8 +73,8 @@ impl Trial {
         let FromWorker::Hello(_) = next(&mut link, PATIENCE).await? else {
             return Err(failed("the worker's greeting was another frame".to_string()));
         };
-        let session = SessionId::mint(&mut mint);
-        send(&mut link, &ToWorker::Welcome { version: VERSION, session, fence: FENCE }).await?;
+        let connection = ConnectionId::mint(&mut mint);
+        send(&mut link, &ToWorker::Welcome { version: VERSION, connection, fence: FENCE }).await?;
         let (program, words) = self.command.split_first().expect("invariant: clap wants at least one word");
         let time_ms = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
         let arguments = json!({"command": program, "args": words, "stdin": stdin, "timeout_ms": time_ms});
@@ -144,7 +144,7 @@ impl Tried {
                 Exit::Failure
             }
             other @ (Outcome::Failed { .. } | Outcome::Killed | Outcome::Redirected { .. } | Outcome::Lost { .. }) => {
-                eprintln!("tenure: {}: {}", other.word(), text("error"));
+                eprintln!("tenure: {}: {}", other.as_str(), text("error"));
                 Exit::Failure
             }
         }

@@ -176,8 +176,6 @@ mod tests {
                 memory: crate::level::Meter::None,
                 pids: crate::level::Meter::None,
                 cpu: crate::level::Meter::None,
-                #[cfg(feature = "controls")]
-                without: Vec::new(),
             },
             uid: 1,
             gid: 1,

@@ -1,9 +1,9 @@
 //! `network.download`: into a file without a name beside the jails, checked there, and only then through the jail's own write
 //! into the work folder. Must never: hold the file in memory, or leave less free than the ledger needs.
 use super::{failed, headers, late, unread, until};
-use crate::egress::Way;
-use crate::egress::fetch::{Answered, Ask, Fault};
-use crate::perform::{Deed, Done, Room, Scene, Stop, invalid, no_space, refused};
+use crate::egress::EgressHandle;
+use crate::egress::fetch::{FetchError, FetchRequest, FetchResponse};
+use crate::perform::{Abort, CallContext, CallResult, FileOps, PerformResult, invalid, no_space, refused};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::Method;
@@ -23,8 +23,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-const PATIENCE: Duration = Duration::from_secs(300);
-const PATIENCE_MAX: Duration = Duration::from_secs(3600);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+const DOWNLOAD_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Largest file, in bytes, where neither the call nor the agent's disk has a lower bound.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// What stays free on the worker's disk, and after how many bytes that is looked at again.
@@ -52,30 +52,30 @@ struct Spool {
     sha256: String,
 }
 
-pub(in crate::perform) async fn download(scene: &Scene, wanted: Download, deadline: Instant) -> Done {
+pub(in crate::perform) async fn download(context: &CallContext, wanted: Download, deadline: Instant) -> PerformResult {
     let expected = wanted.sha256.as_deref().map(str::to_ascii_lowercase);
     if expected.as_ref().is_some_and(|hash| hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         return Err(invalid("`sha256` is 64 hexadecimal digits"));
     }
-    let url = scene.way.read(&wanted.url).map_err(unread)?;
-    let ask = Ask { method: Method::GET, url, headers: headers(&wanted.headers)?, body: Bytes::new() };
-    let max = wanted.max_bytes.unwrap_or(FILE_BYTES_MAX).min(FILE_BYTES_MAX).min(scene.confinement.disk_bytes);
-    let until = until(wanted.timeout_ms, PATIENCE, PATIENCE_MAX, deadline);
-    let room = Room { line: &scene.line, gauge: &scene.gauge, deadline: until };
+    let url = context.way.read(&wanted.url).map_err(unread)?;
+    let ask = FetchRequest { method: Method::GET, url, headers: headers(&wanted.headers)?, body: Bytes::new() };
+    let max = wanted.max_bytes.unwrap_or(FILE_BYTES_MAX).min(FILE_BYTES_MAX).min(context.confinement.disk_bytes);
+    let until = until(wanted.timeout_ms, DOWNLOAD_TIMEOUT, DOWNLOAD_TIMEOUT_MAX, deadline);
+    let ops = FileOps { line: &context.line, gauge: &context.gauge, deadline: until };
     // Before anything is asked of a server.
-    room.check(&wanted.path).await?;
+    ops.check(&wanted.path).await?;
     let fetching = async {
-        let place = scene.way.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
-        let answered = scene.way.fetch(ask).await.map_err(failed)?;
+        let place = context.way.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
+        let answered = context.way.fetch(ask).await.map_err(failed)?;
         let (status, url, redirects) = (answered.response.status(), answered.url.to_string(), answered.redirects);
         if !status.is_success() {
             let sentence = format!("{url} answered {status}; nothing was written");
-            return Err(Stop::Ended(Deed::failed("http_status", sentence)));
+            return Err(Abort::Ended(CallResult::failed("http_status", sentence)));
         }
-        let spool = spool(&scene.way, answered, max).await?;
+        let spool = spool(&context.way, answered, max).await?;
         if let Some(expected) = expected.filter(|expected| *expected != spool.sha256) {
             let sentence = format!("the file's SHA-256 is {}, not {expected}; nothing was written", spool.sha256);
-            return Err(Stop::Ended(Deed::failed("checksum", sentence)));
+            return Err(Abort::Ended(CallResult::failed("checksum", sentence)));
         }
         Ok((place, spool, status, url, redirects))
     };
@@ -84,31 +84,35 @@ pub(in crate::perform) async fn download(scene: &Scene, wanted: Download, deadli
         Err(_) => return Ok(late()),
     };
     let (size, sha256) = (spool.size, spool.sha256.clone());
-    room.room(&wanted.path, size).await?;
-    match timeout_at(until, hand_over(scene, spool, wanted.path)).await {
+    ops.ensure_room(&wanted.path, size).await?;
+    match timeout_at(until, hand_over(context, spool, wanted.path)).await {
         Ok(written) => written?,
-        Err(_) => return Ok(Deed::timed_out("the sandbox did not take the file in time; look before you repeat")),
+        Err(_) => {
+            return Ok(CallResult::timed_out("the sandbox did not take the file in time; look before you repeat"));
+        }
     }
     let status = status.as_u16();
-    Ok(Deed::done(json!({ "status": status, "url": url, "redirects": redirects, "size": size, "sha256": sha256 })))
+    Ok(CallResult::done(
+        json!({ "status": status, "url": url, "redirects": redirects, "size": size, "sha256": sha256 }),
+    ))
 }
 
-async fn spool(way: &Way, answered: Answered, max: u64) -> Result<Spool, Stop> {
+async fn spool(way: &EgressHandle, answered: FetchResponse, max: u64) -> Result<Spool, Abort> {
     let too_large = || {
         let sentence = format!("the file is larger than the {max} bytes that are possible here; nothing was written");
-        Stop::Ended(Deed::exhausted("file_bytes", Some(max), sentence))
+        Abort::Ended(CallResult::exhausted("file_bytes", Some(max), sentence))
     };
-    let Answered { response, connection, .. } = answered;
+    let FetchResponse { response, connection, .. } = answered;
     let stated = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|stated| stated > max) {
         return Err(too_large());
     }
-    let mut file = File::from_std(nameless(way.spool_dir()).map_err(|error| broken(&error))?);
-    room(&file, stated.unwrap_or(0))?;
+    let mut file = File::from_std(unlinked_file(way.spool_dir()).map_err(|error| broken(&error))?);
+    disk_room(&file, stated.unwrap_or(0))?;
     let (mut hash, mut size, mut looked) = (Sha256::new(), 0u64, 0u64);
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| failed(Fault::Broken(error.to_string())))?;
+        let frame = frame.map_err(|error| failed(FetchError::Broken(error.to_string())))?;
         let Ok(bytes) = frame.into_data() else { continue };
         size += bytes.len() as u64;
         if size > max {
@@ -116,7 +120,7 @@ async fn spool(way: &Way, answered: Answered, max: u64) -> Result<Spool, Stop> {
         }
         if size - looked >= LOOK_EVERY {
             looked = size;
-            room(&file, 0)?;
+            disk_room(&file, 0)?;
         }
         hash.update(&bytes);
         file.write_all(&bytes).await.map_err(|error| broken(&error))?;
@@ -128,12 +132,12 @@ async fn spool(way: &Way, answered: Answered, max: u64) -> Result<Spool, Stop> {
 }
 
 /// Writes the file inside, piece by piece; it is there whole or not at all.
-async fn hand_over(scene: &Scene, mut spool: Spool, path: String) -> Result<(), Stop> {
+async fn hand_over(context: &CallContext, mut spool: Spool, path: String) -> Result<(), Abort> {
     let asked = (!path.starts_with("/tmp/")).then_some(spool.size);
     let write = Operation::Write { path, size: spool.size, mode: WriteMode::Overwrite };
     let mut left = spool.size;
     let piece = piece(&mut spool.file, &mut left).await?;
-    let upload = scene.line.upload(write, piece).await;
+    let upload = context.line.upload(write, piece).await;
     while left > 0 {
         // An answer before the end is a refusal.
         if upload.answered() {
@@ -144,14 +148,14 @@ async fn hand_over(scene: &Scene, mut spool: Spool, path: String) -> Result<(), 
     }
     match upload.answer().await {
         Some((Answer::Written { .. }, _)) => Ok(()),
-        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Stop::Ended(no_space(&scene.gauge, asked))),
-        Some((Answer::Refused(refusal), _)) => Err(Stop::Ended(refused(&refusal))),
-        Some(_) => Err(Stop::Broken("it answered a file request with something else")),
-        None => Err(Stop::Gone),
+        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Abort::Ended(no_space(&context.gauge, asked))),
+        Some((Answer::Refused(refusal), _)) => Err(Abort::Ended(refused(&refusal))),
+        Some(_) => Err(Abort::Broken("it answered a file request with something else")),
+        None => Err(Abort::Gone),
     }
 }
 
-async fn piece(file: &mut File, left: &mut u64) -> Result<Vec<u8>, Stop> {
+async fn piece(file: &mut File, left: &mut u64) -> Result<Vec<u8>, Abort> {
     let mut bytes = vec![0; usize::try_from((*left).min(PIECE_BYTES)).unwrap_or(0)];
     file.read_exact(&mut bytes).await.map_err(|error| broken(&error))?;
     *left -= bytes.len() as u64;
@@ -159,7 +163,7 @@ async fn piece(file: &mut File, left: &mut u64) -> Result<Vec<u8>, Stop> {
 }
 
 /// A file that has no name, or none any more.
-fn nameless(folder: &Path) -> io::Result<std::fs::File> {
+fn unlinked_file(folder: &Path) -> io::Result<std::fs::File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let mode = Mode::from(0o600);
     match open(folder, flags | OFlags::TMPFILE, mode) {
@@ -177,15 +181,15 @@ fn nameless(folder: &Path) -> io::Result<std::fs::File> {
 }
 
 /// Whether `wanted` bytes more leave the worker's disk enough.
-fn room(file: &File, wanted: u64) -> Result<(), Stop> {
+fn disk_room(file: &File, wanted: u64) -> Result<(), Abort> {
     let found = fstatvfs(file).map_err(|errno| broken(&errno.into()))?;
     if found.f_bavail.saturating_mul(found.f_frsize) < wanted.saturating_add(SPARE_BYTES) {
         let sentence = "the worker's disk is nearly full; nothing was written";
-        return Err(Stop::Ended(Deed::exhausted("disk", None, sentence)));
+        return Err(Abort::Ended(CallResult::exhausted("disk", None, sentence)));
     }
     Ok(())
 }
 
-fn broken(error: &io::Error) -> Stop {
-    Stop::Ended(Deed::failed("io", format!("the worker could not keep the file: {error}; nothing was written")))
+fn broken(error: &io::Error) -> Abort {
+    Abort::Ended(CallResult::failed("io", format!("the worker could not keep the file: {error}; nothing was written")))
 }

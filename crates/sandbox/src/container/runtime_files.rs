@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use super::order::{CONTAINED, LIBRARIES, PROGRAM};
 
-/// Most files that a kit may have; the shipped program needs five.
+/// Most files that such a set may have; the shipped program needs five.
 const FILES_MAX: usize = 32;
 /// The auxiliary vector's key of the address at which the loader lies.
 const AT_BASE: usize = 7;
 
 /// The host's files and the names that they get beneath `LIBRARIES`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kit {
+pub(crate) struct RuntimeFiles {
     /// The loader's name; None for a program that needs none.
     loader: Option<String>,
     files: Vec<(PathBuf, String)>,
 }
 
-impl Kit {
+impl RuntimeFiles {
     /// The worker and its jails are one program, so what is mapped here is what is needed there.
     pub(crate) fn of_this_process() -> io::Result<Self> {
         let maps = fs::read_to_string("/proc/self/maps")?;
@@ -29,29 +29,29 @@ impl Kit {
     }
 
     fn read(maps: &str, base: usize, names: impl Fn(&Path) -> io::Result<Vec<String>>) -> io::Result<Self> {
-        let mut kit = Self { loader: None, files: Vec::new() };
+        let mut found = Self { loader: None, files: Vec::new() };
         for line in maps.lines() {
             let Some((start, executable, path)) = mapping(line) else { continue };
             let name = file_name(path);
             if base != 0 && start == base {
-                kit.files.retain(|(known, _)| known != path);
-                kit.files.push((path.to_owned(), name.clone()));
-                kit.loader = Some(name);
-            } else if executable && is_library(&name) && !kit.files.iter().any(|(known, _)| known == path) {
-                kit.files.extend(names(path)?.into_iter().map(|name| (path.to_owned(), name)));
+                found.files.retain(|(known, _)| known != path);
+                found.files.push((path.to_owned(), name.clone()));
+                found.loader = Some(name);
+            } else if executable && is_library(&name) && !found.files.iter().any(|(known, _)| known == path) {
+                found.files.extend(names(path)?.into_iter().map(|name| (path.to_owned(), name)));
             }
         }
-        if let Some((gone, _)) = kit.files.iter().find(|(path, _)| path.to_string_lossy().ends_with(" (deleted)")) {
+        if let Some((gone, _)) = found.files.iter().find(|(path, _)| path.to_string_lossy().ends_with(" (deleted)")) {
             let why = format!("{} was replaced since this program started; restart the worker", gone.display());
             return Err(io::Error::other(why));
         }
-        if kit.files.len() > FILES_MAX {
+        if found.files.len() > FILES_MAX {
             return Err(io::Error::other("this program runs with more libraries than a jail needs"));
         }
-        if kit.loader.is_none() {
-            kit.files.clear();
+        if found.loader.is_none() {
+            found.files.clear();
         }
-        Ok(kit)
+        Ok(found)
     }
 
     /// Host files and where each appears.
@@ -129,23 +129,26 @@ mod tests {
     #[test]
     fn the_kit_is_the_loader_and_each_mapped_library_under_every_name_it_is_asked_for() {
         let names = |path: &Path| Ok(vec![file_name(path), "libc.so.6".to_owned()]);
-        let kit = Kit::read(MAPS, 0x7f60, names).unwrap();
-        let inside: Vec<String> = kit.mounts().map(|(_, inside)| inside).collect();
+        let found = RuntimeFiles::read(MAPS, 0x7f60, names).unwrap();
+        let inside: Vec<String> = found.mounts().map(|(_, inside)| inside).collect();
         let lib = |name: &str| format!("{LIBRARIES}/{name}");
         assert_eq!(inside, [lib("libc-2.31.so"), lib("libc.so.6"), lib("ld-2.31.so")]);
-        assert_eq!(kit.command().first(), Some(&lib("ld-2.31.so")));
-        assert_eq!(kit.command().last().map(String::as_str), Some(CONTAINED));
-        let alone = Kit::read(MAPS, 0, names).unwrap();
+        assert_eq!(found.command().first(), Some(&lib("ld-2.31.so")));
+        assert_eq!(found.command().last().map(String::as_str), Some(CONTAINED));
+        let alone = RuntimeFiles::read(MAPS, 0, names).unwrap();
         assert_eq!((alone.mounts().count(), alone.command()), (0, vec![PROGRAM.to_owned(), CONTAINED.to_owned()]));
         let replaced = MAPS.replace("libc-2.31.so", "libc-2.31.so (deleted)");
         assert!(
-            Kit::read(&replaced, 0x7f60, |path| Ok(vec![file_name(path)])).unwrap_err().to_string().contains("restart")
+            RuntimeFiles::read(&replaced, 0x7f60, |path| Ok(vec![file_name(path)]))
+                .unwrap_err()
+                .to_string()
+                .contains("restart")
         );
     }
 
     #[test]
     fn this_process_has_a_kit_that_is_there() {
-        let kit = Kit::of_this_process().unwrap();
-        assert!(kit.mounts().all(|(host, _)| host.is_file()), "{kit:?}");
+        let found = RuntimeFiles::of_this_process().unwrap();
+        assert!(found.mounts().all(|(host, _)| host.is_file()), "{found:?}");
     }
 }

@@ -10,16 +10,16 @@ const NANOS: u128 = 1_000_000_000;
 
 /// A bucket that is kept as the one moment at which all that has passed is paid for.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     bytes_per_second: u64,
     began: Instant,
     /// Nanoseconds since `began`.
     paid_at: AtomicU64,
 }
 
-impl Pace {
-    pub(super) fn new(bytes_per_second: u64) -> Pace {
-        Pace { bytes_per_second: bytes_per_second.max(1), began: Instant::now(), paid_at: AtomicU64::new(0) }
+impl RateLimiter {
+    pub(super) fn new(bytes_per_second: u64) -> RateLimiter {
+        RateLimiter { bytes_per_second: bytes_per_second.max(1), began: Instant::now(), paid_at: AtomicU64::new(0) }
     }
 
     /// Most bytes that one connection moves before others have their turn.

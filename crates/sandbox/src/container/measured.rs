@@ -17,7 +17,7 @@ const FURTHER: [&str; 2] = ["user", "cgroup"];
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct MeasuredLimits {
     pub(crate) memory: Meter,
     pub(crate) pids: Meter,
     pub(crate) cpu: Meter,
@@ -29,7 +29,7 @@ pub(crate) struct Held {
     pub(crate) counters: Vec<(Counter, PathBuf)>,
 }
 
-impl Held {
+impl MeasuredLimits {
     pub(crate) fn of(pid: i32, limits: &Limits) -> Result<Self, Failure> {
         let failed =
             |error| Failure::new(Layer::Namespaces, "compare the container's namespaces with the worker's", error);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_process_that_shares_this_ones_namespaces_is_no_jail() {
-        let refused = Held::of(std::process::id() as i32, &Limits::default()).unwrap_err();
+        let refused = MeasuredLimits::of(std::process::id() as i32, &Limits::default()).unwrap_err();
         assert!(refused.step.contains("net"), "{refused}");
     }
 }

@@ -19,7 +19,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub type Answer<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-pub trait Outside: fmt::Debug + Send + Sync {
+pub trait HostNetwork: fmt::Debug + Send + Sync {
     /// The addresses of a name, in the order in which they are to be tried.
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>>;
 
@@ -28,10 +28,10 @@ pub trait Outside: fmt::Debug + Send + Sync {
 
 /// The host's own resolver and network.
 #[derive(Debug)]
-pub struct System;
+pub struct SystemNetwork;
 
-impl Outside for System {
-    /// On a thread of its own: the pool of the runtime opens and buries jails, and a name that answers slowly must not hold it.
+impl HostNetwork for SystemNetwork {
+    /// On a thread of its own: the pool of the runtime opens and ends jails, and a name that answers slowly must not hold it.
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
         let name = name.to_owned();
         Box::pin(async move {

@@ -19,7 +19,7 @@ const MAPS_BYTES_MAX: u64 = 4 << 20;
 
 /// Who is in a jail.
 #[derive(Debug, Clone)]
-pub(crate) struct Inmates {
+pub(crate) struct JailProcesses {
     /// The host's process id of its first process.
     pub(crate) init: i32,
     /// The control groups that hold it; without any, its processes are found by their parents.
@@ -28,16 +28,16 @@ pub(crate) struct Inmates {
 
 /// One file without a name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct UnlinkedFile {
     /// Where it had its name, as the jail sees it; the kernel adds ` (deleted)`.
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
 }
 
 /// The files of `device` that these processes hold, each once.
-pub(super) fn held(inmates: &Inmates, device: u64) -> Vec<Held> {
-    let mut found = Found { device, seen: HashSet::new(), held: Vec::new(), left: LOOKED_AT_MAX };
-    for process in inmates.processes() {
+pub(super) fn unlinked_files(processes: &JailProcesses, device: u64) -> Vec<UnlinkedFile> {
+    let mut found = Found { device, seen: HashSet::new(), unlinked_files: Vec::new(), left: LOOKED_AT_MAX };
+    for process in processes.processes() {
         let process = Path::new("/proc").join(process.to_string());
         // A thread may have descriptors of its own. What has just ended holds nothing.
         for thread in entries(&process.join("task")) {
@@ -47,13 +47,13 @@ pub(super) fn held(inmates: &Inmates, device: u64) -> Vec<Held> {
         }
         found.mapped(&process);
     }
-    found.held
+    found.unlinked_files
 }
 
 struct Found {
     device: u64,
     seen: HashSet<u64>,
-    held: Vec<Held>,
+    unlinked_files: Vec<UnlinkedFile>,
     left: usize,
 }
 
@@ -68,7 +68,7 @@ impl Found {
             && self.is_new(&found)
         {
             let path = readlinkat(CWD, link, Vec::new()).map(|path| path.to_string_lossy().into_owned());
-            self.held.push(Held { path: path.unwrap_or_default().into(), bytes: allotted(&found) });
+            self.unlinked_files.push(UnlinkedFile { path: path.unwrap_or_default().into(), bytes: allotted(&found) });
         }
     }
 
@@ -85,10 +85,10 @@ impl Found {
         let device = format!("{:02x}:{:02x}", major(self.device), minor(self.device));
         for line in String::from_utf8_lossy(&text).lines().filter(|line| line.ends_with(" (deleted)")) {
             let Some(mapping) = Mapping::parse(line).filter(|mapping| mapping.device == device) else { continue };
-            let before = self.held.len();
+            let before = self.unlinked_files.len();
             self.look(&process.join("map_files").join(&mapping.range));
-            if self.held.len() == before && self.seen.insert(mapping.inode) {
-                self.held.push(Held { path: mapping.path.into(), bytes: mapping.end });
+            if self.unlinked_files.len() == before && self.seen.insert(mapping.inode) {
+                self.unlinked_files.push(UnlinkedFile { path: mapping.path.into(), bytes: mapping.end });
             }
         }
     }
@@ -124,7 +124,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-impl Inmates {
+impl JailProcesses {
     fn processes(&self) -> HashSet<i32> {
         let lists = self.cgroups.iter().filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
         let grouped: HashSet<i32> =
@@ -176,14 +176,15 @@ mod tests {
         let _again = file.try_clone().unwrap();
         let mut named = File::create(folder.path().join("named")).unwrap();
         named.write_all(&[1; 300_000]).unwrap();
-        let own = Inmates { init: std::process::id() as i32, cgroups: Vec::new().into() };
+        let own = JailProcesses { init: std::process::id() as i32, cgroups: Vec::new().into() };
         let mine = rustix::fs::fstat(&file).unwrap();
-        let all = held(&own, mine.st_dev);
+        let all = unlinked_files(&own, mine.st_dev);
         // Other tests of this process may hold files of their own.
-        let ours: Vec<&Held> = all.iter().filter(|held| held.path.starts_with(folder.path())).collect();
+        let ours: Vec<&UnlinkedFile> =
+            all.iter().filter(|unlinked_files| unlinked_files.path.starts_with(folder.path())).collect();
         assert_eq!(ours.len(), 1, "{all:?}");
         assert!(ours[0].bytes >= 300_000);
-        assert_eq!(held(&own, mine.st_dev + 12345), []);
+        assert_eq!(unlinked_files(&own, mine.st_dev + 12345), []);
     }
 
     #[test]

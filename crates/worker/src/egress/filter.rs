@@ -1,57 +1,52 @@
 //! The bytes of a program's HTTP connection, on their way to hyper: each head is read first by `head`, and bodies are followed
-//! to where the next head begins. Must never: hand on a byte of what is misshapen, or a second head before the first was
+//! to where the next head begins. Must never: hand on a byte of what is malformed, or a second head before the first was
 //! taken.
-use super::head::{self, Body, Chunks, HEAD_BYTES_MAX, Misshapen};
+use super::head::{self, Body, Chunks, HEAD_BYTES_MAX, MalformedRequest};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What stands in for a misshapen head, so that hyper asks for an answer; the answer is made from what was found.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: misshapen.invalid\r\nconnection: close\r\n\r\n";
+/// What stands in for a malformed head, so that hyper asks for an answer; the answer is made from what was found.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: malformed.invalid\r\nconnection: close\r\n\r\n";
 
 const CHUNK_BYTES: usize = 8 << 10;
 
 /// The first thing that was found, which is also the last: the connection ends with it.
-pub(super) type Found = Arc<OnceLock<Misshapen>>;
+pub(super) type Found = Arc<OnceLock<MalformedRequest>>;
 
-pub(super) struct Sieve<S> {
+pub(super) struct RequestFilter<S> {
     inner: S,
     /// Not handed on yet; the first `passed` bytes may be.
     held: Vec<u8>,
     passed: usize,
-    at: At,
+    pub(super) at: At,
     ended: bool,
     found: Found,
 }
 
 #[derive(Clone, Copy)]
-enum At {
+pub(super) enum At {
     Head,
     Sized(u64),
     Chunked(Chunks),
     Tunnel,
     /// Behind the stand-in comes nothing.
-    Misshapen,
+    MalformedRequest,
 }
 
-impl<S> Sieve<S> {
+impl<S> RequestFilter<S> {
     /// `first`: bytes that were read from `inner` already.
-    pub(super) fn new(inner: S, first: &[u8]) -> (Sieve<S>, Found) {
+    pub(super) fn new(inner: S, first: &[u8]) -> (RequestFilter<S>, Found) {
         let found = Found::default();
-        let sieve = Sieve { inner, held: first.to_vec(), passed: 0, at: At::Head, ended: false, found: found.clone() };
-        (sieve, found)
-    }
-
-    /// With everything let pass from now on.
-    #[cfg(feature = "controls")]
-    pub(super) fn opened(self) -> Sieve<S> {
-        Sieve { at: At::Tunnel, ..self }
+        let filter =
+            RequestFilter { inner, held: first.to_vec(), passed: 0, at: At::Head, ended: false, found: found.clone() };
+        (filter, found)
     }
 
     /// Lets as much pass as belongs together; false if more must be read first.
-    fn pass(&mut self) -> Result<bool, Misshapen> {
+    fn pass(&mut self) -> Result<bool, MalformedRequest> {
         if matches!(self.at, At::Head) {
             // Empty lines before a request say nothing.
             while self.held.starts_with(b"\r\n") {
@@ -79,17 +74,17 @@ impl<S> Sieve<S> {
                 Some((count, Chunks::Over)) => (count, At::Head),
                 Some((count, next)) => (count, At::Chunked(next)),
             },
-            At::Tunnel | At::Misshapen => (held, self.at),
+            At::Tunnel | At::MalformedRequest => (held, self.at),
         };
         self.passed = count;
         self.at = next;
         Ok(count > 0)
     }
 
-    fn misshapen(&mut self, why: Misshapen) {
+    fn malformed(&mut self, why: MalformedRequest) {
         let in_body = matches!(self.at, At::Chunked(_));
         let _ = self.found.set(why);
-        self.at = At::Misshapen;
+        self.at = At::MalformedRequest;
         self.held.clear();
         if !in_body {
             self.held.extend_from_slice(STAND_IN);
@@ -98,7 +93,7 @@ impl<S> Sieve<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Sieve<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RequestFilter<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -112,11 +107,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sieve<S> {
             match this.pass() {
                 Ok(true) => continue,
                 // hyper ends the connection with the answer; an end here would make it forget to answer.
-                Ok(false) if matches!(this.at, At::Misshapen) => return Poll::Pending,
+                Ok(false) if matches!(this.at, At::MalformedRequest) => return Poll::Pending,
                 Ok(false) if this.ended => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(why) => {
-                    this.misshapen(why);
+                    this.malformed(why);
                     if this.passed == 0 {
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why.sentence())));
                     }
@@ -136,7 +131,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sieve<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Sieve<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RequestFilter<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
     }

@@ -1,12 +1,6 @@
-//! Entry points for fuzzing: the bytes of a jail's programs against the proxy, over a network in memory. Only with the feature
-//! `fuzz`. Must never: be part of a build that ships.
+//! What the egress targets share: the bytes of a jail's programs against the proxy, over a network in memory.
 //!
 //! Beside not panicking and coming to an end, nothing may be connected to but what the rules name.
-use crate::egress::Doorway;
-use crate::egress::outside::{Answer, Outside, Stream};
-use crate::egress::proxy::converse;
-use crate::egress::resolver::AgentResolver;
-use crate::egress::rules::Rules;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +8,11 @@ use std::time::Duration;
 use tenure_core::manifest::NetworkMode;
 use tenure_core::network::host::Host;
 use tenure_wire::confinement::Network;
+use tenure_worker::egress::EgressListener;
+use tenure_worker::egress::network::{Answer, HostNetwork, Stream};
+use tenure_worker::egress::proxy::converse;
+use tenure_worker::egress::resolver::AgentResolver;
+use tenure_worker::egress::rules::Rules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
@@ -25,7 +24,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[derive(Debug)]
 struct Memory;
 
-impl Outside for Memory {
+impl HostNetwork for Memory {
     /// The listed name leads to the permitted address, every other one to the host itself.
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>> {
         assert_eq!(name, name.to_ascii_lowercase());
@@ -103,7 +102,8 @@ async fn talk(bytes: Vec<u8>) {
     let network = network();
     let rules = Rules::compile(&network).expect("invariant: the rules are well formed");
     let resolver = AgentResolver::alone(Arc::new(Memory));
-    let door = Doorway::open(rules, &network, resolver, None).unwrap_or_else(|error: io::Error| panic!("{error}"));
+    let door =
+        EgressListener::open(rules, &network, resolver, None).unwrap_or_else(|error: io::Error| panic!("{error}"));
     let (near, far) = tokio::io::duplex(4096);
     let (mut reading, mut writing) = tokio::io::split(near);
     let talking = async {

@@ -1,5 +1,5 @@
-//! Who descends from whom inside, read from the jail's own /proc. Must never: kill the jail's init or a keeper, or leave
-//! a keeper stopped.
+//! Who descends from whom inside, read from the jail's own /proc. Must never: kill the jail's init or a subreaper, or leave
+//! a subreaper stopped.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +36,7 @@ fn parse(pid: i32) -> Option<Process> {
 /// them fight for the processor, this one would not get through its looks before they fork again. A program that had stopped
 /// itself goes on with the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(super) enum StopOthers {
     /// Where there is no pid namespace, and so others than the jail's would be stopped.
     Never,
     IfCrowded,
@@ -44,22 +44,22 @@ pub(super) enum Hold {
 }
 
 /// Kills every descendant of `roots`, but not the roots. One that a program has stopped goes on, so that it can tell the end.
-pub(super) fn kill_below(roots: &[i32], hold: Hold) {
+pub(super) fn kill_below(roots: &[i32], stop: StopOthers) {
     for root in all().iter().filter(|process| process.stopped && roots.contains(&process.pid)) {
         let _ = sys::kill(root.pid, libc::SIGCONT);
     }
-    kill(|| below(roots), hold);
+    kill(|| below(roots), stop);
 }
 
-/// Kills every child of init that is no keeper, with its descendants; whether there were any.
-pub(super) fn kill_strays(keepers: &[i32], hold: Hold) -> bool {
-    let strays = || {
+/// Kills every child of init that is no subreaper, with its descendants; whether there were any.
+pub(super) fn kill_orphans(subreapers: &[i32], stop: StopOthers) -> bool {
+    let orphans = || {
         let processes = all();
-        let stray = |p: &&Process| p.parent == 1 && !p.zombie && !keepers.contains(&p.pid);
-        let strays: Vec<i32> = processes.iter().filter(stray).map(|p| p.pid).collect();
-        [below(&strays), strays].concat()
+        let orphan = |p: &&Process| p.parent == 1 && !p.zombie && !subreapers.contains(&p.pid);
+        let orphans: Vec<i32> = processes.iter().filter(orphan).map(|p| p.pid).collect();
+        [below(&orphans), orphans].concat()
     };
-    kill(strays, hold)
+    kill(orphans, stop)
 }
 
 /// The living descendants of `roots`, without them.
@@ -79,12 +79,12 @@ fn below(roots: &[i32]) -> Vec<i32> {
 
 /// Kills what `members` finds; whether that was anything. All are stopped before one is killed: one that is killed frees a slot
 /// for a sibling that forks, and where the others run on, a fork bomb outlives every sweep of a slow host.
-fn kill(members: impl Fn() -> Vec<i32>, hold: Hold) -> bool {
+fn kill(members: impl Fn() -> Vec<i32>, stop: StopOthers) -> bool {
     let mut stopped = BTreeSet::new();
-    let mut held = false;
+    let mut stopped_all = false;
     for _ in 0..LOOKS_MAX {
-        if !held && (hold == Hold::Always || hold == Hold::IfCrowded && is_crowded()) {
-            held = true;
+        if !stopped_all && (stop == StopOthers::Always || stop == StopOthers::IfCrowded && is_crowded()) {
+            stopped_all = true;
             let _ = sys::kill(-1, libc::SIGSTOP);
         }
         let moving: Vec<i32> = members().into_iter().filter(|pid| !stopped.contains(pid)).collect();
@@ -100,7 +100,7 @@ fn kill(members: impl Fn() -> Vec<i32>, hold: Hold) -> bool {
     for pid in &found {
         let _ = sys::kill(*pid, libc::SIGKILL);
     }
-    if held {
+    if stopped_all {
         let _ = sys::kill(-1, libc::SIGCONT);
     }
     !found.is_empty()

@@ -19,13 +19,13 @@ pub(crate) type Answers = mpsc::Receiver<(Answer, Vec<u8>)>;
 
 /// Asks one jail. Its end, and the jail's, show as the end of the answers.
 #[derive(Debug, Clone)]
-pub(crate) struct Line {
-    requests: mpsc::Sender<Asked>,
+pub(crate) struct JailConnection {
+    requests: mpsc::Sender<PendingRequest>,
     last_id: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct PendingRequest {
     id: u32,
     operation: Operation,
     body: Vec<u8>,
@@ -37,14 +37,17 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct Upload {
     id: u32,
-    requests: mpsc::Sender<Asked>,
+    requests: mpsc::Sender<PendingRequest>,
     answers: Answers,
 }
 
 impl Upload {
     /// The next at most `BODY_BYTES_MAX` bytes.
     pub(crate) async fn more(&self, chunk: Vec<u8>) {
-        let _ = self.requests.send(Asked { id: self.id, operation: Operation::More, body: chunk, answers: None }).await;
+        let _ = self
+            .requests
+            .send(PendingRequest { id: self.id, operation: Operation::More, body: chunk, answers: None })
+            .await;
     }
 
     /// Whether the jail has said its last word already, or is gone.
@@ -59,7 +62,7 @@ impl Upload {
 
 /// Why a line ended.
 #[derive(Debug)]
-pub(crate) enum Cut {
+pub(crate) enum Disconnect {
     /// The jail's end is closed.
     Ended,
     Broken(FrameError),
@@ -67,12 +70,12 @@ pub(crate) enum Cut {
     Dropped,
 }
 
-impl Line {
+impl JailConnection {
     /// The task must be spawned; it ends with the socket or with the last handle.
-    pub(crate) fn new(socket: UnixStream) -> (Line, impl Future<Output = Cut>) {
+    pub(crate) fn new(socket: UnixStream) -> (JailConnection, impl Future<Output = Disconnect>) {
         let (requests, asked) = mpsc::channel(WAITING_MAX);
         let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new() };
-        (Line { requests, last_id: Arc::default() }, owner.run(socket))
+        (JailConnection { requests, last_id: Arc::default() }, owner.run(socket))
     }
 
     /// The answers come in order; their end without a last answer means that the jail is gone.
@@ -91,46 +94,46 @@ impl Line {
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
         let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         // A request that cannot be sent any more drops its sender, which ends the answers.
-        let _ = self.requests.send(Asked { id, operation, body, answers: Some(answers) }).await;
+        let _ = self.requests.send(PendingRequest { id, operation, body, answers: Some(answers) }).await;
         Upload { id, requests: self.requests.clone(), answers: receiver }
     }
 }
 
 struct Owner {
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<PendingRequest>,
     open: HashMap<u32, mpsc::Sender<(Answer, Vec<u8>)>>,
     outbox: VecDeque<u8>,
 }
 
 impl Owner {
-    async fn run(mut self, mut socket: UnixStream) -> Cut {
+    async fn run(mut self, mut socket: UnixStream) -> Disconnect {
         let (mut reader, mut writer) = socket.split();
         let (mut buffer, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
         loop {
             let idle = self.outbox.is_empty();
             tokio::select! {
                 read = reader.read(&mut chunk) => match read {
-                    Ok(0) | Err(_) => return Cut::Ended,
+                    Ok(0) | Err(_) => return Disconnect::Ended,
                     Ok(count) => {
                         buffer.extend_from_slice(&chunk[..count]);
                         if let Err(error) = self.take(&mut buffer).await {
-                            return Cut::Broken(error);
+                            return Disconnect::Broken(error);
                         }
                     }
                 },
                 asked = self.asked.recv(), if idle => match asked {
                     Some(asked) => self.begin(asked).await,
-                    None => return Cut::Dropped,
+                    None => return Disconnect::Dropped,
                 },
                 written = writer.write(self.outbox.as_slices().0), if !idle => match written {
-                    Ok(0) | Err(_) => return Cut::Ended,
+                    Ok(0) | Err(_) => return Disconnect::Ended,
                     Ok(count) => drop(self.outbox.drain(..count)),
                 },
             }
         }
     }
 
-    async fn begin(&mut self, asked: Asked) {
+    async fn begin(&mut self, asked: PendingRequest) {
         let id = asked.id;
         let mut operation = asked.operation;
         let mut chunks = asked.body.chunks(BODY_BYTES_MAX);

@@ -1,8 +1,8 @@
 //! The looking itself: one task a jail, which every call of the jail asks. Must never: look twice at once, or let looking take more
 //! than its part of the time while a program runs.
 
-use super::held::Inmates;
-use super::quota::{Allowance, Baseline, Lack, Seen};
+use super::quota::{Allowance, Baseline, LimitReached, Seen};
+use super::unlinked::JailProcesses;
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ const PERIOD_MIN: Duration = Duration::from_millis(20);
 const PERIOD_MAX: Duration = Duration::from_millis(250);
 /// Looks in a row that may fail, such as for want of descriptors, while a program runs.
 const UNSEEN_MAX: u32 = 8;
-const WANTS_MAX: usize = 64;
+const REQUESTS_MAX: usize = 64;
 
 /// Asks how much an agent has left. Handles of one jail share its looks.
 #[derive(Debug, Clone)]
-pub(crate) struct Gauge {
+pub(crate) struct QuotaWatcher {
     allowance: Arc<Allowance>,
     /// None where the file system sees to everything.
-    wants: Option<mpsc::Sender<Want>>,
+    requests: Option<mpsc::Sender<QuotaRequest>>,
 }
 
-enum Want {
-    Room {
+enum QuotaRequest {
+    FileOps {
         share: usize,
         bytes: u64,
         files: u64,
-        answer: oneshot::Sender<Result<Option<Lack>, Errno>>,
+        answer: oneshot::Sender<Result<Option<LimitReached>, Errno>>,
     },
     /// `recent`: one that somebody else asked for just now will do.
     Look {
@@ -42,47 +42,47 @@ enum Want {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum Blind {
+pub(crate) enum Unavailable {
     /// The folder cannot be looked at now.
     Unseen(Errno),
     /// Nobody looks any more.
     Gone,
 }
 
-impl Gauge {
+impl QuotaWatcher {
     /// The task must be spawned; it ends with the last handle.
-    pub(crate) fn new(allowance: Allowance, inmates: Inmates) -> (Gauge, impl Future<Output = ()>) {
+    pub(crate) fn new(allowance: Allowance, processes: JailProcesses) -> (QuotaWatcher, impl Future<Output = ()>) {
         let allowance = Arc::new(allowance);
-        let (wants, wanted) = mpsc::channel(WANTS_MAX);
-        let task = Looking { allowance: Arc::clone(&allowance), inmates, last: None };
-        let wants = allowance.is_looked_after().then_some(wants);
-        (Gauge { allowance, wants }, task.serve(wanted))
+        let (requests, wanted) = mpsc::channel(REQUESTS_MAX);
+        let task = QuotaTask { allowance: Arc::clone(&allowance), processes, last: None };
+        let requests = allowance.is_looked_after().then_some(requests);
+        (QuotaWatcher { allowance, requests }, task.serve(wanted))
     }
 
     /// Whether a file call may add so much at `path`, absolute. None: it may.
-    pub(crate) async fn room(&self, path: &str, bytes: u64, files: u64) -> Result<Option<Lack>, Blind> {
-        let Some(wants) = &self.wants else { return Ok(None) };
+    pub(crate) async fn room(&self, path: &str, bytes: u64, files: u64) -> Result<Option<LimitReached>, Unavailable> {
+        let Some(requests) = &self.requests else { return Ok(None) };
         let Some(share) = self.allowance.share(Path::new(path)) else { return Ok(None) };
         let (answer, answered) = oneshot::channel();
-        wants.send(Want::Room { share, bytes, files, answer }).await.map_err(|_| Blind::Gone)?;
-        answered.await.map_err(|_| Blind::Gone)?.map_err(Blind::Unseen)
+        requests.send(QuotaRequest::FileOps { share, bytes, files, answer }).await.map_err(|_| Unavailable::Gone)?;
+        answered.await.map_err(|_| Unavailable::Gone)?.map_err(Unavailable::Unseen)
     }
 
-    async fn look(&self, recent: bool) -> Result<Option<Arc<Seen>>, Blind> {
-        let Some(wants) = &self.wants else { return Ok(None) };
+    async fn look(&self, recent: bool) -> Result<Option<Arc<Seen>>, Unavailable> {
+        let Some(requests) = &self.requests else { return Ok(None) };
         let (answer, answered) = oneshot::channel();
-        wants.send(Want::Look { recent, answer }).await.map_err(|_| Blind::Gone)?;
-        answered.await.map_err(|_| Blind::Gone)?.map(Some).map_err(Blind::Unseen)
+        requests.send(QuotaRequest::Look { recent, answer }).await.map_err(|_| Unavailable::Gone)?;
+        answered.await.map_err(|_| Unavailable::Gone)?.map(Some).map_err(Unavailable::Unseen)
     }
 
     /// Before a program starts: what it may not exceed. Err within: too much is there for any program.
-    pub(crate) async fn begin(&self) -> Result<Result<Option<Baseline>, Lack>, Blind> {
+    pub(crate) async fn begin(&self) -> Result<Result<Option<Baseline>, LimitReached>, Unavailable> {
         let Some(seen) = self.look(false).await? else { return Ok(Ok(None)) };
         Ok(self.allowance.baseline(&seen).map(Some))
     }
 
     /// Ends when a running program is over: its limit, or what was there when it began. Never where the kernel sees to it.
-    pub(crate) async fn watch(&self, baseline: Option<&Baseline>) -> Result<Lack, Blind> {
+    pub(crate) async fn watch(&self, baseline: Option<&Baseline>) -> Result<LimitReached, Unavailable> {
         let Some(baseline) = baseline else { return std::future::pending().await };
         let (mut period, mut before, mut unseen) = (PERIOD_MIN, None::<Arc<Seen>>, 0);
         loop {
@@ -90,15 +90,15 @@ impl Gauge {
             let seen = match self.look(true).await {
                 Ok(Some(seen)) => seen,
                 Ok(None) => return std::future::pending().await,
-                Err(Blind::Unseen(errno)) if unseen < UNSEEN_MAX => {
+                Err(Unavailable::Unseen(errno)) if unseen < UNSEEN_MAX => {
                     tracing::warn!(%errno, "an agent's folders could not be looked at; trying again");
                     unseen += 1;
                     continue;
                 }
-                Err(blind) => return Err(blind),
+                Err(unavailable) => return Err(unavailable),
             };
-            if let Some(lack) = self.allowance.over(&seen, baseline) {
-                return Ok(lack);
+            if let Some(reached) = self.allowance.over(&seen, baseline) {
+                return Ok(reached);
             }
             let grows = before.is_none_or(|before| seen.has_grown_since(&before));
             period = if grows { PERIOD_MIN } else { (period * 2).min(PERIOD_MAX) }.max(seen.took * PART);
@@ -108,15 +108,19 @@ impl Gauge {
     }
 
     /// After a program has ended: what it left too much of, or what it failed for want of.
-    pub(crate) async fn end(&self, baseline: Option<&Baseline>, well: bool) -> Result<Option<Lack>, Blind> {
+    pub(crate) async fn end(
+        &self,
+        baseline: Option<&Baseline>,
+        well: bool,
+    ) -> Result<Option<LimitReached>, Unavailable> {
         if let Some(baseline) = baseline
             && let Some(seen) = self.look(false).await?
         {
-            if let Some(lack) = self.allowance.over(&seen, baseline) {
-                return Ok(Some(lack));
+            if let Some(reached) = self.allowance.over(&seen, baseline) {
+                return Ok(Some(reached));
             }
             // The kernel may have ended it at the limit itself: no file may be larger.
-            let full = self.allowance.lack(&seen, None, 0, 0);
+            let full = self.allowance.reached(&seen, None, 0, 0);
             if let Some(full) = full.or_else(|| self.allowance.fullest(&seen)).filter(|_| !well) {
                 return Ok(Some(full));
             }
@@ -125,28 +129,29 @@ impl Gauge {
     }
 
     /// Why a write of so many bytes, the jail's own, found no space.
-    pub(crate) fn no_space(&self, asked: u64) -> Option<Lack> {
+    pub(crate) fn no_space(&self, asked: u64) -> Option<LimitReached> {
         self.allowance.refused_by_kernel(asked)
     }
 }
 
 /// The one who looks, for all that ask.
-struct Looking {
+struct QuotaTask {
     allowance: Arc<Allowance>,
-    inmates: Inmates,
+    processes: JailProcesses,
     last: Option<(Arc<Seen>, Instant)>,
 }
 
-impl Looking {
-    async fn serve(mut self, mut wanted: mpsc::Receiver<Want>) {
+impl QuotaTask {
+    async fn serve(mut self, mut wanted: mpsc::Receiver<QuotaRequest>) {
         while let Some(want) = wanted.recv().await {
             // Whoever does not wait any more is gone.
             match want {
-                Want::Look { recent: true, answer } => drop(answer.send(self.recent().await)),
-                Want::Look { recent: false, answer } => drop(answer.send(self.look().await)),
-                Want::Room { share, bytes, files, answer } => {
-                    let lack = self.look().await.map(|seen| self.allowance.lack(&seen, Some(share), bytes, files));
-                    drop(answer.send(lack));
+                QuotaRequest::Look { recent: true, answer } => drop(answer.send(self.recent().await)),
+                QuotaRequest::Look { recent: false, answer } => drop(answer.send(self.look().await)),
+                QuotaRequest::FileOps { share, bytes, files, answer } => {
+                    let reached =
+                        self.look().await.map(|seen| self.allowance.reached(&seen, Some(share), bytes, files));
+                    drop(answer.send(reached));
                 }
             }
         }
@@ -161,8 +166,8 @@ impl Looking {
     }
 
     async fn look(&mut self) -> Result<Arc<Seen>, Errno> {
-        let (allowance, inmates) = (Arc::clone(&self.allowance), self.inmates.clone());
-        let looked = tokio::task::spawn_blocking(move || allowance.look(&inmates)).await;
+        let (allowance, processes) = (Arc::clone(&self.allowance), self.processes.clone());
+        let looked = tokio::task::spawn_blocking(move || allowance.look(&processes)).await;
         let seen = Arc::new(looked.unwrap_or(Err(Errno::IO))?);
         self.last = Some((Arc::clone(&seen), Instant::now()));
         Ok(seen)

@@ -1,10 +1,11 @@
 //! What a worker stands on: its zygote, its work folders, and what this host enforces, found once at the start.
 //! Must never: be made while another worker lives on the same data directory.
-use crate::backend::{self, Whose, guards};
+use crate::backend::{self, SweepScope};
 use crate::egress::Egress;
-use crate::egress::outside::Outside;
+use crate::egress::network::HostNetwork;
 use crate::error::Error;
-use crate::reap::{self, Hold};
+use crate::level::{describe_level, guards};
+use crate::reap::{self, RunDirLock};
 use crate::workspace::WorkFolders;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
@@ -15,19 +16,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tenure_core::manifest::{Engine, Host, HostMount, Toolchain};
 use tenure_sandbox::container;
-use tenure_sandbox::{Identity, Level, Mapping, Meter, Spec, Toolchains, Zygote};
+use tenure_sandbox::{Identity, Level, Meter, Spec, Toolchains, Zygote};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// How long a start waits, beyond what else it does, for the container engine to say what it is. What has not said so by then, and
 /// every language but Python, is in the next survey.
-const MANNERS: Duration = Duration::from_millis(20);
-const PYTHON: Duration = Duration::from_millis(250);
+const ENGINE_GREETING_TIMEOUT: Duration = Duration::from_millis(20);
+const PYTHON_TIMEOUT: Duration = Duration::from_millis(250);
 /// Before each try to have what an earlier worker left forgotten; an engine may be slow, or come later. What stays goes at the next
 /// start.
 const SWEEP_PAUSES_S: [u64; 4] = [0, 1, 5, 30];
 /// How long containers may take to be forgotten at the end. What stays goes at the next start.
-const LEAVING: Duration = Duration::from_secs(5);
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where and as whom a worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Options {
 
 /// Holds the zygote: dropping it kills every jail.
 #[derive(Debug)]
-pub struct Ground {
+pub struct WorkerRuntime {
     pub(crate) name: String,
     pub(crate) slots: u32,
     pub(crate) zygote: Zygote,
@@ -63,31 +64,31 @@ pub struct Ground {
     late_engine: Mutex<Option<Receiver<Engine>>>,
     /// Whether an engine was asked to make anything.
     used_engine: AtomicBool,
-    _hold: Hold,
+    _lock: RunDirLock,
 }
 
-impl Ground {
+impl WorkerRuntime {
     /// Ends what the last life left, starts the zygote and tries one jail: some tens of milliseconds. Blocks.
     ///
     /// # Errors
     /// `Held` while another worker lives on the data directory, `Unproven` if something it left cannot be ended,
     /// `Sandbox` with the missing layer and the way out if this host cannot hold a jail, `Io` for the data directory.
-    pub fn prepare(options: &Options) -> Result<Ground, Error> {
+    pub fn prepare(options: &Options) -> Result<WorkerRuntime, Error> {
         let describe = || format!("make {}", options.data_dir.display());
         fs::create_dir_all(options.data_dir.join("run/worker")).map_err(Error::io(describe()))?;
         let data_dir = options.data_dir.canonicalize().map_err(Error::io(describe()))?;
         let run_dir = data_dir.join("run/worker");
-        let (hold, reaped) = reap::reap(&run_dir)?;
+        let (lock, reaped) = reap::reap(&run_dir)?;
         let mut toolchains = Toolchains::begin();
         let engine = look_for_engine(&run_dir);
         let mut folders = WorkFolders::open(&data_dir, options.mounts.clone())?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
         more_descriptors();
-        let level = try_out(&zygote, &run_dir, folders.trial_identity())?;
+        let level = open_trial_jail(&zygote, &run_dir, folders.trial_identity())?;
         let quota = folders.find_quota(&zygote);
         // Most agents' programs are written in it, and it tells in a few milliseconds.
-        toolchains.wait_for("python", PYTHON);
-        let found = engine.recv_timeout(MANNERS);
+        toolchains.wait_for("python", PYTHON_TIMEOUT);
+        let found = engine.recv_timeout(ENGINE_GREETING_TIMEOUT);
         let late_engine = (found == Err(RecvTimeoutError::Timeout)).then_some(engine);
         let host = Host {
             toolchains: named(toolchains.within(Duration::ZERO)),
@@ -99,8 +100,13 @@ impl Ground {
             engine: found.unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
             mounts: options.mounts.clone(),
         };
+<<<<<<< HEAD:crates/worker/src/ground.rs
         let level = describe_level(&level, quota.as_str());
         Ok(Ground {
+=======
+        let level = describe_level(&level, quota.as_str());
+        Ok(WorkerRuntime {
+>>>>>>> h-worker:crates/worker/src/runtime.rs
             name: options.name.clone(),
             slots: options.slots.max(1),
             zygote,
@@ -115,19 +121,19 @@ impl Ground {
             engine: Mutex::new(None),
             late_engine: Mutex::new(late_engine),
             used_engine: AtomicBool::new(false),
-            _hold: hold,
+            _lock: lock,
         })
     }
 
     /// The same over another network: for tests.
     #[doc(hidden)]
-    pub fn through(mut self, outside: Arc<dyn Outside>) -> Ground {
+    pub fn through(mut self, outside: Arc<dyn HostNetwork>) -> WorkerRuntime {
         self.egress = Arc::new(self.egress.through(outside));
         self
     }
 
     /// What this host can do now: some seconds at most.
-    pub(crate) async fn survey(ground: &Arc<Ground>) -> Host {
+    pub(crate) async fn survey(ground: &Arc<WorkerRuntime>) -> Host {
         let shared = Arc::clone(ground);
         let asking = tokio::task::spawn_blocking(move || {
             named(shared.toolchains.lock().unwrap_or_else(PoisonError::into_inner).again())
@@ -169,7 +175,7 @@ impl Ground {
     pub(crate) async fn leave(&self) {
         if self.used_engine.load(Ordering::Relaxed) {
             // What it does not do in time is done at the next start.
-            let _ = timeout(LEAVING, backend::sweep(&self.run_dir, Whose::All)).await;
+            let _ = timeout(CLEAR_TIMEOUT, backend::sweep(&self.run_dir, SweepScope::All)).await;
         }
     }
 
@@ -179,7 +185,7 @@ impl Ground {
     }
 }
 
-/// Has the engine forget what an earlier worker left there, and hears what it is. Outside a runtime nothing is heard.
+/// Has the engine forget what an earlier worker left there, and hears what it is. HostNetwork a runtime nothing is heard.
 fn look_for_engine(run_dir: &Path) -> Receiver<Engine> {
     let (sender, receiver) = channel();
     if let Ok(runtime) = Handle::try_current() {
@@ -189,7 +195,7 @@ fn look_for_engine(run_dir: &Path) -> Receiver<Engine> {
             let _ = sender.send(backend::engine(tenure_core::manifest::Quota::None).await.1);
             for pause in SWEEP_PAUSES_S {
                 tokio::time::sleep(Duration::from_secs(pause)).await;
-                if backend::sweep(&run_dir, Whose::Earlier).await {
+                if backend::sweep(&run_dir, SweepScope::Earlier).await {
                     return;
                 }
             }
@@ -216,7 +222,7 @@ fn more_descriptors() {
 }
 
 /// One jail over an empty folder: the only proof that this host can hold one.
-fn try_out(zygote: &Zygote, run_dir: &Path, identity: Identity) -> Result<Level, Error> {
+fn open_trial_jail(zygote: &Zygote, run_dir: &Path, identity: Identity) -> Result<Level, Error> {
     let folder = run_dir.join("trial");
     let describe = || format!("make {}", folder.display());
     match fs::remove_dir(&folder) {
@@ -236,28 +242,4 @@ fn enforced(meter: Meter) -> bool {
         Meter::CgroupV2 | Meter::CgroupV1 | Meter::Engine | Meter::Rlimit => true,
         Meter::None => false,
     }
-}
-
-/// At most 256 characters: it is kept with every call.
-pub(crate) fn describe_level(level: &Level, disk: &str) -> String {
-    let meter = |meter| match meter {
-        Meter::CgroupV2 => "cgroup v2",
-        Meter::CgroupV1 => "cgroup v1",
-        Meter::Engine => "engine",
-        Meter::Rlimit => "rlimit",
-        Meter::None => "none",
-    };
-    let identity = match level.identity {
-        Mapping::Host => "own host id",
-        Mapping::Caller => "worker's user",
-    };
-    let landlock = if level.landlock == 0 { "none".to_owned() } else { format!("abi {}", level.landlock) };
-    format!(
-        "native: namespaces {}, identity {identity}, landlock {landlock}, seccomp {}, memory {}, pids {}, cpu {}, disk {disk}",
-        if level.namespaces { "all" } else { "none" },
-        if level.seccomp { "on" } else { "none" },
-        meter(level.memory),
-        meter(level.pids),
-        meter(level.cpu),
-    )
 }

@@ -20,12 +20,12 @@ const EMPTY: &str = "empty";
 const STRANGERS_MAX: usize = 16;
 
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct RendezvousSocket {
     folder: PathBuf,
     listener: UnixListener,
 }
 
-impl Door {
+impl RendezvousSocket {
     /// Must run within a runtime.
     pub(crate) fn make(run_dir: &Path, id: &str, owner: (u32, u32)) -> io::Result<Self> {
         debug_assert!(DOOR.ends_with(SOCKET), "the inside looks for the name that is given here");
@@ -63,7 +63,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for RendezvousSocket {
     fn drop(&mut self) {
         // One that stays is removed at the worker's next start.
         let _ = fs::remove_dir_all(&self.folder);

@@ -1,7 +1,7 @@
 //! One connection to a place outside, counted and paced. Must never: be made but by the gate.
 use super::gate::Counts;
-use super::outside::Stream;
-use super::pace::Pace;
+use super::network::Stream;
+use super::rate_limit::RateLimiter;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pub struct Passage {
+pub struct MeteredStream {
     stream: Box<dyn Stream>,
     counts: Arc<Counts>,
-    pace: Option<Arc<Pace>>,
+    pace: Option<Arc<RateLimiter>>,
     watch: Watch,
     reading: Turn,
     writing: Turn,
@@ -66,15 +66,15 @@ impl Watch {
     }
 }
 
-impl Passage {
+impl MeteredStream {
     pub(super) fn new(
         stream: Box<dyn Stream>,
         counts: Arc<Counts>,
-        pace: Option<Arc<Pace>>,
+        pace: Option<Arc<RateLimiter>>,
         permit: OwnedSemaphorePermit,
-    ) -> Passage {
+    ) -> MeteredStream {
         let (reading, writing) = (Turn::default(), Turn::default());
-        Passage { stream, counts, pace, watch: Watch::new(), reading, writing, _permit: permit }
+        MeteredStream { stream, counts, pace, watch: Watch::new(), reading, writing, _permit: permit }
     }
 
     pub(super) fn watch(&self) -> Watch {
@@ -92,7 +92,7 @@ impl Passage {
     }
 }
 
-impl AsyncRead for Passage {
+impl AsyncRead for MeteredStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.reading.poll(cx));
@@ -109,7 +109,7 @@ impl AsyncRead for Passage {
     }
 }
 
-impl AsyncWrite for Passage {
+impl AsyncWrite for MeteredStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.writing.poll(cx));

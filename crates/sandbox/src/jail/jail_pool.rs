@@ -1,4 +1,4 @@
-//! Jails from their record to their burial, as the zygote sees them: half-made, given away, dead.
+//! Jails from their record to their cleanup, as the zygote sees them: prewarmed, given away, dead.
 //! Must never: make a process before its record is written, give one jail to two claims, or keep a descriptor of one that was
 //! given away.
 
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use super::birth::{self, Inheritance, Meters};
+use super::child::{self, ChildSetup, Meters};
 use super::filter::Filters;
 use super::mounts::{Changes, Unseen};
 use super::skeleton::Skeleton;
+use crate::bypass::Bypass;
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::Meter;
 use crate::limits::Limits;
 use crate::native::cgroup::{self, Cgroups, Controller, Group};
@@ -26,7 +26,7 @@ use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys::{self, Cloned};
 
 /// How long a dead jail's groups may take to become removable.
-const BURIAL: Duration = Duration::from_secs(5);
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Host ids that stand for jails where the kernel counts by user: watchers, pending signals and queues count for whoever made
 /// the namespace, and were that root, one jail could use up what root has on this host. No program ever runs as one of them;
 /// systemd's ranges for containers end below.
@@ -52,7 +52,7 @@ pub(super) struct Parts {
 }
 
 /// Everything that a jail is made from, and all jails that were made.
-pub(super) struct Nursery {
+pub(super) struct JailPool {
     parts: Parts,
     myself: OwnedFd,
     /// Unique among all jails of this host since its boot, with a number behind it.
@@ -64,20 +64,20 @@ pub(super) struct Nursery {
     slots_made: u32,
     /// The limits of the last claim, which the next one probably has too.
     limits: Limits,
-    waiting: VecDeque<HalfMade>,
-    given: Vec<Given>,
-    dead: Vec<Dead>,
+    waiting: VecDeque<PrewarmedJail>,
+    given: Vec<ClaimedJail>,
+    dead: Vec<ExitedJail>,
 }
 
 /// What a jail leaves when it dies.
-struct Remains {
+struct ExitCleanup {
     id: String,
     cgroups: Vec<PathBuf>,
     slot: Slot,
 }
 
 /// Everything that needs neither spec nor ids is done, or being done by itself.
-pub(super) struct HalfMade {
+pub(super) struct PrewarmedJail {
     pid: i32,
     pidfd: OwnedFd,
     /// One message goes there: the claim, with the jail's socket.
@@ -85,21 +85,21 @@ pub(super) struct HalfMade {
     /// What its groups hold it to now.
     limits: Limits,
     unseen: Unseen,
-    remains: Remains,
+    cleanup: ExitCleanup,
 }
 
-struct Given {
+struct ClaimedJail {
     pid: i32,
-    remains: Remains,
+    cleanup: ExitCleanup,
 }
 
-struct Dead {
+struct ExitedJail {
     since: Instant,
-    remains: Remains,
+    cleanup: ExitCleanup,
 }
 
 /// What the worker is told of its jail.
-pub(super) struct Handed {
+pub(super) struct OpenedJail {
     pub(super) id: String,
     pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
@@ -111,7 +111,7 @@ fn failed(step: &'static str) -> impl Fn(io::Error) -> Failure {
     move |error| Failure::new(Layer::Namespaces, step, error)
 }
 
-impl Nursery {
+impl JailPool {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         Ok(Self {
             parts,
@@ -138,17 +138,17 @@ impl Nursery {
         self.waiting.len()
     }
 
-    pub(super) fn is_burying(&self) -> bool {
+    pub(super) fn is_cleaning_up(&self) -> bool {
         !self.dead.is_empty()
     }
 
-    /// All that are not buried yet.
+    /// All that are not cleaned up yet.
     pub(super) fn count(&self) -> usize {
         self.waiting.len() + self.given.len() + self.dead.len()
     }
 
     /// One that waits and sees what `spec` names as the host does, the oldest first.
-    pub(super) fn take_waiting(&mut self, spec: &Spec) -> Option<HalfMade> {
+    pub(super) fn take_waiting(&mut self, spec: &Spec) -> Option<PrewarmedJail> {
         let paths = spec.mounts.iter().map(|mount| &mount.source).chain([&spec.work_folder]);
         let at = self.waiting.iter().position(|jail| !paths.clone().any(|path| jail.unseen.concerns(path)))?;
         self.waiting.remove(at)
@@ -166,14 +166,14 @@ impl Nursery {
     }
 
     pub(super) fn make_waiting(&mut self) -> Result<(), Failure> {
-        let half_made = self.make(&Layers::default())?;
-        self.waiting.push_back(half_made);
+        let prewarmed = self.make(&Bypass::default())?;
+        self.waiting.push_back(prewarmed);
         Ok(())
     }
 
     pub(super) fn end_waiting(&mut self) {
-        if let Some(half_made) = self.waiting.pop_back() {
-            self.end(half_made);
+        if let Some(prewarmed) = self.waiting.pop_back() {
+            self.end(prewarmed);
         }
     }
 
@@ -183,83 +183,83 @@ impl Nursery {
     }
 
     /// Record, groups, fork: in this order, so that a crash at any point leaves nothing unknown.
-    pub(super) fn make(&mut self, layers: &Layers) -> Result<HalfMade, Failure> {
+    pub(super) fn make(&mut self, bypass: &Bypass) -> Result<PrewarmedJail, Failure> {
         self.made += 1;
         let id = format!("{}-{:x}", self.prefix, self.made);
-        let cgroups = if layers.have(Layer::Cgroup) { self.parts.cgroups.paths(&id) } else { Vec::new() };
+        let cgroups = if bypass.keeps(Layer::Cgroup) { self.parts.cgroups.paths(&id) } else { Vec::new() };
         let slot = self.free_slot().map_err(failed("make the jail's record"))?;
-        let remains = Remains { id, cgroups, slot };
-        let (pid, pidfd, claims) = match self.give_birth(&remains, layers) {
+        let cleanup = ExitCleanup { id, cgroups, slot };
+        let (pid, pidfd, claims) = match self.spawn(&cleanup, bypass) {
             Ok(born) => born,
             Err(failure) => {
-                // What was begun is buried like a jail that died.
-                self.dead.push(Dead { since: Instant::now(), remains });
+                // What was begun is cleaned up like a jail that died.
+                self.dead.push(ExitedJail { since: Instant::now(), cleanup });
                 return Err(failure);
             }
         };
-        let half_made =
-            HalfMade { pid, pidfd, claims, limits: self.limits.clone(), unseen: Unseen::default(), remains };
-        match note_life(&half_made) {
-            Ok(()) => Ok(half_made),
+        let prewarmed =
+            PrewarmedJail { pid, pidfd, claims, limits: self.limits.clone(), unseen: Unseen::default(), cleanup };
+        match note_life(&prewarmed) {
+            Ok(()) => Ok(prewarmed),
             Err(failure) => {
-                self.end(half_made);
+                self.end(prewarmed);
                 Err(failure)
             }
         }
     }
 
     /// Process id, pidfd, and the socket that takes the claim.
-    fn give_birth(&self, remains: &Remains, layers: &Layers) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
-        let begun = remains.slot.begin(&remains.id, &self.parts.boot, &remains.cgroups);
+    fn spawn(&self, cleanup: &ExitCleanup, bypass: &Bypass) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
+        let begun = cleanup.slot.begin(&cleanup.id, &self.parts.boot, &cleanup.cgroups);
         begun.map_err(failed("write the jail's record"))?;
-        let grouped = layers.have(Layer::Cgroup);
-        let group = if grouped { self.parts.cgroups.create(&remains.id, &self.limits)? } else { Group::default() };
-        let (inheritance, claims, entry) = self.bequeath(&group, layers)?;
+        let grouped = bypass.keeps(Layer::Cgroup);
+        let group = if grouped { self.parts.cgroups.create(&cleanup.id, &self.limits)? } else { Group::default() };
+        let (setup, claims, entry) = self.pass_fds(&group, bypass)?;
         let owned = |uid| match self.apart {
             true => sys::take_effective_uid(uid).map_err(failed("take the user that the jail is counted for")),
             false => Ok(()),
         };
         owned(OWNERS_FIRST + (self.made % u64::from(OWNERS)) as u32)?;
-        let cloned = sys::clone_into(namespaces(layers), entry.as_ref().map(AsFd::as_fd));
+        let cloned = sys::clone_into(namespaces(bypass), entry.as_ref().map(AsFd::as_fd));
         if !matches!(cloned, Ok(Cloned::Child)) {
             owned(0)?;
         }
         match cloned {
-            Ok(Cloned::Child) => birth::enter(inheritance),
+            Ok(Cloned::Child) => child::enter(setup),
             Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd, claims)),
             Err(error) => Err(failed("clone3 with new user, mount, pid, net, ipc, uts and cgroup namespaces")(error)),
         }
     }
 
     /// What the jail gets, the zygote's end of its socket for the claim, and the v2 group to clone it into.
-    fn bequeath<'a>(
+    fn pass_fds<'a>(
         &'a self,
         group: &Group,
-        layers: &'a Layers,
-    ) -> Result<(Inheritance<'a>, OwnedFd, Option<File>), Failure> {
+        bypass: &'a Bypass,
+    ) -> Result<(ChildSetup<'a>, OwnedFd, Option<File>), Failure> {
         let entry = group.v2.as_deref().map(File::open).transpose().map_err(failed("open the jail's control group"))?;
         let tally = group.counters.open().map_err(failed("open the counters of the control group"))?;
-        let (doors, cpu) = group.doors()?;
+        let (cgroup_fds, cpu) = group.cgroup_fds()?;
         let (ours, claims) = channel::pair().map_err(failed("make a socket"))?;
-        let inheritance = Inheritance {
-            layers,
-            meters: self.meters(layers),
+        let setup = ChildSetup {
+            bypass,
+            meters: self.meters(bypass),
             filters: &self.parts.filters,
             confined: self.parts.confined,
             skeleton: &self.parts.skeleton,
             claims,
             parent: self.myself.try_clone().map_err(failed("copy a descriptor"))?,
             tally,
-            doors,
+            cgroup_fds,
             cpu,
         };
-        Ok((inheritance, ours, entry))
+        Ok((setup, ours, entry))
     }
 
-    fn meters(&self, layers: &Layers) -> Meters {
-        let rlimit = if layers.have(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
+    fn meters(&self, bypass: &Bypass) -> Meters {
+        let rlimit = if bypass.keeps(Layer::Rlimits) { Meter::Rlimit } else { Meter::None };
         let meter = |controller, otherwise| {
-            if layers.have(Layer::Cgroup) { self.parts.cgroups.meter(controller, otherwise) } else { otherwise }
+            if bypass.keeps(Layer::Cgroup) { self.parts.cgroups.meter(controller, otherwise) } else { otherwise }
         };
         Meters {
             memory: meter(Controller::Memory, rlimit),
@@ -271,14 +271,14 @@ impl Nursery {
     /// Limits, ids, and then the claim itself with the jail's socket. On failure the jail is ended.
     pub(super) fn give(
         &mut self,
-        mut jail: HalfMade,
+        mut jail: PrewarmedJail,
         spec: &Spec,
         claim: &[u8],
         socket: &OwnedFd,
-    ) -> Result<Handed, Failure> {
+    ) -> Result<OpenedJail, Failure> {
         let given = (|| {
             if jail.limits != spec.limits {
-                self.parts.cgroups.change(&jail.remains.id, &spec.limits)?;
+                self.parts.cgroups.change(&jail.cleanup.id, &spec.limits)?;
                 jail.limits.clone_from(&spec.limits);
             }
             identify(jail.pid, spec.identity)?;
@@ -289,46 +289,46 @@ impl Nursery {
             self.end(jail);
             return Err(failure);
         }
-        let HalfMade { pid, pidfd, remains, .. } = jail;
-        let (id, cgroups) = (remains.id.clone(), remains.cgroups.clone());
-        let record = remains.slot.path().to_owned();
-        self.given.push(Given { pid, remains });
-        Ok(Handed { id, pid, pidfd, cgroups, record })
+        let PrewarmedJail { pid, pidfd, cleanup, .. } = jail;
+        let (id, cgroups) = (cleanup.id.clone(), cleanup.cgroups.clone());
+        let record = cleanup.slot.path().to_owned();
+        self.given.push(ClaimedJail { pid, cleanup });
+        Ok(OpenedJail { id, pid, pidfd, cgroups, record })
     }
 
-    fn end(&mut self, jail: HalfMade) {
+    fn end(&mut self, jail: PrewarmedJail) {
         // It is a child of ours that nobody has reaped: the id is its own.
         let _ = sys::kill(jail.pid, libc::SIGKILL);
-        self.given.push(Given { pid: jail.pid, remains: jail.remains });
+        self.given.push(ClaimedJail { pid: jail.pid, cleanup: jail.cleanup });
     }
 
     /// Takes note of the dead; whether one of them was waiting for a claim.
     pub(super) fn reap(&mut self) -> bool {
         let mut unclaimed = false;
         while let Ok(Some(reaped)) = sys::reap(-1, false) {
-            let remains = if let Some(at) = self.given.iter().position(|jail| jail.pid == reaped.pid) {
-                self.given.swap_remove(at).remains
+            let cleanup = if let Some(at) = self.given.iter().position(|jail| jail.pid == reaped.pid) {
+                self.given.swap_remove(at).cleanup
             } else if let Some(at) = self.waiting.iter().position(|jail| jail.pid == reaped.pid) {
                 unclaimed = true;
                 let Some(jail) = self.waiting.remove(at) else { continue };
-                jail.remains
+                jail.cleanup
             } else {
                 continue;
             };
-            self.dead.push(Dead { since: Instant::now(), remains });
+            self.dead.push(ExitedJail { since: Instant::now(), cleanup });
         }
         unclaimed
     }
 
     /// Removes what the dead leave, as far as the kernel lets go of it.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn clean_up(&mut self) {
         for jail in std::mem::take(&mut self.dead) {
-            let Remains { cgroups, slot, .. } = &jail.remains;
+            let ExitCleanup { cgroups, slot, .. } = &jail.cleanup;
             let gone = cgroups.iter().all(|path| cgroup::remove(path, Duration::ZERO));
-            if !gone && jail.since.elapsed() < BURIAL {
+            if !gone && jail.since.elapsed() < CLEANUP_TIMEOUT {
                 self.dead.push(jail);
             } else if gone && slot.clear().is_ok() {
-                self.free_slots.push(jail.remains.slot);
+                self.free_slots.push(jail.cleanup.slot);
             }
             // A record whose groups would not go stays for the next reap.
         }
@@ -343,19 +343,19 @@ impl Nursery {
         Slot::make(&self.parts.run_dir, &format!("slot-{}", self.slots_made))
     }
 
-    /// Kills and buries all, within a bound.
+    /// Kills and cleans up all, within a bound.
     pub(super) fn end_all(&mut self) {
         while !self.waiting.is_empty() {
             self.end_waiting();
         }
         for jail in &self.given {
             let _ = sys::kill(jail.pid, libc::SIGKILL);
-            freeze::release(&jail.remains.cgroups);
+            freeze::release(&jail.cleanup.cgroups);
         }
-        let deadline = Instant::now() + BURIAL;
+        let deadline = Instant::now() + CLEANUP_TIMEOUT;
         while self.count() > 0 && Instant::now() < deadline {
             self.reap();
-            self.bury();
+            self.clean_up();
             std::thread::sleep(Duration::from_micros(500));
         }
         for slot in &self.free_slots {
@@ -378,15 +378,15 @@ fn can_count_apart() -> io::Result<bool> {
     Ok(can)
 }
 
-fn note_life(jail: &HalfMade) -> Result<(), Failure> {
+fn note_life(jail: &PrewarmedJail) -> Result<(), Failure> {
     let start = record::start_time(jail.pid)
         .ok_or_else(|| failed("find the jail's start time")(io::ErrorKind::NotFound.into()))?;
-    jail.remains.slot.live(Life { pid: jail.pid, start }).map_err(failed("write the jail's record"))
+    jail.cleanup.slot.live(Life { pid: jail.pid, start }).map_err(failed("write the jail's record"))
 }
 
-fn namespaces(layers: &Layers) -> u64 {
-    let net = if layers.have(Layer::Namespaces) { 0 } else { libc::CLONE_NEWNET };
-    let pids = if layers.have_own_pids() { 0 } else { libc::CLONE_NEWPID };
+fn namespaces(bypass: &Bypass) -> u64 {
+    let net = if bypass.keeps(Layer::Namespaces) { 0 } else { libc::CLONE_NEWNET };
+    let pids = if bypass.keeps_pid_namespace() { 0 } else { libc::CLONE_NEWPID };
     (NAMESPACES & !(net | pids)) as u64
 }
 

@@ -1,9 +1,9 @@
-//! A jail's first moments: from a fresh fork of the zygote over a half-made jail, which waits for its claim, to a locked-in
+//! A jail's first moments: from a fresh fork of the zygote over a prewarmed jail, which waits for its claim, to a locked-in
 //! process that says hello. Must never: take two claims, say that it is ready before every layer is in force, or keep what it
 //! hands out.
 //!
 //! ```text
-//! fork ─ half-made: own namespaces, loopback, view of the host's programs ─ claim ─ work folder, ids, /tmp, pivot, lock ─ hello
+//! fork ─ prewarmed: own namespaces, loopback, view of the host's programs ─ claim ─ work folder, ids, /tmp, pivot, lock ─ hello
 //! ```
 //! What needs neither spec nor ids comes before the claim. The two folders of /tmp come after it although their size could be
 //! changed later: made before the ids are mapped, they would for ever belong to nobody inside.
@@ -24,13 +24,13 @@ use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread
 
 use super::filter::Filters;
 use super::lockdown;
-use super::serve::{Server, Supplies};
+use super::serve::{Server, ServerParts};
 use super::skeleton::Skeleton;
 use super::view::{Sources, View};
+use crate::bypass::{self, Bypass};
 use crate::error::{Failure, Layer};
-use crate::layers::Layers;
 use crate::level::{Level, Mapping, Meter};
-use crate::native::cgroup::Door;
+use crate::native::cgroup::CgroupFd;
 use crate::native::channel;
 use crate::native::claim::Order;
 use crate::native::tally::Tally;
@@ -42,8 +42,8 @@ use crate::sys;
 const EGRESS_WAITING_MAX: i32 = 256;
 
 /// What a fresh jail inherits from the zygote; everything else it closes.
-pub(super) struct Inheritance<'a> {
-    pub(super) layers: &'a Layers,
+pub(super) struct ChildSetup<'a> {
+    pub(super) bypass: &'a Bypass,
     pub(super) meters: Meters,
     pub(super) filters: &'a Filters,
     /// Whether the zygote confined itself.
@@ -55,9 +55,9 @@ pub(super) struct Inheritance<'a> {
     pub(super) parent: OwnedFd,
     pub(super) tally: Tally,
     /// Of the control groups of the whole jail.
-    pub(super) doors: Vec<Door>,
+    pub(super) cgroup_fds: Vec<CgroupFd>,
     /// Of the one that programs enter.
-    pub(super) cpu: Option<Door>,
+    pub(super) cpu: Option<CgroupFd>,
 }
 
 /// What holds each limit.
@@ -69,35 +69,35 @@ pub(super) struct Meters {
 }
 
 /// What is there before the claim.
-struct HalfMade {
+struct Prewarmed {
     view: View,
-    badness: Option<File>,
+    oom_score_adj: Option<File>,
 }
 
 /// The first and last call of a fresh jail.
-pub(super) fn enter(inheritance: Inheritance<'_>) -> ! {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(inheritance))) {
+pub(super) fn enter(setup: ChildSetup<'_>) -> ! {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(setup))) {
         Ok(Ok(())) => sys::leave(0),
         Ok(Err(_)) => sys::leave(70),
         Err(_) => sys::leave(101),
     }
 }
 
-fn live(inheritance: Inheritance<'_>) -> io::Result<()> {
-    let Inheritance { layers, meters, filters, confined, skeleton, claims, parent, tally, doors, cpu } = inheritance;
+fn live(setup: ChildSetup<'_>) -> io::Result<()> {
+    let ChildSetup { bypass, meters, filters, confined, skeleton, claims, parent, tally, cgroup_fds, cpu } = setup;
     let mut keep: Vec<i32> = [&claims, &parent].map(AsRawFd::as_raw_fd).to_vec();
     keep.extend(tally.descriptors());
-    keep.extend(doors.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
+    keep.extend(cgroup_fds.iter().chain(&cpu).map(AsRawFd::as_raw_fd));
     sys::close_all_but(&keep)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let half_made = half_make(skeleton, layers, doors, || lockdown::prepare(layers, filters, confined));
+    let prewarmed = prewarm(skeleton, bypass, cgroup_fds, || lockdown::prepare(bypass, filters, confined));
     // A zygote that died before the death signal was set ends the socket.
     let Some((bytes, Some(socket))) = channel::receive(&claims)? else { return Ok(()) };
     drop(claims);
     let Order::Claim(claim) = serde_json::from_slice(&bytes)? else { return Ok(()) };
     let spec = *claim.spec;
     let mut level = level(&spec, meters);
-    let (badness, listener) = match half_made.and_then(|half| complete(half, &spec, filters, &mut level)) {
+    let (oom_score_adj, listener) = match prewarmed.and_then(|half| complete(half, &spec, filters, &mut level)) {
         Ok(made) => made,
         Err(failure) => return tell(&socket, &Hello::Failed(failure), None),
     };
@@ -107,39 +107,38 @@ fn live(inheritance: Inheritance<'_>) -> io::Result<()> {
     }
     drop(parent);
     tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    Server::new(Supplies { spec, level, socket, cpu, tally, badness })?.serve()
+    Server::new(ServerParts { spec, level, socket, cpu, tally, oom_score_adj })?.serve()
 }
 
-fn half_make(
+fn prewarm(
     skeleton: &Skeleton,
-    layers: &Layers,
-    doors: Vec<Door>,
+    bypass: &Bypass,
+    cgroup_fds: Vec<CgroupFd>,
     prepare: impl FnOnce() -> Result<(), Failure>,
-) -> Result<HalfMade, Failure> {
-    for door in doors {
-        door.enter().map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
+) -> Result<Prewarmed, Failure> {
+    for cgroup_fd in cgroup_fds {
+        cgroup_fd.enter().map_err(|error| Failure::new(Layer::Cgroup, "enter the control group", error))?;
     }
     standard_streams().map_err(|error| Failure::new(Layer::View, "open /dev/null", error))?;
     // Only before the change of ids may this file be opened for writing.
-    let badness = File::options().write(true).open("/proc/self/oom_score_adj").ok();
-    if layers.have(Layer::Namespaces) {
+    let oom_score_adj = File::options().write(true).open("/proc/self/oom_score_adj").ok();
+    if bypass.keeps(Layer::Namespaces) {
         bring_loopback_up()?;
     }
-    let view = View::begin(skeleton, layers)?;
+    let view = View::begin(skeleton, bypass)?;
     prepare()?;
-    Ok(HalfMade { view, badness })
+    Ok(Prewarmed { view, oom_score_adj })
 }
 
 /// Does what the claim asks, up to the last layer.
 fn complete(
-    half_made: HalfMade,
+    prewarmed: Prewarmed,
     spec: &Spec,
     filters: &Filters,
     level: &mut Level,
 ) -> Result<(Option<File>, Option<OwnedFd>), Failure> {
-    let HalfMade { view, badness } = half_made;
-    #[cfg(feature = "controls")]
-    super::controls::forgo(spec)?;
+    let Prewarmed { view, oom_score_adj } = prewarmed;
+    bypass::begin(spec)?;
     let sources = Sources::take(spec)?;
     take_identity(spec)?;
     rustix::system::sethostname(spec.hostname.as_bytes())
@@ -147,7 +146,7 @@ fn complete(
     let listener = spec.egress.then(egress_listener).transpose()?;
     view.complete(sources, spec)?;
     lockdown::lock(spec, filters, level)?;
-    Ok((badness, listener))
+    Ok((oom_score_adj, listener))
 }
 
 /// What holds so far.
@@ -163,8 +162,6 @@ fn level(spec: &Spec, meters: Meters) -> Level {
         memory: meters.memory,
         pids: meters.pids,
         cpu: meters.cpu,
-        #[cfg(feature = "controls")]
-        without: Layers::of(spec).missing().to_vec(),
     }
 }
 

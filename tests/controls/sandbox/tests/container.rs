@@ -1,0 +1,35 @@
+//! What Landlock is worth in a container, on the engines that the sandbox's own tests start.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+extern crate tenure_sandbox_controls as tenure_sandbox;
+
+#[expect(dead_code, reason = "the tests of others, which include it, ask for more")]
+#[path = "../../../../crates/sandbox/tests/container/engines.rs"]
+mod engines;
+#[expect(dead_code, reason = "the sandbox's own tests ask for more")]
+#[path = "../../../../crates/sandbox/tests/container/house.rs"]
+mod house;
+
+use house::{engines, inside};
+use tenure_sandbox::Layer;
+
+const JAIL_PROGRAM: &str = env!("CARGO_BIN_EXE_tenure-jail-of-tests");
+
+#[test]
+fn the_landlock_rules_hold_in_a_container_and_without_them_a_program_may_serve() {
+    for house in engines() {
+        let name = house.engine.name();
+        let serve =
+            "timeout 1 busybox nc -l -p 8080 127.0.0.1 </dev/null 2>&1; busybox nc -l -p 8081 -w 1 2>&1 | head -1";
+        let mut spec = house.spec("work", 1);
+        let (whole, mut client) = house.open(&spec);
+        let refused = inside(&mut client, serve);
+        spec.bypass.layers = vec![Layer::Landlock];
+        let (weak, mut control) = house.open(&spec);
+        assert_eq!(weak.level().landlock, 0, "{name}");
+        assert!(!inside(&mut control, serve).contains("ermission"), "{name}: the control may bind");
+        assert!(whole.level().landlock < 4 || refused.contains("ermission"), "{name}: {refused}");
+        house.kill(&whole);
+        house.kill(&weak);
+    }
+}
