@@ -1,8 +1,9 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenure_core::manifest::HostMount;
+use tenure_core::manifest::{self, HostMount};
 
 /// Run AI agents under a ledger, limits and a sandbox.
 #[derive(Debug, Parser)]

@@ -100,13 +100,8 @@ impl WorkerRuntime {
             engine: found.unwrap_or_else(|_| Engine::Absent { why: "it has not answered yet".into() }),
             mounts: options.mounts.clone(),
         };
-<<<<<<< HEAD:crates/worker/src/ground.rs
-        let level = describe_level(&level, quota.as_str());
-        Ok(Ground {
-=======
         let level = describe_level(&level, quota.as_str());
         Ok(WorkerRuntime {
->>>>>>> h-worker:crates/worker/src/runtime.rs
             name: options.name.clone(),
             slots: options.slots.max(1),
             zygote,

@@ -17,6 +17,8 @@ use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
 use crate::render::table;
 
+/// How long the files of a deleted agent are kept where nobody says.
+const HOME_GRACE_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 /// The worker has greeted within this, or the greeting goes without it.
 const GREETING_MAX: Duration = Duration::from_secs(10);
 
