@@ -182,7 +182,7 @@ impl JsonSchema for Target {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
-        let message = "`output`, or a file of the work folder: relative, or below /workspace. Default: output.";
-        schemars::json_schema!({ "type": "string", "description": message, "examples": ["output", "result.json"] })
+        let description = "`output`, or a file of the work folder: relative, or below /workspace. Default: output.";
+        schemars::json_schema!({ "type": "string", "description": description, "examples": ["output", "result.json"] })
     }
 }
