@@ -1,4 +1,4 @@
-//! Prompt templates: what a model is told, made of the manifest's text and four variables. Must never run a program
+//! Prompt templates: what a model is sent, made of the manifest's text and four variables. Must never run a program
 //! that a manifest brings: only `{{variable}}`, `{% if %}`, `{% raw %}` and `{# #}` are taken, so that time and memory
 //! are bounded by the template's and the variables' own length.
 
@@ -31,7 +31,7 @@ pub struct Vars<'a> {
 /// Which variables a template uses. One that does not use `previous_error` leaves it to the caller to add it as a
 /// message of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Used {
+pub struct Uses {
     pub instruction: bool,
     pub input: bool,
     pub iteration_number: bool,
@@ -51,7 +51,7 @@ pub enum Error {
 ///
 /// # Errors
 /// The first construct that is not allowed, or variable that is not known.
-pub fn check(template: &str) -> Result<Used, Fault> {
+pub fn check(template: &str) -> Result<Uses, Fault> {
     scan(template)?;
     let environment = environment();
     let parsed = environment.template_from_str(template).map_err(|error| syntax(&error))?;
@@ -66,7 +66,7 @@ pub fn check(template: &str) -> Result<Used, Fault> {
         };
         return Err(Fault::new(Code::UnknownVariable, format!("there is no variable `{name}`")).hint(hint));
     }
-    Ok(Used {
+    Ok(Uses {
         instruction: used.contains("instruction"),
         input: used.contains("input"),
         iteration_number: used.contains("iteration_number"),
@@ -112,9 +112,9 @@ fn environment() -> Environment<'static> {
 }
 
 fn syntax(error: &minijinja::Error) -> Fault {
-    let told = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+    let message = error.detail().map_or_else(|| error.to_string(), str::to_owned);
     let place = error.line().map_or_else(String::new, |line| format!(" (line {line} of the template)"));
-    Fault::new(Code::TemplateSyntax, format!("{told}{place}"))
+    Fault::new(Code::TemplateSyntax, format!("{message}{place}"))
 }
 
 /// Refuses everything outside the small language, before the template engine sees it.

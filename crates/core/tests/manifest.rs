@@ -1,9 +1,11 @@
 //! The manifest: what is read, what is refused and in which words, and that the canonical form holds.
 
 use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+use tenure_core::plan::Limits;
 use tenure_core::manifest::{
-    AgentName, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Target, ToolPattern, Toolchain,
-    Validator, schema,
+    AgentName, Backend, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Score, Target,
+    ToolPattern, Toolchain, Validator, schema,
 };
 use tenure_core::plan::Limits;
 use tenure_core::template::{self, Vars};
@@ -96,6 +98,35 @@ fn the_canonical_form_is_read_back_as_the_same_manifest() {
         assert_eq!(Manifest::parse_bytes(&json), Ok(manifest.clone()));
         assert_eq!(parsed(text).canonical_json(), json);
     }
+}
+
+/// What is stored beside a revision embeds these types: plain serde reads back what was written, whatever today's rules
+/// for manifests are.
+#[test]
+fn plain_serde_reads_back_what_it_wrote() {
+    fn holds<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+        let bytes = serde_json_canonicalizer::to_vec(value).unwrap();
+        assert_eq!(&serde_json::from_slice::<T>(&bytes).unwrap(), value);
+    }
+    for text in [PR_REVIEWER, PYTHON_CODER, EVERY_FIELD] {
+        holds(&parsed(text));
+    }
+    let spec = parsed(EVERY_FIELD).spec;
+    spec.execution.iter().flat_map(|execution| &execution.validation).for_each(holds);
+    spec.volumes.iter().for_each(holds);
+    spec.security.iter().flat_map(|security| &security.require).for_each(holds);
+    holds(&spec.schedule);
+    holds(&Backend::Container { image: "python:3.11".to_owned() });
+    holds(&[Target::Output, Target::File("/workspace/result.json".to_owned())]);
+    (0..=1000).for_each(|thousandths| holds(&Score::from_thousandths(thousandths)));
+    for millis in [0, 1, 1_500, 90_000, 86_400_000, 172_800_000, (1 << 53) - 1] {
+        holds(&Duration::from_millis(millis));
+        holds(&Bytes::new(millis));
+    }
+    // Outside what a manifest may state.
+    let unruly = r#"{"type":"command","command":[],"timeout":"0s"}"#;
+    assert!(serde_json::from_str::<Validator>(unruly).is_ok_and(|validator| validator.as_str() == "command"));
+    assert!(serde_json::from_str::<Validator>(&unruly.replace("timeout", "timeuot")).is_err());
 }
 
 #[test]

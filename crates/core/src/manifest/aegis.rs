@@ -1,6 +1,6 @@
-//! The AEGIS dialect, translated once at the door to the canonical form. It has the canonical form's shape, so only
-//! words are replaced and every value keeps its place in the file. Must never drop a field: what has no canonical
-//! counterpart stays, and is refused by name like any unknown field.
+//! The AEGIS dialect, translated to the canonical form before anything else reads it. It has the canonical form's
+//! shape, so only words are replaced and every value keeps its place in the file. Must never drop a field: what has no
+//! canonical counterpart stays, and is refused by name like any unknown field.
 
 use super::document::{Key, Node, Value};
 

@@ -1,5 +1,5 @@
 //! Text to a tree that knows where each value stands. YAML and JSON, both bounded in size, depth, nodes and aliases
-//! before anything looks at the meaning. Must never guess a type: what a plain YAML word or number says is kept as
+//! before anything looks at the meaning. Must never guess a type: what a plain YAML word or number means is kept as
 //! written, so that `version: 3.10` stays "3.10".
 
 use std::fmt;
@@ -130,7 +130,10 @@ fn read_json(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows: what is not known is told as it says")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum that grows: what is not known is reported in its own words"
+)]
 fn read_yaml(text: &str) -> (Option<Node>, Vec<Problem>) {
     let read = |duplicates| serde_saphyr::from_str_with_options::<YamlNode>(text, options(duplicates));
     let error = match read(DuplicateKeyPolicy::Error) {
@@ -174,19 +177,19 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
     }
 }
 
-/// The parser tells a breached bound in more than one way; its name is in all of them.
-fn unreadable(told: &str) -> Fault {
+/// The parser reports a breached bound in more than one way; its name is in all of them.
+fn unreadable(message: &str) -> Fault {
     let bounds = format!("at most {NODES_MAX} values, {ALIASES_MAX} anchors and as many aliases are read");
-    if told.contains("Depth") || told.contains("Nesting") || told.contains("recursion limit") {
+    if message.contains("Depth") || message.contains("Nesting") || message.contains("recursion limit") {
         too_deep()
-    } else if told.contains("Documents {") {
+    } else if message.contains("Documents {") {
         Fault::new(Code::TooMany, "a second document begins here").hint("put each manifest in a file of its own")
-    } else if told.contains("Alias") || told.contains("Anchor") {
+    } else if message.contains("Alias") || message.contains("Anchor") {
         Fault::new(Code::TooLarge, "anchors and aliases unfold to more than is read").hint(bounds)
-    } else if told.contains("budget breached") {
+    } else if message.contains("budget breached") {
         Fault::new(Code::TooLarge, "the manifest has more values than are read").hint(bounds)
     } else {
-        Fault::new(Code::Syntax, format!("this is not YAML: {}", without_place(told)))
+        Fault::new(Code::Syntax, format!("this is not YAML: {}", without_place(message)))
     }
 }
 
@@ -259,7 +262,7 @@ enum Raw<K, N> {
 /// YAML, with the place of each text.
 struct YamlNode(Spanned<Raw<Spanned<String>, YamlNode>>);
 
-/// JSON, whose parser tells no places.
+/// JSON, whose parser reports no places.
 struct JsonNode(Raw<String, JsonNode>);
 
 impl YamlNode {

@@ -1,5 +1,5 @@
-//! Reads the fields of a mapping by name, collects every problem with its path, and at the end refuses what nobody
-//! asked for. Must never take a value silently: each is read, or named in a problem.
+//! Reads the fields of a mapping by name, collects every problem with its path, and at the end refuses what no
+//! declaration has. Must never take a value silently: each is read, or named in a problem.
 
 use super::document::{Key, Node, Value, located};
 use super::section::Section;
@@ -74,7 +74,7 @@ pub(super) fn section<T: Section>() -> Rule<T> {
 
 pub(super) fn read_section<T: Section>(place: &Place<'_>, problems: &mut Problems) -> Option<T> {
     let entries = place.holds(problems, "a mapping", place.node.value.entries())?;
-    T::read(Fields { entries, path: place.path.clone(), node: place.node, asked: Vec::new(), problems })
+    T::read(Fields { entries, path: place.path.clone(), node: place.node, known: Vec::new(), problems })
 }
 
 /// A list of at most `max` entries.
@@ -98,12 +98,12 @@ pub(super) struct Fields<'a, 'p> {
     entries: &'a [(Key, Node)],
     path: String,
     node: &'a Node,
-    asked: Vec<&'static str>,
+    known: Vec<&'static str>,
     problems: &'p mut Problems,
 }
 impl<'a> Fields<'a, '_> {
     fn place(&mut self, name: &'static str) -> Option<Place<'a>> {
-        self.asked.push(name);
+        self.known.push(name);
         let (_, node) = self.entries.iter().find(|(key, _)| key.word == name)?;
         let place = Place { node, path: self.path_of(name) };
         if node.value == Value::Null {
@@ -141,17 +141,17 @@ impl<'a> Fields<'a, '_> {
         self.problems.add(located(fault, &self.path_of(name), at));
     }
 
-    /// Refuses every field that was not asked for.
+    /// Refuses every field that was not read.
     pub(super) fn close(self) {
-        let unknown = self.entries.iter().filter(|(key, _)| !self.asked.contains(&key.word.as_str()));
+        let unknown = self.entries.iter().filter(|(key, _)| !self.known.contains(&key.word.as_str()));
         for (key, _) in unknown.take(PROBLEMS_MAX) {
             let reason = match self.path.as_str() {
                 "" => format!("a manifest has no field {}", excerpt(&key.word)),
                 path => format!("{path} has no field {}", excerpt(&key.word)),
             };
-            let hint = match nearest(&key.word, self.asked.iter().copied()) {
+            let hint = match nearest(&key.word, self.known.iter().copied()) {
                 Some(word) => format!("did you mean `{word}`?"),
-                None => format!("its fields are {}", self.asked.join(", ")),
+                None => format!("its fields are {}", self.known.join(", ")),
             };
             let fault = Fault::new(Code::UnknownField, reason).hint(hint);
             self.problems.add(located(fault, &self.path_of(&key.word), key.at));

@@ -121,17 +121,17 @@ pub(super) fn language_version(node: &Node) -> Result<String, Fault> {
 /// The name of a language, in lower case.
 pub(super) fn language(node: &Node) -> Result<String, Fault> {
     let hint = "write it in lower case, as in `python`";
-    spelt(node, 32, "+-#.", |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "a language's name", hint)
+    one_word(node, 32, "+-#.", |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "a language's name", hint)
 }
 
 /// An IANA time zone.
 pub(super) fn timezone(node: &Node) -> Result<String, Fault> {
     let hint = "write it as in `Europe/Berlin`";
-    spelt(node, 64, "/_-+", |c| c.is_ascii_alphanumeric(), "an IANA time zone", hint)
+    one_word(node, 64, "/_-+", |c| c.is_ascii_alphanumeric(), "an IANA time zone", hint)
 }
 
 /// Text of 1 to `max` characters, each of which is `usual` or one of `signs`.
-fn spelt(
+fn one_word(
     node: &Node,
     max: usize,
     signs: &str,

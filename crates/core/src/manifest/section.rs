@@ -19,14 +19,14 @@ pub(super) trait Section: Sized + 'static {
 ///         jitter?: Duration = Duration::between(SECOND, DAY),                may be absent: an Option
 ///         max_runs?: u32 [1..=1000],                                         a whole number within a range
 ///         exceptions*: Vec<Duration> = list(8, …),                           may be absent: then it is empty
-///         max_turns~: u32 = whole(1..=1000),                                  read here, kept elsewhere by a check
+///         max_turns~: u32 = whole(1..=1000),                                 read here, kept elsewhere by a check
 ///         max_size("maxSize")?: Bytes = …,                                   its word, where that is not its name
 ///     } then check::jitter_fits(cron, jitter)                                what must hold between fields
 /// );
 /// ```
 /// A check gets the open [`Fields`] and what was read of each field that it names, `None` where it is absent or wrong.
-/// An `enum … by "type" of a "thing"` has such a list of fields for each of its variants, with the word that `type` has for it.
-/// Attributes of a field are the JSON Schema's.
+/// An `enum … by "type" of a "thing"` has such a list of fields for each of its variants, with the word that `type` has
+/// for it. Attributes of a field are the JSON Schema's.
 macro_rules! section {
     (
         $(#[$meta:meta])* struct $name:ident $body:tt $(then $($($check:ident)::+($($field:ident),*)),+)?

@@ -120,7 +120,10 @@ fn regex(node: &Node) -> Result<String, Fault> {
 }
 
 /// Compiles a validator's regex under the limits that the manifest was checked with.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows: what is not known is told as it says")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a foreign enum that grows: what is not known is reported in its own words"
+)]
 pub fn compile(pattern: &str) -> Result<regex::Regex, Fault> {
     let mut builder = regex::RegexBuilder::new(pattern);
     builder.size_limit(REGEX_COMPILED_BYTES_MAX).dfa_size_limit(REGEX_COMPILED_BYTES_MAX).nest_limit(64);
@@ -129,8 +132,8 @@ pub fn compile(pattern: &str) -> Result<regex::Regex, Fault> {
             Fault::new(Code::TooLarge, "this regex is too large once compiled").hint("repeat fewer times")
         }
         other => {
-            let told = other.to_string();
-            let reason = told.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
+            let message = other.to_string();
+            let reason = message.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
             Fault::new(Code::BadFormat, format!("this is not a regex: {reason}"))
         }
     })
@@ -179,7 +182,7 @@ impl JsonSchema for Target {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
-        let told = "`output`, or a file of the work folder: relative, or below /workspace. Default: output.";
-        schemars::json_schema!({ "type": "string", "description": told, "examples": ["output", "result.json"] })
+        let description = "`output`, or a file of the work folder: relative, or below /workspace. Default: output.";
+        schemars::json_schema!({ "type": "string", "description": description, "examples": ["output", "result.json"] })
     }
 }
