@@ -1,5 +1,5 @@
 //! Every stream replayed beside the walk. A stream that has ended keeps only its count, so that memory is bounded by
-//! what is open, and by a counter for each stream.
+//! what is open, and by a counter for each stream. The rows that events and folds imply are handed on, not kept.
 use super::findings::Findings;
 use crate::Error;
 use crate::sql::{Cell, Sql, Walk};
@@ -9,6 +9,7 @@ use tenure_core::execution::{self, Check, Execution, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{Meta, canonical};
 use tenure_core::owed::Owed;
+use tenure_core::row::Row;
 
 /// What may come after the end of a stream.
 const REFUSED: &str = "command.refused";
@@ -20,6 +21,8 @@ pub(super) struct Streams {
     snapshots: HashMap<Stream, u64>,
     /// Snapshots that the replay has reached, to be compared together with their bytes.
     reached: Vec<(Stream, u64, Vec<u8>)>,
+    /// Rows of the records since the last time that they were taken, each with its record's index.
+    rows: Vec<(Option<u64>, Stream, Row)>,
 }
 
 #[derive(Debug)]
@@ -88,6 +91,8 @@ impl Streams {
                 return;
             }
         };
+        let rows = aggregate::event_rows(stream, open.fold.as_ref(), event, meta.stamp);
+        self.rows.extend(rows.into_iter().map(|row| (Some(meta.index), stream, row)));
         aggregate::apply(&mut open.fold, event, meta.stamp);
         if let Event::Execution(event) = event {
             open.ends(event, &mut find);
@@ -102,9 +107,27 @@ impl Streams {
             self.snapshots.remove(&stream);
         }
         if has_ended(open.fold.as_ref()) && !self.snapshots.contains_key(&stream) {
+            self.rows.extend(open.state_rows(stream));
             let n = meta.n;
             self.states.insert(stream, State::Ended { n });
         }
+    }
+
+    pub(super) fn take_rows(&mut self) -> std::vec::Drain<'_, (Option<u64>, Stream, Row)> {
+        self.rows.drain(..)
+    }
+
+    /// Rows of the folds that are still at hand when all records were read.
+    pub(super) fn state_rows(&self) -> impl Iterator<Item = (Option<u64>, Stream, Row)> {
+        self.states.iter().flat_map(|(stream, state)| match state {
+            State::Open(open) => open.state_rows(*stream),
+            State::Ended { .. } | State::Broken { .. } => Vec::new(),
+        })
+    }
+
+    /// A record of it could not be read.
+    pub(super) fn is_broken(&self, stream: Stream) -> bool {
+        matches!(self.states.get(&stream), Some(State::Broken { .. }))
     }
 
     /// Keeps what waits to be compared small.
@@ -166,6 +189,12 @@ fn has_ended(fold: Option<&Fold>) -> bool {
 }
 
 impl Open {
+    /// What follows from the fold alone. It is the sum of all its changes, for it depends on the fold and nothing else.
+    fn state_rows(&self, stream: Stream) -> Vec<(Option<u64>, Stream, Row)> {
+        let rows = self.fold.as_ref().map(|fold| aggregate::state_rows(stream, None, fold)).unwrap_or_default();
+        rows.into_iter().map(|row| (None, stream, row)).collect()
+    }
+
     /// Each call and each model call has exactly one terminal event.
     fn ends(&mut self, event: &execution::Event, find: &mut dyn FnMut(String)) {
         use execution::Event as E;
