@@ -137,7 +137,7 @@ impl<'a> Walker<'a> {
     }
 
     pub(super) fn walk(mut self) -> Result<Report, Error> {
-        self.streams.load_snapshots(self.sql)?;
+        self.streams.load_snapshots(self.sql, &mut self.findings)?;
         let mut page = Page::default();
         while page.fill(self.sql)? {
             for place in 0..page.rows.len() {

@@ -76,13 +76,8 @@ impl Rebuilt {
         let mut count = 0;
         for table in self.tables()? {
             let mut found = Found { table: &table, is_unread, findings: &mut *findings };
-            match table.compare(&mut self.sql, stored, &mut found) {
-                Ok(rows) => count += rows,
-                Err(Error::Corrupt { what }) => {
-                    findings.add(None, None, format!("the table `{}` cannot be read: {what}", table.name));
-                }
-                Err(error) => return Err(error),
-            }
+            let compared = table.compare(&mut self.sql, stored, &mut found);
+            count += findings.readable(compared, &format!("the table `{}`", table.name))?.unwrap_or(0);
         }
         Ok(count)
     }

@@ -51,10 +51,11 @@ impl Streams {
         self.states.len() as u64
     }
 
-    pub(super) fn load_snapshots(&mut self, sql: &mut dyn Sql) -> Result<(), Error> {
+    pub(super) fn load_snapshots(&mut self, sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
         let text = "SELECT stream, n FROM snapshots WHERE version = $1";
         sql.each(text, &[Cell::Int(FOLD_VERSION.into())], &mut |row| {
-            self.snapshots.insert(row.parse(0)?, row.count(1)?);
+            let read = row.parse(0).and_then(|stream: Stream| Ok((stream, row.count::<u64>(1)?)));
+            self.snapshots.extend(findings.readable(read, "a snapshot")?);
             Ok(Walk::On)
         })
     }
@@ -154,8 +155,15 @@ impl Streams {
             findings.add(None, Some(*stream), format!("has a snapshot after event {n}, which it does not have"));
         }
         let mut rows: HashMap<Stream, Vec<Owed>> = HashMap::new();
-        sql.each("SELECT axis, due, stream, key FROM owed", &[], &mut |row| {
-            let (stream, owed) = crate::owed::row(row)?;
+        sql.each("SELECT axis, due, stream, key, kind FROM owed", &[], &mut |row| {
+            let read = crate::owed::row(row).and_then(|read| Ok((read, row.text(3)?, row.text(4)?)));
+            let Some(((stream, owed), key, kind)) = findings.readable(read, "a row of what is owed")? else {
+                return Ok(Walk::On);
+            };
+            let obligation = &owed.obligation;
+            if kind != obligation.kind().as_str() || key != obligation.to_key() {
+                findings.add(None, Some(stream), format!("owes {key} in a row that is not its own, under `{kind}`"));
+            }
             rows.entry(stream).or_default().push(owed);
             Ok(Walk::On)
         })?;

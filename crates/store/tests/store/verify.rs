@@ -231,6 +231,32 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         &["a row says that \"expire\" is owed, and it is not"],
     ),
     (
+        "an obligation under another kind, where no reconciler looks for it",
+        |db, _| run(db, "UPDATE owed SET kind = 'sweep' WHERE kind = 'dispatch'"),
+        &["exe_", "owes {\"dispatch\":", "in a row that is not its own, under `sweep`"],
+    ),
+    (
+        "an obligation by a clock that there is not",
+        |db, _| run(db, "UPDATE owed SET axis = 'sun' WHERE kind = 'dispatch'"),
+        &["something is owed by a clock `sun`", "owes {\"dispatch\":", "no row says so"],
+    ),
+    (
+        "a snapshot of no stream",
+        |db, _| run(db, "UPDATE snapshots SET stream = 'none' WHERE rowid = (SELECT min(rowid) FROM snapshots)"),
+        &["a snapshot cannot be read: `none`"],
+    ),
+    (
+        "a number that no record can hold",
+        |db, _| {
+            run(
+                db,
+                "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), '\"took_ms\":12', '\"took_ms\":18446744073709551615') \
+                 AS BLOB) WHERE idx = 9",
+            );
+        },
+        &["record 9 of exe_", "a number in it is no integer within"],
+    ),
+    (
         "a payload changed",
         |db, _| run(db, "UPDATE payloads SET bytes = X'00' WHERE rowid = 3"),
         &["whose bytes were changed"],
