@@ -2,13 +2,13 @@
 //!
 //! `cargo run --release -p tenure-store --example ledger_rate -- [--json] [--rounds N] [--events N] [--dir DIR]`
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
-#[path = "../tests/store/door.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
-mod door;
 #[path = "ledger_rate/bare.rs"]
 mod bare;
 #[path = "ledger_rate/steps.rs"]
 mod steps;
+#[path = "../tests/store/world.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod world;
 
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -12,25 +12,15 @@ const FORGOTTEN: &str = "0001 first light";
 /// Brings the tables up to this program's, in one transaction.
 ///
 /// # Errors
-/// `Older` where no upgrade leads from it; `Newer` where the database knows migrations that this program does not;
-/// `Corrupt` where one differs.
+/// As `check`.
 pub(crate) fn run(sql: &mut dyn Sql) -> Result<(), Error> {
-    let table = "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, hash TEXT NOT NULL)";
-    let known = "SELECT 1 FROM sqlite_master WHERE name = 'migrations'";
-    let there = sql.first(known, &[], |row| row.int(0))?.is_some();
-    let done = match there {
-        true => sql.all("SELECT name, hash FROM migrations ORDER BY name", &[], |row| {
-            Ok((row.text(0)?.to_string(), row.text(1)?.to_string()))
-        })?,
-        false => Vec::new(),
-    };
-    check(&done)?;
-    if done.len() == MIGRATIONS.len() {
+    let done = check(sql)?;
+    if done == MIGRATIONS.len() {
         return Ok(());
     }
     sql.execute("BEGIN IMMEDIATE", &[])?;
-    sql.execute(table, &[])?;
-    for (name, text) in &MIGRATIONS[done.len()..] {
+    sql.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, hash TEXT NOT NULL)", &[])?;
+    for (name, text) in &MIGRATIONS[done..] {
         for statement in text.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
             sql.execute(&statement.replace("{clustered}", "WITHOUT ROWID"), &[])?;
         }
@@ -41,7 +31,24 @@ pub(crate) fn run(sql: &mut dyn Sql) -> Result<(), Error> {
     Ok(())
 }
 
-fn check(done: &[(String, String)]) -> Result<(), Error> {
+/// How many migrations a database has. Only reads.
+///
+/// # Errors
+/// `Older` where no upgrade leads from it; `Newer` where the database knows migrations that this program does not;
+/// `Corrupt` where one differs.
+pub(crate) fn check(sql: &mut dyn Sql) -> Result<usize, Error> {
+    let known = "SELECT 1 FROM sqlite_master WHERE name = 'migrations'";
+    if sql.first(known, &[], |row| row.int(0))?.is_none() {
+        return Ok(0);
+    }
+    let done = sql.all("SELECT name, hash FROM migrations ORDER BY name", &[], |row| {
+        Ok((row.text(0)?.to_string(), row.text(1)?.to_string()))
+    })?;
+    compare(&done)?;
+    Ok(done.len())
+}
+
+fn compare(done: &[(String, String)]) -> Result<(), Error> {
     if done.iter().any(|(name, _)| name == FORGOTTEN) {
         return Err(Error::Older);
     }

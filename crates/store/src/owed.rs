@@ -38,7 +38,8 @@ pub(crate) fn write(sql: &mut dyn Sql, decision: &Decision) -> Result<(), Error>
 pub(crate) fn row(columns: &Columns<'_>) -> Result<(Stream, Owed), Error> {
     let due = match columns.text(0)? {
         RUN => Due::Run(Run::from_millis(columns.count(1)?)),
-        _ => Due::Wall(columns.time(1)?),
+        WALL => Due::Wall(columns.time(1)?),
+        other => return Err(Error::corrupt(format!("something is owed by a clock `{other}`"))),
     };
     let obligation = Obligation::from_key(columns.text(3)?).map_err(Error::corrupt)?;
     Ok((columns.parse(2)?, Owed { obligation, due }))

@@ -9,8 +9,8 @@ pub use sqlite::Sqlite;
 use crate::Error;
 use std::str::FromStr;
 
-/// A parameter, or a column of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A parameter, or a column of a row. In the order of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell<'a> {
     Null,
     Int(i64),
@@ -53,6 +53,10 @@ impl From<Option<i64>> for Cell<'_> {
 pub struct Columns<'a>(&'a [Cell<'a>]);
 
 impl<'a> Columns<'a> {
+    pub fn cells(&self) -> &'a [Cell<'a>] {
+        self.0
+    }
+
     fn cell(&self, place: usize) -> Result<Cell<'a>, Error> {
         self.0.get(place).copied().ok_or_else(|| Error::invariant(format!("a row has no column {place}")))
     }

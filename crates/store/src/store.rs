@@ -68,15 +68,18 @@ impl Store {
     /// Takes constant time, however long the ledger.
     ///
     /// # Errors
-    /// `Held` where another daemon has the directory; `Newer`; `Corrupt` where the end of the ledger is not what its
+    /// `Held` where another daemon has the directory; `Older`; `Newer`; `Corrupt` where the end of the ledger is not what its
     /// signed head says; the file system's.
     pub fn open(options: Options) -> Result<Store, Error> {
         let folder = Folder { root: options.dir };
         folder.make()?;
         let lock = folder.hold()?;
+        let mut sql = Sqlite::open(&folder.database())?;
+        // What this program does not read it must not change.
+        migration::check(&mut sql)?;
         let signer = folder.signer()?;
         let verifier = signer.verifier();
-        let mut sql = Sqlite::open_writer(&folder.database())?;
+        let mut sql = sql.into_writer()?;
         migration::run(&mut sql)?;
         if let Some(pages) = options.pages_max {
             sql.limit_pages(pages)?;

@@ -151,8 +151,12 @@ struct Envelope<'a> {
 /// Reads a record from its stored bytes.
 ///
 /// # Errors
-/// Bytes that are no record, or an event of a kind or version that this program does not know.
+/// Bytes that are no record, a number that no record has, or an event of a kind or version that this program does not
+/// know.
 pub fn read(bytes: &[u8]) -> Result<(Meta, Event), String> {
+    if !numbers_exact(bytes) {
+        return Err("this is no record: a number in it is no integer within ±(2^53−1)".to_string());
+    }
     let record: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| format!("this is no record: {error}"))?;
     let event = Event::read(record.stream, &record.kind, record.v, record.data.get())?;
     let meta = Meta {
@@ -219,6 +223,10 @@ mod tests {
         assert!(with(INTEGER_MAX).is_ok());
         assert_eq!(with(INTEGER_MAX + 1), Err(Unrecordable::Number { kind: "restore.accepted".into() }));
         assert_eq!(with(u64::MAX), Err(Unrecordable::Number { kind: "restore.accepted".into() }));
+        let text = String::from_utf8(with(INTEGER_MAX).unwrap().bytes).unwrap();
+        assert!(read(text.as_bytes()).is_ok());
+        let tampered = text.replace(&INTEGER_MAX.to_string(), &u64::MAX.to_string());
+        assert!(read(tampered.as_bytes()).unwrap_err().contains("a number in it"));
         assert!(canonical(&serde_json::json!({ "score": 0.5 })).is_err());
         assert!(canonical(&serde_json::json!({ "score": -7, "text": "0.5" })).is_ok());
     }

@@ -44,15 +44,18 @@ impl Bare {
                 "INSERT INTO ledger (project, idx, stream, n, kind, at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
             ),
             called: prepare(
-                "INSERT INTO calls (id, execution, iteration, turn, ordinal, validator, capability, arguments, path, \
-                 state, rules, called_at) VALUES (?, ?, 1, 1, 1, 0, 'filesystem.read', ?, 'src/main.rs', 'called', ?, ?)",
+                "INSERT INTO calls (id, execution, iteration, turn, ordinal, validator, capability, arguments, \
+                 attributes, shown, state, rules, called_at) VALUES (?, ?, 1, 1, 1, 0, 'filesystem.read', ?, ?, \
+                 '{\"path\":\"src/main.rs\"}', 'called', ?, ?)",
             ),
             ended: prepare(
                 "UPDATE calls SET state = 'ended', ended_at = ?, outcome = 'done', result = ?, level = ? WHERE id = ?",
             ),
             payload: prepare("INSERT INTO payloads (hash, salt, size, bytes) VALUES (?, ?, ?, ?)"),
-            owe: prepare("INSERT INTO owed (kind, at, stream, key) VALUES ('dispatch', 0, ?, ?)"),
-            settle: prepare("DELETE FROM owed WHERE kind = 'dispatch' AND at = 0 AND stream = ? AND key = ?"),
+            owe: prepare("INSERT INTO owed (kind, axis, due, stream, key) VALUES ('dispatch', 'run', 0, ?, ?)"),
+            settle: prepare(
+                "DELETE FROM owed WHERE kind = 'dispatch' AND axis = 'run' AND due = 0 AND stream = ? AND key = ?",
+            ),
             validation: prepare(
                 "INSERT INTO validations (execution, iteration, place, validator, pass, score_milli, reasons, at) \
                  VALUES (?, 1, ?, 'command', 1, 1000, ?, 5)",
@@ -113,21 +116,27 @@ impl Rows<'_> {
         let body = vec![b'x'; bytes];
         let insert = (PROJECT, index, execution, index, kind, 1_700_000_000_000i64, &body[..]);
         self.ledger.execute(insert).expect("a record");
-        let hash = tenure_core::bound::Hash::of(&index.to_be_bytes()).0;
-        self.payload.execute((&hash[..], &hash[..16], 22, &body[..22])).expect("a payload");
+        self.payload(&index.to_be_bytes(), &body[..22])
+    }
+
+    fn payload(&mut self, name: &[u8], bytes: &[u8]) -> [u8; 32] {
+        let hash = tenure_core::bound::Hash::of(name).0;
+        self.payload.execute((&hash[..], &hash[..16], bytes.len() as i64, bytes)).expect("a payload");
         hash
     }
 
     fn called(&mut self, index: i64, call: &str, execution: &str) {
         let hash = self.record(index, execution, "call.called", CALLED);
-        self.called.execute((call, execution, &hash[..], "manifest:tools[0] filesystem.*", 5)).expect("a call");
-        self.owe.execute((execution, call)).expect("a deed");
+        let attributes = self.payload(call.as_bytes(), br#"{"path":"/workspace/src/main.rs"}"#);
+        let row = (call, execution, &hash[..], &attributes[..], "manifest:tools[0] filesystem.*", 5);
+        self.called.execute(row).expect("a call");
+        self.owe.execute((execution, call)).expect("what is owed");
     }
 
     fn ended(&mut self, index: i64, call: &str, execution: &str) {
         let hash = self.record(index, execution, "call.ended", ENDED);
         self.ended.execute((5, &hash[..], "namespaces, landlock", call)).expect("an end");
-        self.settle.execute((execution, call)).expect("a deed");
+        self.settle.execute((execution, call)).expect("what was owed");
     }
 
     fn validated(&mut self, index: i64, execution: &str) {

@@ -1,15 +1,20 @@
-//! Executions driven by commands as the daemon would drive them, with nothing behind them that does the deeds.
-use crate::door::{self, OWNER, World, commit};
+//! Executions driven by commands as the daemon would drive them, with nothing behind them that does what is owed.
+use crate::world::{self, OWNER, World, commit};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tenure_core::call::{Fence, Outcome};
-use tenure_core::command::Command;
-use tenure_core::execution::{self, Check, EndCall, Execution, Finding, Limits, Step, Terms};
-use tenure_core::fold::{Fold, Stream};
-use tenure_core::id::{CallId, ExecutionId, LeaseId};
-use tenure_store::{Class, Error, Options, Store, Txn, Writer};
+use tenure_core::aggregate::{Command, Fold, Stream};
+use tenure_core::call::{EndCall, Open, Outcome};
+use tenure_core::execution::{self, Check, Execution, Finding, Step};
+use tenure_core::facts::Facts;
+use tenure_core::id::ExecutionId;
+use tenure_core::plan::{Limits, Plan};
+use tenure_store::{Class, Options, Store, Txn, Writer};
 use tokio::runtime::Runtime;
+
+/// More than the calls of any measurement: each has a validator of its own.
+const VALIDATORS: usize = 1 << 16;
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -22,13 +27,11 @@ async fn run(
     id: ExecutionId,
     world: &mut World,
     command: execution::Command,
-) -> Execution {
+) -> Arc<Fold> {
     let (now, seed) = world.tick();
-    let job = move |txn: &mut Txn<'_>| -> Result<Execution, Error> {
-        commit(txn, OWNER, Command::Execution(id, command), now, seed)?.expect("the command fits");
-        Ok(txn.fold(Stream::Execution(id))?.and_then(Fold::execution).expect("an execution").clone())
-    };
-    writer.write(class, job).await.expect("the commit stands")
+    let job = move |txn: &mut Txn<'_>| commit(txn, OWNER, Command::Execution(id, command), now, seed);
+    let committed = writer.write(class, job).await.expect("the commit stands").expect("the command fits");
+    world::after::<Execution>(&committed, id)
 }
 
 /// Executions whose outputs are checked without end, so that a governed call is two commits and no more.
@@ -43,7 +46,7 @@ impl Crowd {
         let store = Store::open(Options::new(dir)).expect("the store opens");
         let mut world = World::new(77);
         world.found(&store);
-        let agent = world.deploy_under(&store, "crowd", Terms { validators: u32::MAX, ..door::terms() });
+        let agent = world.deploy_under(&store, "crowd", &world::validated_plan(VALIDATORS));
         let worker = world.worker(&store, 10_000);
         let executions = (0..count)
             .map(|place| {
@@ -83,7 +86,7 @@ impl Crowd {
         (self.executions.len() * rounds) as f64 / took.as_secs_f64()
     }
 
-    fn all<F>(&mut self, deed: fn(Writer, ExecutionId, World) -> F) -> Duration
+    fn all<F>(&mut self, task: fn(Writer, ExecutionId, World) -> F) -> Duration
     where
         F: Future<Output = (ExecutionId, World)> + Send + 'static,
     {
@@ -91,7 +94,7 @@ impl Crowd {
         let writer = self.store.writer().clone();
         let (executions, took) = self.runtime.block_on(async {
             let begin = Instant::now();
-            let tasks = executions.into_iter().map(|(id, world)| tokio::spawn(deed(writer.clone(), id, world)));
+            let tasks = executions.into_iter().map(|(id, world)| tokio::spawn(task(writer.clone(), id, world)));
             let mut done = Vec::new();
             for task in tasks.collect::<Vec<_>>() {
                 done.push(task.await.expect("the task ends"));
@@ -103,33 +106,29 @@ impl Crowd {
     }
 }
 
-fn place(execution: &Execution) -> (u32, u32) {
-    let iteration = execution.iteration().expect("it runs");
+fn execution(fold: &Fold) -> &Execution {
+    fold.as_a().expect("it is an execution")
+}
+
+fn place(fold: &Fold) -> (u32, u32) {
+    let iteration = execution(fold).iteration().expect("it runs");
     let Step::Validating { index, .. } = iteration.step else { panic!("it is not validating: {iteration:?}") };
     (iteration.number, index)
 }
 
-fn open_call(execution: &Execution) -> (CallId, LeaseId, Fence) {
-    let iteration = execution.iteration().expect("it runs");
+fn open_call(fold: &Fold) -> &Open {
+    let iteration = execution(fold).iteration().expect("it runs");
     let Step::Validating { check: Check::Open { call }, .. } = &iteration.step else { panic!("{iteration:?}") };
-    let (lease, fence) = call.lease().expect("it is leased");
-    (call.id, lease, fence)
+    call
 }
 
 async fn call(writer: &Writer, id: ExecutionId, world: &mut World) {
     // The index only grows by this task's own commands, which is what the seed counts.
     let index = u32::try_from(world.passed).expect("few");
     let check = execution::Command::Check { iteration: 1, index, proposal: world.proposal() };
-    let (call, lease, fence) = open_call(&run(writer, Class::Interactive, id, world, check).await);
-    let end = EndCall {
-        call,
-        lease,
-        fence,
-        outcome: Outcome::Done { exit_code: Some(0) },
-        result: Some(world.payload("what the file held")),
-        took_ms: 3,
-        level: Some("namespaces, landlock".into()),
-    };
+    let called = run(writer, Class::Interactive, id, world, check).await;
+    let outcome = Outcome::Done { exit_code: Some(0) };
+    let end = EndCall { outcome, ..world.end_of(open_call(&called)) };
     let after = run(writer, Class::Interactive, id, world, execution::Command::EndCall(end)).await;
     assert_eq!(place(&after), (1, index));
 }
@@ -176,7 +175,7 @@ fn drive(dir: &Path, count: usize) -> (f64, f64) {
     let store = Store::open(options).expect("the store opens");
     let mut world = World::new(5);
     world.found(&store);
-    let agent = world.deploy_under(&store, "steps", endless());
+    let agent = world.deploy_under(&store, "steps", &endless());
     let worker = world.worker(&store, 10_000);
     let ids: Vec<ExecutionId> = (0..count)
         .map(|_| {
@@ -187,7 +186,7 @@ fn drive(dir: &Path, count: usize) -> (f64, f64) {
         .collect();
     let runtime = runtime();
     let length = Duration::from_secs(2);
-    let before = door::size(&store);
+    let before = world::size(&store);
     let cpu = crate::cpu_us();
     let begin = Instant::now();
     let counted = commits.load(std::sync::atomic::Ordering::Relaxed);
@@ -206,23 +205,25 @@ fn drive(dir: &Path, count: usize) -> (f64, f64) {
     let rate = steps as f64 / begin.elapsed().as_secs_f64();
     let commits = commits.load(std::sync::atomic::Ordering::Relaxed) - counted;
     eprintln!("{count} executions: {:.1} us of processor time a step", (crate::cpu_us() - cpu) / steps as f64);
-    (rate, (door::size(&store) - before) as f64 / commits as f64)
+    (rate, (world::size(&store) - before) as f64 / commits as f64)
 }
 
-fn endless() -> Terms {
-    let limits = Limits { max_turns: u32::MAX, tokens: 1 << 50, tool_calls: u32::MAX, ..door::terms().limits };
-    Terms { limits, ..door::terms() }
+fn endless() -> Plan {
+    let plan = world::plan();
+    let limits = Limits { max_turns: u32::MAX, tokens: 1 << 50, tool_calls: u32::MAX, ..plan.limits };
+    Plan { limits, ..plan }
 }
 
 async fn turns(writer: Writer, id: ExecutionId, mut world: World, until: Instant) -> u64 {
     let mut steps = 0;
-    let job = move |txn: &mut Txn<'_>| Ok(txn.fold(Stream::Execution(id))?.and_then(Fold::execution).cloned());
-    let mut fold = writer.write(Class::Wake, job).await.expect("a read").expect("an execution");
+    let job = move |txn: &mut Txn<'_>| Ok(txn.fold(Stream::Execution(id)));
+    let mut fold = writer.write(Class::Wake, job).await.expect("a read").expect("it is read").expect("an execution");
     while Instant::now() < until {
-        let (ask, answer) = world.turn_commands(&fold, 1);
+        let proposal = world.proposal();
+        let (ask, answer) = world.turn_commands(execution(&fold), vec![proposal]);
         run(&writer, Class::Wake, id, &mut world, ask).await;
         let called = run(&writer, Class::Wake, id, &mut world, answer).await;
-        let end = world.end_command(&called);
+        let end = world.end_command(execution(&called));
         fold = run(&writer, Class::Wake, id, &mut world, end).await;
         steps += 3;
     }
@@ -240,10 +241,10 @@ pub(crate) fn fill(dir: &Path, events: u64) -> u64 {
     while size < events {
         let mut own = World::new(1_000_000 + u128::from(size));
         own.now = world.now;
-        world.now += 10_000;
+        world.pass(10_000);
         let job = move |txn: &mut Txn<'_>| {
             for _ in 0..20 {
-                door::whole_in(txn, &mut own, agent, bound, 8)?;
+                world::whole_in(txn, &mut own, agent, bound, 8)?;
             }
             Ok(txn.size())
         };

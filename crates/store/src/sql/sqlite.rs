@@ -2,6 +2,7 @@
 //! statements must first use them in order.
 use super::{Cell, Columns, Sql, Walk};
 use crate::Error;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::path::Path;
@@ -25,11 +26,22 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// Opens a database, or makes an empty one, and leaves what it holds as it is until [`Sqlite::into_writer`].
+    ///
     /// # Errors
     /// Where the file cannot be opened as a database.
-    pub fn open_writer(path: &Path) -> Result<Sqlite, Error> {
+    pub fn open(path: &Path) -> Result<Sqlite, Error> {
         let connection = Connection::open(path).map_err(|error| failure("opening the database", &error))?;
         let sqlite = Sqlite { connection };
+        sqlite.moves_log_when_closed(false)?;
+        Ok(sqlite)
+    }
+
+    /// # Errors
+    /// The database's.
+    pub fn into_writer(self) -> Result<Sqlite, Error> {
+        let sqlite = self;
+        sqlite.moves_log_when_closed(true)?;
         sqlite.set("journal_mode", "WAL")?;
         sqlite.set("synchronous", "FULL")?;
         sqlite.set("wal_autocheckpoint", &LOG_FRAMES.to_string())?;
@@ -52,6 +64,25 @@ impl Sqlite {
         let sqlite = Sqlite { connection };
         sqlite.set("cache_size", "-1024")?;
         sqlite.prepare_connection()
+    }
+
+    /// A database in a temporary file that no other connection finds and that is gone with this one. Nothing in it
+    /// outlives a failure.
+    ///
+    /// # Errors
+    /// Where no temporary file can be made.
+    pub fn open_temporary() -> Result<Sqlite, Error> {
+        // Were the setting of `prepare_connection` made before, this would lie in memory.
+        let connection = Connection::open("").map_err(|error| failure("opening a temporary database", &error))?;
+        let sqlite = Sqlite { connection };
+        sqlite.set("journal_mode", "MEMORY")?;
+        sqlite.set("cache_size", "-8192")?;
+        sqlite.prepare_connection()
+    }
+
+    fn moves_log_when_closed(&self, moves: bool) -> Result<(), Error> {
+        let result = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !moves);
+        result.map(|_| ()).map_err(|error| failure("setting what closing the database does", &error))
     }
 
     fn prepare_connection(self) -> Result<Sqlite, Error> {

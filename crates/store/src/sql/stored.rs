@@ -32,6 +32,17 @@ impl Value {
     }
 }
 
+impl From<Cell<'_>> for Value {
+    fn from(cell: Cell<'_>) -> Value {
+        match cell {
+            Cell::Null => Value::Null,
+            Cell::Int(number) => Value::Int(number),
+            Cell::Text(text) => Value::Text(text.to_string()),
+            Cell::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
 /// A type of one column.
 pub trait Stored: Sized {
     fn value(&self) -> Value;

@@ -1,5 +1,6 @@
 //! The walk over all records in their order. It holds one record at a time and a counter a stream.
 use super::findings::Findings;
+use super::rows::Rebuilt;
 use super::streams::Streams;
 use super::{Depth, Report, Witness};
 use crate::Error;
@@ -98,6 +99,7 @@ pub(super) struct Walker<'a> {
     heads: Heads,
     findings: Findings,
     streams: Streams,
+    rebuilt: Rebuilt,
     frontier: Frontier,
     /// Leaf hash and stream of the record before.
     last: (Hash, Option<Stream>),
@@ -116,25 +118,26 @@ impl<'a> Walker<'a> {
         depth: Depth,
         heads: Heads,
         findings: Findings,
-    ) -> Walker<'a> {
-        Walker {
+    ) -> Result<Walker<'a>, Error> {
+        Ok(Walker {
             sql,
             blobs,
             depth,
             heads,
             findings,
             streams: Streams::default(),
+            rebuilt: Rebuilt::new()?,
             frontier: Frontier::default(),
             last: (NOTHING_BEFORE, None),
             next: 0,
             payloads: 0,
             outside_met: false,
             accepted: Vec::new(),
-        }
+        })
     }
 
     pub(super) fn walk(mut self) -> Result<Report, Error> {
-        self.streams.load_snapshots(self.sql)?;
+        self.streams.load_snapshots(self.sql, &mut self.findings)?;
         let mut page = Page::default();
         while page.fill(self.sql)? {
             for place in 0..page.rows.len() {
@@ -143,15 +146,20 @@ impl<'a> Walker<'a> {
         }
         self.close_chain();
         self.compare_outside();
-        let streams = self.streams.count();
         self.streams.finish(self.sql, &mut self.findings)?;
+        for (index, stream, row) in self.streams.state_rows() {
+            self.rebuilt.write(index, stream, &row, &mut self.findings)?;
+        }
+        let is_unread = |stream| self.streams.is_broken(stream);
+        let rows = self.rebuilt.compare(self.sql, &is_unread, &mut self.findings)?;
         let witness = match self.heads.outside {
             None => Witness::None,
             Some(head) => Witness::Head { size: head.size, at: head.at },
         };
         Ok(Report {
             records: self.frontier.size(),
-            streams,
+            streams: self.streams.count(),
+            rows,
             payloads: self.payloads,
             root: self.frontier.root(),
             witness,
@@ -192,6 +200,9 @@ impl<'a> Walker<'a> {
             self.accepted.push(*outside_index);
         }
         self.streams.record(&meta, &event, &mut self.findings);
+        for (index, stream, row) in self.streams.take_rows() {
+            self.rebuilt.write(index, stream, &row, &mut self.findings)?;
+        }
         self.streams.compare_when_many(self.sql, &mut self.findings)?;
         self.bound(index, &meta, &event)
     }

@@ -1,4 +1,5 @@
 //! What verify found wrong, and where.
+use crate::Error;
 use std::fmt;
 use tenure_core::aggregate::Stream;
 
@@ -39,6 +40,18 @@ impl Findings {
         self.count += 1;
         if self.kept.len() < KEPT_MAX {
             self.kept.push(Finding { index, stream, what: what.into() });
+        }
+    }
+
+    /// What was read; where the database holds something else there, that is a finding.
+    pub(crate) fn readable<T>(&mut self, read: Result<T, Error>, of: &str) -> Result<Option<T>, Error> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(Error::Corrupt { what }) => {
+                self.add(None, None, format!("{of} cannot be read: {what}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Every stream replayed beside the walk. A stream that has ended keeps only its count, so that memory is bounded by
-//! what is open, and by a counter for each stream.
+//! what is open, and by a counter for each stream. The rows that events and folds imply are handed on, not kept.
 use super::findings::Findings;
 use crate::Error;
 use crate::sql::{Cell, Sql, Walk};
@@ -9,6 +9,7 @@ use tenure_core::execution::{self, Check, Execution, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{Meta, canonical};
 use tenure_core::owed::Owed;
+use tenure_core::row::Row;
 
 /// What may come after the end of a stream.
 const REFUSED: &str = "command.refused";
@@ -20,6 +21,8 @@ pub(super) struct Streams {
     snapshots: HashMap<Stream, u64>,
     /// Snapshots that the replay has reached, to be compared together with their bytes.
     reached: Vec<(Stream, u64, Vec<u8>)>,
+    /// Rows of the records since the last time that they were taken, each with its record's index.
+    rows: Vec<(Option<u64>, Stream, Row)>,
 }
 
 #[derive(Debug)]
@@ -48,10 +51,11 @@ impl Streams {
         self.states.len() as u64
     }
 
-    pub(super) fn load_snapshots(&mut self, sql: &mut dyn Sql) -> Result<(), Error> {
+    pub(super) fn load_snapshots(&mut self, sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
         let text = "SELECT stream, n FROM snapshots WHERE version = $1";
         sql.each(text, &[Cell::Int(FOLD_VERSION.into())], &mut |row| {
-            self.snapshots.insert(row.parse(0)?, row.count(1)?);
+            let read = row.parse(0).and_then(|stream: Stream| Ok((stream, row.count::<u64>(1)?)));
+            self.snapshots.extend(findings.readable(read, "a snapshot")?);
             Ok(Walk::On)
         })
     }
@@ -88,6 +92,8 @@ impl Streams {
                 return;
             }
         };
+        let rows = aggregate::event_rows(stream, open.fold.as_ref(), event, meta.stamp);
+        self.rows.extend(rows.into_iter().map(|row| (Some(meta.index), stream, row)));
         aggregate::apply(&mut open.fold, event, meta.stamp);
         if let Event::Execution(event) = event {
             open.ends(event, &mut find);
@@ -102,9 +108,27 @@ impl Streams {
             self.snapshots.remove(&stream);
         }
         if has_ended(open.fold.as_ref()) && !self.snapshots.contains_key(&stream) {
+            self.rows.extend(open.state_rows(stream));
             let n = meta.n;
             self.states.insert(stream, State::Ended { n });
         }
+    }
+
+    pub(super) fn take_rows(&mut self) -> std::vec::Drain<'_, (Option<u64>, Stream, Row)> {
+        self.rows.drain(..)
+    }
+
+    /// Rows of the folds that are still at hand when all records were read.
+    pub(super) fn state_rows(&self) -> impl Iterator<Item = (Option<u64>, Stream, Row)> {
+        self.states.iter().flat_map(|(stream, state)| match state {
+            State::Open(open) => open.state_rows(*stream),
+            State::Ended { .. } | State::Broken { .. } => Vec::new(),
+        })
+    }
+
+    /// A record of it could not be read.
+    pub(super) fn is_broken(&self, stream: Stream) -> bool {
+        matches!(self.states.get(&stream), Some(State::Broken { .. }))
     }
 
     /// Keeps what waits to be compared small.
@@ -131,8 +155,15 @@ impl Streams {
             findings.add(None, Some(*stream), format!("has a snapshot after event {n}, which it does not have"));
         }
         let mut rows: HashMap<Stream, Vec<Owed>> = HashMap::new();
-        sql.each("SELECT axis, due, stream, key FROM owed", &[], &mut |row| {
-            let (stream, owed) = crate::owed::row(row)?;
+        sql.each("SELECT axis, due, stream, key, kind FROM owed", &[], &mut |row| {
+            let read = crate::owed::row(row).and_then(|read| Ok((read, row.text(3)?, row.text(4)?)));
+            let Some(((stream, owed), key, kind)) = findings.readable(read, "a row of what is owed")? else {
+                return Ok(Walk::On);
+            };
+            let obligation = &owed.obligation;
+            if kind != obligation.kind().as_str() || key != obligation.to_key() {
+                findings.add(None, Some(stream), format!("owes {key} in a row that is not its own, under `{kind}`"));
+            }
             rows.entry(stream).or_default().push(owed);
             Ok(Walk::On)
         })?;
@@ -166,6 +197,12 @@ fn has_ended(fold: Option<&Fold>) -> bool {
 }
 
 impl Open {
+    /// What follows from the fold alone. It is the sum of all its changes, for it depends on the fold and nothing else.
+    fn state_rows(&self, stream: Stream) -> Vec<(Option<u64>, Stream, Row)> {
+        let rows = self.fold.as_ref().map(|fold| aggregate::state_rows(stream, None, fold)).unwrap_or_default();
+        rows.into_iter().map(|row| (None, stream, row)).collect()
+    }
+
     /// Each call and each model call has exactly one terminal event.
     fn ends(&mut self, event: &execution::Event, find: &mut dyn FnMut(String)) {
         use execution::Event as E;

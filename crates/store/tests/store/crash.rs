@@ -1,11 +1,12 @@
 //! A process that writes is killed at random moments: what it was told is written is there, and the ledger holds.
 
-use crate::door::{World, execution};
+use crate::world::{World, get};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+use tenure_core::execution::{Execution, Status};
 use tenure_store::rows::executions;
 use tenure_store::verify::{Depth, verify};
 use tenure_store::{Options, Outside, Store, rows::Match};
@@ -30,7 +31,7 @@ fn the_child_writes_until_it_is_killed() {
     let worker = world.worker(&store, 1000);
     loop {
         let id = world.whole(&store, agent, worker, 3);
-        assert!(execution(&store, id).iteration().is_none());
+        assert!(get::<Execution>(&store, id).iteration().is_none());
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nended {id}").unwrap();
         out.flush().unwrap();
@@ -73,6 +74,9 @@ fn what_was_answered_is_there_after_any_kill_and_the_ledger_holds() {
     assert!(matches!(store.outside(), Outside::Held { .. }));
     for id in acked {
         let entry = store.reader().read_blocking(|sql| executions::find(sql, &id)).unwrap();
-        assert!(matches!(entry, Match::One(entry) if entry.status == "completed"), "{id} was answered and is lost");
+        assert!(
+            matches!(entry, Match::One(entry) if entry.status == Status::Completed),
+            "{id} was answered and is lost"
+        );
     }
 }

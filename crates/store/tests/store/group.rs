@@ -1,19 +1,42 @@
 //! Jobs that share a transaction: a failed one takes only itself back, a failed transaction takes back everything.
 
-use crate::door::{self, OWNER, World};
+use crate::world::{self, OWNER, World};
 use std::sync::{Arc, Mutex, mpsc};
-use tenure_core::fold::{Event, Stream};
-use tenure_core::project;
-use tenure_core::time::Time;
+use tenure_core::aggregate::{Command, Event, Stream, apply};
+use tenure_core::bound::Payload;
+use tenure_core::draft::{Decision, Ledger};
+use tenure_core::facts::{Facts, Namespace};
+use tenure_core::id::ProjectId;
+use tenure_core::project::{self, Project};
+use tenure_core::time::{Run, Stamp, Time};
 use tenure_store::verify::{Depth, verify};
 use tenure_store::{Class, Error, Options, Store, Txn, events_from};
 
-fn start_event(version: &str) -> Event {
-    Event::Project(project::Event::DaemonStarted { version: version.into() })
+const NOW: Stamp = Stamp { at: Time::from_millis(9_000_000_000_000), run: Run::from_millis(9_000) };
+
+/// A command on the project's own stream; gives the index of its last record.
+fn command(txn: &mut Txn<'_>, command: project::Command, stamp: Stamp) -> Result<u64, Error> {
+    let project = txn.project().unwrap();
+    Ok(world::commit(txn, OWNER, Command::Project(project, command), stamp, 1)?.unwrap().index)
 }
 
 fn append(txn: &mut Txn<'_>, version: &str) -> Result<u64, Error> {
-    txn.append(Stream::Project, OWNER, start_event(version), Time::from_millis(9_000_000_000_000))
+    command(txn, project::Command::RecordStart { version: version.into() }, NOW)
+}
+
+/// A start whose decision brings a payload too.
+fn append_with(txn: &mut Txn<'_>, version: &str, payload: Payload) -> Result<u64, Error> {
+    let stream = Stream::Project(txn.project().unwrap());
+    let event = Event::Project(project::Event::DaemonStarted { version: version.into() });
+    let mut fold = txn.fold(stream).unwrap().as_deref().cloned();
+    apply(&mut fold, &event, NOW);
+    let (events, folds) = (vec![(stream, event)], vec![(stream, fold.map(Arc::new))]);
+    let decision = Decision { events, folds, payloads: vec![payload], ..Decision::default() };
+    txn.append(OWNER, NOW, &Arc::new(decision))
+}
+
+fn starts(store: &Store, project: ProjectId) -> u64 {
+    world::get::<Project>(store, project).starts
 }
 
 fn versions(store: &Store) -> Vec<String> {
@@ -29,7 +52,7 @@ fn invariant<T>() -> Result<T, Error> {
     Err(Error::Invariant { what: "meant".into() })
 }
 
-type Deed = Box<dyn FnOnce(&mut Txn<'_>) -> Result<u64, Error> + Send>;
+type Work = Box<dyn FnOnce(&mut Txn<'_>) -> Result<u64, Error> + Send>;
 
 #[test]
 fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself() {
@@ -37,10 +60,13 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
     let sizes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&sizes);
     let mut options = Options::new(dir.path());
-    options.hook = Some(Box::new(move |commit| seen.lock().unwrap().push(commit.records.len())));
+    options.hook = Some(Box::new(move |commit| {
+        let events = commit.appended.iter().map(|appended| appended.decision.events.len());
+        seen.lock().unwrap().push(events.sum::<usize>());
+    }));
     let store = Store::open(options).unwrap();
     let mut world = World::new(21);
-    world.found(&store);
+    let project = world.found(&store);
     let (go, wait) = mpsc::channel::<()>();
     let (running, runs) = mpsc::channel::<()>();
     let first = store.writer().clone();
@@ -54,7 +80,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
     });
     runs.recv().unwrap();
     // Polled in this order, each queues for the writer before the first is let go.
-    let run = |job: Deed| store.writer().write(Class::Interactive, job);
+    let run = |job: Work| store.writer().write(Class::Interactive, job);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let later = runtime.block_on(async {
         let jobs = tokio::join!(
@@ -62,7 +88,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
             run(Box::new(|txn| append(txn, "failed").and_then(|_| invariant()))),
             run(Box::new(|txn| {
                 append(txn, "failed after its rows were written")?;
-                assert_eq!(txn.agent_named("nobody")?, None);
+                assert_eq!(txn.holder(Namespace::AgentName, "nobody"), Ok(None));
                 append(txn, "and more")?;
                 invariant()
             })),
@@ -79,8 +105,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
     assert_eq!(answers[5], Ok(3));
     assert_eq!(versions(&store), ["first", "second", "last"]);
     assert_eq!(*sizes.lock().unwrap(), [1, 3], "the founding, then one transaction");
-    let project = door::fold(&store, Stream::Project).unwrap();
-    assert_eq!(project.project().unwrap().starts, 3);
+    assert_eq!(starts(&store, project), 3);
     store.close();
     assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
 }
@@ -92,15 +117,12 @@ fn a_full_disk_refuses_everyone_loses_nothing_and_goes_on_once_there_is_room() {
     options.pages_max = Some(90);
     let store = Store::open(options).unwrap();
     let mut world = World::new(22);
-    world.found(&store);
+    let project = world.found(&store);
     let mut acked = 0u64;
     let full = loop {
         let payload = world.payload(vec![1; 9_000]);
         let version = acked.to_string();
-        let job = move |txn: &mut Txn<'_>| {
-            txn.payload(payload)?;
-            append(txn, &version)
-        };
+        let job = move |txn: &mut Txn<'_>| append_with(txn, &version, payload);
         match store.writer().write_blocking(Class::Interactive, job) {
             Ok(_) => acked += 1,
             Err(error) => break error,
@@ -110,8 +132,7 @@ fn a_full_disk_refuses_everyone_loses_nothing_and_goes_on_once_there_is_room() {
     assert!(matches!(full, Error::Full { .. }), "{full:?}");
     let expected: Vec<String> = (0..acked).map(|number| number.to_string()).collect();
     assert_eq!(versions(&store), expected);
-    let starts = door::fold(&store, Stream::Project).unwrap().project().unwrap().starts;
-    assert_eq!(starts, acked, "the cache holds what was never committed");
+    assert_eq!(starts(&store, project), acked, "the cache holds what was never committed");
     let refused = store.writer().write_blocking(Class::Interactive, |txn| append(txn, "small"));
     store.close();
     assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
@@ -158,10 +179,7 @@ fn on_a_full_disk_the_ballast_gives_room_to_write_that_things_were_stopped() {
     while refused < 3 {
         let payload = world.payload(vec![1; if refused == 0 { 60_000 } else { 2_000 }]);
         let version = format!("before {acked}");
-        let job = move |txn: &mut Txn<'_>| {
-            txn.payload(payload)?;
-            append(txn, &version)
-        };
+        let job = move |txn: &mut Txn<'_>| append_with(txn, &version, payload);
         match store.writer().write_blocking(Class::Interactive, job) {
             Ok(_) => acked += 1,
             Err(error) => {
@@ -183,18 +201,23 @@ fn on_a_full_disk_the_ballast_gives_room_to_write_that_things_were_stopped() {
 }
 
 #[test]
-fn the_clock_of_the_ledger_never_goes_back() {
+fn neither_clock_of_the_ledger_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(Options::new(dir.path())).unwrap();
     let mut world = World::new(23);
     world.found(&store);
-    let job = |at| move |txn: &mut Txn<'_>| txn.append(Stream::Project, OWNER, start_event("x"), Time::from_millis(at));
-    store.writer().write_blocking(Class::Interactive, job(8_000_000_000_000)).unwrap();
+    let stamp = |at, run| Stamp { at: Time::from_millis(at), run: Run::from_millis(run) };
+    let job =
+        |stamp| move |txn: &mut Txn<'_>| command(txn, project::Command::RecordStart { version: "x".into() }, stamp);
+    store.writer().write_blocking(Class::Interactive, job(stamp(8_000_000_000_000, 70_000))).unwrap();
     store.close();
     let store = Store::open(Options::new(dir.path())).unwrap();
-    store.writer().write_blocking(Class::Wake, job(5)).unwrap();
+    assert_eq!(store.end_at_open().1, stamp(8_000_000_000_000, 70_000));
+    store.writer().write_blocking(Class::Wake, job(stamp(5, 3))).unwrap();
+    store.writer().write_blocking(Class::Wake, job(stamp(5, 80_000))).unwrap();
     let records = store.reader().read_blocking(|sql| events_from(sql, 1, 10)).unwrap();
-    assert!(records.iter().all(|record| record.meta.at == Time::from_millis(8_000_000_000_000)), "{records:?}");
+    let stamps: Vec<Stamp> = records.iter().map(|record| record.meta.stamp).collect();
+    assert_eq!(stamps, [70_000, 70_000, 80_000].map(|run| stamp(8_000_000_000_000, run)));
 }
 
 #[test]
@@ -203,8 +226,8 @@ fn an_event_with_a_number_that_json_would_round_is_refused_and_changes_nothing()
     let store = Store::open(Options::new(dir.path())).unwrap();
     let mut world = World::new(24);
     world.found(&store);
-    let event = Event::Project(project::Event::RestoreAccepted { outside_index: 1 << 53, why: String::new() });
-    let job = move |txn: &mut Txn<'_>| txn.append(Stream::Project, OWNER, event, Time::from_millis(5));
+    let accept = project::Command::AcceptRestore { outside_index: 1 << 53, why: String::new() };
+    let job = move |txn: &mut Txn<'_>| command(txn, accept, NOW);
     assert!(matches!(store.writer().write_blocking(Class::Interactive, job), Err(Error::Invariant { .. })));
     store.writer().write_blocking(Class::Interactive, |txn| append(txn, "next")).unwrap();
     assert_eq!(versions(&store), ["next"]);

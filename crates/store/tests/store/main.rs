@@ -1,10 +1,10 @@
 //! The store through its own API: its story, group commit, crashes, replay, and each way to tamper with it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
 mod crash;
-#[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
-mod door;
 mod group;
 mod replay;
 mod story;
 mod verify;
+#[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod readers;
+mod world;

@@ -1,21 +1,25 @@
 //! Each way to tamper with a store is found and located, and an untouched one holds.
 
-use crate::door::{self, World};
+use crate::world::{self, World};
 use rusqlite::Connection;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
-use tenure_core::command::Command;
+use tenure_core::access::Role;
+use tenure_core::aggregate::{Command, Event};
+use tenure_core::bound::Hash;
+use tenure_core::call::EndCall;
 use tenure_core::execution;
-use tenure_core::ledger;
-use tenure_core::project;
+use tenure_core::{ledger, project};
 use tenure_store::verify::{Depth, Report, Witness, verify};
 use tenure_store::{Error, Options, Outside, Restored, Store};
 
-/// A ledger with ended and open executions, calls in flight, snapshots and a large payload.
+/// A ledger with ended and open executions, calls in flight, snapshots, a large payload, a stored value, a revoked key
+/// and counted refusals.
 fn make(dir: &Path) {
     let store = Store::open(Options::new(dir)).unwrap();
     let mut world = World::new(11);
-    world.found(&store);
+    let project = world.found(&store);
     let agent = world.deploy(&store, "a");
     let worker = world.worker(&store, 10);
     world.whole(&store, agent, worker, 2);
@@ -27,15 +31,29 @@ fn make(dir: &Path) {
     }
     world.turn(&store, long, 2);
     let large = world.payload(vec![5; 70_000]);
-    let turned = door::execution(&store, long);
-    let end = match world.end_command(&turned) {
-        execution::Command::EndCall(end) => {
-            execution::Command::EndCall(execution::EndCall { result: Some(large), ..end })
-        }
-        other => other,
+    let turned = world::get(&store, long);
+    let end = EndCall { result: Some(large), ..world.end_of(&world::acting(&turned)[0]) };
+    world.run_execution(&store, long, execution::Command::EndCall(end));
+    world.start(&store, agent, Some(Hash::of(b"idempotency")));
+    let keeps = world.start(&store, agent, None);
+    world.bind(&store, keeps, worker);
+    let set = world.proposal_of("state.persistent.set", &json!({ "key": "mood", "value": "good" }));
+    world.turn_asking(&store, keeps, vec![set]);
+    world.perform(&store, keeps);
+    let name = |name: &str| project::Command::CreateKey {
+        name: name.into(),
+        role: Role::Operator,
+        hash: Hash::of(name.as_bytes()),
     };
-    world.run(&store, Command::Execution(long, end)).unwrap();
-    world.start(&store, agent, None);
+    world.run(&store, Command::Project(project, name("live"))).unwrap();
+    let created = world.run(&store, Command::Project(project, name("revoked"))).unwrap();
+    let Event::Project(project::Event::KeyCreated { key, .. }) = created.decision.events[0].1 else {
+        panic!("no key was made: {created:?}")
+    };
+    for _ in 0..3 {
+        // The first revokes it, the others are refused; the last of them is only counted.
+        let _ = world.run(&store, Command::Project(project, project::Command::RevokeKey { key }));
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -65,7 +83,7 @@ fn an_untouched_store_holds_and_says_what_it_was_held_against() {
     make(dir.path());
     let report = check(dir.path());
     assert!(report.holds(), "{}", found(&report));
-    assert!(report.records > 100 && report.streams == 6 && report.payloads > 60, "{report:?}");
+    assert!(report.records > 100 && report.streams == 7 && report.payloads > 60 && report.rows > 60, "{report:?}");
     assert!(matches!(report.witness, Witness::Head { size, .. } if size == report.records));
     fs::remove_file(dir.path().join("head.json")).unwrap();
     let report = check(dir.path());
@@ -109,10 +127,10 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         |db, _| {
             run(
                 db,
-                "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), 'local', 'loyal') AS BLOB) WHERE idx = 7",
+                "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), 'local', 'loyal') AS BLOB) WHERE idx = 8",
             )
         },
-        &["record 7 of exe_", "is not the one that record 8 follows"],
+        &["record 8 of exe_", "is not the one that record 9 follows"],
     ),
     (
         "the last record changed",
@@ -170,10 +188,10 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         |db, _| {
             run(
                 db,
-                "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), 'call.called', 'call.coined') AS BLOB) WHERE idx = 9",
+                "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), 'call.called', 'call.coined') AS BLOB) WHERE idx = 10",
             );
         },
-        &["record 9", "`call.coined`"],
+        &["record 10", "`call.coined`"],
     ),
     (
         "a record put in at the end",
@@ -185,7 +203,7 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         },
         &["is not under the head in the database"],
     ),
-    ("a forged chain", |db, _| forge(db, 10), &["is not the record that the head in the database was signed over"]),
+    ("a forged chain", |db, _| forge(db, 12), &["is not the record that the head in the database was signed over"]),
     (
         "a head with another size",
         |db, _| run(db, "UPDATE heads SET signed = replace(signed, '\"size\":', '\"size\":1')"),
@@ -203,14 +221,40 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         &["has a snapshot after event"],
     ),
     (
-        "an owed deed dropped",
+        "an obligation dropped",
         |db, _| run(db, "DELETE FROM owed WHERE kind = 'dispatch'"),
-        &["owes dispatch:", "no row says so"],
+        &["owes {\"dispatch\":", "no row says so"],
     ),
     (
-        "an owed deed made up",
-        |db, _| run(db, "INSERT INTO owed SELECT 'expire', 5, stream, 'expire' FROM ledger WHERE idx = 9"),
-        &["a row says that expire is owed, and it is not"],
+        "an obligation made up",
+        |db, _| run(db, "INSERT INTO owed SELECT 'expire', 'run', 5, stream, '\"expire\"' FROM ledger WHERE idx = 9"),
+        &["a row says that \"expire\" is owed, and it is not"],
+    ),
+    (
+        "an obligation under another kind, where no reconciler looks for it",
+        |db, _| run(db, "UPDATE owed SET kind = 'sweep' WHERE kind = 'dispatch'"),
+        &["exe_", "owes {\"dispatch\":", "in a row that is not its own, under `sweep`"],
+    ),
+    (
+        "an obligation by a clock that there is not",
+        |db, _| run(db, "UPDATE owed SET axis = 'sun' WHERE kind = 'dispatch'"),
+        &["something is owed by a clock `sun`", "owes {\"dispatch\":", "no row says so"],
+    ),
+    (
+        "a snapshot of no stream",
+        |db, _| run(db, "UPDATE snapshots SET stream = 'none' WHERE rowid = (SELECT min(rowid) FROM snapshots)"),
+        &["a snapshot cannot be read: `none`"],
+    ),
+    (
+        "a number that no record can hold",
+        |db, _| {
+            run(
+                db,
+                "UPDATE ledger SET body = CAST(replace(CAST(body AS TEXT), '\"took_ms\":12', '\"took_ms\":18446744073709551615') \
+                 AS BLOB) WHERE idx = 9",
+            );
+        },
+        &["record 9 of exe_", "a number in it is no integer within"],
     ),
     (
         "a payload changed",
@@ -220,6 +264,67 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
     ("a payload dropped", |db, _| run(db, "DELETE FROM payloads WHERE rowid = 3"), &["which is missing"]),
     ("a large payload changed", |_, dir| fs::write(blob(dir), b"other").unwrap(), &["whose bytes were changed"]),
     ("a large payload's file dropped", |_, dir| fs::remove_file(blob(dir)).unwrap(), &["whose file is gone"]),
+    (
+        "a changed row of an agent",
+        |db, _| run(db, "UPDATE agents SET state = 'archived'"),
+        &["agt_", "of `agents` differs: state is `archived`, by the records `deployed`"],
+    ),
+    (
+        "a dropped holder",
+        |db, _| run(db, "DELETE FROM holders WHERE namespace = 'idempotency_key'"),
+        &["exe_", "the row `idempotency_key` `agt_", "of `holders` is missing"],
+    ),
+    (
+        "a holder that is another",
+        |db, _| run(db, "UPDATE holders SET holder = 'agt_00000000000000000000000000' WHERE namespace = 'agent_name'"),
+        &[
+            "the row `agent_name` `a` of `holders` differs: holder is `agt_00000000000000000000000000`, by the records `agt_",
+        ],
+    ),
+    (
+        "a made-up row of an execution",
+        |db, _| {
+            db.execute_batch("CREATE TEMP TABLE one AS SELECT * FROM executions LIMIT 1").unwrap();
+            run(db, "UPDATE one SET id = 'exe_00000000000000000000000000'");
+            run(db, "INSERT INTO executions SELECT * FROM one");
+        },
+        &["exe_00000000000000000000000000: the row", "of `executions` is there, and no record implies it"],
+    ),
+    (
+        "a changed row of an ended execution",
+        |db, _| run(db, "UPDATE executions SET tool_calls = 0 WHERE status = 'completed'"),
+        &["of `executions` differs: tool_calls is 0, by the records 2"],
+    ),
+    (
+        "a changed counter",
+        |db, _| run(db, "UPDATE counters SET value = value - 1 WHERE counter = 'bound'"),
+        &["the row `bound` `con_", "of `counters` differs: value is 1, by the records 2"],
+    ),
+    (
+        "a dropped counter",
+        |db, _| run(db, "DELETE FROM counters WHERE counter = 'state_bytes'"),
+        &["the row `state_bytes` `persistent:agt_", "of `counters` is missing"],
+    ),
+    (
+        "a changed stored value",
+        |db, _| run(db, "UPDATE entries SET version = version + 1"),
+        &["agt_", "`mood` of `entries` differs: version is 2, by the records 1"],
+    ),
+    (
+        "a revoked key that lives again",
+        |db, _| run(db, "UPDATE keys SET revoked_at = NULL WHERE revoked_at IS NOT NULL"),
+        &["the row `key_", "of `keys` differs: revoked_at is empty, by the records 1700"],
+    ),
+    (
+        "a call that another rule let pass",
+        |db, _| run(db, "UPDATE calls SET rules = 'person' WHERE ordinal = 0 AND turn = 0"),
+        &["exe_", "of `calls` differs: rules is `person`, by the records `manifest:tools[0] filesystem.*`"],
+    ),
+    (
+        "a column of another type",
+        |db, _| run(db, "UPDATE turns SET took_ms = 0.5 WHERE turn = 3"),
+        &["the table `turns` cannot be read: a fraction"],
+    ),
     (
         "an outside head by another key",
         |_, dir| {
@@ -258,7 +363,10 @@ fn an_older_copy_put_back_shows_until_a_recorded_command_accepts_it() {
     let mut world = World::new(12);
     world.deploy(&store, "later");
     store.close();
-    fs::copy(older.path().join("tenure.db"), dir.path().join("tenure.db")).unwrap();
+    for file in ["tenure.db", "tenure.db-wal", "tenure.db-shm"] {
+        let _ = fs::remove_file(dir.path().join(file));
+        let _ = fs::copy(older.path().join(file), dir.path().join(file));
+    }
     let report = check(dir.path());
     assert!(found(&report).contains("an older copy put back"), "{}", found(&report));
 
@@ -271,7 +379,7 @@ fn an_older_copy_put_back_shows_until_a_recorded_command_accepts_it() {
     assert!(found(&check(dir.path())).contains("is not on this chain"));
     let store = Store::open(Options::new(dir.path())).unwrap();
     let accept = project::Command::AcceptRestore { outside_index: before + 1, why: "the disk was lost".into() };
-    world.run(&store, Command::Project(accept)).unwrap();
+    world.run(&store, Command::Project(store.end_at_open().0.unwrap(), accept)).unwrap();
     store.close();
     let report = check(dir.path());
     assert!(report.holds(), "{}", found(&report));
