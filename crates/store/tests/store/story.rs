@@ -31,7 +31,7 @@ fn read<T>(store: &Store, job: impl FnOnce(&mut dyn Sql) -> Result<T, Error>) ->
 }
 
 fn owed(store: &Store, kind: Kind, now: Stamp) -> Vec<Stream> {
-    let owed = read(store, |sql| owed_now(sql, kind, now, 10)).unwrap();
+    let owed = read(store, |sql| owed_now(sql, kind, now, 0, 10)).unwrap();
     owed.into_iter().map(|(stream, _)| stream).collect()
 }
 
@@ -93,7 +93,7 @@ fn an_execution_runs_to_its_end_and_reads_back_every_way() {
         assert_eq!(iterations::of(sql, id, 1, 10)?[0].status, "completed");
         assert_eq!(workers::list(sql, 5)?[0].connection, Some(worker.1));
         for kind in Kind::iter() {
-            assert_eq!(owed_now(sql, kind, FAR, 10)?, []);
+            assert_eq!(owed_now(sql, kind, FAR, 0, 10)?, []);
             assert_eq!(next_owed_ms(sql, kind, Stamp::default())?, None);
         }
         let all = events_from(sql, 0, 1000)?;
@@ -186,7 +186,7 @@ fn what_is_owed_by_the_wall_clock_waits_when_it_steps_back_and_what_is_owed_by_t
     // The wall clock being far ahead makes nothing due that is owed by the daemon's life.
     assert_eq!(owed(&store, expire, Stamp { at: FAR.at, ..early }), []);
 
-    let owes = read(&store, |sql| owed_now(sql, remove, both, 10)).unwrap();
+    let owes = read(&store, |sql| owed_now(sql, remove, both, 0, 10)).unwrap();
     assert_eq!(owes[0].1.obligation, Obligation::RemoveHome { worker: worker.0 });
     let removed = agent::Command::RecordHomeRemoved { worker: worker.0 };
     world.run(&store, Command::Agent(archived, removed)).unwrap();

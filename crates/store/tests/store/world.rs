@@ -177,7 +177,6 @@ impl World {
             capability: capability.into(),
             arguments: self.payload(arguments.to_string()),
             attributes: self.payload(attributes),
-            shown: known.shown(arguments),
             misfit: None,
         }
     }
