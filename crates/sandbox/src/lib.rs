@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What of a jail needs neither its spec nor its ids is made ahead of need ([`PoolSize`]); a cold start makes the same and claims
-//! it at once. A jail can be frozen and thawed, and is always killed as a whole.
+//! it at once. A jail is always killed as a whole.
 //!
 //! The shipped binary calls [`jail_main`] before anything else when its name is [`JAIL_NAME`]; the worker calls [`reap`] on its
 //! run folder, then [`Zygote::start`], then [`Zygote::open`] per jail. An async worker speaks [`protocol`] over
@@ -41,7 +41,6 @@ pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
-pub use native::freeze::Freezer;
 pub use native::reap::{ReapReport, reap};
 pub use native::toolchain::{Toolchain, Toolchains, host_python_version};
 pub use native::zygote::{Jail, Zygote};

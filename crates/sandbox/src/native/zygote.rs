@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::claim::{Claim, Order, Report, Start};
-use super::freeze::{self, Freezer};
+use super::freeze;
 use super::{channel, reap, sealed};
 use crate::bypass::Bypass;
 use crate::client::Client;
@@ -253,26 +253,6 @@ impl Jail {
     pub fn client(&self, patience: Duration) -> Result<Client, Error> {
         let socket = self.socket.as_ref().ok_or(Error::JailLost)?;
         Ok(Client::new(socket.try_clone().map_err(Error::io("copy the jail's socket"))?, patience))
-    }
-
-    /// Makes every process of the jail stand still, and says how. It can still be killed. Time limits of its programs go on: one
-    /// that is over when the jail is thawed ends its program then.
-    pub fn freeze(&self) -> Result<Freezer, Error> {
-        self.still(freeze::freeze(self.pid, &self.cgroups, ANSWER_TIMEOUT), "the jail's processes to stand still")
-    }
-
-    /// Lets a frozen jail go on; one that is not frozen goes on anyway.
-    pub fn thaw(&self) -> Result<Freezer, Error> {
-        self.still(freeze::thaw(self.pid, &self.cgroups, ANSWER_TIMEOUT), "the jail's processes to go on")
-    }
-
-    fn still(&self, outcome: io::Result<Option<Freezer>>, what: &'static str) -> Result<Freezer, Error> {
-        match outcome {
-            _ if self.is_dead() => Err(Error::JailLost),
-            Ok(Some(freezer)) => Ok(freezer),
-            Ok(None) => Err(Error::Deadline { what, millis: ANSWER_TIMEOUT.as_millis() as u64 }),
-            Err(error) => Err(Error::io(format!("freeze or thaw jail {}", self.id))(error)),
-        }
     }
 
     /// Whether every process of the jail is dead.

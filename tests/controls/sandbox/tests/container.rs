@@ -1,5 +1,4 @@
 //! What Landlock is worth in a container, on the engines that the sandbox's own tests start.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 extern crate tenure_sandbox_controls as tenure_sandbox;
 

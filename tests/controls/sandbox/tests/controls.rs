@@ -1,6 +1,5 @@
 //! What each layer of a jail is worth, natively and in a container, with the same houses as the sandbox's own tests. The suite runs as
 //! the user that starts it and, when that is root, once more as an ordinary user.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 extern crate tenure_sandbox_controls as tenure_sandbox;
 
