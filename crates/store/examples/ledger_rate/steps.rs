@@ -166,8 +166,8 @@ pub(crate) fn measure(dir: &Path, rounds: usize) -> Value {
 }
 
 fn drive(dir: &Path, count: usize) -> (f64, f64) {
-    let commits = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let seen = std::sync::Arc::clone(&commits);
+    let commits = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let seen = Arc::clone(&commits);
     let mut options = Options::new(dir);
     options.hook = Some(Box::new(move |_| {
         seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
