@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, ConnectionId};
 use tenure_core::manifest::Backend;
 use tenure_core::network::{Refusal, Traffic};
 use tenure_core::time::Time;
@@ -78,11 +78,11 @@ impl House {
         let seed = u128::from(HOUSES.fetch_add(1, Ordering::Relaxed)) << 32 | u128::from(std::process::id());
         let mut mint = Mint::new(Time::from_millis(1_000), seed);
         let (agent, execution) = (AgentId::mint(&mut mint), ExecutionId::mint(&mut mint));
-        let session = SessionId::mint(&mut mint);
+        let connection = ConnectionId::mint(&mut mint);
         let mut house =
             House { folder, mint, agent, execution, iteration: 1, socket, network, refusals: Vec::new(), process };
         let FromWorker::Hello(_) = house.next().await else { panic!("no greeting") };
-        house.send(&ToWorker::Welcome { version: VERSION, session, fence: FENCE }).await;
+        house.send(&ToWorker::Welcome { version: VERSION, connection, fence: FENCE }).await;
         house
     }
 

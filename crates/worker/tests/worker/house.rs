@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, ConnectionId};
 use tenure_core::manifest::{Backend, HostMount};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};
@@ -114,9 +114,9 @@ impl House {
         let mut mint = Mint::new(Time::from_millis(1_000), seed);
         let FromWorker::Hello(hello) = receive(&mut socket).await.expect("a greeting") else { panic!("no greeting") };
         let run = Run { agent: AgentId::mint(&mut mint), execution: ExecutionId::mint(&mut mint), iteration: 1 };
-        let session = SessionId::mint(&mut mint);
+        let connection = ConnectionId::mint(&mut mint);
         let mut house = House { folder, hello, run, mint, socket, aside: VecDeque::new(), worker };
-        house.send(&ToWorker::Welcome { version: VERSION, session, fence: FENCE }).await;
+        house.send(&ToWorker::Welcome { version: VERSION, connection, fence: FENCE }).await;
         house
     }
 
