@@ -197,4 +197,6 @@ async fn read_greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, E
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
-//! What unit tests stand on: a daemon's parts over a store in a folder, and executions driven by hand.
+//! What unit tests stand on: a daemon's parts over a store in a folder, executions driven by hand, and whole daemons whose
+//! model is a cassette.
 use crate::app::App;
-use crate::commit::{Committed, Committer};
+use crate::clock::{Clock, SystemClock, WallClock};
+use crate::commit::Committer;
+use crate::fleet::BuiltIn;
 use crate::model::environment::{Access, Environment};
 use crate::model::router::Router;
 use crate::reconcile::Wakeups;
@@ -8,39 +11,54 @@ use crate::reconcile::think::Delta;
 use crate::records::Records;
 use crate::space::Space;
 use crate::watch::Watch;
+use crate::{Daemon, Error, Options};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Event};
 use tenure_core::bound::Hash;
-use tenure_core::call::{self, Outcome, Proposal};
+use tenure_core::call::{self, EndCall, Outcome, Proposal, attributes_json};
 use tenure_core::capability::Attributes;
-use tenure_core::command::Command;
-use tenure_core::execution::{
-    self, Answer, CallModel, EndCall, Event as Happened, Finding, Limits, Start, Terms, Turn, Usage,
-};
-use tenure_core::fold::Event;
-use tenure_core::id::{AgentId, ExecutionId, SessionId, WorkerId};
+use tenure_core::draft::Committed;
+use tenure_core::execution::{self, Answer, CallModel, Event as Happened, Finding, Start, Turn, Usage};
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use tenure_core::judge::FloorAndTools;
+use tenure_core::manifest::{Host, Manifest};
+use tenure_core::plan::{Limits, Plan};
+use tenure_core::time::Run;
 use tenure_core::{agent, fleet, project};
-use tenure_store::{Options, Store};
+use tenure_store as store;
+use tenure_store::Store;
+use tenure_wire::api::execution::ExecutionFile;
+use tenure_wire::client::{Client, Endpoint};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-const OWNER: Actor = Actor::Owner { uid: 1000 };
+pub(crate) const OWNER: Actor = Actor::Owner { uid: 1000 };
+/// Nothing here takes as long; a test that hangs must end all the same.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The daemon's parts, and the store that they hold on to.
-pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
-    let store = Arc::new(Store::open(Options::new(folder)).unwrap());
-    let environment = Environment {
+fn environment(folder: &Path, cassette: Option<String>) -> Environment {
+    Environment {
         default_model: None,
-        cassette: None,
+        cassette,
         anthropic: Access::default(),
         openai: Access::default(),
         local_program: "none".into(),
         models_folder: folder.to_owned(),
-    };
+    }
+}
+
+/// The daemon's parts, and the store that they hold on to.
+pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
+    let store = Arc::new(Store::open(store::Options::new(folder)).unwrap());
+    let (space, clock) = (Space::new(Arc::clone(&store)), Clock::new(Arc::new(SystemClock), Run::ZERO));
     let app = App {
-        committer: Committer::new(&store, Arc::new(FloorAndTools), Space::new(Arc::clone(&store))),
+        committer: Committer::new(&store, Arc::new(FloorAndTools), space, clock, None),
         records: Records::new(store.reader().background(), store.blobs().clone()),
-        models: Arc::new(Router::new(&environment).unwrap()),
+        models: Arc::new(Router::new(&environment(folder, None)).unwrap()),
         watch: Watch::new(),
         wakeups: Wakeups::default(),
         fleet: crate::fleet::Fleet::default(),
@@ -49,18 +67,126 @@ pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
     (Arc::new(app), store)
 }
 
+/// A whole daemon that serves its socket; its built-in worker cannot be started, so that all workers are the test's.
+pub(crate) struct Running {
+    pub(crate) app: Arc<App>,
+    pub(crate) client: Client,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    /// `answers`: what the model says in the turns of each execution, in the order in which they ask first.
+    pub(crate) async fn start(folder: &Path, wall: Arc<dyn WallClock>, answers: &[&[Value]]) -> Running {
+        let tape = folder.join("cassette.jsonl");
+        std::fs::write(&tape, cassette(answers)).unwrap();
+        let socket = folder.join("socket");
+        let alive = folder.join("alive");
+        let options = Options {
+            data_dir: folder.join("data"),
+            socket: socket.clone(),
+            listen: None,
+            environment: environment(folder, Some(format!("replay:{}", tape.display()))),
+            built_in: BuiltIn { program: folder.join("no-program"), arguments: Vec::new(), alive },
+            version: "test".to_string(),
+            home_grace: Duration::ZERO,
+            accept_restore: None,
+        };
+        let daemon = Daemon::start_with(options, wall).await.unwrap();
+        let app = Arc::clone(&daemon.app);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(daemon.run(async move {
+            // A test that failed has dropped the sender.
+            let _ = stopped.await;
+        }));
+        Running { app, client: Client::new(Endpoint::Unix(socket), None), stop, task }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn start_execution(&self, agent: &str) -> String {
+        let input = serde_json::value::RawValue::from_string("\"do it\"".to_string()).unwrap();
+        let start = tenure_wire::api::execution::Start { agent: agent.to_string(), input, max_iterations: None };
+        self.client.start(&start, None).await.unwrap().execution.id.to_string()
+    }
+
+    /// Asks until the execution is as wanted.
+    pub(crate) async fn until(&self, id: &str, wanted: impl Fn(&ExecutionFile) -> bool) -> ExecutionFile {
+        let asking = async {
+            loop {
+                let file = self.client.execution(id).await.unwrap();
+                if wanted(&file) {
+                    return file;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(TEST_TIMEOUT, asking).await {
+            Ok(file) => file,
+            Err(_) => panic!("it never came to be so: {:#?}", self.client.execution(id).await),
+        }
+    }
+
+    pub(crate) async fn ended(&self, id: &str) -> ExecutionFile {
+        self.until(id, |file| file.execution.status.ended()).await
+    }
+
+    /// The kinds and data of all events, as stored.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        let records = self.app.records.reader().read(|sql| store::events_from(sql, 0, 10_000)).await.unwrap();
+        records.iter().map(|record| serde_json::from_slice(&record.bytes).unwrap()).collect()
+    }
+}
+
+/// A turn of a cassette that asks for one call.
+pub(crate) fn calls(capability: &str, arguments: Value) -> Value {
+    json!({"text": "", "calls": [{"id": "c1", "name": capability, "arguments": arguments}], "stop": "calls"})
+}
+
+/// The last turn of a cassette.
+pub(crate) fn says(text: &str) -> Value {
+    json!({"text": text, "calls": [], "stop": "end"})
+}
+
+fn cassette(answers: &[&[Value]]) -> String {
+    let mut lines = "{\"cassette\":1}\n".to_string();
+    for (execution, turns) in answers.iter().enumerate() {
+        for (turn, answer) in turns.iter().enumerate() {
+            let mut answer = answer.clone();
+            answer["usage"] = json!({"input": 10, "output": 3, "cached": null});
+            answer["model"] = "local/qwen".into();
+            answer["cost_micro_usd"] = Value::Null;
+            let entry = json!({
+                "execution": execution + 1, "iteration": 1, "turn": turn + 1, "attempt": 1, "answer": answer,
+            });
+            lines.push_str(&format!("{entry}\n"));
+        }
+    }
+    lines
+}
+
+/// A manifest with this name; `more` stands in its spec.
+pub(crate) fn manifest(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  task: {{instruction: Do it.}}\n  \
+         tools: [\"filesystem.*\"]\n{more}"
+    )
+}
+
 pub(crate) async fn found(app: &App) {
-    run(app, Command::Project(project::Command::Found { name: "test".into() })).await;
+    run(app, Command::Project(app.committer.project(), project::Command::Found { name: "test".into() })).await;
 }
 
 pub(crate) async fn register(app: &App, name: &str) -> WorkerId {
     let worker = app.committer.mint_worker();
-    let register = fleet::Command::Register { worker, name: name.into() };
-    run(app, Command::Worker(worker, register)).await;
+    run(app, Command::Worker(worker, fleet::Command::Register { name: name.into() })).await;
     worker
 }
 
-async fn run(app: &App, command: Command) -> Committed {
+pub(crate) async fn run(app: &App, command: Command) -> Committed {
     app.committer.commit(OWNER, command).await.unwrap()
 }
 
@@ -69,7 +195,7 @@ pub(crate) struct Driven<'a> {
     app: &'a App,
     pub(crate) id: ExecutionId,
     worker: WorkerId,
-    session: SessionId,
+    connection: ConnectionId,
     iteration: u32,
     turn: u32,
 }
@@ -79,10 +205,11 @@ impl<'a> Driven<'a> {
     pub(crate) async fn start(app: &'a App) -> Driven<'a> {
         found(app).await;
         let worker = register(app, "built-in").await;
-        let open = fleet::Command::OpenSession { slots: 4, level: "test".into() };
-        let opened = run(app, Command::Worker(worker, open)).await;
-        let session = opened.events.iter().find_map(|(_, event)| match event {
-            Event::Worker(fleet::Event::SessionOpened { session, .. }) => Some(*session),
+        let host = app.committer.payload(serde_json::to_vec(&Host::default()).unwrap());
+        let connect = fleet::Command::Connect { slots: 4, level: "test".into(), host };
+        let connected = run(app, Command::Worker(worker, connect)).await;
+        let connection = connected.decision.events.iter().find_map(|(_, event)| match event {
+            Event::Worker(fleet::Event::Connected { connection, .. }) => Some(*connection),
             _ => None,
         });
         let agent = app.committer.mint_agent();
@@ -90,7 +217,7 @@ impl<'a> Driven<'a> {
         let id = app.committer.mint_execution();
         let start = start_of(app, agent);
         run(app, Command::Execution(id, execution::Command::Start(start))).await;
-        Driven { app, id, worker, session: session.unwrap(), iteration: 0, turn: 0 }
+        Driven { app, id, worker, connection: connection.unwrap(), iteration: 0, turn: 0 }
     }
 
     async fn run(&self, command: execution::Command) -> Committed {
@@ -101,7 +228,7 @@ impl<'a> Driven<'a> {
     pub(crate) async fn begin_iteration(&mut self) {
         (self.iteration, self.turn) = (self.iteration + 1, 0);
         if self.iteration == 1 {
-            self.run(execution::Command::Bind { worker: self.worker, session: self.session }).await;
+            self.run(execution::Command::Bind { worker: self.worker, connection: self.connection }).await;
         }
     }
 
@@ -109,7 +236,7 @@ impl<'a> Driven<'a> {
     pub(crate) async fn turn(&mut self, text: &str, calls: usize, result: &str) {
         let turn = Turn { iteration: self.iteration, turn: self.turn, attempt: 1 };
         self.turn += 1;
-        let deadline = crate::commit::now().plus_ms(60_000);
+        let deadline = self.app.committer.now().run.plus_ms(60_000);
         let call =
             CallModel { turn, model: "local".into(), request: Hash::of(b"r"), deadline, reserved_micro_usd: Some(0) };
         self.run(execution::Command::CallModel(call)).await;
@@ -127,10 +254,10 @@ impl<'a> Driven<'a> {
         while let Some(next) = called.pop() {
             let end = EndCall {
                 call: next.call,
-                lease: next.lease,
-                fence: next.fence,
+                lease: next.lease.unwrap(),
                 outcome: Outcome::Done { exit_code: Some(0) },
                 result: Some(payload(result.as_bytes())),
+                attributes: None,
                 took_ms: 3,
                 level: None,
             };
@@ -144,13 +271,13 @@ impl<'a> Driven<'a> {
         let score_milli = if pass { 1000 } else { 0 };
         let finding = Finding { validator: "command".into(), pass, score_milli, reasons };
         self.run(execution::Command::Validate { iteration: self.iteration, index: 0, finding }).await;
-        let (session, iteration) = (self.session, self.iteration);
-        self.run(execution::Command::Release { session, iteration, traffic: None }).await;
+        let (connection, iteration) = (self.connection, self.iteration);
+        self.run(execution::Command::Release { connection, iteration, traffic: None }).await;
     }
 }
 
 fn started(committed: &Committed) -> Vec<call::Called> {
-    let called = committed.events.iter().filter_map(|(_, event)| match event {
+    let called = committed.decision.events.iter().filter_map(|(_, event)| match event {
         Event::Execution(Happened::CallCalled(called)) => Some(called.clone()),
         _ => None,
     });
@@ -158,15 +285,17 @@ fn started(committed: &Committed) -> Vec<call::Called> {
 }
 
 fn proposal(app: &App) -> Proposal {
+    let seen = Attributes { path: Some("/workspace/a".into()), ..Attributes::default() };
     Proposal {
         capability: "filesystem.read".into(),
         arguments: app.committer.payload(br#"{"path":"a"}"#.to_vec()),
-        attributes: Attributes { path: Some("a".into()), ..Attributes::default() },
+        attributes: app.committer.payload(attributes_json(&seen).unwrap()),
         misfit: None,
     }
 }
 
 fn deployment(app: &App) -> agent::Deployment {
+    let manifest = Manifest::parse(&manifest("a", "  execution: {validation: [{type: exit_code}]}\n")).unwrap();
     let limits = Limits {
         max_iterations: 1000,
         max_turns: 1000,
@@ -175,14 +304,18 @@ fn deployment(app: &App) -> agent::Deployment {
         iteration_timeout_ms: 600_000,
         timeout_ms: 3_600_000,
     };
+    compiled(app, "a", manifest.canonical_json(), &Plan { limits, ..Plan::compile(&manifest) })
+}
+
+/// A deployment of these very bytes and this plan, whether or not one follows from the other.
+pub(crate) fn compiled(app: &App, name: &str, manifest: Vec<u8>, plan: &Plan) -> agent::Deployment {
+    let model = plan.model.clone();
     agent::Deployment {
-        name: "a".into(),
-        version: None,
-        labels: Vec::new(),
-        runtime: "native".into(),
-        manifest: app.committer.payload(b"a manifest".to_vec()),
-        digest: Hash::of(b"a manifest"),
-        terms: Terms { limits, tools: vec!["filesystem.*".into()], validators: 1, model: "default".into() },
+        name: name.into(),
+        listed: agent::Listed { version: None, labels: Vec::new(), runtime: "native".into(), model },
+        digest: Hash::of(&manifest),
+        manifest: app.committer.payload(manifest),
+        plan: app.committer.payload(plan.to_bytes()),
     }
 }
 

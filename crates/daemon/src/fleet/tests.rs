@@ -1,53 +1,12 @@
+use super::fake::{FakeWorker, hello};
 use super::*;
-use crate::testing::{app, found, register};
+use crate::clock::SystemClock;
+use crate::testing::{Running, TEST_TIMEOUT, app, calls, found, manifest, register, says};
 use futures_util::FutureExt;
-use tenure_core::manifest::Host;
-use tokio::io::{DuplexStream, duplex};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-/// Nothing here takes as long; a test that hangs must end all the same.
-const TEST_TIMEOUT: Duration = Duration::from_secs(120);
-
-fn hello(name: &str) -> FromWorker {
-    let (level, host) = ("test".to_string(), Host::default());
-    FromWorker::Hello(Hello { version: frame::VERSION, name: name.into(), slots: 2, level, host, reaped: 0 })
-}
-
-/// A worker that greets, then answers each release until it is told to die.
-async fn fake(mut stream: DuplexStream, name: &str, die: oneshot::Receiver<()>) {
-    frame::write(&mut stream, &hello(name)).await.unwrap();
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let working = async {
-        while let Ok(asked) = frame::read::<ToWorker>(&mut reader).await {
-            if let ToWorker::Release { execution, iteration, .. } = asked {
-                let released = FromWorker::Released { execution, iteration, traffic: None };
-                frame::write(&mut writer, &released).await.unwrap();
-            }
-        }
-    };
-    tokio::select! {
-        () = working => {}
-        _ = die => {}
-    }
-}
-
-struct Attachment {
-    die: oneshot::Sender<()>,
-    serving: JoinHandle<(AttachedWorker, Result<(), Error>)>,
-}
-
-fn attach(app: &Arc<App>, mut attached: AttachedWorker, name: &'static str) -> Attachment {
-    let (ours, theirs) = duplex(1 << 16);
-    let (die, dying) = oneshot::channel();
-    tokio::spawn(fake(theirs, name, dying));
-    let app = Arc::clone(app);
-    let serving = tokio::spawn(async move {
-        let result = attached.serve(&app, ours, &watch::Sender::new(None)).await;
-        (attached, result)
-    });
-    Attachment { die, serving }
-}
+use serde_json::json;
+use tenure_core::id::AgentId;
+use tenure_wire::api::execution::ExecutionStatus;
+use tokio::io::duplex;
 
 async fn connected(app: &App, count: usize) -> Vec<Connection> {
     let mut connections = app.fleet.0.subscribe();
@@ -60,38 +19,38 @@ async fn of_two_workers_one_dies_and_comes_back_while_the_other_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (app, _store) = app(folder.path());
     found(&app).await;
-    assert!(app.fleet.any().now_or_never().is_none());
+    assert!(app.fleet.any_of(None).now_or_never().is_none());
     let (left, right) = (register(&app, "left").await, register(&app, "right").await);
-    let first = attach(&app, AttachedWorker { worker: left, stale: None }, "left");
-    let second = attach(&app, AttachedWorker { worker: right, stale: None }, "right");
+    let first = FakeWorker::connect(&app, left, "left");
+    let second = FakeWorker::connect(&app, right, "right");
     let both = connected(&app, 2).await;
-    assert_ne!(both[0].session, both[1].session);
-    let execution = app.committer.mint_execution();
+    assert_ne!(both[0].id, both[1].id);
+    let (agent, execution) = (app.committer.mint_agent(), app.committer.mint_execution());
     for worker in [left, right] {
         let connection = app.fleet.connection(worker).unwrap();
-        assert!(timeout(TEST_TIMEOUT, connection.release(execution, 1, true)).await.unwrap().is_ok());
-        assert_eq!(app.fleet.with_session(connection.session).unwrap().worker, worker);
+        assert!(timeout(TEST_TIMEOUT, connection.release(agent, execution, 1, true)).await.unwrap().is_ok());
+        assert_eq!(app.fleet.by_connection(connection.id).unwrap().worker, worker);
     }
     let dead = app.fleet.connection(left).unwrap();
-    first.die.send(()).unwrap();
-    let (attached, result) = timeout(TEST_TIMEOUT, first.serving).await.unwrap().unwrap();
+    let (attached, result) = first.die().await;
     assert!(matches!(result, Err(Error::Connection(_))), "{result:?}");
-    assert!(app.fleet.connection(left).is_none() && app.fleet.with_session(dead.session).is_none());
-    assert!(dead.release(execution, 2, true).await.is_err());
-    assert_eq!(app.fleet.any().await.worker, right);
+    assert!(app.fleet.connection(left).is_none() && app.fleet.by_connection(dead.id).is_none());
+    assert!(dead.release(agent, execution, 2, true).await.is_err());
+    assert_eq!(app.fleet.any_of(None).await.worker, right);
+    assert!(app.fleet.any_of(Some(left)).now_or_never().is_none());
     let alive = app.fleet.connection(right).unwrap();
-    assert!(timeout(TEST_TIMEOUT, alive.release(execution, 2, true)).await.unwrap().is_ok());
+    assert!(timeout(TEST_TIMEOUT, alive.release(agent, execution, 2, true)).await.unwrap().is_ok());
 
-    assert_eq!(attached.stale.map(|(session, _)| session), Some(dead.session));
-    let _again = attach(&app, attached, "left");
+    assert_eq!(attached.stale.map(|(connection, _)| connection), Some(dead.id));
+    let _again = FakeWorker::attach(&app, attached, "left");
     connected(&app, 2).await;
     let back = app.fleet.connection(left).unwrap();
-    assert!(back.session != dead.session && back.fence > dead.fence);
-    assert!(!second.serving.is_finished());
+    assert!(back.id != dead.id && back.fence > dead.fence);
+    assert!(second.is_served());
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_between_its_greeting_and_the_welcome_leaves_no_session_open() {
+async fn a_worker_that_dies_between_its_greeting_and_the_welcome_leaves_no_connection_open() {
     let folder = tempfile::tempdir().unwrap();
     let (app, _store) = app(folder.path());
     found(&app).await;
@@ -102,6 +61,58 @@ async fn a_worker_that_dies_between_its_greeting_and_the_welcome_leaves_no_sessi
     let result = timeout(TEST_TIMEOUT, attached.serve(&app, ours, &watch::Sender::new(None))).await.unwrap();
     assert!(matches!(result, Err(Error::Frame(_))), "{result:?}");
     assert!(attached.stale.is_some() && app.fleet.connections().is_empty());
-    let _again = attach(&app, attached, "left");
-    assert_eq!(connected(&app, 1).await.len(), 1, "its next session opens");
+    let _again = FakeWorker::attach(&app, attached, "left");
+    assert_eq!(connected(&app, 1).await.len(), 1, "its next connection opens");
+}
+
+/// Where the agent's files lie, once it has begun.
+async fn home(daemon: &Running, agent: AgentId) -> WorkerId {
+    let read = move |sql: &mut dyn tenure_store::sql::Sql| {
+        Ok(tenure_store::rows::agents::get(sql, agent)?.and_then(|agent| agent.standing.home))
+    };
+    daemon.app.records.reader().read(read).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_executions_of_a_worker_that_is_gone_wait_and_say_for_whom_while_those_of_another_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let turns = [calls("filesystem.read", json!({"path": "a.txt"})), says("Done.")];
+    let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[&turns, &turns, &turns]).await;
+    let (left, right) = (register(&daemon.app, "left").await, register(&daemon.app, "right").await);
+    let first = FakeWorker::connect(&daemon.app, left, "left");
+    let second = FakeWorker::connect(&daemon.app, right, "right");
+    connected(&daemon.app, 2).await;
+    first.answers.send(false).unwrap();
+    second.answers.send(false).unwrap();
+    let mut begun = Vec::new();
+    for name in ["one", "two"] {
+        let agent = daemon.client.deploy(manifest(name, "").into_bytes(), false).await.unwrap().agent.unwrap().id;
+        let id = daemon.start_execution(name).await;
+        daemon.until(&id, |file| file.iterations.iter().any(|iteration| iteration.tool_calls == 1)).await;
+        begun.push((home(&daemon, agent).await, name, id));
+    }
+    begun.sort_by_key(|(home, ..)| *home != left);
+    let [(at_left, name, lost), (at_right, _, other)] = begun.as_slice() else { panic!("{begun:?}") };
+    assert_eq!((*at_left, *at_right), (left, right), "each worker is one agent's home");
+
+    let (attached, _) = first.die().await;
+    second.answers.send(true).unwrap();
+    let queued = daemon.start_execution(name).await;
+    let names_its_home = |file: &tenure_wire::api::execution::ExecutionFile| {
+        file.execution.waiting_for.as_ref().is_some_and(|home| home.contains("left"))
+    };
+    for id in [lost, &queued] {
+        let shown = daemon.until(id, names_its_home).await.execution;
+        assert_eq!(shown.status, ExecutionStatus::Waiting, "{shown:?}");
+    }
+    let went_on = daemon.ended(other).await.execution;
+    assert_eq!((went_on.status, went_on.waiting_for), (ExecutionStatus::Completed, None));
+    assert!(names_its_home(&daemon.client.execution(lost).await.unwrap()), "it still waits");
+
+    let _again = FakeWorker::attach(&daemon.app, attached, "left");
+    for id in [lost, &queued] {
+        let file = daemon.ended(id).await;
+        assert_eq!((file.execution.status, file.output.as_deref()), (ExecutionStatus::Completed, Some("Done.")));
+    }
+    daemon.stop().await;
 }

@@ -1,11 +1,12 @@
 use super::*;
 use crate::fleet::connection::Connection;
-use crate::testing::app;
+use crate::testing::{TEST_TIMEOUT, app, manifest};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, SessionId, WorkerId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, WorkerId};
 use tenure_core::manifest::{Host, Manifest};
+use tenure_core::plan::Plan;
 use tenure_core::time::Time;
 use tenure_store::{Class, Store, Txn};
 use tenure_wire::confinement::Confinement;
@@ -13,8 +14,6 @@ use tenure_wire::frame::{CallOutcome, LeasedCall};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::oneshot;
 
-/// Nothing here takes as long; a test that hangs must end all the same.
-const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 const MIB: usize = 1 << 20;
 /// What a socket holds.
 const BUFFER: usize = 64 << 10;
@@ -22,16 +21,14 @@ const BUFFER: usize = 64 << 10;
 /// A connection, the task that serves it, and the worker's end of its stream.
 fn open(app: &Arc<App>, mint: &mut Mint) -> (Connection, tokio::task::JoinHandle<Result<(), Error>>, DuplexStream) {
     let (ours, theirs) = duplex(BUFFER);
-    let served = Connection::open(WorkerId::mint(mint), SessionId::mint(mint), Fence(1), 1, Host::default());
+    let served = Connection::open(WorkerId::mint(mint), ConnectionId::mint(mint), Fence(1), 1, Host::default());
     let (app, connection) = (Arc::clone(app), served.connection.clone());
     let serving = tokio::spawn(async move { serve(&app, served, ours).await });
     (connection, serving, theirs)
 }
 
 fn call(mint: &mut Mint, arguments: Value) -> LeasedCall {
-    let manifest = Manifest::parse(
-        "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: a}\nspec:\n  task: {instruction: x}\n",
-    );
+    let plan = Plan::compile(&Manifest::parse(&manifest("a", "")).unwrap());
     LeasedCall {
         lease: LeaseId::mint(mint),
         fence: Fence(1),
@@ -41,7 +38,8 @@ fn call(mint: &mut Mint, arguments: Value) -> LeasedCall {
         agent: AgentId::mint(mint),
         capability: "filesystem.list".to_string(),
         arguments,
-        confinement: Confinement::of(&manifest.unwrap(), &Host::default()).unwrap(),
+        path: None,
+        confinement: Confinement::of(&plan.sandbox, &Host::default()).unwrap(),
         deadline_ms: 1000,
     }
 }
@@ -201,8 +199,8 @@ async fn a_release_is_answered_only_after_what_was_reported_before_it() {
     let ((app, store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 5));
     let disk = slow_disk(&store).await;
     let (connection, _serving, mut theirs) = open(&app, &mut mint);
-    let execution = ExecutionId::mint(&mut mint);
-    let mut releasing = std::pin::pin!(connection.release(execution, 1, true));
+    let (agent, execution) = (AgentId::mint(&mut mint), ExecutionId::mint(&mut mint));
+    let mut releasing = std::pin::pin!(connection.release(agent, execution, 1, true));
     assert!(timeout(Duration::ZERO, releasing.as_mut()).await.is_err());
     frame::write(&mut theirs, &lost(execution)).await.unwrap();
     frame::write(&mut theirs, &FromWorker::Released { execution, iteration: 1, traffic: None }).await.unwrap();

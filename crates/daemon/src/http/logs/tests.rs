@@ -1,11 +1,16 @@
 use super::*;
-use crate::commit::now;
 use crate::testing::{Driven, app};
 
 fn api(app: &Arc<crate::app::App>) -> ApiState {
-    let facts = super::super::Facts { data_dir: "none".into(), started_at: now(), owner: 0, listening: Vec::new() };
-    let greeted = tokio::sync::watch::channel(None).1;
-    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeted, facts }
+    let facts = super::super::Facts {
+        data_dir: "none".into(),
+        started_at: app.committer.now().at,
+        home_grace_ms: 0,
+        owner: 0,
+        listening: Vec::new(),
+    };
+    let greeting = tokio::sync::watch::channel(None).1;
+    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, facts }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.
@@ -76,8 +81,8 @@ async fn iterations_add_up_in_the_database_and_reasons_are_cut_beyond_their_boun
     }
     execution.begin_iteration().await;
     execution.turn("look", 2, "it").await;
-    let id = execution.id;
-    let shown = app.records.read(move |txn| iterations(txn, id, 10_000)).await.unwrap();
+    let (id, now) = (execution.id, app.committer.now());
+    let shown = app.records.read(move |txn| iterations(txn, id, 10_000, now)).await.unwrap();
     assert_eq!(shown.len(), 5);
     let sums = |one: &Iteration| (one.turns, one.tool_calls, one.tokens_in, one.tokens_out, one.cost_micro_usd);
     assert_eq!(sums(&shown[3]), (2, 3, 200, 40, 14));
