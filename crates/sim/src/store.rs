@@ -146,7 +146,7 @@ impl Memory {
         if self.broken { Err(Unread) } else { Ok(()) }
     }
 
-    fn write(&mut self, row: &Row) {
+    pub(crate) fn write(&mut self, row: &Row) {
         match row {
             Row::Held { namespace, key, holder } => {
                 let key = (*namespace, key.clone());

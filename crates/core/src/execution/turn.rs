@@ -73,6 +73,10 @@ pub(super) fn answer_model(it: &mut Decider<'_, '_>, turn: Turn, answer: Answer)
     let (model, usage, cassette) = (answer.model, recordable(answer.usage), answer.cassette);
     it.emit(Event::ModelAnswered { turn, model, delta, output, calls, usage, cassette })?;
     for (call, capability, sentence) in misfits {
+        let open = open_call(it, call)?;
+        if over_budget(it, &open)? {
+            return Ok(());
+        }
         it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Misfit { sentence } })?;
     }
     Ok(())

@@ -1,0 +1,351 @@
+//! What must always hold, checked after each step against the stored records alone: it replays them beside the ledger and
+//! holds folds, rows, sums and what is owed against them. What fakes really did is told to it as it happens.
+//!
+//! It must never look at a decision: only what a reader of the ledger could see counts.
+mod calls;
+
+use crate::storage::Storage;
+use calls::Calls;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use tenure_core::agent::{self, Agent};
+use tenure_core::aggregate::{self, Event, FOLD_BYTES_MAX, Fold, Stream};
+use tenure_core::bound::{Hash, salted};
+use tenure_core::execution::{self, Execution, Phase, Turn};
+use tenure_core::facts::Counter;
+use tenure_core::fleet::Worker;
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId};
+use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
+use tenure_core::plan::Limits;
+use tenure_core::time::{Run, Stamp};
+
+/// What a simulation can find broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Invariant 1: nothing is done that no event says.
+    NoEventNoAction,
+    /// A call that is not idempotent is done at most once, and a lease too.
+    AtMostOnce,
+    /// Invariant 3: folds replay byte for byte.
+    Replay,
+    /// Invariant 3: what is bound is there, and is what was bound.
+    Bound,
+    /// Invariant 3: rows and sums say what the folds say.
+    Rows,
+    /// Invariant 4: one end for each call and model call.
+    OneEnd,
+    /// Invariant 8: everything is bounded.
+    Bounded,
+    /// The index of what is owed is what the folds owe.
+    Owed,
+    /// A commit that failed left something.
+    Atomic,
+    /// Records do not follow each other.
+    Chain,
+    /// One key started two executions.
+    Idempotency,
+    /// Time passes, nothing fails any more, and something never ends.
+    Standstill,
+    /// The ledger failed where nothing had been broken.
+    Fault,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub rule: Rule,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.what)
+    }
+}
+
+pub type Checked = Result<(), Violation>;
+
+pub(crate) fn broken(rule: Rule, what: impl Into<String>) -> Checked {
+    Err(Violation { rule, what: what.into() })
+}
+
+pub struct Audit {
+    /// What the world's plans allow at most.
+    limits: Limits,
+    size: u64,
+    last: Stamp,
+    prev: Hash,
+    counts: BTreeMap<Stream, u64>,
+    folds: BTreeMap<Stream, Fold>,
+    calls: Calls,
+    /// Whose first start each key was.
+    keys: BTreeMap<(AgentId, Hash), ExecutionId>,
+    /// Streams that were written, or meant to be, since the last check.
+    touched: BTreeSet<Stream>,
+}
+
+impl Audit {
+    pub fn new(limits: Limits) -> Audit {
+        Audit {
+            limits,
+            size: 0,
+            last: Stamp::default(),
+            prev: NOTHING_BEFORE,
+            counts: BTreeMap::new(),
+            folds: BTreeMap::new(),
+            calls: Calls::default(),
+            keys: BTreeMap::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Records so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The daemon's life at the last record.
+    pub fn last_run(&self) -> Run {
+        self.last.run
+    }
+
+    /// Calls that were proposed.
+    pub fn calls(&self) -> u64 {
+        self.calls.count()
+    }
+
+    pub fn fold<A: aggregate::Member>(&self, id: A::Id) -> Option<&A> {
+        self.folds.get(&A::stream(id)).and_then(Fold::as_a)
+    }
+
+    pub fn executions(&self) -> impl Iterator<Item = (ExecutionId, &Execution)> {
+        self.folds.iter().filter_map(|(stream, fold)| match stream {
+            Stream::Execution(id) => fold.as_a().map(|execution| (*id, execution)),
+            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => None,
+        })
+    }
+
+    pub fn started_by(&self, agent: AgentId, key: Hash) -> Option<ExecutionId> {
+        self.keys.get(&(agent, key)).copied()
+    }
+
+    /// A model is asked, now.
+    ///
+    /// # Errors
+    /// Where no event says so, or it was asked before.
+    pub fn ask(&mut self, id: ExecutionId, turn: Turn) -> Checked {
+        self.calls.ask(id, turn)
+    }
+
+    /// What a lease stands for is done, now.
+    ///
+    /// # Errors
+    /// Where no event says so, it is over, or was done before.
+    pub fn perform(&mut self, lease: LeaseId) -> Checked {
+        self.calls.perform(lease)
+    }
+
+    /// Takes in what was stored since; `stream`: what was commanded. `committed`: whether anything may have been.
+    ///
+    /// # Errors
+    /// What does not hold of a single record.
+    pub fn absorb(&mut self, storage: &mut impl Storage, stream: Stream, committed: bool) -> Checked {
+        self.touched.insert(stream);
+        let records = storage.records(self.size);
+        if !committed && !records.is_empty() {
+            return broken(Rule::Atomic, format!("{} records of a commit that failed", records.len()));
+        }
+        for bytes in records {
+            let read = ledger::read(&bytes);
+            let (meta, event) = read.map_err(|what| Violation { rule: Rule::Chain, what })?;
+            self.follows(&meta)?;
+            self.prev = ledger::leaf(&bytes);
+            self.record(storage, &meta, &event)?;
+        }
+        Ok(())
+    }
+
+    fn follows(&mut self, meta: &Meta) -> Checked {
+        let n = self.counts.entry(meta.stream).or_default();
+        *n += 1;
+        if meta.index != self.size || meta.n != *n || meta.prev != self.prev {
+            return broken(Rule::Chain, format!("record {} does not follow", meta.index));
+        }
+        if meta.stamp.at < self.last.at || meta.stamp.run < self.last.run {
+            return broken(Rule::Chain, format!("record {} is before its predecessor", meta.index));
+        }
+        (self.size, self.last) = (self.size + 1, meta.stamp);
+        Ok(())
+    }
+
+    fn record(&mut self, storage: &mut impl Storage, meta: &Meta, event: &Event) -> Checked {
+        self.touched.insert(meta.stream);
+        let mut fold = self.folds.remove(&meta.stream);
+        aggregate::apply(&mut fold, event, meta.stamp);
+        self.folds.extend(fold.map(|fold| (meta.stream, fold)));
+        let mut hashes = Vec::new();
+        event.binds(&mut |hash| hashes.push(*hash));
+        for hash in hashes {
+            let payload = storage.payload(&hash);
+            if payload.is_none_or(|payload| salted(payload.salt(), payload.bytes()) != hash) {
+                return broken(Rule::Bound, format!("{} of {} is not what was bound", event.kind(), meta.stream));
+            }
+        }
+        if let (Stream::Execution(id), Event::Execution(event)) = (meta.stream, event) {
+            self.started(id, event)?;
+            self.calls.record(id, event)?;
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, id: ExecutionId, event: &execution::Event) -> Checked {
+        let execution::Event::Started { agent, idempotency: Some(key), .. } = event else { return Ok(()) };
+        match self.keys.insert((*agent, *key), id) {
+            Some(first) => broken(Rule::Idempotency, format!("{first} and {id} were started by one key")),
+            None => Ok(()),
+        }
+    }
+
+    /// What must hold after each step, of the streams that it touched.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn check(&mut self, storage: &mut impl Storage) -> Checked {
+        let touched = std::mem::take(&mut self.touched);
+        self.owed(storage)?;
+        for stream in &touched {
+            let stored = storage.fold(*stream);
+            if stored.as_deref() != self.folds.get(stream) {
+                return broken(Rule::Replay, format!("the fold of {stream} is not what its records add up to"));
+            }
+            let Some(fold) = self.folds.get(stream) else { continue };
+            let bytes = ledger::canonical(fold).map_err(|error| error.to_string());
+            match bytes {
+                Ok(bytes) if bytes.len() <= FOLD_BYTES_MAX => {}
+                Ok(bytes) => return broken(Rule::Bounded, format!("the fold of {stream} has {} bytes", bytes.len())),
+                Err(why) => return broken(Rule::Replay, format!("the fold of {stream}: {why}")),
+            }
+            self.shown(storage, *stream, fold)?;
+        }
+        self.counted(storage, &touched)
+    }
+
+    /// The list row says what the fold says, but for the figures that calls alone move.
+    fn shown(&self, storage: &mut impl Storage, stream: Stream, fold: &Fold) -> Checked {
+        let same = match (stream, fold) {
+            (Stream::Execution(id), Fold::Execution(execution)) => {
+                self.within_limits(id, execution)?;
+                let row = execution.row(id);
+                let shown = storage.execution_row(id);
+                shown.is_some_and(|shown| execution::ExecutionRow { tool_calls: row.tool_calls, ..shown } == row)
+            }
+            (Stream::Agent(id), Fold::Agent(agent)) => {
+                let open = self.executions().filter(|(_, one)| one.agent == id && is_open(one)).count();
+                agent.open as usize == open
+                    && storage.standing(id).is_some_and(|shown| {
+                        let state = shown.state == agent.state.as_str();
+                        state && (shown.revision, shown.home, shown.open) == (agent.revision, agent.home, agent.open)
+                    })
+            }
+            (Stream::Worker(id), Fold::Worker(worker)) => storage.worker_row(id).is_some_and(|shown| {
+                let connection = worker.connection.as_ref().map(|open| open.id);
+                (shown.connection, shown.fence, shown.host) == (connection, worker.fence.0, worker.host)
+            }),
+            _ => true,
+        };
+        if same { Ok(()) } else { broken(Rule::Rows, format!("what is shown of {stream} is not what is")) }
+    }
+
+    fn within_limits(&self, id: ExecutionId, execution: &Execution) -> Checked {
+        let (limits, spent) = (self.limits, execution.spent);
+        let mut over = Vec::new();
+        let mut most = |name: &str, is: u64, most: u64| {
+            if is > most {
+                over.push(format!("{name}: {is} of {most}"));
+            }
+        };
+        most("iterations", execution.iterations.into(), limits.max_iterations.into());
+        most("tool calls", spent.tool_calls.into(), limits.tool_calls.into());
+        most("lost model calls", spent.model_losses.into(), u64::from(execution::MODEL_LOSSES_MAX) + 1);
+        if let Some(iteration) = execution.iteration() {
+            most("turns", iteration.turns.into(), limits.max_turns.into());
+            let calls = self.calls.open_of(id);
+            most("open calls", calls as u64, execution::TURN_CALLS_MAX as u64);
+        }
+        most("what it owes", execution_owed(execution), execution::TURN_CALLS_MAX as u64 + 2);
+        if over.is_empty() { Ok(()) } else { broken(Rule::Bounded, format!("{id} is beyond its limits: {}", over.join(", "))) }
+    }
+
+    /// The index of what is owed, as a whole.
+    fn owed(&self, storage: &mut impl Storage) -> Checked {
+        let row = |stream: &Stream, owed: &tenure_core::owed::Owed| (*stream, owed.obligation.to_key(), owed.due);
+        let mut stored: Vec<_> = storage.owed().iter().map(|(stream, owed)| row(stream, owed)).collect();
+        let folds = self.folds.iter();
+        let mut due: Vec<_> =
+            folds.flat_map(|(stream, fold)| fold.owed().into_iter().map(move |owed| row(stream, &owed))).collect();
+        stored.sort();
+        due.sort();
+        if stored == due {
+            return Ok(());
+        }
+        let lost = due.iter().find(|owed| !stored.contains(owed));
+        let made_up = stored.iter().find(|owed| !due.contains(owed));
+        broken(Rule::Owed, format!("not in the index: {lost:?}; owed by no fold: {made_up:?}"))
+    }
+
+    /// Slots in use, by connection.
+    fn counted(&self, storage: &mut impl Storage, touched: &BTreeSet<Stream>) -> Checked {
+        if !touched.iter().any(|stream| matches!(stream, Stream::Execution(_) | Stream::Worker(_))) {
+            return Ok(());
+        }
+        let mut bound: BTreeMap<ConnectionId, u32> = BTreeMap::new();
+        for (_, execution) in self.executions() {
+            if let Some(binding) = execution.binding() {
+                *bound.entry(binding.connection).or_default() += 1;
+            }
+        }
+        let workers = self.folds.values().filter_map(Fold::as_a::<Worker>);
+        for open in workers.filter_map(|worker| worker.connection.as_ref()) {
+            let bound = bound.get(&open.id).copied().unwrap_or(0);
+            if storage.count(Counter::Bound, &open.id.to_string()) != i64::from(bound) {
+                return broken(Rule::Rows, format!("slots of {} are counted wrong", open.id));
+            }
+            if bound > open.slots {
+                return broken(Rule::Bounded, format!("{bound} executions in {} slots", open.slots));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold at rest: all is over, and all of it can be made again from the records.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn finish(&mut self, storage: &mut impl Storage) -> Checked {
+        self.touched = self.folds.keys().copied().collect();
+        self.check(storage)?;
+        self.calls.finish()?;
+        if let Some((id, _)) = self.executions().find(|(_, execution)| is_open(execution)) {
+            return broken(Rule::Standstill, format!("{id} has not ended"));
+        }
+        match storage.verify().first() {
+            Some(what) => broken(Rule::Replay, what.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub fn deployed(&self) -> Vec<AgentId> {
+        let agents = self.folds.iter().filter_map(|(stream, fold)| match stream {
+            Stream::Agent(id) => Some((*id, fold.as_a::<Agent>()?)),
+            Stream::Project(_) | Stream::Execution(_) | Stream::Worker(_) => None,
+        });
+        agents.filter(|(_, agent)| agent.state == agent::State::Deployed).map(|(id, _)| id).collect()
+    }
+}
+
+fn is_open(execution: &Execution) -> bool {
+    !matches!(execution.phase, Phase::Ended { .. })
+}
+
+fn execution_owed(execution: &Execution) -> u64 {
+    Fold::Execution(execution.clone()).owed().len() as u64
+}

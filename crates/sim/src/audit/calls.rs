@@ -1,0 +1,187 @@
+//! Every call and model call by the events alone, and what fakes did of them: each begins once, ends once, and is done
+//! while it is open.
+use super::{Checked, Rule, broken};
+use std::collections::BTreeMap;
+use tenure_core::bound::Hash;
+use tenure_core::call::{Called, Ended, LOSSES_MAX, Outcome, REDIRECTS_MAX};
+use tenure_core::execution::{Event, Turn};
+use tenure_core::id::{CallId, ExecutionId, LeaseId};
+
+/// One model call: iteration, turn, attempt.
+type Question = (ExecutionId, u32, u32, u32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Proposed,
+    Called(Option<LeaseId>),
+    Over,
+}
+
+#[derive(Debug)]
+struct Call {
+    execution: ExecutionId,
+    idempotent: bool,
+    state: State,
+    again: u32,
+    /// How often it was really done.
+    done: u32,
+    arguments: Hash,
+}
+
+#[derive(Debug, Default)]
+struct Lease {
+    call: Option<CallId>,
+    done: u32,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    over: bool,
+    asked: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: BTreeMap<CallId, Call>,
+    leases: BTreeMap<LeaseId, Lease>,
+    models: BTreeMap<Question, Model>,
+}
+
+fn question(id: ExecutionId, turn: Turn) -> Question {
+    (id, turn.iteration, turn.turn, turn.attempt)
+}
+
+impl Calls {
+    pub(super) fn open_of(&self, id: ExecutionId) -> usize {
+        self.calls.values().filter(|call| call.execution == id && call.state != State::Over).count()
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.calls.len() as u64
+    }
+
+    pub(super) fn record(&mut self, id: ExecutionId, event: &Event) -> Checked {
+        match event {
+            Event::ModelCalled { turn, .. } => match self.models.insert(question(id, *turn), Model::default()) {
+                Some(_) => broken(Rule::OneEnd, format!("{id} calls its model twice at {turn:?}")),
+                None => Ok(()),
+            },
+            Event::ModelAnswered { turn, calls, .. } => {
+                for call in calls {
+                    self.propose(id, call.call, call.idempotent, call.arguments.hash)?;
+                }
+                self.model_over(id, *turn)
+            }
+            Event::ModelFailed { turn, .. } | Event::ModelLost { turn, .. } => self.model_over(id, *turn),
+            Event::CallCalled(called) => self.called(id, called),
+            Event::CallBlocked { call, .. } => match self.calls.get_mut(call) {
+                Some(call) if call.state == State::Proposed => {
+                    call.state = State::Over;
+                    Ok(())
+                }
+                Some(_) | None => broken(Rule::OneEnd, format!("{call} is blocked and was not proposed")),
+            },
+            Event::CallEnded(ended) => self.ended(ended),
+            Event::Ended { .. } if self.open_of(id) > 0 => {
+                broken(Rule::OneEnd, format!("{id} has ended and {} of its calls have not", self.open_of(id)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn propose(&mut self, execution: ExecutionId, id: CallId, idempotent: bool, arguments: Hash) -> Checked {
+        let call = Call { execution, idempotent, state: State::Proposed, again: 0, done: 0, arguments };
+        match self.calls.insert(id, call) {
+            Some(_) => broken(Rule::OneEnd, format!("{id} is proposed twice")),
+            None => Ok(()),
+        }
+    }
+
+    fn model_over(&mut self, id: ExecutionId, turn: Turn) -> Checked {
+        match self.models.get_mut(&question(id, turn)) {
+            Some(model) if !model.over => {
+                model.over = true;
+                Ok(())
+            }
+            Some(_) | None => broken(Rule::OneEnd, format!("{id} ends a model call that is not open: {turn:?}")),
+        }
+    }
+
+    fn called(&mut self, id: ExecutionId, called: &Called) -> Checked {
+        if let Some(check) = &called.check {
+            self.propose(id, check.call, check.idempotent, check.arguments.hash)?;
+        }
+        let lease = called.lease.map(|held| held.lease);
+        match self.calls.get_mut(&called.call) {
+            Some(call) if call.state == State::Proposed && call.arguments == called.arguments => {
+                call.state = State::Called(lease);
+            }
+            Some(_) | None => return broken(Rule::OneEnd, format!("{} is called and was not proposed", called.call)),
+        }
+        let Some(lease) = lease else { return Ok(()) };
+        match self.leases.insert(lease, Lease { call: Some(called.call), done: 0 }) {
+            Some(_) => broken(Rule::OneEnd, format!("{lease} is given twice")),
+            None => Ok(()),
+        }
+    }
+
+    fn ended(&mut self, ended: &Ended) -> Checked {
+        let Some(call) = self.calls.get_mut(&ended.call) else {
+            return broken(Rule::OneEnd, format!("{} ends and never was", ended.call));
+        };
+        if call.state != State::Called(ended.lease) {
+            return broken(Rule::OneEnd, format!("{} ends and is not open under {:?}", ended.call, ended.lease));
+        }
+        if let Some(lease) = ended.lease.and_then(|lease| self.leases.get_mut(&lease)) {
+            lease.call = None;
+        }
+        if !ended.outcome.is_again() {
+            call.state = State::Over;
+            return Ok(());
+        }
+        call.state = State::Proposed;
+        call.again += 1;
+        if matches!(ended.outcome, Outcome::Lost { .. }) && !call.idempotent {
+            return broken(Rule::AtMostOnce, format!("{} may not be repeated, and is", ended.call));
+        }
+        if call.again > LOSSES_MAX + REDIRECTS_MAX {
+            return broken(Rule::Bounded, format!("{} is tried {} times", ended.call, call.again));
+        }
+        Ok(())
+    }
+
+    pub(super) fn ask(&mut self, id: ExecutionId, turn: Turn) -> Checked {
+        match self.models.get_mut(&question(id, turn)) {
+            Some(model) if !model.over => {
+                model.asked += 1;
+                if model.asked > 1 {
+                    return broken(Rule::AtMostOnce, format!("{id} asks its model twice at {turn:?}"));
+                }
+                Ok(())
+            }
+            Some(_) | None => broken(Rule::NoEventNoAction, format!("{id} asks a model at {turn:?}, and no event says so")),
+        }
+    }
+
+    pub(super) fn perform(&mut self, id: LeaseId) -> Checked {
+        let unsaid = || broken(Rule::NoEventNoAction, format!("something is done under {id}, and no event says so now"));
+        let Some(lease) = self.leases.get_mut(&id) else { return unsaid() };
+        let Some(call) = lease.call.and_then(|call| self.calls.get_mut(&call)) else { return unsaid() };
+        lease.done += 1;
+        call.done += 1;
+        if lease.done > 1 || (call.done > 1 && !call.idempotent) {
+            return broken(Rule::AtMostOnce, format!("{id} is done {} times, its call {} times", lease.done, call.done));
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self) -> Checked {
+        if let Some((id, _)) = self.calls.iter().find(|(_, call)| call.state != State::Over) {
+            return broken(Rule::OneEnd, format!("{id} has no end"));
+        }
+        match self.models.iter().find(|(_, model)| !model.over) {
+            Some((question, _)) => broken(Rule::OneEnd, format!("the model call {question:?} has no end")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a simulation needs of a ledger beside core's own `Ledger`: commits that can fail, and what reconcilers and the
+//! audit read. Memory and the store on disk are held to one behaviour: the same seed gives the same records in both.
+use crate::mutation::Mutation;
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::agent::Standing;
+use tenure_core::aggregate::{Command, Fold, Refusal, Stream};
+use tenure_core::bound::{Hash, Payload};
+use tenure_core::capability::Attributes;
+use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
+use tenure_core::execution::ExecutionRow;
+use tenure_core::facts::{Counter, Entry, Facts, Namespace, Unread};
+use tenure_core::fleet::WorkerRow;
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, ProjectId, WorkerId};
+use tenure_core::judge::FloorAndTools;
+use tenure_core::owed::{Kind, Owed};
+use tenure_core::plan::Plan;
+use tenure_core::time::Stamp;
+
+/// Where a commit fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// So many facts are read, and the next one is not.
+    Fact(u32),
+    Append,
+    /// All is written, and the transaction does not come to its COMMIT.
+    Commit,
+}
+
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub actor: Actor,
+    pub stamp: Stamp,
+    pub seed: u128,
+    pub command: Command,
+    pub fault: Option<Fault>,
+}
+
+/// Nothing of a commit stands. `fault`: what failed that no simulation had asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    pub fault: Option<String>,
+}
+
+pub trait Storage {
+    /// # Errors
+    /// `Failed`; inside, the refusal.
+    fn commit(&mut self, request: Request) -> Result<Result<Committed, Refusal>, Failed>;
+
+    /// The bytes of the records with an index of at least `from`.
+    fn records(&mut self, from: u64) -> Vec<Vec<u8>>;
+
+    fn fold(&mut self, stream: Stream) -> Option<Arc<Fold>>;
+
+    /// What is due of a kind, in the order of streams and keys.
+    fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)>;
+
+    /// The whole index.
+    fn owed(&mut self) -> Vec<(Stream, Owed)>;
+
+    fn payload(&mut self, hash: &Hash) -> Option<Payload>;
+
+    fn execution_row(&mut self, id: ExecutionId) -> Option<ExecutionRow>;
+
+    fn worker_row(&mut self, id: WorkerId) -> Option<WorkerRow>;
+
+    fn standing(&mut self, id: AgentId) -> Option<Standing>;
+
+    /// Executions bound to a connection, and open ones of an agent; by their ids.
+    fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId>;
+
+    fn open_of(&mut self, agent: AgentId) -> Vec<ExecutionId>;
+
+    fn count(&mut self, counter: Counter, key: &str) -> i64;
+
+    /// The daemon is killed and started again: nothing but what is stored stays.
+    fn kill(&mut self);
+
+    /// The proof that what is stored holds, from the first record on; what does not.
+    fn verify(&mut self) -> Vec<String>;
+}
+
+/// A ledger that fails where it is told to, or stores what a mutation makes of a decision.
+pub struct Failing<'l, L> {
+    ledger: &'l mut L,
+    facts_left: Option<u32>,
+    append: bool,
+    mutation: Option<Mutation>,
+}
+
+/// Why a failing ledger failed.
+pub enum Injected<E> {
+    Asked,
+    Own(E),
+}
+
+/// The one way of simulated commands into a ledger.
+///
+/// # Errors
+/// As `transact`.
+pub fn decide<L: Ledger>(
+    ledger: &mut L,
+    request: Request,
+    mutation: Option<Mutation>,
+) -> Result<Result<Committed, Refusal>, Injected<L::Error>> {
+    let Request { actor, stamp, seed, command, fault } = request;
+    let (facts_left, append) = match fault {
+        Some(Fault::Fact(facts)) => (Some(facts), false),
+        Some(Fault::Append) => (None, true),
+        Some(Fault::Commit) | None => (None, false),
+    };
+    let mut failing = Failing { ledger, facts_left, append, mutation };
+    transact(&mut failing, DecisionContext { actor, stamp, seed, judge: &FloorAndTools }, command)
+}
+
+impl<L: Ledger> Failing<'_, L> {
+    fn read(&mut self) -> Result<&mut L, Unread> {
+        match &mut self.facts_left {
+            Some(0) => return Err(Unread),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(self.ledger)
+    }
+}
+
+impl<L: Ledger> Facts for Failing<'_, L> {
+    fn fold(&mut self, stream: Stream) -> Result<Option<Arc<Fold>>, Unread> {
+        self.read()?.fold(stream)
+    }
+
+    fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Option<Arc<Plan>>, Unread> {
+        self.read()?.plan(agent, revision)
+    }
+
+    fn attributes(&mut self, bound: &Hash) -> Result<Option<Attributes>, Unread> {
+        self.read()?.attributes(bound)
+    }
+
+    fn holder(&mut self, namespace: Namespace, key: &str) -> Result<Option<String>, Unread> {
+        self.read()?.holder(namespace, key)
+    }
+
+    fn count(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
+        self.read()?.count(counter, key, bucket)
+    }
+
+    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
+        self.read()?.sum(counter, key, from)
+    }
+
+    fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
+        self.read()?.entry(namespace, key)
+    }
+
+    fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
+        self.read()?.page(counter)
+    }
+}
+
+impl<L: Ledger> Ledger for Failing<'_, L> {
+    type Error = Injected<L::Error>;
+
+    fn project(&self) -> Option<ProjectId> {
+        self.ledger.project()
+    }
+
+    fn clamp(&self, stamp: Stamp) -> Stamp {
+        self.ledger.clamp(stamp)
+    }
+
+    fn append(&mut self, actor: Actor, stamp: Stamp, decision: &Arc<Decision>) -> Result<u64, Self::Error> {
+        if self.append {
+            return Err(Injected::Asked);
+        }
+        let changed = self.mutation.and_then(|mutation| mutation.of(decision));
+        self.ledger.append(actor, stamp, changed.as_ref().unwrap_or(decision)).map_err(Injected::Own)
+    }
+
+    fn unread(&mut self) -> Self::Error {
+        if self.facts_left == Some(0) { Injected::Asked } else { Injected::Own(self.ledger.unread()) }
+    }
+}
