@@ -20,24 +20,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::Verb;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::Look;
+use crate::render::Output;
 
 /// A manifest or an input that is read from a file or stdin.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
-pub async fn run(verb: Verb, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Up(up) => up::run(up, settings).await,
         Verb::Worker(worker) => worker::run(&worker, settings),
-        Verb::Status => status::run(settings, look).await,
-        Verb::Agent(verb) => agent::run(verb, settings, look).await,
-        Verb::Manifest(verb) => manifest::run(verb, settings, look).await,
-        Verb::Execute(execute) => execute::run(execute, settings, look).await,
-        Verb::Execution(verb) => execution::run(verb, settings, look).await,
-        Verb::Key(verb) => key::run(verb, settings, look).await,
-        Verb::Model(verb) => model::run(verb, settings, look).await,
-        Verb::Sandbox(verb) => sandbox::run(&verb, settings, look).await,
-        Verb::Audit(verb) => audit::run(verb, settings, look).await,
+        Verb::Status => status::run(settings, output).await,
+        Verb::Agent(verb) => agent::run(verb, settings, output).await,
+        Verb::Manifest(verb) => manifest::run(verb, settings, output).await,
+        Verb::Execute(execute) => execute::run(execute, settings, output).await,
+        Verb::Execution(verb) => execution::run(verb, settings, output).await,
+        Verb::Key(verb) => key::run(verb, settings, output).await,
+        Verb::Model(verb) => model::run(verb, settings, output).await,
+        Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,
+        Verb::Audit(verb) => audit::run(verb, settings, output).await,
         Verb::Completions { shell } => Ok(completions::run(shell)),
     }
 }

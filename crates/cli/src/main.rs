@@ -17,7 +17,7 @@ use clap::{CommandFactory, FromArgMatches};
 use args::{Arguments, Verb};
 use config::Settings;
 use failure::{Exit, Failure};
-use render::Look;
+use render::Output;
 
 fn main() -> ExitCode {
     // The jail's main comes before everything: it must find a process with one thread and nothing opened.
@@ -48,7 +48,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // Both sides of the daemon and a pull speak TLS with this provider; a second call finds it in place.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let settings = Settings::resolve(&arguments.global)?;
-    let look = Look::new(settings.output);
+    let output = Output::new(settings.output);
     if let Verb::Worker(worker) = &arguments.verb {
         return command::worker::run(worker, &settings);
     }
@@ -59,7 +59,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failure, format!("the async runtime cannot start: {error}")))?;
-    let exit = runtime.block_on(command::run(arguments.verb, &settings, look));
+    let exit = runtime.block_on(command::run(arguments.verb, &settings, output));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     exit
 }

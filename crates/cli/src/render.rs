@@ -14,14 +14,14 @@ use crate::args::Format;
 
 /// The format that is wanted, and whether a person looks at it on a terminal.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct Output {
     pub format: Format,
     pub terminal: bool,
 }
 
-impl Look {
-    pub fn new(format: Format) -> Look {
-        Look { format, terminal: std::io::stdout().is_terminal() }
+impl Output {
+    pub fn new(format: Format) -> Output {
+        Output { format, terminal: std::io::stdout().is_terminal() }
     }
 
     /// The value as data, or `text` for people.

@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
-use tenure_core::plan::Limits;
 use tenure_core::manifest::{
     AgentName, Backend, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Score, Target,
     ToolPattern, Toolchain, Validator, schema,
 };
+use tenure_core::plan::Limits;
 use tenure_core::template::{self, Vars};
 
 const PR_REVIEWER: &str = include_str!("../../../examples/aegis/pr-reviewer.yaml");
@@ -122,7 +122,7 @@ fn plain_serde_reads_back_what_it_wrote() {
         holds(&Duration::from_millis(millis));
         holds(&Bytes::new(millis));
     }
-    // Outside what a manifest may state.
+    // Checkpoint what a manifest may state.
     let unruly = r#"{"type":"command","command":[],"timeout":"0s"}"#;
     assert!(serde_json::from_str::<Validator>(unruly).is_ok_and(|validator| validator.as_str() == "command"));
     assert!(serde_json::from_str::<Validator>(&unruly.replace("timeout", "timeuot")).is_err());

@@ -39,7 +39,7 @@ use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::Kind;
 use tenure_core::time::Run;
 use tenure_core::{fleet as workers, project};
-use tenure_store::{self as store, Commit, Outside, Store};
+use tenure_store::{self as store, Checkpoint, Commit, Store};
 use tokio::sync::watch as cell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ pub struct Daemon {
     pub greeting: cell::Receiver<Option<Greeting>>,
     /// Where the API listens, if it does.
     pub listening: Option<SocketAddr>,
-    pub outside: Outside,
+    pub outside: Checkpoint,
     store: Arc<Store>,
     tasks: JoinSet<()>,
 }
@@ -116,7 +116,7 @@ impl Daemon {
         let lived = fleet::last_alive(&options.built_in).unwrap_or_default().max(last.run);
         let (judge, space) = (Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
         let committer = Committer::new(&store, judge, space, Clock::new(wall, lived), project);
-        let outside = store.outside().clone();
+        let outside = store.checkpoint().clone();
         greet_ledger(&committer, &store, &options).await?;
         let (worker, stale) = built_in_worker(&committer, &store, lived).await?;
         let records = Records::new(store.reader().background(), store.blobs().clone());
@@ -174,11 +174,11 @@ async fn greet_ledger(committer: &Committer, store: &Store, options: &Options) -
     if store.size_at_open() == 0 {
         tell(project::Command::Found { name: "default".to_string() }).await?;
     }
-    if let Outside::Restored(restored) = store.outside() {
+    if let Checkpoint::Restored(restored) = store.checkpoint() {
         let Some(why) = options.accept_restore.clone() else {
-            return Err(Error::Restored { database: restored.database_size, outside: restored.outside_size });
+            return Err(Error::Restored { database: restored.database_size, outside: restored.checkpoint_size });
         };
-        tell(project::Command::AcceptRestore { outside_index: restored.outside_size, why }).await?;
+        tell(project::Command::AcceptRestore { checkpoint_index: restored.checkpoint_size, why }).await?;
     }
     tell(project::Command::RecordStart { version: options.version.clone() }).await?;
     Ok(())

@@ -272,7 +272,11 @@ impl Audit {
             most("open calls", calls as u64, execution::TURN_CALLS_MAX as u64);
         }
         most("what it owes", execution_owed(execution), execution::TURN_CALLS_MAX as u64 + 2);
-        if over.is_empty() { Ok(()) } else { broken(Rule::Bounded, format!("{id} is beyond its limits: {}", over.join(", "))) }
+        if over.is_empty() {
+            Ok(())
+        } else {
+            broken(Rule::Bounded, format!("{id} is beyond its limits: {}", over.join(", ")))
+        }
     }
 
     /// The index of what is owed, as a whole.

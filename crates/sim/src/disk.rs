@@ -19,9 +19,7 @@ use tenure_core::time::{Run, Stamp, Time};
 use tenure_store::rows::{agents, executions, workers};
 use tenure_store::sql::Sql;
 use tenure_store::verify::{Depth, verify};
-use tenure_store::{
-    Class, Error, Options, Store, Txn, bound_payload, events_from, owed_now,
-};
+use tenure_store::{Class, Error, Options, Store, Txn, bound_payload, events_from, owed_now};
 use tokio::runtime::Runtime;
 
 /// More than any page that a simulation reads.

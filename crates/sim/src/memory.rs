@@ -29,7 +29,8 @@ impl MemoryStorage {
     }
 
     fn executions(&self) -> BTreeMap<ExecutionId, &ExecutionRow> {
-        let rows = self.memory.rows.iter().filter_map(|row| if let Row::Execution(row) = row { Some(row) } else { None });
+        let rows =
+            self.memory.rows.iter().filter_map(|row| if let Row::Execution(row) = row { Some(row) } else { None });
         rows.map(|row| (row.id, row.as_ref())).collect()
     }
 }

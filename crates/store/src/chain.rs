@@ -1,6 +1,6 @@
 //! The end of the chain, held in memory by the writer and in one overwritten row by the database.
 use crate::Error;
-use crate::outside::{Outside, Restored};
+use crate::checkpoint::{Checkpoint, Restored};
 use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 use tenure_core::id::ProjectId;
@@ -80,12 +80,12 @@ fn leaf_of(sql: &mut dyn Sql, project: ProjectId, index: u64) -> Result<Option<H
 }
 
 /// Holds the head outside against the chain, by its last record alone; verify compares the whole tree.
-pub(crate) fn compare(sql: &mut dyn Sql, end: &End, outside: Option<&Signed>) -> Result<Outside, Error> {
-    let Some(head) = outside.map(|signed| signed.head) else { return Ok(Outside::Missing) };
-    let restored = Outside::Restored(Restored { outside_size: head.size, database_size: end.size });
+pub(crate) fn compare(sql: &mut dyn Sql, end: &End, checkpoint: Option<&Signed>) -> Result<Checkpoint, Error> {
+    let Some(head) = checkpoint.map(|signed| signed.head) else { return Ok(Checkpoint::Missing) };
+    let restored = Checkpoint::Restored(Restored { checkpoint_size: head.size, database_size: end.size });
     if head.size > end.size || end.project != Some(head.project) {
         return Ok(restored);
     }
     let leaf = leaf_of(sql, head.project, head.size - 1)?;
-    Ok(if leaf == Some(head.last) { Outside::Held { newer: end.size - head.size } } else { restored })
+    Ok(if leaf == Some(head.last) { Checkpoint::OnChain { newer: end.size - head.size } } else { restored })
 }

@@ -2,12 +2,12 @@
 use crate::ballast::{BALLAST_BYTES, Ballast};
 use crate::cache::{Cache, Plans};
 use crate::chain::{self, Chain, End};
+use crate::checkpoint::{self, Checkpoint, HeadFile};
 use crate::folder::Folder;
-use crate::outside::{self, HeadFile, Outside};
 use crate::payload::Blobs;
 use crate::reader::{Reader, Threads};
 use crate::sql::Sqlite;
-use crate::writer::{Bench, Hook, Writer};
+use crate::writer::{Hook, Writer, WriterState};
 use crate::{Error, migration};
 use std::fmt;
 use std::fs::File;
@@ -58,7 +58,7 @@ pub struct Store {
     _readers: Threads,
     blobs: Blobs,
     ballast: Ballast,
-    outside: Outside,
+    checkpoint: Checkpoint,
     end: End,
     verifier: Verifier,
     _lock: File,
@@ -85,20 +85,20 @@ impl Store {
             sql.limit_pages(pages)?;
         }
         let chain = Chain::load(&mut sql, &verifier)?;
-        let signed = outside::read(&folder.head(), &verifier)?;
-        let outside = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
+        let signed = checkpoint::read(&folder.head(), &verifier)?;
+        let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         let blobs = Blobs::new(folder.blobs());
         let sweep = Sweep::start(&folder, &blobs)?;
         let end = chain.end;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
         let (reader, readers) = Reader::start(&folder)?;
-        let head = HeadFile::new(folder.head(), &outside);
-        let bench = Bench {
+        let head = HeadFile::new(folder.head(), &checkpoint);
+        let state = WriterState {
             cache: Cache::new(options.folds_max),
             plans: Plans::default(),
             blobs: blobs.clone(),
-            unsaid: None,
-            said: Instant::now(),
+            pending_head: None,
+            published: Instant::now(),
             lengthen_after: Some(LENGTHEN_AFTER),
             folder,
             sql,
@@ -106,7 +106,7 @@ impl Store {
             signer,
             head,
         };
-        let (writer, thread) = Writer::start(bench, options.hook)?;
+        let (writer, thread) = Writer::start(state, options.hook)?;
         Ok(Store {
             writer,
             thread: Some(thread),
@@ -115,7 +115,7 @@ impl Store {
             _readers: readers,
             blobs,
             ballast,
-            outside,
+            checkpoint,
             end,
             verifier,
             _lock: lock,
@@ -141,8 +141,8 @@ impl Store {
 
     /// What the head outside said of the database when it was opened. While it says `Restored`, that head is left as it
     /// is, until a `restore.accepted` with its size is appended.
-    pub fn outside(&self) -> &Outside {
-        &self.outside
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 
     /// Records when it was opened; 0 before the project is founded.

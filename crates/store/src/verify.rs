@@ -19,7 +19,7 @@ pub use findings::{Finding, Findings};
 use crate::folder::Folder;
 use crate::payload::Blobs;
 use crate::sql::{Sql, Sqlite};
-use crate::{Error, migration, outside};
+use crate::{Error, checkpoint, migration};
 use chain::{Heads, Walker};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -85,8 +85,8 @@ pub fn verify_with(dir: &Path, depth: Depth, verifier: &Verifier) -> Result<Repo
     let folder = Folder { root: dir.to_path_buf() };
     let mut findings = Findings::default();
     // Read before the database's moment is fixed: a daemon that runs is never behind its head outside.
-    let outside = match outside::read(&folder.head(), verifier) {
-        Ok(outside) => outside.map(|signed| signed.head),
+    let checkpoint = match checkpoint::read(&folder.head(), verifier) {
+        Ok(checkpoint) => checkpoint.map(|signed| signed.head),
         Err(error) => {
             findings.add(None, None, error.to_string());
             None
@@ -100,10 +100,10 @@ pub fn verify_with(dir: &Path, depth: Depth, verifier: &Verifier) -> Result<Repo
         known => drop(known?),
     }
     if sql.first("SELECT 1 FROM sqlite_master WHERE name = 'heads'", &[], |row| row.int(0))?.is_none() {
-        return Ok(nothing(outside.is_some(), findings, start));
+        return Ok(nothing(checkpoint.is_some(), findings, start));
     }
     let blobs = Blobs::new(folder.blobs());
-    let heads = Heads::read(sql, verifier, outside, &mut findings)?;
+    let heads = Heads::read(sql, verifier, checkpoint, &mut findings)?;
     let mut report = Walker::new(sql, &blobs, depth, heads, findings)?.walk()?;
     report.took = start.elapsed();
     Ok(report)

@@ -4,7 +4,7 @@ mod batch;
 
 use crate::Error;
 use crate::txn::{Appended, Txn};
-pub(crate) use batch::Bench;
+pub(crate) use batch::WriterState;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -146,12 +146,12 @@ impl Writer {
         self.shared.thread.unpark();
     }
 
-    pub(crate) fn start(bench: Bench, hook: Option<Hook>) -> Result<(Writer, JoinHandle<()>), Error> {
+    pub(crate) fn start(state: WriterState, hook: Option<Hook>) -> Result<(Writer, JoinHandle<()>), Error> {
         let (interactive, interactive_jobs) = mpsc::channel(QUEUE_MAX);
         let (wakes, wake_jobs) = mpsc::channel(QUEUE_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let queues = Queues { interactive: interactive_jobs, wakes: wake_jobs, stop: Arc::clone(&stop) };
-        let spawned = thread::Builder::new().name("ledger".to_string()).spawn(move || run(bench, queues, hook));
+        let spawned = thread::Builder::new().name("ledger".to_string()).spawn(move || run(state, queues, hook));
         let handle = spawned.map_err(|error| Error::file("starting the ledger's writer", &error))?;
         let thread = handle.thread().clone();
         Ok((Writer { shared: Arc::new(Shared { interactive, wakes, thread, stop }) }, handle))
@@ -179,28 +179,28 @@ impl Queues {
     }
 }
 
-fn run(mut bench: Bench, mut queues: Queues, mut hook: Option<Hook>) {
+fn run(mut state: WriterState, mut queues: Queues, mut hook: Option<Hook>) {
     let mut closing = false;
     loop {
         match queues.next(true) {
             Some(first) => {
-                if !bench.turn(first, &mut queues, &mut hook) {
+                if !state.run_batch(first, &mut queues, &mut hook) {
                     break;
                 }
             }
             None if closing => break,
             None => {
-                let rest = bench.rest();
+                let idle = state.on_idle();
                 if queues.stop.load(Ordering::Acquire) {
                     queues.close();
                     closing = true;
                 } else {
-                    rest.map_or_else(thread::park, thread::park_timeout);
+                    idle.map_or_else(thread::park, thread::park_timeout);
                 }
             }
         }
     }
-    bench.end();
+    state.end();
     queues.close();
     while let Some((_, job)) = queues.next(true) {
         job.answer(Err(Error::Stopped));

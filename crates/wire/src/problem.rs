@@ -130,7 +130,7 @@ catalogue! {
 }
 
 impl Code {
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         self.entry().word
     }
 
@@ -154,7 +154,7 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        f.pad(self.as_str())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tenure_core::call::Fence;
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, ConnectionId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::{Host, Manifest};
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
@@ -139,7 +139,8 @@ impl Office {
              network: {{mode: allow, allowlist: [\"{server}\"]}}\n    resources: {{cpu: 2000}}\n"
         );
         let manifest = Manifest::parse(&text).map_err(|problems| format!("{problems:?}"))?;
-        let confinement = Confinement::of(&tenure_core::plan::Plan::compile(&manifest).sandbox, &Host::default()).map_err(|problem| problem.to_string())?;
+        let confinement = Confinement::of(&tenure_core::plan::Plan::compile(&manifest).sandbox, &Host::default())
+            .map_err(|problem| problem.to_string())?;
         let mut mint = Mint::new(Time::from_millis(1), u128::from(std::process::id()));
         receive(&mut link).await?;
         let connection = ConnectionId::mint(&mut mint);

@@ -7,21 +7,21 @@ use super::{confirm, contents};
 use crate::args::{Agent, Format};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Look, ago, print, table, yaml};
+use crate::render::{Output, ago, print, table, yaml};
 
-pub async fn run(verb: Agent, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Agent::Deploy { file, dry_run } => deploy(&file, dry_run, settings, look).await,
-        Agent::List { status, limit } => list(status, limit, settings, look).await,
-        Agent::Get { agent, manifest } => get(&agent, manifest, settings, look).await,
-        Agent::Delete { agent } => delete(&agent, settings, look).await,
+        Agent::Deploy { file, dry_run } => deploy(&file, dry_run, settings, output).await,
+        Agent::List { status, limit } => list(status, limit, settings, output).await,
+        Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
+        Agent::Delete { agent } => delete(&agent, settings, output).await,
     }
 }
 
-async fn deploy(file: &Path, dry_run: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn deploy(file: &Path, dry_run: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let text = contents(file)?;
     let deployed = settings.client()?.deploy(text, dry_run).await?;
-    look.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
+    output.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
         (None, ..) => "Would deploy a new agent".to_string(),
         (Some(agent), true, true) => {
             format!("Would deploy revision {} of agent \"{}\"", agent.revision + 1, agent.name)
@@ -39,9 +39,9 @@ async fn deploy(file: &Path, dry_run: bool, settings: &Settings, look: Look) -> 
     Ok(Exit::Done)
 }
 
-async fn list(status: Option<String>, limit: u32, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn list(status: Option<String>, limit: u32, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let agents = settings.client()?.agents(&[("status", status)], limit as usize).await?;
-    look.show(&agents, || {
+    output.show(&agents, || {
         let rows = agents.iter().map(|agent| {
             let status = status_word(agent);
             [agent.id.short(), agent.name.clone(), status, agent.runtime.clone(), labels(agent)]
@@ -51,14 +51,14 @@ async fn list(status: Option<String>, limit: u32, settings: &Settings, look: Loo
     Ok(Exit::Done)
 }
 
-async fn get(agent: &str, manifest: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn get(agent: &str, manifest: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let file = settings.client()?.agent(agent).await?;
     if manifest {
-        let format = if look.format == Format::Json { Format::Json } else { Format::Yaml };
-        Look { format, ..look }.show(&file.manifest, String::new);
+        let format = if output.format == Format::Json { Format::Json } else { Format::Yaml };
+        Output { format, ..output }.show(&file.manifest, String::new);
         return Ok(Exit::Done);
     }
-    look.show(&file, || {
+    output.show(&file, || {
         let mut text = facts(&file);
         text.push_str("\nREVISIONS\n");
         text.push_str(&table::table(
@@ -106,21 +106,21 @@ fn facts(file: &AgentFile) -> String {
     ])
 }
 
-async fn delete(wanted: &str, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn delete(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let agent = client.agent(wanted).await?.agent;
     let question = format!("Delete agent \"{}\"? Its executions are cancelled, and it cannot be restored.", agent.name);
     confirm(&question, settings)?;
     let deleted = client.delete_agent(&agent.id.to_string()).await?;
-    look.show(&deleted, || format!("Deleted agent \"{}\" (id: {})", deleted.name, deleted.id));
-    if look.format == Format::Table {
+    output.show(&deleted, || format!("Deleted agent \"{}\" (id: {})", deleted.name, deleted.id));
+    if output.format == Format::Table {
         print("Its history stays, and its name is never used again.");
     }
     Ok(Exit::Done)
 }
 
 fn status_word(agent: &Shown) -> String {
-    agent.status.word().to_string()
+    agent.status.as_str().to_string()
 }
 
 fn labels(agent: &Shown) -> String {

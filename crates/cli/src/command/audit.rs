@@ -9,27 +9,27 @@ use crate::args::{Audit, Format};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::table::one_line;
-use crate::render::{Look, duration, print};
+use crate::render::{Output, duration, print};
 
 /// Records asked for at a time, and the pause between looks when following.
 const PAGE: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub async fn run(verb: Audit, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Audit::Verify { quick } => verify_ledger(quick, settings, look),
-        Audit::Tail { limit, follow } => tail(limit, follow, settings, look).await,
+        Audit::Verify { quick } => verify_ledger(quick, settings, output),
+        Audit::Tail { limit, follow } => tail(limit, follow, settings, output).await,
     }
 }
 
-fn verify_ledger(quick: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+fn verify_ledger(quick: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let depth = if quick { Depth::Folds } else { Depth::Payloads };
     let report = verify::verify(&settings.data_dir, depth).map_err(|error| {
         Failure::new(Exit::Failure, format!("{} cannot be verified", settings.data_dir.display()))
             .why(error.to_string())
             .next("name the data directory with --data-dir or TENURE_DATA_DIR")
     })?;
-    look.show(&shown(&report), || told(&report));
+    output.show(&shown(&report), || told(&report));
     Ok(if report.holds() { Exit::Done } else { Exit::Failure })
 }
 
@@ -82,16 +82,16 @@ fn told(report: &Report) -> String {
     text
 }
 
-async fn tail(limit: u32, follow: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn tail(limit: u32, follow: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let mut page = client.records(None, Some(limit.into()), PAGE).await?;
     if !follow {
-        look.show(&page.items, || page.items.iter().map(record).collect::<Vec<_>>().join("\n"));
+        output.show(&page.items, || page.items.iter().map(record).collect::<Vec<_>>().join("\n"));
         return Ok(Exit::Done);
     }
     loop {
         for item in &page.items {
-            match look.format {
+            match output.format {
                 Format::Table => print(&record(item)),
                 Format::Json => print(&item.to_string()),
                 Format::Yaml => print(&format!("---\n{}", crate::render::yaml(item))),

@@ -8,17 +8,17 @@ use super::contents;
 use crate::args::Execute;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Look, watch_view};
+use crate::render::{Output, watch_view};
 
-pub async fn run(execute: Execute, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(execute: Execute, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let start = Start { agent: execute.agent, input: input(&execute.input)?, max_iterations: execute.max_iterations };
     let started = client.start(&start, execute.idempotency_key.as_deref()).await?;
     let id = started.execution.id.to_string();
     if execute.watch {
-        return watch_view::watch(&client, &id, look).await;
+        return watch_view::watch(&client, &id, output).await;
     }
-    look.show(&started, || match started.repeated {
+    output.show(&started, || match started.repeated {
         false => format!("Execution started: {id}"),
         true => format!("Execution was started before: {id} ({})", started.execution.status.as_str()),
     });

@@ -12,18 +12,18 @@ use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
 use crate::render::table::{one_line, printable};
-use crate::render::{Look, ago, cost, duration, table, watch_view};
+use crate::render::{Output, ago, cost, duration, table, watch_view};
 
-pub async fn run(verb: Execution, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Execution::List { agent, status, since, limit } => list(agent, status, since, limit, settings, look).await,
-        Execution::Get { execution } => get(&execution, settings, look).await,
+        Execution::List { agent, status, since, limit } => list(agent, status, since, limit, settings, output).await,
+        Execution::Get { execution } => get(&execution, settings, output).await,
         Execution::Logs { execution, follow: true, .. } => {
             // Following is looking on: how it ends is not how this command ends.
-            watch_view::watch(&settings.client()?, &execution, look).await.map(|_| Exit::Done)
+            watch_view::watch(&settings.client()?, &execution, output).await.map(|_| Exit::Done)
         }
-        Execution::Logs { execution, iteration, follow: false } => logs(&execution, iteration, settings, look).await,
-        Execution::Cancel { execution, why } => cancel(&execution, why, settings, look).await,
+        Execution::Logs { execution, iteration, follow: false } => logs(&execution, iteration, settings, output).await,
+        Execution::Cancel { execution, why } => cancel(&execution, why, settings, output).await,
     }
 }
 
@@ -33,12 +33,12 @@ async fn list(
     since: Option<String>,
     limit: u32,
     settings: &Settings,
-    look: Look,
+    output: Output,
 ) -> Result<Exit, Failure> {
     let since = since.map(|text| moment(&text)).transpose()?.map(|moment| moment.to_string());
     let query = [("agent", agent), ("status", status), ("since", since)];
     let executions = settings.client()?.executions(&query, limit as usize).await?;
-    look.show(&executions, || {
+    output.show(&executions, || {
         let rows = executions.iter().map(|execution| {
             [
                 execution.id.short(),
@@ -88,9 +88,9 @@ fn status_word(execution: &Shown) -> String {
     }
 }
 
-async fn get(wanted: &str, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let file = settings.client()?.execution(wanted).await?;
-    look.show(&file, || {
+    output.show(&file, || {
         let mut text = facts(&file);
         if !file.iterations.is_empty() {
             text.push('\n');
@@ -153,9 +153,9 @@ fn iteration_word(iteration: &Iteration) -> String {
     }
 }
 
-async fn logs(wanted: &str, iteration: Option<u32>, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn logs(wanted: &str, iteration: Option<u32>, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let logs = settings.client()?.logs(wanted, iteration).await?;
-    look.show(&logs, || match logs.is_empty() {
+    output.show(&logs, || match logs.is_empty() {
         true => "No iteration has begun".to_string(),
         false => logs.iter().map(log).collect::<Vec<_>>().join("\n"),
     });
@@ -217,10 +217,10 @@ fn indented(text: &str) -> String {
     printable(text).trim_end().lines().map(|line| format!("    {line}\n")).collect()
 }
 
-async fn cancel(wanted: &str, why: Option<String>, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn cancel(wanted: &str, why: Option<String>, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let execution = client.cancel(wanted, &Cancel { why }).await?;
-    look.show(&execution, || match execution.status {
+    output.show(&execution, || match execution.status {
         ExecutionStatus::Cancelled => format!("Execution {} cancelled", execution.id),
         _ => format!("Execution {} is being cancelled; its sandbox ends first", execution.id),
     });

@@ -10,28 +10,28 @@ use super::contents;
 use crate::args::{Format, Manifest};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure, fault_line};
-use crate::render::{Look, json};
+use crate::render::{Output, json};
 
-pub async fn run(verb: Manifest, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: Manifest, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Manifest::Validate { file } => validate(&file, settings, look).await,
+        Manifest::Validate { file } => validate(&file, settings, output).await,
         Manifest::Schema => {
             let schema = manifest::schema();
-            let format = if look.format == Format::Yaml { Format::Yaml } else { Format::Json };
-            Look { format, ..look }.show(schema, || json(schema));
+            let format = if output.format == Format::Yaml { Format::Yaml } else { Format::Json };
+            Output { format, ..output }.show(schema, || json(schema));
             Ok(Exit::Done)
         }
     }
 }
 
-async fn validate(file: &Path, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn validate(file: &Path, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let text = contents(file)?;
     let validated = match settings.client()?.validate_manifest(text.clone()).await {
         Ok(validated) => validated,
-        Err(client::Error::Unreachable { .. }) => return alone(&text, look),
+        Err(client::Error::Unreachable { .. }) => return alone(&text, output),
         Err(error) => return Err(error.into()),
     };
-    look.show(&validated, || {
+    output.show(&validated, || {
         let mut lines = format!("The manifest of \"{}\" is valid\n", validated.name);
         if !validated.unenforced.is_empty() {
             lines.push_str("A deploy would be refused, because this host does not enforce:\n");
@@ -42,14 +42,14 @@ async fn validate(file: &Path, settings: &Settings, look: Look) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn alone(text: &[u8], look: Look) -> Result<Exit, Failure> {
+fn alone(text: &[u8], output: Output) -> Result<Exit, Failure> {
     let parsed = manifest::Manifest::parse_bytes(text).map_err(|problems| {
         let faults: Vec<Fault> = problems.into_iter().map(Into::into).collect();
         let detail = format!("{} problems", faults.len());
         Failure::from(client::Error::Problem(Box::new(Code::ManifestInvalid.problem(detail).errors(faults))))
     })?;
     let value = json!({ "valid": true, "name": parsed.name(), "manifest": parsed });
-    look.show(&value, || {
+    output.show(&value, || {
         let name = parsed.name();
         format!("The manifest of \"{name}\" is valid\nNo daemon answers, so what its host enforces was not checked.")
     });

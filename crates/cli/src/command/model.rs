@@ -12,19 +12,19 @@ use tenure_wire::api::model::TestModel;
 use crate::args::{Format, Model};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Look, duration, table};
+use crate::render::{Output, duration, table};
 
-pub async fn run(verb: Model, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: Model, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Model::Pull { name, from } => pull_weights(&name, from.as_deref(), settings, look).await,
-        Model::List => list(settings, look).await,
-        Model::Test { model } => test(model, settings, look).await,
+        Model::Pull { name, from } => pull_weights(&name, from.as_deref(), settings, output).await,
+        Model::List => list(settings, output).await,
+        Model::Test { model } => test(model, settings, output).await,
     }
 }
 
-async fn list(settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn list(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let models = settings.client()?.models().await?;
-    look.show(&models.items, || {
+    output.show(&models.items, || {
         let rows = models.items.iter().map(|model| {
             let status = if model.ready { "ready" } else { "not ready" };
             let note = model.note.clone().unwrap_or_default();
@@ -38,9 +38,9 @@ async fn list(settings: &Settings, look: Look) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn test(model: String, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn test(model: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let tested = settings.client()?.test_model(&TestModel { model }).await?;
-    look.show(&tested, || {
+    output.show(&tested, || {
         let text = table::one_line(tested.text.trim());
         let took = duration(tested.took_ms);
         format!(
@@ -51,11 +51,11 @@ async fn test(model: String, settings: &Settings, look: Look) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let word = name.strip_prefix("local/").unwrap_or(name);
     let weights = catalogue::find(word).ok_or_else(|| unknown(name))?;
     let source = from.map_or(Source::Hub, Source::File);
-    let bar = bar(weights, look);
+    let bar = bar(weights, output);
     let mut show = |progress: Progress| match progress {
         Progress::Fetching { done, total } => step(&bar, "fetching", done, total),
         Progress::Checking { done, total } => step(&bar, "checking", done, total),
@@ -73,7 +73,7 @@ async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, look
         "name": weights.name, "path": path, "fetched": fetched, "bytes": weights.bytes, "sha256": weights.sha256,
         "licence": weights.licence,
     });
-    look.show(&value, || {
+    output.show(&value, || {
         let how = if fetched { "Pulled" } else { "Already there:" };
         format!("{how} {} ({}, {}) at {}", weights.name, megabytes(weights.bytes), weights.licence, path.display())
     });
@@ -91,9 +91,9 @@ fn unknown(name: &str) -> Failure {
     }
 }
 
-fn bar(weights: &Weights, look: Look) -> ProgressBar {
+fn bar(weights: &Weights, output: Output) -> ProgressBar {
     let bar = ProgressBar::new(weights.bytes);
-    if look.format != Format::Table {
+    if output.format != Format::Table {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let style = ProgressStyle::with_template("{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");

@@ -11,32 +11,32 @@ use tenure_sandbox::probe::{self, Finding};
 use crate::args::{Format, Sandbox};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Look, confinement};
+use crate::render::{Output, confinement};
 use trial::Trial;
 
 /// As root a jail's files belong to a uid of its own; this one is outside the ranges that agents get.
 const TRIAL_ID: u32 = 65_533;
 
-pub async fn run(verb: &Sandbox, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(verb: &Sandbox, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Sandbox::Check { json } => check(*json, settings, look),
+        Sandbox::Check { json } => check(*json, settings, output),
         Sandbox::Run { profile, timeout, command } => {
             let confinement = settings.client()?.agent_sandbox(profile).await?.confinement;
             let trial = Trial { confinement, command: command.clone(), time: Duration::from_secs(*timeout) };
             Ok(trial.run().await?.show())
         }
-        Sandbox::Explain { agent } => explain(agent, settings, look).await,
+        Sandbox::Explain { agent } => explain(agent, settings, output).await,
     }
 }
 
-async fn explain(agent: &str, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+async fn explain(agent: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let sandbox = settings.client()?.agent_sandbox(agent).await?;
-    look.show(&sandbox, || confinement::explain(&sandbox));
+    output.show(&sandbox, || confinement::explain(&sandbox));
     Ok(Exit::Done)
 }
 
 /// No daemon is asked.
-fn check(json: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
+fn check(json: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let failed = |why: String| {
         Failure::new(Exit::Failure, "the sandbox cannot be tried")
             .why(why)
@@ -53,8 +53,8 @@ fn check(json: bool, settings: &Settings, look: Look) -> Result<Exit, Failure> {
     if report.usable() {
         report.findings.push(disk(&exe, &settings.data_dir));
     }
-    let format = if json { Format::Json } else { look.format };
-    Look { format, ..look }.show(&report, || {
+    let format = if json { Format::Json } else { output.format };
+    Output { format, ..output }.show(&report, || {
         let verdict = match report.usable() {
             true => "Agents run here, held by what says yes.",
             false => "No jail opens here, so nothing that acts can run.",

@@ -1,11 +1,11 @@
 //! `tenure status`.
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Look, ago, table};
+use crate::render::{Output, ago, table};
 
-pub async fn run(settings: &Settings, look: Look) -> Result<Exit, Failure> {
+pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let status = settings.client()?.status().await?;
-    look.show(&status, || {
+    output.show(&status, || {
         let worker = status.worker.as_ref().map(|worker| {
             let state = if worker.connected { "connected" } else { "away" };
             format!("{} {state}, {} slots, {}", worker.name, worker.slots, worker.level)

@@ -11,13 +11,13 @@ use tenure_wire::client::{Client, StreamItem};
 
 use super::formatter::{Formatter, call_summary};
 use super::table::printable;
-use super::{Look, print};
+use super::{Output, print};
 use crate::args::Format;
 use crate::failure::{Exit, Failure};
 
 /// Shows the execution until it ends.
-pub async fn watch(client: &Client, id: &str, look: Look) -> Result<Exit, Failure> {
-    let mut view = WatchView::new(look);
+pub async fn watch(client: &Client, id: &str, output: Output) -> Result<Exit, Failure> {
+    let mut view = WatchView::new(output);
     let mut events = client.watch(id, None);
     loop {
         match events.next().await {
@@ -41,7 +41,7 @@ pub async fn watch(client: &Client, id: &str, look: Look) -> Result<Exit, Failur
 }
 
 struct WatchView {
-    look: Look,
+    output: Output,
     formatter: Formatter,
     spinner: Option<ProgressBar>,
     /// The current line ends with text of the model.
@@ -49,15 +49,15 @@ struct WatchView {
 }
 
 impl WatchView {
-    fn new(look: Look) -> WatchView {
-        let alive = look.terminal && look.format == Format::Table;
+    fn new(output: Output) -> WatchView {
+        let alive = output.terminal && output.format == Format::Table;
         let spinner = alive.then(|| {
             let style = ProgressStyle::with_template("{spinner:.cyan} {wide_msg:.dim} {elapsed:.dim}");
             let spinner = ProgressBar::new_spinner();
             spinner.set_style(style.expect("invariant: the template is valid"));
             spinner
         });
-        WatchView { look, formatter: Formatter::default(), spinner, open_line: false }
+        WatchView { output, formatter: Formatter::default(), spinner, open_line: false }
     }
 
     fn show(&mut self, item: &StreamItem) {
@@ -70,7 +70,7 @@ impl WatchView {
 
     fn event(&mut self, event: &ExecutionEvent) {
         let lines = self.formatter.lines(event);
-        match self.look.format {
+        match self.output.format {
             Format::Json => print(&serde_json::to_string(event).expect("invariant: an event is JSON")),
             Format::Yaml => print(&format!("---\n{}", super::yaml(event))),
             Format::Table => {
@@ -106,7 +106,7 @@ impl WatchView {
 
     fn note(&mut self, text: &str) {
         self.clear();
-        if self.look.format == Format::Table {
+        if self.output.format == Format::Table {
             anstream::eprintln!("{}", text.dimmed());
         }
     }

@@ -215,9 +215,11 @@ mod tests {
 
     #[test]
     fn a_number_that_canonical_json_would_round_is_refused_before_hashing() {
-        let with = |outside_index| {
-            let event =
-                Event::Project(project::Event::RestoreAccepted { outside_index, why: "1e5 99999999999999999".into() });
+        let with = |checkpoint_index| {
+            let event = Event::Project(project::Event::RestoreAccepted {
+                checkpoint_index,
+                why: "1e5 99999999999999999".into(),
+            });
             record(&event).encode()
         };
         assert!(with(INTEGER_MAX).is_ok());

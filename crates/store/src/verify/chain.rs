@@ -18,27 +18,27 @@ pub(super) struct Heads {
     /// The signed head in the database; none where the ledger is empty, or its head is broken.
     database: Option<Head>,
     peaks: Vec<u8>,
-    outside: Option<Head>,
+    checkpoint: Option<Head>,
 }
 
 impl Heads {
     pub(super) fn read(
         sql: &mut dyn Sql,
         verifier: &Verifier,
-        outside: Option<Head>,
+        checkpoint: Option<Head>,
         findings: &mut Findings,
     ) -> Result<Heads, Error> {
         let row = sql.first("SELECT frontier, signed FROM heads LIMIT 1", &[], |row| {
             Ok((row.bytes(0)?.to_vec(), row.text(1)?.to_string()))
         })?;
         let Some((peaks, text)) = row else {
-            return Ok(Heads { database: None, peaks: Vec::new(), outside });
+            return Ok(Heads { database: None, peaks: Vec::new(), checkpoint });
         };
         let signed = serde_json::from_str::<Signed>(&text).ok().filter(|signed| verifier.holds(signed));
         if signed.is_none() {
             findings.add(None, None, "the head in the database is not signed by this ledger's key");
         }
-        Ok(Heads { database: signed.map(|signed| signed.head), peaks, outside })
+        Ok(Heads { database: signed.map(|signed| signed.head), peaks, checkpoint })
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Walker<'a> {
     /// The index that the next record must have.
     next: u64,
     payloads: u64,
-    outside_met: bool,
+    checkpoint_met: bool,
     /// Sizes of outside heads that were given up by a recorded command.
     accepted: Vec<u64>,
 }
@@ -131,7 +131,7 @@ impl<'a> Walker<'a> {
             last: (NOTHING_BEFORE, None),
             next: 0,
             payloads: 0,
-            outside_met: false,
+            checkpoint_met: false,
             accepted: Vec::new(),
         })
     }
@@ -145,14 +145,14 @@ impl<'a> Walker<'a> {
             }
         }
         self.close_chain();
-        self.compare_outside();
+        self.compare_checkpoint();
         self.streams.finish(self.sql, &mut self.findings)?;
         for (index, stream, row) in self.streams.state_rows() {
             self.rebuilt.write(index, stream, &row, &mut self.findings)?;
         }
         let is_unread = |stream| self.streams.is_broken(stream);
         let rows = self.rebuilt.compare(self.sql, &is_unread, &mut self.findings)?;
-        let witness = match self.heads.outside {
+        let witness = match self.heads.checkpoint {
             None => Witness::None,
             Some(head) => Witness::Head { size: head.size, at: head.at },
         };
@@ -192,12 +192,12 @@ impl<'a> Walker<'a> {
         self.frontier.push(leaf);
         self.next = index + 1;
         self.last = (leaf, read.as_ref().ok().map(|(meta, _)| meta.stream));
-        if let Some(head) = self.heads.outside.filter(|head| head.size == self.frontier.size()) {
-            self.outside_met = head.root == self.frontier.root() && head.last == leaf;
+        if let Some(head) = self.heads.checkpoint.filter(|head| head.size == self.frontier.size()) {
+            self.checkpoint_met = head.root == self.frontier.root() && head.last == leaf;
         }
         let Ok((meta, event)) = read else { return Ok(()) };
-        if let Event::Project(project::Event::RestoreAccepted { outside_index, .. }) = &event {
-            self.accepted.push(*outside_index);
+        if let Event::Project(project::Event::RestoreAccepted { checkpoint_index, .. }) = &event {
+            self.accepted.push(*checkpoint_index);
         }
         self.streams.record(&meta, &event, &mut self.findings);
         for (index, stream, row) in self.streams.take_rows() {
@@ -277,9 +277,9 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn compare_outside(&mut self) {
-        let Some(head) = self.heads.outside else { return };
-        if self.outside_met || self.accepted.contains(&head.size) {
+    fn compare_checkpoint(&mut self) {
+        let Some(head) = self.heads.checkpoint else { return };
+        if self.checkpoint_met || self.accepted.contains(&head.size) {
             return;
         }
         let size = self.frontier.size();

@@ -4,8 +4,8 @@ use super::{Class, Commit, Hook, Job, Queues};
 use crate::Error;
 use crate::cache::{Cache, Plans};
 use crate::chain::Chain;
+use crate::checkpoint::HeadFile;
 use crate::folder::Folder;
-use crate::outside::HeadFile;
 use crate::payload::Blobs;
 use crate::sql::{LOG_BYTES, Sql, Sqlite};
 use crate::txn::{Batch, Txn, snapshot};
@@ -22,7 +22,7 @@ const WAKES_MAX: Duration = Duration::from_millis(5);
 const HEAD_AGE_MAX: Duration = Duration::from_millis(25);
 
 /// What the writer's thread owns.
-pub(crate) struct Bench {
+pub(crate) struct WriterState {
     pub folder: Folder,
     pub sql: Sqlite,
     pub chain: Chain,
@@ -32,8 +32,8 @@ pub(crate) struct Bench {
     pub signer: Signer,
     pub head: HeadFile,
     /// A signed head that is not yet outside, and when the last was put there.
-    pub unsaid: Option<String>,
-    pub said: Instant,
+    pub pending_head: Option<String>,
+    pub published: Instant,
     /// Transactions before the log is given its whole length; none once it has it.
     pub lengthen_after: Option<u32>,
 }
@@ -45,15 +45,20 @@ struct Done {
     left: Vec<Stream>,
 }
 
-impl Bench {
+impl WriterState {
     /// Runs one transaction beginning with `first`. False: the writer must end.
-    pub(super) fn turn(&mut self, first: (Class, Box<dyn Job>), queues: &mut Queues, hook: &mut Option<Hook>) -> bool {
+    pub(super) fn run_batch(
+        &mut self,
+        first: (Class, Box<dyn Job>),
+        queues: &mut Queues,
+        hook: &mut Option<Hook>,
+    ) -> bool {
         let mut jobs = Vec::new();
         let mut batch = Batch::new(self.chain.end);
         let outcome = self.fill(first, queues, &mut batch, &mut jobs).and_then(|()| self.commit(&mut batch));
         let outcome = match outcome {
             Ok(done) => {
-                self.settle(done, batch, hook);
+                self.committed(done, batch, hook);
                 Ok(())
             }
             Err(error) => Err(self.abandon(error)),
@@ -62,37 +67,37 @@ impl Bench {
         for job in jobs {
             job.answer(outcome.clone());
         }
-        if self.said.elapsed() >= HEAD_AGE_MAX {
-            self.say();
+        if self.published.elapsed() >= HEAD_AGE_MAX {
+            self.publish_head();
         }
         !fatal
     }
 
     /// Nobody waits: does what can be done later. Says for how long there is nothing else to do.
-    pub(super) fn rest(&mut self) -> Option<Duration> {
+    pub(super) fn on_idle(&mut self) -> Option<Duration> {
         if self.lengthen_after == Some(0) {
             self.lengthen_after = None;
             // It only makes commits quicker, so that a full disk may refuse it.
             let _ = self.folder.lengthen_log(LOG_BYTES);
         }
-        self.unsaid.as_ref()?;
-        let left = HEAD_AGE_MAX.saturating_sub(self.said.elapsed());
+        self.pending_head.as_ref()?;
+        let left = HEAD_AGE_MAX.saturating_sub(self.published.elapsed());
         if left.is_zero() {
-            self.say();
+            self.publish_head();
         }
         (!left.is_zero()).then_some(left)
     }
 
     /// The last thing that the writer does.
     pub(super) fn end(&mut self) {
-        self.say();
+        self.publish_head();
     }
 
-    fn say(&mut self) {
-        let Some(signed) = self.unsaid.take() else { return };
+    fn publish_head(&mut self) {
+        let Some(signed) = self.pending_head.take() else { return };
         // It is only the younger of two witnesses: the database has the same head, and the next commit tries again.
         let _ = self.head.write(&signed);
-        self.said = Instant::now();
+        self.published = Instant::now();
     }
 
     fn fill(
@@ -153,7 +158,7 @@ impl Bench {
     }
 
     /// The transaction is on disk: what was a copy is the state now.
-    fn settle(&mut self, done: Done, batch: Batch, hook: &mut Option<Hook>) {
+    fn committed(&mut self, done: Done, batch: Batch, hook: &mut Option<Hook>) {
         self.chain = done.chain;
         self.lengthen_after = self.lengthen_after.map(|left| left.saturating_sub(1));
         for stream in done.left {
@@ -163,11 +168,11 @@ impl Bench {
             self.cache.put(stream, entry);
         }
         if done.signed.is_some() {
-            self.unsaid = done.signed;
+            self.pending_head = done.signed;
         }
         for (_, event) in batch.appended.iter().flat_map(|appended| &appended.decision.events) {
-            if let Event::Project(project::Event::RestoreAccepted { outside_index, .. }) = event {
-                self.head.accept(*outside_index);
+            if let Event::Project(project::Event::RestoreAccepted { checkpoint_index, .. }) = event {
+                self.head.accept(*checkpoint_index);
             }
         }
         if let (Some(hook), false) = (hook, batch.appended.is_empty()) {

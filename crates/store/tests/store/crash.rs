@@ -9,7 +9,7 @@ use std::time::Duration;
 use tenure_core::execution::{Execution, Status};
 use tenure_store::rows::executions;
 use tenure_store::verify::{Depth, verify};
-use tenure_store::{Options, Outside, Store, rows::Match};
+use tenure_store::{Checkpoint, Options, Store, rows::Match};
 
 const KILLS: u64 = 20;
 /// Nothing here takes as long; a test that hangs must end all the same.
@@ -71,7 +71,7 @@ fn what_was_answered_is_there_after_any_kill_and_the_ledger_holds() {
         assert!(report.holds(), "round {round}: {:?}", report.findings.kept());
     }
     let store = Store::open(Options::new(dir.path())).unwrap();
-    assert!(matches!(store.outside(), Outside::Held { .. }));
+    assert!(matches!(store.checkpoint(), Checkpoint::OnChain { .. }));
     for id in acked {
         let entry = store.reader().read_blocking(|sql| executions::find(sql, &id)).unwrap();
         assert!(

@@ -19,7 +19,7 @@ use tenure_store::rows::{Match, agents, calls, executions, iterations, turns, wo
 use tenure_store::sql::Sql;
 use tenure_store::verify::{Depth, verify};
 use tenure_store::{
-    Class, Error, Options, Outside, Store, Txn, events_from, events_of, next_owed_ms, owed_now, payload,
+    Checkpoint, Class, Error, Options, Store, Txn, events_from, events_of, next_owed_ms, owed_now, payload,
 };
 
 fn payload_of(store: &Store, hash: Hash) -> Result<Option<Vec<u8>>, Error> {
@@ -240,7 +240,7 @@ fn a_reopened_store_goes_on_where_it_was_and_a_second_daemon_is_refused() {
     store.close();
 
     let store = Store::open(Options::new(dir.path())).unwrap();
-    assert_eq!(*store.outside(), Outside::Held { newer: 0 });
+    assert_eq!(*store.checkpoint(), Checkpoint::OnChain { newer: 0 });
     assert!(store.size_at_open() > 160);
     assert_eq!(world::get::<Execution>(&store, id), live);
     world.turn(&store, id, 0);

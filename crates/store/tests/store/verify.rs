@@ -12,7 +12,7 @@ use tenure_core::call::EndCall;
 use tenure_core::execution;
 use tenure_core::{ledger, project};
 use tenure_store::verify::{Depth, Report, Witness, verify};
-use tenure_store::{Error, Options, Outside, Restored, Store};
+use tenure_store::{Checkpoint, Error, Options, Restored, Store};
 
 /// A ledger with ended and open executions, calls in flight, snapshots, a large payload, a stored value, a revoked key
 /// and counted refusals.
@@ -371,20 +371,20 @@ fn an_older_copy_put_back_shows_until_a_recorded_command_accepts_it() {
     assert!(found(&report).contains("an older copy put back"), "{}", found(&report));
 
     let store = Store::open(Options::new(dir.path())).unwrap();
-    let restored = Restored { outside_size: before + 1, database_size: before };
-    assert_eq!(*store.outside(), Outside::Restored(restored));
+    let restored = Restored { checkpoint_size: before + 1, database_size: before };
+    assert_eq!(*store.checkpoint(), Checkpoint::Restored(restored));
     world.deploy(&store, "other");
     world.deploy(&store, "another");
     store.close();
     assert!(found(&check(dir.path())).contains("is not on this chain"));
     let store = Store::open(Options::new(dir.path())).unwrap();
-    let accept = project::Command::AcceptRestore { outside_index: before + 1, why: "the disk was lost".into() };
+    let accept = project::Command::AcceptRestore { checkpoint_index: before + 1, why: "the disk was lost".into() };
     world.run(&store, Command::Project(store.end_at_open().0.unwrap(), accept)).unwrap();
     store.close();
     let report = check(dir.path());
     assert!(report.holds(), "{}", found(&report));
     let store = Store::open(Options::new(dir.path())).unwrap();
-    assert_eq!(*store.outside(), Outside::Held { newer: 0 });
+    assert_eq!(*store.checkpoint(), Checkpoint::OnChain { newer: 0 });
 }
 
 #[test]

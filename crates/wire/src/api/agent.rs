@@ -3,15 +3,19 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoEnumIterator;
 use tenure_core::id::AgentId;
 
 use super::moment::Moment;
 use crate::confinement::Confinement;
 
 /// The shown status: the administrative state and presence in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
+)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AgentStatus {
     /// Nothing of it has ever run.
     Registered,
@@ -24,26 +28,8 @@ pub enum AgentStatus {
 }
 
 impl AgentStatus {
-    pub const ALL: [AgentStatus; 7] = [
-        AgentStatus::Registered,
-        AgentStatus::Active,
-        AgentStatus::Idle,
-        AgentStatus::Paused,
-        AgentStatus::Quarantined,
-        AgentStatus::Revoked,
-        AgentStatus::Archived,
-    ];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            AgentStatus::Registered => "registered",
-            AgentStatus::Active => "active",
-            AgentStatus::Idle => "idle",
-            AgentStatus::Paused => "paused",
-            AgentStatus::Quarantined => "quarantined",
-            AgentStatus::Revoked => "revoked",
-            AgentStatus::Archived => "archived",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -56,8 +42,9 @@ pub enum AgentFilter {
 }
 
 impl AgentFilter {
-    pub const WORDS: [&'static str; 8] =
-        ["deployed", "registered", "active", "idle", "paused", "quarantined", "revoked", "archived"];
+    pub fn words() -> Vec<&'static str> {
+        std::iter::once("deployed").chain(AgentStatus::iter().map(AgentStatus::as_str)).collect()
+    }
 
     pub fn admits(self, status: AgentStatus) -> bool {
         match self {
@@ -76,11 +63,9 @@ impl FromStr for AgentFilter {
         if text == "deployed" {
             return Ok(AgentFilter::Deployed);
         }
-        AgentStatus::ALL
-            .into_iter()
-            .find(|status| status.word() == text)
+        text.parse()
             .map(AgentFilter::Is)
-            .ok_or_else(|| format!("`{text}` is no status of an agent: use {}", AgentFilter::WORDS.join(", ")))
+            .map_err(|_| format!("`{text}` is no status of an agent: use {}", AgentFilter::words().join(", ")))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, ConnectionId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::Backend;
 use tenure_core::network::{Refusal, Traffic};
 use tenure_core::time::Time;

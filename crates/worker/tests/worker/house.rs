@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint, ConnectionId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::{Backend, HostMount};
 use tenure_core::time::Time;
 use tenure_wire::confinement::{Confinement, Network};

@@ -7,11 +7,11 @@ use tenure_core::ledger::{Signed, Verifier};
 
 /// What the head outside says of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outside {
+pub enum Checkpoint {
     /// There is none, as after a copy of the database alone.
     Missing,
     /// It is on this chain; the database has `newer` records more.
-    Held {
+    OnChain {
         newer: u64,
     },
     Restored(Restored),
@@ -21,7 +21,7 @@ pub enum Outside {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// Records that the outside head was signed over. `restore.accepted` names it.
-    pub outside_size: u64,
+    pub checkpoint_size: u64,
     pub database_size: u64,
 }
 
@@ -34,16 +34,16 @@ pub(crate) struct HeadFile {
 }
 
 impl HeadFile {
-    pub(crate) fn new(path: PathBuf, outside: &Outside) -> HeadFile {
-        let kept = match outside {
-            Outside::Restored(restored) => Some(restored.clone()),
-            Outside::Missing | Outside::Held { .. } => None,
+    pub(crate) fn new(path: PathBuf, checkpoint: &Checkpoint) -> HeadFile {
+        let kept = match checkpoint {
+            Checkpoint::Restored(restored) => Some(restored.clone()),
+            Checkpoint::Missing | Checkpoint::OnChain { .. } => None,
         };
         HeadFile { part: path.with_extension("part"), path, kept }
     }
 
-    pub(crate) fn accept(&mut self, outside_size: u64) {
-        if self.kept.as_ref().is_some_and(|kept| kept.outside_size == outside_size) {
+    pub(crate) fn accept(&mut self, checkpoint_size: u64) {
+        if self.kept.as_ref().is_some_and(|kept| kept.checkpoint_size == checkpoint_size) {
             self.kept = None;
         }
     }
