@@ -29,24 +29,30 @@ pub(crate) trait Table: Sized {
 
     fn read(columns: &Columns<'_>) -> Result<Self, Error>;
 
+    /// [`Table::insert_text`], made once.
+    fn insert() -> &'static str;
+
     /// Writes the row, over the one of the same key.
     fn write(&self, sql: &mut dyn Sql) -> Result<(), Error> {
         let values = self.values();
         let cells: Vec<Cell<'_>> = values.iter().map(Value::cell).collect();
-        let places: Vec<String> = (1..=cells.len()).map(|place| format!("${place}")).collect();
+        sql.execute(Self::insert(), &cells).map(|_| ())
+    }
+
+    fn insert_text() -> String {
+        let places: Vec<String> = (1..=Self::COLUMNS.len()).map(|place| format!("${place}")).collect();
         let key: Vec<&str> = Self::KEY.split(", ").collect();
         let kept = |column: &&&str| !key.contains(*column) && !Self::KEEPS.contains(*column);
         let sets: Vec<String> =
             Self::COLUMNS.iter().filter(kept).map(|column| format!("{column} = excluded.{column}")).collect();
-        let text = format!(
+        format!(
             "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
             Self::NAME,
             Self::COLUMNS.join(", "),
             places.join(", "),
             Self::KEY,
             sets.join(", ")
-        );
-        sql.execute(&text, &cells).map(|_| ())
+        )
     }
 
     /// `SELECT` of all columns; what comes after `FROM table`.

@@ -149,6 +149,11 @@ macro_rules! table {
                 vec![$(crate::sql::stored::Stored::value(&self.$field)),+]
             }
 
+            fn insert() -> &'static str {
+                static TEXT: std::sync::LazyLock<String> = std::sync::LazyLock::new($Row::insert_text);
+                &TEXT
+            }
+
             fn read(columns: &crate::sql::Columns<'_>) -> Result<Self, crate::Error> {
                 let mut place = 0..;
                 let mut next = || place.next().expect("invariant: a range without an end");
