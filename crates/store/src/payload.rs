@@ -95,7 +95,7 @@ pub(crate) fn write(sql: &mut dyn Sql, blobs: &Blobs, payload: &Payload) -> Resu
 }
 
 /// Where the bytes of a hash are.
-pub(crate) enum Kept {
+pub(crate) enum Lookup {
     Missing,
     Here {
         salt: [u8; 16],
@@ -105,7 +105,7 @@ pub(crate) enum Kept {
     FileLost,
 }
 
-pub(crate) fn find(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Kept, Error> {
+pub(crate) fn find(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Lookup, Error> {
     let mut found = None;
     sql.each("SELECT salt, bytes FROM payloads WHERE hash = $1", &[Cell::Bytes(&hash.0)], &mut |row| {
         let salt =
@@ -113,13 +113,13 @@ pub(crate) fn find(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Kept
         found = Some((salt, row.bytes_or_null(1)?.map(<[u8]>::to_vec)));
         Ok(Walk::Stop)
     })?;
-    let Some((salt, inline)) = found else { return Ok(Kept::Missing) };
+    let Some((salt, inline)) = found else { return Ok(Lookup::Missing) };
     if let Some(bytes) = inline {
-        return Ok(Kept::Here { salt, bytes });
+        return Ok(Lookup::Here { salt, bytes });
     }
     match fs::read(blobs.path(hash)) {
-        Ok(bytes) => Ok(Kept::Here { salt, bytes }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::FileLost),
+        Ok(bytes) => Ok(Lookup::Here { salt, bytes }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Lookup::FileLost),
         Err(error) => Err(Error::file("reading a large payload", &error)),
     }
 }
@@ -144,9 +144,9 @@ type Salted = ([u8; 16], Vec<u8>);
 
 fn salted_payload(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Option<Salted>, Error> {
     match find(sql, blobs, hash)? {
-        Kept::Missing => Ok(None),
-        Kept::FileLost => Err(Error::corrupt(format!("the file of payload {hash} is gone"))),
-        Kept::Here { salt, bytes } if salted(&salt, &bytes) == *hash => Ok(Some((salt, bytes))),
-        Kept::Here { .. } => Err(Error::corrupt(format!("payload {hash} is not what was bound"))),
+        Lookup::Missing => Ok(None),
+        Lookup::FileLost => Err(Error::corrupt(format!("the file of payload {hash} is gone"))),
+        Lookup::Here { salt, bytes } if salted(&salt, &bytes) == *hash => Ok(Some((salt, bytes))),
+        Lookup::Here { .. } => Err(Error::corrupt(format!("payload {hash} is not what was bound"))),
     }
 }

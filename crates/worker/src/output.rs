@@ -17,13 +17,13 @@ const BYTES_PER_SECOND: u64 = 64 << 10;
 
 /// The head and the tail of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct HeadTailBuffer {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     left_out: u64,
 }
 
-impl Kept {
+impl HeadTailBuffer {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let (first, rest) = bytes.split_at(bytes.len().min(HALF - self.head.len()));
         self.head.extend_from_slice(first);
@@ -135,11 +135,11 @@ mod tests {
 
     #[test]
     fn output_up_to_the_bound_is_kept_whole_and_a_longer_one_says_what_it_lost() {
-        let mut whole = Kept::default();
+        let mut whole = HeadTailBuffer::default();
         whole.push(&vec![b'a'; KEPT_BYTES]);
         assert_eq!((whole.left_out(), whole.text().len()), (0, KEPT_BYTES));
 
-        let mut long = Kept::default();
+        let mut long = HeadTailBuffer::default();
         for chunk in [vec![b'a'; HALF - 5], vec![b'b'; 10], vec![b'c'; 200_000], vec![b'd'; 7]] {
             long.push(&chunk);
         }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_given_in_base64_and_whole_where_it_is_short() {
         let encoded = |bytes: &[u8]| {
-            let mut kept = Kept::default();
+            let mut kept = HeadTailBuffer::default();
             kept.push(bytes);
             let left_out = kept.left_out();
             (kept.encoded(), left_out)
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_cut_inside_a_letter_leaves_no_broken_letter() {
-        let mut kept = Kept::default();
+        let mut kept = HeadTailBuffer::default();
         kept.push(&"€".repeat(100_000).into_bytes());
         assert!(!kept.text().contains('\u{fffd}'));
         assert_eq!(unfinished("a€".as_bytes()), 0);

@@ -51,7 +51,7 @@ impl Supervisor {
         Supervisor { app, built_in, attached: AttachedWorker { worker, stale }, greeting }
     }
 
-    /// Runs until the app closes; then the worker has ended.
+    /// Runs until the daemon closes; then the worker has ended.
     pub async fn run(mut self) {
         let mut pause = RESTART_FIRST;
         while !self.app.is_closing() {

@@ -47,7 +47,7 @@ pub(super) enum Error {
     Ended,
 }
 
-/// Until the stream ends, the worker hangs or the app closes.
+/// Until the stream ends, the worker hangs or the daemon closes.
 pub(super) async fn serve<S>(app: &Arc<App>, served: ServerEnd, stream: S) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,

@@ -2,7 +2,7 @@
 //! not in hand was lost with an earlier life of the daemon; it is charged at its reservation and the turn is tried again.
 //! When it is no longer owed (cancelled, timed out) the task is dropped, and with it the provider's stream.
 mod prompt;
-mod story;
+mod context;
 
 pub use prompt::Delta;
 
@@ -44,13 +44,13 @@ pub async fn think(app: Arc<App>, stream: Stream, obligation: Obligation) -> Res
 }
 
 async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> {
-    let plan = app.records.read(move |txn| story::plan(txn, id)).await?;
+    let plan = app.records.read(move |txn| context::plan(txn, id)).await?;
     let alias = plan.model.clone();
     let model = app.models.resolve(&alias).await;
     let request = match &model {
         Ok(model) => {
             let bytes_max = model.result_bytes_max();
-            app.records.read(move |txn| story::request(txn, id, &plan, turn, bytes_max)).await?
+            app.records.read(move |txn| context::request(txn, id, &plan, turn, bytes_max)).await?
         }
         Err(failure) => Err(failure.clone()),
     };

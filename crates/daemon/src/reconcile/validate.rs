@@ -4,7 +4,7 @@ mod check;
 
 use crate::app::App;
 use crate::records::{Error, ReadTxn};
-use check::{Seen, SeenCall, Step};
+use check::{EndedCall, Evidence, Step};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tenure_core::actor::Actor;
@@ -31,11 +31,11 @@ pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         let execution = txn.execution(id)?;
         let plan = txn.plan(execution.agent, execution.revision)?;
         let validator = plan.validators.get(index as usize).cloned().ok_or(Error::Gone("validator"))?;
-        Ok((validator, seen(txn, id, iteration, check)?))
+        Ok((validator, evidence(txn, id, iteration, check)?))
     });
-    let (validator, seen) = read.await?;
+    let (validator, evidence) = read.await?;
     let word = validator.as_str();
-    let command = match compute(validator, seen).await {
+    let command = match compute(validator, evidence).await {
         Step::Call { capability, arguments } => {
             let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
             let attributes = attributes_json(&attributes).unwrap_or_else(|_| b"{}".to_vec());
@@ -58,7 +58,7 @@ pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
     Ok(())
 }
 
-async fn compute(validator: Validator, seen: Seen) -> Step {
+async fn compute(validator: Validator, evidence: Evidence) -> Step {
     let late = || {
         let reasons = format!("The validator took longer than {} s.", COMPUTE_TIMEOUT.as_secs());
         Step::Found { pass: false, reasons }
@@ -66,7 +66,7 @@ async fn compute(validator: Validator, seen: Seen) -> Step {
     let computed = async {
         let place = Arc::clone(&PLACES).acquire_owned().await;
         let step = tokio::task::spawn_blocking(move || {
-            let step = check::step(&validator, &seen);
+            let step = check::step(&validator, &evidence);
             drop(place);
             step
         });
@@ -76,7 +76,7 @@ async fn compute(validator: Validator, seen: Seen) -> Step {
     timeout(COMPUTE_TIMEOUT, computed).await.unwrap_or_else(|_| late())
 }
 
-fn seen(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Seen, Error> {
+fn evidence(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Evidence, Error> {
     let calls = txn.calls(id, iteration)?;
     let output = match txn.turns(id, iteration)?.last().and_then(|turn| turn.output) {
         Some(output) => txn.text(output)?,
@@ -89,8 +89,8 @@ fn seen(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<Ca
         Some(call) => {
             let result = call.result.map(|result| txn.json(result)).transpose()?.unwrap_or_default();
             let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
-            Some(SeenCall { outcome, exit_code: call.exit_code, result })
+            Some(EndedCall { outcome, exit_code: call.exit_code, result })
         }
     };
-    Ok(Seen { output, last_exit_code, call })
+    Ok(Evidence { output, last_exit_code, call })
 }

@@ -4,7 +4,7 @@ use super::rows::Rebuilt;
 use super::streams::Streams;
 use super::{Depth, Report, Witness};
 use crate::Error;
-use crate::payload::{Blobs, Kept, find};
+use crate::payload::{Blobs, Lookup, find};
 use crate::sql::{Cell, Sql, Walk};
 use std::ops::Range;
 use std::time::Duration;
@@ -243,10 +243,10 @@ impl<'a> Walker<'a> {
         for hash in hashes {
             self.payloads += 1;
             let what = match find(self.sql, self.blobs, &hash)? {
-                Kept::Missing => format!("binds payload {hash}, which is missing; no event says that it was erased"),
-                Kept::FileLost => format!("binds payload {hash}, whose file is gone"),
-                Kept::Here { salt, bytes } if salted(&salt, &bytes) == hash => continue,
-                Kept::Here { .. } => format!("binds payload {hash}, whose bytes were changed"),
+                Lookup::Missing => format!("binds payload {hash}, which is missing; no event says that it was erased"),
+                Lookup::FileLost => format!("binds payload {hash}, whose file is gone"),
+                Lookup::Here { salt, bytes } if salted(&salt, &bytes) == hash => continue,
+                Lookup::Here { .. } => format!("binds payload {hash}, whose bytes were changed"),
             };
             self.findings.add(Some(index), Some(meta.stream), what);
         }

@@ -7,7 +7,7 @@ pub(super) use download::download;
 use super::{Abort, CallContext, CallResult, PerformResult, invalid};
 use crate::egress::fetch::{FetchError, FetchRequest, FetchResponse, UrlError};
 use crate::egress::gate::{ConnectError, JudgedAddress, RefusedHost};
-use crate::output::Kept;
+use crate::output::HeadTailBuffer;
 use bytes::Bytes;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -87,7 +87,7 @@ pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, dea
 async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
     let FetchResponse { response, url, redirects, connection } = answered;
     let (head, mut body) = response.into_parts();
-    let (mut kept, mut size, mut cut) = (Kept::default(), 0u64, false);
+    let (mut kept, mut size, mut cut) = (HeadTailBuffer::default(), 0u64, false);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(FetchError::Broken(error.to_string())))?;
         let Ok(bytes) = frame.into_data() else { continue };

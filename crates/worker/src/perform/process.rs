@@ -1,6 +1,6 @@
 //! The process group: programs that run to their end. Must never: wait past the call's deadline, or keep all that they say.
 use super::{Abort, CallContext, CallResult, PerformResult, invalid, limit_reached, refused, unavailable};
-use crate::output::{Kept, Shown};
+use crate::output::{HeadTailBuffer, Shown};
 use crate::workspace::{Baseline, LimitReached};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadli
         Ok(begun) => begun.map_err(unavailable)?.map_err(|reached| Abort::Ended(limit_reached(reached)))?,
         Err(_) => return Ok(CallResult::timed_out("looking how much of the disk is used took too long; try again")),
     };
-    let mut output = RunOutput { stdout: Kept::default(), stderr: Kept::default(), shown };
+    let mut output = RunOutput { stdout: HeadTailBuffer::default(), stderr: HeadTailBuffer::default(), shown };
     let asking = context.line.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
     let Ok((mut answers, program)) = timeout_at(patience, asking).await else {
         return Err(Abort::Broken("it takes no requests any more"));
@@ -109,8 +109,8 @@ async fn within_quota(
 }
 
 struct RunOutput {
-    stdout: Kept,
-    stderr: Kept,
+    stdout: HeadTailBuffer,
+    stderr: HeadTailBuffer,
     shown: Shown,
 }
 

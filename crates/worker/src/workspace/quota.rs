@@ -79,7 +79,7 @@ pub(crate) struct LimitReached {
 
 /// What was found in one look.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Measurement {
     /// In the order of the roots without, then of those with a size of their own.
     bytes: Vec<u64>,
     files: u64,
@@ -113,7 +113,7 @@ impl Allowance {
         matches!(self.enforcer, Enforcer::Worker) || self.roots.iter().any(|root| root.own.is_some())
     }
 
-    /// The limits in the order of [`Seen::bytes`].
+    /// The limits in the order of [`Measurement::bytes`].
     fn limits(&self) -> Vec<(&str, u64)> {
         let own = self.roots.iter().filter_map(|root| root.own.as_ref());
         std::iter::once((self.resource.as_str(), self.bytes_max))
@@ -121,7 +121,7 @@ impl Allowance {
             .collect()
     }
 
-    /// Whose share of [`Seen::bytes`] a path inside belongs to; None where nothing is counted.
+    /// Whose share of [`Measurement::bytes`] a path inside belongs to; None where nothing is counted.
     pub(super) fn share(&self, path: &Path) -> Option<usize> {
         let holds = |root: &&Root| path.starts_with(&root.target);
         let root = self.roots.iter().filter(holds).max_by_key(|root| root.target.components().count())?;
@@ -130,9 +130,9 @@ impl Allowance {
     }
 
     /// Looks. Blocks.
-    pub(super) fn look(&self, processes: &JailProcesses) -> Result<Seen, Errno> {
+    pub(super) fn look(&self, processes: &JailProcesses) -> Result<Measurement, Errno> {
         let began = Instant::now();
-        let mut seen = Seen { bytes: vec![0; self.limits().len()], ..Seen::default() };
+        let mut seen = Measurement { bytes: vec![0; self.limits().len()], ..Measurement::default() };
         let mut linked = HashSet::new();
         // Enough to tell by how much it is over, up to where no program is started any more.
         let files_max = self.files_max.saturating_mul(2);
@@ -155,7 +155,13 @@ impl Allowance {
     }
 
     /// The first limit that `seen` and what is to be added are over.
-    pub(super) fn reached(&self, seen: &Seen, share: Option<usize>, bytes: u64, files: u64) -> Option<LimitReached> {
+    pub(super) fn reached(
+        &self,
+        seen: &Measurement,
+        share: Option<usize>,
+        bytes: u64,
+        files: u64,
+    ) -> Option<LimitReached> {
         for (index, (resource, limit)) in self.limits().into_iter().enumerate() {
             let more = if share == Some(index) { bytes } else { 0 };
             if share.is_none_or(|share| share == index) && seen.bytes[index].saturating_add(more) > limit {
@@ -199,7 +205,7 @@ pub(crate) struct Baseline {
 
 impl Allowance {
     /// What a program may not exceed that starts now; Err where too much is there for any program.
-    pub(super) fn baseline(&self, seen: &Seen) -> Result<Baseline, LimitReached> {
+    pub(super) fn baseline(&self, seen: &Measurement) -> Result<Baseline, LimitReached> {
         let limits = self.limits();
         let far = |(index, (_, limit)): (usize, &(&str, u64))| seen.bytes[index] > limit.saturating_mul(2);
         if seen.beyond || limits.iter().enumerate().any(far) {
@@ -210,7 +216,7 @@ impl Allowance {
     }
 
     /// What a running program has grown over.
-    pub(super) fn over(&self, seen: &Seen, baseline: &Baseline) -> Option<LimitReached> {
+    pub(super) fn over(&self, seen: &Measurement, baseline: &Baseline) -> Option<LimitReached> {
         let limits = self.limits();
         let mut grown = limits.iter().enumerate().filter(|(index, _)| seen.bytes[*index] > baseline.bytes[*index]);
         if let Some((index, (resource, limit))) = grown.next() {
@@ -221,15 +227,15 @@ impl Allowance {
     }
 
     /// The first limit of which so little is left that nothing can be done with it.
-    pub(super) fn fullest(&self, seen: &Seen) -> Option<LimitReached> {
+    pub(super) fn fullest(&self, seen: &Measurement) -> Option<LimitReached> {
         let mut limits = self.limits().into_iter().enumerate();
         let full = limits.find(|(index, (_, limit))| limit.saturating_sub(seen.bytes[*index]) < NOTHING_BYTES);
         full.map(|(index, (resource, limit))| used_up(resource, limit, seen.bytes[index], 0, "bytes"))
     }
 }
 
-impl Seen {
-    pub(super) fn has_grown_since(&self, before: &Seen) -> bool {
+impl Measurement {
+    pub(super) fn has_grown_since(&self, before: &Measurement) -> bool {
         self.files > before.files || self.bytes.iter().zip(&before.bytes).any(|(now, then)| now > then)
     }
 }

@@ -18,7 +18,7 @@ use crate::command::interrupted;
 use crate::failure::{Exit, Failure};
 
 /// What a program's own time is added to: opening, killing, burying.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of what is piped in; the protocol of jails takes no more.
 const STDIN_BYTES_MAX: u64 = 512 << 10;
 const FENCE: Fence = Fence(1);
@@ -55,7 +55,7 @@ impl Trial {
             () = interrupted => Err(Failure::new(Exit::Program(130), "the command was interrupted")),
         };
         // The link has ended, and with it the worker kills and buries what is left.
-        let ended = timeout(PATIENCE, worker).await;
+        let ended = timeout(TRIAL_TIMEOUT, worker).await;
         let tried = tried?;
         match ended {
             Ok(Ok(Ok(()))) => Ok(tried),
@@ -69,8 +69,8 @@ impl Trial {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut mint =
             Mint::new(Time::from_millis(i64::try_from(now).unwrap_or(0)), u128::from(std::process::id()) << 64);
-        let deadline = self.time + PATIENCE;
-        let FromWorker::Hello(_) = next(&mut link, PATIENCE).await? else {
+        let deadline = self.time + TRIAL_TIMEOUT;
+        let FromWorker::Hello(_) = next(&mut link, TRIAL_TIMEOUT).await? else {
             return Err(failed("the worker's greeting was another frame".to_string()));
         };
         let connection = ConnectionId::mint(&mut mint);

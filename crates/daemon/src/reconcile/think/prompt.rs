@@ -48,7 +48,7 @@ pub(super) struct PastCall {
     pub sentence: Option<String>,
 }
 
-pub(super) struct Story<'a> {
+pub(super) struct PromptContext<'a> {
     pub plan: &'a Plan,
     pub input: &'a str,
     pub iteration: u32,
@@ -72,33 +72,33 @@ running programs and /tmp are gone.";
 
 /// # Errors
 /// The template cannot be rendered, for instance because the prompt is too long.
-pub(super) fn request(story: &Story<'_>) -> Result<Request, template::Error> {
-    let prompt = &story.plan.prompt;
+pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::Error> {
+    let prompt = &context.plan.prompt;
     let rendered = template::render(
         &prompt.template,
         &template::Vars {
             instruction: &prompt.instruction,
-            input: story.input,
-            iteration_number: story.iteration,
-            previous_error: story.previous_error,
+            input: context.input,
+            iteration_number: context.iteration,
+            previous_error: context.previous_error,
         },
     )?;
     let mut messages = vec![Message::User { text: rendered }];
-    if !story.previous_error.is_empty() && !prompt.tells_error {
-        let error = story.previous_error;
+    if !context.previous_error.is_empty() && !prompt.tells_error {
+        let error = context.previous_error;
         let told = "Do the task again so that this is right.";
         messages.push(Message::User { text: format!("The previous attempt was refused:\n{error}\n{told}") });
     }
-    for turn in story.turns {
-        push_turn(&mut messages, turn, story.result_bytes_max);
+    for turn in context.turns {
+        push_turn(&mut messages, turn, context.result_bytes_max);
     }
-    let frugal = story.result_bytes_max <= FRUGAL_BYTES_MAX;
+    let frugal = context.result_bytes_max <= FRUGAL_BYTES_MAX;
     Ok(Request {
         system: if frugal { FRUGAL_SYSTEM } else { SYSTEM }.to_string(),
         messages,
-        tools: offered(&story.plan.tools, frugal),
+        tools: offered(&context.plan.tools, frugal),
         max_tokens: if frugal { FRUGAL_ANSWER_TOKENS_MAX } else { ANSWER_TOKENS_MAX },
-        tag: story.tag.clone(),
+        tag: context.tag.clone(),
     })
 }
 

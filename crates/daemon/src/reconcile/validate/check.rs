@@ -7,16 +7,16 @@ const REASON_BYTES_MAX: usize = 4 * 1024;
 
 /// What a check may look at.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct Evidence {
     pub output: String,
     /// Of the iteration's last `process.run` that ended with one.
     pub last_exit_code: Option<i32>,
     /// The validator's own call, once it has ended.
-    pub call: Option<SeenCall>,
+    pub call: Option<EndedCall>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct SeenCall {
+pub(super) struct EndedCall {
     pub outcome: String,
     pub exit_code: Option<i32>,
     pub result: Value,
@@ -52,13 +52,13 @@ fn failed(reasons: impl Into<String>) -> Step {
     Step::Found { pass: false, reasons }
 }
 
-pub(super) fn step(validator: &Validator, seen: &Seen) -> Step {
+pub(super) fn step(validator: &Validator, evidence: &Evidence) -> Step {
     match validator {
-        Validator::ExitCode { expected } => exit_code(i32::from(expected.unwrap_or(0)), seen),
-        Validator::JsonSchema { schema, target } => with_text(target.as_ref(), seen, |text| fits(schema, text)),
-        Validator::Regex { pattern, target } => with_text(target.as_ref(), seen, |text| found(pattern, text)),
+        Validator::ExitCode { expected } => exit_code(i32::from(expected.unwrap_or(0)), evidence),
+        Validator::JsonSchema { schema, target } => with_text(target.as_ref(), evidence, |text| fits(schema, text)),
+        Validator::Regex { pattern, target } => with_text(target.as_ref(), evidence, |text| found(pattern, text)),
         Validator::Command { command, timeout } => {
-            run(command, timeout.as_ref().map_or(60_000, |timeout| timeout.as_millis()), seen)
+            run(command, timeout.as_ref().map_or(60_000, |timeout| timeout.as_millis()), evidence)
         }
         Validator::Semantic { .. } | Validator::MultiJudge { .. } => {
             failed("this validator is not enforced in this release; a deploy refuses it")
@@ -66,17 +66,17 @@ pub(super) fn step(validator: &Validator, seen: &Seen) -> Step {
     }
 }
 
-fn exit_code(expected: i32, seen: &Seen) -> Step {
-    match seen.last_exit_code {
+fn exit_code(expected: i32, evidence: &Evidence) -> Step {
+    match evidence.last_exit_code {
         Some(code) if code == expected => passed(),
         Some(code) => failed(format!("The last process.run ended with exit code {code}; expected {expected}.")),
         None => failed(format!("No process.run of this attempt ended with an exit code; expected {expected}.")),
     }
 }
 
-fn with_text(target: Option<&Target>, seen: &Seen, look: impl Fn(&str) -> Step) -> Step {
-    match (target, &seen.call) {
-        (None | Some(Target::Output), _) => look(seen.output.trim()),
+fn with_text(target: Option<&Target>, evidence: &Evidence, look: impl Fn(&str) -> Step) -> Step {
+    match (target, &evidence.call) {
+        (None | Some(Target::Output), _) => look(evidence.output.trim()),
         (Some(Target::File(path)), None) => {
             Step::Call { capability: "filesystem.read", arguments: json!({"path": path, "max_bytes": 1_048_576}) }
         }
@@ -88,7 +88,7 @@ fn with_text(target: Option<&Target>, seen: &Seen, look: impl Fn(&str) -> Step) 
     }
 }
 
-fn sentence(call: &SeenCall) -> String {
+fn sentence(call: &EndedCall) -> String {
     match call.result.get("error").and_then(Value::as_str) {
         Some(error) => error.to_string(),
         None => call.outcome.clone(),
@@ -117,8 +117,8 @@ fn found(pattern: &str, text: &str) -> Step {
     }
 }
 
-fn run(command: &[String], timeout_ms: u64, seen: &Seen) -> Step {
-    let Some(call) = &seen.call else {
+fn run(command: &[String], timeout_ms: u64, evidence: &Evidence) -> Step {
+    let Some(call) = &evidence.call else {
         let (program, args) = command.split_first().expect("invariant: a manifest's command has a program");
         let arguments = json!({"command": program, "args": args, "timeout_ms": timeout_ms});
         return Step::Call { capability: "process.run", arguments };
@@ -142,15 +142,15 @@ fn run(command: &[String], timeout_ms: u64, seen: &Seen) -> Step {
 mod tests {
     use super::*;
 
-    fn call(outcome: &str, exit_code: Option<i32>, result: Value) -> Seen {
-        let call = SeenCall { outcome: outcome.to_string(), exit_code, result };
-        Seen { call: Some(call), ..Seen::default() }
+    fn call(outcome: &str, exit_code: Option<i32>, result: Value) -> Evidence {
+        let call = EndedCall { outcome: outcome.to_string(), exit_code, result };
+        Evidence { call: Some(call), ..Evidence::default() }
     }
 
     #[test]
     fn an_exit_code_is_that_of_the_last_run_and_none_fails() {
         let validator = Validator::ExitCode { expected: None };
-        let ended = |code| Seen { last_exit_code: code, ..Seen::default() };
+        let ended = |code| Evidence { last_exit_code: code, ..Evidence::default() };
         assert_eq!(step(&validator, &ended(Some(0))), passed());
         assert!(matches!(step(&validator, &ended(Some(2))), Step::Found { pass: false, .. }));
         assert!(matches!(step(&validator, &ended(None)), Step::Found { pass: false, .. }));
@@ -160,10 +160,10 @@ mod tests {
     fn a_command_asks_for_its_call_and_then_tells_what_it_printed() {
         let command = ["python3".to_string(), "check.py".to_string()].to_vec();
         let validator = Validator::Command { command, timeout: None };
-        let Step::Call { capability, arguments } = step(&validator, &Seen::default()) else { panic!("no call") };
+        let Step::Call { capability, arguments } = step(&validator, &Evidence::default()) else { panic!("no call") };
         assert_eq!((capability, &arguments["args"]), ("process.run", &json!(["check.py"])));
-        let seen = call("done", Some(1), json!({"stdout": "", "stderr": "line 3 is wrong"}));
-        let Step::Found { pass: false, reasons } = step(&validator, &seen) else { panic!("not failed") };
+        let evidence = call("done", Some(1), json!({"stdout": "", "stderr": "line 3 is wrong"}));
+        let Step::Found { pass: false, reasons } = step(&validator, &evidence) else { panic!("not failed") };
         assert!(reasons.contains("line 3 is wrong"), "{reasons}");
         assert_eq!(step(&validator, &call("done", Some(0), json!({}))), passed());
     }
@@ -173,7 +173,7 @@ mod tests {
         let schema = json!({"type": "object", "required": ["total"], "properties": {"total": {"type": "integer"}}});
         let target = Some(Target::File("/workspace/r.json".to_string()));
         let validator = Validator::JsonSchema { schema, target };
-        assert!(matches!(step(&validator, &Seen::default()), Step::Call { capability: "filesystem.read", .. }));
+        assert!(matches!(step(&validator, &Evidence::default()), Step::Call { capability: "filesystem.read", .. }));
         assert_eq!(step(&validator, &call("done", None, json!({"content": "{\"total\": 6}"}))), passed());
         let wrong = step(&validator, &call("done", None, json!({"content": "{\"total\": \"x\"}"})));
         let Step::Found { pass: false, reasons } = wrong else { panic!("passed") };

@@ -1,6 +1,6 @@
-//! Reads the rows and payloads of one iteration into the story that a prompt is made of. Only stored data, so that a
+//! Reads the rows and payloads of one iteration into the context that a prompt is made of. Only stored data, so that a
 //! daemon that starts again asks the same.
-use super::prompt::{self, PastCall, PastTurn, Story};
+use super::prompt::{self, PastCall, PastTurn, PromptContext};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
 use crate::records::{Error, ReadTxn};
@@ -29,7 +29,7 @@ pub(super) fn request(
     let previous_error = previous_error(txn, id, turn.iteration)?;
     let turns = past_turns(txn, id, turn.iteration)?;
     let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
-    let story = Story {
+    let context = PromptContext {
         plan,
         input: &input,
         iteration: turn.iteration,
@@ -38,7 +38,7 @@ pub(super) fn request(
         result_bytes_max,
         tag,
     };
-    Ok(prompt::request(&story).map_err(|error| {
+    Ok(prompt::request(&context).map_err(|error| {
         let hint = "shorten the instruction, the template or the input";
         Failure::new(Kind::ContextTooLong, format!("the prompt cannot be made: {error}"), hint)
     }))
