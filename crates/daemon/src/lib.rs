@@ -14,6 +14,8 @@ pub mod watch;
 pub mod http;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
 pub use tenure_store::verify;

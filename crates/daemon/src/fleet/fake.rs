@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 pub(crate) fn hello(name: &str) -> FromWorker {
     let (level, host) = ("test".to_string(), Host::default());
-    FromWorker::Hello(Hello { version: frame::VERSION, name: name.into(), slots: 2, level, host, reaped: 0 })
+    FromWorker::Hello(Hello { version: frame::VERSION, name: name.into(), slots: 4, level, host, reaped: 0 })
 }
 
 /// A connected worker.

@@ -5,15 +5,18 @@ use axum::Json as Out;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use tenure_core::aggregate::{Command, Refusal};
+use tenure_core::aggregate::{Command, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::capability;
 use tenure_core::draft::Committed;
 use tenure_core::execution::{self, ExecutionRow, Status};
-use tenure_core::id::ExecutionId;
+use tenure_core::id::{ExecutionId, WorkerId};
+use tenure_core::owed::Kind;
 use tenure_core::row::Row;
 use tenure_core::time::Stamp;
+use tenure_store as store;
 use tenure_store::rows::executions::{self as rows, Filter};
+use tenure_store::sql::Sql;
 use tenure_wire::api::execution::{
     Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
     Start, Started,
@@ -180,27 +183,53 @@ fn committed_row(committed: &Committed) -> Result<ExecutionRow, Failure> {
 }
 
 impl ApiState {
-    /// Rows as people see them; one that waits for its agent's home says where that is.
+    /// Rows as people see them; one that waits for its agent's home says where that is. A worker that is gone holds what it
+    /// was given until its next process has proven the jails dead, so the fleet says which are there, not the rows.
     async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
-        let now = self.app.committer.now();
-        let waits = |row: &ExecutionRow| matches!(row.status, Status::Queued | Status::Waiting) && row.worker.is_none();
-        if !found.iter().any(waits) {
+        let (now, fleet) = (self.app.committer.now(), self.app.fleet.clone());
+        let is_apart = {
+            let fleet = fleet.clone();
+            move |row: &ExecutionRow| match row.status {
+                Status::Queued | Status::Running | Status::Waiting => {
+                    row.connection.is_none_or(|connection| fleet.by_connection(connection).is_none())
+                }
+                Status::Completed | Status::Failed | Status::Cancelled => false,
+            }
+        };
+        if !found.iter().any(&is_apart) {
             return Ok(found.into_iter().map(|row| shown(row, None, now)).collect());
         }
         let read = self.reader().read(move |sql| {
             let homes = found.into_iter().map(|row| {
-                let home = if waits(&row) { rows::absent_home(sql, row.agent)? } else { None };
+                let waits = is_apart(&row) && needs_worker(sql, &row)?;
+                let home = if waits { rows::home(sql, row.agent)? } else { None };
                 Ok((row, home))
             });
             homes.collect::<Result<Vec<_>, _>>()
         });
-        Ok(read.await?.into_iter().map(|(row, home)| shown(row, home, now)).collect())
+        let absent = |home: Option<(WorkerId, String)>| {
+            home.filter(|(worker, _)| fleet.connection(*worker).is_none()).map(|(_, name)| name)
+        };
+        Ok(read.await?.into_iter().map(|(row, home)| shown(row, absent(home), now)).collect())
     }
+}
+
+/// It can go on only where its agent's work folder is; a model's answer is waited for without.
+fn needs_worker(sql: &mut dyn Sql, row: &ExecutionRow) -> Result<bool, store::Error> {
+    if row.connection.is_none() {
+        return Ok(true);
+    }
+    for kind in [Kind::Dispatch, Kind::Release] {
+        if !store::owed_by(sql, kind, Stream::Execution(row.id))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Execution {
     let status = match (row.status, &absent_home) {
-        (Status::Queued, Some(_)) => ExecutionStatus::Waiting,
+        (Status::Queued | Status::Running, Some(_)) => ExecutionStatus::Waiting,
         (status, _) => status.into(),
     };
     let waiting_for = match absent_home {

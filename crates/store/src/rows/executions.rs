@@ -4,7 +4,7 @@ use crate::Error;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Sql};
 use tenure_core::execution::{ExecutionRow, Reason, Status};
-use tenure_core::id::{AgentId, ConnectionId, ExecutionId};
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use tenure_core::time::Time;
 
 table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "started_at"], {
@@ -51,14 +51,14 @@ pub fn ids_bound_to(sql: &mut dyn Sql, connection: ConnectionId, limit: u32) -> 
     sql.all(text, &[Cell::Text(&connection.to_string()), Cell::Int(limit.into())], |row| row.parse(0))
 }
 
-/// The name of the worker that an execution's agent is at home with, where that one is not connected.
+/// The worker where an agent's work folder lies, with its name; connected or not.
 ///
 /// # Errors
 /// The database's.
-pub fn absent_home(sql: &mut dyn Sql, agent: AgentId) -> Result<Option<String>, Error> {
-    let text = "SELECT workers.name FROM agents JOIN workers ON workers.id = agents.home \
-        WHERE agents.id = $1 AND workers.connection IS NULL";
-    sql.first(text, &[Cell::Text(&agent.to_string())], |row| Ok(row.text(0)?.to_string()))
+pub fn home(sql: &mut dyn Sql, agent: AgentId) -> Result<Option<(WorkerId, String)>, Error> {
+    let text =
+        "SELECT workers.id, workers.name FROM agents JOIN workers ON workers.id = agents.home WHERE agents.id = $1";
+    sql.first(text, &[Cell::Text(&agent.to_string())], |row| Ok((row.parse(0)?, row.text(1)?.to_string())))
 }
 
 /// Executions that have not ended, of all agents.
