@@ -30,6 +30,20 @@ pub struct Verb {
     pub urgent: bool,
 }
 
+impl Verb {
+    pub const fn new(name: &'static str) -> Verb {
+        Verb { name, ends: false, urgent: false }
+    }
+
+    pub const fn ends(self) -> Verb {
+        Verb { ends: true, ..self }
+    }
+
+    pub const fn urgent(self) -> Verb {
+        Verb { urgent: true, ..self }
+    }
+}
+
 /// Commands of one aggregate; written by `verbs!`.
 pub trait Verbs {
     fn verb(&self) -> Verb;
@@ -132,9 +146,8 @@ macro_rules! verbs {
 
         impl $crate::aggregate::Verbs for $Name {
             fn verb(&self) -> $crate::aggregate::Verb {
-                const PLAIN: $crate::aggregate::Verb = $crate::aggregate::Verb { name: "", ends: false, urgent: false };
                 match self { $(
-                    $Name::$Variant { .. } => $crate::aggregate::Verb { name: $verb, $($flag: true,)* ..PLAIN }
+                    $Name::$Variant { .. } => $crate::aggregate::Verb::new($verb)$(.$flag())*
                 ),+ }
             }
 
@@ -217,6 +230,7 @@ macro_rules! aggregates { ($($Name:ident: $Fold:ty, $Id:ty);+ $(;)?) => {
     pub enum Command { $($Name($Id, <$Fold as Aggregate>::Command)),+ }
 
     /// Serialises as `{"kind": …, "data": …}`, which a record carries at its top level.
+    #[expect(clippy::large_enum_variant, reason = "an event lives for one commit")]
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     #[serde(untagged)]
     pub enum Event { $($Name(<$Fold as Aggregate>::Event)),+ }

@@ -166,11 +166,9 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// `Unread`.
     pub fn holder(&mut self, namespace: Namespace, key: &str) -> Result<Option<String>, Unread> {
-        let own = self.rows.iter().rev().find_map(|row| match row {
-            Row::Held { namespace: held, key: name, holder } if *held == namespace && name == key => {
-                Some(holder.clone())
-            }
-            _ => None,
+        let own = self.rows.iter().rev().find_map(|row| {
+            let Row::Held { namespace: held, key: name, holder } = row else { return None };
+            (*held == namespace && name == key).then(|| holder.clone())
         });
         match own {
             Some(holder) => Ok(holder),
@@ -195,11 +193,9 @@ impl<'a> Draft<'a> {
     }
 
     fn counted(&self, wanted: Counter, name: &str, within: impl Fn(u64) -> bool) -> i64 {
-        let counts = self.rows.iter().filter_map(|row| match row {
-            Row::Counted { counter, key, bucket, by } if *counter == wanted && key == name && within(*bucket) => {
-                Some(*by)
-            }
-            _ => None,
+        let counts = self.rows.iter().filter_map(|row| {
+            let Row::Counted { counter, key, bucket, by } = row else { return None };
+            (*counter == wanted && key == name && within(*bucket)).then_some(*by)
         });
         counts.sum()
     }
@@ -207,11 +203,9 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// `Unread`.
     pub fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
-        let own = self.rows.iter().rev().find_map(|row| match row {
-            Row::Entry { namespace: space, key: name, entry } if space == namespace && name == key => {
-                Some(entry.clone())
-            }
-            _ => None,
+        let own = self.rows.iter().rev().find_map(|row| {
+            let Row::Entry { namespace: space, key: name, entry } = row else { return None };
+            (space == namespace && name == key).then(|| entry.clone())
         });
         match own {
             Some(entry) => Ok(Some(entry)),

@@ -254,7 +254,6 @@ impl Status {
 }
 
 verbs! {
-    #[expect(clippy::large_enum_variant, reason = "a command lives for one decision")]
     pub enum Command {
         "execution.start" => Start(Start),
         "execution.cancel" ends => Cancel { why: String },

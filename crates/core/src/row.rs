@@ -10,6 +10,7 @@ use crate::id::{AgentId, CallId, ExecutionId, KeyId};
 use crate::project::KeyRow;
 use crate::time::Time;
 
+#[expect(clippy::large_enum_variant, reason = "a row lives for one commit")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
     /// Who holds what is unique; none holds it any more.

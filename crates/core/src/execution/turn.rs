@@ -133,12 +133,9 @@ pub(super) fn end_call(it: &mut Decider<'_, '_>, end: EndCall) -> Result<(), Sto
     if call.lease() != Some(end.lease) {
         return Err(no(Refusal::Stale {}));
     }
-    let outcome = match end.outcome {
-        Outcome::Redirected { .. } if call.redirects >= call::REDIRECTS_MAX || end.attributes.is_none() => {
-            Outcome::Failed { code: "too_many_links".to_string() }
-        }
-        outcome => outcome,
-    };
+    let redirected = matches!(end.outcome, Outcome::Redirected { .. });
+    let astray = redirected && (call.redirects >= call::REDIRECTS_MAX || end.attributes.is_none());
+    let outcome = if astray { Outcome::Failed { code: "too_many_links".to_string() } } else { end.outcome };
     let attributes = end.attributes.filter(|_| outcome.is_again()).map(|attributes| it.bind(attributes));
     let result = end.result.map(|result| it.bind(result));
     it.emit(Event::CallEnded(call::Ended {

@@ -44,6 +44,8 @@ pub(super) struct PastCall {
     pub outcome: String,
     pub exit_code: Option<i32>,
     pub result: Option<Value>,
+    /// What stands beside a stored value that is the result; then the value is shown whole, whatever it is.
+    pub detail: Option<Value>,
     /// Why it was not made, or how it ended, where there is no result.
     pub sentence: Option<String>,
 }
@@ -156,7 +158,10 @@ fn shown(past: &PastCall, bytes_max: usize) -> String {
     if let Some(sentence) = &past.sentence {
         let _ = writeln!(text, "{sentence}");
     }
-    if let Some(Value::Object(fields)) = &past.result {
+    if let (Some(value), Some(Value::Object(detail))) = (&past.result, &past.detail) {
+        let _ = writeln!(text, "value: {}", clipped(&value.to_string(), bytes_max));
+        detail.iter().for_each(|(name, value)| push_field(&mut text, name, value, bytes_max));
+    } else if let Some(Value::Object(fields)) = &past.result {
         let long = fields.values().filter(|value| value.as_str().is_some_and(|text| text.len() > 64)).count();
         let budget = bytes_max / long.max(1);
         for (name, value) in fields {
@@ -231,11 +236,29 @@ mod tests {
             outcome: "done".to_string(),
             exit_code: Some(1),
             result: Some(json!({"exit_code": 1, "stdout": "a".repeat(5000), "stderr": "", "timed_out": false})),
+            detail: None,
             sentence: None,
         };
         let text = shown(&past, 300);
         assert!(text.starts_with("exit code 1\nstdout:\naaa"), "{text}");
         assert!(text.contains("bytes left out") && text.len() < 500, "{text}");
+    }
+
+    #[test]
+    fn a_stored_value_is_shown_whole_with_its_version() {
+        for (value, wanted) in
+            [(json!(false), "false"), (json!("x"), "\"x\""), (json!({"on": false}), "{\"on\":false}")]
+        {
+            let past = PastCall {
+                capability: "state.persistent.get".to_string(),
+                outcome: "done".to_string(),
+                exit_code: None,
+                result: Some(value),
+                detail: Some(json!({"version": 3})),
+                sentence: None,
+            };
+            assert_eq!(shown(&past, 300), format!("value: {wanted}\nversion: 3"));
+        }
     }
 
     #[test]
@@ -245,6 +268,7 @@ mod tests {
             outcome: "blocked".to_string(),
             exit_code: None,
             result: None,
+            detail: None,
             sentence: Some("blocked by policy (floor:default_deny)".to_string()),
         };
         assert_eq!(shown(&past, 300), "blocked\nblocked by policy (floor:default_deny)");
