@@ -123,7 +123,7 @@ refusals! {
         "agent.unknown" => Unknown {},
         /// The same manifest is already the newest revision.
         "agent.unchanged" quiet => Unchanged { agent: AgentId },
-        "agent.archived" => Archived {},
+        "agent.already_archived" => Archived {},
         /// A deploy under another name than the agent's own.
         "agent.name_differs" => NameDiffers {},
         "agent.home_unknown" => HomeUnknown {},
@@ -372,7 +372,7 @@ pub(crate) fn execution_ended(id: AgentId, draft: &mut Draft<'_>, execution: Exe
 }
 
 fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {
-    let now = draft.stamp.at;
+    let now = draft.wall;
     let Some(agent) = draft.get::<Agent>(id)? else { return Ok(()) };
     match agent.state {
         State::Deleting { home_grace_ms } if agent.open == 0 => {

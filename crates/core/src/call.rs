@@ -355,7 +355,40 @@ impl Open {
                 self.attributes = attributes;
                 self.redirects += 1;
             }
-            _ => self.losses += 1,
+            // Only `reported` and `lost` make an outcome after which it comes again: a loss, or a link with attributes.
+            (Outcome::Redirected { .. }, None)
+            | (
+                Outcome::Lost { .. }
+                | Outcome::Done { .. }
+                | Outcome::Failed { .. }
+                | Outcome::TimedOut
+                | Outcome::ResourceExhausted { .. }
+                | Outcome::Killed,
+                _,
+            ) => self.losses += 1,
+        }
+    }
+
+    /// What a worker reports, as the ledger may hold it: never trusted to say that a call may come again.
+    pub(crate) fn reported(&self, outcome: Outcome, judged_again: bool, closing: bool) -> Outcome {
+        const LIMIT_MAX: u64 = 1 << 52;
+        match outcome {
+            Outcome::Lost { .. } => self.lost(closing),
+            Outcome::Redirected { path } => {
+                let follows =
+                    judged_again && self.redirects < REDIRECTS_MAX && path.len() <= capability::path::PATH_BYTES_MAX;
+                if follows {
+                    Outcome::Redirected { path }
+                } else {
+                    Outcome::Failed { code: "too_many_links".to_string() }
+                }
+            }
+            Outcome::Failed { code } => Outcome::Failed { code: capability::clip(&code) },
+            Outcome::ResourceExhausted { resource, limit } => Outcome::ResourceExhausted {
+                resource: capability::clip(&resource),
+                limit: limit.map(|limit| limit.min(LIMIT_MAX)),
+            },
+            outcome @ (Outcome::Done { .. } | Outcome::TimedOut | Outcome::Killed) => outcome,
         }
     }
 

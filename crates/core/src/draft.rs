@@ -14,7 +14,7 @@ use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
 use crate::row::Row;
-use crate::time::Stamp;
+use crate::time::{Stamp, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ impl Touched {
 pub struct Draft<'a> {
     pub actor: Actor,
     pub stamp: Stamp,
+    /// The raw wall clock, which may be behind the last record's `at`: what falls due by the wall is reckoned from it.
+    pub wall: Time,
     pub mint: Mint,
     pub judge: &'a dyn Judge,
     facts: &'a mut dyn Facts,
@@ -86,10 +88,11 @@ pub struct Decision {
 }
 
 impl<'a> Draft<'a> {
-    fn new(facts: &'a mut dyn Facts, context: DecisionContext<'a>) -> Draft<'a> {
+    fn new(facts: &'a mut dyn Facts, context: DecisionContext<'a>, wall: Time) -> Draft<'a> {
         Draft {
             actor: context.actor,
             stamp: context.stamp,
+            wall,
             mint: Mint::new(context.stamp.at, context.seed),
             judge: context.judge,
             facts,
@@ -308,10 +311,10 @@ pub fn transact<L: Ledger>(
     context: DecisionContext<'_>,
     command: Command,
 ) -> Result<Result<Committed, Refusal>, L::Error> {
-    let stamp = ledger.clamp(context.stamp);
+    let (wall, stamp) = (context.stamp.at, ledger.clamp(context.stamp));
     let context = DecisionContext { stamp, ..context };
     let (stream, verb) = (command.stream(), command.verb().name);
-    let mut draft = Draft::new(ledger, context);
+    let mut draft = Draft::new(ledger, context, wall);
     match command.decide(&mut draft) {
         Ok(()) => {
             let decision = Arc::new(draft.finish());
@@ -321,8 +324,8 @@ pub fn transact<L: Ledger>(
         Err(Stop::Unread) => Err(ledger.unread()),
         Err(Stop::Refused(refusal)) => {
             if let Some(project) = ledger.project().filter(|_| is_told(context.actor, &refusal)) {
-                let mut draft = Draft::new(ledger, context);
-                if record(&mut draft, stream, project, verb, refusal.code()).is_err() {
+                let mut draft = Draft::new(ledger, context, wall);
+                if record_refusal(&mut draft, stream, project, verb, refusal.code()).is_err() {
                     return Err(ledger.unread());
                 }
                 let decision = Arc::new(draft.finish());
@@ -339,7 +342,13 @@ fn is_told(actor: Actor, refusal: &Refusal) -> bool {
 }
 
 /// The first refusal of a kind within a minute is an event; the others are counted, and told by a later one.
-fn record(draft: &mut Draft<'_>, stream: Stream, project: ProjectId, verb: &str, code: &str) -> Result<(), Unread> {
+fn record_refusal(
+    draft: &mut Draft<'_>,
+    stream: Stream,
+    project: ProjectId,
+    verb: &str,
+    code: &str,
+) -> Result<(), Unread> {
     let stream = if draft.touch(stream)?.now().is_some() { stream } else { Stream::Project(project) };
     let key = format!("{stream}|{}|{verb}|{code}", draft.actor);
     let minute = 1 + draft.stamp.run.millis() / 60_000;

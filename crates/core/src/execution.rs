@@ -473,6 +473,9 @@ events! {
             capability: String,
             #[serde(flatten)]
             blocked: call::Blocked,
+            /// For a call that no model turn asked for, what it is.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            check: Option<call::Proposed>,
         },
         "call.ended" => CallEnded(call::Ended),
         "iteration.validated" => Validated {
@@ -512,10 +515,10 @@ refusals! {
         "execution.unknown" => Unknown {},
         /// Started before with the same idempotency key.
         "execution.repeated" quiet => Repeated { execution: ExecutionId },
-        "execution.started" => Started {},
-        "execution.ended" => Ended {},
+        "execution.already_started" => Started {},
+        "execution.already_ended" => Ended {},
         /// Its cancel was asked for before; it ends when its sandbox is gone.
-        "execution.cancel_requested" => CancelRequested {},
+        "execution.already_cancelling" => CancelRequested {},
         "execution.max_iterations_wrong" => MaxIterationsWrong {},
         "execution.plan_lost" => PlanLost {},
         "execution.not_connected" => NotConnected {},

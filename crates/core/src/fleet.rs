@@ -69,9 +69,9 @@ events! {
 
 refusals! {
     pub enum Refusal {
-        "worker.registered" => Registered {},
+        "worker.already_registered" => Registered {},
         "worker.unregistered" => Unregistered {},
-        "worker.connected" => Connected {},
+        "worker.already_connected" => Connected {},
         "worker.connection_unknown" => ConnectionUnknown {},
     }
 }

@@ -33,6 +33,20 @@ pub struct Traffic {
     pub refused: u64,
 }
 
+impl Traffic {
+    /// A worker's numbers as a record can hold them.
+    pub fn recordable(self) -> Traffic {
+        const MOST: u64 = 1 << 52;
+        Traffic {
+            connections: self.connections.min(MOST),
+            requests: self.requests.min(MOST),
+            sent_bytes: self.sent_bytes.min(MOST),
+            received_bytes: self.received_bytes.min(MOST),
+            refused: self.refused.min(MOST),
+        }
+    }
+}
+
 impl Add for Traffic {
     type Output = Traffic;
 

@@ -23,7 +23,7 @@ verbs! {
         /// The wall clock was set while the daemon ran.
         "clock.step" => RecordStep { by_ms: i64 },
         /// The head outside the database is not on this chain: an older copy was put back, and a person says that it may stand.
-        "restore.accept" ends => AcceptRestore { checkpoint_index: u64, why: String },
+        "restore.accept" ends => AcceptRestore { checkpoint_size: u64, why: String },
         "key.create" => CreateKey { name: String, role: Role, hash: Hash },
         "key.revoke" ends => RevokeKey { key: KeyId },
         /// Refusals were counted, and none came after them to tell of them.
@@ -41,7 +41,7 @@ events! {
         "daemon.started" => DaemonStarted { version: String },
         /// Forwards where `by_ms` is above 0.
         "clock.stepped" => ClockStepped { by_ms: i64 },
-        "restore.accepted" => RestoreAccepted { checkpoint_index: u64, why: String },
+        "restore.accepted" => RestoreAccepted { checkpoint_size: u64, why: String },
         "key.created" => KeyCreated { key: KeyId, name: String, role: Role, hash: Hash },
         "key.revoked" => KeyRevoked { key: KeyId, name: String },
     }
@@ -49,7 +49,7 @@ events! {
 
 refusals! {
     pub enum Refusal {
-        "project.founded" => Founded {},
+        "project.already_founded" => Founded {},
         "project.unfounded" => Unfounded {},
         "key.name_taken" => KeyNameTaken {},
         "key.name_wrong" => KeyNameWrong {},
@@ -94,8 +94,8 @@ impl Aggregate for Project {
             }
             Command::RecordStart { version } => draft.emit::<Project>(id, Event::DaemonStarted { version })?,
             Command::RecordStep { by_ms } => draft.emit::<Project>(id, Event::ClockStepped { by_ms })?,
-            Command::AcceptRestore { checkpoint_index, why } => {
-                draft.emit::<Project>(id, Event::RestoreAccepted { checkpoint_index, why })?;
+            Command::AcceptRestore { checkpoint_size, why } => {
+                draft.emit::<Project>(id, Event::RestoreAccepted { checkpoint_size, why })?;
             }
             Command::CreateKey { name, role, hash } => create_key(id, draft, name, role, hash)?,
             Command::RevokeKey { key } => {

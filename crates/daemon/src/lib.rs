@@ -180,7 +180,7 @@ async fn greet_ledger(committer: &Committer, store: &Store, options: &Options) -
         let Some(why) = options.accept_restore.clone() else {
             return Err(Error::Restored { database: restored.database_size, outside: restored.checkpoint_size });
         };
-        tell(project::Command::AcceptRestore { checkpoint_index: restored.checkpoint_size, why }).await?;
+        tell(project::Command::AcceptRestore { checkpoint_size: restored.checkpoint_size, why }).await?;
     }
     tell(project::Command::RecordStart { version: options.version.clone() }).await?;
     Ok(())

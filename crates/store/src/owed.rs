@@ -58,8 +58,10 @@ pub fn owed_now(
     limit: u32,
 ) -> Result<Vec<(Stream, Owed)>, Error> {
     let ((run_axis, run), (wall_axis, wall)) = (axis(Due::Run(now.run)), axis(Due::Wall(now.at)));
-    let text = "SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND ((axis = $2 AND due <= $3) \
-        OR (axis = $4 AND due <= $5)) ORDER BY axis, due, stream, key LIMIT $6 OFFSET $7";
+    // One range of the key an axis: an OR over both would read all that is ever due.
+    let text = "SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND axis = $2 AND due <= $3 \
+        UNION ALL SELECT axis, due, stream, key FROM owed WHERE kind = $1 AND axis = $4 AND due <= $5 \
+        ORDER BY axis, due, stream, key LIMIT $6 OFFSET $7";
     let cells = [
         Cell::Text(kind.as_str()),
         Cell::Text(run_axis),

@@ -73,7 +73,11 @@ fn set(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Perfo
             format!("a key has at most {KEY_BYTES_MAX} bytes and a value {VALUE_BYTES_MAX}; keep more in a file");
         return Ok(Performed::failed("too_large", most));
     }
-    let expected = arguments.get("expected_version").and_then(Value::as_u64);
+    let expected = arguments.get("expected_version");
+    // The schema's `integer` lets 3.0 and 2^64 pass; unread, they would write over what another wrote.
+    let Ok(expected) = expected.map(|wanted| wanted.as_u64().ok_or(())).transpose() else {
+        return Ok(Performed::failed("invalid_arguments", "expected_version is no whole number below 2^64"));
+    };
     let payload = Payload::new(draft.mint.salt(), value.into_bytes());
     Ok(match state::set(draft, caller.agent, &state::persistent(caller.agent), &key, payload, expected)? {
         Ok(version) => Performed::done(json!({ "version": version })),

@@ -140,8 +140,15 @@ fn cancel(it: &mut Decider<'_, '_>, why: String) -> Result<(), Stop> {
             it.end(ending)
         }
         Phase::Running(iteration) => {
-            if let Step::Closing { cause: Cause::End { ending: Ending::Cancelled { .. } }, .. } = iteration.step {
-                return Err(no(Refusal::CancelRequested {}));
+            match &iteration.step {
+                Step::Closing { cause: Cause::End { ending: Ending::Cancelled { .. } }, .. } => {
+                    return Err(no(Refusal::CancelRequested {}));
+                }
+                // How it ends is decided, and only its jail is waited for.
+                Step::Closing { cause: Cause::End { .. } | Cause::Passed { .. }, .. } => {
+                    return Err(no(Refusal::Ended {}));
+                }
+                Step::Closing { .. } | Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } => {}
             }
             it.emit(Event::CancelRequested { by, why })?;
             close(it, Cause::End { ending })

@@ -3,7 +3,8 @@ use super::decide::{Decider, bound_to, no};
 use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Step};
 use crate::agent::{self, Agent};
 use crate::call::{self, Open, Outcome, State};
-use crate::draft::Stop;
+use crate::capability::clip;
+use crate::draft::{Stop, refuse};
 use crate::facts::Counter;
 use crate::fleet::Worker;
 use crate::id::{ConnectionId, LeaseId, WorkerId};
@@ -19,6 +20,12 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
         Phase::Running(_) => None,
         Phase::Queued { iteration, .. } => Some(*iteration),
     };
+    match it.draft.get::<Agent>(agent)?.map(|agent| &agent.state) {
+        Some(agent::State::Deployed) => {}
+        Some(agent::State::Deleting { .. } | agent::State::Archived { .. }) | None => {
+            return Err(refuse::<Agent>(agent::Refusal::Archived {}));
+        }
+    }
     let known = it.draft.get::<Worker>(worker)?;
     let open =
         known.and_then(|known| Some((known.connection.clone().filter(|open| open.id == connection)?, known.fence)));
@@ -46,7 +53,7 @@ pub(super) fn unbind(it: &mut Decider<'_, '_>, connection: ConnectionId, since: 
     bound_to(iteration.binding, connection)?;
     let (number, had_sandbox) = (iteration.number, iteration.has_sandbox);
     lose_calls(it, |_| true)?;
-    it.emit(Event::IterationUnbound { iteration: number, connection, since, had_sandbox, why })
+    it.emit(Event::IterationUnbound { iteration: number, connection, since, had_sandbox, why: clip(&why) })
 }
 
 pub(super) fn lose_jail(
@@ -59,7 +66,8 @@ pub(super) fn lose_jail(
 ) -> Result<(), Stop> {
     with_sandbox(it, connection, number)?;
     lose_calls(it, |lease| leases.contains(&lease))?;
-    it.emit(Event::JailLost { iteration: number, connection, why, traffic })
+    let traffic = traffic.map(Traffic::recordable);
+    it.emit(Event::JailLost { iteration: number, connection, why: clip(&why), traffic })
 }
 
 pub(super) fn release(
@@ -75,6 +83,7 @@ pub(super) fn release(
     for call in leased(&iteration.step) {
         end_unfinished(it, &call, Outcome::Killed)?;
     }
+    let traffic = traffic.map(Traffic::recordable);
     it.emit(Event::IterationReleased { iteration: number, connection, traffic })
 }
 
@@ -88,7 +97,8 @@ pub(super) fn refuse_network(
     if refusals.len() > network::REFUSALS_MAX {
         return Err(no(Refusal::TooManyRefusals {}));
     }
-    for refusal in refusals {
+    for network::Refusal { host, port, rule, count } in refusals {
+        let refusal = network::Refusal { host: clip(&host), port, rule: clip(&rule), count };
         it.emit(Event::NetworkRefused { iteration: number, refusal })?;
     }
     Ok(())
@@ -144,7 +154,7 @@ pub(super) fn finish(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     let Step::Closing { cause, calls } = &iteration.step else { return Ok(false) };
     if let Some(call) = calls.iter().find(|call| call.state == State::Proposed) {
         let (call, capability) = (call.id, call.capability.clone());
-        it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Withdrawn })?;
+        it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Withdrawn, check: None })?;
         return Ok(true);
     }
     if iteration.has_sandbox && iteration.binding.is_some() {

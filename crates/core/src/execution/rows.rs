@@ -3,7 +3,7 @@
 //! figures that only they move wait for the next change of state.
 use super::{Cause, Ending, Event, Execution, Iteration, Phase, Reason, Status};
 use crate::bound::Hash;
-use crate::call;
+use crate::call::{self, Proposed};
 use crate::facts::{Counter, Namespace};
 use crate::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use crate::row::{Note, Row};
@@ -107,14 +107,12 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         }
         Event::ModelAnswered { .. } => answered(id, event, stamp),
         Event::CallCalled(called) => {
-            // A validator's call has no proposal of a turn's, so its row comes with its first `call.called`.
-            let check = called.check.as_ref().zip(iteration).map(|(check, iteration)| {
-                let index = before.map_or(0, Execution::validator_index);
-                check.row(id, iteration.number, iteration.turns, index, true)
-            });
-            check.into_iter().chain([call::called_row(called, stamp)]).collect()
+            check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
         }
-        Event::CallBlocked { call, blocked, .. } => vec![call::blocked_row(*call, blocked, stamp)],
+        Event::CallBlocked { call, blocked, check, .. } => check_row(id, before, check.as_ref())
+            .into_iter()
+            .chain([call::blocked_row(*call, blocked, stamp)])
+            .collect(),
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
         Event::Validated { iteration, index, validator, pass, score_milli, reasons } => {
             vec![Row::Validation(ValidationRow {
@@ -170,7 +168,7 @@ pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Exec
 }
 
 pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
-    let proposed = |call: &call::Proposed, each: &mut dyn FnMut(&Hash)| {
+    let proposed = |call: &Proposed, each: &mut dyn FnMut(&Hash)| {
         each(&call.arguments.hash);
         each(&call.attributes.hash);
     };
@@ -186,6 +184,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
             each(&called.attributes);
             called.check.iter().for_each(|call| proposed(call, each));
         }
+        Event::CallBlocked { check, .. } => check.iter().for_each(|call| proposed(call, each)),
         Event::CallEnded(ended) => {
             ended.result.iter().chain(&ended.attributes).for_each(|bound| each(&bound.hash));
         }
@@ -204,7 +203,6 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::ModelCalled { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
-        | Event::CallBlocked { .. }
         | Event::IterationReleased { .. }
         | Event::Refused(_) => {}
     }
@@ -277,6 +275,13 @@ fn ended(id: ExecutionId, open: &Iteration, cause: Option<&Cause>, output: Optio
 
 fn note(execution: ExecutionId, iteration: &Iteration) -> Row {
     Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note: Note::SandboxLost }
+}
+
+/// A validator's call has no proposal of a turn's, so its row comes with its first event.
+fn check_row(id: ExecutionId, before: Option<&Execution>, check: Option<&Proposed>) -> Option<Row> {
+    let (check, iteration) = (check?, before?.iteration()?);
+    let index = before.map_or(0, Execution::validator_index);
+    Some(check.row(id, iteration.number, iteration.turns, index, true))
 }
 
 fn answered(id: ExecutionId, event: &Event, stamp: Stamp) -> Vec<Row> {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::actor::Actor;
 use crate::bound::{Bound, Payload};
-use crate::call::{self, EndCall, Lease, Open, Outcome, Proposed};
+use crate::call::{self, EndCall, Lease, Open, Proposed};
 use crate::capability::{self, Place};
 use crate::draft::Stop;
 use crate::id::{CallId, LeaseId};
@@ -77,7 +77,7 @@ pub(super) fn answer_model(it: &mut Decider<'_, '_>, turn: Turn, answer: Answer)
         if over_budget(it, &open)? {
             return Ok(());
         }
-        it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Misfit { sentence } })?;
+        it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Misfit { sentence }, check: None })?;
     }
     Ok(())
 }
@@ -133,9 +133,8 @@ pub(super) fn end_call(it: &mut Decider<'_, '_>, end: EndCall) -> Result<(), Sto
     if call.lease() != Some(end.lease) {
         return Err(no(Refusal::Stale {}));
     }
-    let redirected = matches!(end.outcome, Outcome::Redirected { .. });
-    let astray = redirected && (call.redirects >= call::REDIRECTS_MAX || end.attributes.is_none());
-    let outcome = if astray { Outcome::Failed { code: "too_many_links".to_string() } } else { end.outcome };
+    let closing = matches!(it.iteration()?.step, Step::Closing { .. });
+    let outcome = call.reported(end.outcome, end.attributes.is_some(), closing);
     let attributes = end.attributes.filter(|_| outcome.is_again()).map(|attributes| it.bind(attributes));
     let result = end.result.map(|result| it.bind(result));
     it.emit(Event::CallEnded(call::Ended {
@@ -167,7 +166,7 @@ pub(super) fn perform(it: &mut Decider<'_, '_>, id: CallId, arguments: &Payload)
     let caller = it.caller(None)?;
     let judged = call::judge(it.draft, caller, &call)?;
     if !judged.may {
-        return block(it, &call, judged);
+        return block(it, &call, judged, None);
     }
     it.emit(called(&call, judged, None, None))?;
     let ended = call::perform(it.draft, caller, &call, arguments)?;
@@ -226,7 +225,7 @@ pub(super) fn begin_call(
     let caller = it.caller(actor)?;
     let judged = call::judge(it.draft, caller, call)?;
     if !judged.may {
-        return block(it, call, judged);
+        return block(it, call, judged, check);
     }
     let lease = Lease { lease: LeaseId::mint(&mut it.draft.mint), fence: binding.fence };
     it.emit(called(call, judged, Some(lease), check))
@@ -245,9 +244,9 @@ fn called(call: &Open, judged: call::Judged, lease: Option<Lease>, check: Option
     })
 }
 
-fn block(it: &mut Decider<'_, '_>, call: &Open, judged: call::Judged) -> Result<(), Stop> {
+fn block(it: &mut Decider<'_, '_>, call: &Open, judged: call::Judged, check: Option<Proposed>) -> Result<(), Stop> {
     let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: judged.judgement });
-    it.emit(Event::CallBlocked { call: call.id, capability, blocked })
+    it.emit(Event::CallBlocked { call: call.id, capability, blocked, check })
 }
 
 pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
@@ -398,7 +397,10 @@ fn close_call(execution: &mut Execution, id: CallId, run: Run) {
             }
         }
         Step::Closing { calls, .. } => calls.retain(|call| call.id != id),
-        Step::Validating { check: check @ Check::Open { .. }, .. } => *check = Check::Ended { call: id },
-        Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => {}
+        // A check that was blocked at once never was open.
+        Step::Validating { check: check @ (Check::Open { .. } | Check::None), .. } => {
+            *check = Check::Ended { call: id }
+        }
+        Step::Validating { check: Check::Ended { .. }, .. } | Step::Thinking { .. } => {}
     }
 }

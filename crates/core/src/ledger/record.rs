@@ -215,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_number_that_canonical_json_would_round_is_refused_before_hashing() {
-        let with = |checkpoint_index| {
+        let with = |checkpoint_size| {
             let event = Event::Project(project::Event::RestoreAccepted {
-                checkpoint_index,
+                checkpoint_size,
                 why: "1e5 99999999999999999".into(),
             });
             record(&event).encode()

@@ -32,7 +32,7 @@ fn history() -> Office {
     for command in [
         project::Command::RecordStart { version: "0".into() },
         project::Command::RecordStep { by_ms: -3_600_000 },
-        project::Command::AcceptRestore { checkpoint_index: 9, why: "a backup".into() },
+        project::Command::AcceptRestore { checkpoint_size: 9, why: "a backup".into() },
         project::Command::RevokeKey { key },
         project::Command::TellRefusals {},
     ] {

@@ -314,7 +314,7 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
         ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
         ("accept restore", |office| {
-            office.command_project(OWNER, Of::AcceptRestore { checkpoint_index: 9, why: "a backup".into() })
+            office.command_project(OWNER, Of::AcceptRestore { checkpoint_size: 9, why: "a backup".into() })
         }),
         ("create key", |office| office.command_project(OWNER, create("ops"))),
         ("create key without a name", |office| office.command_project(OWNER, create(""))),

@@ -196,8 +196,8 @@ impl<'a> Walker<'a> {
             self.checkpoint_met = head.root == self.frontier.root() && head.last == leaf;
         }
         let Ok((meta, event)) = read else { return Ok(()) };
-        if let Event::Project(project::Event::RestoreAccepted { checkpoint_index, .. }) = &event {
-            self.accepted.push(*checkpoint_index);
+        if let Event::Project(project::Event::RestoreAccepted { checkpoint_size, .. }) = &event {
+            self.accepted.push(*checkpoint_size);
         }
         self.streams.record(&meta, &event, &mut self.findings);
         for (index, stream, row) in self.streams.take_rows() {

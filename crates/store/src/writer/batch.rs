@@ -171,8 +171,8 @@ impl WriterState {
             self.pending_head = done.signed;
         }
         for (_, event) in batch.appended.iter().flat_map(|appended| &appended.decision.events) {
-            if let Event::Project(project::Event::RestoreAccepted { checkpoint_index, .. }) = event {
-                self.head.accept(*checkpoint_index);
+            if let Event::Project(project::Event::RestoreAccepted { checkpoint_size, .. }) = event {
+                self.head.accept(*checkpoint_size);
             }
         }
         if let (Some(hook), false) = (hook, batch.appended.is_empty()) {

@@ -226,7 +226,7 @@ fn an_event_with_a_number_that_json_would_round_is_refused_and_changes_nothing()
     let store = Store::open(Options::new(dir.path())).unwrap();
     let mut world = World::new(24);
     world.found(&store);
-    let accept = project::Command::AcceptRestore { checkpoint_index: 1 << 53, why: String::new() };
+    let accept = project::Command::AcceptRestore { checkpoint_size: 1 << 53, why: String::new() };
     let job = move |txn: &mut Txn<'_>| command(txn, accept, NOW);
     assert!(matches!(store.writer().write_blocking(Class::Interactive, job), Err(Error::Invariant { .. })));
     store.writer().write_blocking(Class::Interactive, |txn| append(txn, "next")).unwrap();

@@ -378,7 +378,7 @@ fn an_older_copy_put_back_shows_until_a_recorded_command_accepts_it() {
     store.close();
     assert!(found(&check(dir.path())).contains("is not on this chain"));
     let store = Store::open(Options::new(dir.path())).unwrap();
-    let accept = project::Command::AcceptRestore { checkpoint_index: before + 1, why: "the disk was lost".into() };
+    let accept = project::Command::AcceptRestore { checkpoint_size: before + 1, why: "the disk was lost".into() };
     world.run(&store, Command::Project(store.end_at_open().0.unwrap(), accept)).unwrap();
     store.close();
     let report = check(dir.path());

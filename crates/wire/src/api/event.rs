@@ -255,7 +255,7 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
             target: called.shown.clone().into(),
             rules: called.judgement.rules.clone(),
         },
-        Event::CallBlocked { call, capability, blocked } => {
+        Event::CallBlocked { call, capability, blocked, .. } => {
             What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
         }
         Event::CallEnded(ended) => call_ended(ended),
