@@ -94,7 +94,7 @@ fn what_an_agent_asks_of_itself_and_keeps_is_told_logged_proven_and_opens_no_san
         .iter()
         .map(|call| {
             let word = |value: &'static str| call[value].as_str().unwrap_or_default();
-            (word("capability"), word("outcome"), call["target"]["key"].as_str())
+            (word("capability"), word("outcome"), call["key"].as_str())
         })
         .collect();
     let plan = Some("plan");
