@@ -6,6 +6,8 @@ extern crate tenure_sandbox_controls as tenure_sandbox;
 #[path = "../../crates/sandbox/tests/container/engines.rs"]
 mod engines;
 mod containers;
+mod homes;
 mod journal;
 mod local;
+mod own_rows;
 mod scripted;

@@ -21,7 +21,7 @@ pub const KEYS_MAX: i64 = 64;
     strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = unknown)]
 pub enum Role {
     Viewer,
     Approver,
@@ -33,4 +33,8 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+}
+
+fn unknown(text: &str) -> String {
+    format!("`{text}` is no role: use viewer, approver, operator or owner")
 }

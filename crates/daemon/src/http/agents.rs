@@ -203,12 +203,11 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let entry = api.agent(&wanted).await?;
     let revisions = api.revisions(entry.id, REVISIONS_SHOWN).await?;
     let (id, number, newest) = (entry.id, entry.standing.revision, revisions.first().map(|revision| revision.manifest));
-    let read = api.records.read(move |txn| {
-        // For people, as it was deployed: nothing reads it again.
-        let manifest = newest.map(|manifest| txn.json(manifest)).transpose()?.unwrap_or_default();
-        Ok((txn.plan(id, number)?, manifest))
-    });
+    let read = api
+        .records
+        .read(move |txn| Ok((txn.plan(id, number)?, newest.map(|manifest| txn.bytes(manifest)).transpose()?)));
     let (plan, manifest) = read.await?;
+    let manifest = manifest.map(|stored| manifests::readable(&stored)).transpose()?.unwrap_or_default();
     let limits = plan.limits;
     Ok(Out(AgentFile {
         agent: shown(&entry),

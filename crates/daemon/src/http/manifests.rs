@@ -18,6 +18,7 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::body::Text;
 use super::problem::{Answer, Failure, of_manifest, of_model};
+use crate::records;
 
 /// A worker greets within this after the daemon's start, as a rule in far less.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -82,6 +83,14 @@ pub(super) async fn host(api: &ApiState, home: Option<WorkerId>) -> Result<Host,
 
 pub(super) fn canonical(manifest: &Manifest) -> Value {
     serde_json::to_value(manifest).expect("invariant: a manifest has text keys and finite numbers only")
+}
+
+/// A stored manifest for people, in the order in which they write one; as it is stored where today's reader refuses it.
+pub(super) fn readable(stored: &[u8]) -> Result<Value, Failure> {
+    match Manifest::parse_bytes(stored) {
+        Ok(manifest) if manifest.canonical_json() == stored => Ok(canonical(&manifest)),
+        Ok(_) | Err(_) => Ok(serde_json::from_slice(stored).map_err(records::Error::Payload)?),
+    }
 }
 
 /// The word that lists show for what an agent runs in.

@@ -68,8 +68,9 @@ fn past_call(txn: &mut ReadTxn<'_>, call: &CallRow) -> Result<PastCall, Error> {
     let result = call.result.map(|result| txn.json(result)).transpose()?;
     let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
     let capability = call.capability.clone();
-    let detail = call.detail.as_deref().and_then(|detail| serde_json::from_str(detail).ok());
-    Ok(PastCall { capability, outcome, exit_code: call.exit_code, result, detail, sentence: call.sentence.clone() })
+    let detail = call.detail.as_deref().map(serde_json::from_str).transpose().map_err(Error::Payload)?;
+    let (exit_code, sentence) = (call.exit_code, call.sentence.clone());
+    Ok(PastCall { capability, outcome, exit_code, result, detail, sentence })
 }
 
 /// Why the attempt before this one failed, in the words that its validator or its clock gave.

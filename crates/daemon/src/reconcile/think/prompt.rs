@@ -44,7 +44,7 @@ pub(super) struct PastCall {
     pub outcome: String,
     pub exit_code: Option<i32>,
     pub result: Option<Value>,
-    /// What stands beside a stored value that is the result; then the value is shown whole, whatever it is.
+    /// What stands beside a stored value: its version, whose it is, since when.
     pub detail: Option<Value>,
     /// Why it was not made, or how it ended, where there is no result.
     pub sentence: Option<String>,
@@ -158,15 +158,16 @@ fn shown(past: &PastCall, bytes_max: usize) -> String {
     if let Some(sentence) = &past.sentence {
         let _ = writeln!(text, "{sentence}");
     }
-    if let (Some(value), Some(Value::Object(detail))) = (&past.result, &past.detail) {
-        let _ = writeln!(text, "value: {}", clipped(&value.to_string(), bytes_max));
-        detail.iter().for_each(|(name, value)| push_field(&mut text, name, value, bytes_max));
-    } else if let Some(Value::Object(fields)) = &past.result {
-        let long = fields.values().filter(|value| value.as_str().is_some_and(|text| text.len() > 64)).count();
-        let budget = bytes_max / long.max(1);
-        for (name, value) in fields {
-            push_field(&mut text, name, value, budget);
+    match (&past.detail, &past.result) {
+        (Some(detail), Some(value)) => push_stored(&mut text, value, detail, bytes_max),
+        (None, Some(Value::Object(fields))) => {
+            let long = fields.values().filter(|value| value.as_str().is_some_and(|text| text.len() > 64)).count();
+            let budget = bytes_max / long.max(1);
+            for (name, value) in fields {
+                push_field(&mut text, name, value, budget);
+            }
         }
+        (_, Some(_) | None) => {}
     }
     if text.is_empty() {
         text.push_str("done");
@@ -176,6 +177,14 @@ fn shown(past: &PastCall, bytes_max: usize) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// A stored value may be of any type, and is told as what it is; what stands beside it must not look like part of it.
+fn push_stored(text: &mut String, value: &Value, detail: &Value, budget: usize) {
+    let _ = writeln!(text, "value: {}", clipped(&value.to_string(), budget));
+    for (name, beside) in detail.as_object().into_iter().flatten() {
+        push_field(text, name, beside, budget);
+    }
 }
 
 fn push_field(text: &mut String, name: &str, value: &Value, budget: usize) {
@@ -245,23 +254,6 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_value_is_shown_whole_with_its_version() {
-        for (value, wanted) in
-            [(json!(false), "false"), (json!("x"), "\"x\""), (json!({"on": false}), "{\"on\":false}")]
-        {
-            let past = PastCall {
-                capability: "state.persistent.get".to_string(),
-                outcome: "done".to_string(),
-                exit_code: None,
-                result: Some(value),
-                detail: Some(json!({"version": 3})),
-                sentence: None,
-            };
-            assert_eq!(shown(&past, 300), format!("value: {wanted}\nversion: 3"));
-        }
-    }
-
-    #[test]
     fn what_was_never_made_says_why() {
         let past = PastCall {
             capability: "process.run".to_string(),
@@ -272,5 +264,20 @@ mod tests {
             sentence: Some("blocked by policy (floor:default_deny)".to_string()),
         };
         assert_eq!(shown(&past, 300), "blocked\nblocked by policy (floor:default_deny)");
+    }
+
+    #[test]
+    fn a_stored_value_of_any_type_is_told_with_what_stands_beside_it() {
+        for value in [json!(42), json!("a word"), json!(null), json!(false), json!(["x"]), json!({"version": 9})] {
+            let past = PastCall {
+                capability: "state.persistent.get".to_string(),
+                outcome: "done".to_string(),
+                exit_code: None,
+                result: Some(value.clone()),
+                detail: Some(json!({"version": 3})),
+                sentence: None,
+            };
+            assert_eq!(shown(&past, 300), format!("value: {value}\nversion: 3"));
+        }
     }
 }

@@ -1,0 +1,79 @@
+//! What becomes of a deleted agent's files.
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tests::daemon::Daemon;
+use tests::scripted::{Say, Script, Scripted};
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+const MANIFEST: &str = r#"
+apiVersion: tenure.dev/v1
+kind: Agent
+metadata: {name: leaver, version: "1.0.0"}
+spec:
+  task: {instruction: Write the file.}
+  tools: ["filesystem.*"]
+"#;
+
+/// Lets an agent write a file, deletes it, and gives its folder once it is archived.
+fn leave(data: &Path, grace: &str) -> (Daemon, PathBuf) {
+    let script: Script = Arc::new(|_, answered| match answered {
+        0 => Say::Calls(vec![("filesystem.write", json!({"path": "note.txt", "content": "here"}))]),
+        _ => Say::Text("Written.".to_string()),
+    });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let model = runtime.block_on(Scripted::serve(script));
+    let url = model.base_url();
+    let environment = [
+        ("OPENAI_BASE_URL", url.as_str()),
+        ("OPENAI_API_KEY", "sk-test"),
+        ("TENURE_DEFAULT_MODEL", "openai/scripted"),
+        ("TENURE_HOME_GRACE", grace),
+    ];
+    let daemon = Daemon::start(data, &environment);
+    let agent = daemon.deploy(MANIFEST)["id"].as_str().expect("an id").to_string();
+    let started = daemon.json(&["execute", "--agent", "leaver", "--input", "go"]);
+    let record = daemon.ended(started["id"].as_str().expect("an id"), WITHIN);
+    assert_eq!(record["status"], "completed", "{record:#}");
+    let work = daemon.work_folder(&agent);
+    assert_eq!(std::fs::read_to_string(work.join("note.txt")).expect("the file is there"), "here");
+    daemon.ok(&["agent", "delete", "leaver", "--yes"]);
+    until("it is archived", || kinds(&daemon).iter().any(|kind| kind == "agent.archived"));
+    let home = work.parent().expect("a work folder lies in a home").to_path_buf();
+    (daemon, home)
+}
+
+fn kinds(daemon: &Daemon) -> Vec<String> {
+    let records = daemon.json(&["audit", "tail", "--limit", "500"]);
+    let kinds = records.as_array().expect("records").iter().filter_map(|record| record["kind"].as_str());
+    kinds.map(str::to_string).collect()
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn without_a_grace_a_deleted_agents_files_go_and_the_ledger_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (daemon, home) = leave(&folder.path().join("data"), "0s");
+    until("its removal is recorded", || kinds(&daemon).iter().any(|kind| kind == "agent.home_removed"));
+    assert!(!home.exists(), "{} is still there", home.display());
+    daemon.ok(&["audit", "verify"]);
+}
+
+#[test]
+fn within_its_grace_a_deleted_agents_files_stay_also_over_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut daemon, home) = leave(&folder.path().join("data"), "1h");
+    daemon.stop();
+    daemon.start_again();
+    assert!(home.join("work/note.txt").is_file(), "{} is gone", home.display());
+    assert!(!kinds(&daemon).iter().any(|kind| kind == "agent.home_removed"));
+}
