@@ -45,7 +45,8 @@ fn is_due(due: Due, now: Stamp) -> bool {
 impl Storage for MemoryStorage {
     fn commit(&mut self, request: Request) -> Result<Result<Committed, Refusal>, Failed> {
         let mut request = request;
-        if request.fault == Some(Fault::Commit) {
+        let uncommitted = request.fault == Some(Fault::Commit);
+        if uncommitted {
             // Memory knows no transaction that could be taken back; to the asker both are one.
             request.fault = Some(Fault::Append);
         }
@@ -60,6 +61,7 @@ impl Storage for MemoryStorage {
             return Err(Failed { fault: None });
         }
         match result {
+            Ok(_) if uncommitted => Err(Failed { fault: None }),
             Ok(decided) => {
                 let stored = decided.iter().flat_map(|committed| &committed.decision.payloads);
                 for payload in stored {
