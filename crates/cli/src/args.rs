@@ -331,7 +331,5 @@ pub enum Audit {
 }
 
 fn grace(text: &str) -> Result<Duration, String> {
-    manifest::Duration::parse(text)
-        .map(|time| Duration::from_millis(time.as_millis()))
-        .map_err(|fault| fault.reason)
+    manifest::Duration::parse(text).map(|time| Duration::from_millis(time.as_millis())).map_err(|fault| fault.reason)
 }

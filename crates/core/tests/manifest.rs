@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
-use tenure_core::plan::Limits;
 use tenure_core::manifest::{
     AgentName, Backend, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Score, Target,
     ToolPattern, Toolchain, Validator, schema,
 };
+use tenure_core::plan::Limits;
 use tenure_core::template::{self, Vars};
 
 const PR_REVIEWER: &str = include_str!("../../../examples/aegis/pr-reviewer.yaml");

@@ -19,9 +19,7 @@ use tenure_core::time::{Run, Stamp, Time};
 use tenure_store::rows::{agents, executions, workers};
 use tenure_store::sql::Sql;
 use tenure_store::verify::{Depth, verify};
-use tenure_store::{
-    Class, Error, Options, Store, Txn, bound_payload, events_from, owed_now,
-};
+use tenure_store::{Class, Error, Options, Store, Txn, bound_payload, events_from, owed_now};
 use tokio::runtime::Runtime;
 
 /// More than any page that a simulation reads.
@@ -124,7 +122,7 @@ impl Storage for DiskStorage {
 
     fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)> {
         let mut due = self.read(move |sql| owed_now(sql, kind, now, 0, ROWS_MAX));
-        due.sort_by_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
+        due.sort_by_cached_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
         due
     }
 

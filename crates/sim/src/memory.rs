@@ -29,7 +29,8 @@ impl MemoryStorage {
     }
 
     fn executions(&self) -> BTreeMap<ExecutionId, &ExecutionRow> {
-        let rows = self.memory.rows.iter().filter_map(|row| if let Row::Execution(row) = row { Some(row) } else { None });
+        let rows =
+            self.memory.rows.iter().filter_map(|row| if let Row::Execution(row) = row { Some(row) } else { None });
         rows.map(|row| (row.id, row.as_ref())).collect()
     }
 }
@@ -86,7 +87,7 @@ impl Storage for MemoryStorage {
         let owed = self.memory.owed.iter();
         let mut due: Vec<(Stream, Owed)> =
             owed.filter(|(_, owed)| owed.obligation.kind() == kind && is_due(owed.due, now)).cloned().collect();
-        due.sort_by_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
+        due.sort_by_cached_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
         due
     }
 

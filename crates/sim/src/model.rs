@@ -1,8 +1,8 @@
 //! A model that answers, asks for what there is and is not, asks wrongly, fails for a while or for good, runs away, says
 //! absurd figures, or answers when nobody waits any more.
 use crate::audit::Violation;
-use crate::storage::Storage;
 use crate::mutation::Mutation;
+use crate::storage::Storage;
 use crate::world::{Name, Reply, World};
 use serde_json::json;
 use tenure_core::actor::Actor;
@@ -47,9 +47,11 @@ pub fn one<S: Storage>(world: &mut World<S>) -> Result<bool, Violation> {
     let place = world.random.index(world.daemon.thoughts.len());
     let thought = world.daemon.thoughts.swap_remove(place);
     let now = world.now;
-    let wanted = world.storage.due(Kind::Think, now).iter().any(|(stream, owed)| {
-        crate::reconcile::name(*stream, &owed.obligation) == thought.name
-    });
+    let wanted = world
+        .storage
+        .due(Kind::Think, now)
+        .iter()
+        .any(|(stream, owed)| crate::reconcile::name(*stream, &owed.obligation) == thought.name);
     // What is no longer owed is dropped; sometimes the answer is just before that.
     if wanted || world.random.chance(300) {
         let command = answer(world, thought.turn);
@@ -64,7 +66,8 @@ pub fn one<S: Storage>(world: &mut World<S>) -> Result<bool, Violation> {
 }
 
 fn answer<S: Storage>(world: &mut World<S>, turn: Turn) -> execution::Command {
-    let failure = |kind: &str, remedy| ModelFailure { kind: kind.into(), sentence: "the provider says no".into(), remedy };
+    let failure =
+        |kind: &str, remedy| ModelFailure { kind: kind.into(), sentence: "the provider says no".into(), remedy };
     match world.random.below(100) {
         0..=11 => {
             let after_ms = world.random.chance(300).then(|| world.random.below(30_000));

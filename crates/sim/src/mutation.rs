@@ -59,8 +59,7 @@ impl Mutation {
                 events.insert(place, events[place].clone());
             }
             Mutation::DropEnd => {
-                let failed =
-                    |event: &Event| matches!(event, Event::Execution(execution::Event::ModelFailed { .. }));
+                let failed = |event: &Event| matches!(event, Event::Execution(execution::Event::ModelFailed { .. }));
                 events.remove(events.iter().position(|(_, event)| failed(event))?);
             }
             Mutation::DropRow => {
@@ -73,7 +72,9 @@ impl Mutation {
                 changed.rows.remove(place);
             }
             Mutation::ForgetKey => {
-                let held = |row: &Row| matches!(row, Row::Held { namespace: tenure_core::facts::Namespace::IdempotencyKey, .. });
+                let held = |row: &Row| {
+                    matches!(row, Row::Held { namespace: tenure_core::facts::Namespace::IdempotencyKey, .. })
+                };
                 let place = changed.rows.iter().position(held)?;
                 changed.rows.remove(place);
             }

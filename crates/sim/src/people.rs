@@ -72,7 +72,9 @@ pub(crate) fn deploy<S: Storage>(world: &mut World<S>) -> Checked {
         plan: world.payload(plan.to_bytes()),
     };
     let fresh = AgentId::mint(&mut world.mint());
-    if let Reply::Committed(committed) = world.command(OWNER, Command::Agent(fresh, agent::Command::Deploy(deployment)))? {
+    if let Reply::Committed(committed) =
+        world.command(OWNER, Command::Agent(fresh, agent::Command::Deploy(deployment)))?
+    {
         let created = committed.decision.events.iter().find_map(|(_, event)| match event {
             Event::Agent(agent::Event::Created(deployed)) => Some(deployed.agent),
             _ => None,
@@ -84,7 +86,8 @@ pub(crate) fn deploy<S: Storage>(world: &mut World<S>) -> Checked {
 
 fn start<S: Storage>(world: &mut World<S>) -> Checked {
     let unknown = AgentId::mint(&mut world.mint());
-    let known = world.random.pick(&world.people.agents).copied().filter(|_| world.people.executions.len() < EXECUTIONS_MAX);
+    let known =
+        world.random.pick(&world.people.agents).copied().filter(|_| world.people.executions.len() < EXECUTIONS_MAX);
     let agent = known.unwrap_or(unknown);
     let idempotency = world.random.chance(400).then(|| Hash::of(&[u8::try_from(world.random.below(6)).unwrap_or(0)]));
     let max_iterations = match world.random.below(10) {

@@ -107,8 +107,13 @@ fn end_late_releases<S: Storage>(world: &mut World<S>) {
         let kind = Obligation::from_key(key).map(|obligation| obligation.kind());
         matches!(stream, Stream::Execution(_)) && kind == Ok(Kind::Release) && now.since_ms(since) >= RELEASE_TIMEOUT_MS
     };
-    let names: Vec<Name> =
-        world.daemon.in_flight.iter().filter(|(name, since)| late(name, **since)).map(|(name, _)| name.clone()).collect();
+    let names: Vec<Name> = world
+        .daemon
+        .in_flight
+        .iter()
+        .filter(|(name, since)| late(name, **since))
+        .map(|(name, _)| name.clone())
+        .collect();
     for name in names {
         let of = |connection: &tenure_core::id::ConnectionId| name.1.contains(&connection.to_string());
         let place = world.workers.iter().position(|worker| worker.connection().as_ref().is_some_and(of));

@@ -43,7 +43,12 @@ pub fn one<S: Storage>(storage: S, seed: u64, steps: u64, mutation: Option<Mutat
 ///
 /// # Errors
 /// The first that was found.
-pub fn many<S: Storage>(make: impl Fn() -> S + Sync, first: u64, count: u64, steps: u64) -> Result<Figures, Box<Found>> {
+pub fn many<S: Storage>(
+    make: impl Fn() -> S + Sync,
+    first: u64,
+    count: u64,
+    steps: u64,
+) -> Result<Figures, Box<Found>> {
     let (next, sum, found) = (AtomicU64::new(0), Mutex::new(Figures::default()), Mutex::new(None));
     let work = || {
         loop {

@@ -129,8 +129,21 @@ impl<S: Storage> World<S> {
         let (faulty, alive, full_for, history, steps) = (false, Run::ZERO, 0, VecDeque::new(), 0);
         let audit = Audit::new(LIMITS);
         let mut world = World {
-            storage, audit, random, now, daemon, workers, people, project, mutation, faulty, figures, alive, full_for,
-            history, steps,
+            storage,
+            audit,
+            random,
+            now,
+            daemon,
+            workers,
+            people,
+            project,
+            mutation,
+            faulty,
+            figures,
+            alive,
+            full_for,
+            history,
+            steps,
         };
         world.command(Actor::Daemon, Command::Project(project, project::Command::Found { name: "default".into() }))?;
         world.start_daemon()?;

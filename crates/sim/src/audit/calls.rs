@@ -159,18 +159,24 @@ impl Calls {
                 }
                 Ok(())
             }
-            Some(_) | None => broken(Rule::NoEventNoAction, format!("{id} asks a model at {turn:?}, and no event says so")),
+            Some(_) | None => {
+                broken(Rule::NoEventNoAction, format!("{id} asks a model at {turn:?}, and no event says so"))
+            }
         }
     }
 
     pub(super) fn perform(&mut self, id: LeaseId) -> Checked {
-        let unsaid = || broken(Rule::NoEventNoAction, format!("something is done under {id}, and no event says so now"));
+        let unsaid =
+            || broken(Rule::NoEventNoAction, format!("something is done under {id}, and no event says so now"));
         let Some(lease) = self.leases.get_mut(&id) else { return unsaid() };
         let Some(call) = lease.call.and_then(|call| self.calls.get_mut(&call)) else { return unsaid() };
         lease.done += 1;
         call.done += 1;
         if lease.done > 1 || (call.done > 1 && !call.idempotent) {
-            return broken(Rule::AtMostOnce, format!("{id} is done {} times, its call {} times", lease.done, call.done));
+            return broken(
+                Rule::AtMostOnce,
+                format!("{id} is done {} times, its call {} times", lease.done, call.done),
+            );
         }
         Ok(())
     }

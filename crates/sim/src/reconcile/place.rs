@@ -20,7 +20,9 @@ pub(super) fn place<S: Storage>(world: &mut World<S>, page: Vec<(Stream, Obligat
         let Some(row) = world.storage.execution_row(id) else { continue };
         let home = world.storage.standing(row.agent).and_then(|standing| standing.home);
         let chosen = free.iter_mut().filter(|(_, worker, _)| home.is_none_or(|home| home == *worker));
-        let Some((slots, worker, connection)) = chosen.max_by_key(|(slots, worker, _)| (*slots, *worker)) else { continue };
+        let Some((slots, worker, connection)) = chosen.max_by_key(|(slots, worker, _)| (*slots, *worker)) else {
+            continue;
+        };
         if *slots < 1 {
             continue;
         }

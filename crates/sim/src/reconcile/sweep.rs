@@ -8,7 +8,12 @@ use tenure_core::id::{ConnectionId, WorkerId};
 use tenure_core::time::Run;
 use tenure_core::{execution, fleet};
 
-pub(super) fn sweep<S: Storage>(world: &mut World<S>, worker: WorkerId, connection: ConnectionId, since: Run) -> Checked {
+pub(super) fn sweep<S: Storage>(
+    world: &mut World<S>,
+    worker: WorkerId,
+    connection: ConnectionId,
+    since: Run,
+) -> Checked {
     let bound = world.storage.bound_to(connection);
     if let Some(id) = world.random.pick(&bound).copied() {
         let unbind = execution::Command::Unbind { connection, since, why: "lapsed".into() };
