@@ -82,6 +82,8 @@ pub struct Audit {
     keys: BTreeMap<(AgentId, Hash), ExecutionId>,
     /// What each fold owes.
     owing: BTreeMap<Stream, Vec<Owed>>,
+    /// Kinds of events that there were.
+    kinds: BTreeSet<&'static str>,
     /// Streams that were written, or meant to be, since the last check.
     touched: BTreeSet<Stream>,
 }
@@ -98,6 +100,7 @@ impl Audit {
             calls: Calls::default(),
             keys: BTreeMap::new(),
             owing: BTreeMap::new(),
+            kinds: BTreeSet::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -110,6 +113,10 @@ impl Audit {
     /// The daemon's life at the last record.
     pub fn last_run(&self) -> Run {
         self.last.run
+    }
+
+    pub fn kinds(&self) -> &BTreeSet<&'static str> {
+        &self.kinds
     }
 
     /// Calls that were proposed.
@@ -183,6 +190,7 @@ impl Audit {
 
     fn record(&mut self, storage: &mut impl Storage, meta: &Meta, event: &Event) -> Checked {
         self.touched.insert(meta.stream);
+        self.kinds.insert(event.kind());
         let mut fold = self.folds.remove(&meta.stream);
         aggregate::apply(&mut fold, event, meta.stamp);
         if let Some(fold) = fold {

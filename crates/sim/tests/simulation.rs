@@ -1,4 +1,7 @@
 //! The simulation holds, and would not if what it checks did not hold. Many more seeds run in `cargo xtask sim`.
+use std::collections::BTreeSet;
+use tenure_core::aggregate::Kinds;
+use tenure_core::{agent, execution, fleet, project};
 use tenure_sim::audit::Rule;
 use tenure_sim::disk::DiskStorage;
 use tenure_sim::memory::MemoryStorage;
@@ -14,6 +17,20 @@ const FOUND_WITHIN: u64 = 40;
 fn seeds_hold_in_memory() {
     let figures = run::many(|| MemoryStorage::new(None), 0, 40, STEPS).unwrap_or_else(|found| panic!("{found}"));
     assert!(figures.failed > 0 && figures.kills > 0 && figures.lost_frames > 0 && figures.calls > 100, "{figures}");
+}
+
+/// A simulation that never comes to something shows nothing of it.
+#[test]
+fn every_kind_of_event_happens() {
+    const NEVER: [&str; 1] = ["restore.accepted"];
+    let mut kinds = BTreeSet::new();
+    for seed in 3_000_000..3_000_030 {
+        let world = run::one(MemoryStorage::new(None), seed, STEPS, None).unwrap_or_else(|found| panic!("{found}"));
+        kinds.extend(world.audit.kinds().iter().copied());
+    }
+    let known = [project::Event::KINDS, agent::Event::KINDS, execution::Event::KINDS, fleet::Event::KINDS];
+    let missing: Vec<&str> = known.concat().into_iter().filter(|kind| !kinds.contains(kind)).collect();
+    assert_eq!(missing, NEVER);
 }
 
 #[test]
