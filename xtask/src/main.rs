@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy|test|demo|bench|fuzz|vm`. Depends on none of our crates, so that it builds while
+//! The project's own tools: `cargo xtask tidy|test|sim|demo|bench|fuzz|vm`. Depends on none of our crates, so that it builds while
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod test;
 mod demo;
 mod bench;
 mod fuzz;
+mod sim;
 mod vm;
 
 #[derive(Parser)]
@@ -37,6 +38,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Feed hostile bytes to what parses them, for a while.
     Fuzz(fuzz::Arguments),
+    /// Drive core and the store by seeds: virtual time, faults, and what must hold after each step.
+    Sim(sim::Arguments),
     /// Run the sandbox's tests in a virtual machine, under cgroup v2 or without control groups.
     Vm(vm::Arguments),
     /// Write anew what is generated and committed: openapi.json, docs/security/escapes.md.
@@ -63,6 +66,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo => demo::run(&root),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
+        Verb::Sim(arguments) => sim::run(&root, &arguments),
         Verb::Vm(arguments) => vm::run(&root, &arguments),
         Verb::Codegen => codegen(&root),
         Verb::Weights => {

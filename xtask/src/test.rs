@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, install, step, tidy, weights};
+use crate::{fuzz, install, sim, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
 const DENY: &str = "cargo-deny@0.20.2";
@@ -95,7 +95,20 @@ impl Run<'_> {
             )?;
         }
         self.doc_tests(&model)?;
+        self.sim();
         self.fuzz()
+    }
+
+    /// Each ledger counts as one test. What it finds does not keep the rest from running.
+    fn sim(&mut self) {
+        println!("sim");
+        match sim::figures(self.root, &sim::Arguments::usual()) {
+            Ok(figures) => self.count.passed += figures.len() as u64,
+            Err(error) => {
+                eprintln!("xtask: {error:#}");
+                self.count.failed += 1;
+            }
+        }
     }
 
     /// Tests that find their programs missing say so; in CI none is.

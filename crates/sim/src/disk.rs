@@ -122,7 +122,7 @@ impl Storage for DiskStorage {
 
     fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)> {
         let mut due = self.read(move |sql| owed_now(sql, kind, now, 0, ROWS_MAX));
-        due.sort_by_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
+        due.sort_by_cached_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
         due
     }
 

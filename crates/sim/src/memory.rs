@@ -46,7 +46,8 @@ fn is_due(due: Due, now: Stamp) -> bool {
 impl Storage for MemoryStorage {
     fn commit(&mut self, request: Request) -> Result<Result<Committed, Refusal>, Failed> {
         let mut request = request;
-        if request.fault == Some(Fault::Commit) {
+        let uncommitted = request.fault == Some(Fault::Commit);
+        if uncommitted {
             // Memory knows no transaction that could be taken back; to the asker both are one.
             request.fault = Some(Fault::Append);
         }
@@ -61,6 +62,7 @@ impl Storage for MemoryStorage {
             return Err(Failed { fault: None });
         }
         match result {
+            Ok(_) if uncommitted => Err(Failed { fault: None }),
             Ok(decided) => {
                 let stored = decided.iter().flat_map(|committed| &committed.decision.payloads);
                 for payload in stored {
@@ -85,7 +87,7 @@ impl Storage for MemoryStorage {
         let owed = self.memory.owed.iter();
         let mut due: Vec<(Stream, Owed)> =
             owed.filter(|(_, owed)| owed.obligation.kind() == kind && is_due(owed.due, now)).cloned().collect();
-        due.sort_by_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
+        due.sort_by_cached_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
         due
     }
 

@@ -52,7 +52,9 @@ impl Mutation {
         };
         let events = &mut changed.events;
         match self {
-            Mutation::DropOwed => drop(changed.owes.pop()?),
+            Mutation::DropOwed => {
+                changed.owes.pop()?;
+            }
             Mutation::EndTwice => {
                 let ended = |event: &Event| matches!(event, Event::Execution(execution::Event::CallEnded(_)));
                 let place = events.iter().position(|(_, event)| ended(event))?;

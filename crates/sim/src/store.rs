@@ -123,8 +123,8 @@ impl Ledger for Memory {
             let encoded = record.encode().expect("every event can be recorded");
             self.prev = Some(encoded.leaf);
             self.chain.push(encoded.bytes);
+            self.last = stamp;
         }
-        self.last = stamp;
         self.payloads.extend(decision.payloads.iter().map(|payload| (payload.bound().hash, payload.clone())));
         decision.rows.iter().for_each(|row| self.write(row));
         for (stream, fold) in &decision.folds {

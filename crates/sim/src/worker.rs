@@ -21,7 +21,7 @@ use tenure_core::fleet;
 use tenure_core::id::{ConnectionId, WorkerId};
 use tenure_core::owed::Obligation;
 use tenure_core::time::Run;
-use tenure_core::{agent, execution};
+use tenure_core::{agent, execution, network};
 
 pub const SLOTS: u32 = 3;
 /// What one frame in so many meets, in thousandths.
@@ -213,6 +213,14 @@ fn work<S: Storage>(world: &mut World<S>, place: usize) -> Result<bool, Violatio
         process.end(&call, Outcome::ResourceExhausted { resource: "slots".into(), limit: None });
         return Ok(true);
     }
+    match world.random.below(40) {
+        0 => {
+            let LeasedCall { execution, iteration, .. } = call;
+            process.from.push_back(FromWorker::NetworkRefused { execution, iteration });
+        }
+        1 => process.from.push_back(FromWorker::Surveyed),
+        _ => {}
+    }
     let outcome = match world.random.below(20) {
         0..=12 => Outcome::Done { exit_code: None },
         13 => Outcome::Done { exit_code: Some(1) },
@@ -284,6 +292,17 @@ fn receive<S: Storage>(world: &mut World<S>, place: usize, connection: Connectio
         FromWorker::JailLost { execution, iteration, leases } => {
             let lose = execution::Command::LoseJail { connection, iteration, leases, why: "oom".into(), traffic: None };
             world.command(actor, Command::Execution(execution, lose))?;
+        }
+        FromWorker::NetworkRefused { execution, iteration } => {
+            let (host, rule) = ("evil.example.com".to_string(), "blocklist: *.example.com".to_string());
+            let refusals = vec![network::Refusal { host, port: 443, rule, count: 3 }];
+            let refuse = execution::Command::RefuseNetwork { connection, iteration, refusals };
+            world.command(actor, Command::Execution(execution, refuse))?;
+        }
+        FromWorker::Surveyed => {
+            let host = world.payload("{\"cores\":2}");
+            let survey = fleet::Command::Survey { connection, host };
+            world.command(actor, Command::Worker(worker, survey))?;
         }
         FromWorker::HomeRemoved { agent } => {
             let removed = agent::Command::RecordHomeRemoved { worker };

@@ -162,8 +162,8 @@ impl<S: Storage> World<S> {
         let (moment, short, long) = (1 + self.random.below(20), self.random.below(3_000), self.random.below(90_000));
         self.pass(moment);
         match self.random.below(100) {
-            0..=78 => self.work()?,
-            79..=86 => people::one(self)?,
+            0..=74 => self.work()?,
+            75..=86 => people::one(self)?,
             87..=91 => self.pass(short),
             92 => self.pass(long),
             _ => self.fault()?,

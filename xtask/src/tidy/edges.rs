@@ -41,7 +41,7 @@ const ROOMS: [Room; 15] = [
     room(DAEMON, "crates/daemon", &[CORE, POLICY, WIRE, STORE]),
     room(CLI, "crates/cli", &[CORE, WIRE, WORKER, DAEMON, SANDBOX]),
     room(LOCAL_MODEL, "crates/local-model", &[WIRE]),
-    room(SIM, "crates/sim", &[CORE, WIRE, WORKER, DAEMON]),
+    room(SIM, "crates/sim", &[CORE, WIRE, STORE, WORKER, DAEMON]),
     room(
         "tests",
         "tests",

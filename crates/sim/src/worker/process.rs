@@ -23,10 +23,29 @@ pub enum ToWorker {
 
 #[derive(Debug, Clone)]
 pub enum FromWorker {
-    Outcome { call: LeasedCall, outcome: Outcome },
-    Released { execution: ExecutionId, iteration: u32 },
-    JailLost { execution: ExecutionId, iteration: u32, leases: Vec<LeaseId> },
-    HomeRemoved { agent: AgentId },
+    Outcome {
+        call: LeasedCall,
+        outcome: Outcome,
+    },
+    Released {
+        execution: ExecutionId,
+        iteration: u32,
+    },
+    JailLost {
+        execution: ExecutionId,
+        iteration: u32,
+        leases: Vec<LeaseId>,
+    },
+    HomeRemoved {
+        agent: AgentId,
+    },
+    /// Its proxy kept programs of this iteration from a place.
+    NetworkRefused {
+        execution: ExecutionId,
+        iteration: u32,
+    },
+    /// Its host can do something else now.
+    Surveyed,
 }
 
 #[derive(Debug)]

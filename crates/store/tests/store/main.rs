@@ -7,5 +7,4 @@ mod story;
 mod verify;
 #[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod readers;
-#[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod world;
