@@ -6,9 +6,11 @@
 mod child;
 mod connection;
 mod serve;
+mod report;
 
 pub use child::{BuiltIn, Supervisor, keep_alive, last_alive};
 pub use connection::{Broken, Connection};
+pub(crate) use report::end_call;
 
 use crate::app::App;
 use crate::commit;
@@ -171,7 +173,7 @@ impl AttachedWorker {
             app.committer.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).await?;
             self.stale = None;
         }
-        let (slots, level, host) = (hello.slots, hello.level.clone(), serve::host_payload(app, &hello.host));
+        let (slots, level, host) = (hello.slots, hello.level.clone(), report::host_payload(app, &hello.host));
         let connect = fleet::Command::Connect { slots, level, host };
         let committed = app.committer.commit(Actor::Worker(self.worker), Command::Worker(self.worker, connect)).await?;
         let opened = committed.decision.events.iter().find_map(|(_, event)| match event {

@@ -1,15 +1,15 @@
-//! Owed Dispatch and Release: a leased call becomes a frame to the worker that holds its lease, and its outcome a
-//! commit; a closing iteration's jail is destroyed, and only its proof of death ends the iteration.
+//! Owed Dispatch and Release: a leased call becomes a frame to the worker that holds its lease; a closing iteration's jail
+//! is destroyed, and only its proof of death ends the iteration. What the worker answers is committed by its connection,
+//! in the order in which it came; here it is only waited for.
 //! A lost connection ends nothing here: it lapses, and what it held is given back.
 use crate::app::App;
-use crate::fleet::Broken;
+use crate::fleet::{Broken, end_call};
 use crate::records::{Error, ReadTxn};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
-use tenure_core::bound::Payload;
-use tenure_core::call::{EndCall, Lease, Outcome};
+use tenure_core::call::{Lease, Outcome};
 use tenure_core::capability::Attributes;
 use tenure_core::execution;
 use tenure_core::id::{CallId, ExecutionId};
@@ -36,30 +36,16 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         // What it said last may be of its first moment, or of an hour when its container engine was down.
         frame = framed(now).await?;
     }
-    let (outcome, attributes) = match frame {
-        Ok((frame, attributes)) => (connection.call(frame).await, attributes),
+    match frame {
+        // What came of it is committed, or is given back when the connection lapses.
+        Ok(frame) => drop(connection.call(frame).await),
         // The host has changed since the deploy: an image is gone, a language has another version.
-        Err(problem) => (Some(unopened(id, call, lease, &problem)), Attributes::default()),
-    };
-    let Some(answer) = outcome else { return Ok(()) };
-    let end = EndCall {
-        call: answer.call,
-        lease: Lease { lease: answer.lease, fence: answer.fence },
-        attributes: redirected(&app, &answer.outcome, attributes),
-        outcome: answer.outcome,
-        result: Some(app.committer.payload(answer.result.to_string().into_bytes())),
-        took_ms: answer.took_ms,
-        level: answer.level,
-    };
-    app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+        Err(problem) => {
+            let end = end_call(&app, &unopened(id, call, lease, &problem), None);
+            app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+        }
+    }
     Ok(())
-}
-
-/// What a judge sees of a call that met a link: the path behind it, all else as it was.
-fn redirected(app: &App, outcome: &Outcome, attributes: Attributes) -> Option<Payload> {
-    let Outcome::Redirected { path } = outcome else { return None };
-    let behind = Attributes { path: Some(path.clone()), ..attributes };
-    tenure_core::call::attributes_json(&behind).ok().map(|json| app.committer.payload(json))
 }
 
 fn unopened(execution: ExecutionId, call: CallId, lease: Lease, problem: &Problem) -> CallOutcome {
@@ -81,7 +67,7 @@ fn frame(
     call: CallId,
     lease: Lease,
     host: &Host,
-) -> Result<Result<(LeasedCall, Attributes), Problem>, Error> {
+) -> Result<Result<LeasedCall, Problem>, Error> {
     let (row, execution) = (txn.call(call)?, txn.execution(id)?);
     let plan = txn.plan(execution.agent, execution.revision)?;
     let confinement = match Confinement::of(&plan.sandbox, host) {
@@ -89,7 +75,7 @@ fn frame(
         Err(problem) => return Ok(Err(problem)),
     };
     let attributes: Attributes = txn.json(row.attributes)?;
-    let frame = LeasedCall {
+    Ok(Ok(LeasedCall {
         lease: lease.lease,
         fence: lease.fence,
         call,
@@ -98,11 +84,10 @@ fn frame(
         agent: execution.agent,
         arguments: txn.json(row.arguments)?,
         capability: row.capability,
-        path: attributes.path.clone(),
+        path: attributes.path,
         confinement,
         deadline_ms: plan.limits.iteration_timeout_ms,
-    };
-    Ok(Ok((frame, attributes)))
+    }))
 }
 
 pub async fn release(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
@@ -112,11 +97,8 @@ pub async fn release(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
     let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };
     let agent = app.records.read(move |txn| Ok(txn.execution(id)?.agent)).await?;
     match tokio::time::timeout(RELEASE_TIMEOUT, connection.release(agent, id, iteration, last)).await {
-        Ok(Ok(traffic)) => {
-            let release = execution::Command::Release { connection: connection.id, iteration, traffic };
-            app.report(Actor::Worker(connection.worker), Command::Execution(id, release)).await;
-        }
-        Ok(Err(Broken)) => {}
+        // Once proven dead it is released; what a lost connection held is given back when it lapses.
+        Ok(Ok(_) | Err(Broken)) => {}
         Err(_) => {
             tracing::error!(execution = %id, "the worker does not destroy a jail; it is ended");
             connection.end();
