@@ -115,8 +115,13 @@ impl Records {
 
     /// # Errors
     /// The store's.
-    pub async fn open_of(&self, agent: AgentId, limit: u32) -> Result<Vec<ExecutionId>, store::Error> {
-        self.reader.read(move |sql| executions::open_ids_of(sql, agent, limit)).await
+    pub async fn uncancelled_of(
+        &self,
+        agent: AgentId,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, store::Error> {
+        self.reader.read(move |sql| agents::uncancelled_of(sql, agent, after, limit)).await
     }
 }
 

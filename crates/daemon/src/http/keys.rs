@@ -99,7 +99,7 @@ fn shown(entry: KeyRow) -> Key {
 mod tests {
     use super::*;
     use crate::app::App;
-    use crate::testing::{OWNER, app};
+    use crate::testing::{OWNER, app, found};
     use tenure_core::access::Role;
     use tenure_core::id::KeyId;
 
@@ -116,7 +116,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (app, _store) = app(folder.path());
         let tell = |command| app.committer.commit(OWNER, Command::Project(app.committer.project(), command));
-        tell(project::Command::Found { name: "default".to_string() }).await.unwrap();
+        found(&app).await;
         let oldest = created(&app, "oldest", 0).await;
         let mut revoked = Vec::new();
         for random in 1..4 {
@@ -127,11 +127,11 @@ mod tests {
         let live = created(&app, "again", 4).await;
         let read = app.records.reader().read(move |sql| {
             let wanted = [oldest.to_string(), revoked[0].to_string(), revoked[1].short(), "again".to_string()];
-            let found = wanted.iter().map(|wanted| keys::find(sql, wanted)).collect::<Result<Vec<_>, _>>()?;
-            Ok((keys::list(sql, 2)?, found, [oldest, revoked[0], revoked[1], live]))
+            let matches = wanted.iter().map(|wanted| keys::find(sql, wanted)).collect::<Result<Vec<_>, _>>()?;
+            Ok((keys::list(sql, 2)?, matches, [oldest, revoked[0], revoked[1], live]))
         });
-        let (listed, found, wanted) = read.await.unwrap();
-        for (found, wanted) in found.into_iter().zip(wanted) {
+        let (listed, matches, wanted) = read.await.unwrap();
+        for (found, wanted) in matches.into_iter().zip(wanted) {
             assert!(matches!(&found, Match::One(row) if row.id == wanted), "{found:?} is not {wanted}");
         }
         let listed = |key: KeyId| listed.iter().any(|row| row.id == key);
