@@ -4,7 +4,7 @@
 //! A lost connection ends nothing here: it lapses, and what it held is given back.
 use crate::app::App;
 use crate::fleet::{Broken, end_call};
-use crate::records::{Error, ReadTxn};
+use crate::records::{Error, ReadTxn, found};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
@@ -30,7 +30,7 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
     let framed = |host: Arc<Host>| app.records.read(move |txn| frame(txn, id, call, lease, &host));
     let known = Arc::clone(&connection.host.borrow());
     let mut frame = framed(known).await?;
-    if frame.is_err()
+    if let Err(Unsendable::Sandbox(_)) = frame
         && let Some(now) = connection.survey().await
     {
         // What it said last may be of its first moment, or of an hour when its container engine was down.
@@ -39,23 +39,36 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
     match frame {
         // What came of it is committed, or is given back when the connection lapses.
         Ok(frame) => drop(connection.call(frame).await),
-        // The host has changed since the deploy: an image is gone, a language has another version.
-        Err(problem) => {
-            let end = end_call(&app, &unopened(id, call, lease, &problem), None);
+        Err(why) => {
+            let end = end_call(&app, &unsent(id, call, lease, &why), None);
             app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
         }
     }
     Ok(())
 }
 
-fn unopened(execution: ExecutionId, call: CallId, lease: Lease, problem: &Problem) -> CallOutcome {
+/// Why no worker can be asked for a call.
+#[derive(Debug, thiserror::Error)]
+enum Unsendable {
+    /// The host has changed since the deploy: an image is gone, a language has another version.
+    #[error("the sandbox cannot be opened any more: {0}")]
+    Sandbox(Problem),
+    #[error("its arguments are not those that were bound")]
+    ArgumentsLost,
+}
+
+fn unsent(execution: ExecutionId, call: CallId, lease: Lease, why: &Unsendable) -> CallOutcome {
+    let code = match why {
+        Unsendable::Sandbox(_) => "sandbox",
+        Unsendable::ArgumentsLost => "arguments_lost",
+    };
     CallOutcome {
         lease: lease.lease,
         fence: lease.fence,
         call,
         execution,
-        outcome: Outcome::Failed { code: "sandbox".to_string() },
-        result: serde_json::json!({ "error": format!("the sandbox cannot be opened any more: {problem}") }),
+        outcome: Outcome::Failed { code: code.to_string() },
+        result: serde_json::json!({ "error": why.to_string() }),
         took_ms: 0,
         level: None,
     }
@@ -67,14 +80,18 @@ fn frame(
     call: CallId,
     lease: Lease,
     host: &Host,
-) -> Result<Result<LeasedCall, Problem>, Error> {
+) -> Result<Result<LeasedCall, Unsendable>, Error> {
     let (row, execution) = (txn.call(call)?, txn.execution(id)?);
     let plan = txn.plan(execution.agent, execution.revision)?;
     let confinement = match Confinement::of(&plan.sandbox, host) {
         Ok(confinement) => confinement,
-        Err(problem) => return Ok(Err(problem)),
+        Err(problem) => return Ok(Err(Unsendable::Sandbox(problem))),
     };
-    let attributes: Attributes = txn.json(row.attributes)?;
+    let attributes = found(txn.json::<Attributes>(row.attributes))?;
+    let arguments = found(txn.json(row.arguments))?;
+    let (Some(attributes), Some(arguments)) = (attributes, arguments) else {
+        return Ok(Err(Unsendable::ArgumentsLost));
+    };
     Ok(Ok(LeasedCall {
         lease: lease.lease,
         fence: lease.fence,
@@ -82,7 +99,7 @@ fn frame(
         execution: id,
         iteration: row.iteration,
         agent: execution.agent,
-        arguments: txn.json(row.arguments)?,
+        arguments,
         capability: row.capability,
         path: attributes.path,
         confinement,
