@@ -250,7 +250,7 @@ async fn delete(
     Segment(wanted): Segment,
 ) -> Answer<Agent> {
     let entry = api.agent(&wanted).await?;
-    let delete = Command::Agent(entry.id, agent::Command::Delete { home_grace_ms: api.info.home_grace_ms });
+    let delete = Command::Agent(entry.id, agent::Command::Delete { home_grace_ms: api.installation.home_grace_ms });
     api.app.committer.commit(caller.actor, delete).await?;
     let entry = api.agent(&entry.id.to_string()).await?;
     Ok(Out(shown(&entry)))
