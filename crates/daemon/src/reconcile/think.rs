@@ -157,7 +157,8 @@ fn answered(app: &App, answer: Answer, took_ms: u64) -> execution::Answer {
     let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(app, call)).collect();
     let output = proposals.is_empty().then(|| app.committer.payload(answer.text.clone().into_bytes()));
     let delta = Delta { text: answer.text, calls, dropped: u32::try_from(dropped).unwrap_or(u32::MAX) };
-    let delta = serde_json_canonicalizer::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
+    // Not the canonical form, which rounds integers beyond 2^53: the model is shown these bytes again.
+    let delta = serde_json::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
     execution::Answer {
         cassette: answer.model.provider == crate::model::name::Provider::Cassette,
         model: answer.model.to_string(),
@@ -224,7 +225,27 @@ fn misfit(capability: &str, arguments: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::answer::{self, StopReason};
+    use crate::testing::app;
     use serde_json::json;
+
+    #[tokio::test]
+    async fn the_next_prompt_has_an_integer_as_the_model_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let arguments = json!({"chat_id": 1_234_567_890_123_456_789_u64});
+        let answer = Answer {
+            text: String::new(),
+            calls: vec![ToolCall { id: "c1".into(), name: "network.fetch".into(), arguments: arguments.clone() }],
+            stop: StopReason::Calls,
+            usage: answer::Usage::default(),
+            model: "local/qwen".parse().unwrap(),
+            cost_micro_usd: None,
+            warning: None,
+        };
+        let kept: Delta = serde_json::from_slice(answered(&app, answer, 1).delta.bytes()).unwrap();
+        assert_eq!(kept.calls[0].arguments, arguments);
+    }
 
     #[test]
     fn arguments_that_are_unknown_missing_or_of_another_type_are_told_by_name() {
