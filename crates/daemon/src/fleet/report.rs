@@ -122,3 +122,104 @@ pub(super) fn host_payload(app: &App, host: &Host) -> Payload {
     let json = serde_json::to_vec(host).expect("invariant: a host is JSON with text keys");
     app.committer.payload(json)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Driven, TEST_TIMEOUT, app, run};
+    use serde_json::json;
+    use tenure_core::aggregate::Member;
+    use tenure_core::bound::Hash;
+    use tenure_core::call::{Fence, Proposal};
+    use tenure_core::execution::{Answer, CallModel, Execution, Turn, Usage};
+    use tenure_core::id::{ConnectionId, ExecutionId, Mint};
+    use tenure_core::time::Time;
+    use tenure_store::{self as store, Class, Txn};
+    use tokio::time::timeout;
+
+    /// Larger than what is written inline.
+    const LARGE_BYTES: usize = 1 << 20;
+
+    fn proposal(app: &App) -> Proposal {
+        let seen = Attributes { path: Some("/workspace/a".into()), ..Attributes::default() };
+        Proposal {
+            capability: "filesystem.read".into(),
+            arguments: app.committer.payload(br#"{"path":"a"}"#.to_vec()),
+            attributes: app.committer.payload(attributes_json(&seen).unwrap()),
+            misfit: None,
+        }
+    }
+
+    /// A call that the worker holds.
+    async fn call_open(app: &App, driven: &mut Driven<'_>) -> (CallId, Lease) {
+        driven.begin_iteration().await;
+        let turn = Turn { iteration: 1, turn: 0, attempt: 1 };
+        let (request, deadline) = (Hash::of(b"r"), app.committer.now().run.plus_ms(60_000));
+        let call = CallModel { turn, model: "local".into(), request, deadline, reserved_micro_usd: Some(0) };
+        run(app, Command::Execution(driven.id, execution::Command::CallModel(call))).await;
+        let answer = Answer {
+            model: "local".into(),
+            delta: app.committer.payload(br#"{"text":"","calls":[]}"#.to_vec()),
+            output: None,
+            calls: vec![proposal(app)],
+            usage: Usage::default(),
+            cassette: false,
+        };
+        let answered = run(app, Command::Execution(driven.id, execution::Command::AnswerModel { turn, answer })).await;
+        let called = answered.decision.events.iter().find_map(|(_, event)| {
+            let execution::Event::CallCalled(called) = Execution::read(event)? else { return None };
+            Some((called.call, called.lease?))
+        });
+        called.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_done_before_its_release_is_recorded_as_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let mut driven = Driven::start(&app).await;
+        let ((call, lease), id) = (call_open(&app, &mut driven).await, driven.id);
+        run(&app, Command::Execution(id, execution::Command::Cancel { why: "test".into() })).await;
+        let read = app.records.read(move |txn| {
+            let (row, call) = (txn.execution(id)?, txn.call(call)?);
+            Ok((row.worker.unwrap(), row.connection.unwrap(), call.outcome))
+        });
+        let (worker, connection, outcome) = read.await.unwrap();
+        assert_eq!(outcome, None, "the control: it is open");
+        let served = Connection::open(worker, connection, lease.fence, 4, Host::default());
+        let Lease { lease, fence } = lease;
+        let (outcome, result) = (Outcome::Done { exit_code: None }, json!("x".repeat(LARGE_BYTES)));
+        let done = CallOutcome { lease, fence, call, execution: id, outcome, result, took_ms: 1, level: None };
+        let (reports, waiting) = mpsc::channel(8);
+        let (answers, mut answered) = mpsc::channel(8);
+        reports.send(FromWorker::Outcome(Box::new(done))).await.unwrap();
+        reports.send(FromWorker::Released { execution: id, iteration: 1, traffic: None }).await.unwrap();
+        drop(reports);
+        report_in_order(Arc::clone(&app), served.connection, waiting, answers).await;
+        assert!(matches!(answered.recv().await, Some(FromWorker::Outcome(_))));
+        assert!(matches!(answered.recv().await, Some(FromWorker::Released { .. })));
+        let ended = app.records.read(move |txn| Ok((txn.call(call)?.outcome, txn.execution(id)?.ended_at)));
+        let (outcome, ended_at) = ended.await.unwrap();
+        assert_eq!(outcome.as_deref(), Some("done"));
+        assert!(ended_at.is_some(), "it was released after that");
+    }
+
+    #[tokio::test]
+    async fn a_report_that_cannot_be_written_is_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, store) = app(folder.path());
+        let fail = |_: &mut Txn<'_>| Err::<(), _>(store::Error::Stopped);
+        assert!(store.writer().write(Class::Interactive, fail).await.is_err());
+        let mut mint = Mint::new(Time::from_millis(1), 1);
+        let (worker, connection) = (WorkerId::mint(&mut mint), ConnectionId::mint(&mut mint));
+        let served = Connection::open(worker, connection, Fence(1), 4, Host::default());
+        let (reports, waiting) = mpsc::channel(8);
+        let (answers, mut answered) = mpsc::channel(8);
+        let execution = ExecutionId::mint(&mut mint);
+        reports.send(FromWorker::Released { execution, iteration: 1, traffic: None }).await.unwrap();
+        let reporting = report_in_order(Arc::clone(&app), served.connection, waiting, answers);
+        timeout(TEST_TIMEOUT, reporting).await.unwrap();
+        assert!(answered.recv().await.is_none(), "nobody is told what is not written");
+        assert!(reports.is_closed(), "its connection sees that it must end");
+    }
+}
