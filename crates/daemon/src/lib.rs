@@ -118,7 +118,9 @@ impl Daemon {
         let lived = match store.checkpoint() {
             // The file tells of the life that was put back, by whose clock all that waits here would be due at once.
             Checkpoint::Restored(_) => last.run,
-            Checkpoint::Missing | Checkpoint::OnChain { .. } => fleet::last_alive(&options.built_in).unwrap_or_default().max(last.run),
+            Checkpoint::Missing | Checkpoint::OnChain { .. } => {
+                fleet::last_alive(&options.built_in).unwrap_or_default().max(last.run)
+            }
         };
         let (judge, space) = (Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
         let committer = Committer::new(&store, judge, space, Clock::new(wall, lived), project);

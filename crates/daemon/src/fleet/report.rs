@@ -41,11 +41,7 @@ async fn commit(app: &App, connection: &Connection, report: &FromWorker) -> Resu
     Ok(())
 }
 
-async fn command(
-    app: &App,
-    connection: &Connection,
-    report: &FromWorker,
-) -> Result<Option<Command>, Error> {
+async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Result<Option<Command>, Error> {
     let (worker, connection) = (connection.worker, connection.id);
     Ok(match report {
         FromWorker::Outcome(outcome) => {
@@ -70,10 +66,9 @@ async fn command(
             let survey = || fleet::Command::Survey { connection, host: host_payload(app, host) };
             is_news(app, worker, host).await?.then(|| Command::Worker(worker, survey()))
         }
-        FromWorker::HomeRemoved { .. }
-        | FromWorker::Output { .. }
-        | FromWorker::Beat { .. }
-        | FromWorker::Hello(_) => None,
+        FromWorker::HomeRemoved { .. } | FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => {
+            None
+        }
     })
 }
 
@@ -134,7 +129,6 @@ mod tests {
     use tenure_core::execution::{Answer, CallModel, Execution, Turn, Usage};
     use tenure_core::id::{ConnectionId, ExecutionId, Mint};
     use tenure_core::time::Time;
-    use tenure_store::{self as store, Class, Txn};
     use tokio::time::timeout;
 
     /// Larger than what is written inline.
@@ -207,16 +201,16 @@ mod tests {
     #[tokio::test]
     async fn a_report_that_cannot_be_written_is_the_last() {
         let folder = tempfile::tempdir().unwrap();
-        let (app, store) = app(folder.path());
-        let fail = |_: &mut Txn<'_>| Err::<(), _>(store::Error::Stopped);
-        assert!(store.writer().write(Class::Interactive, fail).await.is_err());
+        let (app, _store) = app(folder.path());
+        app.committer.space().fill();
         let mut mint = Mint::new(Time::from_millis(1), 1);
         let (worker, connection) = (WorkerId::mint(&mut mint), ConnectionId::mint(&mut mint));
         let served = Connection::open(worker, connection, Fence(1), 4, Host::default());
         let (reports, waiting) = mpsc::channel(8);
         let (answers, mut answered) = mpsc::channel(8);
         let execution = ExecutionId::mint(&mut mint);
-        reports.send(FromWorker::Released { execution, iteration: 1, traffic: None }).await.unwrap();
+        let refused = FromWorker::NetworkRefused { execution, iteration: 1, refusals: Vec::new() };
+        reports.send(refused).await.unwrap();
         let reporting = report_in_order(Arc::clone(&app), served.connection, waiting, answers);
         timeout(TEST_TIMEOUT, reporting).await.unwrap();
         assert!(answered.recv().await.is_none(), "nobody is told what is not written");

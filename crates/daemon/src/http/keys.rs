@@ -107,7 +107,8 @@ mod tests {
         let hash = KeyText::new([random; 20]).hash();
         let create = project::Command::CreateKey { name: name.to_string(), role: Role::Viewer, hash };
         let committed = app.committer.commit(OWNER, Command::Project(app.committer.project(), create)).await.unwrap();
-        let id = committed.decision.rows.iter().find_map(|row| if let Row::Key(row) = row { Some(row.id) } else { None });
+        let id =
+            committed.decision.rows.iter().find_map(|row| if let Row::Key(row) = row { Some(row.id) } else { None });
         id.unwrap()
     }
 

@@ -41,7 +41,8 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         Ok(frame) => drop(connection.call(frame).await),
         Err(why) => {
             let end = end_call(&app, &unsent(id, call, lease, &why), None);
-            app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end))).await;
+            app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end)))
+                .await;
         }
     }
     Ok(())

@@ -91,13 +91,7 @@ fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> Ca
 
 /// The call that cannot be made is recorded all the same, so that its failure has something to end.
 fn uncallable(turn: Turn, alias: &str, deadline: Run) -> CallModel {
-    CallModel {
-        turn,
-        model: capability::clip(alias),
-        request: Hash::of(&[]),
-        deadline,
-        reserved_micro_usd: Some(0),
-    }
+    CallModel { turn, model: capability::clip(alias), request: Hash::of(&[]), deadline, reserved_micro_usd: Some(0) }
 }
 
 /// Ends by the deadline that the call was committed with, also where the model does not.
