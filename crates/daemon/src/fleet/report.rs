@@ -49,11 +49,11 @@ async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Res
             Some(Command::Execution(outcome.execution, execution::Command::EndCall(end)))
         }
         FromWorker::Released { execution, iteration, traffic } => {
-            let (iteration, traffic) = (*iteration, traffic.clone());
+            let (iteration, traffic) = (*iteration, *traffic);
             Some(Command::Execution(*execution, execution::Command::Release { connection, iteration, traffic }))
         }
         FromWorker::JailLost { execution, iteration, leases, why, traffic } => {
-            let (iteration, leases, why, traffic) = (*iteration, leases.clone(), why.clone(), traffic.clone());
+            let (iteration, leases, why, traffic) = (*iteration, leases.clone(), why.clone(), *traffic);
             let lose = execution::Command::LoseJail { connection, iteration, leases, why, traffic };
             Some(Command::Execution(*execution, lose))
         }
