@@ -161,7 +161,10 @@ fn is_report(frame: &FromWorker) -> bool {
 /// Does at once what waits for nothing; gives back what is to be reported in order.
 fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorker> {
     match frame {
-        report if is_report(&report) => return Some(report),
+        report if is_report(&report) => {
+            pending.came(&report);
+            return Some(report);
+        }
         FromWorker::Output { execution, stderr, text, .. } => app.watch.output(execution, stderr, text),
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),

@@ -6,7 +6,6 @@ use crate::app::App;
 use crate::fleet::{Broken, end_call};
 use crate::records::{Error, ReadTxn, found};
 use std::sync::Arc;
-use std::time::Duration;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
 use tenure_core::call::{Lease, Outcome};
@@ -17,9 +16,6 @@ use tenure_core::manifest::{Host, Problem};
 use tenure_core::owed::Obligation;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, LeasedCall};
-
-/// A worker that has not destroyed a jail by then is ended itself.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Stream::Execution(id), Obligation::Dispatch { call, lease, connection }) = (stream, obligation) else {
@@ -114,13 +110,8 @@ pub async fn release(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
     };
     let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };
     let agent = app.records.read(move |txn| Ok(txn.execution(id)?.agent)).await?;
-    match tokio::time::timeout(RELEASE_TIMEOUT, connection.release(agent, id, iteration, last)).await {
-        // Once proven dead it is released; what a lost connection held is given back when it lapses.
-        Ok(Ok(_) | Err(Broken)) => {}
-        Err(_) => {
-            tracing::error!(execution = %id, "the worker does not destroy a jail; it is ended");
-            connection.end();
-        }
+    match connection.release(agent, id, iteration, last).await {
+        // It is committed; or what a lost connection held is given back when that lapses.
+        Ok(_) | Err(Broken) => Ok(()),
     }
-    Ok(())
 }
