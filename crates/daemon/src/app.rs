@@ -8,6 +8,7 @@ use crate::watch::Watch;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
+use tenure_store as store;
 use tokio_util::sync::CancellationToken;
 
 pub struct App {
@@ -25,16 +26,25 @@ impl App {
     /// owed then comes again.
     pub async fn report(&self, actor: Actor, command: Command) -> bool {
         let (stream, verb) = (command.stream(), command.verb().name);
+        self.report_written(actor, command).await.unwrap_or_else(|error| {
+            tracing::error!(%stream, verb, %error, "not written; it stays owed");
+            false
+        })
+    }
+
+    /// The same of what comes only once. `false`: refused, since the state had moved on.
+    ///
+    /// # Errors
+    /// The store's: it is not written.
+    pub async fn report_written(&self, actor: Actor, command: Command) -> Result<bool, store::Error> {
+        let (stream, verb) = (command.stream(), command.verb().name);
         match self.committer.commit(actor, command).await {
-            Ok(_) => true,
+            Ok(_) => Ok(true),
             Err(commit::Error::Refused(refusal)) => {
                 tracing::debug!(%stream, verb, refusal = refusal.code(), "refused: the state has moved on");
-                false
+                Ok(false)
             }
-            Err(commit::Error::Store(error)) => {
-                tracing::error!(%stream, verb, %error, "not written; it stays owed");
-                false
-            }
+            Err(commit::Error::Store(error)) => Err(error),
         }
     }
 

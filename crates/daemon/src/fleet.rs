@@ -6,9 +6,11 @@
 mod child;
 mod connection;
 mod serve;
+mod report;
 
 pub use child::{BuiltIn, Supervisor, keep_alive, last_alive};
 pub use connection::{Broken, Connection};
+pub(crate) use report::end_call;
 
 use crate::app::App;
 use crate::commit;
@@ -16,9 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::{Command, Event};
+use tenure_core::aggregate::{Command, Member};
 use tenure_core::call::Fence;
-use tenure_core::fleet;
+use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{ConnectionId, WorkerId};
 use tenure_core::owed::Kind;
 use tenure_core::time::Run;
@@ -171,12 +173,12 @@ impl AttachedWorker {
             app.committer.commit(Actor::Daemon, Command::Worker(self.worker, lapse)).await?;
             self.stale = None;
         }
-        let (slots, level, host) = (hello.slots, hello.level.clone(), serve::host_payload(app, &hello.host));
+        let (slots, level, host) = (hello.slots, hello.level.clone(), report::host_payload(app, &hello.host));
         let connect = fleet::Command::Connect { slots, level, host };
         let committed = app.committer.commit(Actor::Worker(self.worker), Command::Worker(self.worker, connect)).await?;
-        let opened = committed.decision.events.iter().find_map(|(_, event)| match event {
-            Event::Worker(fleet::Event::Connected { connection, fence, .. }) => Some((*connection, *fence)),
-            Event::Worker(_) | Event::Project(_) | Event::Agent(_) | Event::Execution(_) => None,
+        let opened = committed.decision.events.iter().find_map(|(_, event)| {
+            let fleet::Event::Connected { connection, fence, .. } = Worker::read(event)? else { return None };
+            Some((*connection, *fence))
         });
         Ok(opened.expect("invariant: an accepted Connect opens a connection"))
     }

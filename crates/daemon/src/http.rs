@@ -63,12 +63,12 @@ struct ApiState {
     records: Records,
     /// What the built-in worker said of itself; kept while it is away.
     greeting: watch::Receiver<Option<Greeting>>,
-    info: ServerInfo,
+    installation: Installation,
 }
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
-struct ServerInfo {
+struct Installation {
     data_dir: PathBuf,
     started_at: Time,
     /// How long a deleted agent's work folder is kept.
@@ -105,7 +105,7 @@ pub async fn serve(
     let listening = std::iter::once(format!("unix:{}", options.socket.display()))
         .chain(bound.map(|address| format!("http://{address}")))
         .collect();
-    let info = ServerInfo {
+    let installation = Installation {
         data_dir: options.data_dir.clone(),
         started_at: app.committer.now().at,
         home_grace_ms: u64::try_from(options.home_grace.as_millis()).unwrap_or(u64::MAX),
@@ -113,7 +113,7 @@ pub async fn serve(
         listening,
     };
     let records = app.records.interactive();
-    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), info });
+    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), installation });
     let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
     tasks.spawn(listen::serve(router(api), listeners, app.closing.clone()));
     Ok(bound)

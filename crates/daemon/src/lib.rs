@@ -115,7 +115,13 @@ impl Daemon {
         let (watch, wakeups) = (Watch::new(), Wakeups::default());
         let store = Arc::new(open(&options, watch.clone(), wakeups.clone())?);
         let (project, last) = store.end_at_open();
-        let lived = fleet::last_alive(&options.built_in).unwrap_or_default().max(last.run);
+        let lived = match store.checkpoint() {
+            // The file tells of the life that was put back, by whose clock all that waits here would be due at once.
+            Checkpoint::Restored(_) => last.run,
+            Checkpoint::Missing | Checkpoint::OnChain { .. } => {
+                fleet::last_alive(&options.built_in).unwrap_or_default().max(last.run)
+            }
+        };
         let (judge, space) = (Arc::new(FloorAndTools), Space::new(Arc::clone(&store)));
         let committer = Committer::new(&store, judge, space, Clock::new(wall, lived), project);
         let outside = store.checkpoint().clone();

@@ -28,6 +28,18 @@ pub enum Error {
     Payload(serde_json::Error),
 }
 
+/// None where the bytes are gone or are not those that were bound: no later try finds them.
+///
+/// # Errors
+/// What may pass.
+pub fn found<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Gone(_) | Error::Payload(_) | Error::Store(store::Error::Corrupt { .. })) => Ok(None),
+        Err(error @ Error::Store(_)) => Err(error),
+    }
+}
+
 #[derive(Clone)]
 pub struct Records {
     reader: Reader,
@@ -103,8 +115,13 @@ impl Records {
 
     /// # Errors
     /// The store's.
-    pub async fn open_of(&self, agent: AgentId, limit: u32) -> Result<Vec<ExecutionId>, store::Error> {
-        self.reader.read(move |sql| executions::open_ids_of(sql, agent, limit)).await
+    pub async fn uncancelled_of(
+        &self,
+        agent: AgentId,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<ExecutionId>, store::Error> {
+        self.reader.read(move |sql| agents::uncancelled_of(sql, agent, after, limit)).await
     }
 }
 

@@ -92,15 +92,14 @@ impl Watch {
     /// Sends watchers one committed event; called after COMMIT, in the ledger's order. It does not block.
     pub fn publish(&self, index: u64, stamp: Stamp, stream: Stream, event: &Event) {
         self.0.records.fetch_max(index + 1, Ordering::Relaxed);
-        match (stream, event) {
-            (Stream::Execution(id), Event::Execution(event)) if self.0.events.receiver_count() > 0 => {
-                // Nobody listening any more is no failure.
-                let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, stamp, id, event)));
-            }
-            (Stream::Project(_), Event::Project(project::Event::KeyRevoked { key, .. })) => {
-                let _ = self.0.revoked.send(*key);
-            }
-            (Stream::Project(_) | Stream::Agent(_) | Stream::Execution(_) | Stream::Worker(_), _) => {}
+        // Nobody listening any more is no failure.
+        if let (Stream::Execution(id), Event::Execution(event)) = (stream, event)
+            && self.0.events.receiver_count() > 0
+        {
+            let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, stamp, id, event)));
+        }
+        if let Event::Project(project::Event::KeyRevoked { key, .. }) = event {
+            let _ = self.0.revoked.send(*key);
         }
     }
 

@@ -19,6 +19,9 @@ const PENDING_MAX: usize = 4096;
 /// A container engine that hangs must not hang a deploy for long.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A worker that has not destroyed a jail by then is ended itself.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// An open connection of a worker. It is cheap to clone, and goes on existing after the connection's end.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -42,24 +45,17 @@ pub(super) struct ServerEnd {
 
 #[derive(Debug)]
 pub(super) enum WorkerRequest {
-    Call {
-        frame: Box<LeasedCall>,
-        answer: oneshot::Sender<CallOutcome>,
-    },
-    Release {
-        agent: AgentId,
-        execution: ExecutionId,
-        iteration: u32,
-        last: bool,
-        answer: oneshot::Sender<Option<Traffic>>,
-    },
-    RemoveHome {
-        agent: AgentId,
-        answer: oneshot::Sender<Option<String>>,
-    },
-    Survey {
-        answer: oneshot::Sender<()>,
-    },
+    Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
+    Release { agent: AgentId, execution: ExecutionId, iteration: u32, last: bool, answer: ReleaseAnswer },
+    RemoveHome { agent: AgentId, answer: oneshot::Sender<Option<String>> },
+    Survey { answer: oneshot::Sender<()> },
+}
+
+/// Told twice: the worker's word has come; what it was, once that is committed. A slow disk must not make the worker late.
+#[derive(Debug)]
+pub(super) struct ReleaseAnswer {
+    came: Option<oneshot::Sender<()>>,
+    committed: oneshot::Sender<Option<Traffic>>,
 }
 
 /// The connection ended before the answer came.
@@ -82,7 +78,8 @@ impl Connection {
         answered.await.ok()
     }
 
-    /// What went over the jail's network, once it is proven dead; an error when the connection broke first.
+    /// What went over the jail's network, once it is proven dead; an error when the connection broke first. A worker that
+    /// does not destroy it in time is ended.
     ///
     /// # Errors
     /// `Broken`: nothing is known of the jail.
@@ -93,9 +90,19 @@ impl Connection {
         iteration: u32,
         last: bool,
     ) -> Result<Option<Traffic>, Broken> {
-        let (answer, answered) = oneshot::channel();
+        let ((came, coming), (committed, answered)) = (oneshot::channel(), oneshot::channel());
+        let answer = ReleaseAnswer { came: Some(came), committed };
         let release = WorkerRequest::Release { agent, execution, iteration, last, answer };
-        self.requests.send(release).await.map_err(|_| Broken)?;
+        let asked = async {
+            self.requests.send(release).await.map_err(|_| Broken)?;
+            coming.await.map_err(|_| Broken)
+        };
+        let Ok(came) = timeout(RELEASE_TIMEOUT, asked).await else {
+            tracing::error!(%execution, "the worker does not destroy a jail; it is ended");
+            self.end();
+            return Err(Broken);
+        };
+        came?;
         answered.await.map_err(|_| Broken)
     }
 
@@ -129,7 +136,7 @@ impl Connection {
 /// Who waits for which answer.
 pub(super) struct Pending {
     calls: HashMap<LeaseId, oneshot::Sender<CallOutcome>>,
-    releases: HashMap<(ExecutionId, u32), oneshot::Sender<Option<Traffic>>>,
+    releases: HashMap<(ExecutionId, u32), ReleaseAnswer>,
     homes: HashMap<AgentId, oneshot::Sender<Option<String>>>,
     surveys: HashMap<u64, oneshot::Sender<()>>,
     surveys_sent: u64,
@@ -169,6 +176,16 @@ impl Pending {
         }
     }
 
+    /// Tells whoever waits for it that an answer has come, which is still to be committed.
+    pub(super) fn came(&mut self, frame: &FromWorker) {
+        let FromWorker::Released { execution, iteration, .. } = frame else { return };
+        let waiting = self.releases.get_mut(&(*execution, *iteration));
+        if let Some(came) = waiting.and_then(|answer| answer.came.take()) {
+            // Nobody waits any more where the receiver is gone.
+            let _ = came.send(());
+        }
+    }
+
     /// Hands an answer to whoever waits for it; another frame is none of this one's concern.
     pub(super) fn answer(&mut self, frame: FromWorker) {
         // Nobody waits any more where the receiver is gone.
@@ -180,7 +197,7 @@ impl Pending {
             }
             FromWorker::Released { execution, iteration, traffic } => {
                 if let Some(answer) = self.releases.remove(&(execution, iteration)) {
-                    let _ = answer.send(traffic);
+                    let _ = answer.committed.send(traffic);
                 }
             }
             FromWorker::Surveyed { count, host } => {

@@ -7,16 +7,12 @@
 //! ```
 //! It must never wait for the worker to take something without taking what the worker sends, for each would wait for the
 //! other; nor for a commit: a slow disk holds a worker back, and must not make it look silent.
-use super::connection::{Connection, Pending, ServerEnd};
+use super::connection::{Pending, ServerEnd};
+use super::report::report_in_order;
 use crate::app::App;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::actor::Actor;
-use tenure_core::aggregate::Command;
-use tenure_core::bound::Payload;
-use tenure_core::manifest::Host;
-use tenure_core::{execution, fleet};
 use tenure_wire::frame::{self, FrameError, FromWorker, ToWorker};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::sync::mpsc;
@@ -45,6 +41,8 @@ pub(super) enum Error {
     Silent,
     #[error("the daemon ended it")]
     Ended,
+    #[error("what it reported cannot be written")]
+    Unwritten,
 }
 
 /// Until the stream ends, the worker hangs or the daemon closes.
@@ -71,7 +69,7 @@ where
             ended = &mut reading => break ended,
             () = app.closing.cancelled() => return Ok(()),
             () = connection.ending.cancelled() => return Err(Error::Ended),
-            () = reports.closed() => return Err(Error::Ended),
+            () = reports.closed() => return Err(Error::Unwritten),
             Some(request) = requests.recv(), if idle => {
                 outbox = frame::encode(&pending.begin(request))?.into();
                 stuck = 0;
@@ -163,54 +161,15 @@ fn is_report(frame: &FromWorker) -> bool {
 /// Does at once what waits for nothing; gives back what is to be reported in order.
 fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorker> {
     match frame {
-        report if is_report(&report) => return Some(report),
+        report if is_report(&report) => {
+            pending.came(&report);
+            return Some(report);
+        }
         FromWorker::Output { execution, stderr, text, .. } => app.watch.output(execution, stderr, text),
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }
     None
-}
-
-/// Commits what a worker reports, in the order in which it was sent, and lets its answers through in the same order: an
-/// outcome or release is acted on only after what was reported before it. Ends with the connection's last report.
-async fn report_in_order(
-    app: Arc<App>,
-    connection: Connection,
-    mut reports: mpsc::Receiver<FromWorker>,
-    answers: mpsc::Sender<FromWorker>,
-) {
-    let (worker, connection_id) = (Actor::Worker(connection.worker), connection.id);
-    while let Some(report) = reports.recv().await {
-        let command = match report {
-            FromWorker::NetworkRefused { execution, iteration, refusals } => {
-                let refuse = execution::Command::RefuseNetwork { connection: connection_id, iteration, refusals };
-                Command::Execution(execution, refuse)
-            }
-            FromWorker::JailLost { execution, iteration, leases, why, traffic } => {
-                let connection = connection_id;
-                let lose = execution::Command::LoseJail { connection, iteration, leases, why, traffic };
-                Command::Execution(execution, lose)
-            }
-            answer => {
-                if let FromWorker::Surveyed { host, .. } = &answer
-                    && **host != **connection.host.borrow()
-                {
-                    let survey = fleet::Command::Survey { connection: connection_id, host: host_payload(&app, host) };
-                    app.report(worker, Command::Worker(connection.worker, survey)).await;
-                }
-                // Nobody waits any more once the connection was ended.
-                let _ = answers.send(answer).await;
-                continue;
-            }
-        };
-        app.report(worker, command).await;
-    }
-}
-
-/// What a worker's host can do, on its way to be bound.
-pub(super) fn host_payload(app: &App, host: &Host) -> Payload {
-    let json = serde_json::to_vec(host).expect("invariant: a host is JSON with text keys");
-    app.committer.payload(json)
 }
 
 #[cfg(test)]

@@ -92,27 +92,13 @@ fn listed(manifest: &Manifest) -> Listed {
 
 /// The agent as a deploy has left it.
 fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow, Failure> {
-    let mut found = None;
-    let mut standing = before.as_ref().map(|row| row.standing.clone());
+    let (mut found, mut standing) = (None, before.as_ref().map(|row| row.standing.clone()));
     for row in &committed.decision.rows {
-        match row {
-            Row::Deployed { agent, name, listed, at } => found = Some((*agent, name.clone(), listed.clone(), *at)),
-            Row::Standing { standing: now, .. } => standing = Some(now.clone()),
-            Row::Held { .. }
-            | Row::Counted { .. }
-            | Row::Entry { .. }
-            | Row::Key(_)
-            | Row::KeyRevoked { .. }
-            | Row::Revision(_)
-            | Row::Execution(_)
-            | Row::Iteration(_)
-            | Row::Turn(_)
-            | Row::Note { .. }
-            | Row::Call(_)
-            | Row::CallChanged { .. }
-            | Row::Validation(_)
-            | Row::Worker(_) => {}
+        if let Row::Standing { standing: now, .. } = row {
+            standing = Some(now.clone());
         }
+        let Row::Deployed { agent, name, listed, at } = row else { continue };
+        found = Some((*agent, name.clone(), listed.clone(), *at));
     }
     let (Some((id, name, listed, at)), Some(standing)) = (found, standing) else {
         return Err(Code::Internal.problem("a deploy has no row").into());
@@ -263,7 +249,7 @@ async fn delete(
     Segment(wanted): Segment,
 ) -> Answer<Agent> {
     let entry = api.agent(&wanted).await?;
-    let delete = Command::Agent(entry.id, agent::Command::Delete { home_grace_ms: api.info.home_grace_ms });
+    let delete = Command::Agent(entry.id, agent::Command::Delete { home_grace_ms: api.installation.home_grace_ms });
     api.app.committer.commit(caller.actor, delete).await?;
     let entry = api.agent(&entry.id.to_string()).await?;
     Ok(Out(shown(&entry)))

@@ -107,7 +107,7 @@ async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>)
         return of_key(api, &key).await.map(Some);
     }
     Ok(match peer {
-        Some(Peer::Unix { uid }) if uid == api.info.owner || uid == 0 => {
+        Some(Peer::Unix { uid }) if uid == api.installation.owner || uid == 0 => {
             Some(Caller { actor: Actor::Owner { uid }, role: Role::Owner })
         }
         Some(Peer::Unix { .. } | Peer::Tcp { .. }) | None => None,

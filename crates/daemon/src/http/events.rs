@@ -12,7 +12,8 @@ use axum::response::sse::{Event as Message, KeepAlive};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use tenure_core::aggregate::{Event, Stream as Aggregate};
+use tenure_core::aggregate::{Member, Stream as Aggregate};
+use tenure_core::execution::Execution;
 use tenure_core::id::{ExecutionId, KeyId};
 use tenure_store::events_of;
 use tenure_store::rows::executions;
@@ -156,9 +157,9 @@ impl EventStream {
         if records.len() < PAGE as usize {
             self.source = if ended { Source::Over } else { Source::Live };
         }
-        self.backlog.extend(records.iter().filter_map(|record| match &record.event {
-            Event::Execution(event) => Some(ExecutionEvent::of(record.meta.index, record.meta.stamp, id, event)),
-            Event::Project(_) | Event::Agent(_) | Event::Worker(_) => None,
+        self.backlog.extend(records.iter().filter_map(|record| {
+            let event = Execution::read(&record.event)?;
+            Some(ExecutionEvent::of(record.meta.index, record.meta.stamp, id, event))
         }));
         Some(())
     }

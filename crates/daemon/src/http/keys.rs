@@ -4,10 +4,9 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use tenure_core::aggregate::Command;
-use tenure_core::id::KeyId;
 use tenure_core::project::{self, KeyRow};
 use tenure_core::row::Row;
-use tenure_store::rows::keys;
+use tenure_store::rows::{Match, keys};
 use tenure_wire::api::List;
 use tenure_wire::api::key::{CreatedKey, Key, KeyText, NewKey};
 use tenure_wire::problem::{Code, Problem};
@@ -20,7 +19,7 @@ use super::body::{Json, Segment};
 use super::lookup::quoted;
 use super::problem::{Answer, Failure};
 
-/// Keys that a list shows, revoked ones included.
+/// Keys that a list shows: all live ones, and the revoked ones made last.
 const SHOWN_MAX: u32 = 500;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
@@ -48,7 +47,7 @@ async fn create(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new
     Ok(Out(CreatedKey { key: shown(row), secret: text.reveal().to_string() }))
 }
 
-/// All keys, oldest first, revoked ones included.
+/// All live keys, then the revoked ones, the newest of each first.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = List<Key>), (status = "4XX", body = Problem)))]
 async fn list(State(api): State<Arc<ApiState>>, _: Owner) -> Answer<List<Key>> {
     let entries = api.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
@@ -71,13 +70,18 @@ async fn revoke(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Segment(
 
 impl ApiState {
     async fn key(&self, wanted: &str) -> Result<KeyRow, Failure> {
-        let entries = self.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
-        let by_id = |entry: &KeyRow| wanted.parse::<KeyId>() == Ok(entry.id) || entry.id.short() == wanted;
-        let by_name = |entry: &KeyRow| entry.revoked_at.is_none() && entry.name == wanted;
-        let found = entries.iter().find(|entry| by_id(entry)).or_else(|| entries.iter().find(|entry| by_name(entry)));
-        found
-            .cloned()
-            .ok_or_else(|| Code::KeyUnknown.problem(format!("no key has the id or name {}", quoted(wanted))).into())
+        let text = wanted.to_string();
+        match self.reader().read(move |sql| keys::find(sql, &text)).await? {
+            Match::One(entry) => Ok(entry),
+            Match::Many(entries) => {
+                let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
+                let detail = format!("{} could be {}", quoted(wanted), ids.join(", "));
+                Err(Code::KeyUnknown.problem(detail).into())
+            }
+            Match::None => {
+                Err(Code::KeyUnknown.problem(format!("no key has the id or name {}", quoted(wanted))).into())
+            }
+        }
     }
 }
 
@@ -88,5 +92,50 @@ fn shown(entry: KeyRow) -> Key {
         role: entry.role,
         created_at: entry.created_at.into(),
         revoked_at: entry.revoked_at.map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::App;
+    use crate::testing::{OWNER, app, found};
+    use tenure_core::access::Role;
+    use tenure_core::id::KeyId;
+
+    async fn created(app: &App, name: &str, random: u8) -> KeyId {
+        let hash = KeyText::new([random; 20]).hash();
+        let create = project::Command::CreateKey { name: name.to_string(), role: Role::Viewer, hash };
+        let committed = app.committer.commit(OWNER, Command::Project(app.committer.project(), create)).await.unwrap();
+        let id =
+            committed.decision.rows.iter().find_map(|row| if let Row::Key(row) = row { Some(row.id) } else { None });
+        id.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_is_found_and_a_live_one_listed_whatever_was_made_and_revoked_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let tell = |command| app.committer.commit(OWNER, Command::Project(app.committer.project(), command));
+        found(&app).await;
+        let oldest = created(&app, "oldest", 0).await;
+        let mut revoked = Vec::new();
+        for random in 1..4 {
+            let key = created(&app, "again", random).await;
+            tell(project::Command::RevokeKey { key }).await.unwrap();
+            revoked.push(key);
+        }
+        let live = created(&app, "again", 4).await;
+        let read = app.records.reader().read(move |sql| {
+            let wanted = [oldest.to_string(), revoked[0].to_string(), revoked[1].short(), "again".to_string()];
+            let matches = wanted.iter().map(|wanted| keys::find(sql, wanted)).collect::<Result<Vec<_>, _>>()?;
+            Ok((keys::list(sql, 2)?, matches, [oldest, revoked[0], revoked[1], live]))
+        });
+        let (listed, matches, wanted) = read.await.unwrap();
+        for (found, wanted) in matches.into_iter().zip(wanted) {
+            assert!(matches!(&found, Match::One(row) if row.id == wanted), "{found:?} is not {wanted}");
+        }
+        let listed = |key: KeyId| listed.iter().any(|row| row.id == key);
+        assert!(listed(oldest) && listed(live), "what is live stands before all that is not");
     }
 }

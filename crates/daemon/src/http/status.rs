@@ -31,9 +31,9 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
     Ok(Out(Status {
         version: VERSION.to_string(),
         pid: std::process::id(),
-        started_at: api.info.started_at.into(),
-        data_dir: api.info.data_dir.display().to_string(),
-        listening: api.info.listening.clone(),
+        started_at: api.installation.started_at.into(),
+        data_dir: api.installation.data_dir.display().to_string(),
+        listening: api.installation.listening.clone(),
         records: api.app.watch.records(),
         worker: worker(&api),
         model: default_model(&api),

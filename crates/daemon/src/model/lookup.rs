@@ -13,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// ReadTxn-ups at once, each of another name.
+/// Look-ups at once, each of another name.
 const LOOKUPS_MAX: usize = 8;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Addresses of one name that are kept.

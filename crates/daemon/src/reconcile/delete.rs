@@ -9,13 +9,23 @@ use tenure_core::aggregate::{Command, Stream};
 use tenure_core::owed::Obligation;
 use tenure_core::{agent, execution};
 
+/// Executions cancelled at a time, and how many such pages a look goes through.
 const PAGE: u32 = 256;
+const PAGES_MAX: u32 = 64;
 
 pub async fn delete(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
     let Stream::Agent(agent) = stream else { return Ok(()) };
-    for id in app.records.open_of(agent, PAGE).await? {
-        let cancel = execution::Command::Cancel { why: "its agent was deleted".to_string() };
-        app.report(Actor::Daemon, Command::Execution(id, cancel)).await;
+    let mut after = None;
+    for _ in 0..PAGES_MAX {
+        let page = app.records.uncancelled_of(agent, after, PAGE).await?;
+        after = page.last().copied();
+        for id in &page {
+            let cancel = execution::Command::Cancel { why: "its agent was deleted".to_string() };
+            app.report(Actor::Daemon, Command::Execution(*id, cancel)).await;
+        }
+        if page.len() < PAGE as usize {
+            break;
+        }
     }
     Ok(())
 }
@@ -32,4 +42,41 @@ pub async fn remove_home(app: Arc<App>, stream: Stream, obligation: Obligation) 
         Err(Broken) => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Driven, app, run};
+    use tenure_store::rows::agents;
+
+    #[tokio::test]
+    async fn executions_that_are_ending_do_not_stand_in_the_way_of_those_not_asked_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let mut ending = Driven::start(&app).await;
+        ending.begin_iteration().await;
+        let id = ending.id;
+        let agent = app.records.read(move |txn| Ok(txn.execution(id)?.agent)).await.unwrap();
+        let next = app.committer.mint_execution();
+        let input = app.committer.payload(b"{}".to_vec());
+        let start = execution::Start { agent, input, max_iterations: None, idempotency: None };
+        run(&app, Command::Execution(next, execution::Command::Start(start))).await;
+        let uncancelled = || app.records.uncancelled_of(agent, None, PAGE);
+        let mut both = vec![id, next];
+        both.sort_unstable();
+        assert_eq!(uncancelled().await.unwrap(), both);
+        let cancel = execution::Command::Cancel { why: "test".to_string() };
+        run(&app, Command::Execution(id, cancel)).await;
+        let ended = app.records.read(move |txn| Ok(txn.execution(id)?.ended_at)).await.unwrap();
+        assert_eq!(ended, None, "the control: its jail is not gone yet");
+        assert_eq!(uncancelled().await.unwrap(), [next]);
+        run(&app, Command::Agent(agent, agent::Command::Delete { home_grace_ms: 0 })).await;
+        delete(Arc::clone(&app), Stream::Agent(agent), Obligation::Delete).await.unwrap();
+        assert!(uncancelled().await.unwrap().is_empty());
+        let listed = |state| app.records.reader().read(move |sql| Ok(agents::list(sql, state, None, 10)?.rows));
+        assert!(listed(None).await.unwrap().is_empty(), "it is deleted though one of its executions still ends");
+        let archived = listed(Some("archived")).await.unwrap();
+        assert!(archived.iter().any(|row| row.id == agent && row.standing.state == "deleting"), "{archived:?}");
+    }
 }

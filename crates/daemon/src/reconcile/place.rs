@@ -25,6 +25,9 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
             let bound = workers::bound_to(sql, connection.id)?;
             free.insert(connection.worker, (u64::from(connection.slots).saturating_sub(bound), connection));
         }
+        if free.values().all(|(slots, _)| *slots == 0) {
+            return Ok((free, Vec::new()));
+        }
         let mut homes = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(row) = executions::get(sql, id)? else { continue };

@@ -25,10 +25,11 @@ use tenure_core::capability::{self, Capability};
 use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage};
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
-use tokio::time::Instant;
+use tenure_core::time::Run;
+use tokio::time::{Instant, sleep_until};
 
-/// The longest that one model call may take; the iteration's own clock is usually nearer.
-const CALL_DEADLINE: Duration = Duration::from_secs(900);
+/// The longest that one model call may take, in milliseconds; the iteration's own clock is usually nearer.
+const CALL_MS_MAX: u64 = 900_000;
 const SCHEMA_ERRORS_MAX: usize = 4;
 
 pub async fn think(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
@@ -54,11 +55,11 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         }
         Err(failure) => Err(failure.clone()),
     };
+    let deadline = app.committer.now().run.plus_ms(CALL_MS_MAX);
     let call = match (&request, &model) {
-        (Ok(request), Ok(model)) => called(app, turn, request, model.as_ref()),
-        (Err(_), _) | (_, Err(_)) => uncallable(app, turn, &alias),
+        (Ok(request), Ok(model)) => called(turn, request, model.as_ref(), deadline),
+        (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias, deadline),
     };
-    let deadline = Instant::now() + CALL_DEADLINE;
     if !app.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
         return Ok(());
     }
@@ -78,35 +79,31 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
     Ok(())
 }
 
-fn called(app: &App, turn: Turn, request: &Request, model: &dyn Model) -> CallModel {
+fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> CallModel {
     CallModel {
         turn,
         model: model.name().to_string(),
         request: request.hash().parse().expect("invariant: a request's hash is 64 hexadecimal digits"),
-        deadline: app.committer.now().run.plus_ms(CALL_DEADLINE.as_secs() * 1000),
+        deadline,
         reserved_micro_usd: model.reserve_micro_usd(request),
     }
 }
 
 /// The call that cannot be made is recorded all the same, so that its failure has something to end.
-fn uncallable(app: &App, turn: Turn, alias: &str) -> CallModel {
-    CallModel {
-        turn,
-        model: capability::clip(alias),
-        request: Hash::of(&[]),
-        deadline: app.committer.now().run.plus_ms(CALL_DEADLINE.as_secs() * 1000),
-        reserved_micro_usd: Some(0),
-    }
+fn uncallable(turn: Turn, alias: &str, deadline: Run) -> CallModel {
+    CallModel { turn, model: capability::clip(alias), request: Hash::of(&[]), deadline, reserved_micro_usd: Some(0) }
 }
 
+/// Ends by the deadline that the call was committed with, also where the model does not.
 async fn ask(
     app: &App,
     id: ExecutionId,
     turn: Turn,
     request: &Request,
     model: &dyn Model,
-    deadline: Instant,
+    deadline: Run,
 ) -> Result<Answer, Failure> {
+    let deadline = Instant::now() + Duration::from_millis(deadline.since_ms(app.committer.now().run));
     let (sender, mut pieces) = tokio::sync::mpsc::channel(64);
     let sink = PieceSink::new(sender);
     let generate = model.generate(request, &sink, deadline);
@@ -114,10 +111,18 @@ async fn ask(
     tokio::pin!(generate);
     loop {
         tokio::select! {
+            biased;
+            // First, for a model says best itself why it is late.
             answer = &mut generate => return answer,
             Some(text) = pieces.recv() => app.watch.text(id, turn, text),
+            () = sleep_until(deadline) => return Err(late(model)),
         }
     }
+}
+
+fn late(model: &dyn Model) -> Failure {
+    let sentence = format!("{} did not end by its deadline", model.name());
+    Failure::new(FailureKind::Deadline, sentence, "it is asked again while the execution has time")
 }
 
 /// Ends the text that watchers see of this turn, also when the task is dropped in its midst.
@@ -157,7 +162,8 @@ fn answered(app: &App, answer: Answer, took_ms: u64) -> execution::Answer {
     let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(app, call)).collect();
     let output = proposals.is_empty().then(|| app.committer.payload(answer.text.clone().into_bytes()));
     let delta = Delta { text: answer.text, calls, dropped: u32::try_from(dropped).unwrap_or(u32::MAX) };
-    let delta = serde_json_canonicalizer::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
+    // Not the canonical form, which rounds integers beyond 2^53: the model is shown these bytes again.
+    let delta = serde_json::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
     execution::Answer {
         cassette: answer.model.provider == crate::model::name::Provider::Cassette,
         model: answer.model.to_string(),
@@ -224,7 +230,66 @@ fn misfit(capability: &str, arguments: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::answer::{self, StopReason};
+    use crate::model::name::ModelName;
+    use crate::model::request::Tag;
+    use crate::testing::app;
+    use futures_util::future::BoxFuture;
     use serde_json::json;
+
+    /// A model that heeds no deadline.
+    struct Mute(ModelName);
+
+    impl Model for Mute {
+        fn name(&self) -> &ModelName {
+            &self.0
+        }
+
+        fn reserve_micro_usd(&self, _: &Request) -> Option<u64> {
+            None
+        }
+
+        fn generate<'a>(
+            &'a self,
+            _: &'a Request,
+            _: &'a PieceSink,
+            _: Instant,
+        ) -> BoxFuture<'a, Result<Answer, Failure>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_says_nothing_fails_at_the_deadline_of_its_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let (id, turn) = (app.committer.mint_execution(), Turn { iteration: 1, turn: 0, attempt: 1 });
+        let request =
+            Request { system: String::new(), messages: vec![], tools: vec![], max_tokens: 1, tag: Tag::default() };
+        let mute = Mute("local/qwen".parse().unwrap());
+        let begun = Instant::now();
+        let deadline = app.committer.now().run.plus_ms(5_000);
+        let failure = ask(&app, id, turn, &request, &mute, deadline).await.unwrap_err();
+        assert_eq!((failure.kind, begun.elapsed().as_secs()), (FailureKind::Deadline, 5));
+    }
+
+    #[tokio::test]
+    async fn the_next_prompt_has_an_integer_as_the_model_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let arguments = json!({"chat_id": 1_234_567_890_123_456_789_u64});
+        let answer = Answer {
+            text: String::new(),
+            calls: vec![ToolCall { id: "c1".into(), name: "network.fetch".into(), arguments: arguments.clone() }],
+            stop: StopReason::Calls,
+            usage: answer::Usage::default(),
+            model: "local/qwen".parse().unwrap(),
+            cost_micro_usd: None,
+            warning: None,
+        };
+        let kept: Delta = serde_json::from_slice(answered(&app, answer, 1).delta.bytes()).unwrap();
+        assert_eq!(kept.calls[0].arguments, arguments);
+    }
 
     #[test]
     fn arguments_that_are_unknown_missing_or_of_another_type_are_told_by_name() {

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::sql::stored::{Stored, table};
 use crate::sql::{Cell, Columns, Sql};
 use tenure_core::agent::{AgentRow, Listed, RevisionRow, Standing};
-use tenure_core::id::AgentId;
+use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::time::Time;
 
 table!(RevisionRow in "revisions", key "agent, number", keeps [], {
@@ -103,7 +103,8 @@ pub fn get(sql: &mut dyn Sql, id: AgentId) -> Result<Option<AgentRow>, Error> {
     sql.first(&format!("{SELECT} WHERE id = $1"), &[Cell::Text(&id.to_string())], read)
 }
 
-/// Agents by name, from after the name `after`; none of `state` lists all but the archived.
+/// Agents by name, from after the name `after`; none of `state` lists all that are not deleted. One that is deleted and
+/// whose executions still end counts as `archived`.
 ///
 /// # Errors
 /// The database's.
@@ -114,8 +115,8 @@ pub fn list(
     limit: u32,
 ) -> Result<Page<AgentRow, String>, Error> {
     let which = match state {
-        Some(_) => "state = $2 ORDER BY folded LIMIT $3",
-        None => "state <> 'archived' ORDER BY folded LIMIT $2",
+        Some(_) => "CASE state WHEN 'deleting' THEN 'archived' ELSE state END = $2 ORDER BY folded LIMIT $3",
+        None => "state = 'deployed' ORDER BY folded LIMIT $2",
     };
     let text = format!("{SELECT} WHERE folded > $1 AND {which}");
     let after = after.unwrap_or_default().to_ascii_lowercase();
@@ -125,12 +126,12 @@ pub fn list(
     Ok(Page::of(sql.all(&text, &cells, read)?, limit, |row| row.name.to_ascii_lowercase()))
 }
 
-/// How many agents there are, but for the archived.
+/// How many agents there are, but for the deleted.
 ///
 /// # Errors
 /// The database's.
 pub fn count(sql: &mut dyn Sql) -> Result<u64, Error> {
-    let count = sql.first("SELECT count(*) FROM agents WHERE state <> 'archived'", &[], |row| row.count(0))?;
+    let count = sql.first("SELECT count(*) FROM agents WHERE state = 'deployed'", &[], |row| row.count(0))?;
     Ok(count.unwrap_or(0))
 }
 
@@ -150,4 +151,21 @@ pub fn revisions(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<Re
 pub fn revision(sql: &mut dyn Sql, agent: AgentId, number: u32) -> Result<Option<RevisionRow>, Error> {
     let text = RevisionRow::select("WHERE agent = $1 AND number = $2");
     sql.first(&text, &[Cell::Text(&agent.to_string()), Cell::Int(number.into())], RevisionRow::read)
+}
+
+/// A page of the open executions of an agent, from after `after`, that nobody has asked to cancel yet.
+///
+/// # Errors
+/// The database's.
+pub fn uncancelled_of(
+    sql: &mut dyn Sql,
+    agent: AgentId,
+    after: Option<ExecutionId>,
+    limit: u32,
+) -> Result<Vec<ExecutionId>, Error> {
+    let text = "SELECT id FROM executions WHERE agent = $1 AND ended_at IS NULL AND cancel_requested = 0 AND id > $2 \
+        ORDER BY id LIMIT $3";
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    let cells = [Cell::Text(&agent.to_string()), Cell::Text(&after), Cell::Int(limit.into())];
+    sql.all(text, &cells, |row| row.parse(0))
 }

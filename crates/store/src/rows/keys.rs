@@ -1,5 +1,5 @@
 //! API keys, by the hash of their text.
-use super::Table;
+use super::{Match, Table, as_short};
 use crate::Error;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Sql};
@@ -30,10 +30,29 @@ pub fn by_hash(sql: &mut dyn Sql, hash: &Hash) -> Result<Option<KeyRow>, Error> 
     sql.first(&KeyRow::select("WHERE hash = $1"), &[Cell::Bytes(&hash.0)], KeyRow::read)
 }
 
-/// Oldest first, revoked ones included.
+/// The key of this id or short id, revoked or not; else the live one of this name.
+///
+/// # Errors
+/// The database's.
+pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<KeyRow>, Error> {
+    let by = |sql: &mut dyn Sql, which: &str, value: &str| {
+        sql.all(&KeyRow::select(&format!("WHERE {which} LIMIT 8")), &[Cell::Text(value)], KeyRow::read)
+    };
+    let mut found = by(sql, "id = $1", wanted)?;
+    if let (true, Some(letters)) = (found.is_empty(), as_short(wanted, KeyId::PREFIX)) {
+        found = by(sql, "substr(id, 23) = $1", letters)?;
+    }
+    if found.is_empty() {
+        found = by(sql, "name = $1 AND revoked_at IS NULL", wanted)?;
+    }
+    Ok(Match::of(found))
+}
+
+/// The live ones, of which there are few, then the revoked; the newest of each first.
 ///
 /// # Errors
 /// The database's.
 pub fn list(sql: &mut dyn Sql, limit: u32) -> Result<Vec<KeyRow>, Error> {
-    sql.all(&KeyRow::select("ORDER BY id LIMIT $1"), &[Cell::Int(limit.into())], KeyRow::read)
+    let text = KeyRow::select("ORDER BY revoked_at IS NOT NULL, id DESC LIMIT $1");
+    sql.all(&text, &[Cell::Int(limit.into())], KeyRow::read)
 }
