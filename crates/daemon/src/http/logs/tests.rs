@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{Driven, app};
 
 fn api(app: &Arc<crate::app::App>) -> ApiState {
-    let facts = super::super::Facts {
+    let installation = super::super::Installation {
         data_dir: "none".into(),
         started_at: app.committer.now().at,
         home_grace_ms: 0,
@@ -10,7 +10,7 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
         listening: Vec::new(),
     };
     let greeting = tokio::sync::watch::channel(None).1;
-    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, facts }
+    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, installation }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.
