@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tenure_core::call::{Fence, Outcome};
+use tenure_core::capability;
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::Backend;
 use tenure_core::network::{Refusal, Traffic};
@@ -97,6 +98,7 @@ impl House {
 
     pub(crate) async fn begin(&mut self, capability: &str, arguments: Value) -> LeaseId {
         let lease = LeaseId::mint(&mut self.mint);
+        let path = capability::find(capability).and_then(|known| known.attributes(&arguments).path);
         let call = LeasedCall {
             lease,
             fence: FENCE,
@@ -106,7 +108,7 @@ impl House {
             agent: self.agent,
             capability: capability.to_owned(),
             arguments,
-            path: None,
+            path,
             confinement: confinement(self.network.clone()),
             deadline_ms: PATIENCE.as_millis() as u64,
         };
