@@ -85,7 +85,7 @@ pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, dea
 
 /// The answer as the model sees it: the head and the tail of a long body.
 async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
-    let FetchResponse { response, url, redirects, connection } = answered;
+    let FetchResponse { response, url, redirects, unfollowed, connection } = answered;
     let (head, mut body) = response.into_parts();
     let (mut kept, mut size, mut cut) = (HeadTailBuffer::default(), 0u64, false);
     while let Some(frame) = body.frame().await {
@@ -102,7 +102,7 @@ async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
     drop(connection);
     let left_out = kept.left_out() > 0;
     let (body, encoding) = kept.encoded();
-    Ok(CallResult::done(json!({
+    let mut result = json!({
         "status": head.status.as_u16(),
         "url": url.to_string(),
         "redirects": redirects,
@@ -111,7 +111,15 @@ async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
         "encoding": encoding,
         "size": size,
         "truncated": cut || left_out,
-    })))
+    });
+    if let Some(unfollowed) = unfollowed {
+        // Whole, unlike among the headers: it may be asked for next.
+        if let Ok(target) = &unfollowed.target {
+            result["location"] = target.to_string().into();
+        }
+        result["redirect"] = format!("the server {unfollowed}").into();
+    }
+    Ok(CallResult::done(result))
 }
 
 pub(super) async fn dns_lookup(context: &CallContext, wanted: Lookup, deadline: Instant) -> PerformResult {
@@ -214,7 +222,6 @@ fn failed(fault: FetchError) -> Abort {
         FetchError::Tls(_) => "tls",
         FetchError::Broken(_) => "broken_off",
         FetchError::Redirects(_) => "too_many_redirects",
-        FetchError::Misled { .. } => "redirect_refused",
     };
     Abort::Ended(CallResult::failed(code, fault.to_string()))
 }

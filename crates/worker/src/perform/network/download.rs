@@ -68,6 +68,10 @@ pub(in crate::perform) async fn download(context: &CallContext, wanted: Download
         let place = context.way.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
         let answered = context.way.fetch(ask).await.map_err(failed)?;
         let (status, url, redirects) = (answered.response.status(), answered.url.to_string(), answered.redirects);
+        if let Some(unfollowed) = &answered.unfollowed {
+            let sentence = format!("{url} {unfollowed}; nothing was written");
+            return Err(Abort::Ended(CallResult::failed("redirect_refused", sentence)));
+        }
         if !status.is_success() {
             let sentence = format!("{url} answered {status}; nothing was written");
             return Err(Abort::Ended(CallResult::failed("http_status", sentence)));
