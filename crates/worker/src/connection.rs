@@ -1,4 +1,4 @@
-//! One session with the daemon: from `Hello` until the link ends. Owns the table of jails and the leases; everything else
+//! One connection to the daemon: from `Hello` until the link ends. Owns the table of jails and the leases; everything else
 //! reports to it. Must never: wait for a jail, perform a call of another fence, or answer for a jail that was released.
 mod lease;
 mod link;
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the zygote may take to end its jails once the link has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
-/// Calls at once in one jail, and in the whole session.
+/// Calls at once in one jail, and in the whole connection.
 const CALLS_A_JAIL_MAX: usize = 64;
 const CALLS_MAX: usize = 1024;
 const EVENTS_MAX: usize = 256;
@@ -44,12 +44,12 @@ const REMOVALS_MAX: usize = 64;
 /// # Errors
 /// `Frame` or `Protocol` if the other side is no daemon of this version, `Unproven` or `Sandbox` if jails can no longer be
 /// ended or opened. The caller must end the process.
-pub async fn serve<S>(ground: WorkerRuntime, socket: S) -> Result<(), Error>
+pub async fn serve<S>(runtime: WorkerRuntime, socket: S) -> Result<(), Error>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (mut reader, mut writer) = tokio::io::split(socket);
-    let Some(fence) = greet(&ground, &mut reader, &mut writer).await? else { return Ok(()) };
+    let Some(fence) = greet(&runtime, &mut reader, &mut writer).await? else { return Ok(()) };
     let (outbound, writing) = link::outbound(writer);
     let (inbound, reading) = link::inbound(reader);
     let mut links = JoinSet::new();
@@ -59,11 +59,11 @@ where
     });
     links.spawn(writing);
     let (notify, events) = mpsc::channel(EVENTS_MAX);
-    let ground = Arc::new(ground);
-    let (surveys, looking) = Surveys::new(Arc::clone(&ground), outbound.sure.clone());
-    let mut session = Session {
+    let runtime = Arc::new(runtime);
+    let (surveys, looking) = Surveys::new(Arc::clone(&runtime), outbound.sure.clone());
+    let mut connection = ConnectionLoop {
         fence,
-        ground: Arc::clone(&ground),
+        runtime: Arc::clone(&runtime),
         outbound,
         notify,
         jails: HashMap::new(),
@@ -75,48 +75,48 @@ where
         tasks: JoinSet::new(),
         surveys,
     };
-    session.tasks.spawn(looking);
+    connection.tasks.spawn(looking);
     let stop = CancellationToken::new();
-    session.tasks.spawn(sweep(Arc::clone(&ground), stop.clone()));
-    let end = session.run(inbound, events, &mut links).await;
+    connection.tasks.spawn(sweep(Arc::clone(&runtime), stop.clone()));
+    let end = connection.run(inbound, events, &mut links).await;
     stop.cancel();
-    session.tasks.shutdown().await;
-    drop(session);
+    connection.tasks.shutdown().await;
+    drop(connection);
     links.shutdown().await;
-    ground.leave().await;
+    runtime.leave().await;
     // Dropping the zygote kills and cleans up what is left; it blocks.
-    let shutdown = tokio::task::spawn_blocking(move || drop(ground));
+    let shutdown = tokio::task::spawn_blocking(move || drop(runtime));
     match (end, timeout(SHUTDOWN_TIMEOUT, shutdown).await) {
         (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: SHUTDOWN_TIMEOUT.as_secs() }),
         (end, _) => end,
     }
 }
 
-/// Again and again while the session lives; what is past its time at the worker's start goes at once.
-async fn sweep(ground: Arc<WorkerRuntime>, stop: CancellationToken) {
+/// Again and again while the connection lives; what is past its time at the worker's start goes at once.
+async fn sweep(runtime: Arc<WorkerRuntime>, stop: CancellationToken) {
     let mut due = tokio::time::interval(SWEEP_EVERY);
     loop {
         due.tick().await;
-        let (ground, stop) = (Arc::clone(&ground), stop.clone());
-        if let Err(error) = tokio::task::spawn_blocking(move || ground.folders.sweep(&stop)).await {
+        let (runtime, stop) = (Arc::clone(&runtime), stop.clone());
+        if let Err(error) = tokio::task::spawn_blocking(move || runtime.folders.sweep(&stop)).await {
             tracing::error!(%error, "a sweep of the agents' folders failed");
         }
     }
 }
 
-/// The session's fence; None if the daemon left.
-async fn greet<R, W>(ground: &WorkerRuntime, reader: &mut R, writer: &mut W) -> Result<Option<Fence>, Error>
+/// The connection's fence; None if the daemon left.
+async fn greet<R, W>(runtime: &WorkerRuntime, reader: &mut R, writer: &mut W) -> Result<Option<Fence>, Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let hello = Hello {
         version: VERSION,
-        name: ground.name.clone(),
-        slots: ground.slots,
-        level: ground.level.clone(),
-        host: ground.host.clone(),
-        reaped: ground.reaped,
+        name: runtime.name.clone(),
+        slots: runtime.slots,
+        level: runtime.level.clone(),
+        host: runtime.host.clone(),
+        reaped: runtime.reaped,
     };
     link::write(writer, &FromWorker::Hello(hello)).await?;
     let welcome = timeout(WELCOME_TIMEOUT, link::read(reader)).await;
@@ -138,9 +138,9 @@ where
     }
 }
 
-struct Session {
+struct ConnectionLoop {
     fence: Fence,
-    ground: Arc<WorkerRuntime>,
+    runtime: Arc<WorkerRuntime>,
     outbound: Outbound,
     notify: mpsc::Sender<JailEvent>,
     jails: HashMap<Key, JailSlot>,
@@ -156,7 +156,7 @@ struct Session {
     surveys: Surveys,
 }
 
-/// One jail as the session sees it.
+/// One jail as the connection sees it.
 struct JailSlot {
     agent: AgentId,
     state: SlotState,
@@ -183,7 +183,7 @@ enum CloseReason {
     Superseded,
 }
 
-impl Session {
+impl ConnectionLoop {
     /// Ends with the link (Ok) or when the worker cannot go on.
     async fn run(
         &mut self,
@@ -226,7 +226,7 @@ impl Session {
     }
 
     async fn send(&self, frame: FromWorker) {
-        // When the link is gone, reading ends too, and with it the session.
+        // When the link is gone, reading ends too, and with it the connection.
         let _ = self.outbound.sure.send(frame).await;
     }
 
@@ -290,7 +290,7 @@ impl Session {
             }
             Some(SlotState::Closing { .. }) => self.queue.push_back(queued),
             None if !earlier.is_empty() => self.queue.push_back(queued),
-            None if self.open() >= self.ground.slots as usize => {
+            None if self.open() >= self.runtime.slots as usize => {
                 let call_result = CallResult::exhausted(
                     "slots",
                     None,
@@ -311,7 +311,7 @@ impl Session {
         let close = CancellationToken::new();
         let task = JailTask {
             key,
-            ground: Arc::clone(&self.ground),
+            runtime: Arc::clone(&self.runtime),
             calls: receiver,
             close: close.clone(),
             events: self.notify.clone(),
@@ -354,15 +354,15 @@ impl Session {
         if !last {
             return self.send(gone(key, traffic)).await;
         }
-        let (ground, notify) = (Arc::clone(&self.ground), self.notify.clone());
+        let (runtime, notify) = (Arc::clone(&self.runtime), self.notify.clone());
         self.tasks.spawn(async move {
             // What it could not remove it has logged; a sweep removes it.
-            let _ = tokio::task::spawn_blocking(move || ground.folders.end(agent, key.execution)).await;
+            let _ = tokio::task::spawn_blocking(move || runtime.folders.end(agent, key.execution)).await;
             let _ = notify.send(JailEvent::Cleared(key, traffic)).await;
         });
     }
 
-    /// Off the session's loop: a home may be large. Calls of the agent that come meanwhile wait, and then find a new one.
+    /// Off the connection's loop: a home may be large. Calls of the agent that come meanwhile wait, and then find a new one.
     async fn remove_home(&mut self, agent: AgentId) {
         let uses = |queued: &QueuedCall| queued.call.agent == agent;
         if self.jails.values().any(|slot| slot.agent == agent) || self.queue.iter().any(uses) {
@@ -376,10 +376,10 @@ impl Session {
             return self.send(home_removed(agent, Err("too many homes are being removed; ask again".to_owned()))).await;
         }
         self.removing.insert(agent);
-        let (ground, notify, removals) = (Arc::clone(&self.ground), self.notify.clone(), Arc::clone(&self.removals));
+        let (runtime, notify, removals) = (Arc::clone(&self.runtime), self.notify.clone(), Arc::clone(&self.removals));
         self.tasks.spawn(async move {
             let Ok(_turn) = removals.acquire().await else { return };
-            let removing = tokio::task::spawn_blocking(move || ground.folders.remove_home(agent));
+            let removing = tokio::task::spawn_blocking(move || runtime.folders.remove_home(agent));
             let removed = removing.await.unwrap_or_else(|error| Err(error.into()));
             let _ = notify.send(JailEvent::HomeRemoved(agent, removed.map_err(|error| error.to_string()))).await;
         });

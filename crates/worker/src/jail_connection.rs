@@ -60,7 +60,7 @@ impl Upload {
     }
 }
 
-/// Why a line ended.
+/// Why a connection ended.
 #[derive(Debug)]
 pub(crate) enum Disconnect {
     /// The jail's end is closed.

@@ -49,7 +49,9 @@ pub(crate) struct Unfollowed {
 impl fmt::Display for Unfollowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Ok(url) => write!(f, "redirects to another host, port or scheme; to follow it, call again with the url {url}"),
+            Ok(url) => {
+                write!(f, "redirects to another host, port or scheme; to follow it, call again with the url {url}")
+            }
             Err(why) => write!(f, "redirects to {}, which cannot be followed: {why}", clip(&self.location)),
         }
     }

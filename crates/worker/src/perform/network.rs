@@ -72,12 +72,12 @@ pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, dea
     if wanted.body.len() > BODY_BYTES_MAX {
         return Err(invalid(format!("`body` may have {BODY_BYTES_MAX} bytes")));
     }
-    let url = context.way.read(&wanted.url).map_err(unread)?;
+    let url = context.egress.read(&wanted.url).map_err(unread)?;
     let ask = FetchRequest { method, url, headers: headers(&wanted.headers)?, body: Bytes::from(wanted.body) };
     let max = wanted.max_bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX);
     let until = until(wanted.timeout_ms, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, deadline);
     let asking = async {
-        let answered = context.way.fetch(ask).await.map_err(failed)?;
+        let answered = context.egress.fetch(ask).await.map_err(failed)?;
         shown(answered, max).await
     };
     timeout_at(until, asking).await.unwrap_or_else(|_| Ok(late()))
@@ -127,16 +127,16 @@ pub(super) async fn dns_lookup(context: &CallContext, wanted: Lookup, deadline: 
     if let Host::Address(address) = host {
         return Err(invalid(format!("{address} is an address already; `name` is a host name")));
     }
-    let looking = context.way.gate.look_up(&host);
+    let looking = context.egress.gate.look_up(&host);
     let found = match timeout_at(deadline.min(Instant::now() + CHECK_TIMEOUT), looking).await {
         Ok(found) => found.map_err(|denied| failed(denied.into()))?,
         Err(_) => return Ok(late()),
     };
-    let line = |JudgedAddress { address, against }: &JudgedAddress| match against {
+    let row = |JudgedAddress { address, against }: &JudgedAddress| match against {
         None => json!({ "address": address.to_string() }),
         Some(rule) => json!({ "address": address.to_string(), "refused": rule.to_string() }),
     };
-    let addresses: Vec<Value> = found.iter().map(line).collect();
+    let addresses: Vec<Value> = found.iter().map(row).collect();
     Ok(CallResult::done(json!({ "name": host.to_string(), "addresses": addresses })))
 }
 
@@ -146,7 +146,7 @@ pub(super) async fn port_check(context: &CallContext, wanted: PortCheck, deadlin
     }
     let host = read_host(context, &wanted.host, wanted.port)?;
     let until = until(wanted.timeout_ms, CHECK_TIMEOUT, CHECK_TIMEOUT, deadline);
-    match timeout_at(until, context.way.gate.open(&host, wanted.port)).await {
+    match timeout_at(until, context.egress.gate.open(&host, wanted.port)).await {
         Ok(Ok(_)) => Ok(CallResult::done(json!({ "open": true }))),
         Ok(Err(ConnectError::Unreachable { why, .. })) => Ok(CallResult::done(json!({ "open": false, "why": why }))),
         Ok(Err(denied)) => Err(failed(denied.into())),
@@ -155,7 +155,7 @@ pub(super) async fn port_check(context: &CallContext, wanted: PortCheck, deadlin
 }
 
 fn read_host(context: &CallContext, text: &str, port: u16) -> Result<Host, Abort> {
-    Host::parse(text).map_err(|why| refused(&context.way.gate.invalid_host(text, port, why)))
+    Host::parse(text).map_err(|why| refused(&context.egress.gate.invalid_host(text, port, why)))
 }
 
 fn until(stated_ms: Option<u64>, usual: Duration, max: Duration, deadline: Instant) -> Instant {

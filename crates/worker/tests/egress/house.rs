@@ -55,10 +55,10 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
         let options = Options { data_dir, exe: exe(), name, slots: 2, mounts: Vec::new() };
-        let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
-        let ground = ground.unwrap_or_else(|error| panic!("{error}")).through(outside);
+        let runtime = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}")).through(outside);
         let (ours, theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(serve(ground, theirs));
+        tokio::spawn(serve(runtime, theirs));
         House::greet(folder, ours, network, None).await
     }
 

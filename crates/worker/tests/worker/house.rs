@@ -86,9 +86,9 @@ impl House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
         let options = Options { data_dir, exe: exe(), name, slots: SLOTS, mounts };
-        let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
+        let runtime = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let task = tokio::spawn(serve(ground.unwrap_or_else(|error| panic!("{error}")), theirs));
+        let task = tokio::spawn(serve(runtime.unwrap_or_else(|error| panic!("{error}")), theirs));
         House::greet(folder, ours, Worker::Task(task)).await
     }
 
