@@ -160,4 +160,16 @@ mod tests {
         let seen = find("network.http_request").unwrap().attributes(&json!({"url": "https://API.a.example/a?b"}));
         assert_eq!(super::super::Shown::of(&seen).host.as_deref(), Some("api.a.example"));
     }
+
+    #[test]
+    fn names_of_headers_and_variables_are_bounded_as_their_values_are() {
+        let fits = |name: &str, arguments| jsonschema::is_valid(&find(name).unwrap().input(), &arguments);
+        for (length, expected) in [(256, true), (257, false)] {
+            let named = json!({"x".repeat(length): ""});
+            assert_eq!(fits("process.run", json!({"command": "a", "env": named})), expected);
+            assert_eq!(fits("network.http_request", json!({"url": "http://a", "headers": named})), expected);
+            let download = json!({"url": "http://a", "path": "a", "headers": named});
+            assert_eq!(fits("network.download", download), expected);
+        }
+    }
 }
