@@ -1,7 +1,7 @@
 //! The looking itself: one task a jail, which every call of the jail asks. Must never: look twice at once, or let looking take more
 //! than its part of the time while a program runs.
 
-use super::quota::{Allowance, Baseline, LimitReached, Seen};
+use super::quota::{Allowance, Baseline, LimitReached, Measurement};
 use super::unlinked::JailProcesses;
 use rustix::io::Errno;
 use std::path::Path;
@@ -36,7 +36,7 @@ enum QuotaRequest {
     /// `recent`: one that somebody else asked for just now will do.
     Look {
         recent: bool,
-        answer: oneshot::Sender<Result<Arc<Seen>, Errno>>,
+        answer: oneshot::Sender<Result<Arc<Measurement>, Errno>>,
     },
 }
 
@@ -68,7 +68,7 @@ impl QuotaWatcher {
         answered.await.map_err(|_| Unavailable::Gone)?.map_err(Unavailable::Unseen)
     }
 
-    async fn look(&self, recent: bool) -> Result<Option<Arc<Seen>>, Unavailable> {
+    async fn look(&self, recent: bool) -> Result<Option<Arc<Measurement>>, Unavailable> {
         let Some(requests) = &self.requests else { return Ok(None) };
         let (answer, answered) = oneshot::channel();
         requests.send(QuotaRequest::Look { recent, answer }).await.map_err(|_| Unavailable::Gone)?;
@@ -84,7 +84,7 @@ impl QuotaWatcher {
     /// Ends when a running program is over: its limit, or what was there when it began. Never where the kernel sees to it.
     pub(crate) async fn watch(&self, baseline: Option<&Baseline>) -> Result<LimitReached, Unavailable> {
         let Some(baseline) = baseline else { return std::future::pending().await };
-        let (mut period, mut before, mut unseen) = (PERIOD_MIN, None::<Arc<Seen>>, 0);
+        let (mut period, mut before, mut unseen) = (PERIOD_MIN, None::<Arc<Measurement>>, 0);
         loop {
             tokio::time::sleep(period).await;
             let seen = match self.look(true).await {
@@ -138,7 +138,7 @@ impl QuotaWatcher {
 struct QuotaTask {
     allowance: Arc<Allowance>,
     processes: JailProcesses,
-    last: Option<(Arc<Seen>, Instant)>,
+    last: Option<(Arc<Measurement>, Instant)>,
 }
 
 impl QuotaTask {
@@ -158,14 +158,14 @@ impl QuotaTask {
     }
 
     /// The last look while it is fresh, so that several programs cost no more than one.
-    async fn recent(&mut self) -> Result<Arc<Seen>, Errno> {
+    async fn recent(&mut self) -> Result<Arc<Measurement>, Errno> {
         match &self.last {
             Some((seen, at)) if at.elapsed() < seen.took * PART => Ok(Arc::clone(seen)),
             Some(_) | None => self.look().await,
         }
     }
 
-    async fn look(&mut self) -> Result<Arc<Seen>, Errno> {
+    async fn look(&mut self) -> Result<Arc<Measurement>, Errno> {
         let (allowance, processes) = (Arc::clone(&self.allowance), self.processes.clone());
         let looked = tokio::task::spawn_blocking(move || allowance.look(&processes)).await;
         let seen = Arc::new(looked.unwrap_or(Err(Errno::IO))?);
