@@ -131,8 +131,11 @@ async fn without_a_network_every_call_fails_by_the_mode() {
 
 #[tokio::test]
 async fn a_redirect_within_the_host_is_followed_with_all_that_was_sent() {
-    let moved = "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n";
-    let world = world(Server::AnswersInTurn(&[moved, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere"]));
+    const IN_TURN: [&str; 2] = [
+        "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere",
+    ];
+    let world = world(Server::AnswersInTurn(&IN_TURN));
     let mut house = house(&world).await;
     let headers = json!({"Authorization": "Bearer s3cret", "X-Own": "o"});
     let asked = json!({"url": "http://a.test/", "method": "POST", "headers": headers, "body": "b0dy"});
@@ -165,7 +168,7 @@ async fn a_redirect_to_where_nobody_has_judged_is_told_and_not_followed() {
     ];
     for (location, target) in elsewhere {
         let world = world(answer("307 Temporary Redirect", &format!("Location: {location}\r\n"), "moved"));
-        let mut house = self::house(&world).await;
+        let mut house = house(&world).await;
         let headers = json!({"Authorization": "Bearer s3cret", "X-Api-Key": "s3cret"});
         let asked = json!({"url": "http://a.test/", "method": "POST", "headers": headers, "body": "b0dy"});
         let result = house.does("network.http_request", asked).await;
@@ -184,7 +187,7 @@ async fn a_redirect_to_where_nobody_has_judged_is_told_and_not_followed() {
     }
     // The control: asked for by a call of its own, it is judged like any other.
     let world = world(answer("302 Found", "Location: http://b.test/next\r\n", ""));
-    let mut house = self::house(&world).await;
+    let mut house = house(&world).await;
     let first = house.does("network.http_request", json!({"url": "http://a.test/"})).await;
     let next = house.does("network.http_request", json!({"url": first["location"]})).await;
     assert_eq!((&next["status"], &next["body"]), (&json!(200), &json!("ok")));
