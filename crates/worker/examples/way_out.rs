@@ -48,7 +48,7 @@ print(times[150] * 1e3, times[297] * 1e3, count / (time.perf_counter() - begun) 
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// The daemon's side of one session.
+/// The daemon's side of one connection.
 struct Office {
     link: UnixStream,
     mint: Mint,
@@ -81,9 +81,9 @@ async fn measure(folder: &Path, server: SocketAddr) -> Outcome<Vec<Value>> {
         slots: 1,
         mounts: Vec::new(),
     };
-    let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
+    let runtime = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
     let (ours, theirs) = UnixStream::pair()?;
-    let worker = tokio::spawn(serve(ground, theirs));
+    let worker = tokio::spawn(serve(runtime, theirs));
     let mut office = Office::open(ours, server).await?;
     let file = folder.join("data/agents").join(office.agent.to_string()).join("work/file");
     office.call("filesystem.write", json!({"path": "file", "content": "x".repeat(4096)})).await?;

@@ -24,25 +24,25 @@ pub(crate) enum Sandbox {
 
 impl Sandbox {
     /// Opens a jail where `backend` says.
-    pub(crate) async fn open(ground: &Arc<WorkerRuntime>, backend: &Backend, spec: Spec) -> Result<Sandbox, Error> {
+    pub(crate) async fn open(runtime: &Arc<WorkerRuntime>, backend: &Backend, spec: Spec) -> Result<Sandbox, Error> {
         match backend {
             Backend::Native => {
-                let ground = Arc::clone(ground);
-                Ok(Sandbox::Native(spawn_blocking(move || ground.zygote.open(&spec)).await??))
+                let runtime = Arc::clone(runtime);
+                Ok(Sandbox::Native(spawn_blocking(move || runtime.zygote.open(&spec)).await??))
             }
             Backend::Container { image } => {
-                let engine = match ground.known_engine() {
+                let engine = match runtime.known_engine() {
                     Some(engine) => engine,
                     None => {
                         Engine::connect_within(ENGINE_CONNECT_TIMEOUT).await.map_err(|why| Error::NoEngine { why })?
                     }
                 };
-                ground.uses_engine();
-                match engine.open(&spec, image, &ground.exe, &ground.run_dir).await {
+                runtime.uses_engine();
+                match engine.open(&spec, image, &runtime.exe, &runtime.run_dir).await {
                     Ok(contained) => Ok(Sandbox::Container(contained)),
                     Err(error @ tenure_sandbox::Error::Engine { .. }) => {
                         // The one that a survey found may be gone, or another be there in its place.
-                        ground.forget_engine();
+                        runtime.forget_engine();
                         Engine::connect().await.map_err(|why| Error::NoEngine { why })?;
                         Err(error.into())
                     }

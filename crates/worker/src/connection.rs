@@ -1,195 +1,507 @@
-//! The socket of one jail: the one task that owns it, and the handle that calls ask through.
-//! Must never: take an answer for another request's, or hold more of what a jail says than the protocol's bounds.
-use std::collections::{HashMap, VecDeque};
+//! One connection to the daemon: from `Hello` until the link ends. Owns the table of jails and the leases; everything else
+//! reports to it. Must never: wait for a jail, perform a call of another fence, or answer for a jail that was released.
+mod lease;
+mod link;
+mod survey;
+
+use crate::error::Error;
+use crate::jail::{End, JailEvent, JailTask, Key, QueuedCall};
+use crate::perform::CallResult;
+use crate::runtime::WorkerRuntime;
+use crate::workspace::SWEEP_EVERY;
+use lease::{LeaseState, Leases};
+use link::Outbound;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Add;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use tenure_sandbox::protocol::{
-    Answer, BODY_BYTES_MAX, FRAME_BYTES_MAX, FrameError, Operation, Refusal, Reply, Request, decode, encode,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use survey::Surveys;
+use tenure_core::call::{Fence, Outcome};
+use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId};
+use tenure_core::network::Traffic;
+use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
-/// Requests that wait to be sent.
-const WAITING_MAX: usize = 64;
-/// Answers to one request that wait to be taken; then the jail waits.
-const ANSWERS_MAX: usize = 32;
+/// How long the daemon may take to answer `Hello`.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the zygote may take to end its jails once the link has ended.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
+/// Calls at once in one jail, and in the whole connection.
+const CALLS_A_JAIL_MAX: usize = 64;
+const CALLS_MAX: usize = 1024;
+const EVENTS_MAX: usize = 256;
+/// Iterations whose jails have ended and whose release is still to come; what one more moved is not told.
+const MOVED_MAX: usize = 256;
+/// Agents whose homes are being removed, one after another.
+const REMOVALS_MAX: usize = 64;
 
-pub(crate) type Answers = mpsc::Receiver<(Answer, Vec<u8>)>;
-
-/// Asks one jail. Its end, and the jail's, show as the end of the answers.
-#[derive(Debug, Clone)]
-pub(crate) struct JailConnection {
-    requests: mpsc::Sender<PendingRequest>,
-    last_id: Arc<AtomicU32>,
-}
-
-#[derive(Debug)]
-struct PendingRequest {
-    id: u32,
-    operation: Operation,
-    body: Vec<u8>,
-    /// None: a further chunk of a request that has its answers.
-    answers: Option<mpsc::Sender<(Answer, Vec<u8>)>>,
-}
-
-/// A write whose content comes piece by piece, so that nobody holds the whole.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    id: u32,
-    requests: mpsc::Sender<PendingRequest>,
-    answers: Answers,
-}
-
-impl Upload {
-    /// The next at most `BODY_BYTES_MAX` bytes.
-    pub(crate) async fn more(&self, chunk: Vec<u8>) {
-        let _ = self
-            .requests
-            .send(PendingRequest { id: self.id, operation: Operation::More, body: chunk, answers: None })
-            .await;
-    }
-
-    /// Whether the jail has said its last word already, or is gone.
-    pub(crate) fn answered(&self) -> bool {
-        !self.answers.is_empty() || self.answers.is_closed()
-    }
-
-    pub(crate) async fn answer(mut self) -> Option<(Answer, Vec<u8>)> {
-        self.answers.recv().await
-    }
-}
-
-/// Why a line ended.
-#[derive(Debug)]
-pub(crate) enum Disconnect {
-    /// The jail's end is closed.
-    Ended,
-    Broken(FrameError),
-    /// Nobody can ask any more.
-    Dropped,
-}
-
-impl JailConnection {
-    /// The task must be spawned; it ends with the socket or with the last handle.
-    pub(crate) fn new(socket: UnixStream) -> (JailConnection, impl Future<Output = Disconnect>) {
-        let (requests, asked) = mpsc::channel(WAITING_MAX);
-        let owner = Owner { asked, open: HashMap::new(), outbox: VecDeque::new() };
-        (JailConnection { requests, last_id: Arc::default() }, owner.run(socket))
-    }
-
-    /// The answers come in order; their end without a last answer means that the jail is gone.
-    pub(crate) async fn ask(&self, operation: Operation, body: Vec<u8>) -> Answers {
-        self.upload(operation, body).await.answers
-    }
-
-    /// As `ask`, and the request's number, by which others name it.
-    pub(crate) async fn ask_as(&self, operation: Operation, body: Vec<u8>) -> (Answers, u32) {
-        let Upload { id, answers, .. } = self.upload(operation, body).await;
-        (answers, id)
-    }
-
-    /// As `ask`, with more of the body to come.
-    pub(crate) async fn upload(&self, operation: Operation, body: Vec<u8>) -> Upload {
-        let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        // A request that cannot be sent any more drops its sender, which ends the answers.
-        let _ = self.requests.send(PendingRequest { id, operation, body, answers: Some(answers) }).await;
-        Upload { id, requests: self.requests.clone(), answers: receiver }
+/// Greets the daemon and serves it until the link ends, which is no error: all jails are killed and it returns.
+///
+/// # Errors
+/// `Frame` or `Protocol` if the other side is no daemon of this version, `Unproven` or `Sandbox` if jails can no longer be
+/// ended or opened. The caller must end the process.
+pub async fn serve<S>(runtime: WorkerRuntime, socket: S) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let Some(fence) = greet(&runtime, &mut reader, &mut writer).await? else { return Ok(()) };
+    let (outbound, writing) = link::outbound(writer);
+    let (inbound, reading) = link::inbound(reader);
+    let mut links = JoinSet::new();
+    links.spawn(async {
+        reading.await;
+        Ok(())
+    });
+    links.spawn(writing);
+    let (notify, events) = mpsc::channel(EVENTS_MAX);
+    let runtime = Arc::new(runtime);
+    let (surveys, looking) = Surveys::new(Arc::clone(&runtime), outbound.sure.clone());
+    let mut connection = ConnectionLoop {
+        fence,
+        runtime: Arc::clone(&runtime),
+        outbound,
+        notify,
+        jails: HashMap::new(),
+        queue: VecDeque::new(),
+        removing: HashSet::new(),
+        removals: Arc::new(Semaphore::new(1)),
+        moved: HashMap::new(),
+        leases: Leases::default(),
+        tasks: JoinSet::new(),
+        surveys,
+    };
+    connection.tasks.spawn(looking);
+    let stop = CancellationToken::new();
+    connection.tasks.spawn(sweep(Arc::clone(&runtime), stop.clone()));
+    let end = connection.run(inbound, events, &mut links).await;
+    stop.cancel();
+    connection.tasks.shutdown().await;
+    drop(connection);
+    links.shutdown().await;
+    runtime.leave().await;
+    // Dropping the zygote kills and cleans up what is left; it blocks.
+    let shutdown = tokio::task::spawn_blocking(move || drop(runtime));
+    match (end, timeout(SHUTDOWN_TIMEOUT, shutdown).await) {
+        (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: SHUTDOWN_TIMEOUT.as_secs() }),
+        (end, _) => end,
     }
 }
 
-struct Owner {
-    asked: mpsc::Receiver<PendingRequest>,
-    open: HashMap<u32, mpsc::Sender<(Answer, Vec<u8>)>>,
-    outbox: VecDeque<u8>,
+/// Again and again while the connection lives; what is past its time at the worker's start goes at once.
+async fn sweep(runtime: Arc<WorkerRuntime>, stop: CancellationToken) {
+    let mut due = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        due.tick().await;
+        let (runtime, stop) = (Arc::clone(&runtime), stop.clone());
+        if let Err(error) = tokio::task::spawn_blocking(move || runtime.folders.sweep(&stop)).await {
+            tracing::error!(%error, "a sweep of the agents' folders failed");
+        }
+    }
 }
 
-impl Owner {
-    async fn run(mut self, mut socket: UnixStream) -> Disconnect {
-        let (mut reader, mut writer) = socket.split();
-        let (mut buffer, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
+/// The connection's fence; None if the daemon left.
+async fn greet<R, W>(runtime: &WorkerRuntime, reader: &mut R, writer: &mut W) -> Result<Option<Fence>, Error>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let hello = Hello {
+        version: VERSION,
+        name: runtime.name.clone(),
+        slots: runtime.slots,
+        level: runtime.level.clone(),
+        host: runtime.host.clone(),
+        reaped: runtime.reaped,
+    };
+    link::write(writer, &FromWorker::Hello(hello)).await?;
+    let welcome = timeout(WELCOME_TIMEOUT, link::read(reader)).await;
+    let late = |_| Error::Deadline { what: "the daemon's welcome", seconds: WELCOME_TIMEOUT.as_secs() };
+    match welcome.map_err(late)?? {
+        Some(ToWorker::Welcome { version: VERSION, connection, fence }) => {
+            tracing::info!(%connection, fence = fence.0, "the connection is open");
+            Ok(Some(fence))
+        }
+        Some(ToWorker::Welcome { .. }) => Err(Error::Protocol("it speaks another version; restart it with this one's")),
+        Some(
+            ToWorker::Call(_)
+            | ToWorker::Release { .. }
+            | ToWorker::RemoveHome { .. }
+            | ToWorker::Survey { .. }
+            | ToWorker::Beat { .. },
+        ) => Err(Error::Protocol("something came before the welcome")),
+        None => Ok(None),
+    }
+}
+
+struct ConnectionLoop {
+    fence: Fence,
+    runtime: Arc<WorkerRuntime>,
+    outbound: Outbound,
+    notify: mpsc::Sender<JailEvent>,
+    jails: HashMap<Key, JailSlot>,
+    /// Calls that wait until an earlier jail of their execution is proven dead, or their agent's former home is gone.
+    queue: VecDeque<QueuedCall>,
+    /// Agents whose homes are being removed; no jail of theirs is opened meanwhile.
+    removing: HashSet<AgentId>,
+    removals: Arc<Semaphore>,
+    /// What jails moved that ended before their release was asked for.
+    moved: HashMap<Key, Traffic>,
+    leases: Leases,
+    tasks: JoinSet<()>,
+    surveys: Surveys,
+}
+
+/// One jail as the connection sees it.
+struct JailSlot {
+    agent: AgentId,
+    state: SlotState,
+}
+
+enum SlotState {
+    Open {
+        calls: mpsc::Sender<QueuedCall>,
+        close: CancellationToken,
+    },
+    /// Told to close; its last word is awaited.
+    Closing {
+        why: CloseReason,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CloseReason {
+    Released {
+        /// And the execution is over.
+        last: bool,
+    },
+    /// A call of a later iteration came.
+    Superseded,
+}
+
+impl ConnectionLoop {
+    /// Ends with the link (Ok) or when the worker cannot go on.
+    async fn run(
+        &mut self,
+        mut inbound: mpsc::Receiver<Result<ToWorker, Error>>,
+        mut events: mpsc::Receiver<JailEvent>,
+        links: &mut JoinSet<Result<(), Error>>,
+    ) -> Result<(), Error> {
         loop {
-            let idle = self.outbox.is_empty();
             tokio::select! {
-                read = reader.read(&mut chunk) => match read {
-                    Ok(0) | Err(_) => return Disconnect::Ended,
-                    Ok(count) => {
-                        buffer.extend_from_slice(&chunk[..count]);
-                        if let Err(error) = self.take(&mut buffer).await {
-                            return Disconnect::Broken(error);
-                        }
-                    }
+                frame = inbound.recv() => match frame {
+                    Some(frame) => self.handle_frame(frame?).await?,
+                    None => return Ok(()),
                 },
-                asked = self.asked.recv(), if idle => match asked {
-                    Some(asked) => self.begin(asked).await,
-                    None => return Disconnect::Dropped,
-                },
-                written = writer.write(self.outbox.as_slices().0), if !idle => match written {
-                    Ok(0) | Err(_) => return Disconnect::Ended,
-                    Ok(count) => drop(self.outbox.drain(..count)),
+                Some(event) = events.recv() => self.handle_event(event).await?,
+                Some(task) = self.tasks.join_next() => task?,
+                Some(link) = links.join_next() => match link? {
+                    // A broken pipe is the daemon's end.
+                    Ok(()) | Err(Error::Io { .. }) => {}
+                    Err(error) => return Err(error),
                 },
             }
         }
     }
 
-    async fn begin(&mut self, asked: PendingRequest) {
-        let id = asked.id;
-        let mut operation = asked.operation;
-        let mut chunks = asked.body.chunks(BODY_BYTES_MAX);
-        let mut chunk = chunks.next().unwrap_or(&[]);
-        loop {
-            match encode(&Request { id, operation }, chunk) {
-                Ok(frame) => self.outbox.extend(frame),
-                Err(error) => {
-                    let reason = format!("the request is too long for the sandbox: {error}");
-                    if let Some(answers) = asked.answers {
-                        let _ = answers.send((Answer::Refused(Refusal::Invalid { reason }), Vec::new())).await;
-                    }
-                    return;
-                }
+    async fn handle_frame(&mut self, frame: ToWorker) -> Result<(), Error> {
+        match frame {
+            ToWorker::Beat { count } => {
+                // With so many unanswered ones the daemon reads nothing anyway.
+                let _ = self.outbound.beats.try_send(FromWorker::Beat { count });
             }
-            let Some(next) = chunks.next() else { break };
-            (chunk, operation) = (next, Operation::More);
+            ToWorker::Call(call) => self.call(call).await,
+            ToWorker::Release { agent, execution, iteration, last } => {
+                self.release(agent, Key { execution, iteration }, last).await;
+            }
+            ToWorker::RemoveHome { agent } => self.remove_home(agent).await,
+            ToWorker::Survey { count } => self.surveys.ask(count),
+            ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
-        if let Some(answers) = asked.answers {
-            self.open.insert(id, answers);
-        }
-    }
-
-    /// Hands out every whole frame of the buffer.
-    async fn take(&mut self, buffer: &mut Vec<u8>) -> Result<(), FrameError> {
-        let mut taken = 0;
-        while let Some(frame) = decode::<Reply>(&buffer[taken..])? {
-            taken += frame.consumed;
-            self.hand_out(frame.header, frame.body).await;
-        }
-        buffer.drain(..taken);
-        debug_assert!(buffer.len() <= FRAME_BYTES_MAX + 4, "decode refuses a longer frame by its first bytes");
         Ok(())
     }
 
-    async fn hand_out(&mut self, reply: Reply, body: Vec<u8>) {
-        let last = match &reply.answer {
-            Answer::Started | Answer::Output { .. } => false,
-            Answer::Read { .. }
-            | Answer::Written { .. }
-            | Answer::Edited { .. }
-            | Answer::Listed { .. }
-            | Answer::Stat(_)
-            | Answer::Deleted { .. }
-            | Answer::Restored { .. }
-            | Answer::Exited(_)
-            | Answer::Done
-            | Answer::Pong
-            | Answer::Refused(_) => true,
-        };
-        // An answer that nobody waits for any more is dropped; the request may have been given up.
-        if let Some(answers) = self.open.get(&reply.id) {
-            let _ = answers.send((reply.answer, body)).await;
+    async fn send(&self, frame: FromWorker) {
+        // When the link is gone, reading ends too, and with it the connection.
+        let _ = self.outbound.sure.send(frame).await;
+    }
+
+    async fn call(&mut self, call: Box<LeasedCall>) {
+        if call.fence != self.fence {
+            tracing::warn!(lease = %call.lease, fence = call.fence.0, ours = self.fence.0, "dropped a call of another fence");
+            return;
         }
-        if last {
-            self.open.remove(&reply.id);
+        match self.leases.seen(call.lease) {
+            LeaseState::InHand => return,
+            LeaseState::Ended(Some(outcome)) => {
+                let again = FromWorker::Outcome(Box::new(outcome.clone()));
+                return self.send(again).await;
+            }
+            LeaseState::Ended(None) => {
+                tracing::warn!(lease = %call.lease, "dropped a call whose jail has ended");
+                return;
+            }
+            LeaseState::Never => {}
+        }
+        let deadline = Instant::now() + Duration::from_millis(call.deadline_ms);
+        let full = self.leases.in_hand() >= CALLS_MAX;
+        self.leases.take(call.lease, Key::of(&call), call.call);
+        let queued = QueuedCall { call, deadline };
+        if full {
+            let call_result = CallResult::exhausted(
+                "calls",
+                None,
+                "the worker has too many calls in hand; try again when some have ended",
+            );
+            return self.reject(queued, call_result).await;
+        }
+        self.dispatch(queued).await;
+    }
+
+    /// Gives a call to its jail, opens one for it, or lets it wait until an earlier one is dead.
+    async fn dispatch(&mut self, queued: QueuedCall) {
+        let key = Key::of(&queued.call);
+        let others = self.jails.keys().filter(|other| other.execution == key.execution && **other != key);
+        let (later, earlier): (Vec<Key>, Vec<Key>) = others.partition(|other| other.iteration > key.iteration);
+        if !later.is_empty() {
+            return self.reject(queued, over()).await;
+        }
+        for other in &earlier {
+            self.close(*other, CloseReason::Superseded);
+        }
+        if self.removing.contains(&queued.call.agent) {
+            return self.queue.push_back(queued);
+        }
+        match self.jails.get(&key).map(|slot| &slot.state) {
+            Some(SlotState::Open { calls, .. }) => {
+                if let Err(error) = calls.try_send(queued) {
+                    let (mpsc::error::TrySendError::Full(queued) | mpsc::error::TrySendError::Closed(queued)) = error;
+                    let call_result = CallResult::exhausted(
+                        "calls",
+                        None,
+                        "too many calls run in this iteration; try again when some have ended",
+                    );
+                    self.reject(queued, call_result).await;
+                }
+            }
+            Some(SlotState::Closing { .. }) => self.queue.push_back(queued),
+            None if !earlier.is_empty() => self.queue.push_back(queued),
+            None if self.open() >= self.runtime.slots as usize => {
+                let call_result = CallResult::exhausted(
+                    "slots",
+                    None,
+                    "every sandbox of this worker is in use; try again when one has ended",
+                );
+                self.reject(queued, call_result).await;
+            }
+            None => self.start(key, queued),
         }
     }
+
+    fn open(&self) -> usize {
+        self.jails.values().filter(|slot| matches!(slot.state, SlotState::Open { .. })).count()
+    }
+
+    fn start(&mut self, key: Key, first: QueuedCall) {
+        let (calls, receiver) = mpsc::channel(CALLS_A_JAIL_MAX);
+        let close = CancellationToken::new();
+        let task = JailTask {
+            key,
+            runtime: Arc::clone(&self.runtime),
+            calls: receiver,
+            close: close.clone(),
+            events: self.notify.clone(),
+            shown: self.outbound.lossy.clone(),
+        };
+        let slot = JailSlot { agent: first.call.agent, state: SlotState::Open { calls, close } };
+        self.tasks.spawn(task.run(first));
+        self.jails.insert(key, slot);
+    }
+
+    async fn reject(&mut self, queued: QueuedCall, call_result: CallResult) {
+        let LeasedCall { lease, call, execution, .. } = *queued.call;
+        self.end_call(lease, call, execution, call_result).await;
+    }
+
+    /// Ends a call that no jail has done.
+    async fn end_call(&mut self, lease: LeaseId, call: CallId, execution: ExecutionId, call_result: CallResult) {
+        let (fence, CallResult { outcome, result }) = (self.fence, call_result);
+        let outcome = CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None };
+        self.finish(Box::new(outcome)).await;
+    }
+
+    async fn finish(&mut self, outcome: Box<CallOutcome>) {
+        if self.leases.end(outcome.lease, Some(outcome.clone())) {
+            self.send(FromWorker::Outcome(outcome)).await;
+        }
+    }
+
+    async fn release(&mut self, agent: AgentId, key: Key, last: bool) {
+        self.queue.retain(|queued| Key::of(&queued.call) != key);
+        self.forget(key);
+        if !self.close(key, CloseReason::Released { last }) {
+            self.released(agent, key, last, None).await;
+        }
+    }
+
+    /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
+    async fn released(&mut self, agent: AgentId, key: Key, last: bool, traffic: Option<Traffic>) {
+        let traffic = self.moved_in_all(key, traffic);
+        if !last {
+            return self.send(gone(key, traffic)).await;
+        }
+        let (runtime, notify) = (Arc::clone(&self.runtime), self.notify.clone());
+        self.tasks.spawn(async move {
+            // What it could not remove it has logged; a sweep removes it.
+            let _ = tokio::task::spawn_blocking(move || runtime.folders.end(agent, key.execution)).await;
+            let _ = notify.send(JailEvent::Cleared(key, traffic)).await;
+        });
+    }
+
+    /// Off the connection's loop: a home may be large. Calls of the agent that come meanwhile wait, and then find a new one.
+    async fn remove_home(&mut self, agent: AgentId) {
+        let uses = |queued: &QueuedCall| queued.call.agent == agent;
+        if self.jails.values().any(|slot| slot.agent == agent) || self.queue.iter().any(uses) {
+            return self.send(home_removed(agent, Err("a sandbox of this agent is open".to_owned()))).await;
+        }
+        if self.removing.contains(&agent) {
+            // The answer to the first asking is on its way.
+            return;
+        }
+        if self.removing.len() >= REMOVALS_MAX {
+            return self.send(home_removed(agent, Err("too many homes are being removed; ask again".to_owned()))).await;
+        }
+        self.removing.insert(agent);
+        let (runtime, notify, removals) = (Arc::clone(&self.runtime), self.notify.clone(), Arc::clone(&self.removals));
+        self.tasks.spawn(async move {
+            let Ok(_turn) = removals.acquire().await else { return };
+            let removing = tokio::task::spawn_blocking(move || runtime.folders.remove_home(agent));
+            let removed = removing.await.unwrap_or_else(|error| Err(error.into()));
+            let _ = notify.send(JailEvent::HomeRemoved(agent, removed.map_err(|error| error.to_string()))).await;
+        });
+    }
+
+    /// With what earlier jails of that iteration moved, which is noted no more.
+    fn moved_in_all(&mut self, key: Key, traffic: Option<Traffic>) -> Option<Traffic> {
+        self.moved.remove(&key).into_iter().chain(traffic).reduce(Traffic::add)
+    }
+
+    /// Tells a jail to close; false if there is none.
+    fn close(&mut self, key: Key, why: CloseReason) -> bool {
+        let Some(JailSlot { state, .. }) = self.jails.get_mut(&key) else { return false };
+        match state {
+            SlotState::Open { close, .. } => {
+                close.cancel();
+                *state = SlotState::Closing { why };
+            }
+            SlotState::Closing { why: before } => match (why, *before) {
+                (CloseReason::Released { last }, CloseReason::Released { last: known }) => {
+                    *before = CloseReason::Released { last: last || known }
+                }
+                (CloseReason::Released { .. }, CloseReason::Superseded) => *before = why,
+                (CloseReason::Superseded, _) => {}
+            },
+        }
+        true
+    }
+
+    /// No call in hand of this jail is answered any more.
+    fn forget(&mut self, key: Key) {
+        for (lease, _) in self.leases.of(key) {
+            self.leases.end(lease, None);
+        }
+    }
+
+    /// Ends the calls that a jail had in hand, but for those that wait for its successor.
+    async fn end_calls(&mut self, key: Key, call_result: &CallResult) {
+        let mut calls = self.leases.of(key);
+        calls.retain(|(lease, _)| !self.queue.iter().any(|queued| queued.call.lease == *lease));
+        for (lease, call) in calls {
+            self.end_call(lease, call, key.execution, call_result.clone()).await;
+        }
+    }
+
+    async fn handle_event(&mut self, event: JailEvent) -> Result<(), Error> {
+        match event {
+            JailEvent::Finished(outcome) => self.finish(outcome).await,
+            JailEvent::Refused(Key { execution, iteration }, refusals) => {
+                self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
+            }
+            JailEvent::Ended(key, end) => self.on_exit(key, end).await?,
+            JailEvent::HomeRemoved(agent, removed) => {
+                self.removing.remove(&agent);
+                self.send(home_removed(agent, removed)).await;
+                self.resume(|call| call.agent == agent).await;
+            }
+            JailEvent::Cleared(key, traffic) => self.send(gone(key, traffic)).await,
+        }
+        Ok(())
+    }
+
+    /// A jail is proven dead, or never was: says so, and lets go on what waited for that.
+    async fn on_exit(&mut self, key: Key, end: End) -> Result<(), Error> {
+        let Some(JailSlot { agent, state }) = self.jails.remove(&key) else { return Ok(()) };
+        let Key { execution, iteration } = key;
+        match (state, end) {
+            (_, End::Fatal(error)) => return Err(error),
+            (
+                SlotState::Closing { why: CloseReason::Released { last } },
+                End::Closed(traffic) | End::Lost(_, traffic),
+            ) => {
+                self.released(agent, key, last, traffic).await;
+            }
+            (SlotState::Closing { why: CloseReason::Released { last } }, End::Refused(_)) => {
+                self.released(agent, key, last, None).await;
+            }
+            (SlotState::Closing { why: CloseReason::Superseded }, End::Refused(_)) => {
+                self.end_calls(key, &over()).await
+            }
+            (SlotState::Closing { why: CloseReason::Superseded }, End::Closed(traffic) | End::Lost(_, traffic))
+            | (SlotState::Open { .. }, End::Closed(traffic)) => {
+                if let Some(moved) = self.moved_in_all(key, traffic).filter(|_| self.moved.len() < MOVED_MAX) {
+                    self.moved.insert(key, moved);
+                }
+                self.end_calls(key, &over()).await;
+            }
+            (SlotState::Open { .. }, End::Lost(why, traffic)) => {
+                tracing::warn!(%execution, iteration, why, "a jail died by itself");
+                let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
+                self.forget(key);
+                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic }).await;
+            }
+            (SlotState::Open { .. }, End::Refused(why)) => {
+                tracing::warn!(%execution, iteration, why, "a jail could not be opened");
+                let call_result = CallResult::failed("sandbox", format!("the sandbox could not be opened: {why}"));
+                self.end_calls(key, &call_result).await;
+            }
+        }
+        self.resume(|call| call.execution == execution).await;
+        Ok(())
+    }
+
+    /// Lets go on what waited.
+    async fn resume(&mut self, waited: impl Fn(&LeasedCall) -> bool) {
+        let (ready, rest): (VecDeque<QueuedCall>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(|queued| waited(&queued.call));
+        self.queue = rest;
+        for queued in ready {
+            self.dispatch(queued).await;
+        }
+    }
+}
+
+fn home_removed(agent: AgentId, removed: Result<(), String>) -> FromWorker {
+    FromWorker::HomeRemoved { agent, removed: removed.is_ok(), why: removed.err() }
+}
+
+fn gone(Key { execution, iteration }: Key, traffic: Option<Traffic>) -> FromWorker {
+    FromWorker::Released { execution, iteration, traffic }
+}
+
+fn over() -> CallResult {
+    CallResult { outcome: Outcome::Killed, result: crate::perform::error("its iteration is over") }
 }

@@ -147,7 +147,7 @@ impl EgressListener {
         &self.gate
     }
 
-    pub(crate) fn way(&self, egress: &Arc<Egress>) -> EgressHandle {
+    pub(crate) fn handle(&self, egress: &Arc<Egress>) -> EgressHandle {
         EgressHandle { gate: self.gate.clone(), egress: Arc::clone(egress) }
     }
 

@@ -8,10 +8,10 @@ pub enum Error {
     Sandbox(#[from] tenure_sandbox::Error),
     #[error("the daemon sent what is no frame: {0}; daemon and worker must be the same version of tenure")]
     Frame(#[from] FrameError),
-    #[error("the daemon broke the session's order: {0}")]
+    #[error("the daemon broke the connection's order: {0}")]
     Protocol(&'static str),
     /// Nothing new may start over the work folder until the next worker has proven it.
-    #[error("{what} was not proven dead within {seconds} s; the worker ends so that its session lapses")]
+    #[error("{what} was not proven dead within {seconds} s; the worker ends so that its connection lapses")]
     Unproven { what: String, seconds: u64 },
     #[error("gave up after {seconds} s waiting for {what}")]
     Deadline { what: &'static str, seconds: u64 },

@@ -1,10 +1,10 @@
 //! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
 use crate::backend::Sandbox;
-use crate::connection::{Disconnect, JailConnection};
 use crate::egress::rules::Rules;
 use crate::egress::{EgressHandle, EgressListener};
 use crate::error::Error;
+use crate::jail_connection::{Disconnect, JailConnection};
 use crate::output::Shown;
 use crate::perform::{Abort, CallContext, CallResult, perform};
 use crate::runtime::WorkerRuntime;
@@ -53,7 +53,7 @@ pub(crate) struct QueuedCall {
     pub(crate) deadline: Instant,
 }
 
-/// What a jail's task tells the session.
+/// What a jail's task tells the connection.
 #[derive(Debug)]
 pub(crate) enum JailEvent {
     Finished(Box<CallOutcome>),
@@ -82,7 +82,7 @@ pub(crate) enum End {
 /// Everything that one jail's task needs.
 pub(crate) struct JailTask {
     pub(crate) key: Key,
-    pub(crate) ground: Arc<WorkerRuntime>,
+    pub(crate) runtime: Arc<WorkerRuntime>,
     pub(crate) calls: mpsc::Receiver<QueuedCall>,
     pub(crate) close: CancellationToken,
     pub(crate) events: mpsc::Sender<JailEvent>,
@@ -120,10 +120,10 @@ impl JailTask {
     }
 
     async fn try_open(&self, call: &LeasedCall) -> Result<OpenJail, Error> {
-        let (ground, agent, wanted) = (Arc::clone(&self.ground), call.agent, call.confinement.clone());
+        let (runtime, agent, wanted) = (Arc::clone(&self.runtime), call.agent, call.confinement.clone());
         let execution = self.key.execution;
         let opening = tokio::task::spawn_blocking(move || {
-            let layout = ground.folders.lay_out(agent, execution, &wanted)?;
+            let layout = runtime.folders.lay_out(agent, execution, &wanted)?;
             let Layout { identity, base, base_read_only, mounts, file_bytes, allowance, claim } = layout;
             let mut spec = Spec::new(base, identity);
             spec.work_folder_read_only = base_read_only;
@@ -138,8 +138,8 @@ impl JailTask {
             Ok::<_, Error>((spec, allowance, claim))
         });
         let (spec, allowance, claim) = opening.await??;
-        let jail = Sandbox::open(&self.ground, &call.confinement.backend, spec).await?;
-        if let Some(guard) = jail.lacks(&call.confinement.require, self.ground.host.quota) {
+        let jail = Sandbox::open(&self.runtime, &call.confinement.backend, spec).await?;
+        if let Some(guard) = jail.lacks(&call.confinement.require, self.runtime.host.quota) {
             let level = jail.describe(allowance.level());
             jail.kill().await?;
             return Err(Error::Lacks { guard: guard.as_str(), level });
@@ -150,11 +150,11 @@ impl JailTask {
     async fn serve(&mut self, opened: OpenJail, rules: Rules, first: QueuedCall) -> End {
         let OpenJail { mut jail, allowance, claim } = opened;
         let network = &first.call.confinement.network;
-        let (end, traffic) = match self.ground.egress.open(first.call.agent, rules, network, jail.take_listener()) {
+        let (end, traffic) = match self.runtime.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut egress) => {
-                let way = egress.way(&self.ground.egress);
-                let end = match connect(&mut jail, allowance, &first.call.confinement, way) {
-                    Ok((context, line)) => self.work(context, tokio::spawn(line), &mut egress, first).await,
+                let handle = egress.handle(&self.runtime.egress);
+                let end = match connect(&mut jail, allowance, &first.call.confinement, handle) {
+                    Ok((context, talking)) => self.work(context, tokio::spawn(talking), &mut egress, first).await,
                     Err(error) => Err(error.to_string()),
                 };
                 (end, self.close_egress(egress).await)
@@ -187,12 +187,12 @@ impl JailTask {
     async fn work(
         &mut self,
         context: CallContext,
-        mut line: JoinHandle<Disconnect>,
+        mut talking: JoinHandle<Disconnect>,
         egress: &mut EgressListener,
         first: QueuedCall,
     ) -> Result<(), String> {
         if self.close.is_cancelled() {
-            line.abort();
+            talking.abort();
             return Ok(());
         }
         let mut performing = JoinSet::new();
@@ -207,7 +207,7 @@ impl JailTask {
                     Ok(Err(Abort::Broken(why))) => break Err(why.to_owned()),
                     Err(error) => break Err(format!("the worker failed while it performed a call: {error}")),
                 },
-                disconnect = &mut line => break Err(describe_disconnect(disconnect)),
+                disconnect = &mut talking => break Err(describe_disconnect(disconnect)),
                 Some(refusals) = egress.refused() => self.refuse(refusals).await,
                 queued = self.calls.recv() => match queued {
                     Some(queued) => drop(performing.spawn(answer(queued, context.clone(), self.shown.clone()))),
@@ -215,10 +215,10 @@ impl JailTask {
                 },
             }
         };
-        line.abort();
+        talking.abort();
         drop(context);
         if end.is_err() && !self.close.is_cancelled() {
-            // What was answered before the jail died still counts; the rest notices that the line is cut.
+            // What was answered before the jail died still counts; the rest notices that the connection is cut.
             let rest = async {
                 while let Some(ended) = performing.join_next().await {
                     if let Ok(Ok(outcome)) = ended {
@@ -265,17 +265,17 @@ fn connect(
     jail: &mut Sandbox,
     allowance: Allowance,
     wanted: &Confinement,
-    way: EgressHandle,
+    egress: EgressHandle,
 ) -> std::io::Result<(CallContext, impl Future<Output = Disconnect> + use<>)> {
     let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
     socket.set_nonblocking(true)?;
-    let (asking, line) = JailConnection::new(UnixStream::from_std(socket)?);
+    let (asking, talking) = JailConnection::new(UnixStream::from_std(socket)?);
     let cgroups: Arc<[PathBuf]> = jail.cgroups().into();
     let level = jail.describe(allowance.level()).into();
-    let (gauge, looking) =
+    let (quota, looking) =
         QuotaWatcher::new(allowance, JailProcesses { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
     tokio::spawn(looking);
-    Ok((CallContext { line: asking, cgroups, gauge, confinement: Arc::new(wanted.clone()), way, level }, line))
+    Ok((CallContext { jail: asking, cgroups, quota, confinement: Arc::new(wanted.clone()), egress, level }, talking))
 }
 
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.

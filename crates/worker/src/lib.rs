@@ -5,9 +5,9 @@
 //! a jail gone that is not proven dead.
 //!
 //! ```text
-//! daemon ── frames ──▶ session ── calls ──▶ jail (one task each) ── protocol ──▶ jail process
-//!        ◀── frames ──    ▲                   ├─ perform (one task a call)
-//!                         └───── events ──────┘
+//! daemon ── frames ──▶ connection ── calls ──▶ jail (one task each) ── protocol ──▶ jail process
+//!        ◀── frames ──      ▲                    ├─ perform (one task a call)
+//!                           └────── events ──────┘
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,18 +15,18 @@ mod error;
 mod level;
 mod runtime;
 mod backend;
-mod session;
-mod jail;
 mod connection;
+mod jail;
+mod jail_connection;
 pub mod egress;
 mod perform;
 mod workspace;
 mod output;
 mod reap;
 
+pub use connection::serve;
 pub use error::Error;
 pub use runtime::{Options, WorkerRuntime};
-pub use session::serve;
 pub use workspace::{check_mounts, host_mount, try_quota};
 
 use std::os::fd::AsFd;
@@ -35,15 +35,15 @@ use std::os::unix::net::UnixStream;
 /// Prepares the worker on this host and serves the daemon at the other end of `socket` until it ends.
 ///
 /// # Errors
-/// What [`WorkerRuntime::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the session
-/// lapse and starts another worker, which ends what this one left.
+/// What [`WorkerRuntime::prepare`] and [`serve`] give. After an error the process must end: the daemon then lets the
+/// connection lapse and starts another worker, which ends what this one left.
 pub async fn run(options: Options, socket: UnixStream) -> Result<(), Error> {
     // A terminal's interrupt is for the daemon, which ends this worker. Leading a session already is as good.
     let _ = rustix::process::setsid();
-    let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
+    let runtime = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await??;
     socket.set_nonblocking(true).map_err(Error::io("prepare the daemon's socket"))?;
     let socket = tokio::net::UnixStream::from_std(socket).map_err(Error::io("prepare the daemon's socket"))?;
-    serve(ground, socket).await
+    serve(runtime, socket).await
 }
 
 /// The socket that the daemon handed over as this process's stdin.

@@ -4,8 +4,8 @@ mod filesystem;
 mod process;
 mod network;
 
-use crate::connection::JailConnection;
 use crate::egress::EgressHandle;
+use crate::jail_connection::JailConnection;
 use crate::output::Shown;
 use crate::workspace::{LimitReached, QuotaWatcher, Unavailable};
 use serde::de::DeserializeOwned;
@@ -25,11 +25,11 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(60);
 /// What performing needs of its jail.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
-    pub(crate) line: JailConnection,
+    pub(crate) jail: JailConnection,
     pub(crate) cgroups: Arc<[PathBuf]>,
-    pub(crate) gauge: QuotaWatcher,
+    pub(crate) quota: QuotaWatcher,
     pub(crate) confinement: Arc<Confinement>,
-    pub(crate) way: EgressHandle,
+    pub(crate) egress: EgressHandle,
     /// What holds its programs, for each call's record.
     pub(crate) level: Arc<str>,
 }
@@ -97,7 +97,7 @@ pub(crate) async fn perform(
         return Ok(CallResult::timed_out("the time of this iteration ran out before the call began"));
     }
     let file =
-        FileOps { line: &context.line, gauge: &context.gauge, deadline: deadline.min(Instant::now() + FILE_TIMEOUT) };
+        FileOps { jail: &context.jail, quota: &context.quota, deadline: deadline.min(Instant::now() + FILE_TIMEOUT) };
     match capability {
         "filesystem.read" => file.read(at_path(arguments, "path", path)?).await,
         "filesystem.write" => file.write(at_path(arguments, "path", path)?).await,
@@ -150,8 +150,8 @@ fn invalid(why: impl std::fmt::Display) -> Abort {
 
 /// The jail's file operations, with the time that they have.
 struct FileOps<'a> {
-    line: &'a JailConnection,
-    gauge: &'a QuotaWatcher,
+    jail: &'a JailConnection,
+    quota: &'a QuotaWatcher,
     deadline: Instant,
 }
 
@@ -159,9 +159,9 @@ impl FileOps<'_> {
     /// One request with one answer. A refusal ends the call.
     async fn ask(&self, operation: Operation, body: Vec<u8>) -> Result<(Answer, Vec<u8>), Abort> {
         let asked = asked(&operation, body.len());
-        let asking = async { self.line.ask(operation, body).await.recv().await };
+        let asking = async { self.jail.ask(operation, body).await.recv().await };
         match timeout_at(self.deadline, asking).await {
-            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Abort::Ended(no_space(self.gauge, asked))),
+            Ok(Some((Answer::Refused(Refusal::NoSpace), _))) => Err(Abort::Ended(no_space(self.quota, asked))),
             Ok(Some((Answer::Refused(refusal), _))) => Err(Abort::Ended(refused(&refusal))),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(Abort::Gone),
@@ -188,7 +188,7 @@ fn limit_reached(reached: LimitReached) -> CallResult {
 }
 
 /// The outcome of a write for which the kernel found no space.
-fn no_space(gauge: &QuotaWatcher, asked: Option<u64>) -> CallResult {
+fn no_space(quota: &QuotaWatcher, asked: Option<u64>) -> CallResult {
     let Some(asked) = asked else {
         return CallResult::exhausted(
             "tmp",
@@ -196,7 +196,7 @@ fn no_space(gauge: &QuotaWatcher, asked: Option<u64>) -> CallResult {
             "/tmp is full: it is small and kept in memory; write beneath /workspace",
         );
     };
-    match gauge.no_space(asked) {
+    match quota.no_space(asked) {
         Some(reached) => limit_reached(reached),
         None => {
             let sentence = "the disk of this host is full; tell whoever runs it";

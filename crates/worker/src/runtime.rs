@@ -128,18 +128,18 @@ impl WorkerRuntime {
     }
 
     /// What this host can do now: some seconds at most.
-    pub(crate) async fn survey(ground: &Arc<WorkerRuntime>) -> Host {
-        let shared = Arc::clone(ground);
+    pub(crate) async fn survey(runtime: &Arc<WorkerRuntime>) -> Host {
+        let shared = Arc::clone(runtime);
         let asking = tokio::task::spawn_blocking(move || {
             named(shared.toolchains.lock().unwrap_or_else(PoisonError::into_inner).again())
         });
-        let ((found, engine), toolchains) = tokio::join!(backend::engine(ground.host.quota), asking);
-        *ground.engine.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        let ((found, engine), toolchains) = tokio::join!(backend::engine(runtime.host.quota), asking);
+        *runtime.engine.lock().unwrap_or_else(PoisonError::into_inner) = found;
         let toolchains = toolchains.unwrap_or_else(|error| {
             tracing::error!(%error, "the look for languages failed");
-            ground.host.toolchains.clone()
+            runtime.host.toolchains.clone()
         });
-        Host { toolchains, engine, ..ground.host.clone() }
+        Host { toolchains, engine, ..runtime.host.clone() }
     }
 
     /// Ends with the first look for an engine; None if the greeting told of it, or somebody waits already.

@@ -157,13 +157,26 @@ fn at_path(arguments: &Value) -> Attributes {
     Attributes { path, ..Attributes::default() }
 }
 
-/// Where it is to lie, where that is said; else what it is now.
+/// Where it is to lie, where that is said. Where it is not, the sandbox answers with the place where it lay, which is judged then.
 fn at_restored_path(arguments: &Value) -> Attributes {
-    let named = if arguments.get("path").is_some() { "path" } else { "trashed_as" };
-    Attributes { path: judged_path(arguments, named), ..Attributes::default() }
+    Attributes { path: judged_path(arguments, "path"), ..Attributes::default() }
 }
 
 fn at_path_with_content(arguments: &Value) -> Attributes {
     let bytes = arguments.get("content").and_then(Value::as_str).map(|content| content.len() as u64);
     Attributes { bytes, ..at_path(arguments) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_restored_is_judged_by_the_place_where_it_is_to_lie_and_by_no_other() {
+        let restore = find("filesystem.restore").unwrap();
+        let judged = |arguments| restore.attributes(&arguments).path;
+        assert_eq!(judged(json!({"trashed_as": ".trash/1-0-a"})), None);
+        assert_eq!(judged(json!({"trashed_as": ".trash/1-0-a", "path": "b/../c"})), Some("/workspace/c".into()));
+    }
 }

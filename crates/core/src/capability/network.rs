@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 /// Most bytes of a request's body, and most headers that one may name.
 const BODY_BYTES_MAX: u32 = 1 << 20;
 const HEADERS_MAX: u32 = 64;
+const HEADER_NAME_LENGTH_MAX: u32 = 256;
 /// Most bytes of a response that `http_request` reads, and of a file that `download` fetches.
 const READ_BYTES_MAX: u32 = 16 << 20;
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -34,7 +35,7 @@ pub(super) const GROUP: &[Capability] = &[
                 }),
             )
         },
-        output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "headers": {"type": "object"}, "body": {"type": "string"}, "encoding": {"enum": ["utf-8", "base64"]}, "size": {"type": "integer"}, "truncated": {"type": "boolean"}}}),
+        output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "redirect": {"type": "string"}, "location": {"type": "string"}, "headers": {"type": "object"}, "body": {"type": "string"}, "encoding": {"enum": ["utf-8", "base64"]}, "size": {"type": "integer"}, "truncated": {"type": "boolean"}}}),
         attributes: |arguments| Attributes {
             bytes: arguments.get("body").and_then(Value::as_str).map(|body| body.len() as u64),
             ..at_url(arguments)
@@ -111,7 +112,12 @@ fn host() -> Value {
 }
 
 fn headers() -> Value {
-    json!({"type": "object", "additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": HEADERS_MAX})
+    json!({
+        "type": "object",
+        "propertyNames": {"maxLength": HEADER_NAME_LENGTH_MAX},
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+        "maxProperties": HEADERS_MAX
+    })
 }
 
 fn timeout(max_ms: u32) -> Value {
@@ -153,5 +159,17 @@ mod tests {
         assert_eq!(host("network.dns_lookup", json!({"name": "Example.com."})), Some(("example.com".into(), None)));
         let seen = find("network.http_request").unwrap().attributes(&json!({"url": "https://API.a.example/a?b"}));
         assert_eq!(super::super::Shown::of(&seen).host.as_deref(), Some("api.a.example"));
+    }
+
+    #[test]
+    fn names_of_headers_and_variables_are_bounded_as_their_values_are() {
+        let fits = |name: &str, arguments| jsonschema::is_valid(&find(name).unwrap().input(), &arguments);
+        for (length, expected) in [(256, true), (257, false)] {
+            let named = json!({"x".repeat(length): ""});
+            assert_eq!(fits("process.run", json!({"command": "a", "env": named})), expected);
+            assert_eq!(fits("network.http_request", json!({"url": "http://a", "headers": named})), expected);
+            let download = json!({"url": "http://a", "path": "a", "headers": named});
+            assert_eq!(fits("network.download", download), expected);
+        }
     }
 }

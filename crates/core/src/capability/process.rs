@@ -24,7 +24,12 @@ fn input() -> Value {
             "command": {"type": "string", "minLength": 1, "maxLength": 4096},
             "args": {"type": "array", "items": {"type": "string", "maxLength": 65536}, "maxItems": 256},
             "stdin": {"type": "string", "maxLength": 1_048_576},
-            "env": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 4096}, "maxProperties": 64},
+            "env": {
+                "type": "object",
+                "propertyNames": {"maxLength": 256},
+                "additionalProperties": {"type": "string", "maxLength": 4096},
+                "maxProperties": 64
+            },
             "cwd": {"type": "string", "minLength": 1, "maxLength": 4096},
             "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000}
         },

@@ -4,8 +4,7 @@ use super::{AttachedWorker, Error, Greeting};
 use crate::app::App;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +20,9 @@ const RESTART_FIRST: Duration = Duration::from_millis(100);
 const RESTART_LAST: Duration = Duration::from_secs(10);
 /// How often the file `alive` is written: how much of its life a crash may take from the daemon at most.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
+const ALIVE_DIGITS: usize = 20;
+/// Beyond what a JSON number holds exactly, and any life.
+const ALIVE_MILLIS_END: u64 = 1 << 53;
 
 /// How the built-in worker is started.
 #[derive(Debug, Clone)]
@@ -99,26 +101,65 @@ fn start(built_in: &BuiltIn) -> std::io::Result<(Child, UnixStream)> {
 
 /// How long the daemon had lived when its last life ended, by its file.
 pub fn last_alive(built_in: &BuiltIn) -> Option<Run> {
-    let text = std::fs::read_to_string(&built_in.alive).ok()?;
-    text.trim().parse().ok().map(Run::from_millis)
+    read_alive(&std::fs::read_to_string(&built_in.alive).ok()?)
 }
 
 /// Keeps the file `alive` until the daemon closes.
 pub async fn keep_alive(app: Arc<App>, built_in: BuiltIn) {
-    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&built_in.alive);
-    let Ok(file) = file else {
-        tracing::warn!(path = %built_in.alive.display(), "cannot be written: after a crash clocks count from the last event");
-        return;
-    };
+    let mut told = false;
     loop {
-        // As many digits each time, so that a write that is cut shows an older moment or none, never a later one.
-        let text = format!("{:020}\n", app.committer.now().run.millis());
-        if let Err(error) = file.write_all_at(text.as_bytes(), 0) {
-            tracing::debug!(%error, "the file `alive` cannot be written");
+        if let Err(error) = write_alive(&built_in.alive, app.committer.now().run)
+            && !std::mem::replace(&mut told, true)
+        {
+            let path = built_in.alive.display();
+            tracing::warn!(%error, %path, "cannot be written: after a crash clocks count from the last event");
         }
         tokio::select! {
             () = sleep(ALIVE_EVERY) => {}
             () = app.closing.cancelled() => return,
+        }
+    }
+}
+
+/// Replaces the file, so that a write that is cut leaves the former one.
+fn write_alive(path: &Path, lived: Run) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, format!("{:0ALIVE_DIGITS$}\n", lived.millis()))?;
+    std::fs::rename(part, path)
+}
+
+/// None for a text that is not whole, or a number that no JSON can hold exactly.
+fn read_alive(text: &str) -> Option<Run> {
+    let digits = text.strip_suffix('\n').filter(|digits| digits.len() == ALIVE_DIGITS)?;
+    let millis = digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok())??;
+    (millis < ALIVE_MILLIS_END).then_some(Run::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_alive_says_is_whole_and_possible_or_counts_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alive");
+        for millis in [0, 199, 200, ALIVE_MILLIS_END - 1] {
+            write_alive(&path, Run::from_millis(millis)).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(read_alive(&text), Some(Run::from_millis(millis)));
+            for end in 0..text.len() {
+                assert_eq!(read_alive(&text[..end]), None, "{end}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        for wrong in [
+            ALIVE_MILLIS_END.to_string(),
+            u64::MAX.to_string(),
+            "+1".into(),
+            "-1".into(),
+            "99999999999999999999".into(),
+        ] {
+            assert_eq!(read_alive(&format!("{wrong:0>ALIVE_DIGITS$}\n")), None, "{wrong}");
         }
     }
 }

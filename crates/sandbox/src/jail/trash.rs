@@ -113,6 +113,10 @@ impl Trashes {
 
     /// Moves an entry of a trash to `wanted`. Without it nothing is moved: the answer says where its note would have it, which
     /// nobody has judged yet.
+    ///
+    /// Nobody judges `trashed`. It can name nothing but what lies directly in the trash of a mount that this jail may write, found
+    /// by the folder's identity and without a link, and what `wanted` names lies in the same mount: nothing is reached by it that
+    /// the agent's own deletion did not put there, or its programs could not.
     pub(super) fn restore(&self, places: &Places, trashed: &str, wanted: Option<&str>) -> Result<String, Refusal> {
         let not_in_trash = || Refusal::Invalid {
             reason: "only what lies directly in a trash can be restored: name it as the delete did".to_owned(),

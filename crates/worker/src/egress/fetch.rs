@@ -1,10 +1,10 @@
-//! One HTTP exchange of a `network.*` call, redirects followed by hand. Must never: follow one past the gate, from `https` to
-//! `http`, or with what was meant for another host.
+//! One HTTP exchange of a `network.*` call, redirects followed by hand. Must never: follow one to another scheme, host or port
+//! than the call was judged by.
 use super::EgressHandle;
 use super::gate::{ConnectError, RefusedHost};
 use super::network::Stream;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -32,7 +32,29 @@ pub(crate) struct FetchResponse {
     pub(crate) response: Response<Incoming>,
     pub(crate) url: Url,
     pub(crate) redirects: u32,
+    /// The answer is a redirect that was not followed.
+    pub(crate) unfollowed: Option<Unfollowed>,
     pub(crate) connection: JoinSet<()>,
+}
+
+/// A redirect to somewhere that nobody has judged yet.
+#[derive(Debug)]
+pub(crate) struct Unfollowed {
+    /// As the server said it.
+    pub(crate) location: String,
+    /// What may be asked for in a call of its own.
+    pub(crate) target: Result<Url, Unreadable>,
+}
+
+impl fmt::Display for Unfollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Ok(url) => {
+                write!(f, "redirects to another host, port or scheme; to follow it, call again with the url {url}")
+            }
+            Err(why) => write!(f, "redirects to {}, which cannot be followed: {why}", clip(&self.location)),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -43,11 +65,6 @@ pub(crate) enum FetchError {
     Broken(String),
     /// More than this many redirects.
     Redirects(u32),
-    /// A redirect that no one should follow, with the place that it named.
-    Misled {
-        location: String,
-        why: String,
-    },
 }
 
 impl fmt::Display for FetchError {
@@ -57,9 +74,6 @@ impl fmt::Display for FetchError {
             FetchError::Tls(why) => write!(f, "no TLS connection: {why}"),
             FetchError::Broken(why) => write!(f, "the server broke off: {why}"),
             FetchError::Redirects(max) => write!(f, "the server redirects more than {max} times"),
-            FetchError::Misled { location, why } => {
-                write!(f, "the server redirects to {location}, which is not followed: {why}")
-            }
         }
     }
 }
@@ -73,38 +87,34 @@ impl From<ConnectError> for FetchError {
 impl EgressHandle {
     /// Reads a URL; one whose host is none is a refusal like any other.
     pub(crate) fn read(&self, url: &str) -> Result<Url, UrlError> {
-        Url::parse(url).map_err(|why| self.unread(url, why))
-    }
-
-    fn unread(&self, url: &str, why: Unreadable) -> UrlError {
-        match why {
+        Url::parse(url).map_err(|why| match why {
             Unreadable::Host(invalid_host) if invalid_host != Misspelt::Port => {
                 let authority = url.split_once("//").map_or(url, |(_, rest)| rest);
                 let authority = authority.split(['/', '?', '#']).next().unwrap_or(authority);
                 UrlError::Refused(self.gate.invalid_host(authority, 0, invalid_host))
             }
             why => UrlError::Malformed(why),
-        }
+        })
     }
 
+    /// Follows redirects within the origin that was asked; one that leads elsewhere is the answer.
     pub(crate) async fn fetch(&self, mut ask: FetchRequest) -> Result<FetchResponse, FetchError> {
         let mut redirects = 0;
         loop {
             let (response, connection) = self.hop(&ask).await?;
             let Some(location) = redirection(&response) else {
-                return Ok(FetchResponse { response, url: ask.url, redirects, connection });
+                return Ok(FetchResponse { response, url: ask.url, redirects, unfollowed: None, connection });
+            };
+            let next = match ask.url.join(&location) {
+                Ok(next) if same_origin(&ask.url, &next) => next,
+                target => {
+                    let unfollowed = Some(Unfollowed { location, target });
+                    return Ok(FetchResponse { response, url: ask.url, redirects, unfollowed, connection });
+                }
             };
             redirects += 1;
             if redirects > REDIRECTS_MAX {
                 return Err(FetchError::Redirects(REDIRECTS_MAX));
-            }
-            let next = ask.url.join(&location).map_err(|why| match self.unread(&location, why) {
-                UrlError::Refused(refused) => FetchError::Denied(refused.into()),
-                UrlError::Malformed(why) => FetchError::Misled { location: clip(&location), why: why.to_string() },
-            })?;
-            if ask.url.secure && !next.secure {
-                let why = "it leads from https to http".to_owned();
-                return Err(FetchError::Misled { location: clip(&location), why });
             }
             ask = ask.redirected(response.status(), next);
         }
@@ -150,6 +160,10 @@ async fn exchange<S: Stream + 'static>(
     Ok((response, driver))
 }
 
+fn same_origin(one: &Url, other: &Url) -> bool {
+    (one.secure, &one.host, one.port) == (other.secure, &other.host, other.port)
+}
+
 /// Where a response leads, if it leads anywhere.
 fn redirection(response: &Response<Incoming>) -> Option<String> {
     match response.status() {
@@ -177,10 +191,6 @@ impl FetchRequest {
             self.body = Bytes::new();
             self.headers.remove(CONTENT_TYPE);
             self.headers.remove(CONTENT_LENGTH);
-        }
-        if (&self.url.host, self.url.port) != (&next.host, next.port) {
-            self.headers.remove(AUTHORIZATION);
-            self.headers.remove(COOKIE);
         }
         self.url = next;
         self

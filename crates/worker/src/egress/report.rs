@@ -95,7 +95,7 @@ pub(super) async fn fold(
 
 async fn send(reports: &mpsc::Sender<Vec<Refusal>>, repeats: Vec<Vec<Refusal>>) {
     for report in repeats {
-        // Nobody listens any more: the jail's task has ended with the session.
+        // Nobody listens any more: the jail's task has ended with the connection.
         let _ = reports.send(report).await;
     }
 }

@@ -157,8 +157,8 @@ impl FileOps<'_> {
         let path = wanted.path.unwrap_or_else(|| ".".to_owned());
         match self.ask(Operation::List { path, max: LIST_MAX, cursor: None }, Vec::new()).await? {
             (Answer::Listed { entries, next }, _) => {
-                let line = |entry: Entry| json!({ "name": entry.name, "kind": kind(entry.kind), "size": entry.size });
-                let entries: Vec<Value> = entries.into_iter().map(line).collect();
+                let row = |entry: Entry| json!({ "name": entry.name, "kind": kind(entry.kind), "size": entry.size });
+                let entries: Vec<Value> = entries.into_iter().map(row).collect();
                 Ok(CallResult::done(json!({ "entries": entries, "truncated": next.is_some() })))
             }
             _ => Err(unexpected()),
@@ -204,7 +204,7 @@ impl FileOps<'_> {
 
     /// Ends the call where the agent has no room for so much more at `path`.
     pub(super) async fn ensure_room(&self, path: &str, bytes: u64) -> Result<(), Abort> {
-        let looking = self.gauge.room(path, bytes, 1);
+        let looking = self.quota.room(path, bytes, 1);
         match timeout_at(self.deadline, looking).await {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(reached))) => Err(Abort::Ended(limit_reached(reached))),

@@ -72,12 +72,12 @@ pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, dea
     if wanted.body.len() > BODY_BYTES_MAX {
         return Err(invalid(format!("`body` may have {BODY_BYTES_MAX} bytes")));
     }
-    let url = context.way.read(&wanted.url).map_err(unread)?;
+    let url = context.egress.read(&wanted.url).map_err(unread)?;
     let ask = FetchRequest { method, url, headers: headers(&wanted.headers)?, body: Bytes::from(wanted.body) };
     let max = wanted.max_bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX);
     let until = until(wanted.timeout_ms, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, deadline);
     let asking = async {
-        let answered = context.way.fetch(ask).await.map_err(failed)?;
+        let answered = context.egress.fetch(ask).await.map_err(failed)?;
         shown(answered, max).await
     };
     timeout_at(until, asking).await.unwrap_or_else(|_| Ok(late()))
@@ -85,7 +85,7 @@ pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, dea
 
 /// The answer as the model sees it: the head and the tail of a long body.
 async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
-    let FetchResponse { response, url, redirects, connection } = answered;
+    let FetchResponse { response, url, redirects, unfollowed, connection } = answered;
     let (head, mut body) = response.into_parts();
     let (mut kept, mut size, mut cut) = (HeadTailBuffer::default(), 0u64, false);
     while let Some(frame) = body.frame().await {
@@ -102,7 +102,7 @@ async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
     drop(connection);
     let left_out = kept.left_out() > 0;
     let (body, encoding) = kept.encoded();
-    Ok(CallResult::done(json!({
+    let mut result = json!({
         "status": head.status.as_u16(),
         "url": url.to_string(),
         "redirects": redirects,
@@ -111,7 +111,15 @@ async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
         "encoding": encoding,
         "size": size,
         "truncated": cut || left_out,
-    })))
+    });
+    if let Some(unfollowed) = unfollowed {
+        // Whole, unlike among the headers: it may be asked for next.
+        if let Ok(target) = &unfollowed.target {
+            result["location"] = target.to_string().into();
+        }
+        result["redirect"] = format!("the server {unfollowed}").into();
+    }
+    Ok(CallResult::done(result))
 }
 
 pub(super) async fn dns_lookup(context: &CallContext, wanted: Lookup, deadline: Instant) -> PerformResult {
@@ -119,16 +127,16 @@ pub(super) async fn dns_lookup(context: &CallContext, wanted: Lookup, deadline: 
     if let Host::Address(address) = host {
         return Err(invalid(format!("{address} is an address already; `name` is a host name")));
     }
-    let looking = context.way.gate.look_up(&host);
+    let looking = context.egress.gate.look_up(&host);
     let found = match timeout_at(deadline.min(Instant::now() + CHECK_TIMEOUT), looking).await {
         Ok(found) => found.map_err(|denied| failed(denied.into()))?,
         Err(_) => return Ok(late()),
     };
-    let line = |JudgedAddress { address, against }: &JudgedAddress| match against {
+    let row = |JudgedAddress { address, against }: &JudgedAddress| match against {
         None => json!({ "address": address.to_string() }),
         Some(rule) => json!({ "address": address.to_string(), "refused": rule.to_string() }),
     };
-    let addresses: Vec<Value> = found.iter().map(line).collect();
+    let addresses: Vec<Value> = found.iter().map(row).collect();
     Ok(CallResult::done(json!({ "name": host.to_string(), "addresses": addresses })))
 }
 
@@ -138,7 +146,7 @@ pub(super) async fn port_check(context: &CallContext, wanted: PortCheck, deadlin
     }
     let host = read_host(context, &wanted.host, wanted.port)?;
     let until = until(wanted.timeout_ms, CHECK_TIMEOUT, CHECK_TIMEOUT, deadline);
-    match timeout_at(until, context.way.gate.open(&host, wanted.port)).await {
+    match timeout_at(until, context.egress.gate.open(&host, wanted.port)).await {
         Ok(Ok(_)) => Ok(CallResult::done(json!({ "open": true }))),
         Ok(Err(ConnectError::Unreachable { why, .. })) => Ok(CallResult::done(json!({ "open": false, "why": why }))),
         Ok(Err(denied)) => Err(failed(denied.into())),
@@ -147,7 +155,7 @@ pub(super) async fn port_check(context: &CallContext, wanted: PortCheck, deadlin
 }
 
 fn read_host(context: &CallContext, text: &str, port: u16) -> Result<Host, Abort> {
-    Host::parse(text).map_err(|why| refused(&context.way.gate.invalid_host(text, port, why)))
+    Host::parse(text).map_err(|why| refused(&context.egress.gate.invalid_host(text, port, why)))
 }
 
 fn until(stated_ms: Option<u64>, usual: Duration, max: Duration, deadline: Instant) -> Instant {
@@ -214,7 +222,6 @@ fn failed(fault: FetchError) -> Abort {
         FetchError::Tls(_) => "tls",
         FetchError::Broken(_) => "broken_off",
         FetchError::Redirects(_) => "too_many_redirects",
-        FetchError::Misled { .. } => "redirect_refused",
     };
     Abort::Ended(CallResult::failed(code, fault.to_string()))
 }

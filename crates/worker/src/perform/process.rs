@@ -54,12 +54,12 @@ pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadli
     spawn.output_max = Some(context.confinement.output_bytes);
     let forks_refused = refused_forks(&context.cgroups);
     let patience = Instant::now() + time + KILL_TIMEOUT;
-    let baseline = match timeout_at(patience, context.gauge.begin()).await {
+    let baseline = match timeout_at(patience, context.quota.begin()).await {
         Ok(begun) => begun.map_err(unavailable)?.map_err(|reached| Abort::Ended(limit_reached(reached)))?,
         Err(_) => return Ok(CallResult::timed_out("looking how much of the disk is used took too long; try again")),
     };
     let mut output = RunOutput { stdout: HeadTailBuffer::default(), stderr: HeadTailBuffer::default(), shown };
-    let asking = context.line.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
+    let asking = context.jail.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
     let Ok((mut answers, program)) = timeout_at(patience, asking).await else {
         return Err(Abort::Broken("it takes no requests any more"));
     };
@@ -96,14 +96,14 @@ async fn within_quota(
         exit = &mut following => {
             let exit = exit?;
             let well = exit.ended == Ended::Code(0);
-            let reached = context.gauge.end(baseline, well).await.map_err(unavailable)?;
+            let reached = context.quota.end(baseline, well).await.map_err(unavailable)?;
             return Ok((exit, reached));
         }
-        over = context.gauge.watch(baseline) => over,
+        over = context.quota.watch(baseline) => over,
     };
     // It may have ended by itself just now; then there is nothing to kill. What it still says is taken meanwhile: a jail whose
     // answers nobody takes reads no requests.
-    let killing = context.line.ask(Operation::Kill { target: program }, Vec::new());
+    let killing = context.jail.ask(Operation::Kill { target: program }, Vec::new());
     let (exit, _) = tokio::join!(following, killing);
     Ok((exit?, Some(over.map_err(unavailable)?)))
 }

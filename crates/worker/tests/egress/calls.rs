@@ -130,39 +130,67 @@ async fn without_a_network_every_call_fails_by_the_mode() {
 }
 
 #[tokio::test]
-async fn each_redirect_is_judged_anew_and_carries_no_login_elsewhere() {
-    let login = json!({"Authorization": "Bearer s3cret", "Cookie": "c=1", "X-Own": "o"});
-    let next = world(answer("302 Found", "Location: http://b.test/next\r\n", ""));
-    let mut house = house(&next).await;
-    let asked = json!({"url": "http://a.test/", "method": "POST", "headers": login, "body": "b0dy"});
-    let result = house.does("network.http_request", asked).await;
-    assert_eq!((&result["url"], &result["redirects"]), (&json!("http://b.test/next"), &json!(1)));
-    assert!(next.heard(0).contains("s3cret") && next.heard(0).contains("b0dy"));
-    let second = next.heard(1);
-    assert!(second.starts_with("GET /next HTTP/1.1\r\n") && second.contains("x-own: o"), "{second}");
-    assert!(!second.contains("s3cret") && !second.contains("c=1") && !second.contains("b0dy"), "{second}");
-
-    let refused = [
-        ("http://169.254.169.254/latest/meta-data/iam/", "network_refused", "metadata address 169.254.169.254"),
-        ("http://127.0.0.1:7800/v1/agents", "network_refused", "loopback address 127.0.0.1"),
-        ("http://evil.test/", "network_refused", "not on the allowlist"),
-        ("http://2852039166/", "network_refused", "no host: it ends in a number"),
-        ("//[fd00:ec2::254]/", "network_refused", "metadata address fd00:ec2::254"),
-        ("file:///etc/passwd", "redirect_refused", "does not begin with http"),
-        ("http://user:pw@b.test/", "redirect_refused", "holds a login"),
-        ("/again", "too_many_redirects", "more than 10 times"),
+async fn a_redirect_within_the_host_is_followed_with_all_that_was_sent() {
+    const IN_TURN: [&str; 2] = [
+        "HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhere",
     ];
-    for (location, code, told) in refused {
-        let world = world(answer("307 Temporary Redirect", &format!("Location: {location}\r\n"), ""));
-        let mut house = self::house(&world).await;
-        let failed = house.fails("network.http_request", json!({"url": "http://a.test/"})).await;
-        assert!(failed.0 == code && failed.1.contains(told), "{location}: {failed:?}");
-        assert!(
-            world.connected().iter().all(|at| *at == format!("{PUBLIC}:80")),
-            "{location}: {:?}",
-            world.connected()
-        );
+    let world = world(Server::AnswersInTurn(&IN_TURN));
+    let mut house = house(&world).await;
+    let headers = json!({"Authorization": "Bearer s3cret", "X-Own": "o"});
+    let asked = json!({"url": "http://a.test/", "method": "POST", "headers": headers, "body": "b0dy"});
+    let result = house.does("network.http_request", asked).await;
+    assert_eq!((&result["url"], &result["redirects"]), (&json!("http://a.test/next"), &json!(1)));
+    assert_eq!((&result["body"], &result["location"]), (&json!("here"), &json!(null)));
+    let second = world.heard(1);
+    assert!(second.starts_with("GET /next HTTP/1.1\r\n") && second.contains("s3cret"), "{second}");
+    assert!(second.contains("x-own: o") && !second.contains("b0dy"), "{second}");
+    // Without an end.
+    let mut house = self::house(&self::world(answer("307 Temporary Redirect", "Location: /again\r\n", ""))).await;
+    let (code, told) = house.fails("network.http_request", json!({"url": "http://a.test/"})).await;
+    assert!(code == "too_many_redirects" && told.contains("more than 10 times"), "{told}");
+}
+
+#[tokio::test]
+async fn a_redirect_to_where_nobody_has_judged_is_told_and_not_followed() {
+    let long = format!("http://b.test/{}", "x".repeat(2000));
+    let elsewhere = [
+        ("http://b.test/next", Some("http://b.test/next")),
+        (long.as_str(), Some(long.as_str())),
+        ("//b.test/next", Some("http://b.test/next")),
+        ("http://a.test:8080/", Some("http://a.test:8080/")),
+        ("https://a.test/", Some("https://a.test/")),
+        ("https://a.test:80/", Some("https://a.test:80/")),
+        ("http://169.254.169.254/latest/meta-data/iam/", Some("http://169.254.169.254/latest/meta-data/iam/")),
+        ("http://2852039166/", None),
+        ("file:///etc/passwd", None),
+        ("http://user:pw@b.test/", None),
+    ];
+    for (location, target) in elsewhere {
+        let world = world(answer("307 Temporary Redirect", &format!("Location: {location}\r\n"), "moved"));
+        let mut house = house(&world).await;
+        let headers = json!({"Authorization": "Bearer s3cret", "X-Api-Key": "s3cret"});
+        let asked = json!({"url": "http://a.test/", "method": "POST", "headers": headers, "body": "b0dy"});
+        let result = house.does("network.http_request", asked).await;
+        assert_eq!((&result["status"], &result["body"]), (&json!(307), &json!("moved")), "{location}");
+        assert_eq!((&result["url"], &result["redirects"]), (&json!("http://a.test/"), &json!(0)), "{location}");
+        assert_eq!(result["location"].as_str(), target, "{location}");
+        let (code, told) =
+            house.fails("network.download", json!({"url": "http://a.test/f", "path": "f", "headers": headers})).await;
+        assert_eq!(code, "redirect_refused", "{location}");
+        match target {
+            Some(target) => assert!(told.contains(&format!("call again with the url {target};")), "{told}"),
+            None => assert!(told.contains("cannot be followed"), "{told}"),
+        }
+        assert!(!house.work_folder().join("f").exists());
+        assert_eq!(world.connected(), [format!("{PUBLIC}:80"), format!("{PUBLIC}:80")], "{location}");
     }
+    // The control: asked for by a call of its own, it is judged like any other.
+    let world = world(answer("302 Found", "Location: http://b.test/next\r\n", ""));
+    let mut house = house(&world).await;
+    let first = house.does("network.http_request", json!({"url": "http://a.test/"})).await;
+    let next = house.does("network.http_request", json!({"url": first["location"]})).await;
+    assert_eq!((&next["status"], &next["body"]), (&json!(200), &json!("ok")));
 }
 
 #[tokio::test]

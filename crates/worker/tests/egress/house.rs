@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tenure_core::call::{Fence, Outcome};
+use tenure_core::capability;
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::Backend;
 use tenure_core::network::{Refusal, Traffic};
@@ -54,10 +55,10 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
         let options = Options { data_dir, exe: exe(), name, slots: 2, mounts: Vec::new() };
-        let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
-        let ground = ground.unwrap_or_else(|error| panic!("{error}")).through(outside);
+        let runtime = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}")).through(outside);
         let (ours, theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(serve(ground, theirs));
+        tokio::spawn(serve(runtime, theirs));
         House::greet(folder, ours, network, None).await
     }
 
@@ -97,6 +98,7 @@ impl House {
 
     pub(crate) async fn begin(&mut self, capability: &str, arguments: Value) -> LeaseId {
         let lease = LeaseId::mint(&mut self.mint);
+        let path = capability::find(capability).and_then(|known| known.attributes(&arguments).path);
         let call = LeasedCall {
             lease,
             fence: FENCE,
@@ -106,7 +108,7 @@ impl House {
             agent: self.agent,
             capability: capability.to_owned(),
             arguments,
-            path: None,
+            path,
             confinement: confinement(self.network.clone()),
             deadline_ms: PATIENCE.as_millis() as u64,
         };

@@ -37,6 +37,8 @@ struct State {
 pub(crate) enum Server {
     /// Says this after each request head (and its body of Content-Length), and stays.
     Answers(&'static str),
+    /// Says the first on the first connection, the second on the next, …; the last one stays.
+    AnswersInTurn(&'static [&'static str]),
     /// Says this once and ends.
     AnswersOnce(&'static str),
     /// Sends back what comes.
@@ -116,6 +118,10 @@ impl HostNetwork for World {
             None => {
                 return Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())));
             }
+            Some(Server::AnswersInTurn(answers)) => {
+                let before = state.connected.iter().filter(|at| **at == to).count() - 1;
+                Server::Answers(answers[before.min(answers.len() - 1)])
+            }
             Some(server) => server,
         };
         let (near, far) = tokio::io::duplex(BUFFER);
@@ -147,7 +153,7 @@ async fn serve(mut stream: DuplexStream, server: Server, heard: Arc<Mutex<Vec<u8
                 }
             }
             Server::Echoes => drop(stream.write_all(&bytes[..count]).await),
-            Server::Silent | Server::Floods(_) | Server::Hangs => {}
+            Server::Silent | Server::Floods(_) | Server::Hangs | Server::AnswersInTurn(_) => {}
         }
     }
 }

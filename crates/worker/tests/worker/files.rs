@@ -1,5 +1,6 @@
 use crate::house::House;
 use serde_json::json;
+use tenure_core::call::Outcome;
 
 #[tokio::test]
 async fn a_file_is_written_read_changed_listed_and_thrown_away() {
@@ -32,6 +33,32 @@ async fn a_file_is_written_read_changed_listed_and_thrown_away() {
     assert_eq!(house.fails("filesystem.stat", json!({"path": "notes/a.txt"})).await.0, "not_found");
     let read = house.does("filesystem.read", json!({"path": trash})).await;
     assert_eq!(read["content"], "one\n2\nthree\nfour\n");
+}
+
+#[tokio::test]
+async fn what_was_thrown_away_comes_back_to_where_it_lay_once_that_is_judged_or_to_where_it_is_said() {
+    let mut house = House::new().await;
+    house.does("filesystem.write", json!({"path": "notes/a", "content": "kept"})).await;
+    let deleted = house.does("filesystem.delete", json!({"path": "notes/a"})).await;
+    let back = house.call("filesystem.restore", deleted.clone());
+    let first = house.perform(&back).await;
+    assert_eq!(first.outcome, Outcome::Redirected { path: "/workspace/notes/a".to_owned() }, "{first:?}");
+    assert_eq!(house.fails("filesystem.stat", json!({"path": "notes/a"})).await.0, "not_found");
+    assert_eq!(house.led(&back).await.result, json!({"restored_to": "/workspace/notes/a"}));
+    assert_eq!(house.does("filesystem.read", json!({"path": "notes/a"})).await["content"], "kept");
+
+    let mut deleted = house.does("filesystem.delete", json!({"path": "notes/a"})).await;
+    deleted["path"] = json!("b");
+    assert_eq!(house.does("filesystem.restore", deleted).await, json!({"restored_to": "/workspace/b"}));
+    assert_eq!(house.does("filesystem.read", json!({"path": "b"})).await["content"], "kept");
+    // Nobody judges what is taken: only what lies in a trash can be.
+    for stolen in ["b", "/etc/hostname", ".trash/../b", ".trash", "../../etc/hostname"] {
+        let arguments = json!({"trashed_as": stolen, "path": "c"});
+        let (code, sentence) = house.fails("filesystem.restore", arguments).await;
+        assert!(["invalid_arguments", "escape", "not_found"].contains(&code.as_str()), "{stolen}: {code}: {sentence}");
+    }
+    assert_eq!(house.fails("filesystem.stat", json!({"path": "c"})).await.0, "not_found");
+    assert_eq!(house.does("filesystem.read", json!({"path": "b"})).await["content"], "kept");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tenure_core::call::{Fence, Outcome};
+use tenure_core::capability;
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::{Backend, HostMount};
 use tenure_core::time::Time;
@@ -85,9 +86,9 @@ impl House {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (data_dir, name) = (folder.path().join("data"), "tests".to_owned());
         let options = Options { data_dir, exe: exe(), name, slots: SLOTS, mounts };
-        let ground = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
+        let runtime = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await.unwrap();
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        let task = tokio::spawn(serve(ground.unwrap_or_else(|error| panic!("{error}")), theirs));
+        let task = tokio::spawn(serve(runtime.unwrap_or_else(|error| panic!("{error}")), theirs));
         House::greet(folder, ours, Worker::Task(task)).await
     }
 
@@ -146,8 +147,10 @@ impl House {
         }
     }
 
+    /// A call as the daemon's dispatch makes it: with the path that a judge saw.
     pub(crate) fn call(&mut self, capability: &str, arguments: Value) -> LeasedCall {
         let run = self.run;
+        let path = capability::find(capability).and_then(|known| known.attributes(&arguments).path);
         LeasedCall {
             lease: LeaseId::mint(&mut self.mint),
             fence: FENCE,
@@ -157,7 +160,7 @@ impl House {
             agent: run.agent,
             capability: capability.to_owned(),
             arguments,
-            path: None,
+            path,
             confinement: confinement(),
             deadline_ms: PATIENCE.as_millis() as u64,
         }

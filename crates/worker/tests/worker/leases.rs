@@ -63,7 +63,7 @@ async fn no_more_jails_are_open_than_there_are_slots() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_does_not_keep_the_order_ends_the_session() {
+async fn a_daemon_that_does_not_keep_the_order_ends_the_connection() {
     let mut house = House::new().await;
     let connection = tenure_core::id::ConnectionId::mint(&mut tenure_core::id::Mint::new(
         tenure_core::time::Time::from_millis(5),

@@ -125,14 +125,14 @@ fn what_is_asked_for_is_what_is_opened_or_else_where_its_links_lead_and_then_tha
     let leads = Cell::new(0);
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
     let tried = runner.run(&paths(), |path| {
-        let raw = ask(&|house| house.call("filesystem.read", json!({ "path": path })));
-        prop_assert_eq!(told(&raw), expected(&path), "{}", path);
-        // The path that was judged alone counts, whatever the arguments say.
-        let resolved = judged(&path, WORKSPACE);
         let by_path = |house: &mut House, path: Option<String>, said: &str| LeasedCall {
             path,
             ..house.call("filesystem.read", json!({ "path": said }))
         };
+        let raw = ask(&|house| by_path(house, None, &path));
+        prop_assert_eq!(told(&raw), expected(&path), "{}", path);
+        // The path that was judged alone counts, whatever the arguments say.
+        let resolved = judged(&path, WORKSPACE);
         let same = ask(&|house| by_path(house, resolved.clone(), "a"));
         prop_assert_eq!(told(&same), expected(&path), "{}", path);
         if let Expected::Leads(real) = expected(&path) {

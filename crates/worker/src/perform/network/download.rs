@@ -57,22 +57,26 @@ pub(in crate::perform) async fn download(context: &CallContext, wanted: Download
     if expected.as_ref().is_some_and(|hash| hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         return Err(invalid("`sha256` is 64 hexadecimal digits"));
     }
-    let url = context.way.read(&wanted.url).map_err(unread)?;
+    let url = context.egress.read(&wanted.url).map_err(unread)?;
     let ask = FetchRequest { method: Method::GET, url, headers: headers(&wanted.headers)?, body: Bytes::new() };
     let max = wanted.max_bytes.unwrap_or(FILE_BYTES_MAX).min(FILE_BYTES_MAX).min(context.confinement.disk_bytes);
     let until = until(wanted.timeout_ms, DOWNLOAD_TIMEOUT, DOWNLOAD_TIMEOUT_MAX, deadline);
-    let ops = FileOps { line: &context.line, gauge: &context.gauge, deadline: until };
+    let ops = FileOps { jail: &context.jail, quota: &context.quota, deadline: until };
     // Before anything is asked of a server.
     ops.check(&wanted.path).await?;
     let fetching = async {
-        let place = context.way.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
-        let answered = context.way.fetch(ask).await.map_err(failed)?;
+        let place = context.egress.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
+        let answered = context.egress.fetch(ask).await.map_err(failed)?;
         let (status, url, redirects) = (answered.response.status(), answered.url.to_string(), answered.redirects);
+        if let Some(unfollowed) = &answered.unfollowed {
+            let sentence = format!("{url} {unfollowed}; nothing was written");
+            return Err(Abort::Ended(CallResult::failed("redirect_refused", sentence)));
+        }
         if !status.is_success() {
             let sentence = format!("{url} answered {status}; nothing was written");
             return Err(Abort::Ended(CallResult::failed("http_status", sentence)));
         }
-        let spool = spool(&context.way, answered, max).await?;
+        let spool = spool(&context.egress, answered, max).await?;
         if let Some(expected) = expected.filter(|expected| *expected != spool.sha256) {
             let sentence = format!("the file's SHA-256 is {}, not {expected}; nothing was written", spool.sha256);
             return Err(Abort::Ended(CallResult::failed("checksum", sentence)));
@@ -97,7 +101,7 @@ pub(in crate::perform) async fn download(context: &CallContext, wanted: Download
     ))
 }
 
-async fn spool(way: &EgressHandle, answered: FetchResponse, max: u64) -> Result<Spool, Abort> {
+async fn spool(egress: &EgressHandle, answered: FetchResponse, max: u64) -> Result<Spool, Abort> {
     let too_large = || {
         let sentence = format!("the file is larger than the {max} bytes that are possible here; nothing was written");
         Abort::Ended(CallResult::exhausted("file_bytes", Some(max), sentence))
@@ -107,7 +111,7 @@ async fn spool(way: &EgressHandle, answered: FetchResponse, max: u64) -> Result<
     if stated.is_some_and(|stated| stated > max) {
         return Err(too_large());
     }
-    let mut file = File::from_std(unlinked_file(way.spool_dir()).map_err(|error| broken(&error))?);
+    let mut file = File::from_std(unlinked_file(egress.spool_dir()).map_err(|error| broken(&error))?);
     disk_room(&file, stated.unwrap_or(0))?;
     let (mut hash, mut size, mut looked) = (Sha256::new(), 0u64, 0u64);
     let mut body = response.into_body();
@@ -137,7 +141,7 @@ async fn hand_over(context: &CallContext, mut spool: Spool, path: String) -> Res
     let write = Operation::Write { path, size: spool.size, mode: WriteMode::Overwrite };
     let mut left = spool.size;
     let piece = piece(&mut spool.file, &mut left).await?;
-    let upload = context.line.upload(write, piece).await;
+    let upload = context.jail.upload(write, piece).await;
     while left > 0 {
         // An answer before the end is a refusal.
         if upload.answered() {
@@ -148,7 +152,7 @@ async fn hand_over(context: &CallContext, mut spool: Spool, path: String) -> Res
     }
     match upload.answer().await {
         Some((Answer::Written { .. }, _)) => Ok(()),
-        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Abort::Ended(no_space(&context.gauge, asked))),
+        Some((Answer::Refused(Refusal::NoSpace), _)) => Err(Abort::Ended(no_space(&context.quota, asked))),
         Some((Answer::Refused(refusal), _)) => Err(Abort::Ended(refused(&refusal))),
         Some(_) => Err(Abort::Broken("it answered a file request with something else")),
         None => Err(Abort::Gone),

@@ -1,4 +1,4 @@
-//! The leases that a session has seen, so that none is performed twice. Must never: forget one that is in hand.
+//! The leases that a connection has seen, so that none is performed twice. Must never: forget one that is in hand.
 use super::Key;
 use crate::perform::error;
 use serde_json::Value;

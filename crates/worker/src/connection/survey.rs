@@ -1,4 +1,4 @@
-//! Looks at what this host can do, when the daemon asks. Must never: hold up the session, or run two looks at a time.
+//! Looks at what this host can do, when the daemon asks. Must never: hold up the connection, or run two looks at a time.
 use crate::runtime::WorkerRuntime;
 use std::sync::Arc;
 use tenure_wire::frame::FromWorker;
@@ -19,11 +19,11 @@ pub(super) struct Surveys {
 impl Surveys {
     /// The task must be spawned; it ends with the handle or the link.
     pub(super) fn new(
-        ground: Arc<WorkerRuntime>,
+        runtime: Arc<WorkerRuntime>,
         answers: mpsc::Sender<FromWorker>,
     ) -> (Surveys, impl Future<Output = ()>) {
         let (counts, mut asked) = mpsc::channel(WAITING_MAX);
-        if let Some(late) = ground.late_engine() {
+        if let Some(late) = runtime.late_engine() {
             let counts = counts.downgrade();
             tokio::spawn(async move {
                 late.await;
@@ -38,7 +38,7 @@ impl Surveys {
                 while let Ok(count) = asked.try_recv() {
                     waiting.push(count);
                 }
-                let host = Box::new(WorkerRuntime::survey(&ground).await);
+                let host = Box::new(WorkerRuntime::survey(&runtime).await);
                 for count in waiting {
                     if answers.send(FromWorker::Surveyed { count, host: host.clone() }).await.is_err() {
                         return;
