@@ -13,6 +13,7 @@ use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
 use tenure_core::{access, agent, execution, fleet, project};
 
 /// A history with every kind of event that this release writes.
+#[expect(clippy::too_many_lines, reason = "one list, of one command for each kind of event")]
 fn history() -> Office {
     let mut office = Office::new(1);
     let key = KeyId::mint(&mut office.world.mint());

@@ -5,6 +5,6 @@ mod group;
 mod replay;
 mod story;
 mod verify;
-#[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod readers;
+#[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod world;
