@@ -124,12 +124,12 @@ async fn validating(daemon: &Running) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_slow_validators_neither_keep_the_api_from_answering_nor_fail_a_quick_one() {
     let folder = tempfile::tempdir().unwrap();
-    // The pattern is tried in more ways than it is allowed to be, once for each text; then the other branch passes.
-    let texts: Vec<String> = (0..24).map(|number| format!("{}b{number}", "a".repeat(40))).collect();
+    // The pattern is tried in some 100,000 ways on each text; then the other branch passes.
+    let texts: Vec<String> = (0..40).map(|number| format!("{}b{number}", "a".repeat(24))).collect();
     let answer = [says(&serde_json::to_string(&texts).unwrap())];
     let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[&answer[..]; 4]).await;
     let _worker = worker(&daemon).await;
-    let schema = r#"{items: {anyOf: [{pattern: "^(?=(a|a)*\\1$)(a|aa)+$"}, true]}}"#;
+    let schema = r#"{items: {anyOf: [{pattern: "^(a|aa)+(?!x)$"}, true]}}"#;
     let validator =
         format!("  execution: {{max_iterations: 1, validation: [{{type: json_schema, schema: {schema}}}]}}\n");
     daemon.client.deploy(manifest("slow", &validator).into_bytes(), false).await.unwrap();
