@@ -91,6 +91,10 @@ impl Sqlite {
         self.connection
             .busy_timeout(Duration::from_millis(BUSY_MS))
             .map_err(|error| failure("setting the wait for a lock", &error))?;
+        // Else a statement is parsed anew each time that it is run with other values.
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(|error| failure("setting how statements are kept", &error))?;
         self.connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         Ok(self)
     }
