@@ -198,3 +198,24 @@ fn failure(doing: &str, error: &rusqlite::Error) -> Error {
         _ => Error::Io { doing, why: error.to_string() },
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_statement_is_parsed_once_whatever_values_it_is_run_with() {
+        let sqlite = Sqlite::open_temporary().unwrap();
+        sqlite.connection.execute_batch("CREATE TABLE t (a BIGINT, b BIGINT); CREATE INDEX i ON t (a, b)").unwrap();
+        let mut parsed_again = 0;
+        for value in 0..4 {
+            let text = "SELECT b FROM t WHERE (a = 1 AND b <= $1) OR (a = 2 AND b <= $2) ORDER BY a LIMIT $3";
+            let mut statement = sqlite.connection.prepare_cached(text).unwrap();
+            drop(statement.query_map([value, value + 1, value + 2], |row| row.get::<_, i64>(0)).unwrap().count());
+            parsed_again += statement.get_status(StatementStatus::RePrepare);
+        }
+        assert_eq!(parsed_again, 0);
+    }
+}
