@@ -91,6 +91,10 @@ impl Sqlite {
         self.connection
             .busy_timeout(Duration::from_millis(BUSY_MS))
             .map_err(|error| failure("setting the wait for a lock", &error))?;
+        // Else a statement is parsed anew each time that it is run with other values.
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(|error| failure("setting how statements are kept", &error))?;
         self.connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         Ok(self)
     }
@@ -192,5 +196,26 @@ fn failure(doing: &str, error: &rusqlite::Error) -> Error {
         | ErrorCode::TooBig
         | ErrorCode::Unknown => Error::invariant(format!("{doing}: {error}")),
         _ => Error::Io { doing, why: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_statement_is_parsed_once_whatever_values_it_is_run_with() {
+        let sqlite = Sqlite::open_temporary().unwrap();
+        sqlite.connection.execute_batch("CREATE TABLE t (a BIGINT, b BIGINT); CREATE INDEX i ON t (a, b)").unwrap();
+        let mut parsed_again = 0;
+        for value in 0..4 {
+            let text = "SELECT b FROM t WHERE (a = 1 AND b <= $1) OR (a = 2 AND b <= $2) ORDER BY a LIMIT $3";
+            let mut statement = sqlite.connection.prepare_cached(text).unwrap();
+            let rows = statement.query_map([value, value + 1, value + 2], |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!(rows.count(), 0);
+            parsed_again += statement.get_status(StatementStatus::RePrepare);
+        }
+        assert_eq!(parsed_again, 0);
     }
 }
