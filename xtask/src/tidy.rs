@@ -14,6 +14,7 @@ mod names;
 mod source;
 mod places;
 mod docs;
+mod cost;
 
 use tree::Tree;
 
@@ -62,9 +63,13 @@ const RULES: [Rule; 18] = [
     docs::commands,
 ];
 
-/// Prints what is to be mended; whether there is nothing.
+/// Prints what the next feature costs and what is to be mended; whether there is nothing.
 pub(crate) fn holds(root: &Path) -> Result<bool> {
-    let findings = check(&Tree::tracked(root)?);
+    let tree = Tree::tracked(root)?;
+    for cost in cost::of(&tree) {
+        println!("{cost}");
+    }
+    let findings = check(&tree);
     for finding in &findings {
         println!("{finding}");
     }

@@ -150,7 +150,7 @@ mod tests {
         };
         let request = |url: &str| host("network.http_request", json!({"url": url}));
         assert_eq!(request("https://API.a.example/a?b"), Some(("api.a.example".into(), Some(443))));
-        assert_eq!(request("http://api.example.com.:8080"), Some(("api.example.com".into(), Some(8080))));
+        assert_eq!(request(&format!("http://{}.:8080", "api.a.example")), Some(("api.a.example".into(), Some(8080))));
         assert_eq!(request("http://good.example\\@evil.example/"), None);
         assert_eq!(
             host("network.port_check", json!({"host": "::ffff:10.0.0.5", "port": 22})),

@@ -56,6 +56,8 @@ mod tests {
         let (app, _store) = app(folder.path());
         let mut ending = Driven::start(&app).await;
         ending.begin_iteration().await;
+        // Its call made a jail, which is waited for.
+        ending.turn("I look", 1, "{}").await;
         let id = ending.id;
         let agent = app.records.read(move |txn| Ok(txn.execution(id)?.agent)).await.unwrap();
         let next = app.committer.mint_execution();
