@@ -455,6 +455,12 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
     Ok(Judged { judgement, shown: Shown::of(&attributes), may })
 }
 
+/// Canonical, so that the bytes are the same in every build; what a capability makes has small numbers only.
+fn written(made: &serde_json::Value) -> String {
+    let bytes = serde_json_canonicalizer::to_vec(made).expect("invariant: a value of text keys is JSON");
+    String::from_utf8(bytes).expect("invariant: JSON is UTF-8")
+}
+
 /// A call on our own rows that has been judged: does it, and gives its end.
 ///
 /// # Errors
@@ -473,7 +479,7 @@ pub(crate) fn perform(
         capability::Output::Stored(bound) => bound,
         capability::Output::Made(value) => {
             let salt = draft.mint.salt();
-            draft.bind(Payload::new(salt, value.to_string().into_bytes()))
+            draft.bind(Payload::new(salt, written(&value).into_bytes()))
         }
     };
     Ok(Ended {
@@ -481,7 +487,7 @@ pub(crate) fn perform(
         lease: None,
         outcome: performed.outcome,
         result: Some(result),
-        detail: performed.detail.map(|detail| detail.to_string()),
+        detail: performed.detail.map(|detail| written(&detail)),
         attributes: None,
         took_ms: 0,
         level: None,

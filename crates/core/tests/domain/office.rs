@@ -10,6 +10,7 @@ use tenure_core::execution::{
 use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::FloorAndTools;
+use tenure_core::ledger::canonical;
 use tenure_core::manifest::{Manifest, Validator};
 use tenure_core::network::{self, Traffic};
 use tenure_core::plan::{Limits, Plan};
@@ -177,7 +178,9 @@ impl Office {
         let attributes = call::attributes_json(&attributes).expect("they are small");
         Proposal {
             capability: name.to_string(),
-            arguments: self.world.payload(&arguments.to_string()),
+            arguments: self
+                .world
+                .payload(&String::from_utf8(canonical(&arguments).expect("small numbers")).expect("JSON")),
             attributes: self.world.payload(&String::from_utf8(attributes).expect("JSON")),
             misfit,
         }
