@@ -2,4 +2,5 @@
 mod golden;
 mod office;
 mod replay;
+mod reports;
 mod transitions;

@@ -1,0 +1,100 @@
+//! What workers and models report is held to what the ledger can bear, and never trusted to repeat what has effects.
+use crate::office::Office;
+use tenure_core::aggregate::Event;
+use tenure_core::call::{self, Outcome, Proposal};
+use tenure_core::execution::{self, Check, Event as Happened, Step};
+use tenure_core::network::Traffic;
+
+fn acting(capability: &str) -> Office {
+    let mut office = Office::new(1);
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+    let model = office.call_model();
+    office.must(model);
+    let answer = office.answer(&[capability]);
+    office.must(answer);
+    office
+}
+
+fn ends(events: &[Event]) -> Vec<&Outcome> {
+    let ended = events.iter().filter_map(|event| match event {
+        Event::Execution(Happened::CallEnded(ended)) => Some(&ended.outcome),
+        _ => None,
+    });
+    ended.collect()
+}
+
+#[test]
+fn a_worker_that_says_again_does_not_have_a_program_run_twice() {
+    for (capability, again) in [("process.run", false), ("filesystem.read", true)] {
+        let mut office = acting(capability);
+        let end = office.end_call(Outcome::Lost { again: true });
+        let events = office.apply(end).expect("the call is open");
+        assert_eq!(ends(&events), [&Outcome::Lost { again }], "{capability}");
+    }
+}
+
+#[test]
+fn a_report_beyond_what_a_record_holds_is_recorded_as_the_most_that_it_holds() {
+    let mut office = acting("process.run");
+    let limit = Some(u64::MAX);
+    let end = office.end_call(Outcome::ResourceExhausted { resource: "x".repeat(10_000), limit });
+    let events = office.apply(end).expect("it ends");
+    let [Outcome::ResourceExhausted { resource, limit: Some(limit) }] = ends(&events)[..] else { panic!("{events:?}") };
+    assert!(resource.len() <= 256 && *limit == 1 << 52);
+    office.must(execution::Command::Cancel { why: "enough".into() });
+    let execution::Command::Release { connection, iteration, .. } = office.release() else { panic!("a release") };
+    let most = u64::MAX;
+    let traffic = Traffic { connections: most, requests: most, sent_bytes: most, received_bytes: most, refused: most };
+    office.must(execution::Command::Release { connection, iteration, traffic: Some(traffic) });
+    assert!(office.ended());
+}
+
+#[test]
+fn a_version_that_is_no_whole_number_writes_nothing() {
+    for (expected, written) in [("0", true), ("0.0", false), ("1e3", false), ("18446744073709551616", false)] {
+        let mut office = acting("filesystem.read");
+        let end = office.end_call(Outcome::Done { exit_code: None });
+        office.must(end);
+        let model = office.call_model();
+        office.must(model);
+        let text = format!(r#"{{"key":"k","value":1,"expected_version":{expected}}}"#);
+        let attributes = call::attributes_json(&Default::default()).expect("small");
+        let proposal = Proposal {
+            capability: "state.persistent.set".into(),
+            arguments: office.world.payload(&text),
+            attributes: office.world.payload(&String::from_utf8(attributes).expect("JSON")),
+            misfit: None,
+        };
+        let execution::Command::AnswerModel { turn, mut answer } = office.answer(&["filesystem.read"]) else {
+            panic!("an answer")
+        };
+        answer.calls = vec![proposal];
+        office.must(execution::Command::AnswerModel { turn, answer });
+        let perform = office.perform();
+        let events = office.apply(perform).expect("it is performed");
+        let done = Outcome::Done { exit_code: None };
+        let failed = Outcome::Failed { code: "invalid_arguments".into() };
+        assert_eq!(ends(&events), [if written { &done } else { &failed }], "{expected}");
+    }
+}
+
+#[test]
+fn a_check_that_policy_blocks_has_ended_and_is_not_asked_for_again() {
+    let mut office = acting("filesystem.read");
+    let end = office.end_call(Outcome::Done { exit_code: None });
+    office.must(end);
+    let model = office.call_model();
+    office.must(model);
+    let answer = office.answer(&[]);
+    office.must(answer);
+    let check = execution::Command::Check { iteration: 1, index: 0, proposal: office.proposal("email.send") };
+    let events = office.apply(check).expect("it is blocked, which is recorded");
+    assert!(matches!(events[..], [Event::Execution(Happened::CallBlocked { check: Some(_), .. })]), "{events:?}");
+    let step = &office.state().and_then(execution::Execution::iteration).expect("it is open").step;
+    assert!(matches!(step, Step::Validating { check: Check::Ended { .. }, .. }), "{step:?}");
+    let again = execution::Command::Check { iteration: 1, index: 0, proposal: office.proposal("email.send") };
+    office.apply(again).expect_err("its answer is there");
+}
