@@ -145,7 +145,7 @@ fn an_execution_whose_engine_hangs_can_be_cancelled_and_costs_no_other_its_worke
     let record = house.daemon.ended(&id, house::WITHIN);
     assert_eq!(record["status"], "cancelled", "{record:#}");
     kill_process(house.engine.pid(), Signal::CONT).expect("the engine goes on");
-    assert_eq!(house.events("session.opened").len(), 1, "the worker lived on:\n{}", house.daemon.log());
+    assert_eq!(house.events("worker.connected").len(), 1, "the worker lived on:\n{}", house.daemon.log());
     is_left_clean(house);
 }
 

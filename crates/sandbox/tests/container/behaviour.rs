@@ -38,7 +38,10 @@ fn escapes(backend: &Backend, client: &mut Client) {
     symlink("../secret", backend.path("work/relative")).unwrap();
     symlink("large", backend.path("work/good")).unwrap();
     for path in ["../secret", "a/../../secret", "/etc/passwd", "absolute", "relative", "/proc/1/environ"] {
-        let refused = refusal(client.read(path, 100));
+        let mut refused = refusal(client.read(path, 100));
+        if let Refusal::Redirected { path } = &refused {
+            refused = refusal(client.read(path, 100));
+        }
         assert!(matches!(refused, Refusal::Escape | Refusal::NotFound), "{name}: {path} gave {refused:?}");
     }
     assert_eq!(refusal(client.write("relative", b"x", WriteMode::Overwrite)), Refusal::Escape, "{name}");
