@@ -9,6 +9,11 @@
 //! ```
 //! Only a lease makes a sandbox. Every `call.called` gets exactly one `call.ended`; a proposed call is never in flight.
 //! (A call that waits for an approval is a state of its own, and comes with approvals.)
+//!
+//! Its types in the order of its life: [`Proposal`] is what was asked; [`Proposed`] what is kept of it, in [`Open`] with its
+//! [`State`] until it ends; [`Called`] and [`Ended`] its two events, or [`Blocked`] why it never began; [`EndCall`] a worker's
+//! report, with its [`Outcome`]; [`CallRow`] what lists show, changed by `row::CallChange`. On the wire it is `frame::LeasedCall`
+//! to a worker, `frame::CallOutcome` back, and `api::Call` to people; `local::Call` is what a model's program says.
 use crate::actor::Actor;
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
