@@ -1,11 +1,13 @@
 //! Folds of committed state, the least lately used leaving first, and plans. Nothing uncommitted may enter.
 use crate::Error;
 use crate::payload::{Blobs, payload};
+use crate::rows::agents;
 use crate::sql::Sql;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tenure_core::aggregate::{Fold, Stream};
 use tenure_core::bound::Hash;
+use tenure_core::id::AgentId;
 use tenure_core::plan::Plan;
 
 /// What the writer knows of a stream.
@@ -66,23 +68,53 @@ impl Cache {
 /// Plans that are kept read; beyond, all are forgotten.
 const PLANS_MAX: usize = 256;
 
-/// Plans by the hash of their bytes, so that none can be another's.
+/// Plans by the hash of their bytes, so that none can be another's, and which hash a revision's plan has.
 #[derive(Debug, Default)]
-pub struct Plans(HashMap<Hash, Arc<Plan>>);
+pub struct Plans {
+    plans: HashMap<Hash, Arc<Plan>>,
+    revisions: HashMap<(AgentId, u32), Hash>,
+}
 
 impl Plans {
+    /// The plan of a revision, which never changes once it is committed.
+    ///
+    /// # Errors
+    /// As [`Plans::get`].
+    pub(crate) fn of(
+        &mut self,
+        sql: &mut dyn Sql,
+        blobs: &Blobs,
+        agent: AgentId,
+        revision: u32,
+    ) -> Result<Option<Arc<Plan>>, Error> {
+        if let Some(hash) = self.revisions.get(&(agent, revision)).copied() {
+            return self.get(sql, blobs, hash);
+        }
+        let Some(row) = agents::revision(sql, agent, revision)? else { return Ok(None) };
+        if self.revisions.len() >= PLANS_MAX {
+            self.revisions.clear();
+        }
+        self.revisions.insert((agent, revision), row.plan);
+        self.get(sql, blobs, row.plan)
+    }
+
+    /// A transaction was undone, and with it perhaps a revision.
+    pub(crate) fn forget_revisions(&mut self) {
+        self.revisions.clear();
+    }
+
     /// # Errors
     /// The database's; `Corrupt` where the bytes are no plan.
     pub fn get(&mut self, sql: &mut dyn Sql, blobs: &Blobs, hash: Hash) -> Result<Option<Arc<Plan>>, Error> {
-        if let Some(plan) = self.0.get(&hash) {
+        if let Some(plan) = self.plans.get(&hash) {
             return Ok(Some(Arc::clone(plan)));
         }
         let Some(bytes) = payload(sql, blobs, &hash)? else { return Ok(None) };
         let plan = Arc::new(Plan::read(&bytes).map_err(Error::corrupt)?);
-        if self.0.len() >= PLANS_MAX {
-            self.0.clear();
+        if self.plans.len() >= PLANS_MAX {
+            self.plans.clear();
         }
-        self.0.insert(hash, Arc::clone(&plan));
+        self.plans.insert(hash, Arc::clone(&plan));
         Ok(Some(plan))
     }
 }

@@ -8,7 +8,7 @@ pub(crate) use replay::{load, snapshot};
 use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
 use crate::payload::{self, Blobs};
-use crate::rows::{agents, facts};
+use crate::rows::facts;
 use crate::sql::{Cell, Sql};
 use crate::{Error, owed, rows};
 use std::collections::HashMap;
@@ -170,6 +170,7 @@ impl<'w> Txn<'w> {
         self.batch.end = end;
         self.batch.leaves.truncate(leaves);
         self.batch.appended.truncate(appended);
+        self.plans.forget_revisions();
         if self.savepoint {
             self.sql.execute("ROLLBACK TO job", &[])?;
             self.sql.execute("RELEASE job", &[])?;
@@ -204,10 +205,7 @@ impl Facts for Txn<'_> {
     }
 
     fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Option<Arc<Plan>>, Unread> {
-        self.read(|txn| {
-            let Some(row) = agents::revision(txn.sql, agent, revision)? else { return Ok(None) };
-            txn.plans.get(txn.sql, txn.blobs, row.plan)
-        })
+        self.read(|txn| txn.plans.of(txn.sql, txn.blobs, agent, revision))
     }
 
     fn attributes(&mut self, bound: &Hash) -> Result<Option<Attributes>, Unread> {

@@ -182,6 +182,7 @@ impl WriterState {
 
     /// Nothing of the transaction stands. Says what became of it.
     fn abandon(&mut self, error: Error) -> Error {
+        self.plans.forget_revisions();
         let undone = if self.sql.is_idle() { Ok(0) } else { self.sql.execute("ROLLBACK", &[]) };
         match (undone, error) {
             (Err(undoing), _) => Error::Io { doing: "undoing a transaction".to_string(), why: undoing.to_string() },
