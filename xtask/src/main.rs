@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy|test|sim|demo|bench|fuzz|vm`. Depends on none of our crates, so that it builds while
+//! The project's own tools: `cargo xtask tidy|test|sim|demo|install|package|bench|fuzz|vm`. Depends on none of our crates, so that it builds while
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod install;
 mod weights;
 mod test;
 mod demo;
+mod ship;
 mod bench;
 mod fuzz;
 mod sim;
@@ -34,6 +35,10 @@ enum Verb {
     Test,
     /// Build, run an example agent with the local model, verify the ledger, say how to go on.
     Demo,
+    /// Build the shipped profile and put `tenure` on the PATH.
+    Install(ship::Install),
+    /// Build a tarball and a Debian package into target/package.
+    Package,
     /// Measure, side by side, into bench/RESULTS.md.
     Bench(bench::Arguments),
     /// Feed hostile bytes to what parses them, for a while.
@@ -64,6 +69,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Tidy => tidied(&root),
         Verb::Test => test::run(&root),
         Verb::Demo => demo::run(&root),
+        Verb::Install(arguments) => ship::onto_path(&root, &arguments),
+        Verb::Package => ship::package(&root),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
         Verb::Sim(arguments) => sim::run(&root, &arguments),
