@@ -2,8 +2,14 @@
 //! is no part of it. Nothing here may hold what grows with its history.
 //!
 //! ```text
-//! deployed ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
+//! deployed <──pause, resume──> paused ──(until is over)──> deployed
+//! deployed, paused ──revoke──> revoked: what runs is cancelled, for good
+//! deployed, paused ──kill──> the same state: what runs is cancelled, and until that is done nothing begins
+//! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
+mod supervision;
+pub use supervision::{Supervised, Supervision};
+
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
@@ -21,6 +27,9 @@ pub struct Agent {
     /// SHA-256 of the newest revision's canonical manifest: the same file deployed again changes nothing.
     pub digest: Hash,
     pub state: State,
+    /// What runs is being cancelled, and nothing begins before the last has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub killed: bool,
     /// The worker where its work folder lies: its first binding made it so, and only there may it run.
     pub home: Option<WorkerId>,
     /// Executions that have not ended.
@@ -33,6 +42,15 @@ pub struct Agent {
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum State {
     Deployed,
+    /// Nothing of it begins; what runs goes on.
+    Paused {
+        #[serde(flatten)]
+        supervision: Supervision,
+        /// When it is over by itself.
+        until: Option<Time>,
+    },
+    /// For good; what runs is being cancelled.
+    Revoked(Supervision),
     /// Deleted; its executions are being cancelled.
     Deleting {
         home_grace_ms: u64,
@@ -47,6 +65,8 @@ impl State {
     pub fn as_str(&self) -> &'static str {
         match self {
             State::Deployed => "deployed",
+            State::Paused { .. } => "paused",
+            State::Revoked(_) => "revoked",
             State::Deleting { .. } => "deleting",
             State::Archived { .. } => "archived",
         }
@@ -80,6 +100,13 @@ verbs! {
         "agent.deploy" => Deploy(Deployment),
         /// `home_grace_ms`: how long its work folder is kept after its last execution.
         "agent.delete" ends => Delete { home_grace_ms: u64 },
+        /// Nothing of it begins any more, until it is resumed or the time is over; what runs goes on.
+        "agent.pause" => Pause { note: Option<String>, until: Option<Time> },
+        "agent.resume" => Resume { note: Option<String> },
+        /// What runs is cancelled; then it may begin anew.
+        "agent.kill" ends => Kill { note: Option<String> },
+        /// For good: what runs is cancelled, and nothing begins ever again.
+        "agent.revoke" ends => Revoke { note: Option<String> },
         /// By the reconciler, once its home has removed its work folder.
         "agent.remove_home" ends => RecordHomeRemoved { worker: WorkerId },
     }
@@ -87,7 +114,12 @@ verbs! {
     fn payloads(&self) -> Vec<&Payload> {
         match self {
             Command::Deploy(deployment) => vec![&deployment.manifest, &deployment.plan],
-            Command::Delete { .. } | Command::RecordHomeRemoved { .. } => Vec::new(),
+            Command::Delete { .. }
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::Kill { .. }
+            | Command::Revoke { .. }
+            | Command::RecordHomeRemoved { .. } => Vec::new(),
         }
     }
 }
@@ -96,6 +128,10 @@ events! {
     pub enum Event {
         "agent.created" => Created(Deployed),
         "agent.revised" => Revised(Deployed),
+        "agent.paused" => Paused { supervision: Supervision, until: Option<Time> },
+        "agent.resumed" => Resumed(Supervision),
+        "agent.killed" => Killed(Supervision),
+        "agent.revoked" => Revoked(Supervision),
         "agent.deleted" => Deleted { home_grace_ms: u64 },
         "agent.archived" => Archived { home_due: Option<Time> },
         "agent.homed" => Homed { worker: WorkerId },
@@ -124,6 +160,15 @@ refusals! {
         /// The same manifest is already the newest revision.
         "agent.unchanged" quiet => Unchanged { agent: AgentId },
         "agent.already_archived" => Archived {},
+        /// It is paused: nothing of it begins.
+        "agent.is_paused" => IsPaused { until: Option<Time> },
+        /// Paused in the same words.
+        "agent.already_paused" quiet => AlreadyPaused {},
+        "agent.not_paused" quiet => NotPaused {},
+        "agent.already_revoked" => AlreadyRevoked {},
+        /// It was killed, and the last of what ran has not ended yet.
+        "agent.still_ending" => StillEnding {},
+        "agent.until_past" => UntilPast {},
         /// A deploy under another name than the agent's own.
         "agent.name_differs" => NameDiffers {},
         "agent.home_unknown" => HomeUnknown {},
@@ -134,6 +179,7 @@ refusals! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub state: String,
+    pub supervised: Option<Supervised>,
     pub revision: u32,
     pub home: Option<WorkerId>,
     /// Executions that have not ended.
@@ -175,20 +221,23 @@ impl Aggregate for Agent {
         match command {
             Command::Deploy(deployment) => deploy(id, draft, deployment),
             Command::Delete { home_grace_ms } => {
-                match known(id, draft)?.state {
-                    State::Deployed => {}
-                    State::Deleting { .. } | State::Archived { .. } => {
-                        return Err(refuse::<Agent>(Refusal::Archived {}));
-                    }
-                }
+                known(id, draft)?.not_deleted()?;
                 draft.emit::<Agent>(id, Event::Deleted { home_grace_ms })?;
                 Ok(archive_if_over(id, draft)?)
             }
+            Command::Pause { note, until } => supervision::pause(id, draft, note, until),
+            Command::Resume { note } => supervision::resume(id, draft, note),
+            Command::Kill { note } => supervision::kill(id, draft, note),
+            Command::Revoke { note } => supervision::revoke(id, draft, note),
             Command::RecordHomeRemoved { worker } => {
                 let agent = known(id, draft)?;
                 match agent.state {
                     State::Archived { home_due: Some(_) } if agent.home == Some(worker) => {}
-                    State::Archived { .. } | State::Deployed | State::Deleting { .. } => {
+                    State::Archived { .. }
+                    | State::Deployed
+                    | State::Paused { .. }
+                    | State::Revoked(_)
+                    | State::Deleting { .. } => {
                         return Err(refuse::<Agent>(Refusal::HomeUnknown {}));
                     }
                 }
@@ -204,6 +253,7 @@ impl Aggregate for Agent {
                 revision: deployed.revision,
                 digest: deployed.digest,
                 state: State::Deployed,
+                killed: false,
                 home: None,
                 open: 0,
                 last_started_at: None,
@@ -217,6 +267,12 @@ impl Aggregate for Agent {
                 agent.revision = deployed.revision;
                 agent.digest = deployed.digest;
             }
+            Event::Paused { supervision, until } => {
+                agent.state = State::Paused { supervision: supervision.clone(), until: *until };
+            }
+            Event::Resumed(_) => agent.state = State::Deployed,
+            Event::Killed(_) => agent.killed = agent.open > 0,
+            Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
             Event::Archived { home_due } => agent.state = State::Archived { home_due: *home_due },
             Event::Homed { worker } => agent.home = Some(*worker),
@@ -230,6 +286,7 @@ impl Aggregate for Agent {
             }
             Event::ExecutionEnded { .. } => {
                 agent.open = agent.open.saturating_sub(1);
+                agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);
             }
             Event::Created(_) | Event::StateSet { .. } | Event::Refused(_) => {}
@@ -243,7 +300,11 @@ impl Aggregate for Agent {
                 each(&deployed.plan.hash);
             }
             Event::StateSet { value, .. } => each(&value.hash),
-            Event::Deleted { .. }
+            Event::Paused { .. }
+            | Event::Resumed(_)
+            | Event::Killed(_)
+            | Event::Revoked(_)
+            | Event::Deleted { .. }
             | Event::Archived { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
@@ -254,13 +315,26 @@ impl Aggregate for Agent {
     }
 
     fn owed(&self) -> Vec<Owed> {
-        match (&self.state, self.home) {
-            (State::Deleting { .. }, _) => vec![Owed { obligation: Obligation::Delete, due: Due::AT_ONCE }],
-            (State::Archived { home_due: Some(due) }, Some(worker)) => {
-                vec![Owed { obligation: Obligation::RemoveHome { worker }, due: Due::Wall(*due) }]
-            }
-            (State::Deployed | State::Archived { .. }, _) => Vec::new(),
+        let mut owed = Vec::new();
+        let mut owe = |obligation, due| owed.push(Owed { obligation, due });
+        if self.is_ending() {
+            owe(Obligation::CancelExecutions, Due::AT_ONCE);
         }
+        match (&self.state, self.home) {
+            (State::Paused { until: Some(until), .. }, _) => owe(Obligation::EndPause, Due::Wall(*until)),
+            (State::Archived { home_due: Some(due) }, Some(worker)) => {
+                owe(Obligation::RemoveHome { worker }, Due::Wall(*due));
+            }
+            (
+                State::Deployed
+                | State::Paused { .. }
+                | State::Revoked(_)
+                | State::Deleting { .. }
+                | State::Archived { .. },
+                _,
+            ) => {}
+        }
+        owed
     }
 
     fn rows(id: AgentId, _: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
@@ -282,7 +356,11 @@ impl Aggregate for Agent {
                     Row::Counted { counter, key: namespace.clone(), bucket: 0, by: *grew_by },
                 ]
             }
-            Event::Deleted { .. }
+            Event::Paused { .. }
+            | Event::Resumed(_)
+            | Event::Killed(_)
+            | Event::Revoked(_)
+            | Event::Deleted { .. }
             | Event::Archived { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
@@ -305,6 +383,7 @@ impl Agent {
     fn standing(&self) -> Standing {
         Standing {
             state: self.state.as_str().to_string(),
+            supervised: self.supervised(),
             revision: self.revision,
             home: self.home,
             open: self.open,
@@ -347,10 +426,7 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
     if !agent.name.eq_ignore_ascii_case(&deployment.name) {
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
-    match agent.state {
-        State::Deployed => {}
-        State::Deleting { .. } | State::Archived { .. } => return Err(refuse::<Agent>(Refusal::Archived {})),
-    }
+    agent.not_revoked()?;
     if agent.digest == deployment.digest {
         return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
     }
@@ -379,6 +455,10 @@ fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {
             let home_due = agent.home.map(|_| now.plus_ms(home_grace_ms));
             draft.emit::<Agent>(id, Event::Archived { home_due })
         }
-        State::Deleting { .. } | State::Deployed | State::Archived { .. } => Ok(()),
+        State::Deleting { .. }
+        | State::Deployed
+        | State::Paused { .. }
+        | State::Revoked(_)
+        | State::Archived { .. } => Ok(()),
     }
 }

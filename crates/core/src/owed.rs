@@ -57,8 +57,10 @@ pub enum Obligation {
         connection: ConnectionId,
         since: Run,
     },
-    /// Cancel the executions of a deleted agent.
-    Delete,
+    /// Cancel the executions of an agent that was killed, revoked or deleted.
+    CancelExecutions,
+    /// The pause of an agent is over.
+    EndPause,
     /// Remove the work folder of an archived agent.
     RemoveHome {
         worker: WorkerId,

@@ -1,11 +1,13 @@
 //! Reconcilers: each does one kind of what is owed and reports by command. They take no input but the owed index, hold
 //! a bounded set of obligations in flight, and are idempotent: killed at any point, the next start does what is still owed.
 //! No retry lives here; a failure is a command whose event moves the time at which it is owed again.
-pub mod delete;
+pub mod cancel;
 pub mod dispatch;
+pub mod end_pause;
 pub mod expire;
 pub mod perform;
 pub mod place;
+pub mod remove_home;
 pub mod sweep;
 pub mod think;
 pub mod validate;
@@ -77,8 +79,9 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Release => one!(128, dispatch::release),
         Kind::Expire => one!(32, expire::expire),
         Kind::Sweep => one!(4, sweep::sweep),
-        Kind::Delete => one!(4, delete::delete),
-        Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, delete::remove_home) },
+        Kind::CancelExecutions => one!(4, cancel::cancel),
+        Kind::EndPause => one!(4, end_pause::end_pause),
+        Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, remove_home::remove_home) },
     }
 }
 
@@ -96,7 +99,8 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Release { .. }
         | Obligation::Expire
         | Obligation::Sweep { .. }
-        | Obligation::Delete
+        | Obligation::CancelExecutions
+        | Obligation::EndPause
         | Obligation::RemoveHome { .. } => obligation.to_key(),
     };
     (stream, key)

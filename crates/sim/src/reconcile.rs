@@ -90,7 +90,7 @@ fn perform<S: Storage>(
         (Stream::Worker(worker), Obligation::Sweep { connection, since }) => {
             sweep::sweep(world, worker, connection, since).map(|()| false)
         }
-        (Stream::Agent(agent), Obligation::Delete) => delete::delete(world, agent).map(|()| false),
+        (Stream::Agent(agent), Obligation::CancelExecutions) => delete::delete(world, agent).map(|()| false),
         (Stream::Agent(agent), Obligation::RemoveHome { worker }) => Ok(delete::remove_home(world, agent, worker)),
         _ => Ok(false),
     }?;

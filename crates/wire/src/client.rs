@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::api::agent::{Agent, AgentFile, AgentSandbox, Deployed, Validated};
+use crate::api::agent::{Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
 use crate::api::audit::Records;
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::key::{CreatedKey, Key, NewKey};
@@ -86,6 +86,15 @@ impl Client {
 
     pub async fn delete_agent(&self, name: &str) -> Result<Agent, Error> {
         self.json(Method::DELETE, &path(&["agents", name], &[]), None, None).await
+    }
+
+    pub async fn pause_agent(&self, name: &str, pause: &Pause) -> Result<Agent, Error> {
+        self.json(Method::POST, &path(&["agents", name, "pause"], &[]), Some(Body::json(pause)), None).await
+    }
+
+    /// `verb`: `resume`, `kill` or `revoke`.
+    pub async fn supervise_agent(&self, name: &str, verb: &str, body: &Supervise) -> Result<Agent, Error> {
+        self.json(Method::POST, &path(&["agents", name, verb], &[]), Some(Body::json(body)), None).await
     }
 
     pub async fn validate_manifest(&self, text: Vec<u8>) -> Result<Validated, Error> {

@@ -101,12 +101,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
     }
     let agent = it.draft.get::<Agent>(start.agent)?;
     let Some(agent) = agent else { return Err(refuse::<Agent>(agent::Refusal::Unknown {})) };
-    match agent.state {
-        agent::State::Deployed => {}
-        agent::State::Deleting { .. } | agent::State::Archived { .. } => {
-            return Err(refuse::<Agent>(agent::Refusal::Archived {}));
-        }
-    }
+    agent.may_begin()?;
     let (revision, agent_name) = (agent.revision, agent.name.clone());
     let plan = it.draft.plan(start.agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
     let (mut limits, validators) = (plan.limits, u32::try_from(plan.validators.len()).unwrap_or(u32::MAX));

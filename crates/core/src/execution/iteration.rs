@@ -20,11 +20,12 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
         Phase::Running(_) => None,
         Phase::Queued { iteration, .. } => Some(*iteration),
     };
-    match it.draft.get::<Agent>(agent)?.map(|agent| &agent.state) {
-        Some(agent::State::Deployed) => {}
-        Some(agent::State::Deleting { .. } | agent::State::Archived { .. }) | None => {
-            return Err(refuse::<Agent>(agent::Refusal::Archived {}));
-        }
+    let begins = matches!(it.execution()?.phase, Phase::Queued { iteration: 1, .. });
+    match it.draft.get::<Agent>(agent)? {
+        // One that runs goes on while its agent is paused.
+        Some(known) if begins => known.may_begin()?,
+        Some(known) => known.not_revoked()?,
+        None => return Err(refuse::<Agent>(agent::Refusal::Unknown {})),
     }
     let known = it.draft.get::<Worker>(worker)?;
     let open =

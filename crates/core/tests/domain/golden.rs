@@ -86,6 +86,12 @@ fn history() -> Office {
     office.execution = office.world.execution_id();
     let start = office.start();
     office.must(start).must(execution::Command::Cancel { why: "enough".into() });
+    office.pause().expect("it is deployed");
+    let until = Some(office.world.now.at.plus_ms(60_000));
+    office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
+    office.supervise(agent::Command::Resume { note: None }).expect("it is paused");
+    office.kill().expect("it is deployed");
+    office.revoke().expect("it is deployed");
     office.execution = first;
     office.delete().expect("it is deployed");
     office.remove_home().expect("it has a home");

@@ -86,6 +86,22 @@ impl Office {
         self.world.commit(OWNER, Command::Agent(self.agent, delete))
     }
 
+    pub fn supervise(&mut self, command: agent::Command) -> Result<Vec<Event>, Refusal> {
+        self.world.commit(OWNER, Command::Agent(self.agent, command))
+    }
+
+    pub fn pause(&mut self) -> Result<Vec<Event>, Refusal> {
+        self.supervise(agent::Command::Pause { note: Some("it spends too much".into()), until: None })
+    }
+
+    pub fn kill(&mut self) -> Result<Vec<Event>, Refusal> {
+        self.supervise(agent::Command::Kill { note: None })
+    }
+
+    pub fn revoke(&mut self) -> Result<Vec<Event>, Refusal> {
+        self.supervise(agent::Command::Revoke { note: Some("gone rogue".into()) })
+    }
+
     pub fn remove_home(&mut self) -> Result<Vec<Event>, Refusal> {
         let removed = agent::Command::RecordHomeRemoved { worker: self.worker };
         self.world.commit(Actor::Daemon, Command::Agent(self.agent, removed))

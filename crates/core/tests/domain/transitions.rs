@@ -207,9 +207,29 @@ fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(
 
 #[test]
 fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
-    let states: [(&str, Setup); 5] = [
+    let states: [(&str, Setup); 9] = [
         ("deployed", || fresh(0)),
         ("deployed, an execution open", || queued(0)),
+        ("paused", || {
+            let mut office = fresh(0);
+            office.pause().expect("it is deployed");
+            office
+        }),
+        ("killed, an execution open", || {
+            let mut office = thinking(0);
+            office.kill().expect("it is deployed");
+            office
+        }),
+        ("revoked, an execution open", || {
+            let mut office = thinking(0);
+            office.revoke().expect("it is deployed");
+            office
+        }),
+        ("revoked", || {
+            let mut office = fresh(0);
+            office.revoke().expect("it is deployed");
+            office
+        }),
         ("deleting", deleting),
         ("archived, its home to be removed", archived),
         ("archived, without a home", || {
@@ -218,7 +238,24 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 6] = [
+    let commands: [(&str, Command1); 13] = [
+        ("start", |office| {
+            office.execution = office.world.execution_id();
+            let start = office.start();
+            office.apply(start)
+        }),
+        ("pause", Office::pause),
+        ("pause until later", |office| {
+            let until = Some(office.world.now.at.plus_ms(60_000));
+            office.supervise(agent::Command::Pause { note: None, until })
+        }),
+        ("pause until what is past", |office| {
+            let until = Some(tenure_core::time::Time::from_millis(1));
+            office.supervise(agent::Command::Pause { note: None, until })
+        }),
+        ("resume", |office| office.supervise(agent::Command::Resume { note: None })),
+        ("kill", Office::kill),
+        ("revoke", Office::revoke),
         ("deploy, the same", |office| office.deploy("clerk", 0, "1")),
         ("deploy, changed", |office| office.deploy("clerk", 1, "2")),
         ("deploy, another name", |office| office.deploy("other", 1, "2")),
@@ -325,6 +362,34 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
         ("tell refusals", |office| office.command_project(Actor::Daemon, Of::TellRefusals {})),
     ];
     insta::assert_snapshot!("project", table_of(&states, &commands, |office| Stream::Project(office.project)));
+}
+
+#[test]
+fn what_is_queued_waits_while_its_agent_is_paused_and_what_runs_goes_on() {
+    let mut office = queued(0);
+    office.pause().expect("it is deployed");
+    let bind = office.bind();
+    assert_eq!(office.apply(bind.clone()), Err(Refusal::Agent(agent::Refusal::IsPaused { until: None })));
+    office.supervise(agent::Command::Resume { note: None }).expect("it is paused");
+    office.must(bind);
+    office.pause().expect("it is deployed");
+    let call = office.call_model();
+    office.must(call);
+}
+
+#[test]
+fn a_killed_agent_begins_again_once_the_last_that_ran_has_ended() {
+    let mut office = thinking(0);
+    office.kill().expect("it is deployed");
+    assert_eq!(owes(&office, Stream::Agent(office.agent)), "   owes cancel_executions");
+    let running = std::mem::replace(&mut office.execution, office.world.execution_id());
+    let start = office.start();
+    assert_eq!(office.apply(start.clone()), Err(Refusal::Agent(agent::Refusal::StillEnding {})));
+    let fresh = std::mem::replace(&mut office.execution, running);
+    office.must(execution::Command::Cancel { why: "killed".into() });
+    assert_eq!(owes(&office, Stream::Agent(office.agent)), "");
+    office.execution = fresh;
+    office.must(start);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
+use tenure_core::actor::Actor;
 use tenure_core::agent::{self, AgentRow, Deployment, Listed, RevisionRow};
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
@@ -12,7 +13,9 @@ use tenure_core::manifest::{Backend, Engine, Manifest};
 use tenure_core::plan::Plan;
 use tenure_core::row::Row;
 use tenure_store::rows::agents;
-use tenure_wire::api::agent::{Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Revision};
+use tenure_wire::api::agent::{
+    Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Supervise, Supervised,
+};
 use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
@@ -22,7 +25,7 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::auth::{Operator, Viewer};
-use super::body::{Params, Segment, Text};
+use super::body::{Json, Params, Segment, Text};
 use super::manifests;
 use super::problem::{Answer, Failure, of_manifest};
 use crate::commit;
@@ -32,7 +35,14 @@ const REVISIONS_SHOWN: u32 = 50;
 const PAGES_MAX: usize = 20;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(deploy, list)).routes(routes!(get, delete)).routes(routes!(sandbox))
+    OpenApiRouter::new()
+        .routes(routes!(deploy, list))
+        .routes(routes!(get, delete))
+        .routes(routes!(sandbox))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(kill))
+        .routes(routes!(revoke))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -110,7 +120,7 @@ fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow,
 /// What a deploy would do, found without a command: it may be another by the time that one comes.
 async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash) -> Answer<Deployed> {
     let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
-    if row.standing.state != "deployed" {
+    if matches!(row.standing.state.as_str(), "deleting" | "archived") {
         return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", row.name)).into());
     }
     let newest = api.revisions(row.id, 1).await?;
@@ -255,6 +265,80 @@ async fn delete(
     Ok(Out(shown(&entry)))
 }
 
+/// Pause an agent: nothing of it begins until it is resumed or the time is over; what runs goes on.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/pause", tag = "agents", request_body = Pause,
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn pause(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Json(pause): Json<Pause>,
+) -> Answer<Agent> {
+    let command = agent::Command::Pause { note: pause.note, until: pause.until.map(|until| until.0) };
+    supervised(&api, caller.actor, &wanted, command).await
+}
+
+/// Resume a paused agent.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/resume", tag = "agents", request_body = Supervise,
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn resume(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Json(body): Json<Supervise>,
+) -> Answer<Agent> {
+    supervised(&api, caller.actor, &wanted, agent::Command::Resume { note: body.note }).await
+}
+
+/// Kill what runs of an agent: its executions are cancelled. It may begin again afterwards.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/kill", tag = "agents", request_body = Supervise,
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn kill(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Json(body): Json<Supervise>,
+) -> Answer<Agent> {
+    supervised(&api, caller.actor, &wanted, agent::Command::Kill { note: body.note }).await
+}
+
+/// Revoke an agent for good: its executions are cancelled and nothing of it begins any more. Its history and state stay.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/revoke", tag = "agents", request_body = Supervise,
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn revoke(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Json(body): Json<Supervise>,
+) -> Answer<Agent> {
+    supervised(&api, caller.actor, &wanted, agent::Command::Revoke { note: body.note }).await
+}
+
+async fn supervised(api: &ApiState, actor: Actor, wanted: &str, command: agent::Command) -> Answer<Agent> {
+    let entry = api.agent(wanted).await?;
+    match api.app.committer.commit(actor, Command::Agent(entry.id, command)).await {
+        // As it was wanted already.
+        Ok(_)
+        | Err(commit::Error::Refused(Refusal::Agent(
+            agent::Refusal::AlreadyPaused {} | agent::Refusal::NotPaused {},
+        ))) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Out(shown(&api.agent(&entry.id.to_string()).await?)))
+}
+
 fn revision(entry: RevisionRow) -> Revision {
     Revision { number: entry.number, version: entry.version, digest: entry.digest.to_string(), at: entry.at.into() }
 }
@@ -265,6 +349,8 @@ pub(super) fn shown(row: &AgentRow) -> Agent {
         ("deployed", 0, None) => AgentStatus::Registered,
         ("deployed", 0, Some(_)) => AgentStatus::Idle,
         ("deployed", _, _) => AgentStatus::Active,
+        ("paused", ..) => AgentStatus::Paused,
+        ("revoked", ..) => AgentStatus::Revoked,
         // Deleted ones whose executions still end start nothing any more.
         _ => AgentStatus::Archived,
     };
@@ -278,6 +364,11 @@ pub(super) fn shown(row: &AgentRow) -> Agent {
         runtime,
         model,
         labels: labels.into_iter().collect(),
+        supervised: row.standing.supervised.as_ref().map(|supervised| Supervised {
+            by: supervised.by.to_string(),
+            note: supervised.note.clone(),
+            until: supervised.until.map(Into::into),
+        }),
         created_at: row.created_at.into(),
         updated_at: row.at.into(),
     }

@@ -7,6 +7,7 @@ use tenure_core::aggregate::Refusal;
 use tenure_core::manifest;
 use tenure_core::{agent, execution, fleet, project};
 use tenure_store as store;
+use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
 
 use crate::commit;
@@ -123,6 +124,15 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::Unknown {} => Code::AgentUnknown.problem("no agent has this id"),
         R::Unchanged { .. } => Code::Conflict.problem("the same manifest is already the newest revision"),
         R::Archived {} => Code::AgentArchived.problem("it was deleted, and is never restored"),
+        R::IsPaused { until: None } => Code::AgentPaused.problem("nothing of it begins until it is resumed"),
+        R::IsPaused { until: Some(until) } => {
+            Code::AgentPaused.problem(format!("nothing of it begins until {}", Moment(*until)))
+        }
+        R::AlreadyPaused {} => Code::Conflict.problem("it is paused already, in the same words"),
+        R::NotPaused {} => Code::Conflict.problem("it is not paused"),
+        R::AlreadyRevoked {} => Code::AgentRevoked.problem("it was revoked, for good"),
+        R::StillEnding {} => Code::AgentEnding.problem("it was killed, and what ran has not ended yet"),
+        R::UntilPast {} => Code::ParameterWrong.problem("`until` is past"),
         R::NameDiffers {} => Code::AgentNameTaken.problem("an agent keeps its name for good"),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }

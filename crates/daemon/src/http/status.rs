@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use tenure_core::manifest::Engine;
 use tenure_store::rows::{agents, executions};
-use tenure_wire::api::status::{Health, Status, Worker};
+use tenure_wire::api::status::{Health, Status, Unusable, Worker};
 use tenure_wire::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
     let counts = api.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?)));
     let (agents, executions_open) = counts.await?;
+    let worker = worker(&api);
     Ok(Out(Status {
         version: VERSION.to_string(),
         pid: std::process::id(),
@@ -35,7 +36,8 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
         data_dir: api.installation.data_dir.display().to_string(),
         listening: api.installation.listening.clone(),
         records: api.app.watch.records(),
-        worker: worker(&api),
+        unusable: unusable(&api, worker.as_ref()),
+        worker,
         model: default_model(&api),
         agents,
         executions_open,
@@ -66,6 +68,43 @@ fn worker(api: &ApiState) -> Option<Worker> {
         limits_pids: host.pids,
         quota: host.quota.as_str().to_string(),
     })
+}
+
+fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
+    let item = |what: &str, why: &str, next: Option<&str>| Unusable {
+        what: what.to_string(),
+        why: why.to_string(),
+        next: next.map(ToString::to_string),
+    };
+    let mut found = Vec::new();
+    match worker {
+        Some(worker) if worker.connected => {
+            if let Some(why) = worker.engine.strip_prefix("none: ") {
+                found.push(item("containers", why, Some("install Docker or Podman, or leave `runtime.image` out")));
+            }
+            for (holds, what) in [
+                (worker.limits_memory, "limits of memory"),
+                (worker.limits_cpu, "limits of processor time"),
+                (worker.limits_pids, "limits of processes"),
+            ] {
+                if !holds {
+                    found.push(item(
+                        what,
+                        "this host gives no control group for it",
+                        Some("`tenure sandbox check` says more"),
+                    ));
+                }
+            }
+        }
+        Some(_) => found.push(item("executions", "the worker is away; it is started again by itself", None)),
+        None => found.push(item("executions", "the worker has not come up yet", Some("the daemon's log says why"))),
+    }
+    for alias in api.app.models.aliases() {
+        if let Some(failure) = alias.missing {
+            found.push(item(&format!("model {}", alias.word), &failure.sentence, Some(&failure.hint)));
+        }
+    }
+    found
 }
 
 /// Whether the daemon lives.

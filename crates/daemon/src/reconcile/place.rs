@@ -31,7 +31,13 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
         let mut homes = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(row) = executions::get(sql, id)? else { continue };
-            let home = agents::get(sql, row.agent)?.and_then(|agent| agent.standing.home);
+            let agent = agents::get(sql, row.agent)?;
+            // What has not begun waits while its agent is paused; its bind would be refused.
+            let paused = agent.as_ref().is_some_and(|agent| agent.standing.state == "paused");
+            if paused && row.status == execution::Status::Queued {
+                continue;
+            }
+            let home = agent.and_then(|agent| agent.standing.home);
             homes.push((id, row.agent, home));
         }
         Ok((free, homes))

@@ -70,6 +70,7 @@ CREATE TABLE agents (
     created_at BIGINT NOT NULL,
     at BIGINT NOT NULL,
     state TEXT NOT NULL,
+    supervised TEXT,
     revision BIGINT NOT NULL,
     home TEXT,
     open BIGINT NOT NULL,

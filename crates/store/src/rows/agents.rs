@@ -35,9 +35,10 @@ pub(super) fn write_deployed(
 
 pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Standing) -> Result<(), Error> {
     let text = "UPDATE agents SET state = $1, revision = $2, home = $3, open = $4, last_started_at = $5, \
-        last_ended_at = $6 WHERE id = $7";
+        last_ended_at = $6, supervised = $7 WHERE id = $8";
     let (home, started, ended) =
         (standing.home.value(), standing.last_started_at.value(), standing.last_ended_at.value());
+    let supervised = standing.supervised.value();
     let cells = [
         Cell::Text(&standing.state),
         Cell::Int(standing.revision.into()),
@@ -45,6 +46,7 @@ pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Stand
         Cell::Int(standing.open.into()),
         started.cell(),
         ended.cell(),
+        supervised.cell(),
         Cell::Text(&agent.to_string()),
     ];
     sql.execute(text, &cells).map(|_| ())
@@ -59,7 +61,7 @@ pub fn named(sql: &mut dyn Sql, name: &str) -> Result<Option<AgentRow>, Error> {
 }
 
 const SELECT: &str = "SELECT id, name, listed, created_at, at, state, revision, home, open, last_started_at, \
-    last_ended_at FROM agents";
+    last_ended_at, supervised FROM agents";
 
 fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
     Ok(AgentRow {
@@ -75,6 +77,7 @@ fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
             open: row.count(8)?,
             last_started_at: row.time_or_null(9)?,
             last_ended_at: row.time_or_null(10)?,
+            supervised: Stored::read(row, 11)?,
         },
     })
 }
@@ -116,7 +119,7 @@ pub fn list(
 ) -> Result<Page<AgentRow, String>, Error> {
     let which = match state {
         Some(_) => "CASE state WHEN 'deleting' THEN 'archived' ELSE state END = $2 ORDER BY folded LIMIT $3",
-        None => "state = 'deployed' ORDER BY folded LIMIT $2",
+        None => "state NOT IN ('deleting', 'archived') ORDER BY folded LIMIT $2",
     };
     let text = format!("{SELECT} WHERE folded > $1 AND {which}");
     let after = after.unwrap_or_default().to_ascii_lowercase();
@@ -131,7 +134,8 @@ pub fn list(
 /// # Errors
 /// The database's.
 pub fn count(sql: &mut dyn Sql) -> Result<u64, Error> {
-    let count = sql.first("SELECT count(*) FROM agents WHERE state = 'deployed'", &[], |row| row.count(0))?;
+    let count =
+        sql.first("SELECT count(*) FROM agents WHERE state NOT IN ('deleting', 'archived')", &[], |row| row.count(0))?;
     Ok(count.unwrap_or(0))
 }
 

@@ -5,7 +5,7 @@ use crate::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenure_core::access::Role;
-use tenure_core::agent::Listed;
+use tenure_core::agent::{Listed, Supervised};
 use tenure_core::bound::Hash;
 use tenure_core::capability::Shown;
 use tenure_core::execution::{Reason, Status};
@@ -94,7 +94,7 @@ macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {
         from_json(columns, place)
     }
 })+ }; }
-stored_json!(Clock, Listed, Shown);
+stored_json!(Clock, Listed, Shown, Supervised);
 
 fn to_json<T: Serialize>(value: &T) -> Value {
     Value::Text(serde_json::to_string(value).expect("invariant: a column's value is JSON with text keys"))

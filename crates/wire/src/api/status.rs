@@ -24,6 +24,20 @@ pub struct Status {
     pub agents: u64,
     /// Executions that have not ended.
     pub executions_open: u64,
+    /// What cannot be used now, or is not enforced here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusable: Vec<Unusable>,
+}
+
+/// Something that is not usable yet, and how it becomes so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Unusable {
+    pub what: String,
+    pub why: String,
+    /// What to do; absent where waiting is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,26 +1,32 @@
-//! Owed Delete and RemoveHome: a deleted agent's executions are cancelled, in pages, and its last one archives it; once its
-//! grace is over, the worker where its work folder lies removes it.
+//! Owed CancelExecutions: what runs of an agent that was killed, revoked or deleted is cancelled, in pages. The last end of a
+//! deleted one archives it.
 use crate::app::App;
-use crate::fleet::Broken;
 use crate::records::Error;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
+use tenure_core::execution;
 use tenure_core::owed::Obligation;
-use tenure_core::{agent, execution};
+use tenure_store::rows::agents;
 
 /// Executions cancelled at a time, and how many such pages a look goes through.
 const PAGE: u32 = 256;
 const PAGES_MAX: u32 = 64;
 
-pub async fn delete(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
+pub async fn cancel(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
     let Stream::Agent(agent) = stream else { return Ok(()) };
+    let row = app.records.read(move |txn| Ok(agents::get(txn.parts().0, agent)?)).await?;
+    let why = match row.as_ref().map(|row| row.standing.state.as_str()) {
+        Some("deleting") => "its agent was deleted",
+        Some("revoked") => "its agent was revoked",
+        _ => "its agent was killed",
+    };
     let mut after = None;
     for _ in 0..PAGES_MAX {
         let page = app.records.uncancelled_of(agent, after, PAGE).await?;
         after = page.last().copied();
         for id in &page {
-            let cancel = execution::Command::Cancel { why: "its agent was deleted".to_string() };
+            let cancel = execution::Command::Cancel { why: why.to_string() };
             app.report(Actor::Daemon, Command::Execution(*id, cancel)).await;
         }
         if page.len() < PAGE as usize {
@@ -30,25 +36,11 @@ pub async fn delete(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
     Ok(())
 }
 
-pub async fn remove_home(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
-    let (Stream::Agent(agent), Obligation::RemoveHome { worker }) = (stream, obligation) else { return Ok(()) };
-    let Some(connection) = app.fleet.connection(worker) else { return Ok(()) };
-    match connection.remove_home(agent).await {
-        Ok(None) => {
-            let removed = agent::Command::RecordHomeRemoved { worker };
-            app.report(Actor::Worker(worker), Command::Agent(agent, removed)).await;
-        }
-        Ok(Some(why)) => tracing::warn!(%agent, why, "its work folder cannot be removed yet"),
-        Err(Broken) => {}
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{Driven, app, run};
-    use tenure_store::rows::agents;
+    use tenure_core::agent;
 
     #[tokio::test]
     async fn executions_that_are_ending_do_not_stand_in_the_way_of_those_not_asked_yet() {
@@ -74,7 +66,7 @@ mod tests {
         assert_eq!(ended, None, "the control: its jail is not gone yet");
         assert_eq!(uncancelled().await.unwrap(), [next]);
         run(&app, Command::Agent(agent, agent::Command::Delete { home_grace_ms: 0 })).await;
-        delete(Arc::clone(&app), Stream::Agent(agent), Obligation::Delete).await.unwrap();
+        cancel(Arc::clone(&app), Stream::Agent(agent), Obligation::CancelExecutions).await.unwrap();
         assert!(uncancelled().await.unwrap().is_empty());
         let listed = |state| app.records.reader().read(move |sql| Ok(agents::list(sql, state, None, 10)?.rows));
         assert!(listed(None).await.unwrap().is_empty(), "it is deleted though one of its executions still ends");

@@ -1,0 +1,122 @@
+//! How people hold an agent: pause, resume, kill, revoke, each with a note. What may begin is asked here and nowhere else.
+use super::{Agent, Event, Refusal, State};
+use crate::actor::Actor;
+use crate::capability::clip;
+use crate::draft::{Draft, Stop, refuse};
+use crate::id::AgentId;
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// Who did it, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervision {
+    pub by: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// As people see it: who paused or revoked the agent, why, and when a pause ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervised {
+    pub by: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+impl Agent {
+    pub(super) fn supervised(&self) -> Option<Supervised> {
+        let (supervision, until) = match &self.state {
+            State::Paused { supervision, until } => (supervision, *until),
+            State::Revoked(supervision) => (supervision, None),
+            State::Deployed | State::Deleting { .. } | State::Archived { .. } => return None,
+        };
+        Some(Supervised { by: supervision.by, note: supervision.note.clone(), until })
+    }
+
+    /// # Errors
+    /// Why no execution of it may begin now.
+    pub fn may_begin(&self) -> Result<(), Stop> {
+        self.not_revoked()?;
+        match &self.state {
+            State::Paused { until, .. } => Err(refuse::<Agent>(Refusal::IsPaused { until: *until })),
+            _ if self.killed => Err(refuse::<Agent>(Refusal::StillEnding {})),
+            State::Deployed | State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// It is revoked or deleted.
+    pub fn not_revoked(&self) -> Result<(), Stop> {
+        self.not_deleted()?;
+        match self.state {
+            State::Revoked(_) => Err(refuse::<Agent>(Refusal::AlreadyRevoked {})),
+            State::Deployed | State::Paused { .. } | State::Deleting { .. } | State::Archived { .. } => Ok(()),
+        }
+    }
+
+    pub(super) fn not_deleted(&self) -> Result<(), Stop> {
+        match self.state {
+            State::Deleting { .. } | State::Archived { .. } => Err(refuse::<Agent>(Refusal::Archived {})),
+            State::Deployed | State::Paused { .. } | State::Revoked(_) => Ok(()),
+        }
+    }
+
+    /// Whether what runs of it is being cancelled.
+    pub(super) fn is_ending(&self) -> bool {
+        match self.state {
+            // A deleted one's last end is what archives it.
+            State::Deleting { .. } => true,
+            State::Revoked(_) => self.open > 0,
+            State::Deployed | State::Paused { .. } | State::Archived { .. } => self.killed,
+        }
+    }
+}
+
+fn by(draft: &Draft<'_>, note: Option<String>) -> Supervision {
+    Supervision { by: draft.actor, note: note.map(|note| clip(&note)) }
+}
+
+pub(super) fn pause(id: AgentId, draft: &mut Draft<'_>, note: Option<String>, until: Option<Time>) -> Result<(), Stop> {
+    let (supervision, now) = (by(draft, note), draft.wall);
+    let agent = super::known(id, draft)?;
+    agent.not_revoked()?;
+    if until.is_some_and(|until| until <= now) {
+        return Err(refuse::<Agent>(Refusal::UntilPast {}));
+    }
+    match &agent.state {
+        State::Paused { supervision: known, until: end } if known.note == supervision.note && *end == until => {
+            Err(refuse::<Agent>(Refusal::AlreadyPaused {}))
+        }
+        State::Deployed
+        | State::Paused { .. }
+        | State::Revoked(_)
+        | State::Deleting { .. }
+        | State::Archived { .. } => Ok(draft.emit::<Agent>(id, Event::Paused { supervision, until })?),
+    }
+}
+
+pub(super) fn resume(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
+    let supervision = by(draft, note);
+    let agent = super::known(id, draft)?;
+    agent.not_revoked()?;
+    match agent.state {
+        State::Paused { .. } => Ok(draft.emit::<Agent>(id, Event::Resumed(supervision))?),
+        State::Deployed | State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => {
+            Err(refuse::<Agent>(Refusal::NotPaused {}))
+        }
+    }
+}
+
+pub(super) fn kill(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
+    let supervision = by(draft, note);
+    super::known(id, draft)?.not_revoked()?;
+    Ok(draft.emit::<Agent>(id, Event::Killed(supervision))?)
+}
+
+pub(super) fn revoke(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
+    let supervision = by(draft, note);
+    super::known(id, draft)?.not_revoked()?;
+    Ok(draft.emit::<Agent>(id, Event::Revoked(supervision))?)
+}

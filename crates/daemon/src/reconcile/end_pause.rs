@@ -1,0 +1,15 @@
+//! Owed EndPause: a pause whose time is over ends.
+use crate::app::App;
+use crate::records::Error;
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::agent;
+use tenure_core::aggregate::{Command, Stream};
+use tenure_core::owed::Obligation;
+
+pub async fn end_pause(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
+    let Stream::Agent(agent) = stream else { return Ok(()) };
+    let resume = agent::Command::Resume { note: Some("its time is over".to_string()) };
+    app.report(Actor::Daemon, Command::Agent(agent, resume)).await;
+    Ok(())
+}
