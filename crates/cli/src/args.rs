@@ -70,10 +70,14 @@ pub enum Format {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run the daemon in the foreground.
+    /// Run the daemon, in the foreground or with `-d` behind it.
     Up(Up),
+    /// End the daemon of this data directory; executions go on at the next start.
+    Down,
     #[command(hide = true)]
     Worker(Worker),
+    /// Write a first manifest, from three questions or from flags.
+    Init(Init),
     /// Show what the daemon is, holds and does.
     Status,
     /// Deploy, list, look at and delete agents.
@@ -82,11 +86,21 @@ pub enum Verb {
     /// Check manifests.
     #[command(subcommand)]
     Manifest(Manifest),
+    /// Pause agents: nothing of them begins; what runs goes on.
+    Pause(Pause),
+    /// Resume paused agents.
+    Resume(Supervise),
+    /// Kill what runs of agents; they may begin again.
+    Kill(Supervise),
     /// Start an execution of an agent.
     Execute(Execute),
     /// List, look at and cancel executions.
     #[command(subcommand)]
     Execution(Execution),
+    /// List the executions that have not ended.
+    Ps,
+    /// Show what an execution's iterations said and did.
+    Logs(Logs),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
@@ -101,10 +115,22 @@ pub enum Verb {
     Audit(Audit),
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write one for each verb.
+    Man {
+        /// Where to write them.
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
 pub struct Up {
+    /// Start it in the background, wait until it serves, and give the terminal back.
+    #[arg(short, long)]
+    pub detach: bool,
+    /// In a session of its own, which no terminal ends.
+    #[arg(long, hide = true)]
+    pub own_session: bool,
     /// Where to serve holders of API keys; `none` serves the Unix socket alone [default: 127.0.0.1:7800]
     #[arg(long, env = "TENURE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -150,6 +176,7 @@ pub enum Agent {
         dry_run: bool,
     },
     /// List agents.
+    #[command(visible_alias = "ls")]
     List {
         /// deployed, registered, active, idle, paused, quarantined, revoked or archived.
         #[arg(long)]
@@ -158,7 +185,7 @@ pub enum Agent {
         limit: u32,
     },
     /// Show one agent with its limits, revisions and manifest.
-    #[command(visible_alias = "show")]
+    #[command(visible_aliases = ["show", "describe"])]
     Get {
         /// Name, id or short id.
         agent: String,
@@ -166,15 +193,66 @@ pub enum Agent {
         #[arg(long)]
         manifest: bool,
     },
-    /// Delete an agent: its executions are cancelled, its history stays, its name is never used again.
+    /// The same as `tenure pause`.
+    Pause(Pause),
+    /// The same as `tenure resume`.
+    Resume(Supervise),
+    /// Revoke agents for good: what runs is cancelled, nothing begins any more; history and state stay.
+    Revoke(Supervise),
+    /// Delete agents: their executions are cancelled, their history stays, their names are never used again.
+    #[command(visible_alias = "rm")]
     Delete {
-        /// Name, id or short id.
-        agent: String,
+        /// Name, id or short id of each.
+        #[arg(required = true, value_name = "AGENT")]
+        agents: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Pause {
+    #[command(flatten)]
+    pub whom: Supervise,
+    /// When it is over by itself: 2026-02-23T10:00:00Z, or in 30m, 24h, 7d.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Supervise {
+    /// Name, id or short id of each.
+    #[arg(required = true, value_name = "AGENT")]
+    pub agents: Vec<String>,
+    /// Why; kept in the ledger.
+    #[arg(long)]
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// What the agent is called.
+    pub name: Option<String>,
+    /// What it does; it is told this at each start.
+    #[arg(long)]
+    pub purpose: Option<String>,
+    /// What it may do with its work folder; `run` is to write, and to run programs.
+    #[arg(long, value_enum)]
+    pub may: Option<Reach>,
+    /// Where the manifest is written.
+    #[arg(long, default_value = "agent.yaml", value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reach {
+    Read,
+    Write,
+    Run,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Manifest {
+    /// The same as `tenure init`.
+    Init(Init),
     /// Check a manifest without deploying it.
     Validate {
         /// YAML or JSON; `-` reads stdin.
@@ -186,12 +264,15 @@ pub enum Manifest {
 
 #[derive(Debug, Args)]
 pub struct Execute {
+    /// The agent, then its input: `tenure execute fizz "Write fizz.py"`; with --agent, the input alone.
+    #[arg(value_name = "AGENT [INPUT]", num_args = 1..=2, required_unless_present = "agent")]
+    pub words: Vec<String>,
     /// Name, id or short id.
     #[arg(long)]
-    pub agent: String,
-    /// JSON, or text; `@FILE` reads a file, `-` stdin.
-    #[arg(long, default_value = "null", hide_default_value = true)]
-    pub input: String,
+    pub agent: Option<String>,
+    /// JSON, or text; `@FILE` reads a file, `-` stdin [default: null]
+    #[arg(long)]
+    pub input: Option<String>,
     /// Stream what happens until it ends.
     #[arg(long)]
     pub watch: bool,
@@ -206,6 +287,7 @@ pub struct Execute {
 #[derive(Debug, Subcommand)]
 pub enum Execution {
     /// List executions, the latest first.
+    #[command(visible_alias = "ls")]
     List {
         /// Name, id or short id.
         #[arg(long)]
@@ -220,29 +302,47 @@ pub enum Execution {
         limit: u32,
     },
     /// Show one execution with its iterations.
+    #[command(visible_aliases = ["show", "describe"])]
     Get {
         /// Id or short id.
         execution: String,
     },
     /// Show what its iterations said and did.
-    Logs {
+    Logs(Logs),
+    /// Stream what happens until it ends.
+    Watch {
         /// Id or short id.
         execution: String,
-        /// Only this one.
-        #[arg(long, value_name = "NUMBER")]
-        iteration: Option<u32>,
-        /// Stream what happens until it ends.
-        #[arg(long, short, conflicts_with = "iteration")]
-        follow: bool,
     },
-    /// Cancel an execution.
-    Cancel {
+    /// Start it once more: the same agent as it is now, and the same input.
+    Retry {
         /// Id or short id.
         execution: String,
+        /// Stream what happens until it ends.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Cancel executions.
+    Cancel {
+        /// Id or short id of each.
+        #[arg(required = true, value_name = "EXECUTION")]
+        executions: Vec<String>,
         /// Kept in the ledger.
         #[arg(long)]
         why: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Id or short id.
+    pub execution: String,
+    /// Only this one.
+    #[arg(long, value_name = "NUMBER")]
+    pub iteration: Option<u32>,
+    /// Stream what happens until it ends.
+    #[arg(long, short, conflicts_with = "iteration")]
+    pub follow: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -256,11 +356,14 @@ pub enum Key {
         role: tenure_core::access::Role,
     },
     /// List keys, revoked ones included.
+    #[command(visible_alias = "ls")]
     List,
-    /// Revoke a key.
+    /// Revoke keys.
+    #[command(visible_alias = "rm")]
     Revoke {
-        /// Id, short id, or the name of a live key.
-        key: String,
+        /// Id, short id, or the name of a live key, of each.
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
     },
 }
 
@@ -276,6 +379,7 @@ pub enum Model {
         from: Option<PathBuf>,
     },
     /// List models and what they lack.
+    #[command(visible_alias = "ls")]
     List,
     /// Ask a model for one short answer.
     Test {

@@ -1,7 +1,10 @@
 //! A file a verb. Each takes what was typed and prints what came of it; none knows another.
 pub mod up;
 pub mod worker;
+mod down;
+mod init;
 mod status;
+mod supervise;
 mod agent;
 mod manifest;
 mod execute;
@@ -11,10 +14,12 @@ mod model;
 mod sandbox;
 mod audit;
 mod completions;
+mod man;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Verb;
@@ -27,18 +32,26 @@ const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Verb::Up(up) => up::run(up, settings).await,
+        Verb::Up(up) => up::run(up, settings, output).await,
+        Verb::Down => down::run(settings, output),
         Verb::Worker(worker) => worker::run(&worker, settings),
+        Verb::Init(init) => init::run(init, output),
         Verb::Status => status::run(settings, output).await,
         Verb::Agent(verb) => agent::run(verb, settings, output).await,
         Verb::Manifest(verb) => manifest::run(verb, settings, output).await,
+        Verb::Pause(pause) => supervise::pause(pause, settings, output).await,
+        Verb::Resume(whom) => supervise::run("resume", whom, settings, output).await,
+        Verb::Kill(whom) => supervise::run("kill", whom, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
+        Verb::Ps => execution::open(settings, output).await,
+        Verb::Logs(wanted) => execution::logs(wanted, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,
         Verb::Audit(verb) => audit::run(verb, settings, output).await,
         Verb::Completions { shell } => Ok(completions::run(shell)),
+        Verb::Man { folder } => man::run(folder.as_deref()),
     }
 }
 
@@ -61,6 +74,31 @@ fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(refuse(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
     Ok(bytes)
+}
+
+/// Does it to each, past a failure too, and shows what came of it: one thing as itself, several as a list.
+async fn each<T: Serialize>(
+    names: &[String],
+    output: Output,
+    action: impl AsyncFn(&str) -> Result<T, Failure>,
+    text: impl Fn(&T) -> String,
+) -> Result<Exit, Failure> {
+    let (mut done, mut failed) = (Vec::with_capacity(names.len()), None);
+    for name in names {
+        match action(name).await {
+            Ok(thing) => done.push(thing),
+            Err(failure) if names.len() == 1 => return Err(failure),
+            Err(failure) => {
+                failure.print(output.format);
+                failed.get_or_insert(failure.exit);
+            }
+        }
+    }
+    match done.as_slice() {
+        [one] if names.len() == 1 => output.show(one, || text(one)),
+        several => output.show(&several, || several.iter().map(&text).collect::<Vec<_>>().join("\n")),
+    }
+    Ok(failed.unwrap_or(Exit::Done))
 }
 
 /// Resolves at Ctrl-C or TERM, which from now on end nothing by themselves.

@@ -66,7 +66,8 @@ impl Settings {
             output: global.output.or(file.output).unwrap_or_default(),
             models_dir: match file.models_dir {
                 Some(folder) => absolute(&folder)?,
-                None => data_dir.join("models"),
+                // Of gigabytes, and the same for every data directory of a user.
+                None => folders.cache_dir().join("tenure").join("models"),
             },
             data_dir,
             listen: file.listen,
@@ -80,6 +81,25 @@ impl Settings {
 
     pub fn socket(&self) -> PathBuf {
         self.data_dir.join("tenure.sock")
+    }
+
+    /// What a detached daemon prints.
+    pub fn log(&self) -> PathBuf {
+        self.data_dir.join("daemon.log")
+    }
+
+    /// The client of the daemon of this data directory, whatever else is meant.
+    pub fn own_client(&self) -> Client {
+        Client::new(Endpoint::Unix(self.socket()), None)
+    }
+
+    /// # Errors
+    /// A daemon elsewhere is meant, which this verb cannot reach.
+    pub fn own_daemon(&self, verb: &str) -> Result<(), Failure> {
+        let Some(url) = &self.base_url else { return Ok(()) };
+        Err(Failure::new(Exit::Usage, format!("`tenure {verb}` is for the daemon of a data directory on this host"))
+            .why(format!("{url} is meant, by --base-url, TENURE_BASE_URL or {FILE}"))
+            .next("leave that out, or name the directory with --data-dir"))
     }
 
     /// The client of the daemon that is meant: the one at the base URL, or the data directory's own.

@@ -160,6 +160,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
         | Code::AgentArchived
+        | Code::AgentPaused
+        | Code::AgentRevoked
+        | Code::AgentEnding
         | Code::AgentNameTaken
         | Code::AgentBusy
         | Code::ExecutionAmbiguous

@@ -7,34 +7,57 @@ use clap::error::{ContextKind, ErrorKind};
 use crate::args::Format;
 use crate::failure::{Exit, Failure};
 
-/// The first words of a command, and what it will be.
-const LATER: [(&str, &str); 26] = [
-    ("agent pause", "pausing agents"),
-    ("agent resume", "pausing agents"),
-    ("agent create", "agents that are made without a manifest file"),
-    ("agent run", "autonomous agents"),
-    ("agent logs", "autonomous agents"),
-    ("agent start", "agents that are programs"),
-    ("agent stop", "agents that are programs"),
-    ("agent upgrade", "agents that are programs"),
-    ("agent rollback", "rolling back to an older revision"),
-    ("agent quarantine", "supervision and quarantine"),
-    ("agent recover", "supervision and quarantine"),
-    ("agent set-model", "changing a model without a deploy"),
-    ("agents", "the live terminal view"),
-    ("pause", "pausing agents"),
-    ("resume", "pausing agents"),
-    ("kill", "revoking agents"),
-    ("approval", "approvals"),
-    ("policy", "policies"),
-    ("state", "state of agents"),
-    ("mcp", "the MCP gateway"),
-    ("join-key", "remote workers"),
-    ("candidates", "remote workers"),
-    ("execution fork", "forking executions"),
-    ("execution replay", "replaying executions"),
-    ("audit export", "signed exports of the ledger"),
-    ("config", "named contexts"),
+/// The first words of a command, what it comes with, and what does the most of it today.
+const LATER: [(&str, &str, &str); 21] = [
+    (
+        "agent create",
+        "agents that are made without a manifest file",
+        "`tenure init NAME` writes a manifest, `tenure agent deploy FILE` makes the agent",
+    ),
+    ("agent run", "autonomous agents", "`tenure execute NAME \"INPUT\" --watch`"),
+    ("agent logs", "autonomous agents", "`tenure execution list --agent NAME`, then `tenure logs ID`"),
+    ("agent start", "agents that are programs", "`tenure execute NAME`"),
+    ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
+    ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
+    (
+        "agent rollback",
+        "rolling back to an older revision",
+        "deploy the manifest of the older revision again: `tenure agent get NAME` lists them",
+    ),
+    ("agent quarantine", "supervision and quarantine", "`tenure execution cancel ID`, then `tenure agent delete NAME`"),
+    ("agent recover", "supervision and quarantine", "deploy the agent again"),
+    (
+        "agent set-model",
+        "changing a model without a deploy",
+        "change `spec.runtime.model` and `tenure agent deploy FILE`",
+    ),
+    ("agents", "the live terminal view", "`tenure agent list`, `tenure ps`"),
+    ("approval", "approvals", "`spec.tools` lists what an agent may do at all"),
+    (
+        "policy",
+        "policies",
+        "`spec.tools` and `spec.security` are what an agent is held to; `tenure sandbox explain NAME` tells it in words",
+    ),
+    (
+        "state",
+        "state of agents",
+        "agents keep values by `state.persistent.get` and `set`; `tenure audit tail` shows each change",
+    ),
+    ("mcp", "the MCP gateway", "the REST API is described by openapi.json"),
+    ("join-key", "remote workers", "the built-in worker of each daemon"),
+    ("candidates", "remote workers", "the built-in worker of each daemon"),
+    ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),
+    ("execution replay", "replaying executions", "`tenure logs ID` shows what was done"),
+    (
+        "audit export",
+        "signed exports of the ledger",
+        "`tenure audit verify`, and `tenure audit tail -o json` prints records",
+    ),
+    (
+        "config",
+        "named contexts",
+        "`--base-url` and `--data-dir`, or `TENURE_CONFIG` with a tenure.toml for each daemon",
+    ),
 ];
 
 /// Prints why the words were not understood, and gives the exit code.
@@ -58,7 +81,7 @@ fn not_yet(words: &[OsString], error: &clap::Error) -> Option<Failure> {
     let place = typed.iter().position(|word| *word == wrong)?;
     let before = place.checked_sub(1).and_then(|before| typed.get(before)).copied().unwrap_or_default();
     let pair = format!("{before} {wrong}");
-    let (command, what) = LATER.iter().find(|(command, _)| *command == pair || *command == wrong)?;
+    let (command, what, today) = LATER.iter().find(|(command, ..)| *command == pair || *command == wrong)?;
     let failure = Failure::new(Exit::Later, format!("`tenure {command}` is not in this release"));
-    Some(failure.why(format!("it comes with {what}")).next("`tenure help` lists what there is"))
+    Some(failure.why(format!("it comes with {what}")).next(format!("today: {today}")))
 }

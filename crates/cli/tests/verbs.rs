@@ -7,11 +7,19 @@ mod verbs {
     mod audit;
     mod completions;
     mod door;
+    mod down;
     mod execute;
     mod execution;
+    mod init;
     mod key;
+    mod kill;
+    mod logs;
+    mod man;
     mod manifest;
     mod model;
+    mod pause;
+    mod ps;
+    mod resume;
     mod sandbox;
     mod status;
     mod up;
@@ -40,12 +48,12 @@ fn a_mistyped_word_gets_the_near_one_and_a_word_of_a_later_release_is_said_to_be
     let near = house.tenure(&["agnet", "list"]);
     assert_eq!(near.code, 2);
     assert!(near.stderr.contains("'agent'"), "{}", near.stderr);
-    let later = house.tenure(&["agent", "pause", "python-coder"]);
+    let later = house.tenure(&["agent", "stop", "python-coder"]);
     assert_eq!(later.code, 9, "{}", later.stderr);
     insta::assert_snapshot!(later.stderr, @r"
-    error: `tenure agent pause` is not in this release
-      it comes with pausing agents
-    next: `tenure help` lists what there is
+    error: `tenure agent stop` is not in this release
+      it comes with agents that are programs
+    next: today: `tenure execution cancel ID`
     ");
 }
 

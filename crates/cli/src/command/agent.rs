@@ -1,20 +1,23 @@
 //! `tenure agent …`.
 use std::path::Path;
 
-use tenure_wire::api::agent::{Agent as Shown, AgentFile};
+use tenure_wire::api::agent::{Agent as Shown, AgentFile, Supervised};
 
-use super::{confirm, contents};
+use super::{confirm, contents, each};
 use crate::args::{Agent, Format};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, ago, print, table, yaml};
+use crate::render::{Output, ago, table, yaml};
 
 pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Agent::Deploy { file, dry_run } => deploy(&file, dry_run, settings, output).await,
         Agent::List { status, limit } => list(status, limit, settings, output).await,
         Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
-        Agent::Delete { agent } => delete(&agent, settings, output).await,
+        Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
+        Agent::Resume(whom) => super::supervise::run("resume", whom, settings, output).await,
+        Agent::Revoke(whom) => super::supervise::run("revoke", whom, settings, output).await,
+        Agent::Delete { agents } => delete(&agents, settings, output).await,
     }
 }
 
@@ -83,6 +86,7 @@ fn facts(file: &AgentFile) -> String {
         ("id", Some(agent.id.to_string())),
         ("name", Some(agent.name.clone())),
         ("status", Some(status_word(agent))),
+        ("held", agent.supervised.as_ref().map(held)),
         ("revision", Some(agent.revision.to_string())),
         ("version", agent.version.clone()),
         ("runtime", Some(agent.runtime.clone())),
@@ -106,17 +110,27 @@ fn facts(file: &AgentFile) -> String {
     ])
 }
 
-async fn delete(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+async fn delete(agents: &[String], settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
-    let agent = client.agent(wanted).await?.agent;
-    let question = format!("Delete agent \"{}\"? Its executions are cancelled, and it cannot be restored.", agent.name);
-    confirm(&question, settings)?;
-    let deleted = client.delete_agent(&agent.id.to_string()).await?;
-    output.show(&deleted, || format!("Deleted agent \"{}\" (id: {})", deleted.name, deleted.id));
-    if output.format == Format::Table {
-        print("Its history stays, and its name is never used again.");
-    }
-    Ok(Exit::Done)
+    let delete = async |wanted: &str| {
+        let agent = client.agent(wanted).await?.agent;
+        let question =
+            format!("Delete agent \"{}\"? Its executions are cancelled, and it cannot be restored.", agent.name);
+        confirm(&question, settings)?;
+        Ok(client.delete_agent(&agent.id.to_string()).await?)
+    };
+    let text = |deleted: &Shown| {
+        let name = &deleted.name;
+        format!("Deleted agent \"{name}\" (id: {})\nIts history stays, and its name is never used again.", deleted.id)
+    };
+    each(agents, output, delete, text).await
+}
+
+/// By whom, why, and until when.
+fn held(supervised: &Supervised) -> String {
+    let note = supervised.note.as_deref().map(|note| format!(": {}", table::one_line(note))).unwrap_or_default();
+    let until = supervised.until.map(|until| format!(", until {until}")).unwrap_or_default();
+    format!("by {}{note}{until}", supervised.by)
 }
 
 fn status_word(agent: &Shown) -> String {

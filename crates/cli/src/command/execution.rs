@@ -3,27 +3,29 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tenure_core::time::Time;
 use tenure_wire::api::execution::{
-    Call, Cancel, Execution as Shown, ExecutionFile, ExecutionStatus, Iteration, IterationLog, IterationStatus,
+    Call, Cancel, Execution as Shown, ExecutionFile, ExecutionStatus, Iteration, IterationLog, IterationStatus, Start,
 };
 use tenure_wire::api::moment::Moment;
 
-use crate::args::Execution;
+use super::each;
+use crate::args::{Execution, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
 use crate::render::table::{one_line, printable};
 use crate::render::{Output, ago, cost, duration, table, watch_view};
 
+/// Of each status.
+const OPEN_MAX: usize = 1000;
+
 pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Execution::List { agent, status, since, limit } => list(agent, status, since, limit, settings, output).await,
         Execution::Get { execution } => get(&execution, settings, output).await,
-        Execution::Logs { execution, follow: true, .. } => {
-            // Following is looking on: how it ends is not how this command ends.
-            watch_view::watch(&settings.client()?, &execution, output).await.map(|_| Exit::Done)
-        }
-        Execution::Logs { execution, iteration, follow: false } => logs(&execution, iteration, settings, output).await,
-        Execution::Cancel { execution, why } => cancel(&execution, why, settings, output).await,
+        Execution::Logs(wanted) => logs(wanted, settings, output).await,
+        Execution::Watch { execution } => watch_view::watch(&settings.client()?, &execution, output).await,
+        Execution::Retry { execution, watch } => retry(&execution, watch, settings, output).await,
+        Execution::Cancel { executions, why } => cancel(&executions, why, settings, output).await,
     }
 }
 
@@ -38,6 +40,26 @@ async fn list(
     let since = since.map(|text| moment(&text)).transpose()?.map(|moment| moment.to_string());
     let query = [("agent", agent), ("status", status), ("since", since)];
     let executions = settings.client()?.executions(&query, limit as usize).await?;
+    show(&executions, output);
+    Ok(Exit::Done)
+}
+
+/// `tenure ps`: what has not ended, the latest first.
+pub async fn open(settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    let mut executions = Vec::new();
+    for status in [ExecutionStatus::Queued, ExecutionStatus::Running, ExecutionStatus::Waiting] {
+        let query = [("status", Some(status.as_str().to_string()))];
+        executions.extend(client.executions(&query, OPEN_MAX).await?);
+    }
+    // One that moves on meanwhile may be found twice.
+    executions.sort_by_key(|execution| std::cmp::Reverse(execution.id));
+    executions.dedup_by_key(|execution| execution.id);
+    show(&executions, output);
+    Ok(Exit::Done)
+}
+
+fn show(executions: &[Shown], output: Output) {
     output.show(&executions, || {
         let rows = executions.iter().map(|execution| {
             [
@@ -53,7 +75,6 @@ async fn list(
         });
         table::table(["ID", "AGENT", "STATUS", "ITERATION", "STARTED", "DURATION", "TOKENS", "COST"], rows)
     });
-    Ok(Exit::Done)
 }
 
 /// A time, or how long ago: `30m`, `24h`, `7d`.
@@ -153,8 +174,13 @@ fn iteration_word(iteration: &Iteration) -> String {
     }
 }
 
-async fn logs(wanted: &str, iteration: Option<u32>, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let logs = settings.client()?.logs(wanted, iteration).await?;
+pub async fn logs(wanted: Logs, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    if wanted.follow {
+        // Following is looking on: how it ends is not how this command ends.
+        return watch_view::watch(&client, &wanted.execution, output).await.map(|_| Exit::Done);
+    }
+    let logs = client.logs(&wanted.execution, wanted.iteration).await?;
     output.show(&logs, || match logs.is_empty() {
         true => "No iteration has begun".to_string(),
         false => logs.iter().map(log).collect::<Vec<_>>().join("\n"),
@@ -217,12 +243,31 @@ fn indented(text: &str) -> String {
     printable(text).trim_end().lines().map(|line| format!("    {line}\n")).collect()
 }
 
-async fn cancel(wanted: &str, why: Option<String>, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+async fn cancel(
+    executions: &[String],
+    why: Option<String>,
+    settings: &Settings,
+    output: Output,
+) -> Result<Exit, Failure> {
     let client = settings.client()?;
-    let execution = client.cancel(wanted, &Cancel { why }).await?;
-    output.show(&execution, || match execution.status {
+    let cancel = async |wanted: &str| Ok(client.cancel(wanted, &Cancel { why: why.clone() }).await?);
+    let text = |execution: &Shown| match execution.status {
         ExecutionStatus::Cancelled => format!("Execution {} cancelled", execution.id),
         _ => format!("Execution {} is being cancelled; its sandbox ends first", execution.id),
-    });
-    Ok(Exit::Done)
+    };
+    each(executions, output, cancel, text).await
+}
+
+/// The same agent, as it is now, and the same input.
+async fn retry(wanted: &str, watch: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    let file = client.execution(wanted).await?;
+    let Some(input) = file.input else {
+        return Err(Failure::new(Exit::Conflict, format!("the input of execution {} is gone", file.execution.id))
+            .why("payloads are kept for a time, and this one was erased")
+            .next("`tenure execute` starts it with an input of yours"));
+    };
+    let input = serde_json::value::to_raw_value(&input).expect("invariant: a value is JSON");
+    let start = Start { agent: file.execution.agent.to_string(), input, max_iterations: None };
+    super::execute::start(&client, &start, None, watch, output).await
 }

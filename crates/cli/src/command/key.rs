@@ -1,7 +1,7 @@
 //! `tenure key …`.
-use tenure_wire::api::key::NewKey;
+use tenure_wire::api::key::{Key as Shown, NewKey};
 
-use super::confirm;
+use super::{confirm, each};
 use crate::args::{Format, Key};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -34,10 +34,13 @@ pub async fn run(verb: Key, settings: &Settings, output: Output) -> Result<Exit,
                 table::table(["ID", "NAME", "ROLE", "STATUS", "CREATED"], rows)
             });
         }
-        Key::Revoke { key } => {
-            confirm(&format!("Revoke the key `{key}`? Whoever holds it is shut out at once."), settings)?;
-            let revoked = client.revoke_key(&key).await?;
-            output.show(&revoked, || format!("Revoked key \"{}\" (id: {})", revoked.name, revoked.id));
+        Key::Revoke { keys } => {
+            let revoke = async |key: &str| {
+                confirm(&format!("Revoke the key `{key}`? Whoever holds it is shut out at once."), settings)?;
+                Ok(client.revoke_key(key).await?)
+            };
+            let text = |revoked: &Shown| format!("Revoked key \"{}\" (id: {})", revoked.name, revoked.id);
+            return each(&keys, output, revoke, text).await;
         }
     }
     Ok(Exit::Done)

@@ -14,6 +14,7 @@ use crate::render::{Output, json};
 
 pub async fn run(verb: Manifest, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
+        Manifest::Init(init) => super::init::run(init, output),
         Manifest::Validate { file } => validate(&file, settings, output).await,
         Manifest::Schema => {
             let schema = manifest::schema();

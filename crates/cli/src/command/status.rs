@@ -12,7 +12,11 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
         });
         let languages = status.worker.as_ref().map(|worker| worker.toolchains.join(", "));
         let engine = status.worker.as_ref().map(|worker| worker.engine.clone());
-        table::lines([
+        let unusable = status.unusable.iter().map(|item| {
+            let next = item.next.as_ref().map(|next| format!("; {next}")).unwrap_or_default();
+            ("not usable", Some(format!("{}: {}{next}", item.what, item.why)))
+        });
+        let lines = [
             (
                 "daemon",
                 Some(format!("{}, started {} (process {})", status.version, ago(status.started_at), status.pid)),
@@ -27,7 +31,8 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("ledger", Some(format!("{} records", status.records))),
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
-        ])
+        ];
+        table::lines(lines.into_iter().chain(unusable))
     });
     Ok(Exit::Done)
 }

@@ -1,5 +1,7 @@
-//! `tenure up`: the daemon in the foreground. It says what it found and where it listens, and ends on Ctrl-C or TERM;
-//! executions go on at the next start.
+//! `tenure up`: the daemon, in the foreground or detached from it. It says what it found and where it listens, and ends on
+//! Ctrl-C or TERM; executions go on at the next start.
+mod detached;
+
 use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
@@ -15,14 +17,22 @@ use super::interrupted;
 use crate::args::Up;
 use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
-use crate::render::table;
+use crate::render::{Output, table};
 
 /// How long the files of a deleted agent are kept where nobody says.
 const HOME_GRACE_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 /// The worker has greeted within this, or the greeting goes without it.
 const GREETING_MAX: Duration = Duration::from_secs(10);
 
-pub async fn run(up: Up, settings: &Settings) -> Result<Exit, Failure> {
+pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    if up.detach {
+        settings.own_daemon("up")?;
+        return detached::run(settings, output).await;
+    }
+    if up.own_session {
+        // Fails where it leads a group already, as it does under a service supervisor; then no terminal is there to lose.
+        let _ = rustix::process::setsid();
+    }
     let begun = Instant::now();
     log("info");
     // Whoever reads the greeting may end it at once.
@@ -30,7 +40,7 @@ pub async fn run(up: Up, settings: &Settings) -> Result<Exit, Failure> {
     let daemon = Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error))?;
     let ready = begun.elapsed();
     let early = tokio::select! {
-        () = greet(&daemon, settings, ready) => false,
+        () = greeted(&daemon, settings, ready) => false,
         () = &mut interrupted => true,
     };
     let stop = async move {
@@ -53,10 +63,7 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
     let arguments = ["worker".into(), "--stdio".into(), "--slots".into(), slots.to_string().into()];
     let mounts = if up.allow_mounts.is_empty() { &settings.allow_mounts } else { &up.allow_mounts };
     let place = ["--data-dir".into(), settings.data_dir.clone().into_os_string()];
-    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
-        Failure::new(Exit::Failure, format!("{} cannot be made: {error}", settings.data_dir.display()))
-            .next("choose another with --data-dir or TENURE_DATA_DIR")
-    })?;
+    make_data_dir(settings)?;
     // The worker looks again at its own start and at each opening.
     tenure_worker::check_mounts(mounts, &settings.data_dir).map_err(|error| {
         Failure::new(Exit::Usage, "a folder cannot be shown to agents")
@@ -83,6 +90,13 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
     })
 }
 
+fn make_data_dir(settings: &Settings) -> Result<(), Failure> {
+    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
+        Failure::new(Exit::Failure, format!("{} cannot be made: {error}", settings.data_dir.display()))
+            .next("choose another with --data-dir or TENURE_DATA_DIR")
+    })
+}
+
 fn not_started(error: &tenure_daemon::Error) -> Failure {
     let failure = Failure::new(Exit::Failure, "the daemon cannot start").why(error.to_string());
     match error {
@@ -94,6 +108,14 @@ fn not_started(error: &tenure_daemon::Error) -> Failure {
         | tenure_daemon::Error::Commit(_)
         | tenure_daemon::Error::Model(_)
         | tenure_daemon::Error::WriterStopped(_) => failure,
+    }
+}
+
+/// A service supervisor is told that the daemon serves when its worker has come up or has had its time.
+async fn greeted(daemon: &Daemon, settings: &Settings, ready: Duration) {
+    greet(daemon, settings, ready).await;
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        say(&format!("the service supervisor cannot be told that the daemon is ready: {error}"));
     }
 }
 

@@ -15,7 +15,8 @@ pub fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = 
 }
 
 /// `name  value` lines for one thing; lines without a value are left out.
-pub fn lines<const N: usize>(pairs: [(&str, Option<String>); N]) -> String {
+pub fn lines<'n>(pairs: impl IntoIterator<Item = (&'n str, Option<String>)>) -> String {
+    let pairs: Vec<_> = pairs.into_iter().collect();
     let width = pairs.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.len()).max().unwrap_or(0);
     let shown = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name:width$}  {}\n", value?)));
     shown.collect()

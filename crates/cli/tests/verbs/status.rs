@@ -12,3 +12,16 @@ fn the_status_says_what_runs_where() {
         assert!(told.lines().any(|line| line.starts_with(word)), "{told}");
     }
 }
+
+#[test]
+fn the_status_says_what_is_not_usable_yet_and_what_to_do() {
+    let house = House::new();
+    house.tenure(&["up", "--detach", "--listen", "none"]).ok();
+    let status = house.tenure(&["status", "-o", "json"]).ok().json();
+    let told = house.tenure(&["status"]).ok().stdout;
+    house.tenure(&["down"]).ok();
+    let default = |item: &&serde_json::Value| item["what"] == "model default";
+    let missing = status["unusable"].as_array().unwrap().iter().find(default).unwrap_or_else(|| panic!("{status:#}"));
+    assert!(missing["next"].as_str().unwrap().contains("tenure model pull"), "{missing}");
+    assert!(told.contains("not usable") && told.contains("model default: "), "{told}");
+}
