@@ -22,6 +22,8 @@ spec:
   tools: ["filesystem.*", "process.run"]
   execution:
     max_iterations: 2
+    concurrency: 4
+    workspace: shared
     validation:
       - type: exit_code
       - type: command

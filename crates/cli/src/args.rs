@@ -199,7 +199,7 @@ pub enum Agent {
     Resume(Supervise),
     /// Revoke agents for good: what runs is cancelled, nothing begins any more; history and state stay.
     Revoke(Supervise),
-    /// Delete agents: their executions are cancelled, their history stays, their names are never used again.
+    /// Delete agents: their executions are cancelled, their history stays, and their names are free again.
     #[command(visible_alias = "rm")]
     Delete {
         /// Name, id or short id of each.
@@ -397,18 +397,30 @@ pub enum Sandbox {
         #[arg(long)]
         json: bool,
     },
-    /// Run a command in an agent's confinement, on an empty folder that is gone afterwards.
+    /// Run a command or a shell in an agent's confinement, on an empty folder that is gone afterwards.
     Run {
         /// Whose confinement: name, id or short id.
         #[arg(long, value_name = "AGENT")]
         profile: String,
-        /// Seconds until it is ended.
-        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
-        timeout: u64,
+        /// Seconds until it is ended [default: 120; at a terminal, a day]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86400))]
+        timeout: Option<u64>,
+        /// As for `tenure up`: a folder of the host that the agent's manifest names and that is shown; may be given again.
+        #[arg(
+            long = "allow-mount",
+            env = "TENURE_ALLOW_MOUNTS",
+            value_name = "PATH[:rw]",
+            value_delimiter = ',',
+            value_parser = tenure_worker::host_mount
+        )]
+        allow_mounts: Vec<HostMount>,
         /// The program and its words; ends as it ends, with its exit code.
         #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Remove what a trial left when it ends; started by `run` and by nobody else.
+    #[command(hide = true)]
+    Clean { folder: PathBuf },
     /// Tell in words what an agent's programs see, may call, reach and use.
     Explain {
         /// Name, id or short id.

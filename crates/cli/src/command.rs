@@ -11,7 +11,7 @@ mod execute;
 mod execution;
 mod key;
 mod model;
-mod sandbox;
+pub mod sandbox;
 mod audit;
 mod completions;
 mod man;

@@ -102,6 +102,11 @@ impl Settings {
             .next("leave that out, or name the directory with --data-dir"))
     }
 
+    /// Whether the daemon that is meant is the data directory's own, on this host.
+    pub fn is_own_daemon(&self) -> bool {
+        self.base_url.is_none()
+    }
+
     /// The client of the daemon that is meant: the one at the base URL, or the data directory's own.
     pub fn client(&self) -> Result<Client, Failure> {
         let endpoint = match &self.base_url {

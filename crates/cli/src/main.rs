@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use args::{Arguments, Verb};
+use args::{Arguments, Sandbox, Verb};
 use config::Settings;
 use failure::{Exit, Failure};
 use render::Output;
@@ -47,6 +47,10 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // Both sides of the daemon and a pull speak TLS with this provider; a second call finds it in place.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // It cleans up after another process, in whatever state settings are.
+    if let Verb::Sandbox(Sandbox::Clean { folder }) = &arguments.verb {
+        return command::sandbox::clean(folder);
+    }
     let settings = Settings::resolve(&arguments.global)?;
     let output = Output::new(settings.output);
     if let Verb::Worker(worker) = &arguments.verb {

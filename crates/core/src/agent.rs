@@ -337,14 +337,10 @@ impl Aggregate for Agent {
         owed
     }
 
-    fn rows(id: AgentId, _: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
+    fn rows(id: AgentId, before: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
         match event {
             Event::Created(deployed) => {
-                let name = Row::Held {
-                    namespace: Namespace::AgentName,
-                    key: deployed.name.to_ascii_lowercase(),
-                    holder: Some(id.to_string()),
-                };
+                let name = holds(&deployed.name, Some(id));
                 [name].into_iter().chain(deployed.rows(stamp)).collect()
             }
             Event::Revised(deployed) => deployed.rows(stamp).into(),
@@ -356,12 +352,13 @@ impl Aggregate for Agent {
                     Row::Counted { counter, key: namespace.clone(), bucket: 0, by: *grew_by },
                 ]
             }
+            // From now on another one may have its name: the id is the identity.
+            Event::Archived { .. } => before.map(|agent| holds(&agent.name, None)).into_iter().collect(),
             Event::Paused { .. }
             | Event::Resumed(_)
             | Event::Killed(_)
             | Event::Revoked(_)
             | Event::Deleted { .. }
-            | Event::Archived { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
             | Event::ExecutionStarted { .. }
@@ -407,6 +404,11 @@ impl Deployed {
         };
         [Row::Deployed { agent, name, listed, at }, Row::Revision(revision)]
     }
+}
+
+fn holds(name: &str, holder: Option<AgentId>) -> Row {
+    let holder = holder.map(|id| id.to_string());
+    Row::Held { namespace: Namespace::AgentName, key: name.to_ascii_lowercase(), holder }
 }
 
 fn known<'d>(id: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {

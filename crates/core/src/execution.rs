@@ -523,6 +523,8 @@ refusals! {
         "execution.plan_lost" => PlanLost {},
         "execution.not_connected" => NotConnected {},
         "execution.slots_full" => SlotsFull {},
+        /// As many executions of its agent run as its plan lets run at a time.
+        "execution.agent_busy" => AgentBusy {},
         "execution.bound" => Bound {},
         /// Its agent's work folder lies with another worker.
         "execution.not_home" => NotHome {},
@@ -546,6 +548,15 @@ impl Execution {
         match &mut self.phase {
             Phase::Running(iteration) => Some(iteration),
             Phase::Queued { .. } | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// Whether it has been at work and is not over: it counts among those that its agent may have at a time.
+    pub fn has_begun(&self) -> bool {
+        match &self.phase {
+            Phase::Running(_) => true,
+            Phase::Queued { iteration, .. } => *iteration > 1,
+            Phase::Ended { .. } => false,
         }
     }
 

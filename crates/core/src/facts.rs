@@ -20,7 +20,7 @@ pub struct Unread;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Namespace {
-    /// A name in lower case: the agent that has it, archived ones included.
+    /// A name in lower case: the agent that has it and is not archived.
     AgentName,
     /// Agent and hash of the caller's key: the execution that it started.
     IdempotencyKey,
@@ -36,6 +36,8 @@ pub enum Namespace {
 pub enum Counter {
     /// Executions bound to a worker's connection.
     Bound,
+    /// Executions of an agent that have begun and not ended.
+    Running,
     /// Live API keys.
     Keys,
     /// Bytes of the values in a namespace of state.

@@ -1,19 +1,28 @@
 //! What an agent's revision runs by: its manifest, compiled once when it was deployed. It is versioned and bound; at run
 //! time nobody reads a manifest. A rule that a later release tightens binds new deploys, never an old plan.
-use crate::manifest::{AccessMode, Guard, Manifest, NetworkMode, Runtime, StorageClass, Validator};
+use crate::capability::path::WORKSPACE;
+use crate::manifest::{AccessMode, Guard, Manifest, NetworkMode, Runtime, Sharing, StorageClass, Validator};
 use crate::template;
 use serde::{Deserialize, Serialize};
 
 /// The shape that this program writes; older ones are lifted by [`Plan::read`].
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
+/// The oldest that it reads. Before 2 nothing bounded how many executions ran at a time.
+const PLAN_VERSION_MIN: u32 = 1;
 /// Connections that one iteration may have open where its manifest names no number.
 pub const CONNECTIONS_MAX: u32 = 64;
+/// The volume that is the work folder where each execution has its own, and how long it is kept at most, in hours.
+const OWN_WORK_FOLDER: &str = "workspace";
+const OWN_WORK_FOLDER_HOURS: u32 = 30 * 24;
 /// How long an ephemeral volume is kept where its manifest names no time, in hours.
 pub const TTL_HOURS: u32 = 24;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub version: u32,
+    /// Executions of the agent at a time.
+    #[serde(default = "unbounded")]
+    pub concurrency: u32,
     pub limits: Limits,
     /// Patterns of the capabilities that it may use.
     pub tools: Vec<String>,
@@ -102,6 +111,7 @@ impl Plan {
         let template = manifest.prompt_template();
         Plan {
             version: PLAN_VERSION,
+            concurrency: manifest.concurrency(),
             limits: manifest.limits(),
             tools: manifest.tools(),
             model: manifest.model().to_string(),
@@ -129,11 +139,31 @@ impl Plan {
         }
         let unreadable = |error: serde_json::Error| format!("a stored plan cannot be read: {error}");
         let Version { version } = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if version != PLAN_VERSION {
-            return Err(format!("a stored plan has version {version}; this program knows {PLAN_VERSION}"));
+        if !(PLAN_VERSION_MIN..=PLAN_VERSION).contains(&version) {
+            let known = format!("this program knows {PLAN_VERSION_MIN} to {PLAN_VERSION}");
+            return Err(format!("a stored plan has version {version}; {known}"));
         }
         serde_json::from_slice(bytes).map_err(unreadable)
     }
+}
+
+fn unbounded() -> u32 {
+    u32::MAX
+}
+
+/// What the manifest states; and where each execution has a work folder of its own, that, unless a stated volume is one already.
+fn volumes(manifest: &Manifest) -> Vec<Volume> {
+    let mut all: Vec<Volume> = manifest.spec.volumes.iter().map(Volume::of).collect();
+    if manifest.workspace() == Sharing::PerExecution && !all.iter().any(|volume| volume.mount_point == WORKSPACE) {
+        all.push(Volume {
+            name: OWN_WORK_FOLDER.to_owned(),
+            mount_point: WORKSPACE.to_owned(),
+            read_only: false,
+            size_bytes: None,
+            life: Life::Ephemeral { ttl_hours: OWN_WORK_FOLDER_HOURS },
+        });
+    }
+    all
 }
 
 impl Sandbox {
@@ -151,7 +181,7 @@ impl Sandbox {
             read: owned(&views.read),
             write: owned(&views.write),
             temp: views.temp,
-            volumes: manifest.spec.volumes.iter().map(Volume::of).collect(),
+            volumes: volumes(manifest),
             network: Network::of(manifest),
             require: security.map(|security| security.require.clone()).unwrap_or_default(),
             runtime: manifest.spec.runtime.clone(),

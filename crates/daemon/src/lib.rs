@@ -6,6 +6,7 @@ pub mod clock;
 pub mod commit;
 pub mod space;
 pub mod records;
+mod schema;
 pub mod app;
 pub mod reconcile;
 pub mod model;

@@ -130,8 +130,9 @@ async fn three_slow_validators_neither_keep_the_api_from_answering_nor_fail_a_qu
     let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[&answer[..]; 4]).await;
     let _worker = worker(&daemon).await;
     let schema = r#"{items: {anyOf: [{pattern: "^(a|aa)+(?!x)$"}, true]}}"#;
-    let validator =
-        format!("  execution: {{max_iterations: 1, validation: [{{type: json_schema, schema: {schema}}}]}}\n");
+    let validator = format!(
+        "  execution: {{concurrency: 3, workspace: shared, max_iterations: 1, validation: [{{type: json_schema, schema: {schema}}}]}}\n"
+    );
     daemon.client.deploy(manifest("slow", &validator).into_bytes(), false).await.unwrap();
     let validator = "  execution: {max_iterations: 1, validation: [{type: regex, pattern: a}]}\n";
     daemon.client.deploy(manifest("quick", validator).into_bytes(), false).await.unwrap();

@@ -95,7 +95,7 @@ impl Client {
         }
     }
 
-    /// The next answer to request `id`.
+    /// The next answer to request `id`; those to others are dropped.
     pub fn answer(&mut self, id: u32) -> Result<(Answer, Vec<u8>), Error> {
         let deadline = Instant::now() + self.patience;
         loop {
@@ -104,6 +104,11 @@ impl Client {
                 return Ok((reply.answer, body));
             }
         }
+    }
+
+    /// The next answer to any request.
+    pub fn next(&mut self) -> Result<(Reply, Vec<u8>), Error> {
+        self.frame::<Reply>(Instant::now() + self.patience)
     }
 
     fn call(&mut self, operation: Operation, body: &[u8]) -> Result<(Answer, Vec<u8>), Error> {

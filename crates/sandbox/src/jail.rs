@@ -16,6 +16,8 @@ mod files;
 mod place;
 mod trash;
 mod upload;
+mod input;
+mod ipc;
 mod program;
 mod orphans;
 

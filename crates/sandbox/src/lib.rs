@@ -31,12 +31,15 @@ mod client;
 mod native;
 pub mod container;
 pub mod probe;
+mod name;
+mod edit;
 mod jail;
 mod quota;
 mod sys;
 
 pub use bypass::*;
 pub use client::{Client, Output};
+pub use edit::Replacement;
 pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
@@ -44,6 +47,9 @@ pub use limits::Limits;
 pub use native::reap::{ReapReport, reap};
 pub use native::toolchain::{Toolchain, Toolchains, host_python_version};
 pub use native::zygote::{Jail, Zygote};
-pub use protocol::EGRESS_PORT;
+pub use protocol::{EGRESS_PORT, OWN_LOOPBACK};
 pub use quota::Quota;
-pub use spec::{ENV_BYTES_MAX, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, POOL_BYTES, PoolSize, Spec, WORKSPACE};
+pub use spec::{
+    ENV_BYTES_MAX, GIT_CONFIG, INNER_ID, Identity, MOUNTS_MAX, Mount, PATH, POOL_BYTES, PoolSize, Spec, WORKSPACE,
+};
+pub use sys::share_descriptors;

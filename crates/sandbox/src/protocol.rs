@@ -14,9 +14,11 @@ use crate::error::Failure;
 use crate::level::Level;
 
 /// Version of claim and jail protocol together: both sides are one binary.
-pub const VERSION: u16 = 3 | VERSION_BIT;
+pub const VERSION: u16 = 4 | VERSION_BIT;
 /// Where on its own loopback a jail with `egress` finds the worker's proxy.
 pub const EGRESS_PORT: u16 = 3128;
+/// What programs of a jail with `egress` are told to reach without it: themselves.
+pub const OWN_LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// Most bytes of one frame after its first length.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of one frame's body. Longer contents are sent in chunks.
@@ -50,7 +52,8 @@ pub struct Request {
     pub operation: Operation,
 }
 
-/// What to do. Paths are relative to `/workspace`, or absolute beneath it, `/tmp` or a mount of the spec. No link is followed: one on
+/// What to do. Paths and names are texts: a byte that is no UTF-8 is written `\xff`, in lower case, and a backslash that would read as
+/// such an escape `\x5c`; any other spelling is `Redirected` to that one. Paths are relative to `/workspace`, or absolute beneath it, `/tmp` or a mount of the spec. No link is followed: one on
 /// the way is answered with `Redirected`, and so is one at the end, but for `Stat`, `Delete` and `Restore`, which act on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -75,7 +78,8 @@ pub enum Operation {
     },
     /// A further chunk of an open `Write` or `Append`; one whose upload was refused is ignored.
     More,
-    /// Replaces each occurrence of `find`. Without `expected_count` there must be at least one. Answer: `Edited`.
+    /// Replaces each occurrence of `find`, of which there must be `expected_count`, one if not stated. In a file whose lines end in
+    /// CRLF, line ends in `find` and `replace` mean that. Answer: `Edited`.
     Edit {
         path: String,
         find: String,
@@ -108,8 +112,19 @@ pub enum Operation {
         trashed_as: String,
         path: Option<String>,
     },
-    /// Runs a program. The body is its stdin, then it reads the end. Answers: `Started`, `Output`…, `Exited`.
+    /// Runs a program. The body is its stdin, then it reads the end, unless its input is fed. Answers: `Started`, `Output`…, `Exited`.
     Spawn(Spawn),
+    /// More for the program of request `target` to read, in the body; with `end`, the last. Answer: `Done` once it is taken, and only
+    /// then may more come; `NotFound` if it reads no more.
+    Input {
+        target: u32,
+        end: bool,
+    },
+    /// The terminal of the program of request `target` has another size now. Answer: `Done`.
+    Resize {
+        target: u32,
+        size: TerminalSize,
+    },
     /// Signals the program of request `target` (its process group). Answer: `Done`.
     Signal {
         target: u32,
@@ -143,12 +158,30 @@ pub struct Spawn {
     pub timeout_ms: Option<u64>,
     /// Bytes of stdout and stderr together that are passed on. None: the jail's limit.
     pub output_max: Option<u64>,
+    /// Its input comes by `Input` while it runs.
+    #[serde(default)]
+    pub fed: bool,
+    /// It has a terminal of this size: all that it writes is stdout then.
+    #[serde(default)]
+    pub terminal: Option<TerminalSize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+impl Default for TerminalSize {
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
+    }
 }
 
 impl Spawn {
     pub fn new<I: IntoIterator<Item = S>, S: Into<String>>(argv: I) -> Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        Self { argv, env: Vec::new(), cwd: None, timeout_ms: None, output_max: None }
+        Self { argv, env: Vec::new(), cwd: None, timeout_ms: None, output_max: None, fed: false, terminal: None }
     }
 }
 
@@ -273,9 +306,10 @@ pub enum Refusal {
     TooLarge {
         limit: u64,
     },
-    /// `Edit` found this many occurrences.
+    /// `Edit` found this many occurrences, and was to find `expected`.
     NoMatch {
         count: u32,
+        expected: u32,
     },
     Denied,
     NoSpace,
@@ -302,9 +336,14 @@ impl fmt::Display for Refusal {
             Self::NotDirectory => f.write_str("it, or a part of its path, is not a folder"),
             Self::Exists => f.write_str("it exists already; overwrite it or choose another name"),
             Self::TooLarge { limit } => write!(f, "it is larger than the limit of {limit} bytes; use smaller pieces"),
-            Self::NoMatch { count } => {
-                write!(f, "the text to find occurs {count} times, which is not what was expected; read the file again")
+            Self::NoMatch { count: 0, .. } => {
+                f.write_str("the text to find is not in the file; read the file again and copy it exactly")
             }
+            Self::NoMatch { count, expected } => write!(
+                f,
+                "the text to find occurs {count} times and {expected} was expected, so nothing is changed; give more of the text \
+                 around the one that is meant, or expected_count: {count} to change them all"
+            ),
             Self::Denied => f.write_str("the sandbox does not permit it"),
             Self::NoSpace => f.write_str("no space is left; delete something or raise the limit"),
             Self::NotEmpty => f.write_str("the folder is not empty; ask for a recursive delete"),

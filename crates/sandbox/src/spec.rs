@@ -19,6 +19,8 @@ pub const POOL_BYTES: u64 = 64 << 20;
 pub const WORKSPACE: &str = "/workspace";
 /// The search path of programs inside. The last entry holds the `python` link.
 pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/tenure/bin";
+/// A file in each jail's view by which git works in repositories of other users, if it is told to read it.
+pub const GIT_CONFIG: &str = "/run/tenure/gitconfig";
 /// The folders in which, or onto which, a spec may mount, besides the work folder and /tmp.
 pub(crate) const MOUNT_ROOTS: &[&str] = &["data", "mnt", "opt", "srv"];
 /// The uid and gid that programs see as their own, whatever the host's are.
@@ -74,11 +76,9 @@ pub struct Spec {
     pub identity: Identity,
     /// Size of each of `/tmp` and `/dev/shm`; it counts as memory too. 0: `/tmp` is empty and cannot be written.
     pub tmp_bytes: u64,
-    /// Whether programs may use TCP on their own loopback. There is no other network either way.
-    pub loopback_tcp: bool,
     /// Whether the jail hands out a listener on `127.0.0.1:EGRESS_PORT` of its own loopback (`Jail::take_listener`) and names
-    /// it to programs as their proxy. Whoever accepts there decides what they reach. Without `loopback_tcp` and with Landlock
-    /// ABI 4 or newer, programs can connect to no other port.
+    /// it to programs as their proxy. Whoever accepts there decides what they reach. Programs may serve on this loopback themselves:
+    /// nobody else is on it, and no route leads from it.
     #[serde(default)]
     pub egress: bool,
     /// What a test's jail goes without; nothing here.
@@ -98,7 +98,6 @@ impl Spec {
             limits: Limits::default(),
             identity,
             tmp_bytes: 64 << 20,
-            loopback_tcp: false,
             egress: false,
             bypass: Bypass::default(),
         }

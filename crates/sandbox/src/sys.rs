@@ -21,6 +21,14 @@ pub(crate) enum Cloned {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
+/// What the kernel keeps in an ipc namespace until somebody removes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SystemV {
+    Segment,
+    Semaphores,
+    Queue,
+}
+
 /// What `wait4` says of one dead child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reaped {
@@ -249,6 +257,27 @@ pub(crate) fn reap(pid: i32, block: bool) -> io::Result<Option<Reaped>> {
 pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: plain integer arguments.
     checked(unsafe { libc::kill(pid, signal) } as i64).map(drop)
+}
+
+/// Removes one object of this ipc namespace.
+pub(crate) fn remove(kind: SystemV, id: i32) -> io::Result<()> {
+    // SAFETY: the command takes no pointer.
+    let removed = unsafe {
+        match kind {
+            SystemV::Segment => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+            SystemV::Semaphores => libc::semctl(id, 0, libc::IPC_RMID),
+            SystemV::Queue => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+        }
+    };
+    checked(removed.into()).map(drop)
+}
+
+/// Whether two threads have one table of descriptors; None where the kernel does not tell.
+pub fn share_descriptors(one: i32, other: i32) -> Option<bool> {
+    const KCMP_FILES: i32 = 2;
+    // SAFETY: plain integer arguments.
+    let compared = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) };
+    (compared >= 0).then_some(compared == 0)
 }
 
 /// Sets one resource limit, no higher than the hard limit that holds already.

@@ -4,6 +4,7 @@
 //! It must never look at a decision: only what a reader of the ledger could see counts.
 mod calls;
 
+use crate::people::CONCURRENCY;
 use crate::storage::Storage;
 use calls::Calls;
 use std::collections::{BTreeMap, BTreeSet};
@@ -315,7 +316,7 @@ impl Audit {
         }
     }
 
-    /// Slots in use, by connection.
+    /// Slots in use, by connection, and executions at work, by agent.
     fn counted(&self, storage: &mut impl Storage, touched: &BTreeSet<Stream>) -> Checked {
         if !touched.iter().any(|stream| matches!(stream, Stream::Execution(_) | Stream::Worker(_))) {
             return Ok(());
@@ -324,6 +325,18 @@ impl Audit {
         for (_, execution) in self.executions() {
             if let Some(binding) = execution.binding() {
                 *bound.entry(binding.connection).or_default() += 1;
+            }
+        }
+        let mut running: BTreeMap<AgentId, u32> = BTreeMap::new();
+        for (_, execution) in self.executions() {
+            *running.entry(execution.agent).or_default() += u32::from(execution.has_begun());
+        }
+        for (agent, running) in running {
+            if storage.count(Counter::Running, &agent.to_string()) != i64::from(running) {
+                return broken(Rule::Rows, format!("running executions of {agent} are counted wrong"));
+            }
+            if running > CONCURRENCY {
+                return broken(Rule::Bounded, format!("{running} executions of {agent} run at a time"));
             }
         }
         let workers = self.folds.values().filter_map(Fold::as_a::<Worker>);

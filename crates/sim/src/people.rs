@@ -16,6 +16,8 @@ use tenure_core::{agent, project};
 
 const OWNER: Actor = Actor::Owner { uid: 1000 };
 const NAMES: [&str; 6] = ["clerk", "scribe", "cook", "Clerk", "porter", "smith"];
+/// Executions of one agent at a time.
+pub const CONCURRENCY: u32 = 2;
 /// Executions that one world starts at most.
 const EXECUTIONS_MAX: usize = 40;
 
@@ -44,6 +46,7 @@ fn plan(validators: usize, unlimited: bool) -> Plan {
     let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: clerk}\nspec: {task: {instruction: x}}\n";
     let mut plan = Plan::compile(&Manifest::parse(text).expect("invariant: the manifest is written here"));
     plan.limits = LIMITS;
+    plan.concurrency = CONCURRENCY;
     if unlimited {
         (plan.limits.max_turns, plan.limits.tool_calls) = (1_000, 1_000);
     }

@@ -4,7 +4,10 @@ use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 
 /// Oldest first. `{clustered}` marks tables kept in the order of their key, where the engine can.
-const MIGRATIONS: &[(&str, &str)] = &[("0001 the house made ready", include_str!("migration/0001.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001 the house made ready", include_str!("migration/0001.sql")),
+    ("0002 names of archived agents are free", include_str!("migration/0002-names.sql")),
+];
 
 /// What the first table of a ledger was called that no release reads any more.
 const FORGOTTEN: &str = "0001 first light";

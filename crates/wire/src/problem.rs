@@ -99,11 +99,11 @@ catalogue! {
     ModelUnknown "model_unknown" 422 "There is no such model" "`tenure model list` shows what there is" ChangeRequest;
     AgentUnknown "agent_unknown" 404 "There is no such agent" "`tenure agent list` shows what there is" LookAgain;
     AgentAmbiguous "agent_ambiguous" 409 "The short id fits several agents" "write more of the id, or the name" ChangeRequest;
-    AgentArchived "agent_archived" 409 "The agent is archived" "its history stays; deploy another under a new name" LookAgain;
+    AgentArchived "agent_archived" 409 "The agent is archived" "its history stays; once its last execution has ended, another may have its name" LookAgain;
     AgentPaused "agent_paused" 409 "The agent is paused" "`tenure resume NAME` lets it begin again" LookAgain;
     AgentRevoked "agent_revoked" 409 "The agent is revoked" "its history stays; deploy another under a new name" LookAgain;
     AgentEnding "agent_ending" 409 "The agent is being stopped" "try again in a moment" Retry after 1;
-    AgentNameTaken "agent_name_taken" 409 "The name is or was another agent's" "names are never used again; choose another" ChangeRequest;
+    AgentNameTaken "agent_name_taken" 409 "The name is another agent's" "choose another, or delete that agent first" ChangeRequest;
     AgentBusy "agent_busy" 409 "The agent's executions have not ended" "wait until they have been cancelled" LookAgain;
     // Executions.
     ExecutionUnknown "execution_unknown" 404 "There is no such execution" "`tenure execution list` shows what there is" LookAgain;

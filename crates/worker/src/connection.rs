@@ -83,12 +83,17 @@ where
     connection.tasks.shutdown().await;
     drop(connection);
     links.shutdown().await;
+    end.and(leave(runtime).await)
+}
+
+/// The worker's end, once no jail's task is left.
+pub(crate) async fn leave(runtime: Arc<WorkerRuntime>) -> Result<(), Error> {
     runtime.leave().await;
     // Dropping the zygote kills and cleans up what is left; it blocks.
     let shutdown = tokio::task::spawn_blocking(move || drop(runtime));
-    match (end, timeout(SHUTDOWN_TIMEOUT, shutdown).await) {
-        (Ok(()), Err(_)) => Err(Error::Deadline { what: "the zygote to end", seconds: SHUTDOWN_TIMEOUT.as_secs() }),
-        (end, _) => end,
+    match timeout(SHUTDOWN_TIMEOUT, shutdown).await {
+        Err(_) => Err(Error::Deadline { what: "the zygote to end", seconds: SHUTDOWN_TIMEOUT.as_secs() }),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -250,7 +255,7 @@ impl ConnectionLoop {
         let deadline = Instant::now() + Duration::from_millis(call.deadline_ms);
         let full = self.leases.in_hand() >= CALLS_MAX;
         self.leases.take(call.lease, Key::of(&call), call.call);
-        let queued = QueuedCall { call, deadline };
+        let queued = QueuedCall { call, deadline, attendance: None };
         if full {
             let call_result = CallResult::exhausted(
                 "calls",
@@ -278,14 +283,18 @@ impl ConnectionLoop {
         }
         match self.jails.get(&key).map(|slot| &slot.state) {
             Some(SlotState::Open { calls, .. }) => {
-                if let Err(error) = calls.try_send(queued) {
-                    let (mpsc::error::TrySendError::Full(queued) | mpsc::error::TrySendError::Closed(queued)) = error;
-                    let call_result = CallResult::exhausted(
-                        "calls",
-                        None,
-                        "too many calls run in this iteration; try again when some have ended",
-                    );
-                    self.reject(queued, call_result).await;
+                match calls.try_send(queued) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(queued)) => {
+                        let call_result = CallResult::exhausted(
+                            "calls",
+                            None,
+                            "too many calls run in this iteration; try again when some have ended",
+                        );
+                        self.reject(queued, call_result).await;
+                    }
+                    // The jail has just ended, and its last word is on its way: that ends all calls that it had in hand.
+                    Err(mpsc::error::TrySendError::Closed(_)) => {}
                 }
             }
             Some(SlotState::Closing { .. }) => self.queue.push_back(queued),

@@ -1,21 +1,24 @@
 //! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
+use crate::attend::Attendance;
 use crate::backend::Sandbox;
 use crate::egress::rules::Rules;
 use crate::egress::{EgressHandle, EgressListener};
 use crate::error::Error;
 use crate::jail_connection::{Disconnect, JailConnection};
 use crate::output::Shown;
-use crate::perform::{Abort, CallContext, CallResult, perform};
+use crate::perform::{Abort, Audience, CallContext, CallResult, perform};
 use crate::runtime::WorkerRuntime;
 use crate::workspace::{Allowance, Claim, JailProcesses, Layout, QuotaWatcher};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::{AgentId, ExecutionId};
-use tenure_core::manifest::NetworkMode;
+use tenure_core::manifest::{Backend, NetworkMode};
+use tenure_core::network::host::Host;
 use tenure_core::network::{Refusal, Traffic};
-use tenure_sandbox::{Error as SandboxError, Spec};
+use tenure_sandbox::{Error as SandboxError, GIT_CONFIG, OWN_LOOPBACK, Spec, WORKSPACE};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall};
 use tokio::net::UnixStream;
@@ -51,6 +54,8 @@ impl Key {
 pub(crate) struct QueuedCall {
     pub(crate) call: Box<LeasedCall>,
     pub(crate) deadline: Instant,
+    /// Of a program that somebody sits before.
+    pub(crate) attendance: Option<Attendance>,
 }
 
 /// What a jail's task tells the connection.
@@ -93,7 +98,7 @@ impl JailTask {
     /// Opens the jail as `first` wants it, serves until it ends, and says how.
     pub(crate) async fn run(mut self, first: QueuedCall) {
         let end = match Rules::compile(&first.call.confinement.network) {
-            Ok(rules) => match self.open(&first.call).await {
+            Ok(rules) => match self.open(&first.call, &rules).await {
                 Ok(opened) => self.serve(opened, rules, first).await,
                 Err(error) if is_fatal(&error) => End::Fatal(error),
                 Err(error) => End::Refused(error.to_string()),
@@ -104,10 +109,10 @@ impl JailTask {
     }
 
     /// A jail that dies or fails while it is made has done nothing, so another one may be tried.
-    async fn open(&self, call: &LeasedCall) -> Result<OpenJail, Error> {
+    async fn open(&self, call: &LeasedCall, rules: &Rules) -> Result<OpenJail, Error> {
         let mut tries = 1;
         loop {
-            match self.try_open(call).await {
+            match self.try_open(call, rules).await {
                 Err(Error::Sandbox(error @ (SandboxError::JailLost | SandboxError::Layer(_))))
                     if tries < OPENINGS_MAX =>
                 {
@@ -119,10 +124,11 @@ impl JailTask {
         }
     }
 
-    async fn try_open(&self, call: &LeasedCall) -> Result<OpenJail, Error> {
+    async fn try_open(&self, call: &LeasedCall, rules: &Rules) -> Result<OpenJail, Error> {
         let (runtime, agent, wanted) = (Arc::clone(&self.runtime), call.agent, call.confinement.clone());
-        let execution = self.key.execution;
+        let (execution, env) = (self.key.execution, environment(&wanted, rules));
         let opening = tokio::task::spawn_blocking(move || {
+            runtime.lock.look();
             let layout = runtime.folders.lay_out(agent, execution, &wanted)?;
             let Layout { identity, base, base_read_only, mounts, file_bytes, allowance, claim } = layout;
             let mut spec = Spec::new(base, identity);
@@ -134,6 +140,7 @@ impl JailTask {
             spec.limits.pids = wanted.pids;
             spec.limits.output_bytes = wanted.output_bytes;
             spec.egress = wanted.network.mode != NetworkMode::None;
+            spec.env = env;
             spec.tmp_bytes = if wanted.temp { TMP_BYTES.min(wanted.memory_bytes / 2) } else { 0 };
             Ok::<_, Error>((spec, allowance, claim))
         });
@@ -260,6 +267,28 @@ struct OpenJail {
     claim: Option<Claim>,
 }
 
+/// What programs find set up for them: who is reached without the proxy, and that git may work in the host's folders, which belong to
+/// another user there. Nothing that a repository makes git run gets further than the jail.
+fn environment(wanted: &Confinement, rules: &Rules) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let outside = |name: &&str| !Host::parse(name).is_ok_and(|host| rules.lists(&host));
+    let direct: Vec<&str> = OWN_LOOPBACK.into_iter().filter(outside).collect();
+    if wanted.network.mode != NetworkMode::None && direct.len() < OWN_LOOPBACK.len() {
+        all.extend(["no_proxy", "NO_PROXY"].map(|name| (name.to_owned(), direct.join(","))));
+    }
+    if wanted.read.iter().chain(&wanted.write).any(|path| !Path::new(path).starts_with(WORKSPACE)) {
+        // An image may have a file of its own there; what is said by the other variables does not reach the source of a clone.
+        let git: &[(&str, &str)] = match wanted.backend {
+            Backend::Native => &[("GIT_CONFIG_SYSTEM", GIT_CONFIG)],
+            Backend::Container { .. } => {
+                &[("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "safe.directory"), ("GIT_CONFIG_VALUE_0", "*")]
+            }
+        };
+        all.extend(git.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    }
+    all
+}
+
 /// Makes a jail ready to be shared.
 fn connect(
     jail: &mut Sandbox,
@@ -284,11 +313,11 @@ async fn answer(
     context: CallContext,
     shown: mpsc::Sender<FromWorker>,
 ) -> Result<Box<CallOutcome>, Abort> {
-    let QueuedCall { call, deadline } = queued;
+    let QueuedCall { call, deadline, attendance } = queued;
     let LeasedCall { lease, fence, call, execution, capability, arguments, path, .. } = *call;
     let began = Instant::now();
-    let shown = Shown::new(shown, lease, execution);
-    let call_result = match perform(&capability, arguments, path, &context, shown, deadline).await {
+    let audience = Audience { shown: Shown::new(shown, lease, execution), attendance };
+    let call_result = match perform(&capability, arguments, path, &context, audience, deadline).await {
         Ok(call_result) | Err(Abort::Ended(call_result)) => call_result,
         Err(stop) => return Err(stop),
     };

@@ -23,11 +23,14 @@ mod perform;
 mod workspace;
 mod output;
 mod reap;
+mod attend;
 
+pub use attend::{Attendance, Attended, Printed, Typed, attend};
 pub use connection::serve;
 pub use error::Error;
 pub use runtime::{Options, WorkerRuntime};
-pub use workspace::{check_mounts, host_mount, try_quota};
+pub use tenure_sandbox::protocol::TerminalSize;
+pub use workspace::{SCRATCH, check_mounts, host_mount, remove_scratch, try_quota};
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

@@ -4,6 +4,7 @@ mod filesystem;
 mod process;
 mod network;
 
+use crate::attend::Attendance;
 use crate::egress::EgressHandle;
 use crate::jail_connection::JailConnection;
 use crate::output::Shown;
@@ -32,6 +33,13 @@ pub(crate) struct CallContext {
     pub(crate) egress: EgressHandle,
     /// What holds its programs, for each call's record.
     pub(crate) level: Arc<str>,
+}
+
+/// Who sees what a program prints while it runs.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    pub(crate) shown: Shown,
+    pub(crate) attendance: Option<Attendance>,
 }
 
 /// How a call ended that was tried.
@@ -90,7 +98,7 @@ pub(crate) async fn perform(
     arguments: Value,
     path: Option<String>,
     context: &CallContext,
-    shown: Shown,
+    audience: Audience,
     deadline: Instant,
 ) -> PerformResult {
     if deadline <= Instant::now() {
@@ -107,7 +115,7 @@ pub(crate) async fn perform(
         "filesystem.stat" => file.stat(at_path(arguments, "path", path)?).await,
         "filesystem.delete" => file.delete(at_path(arguments, "path", path)?).await,
         "filesystem.restore" => file.restore(at_path(arguments, "path", path)?).await,
-        "process.run" => process::run(context, at_path(arguments, "cwd", path)?, shown, deadline).await,
+        "process.run" => process::run(context, at_path(arguments, "cwd", path)?, audience, deadline).await,
         "network.http_request" => network::http_request(context, read_arguments(arguments)?, deadline).await,
         "network.download" => network::download(context, at_path(arguments, "path", path)?, deadline).await,
         "network.dns_lookup" => network::dns_lookup(context, read_arguments(arguments)?, deadline).await,

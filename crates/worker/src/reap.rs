@@ -2,7 +2,9 @@
 use crate::error::Error;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a worker whose daemon died may take to end.
@@ -11,7 +13,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The right to the run folder. Held while the worker lives; a free one proves nothing about its jails.
 #[derive(Debug)]
 pub(crate) struct RunDirLock {
-    _lock: File,
+    lock: File,
+    path: PathBuf,
+    missed: AtomicBool,
 }
 
 /// Waits until no other worker lives on `run_dir`, then kills and removes what is recorded there. Returns how much that was.
@@ -45,7 +49,24 @@ impl RunDirLock {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(RunDirLock { _lock: lock })
+        Ok(RunDirLock { lock, path, missed: AtomicBool::new(false) })
+    }
+
+    /// Says once when the file is gone or another's: then nothing keeps a second worker off this folder.
+    pub(crate) fn look(&self) {
+        let held = self.lock.metadata().map(|held| (held.dev(), held.ino()));
+        let there = std::fs::metadata(&self.path).map(|there| (there.dev(), there.ino()));
+        if held.ok() != there.ok() && !self.missed.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                lock = %self.path.display(),
+                "somebody removed this worker's lock: do not start another daemon on the data directory; restart this one"
+            );
+        }
+    }
+
+    #[cfg(test)]
+    fn is_missed(&self) -> bool {
+        self.missed.load(Ordering::Relaxed)
     }
 }
 
@@ -59,6 +80,11 @@ mod tests {
         let first = RunDirLock::take(folder.path(), Duration::ZERO).unwrap();
         let second = RunDirLock::take(folder.path(), Duration::ZERO);
         assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+        first.look();
+        assert!(!first.is_missed());
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+        first.look();
+        assert!(first.is_missed(), "a removed lock is said");
         drop(first);
         RunDirLock::take(folder.path(), Duration::ZERO).unwrap();
     }

@@ -64,7 +64,7 @@ pub struct WorkerRuntime {
     late_engine: Mutex<Option<Receiver<Engine>>>,
     /// Whether an engine was asked to make anything.
     used_engine: AtomicBool,
-    _lock: RunDirLock,
+    pub(crate) lock: RunDirLock,
 }
 
 impl WorkerRuntime {
@@ -116,7 +116,7 @@ impl WorkerRuntime {
             engine: Mutex::new(None),
             late_engine: Mutex::new(late_engine),
             used_engine: AtomicBool::new(false),
-            _lock: lock,
+            lock,
         })
     }
 

@@ -8,20 +8,24 @@ mod layout;
 mod usage;
 mod unlinked;
 mod quota;
+mod reserve;
 mod quota_watcher;
 mod remove;
 mod sweep;
+mod scratch;
 
 pub(crate) use layout::Layout;
 pub use mount::{check_mounts, host_mount};
 pub(crate) use quota::{Allowance, Baseline, LimitReached};
 pub(crate) use quota_watcher::{QuotaWatcher, Unavailable};
+pub use scratch::{SCRATCH, remove_scratch};
 pub(crate) use sweep::SWEEP_EVERY;
 pub(crate) use unlinked::JailProcesses;
 pub(crate) use volume::Claim;
 
 use crate::error::Error;
 use beneath::{BENEATH, FOLDER, at, open_beneath, private};
+use reserve::Reserve;
 use rustix::fs::{
     AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Stat, Uid, fchown, fstat, mkdirat, open, openat2, renameat_with,
     statat, unlinkat,
@@ -29,6 +33,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tenure_core::id::AgentId;
 use tenure_core::manifest::{HostMount, Quota};
@@ -47,6 +52,7 @@ pub(crate) struct WorkFolders {
     mounts: Vec<HostMount>,
     /// Whether the file system keeps agents to their limits.
     hard: bool,
+    reserve: Arc<Reserve>,
 }
 
 #[derive(Debug)]
@@ -89,7 +95,8 @@ impl WorkFolders {
         let top = open(data_dir, FOLDER | OFlags::PATH, Mode::empty()).map_err(at("open", data_dir))?;
         let agents = private(top.as_fd(), "agents", &path)?;
         let owners = if rustix::process::geteuid().is_root() { Owners::scan(&agents, &path)? } else { Owners::Caller };
-        Ok(WorkFolders { agents, path, owners, mounts, hard: false })
+        let reserve = Arc::new(Reserve::of(agents.try_clone().map_err(Error::io("copy a descriptor"))?));
+        Ok(WorkFolders { agents, path, owners, mounts, hard: false, reserve })
     }
 
     /// Whether the file system keeps agents to their limits here: it is tried.
@@ -113,9 +120,13 @@ impl WorkFolders {
         let name = agent.to_string();
         let home = self.path.join(&name);
         let path = home.join("work");
+        let was_there = open_beneath(self.agents.as_fd(), &name).is_ok();
         let agent = private(self.agents.as_fd(), &name, &home)?;
         let folder = match open_beneath(agent.as_fd(), "work") {
             Err(Errno::NOENT) => {
+                if was_there {
+                    tracing::warn!(folder = %path.display(), "this agent's work folder is gone: it gets a new, empty one");
+                }
                 self.owners.make(&agent, &path)?;
                 open_beneath(agent.as_fd(), "work").map_err(at("open", &path))?
             }

@@ -1,6 +1,6 @@
 //! Device nodes, terminals and their control calls.
 use super::probe::Stage::{Capability, Program};
-use super::probe::{Class, Control, Layer, Needs, Probe, probe};
+use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 use super::trial::run;
 
 /// Not among the five devices of a jail. As root on the host it opens.
@@ -56,7 +56,7 @@ pub const CLASS: Class = Class {
             "looks for a device that is not harmless",
             Program(
                 r"
-                known = {'fd', 'full', 'null', 'random', 'shm', 'stderr', 'stdin', 'stdout', 'urandom', 'zero'}
+                known = {'fd', 'full', 'null', 'ptmx', 'pts', 'random', 'shm', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'}
                 say('known' if set(os.listdir('/dev')) <= known else 'more')
                 ",
             ),
@@ -85,19 +85,59 @@ pub const CLASS: Class = Class {
         )
         .source("CDK mount-disk"),
         probe(
-            "devices/ptmx",
-            "opens a terminal, to type into others'",
-            Program("say(attempt(os.open, '/dev/ptmx', os.O_RDWR | os.O_NOCTTY))"),
+            "devices/pts",
+            "opens a terminal of the host's, to type into it",
+            Program("say(attempt(os.open, '/dev/pts/' + E['HOST_PTS'], os.O_RDWR | os.O_NOCTTY))"),
             (Layer::View, "ENOENT"),
             Control::Outside("ok"),
+        ),
+        probe(
+            "devices/ptmx",
+            "makes terminals without end, of which the host has so many",
+            Program(
+                r"
+                while True:
+                    result = attempt(os.open, '/dev/ptmx', os.O_RDWR | os.O_NOCTTY)
+                    if not isinstance(result, int): break
+                say(result)
+                ",
+            ),
+            (Layer::View, "ENOSPC"),
+            Control::Beside(
+                Why::Harm,
+                "a single one",
+                Program("say(attempt(os.open, '/dev/ptmx', os.O_RDWR | os.O_NOCTTY))"),
+                "ok",
+            ),
         ),
         probe(
             "devices/tty",
             "opens the operator's terminal",
             Program("say(attempt(os.open, '/dev/tty', os.O_RDWR))"),
-            (Layer::View, "ENOENT"),
-            Control::Outside("ok|ENXIO"),
+            (Layer::Jail, "ENXIO"),
+            Control::Beside(
+                Why::Always,
+                "its own, in a session that has one",
+                Program(
+                    r"
+                import pty
+                child, terminal = pty.fork()
+                if child == 0:
+                    os._exit(0 if isinstance(attempt(os.open, '/dev/tty', os.O_RDWR), int) else 1)
+                say('ok' if os.waitpid(child, 0)[1] == 0 else 'none')
+                ",
+                ),
+                "ok",
+            ),
         ),
+        probe(
+            "devices/line-discipline",
+            "has the kernel load another discipline for a terminal of its own",
+            Program("say(call('ioctl', os.openpty()[1], 0x5423, ctypes.c_int(0)))"),
+            (Layer::Seccomp, "EPERM"),
+            Control::Without(&[Layer::Seccomp], "ok"),
+        )
+        .source("CVE-2017-2636, CVE-2023-6546"),
         control("devices/tiocsti", "types into its terminal", "say(call('ioctl', 0, 0x5412, b'x'))")
             .source("CVE-2017-5226"),
         control(

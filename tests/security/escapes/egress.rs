@@ -143,29 +143,12 @@ pub const CLASS: Class = Class {
         checked("egress/socks-bind", "asks it to listen for others", "say(socks('allowed.example', 80, 2))", ("socks 7", "reached"), REQUEST),
         checked("egress/socks-4", "speaks its older version", "say(ask(b'\\x04\\x01\\0\\x50\\x7f\\0\\0\\x01\\r\\n\\r\\n\\0'))", ("400", "400 bare"), SHAPE),
         probe(
-            "egress/other-port",
-            "connects to another port of its own loopback",
-            Proxy("import socket\nsay(attempt(socket.socket().connect, ('127.0.0.1', 3129)))", Lists::Strict),
-            (Layer::Landlock, "EACCES"),
-            Control::Without(&[Layer::Landlock], "ECONNREFUSED"),
-        )
-        .needs(super::probe::Needs::Landlock(4)),
-        probe(
             "egress/take-listener",
-            "takes the proxy's place for the other programs of its jail, where its own loopback is open",
+            "takes the proxy's place for the other programs of its jail",
             Program(TAKE),
             (Layer::Jail, "EADDRINUSE"),
             Control::Looser(|spec| spec.egress = false, "ok"),
         )
-        .spec(|spec| (spec.egress, spec.loopback_tcp) = (true, true)),
-        probe(
-            "egress/take-listener-closed",
-            "the same where its own loopback is closed",
-            Program(TAKE),
-            (Layer::Landlock, "EACCES"),
-            Control::Without(&[Layer::Landlock], "EADDRINUSE"),
-        )
-        .needs(super::probe::Needs::Landlock(4))
         .spec(|spec| spec.egress = true),
     ],
 };

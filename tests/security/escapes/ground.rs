@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -42,6 +43,8 @@ pub struct Ground {
     before: Snapshot,
     made: AtomicU32,
     groups: Mutex<Vec<PathBuf>>,
+    /// Its host's end, and its path.
+    terminal: (OwnedFd, String),
 }
 
 /// Path, then mode, owner and content.
@@ -118,6 +121,7 @@ impl Ground {
             before,
             made: AtomicU32::new(0),
             groups: Mutex::new(Vec::new()),
+            terminal: terminal(),
             folder,
         }
     }
@@ -201,6 +205,8 @@ impl Ground {
         variables.push(("HOST_VARIABLES".to_owned(), names.join(" ")));
         let decoy = self.decoy.lock().expect("no test panics with it").id();
         variables.push(("HOST_PID".to_owned(), decoy.to_string()));
+        let number = self.terminal.1.trim_start_matches("/dev/pts/").to_owned();
+        variables.push(("HOST_PTS".to_owned(), number));
         variables
     }
 
@@ -243,6 +249,15 @@ impl Ground {
         found.extend(holders(&mark).into_iter().map(|holder| format!("{holder} is left")));
         found
     }
+}
+
+/// One of the host's, that its owner may write to.
+fn terminal() -> (OwnedFd, String) {
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    unlockpt(&own).expect("unlocked");
+    let name = ptsname(&own, Vec::new()).expect("a name").into_string().expect("text");
+    (own, name)
 }
 
 pub fn open_to_all(path: &Path, mode: u32) {

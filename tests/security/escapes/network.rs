@@ -3,11 +3,6 @@ use super::probe::Stage::Program;
 use super::probe::{Class, Control, Layer, Needs, Probe, Why, probe};
 use tenure_sandbox::{Check, Spec};
 
-/// Programs may use TCP on their own loopback, so that it is not Landlock that answers.
-fn loopback(spec: &mut Spec) {
-    spec.loopback_tcp = true;
-}
-
 /// Refused for want of a capability in the jail's own net namespace.
 const fn capability(id: &'static str, tries: &'static str, script: &'static str, bare: &'static str) -> Probe {
     probe(id, tries, Program(script), (Layer::Privileges, "EPERM|EACCES"), Control::Without(&[Layer::Privileges], bare))
@@ -17,7 +12,7 @@ const fn capability(id: &'static str, tries: &'static str, script: &'static str,
 /// nothing is broadcast.
 const fn unreachable(id: &'static str, tries: &'static str, script: &'static str, routed: &'static str) -> Probe {
     let control = Control::Looser(routes, routed);
-    probe(id, tries, Program(script), (Layer::Network, "ENETUNREACH|EADDRNOTAVAIL|ENODEV"), control).spec(loopback)
+    probe(id, tries, Program(script), (Layer::Network, "ENETUNREACH|EADDRNOTAVAIL|ENODEV"), control)
 }
 
 fn routes(spec: &mut Spec) {
@@ -37,24 +32,10 @@ pub const CLASS: Class = Class {
                 say(attempt(socket.socket().connect, ('127.0.0.1', int(E['HOST_TCP']))))
                 ",
             ),
-            (Layer::Landlock, "EACCES"),
-            Control::Without(&[Layer::Landlock, Layer::Network], "ok"),
-        )
-        .source("CDK service-probe; OpenClaw CVE-2026-25253")
-        .needs(Needs::Landlock(4)),
-        probe(
-            "network/tcp-host-loopback",
-            "the same where its own loopback is open",
-            Program(
-                r"
-                import socket
-                say(attempt(socket.socket().connect, ('127.0.0.1', int(E['HOST_TCP']))))
-                ",
-            ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network], "ok"),
         )
-        .spec(loopback),
+        .source("CDK service-probe; OpenClaw CVE-2026-25253"),
         probe(
             "network/tcp-mapped",
             "the same by an IPv4 address in IPv6 clothes",
@@ -66,8 +47,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Network, "ECONNREFUSED|ENETUNREACH|EAFNOSUPPORT"),
             Control::Without(&[Layer::Network], "ok"),
-        )
-        .spec(loopback),
+        ),
         probe(
             "network/tcp-any",
             "the same by the address 0.0.0.0",
@@ -79,8 +59,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Network, "ECONNREFUSED"),
             Control::Without(&[Layer::Network], "ok"),
-        )
-        .spec(loopback),
+        ),
         probe(
             "network/fast-open",
             "connects by sending data at once, which older Landlock did not see",
@@ -90,8 +69,8 @@ pub const CLASS: Class = Class {
                 say(attempt(socket.socket().sendto, b'x', 0x20000000, ('127.0.0.1', int(E['HOST_TCP']))))
                 ",
             ),
-            (Layer::Network, "ECONNREFUSED|EACCES|EOPNOTSUPP"),
-            Control::Without(&[Layer::Network, Layer::Landlock], "ok"),
+            (Layer::Network, "ECONNREFUSED|EOPNOTSUPP"),
+            Control::Without(&[Layer::Network], "ok"),
         )
         .source("Landlock issue of connect by MSG_FASTOPEN"),
         probe(
@@ -152,18 +131,20 @@ pub const CLASS: Class = Class {
             Control::Without(&[Layer::Network, Layer::Landlock], "ok"),
         ),
         probe(
-            "network/bind",
-            "serves on its loopback",
+            "network/bind-host",
+            "takes the port of a service of the host's, for those who ask it",
             Program(
                 r"
                 import socket
-                say(attempt(socket.socket().bind, ('127.0.0.1', 8080)))
+                listener = socket.socket()
+                listener.setsockopt(1, 2, 1)
+                taken = attempt(listener.bind, ('127.0.0.1', int(E['HOST_TCP'])))
+                say('its own alone' if taken == 'ok' else taken)
                 ",
             ),
-            (Layer::Landlock, "EACCES"),
-            Control::Without(&[Layer::Landlock], "ok"),
-        )
-        .needs(Needs::Landlock(4)),
+            (Layer::Network, "its own alone"),
+            Control::Without(&[Layer::Network], "EADDRINUSE"),
+        ),
         probe(
             "network/bind-low",
             "serves on a port that is root's",
@@ -175,8 +156,7 @@ pub const CLASS: Class = Class {
             ),
             (Layer::Privileges, "EACCES"),
             Control::Without(&[Layer::Privileges], "ok"),
-        )
-        .spec(loopback),
+        ),
         unreachable(
             "network/out",
             "leaves for another network",

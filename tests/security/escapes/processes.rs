@@ -26,6 +26,11 @@ const fn apart(id: &'static str, tries: &'static str, script: &'static str) -> P
     probe(id, tries, Program(script), (Layer::Processes, "ESRCH"), bare)
 }
 
+/// At the jail's own first process, which has its programs' ids.
+const fn at_init(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
+    probe(id, tries, Program(script), (Layer::Seccomp, "EPERM"), Control::Without(&[Layer::Seccomp], "ok"))
+}
+
 /// Afterwards the jail still works and nothing of the attack runs.
 const fn ends(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
     probe(id, tries, Capability(deed), (Layer::Jail, HOLDS), Control::Without(&[Layer::Jail], "not alone"))
@@ -34,6 +39,18 @@ const fn ends(id: &'static str, tries: &'static str, deed: Deed) -> Probe {
 pub const CLASS: Class = Class {
     name: "processes",
     probes: &[
+        at_init(
+            "processes/limit-init",
+            "limits the jail's first process",
+            "say(call('prlimit64', 1, 12, ctypes.create_string_buffer(16), 0))",
+        ),
+        at_init("processes/nice-init", "slows it down", "say(attempt(os.setpriority, os.PRIO_PROCESS, 1, 19))"),
+        at_init("processes/affinity-init", "ties it to one processor", "say(attempt(os.sched_setaffinity, 1, {0}))"),
+        at_init(
+            "processes/schedule-init",
+            "has it run when nobody else does",
+            "say(attempt(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0)))",
+        ),
         apart("processes/kill-host", "signals a process of the host", "say(attempt(os.kill, int(E['HOST_PID']), 0))"),
         apart(
             "processes/kill-group",

@@ -114,14 +114,18 @@ async fn delete(agents: &[String], settings: &Settings, output: Output) -> Resul
     let client = settings.client()?;
     let delete = async |wanted: &str| {
         let agent = client.agent(wanted).await?.agent;
-        let question =
-            format!("Delete agent \"{}\"? Its executions are cancelled, and it cannot be restored.", agent.name);
+        let question = format!(
+            "Delete agent \"{}\"? Its executions are cancelled, and it cannot be restored. Its history stays under its id, {}; \
+             once the last execution has ended, another agent may have its name.",
+            agent.name, agent.id
+        );
         confirm(&question, settings)?;
         Ok(client.delete_agent(&agent.id.to_string()).await?)
     };
     let text = |deleted: &Shown| {
         let name = &deleted.name;
-        format!("Deleted agent \"{name}\" (id: {})\nIts history stays, and its name is never used again.", deleted.id)
+        let rest = "Its history stays under its id. Its name is free once its last execution has ended.";
+        format!("Deleted agent \"{name}\" (id: {})\n{rest}", deleted.id)
     };
     each(agents, output, delete, text).await
 }

@@ -1,5 +1,9 @@
 //! `tenure sandbox`: what this host enforces, found out by opening one jail, and what holds one agent.
 mod trial;
+mod terminal;
+mod scratch;
+
+pub use scratch::clean;
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,11 +24,18 @@ const TRIAL_ID: u32 = 65_533;
 pub async fn run(verb: &Sandbox, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Sandbox::Check { json } => check(*json, settings, output),
-        Sandbox::Run { profile, timeout, command } => {
-            let confinement = settings.client()?.agent_sandbox(profile).await?.confinement;
-            let trial = Trial { confinement, command: command.clone(), time: Duration::from_secs(*timeout) };
-            Ok(trial.run().await?.show())
+        Sandbox::Run { profile, timeout, allow_mounts, command } => {
+            let sandbox = settings.client()?.agent_sandbox(profile).await?;
+            let stated = if allow_mounts.is_empty() { &settings.allow_mounts } else { allow_mounts };
+            let mut mounts = stated.clone();
+            // What the daemon of this directory allows, its operator allows; another one's word counts for its own host alone.
+            if settings.is_own_daemon() {
+                mounts.extend(sandbox.mounts.into_iter().filter(|mount| !stated.contains(mount)));
+            }
+            let time = timeout.map(Duration::from_secs);
+            Trial { confinement: sandbox.confinement, mounts, command: command.clone(), time }.run().await
         }
+        Sandbox::Clean { folder } => clean(folder),
         Sandbox::Explain { agent } => explain(agent, settings, output).await,
     }
 }

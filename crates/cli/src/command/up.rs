@@ -7,6 +7,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tenure_daemon::fleet::BuiltIn;
 use tenure_daemon::model::environment::Environment;
 use tenure_daemon::{Daemon, Options};
@@ -37,6 +38,7 @@ pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Fa
     log("info");
     // Whoever reads the greeting may end it at once.
     let mut interrupted = pin!(interrupted()?);
+    any_file_size()?;
     let daemon = Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error))?;
     let ready = begun.elapsed();
     let early = tokio::select! {
@@ -51,6 +53,18 @@ pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Fa
     };
     daemon.run(stop).await.map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     Ok(Exit::Done)
+}
+
+/// The database grows past any limit on the size of files, and the kernel would then end the daemon without a word.
+fn any_file_size() -> Result<(), Failure> {
+    let limit = getrlimit(Resource::Fsize);
+    let Some(current) = limit.current else { return Ok(()) };
+    if limit.maximum.is_none() && setrlimit(Resource::Fsize, Rlimit { current: None, maximum: None }).is_ok() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failure, format!("files may have {current} bytes here, and the ledger grows past that"))
+        .why("a limit on the size of files is set (`ulimit -f`)")
+        .next("start the daemon with `ulimit -f unlimited`, or LimitFSIZE=infinity in its unit"))
 }
 
 fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {

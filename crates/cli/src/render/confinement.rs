@@ -3,6 +3,8 @@ use tenure_core::manifest::{Backend, NetworkMode};
 use tenure_wire::api::agent::AgentSandbox;
 use tenure_wire::confinement::{Confinement, Life, Network};
 
+const OWN_LOOPBACK: &str = "programs may listen on the loopback, which is this sandbox's own: nobody else reaches it";
+
 /// A heading and its lines.
 struct Section(&'static str, Vec<String>);
 
@@ -79,7 +81,9 @@ fn files(wanted: &Confinement, quota: &str) -> Vec<String> {
     } else {
         lines.push("/  read; the image".to_string());
     }
-    lines.push("/proc, /dev  its own; null, zero, full, random and urandom are the only devices".to_string());
+    lines.push(
+        "/proc, /dev  its own; null, zero, full, random, urandom and 16 terminals are the only devices".to_string(),
+    );
     lines.push(format!("{} and {} files in all, kept {quota}", amount(wanted.disk_bytes), wanted.files));
     lines
 }
@@ -90,7 +94,9 @@ fn network(network: &Network) -> Vec<String> {
         entries => Some(format!("{name}: {}", entries.join(", "))),
     };
     let mut lines = match network.mode {
-        NetworkMode::None => return vec!["none: there is no route, no resolver and no proxy".to_string()],
+        NetworkMode::None => {
+            return vec!["none: there is no route, no resolver and no proxy".to_string(), OWN_LOOPBACK.to_string()];
+        }
         NetworkMode::Allow => vec!["only what the allowlist names, through the worker's proxy".to_string()],
         NetworkMode::Deny => vec!["all public addresses but the blocklist, through the worker's proxy".to_string()],
     };
@@ -101,8 +107,10 @@ fn network(network: &Network) -> Vec<String> {
             .to_string(),
     );
     lines.push(
-        "HTTP, HTTPS and SOCKS5 at 127.0.0.1:3128, which the usual variables name; no UDP, no ICMP, no DNS".to_string(),
+        "HTTP, HTTPS and SOCKS5 at 127.0.0.1:3128, which the usual variables name; no UDP, no ICMP, no DNS to outside"
+            .to_string(),
     );
+    lines.push(OWN_LOOPBACK.to_string());
     lines.push(format!("at most {} connections at once", network.connections_max));
     lines.extend(
         network.bandwidth.map(|bandwidth| format!("at most {} in a second, both ways together", amount(bandwidth))),

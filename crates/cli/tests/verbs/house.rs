@@ -47,9 +47,14 @@ impl House {
 
     /// With a daemon whose model is the cassette.
     pub(crate) fn up(cassette: &str) -> House {
+        Self::up_with(cassette, &[])
+    }
+
+    pub(crate) fn up_with(cassette: &str, more: &[&str]) -> House {
         let mut house = House::new();
         let tape = house.write("cassette.jsonl", cassette);
         let mut command = house.command(&["up", "--listen", "127.0.0.1:0"]);
+        command.args(more);
         let log = std::fs::File::create(house.path("daemon.log")).unwrap();
         command.env("TENURE_CASSETTE", format!("replay:{tape}")).stdout(Stdio::piped()).stderr(log);
         let mut child = command.stdin(Stdio::null()).spawn().unwrap();

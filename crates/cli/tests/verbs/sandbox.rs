@@ -1,3 +1,4 @@
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 use super::house::{AGENT, House, cassette, eventually};
@@ -66,4 +67,120 @@ fn an_interrupted_command_leaves_nothing() {
     Command::new("kill").args(["-INT", &trial.id().to_string()]).status().unwrap();
     assert_eq!(trial.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+}
+
+#[test]
+fn a_killed_command_leaves_nothing_either() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let scratch = house.path("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let mark = format!("86{:06}", std::process::id() % 1_000_000);
+    let script = format!("mkdir -p hidden/deep; chmod 0 hidden; touch started; exec sleep {mark}");
+    let mut command = house.command(&["sandbox", "run", "--profile", "coder", "--", "sh", "-c", &script]);
+    command.env("TMPDIR", &scratch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut trial = command.spawn().unwrap();
+    let sleeps = || sleeping(&mark);
+    eventually("the program", sleeps);
+    trial.kill().unwrap();
+    trial.wait().unwrap();
+    eventually("no program", || !sleeps());
+    eventually("no folder", || std::fs::read_dir(&scratch).unwrap().count() == 0);
+}
+
+/// Whether a program sleeps for so many seconds.
+fn sleeping(seconds: &str) -> bool {
+    let wanted = format!("sleep\0{seconds}\0");
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    processes
+        .into_iter()
+        .any(|process| std::fs::read(process.path().join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()))
+}
+
+#[test]
+fn what_is_piped_in_is_read_as_it_comes_and_what_is_printed_comes_out_whole() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let mut command = house.command(&["sandbox", "run", "--profile", "coder", "--", "sh"]);
+    let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap()));
+    for number in [1, 2] {
+        // The second line is typed when the first one's answer is there: nothing waits for an end.
+        writeln!(input, "echo $((41 + {number}))").unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("{}\n", 41 + number));
+    }
+    writeln!(input, "head -c 3000000 /dev/zero; printf '\\377'; exit 9").unwrap();
+    let mut rest = Vec::new();
+    output.read_to_end(&mut rest).unwrap();
+    assert_eq!((rest.len(), rest.last()), (3_000_001, Some(&255)));
+    assert_eq!(shell.wait().unwrap().code(), Some(9));
+}
+
+#[test]
+fn at_a_terminal_a_shell_has_one_of_its_own() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let tenure = house.command(&["sandbox", "run", "--profile", "coder", "--", "sh", "-i"]);
+    let words: Vec<String> = std::iter::once(tenure.get_program())
+        .chain(tenure.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let mut command = Command::new("script");
+    command.args([
+        "-q",
+        "-e",
+        "-c",
+        &format!("stty rows 33 cols 101; {}; echo ended $?", words.join(" ")),
+        "/dev/null",
+    ]);
+    command.envs(tenure.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
+    let mut seen = String::new();
+    let mut until = |wanted: &str| {
+        while !seen.contains(wanted) {
+            let mut bytes = [0; 4096];
+            let count = output.read(&mut bytes).unwrap();
+            assert!(count > 0, "no `{wanted}` in {seen}");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        seen.clone()
+    };
+    until("$ ");
+    input.write_all(b"PS1=; tty; stty size; id -u; echo got-$((40+2)); cat\nto the cat\n").unwrap();
+    let said = until("to the cat\r\nto the cat");
+    assert!(
+        said.contains("/dev/pts/") && said.contains("33 101") && said.contains("\n1000\r") && said.contains("got-42"),
+        "{said}"
+    );
+    // The terminal's interrupt ends what runs in the jail, not the shell, and not the command around it.
+    input.write_all(b"\x03").unwrap();
+    input.write_all(b"echo still-$((1+1))\nexit 7\n").unwrap();
+    until("still-2");
+    until("ended 7");
+    drop(input);
+    terminal.wait().unwrap();
+}
+
+#[test]
+fn folders_that_the_operator_allows_are_there_by_flag_by_variable_by_file_and_by_the_daemon_s_word() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root makes a folder in /srv");
+        return;
+    }
+    let shown = tempfile::Builder::new().prefix("tenure-test-").tempdir_in("/srv").unwrap();
+    std::fs::set_permissions(shown.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(shown.path().join("here"), "x").unwrap();
+    let path = shown.path().to_str().unwrap();
+    let spec = format!("spec:\n  security: {{filesystem: {{read: [/workspace, {path}], write: [/workspace]}}}}\n");
+    let house = House::up_with(&cassette(1), &["--allow-mount", path]);
+    let file = house.write("agent.yaml", &AGENT.replace("spec:\n", &spec));
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let words = ["sandbox", "run", "--profile", "coder", "--", "ls", path];
+    assert_eq!(house.tenure(&words).ok().stdout, "here\n");
 }

@@ -48,7 +48,7 @@ pub(super) const GROUP: &[Capability] = &[
     Capability {
         name: "filesystem.edit",
         version: 1,
-        brief: "Replace an exact text in a file.",
+        brief: "Replace an exact text that occurs once in a file, or expected_count times.",
         use_when: "A small part of a file changes.",
         avoid_when: "Most of the file changes: filesystem.write.",
         effects: Effects::Reversible,
@@ -61,7 +61,10 @@ pub(super) const GROUP: &[Capability] = &[
                     "path": path(),
                     "find": {"type": "string", "minLength": 1, "maxLength": 65536},
                     "replace": {"type": "string", "maxLength": 65536},
-                    "expected_count": {"type": "integer", "minimum": 1, "maximum": 10000},
+                    "expected_count": {
+                        "type": "integer", "minimum": 1, "maximum": 10000,
+                        "description": "How often the text occurs; all of them are replaced. 1 if not stated."
+                    },
                     "dry_run": {"type": "boolean"}
                 }),
             )

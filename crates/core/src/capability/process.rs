@@ -31,7 +31,8 @@ fn input() -> Value {
                 "maxProperties": 64
             },
             "cwd": {"type": "string", "minLength": 1, "maxLength": 4096},
-            "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000}
+            "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000},
+            "pty": {"type": "boolean", "description": "Give it a terminal; stderr is in stdout then."}
         },
         "required": ["command"],
         "additionalProperties": false

@@ -14,6 +14,7 @@ use crate::time::{Clock, Run, Stamp};
 /// An agent's first binding makes that worker its home; only there may it run.
 pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: ConnectionId) -> Result<(), Stop> {
     let (agent, bound) = (it.execution()?.agent, it.execution()?.binding());
+    let (revision, begun) = (it.execution()?.revision, it.execution()?.has_begun());
     let next = match &it.execution()?.phase {
         Phase::Ended { .. } => return Err(no(Refusal::Ended {})),
         Phase::Running(_) if bound.is_some() => return Err(no(Refusal::Bound {})),
@@ -33,6 +34,12 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
     let Some((open, fence)) = open else { return Err(no(Refusal::NotConnected {})) };
     if it.draft.count(Counter::Bound, &connection.to_string())? >= i64::from(open.slots) {
         return Err(no(Refusal::SlotsFull {}));
+    }
+    if !begun {
+        let plan = it.draft.plan(agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
+        if it.draft.count(Counter::Running, &agent.to_string())? >= i64::from(plan.concurrency) {
+            return Err(no(Refusal::AgentBusy {}));
+        }
     }
     match it.draft.get::<Agent>(agent)?.and_then(|agent| agent.home) {
         Some(home) if home != worker => return Err(no(Refusal::NotHome {})),

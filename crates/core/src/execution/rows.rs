@@ -164,6 +164,11 @@ pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Exec
         rows.extend(left.map(|connection| counted(connection, -1)));
         rows.extend(joined.map(|connection| counted(connection, 1)));
     }
+    let (ran, runs) = (before.is_some_and(Execution::has_begun), after.has_begun());
+    if ran != runs {
+        let (counter, key) = (Counter::Running, after.agent.to_string());
+        rows.push(Row::Counted { counter, key, bucket: 0, by: i64::from(runs) - i64::from(ran) });
+    }
     rows
 }
 

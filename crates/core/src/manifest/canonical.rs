@@ -130,6 +130,10 @@ section!(
 );
 
 words!(Mode { OneShot = "one-shot", Iterative = "iterative" });
+words!(
+    /// What executions of one agent that run at the same time have in common.
+    Sharing { Shared = "shared", PerExecution = "per-execution" }
+);
 
 section!(
     #[derive(Default)]
@@ -142,10 +146,14 @@ section!(
         max_turns?: u32 [1..=1000],
         /// Default: 300s.
         iteration_timeout?: Duration = Duration::between(SECOND, DAY),
+        /// Executions of the agent at a time; more wait. Default: 1. Above 1, `workspace` must be stated.
+        concurrency?: u32 [1..=256],
+        /// Whether executions have the agent's one work folder, or each a new one that goes with it. Default: shared.
+        workspace?: Sharing = word,
         /// Checked in order; the first failure ends the iteration.
         #[schemars(length(max = VALIDATORS_MAX))]
         validation*: Vec<Validator> = list(VALIDATORS_MAX, section()),
-    }
+    } then check::concurrent_have_a_workspace(concurrency, workspace)
 );
 
 /// One entry of `tools`.

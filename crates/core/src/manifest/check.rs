@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use super::canonical::{
-    Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode, Security, StorageClass, Trigger,
+    Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode, Security, Sharing, StorageClass, Trigger,
 };
 use super::fields::Fields;
 use super::quantity::Duration;
@@ -70,6 +70,19 @@ pub(super) fn one_shot(spec: &mut Fields<'_, '_>, execution: &mut Option<Executi
     if one_shot.and_then(|execution| execution.max_iterations).is_some_and(|iterations| iterations > 1) {
         let fault = contradiction("a one-shot agent has one iteration, and max_iterations asks for more");
         spec.refuse("execution", fault.hint("use mode iterative, or bound the turns by max_turns"));
+    }
+}
+
+pub(super) fn concurrent_have_a_workspace(
+    execution: &mut Fields<'_, '_>,
+    concurrency: &mut Option<u32>,
+    workspace: &mut Option<Sharing>,
+) {
+    if concurrency.is_some_and(|count| count > 1) && workspace.is_none() {
+        let reason = "executions that run at the same time need to be told whether they share the work folder";
+        let fault = Fault::new(Code::MissingField, reason);
+        let hint = "add `workspace: shared`, where each sees what the others write, or `workspace: per-execution`";
+        execution.refuse("concurrency", fault.hint(hint));
     }
 }
 

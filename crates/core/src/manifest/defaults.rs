@@ -1,7 +1,7 @@
 //! What holds where a manifest is silent: the defaults of every limit, and the questions that running an agent asks of
 //! its manifest. Must never write a default into the manifest itself.
 
-use super::canonical::{Manifest, Mode, Tool};
+use super::canonical::{Manifest, Mode, Sharing, Tool};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
 use crate::plan::Limits;
@@ -34,6 +34,15 @@ impl Manifest {
 
     pub fn mode(&self) -> Mode {
         self.spec.execution.as_ref().and_then(|execution| execution.mode).unwrap_or(Mode::Iterative)
+    }
+
+    /// Executions at a time.
+    pub fn concurrency(&self) -> u32 {
+        self.spec.execution.as_ref().and_then(|execution| execution.concurrency).unwrap_or(1)
+    }
+
+    pub fn workspace(&self) -> Sharing {
+        self.spec.execution.as_ref().and_then(|execution| execution.workspace).unwrap_or(Sharing::Shared)
     }
 
     pub fn limits(&self) -> Limits {

@@ -1,5 +1,6 @@
 //! The domain as its commands and events show it: transition tables and random histories.
 mod golden;
+mod neighbours;
 mod office;
 mod replay;
 mod reports;

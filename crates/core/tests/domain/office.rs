@@ -65,7 +65,11 @@ impl Office {
     }
 
     pub fn deploy(&mut self, name: &str, validators: u32, text: &str) -> Result<Vec<Event>, Refusal> {
-        let plan = String::from_utf8(plan(validators).to_bytes()).expect("a plan is text");
+        self.deploy_plan(name, &plan(validators), text)
+    }
+
+    pub fn deploy_plan(&mut self, name: &str, plan: &Plan, text: &str) -> Result<Vec<Event>, Refusal> {
+        let plan = String::from_utf8(plan.to_bytes()).expect("a plan is text");
         let deployment = agent::Deployment {
             name: name.into(),
             listed: agent::Listed {

@@ -244,7 +244,8 @@ async fn sandbox(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): S
         }
     };
     let quota = host.quota.as_str().to_string();
-    Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, confinement }))
+    let mounts = host.mounts.clone();
+    Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, mounts, confinement }))
 }
 
 /// Delete an agent: its open executions are cancelled, then it is archived. Its history stays.

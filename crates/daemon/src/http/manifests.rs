@@ -18,7 +18,7 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::body::Text;
 use super::problem::{Answer, Failure, of_manifest, of_model};
-use crate::records;
+use crate::{records, schema};
 
 /// A worker greets within this after the daemon's start, as a rule in far less.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,7 +52,9 @@ async fn schema(_: Viewer) -> Out<&'static Value> {
 }
 
 pub(super) fn parse(text: &str) -> Result<Manifest, Failure> {
-    Manifest::parse(text).map_err(|problems| of_manifest(Code::ManifestInvalid, problems))
+    let manifest = Manifest::parse(text).map_err(|problems| of_manifest(Code::ManifestInvalid, problems))?;
+    let problems = schema::problems(&manifest);
+    if problems.is_empty() { Ok(manifest) } else { Err(of_manifest(Code::ManifestInvalid, problems)) }
 }
 
 /// Refuses what would be accepted and then ignored: fields that nothing enforces here, a model that nobody knows.

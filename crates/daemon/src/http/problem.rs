@@ -151,6 +151,7 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::Stale {}
         | R::NotConnected {}
         | R::SlotsFull {}
+        | R::AgentBusy {}
         | R::Bound {}
         | R::NotHome {}
         | R::NotDue {}

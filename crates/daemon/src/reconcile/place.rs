@@ -1,5 +1,6 @@
 //! Owed Place: queued and unbound executions are given to connected workers with free slots, an agent's home first: it is
-//! the only one where its work folder lies. What finds no place waits, and comes again when a slot or a worker is free.
+//! the only one where its work folder lies, and no more of its executions than its plan lets run at a time. What finds no place waits,
+//! and comes again when a slot or a worker is free.
 use crate::app::App;
 use crate::fleet::Connection;
 use crate::records::Error;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
 use tenure_core::execution;
-use tenure_core::id::{ExecutionId, WorkerId};
+use tenure_core::id::{AgentId, ExecutionId, WorkerId};
 use tenure_core::owed::Obligation;
 use tenure_store::rows::{agents, executions, workers};
 
@@ -19,39 +20,59 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     }
     let ids: Vec<ExecutionId> = page.iter().filter_map(|(stream, _)| execution_of(*stream)).collect();
     let read = app.records.read(move |txn| {
-        let (sql, _) = txn.parts();
         let mut free = HashMap::new();
         for connection in connections {
-            let bound = workers::bound_to(sql, connection.id)?;
+            let bound = workers::bound_to(txn.parts().0, connection.id)?;
             free.insert(connection.worker, (u64::from(connection.slots).saturating_sub(bound), connection));
         }
+        let (mut waiting, mut room) = (Vec::with_capacity(ids.len()), HashMap::new());
         if free.values().all(|(slots, _)| *slots == 0) {
-            return Ok((free, Vec::new()));
+            return Ok((free, waiting, room));
         }
-        let mut homes = Vec::with_capacity(ids.len());
         for id in ids {
-            let Some(row) = executions::get(sql, id)? else { continue };
-            let agent = agents::get(sql, row.agent)?;
+            let Some(row) = executions::get(txn.parts().0, id)? else { continue };
+            let agent = agents::get(txn.parts().0, row.agent)?;
             // What has not begun waits while its agent is paused; its bind would be refused.
             let paused = agent.as_ref().is_some_and(|agent| agent.standing.state == "paused");
             if paused && row.status == execution::Status::Queued {
                 continue;
             }
             let home = agent.and_then(|agent| agent.standing.home);
-            homes.push((id, row.agent, home));
+            let begun = row.iterations > 0;
+            if !begun && !room.contains_key(&row.agent) {
+                let most = u64::from(txn.plan(row.agent, row.revision)?.concurrency);
+                let running = executions::running_of(txn.parts().0, row.agent)?;
+                room.insert(row.agent, most.saturating_sub(running));
+            }
+            waiting.push(Waiting { id, agent: row.agent, begun, home });
         }
-        Ok((free, homes))
+        Ok((free, waiting, room))
     });
-    let (mut free, homes) = read.await?;
+    let (mut free, waiting, mut room) = read.await?;
     // The first binding of this page makes an agent's home, which the next of its executions must follow.
     let mut made = HashMap::new();
-    for (id, agent, home) in homes {
+    for Waiting { id, agent, begun, home } in waiting {
+        if !begun && room.get(&agent) == Some(&0) {
+            continue;
+        }
         let Some(connection) = choose(&mut free, home.or_else(|| made.get(&agent).copied())) else { continue };
+        if !begun && let Some(room) = room.get_mut(&agent) {
+            *room -= 1;
+        }
         made.insert(agent, connection.worker);
         let bind = execution::Command::Bind { worker: connection.worker, connection: connection.id };
         app.report(Actor::Daemon, Command::Execution(id, bind)).await;
     }
     Ok(())
+}
+
+/// An execution without a worker.
+struct Waiting {
+    id: ExecutionId,
+    agent: AgentId,
+    /// It has been at work before: it waits for a worker, not for others of its agent.
+    begun: bool,
+    home: Option<WorkerId>,
 }
 
 fn execution_of(stream: Stream) -> Option<ExecutionId> {

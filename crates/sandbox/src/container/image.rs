@@ -8,7 +8,7 @@ use crate::spec::{PATH, Spec};
 
 /// Variables that are a jail's own, whatever the image says.
 const OURS: [&str; 6] = ["HOME", "USER", "LOGNAME", "TMPDIR", "HOSTNAME", "PWD"];
-const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "node_use_env_proxy"];
 
 /// One image that the engine holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

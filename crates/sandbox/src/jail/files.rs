@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
@@ -16,6 +16,8 @@ use super::place::{Place, Places, refusal};
 use super::trash::{Deletion, Trashes};
 use super::upload::{Upload, io, regular};
 use crate::bypass::{Check, enforces, follow};
+use crate::edit::Replacement;
+use crate::name::shown;
 use crate::protocol::{
     Answer, BODY_BYTES_MAX, EDIT_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, Refusal, UPLOADS_MAX, WriteMode,
 };
@@ -131,18 +133,17 @@ impl Files {
             }
             _ => io(error),
         })?;
-        let count = content.matches(edit.find).count();
-        let size = content.len() - count * edit.find.len() + count * edit.replace.len();
+        let replacement = Replacement::of(&content, edit.find, edit.replace);
+        let count = u32::try_from(replacement.count).unwrap_or(u32::MAX);
+        if count != edit.expected_count.unwrap_or(1) {
+            return Err(Refusal::NoMatch { count, expected: edit.expected_count.unwrap_or(1) });
+        }
         let limit = self.file_bytes.min(2 * EDIT_BYTES_MAX);
-        if size as u64 > limit {
+        if replacement.size(&content) > limit {
             return Err(Refusal::TooLarge { limit });
         }
-        let count = count as u32;
-        if count == 0 || edit.expected_count.is_some_and(|expected| expected != count) {
-            return Err(Refusal::NoMatch { count });
-        }
         if !edit.dry_run {
-            let new = content.replace(edit.find, edit.replace);
+            let new = replacement.apply(&content);
             Upload::replace(&self.places, &place, new.len() as u64, WriteMode::Overwrite)?.take(new.as_bytes())?;
         }
         Ok((Answer::Edited { replaced: count }, Vec::new()))
@@ -155,7 +156,7 @@ impl Files {
         let mut names = BTreeMap::new();
         for found in Dir::read_from(&folder).map_err(refusal)? {
             let raw = found.map_err(refusal)?.file_name().to_owned();
-            let name = raw.to_string_lossy().into_owned();
+            let name = shown(OsStr::from_bytes(raw.to_bytes()));
             if name != "." && name != ".." && cursor.is_none_or(|cursor| name.as_str() > cursor) {
                 names.insert(name, raw);
             }
@@ -184,7 +185,7 @@ impl Files {
 
     pub(super) fn stat(&self, path: &str) -> Answered {
         let file = self.places.open_at(&self.places.locate(path)?, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
-        let name = Path::new(path).file_name().unwrap_or(OsStr::new(path)).to_string_lossy().into_owned();
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned();
         Ok((Answer::Stat(entry(name, &fstat(&file).map_err(refusal)?)), Vec::new()))
     }
 
@@ -273,7 +274,7 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: usize, count: &mut usize)
         let found = found.map_err(refusal)?;
         let bytes = found.file_name().to_bytes();
         if !matches!(bytes, b"." | b"..") {
-            remove(folder.as_fd(), std::os::unix::ffi::OsStrExt::from_bytes(bytes), depth + 1, count)?;
+            remove(folder.as_fd(), OsStr::from_bytes(bytes), depth + 1, count)?;
         }
     }
     unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(refusal)

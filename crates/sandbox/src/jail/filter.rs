@@ -45,8 +45,11 @@ const SOCKET_KIND: u64 = 0xf;
 const MAP_HUGE: u64 = libc::MAP_HUGETLB as u64;
 const MEMFD_HUGE: u64 = libc::MFD_HUGETLB as u64;
 const SEGMENT_HUGE: u64 = libc::SHM_HUGETLB as u64;
-/// Put bytes into a terminal's input, or drive a console: ways out of a session.
-const TERMINAL_INJECTION: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
+/// Put bytes into a terminal's input, or drive a console: ways out of a session; and have the kernel load other line disciplines.
+const TERMINAL_REFUSED: [u64; 3] = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
+/// The jail's own first process, inside.
+const INIT: u64 = 1;
+const IOPRIO_WHO_PROCESS: u64 = 1;
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 
 #[rustfmt::skip]
@@ -137,7 +140,7 @@ pub(super) fn confine_zygote() -> Result<(), seccompiler::Error> {
         (libc::SYS_memfd_create, vec![rule(&[(1, SeccompCmpOp::MaskedEq(MEMFD_HUGE), 0)])?]),
         (libc::SYS_shmget, vec![rule(&[(2, SeccompCmpOp::MaskedEq(SEGMENT_HUGE), 0)])?]),
         (libc::SYS_personality, one_of(0, PERSONALITIES)?),
-        (libc::SYS_ioctl, vec![rule(&TERMINAL_INJECTION.map(|command| (1, SeccompCmpOp::Ne, command)))?]),
+        (libc::SYS_ioctl, vec![rule(&TERMINAL_REFUSED.map(|command| (1, SeccompCmpOp::Ne, command)))?]),
     ]);
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let filter: BpfProgram = SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?.try_into()?;
@@ -151,9 +154,9 @@ impl Filters {
             let arch = std::env::consts::ARCH.try_into()?;
             Ok(SeccompFilter::new(rules, SeccompAction::Allow, action, arch)?.try_into()?)
         };
-        let all = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect();
+        let all = |calls: &[i64]| -> BTreeMap<_, _> { calls.iter().map(|call| (*call, Vec::new())).collect() };
         Ok(Self {
-            give_up: answer(all(SET_UP), libc::EPERM)?,
+            give_up: answer(all(SET_UP).into_iter().chain(aimed_at_init()?).collect(), libc::EPERM)?,
             absent: answer(all(&[libc::SYS_clone3]), libc::ENOSYS)?,
             // Answered with success: many a program that keeps secrets ends where it cannot forbid itself core dumps.
             cores: answer(core_limits()?, 0)?,
@@ -190,6 +193,25 @@ fn core_limits() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Backend
         (libc::SYS_setrlimit, vec![SeccompRule::new(vec![core(0)?])?]),
         (libc::SYS_prlimit64, vec![SeccompRule::new(vec![core(1)?, new])?]),
     ]))
+}
+
+/// What would limit, stop or slow the jail's first process, which has its programs' ids. (`prlimit64` that only reads passes: its
+/// new limit is no pointer.)
+fn aimed_at_init() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let init = |argument| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, INIT);
+    let is = |value: u64| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let new = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    let mut rules = BTreeMap::from([
+        (libc::SYS_prlimit64, vec![SeccompRule::new(vec![init(0)?, new])?]),
+        (libc::SYS_setpriority, vec![SeccompRule::new(vec![is(libc::PRIO_PROCESS.into())?, init(1)?])?]),
+        (libc::SYS_ioprio_set, vec![SeccompRule::new(vec![is(IOPRIO_WHO_PROCESS)?, init(1)?])?]),
+    ]);
+    for call in
+        [libc::SYS_sched_setaffinity, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr]
+    {
+        rules.insert(call, vec![SeccompRule::new(vec![init(0)?])?]);
+    }
+    Ok(rules)
 }
 
 fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {

@@ -4,15 +4,13 @@
 use std::io;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, Scope,
+    ABI, Access, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 use super::filter::{self, Filters};
 use crate::bypass::{self, Bypass};
 use crate::error::{Failure, Layer};
 use crate::level::Level;
-use crate::protocol::EGRESS_PORT;
 use crate::spec::{Spec, WORKSPACE};
 use crate::sys;
 
@@ -75,17 +73,10 @@ fn restrict(spec: &Spec) -> Result<u8, Failure> {
 
 fn apply_rules(spec: &Spec, abi: ABI) -> Result<(), RulesetError> {
     let mut rules = Ruleset::default().handle_access(AccessFs::from_all(abi))?;
-    if !spec.loopback_tcp && !AccessNet::from_all(abi).is_empty() {
-        rules = rules.handle_access(AccessNet::from_all(abi))?;
-    }
-    let proxy = spec.egress && !spec.loopback_tcp && !AccessNet::from_all(abi).is_empty();
     if !Scope::from_all(abi).is_empty() {
         rules = rules.scope(Scope::from_all(abi))?;
     }
     let mut rules = rules.create()?;
-    if proxy {
-        rules = rules.add_rule(NetPort::new(EGRESS_PORT, AccessNet::ConnectTcp))?;
-    }
     let writable_mounts = spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.target.as_path());
     let workspace = (!spec.work_folder_read_only).then_some(std::path::Path::new(WORKSPACE));
     let writable = WRITABLE.iter().map(std::path::Path::new).chain(workspace).chain(writable_mounts);

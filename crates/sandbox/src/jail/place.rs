@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::bypass::{Check, enforces, follow, resolution};
+use crate::name::{self, shown};
 use crate::protocol::Refusal;
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 
@@ -77,10 +78,17 @@ pub(super) fn special() -> Refusal {
 
 /// The answer to a request whose path leads elsewhere.
 pub(super) fn redirected(path: &Path) -> Refusal {
-    match path.to_str().filter(|path| path.len() <= PATH_BYTES_MAX) {
-        Some(path) => Refusal::Redirected { path: path.to_owned() },
-        None => Refusal::Invalid { reason: "it leads by a link to a name that no request can hold".to_owned() },
+    match Some(shown(path.as_os_str())).filter(|path| path.len() <= PATH_BYTES_MAX) {
+        Some(path) => Refusal::Redirected { path },
+        None => Refusal::Invalid { reason: "it leads by a link to a path that is too long for a request".to_owned() },
     }
+}
+
+/// What a path in a request means. One in another spelling than its own is answered like a link: judged by that spelling, it would
+/// escape a rule.
+fn meant(path: &str) -> Result<PathBuf, Refusal> {
+    let named = name::parse(path).map(PathBuf::from);
+    named.map_err(|form| redirected(&Path::new(WORKSPACE).join(name::parse(&form).unwrap_or_default())))
 }
 
 /// The kernel's own path of an open folder: no link and no `..` is left in it.
@@ -117,7 +125,7 @@ impl Places {
             let reason = "a path has 1 to 4096 bytes, none of them zero".to_owned();
             return Err(Refusal::Invalid { reason });
         }
-        self.find(Path::new(path))
+        self.find(&meant(path)?)
     }
 
     fn find(&self, path: &Path) -> Result<Place, Refusal> {
@@ -264,7 +272,7 @@ impl Places {
 
     /// A folder for a program to start in. Unlike file operations it may be anywhere in the view.
     pub(super) fn working_folder(path: Option<&str>) -> Result<OwnedFd, Refusal> {
-        let path = Path::new(WORKSPACE).join(path.unwrap_or("."));
+        let path = Path::new(WORKSPACE).join(meant(path.unwrap_or("."))?);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if !enforces(Check::Descriptors) {
             return openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::empty()).map_err(refusal);

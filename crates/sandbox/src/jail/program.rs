@@ -17,6 +17,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::input::Feed;
 use super::place::Places;
 use super::upload::io as refused;
 use crate::bypass::{Check, enforces, pass_on_descriptors};
@@ -24,7 +25,7 @@ use crate::error::Layer;
 use crate::level::Meter;
 use crate::native::cgroup::CgroupFd;
 use crate::native::tally::Counts;
-use crate::protocol::{EGRESS_PORT, Ended, Exit, Refusal, Spawn, Stream};
+use crate::protocol::{EGRESS_PORT, Ended, Exit, OWN_LOOPBACK, Refusal, Spawn, Stream};
 use crate::spec::{PATH, Spec, WORKSPACE};
 use crate::sys::{self, Reaped, Side};
 
@@ -38,6 +39,7 @@ pub(super) struct Program {
     pub(super) subreaper: i32,
     status: Option<OwnedFd>,
     streams: [Option<OwnedFd>; 2],
+    feed: Option<Feed>,
     started: Instant,
     deadline: Option<Instant>,
     /// Output that may still be passed on, in bytes.
@@ -96,6 +98,8 @@ struct Start<'a> {
     environment: Vec<CString>,
     folder: OwnedFd,
     stdin: OwnedFd,
+    /// Whether `stdin` is a terminal, which becomes the program's own.
+    terminal: bool,
     bounds: &'a Bounds,
 }
 
@@ -135,10 +139,12 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
         ("LOGNAME", "agent"),
         ("LANG", "C.UTF-8"),
         ("TMPDIR", "/tmp"),
+        // What tools sign with that were told nobody's name, git among them.
+        ("EMAIL", "agent@localhost"),
     ];
     let mut all: Vec<(String, String)> = fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     if spec.egress {
-        all.extend(proxy_variables(spec.loopback_tcp));
+        all.extend(proxy_variables());
     }
     for (name, value) in spec.env.iter().chain(spawn.env.iter().map(|(name, value)| (name, value))) {
         match all.iter_mut().find(|(known, _)| known == name) {
@@ -149,18 +155,22 @@ fn environment(spec: &Spec, spawn: &Spawn) -> Vec<(String, String)> {
     all
 }
 
-/// What makes programs use the egress listener. Where their own loopback is closed, no address goes past the proxy: it alone
-/// can reach a host's loopback that somebody permitted.
-fn proxy_variables(loopback: bool) -> impl Iterator<Item = (String, String)> {
-    let (http, socks) = (format!("http://127.0.0.1:{EGRESS_PORT}"), format!("socks5h://127.0.0.1:{EGRESS_PORT}"));
-    let direct = if loopback { "localhost,127.0.0.1,::1" } else { "" };
-    let variables =
-        [("http_proxy", http.clone()), ("https_proxy", http), ("all_proxy", socks), ("no_proxy", direct.into())];
-    variables.into_iter().flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_uppercase(), value)])
+/// What makes programs use the egress listener, their own servers aside. `NODE_USE_ENV_PROXY` has Node do what others do unasked;
+/// a SOCKS address would end programs that lack a library for it, and everything that `all_proxy` is for takes HTTP as well.
+fn proxy_variables() -> impl Iterator<Item = (String, String)> {
+    let proxy = format!("http://127.0.0.1:{EGRESS_PORT}");
+    let variables = [
+        ("http_proxy", proxy.clone()),
+        ("https_proxy", proxy.clone()),
+        ("all_proxy", proxy),
+        ("no_proxy", OWN_LOOPBACK.join(",")),
+    ];
+    let twice = |(name, value): (&str, String)| [(name.to_owned(), value.clone()), (name.to_uppercase(), value)];
+    variables.into_iter().flat_map(twice).chain([("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned())])
 }
 
 impl<'a> Start<'a> {
-    fn prepare(spec: &Spec, bounds: &'a Bounds, spawn: &Spawn, stdin: &[u8]) -> Result<Self, Refusal> {
+    fn prepare(spec: &Spec, bounds: &'a Bounds, spawn: &Spawn, stdin: OwnedFd) -> Result<Self, Refusal> {
         let invalid = |reason: &str| Refusal::Invalid { reason: reason.to_owned() };
         let program = spawn.argv.first().filter(|program| !program.is_empty());
         let program = program.ok_or_else(|| invalid("there is no program to run: the argument list is empty"))?;
@@ -177,17 +187,55 @@ impl<'a> Start<'a> {
             let path = variables.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
             path.split(':').map(|folder| text(format!("{folder}/{program}"))).collect::<Result<_, _>>()?
         };
-        let mut input = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC).map_err(|e| refused(e.into()))?);
-        input.write_all(stdin).and_then(|()| input.rewind()).map_err(refused)?;
         Ok(Self {
             candidates,
             arguments: spawn.argv.iter().map(text).collect::<Result<_, _>>()?,
             environment: variables.iter().map(|(n, v)| text(format!("{n}={v}"))).collect::<Result<_, _>>()?,
             folder: Places::working_folder(spawn.cwd.as_deref())?,
-            stdin: input.into(),
+            stdin,
+            terminal: spawn.terminal.is_some(),
             bounds,
         })
     }
+}
+
+/// A program's standard streams, and this process's ends of them.
+struct Standard {
+    feed: Option<Feed>,
+    stdin: OwnedFd,
+    streams: [Option<OwnedFd>; 2],
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Standard {
+    fn make(spawn: &Spawn, given: &[u8]) -> io::Result<Self> {
+        if let Some(size) = spawn.terminal {
+            let (mut feed, out, slave) = Feed::terminal(size, spawn.fed)?;
+            if !spawn.fed {
+                feed.give(None, given, true);
+            }
+            let (stdout, stderr) = (slave.try_clone()?, slave.try_clone()?);
+            return Ok(Self { feed: Some(feed), stdin: slave, streams: [Some(out), None], stdout, stderr });
+        }
+        let ((out, stdout), (err, stderr)) = (pipe()?, pipe()?);
+        let (feed, stdin) = if spawn.fed {
+            let (feed, stdin) = Feed::pipe()?;
+            (Some(feed), stdin)
+        } else {
+            let mut input = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+            input.write_all(given).and_then(|()| input.rewind())?;
+            (None, input.into())
+        };
+        Ok(Self { feed, stdin, streams: [Some(out), Some(err)], stdout, stderr })
+    }
+}
+
+/// Its first end does not block.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    Ok((ours, theirs))
 }
 
 impl Program {
@@ -198,12 +246,9 @@ impl Program {
         stdin: &[u8],
         counts_before: Counts,
     ) -> Result<Self, Refusal> {
+        let Standard { feed, stdin, streams, stdout, stderr } = Standard::make(spawn, stdin).map_err(refused)?;
         let start = Start::prepare(spec, bounds, spawn, stdin)?;
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| refused(error.into()));
-        let ((status, note), (out, stdout), (err, stderr)) = (pipe()?, pipe()?, pipe()?);
-        for fd in [&status, &out, &err] {
-            fcntl_setfl(fd, OFlags::NONBLOCK).map_err(|error| refused(error.into()))?;
-        }
+        let (status, note) = pipe().map_err(refused)?;
         let subreaper = match sys::fork().map_err(refused)? {
             Side::Child => run_subreaper(start, note, stdout, stderr),
             Side::Parent(pid) => pid,
@@ -212,7 +257,8 @@ impl Program {
         Ok(Self {
             subreaper,
             status: Some(status),
-            streams: [Some(out), Some(err)],
+            streams,
+            feed,
             started,
             deadline: spawn.timeout_ms.map(|timeout| started + Duration::from_millis(timeout)),
             budget: spawn.output_max.unwrap_or(spec.limits.output_bytes),
@@ -231,6 +277,20 @@ impl Program {
 
     pub(super) fn stream(&self, stream: Stream) -> Option<BorrowedFd<'_>> {
         self.streams[stream as usize].as_ref().map(AsFd::as_fd)
+    }
+
+    /// What it is fed by, unless its input was given whole or has ended.
+    pub(super) fn feed(&mut self) -> Option<&mut Feed> {
+        self.feed.as_mut()
+    }
+
+    pub(super) fn waiting(&self) -> Option<BorrowedFd<'_>> {
+        self.feed.as_ref().and_then(Feed::waiting)
+    }
+
+    /// It reads no more; the request that waits for it to read.
+    pub(super) fn close_feed(&mut self) -> Option<u32> {
+        self.feed.take().and_then(Feed::abandoned)
     }
 
     /// Whether its output is dropped from now on, so that reading it costs no memory.
@@ -401,6 +461,9 @@ fn become_program(start: &Start<'_>, stdout: &OwnedFd, stderr: &OwnedFd) -> io::
     let prepare = || -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         rustix::process::setsid()?;
+        if start.terminal {
+            rustix::process::ioctl_tiocsctty(&start.stdin)?;
+        }
         rustix::process::fchdir(&start.folder)?;
         for (number, fd) in [(0, &start.stdin), (1, stdout), (2, stderr)] {
             sys::set_standard(number, fd.as_fd())?;

@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::files::{Answered, Edit, Files};
+use super::input::{Fed, Feed};
+use super::ipc;
 use super::orphans::{self, StopOthers};
 use super::program::{Bounds, Program, rlimits};
 use crate::bypass::{self, Check, enforces};
@@ -76,6 +78,7 @@ enum Source {
     Signals,
     Status(u32),
     Output(u32, Stream),
+    Input(u32),
 }
 
 impl Server {
@@ -115,6 +118,7 @@ impl Server {
                     Source::Signals => self.reap()?,
                     Source::Status(id) => self.hear(id),
                     Source::Output(id, stream) => self.pass_on(id, stream),
+                    Source::Input(id) => self.feed(id),
                 }
             }
             self.tick()?;
@@ -137,6 +141,7 @@ impl Server {
         watched.push((Source::Signals, self.signals.as_fd(), PollFlags::IN));
         for (id, program) in &self.programs {
             watched.extend(program.status().map(|fd| (Source::Status(*id), fd, PollFlags::IN)));
+            watched.extend(program.waiting().map(|fd| (Source::Input(*id), fd, PollFlags::OUT)));
             for stream in [Stream::Stdout, Stream::Stderr] {
                 if !full || program.discards() {
                     watched.extend(program.stream(stream).map(|fd| (Source::Output(*id, stream), fd, PollFlags::IN)));
@@ -154,8 +159,16 @@ impl Server {
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| !(fd.revents() & !PollFlags::OUT).is_empty()).collect();
-        Ok(watched.into_iter().zip(ready).filter_map(|((source, _, _), ready)| ready.then_some(source)).collect())
+        // That the socket has room is no event: it is written to at each turn.
+        let is_ready = |(source, found): (&Source, PollFlags)| match source {
+            Source::Input(_) => !found.is_empty(),
+            Source::Socket | Source::Signals | Source::Status(_) | Source::Output(..) => {
+                !(found & !PollFlags::OUT).is_empty()
+            }
+        };
+        let found: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        let all = watched.into_iter().map(|(source, ..)| source).zip(found);
+        Ok(all.filter_map(|(source, found)| is_ready((&source, found)).then_some(source)).collect())
     }
 
     fn due(&self) -> Option<Instant> {
@@ -211,6 +224,14 @@ impl Server {
             Operation::Delete { path, recursive } => Some(self.files.delete(&path, recursive)),
             Operation::Restore { trashed_as, path } => Some(self.files.restore(&trashed_as, path.as_deref())),
             Operation::Spawn(spawn) => self.spawn(id, &spawn, body).err().map(Err),
+            Operation::Input { target, end } => self.input(id, target, body, end).err().map(Err),
+            Operation::Resize { target, size } => {
+                let feed = self.programs.get_mut(&target).and_then(Program::feed).ok_or(Refusal::NotFound);
+                Some(
+                    feed.and_then(|feed| feed.resize(size).map_err(super::upload::io))
+                        .and_then(|()| plain(Answer::Done)),
+                )
+            }
             Operation::Signal { target, signal } => {
                 Some(self.signal(target, signal).and_then(|()| plain(Answer::Done)))
             }
@@ -242,6 +263,38 @@ impl Server {
         self.set_oom_score_adj(b"0");
         self.programs.insert(id, program?);
         Ok(())
+    }
+
+    /// Takes more for a program to read. It is answered when the program's side has it.
+    fn input(&mut self, id: u32, target: u32, bytes: &[u8], end: bool) -> Result<(), Refusal> {
+        let feed = self.programs.get_mut(&target).and_then(Program::feed).ok_or(Refusal::NotFound)?;
+        if !feed.is_free() {
+            return Err(Refusal::Busy);
+        }
+        feed.give(Some(id), bytes, end);
+        self.feed(target);
+        Ok(())
+    }
+
+    fn feed(&mut self, id: u32) {
+        let Some(program) = self.programs.get_mut(&id) else { return };
+        match program.feed().map(Feed::push) {
+            None | Some(Fed::Waits) => {}
+            Some(Fed::Taken { request, ended }) => {
+                if ended {
+                    program.close_feed();
+                }
+                if let Some(request) = request {
+                    self.answer(request, Answer::Done, &[]);
+                }
+            }
+            Some(Fed::Closed { request }) => {
+                program.close_feed();
+                if let Some(request) = request {
+                    self.answer(request, Answer::Refused(Refusal::NotFound), &[]);
+                }
+            }
+        }
     }
 
     fn set_oom_score_adj(&self, value: &[u8]) {
@@ -334,7 +387,13 @@ impl Server {
             }
         }
         let counts = self.tally.now();
-        if let Some(program) = self.programs.remove(&id) {
+        if let Some(mut program) = self.programs.remove(&id) {
+            if let Some(request) = program.close_feed() {
+                self.answer(request, Answer::Refused(Refusal::NotFound), &[]);
+            }
+            if self.programs.is_empty() && self.spec.has_own_pids() {
+                ipc::clear();
+            }
             let answer = program.exit(counts).map_or_else(Answer::Refused, Answer::Exited);
             self.answer(id, answer, &[]);
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::native::record;
 use crate::native::toolchain::host_python;
-use crate::spec::{INNER_ID, WORKSPACE};
+use crate::spec::{GIT_CONFIG, INNER_ID, WORKSPACE};
 
 /// Program folders of the root: links stay links, folders are mounted.
 const PROGRAMS: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -30,14 +30,30 @@ const ETC_FILES: &[&str] = &[
 /// Folders of /etc of the same kind; mounted.
 const ETC_FOLDERS: &[&str] =
     &["alternatives", "ssl/certs", "pki/tls/certs", "pki/ca-trust/extracted", "crypto-policies/back-ends"];
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
-const FOLDERS: &[&str] =
-    &["usr", "etc", "proc", "dev", "dev/shm", "tmp", "workspace", "var", "run/tenure/bin", "data", "mnt", "opt", "srv"];
+/// `tty` is whatever terminal its opener has.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+const FOLDERS: &[&str] = &[
+    "usr",
+    "etc",
+    "proc",
+    "dev",
+    "dev/shm",
+    "dev/pts",
+    "tmp",
+    "workspace",
+    "var",
+    "run/tenure/bin",
+    "data",
+    "mnt",
+    "opt",
+    "srv",
+];
 /// What of a jail's own /proc would tell of the host user's keys: covered by an empty file.
 pub(super) const COVERED: &[&str] = &["proc/keys", "proc/key-users"];
 /// The empty file, in the root.
 const NOTHING: &str = "run/tenure/nothing";
 const LINKS: &[(&str, &str)] = &[
+    ("pts/ptmx", "dev/ptmx"),
     ("/proc/self/fd", "dev/fd"),
     ("/proc/self/fd/0", "dev/stdin"),
     ("/proc/self/fd/1", "dev/stdout"),
@@ -91,6 +107,7 @@ impl Skeleton {
             fs::write(root.join("dev").join(name), "")?;
             devices.push((Path::new("/dev").join(name), format!("dev/{name}")));
         }
+        fs::write(root.join(&GIT_CONFIG[1..]), "[safe]\n\tdirectory = *\n")?;
         let nothing = root.join(NOTHING);
         fs::write(&nothing, "")?;
         Ok(Self { root, shown, devices, nothing })

@@ -2,10 +2,11 @@
 //! Must never: believe a note further than a request, or move anything from one mount to another.
 
 use std::cell::Cell;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 
 use super::place::{PATH_BYTES_MAX, Places, redirected, refusal, resolved};
 use crate::bypass::{Check, enforces, resolution};
+use crate::name;
 use crate::protocol::{Refusal, TRASH, TRASH_ORIGINS};
 use crate::spec::{Spec, WORKSPACE};
 
@@ -90,16 +92,14 @@ impl Trashes {
             return Ok(Deletion::Final);
         }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let mut kept: String = name.to_string_lossy().into_owned();
-        while kept.len() > NAME_BYTES_MAX {
-            kept.pop();
-        }
+        let kept = clipped(name);
         for _ in 0..NAMES_MAX {
-            let new_name = format!("{since_epoch}-{}-{kept}", self.deleted.get());
+            let mut new_name = OsString::from(format!("{since_epoch}-{}-", self.deleted.get()));
+            new_name.push(kept);
             let noted = note(trash.as_fd(), &new_name, &place.join(name)).is_ok();
             let moved = renameat_with(folder, name, &trash, &new_name, RenameFlags::NOREPLACE);
             if moved.is_err() && noted {
-                forget(trash.as_fd(), OsStr::new(&new_name));
+                forget(trash.as_fd(), &new_name);
             }
             match moved {
                 Ok(()) => return Ok(Deletion::Kept(tree.shown(&new_name))),
@@ -121,7 +121,8 @@ impl Trashes {
         let not_in_trash = || Refusal::Invalid {
             reason: "only what lies directly in a trash can be restored: name it as the delete did".to_owned(),
         };
-        let (folder, name) = places.parent(&places.locate(trashed)?, false).map_err(|refused| match refused {
+        let found = places.locate(trashed).and_then(|place| places.parent(&place, false));
+        let (folder, name) = found.map_err(|refused| match refused {
             // Only where it goes to is judged; where it lies is named plainly.
             Refusal::Redirected { .. } => not_in_trash(),
             refused => refused,
@@ -136,7 +137,7 @@ impl Trashes {
             Some(path) => path.to_owned(),
             None => origin(trash.as_fd(), &name)?,
         };
-        let noted = || redirected(&Path::new(WORKSPACE).join(&target));
+        let noted = || redirected(&Path::new(WORKSPACE).join(name::parse(&target).unwrap_or_default()));
         let unjudged = wanted.is_none() && enforces(Check::Paths);
         let (into, new_name) = match places.parent(&places.locate(&target)?, !unjudged) {
             Err(Refusal::NotFound) if unjudged => return Err(noted()),
@@ -176,23 +177,32 @@ impl Tree {
         let (flags, resolve) = resolution(FOLDER, WITHIN);
         openat2(&self.top, TRASH, flags, Mode::empty(), resolve).map_err(|error| match error {
             Errno::LOOP | Errno::NOTDIR | Errno::XDEV => {
-                Refusal::Invalid { reason: format!("{} is not a folder: remove it first", self.shown("")) }
+                Refusal::Invalid { reason: format!("{} is not a folder: remove it first", self.shown(OsStr::new(""))) }
             }
             other => refusal(other),
         })
     }
 
     /// The path of a trash's entry: relative in the work folder, absolute elsewhere.
-    fn shown(&self, name: &str) -> String {
+    fn shown(&self, name: &OsStr) -> String {
         let trash = self.path.join(TRASH);
-        let shown = trash.strip_prefix(WORKSPACE).unwrap_or(&trash);
-        if name.is_empty() { shown.display().to_string() } else { shown.join(name).display().to_string() }
+        let path = trash.strip_prefix(WORKSPACE).unwrap_or(&trash);
+        name::shown(if name.is_empty() { path.to_owned() } else { path.join(name) }.as_os_str())
     }
 
     /// Whether a folder is the trash or lies in it.
     fn is_trash(&self, folder: &Path) -> bool {
         folder.starts_with(self.path.join(TRASH))
     }
+}
+
+/// The beginning of a name, its letters whole.
+fn clipped(name: &OsStr) -> &OsStr {
+    let bytes = name.as_bytes();
+    let end = bytes.len().min(NAME_BYTES_MAX);
+    let whole = |end: &usize| std::str::from_utf8(&bytes[..*end]).is_ok();
+    let end = (end.saturating_sub(3)..=end).rev().find(whole).unwrap_or(end);
+    OsStr::from_bytes(&bytes[..end])
 }
 
 fn mount_of(folder: BorrowedFd<'_>) -> rustix::io::Result<u64> {
@@ -218,13 +228,13 @@ fn origins(trash: BorrowedFd<'_>) -> Result<OwnedFd, Refusal> {
 }
 
 /// Without its note an entry is restored all the same, to a path that the request must name.
-fn note(trash: BorrowedFd<'_>, name: &str, path: &Path) -> Result<(), Refusal> {
+fn note(trash: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), Refusal> {
     private(trash, TRASH_ORIGINS)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(origins(trash)?, name, flags, Mode::from(0o600)).map_err(refusal)?;
     let written = File::from(file).write_all(path.as_os_str().as_encoded_bytes());
     if written.is_err() {
-        forget(trash, OsStr::new(name));
+        forget(trash, name);
     }
     written.map_err(super::upload::io)
 }
@@ -236,9 +246,9 @@ fn origin(trash: BorrowedFd<'_>, name: &OsStr) -> Result<String, Refusal> {
     let file = origins(trash).and_then(|origins| openat(origins, name, flags, Mode::empty()).map_err(refusal));
     let file = file.map_err(|_| unknown())?;
     super::upload::regular(&fstat(&file).map_err(refusal)?).map_err(|_| unknown())?;
-    let mut path = String::new();
-    File::from(file).take(PATH_BYTES_MAX as u64 + 1).read_to_string(&mut path).map_err(|_| unknown())?;
-    Ok(path)
+    let mut path = Vec::new();
+    File::from(file).take(PATH_BYTES_MAX as u64 + 1).read_to_end(&mut path).map_err(|_| unknown())?;
+    Ok(name::shown(OsStr::from_bytes(&path)))
 }
 
 fn forget(trash: BorrowedFd<'_>, name: &OsStr) {

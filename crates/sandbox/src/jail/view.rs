@@ -4,7 +4,7 @@
 //! Three phases: `View::begin` knows no spec and has no ids; `Sources::take` still has the worker's ids, so that it can pass
 //! folders that only the worker may enter; `View::complete` has the jail's ids, so that what it makes belongs to them.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ use crate::error::{Failure, Layer};
 use crate::spec::{MOUNT_ROOTS, Spec, WORKSPACE};
 use crate::sys;
 
+/// Terminals of the jail's own, of which the host has a bounded number.
+const TERMINALS: &CStr = c"ptmxmode=0666,mode=0600,max=16";
 /// Size of the tmpfs that holds only places to mount on.
 const PLACES_BYTES: &str = "64k";
 const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | OWN;
@@ -96,6 +98,10 @@ impl View {
             // One call where `new_mount` and `attach` take eight: whoever claimed the jail waits.
             mount("tmpfs", folder, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
                 .map_err(|error| failed(format!("mount a new tmpfs on /{folder}"))(error))?;
+        }
+        if spec.keeps(Layer::View) {
+            mount("devpts", "dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, TERMINALS)
+                .map_err(|error| failed("mount new terminals on /dev/pts")(error))?;
         }
         attach_further(&root, &sources.mounts)?;
         enter()

@@ -1,8 +1,9 @@
 use std::process::Command;
 
+use tenure_sandbox::protocol::{Operation, Spawn};
 use tenure_sandbox::{Client, Jail};
 
-use crate::house::{House, inside, jail_exe, outside, run, text};
+use crate::house::{House, eventually, inside, jail_exe, outside, run, text};
 
 /// Names what has to hold memory, pids and cpu, as the level does.
 const METERS: &str = "TENURE_TEST_METERS";
@@ -97,19 +98,24 @@ fn there_is_no_network_but_an_own_loopback() {
     assert_eq!(text(&control.stdout), "reached", "the control reaches the host's listener");
 }
 
+/// Serves on every address it has and tells on which port, until the other side says something.
+const SERVE: &str = "import socket\na = socket.socket(); a.bind(('0.0.0.0', 0)); a.listen(); open('port', 'w').write(str(a.getsockname()[1]))\na.settimeout(30); b, _ = a.accept(); print(b.recv(9).decode())";
+
 #[test]
-fn tcp_on_the_loopback_is_closed_unless_the_spec_opens_it() {
+fn what_a_program_serves_is_reached_by_its_own_jail_and_by_nobody_else() {
     let house = House::new();
-    let serve = "import socket; a = socket.socket(); a.bind(('127.0.0.1', 8080)); a.listen(); b = socket.create_connection(('127.0.0.1', 8080)); print('connected')";
-    let (jail, mut closed) = house.open();
-    let said = run(&mut closed, &["python3", "-c", serve]);
-    if jail.level().landlock >= 4 {
-        assert!(text(&said.stderr).contains("PermissionError"), "{}", text(&said.stderr));
-    }
-    let mut spec = house.spec("other", 2);
-    spec.loopback_tcp = true;
-    let (_jail, mut open) = house.open_as(&spec);
-    assert_eq!(text(&run(&mut open, &["python3", "-c", serve]).stdout), "connected");
+    let (_jail, mut client) = house.open();
+    let (_other, mut other) = house.open_as(&house.spec("other", 2));
+    client.send(Operation::Spawn(Spawn::new(["python3", "-c", SERVE])), b"").unwrap();
+    eventually("a port", || std::fs::read(house.path("work/port")).is_ok_and(|port| !port.is_empty()));
+    let port = std::fs::read_to_string(house.path("work/port")).unwrap();
+    let connect = format!(
+        "import socket; s = socket.socket(); s.settimeout(5)\ntry: s.connect(('127.0.0.1', {port})); s.send(b'within'); print('reached')\nexcept OSError as e: print(e.errno)"
+    );
+    let outside = Command::new("/usr/bin/python3").args(["-c", &connect]).output().unwrap();
+    assert_eq!(text(&outside.stdout), "111", "the host does not reach it");
+    assert_eq!(text(&run(&mut other, &["python3", "-c", &connect]).stdout), "111", "another jail does not");
+    assert_eq!(text(&run(&mut client, &["python3", "-c", &connect]).stdout), "reached", "its own jail does");
 }
 
 #[test]

@@ -57,8 +57,8 @@ fn append_edit_list_and_stat_do_what_they_say() {
     client.append("log", b"one\n").unwrap();
     client.append("log", b"two\none\n").unwrap();
     assert_eq!(client.read("log", 100).unwrap(), b"one\ntwo\none\n");
-    assert_eq!(refusal(client.edit("log", "one", "1", Some(1))), Refusal::NoMatch { count: 2 });
-    assert_eq!(refusal(client.edit("log", "three", "3", None)), Refusal::NoMatch { count: 0 });
+    assert_eq!(refusal(client.edit("log", "one", "1", Some(1))), Refusal::NoMatch { count: 2, expected: 1 });
+    assert_eq!(refusal(client.edit("log", "three", "3", None)), Refusal::NoMatch { count: 0, expected: 1 });
     assert_eq!(client.edit("log", "one", "1", Some(2)).unwrap(), 2);
     let (path, find, replace) = ("log".to_owned(), "two".to_owned(), "2".to_owned());
     let id = client.send(Operation::Edit { path, find, replace, expected_count: None, dry_run: true }, b"").unwrap();
@@ -74,6 +74,71 @@ fn append_edit_list_and_stat_do_what_they_say() {
     assert_eq!(refusal(client.list("log", 2, None)), Refusal::NotDirectory);
     assert_eq!(refusal(client.stat("nothing")), Refusal::NotFound);
     assert_eq!(client.stat(".").unwrap().kind, Kind::Directory);
+}
+
+#[test]
+fn an_edit_that_could_mean_several_places_changes_none_unless_all_are_meant() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let content = b"return None\nx = 1\nreturn None\n";
+    client.write("f.py", content, WriteMode::Create).unwrap();
+    let refused = refusal(client.edit("f.py", "return None", "return 0", None));
+    assert_eq!(refused, Refusal::NoMatch { count: 2, expected: 1 });
+    assert!(refused.to_string().contains("expected_count: 2"), "{refused}");
+    assert_eq!(client.read("f.py", 100).unwrap(), content);
+    assert_eq!(client.edit("f.py", "x = 1", "x = 2", None).unwrap(), 1);
+    assert_eq!(client.edit("f.py", "return None", "return 0", Some(2)).unwrap(), 2);
+    assert_eq!(client.read("f.py", 100).unwrap(), b"return 0\nx = 2\nreturn 0\n");
+}
+
+#[test]
+fn a_file_with_crlf_lines_keeps_them_when_it_is_edited_by_texts_without() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("dos.txt", b"one\r\ntwo\r\nthree\r\n", WriteMode::Create).unwrap();
+    assert_eq!(client.edit("dos.txt", "one\ntwo\n", "1\n1.5\n2\n", None).unwrap(), 1);
+    assert_eq!(client.read("dos.txt", 100).unwrap(), b"1\r\n1.5\r\n2\r\nthree\r\n");
+}
+
+#[test]
+fn names_that_are_no_utf_8_are_listed_read_deleted_and_restored_by_the_text_that_is_shown() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    inside(
+        &mut client,
+        "mkdir odd && cd odd && printf 1 > \"$(printf 'a\\377b')\" && printf 2 > \"$(printf 'a\\376b')\" && printf 3 > 'a\\xffb'",
+    );
+    let (page, _) = client.list("odd", 9, None).unwrap();
+    let names: Vec<&str> = page.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["a\\x5cxffb", "a\\xfeb", "a\\xffb"]);
+    for (name, content) in names.iter().zip([b"3", b"2", b"1"]) {
+        let path = format!("odd/{name}");
+        assert_eq!(client.read(&path, 9).unwrap(), content);
+        assert_eq!(client.stat(&path).unwrap().name, *name);
+        let trash = client.delete(&path, false).unwrap().unwrap();
+        assert_eq!(client.read(&trash, 9).unwrap(), content);
+        assert_eq!(refusal(client.restore(&trash, None)), redirected(&format!("/workspace/{path}")));
+        assert_eq!(client.restore(&trash, Some(&path)).unwrap(), path);
+        assert_eq!(client.read(&path, 9).unwrap(), content);
+    }
+    inside(&mut client, "ln -s \"$(printf 'a\\377b')\" odd/way");
+    assert_eq!(refusal(client.read("odd/way", 9)), redirected("/workspace/odd/a\\xffb"));
+}
+
+/// Judged by another spelling, a forbidden file would be reached.
+#[test]
+fn a_path_has_no_second_spelling() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    client.write("caf\u{e9}", b"x", WriteMode::Create).unwrap();
+    client.write("back\\slash", b"x", WriteMode::Create).unwrap();
+    for (spelling, form) in [("caf\\xc3\\xa9", "caf\u{e9}"), ("back\\x5cslash", "back\\slash")] {
+        assert_eq!(refusal(client.read(spelling, 9)), redirected(&format!("/workspace/{form}")));
+        assert_eq!(refusal(client.delete(spelling, false)), redirected(&format!("/workspace/{form}")));
+        assert_eq!(client.read(form, 9).unwrap(), b"x");
+    }
+    let folder = Spawn { cwd: Some("caf\\xc3\\xa9".to_owned()), ..Spawn::new(["true"]) };
+    assert_eq!(refusal(client.run(folder, b"").map(drop)), redirected("/workspace/caf\u{e9}"));
 }
 
 #[test]

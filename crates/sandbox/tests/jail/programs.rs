@@ -1,7 +1,8 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tenure_sandbox::Mount;
-use tenure_sandbox::protocol::{Answer, Ended, Operation, Refusal, Spawn, WriteMode};
+use tenure_sandbox::protocol::{Answer, Ended, Operation, Refusal, Spawn, TerminalSize, WriteMode};
+use tenure_sandbox::{Client, Mount};
 
 use crate::house::{House, eventually, inside, processes_with, refusal, run, text};
 
@@ -25,7 +26,10 @@ fn a_program_gets_its_arguments_input_folder_and_environment() {
     assert_eq!(text(&output.stdout), "input\n/workspace/sub\nspec call /workspace a b");
     assert_eq!((text(&output.stderr).as_str(), output.exit.ended), ("err", Ended::Code(7)));
     let environment = inside(&mut client, "env | cut -d= -f1 | sort | tr '\\n' ' '");
-    assert_eq!(environment, "FROM_SPEC HOME LANG LOGNAME PATH PWD TMPDIR USER", "nothing of the host's environment");
+    assert_eq!(
+        environment, "EMAIL FROM_SPEC HOME LANG LOGNAME PATH PWD TMPDIR USER",
+        "nothing of the host's environment"
+    );
 }
 
 #[test]
@@ -211,4 +215,127 @@ fn rust_toolchain() -> Option<PathBuf> {
     let output = std::process::Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
     let path = PathBuf::from(text(&output.stdout));
     path.join("bin/cargo").exists().then_some(path)
+}
+
+/// A program that is fed, and all that it and its requests said.
+struct Fed<'c> {
+    client: &'c mut Client,
+    id: u32,
+    seen: String,
+    answers: BTreeMap<u32, Answer>,
+}
+
+impl<'c> Fed<'c> {
+    fn start(client: &'c mut Client, spawn: Spawn) -> Self {
+        let id = client.send(Operation::Spawn(Spawn { fed: true, ..spawn }), b"").unwrap();
+        Self { client, id, seen: String::new(), answers: BTreeMap::new() }
+    }
+
+    fn hear(&mut self) {
+        let (reply, body) = self.client.next().unwrap();
+        match reply.answer {
+            Answer::Started => {}
+            Answer::Output { .. } => self.seen.push_str(&String::from_utf8_lossy(&body)),
+            answer => drop(self.answers.insert(reply.id, answer)),
+        }
+    }
+
+    fn until(&mut self, wanted: &str) -> &str {
+        while !self.seen.contains(wanted) {
+            assert!(!self.answers.contains_key(&self.id), "no `{wanted}` in {}", self.seen);
+            self.hear();
+        }
+        &self.seen
+    }
+
+    fn ask(&mut self, operation: Operation, body: &[u8]) -> u32 {
+        self.client.send(operation, body).unwrap()
+    }
+
+    fn answer(&mut self, id: u32) -> Answer {
+        while !self.answers.contains_key(&id) {
+            self.hear();
+        }
+        self.answers[&id].clone()
+    }
+
+    fn types(&mut self, bytes: &[u8], end: bool) -> Answer {
+        let typed = self.ask(Operation::Input { target: self.id, end }, bytes);
+        self.answer(typed)
+    }
+
+    fn ended(&mut self) -> Ended {
+        let Answer::Exited(exit) = self.answer(self.id) else { panic!("it did not exit") };
+        exit.ended
+    }
+}
+
+#[test]
+fn a_program_that_is_to_have_a_terminal_has_one_of_its_own() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let size = TerminalSize { rows: 33, columns: 101 };
+    let mut shell = Fed::start(&mut client, Spawn { terminal: Some(size), ..Spawn::new(["sh", "-i"]) });
+    assert_eq!(shell.types(b"PS1=; stty size; tty; : > /dev/tty && echo own-$((1+1))\n", false), Answer::Done);
+    let said = shell.until("own-2");
+    assert!(said.contains("33 101") && said.contains("/dev/pts/"), "{said}");
+    let resized = shell.ask(Operation::Resize { target: shell.id, size: TerminalSize { rows: 50, columns: 60 } }, b"");
+    assert_eq!(shell.answer(resized), Answer::Done);
+    // Its interrupt ends what runs in front, and the shell goes on.
+    shell.types(b"stty size; sleep 600\n", false);
+    shell.until("50 60");
+    shell.types(b"\x03", false);
+    shell.types(b"exit 7\n", false);
+    assert_eq!(shell.ended(), Ended::Code(7));
+    assert_eq!(shell.types(b"late", false), Answer::Refused(Refusal::NotFound));
+}
+
+#[test]
+fn input_that_is_given_whole_ends_at_a_terminal_too_and_is_not_echoed() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let cat = || Spawn { terminal: Some(TerminalSize::default()), ..Spawn::new(["sh", "-c", "test -t 2 && cat"]) };
+    for (stdin, expected) in [(&b"one\ntwo"[..], "one\r\ntwo"), (b"one\n", "one\r\n"), (b"", "")] {
+        let output = client.run(cat(), stdin).unwrap();
+        assert_eq!((String::from_utf8_lossy(&output.stdout).as_ref(), output.exit.ended), (expected, Ended::Code(0)));
+    }
+}
+
+#[test]
+fn input_comes_as_it_is_fed_and_waits_for_a_program_that_does_not_read() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let script = "read line; echo got $line; sleep 1; head -c 200000 | wc -c";
+    let mut reader = Fed::start(&mut client, Spawn::new(["sh", "-c", script]));
+    assert_eq!(reader.types(b"first\n", false), Answer::Done);
+    reader.until("got first");
+    let much = reader.ask(Operation::Input { target: reader.id, end: false }, &[b'x'; 500_000]);
+    assert_eq!(reader.types(b"", true), Answer::Refused(Refusal::Busy), "one piece at a time");
+    reader.until("200000");
+    // It ended without the rest.
+    assert_eq!(reader.answer(much), Answer::Refused(Refusal::NotFound));
+    let mut short = Fed::start(&mut client, Spawn::new(["wc", "-c"]));
+    short.types(b"12345", false);
+    short.types(b"", true);
+    assert_eq!(short.until("5"), "5\n");
+}
+
+#[test]
+fn what_programs_share_by_number_ends_with_the_last_of_them() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let left = "cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg | grep -vc key || true";
+    let make = "import ctypes; c = ctypes.CDLL(None)\nassert c.shmget(7, 1 << 20, 0o1600) >= 0 and c.semget(7, 3, 0o1600) >= 0 and c.msgget(7, 0o1600) >= 0\nprint(len(open('/proc/sysvipc/shm').readlines()) - 1)";
+    let made = run(&mut client, &["python3", "-c", make]);
+    assert_eq!(text(&made.stdout), "1", "{}", text(&made.stderr));
+    assert_eq!(inside(&mut client, left), "0");
+}
+
+#[test]
+fn no_program_limits_the_jail_s_first_process_and_its_own_it_may() {
+    let house = House::new();
+    let (_jail, mut client) = house.open();
+    let script = "import os, resource as r\ndef does(what, *a):\n  try: what(*a); return 'done'\n  except OSError as e: return e.errno\nprint(does(r.prlimit, 1, r.RLIMIT_CPU, (0, 0)), does(r.prlimit, 1, r.RLIMIT_NOFILE, (0, 0)), does(r.prlimit, 1, r.RLIMIT_CPU), does(r.prlimit, 0, r.RLIMIT_NOFILE, (50, 50)), does(r.prlimit, os.getpid(), r.RLIMIT_NOFILE, (40, 40)), does(os.setpriority, os.PRIO_PROCESS, 0, 5))";
+    assert_eq!(text(&run(&mut client, &["python3", "-c", script]).stdout), "1 1 done done done done");
+    client.write("still", b"served", WriteMode::Create).unwrap();
 }

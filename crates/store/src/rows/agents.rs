@@ -52,12 +52,16 @@ pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Stand
     sql.execute(text, &cells).map(|_| ())
 }
 
-/// The agent that holds this name, archived ones included; case does not matter.
+/// The agent that has this name now, which no archived one has; case does not matter.
 ///
 /// # Errors
 /// The database's.
 pub fn named(sql: &mut dyn Sql, name: &str) -> Result<Option<AgentRow>, Error> {
-    sql.first(&format!("{SELECT} WHERE folded = $1"), &[Cell::Text(&name.to_ascii_lowercase())], read)
+    sql.first(
+        &format!("{SELECT} WHERE folded = $1 AND state <> 'archived'"),
+        &[Cell::Text(&name.to_ascii_lowercase())],
+        read,
+    )
 }
 
 const SELECT: &str = "SELECT id, name, listed, created_at, at, state, revision, home, open, last_started_at, \
@@ -82,7 +86,7 @@ fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
     })
 }
 
-/// The agent of this name, id or short id.
+/// The agent of this name, id or short id. Of several that had the name it is the one that has it now, else the last.
 ///
 /// # Errors
 /// The database's.
@@ -90,7 +94,8 @@ pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<AgentRow>, Error> {
     let by = |sql: &mut dyn Sql, column: &str, value: &str| {
         sql.all(&format!("{SELECT} WHERE {column} = $1 LIMIT 8"), &[Cell::Text(value)], read)
     };
-    let mut found = by(sql, "folded", &wanted.to_ascii_lowercase())?;
+    let named = format!("{SELECT} WHERE folded = $1 ORDER BY state = 'archived', id DESC LIMIT 1");
+    let mut found = sql.all(&named, &[Cell::Text(&wanted.to_ascii_lowercase())], read)?;
     if found.is_empty() {
         found = by(sql, "id", wanted)?;
     }
@@ -106,7 +111,7 @@ pub fn get(sql: &mut dyn Sql, id: AgentId) -> Result<Option<AgentRow>, Error> {
     sql.first(&format!("{SELECT} WHERE id = $1"), &[Cell::Text(&id.to_string())], read)
 }
 
-/// Agents by name, from after the name `after`; none of `state` lists all that are not deleted. One that is deleted and
+/// Agents by name, from after that place; none of `state` lists all that are not deleted. One that is deleted and
 /// whose executions still end counts as `archived`.
 ///
 /// # Errors
@@ -118,15 +123,17 @@ pub fn list(
     limit: u32,
 ) -> Result<Page<AgentRow, String>, Error> {
     let which = match state {
-        Some(_) => "CASE state WHEN 'deleting' THEN 'archived' ELSE state END = $2 ORDER BY folded LIMIT $3",
-        None => "state NOT IN ('deleting', 'archived') ORDER BY folded LIMIT $2",
+        Some(_) => "CASE state WHEN 'deleting' THEN 'archived' ELSE state END = $3 ORDER BY folded, id LIMIT $4",
+        None => "state NOT IN ('deleting', 'archived') ORDER BY folded, id LIMIT $3",
     };
-    let text = format!("{SELECT} WHERE folded > $1 AND {which}");
-    let after = after.unwrap_or_default().to_ascii_lowercase();
-    let mut cells = vec![Cell::Text(&after)];
+    let text = format!("{SELECT} WHERE (folded, id) > ($1, $2) AND {which}");
+    let (name, id) = after.unwrap_or_default().split_once('/').unwrap_or((after.unwrap_or_default(), ""));
+    let name = name.to_ascii_lowercase();
+    let mut cells = vec![Cell::Text(&name), Cell::Text(id)];
     cells.extend(state.map(Cell::Text));
     cells.push(Cell::Int(i64::from(limit) + 1));
-    Ok(Page::of(sql.all(&text, &cells, read)?, limit, |row| row.name.to_ascii_lowercase()))
+    let place = |row: &AgentRow| format!("{}/{}", row.name.to_ascii_lowercase(), row.id);
+    Ok(Page::of(sql.all(&text, &cells, read)?, limit, place))
 }
 
 /// How many agents there are, but for the deleted.

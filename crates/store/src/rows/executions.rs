@@ -1,9 +1,10 @@
 //! Executions as lists show them.
-use super::{Match, Page, Table, as_short};
+use super::{Match, Page, Table, as_short, facts};
 use crate::Error;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Sql};
 use tenure_core::execution::{ExecutionRow, Reason, Status};
+use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use tenure_core::time::Time;
 
@@ -40,6 +41,15 @@ table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "re
 pub fn open_ids_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<ExecutionId>, Error> {
     let text = "SELECT id FROM executions WHERE agent = $1 AND ended_at IS NULL ORDER BY id LIMIT $2";
     sql.all(text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], |row| row.parse(0))
+}
+
+/// How many executions of an agent have begun and not ended.
+///
+/// # Errors
+/// The database's.
+pub fn running_of(sql: &mut dyn Sql, agent: AgentId) -> Result<u64, Error> {
+    let running = facts::counted(sql, Counter::Running, &agent.to_string(), 0)?;
+    Ok(u64::try_from(running).unwrap_or(0))
 }
 
 /// A page of the executions that are bound to this connection.

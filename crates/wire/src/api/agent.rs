@@ -196,6 +196,10 @@ pub struct AgentSandbox {
     pub level: String,
     /// How the disk limits are kept: `none`, `soft` or `hard`.
     pub quota: String,
+    /// Folders of the host that the daemon's operator lets manifests name.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub mounts: Vec<tenure_core::manifest::HostMount>,
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub confinement: Confinement,
 }

@@ -129,6 +129,14 @@ impl Rules {
         }
     }
 
+    /// Whether the allowlist names this host, at some port: then it means the one outside.
+    pub fn lists(&self, host: &Host) -> bool {
+        self.allow.iter().any(|entry| match host {
+            Host::Name(name) => entry.names(name),
+            Host::Address(address) => entry.ranges().any(|range| range.holds(*address)),
+        })
+    }
+
     fn allowed(&self, port: Option<u16>) -> impl Iterator<Item = &Entry> {
         self.allow.iter().filter(move |entry| entry.has_port(port))
     }

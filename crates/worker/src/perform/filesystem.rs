@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tenure_sandbox::Replacement;
 use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Entry, Kind, LIST_MAX, Operation, WriteMode};
 use tokio::time::timeout_at;
 
@@ -142,8 +143,9 @@ impl FileOps<'_> {
         };
         let (Answer::Edited { replaced }, _) = self.ask(edit, Vec::new()).await? else { return Err(unexpected()) };
         let whole = size <= DIFF_FILE_BYTES;
-        let before =
-            String::from_utf8(before).ok().filter(|text| whole && text.matches(&find).count() == replaced as usize);
+        let before = String::from_utf8(before)
+            .ok()
+            .filter(|text| whole && Replacement::of(text, &find, &replace).count == replaced as usize);
         let diff = match before {
             Some(before) => {
                 tokio::task::spawn_blocking(move || diff(&before, &find, &replace)).await.unwrap_or_default()
@@ -217,7 +219,9 @@ impl FileOps<'_> {
 
     /// By how much an edit makes its file longer: found by a dry run, where it can.
     async fn growth(&self, wanted: &Edit) -> Result<u64, Abort> {
-        let each = wanted.replace.len().saturating_sub(wanted.find.len()) as u64;
+        // Line ends may become CRLF.
+        let most = wanted.replace.len() + wanted.replace.matches('\n').count();
+        let each = most.saturating_sub(wanted.find.len()) as u64;
         if each == 0 {
             return Ok(0);
         }
@@ -260,7 +264,7 @@ fn kind(kind: Kind) -> &'static str {
 
 /// A unified diff with three lines of context, clipped.
 fn diff(before: &str, find: &str, replace: &str) -> String {
-    let after = before.replace(find, replace);
+    let after = Replacement::of(before, find, replace).apply(before);
     let changes = similar::TextDiff::configure().timeout(DIFF_TIMEOUT).diff_lines(before, &after);
     let mut text = changes.unified_diff().context_radius(3).to_string();
     if text.len() > DIFF_BYTES {

@@ -1,22 +1,28 @@
 //! The process group: programs that run to their end. Must never: wait past the call's deadline, or keep all that they say.
-use super::{Abort, CallContext, CallResult, PerformResult, invalid, limit_reached, refused, unavailable};
+use super::{Abort, Audience, CallContext, CallResult, PerformResult, invalid, limit_reached, refused, unavailable};
+use crate::attend::{Printed, Typed};
+use crate::jail_connection::JailConnection;
 use crate::output::{HeadTailBuffer, Shown};
 use crate::workspace::{Baseline, LimitReached};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 use tenure_core::call::Outcome;
 use tenure_core::manifest::Backend;
-use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Ended, Exit, Operation, Refusal, Spawn, Stream};
+use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Ended, Exit, Operation, Refusal, Spawn, Stream, TerminalSize};
 use tenure_wire::confinement::Confinement;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 /// For a program whose caller names no time.
 const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a jail may take to kill a program and say so. One that does not is broken.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The kind of terminal that programs are told of.
+const TERM: &str = "xterm-256color";
 /// A program that the CPU limit held back for less is not told so: a pause now and then is not worth a reader's time.
 const HELD_BACK_MS_MIN: u64 = 100;
 
@@ -32,9 +38,12 @@ pub(super) struct Run {
     env: BTreeMap<String, String>,
     cwd: Option<String>,
     timeout_ms: Option<u64>,
+    /// It is to have a terminal.
+    #[serde(default)]
+    pty: bool,
 }
 
-pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadline: Instant) -> PerformResult {
+pub(super) async fn run(context: &CallContext, wanted: Run, audience: Audience, deadline: Instant) -> PerformResult {
     if wanted.stdin.len() > BODY_BYTES_MAX {
         return Err(invalid(format!(
             "stdin may have {BODY_BYTES_MAX} bytes; write the rest to a file and read it from there"
@@ -47,18 +56,29 @@ pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadli
         alone: wanted.args.is_empty(),
         backend: &context.confinement.backend,
     };
+    let Audience { shown, attendance } = audience;
     let mut spawn = Spawn::new(std::iter::once(wanted.command).chain(wanted.args));
-    spawn.env = wanted.env.into_iter().collect();
+    spawn.terminal = match &attendance {
+        Some(attendance) => attendance.terminal,
+        None => wanted.pty.then(TerminalSize::default),
+    };
+    if spawn.terminal.is_some() {
+        spawn.env.push(("TERM".to_owned(), TERM.to_owned()));
+    }
+    spawn.env.extend(wanted.env);
     spawn.cwd = wanted.cwd;
     spawn.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    spawn.output_max = Some(context.confinement.output_bytes);
+    spawn.fed = attendance.is_some();
+    // Whoever sits before it takes all of it; nothing of that is kept.
+    spawn.output_max = Some(if spawn.fed { u64::MAX } else { context.confinement.output_bytes });
     let forks_refused = refused_forks(&context.cgroups);
     let patience = Instant::now() + time + KILL_TIMEOUT;
     let baseline = match timeout_at(patience, context.quota.begin()).await {
         Ok(begun) => begun.map_err(unavailable)?.map_err(|reached| Abort::Ended(limit_reached(reached)))?,
         Err(_) => return Ok(CallResult::timed_out("looking how much of the disk is used took too long; try again")),
     };
-    let mut output = RunOutput { stdout: HeadTailBuffer::default(), stderr: HeadTailBuffer::default(), shown };
+    let (typed, printed) = attendance.map(|attendance| (attendance.typed, attendance.printed)).unzip();
+    let mut output = RunOutput { stdout: HeadTailBuffer::default(), stderr: HeadTailBuffer::default(), shown, printed };
     let asking = context.jail.ask_as(Operation::Spawn(spawn), wanted.stdin.into_bytes());
     let Ok((mut answers, program)) = timeout_at(patience, asking).await else {
         return Err(Abort::Broken("it takes no requests any more"));
@@ -67,13 +87,19 @@ pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadli
         while let Some((answer, body)) = answers.recv().await {
             match answer {
                 Answer::Started => {}
-                Answer::Output { stream } => output.take(stream, &body),
+                Answer::Output { stream } => output.take(stream, body).await,
                 Answer::Exited(exit) => return Ok(exit),
                 Answer::Refused(refusal) => return Err(Abort::Ended(not_started(&refusal, &attempt))),
                 _ => return Err(Abort::Broken("it answered a program's start with something else")),
             }
         }
         Err(Abort::Gone)
+    };
+    let following = async {
+        tokio::select! {
+            ended = following => ended,
+            never = feed(&context.jail, program, typed) => match never {},
+        }
     };
     let (exit, reached) = match timeout_at(patience, within_quota(context, baseline.as_ref(), program, following)).await
     {
@@ -82,6 +108,22 @@ pub(super) async fn run(context: &CallContext, wanted: Run, shown: Shown, deadli
     };
     let pids = refused_forks(&context.cgroups) > forks_refused;
     Ok(output.end(&exit, reached, pids, &context.confinement))
+}
+
+/// Hands on what is typed, each piece once the one before is taken.
+async fn feed(jail: &JailConnection, program: u32, typed: Option<mpsc::Receiver<Typed>>) -> Infallible {
+    if let Some(mut typed) = typed {
+        while let Some(typed) = typed.recv().await {
+            let (operation, bytes) = match typed {
+                Typed::Bytes(bytes) => (Operation::Input { target: program, end: false }, bytes),
+                Typed::End => (Operation::Input { target: program, end: true }, Vec::new()),
+                Typed::Resized(size) => (Operation::Resize { target: program, size }, Vec::new()),
+            };
+            // A program that reads no more is none that ends.
+            let _ = jail.ask(operation, bytes).await.recv().await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Follows a program and kills it once too much is on the disk. How it ended, and what was used up.
@@ -112,16 +154,22 @@ struct RunOutput {
     stdout: HeadTailBuffer,
     stderr: HeadTailBuffer,
     shown: Shown,
+    printed: Option<mpsc::Sender<Printed>>,
 }
 
 impl RunOutput {
-    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+    async fn take(&mut self, stream: Stream, bytes: Vec<u8>) {
+        if let Some(printed) = &self.printed {
+            // Once nobody takes it any more, it is dropped until the program is ended.
+            let _ = printed.send(Printed { stderr: stream == Stream::Stderr, bytes }).await;
+            return;
+        }
         let (kept, stderr) = match stream {
             Stream::Stdout => (&mut self.stdout, false),
             Stream::Stderr => (&mut self.stderr, true),
         };
-        kept.push(bytes);
-        self.shown.push(stderr, bytes);
+        kept.push(&bytes);
+        self.shown.push(stderr, &bytes);
     }
 
     fn end(self, exit: &Exit, reached: Option<LimitReached>, pids: bool, confinement: &Confinement) -> CallResult {
@@ -164,7 +212,9 @@ impl RunOutput {
         }
         if let Some((limit, there_was)) = limit {
             result["limit"] = json!(limit);
-            result["limit_was"] = json!(there_was);
+            if there_was > 0 {
+                result["limit_was"] = json!(there_was);
+            }
         }
         if let Some(reached) = reached.as_ref().filter(|_| limit == used_up) {
             let ended = if exit.killed { "the program was killed: " } else { "" };
@@ -172,7 +222,10 @@ impl RunOutput {
         }
         let outcome = match limit {
             Some(("time", _)) => Outcome::TimedOut,
-            Some((resource, limit)) => Outcome::ResourceExhausted { resource: resource.to_owned(), limit: Some(limit) },
+            Some((resource, limit)) => Outcome::ResourceExhausted {
+                resource: resource.to_owned(),
+                limit: Some(limit).filter(|limit| *limit > 0),
+            },
             None => Outcome::Done { exit_code: code },
         };
         CallResult { outcome, result }

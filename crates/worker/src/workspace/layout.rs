@@ -10,6 +10,7 @@ use super::{WorkFolders, sweep};
 use crate::error::Error;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::manifest::Guard;
@@ -175,7 +176,7 @@ impl WorkFolders {
         }
         let enforcer = match identity {
             Identity::Host { uid, .. } if self.hard => Enforcer::FileSystem { folder: copy(&self.agents)?, uid },
-            Identity::Host { .. } | Identity::Caller => Enforcer::Worker,
+            Identity::Host { .. } | Identity::Caller => Enforcer::Worker { reserve: Arc::clone(&self.reserve) },
         };
         Ok(Allowance { roots, resource, bytes_max, files_max: u64::from(wanted.files), enforcer })
     }

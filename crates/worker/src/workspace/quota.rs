@@ -4,6 +4,7 @@
 
 use super::beneath::own;
 use super::remove::discard;
+use super::reserve::Reserve;
 use super::unlinked::{JailProcesses, device, unlinked_files};
 use super::usage::{Usage, usage};
 use crate::error::Error;
@@ -13,6 +14,7 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tenure_core::manifest::Quota as QuotaKind;
 use tenure_sandbox::protocol::{Refusal, WriteMode};
@@ -61,7 +63,9 @@ pub(crate) struct Allowance {
 /// Who sees to it.
 #[derive(Debug)]
 pub(crate) enum Enforcer {
-    Worker,
+    Worker {
+        reserve: Arc<Reserve>,
+    },
     /// Of a uid on the file system that holds this folder.
     FileSystem {
         folder: OwnedFd,
@@ -85,6 +89,8 @@ pub(crate) struct Measurement {
     files: u64,
     /// More is there than could be counted.
     beyond: bool,
+    /// Programs hold more open and mapped than can be looked at.
+    unseen: bool,
     pub(super) took: Duration,
 }
 
@@ -102,7 +108,7 @@ impl Allowance {
     /// How it is kept, in words for each call's record.
     pub(crate) fn level(&self) -> &'static str {
         match self.enforcer {
-            Enforcer::Worker => QuotaKind::Soft.as_str(),
+            Enforcer::Worker { .. } => QuotaKind::Soft.as_str(),
             Enforcer::FileSystem { .. } if self.is_looked_after() => "hard, volume sizes soft",
             Enforcer::FileSystem { .. } => QuotaKind::Hard.as_str(),
         }
@@ -110,7 +116,15 @@ impl Allowance {
 
     /// A user's quota knows no folders: sizes of single volumes are always looked after.
     pub(super) fn is_looked_after(&self) -> bool {
-        matches!(self.enforcer, Enforcer::Worker) || self.roots.iter().any(|root| root.own.is_some())
+        matches!(self.enforcer, Enforcer::Worker { .. }) || self.roots.iter().any(|root| root.own.is_some())
+    }
+
+    /// What nobody may take of the disk; None where the file system keeps agents to their limits.
+    pub(super) fn reserve(&self) -> Option<&Reserve> {
+        match &self.enforcer {
+            Enforcer::Worker { reserve } => Some(reserve),
+            Enforcer::FileSystem { .. } => None,
+        }
     }
 
     /// The limits in the order of [`Measurement::bytes`].
@@ -144,7 +158,9 @@ impl Allowance {
             seen.files += files;
             seen.beyond |= beyond;
         }
-        for file in unlinked_files(processes, device(&self.roots[0].folder)?) {
+        let held = unlinked_files(processes, device(&self.roots[0].folder)?, &mut linked);
+        seen.unseen = held.unseen;
+        for file in held.files {
             if let Some(share) = self.share(&file.path) {
                 seen.bytes[share] += file.bytes;
                 seen.files += 1;
@@ -196,6 +212,13 @@ fn used_up(resource: &str, limit: u64, used: u64, more: u64, unit: &str) -> Limi
     LimitReached { resource: resource.to_owned(), limit: Some(limit), sentence }
 }
 
+fn unseen() -> LimitReached {
+    let sentence = "its programs hold more files open and mapped than can be looked at, so that nobody could say how much of the disk \
+                    they take; open fewer at a time"
+        .to_owned();
+    LimitReached { resource: "files".to_owned(), limit: None, sentence }
+}
+
 /// What a program started with, which it may not exceed where that was over the limit already.
 #[derive(Debug)]
 pub(crate) struct Baseline {
@@ -222,6 +245,9 @@ impl Allowance {
         if let Some((index, (resource, limit))) = grown.next() {
             return Some(used_up(resource, *limit, seen.bytes[index], 0, "bytes"));
         }
+        if seen.unseen {
+            return Some(unseen());
+        }
         (seen.beyond || seen.files > baseline.files)
             .then(|| used_up("files", self.files_max, seen.files, 0, "files and folders"))
     }
@@ -235,6 +261,10 @@ impl Allowance {
 }
 
 impl Measurement {
+    pub(super) fn all_bytes(&self) -> u64 {
+        self.bytes.iter().sum()
+    }
+
     pub(super) fn has_grown_since(&self, before: &Measurement) -> bool {
         self.files > before.files || self.bytes.iter().zip(&before.bytes).any(|(now, then)| now > then)
     }

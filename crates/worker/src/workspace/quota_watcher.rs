@@ -2,6 +2,7 @@
 //! than its part of the time while a program runs.
 
 use super::quota::{Allowance, Baseline, LimitReached, Measurement};
+use super::reserve::{Held, RESERVE_PERIOD, Reserve};
 use super::unlinked::JailProcesses;
 use rustix::io::Errno;
 use std::path::Path;
@@ -14,6 +15,8 @@ const PART: u32 = 10;
 /// The times between two looks while a program runs: the shortest after growth, the longest after none for a while.
 const PERIOD_MIN: Duration = Duration::from_millis(20);
 const PERIOD_MAX: Duration = Duration::from_millis(250);
+/// The longest after a look that took long.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Looks in a row that may fail, such as for want of descriptors, while a program runs.
 const UNSEEN_MAX: u32 = 8;
 const REQUESTS_MAX: usize = 64;
@@ -63,6 +66,9 @@ impl QuotaWatcher {
     pub(crate) async fn room(&self, path: &str, bytes: u64, files: u64) -> Result<Option<LimitReached>, Unavailable> {
         let Some(requests) = &self.requests else { return Ok(None) };
         let Some(share) = self.allowance.share(Path::new(path)) else { return Ok(None) };
+        if let Some(taken) = self.allowance.reserve().and_then(|reserve| reserve.would_take(bytes)) {
+            return Ok(Some(taken));
+        }
         let (answer, answered) = oneshot::channel();
         requests.send(QuotaRequest::FileOps { share, bytes, files, answer }).await.map_err(|_| Unavailable::Gone)?;
         answered.await.map_err(|_| Unavailable::Gone)?.map_err(Unavailable::Unseen)
@@ -77,6 +83,9 @@ impl QuotaWatcher {
 
     /// Before a program starts: what it may not exceed. Err within: too much is there for any program.
     pub(crate) async fn begin(&self) -> Result<Result<Option<Baseline>, LimitReached>, Unavailable> {
+        if let Some(taken) = self.allowance.reserve().and_then(|reserve| reserve.would_take(0)) {
+            return Ok(Err(taken));
+        }
         let Some(seen) = self.look(false).await? else { return Ok(Ok(None)) };
         Ok(self.allowance.baseline(&seen).map(Some))
     }
@@ -84,6 +93,14 @@ impl QuotaWatcher {
     /// Ends when a running program is over: its limit, or what was there when it began. Never where the kernel sees to it.
     pub(crate) async fn watch(&self, baseline: Option<&Baseline>) -> Result<LimitReached, Unavailable> {
         let Some(baseline) = baseline else { return std::future::pending().await };
+        let held = self.allowance.reserve().map(Reserve::begin);
+        tokio::select! {
+            over = self.watch_folders(baseline, held.as_ref()) => over,
+            low = watch_reserve(held.as_ref()) => Ok(low),
+        }
+    }
+
+    async fn watch_folders(&self, baseline: &Baseline, held: Option<&Held<'_>>) -> Result<LimitReached, Unavailable> {
         let (mut period, mut before, mut unseen) = (PERIOD_MIN, None::<Arc<Measurement>>, 0);
         loop {
             tokio::time::sleep(period).await;
@@ -100,8 +117,12 @@ impl QuotaWatcher {
             if let Some(reached) = self.allowance.over(&seen, baseline) {
                 return Ok(reached);
             }
+            if let Some(held) = held {
+                held.saw(seen.all_bytes());
+            }
             let grows = before.is_none_or(|before| seen.has_grown_since(&before));
-            period = if grows { PERIOD_MIN } else { (period * 2).min(PERIOD_MAX) }.max(seen.took * PART);
+            period =
+                if grows { PERIOD_MIN } else { (period * 2).min(PERIOD_MAX) }.max((seen.took * PART).min(PAUSE_MAX));
             before = Some(seen);
             unseen = 0;
         }
@@ -131,6 +152,17 @@ impl QuotaWatcher {
     /// Why a write of so many bytes, the jail's own, found no space.
     pub(crate) fn no_space(&self, asked: u64) -> Option<LimitReached> {
         self.allowance.refused_by_kernel(asked)
+    }
+}
+
+/// Ends when too little of the disk is free and this program is the one to go.
+async fn watch_reserve(held: Option<&Held<'_>>) -> LimitReached {
+    let Some(held) = held else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(RESERVE_PERIOD).await;
+        if let Some(low) = held.must_end() {
+            return low;
+        }
     }
 }
 

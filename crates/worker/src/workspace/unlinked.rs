@@ -7,15 +7,16 @@ use super::usage::allotted;
 use rustix::fs::{AtFlags, CWD, FileType, Stat, major, minor, readlinkat, statat};
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Descriptors and mappings that one look takes in.
 const LOOKED_AT_MAX: usize = 200_000;
-/// Bytes read of one process's list of mappings.
-const MAPS_BYTES_MAX: u64 = 4 << 20;
+/// Bytes of all processes' lists of mappings that one look reads.
+const MAPS_BYTES_MAX: u64 = 64 << 20;
+const MAPS_BUFFER_BYTES: usize = 64 << 10;
 
 /// Who is in a jail.
 #[derive(Debug, Clone)]
@@ -34,62 +35,100 @@ pub(super) struct UnlinkedFile {
     pub(super) bytes: u64,
 }
 
-/// The files of `device` that these processes hold, each once.
-pub(super) fn unlinked_files(processes: &JailProcesses, device: u64) -> Vec<UnlinkedFile> {
-    let mut found = Found { device, seen: HashSet::new(), unlinked_files: Vec::new(), left: LOOKED_AT_MAX };
-    for process in processes.processes() {
-        let process = Path::new("/proc").join(process.to_string());
-        // A thread may have descriptors of its own. What has just ended holds nothing.
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Unlinked {
+    pub(super) files: Vec<UnlinkedFile>,
+    /// There is more than can be looked at.
+    pub(super) unseen: bool,
+}
+
+/// The files of `device` that these processes hold, each once, but for those that are `counted` already.
+pub(super) fn unlinked_files(processes: &JailProcesses, device: u64, counted: &mut HashSet<(u64, u64)>) -> Unlinked {
+    let left = Left { looks: LOOKED_AT_MAX, maps_bytes: MAPS_BYTES_MAX };
+    let mut found = Found { device, counted, unlinked: Unlinked::default(), left };
+    for number in processes.processes() {
+        let process = Path::new("/proc").join(number.to_string());
+        // A thread may have descriptors of its own, but seldom has. What has just ended holds nothing.
         for thread in entries(&process.join("task")) {
-            for descriptor in entries(&thread.join("fd")) {
-                found.look(&descriptor);
+            let id: Option<i32> = thread.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if id.is_none_or(|id| id == number || tenure_sandbox::share_descriptors(number, id) != Some(true)) {
+                for descriptor in entries(&thread.join("fd")) {
+                    found.look(&descriptor);
+                }
             }
         }
         found.mapped(&process);
     }
-    found.unlinked_files
+    found.unlinked
 }
 
-struct Found {
+struct Found<'a> {
     device: u64,
-    seen: HashSet<u64>,
-    unlinked_files: Vec<UnlinkedFile>,
-    left: usize,
+    counted: &'a mut HashSet<(u64, u64)>,
+    unlinked: Unlinked,
+    left: Left,
 }
 
-impl Found {
+/// What this look may still do.
+struct Left {
+    looks: usize,
+    maps_bytes: u64,
+}
+
+impl Found<'_> {
     fn look(&mut self, link: &Path) {
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
+        let Some(left) = self.left.looks.checked_sub(1) else {
+            self.unlinked.unseen = true;
             return;
-        }
+        };
+        self.left.looks = left;
         // The stat goes through the link to the open file; nothing is opened.
         if let Ok(found) = statat(CWD, link, AtFlags::empty())
             && self.is_new(&found)
         {
             let path = readlinkat(CWD, link, Vec::new()).map(|path| path.to_string_lossy().into_owned());
-            self.unlinked_files.push(UnlinkedFile { path: path.unwrap_or_default().into(), bytes: allotted(&found) });
+            self.unlinked.files.push(UnlinkedFile { path: path.unwrap_or_default().into(), bytes: allotted(&found) });
         }
     }
 
     fn is_new(&mut self, found: &Stat) -> bool {
         let file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-        file && found.st_nlink == 0 && found.st_dev == self.device && self.seen.insert(found.st_ino)
+        let unlinked = file && found.st_nlink == 0 && found.st_dev == self.device;
+        unlinked && self.counted.insert((found.st_dev, found.st_ino))
     }
 
     /// Mappings keep a file too. Who may not stat through them (root may) counts what is mapped.
     fn mapped(&mut self, process: &Path) {
-        let mut text = Vec::new();
         let Ok(maps) = File::open(process.join("maps")) else { return };
-        let _ = maps.take(MAPS_BYTES_MAX).read_to_end(&mut text);
         let device = format!("{:02x}:{:02x}", major(self.device), minor(self.device));
-        for line in String::from_utf8_lossy(&text).lines().filter(|line| line.ends_with(" (deleted)")) {
-            let Some(mapping) = Mapping::parse(line).filter(|mapping| mapping.device == device) else { continue };
-            let before = self.unlinked_files.len();
-            self.look(&process.join("map_files").join(&mapping.range));
-            if self.unlinked_files.len() == before && self.seen.insert(mapping.inode) {
-                self.unlinked_files.push(UnlinkedFile { path: mapping.path.into(), bytes: mapping.end });
+        let mut maps = BufReader::with_capacity(MAPS_BUFFER_BYTES, maps.take(self.left.maps_bytes));
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let Ok(count) = maps.read_until(b'\n', &mut line) else { return };
+            self.left.maps_bytes -= count as u64;
+            if !line.ends_with(b"\n") {
+                // The end of the list, or of what may be read of it.
+                self.unlinked.unseen |= self.left.maps_bytes == 0;
+                return;
             }
+            if line.ends_with(b" (deleted)\n") {
+                self.mapping(process, &device, &String::from_utf8_lossy(&line[..line.len() - 1]));
+            }
+        }
+    }
+
+    fn mapping(&mut self, process: &Path, device: &str, line: &str) {
+        let Some(mapping) = Mapping::parse(line).filter(|mapping| mapping.device == device) else { return };
+        let file = (self.device, mapping.inode);
+        if self.counted.contains(&file) {
+            return;
+        }
+        let before = self.unlinked.files.len();
+        self.look(&process.join("map_files").join(&mapping.range));
+        if self.unlinked.files.len() == before && self.counted.insert(file) {
+            self.unlinked.files.push(UnlinkedFile { path: mapping.path.into(), bytes: mapping.end });
         }
     }
 }
@@ -178,13 +217,15 @@ mod tests {
         named.write_all(&[1; 300_000]).unwrap();
         let own = JailProcesses { init: std::process::id() as i32, cgroups: Vec::new().into() };
         let mine = rustix::fs::fstat(&file).unwrap();
-        let all = unlinked_files(&own, mine.st_dev);
+        let all = unlinked_files(&own, mine.st_dev, &mut HashSet::new());
         // Other tests of this process may hold files of their own.
-        let ours: Vec<&UnlinkedFile> =
-            all.iter().filter(|unlinked_files| unlinked_files.path.starts_with(folder.path())).collect();
-        assert_eq!(ours.len(), 1, "{all:?}");
+        let ours: Vec<&UnlinkedFile> = all.files.iter().filter(|file| file.path.starts_with(folder.path())).collect();
+        assert_eq!((ours.len(), all.unseen), (1, false), "{all:?}");
         assert!(ours[0].bytes >= 300_000);
-        assert_eq!(unlinked_files(&own, mine.st_dev + 12345), []);
+        assert_eq!(unlinked_files(&own, mine.st_dev + 12345, &mut HashSet::new()).files, []);
+        let mut counted = HashSet::from([(mine.st_dev, mine.st_ino)]);
+        let rest = unlinked_files(&own, mine.st_dev, &mut counted).files;
+        assert!(!rest.iter().any(|file| file.path.starts_with(folder.path())), "what is counted is not counted again");
     }
 
     #[test]

@@ -52,7 +52,7 @@ struct Count<'a> {
     seen: &'a mut HashSet<(u64, u64)>,
 }
 
-/// Counts what is in `top`, up to `files_max` names. `seen` holds the files with several names that were counted before.
+/// Counts what is in `top`, up to `files_max` names. `seen` holds what was counted before.
 pub(super) fn usage(top: &OwnedFd, files_max: u64, seen: &mut HashSet<(u64, u64)>) -> Result<Usage, Errno> {
     let opened = Rc::new(readable(top)?);
     let mut count = Count { usage: Usage::default(), files_max, pending: Vec::new(), seen };
@@ -100,7 +100,8 @@ impl Count<'_> {
 
     fn take(&mut self, found: &Stat, name: &CStr, here: &Here) {
         let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-        if !is_folder && found.st_nlink > 1 && !self.seen.insert((found.st_dev, found.st_ino)) {
+        // It has several names, or was given another one while this looks.
+        if !self.seen.insert((found.st_dev, found.st_ino)) {
             return;
         }
         self.usage.files += 1;

@@ -149,7 +149,7 @@ async fn curl_reaches_what_is_listed_over_http_https_and_socks_and_nothing_else(
     // Control: what is inside the tunnel is the program's own TLS, which does not know this authority.
     let (code, said) = house.run("curl", &["-sS", &over_tls]).await;
     assert!(code == 60 && said.contains("certificate"), "{code} {said}");
-    let by_socks = |url: &str| format!("unset http_proxy HTTP_PROXY; curl -sS {url}");
+    let by_socks = |url: &str| format!("curl -sS --proxy socks5h://127.0.0.1:3128 {url}");
     assert_eq!(house.run("sh", &["-c", &by_socks(&url(&listed))]).await, (json!(0), "over http".to_owned()));
 
     let (code, said) = house.run("curl", &["-sS", "-i", &url(&hidden)]).await;
@@ -276,6 +276,60 @@ tell('listen', lambda: socket.create_server(('127.0.0.1', 3129)))
 ";
 
 #[tokio::test]
+async fn node_and_npm_fetch_over_the_proxy() {
+    if lacks(&["node", "npm", "tar"]) {
+        return;
+    }
+    let made = tempfile::tempdir().unwrap();
+    std::fs::create_dir(made.path().join("package")).unwrap();
+    let package = json!({"name": "toy", "version": "1.0.0", "main": "index.js"});
+    std::fs::write(made.path().join("package/package.json"), package.to_string()).unwrap();
+    std::fs::write(made.path().join("package/index.js"), "module.exports = 42\n").unwrap();
+    let packed = Command::new("tar").args(["czf", "toy.tgz", "package"]).current_dir(made.path()).status().unwrap();
+    assert!(packed.success());
+    let tarball = std::fs::read(made.path().join("toy.tgz")).unwrap();
+    // The packument names the site's own port, which is known once it listens: the first one only holds the tarball.
+    let archive = Site::of(HashMap::from([("/toy.tgz".to_owned(), tarball)])).await;
+    let dist = json!({"tarball": format!("http://{}/toy.tgz", archive.authority())});
+    let version = json!({"name": "toy", "version": "1.0.0", "main": "index.js", "dist": dist});
+    let toy = json!({"name": "toy", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}});
+    let registry = Site::of(file("/toy", &toy.to_string())).await;
+    let mut house = house(&[&archive, &registry]).await;
+    let from = format!("http://{}/", registry.authority());
+    let install = ["install", "--no-audit", "--no-fund", "--no-update-notifier", "--registry", &from, "toy"];
+    let (code, said) = house.run("npm", &install).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(house.run("node", &["-p", "require('toy')"]).await, (json!(0), "42\n".to_owned()));
+    let hidden = "fetch('http://hidden.example/').then(r => console.log(r.status), e => console.log('unproxied'))";
+    let (_, said) = house.run("node", &["-e", hidden]).await;
+    // What reads the variable since 22.21 and 24.
+    let (_, version) = house.run("node", &["-p", "process.versions.node"]).await;
+    let numbers: Vec<u32> = version.trim().split('.').map(|number| number.parse().unwrap()).collect();
+    let knows = numbers[0] >= 24 || (numbers[0] == 22 && numbers[1] >= 21);
+    assert_eq!(said.trim(), if knows { "403" } else { "unproxied" }, "node {version}");
+    assert_eq!(house.run("node", &["-p", "process.env.NODE_USE_ENV_PROXY"]).await.1, "1\n");
+}
+
+#[tokio::test]
+async fn a_program_reaches_its_own_server_past_the_proxy_and_a_listed_one_of_the_hosts_through_it() {
+    if lacks(&["python3"]) {
+        return;
+    }
+    let site = Site::of(file("/f", "the host's")).await;
+    let own = "import http.server as h, threading, urllib.request as r
+class S(h.BaseHTTPRequestHandler):
+  def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(b'its own')
+  def log_message(s, *a): pass
+s = h.HTTPServer(('127.0.0.1', 0), S); threading.Thread(target=s.serve_forever, daemon=True).start()
+print(r.urlopen(f'http://localhost:{s.server_port}/').read().decode())";
+    let mut house = House::process(allow(&["example.com"]), &data("authority.pem")).await;
+    assert_eq!(house.run("python3", &["-c", own]).await, (json!(0), "its own\n".to_owned()));
+    let mut named = self::house(&[&site]).await;
+    let get = format!("import urllib.request as r; print(r.urlopen('http://{}/f').read().decode())", site.authority());
+    assert_eq!(named.run("python3", &["-c", &get]).await, (json!(0), "the host's\n".to_owned()));
+}
+
+#[tokio::test]
 async fn no_other_way_leads_out() {
     if lacks(&["python3"]) {
         return;
@@ -293,7 +347,8 @@ async fn no_other_way_leads_out() {
     let mut house = house(&[&site]).await;
     let (_, said) = house.run("python3", &["-c", DIRECT, &host, &port, &datagrams]).await;
     let open: Vec<&str> = said.lines().filter(|line| line.ends_with(" open")).collect();
-    assert_eq!(open, ["proxy open"], "{said}");
+    // Its own loopback is its own.
+    assert_eq!(open, ["proxy open", "listen open"], "{said}");
     assert_eq!(said.lines().count(), 13, "{said}");
     assert!(udp.recv(&mut [0; 9]).is_err(), "a datagram came out");
     assert!(site.asked().is_empty());
@@ -318,7 +373,7 @@ async fn in_mode_deny_the_host_itself_stays_closed() {
     let mut house = House::process(network(NetworkMode::Deny, &[], &["evil.test"]), &data("authority.pem")).await;
     for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]", "127.0.0.1.", "0.0.0.0"] {
         let url = format!("http://{host}:{}/f", site.port);
-        let (code, said) = house.run("curl", &["-sS", "-i", &url]).await;
+        let (code, said) = house.run("curl", &["-sS", "-i", "--noproxy", "", &url]).await;
         assert!(code == 0 && said.contains(" address ") && said.starts_with("HTTP/1.1 403 Refused"), "{host}: {said}");
     }
     assert!(site.asked().is_empty());

@@ -32,7 +32,7 @@ async fn a_write_over_the_limit_is_refused_until_room_is_made_in_the_trash_too()
         ("filesystem.write", write("two")),
         ("filesystem.write", write("one")),
         ("filesystem.append", write("one")),
-        ("filesystem.edit", json!({"path": "one", "find": "xx", "replace": "yyy"})),
+        ("filesystem.edit", json!({"path": "one", "find": "xx", "replace": "yyy", "expected_count": 300_000})),
     ] {
         let over = house.under(disk(MIB), capability, arguments).await;
         let (resource, limit, sentence) = exhausted(&over);
@@ -172,4 +172,46 @@ async fn who_is_far_over_may_only_delete_and_who_is_over_may_not_grow() {
     exhausted(&house.under(disk(MIB), "process.run", grown).await);
     let kept = house.under(disk(MIB), "process.run", shell("rm more; echo x > small; cat small; rm middling")).await;
     assert_eq!((&kept.result["stdout"], &kept.result["exit_code"]), (&json!("x\n"), &json!(0)), "{kept:?}");
+}
+
+/// Holds files without a name by mappings alone, behind thousands of mappings whose long paths fill the kernel's list of them.
+const HIDES: &str = r"
+import ctypes, os, time
+l = ctypes.CDLL(None, use_errno=True); l.mmap.restype = ctypes.c_void_p
+l.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+here = os.open('/workspace', os.O_RDONLY)
+for i in range(15):
+    name = chr(97 + i) * 250; os.mkdir(name, dir_fd=here); below = os.open(name, os.O_RDONLY, dir_fd=here); os.close(here); here = below
+f = os.open('f', os.O_CREAT | os.O_RDWR, dir_fd=here); os.ftruncate(f, 8192); at = 0x10000000
+for i in range(1400): l.mmap(at, 4096, 1, 2 | 0x100000, f, 0); at += 8192
+at = 0x20000000
+for i in range(6):
+    g = os.open('/workspace/big', os.O_CREAT | os.O_RDWR); os.write(g, b'x' * (1 << 20))
+    l.mmap(at, 4096, 1, 1 | 0x100000, g, 0); at += 8192; os.unlink('/workspace/big'); os.close(g)
+time.sleep(1000)
+";
+
+#[tokio::test]
+async fn files_without_a_name_count_however_they_are_hidden_and_a_renamed_one_counts_once() {
+    let mut house = House::new().await;
+    let hides = json!({"command": "python3", "args": ["-c", HIDES], "timeout_ms": 60_000});
+    let over = house.under(disk(4 * MIB), "process.run", hides.clone()).await;
+    assert_eq!(exhausted(&over).0, "disk");
+    house.run = house.another_run();
+    let python = "import os, time\nopen('a', 'wb').write(b'x' * 2500000); os.mkdir('d'); end = time.time() + 3\nwhile time.time() < end: os.rename('a', 'd/b'); os.rename('d/b', 'a')";
+    let outcome =
+        house.under(disk(4 * MIB), "process.run", json!({"command": "python3", "args": ["-c", python]})).await;
+    assert_eq!(outcome.outcome, Outcome::Done { exit_code: Some(0) }, "{outcome:?}");
+}
+
+/// Threads with one table of descriptors are looked at once.
+#[tokio::test]
+async fn many_threads_with_many_descriptors_do_not_keep_the_worker_from_looking() {
+    let mut house = House::new().await;
+    let script = "import os, threading, time
+files = [os.open('/dev/null', os.O_RDONLY) for _ in range(900)]
+for _ in range(60): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+while True: open(f'f{time.time_ns()}', 'wb').write(b'x' * 100000)";
+    let over = house.under(disk(4 * MIB), "process.run", json!({"command": "python3", "args": ["-c", script]})).await;
+    assert_eq!(exhausted(&over).0, "disk");
 }

@@ -110,3 +110,27 @@ async fn no_path_leads_out_of_the_work_folder() {
     let read = house.call("filesystem.read", json!({"path": "well/f"}));
     assert_eq!(house.led(&read).await.result["content"], "mine\n");
 }
+
+#[tokio::test]
+async fn an_edit_keeps_crlf_shows_it_in_its_diff_and_wants_one_match_unless_told() {
+    let mut house = House::new().await;
+    house.does("filesystem.write", json!({"path": "dos", "content": "one\r\ntwo\r\ntwo\r\n"})).await;
+    let edited = house.does("filesystem.edit", json!({"path": "dos", "find": "one\ntwo", "replace": "1\n2"})).await;
+    assert_eq!(edited["diff"], "@@ -1,3 +1,3 @@\n-one\r\n-two\r\n+1\r\n+2\r\n two\r\n");
+    assert_eq!(house.does("filesystem.read", json!({"path": "dos"})).await["content"], "1\r\n2\r\ntwo\r\n");
+    house.does("filesystem.write", json!({"path": "twice", "content": "a a"})).await;
+    let (code, sentence) = house.fails("filesystem.edit", json!({"path": "twice", "find": "a", "replace": "b"})).await;
+    assert!(code == "no_match" && sentence.contains("expected_count: 2"), "{code}: {sentence}");
+    let both = json!({"path": "twice", "find": "a", "replace": "b", "expected_count": 2});
+    assert_eq!(house.does("filesystem.edit", both).await["replaced"], 2);
+}
+
+#[tokio::test]
+async fn a_program_that_asks_for_a_terminal_gets_one_and_its_input_ends() {
+    let mut house = House::new().await;
+    let run = |pty: bool| json!({"command": "sh", "args": ["-c", "test -t 0 && test -t 1 && tty; cat; echo err >&2"], "stdin": "in\n", "pty": pty});
+    let result = house.does("process.run", run(true)).await;
+    assert_eq!((&result["stdout"], &result["stderr"]), (&json!("/dev/pts/0\r\nin\r\nerr\r\n"), &json!("")));
+    let plain = house.does("process.run", run(false)).await;
+    assert_eq!((&plain["stdout"], &plain["stderr"]), (&json!("in\n"), &json!("err\n")));
+}

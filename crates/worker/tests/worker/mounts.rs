@@ -186,3 +186,30 @@ fn a_worker_shows_nobody_the_data_directory_or_what_is_not_there() {
     // The control: a neighbour.
     prepare(vec![mount(shelf.path.join("plain"))]).unwrap();
 }
+
+#[tokio::test]
+async fn git_works_in_a_folder_of_the_host_that_belongs_to_somebody_else_there() {
+    let Some(shelf) = Shelf::make("git") else { return };
+    shelf.holds("r/a.txt", "a");
+    let made = std::process::Command::new("sh")
+        .args(["-c", "cd r && git init -q && git add . && git -c user.name=h -c user.email=h@example.com commit -qm first && chmod -R a+rX ."])
+        .current_dir(&shelf.path)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .status();
+    if !made.is_ok_and(|made| made.success()) {
+        eprintln!("skipped: git is not installed");
+        return;
+    }
+    let mut house = House::with_mounts(vec![shelf.mount(true)]).await;
+    let repository = shelf.inside("r");
+    let (read, write) = (&["/workspace", repository.as_str()][..], &["/workspace"][..]);
+    let script = format!(
+        "git -C {repository} log --format=%s && git clone -q {repository} own && cd own && echo b > b.txt && git add . && git commit -qm second && git log --format='%s by %an <%ae>' -1"
+    );
+    let said = listing(&mut house, read, write, "process.run", shell(&script)).await.result;
+    assert_eq!(said["stdout"], "first\nsecond by agent <agent@localhost>\n", "{said}");
+    // Only where a folder of the host's is shown is git told so.
+    house.run.iteration += 1;
+    let alone = listing(&mut house, &["/workspace"], write, "process.run", shell("env | grep -c GIT_ || true")).await;
+    assert_eq!(alone.result["stdout"], "0\n");
+}

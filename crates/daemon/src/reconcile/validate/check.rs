@@ -1,5 +1,6 @@
 //! What a validator finds, computed from an iteration's outcome. It runs nothing: a check that needs the sandbox says
 //! which call it wants, and is asked again with that call's result.
+use crate::schema;
 use serde_json::{Value, json};
 use tenure_core::manifest::{Target, Validator, compile_regex};
 
@@ -100,7 +101,7 @@ fn fits(schema: &Value, text: &str) -> Step {
         Ok(value) => value,
         Err(error) => return failed(format!("This is no JSON: {error}.")),
     };
-    let validator = match jsonschema::validator_for(schema) {
+    let validator = match schema::compile(schema) {
         Ok(validator) => validator,
         Err(error) => return failed(format!("The schema of the validator is wrong: {error}.")),
     };
