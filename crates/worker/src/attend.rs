@@ -16,7 +16,7 @@ const EVENTS_MAX: usize = 64;
 
 /// What somebody does at their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Typed {
+pub enum InputEvent {
     /// At most 64 KiB.
     Bytes(Vec<u8>),
     /// Nothing more comes.
@@ -26,22 +26,22 @@ pub enum Typed {
 
 /// What the program wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Printed {
+pub struct OutputChunk {
     pub stderr: bool,
     pub bytes: Vec<u8>,
 }
 
 /// The two directions of one program, and its terminal if it is to have one.
 #[derive(Debug)]
-pub struct Attendance {
-    pub typed: mpsc::Receiver<Typed>,
-    pub printed: mpsc::Sender<Printed>,
+pub struct AttendedStreams {
+    pub typed: mpsc::Receiver<InputEvent>,
+    pub printed: mpsc::Sender<OutputChunk>,
     pub terminal: Option<TerminalSize>,
 }
 
 /// How it ended.
 #[derive(Debug)]
-pub struct Attended {
+pub struct AttendedOutcome {
     /// Err: the jail ended before the program did, and why.
     pub outcome: Result<CallOutcome, String>,
     /// What its network was asked for and refused.
@@ -55,9 +55,9 @@ pub struct Attended {
 pub async fn attend(
     runtime: WorkerRuntime,
     call: LeasedCall,
-    attendance: Attendance,
+    attendance: AttendedStreams,
     stop: CancellationToken,
-) -> Result<Attended, Error> {
+) -> Result<AttendedOutcome, Error> {
     let runtime = Arc::new(runtime);
     let (key, agent) = (Key::of(&call), call.agent);
     let deadline = Instant::now() + std::time::Duration::from_millis(call.deadline_ms);
@@ -92,5 +92,5 @@ pub async fn attend(
     let _ = tokio::task::spawn_blocking(move || ended.folders.end(agent, execution)).await;
     leave(runtime).await?;
     let why = end?;
-    Ok(Attended { outcome: outcome.ok_or(why), refused })
+    Ok(AttendedOutcome { outcome: outcome.ok_or(why), refused })
 }

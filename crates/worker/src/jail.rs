@@ -1,6 +1,6 @@
 //! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
-use crate::attend::Attendance;
+use crate::attend::AttendedStreams;
 use crate::backend::Sandbox;
 use crate::egress::rules::Rules;
 use crate::egress::{EgressHandle, EgressListener};
@@ -55,7 +55,7 @@ pub(crate) struct QueuedCall {
     pub(crate) call: Box<LeasedCall>,
     pub(crate) deadline: Instant,
     /// Of a program that somebody sits before.
-    pub(crate) attendance: Option<Attendance>,
+    pub(crate) attendance: Option<AttendedStreams>,
 }
 
 /// What a jail's task tells the connection.

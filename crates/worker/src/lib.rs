@@ -25,7 +25,7 @@ mod output;
 mod reap;
 mod attend;
 
-pub use attend::{Attendance, Attended, Printed, Typed, attend};
+pub use attend::{AttendedOutcome, AttendedStreams, InputEvent, OutputChunk, attend};
 pub use connection::serve;
 pub use error::Error;
 pub use runtime::{Options, WorkerRuntime};

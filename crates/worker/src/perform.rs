@@ -4,7 +4,7 @@ mod filesystem;
 mod process;
 mod network;
 
-use crate::attend::Attendance;
+use crate::attend::AttendedStreams;
 use crate::egress::EgressHandle;
 use crate::jail_connection::JailConnection;
 use crate::output::Shown;
@@ -39,7 +39,7 @@ pub(crate) struct CallContext {
 #[derive(Debug)]
 pub(crate) struct Audience {
     pub(crate) shown: Shown,
-    pub(crate) attendance: Option<Attendance>,
+    pub(crate) attendance: Option<AttendedStreams>,
 }
 
 /// How a call ended that was tried.

@@ -27,7 +27,7 @@ pub(super) struct Feed {
 
 /// What became of the bytes that wait.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fed {
+pub(super) enum FeedState {
     /// Some still wait.
     Waits,
     /// All are taken; with the end, nothing more can come.
@@ -94,17 +94,17 @@ impl Feed {
     }
 
     /// Hands on what the program's side has room for.
-    pub(super) fn push(&mut self) -> Fed {
+    pub(super) fn push(&mut self) -> FeedState {
         while !self.pending.is_empty() {
             match rustix::io::write(&self.fd, &self.pending) {
-                Ok(0) => return Fed::Closed { request: self.request.take() },
+                Ok(0) => return FeedState::Closed { request: self.request.take() },
                 Ok(count) => drop(self.pending.drain(..count)),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Fed::Waits,
-                Err(_) => return Fed::Closed { request: self.request.take() },
+                Err(Errno::AGAIN) => return FeedState::Waits,
+                Err(_) => return FeedState::Closed { request: self.request.take() },
             }
         }
-        Fed::Taken { request: self.request.take(), ended: self.ends && !self.terminal }
+        FeedState::Taken { request: self.request.take(), ended: self.ends && !self.terminal }
     }
 
     /// The request that waits, when the program has ended.

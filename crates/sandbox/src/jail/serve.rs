@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::files::{Answered, Edit, Files};
-use super::input::{Fed, Feed};
+use super::input::{Feed, FeedState};
 use super::ipc;
 use super::orphans::{self, StopOthers};
 use super::program::{Bounds, Program, rlimits};
@@ -279,8 +279,8 @@ impl Server {
     fn feed(&mut self, id: u32) {
         let Some(program) = self.programs.get_mut(&id) else { return };
         match program.feed().map(Feed::push) {
-            None | Some(Fed::Waits) => {}
-            Some(Fed::Taken { request, ended }) => {
+            None | Some(FeedState::Waits) => {}
+            Some(FeedState::Taken { request, ended }) => {
                 if ended {
                     program.close_feed();
                 }
@@ -288,7 +288,7 @@ impl Server {
                     self.answer(request, Answer::Done, &[]);
                 }
             }
-            Some(Fed::Closed { request }) => {
+            Some(FeedState::Closed { request }) => {
                 program.close_feed();
                 if let Some(request) = request {
                     self.answer(request, Answer::Refused(Refusal::NotFound), &[]);

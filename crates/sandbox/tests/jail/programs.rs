@@ -218,14 +218,14 @@ fn rust_toolchain() -> Option<PathBuf> {
 }
 
 /// A program that is fed, and all that it and its requests said.
-struct Fed<'c> {
+struct FedProgram<'c> {
     client: &'c mut Client,
     id: u32,
     seen: String,
     answers: BTreeMap<u32, Answer>,
 }
 
-impl<'c> Fed<'c> {
+impl<'c> FedProgram<'c> {
     fn start(client: &'c mut Client, spawn: Spawn) -> Self {
         let id = client.send(Operation::Spawn(Spawn { fed: true, ..spawn }), b"").unwrap();
         Self { client, id, seen: String::new(), answers: BTreeMap::new() }
@@ -275,7 +275,7 @@ fn a_program_that_is_to_have_a_terminal_has_one_of_its_own() {
     let house = House::new();
     let (_jail, mut client) = house.open();
     let size = TerminalSize { rows: 33, columns: 101 };
-    let mut shell = Fed::start(&mut client, Spawn { terminal: Some(size), ..Spawn::new(["sh", "-i"]) });
+    let mut shell = FedProgram::start(&mut client, Spawn { terminal: Some(size), ..Spawn::new(["sh", "-i"]) });
     assert_eq!(shell.types(b"PS1=; stty size; tty; : > /dev/tty && echo own-$((1+1))\n", false), Answer::Done);
     let said = shell.until("own-2");
     assert!(said.contains("33 101") && said.contains("/dev/pts/"), "{said}");
@@ -306,7 +306,7 @@ fn input_comes_as_it_is_fed_and_waits_for_a_program_that_does_not_read() {
     let house = House::new();
     let (_jail, mut client) = house.open();
     let script = "read line; echo got $line; sleep 1; head -c 200000 | wc -c";
-    let mut reader = Fed::start(&mut client, Spawn::new(["sh", "-c", script]));
+    let mut reader = FedProgram::start(&mut client, Spawn::new(["sh", "-c", script]));
     assert_eq!(reader.types(b"first\n", false), Answer::Done);
     reader.until("got first");
     let much = reader.ask(Operation::Input { target: reader.id, end: false }, &[b'x'; 500_000]);
@@ -314,7 +314,7 @@ fn input_comes_as_it_is_fed_and_waits_for_a_program_that_does_not_read() {
     reader.until("200000");
     // It ended without the rest.
     assert_eq!(reader.answer(much), Answer::Refused(Refusal::NotFound));
-    let mut short = Fed::start(&mut client, Spawn::new(["wc", "-c"]));
+    let mut short = FedProgram::start(&mut client, Spawn::new(["wc", "-c"]));
     short.types(b"12345", false);
     short.types(b"", true);
     assert_eq!(short.until("5"), "5\n");

@@ -1,6 +1,6 @@
 //! The process group: programs that run to their end. Must never: wait past the call's deadline, or keep all that they say.
 use super::{Abort, Audience, CallContext, CallResult, PerformResult, invalid, limit_reached, refused, unavailable};
-use crate::attend::{Printed, Typed};
+use crate::attend::{InputEvent, OutputChunk};
 use crate::jail_connection::JailConnection;
 use crate::output::{HeadTailBuffer, Shown};
 use crate::workspace::{Baseline, LimitReached};
@@ -111,13 +111,13 @@ pub(super) async fn run(context: &CallContext, wanted: Run, audience: Audience, 
 }
 
 /// Hands on what is typed, each piece once the one before is taken.
-async fn feed(jail: &JailConnection, program: u32, typed: Option<mpsc::Receiver<Typed>>) -> Infallible {
+async fn feed(jail: &JailConnection, program: u32, typed: Option<mpsc::Receiver<InputEvent>>) -> Infallible {
     if let Some(mut typed) = typed {
         while let Some(typed) = typed.recv().await {
             let (operation, bytes) = match typed {
-                Typed::Bytes(bytes) => (Operation::Input { target: program, end: false }, bytes),
-                Typed::End => (Operation::Input { target: program, end: true }, Vec::new()),
-                Typed::Resized(size) => (Operation::Resize { target: program, size }, Vec::new()),
+                InputEvent::Bytes(bytes) => (Operation::Input { target: program, end: false }, bytes),
+                InputEvent::End => (Operation::Input { target: program, end: true }, Vec::new()),
+                InputEvent::Resized(size) => (Operation::Resize { target: program, size }, Vec::new()),
             };
             // A program that reads no more is none that ends.
             let _ = jail.ask(operation, bytes).await.recv().await;
@@ -154,14 +154,14 @@ struct RunOutput {
     stdout: HeadTailBuffer,
     stderr: HeadTailBuffer,
     shown: Shown,
-    printed: Option<mpsc::Sender<Printed>>,
+    printed: Option<mpsc::Sender<OutputChunk>>,
 }
 
 impl RunOutput {
     async fn take(&mut self, stream: Stream, bytes: Vec<u8>) {
         if let Some(printed) = &self.printed {
             // Once nobody takes it any more, it is dropped until the program is ended.
-            let _ = printed.send(Printed { stderr: stream == Stream::Stderr, bytes }).await;
+            let _ = printed.send(OutputChunk { stderr: stream == Stream::Stderr, bytes }).await;
             return;
         }
         let (kept, stderr) = match stream {

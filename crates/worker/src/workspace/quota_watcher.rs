@@ -2,7 +2,7 @@
 //! than its part of the time while a program runs.
 
 use super::quota::{Allowance, Baseline, LimitReached, Measurement};
-use super::reserve::{Held, RESERVE_PERIOD, Reserve};
+use super::reserve::{RESERVE_PERIOD, Reserve, RunningProgram};
 use super::unlinked::JailProcesses;
 use rustix::io::Errno;
 use std::path::Path;
@@ -100,7 +100,11 @@ impl QuotaWatcher {
         }
     }
 
-    async fn watch_folders(&self, baseline: &Baseline, held: Option<&Held<'_>>) -> Result<LimitReached, Unavailable> {
+    async fn watch_folders(
+        &self,
+        baseline: &Baseline,
+        held: Option<&RunningProgram<'_>>,
+    ) -> Result<LimitReached, Unavailable> {
         let (mut period, mut before, mut unseen) = (PERIOD_MIN, None::<Arc<Measurement>>, 0);
         loop {
             tokio::time::sleep(period).await;
@@ -156,7 +160,7 @@ impl QuotaWatcher {
 }
 
 /// Ends when too little of the disk is free and this program is the one to go.
-async fn watch_reserve(held: Option<&Held<'_>>) -> LimitReached {
+async fn watch_reserve(held: Option<&RunningProgram<'_>>) -> LimitReached {
     let Some(held) = held else { return std::future::pending().await };
     loop {
         tokio::time::sleep(RESERVE_PERIOD).await;

@@ -34,7 +34,7 @@ struct Running {
 
 /// A running program. Dropping it ends its part.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(super) struct RunningProgram<'a> {
     reserve: &'a Reserve,
     number: u64,
 }
@@ -58,16 +58,16 @@ impl Reserve {
         Ok((found.f_bavail.saturating_mul(found.f_frsize), RESERVE_BYTES.min(total / RESERVE_PART)))
     }
 
-    pub(super) fn begin(&self) -> Held<'_> {
+    pub(super) fn begin(&self) -> RunningProgram<'_> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.next += 1;
         let number = running.next;
         running.held.insert(number, 0);
-        Held { reserve: self, number }
+        RunningProgram { reserve: self, number }
     }
 }
 
-impl Held<'_> {
+impl RunningProgram<'_> {
     pub(super) fn saw(&self, bytes: u64) {
         let mut running = self.reserve.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.held.insert(self.number, bytes);
@@ -88,7 +88,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for RunningProgram<'_> {
     fn drop(&mut self) {
         self.reserve.running.lock().unwrap_or_else(PoisonError::into_inner).held.remove(&self.number);
     }

@@ -37,16 +37,20 @@ pub(super) struct UnlinkedFile {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Unlinked {
+pub(super) struct UnlinkedFiles {
     pub(super) files: Vec<UnlinkedFile>,
     /// There is more than can be looked at.
     pub(super) unseen: bool,
 }
 
 /// The files of `device` that these processes hold, each once, but for those that are `counted` already.
-pub(super) fn unlinked_files(processes: &JailProcesses, device: u64, counted: &mut HashSet<(u64, u64)>) -> Unlinked {
+pub(super) fn unlinked_files(
+    processes: &JailProcesses,
+    device: u64,
+    counted: &mut HashSet<(u64, u64)>,
+) -> UnlinkedFiles {
     let left = Left { looks: LOOKED_AT_MAX, maps_bytes: MAPS_BYTES_MAX };
-    let mut found = Found { device, counted, unlinked: Unlinked::default(), left };
+    let mut found = Found { device, counted, unlinked: UnlinkedFiles::default(), left };
     for number in processes.processes() {
         let process = Path::new("/proc").join(number.to_string());
         // A thread may have descriptors of its own, but seldom has. What has just ended holds nothing.
@@ -66,7 +70,7 @@ pub(super) fn unlinked_files(processes: &JailProcesses, device: u64, counted: &m
 struct Found<'a> {
     device: u64,
     counted: &'a mut HashSet<(u64, u64)>,
-    unlinked: Unlinked,
+    unlinked: UnlinkedFiles,
     left: Left,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::stdio;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
-use tenure_worker::{Attendance, Printed, TerminalSize, Typed};
+use tenure_worker::{AttendedStreams, InputEvent, OutputChunk, TerminalSize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -50,7 +50,7 @@ impl Drop for Raw {
 
 impl Terminal {
     /// `stop` is called when nobody takes what is printed any more.
-    pub(super) fn open(stop: CancellationToken) -> Result<(Terminal, Attendance), Failure> {
+    pub(super) fn open(stop: CancellationToken) -> Result<(Terminal, AttendedStreams), Failure> {
         let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && in_foreground();
         let (typing, typed) = mpsc::channel(WAITING_MAX);
         let (printing, printed) = mpsc::channel(WAITING_MAX);
@@ -70,7 +70,7 @@ impl Terminal {
             }
             let _ = done.send(lost);
         });
-        let attendance = Attendance { typed, printed: printing, terminal: at_terminal.then(size) };
+        let attendance = AttendedStreams { typed, printed: printing, terminal: at_terminal.then(size) };
         Ok((Terminal { _raw: raw, written }, attendance))
     }
 
@@ -96,29 +96,29 @@ fn size() -> TerminalSize {
     }
 }
 
-async fn watch_size(mut changes: tokio::signal::unix::Signal, typing: mpsc::Sender<Typed>) {
+async fn watch_size(mut changes: tokio::signal::unix::Signal, typing: mpsc::Sender<InputEvent>) {
     while changes.recv().await.is_some() {
-        if typing.send(Typed::Resized(size())).await.is_err() {
+        if typing.send(InputEvent::Resized(size())).await.is_err() {
             return;
         }
     }
 }
 
 /// Until the end of stdin or of the program.
-fn read(typing: &mpsc::Sender<Typed>) {
+fn read(typing: &mpsc::Sender<InputEvent>) {
     let mut buffer = vec![0; READ_BYTES];
     if std::io::stdin().is_terminal() && !in_foreground() {
-        let _ = typing.blocking_send(Typed::End);
+        let _ = typing.blocking_send(InputEvent::End);
         return;
     }
     loop {
         let typed = match rustix::io::read(stdio::stdin(), &mut buffer) {
-            Ok(0) => Typed::End,
-            Ok(count) => Typed::Bytes(buffer[..count].to_vec()),
+            Ok(0) => InputEvent::End,
+            Ok(count) => InputEvent::Bytes(buffer[..count].to_vec()),
             Err(Errno::INTR) => continue,
-            Err(_) => Typed::End,
+            Err(_) => InputEvent::End,
         };
-        let last = typed == Typed::End;
+        let last = typed == InputEvent::End;
         if typing.blocking_send(typed).is_err() || last {
             return;
         }
@@ -126,8 +126,8 @@ fn read(typing: &mpsc::Sender<Typed>) {
 }
 
 /// Until the program's end, or until one of the streams takes no more.
-fn write(mut printed: mpsc::Receiver<Printed>) -> Option<std::io::Error> {
-    while let Some(Printed { stderr, bytes }) = printed.blocking_recv() {
+fn write(mut printed: mpsc::Receiver<OutputChunk>) -> Option<std::io::Error> {
+    while let Some(OutputChunk { stderr, bytes }) = printed.blocking_recv() {
         let written = if stderr {
             std::io::stderr().write_all(&bytes)
         } else {

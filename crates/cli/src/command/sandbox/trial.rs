@@ -10,7 +10,7 @@ use tenure_core::manifest::HostMount;
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, LeasedCall};
-use tenure_worker::{Attended, Options, WorkerRuntime, attend};
+use tenure_worker::{AttendedOutcome, Options, WorkerRuntime, attend};
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
@@ -106,7 +106,7 @@ impl Trial {
 }
 
 /// What Tenure has to say beside the program's own words, and the exit code that is the program's.
-fn show(attended: Attended) -> Result<Exit, Failure> {
+fn show(attended: AttendedOutcome) -> Result<Exit, Failure> {
     for refusal in &attended.refused {
         let place = format!("{}:{}", refusal.host, refusal.port);
         say(&format!("network refused: {place} by {} ({} times)", refusal.rule, refusal.count));
