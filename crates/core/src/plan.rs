@@ -4,7 +4,7 @@ use crate::manifest::{AccessMode, Guard, Manifest, NetworkMode, Runtime, Storage
 use crate::template;
 use serde::{Deserialize, Serialize};
 
-/// The shape that this program writes; older ones are lifted by [`Plan::read`].
+/// The shape that this program writes; any other is refused by [`Plan::read`].
 pub const PLAN_VERSION: u32 = 1;
 /// Connections that one iteration may have open where its manifest names no number.
 pub const CONNECTIONS_MAX: u32 = 64;
