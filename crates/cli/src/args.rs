@@ -430,11 +430,11 @@ pub enum Sandbox {
 
 #[derive(Debug, Subcommand)]
 pub enum Audit {
-    /// Prove that the ledger holds: chain, heads, folds and payloads.
+    /// Prove that the ledger holds: chain, heads, and all folds, rows and texts that follow from it.
     Verify {
-        /// Leave the bytes of payloads out.
+        /// The quick one: that no record was changed, and nothing of what follows from them.
         #[arg(long)]
-        quick: bool,
+        chain: bool,
     },
     /// Print the newest records.
     Tail {

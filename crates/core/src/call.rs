@@ -475,9 +475,10 @@ pub(crate) fn perform(
     caller: Caller,
     call: &Open,
     arguments: &Payload,
+    value: Option<Payload>,
 ) -> Result<Ended, Unread> {
     let performed = match (capability::find(&call.capability), serde_json::from_slice(arguments.bytes())) {
-        (Some(known), Ok(read)) if arguments.bound() == call.arguments => known.perform(draft, caller, &read)?,
+        (Some(known), Ok(read)) if arguments.bound() == call.arguments => known.perform(draft, caller, &read, value)?,
         _ => capability::Performed::failed("arguments_lost", "its arguments are not those that were bound"),
     };
     let result = match performed.result {

@@ -8,7 +8,7 @@ mod network;
 pub mod path;
 mod state;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Payload};
 use crate::call::{Caller, Outcome};
 use crate::draft::Draft;
 use crate::facts::Unread;
@@ -36,7 +36,16 @@ pub enum Place {
     Rows,
 }
 
-type Perform = fn(&mut Draft<'_>, Caller, &Value) -> Result<Performed, Unread>;
+/// How a capability is done on our own rows.
+#[derive(Debug)]
+enum Perform {
+    From(fn(&mut Draft<'_>, Caller, &Value) -> Result<Performed, Unread>),
+    /// It binds a value, which may be large, so that whoever commits writes it before the decision.
+    Keeping {
+        value: fn(&Value) -> Vec<u8>,
+        perform: fn(&mut Draft<'_>, Caller, &Value, Payload) -> Result<Performed, Unread>,
+    },
+}
 
 /// What a capability on our own rows gives.
 #[derive(Debug)]
@@ -112,14 +121,30 @@ impl Capability {
         if self.perform.is_some() { Place::Rows } else { Place::Sandbox }
     }
 
+    /// The bytes that a call with these arguments binds beside its result; none where it binds none.
+    pub fn value(&self, arguments: &Value) -> Option<Vec<u8>> {
+        match &self.perform {
+            Some(Perform::Keeping { value, .. }) => Some(value(arguments)),
+            Some(Perform::From(_)) | None => None,
+        }
+    }
+
+    /// `brought`: what [`Capability::value`] gave, if whoever commits asked.
     pub(crate) fn perform(
         &self,
         draft: &mut Draft<'_>,
         caller: Caller,
         arguments: &Value,
+        brought: Option<Payload>,
     ) -> Result<Performed, Unread> {
-        match self.perform {
-            Some(perform) => perform(draft, caller, arguments),
+        match &self.perform {
+            Some(Perform::From(perform)) => perform(draft, caller, arguments),
+            Some(Perform::Keeping { value, perform }) => {
+                let bytes = value(arguments);
+                let payload = brought.filter(|brought| *brought.bytes() == bytes);
+                let payload = payload.unwrap_or_else(|| Payload::new(draft.mint.salt(), bytes));
+                perform(draft, caller, arguments, payload)
+            }
             None => Ok(Performed::failed("no_rows", "it is done in a sandbox")),
         }
     }

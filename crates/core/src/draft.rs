@@ -184,23 +184,20 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// `Unread`.
     pub fn count(&mut self, counter: Counter, key: &str) -> Result<i64, Unread> {
-        Ok(self.facts.count(counter, key, 0)?.saturating_add(self.counted(counter, key, |bucket| bucket == 0)))
+        self.count_in(counter, key, 0)
     }
 
-    /// What a counter's buckets from this one on add up to.
+    /// What one bucket of a counter stands at.
     ///
     /// # Errors
     /// `Unread`.
-    pub fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
-        Ok(self.facts.sum(counter, key, from)?.saturating_add(self.counted(counter, key, |bucket| bucket >= from)))
-    }
-
-    fn counted(&self, wanted: Counter, name: &str, within: impl Fn(u64) -> bool) -> i64 {
-        let counts = self.rows.iter().filter_map(|row| {
-            let Row::Counted { counter, key, bucket, by } = row else { return None };
-            (*counter == wanted && key == name && within(*bucket)).then_some(*by)
+    fn count_in(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
+        let before = self.facts.count(counter, key, bucket)?;
+        let own = self.rows.iter().filter_map(|row| {
+            let Row::Counted { counter: which, key: name, bucket: place, by } = row else { return None };
+            (*which == counter && name == key && *place == bucket).then_some(*by)
         });
-        counts.sum()
+        Ok(before.saturating_add(own.sum::<i64>()))
     }
 
     /// # Errors
@@ -352,7 +349,7 @@ fn record_refusal(
     let stream = if draft.touch(stream)?.now().is_some() { stream } else { Stream::Project(project) };
     let key = format!("{stream}|{}|{verb}|{code}", draft.actor);
     let minute = 1 + draft.stamp.run.millis() / 60_000;
-    let before = draft.sum(Counter::Refusals, &key, minute)?;
+    let before = draft.count_in(Counter::Refusals, &key, minute)?;
     draft.add_count(Counter::Refusals, &key, minute, 1);
     if before > 0 {
         draft.add_count(Counter::RefusalsUntold, &key, 0, 1);

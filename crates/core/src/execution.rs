@@ -282,8 +282,9 @@ verbs! {
         "model.fail" ends => FailModel { turn: Turn, failure: ModelFailure },
         /// Found open at start, or past its deadline.
         "model.lose" ends => LoseModel { turn: Turn },
-        /// Brings the arguments of a call on our own rows, which is judged, done and ended with them.
-        "call.perform" urgent => Perform { call: CallId, arguments: Payload },
+        /// Brings the arguments of a call on our own rows, which is judged, done and ended with them, and the value that
+        /// it binds by them, if it binds one.
+        "call.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
         "call.end" ends urgent => EndCall(EndCall),
         /// A validator's own call.
         "iteration.check" => Check { iteration: u32, index: u32, proposal: call::Proposal },
@@ -302,6 +303,7 @@ verbs! {
             Command::EndCall(end) => end.result.iter().chain(&end.attributes).collect(),
             Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
             Command::Validate { finding, .. } => vec![&finding.reasons],
+            Command::Perform { value, .. } => value.iter().collect(),
             Command::Cancel { .. }
             | Command::Bind { .. }
             | Command::Unbind { .. }
@@ -311,7 +313,6 @@ verbs! {
             | Command::CallModel(_)
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
-            | Command::Perform { .. }
             | Command::Expire {} => Vec::new(),
         }
     }

@@ -30,7 +30,8 @@ pub enum Namespace {
     KeyName,
 }
 
-/// Sums that decisions are made by. Each has keys, and each key fixed buckets of time; bucket 0 is for all time.
+/// Sums that decisions are made by. Each has keys, and each key fixed buckets of time; bucket 0 is for all time. Of the
+/// others only the newest is ever asked for, and no more than two are kept: whoever asks for a longer window must keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Counter {
@@ -84,9 +85,6 @@ pub trait Facts {
 
     /// One bucket of a counter.
     fn count(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread>;
-
-    /// All buckets of a counter from this one on.
-    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread>;
 
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread>;
 

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LETTERS: usize = 26;
+/// Letters at the end of an id that lists show.
+const SHORT: usize = 8;
 
 /// Why a text is no id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,8 +75,19 @@ fn decode(text: &str) -> Option<u128> {
     Some(value)
 }
 
+/// What a text is the id of, whole or short; none where it has the form of none.
+pub fn kind_of(text: &str) -> Option<&'static str> {
+    let (prefix, letters) = text.split_once('_')?;
+    let fits = [SHORT, LETTERS].contains(&letters.len()) && letters.bytes().all(|letter| ALPHABET.contains(&letter));
+    let mut known = KINDS.iter().filter(|_| fits);
+    known.find_map(|(known, kind)| (*known == prefix).then_some(*kind))
+}
+
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident $prefix:literal $kind:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $prefix:literal $kind:literal;)*) => {
+        const KINDS: &[(&str, &str)] = &[$(($prefix, $kind)),*];
+
+        $(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u128);
@@ -89,7 +102,7 @@ macro_rules! ids {
             /// The prefix and the last eight letters, as lists show it.
             pub fn short(&self) -> String {
                 let letters = encode(self.0);
-                format!("{}_{}", $prefix, String::from_utf8_lossy(&letters[LETTERS - 8..]))
+                format!("{}_{}", $prefix, String::from_utf8_lossy(&letters[LETTERS - SHORT..]))
             }
         }
 
@@ -130,7 +143,8 @@ macro_rules! ids {
                 text.parse().map_err(de::Error::custom)
             }
         }
-    )*};
+        )*
+    };
 }
 
 ids! {
@@ -167,5 +181,10 @@ mod tests {
         assert!(id.to_uppercase().parse::<AgentId>().is_err());
         assert!(id.replace("agt_0", "agt_z").parse::<AgentId>().is_err());
         assert!(id[..id.len() - 1].parse::<AgentId>().is_err());
+        let agent: AgentId = id.parse().unwrap();
+        assert_eq!((kind_of(&id), kind_of(&agent.short())), (Some("agent"), Some("agent")));
+        for none in ["agent", "agt_", "agt_short", &id[..id.len() - 1], &id.replace("agt_", "odd_"), "agt_0000000U"] {
+            assert_eq!(kind_of(none), None, "{none}");
+        }
     }
 }

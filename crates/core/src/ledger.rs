@@ -4,14 +4,17 @@
 //! record n   {… prev: leaf(record n-1)}        leaf = SHA-256(0x00 ‖ bytes), the leaf hash of RFC 6962
 //! frontier   one hash for each set bit of the size; its root is the tree's
 //! head       size, root and last leaf, signed
+//! MAC        what of the database is believed without its records: rows that grant authority, snapshots
 //! ```
 //! What is stored is what is hashed and verified: nothing here may re-serialise a record to check it. No IO.
 mod chain;
 mod head;
+mod mac;
 mod record;
 
 pub use chain::{Frontier, leaf, node};
 pub use head::{Head, Signed, Signer, Verifier};
+pub use mac::MacKey;
 pub use record::{Encoded, Meta, Record, Unrecordable, canonical, read};
 
 use crate::bound::Hash;

@@ -6,7 +6,7 @@ use tenure_core::manifest::{
     AgentName, Backend, Bytes, Duration, Engine, Guard, Host, Manifest, Money, Problem, Quota, Score, Target,
     ToolPattern, Toolchain, Validator, schema,
 };
-use tenure_core::plan::Limits;
+use tenure_core::plan::{Limits, Plan};
 use tenure_core::template::{self, Vars};
 
 const PR_REVIEWER: &str = include_str!("../../../examples/aegis/pr-reviewer.yaml");
@@ -435,6 +435,24 @@ fn a_prompt_beyond_its_bound_is_refused_and_one_within_is_not() {
     let vars = Vars { instruction: "", input: &input, iteration_number: 1, previous_error: "" };
     assert!(matches!(template::render("{{input}}{{input}}", &vars), Err(template::Error::TooLong)));
     assert!(template::render("{{input}}", &vars).is_ok());
+}
+
+#[test]
+fn a_whole_number_of_a_schema_is_kept_exactly_or_refused() {
+    let with = |number: &str| {
+        with_spec(&format!("execution:\n  validation: [{{type: json_schema, schema: {{maximum: {number}}}}}]"))
+    };
+    for number in ["9007199254740991", "-9007199254740991", "0.1", "1000.0"] {
+        let manifest = parsed(&with(number));
+        let plan = Plan::read(&Plan::compile(&manifest).to_bytes()).unwrap();
+        let Some(Validator::JsonSchema { schema, .. }) = plan.validators.first() else { panic!("{plan:?}") };
+        assert_eq!(schema["maximum"].as_f64(), number.parse().ok(), "{number}");
+        assert_eq!(schema["maximum"].as_i64(), number.parse().ok().or(schema["maximum"].as_i64()), "{number}");
+    }
+    for number in ["9007199254740993", "-9007199254740992", "18446744073709551615", "1e300"] {
+        let told = refused(&with(number));
+        assert!(told.contains("too large to be kept exactly") && told.contains("9007199254740991"), "{number}: {told}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tenure_core::bound::{Hash, Payload};
 use tenure_core::call::CallRow;
 use tenure_core::execution::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId};
+use tenure_core::ledger::MacKey;
 use tenure_core::owed::{Kind, Obligation, Owed};
 use tenure_core::plan::Plan;
 use tenure_core::time::Stamp;
@@ -52,6 +53,7 @@ pub struct Records {
 pub struct ReadTxn<'a> {
     sql: &'a mut dyn Sql,
     blobs: &'a Blobs,
+    macs: &'a MacKey,
     plans: &'a Mutex<Plans>,
 }
 
@@ -81,8 +83,8 @@ impl Records {
         &self,
         read: impl FnOnce(&mut ReadTxn<'_>) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
-        let (blobs, plans) = (self.blobs.clone(), Arc::clone(&self.plans));
-        self.reader.read(move |sql| Ok(read(&mut ReadTxn { sql, blobs: &blobs, plans: &plans }))).await?
+        let (blobs, macs, plans) = (self.blobs.clone(), self.reader.macs().clone(), Arc::clone(&self.plans));
+        self.reader.read(move |sql| Ok(read(&mut ReadTxn { sql, blobs: &blobs, macs: &macs, plans: &plans }))).await?
     }
 
     /// A page of what is owed of a kind, after the first `skip`.
@@ -203,9 +205,10 @@ impl ReadTxn<'_> {
     /// What a revision runs by.
     ///
     /// # Errors
-    /// `Gone` where there is none; `Corrupt` where it cannot be read.
+    /// `Gone` where there is none; `Corrupt` where it cannot be read, or this ledger did not write the revision so.
     pub fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Arc<Plan>, Error> {
         let row = agents::revision(self.sql, agent, revision)?.ok_or(Error::Gone("revision"))?;
+        let row = row.verified(self.macs).map_err(store::Error::from)?;
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.get(self.sql, self.blobs, row.plan)?.ok_or(Error::Gone("plan"))
     }

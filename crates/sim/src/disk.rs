@@ -182,7 +182,7 @@ impl Storage for DiskStorage {
     fn verify(&mut self) -> Vec<String> {
         // What is verified lies as a killed daemon leaves it.
         self.kill();
-        match verify(&self.dir(), Depth::Payloads) {
+        match verify(&self.dir(), Depth::Whole) {
             Ok(report) => report.findings.kept().iter().map(ToString::to_string).collect(),
             Err(error) => vec![error.to_string()],
         }

@@ -145,10 +145,6 @@ impl<L: Ledger> Facts for Failing<'_, L> {
         self.read()?.count(counter, key, bucket)
     }
 
-    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
-        self.read()?.sum(counter, key, from)
-    }
-
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
         self.read()?.entry(namespace, key)
     }

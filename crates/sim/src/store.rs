@@ -64,12 +64,6 @@ impl Facts for Memory {
         Ok(self.counters.get(&(counter, key.to_string(), bucket)).copied().unwrap_or(0))
     }
 
-    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
-        self.readable()?;
-        let buckets = (counter, key.to_string(), from)..=(counter, key.to_string(), u64::MAX);
-        Ok(self.counters.range(buckets).map(|(_, count)| count).sum())
-    }
-
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
         self.readable()?;
         Ok(self.entries.get(&(namespace.to_string(), key.to_string())).cloned())

@@ -132,7 +132,7 @@ fn start(wanted: &Wanted, dir: &std::path::Path) -> Value {
     let filled = steps::fill(&full, wanted.events);
     let events = median((0..5).map(|_| timed(&full)).collect());
     let begin = Instant::now();
-    let report = verify(&full, Depth::Folds).expect("verify runs");
+    let report = verify(&full, Depth::Whole).expect("verify runs");
     let took = begin.elapsed().as_secs_f64();
     assert!(report.holds(), "{:?}", report.findings.kept());
     json!({

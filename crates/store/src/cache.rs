@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tenure_core::aggregate::{Fold, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::id::AgentId;
+use tenure_core::ledger::MacKey;
 use tenure_core::plan::Plan;
 
 /// What the writer knows of a stream.
@@ -79,11 +80,11 @@ impl Plans {
     /// The plan of a revision, which never changes once it is committed.
     ///
     /// # Errors
-    /// As [`Plans::get`].
+    /// As [`Plans::get`], and `Corrupt` where this ledger did not write the revision so.
     pub(crate) fn of(
         &mut self,
         sql: &mut dyn Sql,
-        blobs: &Blobs,
+        (blobs, macs): (&Blobs, &MacKey),
         agent: AgentId,
         revision: u32,
     ) -> Result<Option<Arc<Plan>>, Error> {
@@ -91,6 +92,7 @@ impl Plans {
             return self.get(sql, blobs, hash);
         }
         let Some(row) = agents::revision(sql, agent, revision)? else { return Ok(None) };
+        let row = row.verified(macs)?;
         if self.revisions.len() >= PLANS_MAX {
             self.revisions.clear();
         }

@@ -16,6 +16,16 @@ pub enum Error {
     /// Another process holds the database's lock.
     #[error("another program holds the database ({doing}); end it, then try again")]
     Busy { doing: String },
+    #[error(
+        "the disk of temporary files is full ({doing}): it takes as much room as the database; free some, or name another folder in SQLITE_TMPDIR"
+    )]
+    TemporaryFull { doing: &'static str },
+    /// Somebody asked for it.
+    #[error("a look at the database was ended before it was done")]
+    Interrupted,
+    /// What was to be verified is not there.
+    #[error("{} {what}", .dir.display())]
+    NoLedger { dir: PathBuf, what: &'static str },
     /// Another daemon holds the data directory.
     #[error("{} is held by another daemon{}: stop that one, or choose another data directory", .dir.display(), of_process(.pid))]
     Held { dir: PathBuf, pid: Option<u32> },
@@ -26,7 +36,7 @@ pub enum Error {
     Newer { what: String },
     /// Written by a program before the first release whose ledgers are kept.
     #[error(
-        "the data directory was written before Tenure 0.3, whose ledgers are not read any more: keep it with that version, and start this one with an empty directory"
+        "the data directory was written by an earlier version of Tenure, whose ledgers are not read any more: keep it with that version, and start this one with an empty directory"
     )]
     Older,
     /// A fault of the program. The job that met it changed nothing.
@@ -47,6 +57,14 @@ impl Error {
         Error::Invariant { what: what.into() }
     }
 
+    /// Of a database in a temporary file, which may lie on another disk than the ledger.
+    pub(crate) fn of_temporary(self, doing: &'static str) -> Error {
+        match self {
+            Error::Full { .. } => Error::TemporaryFull { doing },
+            other => other,
+        }
+    }
+
     /// An error of the file system while `doing`.
     pub(crate) fn file(doing: &str, error: &std::io::Error) -> Error {
         let doing = doing.to_string();
@@ -63,6 +81,9 @@ impl Error {
             Error::Full { .. }
             | Error::Busy { .. }
             | Error::Held { .. }
+            | Error::TemporaryFull { .. }
+            | Error::Interrupted
+            | Error::NoLedger { .. }
             | Error::Newer { .. }
             | Error::Older
             | Error::Invariant { .. } => false,

@@ -74,10 +74,7 @@ impl Folder {
     pub(crate) fn signer(&self) -> Result<Signer, Error> {
         let doing = "reading the ledger's key";
         match fs::read(self.seed()) {
-            Ok(bytes) => {
-                let seed = <[u8; 32]>::try_from(bytes.as_slice());
-                seed.map(|seed| Signer::new(&seed)).map_err(|_| Error::corrupt("ledger.key is not 32 bytes long"))
-            }
+            Ok(bytes) => signer(&bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.make_key(),
             Err(error) => Err(Error::file(doing, &error)),
         }
@@ -109,12 +106,30 @@ impl Folder {
         rustix::fs::statvfs(&self.root).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < ROOM_BYTES)
     }
 
-    /// The public half, for whoever only checks.
-    pub(crate) fn verifier(&self) -> Result<Verifier, Error> {
-        let text = fs::read_to_string(self.public())
-            .map_err(|error| Error::file("reading the ledger's public key", &error))?;
-        Verifier::from_hex(text.trim()).map_err(|why| Error::corrupt(format!("ledger.pub: {why}")))
+    /// The public half, for whoever only checks; none where its file is missing.
+    pub(crate) fn read_verifier(&self) -> Result<Option<Verifier>, Error> {
+        let text = match fs::read_to_string(self.public()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::file("reading the ledger's public key", &error)),
+        };
+        Verifier::from_hex(text.trim()).map(Some).map_err(|why| Error::corrupt(format!("ledger.pub: {why}")))
     }
+
+    /// The key that signs heads, for whoever only checks; none where it is missing or is not theirs to read.
+    pub(crate) fn read_signer(&self) -> Result<Option<Signer>, Error> {
+        use std::io::ErrorKind::{NotFound, PermissionDenied};
+        match fs::read(self.seed()) {
+            Ok(bytes) => signer(&bytes).map(Some),
+            Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
+            Err(error) => Err(Error::file("reading the ledger's key", &error)),
+        }
+    }
+}
+
+fn signer(seed: &[u8]) -> Result<Signer, Error> {
+    let seed = <[u8; 32]>::try_from(seed);
+    seed.map(|seed| Signer::new(&seed)).map_err(|_| Error::corrupt("ledger.key is not 32 bytes long"))
 }
 
 /// Writes a file whole: after a crash it has its old bytes or these.

@@ -3,7 +3,8 @@
 //! ```text
 //! Store::open ─> Writer::write(class, |txn| …)      jobs → one thread → one transaction, one fsync → answers
 //!             └> Reader::read(|sql| rows::…)        lists and payloads, beside the writer
-//! verify(dir, depth) -> Report                      the chain, the folds, the payloads, the heads
+//! verify(dir, depth) -> Report                      the chain, the heads, the folds, the rows, the payloads
+//! scrub                                             after each start, the chain and the tables, in the background
 //! ```
 //! This crate must never decide anything: decisions are core's, made inside the writer's jobs. No SQL leaves it.
 #![forbid(unsafe_code)]
@@ -23,8 +24,9 @@ pub mod rows;
 mod txn;
 mod writer;
 mod reader;
-mod store;
 pub mod verify;
+mod scrub;
+mod store;
 
 pub use ballast::Ballast;
 pub use cache::Plans;
@@ -34,6 +36,7 @@ pub use events::{Recorded, events_from, events_of};
 pub use owed::{next_owed_ms, owed_by, owed_now};
 pub use payload::{Blobs, INLINE_BYTES_MAX, bound_payload, payload};
 pub use reader::Reader;
+pub use scrub::ScrubState;
 pub use store::{Options, Store};
 pub use txn::{Appended, Txn};
 pub use writer::{Class, Commit, Hook, Writer};

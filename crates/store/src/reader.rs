@@ -8,6 +8,7 @@
 use crate::Error;
 use crate::folder::Folder;
 use crate::payload::{self, Blobs};
+use crate::scrub::{Progress, ScrubState};
 use crate::sql::{Sql, Sqlite};
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use tenure_core::bound::Hash;
+use tenure_core::ledger::MacKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Threads, and so reads at the same time, of each set.
@@ -41,6 +43,8 @@ enum Set {
 struct Sets {
     database: PathBuf,
     blobs: Blobs,
+    macs: MacKey,
+    scrub: Arc<Progress>,
     interactive: Arc<Queue>,
     background: Arc<Queue>,
 }
@@ -53,10 +57,12 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     /// The threads end when `Threads` is dropped.
-    pub(crate) fn start(folder: &Folder) -> Result<(Reader, Threads), Error> {
+    pub(crate) fn start(folder: &Folder, macs: MacKey, scrub: Arc<Progress>) -> Result<(Reader, Threads), Error> {
         let sets = Arc::new(Sets {
             database: folder.database(),
             blobs: Blobs::new(folder.blobs()),
+            macs,
+            scrub,
             interactive: Arc::new(Queue::new()),
             background: Arc::new(Queue::new()),
         });
@@ -84,6 +90,16 @@ impl Reader {
     /// For what the daemon does on its own.
     pub fn background(&self) -> Reader {
         Reader { sets: Arc::clone(&self.sets), set: Set::Background }
+    }
+
+    /// What rows that grant authority are checked by.
+    pub fn macs(&self) -> &MacKey {
+        &self.sets.macs
+    }
+
+    /// What the look that follows each start has come to so far.
+    pub fn scrub_state(&self) -> ScrubState {
+        self.sets.scrub.state()
     }
 
     fn queue(&self) -> &Queue {

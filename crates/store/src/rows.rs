@@ -6,12 +6,15 @@ pub mod executions;
 pub mod facts;
 pub mod iterations;
 pub mod keys;
+pub mod macs;
 pub mod turns;
 pub mod workers;
 
 use crate::Error;
 use crate::sql::stored::Value;
 use crate::sql::{Cell, Columns, Sql};
+use macs::Authority;
+use tenure_core::ledger::MacKey;
 use tenure_core::row::Row;
 
 /// Letters at the end of an id that lists show.
@@ -98,15 +101,15 @@ impl<T, C> Page<T, C> {
     }
 }
 
-pub(crate) fn write(sql: &mut dyn Sql, row: &Row) -> Result<(), Error> {
+pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), Error> {
     match row {
         Row::Held { namespace, key, holder } => facts::write_holder(sql, *namespace, key, holder.as_deref()),
         Row::Counted { counter, key, bucket, by } => facts::count(sql, *counter, key, *bucket, *by),
         Row::Entry { namespace, key, entry } => facts::write_entry(sql, namespace, key, entry),
-        Row::Key(row) => row.write(sql),
-        Row::KeyRevoked { id, at } => keys::revoke(sql, *id, *at),
+        Row::Key(row) => row.write_with_mac(sql, macs),
+        Row::KeyRevoked { id, at } => keys::revoke(sql, macs, *id, *at),
         Row::Deployed { agent, name, listed, at } => agents::write_deployed(sql, *agent, name, listed, *at),
-        Row::Revision(row) => row.write(sql),
+        Row::Revision(row) => row.write_with_mac(sql, macs),
         Row::Standing { agent, standing } => agents::write_standing(sql, *agent, standing),
         Row::Execution(row) => row.write(sql),
         Row::Iteration(row) => row.write(sql),

@@ -6,6 +6,7 @@ use crate::checkpoint::{self, Checkpoint, HeadFile};
 use crate::folder::Folder;
 use crate::payload::Blobs;
 use crate::reader::{Reader, Threads};
+use crate::scrub::Scrub;
 use crate::sql::Sqlite;
 use crate::writer::{Hook, Writer, WriterState};
 use crate::{Error, migration};
@@ -54,6 +55,8 @@ pub struct Store {
     writer: Writer,
     thread: Option<JoinHandle<()>>,
     sweep: Option<Sweep>,
+    /// None only while it is dropped.
+    scrub: Option<Scrub>,
     reader: Reader,
     _readers: Threads,
     blobs: Blobs,
@@ -89,9 +92,10 @@ impl Store {
         let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         let blobs = Blobs::new(folder.blobs());
         let sweep = Sweep::start(&folder, &blobs)?;
+        let scrub = Scrub::start(&folder, verifier)?;
         let end = chain.end;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
-        let (reader, readers) = Reader::start(&folder)?;
+        let (reader, readers) = Reader::start(&folder, signer.macs().clone(), scrub.progress())?;
         let head = HeadFile::new(folder.head(), &checkpoint);
         let state = WriterState {
             cache: Cache::new(options.folds_max),
@@ -111,6 +115,7 @@ impl Store {
             writer,
             thread: Some(thread),
             sweep,
+            scrub: Some(scrub),
             reader,
             _readers: readers,
             blobs,
@@ -195,6 +200,8 @@ impl Drop for Store {
             sweep.stop.store(true, Ordering::Relaxed);
             let _ = sweep.thread.join();
         }
+        // Only the last connection to be closed moves the log into the database, and that must be the writer's.
+        drop(self.scrub.take());
         self.writer.stop();
         if let Some(thread) = self.thread.take() {
             // A writer that panicked has left the directory as a killed daemon does.

@@ -3,7 +3,7 @@
 //! after it appended, a savepoint is set and what is held back is written first.
 mod replay;
 
-pub(crate) use replay::{load, snapshot};
+pub(crate) use replay::{load, snapshot, snapshot_holds, snapshot_mac};
 
 use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
@@ -20,7 +20,7 @@ use tenure_core::capability::Attributes;
 use tenure_core::draft::{Decision, Ledger};
 use tenure_core::facts::{Counter, Facts, Namespace, Unread};
 use tenure_core::id::{AgentId, ProjectId};
-use tenure_core::ledger::{Encoded, Record};
+use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
 use tenure_core::time::{Stamp, Time};
 
@@ -72,6 +72,7 @@ pub struct Txn<'w> {
     cache: &'w mut Cache,
     plans: &'w mut Plans,
     blobs: &'w Blobs,
+    macs: &'w MacKey,
     batch: &'w mut Batch,
     /// Where the job found the batch: the chain's end, its leaves and decisions.
     start: (End, usize, usize),
@@ -88,11 +89,12 @@ impl<'w> Txn<'w> {
         cache: &'w mut Cache,
         plans: &'w mut Plans,
         blobs: &'w Blobs,
+        macs: &'w MacKey,
         batch: &'w mut Batch,
     ) -> Txn<'w> {
         let start = (batch.end, batch.leaves.len(), batch.appended.len());
         let (held, entries) = (Vec::new(), HashMap::new());
-        Txn { sql, cache, plans, blobs, batch, start, held, entries, error: None, savepoint: false }
+        Txn { sql, cache, plans, blobs, macs, batch, start, held, entries, error: None, savepoint: false }
     }
 
     /// Records in the chain so far, those of this transaction included.
@@ -108,7 +110,7 @@ impl<'w> Txn<'w> {
             return Ok(entry);
         }
         if self.cache.get(stream).is_none() {
-            let entry = load(self.sql, stream)?;
+            let entry = load(self.sql, self.macs, stream)?;
             self.cache.put(stream, entry);
         }
         self.cache.get(stream).ok_or_else(|| Error::invariant("a fold left the cache as it came"))
@@ -141,13 +143,13 @@ impl<'w> Txn<'w> {
                 payload::write(self.sql, self.blobs, payload)?;
             }
             for row in &decision.rows {
-                rows::write(self.sql, row)?;
+                rows::write(self.sql, self.macs, row)?;
             }
             owed::write(self.sql, &decision)?;
             for (stream, (n, snapped)) in counts {
                 let Some(entry) = self.entries.get_mut(&stream) else { continue };
                 if n / SNAPSHOT_EVENTS > snapped / SNAPSHOT_EVENTS && entry.n == n {
-                    snapshot(self.sql, stream, entry)?;
+                    snapshot(self.sql, self.macs, stream, entry)?;
                 }
             }
         }
@@ -205,7 +207,7 @@ impl Facts for Txn<'_> {
     }
 
     fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Option<Arc<Plan>>, Unread> {
-        self.read(|txn| txn.plans.of(txn.sql, txn.blobs, agent, revision))
+        self.read(|txn| txn.plans.of(txn.sql, (txn.blobs, txn.macs), agent, revision))
     }
 
     fn attributes(&mut self, bound: &Hash) -> Result<Option<Attributes>, Unread> {
@@ -222,10 +224,6 @@ impl Facts for Txn<'_> {
 
     fn count(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
         self.read(|txn| facts::counted(txn.sql, counter, key, bucket))
-    }
-
-    fn sum(&mut self, counter: Counter, key: &str, from: u64) -> Result<i64, Unread> {
-        self.read(|txn| facts::sum(txn.sql, counter, key, from))
     }
 
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<tenure_core::facts::Entry>, Unread> {

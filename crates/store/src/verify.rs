@@ -1,38 +1,44 @@
-//! The proof that the store holds: walks the whole chain beside a running daemon or without one, and changes nothing.
+//! The proof that the store holds: looks at all of it beside a running daemon or without one, and changes nothing.
 //!
 //! ```text
-//! chain     each record follows the one before it; columns are what the body says; indexes and stream counts have no gap
+//! file      every page and index of the database is whole, and its tables are those that the migrations make
+//! chain     each record follows the one before it; columns are what the body says; indexes have no gap
 //! heads     the root over all records is the signed head's, and the one kept outside is on this chain
 //! folds     replayed from the first event; equal to snapshots and to what is owed; each call and model call ends once
-//! rows      made again from the events beside the database; equal to the stored ones, none missing, none made up
+//! rows      made again from the events; equal to the stored ones, none missing, none made up, each with its MAC
 //! payloads  all that events bind is there, and is what was bound
 //! ```
-//! Memory is bounded by what is open, a counter for each stream, and 8 MiB of cache for the rows that are made again:
-//! those lie in a temporary file, which needs as much room as the database has rows beside its records.
-mod chain;
+//! The chain is read in pages, each in a transaction of its own, up to the size that it had at the moment of the proof: no
+//! transaction holds the daemon's log back. What is not a record is looked at in a private copy of that moment, in a
+//! temporary file that needs as much room as the database, beside another for the rows that are made again. Memory is
+//! bounded by what is open, a counter for each stream, and 16 MiB of cache.
+pub(crate) mod chain;
 mod findings;
+mod replay;
 mod rows;
 mod streams;
 
+pub use crate::Error;
 pub use findings::{Finding, Findings};
 
 use crate::folder::Folder;
 use crate::payload::Blobs;
 use crate::sql::{Sql, Sqlite};
-use crate::{Error, checkpoint, migration};
-use chain::{Heads, Walker};
+use crate::{checkpoint, migration};
+use chain::{Moment, Walker};
+use replay::Replay;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tenure_core::bound::Hash;
-use tenure_core::ledger::{Frontier, Verifier};
+use tenure_core::ledger::{MacKey, Verifier};
 use tenure_core::time::Time;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Chain, heads, folds and rows.
-    Folds,
-    /// And the bytes of every payload.
-    Payloads,
+    /// The chain and its heads alone: that no record was changed.
+    Chain,
+    /// And all that follows from the records.
+    Whole,
 }
 
 /// The head outside the database that the chain was held against.
@@ -46,16 +52,25 @@ pub enum Witness {
     },
 }
 
-#[derive(Debug, Clone)]
-pub struct Report {
-    pub records: u64,
+/// What was looked at beside the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplaySummary {
     pub streams: u64,
     /// Rows of lists and facts.
     pub rows: u64,
     pub payloads: u64,
+    /// Only who may read the ledger's key can tell whether MACs hold.
+    pub macs: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub records: u64,
     /// Of the tree over all records.
     pub root: Hash,
     pub witness: Witness,
+    /// None at `Depth::Chain`.
+    pub replay: Option<ReplaySummary>,
     pub findings: Findings,
     pub took: Duration,
 }
@@ -66,54 +81,117 @@ impl Report {
     }
 }
 
+/// Called between pages, while no transaction is open, with the records read so far. An error ends the proof.
+pub type Between<'a> = &'a mut dyn FnMut(u64) -> Result<(), Error>;
+
 /// Checks the data directory `dir`, by the public key that lies in it.
 ///
 /// # Errors
-/// Where it cannot be read at all; what is wrong with its content is a finding.
+/// Where there is none, or it cannot be read at all; what is wrong with its content is a finding.
 pub fn verify(dir: &Path, depth: Depth) -> Result<Report, Error> {
-    let folder = Folder { root: dir.to_path_buf() };
-    let verifier = folder.verifier()?;
-    verify_with(dir, depth, &verifier)
+    verify_with(dir, depth, None, &mut |_| Ok(()))
 }
 
-/// The same, by a public key that is known from elsewhere.
+/// The same by a public key that is known from elsewhere, if there is one, and with a look between the pages.
 ///
 /// # Errors
-/// As `verify`.
-pub fn verify_with(dir: &Path, depth: Depth, verifier: &Verifier) -> Result<Report, Error> {
+/// As `verify`, and those of `between`.
+pub fn verify_with(
+    dir: &Path,
+    depth: Depth,
+    verifier: Option<&Verifier>,
+    between: Between<'_>,
+) -> Result<Report, Error> {
     let start = Instant::now();
     let folder = Folder { root: dir.to_path_buf() };
+    exists(&folder)?;
     let mut findings = Findings::default();
-    // Read before the database's moment is fixed: a daemon that runs is never behind its head outside.
-    let checkpoint = match checkpoint::read(&folder.head(), verifier) {
-        Ok(checkpoint) => checkpoint.map(|signed| signed.head),
+    let (verifier, macs) = keys(&folder, verifier, &mut findings)?;
+    // Read before the moment is fixed: a daemon that runs is never behind its head outside.
+    let outside = match checkpoint::read(&folder.head(), &verifier) {
+        Ok(outside) => outside.map(|signed| signed.head),
         Err(error) => {
-            findings.add(None, None, error.to_string());
+            findings.add(None, None, format!("the head outside the database cannot be read: {error}"));
             None
         }
     };
-    let mut reader = Sqlite::open_reader(&folder.database())?;
-    let sql: &mut dyn Sql = &mut reader;
-    sql.execute("BEGIN", &[])?;
-    match migration::check(sql) {
-        Err(Error::Corrupt { what }) => findings.add(None, None, what),
-        known => drop(known?),
-    }
-    if sql.first("SELECT 1 FROM sqlite_master WHERE name = 'heads'", &[], |row| row.int(0))?.is_none() {
-        return Ok(nothing(checkpoint.is_some(), findings, start));
-    }
-    let blobs = Blobs::new(folder.blobs());
-    let heads = Heads::read(sql, verifier, checkpoint, &mut findings)?;
-    let mut report = Walker::new(sql, &blobs, depth, heads, findings)?.walk()?;
+    let mut live = Sqlite::open_reader(&folder.database())?;
+    let mut report = match depth {
+        Depth::Chain => {
+            live.execute("BEGIN", &[])?;
+            check_tables(&mut live, &mut findings)?;
+            let moment = Moment::read(&mut live, &verifier, outside, &mut findings)?;
+            live.execute("COMMIT", &[])?;
+            Walker::new(&mut live, moment, findings).walk(None, between)?
+        }
+        Depth::Whole => {
+            let mut copy = live.copy(&mut *between)?;
+            check_tables(&mut copy, &mut findings)?;
+            check_file(&mut copy, &mut findings)?;
+            let moment = Moment::read(&mut copy, &verifier, outside, &mut findings)?;
+            let mut replay = Replay::new(copy, Blobs::new(folder.blobs()), macs, &mut findings)?;
+            Walker::new(&mut live, moment, findings).walk(Some(&mut replay), between)?
+        }
+    };
     report.took = start.elapsed();
     Ok(report)
 }
 
-/// Of a database that a daemon was killed in before it had made its tables.
-fn nothing(witnessed: bool, mut findings: Findings, start: Instant) -> Report {
-    if witnessed {
-        findings.add(None, None, "the database has no ledger, and a head outside it says that there was one");
+fn exists(folder: &Folder) -> Result<(), Error> {
+    let missing = |what| Err(Error::NoLedger { dir: folder.root.clone(), what });
+    match (folder.root.is_dir(), folder.root.exists(), folder.database().exists()) {
+        (false, false, _) => missing("does not exist"),
+        (false, true, _) => missing("is no directory"),
+        (true, _, false) => missing("holds no ledger: there is no tenure.db in it"),
+        (true, _, true) => Ok(()),
     }
-    let (root, witness) = (Frontier::default().root(), Witness::None);
-    Report { records: 0, streams: 0, rows: 0, payloads: 0, root, witness, findings, took: start.elapsed() }
+}
+
+/// The public key, from elsewhere or else from the directory; and what MACs are checked by, if it may be read.
+fn keys(
+    folder: &Folder,
+    known: Option<&Verifier>,
+    findings: &mut Findings,
+) -> Result<(Verifier, Option<MacKey>), Error> {
+    let signer = findings.readable(folder.read_signer(), "ledger.key")?.flatten();
+    let verifier = match (known, folder.read_verifier(), &signer) {
+        (Some(known), _, _) => *known,
+        (None, Ok(Some(verifier)), _) => verifier,
+        (None, Ok(None), Some(signer)) => signer.verifier(),
+        (None, Ok(None), None) => {
+            let what = "has no key to verify by: neither ledger.pub nor a readable ledger.key is in it";
+            return Err(Error::NoLedger { dir: folder.root.clone(), what });
+        }
+        (None, Err(error), _) => return Err(error),
+    };
+    let macs = match signer {
+        Some(signer) if signer.verifier() != verifier => {
+            findings.add(None, None, "ledger.key is not the private half of the public key");
+            None
+        }
+        signer => signer.map(|signer| signer.macs().clone()),
+    };
+    Ok((verifier, macs))
+}
+
+fn check_tables(sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
+    match migration::check(sql) {
+        Err(Error::Corrupt { what }) => findings.add(None, None, what),
+        known => drop(known?),
+    }
+    Ok(())
+}
+
+/// Lines of SQLite's own check that are told.
+const FAULTS_MAX: usize = 100;
+
+fn check_file(copy: &mut Sqlite, findings: &mut Findings) -> Result<(), Error> {
+    let text = format!("PRAGMA integrity_check({FAULTS_MAX})");
+    let faults = (copy as &mut dyn Sql).all(&text, &[], |row| Ok(row.text(0)?.to_string()));
+    for fault in findings.readable(faults, "the database's file")?.unwrap_or_default() {
+        if fault != "ok" {
+            findings.add(None, None, format!("the database's file is damaged: {fault}"));
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tenure_daemon::verify::{self, Depth, Report, Witness};
+use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
 
 use crate::args::{Audit, Format};
 use crate::config::Settings;
@@ -17,17 +17,20 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Audit::Verify { quick } => verify_ledger(quick, settings, output),
+        Audit::Verify { chain } => verify_ledger(if chain { Depth::Chain } else { Depth::Whole }, settings, output),
         Audit::Tail { limit, follow } => tail(limit, follow, settings, output).await,
     }
 }
 
-fn verify_ledger(quick: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let depth = if quick { Depth::Folds } else { Depth::Payloads };
+fn verify_ledger(depth: Depth, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let report = verify::verify(&settings.data_dir, depth).map_err(|error| {
-        Failure::new(Exit::Failure, format!("{} cannot be verified", settings.data_dir.display()))
-            .why(error.to_string())
-            .next("name the data directory with --data-dir or TENURE_DATA_DIR")
+        let missing = matches!(error, verify::Error::NoLedger { .. });
+        let (exit, what) = match missing {
+            true => (Exit::NotFound, "there is no ledger to verify".to_string()),
+            false => (Exit::Failure, format!("{} cannot be verified", settings.data_dir.display())),
+        };
+        let failure = Failure::new(exit, what).why(error.to_string());
+        if missing { failure.next("name the data directory with --data-dir or TENURE_DATA_DIR") } else { failure }
     })?;
     output.show(&shown(&report), || told(&report));
     Ok(if report.holds() { Exit::Done } else { Exit::Failure })
@@ -47,11 +50,14 @@ fn shown(report: &Report) -> Value {
         Witness::None => Value::Null,
         Witness::Head { size, at } => json!({ "size": size, "at": at.to_string() }),
     };
+    let replay = report.replay;
     json!({
         "holds": report.holds(),
         "records": report.records,
-        "streams": report.streams,
-        "payloads": report.payloads,
+        "streams": replay.map(|replay| replay.streams),
+        "rows": replay.map(|replay| replay.rows),
+        "payloads": replay.map(|replay| replay.payloads),
+        "macs": replay.map(|replay| replay.macs),
         "root": report.root,
         "outside_head": outside,
         "finding_count": report.findings.count(),
@@ -61,14 +67,25 @@ fn shown(report: &Report) -> Value {
 
 fn told(report: &Report) -> String {
     let took = duration(u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX));
+    let proved = if report.replay.is_some() { "ledger" } else { "chain" };
     let mut text = match report.holds() {
-        true => "The ledger holds".to_string(),
-        false => format!("The ledger does not hold: {} findings", report.findings.count()),
+        true => format!("The {proved} holds"),
+        false => format!("The {proved} does not hold: {} findings", report.findings.count()),
     };
-    text.push_str(&format!(
-        ": {} records in {} streams, {} payloads, checked in {took}\n  root {}\n",
-        report.records, report.streams, report.payloads, report.root
-    ));
+    text.push_str(&match report.replay {
+        Some(ReplaySummary { streams, rows, payloads, .. }) => {
+            format!(": {} records in {streams} streams, {rows} rows, {payloads} payloads", report.records)
+        }
+        None => format!(": {} records", report.records),
+    });
+    text.push_str(&format!(", checked in {took}\n  root {}\n", report.root));
+    text.push_str(match report.replay {
+        None => "  folds, rows and texts were not looked at: leave --chain out for them\n",
+        Some(ReplaySummary { macs: false, .. }) => {
+            "  ledger.key could not be read: no MAC of a row or snapshot was checked\n"
+        }
+        Some(ReplaySummary { macs: true, .. }) => "",
+    });
     text.push_str(&match &report.witness {
         Witness::None => "  no head was kept outside the database: a cut tail would not show\n".to_string(),
         Witness::Head { size, at } => format!("  held against the head outside: {size} records at {at}\n"),

@@ -28,7 +28,11 @@ pub async fn run(verb: Key, settings: &Settings, output: Output) -> Result<Exit,
             let keys = client.keys().await?;
             output.show(&keys, || {
                 let rows = keys.iter().map(|key| {
-                    let status = if key.revoked_at.is_some() { "revoked" } else { "live" };
+                    let status = match (key.forged, key.revoked_at) {
+                        (true, _) => "forged",
+                        (false, Some(_)) => "revoked",
+                        (false, None) => "live",
+                    };
                     [key.id.short(), key.name.clone(), key.role.to_string(), status.to_string(), ago(key.created_at)]
                 });
                 table::table(["ID", "NAME", "ROLE", "STATUS", "CREATED"], rows)

@@ -1,7 +1,9 @@
 //! `tenure status`.
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
+use crate::render::table::one_line;
 use crate::render::{Output, ago, table};
+use tenure_wire::api::status::{LedgerCheck, LedgerCheckState};
 
 pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let status = settings.client()?.status().await?;
@@ -28,11 +30,21 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("containers", engine),
             ("model", Some(format!("default is {}: {}", status.model.model, status.model.because))),
             ("cassette", status.model.cassette.clone()),
-            ("ledger", Some(format!("{} records", status.records))),
+            ("ledger", Some(format!("{} records, {}", status.records, checked(&status.ledger_check)))),
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
         ];
         table::lines(lines.into_iter().chain(unusable))
     });
     Ok(Exit::Done)
+}
+
+fn checked(check: &LedgerCheck) -> String {
+    let first = check.findings.first().map(|finding| one_line(finding)).unwrap_or_default();
+    match check.state {
+        LedgerCheckState::Running => format!("{} looked at since the start", check.records),
+        LedgerCheckState::Clean => "looked at since the start: they hold".to_string(),
+        LedgerCheckState::Damaged => format!("DAMAGED: {first}; run `tenure audit verify`"),
+        LedgerCheckState::Failed => format!("not looked at: {first}"),
+    }
 }

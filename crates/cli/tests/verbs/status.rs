@@ -7,6 +7,11 @@ fn the_status_says_what_runs_where() {
     assert_eq!((&status["agents"], &status["executions_open"]), (&0.into(), &0.into()));
     assert_eq!((&status["worker"]["name"], &status["worker"]["connected"]), (&"built-in".into(), &true.into()));
     assert_eq!(status["listening"][1].as_str().unwrap(), house.url);
+    let check = &status["ledger_check"];
+    assert!(
+        ["running", "clean"].contains(&check["state"].as_str().unwrap()) && check.get("findings").is_none(),
+        "{check}"
+    );
     let told = house.tenure(&["status"]).ok().stdout;
     for word in ["daemon", "listening", "worker", "model", "cassette", "ledger"] {
         assert!(told.lines().any(|line| line.starts_with(word)), "{told}");

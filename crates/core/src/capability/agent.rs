@@ -1,5 +1,5 @@
 //! What an agent may ask of itself.
-use super::{Attributes, Capability, Effects, Performed, arguments};
+use super::{Attributes, Capability, Effects, Perform, Performed, arguments};
 use crate::agent::Agent;
 use crate::call::Caller;
 use crate::draft::Draft;
@@ -19,7 +19,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&[], json!({})),
         output: || json!({"type": "object", "properties": {"agent": {"type": "string"}, "name": {"type": "string"}, "revision": {"type": "integer"}, "execution": {"type": "string"}, "model": {"type": "string"}, "limits": {"type": "object"}}}),
         attributes: |_| Attributes::default(),
-        perform: Some(whoami),
+        perform: Some(Perform::From(whoami)),
     },
     Capability {
         name: "agent.capabilities",
@@ -33,7 +33,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&[], json!({"name": {"type": "string", "minLength": 1, "maxLength": 128}})),
         output: || json!({"type": "object", "properties": {"capabilities": {"type": "array"}}}),
         attributes: |_| Attributes::default(),
-        perform: Some(capabilities),
+        perform: Some(Perform::From(capabilities)),
     },
 ];
 

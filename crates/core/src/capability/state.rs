@@ -1,5 +1,5 @@
 //! What an agent keeps beyond its executions: values under keys, in our own rows.
-use super::{Attributes, Capability, Effects, Output, Performed, arguments};
+use super::{Attributes, Capability, Effects, Output, Perform, Performed, arguments};
 use crate::bound::Payload;
 use crate::call::{Caller, Outcome};
 use crate::draft::Draft;
@@ -20,7 +20,7 @@ pub(super) const GROUP: &[Capability] = &[
         input: || arguments(&["key"], json!({"key": key()})),
         output: || json!({"description": "The value as it was stored; version, owner_agent and updated_at stand beside it."}),
         attributes: |arguments| Attributes { key: named(arguments), ..Attributes::default() },
-        perform: Some(get),
+        perform: Some(Perform::From(get)),
     },
     Capability {
         name: "state.persistent.set",
@@ -43,7 +43,7 @@ pub(super) const GROUP: &[Capability] = &[
             bytes: arguments.get("value").map(|value| value.to_string().len() as u64),
             ..Attributes::default()
         },
-        perform: Some(set),
+        perform: Some(Perform::Keeping { value, perform: set }),
     },
 ];
 
@@ -65,10 +65,13 @@ fn get(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Perfo
     Ok(Performed { outcome, result: Output::Stored(entry.value), detail: Some(detail) })
 }
 
-fn set(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Performed, Unread> {
+fn value(arguments: &Value) -> Vec<u8> {
+    arguments.get("value").unwrap_or(&Value::Null).to_string().into_bytes()
+}
+
+fn set(draft: &mut Draft<'_>, caller: Caller, arguments: &Value, value: Payload) -> Result<Performed, Unread> {
     let key = named(arguments).unwrap_or_default();
-    let value = arguments.get("value").unwrap_or(&Value::Null).to_string();
-    if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
+    if key.len() > KEY_BYTES_MAX || value.bytes().len() > VALUE_BYTES_MAX {
         let most =
             format!("a key has at most {KEY_BYTES_MAX} bytes and a value {VALUE_BYTES_MAX}; keep more in a file");
         return Ok(Performed::failed("too_large", most));
@@ -78,8 +81,7 @@ fn set(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Perfo
     let Ok(expected) = expected.map(|wanted| wanted.as_u64().ok_or(())).transpose() else {
         return Ok(Performed::failed("invalid_arguments", "expected_version is no whole number below 2^64"));
     };
-    let payload = Payload::new(draft.mint.salt(), value.into_bytes());
-    Ok(match state::set(draft, caller.agent, &state::persistent(caller.agent), &key, payload, expected)? {
+    Ok(match state::set(draft, caller.agent, &state::persistent(caller.agent), &key, value, expected)? {
         Ok(version) => Performed::done(json!({ "version": version })),
         Err(Conflict::Version { current }) => {
             Performed::failed("VersionConflict", format!("its version is {current}; read it and decide again"))

@@ -80,7 +80,7 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::AnswerModel { turn, answer } => turn::answer_model(it, turn, answer)?,
         Command::FailModel { turn, failure } => turn::fail_model(it, turn, failure)?,
         Command::LoseModel { turn } => turn::lose_model(it, turn)?,
-        Command::Perform { call, arguments } => turn::perform(it, call, &arguments)?,
+        Command::Perform { call, arguments, value } => turn::perform(it, call, &arguments, value)?,
         Command::EndCall(end) => turn::end_call(it, end)?,
         Command::Check { iteration, index, proposal } => validation::check(it, iteration, index, proposal)?,
         Command::Validate { iteration, index, finding } => validation::report(it, iteration, index, finding)?,

@@ -150,7 +150,12 @@ pub(super) fn end_call(it: &mut Decider<'_, '_>, end: EndCall) -> Result<(), Sto
 }
 
 /// A call on our own rows, with its arguments at hand: judged, done and ended in this commit.
-pub(super) fn perform(it: &mut Decider<'_, '_>, id: CallId, arguments: &Payload) -> Result<(), Stop> {
+pub(super) fn perform(
+    it: &mut Decider<'_, '_>,
+    id: CallId,
+    arguments: &Payload,
+    value: Option<Payload>,
+) -> Result<(), Stop> {
     let call = open_call(it, id)?;
     let iteration = it.iteration()?;
     let may_start = match &iteration.step {
@@ -169,7 +174,7 @@ pub(super) fn perform(it: &mut Decider<'_, '_>, id: CallId, arguments: &Payload)
         return block(it, &call, judged, None);
     }
     it.emit(called(&call, judged, None, None))?;
-    let ended = call::perform(it.draft, caller, &call, arguments)?;
+    let ended = call::perform(it.draft, caller, &call, arguments, value)?;
     it.emit(Event::CallEnded(ended))
 }
 

@@ -1,4 +1,5 @@
 //! Heads: what a chain was at a moment, under a signature. A cut tail shows only against a head kept elsewhere.
+use super::mac::MacKey;
 use super::record::{Unrecordable, canonical};
 use crate::bound::Hash;
 use crate::id::ProjectId;
@@ -49,6 +50,7 @@ impl Head {
 pub struct Signer {
     key: SigningKey,
     public: String,
+    macs: MacKey,
 }
 
 impl fmt::Debug for Signer {
@@ -61,7 +63,12 @@ impl Signer {
     pub fn new(seed: &[u8; 32]) -> Signer {
         let key = SigningKey::from_bytes(seed);
         let public = HEXLOWER.encode(key.verifying_key().as_bytes());
-        Signer { key, public }
+        Signer { key, public, macs: MacKey::derive(seed) }
+    }
+
+    /// Of the same seed.
+    pub fn macs(&self) -> &MacKey {
+        &self.macs
     }
 
     pub fn verifier(&self) -> Verifier {

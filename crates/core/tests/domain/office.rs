@@ -213,11 +213,11 @@ impl Office {
         match next {
             Some(call) => {
                 let arguments = self.world.memory.payloads[&call.arguments.hash].clone();
-                execution::Command::Perform { call: call.id, arguments }
+                execution::Command::Perform { call: call.id, arguments, value: None }
             }
             None => {
                 let arguments = self.world.payload("{}");
-                execution::Command::Perform { call: CallId::mint(&mut self.world.mint()), arguments }
+                execution::Command::Perform { call: CallId::mint(&mut self.world.mint()), arguments, value: None }
             }
         }
     }

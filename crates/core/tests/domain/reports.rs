@@ -1,6 +1,7 @@
 //! What workers and models report is held to what the ledger can bear, and never trusted to repeat what has effects.
 use crate::office::Office;
-use tenure_core::aggregate::Event;
+use tenure_core::agent;
+use tenure_core::aggregate::{Event, Verbs};
 use tenure_core::call::{self, Outcome, Proposal};
 use tenure_core::execution::{self, Check, Event as Happened, Step};
 use tenure_core::network::Traffic;
@@ -97,4 +98,24 @@ fn a_check_that_policy_blocks_has_ended_and_is_not_asked_for_again() {
     assert!(matches!(step, Step::Validating { check: Check::Ended { .. }, .. }), "{step:?}");
     let again = execution::Command::Check { iteration: 1, index: 0, proposal: office.proposal("email.send") };
     office.apply(again).expect_err("its answer is there");
+}
+
+#[test]
+fn the_value_brought_with_a_call_is_the_one_that_is_bound_and_other_bytes_are_not() {
+    for (brought, taken) in [("1", true), ("2", false)] {
+        let mut office = acting("state.persistent.set");
+        let execution::Command::Perform { call, arguments, .. } = office.perform() else { panic!("a call to perform") };
+        let value = office.world.payload(brought);
+        let perform = execution::Command::Perform { call, arguments, value: Some(value.clone()) };
+        // What commits a command writes its payloads first: that is where a large value is written.
+        assert_eq!(perform.payloads(), [&value]);
+        let events = office.apply(perform).expect("it is performed");
+        let bound = events.iter().find_map(|event| match event {
+            Event::Agent(agent::Event::StateSet { value, .. }) => Some(value.hash),
+            _ => None,
+        });
+        let bound = bound.expect("the value is set");
+        assert_eq!(bound == value.bound().hash, taken, "brought {brought}");
+        assert_eq!(office.world.memory.payloads[&bound].bytes(), b"1");
+    }
 }

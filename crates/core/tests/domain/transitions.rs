@@ -129,7 +129,7 @@ const COMMANDS: &[(&str, Act)] = &[
     ("perform with other arguments", |office| match office.perform() {
         execution::Command::Perform { call, .. } => {
             let arguments = office.world.payload("{}");
-            execution::Command::Perform { call, arguments }
+            execution::Command::Perform { call, arguments, value: None }
         }
         other => other,
     }),

@@ -117,9 +117,15 @@ async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>)
 async fn of_key(api: &ApiState, text: &KeyText) -> Result<Caller, Failure> {
     // Found by the SHA-256 of 160 random bits: what a caller can choose tells nothing by the time that it takes.
     let hash = text.hash();
-    let row = api.reader().read(move |sql| keys::by_hash(sql, &hash)).await?;
-    let row = row.filter(|row| row.revoked_at.is_none());
-    let row = row.ok_or_else(|| unauthenticated("the API key is unknown or revoked"))?;
+    let unknown = || unauthenticated("the API key is unknown or revoked");
+    let row = api.reader().read(move |sql| keys::by_hash(sql, &hash)).await?.ok_or_else(unknown)?;
+    let row = row.verified(api.reader().macs()).map_err(|forged| {
+        tracing::error!(%forged, "a forged API key was refused; run `tenure audit verify`");
+        unknown()
+    })?;
+    if row.revoked_at.is_some() {
+        return Err(unknown());
+    }
     Ok(Caller { actor: Actor::Key(row.id), role: row.role })
 }
 

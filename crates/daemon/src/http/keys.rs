@@ -4,8 +4,10 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use tenure_core::aggregate::Command;
+use tenure_core::ledger::MacKey;
 use tenure_core::project::{self, KeyRow};
 use tenure_core::row::Row;
+use tenure_store::rows::macs::Unverified;
 use tenure_store::rows::{Match, keys};
 use tenure_wire::api::List;
 use tenure_wire::api::key::{CreatedKey, Key, KeyText, NewKey};
@@ -16,7 +18,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::Owner;
 use super::body::{Json, Segment};
-use super::lookup::quoted;
+use super::lookup::{of_another_kind, quoted};
 use super::problem::{Answer, Failure};
 
 /// Keys that a list shows: all live ones, and the revoked ones made last.
@@ -44,14 +46,17 @@ async fn create(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new
         .iter()
         .find_map(|row| if let Row::Key(row) = row { Some(row.clone()) } else { None });
     let row = row.ok_or_else(|| Code::Internal.problem("a created key has no row"))?;
-    Ok(Out(CreatedKey { key: shown(row), secret: text.reveal().to_string() }))
+    Ok(Out(CreatedKey { key: shown(row, false), secret: text.reveal().to_string() }))
 }
 
 /// All live keys, then the revoked ones, the newest of each first.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = List<Key>), (status = "4XX", body = Problem)))]
 async fn list(State(api): State<Arc<ApiState>>, _: Owner) -> Answer<List<Key>> {
     let entries = api.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
-    Ok(Out(List { items: entries.into_iter().map(shown).collect(), next_cursor: None }))
+    Ok(Out(List {
+        items: entries.into_iter().map(|entry| checked(entry, api.reader().macs())).collect(),
+        next_cursor: None,
+    }))
 }
 
 /// Revoke a key: refused from now on, and what it holds open ends.
@@ -65,33 +70,41 @@ async fn revoke(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Segment(
     let command = Command::Project(api.app.committer.project(), project::Command::RevokeKey { key: entry.id });
     api.app.committer.commit(caller.actor, command).await?;
     let entry = api.key(&entry.id.to_string()).await?;
-    Ok(Out(shown(entry)))
+    Ok(Out(entry))
 }
 
 impl ApiState {
-    async fn key(&self, wanted: &str) -> Result<KeyRow, Failure> {
+    async fn key(&self, wanted: &str) -> Result<Key, Failure> {
         let text = wanted.to_string();
         match self.reader().read(move |sql| keys::find(sql, &text)).await? {
-            Match::One(entry) => Ok(entry),
+            Match::One(entry) => Ok(checked(entry, self.reader().macs())),
             Match::Many(entries) => {
-                let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
+                let ids: Vec<String> = entries.into_iter().map(|entry| entry.as_it_stands().id.to_string()).collect();
                 let detail = format!("{} could be {}", quoted(wanted), ids.join(", "));
                 Err(Code::KeyUnknown.problem(detail).into())
             }
             Match::None => {
-                Err(Code::KeyUnknown.problem(format!("no key has the id or name {}", quoted(wanted))).into())
+                let known = || format!("no key has the id or name {}", quoted(wanted));
+                Err(Code::KeyUnknown.problem(of_another_kind(wanted, "key").unwrap_or_else(known)).into())
             }
         }
     }
 }
 
-fn shown(entry: KeyRow) -> Key {
+/// A key as it stands, and whether this ledger wrote it so.
+fn checked(entry: Unverified<KeyRow>, macs: &MacKey) -> Key {
+    let forged = entry.clone().verified(macs).is_err();
+    shown(entry.as_it_stands(), forged)
+}
+
+fn shown(entry: KeyRow, forged: bool) -> Key {
     Key {
         id: entry.id,
         name: entry.name,
         role: entry.role,
         created_at: entry.created_at.into(),
         revoked_at: entry.revoked_at.map(Into::into),
+        forged,
     }
 }
 
@@ -133,9 +146,12 @@ mod tests {
         });
         let (listed, matches, wanted) = read.await.unwrap();
         for (found, wanted) in matches.into_iter().zip(wanted) {
-            assert!(matches!(&found, Match::One(row) if row.id == wanted), "{found:?} is not {wanted}");
+            assert!(
+                matches!(&found, Match::One(row) if row.clone().as_it_stands().id == wanted),
+                "{found:?} is not {wanted}"
+            );
         }
-        let listed = |key: KeyId| listed.iter().any(|row| row.id == key);
+        let listed = |key: KeyId| listed.iter().any(|row| row.clone().as_it_stands().id == key);
         assert!(listed(oldest) && listed(live), "what is live stands before all that is not");
     }
 }

@@ -2,7 +2,7 @@
 use tenure_core::agent::{AgentRow, RevisionRow};
 use tenure_core::bound::Hash;
 use tenure_core::execution::ExecutionRow;
-use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::id::{self, AgentId, ExecutionId};
 use tenure_core::manifest::nearest;
 use tenure_store::rows::agents;
 use tenure_store::rows::executions::{self, Filter};
@@ -27,7 +27,8 @@ impl ApiState {
                 Err(Code::AgentAmbiguous.problem(detail).into())
             }
             Match::None => {
-                let problem = Code::AgentUnknown.problem(format!("no agent is called {}", quoted(wanted)));
+                let known = || format!("no agent is called {}", quoted(wanted));
+                let problem = Code::AgentUnknown.problem(of_another_kind(wanted, "agent").unwrap_or_else(known));
                 let names = self.reader().read(|sql| agents::list(sql, None, None, NAMES_MAX)).await?;
                 let near = nearest(wanted, names.rows.iter().map(|entry| entry.name.as_str()));
                 Err(match near {
@@ -49,7 +50,8 @@ impl ApiState {
                 Err(Code::ExecutionAmbiguous.problem(detail).into())
             }
             Match::None => {
-                Err(Code::ExecutionUnknown.problem(format!("no execution has the id {}", quoted(wanted))).into())
+                let known = || format!("no execution has the id {}", quoted(wanted));
+                Err(Code::ExecutionUnknown.problem(of_another_kind(wanted, "execution").unwrap_or_else(known)).into())
             }
         }
     }
@@ -88,8 +90,35 @@ impl ApiState {
     }
 }
 
+/// What a text is the id of, where that is not what is wanted.
+pub(super) fn of_another_kind(text: &str, wanted: &str) -> Option<String> {
+    let article = |kind: &str| if kind.starts_with(['a', 'e']) { format!("an {kind}") } else { format!("a {kind}") };
+    let kind = id::kind_of(text).filter(|kind| *kind != wanted)?;
+    Some(format!("{} is the id of {}, and {} is wanted", quoted(text), article(kind), article(wanted)))
+}
+
 /// At most 80 characters of what was asked for.
 pub(super) fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(80).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     if shown.len() < text.len() { format!("`{shown}…`") } else { format!("`{shown}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_another_kind_is_told_for_what_it_is() {
+        let told = |text: &str, wanted| of_another_kind(text, wanted);
+        let agent = "agt_0123456789abcdefghjkmnpqrs";
+        assert_eq!(
+            told(agent, "execution"),
+            Some(format!("`{agent}` is the id of an agent, and an execution is wanted"))
+        );
+        assert_eq!(
+            told("key_7k2m9p4q", "agent"),
+            Some("`key_7k2m9p4q` is the id of a key, and an agent is wanted".into())
+        );
+        assert_eq!((told(agent, "agent"), told("tidy", "agent"), told("exe_", "agent")), (None, None, None));
+    }
 }

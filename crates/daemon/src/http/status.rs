@@ -5,8 +5,9 @@ use axum::Json as Out;
 use axum::extract::State;
 use axum::http::StatusCode;
 use tenure_core::manifest::Engine;
+use tenure_store::ScrubState;
 use tenure_store::rows::{agents, executions};
-use tenure_wire::api::status::{Health, Status, Unusable, Worker};
+use tenure_wire::api::status::{Health, LedgerCheck, LedgerCheckState, Status, Unusable, Worker};
 use tenure_wire::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -36,12 +37,28 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
         data_dir: api.installation.data_dir.display().to_string(),
         listening: api.installation.listening.clone(),
         records: api.app.watch.records(),
+        ledger_check: ledger_check(api.reader().scrub_state()),
         unusable: unusable(&api, worker.as_ref()),
         worker,
         model: default_model(&api),
         agents,
         executions_open,
     }))
+}
+
+fn ledger_check(scrub_state: ScrubState) -> LedgerCheck {
+    use LedgerCheckState as State;
+    let (state, records, findings) = match scrub_state {
+        ScrubState::Running { records } => (State::Running, records, Vec::new()),
+        ScrubState::Clean { records, .. } => (State::Clean, records, Vec::new()),
+        ScrubState::Damaged { records, mut findings, count } => {
+            let more = count.saturating_sub(findings.len() as u64);
+            findings.extend((more > 0).then(|| format!("and {more} more")));
+            (State::Damaged, records, findings)
+        }
+        ScrubState::Failed { why } => (State::Failed, 0, vec![why]),
+    };
+    LedgerCheck { state, records, findings }
 }
 
 fn worker(api: &ApiState) -> Option<Worker> {

@@ -14,6 +14,6 @@ pub(super) fn perform<S: Storage>(world: &mut World<S>, id: ExecutionId, call: C
     let Some(open) = calls.iter().find(|open| open.id == call) else { return Ok(()) };
     let Some(bound) = world.storage.payload(&open.arguments.hash) else { return Ok(()) };
     let arguments = if world.faulty && world.random.chance(20) { world.payload("{}") } else { bound };
-    let perform = execution::Command::Perform { call, arguments };
+    let perform = execution::Command::Perform { call, arguments, value: None };
     world.command(Actor::Daemon, Command::Execution(id, perform)).map(drop)
 }

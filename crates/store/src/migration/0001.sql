@@ -12,7 +12,13 @@ CREATE UNIQUE INDEX ledger_by_stream ON ledger (stream, n);
 
 CREATE TABLE heads (project TEXT PRIMARY KEY, size BIGINT NOT NULL, frontier BYTEA NOT NULL, signed TEXT NOT NULL);
 
-CREATE TABLE snapshots (stream TEXT PRIMARY KEY, n BIGINT NOT NULL, version BIGINT NOT NULL, body BYTEA NOT NULL);
+CREATE TABLE snapshots (
+    stream TEXT PRIMARY KEY,
+    n BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    body BYTEA NOT NULL,
+    mac BYTEA NOT NULL
+);
 
 CREATE TABLE owed (
     kind TEXT NOT NULL,
@@ -25,6 +31,8 @@ CREATE TABLE owed (
 CREATE INDEX owed_by_stream ON owed (stream, kind);
 
 CREATE TABLE payloads (hash BYTEA PRIMARY KEY, salt BYTEA NOT NULL, size BIGINT NOT NULL, bytes BYTEA);
+
+CREATE TABLE macs (of_table TEXT NOT NULL, key TEXT NOT NULL, mac BYTEA NOT NULL, PRIMARY KEY (of_table, key)) {clustered};
 
 CREATE TABLE holders (
     namespace TEXT NOT NULL,

@@ -1,4 +1,5 @@
 //! Agents, with the figures that tell whether they are at work, and their revisions.
+use super::macs::{Authority, Unverified};
 use super::{Match, Page, Table, as_short};
 use crate::Error;
 use crate::sql::stored::{Stored, table};
@@ -16,6 +17,9 @@ table!(RevisionRow in "revisions", key "agent, number", keeps [], {
     plan: "plan",
     at: "at",
 });
+
+// Its plan says what the agent may do.
+impl Authority for RevisionRow {}
 
 pub(super) fn write_deployed(
     sql: &mut dyn Sql,
@@ -146,7 +150,7 @@ pub fn count(sql: &mut dyn Sql) -> Result<u64, Error> {
     Ok(count.unwrap_or(0))
 }
 
-/// The revisions of an agent, newest first.
+/// The revisions of an agent as they stand, newest first, for showing them.
 ///
 /// # Errors
 /// The database's.
@@ -159,9 +163,9 @@ pub fn revisions(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<Re
 ///
 /// # Errors
 /// The database's.
-pub fn revision(sql: &mut dyn Sql, agent: AgentId, number: u32) -> Result<Option<RevisionRow>, Error> {
-    let text = RevisionRow::select("WHERE agent = $1 AND number = $2");
-    sql.first(&text, &[Cell::Text(&agent.to_string()), Cell::Int(number.into())], RevisionRow::read)
+pub fn revision(sql: &mut dyn Sql, agent: AgentId, number: u32) -> Result<Option<Unverified<RevisionRow>>, Error> {
+    let text = RevisionRow::select_unverified("WHERE agent = $1 AND number = $2");
+    sql.first(&text, &[Cell::Text(&agent.to_string()), Cell::Int(number.into())], RevisionRow::read_unverified)
 }
 
 /// A page of the open executions of an agent, from after `after`, that nobody has asked to cancel yet.

@@ -49,12 +49,6 @@ pub(crate) fn counted(sql: &mut dyn Sql, counter: Counter, key: &str, bucket: u6
     Ok(sql.first(text, &cells, |row| row.int(0))?.unwrap_or(0))
 }
 
-pub(crate) fn sum(sql: &mut dyn Sql, counter: Counter, key: &str, from: u64) -> Result<i64, Error> {
-    let text = "SELECT value FROM counters WHERE counter = $1 AND key = $2 AND bucket >= $3";
-    let cells = [Cell::Text(counter.as_str()), Cell::Text(key), Cell::count(from)];
-    Ok(sql.all(text, &cells, |row| row.int(0))?.into_iter().sum())
-}
-
 pub(crate) fn page(sql: &mut dyn Sql, counter: Counter) -> Result<Vec<(String, i64)>, Error> {
     let text = "SELECT key, value FROM counters WHERE counter = $1 AND bucket = 0 ORDER BY key LIMIT $2";
     let cells = [Cell::Text(counter.as_str()), Cell::Int(PAGE_MAX.into())];

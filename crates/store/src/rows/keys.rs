@@ -1,10 +1,12 @@
-//! API keys, by the hash of their text.
+//! API keys, by the hash of their text. Whoever acts on one checks its MAC first.
+use super::macs::{Authority, Unverified, write_mac};
 use super::{Match, Table, as_short};
 use crate::Error;
 use crate::sql::stored::table;
-use crate::sql::{Cell, Sql};
+use crate::sql::{Cell, Sql, Walk};
 use tenure_core::bound::Hash;
 use tenure_core::id::KeyId;
+use tenure_core::ledger::MacKey;
 use tenure_core::project::KeyRow;
 use tenure_core::time::Time;
 
@@ -17,26 +19,37 @@ table!(KeyRow in "keys", key "id", keeps [], {
     revoked_at: "revoked_at",
 });
 
-pub(super) fn revoke(sql: &mut dyn Sql, id: KeyId, at: Time) -> Result<(), Error> {
+impl Authority for KeyRow {}
+
+/// A row that was changed by another hand keeps its broken MAC: it stays refused whatever is done to it later.
+pub(super) fn revoke(sql: &mut dyn Sql, macs: &MacKey, id: KeyId, at: Time) -> Result<(), Error> {
+    let id = id.to_string();
+    let by_id = [Cell::Text(&id)];
+    let found = sql.first(&KeyRow::select_unverified("WHERE id = $1"), &by_id, KeyRow::read_unverified)?;
     let text = "UPDATE keys SET revoked_at = $1 WHERE id = $2";
-    sql.execute(text, &[Cell::Int(at.millis()), Cell::Text(&id.to_string())]).map(|_| ())
+    sql.execute(text, &[Cell::Int(at.millis()), by_id[0]])?;
+    match found.map(|found| found.verified(macs)) {
+        Some(Ok(row)) => write_mac(sql, macs, &KeyRow { revoked_at: Some(at), ..row }),
+        Some(Err(_)) | None => Ok(()),
+    }
 }
 
 /// The key with this hash, revoked or not.
 ///
 /// # Errors
 /// The database's.
-pub fn by_hash(sql: &mut dyn Sql, hash: &Hash) -> Result<Option<KeyRow>, Error> {
-    sql.first(&KeyRow::select("WHERE hash = $1"), &[Cell::Bytes(&hash.0)], KeyRow::read)
+pub fn by_hash(sql: &mut dyn Sql, hash: &Hash) -> Result<Option<Unverified<KeyRow>>, Error> {
+    sql.first(&KeyRow::select_unverified("WHERE hash = $1"), &[Cell::Bytes(&hash.0)], KeyRow::read_unverified)
 }
 
 /// The key of this id or short id, revoked or not; else the live one of this name.
 ///
 /// # Errors
 /// The database's.
-pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<KeyRow>, Error> {
+pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<Unverified<KeyRow>>, Error> {
     let by = |sql: &mut dyn Sql, which: &str, value: &str| {
-        sql.all(&KeyRow::select(&format!("WHERE {which} LIMIT 8")), &[Cell::Text(value)], KeyRow::read)
+        let text = KeyRow::select_unverified(&format!("WHERE {which} LIMIT 8"));
+        sql.all(&text, &[Cell::Text(value)], KeyRow::read_unverified)
     };
     let mut found = by(sql, "id = $1", wanted)?;
     if let (true, Some(letters)) = (found.is_empty(), as_short(wanted, KeyId::PREFIX)) {
@@ -52,7 +65,15 @@ pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<KeyRow>, Error> {
 ///
 /// # Errors
 /// The database's.
-pub fn list(sql: &mut dyn Sql, limit: u32) -> Result<Vec<KeyRow>, Error> {
-    let text = KeyRow::select("ORDER BY revoked_at IS NOT NULL, id DESC LIMIT $1");
-    sql.all(&text, &[Cell::Int(limit.into())], KeyRow::read)
+pub fn list(sql: &mut dyn Sql, limit: u32) -> Result<Vec<Unverified<KeyRow>>, Error> {
+    let text = KeyRow::select_unverified("ORDER BY revoked_at IS NOT NULL, id DESC LIMIT $1");
+    sql.all(&text, &[Cell::Int(limit.into())], KeyRow::read_unverified)
+}
+
+/// Every key as it stands, in the order of their ids.
+pub(crate) fn each(sql: &mut dyn Sql, row: &mut dyn FnMut(KeyRow)) -> Result<(), Error> {
+    sql.each(&KeyRow::select("ORDER BY id"), &[], &mut |columns| {
+        row(KeyRow::read(columns)?);
+        Ok(Walk::On)
+    })
 }

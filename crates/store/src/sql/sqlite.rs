@@ -2,11 +2,13 @@
 //! statements must first use them in order.
 use super::{Cell, Columns, Sql, Walk};
 use crate::Error;
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Columns that one query may have.
 const COLUMNS_MAX: usize = 32;
@@ -17,6 +19,10 @@ const BUSY_MS: u64 = 2_000;
 const LOG_FRAMES: u32 = 2_000;
 /// What the log comes to be long, with room for the transaction that goes over its limit.
 pub(crate) const LOG_BYTES: u64 = (LOG_FRAMES as u64 + 200) * (4096 + 24);
+/// Pages copied in one transaction at first: 4 MiB.
+const COPY_PAGES: i32 = 1024;
+/// How long a copy waits for a lock that another process holds, in all.
+const COPY_WAIT: Duration = Duration::from_secs(20);
 /// The database's file grows by so much at a time.
 const GROWTH_BYTES: i32 = 1 << 20;
 
@@ -80,6 +86,42 @@ impl Sqlite {
         sqlite.prepare_connection()
     }
 
+    /// A private copy of one moment of this database, in a temporary file as of [`Sqlite::open_temporary`]. It is made in
+    /// steps with `between` between them, when no transaction is open. A database that was written to meanwhile is copied
+    /// anew, in steps twice as long, so that a busy one is held for no longer than must be, and comes to an end.
+    ///
+    /// # Errors
+    /// The database's; `Full` where the disk of temporary files is; those of `between`.
+    pub fn copy(&self, between: &mut dyn FnMut(u64) -> Result<(), Error>) -> Result<Sqlite, Error> {
+        const DOING: &str = "copying the database into a temporary file";
+        let failed = |error: rusqlite::Error| failure(DOING, &error).of_temporary(DOING);
+        let mut copy = Sqlite::open_temporary()?;
+        let backup = Backup::new(&self.connection, &mut copy.connection).map_err(failed)?;
+        let (mut step, mut copied, mut waiting) = (COPY_PAGES, 0i32, None);
+        loop {
+            match backup.step(step).map_err(failed)? {
+                StepResult::Done => break,
+                StepResult::Busy | StepResult::Locked => {
+                    if waiting.get_or_insert_with(Instant::now).elapsed() > COPY_WAIT {
+                        return Err(Error::Busy { doing: DOING.to_string() });
+                    }
+                    thread::sleep(Duration::from_millis(20));
+                }
+                // More; the type may grow.
+                _ => waiting = None,
+            }
+            let progress = backup.progress();
+            let now = progress.pagecount.saturating_sub(progress.remaining);
+            if now < copied.saturating_add(step).min(progress.pagecount) && waiting.is_none() {
+                step = step.saturating_mul(2);
+            }
+            copied = now;
+            between(0)?;
+        }
+        drop(backup);
+        Ok(copy)
+    }
+
     fn moves_log_when_closed(&self, moves: bool) -> Result<(), Error> {
         let result = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !moves);
         result.map(|_| ()).map_err(|error| failure("setting what closing the database does", &error))
@@ -102,6 +144,17 @@ impl Sqlite {
     fn set(&self, name: &str, value: &str) -> Result<(), Error> {
         let result = self.connection.execute_batch(&format!("PRAGMA {name} = {value}"));
         result.map_err(|error| failure(&format!("setting {name}"), &error))
+    }
+
+    /// Ends whatever statement runs with `Interrupted` once `over` says so; it is asked again and again meanwhile.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn interrupt_when(&mut self, over: Option<impl FnMut() -> bool + Send + 'static>) -> Result<(), Error> {
+        /// Steps of SQLite's machine between two looks: less than a millisecond.
+        const STEPS: i32 = 10_000;
+        let set = self.connection.progress_handler(STEPS, over);
+        set.map_err(|error| failure("setting when a statement ends", &error))
     }
 
     /// Holds the database to a number of pages, to see what a full disk does.
@@ -187,6 +240,7 @@ fn failure(doing: &str, error: &rusqlite::Error) -> Error {
         // The log's index could not grow, which only a full disk does.
         ErrorCode::SystemIoFailure if inner.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Error::Full { doing },
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Error::Busy { doing },
+        ErrorCode::OperationInterrupted => Error::Interrupted,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Error::corrupt(format!("{doing}: {error}")),
         ErrorCode::ConstraintViolation
         | ErrorCode::TypeMismatch
@@ -217,5 +271,32 @@ mod tests {
             parsed_again += statement.get_status(StatementStatus::RePrepare);
         }
         assert_eq!(parsed_again, 0);
+    }
+
+    /// Every row, so many pages long, says which write of them was the last.
+    #[test]
+    fn a_copy_is_one_moment_and_comes_to_an_end_however_often_the_database_is_written_to() {
+        const ROWS: i64 = 40;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("busy.db");
+        let mut writer = Sqlite::open(&path).unwrap().into_writer().unwrap();
+        writer.execute("CREATE TABLE t (id BIGINT PRIMARY KEY, written BIGINT, filler BYTEA)", &[]).unwrap();
+        let filler = vec![7; 300_000];
+        for id in 0..ROWS {
+            writer.execute("INSERT INTO t VALUES ($1, 0, $2)", &[Cell::Int(id), Cell::Bytes(&filler)]).unwrap();
+        }
+        let reader = Sqlite::open_reader(&path).unwrap();
+        let mut looks = 0;
+        let mut write = |_| {
+            looks += 1;
+            writer.execute("UPDATE t SET written = written + 1", &[]).map(drop)
+        };
+        let mut copy = reader.copy(&mut write).unwrap();
+        // 12 MiB by steps of 4, 8 and 16.
+        assert!((2..=6).contains(&looks), "{looks} steps");
+        let text = "SELECT count(*), min(written), max(written) FROM t";
+        let read = |row: &Columns<'_>| Ok((row.int(0)?, row.int(1)?, row.int(2)?));
+        let (count, first, last) = (&mut copy as &mut dyn Sql).first(text, &[], read).unwrap().unwrap();
+        assert!(count == ROWS && first == last && first > 0, "{count} rows from {first} to {last}");
     }
 }

@@ -1,51 +1,78 @@
-//! The walk over all records in their order. It holds one record at a time and a counter a stream.
+//! The walk over the records of one moment in their order. It holds a page of records at a time, each page read in a
+//! transaction of its own.
 use super::findings::Findings;
-use super::rows::Rebuilt;
-use super::streams::Streams;
-use super::{Depth, Report, Witness};
+use super::replay::Replay;
+use super::{Between, Report, Witness};
 use crate::Error;
-use crate::payload::{Blobs, Lookup, find};
 use crate::sql::{Cell, Sql, Walk};
 use std::ops::Range;
 use std::time::Duration;
 use tenure_core::aggregate::{Event, Stream};
-use tenure_core::bound::{Hash, salted};
+use tenure_core::bound::Hash;
 use tenure_core::ledger::{self, Frontier, Head, Meta, NOTHING_BEFORE, Signed, Verifier};
 use tenure_core::project;
 
-/// What the chain must come to.
-pub(super) struct Heads {
+/// What the chain comes to at the moment of the proof; records after that are of a daemon that runs.
+pub(crate) struct Moment {
     /// The signed head in the database; none where the ledger is empty, or its head is broken.
-    database: Option<Head>,
+    head: Option<Head>,
     peaks: Vec<u8>,
-    checkpoint: Option<Head>,
+    outside: Option<Head>,
+    /// Whose records end at `size`.
+    project: String,
+    size: u64,
 }
 
-impl Heads {
-    pub(super) fn read(
+impl Moment {
+    /// Reads a few rows; they must be of one transaction.
+    pub(crate) fn read(
         sql: &mut dyn Sql,
         verifier: &Verifier,
-        checkpoint: Option<Head>,
+        outside: Option<Head>,
         findings: &mut Findings,
-    ) -> Result<Heads, Error> {
-        let row = sql.first("SELECT frontier, signed FROM heads LIMIT 1", &[], |row| {
-            Ok((row.bytes(0)?.to_vec(), row.text(1)?.to_string()))
-        })?;
-        let Some((peaks, text)) = row else {
-            return Ok(Heads { database: None, peaks: Vec::new(), checkpoint });
-        };
-        let signed = serde_json::from_str::<Signed>(&text).ok().filter(|signed| verifier.holds(signed));
-        if signed.is_none() {
-            findings.add(None, None, "the head in the database is not signed by this ledger's key");
+    ) -> Result<Moment, Error> {
+        let mut moment = Moment { head: None, peaks: Vec::new(), outside, project: String::new(), size: 0 };
+        if sql.first("SELECT 1 FROM sqlite_master WHERE name = 'heads'", &[], |row| row.int(0))?.is_none() {
+            // A daemon was killed before it had made its tables.
+            if outside.is_some() {
+                let what = "the database has no ledger, and a head outside it says that there was one";
+                findings.add(None, None, what);
+                moment.outside = None;
+            }
+            return Ok(moment);
         }
-        Ok(Heads { database: signed.map(|signed| signed.head), peaks, checkpoint })
+        let head = sql.first("SELECT frontier, signed, project FROM heads LIMIT 1", &[], |row| {
+            Ok((row.bytes(0)?.to_vec(), row.text(1)?.to_string(), row.text(2)?.to_string()))
+        });
+        let mut project = None;
+        if let Some((peaks, text, named)) = findings.readable(head, "the head in the database")?.flatten() {
+            let signed = serde_json::from_str::<Signed>(&text).ok().filter(|signed| verifier.holds(signed));
+            if signed.is_none() {
+                findings.add(None, None, "the head in the database is not signed by this ledger's key");
+            }
+            (moment.head, moment.peaks, project) = (signed.map(|signed| signed.head), peaks, Some(named));
+        }
+        let first = "SELECT project FROM ledger ORDER BY project LIMIT 1";
+        moment.project = match project {
+            Some(project) => project,
+            None => sql.first(first, &[], |row| Ok(row.text(0)?.to_string()))?.unwrap_or_default(),
+        };
+        let last = "SELECT idx FROM ledger WHERE project = $1 ORDER BY idx DESC LIMIT 1";
+        let last = sql.first(last, &[Cell::Text(&moment.project)], |row| row.count::<u64>(0));
+        moment.size = findings.readable(last, "the last record")?.flatten().map_or(0, |last| last.saturating_add(1));
+        Ok(moment)
+    }
+
+    fn has_records(&self) -> bool {
+        !self.project.is_empty()
     }
 }
 
-/// Records read at a time.
+/// Records read at a time, and the bytes after which a page ends.
 const PAGE: usize = 512;
+const PAGE_BYTES: usize = 1 << 20;
 
-/// Some records, in order. Read in pages on one connection, so that all of verify sees one moment of the database.
+/// Some records, in order.
 #[derive(Default)]
 struct Page {
     /// Of its last row.
@@ -64,16 +91,23 @@ struct Stored {
 }
 
 impl Page {
-    /// Reads the records after its last one. False where there are none.
-    fn fill(&mut self, sql: &mut dyn Sql) -> Result<bool, Error> {
+    /// Reads the records after its last one, up to the moment's. False where there are none.
+    fn fill(&mut self, sql: &mut dyn Sql, moment: &Moment) -> Result<bool, Error> {
         let after = self.rows.last().map_or(-1, |row| i64::try_from(row.index).unwrap_or(i64::MAX));
         let Page { project, rows, bodies } = self;
         let before = std::mem::take(project);
         rows.clear();
         bodies.clear();
         let text = "SELECT project, idx, stream, n, kind, at, body FROM ledger WHERE (project, idx) > ($1, $2) \
-            ORDER BY project, idx LIMIT $3";
-        let cells = [Cell::Text(&before), Cell::Int(after), Cell::Int(PAGE as i64)];
+            AND (idx < $3 OR project <> $4) ORDER BY project, idx LIMIT $5";
+        let size = i64::try_from(moment.size).unwrap_or(i64::MAX);
+        let cells = [
+            Cell::Text(&before),
+            Cell::Int(after),
+            Cell::Int(size),
+            Cell::Text(&moment.project),
+            Cell::Int(PAGE as i64),
+        ];
         sql.each(text, &cells, &mut |row| {
             let body = row.bytes(6)?;
             let (stream, kind) = (row.text(2)?.to_string(), row.text(4)?.to_string());
@@ -86,125 +120,100 @@ impl Page {
             let place = bodies.len()..bodies.len() + body.len();
             rows.push(Stored { index: row.count(1)?, stream, n: row.int(3)?, kind, at: row.int(5)?, body: place });
             bodies.extend_from_slice(body);
-            Ok(Walk::On)
+            Ok(if bodies.len() < PAGE_BYTES { Walk::On } else { Walk::Stop })
         })?;
         Ok(!rows.is_empty())
     }
 }
 
-pub(super) struct Walker<'a> {
+pub(crate) struct Walker<'a> {
     sql: &'a mut dyn Sql,
-    blobs: &'a Blobs,
-    depth: Depth,
-    heads: Heads,
+    moment: Moment,
     findings: Findings,
-    streams: Streams,
-    rebuilt: Rebuilt,
     frontier: Frontier,
     /// Leaf hash and stream of the record before.
     last: (Hash, Option<Stream>),
     /// The index that the next record must have.
     next: u64,
-    payloads: u64,
-    checkpoint_met: bool,
+    outside_met: bool,
     /// Sizes of outside heads that were given up by a recorded command.
     accepted: Vec<u64>,
 }
 
 impl<'a> Walker<'a> {
-    pub(super) fn new(
-        sql: &'a mut dyn Sql,
-        blobs: &'a Blobs,
-        depth: Depth,
-        heads: Heads,
-        findings: Findings,
-    ) -> Result<Walker<'a>, Error> {
-        Ok(Walker {
+    pub(crate) fn new(sql: &'a mut dyn Sql, moment: Moment, findings: Findings) -> Walker<'a> {
+        Walker {
             sql,
-            blobs,
-            depth,
-            heads,
+            moment,
             findings,
-            streams: Streams::default(),
-            rebuilt: Rebuilt::new()?,
             frontier: Frontier::default(),
             last: (NOTHING_BEFORE, None),
             next: 0,
-            payloads: 0,
-            checkpoint_met: false,
+            outside_met: false,
             accepted: Vec::new(),
-        })
+        }
     }
 
-    pub(super) fn walk(mut self) -> Result<Report, Error> {
-        self.streams.load_snapshots(self.sql, &mut self.findings)?;
+    /// Follows the chain, and hands each record that can be read to `replay`.
+    pub(crate) fn walk(mut self, mut replay: Option<&mut Replay>, between: Between<'_>) -> Result<Report, Error> {
         let mut page = Page::default();
-        while page.fill(self.sql)? {
+        while self.moment.has_records() && page.fill(self.sql, &self.moment)? {
             for place in 0..page.rows.len() {
-                self.record(&page, &page.rows[place])?;
+                let read = self.record(&page, &page.rows[place]);
+                if let Some(replay) = &mut replay {
+                    match read {
+                        Some((meta, event)) => replay.record(&mut *self.sql, &meta, &event, &mut self.findings)?,
+                        None => replay.give_up(&page.rows[place].stream),
+                    }
+                }
             }
+            between(self.frontier.size())?;
         }
         self.close_chain();
-        self.compare_checkpoint();
-        self.streams.finish(self.sql, &mut self.findings)?;
-        for (index, stream, row) in self.streams.state_rows() {
-            self.rebuilt.write(index, stream, &row, &mut self.findings)?;
-        }
-        let is_unread = |stream| self.streams.is_broken(stream);
-        let rows = self.rebuilt.compare(self.sql, &is_unread, &mut self.findings)?;
-        let witness = match self.heads.checkpoint {
+        self.compare_outside();
+        let replay = replay.map(|replay| replay.finish(&mut self.findings)).transpose()?;
+        let witness = match self.moment.outside {
             None => Witness::None,
             Some(head) => Witness::Head { size: head.size, at: head.at },
         };
         Ok(Report {
             records: self.frontier.size(),
-            streams: self.streams.count(),
-            rows,
-            payloads: self.payloads,
             root: self.frontier.root(),
             witness,
+            replay,
             findings: self.findings,
             took: Duration::ZERO,
         })
     }
 
-    fn record(&mut self, page: &Page, row: &Stored) -> Result<(), Error> {
+    fn record(&mut self, page: &Page, row: &Stored) -> Option<(Meta, Event)> {
         let (index, body) = (row.index, &page.bodies[row.body.clone()]);
         let leaf = ledger::leaf(body);
         let gap = index != self.next;
         if gap {
-            let missing = self.next..index;
-            let what = match missing.end - missing.start {
-                1 => "is missing".to_string(),
-                more => format!("and the {} after it are missing", more - 1),
+            let (at, what) = match index.saturating_sub(self.next) {
+                0 => (index, format!("comes after record {}", self.next - 1)),
+                1 => (self.next, "is missing".to_string()),
+                more => (self.next, format!("and the {} after it are missing", more - 1)),
             };
-            self.findings.add(Some(self.next), None, what);
+            self.findings.add(Some(at), None, what);
         }
         let read = ledger::read(body);
         match &read {
             Ok((meta, _)) => self.place(row, &page.project, meta, gap),
-            Err(why) => {
-                let stream = row.stream.parse().ok();
-                self.findings.add(Some(index), stream, why.clone());
-                stream.into_iter().for_each(|stream| self.streams.give_up(stream));
-            }
+            Err(why) => self.findings.add(Some(index), row.stream.parse().ok(), why.clone()),
         }
         self.frontier.push(leaf);
-        self.next = index + 1;
+        self.next = index.saturating_add(1);
         self.last = (leaf, read.as_ref().ok().map(|(meta, _)| meta.stream));
-        if let Some(head) = self.heads.checkpoint.filter(|head| head.size == self.frontier.size()) {
-            self.checkpoint_met = head.root == self.frontier.root() && head.last == leaf;
+        if let Some(head) = self.moment.outside.filter(|head| head.size == self.frontier.size()) {
+            self.outside_met = head.root == self.frontier.root() && head.last == leaf;
         }
-        let Ok((meta, event)) = read else { return Ok(()) };
+        let (meta, event) = read.ok()?;
         if let Event::Project(project::Event::RestoreAccepted { checkpoint_size, .. }) = &event {
             self.accepted.push(*checkpoint_size);
         }
-        self.streams.record(&meta, &event, &mut self.findings);
-        for (index, stream, row) in self.streams.take_rows() {
-            self.rebuilt.write(index, stream, &row, &mut self.findings)?;
-        }
-        self.streams.compare_when_many(self.sql, &mut self.findings)?;
-        self.bound(index, &meta, &event)
+        Some((meta, event))
     }
 
     /// Does the record stand where its own bytes say, after the record that they name?
@@ -229,33 +238,14 @@ impl<'a> Walker<'a> {
                 }
             }
         }
-        if self.heads.database.is_some_and(|head| head.project != project) {
+        if self.moment.head.is_some_and(|head| head.project != project) {
             self.findings.add(Some(index), Some(meta.stream), "belongs to another project");
         }
     }
 
-    fn bound(&mut self, index: u64, meta: &Meta, event: &Event) -> Result<(), Error> {
-        if self.depth < Depth::Payloads {
-            return Ok(());
-        }
-        let mut hashes = Vec::new();
-        event.binds(&mut |hash| hashes.push(*hash));
-        for hash in hashes {
-            self.payloads += 1;
-            let what = match find(self.sql, self.blobs, &hash)? {
-                Lookup::Missing => format!("binds payload {hash}, which is missing; no event says that it was erased"),
-                Lookup::FileLost => format!("binds payload {hash}, whose file is gone"),
-                Lookup::Here { salt, bytes } if salted(&salt, &bytes) == hash => continue,
-                Lookup::Here { .. } => format!("binds payload {hash}, whose bytes were changed"),
-            };
-            self.findings.add(Some(index), Some(meta.stream), what);
-        }
-        Ok(())
-    }
-
     fn close_chain(&mut self) {
         let size = self.frontier.size();
-        let Some(head) = self.heads.database else {
+        let Some(head) = self.moment.head else {
             if size > 0 {
                 self.findings.add(None, None, "the ledger has records and no head that holds");
             }
@@ -272,14 +262,14 @@ impl<'a> Walker<'a> {
             self.findings.add(Some(self.next.saturating_sub(1)), self.last.1, what);
         } else if head.root != self.frontier.root() {
             self.findings.add(None, None, "the root over all records is not the one that the head was signed over");
-        } else if self.heads.peaks != self.frontier.to_bytes() {
+        } else if self.moment.peaks != self.frontier.to_bytes() {
             self.findings.add(None, None, "the stored frontier of the tree is not the one of the records");
         }
     }
 
-    fn compare_checkpoint(&mut self) {
-        let Some(head) = self.heads.checkpoint else { return };
-        if self.checkpoint_met || self.accepted.contains(&head.size) {
+    fn compare_outside(&mut self) {
+        let Some(head) = self.moment.outside else { return };
+        if self.outside_met || self.accepted.contains(&head.size) {
             return;
         }
         let size = self.frontier.size();

@@ -5,13 +5,15 @@ use super::findings::Findings;
 use crate::sql::stored::Value;
 use crate::sql::{Cell, Columns, Sql, Sqlite, Walk};
 use crate::{Error, migration, rows};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use tenure_core::aggregate::Stream;
 use tenure_core::facts::Counter;
+use tenure_core::ledger::{MacKey, Signer};
 use tenure_core::row::Row;
 
 /// What the records themselves, their payloads, folds and obligations lie in. All of it is verified elsewhere.
 const NOT_ROWS: [&str; 6] = ["heads", "ledger", "migrations", "owed", "payloads", "snapshots"];
+const MACS: &str = "macs";
 /// Rows read at a time.
 const PAGE: usize = 256;
 /// Characters of a value that a finding shows.
@@ -19,7 +21,14 @@ const SHOWN_MAX: usize = 64;
 
 pub(super) struct Rebuilt {
     sql: Sqlite,
+    macs: Option<MacKey>,
+    /// Makes MACs that are compared with nothing, where the ledger's key may not be read.
+    stand_in: MacKey,
+    schema: Schema,
 }
+
+/// Tables, indexes and the like, by kind and name, with the words that make them.
+type Schema = BTreeMap<(String, String), String>;
 
 /// A table of rows, as the migrations make it.
 struct Table {
@@ -32,20 +41,43 @@ struct Table {
 type Cells = Vec<Value>;
 
 impl Rebuilt {
-    pub(super) fn new() -> Result<Rebuilt, Error> {
+    pub(super) fn new(macs: Option<MacKey>) -> Result<Rebuilt, Error> {
         let mut sql = Sqlite::open_temporary()?;
         migration::run(&mut sql)?;
+        let schema = schema(&mut sql)?;
         // Rows are reached by their primary key alone, which no `DROP` removes.
-        let indexes = (&mut sql as &mut dyn Sql).all(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
-            &[],
-            |row| Ok(row.text(0)?.to_string()),
-        )?;
-        for index in indexes {
-            sql.execute(&format!("DROP INDEX {index}"), &[])?;
+        for ((kind, name), text) in &schema {
+            if kind == "index" && !text.is_empty() {
+                sql.execute(&format!("DROP INDEX {name}"), &[])?;
+            }
         }
         sql.execute("BEGIN", &[])?;
-        Ok(Rebuilt { sql })
+        let stand_in = Signer::new(&[0; 32]).macs().clone();
+        Ok(Rebuilt { sql, macs, stand_in, schema })
+    }
+
+    /// Holds the stored tables against those that the migrations make; false where one is missing or another, so that
+    /// its rows cannot be read.
+    pub(super) fn compare_tables(&self, stored: &mut dyn Sql, findings: &mut Findings) -> Result<bool, Error> {
+        let stored = schema(stored)?;
+        if stored.is_empty() {
+            // A daemon was killed before it had made them.
+            return Ok(false);
+        }
+        let mut readable = true;
+        for ((kind, name), text) in &self.schema {
+            let what = match stored.get(&(kind.clone(), name.clone())) {
+                Some(found) if found == text => continue,
+                Some(_) => "is not the one that this program makes",
+                None => "is missing",
+            };
+            readable &= kind != "table";
+            findings.add(None, None, format!("the {kind} `{name}` {what}"));
+        }
+        for (kind, name) in stored.keys().filter(|key| !self.schema.contains_key(*key)) {
+            findings.add(None, None, format!("the {kind} {} is none that this program makes", shown(Cell::Text(name))));
+        }
+        Ok(readable)
     }
 
     /// Takes in a row that a record, or the fold at the end of a stream, implies.
@@ -56,19 +88,19 @@ impl Rebuilt {
         row: &Row,
         findings: &mut Findings,
     ) -> Result<(), Error> {
-        match rows::write(&mut self.sql, row) {
+        match rows::write(&mut self.sql, self.macs.as_ref().unwrap_or(&self.stand_in), row) {
             Err(Error::Invariant { what }) => {
                 findings.add(index, Some(stream), format!("implies a row that cannot be written: {what}"));
                 Ok(())
             }
-            result => result.map_err(own),
+            result => result.map_err(|error| error.of_temporary("making rows again in a temporary file")),
         }
     }
 
     /// Holds the stored rows against those made again; gives how many are stored. Nothing is known of the rows of a
     /// stream that cannot be read.
     pub(super) fn compare(
-        mut self,
+        &mut self,
         stored: &mut dyn Sql,
         is_unread: &dyn Fn(Stream) -> bool,
         findings: &mut Findings,
@@ -88,7 +120,9 @@ impl Rebuilt {
             Ok(row.text(0)?.to_string())
         })?;
         let mut tables = Vec::new();
-        for name in names.into_iter().filter(|name| !NOT_ROWS.contains(&name.as_str())) {
+        let checked = self.macs.is_some();
+        let is_rows = |name: &String| !NOT_ROWS.contains(&name.as_str()) && (checked || name != MACS);
+        for name in names.into_iter().filter(is_rows) {
             let text = "SELECT name, pk FROM pragma_table_info($1) ORDER BY cid";
             let columns =
                 sql.all(text, &[Cell::Text(&name)], |row| Ok((row.text(0)?.to_string(), row.count::<usize>(1)?)))?;
@@ -105,12 +139,11 @@ impl Rebuilt {
     }
 }
 
-/// The private database is on the disk of temporary files.
-fn own(error: Error) -> Error {
-    match error {
-        Error::Full { .. } => Error::Full { doing: "making rows again in a temporary file".to_string() },
-        other => other,
-    }
+fn schema(sql: &mut dyn Sql) -> Result<Schema, Error> {
+    let text = "SELECT type, name, COALESCE(sql, '') FROM sqlite_master";
+    let found =
+        sql.all(text, &[], |row| Ok(((row.text(0)?.to_string(), row.text(1)?.to_string()), row.text(2)?.to_string())))?;
+    Ok(found.into_iter().collect())
 }
 
 impl Table {

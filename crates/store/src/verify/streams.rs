@@ -3,26 +3,38 @@
 use super::findings::Findings;
 use crate::Error;
 use crate::sql::{Cell, Sql, Walk};
+use crate::txn::{snapshot_holds, snapshot_mac};
 use std::collections::HashMap;
 use tenure_core::aggregate::{self, Event, FOLD_VERSION, Fold, Stream};
 use tenure_core::execution::{self, Check, Execution, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
-use tenure_core::ledger::{Meta, canonical};
+use tenure_core::ledger::{MacKey, Meta, canonical};
 use tenure_core::owed::Owed;
 use tenure_core::row::Row;
 
 /// What may come after the end of a stream.
 const REFUSED: &str = "command.refused";
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Streams {
+    /// What snapshots' MACs are checked by; none where the ledger's key may not be read.
+    macs: Option<MacKey>,
     states: HashMap<Stream, State>,
     /// At which event of a stream its stored snapshot was made.
     snapshots: HashMap<Stream, u64>,
     /// Snapshots that the replay has reached, to be compared together with their bytes.
-    reached: Vec<(Stream, u64, Vec<u8>)>,
+    reached: Vec<Reached>,
     /// Rows of the records since the last time that they were taken, each with its record's index.
     rows: Vec<(Option<u64>, Stream, Row)>,
+}
+
+/// A fold at the event after which its snapshot was made.
+#[derive(Debug)]
+struct Reached {
+    stream: Stream,
+    n: u64,
+    index: u64,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -47,15 +59,30 @@ struct Open {
 }
 
 impl Streams {
+    pub(super) fn new(macs: Option<MacKey>) -> Streams {
+        let (states, snapshots) = (HashMap::new(), HashMap::new());
+        Streams { macs, states, snapshots, reached: Vec::new(), rows: Vec::new() }
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.states.len() as u64
     }
 
     pub(super) fn load_snapshots(&mut self, sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
-        let text = "SELECT stream, n FROM snapshots WHERE version = $1";
-        sql.each(text, &[Cell::Int(FOLD_VERSION.into())], &mut |row| {
-            let read = row.parse(0).and_then(|stream: Stream| Ok((stream, row.count::<u64>(1)?)));
-            self.snapshots.extend(findings.readable(read, "a snapshot")?);
+        let text = "SELECT stream, n, version, body, mac FROM snapshots";
+        sql.each(text, &[], &mut |row| {
+            let read = row.parse(0).and_then(|stream: Stream| {
+                Ok((stream, row.count::<u64>(1)?, row.int(2)?, row.bytes(3)?, row.bytes(4)?))
+            });
+            let Some((stream, n, version, body, mac)) = findings.readable(read, "a snapshot")? else {
+                return Ok(Walk::On);
+            };
+            if version == i64::from(FOLD_VERSION) {
+                self.snapshots.insert(stream, n);
+            } else if self.macs.as_ref().is_some_and(|macs| !snapshot_holds(macs, stream, (n, version), body, mac)) {
+                // Made by another version, it is never read, and no replay tells what it was.
+                findings.add(None, Some(stream), "its snapshot by another version bears no MAC of this ledger");
+            }
             Ok(Walk::On)
         })
     }
@@ -102,7 +129,7 @@ impl Streams {
             && *n == meta.n
         {
             match canonical(fold) {
-                Ok(bytes) => self.reached.push((stream, meta.index, bytes)),
+                Ok(bytes) => self.reached.push(Reached { stream, n: meta.n, index: meta.index, bytes }),
                 Err(error) => find(error.to_string()),
             }
             self.snapshots.remove(&stream);
@@ -139,12 +166,18 @@ impl Streams {
 
     /// Holds snapshots reached since the last time against their stored bytes.
     fn compare(&mut self, sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
-        for (stream, index, bytes) in self.reached.drain(..) {
-            let text = "SELECT body FROM snapshots WHERE stream = $1";
-            let stored = sql.first(text, &[Cell::Text(&stream.to_string())], |row| Ok(row.bytes(0)? == bytes))?;
-            if stored != Some(true) {
-                findings.add(Some(index), Some(stream), "the snapshot made after it is not what its replay gives");
-            }
+        for Reached { stream, n, index, bytes } in self.reached.drain(..) {
+            let text = "SELECT body, mac FROM snapshots WHERE stream = $1";
+            let mac = self.macs.as_ref().map(|macs| snapshot_mac(macs, stream, n, &bytes));
+            let stored = sql.first(text, &[Cell::Text(&stream.to_string())], |row| {
+                Ok((row.bytes(0)? == bytes, mac.is_none_or(|mac| row.bytes(1).is_ok_and(|stored| stored == mac))))
+            });
+            let what = match findings.readable(stored, "a snapshot")?.flatten() {
+                Some((true, true)) => continue,
+                Some((true, false)) => "the snapshot made after it bears no MAC of this ledger",
+                Some((false, _)) | None => "the snapshot made after it is not what its replay gives",
+            };
+            findings.add(Some(index), Some(stream), what);
         }
         Ok(())
     }

@@ -125,7 +125,7 @@ impl WriterState {
     }
 
     fn run(&mut self, job: &mut dyn Job, batch: &mut Batch) -> Result<(), Error> {
-        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, batch);
+        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, self.signer.macs(), batch);
         let own = job.run(&mut txn);
         let result = if own.is_ok() { txn.keep() } else { txn.undo() };
         // After some failures the database ends the transaction by itself, and every job's part of it is gone.
@@ -149,7 +149,7 @@ impl WriterState {
         let fresh = batch.entries.len();
         for (stream, mut entry) in self.cache.leaving(fresh) {
             if !batch.entries.contains_key(&stream) && entry.n > entry.snapped {
-                snapshot(&mut self.sql, stream, &mut entry)?;
+                snapshot(&mut self.sql, self.signer.macs(), stream, &mut entry)?;
             }
             left.push(stream);
         }

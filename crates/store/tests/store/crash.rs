@@ -67,7 +67,7 @@ fn what_was_answered_is_there_after_any_kill_and_the_ledger_holds() {
         child.wait().unwrap();
         reader.join().unwrap();
         acked.extend(ended.iter());
-        let report = verify(dir.path(), Depth::Payloads).unwrap();
+        let report = verify(dir.path(), Depth::Whole).unwrap();
         assert!(report.holds(), "round {round}: {:?}", report.findings.kept());
     }
     let store = Store::open(Options::new(dir.path())).unwrap();

@@ -107,7 +107,7 @@ fn jobs_that_wait_share_one_transaction_and_a_failed_one_takes_back_only_itself(
     assert_eq!(*sizes.lock().unwrap(), [1, 3], "the founding, then one transaction");
     assert_eq!(starts(&store, project), 3);
     store.close();
-    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+    assert!(verify(dir.path(), Depth::Whole).unwrap().holds());
 }
 
 #[test]
@@ -135,12 +135,12 @@ fn a_full_disk_refuses_everyone_loses_nothing_and_goes_on_once_there_is_room() {
     assert_eq!(starts(&store, project), acked, "the cache holds what was never committed");
     let refused = store.writer().write_blocking(Class::Interactive, |txn| append(txn, "small"));
     store.close();
-    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+    assert!(verify(dir.path(), Depth::Whole).unwrap().holds());
     let store = Store::open(Options::new(dir.path())).unwrap();
     store.writer().write_blocking(Class::Interactive, |txn| append(txn, "room")).unwrap();
     assert_eq!(versions(&store).len() as u64, acked + u64::from(refused.is_ok()) + 1);
     store.close();
-    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+    assert!(verify(dir.path(), Depth::Whole).unwrap().holds());
 }
 
 /// A file system of its own, so small that it fills; none where this user may not mount.
@@ -194,7 +194,7 @@ fn on_a_full_disk_the_ballast_gives_room_to_write_that_things_were_stopped() {
     let expected: Vec<String> = (0..acked).map(|number| format!("before {number}")).chain(["stopped".into()]).collect();
     assert_eq!(versions(&store), expected);
     store.close();
-    let report = verify(&dir, Depth::Payloads).unwrap();
+    let report = verify(&dir, Depth::Whole).unwrap();
     assert!(report.holds(), "{:?}", report.findings.kept());
     let store = Store::open(Options::new(&dir)).unwrap();
     store.writer().write_blocking(Class::Interactive, |txn| append(txn, "started again")).unwrap();
@@ -232,5 +232,5 @@ fn an_event_with_a_number_that_json_would_round_is_refused_and_changes_nothing()
     store.writer().write_blocking(Class::Interactive, |txn| append(txn, "next")).unwrap();
     assert_eq!(versions(&store), ["next"]);
     store.close();
-    assert!(verify(dir.path(), Depth::Payloads).unwrap().holds());
+    assert!(verify(dir.path(), Depth::Whole).unwrap().holds());
 }

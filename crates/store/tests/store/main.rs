@@ -5,6 +5,9 @@ mod group;
 mod replay;
 mod story;
 mod verify;
+mod rows;
+mod authority;
+mod beside;
 mod readers;
 #[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod world;

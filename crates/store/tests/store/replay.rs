@@ -124,7 +124,7 @@ fn live(dir: &std::path::Path, folds_max: usize, dice: &[(u8, u8)]) -> Vec<Vec<u
         assert_eq!(replayed.as_ref(), world::fold(&store, stream).as_deref());
     }
     store.close();
-    let report = verify(dir, Depth::Payloads).unwrap();
+    let report = verify(dir, Depth::Whole).unwrap();
     assert!(report.holds(), "{:?}", report.findings.kept());
     folds
 }

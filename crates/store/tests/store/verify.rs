@@ -14,9 +14,9 @@ use tenure_core::{ledger, project};
 use tenure_store::verify::{Depth, Report, Witness, verify};
 use tenure_store::{Checkpoint, Error, Options, Restored, Store};
 
-/// A ledger with ended and open executions, calls in flight, snapshots, a large payload, a stored value, a revoked key
-/// and counted refusals.
-fn make(dir: &Path) {
+/// A ledger with ended and open executions, calls in flight, snapshots, a large payload, a stored value, a lost jail, a
+/// validation, a revoked key and counted refusals: no table of it is empty.
+pub(crate) fn make(dir: &Path) {
     let store = Store::open(Options::new(dir)).unwrap();
     let mut world = World::new(11);
     let project = world.found(&store);
@@ -40,6 +40,25 @@ fn make(dir: &Path) {
     let set = world.proposal_of("state.persistent.set", &json!({ "key": "mood", "value": "good" }));
     world.turn_asking(&store, keeps, vec![set]);
     world.perform(&store, keeps);
+    let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
+    let checked = world.start(&store, validated, None);
+    world.bind(&store, checked, worker);
+    world.turn(&store, checked, 1);
+    let leases =
+        world::acting(&world::get(&store, checked)).iter().filter_map(|call| Some(call.lease()?.lease)).collect();
+    let lose = execution::Command::LoseJail {
+        connection: worker.1,
+        iteration: 1,
+        leases,
+        why: "killed".into(),
+        traffic: None,
+    };
+    world.run_execution(&store, checked, lose);
+    world.end_call(&store, checked);
+    world.turn(&store, checked, 0);
+    let reasons = world.payload("it ended with 0");
+    let finding = execution::Finding { validator: "exit_code".into(), pass: true, score_milli: 1000, reasons };
+    world.run_execution(&store, checked, execution::Command::Validate { iteration: 1, index: 0, finding });
     let name = |name: &str| project::Command::CreateKey {
         name: name.into(),
         role: Role::Operator,
@@ -56,7 +75,7 @@ fn make(dir: &Path) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -69,11 +88,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn check(dir: &Path) -> Report {
-    verify(dir, Depth::Payloads).unwrap()
+pub(crate) fn check(dir: &Path) -> Report {
+    verify(dir, Depth::Whole).unwrap()
 }
 
-fn found(report: &Report) -> String {
+pub(crate) fn found(report: &Report) -> String {
     report.findings.kept().iter().map(|finding| format!("{finding}\n")).collect()
 }
 
@@ -83,11 +102,33 @@ fn an_untouched_store_holds_and_says_what_it_was_held_against() {
     make(dir.path());
     let report = check(dir.path());
     assert!(report.holds(), "{}", found(&report));
-    assert!(report.records > 100 && report.streams == 7 && report.payloads > 60 && report.rows > 60, "{report:?}");
+    let replay = report.replay.unwrap();
+    assert!(report.records > 100 && replay.streams == 9, "{report:?}");
+    assert!(replay.payloads > 60 && replay.rows > 60 && replay.macs, "{report:?}");
     assert!(matches!(report.witness, Witness::Head { size, .. } if size == report.records));
     fs::remove_file(dir.path().join("head.json")).unwrap();
     let report = check(dir.path());
     assert!(report.holds() && report.witness == Witness::None);
+    let chain = verify(dir.path(), Depth::Chain).unwrap();
+    assert!(chain.holds() && chain.root == report.root && chain.replay.is_none(), "{chain:?}");
+}
+
+#[test]
+fn what_is_no_data_directory_is_said_and_the_key_stands_in_for_its_public_half() {
+    let dir = tempfile::tempdir().unwrap();
+    let sentence = |path: &Path| verify(path, Depth::Whole).unwrap_err().to_string();
+    let none = dir.path().join("none");
+    assert_eq!(sentence(&none), format!("{} does not exist", none.display()));
+    let empty = tempfile::tempdir().unwrap();
+    let expected = format!("{} holds no ledger: there is no tenure.db in it", empty.path().display());
+    assert_eq!(sentence(empty.path()), expected);
+    make(dir.path());
+    let database = dir.path().join("tenure.db");
+    assert_eq!(sentence(&database), format!("{} is no directory", database.display()));
+    fs::remove_file(dir.path().join("ledger.pub")).unwrap();
+    assert!(check(dir.path()).holds());
+    fs::remove_file(dir.path().join("ledger.key")).unwrap();
+    assert!(sentence(dir.path()).contains("has no key to verify by"));
 }
 
 type Tampering = fn(&Connection, &Path);
@@ -298,7 +339,7 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
     (
         "a changed counter",
         |db, _| run(db, "UPDATE counters SET value = value - 1 WHERE counter = 'bound'"),
-        &["the row `bound` `con_", "of `counters` differs: value is 1, by the records 2"],
+        &["the row `bound` `con_", "of `counters` differs: value is 2, by the records 3"],
     ),
     (
         "a dropped counter",

@@ -261,7 +261,7 @@ pub(crate) fn perform_command(store: &Store, fold: &Execution) -> Option<executi
     let call = call::startable(acting(fold)).find(|call| call.place == Place::Rows)?;
     let hash = call.arguments.hash;
     let arguments = store.reader().read_blocking(|sql| bound_payload(sql, store.blobs(), &hash)).unwrap().unwrap();
-    Some(execution::Command::Perform { call: call.id, arguments })
+    Some(execution::Command::Perform { call: call.id, arguments, value: None })
 }
 
 pub(crate) fn fold(store: &Store, stream: Stream) -> Option<Arc<Fold>> {

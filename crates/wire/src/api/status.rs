@@ -16,6 +16,7 @@ pub struct Status {
     pub listening: Vec<String>,
     /// Records on the ledger's chain.
     pub records: u64,
+    pub ledger_check: LedgerCheck,
     /// Absent until the built-in worker has said hello.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
@@ -38,6 +39,28 @@ pub struct Unusable {
     /// What to do; absent where waiting is all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// What the look at the ledger that follows each start has come to. It is quicker than `tenure audit verify`, and finds less.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LedgerCheck {
+    pub state: LedgerCheckState,
+    /// Records that were looked at.
+    pub records: u64,
+    /// The first of what was found, or why nothing could be looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerCheckState {
+    Running,
+    Clean,
+    Damaged,
+    Failed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
