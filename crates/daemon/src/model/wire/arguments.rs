@@ -33,8 +33,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 /// The one value that a text holds. Some servers put an empty object before the arguments, or send them twice.
 fn one(text: &str) -> Result<Value, String> {
     let mut found: Option<Value> = None;
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    while let Some(next) = stream.next() {
+    for next in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         match (next, &found) {
             (Ok(value), None) => found = Some(value),
             (Ok(value), Some(before)) if *before == value || before.as_object().is_some_and(Map::is_empty) => {

@@ -157,7 +157,7 @@ impl Decoder {
         if self.numbers.len() >= ITEMS_MAX {
             return known.ok_or(WireError::TooLarge);
         }
-        let number = known.unwrap_or_else(|| self.numbers.len() as u64);
+        let number = known.unwrap_or(self.numbers.len() as u64);
         for key in id.into_iter().chain(at) {
             self.numbers.entry(key).or_insert(number);
         }
