@@ -4,6 +4,7 @@ extern crate tenure_sandbox_controls as tenure_sandbox;
 extern crate tenure_worker_controls as tenure_worker;
 
 mod office;
+mod answers;
 mod bad_input;
 mod doors;
 mod escapes;

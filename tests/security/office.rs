@@ -25,12 +25,18 @@ pub struct Office {
 
 impl Office {
     pub fn open(script: Script) -> Office {
+        Office::open_with(script, &[])
+    }
+
+    /// With these variables too; a later one counts instead of an earlier one.
+    pub fn open_with(script: Script, more: &[(&str, &str)]) -> Office {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let model = runtime.block_on(Scripted::serve(script));
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = model.base_url();
-        let environment =
+        let usual =
             [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", KEY), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
+        let environment: Vec<(&str, &str)> = usual.iter().chain(more).copied().collect();
         let daemon = Daemon::start(&folder.path().join("data"), &environment);
         Office { daemon, folder, _model: model, _runtime: runtime }
     }

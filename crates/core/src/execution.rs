@@ -98,10 +98,13 @@ pub struct Binding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum Step {
-    /// `attempt` counts model calls of this turn, `retries` the provider's failures among them.
+    /// `attempt` counts model calls of this turn, `retries` the provider's failures among them; `failure` is the last one,
+    /// for people to read while it is asked again.
     Thinking {
         attempt: u32,
         retries: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
         call: ModelCall,
     },
     Acting {
@@ -350,7 +353,7 @@ pub struct Answer {
     pub model: String,
     /// The turn's delta: text and calls as the provider gave them.
     pub delta: Payload,
-    /// The final text; present where `calls` is empty.
+    /// The final text. Without it and without calls the answer is not finished, and the next turn goes on with it.
     pub output: Option<Payload>,
     pub calls: Vec<call::Proposal>,
     pub usage: Usage,
@@ -366,6 +369,9 @@ pub struct Usage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_usd: Option<u64>,
     pub took_ms: u64,
+    /// The provider did not count all of the tokens, so that some were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -558,6 +564,14 @@ impl Execution {
             Phase::Running(_) => true,
             Phase::Queued { iteration, .. } => *iteration > 1,
             Phase::Ended { .. } => false,
+        }
+    }
+
+    /// Why its model is asked again, while it is.
+    fn retried_failure(&self) -> Option<&str> {
+        match self.iteration().map(|iteration| &iteration.step) {
+            Some(Step::Thinking { failure, .. }) => failure.as_deref(),
+            Some(Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. }) | None => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Models: one trait, and the few things that can answer it (a remote provider, the local program, a cassette).
 //!
-//! A model is asked once and answers once: nothing here retries, keeps a budget or writes the ledger. The reconciler
+//! A model is asked once and answers once: nothing here retries (a parameter that the endpoint refuses is left out at
+//! once, since nothing was answered), keeps a budget or writes the ledger. The reconciler
 //! `think` does that through commits, so that every attempt is on the record. What a provider sends is hostile until
 //! it is parsed here, and a key that is held here never leaves in an error, a log line or an answer.
 
@@ -8,6 +9,7 @@ pub mod answer;
 pub mod cassette;
 pub mod catalogue;
 pub mod environment;
+mod estimate;
 pub mod failure;
 pub mod local;
 mod lookup;
@@ -19,6 +21,7 @@ pub mod remote;
 pub mod request;
 pub mod router;
 mod spelling;
+pub mod wire;
 
 use answer::Answer;
 use failure::Failure;

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::clock::{Clock, SystemClock, WallClock};
 use crate::commit::Committer;
 use crate::fleet::BuiltIn;
-use crate::model::environment::{Access, Environment};
+use crate::model::environment::{Access, Environment, ProxyVariables};
 use crate::model::router::Router;
 use crate::reconcile::Wakeups;
 use crate::reconcile::think::Delta;
@@ -46,6 +46,7 @@ fn environment(folder: &Path, cassette: Option<String>) -> Environment {
         cassette,
         anthropic: Access::default(),
         openai: Access::default(),
+        proxies: ProxyVariables::default(),
         local_program: "none".into(),
         models_folder: folder.to_owned(),
     }
@@ -241,13 +242,13 @@ impl<'a> Driven<'a> {
             CallModel { turn, model: "local".into(), request: Hash::of(b"r"), deadline, reserved_micro_usd: Some(0) };
         self.run(execution::Command::CallModel(call)).await;
         let payload = |bytes: &[u8]| self.app.committer.payload(bytes.to_vec());
-        let delta = Delta { text: text.into(), calls: Vec::new(), dropped: 0 };
+        let delta = Delta { text: text.into(), ..Delta::default() };
         let answer = Answer {
             model: "local".into(),
             delta: payload(&serde_json::to_vec(&delta).unwrap()),
             output: (calls == 0).then(|| payload(text.as_bytes())),
             calls: (0..calls).map(|_| proposal(self.app)).collect(),
-            usage: Usage { input: 100, output: 20, cached: 5, micro_usd: Some(7), took_ms: 12 },
+            usage: Usage { input: 100, output: 20, cached: 5, micro_usd: Some(7), took_ms: 12, ..Usage::default() },
             cassette: false,
         };
         let mut called = started(&self.run(execution::Command::AnswerModel { turn, answer }).await);

@@ -9,3 +9,5 @@ mod local;
 mod pull;
 #[path = "model/remote.rs"]
 mod remote;
+#[path = "model/wires.rs"]
+mod wires;

@@ -76,7 +76,8 @@ fn answer<S: Storage>(world: &mut World<S>, turn: Turn) -> execution::Command {
         12 | 13 => execution::Command::FailModel { turn, failure: failure("auth", Remedy::None) },
         14..=17 => execution::Command::FailModel { turn, failure: failure("runaway", Remedy::NextIteration) },
         18..=42 => {
-            let output = Some(world.payload("done"));
+            // Now and then it is cut, and the next turn goes on with it.
+            let output = (!world.random.chance(80)).then(|| world.payload("done"));
             execution::Command::AnswerModel { turn, answer: answered(world, output, Vec::new()) }
         }
         _ => {
@@ -95,7 +96,7 @@ fn answered<S: Storage>(
 ) -> Answer {
     let input = if world.random.chance(5) { u64::MAX } else { world.random.below(3_000) };
     let micro_usd = world.random.chance(800).then(|| world.random.below(500));
-    let usage = Usage { input, output: world.random.below(500), cached: 0, micro_usd, took_ms: 5 };
+    let usage = Usage { input, output: world.random.below(500), cached: 0, micro_usd, took_ms: 5, ..Usage::default() };
     let cassette = world.random.chance(100);
     Answer { model: "local/x".into(), delta: world.payload("{}"), output, calls, usage, cassette }
 }

@@ -50,7 +50,7 @@ const ROOMS: [Room; 15] = [
     // The same sources, with the switches of tests.
     room(SANDBOX_CONTROLS, "tests/controls/sandbox", &[]),
     room(WORKER_CONTROLS, "tests/controls/worker", &[CORE, WIRE, SANDBOX]),
-    room("tenure-fuzz", "fuzz", &[CORE, SANDBOX, WIRE, WORKER]),
+    room("tenure-fuzz", "fuzz", &[CORE, SANDBOX, WIRE, WORKER, DAEMON]),
     room("xtask", "xtask", &[]),
 ];
 
@@ -59,12 +59,12 @@ const KEPT_IN: [(&str, &[&str]); 10] = [
     ("anyhow", &[CLI, "xtask"]),
     ("bollard", &[SANDBOX, SANDBOX_CONTROLS]),
     ("cedar-policy", &[POLICY]),
-    ("genai", &[DAEMON]),
     ("landlock", &[SANDBOX, SANDBOX_CONTROLS]),
     ("libc", &[SANDBOX, SANDBOX_CONTROLS]),
     ("llama-cpp-2", &[LOCAL_MODEL]),
     ("rusqlite", &[STORE, "tests"]),
     ("seccompiler", &[SANDBOX, SANDBOX_CONTROLS]),
+    ("tiktoken-rs", &[DAEMON]),
     ("zip", &["xtask"]),
 ];
 

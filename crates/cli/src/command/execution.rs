@@ -65,7 +65,7 @@ fn show(executions: &[Shown], output: Output) {
             [
                 execution.id.short(),
                 execution.agent_name.clone(),
-                status_word(execution),
+                status_in_list(execution),
                 format!("{}/{}", execution.iteration, execution.max_iterations),
                 ago(execution.started_at),
                 duration(execution.duration_ms),
@@ -104,8 +104,26 @@ fn status_word(execution: &Shown) -> String {
     match (execution.status, &execution.reason, &execution.waiting_for) {
         (ExecutionStatus::Failed, Some(reason), _) => reason.clone(),
         (ExecutionStatus::Waiting, _, Some(thing)) => format!("waiting for {thing}"),
+        (ExecutionStatus::Running, ..) if execution.detail.is_some() && !execution.cancel_requested => {
+            "asking its model again".to_string()
+        }
         (status, ..) if execution.cancel_requested && !status.ended() => "cancelling".to_string(),
         (status, ..) => status.as_str().to_string(),
+    }
+}
+
+/// Letters of the reason for which a model is asked again that a list has room for.
+const LISTED_REASON_CHARS_MAX: usize = 60;
+
+fn status_in_list(execution: &Shown) -> String {
+    let word = status_word(execution);
+    match &execution.detail {
+        Some(why) if !execution.status.ended() => {
+            let why = one_line(why);
+            let more = if why.chars().count() > LISTED_REASON_CHARS_MAX { "…" } else { "" };
+            format!("{word} ({}{more})", why.chars().take(LISTED_REASON_CHARS_MAX).collect::<String>())
+        }
+        Some(_) | None => word,
     }
 }
 
@@ -198,11 +216,15 @@ fn log(log: &IterationLog) -> String {
         iteration.turns,
         iteration.tokens_in + iteration.tokens_out,
     );
+    let mut estimated = false;
     for turn in &log.log {
         if let Some(said) = turn.text.as_deref().filter(|_| !turn.calls.is_empty()) {
             text.push_str(&indented(said));
         }
         turn.calls.iter().for_each(|call| text.push_str(&call_lines("Tool", call)));
+        if turn.tokens_estimated && !std::mem::replace(&mut estimated, true) {
+            text.push_str("  Tokens: estimated, since the provider does not count all of them\n");
+        }
     }
     log.checks.iter().for_each(|call| text.push_str(&call_lines("Check", call)));
     for found in &iteration.validation {
@@ -211,6 +233,9 @@ fn log(log: &IterationLog) -> String {
         if let Some(reasons) = &found.reasons {
             text.push_str(&indented(reasons));
         }
+    }
+    if let Some(why) = &log.asked_again {
+        text.push_str(&format!("  Model: asked again after {}\n", one_line(why)));
     }
     if let Some(output) = &log.output {
         text.push_str("  Output:\n");
@@ -222,6 +247,10 @@ fn log(log: &IterationLog) -> String {
 /// What was done and how it ended; of a failure, also why.
 fn call_lines(what: &str, call: &Call) -> String {
     let mut text = format!("  {what}: {}\n", call_line(call));
+    if let (true, Some(why)) = (call.outcome.starts_with("blocked"), &call.result) {
+        text.push_str(&indented(why));
+        return text;
+    }
     let result = call.result.as_deref().filter(|_| call.outcome.starts_with("failed"));
     let result: Option<Value> = result.and_then(|result| serde_json::from_str(result).ok());
     if let Some(why) = result.as_ref().and_then(|result| result["error"].as_str()) {

@@ -1,6 +1,6 @@
 //! An iteration: bound to one worker's connection at a time, closed once, released when its jail is gone.
 use super::decide::{Decider, bound_to, no};
-use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Step};
+use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Refusal, Step};
 use crate::agent::{self, Agent};
 use crate::call::{self, Open, Outcome, State};
 use crate::capability::clip;
@@ -288,6 +288,6 @@ fn fresh(number: u32, binding: Binding, run: Run) -> Iteration {
         turns: 0,
         calls: 0,
         blocked: 0,
-        step: Step::Thinking { attempt: 1, retries: 0, call: ModelCall::Due { at: run } },
+        step: Step::thinking(run),
     }
 }

@@ -21,6 +21,7 @@ pub struct ExecutionRow {
     pub waiting_for: Option<String>,
     pub cancel_requested: bool,
     pub reason: Option<Reason>,
+    /// About its end; until then, why its model is asked again.
     pub detail: Option<String>,
     /// Iterations that were begun.
     pub iterations: u32,
@@ -231,7 +232,8 @@ impl Execution {
             Phase::Ended { ending: Ending::Cancelled { by, why }, at } => {
                 (None, Some(format!("by {by}: {why}")), None, Some(*at))
             }
-            Phase::Queued { .. } | Phase::Running(_) => (None, None, None, None),
+            Phase::Running(_) => (None, self.retried_failure().map(str::to_string), None, None),
+            Phase::Queued { .. } => (None, None, None, None),
         };
         let binding = self.binding();
         ExecutionRow {

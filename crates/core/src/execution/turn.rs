@@ -44,7 +44,7 @@ fn turn_of(iteration: &Iteration, attempt: u32) -> Turn {
 fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>), Stop> {
     let iteration = it.iteration()?;
     match &iteration.step {
-        Step::Thinking { attempt, retries, call: ModelCall::Open { reserved_micro_usd, .. } }
+        Step::Thinking { attempt, retries, call: ModelCall::Open { reserved_micro_usd, .. }, .. }
             if turn == turn_of(iteration, *attempt) =>
         {
             Ok((*retries, *reserved_micro_usd))
@@ -57,7 +57,7 @@ fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>
 
 pub(super) fn answer_model(it: &mut Decider<'_, '_>, turn: Turn, answer: Answer) -> Result<(), Stop> {
     open_model_call(it, turn)?;
-    if answer.calls.len() > TURN_CALLS_MAX || answer.calls.is_empty() != answer.output.is_some() {
+    if answer.calls.len() > TURN_CALLS_MAX || (!answer.calls.is_empty() && answer.output.is_some()) {
         return Err(no(Refusal::TooManyCalls {}));
     }
     let delta = it.bind(answer.delta);
@@ -90,6 +90,7 @@ fn recordable(usage: Usage) -> Usage {
         cached: usage.cached.min(USAGE_MAX),
         micro_usd: usage.micro_usd.map(|cost| cost.min(USAGE_MAX)),
         took_ms: usage.took_ms.min(USAGE_MAX),
+        estimated: usage.estimated,
     }
 }
 
@@ -121,6 +122,13 @@ pub(super) fn lose_model(it: &mut Decider<'_, '_>, turn: Turn) -> Result<(), Sto
         return close(it, failed(Reason::Lost, format!("{} model calls were lost", MODEL_LOSSES_MAX + 1)));
     }
     Ok(())
+}
+
+impl Step {
+    /// The next turn, due now.
+    pub(super) fn thinking(run: Run) -> Step {
+        Step::Thinking { attempt: 1, retries: 0, failure: None, call: ModelCall::Due { at: run } }
+    }
 }
 
 fn open_call(it: &Decider<'_, '_>, id: CallId) -> Result<Open, Stop> {
@@ -267,20 +275,21 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             spent.input_tokens = add(spent.input_tokens, usage.input);
             spent.output_tokens = add(spent.output_tokens, usage.output);
             charge(execution, usage.micro_usd);
-            let step = answered_step(output.as_ref(), calls, execution.validators);
+            let step = answered_step(output.as_ref(), calls, execution.validators, run);
             if let Phase::Running(iteration) = &mut execution.phase {
                 iteration.turns += 1;
                 iteration.calls += calls.len() as u32;
                 iteration.step = step;
             }
         }
-        Event::ModelFailed { retry_at, charged_micro_usd, .. } => {
+        Event::ModelFailed { failure: kind, sentence, retry_at, charged_micro_usd, .. } => {
             if charged_micro_usd.is_some() {
                 charge(execution, *charged_micro_usd);
             }
-            if let Some(Step::Thinking { attempt, retries, call }) = step_mut(execution) {
+            if let Some(Step::Thinking { attempt, retries, failure, call }) = step_mut(execution) {
                 *attempt += 1;
                 *retries += 1;
+                *failure = Some(format!("{kind}: {sentence}"));
                 *call = ModelCall::Due { at: retry_at.unwrap_or(run) };
             }
         }
@@ -327,12 +336,13 @@ fn step_mut(execution: &mut Execution) -> Option<&mut Step> {
     execution.iteration_mut().map(|iteration| &mut iteration.step)
 }
 
-fn answered_step(output: Option<&Bound>, calls: &[Proposed], validators: u32) -> Step {
+fn answered_step(output: Option<&Bound>, calls: &[Proposed], validators: u32, run: Run) -> Step {
     match output {
         Some(output) if validators == 0 => {
             Step::Closing { cause: Cause::Passed { output: *output }, calls: Vec::new() }
         }
         Some(output) => Step::Validating { index: 0, output: *output, check: Check::None },
+        None if calls.is_empty() => Step::thinking(run),
         None => Step::Acting { calls: calls.iter().map(Proposed::open).collect() },
     }
 }
@@ -398,7 +408,7 @@ fn close_call(execution: &mut Execution, id: CallId, run: Run) {
         Step::Acting { calls } => {
             calls.retain(|call| call.id != id);
             if calls.is_empty() {
-                iteration.step = Step::Thinking { attempt: 1, retries: 0, call: ModelCall::Due { at: run } };
+                iteration.step = Step::thinking(run);
             }
         }
         Step::Closing { calls, .. } => calls.retain(|call| call.id != id),

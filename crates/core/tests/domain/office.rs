@@ -182,9 +182,19 @@ impl Office {
         let calls: Vec<Proposal> = capabilities.iter().map(|name| self.proposal(name)).collect();
         let delta = self.world.payload("{}");
         let output = calls.is_empty().then(|| self.world.payload("done"));
-        let usage = Usage { input: 100, output: 10, cached: 0, micro_usd: Some(3), took_ms: 5 };
+        let usage = Usage { input: 100, output: 10, cached: 0, micro_usd: Some(3), took_ms: 5, ..Usage::default() };
         let answer = Answer { model: "local/x".into(), delta, output, calls, usage, cassette: false };
         execution::Command::AnswerModel { turn: self.turn(), answer }
+    }
+
+    /// An answer that was cut before it asked for anything or came to an end.
+    pub fn answer_half(&mut self) -> execution::Command {
+        match self.answer(&[]) {
+            execution::Command::AnswerModel { turn, answer } => {
+                execution::Command::AnswerModel { turn, answer: Answer { output: None, ..answer } }
+            }
+            other => other,
+        }
     }
 
     pub fn proposal(&mut self, name: &str) -> Proposal {

@@ -119,3 +119,48 @@ fn the_value_brought_with_a_call_is_the_one_that_is_bound_and_other_bytes_are_no
         assert_eq!(office.world.memory.payloads[&bound].bytes(), b"1");
     }
 }
+
+#[test]
+fn an_answer_that_is_not_finished_is_gone_on_with_in_the_next_turn_and_never_an_output() {
+    let mut office = Office::new(0);
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+    for turn in 0..2 {
+        assert_eq!(office.turn().turn, turn);
+        let call = office.call_model();
+        office.must(call);
+        let half = office.answer_half();
+        office.must(half);
+        assert!(!office.ended());
+    }
+    let call = office.call_model();
+    office.must(call);
+    let answer = office.answer(&[]);
+    office.must(answer);
+    assert!(office.ended());
+}
+
+#[test]
+fn while_a_model_is_asked_again_its_execution_says_why_and_afterwards_no_more() {
+    let mut office = Office::new(0);
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+    let detail = |office: &Office| office.state().and_then(|state| state.row(office.execution).detail);
+    let call = office.call_model();
+    office.must(call);
+    assert_eq!(detail(&office), None);
+    let fail = office.fail_model(true);
+    office.must(fail);
+    assert_eq!(detail(&office).as_deref(), Some("overloaded: the provider says no"));
+    office.world.pass(60_000);
+    let call = office.call_model();
+    office.must(call);
+    assert!(detail(&office).is_some(), "also while it is under way");
+    let answer = office.answer(&["filesystem.read"]);
+    office.must(answer);
+    assert_eq!(detail(&office), None);
+}

@@ -118,6 +118,7 @@ const COMMANDS: &[(&str, Act)] = &[
     ("refuse network, too often", |office| office.refuse_network(network::REFUSALS_MAX + 1)),
     ("call model", |office| office.call_model()),
     ("answer with a text", |office| office.answer(&[])),
+    ("answer that is not finished", Office::answer_half),
     ("answer with a run", |office| office.answer(&["process.run"])),
     ("answer with an unknown call", |office| office.answer(&["email.send"])),
     ("answer with a misfit", |office| office.answer(&["!filesystem.read"])),

@@ -73,9 +73,14 @@ async fn logs(
     let cursor = params.cursor.as_deref().map(str::parse::<Place>).transpose();
     let cursor = cursor.map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-    let id = api.execution(&wanted).await?.id;
+    let entry = api.execution(&wanted).await?;
+    let id = entry.id;
     let from = cursor.unwrap_or(Place { iteration: params.iteration.unwrap_or(1), turn: 0 });
-    let page = api.log_page(id, from, params.iteration, limit, PAGE_BYTES).await?;
+    let mut page = api.log_page(id, from, params.iteration, limit, PAGE_BYTES).await?;
+    let open = page.items.last_mut().filter(|last| last.iteration.status == IterationStatus::Running);
+    if let (Some(open), None) = (open, entry.ended_at) {
+        open.asked_again = entry.detail;
+    }
     if let (Some(number), true) = (params.iteration, page.items.is_empty()) {
         return Err(Code::IterationUnknown.problem(format!("{id} has no iteration {number}")).into());
     }
@@ -182,23 +187,25 @@ fn part(
         for row in rows {
             if bytes >= bytes_max {
                 let iteration = header(txn, execution, summary, now)?;
-                let log = IterationLog { iteration, log, checks: Vec::new(), output: None };
+                let log = IterationLog { iteration, log, checks: Vec::new(), output: None, asked_again: None };
                 return Ok(Part { log, bytes, next: Some(row.turn) });
             }
             next = row.turn + 1;
             last = row.output.or(summary.row.output);
             let calls = calls::of_turn(txn.parts().0, execution, number, row.turn)?;
-            let text = match readable(txn, row.delta)? {
-                Some(delta) => Some(serde_json::from_str::<Delta>(&delta).map_err(Error::Payload)?.text),
+            let delta = match readable(txn, row.delta)? {
+                Some(delta) => Some(serde_json::from_str::<Delta>(&delta).map_err(Error::Payload)?),
                 None => None,
             };
+            let tokens_estimated = delta.as_ref().is_some_and(|delta| delta.estimated);
             let turn = TurnLog {
                 turn: row.turn,
                 model: row.model,
                 cassette: row.cassette,
-                text: text.filter(|text| !text.is_empty()),
+                text: delta.map(|delta| delta.text).filter(|text| !text.is_empty()),
                 tokens_in: row.input_tokens,
                 tokens_out: row.output_tokens,
+                tokens_estimated,
                 took_ms: row.took_ms,
                 calls: calls.iter().map(|entry| call(txn, entry)).collect::<Result<_, _>>()?,
             };
@@ -217,7 +224,7 @@ fn part(
     };
     bytes += output.as_ref().map_or(0, String::len);
     Ok(Part {
-        log: IterationLog { iteration: header(txn, execution, summary, now)?, log, checks, output },
+        log: IterationLog { iteration: header(txn, execution, summary, now)?, log, checks, output, asked_again: None },
         bytes,
         next: None,
     })

@@ -1,7 +1,7 @@
 //! What a model answered.
 
 use super::name::ModelName;
-use super::request::ToolCall;
+use super::request::{Reasoning, ToolCall};
 use serde::{Deserialize, Serialize};
 
 /// One whole answer. A cut or malformed one is a [`super::failure::Failure`] and never stands here.
@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct Answer {
     pub text: String,
     pub calls: Vec<ToolCall>,
+    /// Calls beyond [`super::CALLS_MAX`], which are not here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
     pub stop: StopReason,
     pub usage: Usage,
     /// Who really answered; `cassette/…` for a recorded answer.
@@ -20,7 +25,11 @@ pub struct Answer {
     pub warning: Option<String>,
 }
 
-/// Why the model stopped.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Why the model stopped. Only `End` is a finished answer; after all others it goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
@@ -28,8 +37,14 @@ pub enum StopReason {
     End,
     /// It asks for calls.
     Calls,
-    /// `max_tokens` cut its text. Calls that were cut are a failure instead.
+    /// The token limit cut its text.
     Length,
+    /// The provider paused it.
+    Pause,
+    /// It asked for calls that did not come.
+    CallsLost,
+    /// It thought, and said nothing.
+    Silent,
 }
 
 /// Tokens as the provider counted them. `None` where it did not say.
@@ -43,4 +58,7 @@ pub struct Usage {
     /// The part of the input that was written to the provider's cache, which some charge more for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_written: Option<u64>,
+    /// The provider did not count all: what is missing was estimated here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }

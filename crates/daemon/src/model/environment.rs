@@ -11,6 +11,28 @@ pub struct Access {
     pub base_url: Option<String>,
 }
 
+/// The variables that name a proxy, of those that are set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProxyVariables {
+    pub http: Option<&'static str>,
+    pub https: Option<&'static str>,
+}
+
+impl ProxyVariables {
+    fn read(is_set: impl Fn(&str) -> bool) -> ProxyVariables {
+        let first = |names: [&'static str; 4]| names.into_iter().find(|name| is_set(name));
+        ProxyVariables {
+            http: first(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+            https: first(["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        }
+    }
+
+    /// Of requests to this address.
+    pub fn of(self, url: &str) -> Option<&'static str> {
+        if url.starts_with("https:") { self.https } else { self.http }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// `TENURE_DEFAULT_MODEL`.
@@ -19,6 +41,8 @@ pub struct Environment {
     pub cassette: Option<String>,
     pub anthropic: Access,
     pub openai: Access,
+    /// Which variables lead requests through a proxy. Their values are the HTTP client's business.
+    pub proxies: ProxyVariables,
     /// The program of the local model: `TENURE_LOCAL_MODEL_BIN`, else beside our own.
     pub local_program: PathBuf,
     /// Where weights are kept.
@@ -37,6 +61,7 @@ impl Environment {
             cassette: text("TENURE_CASSETTE"),
             anthropic: access("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
             openai: access("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+            proxies: ProxyVariables::read(|name| text(name).is_some()),
             local_program: named_program.unwrap_or_else(|| beside.join("tenure-local-model")),
             models_folder,
         }

@@ -152,6 +152,7 @@ impl Local {
             id: format!("call_{}_{}_{}", tag.iteration, tag.turn, place + 1),
             name: call.name,
             arguments: call.arguments,
+            misfit: None,
         };
         let calls: Vec<ToolCall> = calls.into_iter().enumerate().map(named).collect();
         let usage = Usage {
@@ -159,9 +160,20 @@ impl Local {
             output: Some(reply.usage.completion_tokens.into()),
             cached: Some(reply.usage.cached_tokens.into()),
             cache_written: None,
+            estimated: false,
         };
         let stop = if calls.is_empty() { StopReason::End } else { StopReason::Calls };
-        Answer { text, calls, stop, usage, model: self.name.clone(), cost_micro_usd: Some(0), warning: None }
+        Answer {
+            text,
+            calls,
+            dropped: 0,
+            reasoning: None,
+            stop,
+            usage,
+            model: self.name.clone(),
+            cost_micro_usd: Some(0),
+            warning: None,
+        }
     }
 }
 
@@ -209,7 +221,7 @@ fn generate(request: &Request) -> Result<wire::Generate, Failure> {
 fn message(message: &Message) -> wire::Message {
     match message {
         Message::User { text } => wire::Message::User { content: text.clone() },
-        Message::Assistant { text, calls } => wire::Message::Assistant {
+        Message::Assistant { text, calls, .. } => wire::Message::Assistant {
             content: text.clone(),
             calls: calls
                 .iter()

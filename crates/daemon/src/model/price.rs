@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn usage(input: u64, output: u64, cached: Option<u64>) -> Usage {
-        Usage { input: Some(input), output: Some(output), cached, cache_written: None }
+        Usage { input: Some(input), output: Some(output), cached, ..Usage::default() }
     }
 
     fn name(text: &str) -> ModelName {

@@ -44,6 +44,8 @@ pub enum Message {
     Assistant {
         text: String,
         calls: Vec<ToolCall>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasoning: Option<Reasoning>,
     },
     /// The result of the call `call_id` of the assistant message before it. Every call must have one.
     Tool {
@@ -60,6 +62,43 @@ pub struct ToolCall {
     /// The capability's name, with dots; a name that matches none on offer stands here as the model wrote it.
     pub name: String,
     pub arguments: Value,
+    /// Why the call cannot be made, where the model did not write an object of arguments: it is told, and `arguments`
+    /// is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfit: Option<String>,
+}
+
+/// What a model thought before it answered, kept as its provider wants it back. It is sent over the same wire alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "wire", rename_all = "snake_case")]
+pub enum Reasoning {
+    Chat {
+        field: ChatField,
+        text: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        details: Vec<Value>,
+    },
+    /// Items of reasoning, sealed by the provider.
+    Responses { items: Vec<Value> },
+    /// Blocks of thinking, signed by the provider.
+    Messages { blocks: Vec<Value> },
+}
+
+/// Where reasoning stands in a chat message. Nobody agreed on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatField {
+    ReasoningContent,
+    Reasoning,
+}
+
+impl ChatField {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ChatField::ReasoningContent => "reasoning_content",
+            ChatField::Reasoning => "reasoning",
+        }
+    }
 }
 
 /// A capability as a model sees it. `schema` is the JSON Schema of its arguments.
@@ -100,7 +139,7 @@ impl Message {
     fn bytes(&self) -> usize {
         match self {
             Message::User { text } => text.len(),
-            Message::Assistant { text, calls } => text.len() + calls.iter().map(ToolCall::bytes).sum::<usize>(),
+            Message::Assistant { text, calls, .. } => text.len() + calls.iter().map(ToolCall::bytes).sum::<usize>(),
             Message::Tool { name, content, .. } => name.len() + content.len(),
         }
     }

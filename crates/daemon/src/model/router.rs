@@ -11,7 +11,7 @@
 use super::Model;
 use super::cassette::{Cassette, CassetteWriter, RecordingModel};
 use super::catalogue;
-use super::environment::{Access, Environment};
+use super::environment::{Access, Environment, ProxyVariables};
 use super::failure::{Failure, Kind};
 use super::local::{Local, Settings};
 use super::name::{ModelName, NameError, Provider};
@@ -81,8 +81,8 @@ impl Router {
     /// # Errors
     /// [`Kind::NotReady`] or [`Kind::UnknownModel`] for anything set that cannot be meant: the daemon does not start.
     pub fn new(environment: &Environment) -> Result<Router, Failure> {
-        let anthropic = server(Protocol::Anthropic, &environment.anthropic)?;
-        let openai = server(Protocol::OpenAi, &environment.openai)?;
+        let anthropic = server(Protocol::Anthropic, &environment.anthropic, environment.proxies)?;
+        let openai = server(Protocol::OpenAi, &environment.openai, environment.proxies)?;
         let local = catalogue::WEIGHTS.iter().map(|weights| {
             let settings = Settings {
                 program: environment.local_program.clone(),
@@ -256,11 +256,13 @@ impl Router {
 }
 
 /// A provider is there when it has a key, or an address of its own that may want none.
-fn server(protocol: Protocol, access: &Access) -> Result<Option<Server>, Failure> {
+fn server(protocol: Protocol, access: &Access, proxies: ProxyVariables) -> Result<Option<Server>, Failure> {
     if access.key.is_none() && access.base_url.is_none() {
         return Ok(None);
     }
     let client = ProviderClient::new(protocol, access.key.clone(), access.base_url.as_deref())?;
+    let proxy = proxies.of(client.base_url());
+    let client = client.with_proxy_variable(proxy);
     if !client.can_be_asked() {
         return Ok(None);
     }

@@ -1,21 +1,20 @@
 //! Owed Think: rebuild the conversation, commit `model.called`, ask, commit what came. A model call found open that is
 //! not in hand was lost with an earlier life of the daemon; it is charged at its reservation and the turn is tried again.
 //! When it is no longer owed (cancelled, timed out) the task is dropped, and with it the provider's stream.
+mod arguments;
 mod prompt;
 mod context;
 
 pub use prompt::Delta;
 
 use crate::app::App;
-use crate::model::Model;
-use crate::model::answer::Answer;
+use crate::model::answer::{Answer, StopReason};
 use crate::model::failure::{Failure, Kind as FailureKind};
 use crate::model::piece::PieceSink;
 use crate::model::request::{Request, ToolCall};
+use crate::model::{ANSWER_BYTES_MAX, Model};
 use crate::records::Error;
-use serde_json::Value;
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
@@ -30,7 +29,6 @@ use tokio::time::{Instant, sleep_until};
 
 /// The longest that one model call may take, in milliseconds; the iteration's own clock is usually nearer.
 const CALL_MS_MAX: u64 = 900_000;
-const SCHEMA_ERRORS_MAX: usize = 4;
 
 pub async fn think(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Stream::Execution(id), Obligation::Think { iteration, turn, attempt, open }) = (stream, obligation) else {
@@ -48,7 +46,7 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
     let plan = app.records.read(move |txn| context::plan(txn, id)).await?;
     let alias = plan.model.clone();
     let model = app.models.resolve(&alias).await;
-    let request = match &model {
+    let question = match &model {
         Ok(model) => {
             let bytes_max = model.result_bytes_max();
             app.records.read(move |txn| context::request(txn, id, &plan, turn, bytes_max)).await?
@@ -56,22 +54,25 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         Err(failure) => Err(failure.clone()),
     };
     let deadline = app.committer.now().run.plus_ms(CALL_MS_MAX);
-    let call = match (&request, &model) {
-        (Ok(request), Ok(model)) => called(turn, request, model.as_ref(), deadline),
+    let call = match (&question, &model) {
+        (Ok(question), Ok(model)) => called(turn, &question.request, model.as_ref(), deadline),
         (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias, deadline),
     };
     if !app.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
         return Ok(());
     }
     let started = Instant::now();
-    let result = match (request, model) {
-        (Ok(request), Ok(model)) => ask(app, id, turn, &request, model.as_ref(), deadline).await,
+    let result = match (question, model) {
+        (Ok(question), Ok(model)) => {
+            let answer = ask(app, id, turn, &question.request, model.as_ref(), deadline).await;
+            answer.and_then(|answer| whole(answer, question.carried))
+        }
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     };
     let command = match result {
-        Ok(answer) => {
+        Ok((answer, output)) => {
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            execution::Command::AnswerModel { turn, answer: answered(app, answer, took_ms) }
+            execution::Command::AnswerModel { turn, answer: answered(app, answer, output, took_ms) }
         }
         Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure) },
     };
@@ -152,23 +153,47 @@ fn failed(failure: &Failure) -> ModelFailure {
     }
 }
 
-fn answered(app: &App, answer: Answer, took_ms: u64) -> execution::Answer {
+/// The output of a finished answer: what the turns before it said of it, and its own text.
+fn whole(answer: Answer, carried: String) -> Result<(Answer, Option<String>), Failure> {
+    if answer.stop != StopReason::End || !answer.calls.is_empty() {
+        return Ok((answer, None));
+    }
+    if carried.len() + answer.text.len() > ANSWER_BYTES_MAX {
+        let sentence = format!("{} wrote more than {ANSWER_BYTES_MAX} bytes without coming to an end", answer.model);
+        return Err(Failure::new(FailureKind::Runaway, sentence, "ask for less at once"));
+    }
+    let output = carried + &answer.text;
+    Ok((answer, Some(output)))
+}
+
+fn answered(app: &App, answer: Answer, output: Option<String>, took_ms: u64) -> execution::Answer {
     if let Some(warning) = &answer.warning {
         tracing::warn!(warning, "a model's answer");
     }
     let mut calls = answer.calls;
-    let dropped = calls.len().saturating_sub(TURN_CALLS_MAX);
+    let beyond = u32::try_from(calls.len().saturating_sub(TURN_CALLS_MAX)).unwrap_or(u32::MAX);
     calls.truncate(TURN_CALLS_MAX);
+    for call in &mut calls {
+        if let Some(known) = meant(&call.name) {
+            arguments::make_whole(known, &mut call.arguments);
+        }
+    }
     let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(app, call)).collect();
-    let output = proposals.is_empty().then(|| app.committer.payload(answer.text.clone().into_bytes()));
-    let delta = Delta { text: answer.text, calls, dropped: u32::try_from(dropped).unwrap_or(u32::MAX) };
+    let delta = Delta {
+        text: answer.text,
+        unfinished: (calls.is_empty() && output.is_none()).then_some(answer.stop),
+        calls,
+        dropped: answer.dropped.saturating_add(beyond),
+        reasoning: answer.reasoning,
+        estimated: answer.usage.estimated,
+    };
     // Not the canonical form, which rounds integers beyond 2^53: the model is shown these bytes again.
     let delta = serde_json::to_vec(&delta).expect("invariant: a delta is JSON with text keys");
     execution::Answer {
         cassette: answer.model.provider == crate::model::name::Provider::Cassette,
         model: answer.model.to_string(),
         delta: app.committer.payload(delta),
-        output,
+        output: output.map(|output| app.committer.payload(output.into_bytes())),
         calls: proposals,
         usage: Usage {
             input: answer.usage.input.unwrap_or(0),
@@ -176,6 +201,7 @@ fn answered(app: &App, answer: Answer, took_ms: u64) -> execution::Answer {
             cached: answer.usage.cached.unwrap_or(0),
             micro_usd: answer.cost_micro_usd,
             took_ms,
+            estimated: answer.usage.estimated,
         },
     }
 }
@@ -187,9 +213,10 @@ fn proposal(app: &App, call: &ToolCall) -> Proposal {
         Ok(json) => (json, None),
         Err(sentence) => (b"{}".to_vec(), Some(sentence)),
     };
-    let misfit = match known {
-        Some(known) => misfit(known.name, &call.arguments).or(too_large),
-        None => Some(format!("there is no capability `{}`", capability::clip(&call.name))),
+    let misfit = match (&call.misfit, known) {
+        (Some(why), _) => Some(why.clone()),
+        (None, Some(known)) => arguments::misfit(known.name, &call.arguments).or(too_large),
+        (None, None) => Some(format!("there is no capability `{}`", capability::clip(&call.name))),
     };
     Proposal {
         capability: known.map_or_else(|| capability::clip(&call.name), |known| known.name.to_string()),
@@ -204,33 +231,10 @@ fn meant(name: &str) -> Option<&'static Capability> {
     capability::find(name).or_else(|| capability::catalogue().find(|known| known.name.replace('.', "_") == name))
 }
 
-static SCHEMAS: LazyLock<HashMap<&'static str, jsonschema::Validator>> = LazyLock::new(|| {
-    let compiled = |capability: &'static Capability| {
-        let schema =
-            jsonschema::validator_for(&capability.input()).expect("invariant: the catalogue's schemas are valid");
-        (capability.name, schema)
-    };
-    capability::catalogue().map(compiled).collect()
-});
-
-/// Why arguments do not fit their capability's schema, in words that a model can act on.
-fn misfit(capability: &str, arguments: &Value) -> Option<String> {
-    let schema = SCHEMAS.get(capability)?;
-    let errors: Vec<String> = schema
-        .iter_errors(arguments)
-        .take(SCHEMA_ERRORS_MAX)
-        .map(|error| match error.instance_path().to_string() {
-            path if path.is_empty() => error.to_string(),
-            path => format!("{path}: {error}"),
-        })
-        .collect();
-    if errors.is_empty() { None } else { Some(errors.join("; ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::answer::{self, StopReason};
+    use crate::model::answer;
     use crate::model::name::ModelName;
     use crate::model::request::Tag;
     use crate::testing::app;
@@ -280,23 +284,47 @@ mod tests {
         let arguments = json!({"chat_id": 1_234_567_890_123_456_789_u64});
         let answer = Answer {
             text: String::new(),
-            calls: vec![ToolCall { id: "c1".into(), name: "network.fetch".into(), arguments: arguments.clone() }],
+            calls: vec![ToolCall {
+                id: "c1".into(),
+                name: "network.fetch".into(),
+                arguments: arguments.clone(),
+                misfit: None,
+            }],
+            dropped: 0,
+            reasoning: None,
             stop: StopReason::Calls,
             usage: answer::Usage::default(),
             model: "local/qwen".parse().unwrap(),
             cost_micro_usd: None,
             warning: None,
         };
-        let kept: Delta = serde_json::from_slice(answered(&app, answer, 1).delta.bytes()).unwrap();
+        let kept: Delta = serde_json::from_slice(answered(&app, answer, None, 1).delta.bytes()).unwrap();
         assert_eq!(kept.calls[0].arguments, arguments);
     }
 
-    #[test]
-    fn arguments_that_are_unknown_missing_or_of_another_type_are_told_by_name() {
-        assert_eq!(misfit("filesystem.read", &json!({"path": "a"})), None);
-        let wrong = misfit("filesystem.write", &json!({"path": 3, "contents": "x"})).unwrap();
-        for word in ["content", "contents", "/path"] {
-            assert!(wrong.contains(word), "{wrong} lacks {word}");
+    fn said(text: &str, stop: StopReason) -> Answer {
+        Answer {
+            text: text.into(),
+            calls: Vec::new(),
+            dropped: 0,
+            reasoning: None,
+            stop,
+            usage: answer::Usage::default(),
+            model: "local/qwen".parse().unwrap(),
+            cost_micro_usd: None,
+            warning: None,
         }
+    }
+
+    #[test]
+    fn only_an_answer_that_ended_by_itself_is_an_output_and_it_has_what_was_cut_before_it() {
+        let (_, output) = whole(said("c", StopReason::End), "ab".into()).unwrap();
+        assert_eq!(output.as_deref(), Some("abc"));
+        for stop in [StopReason::Length, StopReason::Pause, StopReason::CallsLost, StopReason::Silent] {
+            let (_, output) = whole(said("half", stop), String::new()).unwrap();
+            assert_eq!(output, None, "{stop:?}");
+        }
+        let endless = whole(said("c", StopReason::End), "a".repeat(ANSWER_BYTES_MAX)).unwrap_err();
+        assert_eq!(endless.kind, FailureKind::Runaway);
     }
 }

@@ -160,7 +160,7 @@ impl World {
             delta: self.payload("the turn's delta"),
             output: calls.is_empty().then(|| self.payload("the answer")),
             calls,
-            usage: Usage { input: 100, output: 20, cached: 0, micro_usd: Some(0), took_ms: 12 },
+            usage: Usage { input: 100, output: 20, cached: 0, micro_usd: Some(0), took_ms: 12, ..Usage::default() },
             cassette: false,
         };
         (call, execution::Command::AnswerModel { turn, answer })

@@ -81,6 +81,9 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost_micro_usd: Option<u64>,
         took_ms: u64,
+        /// The provider did not count its tokens, so that some were estimated.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tokens_estimated: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cassette: bool,
     },
@@ -290,6 +293,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
             tokens_cached: usage.cached,
             cost_micro_usd: usage.micro_usd,
             took_ms: usage.took_ms,
+            tokens_estimated: usage.estimated,
             cassette: *cassette,
         },
         Event::ModelFailed { turn, failure, sentence, retry_at, .. } => What::ModelFailed {

@@ -135,7 +135,7 @@ pub struct Execution {
     /// Why it failed: one of the words of `Reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// One sentence about the end.
+    /// One sentence about the end; until then, why its model is asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,6 +242,9 @@ pub struct IterationLog {
     /// The text of the last turn, where it asked for no calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Why its model is asked again, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_again: Option<String>,
 }
 
 impl IterationLog {
@@ -251,6 +254,7 @@ impl IterationLog {
         self.log.extend(next.log);
         self.checks.extend(next.checks);
         self.output = next.output.or(self.output.take());
+        self.asked_again = next.asked_again;
     }
 }
 
@@ -266,6 +270,9 @@ pub struct TurnLog {
     pub text: Option<String>,
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// The provider did not count them, so that some were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tokens_estimated: bool,
     pub took_ms: u64,
     pub calls: Vec<Call>,
 }

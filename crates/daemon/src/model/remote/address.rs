@@ -64,3 +64,37 @@ pub(super) fn normal_url(protocol: Protocol, text: &str) -> Result<String, Failu
     url.set_fragment(None);
     Ok(url.to_string())
 }
+
+/// Whether this address is on this host alone.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    match url.host_str().map(|host| host.trim_matches(['[', ']'])) {
+        Some(host) => match host.parse::<std::net::IpAddr>() {
+            Ok(address) => address.is_loopback() || address.is_unspecified(),
+            Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        },
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_on_this_host_is_told_from_all_others() {
+        for here in [
+            "http://127.0.0.1:1/v1/",
+            "http://127.9.9.9/",
+            "http://[::1]:8080/",
+            "http://localhost:1/",
+            "http://0.0.0.0/",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["https://api.openai.com/v1/", "http://localhost.example.com/", "http://10.0.0.1/", "nonsense"]
+        {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}

@@ -13,87 +13,89 @@ use serde_json::Value;
 const MESSAGE_CHARS_MAX: usize = 300;
 const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
 
-/// What went wrong, free of the crate that saw it.
+/// What went wrong.
 pub(super) enum ProviderError<'a> {
     Status {
         status: StatusCode,
         headers: &'a HeaderMap,
         body: &'a str,
     },
-    /// An error inside a stream that had begun with 200.
-    Event(&'a Value),
-    /// The connection, or what came over it, broke.
-    Broken(&'a (dyn std::error::Error + 'static)),
+    /// An error inside an answer that had begun with 200.
+    Told(&'a Value),
+    /// The connection, or what came over it, broke; `begun`: part of an answer had come.
+    Broken {
+        error: &'a (dyn std::error::Error + 'static),
+        begun: bool,
+    },
     NotTheProtocol,
-    Unsendable(String),
 }
 
 pub(super) struct ErrorContext<'a> {
     pub(super) protocol: Protocol,
     pub(super) base_url: &'a str,
     pub(super) key: Option<&'a SecretString>,
-    /// Part of an answer had come before it went wrong.
-    pub(super) begun: bool,
+    /// The variable that may lead requests through a proxy.
+    pub(super) proxy_variable: Option<&'a str>,
 }
 
 impl ErrorContext<'_> {
-    pub(super) fn failure(&self, error: ProviderError<'_>) -> Failure {
+    pub(super) fn failure(&self, error: &ProviderError<'_>) -> Failure {
         match error {
             ProviderError::Status { status, headers, body } => {
-                self.status(status, headers, &ErrorBody::of(&self.scrubbed(body)))
+                self.status(*status, headers, &ErrorBody::of(&self.scrubbed(body)))
             }
-            ProviderError::Event(body) => self.event(&ErrorBody::of(&self.scrubbed(&body.to_string()))),
-            ProviderError::Broken(error) => self.broken(innermost(error)),
+            ProviderError::Told(body) => self.told(&ErrorBody::of(&self.scrubbed(&body.to_string()))),
+            ProviderError::Broken { error, begun } => self.broken(&innermost(*error), *begun),
             ProviderError::NotTheProtocol => self.not_the_protocol(),
-            ProviderError::Unsendable(why) => self.describe(
-                Kind::Rejected,
-                format!("the request to {} could not be made: {why}", self.base_url),
-                "this is a fault of ours: please report it with this sentence",
-            ),
         }
     }
 
     fn status(&self, status: StatusCode, headers: &HeaderMap, body: &ErrorBody) -> Failure {
-        let retry_after_ms = retry_after_ms(headers);
-        let kind = match status.as_u16() {
-            _ if body.is_out_of_credit() => Kind::Quota,
-            _ if status.is_client_error() && body.is_too_long() => Kind::ContextTooLong,
-            _ if status.is_client_error() && body.is_unknown_model() => Kind::UnknownModel,
-            401 | 403 => Kind::Auth,
-            402 => Kind::Quota,
-            404 => Kind::UnknownModel,
-            413 => Kind::ContextTooLong,
-            429 => Kind::RateLimited { retry_after_ms },
-            408 | 425 | 503 | 529 => Kind::Overloaded { retry_after_ms },
-            code if code >= 500 => Kind::ServerError,
-            _ => Kind::Rejected,
-        };
+        let kind = kind(status.as_u16(), retry_after_ms(headers), body);
         let sentence = format!("{} answered {}{}", self.base_url, status.as_u16(), body.colon());
         self.describe(kind, sentence, "")
     }
 
-    fn event(&self, body: &ErrorBody) -> Failure {
+    fn told(&self, body: &ErrorBody) -> Failure {
         let kind = match body.code.as_str() {
             _ if body.is_out_of_credit() => Kind::Quota,
             _ if body.is_too_long() => Kind::ContextTooLong,
-            "overloaded_error" => Kind::Overloaded { retry_after_ms: None },
-            "rate_limit_error" | "rate_limit_exceeded" | "rate_limit" => Kind::RateLimited { retry_after_ms: None },
-            "authentication_error" | "permission_error" | "invalid_api_key" => Kind::Auth,
-            "not_found_error" | "model_not_found" => Kind::UnknownModel,
-            "invalid_request_error" => Kind::Rejected,
-            _ => Kind::ServerError,
+            _ if body.is_filtered() => Kind::Refused,
+            "overloaded_error" | "overloaded" | "engine_overloaded" | "engine_overloaded_error" | "unavailable" => {
+                Kind::Overloaded { retry_after_ms: None }
+            }
+            "rate_limit_error" | "rate_limit_exceeded" | "rate_limit" | "resource_exhausted" | "too_many_requests" => {
+                Kind::RateLimited { retry_after_ms: None }
+            }
+            "authentication_error"
+            | "permission_error"
+            | "invalid_api_key"
+            | "unauthenticated"
+            | "permission_denied" => Kind::Auth,
+            "not_found_error" | "model_not_found" | "not_found" => Kind::UnknownModel,
+            "invalid_request_error" | "invalid_request" | "invalid_argument" | "invalid_prompt" | "bad_request" => {
+                Kind::Rejected
+            }
+            code => match code.parse::<u16>() {
+                Ok(status) if (400..600).contains(&status) => kind(status, None, body),
+                Ok(_) | Err(_) => Kind::ServerError,
+            },
         };
         self.describe(kind, format!("{} broke its answer off with an error{}", self.base_url, body.colon()), "")
     }
 
-    fn broken(&self, cause: String) -> Failure {
-        match self.begun {
+    fn broken(&self, cause: &str, begun: bool) -> Failure {
+        match begun {
             true => self.describe(
                 Kind::Truncated,
                 format!("the connection to {} broke in the middle of an answer: {cause}", self.base_url),
                 "",
             ),
-            false => self.describe(Kind::Transport, format!("{} gave no answer: {cause}", self.base_url), ""),
+            false => {
+                let proxy = self.proxy_variable.map(|variable| format!(" ({variable} leads through a proxy)"));
+                let sentence = format!("{}{} gave no answer: {cause}", self.base_url, proxy.unwrap_or_default());
+                self.describe(Kind::Transport, sentence, "")
+            }
         }
     }
 
@@ -130,19 +132,38 @@ impl ErrorContext<'_> {
             Kind::RateLimited { .. } | Kind::Overloaded { .. } | Kind::ServerError => {
                 "it is asked again after a wait".to_owned()
             }
-            Kind::Transport => format!("it is asked again; check the network and {url}"),
+            Kind::Transport => match self.proxy_variable {
+                Some(variable) => format!("it is asked again; check the network, {url} and {variable}"),
+                None => format!("it is asked again; check the network and {url}"),
+            },
             Kind::Truncated => "it is asked again; the half that came is not used".to_owned(),
             Kind::Malformed => format!("it is asked again; check that {url} points at this protocol"),
             Kind::ContextTooLong => "shorten the input, or choose a model with a longer context".to_owned(),
             Kind::Rejected => format!("read the provider's words; if {url} is set, check its address"),
-            Kind::Empty
-            | Kind::Refused
-            | Kind::Runaway
-            | Kind::Deadline
-            | Kind::Cancelled
-            | Kind::NotReady
-            | Kind::CassetteEnded => String::new(),
+            Kind::Refused => "change the instruction or choose another model".to_owned(),
+            Kind::Empty | Kind::Runaway | Kind::Deadline | Kind::Cancelled | Kind::NotReady | Kind::CassetteEnded => {
+                String::new()
+            }
         }
+    }
+}
+
+/// What a status means, with what the body says of it.
+fn kind(status: u16, retry_after_ms: Option<u64>, body: &ErrorBody) -> Kind {
+    let of_the_request = (400..500).contains(&status);
+    match status {
+        _ if body.is_out_of_credit() => Kind::Quota,
+        _ if of_the_request && body.is_too_long() => Kind::ContextTooLong,
+        _ if of_the_request && body.is_unknown_model() => Kind::UnknownModel,
+        _ if of_the_request && body.is_filtered() => Kind::Refused,
+        401 | 403 => Kind::Auth,
+        402 => Kind::Quota,
+        404 => Kind::UnknownModel,
+        413 => Kind::ContextTooLong,
+        429 => Kind::RateLimited { retry_after_ms },
+        408 | 425 | 503 | 529 => Kind::Overloaded { retry_after_ms },
+        code if code >= 500 => Kind::ServerError,
+        _ => Kind::Rejected,
     }
 }
 
@@ -161,11 +182,21 @@ impl ErrorBody {
     }
 
     fn of_value(body: &Value) -> ErrorBody {
-        let error = body.get("error").unwrap_or(body);
-        let word = |field: &str| error.get(field).and_then(Value::as_str);
-        let code = word("code").or_else(|| word("type")).unwrap_or_default();
-        let message = word("message").or_else(|| error.as_str()).map_or_else(|| error.to_string(), str::to_owned);
-        ErrorBody { code: code.to_owned(), message }
+        // Some send a list with one error in it.
+        let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
+        let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
+        let word = |field: &str| match error.get(field) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            Some(_) | None => None,
+        };
+        // A number says less than a word that stands beside it.
+        let words = [word("code"), word("type"), word("status")];
+        let named = words.iter().flatten().find(|word| word.parse::<f64>().is_err() && *word != "error");
+        let code = named.or_else(|| words.iter().flatten().next()).cloned().unwrap_or_default();
+        let told = word("message").or_else(|| word("detail")).or_else(|| word("msg"));
+        let message = told.or_else(|| error.as_str().map(str::to_owned)).unwrap_or_else(|| error.to_string());
+        ErrorBody { code: code.to_lowercase(), message }
     }
 
     fn colon(&self) -> String {
@@ -173,16 +204,35 @@ impl ErrorBody {
         if message.is_empty() { String::new() } else { format!(": {message}") }
     }
 
+    fn says(&self, words: &[&str]) -> bool {
+        let message = self.message.to_lowercase();
+        words.iter().any(|word| message.contains(word))
+    }
+
     fn is_out_of_credit(&self) -> bool {
-        matches!(self.code.as_str(), "insufficient_quota" | "billing_error" | "billing_hard_limit_reached")
-            || self.message.contains("credit balance is too low")
+        matches!(
+            self.code.as_str(),
+            "insufficient_quota" | "billing_error" | "billing_hard_limit_reached" | "insufficient_balance"
+        ) || self.says(&["credit balance is too low", "insufficient credit", "insufficient balance", "no credit left"])
     }
 
     fn is_too_long(&self) -> bool {
-        let message = self.message.to_lowercase();
-        matches!(self.code.as_str(), "context_length_exceeded" | "exceed_context_size_error")
-            || message.contains("maximum context length")
-            || message.contains("prompt is too long")
+        matches!(
+            self.code.as_str(),
+            "context_length_exceeded" | "exceed_context_size_error" | "context_window_exceeded"
+        ) || self.says(&[
+            "maximum context length",
+            "prompt is too long",
+            "context window",
+            "context size",
+            "context length exceeded",
+            "exceeds the context",
+            "input is too long",
+        ])
+    }
+
+    fn is_filtered(&self) -> bool {
+        matches!(self.code.as_str(), "content_filter" | "content_policy_violation" | "safety")
     }
 
     fn is_unknown_model(&self) -> bool {

@@ -11,19 +11,29 @@ use tenure_core::id::ExecutionId;
 use tenure_core::plan::Plan;
 use tenure_core::row::Note;
 
+/// Of the former attempt's output that the next one is shown.
+const OUTPUT_BYTES_MAX: usize = 2048;
+
 pub(super) fn plan(txn: &mut ReadTxn<'_>, id: ExecutionId) -> Result<Arc<Plan>, Error> {
     let execution = txn.execution(id)?;
     txn.plan(execution.agent, execution.revision)
 }
 
-/// The request of this turn; a template that cannot be rendered is a failure of the model call.
+/// What a turn asks, and what an answer to it goes on with.
+pub(super) struct Question {
+    pub(super) request: Request,
+    /// The text of the turns before it that were not finished.
+    pub(super) carried: String,
+}
+
+/// The question of this turn; a template that cannot be rendered is a failure of the model call.
 pub(super) fn request(
     txn: &mut ReadTxn<'_>,
     id: ExecutionId,
     plan: &Plan,
     turn: Turn,
     result_bytes_max: usize,
-) -> Result<Result<Request, Failure>, Error> {
+) -> Result<Result<Question, Failure>, Error> {
     let input = txn.execution(id)?.input;
     let input = plain(txn.text(input)?);
     let previous_error = previous_error(txn, id, turn.iteration)?;
@@ -38,7 +48,9 @@ pub(super) fn request(
         result_bytes_max,
         tag,
     };
-    Ok(prompt::request(&context).map_err(|error| {
+    let rendered = prompt::request(&context);
+    let question = rendered.map(|request| Question { request, carried: prompt::carried(&turns) });
+    Ok(question.map_err(|error| {
         let hint = "shorten the instruction, the template or the input";
         Failure::new(Kind::ContextTooLong, format!("the prompt cannot be made: {error}"), hint)
     }))
@@ -84,7 +96,19 @@ fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Res
         ("max_turns", _) => "The attempt used up its turns without a final answer. Be quicker.".to_string(),
         ("iteration_timeout", _) => "The attempt ran out of time.".to_string(),
         (cause, _) if cause.starts_with("model:") => "The attempt ended without an answer. Be brief.".to_string(),
-        (_, Some(failed)) => format!("{} failed: {}", failed.validator, txn.text(failed.reasons)?),
+        (_, Some(failed)) => {
+            let reasons = format!("{} failed: {}", failed.validator, txn.text(failed.reasons)?);
+            match txn.turns(id, iteration - 1)?.last().and_then(|turn| turn.output) {
+                Some(output) => {
+                    let output = txn.text(output)?;
+                    format!(
+                        "{reasons}\nThe output was:\n{}",
+                        prompt::head_and_tail(output.trim(), OUTPUT_BYTES_MAX, "")
+                    )
+                }
+                None => reasons,
+            }
+        }
         (_, None) => String::new(),
     })
 }

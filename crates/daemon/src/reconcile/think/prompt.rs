@@ -1,6 +1,7 @@
 //! The conversation of one iteration, rebuilt from rows and payloads at every turn: the same rows give the same bytes,
 //! so that a provider's prefix cache holds. It reads nothing itself and never shortens what is stored.
-use crate::model::request::{Message, Request, Tag, Tool, ToolCall};
+use crate::model::answer::StopReason;
+use crate::model::request::{Message, Reasoning, Request, Tag, Tool, ToolCall};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
@@ -15,13 +16,22 @@ const FRUGAL_ANSWER_TOKENS_MAX: u32 = 1024;
 const FRUGAL_BYTES_MAX: usize = 4096;
 
 /// What is stored of a model's turn, as canonical JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
     pub text: String,
     pub calls: Vec<ToolCall>,
     /// Calls beyond the bound of a turn, which were not made.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropped: u32,
+    /// What the model thought, as its provider wants it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
+    /// Why this answer is not a finished one, where it asks for no calls: the next turn goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<StopReason>,
+    /// Its tokens were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -116,8 +126,39 @@ fn offered(patterns: &[String], frugal: bool) -> Vec<Tool> {
         .collect()
 }
 
+/// What the directly preceding turns said of an answer that is not finished.
+pub(super) fn carried(turns: &[PastTurn]) -> String {
+    let goes_on = |turn: &&PastTurn| matches!(turn.delta.unfinished, Some(StopReason::Length | StopReason::Pause));
+    let parts: Vec<&str> = turns.iter().rev().take_while(goes_on).map(|turn| turn.delta.text.as_str()).collect();
+    parts.into_iter().rev().collect()
+}
+
+/// What a model is told of an answer that it did not finish.
+fn unfinished_note(delta: &Delta) -> Option<&'static str> {
+    match delta.unfinished? {
+        StopReason::Length if delta.text.is_empty() => {
+            Some("Note: you used up the token limit before you said anything. Think less and answer now.")
+        }
+        StopReason::Length => {
+            Some("Note: the token limit cut your answer here. Go on exactly where it stopped, and repeat nothing.")
+        }
+        StopReason::Pause => Some("Note: go on where you stopped."),
+        StopReason::CallsLost => Some(
+            "Note: your answer ended as if it asked for tools, but no call could be read. Call the tool again, or \
+             answer in plain text.",
+        ),
+        StopReason::Silent => Some("Note: you thought, but said nothing. Answer in plain text now, or call a tool."),
+        StopReason::End | StopReason::Calls => None,
+    }
+}
+
 fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usize) {
-    messages.push(Message::Assistant { text: turn.delta.text.clone(), calls: turn.delta.calls.clone() });
+    let Delta { text, calls, reasoning, .. } = &turn.delta;
+    // Providers refuse a message of nothing.
+    if !text.trim().is_empty() || !calls.is_empty() {
+        let (text, calls, reasoning) = (text.clone(), calls.clone(), reasoning.clone());
+        messages.push(Message::Assistant { text, calls, reasoning });
+    }
     for (call, past) in turn.delta.calls.iter().zip(&turn.results) {
         messages.push(Message::Tool {
             call_id: call.id.clone(),
@@ -125,7 +166,7 @@ fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usi
             content: shown(past, result_bytes_max),
         });
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = unfinished_note(&turn.delta).map(str::to_string).into_iter().collect();
     if turn.delta.dropped > 0 {
         notes.push(format!(
             "Note: {} more calls of that turn were not made; ask for fewer at once.",
@@ -211,19 +252,19 @@ fn spoken(outcome: &str) -> &str {
     }
 }
 
-/// Head and tail, with a line between that says what is missing.
 fn clipped(text: &str, bytes_max: usize) -> String {
+    head_and_tail(text, bytes_max, "; read the file in parts with offset and max_bytes")
+}
+
+/// Head and tail, with a line between that says what is missing.
+pub(super) fn head_and_tail(text: &str, bytes_max: usize, advice: &str) -> String {
     if text.len() <= bytes_max {
         return text.to_string();
     }
     let head = floor(text, bytes_max * 2 / 3);
     let tail = floor(text, text.len() - bytes_max / 3);
     let missing = tail - head;
-    format!(
-        "{}\n[… {missing} bytes left out; read the file in parts with offset and max_bytes …]\n{}",
-        &text[..head],
-        &text[tail..]
-    )
+    format!("{}\n[… {missing} bytes left out{advice} …]\n{}", &text[..head], &text[tail..])
 }
 
 fn floor(text: &str, mut place: usize) -> usize {

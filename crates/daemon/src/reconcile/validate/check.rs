@@ -4,6 +4,8 @@ use crate::schema;
 use serde_json::{Value, json};
 use tenure_core::manifest::{Target, Validator, compile_regex};
 
+mod json;
+
 const REASON_BYTES_MAX: usize = 4 * 1024;
 
 /// What a check may look at.
@@ -56,7 +58,12 @@ fn failed(reasons: impl Into<String>) -> Step {
 pub(super) fn step(validator: &Validator, evidence: &Evidence) -> Step {
     match validator {
         Validator::ExitCode { expected } => exit_code(i32::from(expected.unwrap_or(0)), evidence),
-        Validator::JsonSchema { schema, target } => with_text(target.as_ref(), evidence, |text| fits(schema, text)),
+        Validator::JsonSchema { schema, target: target @ Some(Target::File(_)) } => {
+            with_text(target.as_ref(), evidence, |text| fits(schema, serde_json::from_str(text)))
+        }
+        Validator::JsonSchema { schema, target } => {
+            with_text(target.as_ref(), evidence, |text| fits(schema, json::find(text)))
+        }
         Validator::Regex { pattern, target } => with_text(target.as_ref(), evidence, |text| found(pattern, text)),
         Validator::Command { command, timeout } => {
             run(command, timeout.as_ref().map_or(60_000, |timeout| timeout.as_millis()), evidence)
@@ -96,8 +103,8 @@ fn sentence(call: &EndedCall) -> String {
     }
 }
 
-fn fits(schema: &Value, text: &str) -> Step {
-    let value: Value = match serde_json::from_str(text) {
+fn fits(schema: &Value, found: Result<Value, serde_json::Error>) -> Step {
+    let value = match found {
         Ok(value) => value,
         Err(error) => return failed(format!("This is no JSON: {error}.")),
     };
@@ -167,6 +174,19 @@ mod tests {
         let Step::Found { pass: false, reasons } = step(&validator, &evidence) else { panic!("not failed") };
         assert!(reasons.contains("line 3 is wrong"), "{reasons}");
         assert_eq!(step(&validator, &call("done", Some(0), json!({}))), passed());
+    }
+
+    #[test]
+    fn an_output_may_stand_in_a_fence_and_a_file_may_not() {
+        let schema = json!({"type": "object", "required": ["ok"]});
+        let fenced = "```json\n{\"ok\": true}\n```";
+        let of_output = Validator::JsonSchema { schema: schema.clone(), target: None };
+        assert_eq!(step(&of_output, &Evidence { output: fenced.into(), ..Evidence::default() }), passed());
+        let other = Evidence { output: "```json\n{}\n```".into(), ..Evidence::default() };
+        assert!(matches!(step(&of_output, &other), Step::Found { pass: false, .. }));
+        let of_file = Validator::JsonSchema { schema, target: Some(Target::File("r.json".into())) };
+        let file = call("done", None, json!({"content": fenced}));
+        assert!(matches!(step(&of_file, &file), Step::Found { pass: false, .. }));
     }
 
     #[test]
