@@ -6,5 +6,6 @@ mod replay;
 mod story;
 mod verify;
 mod readers;
+mod refused;
 #[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod world;
