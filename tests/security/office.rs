@@ -25,13 +25,18 @@ pub struct Office {
 
 impl Office {
     pub fn open(script: Script) -> Office {
+        Office::open_under(0o022, script)
+    }
+
+    /// With a daemon that was started under this umask.
+    pub fn open_under(umask: u32, script: Script) -> Office {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let model = runtime.block_on(Scripted::serve(script));
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = model.base_url();
         let environment =
             [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", KEY), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
-        let daemon = Daemon::start(&folder.path().join("data"), &environment);
+        let daemon = Daemon::start_under(umask, &folder.path().join("data"), &environment);
         Office { daemon, folder, _model: model, _runtime: runtime }
     }
 

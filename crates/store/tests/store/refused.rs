@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use tenure_core::bound::Hash;
 use tenure_store::verify::{Depth, verify};
 use tenure_store::{Checkpoint, Error, Options, Store};
 
@@ -14,8 +15,13 @@ fn open(dir: &Path) -> Result<Store, Error> {
     Store::open(Options::new(dir))
 }
 
+/// As a person makes one with care, so that nothing of it is to be closed.
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
 fn made() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let store = open(dir.path()).unwrap();
     assert!(store.mended().is_empty(), "of a new one there is nothing to say: {:?}", store.mended());
     let mut world = World::new(3);
@@ -24,16 +30,20 @@ fn made() -> tempfile::TempDir {
     dir
 }
 
-/// Every file of the directory with its bytes. The log's index is the engine's own, and the lock holds a process id.
-fn bytes(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Every file of the directory with what is in it. The log's index is the engine's own, which makes an empty log beside it
+/// to read; the lock holds a process id.
+fn content(dir: &Path) -> BTreeMap<String, Hash> {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
     let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()));
-    named.filter(|(name, _)| name != "lock" && name != "tenure.db-shm").collect()
+    let kept = named.filter(|(name, bytes)| {
+        name != "lock" && name != "tenure.db-shm" && !(name == "tenure.db-wal" && bytes.is_empty())
+    });
+    kept.map(|(name, bytes)| (name, Hash::of(&bytes))).collect()
 }
 
 /// Takes the files away, and gives them back.
 fn without(dir: &Path, names: &[&str], then: impl FnOnce()) {
-    let aside = tempfile::tempdir().unwrap();
+    let aside = folder();
     let there: Vec<&&str> = names.iter().filter(|name| dir.join(name).exists()).collect();
     for name in &there {
         fs::copy(dir.join(name), aside.path().join(name)).unwrap();
@@ -55,9 +65,9 @@ fn holds(dir: &Path) {
 fn without_its_key_a_ledger_is_refused_and_no_other_key_is_made() {
     let dir = made();
     without(dir.path(), &["ledger.key"], || {
-        let before = bytes(dir.path());
+        let before = content(dir.path());
         assert_eq!(open(dir.path()).unwrap_err(), Error::KeyLost);
-        assert_eq!(bytes(dir.path()), before);
+        assert_eq!(content(dir.path()), before);
         holds(dir.path());
     });
     drop(open(dir.path()).unwrap());
@@ -72,27 +82,27 @@ fn a_lost_database_is_refused_and_no_project_is_founded_in_its_place() {
             if empty {
                 fs::write(dir.path().join("tenure.db"), "").unwrap();
             }
-            let before = bytes(dir.path());
+            let before = content(dir.path());
             assert!(matches!(open(dir.path()), Err(Error::Lost { beside: "ledger.key", .. })));
-            assert_eq!(bytes(dir.path()), before);
+            assert_eq!(content(dir.path()), before);
         }
     });
     drop(open(dir.path()).unwrap());
     holds(dir.path());
     // Whichever part of the rest is still there.
     without(dir.path(), &["tenure.db", "tenure.db-wal", "tenure.db-shm", "ledger.key"], || {
-        let before = bytes(dir.path());
+        let before = content(dir.path());
         assert!(matches!(open(dir.path()), Err(Error::Lost { beside: "head.json", .. })));
-        assert_eq!(bytes(dir.path()), before);
+        assert_eq!(content(dir.path()), before);
     });
     holds(dir.path());
-    let fresh = tempfile::tempdir().unwrap();
+    let fresh = folder();
     assert_eq!(open(fresh.path()).unwrap().size_at_open(), 0, "the control: an empty directory begins a ledger");
 }
 
 #[test]
 fn a_database_of_another_directory_that_holds_no_ledger_is_not_founded_beside_a_head() {
-    let (dir, fresh) = (made(), tempfile::tempdir().unwrap());
+    let (dir, fresh) = (made(), folder());
     drop(open(fresh.path()).unwrap());
     without(dir.path(), &DATABASE, || {
         for name in DATABASE {
@@ -106,7 +116,7 @@ fn a_database_of_another_directory_that_holds_no_ledger_is_not_founded_beside_a_
 
 #[test]
 fn a_start_that_was_cut_before_its_first_record_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     fs::write(dir.path().join("tenure.db"), "").unwrap();
     drop(open(dir.path()).unwrap());
     fs::remove_file(dir.path().join("ledger.key")).unwrap();
