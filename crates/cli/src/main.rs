@@ -58,8 +58,10 @@ fn without_empty(command: Command) -> Command {
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // Both sides of the daemon and a pull speak TLS with this provider; a second call finds it in place.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    // What is made here (the data directory, weights in it) is for nobody else, whatever the umask of the shell or the unit was.
-    rustix::process::umask(rustix::fs::Mode::from(0o077));
+    if matches!(arguments.verb, Verb::Up(_) | Verb::Worker(_) | Verb::Model(_)) {
+        // What they make (the data directory, weights in it) is for nobody else, whatever the shell's or the unit's umask was.
+        rustix::process::umask(rustix::fs::Mode::from(0o077));
+    }
     let settings = Settings::resolve(&arguments.global)?;
     let output = Output::new(settings.output);
     if let Verb::Worker(worker) = &arguments.verb {

@@ -109,9 +109,9 @@ enum Class {
 fn class(method: &Method, path: &str) -> Class {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match (method, parts.as_slice()) {
-        (&Method::POST, ["v1", "executions", _, "cancel"]) | (&Method::DELETE, ["v1", "keys" | "agents", _]) => {
-            Class::Ends
-        }
+        (&Method::POST, ["v1", "agents", _, "pause" | "kill" | "revoke"])
+        | (&Method::POST, ["v1", "executions", _, "cancel"])
+        | (&Method::DELETE, ["v1", "keys" | "agents", _]) => Class::Ends,
         (&Method::GET, ["v1", "executions", _, "events"]) => Class::Stream,
         _ => Class::Other,
     }
@@ -204,6 +204,7 @@ mod tests {
             (Method::POST, "/v1/executions/exe_1/cancel"),
             (Method::DELETE, "/v1/keys/key_1"),
             (Method::DELETE, "/v1/agents/clerk"),
+            (Method::POST, "/v1/agents/clerk/kill"),
         ] {
             assert_eq!(class(&method, path), Class::Ends, "{method} {path}");
         }
@@ -212,6 +213,7 @@ mod tests {
             (Method::POST, "/v1/executions"),
             (Method::POST, "/v1/executions/exe_1/cancel/x"),
             (Method::DELETE, "/v1/keys"),
+            (Method::POST, "/v1/agents/clerk/resume"),
         ] {
             assert_eq!(class(&method, path), Class::Other, "{method} {path}");
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const RANGES: [(u32, u32); 4] = [(2_000_000, 1_000_000), (2_000_000, 30_000), (200_000, 30_000), (30_000, 30_000)];
 /// Where the host's own counter lies, one for each range. A data directory has one of the same name, which a backup takes along.
 const HOST_PARENT: &str = "/var/lib";
-const HOST_FOLDER: &str = "tenure";
+const HOST_FOLDER: &str = "tenure-host";
 /// How long another worker may hold the counter; it does so for some syncs of one line.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const DIGITS: usize = 10;
@@ -196,7 +196,7 @@ mod tests {
         }
 
         fn counter(&self) -> PathBuf {
-            let folder = self.0.path().join("lib/tenure");
+            let folder = self.0.path().join("lib/tenure-host");
             std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
         }
     }
@@ -264,7 +264,7 @@ mod tests {
             "nor beyond it, and nothing begins anew"
         );
         assert_eq!(std::fs::read_to_string(host.counter()).unwrap(), beyond);
-        let folder = host.0.path().join("lib/tenure");
+        let folder = host.0.path().join("lib/tenure-host");
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         assert!(ids.claim().unwrap_err().to_string().contains("must belong to root"));
     }
