@@ -26,6 +26,7 @@ fn clean(command: &mut Command) {
 pub struct Daemon {
     pub data: PathBuf,
     environment: Vec<(String, String)>,
+    umask: u32,
     child: Option<Child>,
 }
 
@@ -34,8 +35,13 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 impl Daemon {
     /// Starts it and waits until it is ready.
     pub fn start(data: &Path, environment: &[(&str, &str)]) -> Daemon {
+        Daemon::start_under(0o022, data, environment)
+    }
+
+    /// The same from a shell with this umask.
+    pub fn start_under(umask: u32, data: &Path, environment: &[(&str, &str)]) -> Daemon {
         let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let mut daemon = Daemon { data: data.to_path_buf(), environment, child: None };
+        let mut daemon = Daemon { data: data.to_path_buf(), environment, umask, child: None };
         daemon.start_again();
         daemon
     }
@@ -43,8 +49,9 @@ impl Daemon {
     pub fn spawn(&self) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.data.with_extension("log"));
         let log = log.expect("the log can be written");
-        let mut command = Command::new(program("tenure"));
+        let mut command = Command::new("sh");
         clean(&mut command);
+        command.arg("-c").arg(format!("umask {:04o}; exec \"$0\" \"$@\"", self.umask)).arg(program("tenure"));
         command.args(["--data-dir".as_ref(), self.data.as_os_str()]).args(["up", "--listen", "127.0.0.1:0"]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let error = log.try_clone().expect("a file has two handles");

@@ -1,8 +1,11 @@
-//! The doors of the daemon: the TCP side wants a key, roles bound what it may do, a revoked key is dead, and a data
-//! directory has one daemon.
-use crate::office::{MANIFEST, Office, refused};
+//! The doors of the daemon: the TCP side wants a key, roles bound what it may do, a revoked key is dead, a data directory
+//! has one daemon and is its user's alone, and whoever fills the doors keeps nobody from stopping anything.
+use crate::office::{MANIFEST, Office, WITHIN, refused};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::scripted::Say;
@@ -73,4 +76,128 @@ fn a_data_directory_that_another_daemon_holds_is_refused_and_the_first_goes_on()
     assert!(office.daemon.log().contains("held by another daemon"), "{}", office.daemon.log());
     assert!(office.deploy(MANIFEST).status.success(), "the first daemon must go on");
     refused(&office.daemon.run(&["agent", "get", "nobody"]), &["nobody"]);
+}
+
+/// As many as a hostile program of this host can hold, each kept alive by a request now and then.
+struct Flood {
+    streams: Vec<TcpStream>,
+}
+
+impl Flood {
+    fn of(address: &str, count: usize, first: &str) -> Flood {
+        let streams = (0..count).map(|_| {
+            let mut stream = TcpStream::connect(address).expect("it listens");
+            // One that is turned away at once is a part of the flood all the same.
+            let _ = stream.write_all(first.as_bytes());
+            stream
+        });
+        Flood { streams: streams.collect() }
+    }
+
+    fn open(&self) -> usize {
+        let alive = |stream: &&TcpStream| {
+            stream.set_nonblocking(true).expect("it can be set");
+            let mut byte = [0u8; 4096];
+            loop {
+                match (&mut &**stream).read(&mut byte) {
+                    Ok(0) => return false,
+                    Ok(_) => {}
+                    Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+                }
+            }
+        };
+        self.streams.iter().filter(alive).count()
+    }
+}
+
+#[test]
+fn whoever_fills_every_place_of_the_tcp_side_keeps_nobody_from_stopping_anything() {
+    let office = Office::open(Arc::new(|_, _| Say::Calls(vec![("process.run", sleep())])));
+    assert!(office.deploy(MANIFEST).status.success());
+    let address = address(&office);
+    let start = || {
+        let started = office.daemon.json(&["execute", "--agent", "clerk", "--input", "x"]);
+        started["id"].as_str().expect("an id").to_owned()
+    };
+    let viewer = office.daemon.json(&["key", "create", "--name", "eye", "--role", "viewer"]);
+    let operator = office.daemon.json(&["key", "create", "--name", "hand", "--role", "operator"]);
+    let bearer = |key: &serde_json::Value| format!("Bearer {}", key["secret"].as_str().expect("shown once"));
+    let (by_socket, by_key, watched) = (start(), start(), start());
+
+    // Without any key: heads that never end, and connections that say nothing.
+    let flood = Flood::of(&address, 600, "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+    assert!(flood.open() > 200, "the control: they do hold places");
+    office.daemon.ok(&["execution", "cancel", &by_socket, "--yes"]);
+    let path = format!("/v1/executions/{by_key}/cancel");
+    let (status, _) = ask(&address, "POST", &path, &[("authorization", &bearer(&operator))], "");
+    assert_eq!(status, 200, "an idle connection gives up its place for it");
+    drop(flood);
+
+    // With a viewer's key: event streams.
+    let follow = format!(
+        "GET /v1/executions/{watched}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {}\r\n\r\n",
+        bearer(&viewer)
+    );
+    let flood = Flood::of(&address, 600, &follow);
+    office.daemon.ok(&["status"]);
+    office.daemon.ok(&["key", "revoke", viewer["id"].as_str().expect("an id"), "--yes"]);
+    let path = format!("/v1/executions/{watched}/cancel");
+    let (status, _) = ask(&address, "POST", &path, &[("authorization", &bearer(&operator))], "");
+    assert_eq!(status, 200);
+    drop(flood);
+    for id in [by_socket, by_key, watched] {
+        assert_eq!(office.daemon.ended(&id, WITHIN)["status"], "cancelled");
+    }
+    office.holds();
+}
+
+fn sleep() -> serde_json::Value {
+    serde_json::json!({"command": "sleep", "args": ["100"], "timeout_ms": 200_000})
+}
+
+/// Every entry below a folder, with its mode.
+fn modes(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("it can be listed").map(|entry| entry.expect("an entry")) {
+        let Ok(kind) = std::fs::symlink_metadata(entry.path()) else { continue };
+        found.push((entry.path(), kind.permissions().mode() & 0o777));
+        // Below `agents` files are the agents', and nobody else passes through it.
+        if kind.is_dir() && entry.file_name() != "agents" {
+            found.extend(modes(&entry.path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_other_user_reaches_a_data_directory_whatever_the_umask_and_one_found_open_is_closed_with_a_word() {
+    let mut office = Office::open_under(0o000, Arc::new(|_, _| Say::Text("fine".to_string())));
+    assert!(office.deploy(MANIFEST).status.success());
+    office.execute("clerk", "\"the amber heron\"");
+    let data = office.daemon.data.clone();
+    let others = |data: &Path| {
+        let own = std::fs::metadata(data).expect("it is there").permissions().mode() & 0o777;
+        let all = std::iter::once((data.to_path_buf(), own)).chain(modes(data));
+        // What the container engine's door shows must be passable; nothing of it is a secret, and it lies in a closed folder.
+        all.filter(|(_, mode)| mode & 0o077 != 0).collect::<Vec<_>>()
+    };
+    assert_eq!(others(&data), Vec::new());
+    if rustix::process::geteuid().is_root() {
+        let reading = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat"])
+            .arg(data.join("tenure.db-wal"))
+            .output()
+            .expect("setpriv runs");
+        assert!(!reading.status.success() && reading.stdout.is_empty());
+    }
+    office.daemon.stop();
+    for (path, mode) in [("tenure.db", 0o666), ("blobs", 0o755), ("", 0o777)] {
+        std::fs::set_permissions(data.join(path), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+    assert!(!others(&data).is_empty(), "the control: it is open now");
+    office.daemon.start_again();
+    assert_eq!(others(&data), Vec::new());
+    let log = office.daemon.log();
+    assert!(log.contains("other users could write") && log.contains("it is closed now"), "{log}");
+    office.holds();
 }

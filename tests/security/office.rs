@@ -25,11 +25,20 @@ pub struct Office {
 
 impl Office {
     pub fn open(script: Script) -> Office {
-        Office::open_with(script, &[])
+        Office::begin(0o022, script, &[])
     }
 
     /// With these variables too; a later one counts instead of an earlier one.
     pub fn open_with(script: Script, more: &[(&str, &str)]) -> Office {
+        Office::begin(0o022, script, more)
+    }
+
+    /// With a daemon that was started under this umask.
+    pub fn open_under(umask: u32, script: Script) -> Office {
+        Office::begin(umask, script, &[])
+    }
+
+    fn begin(umask: u32, script: Script, more: &[(&str, &str)]) -> Office {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let model = runtime.block_on(Scripted::serve(script));
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -37,7 +46,7 @@ impl Office {
         let usual =
             [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", KEY), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
         let environment: Vec<(&str, &str)> = usual.iter().chain(more).copied().collect();
-        let daemon = Daemon::start(&folder.path().join("data"), &environment);
+        let daemon = Daemon::start_under(umask, &folder.path().join("data"), &environment);
         Office { daemon, folder, _model: model, _runtime: runtime }
     }
 

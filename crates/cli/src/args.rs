@@ -51,7 +51,7 @@ pub struct Global {
     /// Where the ledger, work folders and weights are.
     #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR", help_heading = "Global")]
     pub data_dir: Option<PathBuf>,
-    /// A tenure.toml [default: ./tenure.toml, then tenure/tenure.toml in the user's config folder]
+    /// A tenure.toml of yours [default: tenure/tenure.toml in your config folder; ./tenure.toml may only set `output`]
     #[arg(long, global = true, env = "TENURE_CONFIG", value_name = "FILE", help_heading = "Global")]
     pub config: Option<PathBuf>,
     /// Ask nothing before destroying.

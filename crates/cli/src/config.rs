@@ -1,6 +1,12 @@
 //! What flags, environment and tenure.toml come to, resolved once: a flag goes before its `TENURE_…` variable, that
 //! before the file, the file before the default. A key that the file must not have is refused by name.
+//!
+//! Authority (where the daemon is, whose data it has, what of the host agents see) comes from the user's own file alone.
+//! Must never: take it from a file that merely lies in the current folder, which a repository or an agent may have put there.
+use std::fs::File as Opened;
+use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -16,6 +22,8 @@ pub const SLOTS_DEFAULT: u32 = 8;
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 const KEYS: [&str; 7] = ["data_dir", "models_dir", "listen", "slots", "base_url", "output", "sandbox"];
+/// What a file of the current folder may say.
+const HARMLESS: [&str; 1] = ["output"];
 
 /// tenure.toml as written.
 #[derive(Debug, Default, Deserialize)]
@@ -59,7 +67,14 @@ impl Settings {
         let folders = etcetera::choose_base_strategy().map_err(|error| {
             Failure::new(Exit::Failure, format!("the home folder is not known: {error}")).next("set HOME")
         })?;
-        let file = read(global.config.as_deref(), &folders.config_dir())?;
+        let own = folders.config_dir().join("tenure").join(FILE);
+        let file = match &global.config {
+            Some(named) => read(named)?,
+            None => {
+                let file = if own.symlink_metadata().is_ok() { read(&own)? } else { File::default() };
+                with_found(file, Path::new(FILE), &own)
+            }
+        };
         let data_dir = global.data_dir.clone().or(file.data_dir);
         let data_dir = absolute(&data_dir.unwrap_or_else(|| folders.data_dir().join("tenure")))?;
         Ok(Settings {
@@ -146,26 +161,96 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::new(Exit::Usage, format!("{} is no path: {error}", path.display())))
 }
 
-fn read(named: Option<&Path>, config_dir: &Path) -> Result<File, Failure> {
-    let here = PathBuf::from(FILE);
-    let path = match named {
-        Some(path) => path.to_path_buf(),
-        None if here.is_file() => here,
-        None => config_dir.join("tenure").join(FILE),
-    };
-    if named.is_none() && !path.is_file() {
-        return Ok(File::default());
-    }
+/// A file that the user named, or their own: refused where another user could have written it.
+fn read(path: &Path) -> Result<File, Failure> {
     let refuse = |why: String| Failure::new(Exit::Usage, format!("{} cannot be used: {why}", path.display()));
-    let size = std::fs::metadata(&path).map_err(|error| refuse(error.to_string()))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(refuse(format!("it has {size} bytes, and at most {FILE_BYTES_MAX} are read")));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
+    let text = text_of(path).map_err(|unread| match unread {
+        Unread::Others(why) => Failure::new(Exit::NotAllowed, format!("{} is not used: {why}", path.display()))
+            .why("it says where keys are sent and what agents see, so that only you may be able to write it")
+            .next(format!("look at it, then: chmod go-w {0}, and chown it to yourself", path.display())),
+        Unread::Not(why) => refuse(why),
+    })?;
     parse(&text).map_err(|(why, next)| {
         let failure = refuse(why);
         if next.is_empty() { failure } else { failure.next(next) }
     })
+}
+
+/// Why a file is not read.
+enum Unread {
+    /// Somebody else could have written it.
+    Others(String),
+    Not(String),
+}
+
+fn text_of(path: &Path) -> Result<String, Unread> {
+    let not = |error: std::io::Error| Unread::Not(error.to_string());
+    // Else a pipe that nobody writes to would be waited for.
+    if !std::fs::metadata(path).map_err(not)?.is_file() {
+        return Err(Unread::Not("it is no file".to_string()));
+    }
+    let file = Opened::open(path).map_err(not)?;
+    let found = file.metadata().map_err(not)?;
+    let user = rustix::process::geteuid().as_raw();
+    if found.uid() != user && found.uid() != 0 {
+        return Err(Unread::Others(format!("it belongs to another user (uid {})", found.uid())));
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(Unread::Others(format!("others may write it (mode {:04o})", found.mode() & 0o7777)));
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(not)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Unread::Not(format!("it has more than the {FILE_BYTES_MAX} bytes that are read")));
+    }
+    Ok(text)
+}
+
+/// Adds what a file of the current folder may say, and names on standard error what is left out of it.
+fn with_found(own: File, here: &Path, own_path: &Path) -> File {
+    let (file, left_out) = found(own, here, own_path);
+    if let Some(left_out) = left_out {
+        eprintln!("note: {left_out}");
+    }
+    file
+}
+
+/// The same, with what is to be said.
+fn found(own: File, here: &Path, own_path: &Path) -> (File, Option<String>) {
+    let same = |other: &Path| match (std::fs::metadata(here), std::fs::metadata(other)) {
+        (Ok(here), Ok(other)) => (here.dev(), here.ino()) == (other.dev(), other.ino()),
+        (Ok(_) | Err(_), _) => false,
+    };
+    if here.symlink_metadata().is_err() || same(own_path) {
+        return (own, None);
+    }
+    let ignored = |why: &str| format!("./{} is ignored: {why}", here.display());
+    let text = match text_of(here) {
+        Ok(text) => text,
+        Err(Unread::Others(why) | Unread::Not(why)) => return (own, Some(ignored(&why))),
+    };
+    let Ok(table) = text.parse::<toml::Table>() else { return (own, Some(ignored("it is no TOML"))) };
+    let output = match table.get("output").cloned().map(Format::deserialize).transpose() {
+        Ok(output) => output,
+        Err(_) => return (own, Some(ignored("its `output` is none of table, json and yaml"))),
+    };
+    let beyond: Vec<String> =
+        table.keys().filter(|key| !HARMLESS.contains(&key.as_str())).map(|key| shown(key)).collect();
+    let said = (!beyond.is_empty()).then(|| {
+        format!(
+            "./{} was found in the current folder, and what has authority is taken from your own file alone: {} in it \
+             ignored. If it is yours, say --config {0}, or put that into {}",
+            here.display(),
+            if beyond.len() == 1 { format!("{} is", beyond[0]) } else { format!("{} are", beyond.join(", ")) },
+            own_path.display()
+        )
+    });
+    (File { output: output.or(own.output), ..own }, said)
+}
+
+/// A key as whoever wrote the file wrote it, fit for a terminal.
+fn shown(key: &str) -> String {
+    key.chars().take(40).map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect()
 }
 
 /// The reason and the way out where it cannot be used.
@@ -219,6 +304,7 @@ fn without_nulls(value: serde_json::Value) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_yaml_config_is_refused_with_the_toml_that_it_would_be() {
@@ -238,6 +324,60 @@ mod tests {
         let expected = [HostMount { path: read, read_only: true }, HostMount { path: write, read_only: false }];
         assert_eq!(mounts(&file.sandbox.allow_mounts).unwrap(), expected);
         assert_eq!(mounts(&["/etc".to_owned()]).unwrap_err().exit, Exit::Usage);
+    }
+
+    /// A folder with a file of the user's own and one that lies in the current folder.
+    fn folder(own: &str, here: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (own_path, here_path) = (folder.path().join("own.toml"), folder.path().join("here.toml"));
+        for (path, text) in [(&own_path, own), (&here_path, here)] {
+            std::fs::write(path, text).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        (folder, own_path, here_path)
+    }
+
+    #[test]
+    fn a_file_of_the_current_folder_is_named_and_gives_no_authority() {
+        let planted = "output = \"json\"\nbase_url = \"http://127.0.0.1:1\"\ndata_dir = \"/tmp/x\"\n[sandbox]\nallow_mounts = [\"/srv\"]\n";
+        let (_folder, own, here) = folder("listen = \"127.0.0.1:1\"\n", planted);
+        let (file, said) = found(read(&own).unwrap(), &here, &own);
+        assert_eq!((file.base_url, file.data_dir, file.sandbox.allow_mounts.len()), (None, None, 0));
+        assert_eq!((file.output, file.listen.as_deref()), (Some(Format::Json), Some("127.0.0.1:1")));
+        let said = said.unwrap();
+        assert!(["base_url", "data_dir", "sandbox", "--config"].iter().all(|word| said.contains(word)), "{said}");
+        let (control, said) = found(File::default(), &here, &here);
+        assert!(said.is_none() && control.output.is_none(), "the control: the user's own file is read once, as theirs");
+        assert_eq!(
+            read(&here).unwrap().base_url.as_deref(),
+            Some("http://127.0.0.1:1"),
+            "the control: named, it counts"
+        );
+    }
+
+    #[test]
+    fn a_planted_file_that_cannot_be_read_stops_nothing() {
+        let (folder, own, here) = folder("", "not = [toml");
+        let (_, said) = found(File::default(), &here, &own);
+        assert!(said.unwrap().contains("no TOML"));
+        std::fs::remove_file(&here).unwrap();
+        assert!(found(File::default(), &here, &own).1.is_none());
+        std::os::unix::fs::symlink(folder.path(), &here).unwrap();
+        assert!(found(File::default(), &here, &own).1.unwrap().contains("no file"));
+    }
+
+    #[test]
+    fn a_file_that_another_user_could_write_is_refused() {
+        let (_folder, own, here) = folder("slots = 3\n", "slots = 3\n");
+        assert_eq!(read(&own).unwrap().slots, Some(3));
+        for mode in [0o620, 0o602] {
+            std::fs::set_permissions(&own, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read(&own).unwrap_err().exit, Exit::NotAllowed, "{mode:o}");
+        }
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&here, Some(65534), None).unwrap();
+            assert_eq!(read(&here).unwrap_err().exit, Exit::NotAllowed);
+        }
     }
 
     #[test]

@@ -131,6 +131,8 @@ impl From<client::Error> for Failure {
                     .why(why)
                     .next("start one with `tenure up`, or name another with --base-url or --data-dir")
             }
+            error @ client::Error::InClear(_) => Failure::new(Exit::NotAllowed, error.to_string())
+                .next("reach that daemon through a tunnel to its own host, such as ssh -L, and name the tunnel's end"),
             error @ client::Error::TimedOut(_) => {
                 Failure::new(Exit::Unreachable, error.to_string()).next("`tenure status` says whether it lives")
             }
@@ -169,6 +171,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::ExecutionEnded
         | Code::CancelRequested
         | Code::NotEnded
+        | Code::NoOutput
+        | Code::IdempotencyKeyReused
         | Code::KeyNameTaken
         | Code::KeysFull
         | Code::Conflict => Exit::Conflict,
@@ -182,6 +186,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::BodyTooSlow
         | Code::BodyWrong
         | Code::ParameterWrong
+        | Code::ParameterOutOfRange
+        | Code::MediaTypeWrong
         | Code::MethodWrong
         | Code::ManifestInvalid
         | Code::ManifestUnenforced

@@ -9,10 +9,11 @@ mod failure;
 mod render;
 mod command;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Command, CommandFactory, FromArgMatches};
 
 use args::{Arguments, Sandbox, Verb};
 use config::Settings;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         tenure_sandbox::jail_main();
     }
     let words: Vec<_> = std::env::args_os().collect();
-    let matches = match Arguments::command().try_get_matches_from(&words) {
+    let matches = match without_empty(Arguments::command()).try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => return later::or_usage(&words, &error),
     };
@@ -44,12 +45,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// A variable that is set and empty, as compose files and CI set them, counts as not set.
+fn without_empty(command: Command) -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+        Some(_) | None => argument,
+    });
+    command.mut_subcommands(without_empty)
+}
+
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // Both sides of the daemon and a pull speak TLS with this provider; a second call finds it in place.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // It cleans up after another process, in whatever state settings are.
     if let Verb::Sandbox(Sandbox::Clean { folder }) = &arguments.verb {
         return command::sandbox::clean(folder);
+    }
+    if matches!(arguments.verb, Verb::Up(_) | Verb::Worker(_) | Verb::Model(_)) {
+        // What they make (the data directory, weights in it) is for nobody else, whatever the shell's or the unit's umask was.
+        rustix::process::umask(rustix::fs::Mode::from(0o077));
     }
     let settings = Settings::resolve(&arguments.global)?;
     let output = Output::new(settings.output);

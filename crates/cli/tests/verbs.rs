@@ -21,6 +21,7 @@ mod verbs {
     mod ps;
     mod resume;
     mod sandbox;
+    mod settings;
     mod status;
     mod up;
 }

@@ -2,13 +2,17 @@
 //! requests into commands and rows into answers, and decides nothing.
 //!
 //! ```text
-//! connection ─ listen ─> same_site ─> identify ─> in_time ─> a resource ─> Committer::commit, or a read of the store
+//! connection ─ listen ─> same_site ─> identify ─> in_turn ─> in_time ─> a resource ─> Committer::commit, or a read of
+//!                                                                                     the store
 //! ```
 #![expect(unused_qualifications, reason = "written by the macro of utoipa where a handler names its parameters")]
 
 mod listen;
+mod places;
 mod auth;
+mod shares;
 mod body;
+mod number;
 mod problem;
 mod lookup;
 mod agents;
@@ -36,6 +40,7 @@ use tenure_core::time::Time;
 use tenure_store::Reader;
 use tenure_wire::api::event::Piece;
 use tenure_wire::problem::Code;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -51,6 +56,7 @@ use crate::fleet::Greeting;
 use crate::records::Records;
 use listen::Listeners;
 use problem::Failure;
+use shares::Shares;
 
 /// A handler answers within this, or the request fails; event streams answer at once and then go on.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -63,6 +69,7 @@ struct ApiState {
     records: Records,
     /// What the built-in worker said of itself; kept while it is away.
     greeting: watch::Receiver<Option<Greeting>>,
+    shares: Shares,
     installation: Installation,
 }
 
@@ -85,23 +92,42 @@ impl ApiState {
     }
 }
 
-/// Binds the Unix socket and, if wanted, the TCP address, then serves both in `tasks` until the daemon closes. Gives the
-/// address bound.
-///
-/// # Errors
-/// What could not be bound; then nothing is served.
-pub async fn serve(
+/// Where the API listens for keys, taken before anything is written: a start that cannot have the address changes nothing.
+pub struct Tcp(Option<TcpListener>);
+
+impl Tcp {
+    /// # Errors
+    /// What cannot be bound.
+    pub async fn bind(options: &Options) -> Result<Tcp, ListenError> {
+        match options.listen {
+            Some(address) => listen::tcp(address).await.map(|listener| Tcp(Some(listener))),
+            None => Ok(Tcp(None)),
+        }
+    }
+}
+
+/// Both listeners, bound; nobody is served yet.
+pub struct Bound(Listeners);
+
+impl Bound {
+    /// Binds the Unix socket too. The data directory must be held.
+    ///
+    /// # Errors
+    /// What cannot be bound.
+    pub fn with_socket(Tcp(tcp): Tcp, options: &Options) -> Result<Bound, ListenError> {
+        Ok(Bound(Listeners { unix: listen::unix(&options.socket)?, tcp: tcp.into_iter().collect() }))
+    }
+}
+
+/// Serves both in `tasks` until the daemon closes. Gives the address bound.
+pub fn serve(
     tasks: &mut JoinSet<()>,
     app: &Arc<App>,
     greeting: &watch::Receiver<Option<Greeting>>,
     options: &Options,
-) -> Result<Option<SocketAddr>, ListenError> {
-    let unix = listen::unix(&options.socket)?;
-    let tcp = match options.listen {
-        Some(address) => Some(listen::tcp(address).await?),
-        None => None,
-    };
-    let bound = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+    Bound(listeners): Bound,
+) -> Option<SocketAddr> {
+    let bound = listeners.tcp.first().and_then(|listener| listener.local_addr().ok());
     let listening = std::iter::once(format!("unix:{}", options.socket.display()))
         .chain(bound.map(|address| format!("http://{address}")))
         .collect();
@@ -112,11 +138,10 @@ pub async fn serve(
         owner: rustix::process::geteuid().as_raw(),
         listening,
     };
-    let records = app.records.interactive();
-    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), installation });
-    let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
+    let (records, shares) = (app.records.interactive(), Shares::default());
+    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), shares, installation });
     tasks.spawn(listen::serve(router(api), listeners, app.closing.clone()));
-    Ok(bound)
+    bound
 }
 
 fn resources() -> OpenApiRouter<Arc<ApiState>> {
@@ -156,6 +181,7 @@ fn router(api: Arc<ApiState>) -> Router {
             Failure::from(Code::MethodWrong.problem(detail))
         })
         .layer(from_fn(in_time))
+        .layer(from_fn_with_state(Arc::clone(&api), shares::in_turn))
         .layer(from_fn_with_state(Arc::clone(&api), auth::identify))
         .layer(from_fn(auth::same_site))
         .with_state(api)

@@ -113,8 +113,11 @@ impl Daemon {
     /// As `start`.
     pub async fn start_with(options: Options, wall: Arc<dyn WallClock>) -> Result<Daemon, Error> {
         let models = Arc::new(Router::new(&options.environment).map_err(Error::Model)?);
+        let tcp = http::Tcp::bind(&options).await?;
         let (watch, wakeups) = (Watch::new(), Wakeups::default());
         let store = Arc::new(open(&options, watch.clone(), wakeups.clone())?);
+        store.mended().iter().for_each(|word| tracing::warn!("{word}"));
+        let bound = http::Bound::with_socket(tcp, &options)?;
         let (project, last) = store.end_at_open();
         let lived = match store.checkpoint() {
             // The file tells of the life that was put back, by whose clock all that waits here would be due at once.
@@ -133,7 +136,7 @@ impl Daemon {
         let closing = CancellationToken::new();
         let app = Arc::new(App { committer, records, models, watch, wakeups, fleet: Fleet::default(), closing });
         let mut tasks = JoinSet::new();
-        let listening = http::serve(&mut tasks, &app, &greetings, &options).await?;
+        let listening = http::serve(&mut tasks, &app, &greetings, &options, bound);
         let supervisor = Supervisor::new(Arc::clone(&app), options.built_in.clone(), worker, stale, greeting);
         tasks.spawn(supervisor.run());
         tasks.spawn(fleet::keep_alive(Arc::clone(&app), options.built_in));
@@ -177,17 +180,17 @@ fn open(options: &Options, watch: Watch, wakeups: Wakeups) -> Result<Store, stor
     Store::open(settings)
 }
 
-/// Founds a new project, accepts what a person accepts, and records this start.
+/// Accepts what a person accepts, founds a new project, and records this start. What nobody accepts is written nowhere.
 async fn greet_ledger(committer: &Committer, store: &Store, options: &Options) -> Result<(), Error> {
     let tell = |command| committer.commit(Actor::Daemon, Command::Project(committer.project(), command));
-    if store.size_at_open() == 0 {
-        tell(project::Command::Found { name: "default".to_string() }).await?;
-    }
     if let Checkpoint::Restored(restored) = store.checkpoint() {
         let Some(why) = options.accept_restore.clone() else {
             return Err(Error::Restored { database: restored.database_size, outside: restored.checkpoint_size });
         };
         tell(project::Command::AcceptRestore { checkpoint_size: restored.checkpoint_size, why }).await?;
+    }
+    if store.size_at_open() == 0 {
+        tell(project::Command::Found { name: "default".to_string() }).await?;
     }
     tell(project::Command::RecordStart { version: options.version.clone() }).await?;
     Ok(())

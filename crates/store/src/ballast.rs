@@ -1,6 +1,7 @@
 //! Room that is kept for the moment when the disk is full: given back then, so that stopping can be written down.
 use crate::Error;
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 pub(crate) const BALLAST_BYTES: u64 = 8 << 20;
@@ -29,7 +30,7 @@ impl Ballast {
             return Ok(());
         }
         let doing = "setting room aside for a full disk";
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&self.path);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path);
         let file = file.map_err(|error| Error::file(doing, &error))?;
         let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.bytes);
         taken.map_err(|errno| {

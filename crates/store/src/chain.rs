@@ -74,6 +74,15 @@ impl Chain {
     }
 }
 
+/// Whether the database holds any record; one without tables holds none.
+pub(crate) fn has_records(sql: &mut dyn Sql) -> Result<bool, Error> {
+    let known = "SELECT 1 FROM sqlite_master WHERE name = 'ledger'";
+    if sql.first(known, &[], |row| row.int(0))?.is_none() {
+        return Ok(false);
+    }
+    Ok(sql.first("SELECT 1 FROM ledger LIMIT 1", &[], |row| row.int(0))?.is_some())
+}
+
 fn leaf_of(sql: &mut dyn Sql, project: ProjectId, index: u64) -> Result<Option<Hash>, Error> {
     let cells = [Cell::Text(&project.to_string()), Cell::count(index)];
     sql.first("SELECT body FROM ledger WHERE project = $1 AND idx = $2", &cells, |row| Ok(ledger::leaf(row.bytes(0)?)))

@@ -1,7 +1,9 @@
 //! The newest head, kept beside the database: what a cut tail or an older copy of the database shows itself against.
 //! Written after COMMIT and never synced, so that the database may be ahead of it and is never behind.
 use crate::Error;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tenure_core::ledger::{Signed, Verifier};
 
@@ -52,7 +54,11 @@ impl HeadFile {
         if self.kept.is_some() {
             return Ok(());
         }
-        let write = || fs::write(&self.part, signed).and_then(|()| fs::rename(&self.part, &self.path));
+        let write = || {
+            let mut part = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.part)?;
+            part.write_all(signed.as_bytes())?;
+            fs::rename(&self.part, &self.path)
+        };
         write().map_err(|error| Error::file("writing the head beside the database", &error))
     }
 }

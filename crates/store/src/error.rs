@@ -29,6 +29,24 @@ pub enum Error {
     /// Another daemon holds the data directory.
     #[error("{} is held by another daemon{}: stop that one, or choose another data directory", .dir.display(), of_process(.pid))]
     Held { dir: PathBuf, pid: Option<u32> },
+    /// It, or a file in it, is another user's.
+    #[error(
+        "{} belongs to another user (uid {uid}): run as that user, choose another data directory, or give all of it to this \
+         user with chown", .path.display()
+    )]
+    Foreign { path: PathBuf, uid: u32 },
+    /// The database is gone, and none is made in its place.
+    #[error(
+        "{what}, and {beside} tells that a project was kept here: put tenure.db back from a backup, or start with an empty \
+         data directory"
+    )]
+    Lost { what: &'static str, beside: &'static str },
+    /// The ledger has records, and the key that signs them is gone.
+    #[error(
+        "ledger.key is missing, without which nothing can be added to this ledger: put it back from where you keep it; \
+         `tenure audit verify` works without it"
+    )]
+    KeyLost,
     #[error("the store is damaged: {what}; run `tenure audit verify`, and put back a backup if it confirms this")]
     Corrupt { what: String },
     /// Written by a newer program.
@@ -84,6 +102,9 @@ impl Error {
             | Error::TemporaryFull { .. }
             | Error::Interrupted
             | Error::NoLedger { .. }
+            | Error::Foreign { .. }
+            | Error::Lost { .. }
+            | Error::KeyLost
             | Error::Newer { .. }
             | Error::Older
             | Error::Invariant { .. } => false,

@@ -25,7 +25,12 @@ fn recorded(row: &Columns<'_>) -> Result<Recorded, Error> {
 pub fn events_from(sql: &mut dyn Sql, from: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 \
         ORDER BY idx LIMIT $2";
-    sql.all(text, &[Cell::count(from), Cell::Int(limit.into())], recorded)
+    sql.all(text, &[index(from), Cell::Int(limit.into())], recorded)
+}
+
+/// Of an index that a caller chose: beyond what a column can hold there is no record either way.
+fn index(from: u64) -> Cell<'static> {
+    Cell::Int(i64::try_from(from).unwrap_or(i64::MAX))
 }
 
 /// Records of one stream with an index of at least `from`.
@@ -34,7 +39,7 @@ pub fn events_from(sql: &mut dyn Sql, from: u64, limit: u32) -> Result<Vec<Recor
 /// The database's; `Corrupt` where a record cannot be read.
 pub fn events_of(sql: &mut dyn Sql, stream: Stream, from: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE stream = $1 AND idx >= $2 ORDER BY n LIMIT $3";
-    sql.all(text, &[Cell::Text(&stream.to_string()), Cell::count(from), Cell::Int(limit.into())], recorded)
+    sql.all(text, &[Cell::Text(&stream.to_string()), index(from), Cell::Int(limit.into())], recorded)
 }
 
 /// Records of one stream after its `n`th.

@@ -1,8 +1,9 @@
-//! The data directory: whose it is, what lies where, and the key that signs heads.
-use crate::Error;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+//! The data directory: whose it is, what lies where, and the key that signs heads. Must never: make a key or a database
+//! where one was lost.
+use crate::{Error, closed};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tenure_core::ledger::{Signer, Verifier};
 
@@ -44,10 +45,56 @@ impl Folder {
         self.root.join("ledger.pub")
     }
 
-    /// Makes the directory, for its owner alone, where there is none.
-    pub(crate) fn make(&self) -> Result<(), Error> {
-        let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        make(&self.blobs()).map_err(|error| Error::file("making the data directory", &error))
+    /// Makes the directory, for its owner alone, where there is none, and closes one that was open. Returns what was open.
+    pub(crate) fn make(&self) -> Result<Vec<String>, Error> {
+        closed::close(&self.root)
+    }
+
+    pub(crate) fn make_blobs(&self) -> Result<(), Error> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(self.blobs());
+        made.map_err(|error| Error::file("making the folder of payloads", &error))
+    }
+
+    /// Whether there is a database; one that is missing while something tells of one is lost, and none is made in its place.
+    pub(crate) fn has_database(&self) -> Result<bool, Error> {
+        let doing = "looking for the database";
+        match fs::metadata(self.database()) {
+            Ok(found) if found.len() > 0 => Ok(true),
+            Ok(_) => self.refuse_lost("tenure.db is empty").map(|()| false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.refuse_lost("tenure.db is missing").map(|()| false)
+            }
+            Err(error) => Err(Error::file(doing, &error)),
+        }
+    }
+
+    fn refuse_lost(&self, what: &'static str) -> Result<(), Error> {
+        // The key is made after the database, so that it tells of one as well.
+        let known = if self.seed().exists() { Some("ledger.key") } else { self.history() };
+        known.map_or(Ok(()), |beside| Err(Error::Lost { what, beside }))
+    }
+
+    /// What tells that a project has been kept here, apart from database and key.
+    pub(crate) fn history(&self) -> Option<&'static str> {
+        let has_entries = |path: PathBuf| {
+            fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some_and(|entry| entry.is_ok()))
+        };
+        if fs::metadata(self.head()).is_ok_and(|found| found.len() > 0) {
+            return Some("head.json");
+        }
+        if has_entries(self.blobs()) {
+            return Some("blobs");
+        }
+        has_entries(self.root.join("agents")).then_some("agents")
+    }
+
+    /// Makes an empty database that its owner alone may read: what the engine lays beside it takes this mode.
+    pub(crate) fn make_database(&self) -> Result<(), Error> {
+        let make = || {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.database())?;
+            file.set_permissions(Permissions::from_mode(0o600))
+        };
+        make().map_err(|error| Error::file("making the database", &error))
     }
 
     /// Holds the directory for this process until the file is dropped.
@@ -70,33 +117,48 @@ impl Folder {
         }
     }
 
-    /// The key that signs heads; made at the first start.
-    pub(crate) fn signer(&self) -> Result<Signer, Error> {
-        let doing = "reading the ledger's key";
+    /// The key that signs heads, if there is one.
+    pub(crate) fn signer(&self) -> Result<Option<Signer>, Error> {
         match fs::read(self.seed()) {
-            Ok(bytes) => signer(&bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.make_key(),
-            Err(error) => Err(Error::file(doing, &error)),
+            Ok(bytes) => signer(&bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file("reading the ledger's key", &error)),
         }
     }
 
-    fn make_key(&self) -> Result<Signer, Error> {
+    /// The key of a ledger that begins. Must never be called where a ledger has records, or had some.
+    pub(crate) fn make_key(&self) -> Result<Signer, Error> {
         let doing = "making the ledger's key";
         let mut seed = [0u8; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::Io { doing: doing.to_string(), why: error.to_string() })?;
-        let signer = Signer::new(&seed);
-        write_synced(&self.public(), signer.verifier().to_hex().as_bytes(), 0o644, doing)?;
+        sync_folder(&self.root, doing)?;
         write_synced(&self.seed(), &seed, 0o600, doing)?;
         sync_folder(&self.root, doing)?;
-        Ok(signer)
+        Ok(Signer::new(&seed))
+    }
+
+    /// Writes the key's public half where it is missing or another's: whoever only checks reads it. True if it was written.
+    pub(crate) fn publish(&self, verifier: &Verifier) -> Result<bool, Error> {
+        let doing = "writing the ledger's public key";
+        let text = verifier.to_hex();
+        match fs::read_to_string(self.public()) {
+            Ok(found) if found.trim() == text => return Ok(false),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                return Err(Error::file("reading the ledger's public key", &error));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        write_synced(&self.public(), text.as_bytes(), 0o600, doing)?;
+        sync_folder(&self.root, doing)?;
+        Ok(true)
     }
 
     /// Gives the log its whole length at once: a commit into a file that grows waits for the file system's journal, too.
     /// Only for the writer, between transactions. What is added is zeros, which recovery takes for the log's end.
-    pub(crate) fn lengthen_log(&self, bytes: u64) -> std::io::Result<()> {
+    pub(crate) fn lengthen_log(&self, bytes: u64) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).open(self.log())?;
         let missing = bytes.saturating_sub(file.metadata()?.len());
-        std::io::copy(&mut std::io::repeat(0).take(missing), &mut file)?;
+        io::copy(&mut io::repeat(0).take(missing), &mut file)?;
         file.sync_data()
     }
 

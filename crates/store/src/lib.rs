@@ -12,6 +12,7 @@
 mod error;
 pub mod sql;
 mod migration;
+mod closed;
 mod folder;
 mod checkpoint;
 mod ballast;

@@ -3,6 +3,7 @@ use crate::Error;
 use crate::folder::{sync_folder, write_synced};
 use crate::sql::{Cell, Sql, Walk};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -42,7 +43,8 @@ impl Blobs {
             return Ok(());
         }
         let folder = path.parent().ok_or_else(|| Error::invariant("a blob has no folder"))?;
-        fs::create_dir_all(folder).map_err(|error| Error::file(doing, &error))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| Error::file(doing, &error))?;
         write_synced(&path, payload.bytes(), 0o600, doing)?;
         sync_folder(folder, doing)?;
         sync_folder(&self.root, doing)

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 use tenure_core::id::ProjectId;
-use tenure_core::ledger::Verifier;
+use tenure_core::ledger::{Signer, Verifier};
 use tenure_core::time::Stamp;
 
 /// Folds that the writer keeps at hand.
@@ -64,6 +64,7 @@ pub struct Store {
     checkpoint: Checkpoint,
     end: End,
     verifier: Verifier,
+    mended: Vec<String>,
     _lock: File,
 }
 
@@ -71,25 +72,22 @@ impl Store {
     /// Takes constant time, however long the ledger.
     ///
     /// # Errors
-    /// `Held` where another daemon has the directory; `Older`; `Newer`; `Corrupt` where the end of the ledger is not what its
-    /// signed head says; the file system's.
+    /// `Held` where another daemon has the directory; `Foreign`; `Lost` and `KeyLost` where a part of it is gone; `Older`;
+    /// `Newer`; `Corrupt` where the end of the ledger is not what its signed head says; the file system's. After any of
+    /// these the ledger, its keys and its head are what they were.
     pub fn open(options: Options) -> Result<Store, Error> {
         let folder = Folder { root: options.dir };
-        folder.make()?;
+        let mut mended = folder.make()?;
         let lock = folder.hold()?;
-        let mut sql = Sqlite::open(&folder.database())?;
-        // What this program does not read it must not change.
-        migration::check(&mut sql)?;
-        let signer = folder.signer()?;
+        let (mut sql, signer) = begin(&folder)?;
         let verifier = signer.verifier();
-        let mut sql = sql.into_writer()?;
-        migration::run(&mut sql)?;
         if let Some(pages) = options.pages_max {
             sql.limit_pages(pages)?;
         }
         let chain = Chain::load(&mut sql, &verifier)?;
         let signed = checkpoint::read(&folder.head(), &verifier)?;
         let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
+        mended.extend(complete(&folder, &chain, &checkpoint, &verifier)?);
         let blobs = Blobs::new(folder.blobs());
         let sweep = Sweep::start(&folder, &blobs)?;
         let scrub = Scrub::start(&folder, verifier)?;
@@ -123,6 +121,7 @@ impl Store {
             checkpoint,
             end,
             verifier,
+            mended,
             _lock: lock,
         })
     }
@@ -165,8 +164,57 @@ impl Store {
         &self.verifier
     }
 
+    /// What was open to others, or missing, and is mended: for people.
+    pub fn mended(&self) -> &[String] {
+        &self.mended
+    }
+
     /// Ends the writer once what waits is written, and gives the directory back.
     pub fn close(self) {}
+}
+
+/// The database, its tables made, and the key: both are made where a ledger begins, and neither where one was lost.
+fn begin(folder: &Folder) -> Result<(Sqlite, Signer), Error> {
+    if !folder.has_database()? {
+        folder.make_database()?;
+    }
+    let mut sql = Sqlite::open(&folder.database())?;
+    // What this program does not read it must not change.
+    migration::check(&mut sql)?;
+    let key = folder.signer()?;
+    match (chain::has_records(&mut sql)?, &key, folder.history()) {
+        (true, None, _) => return Err(Error::KeyLost),
+        (false, _, Some(beside)) => return Err(Error::Lost { what: "tenure.db holds no ledger", beside }),
+        (true, Some(_), _) | (false, _, None) => {}
+    }
+    let mut sql = sql.into_writer()?;
+    migration::run(&mut sql)?;
+    // After the tables: where there is a key, there was a database.
+    let signer = key.map_or_else(|| folder.make_key(), Ok)?;
+    folder.make_blobs()?;
+    Ok((sql, signer))
+}
+
+/// Makes anew what follows from the rest, and says what cannot be.
+fn complete(
+    folder: &Folder,
+    chain: &Chain,
+    checkpoint: &Checkpoint,
+    verifier: &Verifier,
+) -> Result<Vec<String>, Error> {
+    let (old, published) = (chain.end.size > 0, folder.publish(verifier)?);
+    let mut said = Vec::new();
+    if old && published {
+        said.push("ledger.pub was missing or another ledger's; it is made anew from ledger.key".to_string());
+    }
+    if old && *checkpoint == Checkpoint::Missing {
+        said.push(
+            "head.json is missing: that records were cut off, or an older database put back, would not show. The next commit \
+             writes it anew"
+                .to_string(),
+        );
+    }
+    Ok(said)
 }
 
 /// Removes orphaned payloads beside the daemon's work: there may be too many files to wait for.

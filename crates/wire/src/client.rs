@@ -1,5 +1,5 @@
 //! The typed client of the HTTP API: one connection a request over a Unix socket or plain TCP to this host. It retries
-//! nothing by itself but the joining of a broken event stream, and never logs a key.
+//! nothing by itself but the joining of a broken event stream, and never logs a key or sends one to another host.
 mod endpoint;
 mod event_stream;
 
@@ -45,6 +45,9 @@ pub enum Error {
     Foreign(Endpoint, String),
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// Whoever is on the way could read the key.
+    #[error("an API key is sent to this host alone, and {0} is another one's address without TLS")]
+    InClear(Endpoint),
 }
 
 #[derive(Clone)]
@@ -226,6 +229,9 @@ impl Client {
         body: Option<Body>,
         idempotency_key: Option<&str>,
     ) -> Result<Request<Full<Bytes>>, Error> {
+        if self.key.is_some() && !self.endpoint.is_this_host() {
+            return Err(Error::InClear(self.endpoint.clone()));
+        }
         let mut request = Request::builder()
             .method(method)
             .uri(path)

@@ -86,6 +86,8 @@ catalogue! {
     BodyTooSlow "body_too_slow" 408 "The body did not arrive in time" "send the request again" Retry after 1;
     BodyWrong "body_wrong" 422 "The body does not fit" "see /v1/openapi.json for its shape" ChangeRequest;
     ParameterWrong "parameter_wrong" 400 "A parameter is wrong" "see /v1/openapi.json for the parameters" ChangeRequest;
+    ParameterOutOfRange "parameter_out_of_range" 422 "A parameter is out of its range" "see /v1/openapi.json for the ranges" ChangeRequest;
+    MediaTypeWrong "media_type_wrong" 415 "The body's type is not taken" "send the type that /v1/openapi.json names, or no Content-Type" ChangeRequest;
     RouteUnknown "route_unknown" 404 "There is no such path" "see /v1/openapi.json for the paths" ChangeRequest;
     MethodWrong "method_wrong" 405 "The path does not take this method" "see /v1/openapi.json for the methods" ChangeRequest;
     // Who asks.
@@ -113,6 +115,8 @@ catalogue! {
     MaxIterationsWrong "max_iterations_wrong" 422 "max_iterations is out of range" "give 1 to 1000" ChangeRequest;
     IterationUnknown "iteration_unknown" 404 "The execution has no such iteration" "`tenure execution get ID` lists its iterations" LookAgain;
     NotEnded "not_ended" 409 "The execution has not ended" "watch it, or ask again when it has" LookAgain;
+    NoOutput "no_output" 409 "The execution has no output" "only one that completed has; `tenure execution logs ID` shows what was said and done" LookAgain;
+    IdempotencyKeyReused "idempotency_key_reused" 409 "The idempotency key started something else" "use another key for another start; the same start may be repeated" ChangeRequest;
     IdempotencyKeyWrong "idempotency_key_wrong" 400 "The idempotency key is not valid" "use 1 to 255 printable ASCII characters" ChangeRequest;
     // Keys.
     KeyUnknown "key_unknown" 404 "There is no such key" "`tenure key list` shows what there is" LookAgain;

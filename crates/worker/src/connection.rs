@@ -30,9 +30,11 @@ use tokio_util::sync::CancellationToken;
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the zygote may take to end its jails once the link has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(12);
-/// Calls at once in one jail, and in the whole connection.
+/// Calls that wait for one jail; calls in hand of one agent, and of the whole connection, which has room for all of the agents
+/// that there are slots for.
 const CALLS_A_JAIL_MAX: usize = 64;
-const CALLS_MAX: usize = 1024;
+const CALLS_AN_AGENT_MAX: usize = 128;
+const CALLS_MIN: usize = 1024;
 const EVENTS_MAX: usize = 256;
 /// Iterations whose jails have ended and whose release is still to come; what one more moved is not told.
 const MOVED_MAX: usize = 256;
@@ -253,15 +255,16 @@ impl ConnectionLoop {
             LeaseState::Never => {}
         }
         let deadline = Instant::now() + Duration::from_millis(call.deadline_ms);
-        let full = self.leases.in_hand() >= CALLS_MAX;
-        self.leases.take(call.lease, Key::of(&call), call.call);
+        let all = (self.runtime.slots as usize).saturating_mul(CALLS_AN_AGENT_MAX).max(CALLS_MIN);
+        let full = match (self.leases.in_hand() >= all, self.leases.in_hand_of(call.agent) >= CALLS_AN_AGENT_MAX) {
+            (_, true) => Some("this agent has too many calls in hand; try again when some have ended"),
+            (true, false) => Some("the worker has too many calls in hand; try again when some have ended"),
+            (false, false) => None,
+        };
+        self.leases.take(call.lease, call.agent, Key::of(&call), call.call);
         let queued = QueuedCall { call, deadline, attendance: None };
-        if full {
-            let call_result = CallResult::exhausted(
-                "calls",
-                None,
-                "the worker has too many calls in hand; try again when some have ended",
-            );
+        if let Some(sentence) = full {
+            let call_result = CallResult::exhausted("calls", None, sentence);
             return self.reject(queued, call_result).await;
         }
         self.dispatch(queued).await;

@@ -10,6 +10,7 @@
 pub mod closed;
 pub mod rules;
 pub mod network;
+mod fair;
 pub mod resolver;
 pub mod gate;
 #[cfg_attr(test_controls, path = "../../../tests/controls/worker/bypass.rs")]
@@ -27,10 +28,12 @@ mod tls;
 pub(crate) mod fetch;
 
 use bypass::Bypass;
+use fair::{AgentPlaces, Fair};
 use gate::{Gate, Parts};
 use network::{HostNetwork, SystemNetwork};
 use resolver::{AgentResolver, Resolver};
 use rules::Rules;
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,14 +42,18 @@ use tenure_core::network::{Refusal, Traffic};
 use tenure_wire::confinement::Network;
 use tls::Tls;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Reports of refusals that wait to be taken.
 const REPORTS_MAX: usize = 16;
-/// Downloads of the whole worker that lie on its own disk at once.
+/// Downloads that lie on the worker's own disk at once: in all, and of one agent.
 const SPOOLS_MAX: usize = 4;
+const AGENT_SPOOLS_MAX: usize = 1;
+/// Descriptors of the worker that connections of all jails together may take, one part in so many; each takes two.
+const DESCRIPTORS_PART: u64 = 4;
+const CONVERSATIONS_MIN: u64 = 16;
 
 /// What the egress of all jails of one worker shares.
 #[derive(Debug)]
@@ -54,18 +61,30 @@ pub(crate) struct Egress {
     resolver: Resolver,
     tls: Tls,
     spool_dir: PathBuf,
-    spools: Semaphore,
+    spools: Fair,
+    /// Most jails at once.
+    slots: usize,
+    /// Connections of one jail's programs, so that all jails' fit into what the worker may hold open.
+    conversations_max: usize,
 }
 
 impl Egress {
-    /// `spool_dir`: where downloads lie until they are checked; only the worker's user may enter it.
-    pub(crate) fn new(spool_dir: &Path) -> Egress {
-        let (tls, spools) = (Tls::default(), Semaphore::new(SPOOLS_MAX));
-        Egress { resolver: Resolver::new(Arc::new(SystemNetwork)), tls, spool_dir: spool_dir.to_owned(), spools }
+    /// `spool_dir`: where downloads lie until they are checked; only the worker's user may enter it. `slots`: most jails at once.
+    pub(crate) fn new(spool_dir: &Path, slots: u32) -> Egress {
+        Egress::over(Arc::new(SystemNetwork), spool_dir, slots as usize)
     }
 
     pub(crate) fn through(&self, outside: Arc<dyn HostNetwork>) -> Egress {
-        Egress { resolver: Resolver::new(outside), ..Egress::new(&self.spool_dir) }
+        Egress::over(outside, &self.spool_dir, self.slots)
+    }
+
+    fn over(network: Arc<dyn HostNetwork>, spool_dir: &Path, slots: usize) -> Egress {
+        let spools = Fair::new(slots.saturating_mul(AGENT_SPOOLS_MAX).max(SPOOLS_MAX), AGENT_SPOOLS_MAX);
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let each = (descriptors / DESCRIPTORS_PART / 2 / slots.max(1) as u64).max(CONVERSATIONS_MIN);
+        let conversations_max = usize::try_from(each).unwrap_or(usize::MAX);
+        let resolver = Resolver::new(network, slots);
+        Egress { resolver, tls: Tls::default(), spool_dir: spool_dir.to_owned(), spools, slots, conversations_max }
     }
 
     /// # Errors
@@ -77,7 +96,8 @@ impl Egress {
         network: &Network,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<EgressListener> {
-        EgressListener::open(rules, network, self.resolver.of(agent), listener)
+        let resolver = self.resolver.of(agent);
+        EgressListener::open_with(Bypass::default(), rules, network, resolver, listener, self.conversations_max)
     }
 }
 
@@ -85,6 +105,7 @@ impl Egress {
 #[derive(Debug, Clone)]
 pub(crate) struct EgressHandle {
     pub(crate) gate: Gate,
+    spools: AgentPlaces,
     egress: Arc<Egress>,
 }
 
@@ -93,8 +114,9 @@ impl EgressHandle {
         &self.egress.spool_dir
     }
 
-    pub(crate) fn spools(&self) -> &Semaphore {
-        &self.egress.spools
+    /// Where this agent's downloads take a place on the worker's disk.
+    pub(crate) fn spools(&self) -> &AgentPlaces {
+        &self.spools
     }
 }
 
@@ -119,7 +141,7 @@ impl EgressListener {
         resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<EgressListener> {
-        EgressListener::open_with(Bypass::default(), rules, network, resolver, listener)
+        EgressListener::open_with(Bypass::default(), rules, network, resolver, listener, usize::MAX)
     }
 
     fn open_with(
@@ -128,6 +150,7 @@ impl EgressListener {
         network: &Network,
         resolver: AgentResolver,
         listener: Option<std::net::TcpListener>,
+        conversations_max: usize,
     ) -> io::Result<EgressListener> {
         let (attempts, attempted) = mpsc::channel(report::WAITING_MAX);
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
@@ -137,7 +160,8 @@ impl EgressListener {
         let (mut proxy, mut folding) = (JoinSet::new(), JoinSet::new());
         if let Some(listener) = listener {
             listener.set_nonblocking(true)?;
-            proxy.spawn(proxy::serve(TcpListener::from_std(listener)?, gate.clone(), connections_max));
+            let listener = TcpListener::from_std(listener)?;
+            proxy.spawn(proxy::serve(listener, gate.clone(), connections_max, conversations_max));
         }
         folding.spawn(report::fold(attempted, sender, end.clone()));
         Ok(EgressListener { gate, reports, end, proxy, folding })
@@ -147,8 +171,8 @@ impl EgressListener {
         &self.gate
     }
 
-    pub(crate) fn handle(&self, egress: &Arc<Egress>) -> EgressHandle {
-        EgressHandle { gate: self.gate.clone(), egress: Arc::clone(egress) }
+    pub(crate) fn handle(&self, agent: AgentId, egress: &Arc<Egress>) -> EgressHandle {
+        EgressHandle { gate: self.gate.clone(), spools: egress.spools.of(agent), egress: Arc::clone(egress) }
     }
 
     /// The next refusals that the ledger is to know; None once it has ended.

@@ -17,8 +17,16 @@ pub enum Error {
     Deadline { what: &'static str, seconds: u64 },
     #[error("another worker holds {folder}; stop it, or give this one a data directory of its own")]
     Locked { folder: String },
-    #[error("no host ids are left for work folders ({from} to {to} are in use); delete agents that are not needed")]
+    #[error(
+        "no host ids are left for agents: all from {from} to {to} were given on this host, and none is given twice; run this \
+         worker where more ids are mapped, or on another host"
+    )]
     IdsUsedUp { from: u32, to: u32 },
+    #[error(
+        "host ids for agents cannot be claimed in {path}: {why}; two daemons of one host would give the same, so make that \
+         folder writable, or run as another user than root"
+    )]
+    HostIds { path: String, why: String },
     #[error(
         "no container engine answers: {why}; start Docker or Podman where the worker may reach its socket, or name that in DOCKER_HOST"
     )]

@@ -159,7 +159,7 @@ impl JailTask {
         let network = &first.call.confinement.network;
         let (end, traffic) = match self.runtime.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut egress) => {
-                let handle = egress.handle(&self.runtime.egress);
+                let handle = egress.handle(first.call.agent, &self.runtime.egress);
                 let end = match connect(&mut jail, allowance, &first.call.confinement, handle) {
                     Ok((context, talking)) => self.work(context, tokio::spawn(talking), &mut egress, first).await,
                     Err(error) => Err(error.to_string()),
@@ -358,6 +358,7 @@ fn is_fatal(error: &Error) -> bool {
         | Error::Lacks { .. }
         | Error::SoftOnly { .. }
         | Error::IdsUsedUp { .. }
+        | Error::HostIds { .. }
         | Error::Unsafe { .. }
         | Error::Io { .. } => false,
     }

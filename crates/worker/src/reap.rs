@@ -2,7 +2,7 @@
 use crate::error::Error;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -38,7 +38,8 @@ impl RunDirLock {
     fn take(run_dir: &Path, limit: Duration) -> Result<RunDirLock, Error> {
         let path = run_dir.join("lock");
         let describe = || format!("open {}", path.display());
-        let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(describe()))?;
+        let lock =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(Error::io(describe()))?;
         let deadline = Instant::now() + limit;
         while let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             if errno != rustix::io::Errno::WOULDBLOCK && errno != rustix::io::Errno::INTR {

@@ -9,6 +9,7 @@ use crate::reap::{self, RunDirLock};
 use crate::workspace::WorkFolders;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -75,13 +76,15 @@ impl WorkerRuntime {
     /// `Sandbox` with the missing layer and the way out if this host cannot hold a jail, `Io` for the data directory.
     pub fn prepare(options: &Options) -> Result<WorkerRuntime, Error> {
         let describe = || format!("make {}", options.data_dir.display());
-        fs::create_dir_all(options.data_dir.join("run/worker")).map_err(Error::io(describe()))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(options.data_dir.join("run/worker"));
+        made.map_err(Error::io(describe()))?;
         let data_dir = options.data_dir.canonicalize().map_err(Error::io(describe()))?;
         let run_dir = data_dir.join("run/worker");
         let (lock, reaped) = reap::reap(&run_dir)?;
         let mut toolchains = Toolchains::begin();
         let engine = look_for_engine(&run_dir);
         let mut folders = WorkFolders::open(&data_dir, options.mounts.clone())?;
+        folders.claim_known_ids()?;
         let zygote = Zygote::start(&options.exe, &run_dir)?;
         more_descriptors();
         let level = open_trial_jail(&zygote, &run_dir, folders.trial_identity())?;
@@ -106,7 +109,7 @@ impl WorkerRuntime {
             slots: options.slots.max(1),
             zygote,
             folders,
-            egress: Arc::new(Egress::new(&run_dir)),
+            egress: Arc::new(Egress::new(&run_dir, options.slots.max(1))),
             level,
             host,
             reaped,

@@ -40,7 +40,7 @@ impl EgressListener {
         listener: Option<std::net::TcpListener>,
     ) -> io::Result<EgressListener> {
         let bypass = Bypass { checks: checks.to_vec() };
-        EgressListener::open_with(bypass, rules, network, AgentResolver::alone(outside), listener)
+        EgressListener::open_with(bypass, rules, network, AgentResolver::alone(outside), listener, usize::MAX)
     }
 }
 

@@ -3,6 +3,7 @@
 mod detached;
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -39,7 +40,14 @@ pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Fa
     // Whoever reads the greeting may end it at once.
     let mut interrupted = pin!(interrupted()?);
     any_file_size()?;
-    let daemon = Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error))?;
+    let made = make_data_dir(&settings.data_dir)?;
+    let starting = async { Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error)) };
+    let daemon = starting.await.inspect_err(|_| {
+        if made {
+            // A start that is refused leaves nothing; what is not empty tells of how far it came.
+            let _ = std::fs::remove_dir(&settings.data_dir);
+        }
+    })?;
     let ready = begun.elapsed();
     let early = tokio::select! {
         () = greeted(&daemon, settings, ready) => false,
@@ -71,13 +79,12 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
     let unknown = |error: std::io::Error| Failure::new(Exit::Failure, format!("its own program is not known: {error}"));
     let program = std::env::current_exe().map_err(unknown)?;
     let beside = program.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let variable = |name: &str| std::env::var(name).ok();
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let address = up.listen.as_deref().or(settings.listen.as_deref()).unwrap_or(LISTEN_DEFAULT);
     let slots = up.slots.or(settings.slots).unwrap_or(SLOTS_DEFAULT);
     let arguments = ["worker".into(), "--stdio".into(), "--slots".into(), slots.to_string().into()];
     let mounts = if up.allow_mounts.is_empty() { &settings.allow_mounts } else { &up.allow_mounts };
     let place = ["--data-dir".into(), settings.data_dir.clone().into_os_string()];
-    make_data_dir(settings)?;
     // The worker looks again at its own start and at each opening.
     tenure_worker::check_mounts(mounts, &settings.data_dir).map_err(|error| {
         Failure::new(Exit::Usage, "a folder cannot be shown to agents")
@@ -104,9 +111,14 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
     })
 }
 
-fn make_data_dir(settings: &Settings) -> Result<(), Failure> {
-    std::fs::create_dir_all(&settings.data_dir).map_err(|error| {
-        Failure::new(Exit::Failure, format!("{} cannot be made: {error}", settings.data_dir.display()))
+/// True if there was none.
+fn make_data_dir(path: &Path) -> Result<bool, Failure> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map(|()| true).map_err(|error| {
+        Failure::new(Exit::Failure, format!("{} cannot be made: {error}", path.display()))
             .next("choose another with --data-dir or TENURE_DATA_DIR")
     })
 }
@@ -183,7 +195,8 @@ fn model(daemon: &Daemon) -> String {
 
 /// Logs go to stderr; `TENURE_LOG` is a filter such as `debug` or `tenure_daemon=debug,warn`.
 pub fn log(default: &str) {
-    let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = std::env::var("TENURE_LOG").ok().filter(|stated| !stated.is_empty());
+    let filter = filter.and_then(|stated| EnvFilter::try_new(stated).ok()).unwrap_or_else(|| EnvFilter::new(default));
     // A second call in one process changes nothing.
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();

@@ -17,7 +17,8 @@ pub fn run(worker: &Worker, settings: &Settings) -> Result<Exit, Failure> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(16)
+        // One jail's looks at its disk, its opening and its end leave every other jail a thread.
+        .max_blocking_threads(16 + 2 * worker.slots as usize)
         .enable_all()
         .build()
         .map_err(|error| failed(error.to_string()))?;

@@ -107,6 +107,98 @@ fn a_page_of_another_site_is_turned_away_before_its_key_is_looked_at() {
     assert_eq!(from("localhost", &format!("\r\nOrigin: http://localhost:{port}")).status, 200, "the control");
     assert_eq!(code(&from("evil.example", "")), "host_refused");
     assert_eq!(code(&from("localhost", "\r\nOrigin: http://evil.example")), "origin_refused");
+    let absolute = |host: &str| {
+        let line = format!("GET http://{host}/v1/agents HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}");
+        ask(&house, &line, b"")
+    };
+    assert_eq!(absolute("localhost").status, 200, "the control");
+    assert_eq!(code(&absolute("evil.example")), "host_refused");
+    assert_eq!(from("localhost", "\r\nHost: localhost").status, 403);
+    assert_eq!(from("localhost", "\r\nHost: evil.example").status, 403);
+}
+
+#[test]
+fn numbers_beyond_their_ranges_are_told_so_and_nothing_panics() {
+    let mut house = House::up(&cassette(1));
+    let (_, key) = key(&house, "viewer");
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let started = house.tenure(&["execute", "--agent", "coder", "--input", "1", "-o", "json"]).ok().json();
+    let id = started["id"].as_str().unwrap();
+    house.wait(id);
+    let get = |path: &str| with_key(&house, &format!("GET {path}"), &key, b"");
+    for path in ["/v1/audit/records?from=0&limit=500", "/v1/audit/records?from=9007199254740991", "/v1/agents?limit=1"]
+    {
+        assert_eq!(get(path).status, 200, "the control: {path}");
+    }
+    for path in [
+        "/v1/audit/records?from=9007199254740992",
+        "/v1/audit/records?from=9223372036854775808",
+        "/v1/audit/records?from=18446744073709551616",
+        "/v1/audit/records?last=18446744073709551615",
+        "/v1/audit/records?from=-1",
+        "/v1/audit/records?limit=0",
+        "/v1/agents?limit=501",
+        "/v1/executions?limit=4294967296",
+        &format!("/v1/executions/{id}/events?after=18446744073709551615"),
+        &format!("/v1/executions/{id}/events?after=1000000"),
+        &format!("/v1/executions/{id}/logs?iteration=4294967296"),
+        &format!("/v1/executions/{id}/logs?limit=0"),
+    ] {
+        let reply = get(path);
+        assert_eq!((reply.status, code(&reply).as_str()), (422, "parameter_out_of_range"), "{path}");
+    }
+    assert_eq!(code(&get("/v1/agents?limit=many")), "parameter_wrong");
+    assert!(!house.down().contains("panicked"));
+}
+
+#[test]
+fn an_idempotency_key_names_one_start_and_another_one_under_it_is_a_conflict() {
+    let house = House::up(&cassette(2));
+    let (_, key) = key(&house, "operator");
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let start = |body: &str| {
+        let line = format!(
+            "POST /v1/executions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nIdempotency-Key: k"
+        );
+        ask(&house, &line, body.as_bytes())
+    };
+    let body = "{\"agent\":\"coder\",\"input\":{\"a\":1}}";
+    assert_eq!((start(body).status, start(body).status), (201, 200), "the control: the same start twice is one");
+    assert_eq!(
+        start("{\"agent\":\"coder\",\"input\":{\"a\":1},\"max_iterations\":3}").status,
+        200,
+        "as its manifest says"
+    );
+    for other in
+        ["{\"agent\":\"coder\",\"input\":{\"a\":2}}", "{\"agent\":\"coder\",\"input\":{\"a\":1},\"max_iterations\":2}"]
+    {
+        let reply = start(other);
+        assert_eq!((reply.status, code(&reply).as_str()), (409, "idempotency_key_reused"), "{other}");
+    }
+    let listed = house.tenure(&["execution", "list", "-o", "json"]).ok().json();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_execution_that_did_not_complete_has_no_output_and_says_how_it_ended() {
+    let house = House::up(&cassette(1));
+    let (_, key) = key(&house, "viewer");
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let output = |input: &str| {
+        let words = ["execute", "--agent", "coder", "--input", input, "-o", "json"];
+        let id = house.tenure(&words).ok().json()["id"].as_str().unwrap().to_owned();
+        let ended = house.wait(&id);
+        (ended["status"].clone(), with_key(&house, &format!("GET /v1/executions/{id}/output"), &key, b""))
+    };
+    let (status, reply) = output("first");
+    assert_eq!((status.as_str(), reply.status), (Some("completed"), 200), "the control");
+    // The cassette has no answer for a second one.
+    let (status, reply) = output("second");
+    assert_eq!((status.as_str(), code(&reply).as_str()), (Some("failed"), "no_output"));
+    assert!(reply.body.contains("failed (model_error)"), "{}", reply.body);
 }
 
 #[test]
@@ -123,6 +215,7 @@ fn bad_input_gets_its_code_and_changes_nothing() {
         ("/v1/executions", vec![b' '; 2 << 20], "body_too_large"),
         ("/v1/executions", deep.into_bytes(), "body_too_deep"),
         ("/v1/executions", b"{\"agent\":\"coder\",\"inptu\":1}".to_vec(), "body_wrong"),
+        ("/v1/executions", b"[\"coder\",1,null]".to_vec(), "body_wrong"),
         ("/v1/executions", b"{\"agent\":\"codr\",\"input\":1}".to_vec(), "agent_unknown"),
         ("/v1/executions", b"{\"agent\":\"coder\",\"input\":1,\"max_iterations\":0}".to_vec(), "max_iterations_wrong"),
         ("/v1/agents", b"a: [".to_vec(), "manifest_invalid"),
@@ -132,6 +225,9 @@ fn bad_input_gets_its_code_and_changes_nothing() {
     ] {
         assert_eq!(code(&post(path, &body)), wanted, "{path}");
     }
+    let form = "POST /v1/executions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded";
+    let form = ask(&house, &format!("{form}\r\nAuthorization: Bearer {key}"), b"{\"agent\":\"coder\",\"input\":1}");
+    assert_eq!((form.status, code(&form).as_str()), (415, "media_type_wrong"));
     for (path, wanted) in [
         ("/v1/agents?stauts=idle", "parameter_wrong"),
         ("/v1/executions?since=yesterday", "parameter_wrong"),

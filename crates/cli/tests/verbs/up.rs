@@ -65,7 +65,24 @@ fn a_folder_that_no_agent_may_see_is_refused_before_anything_starts() {
         assert_eq!(refused.code, 2, "{path}: {}", refused.stderr);
         assert!(refused.stderr.contains(why), "{path}: {}", refused.stderr);
     }
-    let by_file = house.write("tenure.toml", "[sandbox]\nallow_mounts = [\"/var/lib\"]\n");
+    assert!(!house.path("data").exists(), "a refused start leaves nothing");
+    let by_file = house.write("own.toml", "[sandbox]\nallow_mounts = [\"/var/lib\"]\n");
     let refused = house.tenure(&["up", "--listen", "none", "--config", &by_file]);
     assert!(refused.code == 2 && refused.stderr.contains("sandbox.allow_mounts"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_start_whose_address_is_taken_writes_nothing() {
+    let mut house = House::up(&cassette(1));
+    house.down();
+    let records = |house: &House| house.tenure(&["audit", "verify", "-o", "json"]).ok().json()["records"].clone();
+    let before = records(&house);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = house.tenure(&["up", "--listen", &address]);
+    assert!(refused.code == 1 && refused.stderr.contains("cannot be bound"), "{}", refused.stderr);
+    assert_eq!(records(&house), before);
+    let fresh = house.path("fresh");
+    let elsewhere = ["up", "--listen", &address, "--data-dir", fresh.to_str().unwrap()];
+    assert!(house.tenure(&elsewhere).code == 1 && !fresh.exists());
 }

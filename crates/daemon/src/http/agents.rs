@@ -13,10 +13,10 @@ use tenure_core::manifest::{Backend, Engine, Manifest};
 use tenure_core::plan::Plan;
 use tenure_core::row::Row;
 use tenure_store::rows::agents;
+use tenure_wire::api::List;
 use tenure_wire::api::agent::{
     Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Supervise, Supervised,
 };
-use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
@@ -27,6 +27,7 @@ use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, Params, Segment, Text};
 use super::manifests;
+use super::number::{self, Number};
 use super::problem::{Answer, Failure, of_manifest};
 use crate::commit;
 
@@ -142,8 +143,9 @@ impl ApiState {
 struct ListParams {
     /// `deployed` (registered, active or idle) or one status; without it all that are not archived.
     status: Option<String>,
-    /// 1 to 500; 50 without it.
-    limit: Option<u32>,
+    /// 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Option<Number>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -160,7 +162,7 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
         .map(str::parse::<AgentFilter>)
         .transpose()
         .map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let limit = number::limit(params.limit.as_ref())?;
     let archived = filter == Some(AgentFilter::Is(AgentStatus::Archived));
     let mut items: Vec<Agent> = Vec::new();
     let mut after = params.cursor;

@@ -17,6 +17,7 @@ use tenure_wire::api::key::KeyText;
 use tenure_wire::problem::Code;
 
 use super::ApiState;
+use super::places::Activity;
 use super::problem::Failure;
 
 /// Where a connection comes from, as the listener saw it.
@@ -59,15 +60,28 @@ pub(super) async fn same_site(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// Every place in which a request can name its host is looked at: what stands between might read another one than we do.
 fn check_site(headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), Failure> {
-    let named = uri.authority().map(ToString::to_string);
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_string).or(named);
-    let Some(host) = host else {
-        return Err(Code::HostRefused.problem("there is no Host header").into());
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().unwrap_or("something that is no text"),
+        (None, _) => return Err(Code::HostRefused.problem("there is no Host header").into()),
+        (Some(_), Some(_)) => return Err(Code::HostRefused.problem("there are several Host headers").into()),
     };
-    if !is_here(&host, local) {
-        let shown: String = host.chars().take(100).collect();
-        return Err(Code::HostRefused.problem(format!("the Host header says `{shown}`")).into());
+    let refuse = |what: &str, named: &str| {
+        let shown: String = named.chars().take(100).collect();
+        Err(Code::HostRefused.problem(format!("{what} says `{shown}`")).into())
+    };
+    if !is_here(host, local) {
+        return refuse("the Host header", host);
+    }
+    if let Some(authority) = uri.authority()
+        && (!is_here(authority.as_str(), local) || uri.scheme_str().is_some_and(|scheme| scheme != "http"))
+    {
+        return refuse("the request's URI", &uri.to_string());
+    }
+    if headers.get_all(ORIGIN).iter().count() > 1 {
+        return Err(Code::OriginRefused.problem("there are several Origin headers").into());
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let same = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(|origin| {
@@ -91,6 +105,9 @@ pub(super) async fn identify(State(api): State<Arc<ApiState>>, mut request: Requ
     let peer = request.extensions().get::<Peer>().copied();
     match caller(&api, header, peer).await {
         Ok(Some(caller)) => {
+            if let Some(activity) = request.extensions().get::<Activity>() {
+                activity.known();
+            }
             request.extensions_mut().insert(caller);
         }
         Ok(None) => {}
@@ -168,13 +185,39 @@ roles!(Viewer Operator Owner);
 mod tests {
     use super::*;
 
-    fn site(host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
+    fn named(hosts: &[&str], origins: &[&str], uri: &'static str) -> Result<(), Code> {
         let mut headers = HeaderMap::new();
-        for (name, value) in [(HOST, host), (ORIGIN, origin)] {
-            value.map(|value| headers.insert(name, HeaderValue::from_str(value).unwrap()));
+        for (name, values) in [(HOST, hosts), (ORIGIN, origins)] {
+            values.iter().for_each(|value| drop(headers.append(&name, HeaderValue::from_str(value).unwrap())));
         }
         let local = SocketAddr::from(([127, 0, 0, 1], 7800));
-        check_site(&headers, &Uri::from_static("/v1/agents"), local).map_err(|failure| failure.0.code)
+        check_site(&headers, &Uri::from_static(uri), local).map_err(|failure| failure.0.code)
+    }
+
+    fn site(host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
+        named(host.as_slice(), origin.as_slice(), "/v1/agents")
+    }
+
+    #[test]
+    fn a_request_names_its_host_once_and_in_every_place_this_one() {
+        const HERE: &str = "localhost:7800";
+        assert_eq!(
+            named(&[HERE], &[], "http://127.0.0.1:7800/v1/agents"),
+            Ok(()),
+            "the control: an absolute URI of ours"
+        );
+        for uri in
+            ["http://evil.example/v1/agents", "http://localhost@evil.example/v1/agents", "https://localhost:7800/"]
+        {
+            assert_eq!(named(&[HERE], &[], uri), Err(Code::HostRefused), "{uri}");
+        }
+        assert_eq!(named(&["evil.example"], &[], "http://localhost:7800/v1/agents"), Err(Code::HostRefused));
+        assert_eq!(named(&[], &[], "http://localhost:7800/v1/agents"), Err(Code::HostRefused));
+        for hosts in [[HERE, HERE], [HERE, "evil.example"], ["evil.example", HERE]] {
+            assert_eq!(named(&hosts, &[], "/v1/agents"), Err(Code::HostRefused), "{hosts:?}");
+        }
+        let origins = ["http://localhost:7800", "http://evil.example"];
+        assert_eq!(named(&[HERE], &origins, "/v1/agents"), Err(Code::OriginRefused));
     }
 
     #[test]

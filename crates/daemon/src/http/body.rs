@@ -3,13 +3,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tenure_wire::problem::Code;
 use tokio::time::timeout;
 
+use super::lookup::quoted;
 use super::problem::Failure;
 
 /// A body has at most so many bytes.
@@ -52,8 +53,34 @@ fn too_large() -> Failure {
     Code::BodyTooLarge.problem(format!("a body has at most {BYTES_MAX} bytes")).into()
 }
 
-async fn text(request: Request) -> Result<String, Failure> {
+/// What a body may say that it is.
+const JSON: &[&str] = &["application/json"];
+const MANIFEST: &[&str] =
+    &["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "application/json", "text/plain"];
+
+/// A body that says nothing of itself is taken for what is wanted; one that says that it is something else is not.
+fn check_type(parts: &Parts, wanted: &[&str]) -> Result<(), Failure> {
+    let mut stated = parts.headers.get_all(CONTENT_TYPE).iter();
+    let Some(first) = stated.next() else { return Ok(()) };
+    let text = first.to_str().unwrap_or_default();
+    let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let is_wanted = wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(media.trim()));
+    let is_utf8 = parameters.split(';').all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            matches!(value.trim().trim_matches('"').to_ascii_lowercase().as_str(), "utf-8" | "utf8" | "us-ascii")
+        }
+        Some(_) | None => true,
+    });
+    if is_wanted && is_utf8 && stated.next().is_none() {
+        return Ok(());
+    }
+    let detail = format!("the Content-Type says {}; this takes {}, in UTF-8", quoted(text), wanted.join(", "));
+    Err(Code::MediaTypeWrong.problem(detail).into())
+}
+
+async fn text(request: Request, wanted: &[&str]) -> Result<String, Failure> {
     let (parts, body) = request.into_parts();
+    check_type(&parts, wanted)?;
     let bytes = read(body, &parts).await?;
     String::from_utf8(bytes.into()).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
@@ -64,6 +91,10 @@ async fn text(request: Request) -> Result<String, Failure> {
 fn json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     if depth(text) > DEPTH_MAX {
         return Err(Code::BodyTooDeep.problem(format!("it nests deeper than {DEPTH_MAX}")).into());
+    }
+    // Else a list would be read as an object's fields in their order, which nobody has ever promised.
+    if text.trim_start().starts_with('[') {
+        return Err(Code::BodyWrong.problem("it is a JSON array, and an object is wanted").into());
     }
     serde_json::from_str(text).map_err(|error| {
         let code = match error.classify() {
@@ -99,7 +130,7 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Text, Failure> {
-        text(request).await.map(Text)
+        text(request, MANIFEST).await.map(Text)
     }
 }
 
@@ -107,7 +138,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Json<T>, Failure> {
-        json(&text(request).await?).map(Json)
+        json(&text(request, JSON).await?).map(Json)
     }
 }
 
@@ -115,7 +146,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNot
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<JsonOrNothing<T>, Failure> {
-        let text = text(request).await?;
+        let text = text(request, JSON).await?;
         if text.trim().is_empty() { Ok(JsonOrNothing(T::default())) } else { json(&text).map(JsonOrNothing) }
     }
 }
@@ -145,6 +176,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
     use serde_json::Value;
 
     fn code(failure: &Failure) -> Code {
@@ -163,10 +195,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_deep_body_is_refused_before_it_is_parsed_and_one_at_the_bound_is_read() {
-        let nest = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let nest = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
         assert!(Json::<Value>::from_request(request(nest(DEPTH_MAX)), &()).await.is_ok());
         let deep = Json::<Value>::from_request(request(nest(100_000)), &()).await.err().unwrap();
         assert_eq!(code(&deep), Code::BodyTooDeep);
+    }
+
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Named {
+        #[expect(dead_code, reason = "only whether it can be read matters")]
+        name: Option<String>,
+    }
+
+    #[tokio::test]
+    async fn an_array_is_no_object_and_a_body_is_what_it_says_that_it_is() {
+        let typed = |media: &'static str, body: &'static str| {
+            let mut request = request(body);
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+            request
+        };
+        let array = Json::<Named>::from_request(request("[\"x\"]"), &()).await.err().unwrap();
+        assert_eq!(code(&array), Code::BodyWrong);
+        let array = JsonOrNothing::<Named>::from_request(request(" [\"x\"]"), &()).await.err().unwrap();
+        assert_eq!(code(&array), Code::BodyWrong);
+        for media in ["application/json", "Application/JSON; charset=UTF-8"] {
+            assert!(Json::<Named>::from_request(typed(media, "{\"name\":\"x\"}"), &()).await.is_ok(), "{media}");
+        }
+        for media in ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=latin1", "x"] {
+            let refused = Json::<Named>::from_request(typed(media, "{}"), &()).await.err().unwrap();
+            assert_eq!(code(&refused), Code::MediaTypeWrong, "{media}");
+        }
+        assert!(Text::from_request(typed("application/yaml", "a: 1"), &()).await.is_ok());
+        let form = Text::from_request(typed("multipart/form-data; boundary=x", "a: 1"), &()).await.err().unwrap();
+        assert_eq!(code(&form), Code::MediaTypeWrong);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event as Message, KeepAlive};
 use futures_util::Stream;
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use tenure_core::aggregate::{Member, Stream as Aggregate};
 use tenure_core::execution::Execution;
 use tenure_core::id::{ExecutionId, KeyId};
-use tenure_store::events_of;
 use tenure_store::rows::executions;
+use tenure_store::{events_from, events_of};
 use tenure_wire::api::event::{ExecutionEvent, Piece, SSE_EVENT, SSE_PIECE};
 use tenure_wire::problem::{Code, Problem};
 use tokio::sync::broadcast::Receiver;
@@ -28,6 +28,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
+use super::number::{INDEX_MAX, Number};
 use super::problem::Failure;
 use crate::watch::Subscription;
 
@@ -45,7 +46,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[into_params(parameter_in = Query)]
 struct EventParams {
     /// Only what came after this ledger index; the Last-Event-ID header goes before it.
-    after: Option<u64>,
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    after: Option<Number>,
 }
 
 /// Follow an execution until it ends: SSE `event` (an `ExecutionEvent`, id = ledger index) and `piece` (a `Piece`).
@@ -64,9 +66,14 @@ async fn events(
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Failure> {
-    let after = match headers.get(LAST_EVENT_ID) {
-        Some(value) => Some(last_event_id(value)?),
-        None => params.after,
+    let after = match (headers.get(LAST_EVENT_ID), params.after) {
+        (Some(value), _) => {
+            let text =
+                value.to_str().map_err(|_| Code::ParameterWrong.problem("the Last-Event-ID header is no text"))?;
+            Some(api.read_up_to("Last-Event-ID", &Number::new(text)).await?)
+        }
+        (None, Some(after)) => Some(api.read_up_to("after", &after).await?),
+        (None, None) => None,
     };
     let id = api.execution(&wanted).await?.id;
     let stream = EventStream::new(api, id, after, caller.key());
@@ -74,9 +81,16 @@ async fn events(
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn last_event_id(value: &HeaderValue) -> Result<u64, Failure> {
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| Code::ParameterWrong.problem("the Last-Event-ID header is no ledger index").into())
+impl ApiState {
+    /// The index after which a reader goes on. Where no record has it yet, nothing can have been read up to there.
+    async fn read_up_to(&self, name: &str, stated: &Number) -> Result<u64, Failure> {
+        let index = stated.within(name, 0..=INDEX_MAX)?;
+        if self.reader().read(move |sql| events_from(sql, index, 1)).await?.is_empty() {
+            let detail = format!("`{name}` is {index}, and the ledger has no record of that index yet");
+            return Err(Code::ParameterOutOfRange.problem(detail).into());
+        }
+        Ok(index)
+    }
 }
 
 /// How far one watcher is: first the history from the store, then what is published.

@@ -17,12 +17,12 @@ use tenure_core::time::Stamp;
 use tenure_store as store;
 use tenure_store::rows::executions::{self as rows, Filter};
 use tenure_store::sql::Sql;
+use tenure_wire::api::List;
 use tenure_wire::api::execution::{
     Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
     Start, Started,
 };
 use tenure_wire::api::moment::Moment;
-use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,8 +32,10 @@ use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, JsonOrNothing, Params, Segment};
 use super::logs;
+use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::commit;
+use crate::records::found;
 
 /// Of the reasons that are shown of all iterations together.
 const REASONS_BYTES_MAX: usize = 1024 * 1024;
@@ -45,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Start an execution. It answers at once with the id; follow its events to see it work.
 #[utoipa::path(
     post, path = "/v1/executions", tag = "executions", request_body = Start,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated start with the same key of the same agent answers with the first execution")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated start of the same agent with the same key and body answers with the first execution; another body is a conflict")),
     responses((status = 201, body = Started), (status = 200, body = Started, description = "Started before with this idempotency key"), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn start(
@@ -63,7 +65,9 @@ async fn start(
     let (row, repeated) = match committed.await {
         Ok(committed) => (committed_row(&committed)?, false),
         Err(commit::Error::Refused(Refusal::Execution(execution::Refusal::Repeated { execution }))) => {
-            (api.execution_row(execution).await?, true)
+            let row = api.execution_row(execution).await?;
+            api.check_same(&row, &start).await?;
+            (row, true)
         }
         Err(error) => return Err(error.into()),
     };
@@ -95,8 +99,9 @@ struct ListParams {
     status: Option<String>,
     /// Started at this time or later (RFC 3339).
     since: Option<String>,
-    /// 1 to 500; 50 without it.
-    limit: Option<u32>,
+    /// 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Option<Number>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -126,7 +131,7 @@ async fn list(
         since: since.map(|moment| moment.0),
         before: before.map_err(|error| wrong(error.to_string()))?,
     };
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let limit = number::limit(params.limit.as_ref())?;
     let page = api.executions(filter, limit).await?;
     Ok(Out(List { items: api.shown(page.rows).await?, next_cursor: page.next.map(|id| id.to_string()) }))
 }
@@ -183,6 +188,26 @@ fn committed_row(committed: &Committed) -> Result<ExecutionRow, Failure> {
 }
 
 impl ApiState {
+    /// Whether a start asks for what the execution was started with that its idempotency key names.
+    async fn check_same(&self, row: &ExecutionRow, start: &Start) -> Result<(), Failure> {
+        let (agent, revision, input) = (row.agent, row.revision, row.input);
+        let read = self.records.read(move |txn| Ok((txn.plan(agent, revision)?, txn.bytes(input))));
+        let (plan, input) = read.await?;
+        let differs = |what: &str| {
+            let detail = format!("it started {} with another {what}", row.id);
+            Err(Code::IdempotencyKeyReused.problem(detail).into())
+        };
+        match found(input)? {
+            Some(input) if input == start.input.get().as_bytes() => {}
+            Some(_) => return differs("input"),
+            None => return differs("input, or one that cannot be read any more"),
+        }
+        if start.max_iterations.unwrap_or(plan.limits.max_iterations) != row.max_iterations {
+            return differs("max_iterations");
+        }
+        Ok(())
+    }
+
     /// Rows as people see them; one that waits for its agent's home says where that is. A worker that is gone holds what it
     /// was given until its next process has proven the jails dead, so the fleet says which are there, not the rows.
     async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
@@ -253,7 +278,7 @@ fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Executio
         tokens_out: row.output_tokens,
         cost_micro_usd: row.micro_usd,
         unpriced_model_calls: row.unpriced,
-        duration_ms: row.ended_at.unwrap_or(now.at).since_ms(row.started_at),
+        duration_ms: row.wall.used_ms_at(now.run),
         started_at: row.started_at.into(),
         ended_at: row.ended_at.map(Into::into),
     }

@@ -1,11 +1,14 @@
-//! Connections: a Unix socket for the daemon's own user, TCP on this host for holders of keys. Bounded in number, in
-//! the time that a head may take, and in the time that is given to open requests when the daemon closes.
+//! Connections: a Unix socket for the daemon's own user, TCP on this host for holders of keys. Each listener accepts at
+//! once, into places of its own; bounded are the time that a head may take, and the time that is given to open requests
+//! when the daemon closes.
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,18 +18,23 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::auth::Peer;
+use super::places::{Activity, Limits, Origin, Place, Places};
+use super::shares::{Held, Reserved};
 
-/// Open connections; one more waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 512;
+/// Connections that the socket and the TCP listener may have open. An origin is a user there and an address here.
+const UNIX_PLACES: Limits = Limits { all: 128, origin: 96, reserve: 16 };
+const TCP_PLACES: Limits = Limits { all: 384, origin: 288, reserve: 32 };
+/// Descriptors that those leave enough of for everything else.
+const DESCRIPTORS_MIN: u64 = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a connection's buffer may hold, and so the longest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -89,24 +97,20 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError>
 
 struct Server {
     router: Router,
-    places: Arc<Semaphore>,
     connections: TaskTracker,
     closing: CancellationToken,
 }
 
 /// Serves until `closing`, then gives open requests a moment and ends.
 pub(super) async fn serve(router: Router, listeners: Listeners, closing: CancellationToken) {
-    let server = Arc::new(Server {
-        router,
-        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        connections: TaskTracker::new(),
-        closing: closing.clone(),
-    });
+    more_descriptors();
+    let server = Arc::new(Server { router, connections: TaskTracker::new(), closing: closing.clone() });
     let acceptors = TaskTracker::new();
+    let tcp_places = Places::new(TCP_PLACES);
     for listener in listeners.tcp {
-        acceptors.spawn(accept_tcp(Arc::clone(&server), listener));
+        acceptors.spawn(accept_tcp(Arc::clone(&server), listener, tcp_places.clone()));
     }
-    acceptors.spawn(accept_unix(Arc::clone(&server), listeners.unix));
+    acceptors.spawn(accept_unix(Arc::clone(&server), listeners.unix, Places::new(UNIX_PLACES)));
     acceptors.close();
     acceptors.wait().await;
     server.connections.close();
@@ -115,27 +119,39 @@ pub(super) async fn serve(router: Router, listeners: Listeners, closing: Cancell
     }
 }
 
-async fn accept_unix(server: Arc<Server>, listener: UnixListener) {
-    while let Some(place) = server.place().await {
+/// Where there are few, one listener's connections could leave none for the other's.
+fn more_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS_MIN, |maximum| maximum.min(DESCRIPTORS_MIN));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Where it may not, accepting fails for a while, which the log says.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
+async fn accept_unix(server: Arc<Server>, listener: UnixListener, places: Places) {
+    loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = server.closing.cancelled() => return,
         };
-        match accepted.and_then(|(stream, _)| unix_peer(&stream).map(|peer| (stream, peer))) {
-            Ok((stream, peer)) => server.serve(stream, peer, place),
+        match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream))) {
+            Ok((uid, stream)) => server.admit(stream, Peer::Unix { uid }, &places, Origin::User(uid)),
             Err(error) => log_and_pause(&error).await,
         }
     }
 }
 
-async fn accept_tcp(server: Arc<Server>, listener: TcpListener) {
-    while let Some(place) = server.place().await {
+async fn accept_tcp(server: Arc<Server>, listener: TcpListener, places: Places) {
+    loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = server.closing.cancelled() => return,
         };
-        match accepted.and_then(|(stream, _)| stream.local_addr().map(|local| (stream, local))) {
-            Ok((stream, local)) => server.serve(stream, Peer::Tcp { local }, place),
+        match accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, peer.ip(), stream))) {
+            Ok((local, address, stream)) => {
+                server.admit(stream, Peer::Tcp { local }, &places, Origin::Address(address));
+            }
             Err(error) => log_and_pause(&error).await,
         }
     }
@@ -147,45 +163,95 @@ async fn log_and_pause(error: &io::Error) {
     sleep(ACCEPT_BACKOFF).await;
 }
 
-fn unix_peer(stream: &UnixStream) -> io::Result<Peer> {
-    Ok(Peer::Unix { uid: stream.peer_cred()?.uid() })
-}
-
 impl Server {
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
-            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
-            () = self.closing.cancelled() => None,
-        }
-    }
-
-    fn serve<S>(&self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
+    /// Where there is no place at all the connection is closed at once: nobody waits behind it.
+    fn admit<S>(&self, stream: S, peer: Peer, places: &Places, origin: Origin)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (router, closing) = (self.router.clone(), self.closing.clone());
-        self.connections.spawn(async move {
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(peer);
-                router.clone().oneshot(request.map(Body::new))
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(BUFFER_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection broke");
+        match places.enter(origin) {
+            Some(place) => {
+                drop(self.connections.spawn(converse(stream, peer, place, self.router.clone(), self.closing.clone())))
             }
-            drop(place);
-        });
+            None => tracing::debug!(?origin, "a connection was turned away: every place is taken"),
+        }
+    }
+}
+
+/// One connection, until either side ends it or another gets its place.
+async fn converse<S>(stream: S, peer: Peer, place: Place, router: Router, closing: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (activity, reserved) = (place.activity.clone(), place.reserved);
+    let stream = Watched { stream, activity: activity.clone() };
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let in_hand = activity.begin();
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(activity.clone());
+        if reserved {
+            request.extensions_mut().insert(Reserved);
+        }
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let response = answer.await?;
+            in_hand.answering();
+            Ok::<_, std::convert::Infallible>(response.map(|body| Held { body, _held: in_hand }))
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .keep_alive(!reserved)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = place.evicted() => return tracing::debug!("an idle connection gave up its place"),
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// A stream whose movements are seen.
+struct Watched<S> {
+    stream: S,
+    activity: Activity,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            this.activity.moved();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
+        if count > 0 {
+            this.activity.moved();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

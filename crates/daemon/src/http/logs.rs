@@ -11,13 +11,14 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use tenure_core::bound::Hash;
 use tenure_core::call::CallRow;
+use tenure_core::execution::{ExecutionRow, Status};
 use tenure_core::id::ExecutionId;
 use tenure_core::time::Stamp;
 use tenure_store::rows::calls;
 use tenure_store::rows::iterations::{self, IterationSummary, ValidationEntry};
 use tenure_store::rows::turns;
+use tenure_wire::api::List;
 use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, TurnLog, Validation};
-use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,6 +27,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
+use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::reconcile::think::Delta;
 use crate::records::{Error, ReadTxn};
@@ -50,9 +52,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[into_params(parameter_in = Query)]
 struct LogParams {
     /// Only this one.
-    iteration: Option<u32>,
-    /// 1 to 500 iterations; 50 without it.
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1)]
+    iteration: Option<Number>,
+    /// Iterations; 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Option<Number>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -72,16 +76,18 @@ async fn logs(
 ) -> Answer<List<IterationLog>> {
     let cursor = params.cursor.as_deref().map(str::parse::<Place>).transpose();
     let cursor = cursor.map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
-    let limit = params.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let limit = number::limit(params.limit.as_ref())?;
+    let only = params.iteration.map(|number| number.within("iteration", 1..=u64::from(u32::MAX))).transpose()?;
+    let only = only.map(|number| u32::try_from(number).expect("invariant: it was held against the range"));
     let entry = api.execution(&wanted).await?;
     let id = entry.id;
-    let from = cursor.unwrap_or(Place { iteration: params.iteration.unwrap_or(1), turn: 0 });
-    let mut page = api.log_page(id, from, params.iteration, limit, PAGE_BYTES).await?;
+    let from = cursor.unwrap_or(Place { iteration: only.unwrap_or(1), turn: 0 });
+    let mut page = api.log_page(id, from, only, limit, PAGE_BYTES).await?;
     let open = page.items.last_mut().filter(|last| last.iteration.status == IterationStatus::Running);
     if let (Some(open), None) = (open, entry.ended_at) {
         open.asked_again = entry.detail;
     }
-    if let (Some(number), true) = (params.iteration, page.items.is_empty()) {
+    if let (Some(number), true) = (only, page.items.is_empty()) {
         return Err(Code::IterationUnknown.problem(format!("{id} has no iteration {number}")).into());
     }
     Ok(Out(page))
@@ -123,13 +129,22 @@ async fn output(
     Segment(wanted): Segment,
 ) -> Result<impl IntoResponse, Failure> {
     let entry = api.execution(&wanted).await?;
-    match api.text(entry.output).await? {
-        Some(text) => Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text)),
-        None => {
+    match (entry.status, api.text(entry.output).await?) {
+        (Status::Completed, Some(text)) => Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text)),
+        (Status::Completed, None) => Err(Code::NoOutput.problem(format!("that of {} is erased", entry.id)).into()),
+        (Status::Failed | Status::Cancelled, _) => Err(without_output(&entry)),
+        (Status::Queued | Status::Running | Status::Waiting, _) => {
             let detail = format!("{} is {}, and only a completed execution has an output", entry.id, entry.status);
             Err(Code::NotEnded.problem(detail).into())
         }
     }
+}
+
+/// How it ended instead of with an output.
+fn without_output(entry: &ExecutionRow) -> Failure {
+    let reason = entry.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+    let detail = entry.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    Code::NoOutput.problem(format!("{} {}{reason}{detail}", entry.id, entry.status)).into()
 }
 
 /// A part of an iteration's log, and the turn at which the next part begins, if there is one.

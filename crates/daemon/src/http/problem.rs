@@ -58,6 +58,9 @@ impl From<store::Error> for Failure {
             store::Error::Full { .. } => (Code::LedgerFull, error.to_string()),
             store::Error::Io { .. }
             | store::Error::Corrupt { .. }
+            | store::Error::Foreign { .. }
+            | store::Error::Lost { .. }
+            | store::Error::KeyLost
             | store::Error::Newer { .. }
             | store::Error::Older => (Code::LedgerBroken, error.to_string()),
             store::Error::Stopped => (Code::Stopping, error.to_string()),

@@ -29,7 +29,7 @@ use super::{Engine, mark};
 use crate::client::Client;
 use crate::error::{Error, Layer};
 use crate::level::{Level, Mapping};
-use crate::native::record::{self, Life, Slot};
+use crate::native::record::{self, Holder, Life, Slot};
 use crate::native::{channel, zygote};
 use crate::protocol::{FrameError, Hello, VERSION, encode};
 use crate::spec::{Identity, Mount, Spec, WORKSPACE};
@@ -317,8 +317,8 @@ fn prepare(flavor: Flavor, spec: &Spec, exe: &Path, run_dir: &Path) -> Result<Pr
     };
     let id = format!("{}{:x}", prefix(), NEXT.fetch_add(1, Ordering::Relaxed));
     let slot = Slot::make(&run_dir, &format!("engine-{id}")).map_err(Error::io("make the container's record"))?;
-    let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
-    slot.begin(&id, &boot, &[]).map_err(Error::io("write the container's record"))?;
+    let holder = Holder::of(&run_dir).map_err(Error::io("tell the worker's folder from a copy of it"))?;
+    slot.begin(&id, &holder, &[]).map_err(Error::io("write the container's record"))?;
     let rendezvous =
         RendezvousSocket::make(&run_dir, &id, (uid, gid)).map_err(Error::io("make the container's socket"))?;
     let runtime_files = RuntimeFiles::of_this_process().map_err(Error::io("find what the jail program runs with"))?;

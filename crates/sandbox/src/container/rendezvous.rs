@@ -30,9 +30,11 @@ impl RendezvousSocket {
     pub(crate) fn make(run_dir: &Path, id: &str, owner: (u32, u32)) -> io::Result<Self> {
         debug_assert!(DOOR.ends_with(SOCKET), "the inside looks for the name that is given here");
         let folder = run_dir.join(format!("{PREFIX}{id}"));
-        // Others may pass through it but neither list nor change it; inside it is a mount of its own.
-        DirBuilder::new().mode(0o711).create(&folder)?;
-        OpenOptions::new().write(true).create_new(true).mode(0o444).open(folder.join(EMPTY))?;
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let empty = OpenOptions::new().write(true).create_new(true).mode(0o400).open(folder.join(EMPTY))?;
+        // Whatever the worker's umask: others may pass through it but neither list nor change it; inside it is a mount of its own.
+        empty.set_permissions(Permissions::from_mode(0o444))?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
         // A socket's path may have 107 bytes, and a data directory's more.
         let handle = File::open(&folder)?;
         let listener = UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", handle.as_raw_fd()))?;

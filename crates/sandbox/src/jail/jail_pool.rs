@@ -20,7 +20,7 @@ use crate::error::{Failure, Layer};
 use crate::level::Meter;
 use crate::limits::Limits;
 use crate::native::cgroup::{self, Cgroups, Controller, Group};
-use crate::native::record::{self, Life, Slot};
+use crate::native::record::{self, Holder, Life, Slot};
 use crate::native::{channel, freeze};
 use crate::spec::{INNER_ID, Identity, Spec};
 use crate::sys::{self, Cloned};
@@ -44,7 +44,7 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
 pub(super) struct Parts {
     pub(super) skeleton: Skeleton,
     pub(super) run_dir: PathBuf,
-    pub(super) boot: String,
+    pub(super) holder: Holder,
     pub(super) cgroups: Cgroups,
     pub(super) filters: Filters,
     /// Whether the long filter is on this process, and so on every jail.
@@ -210,7 +210,7 @@ impl JailPool {
 
     /// Process id, pidfd, and the socket that takes the claim.
     fn spawn(&self, cleanup: &ExitCleanup, bypass: &Bypass) -> Result<(i32, OwnedFd, OwnedFd), Failure> {
-        let begun = cleanup.slot.begin(&cleanup.id, &self.parts.boot, &cleanup.cgroups);
+        let begun = cleanup.slot.begin(&cleanup.id, &self.parts.holder, &cleanup.cgroups);
         begun.map_err(failed("write the jail's record"))?;
         let grouped = bypass.keeps(Layer::Cgroup);
         let group = if grouped { self.parts.cgroups.create(&cleanup.id, &self.limits)? } else { Group::default() };

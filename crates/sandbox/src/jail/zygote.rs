@@ -19,7 +19,7 @@ use crate::error::{Failure, Layer};
 use crate::native::cgroup::Cgroups;
 use crate::native::channel;
 use crate::native::claim::{Claim, Order, Report, Start};
-use crate::native::record::{self, Life, Slot};
+use crate::native::record::{self, Holder, Life, Slot};
 use crate::protocol::VERSION;
 use crate::sys;
 
@@ -71,14 +71,14 @@ pub(super) fn run() -> io::Result<()> {
         filter::confine_zygote().map_err(io::Error::other)?;
     }
     let filters = Filters::compile().map_err(io::Error::other)?;
-    let (boot, cgroups) = (record::boot_id()?, Cgroups::detect()?);
+    let (holder, cgroups) = (Holder::of(&start.run_dir)?, Cgroups::detect()?);
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let Start { run_dir, pool_bytes, .. } = start;
     let skeleton = Skeleton::make(&run_dir)?;
-    let own = write_own_record(&run_dir, &boot)?;
+    let own = write_own_record(&run_dir, &holder)?;
     let deaths = sys::child_signals()?;
     let mounts = Mounts::look(skeleton.shown.iter().map(|(host, _)| host.clone()).collect())?;
-    let jails = JailPool::new(Parts { skeleton, run_dir, boot, cgroups, filters, confined })?;
+    let jails = JailPool::new(Parts { skeleton, run_dir, holder, cgroups, filters, confined })?;
     report(&control, &Report::Started, None)?;
     let pool = PoolSizing::new(pool_bytes, Instant::now());
     let mut zygote = Zygote { control, deaths, jails, pool, mounts };
@@ -88,12 +88,12 @@ pub(super) fn run() -> io::Result<()> {
     outcome
 }
 
-fn write_own_record(run_dir: &Path, boot: &str) -> io::Result<Slot> {
+fn write_own_record(run_dir: &Path, holder: &Holder) -> io::Result<Slot> {
     let pid = std::process::id() as i32;
     let start = record::start_time(pid).ok_or_else(|| io::Error::other("/proc shows no start time"))?;
     let name = format!("zygote-{pid:x}-{start:x}");
     let slot = Slot::make(run_dir, &name)?;
-    slot.begin(&name, boot, &[])?;
+    slot.begin(&name, holder, &[])?;
     slot.live(Life { pid, start })?;
     Ok(slot)
 }

@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
 use super::channel;
-use super::record::{self, Life, Record};
+use super::record::{self, Holder, Life, Record};
 use crate::error::Error;
 
 /// How long one process or group may take to go.
@@ -21,12 +21,12 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct ReapReport {
     /// Jails and zygotes that still lived and were killed.
     pub killed: u32,
-    /// Records whose process was gone already.
+    /// Records whose process was gone already, or is not this folder's.
     pub already_dead: u32,
     pub cgroups_removed: u32,
 }
 
-/// Kills every process that the records in `run_dir` name, waits until each is proven dead, removes the control groups and
+/// Kills every process that the records in `run_dir` name, if they were written there (and not where it was copied from), waits until each is proven dead, removes the control groups and
 /// then the records. Call it before the first `Zygote::start` on the same folder; the folder must not be in use by another
 /// worker. A folder that is not there holds nothing to reap.
 pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
@@ -34,14 +34,14 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     if !run_dir.exists() {
         return Ok(report);
     }
-    let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
+    let holder = holder(run_dir)?;
     // Zygotes first, and then a second look: one may have forked a last jail in between.
     let zygote = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("zygote-"));
     for path in slots(run_dir)?.into_iter().filter(zygote) {
-        end(&path, &boot, &mut report)?;
+        end(&path, &holder, &mut report)?;
     }
     for path in slots(run_dir)? {
-        end(&path, &boot, &mut report)?;
+        end(&path, &holder, &mut report)?;
     }
     crate::container::rendezvous::clear(run_dir)
         .map_err(Error::io(format!("remove the doors in {}", run_dir.display())))?;
@@ -53,6 +53,10 @@ pub fn reap(run_dir: &Path) -> Result<ReapReport, Error> {
     }
 }
 
+fn holder(run_dir: &Path) -> Result<Holder, Error> {
+    Holder::of(run_dir).map_err(Error::io(format!("tell {} from a copy of it", run_dir.display())))
+}
+
 fn slots(run_dir: &Path) -> Result<Vec<PathBuf>, Error> {
     record::slots(run_dir).map_err(Error::io(format!("read {}", run_dir.display())))
 }
@@ -62,9 +66,12 @@ fn read(path: &Path) -> Result<Option<Record>, Error> {
 }
 
 /// Ends what a slot's record names, and removes the slot last.
-fn end(path: &Path, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
-    if let Some(record) = read(path)? {
-        end_record(&record, boot, report)?;
+fn end(path: &Path, holder: &Holder, report: &mut ReapReport) -> Result<(), Error> {
+    match read(path)? {
+        Some(record) if record.intent.is_of(holder) => end_record(&record, report)?,
+        // Of a former boot, torn, or of the folder that this one is a copy of: then it may live, and is not ours to end.
+        Some(_) => report.already_dead += 1,
+        None => {}
     }
     match fs::remove_file(path) {
         // A dying zygote still cleans up.
@@ -75,9 +82,9 @@ fn end(path: &Path, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
     }
 }
 
-fn end_record(record: &Record, boot: &str, report: &mut ReapReport) -> Result<(), Error> {
+fn end_record(record: &Record, report: &mut ReapReport) -> Result<(), Error> {
     match record.life {
-        Some(life) if record.intent.boot == boot && kill(life, &record.intent.cgroups)? => report.killed += 1,
+        Some(life) if kill(life, &record.intent.cgroups)? => report.killed += 1,
         Some(_) | None => report.already_dead += 1,
     }
     for group in &record.intent.cgroups {
@@ -119,9 +126,9 @@ pub(crate) fn is_recorded(path: &Path, id: &str) -> bool {
 
 /// Ends one jail by its record, for a worker whose zygote is gone.
 pub(crate) fn end_one(path: &Path, id: &str) -> Result<(), Error> {
-    let boot = record::boot_id().map_err(Error::io("read the host's boot id"))?;
+    let holder = holder(path.parent().unwrap_or(path))?;
     match read(path)? {
-        Some(record) if record.intent.id == id => end(path, &boot, &mut ReapReport::default()),
+        Some(record) if record.intent.id == id => end(path, &holder, &mut ReapReport::default()),
         Some(_) | None => Ok(()),
     }
 }

@@ -1,16 +1,19 @@
 //! What a killed worker leaves behind for its successor: one record a jail, written before the jail does anything.
-//! Must never: be trusted without the start time and the boot id, since process ids are used again.
+//! Must never: be trusted without the start time and the boot id, since process ids are used again, or in another folder than
+//! the one that it was written in: a copy of a data directory holds the records of jails that are another worker's.
 //!
 //! A record lies in a slot file of fixed size that the next jail uses again: making a file costs ten times writing one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Of a release whose records named no folder.
+const WITHOUT_FOLDER: u16 = 1;
 const SUFFIX: &str = "jail";
 /// The folder beside the records that holds the root of all jails.
 pub(crate) const SKELETON: &str = "view";
@@ -30,13 +33,39 @@ pub(crate) struct Life {
     pub(crate) start: u64,
 }
 
+/// Whose records these are, by nothing that lies in the folder itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) boot: String,
+    #[serde(default)]
+    device: u64,
+    #[serde(default)]
+    inode: u64,
+}
+
+impl Holder {
+    /// Of the folder `run_dir`, in this boot of the host.
+    pub(crate) fn of(run_dir: &Path) -> io::Result<Holder> {
+        let found = fs::metadata(run_dir)?;
+        Ok(Holder { boot: boot_id()?, device: found.dev(), inode: found.ino() })
+    }
+}
+
 /// What is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
     pub(crate) version: u16,
     pub(crate) id: String,
-    pub(crate) boot: String,
+    #[serde(flatten)]
+    pub(crate) holder: Holder,
     pub(crate) cgroups: Vec<PathBuf>,
+}
+
+impl Intent {
+    /// Whether it was written by a worker on this very folder, since the host was booted.
+    pub(crate) fn is_of(&self, holder: &Holder) -> bool {
+        self.holder == *holder || (self.version == WITHOUT_FOLDER && self.holder.boot == holder.boot)
+    }
 }
 
 #[derive(Debug)]
@@ -55,7 +84,8 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn make(run_dir: &Path, name: &str) -> io::Result<Self> {
         let path = run_dir.join(format!("{name}.{SUFFIX}"));
-        fs::write(&path, BLANK)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(&BLANK)?;
         Ok(Self { path })
     }
 
@@ -64,8 +94,8 @@ impl Slot {
     }
 
     /// Of a slot that is free.
-    pub(crate) fn begin(&self, id: &str, boot: &str, cgroups: &[PathBuf]) -> io::Result<()> {
-        let intent = Intent { version: VERSION, id: id.into(), boot: boot.into(), cgroups: cgroups.to_vec() };
+    pub(crate) fn begin(&self, id: &str, holder: &Holder, cgroups: &[PathBuf]) -> io::Result<()> {
+        let intent = Intent { version: VERSION, id: id.into(), holder: holder.clone(), cgroups: cgroups.to_vec() };
         self.put(0, LIFE_AT, &serde_json::to_vec(&intent)?)
     }
 
@@ -120,7 +150,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Record>> {
         return Ok(None);
     }
     let (intent, life) = content.split_at(LIFE_AT.min(content.len()));
-    let torn = Intent { version: VERSION, id: String::new(), boot: String::new(), cgroups: Vec::new() };
+    let holder = Holder { boot: String::new(), device: 0, inode: 0 };
+    let torn = Intent { version: VERSION, id: String::new(), holder, cgroups: Vec::new() };
     let intent = serde_json::from_slice(intent.trim_ascii()).unwrap_or(torn);
     Ok(Some(Record { intent, life: serde_json::from_slice(life.trim_ascii()).ok() }))
 }

@@ -159,6 +159,28 @@ fn reap_neither_kills_a_stranger_nor_stumbles_over_a_torn_record() {
     assert_eq!(records(folder.path()), Vec::new());
 }
 
+/// What a worker on a copy of a living worker's data directory does at its start.
+#[test]
+fn reap_on_a_copy_of_a_living_workers_folder_kills_none_of_its_jails() {
+    let house = House::new();
+    let (jail, mut client) = house.open();
+    let (original, copy) = (house.path("run"), house.path("copy"));
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&original).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|extension| extension == "jail") {
+            std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+    }
+    assert!(records(&copy).len() >= 2, "a zygote's and a jail's");
+    let report = reap(&copy).unwrap();
+    assert_eq!((report.killed, report.cgroups_removed), (0, 0), "{report:?}");
+    assert_eq!(records(&copy), Vec::new(), "they are forgotten there");
+    client.ping().unwrap();
+    assert!(jail.cgroups().iter().all(|group| group.exists()));
+    assert!(reap(&original).unwrap().killed >= 2, "the control: where they were written they are ended");
+    assert!(client.ping().is_err());
+}
+
 fn start_time(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let fields = stat.rsplit_once(')').expect("a name").1;

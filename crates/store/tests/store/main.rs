@@ -9,5 +9,6 @@ mod rows;
 mod authority;
 mod beside;
 mod readers;
+mod refused;
 #[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]
 mod world;

@@ -151,7 +151,7 @@ pub struct Execution {
     /// Millionths of a dollar. Too low where `unpriced_model_calls` is not 0.
     pub cost_micro_usd: u64,
     pub unpriced_model_calls: u32,
-    /// Milliseconds from start to end, or until now.
+    /// Milliseconds that it ran, until its end or now: not queued, not while the daemon was down, whatever the host's clock did.
     pub duration_ms: u64,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub started_at: Moment,

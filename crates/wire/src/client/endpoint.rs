@@ -1,6 +1,7 @@
 //! Where a daemon listens.
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -35,15 +36,36 @@ impl Endpoint {
         }
     }
 
-    pub(super) async fn connect(&self) -> io::Result<Stream> {
+    /// Whether what is sent there stays on this host, whatever a resolver says.
+    pub fn is_this_host(&self) -> bool {
         match self {
-            Endpoint::Unix(path) => connect_unix(path).await.map(Stream::Unix),
-            Endpoint::Tcp { host, port } => {
-                let bare = host.trim_start_matches('[').trim_end_matches(']');
-                TcpStream::connect((bare, *port)).await.map(Stream::Tcp)
+            Endpoint::Unix(_) => true,
+            Endpoint::Tcp { host, .. } => {
+                is_localhost(host) || bare(host).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
             }
         }
     }
+
+    pub(super) async fn connect(&self) -> io::Result<Stream> {
+        match self {
+            Endpoint::Unix(path) => connect_unix(path).await.map(Stream::Unix),
+            Endpoint::Tcp { host, port } if is_localhost(host) => {
+                let loopback = [(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()];
+                let loopback: [SocketAddr; 2] = loopback;
+                TcpStream::connect(loopback.as_slice()).await.map(Stream::Tcp)
+            }
+            Endpoint::Tcp { host, port } => TcpStream::connect((bare(host), *port)).await.map(Stream::Tcp),
+        }
+    }
+}
+
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The one name that is never looked up.
+fn is_localhost(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
 }
 
 /// A socket's address holds 107 bytes of path; a longer one is named through its folder's descriptor.
@@ -126,6 +148,18 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_loopback_and_a_socket_are_this_host_whatever_a_name_looks_like() {
+        let here = |text: &str| text.parse::<Endpoint>().unwrap().is_this_host();
+        for text in ["unix:/run/t.sock", "http://127.0.0.1:1", "127.8.9.1:1", "http://[::1]:1", "http://LocalHost:1"] {
+            assert!(here(text), "{text}");
+        }
+        for text in ["http://10.0.0.1:1", "http://example.com:1", "localhost.example.com:1", "127.0.0.1.example.com:1"]
+        {
+            assert!(!here(text), "{text}");
+        }
+    }
 
     #[test]
     fn both_spellings_of_an_address_are_read_and_tls_is_refused_by_name() {

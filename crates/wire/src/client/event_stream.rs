@@ -84,7 +84,7 @@ impl EventStream {
                 sleep(doubled.min(BACKOFF_MAX)).await;
                 Ok(false)
             }
-            Err(error @ (Error::Problem(_) | Error::Foreign(..))) => Err(error),
+            Err(error @ (Error::Problem(_) | Error::Foreign(..) | Error::InClear(_))) => Err(error),
         }
     }
 

@@ -3,7 +3,7 @@ use super::Key;
 use crate::perform::error;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
-use tenure_core::id::{CallId, LeaseId};
+use tenure_core::id::{AgentId, CallId, LeaseId};
 use tenure_wire::frame::CallOutcome;
 
 /// Ended leases that are remembered.
@@ -20,9 +20,17 @@ pub(super) enum LeaseState<'a> {
     Ended(Option<&'a CallOutcome>),
 }
 
+/// Whose call it is.
+#[derive(Debug)]
+struct Lease {
+    agent: AgentId,
+    key: Key,
+    call: CallId,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    in_hand: HashMap<LeaseId, (Key, CallId)>,
+    in_hand: HashMap<LeaseId, Lease>,
     ended: HashMap<LeaseId, Option<Box<CallOutcome>>>,
     /// Oldest first, each with the bytes of its result.
     order: VecDeque<(LeaseId, usize)>,
@@ -44,8 +52,13 @@ impl Leases {
         self.in_hand.len()
     }
 
-    pub(super) fn take(&mut self, lease: LeaseId, key: Key, call: CallId) {
-        self.in_hand.insert(lease, (key, call));
+    /// Of all jails of one agent.
+    pub(super) fn in_hand_of(&self, agent: AgentId) -> usize {
+        self.in_hand.values().filter(|lease| lease.agent == agent).count()
+    }
+
+    pub(super) fn take(&mut self, lease: LeaseId, agent: AgentId, key: Key, call: CallId) {
+        self.in_hand.insert(lease, Lease { agent, key, call });
     }
 
     /// True if the lease was in hand: only then may its outcome be sent.
@@ -63,11 +76,7 @@ impl Leases {
 
     /// The leases in hand of one jail.
     pub(super) fn of(&self, key: Key) -> Vec<(LeaseId, CallId)> {
-        self.in_hand
-            .iter()
-            .filter(|(_, (holder, _))| *holder == key)
-            .map(|(lease, (_, call))| (*lease, *call))
-            .collect()
+        self.in_hand.iter().filter(|(_, lease)| lease.key == key).map(|(id, lease)| (*id, lease.call)).collect()
     }
 
     fn shrink(&mut self) {
@@ -127,7 +136,8 @@ mod tests {
         let (mut leases, mut all) = (Leases::default(), Vec::new());
         for _ in 0..40 {
             let outcome = outcome(&mut mint, json!("x".repeat(1 << 20)));
-            leases.take(outcome.lease, Key { execution: outcome.execution, iteration: 1 }, outcome.call);
+            let key = Key { execution: outcome.execution, iteration: 1 };
+            leases.take(outcome.lease, AgentId::mint(&mut mint), key, outcome.call);
             all.push(outcome.lease);
             assert!(leases.end(outcome.lease, Some(outcome)));
         }

@@ -10,6 +10,8 @@ use tenure_core::network::entry::Range;
 pub enum Kind {
     /// Where clouds hand out credentials.
     Metadata,
+    /// Of an interface of the host that the worker runs on: what listens there would be reached past its firewall.
+    Own,
     Loopback,
     Private,
     LinkLocal,
@@ -28,6 +30,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Metadata => "metadata",
+            Kind::Own => "this host's own",
             Kind::Loopback => "loopback",
             Kind::Private => "private",
             Kind::LinkLocal => "link-local",
@@ -127,6 +130,12 @@ pub fn closed(address: IpAddr) -> Option<ClosedRange> {
         None if GLOBAL.holds(address) => None,
         None => Some(ClosedRange { kind: Kind::Reserved, range }),
     }
+}
+
+/// Why an address of the worker's own host is closed: only its full name opens it. What is closed by its range says so.
+pub fn own(address: IpAddr) -> ClosedRange {
+    let length = if address.is_ipv4() { 32 } else { 128 };
+    closed(address).unwrap_or(ClosedRange { kind: Kind::Own, range: Range::new(address, length) })
 }
 
 /// The IPv4 host that an IPv6 address leads to.

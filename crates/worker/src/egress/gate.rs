@@ -1,6 +1,7 @@
 //! The gate of a jail's egress: judges a host, looks it up once, and connects to an address that it judged. Must never: connect
 //! to what was not judged, look a name up twice for one connection, or wait without a deadline.
 use super::bypass::Bypass;
+use super::closed::embedded;
 use super::metered::MeteredStream;
 use super::network::Stream;
 use super::rate_limit::RateLimiter;
@@ -162,7 +163,7 @@ impl Gate {
         self.judge(host, None)?;
         let judged = |address: IpAddr| {
             let address = address.to_canonical();
-            JudgedAddress { address, against: self.shared.rules.judge_address(address, None, true).err() }
+            JudgedAddress { address, against: self.judge_place(address, None, true).err() }
         };
         Ok(self.resolve(host).await?.into_iter().map(judged).collect())
     }
@@ -203,7 +204,7 @@ impl Gate {
         for address in self.resolve(host).await? {
             let address = address.to_canonical();
             let named = matches!(host, Host::Name(_));
-            match self.shared.rules.judge_address(address, Some(port), named) {
+            match self.judge_place(address, Some(port), named) {
                 Ok(()) => permitted.push(SocketAddr::new(address, port)),
                 Err(rule) => against = against.or(Some(rule)),
             }
@@ -212,6 +213,17 @@ impl Gate {
             Some(rule) if permitted.is_empty() => Err(self.refuse(host.to_string(), port, rule).into()),
             Some(_) | None => Ok(permitted),
         }
+    }
+
+    /// By the rules, and by what this host's interfaces are at this moment.
+    fn judge_place(&self, address: IpAddr, port: Option<u16>, named: bool) -> Result<(), Rule> {
+        let network = self.shared.resolver.network();
+        let carried = match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => embedded(address).map(IpAddr::V4),
+        };
+        let is_own = network.is_own(address) || carried.is_some_and(|address| network.is_own(address));
+        self.shared.rules.judge_place(address, port, named, is_own)
     }
 
     async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, ConnectError> {
@@ -234,7 +246,13 @@ impl Gate {
         let mut failed = late();
         for address in permitted.iter().take(TRIES_MAX) {
             match timeout_at(deadline, self.shared.resolver.network().connect(*address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                // The host may have got this address since it was judged: then not a byte goes there.
+                Ok(Ok(stream)) => {
+                    return match self.judge_place(address.ip(), Some(port), matches!(host, Host::Name(_))) {
+                        Ok(()) => Ok(stream),
+                        Err(rule) => Err(self.refuse(host.to_string(), port, rule).into()),
+                    };
+                }
                 Ok(Err(error)) => failed = error,
                 Err(_) => {
                     failed = late();

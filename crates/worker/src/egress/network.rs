@@ -1,7 +1,7 @@
 //! The network outside of all jails, at the edge where a test can put another. Must never: judge, or look twice.
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 const ANSWERS_MAX: usize = 32;
 /// The resolver's own code runs on it, with the modules of the host's name service switch.
 const STACK_BYTES: usize = 512 << 10;
+/// Any port will do to ask for a way.
+const DISCARD: u16 = 9;
 
 /// What a connection is.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,6 +26,9 @@ pub trait HostNetwork: fmt::Debug + Send + Sync {
     fn resolve(&self, name: &str) -> Answer<Vec<IpAddr>>;
 
     fn connect(&self, to: SocketAddr) -> Answer<Box<dyn Stream>>;
+
+    /// Whether this host itself answers at `address`, as it is now: an interface may have come since it was last asked.
+    fn is_own(&self, address: IpAddr) -> bool;
 }
 
 /// The host's own resolver and network.
@@ -51,5 +56,37 @@ impl HostNetwork for SystemNetwork {
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
+    }
+
+    /// Asks the kernel for the way there, by which nothing is sent: to itself it goes by that very address. Without a way
+    /// nothing is reached either.
+    fn is_own(&self, address: IpAddr) -> bool {
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let source = || {
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect((address, DISCARD))?;
+            socket.local_addr()
+        };
+        source().is_ok_and(|source| source.ip() == address || source.ip().is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_an_interface_is_the_hosts_own_and_one_that_others_have_is_not() {
+        let own = |text: &str| SystemNetwork.is_own(text.parse().unwrap());
+        assert!(own("127.0.0.1") && own("127.9.9.9"));
+        // Of the interface by which this host would go out, if it can.
+        let going_out = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            socket.connect("203.0.113.1:9")?;
+            socket.local_addr()
+        });
+        if let Ok(address) = going_out {
+            assert!(SystemNetwork.is_own(address.ip()), "{address}");
+        }
+        assert!(!own("203.0.113.1") && !own("2001:db8::1"));
     }
 }

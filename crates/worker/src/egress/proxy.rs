@@ -18,9 +18,9 @@ const FIRST: Duration = Duration::from_secs(10);
 /// After a failed accept: the worker is short of descriptors, or the connection has gone.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until it is dropped, which ends every connection.
-pub(super) async fn serve(listener: TcpListener, gate: Gate, connections_max: u32) {
-    let places = (connections_max as usize).saturating_add(SPARE).min(CONVERSATIONS_MAX);
+/// Accepts until it is dropped, which ends every connection. `conversations_max`: what this worker has descriptors for.
+pub(super) async fn serve(listener: TcpListener, gate: Gate, connections_max: u32, conversations_max: usize) {
+    let places = (connections_max as usize).saturating_add(SPARE).min(CONVERSATIONS_MAX).min(conversations_max);
     let mut talks = JoinSet::new();
     loop {
         tokio::select! {

@@ -1,6 +1,6 @@
 //! What one jail may reach, judged by name and by address. Pure. Must never: let a name stand for an address that is closed,
 //! or let the allowlist outdo the blocklist.
-use super::closed::{ClosedRange, closed, embedded};
+use super::closed::{ClosedRange, closed, embedded, own};
 use std::fmt;
 use std::net::IpAddr;
 use tenure_core::manifest::NetworkMode;
@@ -105,6 +105,14 @@ impl Rules {
     /// # Errors
     /// The rule that is against it.
     pub fn judge_address(&self, address: IpAddr, port: Option<u16>, named: bool) -> Result<(), Rule> {
+        self.judge_place(address, port, named, false)
+    }
+
+    /// The same, of an address that is known to be the worker's own host's, or not to be.
+    ///
+    /// # Errors
+    /// The rule that is against it.
+    pub fn judge_place(&self, address: IpAddr, port: Option<u16>, named: bool, is_own: bool) -> Result<(), Rule> {
         if self.mode == NetworkMode::None {
             return Err(Rule::ModeNone);
         }
@@ -121,7 +129,7 @@ impl Rules {
             return Err(Rule::Blocklist(entry.text().to_owned()));
         }
         let mut named_ranges = self.allowed(port).flat_map(|entry| entry.ranges()).filter(|range| range.holds(address));
-        match closed(address) {
+        match if is_own { Some(own(address)) } else { closed(address) } {
             Some(closed) if named_ranges.any(|range| range.lies_in(closed.range)) => Ok(()),
             Some(closed) => Err(Rule::ClosedRange(closed, address)),
             None if named || self.mode == NetworkMode::Deny || named_ranges.next().is_some() => Ok(()),

@@ -1,10 +1,8 @@
 //! How much lies in an agent's folders, found by looking. Must never: follow a link, leave the file system, count a file twice
 //! that has two names, or look further than it was told.
 
-use super::{
-    BENEATH, FOLDER,
-    remove::{reach, readable},
-};
+use super::beneath::{BENEATH, FOLDER};
+use super::remove::{reach, readable};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
 use rustix::io::Errno;
 use std::collections::HashSet;

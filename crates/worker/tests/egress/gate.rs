@@ -34,6 +34,40 @@ async fn a_name_is_looked_up_once_a_connection_and_the_address_that_was_judged_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_of_the_workers_own_host_is_reached_only_where_it_is_named() {
+    const SIX: &str = "2606:2800:220:1::1";
+    let at = format!("{PUBLIC}:80");
+    let closed = |address: &str| Err(format!("this host's own address {address}"));
+    let world = World::new().name("a.test", &[PUBLIC]).name("b.test", &[SIX]).name("c.test", &["64:ff9b::5db8:d822"]);
+    let world = world.server(&at, Server::Silent).server(&format!("[{SIX}]:80"), Server::Silent);
+    let deny = world.door(&network(NetworkMode::Deny, &[], &[]));
+    assert_eq!(open(deny.gate(), PUBLIC, 80).await, Ok(()), "the control: another host's is public");
+    let world = world.own(PUBLIC).own(SIX);
+    // By address, by a name, however the name's answer comes to be, and through a translator.
+    for (host, address) in [(PUBLIC, PUBLIC), ("a.test", PUBLIC), ("b.test", SIX), ("c.test", "64:ff9b::5db8:d822")] {
+        assert_eq!(open(deny.gate(), host, 80).await, closed(address), "{host}");
+    }
+    let wide = world.door(&allow(&["a.test", "0.0.0.0/0", "93.184.216.0/24"]));
+    assert_eq!(open(wide.gate(), "a.test", 80).await, closed(PUBLIC), "a range around it does not name it");
+    let looked = deny.gate().look_up(&Host::parse("a.test").unwrap()).await.unwrap();
+    assert!(looked.iter().all(|judged| judged.against.is_some()), "{looked:?}");
+    assert_eq!(world.connected(), vec![at.clone()], "nothing was connected to but by the control");
+    let named = world.door(&network(NetworkMode::Deny, &[PUBLIC], &[]));
+    assert_eq!(open(named.gate(), "a.test", 80).await, Ok(()), "the control: its manifest names it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_address_became_the_hosts_own_meanwhile_is_dropped_unused() {
+    let at = format!("{PUBLIC}:80");
+    let world = World::new().name("a.test", &[PUBLIC]).server(&at, Server::Silent);
+    let door = world.door(&network(NetworkMode::Deny, &[], &[]));
+    assert_eq!(open(door.gate(), "a.test", 80).await, Ok(()), "the control");
+    let world = world.own_soon(PUBLIC);
+    assert_eq!(open(door.gate(), "a.test", 80).await, Err(format!("this host's own address {PUBLIC}")));
+    assert_eq!(world.heard(1), "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_several_answers_only_permitted_ones_are_tried() {
     let world = World::new()
         .name("a.test", &["127.0.0.1", "::ffff:10.0.0.1", "93.184.216.1", PUBLIC, "169.254.169.254"])

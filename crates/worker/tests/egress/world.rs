@@ -29,6 +29,9 @@ struct State {
     servers: HashMap<SocketAddr, Server>,
     lookups: Vec<String>,
     connected: Vec<SocketAddr>,
+    /// Addresses of the host that the worker runs on, and those that become so by the next connection.
+    own: Vec<IpAddr>,
+    coming: Vec<IpAddr>,
     /// What each connection was sent, in the order in which they were made.
     heard: Vec<Arc<Mutex<Vec<u8>>>>,
 }
@@ -66,6 +69,18 @@ impl World {
         Arc::clone(self)
     }
 
+    /// An interface of the worker's own host has this address.
+    pub(crate) fn own(self: &Arc<World>, address: &str) -> Arc<World> {
+        self.state.lock().unwrap().own.push(address.parse().unwrap());
+        Arc::clone(self)
+    }
+
+    /// An interface gets this address while the next connection is made.
+    pub(crate) fn own_soon(self: &Arc<World>, address: &str) -> Arc<World> {
+        self.state.lock().unwrap().coming.push(address.parse().unwrap());
+        Arc::clone(self)
+    }
+
     pub(crate) fn lookups(&self) -> Vec<String> {
         self.state.lock().unwrap().lookups.clone()
     }
@@ -92,7 +107,7 @@ impl World {
 
     /// What the jails of one worker look names up by.
     pub(crate) fn resolver(self: &Arc<World>) -> Resolver {
-        Resolver::new(Arc::clone(self) as Arc<dyn HostNetwork>)
+        Resolver::new(Arc::clone(self) as Arc<dyn HostNetwork>, 8)
     }
 }
 
@@ -110,9 +125,15 @@ impl HostNetwork for World {
         Box::pin(std::future::ready(answer.ok_or_else(unknown)))
     }
 
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.state.lock().unwrap().own.contains(&address)
+    }
+
     fn connect(&self, to: SocketAddr) -> Answer<Box<dyn Stream>> {
         let mut state = self.state.lock().unwrap();
         state.connected.push(to);
+        let coming = std::mem::take(&mut state.coming);
+        state.own.extend(coming);
         let server = match state.servers.get(&to).cloned() {
             Some(Server::Hangs) => return Box::pin(std::future::pending()),
             None => {

@@ -60,8 +60,10 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
 fn spawn(settings: &Settings, log: &Path) -> Result<Child, Failure> {
     let failed = |what: &str, error: std::io::Error| Failure::new(Exit::Failure, format!("{what}: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("its own program is not known", error))?;
-    super::make_data_dir(settings)?;
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(log);
+    super::make_data_dir(&settings.data_dir)?;
+    // In a folder that was open to others somebody may have put a link there.
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(no_link).open(log);
     let file = file.map_err(|error| failed(&format!("{} cannot be written", log.display()), error))?;
     let also = file.try_clone().map_err(|error| failed("the log cannot be shared", error))?;
     let words = std::env::args_os().skip(1).filter(|word| !detaches(word));

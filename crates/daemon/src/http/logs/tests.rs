@@ -10,7 +10,8 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
         listening: Vec::new(),
     };
     let greeting = tokio::sync::watch::channel(None).1;
-    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, installation }
+    let shares = crate::http::shares::Shares::default();
+    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, shares, installation }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.
@@ -54,7 +55,7 @@ async fn pages_of_a_log_are_bounded_and_together_they_are_the_whole() {
         execution.end_iteration(number == 3, "why not").await;
     }
     let api = api(&app);
-    let (once, pages) = whole(&api, execution.id, LIMIT_DEFAULT, PAGE_BYTES, usize::MAX).await;
+    let (once, pages) = whole(&api, execution.id, tenure_wire::api::LIMIT_DEFAULT, PAGE_BYTES, usize::MAX).await;
     assert_eq!((once.len(), pages), (3, 1));
     assert!(once.iter().all(|iteration| iteration.log.len() == 41 && iteration.log[39].calls.len() == 2));
     assert_eq!(once[1].iteration.validation[0].reasons.as_deref(), Some("why not"));

@@ -65,7 +65,7 @@ pub(in crate::perform) async fn download(context: &CallContext, wanted: Download
     // Before anything is asked of a server.
     ops.check(&wanted.path).await?;
     let fetching = async {
-        let place = context.egress.spools().acquire().await.map_err(|error| broken(&io::Error::other(error)))?;
+        let place = context.egress.spools().take().await.map_err(|error| broken(&error))?;
         let answered = context.egress.fetch(ask).await.map_err(failed)?;
         let (status, url, redirects) = (answered.response.status(), answered.url.to_string(), answered.redirects);
         if let Some(unfollowed) = &answered.unfollowed {
