@@ -172,7 +172,7 @@ impl Folder {
     pub(crate) fn read_verifier(&self) -> Result<Option<Verifier>, Error> {
         let text = match fs::read_to_string(self.public()) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("reading the ledger's public key", &error)),
         };
         Verifier::from_hex(text.trim()).map(Some).map_err(|why| Error::corrupt(format!("ledger.pub: {why}")))

@@ -26,12 +26,10 @@ pub(crate) use unlinked::JailProcesses;
 pub(crate) use volume::Claim;
 
 use crate::error::Error;
-use beneath::{BENEATH, FOLDER, at, open_beneath, private};
+use beneath::{FOLDER, at, open_beneath, private};
 use owners::Owners;
 use reserve::Reserve;
-use rustix::fs::{
-    AtFlags, Dir, Mode, OFlags, RenameFlags, Stat, fstat, mkdirat, open, openat2, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -57,7 +57,7 @@ fn without(dir: &Path, names: &[&str], then: impl FnOnce()) {
 }
 
 fn holds(dir: &Path) {
-    let report = verify(dir, Depth::Payloads).unwrap();
+    let report = verify(dir, Depth::Whole).unwrap();
     assert!(report.holds() && report.records > 1, "{:?}", report.findings.kept());
 }
 
