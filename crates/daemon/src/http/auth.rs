@@ -182,7 +182,9 @@ mod tests {
     fn named(hosts: &[&str], origins: &[&str], uri: &'static str) -> Result<(), Code> {
         let mut headers = HeaderMap::new();
         for (name, values) in [(HOST, hosts), (ORIGIN, origins)] {
-            values.iter().for_each(|value| drop(headers.append(&name, HeaderValue::from_str(value).unwrap())));
+            for value in values {
+                headers.append(&name, HeaderValue::from_str(value).unwrap());
+            }
         }
         let local = SocketAddr::from(([127, 0, 0, 1], 7800));
         check_site(&headers, &Uri::from_static(uri), local).map_err(|failure| failure.0.code)
