@@ -121,53 +121,6 @@ fn what_is_piped_in_is_read_as_it_comes_and_what_is_printed_comes_out_whole() {
 }
 
 #[test]
-fn at_a_terminal_a_shell_has_one_of_its_own() {
-    let house = House::up(&cassette(1));
-    let file = house.write("agent.yaml", AGENT);
-    house.tenure(&["agent", "deploy", &file]).ok();
-    let tenure = house.command(&["sandbox", "run", "--profile", "coder", "--", "sh", "-i"]);
-    let words: Vec<String> = std::iter::once(tenure.get_program())
-        .chain(tenure.get_args())
-        .map(|word| format!("'{}'", word.to_str().unwrap()))
-        .collect();
-    let mut command = Command::new("script");
-    command.args([
-        "-q",
-        "-e",
-        "-c",
-        &format!("stty rows 33 cols 101; {}; echo ended $?", words.join(" ")),
-        "/dev/null",
-    ]);
-    command.envs(tenure.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut terminal = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut input, mut output) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
-    let mut seen = String::new();
-    let mut until = |wanted: &str| {
-        while !seen.contains(wanted) {
-            let mut bytes = [0; 4096];
-            let count = output.read(&mut bytes).unwrap();
-            assert!(count > 0, "no `{wanted}` in {seen}");
-            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        }
-        seen.clone()
-    };
-    until("$ ");
-    input.write_all(b"PS1=; tty; stty size; id -u; echo got-$((40+2)); cat\nto the cat\n").unwrap();
-    let said = until("to the cat\r\nto the cat");
-    assert!(
-        said.contains("/dev/pts/") && said.contains("33 101") && said.contains("\n1000\r") && said.contains("got-42"),
-        "{said}"
-    );
-    // The terminal's interrupt ends what runs in the jail, not the shell, and not the command around it.
-    input.write_all(b"\x03").unwrap();
-    input.write_all(b"echo still-$((1+1))\nexit 7\n").unwrap();
-    until("still-2");
-    until("ended 7");
-    drop(input);
-    terminal.wait().unwrap();
-}
-
-#[test]
 fn folders_that_the_operator_allows_are_there_by_flag_by_variable_by_file_and_by_the_daemon_s_word() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root makes a folder in /srv");
