@@ -60,8 +60,8 @@ mod tests {
         let mut both = vec![id, next];
         both.sort_unstable();
         assert_eq!(uncancelled().await.unwrap(), both);
-        let cancel = execution::Command::Cancel { why: "test".to_string() };
-        run(&app, Command::Execution(id, cancel)).await;
+        let asked = execution::Command::Cancel { why: "test".to_string() };
+        run(&app, Command::Execution(id, asked)).await;
         let ended = app.records.read(move |txn| Ok(txn.execution(id)?.ended_at)).await.unwrap();
         assert_eq!(ended, None, "the control: its jail is not gone yet");
         assert_eq!(uncancelled().await.unwrap(), [next]);
