@@ -2,7 +2,6 @@
 //! Ctrl-C or TERM; executions go on at the next start.
 mod detached;
 
-use std::io::Write;
 use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use crate::args::Up;
 use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
 use crate::render::{Output, table};
+use crate::screen;
 
 /// How long the files of a deleted agent are kept where nobody says.
 const HOME_GRACE_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
@@ -150,7 +150,7 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
 
 /// A daemon goes on when nobody reads what it says.
 fn say(text: &str) {
-    let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
+    let _ = screen::print(text);
 }
 
 fn model(daemon: &Daemon) -> String {
@@ -171,6 +171,5 @@ fn model(daemon: &Daemon) -> String {
 pub fn log(default: &str) {
     let filter = EnvFilter::try_from_env("TENURE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // A second call in one process changes nothing.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| screen::Log).with_target(false).try_init();
 }

@@ -3,6 +3,8 @@ use tenure_core::manifest::{Backend, NetworkMode};
 use tenure_wire::api::agent::AgentSandbox;
 use tenure_wire::confinement::{Confinement, Life, Network};
 
+use crate::screen::one_line;
+
 /// A heading and its lines.
 struct Section(&'static str, Vec<String>);
 
@@ -19,7 +21,7 @@ pub fn explain(sandbox: &AgentSandbox) -> String {
     for Section(heading, lines) in parts {
         text.push_str(&format!("\n{heading}\n"));
         for line in lines {
-            text.push_str(&format!("  {line}\n"));
+            text.push_str(&format!("  {}\n", one_line(&line)));
         }
     }
     text

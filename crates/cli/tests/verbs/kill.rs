@@ -1,4 +1,4 @@
-use super::house::{AGENT, House, cassette};
+use super::house::{AGENT, House};
 
 const SLEEPS: &str = r#"{"cassette":1}
 {"execution":1,"iteration":1,"turn":1,"attempt":1,"answer":{"text":"","calls":[{"id":"c","name":"process.run","arguments":{"command":"sleep","args":["600"]}}],"stop":"calls","usage":{"input":1,"output":1,"cached":null},"model":"local/qwen","cost_micro_usd":null}}
@@ -16,7 +16,11 @@ fn killing_ends_what_runs_and_pausing_does_not() {
     assert_eq!(house.tenure(&["ps", "-o", "json"]).ok().json()[0]["status"], "running", "the control: it goes on");
     house.tenure(&["kill", "coder", "--note", "it sleeps"]).ok();
     let ended = house.wait(id);
-    assert_eq!((&ended["status"], &ended["detail"]), (&"cancelled".into(), &"by daemon: its agent was killed".into()), "{ended}");
+    assert_eq!(
+        (&ended["status"], &ended["detail"]),
+        (&"cancelled".into(), &"by daemon: its agent was killed".into()),
+        "{ended}"
+    );
     assert_eq!(house.tenure(&["agent", "get", "coder", "-o", "json"]).ok().json()["status"], "paused");
 }
 

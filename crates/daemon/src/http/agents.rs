@@ -20,6 +20,7 @@ use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -140,12 +141,21 @@ impl ApiState {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListParams {
-    /// `deployed` (registered, active or idle) or one status; without it all that are not archived.
+    #[param(schema_with = statuses)]
     status: Option<String>,
     /// 1 to 500; 50 without it.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+}
+
+fn statuses() -> Object {
+    let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(AgentFilter::words()));
+    words
+        .description(Some(
+            "`deployed` (registered, active or idle) or one status; without it all that are not archived.",
+        ))
+        .build()
 }
 
 /// Agents by name.
@@ -244,7 +254,8 @@ async fn sandbox(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): S
         }
     };
     let quota = host.quota.as_str().to_string();
-    Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, confinement }))
+    let agent = shown(&entry);
+    Ok(Out(AgentSandbox { id, name: agent.name, status: agent.status, revision: number, level, quota, confinement }))
 }
 
 /// Delete an agent: its open executions are cancelled, then it is archived. Its history stays.

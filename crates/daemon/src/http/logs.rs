@@ -16,7 +16,9 @@ use tenure_core::time::Stamp;
 use tenure_store::rows::calls;
 use tenure_store::rows::iterations::{self, IterationSummary, ValidationEntry};
 use tenure_store::rows::turns;
-use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, TurnLog, Validation};
+use tenure_wire::api::execution::{
+    Call, Iteration, IterationLog, IterationStatus, TurnLog, Validation, cause_from_one,
+};
 use tenure_wire::api::{LIMIT_DEFAULT, LIMIT_MAX, List};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
@@ -54,6 +56,7 @@ struct LogParams {
     /// 1 to 500 iterations; 50 without it.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]{1,9}\\.[0-9]{1,9}$")]
     cursor: Option<String>,
 }
 
@@ -193,7 +196,7 @@ fn part(
                 None => None,
             };
             let turn = TurnLog {
-                turn: row.turn,
+                turn: row.turn + 1,
                 model: row.model,
                 cassette: row.cassette,
                 text: text.filter(|text| !text.is_empty()),
@@ -281,7 +284,7 @@ fn iteration(summary: IterationSummary, found: Vec<ValidationEntry>, now: Stamp)
     Iteration {
         number: row.number,
         status,
-        cause: row.cause,
+        cause: row.cause.as_deref().map(cause_from_one),
         turns: summary.turns,
         tool_calls: summary.calls,
         tokens_in: summary.input_tokens,

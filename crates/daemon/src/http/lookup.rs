@@ -2,12 +2,12 @@
 use tenure_core::agent::{AgentRow, RevisionRow};
 use tenure_core::bound::Hash;
 use tenure_core::execution::ExecutionRow;
-use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::id::{AgentId, ExecutionId, kind_of};
 use tenure_core::manifest::nearest;
 use tenure_store::rows::agents;
 use tenure_store::rows::executions::{self, Filter};
 use tenure_store::rows::{Match, Page};
-use tenure_wire::problem::Code;
+use tenure_wire::problem::{Code, Problem};
 
 use super::ApiState;
 use super::problem::Failure;
@@ -27,6 +27,9 @@ impl ApiState {
                 Err(Code::AgentAmbiguous.problem(detail).into())
             }
             Match::None => {
+                if let Some(problem) = misnamed(Code::AgentUnknown, wanted, "agent") {
+                    return Err(problem.into());
+                }
                 let problem = Code::AgentUnknown.problem(format!("no agent is called {}", quoted(wanted)));
                 let names = self.reader().read(|sql| agents::list(sql, None, None, NAMES_MAX)).await?;
                 let near = nearest(wanted, names.rows.iter().map(|entry| entry.name.as_str()));
@@ -48,9 +51,11 @@ impl ApiState {
                 let detail = format!("{} could be {}", quoted(wanted), ids.join(", "));
                 Err(Code::ExecutionAmbiguous.problem(detail).into())
             }
-            Match::None => {
-                Err(Code::ExecutionUnknown.problem(format!("no execution has the id {}", quoted(wanted))).into())
-            }
+            Match::None => Err(misnamed(Code::ExecutionUnknown, wanted, "execution")
+                .unwrap_or_else(|| {
+                    Code::ExecutionUnknown.problem(format!("no execution has the id {}", quoted(wanted)))
+                })
+                .into()),
         }
     }
 
@@ -86,6 +91,21 @@ impl ApiState {
         let bytes = self.reader().payload(hash).await?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
+}
+
+/// What is wrong with a name under which nothing was found, where that can be told from the name alone.
+pub(super) fn misnamed(code: Code, wanted: &str, kind: &str) -> Option<Problem> {
+    if wanted.trim().is_empty() {
+        return Some(code.problem(format!("the name or id of the {kind} is empty")));
+    }
+    let other = kind_of(wanted).filter(|other| *other != kind)?;
+    let of = |kind: &str| if kind.starts_with(['a', 'e']) { format!("an {kind}") } else { format!("a {kind}") };
+    let problem = code.problem(format!("{} is the id of {}, not of {}", quoted(wanted), of(other), of(kind)));
+    Some(match other {
+        "agent" | "execution" => problem.hint(format!("`tenure {other} get {wanted}` shows it")),
+        "key" => problem.hint("`tenure key list` shows it"),
+        _ => problem,
+    })
 }
 
 /// At most 80 characters of what was asked for.
