@@ -375,7 +375,7 @@ fn files_that_are_no_manifest_are_refused() {
 
 #[test]
 fn a_tag_that_nothing_acts_on_is_refused_where_it_stands_and_one_that_says_what_is_read_anyway_passes() {
-    for tag in ["!secret", "!env", "!include", "!vault", "!!int", "!!binary", "!", "!<tag:example.com,2026:x>"] {
+    for tag in ["!secret", "!env", "!include", "!vault", "!!int", "!", "!<tag:example.com,2026:x>"] {
         let told = refused(&with_spec(&format!("task: {{instruction: {tag} \"5\"}}")));
         assert!(told.contains("means nothing here") && told.contains("line 6"), "{tag}: {told}");
     }
