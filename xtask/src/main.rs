@@ -18,6 +18,7 @@ mod ship;
 mod bench;
 mod fuzz;
 mod sim;
+mod openapi;
 mod vm;
 
 #[derive(Parser)]
@@ -32,7 +33,7 @@ enum Verb {
     /// Check what the compiler cannot: crate edges, sizes, names, the one door, paths, charters, docs.
     Tidy,
     /// Run everything that must hold: format, tidy, clippy, licences, all tests. The last line counts them.
-    Test,
+    Test(test::Arguments),
     /// Build, run an example agent with the local model, verify the ledger, say how to go on.
     Demo,
     /// Build the shipped profile and put `tenure` on the PATH.
@@ -67,7 +68,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
     let root = root()?;
     match verb {
         Verb::Tidy => tidied(&root),
-        Verb::Test => test::run(&root),
+        Verb::Test(arguments) => test::run(&root, &arguments),
         Verb::Demo => demo::run(&root),
         Verb::Install(arguments) => ship::onto_path(&root, &arguments),
         Verb::Package => ship::package(&root),

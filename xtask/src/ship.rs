@@ -125,7 +125,7 @@ fn deb(root: &Path, out: &Path) -> Result<PathBuf> {
         |path: &PathBuf| path.extension().is_some_and(|end| end == "deb") && path.to_string_lossy().contains(&version);
     let found: Vec<PathBuf> = fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.path())).filter(mine).collect();
     ensure!(found.len() == 1, "{} Debian packages of {version} lie in {}", found.len(), out.display());
-    Ok(found.into_iter().next().context("one was found")?)
+    found.into_iter().next().context("one was found")
 }
 
 fn version(root: &Path) -> Result<String> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, install, sim, step, tidy, weights};
+use crate::{fuzz, install, openapi, sim, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
 const DENY: &str = "cargo-deny@0.20.2";
@@ -24,6 +24,13 @@ const SWITCH: &[u8] = b"struct Bypass with 3 elements";
 const SKIPPED: &str = "skipped: ";
 /// Where nextest leaves what tests said, wherever cargo builds.
 const REPORT: &str = "target/nextest/default/junit.xml";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Ask the API all that its description allows, up to 5,000 cases, instead of a part.
+    #[arg(long)]
+    full: bool,
+}
 
 /// What the closing line says.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +57,15 @@ impl Count {
 /// One run over the project. In CI nothing may be skipped: what would be is a failure.
 struct Run<'r> {
     root: &'r Path,
+    extent: openapi::Extent,
     ci: bool,
     count: Count,
 }
 
-pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
-    let mut run = Run { root, ci, count: Count::default() };
+    let extent = if arguments.full { openapi::Extent::Full } else { openapi::Extent::Bounded };
+    let mut run = Run { root, extent, ci, count: Count::default() };
     if let Err(error) = run.everything() {
         eprintln!("xtask: {error:#}");
         run.count.failed += 1;
@@ -95,8 +104,28 @@ impl Run<'_> {
             )?;
         }
         self.doc_tests(&model)?;
+        self.openapi();
         self.sim();
         self.fuzz()
+    }
+
+    /// Each tool counts as one test. Without an index of Python packages there are none, and that is said.
+    fn openapi(&mut self) {
+        println!("openapi");
+        match openapi::figures(self.root, self.extent) {
+            Ok(figures) => {
+                figures.iter().for_each(|figure| println!("  {figure}"));
+                self.count.passed += figures.len() as u64;
+            }
+            Err(openapi::Failure::NoTools(why)) if !self.ci => {
+                println!("  skipped: the tools that hold the API against its description: {why:#}");
+                self.count.skipped += 2;
+            }
+            Err(openapi::Failure::NoTools(error) | openapi::Failure::Found(error)) => {
+                eprintln!("xtask: {error:#}");
+                self.count.failed += 1;
+            }
+        }
     }
 
     /// Each ledger counts as one test. What it finds does not keep the rest from running.

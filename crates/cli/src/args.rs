@@ -135,7 +135,7 @@ pub struct Up {
     #[arg(long, env = "TENURE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Sandboxes at the same time [default: 8]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
     /// A folder in /data, /mnt, /opt or /srv that manifests may name, `:rw` to be written too; may be given again.
     #[arg(
@@ -181,13 +181,14 @@ pub enum Agent {
         /// deployed, registered, active, idle, paused, quarantined, revoked or archived.
         #[arg(long)]
         status: Option<String>,
-        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
     },
     /// Show one agent with its limits, revisions and manifest.
     #[command(visible_aliases = ["show", "describe"])]
     Get {
         /// Name, id or short id.
+        #[arg(value_parser = named)]
         agent: String,
         /// Only the canonical manifest, as YAML that can be deployed.
         #[arg(long)]
@@ -203,7 +204,7 @@ pub enum Agent {
     #[command(visible_alias = "rm")]
     Delete {
         /// Name, id or short id of each.
-        #[arg(required = true, value_name = "AGENT")]
+        #[arg(required = true, value_name = "AGENT", value_parser = named)]
         agents: Vec<String>,
     },
 }
@@ -220,7 +221,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 pub struct Supervise {
     /// Name, id or short id of each.
-    #[arg(required = true, value_name = "AGENT")]
+    #[arg(required = true, value_name = "AGENT", value_parser = named)]
     pub agents: Vec<String>,
     /// Why; kept in the ledger.
     #[arg(long)]
@@ -268,19 +269,28 @@ pub struct Execute {
     #[arg(value_name = "AGENT [INPUT]", num_args = 1..=2, required_unless_present = "agent")]
     pub words: Vec<String>,
     /// Name, id or short id.
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub agent: Option<String>,
-    /// JSON, or text; `@FILE` reads a file, `-` stdin [default: null]
-    #[arg(long)]
+    /// JSON, or text; `@FILE` reads a file, `-` stdin [default: null]. What is empty, or begins as JSON and is none, wants
+    /// --text.
+    #[arg(long, allow_hyphen_values = true)]
     pub input: Option<String>,
+    /// Take the input as text, whatever it looks like.
+    #[arg(long)]
+    pub text: bool,
     /// Stream what happens until it ends.
     #[arg(long)]
     pub watch: bool,
-    /// Instead of the manifest's own.
-    #[arg(long, value_name = "COUNT")]
+    /// Instead of the manifest's own, from 1 to 1000.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
     pub max_iterations: Option<u32>,
     /// A repeated start with the same key returns the first execution.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = named)]
     pub idempotency_key: Option<String>,
 }
 
@@ -290,7 +300,7 @@ pub enum Execution {
     #[command(visible_alias = "ls")]
     List {
         /// Name, id or short id.
-        #[arg(long)]
+        #[arg(long, value_parser = named)]
         agent: Option<String>,
         /// queued, running, waiting, completed, failed, cancelled, or the reason of a failure such as timeout.
         #[arg(long)]
@@ -298,13 +308,14 @@ pub enum Execution {
         /// Started since then: 2026-02-23T10:00:00Z, or 30m, 24h, 7d ago.
         #[arg(long)]
         since: Option<String>,
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
     },
     /// Show one execution with its iterations.
     #[command(visible_aliases = ["show", "describe"])]
     Get {
         /// Id or short id.
+        #[arg(value_parser = named)]
         execution: String,
     },
     /// Show what its iterations said and did.
@@ -312,11 +323,13 @@ pub enum Execution {
     /// Stream what happens until it ends.
     Watch {
         /// Id or short id.
+        #[arg(value_parser = named)]
         execution: String,
     },
     /// Start it once more: the same agent as it is now, and the same input.
     Retry {
         /// Id or short id.
+        #[arg(value_parser = named)]
         execution: String,
         /// Stream what happens until it ends.
         #[arg(long)]
@@ -325,7 +338,7 @@ pub enum Execution {
     /// Cancel executions.
     Cancel {
         /// Id or short id of each.
-        #[arg(required = true, value_name = "EXECUTION")]
+        #[arg(required = true, value_name = "EXECUTION", value_parser = named)]
         executions: Vec<String>,
         /// Kept in the ledger.
         #[arg(long)]
@@ -336,9 +349,10 @@ pub enum Execution {
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Id or short id.
+    #[arg(value_parser = named)]
     pub execution: String,
-    /// Only this one.
-    #[arg(long, value_name = "NUMBER")]
+    /// Only this one, counted from 1.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub iteration: Option<u32>,
     /// Stream what happens until it ends.
     #[arg(long, short, conflicts_with = "iteration")]
@@ -349,7 +363,7 @@ pub struct Logs {
 pub enum Key {
     /// Make a key; its text is shown once.
     Create {
-        #[arg(long)]
+        #[arg(long, value_parser = named)]
         name: String,
         /// viewer, approver, operator or owner.
         #[arg(long, default_value = "operator")]
@@ -362,7 +376,7 @@ pub enum Key {
     #[command(visible_alias = "rm")]
     Revoke {
         /// Id, short id, or the name of a live key, of each.
-        #[arg(required = true, value_name = "KEY")]
+        #[arg(required = true, value_name = "KEY", value_parser = named)]
         keys: Vec<String>,
     },
 }
@@ -384,7 +398,7 @@ pub enum Model {
     /// Ask a model for one short answer.
     Test {
         /// An alias or provider/model.
-        #[arg(default_value = "default")]
+        #[arg(default_value = "default", value_parser = named)]
         model: String,
     },
 }
@@ -400,10 +414,10 @@ pub enum Sandbox {
     /// Run a command or a shell in an agent's confinement, on an empty folder that is gone afterwards.
     Run {
         /// Whose confinement: name, id or short id.
-        #[arg(long, value_name = "AGENT")]
+        #[arg(long, value_name = "AGENT", value_parser = named)]
         profile: String,
         /// Seconds until it is ended [default: 120; at a terminal, a day]
-        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86400))]
+        #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=86400))]
         timeout: Option<u64>,
         /// As for `tenure up`: a folder of the host that the agent's manifest names and that is shown; may be given again.
         #[arg(
@@ -424,6 +438,7 @@ pub enum Sandbox {
     /// Tell in words what an agent's programs see, may call, reach and use.
     Explain {
         /// Name, id or short id.
+        #[arg(value_parser = named)]
         agent: String,
     },
 }
@@ -438,12 +453,20 @@ pub enum Audit {
     },
     /// Print the newest records.
     Tail {
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+        #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
         /// Go on with what comes.
         #[arg(long, short)]
         follow: bool,
     },
+}
+
+/// A name or id that says something: an empty one comes of a variable that is not set.
+fn named(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty: is a variable not set?".to_string()),
+        _ => Ok(text.to_string()),
+    }
 }
 
 fn grace(text: &str) -> Result<Duration, String> {

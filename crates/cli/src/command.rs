@@ -16,7 +16,7 @@ mod audit;
 mod completions;
 mod man;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use serde::Serialize;
@@ -26,9 +26,7 @@ use crate::args::Verb;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
-
-/// A manifest or an input that is read from a file or stdin.
-const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+use crate::screen::{self, Ink, one_line};
 
 pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
@@ -50,19 +48,19 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,
         Verb::Audit(verb) => audit::run(verb, settings, output).await,
-        Verb::Completions { shell } => Ok(completions::run(shell)),
+        Verb::Completions { shell } => completions::run(shell),
         Verb::Man { folder } => man::run(folder.as_deref()),
     }
 }
 
-/// The bytes of a file, or of stdin for `-`.
-fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
+/// The bytes of a file, or of stdin for `-`; `max` is what the daemon takes.
+fn contents(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
     let refuse = |why: String| Failure::new(Exit::Refused, format!("{} cannot be read: {why}", path.display()));
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)
+        std::io::stdin().lock().take(max as u64 + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        std::fs::File::open(path).and_then(|file| file.take(max as u64 + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -70,8 +68,10 @@ fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
         }
         _ => refuse(error.to_string()),
     })?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(refuse(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    if bytes.len() > max {
+        return Err(
+            refuse(format!("it has more than {max} bytes")).next("keep large data in files of the agent's work folder")
+        );
     }
     Ok(bytes)
 }
@@ -95,8 +95,8 @@ async fn each<T: Serialize>(
         }
     }
     match done.as_slice() {
-        [one] if names.len() == 1 => output.show(one, || text(one)),
-        several => output.show(&several, || several.iter().map(&text).collect::<Vec<_>>().join("\n")),
+        [one] if names.len() == 1 => output.show(one, || text(one))?,
+        several => output.show(&several, || several.iter().map(&text).collect::<Vec<_>>().join("\n"))?,
     }
     Ok(failed.unwrap_or(Exit::Done))
 }
@@ -124,8 +124,7 @@ fn confirm(question: &str, settings: &Settings) -> Result<(), Failure> {
             .why(question)
             .next("say --yes if it is meant"));
     }
-    eprint!("{question} [y/N] ");
-    let _ = std::io::stderr().flush();
+    screen::tell(&[(Ink::Plain, &one_line(question)), (Ink::Plain, " [y/N] ")]);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {

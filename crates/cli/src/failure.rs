@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use owo_colors::OwoColorize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tenure_wire::client;
 use tenure_wire::problem::{Code, Fault, Problem};
 
 use crate::args::Format;
+use crate::screen::{self, Ink, indented, one_line};
 
 /// How the program ends. The numbers are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Exit {
     /// What was watched failed or was cancelled.
     NotCompleted,
     Later,
-    /// As a program ended that ran in its place.
+    /// As a program ended that ran in its place, or as a shell says of one that a signal ended.
     Program(u8),
 }
 
@@ -52,6 +52,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Before what is not the first line.
+const MARGIN: &str = "  ";
+
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
@@ -78,32 +81,51 @@ impl Failure {
         self
     }
 
+    /// Whoever read the answer has gone (`| head`): nothing is said, and the exit code is that of a program ended by SIGPIPE.
+    pub fn unheard() -> Failure {
+        Failure::new(Exit::Program(141), "")
+    }
+
     /// Stderr gets it, as lines or as one JSON object.
     pub fn print(&self, format: Format) {
+        if self.what.is_empty() {
+            return;
+        }
         match format {
-            Format::Json => anstream::eprintln!("{}", self.json()),
-            Format::Table | Format::Yaml => anstream::eprint!("{}", self.text()),
+            Format::Json => screen::tell(&[(Ink::Plain, &screen::json_line(&self.json())), (Ink::Plain, "\n")]),
+            Format::Table | Format::Yaml => {
+                let next = self.next.as_ref().map(|next| format!(" {}\n", indented(next, MARGIN)));
+                screen::tell(&[
+                    (Ink::Error, "error:"),
+                    (Ink::Plain, &self.text()),
+                    (Ink::Next, if next.is_some() { "next:" } else { "" }),
+                    (Ink::Plain, next.as_deref().unwrap_or_default()),
+                ]);
+            }
         }
     }
 
-    fn json(&self) -> String {
-        let value = match &self.problem {
+    /// Says it and gives the exit code.
+    pub fn end(&self, format: Format) -> ExitCode {
+        self.print(format);
+        self.exit.into()
+    }
+
+    fn json(&self) -> Value {
+        match &self.problem {
             Some(problem) => json!({ "error": problem }),
             None => json!({ "error": { "title": self.what, "detail": self.why, "hint": self.next } }),
-        };
-        value.to_string()
+        }
     }
 
+    /// What and why. No line that another wrote begins where ours do.
     fn text(&self) -> String {
-        let mut text = format!("{} {}\n", "error:".red().bold(), self.what);
+        let mut text = format!(" {}\n", indented(&self.what, MARGIN));
         if let Some(why) = &self.why {
-            let _ = writeln!(text, "  {why}");
+            let _ = writeln!(text, "{MARGIN}{}", indented(why, MARGIN));
         }
         for fault in self.problem.iter().flat_map(|problem| &problem.errors) {
-            let _ = writeln!(text, "  {}", fault_line(fault));
-        }
-        if let Some(next) = &self.next {
-            let _ = writeln!(text, "{} {next}", "next:".cyan());
+            let _ = writeln!(text, "{MARGIN}{}", fault_line(fault));
         }
         text
     }
@@ -119,7 +141,7 @@ pub fn fault_line(fault: &Fault) -> String {
     if let Some(hint) = &fault.hint {
         let _ = write!(line, "; {hint}");
     }
-    line
+    one_line(&line)
 }
 
 impl From<client::Error> for Failure {
@@ -175,6 +197,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::IdempotencyKeyReused
         | Code::KeyNameTaken
         | Code::KeysFull
+        | Code::ModelReplayed
         | Code::Conflict => Exit::Conflict,
         Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused => Exit::NotAllowed,
         Code::Overloaded | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,

@@ -1,11 +1,13 @@
 //! Words that are no command yet: those of later releases are said to be that, others get the near word from the parser.
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
 
 use crate::args::Format;
 use crate::failure::{Exit, Failure};
+use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
 const LATER: [(&str, &str, &str); 21] = [
@@ -60,19 +62,29 @@ const LATER: [(&str, &str, &str); 21] = [
     ),
 ];
 
-/// Prints why the words were not understood, and gives the exit code.
+/// Prints why the words were not understood, or the help that was asked for, and gives the exit code.
 pub fn or_usage(words: &[OsString], error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => {
             if let Some(failure) = not_yet(words, error) {
-                failure.print(Format::Table);
-                return failure.exit.into();
+                return failure.end(Format::Table);
             }
         }
         _ => {}
     }
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+    if error.use_stderr() {
+        // The words are repeated in it, and may hold what a terminal acts on.
+        if words.iter().any(|word| word.to_string_lossy().contains(screen::acts)) {
+            screen::tell(&[(Ink::Plain, &error.render().to_string())]);
+        } else {
+            let _ = error.print();
+        }
+        return Exit::Usage.into();
+    }
+    match error.print().and_then(|()| std::io::stdout().flush()) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => screen::unwritten(&error).end(Format::Table),
+    }
 }
 
 fn not_yet(words: &[OsString], error: &clap::Error) -> Option<Failure> {

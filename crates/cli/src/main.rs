@@ -1,11 +1,13 @@
 //! The program `tenure`: terminal, environment and config files. It talks to a daemon over its API, or is the daemon
 //! (`up`), its worker, or under the name `tenure-jail` the jail. It decides nothing about agents.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout)]
 
 mod args;
 mod later;
 mod config;
 mod failure;
+mod screen;
 mod render;
 mod command;
 
@@ -38,10 +40,7 @@ fn main() -> ExitCode {
     let wanted = arguments.global.output;
     match run(arguments) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.print(wanted.unwrap_or_default());
-            failure.exit.into()
-        }
+        Err(failure) => failure.end(wanted.unwrap_or_default()),
     }
 }
 

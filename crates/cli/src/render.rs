@@ -1,5 +1,6 @@
 //! How things look: tables for people, JSON and YAML for programs. A format never changes what is shown, only how.
 pub mod table;
+pub mod margin;
 pub mod formatter;
 pub mod watch_view;
 pub mod confinement;
@@ -11,6 +12,8 @@ use serde::Serialize;
 use tenure_wire::api::moment::Moment;
 
 use crate::args::Format;
+use crate::failure::Failure;
+use crate::screen;
 
 /// The format that is wanted, and whether a person looks at it on a terminal.
 #[derive(Debug, Clone, Copy)]
@@ -25,33 +28,27 @@ impl Output {
     }
 
     /// The value as data, or `text` for people.
-    pub fn show<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) {
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn show<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format {
-            Format::Table => print(&text()),
-            Format::Json => print(&json(value)),
-            Format::Yaml => print(&yaml(value)),
+            Format::Table => screen::print(&text()),
+            Format::Json => screen::print(&screen::json(value)),
+            Format::Yaml => screen::print(&screen::yaml(value)),
         }
     }
-}
 
-pub fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string_pretty(value).expect("invariant: what is shown has text keys")
-}
-
-pub fn yaml<T: Serialize>(value: &T) -> String {
-    serde_saphyr::to_string(value).expect("invariant: what is shown has text keys")
-}
-
-/// Prints with one newline at the end. A reader that has gone away (`| head`) ends the program quietly.
-pub fn print(text: &str) {
-    use std::io::Write;
-    let mut out = anstream::stdout().lock();
-    let text = text.trim_end_matches('\n');
-    if text.is_empty() {
-        return;
-    }
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(i32::from(crate::failure::Exit::Done.code()));
+    /// One of a row of values that come one after the other, or `text` for people.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn show_next<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => screen::print(&text()),
+            Format::Json => screen::print(&screen::json_line(value)),
+            Format::Yaml => screen::print(&format!("---\n{}", screen::yaml(value))),
+        }
     }
 }
 

@@ -21,9 +21,11 @@ mod verbs {
     mod ps;
     mod resume;
     mod sandbox;
+    mod screen;
     mod settings;
     mod status;
     mod up;
+    mod watch;
 }
 
 use std::collections::BTreeSet;
@@ -59,6 +61,38 @@ fn a_mistyped_word_gets_the_near_one_and_a_word_of_a_later_release_is_said_to_be
 }
 
 #[test]
+fn numbers_and_names_that_cannot_be_meant_get_the_right_sentence_before_anything_is_asked() {
+    let house = House::new();
+    for (words, said) in [
+        (&["execute", "--agent", "a", "--max-iterations", "-1"][..], "-1 is not in 1..=1000"),
+        (&["execute", "--agent", "a", "--max-iterations", "0"], "0 is not in 1..=1000"),
+        (&["execution", "logs", "exe_1", "--iteration", "0"], "0 is not in 1.."),
+        (&["agent", "list", "--limit", "-5"], "-5 is not in 1..=100000"),
+        (&["agent", "get", ""], "it is empty"),
+        (&["agent", "delete", "  "], "it is empty"),
+        (&["execution", "cancel", ""], "it is empty"),
+        (&["key", "revoke", ""], "it is empty"),
+        (&["execute", "--agent", "", "--input", "x"], "it is empty"),
+    ] {
+        let answer = house.tenure(words);
+        assert!(
+            answer.code == 2 && answer.stderr.contains(said),
+            "{words:?} ended with {}: {}",
+            answer.code,
+            answer.stderr
+        );
+    }
+    for (input, said) in [("", "the input is empty"), ("{\"task\": ", "begins as JSON and is none")] {
+        let answer = house.tenure(&["execute", "--agent", "a", "--input", input]);
+        assert!(
+            answer.code == 3 && answer.stderr.contains(said) && answer.stderr.contains("--text"),
+            "{}",
+            answer.stderr
+        );
+    }
+}
+
+#[test]
 fn without_a_daemon_each_asking_verb_says_so_and_ends_with_6() {
     let house = House::new();
     for words in [&["status"][..], &["agent", "list"], &["execution", "list"], &["key", "list"], &["model", "list"]] {
@@ -78,7 +112,7 @@ fn a_yaml_config_is_refused_with_its_toml() {
     let answer = house.tenure(&["--config", &file, "status"]);
     assert_eq!(answer.code, 2);
     assert!(
-        answer.stderr.contains("it is YAML") && answer.stderr.contains("slots = 3\nlisten = \"none\""),
+        answer.stderr.contains("it is YAML") && answer.stderr.contains("slots = 3\n  listen = \"none\""),
         "{}",
         answer.stderr
     );

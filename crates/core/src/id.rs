@@ -178,6 +178,8 @@ mod tests {
     fn an_id_of_another_kind_or_a_broken_one_is_refused() {
         let id = AgentId::mint(&mut Mint::new(Time::from_millis(1), 1)).to_string();
         assert!(id.parse::<ExecutionId>().is_err());
+        assert_eq!((kind_of(&id), kind_of(&format!("exe_{}", &id[22..]))), (Some("agent"), Some("execution")));
+        assert_eq!([kind_of("agt_x"), kind_of("python-coder"), kind_of("abc_01234567")], [None; 3]);
         assert!(id.to_uppercase().parse::<AgentId>().is_err());
         assert!(id.replace("agt_0", "agt_z").parse::<AgentId>().is_err());
         assert!(id[..id.len() - 1].parse::<AgentId>().is_err());

@@ -110,7 +110,7 @@ fn to_canonical(root: Node, problems: &mut Problems) -> Option<Node> {
             Fault::new(Code::UnknownDialect, "this looks like a kAI manifest; they come with a later release")
                 .hint(format!("until then write it in the canonical form, `apiVersion: {API_VERSION}`"))
         } else {
-            Fault::new(Code::MissingField, "this field is required").hint(format!("write `apiVersion: {API_VERSION}`"))
+            missing(&root, "apiVersion", API_VERSION)
         };
         let path = if fault.code == Code::MissingField { "apiVersion" } else { "" };
         problems.add(located(fault, path, root.at));
@@ -132,10 +132,19 @@ fn to_canonical(root: Node, problems: &mut Problems) -> Option<Node> {
     Some(if version == aegis::API_VERSION { aegis::to_canonical(root) } else { root })
 }
 
+/// A field without which nothing else is looked at, with what stands there in its place.
+fn missing(root: &Node, word: &str, value: &str) -> Fault {
+    let keys = root.value.entries().unwrap_or_default().iter().map(|(key, _)| key.word.as_str());
+    let hint = match nearest(word, keys) {
+        Some(near) => format!("{} stands there, and it is spelled `{word}`: write `{word}: {value}`", excerpt(near)),
+        None => format!("write `{word}: {value}`"),
+    };
+    Fault::new(Code::MissingField, "this field is required").hint(hint)
+}
+
 fn check_kind(root: &Node, aegis: bool, problems: &mut Problems) -> Option<()> {
     let Some(node) = root.get("kind") else {
-        let fault = Fault::new(Code::MissingField, "this field is required").hint("write `kind: Agent`");
-        problems.add(located(fault, "kind", root.at));
+        problems.add(located(missing(root, "kind", "Agent"), "kind", root.at));
         return None;
     };
     let place = Place { node, path: "kind".to_owned() };

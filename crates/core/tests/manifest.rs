@@ -374,6 +374,56 @@ fn files_that_are_no_manifest_are_refused() {
 }
 
 #[test]
+fn a_tag_that_nothing_acts_on_is_refused_where_it_stands_and_one_that_says_what_is_read_anyway_passes() {
+    for tag in ["!secret", "!env", "!include", "!vault", "!!int", "!", "!<tag:example.com,2026:x>"] {
+        let told = refused(&with_spec(&format!("task: {{instruction: {tag} \"5\"}}")));
+        assert!(told.contains("means nothing here") && told.contains("line 6"), "{tag}: {told}");
+    }
+    let told = refused(&with_spec("task: {instruction: !!int 5}"));
+    assert!(told.contains("spec.task.instruction (line 6") && told.contains("`!!int`"), "{told}");
+    let told = refused(&with_spec("task: {!x instruction: a}"));
+    assert!(told.contains("`!x` means nothing here"), "{told}");
+    assert!(refused(&with_spec("tools: !a [filesystem.read]")).contains("`!a`"));
+    parsed(&with_spec("task: !!map {instruction: !!str 5}\ntools: !!seq [filesystem.read]"));
+}
+
+#[test]
+fn an_empty_document_at_the_end_is_nothing_and_a_second_one_is_refused() {
+    let text = with_spec("task: {instruction: x}");
+    for end in ["---\n", "---", "--- # the end\n", "---\n# a comment\n\n# another\n", "# first\n---\n"] {
+        assert_eq!(parsed(&format!("{text}{end}")), parsed(&text), "{end:?}");
+    }
+    assert_eq!(parsed(&format!("---\n{text}---\n")), parsed(&text));
+    for end in ["---\na: 1\n", "---\n---\n", "---\n...\n---\nb: 2\n"] {
+        assert_ne!(refused(&format!("{text}{end}")), "accepted\n", "{end:?}");
+    }
+    let block = with_spec("task:\n  instruction: |\n    a\n    ---\n    b");
+    assert_eq!(parsed(&block).spec.task.unwrap().instruction.unwrap(), "a\n---\nb\n", "the control: a text keeps it");
+}
+
+#[test]
+fn what_people_bring_from_other_tools_is_told_in_plain_words() {
+    let spec = |spec: &str| with_spec(spec);
+    let base = with_spec("task: {instruction: x}");
+    let texts = [
+        spec("execution: &e {max_iterations: 2}\nlimits:\n  <<: *e"),
+        spec("task:\n  instruction: {{input}}"),
+        spec("task:\n  instruction: {{instruction}} and {{input}}"),
+        spec("security: {resources: {memory: 1.5Gi}}"),
+        spec("security: {resources: {memory: 1.3Ki, disk: 0.5}}"),
+        spec("execution: {iteration_timeout: 1m30s}"),
+        spec("execution: {iteration_timeout: 120 s}"),
+        spec("execution: {iteration_timeout: -5s}"),
+        base.replace("  task", "\u{a0}\u{a0}task"),
+        base.replace("  task", "\ttask"),
+        base.replace("kind:", "Kind:"),
+        base.replace("apiVersion:", "apiversion:"),
+    ];
+    let told: String = texts.iter().map(|text| refused(text)).collect();
+    insta::assert_snapshot!(told);
+}
+
+#[test]
 fn long_comments_are_no_problem_wherever_they_stand() {
     let comment = "# A line of a licence.\n".repeat(200);
     let text = with_spec("task: {instruction: x}").replace("spec:\n", &format!("spec:\n{comment}"));

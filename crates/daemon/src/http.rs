@@ -24,6 +24,7 @@ mod keys;
 mod models;
 mod audit;
 mod status;
+mod description;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -201,7 +202,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 /// The API's description, as served and as committed.
 pub fn openapi() -> String {
-    let document = resources().into_openapi();
+    let document = description::completed(resources().into_openapi());
     let mut text = document.to_pretty_json().expect("invariant: the description is JSON");
     text.push('\n');
     text

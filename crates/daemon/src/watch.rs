@@ -18,7 +18,7 @@ const EVENTS_MAX: usize = 1024;
 /// Revocations that a watcher may lag behind; it looks at its key itself then.
 const REVOKED_MAX: usize = 64;
 /// Pieces that a watcher may lag behind before it misses some.
-const PIECES_MAX: usize = 128;
+pub const PIECES_MAX: usize = 128;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
 /// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.

@@ -6,7 +6,6 @@ pub mod execution;
 pub mod event;
 pub mod key;
 pub mod model;
-pub mod audit;
 pub mod status;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,11 @@ pub const PREFIX: &str = "/v1";
 pub const LIMIT_DEFAULT: u32 = 50;
 /// The largest `limit`.
 pub const LIMIT_MAX: u32 = 500;
+
+/// The body of a request has at most so many bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Of it, the JSON of an input; the rest is what stands around it.
+pub const INPUT_BYTES_MAX: usize = BODY_BYTES_MAX - 64 * 1024;
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,10 +14,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::api::agent::{Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
-use crate::api::audit::Records;
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::model::{Models, TestModel, TestedModel};
@@ -142,9 +142,10 @@ impl Client {
         }
     }
 
-    /// Everything that happened to the execution after `after`, then what happens, until it ends.
+    /// Everything that happened to the execution after `after`, with what was said, then what happens, until it ends.
     pub fn watch(&self, id: &str, after: Option<u64>) -> EventStream {
-        EventStream::new(self.clone(), path(&["executions", id, "events"], &[]), after)
+        let text = [("text", Some("true".to_string()))];
+        EventStream::new(self.clone(), path(&["executions", id, "events"], &text), after)
     }
 
     pub async fn create_key(&self, key: &NewKey) -> Result<CreatedKey, Error> {
@@ -152,8 +153,7 @@ impl Client {
     }
 
     pub async fn keys(&self) -> Result<Vec<Key>, Error> {
-        let list: List<Key> = self.get(&path(&["keys"], &[])).await?;
-        Ok(list.items)
+        self.pages("keys", &[], usize::MAX).await
     }
 
     pub async fn revoke_key(&self, id: &str) -> Result<Key, Error> {
@@ -177,8 +177,8 @@ impl Client {
         self.get("/health/ready").await
     }
 
-    /// Records of the ledger as stored, oldest first, from an index on or so many of the newest.
-    pub async fn records(&self, from: Option<u64>, last: Option<u64>, limit: u32) -> Result<Records, Error> {
+    /// A page of the ledger's records, oldest first, from an index on or so many of the newest.
+    pub async fn records(&self, from: Option<u64>, last: Option<u64>, limit: u32) -> Result<List<Value>, Error> {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
         let query = [("from", number(from)), ("last", number(last)), ("limit", Some(limit.to_string()))];
         self.get(&path(&["audit", "records"], &query)).await

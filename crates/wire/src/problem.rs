@@ -30,7 +30,6 @@ macro_rules! catalogue {
        $(after $after:literal)?;)*) => {
         /// Every code that an answer can bear.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)*
         }
@@ -124,6 +123,7 @@ catalogue! {
     KeyNameWrong "key_name_wrong" 422 "The key's name is not valid" "use 1 to 63 printable characters" ChangeRequest;
     KeysFull "keys_full" 409 "There are 64 live keys" "revoke one that is not used" ChangeRequest;
     // Models.
+    ModelReplayed "model_replayed" 409 "Answers are replayed, so there is no model to try" "start the daemon without TENURE_CASSETTE" LookAgain;
     ModelFailed "model_failed" 502 "The model did not answer" "`tenure model test` tells more" AskOperator;
     // The state of things.
     Conflict "conflict" 409 "The state has moved on" "look again, then decide" LookAgain;
@@ -158,6 +158,20 @@ impl Code {
         }
     }
 }
+
+/// By hand: the derive does not see words that a macro brings.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Code {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        let words = Code::ALL.iter().map(|code| code.as_str());
+        let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
+        words.description(Some("Every code that an answer can bear.")).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Code {}
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,13 +1,15 @@
 //! `tenure agent …`.
 use std::path::Path;
 
+use tenure_core::manifest::TEXT_BYTES_MAX;
 use tenure_wire::api::agent::{Agent as Shown, AgentFile, Supervised};
 
 use super::{confirm, contents, each};
 use crate::args::{Agent, Format};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, ago, table, yaml};
+use crate::render::{Output, ago, table};
+use crate::screen::{one_line, yaml};
 
 pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
@@ -22,7 +24,7 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
 }
 
 async fn deploy(file: &Path, dry_run: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let text = contents(file)?;
+    let text = contents(file, TEXT_BYTES_MAX)?;
     let deployed = settings.client()?.deploy(text, dry_run).await?;
     output.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
         (None, ..) => "Would deploy a new agent".to_string(),
@@ -38,7 +40,7 @@ async fn deploy(file: &Path, dry_run: bool, settings: &Settings, output: Output)
         (Some(agent), true, false) => {
             format!("Deployed agent \"{}\" (id: {}, revision {})", agent.name, agent.id, agent.revision)
         }
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -50,7 +52,7 @@ async fn list(status: Option<String>, limit: u32, settings: &Settings, output: O
             [agent.id.short(), agent.name.clone(), status, agent.runtime.clone(), labels(agent)]
         });
         table::table(["ID", "NAME", "STATUS", "RUNTIME", "LABELS"], rows)
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -58,7 +60,7 @@ async fn get(agent: &str, manifest: bool, settings: &Settings, output: Output) -
     let file = settings.client()?.agent(agent).await?;
     if manifest {
         let format = if output.format == Format::Json { Format::Json } else { Format::Yaml };
-        Output { format, ..output }.show(&file.manifest, String::new);
+        Output { format, ..output }.show(&file.manifest, String::new)?;
         return Ok(Exit::Done);
     }
     output.show(&file, || {
@@ -75,7 +77,7 @@ async fn get(agent: &str, manifest: bool, settings: &Settings, output: Output) -
         text.push_str("\nMANIFEST\n");
         text.push_str(&yaml(&file.manifest));
         text
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -132,7 +134,7 @@ async fn delete(agents: &[String], settings: &Settings, output: Output) -> Resul
 
 /// By whom, why, and until when.
 fn held(supervised: &Supervised) -> String {
-    let note = supervised.note.as_deref().map(|note| format!(": {}", table::one_line(note))).unwrap_or_default();
+    let note = supervised.note.as_deref().map(|note| format!(": {}", one_line(note))).unwrap_or_default();
     let until = supervised.until.map(|until| format!(", until {until}")).unwrap_or_default();
     format!("by {}{note}{until}", supervised.by)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
 
-use crate::args::{Audit, Format};
+use crate::args::Audit;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::table::one_line;
-use crate::render::{Output, duration, print};
+use crate::render::{Output, duration};
+use crate::screen::one_line;
 
 /// Records asked for at a time, and the pause between looks when following.
 const PAGE: u32 = 500;
@@ -32,7 +32,7 @@ fn verify_ledger(depth: Depth, settings: &Settings, output: Output) -> Result<Ex
         let failure = Failure::new(exit, what).why(error.to_string());
         if missing { failure.next("name the data directory with --data-dir or TENURE_DATA_DIR") } else { failure }
     })?;
-    output.show(&shown(&report), || told(&report));
+    output.show(&shown(&report), || told(&report))?;
     Ok(if report.holds() { Exit::Done } else { Exit::Failure })
 }
 
@@ -52,6 +52,7 @@ fn shown(report: &Report) -> Value {
     };
     let replay = report.replay;
     json!({
+        "status": if report.holds() { "holds" } else { "broken" },
         "holds": report.holds(),
         "records": report.records,
         "streams": replay.map(|replay| replay.streams),
@@ -103,21 +104,19 @@ async fn tail(limit: u32, follow: bool, settings: &Settings, output: Output) -> 
     let client = settings.client()?;
     let mut page = client.records(None, Some(limit.into()), PAGE).await?;
     if !follow {
-        output.show(&page.items, || page.items.iter().map(record).collect::<Vec<_>>().join("\n"));
+        output.show(&page.items, || page.items.iter().map(record).collect::<Vec<_>>().join("\n"))?;
         return Ok(Exit::Done);
     }
+    let mut next = 0;
     loop {
         for item in &page.items {
-            match output.format {
-                Format::Table => print(&record(item)),
-                Format::Json => print(&item.to_string()),
-                Format::Yaml => print(&format!("---\n{}", crate::render::yaml(item))),
-            }
+            next = item["index"].as_u64().map_or(next, |index| index + 1);
+            output.show_next(item, || record(item))?;
         }
         if page.items.is_empty() {
             tokio::time::sleep(PAUSE).await;
         }
-        page = client.records(Some(page.next), None, PAGE).await?;
+        page = client.records(Some(next), None, PAGE).await?;
     }
 }
 
@@ -127,13 +126,5 @@ fn record(record: &Value) -> String {
         Value::String(text) => one_line(text),
         other => other.to_string(),
     };
-    let at = record["at"].as_i64().map(tenure_core::time::Time::from_millis).map(|at| at.to_string());
-    format!(
-        "{:>8} {} {} {} {}",
-        word("index"),
-        at.unwrap_or_else(|| word("at")),
-        word("stream"),
-        word("kind"),
-        word("actor")
-    )
+    format!("{:>8} {} {} {} {}", word("index"), word("at"), word("stream"), word("kind"), word("actor"))
 }

@@ -3,12 +3,12 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::args::Arguments;
-use crate::failure::Exit;
-use crate::render::print;
+use crate::failure::{Exit, Failure};
+use crate::screen;
 
-pub fn run(shell: Shell) -> Exit {
+pub fn run(shell: Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "tenure", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    Exit::Done
+    screen::print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
 }

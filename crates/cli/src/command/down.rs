@@ -34,7 +34,7 @@ pub fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let pid = socket_peercred(&connection).map_err(|error| failed("its process is not known", error))?.pid;
     stop(pid)?;
     let stopped = Stopped { pid: pid.as_raw_nonzero().get(), data_dir: settings.data_dir.display().to_string() };
-    output.show(&stopped, || format!("stopped process {}; executions go on at the next start\n", stopped.pid));
+    output.show(&stopped, || format!("stopped process {}; executions go on at the next start\n", stopped.pid))?;
     Ok(Exit::Done)
 }
 

@@ -2,10 +2,11 @@
 use std::path::Path;
 
 use serde_json::value::RawValue;
+use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::execution::Start;
 use tenure_wire::client::Client;
 
-use super::contents;
+use super::{contents, interrupted};
 use crate::args::Execute;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -14,7 +15,8 @@ use crate::render::{Output, watch_view};
 pub async fn run(execute: Execute, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let (agent, typed) = agent_and_input(execute.words, execute.agent, execute.input)?;
-    let start = Start { agent, input: input(&typed)?, max_iterations: execute.max_iterations };
+    let input = input(typed.as_deref(), execute.text)?;
+    let start = Start { agent, input, max_iterations: execute.max_iterations };
     self::start(&client, &start, execute.idempotency_key.as_deref(), execute.watch, output).await
 }
 
@@ -25,15 +27,17 @@ pub async fn start(
     watch: bool,
     output: Output,
 ) -> Result<Exit, Failure> {
+    // Whoever interrupts while the start is asked for is told what was started.
+    let interrupted = if watch { Some(interrupted()?) } else { None };
     let started = client.start(start, idempotency_key).await?;
     let id = started.execution.id.to_string();
-    if watch {
-        return watch_view::watch(client, &id, output).await;
+    if let Some(interrupted) = interrupted {
+        return watch_view::watch(client, &id, output, interrupted).await;
     }
     output.show(&started, || match started.repeated {
         false => format!("Execution started: {id}"),
         true => format!("Execution was started before: {id} ({})", started.execution.status.as_str()),
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -42,15 +46,17 @@ fn agent_and_input(
     words: Vec<String>,
     agent: Option<String>,
     input: Option<String>,
-) -> Result<(String, String), Failure> {
+) -> Result<(String, Option<String>), Failure> {
     let mut words = words.into_iter();
     let twice = |what: &str| Failure::new(Exit::Usage, format!("{what} is given twice, by place and by flag"));
     let agent = agent.or_else(|| words.next());
     let agent = agent.ok_or_else(|| Failure::new(Exit::Usage, "no agent is named"))?;
+    if agent.trim().is_empty() {
+        return Err(Failure::new(Exit::Usage, "the agent's name is empty").next("is a variable not set?"));
+    }
     let input = match (words.next(), input) {
         (Some(_), Some(_)) => return Err(twice("the input")),
-        (Some(typed), None) | (None, Some(typed)) => typed,
-        (None, None) => "null".to_string(),
+        (typed, flag) => typed.or(flag),
     };
     if words.next().is_some() {
         return Err(twice("the agent"));
@@ -58,19 +64,43 @@ fn agent_and_input(
     Ok((agent, input))
 }
 
-/// JSON as written; what is none is a string.
-fn input(typed: &str) -> Result<Box<RawValue>, Failure> {
-    let text = match typed.strip_prefix('@') {
+/// JSON as written; what does not begin as JSON is a string. None at all is null.
+fn input(typed: Option<&str>, text: bool) -> Result<Box<RawValue>, Failure> {
+    let Some(typed) = typed else { return Ok(RawValue::NULL.to_owned()) };
+    let content = match typed.strip_prefix('@') {
         Some(file) => read(Path::new(file))?,
         None if typed == "-" => read(Path::new("-"))?,
         None => typed.to_string(),
     };
-    let quoted = |text: &str| serde_json::value::to_raw_value(text).expect("invariant: a string is JSON");
-    Ok(RawValue::from_string(text.trim().to_string()).unwrap_or_else(|_| quoted(&text)))
+    let trimmed = content.trim();
+    let quoted = || serde_json::value::to_raw_value(&content).expect("invariant: a string is JSON");
+    let value = match RawValue::from_string(trimmed.to_string()) {
+        _ if text => quoted(),
+        _ if trimmed.is_empty() => {
+            return Err(Failure::new(Exit::Refused, "the input is empty")
+                .next("leave --input out where there is none, or say --text if nothing is meant"));
+        }
+        Ok(value) => value,
+        Err(error) if trimmed.starts_with(['{', '[', '"']) => {
+            return Err(Failure::new(Exit::Refused, "the input begins as JSON and is none")
+                .why(error.to_string())
+                .next("mend the JSON, or say --text if it is text"));
+        }
+        Err(_) => quoted(),
+    };
+    let size = value.get().len();
+    if size > INPUT_BYTES_MAX {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("the input has {size} bytes as JSON; at most {INPUT_BYTES_MAX} are taken"),
+        )
+        .next("keep large data in files of the agent's work folder"));
+    }
+    Ok(value)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(contents(path)?)
+    String::from_utf8(contents(path, INPUT_BYTES_MAX)?)
         .map_err(|_| Failure::new(Exit::Refused, format!("{} is not UTF-8", path.display())))
 }
 
@@ -82,20 +112,35 @@ mod tests {
     fn an_agent_and_its_input_come_by_place_or_by_flag_and_neither_twice() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_string()).collect::<Vec<_>>();
         let some = |text: &str| Some(text.to_string());
-        let both = ("fizz".to_string(), "go".to_string());
+        let both = ("fizz".to_string(), some("go"));
         assert_eq!(agent_and_input(words(&["fizz", "go"]), None, None).unwrap(), both);
         assert_eq!(agent_and_input(words(&["go"]), some("fizz"), None).unwrap(), both);
         assert_eq!(agent_and_input(words(&["fizz"]), None, some("go")).unwrap(), both);
-        assert_eq!(agent_and_input(words(&["fizz"]), None, None).unwrap().1, "null");
+        assert_eq!(agent_and_input(words(&["fizz"]), None, None).unwrap().1, None);
         assert_eq!(agent_and_input(words(&["fizz", "go"]), some("fizz"), None).unwrap_err().exit, Exit::Usage);
         assert_eq!(agent_and_input(words(&["fizz", "go"]), None, some("go")).unwrap_err().exit, Exit::Usage);
+        assert_eq!(agent_and_input(words(&["", "go"]), None, None).unwrap_err().exit, Exit::Usage);
     }
 
     #[test]
-    fn input_that_is_no_json_is_a_string() {
-        assert_eq!(input(r#"{"task": "x",  "n": 1.50}"#).unwrap().get(), r#"{"task": "x",  "n": 1.50}"#);
-        assert_eq!(input("reverse \"it\"").unwrap().get(), r#""reverse \"it\"""#);
-        assert_eq!(input("12").unwrap().get(), "12");
-        assert_eq!(input("@/nowhere/at/all").unwrap_err().exit, Exit::NotFound);
+    fn input_that_does_not_begin_as_json_is_a_string() {
+        let json = |typed: &str| input(Some(typed), false).unwrap().get().to_string();
+        assert_eq!(json(r#"{"task": "x",  "n": 1.50}"#), r#"{"task": "x",  "n": 1.50}"#);
+        assert_eq!(json("reverse \"it\""), r#""reverse \"it\"""#);
+        assert_eq!((json("12"), json("-5 is cold")), ("12".to_string(), r#""-5 is cold""#.to_string()));
+        assert_eq!(input(None, false).unwrap().get(), "null");
+        assert_eq!(input(Some("@/nowhere/at/all"), false).unwrap_err().exit, Exit::NotFound);
+    }
+
+    #[test]
+    fn empty_and_broken_input_is_refused_unless_it_is_said_to_be_text() {
+        for typed in ["", "  \n", r#"{"task": "#, "[1, 2", "\"open", "[x] first, do this"] {
+            assert_eq!(input(Some(typed), false).unwrap_err().exit, Exit::Refused, "{typed:?}");
+            let text: String = serde_json::from_str(input(Some(typed), true).unwrap().get()).unwrap();
+            assert_eq!(text, typed);
+        }
+        let most = "x".repeat(INPUT_BYTES_MAX - 2);
+        assert!(input(Some(&most), false).is_ok(), "with its quotes it is just as long as is taken");
+        assert_eq!(input(Some(&(most + "x")), false).unwrap_err().exit, Exit::Refused);
     }
 }

@@ -7,13 +7,13 @@ use tenure_wire::api::execution::{
 };
 use tenure_wire::api::moment::Moment;
 
-use super::each;
+use super::{each, interrupted};
 use crate::args::{Execution, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
-use crate::render::table::{one_line, printable};
 use crate::render::{Output, ago, cost, duration, table, watch_view};
+use crate::screen::{one_line, plain};
 
 /// Of each status.
 const OPEN_MAX: usize = 1000;
@@ -23,7 +23,9 @@ pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result
         Execution::List { agent, status, since, limit } => list(agent, status, since, limit, settings, output).await,
         Execution::Get { execution } => get(&execution, settings, output).await,
         Execution::Logs(wanted) => logs(wanted, settings, output).await,
-        Execution::Watch { execution } => watch_view::watch(&settings.client()?, &execution, output).await,
+        Execution::Watch { execution } => {
+            watch_view::watch(&settings.client()?, &execution, output, interrupted()?).await
+        }
         Execution::Retry { execution, watch } => retry(&execution, watch, settings, output).await,
         Execution::Cancel { executions, why } => cancel(&executions, why, settings, output).await,
     }
@@ -40,7 +42,7 @@ async fn list(
     let since = since.map(|text| moment(&text)).transpose()?.map(|moment| moment.to_string());
     let query = [("agent", agent), ("status", status), ("since", since)];
     let executions = settings.client()?.executions(&query, limit as usize).await?;
-    show(&executions, output);
+    show(&executions, output)?;
     Ok(Exit::Done)
 }
 
@@ -55,11 +57,11 @@ pub async fn open(settings: &Settings, output: Output) -> Result<Exit, Failure> 
     // One that moves on meanwhile may be found twice.
     executions.sort_by_key(|execution| std::cmp::Reverse(execution.id));
     executions.dedup_by_key(|execution| execution.id);
-    show(&executions, output);
+    show(&executions, output)?;
     Ok(Exit::Done)
 }
 
-fn show(executions: &[Shown], output: Output) {
+fn show(executions: &[Shown], output: Output) -> Result<(), Failure> {
     output.show(&executions, || {
         let rows = executions.iter().map(|execution| {
             [
@@ -74,7 +76,7 @@ fn show(executions: &[Shown], output: Output) {
             ]
         });
         table::table(["ID", "AGENT", "STATUS", "ITERATION", "STARTED", "DURATION", "TOKENS", "COST"], rows)
-    });
+    })
 }
 
 /// A time, or how long ago: `30m`, `24h`, `7d`.
@@ -136,21 +138,21 @@ async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, 
             text.push_str(&iterations(&file.iterations));
         }
         if let Some(output) = &file.output {
-            text.push_str(&format!("\nOUTPUT\n{}\n", printable(output)));
+            text.push_str(&format!("\nOUTPUT\n{}", indented(output)));
         }
         text
-    });
+    })?;
     Ok(Exit::Done)
 }
 
 fn facts(file: &ExecutionFile) -> String {
     let execution = &file.execution;
-    let input = file.input.as_ref().map(|input| one_line(&input.to_string()));
+    let input = file.input.as_ref().map(ToString::to_string);
     table::lines([
         ("id", Some(execution.id.to_string())),
         ("agent", Some(format!("{} ({}, revision {})", execution.agent_name, execution.agent, execution.revision))),
         ("status", Some(status_word(execution))),
-        ("detail", execution.detail.as_deref().map(one_line)),
+        ("detail", execution.detail.clone()),
         ("started", Some(execution.started_at.to_string())),
         ("ended", execution.ended_at.map(|at| at.to_string())),
         ("duration", Some(duration(execution.duration_ms))),
@@ -195,14 +197,13 @@ fn iteration_word(iteration: &Iteration) -> String {
 pub async fn logs(wanted: Logs, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     if wanted.follow {
-        // Following is looking on: how it ends is not how this command ends.
-        return watch_view::watch(&client, &wanted.execution, output).await.map(|_| Exit::Done);
+        return watch_view::watch(&client, &wanted.execution, output, interrupted()?).await;
     }
     let logs = client.logs(&wanted.execution, wanted.iteration).await?;
     output.show(&logs, || match logs.is_empty() {
         true => "No iteration has begun".to_string(),
         false => logs.iter().map(log).collect::<Vec<_>>().join("\n"),
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -269,7 +270,7 @@ fn call_line(call: &Call) -> String {
 }
 
 fn indented(text: &str) -> String {
-    printable(text).trim_end().lines().map(|line| format!("    {line}\n")).collect()
+    plain(text).trim_end().lines().map(|line| format!("    {line}\n")).collect()
 }
 
 async fn cancel(

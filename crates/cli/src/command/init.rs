@@ -11,6 +11,7 @@ use tenure_wire::problem::{Code, Fault};
 use crate::args::{Init, Reach};
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
+use crate::screen::{self, Ink};
 
 const NAME_DEFAULT: &str = "first-agent";
 
@@ -53,13 +54,12 @@ pub fn run(init: Init, output: Output) -> Result<Exit, Failure> {
         format!(
             "wrote {file}\nnext: tenure agent deploy {file}\n      tenure execute {name} \"What it shall do\" --watch"
         )
-    });
+    })?;
     Ok(Exit::Done)
 }
 
 fn ask(question: &str, default: &str) -> Result<String, Failure> {
-    eprint!("{question} [{default}] ");
-    let _ = std::io::stderr().flush();
+    screen::tell(&[(Ink::Plain, &format!("{question} [{default}] "))]);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     let read = read.map_err(|error| Failure::new(Exit::Failure, format!("the answer cannot be read: {error}")))?;

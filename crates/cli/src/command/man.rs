@@ -1,11 +1,11 @@
 //! `tenure man`: the manual, from the same words as the help. Must never need a daemon.
-use std::io::Write;
 use std::path::Path;
 
 use clap::CommandFactory;
 
 use crate::args::Arguments;
 use crate::failure::{Exit, Failure};
+use crate::screen;
 
 /// Prints the page of the program, or writes a page for each verb into `folder`.
 pub fn run(folder: Option<&Path>) -> Result<Exit, Failure> {
@@ -19,7 +19,7 @@ pub fn run(folder: Option<&Path>) -> Result<Exit, Failure> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page).map_err(failed)?;
-            std::io::stdout().lock().write_all(&page).map_err(failed)?;
+            screen::print(&String::from_utf8_lossy(&page))?;
         }
     }
     Ok(Exit::Done)

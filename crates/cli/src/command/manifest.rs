@@ -10,7 +10,8 @@ use super::contents;
 use crate::args::{Format, Manifest};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure, fault_line};
-use crate::render::{Output, json};
+use crate::render::Output;
+use crate::screen::json;
 
 pub async fn run(verb: Manifest, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
@@ -19,14 +20,14 @@ pub async fn run(verb: Manifest, settings: &Settings, output: Output) -> Result<
         Manifest::Schema => {
             let schema = manifest::schema();
             let format = if output.format == Format::Yaml { Format::Yaml } else { Format::Json };
-            Output { format, ..output }.show(schema, || json(schema));
+            Output { format, ..output }.show(schema, || json(schema))?;
             Ok(Exit::Done)
         }
     }
 }
 
 async fn validate(file: &Path, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let text = contents(file)?;
+    let text = contents(file, manifest::TEXT_BYTES_MAX)?;
     let validated = match settings.client()?.validate_manifest(text.clone()).await {
         Ok(validated) => validated,
         Err(client::Error::Unreachable { .. }) => return alone(&text, output),
@@ -39,7 +40,7 @@ async fn validate(file: &Path, settings: &Settings, output: Output) -> Result<Ex
             validated.unenforced.iter().for_each(|fault| lines.push_str(&format!("  {}\n", fault_line(fault))));
         }
         lines
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -53,6 +54,6 @@ fn alone(text: &[u8], output: Output) -> Result<Exit, Failure> {
     output.show(&value, || {
         let name = parsed.name();
         format!("The manifest of \"{name}\" is valid\nNo daemon answers, so what its host enforces was not checked.")
-    });
+    })?;
     Ok(Exit::Done)
 }

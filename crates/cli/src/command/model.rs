@@ -13,6 +13,7 @@ use crate::args::{Format, Model};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::{Output, duration, table};
+use crate::screen::one_line;
 
 pub async fn run(verb: Model, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
@@ -34,20 +35,20 @@ async fn list(settings: &Settings, output: Output) -> Result<Exit, Failure> {
         text.push_str(&format!("\ndefault is {}: {}\n", models.default.model, models.default.because));
         models.default.cassette.iter().for_each(|cassette| text.push_str(&format!("{cassette}\n")));
         text
-    });
+    })?;
     Ok(Exit::Done)
 }
 
 async fn test(model: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let tested = settings.client()?.test_model(&TestModel { model }).await?;
     output.show(&tested, || {
-        let text = table::one_line(tested.text.trim());
+        let text = one_line(tested.text.trim());
         let took = duration(tested.took_ms);
         format!(
             "{} answered \"{text}\" in {took} ({} tokens in, {} out)",
             tested.model, tested.tokens_in, tested.tokens_out
         )
-    });
+    })?;
     Ok(Exit::Done)
 }
 
@@ -70,13 +71,14 @@ async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, outp
         PullOutcome::AlreadyThere(path) => (path, false),
     };
     let value = json!({
-        "name": weights.name, "path": path, "fetched": fetched, "bytes": weights.bytes, "sha256": weights.sha256,
+        "id": weights.name, "name": weights.name, "status": if fetched { "fetched" } else { "present" },
+        "path": path, "fetched": fetched, "bytes": weights.bytes, "sha256": weights.sha256,
         "licence": weights.licence,
     });
     output.show(&value, || {
         let how = if fetched { "Pulled" } else { "Already there:" };
         format!("{how} {} ({}, {}) at {}", weights.name, megabytes(weights.bytes), weights.licence, path.display())
-    });
+    })?;
     Ok(Exit::Done)
 }
 

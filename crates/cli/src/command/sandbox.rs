@@ -42,7 +42,7 @@ pub async fn run(verb: &Sandbox, settings: &Settings, output: Output) -> Result<
 
 async fn explain(agent: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let sandbox = settings.client()?.agent_sandbox(agent).await?;
-    output.show(&sandbox, || confinement::explain(&sandbox));
+    output.show(&sandbox, || confinement::explain(&sandbox))?;
     Ok(Exit::Done)
 }
 
@@ -71,7 +71,7 @@ fn check(json: bool, settings: &Settings, output: Output) -> Result<Exit, Failur
             false => "No jail opens here, so nothing that acts can run.",
         };
         format!("{report}{verdict}")
-    });
+    })?;
     Ok(if report.usable() { Exit::Done } else { Exit::Failure })
 }
 

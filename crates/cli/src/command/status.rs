@@ -35,7 +35,7 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("executions", Some(format!("{} open", status.executions_open))),
         ];
         table::lines(lines.into_iter().chain(unusable))
-    });
+    })?;
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,6 @@
 //! Ctrl-C or TERM; executions go on at the next start.
 mod detached;
 
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::pin::pin;
@@ -20,6 +19,7 @@ use crate::args::Up;
 use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
 use crate::render::{Output, table};
+use crate::screen;
 
 /// How long the files of a deleted agent are kept where nobody says.
 const HOME_GRACE_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
@@ -176,7 +176,7 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
 
 /// A daemon goes on when nobody reads what it says.
 fn say(text: &str) {
-    let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
+    let _ = screen::print(text);
 }
 
 fn model(daemon: &Daemon) -> String {
@@ -198,6 +198,5 @@ pub fn log(default: &str) {
     let filter = std::env::var("TENURE_LOG").ok().filter(|stated| !stated.is_empty());
     let filter = filter.and_then(|stated| EnvFilter::try_new(stated).ok()).unwrap_or_else(|| EnvFilter::new(default));
     // A second call in one process changes nothing.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| screen::Log).with_target(false).try_init();
 }

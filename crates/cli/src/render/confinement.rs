@@ -3,6 +3,8 @@ use tenure_core::manifest::{Backend, NetworkMode};
 use tenure_wire::api::agent::AgentSandbox;
 use tenure_wire::confinement::{Confinement, Life, Network};
 
+use crate::screen::one_line;
+
 const OWN_LOOPBACK: &str = "programs may listen on the loopback, which is this sandbox's own: nobody else reaches it";
 
 /// A heading and its lines.
@@ -21,7 +23,7 @@ pub fn explain(sandbox: &AgentSandbox) -> String {
     for Section(heading, lines) in parts {
         text.push_str(&format!("\n{heading}\n"));
         for line in lines {
-            text.push_str(&format!("  {line}\n"));
+            text.push_str(&format!("  {}\n", one_line(&line)));
         }
     }
     text

@@ -7,7 +7,17 @@ use tenure_wire::api::execution::{ExecutionStatus, Target};
 use tenure_wire::api::moment::Moment;
 
 use super::duration;
-use super::table::one_line;
+use super::margin::Voice;
+use crate::screen::one_line;
+
+/// What an event is shown as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// With its time.
+    Ours(String),
+    /// What another said, as it was said.
+    Said(Voice, String),
+}
 
 /// What later lines need of earlier events.
 #[derive(Debug, Default)]
@@ -17,6 +27,8 @@ pub struct Formatter {
     /// Of the open iteration: `exit_code=PASS`, and the least score.
     checks: Vec<String>,
     score: f64,
+    /// Why those that failed did.
+    reasons: Vec<String>,
     /// Calls that the model asked for; others are validators' own.
     asked: HashSet<CallId>,
     cassette_said: bool,
@@ -29,10 +41,32 @@ impl Formatter {
         self.status
     }
 
-    /// The lines of the next event, each with its time; many events have none.
-    pub fn lines(&mut self, event: &ExecutionEvent) -> Vec<String> {
-        let lines = self.text_of(event);
-        lines.into_iter().map(|line| format!("[{}] {}", event.at.0, one_line(&line))).collect()
+    /// The lines of the next event; many events have none.
+    pub fn lines(&mut self, event: &ExecutionEvent) -> Vec<Line> {
+        let ours = self.text_of(event).into_iter();
+        let ours = ours.map(|line| Line::Ours(format!("[{}] {}", event.at.0, one_line(&line))));
+        let said = self.said(&event.what).into_iter().filter(|(_, text)| !text.trim().is_empty());
+        let said = said.map(|(voice, text)| Line::Said(voice, text));
+        // What a program printed stands before the line on how it ended.
+        match &event.what {
+            What::CallEnded { .. } => said.chain(ours).collect(),
+            _ => ours.chain(said).collect(),
+        }
+    }
+
+    fn said(&mut self, what: &What) -> Vec<(Voice, String)> {
+        let text =
+            |voice: Voice, text: &Option<String>| text.iter().map(|text| (voice, text.clone())).collect::<Vec<_>>();
+        match what {
+            What::ModelAnswered { text: said, .. } => text(Voice::Model, said),
+            What::CallEnded { stdout, stderr, error, .. } => {
+                [text(Voice::Output, stdout), text(Voice::Errors, stderr), text(Voice::Errors, error)].concat()
+            }
+            What::IterationCompleted {} | What::IterationFailed { .. } => {
+                std::mem::take(&mut self.reasons).into_iter().map(|reasons| (Voice::Check, reasons)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn text_of(&mut self, event: &ExecutionEvent) -> Vec<String> {
@@ -45,13 +79,15 @@ impl Formatter {
             What::IterationStarted { .. } => {
                 self.iterations = number;
                 self.checks.clear();
+                self.reasons.clear();
                 vec![format!("Iteration {number} Started")]
             }
             What::IterationCompleted {} => self.iteration_ended(format!("Iteration {number} Completed")),
             What::IterationFailed { cause } => {
                 self.iteration_ended(format!("Iteration {number} Failed ({})", cause_in_words(cause)))
             }
-            What::Validated { validator, pass, score, .. } => {
+            What::Validated { validator, pass, score, reasons, .. } => {
+                self.reasons.extend(reasons.iter().filter(|_| !*pass).map(|why| format!("{validator}: {why}")));
                 self.score = if self.checks.is_empty() { *score } else { self.score.min(*score) };
                 self.checks.push(format!("{validator}={}", if *pass { "PASS" } else { "FAIL" }));
                 Vec::new()
@@ -195,7 +231,7 @@ fn ended(outcome: &str, code: Option<&str>, exit_code: Option<i32>) -> Vec<Strin
 fn cause_in_words(cause: &str) -> String {
     match cause.split_once(':') {
         Some(("validation", place)) => {
-            format!("validator {} did not pass", place.parse().map_or(0, |place: u32| place + 1))
+            format!("validator {place} did not pass")
         }
         Some(_) | None => cause.replace('_', " "),
     }
@@ -204,6 +240,7 @@ fn cause_in_words(cause: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::margin::Margin;
     use serde_json::{Value, json};
 
     fn format(events: &[(u64, Value)]) -> String {
@@ -217,9 +254,12 @@ mod tests {
             });
             event.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
             let event: ExecutionEvent = serde_json::from_value(event).unwrap();
+            let mut margin = Margin::default();
             for line in formatter.lines(&event) {
-                text.push_str(&line);
-                text.push('\n');
+                text.push_str(&match line {
+                    Line::Ours(line) => margin.ours(&line),
+                    Line::Said(voice, said) => margin.say(voice, &said) + margin.close(),
+                });
             }
         }
         text
@@ -237,22 +277,25 @@ mod tests {
         insta::assert_snapshot!(format(&[
             (1, json!({"kind": "execution.started", "agent": "agt_01jm000000e000000000000001", "revision": 1, "model": "default", "max_iterations": 10})),
             (1, json!({"kind": "iteration.started", "iteration": 1, "worker": worker})),
-            (2, json!({"kind": "model.called", "iteration": 1, "turn": 0, "attempt": 1, "model": "m"})),
-            (3, json!({"kind": "model.answered", "iteration": 1, "turn": 0, "model": "m", "calls": calls, "tokens_in": 1, "tokens_out": 1, "tokens_cached": 0, "took_ms": 9})),
+            (2, json!({"kind": "model.called", "iteration": 1, "turn": 1, "attempt": 1, "model": "m"})),
+            (3, json!({"kind": "model.answered", "iteration": 1, "turn": 1, "model": "m", "calls": calls, "text": "I write it.\nThen I run it.", "tokens_in": 1, "tokens_out": 1, "tokens_cached": 0, "took_ms": 9})),
             (3, json!({"kind": "call.called", "call": call(1), "capability": "filesystem.write", "path": "solution.py", "bytes": 234, "rules": []})),
             (3, json!({"kind": "call.ended", "call": call(1), "outcome": "done", "took_ms": 1})),
             (4, json!({"kind": "call.called", "call": call(2), "capability": "process.run", "command": "python3 /workspace/solution.py", "rules": []})),
-            (4, json!({"kind": "call.ended", "call": call(2), "outcome": "done", "exit_code": 0, "took_ms": 1})),
-            (5, json!({"kind": "iteration.validated", "iteration": 1, "place": 0, "validator": "exit_code", "pass": true, "score": 1.0})),
-            (5, json!({"kind": "iteration.validated", "iteration": 1, "place": 1, "validator": "json_schema", "pass": true, "score": 1.0})),
+            (4, json!({"kind": "call.ended", "call": call(2), "outcome": "done", "exit_code": 0, "took_ms": 1, "stdout": "42\n"})),
+            (5, json!({"kind": "iteration.validated", "iteration": 1, "place": 1, "validator": "exit_code", "pass": true, "score": 1.0})),
+            (5, json!({"kind": "iteration.validated", "iteration": 1, "place": 2, "validator": "json_schema", "pass": true, "score": 1.0})),
             (6, json!({"kind": "iteration.closing", "iteration": 1, "cause": "passed"})),
             (6, json!({"kind": "iteration.completed", "iteration": 1})),
             (6, json!({"kind": "execution.ended", "status": "completed"})),
         ]), @r"
         [2026-02-23T10:00:01Z] Execution exe_01jm000000e000000000000001 Started
         [2026-02-23T10:00:01Z] Iteration 1 Started
+          │ I write it.
+          │ Then I run it.
         [2026-02-23T10:00:03Z] Tool: filesystem.write /workspace/solution.py (234 bytes)
         [2026-02-23T10:00:04Z] Tool: process.run python3 /workspace/solution.py
+          > 42
         [2026-02-23T10:00:06Z] Iteration 1 Completed
         [2026-02-23T10:00:06Z] Validation: exit_code=PASS json_schema=PASS (score=1.0)
         [2026-02-23T10:00:06Z] Execution exe_01jm000000e000000000000001 Completed (1 iteration, 5.0s)
@@ -264,12 +307,12 @@ mod tests {
         insta::assert_snapshot!(format(&[
             (1, json!({"kind": "execution.started", "agent": "agt_01jm000000e000000000000001", "revision": 1, "model": "default", "max_iterations": 1})),
             (1, json!({"kind": "iteration.started", "iteration": 1, "worker": "wrk_01jm000000e000000000000001"})),
-            (2, json!({"kind": "model.failed", "iteration": 1, "turn": 0, "attempt": 1, "failure": "rate_limited", "sentence": "too many requests", "retry_at": "2026-02-23T10:00:04.200Z"})),
+            (2, json!({"kind": "model.failed", "iteration": 1, "turn": 1, "attempt": 1, "failure": "rate_limited", "sentence": "too many requests", "retry_at": "2026-02-23T10:00:04.200Z"})),
             (3, json!({"kind": "call.blocked", "call": call(1), "capability": "process.run", "why": "blocked by policy (floor:default_deny)"})),
             (4, json!({"kind": "call.called", "call": call(2), "capability": "process.run", "command": "true", "rules": []})),
-            (4, json!({"kind": "call.ended", "call": call(2), "outcome": "done", "exit_code": 1, "took_ms": 1})),
-            (5, json!({"kind": "iteration.validated", "iteration": 1, "place": 0, "validator": "command", "pass": false, "score": 0.0})),
-            (6, json!({"kind": "iteration.failed", "iteration": 1, "cause": "validation:0"})),
+            (4, json!({"kind": "call.ended", "call": call(2), "outcome": "done", "exit_code": 1, "took_ms": 1, "stderr": "no file"})),
+            (5, json!({"kind": "iteration.validated", "iteration": 1, "place": 1, "validator": "command", "pass": false, "score": 0.0, "reasons": "there is no\nresult.json"})),
+            (6, json!({"kind": "iteration.failed", "iteration": 1, "cause": "validation:1"})),
             (6, json!({"kind": "execution.ended", "status": "failed", "reason": "max_iterations", "detail": "1 of 1 attempts used"})),
         ]), @r"
         [2026-02-23T10:00:01Z] Execution exe_01jm000000e000000000000001 Started
@@ -277,9 +320,12 @@ mod tests {
         [2026-02-23T10:00:02Z] Model: rate_limited: too many requests; again in 2.0s
         [2026-02-23T10:00:03Z] Blocked: process.run: blocked by policy (floor:default_deny)
         [2026-02-23T10:00:04Z] Check: process.run true
+          ! no file
         [2026-02-23T10:00:04Z] Tool: ended with exit code 1
         [2026-02-23T10:00:06Z] Iteration 1 Failed (validator 1 did not pass)
         [2026-02-23T10:00:06Z] Validation: command=FAIL (score=0.0)
+          ? command: there is no
+          ? result.json
         [2026-02-23T10:00:06Z] Execution exe_01jm000000e000000000000001 Failed: max_iterations: 1 of 1 attempts used (1 iteration, 5.0s)
         ");
     }

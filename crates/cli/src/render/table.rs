@@ -1,6 +1,8 @@
 //! Tables without borders, in the seeds' columns.
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::screen::one_line;
+
 /// Columns in capitals, rows below.
 pub fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
@@ -18,22 +20,12 @@ pub fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = 
 pub fn lines<'n>(pairs: impl IntoIterator<Item = (&'n str, Option<String>)>) -> String {
     let pairs: Vec<_> = pairs.into_iter().collect();
     let width = pairs.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name.len()).max().unwrap_or(0);
-    let shown = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name:width$}  {}\n", value?)));
+    let shown = pairs.into_iter().filter_map(|(name, value)| Some(format!("{name:width$}  {}\n", one_line(&value?))));
     shown.collect()
 }
 
 fn trimmed(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
-}
-
-/// What others wrote must not draw on the terminal.
-pub fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-}
-
-/// The same for texts of several lines.
-pub fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
 }
 
 #[cfg(test)]
@@ -43,7 +35,6 @@ mod tests {
     #[test]
     fn a_cell_cannot_break_its_row_or_colour_the_terminal() {
         let text = table(["NAME", "X"], [["a\u{1b}[31m\nb".to_string(), "1".to_string()]]);
-        assert_eq!(text, "NAME      X\na [31m b  1\n");
-        assert_eq!(printable("a\u{1b}[2J\tb\n"), "a[2J\tb\n");
+        assert_eq!(text, "NAME            X\na\\u{1b}[31m b  1\n");
     }
 }

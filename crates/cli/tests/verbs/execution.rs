@@ -20,6 +20,9 @@ fn an_execution_is_listed_shown_and_its_logs_are_read() {
         &["execution", "logs", &short, "--iteration", "7"],
         &["execution", "cancel", &short],
         &["execution", "get", "exe_nothing1"],
+        &["execution", "get", ended["agent"].as_str().unwrap()],
+        &["agent", "get", &short],
+        &["key", "revoke", &short, "--yes"],
     ] {
         let answer = house.tenure(words);
         told.push_str(&format!("$ tenure {}\n", house.steady(&words.join(" "))));

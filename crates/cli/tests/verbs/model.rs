@@ -8,7 +8,7 @@ fn models_are_listed_with_what_default_means_and_that_a_cassette_answers() {
     let items = house.tenure(&["model", "list", "-o", "json"]).ok().json();
     assert!(items.as_array().unwrap().iter().any(|model| model["aliases"][0] == "default"), "{items}");
     let test = house.tenure(&["model", "test"]);
-    assert!(test.code == 1 && test.stderr.contains("TENURE_CASSETTE"), "{}", test.stderr);
+    assert!(test.code == 5 && test.stderr.contains("TENURE_CASSETTE"), "{}", test.stderr);
 }
 
 #[test]

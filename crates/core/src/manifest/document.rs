@@ -2,14 +2,18 @@
 //! before anything looks at the meaning. Must never guess a type: what a plain YAML word or number means is kept as
 //! written, so that `version: 3.10` stays "3.10".
 
+mod unreadable;
+
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned, Tagged};
 
 use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, excerpt};
+pub(super) use unreadable::indented_by;
+use unreadable::{too_deep, without_place};
 
 /// A manifest's text is at most this long.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -135,21 +139,50 @@ fn read_json(text: &str) -> (Option<Node>, Vec<Problem>) {
     reason = "a foreign enum that grows: what is not known is reported in its own words"
 )]
 fn read_yaml(text: &str) -> (Option<Node>, Vec<Problem>) {
+    let text = without_empty_document(text);
     let read = |duplicates| serde_saphyr::from_str_with_options::<YamlNode>(text, options(duplicates));
     let error = match read(DuplicateKeyPolicy::Error) {
-        Ok(raw) => return (Some(raw.located(text)), Vec::new()),
+        Ok(raw) => {
+            let mut tagged = Vec::new();
+            return (Some(raw.located(text, &mut String::new(), &mut tagged)), tagged);
+        }
         Err(error) => error,
     };
     let mark = error.location().map(|place| Mark { line: clip(place.line()), column: clip(place.column()) });
-    match error.without_snippet() {
+    let fault = match error.without_snippet() {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().map_or_else(|| "a key".to_owned(), excerpt);
             let fault = Fault::new(Code::DuplicateKey, format!("{key} is given twice")).hint("keep one of them");
-            let node = read(DuplicateKeyPolicy::LastWins).ok().map(|raw| raw.located(text));
-            (node, vec![located(fault, "", mark)])
+            let mut problems = vec![located(fault, "", mark)];
+            let raw = read(DuplicateKeyPolicy::LastWins).ok();
+            return (raw.map(|raw| raw.located(text, &mut String::new(), &mut problems)), problems);
         }
-        other => (None, vec![located(unreadable(&other.to_string()), "", mark)]),
+        serde_saphyr::Error::MergeKeyNotAllowed { .. } => unreadable::merge_key(),
+        serde_saphyr::Error::UnsupportedTag { tag, .. } => {
+            unreadable::tag(tag).unwrap_or_else(|| Fault::new(Code::Syntax, "the tag does not fit the value"))
+        }
+        other => unreadable::fault(&other.to_string(), text, mark),
+    };
+    (None, vec![located(fault, "", mark)])
+}
+
+/// The text without a `---` at its end that begins nothing: tools that join documents leave one.
+fn without_empty_document(text: &str) -> &str {
+    let mut end = text.len();
+    for line in text.split_inclusive('\n').rev() {
+        end -= line.len();
+        let line = line.trim();
+        let marker = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(" #"));
+        if marker {
+            let says = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+            let before = &text[..end];
+            return if before.lines().any(|line| says(line) && line.trim_end() != "---") { before } else { text };
+        }
+        if !line.is_empty() && !line.starts_with('#') {
+            return text;
+        }
     }
+    text
 }
 
 fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
@@ -173,34 +206,9 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
         merge_keys: MergeKeyPolicy::Error,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: NODES_MAX },
         strict_booleans: true,
+        reject_unsupported_tags: true,
         with_snippet: false,
     }
-}
-
-/// The parser reports a breached bound in more than one way; its name is in all of them.
-fn unreadable(message: &str) -> Fault {
-    let bounds = format!("at most {NODES_MAX} values, {ALIASES_MAX} anchors and as many aliases are read");
-    if message.contains("Depth") || message.contains("Nesting") || message.contains("recursion limit") {
-        too_deep()
-    } else if message.contains("Documents {") {
-        Fault::new(Code::TooMany, "a second document begins here").hint("put each manifest in a file of its own")
-    } else if message.contains("Alias") || message.contains("Anchor") {
-        Fault::new(Code::TooLarge, "anchors and aliases unfold to more than is read").hint(bounds)
-    } else if message.contains("budget breached") {
-        Fault::new(Code::TooLarge, "the manifest has more values than are read").hint(bounds)
-    } else {
-        Fault::new(Code::Syntax, format!("this is not YAML: {}", without_place(message)))
-    }
-}
-
-fn too_deep() -> Fault {
-    Fault::new(Code::TooDeep, format!("maps and lists nest deeper than {DEPTH_MAX}"))
-}
-
-/// The parsers end their sentences with the place, which a problem carries by itself.
-fn without_place(message: &str) -> &str {
-    let message = message.split("\n").next().unwrap_or(message);
-    message.split(" at line ").next().unwrap_or(message)
 }
 
 fn clip(number: u64) -> u32 {
@@ -259,45 +267,77 @@ enum Raw<K, N> {
     Map(Vec<(K, N)>),
 }
 
-/// YAML, with the place of each text.
-struct YamlNode(Spanned<Raw<Spanned<String>, YamlNode>>);
+/// YAML, with the place of each text and the tag that was written before it.
+struct YamlNode(Tagged<Spanned<Raw<Spanned<String>, YamlNode>>>);
 
 /// JSON, whose parser reports no places.
 struct JsonNode(Raw<String, JsonNode>);
 
 impl YamlNode {
-    fn located(self, source: &str) -> Node {
-        let Spanned { value, referenced, defined } = self.0;
+    /// `path` is where it stands; a tag that would be dropped is a problem there.
+    fn located(self, source: &str, path: &mut String, problems: &mut Vec<Problem>) -> Node {
+        let Tagged(Spanned { value, referenced, defined }, tag) = self.0;
         let at = mark(referenced.line(), referenced.column());
+        if let Some(fault) = tag.as_deref().and_then(unreadable::tag)
+            && problems.len() < PROBLEMS_MAX
+        {
+            problems.push(located(fault, path, at));
+        }
         let span = defined.span();
         let written = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
             let start = usize::try_from(start).ok()?;
             let end = start.checked_add(usize::try_from(length).ok()?)?;
             Some(source.get(start..end)?.trim().to_owned())
         });
-        let key = |key: Spanned<String>| {
-            let at = mark(key.referenced.line(), key.referenced.column());
-            Key { word: key.value, at }
+        let length = path.len();
+        let mut below = |step: &str, node: Self| {
+            path.push_str(step);
+            let node = node.located(source, path, problems);
+            path.truncate(length);
+            node
         };
-        Node { value: value.over(written, key, |node| node.located(source)), at }
+        let value = match value {
+            Raw::List(items) => {
+                let item = |(index, node)| below(&format!("[{index}]"), node);
+                Value::List(items.into_iter().enumerate().map(item).collect())
+            }
+            Raw::Map(entries) => {
+                let dot = if length == 0 { "" } else { "." };
+                let entry = |(key, node): (Spanned<String>, Self)| {
+                    let at = mark(key.referenced.line(), key.referenced.column());
+                    let node = below(&format!("{dot}{}", key.value), node);
+                    (Key { word: key.value, at }, node)
+                };
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+            scalar @ (Raw::Null | Raw::Bool(_) | Raw::Number(_) | Raw::Text(_)) => scalar.scalar(written),
+        };
+        Node { value, at }
     }
 }
 
 impl JsonNode {
     fn unlocated(self) -> Node {
-        Node { value: self.0.over(None, |word| Key { word, at: None }, Self::unlocated), at: None }
+        let value = match self.0 {
+            Raw::List(items) => Value::List(items.into_iter().map(Self::unlocated).collect()),
+            Raw::Map(entries) => {
+                let entry = |(word, node): (String, Self)| (Key { word, at: None }, node.unlocated());
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+            scalar @ (Raw::Null | Raw::Bool(_) | Raw::Number(_) | Raw::Text(_)) => scalar.scalar(None),
+        };
+        Node { value, at: None }
     }
 }
 
 impl<K, N> Raw<K, N> {
-    fn over(self, written: Option<String>, key: impl Fn(K) -> Key, node: impl Fn(N) -> Node) -> Value {
+    /// A value without values inside; `written` is how YAML has it.
+    fn scalar(self, written: Option<String>) -> Value {
         match self {
-            Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool { value, plain: written },
             Self::Number(number) => Value::Number { plain: written.is_some(), digits: written.unwrap_or(number) },
             Self::Text(text) => Value::Text(text),
-            Self::List(items) => Value::List(items.into_iter().map(node).collect()),
-            Self::Map(entries) => Value::Map(entries.into_iter().map(|(k, n)| (key(k), node(n))).collect()),
+            Self::Null | Self::List(_) | Self::Map(_) => Value::Null,
         }
     }
 }
@@ -308,7 +348,7 @@ fn mark(line: u64, column: u64) -> Option<Mark> {
 
 impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Spanned::deserialize(deserializer).map(Self)
+        Tagged::deserialize(deserializer).map(Self)
     }
 }
 

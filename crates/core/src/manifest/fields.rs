@@ -1,7 +1,7 @@
 //! Reads the fields of a mapping by name, collects every problem with its path, and at the end refuses what no
 //! declaration has. Must never take a value silently: each is read, or named in a problem.
 
-use super::document::{Key, Node, Value, located};
+use super::document::{Key, Node, Value, indented_by, located};
 use super::section::Section;
 use super::values::wrong_type;
 use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, excerpt, nearest};
@@ -149,6 +149,10 @@ impl<'a> Fields<'a, '_> {
                 "" => format!("a manifest has no field {}", excerpt(&key.word)),
                 path => format!("{path} has no field {}", excerpt(&key.word)),
             };
+            if let Some(fault) = indented_by(&key.word) {
+                self.problems.add(located(fault, &self.path_of(key.word.trim()), key.at));
+                continue;
+            }
             let hint = match nearest(&key.word, self.known.iter().copied()) {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => format!("its fields are {}", self.known.join(", ")),

@@ -123,11 +123,30 @@ impl Units {
             let number = number.filter(|number| *number < 1 << 53);
             return number.ok_or_else(|| Fault::new(Code::OutOfRange, format!("{} is too large", excerpt(text))));
         }
-        let unit = unit.trim();
+        Err(self.misread(text, digits, unit.trim(), example))
+    }
+
+    /// Why a text is none of these, with the text that was likely meant.
+    fn misread(&self, text: &str, digits: &str, unit: &str, example: &str) -> Fault {
+        let spaceless: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+        let meant = self.sum(&spaceless).map(|value| format!("did you mean `{}`?", Printed(self, value)));
+        let plain = spaceless.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let known = self.units.iter().any(|(known, ..)| *known == plain);
+        if let Some(hint) = meant {
+            let reason = match () {
+                () if spaceless.contains('.') => format!("{} is not a whole number of its unit", excerpt(text)),
+                () if known => format!("{} has a space between the number and its unit", excerpt(text)),
+                () => format!("{} has more than one unit", excerpt(text)),
+            };
+            return Fault::new(Code::WrongUnit, reason).hint(hint);
+        }
         let reason = match (digits, unit) {
             ("", _) => format!("{} is not a number with a unit", excerpt(text)),
             (_, "") => format!("{digits} has no unit"),
-            (_, unit) => format!("{} is not a unit that is known here", excerpt(unit)),
+            (_, unit) if unit.starts_with(|letter: char| letter.is_alphabetic()) => {
+                format!("{} is not a unit that is known here", excerpt(unit))
+            }
+            _ => format!("{} is not a whole number with a unit", excerpt(text)),
         };
         let meant = |(_, _, aliases): &&(_, _, &[&str])| aliases.contains(&unit.to_ascii_lowercase().as_str());
         let hint = match self.units.iter().find(meant).filter(|_| !digits.is_empty()) {
@@ -137,7 +156,29 @@ impl Units {
                 format!("{} is a whole number with one of the units {units}, as in {example}", self.noun)
             }
         };
-        Err(Fault::new(Code::WrongUnit, reason).hint(hint))
+        Fault::new(Code::WrongUnit, reason).hint(hint)
+    }
+
+    /// The value of one or more numbers with units, decimals allowed, where it is a whole one: what people may have meant.
+    fn sum(&self, text: &str) -> Option<u64> {
+        let (mut rest, mut sum) = (Some(text).filter(|text| !text.is_empty())?, 0u64);
+        while !rest.is_empty() {
+            let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+            let (number, after) = rest.split_at(end);
+            let next = after.find(|letter: char| letter.is_ascii_digit()).unwrap_or(after.len());
+            let (unit, after) = after.split_at(next);
+            let (_, size, _) = self.units.iter().find(|(known, ..)| *known == unit)?;
+            let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+            if whole.is_empty() || part.len() > 9 || part.contains('.') {
+                return None;
+            }
+            let scale = 10u128.pow(u32::try_from(part.len()).ok()?);
+            let value = format!("{whole}{part}").parse::<u128>().ok()?.checked_mul(u128::from(*size))?;
+            let value = if value % scale == 0 { u64::try_from(value / scale).ok()? } else { return None };
+            sum = sum.checked_add(value).filter(|sum| *sum < 1 << 53)?;
+            rest = after;
+        }
+        Some(sum)
     }
 
     fn print(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,8 +193,23 @@ impl Units {
     }
 }
 
+/// A value as its units print it.
+struct Printed<'u>(&'u Units, u64);
+
+impl fmt::Display for Printed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.print(self.1, f)
+    }
+}
+
 fn unit_text(node: &Node, noun: &str, unit: &str) -> Result<String, Fault> {
     match &node.value {
+        Value::Number { digits, .. }
+            if !digits.bytes().all(|digit| digit.is_ascii_digit()) && !unit.starts_with(' ') =>
+        {
+            let reason = format!("{noun} is a whole number with its unit, and {} is neither", excerpt(digits));
+            Err(Fault::new(Code::WrongUnit, reason).hint(format!("write it as in `1{unit}`")))
+        }
         Value::Number { digits, .. } => Err(Fault::new(Code::WrongUnit, format!("{noun} needs its unit"))
             .hint(format!("did you mean `{digits}{unit}`?"))),
         Value::Null | Value::Bool { .. } | Value::Text(_) | Value::List(_) | Value::Map(_) => text(node),

@@ -20,6 +20,7 @@ use tenure_wire::api::agent::{
 use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -141,13 +142,22 @@ impl ApiState {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListParams {
-    /// `deployed` (registered, active or idle) or one status; without it all that are not archived.
+    #[param(schema_with = statuses)]
     status: Option<String>,
     /// 50 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<Number>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+}
+
+fn statuses() -> Object {
+    let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(AgentFilter::words()));
+    words
+        .description(Some(
+            "`deployed` (registered, active or idle) or one status; without it all that are not archived.",
+        ))
+        .build()
 }
 
 /// Agents by name.
@@ -247,7 +257,8 @@ async fn sandbox(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): S
     };
     let quota = host.quota.as_str().to_string();
     let mounts = host.mounts.clone();
-    Ok(Out(AgentSandbox { name: entry.name, revision: number, level, quota, mounts, confinement }))
+    let Agent { name, status, .. } = shown(&entry);
+    Ok(Out(AgentSandbox { id, name, status, revision: number, level, quota, mounts, confinement }))
 }
 
 /// Delete an agent: its open executions are cancelled, then it is archived. Its history stays.

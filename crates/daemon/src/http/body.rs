@@ -14,7 +14,7 @@ use super::lookup::quoted;
 use super::problem::Failure;
 
 /// A body has at most so many bytes.
-pub(super) const BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BYTES_MAX: usize = tenure_wire::api::BODY_BYTES_MAX;
 /// Objects and arrays nest at most so deep.
 pub(super) const DEPTH_MAX: usize = 64;
 const ARRIVAL_MAX: Duration = Duration::from_secs(20);

@@ -1,5 +1,7 @@
 //! `/v1/executions/{id}/events`: an execution's history, then its present, as server-sent events. A committed event's
 //! id is its ledger index, and a stream is resumed after it; plain pieces bear none.
+mod told;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use tenure_store::{events_from, events_of};
 use tenure_wire::api::event::{ExecutionEvent, Piece, SSE_EVENT, SSE_PIECE};
 use tenure_wire::problem::{Code, Problem};
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,7 +32,7 @@ use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::number::{INDEX_MAX, Number};
 use super::problem::Failure;
-use crate::watch::Subscription;
+use crate::watch::{PIECES_MAX, Subscription};
 
 const PAGE: u32 = 256;
 /// Sent in silence, so that both sides notice a dead connection.
@@ -48,6 +50,8 @@ struct EventParams {
     /// Only what came after this ledger index; the Last-Event-ID header goes before it.
     #[param(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     after: Option<Number>,
+    /// `true`: events bring what models said, what programs printed and why validators were not content.
+    text: Option<bool>,
 }
 
 /// Follow an execution until it ends: SSE `event` (an `ExecutionEvent`, id = ledger index) and `piece` (a `Piece`).
@@ -55,7 +59,7 @@ struct EventParams {
     get, path = "/v1/executions/{execution}/events", tag = "executions",
     params(
         ("execution" = String, Path, description = "Id or short id"), EventParams,
-        ("Last-Event-ID" = Option<u64>, Header, description = "Resume after this ledger index")
+        ("Last-Event-ID" = Option<u64>, Header, minimum = 0, maximum = 9_007_199_254_740_991_i64, description = "Resume after this ledger index")
     ),
     responses((status = 200, body = ExecutionEvent, content_type = "text/event-stream"), (status = "4XX", body = Problem))
 )]
@@ -76,7 +80,8 @@ async fn events(
         (None, None) => None,
     };
     let id = api.execution(&wanted).await?.id;
-    let stream = EventStream::new(api, id, after, caller.key());
+    let text = params.text.unwrap_or(false);
+    let stream = EventStream::new(api, id, after, text, caller.key());
     let stream = unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
@@ -99,9 +104,13 @@ struct EventStream {
     execution: ExecutionId,
     /// The least index that was not sent yet.
     from: u64,
+    /// Events bring what was said.
+    text: bool,
     backlog: VecDeque<ExecutionEvent>,
     source: Source,
     subscription: Subscription,
+    /// Pieces sent since an event was looked for first.
+    pieces_in_a_row: usize,
     /// Text is missing after the text so far.
     gap: bool,
     key: Option<KeyId>,
@@ -117,12 +126,30 @@ enum Source {
 }
 
 impl EventStream {
-    fn new(api: Arc<ApiState>, execution: ExecutionId, after: Option<u64>, key: Option<KeyId>) -> EventStream {
+    fn new(
+        api: Arc<ApiState>,
+        execution: ExecutionId,
+        after: Option<u64>,
+        text: bool,
+        key: Option<KeyId>,
+    ) -> EventStream {
         let subscription = api.app.watch.subscribe(execution);
         let revocations = api.app.watch.revocations();
         let from = after.map_or(0, |index| index.saturating_add(1));
         let backlog = VecDeque::new();
-        EventStream { api, execution, from, backlog, source: Source::Store, subscription, gap: false, key, revocations }
+        EventStream {
+            api,
+            execution,
+            from,
+            text,
+            backlog,
+            source: Source::Store,
+            subscription,
+            pieces_in_a_row: 0,
+            gap: false,
+            key,
+            revocations,
+        }
     }
 
     async fn next(&mut self) -> Option<Message> {
@@ -133,7 +160,7 @@ impl EventStream {
                     self.source = Source::Over;
                     self.backlog.clear();
                 }
-                return Some(message(&event));
+                return self.told(event).await.as_ref().map(message);
             }
             match self.source {
                 Source::Over => return None,
@@ -178,8 +205,37 @@ impl EventStream {
         Some(())
     }
 
-    /// Waits for what comes. The outer `None` ends the stream, the inner one says that the backlog or source changed.
+    /// The event with what was said, where that is wanted; nothing where it cannot be read.
+    async fn told(&self, event: ExecutionEvent) -> Option<ExecutionEvent> {
+        if !self.text {
+            return Some(event);
+        }
+        let id = self.execution;
+        let told = told::tell(&self.api, event).await;
+        told.map_err(
+            |error| tracing::error!(%error, execution = %id, "what was said cannot be read; the watcher is let go"),
+        )
+        .ok()
+    }
+
+    /// What was said before an event comes before it; so much of it at a time that events are not kept back.
     async fn live(&mut self) -> Option<Option<Message>> {
+        if self.pieces_in_a_row < PIECES_MAX {
+            match self.subscription.pieces.try_recv() {
+                Ok(made) => {
+                    self.pieces_in_a_row += 1;
+                    return Some(Some(piece(&made)));
+                }
+                Err(TryRecvError::Lagged(_)) => return Some(Some(piece(&Piece::Gap {}))),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => {}
+            }
+        }
+        self.pieces_in_a_row = 0;
+        self.wait().await
+    }
+
+    /// Waits for what comes. The outer `None` ends the stream, the inner one says that the backlog or source changed.
+    async fn wait(&mut self) -> Option<Option<Message>> {
         tokio::select! {
             biased;
             () = self.api.app.closing.cancelled() => None,

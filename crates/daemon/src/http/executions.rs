@@ -23,8 +23,10 @@ use tenure_wire::api::execution::{
     Start, Started,
 };
 use tenure_wire::api::moment::Moment;
+use tenure_wire::api::{INPUT_BYTES_MAX, List};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -47,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Start an execution. It answers at once with the id; follow its events to see it work.
 #[utoipa::path(
     post, path = "/v1/executions", tag = "executions", request_body = Start,
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated start of the same agent with the same key and body answers with the first execution; another body is a conflict")),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$", description = "A repeated start of the same agent with the same key and body answers with the first execution; another body is a conflict")),
     responses((status = 201, body = Started), (status = 200, body = Started, description = "Started before with this idempotency key"), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn start(
@@ -57,6 +59,11 @@ async fn start(
     Json(start): Json<Start>,
 ) -> Result<(StatusCode, Out<Started>), Failure> {
     let idempotency = idempotency(&headers)?;
+    let size = start.input.get().len();
+    if size > INPUT_BYTES_MAX {
+        let detail = format!("the input has {size} bytes as JSON; at most {INPUT_BYTES_MAX} are taken");
+        return Err(Code::BodyTooLarge.problem(detail).into());
+    }
     let agent = api.agent(&start.agent).await?;
     let input = api.app.committer.payload(start.input.get().as_bytes().to_vec());
     let id = api.app.committer.mint_execution();
@@ -95,15 +102,22 @@ fn idempotency(headers: &HeaderMap) -> Result<Option<Hash>, Failure> {
 struct ListParams {
     /// Name, id or short id.
     agent: Option<String>,
-    /// A status, or the reason of a failure.
+    #[param(schema_with = statuses)]
     status: Option<String>,
     /// Started at this time or later (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<String>,
     /// 50 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<Number>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^exe_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     cursor: Option<String>,
+}
+
+fn statuses() -> Object {
+    let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ExecutionFilter::words()));
+    words.description(Some("A status, or the reason of a failure.")).build()
 }
 
 /// Executions, the latest first.

@@ -3,26 +3,27 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
+use serde::Deserialize;
 use tenure_core::aggregate::Command;
 use tenure_core::ledger::MacKey;
 use tenure_core::project::{self, KeyRow};
 use tenure_core::row::Row;
+use tenure_store::rows::keys::After;
 use tenure_store::rows::macs::Unverified;
 use tenure_store::rows::{Match, keys};
 use tenure_wire::api::List;
-use tenure_wire::api::key::{CreatedKey, Key, KeyText, NewKey};
+use tenure_wire::api::key::{CreatedKey, Key, KeyStatus, KeyText, NewKey};
 use tenure_wire::problem::{Code, Problem};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
 use super::auth::Owner;
-use super::body::{Json, Segment};
-use super::lookup::{of_another_kind, quoted};
+use super::body::{Json, Params, Segment};
+use super::lookup::{misnamed, quoted};
+use super::number::{self, Number};
 use super::problem::{Answer, Failure};
-
-/// Keys that a list shows: all live ones, and the revoked ones made last.
-const SHOWN_MAX: u32 = 500;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(revoke))
@@ -49,14 +50,44 @@ async fn create(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new
     Ok(Out(CreatedKey { key: shown(row, false), secret: text.reveal().to_string() }))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Option<Number>,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^(live|revoked)\\.key_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    cursor: Option<String>,
+}
+
 /// All live keys, then the revoked ones, the newest of each first.
-#[utoipa::path(get, path = "/v1/keys", tag = "keys", responses((status = 200, body = List<Key>), (status = "4XX", body = Problem)))]
-async fn list(State(api): State<Arc<ApiState>>, _: Owner) -> Answer<List<Key>> {
-    let entries = api.reader().read(|sql| keys::list(sql, SHOWN_MAX)).await?;
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "keys", params(ListParams),
+    responses((status = 200, body = List<Key>), (status = "4XX", body = Problem))
+)]
+async fn list(State(api): State<Arc<ApiState>>, _: Owner, Params(params): Params<ListParams>) -> Answer<List<Key>> {
+    let wrong = || Failure::from(Code::ParameterWrong.problem("the cursor is none of a list of keys"));
+    let after = params.cursor.map(|cursor| place(&cursor).ok_or_else(wrong)).transpose()?;
+    let limit = number::limit(params.limit.as_ref())?;
+    let page = api.reader().read(move |sql| keys::list(sql, after, limit)).await?;
+    let next_cursor = page.next.map(|after| match after {
+        After::Live(id) => format!("live.{id}"),
+        After::Revoked(id) => format!("revoked.{id}"),
+    });
     Ok(Out(List {
-        items: entries.into_iter().map(|entry| checked(entry, api.reader().macs())).collect(),
-        next_cursor: None,
+        items: page.rows.into_iter().map(|entry| checked(entry, api.reader().macs())).collect(),
+        next_cursor,
     }))
+}
+
+fn place(cursor: &str) -> Option<After> {
+    match cursor.split_once('.')? {
+        ("live", id) => id.parse().ok().map(After::Live),
+        ("revoked", id) => id.parse().ok().map(After::Revoked),
+        _ => None,
+    }
 }
 
 /// Revoke a key: refused from now on, and what it holds open ends.
@@ -83,10 +114,9 @@ impl ApiState {
                 let detail = format!("{} could be {}", quoted(wanted), ids.join(", "));
                 Err(Code::KeyUnknown.problem(detail).into())
             }
-            Match::None => {
-                let known = || format!("no key has the id or name {}", quoted(wanted));
-                Err(Code::KeyUnknown.problem(of_another_kind(wanted, "key").unwrap_or_else(known)).into())
-            }
+            Match::None => Err(misnamed(Code::KeyUnknown, wanted, "key")
+                .unwrap_or_else(|| Code::KeyUnknown.problem(format!("no key has the id or name {}", quoted(wanted))))
+                .into()),
         }
     }
 }
@@ -101,6 +131,7 @@ fn shown(entry: KeyRow, forged: bool) -> Key {
     Key {
         id: entry.id,
         name: entry.name,
+        status: if entry.revoked_at.is_some() { KeyStatus::Revoked } else { KeyStatus::Live },
         role: entry.role,
         created_at: entry.created_at.into(),
         revoked_at: entry.revoked_at.map(Into::into),
@@ -139,10 +170,20 @@ mod tests {
             revoked.push(key);
         }
         let live = created(&app, "again", 4).await;
+        let expected = [live, oldest, revoked[2], revoked[1], revoked[0]];
         let read = app.records.reader().read(move |sql| {
             let wanted = [oldest.to_string(), revoked[0].to_string(), revoked[1].short(), "again".to_string()];
             let matches = wanted.iter().map(|wanted| keys::find(sql, wanted)).collect::<Result<Vec<_>, _>>()?;
-            Ok((keys::list(sql, 2)?, matches, [oldest, revoked[0], revoked[1], live]))
+            let (mut listed, mut after) = (Vec::new(), None);
+            loop {
+                let page = keys::list(sql, after, 2)?;
+                listed.extend(page.rows);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            Ok((listed, matches, [oldest, revoked[0], revoked[1], live]))
         });
         let (listed, matches, wanted) = read.await.unwrap();
         for (found, wanted) in matches.into_iter().zip(wanted) {
@@ -151,7 +192,7 @@ mod tests {
                 "{found:?} is not {wanted}"
             );
         }
-        let listed = |key: KeyId| listed.iter().any(|row| row.clone().as_it_stands().id == key);
-        assert!(listed(oldest) && listed(live), "what is live stands before all that is not");
+        let ids: Vec<KeyId> = listed.iter().map(|row| row.clone().as_it_stands().id).collect();
+        assert_eq!(ids, expected, "what is live stands before all that is not, each once, over pages of two");
     }
 }

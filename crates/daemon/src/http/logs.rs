@@ -18,7 +18,9 @@ use tenure_store::rows::calls;
 use tenure_store::rows::iterations::{self, IterationSummary, ValidationEntry};
 use tenure_store::rows::turns;
 use tenure_wire::api::List;
-use tenure_wire::api::execution::{Call, Iteration, IterationLog, IterationStatus, TurnLog, Validation};
+use tenure_wire::api::execution::{
+    Call, Iteration, IterationLog, IterationStatus, TurnLog, Validation, cause_from_one,
+};
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -58,6 +60,7 @@ struct LogParams {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<Number>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]{1,9}\\.[0-9]{1,9}$")]
     cursor: Option<String>,
 }
 
@@ -214,7 +217,7 @@ fn part(
             };
             let tokens_estimated = delta.as_ref().is_some_and(|delta| delta.estimated);
             let turn = TurnLog {
-                turn: row.turn,
+                turn: row.turn + 1,
                 model: row.model,
                 cassette: row.cassette,
                 text: delta.map(|delta| delta.text).filter(|text| !text.is_empty()),
@@ -303,7 +306,7 @@ fn iteration(summary: IterationSummary, found: Vec<ValidationEntry>, now: Stamp)
     Iteration {
         number: row.number,
         status,
-        cause: row.cause,
+        cause: row.cause.as_deref().map(cause_from_one),
         turns: summary.turns,
         tool_calls: summary.calls,
         tokens_in: summary.input_tokens,

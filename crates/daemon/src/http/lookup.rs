@@ -2,12 +2,12 @@
 use tenure_core::agent::{AgentRow, RevisionRow};
 use tenure_core::bound::Hash;
 use tenure_core::execution::ExecutionRow;
-use tenure_core::id::{self, AgentId, ExecutionId};
+use tenure_core::id::{AgentId, ExecutionId, kind_of};
 use tenure_core::manifest::nearest;
 use tenure_store::rows::agents;
 use tenure_store::rows::executions::{self, Filter};
 use tenure_store::rows::{Match, Page};
-use tenure_wire::problem::Code;
+use tenure_wire::problem::{Code, Problem};
 
 use super::ApiState;
 use super::problem::Failure;
@@ -27,8 +27,10 @@ impl ApiState {
                 Err(Code::AgentAmbiguous.problem(detail).into())
             }
             Match::None => {
-                let known = || format!("no agent is called {}", quoted(wanted));
-                let problem = Code::AgentUnknown.problem(of_another_kind(wanted, "agent").unwrap_or_else(known));
+                if let Some(problem) = misnamed(Code::AgentUnknown, wanted, "agent") {
+                    return Err(problem.into());
+                }
+                let problem = Code::AgentUnknown.problem(format!("no agent is called {}", quoted(wanted)));
                 let names = self.reader().read(|sql| agents::list(sql, None, None, NAMES_MAX)).await?;
                 let near = nearest(wanted, names.rows.iter().map(|entry| entry.name.as_str()));
                 Err(match near {
@@ -49,10 +51,11 @@ impl ApiState {
                 let detail = format!("{} could be {}", quoted(wanted), ids.join(", "));
                 Err(Code::ExecutionAmbiguous.problem(detail).into())
             }
-            Match::None => {
-                let known = || format!("no execution has the id {}", quoted(wanted));
-                Err(Code::ExecutionUnknown.problem(of_another_kind(wanted, "execution").unwrap_or_else(known)).into())
-            }
+            Match::None => Err(misnamed(Code::ExecutionUnknown, wanted, "execution")
+                .unwrap_or_else(|| {
+                    Code::ExecutionUnknown.problem(format!("no execution has the id {}", quoted(wanted)))
+                })
+                .into()),
         }
     }
 
@@ -90,11 +93,19 @@ impl ApiState {
     }
 }
 
-/// What a text is the id of, where that is not what is wanted.
-pub(super) fn of_another_kind(text: &str, wanted: &str) -> Option<String> {
-    let article = |kind: &str| if kind.starts_with(['a', 'e']) { format!("an {kind}") } else { format!("a {kind}") };
-    let kind = id::kind_of(text).filter(|kind| *kind != wanted)?;
-    Some(format!("{} is the id of {}, and {} is wanted", quoted(text), article(kind), article(wanted)))
+/// What is wrong with a name under which nothing was found, where that can be told from the name alone.
+pub(super) fn misnamed(code: Code, wanted: &str, kind: &str) -> Option<Problem> {
+    if wanted.trim().is_empty() {
+        return Some(code.problem(format!("the name or id of the {kind} is empty")));
+    }
+    let other = kind_of(wanted).filter(|other| *other != kind)?;
+    let of = |kind: &str| if kind.starts_with(['a', 'e']) { format!("an {kind}") } else { format!("a {kind}") };
+    let problem = code.problem(format!("{} is the id of {}, not of {}", quoted(wanted), of(other), of(kind)));
+    Some(match other {
+        "agent" | "execution" => problem.hint(format!("`tenure {other} get {wanted}` shows it")),
+        "key" => problem.hint("`tenure key list` shows it"),
+        _ => problem,
+    })
 }
 
 /// At most 80 characters of what was asked for.
@@ -109,15 +120,12 @@ mod tests {
 
     #[test]
     fn an_id_of_another_kind_is_told_for_what_it_is() {
-        let told = |text: &str, wanted| of_another_kind(text, wanted);
+        let told = |text: &str, kind| misnamed(Code::AgentUnknown, text, kind).map(|problem| problem.detail);
         let agent = "agt_0123456789abcdefghjkmnpqrs";
-        assert_eq!(
-            told(agent, "execution"),
-            Some(format!("`{agent}` is the id of an agent, and an execution is wanted"))
-        );
+        assert_eq!(told(agent, "execution"), Some(format!("`{agent}` is the id of an agent, not of an execution")));
         assert_eq!(
             told("key_7k2m9p4q", "agent"),
-            Some("`key_7k2m9p4q` is the id of a key, and an agent is wanted".into())
+            Some("`key_7k2m9p4q` is the id of a key, not of an agent".to_string())
         );
         assert_eq!((told(agent, "agent"), told("tidy", "agent"), told("exe_", "agent")), (None, None, None));
     }

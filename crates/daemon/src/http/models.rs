@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
-use tenure_wire::api::model::{DefaultModel, Model as Shown, Models, TestModel, TestedModel};
+use tenure_wire::api::model::{DefaultModel, Model as Shown, ModelStatus, Models, TestModel, TestedModel};
 use tenure_wire::problem::{Code, Problem};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
@@ -42,7 +42,9 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Models> {
             Route::OnlyOf(provider) => *provider,
         };
         items.push(Shown {
+            id: name.clone(),
             name,
+            status: if alias.missing.is_none() { ModelStatus::Ready } else { ModelStatus::NotReady },
             provider: provider.as_str().to_string(),
             aliases: vec![alias.word.to_string()],
             ready: alias.missing.is_none(),
@@ -69,8 +71,7 @@ async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(test): Json<Te
     };
     let model = api.app.models.resolve(&test.model).await.map_err(refused)?;
     if model.name().provider == Provider::Cassette {
-        let sentence = "answers are replayed from a cassette, so there is no model to try";
-        return Err(Code::ModelFailed.problem(sentence).hint("start the daemon without TENURE_CASSETTE").into());
+        return Err(Code::ModelReplayed.problem(format!("`{}` is answered from a cassette", model.name())).into());
     }
     let request = Request {
         system: String::new(),

@@ -31,6 +31,8 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
     let (agents, executions_open) = counts.await?;
     let worker = worker(&api);
     Ok(Out(Status {
+        id: api.app.committer.project(),
+        status: readiness(&api).0.to_string(),
         version: VERSION.to_string(),
         pid: std::process::id(),
         started_at: api.installation.started_at.into(),
@@ -71,7 +73,9 @@ fn worker(api: &ApiState) -> Option<Worker> {
         None => Arc::new(hello.host.clone()),
     };
     Some(Worker {
+        id: connection.as_ref().map(|connection| connection.worker),
         name: hello.name.clone(),
+        status: if connection.is_some() { "connected" } else { "away" }.to_string(),
         connected: connection.is_some(),
         slots: hello.slots,
         level: hello.level.clone(),
@@ -136,6 +140,13 @@ async fn health() -> Out<Health> {
     responses((status = 200, body = Health), (status = 503, body = Health, description = "Not yet, or no more"))
 )]
 async fn ready(State(api): State<Arc<ApiState>>) -> (StatusCode, Out<Health>) {
+    let (word, missing) = readiness(&api);
+    let code = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Out(Health { status: word.to_string(), missing, version: VERSION.to_string() }))
+}
+
+/// In a word, with what is not there.
+fn readiness(api: &ApiState) -> (&'static str, Vec<String>) {
     let mut missing = Vec::new();
     if api.app.fleet.connections().is_empty() {
         missing.push("worker".to_string());
@@ -143,10 +154,10 @@ async fn ready(State(api): State<Arc<ApiState>>) -> (StatusCode, Out<Health>) {
     if api.app.is_closing() {
         missing.push("daemon".to_string());
     }
-    let (code, word) = match (missing.is_empty(), api.app.is_closing()) {
-        (true, _) => (StatusCode::OK, "ok"),
-        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+    let word = match (missing.is_empty(), api.app.is_closing()) {
+        (true, _) => "ok",
+        (false, true) => "stopping",
+        (false, false) => "starting",
     };
-    (code, Out(Health { status: word.to_string(), missing, version: VERSION.to_string() }))
+    (word, missing)
 }

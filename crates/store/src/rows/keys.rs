@@ -1,6 +1,6 @@
 //! API keys, by the hash of their text. Whoever acts on one checks its MAC first.
 use super::macs::{Authority, Unverified, write_mac};
-use super::{Match, Table, as_short};
+use super::{Match, Page, Table, as_short};
 use crate::Error;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Sql, Walk};
@@ -61,13 +61,30 @@ pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<Unverified<KeyRow>>
     Ok(Match::of(found))
 }
 
+/// Where a page of the list ended: at a key that was live then, or at a revoked one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    Live(KeyId),
+    Revoked(KeyId),
+}
+
 /// The live ones, of which there are few, then the revoked; the newest of each first.
 ///
 /// # Errors
 /// The database's.
-pub fn list(sql: &mut dyn Sql, limit: u32) -> Result<Vec<Unverified<KeyRow>>, Error> {
-    let text = KeyRow::select_unverified("ORDER BY revoked_at IS NOT NULL, id DESC LIMIT $1");
-    sql.all(&text, &[Cell::Int(limit.into())], KeyRow::read_unverified)
+pub fn list(sql: &mut dyn Sql, after: Option<After>, limit: u32) -> Result<Page<Unverified<KeyRow>, After>, Error> {
+    let (which, id) = match after {
+        None => ("id <> $1", String::new()),
+        Some(After::Live(id)) => ("(revoked_at IS NULL AND id < $1) OR revoked_at IS NOT NULL", id.to_string()),
+        Some(After::Revoked(id)) => ("revoked_at IS NOT NULL AND id < $1", id.to_string()),
+    };
+    let text = KeyRow::select_unverified(&format!("WHERE {which} ORDER BY revoked_at IS NOT NULL, id DESC LIMIT $2"));
+    let cells = [Cell::Text(&id), Cell::Int(i64::from(limit) + 1)];
+    let end = |row: &Unverified<KeyRow>| {
+        let row = row.clone().as_it_stands();
+        if row.revoked_at.is_some() { After::Revoked(row.id) } else { After::Live(row.id) }
+    };
+    Ok(Page::of(sql.all(&text, &cells, KeyRow::read_unverified)?, limit, end))
 }
 
 /// Every key as it stands, in the order of their ids.

@@ -190,7 +190,11 @@ pub struct AgentFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentSandbox {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: AgentId,
     pub name: String,
+    /// The agent's.
+    pub status: AgentStatus,
     pub revision: u32,
     /// The confinement that the worker's host gives, in one line.
     pub level: String,

@@ -7,7 +7,7 @@ use tenure_core::network::Traffic;
 use tenure_core::time::Stamp;
 use tenure_core::{call, capability};
 
-use super::execution::{ExecutionStatus, Target};
+use super::execution::{ExecutionStatus, Target, cause_from_one};
 use super::moment::Moment;
 
 /// The SSE event name of a committed event.
@@ -69,9 +69,11 @@ pub enum What {
     #[serde(rename = "network.refused")]
     NetworkRefused { host: String, port: u16, rule: String, count: u32 },
     #[serde(rename = "model.called")]
+    /// `turn` and `attempt` count from 1.
     ModelCalled { turn: u32, attempt: u32, model: String },
     #[serde(rename = "model.answered")]
     ModelAnswered {
+        /// From 1.
         turn: u32,
         model: String,
         calls: Vec<Proposed>,
@@ -86,9 +88,13 @@ pub enum What {
         tokens_estimated: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cassette: bool,
+        /// What it said, where the stream was asked for text; cut to 64 KiB.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
     },
     #[serde(rename = "model.failed")]
     ModelFailed {
+        /// From 1.
         turn: u32,
         attempt: u32,
         failure: String,
@@ -129,10 +135,27 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
         took_ms: u64,
+        /// What its program printed, where the stream was asked for text; cut to 16 KiB, as the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdout: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stderr: Option<String>,
+        /// Why it failed, in a sentence, where the stream was asked for text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     #[serde(rename = "iteration.validated")]
-    /// `place`: which of the manifest's validators, from 0.
-    Validated { place: u32, validator: String, pass: bool, score: f64 },
+    Validated {
+        /// Which of the manifest's validators, from 1.
+        place: u32,
+        validator: String,
+        pass: bool,
+        /// 0 to 1.
+        score: f64,
+        /// What the next iteration is told, where the stream was asked for text; cut to 16 KiB.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasons: Option<String>,
+    },
     #[serde(rename = "iteration.closing")]
     IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
@@ -263,15 +286,16 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         }
         Event::CallEnded(ended) => call_ended(ended),
         Event::Validated { index, validator, pass, score_milli, .. } => What::Validated {
-            place: *index,
+            place: index + 1,
             validator: validator.clone(),
             pass: *pass,
             score: f64::from(*score_milli) / 1000.0,
+            reasons: None,
         },
-        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause.to_word() },
+        Event::IterationClosing { cause, .. } => What::IterationClosing { cause: cause_from_one(&cause.to_word()) },
         Event::IterationReleased { traffic, .. } => What::IterationReleased { traffic: *traffic },
         Event::IterationCompleted { .. } => What::IterationCompleted {},
-        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause.to_word() },
+        Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_from_one(&cause.to_word()) },
         Event::Ended { ending } => ended(ending),
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
@@ -282,10 +306,10 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
 fn model_what(event: &Event, stamp: Stamp) -> What {
     match event {
         Event::ModelCalled { turn, model, .. } => {
-            What::ModelCalled { turn: turn.turn, attempt: turn.attempt, model: model.clone() }
+            What::ModelCalled { turn: turn.turn + 1, attempt: turn.attempt, model: model.clone() }
         }
         Event::ModelAnswered { turn, model, calls, usage, cassette, .. } => What::ModelAnswered {
-            turn: turn.turn,
+            turn: turn.turn + 1,
             model: model.clone(),
             calls: calls.iter().map(proposed).collect(),
             tokens_in: usage.input,
@@ -295,16 +319,17 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
             took_ms: usage.took_ms,
             tokens_estimated: usage.estimated,
             cassette: *cassette,
+            text: None,
         },
         Event::ModelFailed { turn, failure, sentence, retry_at, .. } => What::ModelFailed {
-            turn: turn.turn,
+            turn: turn.turn + 1,
             attempt: turn.attempt,
             failure: failure.clone(),
             sentence: sentence.clone(),
             // Retries are owed by the daemon's life; people are shown when that will be, if it lives on.
             retry_at: retry_at.map(|retry| stamp.at.plus_ms(retry.since_ms(stamp.run)).into()),
         },
-        Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn, attempt: turn.attempt },
+        Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn + 1, attempt: turn.attempt },
         Event::Started { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
@@ -348,7 +373,18 @@ fn call_ended(ended: &call::Ended) -> What {
         | call::Outcome::Lost { .. } => None,
     };
     let outcome = ended.outcome.as_str().to_string();
-    What::CallEnded { call: ended.call, outcome, code, limit, exit_code, took_ms: ended.took_ms }
+    let took_ms = ended.took_ms;
+    What::CallEnded {
+        call: ended.call,
+        outcome,
+        code,
+        limit,
+        exit_code,
+        took_ms,
+        stdout: None,
+        stderr: None,
+        error: None,
+    }
 }
 
 fn ended(ending: &Ending) -> What {

@@ -103,12 +103,14 @@ impl FromStr for ExecutionFilter {
 #[serde(deny_unknown_fields)]
 pub struct Start {
     /// The agent's id or name.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1))]
     pub agent: String,
-    /// Any JSON value, kept as the bytes received.
+    /// Any JSON value, kept as the bytes received; at most 960 KiB of them.
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub input: Box<RawValue>,
     /// Instead of the manifest's own; 1 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
     pub max_iterations: Option<u32>,
 }
 
@@ -183,6 +185,12 @@ pub struct Validation {
     pub reasons: Option<String>,
 }
 
+/// The word for why an iteration failed; stored words count validators from 0, shown ones from 1.
+pub fn cause_from_one(stored: &str) -> String {
+    let place = stored.strip_prefix("validation:").and_then(|place| place.parse::<u32>().ok());
+    place.map_or_else(|| stored.to_string(), |place| format!("validation:{}", place.saturating_add(1)))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -197,7 +205,7 @@ pub enum IterationStatus {
 pub struct Iteration {
     pub number: u32,
     pub status: IterationStatus,
-    /// Why it failed, such as `validation:0`, `max_turns` or `iteration_timeout`.
+    /// Why it failed, such as `validation:1`, `max_turns` or `iteration_timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     pub turns: u32,
@@ -261,6 +269,7 @@ impl IterationLog {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TurnLog {
+    /// From 1.
     pub turn: u32,
     pub model: String,
     /// The answer was replayed from a cassette; no model was asked.

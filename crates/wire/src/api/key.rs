@@ -16,7 +16,8 @@ pub struct Key {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub id: KeyId,
     pub name: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "operator"))]
+    pub status: KeyStatus,
+    #[cfg_attr(feature = "openapi", schema(value_type = RoleWord))]
     pub role: Role,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Moment,
@@ -28,13 +29,42 @@ pub struct Key {
     pub forged: bool,
 }
 
+/// The words of core's roles, for the description of the API.
+#[cfg(feature = "openapi")]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleWord {
+    Viewer,
+    Approver,
+    Operator,
+    Owner,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    Live,
+    Revoked,
+}
+
+impl KeyStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyStatus::Live => "live",
+            KeyStatus::Revoked => "revoked",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// 1 to 63 characters, unique among live keys.
+    /// 1 to 63 printable characters, unique among live keys.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 63))]
     pub name: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "operator"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = RoleWord))]
     pub role: Role,
 }
 

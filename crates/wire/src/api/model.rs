@@ -1,11 +1,22 @@
 //! Models as this daemon knows them.
 use serde::{Deserialize, Serialize};
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ModelStatus {
+    Ready,
+    NotReady,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Model {
+    /// The same as `name`.
+    pub id: String,
     /// `provider/model`.
     pub name: String,
+    pub status: ModelStatus,
     pub provider: String,
     /// The aliases that resolve to it.
     pub aliases: Vec<String>,
@@ -41,6 +52,7 @@ pub struct Models {
 #[serde(deny_unknown_fields)]
 pub struct TestModel {
     /// An alias or `provider/model`.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1))]
     pub model: String,
 }
 

@@ -1,12 +1,19 @@
 //! What the daemon says of itself.
 use serde::{Deserialize, Serialize};
 
+use tenure_core::id::{ProjectId, WorkerId};
+
 use super::model::DefaultModel;
 use super::moment::Moment;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
+    /// The project's.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: ProjectId,
+    /// `ok`, `starting` while something is not there yet, or `stopping`.
+    pub status: String,
     pub version: String,
     pub pid: u32,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
@@ -66,7 +73,13 @@ pub enum LedgerCheckState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Worker {
+    /// Absent while it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub id: Option<WorkerId>,
     pub name: String,
+    /// `connected` or `away`.
+    pub status: String,
     pub connected: bool,
     pub slots: u32,
     /// The confinement that it gives, in one line.
@@ -85,7 +98,7 @@ pub struct Worker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
-    /// `ok`, or `starting` while something is not there yet.
+    /// `ok`, `starting` while something is not there yet, or `stopping`.
     pub status: String,
     /// What is not there yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

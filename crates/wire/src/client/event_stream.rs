@@ -1,11 +1,14 @@
 //! An execution's event stream. When the connection breaks, it reconnects after the last index that it yielded.
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::unfold;
 use http::{Method, header};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::{Body, Bytes};
 use sse_stream::{Sse, SseStream};
 use tokio::time::{sleep, timeout};
 
@@ -16,8 +19,10 @@ use crate::api::event::{ExecutionEvent, Piece, SSE_EVENT, SSE_PIECE};
 const JOINS_MAX: u32 = 10;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
-/// The daemon sends something at least every 15 seconds.
+/// The daemon sends something at least every 15 seconds, comments in the stream included.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+type Heard = UnsyncBoxBody<Bytes, io::Error>;
 
 /// What the stream of an execution yields.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +38,7 @@ pub struct EventStream {
     client: Client,
     path: String,
     last: Option<u64>,
-    stream: Option<Pin<Box<SseStream<Incoming>>>>,
+    stream: Option<Pin<Box<SseStream<Heard>>>>,
     failures: u32,
     joined: bool,
     over: bool,
@@ -56,13 +61,13 @@ impl EventStream {
                 }
                 continue;
             };
-            match timeout(SILENCE_TIMEOUT, stream.next()).await {
-                Ok(Some(Ok(message))) => {
+            match stream.next().await {
+                Some(Ok(message)) => {
                     if let Some(seen) = self.take(&message)? {
                         return Ok(Some(seen));
                     }
                 }
-                Ok(Some(Err(_)) | None) | Err(_) => self.stream = None,
+                Some(Err(_)) | None => self.stream = None,
             }
         }
         Ok(None)
@@ -88,7 +93,7 @@ impl EventStream {
         }
     }
 
-    async fn open(&self) -> Result<SseStream<Incoming>, Error> {
+    async fn open(&self) -> Result<SseStream<Heard>, Error> {
         let mut request = self.client.request(Method::GET, &self.path, None, None)?;
         let headers = request.headers_mut();
         headers.insert(header::ACCEPT, http::HeaderValue::from_static("text/event-stream"));
@@ -100,7 +105,7 @@ impl EventStream {
             .map_err(|_| Error::TimedOut(ANSWER_TIMEOUT.as_secs()))??;
         let status = response.status();
         if status.is_success() {
-            return Ok(SseStream::new(response.into_body()));
+            return Ok(SseStream::new(heard(response.into_body(), SILENCE_TIMEOUT)));
         }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         let bytes = body.map_err(|error| Error::Broken(error.to_string()))?.to_bytes();
@@ -128,5 +133,51 @@ impl EventStream {
             // A later daemon may send more kinds.
             Some(_) | None => Ok(None),
         }
+    }
+}
+
+/// The body until it is silent for `silence`. What counts is that bytes come: a stream's comments are no messages, and say
+/// that the other side lives.
+fn heard<B>(body: B, silence: Duration) -> Heard
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let frames = unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        match timeout(silence, body.frame()).await {
+            Ok(Some(Ok(frame))) => Some((Ok(frame), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    });
+    UnsyncBoxBody::new(StreamBody::new(frames))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::body::Frame;
+
+    /// A body that has these bytes after these pauses, and then is silent.
+    fn body(parts: Vec<(u64, &'static str)>) -> UnsyncBoxBody<Bytes, io::Error> {
+        let frames = unfold(parts.into_iter(), |mut parts| async move {
+            let Some((seconds, bytes)) = parts.next() else { return std::future::pending().await };
+            sleep(Duration::from_secs(seconds)).await;
+            Some((Ok(Frame::data(Bytes::from_static(bytes.as_bytes()))), parts))
+        });
+        UnsyncBoxBody::new(StreamBody::new(frames))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_comments_alone_lives_on_and_a_silent_one_is_given_up() {
+        let comments = (0..40).map(|_| (15, ":\n\n")).chain([(15, "event: event\ndata: {}\n\n")]).collect();
+        let begun = tokio::time::Instant::now();
+        let mut stream = Box::pin(SseStream::new(heard(body(comments), SILENCE_TIMEOUT)));
+        assert_eq!(stream.next().await.unwrap().unwrap().data.as_deref(), Some("{}"));
+        assert_eq!(begun.elapsed(), Duration::from_secs(41 * 15));
+        assert!(stream.next().await.unwrap().is_err(), "the control: now nothing comes");
+        assert_eq!(begun.elapsed(), Duration::from_secs(41 * 15 + 60));
     }
 }

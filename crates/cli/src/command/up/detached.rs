@@ -52,7 +52,7 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             status.pid,
             log.display()
         )
-    });
+    })?;
     Ok(Exit::Done)
 }
 
