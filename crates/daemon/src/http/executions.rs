@@ -23,7 +23,7 @@ use tenure_wire::api::execution::{
     Start, Started,
 };
 use tenure_wire::api::moment::Moment;
-use tenure_wire::api::{INPUT_BYTES_MAX, List};
+use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
