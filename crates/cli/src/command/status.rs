@@ -1,7 +1,7 @@
 //! `tenure status`.
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::table::one_line;
+use crate::screen::one_line;
 use crate::render::{Output, ago, table};
 use tenure_wire::api::status::{LedgerCheck, LedgerCheckState};
 

@@ -17,13 +17,13 @@ use tenure_core::time::Stamp;
 use tenure_store as store;
 use tenure_store::rows::executions::{self as rows, Filter};
 use tenure_store::sql::Sql;
+use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::List;
 use tenure_wire::api::execution::{
     Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
     Start, Started,
 };
 use tenure_wire::api::moment::Moment;
-use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
