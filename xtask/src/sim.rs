@@ -1,5 +1,5 @@
-//! `cargo xtask sim`: the simulation, many seeds in memory and some on disk. A seed that finds something is printed with its
-//! history, and finds it again. Must never draw a seed by chance: what failed once must be found once more.
+//! `cargo xtask sim`: the simulation, many seeds in memory and some on disk: first of a world whose reconcilers are fakes, then of
+//! the daemon itself under virtual time. A seed that finds something is printed with its history, and finds it again. Must never draw a seed by chance: what failed once must be found once more.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -36,10 +36,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each ledger: what its seeds did.
+/// A line for each world and ledger: what its seeds did.
 pub(crate) fn figures(root: &Path, arguments: &Arguments) -> Result<Vec<String>> {
     let Arguments { seeds, seed, steps } = *arguments;
-    let runs = [("memory", seeds), ("disk", (seeds / MEMORY_PER_DISK).max(1))];
+    let few = (seeds / MEMORY_PER_DISK).max(1);
+    let runs = [("memory", seeds), ("disk", few), ("daemon-memory", seeds), ("daemon-disk", few)];
     runs.into_iter()
         .map(|(ledger, seeds)| simulate(root, [ledger, &seed.to_string(), &seeds.to_string(), &steps.to_string()]))
         .collect()

@@ -48,6 +48,7 @@ pub use listen::ListenError;
 use crate::Options;
 use crate::app::App;
 use crate::fleet::Greeting;
+use crate::model::router;
 use crate::records::Records;
 use listen::Listeners;
 use problem::Failure;
@@ -64,6 +65,8 @@ struct ApiState {
     /// What the built-in worker said of itself; kept while it is away.
     greeting: watch::Receiver<Option<Greeting>>,
     installation: Installation,
+    /// What each word for a model means.
+    models: Arc<router::Router>,
 }
 
 /// What does not change while the daemon runs.
@@ -94,6 +97,7 @@ pub async fn serve(
     tasks: &mut JoinSet<()>,
     app: &Arc<App>,
     greeting: &watch::Receiver<Option<Greeting>>,
+    models: Arc<router::Router>,
     options: &Options,
 ) -> Result<Option<SocketAddr>, ListenError> {
     let unix = listen::unix(&options.socket)?;
@@ -113,7 +117,7 @@ pub async fn serve(
         listening,
     };
     let records = app.records.interactive();
-    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), installation });
+    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), installation, models });
     let listeners = Listeners { unix, tcp: tcp.into_iter().collect() };
     tasks.spawn(listen::serve(router(api), listeners, app.closing.clone()));
     Ok(bound)

@@ -7,7 +7,7 @@ use tenure_sim::disk::DiskStorage;
 use tenure_sim::memory::MemoryStorage;
 use tenure_sim::mutation::Mutation;
 use tenure_sim::run;
-use tenure_sim::storage::Storage;
+use tenure_sim::storage::View;
 
 const STEPS: u64 = 200;
 /// Seeds within which each mutation must be found.

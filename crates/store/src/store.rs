@@ -4,6 +4,7 @@ use crate::cache::{Cache, Plans};
 use crate::chain::{self, Chain, End};
 use crate::checkpoint::{self, Checkpoint, HeadFile};
 use crate::folder::Folder;
+use crate::pace::Pace;
 use crate::payload::Blobs;
 use crate::reader::{Reader, Threads};
 use crate::sql::Sqlite;
@@ -55,7 +56,7 @@ pub struct Store {
     thread: Option<JoinHandle<()>>,
     sweep: Option<Sweep>,
     reader: Reader,
-    _readers: Threads,
+    _readers: Option<Threads>,
     blobs: Blobs,
     ballast: Ballast,
     checkpoint: Checkpoint,
@@ -71,6 +72,18 @@ impl Store {
     /// `Held` where another daemon has the directory; `Older`; `Newer`; `Corrupt` where the end of the ledger is not what its
     /// signed head says; the file system's.
     pub fn open(options: Options) -> Result<Store, Error> {
+        Store::open_with(options, None)
+    }
+
+    /// The same without threads: each read and each write runs on its asker's own when `pace` gives it its turn.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_inline(options: Options, pace: Arc<dyn Pace>) -> Result<Store, Error> {
+        Store::open_with(options, Some(pace))
+    }
+
+    fn open_with(options: Options, pace: Option<Arc<dyn Pace>>) -> Result<Store, Error> {
         let folder = Folder { root: options.dir };
         folder.make()?;
         let lock = folder.hold()?;
@@ -88,10 +101,14 @@ impl Store {
         let signed = checkpoint::read(&folder.head(), &verifier)?;
         let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         let blobs = Blobs::new(folder.blobs());
+        // What it removes is orphaned, and no read sees whether it is still there.
         let sweep = Sweep::start(&folder, &blobs)?;
         let end = chain.end;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
-        let (reader, readers) = Reader::start(&folder)?;
+        let (reader, readers) = match &pace {
+            Some(pace) => (Reader::inline(&folder, Arc::clone(pace)), None),
+            None => Reader::start(&folder).map(|(reader, threads)| (reader, Some(threads)))?,
+        };
         let head = HeadFile::new(folder.head(), &checkpoint);
         let state = WriterState {
             cache: Cache::new(options.folds_max),
@@ -105,11 +122,15 @@ impl Store {
             chain,
             signer,
             head,
+            pace: pace.clone(),
         };
-        let (writer, thread) = Writer::start(state, options.hook)?;
+        let (writer, thread) = match pace {
+            Some(pace) => (Writer::inline(state, options.hook, pace), None),
+            None => Writer::start(state, options.hook).map(|(writer, thread)| (writer, Some(thread)))?,
+        };
         Ok(Store {
             writer,
-            thread: Some(thread),
+            thread,
             sweep,
             reader,
             _readers: readers,

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::fleet::Connection;
 use crate::records::Error;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
@@ -20,7 +20,7 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     let ids: Vec<ExecutionId> = page.iter().filter_map(|(stream, _)| execution_of(*stream)).collect();
     let read = app.records.read(move |txn| {
         let (sql, _) = txn.parts();
-        let mut free = HashMap::new();
+        let mut free = BTreeMap::new();
         for connection in connections {
             let bound = workers::bound_to(sql, connection.id)?;
             free.insert(connection.worker, (u64::from(connection.slots).saturating_sub(bound), connection));
@@ -44,7 +44,7 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     });
     let (mut free, homes) = read.await?;
     // The first binding of this page makes an agent's home, which the next of its executions must follow.
-    let mut made = HashMap::new();
+    let mut made = BTreeMap::new();
     for (id, agent, home) in homes {
         let Some(connection) = choose(&mut free, home.or_else(|| made.get(&agent).copied())) else { continue };
         made.insert(agent, connection.worker);
@@ -59,7 +59,7 @@ fn execution_of(stream: Stream) -> Option<ExecutionId> {
 }
 
 /// The home where there is one, else the worker with the most free slots; takes the slot.
-fn choose(free: &mut HashMap<WorkerId, (u64, Connection)>, home: Option<WorkerId>) -> Option<Connection> {
+fn choose(free: &mut BTreeMap<WorkerId, (u64, Connection)>, home: Option<WorkerId>) -> Option<Connection> {
     let (slots, connection) = match home {
         Some(home) => free.get_mut(&home)?,
         None => free.values_mut().max_by_key(|(slots, connection)| (*slots, connection.worker))?,
