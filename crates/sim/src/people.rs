@@ -24,7 +24,7 @@ const EXECUTIONS_MAX: usize = 40;
 const VALIDATORS: [&str; 5] = [
     "{type: exit_code}",
     "{type: regex, pattern: done}",
-    "{type: command, command: \"true\"}",
+    "{type: command, command: [\"true\"]}",
     "{type: regex, pattern: there, target: /workspace/notes/1}",
     "{type: json_schema, schema: {type: object}}",
 ];

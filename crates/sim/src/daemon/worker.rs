@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 pub(super) const NAMES: [&str; 2] = ["left", "right"];
 /// What one frame in so many meets, in thousandths.
-const LOST: u64 = 15;
+const LOST: u64 = 25;
 const DOUBLED: u64 = 30;
 const PIPE_BYTES: usize = 1 << 16;
 const FRAMES_MAX: usize = 64;
