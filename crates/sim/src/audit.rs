@@ -16,7 +16,7 @@ use tenure_core::facts::Counter;
 use tenure_core::fleet::Worker;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId};
 use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
-use tenure_core::owed::Owed;
+use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
 use tenure_core::time::{Due, Run, Stamp};
 
@@ -369,6 +369,26 @@ impl Audit {
     pub fn waits(&self) -> Option<String> {
         let mut owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
         owing.find(|(_, owed)| matches!(owed.due, Due::Run(_))).map(|(stream, owed)| format!("{stream} owes {owed:?}"))
+    }
+
+    /// Something that the daemon can do alone, was due at `since`, and is not done, if there is.
+    pub fn overdue(&self, since: Run) -> Option<String> {
+        let alone = |obligation: &Obligation| match obligation {
+            Obligation::Think { open, .. } => !open,
+            Obligation::Perform { .. }
+            | Obligation::Validate { .. }
+            | Obligation::Expire
+            | Obligation::Sweep { .. }
+            | Obligation::Delete => true,
+            // Workers are waited for.
+            Obligation::Place { .. }
+            | Obligation::Dispatch { .. }
+            | Obligation::Release { .. }
+            | Obligation::RemoveHome { .. } => false,
+        };
+        let mut owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
+        let late = |owed: &Owed| alone(&owed.obligation) && matches!(owed.due, Due::Run(run) if run <= since);
+        owing.find(|(_, owed)| late(owed)).map(|(stream, owed)| format!("{stream} owes {owed:?}"))
     }
 
     pub fn deployed(&self) -> Vec<AgentId> {

@@ -239,7 +239,8 @@ impl Writer {
     /// Without a thread: each asker does what waits when it is its turn.
     pub(crate) fn inline(state: WriterState, hook: Option<Hook>, pace: Arc<dyn Pace>) -> Writer {
         let (interactive, wakes, queues) = Queues::open();
-        let hands = Hands::Askers { pace, inline: Mutex::new(Inline { state, queues, hook, ended: false }) };
+        let inline = Inline { state, queues, hook, ended: false };
+        let hands = Hands::Askers { pace, inline: Box::new(Mutex::new(inline)) };
         Writer { shared: Arc::new(Shared { interactive, wakes, hands }) }
     }
 }

@@ -127,6 +127,11 @@ impl Book {
         self.lock().found.clone().map_or(Ok(()), Err)
     }
 
+    /// Something that was due at `since` and waits for nobody, if there is.
+    pub(super) fn overdue(&self, since: Run) -> Option<String> {
+        self.lock().audit.overdue(since)
+    }
+
     /// Something that is still to be done, if there is.
     pub(super) fn waits(&self) -> Option<String> {
         self.lock().audit.waits()

@@ -24,7 +24,9 @@ use tokio::time::sleep;
 /// How often the file `alive` is written.
 const ALIVE_EVERY_MS: u64 = 1_000;
 /// How long all may take to come to rest, and how often it is looked at.
-const LOOKS_MAX: u32 = 1_000;
+const LOOKS_MAX: u32 = 200;
+/// Looks after which nothing may be due for as long as one takes.
+const LOOKS_FIRST: u32 = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const DAY_MS: u64 = 86_400_000;
 
@@ -148,11 +150,16 @@ async fn drive(world: &mut World, life: &mut Life) -> Result<End, Violation> {
     }
     world.fate.with(|fate| (fate.faulty, fate.full_for, fate.failing) = (false, 0, false));
     world.fate.note("faults are over");
-    for _ in 0..LOOKS_MAX {
+    for look in 0..LOOKS_MAX {
+        let before = life.app.committer.now().run;
         if !life.pass(LOOK_EVERY).await? {
             return Ok(End::Killed);
         }
         world.book.check()?;
+        // The last faults may hold it up a little.
+        if let Some(what) = (look >= LOOKS_FIRST).then(|| world.book.overdue(before)).flatten() {
+            broken(Rule::Standstill, format!("it is not done: {what}"))?;
+        }
         if world.book.waits().is_none() {
             return rest(world);
         }
