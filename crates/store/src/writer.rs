@@ -92,7 +92,7 @@ enum Hands {
     /// Whoever asks, when it is its turn.
     Askers {
         pace: Arc<dyn Pace>,
-        inline: Mutex<Inline>,
+        inline: Box<Mutex<Inline>>,
     },
 }
 
