@@ -379,7 +379,8 @@ impl Audit {
             | Obligation::Validate { .. }
             | Obligation::Expire
             | Obligation::Sweep { .. }
-            | Obligation::Delete => true,
+            | Obligation::CancelExecutions
+            | Obligation::EndPause => true,
             // Workers are waited for.
             Obligation::Place { .. }
             | Obligation::Dispatch { .. }
