@@ -371,8 +371,8 @@ impl Audit {
         owing.find(|(_, owed)| matches!(owed.due, Due::Run(_))).map(|(stream, owed)| format!("{stream} owes {owed:?}"))
     }
 
-    /// Something that the daemon can do alone, was due at `since`, and is not done, if there is.
-    pub fn overdue(&self, since: Run) -> Option<String> {
+    /// What the daemon can do alone and is due.
+    pub fn due_alone(&self, now: Run) -> BTreeSet<(Stream, String)> {
         let alone = |obligation: &Obligation| match obligation {
             Obligation::Think { open, .. } => !open,
             Obligation::Perform { .. }
@@ -387,9 +387,9 @@ impl Audit {
             | Obligation::Release { .. }
             | Obligation::RemoveHome { .. } => false,
         };
-        let mut owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
-        let late = |owed: &Owed| alone(&owed.obligation) && matches!(owed.due, Due::Run(run) if run <= since);
-        owing.find(|(_, owed)| late(owed)).map(|(stream, owed)| format!("{stream} owes {owed:?}"))
+        let owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
+        let due = |owed: &Owed| alone(&owed.obligation) && matches!(owed.due, Due::Run(run) if run <= now);
+        owing.filter(|(_, owed)| due(owed)).map(|(stream, owed)| (*stream, owed.obligation.to_key())).collect()
     }
 
     pub fn deployed(&self) -> Vec<AgentId> {

@@ -76,7 +76,7 @@ fn what_breaks_an_invariant_is_found_as_a_breach_of_that_one() {
         (Mutation::NoLimits, &[Rule::Bounded]),
         (Mutation::DropOwed, &[Rule::Owed]),
         (Mutation::ForgetRelease, &[Rule::Standstill]),
-        (Mutation::ForgetKey, &[Rule::Idempotency]),
+        (Mutation::ForgetKey, &[Rule::Idempotency, Rule::Replay]),
     ];
     for (mutation, rules) in cases {
         let found = run::until_found(|mutation| MemoryStorage::new(Some(mutation)), mutation, FOUND_WITHIN, STEPS);

@@ -5,8 +5,10 @@ use super::fate::Fate;
 use crate::audit::{Audit, Checked, Rule, Violation, broken};
 use crate::reads::{Reads, findings};
 use crate::storage::View;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tenure_core::aggregate::Stream;
 use tenure_core::execution::Turn;
 use tenure_core::id::{ExecutionId, LeaseId};
 use tenure_core::time::Run;
@@ -127,9 +129,9 @@ impl Book {
         self.lock().found.clone().map_or(Ok(()), Err)
     }
 
-    /// Something that was due at `since` and waits for nobody, if there is.
-    pub(super) fn overdue(&self, since: Run) -> Option<String> {
-        self.lock().audit.overdue(since)
+    /// What is due and waits for nobody.
+    pub(super) fn due_alone(&self, now: Run) -> BTreeSet<(Stream, String)> {
+        self.lock().audit.due_alone(now)
     }
 
     /// Something that is still to be done, if there is.

@@ -5,6 +5,7 @@ use super::model::Speaker;
 use crate::audit::{Rule, Violation, broken};
 use crate::people::{OWNER, Scene, key_of};
 use crate::world::Reply;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use strum::IntoEnumIterator;
@@ -25,7 +26,7 @@ use tokio::time::sleep;
 const ALIVE_EVERY_MS: u64 = 1_000;
 /// How long all may take to come to rest, and how often it is looked at.
 const LOOKS_MAX: u32 = 200;
-/// Looks after which nothing may be due for as long as one takes.
+/// Looks after which nothing that waits for nobody may be due from one to the next.
 const LOOKS_FIRST: u32 = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const DAY_MS: u64 = 86_400_000;
@@ -150,16 +151,18 @@ async fn drive(world: &mut World, life: &mut Life) -> Result<End, Violation> {
     }
     world.fate.with(|fate| (fate.faulty, fate.full_for, fate.failing) = (false, 0, false));
     world.fate.note("faults are over");
+    let mut before = BTreeSet::new();
     for look in 0..LOOKS_MAX {
-        let before = life.app.committer.now().run;
         if !life.pass(LOOK_EVERY).await? {
             return Ok(End::Killed);
         }
         world.book.check()?;
         // The last faults may hold it up a little.
-        if let Some(what) = (look >= LOOKS_FIRST).then(|| world.book.overdue(before)).flatten() {
-            broken(Rule::Standstill, format!("it is not done: {what}"))?;
+        let due = world.book.due_alone(life.app.committer.now().run);
+        if let Some((stream, key)) = before.intersection(&due).next().filter(|_| look >= LOOKS_FIRST) {
+            broken(Rule::Standstill, format!("it is not done: {stream} owes {key}"))?;
         }
+        before = due;
         if world.book.waits().is_none() {
             return rest(world);
         }
