@@ -1,5 +1,5 @@
-//! `cargo xtask sim`: the simulation, many seeds in memory and some on disk. A seed that finds something is printed with its
-//! history, and finds it again. Must never draw a seed by chance: what failed once must be found once more.
+//! `cargo xtask sim`: the simulation, many seeds in memory and some on disk: first of a world whose reconcilers are fakes, then of
+//! the daemon itself under virtual time. A seed that finds something is printed with its history, and finds it again. Must never draw a seed by chance: what failed once must be found once more.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -11,10 +11,12 @@ use crate::step;
 
 /// One seed on disk for so many in memory.
 const MEMORY_PER_DISK: u64 = 20;
+/// One seed with the daemon itself for so many without: it takes as much longer.
+const FAKES_PER_DAEMON: u64 = 10;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Seeds in memory; on disk run a twentieth of them, at least one.
+    /// Seeds in memory; on disk run a twentieth of them, at least one, and with the daemon itself a tenth of both.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
     /// The first seed.
@@ -36,10 +38,13 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each ledger: what its seeds did.
+/// A line for each world and ledger: what its seeds did.
 pub(crate) fn figures(root: &Path, arguments: &Arguments) -> Result<Vec<String>> {
     let Arguments { seeds, seed, steps } = *arguments;
-    let runs = [("memory", seeds), ("disk", (seeds / MEMORY_PER_DISK).max(1))];
+    let one_in = |many: u64, seeds: u64| (seeds / many).max(1);
+    let (disk, daemons) = (one_in(MEMORY_PER_DISK, seeds), one_in(FAKES_PER_DAEMON, seeds));
+    let on_disk = one_in(MEMORY_PER_DISK, daemons);
+    let runs = [("memory", seeds), ("disk", disk), ("daemon-memory", daemons), ("daemon-disk", on_disk)];
     runs.into_iter()
         .map(|(ledger, seeds)| simulate(root, [ledger, &seed.to_string(), &seeds.to_string(), &steps.to_string()]))
         .collect()

@@ -1,8 +1,8 @@
 //! The daemon's parts, as its reconcilers and faces reach them. It holds handles, never state of the domain.
 use crate::commit::{self, Committer};
 use crate::fleet::Fleet;
-use crate::model::router::Router;
-use crate::reconcile::Wakeups;
+use crate::model::Models;
+use crate::reconcile::{Computing, Wakeups};
 use crate::records::Records;
 use crate::watch::Watch;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub struct App {
     pub committer: Committer,
     pub records: Records,
-    pub models: Arc<Router>,
+    pub models: Arc<dyn Models>,
+    pub computing: Computing,
     pub watch: Watch,
     pub wakeups: Wakeups,
     pub fleet: Fleet,

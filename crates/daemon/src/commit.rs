@@ -4,6 +4,7 @@
 //! Nobody is answered before COMMIT, so an answer is a promise. A refusal is a value: it changes nothing, and leaves
 //! an event when an authenticated actor outside the daemon was refused.
 use crate::clock::Clock;
+use crate::platform::{Blocking, Entropy, Platform};
 use crate::space::Space;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
@@ -12,7 +13,7 @@ use tenure_core::bound::Payload;
 use tenure_core::draft::{Committed, DecisionContext, transact};
 use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::Judge;
-use tenure_core::time::Stamp;
+use tenure_core::time::{Run, Stamp};
 use tenure_store as store;
 use tenure_store::{Blobs, Class, INLINE_BYTES_MAX, Store};
 
@@ -32,20 +33,26 @@ pub struct Committer {
     judge: Arc<dyn Judge>,
     space: Space,
     clock: Clock,
+    entropy: Arc<dyn Entropy>,
+    blocking: Blocking,
     project: ProjectId,
 }
 
 impl Committer {
-    /// `project`: the one that the ledger belongs to, or is to be founded as.
+    /// `lived`: how long the daemon had lived before this start. `project`: the one that the ledger belongs to, or is to be
+    /// founded as.
     pub fn new(
-        store: &Store,
+        store: &Arc<Store>,
         judge: Arc<dyn Judge>,
-        space: Space,
-        clock: Clock,
+        platform: Platform,
+        lived: Run,
         project: Option<ProjectId>,
     ) -> Committer {
-        let project = project.unwrap_or_else(|| ProjectId::mint(&mut Mint::new(clock.now().at, seed())));
-        Committer { writer: store.writer().clone(), blobs: store.blobs().clone(), judge, space, clock, project }
+        let Platform { wall, entropy, blocking } = platform;
+        let (space, clock) = (Space::new(Arc::clone(store), blocking), Clock::new(wall, lived));
+        let project = project.unwrap_or_else(|| ProjectId::mint(&mut Mint::new(clock.now().at, entropy.seed())));
+        let (writer, blobs) = (store.writer().clone(), store.blobs().clone());
+        Committer { writer, blobs, judge, space, clock, entropy, blocking, project }
     }
 
     pub fn space(&self) -> &Space {
@@ -86,7 +93,7 @@ impl Committer {
 
     async fn write(&self, actor: Actor, command: Command, class: Class) -> Result<Committed, Error> {
         self.keep_large(&command).await?;
-        let (judge, stamp, seed) = (Arc::clone(&self.judge), self.clock.now(), seed());
+        let (judge, stamp, seed) = (Arc::clone(&self.judge), self.clock.now(), self.entropy.seed());
         let job = move |txn: &mut store::Txn<'_>| {
             transact(txn, DecisionContext { actor, stamp, seed, judge: judge.as_ref() }, command)
         };
@@ -105,12 +112,12 @@ impl Committer {
             return Ok(());
         }
         let blobs = self.blobs.clone();
-        let kept = tokio::task::spawn_blocking(move || large.iter().try_for_each(|payload| blobs.keep(payload))).await;
-        Ok(kept.unwrap_or(Err(store::Error::Stopped))?)
+        let kept = self.blocking.spawn(move || large.iter().try_for_each(|payload| blobs.keep(payload)));
+        Ok(kept.await.unwrap_or(Err(store::Error::Stopped))?)
     }
 
     fn mint(&self) -> Mint {
-        Mint::new(self.clock.now().at, seed())
+        Mint::new(self.clock.now().at, self.entropy.seed())
     }
 
     pub fn mint_agent(&self) -> AgentId {
@@ -127,14 +134,8 @@ impl Committer {
 
     /// Bytes on their way to be bound, with a fresh salt.
     pub fn payload(&self, bytes: Vec<u8>) -> Payload {
-        Payload::new(seed().to_le_bytes(), bytes)
+        Payload::new(self.entropy.seed().to_le_bytes(), bytes)
     }
-}
-
-fn seed() -> u128 {
-    let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes).expect("invariant: the kernel gives randomness");
-    u128::from_le_bytes(bytes)
 }
 
 /// What a person waits for, and what ends something, goes before the daemon's own wakes.

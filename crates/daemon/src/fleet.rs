@@ -121,6 +121,19 @@ enum Error {
     NoGreeting,
 }
 
+/// Where a worker's connections come from: its processes, one after another.
+pub trait Source: Send {
+    type Process: Send;
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// # Errors
+    /// Why no process can be started now.
+    fn start(&mut self) -> std::io::Result<(Self::Process, Self::Stream)>;
+
+    /// Resolves once the process has ended, by itself or by force: only then may the next one be started.
+    fn end(&mut self, process: Self::Process) -> impl Future<Output = ()> + Send;
+}
+
 /// A worker as the source of its connections knows it.
 struct AttachedWorker {
     worker: WorkerId,

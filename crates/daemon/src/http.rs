@@ -54,6 +54,7 @@ pub use listen::ListenError;
 use crate::Options;
 use crate::app::App;
 use crate::fleet::Greeting;
+use crate::model::router;
 use crate::records::Records;
 use listen::Listeners;
 use problem::Failure;
@@ -72,6 +73,8 @@ struct ApiState {
     greeting: watch::Receiver<Option<Greeting>>,
     shares: Shares,
     installation: Installation,
+    /// What each word for a model means.
+    models: Arc<router::Router>,
 }
 
 /// What does not change while the daemon runs.
@@ -125,6 +128,7 @@ pub fn serve(
     tasks: &mut JoinSet<()>,
     app: &Arc<App>,
     greeting: &watch::Receiver<Option<Greeting>>,
+    models: Arc<router::Router>,
     options: &Options,
     Bound(listeners): Bound,
 ) -> Option<SocketAddr> {
@@ -140,8 +144,10 @@ pub fn serve(
         listening,
     };
     let (records, shares) = (app.records.interactive(), Shares::default());
-    let api = Arc::new(ApiState { app: Arc::clone(app), records, greeting: greeting.clone(), shares, installation });
-    tasks.spawn(listen::serve(router(api), listeners, app.closing.clone()));
+    let app = Arc::clone(app);
+    let closing = app.closing.clone();
+    let api = Arc::new(ApiState { app, records, greeting: greeting.clone(), shares, installation, models });
+    tasks.spawn(listen::serve(router(api), listeners, closing));
     bound
 }
 

@@ -29,6 +29,7 @@ use futures_util::future::BoxFuture;
 use name::ModelName;
 use piece::PieceSink;
 use request::Request;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Bytes of text and arguments that one answer may hold, whoever gives it. More is a failure, never a cut answer.
@@ -36,6 +37,12 @@ pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Calls that one answer may ask for.
 pub const CALLS_MAX: usize = 64;
+
+/// Where the model behind a manifest's word is found.
+pub trait Models: Send + Sync {
+    /// The model that `word` means, ready to be asked. [`router::Router::resolve`] is the daemon's own.
+    fn resolve<'a>(&'a self, word: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>>;
+}
 
 /// Whatever turns a request into an answer.
 ///

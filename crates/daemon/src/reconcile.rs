@@ -13,11 +13,12 @@ pub mod think;
 pub mod validate;
 mod wakeups;
 
+pub use validate::Computing;
 pub use wakeups::Wakeups;
 
 use crate::app::App;
 use crate::records::Error;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,9 +113,9 @@ pub async fn run(app: Arc<App>, kind: Kind) {
         kind,
         policy: policy(kind),
         tasks: JoinSet::new(),
-        in_flight: HashMap::new(),
+        in_flight: BTreeMap::new(),
         names: HashMap::new(),
-        backing_off: HashMap::new(),
+        backing_off: BTreeMap::new(),
         app,
     };
     let mut woken = Woken::all();
@@ -128,8 +129,9 @@ pub async fn run(app: Arc<App>, kind: Kind) {
         };
         let app = Arc::clone(&reconciler.app);
         woken = tokio::select! {
-            woken = app.wakeups.woken(kind) => woken,
+            biased;
             () = app.closing.cancelled() => break,
+            woken = app.wakeups.woken(kind) => woken,
             Some(done) = reconciler.tasks.join_next_with_id(), if !reconciler.tasks.is_empty() => {
                 reconciler.finish(done);
                 Woken::default()
@@ -148,10 +150,11 @@ struct Reconciler {
     kind: Kind,
     policy: Policy,
     tasks: JoinSet<()>,
-    in_flight: HashMap<Name, AbortHandle>,
+    /// By name, so that what is let go of together goes in one order.
+    in_flight: BTreeMap<Name, AbortHandle>,
     names: HashMap<Id, Vec<Name>>,
     /// Until when each is left alone.
-    backing_off: HashMap<Name, Instant>,
+    backing_off: BTreeMap<Name, Instant>,
 }
 
 impl Reconciler {
@@ -195,11 +198,11 @@ impl Reconciler {
 
     /// Of streams that moved: what is in flight and no longer owed is dropped.
     async fn let_go(&mut self, woken: &Woken) -> Result<(), store::Error> {
-        let moved: HashSet<Stream> =
+        let moved: BTreeSet<Stream> =
             self.in_flight.keys().map(|(stream, _)| *stream).filter(|stream| woken.touches(*stream)).collect();
         for stream in moved {
             let owed = self.app.records.owed_by(self.kind, stream).await?;
-            let owed: HashSet<Name> = owed.iter().map(|owed| name(stream, &owed.obligation)).collect();
+            let owed: BTreeSet<Name> = owed.iter().map(|owed| name(stream, &owed.obligation)).collect();
             for (name, task) in &self.in_flight {
                 if name.0 == stream && !owed.contains(name) {
                     task.abort();

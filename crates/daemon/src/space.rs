@@ -1,5 +1,6 @@
 //! What a full disk allows: nothing new, but always to stop. When the ledger cannot grow, the ballast is given back to
 //! the file system and used for endings alone; once there is room to make it again, work goes on.
+use crate::platform::Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_store::Store;
@@ -13,13 +14,14 @@ pub struct Space(Arc<State>);
 
 struct State {
     store: Arc<Store>,
+    blocking: Blocking,
     /// A value and no signal: a signal kept for a waiter that was already awake would end a healthy worker later.
     full: watch::Sender<bool>,
 }
 
 impl Space {
-    pub fn new(store: Arc<Store>) -> Space {
-        Space(Arc::new(State { store, full: watch::Sender::new(false) }))
+    pub fn new(store: Arc<Store>, blocking: Blocking) -> Space {
+        Space(Arc::new(State { store, blocking, full: watch::Sender::new(false) }))
     }
 
     pub fn is_full(&self) -> bool {
@@ -46,7 +48,7 @@ impl Space {
     /// Makes the ballast of a fresh start; where there is no room for it, the disk is as good as full.
     pub async fn prepare(&self) {
         let store = Arc::clone(&self.0.store);
-        let made = tokio::task::spawn_blocking(move || store.ballast().make()).await;
+        let made = self.0.blocking.spawn(move || store.ballast().make()).await;
         if !matches!(made, Ok(Ok(()))) {
             self.fill();
         }
@@ -57,7 +59,7 @@ impl Space {
         loop {
             tokio::time::sleep(RECHECK_EVERY).await;
             let store = Arc::clone(&self.0.store);
-            let made = tokio::task::spawn_blocking(move || store.ballast().make()).await;
+            let made = self.0.blocking.spawn(move || store.ballast().make()).await;
             if matches!(made, Ok(Ok(()))) {
                 self.0.full.send_replace(false);
                 tracing::info!("there is room for the ledger again: work goes on");

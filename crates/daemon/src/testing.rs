@@ -1,16 +1,13 @@
 //! What unit tests stand on: a daemon's parts over a store in a folder, executions driven by hand, and whole daemons whose
 //! model is a cassette.
 use crate::app::App;
-use crate::clock::{Clock, SystemClock, WallClock};
-use crate::commit::Committer;
+use crate::clock::WallClock;
 use crate::fleet::BuiltIn;
 use crate::model::environment::{Access, Environment, ProxyVariables};
 use crate::model::router::Router;
-use crate::reconcile::Wakeups;
+use crate::platform::Platform;
 use crate::reconcile::think::Delta;
-use crate::records::Records;
-use crate::space::Space;
-use crate::watch::Watch;
+use crate::start::{self, Told};
 use crate::{Daemon, Error, Options};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,7 +21,6 @@ use tenure_core::capability::Attributes;
 use tenure_core::draft::Committed;
 use tenure_core::execution::{self, Answer, CallModel, Event as Happened, Finding, Start, Turn, Usage};
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
-use tenure_core::judge::FloorAndTools;
 use tenure_core::manifest::{Host, Manifest};
 use tenure_core::plan::{Limits, Plan};
 use tenure_core::time::Run;
@@ -40,7 +36,7 @@ pub(crate) const OWNER: Actor = Actor::Owner { uid: 1000 };
 /// Nothing here takes as long; a test that hangs must end all the same.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-fn environment(folder: &Path, cassette: Option<String>) -> Environment {
+pub(crate) fn environment(folder: &Path, cassette: Option<String>) -> Environment {
     Environment {
         default_model: None,
         cassette,
@@ -55,16 +51,8 @@ fn environment(folder: &Path, cassette: Option<String>) -> Environment {
 /// The daemon's parts, and the store that they hold on to.
 pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
     let store = Arc::new(Store::open(store::Options::new(folder)).unwrap());
-    let (space, clock) = (Space::new(Arc::clone(&store)), Clock::new(Arc::new(SystemClock), Run::ZERO));
-    let app = App {
-        committer: Committer::new(&store, Arc::new(FloorAndTools), space, clock, None),
-        records: Records::new(store.reader().background(), store.blobs().clone()),
-        models: Arc::new(Router::new(&environment(folder, None)).unwrap()),
-        watch: Watch::new(),
-        wakeups: Wakeups::default(),
-        fleet: crate::fleet::Fleet::default(),
-        closing: tokio_util::sync::CancellationToken::new(),
-    };
+    let models = Arc::new(Router::new(&environment(folder, None)).unwrap());
+    let app = start::assemble(&store, Told::new(), Platform::host(), Run::ZERO, models);
     (Arc::new(app), store)
 }
 
@@ -93,7 +81,7 @@ impl Running {
             home_grace: Duration::ZERO,
             accept_restore: None,
         };
-        let daemon = Daemon::start_with(options, wall).await.unwrap();
+        let daemon = Daemon::start_on(options, Platform { wall, ..Platform::host() }).await.unwrap();
         let app = Arc::clone(&daemon.app);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(daemon.run(async move {

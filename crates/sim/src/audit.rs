@@ -5,7 +5,7 @@
 mod calls;
 
 use crate::people::CONCURRENCY;
-use crate::storage::Storage;
+use crate::storage::View;
 use calls::Calls;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,9 +17,9 @@ use tenure_core::facts::Counter;
 use tenure_core::fleet::Worker;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId};
 use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
-use tenure_core::owed::Owed;
+use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
-use tenure_core::time::{Run, Stamp};
+use tenure_core::time::{Due, Run, Stamp};
 
 /// What a simulation can find broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,13 +160,22 @@ impl Audit {
     ///
     /// # Errors
     /// What does not hold of a single record.
-    pub fn absorb(&mut self, storage: &mut impl Storage, stream: Stream, committed: bool) -> Checked {
+    pub fn absorb(&mut self, storage: &mut impl View, stream: Stream, committed: bool) -> Checked {
         self.touched.insert(stream);
-        let records = storage.records(self.size);
-        if !committed && !records.is_empty() {
-            return broken(Rule::Atomic, format!("{} records of a commit that failed", records.len()));
+        let before = self.size;
+        self.take_in(storage)?;
+        if !committed && self.size > before {
+            return broken(Rule::Atomic, format!("{} records of a commit that failed", self.size - before));
         }
-        for bytes in records {
+        Ok(())
+    }
+
+    /// Takes in what was stored since.
+    ///
+    /// # Errors
+    /// What does not hold of a single record.
+    pub fn take_in(&mut self, storage: &mut impl View) -> Checked {
+        for bytes in storage.records(self.size) {
             let read = ledger::read(&bytes);
             let (meta, event) = read.map_err(|what| Violation { rule: Rule::Chain, what })?;
             self.follows(&meta)?;
@@ -189,7 +198,7 @@ impl Audit {
         Ok(())
     }
 
-    fn record(&mut self, storage: &mut impl Storage, meta: &Meta, event: &Event) -> Checked {
+    fn record(&mut self, storage: &mut impl View, meta: &Meta, event: &Event) -> Checked {
         self.touched.insert(meta.stream);
         self.kinds.insert(event.kind());
         let mut fold = self.folds.remove(&meta.stream);
@@ -225,7 +234,7 @@ impl Audit {
     ///
     /// # Errors
     /// What does not.
-    pub fn check(&mut self, storage: &mut impl Storage) -> Checked {
+    pub fn check(&mut self, storage: &mut impl View) -> Checked {
         let touched = std::mem::take(&mut self.touched);
         if touched.is_empty() {
             return Ok(());
@@ -249,7 +258,7 @@ impl Audit {
     }
 
     /// The list row says what the fold says, but for the figures that calls alone move.
-    fn shown(&self, storage: &mut impl Storage, stream: Stream, fold: &Fold) -> Checked {
+    fn shown(&self, storage: &mut impl View, stream: Stream, fold: &Fold) -> Checked {
         let same = match (stream, fold) {
             (Stream::Execution(id), Fold::Execution(execution)) => {
                 self.within_limits(id, execution)?;
@@ -300,7 +309,7 @@ impl Audit {
     }
 
     /// The index of what is owed, as a whole.
-    fn owed(&self, storage: &mut impl Storage) -> Checked {
+    fn owed(&self, storage: &mut impl View) -> Checked {
         let mut owing: BTreeMap<Stream, Vec<&Owed>> =
             self.owing.iter().map(|(stream, owed)| (*stream, owed.iter().collect())).collect();
         for (stream, stored) in storage.owed() {
@@ -317,7 +326,7 @@ impl Audit {
     }
 
     /// Slots in use, by connection, and executions at work, by agent.
-    fn counted(&self, storage: &mut impl Storage, touched: &BTreeSet<Stream>) -> Checked {
+    fn counted(&self, storage: &mut impl View, touched: &BTreeSet<Stream>) -> Checked {
         if !touched.iter().any(|stream| matches!(stream, Stream::Execution(_) | Stream::Worker(_))) {
             return Ok(());
         }
@@ -356,7 +365,7 @@ impl Audit {
     ///
     /// # Errors
     /// What does not.
-    pub fn finish(&mut self, storage: &mut impl Storage) -> Checked {
+    pub fn finish(&mut self, storage: &mut impl View) -> Checked {
         self.touched = self.folds.keys().copied().collect();
         self.check(storage)?;
         self.calls.finish()?;
@@ -367,6 +376,33 @@ impl Audit {
             Some(what) => broken(Rule::Replay, what.clone()),
             None => Ok(()),
         }
+    }
+
+    /// Something that is still to be done by the daemon's own clock, if there is.
+    pub fn waits(&self) -> Option<String> {
+        let mut owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
+        owing.find(|(_, owed)| matches!(owed.due, Due::Run(_))).map(|(stream, owed)| format!("{stream} owes {owed:?}"))
+    }
+
+    /// What the daemon can do alone and is due.
+    pub fn due_alone(&self, now: Run) -> BTreeSet<(Stream, String)> {
+        let alone = |obligation: &Obligation| match obligation {
+            Obligation::Think { open, .. } => !open,
+            Obligation::Perform { .. }
+            | Obligation::Validate { .. }
+            | Obligation::Expire
+            | Obligation::Sweep { .. }
+            | Obligation::CancelExecutions
+            | Obligation::EndPause => true,
+            // Workers are waited for.
+            Obligation::Place { .. }
+            | Obligation::Dispatch { .. }
+            | Obligation::Release { .. }
+            | Obligation::RemoveHome { .. } => false,
+        };
+        let owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
+        let due = |owed: &Owed| alone(&owed.obligation) && matches!(owed.due, Due::Run(run) if run <= now);
+        owing.filter(|(_, owed)| due(owed)).map(|(stream, owed)| (*stream, owed.obligation.to_key())).collect()
     }
 
     pub fn deployed(&self) -> Vec<AgentId> {

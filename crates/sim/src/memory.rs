@@ -1,6 +1,6 @@
 //! The ledger in memory as a simulation's storage, with its own proof. Where a mutation is on, it breaks what is stored.
 use crate::mutation::Mutation;
-use crate::storage::{Failed, Fault, Injected, Request, Storage, decide};
+use crate::storage::{Failed, Fault, Injected, Request, Storage, View, decide};
 use crate::store::Memory;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,20 +75,34 @@ impl Storage for MemoryStorage {
         }
     }
 
-    fn records(&mut self, from: u64) -> Vec<Vec<u8>> {
-        self.memory.chain.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)).cloned().collect()
-    }
-
-    fn fold(&mut self, stream: Stream) -> Option<Arc<Fold>> {
-        self.memory.folds.get(&stream).cloned().map(Arc::new)
-    }
-
     fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)> {
         let owed = self.memory.owed.iter();
         let mut due: Vec<(Stream, Owed)> =
             owed.filter(|(_, owed)| owed.obligation.kind() == kind && is_due(owed.due, now)).cloned().collect();
         due.sort_by_cached_key(|(stream, owed)| (*stream, owed.obligation.to_key()));
         due
+    }
+
+    fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId> {
+        let executions = self.executions();
+        executions.values().filter(|row| row.connection == Some(connection)).map(|row| row.id).collect()
+    }
+
+    fn open_of(&mut self, agent: AgentId) -> Vec<ExecutionId> {
+        let executions = self.executions();
+        executions.values().filter(|row| row.agent == agent && row.ended_at.is_none()).map(|row| row.id).collect()
+    }
+
+    fn kill(&mut self) {}
+}
+
+impl View for MemoryStorage {
+    fn records(&mut self, from: u64) -> Vec<Vec<u8>> {
+        self.memory.chain.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)).cloned().collect()
+    }
+
+    fn fold(&mut self, stream: Stream) -> Option<Arc<Fold>> {
+        self.memory.folds.get(&stream).cloned().map(Arc::new)
     }
 
     fn owed(&mut self) -> Vec<(Stream, Owed)> {
@@ -120,21 +134,9 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId> {
-        let executions = self.executions();
-        executions.values().filter(|row| row.connection == Some(connection)).map(|row| row.id).collect()
-    }
-
-    fn open_of(&mut self, agent: AgentId) -> Vec<ExecutionId> {
-        let executions = self.executions();
-        executions.values().filter(|row| row.agent == agent && row.ended_at.is_none()).map(|row| row.id).collect()
-    }
-
     fn count(&mut self, counter: Counter, key: &str) -> i64 {
         self.memory.counters.get(&(counter, key.to_string(), 0)).copied().unwrap_or(0)
     }
-
-    fn kill(&mut self) {}
 
     fn verify(&mut self) -> Vec<String> {
         let mut findings = Vec::new();

@@ -14,7 +14,7 @@ use tenure_core::id::{ExecutionId, LeaseId};
 use tenure_core::owed::Kind;
 
 /// The last one is a capability that there is not, and one that the plan forbids stands before it.
-const CAPABILITIES: [&str; 11] = [
+pub(crate) const CAPABILITIES: [&str; 11] = [
     "filesystem.read",
     "filesystem.list",
     "filesystem.write",

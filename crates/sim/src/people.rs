@@ -1,25 +1,35 @@
 //! People and their scripts: they deploy, start with and without keys of idempotency, cancel, delete, and ask for what there
 //! is not. They know nothing of what the ledger holds but what they were answered.
-use crate::audit::{Checked, Rule, broken};
-use crate::mutation::Mutation;
+use crate::audit::{Audit, Checked, Rule, broken};
+use crate::random::Random;
 use crate::storage::Storage;
 use crate::world::{LIMITS, Reply, World};
 use tenure_core::access::Role;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::{Command, Event, Refusal};
-use tenure_core::bound::Hash;
+use tenure_core::agent;
+use tenure_core::aggregate::{Command, Event, Refusal, Stream};
+use tenure_core::bound::{Hash, Payload};
 use tenure_core::execution::{self, Start};
-use tenure_core::id::{AgentId, ExecutionId, KeyId};
-use tenure_core::manifest::{Manifest, Validator};
+use tenure_core::id::{AgentId, ExecutionId, KeyId, Mint, ProjectId};
+use tenure_core::manifest::Manifest;
 use tenure_core::plan::Plan;
-use tenure_core::{agent, project};
+use tenure_core::project;
+use tenure_core::time::Time;
 
-const OWNER: Actor = Actor::Owner { uid: 1000 };
+pub const OWNER: Actor = Actor::Owner { uid: 1000 };
 const NAMES: [&str; 6] = ["clerk", "scribe", "cook", "Clerk", "porter", "smith"];
 /// Executions of one agent at a time.
 pub const CONCURRENCY: u32 = 2;
 /// Executions that one world starts at most.
 const EXECUTIONS_MAX: usize = 40;
+/// What an outcome may have to pass. Some of it a model does now and then, some a worker, some nobody.
+const VALIDATORS: [&str; 5] = [
+    "{type: exit_code}",
+    "{type: regex, pattern: done}",
+    "{type: command, command: [\"true\"]}",
+    "{type: regex, pattern: there, target: /workspace/notes/1}",
+    "{type: json_schema, schema: {type: object}}",
+];
 
 /// What people were answered.
 #[derive(Debug, Default)]
@@ -30,112 +40,168 @@ pub struct People {
     files: u64,
 }
 
+/// Where and when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene {
+    pub project: ProjectId,
+    pub at: Time,
+    /// What is deployed knows no limits.
+    pub unlimited: bool,
+}
+
+/// Somebody asks for something.
+///
 /// # Errors
-/// What does not hold of the records.
+/// What does not hold of the records, or of the answer.
 pub fn one<S: Storage>(world: &mut World<S>) -> Checked {
-    match world.random.below(20) {
-        0..=12 => start(world),
-        13 | 14 => cancel(world),
-        15 | 16 => deploy(world),
-        17 => delete(world),
-        _ => keys(world),
+    let scene = world.scene();
+    match world.people.ask(&mut world.random, scene) {
+        Some(command) => send(world, command),
+        None => Ok(()),
     }
 }
 
-fn plan(validators: usize, unlimited: bool) -> Plan {
-    let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: clerk}\nspec: {task: {instruction: x}}\n";
-    let mut plan = Plan::compile(&Manifest::parse(text).expect("invariant: the manifest is written here"));
+pub(crate) fn deploy<S: Storage>(world: &mut World<S>) -> Checked {
+    let scene = world.scene();
+    let command = world.people.deploy(&mut world.random, scene);
+    send(world, command)
+}
+
+fn send<S: Storage>(world: &mut World<S>, command: Command) -> Checked {
+    let key = key_of(&command);
+    let reply = world.command(OWNER, command)?;
+    world.people.hear(key, &reply, &world.audit)
+}
+
+/// The key by which an execution is started once.
+pub fn key_of(command: &Command) -> Option<(AgentId, Hash)> {
+    match command {
+        Command::Execution(_, execution::Command::Start(start)) => Some((start.agent, start.idempotency?)),
+        _ => None,
+    }
+}
+
+fn mint(random: &mut Random, at: Time) -> Mint {
+    Mint::new(at, random.seed())
+}
+
+fn payload(random: &mut Random, bytes: impl Into<Vec<u8>>) -> Payload {
+    Payload::new(random.seed().to_le_bytes(), bytes.into())
+}
+
+fn plan(validators: &str, unlimited: bool) -> Plan {
+    let text = format!(
+        "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk}}\nspec:\n  task: {{instruction: x}}\n  \
+         execution: {{validation: [{validators}]}}\n"
+    );
+    let mut plan = Plan::compile(&Manifest::parse(&text).expect("invariant: the manifest is written here"));
     plan.limits = LIMITS;
     plan.concurrency = CONCURRENCY;
     if unlimited {
         (plan.limits.max_turns, plan.limits.tool_calls) = (1_000, 1_000);
     }
     plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*"].map(str::to_string).to_vec();
-    plan.validators = vec![Validator::ExitCode { expected: None }; validators];
     plan
 }
 
-pub(crate) fn deploy<S: Storage>(world: &mut World<S>) -> Checked {
-    let name = world.random.pick(&NAMES).copied().unwrap_or("clerk");
-    if world.random.chance(800) {
-        world.people.files += 1;
-    }
-    let (file, validators) = (format!("{name} {}", world.people.files), world.random.index(3));
-    let plan = plan(validators, world.mutation == Some(Mutation::NoLimits));
-    let deployment = agent::Deployment {
-        name: name.to_string(),
-        listed: agent::Listed {
-            version: None,
-            labels: vec![("team".into(), "a".into())],
-            runtime: "native".into(),
-            model: "default".into(),
-        },
-        digest: Hash::of(file.as_bytes()),
-        manifest: world.payload(file),
-        plan: world.payload(plan.to_bytes()),
-    };
-    let fresh = AgentId::mint(&mut world.mint());
-    if let Reply::Committed(committed) =
-        world.command(OWNER, Command::Agent(fresh, agent::Command::Deploy(deployment)))?
-    {
-        let created = committed.decision.events.iter().find_map(|(_, event)| match event {
-            Event::Agent(agent::Event::Created(deployed)) => Some(deployed.agent),
-            _ => None,
-        });
-        world.people.agents.extend(created);
-    }
-    Ok(())
-}
-
-fn start<S: Storage>(world: &mut World<S>) -> Checked {
-    let unknown = AgentId::mint(&mut world.mint());
-    let known =
-        world.random.pick(&world.people.agents).copied().filter(|_| world.people.executions.len() < EXECUTIONS_MAX);
-    let agent = known.unwrap_or(unknown);
-    let idempotency = world.random.chance(400).then(|| Hash::of(&[u8::try_from(world.random.below(6)).unwrap_or(0)]));
-    let max_iterations = match world.random.below(10) {
-        0 => Some(0),
-        1 => Some(1),
-        _ => None,
-    };
-    let id = ExecutionId::mint(&mut world.mint());
-    let before = idempotency.and_then(|key| world.audit.started_by(agent, key));
-    let start = Start { agent, input: world.payload("go"), max_iterations, idempotency };
-    match world.command(OWNER, Command::Execution(id, execution::Command::Start(start)))? {
-        Reply::Committed(_) => world.people.executions.push(id),
-        Reply::Refused(Refusal::Execution(execution::Refusal::Repeated { execution })) if before != Some(execution) => {
-            return broken(Rule::Idempotency, format!("{execution} is named for a key that started {before:?}"));
+impl People {
+    /// The next wish; none where there is nobody to wish it of.
+    pub fn ask(&mut self, random: &mut Random, scene: Scene) -> Option<Command> {
+        match random.below(20) {
+            0..=12 => Some(self.start(random, scene)),
+            13 | 14 => {
+                let id = *random.pick(&self.executions)?;
+                Some(Command::Execution(id, execution::Command::Cancel { why: "enough".into() }))
+            }
+            15 | 16 => Some(self.deploy(random, scene)),
+            17 => {
+                let id = *random.pick(&self.agents)?;
+                Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
+            }
+            _ => Some(self.keys(random, scene)),
         }
-        Reply::Refused(_) | Reply::Failed => {}
     }
-    Ok(())
-}
 
-fn cancel<S: Storage>(world: &mut World<S>) -> Checked {
-    let Some(id) = world.random.pick(&world.people.executions).copied() else { return Ok(()) };
-    let cancel = execution::Command::Cancel { why: "enough".into() };
-    world.command(OWNER, Command::Execution(id, cancel)).map(drop)
-}
-
-fn delete<S: Storage>(world: &mut World<S>) -> Checked {
-    let Some(id) = world.random.pick(&world.people.agents).copied() else { return Ok(()) };
-    let home_grace_ms = world.random.below(600_000);
-    world.command(OWNER, Command::Agent(id, agent::Command::Delete { home_grace_ms })).map(drop)
-}
-
-fn keys<S: Storage>(world: &mut World<S>) -> Checked {
-    let command = match world.random.pick(&world.people.keys).copied().filter(|_| world.random.chance(400)) {
-        Some(key) => project::Command::RevokeKey { key },
-        None => {
-            let name = format!("key-{}", world.random.below(4));
-            project::Command::CreateKey { name, role: Role::Viewer, hash: Hash::of(&world.random.seed().to_le_bytes()) }
+    pub fn deploy(&mut self, random: &mut Random, scene: Scene) -> Command {
+        let name = random.pick(&NAMES).copied().unwrap_or("clerk");
+        if random.chance(800) {
+            self.files += 1;
         }
-    };
-    if let Reply::Committed(committed) = world.command(OWNER, Command::Project(world.project, command))? {
-        world.people.keys.extend(committed.decision.events.iter().filter_map(|(_, event)| match event {
-            Event::Project(project::Event::KeyCreated { key, .. }) => Some(*key),
-            _ => None,
-        }));
+        let file = format!("{name} {}", self.files);
+        let validators: Vec<&str> = (0..random.index(3)).filter_map(|_| random.pick(&VALIDATORS).copied()).collect();
+        let plan = plan(&validators.join(", "), scene.unlimited);
+        let deployment = agent::Deployment {
+            name: name.to_string(),
+            listed: agent::Listed {
+                version: None,
+                labels: vec![("team".into(), "a".into())],
+                runtime: "native".into(),
+                model: "default".into(),
+            },
+            digest: Hash::of(file.as_bytes()),
+            manifest: payload(random, file),
+            plan: payload(random, plan.to_bytes()),
+        };
+        let fresh = AgentId::mint(&mut mint(random, scene.at));
+        Command::Agent(fresh, agent::Command::Deploy(deployment))
     }
-    Ok(())
+
+    fn start(&mut self, random: &mut Random, scene: Scene) -> Command {
+        let unknown = AgentId::mint(&mut mint(random, scene.at));
+        let known = random.pick(&self.agents).copied().filter(|_| self.executions.len() < EXECUTIONS_MAX);
+        let agent = known.unwrap_or(unknown);
+        let idempotency = random.chance(400).then(|| Hash::of(&[u8::try_from(random.below(6)).unwrap_or(0)]));
+        let max_iterations = match random.below(10) {
+            0 => Some(0),
+            1 => Some(1),
+            _ => None,
+        };
+        let id = ExecutionId::mint(&mut mint(random, scene.at));
+        let start = Start { agent, input: payload(random, "\"go\""), max_iterations, idempotency };
+        Command::Execution(id, execution::Command::Start(start))
+    }
+
+    fn keys(&mut self, random: &mut Random, scene: Scene) -> Command {
+        let command = match random.pick(&self.keys).copied().filter(|_| random.chance(400)) {
+            Some(key) => project::Command::RevokeKey { key },
+            None => {
+                let name = format!("key-{}", random.below(4));
+                let hash = Hash::of(&random.seed().to_le_bytes());
+                project::Command::CreateKey { name, role: Role::Viewer, hash }
+            }
+        };
+        Command::Project(scene.project, command)
+    }
+
+    /// What they learn of an answer. `key`: by which they asked.
+    ///
+    /// # Errors
+    /// An execution that was never started by that key.
+    pub fn hear(&mut self, key: Option<(AgentId, Hash)>, reply: &Reply, audit: &Audit) -> Checked {
+        match reply {
+            Reply::Committed(committed) => {
+                for (stream, event) in &committed.decision.events {
+                    self.learn(*stream, event);
+                }
+                Ok(())
+            }
+            Reply::Refused(Refusal::Execution(execution::Refusal::Repeated { execution })) => {
+                let first = key.and_then(|(agent, key)| audit.started_by(agent, key));
+                if first == Some(*execution) {
+                    return Ok(());
+                }
+                broken(Rule::Idempotency, format!("{execution} is named for a key that started {first:?}"))
+            }
+            Reply::Refused(_) | Reply::Failed => Ok(()),
+        }
+    }
+
+    fn learn(&mut self, stream: Stream, event: &Event) {
+        match (stream, event) {
+            (Stream::Execution(id), Event::Execution(execution::Event::Started { .. })) => self.executions.push(id),
+            (_, Event::Agent(agent::Event::Created(deployed))) => self.agents.push(deployed.agent),
+            (_, Event::Project(project::Event::KeyCreated { key, .. })) => self.keys.push(*key),
+            _ => {}
+        }
+    }
 }

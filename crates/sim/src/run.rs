@@ -1,5 +1,6 @@
 //! Many seeds, one after another on each of a few threads; the first that finds something is told with its history.
 use crate::audit::{Rule, Violation};
+use crate::daemon::{self, Settings};
 use crate::mutation::Mutation;
 use crate::storage::Storage;
 use crate::world::{Figures, World};
@@ -49,6 +50,22 @@ pub fn many<S: Storage>(
     count: u64,
     steps: u64,
 ) -> Result<Figures, Box<Found>> {
+    each(first, count, |seed| one(make(), seed, steps, None).map(|world| world.figures))
+}
+
+/// The same of worlds with a real daemon.
+///
+/// # Errors
+/// The first that was found.
+pub fn many_daemons(settings: Settings, first: u64, count: u64) -> Result<Figures, Box<Found>> {
+    each(first, count, |seed| daemon::one(settings, seed).map(|rest| rest.figures))
+}
+
+fn each(
+    first: u64,
+    count: u64,
+    run: impl Fn(u64) -> Result<Figures, Box<Found>> + Sync,
+) -> Result<Figures, Box<Found>> {
     let (next, sum, found) = (AtomicU64::new(0), Mutex::new(Figures::default()), Mutex::new(None));
     let work = || {
         loop {
@@ -56,8 +73,8 @@ pub fn many<S: Storage>(
             if seed >= count {
                 return;
             }
-            match one(make(), first + seed, steps, None) {
-                Ok(world) => sum.lock().expect("invariant: nobody panics with it").add(world.figures),
+            match run(first + seed) {
+                Ok(figures) => sum.lock().expect("invariant: nobody panics with it").add(figures),
                 Err(violation) => {
                     next.store(count, Ordering::Relaxed);
                     found.lock().expect("invariant: nobody panics with it").get_or_insert(violation);

@@ -42,18 +42,12 @@ pub struct Failed {
     pub fault: Option<String>,
 }
 
-pub trait Storage {
-    /// # Errors
-    /// `Failed`; inside, the refusal.
-    fn commit(&mut self, request: Request) -> Result<Result<Committed, Refusal>, Failed>;
-
+/// What the audit reads of a ledger.
+pub trait View {
     /// The bytes of the records with an index of at least `from`.
     fn records(&mut self, from: u64) -> Vec<Vec<u8>>;
 
     fn fold(&mut self, stream: Stream) -> Option<Arc<Fold>>;
-
-    /// What is due of a kind, in the order of streams and keys.
-    fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)>;
 
     /// The whole index.
     fn owed(&mut self) -> Vec<(Stream, Owed)>;
@@ -66,18 +60,27 @@ pub trait Storage {
 
     fn standing(&mut self, id: AgentId) -> Option<Standing>;
 
+    fn count(&mut self, counter: Counter, key: &str) -> i64;
+
+    /// The proof that what is stored holds, from the first record on; what does not.
+    fn verify(&mut self) -> Vec<String>;
+}
+
+pub trait Storage: View {
+    /// # Errors
+    /// `Failed`; inside, the refusal.
+    fn commit(&mut self, request: Request) -> Result<Result<Committed, Refusal>, Failed>;
+
+    /// What is due of a kind, in the order of streams and keys.
+    fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)>;
+
     /// Executions bound to a connection, and open ones of an agent; by their ids.
     fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId>;
 
     fn open_of(&mut self, agent: AgentId) -> Vec<ExecutionId>;
 
-    fn count(&mut self, counter: Counter, key: &str) -> i64;
-
     /// The daemon is killed and started again: nothing but what is stored stays.
     fn kill(&mut self);
-
-    /// The proof that what is stored holds, from the first record on; what does not.
-    fn verify(&mut self) -> Vec<String>;
 }
 
 /// A ledger that fails where it is told to, or stores what a mutation makes of a decision.

@@ -11,6 +11,7 @@ pub use process::{FromWorker, LeasedCall, Process, ToWorker};
 
 use crate::audit::{Checked, Violation};
 use crate::mutation::Mutation;
+use crate::random::Random;
 use crate::storage::Storage;
 use crate::world::{Name, Reply, World};
 use std::collections::VecDeque;
@@ -221,8 +222,19 @@ fn work<S: Storage>(world: &mut World<S>, place: usize) -> Result<bool, Violatio
         1 => process.from.push_back(FromWorker::Surveyed),
         _ => {}
     }
-    let outcome = match world.random.below(20) {
-        0..=12 => Outcome::Done { exit_code: None },
+    let outcome = outcome(&mut world.random, &call);
+    process.end(&call, outcome.clone());
+    if !matches!(outcome, Outcome::Redirected { .. }) {
+        world.audit.perform(call.lease)?;
+    }
+    Ok(true)
+}
+
+/// How a call ends that its worker does.
+pub(crate) fn outcome(random: &mut Random, call: &LeasedCall) -> Outcome {
+    match random.below(20) {
+        0..=7 => Outcome::Done { exit_code: None },
+        8..=12 => Outcome::Done { exit_code: Some(0) },
         13 => Outcome::Done { exit_code: Some(1) },
         14 => Outcome::Failed { code: "not_found".into() },
         15 => Outcome::TimedOut,
@@ -230,12 +242,7 @@ fn work<S: Storage>(world: &mut World<S>, place: usize) -> Result<bool, Violatio
         // Where it met a link, nothing was done.
         _ if call.has_path => Outcome::Redirected { path: "/workspace/behind".into() },
         _ => Outcome::Done { exit_code: None },
-    };
-    process.end(&call, outcome.clone());
-    if !matches!(outcome, Outcome::Redirected { .. }) {
-        world.audit.perform(call.lease)?;
     }
-    Ok(true)
 }
 
 /// The daemon reads the next frame of a worker.

@@ -3,7 +3,7 @@
 use crate::audit::{Audit, Checked, Rule, Violation, broken};
 use crate::model::Thought;
 use crate::mutation::Mutation;
-use crate::people::People;
+use crate::people::{People, Scene};
 use crate::random::Random;
 use crate::storage::{Failed, Fault, Request, Storage};
 use crate::worker::Worker;
@@ -307,6 +307,10 @@ impl<S: Storage> World<S> {
     pub fn end_work(&mut self, name: &Name) {
         self.daemon.in_flight.remove(name);
         self.daemon.backing_off.insert(name.clone(), self.now.run.plus_ms(reconcile::BACKOFF_MS));
+    }
+
+    pub(crate) fn scene(&self) -> Scene {
+        Scene { project: self.project, at: self.now.at, unlimited: self.mutation == Some(Mutation::NoLimits) }
     }
 
     pub fn mint(&mut self) -> Mint {

@@ -4,9 +4,10 @@
 //! ```text
 //! Reader::read(|sql| …) ─> the set's bounded queue ─> a thread with a connection ─> answer
 //! ```
-//! A read must be short: a long one keeps the log from being moved into the database.
+//! Without threads (`Pace`) each read runs on its asker's own, one after another. A read must be short: a long one keeps the log from being moved into the database.
 use crate::Error;
 use crate::folder::Folder;
+use crate::pace::Pace;
 use crate::payload::{self, Blobs};
 use crate::scrub::{Progress, ScrubState};
 use crate::sql::{Sql, Sqlite};
@@ -47,6 +48,33 @@ struct Sets {
     scrub: Arc<Progress>,
     interactive: Arc<Queue>,
     background: Arc<Queue>,
+    inline: Option<Inline>,
+}
+
+/// Instead of the sets' threads.
+struct Inline {
+    pace: Arc<dyn Pace>,
+    connection: Mutex<Connection>,
+}
+
+impl Inline {
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sets {
+    fn new(folder: &Folder, macs: MacKey, scrub: Arc<Progress>, inline: Option<Inline>) -> Arc<Sets> {
+        Arc::new(Sets {
+            database: folder.database(),
+            blobs: Blobs::new(folder.blobs()),
+            macs,
+            scrub,
+            interactive: Arc::new(Queue::new()),
+            background: Arc::new(Queue::new()),
+            inline,
+        })
+    }
 }
 
 impl fmt::Debug for Reader {
@@ -58,14 +86,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     /// The threads end when `Threads` is dropped.
     pub(crate) fn start(folder: &Folder, macs: MacKey, scrub: Arc<Progress>) -> Result<(Reader, Threads), Error> {
-        let sets = Arc::new(Sets {
-            database: folder.database(),
-            blobs: Blobs::new(folder.blobs()),
-            macs,
-            scrub,
-            interactive: Arc::new(Queue::new()),
-            background: Arc::new(Queue::new()),
-        });
+        let sets = Sets::new(folder, macs, scrub, None);
         let mut threads = Threads { sets: Arc::clone(&sets), handles: Vec::new() };
         for (queue, name) in [(&sets.interactive, "reader"), (&sets.background, "reader-back")] {
             for _ in 0..THREADS {
@@ -80,6 +101,12 @@ impl Reader {
             }
         }
         Ok((Reader { sets, set: Set::Interactive }, threads))
+    }
+
+    /// Without threads.
+    pub(crate) fn inline(folder: &Folder, macs: MacKey, scrub: Arc<Progress>, pace: Arc<dyn Pace>) -> Reader {
+        let inline = Inline { pace, connection: Mutex::new(Connection::new(folder.database())) };
+        Reader { sets: Sets::new(folder, macs, scrub, Some(inline)), set: Set::Interactive }
     }
 
     /// For what a person or program waits for.
@@ -119,6 +146,10 @@ impl Reader {
         R: Send + 'static,
         F: FnOnce(&mut dyn Sql) -> Result<R, Error> + Send + 'static,
     {
+        if let Some(inline) = &self.sets.inline {
+            inline.pace.turn().await;
+            return inline.lock().read_caught(job);
+        }
         let (reply, answer) = oneshot::channel();
         let job = move |connection: &mut Connection| {
             if !reply.is_closed() {
@@ -130,11 +161,14 @@ impl Reader {
         answer.await.unwrap_or(Err(Error::Stopped))
     }
 
-    /// The same on the caller's own thread and a connection of its own; takes no place in a queue.
+    /// The same on the caller's own thread, at once, and a connection of its own; takes no place in a queue.
     ///
     /// # Errors
     /// The closure's, and the database's.
     pub fn read_blocking<R>(&self, job: impl FnOnce(&mut dyn Sql) -> Result<R, Error>) -> Result<R, Error> {
+        if let Some(inline) = &self.sets.inline {
+            return inline.lock().read(job);
+        }
         Connection::new(self.sets.database.clone()).read(job)
     }
 

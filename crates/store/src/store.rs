@@ -4,6 +4,7 @@ use crate::cache::{Cache, Plans};
 use crate::chain::{self, Chain, End};
 use crate::checkpoint::{self, Checkpoint, HeadFile};
 use crate::folder::Folder;
+use crate::pace::Pace;
 use crate::payload::Blobs;
 use crate::reader::{Reader, Threads};
 use crate::scrub::Scrub;
@@ -58,7 +59,7 @@ pub struct Store {
     /// None only while it is dropped.
     scrub: Option<Scrub>,
     reader: Reader,
-    _readers: Threads,
+    _readers: Option<Threads>,
     blobs: Blobs,
     ballast: Ballast,
     checkpoint: Checkpoint,
@@ -76,6 +77,18 @@ impl Store {
     /// `Newer`; `Corrupt` where the end of the ledger is not what its signed head says; the file system's. After any of
     /// these the ledger, its keys and its head are what they were.
     pub fn open(options: Options) -> Result<Store, Error> {
+        Store::open_with(options, None)
+    }
+
+    /// The same without threads: each read and each write runs on its asker's own when `pace` gives it its turn.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_inline(options: Options, pace: Arc<dyn Pace>) -> Result<Store, Error> {
+        Store::open_with(options, Some(pace))
+    }
+
+    fn open_with(options: Options, pace: Option<Arc<dyn Pace>>) -> Result<Store, Error> {
         let folder = Folder { root: options.dir };
         let mut mended = folder.make()?;
         let lock = folder.hold()?;
@@ -89,11 +102,16 @@ impl Store {
         let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         mended.extend(complete(&folder, &chain, &checkpoint, &verifier)?);
         let blobs = Blobs::new(folder.blobs());
+        // What it removes is orphaned, and no read sees whether it is still there.
         let sweep = Sweep::start(&folder, &blobs)?;
         let scrub = Scrub::start(&folder, verifier)?;
         let end = chain.end;
         let ballast = Ballast::new(folder.ballast(), options.ballast_bytes);
-        let (reader, readers) = Reader::start(&folder, signer.macs().clone(), scrub.progress())?;
+        let (macs, progress) = (signer.macs().clone(), scrub.progress());
+        let (reader, readers) = match &pace {
+            Some(pace) => (Reader::inline(&folder, macs, progress, Arc::clone(pace)), None),
+            None => Reader::start(&folder, macs, progress).map(|(reader, threads)| (reader, Some(threads)))?,
+        };
         let head = HeadFile::new(folder.head(), &checkpoint);
         let state = WriterState {
             cache: Cache::new(options.folds_max),
@@ -107,11 +125,15 @@ impl Store {
             chain,
             signer,
             head,
+            pace: pace.clone(),
         };
-        let (writer, thread) = Writer::start(state, options.hook)?;
+        let (writer, thread) = match pace {
+            Some(pace) => (Writer::inline(state, options.hook, pace), None),
+            None => Writer::start(state, options.hook).map(|(writer, thread)| (writer, Some(thread)))?,
+        };
         Ok(Store {
             writer,
-            thread: Some(thread),
+            thread,
             sweep,
             scrub: Some(scrub),
             reader,

@@ -1,14 +1,16 @@
-//! The one writer thread. Jobs queue for it, each runs inside a transaction with whatever else waits, and nobody is
-//! answered before COMMIT. No other connection may write.
+//! The one writer. Jobs queue for it, each runs inside a transaction with whatever else waits, and nobody is answered before
+//! COMMIT. It works on a thread of its own; or, where virtual time rules, on that of whoever's turn it is. No other
+//! connection may write.
 mod batch;
 
 use crate::Error;
+use crate::pace::Pace;
 use crate::txn::{Appended, Txn};
 pub(crate) use batch::WriterState;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use tokio::sync::{mpsc, oneshot};
 
@@ -76,13 +78,66 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 struct Shared {
-    interactive: mpsc::Sender<Box<dyn Job>>,
-    wakes: mpsc::Sender<Box<dyn Job>>,
-    thread: Thread,
-    stop: Arc<AtomicBool>,
+    interactive: Jobs,
+    wakes: Jobs,
+    hands: Hands,
 }
 
-/// The way to the writer's thread.
+/// Who does the work.
+enum Hands {
+    Thread {
+        thread: Thread,
+        stop: Arc<AtomicBool>,
+    },
+    /// Whoever asks, when it is its turn.
+    Askers {
+        pace: Arc<dyn Pace>,
+        inline: Box<Mutex<Inline>>,
+    },
+}
+
+/// A writer without a thread.
+struct Inline {
+    state: WriterState,
+    queues: Queues,
+    hook: Option<Hook>,
+    ended: bool,
+}
+
+impl Inline {
+    /// Does what waits.
+    fn work(&mut self) {
+        while let Some(first) = self.queues.next(true) {
+            if self.ended {
+                first.1.answer(Err(Error::Stopped));
+            } else if !self.state.run_batch(first, &mut self.queues, &mut self.hook) {
+                self.end();
+            }
+        }
+    }
+
+    /// Does one job before whatever waits.
+    fn work_alone(&mut self, job: (Class, Box<dyn Job>)) {
+        if self.ended {
+            job.1.answer(Err(Error::Stopped));
+        } else if !self.state.run_batch(job, &mut Queues::closed(), &mut self.hook) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.state.end();
+            self.queues.close();
+        }
+    }
+}
+
+fn lock(inline: &Mutex<Inline>) -> MutexGuard<'_, Inline> {
+    inline.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to the writer.
 #[derive(Clone)]
 pub struct Writer {
     shared: Arc<Shared>,
@@ -95,7 +150,7 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    fn queue(&self, class: Class) -> &mpsc::Sender<Box<dyn Job>> {
+    fn queue(&self, class: Class) -> &Jobs {
         match class {
             Class::Interactive => &self.shared.interactive,
             Class::Wake => &self.shared.wakes,
@@ -115,11 +170,18 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let task = Box::new(Task { job: Some(job), result: None, reply });
         self.queue(class).send(task).await.map_err(|_| Error::Stopped)?;
-        self.shared.thread.unpark();
+        match &self.shared.hands {
+            Hands::Thread { thread, .. } => thread.unpark(),
+            Hands::Askers { pace, inline } => {
+                pace.turn().await;
+                lock(inline).work();
+            }
+        }
         answer.await.unwrap_or(Err(Error::Stopped))
     }
 
-    /// The same for threads that are no async runtime's.
+    /// The same for threads that are no async runtime's. Without a thread of its own the writer does it at once, before
+    /// what waits.
     ///
     /// # Errors
     /// As `write`.
@@ -130,9 +192,18 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let task = Box::new(Task { job: Some(job), result: None, reply });
-        self.queue(class).blocking_send(task).map_err(|_| Error::Stopped)?;
-        self.shared.thread.unpark();
-        answer.blocking_recv().unwrap_or(Err(Error::Stopped))
+        match &self.shared.hands {
+            Hands::Thread { thread, .. } => {
+                self.queue(class).blocking_send(task).map_err(|_| Error::Stopped)?;
+                thread.unpark();
+                answer.blocking_recv().unwrap_or(Err(Error::Stopped))
+            }
+            Hands::Askers { inline, .. } => {
+                let mut answer = answer;
+                lock(inline).work_alone((class, task));
+                answer.try_recv().unwrap_or(Err(Error::Stopped))
+            }
+        }
     }
 
     /// Resolves once the writer has ended; no write succeeds after it.
@@ -142,29 +213,57 @@ impl Writer {
 
     /// Lets the writer finish what waits, and end.
     pub(crate) fn stop(&self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.shared.thread.unpark();
+        match &self.shared.hands {
+            Hands::Thread { thread, stop } => {
+                stop.store(true, Ordering::Release);
+                thread.unpark();
+            }
+            Hands::Askers { inline, .. } => {
+                let mut inline = lock(inline);
+                inline.work();
+                inline.end();
+            }
+        }
     }
 
     pub(crate) fn start(state: WriterState, hook: Option<Hook>) -> Result<(Writer, JoinHandle<()>), Error> {
-        let (interactive, interactive_jobs) = mpsc::channel(QUEUE_MAX);
-        let (wakes, wake_jobs) = mpsc::channel(QUEUE_MAX);
+        let (interactive, wakes, queues) = Queues::open();
         let stop = Arc::new(AtomicBool::new(false));
-        let queues = Queues { interactive: interactive_jobs, wakes: wake_jobs, stop: Arc::clone(&stop) };
-        let spawned = thread::Builder::new().name("ledger".to_string()).spawn(move || run(state, queues, hook));
+        let told = Arc::clone(&stop);
+        let spawned = thread::Builder::new().name("ledger".to_string()).spawn(move || run(state, queues, hook, &told));
         let handle = spawned.map_err(|error| Error::file("starting the ledger's writer", &error))?;
-        let thread = handle.thread().clone();
-        Ok((Writer { shared: Arc::new(Shared { interactive, wakes, thread, stop }) }, handle))
+        let hands = Hands::Thread { thread: handle.thread().clone(), stop };
+        Ok((Writer { shared: Arc::new(Shared { interactive, wakes, hands }) }, handle))
+    }
+
+    /// Without a thread: each asker does what waits when it is its turn.
+    pub(crate) fn inline(state: WriterState, hook: Option<Hook>, pace: Arc<dyn Pace>) -> Writer {
+        let (interactive, wakes, queues) = Queues::open();
+        let inline = Inline { state, queues, hook, ended: false };
+        let hands = Hands::Askers { pace, inline: Box::new(Mutex::new(inline)) };
+        Writer { shared: Arc::new(Shared { interactive, wakes, hands }) }
     }
 }
+
+type Jobs = mpsc::Sender<Box<dyn Job>>;
 
 struct Queues {
     interactive: mpsc::Receiver<Box<dyn Job>>,
     wakes: mpsc::Receiver<Box<dyn Job>>,
-    stop: Arc<AtomicBool>,
 }
 
 impl Queues {
+    fn open() -> (Jobs, Jobs, Queues) {
+        let (interactive, interactive_jobs) = mpsc::channel(QUEUE_MAX);
+        let (wakes, wake_jobs) = mpsc::channel(QUEUE_MAX);
+        (interactive, wakes, Queues { interactive: interactive_jobs, wakes: wake_jobs })
+    }
+
+    /// Nothing waits and nothing ever comes.
+    fn closed() -> Queues {
+        Queues::open().2
+    }
+
     fn close(&mut self) {
         self.interactive.close();
         self.wakes.close();
@@ -179,7 +278,7 @@ impl Queues {
     }
 }
 
-fn run(mut state: WriterState, mut queues: Queues, mut hook: Option<Hook>) {
+fn run(mut state: WriterState, mut queues: Queues, mut hook: Option<Hook>, stop: &AtomicBool) {
     let mut closing = false;
     loop {
         match queues.next(true) {
@@ -191,7 +290,7 @@ fn run(mut state: WriterState, mut queues: Queues, mut hook: Option<Hook>) {
             None if closing => break,
             None => {
                 let idle = state.on_idle();
-                if queues.stop.load(Ordering::Acquire) {
+                if stop.load(Ordering::Acquire) {
                     queues.close();
                     closing = true;
                 } else {

@@ -1,8 +1,8 @@
 //! `tenure status`.
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::screen::one_line;
 use crate::render::{Output, ago, table};
+use crate::screen::one_line;
 use tenure_wire::api::status::{LedgerCheck, LedgerCheckState};
 
 pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {

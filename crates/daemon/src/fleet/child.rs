@@ -1,6 +1,6 @@
 //! The built-in worker: a child process that speaks frames over the socket on its stdin, and one source of connections.
 //! It is started, served and started again. No secret may reach the child: its environment is made anew.
-use super::{AttachedWorker, Error, Greeting};
+use super::{AttachedWorker, Error, Greeting, Source};
 use crate::app::App;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -34,23 +34,24 @@ pub struct BuiltIn {
     pub alive: PathBuf,
 }
 
-pub struct Supervisor {
+/// Starts a worker's processes, one after another, and serves each one's connection.
+pub struct Supervisor<S> {
     app: Arc<App>,
-    built_in: BuiltIn,
+    source: S,
     attached: AttachedWorker,
     greeting: watch::Sender<Option<Greeting>>,
 }
 
-impl Supervisor {
+impl<S: Source> Supervisor<S> {
     /// `stale`: a connection of an earlier life that is still to be lapsed, and when that life ended.
     pub fn new(
         app: Arc<App>,
-        built_in: BuiltIn,
+        source: S,
         worker: WorkerId,
         stale: Option<(ConnectionId, Run)>,
         greeting: watch::Sender<Option<Greeting>>,
-    ) -> Supervisor {
-        Supervisor { app, built_in, attached: AttachedWorker { worker, stale }, greeting }
+    ) -> Supervisor<S> {
+        Supervisor { app, source, attached: AttachedWorker { worker, stale }, greeting }
     }
 
     /// Runs until the daemon closes; then the worker has ended.
@@ -60,26 +61,40 @@ impl Supervisor {
             match self.life().await {
                 Ok(()) => pause = RESTART_FIRST,
                 Err(error) => {
-                    tracing::error!(%error, "the built-in worker is down; executions wait for it");
+                    tracing::error!(%error, "a worker is down; executions wait for it");
                     pause = (pause * 2).min(RESTART_LAST);
                 }
             }
             tokio::select! {
-                () = sleep(pause) => {}
+                biased;
                 () = self.app.closing.cancelled() => {}
+                () = sleep(pause) => {}
             }
         }
     }
 
     /// One worker process, from its start to its end.
     async fn life(&mut self) -> Result<(), Error> {
-        let (mut child, socket) = start(&self.built_in).map_err(Error::Start)?;
-        let result = self.attached.serve(&self.app, socket, &self.greeting).await;
+        let (process, stream) = self.source.start().map_err(Error::Start)?;
+        let result = self.attached.serve(&self.app, stream, &self.greeting).await;
+        self.source.end(process).await;
+        result
+    }
+}
+
+impl Source for BuiltIn {
+    type Process = Child;
+    type Stream = UnixStream;
+
+    fn start(&mut self) -> std::io::Result<(Child, UnixStream)> {
+        start(self)
+    }
+
+    async fn end(&mut self, mut child: Child) {
         if timeout(EXIT_TIMEOUT, child.wait()).await.is_err() {
             let _ = child.start_kill();
             let _ = child.wait().await;
         }
-        result
     }
 }
 

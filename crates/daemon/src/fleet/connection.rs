@@ -1,6 +1,6 @@
 //! The handle on a worker's connection, and what waits for the worker's answers. It must never touch the stream: the
 //! task that serves the connection alone reads and writes it.
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Fence;
@@ -133,19 +133,19 @@ impl Connection {
     }
 }
 
-/// Who waits for which answer.
+/// Who waits for which answer; in order, so that those whom a connection's end disappoints are told in one.
 pub(super) struct Pending {
-    calls: HashMap<LeaseId, oneshot::Sender<CallOutcome>>,
-    releases: HashMap<(ExecutionId, u32), ReleaseAnswer>,
-    homes: HashMap<AgentId, oneshot::Sender<Option<String>>>,
-    surveys: HashMap<u64, oneshot::Sender<()>>,
+    calls: BTreeMap<LeaseId, oneshot::Sender<CallOutcome>>,
+    releases: BTreeMap<(ExecutionId, u32), ReleaseAnswer>,
+    homes: BTreeMap<AgentId, oneshot::Sender<Option<String>>>,
+    surveys: BTreeMap<u64, oneshot::Sender<()>>,
     surveys_sent: u64,
     host: watch::Sender<Arc<Host>>,
 }
 
 impl Pending {
     fn new(host: watch::Sender<Arc<Host>>) -> Pending {
-        let (calls, releases, homes, surveys) = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        let (calls, releases, homes, surveys) = Default::default();
         Pending { calls, releases, homes, surveys, surveys_sent: 0, host }
     }
 

@@ -66,10 +66,22 @@ where
     let ended = loop {
         let idle = outbox.is_empty();
         tokio::select! {
-            ended = &mut reading => break ended,
+            // In this order none starves: what ends comes once, beats by the clock; requests and answers come no faster than
+            // what the worker sends, which is read into a bounded queue first and sorted last.
+            biased;
             () = app.closing.cancelled() => return Ok(()),
             () = connection.ending.cancelled() => return Err(Error::Ended),
             () = reports.closed() => return Err(Error::Unwritten),
+            ended = &mut reading => break ended,
+            _ = beats.tick() => {
+                silent = if held.is_some() { 0 } else { silent + 1 };
+                stuck = if idle { 0 } else { stuck + 1 };
+                if silent > SILENT_BEATS_MAX || stuck > STUCK_BEATS_MAX {
+                    return Err(Error::Silent);
+                }
+                count += 1;
+                outbox.extend(frame::encode(&ToWorker::Beat { count })?);
+            }
             Some(request) = requests.recv(), if idle => {
                 outbox = frame::encode(&pending.begin(request))?.into();
                 stuck = 0;
@@ -81,24 +93,15 @@ where
                 }
                 Ok(0) | Err(_) => break timeout(LAST_READ_TIMEOUT, &mut reading).await.unwrap_or(Err(Error::Silent)),
             },
-            Some(frame) = received.recv(), if held.is_none() => {
-                silent = 0;
-                held = sort(app, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
-            }
+            Some(answer) = answered.recv() => pending.answer(answer),
             Ok(place) = reports.reserve(), if held.is_some() => {
                 if let Some(report) = held.take() {
                     place.send(report);
                 }
             }
-            Some(answer) = answered.recv() => pending.answer(answer),
-            _ = beats.tick() => {
-                silent = if held.is_some() { 0 } else { silent + 1 };
-                stuck = if idle { 0 } else { stuck + 1 };
-                if silent > SILENT_BEATS_MAX || stuck > STUCK_BEATS_MAX {
-                    return Err(Error::Silent);
-                }
-                count += 1;
-                outbox.extend(frame::encode(&ToWorker::Beat { count })?);
+            Some(frame) = received.recv(), if held.is_none() => {
+                silent = 0;
+                held = sort(app, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
             }
         }
     };

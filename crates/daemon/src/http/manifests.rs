@@ -66,7 +66,7 @@ pub(super) async fn check(api: &ApiState, manifest: &Manifest, home: Option<Work
 }
 
 fn known_model(api: &ApiState, manifest: &Manifest) -> Result<(), Failure> {
-    api.app.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
+    api.models.route(manifest.model()).map(|_| ()).map_err(|failure| of_model(Code::ModelUnknown, &failure))
 }
 
 /// What the agent's home can do now, or, where it has none, a connected worker's host; waited for while the worker starts:

@@ -31,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = Models), (status = "4XX", body = Problem)))]
 async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Models> {
     let mut items: Vec<Shown> = Vec::new();
-    for alias in api.app.models.aliases() {
+    for alias in api.models.aliases() {
         let name = alias.route.to_string();
         if let Some(known) = items.iter_mut().find(|known| known.name == name) {
             known.aliases.push(alias.word.to_string());
@@ -55,8 +55,8 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Models> {
 }
 
 pub(super) fn default_model(api: &ApiState) -> DefaultModel {
-    let (route, because) = api.app.models.default_route_and_reason();
-    DefaultModel { model: route.to_string(), because: because.to_string(), cassette: api.app.models.cassette() }
+    let (route, because) = api.models.default_route_and_reason();
+    DefaultModel { model: route.to_string(), because: because.to_string(), cassette: api.models.cassette() }
 }
 
 /// Ask a model for one short answer. It is no execution's: nothing of it is kept.
@@ -69,7 +69,7 @@ async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(test): Json<Te
         let code = if failure.kind == Kind::UnknownModel { Code::ModelUnknown } else { Code::ModelFailed };
         of_model(code, &failure)
     };
-    let model = api.app.models.resolve(&test.model).await.map_err(refused)?;
+    let model = api.models.resolve(&test.model).await.map_err(refused)?;
     if model.name().provider == Provider::Cassette {
         return Err(Code::ModelReplayed.problem(format!("`{}` is answered from a cassette", model.name())).into());
     }

@@ -120,7 +120,7 @@ fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
         Some(_) => found.push(item("executions", "the worker is away; it is started again by itself", None)),
         None => found.push(item("executions", "the worker has not come up yet", Some("the daemon's log says why"))),
     }
-    for alias in api.app.models.aliases() {
+    for alias in api.models.aliases() {
         if let Some(failure) = alias.missing {
             found.push(item(&format!("model {}", alias.word), &failure.sentence, Some(&failure.hint)));
         }

@@ -8,7 +8,6 @@
 //! | `openai-gpt4o-mini` | `openai/gpt-4o-mini` |
 //! | `provider/model` | as written |
 
-use super::Model;
 use super::cassette::{Cassette, CassetteWriter, RecordingModel};
 use super::catalogue;
 use super::environment::{Access, Environment, ProxyVariables};
@@ -17,6 +16,8 @@ use super::local::{Local, Settings};
 use super::name::{ModelName, NameError, Provider};
 use super::remote::address::Protocol;
 use super::remote::{ProviderClient, Remote};
+use super::{Model, Models};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -252,6 +253,12 @@ impl Router {
             Some(server) if !server.client.is_official() => Route::OnlyOf(protocol.provider()),
             Some(_) | None => Route::Model(ModelName::new(protocol.provider(), usual)),
         }
+    }
+}
+
+impl Models for Router {
+    fn resolve<'a>(&'a self, word: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
+        Box::pin(Router::resolve(self, word))
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::fleet::Connection;
 use crate::records::Error;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
@@ -20,12 +20,12 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     }
     let ids: Vec<ExecutionId> = page.iter().filter_map(|(stream, _)| execution_of(*stream)).collect();
     let read = app.records.read(move |txn| {
-        let mut free = HashMap::new();
+        let mut free = BTreeMap::new();
         for connection in connections {
             let bound = workers::bound_to(txn.parts().0, connection.id)?;
             free.insert(connection.worker, (u64::from(connection.slots).saturating_sub(bound), connection));
         }
-        let (mut waiting, mut room) = (Vec::with_capacity(ids.len()), HashMap::new());
+        let (mut waiting, mut room) = (Vec::with_capacity(ids.len()), BTreeMap::new());
         if free.values().all(|(slots, _)| *slots == 0) {
             return Ok((free, waiting, room));
         }
@@ -50,7 +50,7 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     });
     let (mut free, waiting, mut room) = read.await?;
     // The first binding of this page makes an agent's home, which the next of its executions must follow.
-    let mut made = HashMap::new();
+    let mut made = BTreeMap::new();
     for Waiting { id, agent, begun, home } in waiting {
         if !begun && room.get(&agent) == Some(&0) {
             continue;
@@ -80,7 +80,7 @@ fn execution_of(stream: Stream) -> Option<ExecutionId> {
 }
 
 /// The home where there is one, else the worker with the most free slots; takes the slot.
-fn choose(free: &mut HashMap<WorkerId, (u64, Connection)>, home: Option<WorkerId>) -> Option<Connection> {
+fn choose(free: &mut BTreeMap<WorkerId, (u64, Connection)>, home: Option<WorkerId>) -> Option<Connection> {
     let (slots, connection) = match home {
         Some(home) => free.get_mut(&home)?,
         None => free.values_mut().max_by_key(|(slots, connection)| (*slots, connection.worker))?,

@@ -3,9 +3,10 @@
 mod check;
 
 use crate::app::App;
+use crate::platform::Blocking;
 use crate::records::{Error, ReadTxn};
 use check::{EndedCall, Evidence, Step};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
@@ -18,10 +19,23 @@ use tenure_core::owed::Obligation;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Validators that compute at the same time. Each holds its place until it really ends, also past its deadline.
-static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(2)));
+/// Validators that compute at the same time.
+const PLACES: usize = 2;
 /// A pattern or schema that takes longer fails its iteration.
 const COMPUTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where validators compute.
+pub struct Computing {
+    /// Each holds its place until it really ends, also past its deadline.
+    places: Arc<Semaphore>,
+    blocking: Blocking,
+}
+
+impl Computing {
+    pub fn new(blocking: Blocking) -> Computing {
+        Computing { places: Arc::new(Semaphore::new(PLACES)), blocking }
+    }
+}
 
 pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Stream::Execution(id), Obligation::Validate { iteration, index, check }) = (stream, obligation) else {
@@ -35,7 +49,7 @@ pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
     });
     let (validator, evidence) = read.await?;
     let word = validator.as_str();
-    let command = match compute(validator, evidence).await {
+    let command = match compute(&app.computing, validator, evidence).await {
         Step::Call { capability, arguments } => {
             let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
             let attributes = attributes_json(&attributes).unwrap_or_else(|_| b"{}".to_vec());
@@ -58,14 +72,14 @@ pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
     Ok(())
 }
 
-async fn compute(validator: Validator, evidence: Evidence) -> Step {
+async fn compute(computing: &Computing, validator: Validator, evidence: Evidence) -> Step {
     let late = || {
         let reasons = format!("The validator took longer than {} s.", COMPUTE_TIMEOUT.as_secs());
         Step::Found { pass: false, reasons }
     };
     // Waiting for a place counts as nobody's slowness; the iteration's own clock ends it.
-    let place = Arc::clone(&PLACES).acquire_owned().await;
-    let step = tokio::task::spawn_blocking(move || {
+    let place = Arc::clone(&computing.places).acquire_owned().await;
+    let step = computing.blocking.spawn(move || {
         let step = check::step(&validator, &evidence);
         drop(place);
         step

@@ -6,16 +6,18 @@ use crate::cache::{Cache, Plans};
 use crate::chain::Chain;
 use crate::checkpoint::HeadFile;
 use crate::folder::Folder;
+use crate::pace::Pace;
 use crate::payload::Blobs;
 use crate::sql::{LOG_BYTES, Sql, Sqlite};
 use crate::txn::{Batch, Txn, snapshot};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tenure_core::aggregate::{Event, Stream};
 use tenure_core::ledger::Signer;
 use tenure_core::project;
 
 const JOBS_MAX: usize = 512;
-/// How long the wakes of one transaction may take in all.
+/// How long the wakes of one transaction may take in all. Where virtual time rules they take none.
 const WAKES_MAX: Duration = Duration::from_millis(5);
 /// The head outside is at most this much older than the last commit. To write it after each would cost the file
 /// system as much as the commit did.
@@ -36,6 +38,8 @@ pub(crate) struct WriterState {
     pub published: Instant,
     /// Transactions before the log is given its whole length; none once it has it.
     pub lengthen_after: Option<u32>,
+    /// Who rules the writer, where it has no thread.
+    pub pace: Option<Arc<dyn Pace>>,
 }
 
 /// How a transaction ended.
@@ -111,7 +115,7 @@ impl WriterState {
         let begun = self.sql.execute("BEGIN IMMEDIATE", &[]);
         let mut wakes = Duration::ZERO;
         while let Some((class, mut job)) = next {
-            let start = (class == Class::Wake).then(Instant::now);
+            let start = (class == Class::Wake && self.pace.is_none()).then(Instant::now);
             let outcome = match &begun {
                 Ok(_) => self.run(&mut *job, batch),
                 Err(error) => Err(error.clone()),
@@ -152,6 +156,9 @@ impl WriterState {
                 snapshot(&mut self.sql, self.signer.macs(), stream, &mut entry)?;
             }
             left.push(stream);
+        }
+        if let Some(pace) = &self.pace {
+            pace.before_commit()?;
         }
         self.sql.execute("COMMIT", &[])?;
         Ok(Done { chain, signed, left })

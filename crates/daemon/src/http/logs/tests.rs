@@ -1,5 +1,7 @@
 use super::*;
-use crate::testing::{Driven, app};
+use crate::model::router::Router;
+use crate::testing::{Driven, app, environment};
+use std::path::Path;
 
 fn api(app: &Arc<crate::app::App>) -> ApiState {
     let installation = super::super::Installation {
@@ -11,7 +13,8 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
     };
     let greeting = tokio::sync::watch::channel(None).1;
     let shares = crate::http::shares::Shares::default();
-    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, shares, installation }
+    let models = Arc::new(Router::new(&environment(Path::new("none"), None)).unwrap());
+    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, shares, installation, models }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.

@@ -1,0 +1,71 @@
+//! The daemon itself holds under virtual time, and is missed where a part of it does not run. Many more seeds run in
+//! `cargo xtask sim`.
+use std::collections::BTreeSet;
+use strum::IntoEnumIterator;
+use tenure_core::aggregate::Kinds;
+use tenure_core::owed::Kind;
+use tenure_core::{execution, fleet, ledger};
+use tenure_sim::audit::Rule;
+use tenure_sim::daemon::{self, Medium, Settings};
+use tenure_sim::run;
+use tokio::runtime::{Builder, Runtime};
+
+const STEPS: u64 = 200;
+/// Seeds within which a missing reconciler must be found.
+const FOUND_WITHIN: u64 = 12;
+
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime without IO starts")
+}
+
+fn settings(medium: Medium) -> Settings {
+    Settings { runtime: paused, medium, steps: STEPS, without: None }
+}
+
+#[test]
+fn daemons_hold_in_memory_and_on_disk() {
+    let memory = run::many_daemons(settings(Medium::Memory), 0, 12).unwrap_or_else(|found| panic!("{found}"));
+    assert!(memory.failed > 0 && memory.kills > 0 && memory.lost_frames > 0 && memory.calls > 100, "{memory}");
+    run::many_daemons(settings(Medium::Disk), 1_000_000, 1).unwrap_or_else(|found| panic!("{found}"));
+}
+
+#[test]
+fn one_seed_gives_the_same_ledger_to_its_last_hash_each_time() {
+    for seed in 2_000_000..2_000_003 {
+        let once = || daemon::one(settings(Medium::Memory), seed).unwrap_or_else(|found| panic!("{found}")).records;
+        let (first, second) = (once(), once());
+        assert!(first.len() > 100, "seed {seed} did next to nothing");
+        if let Some((one, other)) = first.iter().zip(&second).find(|(one, other)| one != other) {
+            panic!("seed {seed}: {}\nis not {}", String::from_utf8_lossy(one), String::from_utf8_lossy(other));
+        }
+        let head = |records: &[Vec<u8>]| records.last().map(|record| ledger::leaf(record));
+        assert_eq!((first.len(), head(&first)), (second.len(), head(&second)), "seed {seed}");
+    }
+}
+
+/// What the simulation finds where a reconciler does not run: nothing else does its work. Where placing or dispatching is
+/// what is missed, all waits for workers until its time is over, as it does where these are faulty.
+#[test]
+fn a_reconciler_that_does_not_run_is_missed() {
+    // Nobody pauses an agent here yet.
+    let waits = [Kind::Place, Kind::Dispatch, Kind::RemoveHome, Kind::EndPause];
+    for kind in Kind::iter().filter(|kind| !waits.contains(kind)) {
+        let without = Settings { without: Some(kind), steps: STEPS / 2, ..settings(Medium::Memory) };
+        let found = (0..FOUND_WITHIN).find_map(|seed| daemon::one(without, seed).err());
+        let Some(found) = found else { panic!("{kind:?} is not missed within {FOUND_WITHIN} seeds") };
+        assert_eq!(found.violation.rule, Rule::Standstill, "{kind:?}: {found}");
+    }
+}
+
+/// A simulation that never comes to something shows nothing of it.
+#[test]
+fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
+    const NEVER: [&str; 1] = ["worker.surveyed"];
+    let mut kinds = BTreeSet::new();
+    for seed in 3_000_000..3_000_012 {
+        kinds.extend(daemon::one(settings(Medium::Memory), seed).unwrap_or_else(|found| panic!("{found}")).kinds);
+    }
+    let known = [execution::Event::KINDS, fleet::Event::KINDS].concat();
+    let missing: Vec<&str> = known.into_iter().filter(|kind| !kinds.contains(kind)).collect();
+    assert_eq!(missing, NEVER);
+}
