@@ -80,6 +80,8 @@ pub enum Error {
 /// A running daemon.
 pub struct Daemon {
     pub app: Arc<App>,
+    /// What each word for a model means.
+    pub models: Arc<Router>,
     pub greeting: cell::Receiver<Option<Greeting>>,
     /// Where the API listens, if it does.
     pub listening: Option<SocketAddr>,
@@ -121,12 +123,12 @@ impl Daemon {
         let (worker, stale) = start::worker(&app, &store, BUILT_IN, lived).await?;
         let (greeting, greetings) = cell::channel(None);
         let mut tasks = JoinSet::new();
-        let listening = http::serve(&mut tasks, &app, &greetings, models, &options, bound);
+        let listening = http::serve(&mut tasks, &app, &greetings, Arc::clone(&models), &options, bound);
         let supervisor = Supervisor::new(Arc::clone(&app), options.built_in.clone(), worker, stale, greeting);
         tasks.spawn(supervisor.run());
         tasks.spawn(fleet::keep_alive(Arc::clone(&app), options.built_in));
         start::spawn(&app, Kind::iter(), &mut tasks);
-        Ok(Daemon { app, greeting: greetings, listening, outside, store, tasks })
+        Ok(Daemon { app, models, greeting: greetings, listening, outside, store, tasks })
     }
 
     /// Until `stop` resolves or the ledger can no longer be written; then everything it started has ended.

@@ -180,7 +180,7 @@ fn say(text: &str) {
 }
 
 fn model(daemon: &Daemon) -> String {
-    let models = &daemon.app.models;
+    let models = &daemon.models;
     let (route, because) = models.default_route_and_reason();
     let missing = models.aliases().into_iter().find(|alias| alias.word == "default").and_then(|alias| alias.missing);
     let mut line = format!("default is {route}: {because}");

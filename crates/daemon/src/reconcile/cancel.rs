@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(ended, None, "the control: its jail is not gone yet");
         assert_eq!(uncancelled().await.unwrap(), [next]);
         run(&app, Command::Agent(agent, agent::Command::Delete { home_grace_ms: 0 })).await;
-        super::cancel(Arc::clone(&app), Stream::Agent(agent), Obligation::CancelExecutions).await.unwrap();
+        cancel(Arc::clone(&app), Stream::Agent(agent), Obligation::CancelExecutions).await.unwrap();
         assert!(uncancelled().await.unwrap().is_empty());
         let listed = |state| app.records.reader().read(move |sql| Ok(agents::list(sql, state, None, 10)?.rows));
         assert!(listed(None).await.unwrap().is_empty(), "it is deleted though one of its executions still ends");

@@ -118,11 +118,13 @@ fn said(name: &ModelName, random: &mut Random, text: &str, calls: Vec<ToolCall>)
         1..=10 => None,
         _ => Some(random.below(3_000)),
     };
-    let usage = Usage { input, output: Some(random.below(500)), cached: None, cache_written: None };
+    let usage = Usage { input, output: Some(random.below(500)), cached: None, cache_written: None, estimated: false };
     Answer {
         text: text.to_string(),
         stop: if calls.is_empty() { StopReason::End } else { StopReason::Calls },
         calls,
+        dropped: 0,
+        reasoning: None,
         usage,
         model: name.clone(),
         cost_micro_usd: random.chance(800).then(|| random.below(500)),
@@ -144,5 +146,5 @@ fn call(random: &mut Random, index: u64) -> ToolCall {
         "network.dns_lookup" => json!({"host": "example.com"}),
         _ => json!({}),
     };
-    ToolCall { id: format!("c{index}"), name: name.to_string(), arguments }
+    ToolCall { id: format!("c{index}"), name: name.to_string(), arguments, misfit: None }
 }
