@@ -10,17 +10,20 @@ const OWNED: [&str; 5] = ["home", "root", "work", "farm", "Users"];
 const SPEAKS_OF_HOMES: [&str; 3] = ["crates/sandbox/", "crates/worker/", "tests/"];
 
 /// Hosts that a tracked file may name: public homes of what we use, and names that resolve nowhere by their standard.
-const HOSTS: [&str; 24] = [
+const HOSTS: [&str; 27] = [
     "127.0.0.1",
     "[::1]",
     "api.anthropic.com",
+    "api.deepseek.com",
     "api.github.com",
+    "api.mistral.ai",
     "api.openai.com",
     "crates.io",
     "docs.rs",
     "doc.rust-lang.org",
     "example.com",
     "example.org",
+    "generativelanguage.googleapis.com",
     "github.com",
     "huggingface.co",
     "json-schema.org",
