@@ -16,7 +16,11 @@ fn killing_ends_what_runs_and_pausing_does_not() {
     assert_eq!(house.tenure(&["ps", "-o", "json"]).ok().json()[0]["status"], "running", "the control: it goes on");
     house.tenure(&["kill", "coder", "--note", "it sleeps"]).ok();
     let ended = house.wait(id);
-    assert_eq!((&ended["status"], &ended["detail"]), (&"cancelled".into(), &"by daemon: its agent was killed".into()), "{ended}");
+    assert_eq!(
+        (&ended["status"], &ended["detail"]),
+        (&"cancelled".into(), &"by daemon: its agent was killed".into()),
+        "{ended}"
+    );
     assert_eq!(house.tenure(&["agent", "get", "coder", "-o", "json"]).ok().json()["status"], "paused");
 }
 
