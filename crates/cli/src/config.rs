@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_file_of_the_current_folder_is_named_and_gives_no_authority() {
-        let planted = "output = \"json\"\nbase_url = \"http://127.0.0.1:1\"\ndata_dir = \"/tmp/x\"\n[sandbox]\nallow_mounts = [\"/srv\"]\n";
+        let planted = "output = \"json\"\nbase_url = \"http://127.0.0.1:1\"\ndata_dir = \"/srv/x\"\n[sandbox]\nallow_mounts = [\"/srv\"]\n";
         let (_folder, own, here) = folder("listen = \"127.0.0.1:1\"\n", planted);
         let (file, said) = found(read(&own).unwrap(), &here, &own);
         assert_eq!((file.base_url, file.data_dir, file.sandbox.allow_mounts.len()), (None, None, 0));

@@ -107,6 +107,7 @@ impl Client {
     }
 
     /// The next answer to any request.
+    #[expect(clippy::should_implement_trait, reason = "an error is no end: there is a next after it")]
     pub fn next(&mut self) -> Result<(Reply, Vec<u8>), Error> {
         self.frame::<Reply>(Instant::now() + self.patience)
     }

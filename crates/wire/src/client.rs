@@ -347,7 +347,7 @@ mod tests {
     }
 
     /// One part of an iteration's log, with the turns `turns`.
-    fn part(number: u32, turns: std::ops::Range<u32>, output: Option<&str>) -> serde_json::Value {
+    fn part(number: u32, turns: std::ops::Range<u32>, output: Option<&str>) -> Value {
         let turn = |turn| serde_json::json!({"turn": turn, "model": "m", "tokens_in": 1, "tokens_out": 1, "took_ms": 1, "calls": []});
         serde_json::json!({
             "number": number, "status": "completed", "turns": 9, "tool_calls": 0, "tokens_in": 1, "tokens_out": 1,

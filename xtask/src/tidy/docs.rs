@@ -4,6 +4,7 @@ use super::Finding;
 use super::tree::{File, Tree};
 
 const XTASK: &str = "xtask/src/main.rs";
+const ARGUMENTS: &str = "crates/cli/src/args.rs";
 const VERBS: &str = "crates/cli/src/command/";
 
 pub(super) fn commands(tree: &Tree) -> Vec<Finding> {
@@ -57,16 +58,21 @@ fn missing(tree: &Tree, page: &File, line: usize, command: &str) -> Option<Findi
 
 /// A variant of the enum of verbs: `Test` for `test`.
 fn has_task(tree: &Tree, verb: &str) -> bool {
+    has_variant(tree, XTASK, verb)
+}
+
+fn has_variant(tree: &Tree, path: &str, verb: &str) -> bool {
     let mut letters = verb.chars();
     let name: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
     let variant = |line: &str| line.strip_prefix("    ").and_then(|line| line.strip_prefix(&name)).map(str::to_owned);
-    tree.get(XTASK).is_some_and(|main| {
+    tree.get(path).is_some_and(|main| {
         main.code.lines().filter_map(variant).any(|rest| rest.starts_with([',', '(']) || rest.starts_with(" {"))
     })
 }
 
-/// A verb is a file of the command line's folder, or a folder of such.
+/// A verb is a file of the command line's folder, or a folder of such; or a variant that another's file does.
 fn has_verb(tree: &Tree, verb: &str) -> bool {
     let stem = format!("{VERBS}{}", verb.replace('-', "_"));
-    tree.files.iter().any(|file| file.path.strip_prefix(&stem).is_some_and(|rest| rest.starts_with(['.', '/'])))
+    let lies = |file: &File| file.path.strip_prefix(&stem).is_some_and(|rest| rest.starts_with(['.', '/']));
+    tree.files.iter().any(lies) || has_variant(tree, ARGUMENTS, verb)
 }

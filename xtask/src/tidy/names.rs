@@ -10,6 +10,8 @@ const DEFINING: [&str; 5] = ["struct", "enum", "trait", "type", "union"];
 
 pub(super) fn types(tree: &Tree) -> Vec<Finding> {
     defined(tree, &DEFINING)
+        // What a trait of others wants its associated type to be called.
+        .filter(|(_, _, name)| *name != "Data")
         .filter_map(|(file, line, name)| {
             let ending = TYPE_ENDINGS.iter().find(|ending| name.ends_with(*ending))?;
             Some(Finding {

@@ -9,9 +9,14 @@ const OWNED: [&str; 5] = ["home", "root", "work", "farm", "Users"];
 /// Files that speak of such paths as targets of an attack or as a place inside the jail.
 const SPEAKS_OF_HOMES: [&str; 3] = ["crates/sandbox/", "crates/worker/", "tests/"];
 
-/// Hosts that a tracked file may name: public homes of what we use, and names that resolve nowhere by their standard.
-const HOSTS: [&str; 27] = [
+/// Hosts that a tracked file may name: public homes of what we use, names that resolve nowhere by their standard, and
+/// addresses that stand for a kind (any, private, link-local).
+const HOSTS: [&str; 31] = [
+    "0.0.0.0",
+    "10.0.0.1",
     "127.0.0.1",
+    "127.9.9.9",
+    "169.254.169.254",
     "[::1]",
     "api.anthropic.com",
     "api.deepseek.com",
@@ -19,8 +24,8 @@ const HOSTS: [&str; 27] = [
     "api.mistral.ai",
     "api.openai.com",
     "crates.io",
-    "docs.rs",
     "doc.rust-lang.org",
+    "docs.rs",
     "example.com",
     "example.org",
     "generativelanguage.googleapis.com",

@@ -227,12 +227,12 @@ struct FedProgram<'c> {
 
 impl<'c> FedProgram<'c> {
     fn start(client: &'c mut Client, spawn: Spawn) -> Self {
-        let id = client.send(Operation::Spawn(Spawn { fed: true, ..spawn }), b"").unwrap();
+        let id = client.send(Operation::Spawn(Spawn { fed: true, ..spawn }), b"").expect("it is sent");
         Self { client, id, seen: String::new(), answers: BTreeMap::new() }
     }
 
     fn hear(&mut self) {
-        let (reply, body) = self.client.next().unwrap();
+        let (reply, body) = self.client.next().expect("it answers");
         match reply.answer {
             Answer::Started => {}
             Answer::Output { .. } => self.seen.push_str(&String::from_utf8_lossy(&body)),
@@ -249,7 +249,7 @@ impl<'c> FedProgram<'c> {
     }
 
     fn ask(&mut self, operation: Operation, body: &[u8]) -> u32 {
-        self.client.send(operation, body).unwrap()
+        self.client.send(operation, body).expect("it is sent")
     }
 
     fn answer(&mut self, id: u32) -> Answer {

@@ -55,7 +55,7 @@ mod tests {
             std::fs::create_dir_all(folder.join("agents/one/deep")).unwrap();
             std::fs::create_dir_all(folder.join("run/worker")).unwrap();
         }
-        std::fs::set_permissions(scratch.join("agents/one"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(scratch.join("agents/one"), PermissionsExt::from_mode(0o0)).unwrap();
         remove_scratch(&scratch).unwrap();
         remove_scratch(&scratch).unwrap();
         assert!(!scratch.exists());
