@@ -35,6 +35,6 @@ mod tests {
     #[test]
     fn a_cell_cannot_break_its_row_or_colour_the_terminal() {
         let text = table(["NAME", "X"], [["a\u{1b}[31m\nb".to_string(), "1".to_string()]]);
-        assert_eq!(text, "NAME            X\na\\u{1b}[31m b  1\n");
+        assert_eq!(text, "NAME           X\na\\u{1b}[31m b  1\n");
     }
 }

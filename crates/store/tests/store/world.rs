@@ -234,6 +234,8 @@ impl World {
 pub(crate) fn plan() -> Plan {
     let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: tested}\nspec: {task: {instruction: x}}\n";
     let mut plan = Plan::compile(&Manifest::parse(text).unwrap());
+    // Histories here have several executions of an agent at work.
+    plan.concurrency = 64;
     plan.limits = Limits {
         max_iterations: 5,
         max_turns: 1000,
