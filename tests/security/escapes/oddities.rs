@@ -150,7 +150,7 @@ pub const CLASS: Class = Class {
                 with(a, MEETING);
                 word(a.client.edit("odd", "a", "b", None))
             },
-            "ok",
+            "ok|NoMatch",
         ),
         unopened(
             "oddities/fifo-list",
