@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy|test|sim|demo|install|package|bench|fuzz|vm`. Depends on none of our crates, so that it builds while
+//! The project's own tools: `cargo xtask tidy|test|sim|demo|install|package|bench|fuzz|openapi|vm`. Depends on none of our crates, so that it builds while
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
@@ -46,6 +46,8 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     /// Drive core and the store by seeds: virtual time, faults, and what must hold after each step.
     Sim(sim::Arguments),
+    /// Hold a daemon of the build against openapi.json, as `test` does.
+    Openapi,
     /// Run the sandbox's tests in a virtual machine, under cgroup v2 or without control groups.
     Vm(vm::Arguments),
     /// Write anew what is generated and committed: openapi.json, docs/security/escapes.md.
@@ -75,6 +77,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
         Verb::Sim(arguments) => sim::run(&root, &arguments),
+        Verb::Openapi => openapi::run(&root),
         Verb::Vm(arguments) => vm::run(&root, &arguments),
         Verb::Codegen => codegen(&root),
         Verb::Weights => {

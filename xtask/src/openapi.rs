@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,16 @@ pub(crate) enum Failure {
     /// They could not be had, so nothing was asked.
     NoTools(anyhow::Error),
     Found(anyhow::Error),
+}
+
+pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+    match figures(root, Extent::Bounded) {
+        Ok(lines) => {
+            lines.iter().for_each(|line| println!("{line}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Failure::NoTools(error) | Failure::Found(error)) => Err(error),
+    }
 }
 
 /// A line for each tool that found nothing.

@@ -139,7 +139,7 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::NotPaused {} => Code::Conflict.problem("it is not paused"),
         R::AlreadyRevoked {} => Code::AgentRevoked.problem("it was revoked, for good"),
         R::StillEnding {} => Code::AgentEnding.problem("it was killed, and what ran has not ended yet"),
-        R::UntilPast {} => Code::ParameterWrong.problem("`until` is past"),
+        R::UntilPast {} => Code::ParameterOutOfRange.problem("`until` is past"),
         R::NameDiffers {} => Code::AgentNameTaken.problem("an agent keeps its name for good"),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
