@@ -178,8 +178,7 @@ fn no_other_user_reaches_a_data_directory_whatever_the_umask_and_one_found_open_
     let others = |data: &Path| {
         let own = std::fs::metadata(data).expect("it is there").permissions().mode() & 0o777;
         let all = std::iter::once((data.to_path_buf(), own)).chain(modes(data));
-        // What the container engine's door shows must be passable; nothing of it is a secret, and it lies in a closed folder.
-        // So is what jails see of `/etc`: a view is read by agents' users, and below a closed folder by nobody else.
+        // What jails see of `/etc` is read by agents' users; it holds no secret, and lies in a closed folder.
         let view = data.join("run/worker/view");
         all.filter(|(path, mode)| mode & 0o077 != 0 && !path.starts_with(&view)).collect::<Vec<_>>()
     };

@@ -15,11 +15,13 @@ pub mod sandbox;
 mod audit;
 mod completions;
 mod man;
+mod moment;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use serde::Serialize;
+use tenure_wire::api::agent::Act;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Verb;
@@ -38,8 +40,8 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Agent(verb) => agent::run(verb, settings, output).await,
         Verb::Manifest(verb) => manifest::run(verb, settings, output).await,
         Verb::Pause(pause) => supervise::pause(pause, settings, output).await,
-        Verb::Resume(whom) => supervise::run("resume", whom, settings, output).await,
-        Verb::Kill(whom) => supervise::run("kill", whom, settings, output).await,
+        Verb::Resume(whom) => supervise::run(Act::Resume, whom, settings, output).await,
+        Verb::Kill(whom) => supervise::run(Act::Kill, whom, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
         Verb::Ps => execution::open(settings, output).await,

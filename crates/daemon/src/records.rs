@@ -207,9 +207,7 @@ impl ReadTxn<'_> {
     /// # Errors
     /// `Gone` where there is none; `Corrupt` where it cannot be read, or this ledger did not write the revision so.
     pub fn plan(&mut self, agent: AgentId, revision: u32) -> Result<Arc<Plan>, Error> {
-        let row = agents::revision(self.sql, agent, revision)?.ok_or(Error::Gone("revision"))?;
-        let row = row.verified(self.macs).map_err(store::Error::from)?;
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.get(self.sql, self.blobs, row.plan)?.ok_or(Error::Gone("plan"))
+        plans.of(self.sql, (self.blobs, self.macs), agent, revision)?.ok_or(Error::Gone("plan"))
     }
 }

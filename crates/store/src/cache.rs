@@ -81,7 +81,7 @@ impl Plans {
     ///
     /// # Errors
     /// As [`Plans::get`], and `Corrupt` where this ledger did not write the revision so.
-    pub(crate) fn of(
+    pub fn of(
         &mut self,
         sql: &mut dyn Sql,
         (blobs, macs): (&Blobs, &MacKey),
@@ -107,7 +107,7 @@ impl Plans {
 
     /// # Errors
     /// The database's; `Corrupt` where the bytes are no plan.
-    pub fn get(&mut self, sql: &mut dyn Sql, blobs: &Blobs, hash: Hash) -> Result<Option<Arc<Plan>>, Error> {
+    fn get(&mut self, sql: &mut dyn Sql, blobs: &Blobs, hash: Hash) -> Result<Option<Arc<Plan>>, Error> {
         if let Some(plan) = self.plans.get(&hash) {
             return Ok(Some(Arc::clone(plan)));
         }

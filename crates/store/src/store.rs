@@ -80,7 +80,8 @@ impl Store {
         Store::open_with(options, None)
     }
 
-    /// The same without threads: each read and each write runs on its asker's own when `pace` gives it its turn.
+    /// The same without threads for reads and writes: each runs on its asker's own when `pace` gives it its turn. The sweep and
+    /// the look after the start keep theirs; no read sees how far they are.
     ///
     /// # Errors
     /// As `open`.

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::api::agent::{Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
+use crate::api::agent::{Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::model::{Models, TestModel, TestedModel};
@@ -95,9 +95,8 @@ impl Client {
         self.json(Method::POST, &path(&["agents", name, "pause"], &[]), Some(Body::json(pause)), None).await
     }
 
-    /// `verb`: `resume`, `kill` or `revoke`.
-    pub async fn supervise_agent(&self, name: &str, verb: &str, body: &Supervise) -> Result<Agent, Error> {
-        self.json(Method::POST, &path(&["agents", name, verb], &[]), Some(Body::json(body)), None).await
+    pub async fn supervise_agent(&self, name: &str, act: Act, body: &Supervise) -> Result<Agent, Error> {
+        self.json(Method::POST, &path(&["agents", name, act.as_str()], &[]), Some(Body::json(body)), None).await
     }
 
     pub async fn validate_manifest(&self, text: Vec<u8>) -> Result<Validated, Error> {

@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use tenure_core::manifest::TEXT_BYTES_MAX;
-use tenure_wire::api::agent::{Agent as Shown, AgentFile, Supervised};
+use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Supervised};
 
 use super::{confirm, contents, each};
 use crate::args::{Agent, Format};
@@ -17,8 +17,8 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
         Agent::List { status, limit } => list(status, limit, settings, output).await,
         Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
-        Agent::Resume(whom) => super::supervise::run("resume", whom, settings, output).await,
-        Agent::Revoke(whom) => super::supervise::run("revoke", whom, settings, output).await,
+        Agent::Resume(whom) => super::supervise::run(Act::Resume, whom, settings, output).await,
+        Agent::Revoke(whom) => super::supervise::run(Act::Revoke, whom, settings, output).await,
         Agent::Delete { agents } => delete(&agents, settings, output).await,
     }
 }

@@ -1,13 +1,10 @@
 //! `tenure execution …`.
-use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tenure_core::time::Time;
 use tenure_wire::api::execution::{
     Call, Cancel, Execution as Shown, ExecutionFile, ExecutionStatus, Iteration, IterationLog, IterationStatus, Start,
 };
-use tenure_wire::api::moment::Moment;
 
-use super::{each, interrupted};
+use super::{each, interrupted, moment};
 use crate::args::{Execution, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -39,7 +36,7 @@ async fn list(
     settings: &Settings,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let since = since.map(|text| moment(&text)).transpose()?.map(|moment| moment.to_string());
+    let since = since.map(|text| moment::past(&text)).transpose()?.map(|moment| moment.to_string());
     let query = [("agent", agent), ("status", status), ("since", since)];
     let executions = settings.client()?.executions(&query, limit as usize).await?;
     show(&executions, output)?;
@@ -77,28 +74,6 @@ fn show(executions: &[Shown], output: Output) -> Result<(), Failure> {
         });
         table::table(["ID", "AGENT", "STATUS", "ITERATION", "STARTED", "DURATION", "TOKENS", "COST"], rows)
     })
-}
-
-/// A time, or how long ago: `30m`, `24h`, `7d`.
-fn moment(text: &str) -> Result<Moment, Failure> {
-    if let Ok(moment) = text.parse() {
-        return Ok(moment);
-    }
-    let wrong =
-        || Failure::new(Exit::Usage, format!("`{text}` is no time: write 2026-02-23T10:00:00Z, or 30m, 24h, 7d"));
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let count: i64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let past = count
-        .checked_mul(seconds)
-        .and_then(|seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok());
-    past.map(|stamp| Moment(Time::from_millis(stamp.as_millisecond()))).ok_or_else(wrong)
 }
 
 /// Tables show the reason in the place of `failed`, and what is waited for.

@@ -21,11 +21,10 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
         Phase::Running(_) => None,
         Phase::Queued { iteration, .. } => Some(*iteration),
     };
-    let begins = matches!(it.execution()?.phase, Phase::Queued { iteration: 1, .. });
     match it.draft.get::<Agent>(agent)? {
         // One that runs goes on while its agent is paused.
-        Some(known) if begins => known.may_begin()?,
-        Some(known) => known.not_revoked()?,
+        Some(known) if begun => known.not_revoked()?,
+        Some(known) => known.may_begin()?,
         None => return Err(refuse::<Agent>(agent::Refusal::Unknown {})),
     }
     let known = it.draft.get::<Worker>(worker)?;

@@ -379,6 +379,17 @@ fn what_is_queued_waits_while_its_agent_is_paused_and_what_runs_goes_on() {
 }
 
 #[test]
+fn what_has_begun_and_waits_for_its_next_iteration_goes_on_though_its_agent_is_paused() {
+    let mut office = closing();
+    // Its worker is lost while the iteration closes, so that the next one waits unbound.
+    office.lapse();
+    office.connect(1);
+    office.pause().expect("it is deployed");
+    let bind = office.bind();
+    office.must(bind);
+}
+
+#[test]
 fn a_killed_agent_begins_again_once_the_last_that_ran_has_ended() {
     let mut office = thinking(0);
     office.kill().expect("it is deployed");

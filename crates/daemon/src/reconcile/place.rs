@@ -32,13 +32,13 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
         for id in ids {
             let Some(row) = executions::get(txn.parts().0, id)? else { continue };
             let agent = agents::get(txn.parts().0, row.agent)?;
+            let begun = row.iterations > 0;
             // What has not begun waits while its agent is paused; its bind would be refused.
             let paused = agent.as_ref().is_some_and(|agent| agent.standing.state == "paused");
-            if paused && row.status == execution::Status::Queued {
+            if paused && !begun {
                 continue;
             }
             let home = agent.and_then(|agent| agent.standing.home);
-            let begun = row.iterations > 0;
             if !begun && !room.contains_key(&row.agent) {
                 let most = u64::from(txn.plan(row.agent, row.revision)?.concurrency);
                 let running = executions::running_of(txn.parts().0, row.agent)?;

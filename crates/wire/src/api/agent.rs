@@ -121,6 +121,21 @@ pub struct Pause {
     pub until: Option<Moment>,
 }
 
+/// What people do to an agent beside pausing it, as the path's last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Act {
+    Resume,
+    Kill,
+    Revoke,
+}
+
+impl Act {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// The body of a resume, a kill or a revocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
