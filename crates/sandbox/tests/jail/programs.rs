@@ -282,8 +282,8 @@ fn a_program_that_is_to_have_a_terminal_has_one_of_its_own() {
     let resized = shell.ask(Operation::Resize { target: shell.id, size: TerminalSize { rows: 50, columns: 60 } }, b"");
     assert_eq!(shell.answer(resized), Answer::Done);
     // Its interrupt ends what runs in front, and the shell goes on.
-    shell.types(b"stty size; sleep 600\n", false);
-    shell.until("50 60");
+    shell.types(b"stty size; sh -c 'echo in-$((1+1))-front; exec sleep 600'\n", false);
+    assert!(shell.until("in-2-front").contains("50 60"));
     shell.types(b"\x03", false);
     shell.types(b"exit 7\n", false);
     assert_eq!(shell.ended(), Ended::Code(7));
