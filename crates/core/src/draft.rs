@@ -129,7 +129,7 @@ impl<'a> Draft<'a> {
         let before = &touched.before;
         let after = touched.after.get_or_insert_with(|| before.as_deref().cloned());
         aggregate::apply(after, &event, stamp);
-        self.rows.extend(rows);
+        rows.into_iter().for_each(|row| row.join(&mut self.rows));
         self.events.push((stream, event));
         Ok(())
     }

@@ -67,6 +67,23 @@ pub enum Row {
     Worker(WorkerRow),
 }
 
+impl Row {
+    /// Takes its place among the rows of one decision: a call that is asked for and called at once is written once.
+    pub(crate) fn join(self, rows: &mut Vec<Row>) {
+        if let Row::CallChanged { id, change: CallChange::Called { rules }, at } = &self {
+            let asked = rows.iter_mut().find_map(|row| match row {
+                Row::Call(call) if call.id == *id => Some(call),
+                _ => None,
+            });
+            if let Some(call) = asked {
+                (call.state, call.rules, call.called_at) = ("called".to_string(), Some(rules.clone()), Some(*at));
+                return;
+            }
+        }
+        rows.push(self);
+    }
+}
+
 /// What becomes of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallChange {

@@ -21,6 +21,8 @@ struct Rows<'a> {
 }
 
 const PROJECT: &str = "prj_01hzzzzzzzzzzzzzzzzzzzzzzz";
+/// The key of a check that waits for its first call.
+const NEXT: &str = "next";
 const CALLED: usize = 900;
 const ENDED: usize = 560;
 
@@ -52,10 +54,8 @@ impl Bare {
                 "UPDATE calls SET state = 'ended', ended_at = ?, outcome = 'done', result = ?, level = ? WHERE id = ?",
             ),
             payload: prepare("INSERT INTO payloads (hash, salt, size, bytes) VALUES (?, ?, ?, ?)"),
-            owe: prepare("INSERT INTO owed (kind, axis, due, stream, key) VALUES ('dispatch', 'run', 0, ?, ?)"),
-            settle: prepare(
-                "DELETE FROM owed WHERE kind = 'dispatch' AND axis = 'run' AND due = 0 AND stream = ? AND key = ?",
-            ),
+            owe: prepare("INSERT INTO owed (kind, axis, due, stream, key) VALUES (?, 'run', 0, ?, ?)"),
+            settle: prepare("DELETE FROM owed WHERE kind = ? AND axis = 'run' AND due = 0 AND stream = ? AND key = ?"),
             validation: prepare(
                 "INSERT INTO validations (execution, iteration, place, validator, pass, score_milli, reasons, at) \
                  VALUES (?, 1, ?, 'command', 1, 1000, ?, 5)",
@@ -89,7 +89,7 @@ impl Bare {
             self.commit(&mut index, &names, &mut |index, call, execution| rows.called(index, call, execution));
             self.commit(&mut index, &names, &mut |index, call, execution| rows.ended(index, call, execution));
             took += begin.elapsed();
-            self.commit(&mut index, &names, &mut |index, _, execution| rows.validated(index, execution));
+            self.commit(&mut index, &names, &mut |index, call, execution| rows.validated(index, call, execution));
         }
         drop(rows);
         self.index = index;
@@ -130,17 +130,24 @@ impl Rows<'_> {
         let attributes = self.payload(call.as_bytes(), br#"{"path":"/workspace/src/main.rs"}"#);
         let row = (call, execution, &hash[..], &attributes[..], "manifest:tools[0] filesystem.*", 5);
         self.called.execute(row).expect("a call");
-        self.owe.execute((execution, call)).expect("what is owed");
+        self.moved((execution, "validate", NEXT), ("dispatch", call));
     }
 
     fn ended(&mut self, index: i64, call: &str, execution: &str) {
         let hash = self.record(index, execution, "call.ended", ENDED);
         self.ended.execute((5, &hash[..], "namespaces, landlock", call)).expect("an end");
-        self.settle.execute((execution, call)).expect("what was owed");
+        self.moved((execution, "dispatch", call), ("validate", call));
     }
 
-    fn validated(&mut self, index: i64, execution: &str) {
+    /// What an execution owed, and what it owes instead.
+    fn moved(&mut self, (execution, was, of): (&str, &str, &str), (is, to): (&str, &str)) {
+        self.settle.execute((was, execution, of)).expect("what was owed");
+        self.owe.execute((is, execution, to)).expect("what is owed");
+    }
+
+    fn validated(&mut self, index: i64, call: &str, execution: &str) {
         let hash = self.record(index, execution, "iteration.validated", ENDED);
         self.validation.execute((execution, index, &hash[..])).expect("a finding");
+        self.moved((execution, "validate", call), ("validate", NEXT));
     }
 }
