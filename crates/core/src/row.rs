@@ -68,12 +68,12 @@ pub enum Row {
 }
 
 impl Row {
-    /// Takes its place among the rows of one decision: a call that is asked for and called at once is written once.
-    pub(crate) fn join(self, rows: &mut Vec<Row>) {
+    /// Takes its place among the rows before it: a call that is asked for and called at once is written once.
+    pub fn join(self, rows: &mut Vec<Row>) {
         if let Row::CallChanged { id, change: CallChange::Called { rules }, at } = &self {
-            let asked = rows.iter_mut().find_map(|row| match row {
-                Row::Call(call) if call.id == *id => Some(call),
-                _ => None,
+            let asked = rows.iter_mut().rev().find_map(|row| {
+                let Row::Call(call) = row else { return None };
+                (call.id == *id).then_some(call)
             });
             if let Some(call) = asked {
                 (call.state, call.rules, call.called_at) = ("called".to_string(), Some(rules.clone()), Some(*at));

@@ -21,7 +21,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Member};
 use tenure_core::call::Fence;
 use tenure_core::fleet::{self, Worker};
-use tenure_core::id::{ConnectionId, WorkerId};
+use tenure_core::id::{AgentId, ConnectionId, WorkerId};
 use tenure_core::owed::Kind;
 use tenure_core::time::Run;
 use tenure_wire::frame::{self, FromWorker, Hello, ToWorker};
@@ -33,29 +33,42 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Connections = BTreeMap<WorkerId, Connection>;
 
-/// Connections by worker. It is a cheap handle on one map.
+/// Connections by worker, and whose turn it was. It is a cheap handle on one map.
 #[derive(Debug, Clone)]
-pub struct Fleet(Arc<watch::Sender<Connections>>);
+pub struct Fleet {
+    connections: Arc<watch::Sender<Connections>>,
+    placed_last: Arc<watch::Sender<Option<AgentId>>>,
+}
 
 impl Default for Fleet {
     fn default() -> Fleet {
-        Fleet(Arc::new(watch::Sender::new(Connections::new())))
+        let connections = Arc::new(watch::Sender::new(Connections::new()));
+        Fleet { connections, placed_last: Arc::new(watch::Sender::new(None)) }
     }
 }
 
 impl Fleet {
+    /// The agent whose queue had the last turn.
+    pub fn placed_last(&self) -> Option<AgentId> {
+        *self.placed_last.borrow()
+    }
+
+    pub fn place(&self, agent: AgentId) {
+        self.placed_last.send_replace(Some(agent));
+    }
+
     pub fn connection(&self, worker: WorkerId) -> Option<Connection> {
-        self.0.borrow().get(&worker).cloned()
+        self.connections.borrow().get(&worker).cloned()
     }
 
     /// All that are open now, by their workers' ids.
     pub fn connections(&self) -> Vec<Connection> {
-        self.0.borrow().values().cloned().collect()
+        self.connections.borrow().values().cloned().collect()
     }
 
     /// The one of this id, while it is open.
     pub fn by_connection(&self, id: ConnectionId) -> Option<Connection> {
-        self.0.borrow().values().find(|connection| connection.id == id).cloned()
+        self.connections.borrow().values().find(|connection| connection.id == id).cloned()
     }
 
     /// The one of this worker, or the first where none is named; waited for until there is one.
@@ -64,7 +77,7 @@ impl Fleet {
             Some(worker) => connections.get(&worker).cloned(),
             None => connections.values().next().cloned(),
         };
-        let mut connections = self.0.subscribe();
+        let mut connections = self.connections.subscribe();
         let some = connections.wait_for(|connections| chosen(connections).is_some()).await;
         let some = some.expect("invariant: the sender lives as long as this handle");
         chosen(&some).expect("invariant: it was waited for")
@@ -72,7 +85,7 @@ impl Fleet {
 
     fn register(&self, connection: Connection) -> Registration {
         let (worker, id) = (connection.worker, connection.id);
-        self.0.send_modify(|connections| {
+        self.connections.send_modify(|connections| {
             connections.insert(worker, connection);
         });
         Registration { fleet: self.clone(), worker, id }
@@ -88,7 +101,7 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.fleet.0.send_modify(|connections| {
+        self.fleet.connections.send_modify(|connections| {
             if connections.get(&self.worker).is_some_and(|connection| connection.id == self.id) {
                 connections.remove(&self.worker);
             }

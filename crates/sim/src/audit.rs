@@ -145,7 +145,7 @@ impl Audit {
     /// # Errors
     /// Where no event says so, or it was asked before.
     pub fn ask(&mut self, id: ExecutionId, turn: Turn) -> Checked {
-        self.calls.ask(id, turn)
+        self.calls.ask(id, turn, self.last.run)
     }
 
     /// What a lease stands for is done, now.
@@ -217,7 +217,7 @@ impl Audit {
         }
         if let (Stream::Execution(id), Event::Execution(event)) = (meta.stream, event) {
             self.started(id, event)?;
-            self.calls.record(id, event)?;
+            self.calls.record(id, event, self.last.run)?;
         }
         Ok(())
     }
@@ -400,9 +400,18 @@ impl Audit {
             | Obligation::Release { .. }
             | Obligation::RemoveHome { .. } => false,
         };
+        // Once all are asked, their ends are waited for.
+        let asked = |stream: &Stream| {
+            let mut own = self.executions().filter(|(_, execution)| Stream::Agent(execution.agent) == *stream);
+            own.all(|(_, execution)| execution.cancel_requested || !is_open(execution))
+        };
+        let waits = |stream: &Stream, owed: &Owed| owed.obligation == Obligation::CancelExecutions && asked(stream);
         let owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
         let due = |owed: &Owed| alone(&owed.obligation) && matches!(owed.due, Due::Run(run) if run <= now);
-        owing.filter(|(_, owed)| due(owed)).map(|(stream, owed)| (*stream, owed.obligation.to_key())).collect()
+        owing
+            .filter(|(stream, owed)| due(owed) && !waits(stream, owed))
+            .map(|(stream, owed)| (*stream, owed.obligation.to_key()))
+            .collect()
     }
 
     pub fn deployed(&self) -> Vec<AgentId> {

@@ -156,7 +156,7 @@ impl Memory {
             Row::Revision(revision) => {
                 self.plans.insert((revision.agent, revision.number), revision.plan);
             }
-            other => self.rows.push(other.clone()),
+            other => other.clone().join(&mut self.rows),
         }
     }
 }

@@ -9,7 +9,7 @@ use tenure_wire::api::execution::ExecutionStatus;
 use tokio::io::duplex;
 
 async fn connected(app: &App, count: usize) -> Vec<Connection> {
-    let mut connections = app.fleet.0.subscribe();
+    let mut connections = app.fleet.connections.subscribe();
     let all = timeout(TEST_TIMEOUT, connections.wait_for(|connections| connections.len() == count)).await;
     all.unwrap().unwrap().values().cloned().collect()
 }
@@ -113,6 +113,44 @@ async fn the_executions_of_a_worker_that_is_gone_wait_and_say_for_whom_while_tho
     for id in [lost, &queued] {
         let file = daemon.ended(id).await;
         assert_eq!((file.execution.status, file.output.as_deref()), (ExecutionStatus::Completed, Some("Done.")));
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_queue_of_one_agent_delays_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let turns = [calls("filesystem.read", json!({"path": "a.txt"})), says("Done.")];
+    let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[&turns[..]; 12]).await;
+    let worker = register(&daemon.app, "worker").await;
+    let first = FakeWorker::connect(&daemon.app, worker, "worker");
+    connected(&daemon.app, 1).await;
+    let many = "  execution: {concurrency: 8, workspace: shared}\n";
+    for (name, more) in [("long", many), ("short", ""), ("other", "")] {
+        daemon.client.deploy(manifest(name, more).into_bytes(), false).await.unwrap();
+    }
+    let (attached, _) = first.die().await;
+    let mut long = Vec::new();
+    for _ in 0..8 {
+        long.push(daemon.start_execution("long").await);
+    }
+    let late = [daemon.start_execution("short").await, daemon.start_execution("other").await];
+    let second = daemon.start_execution("short").await;
+    let fake = FakeWorker::attach(&daemon.app, attached, "worker");
+    fake.answers.send(false).unwrap();
+    // It has four slots: whoever came last has its turn, and one agent no more at a time than it lets run.
+    for id in late.iter().chain(&long[..2]) {
+        daemon.until(id, |file| file.execution.status == ExecutionStatus::Running).await;
+    }
+    let mut running = Vec::new();
+    for id in &long {
+        running.push(daemon.client.execution(id).await.unwrap().execution.status == ExecutionStatus::Running);
+    }
+    assert_eq!(running.iter().filter(|running| **running).count(), 2, "{running:?}");
+    assert_eq!(daemon.client.execution(&second).await.unwrap().execution.status, ExecutionStatus::Queued);
+    fake.answers.send(true).unwrap();
+    for id in long.iter().chain(&late).chain([&second]) {
+        assert_eq!(daemon.ended(id).await.execution.status, ExecutionStatus::Completed);
     }
     daemon.stop().await;
 }

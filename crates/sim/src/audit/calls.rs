@@ -6,6 +6,7 @@ use tenure_core::bound::Hash;
 use tenure_core::call::{Called, Ended, LOSSES_MAX, Outcome, REDIRECTS_MAX};
 use tenure_core::execution::{Event, Turn};
 use tenure_core::id::{CallId, ExecutionId, LeaseId};
+use tenure_core::time::Run;
 
 /// One model call: iteration, turn, attempt.
 type Question = (ExecutionId, u32, u32, u32);
@@ -36,7 +37,7 @@ struct Lease {
 
 #[derive(Debug, Default)]
 struct Model {
-    over: bool,
+    over: Option<Run>,
     asked: u32,
 }
 
@@ -60,7 +61,7 @@ impl Calls {
         self.calls.len() as u64
     }
 
-    pub(super) fn record(&mut self, id: ExecutionId, event: &Event) -> Checked {
+    pub(super) fn record(&mut self, id: ExecutionId, event: &Event, now: Run) -> Checked {
         match event {
             Event::ModelCalled { turn, .. } => match self.models.insert(question(id, *turn), Model::default()) {
                 Some(_) => broken(Rule::OneEnd, format!("{id} calls its model twice at {turn:?}")),
@@ -70,9 +71,9 @@ impl Calls {
                 for call in calls {
                     self.propose(id, call.call, call.idempotent, call.arguments.hash)?;
                 }
-                self.model_over(id, *turn)
+                self.model_over(id, *turn, now)
             }
-            Event::ModelFailed { turn, .. } | Event::ModelLost { turn, .. } => self.model_over(id, *turn),
+            Event::ModelFailed { turn, .. } | Event::ModelLost { turn, .. } => self.model_over(id, *turn, now),
             Event::CallCalled(called) => self.called(id, called),
             Event::CallBlocked { call, .. } => match self.calls.get_mut(call) {
                 Some(call) if call.state == State::Proposed => {
@@ -97,10 +98,10 @@ impl Calls {
         }
     }
 
-    fn model_over(&mut self, id: ExecutionId, turn: Turn) -> Checked {
+    fn model_over(&mut self, id: ExecutionId, turn: Turn, now: Run) -> Checked {
         match self.models.get_mut(&question(id, turn)) {
-            Some(model) if !model.over => {
-                model.over = true;
+            Some(model) if model.over.is_none() => {
+                model.over = Some(now);
                 Ok(())
             }
             Some(_) | None => broken(Rule::OneEnd, format!("{id} ends a model call that is not open: {turn:?}")),
@@ -150,9 +151,10 @@ impl Calls {
         Ok(())
     }
 
-    pub(super) fn ask(&mut self, id: ExecutionId, turn: Turn) -> Checked {
+    /// What was ended this very moment may still be asked: who asks has not heard of it yet, and is dropped once it has.
+    pub(super) fn ask(&mut self, id: ExecutionId, turn: Turn, now: Run) -> Checked {
         match self.models.get_mut(&question(id, turn)) {
-            Some(model) if !model.over => {
+            Some(model) if model.over.is_none_or(|over| over == now) => {
                 model.asked += 1;
                 if model.asked > 1 {
                     return broken(Rule::AtMostOnce, format!("{id} asks its model twice at {turn:?}"));
@@ -185,7 +187,7 @@ impl Calls {
         if let Some((id, _)) = self.calls.iter().find(|(_, call)| call.state != State::Over) {
             return broken(Rule::OneEnd, format!("{id} has no end"));
         }
-        match self.models.iter().find(|(_, model)| !model.over) {
+        match self.models.iter().find(|(_, model)| model.over.is_none()) {
             Some((question, _)) => broken(Rule::OneEnd, format!("the model call {question:?} has no end")),
             None => Ok(()),
         }

@@ -43,6 +43,30 @@ pub fn open_ids_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<
     sql.all(text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], |row| row.parse(0))
 }
 
+/// A page of the agents with queued executions, in the order of their ids, of those after one.
+///
+/// # Errors
+/// The database's.
+pub fn agents_queued(sql: &mut dyn Sql, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, Error> {
+    // One seek an agent, however many of its executions wait.
+    let text = "WITH RECURSIVE waiting (agent) AS (\
+        SELECT min(agent) FROM executions WHERE status = 'queued' AND agent > $1 UNION ALL \
+        SELECT (SELECT min(agent) FROM executions WHERE status = 'queued' AND agent > waiting.agent) \
+        FROM waiting WHERE agent IS NOT NULL) \
+        SELECT agent FROM waiting WHERE agent IS NOT NULL LIMIT $2";
+    let after = after.map(|after| after.to_string()).unwrap_or_default();
+    sql.all(text, &[Cell::Text(&after), Cell::Int(limit.into())], |row| row.parse(0))
+}
+
+/// A page of the queued executions of an agent, oldest first.
+///
+/// # Errors
+/// The database's.
+pub fn queued_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<ExecutionRow>, Error> {
+    let text = ExecutionRow::select("WHERE agent = $1 AND status = 'queued' ORDER BY id LIMIT $2");
+    sql.all(&text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], ExecutionRow::read)
+}
+
 /// How many executions of an agent have begun and not ended.
 ///
 /// # Errors
