@@ -86,3 +86,19 @@ fn a_start_whose_address_is_taken_writes_nothing() {
     let elsewhere = ["up", "--listen", &address, "--data-dir", fresh.to_str().unwrap()];
     assert!(house.tenure(&elsewhere).code == 1 && !fresh.exists());
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_is_refused_by_name_and_before_anything_is_made() {
+    let house = House::new();
+    let up = house.command(&["up", "--listen", "none"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", r#"ulimit -f 4096 && exec "$0" "$@""#]).arg(up.get_program()).args(up.get_args());
+    limited.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let refused = limited.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    for words in ["files may have 2097152 bytes", "ulimit -f unlimited", "LimitFSIZE=infinity"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!house.path("data").exists(), "a refused start leaves nothing");
+}

@@ -1,6 +1,7 @@
 use crate::house::{House, await_jail, await_none, is_root, processes, shell};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use tenure_core::call::Outcome;
 use tenure_wire::frame::{FromWorker, LeasedCall, ToWorker};
@@ -59,6 +60,40 @@ async fn a_jail_that_is_killed_from_outside_is_reported_lost_and_another_opens()
     assert_eq!(processes(&mark), [0; 0], "it was proven dead before it was said");
     assert_eq!(house.does("filesystem.read", json!({"path": "kept"})).await["content"], "still here");
     assert!(!house.aside.iter().any(|frame| speaks_of(frame, &call)));
+}
+
+#[tokio::test]
+async fn calls_that_come_as_a_jail_dies_are_done_by_the_next_one_or_told_as_lost() {
+    let (mut house, mark) = (House::new().await, mark("dying"));
+    house.does("filesystem.write", json!({"path": "kept", "content": "still here"})).await;
+    sleeper(&mut house, &mark).await;
+    let (pid, _) = await_jail(&mark);
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let mut open = BTreeSet::new();
+    for _ in 0..40 {
+        let call = house.call("filesystem.read", json!({"path": "kept"}));
+        house.begin(&call).await;
+        open.insert(call.lease);
+    }
+    let (mut done, mut lost) = (0, 0);
+    while !open.is_empty() {
+        let told = house.until(|frame| match frame {
+            FromWorker::JailLost { leases, .. } => Some((leases.clone(), None)),
+            FromWorker::Outcome(outcome) if open.contains(&outcome.lease) => {
+                Some((vec![outcome.lease], Some(outcome.outcome.clone())))
+            }
+            _ => None,
+        });
+        let (leases, outcome) = told.await;
+        let told = leases.iter().filter(|lease| open.remove(lease)).count();
+        match outcome {
+            None => lost += told,
+            Some(Outcome::Done { .. }) => done += told,
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(done + lost, 40);
+    assert_eq!(processes(&mark), [0; 0]);
 }
 
 #[tokio::test]
