@@ -28,7 +28,10 @@ pub struct Global {
     /// How to print.
     #[arg(short, long, global = true, value_enum, env = "TENURE_OUTPUT", help_heading = "Global")]
     pub output: Option<Format>,
-    /// The daemon: http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path [default: the socket in the data directory]
+    /// The daemon, by a name that `tenure config add` made [default: the one in use, else this data directory's]
+    #[arg(long, global = true, env = "TENURE_CONTEXT", value_name = "NAME", help_heading = "Global")]
+    pub context: Option<String>,
+    /// The daemon, by its address: https://HOST:7800, http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path
     #[arg(
         long,
         alias = "daemon-addr",
@@ -48,6 +51,9 @@ pub struct Global {
         help_heading = "Global"
     )]
     pub api_key: Option<String>,
+    /// The certificate of an https daemon, and no other: sha256:… as `tenure up` and `tenure status` print it there
+    #[arg(long, global = true, env = "TENURE_FINGERPRINT", value_name = "SHA256", help_heading = "Global")]
+    pub fingerprint: Option<String>,
     /// Where the ledger, work folders and weights are.
     #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR", help_heading = "Global")]
     pub data_dir: Option<PathBuf>,
@@ -101,6 +107,9 @@ pub enum Verb {
     Ps,
     /// Show what an execution's iterations said and did.
     Logs(Logs),
+    /// Add, list and choose the daemons that are meant.
+    #[command(subcommand)]
+    Config(Config),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
@@ -357,6 +366,41 @@ pub struct Logs {
     /// Stream what happens until it ends.
     #[arg(long, short, conflicts_with = "iteration")]
     pub follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Keep a daemon's --base-url, --api-key and --fingerprint under a name, in a file that only you can read.
+    Add {
+        #[arg(value_parser = named)]
+        name: String,
+        /// A file with the API key, or `-` for stdin: what is typed as --api-key stays in the shell's history.
+        #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+        key_file: Option<PathBuf>,
+        /// Take the place of the one of this name.
+        #[arg(long)]
+        replace: bool,
+        /// Mean it from now on.
+        #[arg(long = "use")]
+        in_use: bool,
+    },
+    /// Mean this daemon wherever no flag or variable names another; `local` is this data directory's.
+    Use {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+    /// List the daemons that have names.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show which daemon is meant and what says so, or one by its name.
+    #[command(visible_aliases = ["get", "current"])]
+    Show { name: Option<String> },
+    /// Forget names, with the keys kept under them.
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[arg(required = true, value_name = "NAME", value_parser = named)]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
