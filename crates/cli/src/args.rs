@@ -113,7 +113,7 @@ pub enum Verb {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
-    /// Pull, list and test models.
+    /// Name, pull, list and test models.
     #[command(subcommand)]
     Model(Model),
     /// Find out what this host enforces, and what holds an agent.
@@ -143,6 +143,15 @@ pub struct Up {
     /// Where to serve holders of API keys; `none` serves the Unix socket alone [default: 127.0.0.1:7800]
     #[arg(long, env = "TENURE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Speak TLS there: `self-signed` makes a certificate and prints its fingerprint, `none` is for this host alone [default: none]
+    #[arg(long, env = "TENURE_TLS", value_name = "HOW")]
+    pub tls: Option<Tls>,
+    /// Speak TLS there with this certificate and its chain, in PEM; it is read anew when it changes.
+    #[arg(long, env = "TENURE_TLS_CERT", value_name = "FILE", requires = "tls_key", conflicts_with = "tls")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert, which nobody else may be able to read.
+    #[arg(long, env = "TENURE_TLS_KEY", value_name = "FILE", requires = "tls_cert", conflicts_with = "tls")]
+    pub tls_key: Option<PathBuf>,
     /// Sandboxes at the same time [default: 8]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
@@ -161,6 +170,13 @@ pub struct Up {
     /// Start although the database is older than its head outside says; the reason is recorded.
     #[arg(long, value_name = "WHY")]
     pub accept_restore: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    SelfSigned,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -435,6 +451,37 @@ pub enum Model {
         /// Take them from a file instead of the hub.
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+    },
+    /// Let a word stand for a model, or for several in the order in which they are tried.
+    Alias {
+        #[arg(value_parser = named)]
+        word: String,
+        /// provider/model, a word such as local or anthropic, or one of `tenure model add`; the next where one cannot be used.
+        #[arg(required = true, num_args = 1..=5, value_name = "MODEL", value_parser = named)]
+        models: Vec<String>,
+    },
+    /// Add a model at an address of its own, under a name.
+    Add {
+        #[arg(value_parser = named)]
+        word: String,
+        /// anthropic/MODEL, openai/MODEL (or whatever speaks as OpenAI does) or ollama/MODEL.
+        #[arg(value_name = "PROVIDER/MODEL", value_parser = named)]
+        model: String,
+        /// Where it is, instead of the provider's own address.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// The variable that has its key where the daemon runs.
+        #[arg(long, value_name = "VARIABLE", conflicts_with = "key_file")]
+        key_env: Option<String>,
+        /// A file with its key, which nobody else may be able to read.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Remove words of `alias` and `add`, or the weights of a local model from the disk.
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[arg(required = true, value_name = "WORD", value_parser = named)]
+        words: Vec<String>,
     },
     /// List models and what they lack.
     #[command(visible_alias = "ls")]

@@ -4,9 +4,11 @@
 //! Authority (where the daemon is, whose data it has, what of the host agents see) comes from the user's own file alone.
 //! Must never: take it from a file that merely lies in the current folder, which a repository or an agent may have put there.
 mod contexts;
+mod llm;
 mod meant;
 
 pub use contexts::{Context, Contexts, ContextsFile, LOCAL, check_key, check_name, endpoint};
+pub use llm::{Llm, LlmModel, Names, read_models, write_models};
 pub use meant::{By, Meant, Stated};
 
 use std::fs::File as Opened;
@@ -18,9 +20,11 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 use tenure_core::manifest::{HostMount, nearest};
+use tenure_daemon::http::CertificateSource;
+use tenure_daemon::model::settings::SettingsSource;
 use tenure_wire::client::{Client, Endpoint};
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, Tls};
 use crate::failure::{Exit, Failure};
 
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7800";
@@ -28,7 +32,8 @@ pub const SLOTS_DEFAULT: u32 = 8;
 const SOCKET: &str = "tenure.sock";
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 8] = ["data_dir", "models_dir", "listen", "slots", "base_url", "fingerprint", "output", "sandbox"];
+const KEYS: [&str; 10] =
+    ["data_dir", "models_dir", "listen", "slots", "base_url", "fingerprint", "output", "sandbox", "api", "llm"];
 /// What a file of the current folder may say.
 const HARMLESS: [&str; 1] = ["output"];
 
@@ -45,6 +50,30 @@ struct File {
     output: Option<Format>,
     #[serde(default)]
     sandbox: Sandbox,
+    #[serde(default)]
+    api: Api,
+    #[serde(default)]
+    llm: Llm,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Api {
+    tls: Option<ApiTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "`tls` is \"self-signed\", \"none\", or a table with `cert` and `key`")]
+enum ApiTls {
+    Word(Tls),
+    Files(ApiFiles),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiFiles {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -63,9 +92,15 @@ pub struct Settings {
     pub models_dir: PathBuf,
     pub listen: Option<String>,
     pub slots: Option<u32>,
+    /// What the API shows where it listens; none is in clear.
+    pub tls: Option<CertificateSource>,
     /// Folders of the host that manifests may name.
     pub allow_mounts: Vec<HostMount>,
     pub yes: bool,
+    /// What the user's own tenure.toml says of models.
+    pub llm: Llm,
+    /// Where that stands, and what verbs write beside it.
+    pub llm_source: SettingsSource,
     wanted: meant::Wanted,
 }
 
@@ -84,6 +119,8 @@ impl Settings {
         };
         let data_dir = global.data_dir.clone().or(file.data_dir);
         let data_dir = absolute(&data_dir.unwrap_or_else(|| folders.data_dir().join("tenure")))?;
+        let config_file = global.config.clone().unwrap_or_else(|| own.clone());
+        let llm_source = llm::source(Some(absolute(&config_file)?), folders.config_dir().join("tenure").join(llm::MODELS_FILE));
         let wanted = meant::Wanted {
             global: global.clone(),
             stated: *stated,
@@ -103,8 +140,17 @@ impl Settings {
             data_dir,
             listen: file.listen,
             slots: file.slots,
+            tls: match file.api.tls {
+                None | Some(ApiTls::Word(Tls::None)) => None,
+                Some(ApiTls::Word(Tls::SelfSigned)) => Some(CertificateSource::SelfSigned),
+                Some(ApiTls::Files(ApiFiles { cert, key })) => {
+                    Some(CertificateSource::Files { cert: absolute(&cert)?, key: absolute(&key)? })
+                }
+            },
             allow_mounts: mounts(&file.sandbox.allow_mounts)?,
             yes: global.yes,
+            llm: file.llm,
+            llm_source,
             wanted,
         })
     }

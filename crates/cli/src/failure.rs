@@ -86,6 +86,12 @@ impl Failure {
         Failure::new(Exit::Program(141), "")
     }
 
+    /// What, why and what next, on one line.
+    pub fn sentence(&self) -> String {
+        let parts = [Some(&self.what), self.why.as_ref(), self.next.as_ref()];
+        parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+
     /// Stderr gets it, as lines or as one JSON object.
     pub fn print(&self, format: Format) {
         if self.what.is_empty() {
@@ -227,6 +233,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::ParameterWrong
         | Code::ParameterOutOfRange
         | Code::MediaTypeWrong
+        | Code::TlsWanted
         | Code::MethodWrong
         | Code::ManifestInvalid
         | Code::ManifestUnenforced

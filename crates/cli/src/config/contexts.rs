@@ -54,14 +54,6 @@ impl std::fmt::Debug for Context {
     }
 }
 
-impl Context {
-    /// # Errors
-    /// What cannot be meant, or would send a key in clear.
-    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
-        endpoint(&self.base_url, self.fingerprint)
-    }
-}
-
 /// An address with the certificate that is taken there.
 pub fn endpoint(url: &str, pin: Option<Fingerprint>) -> Result<Endpoint, Failure> {
     let endpoint = url.parse::<Endpoint>();
