@@ -227,18 +227,38 @@ mod tests {
     use super::*;
 
     fn named(hosts: &[&str], origins: &[&str], uri: &'static str) -> Result<(), Code> {
+        let here = Here::Address(SocketAddr::from(([127, 0, 0, 1], 7800)));
+        asked(here, hosts, origins, uri)
+    }
+
+    fn asked(here: Here, hosts: &[&str], origins: &[&str], uri: &'static str) -> Result<(), Code> {
         let mut headers = HeaderMap::new();
         for (name, values) in [(HOST, hosts), (ORIGIN, origins)] {
             for value in values {
                 headers.append(&name, HeaderValue::from_str(value).unwrap());
             }
         }
-        let local = SocketAddr::from(([127, 0, 0, 1], 7800));
-        check_site(&headers, &Uri::from_static(uri), local).map_err(|failure| failure.0.code)
+        check_site(&headers, &Uri::from_static(uri), here).map_err(|failure| failure.0.code)
     }
 
     fn site(host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
         named(host.as_slice(), origin.as_slice(), "/v1/agents")
+    }
+
+    #[test]
+    fn over_tls_any_name_is_ours_and_an_origin_must_be_the_same_site() {
+        const NAME: &str = "box.example:7800";
+        let asked = |hosts: &[&str], origins: &[&str], uri| asked(Here::Vouched, hosts, origins, uri);
+        assert_eq!(asked(&[NAME], &[], "/v1/agents"), Ok(()));
+        assert_eq!(asked(&[NAME], &["https://box.example:7800"], "https://box.example:7800/v1/agents"), Ok(()));
+        for origin in ["http://box.example:7800", "https://evil.example", "https://box.example", "null"] {
+            assert_eq!(asked(&[NAME], &[origin], "/v1/agents"), Err(Code::OriginRefused), "{origin}");
+        }
+        for uri in ["https://evil.example/v1/agents", "http://box.example:7800/v1/agents"] {
+            assert_eq!(asked(&[NAME], &[], uri), Err(Code::HostRefused), "{uri}");
+        }
+        assert_eq!(asked(&[NAME, NAME], &[], "/v1/agents"), Err(Code::HostRefused));
+        assert_eq!(asked(&[], &[], "/v1/agents"), Err(Code::HostRefused));
     }
 
     #[test]

@@ -240,3 +240,77 @@ fn make(folder: &Path, names: Vec<String>) -> Result<(), String> {
     }
     std::fs::rename(&partial, folder).map_err(io)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn names() -> Vec<String> {
+        vec!["localhost".to_string()]
+    }
+
+    fn own(folder: &Path) -> Certificates {
+        Certificates::open(&CertificateSource::SelfSigned, folder, names()).unwrap()
+    }
+
+    /// Puts one file of `from` in the place of that of `to`, as renewing programs do.
+    fn put(from: &Path, to: &Path, name: &str) {
+        let partial = to.join("partial");
+        std::fs::copy(from.join(FOLDER).join(name), &partial).unwrap();
+        std::fs::rename(partial, to.join(FOLDER).join(name)).unwrap();
+    }
+
+    #[test]
+    fn one_of_our_own_is_made_once_for_the_daemons_user_alone_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = own(folder.path()).fingerprint();
+        let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let made = folder.path().join(FOLDER);
+        assert_eq!((mode(made.clone()), mode(made.join("key.pem"))), (0o700, 0o600));
+        assert_eq!(own(folder.path()).fingerprint(), first);
+        std::fs::remove_dir_all(&made).unwrap();
+        assert_ne!(own(folder.path()).fingerprint(), first, "the control: without it another is made");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_and_one_that_does_not_fit_are_refused() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for made in [&folder, &other] {
+            own(made.path());
+        }
+        let key = folder.path().join(FOLDER).join("key.pem");
+        let cert = folder.path().join(FOLDER).join("cert.pem");
+        let open = |cert: &Path, key: &Path| {
+            let source = CertificateSource::Files { cert: cert.to_path_buf(), key: key.to_path_buf() };
+            Certificates::open(&source, folder.path(), names()).map(|_| ())
+        };
+        for (mode, taken) in [(0o600, true), (0o400, true), (0o640, true), (0o644, false), (0o660, false), (0o602, false)] {
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+            let opened = open(&cert, &key);
+            assert!(matches!((&opened, taken), (Ok(()), true) | (Err(CertificateError::Open(_)), false)), "{mode:o}");
+        }
+        let foreign = other.path().join(FOLDER).join("key.pem");
+        assert!(matches!(open(&cert, &foreign), Err(CertificateError::Unfit { .. })));
+        assert!(matches!(open(&foreign, &foreign), Err(CertificateError::NoCertificate(_))));
+        assert!(matches!(open(&cert, &cert), Err(CertificateError::NoKey { .. } | CertificateError::Open(_))));
+        assert!(matches!(open(&cert, folder.path()), Err(CertificateError::Unread { .. })));
+    }
+
+    #[test]
+    fn a_new_certificate_is_taken_once_its_key_is_there_and_until_then_the_one_before_is_shown() {
+        let (folder, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (shown, next) = (own(folder.path()), own(new.path()).fingerprint());
+        let first = shown.fingerprint();
+        put(new.path(), folder.path(), "cert.pem");
+        shown.look();
+        assert_eq!(shown.fingerprint(), first);
+        assert!(shown.failure().unwrap().contains("does not fit"));
+        put(new.path(), folder.path(), "key.pem");
+        shown.look();
+        assert_eq!((shown.fingerprint(), shown.failure()), (next, None));
+        std::fs::remove_file(folder.path().join(FOLDER).join("cert.pem")).unwrap();
+        shown.look();
+        assert_eq!(shown.fingerprint(), next, "a file that is gone takes nothing away");
+    }
+}
