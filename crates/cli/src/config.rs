@@ -120,7 +120,8 @@ impl Settings {
         let data_dir = global.data_dir.clone().or(file.data_dir);
         let data_dir = absolute(&data_dir.unwrap_or_else(|| folders.data_dir().join("tenure")))?;
         let config_file = global.config.clone().unwrap_or_else(|| own.clone());
-        let llm_source = llm::source(Some(absolute(&config_file)?), folders.config_dir().join("tenure").join(llm::MODELS_FILE));
+        let llm_source =
+            llm::source(Some(absolute(&config_file)?), folders.config_dir().join("tenure").join(llm::MODELS_FILE));
         let wanted = meant::Wanted {
             global: global.clone(),
             stated: *stated,

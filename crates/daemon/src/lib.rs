@@ -24,8 +24,8 @@ mod tests;
 pub use tenure_store::verify;
 
 use app::App;
-use http::{CertificateSource, Listening};
 use fleet::{BuiltIn, Greeting, Supervisor};
+use http::{CertificateSource, Listening};
 use model::environment::Environment;
 use model::router::Router;
 use platform::Platform;

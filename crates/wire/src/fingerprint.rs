@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 pub struct Fingerprint([u8; 32]);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no fingerprint: write sha256: and 64 hexadecimal digits, as `tenure up` and `tenure status` print it")]
+#[error(
+    "`{0}` is no fingerprint: write sha256: and 64 hexadecimal digits, as `tenure up` and `tenure status` print it"
+)]
 pub struct FingerprintError(String);
 
 impl Fingerprint {
@@ -84,7 +86,9 @@ mod tests {
         for text in [shown, bare, &openssl, &pairs.join(":")] {
             assert_eq!(text.parse(), Ok(empty), "{text}");
         }
-        for wrong in ["", "sha256:", &bare[1..], &format!("{}g", &bare[1..]), &format!("sha1:{bare}"), &format!("{bare}00")] {
+        for wrong in
+            ["", "sha256:", &bare[1..], &format!("{}g", &bare[1..]), &format!("sha1:{bare}"), &format!("{bare}00")]
+        {
             assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
         }
     }

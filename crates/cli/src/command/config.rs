@@ -58,8 +58,9 @@ fn typed(name: &str, key_file: Option<&Path>, settings: &Settings) -> Result<Con
     let (global, stated) = settings.flags();
     let flag = |value: &Option<String>, by: Option<By>| value.clone().filter(|_| by == Some(By::Flag));
     let Some(base_url) = flag(&global.base_url, stated.base_url) else {
-        return Err(Failure::new(Exit::Usage, "a context wants the daemon's address")
-            .next(format!("tenure config add {name} --base-url https://HOST:7800 --fingerprint sha256:… --key-file FILE")));
+        return Err(Failure::new(Exit::Usage, "a context wants the daemon's address").next(format!(
+            "tenure config add {name} --base-url https://HOST:7800 --fingerprint sha256:… --key-file FILE"
+        )));
     };
     let fingerprint = flag(&global.fingerprint, stated.fingerprint);
     let fingerprint = fingerprint.map(|text| text.parse::<Fingerprint>()).transpose();

@@ -243,7 +243,9 @@ mod tests {
     fn a_file_that_is_broken_is_named_and_no_key_of_it_is_shown() {
         let folder = tempfile::tempdir().unwrap();
         let file = ContextsFile::in_folder(folder.path());
-        for text in ["[contexts.a]\napi_key = \"tnr_secret\"\n", "[contexts.a]\nbase_url = \"x\"\napi_key = tnr_secret\n"] {
+        for text in
+            ["[contexts.a]\napi_key = \"tnr_secret\"\n", "[contexts.a]\nbase_url = \"x\"\napi_key = tnr_secret\n"]
+        {
             std::fs::write(file.path(), text).unwrap();
             std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
             let failure = format!("{:?}", file.read().unwrap_err());

@@ -114,15 +114,19 @@ pub fn read_models(path: &Path) -> Result<Llm, Failure> {
     }
     let refuse = |exit, why: String| Failure::new(exit, format!("{} cannot be used: {why}", path.display()));
     let text = text_of(path, 0o022).map_err(|unread| match unread {
-        Unread::Others(why) => refuse(Exit::NotAllowed, why).next(format!("look at it, then: chmod go-w {}", path.display())),
+        Unread::Others(why) => {
+            refuse(Exit::NotAllowed, why).next(format!("look at it, then: chmod go-w {}", path.display()))
+        }
         Unread::Not(why) => refuse(Exit::Usage, why),
     })?;
-    toml::from_str(&text).map_err(|error| refuse(Exit::Usage, error.to_string().trim().to_string()).next("mend it or remove it"))
+    toml::from_str(&text)
+        .map_err(|error| refuse(Exit::Usage, error.to_string().trim().to_string()).next("mend it or remove it"))
 }
 
 /// Writes it whole, for its user alone.
 pub fn write_models(path: &Path, llm: &Llm) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display()));
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let text = toml::to_string(llm).map_err(|error| failed(std::io::Error::other(error)))?;
@@ -146,7 +150,9 @@ pub fn source(config: Option<PathBuf>, models: PathBuf) -> SettingsSource {
     let paths = config.iter().cloned().chain([models.clone()]).collect();
     SettingsSource::new(paths, move || {
         let by_hand = match &config {
-            Some(path) if path.symlink_metadata().is_ok() => super::read(path).map_err(|failure| failure.sentence())?.llm,
+            Some(path) if path.symlink_metadata().is_ok() => {
+                super::read(path).map_err(|failure| failure.sentence())?.llm
+            }
             Some(_) | None => Llm::default(),
         };
         let mut both = read_models(&models).map_err(|failure| failure.sentence())?;

@@ -182,7 +182,10 @@ impl Wanted {
             (_, _, Some(key)) => (key, "the context"),
             (_, _, None) => return Ok((None, None)),
         };
-        check_key(&key, if said == "the context" { "the context's key: `tenure config add NAME --replace` sets it" } else { said })?;
+        check_key(
+            &key,
+            if said == "the context" { "the context's key: `tenure config add NAME --replace` sets it" } else { said },
+        )?;
         Ok((Some(key), Some(said)))
     }
 
@@ -192,7 +195,8 @@ impl Wanted {
 }
 
 fn parsed(text: &str) -> Result<Fingerprint, Failure> {
-    text.parse().map_err(|error: tenure_wire::fingerprint::FingerprintError| Failure::new(Exit::Usage, error.to_string()))
+    text.parse()
+        .map_err(|error: tenure_wire::fingerprint::FingerprintError| Failure::new(Exit::Usage, error.to_string()))
 }
 
 fn of(value: &Option<String>, stated: Option<By>, by: By) -> Option<&str> {

@@ -15,7 +15,15 @@ fn a_context_is_kept_chosen_shown_and_forgotten_and_its_key_is_never_shown() {
     let house = House::new();
     let file = house.write("key", &format!("{}\n", key(1)));
     let added = house.tenure(&[
-        "config", "add", "prod", "--base-url", "https://prod.example:7800", "--fingerprint", FINGERPRINT, "--key-file", &file,
+        "config",
+        "add",
+        "prod",
+        "--base-url",
+        "https://prod.example:7800",
+        "--fingerprint",
+        FINGERPRINT,
+        "--key-file",
+        &file,
     ]);
     insta::assert_snapshot!(added.ok().stdout, @r#"
     Kept "prod" (https://prod.example:7800) in DIR/.config/tenure/contexts.toml
@@ -36,7 +44,12 @@ fn a_context_is_kept_chosen_shown_and_forgotten_and_its_key_is_never_shown() {
     let mut show = house.command(&["config", "show"]);
     show.env_remove("TENURE_DATA_DIR");
     let shown = house.run(show).ok();
-    assert!(["prod", "https://prod.example:7800", "config use", "from the context"].iter().all(|word| shown.stdout.contains(word)), "{shown:?}");
+    assert!(
+        ["prod", "https://prod.example:7800", "config use", "from the context"]
+            .iter()
+            .all(|word| shown.stdout.contains(word)),
+        "{shown:?}"
+    );
     for answer in [&chosen, &listed, &shown, &house.tenure(&["config", "list", "-o", "json"])] {
         assert!(!answer.raw.contains("tnr_"), "{answer:?}");
     }
@@ -52,7 +65,9 @@ fn a_key_goes_to_its_own_context_alone_and_a_flag_before_a_variable_before_what_
     let (one, at_one) = stranger();
     let (other, at_other) = stranger();
     for (name, address, number) in [("one", &one, 1), ("other", &other, 2)] {
-        house.tenure(&["config", "add", name, "--base-url", &format!("http://{address}"), "--api-key", &key(number)]).ok();
+        house
+            .tenure(&["config", "add", name, "--base-url", &format!("http://{address}"), "--api-key", &key(number)])
+            .ok();
     }
     let ask = |words: &[&str], variables: &[(&str, &str)]| {
         let mut command = house.command(&[words, &["agent", "list"]].concat());
@@ -105,7 +120,12 @@ fn what_cannot_be_meant_is_refused_and_nothing_is_kept() {
     add(&["prod", "--base-url", "127.0.0.1:1"]).ok();
     assert_eq!(add(&["prod", "--base-url", "127.0.0.1:2"]).code, 5, "there is one already");
     add(&["prod", "--base-url", "127.0.0.1:2", "--replace"]).ok();
-    for words in [&["config", "use", "prid"][..], &["--context", "prid", "status"], &["config", "remove", "prid"], &["config", "show", "prid"]] {
+    for words in [
+        &["config", "use", "prid"][..],
+        &["--context", "prid", "status"],
+        &["config", "remove", "prid"],
+        &["config", "show", "prid"],
+    ] {
         let near = house.tenure(words);
         assert!(near.code == 4 && near.stderr.contains("did you mean `prod`?"), "{words:?}: {}", near.stderr);
     }

@@ -30,7 +30,16 @@ fn a_word_for_models_is_kept_taken_up_at_once_and_removed() {
     "#);
     let manifest = house.write("agent.yaml", &AGENT.replace("spec:\n", "spec:\n  runtime:\n    model: reasoning\n"));
     house.tenure(&["agent", "deploy", &manifest]).ok();
-    let add = house.tenure(&["model", "add", "vllm", "openai/qwen", "--url", "http://127.0.0.1:8000/v1", "--key-env", "VLLM_KEY"]);
+    let add = house.tenure(&[
+        "model",
+        "add",
+        "vllm",
+        "openai/qwen",
+        "--url",
+        "http://127.0.0.1:8000/v1",
+        "--key-env",
+        "VLLM_KEY",
+    ]);
     assert!(add.ok().stdout.contains("\"vllm\" is openai/qwen"));
     let listed = house.tenure(&["model", "list", "-o", "json"]).ok().json();
     let named = |name: &str| listed.as_array().unwrap().iter().find(|model| model["name"] == name).cloned();

@@ -27,11 +27,17 @@ fn a_pinned_certificate_is_taken_and_any_other_refused_before_a_key_is_sent() {
     let other = format!("sha256:{}", "0".repeat(64));
     let refused = ask(Some(&other));
     assert_eq!(refused.code, 7, "{}", refused.stderr);
-    assert!(refused.stderr.contains("another certificate") && refused.stderr.contains("nothing was sent"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("another certificate") && refused.stderr.contains("nothing was sent"),
+        "{}",
+        refused.stderr
+    );
     let untrusted = ask(None);
     assert!(untrusted.code == 7 && untrusted.stderr.contains("is not trusted"), "{}", untrusted.stderr);
     assert!(untrusted.stderr.contains("--fingerprint"), "{}", untrusted.stderr);
-    house.tenure(&["config", "add", "own", "--base-url", &house.url, "--fingerprint", &fingerprint, "--api-key", &key]).ok();
+    house
+        .tenure(&["config", "add", "own", "--base-url", &house.url, "--fingerprint", &fingerprint, "--api-key", &key])
+        .ok();
     house.tenure(&["--context", "own", "agent", "list"]).ok();
 }
 
@@ -40,7 +46,11 @@ fn who_speaks_in_clear_to_tls_or_tls_to_clear_is_told_so() {
     let (house, key, _) = house();
     let clear = house.url.replace("https://", "http://");
     let told = house.tenure(&["--base-url", &clear, "--api-key", &key, "agent", "list"]);
-    assert!(told.code == 3 && told.stderr.contains("speaks TLS") && told.stderr.contains("https://"), "{}", told.stderr);
+    assert!(
+        told.code == 3 && told.stderr.contains("speaks TLS") && told.stderr.contains("https://"),
+        "{}",
+        told.stderr
+    );
     let plain = House::up(&cassette(1));
     let tls = plain.url.replace("http://", "https://");
     let told = plain.tenure(&["--base-url", &tls, "agent", "list"]);
@@ -98,6 +108,8 @@ fn a_certificate_that_is_put_in_its_place_is_shown_without_a_restart() {
         std::fs::copy(from, &partial).unwrap();
         std::fs::rename(partial, to).unwrap();
     }
-    let now = |house: &House| house.tenure(&["status", "-o", "json"]).ok().json()["fingerprint"].as_str().unwrap().to_string();
+    let now = |house: &House| {
+        house.tenure(&["status", "-o", "json"]).ok().json()["fingerprint"].as_str().unwrap().to_string()
+    };
     eventually("the new certificate", || now(&house) != first);
 }

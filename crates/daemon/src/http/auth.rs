@@ -23,8 +23,12 @@ use super::problem::Failure;
 /// Where a connection comes from, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Peer {
-    Unix { uid: u32 },
-    Tcp { local: SocketAddr },
+    Unix {
+        uid: u32,
+    },
+    Tcp {
+        local: SocketAddr,
+    },
     /// With TLS.
     Tls,
 }
@@ -94,7 +98,8 @@ impl Here {
         let Some(site) = origin.strip_prefix(self.scheme()).and_then(|rest| rest.strip_prefix("://")) else {
             return false;
         };
-        let port_fits = |local: SocketAddr| site.rsplit_once(':').is_some_and(|(_, port)| port == local.port().to_string());
+        let port_fits =
+            |local: SocketAddr| site.rsplit_once(':').is_some_and(|(_, port)| port == local.port().to_string());
         self.is(site, named)
             && match self {
                 Here::Address(local) => port_fits(local),

@@ -94,8 +94,7 @@ impl Certificates {
             CertificateSource::SelfSigned => {
                 let folder = data_dir.join(FOLDER);
                 if folder.symlink_metadata().is_err() {
-                    make(&folder, names)
-                        .map_err(|why| CertificateError::Unmade { path: folder.clone(), why })?;
+                    make(&folder, names).map_err(|why| CertificateError::Unmade { path: folder.clone(), why })?;
                 }
                 (folder.join("cert.pem"), folder.join("key.pem"))
             }
@@ -285,7 +284,9 @@ mod tests {
             let source = CertificateSource::Files { cert: cert.to_path_buf(), key: key.to_path_buf() };
             Certificates::open(&source, folder.path(), names()).map(|_| ())
         };
-        for (mode, taken) in [(0o600, true), (0o400, true), (0o640, true), (0o644, false), (0o660, false), (0o602, false)] {
+        for (mode, taken) in
+            [(0o600, true), (0o400, true), (0o640, true), (0o644, false), (0o660, false), (0o602, false)]
+        {
             std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
             let opened = open(&cert, &key);
             assert!(matches!((&opened, taken), (Ok(()), true) | (Err(CertificateError::Open(_)), false)), "{mode:o}");

@@ -126,7 +126,8 @@ pub(super) async fn serve(router: Router, listeners: Listeners, closing: Cancell
     let server = Arc::new(Server { router, connections: TaskTracker::new(), closing: closing.clone() });
     let acceptors = TaskTracker::new();
     if let Some(listener) = listeners.tcp {
-        let handshakes = listeners.tls.map(|tls| Handshakes { acceptor: tls.acceptor, places: Places::new(HANDSHAKES) });
+        let handshakes =
+            listeners.tls.map(|tls| Handshakes { acceptor: tls.acceptor, places: Places::new(HANDSHAKES) });
         acceptors.spawn(accept_tcp(Arc::clone(&server), listener, Places::new(TCP_PLACES), handshakes));
     }
     acceptors.spawn(accept_unix(Arc::clone(&server), listeners.unix, Places::new(UNIX_PLACES)));

@@ -329,7 +329,8 @@ impl Remote {
 
     async fn answer(&self, request: &Request, reply: Reply) -> Result<Answer, Failure> {
         let counted = reply.usage;
-        let mut answer = conclude::conclude(&self.name, request, reply).map_err(|failure| self.spent(failure, counted))?;
+        let mut answer =
+            conclude::conclude(&self.name, request, reply).map_err(|failure| self.spent(failure, counted))?;
         if answer.usage.input.is_none() || answer.usage.output.is_none() {
             answer = estimated(request.clone(), answer).await;
         }

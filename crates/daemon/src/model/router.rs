@@ -48,7 +48,10 @@ pub enum Route {
     /// The only model of the server at this provider's base URL.
     OnlyOf(Provider),
     /// One that the configuration added.
-    Added { word: String, name: ModelName },
+    Added {
+        word: String,
+        name: ModelName,
+    },
     /// An alias: each in turn.
     Several(Vec<Route>),
 }
@@ -139,9 +142,11 @@ impl Router {
         router.look();
         let configured = router.configured();
         match &configured.failure {
-            Some(why) => {
-                Err(Failure::new(Kind::NotReady, format!("[llm] cannot be used: {why}"), "mend it and start the daemon again"))
-            }
+            Some(why) => Err(Failure::new(
+                Kind::NotReady,
+                format!("[llm] cannot be used: {why}"),
+                "mend it and start the daemon again",
+            )),
             None => configured.default.clone().map(|_| router).map_err(|failure| *failure),
         }
     }

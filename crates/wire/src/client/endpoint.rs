@@ -23,14 +23,23 @@ const PATH_BYTES_MAX: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     Unix(PathBuf),
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     /// `pin`: the certificate that is taken, and no other; without one, those that this host's roots vouch for.
-    Tls { host: String, port: u16, pin: Option<Fingerprint> },
+    Tls {
+        host: String,
+        port: u16,
+        pin: Option<Fingerprint>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    #[error("`{0}` names no daemon: write https://HOST:7800, http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path/to/socket")]
+    #[error(
+        "`{0}` names no daemon: write https://HOST:7800, http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path/to/socket"
+    )]
     Form(String),
     #[error("`{0}` goes on after the host: a daemon has one project, and serves it at its root; leave the path out")]
     Path(String),
@@ -235,7 +244,9 @@ mod tests {
         for path in ["http://a/b:1", "https://a/projects/x", "http://a:1/v1"] {
             assert!(matches!(path.parse::<Endpoint>(), Err(EndpointError::Path(_))), "{path}");
         }
-        for wrong in ["", "unix:t.sock", "127.0.0.1", "a/b:1", "a:99999", "https://", "https:///x", "ftp://a:1", "http://a"] {
+        for wrong in
+            ["", "unix:t.sock", "127.0.0.1", "a/b:1", "a:99999", "https://", "https:///x", "ftp://a:1", "http://a"]
+        {
             assert!(matches!(wrong.parse::<Endpoint>(), Err(EndpointError::Form(_))), "{wrong}");
         }
     }

@@ -42,12 +42,7 @@ pub async fn add(word: &str, model: LlmModel, settings: &Settings, output: Outpu
     .await
 }
 
-async fn keep(
-    word: &str,
-    settings: &Settings,
-    output: Output,
-    change: impl FnOnce(&mut Llm),
-) -> Result<Exit, Failure> {
+async fn keep(word: &str, settings: &Settings, output: Output, change: impl FnOnce(&mut Llm)) -> Result<Exit, Failure> {
     by_hand(word, settings)?;
     let file = file(settings).await?;
     let mut llm = read_models(&file)?;
@@ -68,7 +63,11 @@ async fn keep(
         note: shown.and_then(|model| model.note),
     };
     output.show(&kept, || {
-        let means = if kept.candidates.is_empty() { "is kept".to_string() } else { format!("is {}", kept.candidates.join(", then ")) };
+        let means = if kept.candidates.is_empty() {
+            "is kept".to_string()
+        } else {
+            format!("is {}", kept.candidates.join(", then "))
+        };
         let note = kept.note.as_ref().map(|note| format!("not usable yet: {}\n", one_line(note))).unwrap_or_default();
         format!("\"{word}\" {means} (in {})\n{note}", kept.file.display())
     })?;

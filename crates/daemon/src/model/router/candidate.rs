@@ -1,12 +1,12 @@
 //! One of the models that an alias stands for. What cannot be used now is set aside for a while, and the next is asked: by
 //! another model call, so that both are on the record.
 
+use crate::model::Model;
 use crate::model::answer::Answer;
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::ModelName;
 use crate::model::piece::PieceSink;
 use crate::model::request::Request;
-use crate::model::Model;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,11 +61,9 @@ impl Candidate {
 fn aside_for(failure: &Failure) -> Option<Duration> {
     match failure.kind {
         Kind::Auth | Kind::Quota | Kind::UnknownModel | Kind::NotReady => Some(ASIDE_LONG),
-        Kind::RateLimited { .. }
-        | Kind::Overloaded { .. }
-        | Kind::ServerError
-        | Kind::Transport
-        | Kind::Deadline => Some(failure.retry_after_ms().map_or(ASIDE_SHORT, Duration::from_millis)),
+        Kind::RateLimited { .. } | Kind::Overloaded { .. } | Kind::ServerError | Kind::Transport | Kind::Deadline => {
+            Some(failure.retry_after_ms().map_or(ASIDE_SHORT, Duration::from_millis))
+        }
         // It is the request or the answer that is at fault, and not whoever was asked.
         Kind::Truncated
         | Kind::Empty

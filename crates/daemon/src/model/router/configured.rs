@@ -61,11 +61,12 @@ impl Router {
             return;
         }
         let settings = self.source.as_ref().map_or_else(|| Ok(ModelSettings::default()), |source| source.read());
-        let meaning = settings.and_then(|settings| self.meaning(&settings)).and_then(|meaning| match &meaning.default {
-            // A start says so itself.
-            Err(failure) if known.stamp.is_some() => Err(format!("{}; {}", failure.sentence, failure.hint)),
-            Ok(_) | Err(_) => Ok(meaning),
-        });
+        let meaning =
+            settings.and_then(|settings| self.meaning(&settings)).and_then(|meaning| match &meaning.default {
+                // A start says so itself.
+                Err(failure) if known.stamp.is_some() => Err(format!("{}; {}", failure.sentence, failure.hint)),
+                Ok(_) | Err(_) => Ok(meaning),
+            });
         let next = match meaning {
             Ok(meaning) => Configured { stamp: Some(stamp), ..meaning },
             Err(why) => {
@@ -102,7 +103,11 @@ impl Router {
                     return wrong("`default` is an alias itself; write the model");
                 }
                 let route = self.candidate(&configured, name).map_err(|failure| {
-                    let also = if settings.aliases.contains_key(name) { "; an alias stands for models, not for aliases" } else { "" };
+                    let also = if settings.aliases.contains_key(name) {
+                        "; an alias stands for models, not for aliases"
+                    } else {
+                        ""
+                    };
                     format!("[llm.aliases] {word}: {}{also}; {}", failure.sentence, failure.hint)
                 })?;
                 if routes.contains(&route) {

@@ -123,7 +123,10 @@ fn server(status: &'static str, requests: usize) -> String {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = std::io::Read::read(&mut stream, &mut [0; 65536]);
             let body = r#"{"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"ready"}}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#;
-            let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             let _ = std::io::Write::write_all(&mut stream, format!("{head}{body}").as_bytes());
         }
     });
@@ -160,7 +163,10 @@ async fn where_the_first_model_of_an_alias_cannot_be_used_the_next_is_asked_and_
     tls();
     let models = [
         ("broken", added(&server("503 Service Unavailable", 9), "a")),
-        ("keyless", AddedModel { lacking: Some("the variable X is not set".to_owned()), ..added("http://127.0.0.1:9/v1", "b") }),
+        (
+            "keyless",
+            AddedModel { lacking: Some("the variable X is not set".to_owned()), ..added("http://127.0.0.1:9/v1", "b") },
+        ),
         ("whole", added(&server("200 OK", 9), "c")),
     ];
     let aliases: [(&str, &[&str]); 3] =
