@@ -199,8 +199,16 @@ fn log(log: &IterationLog) -> String {
         iteration.turns,
         iteration.tokens_in + iteration.tokens_out,
     );
-    let mut estimated = false;
+    let (mut estimated, mut answering) = (false, log.log.first().map(|turn| turn.model.as_str()));
+    let is_mixed = log.log.iter().any(|turn| Some(turn.model.as_str()) != answering);
+    if is_mixed {
+        answering = None;
+    }
     for turn in &log.log {
+        if answering.is_none_or(|model| model != turn.model) {
+            text.push_str(&format!("  Model: {}\n", one_line(&turn.model)));
+            answering = Some(&turn.model);
+        }
         if let Some(said) = turn.text.as_deref().filter(|_| !turn.calls.is_empty()) {
             text.push_str(&indented(said));
         }
