@@ -28,7 +28,10 @@ pub struct Global {
     /// How to print.
     #[arg(short, long, global = true, value_enum, env = "TENURE_OUTPUT", help_heading = "Global")]
     pub output: Option<Format>,
-    /// The daemon: http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path [default: the socket in the data directory]
+    /// The daemon, by a name that `tenure config add` made [default: the one in use, else this data directory's]
+    #[arg(long, global = true, env = "TENURE_CONTEXT", value_name = "NAME", help_heading = "Global")]
+    pub context: Option<String>,
+    /// The daemon, by its address: https://HOST:7800, http://127.0.0.1:7800, 127.0.0.1:7800 or unix:/path
     #[arg(
         long,
         alias = "daemon-addr",
@@ -48,6 +51,9 @@ pub struct Global {
         help_heading = "Global"
     )]
     pub api_key: Option<String>,
+    /// The certificate of an https daemon, and no other: sha256:… as `tenure up` and `tenure status` print it there
+    #[arg(long, global = true, env = "TENURE_FINGERPRINT", value_name = "SHA256", help_heading = "Global")]
+    pub fingerprint: Option<String>,
     /// Where the ledger, work folders and weights are.
     #[arg(long, global = true, env = "TENURE_DATA_DIR", value_name = "DIR", help_heading = "Global")]
     pub data_dir: Option<PathBuf>,
@@ -101,10 +107,13 @@ pub enum Verb {
     Ps,
     /// Show what an execution's iterations said and did.
     Logs(Logs),
+    /// Add, list and choose the daemons that are meant.
+    #[command(subcommand)]
+    Config(Config),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
-    /// Pull, list and test models.
+    /// Name, pull, list and test models.
     #[command(subcommand)]
     Model(Model),
     /// Find out what this host enforces, and what holds an agent.
@@ -134,6 +143,15 @@ pub struct Up {
     /// Where to serve holders of API keys; `none` serves the Unix socket alone [default: 127.0.0.1:7800]
     #[arg(long, env = "TENURE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Speak TLS there: `self-signed` makes a certificate and prints its fingerprint, `none` is for this host alone [default: none]
+    #[arg(long, env = "TENURE_TLS", value_name = "HOW")]
+    pub tls: Option<Tls>,
+    /// Speak TLS there with this certificate and its chain, in PEM; it is read anew when it changes.
+    #[arg(long, env = "TENURE_TLS_CERT", value_name = "FILE", requires = "tls_key", conflicts_with = "tls")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert, which nobody else may be able to read.
+    #[arg(long, env = "TENURE_TLS_KEY", value_name = "FILE", requires = "tls_cert", conflicts_with = "tls")]
+    pub tls_key: Option<PathBuf>,
     /// Sandboxes at the same time [default: 8]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
@@ -152,6 +170,13 @@ pub struct Up {
     /// Start although the database is older than its head outside says; the reason is recorded.
     #[arg(long, value_name = "WHY")]
     pub accept_restore: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    SelfSigned,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -360,6 +385,41 @@ pub struct Logs {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Keep a daemon's --base-url, --api-key and --fingerprint under a name, in a file that only you can read.
+    Add {
+        #[arg(value_parser = named)]
+        name: String,
+        /// A file with the API key, or `-` for stdin: what is typed as --api-key stays in the shell's history.
+        #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+        key_file: Option<PathBuf>,
+        /// Take the place of the one of this name.
+        #[arg(long)]
+        replace: bool,
+        /// Mean it from now on.
+        #[arg(long = "use")]
+        in_use: bool,
+    },
+    /// Mean this daemon wherever no flag or variable names another; `local` is this data directory's.
+    Use {
+        #[arg(value_parser = named)]
+        name: String,
+    },
+    /// List the daemons that have names.
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show which daemon is meant and what says so, or one by its name.
+    #[command(visible_aliases = ["get", "current"])]
+    Show { name: Option<String> },
+    /// Forget names, with the keys kept under them.
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[arg(required = true, value_name = "NAME", value_parser = named)]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Key {
     /// Make a key; its text is shown once.
     Create {
@@ -391,6 +451,37 @@ pub enum Model {
         /// Take them from a file instead of the hub.
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+    },
+    /// Let a word stand for a model, or for several in the order in which they are tried.
+    Alias {
+        #[arg(value_parser = named)]
+        word: String,
+        /// provider/model, a word such as local or anthropic, or one of `tenure model add`; the next where one cannot be used.
+        #[arg(required = true, num_args = 1..=5, value_name = "MODEL", value_parser = named)]
+        models: Vec<String>,
+    },
+    /// Add a model at an address of its own, under a name.
+    Add {
+        #[arg(value_parser = named)]
+        word: String,
+        /// anthropic/MODEL, openai/MODEL (or whatever speaks as OpenAI does) or ollama/MODEL.
+        #[arg(value_name = "PROVIDER/MODEL", value_parser = named)]
+        model: String,
+        /// Where it is, instead of the provider's own address.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// The variable that has its key where the daemon runs.
+        #[arg(long, value_name = "VARIABLE", conflicts_with = "key_file")]
+        key_env: Option<String>,
+        /// A file with its key, which nobody else may be able to read.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Remove words of `alias` and `add`, or the weights of a local model from the disk.
+    #[command(visible_alias = "rm")]
+    Remove {
+        #[arg(required = true, value_name = "WORD", value_parser = named)]
+        words: Vec<String>,
     },
     /// List models and what they lack.
     #[command(visible_alias = "ls")]

@@ -9,6 +9,7 @@ mod agent;
 mod manifest;
 mod execute;
 mod execution;
+mod config;
 mod key;
 mod model;
 pub mod sandbox;
@@ -46,6 +47,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
         Verb::Ps => execution::open(settings, output).await,
         Verb::Logs(wanted) => execution::logs(wanted, settings, output).await,
+        Verb::Config(verb) => config::run(verb, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,

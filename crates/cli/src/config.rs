@@ -3,6 +3,14 @@
 //!
 //! Authority (where the daemon is, whose data it has, what of the host agents see) comes from the user's own file alone.
 //! Must never: take it from a file that merely lies in the current folder, which a repository or an agent may have put there.
+mod contexts;
+mod llm;
+mod meant;
+
+pub use contexts::{Context, Contexts, ContextsFile, LOCAL, check_key, check_name, endpoint};
+pub use llm::{Llm, LlmModel, Names, read_models, write_models};
+pub use meant::{By, Meant, Stated};
+
 use std::fs::File as Opened;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -12,16 +20,20 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 use tenure_core::manifest::{HostMount, nearest};
+use tenure_daemon::http::CertificateSource;
+use tenure_daemon::model::settings::SettingsSource;
 use tenure_wire::client::{Client, Endpoint};
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, Tls};
 use crate::failure::{Exit, Failure};
 
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7800";
 pub const SLOTS_DEFAULT: u32 = 8;
+const SOCKET: &str = "tenure.sock";
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 7] = ["data_dir", "models_dir", "listen", "slots", "base_url", "output", "sandbox"];
+const KEYS: [&str; 10] =
+    ["data_dir", "models_dir", "listen", "slots", "base_url", "fingerprint", "output", "sandbox", "api", "llm"];
 /// What a file of the current folder may say.
 const HARMLESS: [&str; 1] = ["output"];
 
@@ -34,9 +46,34 @@ struct File {
     listen: Option<String>,
     slots: Option<u32>,
     base_url: Option<String>,
+    fingerprint: Option<String>,
     output: Option<Format>,
     #[serde(default)]
     sandbox: Sandbox,
+    #[serde(default)]
+    api: Api,
+    #[serde(default)]
+    llm: Llm,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Api {
+    tls: Option<ApiTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "`tls` is \"self-signed\", \"none\", or a table with `cert` and `key`")]
+enum ApiTls {
+    Word(Tls),
+    Files(ApiFiles),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiFiles {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,15 +92,20 @@ pub struct Settings {
     pub models_dir: PathBuf,
     pub listen: Option<String>,
     pub slots: Option<u32>,
+    /// What the API shows where it listens; none is in clear.
+    pub tls: Option<CertificateSource>,
     /// Folders of the host that manifests may name.
     pub allow_mounts: Vec<HostMount>,
     pub yes: bool,
-    base_url: Option<String>,
-    api_key: Option<String>,
+    /// What the user's own tenure.toml says of models.
+    pub llm: Llm,
+    /// Where that stands, and what verbs write beside it.
+    pub llm_source: SettingsSource,
+    wanted: meant::Wanted,
 }
 
 impl Settings {
-    pub fn resolve(global: &Global) -> Result<Settings, Failure> {
+    pub fn resolve(global: &Global, stated: &Stated) -> Result<Settings, Failure> {
         let folders = etcetera::choose_base_strategy().map_err(|error| {
             Failure::new(Exit::Failure, format!("the home folder is not known: {error}")).next("set HOME")
         })?;
@@ -77,6 +119,18 @@ impl Settings {
         };
         let data_dir = global.data_dir.clone().or(file.data_dir);
         let data_dir = absolute(&data_dir.unwrap_or_else(|| folders.data_dir().join("tenure")))?;
+        let config_file = global.config.clone().unwrap_or_else(|| own.clone());
+        let llm_source =
+            llm::source(Some(absolute(&config_file)?), folders.config_dir().join("tenure").join(llm::MODELS_FILE));
+        let wanted = meant::Wanted {
+            global: global.clone(),
+            stated: *stated,
+            file_url: file.base_url,
+            file_fingerprint: file.fingerprint,
+            file_named: global.config.is_some(),
+            contexts: ContextsFile::in_folder(&folders.config_dir().join("tenure")),
+            socket: data_dir.join(SOCKET),
+        };
         Ok(Settings {
             output: global.output.or(file.output).unwrap_or_default(),
             models_dir: match file.models_dir {
@@ -87,15 +141,23 @@ impl Settings {
             data_dir,
             listen: file.listen,
             slots: file.slots,
+            tls: match file.api.tls {
+                None | Some(ApiTls::Word(Tls::None)) => None,
+                Some(ApiTls::Word(Tls::SelfSigned)) => Some(CertificateSource::SelfSigned),
+                Some(ApiTls::Files(ApiFiles { cert, key })) => {
+                    Some(CertificateSource::Files { cert: absolute(&cert)?, key: absolute(&key)? })
+                }
+            },
             allow_mounts: mounts(&file.sandbox.allow_mounts)?,
             yes: global.yes,
-            base_url: global.base_url.clone().or(file.base_url),
-            api_key: global.api_key.clone(),
+            llm: file.llm,
+            llm_source,
+            wanted,
         })
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.data_dir.join("tenure.sock")
+        self.data_dir.join(SOCKET)
     }
 
     /// What a detached daemon prints.
@@ -111,29 +173,38 @@ impl Settings {
     /// # Errors
     /// A daemon elsewhere is meant, which this verb cannot reach.
     pub fn own_daemon(&self, verb: &str) -> Result<(), Failure> {
-        let Some(url) = &self.base_url else { return Ok(()) };
-        Err(Failure::new(Exit::Usage, format!("`tenure {verb}` is for the daemon of a data directory on this host"))
-            .why(format!("{url} is meant, by --base-url, TENURE_BASE_URL or {FILE}"))
-            .next("leave that out, or name the directory with --data-dir"))
-    }
-
-    /// Whether the daemon that is meant is the data directory's own, on this host.
-    pub fn is_own_daemon(&self) -> bool {
-        self.base_url.is_none()
-    }
-
-    /// The client of the daemon that is meant: the one at the base URL, or the data directory's own.
-    pub fn client(&self) -> Result<Client, Failure> {
-        let endpoint = match &self.base_url {
-            Some(url) => url.parse::<Endpoint>().map_err(|error| Failure::new(Exit::Usage, error.to_string()))?,
-            None => Endpoint::Unix(self.socket()),
-        };
-        if let Some(key) = &self.api_key {
-            key.parse::<tenure_wire::api::key::KeyText>().map_err(|error| {
-                Failure::new(Exit::NotAllowed, error.to_string()).next("check --api-key or TENURE_API_KEY")
-            })?;
+        let meant = self.meant()?;
+        if meant.is_own {
+            return Ok(());
         }
-        Ok(Client::new(endpoint, self.api_key.clone()))
+        Err(Failure::new(Exit::Usage, format!("`tenure {verb}` is for the daemon of a data directory on this host"))
+            .why(format!("{} is meant, by {}", meant.endpoint, meant.said))
+            .next(format!("say --context {LOCAL}, or name the directory with --data-dir")))
+    }
+
+    /// The daemon that is meant: by a flag, a variable, the context in use, or the data directory's own.
+    ///
+    /// # Errors
+    /// What cannot be meant.
+    pub fn meant(&self) -> Result<Meant, Failure> {
+        self.wanted.meant()
+    }
+
+    /// What the global flags said, where nothing else counts.
+    pub fn flags(&self) -> (&Global, &Stated) {
+        (&self.wanted.global, &self.wanted.stated)
+    }
+
+    pub fn contexts(&self) -> &ContextsFile {
+        &self.wanted.contexts
+    }
+
+    /// The client of the daemon that is meant.
+    ///
+    /// # Errors
+    /// What cannot be meant.
+    pub fn client(&self) -> Result<Client, Failure> {
+        self.meant().map(Meant::client)
     }
 }
 
@@ -164,7 +235,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 /// A file that the user named, or their own: refused where another user could have written it.
 fn read(path: &Path) -> Result<File, Failure> {
     let refuse = |why: String| Failure::new(Exit::Usage, format!("{} cannot be used: {why}", path.display()));
-    let text = text_of(path).map_err(|unread| match unread {
+    let text = text_of(path, 0o022).map_err(|unread| match unread {
         Unread::Others(why) => Failure::new(Exit::NotAllowed, format!("{} is not used: {why}", path.display()))
             .why("it says where keys are sent and what agents see, so that only you may be able to write it")
             .next(format!("look at it, then: chmod go-w {0}, and chown it to yourself", path.display())),
@@ -183,7 +254,8 @@ enum Unread {
     Not(String),
 }
 
-fn text_of(path: &Path) -> Result<String, Unread> {
+/// `closed`: the bits of its mode that must not be set.
+fn text_of(path: &Path, closed: u32) -> Result<String, Unread> {
     let not = |error: std::io::Error| Unread::Not(error.to_string());
     // Else a pipe that nobody writes to would be waited for.
     if !std::fs::metadata(path).map_err(not)?.is_file() {
@@ -195,8 +267,9 @@ fn text_of(path: &Path) -> Result<String, Unread> {
     if found.uid() != user && found.uid() != 0 {
         return Err(Unread::Others(format!("it belongs to another user (uid {})", found.uid())));
     }
-    if found.mode() & 0o022 != 0 {
-        return Err(Unread::Others(format!("others may write it (mode {:04o})", found.mode() & 0o7777)));
+    if found.mode() & closed != 0 {
+        let may = if found.mode() & 0o022 != 0 { "write" } else { "read" };
+        return Err(Unread::Others(format!("others may {may} it (mode {:04o})", found.mode() & 0o7777)));
     }
     let mut text = String::new();
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(not)?;
@@ -225,7 +298,7 @@ fn found(own: File, here: &Path, own_path: &Path) -> (File, Option<String>) {
         return (own, None);
     }
     let ignored = |why: &str| format!("./{} is ignored: {why}", here.display());
-    let text = match text_of(here) {
+    let text = match text_of(here, 0o022) {
         Ok(text) => text,
         Err(Unread::Others(why) | Unread::Not(why)) => return (own, Some(ignored(&why))),
     };

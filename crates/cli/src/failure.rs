@@ -86,6 +86,12 @@ impl Failure {
         Failure::new(Exit::Program(141), "")
     }
 
+    /// What, why and what next, on one line.
+    pub fn sentence(&self) -> String {
+        let parts = [Some(&self.what), self.why.as_ref(), self.next.as_ref()];
+        parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+
     /// Stderr gets it, as lines or as one JSON object.
     pub fn print(&self, format: Format) {
         if self.what.is_empty() {
@@ -154,7 +160,15 @@ impl From<client::Error> for Failure {
                     .next("start one with `tenure up`, or name another with --base-url or --data-dir")
             }
             error @ client::Error::InClear(_) => Failure::new(Exit::NotAllowed, error.to_string())
-                .next("reach that daemon through a tunnel to its own host, such as ssh -L, and name the tunnel's end"),
+                .next("give that daemon TLS (`tenure up --tls self-signed`) and write https://, or reach it through a tunnel to its own host, such as ssh -L, and name the tunnel's end"),
+            error @ client::Error::OtherCertificate { .. } => other_certificate(&error),
+            client::Error::Untrusted { endpoint, shown, why } => {
+                Failure::new(Exit::NotAllowed, format!("the certificate of {endpoint} is not trusted; nothing was sent"))
+                    .why(format!("{why}; its fingerprint is {shown}"))
+                    .next("compare that with what `tenure status` says on the daemon's own host; if they are the same, pin it with --fingerprint")
+            }
+            error @ client::Error::NoTls(_) => Failure::new(Exit::Unreachable, error.to_string())
+                .next("the daemon there was started without TLS, or something else has its port: `tenure status` on its host says how it listens"),
             error @ client::Error::TimedOut(_) => {
                 Failure::new(Exit::Unreachable, error.to_string()).next("`tenure status` says whether it lives")
             }
@@ -164,6 +178,14 @@ impl From<client::Error> for Failure {
                 .next("check --base-url, and that program and daemon are of the same release"),
         }
     }
+}
+
+fn other_certificate(error: &client::Error) -> Failure {
+    let failure = Failure::new(Exit::NotAllowed, format!("{error}; nothing was sent"));
+    let client::Error::OtherCertificate { pinned, shown, .. } = error else { return failure };
+    failure.why(format!("pinned is {pinned}, and it shows {shown}")).next(
+        "ask `tenure status` on the daemon's own host for its fingerprint: if it is the new one, keep that with `tenure config add NAME --replace`; if not, somebody stands in between",
+    )
 }
 
 fn of_problem(problem: Box<Problem>) -> Failure {
@@ -211,6 +233,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::ParameterWrong
         | Code::ParameterOutOfRange
         | Code::MediaTypeWrong
+        | Code::TlsWanted
         | Code::MethodWrong
         | Code::ManifestInvalid
         | Code::ManifestUnenforced

@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 21] = [
+const LATER: [(&str, &str, &str); 20] = [
     (
         "agent create",
         "agents that are made without a manifest file",
@@ -54,11 +54,6 @@ const LATER: [(&str, &str, &str); 21] = [
         "audit export",
         "signed exports of the ledger",
         "`tenure audit verify`, and `tenure audit tail -o json` prints records",
-    ),
-    (
-        "config",
-        "named contexts",
-        "`--base-url` and `--data-dir`, or `TENURE_CONFIG` with a tenure.toml for each daemon",
     ),
 ];
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Command, CommandFactory, FromArgMatches};
 
 use args::{Arguments, Sandbox, Verb};
-use config::Settings;
+use config::{Settings, Stated};
 use failure::{Exit, Failure};
 use render::Output;
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(error) => return later::or_usage(&words, &error),
     };
     let wanted = arguments.global.output;
-    match run(arguments) {
+    match run(arguments, &Stated::of(&matches)) {
         Ok(exit) => exit.into(),
         Err(failure) => failure.end(wanted.unwrap_or_default()),
     }
@@ -54,7 +54,7 @@ fn without_empty(command: Command) -> Command {
     command.mut_subcommands(without_empty)
 }
 
-fn run(arguments: Arguments) -> Result<Exit, Failure> {
+fn run(arguments: Arguments, stated: &Stated) -> Result<Exit, Failure> {
     // Both sides of the daemon and a pull speak TLS with this provider; a second call finds it in place.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // It cleans up after another process, in whatever state settings are.
@@ -65,7 +65,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         // What they make (the data directory, weights in it) is for nobody else, whatever the shell's or the unit's umask was.
         rustix::process::umask(rustix::fs::Mode::from(0o077));
     }
-    let settings = Settings::resolve(&arguments.global)?;
+    let settings = Settings::resolve(&arguments.global, stated)?;
     let output = Output::new(settings.output);
     if let Verb::Worker(worker) = &arguments.verb {
         return command::worker::run(worker, &settings);

@@ -73,6 +73,11 @@ pub fn ago(moment: Moment) -> String {
     }
 }
 
+/// A count of tokens, with a mark where some were estimated.
+pub fn tokens(count: u64, estimated: bool) -> String {
+    if estimated { format!("~{count}") } else { count.to_string() }
+}
+
 /// `$0.0123`, with a mark where some calls have no price.
 pub fn cost(micro_usd: u64, unpriced: u32) -> String {
     let dollars = format!("${}.{:04}", micro_usd / 1_000_000, micro_usd % 1_000_000 / 100);

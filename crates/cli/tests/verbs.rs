@@ -6,6 +6,7 @@ mod verbs {
     mod agent;
     mod audit;
     mod completions;
+    mod config;
     mod door;
     mod down;
     mod execute;
@@ -24,6 +25,7 @@ mod verbs {
     mod screen;
     mod settings;
     mod status;
+    mod tls;
     mod up;
     mod watch;
 }

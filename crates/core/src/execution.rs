@@ -64,6 +64,9 @@ pub struct Spent {
     /// Model calls whose price is not known, so that `micro_usd` is too low.
     pub unpriced: u32,
     pub model_losses: u32,
+    /// A provider did not count all of the tokens, so that some were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "most folds in the cache are running ones")]
@@ -380,6 +383,8 @@ pub struct ModelFailure {
     /// Clipped where it is recorded; no secret may stand in it.
     pub sentence: String,
     pub remedy: Remedy,
+    /// What the provider counted of it all the same.
+    pub usage: Option<Usage>,
 }
 
 /// What may help after a model's failure.
@@ -389,6 +394,8 @@ pub enum Remedy {
     Again {
         after_ms: Option<u64>,
     },
+    /// The same question at once: it goes to another model of the same alias.
+    Elsewhere,
     /// Another conversation: the next iteration's.
     NextIteration,
     None,
@@ -468,6 +475,9 @@ events! {
             retry_at: Option<Run>,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             charged_micro_usd: Option<u64>,
+            /// What the provider counted of the answer that failed.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            usage: Option<Usage>,
         },
         "model.lost" => ModelLost {
             turn: Turn,

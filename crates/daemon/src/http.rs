@@ -8,6 +8,7 @@
 #![expect(unused_qualifications, reason = "written by the macro of utoipa where a handler names its parameters")]
 
 mod listen;
+mod certificate;
 mod places;
 mod auth;
 mod shares;
@@ -40,6 +41,7 @@ use axum::routing::get;
 use tenure_core::time::Time;
 use tenure_store::Reader;
 use tenure_wire::api::event::Piece;
+use tenure_wire::fingerprint::Fingerprint;
 use tenure_wire::problem::Code;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +51,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use certificate::{CertificateError, CertificateSource};
 pub use listen::ListenError;
 
 use crate::Options;
@@ -56,7 +59,8 @@ use crate::app::App;
 use crate::fleet::Greeting;
 use crate::model::router;
 use crate::records::Records;
-use listen::Listeners;
+use certificate::Certificates;
+use listen::{Listeners, Tls};
 use problem::Failure;
 use shares::Shares;
 
@@ -88,6 +92,8 @@ struct Installation {
     owner: u32,
     /// Where it listens, as people write it.
     listening: Vec<String>,
+    /// What it shows there, where it speaks TLS.
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl ApiState {
@@ -101,12 +107,13 @@ pub struct Tcp(Option<TcpListener>);
 
 impl Tcp {
     /// # Errors
-    /// What cannot be bound.
+    /// What cannot be bound, or a certificate of the operator's that cannot be used.
     pub async fn bind(options: &Options) -> Result<Tcp, ListenError> {
-        match options.listen {
-            Some(address) => listen::tcp(address).await.map(|listener| Tcp(Some(listener))),
-            None => Ok(Tcp(None)),
+        let Some(address) = options.listen else { return Ok(Tcp(None)) };
+        if let Some(source @ CertificateSource::Files { .. }) = &options.tls {
+            Certificates::open(source, &options.data_dir, Vec::new())?;
         }
+        listen::tcp(address, options.tls.is_some()).await.map(|listener| Tcp(Some(listener)))
     }
 }
 
@@ -114,12 +121,49 @@ impl Tcp {
 pub struct Bound(Listeners);
 
 impl Bound {
-    /// Binds the Unix socket too. The data directory must be held.
+    /// Binds the Unix socket too, and makes a certificate where one is to be made. The data directory must be held.
     ///
     /// # Errors
-    /// What cannot be bound.
+    /// What cannot be bound or made.
     pub fn with_socket(Tcp(tcp): Tcp, options: &Options) -> Result<Bound, ListenError> {
-        Ok(Bound(Listeners { unix: listen::unix(&options.socket)?, tcp: tcp.into_iter().collect() }))
+        let tls = match (&tcp, &options.tls) {
+            (Some(listener), Some(source)) => {
+                let names = names(listener.local_addr().ok());
+                let certificates = Arc::new(Certificates::open(source, &options.data_dir, names)?);
+                Some(Tls { acceptor: Arc::new(certificates.server()?).into(), certificates })
+            }
+            (None, _) | (_, None) => None,
+        };
+        Ok(Bound(Listeners { unix: listen::unix(&options.socket)?, tcp, tls }))
+    }
+}
+
+/// What the daemon may be addressed as, for a certificate of its own making.
+fn names(bound: Option<SocketAddr>) -> Vec<String> {
+    let mut names = vec!["localhost".to_string(), "127.0.0.1".to_string(), "::1".to_string()];
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let is_name = |name: &str| {
+        let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        fits && !name.is_empty() && name != "localhost"
+    };
+    names.extend(Some(host).filter(|host| is_name(host)));
+    let address = bound.map(|bound| bound.ip()).filter(|address| !address.is_unspecified() && !address.is_loopback());
+    names.extend(address.map(|address| address.to_string()));
+    names
+}
+
+/// Where the API listens for keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    pub address: SocketAddr,
+    /// What it shows there, where it speaks TLS.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl std::fmt::Display for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.fingerprint.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.address)
     }
 }
 
@@ -131,10 +175,12 @@ pub fn serve(
     models: Arc<router::Router>,
     options: &Options,
     Bound(listeners): Bound,
-) -> Option<SocketAddr> {
-    let bound = listeners.tcp.first().and_then(|listener| listener.local_addr().ok());
+) -> Option<Listening> {
+    let fingerprint = listeners.tls.as_ref().map(|tls| tls.certificates.fingerprint());
+    let bound = listeners.tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+    let bound = bound.map(|address| Listening { address, fingerprint });
     let listening = std::iter::once(format!("unix:{}", options.socket.display()))
-        .chain(bound.map(|address| format!("http://{address}")))
+        .chain(bound.map(|bound| bound.to_string()))
         .collect();
     let installation = Installation {
         data_dir: options.data_dir.clone(),
@@ -142,11 +188,15 @@ pub fn serve(
         home_grace_ms: u64::try_from(options.home_grace.as_millis()).unwrap_or(u64::MAX),
         owner: rustix::process::geteuid().as_raw(),
         listening,
+        certificates: listeners.tls.as_ref().map(|tls| Arc::clone(&tls.certificates)),
     };
     let (records, shares) = (app.records.interactive(), Shares::default());
     let app = Arc::clone(app);
     let closing = app.closing.clone();
     let api = Arc::new(ApiState { app, records, greeting: greeting.clone(), shares, installation, models });
+    if let Some(tls) = &listeners.tls {
+        tasks.spawn(Arc::clone(&tls.certificates).follow(closing.clone()));
+    }
     tasks.spawn(listen::serve(router(api), listeners, closing));
     bound
 }

@@ -25,6 +25,7 @@ pub use tenure_store::verify;
 
 use app::App;
 use fleet::{BuiltIn, Greeting, Supervisor};
+use http::{CertificateSource, Listening};
 use model::environment::Environment;
 use model::router::Router;
 use platform::Platform;
@@ -48,6 +49,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// Where the API listens for keys; none serves the socket alone.
     pub listen: Option<SocketAddr>,
+    /// What it shows there; none serves this host alone, in clear.
+    pub tls: Option<CertificateSource>,
     pub environment: Environment,
     pub built_in: BuiltIn,
     pub version: String,
@@ -84,7 +87,7 @@ pub struct Daemon {
     pub models: Arc<Router>,
     pub greeting: cell::Receiver<Option<Greeting>>,
     /// Where the API listens, if it does.
-    pub listening: Option<SocketAddr>,
+    pub listening: Option<Listening>,
     pub outside: Checkpoint,
     store: Arc<Store>,
     tasks: JoinSet<()>,

@@ -20,6 +20,7 @@ pub mod pull;
 pub mod remote;
 pub mod request;
 pub mod router;
+pub mod settings;
 mod spelling;
 pub mod wire;
 

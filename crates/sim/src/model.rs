@@ -66,8 +66,12 @@ pub fn one<S: Storage>(world: &mut World<S>) -> Result<bool, Violation> {
 }
 
 fn answer<S: Storage>(world: &mut World<S>, turn: Turn) -> execution::Command {
-    let failure =
-        |kind: &str, remedy| ModelFailure { kind: kind.into(), sentence: "the provider says no".into(), remedy };
+    let failure = |kind: &str, remedy| ModelFailure {
+        kind: kind.into(),
+        sentence: "the provider says no".into(),
+        remedy,
+        usage: None,
+    };
     match world.random.below(100) {
         0..=11 => {
             let after_ms = world.random.chance(300).then(|| world.random.below(30_000));

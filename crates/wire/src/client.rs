@@ -1,20 +1,24 @@
-//! The typed client of the HTTP API: one connection a request over a Unix socket or plain TCP to this host. It retries
+//! The typed client of the HTTP API: one connection a request over a Unix socket, plain TCP to this host, or TLS. It retries
 //! nothing by itself but the joining of a broken event stream, and never logs a key or sends one to another host.
 mod endpoint;
 mod event_stream;
+mod tls;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use event_stream::{EventStream, StreamItem};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::api::agent::{Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
@@ -23,7 +27,9 @@ use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::model::{Models, TestModel, TestedModel};
 use crate::api::status::{Health, Status};
 use crate::api::{List, PREFIX};
+use crate::fingerprint::Fingerprint;
 use crate::problem::Problem;
+use tls::{Cause, Distrust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,14 +52,24 @@ pub enum Error {
     #[error("the connection broke: {0}")]
     Broken(String),
     /// Whoever is on the way could read the key.
-    #[error("an API key is sent to this host alone, and {0} is another one's address without TLS")]
+    #[error("an API key is sent in clear to this host alone, and {0} is another one's address without TLS")]
     InClear(Endpoint),
+    /// Nothing was sent.
+    #[error("{endpoint} shows another certificate than the one that was pinned")]
+    OtherCertificate { endpoint: Endpoint, pinned: Fingerprint, shown: Fingerprint },
+    /// Nothing was sent.
+    #[error("the certificate of {endpoint} is not trusted: {why}")]
+    Untrusted { endpoint: Endpoint, shown: Fingerprint, why: String },
+    #[error("what answers at {0} does not speak TLS")]
+    NoTls(Endpoint),
 }
 
 #[derive(Clone)]
 pub struct Client {
     endpoint: Endpoint,
     key: Option<String>,
+    /// Made at the first connection.
+    tls: Arc<OnceCell<Arc<ClientConfig>>>,
 }
 
 /// Query parameters; those that are absent are left out.
@@ -61,7 +77,7 @@ pub type Query<'a> = &'a [(&'a str, Option<String>)];
 
 impl Client {
     pub fn new(endpoint: Endpoint, key: Option<String>) -> Client {
-        Client { endpoint, key }
+        Client { endpoint, key, tls: Arc::default() }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -228,7 +244,7 @@ impl Client {
         body: Option<Body>,
         idempotency_key: Option<&str>,
     ) -> Result<Request<Full<Bytes>>, Error> {
-        if self.key.is_some() && !self.endpoint.is_this_host() {
+        if self.key.is_some() && !self.endpoint.keeps_keys() {
             return Err(Error::InClear(self.endpoint.clone()));
         }
         let mut request = Request::builder()
@@ -266,15 +282,25 @@ impl Client {
     /// Sends on a connection of its own; the body of the answer holds that connection open.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Error> {
         let unreachable = |why: String| Error::Unreachable { endpoint: self.endpoint.clone(), why };
-        let stream = timeout(CONNECT_TIMEOUT, self.endpoint.connect())
+        let stream = timeout(CONNECT_TIMEOUT, self.endpoint.connect(&self.tls))
             .await
             .map_err(|_| unreachable("it did not accept the connection in time".to_string()))?
-            .map_err(|error| unreachable(error.to_string()))?;
+            .map_err(|error| self.unconnected(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Error::Broken(error.to_string()))?;
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    fn unconnected(&self, error: &std::io::Error) -> Error {
+        let endpoint = self.endpoint.clone();
+        match tls::cause(error) {
+            Cause::Distrust(Distrust::Other { pinned, shown }) => Error::OtherCertificate { endpoint, pinned, shown },
+            Cause::Distrust(Distrust::Unvouched { shown, why }) => Error::Untrusted { endpoint, shown, why },
+            Cause::InClear => Error::NoTls(endpoint),
+            Cause::Other => Error::Unreachable { endpoint, why: error.to_string() },
+        }
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, (status, bytes): (StatusCode, Bytes)) -> Result<T, Error> {

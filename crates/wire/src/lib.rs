@@ -5,6 +5,7 @@
 pub mod api;
 pub mod problem;
 pub mod confinement;
+pub mod fingerprint;
 pub mod frame;
 pub mod local;
 #[cfg(feature = "client")]

@@ -93,6 +93,7 @@ catalogue! {
     Unauthenticated "unauthenticated" 401 "No valid API key" "use the Unix socket, or send `Authorization: Bearer tnr_…`; `tenure key create` makes a key" Authenticate;
     Forbidden "forbidden" 403 "The role does not allow this" "use a key with a higher role: viewer reads, operator changes, owner manages keys" Authenticate;
     HostRefused "host_refused" 403 "The Host header names another host" "address the daemon as 127.0.0.1 or localhost" ChangeRequest;
+    TlsWanted "tls_wanted" 400 "This address speaks TLS" "write https:// and the fingerprint that `tenure status` tells on the daemon's host" ChangeRequest;
     OriginRefused "origin_refused" 403 "Requests of other web sites are refused" "call the API from a program, not from a page of another site" ChangeRequest;
     // Manifests and agents.
     ManifestInvalid "manifest_invalid" 422 "The manifest is not valid" "mend the listed fields; `tenure manifest validate FILE` checks without deploying" ChangeRequest;

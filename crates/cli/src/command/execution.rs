@@ -9,7 +9,7 @@ use crate::args::{Execution, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
-use crate::render::{Output, ago, cost, duration, table, watch_view};
+use crate::render::{Output, ago, cost, duration, table, tokens, watch_view};
 use crate::screen::{one_line, plain};
 
 /// Of each status.
@@ -68,7 +68,7 @@ fn show(executions: &[Shown], output: Output) -> Result<(), Failure> {
                 format!("{}/{}", execution.iteration, execution.max_iterations),
                 ago(execution.started_at),
                 duration(execution.duration_ms),
-                (execution.tokens_in + execution.tokens_out).to_string(),
+                tokens(execution.tokens_in + execution.tokens_out, execution.tokens_estimated),
                 cost(execution.cost_micro_usd, execution.unpriced_model_calls),
             ]
         });
@@ -133,10 +133,17 @@ fn facts(file: &ExecutionFile) -> String {
         ("duration", Some(duration(execution.duration_ms))),
         ("iterations", Some(format!("{} of {}", execution.iteration, execution.max_iterations))),
         ("tool calls", Some(execution.tool_calls.to_string())),
-        ("tokens", Some(format!("{} in, {} out", execution.tokens_in, execution.tokens_out))),
+        ("tokens", Some(tokens_line(execution))),
         ("cost", Some(cost(execution.cost_micro_usd, execution.unpriced_model_calls))),
         ("input", input.map(|input| input.chars().take(200).collect())),
     ])
+}
+
+fn tokens_line(execution: &Shown) -> String {
+    let shown = |count| tokens(count, execution.tokens_estimated);
+    let (input, output) = (shown(execution.tokens_in), shown(execution.tokens_out));
+    let mark = if execution.tokens_estimated { " (estimated: a provider does not count all of them)" } else { "" };
+    format!("{input} in, {output} out{mark}")
 }
 
 fn iterations(iterations: &[Iteration]) -> String {
@@ -192,8 +199,16 @@ fn log(log: &IterationLog) -> String {
         iteration.turns,
         iteration.tokens_in + iteration.tokens_out,
     );
-    let mut estimated = false;
+    let (mut estimated, mut answering) = (false, log.log.first().map(|turn| turn.model.as_str()));
+    let is_mixed = log.log.iter().any(|turn| Some(turn.model.as_str()) != answering);
+    if is_mixed {
+        answering = None;
+    }
     for turn in &log.log {
+        if answering.is_none_or(|model| model != turn.model) {
+            text.push_str(&format!("  Model: {}\n", one_line(&turn.model)));
+            answering = Some(&turn.model);
+        }
         if let Some(said) = turn.text.as_deref().filter(|_| !turn.calls.is_empty()) {
             text.push_str(&indented(said));
         }

@@ -1,4 +1,6 @@
 //! `tenure model …`. Weights are pulled here and not by the daemon, so that it can be done before one runs.
+mod words;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,14 +12,20 @@ use tenure_daemon::model::pull::{self, Progress, PullOutcome, Source};
 use tenure_wire::api::model::TestModel;
 
 use crate::args::{Format, Model};
-use crate::config::Settings;
+use crate::config::{LlmModel, Settings};
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, duration, table};
+use crate::render::{Output, duration, table, tokens};
 use crate::screen::one_line;
 
 pub async fn run(verb: Model, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Model::Pull { name, from } => pull_weights(&name, from.as_deref(), settings, output).await,
+        Model::Alias { word, models } => words::alias(&word, models, settings, output).await,
+        Model::Add { word, model, url, key_env, key_file } => {
+            let added = added(&model, url, key_env, key_file)?;
+            words::add(&word, added, settings, output).await
+        }
+        Model::Remove { words } => words::remove(&words, settings, output).await,
         Model::List => list(settings, output).await,
         Model::Test { model } => test(model, settings, output).await,
     }
@@ -28,11 +36,22 @@ async fn list(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     output.show(&models.items, || {
         let rows = models.items.iter().map(|model| {
             let status = if model.ready { "ready" } else { "not ready" };
-            let note = model.note.clone().unwrap_or_default();
+            let means = (!model.candidates.is_empty()).then(|| model.candidates.join(", then "));
+            let note: Vec<String> = means.into_iter().chain(model.note.clone()).collect();
+            let note = note.join("; ");
             [model.name.clone(), model.provider.clone(), status.to_string(), model.aliases.join(", "), note]
         });
         let mut text = table::table(["MODEL", "PROVIDER", "STATUS", "ALIASES", "NOTE"], rows);
+        let weights = models.items.iter().filter_map(|model| model.weights.as_ref().map(|weights| (model, weights)));
+        let weights = weights.map(|(model, weights)| {
+            [model.name.clone(), weights.licence.clone(), megabytes(weights.bytes), weights.sha256.clone()]
+        });
+        text.push('\n');
+        text.push_str(&table::table(["WEIGHTS", "LICENCE", "SIZE", "SHA256"], weights));
         text.push_str(&format!("\ndefault is {}: {}\n", models.default.model, models.default.because));
+        if let Some(why) = &models.settings_failure {
+            text.push_str(&format!("the newest configuration of models is not used: {}\n", one_line(why)));
+        }
         models.default.cassette.iter().for_each(|cassette| text.push_str(&format!("{cassette}\n")));
         text
     })?;
@@ -44,12 +63,30 @@ async fn test(model: String, settings: &Settings, output: Output) -> Result<Exit
     output.show(&tested, || {
         let text = one_line(tested.text.trim());
         let took = duration(tested.took_ms);
+        let count = |count| tokens(count, tested.tokens_estimated);
+        let failed = tested.failed.iter().map(|failed| format!("{}\n", one_line(failed))).collect::<String>();
         format!(
-            "{} answered \"{text}\" in {took} ({} tokens in, {} out)",
-            tested.model, tested.tokens_in, tested.tokens_out
+            "{failed}{} answered \"{text}\" in {took} ({} tokens in, {} out)",
+            tested.model,
+            count(tested.tokens_in),
+            count(tested.tokens_out)
         )
     })?;
     Ok(Exit::Done)
+}
+
+fn added(
+    model: &str,
+    base_url: Option<String>,
+    key_env: Option<String>,
+    key_file: Option<PathBuf>,
+) -> Result<LlmModel, Failure> {
+    let (provider, name) = model.split_once('/').ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("`{model}` names no provider"))
+            .next("write anthropic/MODEL, openai/MODEL (or whatever speaks as OpenAI does) or ollama/MODEL")
+    })?;
+    let key_file = key_file.map(|file| std::path::absolute(&file).unwrap_or(file));
+    Ok(LlmModel { provider: provider.to_string(), model: name.to_string(), base_url, key_env, key_file })
 }
 
 async fn pull_weights(name: &str, from: Option<&Path>, settings: &Settings, output: Output) -> Result<Exit, Failure> {

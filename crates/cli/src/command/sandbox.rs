@@ -29,7 +29,7 @@ pub async fn run(verb: &Sandbox, settings: &Settings, output: Output) -> Result<
             let stated = if allow_mounts.is_empty() { &settings.allow_mounts } else { allow_mounts };
             let mut mounts = stated.clone();
             // What the daemon of this directory allows, its operator allows; another one's word counts for its own host alone.
-            if settings.is_own_daemon() {
+            if settings.meant()?.is_own {
                 mounts.extend(sandbox.mounts.into_iter().filter(|mount| !stated.contains(mount)));
             }
             let time = timeout.map(Duration::from_secs);

@@ -25,6 +25,7 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ),
             ("data", Some(status.data_dir.clone())),
             ("listening", Some(status.listening.join(", "))),
+            ("certificate", status.fingerprint.map(|fingerprint| fingerprint.to_string())),
             ("worker", Some(worker.unwrap_or_else(|| "not up yet".to_string()))),
             ("languages", languages),
             ("containers", engine),

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tenure_daemon::fleet::BuiltIn;
+use tenure_daemon::http::CertificateSource;
 use tenure_daemon::model::environment::Environment;
 use tenure_daemon::{Daemon, Options};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
 use super::interrupted;
-use crate::args::Up;
+use crate::args::{Tls, Up};
 use crate::config::{LISTEN_DEFAULT, SLOTS_DEFAULT, Settings, listen};
 use crate::failure::{Exit, Failure};
 use crate::render::{Output, table};
@@ -99,7 +100,16 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
         data_dir: settings.data_dir.clone(),
         socket: settings.socket(),
         listen: listen(address)?,
-        environment: Environment::read(variable, &beside, settings.models_dir.clone()),
+        tls: match (&up.tls, &up.tls_cert, &up.tls_key) {
+            (Some(Tls::None), ..) => None,
+            (Some(Tls::SelfSigned), ..) => Some(CertificateSource::SelfSigned),
+            (None, Some(cert), Some(key)) => Some(CertificateSource::Files { cert: cert.clone(), key: key.clone() }),
+            (None, ..) => settings.tls.clone(),
+        },
+        environment: Environment {
+            settings: Some(settings.llm_source.clone()),
+            ..Environment::read(variable, &beside, settings.models_dir.clone())
+        },
         built_in: BuiltIn {
             program,
             arguments: arguments.into_iter().chain(place).chain(shown).collect(),
@@ -158,7 +168,8 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
         }
         None => ("the worker has not come up yet; the log says why".to_string(), "not known yet".to_string()),
     };
-    let tcp = daemon.listening.map(|address| format!("http://{address} (with an API key: `tenure key create`)"));
+    let tcp = daemon.listening.map(|listening| format!("{listening} (with an API key: `tenure key create`)"));
+    let fingerprint = daemon.listening.and_then(|listening| listening.fingerprint);
     say(&format!("Tenure {}", env!("CARGO_PKG_VERSION")));
     say(&table::lines([
         ("  data", Some(settings.data_dir.display().to_string())),
@@ -167,6 +178,7 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
         ("  model", Some(model(daemon))),
         ("  socket", Some(format!("{} (this user)", settings.socket().display()))),
         ("  api", tcp),
+        ("  certificate", fingerprint.map(|fingerprint| fingerprint.to_string())),
         (
             "  ready",
             Some(format!("after {} ms; Ctrl-C stops it, and executions go on at the next start", ready.as_millis())),

@@ -32,6 +32,9 @@ pub struct Formatter {
     /// Calls that the model asked for; others are validators' own.
     asked: HashSet<CallId>,
     cassette_said: bool,
+    /// The model that is asked, and the one that failed before it.
+    called: Option<String>,
+    failed: Option<String>,
     status: Option<ExecutionStatus>,
 }
 
@@ -148,20 +151,29 @@ impl Formatter {
 
     fn of_model(&mut self, event: &ExecutionEvent) -> Vec<String> {
         match &event.what {
+            What::ModelCalled { model, .. } => {
+                self.called = Some(model.clone());
+                Vec::new()
+            }
             What::ModelAnswered { calls, model, cassette, .. } => {
                 self.asked.extend(calls.iter().map(|call| call.call));
                 if *cassette && !std::mem::replace(&mut self.cassette_said, true) {
                     return vec![format!("Model: {model}: answers are replayed from a cassette, no model is asked")];
                 }
-                Vec::new()
+                match self.failed.take() {
+                    Some(failed) if failed != *model => vec![format!("Model: {model} answers in its place")],
+                    Some(_) | None => Vec::new(),
+                }
             }
             What::ModelFailed { failure, .. } if failure == "withdrawn" => Vec::new(),
-            What::ModelFailed { failure, sentence, retry_at, .. } => vec![match retry_at {
-                Some(at) => {
-                    format!("Model: {failure}: {sentence}; again in {}", duration(at.0.since_ms(event.at.0)))
-                }
-                None => format!("Model: {failure}: {sentence}"),
-            }],
+            What::ModelFailed { failure, sentence, retry_at, .. } => {
+                self.failed = self.called.take();
+                vec![match retry_at.map(|at| at.0.since_ms(event.at.0)) {
+                    Some(0) => format!("Model: {failure}: {sentence}; the next is asked"),
+                    Some(ms) => format!("Model: {failure}: {sentence}; again in {}", duration(ms)),
+                    None => format!("Model: {failure}: {sentence}"),
+                }]
+            }
             What::ModelLost { .. } => vec!["Model: its answer was lost with the daemon; it is asked again".to_string()],
             _ => Vec::new(),
         }
@@ -299,6 +311,25 @@ mod tests {
         [2026-02-23T10:00:06Z] Iteration 1 Completed
         [2026-02-23T10:00:06Z] Validation: exit_code=PASS json_schema=PASS (score=1.0)
         [2026-02-23T10:00:06Z] Execution exe_01jm000000e000000000000001 Completed (1 iteration, 5.0s)
+        ");
+    }
+
+    #[test]
+    fn a_model_that_answers_in_the_place_of_another_is_named() {
+        let answered = |model: &str| json!({"kind": "model.answered", "iteration": 1, "turn": 1, "model": model, "calls": [], "tokens_in": 1, "tokens_out": 1, "tokens_cached": 0, "took_ms": 9});
+        let called =
+            |model: &str| json!({"kind": "model.called", "iteration": 1, "turn": 1, "attempt": 1, "model": model});
+        let failed = json!({"kind": "model.failed", "iteration": 1, "turn": 1, "attempt": 1, "failure": "auth", "sentence": "no", "retry_at": "2026-02-23T10:00:02Z"});
+        insta::assert_snapshot!(format(&[
+            (1, called("openai/a")),
+            (2, failed),
+            (2, called("openai/b")),
+            (3, answered("openai/b")),
+            (4, called("openai/b")),
+            (5, answered("openai/b")),
+        ]), @r"
+        [2026-02-23T10:00:02Z] Model: auth: no; the next is asked
+        [2026-02-23T10:00:03Z] Model: openai/b answers in its place
         ");
     }
 

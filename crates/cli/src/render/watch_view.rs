@@ -268,9 +268,12 @@ impl WatchView {
         let again =
             format!("the execution {id} goes on with the daemon: `tenure execution logs {id} --follow` joins it again");
         match error {
-            error @ (client::Error::Problem(_) | client::Error::Foreign(..) | client::Error::InClear(_)) => {
-                error.into()
-            }
+            error @ (client::Error::Problem(_)
+            | client::Error::Foreign(..)
+            | client::Error::InClear(_)
+            | client::Error::OtherCertificate { .. }
+            | client::Error::Untrusted { .. }
+            | client::Error::NoTls(_)) => error.into(),
             error @ client::Error::Unreachable { .. } => {
                 Failure::from(error).next(format!("start it with `tenure up`; {again}"))
             }

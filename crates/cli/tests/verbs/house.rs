@@ -68,7 +68,7 @@ impl House {
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         house.daemon = Some(child);
-        let url = Regex::new(r"http://127\.0\.0\.1:\d+").unwrap();
+        let url = Regex::new(r"https?://127\.0\.0\.1:\d+").unwrap();
         house.url = url.find(&house.greeting).unwrap().as_str().to_string();
         house
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use super::house::{House, cassette};
 
 /// A server that somebody else runs on this host: what it was told.
-fn stranger() -> (String, Receiver<String>) {
+pub(crate) fn stranger() -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (told, heard) = channel();
@@ -52,7 +52,13 @@ fn a_key_goes_to_no_other_host_in_clear() {
     };
     let refused = ask("http://192.0.2.1:7800");
     assert_eq!(refused.code, 7, "{}", refused.stderr);
-    assert!(refused.stderr.contains("tunnel") && !refused.stderr.contains(key.reveal()), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("tunnel")
+            && refused.stderr.contains("https://")
+            && !refused.stderr.contains(key.reveal()),
+        "{}",
+        refused.stderr
+    );
     let (address, heard) = stranger();
     ask(&format!("http://{address}")).ok();
     assert!(heard.recv().unwrap().contains(key.reveal()), "the control: on this host it goes");
@@ -61,7 +67,16 @@ fn a_key_goes_to_no_other_host_in_clear() {
 #[test]
 fn variables_that_are_set_and_empty_count_as_not_set() {
     let house = House::up(&cassette(1));
-    for name in ["TENURE_API_KEY", "TENURE_BASE_URL", "TENURE_OUTPUT", "TENURE_CONFIG", "TENURE_LISTEN", "TENURE_LOG"] {
+    for name in [
+        "TENURE_API_KEY",
+        "TENURE_BASE_URL",
+        "TENURE_OUTPUT",
+        "TENURE_CONFIG",
+        "TENURE_CONTEXT",
+        "TENURE_FINGERPRINT",
+        "TENURE_LISTEN",
+        "TENURE_LOG",
+    ] {
         let mut command = house.command(&["agent", "list"]);
         command.env(name, "");
         let answer = house.run(command);

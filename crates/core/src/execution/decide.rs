@@ -180,6 +180,7 @@ pub(super) fn close(it: &mut Decider<'_, '_>, cause: Cause) -> Result<(), Stop> 
             sentence: "its iteration ended first".to_string(),
             retry_at: None,
             charged_micro_usd: reserved_micro_usd,
+            usage: None,
         })?;
     }
     it.emit(Event::IterationClosing { iteration: number, cause })

@@ -31,6 +31,8 @@ pub struct ExecutionRow {
     pub output_tokens: u64,
     pub micro_usd: u64,
     pub unpriced: u32,
+    /// Some of the tokens were estimated.
+    pub tokens_estimated: bool,
     pub connection: Option<ConnectionId>,
     pub worker: Option<WorkerId>,
     /// The wall clock that counts: not queued, not down.
@@ -253,6 +255,7 @@ impl Execution {
             output_tokens: self.spent.output_tokens,
             micro_usd: self.spent.micro_usd,
             unpriced: self.spent.unpriced,
+            tokens_estimated: self.spent.estimated,
             connection: binding.map(|binding| binding.connection),
             worker: binding.map(|binding| binding.worker),
             wall: self.wall,

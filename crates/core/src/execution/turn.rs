@@ -105,10 +105,13 @@ pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFai
             let pause = after_ms.map_or(pause, |wanted| wanted.clamp(pause, 10 * RETRY_LAST_MS));
             (Some(it.draft.stamp.run.plus_ms(pause)), None)
         }
+        Remedy::Elsewhere if retries < MODEL_RETRIES_MAX => (Some(it.draft.stamp.run), None),
         Remedy::NextIteration => (None, Some(Cause::Unanswered { failure: kind.clone() })),
-        Remedy::Again { .. } | Remedy::None => (None, Some(for_good)),
+        Remedy::Again { .. } | Remedy::Elsewhere | Remedy::None => (None, Some(for_good)),
     };
-    it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd: None })?;
+    let usage = failure.usage.map(recordable);
+    let charged_micro_usd = usage.and_then(|usage| usage.micro_usd);
+    it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd, usage })?;
     match cause {
         Some(cause) => close(it, cause),
         None => Ok(()),
@@ -271,9 +274,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             }
         }
         Event::ModelAnswered { output, calls, usage, .. } => {
-            let spent = &mut execution.spent;
-            spent.input_tokens = add(spent.input_tokens, usage.input);
-            spent.output_tokens = add(spent.output_tokens, usage.output);
+            count(execution, usage);
             charge(execution, usage.micro_usd);
             let step = answered_step(output.as_ref(), calls, execution.validators, run);
             if let Phase::Running(iteration) = &mut execution.phase {
@@ -282,8 +283,11 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
                 iteration.step = step;
             }
         }
-        Event::ModelFailed { failure: kind, sentence, retry_at, charged_micro_usd, .. } => {
-            if charged_micro_usd.is_some() {
+        Event::ModelFailed { failure: kind, sentence, retry_at, charged_micro_usd, usage, .. } => {
+            if let Some(usage) = usage {
+                count(execution, usage);
+            }
+            if charged_micro_usd.is_some() || usage.is_some() {
                 charge(execution, *charged_micro_usd);
             }
             if let Some(Step::Thinking { attempt, retries, failure, call }) = step_mut(execution) {
@@ -323,6 +327,13 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
 
 fn add(sum: u64, more: u64) -> u64 {
     sum.saturating_add(more).min(SPENT_MAX)
+}
+
+fn count(execution: &mut Execution, usage: &Usage) {
+    let spent = &mut execution.spent;
+    spent.input_tokens = add(spent.input_tokens, usage.input);
+    spent.output_tokens = add(spent.output_tokens, usage.output);
+    spent.estimated |= usage.estimated;
 }
 
 fn charge(execution: &mut Execution, micro_usd: Option<u64>) {

@@ -237,6 +237,7 @@ impl Office {
             kind: if retryable { "overloaded" } else { "auth" }.into(),
             sentence: "the provider says no".into(),
             remedy: if retryable { Remedy::Again { after_ms: None } } else { Remedy::None },
+            usage: None,
         };
         execution::Command::FailModel { turn: self.turn(), failure }
     }
@@ -246,6 +247,7 @@ impl Office {
             kind: "runaway".into(),
             sentence: "it wrote without end".into(),
             remedy: Remedy::NextIteration,
+            usage: None,
         };
         execution::Command::FailModel { turn: self.turn(), failure }
     }

@@ -3,7 +3,7 @@ use crate::office::Office;
 use tenure_core::agent;
 use tenure_core::aggregate::{Event, Verbs};
 use tenure_core::call::{self, Outcome, Proposal};
-use tenure_core::execution::{self, Check, Event as Happened, Step};
+use tenure_core::execution::{self, Check, Event as Happened, ModelFailure, Remedy, Step, Usage};
 use tenure_core::network::Traffic;
 
 fn acting(capability: &str) -> Office {
@@ -163,4 +163,62 @@ fn while_a_model_is_asked_again_its_execution_says_why_and_afterwards_no_more() 
     let answer = office.answer(&["filesystem.read"]);
     office.must(answer);
     assert_eq!(detail(&office), None);
+}
+
+/// A failed answer, with what the provider counted of it.
+fn failed(office: &Office, remedy: Remedy, tokens: u64) -> execution::Command {
+    let usage = (tokens > 0).then(|| Usage { input: tokens, output: 1, estimated: true, ..Usage::default() });
+    let (kind, sentence) = ("overloaded".into(), "the provider says no".into());
+    execution::Command::FailModel { turn: office.turn(), failure: ModelFailure { kind, sentence, remedy, usage } }
+}
+
+fn asked() -> Office {
+    let mut office = Office::new(0);
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+    let call = office.call_model();
+    office.must(call);
+    office
+}
+
+#[test]
+fn tokens_of_a_failed_answer_count_where_the_provider_told_them_and_end_an_execution_that_has_no_more() {
+    let mut office = asked();
+    let fail = failed(&office, Remedy::Again { after_ms: None }, 9_000);
+    office.must(fail);
+    let row = office.state().unwrap().row(office.execution);
+    assert_eq!((row.input_tokens, row.output_tokens, row.tokens_estimated, row.unpriced), (9_000, 1, true, 1));
+    assert!(!office.ended(), "there are some left");
+    office.world.pass(60_000);
+    let call = office.call_model();
+    office.must(call);
+    let fail = failed(&office, Remedy::Again { after_ms: None }, 9_000);
+    office.must(fail);
+    assert!(office.ended(), "none are left, so that nothing is asked again");
+    let mut control = asked();
+    for _ in 0..2 {
+        let fail = failed(&control, Remedy::Again { after_ms: None }, 0);
+        control.must(fail);
+        control.world.pass(60_000);
+        let call = control.call_model();
+        control.must(call);
+    }
+    assert!(!control.ended(), "the control: what was not counted does not count");
+}
+
+#[test]
+fn another_model_is_asked_at_once_and_as_often_as_any_is_asked_again() {
+    let mut office = asked();
+    for _ in 0..execution::MODEL_RETRIES_MAX {
+        let fail = failed(&office, Remedy::Elsewhere, 0);
+        office.must(fail);
+        assert!(!office.ended());
+        let call = office.call_model();
+        office.must(call);
+    }
+    let fail = failed(&office, Remedy::Elsewhere, 0);
+    office.must(fail);
+    assert!(office.ended(), "the chain of models has an end");
 }

@@ -23,8 +23,14 @@ use super::problem::Failure;
 /// Where a connection comes from, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Peer {
-    Unix { uid: u32 },
-    Tcp { local: SocketAddr },
+    Unix {
+        uid: u32,
+    },
+    Tcp {
+        local: SocketAddr,
+    },
+    /// With TLS.
+    Tls,
 }
 
 /// An authenticated caller.
@@ -52,16 +58,58 @@ pub(super) struct Owner(pub(super) Caller);
 
 /// Refuses what a page of another web site could have sent: names that are not this host's, foreign origins.
 pub(super) async fn same_site(request: Request, next: Next) -> Response {
-    if let Some(Peer::Tcp { local }) = request.extensions().get::<Peer>()
-        && let Err(failure) = check_site(request.headers(), request.uri(), *local)
-    {
-        return failure.into_response();
+    let checked = match request.extensions().get::<Peer>() {
+        Some(Peer::Tcp { local }) => check_site(request.headers(), request.uri(), Here::Address(*local)),
+        Some(Peer::Tls) => check_site(request.headers(), request.uri(), Here::Vouched),
+        Some(Peer::Unix { .. }) | None => Ok(()),
+    };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
     }
-    next.run(request).await
+}
+
+/// What a request may name as its host.
+#[derive(Debug, Clone, Copy)]
+enum Here {
+    /// This host, in its own words, and the address.
+    Address(SocketAddr),
+    /// Any name: whoever came with TLS has checked by the certificate that it is ours.
+    Vouched,
+}
+
+impl Here {
+    fn scheme(self) -> &'static str {
+        match self {
+            Here::Address(_) => "http",
+            Here::Vouched => "https",
+        }
+    }
+
+    /// `named`: what the Host header says.
+    fn is(self, host: &str, named: &str) -> bool {
+        match self {
+            Here::Address(local) => is_here(host, local),
+            Here::Vouched => host.eq_ignore_ascii_case(named),
+        }
+    }
+
+    fn is_origin(self, origin: &str, named: &str) -> bool {
+        let Some(site) = origin.strip_prefix(self.scheme()).and_then(|rest| rest.strip_prefix("://")) else {
+            return false;
+        };
+        let port_fits =
+            |local: SocketAddr| site.rsplit_once(':').is_some_and(|(_, port)| port == local.port().to_string());
+        self.is(site, named)
+            && match self {
+                Here::Address(local) => port_fits(local),
+                Here::Vouched => true,
+            }
+    }
 }
 
 /// Every place in which a request can name its host is looked at: what stands between might read another one than we do.
-fn check_site(headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), Failure> {
+fn check_site(headers: &HeaderMap, uri: &Uri, here: Here) -> Result<(), Failure> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().unwrap_or("something that is no text"),
@@ -72,11 +120,11 @@ fn check_site(headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), F
         let shown: String = named.chars().take(100).collect();
         Err(Code::HostRefused.problem(format!("{what} says `{shown}`")).into())
     };
-    if !is_here(host, local) {
+    if !here.is(host, host) {
         return refuse("the Host header", host);
     }
     if let Some(authority) = uri.authority()
-        && (!is_here(authority.as_str(), local) || uri.scheme_str().is_some_and(|scheme| scheme != "http"))
+        && (!here.is(authority.as_str(), host) || uri.scheme_str().is_some_and(|scheme| scheme != here.scheme()))
     {
         return refuse("the request's URI", &uri.to_string());
     }
@@ -84,9 +132,7 @@ fn check_site(headers: &HeaderMap, uri: &Uri, local: SocketAddr) -> Result<(), F
         return Err(Code::OriginRefused.problem("there are several Origin headers").into());
     }
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let same = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")).is_some_and(|origin| {
-        is_here(origin, local) && origin.rsplit_once(':').is_some_and(|(_, port)| port == local.port().to_string())
-    });
+    let same = origin.to_str().is_ok_and(|origin| here.is_origin(origin, host));
     if same { Ok(()) } else { Err(Code::OriginRefused.problem("the Origin header names another site").into()) }
 }
 
@@ -127,7 +173,7 @@ async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>)
         Some(Peer::Unix { uid }) if uid == api.installation.owner || uid == 0 => {
             Some(Caller { actor: Actor::Owner { uid }, role: Role::Owner })
         }
-        Some(Peer::Unix { .. } | Peer::Tcp { .. }) | None => None,
+        Some(Peer::Unix { .. } | Peer::Tcp { .. } | Peer::Tls) | None => None,
     })
 }
 
@@ -157,7 +203,7 @@ fn at_least(parts: &Parts, role: Role) -> Result<Caller, Failure> {
             Some(Peer::Unix { uid }) => {
                 unauthenticated(&format!("the Unix socket trusts the daemon's own user and root, not uid {uid}"))
             }
-            Some(Peer::Tcp { .. }) | None => unauthenticated("there is no Authorization header"),
+            Some(Peer::Tcp { .. } | Peer::Tls) | None => unauthenticated("there is no Authorization header"),
         });
     };
     if caller.role < role {
@@ -186,18 +232,38 @@ mod tests {
     use super::*;
 
     fn named(hosts: &[&str], origins: &[&str], uri: &'static str) -> Result<(), Code> {
+        let here = Here::Address(SocketAddr::from(([127, 0, 0, 1], 7800)));
+        asked(here, hosts, origins, uri)
+    }
+
+    fn asked(here: Here, hosts: &[&str], origins: &[&str], uri: &'static str) -> Result<(), Code> {
         let mut headers = HeaderMap::new();
         for (name, values) in [(HOST, hosts), (ORIGIN, origins)] {
             for value in values {
                 headers.append(&name, HeaderValue::from_str(value).unwrap());
             }
         }
-        let local = SocketAddr::from(([127, 0, 0, 1], 7800));
-        check_site(&headers, &Uri::from_static(uri), local).map_err(|failure| failure.0.code)
+        check_site(&headers, &Uri::from_static(uri), here).map_err(|failure| failure.0.code)
     }
 
     fn site(host: Option<&str>, origin: Option<&str>) -> Result<(), Code> {
         named(host.as_slice(), origin.as_slice(), "/v1/agents")
+    }
+
+    #[test]
+    fn over_tls_any_name_is_ours_and_an_origin_must_be_the_same_site() {
+        const NAME: &str = "box.example:7800";
+        let asked = |hosts: &[&str], origins: &[&str], uri| asked(Here::Vouched, hosts, origins, uri);
+        assert_eq!(asked(&[NAME], &[], "/v1/agents"), Ok(()));
+        assert_eq!(asked(&[NAME], &["https://box.example:7800"], "https://box.example:7800/v1/agents"), Ok(()));
+        for origin in ["http://box.example:7800", "https://evil.example", "https://box.example", "null"] {
+            assert_eq!(asked(&[NAME], &[origin], "/v1/agents"), Err(Code::OriginRefused), "{origin}");
+        }
+        for uri in ["https://evil.example/v1/agents", "http://box.example:7800/v1/agents"] {
+            assert_eq!(asked(&[NAME], &[], uri), Err(Code::HostRefused), "{uri}");
+        }
+        assert_eq!(asked(&[NAME, NAME], &[], "/v1/agents"), Err(Code::HostRefused));
+        assert_eq!(asked(&[], &[], "/v1/agents"), Err(Code::HostRefused));
     }
 
     #[test]

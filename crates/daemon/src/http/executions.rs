@@ -292,6 +292,7 @@ fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Executio
         tokens_out: row.output_tokens,
         cost_micro_usd: row.micro_usd,
         unpriced_model_calls: row.unpriced,
+        tokens_estimated: row.tokens_estimated,
         duration_ms: row.wall.used_ms_at(now.run),
         started_at: row.started_at.into(),
         ended_at: row.ended_at.map(Into::into),

@@ -1,6 +1,7 @@
-//! Connections: a Unix socket for the daemon's own user, TCP on this host for holders of keys. Each listener accepts at
-//! once, into places of its own; bounded are the time that a head may take, and the time that is given to open requests
-//! when the daemon closes.
+//! Connections: a Unix socket for the daemon's own user, TCP for holders of keys, with TLS wherever other hosts can reach
+//! it. Each listener accepts at once, into places of its own; bounded are the time that a handshake and a head may take, and
+//! the time that is given to open requests when the daemon closes.
+//! Must never: give a place among those that are served to a connection whose handshake has not ended.
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -19,22 +20,29 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tenure_wire::problem::Code;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::auth::Peer;
+use super::certificate::{CertificateError, Certificates};
 use super::places::{Activity, Limits, Origin, Place, Places};
 use super::shares::{Held, Reserved};
 
 /// Connections that the socket and the TCP listener may have open. An origin is a user there and an address here.
 const UNIX_PLACES: Limits = Limits { all: 128, origin: 96, reserve: 16 };
 const TCP_PLACES: Limits = Limits { all: 384, origin: 288, reserve: 32 };
+/// Handshakes at once: places of their own, of which the oldest goes first. Whoever never ends one keeps nobody out.
+const HANDSHAKES: Limits = Limits { all: 128, origin: 96, reserve: 0 };
 /// Descriptors that those leave enough of for everything else.
 const DESCRIPTORS_MIN: u64 = 4096;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a connection's buffer may hold, and so the longest head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -44,7 +52,14 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 pub(super) struct Listeners {
     pub(super) unix: UnixListener,
-    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tcp: Option<TcpListener>,
+    /// With it the TCP listener speaks TLS alone.
+    pub(super) tls: Option<Tls>,
+}
+
+pub(super) struct Tls {
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) acceptor: TlsAcceptor,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +69,14 @@ pub enum ListenError {
     #[error("{address} cannot be bound: {source}; end what holds it, or choose another with --listen or TENURE_LISTEN")]
     Address { address: SocketAddr, source: io::Error },
     #[error(
-        "{0} can be reached from other hosts, and there is no TLS yet: listen on 127.0.0.1, and let others in through a \
-         tunnel or a proxy with TLS on this host"
+        "{0} can be reached from other hosts, and there is no TLS: give it a certificate (`--tls self-signed`, or --tls-cert \
+         and --tls-key), or listen on 127.0.0.1"
     )]
     NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("TLS cannot be spoken: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// Binds the Unix socket at `path`, which only the daemon's user may open. The data directory's lock is held by then,
@@ -88,8 +107,8 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
 }
 
-pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    if !address.ip().is_loopback() {
+pub(super) async fn tcp(address: SocketAddr, has_tls: bool) -> Result<TcpListener, ListenError> {
+    if !address.ip().is_loopback() && !has_tls {
         return Err(ListenError::NotLoopback(address));
     }
     TcpListener::bind(address).await.map_err(|source| ListenError::Address { address, source })
@@ -106,9 +125,10 @@ pub(super) async fn serve(router: Router, listeners: Listeners, closing: Cancell
     more_descriptors();
     let server = Arc::new(Server { router, connections: TaskTracker::new(), closing: closing.clone() });
     let acceptors = TaskTracker::new();
-    let tcp_places = Places::new(TCP_PLACES);
-    for listener in listeners.tcp {
-        acceptors.spawn(accept_tcp(Arc::clone(&server), listener, tcp_places.clone()));
+    if let Some(listener) = listeners.tcp {
+        let handshakes =
+            listeners.tls.map(|tls| Handshakes { acceptor: tls.acceptor, places: Places::new(HANDSHAKES) });
+        acceptors.spawn(accept_tcp(Arc::clone(&server), listener, Places::new(TCP_PLACES), handshakes));
     }
     acceptors.spawn(accept_unix(Arc::clone(&server), listeners.unix, Places::new(UNIX_PLACES)));
     acceptors.close();
@@ -142,19 +162,91 @@ async fn accept_unix(server: Arc<Server>, listener: UnixListener, places: Places
     }
 }
 
-async fn accept_tcp(server: Arc<Server>, listener: TcpListener, places: Places) {
+async fn accept_tcp(server: Arc<Server>, listener: TcpListener, places: Places, handshakes: Option<Handshakes>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = server.closing.cancelled() => return,
         };
-        match accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, peer.ip(), stream))) {
-            Ok((local, address, stream)) => {
-                server.admit(stream, Peer::Tcp { local }, &places, Origin::Address(address));
-            }
-            Err(error) => log_and_pause(&error).await,
+        let (local, address, stream) =
+            match accepted.and_then(|(stream, peer)| Ok((stream.local_addr()?, peer.ip(), stream))) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    log_and_pause(&error).await;
+                    continue;
+                }
+            };
+        let origin = Origin::Address(address);
+        match &handshakes {
+            None => server.admit(stream, Peer::Tcp { local }, &places, origin),
+            Some(handshakes) => match handshakes.places.enter(origin) {
+                Some(place) => {
+                    let (server, places) = (Arc::clone(&server), places.clone());
+                    let acceptor = handshakes.acceptor.clone();
+                    let connections = server.connections.clone();
+                    connections.spawn(async move {
+                        if let Some(stream) = shake(acceptor, stream, place, &server.closing).await {
+                            server.admit(stream, Peer::Tls, &places, origin);
+                        }
+                    });
+                }
+                None => tracing::debug!(?origin, "a connection was turned away: every handshake is taken"),
+            },
         }
     }
+}
+
+/// Where TLS is spoken.
+struct Handshakes {
+    acceptor: TlsAcceptor,
+    places: Places,
+}
+
+/// One handshake, until it ends, its time is over, or another gets its place.
+async fn shake(
+    acceptor: TlsAcceptor,
+    mut stream: TcpStream,
+    place: Place,
+    closing: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let shaking = async {
+        let mut first = [0];
+        // A record of TLS begins with its number, a request with a method.
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            stream.write_all(in_clear().as_bytes()).await?;
+            return Err(io::Error::other("it was spoken to in clear"));
+        }
+        acceptor.accept(stream).await
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_TIMEOUT, shaking) => shaken,
+        () = place.evicted() => {
+            tracing::debug!("a handshake gave up its place");
+            return None;
+        }
+        () = closing.cancelled() => return None,
+    };
+    match shaken {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a handshake took too long");
+            None
+        }
+    }
+}
+
+/// The answer to a request that came in clear.
+fn in_clear() -> String {
+    let problem = Code::TlsWanted.problem("this address speaks TLS, and the request came in clear");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 /// A failing accept (too many open files, mostly) must not turn into a loop that burns a core.

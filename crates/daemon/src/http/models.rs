@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
-use tenure_wire::api::model::{DefaultModel, Model as Shown, ModelStatus, Models, TestModel, TestedModel};
+use tenure_wire::api::model::{DefaultModel, Model as Shown, ModelStatus, Models, TestModel, TestedModel, Weights};
 use tenure_wire::problem::{Code, Problem};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,6 +18,7 @@ use crate::model::name::Provider;
 use crate::model::piece::PieceSink;
 use crate::model::request::{Message, Request, Tag};
 use crate::model::router::Route;
+use crate::model::settings::CANDIDATES_MAX;
 
 /// A model may have to be loaded first.
 pub(super) const TEST_SECONDS_MAX: u64 = 240;
@@ -27,31 +28,77 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(test))
 }
 
-/// The models that aliases stand for, and whether each could be called. No call is made to find out.
+/// The models that words stand for, the local weights, and whether each could be used. No call is made to find out.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = Models), (status = "4XX", body = Problem)))]
 async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Models> {
     let mut items: Vec<Shown> = Vec::new();
     for alias in api.models.aliases() {
-        let name = alias.route.to_string();
+        let name = match &alias.route {
+            Route::Several(_) | Route::Added { .. } => alias.word.clone(),
+            Route::Model(_) | Route::OnlyOf(_) => alias.route.to_string(),
+        };
         if let Some(known) = items.iter_mut().find(|known| known.name == name) {
-            known.aliases.push(alias.word.to_string());
+            known.aliases.push(alias.word);
             continue;
         }
-        let provider = match &alias.route {
-            Route::Model(name) => name.provider,
-            Route::OnlyOf(provider) => *provider,
+        let candidates = match &alias.route {
+            Route::Several(routes) => routes.iter().map(ToString::to_string).collect(),
+            Route::Added { name, .. } => vec![name.to_string()],
+            Route::Model(_) | Route::OnlyOf(_) => Vec::new(),
         };
         items.push(Shown {
             id: name.clone(),
             name,
-            status: if alias.missing.is_none() { ModelStatus::Ready } else { ModelStatus::NotReady },
-            provider: provider.as_str().to_string(),
-            aliases: vec![alias.word.to_string()],
+            status: status(alias.missing.is_none()),
+            provider: provider(&alias.route).as_str().to_string(),
+            aliases: vec![alias.word],
+            candidates,
             ready: alias.missing.is_none(),
             note: alias.missing.map(|failure| format!("{}; {}", failure.sentence, failure.hint)),
+            weights: None,
         });
     }
-    Ok(Out(Models { default: default_model(&api), items }))
+    for (weights, missing) in api.models.weights() {
+        let name = format!("{}/{}", Provider::Local.as_str(), weights.name);
+        let told = Weights {
+            title: weights.title.to_string(),
+            licence: weights.licence.to_string(),
+            bytes: weights.bytes,
+            sha256: weights.sha256.to_string(),
+        };
+        match items.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.weights = Some(told),
+            None => items.push(Shown {
+                id: name.clone(),
+                name,
+                status: status(missing.is_none()),
+                provider: Provider::Local.as_str().to_string(),
+                aliases: Vec::new(),
+                candidates: Vec::new(),
+                ready: missing.is_none(),
+                note: missing.map(|failure| format!("{}; {}", failure.sentence, failure.hint)),
+                weights: Some(told),
+            }),
+        }
+    }
+    Ok(Out(Models {
+        default: default_model(&api),
+        settings_file: api.models.settings_file().map(|path| path.display().to_string()),
+        settings_failure: api.models.settings_failure(),
+        items,
+    }))
+}
+
+fn status(ready: bool) -> ModelStatus {
+    if ready { ModelStatus::Ready } else { ModelStatus::NotReady }
+}
+
+fn provider(route: &Route) -> Provider {
+    match route {
+        Route::Model(name) | Route::Added { name, .. } => name.provider,
+        Route::OnlyOf(provider) => *provider,
+        Route::Several(routes) => routes.first().map_or(Provider::Local, provider),
+    }
 }
 
 pub(super) fn default_model(api: &ApiState) -> DefaultModel {
@@ -69,10 +116,6 @@ async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(test): Json<Te
         let code = if failure.kind == Kind::UnknownModel { Code::ModelUnknown } else { Code::ModelFailed };
         of_model(code, &failure)
     };
-    let model = api.models.resolve(&test.model).await.map_err(refused)?;
-    if model.name().provider == Provider::Cassette {
-        return Err(Code::ModelReplayed.problem(format!("`{}` is answered from a cassette", model.name())).into());
-    }
     let request = Request {
         system: String::new(),
         messages: vec![Message::User { text: "Answer with the one word: ready".to_string() }],
@@ -82,13 +125,29 @@ async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(test): Json<Te
     };
     let started = Instant::now();
     let deadline = started + std::time::Duration::from_secs(TEST_SECONDS_MAX);
-    let answer = model.generate(&request, &PieceSink::none(), deadline).await.map_err(refused)?;
-    Ok(Out(TestedModel {
-        model: answer.model.to_string(),
-        text: answer.text,
-        tokens_in: answer.usage.input.unwrap_or(0),
-        tokens_out: answer.usage.output.unwrap_or(0),
-        cost_micro_usd: answer.cost_micro_usd,
-        took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    }))
+    let mut failed = Vec::new();
+    loop {
+        let model = api.models.resolve(&test.model).await.map_err(refused)?;
+        if model.name().provider == Provider::Cassette {
+            return Err(Code::ModelReplayed.problem(format!("`{}` is answered from a cassette", model.name())).into());
+        }
+        let answer = match model.generate(&request, &PieceSink::none(), deadline).await {
+            Ok(answer) => answer,
+            Err(failure) if failure.elsewhere && failed.len() < CANDIDATES_MAX => {
+                failed.push(format!("{}: {}", model.name(), failure.sentence));
+                continue;
+            }
+            Err(failure) => return Err(refused(failure)),
+        };
+        return Ok(Out(TestedModel {
+            model: answer.model.to_string(),
+            failed,
+            text: answer.text,
+            tokens_in: answer.usage.input.unwrap_or(0),
+            tokens_out: answer.usage.output.unwrap_or(0),
+            tokens_estimated: answer.usage.estimated,
+            cost_micro_usd: answer.cost_micro_usd,
+            took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }));
+    }
 }

@@ -38,6 +38,7 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
         started_at: api.installation.started_at.into(),
         data_dir: api.installation.data_dir.display().to_string(),
         listening: api.installation.listening.clone(),
+        fingerprint: api.installation.certificates.as_ref().map(|certificates| certificates.fingerprint()),
         records: api.app.watch.records(),
         ledger_check: ledger_check(api.reader().scrub_state()),
         unusable: unusable(&api, worker.as_ref()),
@@ -119,6 +120,12 @@ fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
         }
         Some(_) => found.push(item("executions", "the worker is away; it is started again by itself", None)),
         None => found.push(item("executions", "the worker has not come up yet", Some("the daemon's log says why"))),
+    }
+    if let Some(why) = api.installation.certificates.as_ref().and_then(|certificates| certificates.failure()) {
+        found.push(item("the new certificate", &why, Some("until then the one before is shown")));
+    }
+    if let Some(why) = api.models.settings_failure() {
+        found.push(item("the newest configuration of models", &why, Some("until then the one before is used")));
     }
     for alias in api.models.aliases() {
         if let Some(failure) = alias.missing {

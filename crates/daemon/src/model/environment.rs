@@ -1,5 +1,6 @@
 //! What a person set, read once by the program's main and handed in: nothing below reads the process environment.
 
+use super::settings::SettingsSource;
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,10 @@ pub struct Environment {
     pub cassette: Option<String>,
     pub anthropic: Access,
     pub openai: Access,
+    /// `OLLAMA_HOST`.
+    pub ollama_host: Option<String>,
+    /// What the configuration says of models.
+    pub settings: Option<SettingsSource>,
     /// Which variables lead requests through a proxy. Their values are the HTTP client's business.
     pub proxies: ProxyVariables,
     /// The program of the local model: `TENURE_LOCAL_MODEL_BIN`, else beside our own.
@@ -61,6 +66,8 @@ impl Environment {
             cassette: text("TENURE_CASSETTE"),
             anthropic: access("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
             openai: access("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+            ollama_host: text("OLLAMA_HOST"),
+            settings: None,
             proxies: ProxyVariables::read(|name| text(name).is_some()),
             local_program: named_program.unwrap_or_else(|| beside.join("tenure-local-model")),
             models_folder,

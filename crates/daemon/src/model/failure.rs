@@ -1,5 +1,6 @@
 //! Why a model did not answer, in kinds that a reconciler can act on and a sentence that a person can.
 
+use super::answer::Usage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -12,6 +13,20 @@ pub struct Failure {
     pub sentence: String,
     /// What to do next.
     pub hint: String,
+    /// Another model of the same alias may be asked at once.
+    #[serde(skip)]
+    pub elsewhere: bool,
+    /// What the provider counted of the answer that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
+}
+
+/// What a failed answer cost all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    pub usage: Usage,
+    /// Micro-dollars; `None` is an unknown price.
+    pub micro_usd: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +125,7 @@ impl fmt::Display for Kind {
 
 impl Failure {
     pub fn new(kind: Kind, sentence: impl Into<String>, hint: impl Into<String>) -> Self {
-        Failure { kind, sentence: sentence.into(), hint: hint.into() }
+        Failure { kind, sentence: sentence.into(), hint: hint.into(), elsewhere: false, spent: None }
     }
 
     pub fn retryable(&self) -> bool {

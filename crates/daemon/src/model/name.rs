@@ -9,18 +9,21 @@ use std::str::FromStr;
 pub enum Provider {
     Anthropic,
     OpenAi,
+    Ollama,
     Local,
     /// Recorded answers; the rest of the name is that of the model that gave them.
     Cassette,
 }
 
 impl Provider {
-    pub const ALL: [Provider; 4] = [Provider::Anthropic, Provider::OpenAi, Provider::Local, Provider::Cassette];
+    pub const ALL: [Provider; 5] =
+        [Provider::Anthropic, Provider::OpenAi, Provider::Ollama, Provider::Local, Provider::Cassette];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Provider::Anthropic => "anthropic",
             Provider::OpenAi => "openai",
+            Provider::Ollama => "ollama",
             Provider::Local => "local",
             Provider::Cassette => "cassette",
         }
@@ -30,7 +33,7 @@ impl Provider {
     pub fn result_bytes_max(self) -> usize {
         match self {
             Provider::Local => 2 * 1024,
-            Provider::Anthropic | Provider::OpenAi | Provider::Cassette => 16 * 1024,
+            Provider::Anthropic | Provider::OpenAi | Provider::Ollama | Provider::Cassette => 16 * 1024,
         }
     }
 
@@ -54,7 +57,7 @@ const MODEL_BYTES_MAX: usize = 200;
 pub enum NameError {
     #[error("{0:?} names no provider; a model is written provider/model, such as openai/gpt-4o-mini")]
     NoProvider(String),
-    #[error("{0:?} is no provider; there are anthropic, openai and local")]
+    #[error("{0:?} is no provider; there are anthropic, openai, ollama and local")]
     UnknownProvider(String),
     #[error("the part after the slash must have 1 to {MODEL_BYTES_MAX} bytes and no spaces or control characters")]
     Malformed,
@@ -69,7 +72,7 @@ impl ModelName {
     pub fn as_cassette(&self) -> ModelName {
         match self.provider {
             Provider::Cassette => self.clone(),
-            Provider::Anthropic | Provider::OpenAi | Provider::Local => {
+            Provider::Anthropic | Provider::OpenAi | Provider::Ollama | Provider::Local => {
                 ModelName::new(Provider::Cassette, self.to_string())
             }
         }

@@ -29,7 +29,7 @@ pub fn reserve(model: &ModelName, address: Address<'_>, request: &Request) -> Op
 /// What an answer cost. `None` where the provider did not count its tokens or has no known price.
 pub fn cost(model: &ModelName, address: Address<'_>, usage: &Usage) -> Option<u64> {
     match model.provider {
-        Provider::Local | Provider::Cassette => return Some(0),
+        Provider::Local | Provider::Ollama | Provider::Cassette => return Some(0),
         Provider::Anthropic | Provider::OpenAi => {}
     }
     let mut counted = genai_prices::Usage::new();

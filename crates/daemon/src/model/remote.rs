@@ -7,7 +7,7 @@
 
 use super::Model;
 use super::answer::{Answer, Usage};
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, Spent};
 use super::lookup::Lookups;
 use super::name::ModelName;
 use super::piece::PieceSink;
@@ -71,7 +71,7 @@ impl ProviderClient {
             Some(url) => normal_url(protocol, url)?,
             None => protocol.official_url().to_owned(),
         };
-        let official = chosen == protocol.official_url();
+        let official = protocol != Protocol::Ollama && chosen == protocol.official_url();
         let (client, dialects) = (OnceLock::new(), Dialects::new(protocol, official));
         Ok(ProviderClient { protocol, key, base_url: chosen, official, proxy_variable: None, client, dialects })
     }
@@ -88,9 +88,17 @@ impl ProviderClient {
         self.official
     }
 
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Whether there is a key, or a server that may want none.
     pub fn can_be_asked(&self) -> bool {
-        self.key.is_some() || (self.protocol == Protocol::OpenAi && !self.official)
+        match self.protocol {
+            Protocol::Anthropic => self.key.is_some(),
+            Protocol::OpenAi => self.key.is_some() || !self.official,
+            Protocol::Ollama => true,
+        }
     }
 
     pub fn base_url(&self) -> &str {
@@ -178,7 +186,7 @@ impl ProviderClient {
         };
         let (name, text) = match self.protocol {
             Protocol::Anthropic => ("x-api-key", key.expose_secret().to_owned()),
-            Protocol::OpenAi => (AUTHORIZATION.as_str(), format!("Bearer {}", key.expose_secret())),
+            Protocol::OpenAi | Protocol::Ollama => (AUTHORIZATION.as_str(), format!("Bearer {}", key.expose_secret())),
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             let variable = self.protocol.key_variable();
@@ -189,7 +197,7 @@ impl ProviderClient {
         let request = request.header(name, value);
         Ok(match self.protocol {
             Protocol::Anthropic => request.header("anthropic-version", ANTHROPIC_VERSION),
-            Protocol::OpenAi => request,
+            Protocol::OpenAi | Protocol::Ollama => request,
         })
     }
 
@@ -311,8 +319,18 @@ impl Remote {
         })
     }
 
+    /// An answer that failed has its price where the provider counted it.
+    fn spent(&self, failure: Failure, usage: Usage) -> Failure {
+        if usage.input.is_none() && usage.output.is_none() {
+            return failure;
+        }
+        Failure { spent: Some(Spent { usage, micro_usd: price::cost(&self.name, self.address(), &usage) }), ..failure }
+    }
+
     async fn answer(&self, request: &Request, reply: Reply) -> Result<Answer, Failure> {
-        let mut answer = conclude::conclude(&self.name, request, reply)?;
+        let counted = reply.usage;
+        let mut answer =
+            conclude::conclude(&self.name, request, reply).map_err(|failure| self.spent(failure, counted))?;
         if answer.usage.input.is_none() || answer.usage.output.is_none() {
             answer = estimated(request.clone(), answer).await;
         }

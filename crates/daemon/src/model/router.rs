@@ -2,31 +2,42 @@
 //!
 //! | word | model |
 //! |---|---|
-//! | `default` | `TENURE_DEFAULT_MODEL`, else Anthropic with a key, else OpenAI with a key, else local |
+//! | an alias of `[llm.aliases]` | the first of its list that can be used; the next ones where it cannot |
+//! | a name of `[llm.models]` | that provider's model, at that address |
+//! | `default` | `TENURE_DEFAULT_MODEL`, else the alias, else Anthropic with a key, else OpenAI with a key, else Ollama where `OLLAMA_HOST` says so, else local |
 //! | `local`, `local-default` | the first entry of the catalogue |
-//! | `anthropic`, `openai` | that provider's usual model; at a base URL, the only one that it serves |
+//! | `anthropic`, `openai`, `ollama` | that provider's usual model; at a base URL, the only one that it serves |
 //! | `openai-gpt4o-mini` | `openai/gpt-4o-mini` |
 //! | `provider/model` | as written |
+//!
+//! What a list holds is looked up among all but the aliases, so that none can lead to itself.
 
 use super::cassette::{Cassette, CassetteWriter, RecordingModel};
-use super::catalogue;
+use super::catalogue::{self, Weights};
 use super::environment::{Access, Environment, ProxyVariables};
 use super::failure::{Failure, Kind};
 use super::local::{Local, Settings};
 use super::name::{ModelName, NameError, Provider};
-use super::remote::address::Protocol;
+use super::remote::address::{Protocol, ollama_url};
 use super::remote::{ProviderClient, Remote};
+use super::settings::{ModelSettings, SettingsSource};
 use super::{Model, Models};
+use candidate::{Aside, Candidate};
+use configured::Configured;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::OnceCell;
+
+mod candidate;
+mod configured;
 
 /// The usual models of the providers, as their own addresses know them.
 const ANTHROPIC_USUAL: &str = "claude-sonnet-4-5";
 const OPENAI_USUAL: &str = "gpt-4o-mini";
-const ALIASES: [&str; 6] = ["default", "local", "local-default", "anthropic", "openai", "openai-gpt4o-mini"];
+/// Words that are known without any configuration.
+const BUILT_IN: [&str; 7] = ["default", "local", "local-default", "anthropic", "openai", "openai-gpt4o-mini", "ollama"];
 /// Below this likeness a word is no near word.
 const LIKENESS_MIN: f64 = 0.75;
 
@@ -36,6 +47,13 @@ pub enum Route {
     Model(ModelName),
     /// The only model of the server at this provider's base URL.
     OnlyOf(Provider),
+    /// One that the configuration added.
+    Added {
+        word: String,
+        name: ModelName,
+    },
+    /// An alias: each in turn.
+    Several(Vec<Route>),
 }
 
 impl std::fmt::Display for Route {
@@ -43,6 +61,11 @@ impl std::fmt::Display for Route {
         match self {
             Route::Model(name) => name.fmt(f),
             Route::OnlyOf(provider) => write!(f, "{}/(the one at its base URL)", provider.as_str()),
+            Route::Added { word, name } => write!(f, "{name} ({word})"),
+            Route::Several(routes) => {
+                let words: Vec<String> = routes.iter().map(ToString::to_string).collect();
+                f.write_str(&words.join(", then "))
+            }
         }
     }
 }
@@ -50,8 +73,10 @@ impl std::fmt::Display for Route {
 /// An alias as `tenure model list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
-    pub word: &'static str,
+    pub word: String,
     pub route: Route,
+    /// The configuration made it.
+    pub configured: bool,
     /// Why it cannot be used now, if so.
     pub missing: Option<Failure>,
 }
@@ -69,11 +94,16 @@ struct Server {
 }
 
 pub struct Router {
-    default: Route,
-    /// Why `default` means what it means.
-    reason: &'static str,
     anthropic: Option<Server>,
     openai: Option<Server>,
+    ollama: Option<Server>,
+    /// `OLLAMA_HOST` was set.
+    ollama_named: bool,
+    default_word: Option<String>,
+    configured: RwLock<Arc<Configured>>,
+    source: Option<SettingsSource>,
+    proxies: ProxyVariables,
+    aside: Arc<Aside>,
     local: BTreeMap<&'static str, Arc<Local>>,
     cassette_mode: CassetteMode,
 }
@@ -94,42 +124,81 @@ impl Router {
             };
             (weights.name, Arc::new(Local::new(settings)))
         });
-        let mut router = Router {
-            default: Route::Model(ModelName::new(Provider::Local, catalogue::WEIGHTS[0].name)),
-            reason: "no key is set",
+        let host = environment.ollama_host.as_deref();
+        let ollama = Access { key: None, base_url: Some(ollama_url(host.unwrap_or_default())) };
+        let router = Router {
             anthropic,
             openai,
+            ollama: server(Protocol::Ollama, &ollama, environment.proxies)?,
+            ollama_named: host.is_some(),
+            default_word: environment.default_model.clone(),
+            configured: RwLock::default(),
+            source: environment.settings.clone(),
+            proxies: environment.proxies,
+            aside: Arc::default(),
             local: local.collect(),
             cassette_mode: cassette_mode(environment.cassette.as_deref())?,
         };
-        (router.default, router.reason) = router.default_route(environment)?;
-        Ok(router)
+        router.look();
+        let configured = router.configured();
+        match &configured.failure {
+            Some(why) => Err(Failure::new(
+                Kind::NotReady,
+                format!("[llm] cannot be used: {why}"),
+                "mend it and start the daemon again",
+            )),
+            None => configured.default.clone().map(|_| router).map_err(|failure| *failure),
+        }
     }
 
-    fn default_route(&self, environment: &Environment) -> Result<(Route, &'static str), Failure> {
-        if let Some(word) = environment.default_model.as_deref() {
+    /// What `default` means, and why.
+    fn default_route(&self, configured: &Configured) -> Result<(Route, &'static str), Failure> {
+        if let Some(word) = self.default_word.as_deref() {
             if word == "default" {
                 let sentence = "TENURE_DEFAULT_MODEL=default means itself";
                 return Err(Failure::new(Kind::UnknownModel, sentence, "name a model, such as openai/gpt-4o-mini"));
             }
-            let route = self.route(word).map_err(|failure| Failure {
+            let route = self.route_in(configured, word).map_err(|failure| Failure {
                 sentence: format!("TENURE_DEFAULT_MODEL: {}", failure.sentence),
                 ..failure
             })?;
             return Ok((route, "TENURE_DEFAULT_MODEL is set"));
         }
-        if environment.anthropic.key.is_some() {
-            return Ok((self.usual(Protocol::Anthropic), "ANTHROPIC_API_KEY is set"));
+        if let Some(route) = configured.aliases.get("default") {
+            return Ok((route.clone(), "[llm.aliases] says so"));
         }
-        if environment.openai.key.is_some() {
-            return Ok((self.usual(Protocol::OpenAi), "OPENAI_API_KEY is set"));
-        }
-        Ok((self.default.clone(), self.reason))
+        let has_key = |server: &Option<Server>| server.as_ref().is_some_and(|server| server.client.has_key());
+        Ok(if has_key(&self.anthropic) {
+            (self.usual(Protocol::Anthropic), "ANTHROPIC_API_KEY is set")
+        } else if has_key(&self.openai) {
+            (self.usual(Protocol::OpenAi), "OPENAI_API_KEY is set")
+        } else if self.ollama_named {
+            (self.usual(Protocol::Ollama), "OLLAMA_HOST is set")
+        } else {
+            (Route::Model(ModelName::new(Provider::Local, catalogue::WEIGHTS[0].name)), "no key is set")
+        })
     }
 
     /// What `default` means, and why.
-    pub fn default_route_and_reason(&self) -> (&Route, &'static str) {
-        (&self.default, self.reason)
+    pub fn default_route_and_reason(&self) -> (Route, &'static str) {
+        let unset = (Route::Model(ModelName::new(Provider::Local, catalogue::WEIGHTS[0].name)), "no key is set");
+        self.configured().default.clone().unwrap_or(unset)
+    }
+
+    /// Where `[llm]` is read from.
+    pub fn settings_file(&self) -> Option<&Path> {
+        self.source.as_ref().and_then(SettingsSource::written)
+    }
+
+    /// Why the newest configuration is not used, if so.
+    pub fn settings_failure(&self) -> Option<String> {
+        self.configured().failure.clone()
+    }
+
+    /// As it is now.
+    fn configured(&self) -> Arc<Configured> {
+        self.look();
+        Arc::clone(&self.configured.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The cassette that answers or is written, as a sentence for people.
@@ -146,30 +215,43 @@ impl Router {
     /// # Errors
     /// [`Kind::UnknownModel`] with the near word and the list.
     pub fn route(&self, word: &str) -> Result<Route, Failure> {
+        self.route_in(&self.configured(), word)
+    }
+
+    fn route_in(&self, configured: &Configured, word: &str) -> Result<Route, Failure> {
+        match configured.aliases.get(word) {
+            Some(route) if word != "default" => Ok(route.clone()),
+            Some(_) | None => self.candidate(configured, word),
+        }
+    }
+
+    /// What a word means that is no alias.
+    fn candidate(&self, configured: &Configured, word: &str) -> Result<Route, Failure> {
         let named = |provider, model: &str| Ok(Route::Model(ModelName::new(provider, model)));
+        if let Some(added) = configured.added.get(word) {
+            return Ok(Route::Added { word: word.to_owned(), name: added.name.clone() });
+        }
         match word {
-            "default" => return Ok(self.default.clone()),
+            "default" => {
+                let default = configured.default.clone().map(|(route, _)| route);
+                return default.map_err(|failure| *failure);
+            }
             "local" | catalogue::DEFAULT => return named(Provider::Local, catalogue::WEIGHTS[0].name),
             "anthropic" => return Ok(self.usual(Protocol::Anthropic)),
             "openai" => return Ok(self.usual(Protocol::OpenAi)),
+            "ollama" => return Ok(self.usual(Protocol::Ollama)),
             "openai-gpt4o-mini" => return named(Provider::OpenAi, "gpt-4o-mini"),
             _ => {}
         }
-        if word.starts_with("ollama") {
-            return Err(Failure::new(
-                Kind::UnknownModel,
-                format!("`{word}`: Ollama is not built in yet"),
-                "use its OpenAI side: OPENAI_BASE_URL=http://127.0.0.1:11434/v1 and the model openai/NAME",
-            ));
-        }
-        let name: ModelName = word.parse().map_err(|error: NameError| unknown(word, &error.to_string()))?;
+        let unknown = |why: &str| unknown(configured, word, why);
+        let name: ModelName = word.parse().map_err(|error: NameError| unknown(&error.to_string()))?;
         match name.provider {
-            Provider::Anthropic | Provider::OpenAi => Ok(Route::Model(name)),
+            Provider::Anthropic | Provider::OpenAi | Provider::Ollama => Ok(Route::Model(name)),
             Provider::Local => match catalogue::find(&name.model) {
                 Some(weights) => named(Provider::Local, weights.name),
-                None => Err(unknown(word, "the catalogue of local weights has no such entry")),
+                None => Err(unknown("the catalogue of local weights has no such entry")),
             },
-            Provider::Cassette => Err(unknown(word, "a cassette is chosen by TENURE_CASSETTE=replay:FILE")),
+            Provider::Cassette => Err(unknown("a cassette is chosen by TENURE_CASSETTE=replay:FILE")),
         }
     }
 
@@ -178,57 +260,127 @@ impl Router {
     /// # Errors
     /// As [`Router::route`]; [`Kind::Auth`] where a key is missing; what asking the server failed with.
     pub async fn resolve(&self, word: &str) -> Result<Arc<dyn Model>, Failure> {
-        let route = self.route(word)?;
+        let configured = self.configured();
+        let route = self.route_in(&configured, word)?;
         if let CassetteMode::Replay(cassette) = &self.cassette_mode {
             return Ok(cassette.clone());
         }
-        let name = match route {
-            Route::Model(name) => name,
-            Route::OnlyOf(provider) => {
-                let server = self.server(provider)?;
-                let only = server.only.get_or_try_init(|| server.client.only_model()).await?;
-                ModelName::new(provider, only)
-            }
+        let model = match &route {
+            Route::Several(routes) => self.first(&configured, word, routes).await?,
+            Route::Model(_) | Route::OnlyOf(_) | Route::Added { .. } => self.open(&configured, &route).await?,
         };
-        let model = self.model(&name)?;
         Ok(match &self.cassette_mode {
             CassetteMode::Record(writer) => Arc::new(RecordingModel::new(model, writer.clone())),
             CassetteMode::Off | CassetteMode::Replay(_) => model,
         })
     }
 
-    /// Every alias, what it means and what it lacks.
-    pub fn aliases(&self) -> Vec<Alias> {
-        let show = |word| {
-            let route = self.route(word).expect("invariant: every alias has a route");
-            let missing = match (&self.cassette_mode, &route) {
-                (CassetteMode::Replay(_), _) => None,
-                (CassetteMode::Off | CassetteMode::Record(_), Route::Model(name)) => self.missing(name),
-                (CassetteMode::Off | CassetteMode::Record(_), Route::OnlyOf(provider)) => self.server(*provider).err(),
-            };
-            Alias { word, route, missing }
+    /// The first that can be used and is not set aside; else the one whose time is over first.
+    async fn first(&self, configured: &Configured, word: &str, routes: &[Route]) -> Result<Arc<dyn Model>, Failure> {
+        let until = |route: &Route| self.aside.until(&route.to_string());
+        let mut order: Vec<&Route> = routes.iter().collect();
+        // The sort is stable: those that are not set aside keep their order, and come first.
+        order.sort_by_key(|route| until(route));
+        let (mut usable, mut lacking) = (Vec::new(), Vec::new());
+        for route in order {
+            match self.open(configured, route).await {
+                Ok(model) => usable.push((route.to_string(), model)),
+                Err(failure) => lacking.push(format!("{route}: {}; {}", failure.sentence, failure.hint)),
+            }
+        }
+        let mut usable = usable.into_iter();
+        let Some((route, model)) = usable.next() else {
+            let sentence = format!("none of the models of `{word}` can be used");
+            return Err(Failure::new(Kind::NotReady, sentence, lacking.join("; ")));
         };
-        ALIASES.into_iter().map(show).collect()
+        let others = usable.map(|(other, _)| other).collect();
+        Ok(Arc::new(Candidate { model, route, others, aside: Arc::clone(&self.aside) }))
     }
 
-    fn missing(&self, name: &ModelName) -> Option<Failure> {
-        match name.provider {
-            Provider::Local => self.local.get(name.model.as_str()).and_then(|local| local.ready().err()),
-            Provider::Anthropic | Provider::OpenAi | Provider::Cassette => self.model(name).err(),
+    /// One model, ready to be asked.
+    async fn open(&self, configured: &Configured, route: &Route) -> Result<Arc<dyn Model>, Failure> {
+        match route {
+            Route::Model(name) => self.model(configured, name),
+            Route::OnlyOf(provider) => {
+                let server = self.server(*provider)?;
+                let only = server.only.get_or_try_init(|| server.client.only_model()).await?;
+                self.model(configured, &ModelName::new(*provider, only))
+            }
+            Route::Added { word, .. } => match configured.added.get(word) {
+                Some(added) => added.open(),
+                None => Err(unknown(configured, word, "it was removed")),
+            },
+            Route::Several(_) => Err(unknown(configured, &route.to_string(), "an alias stands for models alone")),
         }
     }
 
-    fn model(&self, name: &ModelName) -> Result<Arc<dyn Model>, Failure> {
+    /// Every alias, what it means and what it lacks.
+    pub fn aliases(&self) -> Vec<Alias> {
+        let configured = self.configured();
+        let is_shown = |word: &&str| *word != "ollama" || self.ollama_named;
+        let own = configured.aliases.keys().chain(configured.added.keys()).map(String::as_str);
+        let mut words: Vec<&str> = BUILT_IN.into_iter().filter(is_shown).collect();
+        words.extend(own.filter(|word| !BUILT_IN.contains(word)));
+        let show = |word: &str| {
+            let route = self.route_in(&configured, word).ok()?;
+            let missing = match &self.cassette_mode {
+                CassetteMode::Replay(_) => None,
+                CassetteMode::Off | CassetteMode::Record(_) => self.missing(&configured, &route),
+            };
+            let is_configured = configured.aliases.contains_key(word) || configured.added.contains_key(word);
+            Some(Alias { word: word.to_owned(), route, configured: is_configured, missing })
+        };
+        words.into_iter().filter_map(show).collect()
+    }
+
+    /// The catalogue of local weights, and what each lacks.
+    pub fn weights(&self) -> Vec<(&'static Weights, Option<Failure>)> {
+        let lacks = |weights: &Weights| self.local.get(weights.name).and_then(|local| local.ready().err());
+        catalogue::WEIGHTS.iter().map(|weights| (weights, lacks(weights))).collect()
+    }
+
+    /// Whether these settings can be meant, wherever the daemon is.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(settings: &ModelSettings) -> Result<(), Failure> {
+        let settings = settings.clone();
+        let source = SettingsSource::new(Vec::new(), move || Ok(settings.clone()));
+        let bare = Environment::read(|_| None, Path::new("/"), PathBuf::from("/"));
+        Router::new(&Environment { settings: Some(source), ..bare }).map(|_| ())
+    }
+
+    fn missing(&self, configured: &Configured, route: &Route) -> Option<Failure> {
+        match route {
+            Route::Model(name) if name.provider == Provider::Local => {
+                self.local.get(name.model.as_str()).and_then(|local| local.ready().err())
+            }
+            Route::Model(name) => self.model(configured, name).err(),
+            Route::OnlyOf(provider) => self.server(*provider).err(),
+            Route::Added { word, .. } => configured.added.get(word).and_then(|added| added.open().err()),
+            // One that can be used is enough.
+            Route::Several(routes) => {
+                let mut missing: Vec<Failure> = Vec::with_capacity(routes.len());
+                for route in routes {
+                    missing.push(self.missing(configured, route)?);
+                }
+                let told: Vec<String> = missing.iter().map(|failure| failure.sentence.clone()).collect();
+                missing.first().map(|first| Failure { sentence: told.join("; "), ..first.clone() })
+            }
+        }
+    }
+
+    fn model(&self, configured: &Configured, name: &ModelName) -> Result<Arc<dyn Model>, Failure> {
         match name.provider {
-            Provider::Anthropic | Provider::OpenAi => {
+            Provider::Anthropic | Provider::OpenAi | Provider::Ollama => {
                 let client = self.server(name.provider)?.client.clone();
                 Ok(Arc::new(Remote::new(client, &name.model)))
             }
             Provider::Local => match self.local.get(name.model.as_str()) {
                 Some(local) => Ok(local.clone()),
-                None => Err(unknown(&name.to_string(), "the catalogue of local weights has no such entry")),
+                None => Err(unknown(configured, &name.to_string(), "the catalogue of local weights has no such entry")),
             },
-            Provider::Cassette => Err(unknown(&name.to_string(), "it is no model that can be asked")),
+            Provider::Cassette => Err(unknown(configured, &name.to_string(), "it is no model that can be asked")),
         }
     }
 
@@ -236,6 +388,7 @@ impl Router {
         let (server, key) = match provider {
             Provider::Anthropic => (&self.anthropic, "ANTHROPIC_API_KEY"),
             Provider::OpenAi => (&self.openai, "OPENAI_API_KEY"),
+            Provider::Ollama => (&self.ollama, "OLLAMA_HOST"),
             Provider::Local | Provider::Cassette => (&None, ""),
         };
         server.as_ref().ok_or_else(|| {
@@ -248,6 +401,7 @@ impl Router {
         let (server, usual) = match protocol {
             Protocol::Anthropic => (&self.anthropic, ANTHROPIC_USUAL),
             Protocol::OpenAi => (&self.openai, OPENAI_USUAL),
+            Protocol::Ollama => return Route::OnlyOf(Provider::Ollama),
         };
         match server {
             Some(server) if !server.client.is_official() => Route::OnlyOf(protocol.provider()),
@@ -295,15 +449,20 @@ fn cassette_mode(cassette: Option<&str>) -> Result<CassetteMode, Failure> {
     }
 }
 
-fn unknown(word: &str, why: &str) -> Failure {
+fn unknown(configured: &Configured, word: &str, why: &str) -> Failure {
     let local = catalogue::WEIGHTS.iter().map(|weights| format!("local/{}", weights.name));
-    let words: Vec<String> = ALIASES.iter().map(|alias| (*alias).to_owned()).chain(local).collect();
+    let own = configured.aliases.keys().chain(configured.added.keys());
+    let mut words: Vec<String> = BUILT_IN.iter().map(|word| (*word).to_owned()).collect();
+    words.extend(own.filter(|word| !BUILT_IN.contains(&word.as_str())).cloned());
+    words.extend(local);
     let likeness = |known: &String| strsim::jaro_winkler(word, known);
     let near = words.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
     let near = near.filter(|known| likeness(known) >= LIKENESS_MIN);
     let meant = near.map(|known| format!("did you mean `{known}`? ")).unwrap_or_default();
     let list = words.join(", ");
-    let hint = format!("{meant}known are {list}, and any anthropic/MODEL or openai/MODEL");
+    let hint = format!(
+        "{meant}known are {list}, and any anthropic/MODEL, openai/MODEL or ollama/MODEL; `tenure model alias` makes a word of your own"
+    );
     Failure::new(Kind::UnknownModel, format!("`{word}` is no model: {why}"), hint)
 }
 

@@ -69,12 +69,12 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         }
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     };
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let command = match result {
         Ok((answer, output)) => {
-            let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             execution::Command::AnswerModel { turn, answer: answered(app, answer, output, took_ms) }
         }
-        Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure) },
+        Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure, took_ms) },
     };
     app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())
@@ -138,12 +138,22 @@ impl Drop for OpenText<'_> {
     }
 }
 
-fn failed(failure: &Failure) -> ModelFailure {
+fn failed(failure: &Failure, took_ms: u64) -> ModelFailure {
     let hint = if failure.hint.is_empty() { String::new() } else { format!("; {}", failure.hint) };
     ModelFailure {
         kind: failure.kind.code().to_string(),
         sentence: format!("{}{hint}", failure.sentence),
-        remedy: if failure.kind == FailureKind::Runaway {
+        usage: failure.spent.map(|spent| Usage {
+            input: spent.usage.input.unwrap_or(0),
+            output: spent.usage.output.unwrap_or(0),
+            cached: spent.usage.cached.unwrap_or(0),
+            micro_usd: spent.micro_usd,
+            took_ms,
+            estimated: false,
+        }),
+        remedy: if failure.elsewhere {
+            Remedy::Elsewhere
+        } else if failure.kind == FailureKind::Runaway {
             Remedy::NextIteration
         } else if failure.retryable() {
             Remedy::Again { after_ms: failure.retry_after_ms() }

@@ -25,6 +25,7 @@ table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "re
     output_tokens: "output_tokens",
     micro_usd: "micro_usd",
     unpriced: "unpriced",
+    tokens_estimated: "tokens_estimated",
     connection: "connection",
     worker: "worker",
     wall: "wall",

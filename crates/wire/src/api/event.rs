@@ -102,6 +102,11 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
         retry_at: Option<Moment>,
+        /// What the provider counted of it all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_in: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_out: Option<u64>,
     },
     /// Its end is not known: the daemon died while it ran.
     #[serde(rename = "model.lost")]
@@ -321,13 +326,15 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
             cassette: *cassette,
             text: None,
         },
-        Event::ModelFailed { turn, failure, sentence, retry_at, .. } => What::ModelFailed {
+        Event::ModelFailed { turn, failure, sentence, retry_at, usage, .. } => What::ModelFailed {
             turn: turn.turn + 1,
             attempt: turn.attempt,
             failure: failure.clone(),
             sentence: sentence.clone(),
             // Retries are owed by the daemon's life; people are shown when that will be, if it lives on.
             retry_at: retry_at.map(|retry| stamp.at.plus_ms(retry.since_ms(stamp.run)).into()),
+            tokens_in: usage.map(|usage| usage.input),
+            tokens_out: usage.map(|usage| usage.output),
         },
         Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn + 1, attempt: turn.attempt },
         Event::Started { .. }

@@ -150,6 +150,9 @@ pub struct Execution {
     pub tool_calls: u32,
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// A provider did not count all of them, so that some were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tokens_estimated: bool,
     /// Millionths of a dollar. Too low where `unpriced_model_calls` is not 0.
     pub cost_micro_usd: u64,
     pub unpriced_model_calls: u32,

@@ -18,13 +18,31 @@ pub struct Model {
     pub name: String,
     pub status: ModelStatus,
     pub provider: String,
-    /// The aliases that resolve to it.
+    /// The words that mean it.
     pub aliases: Vec<String>,
+    /// What a word of the configuration stands for, in the order in which that is tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<String>,
     /// Whether a call could be made now: its key or its weights are there. No call was made to find out.
     pub ready: bool,
     /// What is missing, or what is known of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Of a local model: the file that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+}
+
+/// A file of weights, as the catalogue pins it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Weights {
+    pub title: String,
+    /// An SPDX identifier.
+    pub licence: String,
+    pub bytes: u64,
+    /// In hex; a file with another is not used.
+    pub sha256: String,
 }
 
 /// What the alias `default` stands for, and why.
@@ -43,6 +61,12 @@ pub struct DefaultModel {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Models {
     pub default: DefaultModel,
+    /// Where `tenure model alias` and `add` are kept for this daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_file: Option<String>,
+    /// Why the newest configuration of models is not used; absent while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_failure: Option<String>,
     pub items: Vec<Model>,
 }
 
@@ -59,11 +83,17 @@ pub struct TestModel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TestedModel {
-    /// As resolved.
+    /// Which one answered.
     pub model: String,
+    /// Those of its alias that were asked before it, and why they did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
     pub text: String,
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// The provider did not count all of them, so that some were estimated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tokens_estimated: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micro_usd: Option<u64>,
     pub took_ms: u64,

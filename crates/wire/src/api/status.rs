@@ -1,4 +1,5 @@
 //! What the daemon says of itself.
+use crate::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use tenure_core::id::{ProjectId, WorkerId};
@@ -21,6 +22,10 @@ pub struct Status {
     pub data_dir: String,
     /// The Unix socket, then each TCP address.
     pub listening: Vec<String>,
+    /// SHA-256 of the certificate that is shown over TLS; absent without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub fingerprint: Option<Fingerprint>,
     /// Records on the ledger's chain.
     pub records: u64,
     pub ledger_check: LedgerCheck,

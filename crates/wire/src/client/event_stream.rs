@@ -89,7 +89,14 @@ impl EventStream {
                 sleep(doubled.min(BACKOFF_MAX)).await;
                 Ok(false)
             }
-            Err(error @ (Error::Problem(_) | Error::Foreign(..) | Error::InClear(_))) => Err(error),
+            Err(
+                error @ (Error::Problem(_)
+                | Error::Foreign(..)
+                | Error::InClear(_)
+                | Error::OtherCertificate { .. }
+                | Error::Untrusted { .. }
+                | Error::NoTls(_)),
+            ) => Err(error),
         }
     }
 

@@ -46,8 +46,10 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     };
     output.show(&status, || {
         let listening = status.listening.join(", ");
+        let certificate = status.fingerprint.map(|fingerprint| format!("  certificate  {fingerprint}\n"));
+        let certificate = certificate.unwrap_or_default();
         format!(
-            "Tenure {} runs in the background, process {}\n  listening  {listening}\n  log        {}\n  `tenure status` shows it, `tenure down` stops it\n",
+            "Tenure {} runs in the background, process {}\n  listening  {listening}\n{certificate}  log        {}\n  `tenure status` shows it, `tenure down` stops it\n",
             status.version,
             status.pid,
             log.display()

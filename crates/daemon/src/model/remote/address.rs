@@ -8,6 +8,8 @@ use crate::model::name::Provider;
 pub enum Protocol {
     Anthropic,
     OpenAi,
+    /// It speaks as OpenAI does, wants no key, and is on this host where nobody says otherwise.
+    Ollama,
 }
 
 impl Protocol {
@@ -15,6 +17,7 @@ impl Protocol {
         match self {
             Protocol::Anthropic => Provider::Anthropic,
             Protocol::OpenAi => Provider::OpenAi,
+            Protocol::Ollama => Provider::Ollama,
         }
     }
 
@@ -22,6 +25,7 @@ impl Protocol {
         match self {
             Protocol::Anthropic => "ANTHROPIC_API_KEY",
             Protocol::OpenAi => "OPENAI_API_KEY",
+            Protocol::Ollama => "OLLAMA_API_KEY",
         }
     }
 
@@ -29,6 +33,7 @@ impl Protocol {
         match self {
             Protocol::Anthropic => "ANTHROPIC_BASE_URL",
             Protocol::OpenAi => "OPENAI_BASE_URL",
+            Protocol::Ollama => "OLLAMA_HOST",
         }
     }
 
@@ -36,6 +41,7 @@ impl Protocol {
         match self {
             Protocol::Anthropic => "https://api.anthropic.com/v1/",
             Protocol::OpenAi => "https://api.openai.com/v1/",
+            Protocol::Ollama => "http://127.0.0.1:11434/v1/",
         }
     }
 }
@@ -65,6 +71,32 @@ pub(super) fn normal_url(protocol: Protocol, text: &str) -> Result<String, Failu
     Ok(url.to_string())
 }
 
+/// The base URL that `OLLAMA_HOST` means, in all the forms that Ollama itself takes: a scheme, a host, a port, or parts of
+/// them.
+pub fn ollama_url(host: &str) -> String {
+    let (scheme, rest, port_default) = match host.trim().split_once("://") {
+        Some((scheme @ "http", rest)) => (scheme, rest, 80),
+        Some((scheme @ "https", rest)) => (scheme, rest, 443),
+        Some((scheme, rest)) => (scheme, rest, 11434),
+        None => ("http", host.trim(), 11434),
+    };
+    let (place, path) = rest.split_once('/').map_or((rest, ""), |(place, path)| (place, path.trim_end_matches('/')));
+    let is_bare_v6 = place.parse::<std::net::Ipv6Addr>().is_ok();
+    let (name, port) = match place.rsplit_once(':').filter(|_| !is_bare_v6 && !place.ends_with(']')) {
+        Some((name, port)) => (name, port.parse::<u16>().unwrap_or(port_default)),
+        None => (place, port_default),
+    };
+    // What a server listens on everywhere is asked here.
+    let name = match name.trim_matches(['[', ']']) {
+        "" | "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        bare if bare.parse::<std::net::Ipv6Addr>().is_ok() => format!("[{bare}]"),
+        bare => bare.to_owned(),
+    };
+    let path = if path.is_empty() { "v1".to_owned() } else { format!("{path}/v1") };
+    format!("{scheme}://{name}:{port}/{path}")
+}
+
 /// Whether this address is on this host alone.
 pub(super) fn is_loopback(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else { return false };
@@ -80,6 +112,23 @@ pub(super) fn is_loopback(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ollamas_host_is_read_as_ollama_reads_it() {
+        for (host, url) in [
+            ("127.0.0.1:11434", "http://127.0.0.1:11434/v1"),
+            ("box", "http://box:11434/v1"),
+            (":9", "http://127.0.0.1:9/v1"),
+            ("0.0.0.0", "http://127.0.0.1:11434/v1"),
+            ("[::1]:7", "http://[::1]:7/v1"),
+            ("::1", "http://[::1]:11434/v1"),
+            ("http://box", "http://box:80/v1"),
+            ("https://box/sub/", "https://box:443/sub/v1"),
+            ("box:no", "http://box:11434/v1"),
+        ] {
+            assert_eq!(ollama_url(host), url, "{host}");
+        }
+    }
 
     #[test]
     fn an_address_on_this_host_is_told_from_all_others() {

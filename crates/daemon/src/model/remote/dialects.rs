@@ -58,7 +58,7 @@ impl Dialects {
     pub(super) fn wire(&self, model: &str) -> Wire {
         match self.protocol {
             Protocol::Anthropic => Wire::Messages,
-            Protocol::OpenAi => {
+            Protocol::OpenAi | Protocol::Ollama => {
                 let learned = self.learned().get(model).is_some_and(|learned| learned.wants_responses);
                 if learned || (self.official && is_for_responses(model)) { Wire::Responses } else { Wire::Chat }
             }
@@ -69,7 +69,7 @@ impl Dialects {
         let limit = match (self.protocol, self.official) {
             // OpenAI's newer models refuse the older name, and no other server knows the newer one for sure.
             (Protocol::OpenAi, true) => AnswerLimit::MaxCompletionTokens,
-            (Protocol::OpenAi | Protocol::Anthropic, _) => AnswerLimit::MaxTokens,
+            (Protocol::OpenAi | Protocol::Ollama | Protocol::Anthropic, _) => AnswerLimit::MaxTokens,
         };
         let dialect = Dialect { limit, ..Dialect::default() };
         Learned { dialect, wants_responses: false, refused_limits: Vec::new() }

@@ -1,0 +1,165 @@
+//! What the daemon's own configuration says of models: `[llm]` of tenure.toml, written by hand, and `models.toml` beside it,
+//! written by `tenure model`. A word that stands in both means what tenure.toml says. Keys stand in neither: only where they are.
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tenure_daemon::model::environment::Access;
+use tenure_daemon::model::name::Provider;
+use tenure_daemon::model::settings::{AddedModel, ModelSettings, SettingsSource};
+
+use super::{Unread, text_of};
+use crate::failure::{Exit, Failure};
+
+pub const MODELS_FILE: &str = "models.toml";
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Llm {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, Names>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, LlmModel>,
+}
+
+/// One model, or several in the order in which they are tried.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "an alias is a model's name, or a list of names")]
+pub enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LlmModel {
+    /// anthropic, openai or ollama.
+    pub provider: String,
+    pub model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The variable of the daemon's that has the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_env: Option<String>,
+    /// The file that has the key, which nobody else may be able to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl Llm {
+    /// # Errors
+    /// What is no provider, or names two places for a key.
+    pub fn settings(&self) -> Result<ModelSettings, String> {
+        let names = |names: &Names| match names {
+            Names::One(name) => vec![name.clone()],
+            Names::Several(names) => names.clone(),
+        };
+        let aliases = self.aliases.iter().map(|(word, stands_for)| (word.clone(), names(stands_for))).collect();
+        let mut models = BTreeMap::new();
+        for (word, model) in &self.models {
+            let added = model.added().map_err(|why| format!("[llm.models] {word}: {why}"))?;
+            models.insert(word.clone(), added);
+        }
+        Ok(ModelSettings { aliases, models })
+    }
+}
+
+impl LlmModel {
+    fn added(&self) -> Result<AddedModel, String> {
+        let provider = match self.provider.as_str() {
+            "anthropic" => Provider::Anthropic,
+            "openai" => Provider::OpenAi,
+            "ollama" => Provider::Ollama,
+            other => return Err(format!("`{other}` is no provider; there are anthropic, openai and ollama")),
+        };
+        let key = match (&self.key_env, &self.key_file) {
+            (Some(_), Some(_)) => return Err("key_env and key_file each name its key; leave one out".to_string()),
+            (Some(name), None) => variable(name).map(Some),
+            (None, Some(path)) => key_of(path).map(Some),
+            (None, None) => Ok(None),
+        };
+        let (key, lacking) = match key {
+            Ok(key) => (key, None),
+            Err(why) => (None, Some(why)),
+        };
+        let access = Access { key: key.map(Into::into), base_url: self.base_url.clone() };
+        Ok(AddedModel { provider, model: self.model.clone(), access, lacking })
+    }
+}
+
+fn variable(name: &str) -> Result<String, String> {
+    let value = std::env::var(name).ok().map(|value| value.trim().to_string()).filter(|value| !value.is_empty());
+    value.ok_or_else(|| format!("the variable {name} is not set where the daemon runs"))
+}
+
+fn key_of(path: &Path) -> Result<String, String> {
+    let told = |unread| match unread {
+        Unread::Others(why) | Unread::Not(why) => format!("{}: {why}", path.display()),
+    };
+    let text = text_of(path, 0o077).map_err(told)?;
+    let key = text.trim();
+    if key.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok(key.to_string()) }
+}
+
+/// What `tenure model` wrote.
+///
+/// # Errors
+/// It is there and cannot be used.
+pub fn read_models(path: &Path) -> Result<Llm, Failure> {
+    if path.symlink_metadata().is_err() {
+        return Ok(Llm::default());
+    }
+    let refuse = |exit, why: String| Failure::new(exit, format!("{} cannot be used: {why}", path.display()));
+    let text = text_of(path, 0o022).map_err(|unread| match unread {
+        Unread::Others(why) => {
+            refuse(Exit::NotAllowed, why).next(format!("look at it, then: chmod go-w {}", path.display()))
+        }
+        Unread::Not(why) => refuse(Exit::Usage, why),
+    })?;
+    toml::from_str(&text)
+        .map_err(|error| refuse(Exit::Usage, error.to_string().trim().to_string()).next("mend it or remove it"))
+}
+
+/// Writes it whole, for its user alone.
+pub fn write_models(path: &Path, llm: &Llm) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display()));
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let text = toml::to_string(llm).map_err(|error| failed(std::io::Error::other(error)))?;
+    let partial = folder.join(format!(".{MODELS_FILE}.{}", std::process::id()));
+    // What a killed one left is ours, and in the way.
+    let _ = std::fs::remove_file(&partial);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
+    let written = file
+        .write_all(b"# Written by `tenure model alias`, `add` and `remove`.\n")
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&partial);
+        failed(error)
+    })
+}
+
+/// Both files together, read as often as one changes.
+pub fn source(config: Option<PathBuf>, models: PathBuf) -> SettingsSource {
+    let paths = config.iter().cloned().chain([models.clone()]).collect();
+    SettingsSource::new(paths, move || {
+        let by_hand = match &config {
+            Some(path) if path.symlink_metadata().is_ok() => {
+                super::read(path).map_err(|failure| failure.sentence())?.llm
+            }
+            Some(_) | None => Llm::default(),
+        };
+        let mut both = read_models(&models).map_err(|failure| failure.sentence())?;
+        both.aliases.retain(|word, _| !by_hand.models.contains_key(word));
+        both.models.retain(|word, _| !by_hand.aliases.contains_key(word));
+        both.aliases.extend(by_hand.aliases);
+        both.models.extend(by_hand.models);
+        both.settings()
+    })
+}
