@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{demo, install, step};
 
-const DEB: &str = "cargo-deb@3.8.0";
+mod deb;
+
 const UNIT: &str = "packaging/tenure.service";
 
 #[derive(Args)]
@@ -22,6 +23,16 @@ pub(crate) struct Install {
     /// Instead of cargo's own folder: programs go into bin/ below it.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Package {
+    /// Also the program that runs a local model; its C++ takes minutes.
+    #[arg(long)]
+    local_model: bool,
+    /// The profile that is packed; another than the shipped one is for a try.
+    #[arg(long, value_name = "NAME", default_value = "dist")]
+    profile: String,
 }
 
 /// Builds the shipped profile and puts the programs where cargo puts programs.
@@ -58,19 +69,36 @@ fn cargo_home() -> Result<PathBuf> {
 }
 
 /// A tarball and a Debian package in target/package.
-pub(crate) fn package(root: &Path) -> Result<ExitCode> {
-    install::packages(&install::BUILD[..1])?;
+pub(crate) fn package(root: &Path, arguments: &Package) -> Result<ExitCode> {
+    install::packages(if arguments.local_model { &install::BUILD } else { &install::BUILD[..1] })?;
+    install::packages(&["binutils"])?;
     let target = demo::target(root)?;
+    let built = target.join(if arguments.profile == "dev" { "debug" } else { arguments.profile.as_str() });
     let out = target.join("package");
     fs::create_dir_all(&out)?;
+    let mut names = vec!["tenure"];
+    if arguments.local_model {
+        names.push("tenure-local-model");
+    }
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--locked", "--profile", "dist", "--package", "tenure", "--bin", "tenure"]).current_dir(root);
-    step::shown("tenure", &mut cargo)?;
-    let program = target.join("dist/tenure");
-    let files = extras(root, &program, &target.join("dist/extras"))?;
-    let tarball = tarball(root, &program, &files, &out)?;
-    let deb = deb(root, &out)?;
-    let oldest = oldest_glibc(&program)?;
+    cargo.args(["build", "--locked", "--profile", &arguments.profile]).current_dir(root);
+    cargo.args(names.iter().flat_map(|name| ["--package", name, "--bin", name]));
+    step::shown(&names.join(", "), &mut cargo)?;
+    let programs: Vec<PathBuf> = names.iter().map(|name| built.join(name)).collect();
+    let oldest = programs.iter().map(|program| oldest_glibc(program)).collect::<Result<BTreeSet<_>>>()?;
+    let (_, oldest) = oldest.into_iter().next_back().context("a program asks for a glibc")?;
+    let extras = extras(root, &built.join("tenure"), &out.join("extras"))?;
+    let version = version(root)?;
+    let tarball = tarball(root, &version, &programs, &extras, &out)?;
+    let contents = deb::Contents {
+        root,
+        version: &version,
+        programs: &programs,
+        extras: &extras,
+        unit: UNIT,
+        oldest_glibc: &oldest,
+    };
+    let deb = deb::build(&contents, &out)?;
     println!("{}\n{}\noldest glibc that they start with: {oldest}", tarball.display(), deb.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -90,13 +118,13 @@ fn extras(root: &Path, program: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_path_buf())
 }
 
-fn tarball(root: &Path, program: &Path, extras: &Path, out: &Path) -> Result<PathBuf> {
-    let name = format!("tenure-{}-{}-linux", version(root)?, std::env::consts::ARCH);
+fn tarball(root: &Path, version: &str, programs: &[PathBuf], extras: &Path, out: &Path) -> Result<PathBuf> {
+    let name = format!("tenure-{version}-{}-linux", std::env::consts::ARCH);
     let stage = out.join(&name);
     let _ = fs::remove_dir_all(&stage);
     fs::create_dir_all(&stage)?;
     let mut copy = Command::new("cp");
-    copy.arg("-r").arg(program).arg(extras.join("man")).arg(extras.join("completions"));
+    copy.arg("-r").args(programs).arg(extras.join("man")).arg(extras.join("completions"));
     for file in ["README.md", "LICENSE", "CHANGELOG.md", UNIT] {
         copy.arg(root.join(file));
     }
@@ -110,24 +138,6 @@ fn tarball(root: &Path, program: &Path, extras: &Path, out: &Path) -> Result<Pat
     Ok(file)
 }
 
-/// What it holds stands in crates/cli/Cargo.toml.
-fn deb(root: &Path, out: &Path) -> Result<PathBuf> {
-    if step::answer(Command::new("cargo").args(["deb", "--version"])).is_none() {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["install", "--locked", "--debug", "--quiet", DEB]).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        step::shown("cargo install cargo-deb", &mut cargo)?;
-    }
-    let mut cargo = Command::new("cargo");
-    cargo.args(["deb", "--locked", "--no-build", "--profile", "dist", "--package", "tenure", "--output"]).arg(out);
-    step::shown("Debian package", cargo.current_dir(root))?;
-    let version = version(root)?;
-    let mine =
-        |path: &PathBuf| path.extension().is_some_and(|end| end == "deb") && path.to_string_lossy().contains(&version);
-    let found: Vec<PathBuf> = fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.path())).filter(mine).collect();
-    ensure!(found.len() == 1, "{} Debian packages of {version} lie in {}", found.len(), out.display());
-    found.into_iter().next().context("one was found")
-}
-
 fn version(root: &Path) -> Result<String> {
     let text = fs::read_to_string(root.join("Cargo.toml"))?;
     let table: toml::Table = text.parse()?;
@@ -136,7 +146,7 @@ fn version(root: &Path) -> Result<String> {
 }
 
 /// The newest of the versions that its symbols ask for.
-fn oldest_glibc(program: &Path) -> Result<String> {
+fn oldest_glibc(program: &Path) -> Result<(Vec<u32>, String)> {
     let symbols = step::answer(Command::new("objdump").arg("-T").arg(program)).context("objdump cannot read it")?;
     let wanted = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
         let number: String = rest.chars().take_while(|letter| letter.is_ascii_digit() || *letter == '.').collect();
@@ -144,5 +154,5 @@ fn oldest_glibc(program: &Path) -> Result<String> {
         (!parts.is_empty()).then_some((parts, number))
     });
     let newest: Option<(Vec<u32>, String)> = wanted.collect::<BTreeSet<_>>().into_iter().next_back();
-    Ok(newest.context("it asks for no glibc")?.1)
+    newest.context("it asks for no glibc")
 }

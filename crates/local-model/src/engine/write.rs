@@ -144,7 +144,8 @@ fn nothing() -> Failure {
 }
 
 fn accept(grammar: &mut LlamaSampler, tokens: &[LlamaToken]) -> Result<(), Failure> {
-    tokens.iter().try_for_each(|token| grammar.try_accept(*token)).map_err(Failure::engine)
+    let taken = tokens.iter().all(|token| sample::accept(grammar, *token));
+    taken.then_some(()).ok_or_else(|| Failure::new(FailureKind::Engine, "the grammar does not allow what it must"))
 }
 
 #[cfg(test)]
