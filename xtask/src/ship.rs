@@ -16,42 +16,48 @@ mod deb;
 const UNIT: &str = "packaging/tenure.service";
 
 #[derive(Args)]
-pub(crate) struct Install {
-    /// Also the program that runs a local model, whose C++ takes minutes.
+pub(crate) struct Built {
+    /// Also the program that runs a local model; its C++ takes minutes.
     #[arg(long)]
     local_model: bool,
+    /// `dist` is what is shipped; `dev` is what the demo built, slower and there at once.
+    #[arg(long, value_name = "NAME", default_value = "dist")]
+    profile: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    built: Built,
     /// Instead of cargo's own folder: programs go into bin/ below it.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }
 
-#[derive(Args)]
-pub(crate) struct Package {
-    /// Also the program that runs a local model; its C++ takes minutes.
-    #[arg(long)]
-    local_model: bool,
-    /// The profile that is packed; another than the shipped one is for a try.
-    #[arg(long, value_name = "NAME", default_value = "dist")]
-    profile: String,
+/// Builds, in the folder of every other build, so that nothing is compiled a second time; gives the programs.
+fn build(root: &Path, built: &Built) -> Result<Vec<PathBuf>> {
+    install::packages(if built.local_model { &install::BUILD } else { &install::BUILD[..1] })?;
+    let names = if built.local_model { &demo::PROGRAMS[..] } else { &demo::PROGRAMS[..1] };
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--profile", &built.profile]).current_dir(root);
+    cargo.args(names.iter().flat_map(|name| ["--package", name, "--bin", name]));
+    step::shown(&names.join(", "), &mut cargo)?;
+    let folder = demo::target(root)?.join(if built.profile == "dev" { "debug" } else { built.profile.as_str() });
+    Ok(names.iter().map(|name| folder.join(name)).collect())
 }
 
-/// Builds the shipped profile and puts the programs where cargo puts programs.
+/// Puts the programs where cargo puts programs.
 pub(crate) fn onto_path(root: &Path, arguments: &Install) -> Result<ExitCode> {
-    install::packages(if arguments.local_model { &install::BUILD } else { &install::BUILD[..1] })?;
-    let folder = arguments.root.clone().map_or_else(cargo_home, Ok)?;
-    let mut crates = vec!["crates/cli"];
-    if arguments.local_model {
-        crates.push("crates/local-model");
+    let bin = arguments.root.clone().map_or_else(cargo_home, Ok)?.join("bin");
+    for program in build(root, &arguments.built)? {
+        let to = bin.join(program.file_name().context("a program has a name")?);
+        fs::create_dir_all(&bin).with_context(|| format!("{} cannot be made", bin.display()))?;
+        // Beside and renamed: the old one may be running.
+        let beside = to.with_extension("new");
+        fs::copy(&program, &beside).with_context(|| format!("{} cannot be written", beside.display()))?;
+        fs::rename(&beside, &to).with_context(|| format!("{} cannot be replaced", to.display()))?;
+        println!("installed {}", to.display());
     }
-    for path in crates {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["install", "--locked", "--profile", "dist", "--force", "--path", path, "--root"]).arg(&folder);
-        // The same folder as every other build, so that nothing is compiled a second time.
-        cargo.arg("--target-dir").arg(demo::target(root)?);
-        step::shown(path, cargo.current_dir(root))?;
-    }
-    let bin = folder.join("bin");
-    println!("installed in {}", bin.display());
     let on_path = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| at == bin));
     if !on_path {
         println!("it is not on the PATH: export PATH={}:$PATH", bin.display());
@@ -69,25 +75,14 @@ fn cargo_home() -> Result<PathBuf> {
 }
 
 /// A tarball and a Debian package in target/package.
-pub(crate) fn package(root: &Path, arguments: &Package) -> Result<ExitCode> {
-    install::packages(if arguments.local_model { &install::BUILD } else { &install::BUILD[..1] })?;
+pub(crate) fn package(root: &Path, arguments: &Built) -> Result<ExitCode> {
     install::packages(&["binutils"])?;
-    let target = demo::target(root)?;
-    let built = target.join(if arguments.profile == "dev" { "debug" } else { arguments.profile.as_str() });
-    let out = target.join("package");
+    let programs = build(root, arguments)?;
+    let out = demo::target(root)?.join("package");
     fs::create_dir_all(&out)?;
-    let mut names = vec!["tenure"];
-    if arguments.local_model {
-        names.push("tenure-local-model");
-    }
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--locked", "--profile", &arguments.profile]).current_dir(root);
-    cargo.args(names.iter().flat_map(|name| ["--package", name, "--bin", name]));
-    step::shown(&names.join(", "), &mut cargo)?;
-    let programs: Vec<PathBuf> = names.iter().map(|name| built.join(name)).collect();
     let oldest = programs.iter().map(|program| oldest_glibc(program)).collect::<Result<BTreeSet<_>>>()?;
     let (_, oldest) = oldest.into_iter().next_back().context("a program asks for a glibc")?;
-    let extras = extras(root, &built.join("tenure"), &out.join("extras"))?;
+    let extras = extras(root, &programs[0], &out.join("extras"))?;
     let version = version(root)?;
     let tarball = tarball(root, &version, &programs, &extras, &out)?;
     let contents = deb::Contents {

