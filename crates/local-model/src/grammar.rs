@@ -121,9 +121,13 @@ pub(crate) fn ordered_properties(schema: &Map<String, Value>) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use llama_cpp_2::model::LlamaModel;
+    use llama_cpp_2::model::params::LlamaModelParams;
+    use llama_cpp_2::sampling::LlamaSampler;
     use serde_json::json;
 
     use super::*;
+    use crate::sample;
 
     fn tool(name: &str, schema: Value) -> Tool {
         Tool { name: name.into(), description: String::new(), schema }
@@ -181,5 +185,69 @@ mod tests {
         let answer = forced(r#"{"name": "answer"#, &tools).unwrap();
         assert!(ANSWER_HEAD.starts_with(&format!("{HEAD}answer{answer}")), "{answer}");
         assert_eq!(forced(r#"{"name": "write", "a"#, &tools), None);
+    }
+
+    /// The engine's own reading of what is written here, with the vocabulary of real weights and none of their numbers.
+    #[test]
+    fn a_real_engine_takes_what_the_schemas_take_and_refuses_what_they_refuse() {
+        let Some(weights) = std::env::var_os("TENURE_TEST_MODEL").filter(|path| !path.is_empty()) else {
+            eprintln!("skipped: TENURE_TEST_MODEL names no GGUF file");
+            return;
+        };
+        let backend = crate::engine::backend();
+        let params = LlamaModelParams::default().with_vocab_only(true);
+        let model = LlamaModel::load_from_file(backend, weights, &params).unwrap();
+        let properties = json!({
+            "path": {"type": "string", "minLength": 1, "maxLength": 8},
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+            "args": {"type": "array", "items": {"type": "string", "maxLength": 60000}, "maxItems": 256},
+            "env": {"type": "object", "propertyNames": {"maxLength": 256},
+                "additionalProperties": {"type": "string", "maxLength": 4096}},
+            "mode": {"enum": ["a", "b\n"]},
+            "sha": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+            "tree": {"$ref": "#/$defs/tree"},
+            "any": {},
+        });
+        let tree = json!({"type": ["object", "null"], "properties": {"left": {"$ref": "#/$defs/tree"}}});
+        let all = json!({"type": "object", "$defs": {"tree": tree}, "properties": properties,
+            "required": ["path"], "additionalProperties": false});
+        let tools = [tool("all", all), tool("now", json!({"type": "object", "properties": {}}))];
+        let text = build(&tools, 2).unwrap();
+        let taken = |line: &str| {
+            let mut grammar = LlamaSampler::grammar(&model, &text, "root").unwrap();
+            let tokens = model.vocab().tokenize(line.as_bytes(), false, false);
+            let mut tokens = tokens.into_iter().chain([model.vocab().eos()]);
+            tokens.all(|token| sample::accept(&mut grammar, token))
+        };
+        let call = |arguments: &str| format!(r#"{{"name": "all", "arguments": {arguments}}}"#);
+        for good in [
+            r#"{"path": "a/b.py"}"#,
+            r#"{"path":"é","any":{"x":[1,-2.5e3,null,"\u00e9"]},"args":["-c","print(\"1\")"]}"#,
+            r#"{"path": "a", "env": {"A": "1", "B": "2"}, "mode": "b\n", "port": 65535}"#,
+            r#"{"path": "a", "args": [], "env": {}, "tree": {"left": {"left": null}}}"#,
+        ] {
+            assert!(taken(&call(good)), "{good}");
+        }
+        let sha = "0123456789abcdef".repeat(4);
+        assert!(taken(&call(&format!(r#"{{"path": "a", "sha": "{sha}"}}"#))));
+        assert!(taken("{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"now\", \"arguments\": {}}"));
+        assert!(taken(r#"{"name": "answer", "arguments": {"text": "done"}}"#));
+        for bad in [
+            r#"{"path": ""}"#,
+            r#"{"path": "123456789"}"#,
+            r#"{"mode": "a"}"#,
+            r#"{"path": "a", "mode": "c"}"#,
+            r#"{"path": "a", "port": 65536}"#,
+            r#"{"path": "a", "port": 0}"#,
+            r#"{"path": "a", "other": 1}"#,
+            r#"{"path": "a", "sha": "01"}"#,
+            r#"{"path": "a", "args": [1]}"#,
+            r#"{"path": "a", "tree": 1}"#,
+            r#"{"path": "a""#,
+        ] {
+            assert!(!taken(&call(bad)), "{bad}");
+        }
+        assert!(!taken(r#"{"name": "rm", "arguments": {}}"#));
+        assert!(!taken(&[r#"{"name": "now", "arguments": {}}"#; 3].join("\n")));
     }
 }

@@ -89,7 +89,7 @@ fn fields(contents: &Contents, arch: &str, stage: &Path) -> Result<String> {
     let size = size.and_then(|line| line.split_whitespace().next().map(str::to_owned)).context("du gave no size")?;
     let depends = depends(contents.programs, contents.oldest_glibc)?;
     Ok(format!(
-        "Package: tenure\nVersion: {}\nArchitecture: {arch}\nMaintainer: The Tenure authors <tenure@localhost>\n\
+        "Package: tenure\nVersion: {}\nArchitecture: {arch}\nMaintainer: The Tenure authors\n\
          Installed-Size: {size}\nDepends: {depends}\nSection: admin\nPriority: optional\n\
          Homepage: https://github.com/tenure-dev/tenure\nDescription: control plane for AI agents\n \
          Runs AI agents under a ledger, limits and a sandbox: daemon, worker and command\n line in one program.\n",
