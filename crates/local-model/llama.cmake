@@ -13,12 +13,16 @@ function(tenure_quick)
     # 160 architectures, of which one run uses one: they only describe a graph, once a batch.
     target_compile_options(llama PRIVATE -O1)
     set_target_properties(llama PROPERTIES UNITY_BUILD_BATCH_SIZE 40)
-    # What each token passes through.
-    set_property(SOURCE llama-grammar.cpp llama-sampler.cpp llama-vocab.cpp llama-context.cpp llama-kv-cache.cpp llama-batch.cpp
-        unicode.cpp TARGET_DIRECTORY llama APPEND PROPERTY COMPILE_OPTIONS -O2)
-    # Files, plans and training; ggml-quants.c reads single rows of weights.
-    set_property(SOURCE gguf.cpp ggml-backend-meta.cpp ggml-backend-reg.cpp ggml-opt.cpp TARGET_DIRECTORY ggml-base
-        APPEND PROPERTY COMPILE_OPTIONS -O1)
+    # What each token passes through. Paths are whole: a name alone would mean a file of this folder, and nothing be said.
+    set(often llama-batch llama-context llama-grammar llama-kv-cache llama-sampler llama-vocab unicode)
+    list(TRANSFORM often PREPEND ${PROJECT_SOURCE_DIR}/src/)
+    list(TRANSFORM often APPEND .cpp)
+    set_property(SOURCE ${often} TARGET_DIRECTORY llama APPEND PROPERTY COMPILE_OPTIONS -O2)
+    # Files, several devices, training.
+    set(seldom gguf ggml-backend-meta ggml-opt)
+    list(TRANSFORM seldom PREPEND ${PROJECT_SOURCE_DIR}/ggml/src/)
+    list(TRANSFORM seldom APPEND .cpp)
+    set_property(SOURCE ${seldom} TARGET_DIRECTORY ggml-base APPEND PROPERTY COMPILE_OPTIONS -O1)
     target_precompile_headers(llama PRIVATE
         "$<$<COMPILE_LANGUAGE:CXX>:<algorithm$<ANGLE-R>>"
         "$<$<COMPILE_LANGUAGE:CXX>:<functional$<ANGLE-R>>"
