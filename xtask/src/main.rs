@@ -39,7 +39,7 @@ enum Verb {
     /// Build the shipped profile and put `tenure` on the PATH.
     Install(ship::Install),
     /// Build a tarball and a Debian package into target/package.
-    Package,
+    Package(ship::Built),
     /// Measure, side by side, into bench/RESULTS.md.
     Bench(bench::Arguments),
     /// Feed hostile bytes to what parses them, for a while.
@@ -73,7 +73,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(arguments) => test::run(&root, &arguments),
         Verb::Demo => demo::run(&root),
         Verb::Install(arguments) => ship::onto_path(&root, &arguments),
-        Verb::Package => ship::package(&root),
+        Verb::Package(arguments) => ship::package(&root, &arguments),
         Verb::Bench(arguments) => bench::run(&root, &arguments),
         Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
         Verb::Sim(arguments) => sim::run(&root, &arguments),
@@ -81,7 +81,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Vm(arguments) => vm::run(&root, &arguments),
         Verb::Codegen => codegen(&root),
         Verb::Weights => {
-            println!("{}", weights::ensure_there()?.display());
+            println!("{}", weights::ensure_there(&weights::Watch::on_screen())?.display());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -6,41 +6,58 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{demo, install, step};
 
-const DEB: &str = "cargo-deb@3.8.0";
+mod deb;
+
 const UNIT: &str = "packaging/tenure.service";
 
 #[derive(Args)]
-pub(crate) struct Install {
-    /// Also the program that runs a local model, whose C++ takes minutes.
+pub(crate) struct Built {
+    /// Also the program that runs a local model; its C++ takes minutes.
     #[arg(long)]
     local_model: bool,
+    /// `dist` is what is shipped; `dev` is what the demo built, slower and there at once.
+    #[arg(long, value_name = "NAME", default_value = "dist")]
+    profile: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    built: Built,
     /// Instead of cargo's own folder: programs go into bin/ below it.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }
 
-/// Builds the shipped profile and puts the programs where cargo puts programs.
+/// Builds, in the folder of every other build, so that nothing is compiled a second time; gives the programs.
+fn build(root: &Path, built: &Built) -> Result<Vec<PathBuf>> {
+    install::packages(if built.local_model { &install::BUILD } else { &install::BUILD[..1] })?;
+    let names = if built.local_model { &demo::PROGRAMS[..] } else { &demo::PROGRAMS[..1] };
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--profile", &built.profile]).current_dir(root);
+    cargo.args(names.iter().flat_map(|name| ["--package", name, "--bin", name]));
+    step::shown(&names.join(", "), &mut cargo)?;
+    let folder = demo::target(root)?.join(if built.profile == "dev" { "debug" } else { built.profile.as_str() });
+    Ok(names.iter().map(|name| folder.join(name)).collect())
+}
+
+/// Puts the programs where cargo puts programs.
 pub(crate) fn onto_path(root: &Path, arguments: &Install) -> Result<ExitCode> {
-    install::packages(if arguments.local_model { &install::BUILD } else { &install::BUILD[..1] })?;
-    let folder = arguments.root.clone().map_or_else(cargo_home, Ok)?;
-    let mut crates = vec!["crates/cli"];
-    if arguments.local_model {
-        crates.push("crates/local-model");
+    let bin = arguments.root.clone().map_or_else(cargo_home, Ok)?.join("bin");
+    for program in build(root, &arguments.built)? {
+        let to = bin.join(program.file_name().context("a program has a name")?);
+        fs::create_dir_all(&bin).with_context(|| format!("{} cannot be made", bin.display()))?;
+        // Beside and renamed: the old one may be running.
+        let beside = to.with_extension("new");
+        fs::copy(&program, &beside).with_context(|| format!("{} cannot be written", beside.display()))?;
+        fs::rename(&beside, &to).with_context(|| format!("{} cannot be replaced", to.display()))?;
+        println!("installed {}", to.display());
     }
-    for path in crates {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["install", "--locked", "--profile", "dist", "--force", "--path", path, "--root"]).arg(&folder);
-        // The same folder as every other build, so that nothing is compiled a second time.
-        cargo.arg("--target-dir").arg(demo::target(root)?);
-        step::shown(path, cargo.current_dir(root))?;
-    }
-    let bin = folder.join("bin");
-    println!("installed in {}", bin.display());
     let on_path = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| at == bin));
     if !on_path {
         println!("it is not on the PATH: export PATH={}:$PATH", bin.display());
@@ -58,19 +75,25 @@ fn cargo_home() -> Result<PathBuf> {
 }
 
 /// A tarball and a Debian package in target/package.
-pub(crate) fn package(root: &Path) -> Result<ExitCode> {
-    install::packages(&install::BUILD[..1])?;
-    let target = demo::target(root)?;
-    let out = target.join("package");
+pub(crate) fn package(root: &Path, arguments: &Built) -> Result<ExitCode> {
+    install::packages(&["binutils"])?;
+    let programs = build(root, arguments)?;
+    let out = demo::target(root)?.join("package");
     fs::create_dir_all(&out)?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--locked", "--profile", "dist", "--package", "tenure", "--bin", "tenure"]).current_dir(root);
-    step::shown("tenure", &mut cargo)?;
-    let program = target.join("dist/tenure");
-    let files = extras(root, &program, &target.join("dist/extras"))?;
-    let tarball = tarball(root, &program, &files, &out)?;
-    let deb = deb(root, &out)?;
-    let oldest = oldest_glibc(&program)?;
+    let oldest = programs.iter().map(|program| oldest_glibc(program)).collect::<Result<BTreeSet<_>>>()?;
+    let (_, oldest) = oldest.into_iter().next_back().context("a program asks for a glibc")?;
+    let extras = extras(root, &programs[0], &out.join("extras"))?;
+    let version = version(root)?;
+    let tarball = tarball(root, &version, &programs, &extras, &out)?;
+    let contents = deb::Contents {
+        root,
+        version: &version,
+        programs: &programs,
+        extras: &extras,
+        unit: UNIT,
+        oldest_glibc: &oldest,
+    };
+    let deb = deb::build(&contents, &out)?;
     println!("{}\n{}\noldest glibc that they start with: {oldest}", tarball.display(), deb.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -90,13 +113,13 @@ fn extras(root: &Path, program: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_path_buf())
 }
 
-fn tarball(root: &Path, program: &Path, extras: &Path, out: &Path) -> Result<PathBuf> {
-    let name = format!("tenure-{}-{}-linux", version(root)?, std::env::consts::ARCH);
+fn tarball(root: &Path, version: &str, programs: &[PathBuf], extras: &Path, out: &Path) -> Result<PathBuf> {
+    let name = format!("tenure-{version}-{}-linux", std::env::consts::ARCH);
     let stage = out.join(&name);
     let _ = fs::remove_dir_all(&stage);
     fs::create_dir_all(&stage)?;
     let mut copy = Command::new("cp");
-    copy.arg("-r").arg(program).arg(extras.join("man")).arg(extras.join("completions"));
+    copy.arg("-r").args(programs).arg(extras.join("man")).arg(extras.join("completions"));
     for file in ["README.md", "LICENSE", "CHANGELOG.md", UNIT] {
         copy.arg(root.join(file));
     }
@@ -110,24 +133,6 @@ fn tarball(root: &Path, program: &Path, extras: &Path, out: &Path) -> Result<Pat
     Ok(file)
 }
 
-/// What it holds stands in crates/cli/Cargo.toml.
-fn deb(root: &Path, out: &Path) -> Result<PathBuf> {
-    if step::answer(Command::new("cargo").args(["deb", "--version"])).is_none() {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["install", "--locked", "--debug", "--quiet", DEB]).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        step::shown("cargo install cargo-deb", &mut cargo)?;
-    }
-    let mut cargo = Command::new("cargo");
-    cargo.args(["deb", "--locked", "--no-build", "--profile", "dist", "--package", "tenure", "--output"]).arg(out);
-    step::shown("Debian package", cargo.current_dir(root))?;
-    let version = version(root)?;
-    let mine =
-        |path: &PathBuf| path.extension().is_some_and(|end| end == "deb") && path.to_string_lossy().contains(&version);
-    let found: Vec<PathBuf> = fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.path())).filter(mine).collect();
-    ensure!(found.len() == 1, "{} Debian packages of {version} lie in {}", found.len(), out.display());
-    found.into_iter().next().context("one was found")
-}
-
 fn version(root: &Path) -> Result<String> {
     let text = fs::read_to_string(root.join("Cargo.toml"))?;
     let table: toml::Table = text.parse()?;
@@ -136,7 +141,7 @@ fn version(root: &Path) -> Result<String> {
 }
 
 /// The newest of the versions that its symbols ask for.
-fn oldest_glibc(program: &Path) -> Result<String> {
+fn oldest_glibc(program: &Path) -> Result<(Vec<u32>, String)> {
     let symbols = step::answer(Command::new("objdump").arg("-T").arg(program)).context("objdump cannot read it")?;
     let wanted = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
         let number: String = rest.chars().take_while(|letter| letter.is_ascii_digit() || *letter == '.').collect();
@@ -144,5 +149,5 @@ fn oldest_glibc(program: &Path) -> Result<String> {
         (!parts.is_empty()).then_some((parts, number))
     });
     let newest: Option<(Vec<u32>, String)> = wanted.collect::<BTreeSet<_>>().into_iter().next_back();
-    Ok(newest.context("it asks for no glibc")?.1)
+    newest.context("it asks for no glibc")
 }

@@ -245,7 +245,7 @@ impl Run<'_> {
     }
 
     fn weights(&mut self) -> Result<Option<PathBuf>> {
-        match weights::ensure_there() {
+        match weights::ensure_there(&weights::Watch::on_screen()) {
             Ok(path) => Ok(Some(path)),
             Err(error) if self.ci => Err(error.context("the real model is needed in CI")),
             Err(error) => {

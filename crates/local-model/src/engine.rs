@@ -309,3 +309,11 @@ fn count(tokens: usize) -> u32 {
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
+
+/// The engine begins once in a process, and tests share one.
+#[cfg(test)]
+pub(crate) fn backend() -> &'static llama_cpp_2::llama_backend::LlamaBackend {
+    use std::sync::OnceLock;
+    static BACKEND: OnceLock<llama_cpp_2::llama_backend::LlamaBackend> = OnceLock::new();
+    BACKEND.get_or_init(|| llama_cpp_2::llama_backend::LlamaBackend::init().expect("invariant: the engine begins"))
+}

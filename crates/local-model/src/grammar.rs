@@ -1,26 +1,24 @@
-//! The grammar that holds an answer to the offered calls. Pure but for llama.cpp's own translation of JSON Schema.
+//! The grammar that holds an answer to the offered calls. Pure: it must never ask the engine.
 //!
 //! An answer is one line `{"name": "answer", "arguments": {"text": …}}`, or 1 to 4 lines `{"name": …, "arguments": …}`
-//! of offered tools. White space is one blank at most, so that no token is spent on layout.
+//! of offered tools.
+
+mod schema;
 
 use std::fmt::Write as _;
 
-use crate::engine::CHUNK_TOKENS;
-use llama_cpp_2::json_schema_to_grammar;
 use serde_json::{Map, Value};
 use tenure_wire::local::{ANSWER, CALLS_MAX, TOOLS_MAX, Tool};
+
+use crate::engine::CHUNK_TOKENS;
+use crate::grammar::schema::{COMMON, Rules, literal};
 
 const ANSWER_ARGUMENT: &str = "text";
 /// How a final text begins; [`crate::reply`] reads by it.
 pub(crate) const ANSWER_HEAD: &str = r#"{"name": "answer", "arguments": {"text": ""#;
 
-/// Longest string that the grammar itself bounds, in characters. Each costs a rule, so what is longer is left open and
-/// ended by the token bound and the watch on repetition.
-const STRING_RULES_MAX: u64 = 200;
 /// Longest text put in whole, in bytes: no text has more tokens than bytes, and one chunk takes it all.
 const FORCED_BYTES_MAX: usize = CHUNK_TOKENS;
-/// Nesting of a schema.
-const DEPTH_MAX: usize = 32;
 
 /// Builds the grammar for `tools`.
 ///
@@ -31,29 +29,38 @@ pub(crate) fn build(tools: &[Tool], calls_max: u32) -> Result<String, String> {
         return Err(format!("calls_max is {calls_max}; it may be 1 to {CALLS_MAX}"));
     }
     check_names(tools)?;
-    let mut alternatives = Vec::new();
-    for tool in tools {
-        let one = alternative(tool)?;
-        // Alone first, so that the error names the tool.
-        translate(&one)
+    let mut out = String::from(COMMON);
+    let mut calls = Vec::new();
+    for (at, tool) in tools.iter().enumerate() {
+        if tool.schema.get("type").and_then(Value::as_str) != Some("object") {
+            return Err(format!("the schema of tool `{}` is not of type object", tool.name));
+        }
+        let (arguments, rules) = Rules::of(&tool.schema, &format!("tool-{at}"))
             .map_err(|e| format!("the schema of tool `{}` cannot be turned into a grammar: {e}", tool.name))?;
-        alternatives.push(one);
+        let head = literal(&format!(r#"{HEAD}{}", "arguments":"#, tool.name));
+        let _ = writeln!(out, r#"{rules}tool-{at} ::= {head} space {arguments} space "}}""#);
+        calls.push(format!("tool-{at}"));
     }
-    let rules = translate(&format!(r#"{{"anyOf":[{}]}}"#, alternatives.join(",")))?;
-    Ok(compose(&rules, calls_max))
+    out.push_str(&answer_rules());
+    if calls.is_empty() {
+        out.push_str("root ::= tenure-answer\n");
+        return Ok(out);
+    }
+    let _ = write!(out, "tenure-call ::= {}\nroot ::= tenure-answer | tenure-call", calls.join(" | "));
+    if calls_max > 1 {
+        let _ = write!(out, r#" ("\n" tenure-call){{0,{}}}"#, calls_max - 1);
+    }
+    out.push('\n');
+    Ok(out)
 }
 
 /// The grammar that leaves nothing but the final text.
 pub(crate) fn answer_only() -> String {
-    let mut out = answer_rules();
-    out.push_str("root ::= tenure-answer\n");
-    out
+    format!("{COMMON}{}root ::= tenure-answer\n", answer_rules())
 }
 
 fn answer_rules() -> String {
-    let head = ANSWER_HEAD.replace('"', "\\\"");
-    let letter = r#"tenure-letter ::= [^"\\\x7F\x00-\x1F] | [\\] (["\\bfnrt] | "u" [0-9a-fA-F]{4})"#;
-    format!("{letter}\ntenure-answer ::= \"{head}\" tenure-letter+ \"\\\"}}}}\"\n")
+    format!("tenure-answer ::= {} letter+ {}\n", literal(ANSWER_HEAD), literal("\"}}"))
 }
 
 fn check_names(tools: &[Tool]) -> Result<(), String> {
@@ -73,30 +80,6 @@ fn check_names(tools: &[Tool]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn translate(schema: &str) -> Result<String, String> {
-    json_schema_to_grammar(schema).map_err(|e| e.to_string())
-}
-
-fn compose(rules: &str, calls_max: u32) -> String {
-    let mut out = String::new();
-    for rule in rules.lines() {
-        if let Some(body) = rule.strip_prefix("root ::=") {
-            let _ = writeln!(out, "tenure-call ::={body}");
-        } else if rule.starts_with("space ::=") {
-            out.push_str("space ::= \" \"?\n");
-        } else {
-            let _ = writeln!(out, "{rule}");
-        }
-    }
-    out.push_str(&answer_rules());
-    out.push_str("root ::= tenure-answer | tenure-call");
-    if calls_max > 1 {
-        let _ = write!(out, r#" ("\n" tenure-call){{0,{}}}"#, calls_max - 1);
-    }
-    out.push('\n');
-    out
 }
 
 /// How every constrained answer begins.
@@ -125,49 +108,6 @@ pub(crate) fn forced(raw: &str, tools: &[Tool]) -> Option<String> {
     (text.len() <= FORCED_BYTES_MAX).then_some(text)
 }
 
-/// The schema of one call of `tool`, as text: llama.cpp takes properties in the order in which they are written.
-fn alternative(tool: &Tool) -> Result<String, String> {
-    if tool.schema.get("type").and_then(Value::as_str) != Some("object") {
-        return Err(format!("the schema of tool `{}` is not of type object", tool.name));
-    }
-    let mut arguments = String::new();
-    write(&bounded(&tool.schema, 0)?, &mut arguments);
-    Ok(format!(
-        concat!(
-            r#"{{"type":"object","properties":{{"name":{{"const":"{}"}},"arguments":{}}},"#,
-            r#""required":["name","arguments"],"additionalProperties":false}}"#
-        ),
-        tool.name, arguments
-    ))
-}
-
-/// `schema` with closed objects, and strings bounded only where the grammar can afford it.
-fn bounded(schema: &Value, depth: usize) -> Result<Value, String> {
-    if depth > DEPTH_MAX {
-        return Err(format!("a schema is nested deeper than {DEPTH_MAX}"));
-    }
-    let Value::Object(map) = schema else {
-        if let Value::Array(items) = schema {
-            return items.iter().map(|item| bounded(item, depth + 1)).collect::<Result<_, _>>().map(Value::Array);
-        }
-        return Ok(schema.clone());
-    };
-    let mut out = Map::new();
-    for (key, value) in map {
-        let kept = match key.as_str() {
-            "maxLength" if value.as_u64().is_some_and(|n| n > STRING_RULES_MAX) => continue,
-            "description" | "title" | "default" | "examples" => continue,
-            "enum" | "const" | "required" => value.clone(),
-            _ => bounded(value, depth + 1)?,
-        };
-        out.insert(key.clone(), kept);
-    }
-    if out.contains_key("properties") {
-        out.entry("additionalProperties").or_insert(Value::Bool(false));
-    }
-    Ok(Value::Object(out))
-}
-
 /// Names of an object schema's properties in the order in which arguments are asked for: as `required` lists them, then
 /// the rest by name. A model that states the path first writes the better content.
 pub(crate) fn ordered_properties(schema: &Map<String, Value>) -> Vec<&str> {
@@ -179,52 +119,15 @@ pub(crate) fn ordered_properties(schema: &Map<String, Value>) -> Vec<&str> {
     names
 }
 
-fn write(value: &Value, out: &mut String) {
-    let Value::Object(map) = value else {
-        if let Value::Array(items) = value {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
-        } else {
-            let _ = write!(out, "{value}");
-        }
-        return;
-    };
-    let ordered = ordered_properties(map);
-    out.push('{');
-    for (at, (key, value)) in map.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        let _ = write!(out, "{}:", Value::from(key.as_str()));
-        match value {
-            Value::Object(properties) if key == "properties" => {
-                out.push('{');
-                for (at, name) in ordered.iter().enumerate() {
-                    if at > 0 {
-                        out.push(',');
-                    }
-                    let _ = write!(out, "{}:", Value::from(*name));
-                    write(&properties[*name], out);
-                }
-                out.push('}');
-            }
-            other => write(other, out),
-        }
-    }
-    out.push('}');
-}
-
 #[cfg(test)]
 mod tests {
+    use llama_cpp_2::model::LlamaModel;
+    use llama_cpp_2::model::params::LlamaModelParams;
+    use llama_cpp_2::sampling::LlamaSampler;
     use serde_json::json;
 
     use super::*;
+    use crate::sample;
 
     fn tool(name: &str, schema: Value) -> Tool {
         Tool { name: name.into(), description: String::new(), schema }
@@ -238,17 +141,17 @@ mod tests {
 
     #[test]
     fn arguments_are_asked_for_in_the_order_of_required() {
-        let schema = alternative(&write_tool()).unwrap();
-        assert!(schema.find(r#""path":"#) < schema.find(r#""content":"#), "{schema}");
         let grammar = build(&[write_tool()], 1).unwrap();
-        let object = grammar.lines().find(|l| l.contains("path-kv") && l.contains("content-kv")).unwrap();
-        assert!(object.find("path-kv") < object.find("content-kv"), "{object}");
+        let object = grammar.lines().find(|line| line.starts_with("tool-0 ::= ")).unwrap();
+        let head = r#"tool-0 ::= "{\"name\": \"write\", \"arguments\":" space "#;
+        assert_eq!(object, format!(r#"{head}"{{" space tool-0-1 "," space tool-0-2 space "}}" space "}}""#));
+        assert!(grammar.contains(r#"tool-0-1 ::= "\"path\"" "#), "{grammar}");
     }
 
     #[test]
     fn short_strings_are_bounded_by_rules_and_long_ones_left_to_the_token_bound() {
         let grammar = build(&[write_tool()], 1).unwrap();
-        assert!(grammar.contains("char{0,150}"), "{grammar}");
+        assert!(grammar.contains("letter{0,150}"), "{grammar}");
         assert!(!grammar.contains("60000"), "{grammar}");
     }
 
@@ -282,5 +185,69 @@ mod tests {
         let answer = forced(r#"{"name": "answer"#, &tools).unwrap();
         assert!(ANSWER_HEAD.starts_with(&format!("{HEAD}answer{answer}")), "{answer}");
         assert_eq!(forced(r#"{"name": "write", "a"#, &tools), None);
+    }
+
+    /// The engine's own reading of what is written here, with the vocabulary of real weights and none of their numbers.
+    #[test]
+    fn a_real_engine_takes_what_the_schemas_take_and_refuses_what_they_refuse() {
+        let Some(weights) = std::env::var_os("TENURE_TEST_MODEL").filter(|path| !path.is_empty()) else {
+            eprintln!("skipped: TENURE_TEST_MODEL names no GGUF file");
+            return;
+        };
+        let backend = crate::engine::backend();
+        let params = LlamaModelParams::default().with_vocab_only(true);
+        let model = LlamaModel::load_from_file(backend, weights, &params).unwrap();
+        let properties = json!({
+            "path": {"type": "string", "minLength": 1, "maxLength": 8},
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+            "args": {"type": "array", "items": {"type": "string", "maxLength": 60000}, "maxItems": 256},
+            "env": {"type": "object", "propertyNames": {"maxLength": 256},
+                "additionalProperties": {"type": "string", "maxLength": 4096}},
+            "mode": {"enum": ["a", "b\n"]},
+            "sha": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+            "tree": {"$ref": "#/$defs/tree"},
+            "any": {},
+        });
+        let tree = json!({"type": ["object", "null"], "properties": {"left": {"$ref": "#/$defs/tree"}}});
+        let all = json!({"type": "object", "$defs": {"tree": tree}, "properties": properties,
+            "required": ["path"], "additionalProperties": false});
+        let tools = [tool("all", all), tool("now", json!({"type": "object", "properties": {}}))];
+        let text = build(&tools, 2).unwrap();
+        let taken = |line: &str| {
+            let mut grammar = LlamaSampler::grammar(&model, &text, "root").unwrap();
+            let tokens = model.vocab().tokenize(line.as_bytes(), false, false);
+            let mut tokens = tokens.into_iter().chain([model.vocab().eos()]);
+            tokens.all(|token| sample::accept(&mut grammar, token))
+        };
+        let call = |arguments: &str| format!(r#"{{"name": "all", "arguments": {arguments}}}"#);
+        for good in [
+            r#"{"path": "a/b.py"}"#,
+            r#"{"path":"é","any":{"x":[1,-2.5e3,null,"\u00e9"]},"args":["-c","print(\"1\")"]}"#,
+            r#"{"path": "a", "env": {"A": "1", "B": "2"}, "mode": "b\n", "port": 65535}"#,
+            r#"{"path": "a", "args": [], "env": {}, "tree": {"left": {"left": null}}}"#,
+        ] {
+            assert!(taken(&call(good)), "{good}");
+        }
+        let sha = "0123456789abcdef".repeat(4);
+        assert!(taken(&call(&format!(r#"{{"path": "a", "sha": "{sha}"}}"#))));
+        assert!(taken("{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"now\", \"arguments\": {}}"));
+        assert!(taken(r#"{"name": "answer", "arguments": {"text": "done"}}"#));
+        for bad in [
+            r#"{"path": ""}"#,
+            r#"{"path": "123456789"}"#,
+            r#"{"mode": "a"}"#,
+            r#"{"path": "a", "mode": "c"}"#,
+            r#"{"path": "a", "port": 65536}"#,
+            r#"{"path": "a", "port": 0}"#,
+            r#"{"path": "a", "other": 1}"#,
+            r#"{"path": "a", "sha": "01"}"#,
+            r#"{"path": "a", "args": [1]}"#,
+            r#"{"path": "a", "tree": 1}"#,
+            r#"{"path": "a""#,
+        ] {
+            assert!(!taken(&call(bad)), "{bad}");
+        }
+        assert!(!taken(r#"{"name": "rm", "arguments": {}}"#));
+        assert!(!taken(&[r#"{"name": "now", "arguments": {}}"#; 3].join("\n")));
     }
 }

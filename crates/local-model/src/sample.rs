@@ -25,10 +25,23 @@ pub(crate) fn next(logits: &[f32], grammar: Option<&mut LlamaSampler>) -> Option
         let allowed = array.data.iter().filter(|d| d.logit() > f32::NEG_INFINITY);
         if let Some(chosen) = allowed.max_by(|a, b| a.logit().total_cmp(&b.logit())) {
             let chosen = chosen.id();
-            return grammar.try_accept(chosen).is_ok().then_some(chosen);
+            grammar.accept(chosen);
+            return Some(chosen);
         }
     }
     None
+}
+
+/// Moves the grammar on by `token`, or says that it does not allow it. Asked first, always: the engine ends the whole program
+/// when its grammar is moved by what it does not allow.
+pub(crate) fn accept(grammar: &mut LlamaSampler, token: LlamaToken) -> bool {
+    let mut array = LlamaTokenDataArray::new(vec![LlamaTokenData::new(token, 0.0, 0.0)], false);
+    array.apply_sampler(grammar);
+    let allowed = array.data.first().is_some_and(|data| data.logit() > f32::NEG_INFINITY);
+    if allowed {
+        grammar.accept(token);
+    }
+    allowed
 }
 
 /// Indices of the `wanted` highest logits, highest first unless all are wanted.

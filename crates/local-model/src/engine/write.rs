@@ -144,7 +144,8 @@ fn nothing() -> Failure {
 }
 
 fn accept(grammar: &mut LlamaSampler, tokens: &[LlamaToken]) -> Result<(), Failure> {
-    tokens.iter().try_for_each(|token| grammar.try_accept(*token)).map_err(Failure::engine)
+    let taken = tokens.iter().all(|token| sample::accept(grammar, *token));
+    taken.then_some(()).ok_or_else(|| Failure::new(FailureKind::Engine, "the grammar does not allow what it must"))
 }
 
 #[cfg(test)]
@@ -152,7 +153,6 @@ mod tests {
     use std::num::NonZeroU32;
     use std::path::PathBuf;
 
-    use llama_cpp_2::llama_backend::LlamaBackend;
     use serde_json::json;
     use tenure_wire::local::{Message, Part, Tool};
 
@@ -185,10 +185,10 @@ mod tests {
             eprintln!("skipped: TENURE_TEST_MODEL names no GGUF file");
             return;
         };
-        let backend = LlamaBackend::init().unwrap();
-        let model = load::model(&backend, &weights).unwrap();
+        let backend = crate::engine::backend();
+        let model = load::model(backend, &weights).unwrap();
         let template = model.chat_template(None).unwrap();
-        let context = load::context(&backend, &model, NonZeroU32::new(1024).unwrap(), 1).unwrap();
+        let context = load::context(backend, &model, NonZeroU32::new(1024).unwrap(), 1).unwrap();
         let mut engine = Engine::new(&model, template, context, None);
 
         let request = request();
