@@ -7,7 +7,9 @@
 //! deployed, paused ──kill──> the same state: what runs is cancelled, and until that is done nothing begins
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
+mod files;
 mod supervision;
+pub use files::PutFile;
 pub use supervision::{Supervised, Supervision};
 
 use crate::aggregate::{Aggregate, events, refusals, verbs};
@@ -107,6 +109,9 @@ verbs! {
         "agent.kill" ends => Kill { note: Option<String> },
         /// For good: what runs is cancelled, and nothing begins ever again.
         "agent.revoke" ends => Revoke { note: Option<String> },
+        /// A person puts a file into its work folder; the worker does it afterwards.
+        "agent.put_file" => PutFile(PutFile),
+        "agent.record_put" ends => RecordPut { path: String, content: Hash, failed: Option<String> },
         /// By the reconciler, once its home has removed its work folder.
         "agent.remove_home" ends => RecordHomeRemoved { worker: WorkerId },
     }
@@ -119,6 +124,8 @@ verbs! {
             | Command::Resume { .. }
             | Command::Kill { .. }
             | Command::Revoke { .. }
+            | Command::PutFile(_)
+            | Command::RecordPut { .. }
             | Command::RecordHomeRemoved { .. } => Vec::new(),
         }
     }
@@ -136,6 +143,8 @@ events! {
         "agent.archived" => Archived { home_due: Option<Time> },
         "agent.homed" => Homed { worker: WorkerId },
         "agent.home_removed" => HomeRemoved { worker: WorkerId },
+        "agent.file_put" => FilePut(PutFile),
+        "agent.file_put_ended" => FilePutEnded { path: String, content: Hash, failed: Option<String> },
         "agent.execution_started" => ExecutionStarted { execution: ExecutionId },
         "agent.execution_ended" => ExecutionEnded { execution: ExecutionId },
         "state.set" => StateSet { namespace: String, key: String, version: u64, value: Bound, grew_by: i64 },
@@ -229,6 +238,8 @@ impl Aggregate for Agent {
             Command::Resume { note } => supervision::resume(id, draft, note),
             Command::Kill { note } => supervision::kill(id, draft, note),
             Command::Revoke { note } => supervision::revoke(id, draft, note),
+            Command::PutFile(file) => files::put(id, draft, file),
+            Command::RecordPut { path, content, failed } => files::record_put(id, draft, path, content, failed),
             Command::RecordHomeRemoved { worker } => {
                 let agent = known(id, draft)?;
                 match agent.state {
@@ -289,7 +300,11 @@ impl Aggregate for Agent {
                 agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);
             }
-            Event::Created(_) | Event::StateSet { .. } | Event::Refused(_) => {}
+            Event::Created(_)
+            | Event::FilePut(_)
+            | Event::FilePutEnded { .. }
+            | Event::StateSet { .. }
+            | Event::Refused(_) => {}
         }
     }
 
@@ -308,6 +323,8 @@ impl Aggregate for Agent {
             | Event::Archived { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
+            | Event::FilePut(_)
+            | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }
             | Event::ExecutionEnded { .. }
             | Event::Refused(_) => {}
@@ -361,6 +378,8 @@ impl Aggregate for Agent {
             | Event::Deleted { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
+            | Event::FilePut(_)
+            | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }
             | Event::ExecutionEnded { .. }
             | Event::Refused(_) => Vec::new(),

@@ -217,6 +217,7 @@ async fn read_greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, E
         | FromWorker::Outcome(_)
         | FromWorker::Released { .. }
         | FromWorker::HomeRemoved { .. }
+        | FromWorker::Files { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::NetworkRefused { .. }
         | FromWorker::JailLost { .. }

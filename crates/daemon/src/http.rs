@@ -17,6 +17,7 @@ mod number;
 mod problem;
 mod lookup;
 mod agents;
+mod files;
 mod manifests;
 mod executions;
 mod events;
@@ -215,6 +216,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
     let document = OpenApiBuilder::new().info(info).components(Some(components)).security(Some([wanted])).build();
     OpenApiRouter::with_openapi(document)
         .merge(agents::routes())
+        .merge(files::routes())
         .merge(manifests::routes())
         .merge(executions::routes())
         .merge(events::routes())
@@ -264,22 +266,26 @@ pub fn openapi() -> String {
     text
 }
 
+/// The same as a page for people, in Markdown.
+pub fn api_page() -> String {
+    let description = serde_json::from_str(&openapi()).expect("invariant: the description is JSON");
+    description::page::page(&description)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    /// Run with `TENURE_CODEGEN=1` to write it anew.
+    /// Run with `TENURE_CODEGEN=1` to write them anew.
     #[test]
-    fn the_committed_description_is_the_one_that_is_served() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi.json");
-        let served = super::openapi();
-        if std::env::var_os("TENURE_CODEGEN").is_some() {
-            std::fs::write(&path, &served).unwrap();
+    fn the_committed_description_and_its_page_are_those_that_are_served() {
+        for (name, served) in [("openapi.json", super::openapi()), ("docs/api.md", super::api_page())] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+            if std::env::var_os("TENURE_CODEGEN").is_some() {
+                std::fs::write(&path, &served).unwrap();
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(committed == served, "{name} is old: run TENURE_CODEGEN=1 cargo test -p tenure-daemon description");
         }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == served,
-            "openapi.json is old: run TENURE_CODEGEN=1 cargo test -p tenure-daemon description"
-        );
     }
 }

@@ -44,6 +44,7 @@ pub use error::{Error, Failure, Layer};
 pub use jail::{JAIL_NAME, jail_main};
 pub use level::{Level, Mapping, Meter};
 pub use limits::Limits;
+pub use name::{parse as parse_name, shown as shown_name};
 pub use native::reap::{ReapReport, reap};
 pub use native::toolchain::{Toolchain, Toolchains, host_python_version};
 pub use native::zygote::{Jail, Zygote};

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 const ESCAPE_BYTES: usize = 4;
 
 /// The text of a name or path.
-pub(crate) fn shown(name: &OsStr) -> String {
+pub fn shown(name: &OsStr) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.as_bytes().utf8_chunks() {
         for (at, letter) in chunk.valid().char_indices() {
@@ -22,8 +22,11 @@ pub(crate) fn shown(name: &OsStr) -> String {
     text
 }
 
-/// The name or path that a text means. A text that is not the one form of what it means is answered with that form.
-pub(crate) fn parse(text: &str) -> Result<OsString, String> {
+/// The name or path that a text means.
+///
+/// # Errors
+/// A text that is not the one form of what it means is answered with that form.
+pub fn parse(text: &str) -> Result<OsString, String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some(first) = rest.first() {
         match escaped(rest) {

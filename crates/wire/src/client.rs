@@ -3,9 +3,13 @@
 mod endpoint;
 mod event_stream;
 mod tls;
+mod download;
+mod trace;
 
+pub use download::Download;
 pub use endpoint::{Endpoint, EndpointError};
 pub use event_stream::{EventStream, StreamItem};
+pub use trace::trace_requests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +27,7 @@ use tokio::time::timeout;
 
 use crate::api::agent::{Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
+use crate::api::file::{FileEntry, FilePut};
 use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::model::{Models, TestModel, TestedModel};
 use crate::api::status::{Health, Status};
@@ -30,6 +35,7 @@ use crate::api::{List, PREFIX};
 use crate::fingerprint::Fingerprint;
 use crate::problem::Problem;
 use tls::{Cause, Distrust};
+use trace::Trace;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -86,7 +92,18 @@ impl Client {
 
     /// `text`: a manifest in YAML or JSON, of any dialect.
     pub async fn deploy(&self, text: Vec<u8>, dry_run: bool) -> Result<Deployed, Error> {
-        let path = path(&["agents"], &[("dry_run", dry_run.then(|| "true".to_string()))]);
+        self.deploy_isolated(text, dry_run, None).await
+    }
+
+    /// `isolation`: `native` or `docker`, whatever the manifest says.
+    pub async fn deploy_isolated(
+        &self,
+        text: Vec<u8>,
+        dry_run: bool,
+        isolation: Option<&str>,
+    ) -> Result<Deployed, Error> {
+        let isolation = isolation.map(str::to_string);
+        let path = path(&["agents"], &[("dry_run", dry_run.then(|| "true".to_string())), ("isolation", isolation)]);
         self.json(Method::POST, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
     }
 
@@ -113,6 +130,36 @@ impl Client {
 
     pub async fn supervise_agent(&self, name: &str, act: Act, body: &Supervise) -> Result<Agent, Error> {
         self.json(Method::POST, &path(&["agents", name, act.as_str()], &[]), Some(Body::json(body)), None).await
+    }
+
+    /// What lies at `path` in the agent's folders; whole pages are followed to the end.
+    pub async fn files(&self, agent: &str, wanted: Option<&str>) -> Result<Vec<FileEntry>, Error> {
+        let (mut items, mut cursor): (Vec<FileEntry>, Option<String>) = (Vec::new(), None);
+        loop {
+            let query = [("path", wanted.map(str::to_string)), ("cursor", cursor.take())];
+            let page: List<FileEntry> = self.get(&path(&["agents", agent, "files"], &query)).await?;
+            items.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    pub async fn file(&self, agent: &str, wanted: &str) -> Result<Download, Error> {
+        let query = [("path", Some(wanted.to_string()))];
+        Download::open(self, &path(&["agents", agent, "files", "content"], &query)).await
+    }
+
+    /// A folder as a tar.
+    pub async fn archive(&self, agent: &str, wanted: &str) -> Result<Download, Error> {
+        let query = [("path", Some(wanted.to_string()))];
+        Download::open(self, &path(&["agents", agent, "files", "archive"], &query)).await
+    }
+
+    pub async fn put_file(&self, agent: &str, wanted: &str, bytes: Vec<u8>) -> Result<FilePut, Error> {
+        let path = path(&["agents", agent, "files", "content"], &[("path", Some(wanted.to_string()))]);
+        self.json(Method::PUT, &path, Some(Body { bytes, media: "application/octet-stream" }), None).await
     }
 
     pub async fn validate_manifest(&self, text: Vec<u8>) -> Result<Validated, Error> {
@@ -281,6 +328,16 @@ impl Client {
 
     /// Sends on a connection of its own; the body of the answer holds that connection open.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Error> {
+        let trace = Trace::begin(&self.endpoint, &request);
+        let answer = self.send_untold(request).await;
+        match &answer {
+            Ok(response) => trace.answered(response.status()),
+            Err(error) => trace.failed(error),
+        }
+        answer
+    }
+
+    async fn send_untold(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Error> {
         let unreachable = |why: String| Error::Unreachable { endpoint: self.endpoint.clone(), why };
         let stream = timeout(CONNECT_TIMEOUT, self.endpoint.connect(&self.tls))
             .await

@@ -1,6 +1,7 @@
 //! Frames between daemon and worker: a big-endian u32 length, then one JSON value of at most `FRAME_BYTES_MAX`.
 //! The same frames cross a socketpair (built-in worker) and a network link. No secret may stand in one.
 use crate::confinement::Confinement;
+use crate::files::{FilesAnswer, FilesAsked};
 #[cfg(feature = "link")]
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// A frame longer than this ends the connection: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -38,6 +39,12 @@ pub enum ToWorker {
     /// Remove all that is kept of a deleted agent: work folder, volumes, quota. Answered by `HomeRemoved`; may be sent again.
     RemoveHome {
         agent: AgentId,
+    },
+    /// What people ask of the folders of an agent; answered by `Files`.
+    Files {
+        count: u64,
+        agent: AgentId,
+        asked: Box<FilesAsked>,
     },
     /// Look again at what this host can do; answered by `Surveyed`.
     Survey {
@@ -98,6 +105,10 @@ pub enum FromWorker {
         agent: AgentId,
         removed: bool,
         why: Option<String>,
+    },
+    Files {
+        count: u64,
+        answer: FilesAnswer,
     },
     /// What this host can do now. Unasked, with the count 0, after a greeting that could not wait for a container engine.
     Surveyed {

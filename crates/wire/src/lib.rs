@@ -6,6 +6,7 @@ pub mod api;
 pub mod problem;
 pub mod confinement;
 pub mod fingerprint;
+pub mod files;
 pub mod frame;
 pub mod local;
 #[cfg(feature = "client")]

@@ -107,6 +107,12 @@ catalogue! {
     AgentEnding "agent_ending" 409 "The agent is being stopped" "try again in a moment" Retry after 1;
     AgentNameTaken "agent_name_taken" 409 "The name is another agent's" "choose another, or delete that agent first" ChangeRequest;
     AgentBusy "agent_busy" 409 "The agent's executions have not ended" "wait until they have been cancelled" LookAgain;
+    // Their files.
+    HomeGone "home_gone" 409 "The agent has no files" "an agent has files once it has run; those of a deleted one are kept for a grace time, see `tenure up --home-grace`" LookAgain;
+    FileUnknown "file_unknown" 404 "There is no such file" "`tenure agent files ls AGENT` shows what there is" LookAgain;
+    FileRefused "file_refused" 422 "The file cannot be had so" "name a plain file or folder in /workspace or in a volume; links are not followed" ChangeRequest;
+    FileChanged "file_changed" 409 "The file changed while it was read" "ask again; while the agent runs it may write" Retry after 1;
+    HomeFull "home_full" 409 "The agent's folder is full" "delete something there, or raise the manifest's spec.security.resources.disk or files" LookAgain;
     // Executions.
     ExecutionUnknown "execution_unknown" 404 "There is no such execution" "`tenure execution list` shows what there is" LookAgain;
     ExecutionAmbiguous "execution_ambiguous" 409 "The short id fits several executions" "write more of the id" ChangeRequest;

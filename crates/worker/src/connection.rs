@@ -1,5 +1,6 @@
 //! One connection to the daemon: from `Hello` until the link ends. Owns the table of jails and the leases; everything else
 //! reports to it. Must never: wait for a jail, perform a call of another fence, or answer for a jail that was released.
+mod files;
 mod lease;
 mod link;
 mod survey;
@@ -9,6 +10,7 @@ use crate::jail::{End, JailEvent, JailTask, Key, QueuedCall};
 use crate::perform::CallResult;
 use crate::runtime::WorkerRuntime;
 use crate::workspace::SWEEP_EVERY;
+use files::Files;
 use lease::{LeaseState, Leases};
 use link::Outbound;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -63,6 +65,7 @@ where
     let (notify, events) = mpsc::channel(EVENTS_MAX);
     let runtime = Arc::new(runtime);
     let (surveys, looking) = Surveys::new(Arc::clone(&runtime), outbound.sure.clone());
+    let files = Files::new(outbound.sure.clone());
     let mut connection = ConnectionLoop {
         fence,
         runtime: Arc::clone(&runtime),
@@ -76,6 +79,7 @@ where
         leases: Leases::default(),
         tasks: JoinSet::new(),
         surveys,
+        files,
     };
     connection.tasks.spawn(looking);
     let stop = CancellationToken::new();
@@ -138,6 +142,7 @@ where
             ToWorker::Call(_)
             | ToWorker::Release { .. }
             | ToWorker::RemoveHome { .. }
+            | ToWorker::Files { .. }
             | ToWorker::Survey { .. }
             | ToWorker::Beat { .. },
         ) => Err(Error::Protocol("something came before the welcome")),
@@ -161,6 +166,7 @@ struct ConnectionLoop {
     leases: Leases,
     tasks: JoinSet<()>,
     surveys: Surveys,
+    files: Files,
 }
 
 /// One jail as the connection sees it.
@@ -227,6 +233,10 @@ impl ConnectionLoop {
             }
             ToWorker::RemoveHome { agent } => self.remove_home(agent).await,
             ToWorker::Survey { count } => self.surveys.ask(count),
+            ToWorker::Files { count, agent, asked } => {
+                let (runtime, is_removed) = (Arc::clone(&self.runtime), self.removing.contains(&agent));
+                self.tasks.spawn(self.files.answer(runtime, count, agent, *asked, is_removed));
+            }
             ToWorker::Welcome { .. } => return Err(Error::Protocol("a second welcome came")),
         }
         Ok(())

@@ -15,6 +15,7 @@ mod quota_watcher;
 mod remove;
 mod sweep;
 mod scratch;
+mod files;
 
 pub(crate) use layout::Layout;
 pub use mount::{check_mounts, host_mount};

@@ -6,16 +6,20 @@ use super::document::{Key, Node, Value};
 
 pub(super) const API_VERSION: &str = "100monkeys.ai/v1";
 
-/// The tools of an AEGIS manifest by our names.
-const TOOLS: [(&str, &str); 7] = [
-    ("fs.read", "filesystem.read"),
-    ("fs.write", "filesystem.write"),
-    ("fs.list", "filesystem.list"),
-    ("fs.edit", "filesystem.edit"),
-    ("fs.delete", "filesystem.delete"),
-    ("fs.*", "filesystem.*"),
-    ("cmd.run", "process.run"),
-];
+/// Where a tool's word is another than ours; all others differ in their group's name alone.
+const TOOLS: [(&str, &str); 3] =
+    [("fs.multi_edit", "filesystem.edit"), ("fs.grep", "filesystem.search_content"), ("fs.glob", "filesystem.search")];
+
+/// The groups of its tools by our names.
+const GROUPS: [(&str, &str); 2] = [("fs.", "filesystem."), ("cmd.", "process.")];
+
+/// Our name for a tool of an AEGIS manifest; none for what is no `fs.` or `cmd.` tool.
+pub(super) fn tool(theirs: &str) -> Option<String> {
+    if let Some((_, ours)) = TOOLS.iter().find(|(word, _)| *word == theirs) {
+        return Some((*ours).to_owned());
+    }
+    GROUPS.iter().find_map(|(group, ours)| theirs.strip_prefix(group).map(|word| format!("{ours}{word}")))
+}
 
 /// The fields of its validators by our names.
 const VALIDATOR_FIELDS: [(&str, &str); 4] =
@@ -37,9 +41,9 @@ pub(super) fn to_canonical(mut root: Node) -> Node {
 }
 
 fn rename_tool(node: &mut Node) {
-    let Value::Text(tool) = &mut node.value else { return };
-    if let Some((_, ours)) = TOOLS.iter().find(|(theirs, _)| theirs == tool) {
-        *tool = (*ours).to_owned();
+    let Value::Text(text) = &mut node.value else { return };
+    if let Some(ours) = tool(text) {
+        *text = ours;
     }
 }
 

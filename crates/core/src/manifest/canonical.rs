@@ -104,6 +104,7 @@ words!(
 );
 
 section!(
+    #[derive(Default)]
     struct Runtime {
         /// The language that the agent's programs are written in.
         language?: String = language,

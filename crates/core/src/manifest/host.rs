@@ -107,6 +107,26 @@ impl Manifest {
     }
 }
 
+/// The annotation of a manifest whose isolation was asked for at its deploy.
+pub const ASKED_ISOLATION: &str = "tenure.dev/asked-isolation";
+
+impl Manifest {
+    /// The same agent, isolated as somebody asks who deploys it, whatever its file says. What was asked and what the file
+    /// says stay in its annotations, and so in its revision.
+    #[must_use]
+    pub fn isolated(mut self, asked: Isolation) -> Manifest {
+        let runtime = self.spec.runtime.get_or_insert_default();
+        let stated = runtime.isolation.map_or("nothing", Isolation::as_str);
+        let mut record = format!("{} was asked for at the deploy; the file states {stated}", asked.as_str());
+        runtime.isolation = Some(asked);
+        if let (Isolation::Native, Some(image)) = (asked, runtime.image.take()) {
+            record.push_str(&format!(" and the image {image}"));
+        }
+        self.metadata.annotations.insert(ASKED_ISOLATION.to_owned(), record);
+        self
+    }
+}
+
 impl Runtime {
     /// Where programs of this runtime run on `host`.
     ///

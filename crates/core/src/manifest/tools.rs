@@ -6,6 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::aegis;
 use super::document::Node;
 use super::values::text;
 use crate::capability;
@@ -33,18 +34,6 @@ const LATER: [(&str, &[&str]); 13] = [
     ("agent", &["session", "policy", "briefing", "execute"]),
     ("system", &["info", "health", "metrics", "time"]),
     ("alerts", &["send", "list", "acknowledge"]),
-];
-
-/// Names that other systems and habits give to our capabilities, for hints only.
-const ELSEWHERE: [(&str, &str); 8] = [
-    ("fs.read", "filesystem.read"),
-    ("fs.write", "filesystem.write"),
-    ("fs.edit", "filesystem.edit"),
-    ("fs.list", "filesystem.list"),
-    ("fs.delete", "filesystem.delete"),
-    ("fs.*", "filesystem.*"),
-    ("cmd.run", "process.run"),
-    ("shell", "process.run"),
 ];
 
 fn later() -> impl Iterator<Item = String> {
@@ -109,8 +98,10 @@ impl fmt::Display for ToolPattern {
 }
 
 fn near(pattern: &str) -> Option<String> {
-    if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == pattern) {
-        return Some((*ours).to_owned());
+    // Other systems' names and habits.
+    let elsewhere = if pattern == "shell" { Some("process.run".to_owned()) } else { aegis::tool(pattern) };
+    if let Some(ours) = elsewhere.filter(|ours| ToolPattern::parse(ours).is_ok()) {
+        return Some(ours);
     }
     let mut names: Vec<String> = capability::catalogue().map(|built| built.name.to_owned()).chain(later()).collect();
     names.extend(LATER.iter().map(|(group, _)| format!("{group}.*")));

@@ -91,6 +91,8 @@ fn history() -> Office {
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
     office.supervise(agent::Command::Resume { note: None }).expect("it is paused");
     office.kill().expect("it is deployed");
+    office.put_file().expect("it is deployed");
+    office.record_put(Some("the disk is full".into())).expect("it was put");
     office.revoke().expect("it is deployed");
     office.execution = first;
     office.delete().expect("it is deployed");

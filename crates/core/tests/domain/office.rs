@@ -106,6 +106,18 @@ impl Office {
         self.supervise(agent::Command::Revoke { note: Some("gone rogue".into()) })
     }
 
+    pub fn put_file(&mut self) -> Result<Vec<Event>, Refusal> {
+        let (path, content) = ("/workspace/in.csv".to_string(), Hash::of(b"a,b"));
+        let put = agent::PutFile { path, size: 3, content, worker: self.worker };
+        self.world.commit(OWNER, Command::Agent(self.agent, agent::Command::PutFile(put)))
+    }
+
+    pub fn record_put(&mut self, failed: Option<String>) -> Result<Vec<Event>, Refusal> {
+        let (path, content) = ("/workspace/in.csv".to_string(), Hash::of(b"a,b"));
+        let ended = agent::Command::RecordPut { path, content, failed };
+        self.world.commit(Actor::Daemon, Command::Agent(self.agent, ended))
+    }
+
     pub fn remove_home(&mut self) -> Result<Vec<Event>, Refusal> {
         let removed = agent::Command::RecordHomeRemoved { worker: self.worker };
         self.world.commit(Actor::Daemon, Command::Agent(self.agent, removed))

@@ -239,7 +239,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 13] = [
+    let commands: [(&str, Command1); 15] = [
         ("start", |office| {
             office.execution = office.world.execution_id();
             let start = office.start();
@@ -267,6 +267,8 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             result
         }),
         ("delete", Office::delete),
+        ("put a file", Office::put_file),
+        ("record put", |office| office.record_put(None)),
         ("record home removed", Office::remove_home),
     ];
     insta::assert_snapshot!("agent", table_of(&states, &commands, |office| Stream::Agent(office.agent)));

@@ -7,6 +7,7 @@ use tenure_core::call::Fence;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use tenure_core::manifest::Host;
 use tenure_core::network::Traffic;
+use tenure_wire::files::{FilesAnswer, FilesAsked};
 use tenure_wire::frame::{CallOutcome, FromWorker, LeasedCall, ToWorker};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -19,6 +20,8 @@ const PENDING_MAX: usize = 4096;
 /// A container engine that hangs must not hang a deploy for long.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A listing of a large folder on a slow disk.
+const FILES_TIMEOUT: Duration = Duration::from_secs(20);
 /// A worker that has not destroyed a jail by then is ended itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -48,6 +51,7 @@ pub(super) enum WorkerRequest {
     Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
     Release { agent: AgentId, execution: ExecutionId, iteration: u32, last: bool, answer: ReleaseAnswer },
     RemoveHome { agent: AgentId, answer: oneshot::Sender<Option<String>> },
+    Files { agent: AgentId, asked: Box<FilesAsked>, answer: oneshot::Sender<FilesAnswer> },
     Survey { answer: oneshot::Sender<()> },
 }
 
@@ -116,6 +120,20 @@ impl Connection {
         answered.await.map_err(|_| Broken)
     }
 
+    /// What the worker answers of the agent's folders.
+    ///
+    /// # Errors
+    /// `Broken`: the connection broke, or it did not answer in time; a put may be done all the same.
+    pub async fn files(&self, agent: AgentId, asked: FilesAsked) -> Result<FilesAnswer, Broken> {
+        let answered = async {
+            let (answer, answered) = oneshot::channel();
+            let request = WorkerRequest::Files { agent, asked: Box::new(asked), answer };
+            self.requests.send(request).await.map_err(|_| Broken)?;
+            answered.await.map_err(|_| Broken)
+        };
+        timeout(FILES_TIMEOUT, answered).await.unwrap_or(Err(Broken))
+    }
+
     /// What its host can do now; `None` when the connection broke or it did not answer in time.
     pub async fn survey(&self) -> Option<Arc<Host>> {
         let surveyed = async {
@@ -140,13 +158,15 @@ pub(super) struct Pending {
     homes: BTreeMap<AgentId, oneshot::Sender<Option<String>>>,
     surveys: BTreeMap<u64, oneshot::Sender<()>>,
     surveys_sent: u64,
+    files: BTreeMap<u64, oneshot::Sender<FilesAnswer>>,
+    files_sent: u64,
     host: watch::Sender<Arc<Host>>,
 }
 
 impl Pending {
     fn new(host: watch::Sender<Arc<Host>>) -> Pending {
-        let (calls, releases, homes, surveys) = Default::default();
-        Pending { calls, releases, homes, surveys, surveys_sent: 0, host }
+        let (calls, releases, homes, surveys, files) = Default::default();
+        Pending { calls, releases, homes, surveys, surveys_sent: 0, files, files_sent: 0, host }
     }
 
     /// Notes who waits for the answer to the frame that this returns.
@@ -166,6 +186,12 @@ impl Pending {
             WorkerRequest::RemoveHome { agent, answer } => {
                 self.homes.insert(agent, answer);
                 ToWorker::RemoveHome { agent }
+            }
+            WorkerRequest::Files { agent, asked, answer } => {
+                self.files.retain(|_, answer| !answer.is_closed());
+                self.files_sent += 1;
+                self.files.insert(self.files_sent, answer);
+                ToWorker::Files { count: self.files_sent, agent, asked }
             }
             WorkerRequest::Survey { answer } => {
                 self.surveys.retain(|_, answer| !answer.is_closed());
@@ -204,6 +230,11 @@ impl Pending {
                 self.host.send_replace(Arc::from(host));
                 if let Some(answer) = self.surveys.remove(&count) {
                     let _ = answer.send(());
+                }
+            }
+            FromWorker::Files { count, answer: found } => {
+                if let Some(answer) = self.files.remove(&count) {
+                    let _ = answer.send(found);
                 }
             }
             FromWorker::HomeRemoved { agent, removed, why } => {

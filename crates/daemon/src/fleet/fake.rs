@@ -6,6 +6,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tenure_core::call::Outcome;
 use tenure_core::manifest::Host;
+use tenure_wire::files::{FilesAnswer, FilesRefusal};
 use tenure_wire::frame::{self, CallOutcome, FromWorker, Hello, LeasedCall, ToWorker};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::{oneshot, watch};
@@ -70,6 +71,9 @@ async fn live(mut stream: DuplexStream, name: &str, mut answers: watch::Receiver
                     FromWorker::Released { execution, iteration, traffic: None }
                 }
                 ToWorker::RemoveHome { agent } => FromWorker::HomeRemoved { agent, removed: true, why: None },
+                ToWorker::Files { count, .. } => {
+                    FromWorker::Files { count, answer: FilesAnswer::Refused(FilesRefusal::NoHome) }
+                }
                 ToWorker::Survey { count } => FromWorker::Surveyed { count, host: Box::default() },
                 ToWorker::Beat { count } => FromWorker::Beat { count },
                 ToWorker::Welcome { .. } => continue,

@@ -66,9 +66,11 @@ async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Res
             let survey = || fleet::Command::Survey { connection, host: host_payload(app, host) };
             is_news(app, worker, host).await?.then(|| Command::Worker(worker, survey()))
         }
-        FromWorker::HomeRemoved { .. } | FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => {
-            None
-        }
+        FromWorker::HomeRemoved { .. }
+        | FromWorker::Files { .. }
+        | FromWorker::Output { .. }
+        | FromWorker::Beat { .. }
+        | FromWorker::Hello(_) => None,
     })
 }
 

@@ -157,7 +157,7 @@ fn is_report(frame: &FromWorker) -> bool {
         | FromWorker::NetworkRefused { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::JailLost { .. } => true,
-        FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => false,
+        FromWorker::Files { .. } | FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => false,
     }
 }
 

@@ -9,7 +9,7 @@ use tenure_core::agent::{self, AgentRow, Deployment, Listed, RevisionRow};
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::draft::Committed;
-use tenure_core::manifest::{Backend, Engine, Manifest};
+use tenure_core::manifest::{Backend, Engine, Isolation, Manifest};
 use tenure_core::plan::Plan;
 use tenure_core::row::Row;
 use tenure_store::rows::agents;
@@ -27,6 +27,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, Params, Segment, Text};
+use super::lookup::quoted;
 use super::manifests;
 use super::number::{self, Number};
 use super::problem::{Answer, Failure, of_manifest};
@@ -53,6 +54,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 struct DeployParams {
     /// Check everything, write nothing.
     dry_run: Option<bool>,
+    /// `native` or `docker`, whatever the manifest says; kept in the revision's annotations.
+    isolation: Option<String>,
 }
 
 /// Deploy a manifest: a new agent, or a new revision of the one with its name.
@@ -68,6 +71,15 @@ async fn deploy(
     Text(text): Text,
 ) -> Answer<Deployed> {
     let manifest = manifests::parse(&text)?;
+    let manifest = match params.isolation.as_deref() {
+        None => manifest,
+        Some("native") => manifest.isolated(Isolation::Native),
+        Some("docker") => manifest.isolated(Isolation::Docker),
+        Some(other) => {
+            let detail = format!("`isolation` is native or docker, not {}", quoted(other));
+            return Err(Code::ParameterWrong.problem(detail).into());
+        }
+    };
     let holder = api.holder(manifest.name()).await?;
     manifests::check(&api, &manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
     let bytes = manifest.canonical_json();

@@ -28,29 +28,32 @@ pub(super) struct Json<T>(pub(super) T);
 /// As `Json`, where an empty body stands for the default.
 pub(super) struct JsonOrNothing<T>(pub(super) T);
 
+/// The whole body as it is, of at most `MAX` bytes.
+pub(super) struct Content<const MAX: usize>(pub(super) Bytes);
+
 /// The query string, unknown parameters refused.
 pub(super) struct Params<T>(pub(super) T);
 
 /// The one variable segment of a path.
 pub(super) struct Segment(pub(super) String);
 
-async fn read(body: Body, parts: &Parts) -> Result<Bytes, Failure> {
+async fn read(body: Body, parts: &Parts, max: usize) -> Result<Bytes, Failure> {
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > BYTES_MAX) {
-        return Err(too_large());
+    if announced.is_some_and(|length| length > max) {
+        return Err(too_large(max));
     }
-    let collected = timeout(ARRIVAL_MAX, Limited::new(body, BYTES_MAX).collect()).await;
+    let collected = timeout(ARRIVAL_MAX, Limited::new(body, max).collect()).await;
     let collected = collected
         .map_err(|_| Code::BodyTooSlow.problem(format!("it was not there after {} seconds", ARRIVAL_MAX.as_secs())))?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(max)),
         Err(error) => Err(Code::BodyTooSlow.problem(format!("the body broke off: {error}")).into()),
     }
 }
 
-fn too_large() -> Failure {
-    Code::BodyTooLarge.problem(format!("a body has at most {BYTES_MAX} bytes")).into()
+fn too_large(max: usize) -> Failure {
+    Code::BodyTooLarge.problem(format!("a body has at most {max} bytes here")).into()
 }
 
 /// What a body may say that it is.
@@ -81,7 +84,7 @@ fn check_type(parts: &Parts, wanted: &[&str]) -> Result<(), Failure> {
 async fn text(request: Request, wanted: &[&str]) -> Result<String, Failure> {
     let (parts, body) = request.into_parts();
     check_type(&parts, wanted)?;
-    let bytes = read(body, &parts).await?;
+    let bytes = read(body, &parts, BYTES_MAX).await?;
     String::from_utf8(bytes.into()).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         Code::BodyNotUtf8.problem(format!("the byte at offset {place} is not UTF-8")).into()
@@ -131,6 +134,16 @@ impl<S: Send + Sync> FromRequest<S> for Text {
 
     async fn from_request(request: Request, _: &S) -> Result<Text, Failure> {
         text(request, MANIFEST).await.map(Text)
+    }
+}
+
+impl<S: Send + Sync, const MAX: usize> FromRequest<S> for Content<MAX> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Content<MAX>, Failure> {
+        let (parts, body) = request.into_parts();
+        check_type(&parts, &["application/octet-stream"])?;
+        read(body, &parts, MAX).await.map(Content)
     }
 }
 

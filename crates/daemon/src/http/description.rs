@@ -1,6 +1,8 @@
 //! What all operations of the API's description have in common, put in at one place: ids that are unique, a sentence for each
 //! response, the problems that any of them may answer with, and what wants no key. Must never say of one operation what its
 //! handler does not do.
+pub(super) mod page;
+
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Content, HeaderBuilder, KnownFormat, OpenApi, Ref, RefOr, Response, ResponseBuilder};

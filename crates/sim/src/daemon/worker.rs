@@ -11,6 +11,7 @@ use tenure_core::call::Outcome;
 use tenure_core::manifest::Host;
 use tenure_core::network::Refusal;
 use tenure_daemon::fleet::Source;
+use tenure_wire::files::{FilesAnswer, FilesRefusal};
 use tenure_wire::frame::{self, CallOutcome, FromWorker, Hello, ToWorker};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::{Notify, mpsc};
@@ -212,6 +213,10 @@ impl Living {
             }
             ToWorker::Survey { count } => {
                 state.says.push(FromWorker::Surveyed { count, host: Box::default() });
+                return;
+            }
+            ToWorker::Files { count, .. } => {
+                state.says.push(FromWorker::Files { count, answer: FilesAnswer::Refused(FilesRefusal::NoHome) });
                 return;
             }
             ToWorker::Beat { count } => {

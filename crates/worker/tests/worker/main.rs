@@ -15,6 +15,7 @@ mod disk;
 mod quotas;
 mod volumes;
 mod homes;
+mod looks;
 mod mounts;
 mod containers;
 mod leases;

@@ -53,6 +53,7 @@ impl Book {
             FromWorker::Output { .. }
             | FromWorker::Beat { .. }
             | FromWorker::NetworkRefused { .. }
+            | FromWorker::Files { .. }
             | FromWorker::Surveyed { .. }
             | FromWorker::HomeRemoved { .. }
             | FromWorker::Hello(_) => {}
