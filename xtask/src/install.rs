@@ -13,9 +13,9 @@ use crate::step;
 /// A compiler for SQLite's C and llama.cpp's C++, and what generates the binding to it.
 pub(crate) const BUILD: [&str; 6] = ["gcc", "g++", "make", "cmake", "libclang-dev", "git"];
 
-/// What programs in a jail use in the tests: a client of each kind, file systems, another user.
-pub(crate) const TEST: [&str; 7] =
-    ["curl", "git", "python3", "python3-pip", "ca-certificates", "e2fsprogs", "util-linux"];
+/// What programs in a jail use in the tests: a client of each kind, file systems, another user; and what scripts read JSON by.
+pub(crate) const TEST: [&str; 8] =
+    ["curl", "git", "jq", "python3", "python3-pip", "ca-certificates", "e2fsprogs", "util-linux"];
 
 /// Container engines, which the tests start on data of their own; only for machines that are there to test.
 pub(crate) const ENGINES: [&str; 4] = ["docker.io", "podman", "runc", "busybox-static"];

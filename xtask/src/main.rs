@@ -99,7 +99,10 @@ fn tidied(root: &Path) -> Result<ExitCode> {
 fn codegen(root: &Path) -> Result<ExitCode> {
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--quiet", "--package", "tenure-daemon", "--lib", "description"]).current_dir(root);
-    step::shown("openapi.json", cargo.env("TENURE_CODEGEN", "1"))?;
+    step::shown("openapi.json, docs/api.md", cargo.env("TENURE_CODEGEN", "1"))?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--package", "tenure", "--bin", "tenure", "troubleshooting"]).current_dir(root);
+    step::shown("docs/troubleshooting.md", cargo.env("TENURE_CODEGEN", "1"))?;
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--quiet", "--package", "tests", "--test", "security", "the_table"]).current_dir(root);
     step::shown("docs/security/escapes.md", cargo.env("TENURE_CODEGEN", "1"))?;

@@ -1,4 +1,8 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
+mod files;
+
+pub use files::Files;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +67,20 @@ pub struct Global {
     /// Ask nothing before destroying.
     #[arg(short, long, global = true, help_heading = "Global")]
     pub yes: bool,
+    /// More columns and detail; each request to the daemon is told on standard error.
+    #[arg(short, long, global = true, help_heading = "Global")]
+    pub verbose: bool,
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Listing {
+    /// Only ids, or names of what has none; one a line.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// No line of titles.
+    #[arg(long)]
+    pub no_headers: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
@@ -104,7 +122,7 @@ pub enum Verb {
     #[command(subcommand)]
     Execution(Execution),
     /// List the executions that have not ended.
-    Ps,
+    Ps(Listing),
     /// Show what an execution's iterations said and did.
     Logs(Logs),
     /// Add, list and choose the daemons that are meant.
@@ -122,6 +140,8 @@ pub enum Verb {
     /// Verify and read the ledger.
     #[command(subcommand)]
     Audit(Audit),
+    /// Print the API: its paths and shapes, or its OpenAPI description.
+    Api(Api),
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
     /// Print the manual page, or write one for each verb.
@@ -199,6 +219,9 @@ pub enum Agent {
         /// Check everything, write nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Keep its programs apart in this way, whatever the manifest says; kept in the revision's annotations.
+        #[arg(long, value_enum)]
+        isolation: Option<Isolation>,
     },
     /// List agents.
     #[command(visible_alias = "ls")]
@@ -208,6 +231,8 @@ pub enum Agent {
         status: Option<String>,
         #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show one agent with its limits, revisions and manifest.
     #[command(visible_aliases = ["show", "describe"])]
@@ -219,6 +244,9 @@ pub enum Agent {
         #[arg(long)]
         manifest: bool,
     },
+    /// See and fetch what an agent made, and put files there.
+    #[command(subcommand)]
+    Files(Files),
     /// The same as `tenure pause`.
     Pause(Pause),
     /// The same as `tenure resume`.
@@ -232,6 +260,23 @@ pub enum Agent {
         #[arg(required = true, value_name = "AGENT", value_parser = named)]
         agents: Vec<String>,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// The sandbox of this host.
+    Native,
+    /// A container of Docker or Podman.
+    Docker,
+}
+
+impl Isolation {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Isolation::Native => "native",
+            Isolation::Docker => "docker",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -335,6 +380,8 @@ pub enum Execution {
         since: Option<String>,
         #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show one execution with its iterations.
     #[command(visible_aliases = ["show", "describe"])]
@@ -431,7 +478,7 @@ pub enum Key {
     },
     /// List keys, revoked ones included.
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Revoke keys.
     #[command(visible_alias = "rm")]
     Revoke {
@@ -485,7 +532,7 @@ pub enum Model {
     },
     /// List models and what they lack.
     #[command(visible_alias = "ls")]
-    List,
+    List(Listing),
     /// Ask a model for one short answer.
     Test {
         /// An alias or provider/model.
@@ -543,13 +590,39 @@ pub enum Audit {
         chain: bool,
     },
     /// Print the newest records.
-    Tail {
-        #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
-        limit: u32,
-        /// Go on with what comes.
-        #[arg(long, short)]
-        follow: bool,
-    },
+    Tail(Tail),
+}
+
+#[derive(Debug, Args)]
+pub struct Api {
+    /// Only paths and shapes with this in their name.
+    pub word: Option<String>,
+    /// The description itself, as JSON; `-o yaml` for YAML.
+    #[arg(long, conflicts_with = "word")]
+    pub openapi: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+    /// Go on with what comes.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only of this agent and its executions: name, id or short id.
+    #[arg(long, value_parser = named)]
+    pub agent: Option<String>,
+    /// Only of this one: id or short id.
+    #[arg(long, value_parser = named)]
+    pub execution: Option<String>,
+    /// Only of these kinds: `call.called`, or all that begin so, as in `call.`; may be given again.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = named)]
+    pub kind: Vec<String>,
+    /// Only since then: 2026-02-23T10:00:00Z, or 30m, 24h, 7d ago.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// A name or id that says something: an empty one comes of a variable that is not set.

@@ -6,6 +6,8 @@ mod init;
 mod status;
 mod supervise;
 mod agent;
+mod api;
+mod files;
 mod manifest;
 mod execute;
 mod execution;
@@ -45,15 +47,16 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Kill(whom) => supervise::run(Act::Kill, whom, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
-        Verb::Ps => execution::open(settings, output).await,
+        Verb::Ps(listing) => execution::open(&listing, settings, output).await,
         Verb::Logs(wanted) => execution::logs(wanted, settings, output).await,
         Verb::Config(verb) => config::run(verb, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,
         Verb::Audit(verb) => audit::run(verb, settings, output).await,
-        Verb::Completions { shell } => completions::run(shell),
-        Verb::Man { folder } => man::run(folder.as_deref()),
+        Verb::Api(api) => api::run(&api, output),
+        Verb::Completions { shell } => completions::run(shell, output),
+        Verb::Man { folder } => man::run(folder.as_deref(), output),
     }
 }
 

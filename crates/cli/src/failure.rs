@@ -199,6 +199,7 @@ fn of_problem(problem: Box<Problem>) -> Failure {
 fn exit_of(code: Code) -> Exit {
     match code {
         Code::AgentUnknown
+        | Code::FileUnknown
         | Code::ExecutionUnknown
         | Code::IterationUnknown
         | Code::KeyUnknown
@@ -211,6 +212,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentEnding
         | Code::AgentNameTaken
         | Code::AgentBusy
+        | Code::HomeGone
+        | Code::HomeFull
+        | Code::FileChanged
         | Code::ExecutionAmbiguous
         | Code::ExecutionEnded
         | Code::CancelRequested
@@ -238,7 +242,64 @@ fn exit_of(code: Code) -> Exit {
         | Code::ManifestInvalid
         | Code::ManifestUnenforced
         | Code::MaxIterationsWrong
+        | Code::FileRefused
         | Code::IdempotencyKeyWrong
         | Code::KeyNameWrong => Exit::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use tenure_wire::problem::Recovery;
+
+    const HEAD: &str = "# Troubleshooting\n\
+        Made from the catalogue of problems by `cargo xtask codegen`. Each refusal has a code that never changes: `-o json` prints it on\n\
+        standard error as `error.code`, the API answers it as `code`, and the last part of `type` is the same word.\n\n\
+        ## Before any code\n\
+        | what is seen | what to do |\n\
+        |---|---|\n\
+        | `no daemon answers at …` (exit 6) | `tenure up -d` starts one; `--base-url`, `--data-dir` and `TENURE_DATA_DIR` say which is meant |\n\
+        | the daemon ends at once | its last line says why; `daemon.log` in the data directory has it where it was started with `-d` |\n\
+        | something is not usable | `tenure status` says what and why; `tenure sandbox check` what this host enforces |\n\
+        | an execution waits or fails | `tenure execution get ID` has the reason, `tenure logs ID` what was said and done, `-v` each request |\n\
+        | whether the records are whole | `tenure audit verify` |\n\n\
+        ## By code\n\
+        *Exit* is the exit code of the command line.\n\n\
+        | code | means | what to do | HTTP | exit | again? |\n\
+        |---|---|---|---|---|---|\n";
+
+    fn page() -> String {
+        let mut codes = Code::ALL.to_vec();
+        codes.sort_by_key(|code| code.as_str());
+        let rows = codes.into_iter().map(|code| {
+            let entry = code.entry();
+            let again = match entry.recovery {
+                Recovery::ChangeRequest => "change the request".to_string(),
+                Recovery::LookAgain => "look first".to_string(),
+                Recovery::Retry => format!("after {} s", entry.retry_after.unwrap_or(1)),
+                Recovery::Authenticate => "with another key".to_string(),
+                Recovery::AskOperator => "once the operator has mended it".to_string(),
+            };
+            let hint = entry.hint.replace('|', "\\|");
+            let exit = exit_of(code).code();
+            format!("| `{}` | {} | {hint} | {} | {exit} | {again} |\n", entry.word, entry.title, entry.status)
+        });
+        HEAD.to_string() + &rows.collect::<String>()
+    }
+
+    /// Run with `TENURE_CODEGEN=1` to write it anew.
+    #[test]
+    fn the_troubleshooting_page_has_every_code_as_the_catalogue_has_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/troubleshooting.md");
+        if std::env::var_os("TENURE_CODEGEN").is_some() {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == page(),
+            "docs/troubleshooting.md is old: run TENURE_CODEGEN=1 cargo test -p tenure troubleshooting"
+        );
     }
 }

@@ -45,7 +45,7 @@ const LATER: [(&str, &str, &str); 20] = [
         "state of agents",
         "agents keep values by `state.persistent.get` and `set`; `tenure audit tail` shows each change",
     ),
-    ("mcp", "the MCP gateway", "the REST API is described by openapi.json"),
+    ("mcp", "the MCP gateway", "`tenure api` prints the REST API"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),

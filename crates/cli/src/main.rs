@@ -10,6 +10,7 @@ mod failure;
 mod screen;
 mod render;
 mod command;
+mod complete;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
     if Path::new(&name).file_name().is_some_and(|name| name == tenure_sandbox::JAIL_NAME) {
         tenure_sandbox::jail_main();
+    }
+    if complete::answered() {
+        return ExitCode::SUCCESS;
     }
     let words: Vec<_> = std::env::args_os().collect();
     let matches = match without_empty(Arguments::command()).try_get_matches_from(&words) {
@@ -66,7 +70,10 @@ fn run(arguments: Arguments, stated: &Stated) -> Result<Exit, Failure> {
         rustix::process::umask(rustix::fs::Mode::from(0o077));
     }
     let settings = Settings::resolve(&arguments.global, stated)?;
-    let output = Output::new(settings.output);
+    let output = Output::new(settings.output, arguments.global.verbose);
+    if output.verbose {
+        tenure_wire::client::trace_requests(|line| screen::tell(&[(screen::Ink::Dim, &format!("{line}\n"))]));
+    }
     if let Verb::Worker(worker) = &arguments.verb {
         return command::worker::run(worker, &settings);
     }

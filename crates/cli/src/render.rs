@@ -11,20 +11,62 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tenure_wire::api::moment::Moment;
 
-use crate::args::Format;
+use crate::args::{Format, Listing};
 use crate::failure::Failure;
-use crate::screen;
+use crate::screen::{self, Ink};
+use table::{Layout, Table};
 
 /// The format that is wanted, and whether a person looks at it on a terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     pub format: Format,
     pub terminal: bool,
+    /// More columns and detail.
+    pub verbose: bool,
 }
 
 impl Output {
-    pub fn new(format: Format) -> Output {
-        Output { format, terminal: std::io::stdout().is_terminal() }
+    pub fn new(format: Format, verbose: bool) -> Output {
+        Output { format, terminal: std::io::stdout().is_terminal(), verbose }
+    }
+
+    /// Columns of the terminal; none where there is none.
+    pub fn width(self) -> Option<u16> {
+        if !self.terminal {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        Some(size.ws_col).filter(|width| *width > 0)
+    }
+
+    /// A list: its values as data, their names alone with `-q`, or a table for people.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn list<T: Serialize>(
+        self,
+        listing: &Listing,
+        values: &[T],
+        name: impl Fn(&T) -> String,
+        table: impl FnOnce() -> Table,
+    ) -> Result<(), Failure> {
+        if listing.quiet {
+            let names: Vec<String> = values.iter().map(name).collect();
+            return self.show(&names, || names.iter().map(|name| screen::one_line(name) + "\n").collect());
+        }
+        if self.format != Format::Table {
+            return self.show(&values, String::new);
+        }
+        self.table(&table(), listing)
+    }
+
+    /// # Errors
+    /// It could not be written.
+    pub fn table(self, table: &Table, listing: &Listing) -> Result<(), Failure> {
+        let layout = Layout { width: self.width(), headers: !listing.no_headers, details: self.verbose };
+        let pieces = table.lay_out(layout);
+        let pieces: Vec<(Ink, &str)> = pieces.iter().map(|(ink, text)| (*ink, text.as_str())).collect();
+        screen::write(&pieces)
     }
 
     /// The value as data, or `text` for people.
@@ -76,6 +118,22 @@ pub fn ago(moment: Moment) -> String {
 /// A count of tokens, with a mark where some were estimated.
 pub fn tokens(count: u64, estimated: bool) -> String {
     if estimated { format!("~{count}") } else { count.to_string() }
+}
+
+/// Relative for whoever looks at a terminal, exact elsewhere.
+pub fn when(moment: Moment, output: Output) -> String {
+    if output.terminal { ago(moment) } else { moment.to_string() }
+}
+
+/// How a status looks: what is well, what wants somebody's look, what went wrong.
+pub fn status_ink(status: &str) -> Ink {
+    match status {
+        "completed" | "active" | "ready" | "live" => Ink::Good,
+        "queued" | "running" | "waiting" | "paused" | "cancelling" => Ink::Wait,
+        "failed" | "quarantined" | "revoked" | "forged" | "not ready" => Ink::Bad,
+        "cancelled" | "archived" => Ink::Dim,
+        _ => Ink::Plain,
+    }
 }
 
 /// `$0.0123`, with a mark where some calls have no price.

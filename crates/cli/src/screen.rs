@@ -18,6 +18,10 @@ pub enum Ink {
     Dim,
     Error,
     Next,
+    /// Of a status.
+    Good,
+    Wait,
+    Bad,
 }
 
 /// Pieces of one line or text, each in its ink.
@@ -39,6 +43,18 @@ pub fn print(text: &str) -> Result<(), Failure> {
 pub fn write(pieces: Pieces<'_>) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     out.write_all(inked(pieces).as_bytes()).and_then(|()| out.flush()).map_err(|error| unwritten(&error))
+}
+
+/// Bytes of a file for a program that reads them; never for a terminal, which would act on them.
+///
+/// # Errors
+/// As of [`print`].
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if io::IsTerminal::is_terminal(&out) {
+        return Err(Failure::new(Exit::Usage, "bytes are not written to a terminal"));
+    }
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| unwritten(&error))
 }
 
 /// On standard error. Where that is gone there is nobody left to tell.
@@ -65,6 +81,9 @@ fn inked(pieces: Pieces<'_>) -> String {
             Ink::Dim => write!(text, "{}", piece.dimmed()),
             Ink::Error => write!(text, "{}", piece.red().bold()),
             Ink::Next => write!(text, "{}", piece.cyan()),
+            Ink::Good => write!(text, "{}", piece.green()),
+            Ink::Wait => write!(text, "{}", piece.yellow()),
+            Ink::Bad => write!(text, "{}", piece.red()),
         };
     }
     text

@@ -4,6 +4,7 @@
 mod verbs {
     pub(crate) mod house;
     mod agent;
+    mod api;
     mod audit;
     mod completions;
     mod config;
@@ -11,6 +12,7 @@ mod verbs {
     mod down;
     mod execute;
     mod execution;
+    mod files;
     mod init;
     mod key;
     mod kill;
@@ -21,8 +23,10 @@ mod verbs {
     mod pause;
     mod ps;
     mod resume;
+    mod samples;
     mod sandbox;
     mod screen;
+    mod seed;
     mod settings;
     mod status;
     mod tls;

@@ -5,16 +5,18 @@ use tenure_core::manifest::TEXT_BYTES_MAX;
 use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Supervised};
 
 use super::{confirm, contents, each};
-use crate::args::{Agent, Format};
+use crate::args::{Agent, Format, Isolation, Listing};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, ago, table};
+use crate::render::table::{Cell, Column, Table};
+use crate::render::{Output, status_ink, table, when};
 use crate::screen::{one_line, yaml};
 
 pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Agent::Deploy { file, dry_run } => deploy(&file, dry_run, settings, output).await,
-        Agent::List { status, limit } => list(status, limit, settings, output).await,
+        Agent::Deploy { file, dry_run, isolation } => deploy(&file, dry_run, isolation, settings, output).await,
+        Agent::List { status, limit, listing } => list(status, limit, &listing, settings, output).await,
+        Agent::Files(verb) => super::files::run(verb, settings, output).await,
         Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
         Agent::Resume(whom) => super::supervise::run(Act::Resume, whom, settings, output).await,
@@ -23,9 +25,15 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
     }
 }
 
-async fn deploy(file: &Path, dry_run: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+async fn deploy(
+    file: &Path,
+    dry_run: bool,
+    isolation: Option<Isolation>,
+    settings: &Settings,
+    output: Output,
+) -> Result<Exit, Failure> {
     let text = contents(file, TEXT_BYTES_MAX)?;
-    let deployed = settings.client()?.deploy(text, dry_run).await?;
+    let deployed = settings.client()?.deploy_isolated(text, dry_run, isolation.map(Isolation::as_str)).await?;
     output.show(&deployed, || match (&deployed.agent, deployed.changed, deployed.dry_run) {
         (None, ..) => "Would deploy a new agent".to_string(),
         (Some(agent), true, true) => {
@@ -44,15 +52,45 @@ async fn deploy(file: &Path, dry_run: bool, settings: &Settings, output: Output)
     Ok(Exit::Done)
 }
 
-async fn list(status: Option<String>, limit: u32, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+async fn list(
+    status: Option<String>,
+    limit: u32,
+    listing: &Listing,
+    settings: &Settings,
+    output: Output,
+) -> Result<Exit, Failure> {
     let agents = settings.client()?.agents(&[("status", status)], limit as usize).await?;
-    output.show(&agents, || {
-        let rows = agents.iter().map(|agent| {
-            let status = status_word(agent);
-            [agent.id.short(), agent.name.clone(), status, agent.runtime.clone(), labels(agent)]
-        });
-        table::table(["ID", "NAME", "STATUS", "RUNTIME", "LABELS"], rows)
-    })?;
+    output.list(
+        listing,
+        &agents,
+        |agent| agent.id.to_string(),
+        || {
+            let columns = [
+                Column::key("ID"),
+                Column::key("NAME"),
+                Column::key("STATUS"),
+                Column::worth("RUNTIME", 2),
+                Column { wraps: true, ..Column::worth("LABELS", 3) },
+                Column::detail("REVISION"),
+                Column::detail("MODEL"),
+                Column::detail("UPDATED"),
+            ];
+            let rows = agents.iter().map(|agent| {
+                let word = agent.status.as_str();
+                [
+                    Cell::from(if output.verbose { agent.id.to_string() } else { agent.id.short() }),
+                    Cell::from(agent.name.clone()),
+                    Cell::inked(word, status_ink(word)),
+                    Cell::from(agent.runtime.clone()),
+                    Cell::from(labels(agent)),
+                    Cell::from(agent.revision.to_string()),
+                    Cell::from(agent.model.clone()),
+                    Cell::from(when(agent.updated_at, output)),
+                ]
+            });
+            Table::new(columns, rows)
+        },
+    )?;
     Ok(Exit::Done)
 }
 
@@ -64,14 +102,14 @@ async fn get(agent: &str, manifest: bool, settings: &Settings, output: Output) -
         return Ok(Exit::Done);
     }
     output.show(&file, || {
-        let mut text = facts(&file);
+        let mut text = facts(&file, output);
         text.push_str("\nREVISIONS\n");
         text.push_str(&table::table(
             ["NUMBER", "VERSION", "DIGEST", "DEPLOYED"],
             file.revisions.iter().map(|revision| {
                 let version = revision.version.clone().unwrap_or_else(|| "-".to_string());
                 let digest = revision.digest.chars().take(12).collect();
-                [revision.number.to_string(), version, digest, ago(revision.at)]
+                [revision.number.to_string(), version, digest, when(revision.at, output)]
             }),
         ));
         text.push_str("\nMANIFEST\n");
@@ -81,35 +119,38 @@ async fn get(agent: &str, manifest: bool, settings: &Settings, output: Output) -
     Ok(Exit::Done)
 }
 
-fn facts(file: &AgentFile) -> String {
+fn facts(file: &AgentFile, output: Output) -> String {
     let (agent, limits) = (&file.agent, &file.limits);
     let seconds = |ms: u64| format!("{}s", ms / 1000);
-    table::lines([
-        ("id", Some(agent.id.to_string())),
-        ("name", Some(agent.name.clone())),
-        ("status", Some(status_word(agent))),
-        ("held", agent.supervised.as_ref().map(held)),
-        ("revision", Some(agent.revision.to_string())),
-        ("version", agent.version.clone()),
-        ("runtime", Some(agent.runtime.clone())),
-        ("model", Some(agent.model.clone())),
-        ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
-        ("tools", Some(file.tools.join(", "))),
-        (
-            "limits",
-            Some(format!(
-                "{} iterations of {} turns and {}, {} tool calls, {} tokens, {} in all",
-                limits.max_iterations,
-                limits.max_turns,
-                seconds(limits.iteration_timeout_ms),
-                limits.tool_calls,
-                limits.tokens,
-                seconds(limits.timeout_ms),
-            )),
-        ),
-        ("created", Some(agent.created_at.to_string())),
-        ("updated", Some(agent.updated_at.to_string())),
-    ])
+    table::lines(
+        output.width(),
+        [
+            ("id", Some(agent.id.to_string())),
+            ("name", Some(agent.name.clone())),
+            ("status", Some(status_word(agent))),
+            ("held", agent.supervised.as_ref().map(held)),
+            ("revision", Some(agent.revision.to_string())),
+            ("version", agent.version.clone()),
+            ("runtime", Some(agent.runtime.clone())),
+            ("model", Some(agent.model.clone())),
+            ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
+            ("tools", Some(file.tools.join(", "))),
+            (
+                "limits",
+                Some(format!(
+                    "{} iterations of {} turns and {}, {} tool calls, {} tokens, {} in all",
+                    limits.max_iterations,
+                    limits.max_turns,
+                    seconds(limits.iteration_timeout_ms),
+                    limits.tool_calls,
+                    limits.tokens,
+                    seconds(limits.timeout_ms),
+                )),
+            ),
+            ("created", Some(agent.created_at.to_string())),
+            ("updated", Some(agent.updated_at.to_string())),
+        ],
+    )
 }
 
 async fn delete(agents: &[String], settings: &Settings, output: Output) -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! `tenure audit …`. Verifying reads the data directory itself, beside a running daemon or without one: a proof that is
 //! asked of the daemon would be the daemon's word.
-use std::time::Duration;
+mod tail;
 
 use serde_json::{Value, json};
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
@@ -11,14 +11,10 @@ use crate::failure::{Exit, Failure};
 use crate::render::{Output, duration};
 use crate::screen::one_line;
 
-/// Records asked for at a time, and the pause between looks when following.
-const PAGE: u32 = 500;
-const PAUSE: Duration = Duration::from_millis(500);
-
 pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Audit::Verify { chain } => verify_ledger(if chain { Depth::Chain } else { Depth::Whole }, settings, output),
-        Audit::Tail { limit, follow } => tail(limit, follow, settings, output).await,
+        Audit::Tail(wanted) => tail::run(wanted, settings, output).await,
     }
 }
 
@@ -98,33 +94,4 @@ fn told(report: &Report) -> String {
         text.push_str(&format!("  and {more} more\n"));
     }
     text
-}
-
-async fn tail(limit: u32, follow: bool, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let client = settings.client()?;
-    let mut page = client.records(None, Some(limit.into()), PAGE).await?;
-    if !follow {
-        output.show(&page.items, || page.items.iter().map(record).collect::<Vec<_>>().join("\n"))?;
-        return Ok(Exit::Done);
-    }
-    let mut next = 0;
-    loop {
-        for item in &page.items {
-            next = item["index"].as_u64().map_or(next, |index| index + 1);
-            output.show_next(item, || record(item))?;
-        }
-        if page.items.is_empty() {
-            tokio::time::sleep(PAUSE).await;
-        }
-        page = client.records(Some(next), None, PAGE).await?;
-    }
-}
-
-/// `index time stream kind actor`.
-fn record(record: &Value) -> String {
-    let word = |key: &str| match &record[key] {
-        Value::String(text) => one_line(text),
-        other => other.to_string(),
-    };
-    format!("{:>8} {} {} {} {}", word("index"), word("at"), word("stream"), word("kind"), word("actor"))
 }

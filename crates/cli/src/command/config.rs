@@ -174,13 +174,16 @@ fn meant(settings: &Settings, output: Output) -> Result<Exit, Failure> {
         key_from: meant.key_said,
     };
     output.show(&now, || {
-        table::lines([
-            ("context", Some(now.name.clone()).filter(|name| !name.is_empty())),
-            ("daemon", Some(now.base_url.clone())),
-            ("said by", Some(now.said_by.clone())),
-            ("key", Some(now.key_from.map_or("none".to_string(), |from| format!("from {from}")))),
-            ("contexts", Some(settings.contexts().path().display().to_string())),
-        ])
+        table::lines(
+            None,
+            [
+                ("context", Some(now.name.clone()).filter(|name| !name.is_empty())),
+                ("daemon", Some(now.base_url.clone())),
+                ("said by", Some(now.said_by.clone())),
+                ("key", Some(now.key_from.map_or("none".to_string(), |from| format!("from {from}")))),
+                ("contexts", Some(settings.contexts().path().display().to_string())),
+            ],
+        )
     })?;
     Ok(Exit::Done)
 }
@@ -220,11 +223,14 @@ fn shown(contexts: &Contexts, name: &str, settings: &Settings) -> Result<Shown, 
 }
 
 fn lines(context: &Shown) -> String {
-    table::lines([
-        ("name", Some(context.name.clone())),
-        ("status", Some(context.status.to_string())),
-        ("daemon", Some(context.base_url.clone())),
-        ("fingerprint", context.fingerprint.map(|pin| pin.to_string())),
-        ("key", Some(if context.has_key { "kept".to_string() } else { "none".to_string() })),
-    ])
+    table::lines(
+        None,
+        [
+            ("name", Some(context.name.clone())),
+            ("status", Some(context.status.to_string())),
+            ("daemon", Some(context.base_url.clone())),
+            ("fingerprint", context.fingerprint.map(|pin| pin.to_string())),
+            ("key", Some(if context.has_key { "kept".to_string() } else { "none".to_string() })),
+        ],
+    )
 }

@@ -5,11 +5,12 @@ use tenure_wire::api::execution::{
 };
 
 use super::{each, interrupted, moment};
-use crate::args::{Execution, Logs};
+use crate::args::{Execution, Listing, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
-use crate::render::{Output, ago, cost, duration, table, tokens, watch_view};
+use crate::render::table::{Cell, Column, Table};
+use crate::render::{Output, cost, duration, status_ink, table, tokens, watch_view, when};
 use crate::screen::{one_line, plain};
 
 /// Of each status.
@@ -17,7 +18,13 @@ const OPEN_MAX: usize = 1000;
 
 pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Execution::List { agent, status, since, limit } => list(agent, status, since, limit, settings, output).await,
+        Execution::List { agent, status, since, limit, listing } => {
+            let since = since.map(|text| moment::past(&text)).transpose()?.map(|moment| moment.to_string());
+            let query = [("agent", agent), ("status", status), ("since", since)];
+            let executions = settings.client()?.executions(&query, limit as usize).await?;
+            show(&executions, &listing, output)?;
+            Ok(Exit::Done)
+        }
         Execution::Get { execution } => get(&execution, settings, output).await,
         Execution::Logs(wanted) => logs(wanted, settings, output).await,
         Execution::Watch { execution } => {
@@ -28,23 +35,8 @@ pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result
     }
 }
 
-async fn list(
-    agent: Option<String>,
-    status: Option<String>,
-    since: Option<String>,
-    limit: u32,
-    settings: &Settings,
-    output: Output,
-) -> Result<Exit, Failure> {
-    let since = since.map(|text| moment::past(&text)).transpose()?.map(|moment| moment.to_string());
-    let query = [("agent", agent), ("status", status), ("since", since)];
-    let executions = settings.client()?.executions(&query, limit as usize).await?;
-    show(&executions, output)?;
-    Ok(Exit::Done)
-}
-
 /// `tenure ps`: what has not ended, the latest first.
-pub async fn open(settings: &Settings, output: Output) -> Result<Exit, Failure> {
+pub async fn open(listing: &Listing, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let mut executions = Vec::new();
     for status in [ExecutionStatus::Queued, ExecutionStatus::Running, ExecutionStatus::Waiting] {
@@ -54,26 +46,45 @@ pub async fn open(settings: &Settings, output: Output) -> Result<Exit, Failure> 
     // One that moves on meanwhile may be found twice.
     executions.sort_by_key(|execution| std::cmp::Reverse(execution.id));
     executions.dedup_by_key(|execution| execution.id);
-    show(&executions, output)?;
+    show(&executions, listing, output)?;
     Ok(Exit::Done)
 }
 
-fn show(executions: &[Shown], output: Output) -> Result<(), Failure> {
-    output.show(&executions, || {
-        let rows = executions.iter().map(|execution| {
-            [
-                execution.id.short(),
-                execution.agent_name.clone(),
-                status_in_list(execution),
-                format!("{}/{}", execution.iteration, execution.max_iterations),
-                ago(execution.started_at),
-                duration(execution.duration_ms),
-                tokens(execution.tokens_in + execution.tokens_out, execution.tokens_estimated),
-                cost(execution.cost_micro_usd, execution.unpriced_model_calls),
-            ]
-        });
-        table::table(["ID", "AGENT", "STATUS", "ITERATION", "STARTED", "DURATION", "TOKENS", "COST"], rows)
-    })
+fn show(executions: &[Shown], listing: &Listing, output: Output) -> Result<(), Failure> {
+    output.list(
+        listing,
+        executions,
+        |execution| execution.id.to_string(),
+        || {
+            let columns = [
+                Column::key("ID"),
+                Column::key("AGENT"),
+                Column::text("STATUS"),
+                Column::worth("ITERATION", 2),
+                Column::worth("STARTED", 1),
+                Column::worth("DURATION", 3),
+                Column::worth("TOKENS", 4),
+                Column::worth("COST", 5),
+                Column::detail("REVISION"),
+                Column::detail("CALLS"),
+            ];
+            let rows = executions.iter().map(|execution| {
+                [
+                    Cell::from(if output.verbose { execution.id.to_string() } else { execution.id.short() }),
+                    Cell::from(execution.agent_name.clone()),
+                    Cell::inked(status_in_list(execution), status_ink(execution.status.as_str())),
+                    Cell::from(format!("{}/{}", execution.iteration, execution.max_iterations)),
+                    Cell::from(when(execution.started_at, output)),
+                    Cell::from(duration(execution.duration_ms)),
+                    Cell::from(tokens(execution.tokens_in + execution.tokens_out, execution.tokens_estimated)),
+                    Cell::from(cost(execution.cost_micro_usd, execution.unpriced_model_calls)),
+                    Cell::from(execution.revision.to_string()),
+                    Cell::from(execution.tool_calls.to_string()),
+                ]
+            });
+            Table::new(columns, rows)
+        },
+    )
 }
 
 /// Tables show the reason in the place of `failed`, and what is waited for.
@@ -89,17 +100,10 @@ fn status_word(execution: &Shown) -> String {
     }
 }
 
-/// Letters of the reason for which a model is asked again that a list has room for.
-const LISTED_REASON_CHARS_MAX: usize = 60;
-
 fn status_in_list(execution: &Shown) -> String {
     let word = status_word(execution);
     match &execution.detail {
-        Some(why) if !execution.status.ended() => {
-            let why = one_line(why);
-            let more = if why.chars().count() > LISTED_REASON_CHARS_MAX { "…" } else { "" };
-            format!("{word} ({}{more})", why.chars().take(LISTED_REASON_CHARS_MAX).collect::<String>())
-        }
+        Some(why) if !execution.status.ended() => format!("{word} ({})", one_line(why)),
         Some(_) | None => word,
     }
 }
@@ -107,7 +111,7 @@ fn status_in_list(execution: &Shown) -> String {
 async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let file = settings.client()?.execution(wanted).await?;
     output.show(&file, || {
-        let mut text = facts(&file);
+        let mut text = facts(&file, output);
         if !file.iterations.is_empty() {
             text.push('\n');
             text.push_str(&iterations(&file.iterations));
@@ -120,23 +124,26 @@ async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn facts(file: &ExecutionFile) -> String {
+fn facts(file: &ExecutionFile, output: Output) -> String {
     let execution = &file.execution;
     let input = file.input.as_ref().map(ToString::to_string);
-    table::lines([
-        ("id", Some(execution.id.to_string())),
-        ("agent", Some(format!("{} ({}, revision {})", execution.agent_name, execution.agent, execution.revision))),
-        ("status", Some(status_word(execution))),
-        ("detail", execution.detail.clone()),
-        ("started", Some(execution.started_at.to_string())),
-        ("ended", execution.ended_at.map(|at| at.to_string())),
-        ("duration", Some(duration(execution.duration_ms))),
-        ("iterations", Some(format!("{} of {}", execution.iteration, execution.max_iterations))),
-        ("tool calls", Some(execution.tool_calls.to_string())),
-        ("tokens", Some(tokens_line(execution))),
-        ("cost", Some(cost(execution.cost_micro_usd, execution.unpriced_model_calls))),
-        ("input", input.map(|input| input.chars().take(200).collect())),
-    ])
+    table::lines(
+        output.width(),
+        [
+            ("id", Some(execution.id.to_string())),
+            ("agent", Some(format!("{} ({}, revision {})", execution.agent_name, execution.agent, execution.revision))),
+            ("status", Some(status_word(execution))),
+            ("detail", execution.detail.clone()),
+            ("started", Some(execution.started_at.to_string())),
+            ("ended", execution.ended_at.map(|at| at.to_string())),
+            ("duration", Some(duration(execution.duration_ms))),
+            ("iterations", Some(format!("{} of {}", execution.iteration, execution.max_iterations))),
+            ("tool calls", Some(execution.tool_calls.to_string())),
+            ("tokens", Some(tokens_line(execution))),
+            ("cost", Some(cost(execution.cost_micro_usd, execution.unpriced_model_calls))),
+            ("input", input.map(|input| input.chars().take(200).collect())),
+        ],
+    )
 }
 
 fn tokens_line(execution: &Shown) -> String {

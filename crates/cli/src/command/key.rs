@@ -6,20 +6,25 @@ use super::{confirm, each};
 use crate::args::Key;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, ago, table};
+use crate::render::table::{Cell, Column, Table};
+use crate::render::{Output, status_ink, table, when};
 
 pub async fn run(verb: Key, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     match verb {
         Key::Create { name, role } => {
+            check_seen()?;
             let created = client.create_key(&NewKey { name, role }).await?;
             let shown = output.show(&created, || {
-                let mut text = table::lines([
-                    ("id", Some(created.key.id.to_string())),
-                    ("name", Some(created.key.name.clone())),
-                    ("role", Some(created.key.role.to_string())),
-                    ("key", Some(created.secret.clone())),
-                ]);
+                let mut text = table::lines(
+                    output.width(),
+                    [
+                        ("id", Some(created.key.id.to_string())),
+                        ("name", Some(created.key.name.clone())),
+                        ("role", Some(created.key.role.to_string())),
+                        ("key", Some(created.secret.clone())),
+                    ],
+                );
                 text.push_str("It is shown this once: keep it where only its user can read it.\n");
                 text
             });
@@ -27,15 +32,9 @@ pub async fn run(verb: Key, settings: &Settings, output: Output) -> Result<Exit,
                 return Err(take_back(&client, &created.key, &unwritten).await);
             }
         }
-        Key::List => {
+        Key::List(listing) => {
             let keys = client.keys().await?;
-            output.show(&keys, || {
-                let rows = keys.iter().map(|key| {
-                    let status = if key.forged { "forged" } else { key.status.as_str() };
-                    [key.id.short(), key.name.clone(), key.role.to_string(), status.to_string(), ago(key.created_at)]
-                });
-                table::table(["ID", "NAME", "ROLE", "STATUS", "CREATED"], rows)
-            })?;
+            output.list(&listing, &keys, |key| key.id.to_string(), || table_of(&keys, output))?;
         }
         Key::Revoke { keys } => {
             let revoke = async |key: &str| {
@@ -47,6 +46,41 @@ pub async fn run(verb: Key, settings: &Settings, output: Output) -> Result<Exit,
         }
     }
     Ok(Exit::Done)
+}
+
+fn table_of(keys: &[Shown], output: Output) -> Table {
+    let columns = [
+        Column::key("ID"),
+        Column::key("NAME"),
+        Column::worth("ROLE", 1),
+        Column::key("STATUS"),
+        Column::worth("CREATED", 2),
+    ];
+    let rows = keys.iter().map(|key| {
+        let status = if key.forged { "forged" } else { key.status.as_str() };
+        [
+            Cell::from(if output.verbose { key.id.to_string() } else { key.id.short() }),
+            Cell::from(key.name.clone()),
+            Cell::from(key.role.to_string()),
+            Cell::inked(status, status_ink(status)),
+            Cell::from(when(key.created_at, output)),
+        ]
+    });
+    Table::new(columns, rows)
+}
+
+/// Where standard output was closed, the start of the program has put /dev/null in its place: nobody would see the key.
+fn check_seen() -> Result<(), Failure> {
+    let (out, null) = (rustix::fs::fstat(std::io::stdout()), rustix::fs::stat("/dev/null"));
+    match (out, null) {
+        (Ok(out), Ok(null)) if out.st_rdev == null.st_rdev && out.st_mode == null.st_mode => {
+            let failure = Failure::new(Exit::Usage, "the key would be shown to nobody, so none was made");
+            Err(failure
+                .why("standard output is closed or /dev/null")
+                .next("run it at a terminal, or into a file of yours"))
+        }
+        (Ok(_) | Err(_), _) => Ok(()),
+    }
 }
 
 /// A key whose text nobody saw must not live. Its failure is said even where the reader of the answer is gone.

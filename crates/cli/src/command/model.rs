@@ -11,11 +11,12 @@ use tenure_daemon::model::catalogue::{self, Weights};
 use tenure_daemon::model::pull::{self, Progress, PullOutcome, Source};
 use tenure_wire::api::model::TestModel;
 
-use crate::args::{Format, Model};
+use crate::args::{Format, Listing, Model};
 use crate::config::{LlmModel, Settings};
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, duration, table, tokens};
-use crate::screen::one_line;
+use crate::render::table::{Cell, Column, Layout, Table};
+use crate::render::{Output, duration, status_ink, tokens};
+use crate::screen::{self, one_line};
 
 pub async fn run(verb: Model, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
@@ -26,35 +27,58 @@ pub async fn run(verb: Model, settings: &Settings, output: Output) -> Result<Exi
             words::add(&word, added, settings, output).await
         }
         Model::Remove { words } => words::remove(&words, settings, output).await,
-        Model::List => list(settings, output).await,
+        Model::List(listing) => list(&listing, settings, output).await,
         Model::Test { model } => test(model, settings, output).await,
     }
 }
 
-async fn list(settings: &Settings, output: Output) -> Result<Exit, Failure> {
+async fn list(listing: &Listing, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let models = settings.client()?.models().await?;
-    output.show(&models.items, || {
-        let rows = models.items.iter().map(|model| {
-            let status = if model.ready { "ready" } else { "not ready" };
-            let means = (!model.candidates.is_empty()).then(|| model.candidates.join(", then "));
-            let note: Vec<String> = means.into_iter().chain(model.note.clone()).collect();
-            let note = note.join("; ");
-            [model.name.clone(), model.provider.clone(), status.to_string(), model.aliases.join(", "), note]
-        });
-        let mut text = table::table(["MODEL", "PROVIDER", "STATUS", "ALIASES", "NOTE"], rows);
+    output.list(
+        listing,
+        &models.items,
+        |model| model.name.clone(),
+        || {
+            let columns = [
+                Column::key("MODEL"),
+                Column::worth("PROVIDER", 2),
+                Column::key("STATUS"),
+                Column { wraps: true, ..Column::worth("ALIASES", 1) },
+                Column::text("NOTE"),
+            ];
+            let rows = models.items.iter().map(|model| {
+                let status = if model.ready { "ready" } else { "not ready" };
+                let means = (!model.candidates.is_empty()).then(|| model.candidates.join(", then "));
+                let note: Vec<String> = means.into_iter().chain(model.note.clone()).collect();
+                [
+                    Cell::from(model.name.clone()),
+                    Cell::from(model.provider.clone()),
+                    Cell::inked(status, status_ink(status)),
+                    Cell::from(model.aliases.join(", ")),
+                    Cell::from(note.join("; ")),
+                ]
+            });
+            Table::new(columns, rows)
+        },
+    )?;
+    if output.format == Format::Table && !listing.quiet && !listing.no_headers {
         let weights = models.items.iter().filter_map(|model| model.weights.as_ref().map(|weights| (model, weights)));
         let weights = weights.map(|(model, weights)| {
             [model.name.clone(), weights.licence.clone(), megabytes(weights.bytes), weights.sha256.clone()]
+                .map(Cell::from)
         });
-        text.push('\n');
-        text.push_str(&table::table(["WEIGHTS", "LICENCE", "SIZE", "SHA256"], weights));
+        let columns =
+            [Column::key("WEIGHTS"), Column::worth("LICENCE", 1), Column::worth("SIZE", 2), Column::worth("SHA256", 3)];
+        let layout = Layout { width: output.width(), headers: true, details: false };
+        let laid = Table::new(columns, weights).lay_out(layout);
+        let mut text = format!("\n{}", laid.into_iter().map(|(_, text)| text).collect::<String>());
         text.push_str(&format!("\ndefault is {}: {}\n", models.default.model, models.default.because));
         if let Some(why) = &models.settings_failure {
             text.push_str(&format!("the newest configuration of models is not used: {}\n", one_line(why)));
         }
         models.default.cassette.iter().for_each(|cassette| text.push_str(&format!("{cassette}\n")));
-        text
-    })?;
+        screen::print(&text)?;
+    }
     Ok(Exit::Done)
 }
 

@@ -35,7 +35,7 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
         ];
-        table::lines(lines.into_iter().chain(unusable))
+        table::lines(output.width(), lines.into_iter().chain(unusable))
     })?;
     Ok(Exit::Done)
 }

@@ -171,19 +171,25 @@ async fn greet(daemon: &Daemon, settings: &Settings, ready: Duration) {
     let tcp = daemon.listening.map(|listening| format!("{listening} (with an API key: `tenure key create`)"));
     let fingerprint = daemon.listening.and_then(|listening| listening.fingerprint);
     say(&format!("Tenure {}", env!("CARGO_PKG_VERSION")));
-    say(&table::lines([
-        ("  data", Some(settings.data_dir.display().to_string())),
-        ("  sandbox", Some(sandbox)),
-        ("  languages", Some(languages)),
-        ("  model", Some(model(daemon))),
-        ("  socket", Some(format!("{} (this user)", settings.socket().display()))),
-        ("  api", tcp),
-        ("  certificate", fingerprint.map(|fingerprint| fingerprint.to_string())),
-        (
-            "  ready",
-            Some(format!("after {} ms; Ctrl-C stops it, and executions go on at the next start", ready.as_millis())),
-        ),
-    ]));
+    say(&table::lines(
+        None,
+        [
+            ("  data", Some(settings.data_dir.display().to_string())),
+            ("  sandbox", Some(sandbox)),
+            ("  languages", Some(languages)),
+            ("  model", Some(model(daemon))),
+            ("  socket", Some(format!("{} (this user)", settings.socket().display()))),
+            ("  api", tcp),
+            ("  certificate", fingerprint.map(|fingerprint| fingerprint.to_string())),
+            (
+                "  ready",
+                Some(format!(
+                    "after {} ms; Ctrl-C stops it, and executions go on at the next start",
+                    ready.as_millis()
+                )),
+            ),
+        ],
+    ));
 }
 
 /// A daemon goes on when nobody reads what it says.

@@ -24,3 +24,28 @@ fn a_key_is_shown_once_opens_tcp_and_shuts_with_its_revocation() {
     let slip = over_tcp(&key.replace("tnr_", "tnr_x"));
     assert!(slip.code == 7 && slip.stderr.contains("has 37 characters"), "{}", slip.stderr);
 }
+
+#[test]
+fn no_key_is_made_where_nobody_would_see_it() {
+    let house = House::up(&cassette(1));
+    let program = env!("CARGO_BIN_EXE_tenure");
+    let run = |script: &str| {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", &format!("{program} key create --name lost {script}")])
+            .env_clear()
+            .env("HOME", house.path(""));
+        house.run({
+            bash.env("TENURE_DATA_DIR", house.path("data")).env("PATH", "/usr/bin:/bin");
+            bash
+        })
+    };
+    for script in [">&-", "> /dev/null", "-o json >&-", "> /dev/full"] {
+        let answer = run(script);
+        assert_ne!(answer.code, 0, "{script}: {}", answer.stderr);
+        let live = house.tenure(&["key", "list", "-o", "json"]).ok().json();
+        let live: Vec<_> = live.as_array().unwrap().iter().filter(|key| key["status"] == "live").collect();
+        assert!(live.is_empty(), "{script}: {live:?}");
+    }
+    assert_eq!(run(&format!("> {}", house.path("key").display())).code, 0, "the control");
+    assert!(std::fs::read_to_string(house.path("key")).unwrap().contains("tnr_"));
+}
