@@ -96,7 +96,6 @@ pub struct Listed {
 }
 
 verbs! {
-    #[expect(clippy::large_enum_variant, reason = "a command lives for one decision")]
     pub enum Command {
         /// Addressed to a fresh id: where the name is an agent's, that one gets a new revision.
         "agent.deploy" => Deploy(Deployment),

@@ -18,7 +18,7 @@ pub struct Failure {
     pub elsewhere: bool,
     /// What the provider counted of the answer that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spent: Option<Spent>,
+    pub spent: Option<Box<Spent>>,
 }
 
 /// What a failed answer cost all the same.

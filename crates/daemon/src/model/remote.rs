@@ -324,7 +324,8 @@ impl Remote {
         if usage.input.is_none() && usage.output.is_none() {
             return failure;
         }
-        Failure { spent: Some(Spent { usage, micro_usd: price::cost(&self.name, self.address(), &usage) }), ..failure }
+        let spent = Spent { usage, micro_usd: price::cost(&self.name, self.address(), &usage) };
+        Failure { spent: Some(Box::new(spent)), ..failure }
     }
 
     async fn answer(&self, request: &Request, reply: Reply) -> Result<Answer, Failure> {

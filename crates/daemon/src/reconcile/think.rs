@@ -143,7 +143,7 @@ fn failed(failure: &Failure, took_ms: u64) -> ModelFailure {
     ModelFailure {
         kind: failure.kind.code().to_string(),
         sentence: format!("{}{hint}", failure.sentence),
-        usage: failure.spent.map(|spent| Usage {
+        usage: failure.spent.as_deref().map(|spent| Usage {
             input: spent.usage.input.unwrap_or(0),
             output: spent.usage.output.unwrap_or(0),
             cached: spent.usage.cached.unwrap_or(0),

@@ -5,15 +5,17 @@ use std::time::Instant;
 
 use http::{Request, StatusCode};
 
-static TELL: OnceLock<fn(&str)> = OnceLock::new();
+type Tell = fn(&str);
+
+static TELL: OnceLock<Tell> = OnceLock::new();
 
 /// From now on each request of this process is told by `tell`; the first call counts.
-pub fn trace_requests(tell: fn(&str)) {
+pub fn trace_requests(tell: Tell) {
     let _ = TELL.set(tell);
 }
 
 /// One request on its way.
-pub(super) struct Trace(Option<(fn(&str), String, Instant)>);
+pub(super) struct Trace(Option<(Tell, String, Instant)>);
 
 impl Trace {
     pub(super) fn begin<B>(endpoint: &impl std::fmt::Display, request: &Request<B>) -> Trace {
