@@ -62,10 +62,10 @@ pub enum Error {
     InClear(Endpoint),
     /// Nothing was sent.
     #[error("{endpoint} shows another certificate than the one that was pinned")]
-    OtherCertificate { endpoint: Endpoint, pinned: Fingerprint, shown: Fingerprint },
+    OtherCertificate { endpoint: Box<Endpoint>, pinned: Fingerprint, shown: Fingerprint },
     /// Nothing was sent.
     #[error("the certificate of {endpoint} is not trusted: {why}")]
-    Untrusted { endpoint: Endpoint, shown: Fingerprint, why: String },
+    Untrusted { endpoint: Box<Endpoint>, shown: Fingerprint, why: String },
     #[error("what answers at {0} does not speak TLS")]
     NoTls(Endpoint),
 }
@@ -353,8 +353,12 @@ impl Client {
     fn unconnected(&self, error: &std::io::Error) -> Error {
         let endpoint = self.endpoint.clone();
         match tls::cause(error) {
-            Cause::Distrust(Distrust::Other { pinned, shown }) => Error::OtherCertificate { endpoint, pinned, shown },
-            Cause::Distrust(Distrust::Unvouched { shown, why }) => Error::Untrusted { endpoint, shown, why },
+            Cause::Distrust(Distrust::Other { pinned, shown }) => {
+                Error::OtherCertificate { endpoint: endpoint.into(), pinned, shown }
+            }
+            Cause::Distrust(Distrust::Unvouched { shown, why }) => {
+                Error::Untrusted { endpoint: endpoint.into(), shown, why }
+            }
             Cause::InClear => Error::NoTls(endpoint),
             Cause::Other => Error::Unreachable { endpoint, why: error.to_string() },
         }

@@ -37,9 +37,9 @@ fn a_context_is_kept_chosen_shown_and_forgotten_and_its_key_is_never_shown() {
     assert!(chosen.stdout.contains("From now on \"prod\"") && chosen.stderr.is_empty(), "{chosen:?}");
     let listed = house.tenure(&["config", "list"]).ok();
     insta::assert_snapshot!(listed.stdout, @r"
-    NAME   STATUS  BASE_URL                   KEY   FINGERPRINT
-    local  kept    unix:DIR/data/tenure.sock  -     -
-    prod   in_use  https://prod.example:7800  kept  sha256:e3b0c44298fc
+    NAME  STATUS  BASE_URL  KEY  FINGERPRINT
+    local  kept  unix:DIR/data/tenure.sock  -  -
+    prod  in_use  https://prod.example:7800  kept  sha256:DIGEST
     ");
     let mut show = house.command(&["config", "show"]);
     show.env_remove("TENURE_DATA_DIR");
