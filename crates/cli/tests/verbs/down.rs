@@ -34,11 +34,7 @@ fn a_daemon_that_cannot_start_in_the_background_is_told_of_with_what_it_said() {
     let house = House::new();
     let failed = house.tenure(&["up", "-d", "--listen", "0.0.0.0:0"]);
     assert_eq!(failed.code, 1, "{}", failed.stdout);
-    assert!(
-        failed.stderr.contains("ended at once") && failed.stderr.contains("there is no TLS"),
-        "{}",
-        failed.stderr
-    );
+    assert!(failed.stderr.contains("ended at once") && failed.stderr.contains("there is no TLS"), "{}", failed.stderr);
     assert_eq!(house.tenure(&["status"]).code, 6);
 }
 

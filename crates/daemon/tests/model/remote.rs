@@ -146,14 +146,14 @@ fn anthropic_calls(arguments: [&str; 2]) -> Vec<(&'static str, Value)> {
 fn text_events(protocol: Protocol) -> Vec<(&'static str, Value)> {
     match protocol {
         Protocol::Anthropic => anthropic_text(),
-        Protocol::OpenAi => openai_text(),
+        Protocol::OpenAi | Protocol::Ollama => openai_text(),
     }
 }
 
 fn call_events(protocol: Protocol, arguments: [&str; 2]) -> Vec<(&'static str, Value)> {
     match protocol {
         Protocol::Anthropic => anthropic_calls(arguments),
-        Protocol::OpenAi => openai_calls(arguments),
+        Protocol::OpenAi | Protocol::Ollama => openai_calls(arguments),
     }
 }
 
@@ -313,7 +313,7 @@ async fn nothing_is_told_apart_from_a_closed_connection() {
         assert_eq!(page.kind, Kind::Empty);
         let silent = match protocol {
             Protocol::Anthropic => [vec![anthropic_start()], anthropic_end("end_turn").to_vec()].concat(),
-            Protocol::OpenAi => openai_text().split_off(2),
+            Protocol::OpenAi | Protocol::Ollama => openai_text().split_off(2),
         };
         assert_eq!(failure_of(protocol, sse("200 OK", &silent)).await.kind, Kind::Empty);
     }
@@ -388,7 +388,7 @@ async fn a_key_that_a_provider_echoes_reaches_neither_the_failure_nor_a_log() {
         let event = json!({"error": {"message": format!("bad {KEY}"), "type": "server_error"}});
         let stream = match protocol {
             Protocol::Anthropic => sse("200 OK", &[("error", event)]),
-            Protocol::OpenAi => sse("200 OK", &[("", event)]),
+            Protocol::OpenAi | Protocol::Ollama => sse("200 OK", &[("", event)]),
         };
         assert!(failure_of(protocol, stream).await.sentence.contains("[key]"));
     }
