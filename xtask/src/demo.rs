@@ -189,7 +189,7 @@ impl House {
     fn farewell(&self) {
         println!("\nAll of it is kept. To go on:");
         println!("  export PATH={}:$PATH TENURE_CONFIG={}", self.programs.display(), self.config.display());
-        println!("  tenure up                                   # in a terminal of its own");
+        println!("  tenure up -d                                # in the background; `tenure down` ends it");
         println!("  tenure execution list                       # then get, logs, cancel");
         println!("  tenure execute --agent {AGENT} --watch --input {}", quoted(INPUT));
         println!("  tenure sandbox check                        # what this host enforces");

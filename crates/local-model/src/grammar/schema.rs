@@ -291,10 +291,7 @@ fn pattern(text: &str) -> Option<String> {
 fn integer(map: &Map<String, Value>) -> Result<String, String> {
     let asked = |key: &str| map.get(key).and_then(Value::as_f64);
     let exclusive = |key: &str, step: f64| asked(key).map(|bound| bound + step);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "clamped to what a double holds exactly enough to bound digits"
-    )]
+    // Of what has more digits than a double holds, only the number of digits is bounded.
     let bound = |value: f64| value.clamp(-1e16, 1e16) as i64;
     let least = asked("minimum").map(f64::ceil).into_iter().chain(exclusive("exclusiveMinimum", 1.0).map(f64::floor));
     let most = asked("maximum").map(f64::floor).into_iter().chain(exclusive("exclusiveMaximum", -1.0).map(f64::ceil));
