@@ -7,7 +7,7 @@ use crate::screen::{Ink, one_line};
 
 /// Blanks between columns.
 const GAP: u16 = 2;
-/// A text that is wrapped has at least so much room, if it needs it.
+/// A text that is wrapped has at least so much room, if it needs it, while there is a column that may go.
 const TEXT_WIDTH_MIN: u16 = 24;
 
 /// One column: its title, and what becomes of it where there is too little room.
@@ -86,17 +86,20 @@ impl Table {
         shown.retain(|index| layout.details || !self.columns[*index].detail);
         let Some(width) = layout.width else { return self.laid(&shown, layout.headers, None) };
         loop {
-            if let Some(widths) = self.widths(&shown, width) {
+            if let Some(widths) = self.widths(&shown, width, TEXT_WIDTH_MIN) {
                 return self.laid(&shown, layout.headers, Some(&widths));
             }
             let least = shown.iter().filter_map(|index| Some((self.columns[*index].dropped?, *index))).max();
-            let Some((_, least)) = least else { return self.laid(&shown, layout.headers, None) };
+            let Some((_, least)) = least else {
+                let widths = self.widths(&shown, width, 1);
+                return self.laid(&shown, layout.headers, widths.as_deref());
+            };
             shown.retain(|index| *index != least);
         }
     }
 
-    /// The columns' widths within `width`; None where they do not fit.
-    fn widths(&self, shown: &[usize], width: u16) -> Option<Vec<u16>> {
+    /// The columns' widths within `width`, those of texts at least `text`; None where they do not fit.
+    fn widths(&self, shown: &[usize], width: u16, text: u16) -> Option<Vec<u16>> {
         let natural: Vec<u16> = shown.iter().map(|index| measure(self.texts(*index))).collect();
         let gaps = GAP * u16::try_from(shown.len().saturating_sub(1)).unwrap_or(u16::MAX);
         let total = |widths: &[u16]| widths.iter().fold(gaps, |sum, width| sum.saturating_add(*width));
@@ -107,7 +110,7 @@ impl Table {
             false => *natural,
             true => {
                 let words = self.texts(*index).flat_map(str::split_whitespace);
-                measure(words).max((*natural).min(TEXT_WIDTH_MIN))
+                measure(words).max((*natural).min(text))
             }
         });
         let mut widths: Vec<u16> = least.collect();
@@ -140,6 +143,9 @@ impl Table {
         }
         let widths: Vec<u16> = widths.map_or_else(|| laid.column_max_content_widths(), <[u16]>::to_vec);
         let last = shown.len().saturating_sub(1);
+        let gaps = GAP * u16::try_from(last).unwrap_or(u16::MAX);
+        // Texts are wrapped only in a table that has a width.
+        let whole = widths.iter().fold(gaps, |sum, width| sum.saturating_add((*width).max(1)));
         // Row by row, so that it is known which lines are whose.
         let rows = self.rows.iter().map(Some);
         for row in std::iter::once(None).filter(|_| headers).chain(rows) {
@@ -148,7 +154,7 @@ impl Table {
                 None => self.columns[*index].title,
             };
             let mut line = bare();
-            line.set_content_arrangement(ContentArrangement::Dynamic);
+            line.set_content_arrangement(ContentArrangement::Dynamic).set_width(whole);
             line.add_row(shown.iter().map(text));
             for (at, column) in line.column_iter_mut().enumerate() {
                 let gap = if at == last { 0 } else { GAP };
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn a_long_value_goes_on_beneath_its_beginning_and_whole_where_there_is_no_terminal() {
         let value = || Some("one two three four five six seven".to_string());
-        let shown = lines(Some(30), [("id", Some("x".into())), ("detail", value()), ("none", None)]);
+        let shown = lines(Some(31), [("id", Some("x".into())), ("detail", value()), ("none", None)]);
         assert_eq!(shown, "id      x\ndetail  one two three four five\n        six seven\n");
         assert_eq!(lines(None, [("detail", value())]), "detail  one two three four five six seven\n");
     }

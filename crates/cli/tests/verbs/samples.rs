@@ -14,7 +14,6 @@ const NOT_RUN: [(&str, &str); 15] = [
     ("tenure config add", "its daemon is on another host; tests/verbs/config.rs has it"),
     ("tenure config use prod", "of the same sample"),
     ("tenure --context prod", "of the same sample"),
-    ("tenure model add", "it names a server that is not there; tests/verbs/model.rs has it"),
     ("tenure model remove qwen", "the weights are not there"),
     ("docker pull", "it needs a registry"),
     ("tenure init  ", "it asks three questions at a terminal; tests/verbs/init.rs has it"),
