@@ -5,6 +5,7 @@ use std::path::Path;
 
 fn api(app: &Arc<crate::app::App>) -> ApiState {
     let installation = super::super::Installation {
+        certificates: None,
         data_dir: "none".into(),
         started_at: app.committer.now().at,
         home_grace_ms: 0,
