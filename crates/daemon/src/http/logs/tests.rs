@@ -11,7 +11,6 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
         home_grace_ms: 0,
         owner: 0,
         listening: Vec::new(),
-        certificates: None,
     };
     let greeting = tokio::sync::watch::channel(None).1;
     let shares = crate::http::shares::Shares::default();
