@@ -5,12 +5,12 @@ use std::path::Path;
 
 fn api(app: &Arc<crate::app::App>) -> ApiState {
     let installation = super::super::Installation {
+        certificates: None,
         data_dir: "none".into(),
         started_at: app.committer.now().at,
         home_grace_ms: 0,
         owner: 0,
         listening: Vec::new(),
-        certificates: None,
     };
     let greeting = tokio::sync::watch::channel(None).1;
     let shares = crate::http::shares::Shares::default();
