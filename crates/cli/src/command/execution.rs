@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
 use crate::render::{Output, ago, cost, duration, table, watch_view};
-use crate::screen::{one_line, plain};
+use crate::screen::{self, one_line, plain};
 
 /// Of each status.
 const OPEN_MAX: usize = 1000;
@@ -105,7 +105,8 @@ fn status_in_list(execution: &Shown) -> String {
 }
 
 async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let file = settings.client()?.execution(wanted).await?;
+    let mut file = settings.client()?.execution(wanted).await?;
+    file.input = file.input.map(|input| screen::compact(&input));
     output.show(&file, || {
         let mut text = facts(&file);
         if !file.iterations.is_empty() {
@@ -122,7 +123,7 @@ async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, 
 
 fn facts(file: &ExecutionFile) -> String {
     let execution = &file.execution;
-    let input = file.input.as_ref().map(ToString::to_string);
+    let input = file.input.as_ref().map(|input| input.get());
     table::lines([
         ("id", Some(execution.id.to_string())),
         ("agent", Some(format!("{} ({}, revision {})", execution.agent_name, execution.agent, execution.revision))),
@@ -272,7 +273,6 @@ async fn retry(wanted: &str, watch: bool, settings: &Settings, output: Output) -
             .why("payloads are kept for a time, and this one was erased")
             .next("`tenure execute` starts it with an input of yours"));
     };
-    let input = serde_json::value::to_raw_value(&input).expect("invariant: a value is JSON");
     let start = Start { agent: file.execution.agent.to_string(), input, max_iterations: None };
     super::execute::start(&client, &start, None, watch, output).await
 }
