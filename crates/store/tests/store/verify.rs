@@ -374,6 +374,15 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         },
         &["head.json is not by this ledger's key"],
     ),
+    (
+        "an outside head that is a pipe, which nobody waits for",
+        |_, dir| {
+            use rustix::fs::{CWD, FileType, Mode, mknodat};
+            fs::remove_file(dir.join("head.json")).unwrap();
+            mknodat(CWD, dir.join("head.json"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        },
+        &["cannot be read", "it is no file"],
+    ),
 ];
 
 #[test]
