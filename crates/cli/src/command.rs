@@ -37,7 +37,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
     match verb {
         Verb::Up(up) => up::run(up, settings, output).await,
         Verb::Down => down::run(settings, output),
-        Verb::Worker(worker) => worker::run(&worker, settings),
+        Verb::Worker(worker) => worker::run(&worker, Some(&settings.data_dir)),
         Verb::Init(init) => init::run(init, output),
         Verb::Status => status::run(settings, output).await,
         Verb::Agent(verb) => agent::run(verb, settings, output).await,

@@ -26,6 +26,7 @@ use tenure_wire::client::{Client, Endpoint};
 
 use crate::args::{Format, Global, Tls};
 use crate::failure::{Exit, Failure};
+use crate::screen::{self, Ink};
 
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7800";
 pub const SLOTS_DEFAULT: u32 = 8;
@@ -283,7 +284,7 @@ fn text_of(path: &Path, closed: u32) -> Result<String, Unread> {
 fn with_found(own: File, here: &Path, own_path: &Path) -> File {
     let (file, left_out) = found(own, here, own_path);
     if let Some(left_out) = left_out {
-        eprintln!("note: {left_out}");
+        screen::tell(&[(Ink::Plain, &format!("note: {left_out}\n"))]);
     }
     file
 }

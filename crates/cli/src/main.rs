@@ -69,13 +69,14 @@ fn run(arguments: Arguments, stated: &Stated) -> Result<Exit, Failure> {
         // What they make (the data directory, weights in it) is for nobody else, whatever the shell's or the unit's umask was.
         rustix::process::umask(rustix::fs::Mode::from(0o077));
     }
+    if let Verb::Worker(worker) = &arguments.verb {
+        // Its daemon says all that it needs. It has none of that one's environment, and so not its home folder either.
+        return command::worker::run(worker, arguments.global.data_dir.as_deref());
+    }
     let settings = Settings::resolve(&arguments.global, stated)?;
     let output = Output::new(settings.output, arguments.global.verbose);
     if output.verbose {
         tenure_wire::client::trace_requests(|line| screen::tell(&[(screen::Ink::Dim, &format!("{line}\n"))]));
-    }
-    if let Verb::Worker(worker) = &arguments.verb {
-        return command::worker::run(worker, &settings);
     }
     // Idle memory counts: two threads serve all there is to do.
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use owo_colors::OwoColorize;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::failure::{Exit, Failure};
 
@@ -135,10 +136,31 @@ pub fn json_line<T: Serialize>(value: &T) -> String {
     escaped(&serde_json::to_string(value).expect("invariant: what is shown has text keys"))
 }
 
-/// YAML. Where its usual style would show letters raw that act, it is JSON, which is YAML too.
+/// YAML. Where its usual style would show letters raw that act, or other numbers than the value's own JSON, it is JSON, which
+/// is YAML too.
 pub fn yaml<T: Serialize>(value: &T) -> String {
-    let text = serde_saphyr::to_string(value).expect("invariant: what is shown has text keys");
-    if plain(&text) == text { text } else { json(value) }
+    let exact = serde_json::to_string(value).expect("invariant: what is shown has text keys");
+    let read: Option<serde_json::Value> = serde_json::from_str(&exact).ok();
+    let same = read.filter(|read| serde_json::to_string(read).is_ok_and(|again| again == exact));
+    let text = same.and_then(|read| serde_saphyr::to_string(&read).ok());
+    text.filter(|text| plain(text) == *text).unwrap_or_else(|| json(value))
+}
+
+/// The same JSON without the spaces and breaks between its words, with every number and text as it was written.
+pub fn compact(json: &RawValue) -> Box<RawValue> {
+    let (mut text, mut within, mut escaped) = (String::with_capacity(json.get().len()), false, false);
+    for letter in json.get().chars() {
+        if within || !letter.is_ascii_whitespace() {
+            text.push(letter);
+        }
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = within,
+            '"' => within = !within,
+            _ => {}
+        }
+    }
+    RawValue::from_string(text).expect("invariant: it was JSON, and its words are the same")
 }
 
 /// Outside of strings JSON has no such letter but the line breaks between its lines.
@@ -199,6 +221,19 @@ mod tests {
         assert_eq!(plain("a\r\nb\rc"), "a\nb\\u{d}c");
         assert_eq!(one_line("a\nb\tc"), "a b c");
         assert_eq!(indented("a\nnext: b\n", "  "), "a\n  next: b");
+    }
+
+    #[test]
+    fn json_that_was_received_keeps_its_numbers_however_it_is_shown() {
+        let written = "{\"n\":\t12345678901234567890123, \"x\" : [1.50,\n 1e400, -0],\"t\":\" a\\\\\\\" \u{9b}b\"}";
+        let raw = compact(&RawValue::from_string(written.to_string()).unwrap());
+        let shown = "{\"n\":12345678901234567890123,\"x\":[1.50,1e400,-0],\"t\":\" a\\\\\\\" \u{9b}b\"}";
+        assert_eq!(raw.get(), shown);
+        for text in [json(&raw), json_line(&raw), yaml(&raw)] {
+            assert_eq!(text.trim_end(), shown.replace('\u{9b}', "\\u009b"));
+        }
+        let plain = RawValue::from_string("{\"n\":1}".to_string()).unwrap();
+        assert_eq!(yaml(&plain), "n: 1\n", "the control");
     }
 
     #[test]

@@ -104,6 +104,8 @@ verbs! {
         /// Nothing of it begins any more, until it is resumed or the time is over; what runs goes on.
         "agent.pause" => Pause { note: Option<String>, until: Option<Time> },
         "agent.resume" => Resume { note: Option<String> },
+        /// By the reconciler, once a pause's time is over; a pause that was made longer meanwhile holds.
+        "agent.end_pause" => EndPause {},
         /// What runs is cancelled; then it may begin anew.
         "agent.kill" ends => Kill { note: Option<String> },
         /// For good: what runs is cancelled, and nothing begins ever again.
@@ -121,6 +123,7 @@ verbs! {
             Command::Delete { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
+            | Command::EndPause {}
             | Command::Kill { .. }
             | Command::Revoke { .. }
             | Command::PutFile(_)
@@ -235,6 +238,7 @@ impl Aggregate for Agent {
             }
             Command::Pause { note, until } => supervision::pause(id, draft, note, until),
             Command::Resume { note } => supervision::resume(id, draft, note),
+            Command::EndPause {} => supervision::end_pause(id, draft),
             Command::Kill { note } => supervision::kill(id, draft, note),
             Command::Revoke { note } => supervision::revoke(id, draft, note),
             Command::PutFile(file) => files::put(id, draft, file),

@@ -1,6 +1,6 @@
 //! The newest head, kept beside the database: what a cut tail or an older copy of the database shows itself against.
 //! Written after COMMIT and never synced, so that the database may be ahead of it and is never behind.
-use crate::Error;
+use crate::{Error, folder};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -65,7 +65,7 @@ impl HeadFile {
 
 /// The head file's content; none where there is no file.
 pub(crate) fn read(path: &Path, verifier: &Verifier) -> Result<Option<Signed>, Error> {
-    let text = match fs::read(path) {
+    let text = match folder::read_small(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::file("reading the head beside the database", &error)),

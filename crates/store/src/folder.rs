@@ -7,6 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tenure_core::ledger::{Signer, Verifier};
 
+/// Of a key or a head.
+const SMALL_BYTES_MAX: u64 = 64 * 1024;
+
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     pub root: PathBuf,
@@ -119,7 +122,7 @@ impl Folder {
 
     /// The key that signs heads, if there is one.
     pub(crate) fn signer(&self) -> Result<Option<Signer>, Error> {
-        match fs::read(self.seed()) {
+        match read_small(&self.seed()) {
             Ok(bytes) => signer(&bytes).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file("reading the ledger's key", &error)),
@@ -141,9 +144,9 @@ impl Folder {
     pub(crate) fn publish(&self, verifier: &Verifier) -> Result<bool, Error> {
         let doing = "writing the ledger's public key";
         let text = verifier.to_hex();
-        match fs::read_to_string(self.public()) {
-            Ok(found) if found.trim() == text => return Ok(false),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+        match read_small(&self.public()) {
+            Ok(found) if found.trim_ascii() == text.as_bytes() => return Ok(false),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::file("reading the ledger's public key", &error));
             }
             Ok(_) | Err(_) => {}
@@ -170,8 +173,8 @@ impl Folder {
 
     /// The public half, for whoever only checks; none where its file is missing.
     pub(crate) fn read_verifier(&self) -> Result<Option<Verifier>, Error> {
-        let text = match fs::read_to_string(self.public()) {
-            Ok(text) => text,
+        let text = match read_small(&self.public()) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("reading the ledger's public key", &error)),
         };
@@ -181,12 +184,28 @@ impl Folder {
     /// The key that signs heads, for whoever only checks; none where it is missing or is not theirs to read.
     pub(crate) fn read_signer(&self) -> Result<Option<Signer>, Error> {
         use std::io::ErrorKind::{NotFound, PermissionDenied};
-        match fs::read(self.seed()) {
+        match read_small(&self.seed()) {
             Ok(bytes) => signer(&bytes).map(Some),
             Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
             Err(error) => Err(Error::file("reading the ledger's key", &error)),
         }
     }
+}
+
+/// A small file of the directory, whole. Of a copy that somebody else made it may be anything: a pipe is not waited for, and no
+/// more is read than such a file can have.
+pub(crate) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let open =
+        OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !open.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    open.take(SMALL_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SMALL_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {SMALL_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn signer(seed: &[u8]) -> Result<Signer, Error> {

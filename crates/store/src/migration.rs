@@ -53,6 +53,12 @@ pub(crate) fn check(sql: &mut dyn Sql) -> Result<usize, Error> {
     Ok(done.len())
 }
 
+/// The first migration that is not put down, where it is known that its tables are there.
+pub(crate) fn unwritten(sql: &mut dyn Sql) -> Result<Option<&'static str>, Error> {
+    let done = check(sql)?;
+    Ok(MIGRATIONS.get(done).map(|(name, _)| *name))
+}
+
 fn compare(done: &[(String, String)]) -> Result<(), Error> {
     if done.iter().any(|(name, _)| FORGOTTEN.contains(&name.as_str())) {
         return Err(Error::Older);

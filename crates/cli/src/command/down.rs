@@ -31,7 +31,16 @@ pub fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             .next("`tenure up` starts one; --data-dir chooses another directory")
     })?;
     let failed = |what: &str, error: Errno| Failure::new(Exit::Failure, format!("{what}: {error}"));
-    let pid = socket_peercred(&connection).map_err(|error| failed("its process is not known", error))?.pid;
+    let pid = match socket_peercred(&connection) {
+        Ok(peer) => peer.pid,
+        // What is outside of this process's own pid namespace has no number in it.
+        Err(error) if error.raw_os_error() == 0 => {
+            return Err(Failure::new(Exit::Failure, "the daemon cannot be ended from here")
+                .why("it runs outside of this container (or pid namespace)")
+                .next("run `tenure down` where `tenure up` was run"));
+        }
+        Err(error) => return Err(failed("its process is not known", error)),
+    };
     stop(pid)?;
     let stopped = Stopped { pid: pid.as_raw_nonzero().get(), data_dir: settings.data_dir.display().to_string() };
     output.show(&stopped, || format!("stopped process {}; executions go on at the next start\n", stopped.pid))?;

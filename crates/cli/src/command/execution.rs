@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, cost, duration, status_ink, table, tokens, watch_view, when};
-use crate::screen::{one_line, plain};
+use crate::screen::{self, one_line, plain};
 
 /// Of each status.
 const OPEN_MAX: usize = 1000;
@@ -109,7 +109,8 @@ fn status_in_list(execution: &Shown) -> String {
 }
 
 async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let file = settings.client()?.execution(wanted).await?;
+    let mut file = settings.client()?.execution(wanted).await?;
+    file.input = file.input.map(|input| screen::compact(&input));
     output.show(&file, || {
         let mut text = facts(&file, output);
         if !file.iterations.is_empty() {
@@ -126,7 +127,7 @@ async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, 
 
 fn facts(file: &ExecutionFile, output: Output) -> String {
     let execution = &file.execution;
-    let input = file.input.as_ref().map(ToString::to_string);
+    let input = file.input.as_ref().map(|input| input.get());
     table::lines(
         output.width(),
         [
@@ -294,7 +295,6 @@ async fn retry(wanted: &str, watch: bool, settings: &Settings, output: Output) -
             .why("payloads are kept for a time, and this one was erased")
             .next("`tenure execute` starts it with an input of yours"));
     };
-    let input = serde_json::value::to_raw_value(&input).expect("invariant: a value is JSON");
     let start = Start { agent: file.execution.agent.to_string(), input, max_iterations: None };
     super::execute::start(&client, &start, None, watch, output).await
 }

@@ -2,6 +2,7 @@
 //! Ctrl-C or TERM; executions go on at the next start.
 mod detached;
 
+use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::pin::pin;
@@ -28,7 +29,7 @@ const HOME_GRACE_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 const GREETING_MAX: Duration = Duration::from_secs(10);
 
 pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    if up.detach {
+    if up.detach && !up.own_session {
         settings.own_daemon("up")?;
         return detached::run(settings, output).await;
     }
@@ -211,10 +212,20 @@ fn model(daemon: &Daemon) -> String {
     line
 }
 
+/// A file of a log has no use for them.
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Logs go to stderr; `TENURE_LOG` is a filter such as `debug` or `tenure_daemon=debug,warn`.
 pub fn log(default: &str) {
     let filter = std::env::var("TENURE_LOG").ok().filter(|stated| !stated.is_empty());
     let filter = filter.and_then(|stated| EnvFilter::try_new(stated).ok()).unwrap_or_else(|| EnvFilter::new(default));
     // A second call in one process changes nothing.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| screen::Log).with_target(false).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| screen::Log)
+        .with_ansi(colours())
+        .with_target(false)
+        .try_init();
 }

@@ -1,15 +1,17 @@
 //! `tenure worker --stdio`: the built-in worker, started by the daemon and by nobody else.
+use std::path::Path;
+
 use crate::args::Worker;
-use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 
-pub fn run(worker: &Worker, settings: &Settings) -> Result<Exit, Failure> {
+pub fn run(worker: &Worker, data_dir: Option<&Path>) -> Result<Exit, Failure> {
+    let data_dir = data_dir.ok_or_else(|| Failure::new(Exit::Usage, "a worker is told its data directory"))?;
     super::up::log("warn");
     let failed = |error: String| Failure::new(Exit::Failure, format!("the worker ended: {error}"));
     let socket = tenure_worker::stdin_socket().map_err(|error| failed(error.to_string()))?;
     let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
     let options = tenure_worker::Options {
-        data_dir: settings.data_dir.clone(),
+        data_dir: data_dir.to_path_buf(),
         exe,
         name: tenure_daemon::BUILT_IN.to_string(),
         slots: worker.slots,

@@ -55,3 +55,23 @@ fn a_cancelled_execution_ends_with_its_program_and_says_by_whom_and_why() {
     let again = house.tenure(&["execution", "cancel", id]);
     assert_eq!(again.code, 5, "{}", again.stderr);
 }
+
+#[test]
+fn what_is_retried_gets_the_very_input_that_was_given_and_so_is_it_shown() {
+    let house = House::up(&cassette(2));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let given = "{\"n\":\t12345678901234567890123, \"x\": [1.50, 1e400]}";
+    let started = house.tenure(&["execute", "coder", given, "-o", "json"]).ok().json();
+    let retried = house.tenure(&["execution", "retry", started["id"].as_str().unwrap(), "-o", "json"]).ok().json();
+    for id in [started["id"].as_str().unwrap(), retried["id"].as_str().unwrap()] {
+        for format in ["table", "json", "yaml"] {
+            let shown = house.tenure(&["execution", "get", id, "-o", format]).ok();
+            assert!(
+                shown.raw.contains("{\"n\":12345678901234567890123,\"x\":[1.50,1e400]}"),
+                "{format}: {}",
+                shown.raw
+            );
+        }
+    }
+}

@@ -137,3 +137,12 @@ fn folders_that_the_operator_allows_are_there_by_flag_by_variable_by_file_and_by
     let words = ["sandbox", "run", "--profile", "coder", "--", "ls", path];
     assert_eq!(house.tenure(&words).ok().stdout, "here\n");
 }
+
+#[test]
+fn what_tenure_says_beside_a_command_holds_nothing_that_a_terminal_acts_on() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let answer = house.tenure(&["sandbox", "run", "--profile", "coder", "--", "no\u{1b}[2J\u{202e}such"]);
+    assert!(answer.code == 1 && answer.stderr.contains("no\\u{1b}[2J\\u{202e}such"), "{:?}", answer.stderr);
+}

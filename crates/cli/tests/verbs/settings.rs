@@ -1,6 +1,7 @@
 //! Where settings come from, and where a key goes.
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::house::{House, cassette};
@@ -85,4 +86,14 @@ fn variables_that_are_set_and_empty_count_as_not_set() {
     let mut control = house.command(&["agent", "list"]);
     control.env("TENURE_OUTPUT", "xml");
     assert_eq!(house.run(control).code, 2, "the control: a wrong one is refused");
+}
+
+#[test]
+fn what_is_said_of_a_file_of_the_current_folder_may_stay_unsaid() {
+    let house = House::up(&cassette(1));
+    house.write("tenure.toml", "data_dir = \"/nowhere\"\n");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = house.command(&["agent", "list"]);
+    let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(full).status().unwrap();
+    assert_eq!(ended.code(), Some(0));
 }

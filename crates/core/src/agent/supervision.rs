@@ -109,6 +109,23 @@ pub(super) fn resume(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -
     }
 }
 
+/// Ends the pause whose time is over, and no other: between being owed and being done people may have made it longer.
+pub(super) fn end_pause(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> {
+    let (supervision, now) = (by(draft, Some("its time is over".to_string())), draft.wall);
+    let agent = super::known(id, draft)?;
+    agent.not_revoked()?;
+    match agent.state {
+        State::Paused { until: Some(until), .. } if until <= now => {
+            Ok(draft.emit::<Agent>(id, Event::Resumed(supervision))?)
+        }
+        State::Deployed
+        | State::Paused { .. }
+        | State::Revoked(_)
+        | State::Deleting { .. }
+        | State::Archived { .. } => Err(refuse::<Agent>(Refusal::NotPaused {})),
+    }
+}
+
 pub(super) fn kill(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
     let supervision = by(draft, note);
     super::known(id, draft)?.not_revoked()?;

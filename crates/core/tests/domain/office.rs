@@ -98,6 +98,15 @@ impl Office {
         self.supervise(agent::Command::Pause { note: Some("it spends too much".into()), until: None })
     }
 
+    pub fn pause_for(&mut self, ms: u64) -> Result<Vec<Event>, Refusal> {
+        let until = Some(self.world.now.at.plus_ms(ms));
+        self.supervise(agent::Command::Pause { note: None, until })
+    }
+
+    pub fn end_pause(&mut self) -> Result<Vec<Event>, Refusal> {
+        self.world.commit(Actor::Daemon, Command::Agent(self.agent, agent::Command::EndPause {}))
+    }
+
     pub fn kill(&mut self) -> Result<Vec<Event>, Refusal> {
         self.supervise(agent::Command::Kill { note: None })
     }

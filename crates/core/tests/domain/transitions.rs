@@ -178,6 +178,13 @@ fn the_execution_answers_every_command_in_every_state_as_the_table_says() {
     insta::assert_snapshot!("execution", table);
 }
 
+fn paused_and_over() -> Office {
+    let mut office = fresh(0);
+    office.pause_for(1_000).expect("it is deployed");
+    office.world.pass(1_000);
+    office
+}
+
 fn deleting() -> Office {
     let mut office = thinking(0);
     office.delete().expect("it is deployed");
@@ -208,7 +215,7 @@ fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(
 
 #[test]
 fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
-    let states: [(&str, Setup); 9] = [
+    let states: [(&str, Setup); 10] = [
         ("deployed", || fresh(0)),
         ("deployed, an execution open", || queued(0)),
         ("paused", || {
@@ -216,6 +223,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office.pause().expect("it is deployed");
             office
         }),
+        ("paused, its time over", paused_and_over),
         ("killed, an execution open", || {
             let mut office = thinking(0);
             office.kill().expect("it is deployed");
@@ -239,22 +247,20 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 15] = [
+    let commands: [(&str, Command1); 16] = [
         ("start", |office| {
             office.execution = office.world.execution_id();
             let start = office.start();
             office.apply(start)
         }),
         ("pause", Office::pause),
-        ("pause until later", |office| {
-            let until = Some(office.world.now.at.plus_ms(60_000));
-            office.supervise(agent::Command::Pause { note: None, until })
-        }),
+        ("pause until later", |office| office.pause_for(60_000)),
         ("pause until what is past", |office| {
             let until = Some(tenure_core::time::Time::from_millis(1));
             office.supervise(agent::Command::Pause { note: None, until })
         }),
         ("resume", |office| office.supervise(agent::Command::Resume { note: None })),
+        ("end pause", Office::end_pause),
         ("kill", Office::kill),
         ("revoke", Office::revoke),
         ("deploy, the same", |office| office.deploy("clerk", 0, "1")),
@@ -378,6 +384,16 @@ fn what_is_queued_waits_while_its_agent_is_paused_and_what_runs_goes_on() {
     office.pause().expect("it is deployed");
     let call = office.call_model();
     office.must(call);
+}
+
+#[test]
+fn a_pause_that_was_made_longer_is_not_ended_by_the_end_of_the_shorter_one() {
+    let mut office = paused_and_over();
+    // What is owed was read; before it is done somebody pauses for longer.
+    office.pause_for(60_000).expect("it is paused");
+    assert_eq!(office.end_pause(), Err(Refusal::Agent(agent::Refusal::NotPaused {})));
+    office.world.pass(60_000);
+    office.end_pause().expect("now it is over");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use axum::Json as Out;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tenure_core::aggregate::{Command, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::capability;
@@ -166,9 +167,17 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         Ok((logs::iterations(txn, id, REASONS_BYTES_MAX, now)?, input, output))
     });
     let (iterations, input, output) = read.await?;
-    let input = input.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text)));
+    let input = input.map(json_of);
     let execution = api.shown(vec![entry]).await?.remove(0);
     Ok(Out(ExecutionFile { execution, input, iterations, output }))
+}
+
+/// A stored input, which is JSON as it was received.
+fn json_of(input: String) -> Box<RawValue> {
+    RawValue::from_string(input).unwrap_or_else(|error| {
+        let told = format!("the stored input is no JSON: {error}");
+        serde_json::value::to_raw_value(&told).expect("invariant: a string is JSON")
+    })
 }
 
 /// Cancel an execution. Its status follows when its sandbox is gone.

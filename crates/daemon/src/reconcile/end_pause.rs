@@ -9,7 +9,6 @@ use tenure_core::owed::Obligation;
 
 pub async fn end_pause(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
     let Stream::Agent(agent) = stream else { return Ok(()) };
-    let resume = agent::Command::Resume { note: Some("its time is over".to_string()) };
-    app.report(Actor::Daemon, Command::Agent(agent, resume)).await;
+    app.report(Actor::Daemon, Command::Agent(agent, agent::Command::EndPause {})).await;
     Ok(())
 }

@@ -41,22 +41,35 @@ impl Moment {
             }
             return Ok(moment);
         }
-        let head = sql.first("SELECT frontier, signed, project FROM heads LIMIT 1", &[], |row| {
-            Ok((row.bytes(0)?.to_vec(), row.text(1)?.to_string(), row.text(2)?.to_string()))
+        let head = sql.first("SELECT frontier, signed, project, size FROM heads LIMIT 1", &[], |row| {
+            Ok((row.bytes(0)?.to_vec(), row.text(1)?.to_string(), row.text(2)?.to_string(), row.int(3)?))
         });
+        let heads = sql.first("SELECT COUNT(*) FROM heads", &[], |row| row.count::<u64>(0))?.unwrap_or(0);
+        if heads > 1 {
+            findings.add(None, None, format!("the database has {heads} heads, and a ledger has one"));
+        }
         let mut project = None;
-        if let Some((peaks, text, named)) = findings.readable(head, "the head in the database")?.flatten() {
+        if let Some((peaks, text, named, size)) = findings.readable(head, "the head in the database")?.flatten() {
             let signed = serde_json::from_str::<Signed>(&text).ok().filter(|signed| verifier.holds(signed));
             if signed.is_none() {
                 findings.add(None, None, "the head in the database is not signed by this ledger's key");
             }
+            if signed.as_ref().is_some_and(|signed| i64::try_from(signed.head.size) != Ok(size)) {
+                findings.add(None, None, format!("the head in the database is put down for {size} records"));
+            }
             (moment.head, moment.peaks, project) = (signed.map(|signed| signed.head), peaks, Some(named));
         }
-        let first = "SELECT project FROM ledger ORDER BY project LIMIT 1";
-        moment.project = match project {
-            Some(project) => project,
-            None => sql.first(first, &[], |row| Ok(row.text(0)?.to_string()))?.unwrap_or_default(),
-        };
+        let (any, own) =
+            ("SELECT project FROM ledger ORDER BY project LIMIT 1", "SELECT 1 FROM ledger WHERE project = $1 LIMIT 1");
+        if let Some(first) = sql.first(any, &[], |row| Ok(row.text(0)?.to_string()))? {
+            let named = project.get_or_insert_with(|| first.clone());
+            if sql.first(own, &[Cell::Text(named)], |row| row.int(0))?.is_none() {
+                let what = "the head in the database is put down for another project than the records'";
+                findings.add(None, None, what);
+                *named = first;
+            }
+        }
+        moment.project = project.unwrap_or_default();
         let last = "SELECT idx FROM ledger WHERE project = $1 ORDER BY idx DESC LIMIT 1";
         let last = sql.first(last, &[Cell::Text(&moment.project)], |row| row.count::<u64>(0));
         moment.size = findings.readable(last, "the last record")?.flatten().map_or(0, |last| last.saturating_add(1));

@@ -59,10 +59,16 @@ impl Rebuilt {
     /// Holds the stored tables against those that the migrations make; false where one is missing or another, so that
     /// its rows cannot be read.
     pub(super) fn compare_tables(&self, stored: &mut dyn Sql, findings: &mut Findings) -> Result<bool, Error> {
-        let stored = schema(stored)?;
+        let sql = stored;
+        let stored = schema(sql)?;
         if stored.is_empty() {
             // A daemon was killed before it had made them.
             return Ok(false);
+        }
+        if stored == self.schema
+            && let Ok(Some(name)) = migration::unwritten(sql)
+        {
+            findings.add(None, None, format!("its migration `{name}` is not put down, and its tables are there"));
         }
         let mut readable = true;
         for ((kind, name), text) in &self.schema {

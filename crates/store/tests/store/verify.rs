@@ -250,6 +250,22 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         |db, _| run(db, "UPDATE heads SET signed = replace(signed, '\"size\":', '\"size\":1')"),
         &["the head in the database is not signed"],
     ),
+    (
+        "a head of another project",
+        |db, _| run(db, "UPDATE heads SET project = 'prj_00000000000000000000000000'"),
+        &["another project than the records'"],
+    ),
+    ("a head of another size", |db, _| run(db, "UPDATE heads SET size = size - 1"), &["is put down for"]),
+    (
+        "a second head",
+        |db, _| run(db, "INSERT INTO heads SELECT 'prj_00000000000000000000000000', size, frontier, signed FROM heads"),
+        &["has 2 heads"],
+    ),
+    (
+        "a migration that is not put down",
+        |db, _| run(db, "DELETE FROM migrations WHERE name LIKE '0002%'"),
+        &["migration `0002 names of archived agents are free` is not put down"],
+    ),
     ("a changed frontier", |db, _| run(db, "UPDATE heads SET frontier = zeroblob(length(frontier))"), &["frontier"]),
     (
         "a changed snapshot",
@@ -373,6 +389,15 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
             fs::write(dir.join("head.json"), text.replace("\"size\":", "\"size\":1")).unwrap();
         },
         &["head.json is not by this ledger's key"],
+    ),
+    (
+        "an outside head that is a pipe, which nobody waits for",
+        |_, dir| {
+            use rustix::fs::{CWD, FileType, Mode, mknodat};
+            fs::remove_file(dir.join("head.json")).unwrap();
+            mknodat(CWD, dir.join("head.json"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        },
+        &["cannot be read", "it is no file"],
     ),
 ];
 

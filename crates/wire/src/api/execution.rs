@@ -227,14 +227,15 @@ pub struct Iteration {
 }
 
 /// One execution with its input, iterations and output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExecutionFile {
     #[serde(flatten)]
     pub execution: Execution,
-    /// Absent once erased.
+    /// Absent once erased. As the bytes received: a value that was read would have other numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<serde_json::Value>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
+    pub input: Option<Box<RawValue>>,
     pub iterations: Vec<Iteration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,

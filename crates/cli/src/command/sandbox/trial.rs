@@ -1,6 +1,5 @@
 //! `tenure sandbox run`: a command in the confinement of an agent, by the same worker as an agent's calls, but on a scratch folder and
 //! with this terminal. Must never: touch the agent's own files, or leave anything of its own behind, however it ends.
-use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -11,12 +10,14 @@ use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, LeasedCall};
 use tenure_worker::{AttendedOutcome, Options, WorkerRuntime, attend};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
 use super::terminal::Terminal;
 use crate::command::interrupted;
 use crate::failure::{Exit, Failure};
+use crate::screen::{self, Ink, one_line};
 
 /// What a program's own time is added to: opening, killing, burying.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,9 +56,15 @@ impl Trial {
         let attending = attend(ground, self.call(at_terminal), attendance, stop.clone());
         tokio::pin!(attending);
         let mut was_interrupted = false;
+        let told_to_end = async {
+            tokio::select! {
+                () = interrupted => {}
+                () = hung_up(at_terminal) => {}
+            }
+        };
         let attended = tokio::select! {
             attended = &mut attending => attended,
-            () = interrupted => {
+            () = told_to_end => {
                 was_interrupted = true;
                 stop.cancel();
                 attending.await
@@ -105,6 +112,22 @@ impl Trial {
     }
 }
 
+/// Resolves at HUP or QUIT, which would end this process and leave its terminal raw. Elsewhere they mean what they mean.
+async fn hung_up(at_terminal: bool) {
+    if !at_terminal {
+        return std::future::pending().await;
+    }
+    match (signal(SignalKind::hangup()), signal(SignalKind::quit())) {
+        (Ok(mut hangup), Ok(mut quit)) => {
+            tokio::select! {
+                _ = hangup.recv() => {}
+                _ = quit.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
 /// What Tenure has to say beside the program's own words, and the exit code that is the program's.
 fn show(attended: AttendedOutcome) -> Result<Exit, Failure> {
     for refusal in &attended.refused {
@@ -137,7 +160,7 @@ fn show(attended: AttendedOutcome) -> Result<Exit, Failure> {
 }
 
 fn say(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "tenure: {sentence}");
+    screen::tell(&[(Ink::Plain, &one_line(&format!("tenure: {sentence}"))), (Ink::Plain, "\n")]);
 }
 
 pub(super) fn failed(why: String) -> Failure {

@@ -1,7 +1,7 @@
 //! `tenure up --detach`: starts the daemon as a process of its own and waits until it serves. Must never leave a daemon
 //! behind that it called failed.
-use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,22 +25,30 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             .next("`tenure down` stops it"));
     }
     let log = settings.log();
-    let mut child = spawn(settings, &log)?;
+    super::make_data_dir(&settings.data_dir)?;
+    let (file, begin) = open(&log)?;
+    let mut child = spawn(file)?;
+    let last = || last_lines(&log, begin);
     let begun = Instant::now();
+    let mut served = None;
     let status = loop {
         if let Ok(status) = socket.status().await {
-            break status;
+            // What is typed next may be a deploy, which asks what the worker's host can do.
+            let since = *served.get_or_insert_with(Instant::now);
+            if status.worker.is_some() || since.elapsed() > super::GREETING_MAX {
+                break status;
+            }
         }
         let ended = child.try_wait().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
         if let Some(ended) = ended {
-            return Err(Failure::new(Exit::Failure, format!("the daemon ended at once ({ended})")).why(last(&log)));
+            return Err(Failure::new(Exit::Failure, format!("the daemon ended at once ({ended})")).why(last()));
         }
         if begun.elapsed() > READY_MAX {
             let _ = child.kill();
             let _ = child.wait();
             let failure =
                 Failure::new(Exit::Failure, format!("the daemon did not serve within {} s", READY_MAX.as_secs()));
-            return Err(failure.why(last(&log)).next(format!("{} has the rest", log.display())));
+            return Err(failure.why(last()).next(format!("{} has the rest", log.display())));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
@@ -58,29 +66,36 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The same words without those that detach; what it prints goes into its log.
-fn spawn(settings: &Settings, log: &Path) -> Result<Child, Failure> {
+/// The log to append to, and how much of it is of earlier daemons.
+fn open(log: &Path) -> Result<(File, u64), Failure> {
+    let failed = |why: String| Failure::new(Exit::Failure, format!("{} cannot be written: {why}", log.display()));
+    // In a folder that was open to others somebody may have put a link there, or a pipe that nobody reads.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(log);
+    let file = file.map_err(|error| failed(error.to_string()))?;
+    let found = file.metadata().map_err(|error| failed(error.to_string()))?;
+    if found.is_file() { Ok((file, found.len())) } else { Err(failed("it is no file".to_string())) }
+}
+
+/// The same words and one more, which has it go on instead of starting another; what it prints goes into its log.
+fn spawn(log: File) -> Result<Child, Failure> {
     let failed = |what: &str, error: std::io::Error| Failure::new(Exit::Failure, format!("{what}: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("its own program is not known", error))?;
-    super::make_data_dir(&settings.data_dir)?;
-    // In a folder that was open to others somebody may have put a link there.
-    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(no_link).open(log);
-    let file = file.map_err(|error| failed(&format!("{} cannot be written", log.display()), error))?;
-    let also = file.try_clone().map_err(|error| failed("the log cannot be shared", error))?;
-    let words = std::env::args_os().skip(1).filter(|word| !detaches(word));
+    let also = log.try_clone().map_err(|error| failed("the log cannot be shared", error))?;
     let mut command = Command::new(program);
-    command.args(words).arg("--own-session").stdin(Stdio::null()).stdout(file).stderr(also);
+    command.args(std::env::args_os().skip(1)).arg("--own-session").stdin(Stdio::null()).stdout(log).stderr(also);
     command.spawn().map_err(|error| failed("the daemon cannot be started", error))
 }
 
-fn detaches(word: &OsString) -> bool {
-    word == "-d" || word == "--detach"
-}
-
-/// The last lines of a log.
-fn last(log: &Path) -> String {
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+/// The last lines of a log, of those that came after its beginning.
+fn last_lines(log: &Path, begin: u64) -> String {
+    let read = || {
+        let (mut file, mut bytes) = (File::open(log)?, Vec::new());
+        file.seek(SeekFrom::Start(begin))?;
+        file.read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    let text = read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
 }
