@@ -18,6 +18,8 @@ function(tenure_quick)
     list(TRANSFORM often PREPEND ${PROJECT_SOURCE_DIR}/src/)
     list(TRANSFORM often APPEND .cpp)
     set_property(SOURCE ${often} TARGET_DIRECTORY llama APPEND PROPERTY COMPILE_OPTIONS -O2)
+    # A compiler may die of headers that were precompiled at another level.
+    set_property(SOURCE ${often} TARGET_DIRECTORY llama PROPERTY SKIP_PRECOMPILE_HEADERS ON)
     # Files, several devices, training.
     set(seldom gguf ggml-backend-meta ggml-opt)
     list(TRANSFORM seldom PREPEND ${PROJECT_SOURCE_DIR}/ggml/src/)
