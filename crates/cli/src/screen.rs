@@ -232,8 +232,8 @@ mod tests {
         for text in [json(&raw), json_line(&raw), yaml(&raw)] {
             assert_eq!(text.trim_end(), shown.replace('\u{9b}', "\\u009b"));
         }
-        let plain = RawValue::from_string("{\"n\":1}".to_string()).unwrap();
-        assert_eq!(yaml(&plain), "n: 1\n", "the control");
+        let plain = RawValue::from_string("{\"count\":1}".to_string()).unwrap();
+        assert_eq!(yaml(&plain), "count: 1\n", "the control");
     }
 
     #[test]

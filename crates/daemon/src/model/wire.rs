@@ -211,7 +211,7 @@ impl Decoder {
         if marks(body) > MARKS_MAX {
             return Err(WireError::TooLarge);
         }
-        let value: Value = serde_json::from_str(body).map_err(|_| WireError::NotTheProtocol)?;
+        let value = lenient::json(body).map_err(|_| WireError::NotTheProtocol)?;
         if let Some(error) = lenient::error_in(&value) {
             return Err(WireError::Told(error.clone()));
         }
@@ -246,11 +246,11 @@ fn values(data: &str) -> Result<Vec<Value>, WireError> {
     if data.len() > EVENT_BYTES_MAX || marks(data) > MARKS_MAX {
         return Err(WireError::TooLarge);
     }
-    if let Ok(value) = serde_json::from_str(data) {
+    if let Ok(value) = lenient::json(data) {
         return Ok(vec![value]);
     }
     let lines = data.lines().map(str::trim).filter(|line| !line.is_empty() && !line.eq_ignore_ascii_case("[DONE]"));
-    lines.map(|line| serde_json::from_str(line).map_err(|_| WireError::NotTheProtocol)).collect()
+    lines.map(|line| lenient::json(line).map_err(|_| WireError::NotTheProtocol)).collect()
 }
 
 /// At least as many as the JSON has values.

@@ -50,6 +50,8 @@ const TERMINAL_REFUSED: [u64; 3] = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSE
 /// The jail's own first process, inside.
 const INIT: u64 = 1;
 const IOPRIO_WHO_PROCESS: u64 = 1;
+/// All of a user's, whose first process is among them.
+const IOPRIO_WHO_USER: u64 = 3;
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 
 #[rustfmt::skip]
@@ -203,8 +205,20 @@ fn aimed_at_init() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Backe
     let new = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
     let mut rules = BTreeMap::from([
         (libc::SYS_prlimit64, vec![SeccompRule::new(vec![init(0)?, new])?]),
-        (libc::SYS_setpriority, vec![SeccompRule::new(vec![is(libc::PRIO_PROCESS.into())?, init(1)?])?]),
-        (libc::SYS_ioprio_set, vec![SeccompRule::new(vec![is(IOPRIO_WHO_PROCESS)?, init(1)?])?]),
+        (
+            libc::SYS_setpriority,
+            vec![
+                SeccompRule::new(vec![is(libc::PRIO_PROCESS.into())?, init(1)?])?,
+                SeccompRule::new(vec![is(libc::PRIO_USER.into())?])?,
+            ],
+        ),
+        (
+            libc::SYS_ioprio_set,
+            vec![
+                SeccompRule::new(vec![is(IOPRIO_WHO_PROCESS)?, init(1)?])?,
+                SeccompRule::new(vec![is(IOPRIO_WHO_USER)?])?,
+            ],
+        ),
     ]);
     for call in
         [libc::SYS_sched_setaffinity, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr]

@@ -335,7 +335,7 @@ fn what_programs_share_by_number_ends_with_the_last_of_them() {
 fn no_program_limits_the_jail_s_first_process_and_its_own_it_may() {
     let house = House::new();
     let (_jail, mut client) = house.open();
-    let script = "import os, resource as r\ndef does(what, *a):\n  try: what(*a); return 'done'\n  except OSError as e: return e.errno\nprint(does(r.prlimit, 1, r.RLIMIT_CPU, (0, 0)), does(r.prlimit, 1, r.RLIMIT_NOFILE, (0, 0)), does(r.prlimit, 1, r.RLIMIT_CPU), does(r.prlimit, 0, r.RLIMIT_NOFILE, (50, 50)), does(r.prlimit, os.getpid(), r.RLIMIT_NOFILE, (40, 40)), does(os.setpriority, os.PRIO_PROCESS, 0, 5))";
-    assert_eq!(text(&run(&mut client, &["python3", "-c", script]).stdout), "1 1 done done done done");
+    let script = "import os, resource as r\ndef does(what, *a):\n  try: what(*a); return 'done'\n  except OSError as e: return e.errno\nbefore = os.getpriority(os.PRIO_PROCESS, 1)\nprint(does(r.prlimit, 1, r.RLIMIT_CPU, (0, 0)), does(r.prlimit, 1, r.RLIMIT_NOFILE, (0, 0)), does(r.prlimit, 1, r.RLIMIT_CPU), does(r.prlimit, 0, r.RLIMIT_NOFILE, (50, 50)), does(r.prlimit, os.getpid(), r.RLIMIT_NOFILE, (40, 40)), does(os.setpriority, os.PRIO_PROCESS, 0, 5), does(os.setpriority, os.PRIO_USER, 0, 19), os.getpriority(os.PRIO_PROCESS, 1) == before)";
+    assert_eq!(text(&run(&mut client, &["python3", "-c", script]).stdout), "1 1 done done done done 1 True");
     client.write("still", b"served", WriteMode::Create).unwrap();
 }

@@ -2,6 +2,42 @@
 
 use serde_json::Value;
 
+/// Reads JSON, also where a server has cut a letter in two: half of a surrogate pair becomes the sign for no letter.
+pub(super) fn json(text: &str) -> Result<Value, serde_json::Error> {
+    let read = serde_json::from_str(text);
+    match read {
+        Err(_) if text.contains("\\u") => serde_json::from_str(&whole_letters(text)),
+        read => read,
+    }
+}
+
+fn whole_letters(text: &str) -> String {
+    let (mut whole, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        whole.push_str(before);
+        let low = |escape: &str| unit(escape).is_some_and(|unit| (0xdc00..0xe000).contains(&unit));
+        let (shown, length) = match unit(escape) {
+            Some(0xd800..0xdc00) if escape.get(6..).is_some_and(low) => (&escape[..12], 12),
+            Some(0xd800..0xe000) => ("\\ufffd", 6),
+            // The letter behind a backslash may be one itself.
+            Some(_) | None => {
+                let length = 1 + escape.chars().nth(1).map_or(0, char::len_utf8);
+                (&escape[..length], length)
+            }
+        };
+        whole.push_str(shown);
+        rest = &escape[length..];
+    }
+    whole + rest
+}
+
+/// The unit of UTF-16 that an escape at the beginning stands for.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
 /// The largest count that is taken at its word.
 const COUNT_MAX: u64 = 1 << 40;
 
@@ -73,6 +109,22 @@ pub(super) fn texts<'v>(content: &'v Value, kinds: &[&str], each: &mut dyn FnMut
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn half_a_letter_is_the_sign_for_none_and_spoils_nothing_beside_it() {
+        for (text, wanted) in [
+            (r#"["a\ud83d"]"#, "a\u{fffd}"),
+            (r#"["\udc4d b"]"#, "\u{fffd} b"),
+            (r#"["\ud83d\ud83d\udc4d"]"#, "\u{fffd}\u{1f44d}"),
+            (r#"["\\ud83d\ud83dé"]"#, "\\ud83d\u{fffd}é"),
+            (r#"["\ud83d\u0041"]"#, "\u{fffd}A"),
+        ] {
+            assert_eq!(json(text).ok(), Some(json!([wanted])), "{text}");
+        }
+        for broken in [r#"["\ud83"]"#, r#"["\u"#, r#"["\"#, r#"["\ud83d"#] {
+            assert!(json(broken).is_err(), "{broken}");
+        }
+    }
 
     #[test]
     fn a_count_is_taken_in_every_form_and_never_beyond_its_bound() {
