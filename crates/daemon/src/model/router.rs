@@ -283,7 +283,11 @@ impl Router {
         order.sort_by_key(|route| until(route));
         let (mut usable, mut lacking) = (Vec::new(), Vec::new());
         for route in order {
-            match self.open(configured, route).await {
+            let opened = match self.missing(configured, route) {
+                Some(failure) => Err(failure),
+                None => self.open(configured, route).await,
+            };
+            match opened {
                 Ok(model) => usable.push((route.to_string(), model)),
                 Err(failure) => lacking.push(format!("{route}: {}; {}", failure.sentence, failure.hint)),
             }
