@@ -22,8 +22,16 @@ fn seeds_hold_in_memory() {
 /// A simulation that never comes to something shows nothing of it.
 #[test]
 fn every_kind_of_event_happens() {
-    // Nobody supervises agents here yet.
-    const NEVER: [&str; 5] = ["restore.accepted", "agent.paused", "agent.resumed", "agent.killed", "agent.revoked"];
+    // Nobody supervises agents here yet, nor brings them files.
+    const NEVER: [&str; 7] = [
+        "restore.accepted",
+        "agent.paused",
+        "agent.resumed",
+        "agent.killed",
+        "agent.revoked",
+        "agent.file_put",
+        "agent.file_put_ended",
+    ];
     let mut kinds = BTreeSet::new();
     for seed in 3_000_000..3_000_030 {
         let world = run::one(MemoryStorage::new(None), seed, STEPS, None).unwrap_or_else(|found| panic!("{found}"));
