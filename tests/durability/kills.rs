@@ -21,7 +21,8 @@ spec:
     prompt_template: "{{instruction}} {{input}}-{{iteration_number}} {% if previous_error %}{{previous_error}}{% endif %}"
   tools: ["filesystem.*", "process.run"]
   execution:
-    max_iterations: 2
+    # Kills may strike the last run of several attempts in a row.
+    max_iterations: 5
     concurrency: 4
     workspace: shared
     validation:

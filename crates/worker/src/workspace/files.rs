@@ -241,11 +241,18 @@ fn parent(place: &Place, identity: Identity) -> Result<(OwnedFd, OsString), File
                 }
                 open_beneath(folder.as_fd(), text).map_err(fail)?
             }
+            // The kernel calls a link that is not followed no folder.
+            Err(Errno::NOTDIR) if is_link(&folder, part) => return Err(fail(Errno::LOOP)),
             found => found.map_err(fail)?,
         };
         folder = next;
     }
     Ok((folder, name.to_owned()))
+}
+
+fn is_link(folder: &OwnedFd, name: &OsStr) -> bool {
+    let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    found.is_ok_and(|found| kind(&found) == FileKind::Symlink)
 }
 
 /// The whole new file takes the name at once, or nothing changes.
