@@ -11,14 +11,14 @@ pub use contexts::{Context, Contexts, ContextsFile, LOCAL, check_key, check_name
 pub use llm::{Llm, LlmModel, Names, read_models, write_models};
 pub use meant::{By, Meant, Stated};
 
-use std::fs::File as Opened;
-use std::io::Read;
+use std::fs::{DirBuilder, File as Opened};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tenure_core::manifest::{HostMount, nearest};
 use tenure_daemon::http::CertificateSource;
 use tenure_daemon::model::settings::SettingsSource;
@@ -278,6 +278,24 @@ fn text_of(path: &Path, closed: u32) -> Result<String, Unread> {
         return Err(Unread::Not(format!("it has more than the {FILE_BYTES_MAX} bytes that are read")));
     }
     Ok(text)
+}
+
+/// Writes a file of the user's own whole, for that user alone; `says` is its first line.
+fn write_own(path: &Path, says: &str, value: &impl Serialize) -> std::io::Result<()> {
+    let (folder, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let text = toml::to_string(value).map_err(std::io::Error::other)?;
+    let partial = folder.join(format!(".{}.{}", name.display(), std::process::id()));
+    // What a killed one left is ours, and in the way.
+    let _ = std::fs::remove_file(&partial);
+    let mut file = Opened::options().write(true).create_new(true).mode(0o600).open(&partial)?;
+    let written = file
+        .write_all(format!("# {says}\n{text}").as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&partial, path));
+    written.inspect_err(|_| {
+        let _ = std::fs::remove_file(&partial);
+    })
 }
 
 /// Adds what a file of the current folder may say, and names on standard error what is left out of it.

@@ -2,8 +2,7 @@
 //! nobody else could read or write it, and written anew as a whole. Must never: be looked for in the current folder.
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use tenure_wire::api::key::KeyText;
 use tenure_wire::client::Endpoint;
 use tenure_wire::fingerprint::Fingerprint;
 
-use super::{Unread, text_of};
+use super::{Unread, text_of, write_own};
 use crate::failure::{Exit, Failure};
 
 const FILE: &str = "contexts.toml";
@@ -137,24 +136,9 @@ impl ContextsFile {
             return Err(Failure::new(Exit::Refused, format!("there are {CONTEXTS_MAX} contexts"))
                 .next("`tenure config remove` one that is not used"));
         }
-        self.write(folder, &contexts).map_err(failed)?;
+        let says = "Written by `tenure config`. It holds keys: for you alone.";
+        write_own(&self.0, says, &contexts).map_err(failed)?;
         Ok(result)
-    }
-
-    fn write(&self, folder: &Path, contexts: &Contexts) -> std::io::Result<()> {
-        let text = toml::to_string(contexts).map_err(std::io::Error::other)?;
-        let partial = folder.join(format!(".{FILE}.{}", std::process::id()));
-        // What a killed one left is ours, and in the way.
-        let _ = std::fs::remove_file(&partial);
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&partial)?;
-        let written = file
-            .write_all(b"# Written by `tenure config`. It holds keys: for you alone.\n")
-            .and_then(|()| file.write_all(text.as_bytes()))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| std::fs::rename(&partial, &self.0));
-        written.inspect_err(|_| {
-            let _ = std::fs::remove_file(&partial);
-        })
     }
 }
 

@@ -1,9 +1,6 @@
 //! What the daemon's own configuration says of models: `[llm]` of tenure.toml, written by hand, and `models.toml` beside it,
 //! written by `tenure model`. A word that stands in both means what tenure.toml says. Keys stand in neither: only where they are.
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +8,7 @@ use tenure_daemon::model::environment::Access;
 use tenure_daemon::model::name::Provider;
 use tenure_daemon::model::settings::{AddedModel, ModelSettings, SettingsSource};
 
-use super::{Unread, text_of};
+use super::{Unread, text_of, write_own};
 use crate::failure::{Exit, Failure};
 
 pub const MODELS_FILE: &str = "models.toml";
@@ -123,26 +120,11 @@ pub fn read_models(path: &Path) -> Result<Llm, Failure> {
         .map_err(|error| refuse(Exit::Usage, error.to_string().trim().to_string()).next("mend it or remove it"))
 }
 
-/// Writes it whole, for its user alone.
+/// # Errors
+/// It cannot be written.
 pub fn write_models(path: &Path, llm: &Llm) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display()));
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let text = toml::to_string(llm).map_err(|error| failed(std::io::Error::other(error)))?;
-    let partial = folder.join(format!(".{MODELS_FILE}.{}", std::process::id()));
-    // What a killed one left is ours, and in the way.
-    let _ = std::fs::remove_file(&partial);
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
-    let written = file
-        .write_all(b"# Written by `tenure model alias`, `add` and `remove`.\n")
-        .and_then(|()| file.write_all(text.as_bytes()))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&partial);
-        failed(error)
-    })
+    let written = write_own(path, "Written by `tenure model alias`, `add` and `remove`.", llm);
+    written.map_err(|error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display())))
 }
 
 /// Both files together, read as often as one changes.

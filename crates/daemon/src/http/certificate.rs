@@ -2,13 +2,14 @@
 //! Connections that are open keep what they were begun with. Must never: show a certificate whose key does not fit it, or
 //! use a key that others can read.
 use std::fmt;
-use std::fs::{DirBuilder, File, Metadata};
+use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::file_stamp::FileStamp;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -66,12 +67,10 @@ struct Current {
     certified: Arc<CertifiedKey>,
     fingerprint: Fingerprint,
     /// Of the files as they were looked at last, whatever came of it.
-    stamp: Stamp,
+    stamp: [FileStamp; 2],
     /// Why the newest files are not used.
     failure: Option<String>,
 }
-
-type Stamp = [Option<(u64, u64, i64, i64, u64)>; 2];
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +100,7 @@ impl Certificates {
         };
         let installed = CryptoProvider::get_default().cloned();
         let provider = installed.unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
-        let stamp = stamp(&cert, &key);
+        let stamp = [&cert, &key].map(|path| FileStamp::of(path));
         let (certified, fingerprint) = load(&cert, &key, &provider)?;
         let current = Current { certified: Arc::new(certified), fingerprint, stamp, failure: None };
         Ok(Certificates { cert, key, provider, current: RwLock::new(current) })
@@ -134,7 +133,7 @@ impl Certificates {
     /// Looks at the files, and takes what they hold now if that is whole. A certificate that was put before its key is taken
     /// once the key is there.
     pub(super) fn look(&self) {
-        let now = stamp(&self.cert, &self.key);
+        let now = [&self.cert, &self.key].map(|path| FileStamp::of(path));
         if now == self.read().stamp {
             return;
         }
@@ -171,11 +170,6 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.read().certified))
     }
-}
-
-fn stamp(cert: &Path, key: &Path) -> Stamp {
-    let of = |found: Metadata| (found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size());
-    [cert, key].map(|path| std::fs::metadata(path).ok().map(of))
 }
 
 fn load(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<(CertifiedKey, Fingerprint), CertificateError> {
@@ -310,6 +304,13 @@ mod tests {
         put(new.path(), folder.path(), "key.pem");
         shown.look();
         assert_eq!((shown.fingerprint(), shown.failure()), (next, None));
+        let key = folder.path().join(FOLDER).join("key.pem");
+        let seen = |mode| {
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+            shown.look();
+            shown.failure().is_none()
+        };
+        assert_eq!((seen(0o644), seen(0o600)), (false, true), "what the refusal asks for is seen to have been done");
         std::fs::remove_file(folder.path().join(FOLDER).join("cert.pem")).unwrap();
         shown.look();
         assert_eq!(shown.fingerprint(), next, "a file that is gone takes nothing away");

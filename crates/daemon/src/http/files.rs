@@ -81,8 +81,7 @@ async fn list(
     Params(params): Params<ListParams>,
 ) -> Answer<List<FileEntry>> {
     let path = judge(params.path.as_deref().unwrap_or(WORKSPACE))?;
-    let folders = api.folders(&wanted, Purpose::Read).await?;
-    folders.log(&caller, "lists", &path);
+    let folders = api.looked_at(&caller, &wanted, "lists", &path).await?;
     let found = folders.stat(&path).await?;
     if found.kind != FileKind::Directory {
         let items = vec![entry(path, found)];
@@ -110,8 +109,7 @@ async fn content(
     Params(params): Params<PathParams>,
 ) -> Result<Response, Failure> {
     let path = judge(&params.path)?;
-    let folders = api.folders(&wanted, Purpose::Read).await?;
-    folders.log(&caller, "reads", &path);
+    let folders = api.looked_at(&caller, &wanted, "reads", &path).await?;
     let first = folders.piece(&path, 0, None).await?;
     let (size, reading) = (first.size, Reading::of(folders, path, first));
     let pieces = unfold(reading, async |mut reading| Some((reading.next().await?, reading)));
@@ -136,8 +134,7 @@ async fn archive(
     Params(params): Params<PathParams>,
 ) -> Result<Response, Failure> {
     let path = judge(&params.path)?;
-    let folders = api.folders(&wanted, Purpose::Read).await?;
-    folders.log(&caller, "archives", &path);
+    let folders = api.looked_at(&caller, &wanted, "archives", &path).await?;
     archive::answer(folders, path).await
 }
 
@@ -182,6 +179,13 @@ enum Purpose {
 }
 
 impl ApiState {
+    /// For whoever looks at `path`, which stands in the log.
+    async fn looked_at(&self, caller: &Caller, wanted: &str, does: &str, path: &str) -> Result<Folders, Failure> {
+        let folders = self.folders(wanted, Purpose::Read).await?;
+        tracing::info!(actor = %caller.actor, agent = %folders.agent.id, path, "a person {does} an agent's files");
+        Ok(folders)
+    }
+
     async fn folders(&self, wanted: &str, purpose: Purpose) -> Result<Folders, Failure> {
         let agent = self.agent(wanted).await?;
         let (id, number) = (agent.id, agent.standing.revision);
@@ -215,10 +219,6 @@ struct FilePiece {
 }
 
 impl Folders {
-    fn log(&self, caller: &Caller, does: &str, path: &str) {
-        tracing::info!(actor = %caller.actor, agent = %self.agent.id, path, "a person {does} an agent's files");
-    }
-
     async fn ask(&self, request: FilesRequest) -> Result<FilesAnswer, Failure> {
         let asked = FilesAsked { volumes: self.volumes.clone(), request };
         match self.connection.files(self.agent.id, asked).await {

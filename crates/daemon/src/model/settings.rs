@@ -3,8 +3,8 @@
 
 use super::environment::Access;
 use super::name::Provider;
+use crate::file_stamp::FileStamp;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,9 +42,6 @@ impl std::fmt::Debug for SettingsSource {
     }
 }
 
-/// What tells one state of the files from another.
-pub type Stamp = Vec<Option<(u64, u64, i64, i64, u64, u32)>>;
-
 impl SettingsSource {
     /// `read` reads `paths`, of which the last is the one that verbs write, and fails with a sentence.
     pub fn new(paths: Vec<PathBuf>, read: impl Fn() -> Result<ModelSettings, String> + Send + Sync + 'static) -> Self {
@@ -60,11 +57,7 @@ impl SettingsSource {
         (self.read)()
     }
 
-    pub fn stamp(&self) -> Stamp {
-        let of = |path: &PathBuf| {
-            let found = std::fs::metadata(path).ok()?;
-            Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.size(), found.mode()))
-        };
-        self.paths.iter().map(of).collect()
+    pub fn stamp(&self) -> Vec<FileStamp> {
+        self.paths.iter().map(|path| FileStamp::of(path)).collect()
     }
 }

@@ -68,29 +68,27 @@ fn unbound(txn: &mut ReadTxn<'_>, slots: &mut Slots, ids: Vec<ExecutionId>) -> R
     Ok(bindings)
 }
 
-/// The agents with queues, from the one after `last` around to it.
+/// A round of the agents with queues, from the one after `last` around to it; then rounds of those that have more.
 fn in_turn(txn: &mut ReadTxn<'_>, slots: &mut Slots, last: Option<AgentId>) -> Result<Vec<Binding>, Error> {
-    let (mut bindings, mut after, mut looked, mut around) = (Vec::new(), last, 0, last.is_none());
-    // Who has more to place than its first comes again in the next rounds.
-    let mut more: VecDeque<Queue> = VecDeque::new();
-    while !slots.are_taken() && looked < AGENTS_MAX {
-        let page = executions::agents_queued(txn.parts().0, after, AGENTS_PAGE)?;
-        for agent in &page {
-            if slots.are_taken() || (around && last.is_some_and(|last| *agent > last)) {
+    let (mut bindings, mut more, mut looked) = (Vec::new(), VecDeque::new(), 0);
+    let whole = [(last, None), (None, last)];
+    for (mut after, until) in whole.into_iter().take(1 + usize::from(last.is_some())) {
+        while !slots.are_taken() && looked < AGENTS_MAX {
+            let mut page = executions::agents_queued(txn.parts().0, after, AGENTS_PAGE)?;
+            page.retain(|agent| until.is_none_or(|until| *agent <= until));
+            for agent in &page {
+                if slots.are_taken() {
+                    break;
+                }
+                let mut queue = Queue::of(txn, *agent, slots.count())?;
+                bindings.extend(queue.next(slots));
+                more.push_back(queue);
+            }
+            looked += page.len();
+            if page.len() < AGENTS_PAGE as usize {
                 break;
             }
-            let mut queue = Queue::of(txn, *agent, slots.count())?;
-            bindings.extend(queue.next(slots));
-            more.push_back(queue);
-        }
-        looked += page.len();
-        after = page.last().copied();
-        let ended = page.len() < AGENTS_PAGE as usize || (around && last.is_some_and(|last| after > Some(last)));
-        if ended && std::mem::replace(&mut around, true) {
-            break;
-        }
-        if ended {
-            after = None;
+            after = page.last().copied();
         }
     }
     while let Some(mut queue) = more.pop_front() {

@@ -2,19 +2,20 @@
 //! there, with the reason beside it.
 
 use super::{Route, Router};
+use crate::file_stamp::FileStamp;
 use crate::model::Model;
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::{ModelName, Provider};
 use crate::model::remote::address::Protocol;
 use crate::model::remote::{ProviderClient, Remote};
-use crate::model::settings::{AddedModel, CANDIDATES_MAX, ModelSettings, SettingsSource, Stamp};
+use crate::model::settings::{AddedModel, CANDIDATES_MAX, ModelSettings, SettingsSource};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 #[derive(Clone)]
 pub(super) struct Configured {
     /// None before the first look.
-    stamp: Option<Stamp>,
+    stamp: Option<Vec<FileStamp>>,
     pub(super) aliases: BTreeMap<String, Route>,
     pub(super) added: BTreeMap<String, Added>,
     pub(super) default: Result<(Route, &'static str), Box<Failure>>,
