@@ -21,7 +21,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 const SEED: &str = "8";
 
 /// How much is asked: generated cases of each operation, beside those that the description's bounds give.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// About two minutes.
     Bounded,

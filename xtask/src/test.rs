@@ -14,6 +14,9 @@ const DENY: &str = "cargo-deny@0.20.2";
 /// Names the real weights to the tests that want them.
 const WEIGHTS_VARIABLE: &str = "TENURE_TEST_MODEL";
 
+/// The seed of proptest's own.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 /// Of each fuzz target.
 const FUZZ_SECONDS: u32 = 10;
 
@@ -27,7 +30,8 @@ const REPORT: &str = "target/nextest/default/junit.xml";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Ask the API all that its description allows, up to 5,000 cases, instead of a part.
+    /// Ask the API all that its description allows, up to 5,000 cases, instead of a part; and let property tests choose
+    /// cases of their own.
     #[arg(long)]
     full: bool,
 }
@@ -258,6 +262,10 @@ impl Run<'_> {
     fn suite(&mut self, model: &Option<PathBuf>, arguments: &[&str]) -> Result<()> {
         let mut command = self.cargo(arguments);
         command.env("CARGO_TERM_COLOR", "never").env("INSTA_UPDATE", "no");
+        // Property tests run the same cases each time; `--full` looks for new ones.
+        if self.extent == openapi::Extent::Bounded && std::env::var_os(PROPERTY_SEED).is_none() {
+            command.env(PROPERTY_SEED, "1");
+        }
         if let Some(path) = model {
             command.env(WEIGHTS_VARIABLE, path);
         }

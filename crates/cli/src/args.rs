@@ -284,7 +284,7 @@ pub struct Pause {
     #[command(flatten)]
     pub whom: Supervise,
     /// When it is over by itself: 2026-02-23T10:00:00Z, or in 30m, 24h, 7d.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub until: Option<String>,
 }
 

@@ -109,21 +109,25 @@ pub(crate) enum Lookup {
 
 pub(crate) fn find(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Lookup, Error> {
     let mut found = None;
-    sql.each("SELECT salt, bytes FROM payloads WHERE hash = $1", &[Cell::Bytes(&hash.0)], &mut |row| {
+    sql.each("SELECT salt, size, bytes FROM payloads WHERE hash = $1", &[Cell::Bytes(&hash.0)], &mut |row| {
         let salt =
             <[u8; 16]>::try_from(row.bytes(0)?).map_err(|_| Error::corrupt("a payload's salt is not 16 bytes"))?;
-        found = Some((salt, row.bytes_or_null(1)?.map(<[u8]>::to_vec)));
+        found = Some((salt, row.count::<usize>(1)?, row.bytes_or_null(2)?.map(<[u8]>::to_vec)));
         Ok(Walk::Stop)
     })?;
-    let Some((salt, inline)) = found else { return Ok(Lookup::Missing) };
-    if let Some(bytes) = inline {
-        return Ok(Lookup::Here { salt, bytes });
+    let Some((salt, size, inline)) = found else { return Ok(Lookup::Missing) };
+    let bytes = match inline {
+        Some(bytes) => bytes,
+        None => match fs::read(blobs.path(hash)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lookup::FileLost),
+            Err(error) => return Err(Error::file("reading a large payload", &error)),
+        },
+    };
+    if bytes.len() != size && salted(&salt, &bytes) == *hash {
+        return Err(Error::corrupt(format!("payload {hash} has {} bytes, and its row says {size}", bytes.len())));
     }
-    match fs::read(blobs.path(hash)) {
-        Ok(bytes) => Ok(Lookup::Here { salt, bytes }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Lookup::FileLost),
-        Err(error) => Err(Error::file("reading a large payload", &error)),
-    }
+    Ok(Lookup::Here { salt, bytes })
 }
 
 /// The bytes that an event bound by this hash; none where there are none of that hash.

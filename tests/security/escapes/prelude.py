@@ -28,7 +28,7 @@ _numbers = {
     'modify_ldt': (154, None), 'create_module': (174, None), 'get_kernel_syms': (177, None),
     'query_module': (178, None), 'uselib': (134, None), '_sysctl': (156, None), 'sysfs': (139, None),
     'ustat': (136, None), 'inotify_init1': (294, 26), 'inotify_add_watch': (254, 27), 'rt_sigqueueinfo': (129, 138),
-    'pidfd_send_signal': (424, 424), 'prlimit64': (302, 261), 'membarrier': (324, 283), 'shmget': (29, 194),
+    'pidfd_send_signal': (424, 424), 'prlimit64': (302, 261), 'ioprio_set': (251, 30), 'membarrier': (324, 283), 'shmget': (29, 194),
     'mq_open': (240, 180), 'setxattr': (188, 5), 'mknodat': (259, 33), 'openat2': (437, 437), 'close_range': (436, 436),
     'set_thread_area': (205, None), 'lsm_set_self_attr': (460, 460), 'cachestat': (451, 451),
 }

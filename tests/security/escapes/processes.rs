@@ -45,6 +45,16 @@ pub const CLASS: Class = Class {
             "say(call('prlimit64', 1, 12, ctypes.create_string_buffer(16), 0))",
         ),
         at_init("processes/nice-init", "slows it down", "say(attempt(os.setpriority, os.PRIO_PROCESS, 1, 19))"),
+        at_init(
+            "processes/nice-user",
+            "slows all of its user's, the jail's first process among them",
+            "say(attempt(os.setpriority, os.PRIO_USER, 0, 19))",
+        ),
+        at_init(
+            "processes/idle-user",
+            "has the disk serve all of its user's last",
+            "say(call('ioprio_set', 3, os.getuid(), 3 << 13))",
+        ),
         at_init("processes/affinity-init", "ties it to one processor", "say(attempt(os.sched_setaffinity, 1, {0}))"),
         at_init(
             "processes/schedule-init",

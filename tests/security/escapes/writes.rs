@@ -18,6 +18,11 @@ const fn shared_as(id: &'static str, tries: &'static str, script: &'static str, 
     probe(id, tries, Program(script), (Layer::ReadOnly, held), control)
 }
 
+/// In a folder that the host shows and lets be written, somebody outside would run it.
+const fn lent(id: &'static str, tries: &'static str, script: &'static str, held: &'static str) -> Probe {
+    probe(id, tries, Program(script), (Layer::Seccomp, held), Control::Without(&[Layer::Seccomp], "ok"))
+}
+
 /// After the attack on a read-only file its content is what it was; the check itself is shown on a file that may change.
 const fn unchanged(id: &'static str, tries: &'static str, script: &'static str) -> Probe {
     let looser = Control::Beside(
@@ -264,5 +269,36 @@ pub const CLASS: Class = Class {
             Control::Looser(|spec| spec.mounts[0].read_only = false, "changed"),
         )
         .shown(),
+        lent(
+            "writes/lent-user",
+            "has a file lend its owner's identity to whoever runs it",
+            r"
+                open('lent', 'w').close()
+                say(attempt(os.chmod, 'lent', 0o4755))
+                ",
+            "EPERM",
+        ),
+        lent(
+            "writes/lent-group",
+            "makes a file that lends its group's",
+            "say(attempt(os.open, 'lent', os.O_CREAT | os.O_WRONLY, 0o2755))",
+            "EPERM",
+        ),
+        lent(
+            "writes/lent-unnamed",
+            "gives a file without a name such a mode, to link it afterwards",
+            "say(attempt(os.open, '.', os.O_TMPFILE | os.O_WRONLY, 0o4755))",
+            "EPERM",
+        ),
+        lent(
+            "writes/lent-unseen",
+            "gives the mode where no filter reads it",
+            r"
+                class How(ctypes.Structure): _fields_ = [(field, ctypes.c_uint64) for field in ('flags', 'mode', 'resolve')]
+                made = call('openat2', -100, b'lent', How(os.O_CREAT | os.O_WRONLY, 0o4755, 0), 24)
+                say('ok' if isinstance(made, int) else made)
+                ",
+            "ENOSYS",
+        ),
     ],
 };

@@ -107,7 +107,8 @@ fn live(setup: ChildSetup<'_>) -> io::Result<()> {
     }
     drop(parent);
     tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    Server::new(ServerParts { spec, level, socket, cpu, tally, oom_score_adj })?.serve()
+    let filter = spec.keeps(Layer::Seccomp).then(|| filters.program());
+    Server::new(ServerParts { spec, level, socket, cpu, filter, tally, oom_score_adj })?.serve()
 }
 
 fn prewarm(

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use seccompiler::BpfProgram;
 
 use super::filter::Filters;
 use super::serve::{Server, ServerParts};
@@ -45,12 +46,12 @@ pub(super) fn run() -> io::Result<()> {
     // Programs get the same ids: while this file can be opened, it must be.
     let oom_score_adj = File::options().write(true).open("/proc/self/oom_score_adj").ok();
     let mut level = order.level.clone();
-    let listener = match lock(&order, &mut level) {
-        Ok(listener) => listener,
+    let (listener, filter) = match lock(&order, &mut level) {
+        Ok(locked) => locked,
         Err(failure) => return child::tell(&socket, &Hello::Failed(failure), None),
     };
     child::tell(&socket, &Hello::Ready(level.clone()), listener)?;
-    Server::new(ServerParts { spec: order.spec, level, socket, cpu: None, tally, oom_score_adj })?.serve()
+    Server::new(ServerParts { spec: order.spec, level, socket, cpu: None, filter, tally, oom_score_adj })?.serve()
 }
 
 /// The order and the counters that come with its first bytes; None at the end of the socket.
@@ -85,8 +86,8 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Order, Tally)>> {
     Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
 }
 
-/// Checks, then locks. The egress listener, if the spec asks for one.
-fn lock(order: &Order, level: &mut Level) -> Result<Option<OwnedFd>, Failure> {
+/// Checks, then locks. The egress listener, if the spec asks for one, and what programs put on.
+fn lock(order: &Order, level: &mut Level) -> Result<(Option<OwnedFd>, Option<BpfProgram>), Failure> {
     check::ids(order)?;
     check::network()?;
     check::view(order)?;
@@ -96,5 +97,5 @@ fn lock(order: &Order, level: &mut Level) -> Result<Option<OwnedFd>, Failure> {
     let filters = Filters::compile().map_err(|_| check::lacks(Layer::Seccomp, "compile the filter"))?;
     lockdown::prepare(&order.spec.bypass, &filters, false)?;
     lockdown::lock(&order.spec, &filters, level)?;
-    Ok(listener)
+    Ok((listener, order.spec.keeps(Layer::Seccomp).then(|| filters.program())))
 }

@@ -4,7 +4,7 @@
 //!
 //! Two filters, and a call must pass both. The long one allows what programs may do and what set-up does; it costs the kernel
 //! 0.6 ms to take in, so the zygote puts it on once and its forks inherit it. The short one takes the set-up calls away again;
-//! a jail puts it on when it is built.
+//! a jail puts it on when it is built. A third, of one call, is for programs alone.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ pub(super) struct Filters {
     give_up: BpfProgram,
     absent: BpfProgram,
     cores: BpfProgram,
+    program: BpfProgram,
 }
 
 const NEW_NAMESPACES: i32 = libc::CLONE_NEWUSER
@@ -158,11 +159,20 @@ impl Filters {
         };
         let all = |calls: &[i64]| -> BTreeMap<_, _> { calls.iter().map(|call| (*call, Vec::new())).collect() };
         Ok(Self {
-            give_up: answer(all(SET_UP).into_iter().chain(aimed_at_init()?).collect(), libc::EPERM)?,
+            give_up: answer(
+                all(SET_UP).into_iter().chain(aimed_at_init()?).chain(lent_identity()?).collect(),
+                libc::EPERM,
+            )?,
             absent: answer(all(&[libc::SYS_clone3]), libc::ENOSYS)?,
             // Answered with success: many a program that keeps secrets ends where it cannot forbid itself core dumps.
             cores: answer(core_limits()?, 0)?,
+            program: answer(all(&[libc::SYS_openat2]), libc::ENOSYS)?,
         })
+    }
+
+    /// What a program puts on by [`hide_from_program`].
+    pub(super) fn program(&self) -> BpfProgram {
+        self.program.clone()
     }
 
     /// Answers ENOSYS to what libraries can do without, and leaves the limit of core dumps as it is.
@@ -175,6 +185,12 @@ impl Filters {
     pub(super) fn give_up(&self) -> Result<(), seccompiler::Error> {
         apply_filter(&self.give_up)
     }
+}
+
+/// Takes from this process, about to become a program, the call whose modes lie where no filter can read them: libraries fall
+/// back to calls that [`Filters::give_up`] sees through.
+pub(super) fn hide_from_program(program: &BpfProgram) -> Result<(), seccompiler::Error> {
+    apply_filter(program)
 }
 
 fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, seccompiler::BackendError> {
@@ -225,6 +241,45 @@ fn aimed_at_init() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Backe
     {
         rules.insert(call, vec![SeccompRule::new(vec![init(0)?])?]);
     }
+    Ok(rules)
+}
+
+/// What would leave a file that lends its owner's or group's identity to whoever runs it: in a folder that the host shows and
+/// lets be written, that would be somebody outside.
+fn lent_identity() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    const LENT: u64 = (libc::S_ISUID | libc::S_ISGID) as u64;
+    let makes = |argument, flag: i32| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(flag as u64), flag as u64)
+    };
+    let lends = |mode: u8, flags: Option<(u8, i32)>| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        let each = [u64::from(libc::S_ISUID), u64::from(libc::S_ISGID), LENT].map(|lent| {
+            let lends = SeccompCondition::new(mode, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(LENT), lent)?;
+            // Without such a flag nobody reads the mode, which then may be anything.
+            let flag = flags.map(|(argument, flag)| makes(argument, flag)).transpose()?;
+            SeccompRule::new([Some(lends), flag].into_iter().flatten().collect())
+        });
+        each.into_iter().collect()
+    };
+    let opens = |flags: u8, mode: u8| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        // `O_TMPFILE` holds the flag of a folder, which alone makes nothing.
+        let mut rules = lends(mode, Some((flags, libc::O_CREAT)))?;
+        rules.extend(lends(mode, Some((flags, libc::O_TMPFILE)))?);
+        Ok(rules)
+    };
+    let mut rules = BTreeMap::from([
+        (libc::SYS_fchmod, lends(1, None)?),
+        (libc::SYS_fchmodat, lends(2, None)?),
+        (libc::SYS_fchmodat2, lends(2, None)?),
+        (libc::SYS_mknodat, lends(2, None)?),
+        (libc::SYS_openat, opens(2, 3)?),
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.extend([
+        (libc::SYS_chmod, lends(1, None)?),
+        (libc::SYS_mknod, lends(1, None)?),
+        (libc::SYS_creat, lends(1, None)?),
+        (libc::SYS_open, opens(1, 2)?),
+    ]);
     Ok(rules)
 }
 

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
+use seccompiler::BpfProgram;
 
+use super::filter::hide_from_program;
 use super::input::Feed;
 use super::place::Places;
 use super::upload::io as refused;
@@ -107,6 +109,7 @@ struct Start<'a> {
 pub(super) struct Bounds {
     pub(super) limits: Vec<(u32, u64)>,
     pub(super) cpu: Option<CgroupFd>,
+    pub(super) filter: Option<BpfProgram>,
 }
 
 /// The resource limits that every program gets.
@@ -477,6 +480,9 @@ fn become_program(start: &Start<'_>, stdout: &OwnedFd, stderr: &OwnedFd) -> io::
             sys::limit(*resource, *value)?;
         }
         sys::default_signals();
+        if let Some(filter) = &start.bounds.filter {
+            hide_from_program(filter).map_err(|_| io::Error::last_os_error())?;
+        }
         Ok(())
     };
     if let Err(error) = prepare() {

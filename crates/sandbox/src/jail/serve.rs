@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use seccompiler::BpfProgram;
 
 use super::files::{Answered, Edit, Files};
 use super::input::{Feed, FeedState};
@@ -45,6 +46,8 @@ pub(super) struct ServerParts {
     pub(super) socket: OwnedFd,
     /// The way into the group that only programs enter.
     pub(super) cpu: Option<CgroupFd>,
+    /// What each program puts on.
+    pub(super) filter: Option<BpfProgram>,
     pub(super) tally: Tally,
     /// This process's `oom_score_adj`, open for writing.
     pub(super) oom_score_adj: Option<File>,
@@ -83,7 +86,7 @@ enum Source {
 
 impl Server {
     pub(super) fn new(parts: ServerParts) -> io::Result<Self> {
-        let ServerParts { spec, level, socket, cpu, tally, oom_score_adj } = parts;
+        let ServerParts { spec, level, socket, cpu, filter, tally, oom_score_adj } = parts;
         bypass::serving()?;
         Ok(Self {
             socket,
@@ -91,7 +94,7 @@ impl Server {
             outbox: Vec::new(),
             behind: false,
             signals: sys::child_signals()?,
-            bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu },
+            bounds: Bounds { limits: rlimits(&spec, level.memory, level.pids), cpu, filter },
             files: Files::open(&spec)?,
             spec,
             programs: BTreeMap::new(),

@@ -1,5 +1,5 @@
-//! What follows from the records, held against what is stored: folds, what is owed, rows and payloads. All but payloads is
-//! looked at in a copy of the database's one moment. It must never write to that copy.
+//! What follows from the records, held against what is stored: folds, what is owed, rows and payloads. All but payloads'
+//! bytes is looked at in a copy of the database's one moment. It must never write to that copy.
 use super::ReplaySummary;
 use super::findings::Findings;
 use super::rows::Rebuilt;
@@ -17,6 +17,8 @@ pub(crate) struct Replay {
     streams: Streams,
     rebuilt: Rebuilt,
     payloads: u64,
+    /// A record could not be read, so that what it binds is not known.
+    gave_up: bool,
     macs: bool,
     /// The copy has the tables that rows, folds and what is owed are read from.
     readable: bool,
@@ -36,7 +38,7 @@ impl Replay {
         if readable {
             streams.load_snapshots(&mut copy, findings)?;
         }
-        Ok(Replay { copy, blobs, streams, rebuilt, payloads: 0, macs: checked, readable })
+        Ok(Replay { copy, blobs, streams, rebuilt, payloads: 0, gave_up: false, macs: checked, readable })
     }
 
     /// Takes in the next record; `live` has its payloads.
@@ -57,6 +59,7 @@ impl Replay {
 
     /// A record of this stream could not be read.
     pub(super) fn give_up(&mut self, stream: &str) {
+        self.gave_up = true;
         if let Ok(stream) = stream.parse::<Stream>() {
             self.streams.give_up(stream);
         }
@@ -67,6 +70,7 @@ impl Replay {
         event.binds(&mut |hash| hashes.push(*hash));
         for hash in hashes {
             self.payloads += 1;
+            self.rebuilt.bind(&hash)?;
             let found = match find(live, &self.blobs, &hash) {
                 Err(Error::Corrupt { what }) => Err(what),
                 found => Ok(found?),
@@ -95,6 +99,9 @@ impl Replay {
             self.rebuilt.write(index, stream, &row, findings)?;
         }
         let streams = &self.streams;
+        if !self.gave_up {
+            self.rebuilt.compare_payloads(&mut self.copy, findings)?;
+        }
         replay.rows = self.rebuilt.compare(&mut self.copy, &|stream| streams.is_broken(stream), findings)?;
         Ok(replay)
     }

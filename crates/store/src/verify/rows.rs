@@ -7,6 +7,7 @@ use crate::sql::{Cell, Columns, Sql, Sqlite, Walk};
 use crate::{Error, migration, rows};
 use std::collections::{BTreeMap, VecDeque};
 use tenure_core::aggregate::Stream;
+use tenure_core::bound::Hash;
 use tenure_core::facts::Counter;
 use tenure_core::ledger::{MacKey, Signer};
 use tenure_core::row::Row;
@@ -118,6 +119,27 @@ impl Rebuilt {
             count += findings.readable(compared, &format!("the table `{}`", table.name))?.unwrap_or(0);
         }
         Ok(count)
+    }
+
+    /// Takes in that a record binds this payload.
+    pub(super) fn bind(&mut self, hash: &Hash) -> Result<(), Error> {
+        let text = "INSERT INTO payloads (hash, salt, size) VALUES ($1, $2, 0) ON CONFLICT (hash) DO NOTHING";
+        let taken = self.sql.execute(text, &[Cell::Bytes(&hash.0), Cell::Bytes(&[])]);
+        taken.map(|_| ()).map_err(|error| error.of_temporary("keeping what records bind in a temporary file"))
+    }
+
+    /// Finds stored payloads that no record binds.
+    pub(super) fn compare_payloads(&mut self, stored: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {
+        let made: &mut dyn Sql = &mut self.sql;
+        let compared = stored.each("SELECT hash FROM payloads", &[], &mut |row| {
+            let hash = [Cell::Bytes(row.bytes(0)?)];
+            if made.first("SELECT 1 FROM payloads WHERE hash = $1", &hash, |row| row.int(0))?.is_none() {
+                let what = format!("the row {} of `payloads` is there, and no record binds it", shown(hash[0]));
+                findings.add(None, None, what);
+            }
+            Ok(Walk::On)
+        });
+        findings.readable(compared, "the table `payloads`").map(|_| ())
     }
 
     fn tables(&mut self) -> Result<Vec<Table>, Error> {

@@ -31,7 +31,8 @@ fn next(
     if iteration.binding.is_none() {
         return Some(C::Bind { worker, connection });
     }
-    if dice == 0 {
+    // How a closing one ends is decided, so that no cancel is taken.
+    if dice == 0 && !matches!(iteration.step, Step::Closing { .. }) {
         return Some(C::Cancel { why: "enough".into() });
     }
     if dice == 1 && iteration.has_sandbox {

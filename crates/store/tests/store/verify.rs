@@ -182,6 +182,18 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         },
         &["is not the record that the head in the database was signed over"],
     ),
+    (
+        "a payload of another size",
+        |db, _| run(db, "UPDATE payloads SET size = size + 1 WHERE hash = (SELECT min(hash) FROM payloads)"),
+        &["binds payload", "bytes, and its row says"],
+    ),
+    (
+        "a payload that no record binds",
+        |db, _| {
+            run(db, "INSERT INTO payloads (hash, salt, size, bytes) VALUES (randomblob(32), randomblob(16), 1, x'00')")
+        },
+        &["of `payloads` is there, and no record binds it"],
+    ),
     ("a dropped record", |db, _| run(db, "DELETE FROM ledger WHERE idx = 12"), &["record 12: is missing"]),
     (
         "a dropped run of records",
