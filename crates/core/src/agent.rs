@@ -8,16 +8,21 @@
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
 mod files;
+mod schedule;
 mod supervision;
 pub use files::PutFile;
+pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use supervision::{Supervised, Supervision};
 
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
+use crate::execution;
 use crate::facts::{Counter, Entry, Namespace, Unread};
 use crate::id::{AgentId, ExecutionId, WorkerId};
+use crate::manifest::Trigger;
 use crate::owed::{Obligation, Owed};
+use crate::plan::Schedule;
 use crate::row::Row;
 use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
@@ -38,6 +43,20 @@ pub struct Agent {
     pub open: u32,
     pub last_started_at: Option<Time>,
     pub last_ended_at: Option<Time>,
+    /// What starts it, by its newest revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
+    /// When its schedule wakes it next; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextWake>,
+    /// The latest time of its schedule that is over with: none up to it comes again, wherever the clock goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Time>,
+    /// Executions that its schedule started and that have not ended, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scheduled: Vec<ExecutionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_woken_at: Option<Time>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +102,9 @@ pub struct Deployment {
     pub manifest: Payload,
     pub plan: Payload,
     pub digest: Hash,
+    /// As its plan has them.
+    pub schedule: Option<Schedule>,
+    pub triggers: Vec<Trigger>,
 }
 
 /// What lists show of a revision.
@@ -106,6 +128,8 @@ verbs! {
         "agent.resume" => Resume { note: Option<String> },
         /// By the reconciler, once a pause's time is over; a pause that was made longer meanwhile holds.
         "agent.end_pause" => EndPause {},
+        /// By the reconciler, once it is due; `input`: what the execution starts with, if one does.
+        "agent.wake" => Wake { waking: Waking, input: Payload },
         /// What runs is cancelled; then it may begin anew.
         "agent.kill" ends => Kill { note: Option<String> },
         /// For good: what runs is cancelled, and nothing begins ever again.
@@ -120,6 +144,7 @@ verbs! {
     fn payloads(&self) -> Vec<&Payload> {
         match self {
             Command::Deploy(deployment) => vec![&deployment.manifest, &deployment.plan],
+            Command::Wake { input, .. } => vec![input],
             Command::Delete { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
@@ -138,7 +163,35 @@ events! {
         "agent.created" => Created(Deployed),
         "agent.revised" => Revised(Deployed),
         "agent.paused" => Paused { supervision: Supervision, until: Option<Time> },
-        "agent.resumed" => Resumed(Supervision),
+        /// `next`: where its schedule's next time passed meanwhile, the one that it goes on from.
+        "agent.resumed" => Resumed {
+            #[serde(flatten)]
+            supervision: Supervision,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<NextWake>,
+        },
+        /// `scheduled`: the time of its schedule that is over with, and `missed_since` the first of those before it that
+        /// it stands for; `replaced`: what was cancelled for it.
+        "agent.woken" => Woken {
+            trigger: execution::Trigger,
+            execution: ExecutionId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            scheduled: Option<Time>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            missed_since: Option<Time>,
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            replaced: Vec<ExecutionId>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<NextWake>,
+        },
+        "agent.wake_skipped" => WakeSkipped {
+            why: Skipped,
+            scheduled: Time,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            missed_since: Option<Time>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<NextWake>,
+        },
         "agent.killed" => Killed(Supervision),
         "agent.revoked" => Revoked(Supervision),
         "agent.deleted" => Deleted { home_grace_ms: u64 },
@@ -163,6 +216,10 @@ pub struct Deployed {
     pub manifest: Bound,
     pub plan: Bound,
     pub digest: Hash,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextWake>,
 }
 
 refusals! {
@@ -183,6 +240,9 @@ refusals! {
         /// A deploy under another name than the agent's own.
         "agent.name_differs" => NameDiffers {},
         "agent.home_unknown" => HomeUnknown {},
+        /// Its schedule's next time is another one, or none.
+        "agent.wake_stale" => WakeStale {},
+        "agent.wake_not_due" => WakeNotDue {},
     }
 }
 
@@ -197,6 +257,9 @@ pub struct Standing {
     pub open: u32,
     pub last_started_at: Option<Time>,
     pub last_ended_at: Option<Time>,
+    /// When its schedule wakes it next, while that is waited for.
+    pub next_run_at: Option<Time>,
+    pub last_woken_at: Option<Time>,
 }
 
 /// An agent as lists show it.
@@ -239,6 +302,7 @@ impl Aggregate for Agent {
             Command::Pause { note, until } => supervision::pause(id, draft, note, until),
             Command::Resume { note } => supervision::resume(id, draft, note),
             Command::EndPause {} => supervision::end_pause(id, draft),
+            Command::Wake { waking, input } => schedule::wake(id, draft, waking, input),
             Command::Kill { note } => supervision::kill(id, draft, note),
             Command::Revoke { note } => supervision::revoke(id, draft, note),
             Command::PutFile(file) => files::put(id, draft, file),
@@ -272,6 +336,11 @@ impl Aggregate for Agent {
                 open: 0,
                 last_started_at: None,
                 last_ended_at: None,
+                triggers: deployed.triggers.clone(),
+                next: deployed.next,
+                last: None,
+                scheduled: Vec::new(),
+                last_woken_at: None,
             });
             return;
         }
@@ -280,11 +349,17 @@ impl Aggregate for Agent {
             Event::Revised(deployed) => {
                 agent.revision = deployed.revision;
                 agent.digest = deployed.digest;
+                agent.triggers = deployed.triggers.clone();
+                agent.next = deployed.next;
             }
             Event::Paused { supervision, until } => {
                 agent.state = State::Paused { supervision: supervision.clone(), until: *until };
             }
-            Event::Resumed(_) => agent.state = State::Deployed,
+            Event::Resumed { next, .. } => {
+                agent.state = State::Deployed;
+                agent.next = next.or(agent.next);
+            }
+            Event::Woken { .. } | Event::WakeSkipped { .. } => schedule::apply(agent, event, stamp),
             Event::Killed(_) => agent.killed = agent.open > 0,
             Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
@@ -298,7 +373,8 @@ impl Aggregate for Agent {
                 agent.open = agent.open.saturating_add(1);
                 agent.last_started_at = Some(stamp.at);
             }
-            Event::ExecutionEnded { .. } => {
+            Event::ExecutionEnded { execution } => {
+                agent.scheduled.retain(|open| open != execution);
                 agent.open = agent.open.saturating_sub(1);
                 agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);
@@ -319,7 +395,9 @@ impl Aggregate for Agent {
             }
             Event::StateSet { value, .. } => each(&value.hash),
             Event::Paused { .. }
-            | Event::Resumed(_)
+            | Event::Resumed { .. }
+            | Event::Woken { .. }
+            | Event::WakeSkipped { .. }
             | Event::Killed(_)
             | Event::Revoked(_)
             | Event::Deleted { .. }
@@ -339,6 +417,9 @@ impl Aggregate for Agent {
         let mut owe = |obligation, due| owed.push(Owed { obligation, due });
         if self.is_ending() {
             owe(Obligation::CancelExecutions, Due::AT_ONCE);
+        }
+        if let Some(next) = self.next_wake() {
+            owe(Obligation::Wake { waking: Waking::Schedule { scheduled: next.scheduled } }, Due::Wall(next.due));
         }
         match (&self.state, self.home) {
             (State::Paused { until: Some(until), .. }, _) => owe(Obligation::EndPause, Due::Wall(*until)),
@@ -375,7 +456,9 @@ impl Aggregate for Agent {
             // From now on another one may have its name: the id is the identity.
             Event::Archived { .. } => before.map(|agent| holds(&agent.name, None)).into_iter().collect(),
             Event::Paused { .. }
-            | Event::Resumed(_)
+            | Event::Resumed { .. }
+            | Event::Woken { .. }
+            | Event::WakeSkipped { .. }
             | Event::Killed(_)
             | Event::Revoked(_)
             | Event::Deleted { .. }
@@ -408,6 +491,8 @@ impl Agent {
             open: self.open,
             last_started_at: self.last_started_at,
             last_ended_at: self.last_ended_at,
+            next_run_at: self.next_wake().map(|next| next.due),
+            last_woken_at: self.last_woken_at,
         }
     }
 }
@@ -444,7 +529,8 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
     let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
-        let created = deployed(id, 1, draft, deployment);
+        let next = schedule::deployed(id, draft, None, deployment.schedule.as_ref())?;
+        let created = deployed(id, 1, draft, deployment, next);
         return Ok(draft.emit::<Agent>(id, Event::Created(created))?);
     };
     if !agent.name.eq_ignore_ascii_case(&deployment.name) {
@@ -454,15 +540,22 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
     if agent.digest == deployment.digest {
         return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
     }
-    let mut revised = deployed(id, agent.revision + 1, draft, deployment);
+    let next = schedule::deployed(id, draft, Some(&agent), deployment.schedule.as_ref())?;
+    let mut revised = deployed(id, agent.revision + 1, draft, deployment, next);
     revised.name = agent.name;
     Ok(draft.emit::<Agent>(id, Event::Revised(revised))?)
 }
 
-fn deployed(agent: AgentId, revision: u32, draft: &mut Draft<'_>, deployment: Deployment) -> Deployed {
-    let Deployment { name, listed, manifest, plan, digest } = deployment;
+fn deployed(
+    agent: AgentId,
+    revision: u32,
+    draft: &mut Draft<'_>,
+    deployment: Deployment,
+    next: Option<NextWake>,
+) -> Deployed {
+    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers } = deployment;
     let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
-    Deployed { agent, name, revision, listed, manifest, plan, digest }
+    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next }
 }
 
 /// An execution of the agent ends; a deleted agent's last one archives it.

@@ -15,6 +15,7 @@ mod rows;
 mod turn;
 mod validation;
 
+pub(crate) use decide::{replace, start};
 pub use rows::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
 
 use crate::actor::Actor;
@@ -46,6 +47,8 @@ pub struct Execution {
     /// Validators of its plan.
     pub validators: u32,
     pub input: Hash,
+    #[serde(default, skip_serializing_if = "Trigger::is_manual")]
+    pub trigger: Trigger,
     pub started_at: Time,
     pub wall: Clock,
     pub spent: Spent,
@@ -184,6 +187,45 @@ pub enum Ending {
     Completed { output: Bound },
     Failed { reason: Reason, detail: String },
     Cancelled { by: Actor, why: String },
+}
+
+/// What started an execution.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Trigger {
+    /// A person, or a program of theirs.
+    #[default]
+    Manual,
+    /// The clock.
+    Schedule,
+    /// A message.
+    Comms,
+    /// Another agent.
+    Agent,
+}
+
+impl Trigger {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    fn is_manual(&self) -> bool {
+        *self == Trigger::Manual
+    }
 }
 
 /// Why an execution failed.
@@ -331,6 +373,7 @@ pub struct Start {
     pub max_iterations: Option<u32>,
     /// Hash of the caller's idempotency key within the agent.
     pub idempotency: Option<Hash>,
+    pub trigger: Trigger,
 }
 
 /// Which model call of an execution is meant.
@@ -423,6 +466,8 @@ events! {
             validators: u32,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             idempotency: Option<Hash>,
+            #[serde(default, skip_serializing_if = "Trigger::is_manual")]
+            trigger: Trigger,
         },
         "execution.cancel_requested" => CancelRequested { by: Actor, why: String },
         "iteration.started" => IterationStarted { iteration: u32, binding: Binding },
@@ -620,7 +665,7 @@ impl Aggregate for Execution {
     }
 
     fn apply(fold: &mut Option<Execution>, event: &Event, stamp: Stamp) {
-        if let Event::Started { agent, agent_name, revision, input, limits, validators, .. } = event {
+        if let Event::Started { agent, agent_name, revision, input, limits, validators, trigger, .. } = event {
             *fold = Some(Execution {
                 agent: *agent,
                 agent_name: agent_name.clone(),
@@ -628,6 +673,7 @@ impl Aggregate for Execution {
                 limits: *limits,
                 validators: *validators,
                 input: input.hash,
+                trigger: *trigger,
                 started_at: stamp.at,
                 wall: Clock::default(),
                 spent: Spent::default(),

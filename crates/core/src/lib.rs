@@ -21,6 +21,7 @@ pub mod access;
 pub mod project;
 pub mod agent;
 pub mod fault;
+pub mod cron;
 pub mod template;
 pub mod manifest;
 pub mod plan;

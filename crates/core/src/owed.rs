@@ -1,5 +1,6 @@
 //! What the world owes the folded state, and when. Pure: `transact` diffs it before and after each command and the store
 //! keeps the difference as rows; reconcilers read those rows and nothing else.
+use crate::agent::Waking;
 use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
 use crate::time::{Due, Run};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,10 @@ pub enum Obligation {
     CancelExecutions,
     /// The pause of an agent is over.
     EndPause,
+    /// Wake an agent.
+    Wake {
+        waking: Waking,
+    },
     /// Remove the work folder of an archived agent.
     RemoveHome {
         worker: WorkerId,

@@ -1,13 +1,17 @@
 //! What an agent's revision runs by: its manifest, compiled once when it was deployed. It is versioned and bound; at run
 //! time nobody reads a manifest. A rule that a later release tightens binds new deploys, never an old plan.
 use crate::capability::path::WORKSPACE;
-use crate::manifest::{AccessMode, Guard, Manifest, NetworkMode, Runtime, Sharing, StorageClass, Validator};
+use crate::cron::Timetable;
+use crate::fault::Fault;
+use crate::manifest::{
+    AccessMode, Guard, Manifest, Missed, NetworkMode, Overlap, Runtime, Sharing, StorageClass, Trigger, Validator,
+};
 use crate::template;
 use serde::{Deserialize, Serialize};
 
 /// The shape that this program writes; older ones are lifted by [`Plan::read`].
-pub const PLAN_VERSION: u32 = 2;
-/// The oldest that it reads. Before 2 nothing bounded how many executions ran at a time.
+pub const PLAN_VERSION: u32 = 3;
+/// The oldest that it reads. Before 2 nothing bounded how many executions ran at a time, before 3 nothing woke an agent.
 const PLAN_VERSION_MIN: u32 = 1;
 /// Connections that one iteration may have open where its manifest names no number.
 pub const CONNECTIONS_MAX: u32 = 64;
@@ -31,6 +35,23 @@ pub struct Plan {
     pub prompt: Prompt,
     pub validators: Vec<Validator>,
     pub sandbox: Sandbox,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// What starts it.
+    #[serde(default = "manual")]
+    pub triggers: Vec<Trigger>,
+}
+
+/// When the clock wakes an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    pub cron: String,
+    /// An IANA time zone.
+    pub timezone: String,
+    /// Each wake is later by up to so much.
+    pub jitter_ms: u64,
+    pub overlap: Overlap,
+    pub missed: Missed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +143,8 @@ impl Plan {
             },
             validators: manifest.validators().to_vec(),
             sandbox: Sandbox::of(manifest),
+            schedule: manifest.spec.schedule.as_ref().map(Schedule::of),
+            triggers: manifest.triggers(),
         }
     }
 
@@ -149,6 +172,28 @@ impl Plan {
 
 fn unbounded() -> u32 {
     u32::MAX
+}
+
+fn manual() -> Vec<Trigger> {
+    vec![Trigger::Manual]
+}
+
+impl Schedule {
+    fn of(stated: &crate::manifest::Schedule) -> Schedule {
+        Schedule {
+            cron: stated.cron.clone(),
+            timezone: stated.timezone.clone().unwrap_or_else(|| "UTC".to_owned()),
+            jitter_ms: stated.jitter.map_or(0, |jitter| jitter.as_millis()),
+            overlap: stated.overlap.unwrap_or(Overlap::Skip),
+            missed: stated.missed.unwrap_or(Missed::RunOnce),
+        }
+    }
+
+    /// # Errors
+    /// An expression or a zone that this program does not know any more.
+    pub fn timetable(&self) -> Result<Timetable, Fault> {
+        Timetable::of(&self.cron, &self.timezone)
+    }
 }
 
 /// What the manifest states; and where each execution has a work folder of its own, that, unless a stated volume is one already.

@@ -11,6 +11,7 @@ pub mod remove_home;
 pub mod sweep;
 pub mod think;
 pub mod validate;
+pub mod wake;
 mod wakeups;
 
 pub use validate::Computing;
@@ -82,6 +83,11 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Sweep => one!(4, sweep::sweep),
         Kind::CancelExecutions => one!(4, cancel::cancel),
         Kind::EndPause => one!(4, end_pause::end_pause),
+        Kind::Wake => Policy {
+            concurrency: 2,
+            backoff: Duration::from_secs(1),
+            unit: Unit::Page(|app, page| Box::pin(wake::wake(app, page))),
+        },
         Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, remove_home::remove_home) },
     }
 }
@@ -102,6 +108,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Sweep { .. }
         | Obligation::CancelExecutions
         | Obligation::EndPause
+        | Obligation::Wake { .. }
         | Obligation::RemoveHome { .. } => obligation.to_key(),
     };
     (stream, key)

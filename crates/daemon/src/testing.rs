@@ -19,7 +19,7 @@ use tenure_core::bound::Hash;
 use tenure_core::call::{self, EndCall, Outcome, Proposal, attributes_json};
 use tenure_core::capability::Attributes;
 use tenure_core::draft::Committed;
-use tenure_core::execution::{self, Answer, CallModel, Event as Happened, Finding, Start, Turn, Usage};
+use tenure_core::execution::{self, Answer, CallModel, Event as Happened, Finding, Start, Trigger, Turn, Usage};
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use tenure_core::manifest::{Host, Manifest};
 use tenure_core::plan::{Limits, Plan};
@@ -308,9 +308,17 @@ pub(crate) fn compiled(app: &App, name: &str, manifest: Vec<u8>, plan: &Plan) ->
         digest: Hash::of(&manifest),
         manifest: app.committer.payload(manifest),
         plan: app.committer.payload(plan.to_bytes()),
+        schedule: plan.schedule.clone(),
+        triggers: plan.triggers.clone(),
     }
 }
 
 fn start_of(app: &App, agent: AgentId) -> Start {
-    Start { agent, input: app.committer.payload(b"\"do it\"".to_vec()), max_iterations: None, idempotency: None }
+    Start {
+        agent,
+        input: app.committer.payload(b"\"do it\"".to_vec()),
+        max_iterations: None,
+        idempotency: None,
+        trigger: Trigger::Manual,
+    }
 }

@@ -393,7 +393,8 @@ impl Audit {
             | Obligation::Expire
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
-            | Obligation::EndPause => true,
+            | Obligation::EndPause
+            | Obligation::Wake { .. } => true,
             // Workers are waited for.
             Obligation::Place { .. }
             | Obligation::Dispatch { .. }

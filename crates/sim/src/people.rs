@@ -141,6 +141,8 @@ impl People {
             digest: Hash::of(file.as_bytes()),
             manifest: payload(random, file),
             plan: payload(random, plan.to_bytes()),
+            schedule: plan.schedule.clone(),
+            triggers: plan.triggers.clone(),
         };
         let fresh = AgentId::mint(&mut mint(random, scene.at));
         Command::Agent(fresh, agent::Command::Deploy(deployment))
@@ -157,7 +159,13 @@ impl People {
             _ => None,
         };
         let id = ExecutionId::mint(&mut mint(random, scene.at));
-        let start = Start { agent, input: payload(random, "\"go\""), max_iterations, idempotency };
+        let start = Start {
+            agent,
+            input: payload(random, "\"go\""),
+            max_iterations,
+            idempotency,
+            trigger: execution::Trigger::Manual,
+        };
         Command::Execution(id, execution::Command::Start(start))
     }
 

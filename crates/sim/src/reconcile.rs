@@ -9,6 +9,7 @@ mod release;
 mod sweep;
 mod think;
 mod validate;
+mod wake;
 
 use crate::audit::{Checked, Violation};
 use crate::mutation::Mutation;
@@ -91,6 +92,7 @@ fn perform<S: Storage>(
             sweep::sweep(world, worker, connection, since).map(|()| false)
         }
         (Stream::Agent(agent), Obligation::CancelExecutions) => delete::delete(world, agent).map(|()| false),
+        (Stream::Agent(agent), Obligation::Wake { waking }) => wake::wake(world, agent, waking).map(|()| false),
         (Stream::Agent(agent), Obligation::RemoveHome { worker }) => Ok(delete::remove_home(world, agent, worker)),
         _ => Ok(false),
     }?;

@@ -1,5 +1,5 @@
 //! How people hold an agent: pause, resume, kill, revoke, each with a note. What may begin is asked here and nowhere else.
-use super::{Agent, Event, Refusal, State};
+use super::{Agent, Event, Refusal, State, schedule};
 use crate::actor::Actor;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, refuse};
@@ -98,11 +98,14 @@ pub(super) fn pause(id: AgentId, draft: &mut Draft<'_>, note: Option<String>, un
 }
 
 pub(super) fn resume(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
-    let supervision = by(draft, note);
+    let (supervision, now) = (by(draft, note), draft.wall);
     let agent = super::known(id, draft)?;
     agent.not_revoked()?;
     match agent.state {
-        State::Paused { .. } => Ok(draft.emit::<Agent>(id, Event::Resumed(supervision))?),
+        State::Paused { .. } => {
+            let next = schedule::after_pause(id, draft, now)?;
+            Ok(draft.emit::<Agent>(id, Event::Resumed { supervision, next })?)
+        }
         State::Deployed | State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => {
             Err(refuse::<Agent>(Refusal::NotPaused {}))
         }
@@ -116,7 +119,9 @@ pub(super) fn end_pause(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> 
     agent.not_revoked()?;
     match agent.state {
         State::Paused { until: Some(until), .. } if until <= now => {
-            Ok(draft.emit::<Agent>(id, Event::Resumed(supervision))?)
+            // What falls due at its end or after it is no longer held back.
+            let next = schedule::after_pause(id, draft, Time::from_millis(until.millis() - 1))?;
+            Ok(draft.emit::<Agent>(id, Event::Resumed { supervision, next })?)
         }
         State::Deployed
         | State::Paused { .. }

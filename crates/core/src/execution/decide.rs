@@ -121,8 +121,26 @@ fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
         limits,
         validators,
         idempotency,
+        trigger: start.trigger,
     })?;
     Ok(it.draft.emit::<Agent>(start.agent, agent::Event::ExecutionStarted { execution: it.id })?)
+}
+
+/// Starts one within another decision.
+pub(crate) fn start(id: ExecutionId, draft: &mut Draft<'_>, start: Start) -> Result<(), Stop> {
+    draft.get::<Execution>(id)?;
+    begin(&mut Decider { id, draft }, start)
+}
+
+/// Cancels one for the next of its schedule; one that is ending anyway ends as it was going to.
+pub(crate) fn replace(id: ExecutionId, draft: &mut Draft<'_>) -> Result<(), Stop> {
+    draft.get::<Execution>(id)?;
+    let mut it = Decider { id, draft };
+    match cancel(&mut it, "the next run of its schedule is due".to_string()) {
+        Ok(()) => advance(&mut it),
+        Err(Stop::Refused(_)) => Ok(()),
+        Err(Stop::Unread) => Err(Stop::Unread),
+    }
 }
 
 fn cancel(it: &mut Decider<'_, '_>, why: String) -> Result<(), Stop> {

@@ -1,7 +1,7 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
-use super::{Cause, Ending, Event, Execution, Iteration, Phase, Reason, Status};
+use super::{Cause, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger};
 use crate::bound::Hash;
 use crate::call::{self, Proposed};
 use crate::facts::{Counter, Namespace};
@@ -39,6 +39,7 @@ pub struct ExecutionRow {
     pub wall: Clock,
     pub input: Hash,
     pub output: Option<Hash>,
+    pub trigger: Trigger,
     pub started_at: Time,
     pub ended_at: Option<Time>,
 }
@@ -261,6 +262,7 @@ impl Execution {
             wall: self.wall,
             input: self.input,
             output,
+            trigger: self.trigger,
             started_at: self.started_at,
             ended_at,
         }

@@ -1,7 +1,7 @@
 //! What holds where a manifest is silent: the defaults of every limit, and the questions that running an agent asks of
 //! its manifest. Must never write a default into the manifest itself.
 
-use super::canonical::{Manifest, Mode, Sharing, Tool};
+use super::canonical::{Manifest, Mode, Sharing, Tool, Trigger};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
 use crate::plan::Limits;
@@ -39,6 +39,17 @@ impl Manifest {
     /// Executions at a time.
     pub fn concurrency(&self) -> u32 {
         self.spec.execution.as_ref().and_then(|execution| execution.concurrency).unwrap_or(1)
+    }
+
+    /// A schedule implies its trigger, and people may always start it.
+    pub fn triggers(&self) -> Vec<Trigger> {
+        let scheduled = self.spec.schedule.is_some();
+        let holds = |trigger: &Trigger| match trigger {
+            Trigger::Schedule => scheduled,
+            Trigger::Comms => self.spec.triggers.contains(&Trigger::Comms),
+            Trigger::Manual => true,
+        };
+        [Trigger::Schedule, Trigger::Comms, Trigger::Manual].into_iter().filter(holds).collect()
     }
 
     pub fn workspace(&self) -> Sharing {

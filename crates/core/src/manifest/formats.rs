@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Node, Value};
 use super::values::{text, text_of, wrong_type};
+use crate::cron::{self, Cron};
 use crate::fault::{Code, Fault, excerpt};
 use crate::network::entry::{Entry, Unusable};
 use crate::network::host::Misspelt;
@@ -124,10 +125,11 @@ pub(super) fn language(node: &Node) -> Result<String, Fault> {
     one_word(node, 32, "+-#.", |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "a language's name", hint)
 }
 
-/// An IANA time zone.
+/// An IANA time zone that this program knows.
 pub(super) fn timezone(node: &Node) -> Result<String, Fault> {
-    let hint = "write it as in `Europe/Berlin`";
-    one_word(node, 64, "/_-+", |c| c.is_ascii_alphanumeric(), "an IANA time zone", hint)
+    let given = text(node)?;
+    cron::zone(&given)?;
+    Ok(given)
 }
 
 /// Text of 1 to `max` characters, each of which is `usual` or one of `signs`.
@@ -146,16 +148,11 @@ fn one_word(
     Ok(given)
 }
 
-/// The five fields of cron, one space apart.
+/// A word of cron's, or its five fields one space apart.
 pub(super) fn cron(node: &Node) -> Result<String, Fault> {
-    let cron = text(node)?;
-    let parts: Vec<&str> = cron.split_whitespace().collect();
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '*' | '/' | ',' | '-' | '?' | '#');
-    if parts.len() != 5 || !parts.iter().all(|part| part.chars().all(inner)) {
-        let fault = Fault::new(Code::BadFormat, format!("{} is not a cron expression", excerpt(&cron)));
-        return Err(fault.hint("five fields are wanted: minute, hour, day, month, weekday, as in `0 9 * * 1-5`"));
-    }
-    Ok(parts.join(" "))
+    let given = text(node)?;
+    Cron::parse(&given)?;
+    Ok(given.split_whitespace().collect::<Vec<&str>>().join(" "))
 }
 
 pub(super) fn url(node: &Node) -> Result<String, Fault> {

@@ -1,7 +1,7 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
-use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
+use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Trigger, Volume};
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
 use crate::fault::{Code, Fault, Problem};
@@ -18,7 +18,7 @@ impl Manifest {
             tools,
             security,
             volumes,
-            schedule,
+            schedule: _,
             triggers,
             limits,
             secrets,
@@ -41,8 +41,10 @@ impl Manifest {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
         sizes(security.as_ref(), volumes, &mut list);
-        list.when(schedule.is_some(), "spec.schedule", "no schedule is kept yet", "start it by `tenure execute`");
-        list.when(!triggers.is_empty(), "spec.triggers", "nothing wakes an agent yet", "start it by `tenure execute`");
+        for (index, trigger) in triggers.iter().enumerate() {
+            let comms = *trigger == Trigger::Comms;
+            list.when(comms, &format!("spec.triggers[{index}]"), "no message wakes an agent yet", LEAVE);
+        }
         if let Some(limits) = limits {
             let way = "leave it out, and bound spec.limits.tokens and tool_calls";
             list.when(limits.money.is_some(), "spec.limits.money", "no cost is counted against it yet", way);

@@ -10,6 +10,7 @@ use tenure_core::bound::Hash;
 use tenure_core::call::Outcome;
 use tenure_core::id::KeyId;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
+use tenure_core::manifest::{Missed, Overlap};
 use tenure_core::{access, agent, execution, fleet, project};
 
 /// A history with every kind of event that this release writes.
@@ -86,6 +87,14 @@ fn history() -> Office {
     office.execution = office.world.execution_id();
     let start = office.start();
     office.must(start).must(execution::Command::Cancel { why: "enough".into() });
+    office.schedule("@hourly", Overlap::Skip, Missed::RunOnce).expect("another manifest");
+    for _ in 0..2 {
+        office.world.pass(3_600_000);
+        office.wake().expect("it is due");
+    }
+    let woken = office.world.fold::<agent::Agent>(office.agent).map(|agent| agent.scheduled[0]);
+    office.execution = woken.expect("the first of the two");
+    office.must(execution::Command::Cancel { why: "enough".into() });
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");

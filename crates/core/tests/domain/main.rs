@@ -4,4 +4,5 @@ mod neighbours;
 mod office;
 mod replay;
 mod reports;
+mod schedules;
 mod transitions;

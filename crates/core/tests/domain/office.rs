@@ -1,19 +1,20 @@
 //! A small office to test in: one agent, one worker, and short words for the commands on one execution.
 use tenure_core::actor::Actor;
+use tenure_core::agent::Agent;
 use tenure_core::aggregate::{Command, Event, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::call::{self, EndCall, Fence, Lease, Open, Outcome, Proposal};
 use tenure_core::capability::{self, Place};
 use tenure_core::execution::{
-    self, Answer, CallModel, Check, Execution, Finding, ModelFailure, Phase, Remedy, Start, Step, Turn, Usage,
+    self, Answer, CallModel, Check, Execution, Finding, ModelFailure, Phase, Remedy, Start, Step, Trigger, Turn, Usage,
 };
 use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::ledger::canonical;
-use tenure_core::manifest::{Manifest, Validator};
+use tenure_core::manifest::{Manifest, Missed, Overlap, Validator};
 use tenure_core::network::{self, Traffic};
-use tenure_core::plan::{Limits, Plan};
+use tenure_core::plan::{Limits, Plan, Schedule};
 use tenure_core::time::Time;
 use tenure_core::{agent, project};
 use tenure_sim::store::World;
@@ -69,6 +70,7 @@ impl Office {
     }
 
     pub fn deploy_plan(&mut self, name: &str, plan: &Plan, text: &str) -> Result<Vec<Event>, Refusal> {
+        let (schedule, triggers) = (plan.schedule.clone(), plan.triggers.clone());
         let plan = String::from_utf8(plan.to_bytes()).expect("a plan is text");
         let deployment = agent::Deployment {
             name: name.into(),
@@ -81,6 +83,8 @@ impl Office {
             manifest: self.world.payload(text),
             plan: self.world.payload(&plan),
             digest: Hash::of(text.as_bytes()),
+            schedule,
+            triggers,
         };
         self.world.commit(OWNER, Command::Agent(self.agent, agent::Command::Deploy(deployment)))
     }
@@ -105,6 +109,22 @@ impl Office {
 
     pub fn end_pause(&mut self) -> Result<Vec<Event>, Refusal> {
         self.world.commit(Actor::Daemon, Command::Agent(self.agent, agent::Command::EndPause {}))
+    }
+
+    /// A revision with this schedule, in UTC.
+    pub fn schedule(&mut self, cron: &str, overlap: Overlap, missed: Missed) -> Result<Vec<Event>, Refusal> {
+        let (cron, timezone) = (cron.to_string(), "UTC".to_string());
+        let schedule = Some(Schedule { cron, timezone, jitter_ms: 0, overlap, missed });
+        let text = format!("{} {overlap:?} {missed:?}", schedule.as_ref().map_or("", |schedule| &schedule.cron));
+        self.deploy_plan("clerk", &Plan { schedule, ..plan(0) }, &text)
+    }
+
+    /// Does what is owed to its schedule next, whether or not it is due.
+    pub fn wake(&mut self) -> Result<Vec<Event>, Refusal> {
+        let next = self.world.fold::<Agent>(self.agent).and_then(|agent| agent.next);
+        let scheduled = next.map_or(self.world.now.at, |next| next.scheduled);
+        let (waking, input) = (agent::Waking::Schedule { scheduled }, self.world.payload("null"));
+        self.world.commit(Actor::Daemon, Command::Agent(self.agent, agent::Command::Wake { waking, input }))
     }
 
     pub fn kill(&mut self) -> Result<Vec<Event>, Refusal> {
@@ -167,7 +187,13 @@ impl Office {
 
     pub fn start(&mut self) -> execution::Command {
         let input = self.world.payload("go");
-        execution::Command::Start(Start { agent: self.agent, input, max_iterations: None, idempotency: None })
+        execution::Command::Start(Start {
+            agent: self.agent,
+            input,
+            max_iterations: None,
+            idempotency: None,
+            trigger: Trigger::Manual,
+        })
     }
 
     pub fn bind(&self) -> execution::Command {

@@ -6,6 +6,7 @@ use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::call::Outcome;
 use tenure_core::execution::Execution;
 use tenure_core::fleet::{self, Worker};
+use tenure_core::manifest::{Missed, Overlap};
 use tenure_core::{agent, execution, network, project};
 
 type Setup = fn() -> Office;
@@ -197,6 +198,15 @@ fn archived() -> Office {
     office
 }
 
+const HOUR: u64 = 3_600_000;
+
+fn scheduled(passed: u64) -> Office {
+    let mut office = fresh(0);
+    office.schedule("@hourly", Overlap::Skip, Missed::RunOnce).expect("another manifest");
+    office.world.pass(passed);
+    office
+}
+
 type Command1 = fn(&mut Office) -> Result<Vec<Event>, Refusal>;
 
 fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(&Office) -> Stream) -> String {
@@ -215,8 +225,16 @@ fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(
 
 #[test]
 fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
-    let states: [(&str, Setup); 10] = [
+    let states: [(&str, Setup); 13] = [
         ("deployed", || fresh(0)),
+        ("scheduled, not due", || scheduled(0)),
+        ("scheduled, due", || scheduled(HOUR)),
+        ("scheduled, paused and due", || {
+            let mut office = scheduled(0);
+            office.pause().expect("it is deployed");
+            office.world.pass(HOUR);
+            office
+        }),
         ("deployed, an execution open", || queued(0)),
         ("paused", || {
             let mut office = fresh(0);
@@ -247,7 +265,8 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 16] = [
+    let commands: [(&str, Command1); 17] = [
+        ("wake", Office::wake),
         ("start", |office| {
             office.execution = office.world.execution_id();
             let start = office.start();

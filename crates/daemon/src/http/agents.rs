@@ -10,12 +10,14 @@ use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::draft::Committed;
 use tenure_core::manifest::{Backend, Engine, Isolation, Manifest};
-use tenure_core::plan::Plan;
+use tenure_core::plan::{self, Plan};
 use tenure_core::row::Row;
+use tenure_core::time::Time;
 use tenure_store::rows::agents;
 use tenure_wire::api::List;
 use tenure_wire::api::agent::{
-    Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Supervise, Supervised,
+    Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Schedule, Supervise,
+    Supervised,
 };
 use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
@@ -34,6 +36,7 @@ use super::problem::{Answer, Failure, of_manifest};
 use crate::commit;
 
 const REVISIONS_SHOWN: u32 = 50;
+const RUNS_SHOWN: usize = 5;
 /// Pages read for one filtered page of a list.
 const PAGES_MAX: usize = 20;
 
@@ -87,12 +90,15 @@ async fn deploy(
     if params.dry_run.unwrap_or(false) {
         return dry_run(&api, holder, digest).await;
     }
+    let plan = Plan::compile(&manifest);
     let deployment = Deployment {
         name: manifest.name().to_string(),
         listed: listed(&manifest),
         manifest: api.app.committer.payload(bytes),
-        plan: api.app.committer.payload(Plan::compile(&manifest).to_bytes()),
+        plan: api.app.committer.payload(plan.to_bytes()),
         digest,
+        schedule: plan.schedule,
+        triggers: plan.triggers,
     };
     let command = Command::Agent(api.app.committer.mint_agent(), agent::Command::Deploy(deployment));
     let (changed, agent) = match api.app.committer.commit(caller.actor, command).await {
@@ -240,6 +246,8 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
             timeout_ms: limits.timeout_ms,
         },
         tools: plan.tools.clone(),
+        triggers: plan.triggers.iter().map(|trigger| trigger.as_str().to_string()).collect(),
+        schedule: plan.schedule.as_ref().map(|schedule| scheduled(schedule, &entry, api.app.committer.now().at)),
         revisions: revisions.into_iter().map(revision).collect(),
         manifest,
     }))
@@ -365,6 +373,20 @@ async fn supervised(api: &ApiState, actor: Actor, wanted: &str, command: agent::
     Ok(Out(shown(&api.agent(&entry.id.to_string()).await?)))
 }
 
+/// A schedule with its next times as they come: without jitter, and whether or not it is held back now.
+fn scheduled(schedule: &plan::Schedule, entry: &AgentRow, now: Time) -> Schedule {
+    let next = schedule.timetable().map(|timetable| timetable.upcoming(now, RUNS_SHOWN)).unwrap_or_default();
+    Schedule {
+        cron: schedule.cron.clone(),
+        timezone: schedule.timezone.clone(),
+        overlap: schedule.overlap.as_str().to_string(),
+        missed: schedule.missed.as_str().to_string(),
+        jitter_ms: schedule.jitter_ms,
+        next: next.into_iter().map(Into::into).collect(),
+        last_woken_at: entry.standing.last_woken_at.map(Into::into),
+    }
+}
+
 fn revision(entry: RevisionRow) -> Revision {
     Revision { number: entry.number, version: entry.version, digest: entry.digest.to_string(), at: entry.at.into() }
 }
@@ -395,6 +417,7 @@ pub(super) fn shown(row: &AgentRow) -> Agent {
             note: supervised.note.clone(),
             until: supervised.until.map(Into::into),
         }),
+        next_run_at: row.standing.next_run_at.map(Into::into),
         created_at: row.created_at.into(),
         updated_at: row.at.into(),
     }

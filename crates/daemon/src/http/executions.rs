@@ -68,7 +68,9 @@ async fn start(
     let agent = api.agent(&start.agent).await?;
     let input = api.app.committer.payload(start.input.get().as_bytes().to_vec());
     let id = api.app.committer.mint_execution();
-    let command = execution::Start { agent: agent.id, input, max_iterations: start.max_iterations, idempotency };
+    let trigger = execution::Trigger::Manual;
+    let (agent, max_iterations) = (agent.id, start.max_iterations);
+    let command = execution::Start { agent, input, max_iterations, idempotency, trigger };
     let committed = api.app.committer.commit(caller.actor, Command::Execution(id, execution::Command::Start(command)));
     let (row, repeated) = match committed.await {
         Ok(committed) => (committed_row(&committed)?, false),
@@ -290,6 +292,7 @@ fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Executio
         agent_name: row.agent_name,
         revision: row.revision,
         status,
+        trigger: row.trigger,
         reason: row.reason.map(|reason| reason.as_str().to_string()),
         detail: row.detail,
         waiting_for,

@@ -141,6 +141,7 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::StillEnding {} => Code::AgentEnding.problem("it was killed, and what ran has not ended yet"),
         R::UntilPast {} => Code::ParameterOutOfRange.problem("`until` is past"),
         R::NameDiffers {} => Code::AgentNameTaken.problem("an agent keeps its name for good"),
+        R::WakeStale {} | R::WakeNotDue {} => Code::Conflict.problem("its schedule has moved on"),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
 }

@@ -54,7 +54,13 @@ mod tests {
         let agent = app.records.read(move |txn| Ok(txn.execution(id)?.agent)).await.unwrap();
         let next = app.committer.mint_execution();
         let input = app.committer.payload(b"{}".to_vec());
-        let start = execution::Start { agent, input, max_iterations: None, idempotency: None };
+        let start = execution::Start {
+            agent,
+            input,
+            max_iterations: None,
+            idempotency: None,
+            trigger: execution::Trigger::Manual,
+        };
         run(&app, Command::Execution(next, execution::Command::Start(start))).await;
         let uncancelled = || app.records.uncancelled_of(agent, None, PAGE);
         let mut both = vec![id, next];

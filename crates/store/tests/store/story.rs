@@ -8,7 +8,7 @@ use tenure_core::agent;
 use tenure_core::aggregate::{Command, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::draft::{Decision, Ledger};
-use tenure_core::execution::{self, Execution, Reason, Start, Status};
+use tenure_core::execution::{self, Execution, Reason, Start, Status, Trigger};
 use tenure_core::facts::{Counter, Facts};
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::{Kind, Obligation};
@@ -56,7 +56,13 @@ fn an_execution_runs_to_its_end_and_reads_back_every_way() {
     let id = world.start(&store, agent, Some(key));
     assert_eq!(owed(&store, Kind::Place, world.now), [Stream::Execution(id)]);
     world.bind(&store, id, worker);
-    let again = Start { agent, input: world.payload("again"), max_iterations: None, idempotency: Some(key) };
+    let again = Start {
+        agent,
+        input: world.payload("again"),
+        max_iterations: None,
+        idempotency: Some(key),
+        trigger: Trigger::Manual,
+    };
     let other = ExecutionId::mint(&mut world.mint());
     let refused = world.run(&store, Command::Execution(other, execution::Command::Start(again))).unwrap_err();
     assert_eq!(refused, Refusal::Execution(execution::Refusal::Repeated { execution: id }));

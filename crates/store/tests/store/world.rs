@@ -8,7 +8,7 @@ use tenure_core::bound::{Hash, Payload};
 use tenure_core::call::{self, EndCall, Open, Outcome, Proposal};
 use tenure_core::capability::{self, Place};
 use tenure_core::draft::{Committed, DecisionContext, transact};
-use tenure_core::execution::{self, Answer, CallModel, Execution, Start, Step, Turn, Usage};
+use tenure_core::execution::{self, Answer, CallModel, Execution, Start, Step, Trigger, Turn, Usage};
 use tenure_core::facts::Facts;
 use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, Mint, ProjectId, WorkerId};
@@ -102,6 +102,8 @@ impl World {
             manifest: self.payload(format!("manifest of {name} {}", self.seed)),
             plan: self.payload(plan.to_bytes()),
             digest: Hash::of(&self.seed.to_be_bytes()),
+            schedule: plan.schedule.clone(),
+            triggers: plan.triggers.clone(),
         };
         self.run(store, Command::Agent(id, agent::Command::Deploy(deployment))).unwrap();
         id
@@ -118,7 +120,13 @@ impl World {
 
     pub(crate) fn start(&mut self, store: &Store, agent: AgentId, idempotency: Option<Hash>) -> ExecutionId {
         let id = ExecutionId::mint(&mut self.mint());
-        let start = Start { agent, input: self.payload("do the thing"), max_iterations: None, idempotency };
+        let start = Start {
+            agent,
+            input: self.payload("do the thing"),
+            max_iterations: None,
+            idempotency,
+            trigger: Trigger::Manual,
+        };
         self.run_execution(store, id, execution::Command::Start(start));
         id
     }
@@ -300,7 +308,13 @@ pub(crate) fn whole_in(
         let committed = commit(txn, OWNER, Command::Execution(id, command), now, seed)?.unwrap();
         Ok(after::<Execution>(&committed, id))
     };
-    let start = Start { agent, input: world.payload("do the thing"), max_iterations: None, idempotency: None };
+    let start = Start {
+        agent,
+        input: world.payload("do the thing"),
+        max_iterations: None,
+        idempotency: None,
+        trigger: Trigger::Manual,
+    };
     run(world, execution::Command::Start(start))?;
     let mut fold = run(world, execution::Command::Bind { worker, connection })?;
     for left in (0..=turns).rev() {

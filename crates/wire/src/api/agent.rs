@@ -89,6 +89,10 @@ pub struct Agent {
     /// Of a paused or revoked one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<Supervised>,
+    /// When its schedule wakes it next; absent without one, and while it is held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub next_run_at: Option<Moment>,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Moment,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
@@ -187,6 +191,28 @@ pub struct Limits {
     pub timeout_ms: u64,
 }
 
+/// When the clock wakes an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Schedule {
+    /// Five fields or a word, in the meaning of Debian's cron(8).
+    pub cron: String,
+    /// An IANA time zone.
+    pub timezone: String,
+    /// Where its last run is not over: `skip`, `queue` or `replace`.
+    pub overlap: String,
+    /// What becomes of times that were missed: `run-once` or `skip`.
+    pub missed: String,
+    /// Each wake is later by up to so much.
+    pub jitter_ms: u64,
+    /// The next five times, without jitter.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub next: Vec<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub last_woken_at: Option<Moment>,
+}
+
 /// One agent with all that is kept of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -195,6 +221,10 @@ pub struct AgentFile {
     pub agent: Agent,
     pub limits: Limits,
     pub tools: Vec<String>,
+    /// What starts it: `schedule`, `comms` or `manual`.
+    pub triggers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// Newest first, at most 50.
     pub revisions: Vec<Revision>,
     /// In the canonical form, whatever dialect it was deployed in.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strum::IntoEnumIterator;
 use tenure_core::capability::Shown;
-use tenure_core::execution::{Reason, Status};
+use tenure_core::execution::{Reason, Status, Trigger};
 use tenure_core::id::{AgentId, CallId, ExecutionId};
 
 use super::moment::Moment;
@@ -134,6 +134,9 @@ pub struct Execution {
     /// The revision that it started with and keeps.
     pub revision: u32,
     pub status: ExecutionStatus,
+    /// What started it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "manual"))]
+    pub trigger: Trigger,
     /// Why it failed: one of the words of `Reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
