@@ -68,20 +68,31 @@ impl Margin {
         rows
     }
 
-    /// A line of ours with its newline. On a terminal what goes beyond the width begins in the margin, as it may be another's.
+    /// A line of ours with its newline. On a terminal what goes beyond the width begins in the margin, as it may be another's,
+    /// with a whole word where the row has room for it.
     pub fn ours(&self, line: &str) -> String {
-        let mut rows = String::new();
-        let (mut column, room) = (0, self.width.map_or(usize::MAX, |width| width.saturating_sub(1).max(ROOM_MIN)));
+        let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(1).max(ROOM_MIN));
+        let (mut rows, mut row, mut column) = (String::new(), String::new(), 0);
         for letter in one_line(line).chars() {
-            let columns = if letter.is_ascii() { 1 } else { 2 };
-            if column + columns > room {
+            if column + columns(letter) > room {
+                let rest = match row.trim_start().rsplit_once(' ') {
+                    Some((_, word)) if letter != ' ' && columns_of(word) + 2 < room / 2 => {
+                        row.split_off(row.len() - word.len())
+                    }
+                    Some(_) | None => String::new(),
+                };
+                rows.push_str(row.trim_end());
                 rows.push('\n');
-                rows.push_str(GOES_ON);
-                column = GOES_ON.len();
+                row = format!("{GOES_ON}{rest}");
+                column = columns_of(&row);
+                if letter == ' ' {
+                    continue;
+                }
             }
-            rows.push(letter);
-            column += columns;
+            row.push(letter);
+            column += columns(letter);
         }
+        rows.push_str(&row);
         rows.push('\n');
         rows
     }
@@ -92,8 +103,7 @@ impl Margin {
     }
 
     fn push(&mut self, voice: Voice, letter: char, rows: &mut String) {
-        // No letter is wider than two columns; counting all but ASCII as that breaks a row early, never late.
-        let columns = if letter.is_ascii() { 1 } else { 2 };
+        let columns = columns(letter);
         let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(1).max(voice.mark().len() + ROOM_MIN));
         if self.open.is_some_and(|(_, column)| column + columns > room) {
             rows.push_str(self.close());
@@ -113,6 +123,15 @@ impl Margin {
         self.open = Some((voice, column));
         column
     }
+}
+
+/// No letter is wider than two columns; counting all but ASCII as that breaks a row early, never late.
+fn columns(letter: char) -> usize {
+    if letter.is_ascii() { 1 } else { 2 }
+}
+
+fn columns_of(text: &str) -> usize {
+    text.chars().map(columns).sum()
 }
 
 #[cfg(test)]
@@ -154,6 +173,19 @@ mod tests {
         assert_eq!(rows.lines().filter(|row| row.starts_with('[')).count(), 1, "{rows}");
         assert!(rows.lines().all(|row| row.chars().count() < 80), "{rows}");
         assert_eq!(Margin::new(None).ours(&line), format!("{line}\n"), "a file has lines of any length");
+    }
+
+    #[test]
+    fn a_long_line_of_ours_breaks_between_words_and_loses_nothing() {
+        let line = "[2026-02-23T10:00:04Z] Model: the cassette has no answer left for turn 1; record it again";
+        let rows = Margin::new(Some(40)).ours(line);
+        insta::assert_snapshot!(rows, @r"
+        [2026-02-23T10:00:04Z] Model: the
+            cassette has no answer left for
+            turn 1; record it again
+        ");
+        let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+        assert_eq!(words(&rows), words(line));
     }
 
     #[test]
