@@ -1,3 +1,4 @@
 //! Kill anything at any moment: each execution goes on by itself and ends as it would have.
 mod kills;
 mod disk;
+mod sessions;

@@ -125,6 +125,13 @@ pub enum Verb {
     Ps(Listing),
     /// Show what an execution's iterations said and did.
     Logs(Logs),
+    /// Talk with an agent, line by line; the conversation is kept, and taken up again later.
+    Chat(Chat),
+    /// Follow all that happens to agents: the calls of executions and sessions, and what people do to them.
+    Watch(Watch),
+    /// List and close sessions: agents that are connected from outside.
+    #[command(subcommand)]
+    Session(Session),
     /// Add, list and choose the daemons that are meant.
     #[command(subcommand)]
     Config(Config),
@@ -251,7 +258,16 @@ pub enum Agent {
     Pause(Pause),
     /// The same as `tenure resume`.
     Resume(Supervise),
-    /// Revoke agents for good: what runs is cancelled, nothing begins any more; history and state stay.
+    /// Give an agent a new key to connect with; its text is shown once. The present one dies.
+    Rotate {
+        /// Name, id or short id.
+        #[arg(value_parser = named)]
+        agent: String,
+        /// Let the present key live beside the new one for so long, as in `10m`; at most 7 days [default: 0]
+        #[arg(long, value_name = "TIME", value_parser = grace)]
+        overlap: Option<Duration>,
+    },
+    /// Revoke agents for good: what runs is cancelled, their keys die, nothing begins any more; history and state stay.
     Revoke(Supervise),
     /// Delete agents: their executions are cancelled, their history stays, and their names are free again.
     #[command(visible_alias = "rm")]
@@ -429,6 +445,60 @@ pub struct Logs {
     /// Stream what happens until it ends.
     #[arg(long, short, conflicts_with = "iteration")]
     pub follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// Name, id or short id.
+    #[arg(value_parser = named)]
+    pub agent: String,
+    /// Begin another conversation; without it, and without --resume, the one that was begun last goes on.
+    #[arg(long, conflicts_with_all = ["resume", "list"])]
+    pub new: bool,
+    /// Go on with this one: its id or short id.
+    #[arg(long, value_name = "ID", value_parser = named, conflicts_with = "list")]
+    pub resume: Option<String>,
+    /// List the conversations with it.
+    #[arg(long)]
+    pub list: bool,
+    #[arg(long, default_value_t = 50, requires = "list", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Of this agent alone: name, id or short id.
+    #[arg(long, value_parser = named)]
+    pub agent: Option<String>,
+    /// Calls of these capabilities alone, as in `state.*`.
+    #[arg(long, value_name = "GLOB")]
+    pub capability: Option<String>,
+    /// What came after this place of the ledger too; the JSON lines say theirs as `index`.
+    #[arg(long, value_name = "INDEX")]
+    pub after: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Session {
+    /// List sessions, the newest first; ended ones included.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Of this agent alone: name, id or short id.
+        #[arg(long, value_parser = named)]
+        agent: Option<String>,
+        #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Close sessions; their agents may open others.
+    Close {
+        /// Id or short id of each.
+        #[arg(required = true, value_name = "SESSION", value_parser = named)]
+        sessions: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,8 @@ pub mod worker;
 mod down;
 mod init;
 mod status;
+mod session;
+mod chat;
 mod supervise;
 mod agent;
 mod api;
@@ -19,6 +21,7 @@ mod audit;
 mod completions;
 mod man;
 mod moment;
+mod watch;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -49,6 +52,9 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
         Verb::Ps(listing) => execution::open(&listing, settings, output).await,
         Verb::Logs(wanted) => execution::logs(wanted, settings, output).await,
+        Verb::Chat(chat) => chat::run(chat, settings, output).await,
+        Verb::Watch(wanted) => watch::run(wanted, settings, output).await,
+        Verb::Session(verb) => session::run(verb, settings, output).await,
         Verb::Config(verb) => config::run(verb, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,

@@ -201,6 +201,8 @@ fn exit_of(code: Code) -> Exit {
         Code::AgentUnknown
         | Code::FileUnknown
         | Code::ExecutionUnknown
+        | Code::ConversationUnknown
+        | Code::SessionUnknown
         | Code::IterationUnknown
         | Code::KeyUnknown
         | Code::ModelUnknown
@@ -218,6 +220,12 @@ fn exit_of(code: Code) -> Exit {
         | Code::ExecutionAmbiguous
         | Code::ExecutionEnded
         | Code::CancelRequested
+        | Code::ConversationBusy
+        | Code::SessionNone
+        | Code::SessionAmbiguous
+        | Code::SessionEnded
+        | Code::SessionPaused
+        | Code::CallFailed
         | Code::NotEnded
         | Code::NoOutput
         | Code::IdempotencyKeyReused
@@ -225,8 +233,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::KeysFull
         | Code::ModelReplayed
         | Code::Conflict => Exit::Conflict,
-        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused => Exit::NotAllowed,
-        Code::Overloaded | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
+        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => Exit::NotAllowed,
+        Code::Overloaded | Code::RateLimited | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
         Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
         Code::BodyNotJson
         | Code::BodyNotUtf8
@@ -244,7 +252,10 @@ fn exit_of(code: Code) -> Exit {
         | Code::MaxIterationsWrong
         | Code::FileRefused
         | Code::IdempotencyKeyWrong
-        | Code::KeyNameWrong => Exit::Refused,
+        | Code::KeyNameWrong
+        | Code::CallArgumentsWrong
+        | Code::OverlapTooLong
+        | Code::SessionNoSandboxYet => Exit::Refused,
     }
 }
 

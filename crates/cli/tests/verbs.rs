@@ -6,6 +6,7 @@ mod verbs {
     mod agent;
     mod api;
     mod audit;
+    mod chat;
     mod completions;
     mod config;
     mod door;
@@ -27,6 +28,7 @@ mod verbs {
     mod sandbox;
     mod screen;
     mod seed;
+    mod session;
     mod settings;
     mod status;
     mod tls;

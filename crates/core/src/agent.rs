@@ -8,10 +8,13 @@
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
 mod files;
+mod keys;
 mod schedule;
 mod supervision;
 pub use files::PutFile;
+pub(crate) use keys::session_opened;
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
+pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
 pub use supervision::{Supervised, Supervision};
 
 use crate::aggregate::{Aggregate, events, refusals, verbs};
@@ -19,11 +22,12 @@ use crate::bound::{Bound, Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
 use crate::facts::{Counter, Entry, Namespace, Unread};
-use crate::id::{AgentId, ExecutionId, WorkerId};
+use crate::id::{AgentId, ExecutionId, KeyId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::{Obligation, Owed};
 use crate::plan::Schedule;
 use crate::row::Row;
+use crate::session::Ending;
 use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +61,15 @@ pub struct Agent {
     pub scheduled: Vec<ExecutionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_woken_at: Option<Time>,
+    /// Its keys that may still open something; a second one while an overlap lasts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<AgentKey>,
+    /// Its sessions that have not ended; at most [`crate::session::LIVE_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<LiveSession>,
+    /// When one of its sessions was opened last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_session_at: Option<Time>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +118,8 @@ pub struct Deployment {
     /// As its plan has them.
     pub schedule: Option<Schedule>,
     pub triggers: Vec<Trigger>,
+    /// Of the text of the key that a new agent gets; one that there is keeps its own.
+    pub key: Option<Hash>,
 }
 
 /// What lists show of a revision.
@@ -134,6 +149,10 @@ verbs! {
         "agent.kill" ends => Kill { note: Option<String> },
         /// For good: what runs is cancelled, and nothing begins ever again.
         "agent.revoke" ends => Revoke { note: Option<String> },
+        /// A new key by which it connects from outside; the present one lives beside it for so long.
+        "agent.rotate_key" => RotateKey { hash: Hash, overlap_ms: u64 },
+        /// By the reconciler, once an overlap is over.
+        "agent.end_key" ends => EndKey {},
         /// A person puts a file into its work folder; the worker does it afterwards.
         "agent.put_file" => PutFile(PutFile),
         "agent.record_put" ends => RecordPut { path: String, content: Hash, failed: Option<String> },
@@ -151,6 +170,8 @@ verbs! {
             | Command::EndPause {}
             | Command::Kill { .. }
             | Command::Revoke { .. }
+            | Command::RotateKey { .. }
+            | Command::EndKey {}
             | Command::PutFile(_)
             | Command::RecordPut { .. }
             | Command::RecordHomeRemoved { .. } => Vec::new(),
@@ -196,6 +217,12 @@ events! {
         "agent.revoked" => Revoked(Supervision),
         "agent.deleted" => Deleted { home_grace_ms: u64 },
         "agent.archived" => Archived { home_due: Option<Time> },
+        "agent.key_created" => KeyCreated { key: KeyId, hash: Hash },
+        /// Another has taken its place, and it lives on until then.
+        "agent.key_retired" => KeyRetired { key: KeyId, dies_at: Time },
+        "agent.key_revoked" => KeyRevoked { key: KeyId },
+        "agent.session_opened" => SessionOpened { session: SessionId, key: KeyId },
+        "agent.session_ended" => SessionEnded { session: SessionId },
         "agent.homed" => Homed { worker: WorkerId },
         "agent.home_removed" => HomeRemoved { worker: WorkerId },
         "agent.file_put" => FilePut(PutFile),
@@ -243,6 +270,10 @@ refusals! {
         /// Its schedule's next time is another one, or none.
         "agent.wake_stale" => WakeStale {},
         "agent.wake_not_due" => WakeNotDue {},
+        /// The key that an agent showed is none of its own, or dead.
+        "agent.key_dead" => KeyDead {},
+        "agent.no_key_due" quiet => NoKeyDue {},
+        "agent.overlap_too_long" => OverlapTooLong {},
     }
 }
 
@@ -260,6 +291,9 @@ pub struct Standing {
     /// When its schedule wakes it next, while that is waited for.
     pub next_run_at: Option<Time>,
     pub last_woken_at: Option<Time>,
+    /// Sessions that have not ended.
+    pub sessions: u32,
+    pub last_session_at: Option<Time>,
 }
 
 /// An agent as lists show it.
@@ -297,6 +331,7 @@ impl Aggregate for Agent {
             Command::Delete { home_grace_ms } => {
                 known(id, draft)?.not_deleted()?;
                 draft.emit::<Agent>(id, Event::Deleted { home_grace_ms })?;
+                keys::shut_out(id, draft, &Ending::AgentDeleted)?;
                 Ok(archive_if_over(id, draft)?)
             }
             Command::Pause { note, until } => supervision::pause(id, draft, note, until),
@@ -305,6 +340,8 @@ impl Aggregate for Agent {
             Command::Wake { waking, input } => schedule::wake(id, draft, waking, input),
             Command::Kill { note } => supervision::kill(id, draft, note),
             Command::Revoke { note } => supervision::revoke(id, draft, note),
+            Command::RotateKey { hash, overlap_ms } => keys::rotate(id, draft, hash, overlap_ms),
+            Command::EndKey {} => keys::end_due(id, draft),
             Command::PutFile(file) => files::put(id, draft, file),
             Command::RecordPut { path, content, failed } => files::record_put(id, draft, path, content, failed),
             Command::RecordHomeRemoved { worker } => {
@@ -341,6 +378,9 @@ impl Aggregate for Agent {
                 last: None,
                 scheduled: Vec::new(),
                 last_woken_at: None,
+                keys: Vec::new(),
+                sessions: Vec::new(),
+                last_session_at: None,
             });
             return;
         }
@@ -364,6 +404,18 @@ impl Aggregate for Agent {
             Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
             Event::Archived { home_due } => agent.state = State::Archived { home_due: *home_due },
+            Event::KeyCreated { key, .. } => agent.keys.push(AgentKey { id: *key, dies_at: None }),
+            Event::KeyRetired { key, dies_at } => {
+                if let Some(held) = agent.keys.iter_mut().find(|held| held.id == *key) {
+                    held.dies_at = Some(*dies_at);
+                }
+            }
+            Event::KeyRevoked { key } => agent.keys.retain(|held| held.id != *key),
+            Event::SessionOpened { session, key } => {
+                agent.sessions.push(LiveSession { id: *session, key: *key });
+                agent.last_session_at = Some(stamp.at);
+            }
+            Event::SessionEnded { session } => agent.sessions.retain(|live| live.id != *session),
             Event::Homed { worker } => agent.home = Some(*worker),
             Event::HomeRemoved { .. } => {
                 agent.home = None;
@@ -402,6 +454,11 @@ impl Aggregate for Agent {
             | Event::Revoked(_)
             | Event::Deleted { .. }
             | Event::Archived { .. }
+            | Event::KeyCreated { .. }
+            | Event::KeyRetired { .. }
+            | Event::KeyRevoked { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
             | Event::FilePut(_)
@@ -415,6 +472,9 @@ impl Aggregate for Agent {
     fn owed(&self) -> Vec<Owed> {
         let mut owed = Vec::new();
         let mut owe = |obligation, due| owed.push(Owed { obligation, due });
+        if let Some(dies_at) = self.keys.iter().filter_map(|key| key.dies_at).min() {
+            owe(Obligation::EndKey, Due::Wall(dies_at));
+        }
         if self.is_ending() {
             owe(Obligation::CancelExecutions, Due::AT_ONCE);
         }
@@ -453,6 +513,16 @@ impl Aggregate for Agent {
                     Row::Counted { counter, key: namespace.clone(), bucket: 0, by: *grew_by },
                 ]
             }
+            Event::KeyCreated { key, hash } => vec![Row::AgentKey(AgentKeyRow {
+                id: *key,
+                agent: id,
+                hash: *hash,
+                created_at: stamp.at,
+                dies_at: None,
+                revoked_at: None,
+            })],
+            Event::KeyRetired { key, dies_at } => vec![Row::AgentKeyRetired { id: *key, dies_at: *dies_at }],
+            Event::KeyRevoked { key } => vec![Row::AgentKeyRevoked { id: *key, at: stamp.at }],
             // From now on another one may have its name: the id is the identity.
             Event::Archived { .. } => before.map(|agent| holds(&agent.name, None)).into_iter().collect(),
             Event::Paused { .. }
@@ -462,6 +532,8 @@ impl Aggregate for Agent {
             | Event::Killed(_)
             | Event::Revoked(_)
             | Event::Deleted { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
             | Event::Homed { .. }
             | Event::HomeRemoved { .. }
             | Event::FilePut(_)
@@ -493,6 +565,8 @@ impl Agent {
             last_ended_at: self.last_ended_at,
             next_run_at: self.next_wake().map(|next| next.due),
             last_woken_at: self.last_woken_at,
+            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
+            last_session_at: self.last_session_at,
         }
     }
 }
@@ -530,8 +604,10 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
     }
     let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
         let next = schedule::deployed(id, draft, None, deployment.schedule.as_ref())?;
+        let key = deployment.key;
         let created = deployed(id, 1, draft, deployment, next);
-        return Ok(draft.emit::<Agent>(id, Event::Created(created))?);
+        draft.emit::<Agent>(id, Event::Created(created))?;
+        return key.map_or(Ok(()), |hash| Ok(keys::create(id, draft, hash)?));
     };
     if !agent.name.eq_ignore_ascii_case(&deployment.name) {
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
@@ -553,7 +629,7 @@ fn deployed(
     deployment: Deployment,
     next: Option<NextWake>,
 ) -> Deployed {
-    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers } = deployment;
+    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, key: _ } = deployment;
     let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
     Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next }
 }

@@ -1,4 +1,4 @@
-//! One capability call: the sub-machine that executions (and later sessions and instances) hold. It is judged, started and
+//! One capability call: the sub-machine that executions and sessions (and later instances) hold. It is judged, started and
 //! ended here; its holder says which calls there are and what follows when all are over.
 //!
 //! ```text
@@ -19,13 +19,14 @@ use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
 use crate::draft::Draft;
 use crate::facts::Unread;
-use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId};
+use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, IdError, LeaseId, SessionId};
 use crate::judge::{Ask, Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
 use crate::time::{Due, Stamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// Losses of one call before even an idempotent one is given up as unknown.
 pub const LOSSES_MAX: u32 = 50;
@@ -97,7 +98,50 @@ pub struct Caller {
     pub actor: Actor,
     pub agent: AgentId,
     pub revision: u32,
-    pub execution: ExecutionId,
+    pub holder: Holder,
+}
+
+/// What holds a call: it says which calls there are, and what follows when all are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    Execution(ExecutionId),
+    Session(SessionId),
+}
+
+impl Holder {
+    pub fn execution(self) -> Option<ExecutionId> {
+        match self {
+            Holder::Execution(id) => Some(id),
+            Holder::Session(_) => None,
+        }
+    }
+
+    pub fn session(self) -> Option<SessionId> {
+        match self {
+            Holder::Session(id) => Some(id),
+            Holder::Execution(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Execution(id) => fmt::Display::fmt(id, f),
+            Holder::Session(id) => fmt::Display::fmt(id, f),
+        }
+    }
+}
+
+impl FromStr for Holder {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Holder, IdError> {
+        match text.starts_with(SessionId::PREFIX) {
+            true => text.parse().map(Holder::Session),
+            false => text.parse().map(Holder::Execution),
+        }
+    }
 }
 
 /// How a call ended.
@@ -250,10 +294,12 @@ pub struct EndCall {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRow {
     pub id: CallId,
-    pub execution: ExecutionId,
+    pub holder: Holder,
+    /// Of an execution; a session's calls have 0 here and as their turn.
     pub iteration: u32,
     /// The turn that asked for it; a validator's calls belong to the turn after the last.
     pub turn: u32,
+    /// Its place in the turn, or in the session.
     pub ordinal: u32,
     pub validator: bool,
     pub capability: String,
@@ -307,10 +353,10 @@ impl Proposed {
         }
     }
 
-    pub fn row(&self, execution: ExecutionId, iteration: u32, turn: u32, ordinal: u32, validator: bool) -> Row {
+    pub fn row(&self, holder: Holder, iteration: u32, turn: u32, ordinal: u32, validator: bool) -> Row {
         Row::Call(CallRow {
             id: self.call,
-            execution,
+            holder,
             iteration,
             turn,
             ordinal,

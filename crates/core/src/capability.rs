@@ -112,6 +112,21 @@ impl Capability {
         (self.output)()
     }
 
+    /// All that whoever calls it must know.
+    pub fn described(&self) -> Value {
+        json!({
+            "name": self.name,
+            "version": self.version,
+            "brief": self.brief,
+            "use_when": self.use_when,
+            "avoid_when": self.avoid_when,
+            "effects": <&str>::from(self.effects),
+            "idempotent": self.idempotent,
+            "input": self.input(),
+            "output": self.output(),
+        })
+    }
+
     /// What a judge sees of the arguments, exact.
     pub fn attributes(&self, arguments: &Value) -> Attributes {
         (self.attributes)(arguments)
@@ -220,6 +235,12 @@ impl Shown {
 /// The groups in the order in which lists show them.
 pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
     [filesystem::GROUP, process::GROUP, network::GROUP, state::GROUP, agent::GROUP].into_iter().flatten()
+}
+
+/// What a `tools` list lets be called; without a sandbox only what lies in our own rows.
+pub fn offered(tools: &[String], has_sandbox: bool) -> impl Iterator<Item = &'static Capability> {
+    let allowed = |name: &str| tools.iter().any(|pattern| matches(pattern, name));
+    catalogue().filter(move |known| allowed(known.name) && (has_sandbox || known.place() == Place::Rows))
 }
 
 pub fn find(name: &str) -> Option<&'static Capability> {

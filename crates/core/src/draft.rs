@@ -191,7 +191,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// `Unread`.
-    fn count_in(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
+    pub(crate) fn count_in(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread> {
         let before = self.facts.count(counter, key, bucket)?;
         let own = self.rows.iter().filter_map(|row| {
             let Row::Counted { counter: which, key: name, bucket: place, by } = row else { return None };

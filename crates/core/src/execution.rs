@@ -16,7 +16,7 @@ mod turn;
 mod validation;
 
 pub(crate) use decide::{replace, start};
-pub use rows::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
+pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
@@ -55,7 +55,17 @@ pub struct Execution {
     /// Iterations that were begun.
     pub iterations: u32,
     pub cancel_requested: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Chained>,
     pub phase: Phase,
+}
+
+/// The place of an execution in a conversation, whose id is that of its first execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chained {
+    pub id: ExecutionId,
+    /// From 1.
+    pub turn: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -304,6 +314,8 @@ impl Status {
 verbs! {
     pub enum Command {
         "execution.start" => Start(Start),
+        /// A person says something in a conversation with the agent: the next turn of it, or the first of a new one.
+        "execution.converse" => Converse { start: Start, conversation: Option<ExecutionId> },
         "execution.cancel" ends => Cancel { why: String },
         /// Gives it to a worker, by the connection that it has now.
         "iteration.bind" => Bind { worker: WorkerId, connection: ConnectionId },
@@ -343,7 +355,7 @@ verbs! {
 
     fn payloads(&self) -> Vec<&Payload> {
         match self {
-            Command::Start(start) => vec![&start.input],
+            Command::Start(start) | Command::Converse { start, .. } => vec![&start.input],
             Command::AnswerModel { answer, .. } => {
                 let calls = answer.calls.iter().flat_map(|proposal| [&proposal.arguments, &proposal.attributes]);
                 std::iter::once(&answer.delta).chain(&answer.output).chain(calls).collect()
@@ -468,6 +480,8 @@ events! {
             idempotency: Option<Hash>,
             #[serde(default, skip_serializing_if = "Trigger::is_manual")]
             trigger: Trigger,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            conversation: Option<Chained>,
         },
         "execution.cancel_requested" => CancelRequested { by: Actor, why: String },
         "iteration.started" => IterationStarted { iteration: u32, binding: Binding },
@@ -577,6 +591,10 @@ refusals! {
         "execution.unknown" => Unknown {},
         /// Started before with the same idempotency key.
         "execution.repeated" quiet => Repeated { execution: ExecutionId },
+        /// The agent has no such conversation.
+        "conversation.unknown" => ConversationUnknown {},
+        /// What was said last is not answered yet.
+        "conversation.busy" => ConversationBusy { execution: ExecutionId },
         "execution.already_started" => Started {},
         "execution.already_ended" => Ended {},
         /// Its cancel was asked for before; it ends when its sandbox is gone.
@@ -665,7 +683,10 @@ impl Aggregate for Execution {
     }
 
     fn apply(fold: &mut Option<Execution>, event: &Event, stamp: Stamp) {
-        if let Event::Started { agent, agent_name, revision, input, limits, validators, trigger, .. } = event {
+        if let Event::Started {
+            agent, agent_name, revision, input, limits, validators, trigger, conversation, ..
+        } = event
+        {
             *fold = Some(Execution {
                 agent: *agent,
                 agent_name: agent_name.clone(),
@@ -679,6 +700,7 @@ impl Aggregate for Execution {
                 spent: Spent::default(),
                 iterations: 0,
                 cancel_requested: false,
+                conversation: *conversation,
                 phase: Phase::Queued { iteration: 1, since: stamp.run },
             });
             return;

@@ -24,6 +24,10 @@ pub enum Namespace {
     AgentName,
     /// Agent and hash of the caller's key: the execution that it started.
     IdempotencyKey,
+    /// A conversation's id: the execution of its last turn.
+    Conversation,
+    /// Agent and hash of the key of a call that a session asked for: the call.
+    InvocationKey,
     /// A live API key's id, held by itself.
     Key,
     /// A live API key's name: its id.
@@ -39,6 +43,8 @@ pub enum Counter {
     Bound,
     /// Executions of an agent that have begun and not ended.
     Running,
+    /// Calls and openings of an agent's sessions, by minute of `run`.
+    SessionCalls,
     /// Live API keys.
     Keys,
     /// Bytes of the values in a namespace of state.

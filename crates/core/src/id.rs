@@ -157,6 +157,7 @@ ids! {
     /// The time in which one worker process is known to live.
     ConnectionId "con" "connection";
     KeyId "key" "key";
+    SessionId "ses" "session";
     ProjectId "prj" "project";
 }
 

@@ -31,6 +31,7 @@ pub mod network;
 pub mod call;
 pub mod state;
 pub mod execution;
+pub mod session;
 pub mod fleet;
 pub mod owed;
 pub mod row;

@@ -66,6 +66,8 @@ pub enum Obligation {
     Wake {
         waking: Waking,
     },
+    /// A key of an agent dies, beside which another lived for a while.
+    EndKey,
     /// Remove the work folder of an archived agent.
     RemoveHome {
         worker: WorkerId,

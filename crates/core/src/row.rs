@@ -1,13 +1,14 @@
 //! The rows that decisions imply, written in the same transaction. Those of events come from the event and the fold before
 //! it, those of states from the fold alone, so that all can be rebuilt. Lists read only rows.
-use crate::agent::{Listed, RevisionRow, Standing};
+use crate::agent::{AgentKeyRow, Listed, RevisionRow, Standing};
 use crate::bound::Hash;
 use crate::call::CallRow;
-use crate::execution::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
+use crate::execution::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 use crate::facts::{Counter, Entry, Namespace};
 use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId};
 use crate::project::KeyRow;
+use crate::session::SessionRow;
 use crate::time::Time;
 
 #[expect(clippy::large_enum_variant, reason = "a row lives for one commit")]
@@ -35,6 +36,15 @@ pub enum Row {
         id: KeyId,
         at: Time,
     },
+    AgentKey(AgentKeyRow),
+    AgentKeyRetired {
+        id: KeyId,
+        dies_at: Time,
+    },
+    AgentKeyRevoked {
+        id: KeyId,
+        at: Time,
+    },
     Deployed {
         agent: AgentId,
         name: String,
@@ -46,6 +56,7 @@ pub enum Row {
         agent: AgentId,
         standing: Standing,
     },
+    Conversation(ConversationRow),
     Execution(Box<ExecutionRow>),
     Iteration(IterationRow),
     Turn(TurnRow),
@@ -65,6 +76,7 @@ pub enum Row {
     },
     Validation(ValidationRow),
     Worker(WorkerRow),
+    Session(SessionRow),
 }
 
 impl Row {

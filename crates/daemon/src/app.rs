@@ -2,6 +2,7 @@
 use crate::commit::{self, Committer};
 use crate::fleet::Fleet;
 use crate::model::Models;
+use crate::presence::Presence;
 use crate::reconcile::{Computing, Wakeups};
 use crate::records::Records;
 use crate::watch::Watch;
@@ -17,6 +18,7 @@ pub struct App {
     pub models: Arc<dyn Models>,
     pub computing: Computing,
     pub watch: Watch,
+    pub presence: Presence,
     pub wakeups: Wakeups,
     pub fleet: Fleet,
     pub closing: CancellationToken,

@@ -11,7 +11,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Refusal, Verb};
 use tenure_core::bound::Payload;
 use tenure_core::draft::{Committed, DecisionContext, transact};
-use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, WorkerId};
+use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, SessionId, WorkerId};
 use tenure_core::judge::Judge;
 use tenure_core::time::{Run, Stamp};
 use tenure_store as store;
@@ -126,6 +126,10 @@ impl Committer {
 
     pub fn mint_execution(&self) -> ExecutionId {
         ExecutionId::mint(&mut self.mint())
+    }
+
+    pub fn mint_session(&self) -> SessionId {
+        SessionId::mint(&mut self.mint())
     }
 
     pub fn mint_worker(&self) -> WorkerId {

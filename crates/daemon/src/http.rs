@@ -23,6 +23,10 @@ mod executions;
 mod events;
 mod logs;
 mod keys;
+mod sessions;
+mod conversations;
+mod agent_session;
+mod watch;
 mod models;
 mod audit;
 mod status;
@@ -45,7 +49,7 @@ use tenure_wire::api::event::Piece;
 use tenure_wire::fingerprint::Fingerprint;
 use tenure_wire::problem::Code;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::watch as cell;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -75,7 +79,7 @@ struct ApiState {
     /// Read by threads that no reconciler uses.
     records: Records,
     /// What the built-in worker said of itself; kept while it is away.
-    greeting: watch::Receiver<Option<Greeting>>,
+    greeting: cell::Receiver<Option<Greeting>>,
     shares: Shares,
     installation: Installation,
     /// What each word for a model means.
@@ -172,7 +176,7 @@ impl std::fmt::Display for Listening {
 pub fn serve(
     tasks: &mut JoinSet<()>,
     app: &Arc<App>,
-    greeting: &watch::Receiver<Option<Greeting>>,
+    greeting: &cell::Receiver<Option<Greeting>>,
     models: Arc<router::Router>,
     options: &Options,
     Bound(listeners): Bound,
@@ -222,6 +226,10 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(events::routes())
         .merge(logs::routes())
         .merge(keys::routes())
+        .merge(sessions::routes())
+        .merge(conversations::routes())
+        .merge(agent_session::routes())
+        .merge(watch::routes())
         .merge(models::routes())
         .merge(audit::routes())
         .merge(status::routes())

@@ -15,6 +15,7 @@ pub mod reconcile;
 pub mod model;
 pub mod fleet;
 pub mod watch;
+pub mod presence;
 pub mod http;
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 //! No retry lives here; a failure is a command whose event moves the time at which it is owed again.
 pub mod cancel;
 pub mod dispatch;
+pub mod end_key;
 pub mod end_pause;
 pub mod expire;
 pub mod perform;
@@ -88,6 +89,7 @@ pub fn policy(kind: Kind) -> Policy {
             backoff: Duration::from_secs(1),
             unit: Unit::Page(|app, page| Box::pin(wake::wake(app, page))),
         },
+        Kind::EndKey => one!(4, end_key::end_key),
         Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, remove_home::remove_home) },
     }
 }
@@ -109,6 +111,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::CancelExecutions
         | Obligation::EndPause
         | Obligation::Wake { .. }
+        | Obligation::EndKey
         | Obligation::RemoveHome { .. } => obligation.to_key(),
     };
     (stream, key)

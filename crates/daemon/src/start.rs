@@ -6,6 +6,7 @@ use crate::commit::Committer;
 use crate::fleet::{Connection, Fleet};
 use crate::model::Models;
 use crate::platform::Platform;
+use crate::presence::Presence;
 use crate::reconcile::{self, Computing, Wakeups};
 use crate::records::Records;
 use crate::watch::Watch;
@@ -68,6 +69,7 @@ pub fn assemble(store: &Arc<Store>, told: Told, platform: Platform, lived: Run, 
         models,
         computing,
         watch: told.watch,
+        presence: Presence::default(),
         wakeups: told.wakeups,
         fleet: Fleet::default(),
         closing: CancellationToken::new(),

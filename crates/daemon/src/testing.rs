@@ -212,6 +212,17 @@ impl<'a> Driven<'a> {
         Driven { app, id, worker, connection: connection.unwrap(), iteration: 0, turn: 0 }
     }
 
+    /// Another execution from now on: a turn of this conversation, or the first of a new one.
+    pub(crate) async fn converse(&mut self, message: &str, conversation: Option<ExecutionId>) {
+        let before = self.id;
+        let agent = self.app.records.read(move |txn| Ok(txn.execution(before)?.agent)).await.unwrap();
+        (self.id, self.iteration) = (self.app.committer.mint_execution(), 0);
+        let input = self.app.committer.payload(serde_json::to_vec(message).unwrap());
+        let trigger = Trigger::Manual;
+        let start = Start { agent, input, max_iterations: None, idempotency: None, trigger };
+        self.run(execution::Command::Converse { start, conversation }).await;
+    }
+
     async fn run(&self, command: execution::Command) -> Committed {
         run(self.app, Command::Execution(self.id, command)).await
     }
@@ -306,6 +317,7 @@ pub(crate) fn compiled(app: &App, name: &str, manifest: Vec<u8>, plan: &Plan) ->
         name: name.into(),
         listed: agent::Listed { version: None, labels: Vec::new(), runtime: "native".into(), model },
         digest: Hash::of(&manifest),
+        key: None,
         manifest: app.committer.payload(manifest),
         plan: app.committer.payload(plan.to_bytes()),
         schedule: plan.schedule.clone(),

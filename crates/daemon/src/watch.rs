@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tenure_core::aggregate::{Event, Stream};
 use tenure_core::execution::Turn;
 use tenure_core::id::{ExecutionId, KeyId};
-use tenure_core::project;
 use tenure_core::time::Stamp;
+use tenure_core::{agent, project};
 use tenure_wire::api::event::{ExecutionEvent, Piece};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Committed events that a watcher may lag behind before it reads the store instead.
 const EVENTS_MAX: usize = 1024;
@@ -32,6 +32,8 @@ struct Sources {
     revoked: broadcast::Sender<KeyId>,
     /// Records on the chain, as far as published.
     records: AtomicU64,
+    /// The same, for who waits for more.
+    moved: watch::Sender<u64>,
     /// Held for microseconds, never across an await.
     open: Mutex<HashMap<ExecutionId, OpenExecution>>,
     /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
@@ -84,6 +86,7 @@ impl Watch {
             events: broadcast::Sender::new(EVENTS_MAX),
             revoked: broadcast::Sender::new(REVOKED_MAX),
             records: AtomicU64::new(0),
+            moved: watch::Sender::new(0),
             open: Mutex::default(),
             no_pieces: broadcast::Sender::new(1),
         }))
@@ -92,6 +95,7 @@ impl Watch {
     /// Sends watchers one committed event; called after COMMIT, in the ledger's order. It does not block.
     pub fn publish(&self, index: u64, stamp: Stamp, stream: Stream, event: &Event) {
         self.0.records.fetch_max(index + 1, Ordering::Relaxed);
+        self.0.moved.send_replace(index + 1);
         // Nobody listening any more is no failure.
         if let (Stream::Execution(id), Event::Execution(event)) = (stream, event)
             && self.0.events.receiver_count() > 0
@@ -101,11 +105,19 @@ impl Watch {
         if let Event::Project(project::Event::KeyRevoked { key, .. }) = event {
             let _ = self.0.revoked.send(*key);
         }
+        if let Event::Agent(agent::Event::KeyRevoked { key }) = event {
+            let _ = self.0.revoked.send(*key);
+        }
     }
 
     /// How long the chain is; 0 before the first commit of this life.
     pub fn records(&self) -> u64 {
         self.0.records.load(Ordering::Relaxed)
+    }
+
+    /// Changes with each commit.
+    pub fn moved(&self) -> watch::Receiver<u64> {
+        self.0.moved.subscribe()
     }
 
     /// Keys as they are revoked, so that what they hold open ends at once.

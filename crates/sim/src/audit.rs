@@ -3,10 +3,12 @@
 //!
 //! It must never look at a decision: only what a reader of the ledger could see counts.
 mod calls;
+mod sessions;
 
 use crate::people::CONCURRENCY;
 use crate::storage::View;
 use calls::Calls;
+use sessions::Sessions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tenure_core::agent::{self, Agent};
@@ -79,6 +81,7 @@ pub struct Audit {
     counts: BTreeMap<Stream, u64>,
     folds: BTreeMap<Stream, Fold>,
     calls: Calls,
+    sessions: Sessions,
     /// Whose first start each key was.
     keys: BTreeMap<(AgentId, Hash), ExecutionId>,
     /// What each fold owes.
@@ -99,6 +102,7 @@ impl Audit {
             counts: BTreeMap::new(),
             folds: BTreeMap::new(),
             calls: Calls::default(),
+            sessions: Sessions::default(),
             keys: BTreeMap::new(),
             owing: BTreeMap::new(),
             kinds: BTreeSet::new(),
@@ -132,7 +136,7 @@ impl Audit {
     pub fn executions(&self) -> impl Iterator<Item = (ExecutionId, &Execution)> {
         self.folds.iter().filter_map(|(stream, fold)| match stream {
             Stream::Execution(id) => fold.as_a().map(|execution| (*id, execution)),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => None,
+            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Session(_) => None,
         })
     }
 
@@ -219,6 +223,11 @@ impl Audit {
             self.started(id, event)?;
             self.calls.record(id, event, self.last.run)?;
         }
+        match (meta.stream, event) {
+            (Stream::Session(id), Event::Session(event)) => self.sessions.record(id, event)?,
+            (Stream::Agent(id), Event::Agent(event)) => self.sessions.record_agent(id, event),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -240,6 +249,7 @@ impl Audit {
             return Ok(());
         }
         self.owed(storage)?;
+        self.sessions.check()?;
         for stream in &touched {
             let stored = storage.fold(*stream);
             if stored.as_deref() != self.folds.get(stream) {
@@ -369,6 +379,7 @@ impl Audit {
         self.touched = self.folds.keys().copied().collect();
         self.check(storage)?;
         self.calls.finish()?;
+        self.sessions.finish()?;
         if let Some((id, _)) = self.executions().find(|(_, execution)| is_open(execution)) {
             return broken(Rule::Standstill, format!("{id} has not ended"));
         }
@@ -394,7 +405,8 @@ impl Audit {
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
             | Obligation::EndPause
-            | Obligation::Wake { .. } => true,
+            | Obligation::Wake { .. }
+            | Obligation::EndKey => true,
             // Workers are waited for.
             Obligation::Place { .. }
             | Obligation::Dispatch { .. }
@@ -418,7 +430,7 @@ impl Audit {
     pub fn deployed(&self) -> Vec<AgentId> {
         let agents = self.folds.iter().filter_map(|(stream, fold)| match stream {
             Stream::Agent(id) => Some((*id, fold.as_a::<Agent>()?)),
-            Stream::Project(_) | Stream::Execution(_) | Stream::Worker(_) => None,
+            Stream::Project(_) | Stream::Execution(_) | Stream::Worker(_) | Stream::Session(_) => None,
         });
         agents.filter(|(_, agent)| agent.state == agent::State::Deployed).map(|(id, _)| id).collect()
     }

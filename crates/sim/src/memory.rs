@@ -153,7 +153,8 @@ impl View for MemoryStorage {
         if bytes(&replay.folds) != bytes(&self.memory.folds) {
             findings.push("the folds of a whole replay are others, byte for byte".to_string());
         }
-        let of_events = |row: &&Row| !matches!(row, Row::Execution(_) | Row::Standing { .. } | Row::Worker(_));
+        let of_events =
+            |row: &&Row| !matches!(row, Row::Execution(_) | Row::Standing { .. } | Row::Worker(_) | Row::Session(_));
         if !self.memory.rows.iter().filter(of_events).eq(replay.rows.rows.iter().filter(of_events)) {
             findings.push("rows made again from the events are others".to_string());
         }

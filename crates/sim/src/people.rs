@@ -10,11 +10,11 @@ use tenure_core::agent;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::execution::{self, Start};
-use tenure_core::id::{AgentId, ExecutionId, KeyId, Mint, ProjectId};
+use tenure_core::id::{AgentId, ExecutionId, KeyId, Mint, ProjectId, SessionId};
 use tenure_core::manifest::Manifest;
 use tenure_core::plan::Plan;
-use tenure_core::project;
 use tenure_core::time::Time;
+use tenure_core::{call, capability, project, session};
 
 pub const OWNER: Actor = Actor::Owner { uid: 1000 };
 const NAMES: [&str; 6] = ["clerk", "scribe", "cook", "Clerk", "porter", "smith"];
@@ -37,6 +37,9 @@ pub struct People {
     pub agents: Vec<AgentId>,
     pub executions: Vec<ExecutionId>,
     pub keys: Vec<KeyId>,
+    /// Of agents.
+    agent_keys: Vec<(AgentId, KeyId)>,
+    sessions: Vec<(SessionId, AgentId)>,
     files: u64,
 }
 
@@ -69,7 +72,8 @@ pub(crate) fn deploy<S: Storage>(world: &mut World<S>) -> Checked {
 
 fn send<S: Storage>(world: &mut World<S>, command: Command) -> Checked {
     let key = key_of(&command);
-    let reply = world.command(OWNER, command)?;
+    let actor = world.people.actor(&command);
+    let reply = world.command(actor, command)?;
     world.people.hear(key, &reply, &world.audit)
 }
 
@@ -87,6 +91,23 @@ fn mint(random: &mut Random, at: Time) -> Mint {
 
 fn payload(random: &mut Random, bytes: impl Into<Vec<u8>>) -> Payload {
     Payload::new(random.seed().to_le_bytes(), bytes.into())
+}
+
+/// A call under one of few keys, so that it often comes twice.
+fn invocation(random: &mut Random, key: KeyId) -> session::Invoke {
+    let names = ["state.persistent.set", "state.persistent.get", "agent.whoami", "filesystem.read", "email.send"];
+    let name = random.pick(&names).copied().unwrap_or("agent.whoami");
+    let arguments = serde_json::json!({"key": "a", "value": random.below(4)});
+    let attributes = capability::find(name).map(|known| known.attributes(&arguments)).unwrap_or_default();
+    let attributes = call::attributes_json(&attributes).expect("invariant: they are small");
+    let idempotency = Hash::of(&[u8::try_from(random.below(12)).unwrap_or(0)]);
+    let proposal = call::Proposal {
+        capability: name.to_string(),
+        arguments: payload(random, arguments.to_string()),
+        attributes: payload(random, attributes),
+        misfit: random.chance(50).then(|| "it does not fit".to_string()),
+    };
+    session::Invoke { key, proposal, value: None, idempotency }
 }
 
 fn plan(validators: &str, unlimited: bool) -> Plan {
@@ -107,7 +128,7 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
 impl People {
     /// The next wish; none where there is nobody to wish it of.
     pub fn ask(&mut self, random: &mut Random, scene: Scene) -> Option<Command> {
-        match random.below(20) {
+        match random.below(25) {
             0..=12 => Some(self.start(random, scene)),
             13 | 14 => {
                 let id = *random.pick(&self.executions)?;
@@ -118,7 +139,47 @@ impl People {
                 let id = *random.pick(&self.agents)?;
                 Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
             }
-            _ => Some(self.keys(random, scene)),
+            18 | 19 => Some(self.keys(random, scene)),
+            _ => self.connect(random, scene),
+        }
+    }
+
+    /// Who sends it: what is a session's comes from its agent.
+    pub fn actor(&self, command: &Command) -> Actor {
+        match command {
+            Command::Session(_, session::Command::Open { agent, .. }) => Actor::Agent(*agent),
+            Command::Session(id, _) => {
+                let known = self.sessions.iter().find(|(known, _)| known == id);
+                known.map_or(OWNER, |(_, agent)| Actor::Agent(*agent))
+            }
+            _ => OWNER,
+        }
+    }
+
+    /// What agents that are connected from outside do, and people with their keys.
+    fn connect(&mut self, random: &mut Random, scene: Scene) -> Option<Command> {
+        match random.below(12) {
+            0 | 1 => {
+                let agent = *random.pick(&self.agents)?;
+                let overlap_ms = if random.chance(500) { 0 } else { random.below(600_000) };
+                let hash = Hash::of(&random.seed().to_le_bytes());
+                Some(Command::Agent(agent, agent::Command::RotateKey { hash, overlap_ms }))
+            }
+            2..=4 => {
+                let (agent, key) = *random.pick(&self.agent_keys)?;
+                let id = SessionId::mint(&mut mint(random, scene.at));
+                Some(Command::Session(id, session::Command::Open { agent, key }))
+            }
+            5 => {
+                let (id, _) = *random.pick(&self.sessions)?;
+                Some(Command::Session(id, session::Command::Close {}))
+            }
+            6 => Some(Command::Agent(*random.pick(&self.agents)?, agent::Command::Kill { note: None })),
+            _ => {
+                let (id, agent) = *random.pick(&self.sessions)?;
+                let (_, key) = *self.agent_keys.iter().rev().find(|(owner, _)| *owner == agent)?;
+                Some(Command::Session(id, session::Command::Invoke(invocation(random, key))))
+            }
         }
     }
 
@@ -139,6 +200,7 @@ impl People {
                 model: "default".into(),
             },
             digest: Hash::of(file.as_bytes()),
+            key: None,
             manifest: payload(random, file),
             plan: payload(random, plan.to_bytes()),
             schedule: plan.schedule.clone(),
@@ -208,6 +270,10 @@ impl People {
         match (stream, event) {
             (Stream::Execution(id), Event::Execution(execution::Event::Started { .. })) => self.executions.push(id),
             (_, Event::Agent(agent::Event::Created(deployed))) => self.agents.push(deployed.agent),
+            (Stream::Agent(id), Event::Agent(agent::Event::KeyCreated { key, .. })) => self.agent_keys.push((id, *key)),
+            (Stream::Session(id), Event::Session(session::Event::Opened { agent, .. })) => {
+                self.sessions.push((id, *agent));
+            }
             (_, Event::Project(project::Event::KeyCreated { key, .. })) => self.keys.push(*key),
             _ => {}
         }

@@ -88,6 +88,8 @@ fn perform<S: Storage>(
             Ok(release::release(world, id, iteration, connection))
         }
         (Stream::Execution(id), Obligation::Expire) => expire::expire(world, id).map(|()| false),
+        (Stream::Session(id), Obligation::Expire) => expire::expire_session(world, id).map(|()| false),
+        (Stream::Agent(agent), Obligation::EndKey) => expire::end_key(world, agent).map(|()| false),
         (Stream::Worker(worker), Obligation::Sweep { connection, since }) => {
             sweep::sweep(world, worker, connection, since).map(|()| false)
         }

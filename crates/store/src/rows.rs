@@ -1,12 +1,15 @@
 //! The lists that people read, and the facts that decisions are made by: each row of core's written, and the queries over
 //! them. A file a noun.
+pub mod agent_keys;
 pub mod agents;
 pub mod calls;
+pub mod conversations;
 pub mod executions;
 pub mod facts;
 pub mod iterations;
 pub mod keys;
 pub mod macs;
+pub mod sessions;
 pub mod turns;
 pub mod workers;
 
@@ -108,9 +111,13 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::Entry { namespace, key, entry } => facts::write_entry(sql, namespace, key, entry),
         Row::Key(row) => row.write_with_mac(sql, macs),
         Row::KeyRevoked { id, at } => keys::revoke(sql, macs, *id, *at),
+        Row::AgentKey(row) => row.write_with_mac(sql, macs),
+        Row::AgentKeyRetired { id, dies_at } => agent_keys::retire(sql, macs, *id, *dies_at),
+        Row::AgentKeyRevoked { id, at } => agent_keys::revoke(sql, macs, *id, *at),
         Row::Deployed { agent, name, listed, at } => agents::write_deployed(sql, *agent, name, listed, *at),
         Row::Revision(row) => row.write_with_mac(sql, macs),
         Row::Standing { agent, standing } => agents::write_standing(sql, *agent, standing),
+        Row::Conversation(row) => row.write(sql),
         Row::Execution(row) => row.write(sql),
         Row::Iteration(row) => row.write(sql),
         Row::Turn(row) => row.write(sql),
@@ -119,6 +126,7 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::CallChanged { id, change, at } => calls::change(sql, *id, change, *at),
         Row::Validation(row) => row.write(sql),
         Row::Worker(row) => row.write(sql),
+        Row::Session(row) => row.write(sql),
     }
 }
 

@@ -2,12 +2,15 @@
 //! translation stands beside it. A field once here keeps its name and meaning; new ones are optional.
 pub mod moment;
 pub mod agent;
+pub mod conversation;
 pub mod file;
 pub mod execution;
 pub mod event;
 pub mod key;
 pub mod model;
+pub mod session;
 pub mod status;
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ mod trace;
 
 pub use download::Download;
 pub use endpoint::{Endpoint, EndpointError};
-pub use event_stream::{EventStream, StreamItem};
+pub use event_stream::{EventStream, StreamItem, Streamed};
 pub use trace::trace_requests;
 
 use std::sync::Arc;
@@ -22,15 +22,19 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tenure_core::id::SessionId;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::api::agent::{Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
+use crate::api::conversation::{Conversation, ConversationFile, Said, Say};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::file::{FileEntry, FilePut};
 use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::model::{Models, TestModel, TestedModel};
+use crate::api::session::{AgentKey, Invoke, Invoked, OpenedSession, RotateKey, SESSION, Session, Whoami};
 use crate::api::status::{Health, Status};
+use crate::api::watch::WatchEvent;
 use crate::api::{List, PREFIX};
 use crate::fingerprint::Fingerprint;
 use crate::problem::Problem;
@@ -74,6 +78,8 @@ pub enum Error {
 pub struct Client {
     endpoint: Endpoint,
     key: Option<String>,
+    /// Of an agent: which of its sessions is meant.
+    session: Option<SessionId>,
     /// Made at the first connection.
     tls: Arc<OnceCell<Arc<ClientConfig>>>,
 }
@@ -83,7 +89,13 @@ pub type Query<'a> = &'a [(&'a str, Option<String>)];
 
 impl Client {
     pub fn new(endpoint: Endpoint, key: Option<String>) -> Client {
-        Client { endpoint, key, tls: Arc::default() }
+        Client { endpoint, key, session: None, tls: Arc::default() }
+    }
+
+    /// For the holder of an agent's key: requests are of this session, not of the newest.
+    #[must_use]
+    pub fn in_session(self, session: SessionId) -> Client {
+        Client { session: Some(session), ..self }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -210,6 +222,75 @@ impl Client {
         EventStream::new(self.clone(), path(&["executions", id, "events"], &text), after)
     }
 
+    /// What happens from now on, or happened after `after`, to all agents or one, with the calls of these capabilities alone if
+    /// a glob is given. It does not end.
+    pub fn watch_all(
+        &self,
+        agent: Option<&str>,
+        capability: Option<&str>,
+        after: Option<u64>,
+    ) -> EventStream<WatchEvent> {
+        let query = [("agent", agent.map(str::to_string)), ("capability", capability.map(str::to_string))];
+        EventStream::new(self.clone(), path(&["events"], &query), after)
+    }
+
+    pub async fn rotate_agent(&self, name: &str, rotate: &RotateKey) -> Result<AgentKey, Error> {
+        self.json(Method::POST, &path(&["agents", name, "rotate"], &[]), Some(Body::json(rotate)), None).await
+    }
+
+    pub async fn sessions(&self, query: Query<'_>, limit: usize) -> Result<Vec<Session>, Error> {
+        self.pages("sessions", query, limit).await
+    }
+
+    pub async fn close_session(&self, id: &str) -> Result<Session, Error> {
+        self.json(Method::DELETE, &path(&["sessions", id], &[]), None, None).await
+    }
+
+    /// Begins a conversation with an agent.
+    pub async fn begin_conversation(&self, agent: &str, say: &Say) -> Result<Said, Error> {
+        self.json(Method::POST, &path(&["agents", agent, "conversations"], &[]), Some(Body::json(say)), None).await
+    }
+
+    pub async fn say(&self, conversation: &str, say: &Say) -> Result<Said, Error> {
+        self.json(Method::POST, &path(&["conversations", conversation], &[]), Some(Body::json(say)), None).await
+    }
+
+    /// The newest of an agent's conversations, at most `limit`, of a page's length at most.
+    pub async fn conversations(&self, agent: &str, limit: u32) -> Result<List<Conversation>, Error> {
+        self.get(&path(&["agents", agent, "conversations"], &[("limit", Some(limit.to_string()))])).await
+    }
+
+    pub async fn conversation(&self, id: &str) -> Result<ConversationFile, Error> {
+        self.get(&path(&["conversations", id], &[])).await
+    }
+
+    /// With an agent's key, as all that follows up to `own_events`: the agent is connected from now on.
+    pub async fn open_session(&self) -> Result<OpenedSession, Error> {
+        self.json(Method::POST, &path(&["agent", "session"], &[]), None, None).await
+    }
+
+    pub async fn end_session(&self) -> Result<Session, Error> {
+        self.json(Method::DELETE, &path(&["agent", "session"], &[]), None, None).await
+    }
+
+    pub async fn whoami(&self) -> Result<Whoami, Error> {
+        self.get(&path(&["agent", "whoami"], &[])).await
+    }
+
+    /// What may be called now, with its schemas.
+    pub async fn offered(&self) -> Result<List<Value>, Error> {
+        self.get(&path(&["agent", "capabilities"], &[])).await
+    }
+
+    pub async fn invoke(&self, invoke: &Invoke) -> Result<Invoked, Error> {
+        self.json(Method::POST, &path(&["agent", "invoke"], &[]), Some(Body::json(invoke)), None).await
+    }
+
+    /// What happens to the agent from now on, or after `after`, until its session ends.
+    pub fn own_events(&self, after: Option<u64>) -> EventStream<WatchEvent> {
+        EventStream::new(self.clone(), path(&["agent", "events"], &[]), after)
+    }
+
     pub async fn create_key(&self, key: &NewKey) -> Result<CreatedKey, Error> {
         self.json(Method::POST, &path(&["keys"], &[]), Some(Body::json(key)), None).await
     }
@@ -302,6 +383,9 @@ impl Client {
             .header(header::USER_AGENT, concat!("tenure/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        if let Some(session) = &self.session {
+            request = request.header(SESSION, session.to_string());
         }
         if let Some(key) = idempotency_key {
             request = request.header(IDEMPOTENCY_KEY, key);

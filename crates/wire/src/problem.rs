@@ -124,6 +124,20 @@ catalogue! {
     NoOutput "no_output" 409 "The execution has no output" "only one that completed has; `tenure execution logs ID` shows what was said and done" LookAgain;
     IdempotencyKeyReused "idempotency_key_reused" 409 "The idempotency key started something else" "use another key for another start; the same start may be repeated" ChangeRequest;
     IdempotencyKeyWrong "idempotency_key_wrong" 400 "The idempotency key is not valid" "use 1 to 255 printable ASCII characters" ChangeRequest;
+    ConversationUnknown "conversation_unknown" 404 "There is no such conversation" "`tenure chat NAME --list` shows what there is" LookAgain;
+    ConversationBusy "conversation_busy" 409 "The conversation waits for an answer" "wait for it, or cancel the execution that is named" LookAgain;
+    // Sessions: agents that are connected from outside.
+    SessionNone "session_none" 409 "The agent has no open session" "open one: `POST /v1/agent/session`" LookAgain;
+    SessionUnknown "session_unknown" 404 "There is no such session" "`tenure session list` shows what there is; an agent opens one with `POST /v1/agent/session`" LookAgain;
+    SessionAmbiguous "session_ambiguous" 409 "The short id fits several sessions" "write more of the id" ChangeRequest;
+    SessionEnded "session_ended" 409 "The session has ended" "open another: `POST /v1/agent/session`" LookAgain;
+    SessionPaused "session_paused" 409 "The agent is paused" "stay, and try again later: a person resumes it, and until then each call is refused" Retry after 30;
+    SessionNoSandboxYet "session_no_sandbox_yet" 501 "Sessions have no sandbox yet" "`GET /v1/agent/capabilities` lists what a session may call; files and programs are for executions: `tenure execute`" ChangeRequest;
+    RateLimited "rate_limited" 429 "Too many calls" "wait for the next minute, and ask for less" Retry after 60;
+    CallBlocked "call_blocked" 403 "The call is blocked" "`GET /v1/agent/capabilities` lists what you may call; only a person can allow more" ChangeRequest;
+    CallArgumentsWrong "call_arguments_wrong" 422 "The arguments do not fit" "`GET /v1/agent/capabilities?name=NAME` gives their schema" ChangeRequest;
+    CallFailed "call_failed" 409 "The call failed" "the entry in `errors` says why; read the state again, then decide" LookAgain;
+    OverlapTooLong "overlap_too_long" 422 "The overlap is too long" "an old key lives on for 7 days at most" ChangeRequest;
     // Keys.
     KeyUnknown "key_unknown" 404 "There is no such key" "`tenure key list` shows what there is" LookAgain;
     KeyNameTaken "key_name_taken" 409 "A live key has this name" "choose another name, or revoke that key" ChangeRequest;

@@ -3,13 +3,14 @@ use std::path::Path;
 
 use tenure_core::manifest::TEXT_BYTES_MAX;
 use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Supervised};
+use tenure_wire::api::session::Session;
 
 use super::{confirm, contents, each};
 use crate::args::{Agent, Format, Isolation, Listing};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::table::{Cell, Column, Table};
-use crate::render::{Output, status_ink, table, when};
+use crate::render::{Output, duration, status_ink, table, when};
 use crate::screen::{one_line, yaml};
 
 pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
@@ -20,6 +21,7 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
         Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
         Agent::Resume(whom) => super::supervise::run(Act::Resume, whom, settings, output).await,
+        Agent::Rotate { agent, overlap } => super::session::rotate(&agent, overlap, settings, output).await,
         Agent::Revoke(whom) => super::supervise::run(Act::Revoke, whom, settings, output).await,
         Agent::Delete { agents } => delete(&agents, settings, output).await,
     }
@@ -74,9 +76,13 @@ async fn list(
                 Column::detail("REVISION"),
                 Column::detail("MODEL"),
                 Column::detail("UPDATED"),
+                Column::detail("SESSION"),
+                Column::detail("CALLS"),
+                Column::detail("LAST"),
             ];
             let rows = agents.iter().map(|agent| {
-                let word = agent.status.as_str();
+                let (word, session) = (agent.status.as_str(), agent.session.as_ref());
+                let dash = || "-".to_string();
                 [
                     Cell::from(if output.verbose { agent.id.to_string() } else { agent.id.short() }),
                     Cell::from(agent.name.clone()),
@@ -86,6 +92,9 @@ async fn list(
                     Cell::from(agent.revision.to_string()),
                     Cell::from(agent.model.clone()),
                     Cell::from(when(agent.updated_at, output)),
+                    Cell::from(session.map_or_else(dash, |session| duration(session.duration_ms))),
+                    Cell::from(session.map_or_else(dash, |session| session.invocations.to_string())),
+                    Cell::from(session.map_or_else(dash, |session| when(session.last_at, output))),
                 ]
             });
             Table::new(columns, rows)
@@ -129,6 +138,7 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("name", Some(agent.name.clone())),
             ("status", Some(status_word(agent))),
             ("held", agent.supervised.as_ref().map(held)),
+            ("session", agent.session.as_ref().map(|session| session_line(session, output))),
             ("revision", Some(agent.revision.to_string())),
             ("version", agent.version.clone()),
             ("runtime", Some(agent.runtime.clone())),
@@ -178,6 +188,13 @@ fn held(supervised: &Supervised) -> String {
     let note = supervised.note.as_deref().map(|note| format!(": {}", one_line(note))).unwrap_or_default();
     let until = supervised.until.map(|until| format!(", until {until}")).unwrap_or_default();
     format!("by {}{note}{until}", supervised.by)
+}
+
+/// How long, how many calls, and when something of it was heard last.
+fn session_line(session: &Session, output: Output) -> String {
+    let state = session.ending.as_ref().map_or_else(|| "live".to_string(), |ending| format!("ended ({ending})"));
+    let (lasted, last) = (duration(session.duration_ms), when(session.last_at, output));
+    format!("{} {state}, {lasted}, {} calls, last {last}", session.id, session.invocations)
 }
 
 fn status_word(agent: &Shown) -> String {

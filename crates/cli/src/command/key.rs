@@ -70,7 +70,7 @@ fn table_of(keys: &[Shown], output: Output) -> Table {
 }
 
 /// Where standard output was closed, the start of the program has put /dev/null in its place: nobody would see the key.
-fn check_seen() -> Result<(), Failure> {
+pub(super) fn check_seen() -> Result<(), Failure> {
     let (out, null) = (rustix::fs::fstat(std::io::stdout()), rustix::fs::stat("/dev/null"));
     match (out, null) {
         (Ok(out), Ok(null)) if out.st_rdev == null.st_rdev && out.st_mode == null.st_mode => {

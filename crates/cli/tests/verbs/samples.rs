@@ -9,7 +9,7 @@ use regex::Regex;
 use super::house::{AGENT, Answer, House, cassette};
 
 /// How a command begins, and why it is not run here.
-const NOT_RUN: [(&str, &str); 14] = [
+const NOT_RUN: [(&str, &str); 16] = [
     ("cargo ", "it builds; `cargo xtask demo` and `cargo xtask test` are what is run by hand and by CI"),
     ("tenure config add", "its daemon is on another host; tests/verbs/config.rs has it"),
     ("tenure config use prod", "of the same sample"),
@@ -18,6 +18,8 @@ const NOT_RUN: [(&str, &str); 14] = [
     ("docker pull", "it needs a registry"),
     ("tenure init  ", "it asks three questions at a terminal; tests/verbs/init.rs has it"),
     ("tenure up  ", "it stays in the foreground; tests/verbs/up.rs has it"),
+    ("tenure chat NAME  ", "it talks with whoever types; tests/verbs/chat.rs has it"),
+    ("tenure watch --agent", "it stays until it is interrupted; tests/verbs/session.rs has it"),
     ("tenure up --allow-mount", "the folder is the operator's own; tests/verbs/sandbox.rs has it"),
     ("tenure up --home-grace", "it stays in the foreground; tests/verbs/up.rs has its flags"),
     ("tenure model pull local-default", "it fetches 1.1 GB; the daemon's tests/model/pull.rs has it"),
@@ -28,6 +30,9 @@ const NOT_RUN: [(&str, &str); 14] = [
         "it asks a host of the internet; crates/worker/tests/egress has it",
     ),
 ];
+
+/// Where pages that speak HTTP have the daemon.
+const ADDRESS: &str = "http://127.0.0.1:7800";
 
 /// Pages that no test of one host can run.
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
@@ -69,18 +74,21 @@ fn blocks(page: &str) -> Vec<Block> {
 /// A page's own daemon, and what its placeholders stand for.
 struct World {
     house: House,
+    /// Where its daemon listens for keys: only for pages that speak HTTP themselves.
+    listen: &'static str,
     deployed: usize,
     ended: Option<String>,
 }
 
 impl World {
-    fn new() -> World {
+    fn new(speaks_http: bool) -> World {
         let house = House::new();
         house.write("cassette.jsonl", &cassette(20));
         house.write("manifest.yaml", &AGENT.replace("name: coder", "name: of-a-file"));
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
         std::os::unix::fs::symlink(examples.canonicalize().unwrap(), house.path("examples")).unwrap();
-        World { house, deployed: 0, ended: None }
+        let listen = if speaks_http { "127.0.0.1:0" } else { "none" };
+        World { house, listen, deployed: 0, ended: None }
     }
 
     fn shell(&self, line: &str) -> Answer {
@@ -88,7 +96,7 @@ impl World {
         let mut command = Command::new("bash");
         command.args(["-c", line]).current_dir(self.house.path("")).env_clear().env("HOME", self.house.path(""));
         command.env("PATH", format!("{program}:/usr/bin:/bin")).env("TENURE_DATA_DIR", self.house.path("data"));
-        command.env("TENURE_LISTEN", "none");
+        command.env("TENURE_LISTEN", self.listen);
         command.env("TENURE_CASSETTE", format!("replay:{}", self.house.path("cassette.jsonl").display()));
         self.house.run(command)
     }
@@ -97,6 +105,18 @@ impl World {
         if self.shell("tenure status").code != 0 {
             self.shell("tenure up -d").ok();
         }
+    }
+
+    /// The text with the address that this daemon really has.
+    fn addressed(&self, text: &str) -> String {
+        if !text.contains(ADDRESS) {
+            return text.to_string();
+        }
+        self.up();
+        let listening = self.shell("tenure status -o json").ok().json()["listening"].clone();
+        let address = listening.as_array().unwrap().iter().filter_map(|one| one.as_str());
+        let address = address.filter(|one| one.starts_with("http")).next().unwrap().to_string();
+        text.replace(ADDRESS, &address)
     }
 
     fn agent(&mut self) -> String {
@@ -173,6 +193,7 @@ impl World {
             self.up();
         }
         let filled = self.filled(line);
+        let filled = self.addressed(&filled);
         let answer = self.shell(&filled);
         let wanted = end.map_or(0, |(_, code, _)| *code);
         assert_eq!(answer.code, wanted, "{page}: `{filled}`\n{}{}", answer.stdout, answer.stderr);
@@ -215,7 +236,7 @@ fn run(page: &Path, used: &mut Used) -> usize {
     if blocks.is_empty() {
         return 0;
     }
-    let mut world = World::new();
+    let mut world = World::new(blocks.iter().any(|block| block.text.contains(ADDRESS)));
     for block in &blocks {
         let place = format!("{name}:{}", block.line);
         match block.language.as_str() {
@@ -230,6 +251,12 @@ fn run(page: &Path, used: &mut Used) -> usize {
                 world.up();
                 let answer = world.shell(&format!("tenure --config {file} status"));
                 assert_eq!(answer.code, 0, "{place}: {}", answer.stderr);
+            }
+            "python" => {
+                let program = world.addressed(&block.text);
+                world.house.write("block.py", &program);
+                let answer = world.shell("python3 block.py");
+                assert_eq!(answer.code, 0, "{place}: {}{}", answer.stdout, answer.stderr);
             }
             // A picture, not a sample.
             "" => {}

@@ -1,9 +1,10 @@
 //! How people hold an agent: pause, resume, kill, revoke, each with a note. What may begin is asked here and nowhere else.
-use super::{Agent, Event, Refusal, State, schedule};
+use super::{Agent, Event, Refusal, State, keys, schedule};
 use crate::actor::Actor;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, refuse};
 use crate::id::AgentId;
+use crate::session::Ending;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -134,11 +135,13 @@ pub(super) fn end_pause(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> 
 pub(super) fn kill(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
     let supervision = by(draft, note);
     super::known(id, draft)?.not_revoked()?;
-    Ok(draft.emit::<Agent>(id, Event::Killed(supervision))?)
+    draft.emit::<Agent>(id, Event::Killed(supervision))?;
+    Ok(keys::end_sessions(id, draft, &Ending::Killed, |_| true)?)
 }
 
 pub(super) fn revoke(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -> Result<(), Stop> {
     let supervision = by(draft, note);
     super::known(id, draft)?.not_revoked()?;
-    Ok(draft.emit::<Agent>(id, Event::Revoked(supervision))?)
+    draft.emit::<Agent>(id, Event::Revoked(supervision))?;
+    Ok(keys::shut_out(id, draft, &Ending::AgentRevoked)?)
 }

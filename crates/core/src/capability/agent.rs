@@ -1,7 +1,7 @@
 //! What an agent may ask of itself.
 use super::{Attributes, Capability, Effects, Perform, Performed, arguments};
 use crate::agent::Agent;
-use crate::call::Caller;
+use crate::call::{Caller, Holder};
 use crate::draft::Draft;
 use crate::facts::Unread;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ pub(super) const GROUP: &[Capability] = &[
         idempotent: true,
         usual: &[],
         input: || arguments(&[], json!({})),
-        output: || json!({"type": "object", "properties": {"agent": {"type": "string"}, "name": {"type": "string"}, "revision": {"type": "integer"}, "execution": {"type": "string"}, "model": {"type": "string"}, "limits": {"type": "object"}}}),
+        output: || json!({"type": "object", "properties": {"agent": {"type": "string"}, "name": {"type": "string"}, "revision": {"type": "integer"}, "execution": {"type": "string"}, "session": {"type": "string"}, "model": {"type": "string"}, "limits": {"type": "object"}}}),
         attributes: |_| Attributes::default(),
         perform: Some(Perform::From(whoami)),
     },
@@ -40,36 +40,29 @@ pub(super) const GROUP: &[Capability] = &[
 fn whoami(draft: &mut Draft<'_>, caller: Caller, _: &Value) -> Result<Performed, Unread> {
     let plan = draft.plan(caller.agent, caller.revision)?;
     let name = draft.get::<Agent>(caller.agent)?.map(|agent| agent.name.clone());
-    Ok(Performed::done(json!({
+    let mut told = json!({
         "agent": caller.agent,
         "name": name,
         "revision": caller.revision,
-        "execution": caller.execution,
         "model": plan.as_ref().map(|plan| plan.model.clone()),
         "limits": plan.map(|plan| plan.limits),
-    })))
+    });
+    match caller.holder {
+        Holder::Execution(id) => told["execution"] = json!(id),
+        Holder::Session(id) => told["session"] = json!(id),
+    }
+    Ok(Performed::done(told))
 }
 
 fn capabilities(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Performed, Unread> {
     let plan = draft.plan(caller.agent, caller.revision)?;
     let tools = plan.as_ref().map_or(&[][..], |plan| &plan.tools);
-    let allowed = |name: &str| tools.iter().any(|pattern| super::matches(pattern, name));
     let wanted = arguments.get("name").and_then(Value::as_str);
-    let listed: Vec<Value> = super::catalogue()
-        .filter(|known| allowed(known.name) && wanted.is_none_or(|wanted| wanted == known.name))
+    let listed: Vec<Value> = super::offered(tools, caller.holder.session().is_none())
+        .filter(|known| wanted.is_none_or(|wanted| wanted == known.name))
         .map(|known| match wanted {
             None => json!({"name": known.name, "brief": known.brief}),
-            Some(_) => json!({
-                "name": known.name,
-                "version": known.version,
-                "brief": known.brief,
-                "use_when": known.use_when,
-                "avoid_when": known.avoid_when,
-                "effects": <&str>::from(known.effects),
-                "idempotent": known.idempotent,
-                "input": known.input(),
-                "output": known.output(),
-            }),
+            Some(_) => known.described(),
         })
         .collect();
     Ok(match (wanted, listed.is_empty()) {

@@ -1,16 +1,16 @@
 //! Decisions of an execution. The draft applies each event as it is made, so that what follows sees what came before;
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
-    Binding, Cause, Command, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Start, Step,
-    iteration, turn, validation,
+    Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Start,
+    Step, iteration, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
 use crate::bound::{Bound, Payload};
-use crate::call::Caller;
+use crate::call::{Caller, Holder};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
-use crate::id::{ConnectionId, ExecutionId};
+use crate::id::{AgentId, ConnectionId, ExecutionId};
 use crate::time::Run;
 
 /// One execution's part of a draft.
@@ -45,7 +45,7 @@ impl Decider<'_, '_> {
     pub(super) fn caller(&self, actor: Option<Actor>) -> Result<Caller, Stop> {
         let Execution { agent, revision, .. } = self.execution()?;
         let actor = actor.unwrap_or(Actor::Agent(*agent));
-        Ok(Caller { actor, agent: *agent, revision: *revision, execution: self.id })
+        Ok(Caller { actor, agent: *agent, revision: *revision, holder: Holder::Execution(self.id) })
     }
 
     /// The end, in the agent's stream too.
@@ -65,7 +65,8 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
     let mut it = Decider { id, draft };
     let it = &mut it;
     match command {
-        Command::Start(start) => begin(it, start)?,
+        Command::Start(start) => begin(it, start, None)?,
+        Command::Converse { start, conversation } => begin(it, start, Some(conversation))?,
         Command::Cancel { why } => cancel(it, why)?,
         Command::Bind { worker, connection } => iteration::bind(it, worker, connection)?,
         Command::Unbind { connection, since, why } => iteration::unbind(it, connection, since, why)?,
@@ -89,7 +90,8 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
     advance(it)
 }
 
-fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
+/// `conversation`: it is a turn of this one, or of a new one.
+fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<ExecutionId>>) -> Result<(), Stop> {
     if it.execution().is_ok() {
         return Err(no(Refusal::Started {}));
     }
@@ -99,6 +101,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
             return Err(no(Refusal::Repeated { execution }));
         }
     }
+    let conversation = conversation.map(|known| chained(it, start.agent, known)).transpose()?;
     let agent = it.draft.get::<Agent>(start.agent)?;
     let Some(agent) = agent else { return Err(refuse::<Agent>(agent::Refusal::Unknown {})) };
     agent.may_begin()?;
@@ -122,6 +125,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
         validators,
         idempotency,
         trigger: start.trigger,
+        conversation,
     })?;
     Ok(it.draft.emit::<Agent>(start.agent, agent::Event::ExecutionStarted { execution: it.id })?)
 }
@@ -129,7 +133,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start) -> Result<(), Stop> {
 /// Starts one within another decision.
 pub(crate) fn start(id: ExecutionId, draft: &mut Draft<'_>, start: Start) -> Result<(), Stop> {
     draft.get::<Execution>(id)?;
-    begin(&mut Decider { id, draft }, start)
+    begin(&mut Decider { id, draft }, start, None)
 }
 
 /// Cancels one for the next of its schedule; one that is ending anyway ends as it was going to.
@@ -140,6 +144,21 @@ pub(crate) fn replace(id: ExecutionId, draft: &mut Draft<'_>) -> Result<(), Stop
         Ok(()) => advance(&mut it),
         Err(Stop::Refused(_)) => Ok(()),
         Err(Stop::Unread) => Err(Stop::Unread),
+    }
+}
+
+/// One turn of a conversation at a time: the next begins once the last is answered, or has failed.
+fn chained(it: &mut Decider<'_, '_>, agent: AgentId, known: Option<ExecutionId>) -> Result<Chained, Stop> {
+    let Some(id) = known else { return Ok(Chained { id: it.id, turn: 1 }) };
+    let held = it.draft.holder(Namespace::Conversation, &id.to_string())?;
+    let last: Option<ExecutionId> = held.and_then(|held| held.parse().ok());
+    let Some(last) = last else { return Err(no(Refusal::ConversationUnknown {})) };
+    match it.draft.get::<Execution>(last)? {
+        Some(Execution { agent: of, conversation: Some(chained), phase, .. }) if *of == agent => match phase {
+            Phase::Ended { .. } => Ok(Chained { id, turn: chained.turn.saturating_add(1) }),
+            Phase::Queued { .. } | Phase::Running(_) => Err(no(Refusal::ConversationBusy { execution: last })),
+        },
+        Some(_) | None => Err(no(Refusal::ConversationUnknown {})),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
-use super::{Cause, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger};
+use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger};
 use crate::bound::Hash;
-use crate::call::{self, Proposed};
+use crate::call::{self, Holder, Proposed};
 use crate::facts::{Counter, Namespace};
 use crate::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use crate::row::{Note, Row};
@@ -87,14 +87,30 @@ pub struct ValidationRow {
     pub at: Time,
 }
 
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationRow {
+    pub conversation: ExecutionId,
+    /// From 1.
+    pub turn: u32,
+    pub execution: ExecutionId,
+    pub agent: AgentId,
+    pub agent_name: String,
+    pub at: Time,
+}
+
 pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
     let iteration = before.and_then(Execution::iteration);
     match event {
-        Event::Started { agent, idempotency: Some(key), .. } => vec![Row::Held {
-            namespace: Namespace::IdempotencyKey,
-            key: format!("{agent}:{key}"),
-            holder: Some(id.to_string()),
-        }],
+        Event::Started { agent, agent_name, idempotency, conversation, .. } => {
+            let keyed = idempotency.map(|key| Row::Held {
+                namespace: Namespace::IdempotencyKey,
+                key: format!("{agent}:{key}"),
+                holder: Some(id.to_string()),
+            });
+            let said = conversation.map(|chained| said(id, chained, *agent, agent_name, stamp));
+            keyed.into_iter().chain(said.into_iter().flatten()).collect()
+        }
         Event::IterationStarted { iteration, .. } => vec![Row::Iteration(IterationRow {
             execution: id,
             number: *iteration,
@@ -136,8 +152,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::IterationFailed { cause, .. } => {
             iteration.map(|open| ended(id, open, Some(cause), None, stamp)).into_iter().collect()
         }
-        Event::Started { idempotency: None, .. }
-        | Event::CancelRequested { .. }
+        Event::CancelRequested { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
         | Event::ModelCalled { .. }
@@ -285,6 +300,21 @@ fn ended(id: ExecutionId, open: &Iteration, cause: Option<&Cause>, output: Optio
     })
 }
 
+/// A turn of a conversation, which from now on is its last.
+fn said(id: ExecutionId, chained: Chained, agent: AgentId, agent_name: &str, stamp: Stamp) -> Vec<Row> {
+    let held = |holder| Row::Held { namespace: Namespace::Conversation, key: chained.id.to_string(), holder };
+    let row = Row::Conversation(ConversationRow {
+        conversation: chained.id,
+        turn: chained.turn,
+        execution: id,
+        agent,
+        agent_name: agent_name.to_string(),
+        at: stamp.at,
+    });
+    let before = (chained.turn > 1).then(|| held(None));
+    before.into_iter().chain([held(Some(id.to_string())), row]).collect()
+}
+
 fn note(execution: ExecutionId, iteration: &Iteration) -> Row {
     Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note: Note::SandboxLost }
 }
@@ -293,7 +323,7 @@ fn note(execution: ExecutionId, iteration: &Iteration) -> Row {
 fn check_row(id: ExecutionId, before: Option<&Execution>, check: Option<&Proposed>) -> Option<Row> {
     let (check, iteration) = (check?, before?.iteration()?);
     let index = before.map_or(0, Execution::validator_index);
-    Some(check.row(id, iteration.number, iteration.turns, index, true))
+    Some(check.row(Holder::Execution(id), iteration.number, iteration.turns, index, true))
 }
 
 fn answered(id: ExecutionId, event: &Event, stamp: Stamp) -> Vec<Row> {
@@ -313,6 +343,8 @@ fn answered(id: ExecutionId, event: &Event, stamp: Stamp) -> Vec<Row> {
         cassette: *cassette,
         at: stamp.at,
     });
-    let calls = calls.iter().zip(0u32..).map(|(call, ordinal)| call.row(id, turn.iteration, turn.turn, ordinal, false));
+    let holder = Holder::Execution(id);
+    let calls =
+        calls.iter().zip(0u32..).map(|(call, ordinal)| call.row(holder, turn.iteration, turn.turn, ordinal, false));
     std::iter::once(answer).chain(calls).collect()
 }

@@ -2,6 +2,7 @@
 //! today's code folds, from any snapshot on. A tagged release adds a file; none is ever changed. Folds have no golden bytes:
 //! they are disposable.
 use crate::office::{OWNER, Office};
+use crate::sessions::Desk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tenure_core::actor::Actor;
@@ -11,7 +12,7 @@ use tenure_core::call::Outcome;
 use tenure_core::id::KeyId;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
 use tenure_core::manifest::{Missed, Overlap};
-use tenure_core::{access, agent, execution, fleet, project};
+use tenure_core::{access, agent, execution, fleet, project, session};
 
 /// A history with every kind of event that this release writes.
 #[expect(clippy::too_many_lines, reason = "one list, of one command for each kind of event")]
@@ -95,6 +96,9 @@ fn history() -> Office {
     let woken = office.world.fold::<agent::Agent>(office.agent).map(|agent| agent.scheduled[0]);
     office.execution = woken.expect("the first of the two");
     office.must(execution::Command::Cancel { why: "enough".into() });
+    let say = office.say(None);
+    office.must(say).must(execution::Command::Cancel { why: "enough".into() });
+    let mut office = history_of_sessions(office);
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
@@ -110,6 +114,24 @@ fn history() -> Office {
     let survey = Command::Worker(office.worker, fleet::Command::Survey { connection, host });
     office.world.commit(Actor::Worker(office.worker), survey).expect("connected");
     office
+}
+
+/// The same office with an agent that connects from outside.
+fn history_of_sessions(office: Office) -> Office {
+    let mut desk = Desk::at(office);
+    desk.rotate(0).expect("a first key");
+    desk.open().expect("its key lives");
+    for capability in ["agent.whoami", "email.send", "!agent.whoami", "state.persistent.set"] {
+        desk.invoke(capability).expect("it is recorded");
+    }
+    desk.invoke("filesystem.read").expect_err("sessions have no sandbox yet");
+    desk.office.world.pass(1_000);
+    desk.touch().expect("it was silent");
+    desk.close().expect("it is open");
+    desk.rotate(1_000).expect("it is deployed");
+    desk.office.world.pass(1_000);
+    desk.end_key().expect("it is due");
+    desk.office
 }
 
 fn written(office: &Office) -> String {
@@ -170,6 +192,7 @@ fn the_unreleased_ledger_holds_every_kind_of_event_as_this_program_writes_it() {
         .chain(agent::Event::KINDS)
         .chain(execution::Event::KINDS)
         .chain(fleet::Event::KINDS)
+        .chain(session::Event::KINDS)
         .map(|kind| (*kind).to_string());
     assert_eq!(known.collect::<BTreeSet<_>>(), kinds, "a kind is not in the golden ledger");
 }

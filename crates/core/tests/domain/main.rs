@@ -1,8 +1,10 @@
 //! The domain as its commands and events show it: transition tables and random histories.
+mod conversations;
 mod golden;
 mod neighbours;
 mod office;
 mod replay;
 mod reports;
 mod schedules;
+mod sessions;
 mod transitions;

@@ -85,6 +85,7 @@ impl Office {
             digest: Hash::of(text.as_bytes()),
             schedule,
             triggers,
+            key: None,
         };
         self.world.commit(OWNER, Command::Agent(self.agent, agent::Command::Deploy(deployment)))
     }
@@ -194,6 +195,14 @@ impl Office {
             idempotency: None,
             trigger: Trigger::Manual,
         })
+    }
+
+    /// A turn of this conversation, or the first of a new one.
+    pub fn say(&mut self, conversation: Option<ExecutionId>) -> execution::Command {
+        let input = self.world.payload("\"hello\"");
+        let (agent, trigger) = (self.agent, Trigger::Manual);
+        let start = Start { agent, input, max_iterations: None, idempotency: None, trigger };
+        execution::Command::Converse { start, conversation }
     }
 
     pub fn bind(&self) -> execution::Command {

@@ -9,6 +9,7 @@ use tenure_core::agent::{self, AgentRow, Deployment, Listed, RevisionRow};
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::draft::Committed;
+use tenure_core::id::AgentId;
 use tenure_core::manifest::{Backend, Engine, Isolation, Manifest};
 use tenure_core::plan::{self, Plan};
 use tenure_core::row::Row;
@@ -19,6 +20,7 @@ use tenure_wire::api::agent::{
     Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Schedule, Supervise,
     Supervised,
 };
+use tenure_wire::api::key::{KeyText, Secret};
 use tenure_wire::confinement::Confinement;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
@@ -33,6 +35,7 @@ use super::lookup::quoted;
 use super::manifests;
 use super::number::{self, Number};
 use super::problem::{Answer, Failure, of_manifest};
+use super::sessions::fresh_key;
 use crate::commit;
 
 const REVISIONS_SHOWN: u32 = 50;
@@ -59,6 +62,8 @@ struct DeployParams {
     dry_run: Option<bool>,
     /// `native` or `docker`, whatever the manifest says; kept in the revision's annotations.
     isolation: Option<String>,
+    /// `true`: an agent that is new gets a key to connect with, whose text is in the answer and nowhere else.
+    key: Option<bool>,
 }
 
 /// Deploy a manifest: a new agent, or a new revision of the one with its name.
@@ -91,6 +96,7 @@ async fn deploy(
         return dry_run(&api, holder, digest).await;
     }
     let plan = Plan::compile(&manifest);
+    let key = params.key.unwrap_or(false).then(fresh_key);
     let deployment = Deployment {
         name: manifest.name().to_string(),
         listed: listed(&manifest),
@@ -99,16 +105,21 @@ async fn deploy(
         digest,
         schedule: plan.schedule,
         triggers: plan.triggers,
+        key: key.as_ref().map(KeyText::hash),
     };
     let command = Command::Agent(api.app.committer.mint_agent(), agent::Command::Deploy(deployment));
-    let (changed, agent) = match api.app.committer.commit(caller.actor, command).await {
-        Ok(committed) => (true, deployed(&committed, holder)?),
+    let (changed, agent, made) = match api.app.committer.commit(caller.actor, command).await {
+        Ok(committed) => {
+            let made = committed.decision.rows.iter().any(|row| matches!(row, Row::AgentKey(_)));
+            (true, deployed(&committed, holder)?, made)
+        }
         Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::Unchanged { agent }))) => {
-            (false, api.agent(&agent.to_string()).await?)
+            (false, api.agent(&agent.to_string()).await?, false)
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false }))
+    let key = key.filter(|_| made).map(|key| Secret(key.reveal().to_string()));
+    Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false, key }))
 }
 
 fn listed(manifest: &Manifest) -> Listed {
@@ -139,13 +150,13 @@ fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow,
 
 /// What a deploy would do, found without a command: it may be another by the time that one comes.
 async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash) -> Answer<Deployed> {
-    let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
+    let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true, key: None })) };
     if matches!(row.standing.state.as_str(), "deleting" | "archived") {
         return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", row.name)).into());
     }
     let newest = api.revisions(row.id, 1).await?;
     let changed = newest.first().is_none_or(|revision| revision.digest != digest);
-    Ok(Out(Deployed { agent: Some(shown(&row)), changed, dry_run: true }))
+    Ok(Out(Deployed { agent: Some(shown(&row)), changed, dry_run: true, key: None }))
 }
 
 impl ApiState {
@@ -192,8 +203,9 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
         .map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
     let limit = number::limit(params.limit.as_ref())?;
     let archived = filter == Some(AgentFilter::Is(AgentStatus::Archived));
-    let mut items: Vec<Agent> = Vec::new();
+    let (mut items, mut connected): (Vec<Agent>, Vec<AgentId>) = (Vec::new(), Vec::new());
     let mut after = params.cursor;
+    let mut next_cursor = None;
     for _ in 0..PAGES_MAX {
         let page = api.agents(archived.then_some("archived"), after.take(), limit).await?;
         for entry in &page.rows {
@@ -201,22 +213,32 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
             let wanted = filter.map_or(agent.status != AgentStatus::Archived, |filter| filter.admits(agent.status));
             if wanted && items.len() < limit as usize {
                 items.push(agent);
+                connected.extend(entry.standing.last_session_at.map(|_| entry.id));
                 after = Some(entry.name.to_ascii_lowercase());
             }
         }
         let full = items.len() >= limit as usize;
         match page.next {
-            None if !full => return Ok(Out(List { items, next_cursor: None })),
+            None if !full => {
+                next_cursor = None;
+                break;
+            }
             None => {
                 let last = page.rows.last().map(|entry| entry.name.to_ascii_lowercase());
-                let next_cursor = after.filter(|after| last.as_ref() != Some(after));
-                return Ok(Out(List { items, next_cursor }));
+                next_cursor = after.filter(|after| last.as_ref() != Some(after));
+                break;
             }
-            Some(_) if full => return Ok(Out(List { items, next_cursor: after })),
-            Some(next) => after = Some(next),
+            Some(next) => {
+                next_cursor = if full { after.take() } else { Some(next) };
+                if full {
+                    break;
+                }
+                after.clone_from(&next_cursor);
+            }
         }
     }
-    Ok(Out(List { items, next_cursor: after }))
+    api.with_sessions(&mut items, connected).await?;
+    Ok(Out(List { items, next_cursor }))
 }
 
 /// One agent with its limits, revisions and canonical manifest.
@@ -235,8 +257,11 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let (plan, manifest) = read.await?;
     let manifest = manifest.map(|stored| manifests::readable(&stored)).transpose()?.unwrap_or_default();
     let limits = plan.limits;
+    let mut agents = [shown(&entry)];
+    api.with_sessions(&mut agents, entry.standing.last_session_at.map(|_| entry.id).into_iter().collect()).await?;
+    let [agent] = agents;
     Ok(Out(AgentFile {
-        agent: shown(&entry),
+        agent,
         limits: Limits {
             max_iterations: limits.max_iterations,
             max_turns: limits.max_turns,
@@ -393,7 +418,9 @@ fn revision(entry: RevisionRow) -> Revision {
 
 /// The row as people see it: one word for its state and its presence.
 pub(super) fn shown(row: &AgentRow) -> Agent {
-    let status = match (row.standing.state.as_str(), row.standing.open, row.standing.last_ended_at) {
+    let open = row.standing.open.saturating_add(row.standing.sessions);
+    let status = match (row.standing.state.as_str(), open, row.standing.last_ended_at.or(row.standing.last_session_at))
+    {
         ("deployed", 0, None) => AgentStatus::Registered,
         ("deployed", 0, Some(_)) => AgentStatus::Idle,
         ("deployed", _, _) => AgentStatus::Active,
@@ -418,6 +445,7 @@ pub(super) fn shown(row: &AgentRow) -> Agent {
             until: supervised.until.map(Into::into),
         }),
         next_run_at: row.standing.next_run_at.map(Into::into),
+        session: None,
         created_at: row.created_at.into(),
         updated_at: row.at.into(),
     }

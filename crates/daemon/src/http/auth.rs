@@ -11,8 +11,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenure_core::access::Role;
 use tenure_core::actor::Actor;
-use tenure_core::id::KeyId;
-use tenure_store::rows::keys;
+use tenure_core::id::{AgentId, KeyId};
+use tenure_core::time::Time;
+use tenure_store::rows::macs::Forged;
+use tenure_store::rows::{agent_keys, keys};
 use tenure_wire::api::key::KeyText;
 use tenure_wire::problem::Code;
 
@@ -47,6 +49,22 @@ impl Caller {
             Actor::Owner { .. } | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
         }
     }
+}
+
+/// The holder of an agent's key. It is no person: it has no role, and reaches `/v1/agent` alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AgentCaller {
+    pub(super) agent: AgentId,
+    pub(super) key: KeyId,
+    /// When the key dies by itself.
+    pub(super) dies_at: Option<Time>,
+}
+
+/// Whom a request was authenticated as.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Person(Caller),
+    Agent(AgentCaller),
 }
 
 /// A caller that may read.
@@ -150,11 +168,14 @@ pub(super) async fn identify(State(api): State<Arc<ApiState>>, mut request: Requ
     let header = request.headers().get(AUTHORIZATION).cloned();
     let peer = request.extensions().get::<Peer>().copied();
     match caller(&api, header, peer).await {
-        Ok(Some(caller)) => {
+        Ok(Some(known)) => {
             if let Some(activity) = request.extensions().get::<Activity>() {
                 activity.known();
             }
-            request.extensions_mut().insert(caller);
+            match known {
+                Known::Person(caller) => drop(request.extensions_mut().insert(caller)),
+                Known::Agent(caller) => drop(request.extensions_mut().insert(caller)),
+            }
         }
         Ok(None) => {}
         Err(failure) => return failure.into_response(),
@@ -162,7 +183,7 @@ pub(super) async fn identify(State(api): State<Arc<ApiState>>, mut request: Requ
     next.run(request).await
 }
 
-async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>) -> Result<Option<Caller>, Failure> {
+async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>) -> Result<Option<Known>, Failure> {
     if let Some(header) = header {
         let text = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
         let text = text.ok_or_else(|| unauthenticated("the Authorization header is no `Bearer tnr_…`"))?;
@@ -171,25 +192,37 @@ async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>)
     }
     Ok(match peer {
         Some(Peer::Unix { uid }) if uid == api.installation.owner || uid == 0 => {
-            Some(Caller { actor: Actor::Owner { uid }, role: Role::Owner })
+            Some(Known::Person(Caller { actor: Actor::Owner { uid }, role: Role::Owner }))
         }
         Some(Peer::Unix { .. } | Peer::Tcp { .. } | Peer::Tls) | None => None,
     })
 }
 
-async fn of_key(api: &ApiState, text: &KeyText) -> Result<Caller, Failure> {
+async fn of_key(api: &ApiState, text: &KeyText) -> Result<Known, Failure> {
     // Found by the SHA-256 of 160 random bits: what a caller can choose tells nothing by the time that it takes.
     let hash = text.hash();
     let unknown = || unauthenticated("the API key is unknown or revoked");
-    let row = api.reader().read(move |sql| keys::by_hash(sql, &hash)).await?.ok_or_else(unknown)?;
-    let row = row.verified(api.reader().macs()).map_err(|forged| {
+    let read = api.reader().read(move |sql| match keys::by_hash(sql, &hash)? {
+        Some(row) => Ok((Some(row), None)),
+        None => Ok((None, agent_keys::by_hash(sql, &hash)?)),
+    });
+    let (person, agent) = read.await?;
+    let forged = |forged: Forged| {
         tracing::error!(%forged, "a forged API key was refused; run `tenure audit verify`");
         unknown()
-    })?;
-    if row.revoked_at.is_some() {
+    };
+    if let Some(row) = person {
+        let row = row.verified(api.reader().macs()).map_err(forged)?;
+        if row.revoked_at.is_some() {
+            return Err(unknown());
+        }
+        return Ok(Known::Person(Caller { actor: Actor::Key(row.id), role: row.role }));
+    }
+    let row = agent.ok_or_else(unknown)?.verified(api.reader().macs()).map_err(forged)?;
+    if !row.is_live(api.app.committer.now().at) {
         return Err(unknown());
     }
-    Ok(Caller { actor: Actor::Key(row.id), role: row.role })
+    Ok(Known::Agent(AgentCaller { agent: row.agent, key: row.id, dies_at: row.dies_at }))
 }
 
 fn unauthenticated(detail: &str) -> Failure {
@@ -199,6 +232,10 @@ fn unauthenticated(detail: &str) -> Failure {
 
 fn at_least(parts: &Parts, role: Role) -> Result<Caller, Failure> {
     let Some(caller) = parts.extensions.get::<Caller>() else {
+        if parts.extensions.get::<AgentCaller>().is_some() {
+            let detail = "this is the key of an agent, which opens what is below /v1/agent alone";
+            return Err(Code::Forbidden.problem(detail).into());
+        }
         return Err(match parts.extensions.get::<Peer>() {
             Some(Peer::Unix { uid }) => {
                 unauthenticated(&format!("the Unix socket trusts the daemon's own user and root, not uid {uid}"))
@@ -211,6 +248,19 @@ fn at_least(parts: &Parts, role: Role) -> Result<Caller, Failure> {
         return Err(Code::Forbidden.problem(detail).into());
     }
     Ok(*caller)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AgentCaller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<AgentCaller, Failure> {
+        if let Some(caller) = parts.extensions.get::<AgentCaller>() {
+            return Ok(*caller);
+        }
+        let person = at_least(parts, Role::Viewer)?;
+        let detail = format!("this wants the key of an agent, and you are {}", person.actor);
+        Err(Code::Forbidden.problem(detail).hint("`tenure agent rotate NAME` gives an agent a key").into())
+    }
 }
 
 macro_rules! roles {

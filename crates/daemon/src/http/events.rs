@@ -70,15 +70,7 @@ async fn events(
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Failure> {
-    let after = match (headers.get(LAST_EVENT_ID), params.after) {
-        (Some(value), _) => {
-            let text =
-                value.to_str().map_err(|_| Code::ParameterWrong.problem("the Last-Event-ID header is no text"))?;
-            Some(api.read_up_to("Last-Event-ID", &Number::new(text)).await?)
-        }
-        (None, Some(after)) => Some(api.read_up_to("after", &after).await?),
-        (None, None) => None,
-    };
+    let after = api.resumed(&headers, params.after.as_ref()).await?;
     let id = api.execution(&wanted).await?.id;
     let text = params.text.unwrap_or(false);
     let stream = EventStream::new(api, id, after, text, caller.key());
@@ -87,6 +79,19 @@ async fn events(
 }
 
 impl ApiState {
+    /// Where a stream goes on, by its header or else its parameter.
+    pub(super) async fn resumed(&self, headers: &HeaderMap, after: Option<&Number>) -> Result<Option<u64>, Failure> {
+        Ok(match (headers.get(LAST_EVENT_ID), after) {
+            (Some(value), _) => {
+                let text =
+                    value.to_str().map_err(|_| Code::ParameterWrong.problem("the Last-Event-ID header is no text"))?;
+                Some(self.read_up_to("Last-Event-ID", &Number::new(text)).await?)
+            }
+            (None, Some(after)) => Some(self.read_up_to("after", after).await?),
+            (None, None) => None,
+        })
+    }
+
     /// The index after which a reader goes on. Where no record has it yet, nothing can have been read up to there.
     async fn read_up_to(&self, name: &str, stated: &Number) -> Result<u64, Failure> {
         let index = stated.within(name, 0..=INDEX_MAX)?;

@@ -86,7 +86,7 @@ async fn start(
     Ok((status, Out(Started { execution, repeated })))
 }
 
-fn idempotency(headers: &HeaderMap) -> Result<Option<Hash>, Failure> {
+pub(super) fn idempotency(headers: &HeaderMap) -> Result<Option<Hash>, Failure> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let bytes = key.as_bytes();
     let fits =
@@ -202,7 +202,7 @@ async fn cancel(
 }
 
 /// The list row that a commit has left.
-fn committed_row(committed: &Committed) -> Result<ExecutionRow, Failure> {
+pub(super) fn committed_row(committed: &Committed) -> Result<ExecutionRow, Failure> {
     let found = committed
         .decision
         .rows
@@ -214,7 +214,7 @@ fn committed_row(committed: &Committed) -> Result<ExecutionRow, Failure> {
 
 impl ApiState {
     /// Whether a start asks for what the execution was started with that its idempotency key names.
-    async fn check_same(&self, row: &ExecutionRow, start: &Start) -> Result<(), Failure> {
+    pub(super) async fn check_same(&self, row: &ExecutionRow, start: &Start) -> Result<(), Failure> {
         let (agent, revision, input) = (row.agent, row.revision, row.input);
         let read = self.records.read(move |txn| Ok((txn.plan(agent, revision)?, txn.bytes(input))));
         let (plan, input) = read.await?;
@@ -235,7 +235,7 @@ impl ApiState {
 
     /// Rows as people see them; one that waits for its agent's home says where that is. A worker that is gone holds what it
     /// was given until its next process has proven the jails dead, so the fleet says which are there, not the rows.
-    async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
+    pub(super) async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
         let (now, fleet) = (self.app.committer.now(), self.app.fleet.clone());
         let is_apart = {
             let fleet = fleet.clone();

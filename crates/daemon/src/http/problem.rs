@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tenure_core::aggregate::Refusal;
 use tenure_core::manifest;
-use tenure_core::{agent, execution, fleet, project};
+use tenure_core::{agent, execution, fleet, project, session};
 use tenure_store as store;
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
@@ -109,6 +109,7 @@ fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::Agent(refusal) => of_agent(refusal),
         Refusal::Execution(refusal) => of_execution(refusal),
         Refusal::Worker(refusal) => of_worker(refusal),
+        Refusal::Session(refusal) => of_session(refusal),
     }
 }
 
@@ -142,6 +143,9 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::UntilPast {} => Code::ParameterOutOfRange.problem("`until` is past"),
         R::NameDiffers {} => Code::AgentNameTaken.problem("an agent keeps its name for good"),
         R::WakeStale {} | R::WakeNotDue {} => Code::Conflict.problem("its schedule has moved on"),
+        R::KeyDead {} => Code::Unauthenticated.problem("the API key is unknown or revoked"),
+        R::NoKeyDue {} => Code::Conflict.problem("no key of the agent is to end now"),
+        R::OverlapTooLong {} => Code::OverlapTooLong.problem("the overlap is longer than 7 days"),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
 }
@@ -151,6 +155,10 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
     match refusal {
         R::Unknown {} => Code::ExecutionUnknown.problem("no execution has this id"),
         R::Repeated { execution } => Code::Conflict.problem(format!("the same idempotency key started {execution}")),
+        R::ConversationUnknown {} => Code::ConversationUnknown.problem("the agent has no such conversation"),
+        R::ConversationBusy { execution } => {
+            Code::ConversationBusy.problem(format!("what was said last is being answered by {execution}"))
+        }
         R::Started {} => Code::Conflict.problem("it was started already"),
         R::Ended {} => Code::ExecutionEnded.problem("it has ended, and nothing can be done to it any more"),
         R::MaxIterationsWrong {} => Code::MaxIterationsWrong.problem("an execution has 1 to 1000 iterations"),
@@ -165,6 +173,29 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         | R::NotDue {}
         | R::TooManyCalls {}
         | R::TooManyRefusals {} => Code::Conflict.problem("the execution's state has moved on"),
+    }
+}
+
+fn of_session(refusal: &session::Refusal) -> Problem {
+    use session::Refusal as R;
+    match refusal {
+        R::Unknown {} => Code::SessionUnknown.problem("you have no such session"),
+        R::Opened {} => Code::Conflict.problem("it was opened already"),
+        R::Ended { ending } => Code::SessionEnded.problem(format!("it has ended: {}", ending.as_str())),
+        R::Paused { until: None } => {
+            Code::SessionPaused.problem("SessionPaused: the agent is paused until a person resumes it")
+        }
+        R::Paused { until: Some(until) } => {
+            Code::SessionPaused.problem(format!("SessionPaused: the agent is paused until {}", Moment(*until)))
+        }
+        R::Repeated { call } => Code::Conflict.problem(format!("the same idempotency key made {call}")),
+        R::TooManyCalls {} => {
+            let most = session::CALLS_PER_MINUTE_MAX;
+            Code::RateLimited.problem(format!("{most} calls and openings of an agent are taken in a minute"))
+        }
+        R::NoSandboxYet { capability } => Code::SessionNoSandboxYet
+            .problem(format!("session.no_sandbox_yet: `{capability}` needs a sandbox, and sessions have none yet")),
+        R::NotDue {} => Code::Conflict.problem("the session is not silent"),
     }
 }
 

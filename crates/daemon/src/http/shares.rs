@@ -13,11 +13,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Bytes, Frame, SizeHint};
 use tenure_core::actor::Actor;
-use tenure_core::id::KeyId;
+use tenure_core::id::{AgentId, KeyId};
 use tenure_wire::problem::Code;
 
 use super::ApiState;
-use super::auth::{Caller, Peer};
+use super::auth::{AgentCaller, Caller, Peer};
 use super::problem::Failure;
 
 /// Requests of one caller that are being answered.
@@ -35,6 +35,7 @@ pub(super) struct Reserved;
 enum Who {
     User(u32),
     Key(KeyId),
+    Agent(AgentId),
 }
 
 #[derive(Debug)]
@@ -111,8 +112,10 @@ fn class(method: &Method, path: &str) -> Class {
     match (method, parts.as_slice()) {
         (&Method::POST, ["v1", "agents", _, "pause" | "kill" | "revoke"])
         | (&Method::POST, ["v1", "executions", _, "cancel"])
-        | (&Method::DELETE, ["v1", "keys" | "agents", _]) => Class::Ends,
-        (&Method::GET, ["v1", "executions", _, "events"]) => Class::Stream,
+        | (&Method::DELETE, ["v1", "keys" | "agents" | "sessions", _] | ["v1", "agent", "session"]) => Class::Ends,
+        (&Method::GET, ["v1", "executions", _, "events"] | ["v1", "events"] | ["v1", "agent", "events"]) => {
+            Class::Stream
+        }
         _ => Class::Other,
     }
 }
@@ -127,7 +130,8 @@ pub(super) async fn in_turn(State(api): State<Arc<ApiState>>, request: Request, 
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    let who = request.extensions().get::<Caller>().and_then(who);
+    let person = request.extensions().get::<Caller>().and_then(who);
+    let who = person.or_else(|| request.extensions().get::<AgentCaller>().map(|caller| Who::Agent(caller.agent)));
     let peer = request.extensions().get::<Peer>().copied();
     let shares = &api.shares;
     let (tally, what) = match (class, peer) {

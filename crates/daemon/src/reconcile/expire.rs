@@ -1,14 +1,31 @@
-//! Owed Expire: a clock has run out. The decision looks at the clocks itself.
+//! Owed Expire: a clock has run out. The decision looks at the clocks itself. A session of which something was heard that is
+//! no event says so now, and lives on.
 use crate::app::App;
 use crate::records::Error;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
-use tenure_core::execution;
 use tenure_core::owed::Obligation;
+use tenure_core::{execution, session};
 
 pub async fn expire(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
-    let Stream::Execution(id) = stream else { return Ok(()) };
-    app.report(Actor::Daemon, Command::Execution(id, execution::Command::Expire {})).await;
+    match stream {
+        Stream::Execution(id) => {
+            app.report(Actor::Daemon, Command::Execution(id, execution::Command::Expire {})).await;
+        }
+        Stream::Session(id) => {
+            let now = app.committer.now().run;
+            let heard = app.presence.last(id, now).filter(|heard| now.since_ms(*heard) < session::IDLE_MS);
+            let command = match heard {
+                Some(heard) => session::Command::Touch { heard },
+                None => session::Command::Expire {},
+            };
+            app.report(Actor::Daemon, Command::Session(id, command)).await;
+            if heard.is_none() {
+                app.presence.forget(id);
+            }
+        }
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => {}
+    }
     Ok(())
 }

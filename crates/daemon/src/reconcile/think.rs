@@ -14,6 +14,7 @@ use crate::model::piece::PieceSink;
 use crate::model::request::{Request, ToolCall};
 use crate::model::{ANSWER_BYTES_MAX, Model};
 use crate::records::Error;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
@@ -188,7 +189,8 @@ fn answered(app: &App, answer: Answer, output: Option<String>, took_ms: u64) -> 
             arguments::make_whole(known, &mut call.arguments);
         }
     }
-    let proposals: Vec<Proposal> = calls.iter().map(|call| proposal(app, call)).collect();
+    let proposed = |call: &ToolCall| proposal(app, &call.name, &call.arguments, call.misfit.clone());
+    let proposals: Vec<Proposal> = calls.iter().map(proposed).collect();
     let delta = Delta {
         text: answer.text,
         unfinished: (calls.is_empty() && output.is_none()).then_some(answer.stop),
@@ -216,21 +218,22 @@ fn answered(app: &App, answer: Answer, output: Option<String>, took_ms: u64) -> 
     }
 }
 
-fn proposal(app: &App, call: &ToolCall) -> Proposal {
-    let known = meant(&call.name);
-    let attributes = known.map(|known| known.attributes(&call.arguments)).unwrap_or_default();
+/// A call that is asked for, by whomever, on its way to the gate; `misfit`: why it cannot be made, where that is known.
+pub(crate) fn proposal(app: &App, name: &str, arguments: &Value, misfit: Option<String>) -> Proposal {
+    let known = meant(name);
+    let attributes = known.map(|known| known.attributes(arguments)).unwrap_or_default();
     let (attributes, too_large) = match attributes_json(&attributes) {
         Ok(json) => (json, None),
         Err(sentence) => (b"{}".to_vec(), Some(sentence)),
     };
-    let misfit = match (&call.misfit, known) {
-        (Some(why), _) => Some(why.clone()),
-        (None, Some(known)) => arguments::misfit(known.name, &call.arguments).or(too_large),
-        (None, None) => Some(format!("there is no capability `{}`", capability::clip(&call.name))),
+    let misfit = match (misfit, known) {
+        (Some(why), _) => Some(why),
+        (None, Some(known)) => arguments::misfit(known.name, arguments).or(too_large),
+        (None, None) => Some(format!("there is no capability `{}`", capability::clip(name))),
     };
     Proposal {
-        capability: known.map_or_else(|| capability::clip(&call.name), |known| known.name.to_string()),
-        arguments: app.committer.payload(call.arguments.to_string().into_bytes()),
+        capability: known.map_or_else(|| capability::clip(name), |known| known.name.to_string()),
+        arguments: app.committer.payload(arguments.to_string().into_bytes()),
         attributes: app.committer.payload(attributes),
         misfit,
     }

@@ -3,7 +3,7 @@
 use super::World;
 use super::model::Speaker;
 use crate::audit::{Rule, Violation, broken};
-use crate::people::{OWNER, Scene, key_of};
+use crate::people::{Scene, key_of};
 use crate::world::Reply;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -106,7 +106,8 @@ impl Life {
     /// Somebody asks, and is answered.
     async fn command(&mut self, world: &mut World, command: Command) -> Result<(), Violation> {
         let key = key_of(&command);
-        let reply = match self.app.committer.commit(OWNER, command).await {
+        let actor = world.people.actor(&command);
+        let reply = match self.app.committer.commit(actor, command).await {
             Ok(committed) => Reply::Committed(Box::new(committed)),
             Err(commit::Error::Refused(refusal)) => {
                 world.fate.with(|fate| fate.figures.refused += 1);

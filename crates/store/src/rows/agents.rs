@@ -39,10 +39,11 @@ pub(super) fn write_deployed(
 
 pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Standing) -> Result<(), Error> {
     let text = "UPDATE agents SET state = $1, revision = $2, home = $3, open = $4, last_started_at = $5, \
-        last_ended_at = $6, supervised = $7, next_run_at = $8, last_woken_at = $9 WHERE id = $10";
+        last_ended_at = $6, supervised = $7, next_run_at = $8, last_woken_at = $9, sessions = $10, \
+        last_session_at = $11 WHERE id = $12";
     let (home, started, ended) =
         (standing.home.value(), standing.last_started_at.value(), standing.last_ended_at.value());
-    let supervised = standing.supervised.value();
+    let (supervised, session) = (standing.supervised.value(), standing.last_session_at.value());
     let (next, woken) = (standing.next_run_at.value(), standing.last_woken_at.value());
     let cells = [
         Cell::Text(&standing.state),
@@ -54,6 +55,8 @@ pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Stand
         supervised.cell(),
         next.cell(),
         woken.cell(),
+        Cell::Int(standing.sessions.into()),
+        session.cell(),
         Cell::Text(&agent.to_string()),
     ];
     sql.execute(text, &cells).map(|_| ())
@@ -72,7 +75,7 @@ pub fn named(sql: &mut dyn Sql, name: &str) -> Result<Option<AgentRow>, Error> {
 }
 
 const SELECT: &str = "SELECT id, name, listed, created_at, at, state, revision, home, open, last_started_at, \
-    last_ended_at, supervised, next_run_at, last_woken_at FROM agents";
+    last_ended_at, supervised, next_run_at, last_woken_at, sessions, last_session_at FROM agents";
 
 fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
     Ok(AgentRow {
@@ -91,6 +94,8 @@ fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
             supervised: Stored::read(row, 11)?,
             next_run_at: row.time_or_null(12)?,
             last_woken_at: row.time_or_null(13)?,
+            sessions: row.count(14)?,
+            last_session_at: row.time_or_null(15)?,
         },
     })
 }

@@ -10,7 +10,7 @@ use tenure_core::time::Time;
 
 table!(CallRow in "calls", key "id", keeps [], {
     id: "id",
-    execution: "execution",
+    holder: "holder",
     iteration: "iteration",
     turn: "turn",
     ordinal: "ordinal",
@@ -82,9 +82,8 @@ pub fn of_iteration(
     iteration: u32,
     limit: u32,
 ) -> Result<Vec<CallRow>, Error> {
-    let text = CallRow::select(
-        "WHERE execution = $1 AND iteration = $2 ORDER BY execution, iteration, turn, ordinal LIMIT $3",
-    );
+    let text =
+        CallRow::select("WHERE holder = $1 AND iteration = $2 ORDER BY holder, iteration, turn, ordinal LIMIT $3");
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)
 }
@@ -95,8 +94,8 @@ pub fn of_iteration(
 /// The database's.
 pub fn of_turn(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, turn: u32) -> Result<Vec<CallRow>, Error> {
     let text = CallRow::select(
-        "WHERE execution = $1 AND iteration = $2 AND turn = $3 AND validator = 0 \
-        ORDER BY execution, iteration, turn, ordinal",
+        "WHERE holder = $1 AND iteration = $2 AND turn = $3 AND validator = 0 \
+        ORDER BY holder, iteration, turn, ordinal",
     );
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(turn.into())];
     sql.all(&text, &cells, CallRow::read)
@@ -113,7 +112,7 @@ pub fn of_validators(
     limit: u32,
 ) -> Result<Vec<CallRow>, Error> {
     let text = CallRow::select(
-        "WHERE execution = $1 AND iteration = $2 AND validator = 1 ORDER BY execution, iteration, turn, ordinal LIMIT $3",
+        "WHERE holder = $1 AND iteration = $2 AND validator = 1 ORDER BY holder, iteration, turn, ordinal LIMIT $3",
     );
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)

@@ -7,9 +7,10 @@ use serde::de::DeserializeOwned;
 use tenure_core::access::Role;
 use tenure_core::agent::{Listed, Supervised};
 use tenure_core::bound::Hash;
+use tenure_core::call::Holder;
 use tenure_core::capability::Shown;
 use tenure_core::execution::{Reason, Status, Trigger};
-use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, WorkerId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, SessionId, WorkerId};
 use tenure_core::time::{Clock, Time};
 
 /// An owned column.
@@ -83,7 +84,21 @@ macro_rules! stored_text { ($($text:ty),+ $(,)?) => { $(impl Stored for $text {
         columns.parse(place)
     }
 })+ }; }
-stored_text!(String, AgentId, CallId, ConnectionId, ExecutionId, KeyId, WorkerId, Reason, Role, Status, Trigger);
+stored_text!(
+    String,
+    AgentId,
+    CallId,
+    ConnectionId,
+    ExecutionId,
+    Holder,
+    KeyId,
+    SessionId,
+    WorkerId,
+    Reason,
+    Role,
+    Status,
+    Trigger
+);
 
 macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {
     fn value(&self) -> Value {

@@ -104,6 +104,7 @@ impl World {
             digest: Hash::of(&self.seed.to_be_bytes()),
             schedule: plan.schedule.clone(),
             triggers: plan.triggers.clone(),
+            key: None,
         };
         self.run(store, Command::Agent(id, agent::Command::Deploy(deployment))).unwrap();
         id

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
 use tenure_core::id::AgentId;
 
+use super::key::Secret;
 use super::moment::Moment;
+use super::session::Session;
 use crate::confinement::Confinement;
 
 /// The shown status: the administrative state and presence in one word.
@@ -93,6 +95,9 @@ pub struct Agent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub next_run_at: Option<Moment>,
+    /// Its newest session, live or ended; none where it never connected from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Moment,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
@@ -162,6 +167,10 @@ pub struct Deployed {
     /// True: nothing was written; this is what would have been.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// The text of a new agent's key, where one was asked for. Shown this once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub key: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

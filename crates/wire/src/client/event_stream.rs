@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, Client, Error};
 use crate::api::event::{ExecutionEvent, Piece, SSE_EVENT, SSE_PIECE};
+use crate::api::watch::WatchEvent;
 
 /// Joins in a row that may fail before the watcher gives up.
 const JOINS_MAX: u32 = 10;
@@ -24,17 +25,45 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Heard = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What the stream of an execution yields.
+/// What a stream of events yields.
 #[derive(Debug, Clone, PartialEq)]
-pub enum StreamItem {
-    Event(Box<ExecutionEvent>),
+pub enum StreamItem<E = ExecutionEvent> {
+    Event(Box<E>),
     /// Plain data; it may be missing or come twice after a broken connection.
     Piece(Piece),
     /// The connection broke and was joined again; no event is missing.
     Rejoined,
 }
 
-pub struct EventStream {
+/// A committed event as a stream brings it.
+pub trait Streamed: serde::de::DeserializeOwned {
+    fn index(&self) -> u64;
+
+    /// Nothing comes after it.
+    fn is_last(&self) -> bool;
+}
+
+impl Streamed for ExecutionEvent {
+    fn index(&self) -> u64 {
+        self.index
+    }
+
+    fn is_last(&self) -> bool {
+        self.ends()
+    }
+}
+
+impl Streamed for WatchEvent {
+    fn index(&self) -> u64 {
+        self.index
+    }
+
+    fn is_last(&self) -> bool {
+        false
+    }
+}
+
+pub struct EventStream<E = ExecutionEvent> {
     client: Client,
     path: String,
     last: Option<u64>,
@@ -42,18 +71,20 @@ pub struct EventStream {
     failures: u32,
     joined: bool,
     over: bool,
+    events: std::marker::PhantomData<fn() -> E>,
 }
 
-impl EventStream {
-    pub(super) fn new(client: Client, path: String, after: Option<u64>) -> EventStream {
-        EventStream { client, path, last: after, stream: None, failures: 0, joined: false, over: false }
+impl<E: Streamed> EventStream<E> {
+    pub(super) fn new(client: Client, path: String, after: Option<u64>) -> EventStream<E> {
+        let events = std::marker::PhantomData;
+        EventStream { client, path, last: after, stream: None, failures: 0, joined: false, over: false, events }
     }
 
     /// The next thing, or `None` after the execution's end.
     ///
     /// # Errors
     /// A problem that the daemon answers with; `Unreachable` or `Broken` after `JOINS_MAX` joins in a row failed.
-    pub async fn next(&mut self) -> Result<Option<StreamItem>, Error> {
+    pub async fn next(&mut self) -> Result<Option<StreamItem<E>>, Error> {
         while !self.over {
             let Some(stream) = &mut self.stream else {
                 if self.join().await? {
@@ -122,18 +153,18 @@ impl EventStream {
         })
     }
 
-    fn take(&mut self, message: &Sse) -> Result<Option<StreamItem>, Error> {
+    fn take(&mut self, message: &Sse) -> Result<Option<StreamItem<E>>, Error> {
         let foreign = |error: serde_json::Error| Error::Foreign(self.client.endpoint.clone(), error.to_string());
         let Some(data) = &message.data else { return Ok(None) };
         match message.event.as_deref() {
             Some(SSE_EVENT) => {
-                let event: ExecutionEvent = serde_json::from_str(data).map_err(foreign)?;
+                let event: E = serde_json::from_str(data).map_err(foreign)?;
                 self.failures = 0;
-                if self.last.is_some_and(|last| event.index <= last) {
+                if self.last.is_some_and(|last| event.index() <= last) {
                     return Ok(None);
                 }
-                self.last = Some(event.index);
-                self.over = event.ends();
+                self.last = Some(event.index());
+                self.over = event.is_last();
                 Ok(Some(StreamItem::Event(Box::new(event))))
             }
             Some(SSE_PIECE) => serde_json::from_str(data).map(|piece| Some(StreamItem::Piece(piece))).map_err(foreign),

@@ -1,18 +1,22 @@
 //! Reads the rows and payloads of one iteration into the context that a prompt is made of. Only stored data, so that a
 //! daemon that starts again asks the same.
-use super::prompt::{self, PastCall, PastTurn, PromptContext};
+use super::prompt::{self, Exchange, PastCall, PastTurn, PromptContext};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
-use crate::records::{Error, ReadTxn};
+use crate::records::{Error, ReadTxn, found};
 use std::sync::Arc;
 use tenure_core::call::CallRow;
 use tenure_core::execution::Turn;
 use tenure_core::id::ExecutionId;
 use tenure_core::plan::Plan;
 use tenure_core::row::Note;
+use tenure_store::rows::conversations;
 
 /// Of the former attempt's output that the next one is shown.
 const OUTPUT_BYTES_MAX: usize = 2048;
+/// Of a conversation, what the model is shown: so many turns, and as many texts as could be of a result's length.
+const EXCHANGES_MAX: u32 = 20;
+const EXCHANGE_TEXTS_MAX: usize = 6;
 
 pub(super) fn plan(txn: &mut ReadTxn<'_>, id: ExecutionId) -> Result<Arc<Plan>, Error> {
     let execution = txn.execution(id)?;
@@ -36,11 +40,13 @@ pub(super) fn request(
 ) -> Result<Result<Question, Failure>, Error> {
     let input = txn.execution(id)?.input;
     let input = plain(txn.text(input)?);
+    let said = said_before(txn, id, result_bytes_max)?;
     let previous_error = previous_error(txn, id, turn.iteration)?;
     let turns = past_turns(txn, id, turn.iteration)?;
     let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
     let context = PromptContext {
         plan,
+        said: &said,
         input: &input,
         iteration: turn.iteration,
         previous_error: &previous_error,
@@ -59,6 +65,26 @@ pub(super) fn request(
 /// An input that is a JSON string is shown as its text, anything else as the JSON that was given.
 fn plain(input: String) -> String {
     serde_json::from_str::<String>(&input).unwrap_or(input)
+}
+
+/// What was said before in the conversation that the execution is a turn of, oldest first: so much of it as the model is shown.
+fn said_before(txn: &mut ReadTxn<'_>, id: ExecutionId, result_bytes_max: usize) -> Result<Vec<Exchange>, Error> {
+    let Some(place) = conversations::of_execution(txn.parts().0, id)? else { return Ok(Vec::new()) };
+    let turns = conversations::turns_before(txn.parts().0, place.conversation, place.turn, EXCHANGES_MAX)?;
+    let (mut said, mut left) = (Vec::new(), result_bytes_max.saturating_mul(EXCHANGE_TEXTS_MAX));
+    for turn in turns {
+        let row = txn.execution(turn.execution)?;
+        let shown = |text: Option<String>| text.map(|text| prompt::head_and_tail(text.trim(), result_bytes_max, ""));
+        let message = shown(found(txn.text(row.input))?.map(plain)).unwrap_or_else(|| "(erased)".to_string());
+        let output = row.output.map(|output| found(txn.text(output))).transpose()?.flatten();
+        let answer = shown(output).unwrap_or_else(|| format!("(no answer: {})", row.status.as_str()));
+        // What does not fit whole is left out with all that came before it.
+        let Some(rest) = left.checked_sub(message.len() + answer.len()) else { break };
+        left = rest;
+        said.push(Exchange { message, answer });
+    }
+    said.reverse();
+    Ok(said)
 }
 
 fn past_turns(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<Vec<PastTurn>, Error> {
@@ -111,4 +137,47 @@ fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Res
         }
         (_, None) => String::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::App;
+    use crate::model::request::Message;
+    use crate::testing::{Driven, app};
+
+    async fn asked(app: &App, id: ExecutionId, result_bytes_max: usize) -> Vec<String> {
+        let turn = Turn { iteration: 1, turn: 0, attempt: 1 };
+        let read = app.records.read(move |txn| {
+            let plan = plan(txn, id)?;
+            request(txn, id, &plan, turn, result_bytes_max)
+        });
+        let messages = read.await.unwrap().unwrap().request.messages;
+        let text = |message| match message {
+            Message::User { text } => format!("user: {text}"),
+            Message::Assistant { text, .. } => format!("model: {text}"),
+            Message::Tool { .. } => "tool".to_string(),
+        };
+        messages.into_iter().map(text).collect()
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_a_conversation_is_asked_with_what_was_said_before_it_and_no_more_than_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, _store) = app(folder.path());
+        let mut driven = Driven::start(&app).await;
+        driven.converse("My name is Ada.", None).await;
+        let conversation = driven.id;
+        driven.begin_iteration().await;
+        driven.turn("Hello Ada.", 0, "").await;
+        driven.end_iteration(true, "fine").await;
+        driven.converse("What is my name?", Some(conversation)).await;
+        let messages = asked(&app, driven.id, 2048).await;
+        assert_eq!(messages[..2], ["user: My name is Ada.", "model: Hello Ada."]);
+        assert!(messages.len() == 3 && messages[2].contains("What is my name?"), "{messages:?}");
+        let short = asked(&app, driven.id, 4).await;
+        assert_eq!(short.len(), 1, "the control: what does not fit is left out, {short:?}");
+        driven.converse("Hello?", None).await;
+        assert_eq!(asked(&app, driven.id, 2048).await.len(), 1, "another conversation knows nothing of it");
+    }
 }

@@ -60,8 +60,17 @@ pub(super) struct PastCall {
     pub sentence: Option<String>,
 }
 
+/// What was said, and answered, in an earlier turn of the conversation.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    pub message: String,
+    pub answer: String,
+}
+
 pub(super) struct PromptContext<'a> {
     pub plan: &'a Plan,
+    /// Oldest first.
+    pub said: &'a [Exchange],
     pub input: &'a str,
     pub iteration: u32,
     pub previous_error: &'a str,
@@ -95,7 +104,12 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
             previous_error: context.previous_error,
         },
     )?;
-    let mut messages = vec![Message::User { text: rendered }];
+    let mut messages = Vec::new();
+    for Exchange { message, answer } in context.said {
+        messages.push(Message::User { text: message.clone() });
+        messages.push(Message::Assistant { text: answer.clone(), calls: Vec::new(), reasoning: None });
+    }
+    messages.push(Message::User { text: rendered });
     if !context.previous_error.is_empty() && !prompt.tells_error {
         let error = context.previous_error;
         let told = "Do the task again so that this is right.";

@@ -1,0 +1,126 @@
+//! An agent that is a program of its own: how it gets its key, connects, and is seen.
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::house::{House, cassette};
+
+const OUTSIDE: &str = "\
+apiVersion: tenure.dev/v1
+kind: Agent
+metadata: {name: outside}
+spec:
+  task: {instruction: It is told by its own program.}
+  tools: [state.*, agent.*]
+";
+
+/// Asks as the program of an agent does.
+struct Program<'h> {
+    house: &'h House,
+    key: String,
+}
+
+impl Program<'_> {
+    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u32, Value) {
+        let (url, header) =
+            (format!("{}/v1/agent/{path}", self.house.url), format!("Authorization: Bearer {}", self.key));
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-w", "\n%{http_code}", "-X", method, "-H", &header, &url]);
+        if let Some(body) = body {
+            curl.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
+        }
+        let answer = self.house.run(curl);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        let (body, status) = answer.raw.rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    fn set(&self, value: u32) -> (u32, Value) {
+        let arguments = serde_json::json!({"key": "total", "value": value});
+        let body = serde_json::json!({"capability": "state.persistent.set", "arguments": arguments});
+        self.ask("POST", "invoke", Some(body))
+    }
+}
+
+fn deployed() -> House {
+    let house = House::up(&cassette(1));
+    let file = house.write("outside.yaml", OUTSIDE);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    house
+}
+
+fn rotated<'h>(house: &'h House, more: &[&str]) -> Program<'h> {
+    let made = house.tenure(&[&["agent", "rotate", "outside", "-o", "json"], more].concat()).ok().json();
+    Program { house, key: made["secret"].as_str().unwrap().to_string() }
+}
+
+#[test]
+fn an_agents_key_is_shown_once_and_a_new_one_ends_it_at_once_or_after_the_overlap() {
+    let house = deployed();
+    insta::assert_snapshot!(house.tenure(&["agent", "rotate", "outside"]).ok().stdout);
+    let first = rotated(&house, &[]);
+    assert_eq!(first.ask("POST", "session", None).0, 201);
+    let second = rotated(&house, &["--overlap", "10m"]);
+    assert_eq!((first.ask("GET", "whoami", None).0, second.ask("GET", "whoami", None).0), (200, 200));
+    let third = rotated(&house, &[]);
+    for dead in [&first, &second] {
+        assert_eq!(dead.ask("GET", "whoami", None).0, 401);
+    }
+    let (status, who) = third.ask("GET", "whoami", None);
+    assert_eq!((status, who["name"].as_str()), (200, Some("outside")));
+    let shut = house.tenure(&["--base-url", &house.url, "--api-key", &third.key, "agent", "list"]);
+    assert!(shut.code == 7 && shut.stderr.contains("the key of an agent"), "{} {}", shut.code, shut.stderr);
+    let long = house.tenure(&["agent", "rotate", "outside", "--overlap", "8d"]);
+    assert!(long.code != 0 && long.stderr.contains("7 days"), "{}", long.stderr);
+}
+
+#[test]
+fn a_connected_agent_is_active_paused_watched_and_killed_from_the_terminal() {
+    let house = deployed();
+    let program = rotated(&house, &[]);
+    let status = || house.tenure(&["agent", "get", "outside", "-o", "json"]).ok().json()["status"].clone();
+    assert_eq!(status(), "registered");
+    let (_, opened) = program.ask("POST", "session", None);
+    assert_eq!((status(), opened["briefing"].clone()), (Value::from("active"), serde_json::json!({})));
+    assert_eq!(program.set(1).1["result"]["version"], 1);
+    house.tenure(&["pause", "outside", "--note", "too fast"]).ok();
+    let (code, problem) = program.set(2);
+    assert_eq!((code, problem["code"].as_str()), (409, Some("session_paused")));
+    assert!(problem["detail"].as_str().unwrap().starts_with("SessionPaused"), "{problem}");
+    house.tenure(&["resume", "outside"]).ok();
+    assert_eq!(program.set(2).1["result"]["version"], 2);
+    insta::assert_snapshot!("list", house.tenure(&["session", "list", "--agent", "outside"]).ok().stdout);
+    house.tenure(&["kill", "outside"]).ok();
+    assert_eq!((status(), program.set(3).1["code"].as_str()), (Value::from("idle"), Some("session_none")));
+    assert_eq!(program.ask("POST", "session", None).0, 201, "it may connect again");
+    let live = house.tenure(&["session", "list", "--quiet"]).ok().raw;
+    house.tenure(&["session", "close", live.lines().next().unwrap()]).ok();
+    assert_eq!(program.set(3).0, 409);
+}
+
+#[test]
+fn a_watch_shows_the_calls_that_are_wanted_line_by_line_and_goes_on_after_an_index() {
+    let house = deployed();
+    let program = rotated(&house, &[]);
+    program.ask("POST", "session", None);
+    program.ask("POST", "invoke", Some(serde_json::json!({"capability": "agent.whoami"})));
+    program.set(1);
+    let lines = |words: &[&str], count: usize| {
+        let mut command = house.command(words);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines: Vec<String> = out.take(count).map(Result::unwrap).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines
+    };
+    let all = ["watch", "--after", "0", "--agent", "outside", "--capability", "state.*"];
+    insta::assert_snapshot!("watch", house.steady(&lines(&all, 3).join("\n")));
+    let json = lines(&[&all[..], &["-o", "json"]].concat(), 3);
+    let json: Vec<Value> = json.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json[2]["outcome"], "done");
+    let after = json[1]["index"].to_string();
+    let last = lines(&["watch", "--after", &after, "--capability", "state.*", "-o", "json"], 1);
+    assert_eq!(serde_json::from_str::<Value>(&last[0]).unwrap()["index"], json[2]["index"]);
+}

@@ -1,0 +1,147 @@
+//! Decisions of a session. A call is asked for, judged, done and ended in one: whoever asks brings its arguments.
+use super::{Command, Ending, Event, Invoke, Refusal, Session};
+use crate::actor::Actor;
+use crate::agent::{self, Agent, State};
+use crate::call::{self, Blocked, Caller, Holder, Open, Proposed};
+use crate::capability::Place;
+use crate::draft::{Draft, Stop, refuse};
+use crate::facts::{Counter, Namespace, Unread};
+use crate::id::{AgentId, CallId, KeyId, SessionId};
+
+pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
+    match command {
+        Command::Open { agent, key } => open(id, draft, agent, key),
+        Command::Invoke(asked) => invoke(id, draft, asked),
+        Command::Touch { heard } => {
+            let (session, now) = (live(id, draft)?, draft.stamp.run);
+            if heard <= session.heard || heard > now {
+                return Err(no(Refusal::NotDue {}));
+            }
+            Ok(draft.emit::<Session>(id, Event::Heard { heard })?)
+        }
+        Command::Close {} => {
+            let session = live(id, draft)?;
+            owns(draft, &session)?;
+            let by = draft.actor;
+            Ok(end(id, draft, Ending::Closed { by })?)
+        }
+        Command::Expire {} => {
+            if live(id, draft)?.due() > draft.stamp.run {
+                return Err(no(Refusal::NotDue {}));
+            }
+            Ok(end(id, draft, Ending::Idle)?)
+        }
+    }
+}
+
+fn no(refusal: Refusal) -> Stop {
+    refuse::<Session>(refusal)
+}
+
+fn live(id: SessionId, draft: &mut Draft<'_>) -> Result<Session, Stop> {
+    let Some(session) = draft.get::<Session>(id)? else { return Err(no(Refusal::Unknown {})) };
+    match &session.ended {
+        Some(ended) => Err(no(Refusal::Ended { ending: ended.ending.clone() })),
+        None => Ok(session.clone()),
+    }
+}
+
+/// An agent acts on its own sessions alone, and learns nothing of another's.
+fn owns(draft: &Draft<'_>, session: &Session) -> Result<(), Stop> {
+    match draft.actor {
+        Actor::Agent(agent) if agent != session.agent => Err(no(Refusal::Unknown {})),
+        Actor::Agent(_) | Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => {
+            Ok(())
+        }
+    }
+}
+
+fn known<'d>(agent: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {
+    draft.get::<Agent>(agent)?.ok_or_else(|| refuse::<Agent>(agent::Refusal::Unknown {}))
+}
+
+/// A paused agent may connect: it stays, and its calls are refused.
+fn open(id: SessionId, draft: &mut Draft<'_>, agent: AgentId, key: KeyId) -> Result<(), Stop> {
+    if draft.get::<Session>(id)?.is_some() {
+        return Err(no(Refusal::Opened {}));
+    }
+    let wall = draft.wall;
+    let entry = known(agent, draft)?;
+    entry.not_revoked()?;
+    entry.holds_key(key, wall)?;
+    let agent_name = entry.name.clone();
+    within_rate(draft, agent)?;
+    draft.emit::<Session>(id, Event::Opened { agent, agent_name, key })?;
+    Ok(agent::session_opened(agent, draft, id, key)?)
+}
+
+/// Counted by minutes of the daemon's own life, so that no step of the clock opens a second minute.
+fn within_rate(draft: &mut Draft<'_>, agent: AgentId) -> Result<(), Stop> {
+    let minute = super::rows::minute(draft.stamp);
+    if draft.count_in(Counter::SessionCalls, &agent.to_string(), minute)? >= super::CALLS_PER_MINUTE_MAX {
+        return Err(no(Refusal::TooManyCalls {}));
+    }
+    Ok(())
+}
+
+fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Stop> {
+    let session = live(id, draft)?;
+    owns(draft, &session)?;
+    let (agent, wall) = (session.agent, draft.wall);
+    let entry = known(agent, draft)?;
+    entry.not_revoked()?;
+    entry.holds_key(asked.key, wall)?;
+    if let State::Paused { until, .. } = &entry.state {
+        return Err(no(Refusal::Paused { until: *until }));
+    }
+    let revision = entry.revision;
+    let idempotency = asked.idempotency;
+    let held = draft.holder(Namespace::InvocationKey, &super::rows::invocation(agent, idempotency))?;
+    if let Some(call) = held.and_then(|held| held.parse().ok()) {
+        return Err(no(Refusal::Repeated { call }));
+    }
+    within_rate(draft, agent)?;
+    let arguments = asked.proposal.arguments.clone();
+    let (proposed, misfit) = Proposed::of(CallId::mint(&mut draft.mint), asked.proposal, draft);
+    let call = proposed.open();
+    let ordinal = session.invocations.saturating_add(1);
+    draft.emit::<Session>(id, Event::Invoked { revision, ordinal, idempotency, call: proposed })?;
+    if let Some(sentence) = misfit {
+        return Ok(block(id, draft, &call, Blocked::Misfit { sentence })?);
+    }
+    let caller = Caller { actor: Actor::Agent(agent), agent, revision, holder: Holder::Session(id) };
+    let judged = call::judge(draft, caller, &call)?;
+    if !judged.may {
+        return Ok(block(id, draft, &call, Blocked::Policy { judgement: judged.judgement })?);
+    }
+    if call.place == Place::Sandbox {
+        return Err(no(Refusal::NoSandboxYet { capability: call.capability }));
+    }
+    draft.emit::<Session>(
+        id,
+        Event::CallCalled(call::Called {
+            call: call.id,
+            capability: call.capability.clone(),
+            arguments: call.arguments.hash,
+            attributes: call.attributes.hash,
+            shown: judged.shown,
+            judgement: judged.judgement,
+            lease: None,
+            check: None,
+        }),
+    )?;
+    let ended = call::perform(draft, caller, &call, &arguments, asked.value)?;
+    Ok(draft.emit::<Session>(id, Event::CallEnded(ended))?)
+}
+
+fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Unread> {
+    draft.emit::<Session>(id, Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked })
+}
+
+/// The end, in the agent's stream too.
+pub(super) fn end(id: SessionId, draft: &mut Draft<'_>, ending: Ending) -> Result<(), Unread> {
+    let Some(session) = draft.get::<Session>(id)?.filter(|session| session.ended.is_none()) else { return Ok(()) };
+    let agent = session.agent;
+    draft.emit::<Session>(id, Event::Ended { ending })?;
+    draft.emit::<Agent>(agent, agent::Event::SessionEnded { session: id })
+}

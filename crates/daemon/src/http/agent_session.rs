@@ -1,0 +1,337 @@
+//! `/v1/agent`: what the holder of an agent's key may do, and nothing else: open a session, ask who it is and what it may call,
+//! call it, and follow what happens to it. Every request by which a session is meant is a sign of its life.
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json as Out;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Sse;
+use axum::response::sse::Event as Message;
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tenure_core::actor::Actor;
+use tenure_core::agent::AgentRow;
+use tenure_core::aggregate::{Command, Event, Refusal};
+use tenure_core::bound::Hash;
+use tenure_core::capability;
+use tenure_core::draft::Committed;
+use tenure_core::id::{CallId, SessionId};
+use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, IDLE_MS, SessionRow};
+use tenure_store::rows::{agents, calls, sessions};
+use tenure_wire::api::INPUT_BYTES_MAX;
+use tenure_wire::api::List;
+use tenure_wire::api::execution::IDEMPOTENCY_KEY_BYTES_MAX;
+use tenure_wire::api::session::{Invoke, Invoked, OpenedSession, SESSION, Session, Whoami};
+use tenure_wire::api::watch::WatchEvent;
+use tenure_wire::problem::{Code, Fault, Problem};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiState;
+use super::agents::shown;
+use super::auth::AgentCaller;
+use super::body::{Json, Params};
+use super::lookup::quoted;
+use super::number::Number;
+use super::problem::{Answer, Failure};
+use super::watch::{Watcher, follow};
+use crate::commit;
+use crate::reconcile::think::proposal;
+use crate::records::found;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(open, close))
+        .routes(routes!(whoami))
+        .routes(routes!(capabilities))
+        .routes(routes!(invoke))
+        .routes(routes!(events))
+}
+
+/// Open a session. An agent may have 8 at a time: of more, the one that was silent for longest ends.
+#[utoipa::path(
+    post, path = "/v1/agent/session", tag = "agent",
+    responses((status = 201, body = OpenedSession), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn open(
+    State(api): State<Arc<ApiState>>,
+    caller: AgentCaller,
+) -> Result<(StatusCode, Out<OpenedSession>), Failure> {
+    let id = api.app.committer.mint_session();
+    let open = session::Command::Open { agent: caller.agent, key: caller.key };
+    api.app.committer.commit(Actor::Agent(caller.agent), Command::Session(id, open)).await?;
+    let row = api.session_row(id).await?;
+    api.app.presence.heard(id, api.app.committer.now().run);
+    let whoami = api.whoami(caller, Some(row.clone())).await?;
+    let opened = OpenedSession { session: api.shown_session(row), whoami, briefing: json!({}) };
+    Ok((StatusCode::CREATED, Out(opened)))
+}
+
+/// Close the session.
+#[utoipa::path(
+    delete, path = "/v1/agent/session", tag = "agent",
+    params(("Tenure-Session" = Option<String>, Header, description = "Id of the session; without it, the newest that is open")),
+    responses((status = 200, body = Session), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn close(State(api): State<Arc<ApiState>>, caller: AgentCaller, headers: HeaderMap) -> Answer<Session> {
+    let id = api.meant(caller, &headers).await?.id;
+    let close = Command::Session(id, session::Command::Close {});
+    api.app.committer.commit(Actor::Agent(caller.agent), close).await?;
+    api.app.presence.forget(id);
+    let row = api.session_row(id).await?;
+    Ok(Out(api.shown_session(row)))
+}
+
+/// Who the key makes of its holder. A request with an open session keeps it open.
+#[utoipa::path(
+    get, path = "/v1/agent/whoami", tag = "agent",
+    params(("Tenure-Session" = Option<String>, Header, description = "Id of the session; without it, the newest that is open")),
+    responses((status = 200, body = Whoami), (status = "4XX", body = Problem))
+)]
+async fn whoami(State(api): State<Arc<ApiState>>, caller: AgentCaller, headers: HeaderMap) -> Answer<Whoami> {
+    let session = match api.meant(caller, &headers).await {
+        Ok(row) => Some(row),
+        Err(failure) if failure.0.code == Code::SessionNone => None,
+        Err(failure) => return Err(failure),
+    };
+    Ok(Out(api.whoami(caller, session).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CapabilityParams {
+    /// This one alone.
+    name: Option<String>,
+}
+
+/// What may be called now, each with its schema.
+#[utoipa::path(
+    get, path = "/v1/agent/capabilities", tag = "agent", params(CapabilityParams),
+    responses((status = 200, body = List<Value>), (status = "4XX", body = Problem))
+)]
+async fn capabilities(
+    State(api): State<Arc<ApiState>>,
+    caller: AgentCaller,
+    Params(params): Params<CapabilityParams>,
+) -> Answer<List<Value>> {
+    let (id, number) = (caller.agent, api.own_row(caller).await?.standing.revision);
+    let plan = api.records.read(move |txn| txn.plan(id, number)).await?;
+    let offered = capability::offered(&plan.tools, false);
+    let wanted = offered.filter(|known| params.name.as_deref().is_none_or(|name| name == known.name));
+    Ok(Out(List { items: wanted.map(capability::Capability::described).collect(), next_cursor: None }))
+}
+
+/// Call a capability. It is judged, done and recorded before this answers.
+#[utoipa::path(
+    post, path = "/v1/agent/invoke", tag = "agent", request_body = Invoke,
+    params(("Tenure-Session" = Option<String>, Header, description = "Id of the session; without it, the newest that is open")),
+    responses((status = 200, body = Invoked), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn invoke(
+    State(api): State<Arc<ApiState>>,
+    caller: AgentCaller,
+    headers: HeaderMap,
+    Json(asked): Json<Invoke>,
+) -> Answer<Invoked> {
+    let idempotency = idempotency(asked.idempotency_key.as_deref())?;
+    let session = api.meant(caller, &headers).await?.id;
+    let arguments = asked.arguments.to_string();
+    if arguments.len() > INPUT_BYTES_MAX || !asked.arguments.is_object() {
+        let detail = format!("the arguments are one JSON object of at most {INPUT_BYTES_MAX} bytes");
+        return Err(Code::BodyWrong.problem(detail).into());
+    }
+    let proposal = proposal(&api.app, &asked.capability, &asked.arguments, None);
+    let known = capability::find(&proposal.capability);
+    let value = known.and_then(|known| known.value(&asked.arguments)).map(|bytes| api.app.committer.payload(bytes));
+    let capability = proposal.capability.clone();
+    let invoke = session::Command::Invoke(session::Invoke { key: caller.key, proposal, value, idempotency });
+    match api.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, invoke)).await {
+        Ok(committed) => api.made(&committed, capability).await,
+        Err(commit::Error::Refused(Refusal::Session(session::Refusal::Repeated { call }))) => {
+            api.made_before(call, &capability, arguments).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EventParams {
+    /// What came after this ledger index too; the Last-Event-ID header goes before it. Without either: from now on.
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    after: Option<Number>,
+}
+
+/// Follow what happens to the agent: its calls, sessions and executions. The session is present meanwhile, and the stream ends
+/// with it.
+#[utoipa::path(
+    get, path = "/v1/agent/events", tag = "agent", params(
+        EventParams,
+        ("Last-Event-ID" = Option<u64>, Header, minimum = 0, maximum = 9_007_199_254_740_991_i64, description = "Resume after this ledger index"),
+        ("Tenure-Session" = Option<String>, Header, description = "Id of the session; without it, the newest that is open")
+    ),
+    responses((status = 200, body = WatchEvent, content_type = "text/event-stream"), (status = "4XX", body = Problem))
+)]
+async fn events(
+    State(api): State<Arc<ApiState>>,
+    caller: AgentCaller,
+    Params(params): Params<EventParams>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Failure> {
+    let after = api.resumed(&headers, params.after.as_ref()).await?;
+    // Before the session is looked up, so that its end falls into what is followed.
+    let after = after.or_else(|| api.app.watch.records().checked_sub(1));
+    let id = api.meant(caller, &headers).await?.id;
+    let listening = api.app.presence.listen(id, api.app.committer.now().run);
+    let watcher =
+        Watcher { agent: Some(caller.agent), capability: None, key: Some(caller.key), session: Some((id, listening)) };
+    Ok(follow(api, watcher, after))
+}
+
+/// Without a key of the caller's own, one that nobody else has.
+fn idempotency(key: Option<&str>) -> Result<Hash, Failure> {
+    let Some(key) = key else {
+        let mut random = [0u8; 32];
+        getrandom::fill(&mut random).expect("invariant: the kernel gives randomness");
+        return Ok(Hash::of(&random));
+    };
+    let fits =
+        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if !fits {
+        return Err(Code::IdempotencyKeyWrong.problem("`idempotency_key` is empty, too long or not ASCII").into());
+    }
+    Ok(Hash::of(key.as_bytes()))
+}
+
+impl ApiState {
+    async fn own_row(&self, caller: AgentCaller) -> Result<AgentRow, Failure> {
+        let row = self.reader().read(move |sql| agents::get(sql, caller.agent)).await?;
+        row.ok_or_else(|| Code::AgentUnknown.problem("the agent of this key is gone").into())
+    }
+
+    async fn session_row(&self, id: SessionId) -> Result<SessionRow, Failure> {
+        let row = self.reader().read(move |sql| sessions::get(sql, id)).await?;
+        row.ok_or_else(|| Code::SessionUnknown.problem(format!("no session has the id {id}")).into())
+    }
+
+    /// The session that a request is of, which must be the caller's own and open. It is heard of.
+    async fn meant(&self, caller: AgentCaller, headers: &HeaderMap) -> Result<SessionRow, Failure> {
+        let named = match headers.get(SESSION) {
+            Some(value) => {
+                let text = value.to_str().unwrap_or_default();
+                let unknown = || Code::SessionUnknown.problem(format!("you have no session {}", quoted(text)));
+                let id: SessionId = text.parse().map_err(|_| Failure::from(unknown()))?;
+                let row = self.reader().read(move |sql| sessions::get(sql, id)).await?;
+                row.filter(|row| row.agent == caller.agent).ok_or_else(|| Failure::from(unknown()))?
+            }
+            None => {
+                let row = self.reader().read(move |sql| sessions::live_of(sql, caller.agent)).await?;
+                row.ok_or_else(|| Failure::from(Code::SessionNone.problem("no session of this agent is open")))?
+            }
+        };
+        if let Some(ending) = &named.ending {
+            return Err(Code::SessionEnded.problem(format!("session {} has ended: {ending}", named.id)).into());
+        }
+        self.app.presence.heard(named.id, self.app.committer.now().run);
+        Ok(named)
+    }
+
+    async fn whoami(&self, caller: AgentCaller, session: Option<SessionRow>) -> Result<Whoami, Failure> {
+        let row = self.own_row(caller).await?;
+        let shown = shown(&row);
+        Ok(Whoami {
+            agent: row.id,
+            name: row.name,
+            status: shown.status,
+            revision: shown.revision,
+            key: caller.key,
+            key_dies_at: caller.dies_at.map(Into::into),
+            session: session.map(|session| self.shown_session(session)),
+            calls_per_minute: u32::try_from(CALLS_PER_MINUTE_MAX).unwrap_or(u32::MAX),
+            idle_ms: IDLE_MS,
+        })
+    }
+
+    /// The answer to a call that this request has made.
+    async fn made(&self, committed: &Committed, capability: String) -> Answer<Invoked> {
+        for (_, event) in &committed.decision.events {
+            match event {
+                Event::Session(session::Event::CallBlocked { blocked, .. }) => {
+                    return Err(refused(blocked.as_str(), blocked.to_string()));
+                }
+                Event::Session(session::Event::CallEnded(ended)) => {
+                    let hash = ended.result.map(|bound| bound.hash);
+                    let at_hand = committed.decision.payloads.iter().find(|payload| Some(payload.bound().hash) == hash);
+                    let result = match (at_hand, hash) {
+                        (Some(payload), _) => Some(payload.bytes().to_vec()),
+                        (None, Some(hash)) => self.reader().payload(hash).await?,
+                        (None, None) => None,
+                    };
+                    let outcome = match &ended.outcome {
+                        tenure_core::call::Outcome::Failed { code } => format!("failed:{code}"),
+                        other => other.as_str().to_string(),
+                    };
+                    return answer(ended.call, capability, &outcome, result, ended.detail.as_deref(), false);
+                }
+                _ => {}
+            }
+        }
+        Err(Code::Internal.problem("a call was made and has no end").into())
+    }
+
+    /// The answer to a call that was made before with the same idempotency key, if it asked for the same.
+    async fn made_before(&self, call: CallId, capability: &str, arguments: String) -> Answer<Invoked> {
+        let read = self.records.read(move |txn| {
+            let Some(row) = calls::get(txn.parts().0, call)? else { return Ok(None) };
+            let arguments = found(txn.bytes(row.arguments))?;
+            let result = row.result.map(|result| found(txn.bytes(result))).transpose()?.flatten();
+            Ok(Some((row, arguments, result)))
+        });
+        let Some((row, known, result)) = read.await? else {
+            return Err(Code::Internal.problem("a call that was made has no row").into());
+        };
+        if row.capability != capability || known.as_deref() != Some(arguments.as_bytes()) {
+            let detail = format!("it made {call}, which called `{}` with other arguments", row.capability);
+            return Err(Code::IdempotencyKeyReused.problem(detail).into());
+        }
+        let outcome = row.outcome.unwrap_or_default();
+        if row.state == "blocked" {
+            return Err(refused(&outcome, row.sentence.unwrap_or_default()));
+        }
+        answer(call, row.capability, &outcome, result, row.detail.as_deref(), true)
+    }
+}
+
+fn refused(why: &str, sentence: String) -> Failure {
+    let code = if why == "misfit" { Code::CallArgumentsWrong } else { Code::CallBlocked };
+    code.problem(sentence).into()
+}
+
+/// What came of a call that was made: its result, or why it failed.
+fn answer(
+    call: CallId,
+    capability: String,
+    outcome: &str,
+    result: Option<Vec<u8>>,
+    detail: Option<&str>,
+    repeated: bool,
+) -> Answer<Invoked> {
+    let result: Value = result.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null);
+    if outcome != "done" {
+        let code = outcome.strip_prefix("failed:").unwrap_or(outcome).to_string();
+        let reason = result["error"].as_str().unwrap_or(outcome).to_string();
+        let detail = format!("{code}: {reason}");
+        let fault = Fault { code, path: String::new(), line: None, column: None, reason, hint: None };
+        return Err(Code::CallFailed.problem(detail).errors(vec![fault]).into());
+    }
+    let detail = detail.and_then(|detail| serde_json::from_str(detail).ok());
+    Ok(Out(Invoked { call, capability, result, detail, repeated }))
+}
+
+#[cfg(test)]
+mod tests;

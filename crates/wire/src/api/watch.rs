@@ -1,0 +1,181 @@
+//! What watchers of everything are sent: one line of the ledger, in the words of lists. Shapes only.
+use serde::{Deserialize, Serialize};
+use tenure_core::aggregate::{Event, Stream};
+use tenure_core::execution::{self, Ending};
+use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
+use tenure_core::time::Stamp;
+use tenure_core::{agent, call, session};
+
+use super::execution::{Target, cause_from_one};
+use super::moment::Moment;
+
+/// One committed event of an agent, of one of its executions or of one of its sessions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WatchEvent {
+    /// Its place in the ledger; a stream is resumed after it.
+    pub index: u64,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: Moment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub agent: Option<AgentId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub execution: Option<ExecutionId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub session: Option<SessionId>,
+    /// As in the ledger: `call.called`, `session.opened`, `agent.paused`…
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub call: Option<CallId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    #[serde(flatten)]
+    pub target: Target,
+    /// The rules that let a call through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+    /// How a call, an execution or a session ended, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Why, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+}
+
+impl WatchEvent {
+    /// None for what is of no agent, and for what stands a second time in an agent's own stream. The agent of an execution's or
+    /// session's event is not in it; whoever reads the store puts it in.
+    pub fn of(index: u64, stamp: Stamp, stream: Stream, event: &Event) -> Option<WatchEvent> {
+        let told = WatchEvent { index, at: Moment(stamp.at), kind: event.kind().to_string(), ..WatchEvent::default() };
+        match (stream, event) {
+            (Stream::Agent(id), Event::Agent(event)) => of_agent(WatchEvent { agent: Some(id), ..told }, event),
+            (Stream::Execution(id), Event::Execution(event)) => {
+                Some(of_execution(WatchEvent { execution: Some(id), ..told }, event))
+            }
+            (Stream::Session(id), Event::Session(event)) => {
+                Some(of_session(WatchEvent { session: Some(id), ..told }, event))
+            }
+            _ => None,
+        }
+    }
+
+    fn called(self, called: &call::Called) -> WatchEvent {
+        WatchEvent {
+            call: Some(called.call),
+            capability: Some(called.capability.clone()),
+            target: called.shown.clone().into(),
+            rules: called.judgement.rules.clone(),
+            ..self
+        }
+    }
+
+    fn blocked(self, call: CallId, capability: &str, blocked: &call::Blocked) -> WatchEvent {
+        WatchEvent {
+            call: Some(call),
+            capability: Some(capability.to_string()),
+            outcome: Some("blocked".to_string()),
+            detail: Some(blocked.to_string()),
+            ..self
+        }
+    }
+
+    fn ended(self, ended: &call::Ended) -> WatchEvent {
+        let detail = match &ended.outcome {
+            call::Outcome::Failed { code } => Some(code.clone()),
+            call::Outcome::ResourceExhausted { resource, .. } => Some(resource.clone()),
+            call::Outcome::Done { exit_code: Some(code) } => Some(format!("exit code {code}")),
+            call::Outcome::Redirected { path } => Some(path.clone()),
+            call::Outcome::Done { exit_code: None }
+            | call::Outcome::TimedOut
+            | call::Outcome::Killed
+            | call::Outcome::Lost { .. } => None,
+        };
+        let outcome = Some(ended.outcome.as_str().to_string());
+        WatchEvent { call: Some(ended.call), outcome, detail, took_ms: Some(ended.took_ms), ..self }
+    }
+
+    fn told(self, detail: impl Into<String>) -> WatchEvent {
+        WatchEvent { detail: Some(detail.into()), ..self }
+    }
+}
+
+fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
+    use agent::Event as E;
+    Some(match event {
+        E::Paused { supervision, .. } | E::Resumed(supervision) | E::Killed(supervision) | E::Revoked(supervision) => {
+            let note = supervision.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+            told.told(format!("by {}{note}", supervision.by))
+        }
+        E::Created(deployed) | E::Revised(deployed) => told.told(format!("revision {}", deployed.revision)),
+        // The execution or session says it itself.
+        E::ExecutionStarted { .. } | E::ExecutionEnded { .. } | E::SessionOpened { .. } | E::SessionEnded { .. } => {
+            return None;
+        }
+        E::Refused(refused) => told.told(format!("{}: {}", refused.verb, refused.code)),
+        _ => told,
+    })
+}
+
+fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
+    use execution::Event as E;
+    match event {
+        E::Started { agent, agent_name, model, .. } => {
+            WatchEvent { agent: Some(*agent), agent_name: Some(agent_name.clone()), ..told.told(model.clone()) }
+        }
+        E::CancelRequested { by, why } => told.told(format!("by {by}: {why}")),
+        E::CallCalled(called) => told.called(called),
+        E::CallBlocked { call, capability, blocked, .. } => told.blocked(*call, capability, blocked),
+        E::CallEnded(ended) => told.ended(ended),
+        E::ModelFailed { failure, sentence, .. } => told.told(format!("{failure}: {sentence}")),
+        E::ModelAnswered { model, usage, .. } => {
+            WatchEvent { took_ms: Some(usage.took_ms), ..told.told(model.clone()) }
+        }
+        E::IterationFailed { cause, .. } => told.told(cause_from_one(&cause.to_word())),
+        E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
+        E::Ended { ending } => {
+            let (outcome, detail) = match ending {
+                Ending::Completed { .. } => ("completed", None),
+                Ending::Failed { reason, detail } => ("failed", Some(format!("{}: {detail}", reason.as_str()))),
+                Ending::Cancelled { by, why } => ("cancelled", Some(format!("by {by}: {why}"))),
+            };
+            WatchEvent { outcome: Some(outcome.to_string()), detail, ..told }
+        }
+        E::Refused(refused) => told.told(format!("{}: {}", refused.verb, refused.code)),
+        _ => told,
+    }
+}
+
+fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
+    use session::Event as E;
+    match event {
+        E::Opened { agent, agent_name, .. } => {
+            WatchEvent { agent: Some(*agent), agent_name: Some(agent_name.clone()), ..told }
+        }
+        E::Heard { .. } => told,
+        E::Invoked { call, .. } => WatchEvent {
+            call: Some(call.call),
+            capability: Some(call.capability.clone()),
+            target: call.shown.clone().into(),
+            ..told
+        },
+        E::CallCalled(called) => told.called(called),
+        E::CallBlocked { call, capability, blocked } => told.blocked(*call, capability, blocked),
+        E::CallEnded(ended) => told.ended(ended),
+        E::Ended { ending } => {
+            let by = match ending {
+                session::Ending::Closed { by } => Some(format!("by {by}")),
+                _ => None,
+            };
+            WatchEvent { outcome: Some(ending.as_str().to_string()), detail: by, ..told }
+        }
+        E::Refused(refused) => told.told(format!("{}: {}", refused.verb, refused.code)),
+    }
+}
