@@ -199,6 +199,7 @@ fn of_problem(problem: Box<Problem>) -> Failure {
 fn exit_of(code: Code) -> Exit {
     match code {
         Code::AgentUnknown
+        | Code::RevisionUnknown
         | Code::FileUnknown
         | Code::ExecutionUnknown
         | Code::IterationUnknown
@@ -211,6 +212,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentRevoked
         | Code::AgentEnding
         | Code::AgentNameTaken
+        | Code::AgentRevised
         | Code::AgentBusy
         | Code::HomeGone
         | Code::HomeFull

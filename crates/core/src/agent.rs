@@ -105,6 +105,19 @@ pub struct Deployment {
     /// As its plan has them.
     pub schedule: Option<Schedule>,
     pub triggers: Vec<Trigger>,
+    pub expect: Expectation,
+    /// The older revision whose manifest and plan these are, where it is a rollback.
+    pub repeats: Option<u32>,
+}
+
+/// What a deploy takes for granted; where it is otherwise, nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    Any,
+    /// No agent has the name.
+    New,
+    /// This is the newest revision, so that nobody's change is lost.
+    Revision(u32),
 }
 
 /// What lists show of a revision.
@@ -220,6 +233,9 @@ pub struct Deployed {
     pub triggers: Vec<Trigger>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextWake>,
+    /// The older revision whose manifest and plan these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
 }
 
 refusals! {
@@ -237,6 +253,11 @@ refusals! {
         /// It was killed, and the last of what ran has not ended yet.
         "agent.still_ending" => StillEnding {},
         "agent.until_past" => UntilPast {},
+        /// It was to be a new agent.
+        "agent.name_taken" => NameTaken {},
+        /// Another revision came before the change that was made to an older one.
+        "agent.revised_meanwhile" => RevisedMeanwhile { revision: u32 },
+        "agent.revision_unknown" => RevisionUnknown { newest: u32 },
         /// A deploy under another name than the agent's own.
         "agent.name_differs" => NameDiffers {},
         "agent.home_unknown" => HomeUnknown {},
@@ -250,6 +271,7 @@ refusals! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub state: String,
+    pub status: Status,
     pub supervised: Option<Supervised>,
     pub revision: u32,
     pub home: Option<WorkerId>,
@@ -260,6 +282,41 @@ pub struct Standing {
     /// When its schedule wakes it next, while that is waited for.
     pub next_run_at: Option<Time>,
     pub last_woken_at: Option<Time>,
+}
+
+/// The one word for what an agent's state and its presence come to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    /// Nothing of it has ever run.
+    Registered,
+    Active,
+    Idle,
+    Paused,
+    Revoked,
+    /// Deleted, also while the last of its executions ends.
+    Archived,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Agent {
+    pub fn status(&self) -> Status {
+        match (&self.state, self.open, self.last_ended_at) {
+            (State::Deployed, 0, None) => Status::Registered,
+            (State::Deployed, 0, Some(_)) => Status::Idle,
+            (State::Deployed, _, _) => Status::Active,
+            (State::Paused { .. }, ..) => Status::Paused,
+            (State::Revoked(_), ..) => Status::Revoked,
+            (State::Deleting { .. } | State::Archived { .. }, ..) => Status::Archived,
+        }
+    }
 }
 
 /// An agent as lists show it.
@@ -485,6 +542,7 @@ impl Agent {
     fn standing(&self) -> Standing {
         Standing {
             state: self.state.as_str().to_string(),
+            status: self.status(),
             supervised: self.supervised(),
             revision: self.revision,
             home: self.home,
@@ -529,6 +587,9 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
     let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
+        if let Expectation::Revision(_) = deployment.expect {
+            return Err(refuse::<Agent>(Refusal::Unknown {}));
+        }
         let next = schedule::deployed(id, draft, None, deployment.schedule.as_ref())?;
         let created = deployed(id, 1, draft, deployment, next);
         return Ok(draft.emit::<Agent>(id, Event::Created(created))?);
@@ -536,8 +597,18 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
     if !agent.name.eq_ignore_ascii_case(&deployment.name) {
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
+    agent.not_deleted()?;
+    let (expected, newest) = (deployment.expect, agent.revision);
+    match expected {
+        Expectation::New => return Err(refuse::<Agent>(Refusal::NameTaken {})),
+        Expectation::Revision(known) if known != newest => {
+            return Err(refuse::<Agent>(Refusal::RevisedMeanwhile { revision: newest }));
+        }
+        Expectation::Any | Expectation::Revision(_) => {}
+    }
     agent.not_revoked()?;
-    if agent.digest == deployment.digest {
+    // An older revision may have run the same manifest by another plan.
+    if deployment.repeats.map_or(agent.digest == deployment.digest, |repeated| repeated == newest) {
         return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
     }
     let next = schedule::deployed(id, draft, Some(&agent), deployment.schedule.as_ref())?;
@@ -553,9 +624,9 @@ fn deployed(
     deployment: Deployment,
     next: Option<NextWake>,
 ) -> Deployed {
-    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers } = deployment;
+    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, expect: _, repeats } = deployment;
     let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
-    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next }
+    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next, repeats }
 }
 
 /// An execution of the agent ends; a deleted agent's last one archives it.

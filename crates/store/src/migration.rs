@@ -10,6 +10,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003 a queue an agent", include_str!("migration/0003-queues.sql")),
     ("0004 estimated tokens are marked", include_str!("migration/0004-estimated.sql")),
     ("0005 schedules", include_str!("migration/0005-schedules.sql")),
+    ("0006 agents by label and status", include_str!("migration/0006-labels.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

@@ -25,7 +25,9 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::api::agent::{Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
+use crate::api::agent::{
+    Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Revision, RevisionFile, Rollback, Supervise, Validated,
+};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::file::{FileEntry, FilePut};
 use crate::api::key::{CreatedKey, Key, NewKey};
@@ -105,6 +107,40 @@ impl Client {
         let isolation = isolation.map(str::to_string);
         let path = path(&["agents"], &[("dry_run", dry_run.then(|| "true".to_string())), ("isolation", isolation)]);
         self.json(Method::POST, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// A new agent; that the name is taken is a conflict.
+    pub async fn create_agent(&self, text: Vec<u8>) -> Result<Deployed, Error> {
+        let path = path(&["agents"], &[("create", Some("true".to_string()))]);
+        self.json(Method::POST, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// The next revision of this very agent; that `revision` is not its newest any more is a conflict.
+    pub async fn revise_agent(
+        &self,
+        id: &str,
+        revision: u32,
+        text: Vec<u8>,
+        dry_run: bool,
+    ) -> Result<Deployed, Error> {
+        let dry_run = dry_run.then(|| "true".to_string());
+        let path = path(&["agents", id], &[("revision", Some(revision.to_string())), ("dry_run", dry_run)]);
+        self.json(Method::PUT, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// Newest first.
+    pub async fn revisions(&self, agent: &str, limit: usize) -> Result<Vec<Revision>, Error> {
+        self.pages_of(&["agents", agent, "revisions"], &[], limit).await
+    }
+
+    /// With what it has differently from the revision `against`.
+    pub async fn revision(&self, agent: &str, number: u32, against: Option<u32>) -> Result<RevisionFile, Error> {
+        let query = [("against", against.map(|number| number.to_string()))];
+        self.get(&path(&["agents", agent, "revisions", &number.to_string()], &query)).await
+    }
+
+    pub async fn roll_back_agent(&self, agent: &str, to: &Rollback) -> Result<Deployed, Error> {
+        self.json(Method::POST, &path(&["agents", agent, "rollback"], &[]), Some(Body::json(to)), None).await
     }
 
     /// Whole pages are followed until `limit` items are there.
@@ -246,9 +282,13 @@ impl Client {
         self.get(&path(&["audit", "records"], &query)).await
     }
 
-    async fn pages<T: DeserializeOwned>(
+    async fn pages<T: DeserializeOwned>(&self, resource: &str, query: Query<'_>, limit: usize) -> Result<Vec<T>, Error> {
+        self.pages_of(&[resource], query, limit).await
+    }
+
+    async fn pages_of<T: DeserializeOwned>(
         &self,
-        resource: &str,
+        resource: &[&str],
         query: Query<'_>,
         limit: usize,
     ) -> Result<Vec<T>, Error> {
@@ -259,7 +299,7 @@ impl Client {
             let mut query = query.to_vec();
             query.push(("limit", Some(wanted.to_string())));
             query.push(("cursor", cursor.take()));
-            let page: List<T> = self.get(&path(&[resource], &query)).await?;
+            let page: List<T> = self.get(&path(resource, &query)).await?;
             let empty = page.items.is_empty();
             items.extend(page.items);
             cursor = page.next_cursor;

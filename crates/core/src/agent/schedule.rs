@@ -183,6 +183,6 @@ pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>, waking: Waking, input: Pa
     let execution = ExecutionId::mint(&mut draft.mint);
     let (trigger, scheduled) = (Trigger::Schedule, Some(at));
     draft.emit::<Agent>(id, Event::Woken { trigger, execution, scheduled, missed_since, replaced, next })?;
-    let start = Start { agent: id, input, max_iterations: None, idempotency: None, trigger };
+    let start = Start { agent: id, revision: None, input, max_iterations: None, idempotency: None, trigger };
     execution::start(execution, draft, start)
 }

@@ -5,10 +5,11 @@ use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
 use tenure_core::actor::Actor;
-use tenure_core::agent::{self, AgentRow, Deployment, Listed, RevisionRow};
+use tenure_core::agent::{self, AgentRow, Deployment, Expectation, Listed, RevisionRow};
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::draft::Committed;
+use tenure_core::id::AgentId;
 use tenure_core::manifest::{Backend, Engine, Isolation, Manifest};
 use tenure_core::plan::{self, Plan};
 use tenure_core::row::Row;
@@ -16,7 +17,7 @@ use tenure_core::time::Time;
 use tenure_store::rows::agents;
 use tenure_wire::api::List;
 use tenure_wire::api::agent::{
-    Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Schedule, Supervise,
+    Agent, AgentFile, AgentFilter, AgentSandbox, Deployed, LabelFilter, Limits, Pause, Revision, Schedule, Supervise,
     Supervised,
 };
 use tenure_wire::confinement::Confinement;
@@ -37,13 +38,11 @@ use crate::commit;
 
 const REVISIONS_SHOWN: u32 = 50;
 const RUNS_SHOWN: usize = 5;
-/// Pages read for one filtered page of a list.
-const PAGES_MAX: usize = 20;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
         .routes(routes!(deploy, list))
-        .routes(routes!(get, delete))
+        .routes(routes!(get, revise, delete))
         .routes(routes!(sandbox))
         .routes(routes!(pause))
         .routes(routes!(resume))
@@ -57,6 +56,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 struct DeployParams {
     /// Check everything, write nothing.
     dry_run: Option<bool>,
+    /// Only a new agent: where the name is taken, nothing changes.
+    create: Option<bool>,
     /// `native` or `docker`, whatever the manifest says; kept in the revision's annotations.
     isolation: Option<String>,
 }
@@ -83,25 +84,90 @@ async fn deploy(
             return Err(Code::ParameterWrong.problem(detail).into());
         }
     };
+    let expect = if params.create.unwrap_or(false) { Expectation::New } else { Expectation::Any };
     let holder = api.holder(manifest.name()).await?;
-    manifests::check(&api, &manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
+    let wanted = Wanted { id: api.app.committer.mint_agent(), holder, expect, dry_run: params.dry_run.unwrap_or(false) };
+    put(&api, caller.actor, &manifest, wanted).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ReviseParams {
+    /// The newest revision as it was read: where another has come since, nothing changes.
+    #[param(value_type = u32, minimum = 1)]
+    revision: Number,
+    /// Check everything, write nothing.
+    dry_run: Option<bool>,
+}
+
+/// Revise this very agent: the manifest becomes its next revision, if nobody else made one since.
+#[utoipa::path(
+    put, path = "/v1/agents/{agent}", tag = "agents",
+    params(("agent" = String, Path, description = "Name, id or short id"), ReviseParams),
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    responses((status = 200, body = Deployed), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn revise(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Params(params): Params<ReviseParams>,
+    Text(text): Text,
+) -> Answer<Deployed> {
+    let expect = Expectation::Revision(number::revision("revision", &params.revision)?);
+    let entry = api.agent(&wanted).await?;
+    let manifest = manifests::parse(&text)?;
+    if !manifest.name().eq_ignore_ascii_case(&entry.name) {
+        let detail = format!("an agent keeps its name for good, and the manifest says {}", quoted(manifest.name()));
+        return Err(Code::AgentNameTaken.problem(detail).into());
+    }
+    let wanted = Wanted { id: entry.id, holder: Some(entry), expect, dry_run: params.dry_run.unwrap_or(false) };
+    put(&api, caller.actor, &manifest, wanted).await
+}
+
+/// What a deploy is of.
+struct Wanted {
+    /// The agent's, or a fresh one.
+    id: AgentId,
+    /// Who has the name now.
+    holder: Option<AgentRow>,
+    expect: Expectation,
+    dry_run: bool,
+}
+
+async fn put(api: &ApiState, actor: Actor, manifest: &Manifest, wanted: Wanted) -> Answer<Deployed> {
+    let Wanted { id, holder, expect, dry_run } = wanted;
+    manifests::check(api, manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
     let bytes = manifest.canonical_json();
     let digest = Hash::of(&bytes);
-    if params.dry_run.unwrap_or(false) {
-        return dry_run(&api, holder, digest).await;
+    if dry_run {
+        return self::dry_run(api, holder, digest, expect).await;
     }
-    let plan = Plan::compile(&manifest);
+    let plan = Plan::compile(manifest);
     let deployment = Deployment {
         name: manifest.name().to_string(),
-        listed: listed(&manifest),
+        listed: listed(manifest),
         manifest: api.app.committer.payload(bytes),
         plan: api.app.committer.payload(plan.to_bytes()),
         digest,
         schedule: plan.schedule,
         triggers: plan.triggers,
+        expect,
+        repeats: None,
     };
-    let command = Command::Agent(api.app.committer.mint_agent(), agent::Command::Deploy(deployment));
-    let (changed, agent) = match api.app.committer.commit(caller.actor, command).await {
+    commit_deployment(api, actor, id, deployment, holder).await
+}
+
+pub(super) async fn commit_deployment(
+    api: &ApiState,
+    actor: Actor,
+    id: AgentId,
+    deployment: Deployment,
+    holder: Option<AgentRow>,
+) -> Answer<Deployed> {
+    let command = Command::Agent(id, agent::Command::Deploy(deployment));
+    let (changed, agent) = match api.app.committer.commit(actor, command).await {
         Ok(committed) => (true, deployed(&committed, holder)?),
         Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::Unchanged { agent }))) => {
             (false, api.agent(&agent.to_string()).await?)
@@ -111,7 +177,7 @@ async fn deploy(
     Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false }))
 }
 
-fn listed(manifest: &Manifest) -> Listed {
+pub(super) fn listed(manifest: &Manifest) -> Listed {
     Listed {
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
         labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -138,12 +204,25 @@ fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow,
 }
 
 /// What a deploy would do, found without a command: it may be another by the time that one comes.
-async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash) -> Answer<Deployed> {
+async fn dry_run(
+    api: &ApiState,
+    holder: Option<AgentRow>,
+    digest: Hash,
+    expect: Expectation,
+) -> Answer<Deployed> {
     let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true })) };
     if matches!(row.standing.state.as_str(), "deleting" | "archived") {
         return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", row.name)).into());
     }
-    let newest = api.revisions(row.id, 1).await?;
+    let found = row.standing.revision;
+    match expect {
+        Expectation::New => return Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::NameTaken {})).into()),
+        Expectation::Revision(known) if known != found => {
+            return Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::RevisedMeanwhile { revision: found })).into());
+        }
+        Expectation::Any | Expectation::Revision(_) => {}
+    }
+    let newest = api.revisions(row.id, None, 1).await?.rows;
     let changed = newest.first().is_none_or(|revision| revision.digest != digest);
     Ok(Out(Deployed { agent: Some(shown(&row)), changed, dry_run: true }))
 }
@@ -162,6 +241,8 @@ impl ApiState {
 struct ListParams {
     #[param(schema_with = statuses)]
     status: Option<String>,
+    /// `key=value,key2`: all of these labels, a key alone with any value.
+    labels: Option<String>,
     /// 50 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<Number>,
@@ -184,39 +265,14 @@ fn statuses() -> Object {
     responses((status = 200, body = List<Agent>), (status = "4XX", body = Problem))
 )]
 async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Agent>> {
-    let filter: Option<AgentFilter> = params
-        .status
-        .as_deref()
-        .map(str::parse::<AgentFilter>)
-        .transpose()
-        .map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
+    let wrong = |why: String| Failure::from(Code::ParameterWrong.problem(why));
+    let status = params.status.as_deref().map(str::parse::<AgentFilter>).transpose().map_err(wrong)?;
+    let labels = params.labels.as_deref().map(str::parse::<LabelFilter>).transpose().map_err(wrong)?;
     let limit = number::limit(params.limit.as_ref())?;
-    let archived = filter == Some(AgentFilter::Is(AgentStatus::Archived));
-    let mut items: Vec<Agent> = Vec::new();
-    let mut after = params.cursor;
-    for _ in 0..PAGES_MAX {
-        let page = api.agents(archived.then_some("archived"), after.take(), limit).await?;
-        for entry in &page.rows {
-            let agent = shown(entry);
-            let wanted = filter.map_or(agent.status != AgentStatus::Archived, |filter| filter.admits(agent.status));
-            if wanted && items.len() < limit as usize {
-                items.push(agent);
-                after = Some(entry.name.to_ascii_lowercase());
-            }
-        }
-        let full = items.len() >= limit as usize;
-        match page.next {
-            None if !full => return Ok(Out(List { items, next_cursor: None })),
-            None => {
-                let last = page.rows.last().map(|entry| entry.name.to_ascii_lowercase());
-                let next_cursor = after.filter(|after| last.as_ref() != Some(after));
-                return Ok(Out(List { items, next_cursor }));
-            }
-            Some(_) if full => return Ok(Out(List { items, next_cursor: after })),
-            Some(next) => after = Some(next),
-        }
-    }
-    Ok(Out(List { items, next_cursor: after }))
+    let statuses = status.map(AgentFilter::statuses);
+    let labels = labels.map(|LabelFilter(labels)| labels).unwrap_or_default();
+    let page = api.agents(agents::Filter { statuses, labels, after: params.cursor }, limit).await?;
+    Ok(Out(List { items: page.rows.iter().map(shown).collect(), next_cursor: page.next }))
 }
 
 /// One agent with its limits, revisions and canonical manifest.
@@ -227,7 +283,7 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
 )]
 async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentFile> {
     let entry = api.agent(&wanted).await?;
-    let revisions = api.revisions(entry.id, REVISIONS_SHOWN).await?;
+    let revisions = api.revisions(entry.id, None, REVISIONS_SHOWN).await?.rows;
     let (id, number, newest) = (entry.id, entry.standing.revision, revisions.first().map(|revision| revision.manifest));
     let read = api
         .records
@@ -237,6 +293,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let limits = plan.limits;
     Ok(Out(AgentFile {
         agent: shown(&entry),
+        purpose: manifest["metadata"]["description"].as_str().map(str::to_string),
         limits: Limits {
             max_iterations: limits.max_iterations,
             max_turns: limits.max_turns,
@@ -387,26 +444,17 @@ fn scheduled(schedule: &plan::Schedule, entry: &AgentRow, now: Time) -> Schedule
     }
 }
 
-fn revision(entry: RevisionRow) -> Revision {
+pub(super) fn revision(entry: RevisionRow) -> Revision {
     Revision { number: entry.number, version: entry.version, digest: entry.digest.to_string(), at: entry.at.into() }
 }
 
 /// The row as people see it: one word for its state and its presence.
 pub(super) fn shown(row: &AgentRow) -> Agent {
-    let status = match (row.standing.state.as_str(), row.standing.open, row.standing.last_ended_at) {
-        ("deployed", 0, None) => AgentStatus::Registered,
-        ("deployed", 0, Some(_)) => AgentStatus::Idle,
-        ("deployed", _, _) => AgentStatus::Active,
-        ("paused", ..) => AgentStatus::Paused,
-        ("revoked", ..) => AgentStatus::Revoked,
-        // Deleted ones whose executions still end start nothing any more.
-        _ => AgentStatus::Archived,
-    };
     let Listed { version, labels, runtime, model } = row.listed.clone();
     Agent {
         id: row.id,
         name: row.name.clone(),
-        status,
+        status: row.standing.status.into(),
         revision: row.standing.revision,
         version,
         runtime,

@@ -5,7 +5,7 @@ use crate::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenure_core::access::Role;
-use tenure_core::agent::{Listed, Supervised};
+use tenure_core::agent::{self, Listed, Supervised};
 use tenure_core::bound::Hash;
 use tenure_core::capability::Shown;
 use tenure_core::execution::{Reason, Status, Trigger};
@@ -83,7 +83,20 @@ macro_rules! stored_text { ($($text:ty),+ $(,)?) => { $(impl Stored for $text {
         columns.parse(place)
     }
 })+ }; }
-stored_text!(String, AgentId, CallId, ConnectionId, ExecutionId, KeyId, WorkerId, Reason, Role, Status, Trigger);
+stored_text!(
+    String,
+    AgentId,
+    CallId,
+    ConnectionId,
+    ExecutionId,
+    KeyId,
+    WorkerId,
+    Reason,
+    Role,
+    Status,
+    Trigger,
+    agent::Status
+);
 
 macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {
     fn value(&self) -> Value {

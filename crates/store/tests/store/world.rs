@@ -104,6 +104,8 @@ impl World {
             digest: Hash::of(&self.seed.to_be_bytes()),
             schedule: plan.schedule.clone(),
             triggers: plan.triggers.clone(),
+            expect: agent::Expectation::Any,
+            repeats: None,
         };
         self.run(store, Command::Agent(id, agent::Command::Deploy(deployment))).unwrap();
         id
@@ -122,6 +124,7 @@ impl World {
         let id = ExecutionId::mint(&mut self.mint());
         let start = Start {
             agent,
+            revision: None,
             input: self.payload("do the thing"),
             max_iterations: None,
             idempotency,
@@ -310,6 +313,7 @@ pub(crate) fn whole_in(
     };
     let start = Start {
         agent,
+        revision: None,
         input: world.payload("do the thing"),
         max_iterations: None,
         idempotency: None,
