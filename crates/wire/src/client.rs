@@ -292,11 +292,24 @@ impl Client {
         query: Query<'_>,
         limit: usize,
     ) -> Result<Vec<T>, Error> {
+        Ok(self.list_of(resource, query, limit).await?.items)
+    }
+
+    /// Whole pages are followed until `limit` items are there; with where the next would begin. A `cursor` in the query is
+    /// where this one does.
+    pub async fn list_of<T: DeserializeOwned>(
+        &self,
+        resource: &[&str],
+        query: Query<'_>,
+        limit: usize,
+    ) -> Result<List<T>, Error> {
+        let begin = query.iter().find(|(name, _)| *name == "cursor").and_then(|(_, cursor)| cursor.clone());
+        let query: Vec<_> = query.iter().filter(|(name, _)| *name != "cursor").cloned().collect();
         let mut items: Vec<T> = Vec::new();
-        let mut cursor: Option<String> = None;
+        let mut cursor = begin;
         loop {
             let wanted = limit.saturating_sub(items.len()).clamp(1, crate::api::LIMIT_MAX as usize);
-            let mut query = query.to_vec();
+            let mut query = query.clone();
             query.push(("limit", Some(wanted.to_string())));
             query.push(("cursor", cursor.take()));
             let page: List<T> = self.get(&path(resource, &query)).await?;
@@ -304,7 +317,7 @@ impl Client {
             items.extend(page.items);
             cursor = page.next_cursor;
             if cursor.is_none() || empty || items.len() >= limit {
-                return Ok(items);
+                return Ok(List { items, next_cursor: cursor });
             }
         }
     }

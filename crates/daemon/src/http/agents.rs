@@ -15,6 +15,7 @@ use tenure_core::plan::{self, Plan};
 use tenure_core::row::Row;
 use tenure_core::time::Time;
 use tenure_store::rows::agents;
+use tenure_store::rows::executions::Filter;
 use tenure_wire::api::List;
 use tenure_wire::api::agent::{
     Agent, AgentFile, AgentFilter, AgentSandbox, Deployed, LabelFilter, Limits, Pause, Revision, Schedule, Supervise,
@@ -38,6 +39,7 @@ use crate::commit;
 
 const REVISIONS_SHOWN: u32 = 50;
 const RUNS_SHOWN: usize = 5;
+const TASKS_SHOWN: u32 = 5;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -290,6 +292,8 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         .read(move |txn| Ok((txn.plan(id, number)?, newest.map(|manifest| txn.bytes(manifest)).transpose()?)));
     let (plan, manifest) = read.await?;
     let manifest = manifest.map(|stored| manifests::readable(&stored)).transpose()?.unwrap_or_default();
+    let of_it = Filter { agent: Some(entry.id), ..Filter::default() };
+    let tasks = api.executions(of_it, TASKS_SHOWN).await?;
     let limits = plan.limits;
     Ok(Out(AgentFile {
         agent: shown(&entry),
@@ -307,6 +311,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         schedule: plan.schedule.as_ref().map(|schedule| scheduled(schedule, &entry, api.app.committer.now().at)),
         revisions: revisions.into_iter().map(revision).collect(),
         manifest,
+        tasks: api.shown(tasks.rows).await?,
     }))
 }
 

@@ -238,7 +238,7 @@ impl ApiState {
 
     /// Rows as people see them; one that waits for its agent's home says where that is. A worker that is gone holds what it
     /// was given until its next process has proven the jails dead, so the fleet says which are there, not the rows.
-    async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
+    pub(super) async fn shown(&self, found: Vec<ExecutionRow>) -> Result<Vec<Execution>, Failure> {
         let (now, fleet) = (self.app.committer.now(), self.app.fleet.clone());
         let is_apart = {
             let fleet = fleet.clone();

@@ -196,14 +196,19 @@ pub fn list(sql: &mut dyn Sql, filter: &Filter, limit: u32) -> Result<Page<Agent
     if filter.statuses.is_some_and(<[Status]>::is_empty) {
         return Ok(Page { rows: Vec::new(), next: None });
     }
-    let Query { walks, wheres } = query(sql, filter)?;
-    let most = Cell::Int(i64::from(limit) + 1);
+    let found = page_of(query(sql, filter)?, [Cell::Text(&name), Cell::Text(id)], Cell::Int(i64::from(limit) + 1));
+    let place = |row: &AgentRow| format!("{}/{}", row.name.to_ascii_lowercase(), row.id);
+    Ok(Page::of(sql.all(&found.numbered(), &found.cells, read)?, limit, place))
+}
+
+/// What reads the agents after a place, so many of them.
+fn page_of<'f>(Query { walks, wheres }: Query<'f>, after: [Cell<'f>; 2], most: Cell<'f>) -> Part<'f> {
     let mut found = Part::new(format!("{SELECT} JOIN ("), []);
     for (number, Walked { tables, order, condition }) in walks.into_iter().enumerate() {
         let union = if number > 0 { " UNION ALL " } else { "" };
         found.push(Part::new(format!("{union}SELECT * FROM (SELECT agents.id AS found FROM {tables} WHERE "), []));
         found.push(condition);
-        found.push(Part::new(format!(" AND ({order}) > (?, ?)"), [Cell::Text(&name), Cell::Text(id)]));
+        found.push(Part::new(format!(" AND ({order}) > (?, ?)"), after));
         for condition in &wheres {
             found.push(Part::new(" AND ", []));
             found.push(condition.clone());
@@ -212,8 +217,7 @@ pub fn list(sql: &mut dyn Sql, filter: &Filter, limit: u32) -> Result<Page<Agent
         found.push(Part::new(format!(" ORDER BY {order} LIMIT ?)"), [most]));
     }
     found.push(Part::new(") AS list ON list.found = agents.id ORDER BY folded, id LIMIT ?", [most]));
-    let place = |row: &AgentRow| format!("{}/{}", row.name.to_ascii_lowercase(), row.id);
-    Ok(Page::of(sql.all(&found.numbered(), &found.cells, read)?, limit, place))
+    found
 }
 
 /// The index that has the fewest of the wanted agents is walked; where none is asked for, that of the names.
@@ -338,4 +342,38 @@ pub fn uncancelled_of(
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     let cells = [Cell::Text(&agent.to_string()), Cell::Text(&after), Cell::Int(limit.into())];
     sql.all(text, &cells, |row| row.parse(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Sqlite;
+
+    /// How the database would read a page of this list.
+    fn plan(sql: &mut dyn Sql, filter: &Filter) -> Vec<String> {
+        let page = page_of(query(sql, filter).unwrap(), [Cell::Text("a"), Cell::Text("b")], Cell::Int(51));
+        let text = format!("EXPLAIN QUERY PLAN {}", page.numbered());
+        sql.all(&text, &page.cells, |row| Ok(row.text(3)?.to_string())).unwrap()
+    }
+
+    #[test]
+    fn no_list_of_agents_walks_their_table_or_sorts_more_than_its_pages() {
+        let mut sql = Sqlite::open_temporary().unwrap();
+        crate::migration::run(&mut sql).unwrap();
+        let label = |value: Option<&str>| vec![("team".to_string(), value.map(str::to_string))];
+        let statuses: [Option<&'static [Status]>; 3] =
+            [None, Some(&[Status::Paused]), Some(&[Status::Registered, Status::Active, Status::Idle])];
+        for statuses in statuses {
+            for labels in [Vec::new(), label(None), label(Some("a")), [label(Some("a")), label(None)].concat()] {
+                let filter = Filter { statuses, labels, after: None };
+                let plan = plan(&mut sql, &filter);
+                let told = format!("{filter:?}: {plan:#?}");
+                let walks = plan.iter().filter(|step| step.starts_with("SCAN ") && !step.contains("SCAN list"));
+                let bare = walks.filter(|step| !step.contains("INDEX") && !step.contains("SUBQUERY") && !step.contains("(subquery"));
+                assert_eq!(bare.count(), 0, "{told}");
+                let sorts = plan.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count();
+                assert!(sorts <= 1, "only the pages are put in order again: {told}");
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ use tenure_core::agent::Status;
 use tenure_core::id::AgentId;
 use tenure_core::manifest::changes::Difference;
 
+use super::execution::Execution;
 use super::moment::Moment;
 use crate::confinement::Confinement;
 
@@ -321,6 +322,9 @@ pub struct AgentFile {
     pub revisions: Vec<Revision>,
     /// In the canonical form, whatever dialect it was deployed in.
     pub manifest: serde_json::Value,
+    /// Its last executions, the latest first, at most 5.
+    #[serde(default)]
+    pub tasks: Vec<Execution>,
 }
 
 /// What holds the programs of an agent on the worker's host, as a jail opened now would.
