@@ -1,7 +1,9 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
 mod files;
+mod life;
 
 pub use files::Files;
+pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,6 +109,8 @@ pub enum Verb {
     /// Deploy, list, look at and delete agents.
     #[command(subcommand)]
     Agent(Agent),
+    /// Watch the agents as they work, and hold them; elsewhere than at a terminal, a table.
+    Agents(Listing),
     /// Check manifests.
     #[command(subcommand)]
     Manifest(Manifest),
@@ -219,6 +223,27 @@ pub struct Worker {
 
 #[derive(Debug, Subcommand)]
 pub enum Agent {
+    /// Make an agent from a few words, without a manifest file.
+    Create(Box<Create>),
+    /// Change an agent: by flags, or at a terminal without any, its manifest in $EDITOR.
+    Edit(Box<Edit>),
+    /// Have an agent think with another model.
+    SetModel {
+        /// Name, id or short id.
+        #[arg(value_parser = named)]
+        agent: String,
+        /// An alias or provider/model.
+        #[arg(value_parser = named)]
+        model: String,
+    },
+    /// Set an agent to work now, with an instruction beside its standing orders.
+    Run(Run),
+    /// List what an agent did, the latest first: each task with how it ended and what it took.
+    Logs(AgentLogs),
+    /// List the revisions of an agent, print one, or hold two against each other.
+    Revisions(Revisions),
+    /// Go back to an older revision: the next one is the same as that.
+    Rollback(Rollback),
     /// Deploy a manifest: a new agent, or a new revision of the one with its name.
     Deploy {
         /// YAML or JSON; `-` reads stdin.
@@ -236,6 +261,12 @@ pub enum Agent {
         /// deployed, registered, active, idle, paused, quarantined, revoked or archived.
         #[arg(long)]
         status: Option<String>,
+        /// With all of these labels: key=value, or a key alone for any value.
+        #[arg(long, value_name = "LABELS", value_delimiter = ',', alias = "label")]
+        labels: Vec<String>,
+        /// From after this place, which a shorter list named.
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
         #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
@@ -354,7 +385,7 @@ pub struct Execute {
     /// The agent, then its input: `tenure execute fizz "Write fizz.py"`; with --agent, the input alone.
     #[arg(value_name = "AGENT [INPUT]", num_args = 1..=2, required_unless_present = "agent")]
     pub words: Vec<String>,
-    /// Name, id or short id.
+    /// Name, id or short id; NAME@3 runs its revision 3.
     #[arg(long, value_parser = named)]
     pub agent: Option<String>,
     /// JSON, or text; `@FILE` reads a file, `-` stdin [default: null]. What is empty, or begins as JSON and is none, wants
@@ -394,6 +425,9 @@ pub enum Execution {
         /// Started since then: 2026-02-23T10:00:00Z, or 30m, 24h, 7d ago.
         #[arg(long)]
         since: Option<String>,
+        /// From before this place, which a shorter list named.
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
         #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]

@@ -8,6 +8,7 @@ mod session;
 mod chat;
 mod supervise;
 mod agent;
+mod agents;
 mod api;
 mod files;
 mod manifest;
@@ -44,6 +45,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Init(init) => init::run(init, output),
         Verb::Status => status::run(settings, output).await,
         Verb::Agent(verb) => agent::run(verb, settings, output).await,
+        Verb::Agents(listing) => agents::run(&listing, settings, output).await,
         Verb::Manifest(verb) => manifest::run(verb, settings, output).await,
         Verb::Pause(pause) => supervise::pause(pause, settings, output).await,
         Verb::Resume(whom) => supervise::run(Act::Resume, whom, settings, output).await,
@@ -112,6 +114,16 @@ async fn each<T: Serialize>(
         several => output.show(&several, || several.iter().map(&text).collect::<Vec<_>>().join("\n"))?,
     }
     Ok(failed.unwrap_or(Exit::Done))
+}
+
+/// Says that a list goes on, and how: beside the list, which programs read.
+fn more(cursor: Option<&str>) {
+    if let Some(cursor) = cursor {
+        screen::tell(&[
+            (Ink::Next, "next: "),
+            (Ink::Plain, &format!("--after {} for what comes after\n", one_line(cursor))),
+        ]);
+    }
 }
 
 /// Resolves at Ctrl-C or TERM, which from now on end nothing by themselves.

@@ -199,6 +199,7 @@ fn of_problem(problem: Box<Problem>) -> Failure {
 fn exit_of(code: Code) -> Exit {
     match code {
         Code::AgentUnknown
+        | Code::RevisionUnknown
         | Code::FileUnknown
         | Code::ExecutionUnknown
         | Code::ConversationUnknown
@@ -213,6 +214,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentRevoked
         | Code::AgentEnding
         | Code::AgentNameTaken
+        | Code::AgentRevised
         | Code::AgentBusy
         | Code::HomeGone
         | Code::HomeFull
@@ -233,7 +235,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::KeysFull
         | Code::ModelReplayed
         | Code::Conflict => Exit::Conflict,
-        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => Exit::NotAllowed,
+        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
+            Exit::NotAllowed
+        }
         Code::Overloaded | Code::RateLimited | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
         Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
         Code::BodyNotJson

@@ -10,30 +10,12 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 20] = [
-    (
-        "agent create",
-        "agents that are made without a manifest file",
-        "`tenure init NAME` writes a manifest, `tenure agent deploy FILE` makes the agent",
-    ),
-    ("agent run", "autonomous agents", "`tenure execute NAME \"INPUT\" --watch`"),
-    ("agent logs", "autonomous agents", "`tenure execution list --agent NAME`, then `tenure logs ID`"),
+const LATER: [(&str, &str, &str); 14] = [
     ("agent start", "agents that are programs", "`tenure execute NAME`"),
     ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
     ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
-    (
-        "agent rollback",
-        "rolling back to an older revision",
-        "deploy the manifest of the older revision again: `tenure agent get NAME` lists them",
-    ),
     ("agent quarantine", "supervision and quarantine", "`tenure execution cancel ID`, then `tenure agent delete NAME`"),
     ("agent recover", "supervision and quarantine", "deploy the agent again"),
-    (
-        "agent set-model",
-        "changing a model without a deploy",
-        "change `spec.runtime.model` and `tenure agent deploy FILE`",
-    ),
-    ("agents", "the live terminal view", "`tenure agent list`, `tenure ps`"),
     ("approval", "approvals", "`spec.tools` lists what an agent may do at all"),
     (
         "policy",

@@ -4,6 +4,7 @@
 mod verbs {
     pub(crate) mod house;
     mod agent;
+    mod agents;
     mod api;
     mod audit;
     mod chat;
@@ -17,6 +18,7 @@ mod verbs {
     mod init;
     mod key;
     mod kill;
+    mod life;
     mod logs;
     mod man;
     mod manifest;

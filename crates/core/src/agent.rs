@@ -13,8 +13,8 @@ mod schedule;
 mod supervision;
 pub use files::PutFile;
 pub(crate) use keys::session_opened;
-pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
+pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use supervision::{Supervised, Supervision};
 
 use crate::aggregate::{Aggregate, events, refusals, verbs};
@@ -120,6 +120,19 @@ pub struct Deployment {
     pub triggers: Vec<Trigger>,
     /// Of the text of the key that a new agent gets; one that there is keeps its own.
     pub key: Option<Hash>,
+    pub expect: Expectation,
+    /// The older revision whose manifest and plan these are, where it is a rollback.
+    pub repeats: Option<u32>,
+}
+
+/// What a deploy takes for granted; where it is otherwise, nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    Any,
+    /// No agent has the name.
+    New,
+    /// This is the newest revision, so that nobody's change is lost.
+    Revision(u32),
 }
 
 /// What lists show of a revision.
@@ -247,6 +260,9 @@ pub struct Deployed {
     pub triggers: Vec<Trigger>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextWake>,
+    /// The older revision whose manifest and plan these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
 }
 
 refusals! {
@@ -264,6 +280,11 @@ refusals! {
         /// It was killed, and the last of what ran has not ended yet.
         "agent.still_ending" => StillEnding {},
         "agent.until_past" => UntilPast {},
+        /// It was to be a new agent.
+        "agent.name_taken" => NameTaken {},
+        /// Another revision came before the change that was made to an older one.
+        "agent.revised_meanwhile" => RevisedMeanwhile { revision: u32 },
+        "agent.revision_unknown" => RevisionUnknown { newest: u32 },
         /// A deploy under another name than the agent's own.
         "agent.name_differs" => NameDiffers {},
         "agent.home_unknown" => HomeUnknown {},
@@ -281,6 +302,7 @@ refusals! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     pub state: String,
+    pub status: Status,
     pub supervised: Option<Supervised>,
     pub revision: u32,
     pub home: Option<WorkerId>,
@@ -294,6 +316,42 @@ pub struct Standing {
     /// Sessions that have not ended.
     pub sessions: u32,
     pub last_session_at: Option<Time>,
+}
+
+/// The one word for what an agent's state and its presence come to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    /// Nothing of it has ever run.
+    Registered,
+    Active,
+    Idle,
+    Paused,
+    Revoked,
+    /// Deleted, also while the last of its executions ends.
+    Archived,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Agent {
+    pub fn status(&self) -> Status {
+        let present = self.open.saturating_add(u32::try_from(self.sessions.len()).unwrap_or(u32::MAX));
+        match (&self.state, present, self.last_ended_at.or(self.last_session_at)) {
+            (State::Deployed, 0, None) => Status::Registered,
+            (State::Deployed, 0, Some(_)) => Status::Idle,
+            (State::Deployed, _, _) => Status::Active,
+            (State::Paused { .. }, ..) => Status::Paused,
+            (State::Revoked(_), ..) => Status::Revoked,
+            (State::Deleting { .. } | State::Archived { .. }, ..) => Status::Archived,
+        }
+    }
 }
 
 /// An agent as lists show it.
@@ -399,7 +457,10 @@ impl Aggregate for Agent {
                 agent.state = State::Deployed;
                 agent.next = next.or(agent.next);
             }
-            Event::Woken { .. } | Event::WakeSkipped { .. } => schedule::apply(agent, event, stamp),
+            Event::Woken { execution, scheduled, next, .. } => {
+                schedule::woken(agent, *execution, *scheduled, *next, stamp);
+            }
+            Event::WakeSkipped { scheduled, next, .. } => schedule::over(agent, *scheduled, *next),
             Event::Killed(_) => agent.killed = agent.open > 0,
             Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
@@ -557,6 +618,7 @@ impl Agent {
     fn standing(&self) -> Standing {
         Standing {
             state: self.state.as_str().to_string(),
+            status: self.status(),
             supervised: self.supervised(),
             revision: self.revision,
             home: self.home,
@@ -603,6 +665,9 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
     let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
+        if let Expectation::Revision(_) = deployment.expect {
+            return Err(refuse::<Agent>(Refusal::Unknown {}));
+        }
         let next = schedule::deployed(id, draft, None, deployment.schedule.as_ref())?;
         let key = deployment.key;
         let created = deployed(id, 1, draft, deployment, next);
@@ -612,8 +677,18 @@ fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Resu
     if !agent.name.eq_ignore_ascii_case(&deployment.name) {
         return Err(refuse::<Agent>(Refusal::NameDiffers {}));
     }
+    agent.not_deleted()?;
+    let (expected, newest) = (deployment.expect, agent.revision);
+    match expected {
+        Expectation::New => return Err(refuse::<Agent>(Refusal::NameTaken {})),
+        Expectation::Revision(known) if known != newest => {
+            return Err(refuse::<Agent>(Refusal::RevisedMeanwhile { revision: newest }));
+        }
+        Expectation::Any | Expectation::Revision(_) => {}
+    }
     agent.not_revoked()?;
-    if agent.digest == deployment.digest {
+    // An older revision may have run the same manifest by another plan.
+    if deployment.repeats.map_or(agent.digest == deployment.digest, |repeated| repeated == newest) {
         return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
     }
     let next = schedule::deployed(id, draft, Some(&agent), deployment.schedule.as_ref())?;
@@ -629,9 +704,10 @@ fn deployed(
     deployment: Deployment,
     next: Option<NextWake>,
 ) -> Deployed {
-    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, key: _ } = deployment;
+    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, key: _, expect: _, repeats } =
+        deployment;
     let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
-    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next }
+    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next, repeats }
 }
 
 /// An execution of the agent ends; a deleted agent's last one archives it.

@@ -271,6 +271,22 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// What a person does about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Reason::MaxIterations => "increase max_iterations or simplify the instructions",
+            Reason::Timeout => "the task may be too complex for one run",
+            Reason::TokenBudget => "reduce the scope or increase the budget",
+            Reason::CostBudget => "reduce the scope, increase the budget or use a cheaper model",
+            Reason::ToolBudget => "reduce the scope or increase the limit of tool calls",
+            Reason::ModelError => "check the API key and the model's availability",
+            Reason::Blocked => "review what its tools and policies allow",
+            Reason::Crashed => "look at its log, mend it and run it again",
+            Reason::Lost => "run it again: what it was in the middle of is not known",
+            Reason::InvalidInput => "run it again with an input that fits",
+        }
+    }
 }
 
 /// The status words of SPEC 3.
@@ -381,6 +397,8 @@ verbs! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     pub agent: AgentId,
+    /// An older one than the newest.
+    pub revision: Option<u32>,
     pub input: Payload,
     pub max_iterations: Option<u32>,
     /// Hash of the caller's idempotency key within the agent.

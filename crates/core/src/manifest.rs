@@ -16,6 +16,7 @@ mod tools;
 mod document;
 mod aegis;
 mod defaults;
+pub mod changes;
 mod host;
 mod unenforced;
 

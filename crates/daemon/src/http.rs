@@ -17,6 +17,7 @@ mod number;
 mod problem;
 mod lookup;
 mod agents;
+mod revisions;
 mod files;
 mod manifests;
 mod executions;
@@ -220,6 +221,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
     let document = OpenApiBuilder::new().info(info).components(Some(components)).security(Some([wanted])).build();
     OpenApiRouter::with_openapi(document)
         .merge(agents::routes())
+        .merge(revisions::routes())
         .merge(files::routes())
         .merge(manifests::routes())
         .merge(executions::routes())

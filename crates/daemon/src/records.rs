@@ -2,6 +2,7 @@
 //! must be short, and must compute nothing.
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, PoisonError};
+use tenure_core::agent::RevisionRow;
 use tenure_core::aggregate::Stream;
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::call::CallRow;
@@ -200,6 +201,15 @@ impl ReadTxn<'_> {
     /// As `bytes`, and where they are no JSON of this shape.
     pub fn json<T: DeserializeOwned>(&mut self, hash: Hash) -> Result<T, Error> {
         serde_json::from_slice(&self.bytes(hash)?).map_err(Error::Payload)
+    }
+
+    /// A revision, if this ledger wrote it so.
+    ///
+    /// # Errors
+    /// `Gone` where there is none; `Corrupt` where another hand wrote it.
+    pub fn revision(&mut self, agent: AgentId, number: u32) -> Result<RevisionRow, Error> {
+        let row = agents::revision(self.sql, agent, number)?.ok_or(Error::Gone("revision"))?;
+        Ok(row.verified(self.macs).map_err(store::Error::from)?)
     }
 
     /// What a revision runs by.

@@ -101,7 +101,12 @@ impl Running {
 
     pub(crate) async fn start_execution(&self, agent: &str) -> String {
         let input = serde_json::value::RawValue::from_string("\"do it\"".to_string()).unwrap();
-        let start = tenure_wire::api::execution::Start { agent: agent.to_string(), input, max_iterations: None };
+        let start = tenure_wire::api::execution::Start {
+            agent: agent.to_string(),
+            revision: None,
+            input,
+            max_iterations: None,
+        };
         self.client.start(&start, None).await.unwrap().execution.id.to_string()
     }
 
@@ -322,12 +327,15 @@ pub(crate) fn compiled(app: &App, name: &str, manifest: Vec<u8>, plan: &Plan) ->
         plan: app.committer.payload(plan.to_bytes()),
         schedule: plan.schedule.clone(),
         triggers: plan.triggers.clone(),
+        expect: agent::Expectation::Any,
+        repeats: None,
     }
 }
 
 fn start_of(app: &App, agent: AgentId) -> Start {
     Start {
         agent,
+        revision: None,
         input: app.committer.payload(b"\"do it\"".to_vec()),
         max_iterations: None,
         idempotency: None,

@@ -191,6 +191,11 @@ impl People {
         let file = format!("{name} {}", self.files);
         let validators: Vec<&str> = (0..random.index(3)).filter_map(|_| random.pick(&VALIDATORS).copied()).collect();
         let plan = plan(&validators.join(", "), scene.unlimited);
+        let expect = match random.below(8) {
+            0 => agent::Expectation::New,
+            1 => agent::Expectation::Revision(u32::try_from(random.below(3)).unwrap_or(0)),
+            _ => agent::Expectation::Any,
+        };
         let deployment = agent::Deployment {
             name: name.to_string(),
             listed: agent::Listed {
@@ -205,6 +210,8 @@ impl People {
             plan: payload(random, plan.to_bytes()),
             schedule: plan.schedule.clone(),
             triggers: plan.triggers.clone(),
+            expect,
+            repeats: None,
         };
         let fresh = AgentId::mint(&mut mint(random, scene.at));
         Command::Agent(fresh, agent::Command::Deploy(deployment))
@@ -220,9 +227,11 @@ impl People {
             1 => Some(1),
             _ => None,
         };
+        let revision = random.chance(100).then(|| u32::try_from(random.below(3)).unwrap_or(0));
         let id = ExecutionId::mint(&mut mint(random, scene.at));
         let start = Start {
             agent,
+            revision,
             input: payload(random, "\"go\""),
             max_iterations,
             idempotency,

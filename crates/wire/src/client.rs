@@ -26,7 +26,9 @@ use tenure_core::id::SessionId;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::api::agent::{Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Supervise, Validated};
+use crate::api::agent::{
+    Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Revision, RevisionFile, Rollback, Supervise, Validated,
+};
 use crate::api::conversation::{Conversation, ConversationFile, Said, Say};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::file::{FileEntry, FilePut};
@@ -117,6 +119,35 @@ impl Client {
         let isolation = isolation.map(str::to_string);
         let path = path(&["agents"], &[("dry_run", dry_run.then(|| "true".to_string())), ("isolation", isolation)]);
         self.json(Method::POST, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// A new agent, with the key that it connects with; that the name is taken is a conflict.
+    pub async fn create_agent(&self, text: Vec<u8>) -> Result<Deployed, Error> {
+        let yes = || Some("true".to_string());
+        let path = path(&["agents"], &[("create", yes()), ("key", yes())]);
+        self.json(Method::POST, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// The next revision of this very agent; that `revision` is not its newest any more is a conflict.
+    pub async fn revise_agent(&self, id: &str, revision: u32, text: Vec<u8>, dry_run: bool) -> Result<Deployed, Error> {
+        let dry_run = dry_run.then(|| "true".to_string());
+        let path = path(&["agents", id], &[("revision", Some(revision.to_string())), ("dry_run", dry_run)]);
+        self.json(Method::PUT, &path, Some(Body { bytes: text, media: "application/yaml" }), None).await
+    }
+
+    /// Newest first.
+    pub async fn revisions(&self, agent: &str, limit: usize) -> Result<Vec<Revision>, Error> {
+        self.pages_of(&["agents", agent, "revisions"], &[], limit).await
+    }
+
+    /// With what it has differently from the revision `against`.
+    pub async fn revision(&self, agent: &str, number: u32, against: Option<u32>) -> Result<RevisionFile, Error> {
+        let query = [("against", against.map(|number| number.to_string()))];
+        self.get(&path(&["agents", agent, "revisions", &number.to_string()], &query)).await
+    }
+
+    pub async fn roll_back_agent(&self, agent: &str, to: &Rollback) -> Result<Deployed, Error> {
+        self.json(Method::POST, &path(&["agents", agent, "rollback"], &[]), Some(Body::json(to)), None).await
     }
 
     /// Whole pages are followed until `limit` items are there.
@@ -333,19 +364,41 @@ impl Client {
         query: Query<'_>,
         limit: usize,
     ) -> Result<Vec<T>, Error> {
+        self.pages_of(&[resource], query, limit).await
+    }
+
+    async fn pages_of<T: DeserializeOwned>(
+        &self,
+        resource: &[&str],
+        query: Query<'_>,
+        limit: usize,
+    ) -> Result<Vec<T>, Error> {
+        Ok(self.list_of(resource, query, limit).await?.items)
+    }
+
+    /// Whole pages are followed until `limit` items are there; with where the next would begin. A `cursor` in the query is
+    /// where this one does.
+    pub async fn list_of<T: DeserializeOwned>(
+        &self,
+        resource: &[&str],
+        query: Query<'_>,
+        limit: usize,
+    ) -> Result<List<T>, Error> {
+        let begin = query.iter().find(|(name, _)| *name == "cursor").and_then(|(_, cursor)| cursor.clone());
+        let query: Vec<_> = query.iter().filter(|(name, _)| *name != "cursor").cloned().collect();
         let mut items: Vec<T> = Vec::new();
-        let mut cursor: Option<String> = None;
+        let mut cursor = begin;
         loop {
             let wanted = limit.saturating_sub(items.len()).clamp(1, crate::api::LIMIT_MAX as usize);
-            let mut query = query.to_vec();
+            let mut query = query.clone();
             query.push(("limit", Some(wanted.to_string())));
             query.push(("cursor", cursor.take()));
-            let page: List<T> = self.get(&path(&[resource], &query)).await?;
+            let page: List<T> = self.get(&path(resource, &query)).await?;
             let empty = page.items.is_empty();
             items.extend(page.items);
             cursor = page.next_cursor;
             if cursor.is_none() || empty || items.len() >= limit {
-                return Ok(items);
+                return Ok(List { items, next_cursor: cursor });
             }
         }
     }

@@ -106,6 +106,8 @@ catalogue! {
     AgentRevoked "agent_revoked" 409 "The agent is revoked" "its history stays; deploy another under a new name" LookAgain;
     AgentEnding "agent_ending" 409 "The agent is being stopped" "try again in a moment" Retry after 1;
     AgentNameTaken "agent_name_taken" 409 "The name is another agent's" "choose another, or delete that agent first" ChangeRequest;
+    AgentRevised "agent_revised" 409 "The agent has a newer revision" "look at it with `tenure agent get NAME`, then make your change to that one" LookAgain;
+    RevisionUnknown "revision_unknown" 404 "The agent has no such revision" "`tenure agent revisions NAME` lists them" LookAgain;
     AgentBusy "agent_busy" 409 "The agent's executions have not ended" "wait until they have been cancelled" LookAgain;
     // Their files.
     HomeGone "home_gone" 409 "The agent has no files" "an agent has files once it has run; those of a deleted one are kept for a grace time, see `tenure up --home-grace`" LookAgain;

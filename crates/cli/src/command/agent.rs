@@ -1,11 +1,19 @@
 //! `tenure agent …`.
+mod logs;
+mod make;
+mod revisions;
+
+pub use logs::table as tasks_table;
+
 use std::path::Path;
 
 use tenure_core::manifest::TEXT_BYTES_MAX;
+use tenure_wire::api::List;
 use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Supervised};
 use tenure_wire::api::session::Session;
+use tenure_wire::client::Query;
 
-use super::{confirm, contents, each};
+use super::{confirm, contents, each, more};
 use crate::args::{Agent, Format, Isolation, Listing};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -16,7 +24,18 @@ use crate::screen::{one_line, yaml};
 pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
         Agent::Deploy { file, dry_run, isolation } => deploy(&file, dry_run, isolation, settings, output).await,
-        Agent::List { status, limit, listing } => list(status, limit, &listing, settings, output).await,
+        Agent::Create(create) => make::create(*create, settings, output).await,
+        Agent::Edit(edit) => make::edit(*edit, settings, output).await,
+        Agent::SetModel { agent, model } => make::set_model(&agent, model, settings, output).await,
+        Agent::Run(run) => super::execute::now(run, settings, output).await,
+        Agent::Logs(wanted) => logs::run(wanted, settings, output).await,
+        Agent::Revisions(wanted) => revisions::run(wanted, settings, output).await,
+        Agent::Rollback(wanted) => revisions::roll_back(&wanted, settings, output).await,
+        Agent::List { status, labels, after, limit, listing } => {
+            let labels = (!labels.is_empty()).then(|| labels.join(","));
+            let query = [("status", status), ("labels", labels), ("cursor", after)];
+            list(&query, limit, &listing, settings, output).await
+        }
         Agent::Files(verb) => super::files::run(verb, settings, output).await,
         Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
@@ -55,13 +74,14 @@ async fn deploy(
 }
 
 async fn list(
-    status: Option<String>,
+    query: Query<'_>,
     limit: u32,
     listing: &Listing,
     settings: &Settings,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let agents = settings.client()?.agents(&[("status", status)], limit as usize).await?;
+    let List { items: agents, next_cursor } =
+        settings.client()?.list_of::<Shown>(&["agents"], query, limit as usize).await?;
     output.list(
         listing,
         &agents,
@@ -100,6 +120,7 @@ async fn list(
             Table::new(columns, rows)
         },
     )?;
+    more(next_cursor.as_deref());
     Ok(Exit::Done)
 }
 
@@ -123,6 +144,8 @@ async fn get(agent: &str, manifest: bool, settings: &Settings, output: Output) -
         ));
         text.push_str("\nMANIFEST\n");
         text.push_str(&yaml(&file.manifest));
+        text.push_str("\nLAST TASKS\n");
+        text.push_str(&logs::last(&file.tasks, output));
         text
     })?;
     Ok(Exit::Done)
@@ -136,6 +159,7 @@ fn facts(file: &AgentFile, output: Output) -> String {
         [
             ("id", Some(agent.id.to_string())),
             ("name", Some(agent.name.clone())),
+            ("purpose", file.purpose.clone()),
             ("status", Some(status_word(agent))),
             ("held", agent.supervised.as_ref().map(held)),
             ("session", agent.session.as_ref().map(|session| session_line(session, output))),

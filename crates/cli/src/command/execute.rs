@@ -1,4 +1,4 @@
-//! `tenure execute`.
+//! `tenure execute` and `tenure agent run`.
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -7,17 +7,37 @@ use tenure_wire::api::execution::Start;
 use tenure_wire::client::Client;
 
 use super::{contents, interrupted};
-use crate::args::Execute;
+use crate::args::{Execute, Run};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::{Output, watch_view};
+use crate::screen::one_line;
 
 pub async fn run(execute: Execute, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let (agent, typed) = agent_and_input(execute.words, execute.agent, execute.input)?;
+    let (agent, revision) = of_revision(&agent)?;
     let input = input(typed.as_deref(), execute.text)?;
-    let start = Start { agent, input, max_iterations: execute.max_iterations };
+    let start = Start { agent, revision, input, max_iterations: execute.max_iterations };
     self::start(&client, &start, execute.idempotency_key.as_deref(), execute.watch, output).await
+}
+
+/// The instruction is the input, which stands beside what the agent is told at each start.
+pub async fn now(run: Run, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let (agent, revision) = of_revision(&run.agent)?;
+    let input = input(Some(&run.instruction), run.text)?;
+    let start = Start { agent, revision, input, max_iterations: None };
+    self::start(&settings.client()?, &start, None, run.watch, output).await
+}
+
+/// `NAME@3` is revision 3 of it; no name has an `@`.
+fn of_revision(agent: &str) -> Result<(String, Option<u32>), Failure> {
+    let Some((name, number)) = agent.split_once('@') else { return Ok((agent.to_string(), None)) };
+    match number.parse::<u32>() {
+        Ok(number) if number > 0 && !name.is_empty() => Ok((name.to_string(), Some(number))),
+        Ok(_) | Err(_) => Err(Failure::new(Exit::Usage, format!("`{}` names no revision", one_line(agent)))
+            .next("write NAME@3 for revision 3; `tenure agent revisions NAME` lists them")),
+    }
 }
 
 pub async fn start(

@@ -4,7 +4,7 @@ use tenure_wire::api::execution::{
     Call, Cancel, Execution as Shown, ExecutionFile, ExecutionStatus, Iteration, IterationLog, IterationStatus, Start,
 };
 
-use super::{each, interrupted, moment};
+use super::{each, interrupted, moment, more};
 use crate::args::{Execution, Listing, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -18,11 +18,12 @@ const OPEN_MAX: usize = 1000;
 
 pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Execution::List { agent, status, since, limit, listing } => {
+        Execution::List { agent, status, since, after, limit, listing } => {
             let since = since.map(|text| moment::past(&text)).transpose()?.map(|moment| moment.to_string());
-            let query = [("agent", agent), ("status", status), ("since", since)];
-            let executions = settings.client()?.executions(&query, limit as usize).await?;
-            show(&executions, &listing, output)?;
+            let query = [("agent", agent), ("status", status), ("since", since), ("cursor", after)];
+            let executions = settings.client()?.list_of(&["executions"], &query, limit as usize).await?;
+            show(&executions.items, &listing, output)?;
+            more(executions.next_cursor.as_deref());
             Ok(Exit::Done)
         }
         Execution::Get { execution } => get(&execution, settings, output).await,
@@ -88,7 +89,7 @@ fn show(executions: &[Shown], listing: &Listing, output: Output) -> Result<(), F
 }
 
 /// Tables show the reason in the place of `failed`, and what is waited for.
-fn status_word(execution: &Shown) -> String {
+pub fn status_word(execution: &Shown) -> String {
     match (execution.status, &execution.reason, &execution.waiting_for) {
         (ExecutionStatus::Failed, Some(reason), _) => reason.clone(),
         (ExecutionStatus::Waiting, _, Some(thing)) => format!("waiting for {thing}"),
@@ -295,6 +296,6 @@ async fn retry(wanted: &str, watch: bool, settings: &Settings, output: Output) -
             .why("payloads are kept for a time, and this one was erased")
             .next("`tenure execute` starts it with an input of yours"));
     };
-    let start = Start { agent: file.execution.agent.to_string(), input, max_iterations: None };
+    let start = Start { agent: file.execution.agent.to_string(), revision: None, input, max_iterations: None };
     super::execute::start(&client, &start, None, watch, output).await
 }

@@ -19,7 +19,7 @@ pub enum Voice {
 }
 
 impl Voice {
-    fn mark(self) -> &'static str {
+    pub fn mark(self) -> &'static str {
         match self {
             Voice::Model => "  │ ",
             Voice::Output => "  > ",

@@ -61,36 +61,23 @@ impl Agent {
     }
 }
 
-pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
-    let over = match event {
-        Event::Woken { scheduled, execution, next, .. } => {
-            agent.last_woken_at = Some(stamp.at);
-            scheduled.map(|scheduled| {
-                agent.scheduled.push(*execution);
-                (scheduled, *next)
-            })
-        }
-        Event::WakeSkipped { scheduled, next, .. } => Some((*scheduled, *next)),
-        Event::Created(_)
-        | Event::Revised(_)
-        | Event::Paused { .. }
-        | Event::Resumed { .. }
-        | Event::Killed(_)
-        | Event::Revoked(_)
-        | Event::Deleted { .. }
-        | Event::Archived { .. }
-        | Event::Homed { .. }
-        | Event::HomeRemoved { .. }
-        | Event::FilePut(_)
-        | Event::FilePutEnded { .. }
-        | Event::ExecutionStarted { .. }
-        | Event::ExecutionEnded { .. }
-        | Event::StateSet { .. }
-        | Event::Refused(_) => None,
-    };
-    if let Some((scheduled, next)) = over {
-        (agent.last, agent.next) = (Some(scheduled), next);
+pub(super) fn woken(
+    agent: &mut Agent,
+    execution: ExecutionId,
+    scheduled: Option<Time>,
+    next: Option<NextWake>,
+    stamp: Stamp,
+) {
+    agent.last_woken_at = Some(stamp.at);
+    if let Some(scheduled) = scheduled {
+        agent.scheduled.push(execution);
+        over(agent, scheduled, next);
     }
+}
+
+/// This time of the schedule is over with.
+pub(super) fn over(agent: &mut Agent, scheduled: Time, next: Option<NextWake>) {
+    (agent.last, agent.next) = (Some(scheduled), next);
 }
 
 /// The next time under a new revision: the same where its times are the same, else the first from now on.
@@ -183,6 +170,6 @@ pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>, waking: Waking, input: Pa
     let execution = ExecutionId::mint(&mut draft.mint);
     let (trigger, scheduled) = (Trigger::Schedule, Some(at));
     draft.emit::<Agent>(id, Event::Woken { trigger, execution, scheduled, missed_since, replaced, next })?;
-    let start = Start { agent: id, input, max_iterations: None, idempotency: None, trigger };
+    let start = Start { agent: id, revision: None, input, max_iterations: None, idempotency: None, trigger };
     execution::start(execution, draft, start)
 }

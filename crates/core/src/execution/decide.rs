@@ -105,7 +105,11 @@ fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<Exe
     let agent = it.draft.get::<Agent>(start.agent)?;
     let Some(agent) = agent else { return Err(refuse::<Agent>(agent::Refusal::Unknown {})) };
     agent.may_begin()?;
-    let (revision, agent_name) = (agent.revision, agent.name.clone());
+    let (newest, agent_name) = (agent.revision, agent.name.clone());
+    let revision = start.revision.unwrap_or(newest);
+    if !(1..=newest).contains(&revision) {
+        return Err(refuse::<Agent>(agent::Refusal::RevisionUnknown { newest }));
+    }
     let plan = it.draft.plan(start.agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
     let (mut limits, validators) = (plan.limits, u32::try_from(plan.validators.len()).unwrap_or(u32::MAX));
     if let Some(wanted) = start.max_iterations {

@@ -70,9 +70,30 @@ impl Office {
     }
 
     pub fn deploy_plan(&mut self, name: &str, plan: &Plan, text: &str) -> Result<Vec<Event>, Refusal> {
+        self.deploy_expecting(name, plan, text, agent::Expectation::Any)
+    }
+
+    pub fn deploy_expecting(
+        &mut self,
+        name: &str,
+        plan: &Plan,
+        text: &str,
+        expect: agent::Expectation,
+    ) -> Result<Vec<Event>, Refusal> {
+        let deployment = agent::Deployment { expect, ..self.deployment(name, plan, text) };
+        self.supervise(agent::Command::Deploy(deployment))
+    }
+
+    /// To what was deployed as "1".
+    pub fn roll_back(&mut self, to: u32) -> Result<Vec<Event>, Refusal> {
+        let deployment = agent::Deployment { repeats: Some(to), ..self.deployment("clerk", &plan(0), "1") };
+        self.supervise(agent::Command::Deploy(deployment))
+    }
+
+    fn deployment(&mut self, name: &str, plan: &Plan, text: &str) -> agent::Deployment {
         let (schedule, triggers) = (plan.schedule.clone(), plan.triggers.clone());
         let plan = String::from_utf8(plan.to_bytes()).expect("a plan is text");
-        let deployment = agent::Deployment {
+        agent::Deployment {
             name: name.into(),
             listed: agent::Listed {
                 version: None,
@@ -86,8 +107,9 @@ impl Office {
             schedule,
             triggers,
             key: None,
-        };
-        self.world.commit(OWNER, Command::Agent(self.agent, agent::Command::Deploy(deployment)))
+            expect: agent::Expectation::Any,
+            repeats: None,
+        }
     }
 
     pub fn delete(&mut self) -> Result<Vec<Event>, Refusal> {
@@ -190,6 +212,7 @@ impl Office {
         let input = self.world.payload("go");
         execution::Command::Start(Start {
             agent: self.agent,
+            revision: None,
             input,
             max_iterations: None,
             idempotency: None,

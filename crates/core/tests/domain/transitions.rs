@@ -1,5 +1,5 @@
 //! The transition tables, states by commands, as a person reviews them. A change here is a change of behaviour.
-use crate::office::{OWNER, Office};
+use crate::office::{OWNER, Office, plan};
 use std::fmt::Write;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
@@ -265,13 +265,19 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 17] = [
+    fn start(office: &mut Office, revision: Option<u32>) -> Result<Vec<Event>, Refusal> {
+        office.execution = office.world.execution_id();
+        let execution::Command::Start(start) = office.start() else { unreachable!("it is a start") };
+        office.apply(execution::Command::Start(execution::Start { revision, ..start }))
+    }
+    fn revise(office: &mut Office, known: u32) -> Result<Vec<Event>, Refusal> {
+        office.deploy_expecting("clerk", &plan(1), "2", agent::Expectation::Revision(known))
+    }
+    let commands: [(&str, Command1); 23] = [
         ("wake", Office::wake),
-        ("start", |office| {
-            office.execution = office.world.execution_id();
-            let start = office.start();
-            office.apply(start)
-        }),
+        ("start", |office| start(office, None)),
+        ("start of revision 1", |office| start(office, Some(1))),
+        ("start of a revision that is not there", |office| start(office, Some(9))),
         ("pause", Office::pause),
         ("pause until later", |office| office.pause_for(60_000)),
         ("pause until what is past", |office| {
@@ -284,6 +290,10 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
         ("revoke", Office::revoke),
         ("deploy, the same", |office| office.deploy("clerk", 0, "1")),
         ("deploy, changed", |office| office.deploy("clerk", 1, "2")),
+        ("deploy, to be new", |office| office.deploy_expecting("clerk", &plan(0), "1", agent::Expectation::New)),
+        ("deploy, on the newest revision", |office| revise(office, 1)),
+        ("deploy, on another revision", |office| revise(office, 2)),
+        ("deploy, back to revision 1", |office| office.roll_back(1)),
         ("deploy, another name", |office| office.deploy("other", 1, "2")),
         ("deploy of the name, fresh id", |office| {
             let mine = std::mem::replace(&mut office.agent, office.world.agent_id());

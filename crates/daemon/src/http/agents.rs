@@ -5,7 +5,7 @@ use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
 use tenure_core::actor::Actor;
-use tenure_core::agent::{self, AgentRow, Deployment, Listed, RevisionRow};
+use tenure_core::agent::{self, AgentRow, Deployment, Expectation, Listed, RevisionRow};
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::draft::Committed;
@@ -15,9 +15,10 @@ use tenure_core::plan::{self, Plan};
 use tenure_core::row::Row;
 use tenure_core::time::Time;
 use tenure_store::rows::agents;
+use tenure_store::rows::executions::Filter;
 use tenure_wire::api::List;
 use tenure_wire::api::agent::{
-    Agent, AgentFile, AgentFilter, AgentSandbox, AgentStatus, Deployed, Limits, Pause, Revision, Schedule, Supervise,
+    Agent, AgentFile, AgentFilter, AgentSandbox, Deployed, LabelFilter, Limits, Pause, Revision, Schedule, Supervise,
     Supervised,
 };
 use tenure_wire::api::key::{KeyText, Secret};
@@ -40,13 +41,12 @@ use crate::commit;
 
 const REVISIONS_SHOWN: u32 = 50;
 const RUNS_SHOWN: usize = 5;
-/// Pages read for one filtered page of a list.
-const PAGES_MAX: usize = 20;
+const TASKS_SHOWN: u32 = 5;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
         .routes(routes!(deploy, list))
-        .routes(routes!(get, delete))
+        .routes(routes!(get, revise, delete))
         .routes(routes!(sandbox))
         .routes(routes!(pause))
         .routes(routes!(resume))
@@ -60,6 +60,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 struct DeployParams {
     /// Check everything, write nothing.
     dry_run: Option<bool>,
+    /// Only a new agent: where the name is taken, nothing changes.
+    create: Option<bool>,
     /// `native` or `docker`, whatever the manifest says; kept in the revision's annotations.
     isolation: Option<String>,
     /// `true`: an agent that is new gets a key to connect with, whose text is in the answer and nowhere else.
@@ -88,27 +90,98 @@ async fn deploy(
             return Err(Code::ParameterWrong.problem(detail).into());
         }
     };
+    let expect = if params.create.unwrap_or(false) { Expectation::New } else { Expectation::Any };
     let holder = api.holder(manifest.name()).await?;
-    manifests::check(&api, &manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
+    let (dry_run, key) = (params.dry_run.unwrap_or(false), params.key.unwrap_or(false));
+    let wanted = Wanted { id: api.app.committer.mint_agent(), holder, expect, dry_run, key };
+    put(&api, caller.actor, &manifest, wanted).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ReviseParams {
+    /// The newest revision as it was read: where another has come since, nothing changes.
+    #[param(value_type = u32, minimum = 1)]
+    revision: Number,
+    /// Check everything, write nothing.
+    dry_run: Option<bool>,
+}
+
+/// Revise this very agent: the manifest becomes its next revision, if nobody else made one since.
+#[utoipa::path(
+    put, path = "/v1/agents/{agent}", tag = "agents",
+    params(("agent" = String, Path, description = "Name, id or short id"), ReviseParams),
+    request_body(content = String, content_type = "application/yaml", description = "A manifest, YAML or JSON, canonical or AEGIS"),
+    responses((status = 200, body = Deployed), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn revise(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Params(params): Params<ReviseParams>,
+    Text(text): Text,
+) -> Answer<Deployed> {
+    let expect = Expectation::Revision(number::revision("revision", &params.revision)?);
+    let entry = api.agent(&wanted).await?;
+    let manifest = manifests::parse(&text)?;
+    if !manifest.name().eq_ignore_ascii_case(&entry.name) {
+        let detail = format!("an agent keeps its name for good, and the manifest says {}", quoted(manifest.name()));
+        return Err(Code::AgentNameTaken.problem(detail).into());
+    }
+    let dry_run = params.dry_run.unwrap_or(false);
+    let wanted = Wanted { id: entry.id, holder: Some(entry), expect, dry_run, key: false };
+    put(&api, caller.actor, &manifest, wanted).await
+}
+
+/// What a deploy is of.
+struct Wanted {
+    /// The agent's, or a fresh one.
+    id: AgentId,
+    /// Who has the name now.
+    holder: Option<AgentRow>,
+    expect: Expectation,
+    dry_run: bool,
+    /// A new agent gets a key.
+    key: bool,
+}
+
+async fn put(api: &ApiState, actor: Actor, manifest: &Manifest, wanted: Wanted) -> Answer<Deployed> {
+    let Wanted { id, holder, expect, dry_run, key } = wanted;
+    manifests::check(api, manifest, holder.as_ref().and_then(|row| row.standing.home)).await?;
     let bytes = manifest.canonical_json();
     let digest = Hash::of(&bytes);
-    if params.dry_run.unwrap_or(false) {
-        return dry_run(&api, holder, digest).await;
+    if dry_run {
+        return self::dry_run(api, holder, digest, expect).await;
     }
-    let plan = Plan::compile(&manifest);
-    let key = params.key.unwrap_or(false).then(fresh_key);
+    let plan = Plan::compile(manifest);
+    let key = key.then(fresh_key);
     let deployment = Deployment {
         name: manifest.name().to_string(),
-        listed: listed(&manifest),
+        listed: listed(manifest),
         manifest: api.app.committer.payload(bytes),
         plan: api.app.committer.payload(plan.to_bytes()),
         digest,
         schedule: plan.schedule,
         triggers: plan.triggers,
         key: key.as_ref().map(KeyText::hash),
+        expect,
+        repeats: None,
     };
-    let command = Command::Agent(api.app.committer.mint_agent(), agent::Command::Deploy(deployment));
-    let (changed, agent, made) = match api.app.committer.commit(caller.actor, command).await {
+    commit_deployment(api, actor, id, deployment, holder, key).await
+}
+
+/// `key`: the text of the one that a new agent gets.
+pub(super) async fn commit_deployment(
+    api: &ApiState,
+    actor: Actor,
+    id: AgentId,
+    deployment: Deployment,
+    holder: Option<AgentRow>,
+    key: Option<KeyText>,
+) -> Answer<Deployed> {
+    let command = Command::Agent(id, agent::Command::Deploy(deployment));
+    let (changed, agent, made) = match api.app.committer.commit(actor, command).await {
         Ok(committed) => {
             let made = committed.decision.rows.iter().any(|row| matches!(row, Row::AgentKey(_)));
             (true, deployed(&committed, holder)?, made)
@@ -122,7 +195,7 @@ async fn deploy(
     Ok(Out(Deployed { agent: Some(shown(&agent)), changed, dry_run: false, key }))
 }
 
-fn listed(manifest: &Manifest) -> Listed {
+pub(super) fn listed(manifest: &Manifest) -> Listed {
     Listed {
         version: manifest.metadata.version.as_ref().map(ToString::to_string),
         labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -149,12 +222,22 @@ fn deployed(committed: &Committed, before: Option<AgentRow>) -> Result<AgentRow,
 }
 
 /// What a deploy would do, found without a command: it may be another by the time that one comes.
-async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash) -> Answer<Deployed> {
+async fn dry_run(api: &ApiState, holder: Option<AgentRow>, digest: Hash, expect: Expectation) -> Answer<Deployed> {
     let Some(row) = holder else { return Ok(Out(Deployed { agent: None, changed: true, dry_run: true, key: None })) };
     if matches!(row.standing.state.as_str(), "deleting" | "archived") {
         return Err(Code::AgentArchived.problem(format!("`{}` was deleted, and is never restored", row.name)).into());
     }
-    let newest = api.revisions(row.id, 1).await?;
+    let found = row.standing.revision;
+    match expect {
+        Expectation::New => return Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::NameTaken {})).into()),
+        Expectation::Revision(known) if known != found => {
+            return Err(
+                commit::Error::Refused(Refusal::Agent(agent::Refusal::RevisedMeanwhile { revision: found })).into()
+            );
+        }
+        Expectation::Any | Expectation::Revision(_) => {}
+    }
+    let newest = api.revisions(row.id, None, 1).await?.rows;
     let changed = newest.first().is_none_or(|revision| revision.digest != digest);
     Ok(Out(Deployed { agent: Some(shown(&row)), changed, dry_run: true, key: None }))
 }
@@ -173,6 +256,8 @@ impl ApiState {
 struct ListParams {
     #[param(schema_with = statuses)]
     status: Option<String>,
+    /// `key=value,key2`: all of these labels, a key alone with any value.
+    labels: Option<String>,
     /// 50 without it.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<Number>,
@@ -195,50 +280,17 @@ fn statuses() -> Object {
     responses((status = 200, body = List<Agent>), (status = "4XX", body = Problem))
 )]
 async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Agent>> {
-    let filter: Option<AgentFilter> = params
-        .status
-        .as_deref()
-        .map(str::parse::<AgentFilter>)
-        .transpose()
-        .map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
+    let wrong = |why: String| Failure::from(Code::ParameterWrong.problem(why));
+    let status = params.status.as_deref().map(str::parse::<AgentFilter>).transpose().map_err(wrong)?;
+    let labels = params.labels.as_deref().map(str::parse::<LabelFilter>).transpose().map_err(wrong)?;
     let limit = number::limit(params.limit.as_ref())?;
-    let archived = filter == Some(AgentFilter::Is(AgentStatus::Archived));
-    let (mut items, mut connected): (Vec<Agent>, Vec<AgentId>) = (Vec::new(), Vec::new());
-    let mut after = params.cursor;
-    let mut next_cursor = None;
-    for _ in 0..PAGES_MAX {
-        let page = api.agents(archived.then_some("archived"), after.take(), limit).await?;
-        for entry in &page.rows {
-            let agent = shown(entry);
-            let wanted = filter.map_or(agent.status != AgentStatus::Archived, |filter| filter.admits(agent.status));
-            if wanted && items.len() < limit as usize {
-                items.push(agent);
-                connected.extend(entry.standing.last_session_at.map(|_| entry.id));
-                after = Some(entry.name.to_ascii_lowercase());
-            }
-        }
-        let full = items.len() >= limit as usize;
-        match page.next {
-            None if !full => {
-                next_cursor = None;
-                break;
-            }
-            None => {
-                let last = page.rows.last().map(|entry| entry.name.to_ascii_lowercase());
-                next_cursor = after.filter(|after| last.as_ref() != Some(after));
-                break;
-            }
-            Some(next) => {
-                next_cursor = if full { after.take() } else { Some(next) };
-                if full {
-                    break;
-                }
-                after.clone_from(&next_cursor);
-            }
-        }
-    }
+    let statuses = status.map(AgentFilter::statuses);
+    let labels = labels.map(|LabelFilter(labels)| labels).unwrap_or_default();
+    let page = api.agents(agents::Filter { statuses, labels, after: params.cursor }, limit).await?;
+    let connected = page.rows.iter().filter(|row| row.standing.last_session_at.is_some()).map(|row| row.id).collect();
+    let mut items: Vec<Agent> = page.rows.iter().map(shown).collect();
     api.with_sessions(&mut items, connected).await?;
-    Ok(Out(List { items, next_cursor }))
+    Ok(Out(List { items, next_cursor: page.next }))
 }
 
 /// One agent with its limits, revisions and canonical manifest.
@@ -249,19 +301,22 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
 )]
 async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<AgentFile> {
     let entry = api.agent(&wanted).await?;
-    let revisions = api.revisions(entry.id, REVISIONS_SHOWN).await?;
+    let revisions = api.revisions(entry.id, None, REVISIONS_SHOWN).await?.rows;
     let (id, number, newest) = (entry.id, entry.standing.revision, revisions.first().map(|revision| revision.manifest));
     let read = api
         .records
         .read(move |txn| Ok((txn.plan(id, number)?, newest.map(|manifest| txn.bytes(manifest)).transpose()?)));
     let (plan, manifest) = read.await?;
     let manifest = manifest.map(|stored| manifests::readable(&stored)).transpose()?.unwrap_or_default();
+    let of_it = Filter { agent: Some(entry.id), ..Filter::default() };
+    let tasks = api.executions(of_it, TASKS_SHOWN).await?;
     let limits = plan.limits;
     let mut agents = [shown(&entry)];
     api.with_sessions(&mut agents, entry.standing.last_session_at.map(|_| entry.id).into_iter().collect()).await?;
     let [agent] = agents;
     Ok(Out(AgentFile {
         agent,
+        purpose: manifest["metadata"]["description"].as_str().map(str::to_string),
         limits: Limits {
             max_iterations: limits.max_iterations,
             max_turns: limits.max_turns,
@@ -275,6 +330,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         schedule: plan.schedule.as_ref().map(|schedule| scheduled(schedule, &entry, api.app.committer.now().at)),
         revisions: revisions.into_iter().map(revision).collect(),
         manifest,
+        tasks: api.shown(tasks.rows).await?,
     }))
 }
 
@@ -412,28 +468,17 @@ fn scheduled(schedule: &plan::Schedule, entry: &AgentRow, now: Time) -> Schedule
     }
 }
 
-fn revision(entry: RevisionRow) -> Revision {
+pub(super) fn revision(entry: RevisionRow) -> Revision {
     Revision { number: entry.number, version: entry.version, digest: entry.digest.to_string(), at: entry.at.into() }
 }
 
 /// The row as people see it: one word for its state and its presence.
 pub(super) fn shown(row: &AgentRow) -> Agent {
-    let open = row.standing.open.saturating_add(row.standing.sessions);
-    let status = match (row.standing.state.as_str(), open, row.standing.last_ended_at.or(row.standing.last_session_at))
-    {
-        ("deployed", 0, None) => AgentStatus::Registered,
-        ("deployed", 0, Some(_)) => AgentStatus::Idle,
-        ("deployed", _, _) => AgentStatus::Active,
-        ("paused", ..) => AgentStatus::Paused,
-        ("revoked", ..) => AgentStatus::Revoked,
-        // Deleted ones whose executions still end start nothing any more.
-        _ => AgentStatus::Archived,
-    };
     let Listed { version, labels, runtime, model } = row.listed.clone();
     Agent {
         id: row.id,
         name: row.name.clone(),
-        status,
+        status: row.standing.status.into(),
         revision: row.standing.revision,
         version,
         runtime,

@@ -34,8 +34,8 @@ pub(super) struct Content<const MAX: usize>(pub(super) Bytes);
 /// The query string, unknown parameters refused.
 pub(super) struct Params<T>(pub(super) T);
 
-/// The one variable segment of a path.
-pub(super) struct Segment(pub(super) String);
+/// The one variable segment of a path, or all of them as a tuple.
+pub(super) struct Segment<T = String>(pub(super) T);
 
 async fn read(body: Body, parts: &Parts, max: usize) -> Result<Bytes, Failure> {
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -175,11 +175,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Params<
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Failure> {
-        match Path::<String>::from_request_parts(parts, state).await {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment<T>, Failure> {
+        match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(segment)) => Ok(Segment(segment)),
             Err(rejection) => Err(Code::ParameterWrong.problem(rejection.body_text()).into()),
         }

@@ -162,14 +162,22 @@ impl ApiState {
         }
         let id = self.app.committer.mint_execution();
         let payload = self.app.committer.payload(input.clone().into_bytes());
-        let start = execution::Start { agent, input: payload, max_iterations: None, idempotency, trigger: Trigger::Manual };
+        let start = execution::Start {
+            agent,
+            input: payload,
+            revision: None,
+            max_iterations: None,
+            idempotency,
+            trigger: Trigger::Manual,
+        };
         let command = execution::Command::Converse { start, conversation };
         let (row, repeated) = match self.app.committer.commit(actor, Command::Execution(id, command)).await {
             Ok(committed) => (committed_row(&committed)?, false),
             Err(commit::Error::Refused(Refusal::Execution(execution::Refusal::Repeated { execution }))) => {
                 let row = self.execution_row(execution).await?;
                 let input = RawValue::from_string(input).expect("invariant: it was made as JSON");
-                self.check_same(&row, &Start { agent: agent.to_string(), input, max_iterations: None }).await?;
+                self.check_same(&row, &Start { agent: agent.to_string(), revision: None, input, max_iterations: None })
+                    .await?;
                 (row, true)
             }
             Err(error) => return Err(error.into()),

@@ -69,8 +69,8 @@ async fn start(
     let input = api.app.committer.payload(start.input.get().as_bytes().to_vec());
     let id = api.app.committer.mint_execution();
     let trigger = execution::Trigger::Manual;
-    let (agent, max_iterations) = (agent.id, start.max_iterations);
-    let command = execution::Start { agent, input, max_iterations, idempotency, trigger };
+    let (agent, revision, max_iterations) = (agent.id, start.revision, start.max_iterations);
+    let command = execution::Start { agent, revision, input, max_iterations, idempotency, trigger };
     let committed = api.app.committer.commit(caller.actor, Command::Execution(id, execution::Command::Start(command)));
     let (row, repeated) = match committed.await {
         Ok(committed) => (committed_row(&committed)?, false),
@@ -227,6 +227,9 @@ impl ApiState {
             Some(_) => return differs("input"),
             None => return differs("input, or one that cannot be read any more"),
         }
+        if start.revision.is_some_and(|wanted| wanted != row.revision) {
+            return differs("revision");
+        }
         if start.max_iterations.unwrap_or(plan.limits.max_iterations) != row.max_iterations {
             return differs("max_iterations");
         }
@@ -294,6 +297,7 @@ fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Executio
         status,
         trigger: row.trigger,
         reason: row.reason.map(|reason| reason.as_str().to_string()),
+        remedy: row.reason.map(|reason| reason.remedy().to_string()),
         detail: row.detail,
         waiting_for,
         cancel_requested: row.cancel_requested,

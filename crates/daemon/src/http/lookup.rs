@@ -31,7 +31,7 @@ impl ApiState {
                     return Err(problem.into());
                 }
                 let problem = Code::AgentUnknown.problem(format!("no agent is called {}", quoted(wanted)));
-                let names = self.reader().read(|sql| agents::list(sql, None, None, NAMES_MAX)).await?;
+                let names = self.reader().read(|sql| agents::list(sql, &agents::Filter::default(), NAMES_MAX)).await?;
                 let near = nearest(wanted, names.rows.iter().map(|entry| entry.name.as_str()));
                 Err(match near {
                     Some(name) => problem.hint(format!("did you mean `{name}`? `tenure agent list` shows all")).into(),
@@ -72,17 +72,18 @@ impl ApiState {
         Ok(self.reader().read(move |sql| executions::list(sql, &filter, limit)).await?)
     }
 
-    pub(super) async fn agents(
-        &self,
-        state: Option<&'static str>,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<Page<AgentRow, String>, Failure> {
-        Ok(self.reader().read(move |sql| agents::list(sql, state, after.as_deref(), limit)).await?)
+    pub(super) async fn agents(&self, filter: agents::Filter, limit: u32) -> Result<Page<AgentRow, String>, Failure> {
+        Ok(self.reader().read(move |sql| agents::list(sql, &filter, limit)).await?)
     }
 
-    pub(super) async fn revisions(&self, agent: AgentId, limit: u32) -> Result<Vec<RevisionRow>, Failure> {
-        Ok(self.reader().read(move |sql| agents::revisions(sql, agent, limit)).await?)
+    /// Newest first, of those before one.
+    pub(super) async fn revisions(
+        &self,
+        agent: AgentId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Page<RevisionRow, u32>, Failure> {
+        Ok(self.reader().read(move |sql| agents::revisions(sql, agent, before, limit)).await?)
     }
 
     /// The text that an event bound; absent once erased. Bytes that are no UTF-8 are shown with the mark for it.

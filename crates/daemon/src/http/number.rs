@@ -49,6 +49,15 @@ pub(super) fn limit(stated: Option<&Number>) -> Result<u32, Failure> {
     Ok(u32::try_from(limit).expect("invariant: it is at most 500"))
 }
 
+/// The number of a revision.
+///
+/// # Errors
+/// As `within`.
+pub(super) fn revision(name: &str, stated: &Number) -> Result<u32, Failure> {
+    let number = stated.within(name, 1..=u64::from(u32::MAX))?;
+    Ok(u32::try_from(number).expect("invariant: it is at most the largest u32"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,6 +141,11 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::AlreadyRevoked {} => Code::AgentRevoked.problem("it was revoked, for good"),
         R::StillEnding {} => Code::AgentEnding.problem("it was killed, and what ran has not ended yet"),
         R::UntilPast {} => Code::ParameterOutOfRange.problem("`until` is past"),
+        R::NameTaken {} => Code::AgentNameTaken.problem("it was to be a new agent, and another one has the name"),
+        R::RevisedMeanwhile { revision } => {
+            Code::AgentRevised.problem(format!("its newest revision is {revision}, and the change was made to another"))
+        }
+        R::RevisionUnknown { newest } => Code::RevisionUnknown.problem(format!("its revisions are 1 to {newest}")),
         R::NameDiffers {} => Code::AgentNameTaken.problem("an agent keeps its name for good"),
         R::WakeStale {} | R::WakeNotDue {} => Code::Conflict.problem("its schedule has moved on"),
         R::KeyDead {} => Code::Unauthenticated.problem("the API key is unknown or revoked"),

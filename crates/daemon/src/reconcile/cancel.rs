@@ -56,6 +56,7 @@ mod tests {
         let input = app.committer.payload(b"{}".to_vec());
         let start = execution::Start {
             agent,
+            revision: None,
             input,
             max_iterations: None,
             idempotency: None,
@@ -74,9 +75,12 @@ mod tests {
         run(&app, Command::Agent(agent, agent::Command::Delete { home_grace_ms: 0 })).await;
         cancel(Arc::clone(&app), Stream::Agent(agent), Obligation::CancelExecutions).await.unwrap();
         assert!(uncancelled().await.unwrap().is_empty());
-        let listed = |state| app.records.reader().read(move |sql| Ok(agents::list(sql, state, None, 10)?.rows));
+        let listed = |statuses| {
+            let filter = agents::Filter { statuses, ..Default::default() };
+            app.records.reader().read(move |sql| Ok(agents::list(sql, &filter, 10)?.rows))
+        };
         assert!(listed(None).await.unwrap().is_empty(), "it is deleted though one of its executions still ends");
-        let archived = listed(Some("archived")).await.unwrap();
+        let archived = listed(Some(&[agent::Status::Archived])).await.unwrap();
         assert!(archived.iter().any(|row| row.id == agent && row.standing.state == "deleting"), "{archived:?}");
     }
 }

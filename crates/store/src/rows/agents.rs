@@ -4,7 +4,7 @@ use super::{Match, Page, Table, as_short};
 use crate::Error;
 use crate::sql::stored::{Stored, table};
 use crate::sql::{Cell, Columns, Sql};
-use tenure_core::agent::{AgentRow, Listed, RevisionRow, Standing};
+use tenure_core::agent::{AgentRow, Listed, RevisionRow, Standing, Status};
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::time::Time;
 
@@ -31,16 +31,21 @@ pub(super) fn write_deployed(
     let text = "INSERT INTO agents (id, name, folded, listed, created_at, at, state, revision, open) \
         VALUES ($1, $2, $3, $4, $5, $5, 'deployed', 1, 0) ON CONFLICT (id) DO UPDATE SET listed = excluded.listed, \
         at = excluded.at";
-    let (folded, listed) = (name.to_ascii_lowercase(), listed.value());
-    let cells =
-        [Cell::Text(&agent.to_string()), Cell::Text(name), Cell::Text(&folded), listed.cell(), Cell::Int(at.millis())];
-    sql.execute(text, &cells).map(|_| ())
+    let (id, folded, listed_cell) = (agent.to_string(), name.to_ascii_lowercase(), listed.value());
+    let cells = [Cell::Text(&id), Cell::Text(name), Cell::Text(&folded), listed_cell.cell(), Cell::Int(at.millis())];
+    sql.execute(text, &cells)?;
+    sql.execute("DELETE FROM agent_labels WHERE agent = $1", &[Cell::Text(&id)])?;
+    for (key, value) in &listed.labels {
+        let text = "INSERT INTO agent_labels (agent, key, value, folded) VALUES ($1, $2, $3, $4)";
+        sql.execute(text, &[Cell::Text(&id), Cell::Text(key), Cell::Text(value), Cell::Text(&folded)])?;
+    }
+    Ok(())
 }
 
 pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Standing) -> Result<(), Error> {
     let text = "UPDATE agents SET state = $1, revision = $2, home = $3, open = $4, last_started_at = $5, \
         last_ended_at = $6, supervised = $7, next_run_at = $8, last_woken_at = $9, sessions = $10, \
-        last_session_at = $11 WHERE id = $12";
+        last_session_at = $11, status = $12 WHERE id = $13";
     let (home, started, ended) =
         (standing.home.value(), standing.last_started_at.value(), standing.last_ended_at.value());
     let (supervised, session) = (standing.supervised.value(), standing.last_session_at.value());
@@ -57,6 +62,7 @@ pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Stand
         woken.cell(),
         Cell::Int(standing.sessions.into()),
         session.cell(),
+        Cell::Text(standing.status.as_str()),
         Cell::Text(&agent.to_string()),
     ];
     sql.execute(text, &cells).map(|_| ())
@@ -75,7 +81,7 @@ pub fn named(sql: &mut dyn Sql, name: &str) -> Result<Option<AgentRow>, Error> {
 }
 
 const SELECT: &str = "SELECT id, name, listed, created_at, at, state, revision, home, open, last_started_at, \
-    last_ended_at, supervised, next_run_at, last_woken_at, sessions, last_session_at FROM agents";
+    last_ended_at, supervised, next_run_at, last_woken_at, sessions, last_session_at, status FROM agents";
 
 fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
     Ok(AgentRow {
@@ -96,6 +102,7 @@ fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
             last_woken_at: row.time_or_null(13)?,
             sessions: row.count(14)?,
             last_session_at: row.time_or_null(15)?,
+            status: Stored::read(row, 16)?,
         },
     })
 }
@@ -125,29 +132,171 @@ pub fn get(sql: &mut dyn Sql, id: AgentId) -> Result<Option<AgentRow>, Error> {
     sql.first(&format!("{SELECT} WHERE id = $1"), &[Cell::Text(&id.to_string())], read)
 }
 
-/// Agents by name, from after that place; none of `state` lists all that are not deleted. One that is deleted and
-/// whose executions still end counts as `archived`.
+/// What a list of agents is held to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Any of these; none lists all that are not deleted.
+    pub statuses: Option<&'static [Status]>,
+    /// All of these: a key, with a value or with any.
+    pub labels: Vec<(String, Option<String>)>,
+    /// From after this place, which is a page's `next`.
+    pub after: Option<String>,
+}
+
+/// A part of a query, with a `?` for each cell, in order.
+#[derive(Clone)]
+struct Part<'f> {
+    text: String,
+    cells: Vec<Cell<'f>>,
+}
+
+impl<'f> Part<'f> {
+    fn new(text: impl Into<String>, cells: impl IntoIterator<Item = Cell<'f>>) -> Part<'f> {
+        Part { text: text.into(), cells: cells.into_iter().collect() }
+    }
+
+    fn push(&mut self, part: Part<'f>) {
+        self.text.push_str(&part.text);
+        self.cells.extend(part.cells);
+    }
+
+    /// The text with its places numbered.
+    fn numbered(&self) -> String {
+        let mut text = String::with_capacity(self.text.len() + 8);
+        for (place, piece) in self.text.split('?').enumerate() {
+            if place > 0 {
+                text.push_str(&format!("${place}"));
+            }
+            text.push_str(piece);
+        }
+        text
+    }
+}
+
+/// Walks of indexes in a list's order, and what is asked of each agent besides.
+struct Query<'f> {
+    walks: Vec<Walked<'f>>,
+    wheres: Vec<Part<'f>>,
+}
+
+/// One walk of an index: the table that has the order, and its condition.
+struct Walked<'f> {
+    tables: &'static str,
+    order: &'static str,
+    condition: Part<'f>,
+}
+
+/// Agents that one index has are counted so far, to choose among several.
+const COUNTED_MAX: u32 = 1000;
+
+/// Agents by name.
 ///
 /// # Errors
 /// The database's.
-pub fn list(
-    sql: &mut dyn Sql,
-    state: Option<&str>,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Page<AgentRow, String>, Error> {
-    let which = match state {
-        Some(_) => "CASE state WHEN 'deleting' THEN 'archived' ELSE state END = $3 ORDER BY folded, id LIMIT $4",
-        None => "state NOT IN ('deleting', 'archived') ORDER BY folded, id LIMIT $3",
-    };
-    let text = format!("{SELECT} WHERE (folded, id) > ($1, $2) AND {which}");
-    let (name, id) = after.unwrap_or_default().split_once('/').unwrap_or((after.unwrap_or_default(), ""));
+pub fn list(sql: &mut dyn Sql, filter: &Filter, limit: u32) -> Result<Page<AgentRow, String>, Error> {
+    let after = filter.after.as_deref().unwrap_or_default();
+    let (name, id) = after.split_once('/').unwrap_or((after, ""));
     let name = name.to_ascii_lowercase();
-    let mut cells = vec![Cell::Text(&name), Cell::Text(id)];
-    cells.extend(state.map(Cell::Text));
-    cells.push(Cell::Int(i64::from(limit) + 1));
+    if filter.statuses.is_some_and(<[Status]>::is_empty) {
+        return Ok(Page { rows: Vec::new(), next: None });
+    }
+    let found = page_of(query(sql, filter)?, [Cell::Text(&name), Cell::Text(id)], Cell::Int(i64::from(limit) + 1));
     let place = |row: &AgentRow| format!("{}/{}", row.name.to_ascii_lowercase(), row.id);
-    Ok(Page::of(sql.all(&text, &cells, read)?, limit, place))
+    Ok(Page::of(sql.all(&found.numbered(), &found.cells, read)?, limit, place))
+}
+
+/// What reads the agents after a place, so many of them.
+fn page_of<'f>(Query { walks, wheres }: Query<'f>, after: [Cell<'f>; 2], most: Cell<'f>) -> Part<'f> {
+    let mut found = Part::new(format!("{SELECT} JOIN ("), []);
+    for (number, Walked { tables, order, condition }) in walks.into_iter().enumerate() {
+        let union = if number > 0 { " UNION ALL " } else { "" };
+        found.push(Part::new(format!("{union}SELECT * FROM (SELECT agents.id AS found FROM {tables} WHERE "), []));
+        found.push(condition);
+        found.push(Part::new(format!(" AND ({order}) > (?, ?)"), after));
+        for condition in &wheres {
+            found.push(Part::new(" AND ", []));
+            found.push(condition.clone());
+        }
+        // Each walk ends with a page.
+        found.push(Part::new(format!(" ORDER BY {order} LIMIT ?)"), [most]));
+    }
+    found.push(Part::new(") AS list ON list.found = agents.id ORDER BY folded, id LIMIT ?", [most]));
+    found
+}
+
+/// The index that has the fewest of the wanted agents is walked; where none is asked for, that of the names.
+fn query<'f>(sql: &mut dyn Sql, filter: &'f Filter) -> Result<Query<'f>, Error> {
+    let mut query = Query { walks: Vec::new(), wheres: Vec::new() };
+    let mut counted: Vec<(u32, usize)> = Vec::new();
+    for (place, (key, value)) in filter.labels.iter().enumerate() {
+        counted.push((labelled(sql, key, value.as_deref())?, place));
+    }
+    let fewest = counted.into_iter().min();
+    let by_status = match (filter.statuses, fewest) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(statuses), Some((labelled, _))) => with_status(sql, statuses)? < labelled,
+    };
+    let walked = fewest.map(|(_, place)| place).filter(|_| !by_status);
+    for (place, label) in filter.labels.iter().enumerate() {
+        if walked == Some(place) {
+            query.walks.push(Walked {
+                tables: "agent_labels CROSS JOIN agents ON agents.id = agent_labels.agent",
+                order: "agent_labels.folded, agent_labels.agent",
+                condition: has_label("agent_labels", label),
+            });
+            continue;
+        }
+        let mut exists =
+            Part::new("EXISTS (SELECT 1 FROM agent_labels AS other WHERE other.agent = agents.id AND ", []);
+        exists.push(has_label("other", label));
+        exists.push(Part::new(")", []));
+        query.wheres.push(exists);
+    }
+    let of_agents = |condition| Walked { tables: "agents", order: "agents.folded, agents.id", condition };
+    let is = |status: &Status| Part::new("agents.status = ?", [Cell::Text(status.as_str())]);
+    match filter.statuses {
+        Some(statuses) if by_status => query.walks.extend(statuses.iter().map(is).map(of_agents)),
+        Some(statuses) => {
+            let places = vec!["?"; statuses.len()].join(", ");
+            let cells = statuses.iter().map(|status| Cell::Text(status.as_str()));
+            query.wheres.push(Part::new(format!("agents.status IN ({places})"), cells));
+        }
+        None if walked.is_some() => query.wheres.push(Part::new("agents.status <> 'archived'", [])),
+        // The first condition is that of the index of present names.
+        None => query.walks.push(of_agents(Part::new("agents.state <> 'archived' AND agents.state <> 'deleting'", []))),
+    }
+    Ok(query)
+}
+
+fn has_label<'f>(table: &str, (key, value): &'f (String, Option<String>)) -> Part<'f> {
+    match value {
+        Some(value) => {
+            Part::new(format!("{table}.key = ? AND {table}.value = ?"), [Cell::Text(key), Cell::Text(value)])
+        }
+        None => Part::new(format!("{table}.key = ?"), [Cell::Text(key)]),
+    }
+}
+
+fn labelled(sql: &mut dyn Sql, key: &str, value: Option<&str>) -> Result<u32, Error> {
+    let (condition, mut cells) = match value {
+        Some(_) => ("key = $1 AND value = $2 LIMIT $3", vec![Cell::Text(key)]),
+        None => ("key = $1 LIMIT $2", vec![Cell::Text(key)]),
+    };
+    cells.extend(value.map(Cell::Text));
+    cells.push(Cell::Int(COUNTED_MAX.into()));
+    let text = format!("SELECT count(*) FROM (SELECT 1 FROM agent_labels WHERE {condition})");
+    Ok(sql.first(&text, &cells, |row| row.count(0))?.unwrap_or(0))
+}
+
+fn with_status(sql: &mut dyn Sql, statuses: &[Status]) -> Result<u32, Error> {
+    let mut sum = 0;
+    for status in statuses {
+        let text = "SELECT count(*) FROM (SELECT 1 FROM agents WHERE status = $1 LIMIT $2)";
+        let cells = [Cell::Text(status.as_str()), Cell::Int(COUNTED_MAX.into())];
+        sum += sql.first(text, &cells, |row| row.count::<u32>(0))?.unwrap_or(0);
+    }
+    Ok(sum)
 }
 
 /// How many agents there are, but for the deleted.
@@ -160,13 +309,20 @@ pub fn count(sql: &mut dyn Sql) -> Result<u64, Error> {
     Ok(count.unwrap_or(0))
 }
 
-/// The revisions of an agent as they stand, newest first, for showing them.
+/// The revisions of an agent as they stand, newest first, from before one, for showing them.
 ///
 /// # Errors
 /// The database's.
-pub fn revisions(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<RevisionRow>, Error> {
-    let text = RevisionRow::select("WHERE agent = $1 ORDER BY number DESC LIMIT $2");
-    sql.all(&text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], RevisionRow::read)
+pub fn revisions(
+    sql: &mut dyn Sql,
+    agent: AgentId,
+    before: Option<u32>,
+    limit: u32,
+) -> Result<Page<RevisionRow, u32>, Error> {
+    let text = RevisionRow::select("WHERE agent = $1 AND number < $2 ORDER BY number DESC LIMIT $3");
+    let before = before.map_or(i64::MAX, i64::from);
+    let cells = [Cell::Text(&agent.to_string()), Cell::Int(before), Cell::Int(i64::from(limit) + 1)];
+    Ok(Page::of(sql.all(&text, &cells, RevisionRow::read)?, limit, |row| row.number))
 }
 
 /// One revision of an agent.
@@ -193,4 +349,40 @@ pub fn uncancelled_of(
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     let cells = [Cell::Text(&agent.to_string()), Cell::Text(&after), Cell::Int(limit.into())];
     sql.all(text, &cells, |row| row.parse(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Sqlite;
+
+    /// How the database would read a page of this list.
+    fn plan(sql: &mut dyn Sql, filter: &Filter) -> Vec<String> {
+        let page = page_of(query(sql, filter).unwrap(), [Cell::Text("a"), Cell::Text("b")], Cell::Int(51));
+        let text = format!("EXPLAIN QUERY PLAN {}", page.numbered());
+        sql.all(&text, &page.cells, |row| Ok(row.text(3)?.to_string())).unwrap()
+    }
+
+    #[test]
+    fn no_list_of_agents_walks_their_table_or_sorts_more_than_its_pages() {
+        let mut sql = Sqlite::open_temporary().unwrap();
+        crate::migration::run(&mut sql).unwrap();
+        let label = |value: Option<&str>| vec![("team".to_string(), value.map(str::to_string))];
+        let statuses: [Option<&'static [Status]>; 3] =
+            [None, Some(&[Status::Paused]), Some(&[Status::Registered, Status::Active, Status::Idle])];
+        for statuses in statuses {
+            for labels in [Vec::new(), label(None), label(Some("a")), [label(Some("a")), label(None)].concat()] {
+                let filter = Filter { statuses, labels, after: None };
+                let plan = plan(&mut sql, &filter);
+                let told = format!("{filter:?}: {plan:#?}");
+                let walks = plan.iter().filter(|step| step.starts_with("SCAN ") && !step.contains("SCAN list"));
+                let bare = walks.filter(|step| {
+                    !step.contains("INDEX") && !step.contains("SUBQUERY") && !step.contains("(subquery")
+                });
+                assert_eq!(bare.count(), 0, "{told}");
+                let sorts = plan.iter().filter(|step| step.contains("TEMP B-TREE FOR ORDER BY")).count();
+                assert!(sorts <= 1, "only the pages are put in order again: {told}");
+            }
+        }
+    }
 }

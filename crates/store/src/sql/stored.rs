@@ -5,7 +5,7 @@ use crate::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenure_core::access::Role;
-use tenure_core::agent::{Listed, Supervised};
+use tenure_core::agent::{self, Listed, Supervised};
 use tenure_core::bound::Hash;
 use tenure_core::call::Holder;
 use tenure_core::capability::Shown;
@@ -97,7 +97,8 @@ stored_text!(
     Reason,
     Role,
     Status,
-    Trigger
+    Trigger,
+    agent::Status
 );
 
 macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {

@@ -58,6 +58,7 @@ fn an_execution_runs_to_its_end_and_reads_back_every_way() {
     world.bind(&store, id, worker);
     let again = Start {
         agent,
+        revision: None,
         input: world.payload("again"),
         max_iterations: None,
         idempotency: Some(key),
@@ -91,7 +92,7 @@ fn an_execution_runs_to_its_end_and_reads_back_every_way() {
         let standing = &entry.standing;
         assert_eq!((entry.id, standing.open, standing.last_ended_at), (agent, 0, found.ended_at));
         assert_eq!(standing.home, Some(worker.0));
-        assert_eq!(agents::list(sql, None, None, 5)?.rows, [entry]);
+        assert_eq!(agents::list(sql, &agents::Filter::default(), 5)?.rows, [entry]);
         let ended = calls::of_iteration(sql, id, 1, 10)?;
         assert!(ended.len() == 2 && ended.iter().all(|call| call.state == "ended"), "{ended:?}");
         assert_eq!(turns::of(sql, id, 1, 10)?.len(), 2);

@@ -105,6 +105,8 @@ impl World {
             schedule: plan.schedule.clone(),
             triggers: plan.triggers.clone(),
             key: None,
+            expect: agent::Expectation::Any,
+            repeats: None,
         };
         self.run(store, Command::Agent(id, agent::Command::Deploy(deployment))).unwrap();
         id
@@ -123,6 +125,7 @@ impl World {
         let id = ExecutionId::mint(&mut self.mint());
         let start = Start {
             agent,
+            revision: None,
             input: self.payload("do the thing"),
             max_iterations: None,
             idempotency,
@@ -311,6 +314,7 @@ pub(crate) fn whole_in(
     };
     let start = Start {
         agent,
+        revision: None,
         input: world.payload("do the thing"),
         max_iterations: None,
         idempotency: None,

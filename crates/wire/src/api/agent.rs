@@ -4,8 +4,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
+use tenure_core::agent::Status;
 use tenure_core::id::AgentId;
+use tenure_core::manifest::changes::Difference;
 
+use super::execution::Execution;
 use super::key::Secret;
 use super::moment::Moment;
 use super::session::Session;
@@ -35,6 +38,19 @@ impl AgentStatus {
     }
 }
 
+impl From<Status> for AgentStatus {
+    fn from(status: Status) -> AgentStatus {
+        match status {
+            Status::Registered => AgentStatus::Registered,
+            Status::Active => AgentStatus::Active,
+            Status::Idle => AgentStatus::Idle,
+            Status::Paused => AgentStatus::Paused,
+            Status::Revoked => AgentStatus::Revoked,
+            Status::Archived => AgentStatus::Archived,
+        }
+    }
+}
+
 /// What `status` of an agent list may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentFilter {
@@ -48,13 +64,44 @@ impl AgentFilter {
         std::iter::once("deployed").chain(AgentStatus::iter().map(AgentStatus::as_str)).collect()
     }
 
-    pub fn admits(self, status: AgentStatus) -> bool {
+    pub fn statuses(self) -> &'static [Status] {
         match self {
-            AgentFilter::Deployed => {
-                matches!(status, AgentStatus::Registered | AgentStatus::Active | AgentStatus::Idle)
-            }
-            AgentFilter::Is(wanted) => wanted == status,
+            AgentFilter::Deployed => &[Status::Registered, Status::Active, Status::Idle],
+            AgentFilter::Is(AgentStatus::Registered) => &[Status::Registered],
+            AgentFilter::Is(AgentStatus::Active) => &[Status::Active],
+            AgentFilter::Is(AgentStatus::Idle) => &[Status::Idle],
+            AgentFilter::Is(AgentStatus::Paused) => &[Status::Paused],
+            // Nothing quarantines an agent in this release.
+            AgentFilter::Is(AgentStatus::Quarantined) => &[],
+            AgentFilter::Is(AgentStatus::Revoked) => &[Status::Revoked],
+            AgentFilter::Is(AgentStatus::Archived) => &[Status::Archived],
         }
+    }
+}
+
+/// Labels of an agent list as they are asked for: `team=money,night`, where a key alone stands for any value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelFilter(pub Vec<(String, Option<String>)>);
+
+/// Labels that a list may be asked for at once.
+const LABELS_ASKED_MAX: usize = 8;
+
+impl FromStr for LabelFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LabelFilter, String> {
+        let labels = text.split(',').map(|label| match label.trim().split_once('=') {
+            Some((key, value)) => (key.trim().to_string(), Some(value.trim().to_string())),
+            None => (label.trim().to_string(), None),
+        });
+        let labels: Vec<(String, Option<String>)> = labels.collect();
+        if labels.iter().any(|(key, _)| key.is_empty()) {
+            return Err(format!("`{text}` has a label without a key: write key=value,key2"));
+        }
+        if labels.len() > LABELS_ASKED_MAX {
+            return Err(format!("{} labels; a list is held to at most {LABELS_ASKED_MAX}", labels.len()));
+        }
+        Ok(LabelFilter(labels))
     }
 }
 
@@ -185,6 +232,49 @@ pub struct Revision {
     pub at: Moment,
 }
 
+/// One revision with its manifest, and what another one has differently.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RevisionFile {
+    #[serde(flatten)]
+    pub revision: Revision,
+    /// In the canonical form.
+    pub manifest: serde_json::Value,
+    /// What is different from the revision that it was asked to be held against, field by field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<FieldChange>>,
+}
+
+/// A field that two manifests have differently.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FieldChange {
+    /// As in `spec.execution.max_turns`.
+    pub path: String,
+    /// Absent where it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<serde_json::Value>,
+    /// Absent where it is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<serde_json::Value>,
+}
+
+impl From<Difference> for FieldChange {
+    fn from(Difference { path, before, after }: Difference) -> FieldChange {
+        FieldChange { path, before, after }
+    }
+}
+
+/// The body of a rollback; it may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The revision to go back to; without it the one before the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
+}
+
 /// What holds where the manifest is silent, beside what it states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -228,6 +318,9 @@ pub struct Schedule {
 pub struct AgentFile {
     #[serde(flatten)]
     pub agent: Agent,
+    /// What it is for: `metadata.description` of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
     pub limits: Limits,
     pub tools: Vec<String>,
     /// What starts it: `schedule`, `comms` or `manual`.
@@ -238,6 +331,9 @@ pub struct AgentFile {
     pub revisions: Vec<Revision>,
     /// In the canonical form, whatever dialect it was deployed in.
     pub manifest: serde_json::Value,
+    /// Its last executions, the latest first, at most 5.
+    #[serde(default)]
+    pub tasks: Vec<Execution>,
 }
 
 /// What holds the programs of an agent on the worker's host, as a jail opened now would.

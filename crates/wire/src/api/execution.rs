@@ -105,6 +105,10 @@ pub struct Start {
     /// The agent's id or name.
     #[cfg_attr(feature = "openapi", schema(min_length = 1))]
     pub agent: String,
+    /// An older revision of it; without one the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub revision: Option<u32>,
     /// Any JSON value, kept as the bytes received; at most 960 KiB of them.
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub input: Box<RawValue>,
@@ -145,6 +149,9 @@ pub struct Execution {
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// Of a failed one: what to do about its reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
     /// A cancel was accepted; the status follows when its sandbox is gone.
     pub cancel_requested: bool,
     /// The iteration that runs, or the last that ran; 0 before the first.

@@ -1,0 +1,196 @@
+//! What the live view is told: the agents each second, the transcript of the one that is chosen as it happens, and how what a
+//! person did went. Must never: let news of one agent pass for another's.
+use std::time::Duration;
+
+use tenure_wire::api::agent::{Act, Agent, AgentFile, Pause, Supervise};
+use tenure_wire::api::execution::{Execution, ExecutionStatus, Start};
+use tenure_wire::client::{Client, Error, StreamItem};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use super::{AGENTS_MAX, Deed, Do, Line};
+
+/// Between two looks at the agents.
+const PAUSE: Duration = Duration::from_secs(1);
+/// News that wait to be drawn.
+const NEWS_MAX: usize = 64;
+/// Tasks of an agent that its log shows.
+const TASKS_MAX: usize = 50;
+
+/// The agents and what they are at, in one look.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Snapshot {
+    pub(super) agents: Vec<Agent>,
+    /// Those that have not ended.
+    pub(super) executions: Vec<Execution>,
+}
+
+impl Snapshot {
+    /// Each agent with the execution that it is at: one that runs before one that is queued, of several the oldest.
+    pub(super) fn into_lines(self) -> Vec<Line> {
+        let rank = |execution: &Execution| (execution.status == ExecutionStatus::Queued, execution.id);
+        let at = |agent: &Agent| {
+            let of_it = self.executions.iter().filter(|execution| execution.agent == agent.id);
+            of_it.min_by_key(|execution| rank(execution)).cloned()
+        };
+        self.agents.iter().map(|agent| Line { execution: at(agent), agent: agent.clone() }).collect()
+    }
+}
+
+pub(super) async fn snapshot(client: &Client) -> Result<Snapshot, Error> {
+    let mut executions = Vec::new();
+    for status in [ExecutionStatus::Running, ExecutionStatus::Waiting, ExecutionStatus::Queued] {
+        let query = [("status", Some(status.as_str().to_string()))];
+        executions.extend(client.executions(&query, AGENTS_MAX).await?);
+    }
+    Ok(Snapshot { agents: client.agents(&[], AGENTS_MAX).await?, executions })
+}
+
+/// Who is chosen, and the execution that is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) agent: String,
+    pub(super) execution: Option<String>,
+    /// Of this choice; news of another are old.
+    pub(super) number: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum News {
+    Agents(Snapshot),
+    /// No look succeeded.
+    Lost(String),
+    /// The page and log of the one that is chosen.
+    Page {
+        number: u64,
+        file: Box<AgentFile>,
+        tasks: Vec<Execution>,
+    },
+    Heard {
+        number: u64,
+        item: Box<StreamItem>,
+    },
+    /// What a person did, as it went.
+    Done(String),
+    Failed(String),
+}
+
+pub(super) struct Feed {
+    client: Client,
+    sender: Sender<News>,
+    news: Receiver<News>,
+    looking: JoinHandle<()>,
+    watching: Option<JoinHandle<()>>,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.looking.abort();
+        self.watching.take().inspect(JoinHandle::abort);
+    }
+}
+
+impl Feed {
+    pub(super) fn start(client: Client) -> Feed {
+        let (sender, news) = channel(NEWS_MAX);
+        let looking = tokio::spawn(look(client.clone(), sender.clone()));
+        Feed { client, sender, news, looking, watching: None }
+    }
+
+    pub(super) async fn next(&mut self) -> News {
+        self.news.recv().await.expect("invariant: the feed holds a sender itself")
+    }
+
+    pub(super) fn choose(&mut self, chosen: Option<Chosen>) {
+        self.watching.take().inspect(JoinHandle::abort);
+        if let Some(chosen) = chosen {
+            self.watching = Some(tokio::spawn(watch(self.client.clone(), self.sender.clone(), chosen)));
+        }
+    }
+
+    pub(super) fn act(&self, deed: Deed) {
+        let (client, sender) = (self.client.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let news = match act(&client, &deed).await {
+                Ok(done) => News::Done(done),
+                Err(error) => News::Failed(told(&error)),
+            };
+            let _ = sender.send(news).await;
+        });
+    }
+}
+
+async fn look(client: Client, sender: Sender<News>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let news = match snapshot(&client).await {
+            Ok(snapshot) => News::Agents(snapshot),
+            Err(error) => News::Lost(told(&error)),
+        };
+        if sender.send(news).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The page of the chosen one, then the transcript of what it is at, else of what it did last.
+async fn watch(client: Client, sender: Sender<News>, chosen: Chosen) {
+    let number = chosen.number;
+    let query = [("agent", Some(chosen.agent.clone()))];
+    let page =
+        async { Ok::<_, Error>((client.agent(&chosen.agent).await?, client.executions(&query, TASKS_MAX).await?)) };
+    let (file, tasks) = match page.await {
+        Ok(page) => page,
+        Err(error) => {
+            let _ = sender.send(News::Failed(told(&error))).await;
+            return;
+        }
+    };
+    let execution = chosen.execution.or_else(|| tasks.first().map(|task| task.id.to_string()));
+    if sender.send(News::Page { number, file: Box::new(file), tasks }).await.is_err() {
+        return;
+    }
+    let Some(execution) = execution else { return };
+    let mut events = client.watch(&execution, None);
+    loop {
+        let news = match events.next().await {
+            Ok(Some(item)) => News::Heard { number, item: Box::new(item) },
+            Ok(None) => return,
+            Err(error) => News::Failed(told(&error)),
+        };
+        let over = matches!(news, News::Failed(_));
+        if sender.send(news).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+async fn act(client: &Client, Deed { agent, name, what }: &Deed) -> Result<String, Error> {
+    match what {
+        Do::Pause => {
+            client.pause_agent(agent, &Pause::default()).await?;
+            Ok(format!("{name} is paused: nothing of it begins, what runs goes on"))
+        }
+        Do::Supervise(act) => {
+            client.supervise_agent(agent, *act, &Supervise::default()).await?;
+            Ok(match act {
+                Act::Resume => format!("{name} is resumed"),
+                Act::Kill => format!("what ran of {name} is killed"),
+                Act::Revoke => format!("{name} is revoked for good"),
+            })
+        }
+        Do::Run(instruction) => {
+            let input = serde_json::value::to_raw_value(instruction).expect("invariant: a text is JSON");
+            let start = Start { agent: agent.clone(), revision: None, input, max_iterations: None };
+            let started = client.start(&start, None).await?;
+            Ok(format!("{name} is at {}", started.execution.id.short()))
+        }
+    }
+}
+
+fn told(error: &Error) -> String {
+    match error {
+        Error::Problem(problem) => format!("{}: {}", problem.title, problem.detail),
+        other => other.to_string(),
+    }
+}
