@@ -106,7 +106,7 @@ impl<E: Streamed> EventStream<E> {
 
     /// `true` where an earlier stream had broken.
     async fn join(&mut self) -> Result<bool, Error> {
-        match self.open().await {
+        match open(&self.client, &self.path, self.last).await {
             Ok(stream) => {
                 self.stream = Some(Box::pin(stream));
                 Ok(std::mem::replace(&mut self.joined, true))
@@ -131,28 +131,6 @@ impl<E: Streamed> EventStream<E> {
         }
     }
 
-    async fn open(&self) -> Result<SseStream<Heard>, Error> {
-        let mut request = self.client.request(Method::GET, &self.path, None, None)?;
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, http::HeaderValue::from_static("text/event-stream"));
-        if let Some(last) = self.last {
-            headers.insert("last-event-id", http::HeaderValue::from(last));
-        }
-        let response = timeout(ANSWER_TIMEOUT, self.client.send(request))
-            .await
-            .map_err(|_| Error::TimedOut(ANSWER_TIMEOUT.as_secs()))??;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(SseStream::new(heard(response.into_body(), SILENCE_TIMEOUT)));
-        }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let bytes = body.map_err(|error| Error::Broken(error.to_string()))?.to_bytes();
-        Err(match self.client.decode::<serde_json::Value>((status, bytes)) {
-            Ok(_) => Error::Broken(format!("status {status} instead of an event stream")),
-            Err(error) => error,
-        })
-    }
-
     fn take(&mut self, message: &Sse) -> Result<Option<StreamItem<E>>, Error> {
         let foreign = |error: serde_json::Error| Error::Foreign(self.client.endpoint.clone(), error.to_string());
         let Some(data) = &message.data else { return Ok(None) };
@@ -172,6 +150,28 @@ impl<E: Streamed> EventStream<E> {
             Some(_) | None => Ok(None),
         }
     }
+}
+
+async fn open(client: &Client, path: &str, last: Option<u64>) -> Result<SseStream<Heard>, Error> {
+    let mut request = client.request(Method::GET, path, None, None)?;
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, http::HeaderValue::from_static("text/event-stream"));
+    if let Some(last) = last {
+        headers.insert("last-event-id", http::HeaderValue::from(last));
+    }
+    let response = timeout(ANSWER_TIMEOUT, client.send(request))
+        .await
+        .map_err(|_| Error::TimedOut(ANSWER_TIMEOUT.as_secs()))??;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(SseStream::new(heard(response.into_body(), SILENCE_TIMEOUT)));
+    }
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let bytes = body.map_err(|error| Error::Broken(error.to_string()))?.to_bytes();
+    Err(match client.decode::<serde_json::Value>((status, bytes)) {
+        Ok(_) => Error::Broken(format!("status {status} instead of an event stream")),
+        Err(error) => error,
+    })
 }
 
 /// The body until it is silent for `silence`. What counts is that bytes come: a stream's comments are no messages, and say
