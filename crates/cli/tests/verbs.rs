@@ -12,6 +12,7 @@ mod verbs {
     mod config;
     mod door;
     mod down;
+    mod employees;
     mod execute;
     mod execution;
     mod files;

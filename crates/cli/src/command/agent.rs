@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tenure_core::manifest::TEXT_BYTES_MAX;
 use tenure_wire::api::List;
-use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Supervised};
+use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Schedule, Supervised};
 use tenure_wire::api::session::Session;
 use tenure_wire::client::Query;
 
@@ -168,6 +168,9 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("runtime", Some(agent.runtime.clone())),
             ("model", Some(agent.model.clone())),
             ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
+            ("schedule", file.schedule.as_ref().map(schedule)),
+            ("next runs", file.schedule.as_ref().map(next_runs)),
+            ("triggers", Some(file.triggers.join(", "))),
             ("tools", Some(file.tools.join(", "))),
             (
                 "limits",
@@ -205,6 +208,16 @@ async fn delete(agents: &[String], settings: &Settings, output: Output) -> Resul
         format!("Deleted agent \"{name}\" (id: {})\n{rest}", deleted.id)
     };
     each(agents, output, delete, text).await
+}
+
+fn schedule(schedule: &Schedule) -> String {
+    let Schedule { cron, timezone, overlap, missed, .. } = schedule;
+    format!("{cron} ({timezone}), overlap {overlap}, missed {missed}")
+}
+
+fn next_runs(schedule: &Schedule) -> String {
+    let next: Vec<String> = schedule.next.iter().map(ToString::to_string).collect();
+    if next.is_empty() { "none: no such time comes".to_string() } else { next.join(", ") }
 }
 
 /// By whom, why, and until when.

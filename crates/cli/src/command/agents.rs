@@ -23,8 +23,8 @@ use crate::failure::{Exit, Failure};
 use crate::render::margin::Voice;
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, cost, status_ink, tokens};
-use feed::{Chosen, Feed, News, Snapshot};
-use input::{Key, Keys};
+use feed::{Feed, Snapshot};
+use input::Keys;
 use view::Screen;
 
 /// Agents that are shown.
@@ -62,6 +62,18 @@ impl Line {
         if execution.status == ExecutionStatus::Running { format!("{word} {number}/{most}") } else { word }
     }
 
+    /// How far its next run is off.
+    fn next_run(&self, now: Moment) -> String {
+        let Some(at) = self.agent.next_run_at else { return "-".to_string() };
+        let seconds = at.0.millis().saturating_sub(now.0.millis()).max(0) / 1000;
+        match seconds {
+            0..60 => format!("{seconds}s"),
+            60..3600 => format!("{}m", seconds / 60),
+            3600..172_800 => format!("{}h", seconds / 3600),
+            _ => format!("{}d", seconds / 86_400),
+        }
+    }
+
     fn tokens(&self) -> String {
         let spent =
             |execution: &Execution| tokens(execution.tokens_in + execution.tokens_out, execution.tokens_estimated);
@@ -81,6 +93,7 @@ fn table(lines: &[Line]) -> Table {
         Column::text("STEP"),
         Column::worth("TOKENS", 1),
         Column::worth("COST", 2),
+        Column::worth("NEXT RUN", 3),
     ];
     let rows = lines.iter().map(|line| {
         let word = line.agent.status.as_str();
@@ -90,6 +103,7 @@ fn table(lines: &[Line]) -> Table {
             Cell::from(line.step()),
             Cell::from(line.tokens()),
             Cell::from(line.cost()),
+            Cell::from(line.agent.next_run_at.map_or_else(|| "-".to_string(), |at| at.to_string())),
         ]
     });
     Table::new(columns, rows)

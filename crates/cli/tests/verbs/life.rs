@@ -1,4 +1,5 @@
 //! An agent's life by words alone: made, changed, set to work, looked at, taken back.
+use super::agents::at_terminal;
 use super::house::{AGENT, Answer, House, cassette};
 
 /// What each line prints, one after the other.
@@ -202,4 +203,27 @@ fn a_log_that_is_followed_tells_each_task_as_it_starts_and_ends() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn without_flags_the_manifest_is_edited_by_hand_and_what_was_written_is_kept_where_it_is_refused() {
+    let house = House::up(&cassette(1));
+    house.tenure(&["agent", "create", "helper", "--purpose", "Help"]).ok();
+    let editor = |script: &str| [("EDITOR", format!("sed -i {script}")), ("TMPDIR", house.path("").display().to_string())];
+    let edit = |script: &str| {
+        let more = editor(script);
+        let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        at_terminal(&house, &[], &["agent", "edit", "helper"], &more)
+    };
+    let edited = edit("'s/instruction: Help/instruction: Help well/'");
+    assert!(edited.code == 0 && edited.raw.contains("+ Help well"), "{}", edited.raw);
+    let drafts = || {
+        let names = std::fs::read_dir(house.path("")).unwrap().flatten().map(|entry| entry.file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("tenure-agt")).count()
+    };
+    assert_eq!(drafts(), 0);
+    let wrong = edit("'s/instruction:/instructoin:/'");
+    assert!(wrong.code == 3 && wrong.raw.contains("instruction"), "{}", wrong.raw);
+    assert_eq!(drafts(), 1, "what was written is not lost");
+    assert_eq!(house.tenure(&["agent", "get", "helper", "-o", "json"]).ok().json()["revision"], 2);
 }

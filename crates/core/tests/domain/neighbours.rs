@@ -81,3 +81,41 @@ fn a_plan_of_the_first_version_bounds_nothing() {
     stored["version"] = 9.into();
     assert!(tenure_core::plan::Plan::read(stored.to_string().as_bytes()).is_err());
 }
+
+#[test]
+fn an_older_revision_begins_under_its_own_plan_and_a_rollback_is_a_new_revision_of_it() {
+    let mut office = Office::new(0);
+    office.deploy("clerk", 2, "2").expect("a changed manifest");
+    let begun = |office: &mut Office, revision: Option<u32>| {
+        office.execution = office.world.execution_id();
+        let execution::Command::Start(start) = office.start() else { unreachable!("it is a start") };
+        office.must(execution::Command::Start(execution::Start { revision, ..start }));
+        let state = office.state().expect("it has begun");
+        (state.revision, state.validators)
+    };
+    assert_eq!((begun(&mut office, Some(1)), begun(&mut office, None)), ((1, 0), (2, 2)));
+    office.roll_back(1).expect("it is older");
+    assert_eq!((begun(&mut office, None), begun(&mut office, Some(2))), ((3, 0), (2, 2)));
+    assert_eq!(office.roll_back(3), Err(Refusal::Agent(agent::Refusal::Unchanged { agent: office.agent })));
+    // The same manifest as the newest's, by another plan.
+    office.roll_back(1).expect("an older plan is not the newest one");
+}
+
+#[test]
+fn a_kill_a_pause_and_a_revocation_hold_what_is_queued() {
+    let queued = |act: fn(&mut Office)| {
+        let mut office = Office::new(0);
+        let start = office.start();
+        office.must(start);
+        act(&mut office);
+        let bind = office.bind();
+        office.apply(bind).map(|_| ()).map_err(|refused| refused.code())
+    };
+    let kill = |office: &mut Office| drop(office.kill().expect("it is deployed"));
+    let pause = |office: &mut Office| drop(office.pause().expect("it is deployed"));
+    let revoke = |office: &mut Office| drop(office.revoke().expect("it is deployed"));
+    assert_eq!(queued(kill), Err("agent.still_ending"));
+    assert_eq!(queued(pause), Err("agent.is_paused"));
+    assert_eq!(queued(revoke), Err("agent.already_revoked"));
+    assert_eq!(queued(|_| {}), Ok(()), "the control");
+}

@@ -44,6 +44,7 @@ pub fn table(tasks: &[Execution], output: Output) -> Table {
     let columns = [
         Column::key("ID"),
         Column::text("STATUS"),
+        Column::worth("TRIGGER", 7),
         Column::worth("STARTED", 1),
         Column::worth("DURATION", 2),
         Column::worth("CALLS", 4),
@@ -57,6 +58,7 @@ pub fn table(tasks: &[Execution], output: Output) -> Table {
         [
             Cell::from(if output.verbose { task.id.to_string() } else { task.id.short() }),
             Cell::inked(status_word(task), status_ink(task.status.as_str())),
+            Cell::from(task.trigger.as_str()),
             Cell::from(when(task.started_at, output)),
             Cell::from(duration(task.duration_ms)),
             Cell::from(task.tool_calls.to_string()),
@@ -133,7 +135,8 @@ fn tell(task: &Execution, output: Output) -> Result<(), Failure> {
     output.show_next(task, || {
         let (id, word) = (task.id.short(), status_word(task));
         if !task.status.ended() {
-            return format!("{} {id} {word} (revision {})", task.started_at, task.revision);
+            let by = task.trigger.as_str();
+            return format!("{} {id} {word} by {by} (revision {})", task.started_at, task.revision);
         }
         let at = task.ended_at.unwrap_or(task.started_at);
         let spent = tokens(task.tokens_in + task.tokens_out, task.tokens_estimated);

@@ -171,10 +171,11 @@ impl Wanted {
     async fn revise(self, client: &Client, file: &AgentFile, dry_run: bool) -> Result<Revised, Failure> {
         let revised = self.send(client, file, dry_run).await;
         match (revised, self.draft) {
-            (Ok(revised), draft) => {
-                draft.map(std::fs::remove_file);
+            (Ok(revised), Some(draft)) => {
+                let _ = std::fs::remove_file(draft);
                 Ok(revised)
             }
+            (Ok(revised), None) => Ok(revised),
             (Err(failure), Some(draft)) => {
                 let draft = draft.display();
                 Err(failure.next(format!("what you wrote is in {draft}: mend it and `tenure agent deploy` it")))

@@ -2,8 +2,11 @@
 //! person did went. Must never: let news of one agent pass for another's.
 use std::time::Duration;
 
+use jiff::Timestamp;
+use tenure_core::time::Time;
 use tenure_wire::api::agent::{Act, Agent, AgentFile, Pause, Supervise};
 use tenure_wire::api::execution::{Execution, ExecutionStatus, Start};
+use tenure_wire::api::moment::Moment;
 use tenure_wire::client::{Client, Error, StreamItem};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
@@ -18,8 +21,9 @@ const NEWS_MAX: usize = 64;
 const TASKS_MAX: usize = 50;
 
 /// The agents and what they are at, in one look.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Snapshot {
+    pub(super) at: Moment,
     pub(super) agents: Vec<Agent>,
     /// Those that have not ended.
     pub(super) executions: Vec<Execution>,
@@ -43,7 +47,8 @@ pub(super) async fn snapshot(client: &Client) -> Result<Snapshot, Error> {
         let query = [("status", Some(status.as_str().to_string()))];
         executions.extend(client.executions(&query, AGENTS_MAX).await?);
     }
-    Ok(Snapshot { agents: client.agents(&[], AGENTS_MAX).await?, executions })
+    let at = Moment(Time::from_millis(Timestamp::now().as_millisecond()));
+    Ok(Snapshot { at, agents: client.agents(&[], AGENTS_MAX).await?, executions })
 }
 
 /// Who is chosen, and the execution that is looked at.

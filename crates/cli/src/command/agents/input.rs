@@ -66,7 +66,6 @@ impl Keys {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that grows: other keys do nothing")]
 fn key(event: &Event) -> Option<Key> {
     let key = match event {
         Event::Resize(..) => return Some(Key::Resized),

@@ -3,7 +3,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Modifier;
 use serde_json::{Value, json};
+use tenure_wire::api::agent::Agent;
 use tenure_wire::api::event::Piece;
+use tenure_wire::api::execution::Execution;
 use tenure_wire::client::StreamItem;
 
 use super::feed::{News, Snapshot};
@@ -19,6 +21,7 @@ fn agent(number: u32, name: &str, status: &str) -> Value {
     json!({
         "id": id("agt", number), "name": name, "status": status, "revision": 2, "runtime": "native", "model": "default",
         "labels": {}, "created_at": "2026-02-23T10:00:00Z", "updated_at": "2026-02-23T10:00:00Z",
+        "next_run_at": if number == 1 { json!("2026-02-23T12:00:00Z") } else { Value::Null },
     })
 }
 
@@ -27,7 +30,7 @@ fn execution(number: u32, agent: u32, status: &str) -> Value {
         "id": id("exe", number), "agent": id("agt", agent), "agent_name": "x", "revision": 2, "status": status,
         "cancel_requested": false, "iteration": 2, "max_iterations": 10, "tool_calls": 3, "tokens_in": 1200,
         "tokens_out": 34, "cost_micro_usd": 12_345, "unpriced_model_calls": 0, "duration_ms": 5200,
-        "started_at": "2026-02-23T10:00:00Z",
+        "started_at": "2026-02-23T10:00:00Z", "trigger": "schedule",
     })
 }
 
@@ -35,12 +38,16 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
+fn snapshot(agents: Vec<Agent>, executions: Vec<Execution>) -> Snapshot {
+    Snapshot { at: "2026-02-23T10:00:00Z".parse().unwrap(), agents, executions }
+}
+
 /// Three agents: one at work, one that waits in the queue, one that is paused.
 fn office() -> Screen {
     let agents = [(1, "bookkeeper", "active"), (2, "devops", "active"), (3, "organizer", "paused")];
-    let agents = agents.map(|(number, name, status)| read(agent(number, name, status)));
-    let executions = [execution(1, 1, "running"), execution(2, 2, "queued"), execution(3, 1, "queued")].map(read);
-    Screen::of(Snapshot { agents: agents.into(), executions: executions.into() })
+    let agents: [Agent; 3] = agents.map(|(number, name, status)| read(agent(number, name, status)));
+    let executions: [Execution; 3] = [execution(1, 1, "running"), execution(2, 2, "queued"), execution(3, 1, "queued")].map(read);
+    Screen::of(snapshot(agents.into(), executions.into()))
 }
 
 fn event(index: u64, rest: Value) -> StreamItem {
@@ -87,7 +94,7 @@ fn the_view_is_whole_on_a_small_terminal_and_side_by_side_on_a_wide_one() {
     insta::assert_snapshot!("wide", shown(&mut at_work(), 200, 60));
     // Too small for anything, and still no failure.
     shown(&mut at_work(), 10, 3);
-    insta::assert_snapshot!("empty", shown(&mut Screen::of(Snapshot::default()), 80, 24));
+    insta::assert_snapshot!("empty", shown(&mut Screen::of(snapshot(Vec::new(), Vec::new())), 80, 24));
 }
 
 #[test]
@@ -139,8 +146,8 @@ fn news_of_another_choice_is_not_shown_as_this_ones_and_a_kill_is_not_meant_for_
     screen.take(News::Heard { number: old, item: Box::new(late) });
     assert!(!shown(&mut screen, 80, 24).contains("Completed"));
     screen.press(Key::Letter('k'));
-    let left = [read(agent(1, "bookkeeper", "active"))];
-    screen.take(News::Agents(Snapshot { agents: left.into(), executions: Vec::new() }));
+    let left: [Agent; 1] = [read(agent(1, "bookkeeper", "active"))];
+    screen.take(News::Agents(snapshot(left.into(), Vec::new())));
     assert_eq!(screen.press(Key::Letter('y')), None, "who was to be killed is gone");
     assert_eq!(screen.chosen().unwrap().agent, id("agt", 1));
     screen.take(News::Lost("no daemon answers".into()));

@@ -12,6 +12,7 @@ use tenure_core::id::AgentId;
 use tenure_wire::api::agent::{Act, AgentFile};
 use tenure_wire::api::event::{Piece, What};
 use tenure_wire::api::execution::Execution;
+use tenure_wire::api::moment::Moment;
 use tenure_wire::client::StreamItem;
 
 use super::feed::{Chosen, News, Snapshot};
@@ -56,6 +57,8 @@ pub(super) struct Screen {
     /// Rows from the end of the transcript.
     scrolled: usize,
     number: u64,
+    /// When the agents were looked at last.
+    now: Moment,
     /// Said until the next key.
     note: Option<(Ink, String)>,
     lost: Option<String>,
@@ -63,6 +66,7 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn of(first: Snapshot) -> Screen {
+        let first_at = first.at;
         let lines = first.into_lines();
         Screen {
             chosen: lines.first().map(|line| line.agent.id),
@@ -75,6 +79,7 @@ impl Screen {
             formatter: Formatter::default(),
             scrolled: 0,
             number: 0,
+            now: first_at,
             note: None,
             lost: None,
         }
@@ -107,6 +112,7 @@ impl Screen {
         match news {
             News::Agents(snapshot) => {
                 let place = self.place().unwrap_or(0);
+                self.now = snapshot.at;
                 (self.lines, self.lost) = (snapshot.into_lines(), None);
                 if self.line().is_none() {
                     let next = self.lines.get(place).or(self.lines.last());
@@ -178,7 +184,9 @@ impl Screen {
             Key::Enter if !text.trim().is_empty() => return self.deed(Do::Run(text)),
             Key::Enter | Key::Escape => return None,
             Key::Letter(letter) if text.chars().count() < INSTRUCTION_LETTERS_MAX => text.push(letter),
-            Key::Backspace => drop(text.pop()),
+            Key::Backspace => {
+                text.pop();
+            }
             _ => {}
         }
         self.focus = Focus::Instruction(text);
@@ -222,7 +230,7 @@ impl Screen {
         self.chosen = self.lines.get(next.min(last)).map(|line| line.agent.id);
     }
 
-    fn deed(&mut self, what: Do) -> Option<Wish> {
+    fn deed(&self, what: Do) -> Option<Wish> {
         let agent = &self.line()?.agent;
         Some(Wish::Do(Deed { agent: agent.id.to_string(), name: one_line(&agent.name), what }))
     }
@@ -266,6 +274,7 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
             Span::raw(one_line(&line.step())),
             Span::raw(line.tokens()),
             Span::raw(line.cost()),
+            Span::raw(line.next_run(screen.now)),
         ])
     });
     let widths = [
@@ -273,9 +282,10 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
         Constraint::Length(10),
         Constraint::Fill(2),
         Constraint::Length(8),
-        Constraint::Length(9),
+        Constraint::Length(8),
+        Constraint::Length(5),
     ];
-    let titles = TableRow::new(["NAME", "STATUS", "STEP", "TOKENS", "COST"]).style(Modifier::BOLD);
+    let titles = TableRow::new(["NAME", "STATUS", "STEP", "TOKENS", "COST", "NEXT"]).style(Modifier::BOLD);
     let table = Table::new(rows, widths).header(titles).highlight_symbol("> ").row_highlight_style(Modifier::REVERSED);
     let mut state = TableState::default().with_selected(screen.place());
     frame.render_stateful_widget(table.block(block("Agents", screen.focus == Focus::Agents)), area, &mut state);
@@ -340,7 +350,7 @@ fn wrapped(spoken: &Spoken, width: usize) -> Vec<Row<'static>> {
         Spoken::Ours(line) => ("", one_line(line), Style::new()),
         Spoken::Said(voice, text) => (voice.mark(), plain(text.trim_end()).replace('\t', "    "), style(Ink::Dim)),
     };
-    let room = width.saturating_sub(mark.len()).max(1);
+    let room = width.saturating_sub(mark.chars().count()).max(1);
     let mut rows = Vec::new();
     for line in text.lines() {
         let (mut row, mut used) = (String::from(mark), 0);
