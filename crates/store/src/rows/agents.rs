@@ -186,6 +186,9 @@ struct Walked<'f> {
     condition: Part<'f>,
 }
 
+/// Of all agents that are not deleted.
+const PRESENT: [Status; 5] = [Status::Registered, Status::Active, Status::Idle, Status::Paused, Status::Revoked];
+
 /// Agents that one index has are counted so far, to choose among several.
 const COUNTED_MAX: u32 = 1000;
 
@@ -224,7 +227,7 @@ fn page_of<'f>(Query { walks, wheres }: Query<'f>, after: [Cell<'f>; 2], most: C
     found
 }
 
-/// The index that has the fewest of the wanted agents is walked; where none is asked for, that of the names.
+/// The index that has the fewest of the wanted agents is walked.
 fn query<'f>(sql: &mut dyn Sql, filter: &'f Filter) -> Result<Query<'f>, Error> {
     let mut query = Query { walks: Vec::new(), wheres: Vec::new() };
     let mut counted: Vec<(u32, usize)> = Vec::new();
@@ -232,10 +235,10 @@ fn query<'f>(sql: &mut dyn Sql, filter: &'f Filter) -> Result<Query<'f>, Error> 
         counted.push((labelled(sql, key, value.as_deref())?, place));
     }
     let fewest = counted.into_iter().min();
-    let by_status = match (filter.statuses, fewest) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(statuses), Some((labelled, _))) => with_status(sql, statuses)? < labelled,
+    let statuses = filter.statuses.unwrap_or(&PRESENT);
+    let by_status = match fewest {
+        None => true,
+        Some((labelled, _)) => filter.statuses.is_some() && with_status(sql, statuses)? < labelled,
     };
     let walked = fewest.map(|(_, place)| place).filter(|_| !by_status);
     for (place, label) in filter.labels.iter().enumerate() {
@@ -255,16 +258,12 @@ fn query<'f>(sql: &mut dyn Sql, filter: &'f Filter) -> Result<Query<'f>, Error> 
     }
     let of_agents = |condition| Walked { tables: "agents", order: "agents.folded, agents.id", condition };
     let is = |status: &Status| Part::new("agents.status = ?", [Cell::Text(status.as_str())]);
-    match filter.statuses {
-        Some(statuses) if by_status => query.walks.extend(statuses.iter().map(is).map(of_agents)),
-        Some(statuses) => {
-            let places = vec!["?"; statuses.len()].join(", ");
-            let cells = statuses.iter().map(|status| Cell::Text(status.as_str()));
-            query.wheres.push(Part::new(format!("agents.status IN ({places})"), cells));
-        }
-        None if walked.is_some() => query.wheres.push(Part::new("agents.status <> 'archived'", [])),
-        // The first condition is that of the index of present names.
-        None => query.walks.push(of_agents(Part::new("agents.state <> 'archived' AND agents.state <> 'deleting'", []))),
+    if by_status {
+        query.walks.extend(statuses.iter().map(is).map(of_agents));
+    } else {
+        let places = vec!["?"; statuses.len()].join(", ");
+        let cells = statuses.iter().map(|status| Cell::Text(status.as_str()));
+        query.wheres.push(Part::new(format!("agents.status IN ({places})"), cells));
     }
     Ok(query)
 }
