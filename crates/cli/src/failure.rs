@@ -233,7 +233,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::KeysFull
         | Code::ModelReplayed
         | Code::Conflict => Exit::Conflict,
-        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => Exit::NotAllowed,
+        Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
+            Exit::NotAllowed
+        }
         Code::Overloaded | Code::RateLimited | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
         Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
         Code::BodyNotJson

@@ -13,8 +13,8 @@ mod schedule;
 mod supervision;
 pub use files::PutFile;
 pub(crate) use keys::session_opened;
-pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
+pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use supervision::{Supervised, Supervision};
 
 use crate::aggregate::{Aggregate, events, refusals, verbs};

@@ -79,6 +79,11 @@ pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
         | Event::Revoked(_)
         | Event::Deleted { .. }
         | Event::Archived { .. }
+        | Event::KeyCreated { .. }
+        | Event::KeyRetired { .. }
+        | Event::KeyRevoked { .. }
+        | Event::SessionOpened { .. }
+        | Event::SessionEnded { .. }
         | Event::Homed { .. }
         | Event::HomeRemoved { .. }
         | Event::FilePut(_)

@@ -162,7 +162,8 @@ impl ApiState {
         }
         let id = self.app.committer.mint_execution();
         let payload = self.app.committer.payload(input.clone().into_bytes());
-        let start = execution::Start { agent, input: payload, max_iterations: None, idempotency, trigger: Trigger::Manual };
+        let start =
+            execution::Start { agent, input: payload, max_iterations: None, idempotency, trigger: Trigger::Manual };
         let command = execution::Command::Converse { start, conversation };
         let (row, repeated) = match self.app.committer.commit(actor, Command::Execution(id, command)).await {
             Ok(committed) => (committed_row(&committed)?, false),

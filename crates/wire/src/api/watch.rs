@@ -110,7 +110,10 @@ impl WatchEvent {
 fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
     use agent::Event as E;
     Some(match event {
-        E::Paused { supervision, .. } | E::Resumed(supervision) | E::Killed(supervision) | E::Revoked(supervision) => {
+        E::Paused { supervision, .. }
+        | E::Resumed { supervision, .. }
+        | E::Killed(supervision)
+        | E::Revoked(supervision) => {
             let note = supervision.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
             told.told(format!("by {}{note}", supervision.by))
         }
