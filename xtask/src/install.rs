@@ -2,7 +2,8 @@
 //! where it cannot, it names what is missing and the command that brings it. Must never remove or configure
 //! anything, or let a service start that it installs.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -30,13 +31,13 @@ pub(crate) fn packages_at_rest(packages: &[&str]) -> Result<()> {
     if missing(packages).is_empty() || Path::new(POLICY).exists() {
         return self::packages(packages);
     }
-    let written = std::fs::write(POLICY, "#!/bin/sh\nexit 101\n")
-        .and_then(|()| std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755)));
+    let written = fs::write(POLICY, "#!/bin/sh\nexit 101\n")
+        .and_then(|()| fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755)));
     if let Err(error) = written {
         bail!("{POLICY} cannot be written ({error}), so installing {} would start services", packages.join(" "));
     }
     let installed = self::packages(packages);
-    std::fs::remove_file(POLICY)?;
+    fs::remove_file(POLICY)?;
     installed
 }
 
@@ -120,6 +121,30 @@ pub(crate) fn python() -> Result<()> {
         packages(&["python3-pip"])?;
     }
     Ok(())
+}
+
+/// Python packages in a folder of their own; nothing of the host's Python is changed. Gives the folder of their programs.
+///
+/// # Errors
+/// There is no Python, or no index of packages to have them from.
+pub(crate) fn python_packages(folder: &Path, packages: &[&str]) -> Result<PathBuf> {
+    python()?;
+    let wanted = packages.join(" ");
+    let (done, programs) = (folder.join("installed"), folder.join("bin"));
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(programs);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    let mut venv = Command::new("python3");
+    step::quiet("python3 -m venv", venv.args(["-m", "venv", "--without-pip"]).arg(folder))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "--python"]).arg(programs.join("python"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]).args(packages);
+    step::quiet(&format!("pip install {wanted}"), &mut pip)?;
+    fs::write(done, wanted)?;
+    Ok(programs)
 }
 
 /// Sees to it that cargo has the subcommand `verb`, from the toolchain's own components.

@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy|test|sim|demo|install|package|bench|fuzz|openapi|vm`. Depends on none of our crates, so that it builds while
+//! The project's own tools: `cargo xtask tidy|test|sim|demo|install|package|bench|fuzz|openapi|schedules|vm`. Depends on none of our crates, so that it builds while
 //! they do not. Must never change a source file behind a developer's back: it looks, runs and reports.
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ mod bench;
 mod fuzz;
 mod sim;
 mod openapi;
+mod schedules;
 mod vm;
 
 #[derive(Parser)]
@@ -48,6 +49,8 @@ enum Verb {
     Sim(sim::Arguments),
     /// Hold a daemon of the build against openapi.json, as `test` does.
     Openapi,
+    /// Hold the times of schedules against PyPI's cronsim, as `test` does.
+    Schedules,
     /// Run the sandbox's tests in a virtual machine, under cgroup v2 or without control groups.
     Vm(vm::Arguments),
     /// Write anew what is generated and committed: openapi.json, docs/security/escapes.md.
@@ -78,6 +81,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Fuzz(arguments) => fuzz::run(&root, &arguments),
         Verb::Sim(arguments) => sim::run(&root, &arguments),
         Verb::Openapi => openapi::run(&root),
+        Verb::Schedules => schedules::run(&root),
         Verb::Vm(arguments) => vm::run(&root, &arguments),
         Verb::Codegen => codegen(&root),
         Verb::Weights => {

@@ -79,33 +79,16 @@ fn held(root: &Path, tools: &Tools, extent: Extent) -> Result<Vec<String>> {
     ])
 }
 
-/// Python programs in a folder of their own; nothing of the host's Python is changed.
+/// The folder of their programs.
 struct Tools(PathBuf);
 
 impl Tools {
     fn installed(root: &Path) -> Result<Tools> {
-        install::python()?;
-        let folder = demo::target(root)?.join("openapi-tools");
-        let wanted = PACKAGES.join(" ");
-        let done = folder.join("installed");
-        if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
-            return Ok(Tools(folder));
-        }
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        let mut venv = Command::new("python3");
-        step::quiet("python3 -m venv", venv.args(["-m", "venv", "--without-pip"]).arg(&folder))?;
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "--python"]).arg(folder.join("bin/python"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]).args(PACKAGES);
-        step::quiet(&format!("pip install {wanted}"), &mut pip)?;
-        fs::write(done, wanted)?;
-        Ok(Tools(folder))
+        install::python_packages(&demo::target(root)?.join("openapi-tools"), &PACKAGES).map(Tools)
     }
 
     fn program(&self, name: &str) -> PathBuf {
-        self.0.join("bin").join(name)
+        self.0.join(name)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, install, openapi, sim, step, tidy, weights};
+use crate::{fuzz, install, openapi, schedules, sim, step, tidy, weights};
 
 const NEXTEST: &str = "cargo-nextest@0.9.151";
 const DENY: &str = "cargo-deny@0.20.2";
@@ -109,6 +109,7 @@ impl Run<'_> {
         }
         self.doc_tests(&model)?;
         self.openapi();
+        self.schedules();
         self.sim();
         self.fuzz()
     }
@@ -126,6 +127,22 @@ impl Run<'_> {
                 self.count.skipped += 2;
             }
             Err(openapi::Failure::NoTools(error) | openapi::Failure::Found(error)) => {
+                eprintln!("xtask: {error:#}");
+                self.count.failed += 1;
+            }
+        }
+    }
+
+    /// Without an index of Python packages there is nothing to hold them against, and that is said.
+    fn schedules(&mut self) {
+        println!("schedules");
+        match schedules::figures(self.root) {
+            Ok(()) => self.count.passed += 1,
+            Err(schedules::Failure::NoTools(why)) if !self.ci => {
+                println!("  skipped: what schedules are held against: {why:#}");
+                self.count.skipped += 1;
+            }
+            Err(schedules::Failure::NoTools(error) | schedules::Failure::Found(error)) => {
                 eprintln!("xtask: {error:#}");
                 self.count.failed += 1;
             }

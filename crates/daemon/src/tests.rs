@@ -1,4 +1,6 @@
 //! Whole daemons in this process: what no single part shows.
+mod schedules;
+
 use crate::clock::{SystemClock, WallClock};
 use crate::fleet::fake::FakeWorker;
 use crate::testing::{Running, TEST_TIMEOUT, calls, compiled, manifest, register, run, says};

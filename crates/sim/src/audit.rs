@@ -4,6 +4,7 @@
 //! It must never look at a decision: only what a reader of the ledger could see counts.
 mod calls;
 mod sessions;
+mod wakes;
 
 use crate::people::CONCURRENCY;
 use crate::storage::View;
@@ -22,6 +23,7 @@ use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
 use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
 use tenure_core::time::{Due, Run, Stamp};
+use wakes::Wakes;
 
 /// What a simulation can find broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub struct Audit {
     folds: BTreeMap<Stream, Fold>,
     calls: Calls,
     sessions: Sessions,
+    wakes: Wakes,
     /// Whose first start each key was.
     keys: BTreeMap<(AgentId, Hash), ExecutionId>,
     /// What each fold owes.
@@ -103,6 +106,7 @@ impl Audit {
             folds: BTreeMap::new(),
             calls: Calls::default(),
             sessions: Sessions::default(),
+            wakes: Wakes::default(),
             keys: BTreeMap::new(),
             owing: BTreeMap::new(),
             kinds: BTreeSet::new(),
@@ -206,6 +210,9 @@ impl Audit {
         self.touched.insert(meta.stream);
         self.kinds.insert(event.kind());
         let mut fold = self.folds.remove(&meta.stream);
+        if let (Stream::Agent(id), Event::Agent(event)) = (meta.stream, event) {
+            self.wakes.record(storage, id, fold.as_ref().and_then(Fold::as_a), event)?;
+        }
         aggregate::apply(&mut fold, event, meta.stamp);
         if let Some(fold) = fold {
             self.owing.insert(meta.stream, fold.owed());
@@ -221,6 +228,7 @@ impl Audit {
         }
         if let (Stream::Execution(id), Event::Execution(event)) = (meta.stream, event) {
             self.started(id, event)?;
+            self.wakes.started(id, event)?;
             self.calls.record(id, event, self.last.run)?;
         }
         match (meta.stream, event) {
@@ -248,6 +256,7 @@ impl Audit {
         if touched.is_empty() {
             return Ok(());
         }
+        self.wakes.check()?;
         self.owed(storage)?;
         self.sessions.check()?;
         for stream in &touched {
@@ -395,8 +404,13 @@ impl Audit {
         owing.find(|(_, owed)| matches!(owed.due, Due::Run(_))).map(|(stream, owed)| format!("{stream} owes {owed:?}"))
     }
 
+    /// Times of schedules that started something.
+    pub fn fired(&self) -> u64 {
+        self.wakes.fired()
+    }
+
     /// What the daemon can do alone and is due.
-    pub fn due_alone(&self, now: Run) -> BTreeSet<(Stream, String)> {
+    pub fn due_alone(&self, now: Stamp) -> BTreeSet<(Stream, String)> {
         let alone = |obligation: &Obligation| match obligation {
             Obligation::Think { open, .. } => !open,
             Obligation::Perform { .. }
@@ -420,7 +434,13 @@ impl Audit {
         };
         let waits = |stream: &Stream, owed: &Owed| owed.obligation == Obligation::CancelExecutions && asked(stream);
         let owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
-        let due = |owed: &Owed| alone(&owed.obligation) && matches!(owed.due, Due::Run(run) if run <= now);
+        let due = |owed: &Owed| {
+            alone(&owed.obligation)
+                && match owed.due {
+                    Due::Run(run) => run <= now.run,
+                    Due::Wall(at) => at <= now.at,
+                }
+        };
         owing
             .filter(|(stream, owed)| due(owed) && !waits(stream, owed))
             .map(|(stream, owed)| (*stream, owed.obligation.to_key()))

@@ -11,8 +11,8 @@ use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::execution::{self, Start};
 use tenure_core::id::{AgentId, ExecutionId, KeyId, Mint, ProjectId, SessionId};
-use tenure_core::manifest::Manifest;
-use tenure_core::plan::Plan;
+use tenure_core::manifest::{Manifest, Missed, Overlap};
+use tenure_core::plan::{Plan, Schedule};
 use tenure_core::time::Time;
 use tenure_core::{call, capability, project, session};
 
@@ -110,6 +110,19 @@ fn invocation(random: &mut Random, key: KeyId) -> session::Invoke {
     session::Invoke { key, proposal, value: None, idempotency }
 }
 
+/// Times that come within a run, by the passing of time or by a step of the clock.
+const TIMES: [(&str, &str); 4] =
+    [("*/5 * * * *", "UTC"), ("7,37 * * * *", "Europe/Berlin"), ("30 2 * * *", "America/New_York"), ("@daily", "UTC")];
+
+/// What wakes an agent; most are woken by nothing.
+fn schedule(random: &mut Random) -> Option<Schedule> {
+    let (cron, timezone) = random.pick(&TIMES).copied().filter(|_| random.chance(400))?;
+    let overlap = *random.pick(&[Overlap::Skip, Overlap::Queue, Overlap::Replace])?;
+    let missed = *random.pick(&[Missed::RunOnce, Missed::Skip])?;
+    let jitter_ms = random.below(2) * 90_000;
+    Some(Schedule { cron: cron.into(), timezone: timezone.into(), jitter_ms, overlap, missed })
+}
+
 fn plan(validators: &str, unlimited: bool) -> Plan {
     let text = format!(
         "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk}}\nspec:\n  task: {{instruction: x}}\n  \
@@ -190,7 +203,7 @@ impl People {
         }
         let file = format!("{name} {}", self.files);
         let validators: Vec<&str> = (0..random.index(3)).filter_map(|_| random.pick(&VALIDATORS).copied()).collect();
-        let plan = plan(&validators.join(", "), scene.unlimited);
+        let plan = Plan { schedule: schedule(random), ..plan(&validators.join(", "), scene.unlimited) };
         let expect = match random.below(8) {
             0 => agent::Expectation::New,
             1 => agent::Expectation::Revision(u32::try_from(random.below(3)).unwrap_or(0)),

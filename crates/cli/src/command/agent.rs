@@ -95,6 +95,7 @@ async fn list(
                 Column { wraps: true, ..Column::worth("LABELS", 3) },
                 Column::detail("REVISION"),
                 Column::detail("MODEL"),
+                Column::detail("NEXT RUN"),
                 Column::detail("UPDATED"),
                 Column::detail("SESSION"),
                 Column::detail("CALLS"),
@@ -111,6 +112,7 @@ async fn list(
                     Cell::from(labels(agent)),
                     Cell::from(agent.revision.to_string()),
                     Cell::from(agent.model.clone()),
+                    Cell::from(agent.next_run_at.map_or_else(|| "-".to_string(), |next| next.to_string())),
                     Cell::from(when(agent.updated_at, output)),
                     Cell::from(session.map_or_else(dash, |session| duration(session.duration_ms))),
                     Cell::from(session.map_or_else(dash, |session| session.invocations.to_string())),
@@ -170,6 +172,14 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
             ("schedule", file.schedule.as_ref().map(schedule)),
             ("next runs", file.schedule.as_ref().map(next_runs)),
+            (
+                "next wake",
+                agent
+                    .next_run_at
+                    .filter(|_| file.schedule.as_ref().is_some_and(|it| it.jitter_ms > 0))
+                    .map(|at| at.to_string()),
+            ),
+            ("last wake", file.schedule.as_ref().and_then(|it| it.last_woken_at).map(|at| at.to_string())),
             ("triggers", Some(file.triggers.join(", "))),
             ("tools", Some(file.tools.join(", "))),
             (
@@ -210,9 +220,11 @@ async fn delete(agents: &[String], settings: &Settings, output: Output) -> Resul
     each(agents, output, delete, text).await
 }
 
+/// When it comes, and what becomes of a time that cannot be kept.
 fn schedule(schedule: &Schedule) -> String {
-    let Schedule { cron, timezone, overlap, missed, .. } = schedule;
-    format!("{cron} ({timezone}), overlap {overlap}, missed {missed}")
+    let Schedule { cron, timezone, overlap, missed, jitter_ms, .. } = schedule;
+    let jitter = if *jitter_ms > 0 { format!(", later by up to {}", duration(*jitter_ms)) } else { String::new() };
+    format!("{cron} ({timezone}){jitter}, overlap {overlap}, missed {missed}")
 }
 
 fn next_runs(schedule: &Schedule) -> String {

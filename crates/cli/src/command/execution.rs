@@ -68,6 +68,7 @@ fn show(executions: &[Shown], listing: &Listing, output: Output) -> Result<(), F
                 Column::worth("COST", 5),
                 Column::detail("REVISION"),
                 Column::detail("CALLS"),
+                Column::detail("TRIGGER"),
             ];
             let rows = executions.iter().map(|execution| {
                 [
@@ -81,6 +82,7 @@ fn show(executions: &[Shown], listing: &Listing, output: Output) -> Result<(), F
                     Cell::from(cost(execution.cost_micro_usd, execution.unpriced_model_calls)),
                     Cell::from(execution.revision.to_string()),
                     Cell::from(execution.tool_calls.to_string()),
+                    Cell::from(execution.trigger.as_str()),
                 ]
             });
             Table::new(columns, rows)
@@ -136,6 +138,7 @@ fn facts(file: &ExecutionFile, output: Output) -> String {
             ("agent", Some(format!("{} ({}, revision {})", execution.agent_name, execution.agent, execution.revision))),
             ("status", Some(status_word(execution))),
             ("detail", execution.detail.clone()),
+            ("trigger", Some(execution.trigger.as_str().to_string())),
             ("started", Some(execution.started_at.to_string())),
             ("ended", execution.ended_at.map(|at| at.to_string())),
             ("duration", Some(duration(execution.duration_ms))),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tenure_core::aggregate::Stream;
 use tenure_core::execution::Turn;
 use tenure_core::id::{ExecutionId, LeaseId};
-use tenure_core::time::Run;
+use tenure_core::time::{Run, Stamp};
 use tenure_store::sql::Sql;
 use tenure_store::{Class, Error, Store, Txn};
 
@@ -130,7 +130,7 @@ impl Book {
     }
 
     /// What is due and waits for nobody.
-    pub(super) fn due_alone(&self, now: Run) -> BTreeSet<(Stream, String)> {
+    pub(super) fn due_alone(&self, now: Stamp) -> BTreeSet<(Stream, String)> {
         self.lock().audit.due_alone(now)
     }
 

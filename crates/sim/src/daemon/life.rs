@@ -159,7 +159,7 @@ async fn drive(world: &mut World, life: &mut Life) -> Result<End, Violation> {
         }
         world.book.check()?;
         // The last faults may hold it up a little.
-        let due = world.book.due_alone(life.app.committer.now().run);
+        let due = world.book.due_alone(life.app.committer.now());
         if let Some((stream, key)) = before.intersection(&due).next().filter(|_| look >= LOOKS_FIRST) {
             broken(Rule::Standstill, format!("it is not done: {stream} owes {key}"))?;
         }

@@ -1,0 +1,128 @@
+//! Times of schedules, as the records tell them: none comes twice, none is passed over in silence, and each that starts something
+//! starts it in the same commit. It reckons the times anew, from the plan that was bound.
+use super::{Checked, Rule, broken};
+use crate::storage::View;
+use std::collections::{BTreeMap, BTreeSet};
+use tenure_core::agent::{self, Agent, Deployed, NextWake};
+use tenure_core::cron::Timetable;
+use tenure_core::execution::{self, Trigger};
+use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::plan::{Plan, Schedule};
+use tenure_core::time::Time;
+
+struct Known {
+    schedule: Schedule,
+    timetable: Timetable,
+    /// Times that are over with.
+    over: BTreeSet<Time>,
+}
+
+#[derive(Default)]
+pub(super) struct Wakes {
+    known: BTreeMap<AgentId, Known>,
+    /// Woken, and not started yet.
+    woken: BTreeSet<ExecutionId>,
+    fired: u64,
+}
+
+impl Wakes {
+    pub(super) fn fired(&self) -> u64 {
+        self.fired
+    }
+
+    /// `before`: the agent as it was.
+    pub(super) fn record(
+        &mut self,
+        storage: &mut impl View,
+        id: AgentId,
+        before: Option<&Agent>,
+        event: &agent::Event,
+    ) -> Checked {
+        match event {
+            agent::Event::Created(deployed) | agent::Event::Revised(deployed) => self.deployed(storage, id, deployed),
+            agent::Event::Woken { execution, scheduled: Some(scheduled), missed_since, next, .. } => {
+                self.woken.insert(*execution);
+                self.fired += 1;
+                self.over(id, before, *scheduled, *missed_since, *next)
+            }
+            agent::Event::WakeSkipped { scheduled, missed_since, next, .. } => {
+                self.over(id, before, *scheduled, *missed_since, *next)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn started(&mut self, id: ExecutionId, event: &execution::Event) -> Checked {
+        match event {
+            execution::Event::Started { trigger: Trigger::Schedule, .. } if !self.woken.remove(&id) => {
+                broken(Rule::NoEventNoAction, format!("no wake started {id}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Between commits.
+    pub(super) fn check(&self) -> Checked {
+        match self.woken.first() {
+            Some(id) => broken(Rule::Atomic, format!("a wake has not started {id} in its commit")),
+            None => Ok(()),
+        }
+    }
+
+    fn deployed(&mut self, storage: &mut impl View, id: AgentId, deployed: &Deployed) -> Checked {
+        let plan = storage.payload(&deployed.plan.hash).and_then(|payload| Plan::read(payload.bytes()).ok());
+        let Some(schedule) = plan.and_then(|plan| plan.schedule) else {
+            self.known.remove(&id);
+            return Ok(());
+        };
+        let times = |schedule: &Schedule| (schedule.cron.clone(), schedule.timezone.clone(), schedule.jitter_ms);
+        let known = self.known.remove(&id).filter(|known| times(&known.schedule) == times(&schedule));
+        let Ok(timetable) = schedule.timetable() else {
+            return broken(Rule::Bound, format!("{id} has a schedule that cannot be read"));
+        };
+        let over = known.map(|known| known.over).unwrap_or_default();
+        let known = Known { schedule, timetable, over };
+        if deployed.next.is_none_or(|next| !known.comes(next)) {
+            return broken(Rule::Rows, format!("{id} waits for {:?}, which is no time of its", deployed.next));
+        }
+        self.known.insert(id, known);
+        Ok(())
+    }
+
+    fn over(
+        &mut self,
+        id: AgentId,
+        before: Option<&Agent>,
+        scheduled: Time,
+        missed_since: Option<Time>,
+        next: Option<NextWake>,
+    ) -> Checked {
+        let Some(known) = self.known.get_mut(&id) else {
+            return broken(Rule::NoEventNoAction, format!("{id} has no schedule, and was woken by it"));
+        };
+        let waited = before.and_then(|agent| agent.next).map(|next| next.scheduled);
+        if waited != Some(missed_since.unwrap_or(scheduled)) {
+            return broken(Rule::AtMostOnce, format!("{id} waited for {waited:?}, and another time came"));
+        }
+        if !known.over.insert(scheduled) {
+            return broken(Rule::AtMostOnce, format!("the time {scheduled} of {id} came twice"));
+        }
+        let follows = known.timetable.next(scheduled);
+        if follows != next.map(|next| next.scheduled) || next.is_some_and(|next| !known.comes(next)) {
+            return broken(
+                Rule::NoEventNoAction,
+                format!("after {scheduled} {id} waits for {next:?}, not {follows:?}"),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Known {
+    /// A time of the schedule, due within its jitter.
+    fn comes(&self, next: NextWake) -> bool {
+        let before = Time::from_millis(next.scheduled.millis() - 1);
+        let is_time = self.timetable.next(before) == Some(next.scheduled);
+        is_time && next.due >= next.scheduled && next.due.since_ms(next.scheduled) <= self.schedule.jitter_ms
+    }
+}
