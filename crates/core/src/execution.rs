@@ -8,6 +8,7 @@
 //!                   └─ a lapsed connection unbinds it; it waits until another binds it
 //! ```
 //! The fold holds what decisions need (open iteration, open calls, counters, ids), never texts or history.
+mod budget;
 mod decide;
 mod iteration;
 mod owed;
@@ -15,6 +16,7 @@ mod rows;
 mod turn;
 mod validation;
 
+pub use budget::Budget;
 pub(crate) use decide::{replace, start};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 
@@ -57,6 +59,9 @@ pub struct Execution {
     pub cancel_requested: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Chained>,
+    /// What its agent was told is nearly used up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warned: Vec<Budget>,
     pub phase: Phase,
 }
 
@@ -524,6 +529,8 @@ events! {
             #[serde(flatten)]
             refusal: network::Refusal,
         },
+        /// Its agent is told, once, that this is nearly used up.
+        "budget.warned" => BudgetWarned { budget: Budget, used: u64, limit: u64 },
         "model.called" => ModelCalled {
             turn: Turn,
             model: String,
@@ -719,6 +726,7 @@ impl Aggregate for Execution {
                 iterations: 0,
                 cancel_requested: false,
                 conversation: *conversation,
+                warned: Vec::new(),
                 phase: Phase::Queued { iteration: 1, since: stamp.run },
             });
             return;
@@ -726,6 +734,7 @@ impl Aggregate for Execution {
         let Some(execution) = fold else { return };
         match event {
             Event::CancelRequested { .. } => execution.cancel_requested = true,
+            Event::BudgetWarned { budget, .. } => execution.warned.push(*budget),
             Event::Started { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
             Event::IterationStarted { .. }
             | Event::IterationBound { .. }

@@ -62,6 +62,9 @@ pub struct Limits {
     pub tokens: u64,
     pub iteration_timeout_ms: u64,
     pub timeout_ms: u64,
+    /// Millionths of a US dollar; none: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_usd: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

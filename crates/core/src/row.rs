@@ -123,11 +123,16 @@ pub struct CallEnd {
     pub level: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Note {
     /// The sandbox died; only the work folder survived.
     SandboxLost,
+    /// Most of a budget is used up.
+    TokensNear,
+    MoneyNear,
+    ToolCallsNear,
+    TimeNear,
 }
 
 impl Note {

@@ -147,6 +147,7 @@ fn a_silent_manifest_has_the_defaults_and_states_nothing() {
         tokens: 200_000,
         iteration_timeout_ms: 300_000,
         timeout_ms: 1_800_000,
+        micro_usd: None,
     };
     assert_eq!(manifest.limits(), limits);
     assert_eq!(manifest.tools(), ["filesystem.read", "filesystem.list", "filesystem.stat"]);

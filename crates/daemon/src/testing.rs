@@ -311,6 +311,7 @@ fn deployment(app: &App) -> agent::Deployment {
         tokens: 1_000_000_000,
         iteration_timeout_ms: 600_000,
         timeout_ms: 3_600_000,
+        micro_usd: None,
     };
     compiled(app, "a", manifest.canonical_json(), &Plan { limits, ..Plan::compile(&manifest) })
 }

@@ -34,6 +34,7 @@ pub const LIMITS: Limits = Limits {
     tokens: 20_000,
     iteration_timeout_ms: 60_000,
     timeout_ms: 150_000,
+    micro_usd: None,
 };
 
 /// How a command came out.

@@ -18,7 +18,7 @@ use crate::args::{Agent, Format, Isolation, Listing};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::table::{Cell, Column, Table};
-use crate::render::{Output, duration, status_ink, table, when};
+use crate::render::{Output, cost, duration, status_ink, table, when};
 use crate::screen::{one_line, yaml};
 
 pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
@@ -185,12 +185,13 @@ fn facts(file: &AgentFile, output: Output) -> String {
             (
                 "limits",
                 Some(format!(
-                    "{} iterations of {} turns and {}, {} tool calls, {} tokens, {} in all",
-                    limits.max_iterations,
-                    limits.max_turns,
+                    "{} of {} and {}, {}, {}{}, {} in all",
+                    counted(limits.max_iterations.into(), "iteration"),
+                    counted(limits.max_turns.into(), "turn"),
                     seconds(limits.iteration_timeout_ms),
-                    limits.tool_calls,
-                    limits.tokens,
+                    counted(limits.tool_calls.into(), "tool call"),
+                    counted(limits.tokens, "token"),
+                    limits.micro_usd.map(|most| format!(", {}", cost(most, 0))).unwrap_or_default(),
                     seconds(limits.timeout_ms),
                 )),
             ),
@@ -198,6 +199,10 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("updated", Some(agent.updated_at.to_string())),
         ],
     )
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 async fn delete(agents: &[String], settings: &Settings, output: Output) -> Result<Exit, Failure> {

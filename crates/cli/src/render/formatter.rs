@@ -6,8 +6,8 @@ use tenure_wire::api::event::{ExecutionEvent, What};
 use tenure_wire::api::execution::{ExecutionStatus, Target};
 use tenure_wire::api::moment::Moment;
 
-use super::duration;
 use super::margin::Voice;
+use super::{cost, duration};
 use crate::screen::one_line;
 
 /// What an event is shown as.
@@ -110,6 +110,9 @@ impl Formatter {
                 vec![format!("Worker lost: {why}{lost}; waiting for another")]
             }
             What::JailLost { why, .. } => vec![format!("Sandbox lost: {why}; /workspace is kept")],
+            What::BudgetWarned { budget, used, limit } => {
+                vec![format!("Budget: {}", nearly_used(budget, *used, *limit))]
+            }
             What::NetworkRefused { host, port, rule, count } => {
                 let times = if *count > 1 { format!(" ({count} times)") } else { String::new() };
                 vec![format!("Network refused: {host}:{port} by {rule}{times}")]
@@ -246,6 +249,14 @@ fn cause_in_words(cause: &str) -> String {
             format!("validator {place} did not pass")
         }
         Some(_) | None => cause.replace('_', " "),
+    }
+}
+
+fn nearly_used(budget: &str, used: u64, limit: u64) -> String {
+    match budget {
+        "money" => format!("{} of {} are spent", cost(used, 0), cost(limit, 0)),
+        "time" => format!("{} of {} are over", duration(used), duration(limit)),
+        other => format!("{used} of {limit} {} are used", other.replace('_', " ")),
     }
 }
 

@@ -274,6 +274,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CallEnded(_)
         | Event::Validated { .. }
         | Event::NetworkRefused { .. }
+        | Event::BudgetWarned { .. }
         | Event::Refused(_) => {}
     }
 }

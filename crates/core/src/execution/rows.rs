@@ -123,7 +123,10 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             ended_at: None,
         })],
         Event::IterationUnbound { had_sandbox: true, .. } | Event::JailLost { .. } => {
-            iteration.map(|iteration| note(id, iteration)).into_iter().collect()
+            iteration.map(|iteration| note(id, iteration, Note::SandboxLost)).into_iter().collect()
+        }
+        Event::BudgetWarned { budget, .. } => {
+            iteration.map(|iteration| note(id, iteration, budget.note())).into_iter().collect()
         }
         Event::ModelAnswered { .. } => answered(id, event, stamp),
         Event::CallCalled(called) => {
@@ -224,6 +227,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::IterationUnbound { .. }
         | Event::JailLost { .. }
         | Event::NetworkRefused { .. }
+        | Event::BudgetWarned { .. }
         | Event::ModelCalled { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
@@ -315,8 +319,8 @@ fn said(id: ExecutionId, chained: Chained, agent: AgentId, agent_name: &str, sta
     before.into_iter().chain([held(Some(id.to_string())), row]).collect()
 }
 
-fn note(execution: ExecutionId, iteration: &Iteration) -> Row {
-    Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note: Note::SandboxLost }
+fn note(execution: ExecutionId, iteration: &Iteration, note: Note) -> Row {
+    Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note }
 }
 
 /// A validator's call has no proposal of a turn's, so its row comes with its first event.

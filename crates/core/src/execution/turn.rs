@@ -1,4 +1,5 @@
 //! One turn: a model call, and the capability calls that its answer asks for. All are answered before the next turn.
+use super::budget;
 use super::decide::{Decider, close, failed, no};
 use super::{
     Answer, CallModel, Cause, Check, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX, ModelCall,
@@ -26,6 +27,9 @@ pub(super) fn call_model(it: &mut Decider<'_, '_>, call: CallModel) -> Result<()
         Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
             return Err(no(Refusal::Stale {}));
         }
+    }
+    if budget::is_too_dear(it, &call.model, call.reserved_micro_usd)? {
+        return Ok(());
     }
     it.emit(Event::ModelCalled {
         turn: call.turn,
@@ -189,19 +193,18 @@ pub(super) fn perform(
     it.emit(Event::CallEnded(ended))
 }
 
-/// Before a model is asked: are there turns and tokens left?
+/// Before a model is asked: are there turns, tokens and money left?
 pub(super) fn limit(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     let (execution, iteration) = (it.execution()?, it.iteration()?);
     let limits = execution.limits;
-    let tokens = execution.spent.input_tokens.saturating_add(execution.spent.output_tokens);
     if iteration.turns >= limits.max_turns {
         close(it, Cause::Turns)?;
         return Ok(true);
     }
-    if tokens >= limits.tokens {
-        close(it, failed(Reason::TokenBudget, format!("{tokens} of {} tokens are used up", limits.tokens)))?;
+    if budget::is_over(it)? {
         return Ok(true);
     }
+    budget::warn(it)?;
     Ok(false)
 }
 
@@ -321,6 +324,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
         | Event::NetworkRefused { .. }
+        | Event::BudgetWarned { .. }
         | Event::Refused(_) => {}
     }
 }

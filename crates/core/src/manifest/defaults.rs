@@ -73,6 +73,7 @@ impl Manifest {
                 .and_then(|execution| execution.iteration_timeout)
                 .map_or(300_000, |timeout| timeout.as_millis()),
             timeout_ms: timeout.map_or(1_800_000, |timeout| timeout.as_millis()),
+            micro_usd: limits.and_then(|limits| limits.money).map(|money| money.as_micros()),
         }
     }
 

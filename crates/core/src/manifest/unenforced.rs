@@ -46,8 +46,6 @@ impl Manifest {
             list.when(comms, &format!("spec.triggers[{index}]"), "no message wakes an agent yet", LEAVE);
         }
         if let Some(limits) = limits {
-            let way = "leave it out, and bound spec.limits.tokens and tool_calls";
-            list.when(limits.money.is_some(), "spec.limits.money", "no cost is counted against it yet", way);
             let comms = "agents cannot send messages yet";
             list.when(limits.messages_per_minute.is_some(), "spec.limits.messages_per_minute", comms, LEAVE);
             list.when(limits.hop_limit.is_some(), "spec.limits.hop_limit", comms, LEAVE);

@@ -40,6 +40,7 @@ pub fn plan(validators: u32) -> Plan {
         tokens: 10_000,
         iteration_timeout_ms: 300_000,
         timeout_ms: 1_800_000,
+        micro_usd: None,
     };
     plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*"].map(str::to_string).to_vec();
     plan.validators = vec![Validator::ExitCode { expected: None }; validators as usize];

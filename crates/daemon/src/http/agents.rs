@@ -324,6 +324,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
             tokens: limits.tokens,
             iteration_timeout_ms: limits.iteration_timeout_ms,
             timeout_ms: limits.timeout_ms,
+            micro_usd: limits.micro_usd,
         },
         tools: plan.tools.clone(),
         triggers: plan.triggers.iter().map(|trigger| trigger.as_str().to_string()).collect(),

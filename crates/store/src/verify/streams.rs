@@ -278,6 +278,7 @@ impl Open {
             | E::IterationUnbound { .. }
             | E::JailLost { .. }
             | E::NetworkRefused { .. }
+            | E::BudgetWarned { .. }
             | E::Validated { .. }
             | E::IterationClosing { .. }
             | E::IterationReleased { .. }

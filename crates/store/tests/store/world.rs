@@ -255,6 +255,7 @@ pub(crate) fn plan() -> Plan {
         tokens: 1_000_000_000,
         iteration_timeout_ms: 600_000,
         timeout_ms: 3_600_000,
+        micro_usd: None,
     };
     plan.tools = ["filesystem.*", "process.run", "state.*"].map(str::to_string).to_vec();
     plan

@@ -288,6 +288,9 @@ pub struct Limits {
     pub iteration_timeout_ms: u64,
     /// Of the whole execution.
     pub timeout_ms: u64,
+    /// What an execution may cost, in millionths of a US dollar; without it there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_usd: Option<u64>,
 }
 
 /// When the clock wakes an agent.

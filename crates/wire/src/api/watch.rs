@@ -142,6 +142,7 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
             WatchEvent { took_ms: Some(usage.took_ms), ..told.told(model.clone()) }
         }
         E::IterationFailed { cause, .. } => told.told(cause_from_one(&cause.to_word())),
+        E::BudgetWarned { budget, used, limit } => told.told(format!("{used} of {limit} {budget}")),
         E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
         E::Ended { ending } => {
             let (outcome, detail) = match ending {

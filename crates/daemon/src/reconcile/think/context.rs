@@ -11,6 +11,7 @@ use tenure_core::id::ExecutionId;
 use tenure_core::plan::Plan;
 use tenure_core::row::Note;
 use tenure_store::rows::conversations;
+use tenure_store::rows::turns::NoteEntry;
 
 /// Of the former attempt's output that the next one is shown.
 const OUTPUT_BYTES_MAX: usize = 2048;
@@ -42,6 +43,7 @@ pub(super) fn request(
     let input = plain(txn.text(input)?);
     let said = said_before(txn, id, result_bytes_max)?;
     let previous_error = previous_error(txn, id, turn.iteration)?;
+    let notes = notes_before(&txn.notes(id, turn.iteration)?, 0);
     let turns = past_turns(txn, id, turn.iteration)?;
     let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
     let context = PromptContext {
@@ -50,6 +52,7 @@ pub(super) fn request(
         input: &input,
         iteration: turn.iteration,
         previous_error: &previous_error,
+        notes: &notes,
         turns: &turns,
         result_bytes_max,
         tag,
@@ -94,12 +97,15 @@ fn past_turns(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<
         let delta = txn.json(turn.delta)?;
         let asked = calls.iter().filter(|call| !call.validator && call.turn == turn.turn);
         let results = asked.map(|call| past_call(txn, call)).collect::<Result<_, _>>()?;
-        let lost = |note: &tenure_store::rows::turns::NoteEntry| {
-            note.turn == turn.turn + 1 && note.note == Note::SandboxLost.as_str()
-        };
-        past.push(PastTurn { delta, results, sandbox_lost: notes.iter().any(lost) });
+        let notes = notes_before(&notes, turn.turn + 1);
+        past.push(PastTurn { delta, results, notes });
     }
     Ok(past)
+}
+
+/// What is said right before this turn. A word that this program does not know says nothing.
+fn notes_before(notes: &[NoteEntry], turn: u32) -> Vec<Note> {
+    notes.iter().filter(|note| note.turn == turn).filter_map(|note| note.note.parse().ok()).collect()
 }
 
 fn past_call(txn: &mut ReadTxn<'_>, call: &CallRow) -> Result<PastCall, Error> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fmt::Write;
 use tenure_core::capability;
 use tenure_core::plan::Plan;
+use tenure_core::row::Note;
 use tenure_core::template;
 
 /// Tokens that one answer may have.
@@ -43,8 +44,8 @@ fn is_zero(count: &u32) -> bool {
 pub(super) struct PastTurn {
     pub delta: Delta,
     pub results: Vec<PastCall>,
-    /// After these results the sandbox was lost.
-    pub sandbox_lost: bool,
+    /// What is said after these results.
+    pub notes: Vec<Note>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +75,8 @@ pub(super) struct PromptContext<'a> {
     pub input: &'a str,
     pub iteration: u32,
     pub previous_error: &'a str,
+    /// What is said before the first turn.
+    pub notes: &'a [Note],
     pub turns: &'a [PastTurn],
     /// Bytes of one result that the model is shown.
     pub result_bytes_max: usize,
@@ -88,8 +91,18 @@ const SYSTEM: &str = "You are an agent at work in a sandbox. Your files are in /
 Act by calling tools, one step at a time; check your work. \
 When the task is done, answer in plain text without a tool call.";
 
-const SANDBOX_LOST: &str = "Note: the sandbox was lost and made anew. Files in /workspace are still there; \
-running programs and /tmp are gone.";
+fn told(note: Note) -> &'static str {
+    match note {
+        Note::SandboxLost => {
+            "Note: the sandbox was lost and made anew. Files in /workspace are still there; running programs and /tmp are \
+             gone."
+        }
+        Note::TokensNear => "Note: most of the tokens of this task are used up. Finish what matters, and answer soon.",
+        Note::MoneyNear => "Note: most of the money for this task is spent. Finish what matters, and answer soon.",
+        Note::ToolCallsNear => "Note: most of the tool calls of this task are used up. Make only those that matter.",
+        Note::TimeNear => "Note: most of the time for this task is over. Finish what matters, and answer soon.",
+    }
+}
 
 /// # Errors
 /// The template cannot be rendered, for instance because the prompt is too long.
@@ -114,6 +127,10 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
         let error = context.previous_error;
         let told = "Do the task again so that this is right.";
         messages.push(Message::User { text: format!("The previous attempt was refused:\n{error}\n{told}") });
+    }
+    if !context.notes.is_empty() {
+        let notes: Vec<&str> = context.notes.iter().map(|note| told(*note)).collect();
+        messages.push(Message::User { text: notes.join("\n") });
     }
     for turn in context.turns {
         push_turn(&mut messages, turn, context.result_bytes_max);
@@ -187,9 +204,7 @@ fn push_turn(messages: &mut Vec<Message>, turn: &PastTurn, result_bytes_max: usi
             turn.delta.dropped
         ));
     }
-    if turn.sandbox_lost {
-        notes.push(SANDBOX_LOST.to_string());
-    }
+    notes.extend(turn.notes.iter().map(|note| told(*note).to_string()));
     if !notes.is_empty() {
         messages.push(Message::User { text: notes.join("\n") });
     }
