@@ -37,7 +37,13 @@ fn every_kind_of_event_happens() {
         let world = run::one(MemoryStorage::new(None), seed, STEPS, None).unwrap_or_else(|found| panic!("{found}"));
         kinds.extend(world.audit.kinds().iter().copied());
     }
-    let known = [project::Event::KINDS, agent::Event::KINDS, execution::Event::KINDS, fleet::Event::KINDS, session::Event::KINDS];
+    let known = [
+        project::Event::KINDS,
+        agent::Event::KINDS,
+        execution::Event::KINDS,
+        fleet::Event::KINDS,
+        session::Event::KINDS,
+    ];
     let missing: Vec<&str> = known.concat().into_iter().filter(|kind| !kinds.contains(kind)).collect();
     assert_eq!(missing, NEVER);
 }
