@@ -48,6 +48,7 @@ fn with_candidates(command: Command) -> Command {
         "agent" | "agents" | "profile" => from(argument, agents),
         "execution" | "executions" => from(argument, executions),
         "keys" => from(argument, keys),
+        "sessions" => from(argument, sessions),
         "model" => from(argument, models),
         "words" => argument.add(ArgValueCompleter::new(AgentFirst)),
         _ => argument,
@@ -97,6 +98,14 @@ fn keys() -> Vec<CompletionCandidate> {
     ask(async |client| {
         let live = client.keys().await?.into_iter().filter(|key| key.status.as_str() == "live");
         Ok(live.take(CANDIDATES_MAX).map(|key| candidate(key.name, key.role.to_string())).collect())
+    })
+}
+
+fn sessions() -> Vec<CompletionCandidate> {
+    ask(async |client| {
+        let sessions = client.sessions(&[], CANDIDATES_MAX).await?.into_iter();
+        let live = sessions.filter(|session| session.status.as_str() == "live");
+        Ok(live.map(|session| candidate(session.id.short(), session.agent_name)).collect())
     })
 }
 

@@ -1,7 +1,7 @@
 //! The simulation holds, and would not if what it checks did not hold. Many more seeds run in `cargo xtask sim`.
 use std::collections::BTreeSet;
 use tenure_core::aggregate::Kinds;
-use tenure_core::{agent, execution, fleet, project};
+use tenure_core::{agent, execution, fleet, project, session};
 use tenure_sim::audit::Rule;
 use tenure_sim::disk::DiskStorage;
 use tenure_sim::memory::MemoryStorage;
@@ -22,22 +22,28 @@ fn seeds_hold_in_memory() {
 /// A simulation that never comes to something shows nothing of it.
 #[test]
 fn every_kind_of_event_happens() {
-    // Nobody supervises agents here yet, nor brings them files.
+    // Nobody pauses or revokes agents here yet, nor brings them files; sessions are heard by their calls alone.
     const NEVER: [&str; 7] = [
         "restore.accepted",
         "agent.paused",
         "agent.resumed",
-        "agent.killed",
         "agent.revoked",
         "agent.file_put",
         "agent.file_put_ended",
+        "session.heard",
     ];
     let mut kinds = BTreeSet::new();
     for seed in 3_000_000..3_000_030 {
         let world = run::one(MemoryStorage::new(None), seed, STEPS, None).unwrap_or_else(|found| panic!("{found}"));
         kinds.extend(world.audit.kinds().iter().copied());
     }
-    let known = [project::Event::KINDS, agent::Event::KINDS, execution::Event::KINDS, fleet::Event::KINDS];
+    let known = [
+        project::Event::KINDS,
+        agent::Event::KINDS,
+        execution::Event::KINDS,
+        fleet::Event::KINDS,
+        session::Event::KINDS,
+    ];
     let missing: Vec<&str> = known.concat().into_iter().filter(|kind| !kinds.contains(kind)).collect();
     assert_eq!(missing, NEVER);
 }

@@ -46,7 +46,7 @@ impl Bare {
                 "INSERT INTO ledger (project, idx, stream, n, kind, at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
             ),
             called: prepare(
-                "INSERT INTO calls (id, execution, iteration, turn, ordinal, validator, capability, arguments, \
+                "INSERT INTO calls (id, holder, iteration, turn, ordinal, validator, capability, arguments, \
                  attributes, shown, state, rules, called_at) VALUES (?, ?, 1, 1, 1, 0, 'filesystem.read', ?, ?, \
                  '{\"path\":\"src/main.rs\"}', 'called', ?, ?)",
             ),

@@ -10,8 +10,9 @@ use tenure_core::bound::Hash;
 use tenure_core::execution::Execution;
 use tenure_core::facts::Facts;
 use tenure_core::id::KeyId;
-use tenure_core::project;
-use tenure_store::rows::{agents, keys};
+use tenure_core::time::Time;
+use tenure_core::{agent, project};
+use tenure_store::rows::{agent_keys, agents, keys};
 use tenure_store::{Class, Options, ScrubState, Store};
 
 /// What the store says of the key with this hash: its role if it may be acted on and is not revoked.
@@ -49,6 +50,49 @@ fn with_keys(dir: &Path) -> World {
     assert_eq!(believed(&store, b"gone"), None);
     store.close();
     world
+}
+
+/// Whether the store lets the holder of this text be an agent now.
+fn is_agents(store: &Store, text: &[u8]) -> bool {
+    let hash = Hash::of(text);
+    let row = store.reader().read_blocking(|sql| agent_keys::by_hash(sql, &hash)).unwrap();
+    let row = row.and_then(|row| row.verified(store.reader().macs()).ok());
+    row.is_some_and(|row| row.is_live(Time::from_millis(i64::MAX / 2)))
+}
+
+#[test]
+fn an_agents_key_that_another_hand_put_in_changed_or_made_live_is_refused() {
+    let made = tempfile::tempdir().unwrap();
+    let mut world = World::new(22);
+    let store = Store::open(Options::new(made.path())).unwrap();
+    world.found(&store);
+    store.close();
+    let store = Store::open(Options::new(made.path())).unwrap();
+    let (first, second) = (world.deploy(&store, "first"), world.deploy(&store, "second"));
+    for (agent, text) in [(first, "old"), (first, "live"), (second, "other")] {
+        let rotate = agent::Command::RotateKey { hash: Hash::of(text.as_bytes()), overlap_ms: 0 };
+        world.run(&store, Command::Agent(agent, rotate)).unwrap();
+    }
+    assert!(is_agents(&store, b"live") && is_agents(&store, b"other"), "the control: as it was written");
+    assert!(!is_agents(&store, b"old"), "it was rotated");
+    store.close();
+    let put_in = format!(
+        "INSERT INTO agent_keys VALUES ('key_00000000000000000000000000', '{first}', X'{}', 1, NULL, NULL)",
+        Hash::of(b"evil")
+    );
+    for (tampering, refused) in [
+        (put_in, "evil"),
+        (format!("UPDATE agent_keys SET agent = '{second}' WHERE agent = '{first}'"), "live"),
+        ("UPDATE agent_keys SET revoked_at = NULL".to_string(), "old"),
+        ("DELETE FROM macs WHERE of_table = 'agent_keys'".to_string(), "live"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(made.path(), dir.path());
+        Connection::open(dir.path().join("tenure.db")).unwrap().execute_batch(&tampering).unwrap();
+        let store = Store::open(Options::new(dir.path())).unwrap();
+        assert!(!is_agents(&store, refused.as_bytes()), "{tampering}");
+        store.close();
+    }
 }
 
 #[test]
