@@ -1,9 +1,11 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
 mod files;
 mod life;
+mod state;
 
 pub use files::Files;
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
+pub use state::{Acl, Keys, NewValue, Shared, Since, State};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -139,6 +141,9 @@ pub enum Verb {
     /// Add, list and choose the daemons that are meant.
     #[command(subcommand)]
     Config(Config),
+    /// See and change what agents keep, and what they share.
+    #[command(subcommand)]
+    State(State),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
