@@ -19,7 +19,7 @@ async fn told(daemon: &Running, agent: &str) -> Vec<Value> {
     let ended = daemon.ended(&id).await.execution;
     assert_eq!((ended.status, ended.reason), (ExecutionStatus::Completed, None));
     let logs = serde_json::to_value(daemon.client.logs(&id, None).await.unwrap()).unwrap();
-    let turns = logs[0]["turns"].as_array().unwrap();
+    let turns = logs[0]["log"].as_array().unwrap();
     turns.iter().flat_map(|turn| turn["calls"].as_array().cloned().unwrap_or_default()).collect()
 }
 
@@ -60,7 +60,9 @@ async fn an_agent_shares_a_value_another_reads_it_and_both_are_told_of_conflicts
 
     let calls = told(&daemon, "auditor").await;
     let text = calls[0].to_string();
-    assert!(text.contains("complete") && text.contains("bookkeeper"), "{text}");
+    assert!(text.contains("complete"), "{text}");
+    let said = |event: &Value| event["data"]["detail"].as_str().is_some_and(|detail| detail.contains("bookkeeper"));
+    assert!(daemon.events().await.iter().any(|event| event["kind"] == "call.ended" && said(event)), "its owner's name");
     let shared = daemon.client.state_value(None, "invoices:march", None).await.unwrap();
     assert_eq!(
         (shared.value.get(), shared.version, shared.owner_agent.as_deref()),

@@ -1,4 +1,4 @@
--- Every kept version of a key; the newest is the one that is not superseded, and without a value it marks a key that is gone.
+-- Every kept version of a key. The newest is the one that is not superseded, and without a value it marks a key that is gone.
 ALTER TABLE entries RENAME TO entries_before;
 CREATE TABLE entries (
     home TEXT NOT NULL,

@@ -6,11 +6,12 @@ use crate::Error;
 use crate::events::{Recorded, recorded};
 use crate::sql::stored::table;
 use crate::sql::{Cell, Columns, Sql, Walk};
+use std::collections::BTreeSet;
 use tenure_core::aggregate::Stream;
 use tenure_core::bound::{Bound, Hash};
 use tenure_core::facts::{Changed, Counter, Expiring};
 use tenure_core::ledger::MacKey;
-use tenure_core::state::{Acl, AclRow, Entry, Usage};
+use tenure_core::state::{Access, Acl, AclRow, Entry, Usage};
 use tenure_core::time::Time;
 
 table!(AclRow in "acls", key "prefix", keeps [], {
@@ -98,14 +99,31 @@ pub fn acl_rows(sql: &mut dyn Sql) -> Result<Vec<Unverified<AclRow>>, Error> {
     sql.all(&AclRow::select_unverified("ORDER BY acls.prefix"), &[], AclRow::read_unverified)
 }
 
-/// The rules that hold.
+/// The rules that hold. Where one was not written by this ledger, no agent may use what falls under no other, until a person
+/// sets or removes it: it may have stood for any prefix.
 ///
 /// # Errors
-/// The database's; `Corrupt` where one was not written by this ledger: nothing is permitted by the others then.
+/// The database's.
 pub(crate) fn acls(sql: &mut dyn Sql, macs: &MacKey) -> Result<Vec<Acl>, Error> {
-    let rows = acl_rows(sql)?;
-    let verified = rows.into_iter().map(|row| row.verified(macs).map_err(Error::from));
-    verified.map(|row| row.map(|AclRow { prefix, read, write, .. }| Acl { prefix, read, write })).collect()
+    let nobody = |prefix: String| {
+        let none = || Access::Agents(BTreeSet::new());
+        Acl { prefix, read: none(), write: none() }
+    };
+    let (mut acls, mut is_forged) = (Vec::new(), false);
+    for row in acl_rows(sql)? {
+        match row.clone().verified(macs) {
+            Ok(AclRow { prefix, read, write, .. }) => acls.push(Acl { prefix, read, write }),
+            Err(forged) => {
+                tracing::error!(%forged, "a rule on shared keys closes all that no other rule is on");
+                acls.push(nobody(row.as_it_stands().prefix));
+                is_forged = true;
+            }
+        }
+    }
+    if is_forged {
+        acls.push(nobody(String::new()));
+    }
+    Ok(acls)
 }
 
 /// The newest version of a key, a mark that it is gone included.

@@ -192,7 +192,7 @@ pub struct SharedAcl {
     pub by: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub at: Moment,
-    /// The rule was not written by this ledger: no agent may use shared keys until it is set anew or removed.
+    /// The rule was not written by this ledger: until it is set anew or removed, no agent may use keys under no other one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forged: bool,
 }
