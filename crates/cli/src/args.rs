@@ -2,10 +2,12 @@
 mod files;
 mod life;
 mod sessions;
+mod state;
 
 pub use files::Files;
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
 pub use sessions::{Chat, Session, Watch};
+pub use state::{Acl, Keys, NewValue, Shared, Since, State};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,6 +143,9 @@ pub enum Verb {
     /// Add, list and choose the daemons that are meant.
     #[command(subcommand)]
     Config(Config),
+    /// See and change what agents keep, and what they share.
+    #[command(subcommand)]
+    State(State),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),

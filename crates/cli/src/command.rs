@@ -15,6 +15,7 @@ mod manifest;
 mod execute;
 mod execution;
 mod config;
+mod state;
 mod key;
 mod model;
 pub mod sandbox;
@@ -23,6 +24,7 @@ mod completions;
 mod man;
 mod moment;
 mod watch;
+mod typed;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -58,6 +60,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Watch(wanted) => watch::run(wanted, settings, output).await,
         Verb::Session(verb) => session::run(verb, settings, output).await,
         Verb::Config(verb) => config::run(verb, settings, output).await,
+        Verb::State(verb) => state::run(verb, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,

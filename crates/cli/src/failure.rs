@@ -205,6 +205,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::ConversationUnknown
         | Code::SessionUnknown
         | Code::IterationUnknown
+        | Code::StateUnknown
         | Code::KeyUnknown
         | Code::ModelUnknown
         | Code::RouteUnknown => Exit::NotFound,
@@ -231,6 +232,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::NotEnded
         | Code::NoOutput
         | Code::IdempotencyKeyReused
+        | Code::StateVersionConflict
+        | Code::StateQuotaExceeded
         | Code::KeyNameTaken
         | Code::KeysFull
         | Code::ModelReplayed
@@ -246,6 +249,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::BodyTooDeep
         | Code::BodyTooSlow
         | Code::BodyWrong
+        | Code::StateWrong
         | Code::ParameterWrong
         | Code::ParameterOutOfRange
         | Code::MediaTypeWrong

@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 14] = [
+const LATER: [(&str, &str, &str); 13] = [
     ("agent start", "agents that are programs", "`tenure execute NAME`"),
     ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
     ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
@@ -21,11 +21,6 @@ const LATER: [(&str, &str, &str); 14] = [
         "policy",
         "policies",
         "`spec.tools` and `spec.security` are what an agent is held to; `tenure sandbox explain NAME` tells it in words",
-    ),
-    (
-        "state",
-        "state of agents",
-        "agents keep values by `state.persistent.get` and `set`; `tenure audit tail` shows each change",
     ),
     ("mcp", "the MCP gateway", "`tenure api` prints the REST API"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),

@@ -33,6 +33,7 @@ mod verbs {
     mod seed;
     mod session;
     mod settings;
+    mod state;
     mod status;
     mod tls;
     mod up;

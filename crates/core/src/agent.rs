@@ -10,6 +10,7 @@
 mod files;
 mod keys;
 mod schedule;
+mod state;
 mod supervision;
 pub use files::PutFile;
 pub(crate) use keys::session_opened;
@@ -17,17 +18,19 @@ pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use supervision::{Supervised, Supervision};
 
-use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::aggregate::{Aggregate, Stream, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
+use crate::call::Holder;
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
-use crate::facts::{Counter, Entry, Namespace, Unread};
+use crate::facts::{Namespace, Unread};
 use crate::id::{AgentId, ExecutionId, KeyId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::{Obligation, Owed};
 use crate::plan::Schedule;
 use crate::row::Row;
 use crate::session::Ending;
+use crate::state as values;
 use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +73,9 @@ pub struct Agent {
     /// When one of its sessions was opened last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_session_at: Option<Time>,
+    /// When its stored values are to be swept next: not later than the first of them expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_due: Option<Time>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +175,15 @@ verbs! {
         /// A person puts a file into its work folder; the worker does it afterwards.
         "agent.put_file" => PutFile(PutFile),
         "agent.record_put" ends => RecordPut { path: String, content: Hash, failed: Option<String> },
+        /// A person sets a stored value of the agent's.
+        "state.set" => SetState(values::Write),
+        "state.delete" => DeleteState { key: String, expected: Option<u64> },
+        /// A person sets how much it may store.
+        "state.set_quota" => SetStateQuota { quota: u64 },
+        /// Values of a backup: all of them, or none.
+        "state.restore" => RestoreState { values: Vec<values::Write> },
+        /// By the reconciler, once stored values expire.
+        "state.sweep" ends => SweepState {},
         /// By the reconciler, once its home has removed its work folder.
         "agent.remove_home" ends => RecordHomeRemoved { worker: WorkerId },
     }
@@ -177,6 +192,8 @@ verbs! {
         match self {
             Command::Deploy(deployment) => vec![&deployment.manifest, &deployment.plan],
             Command::Wake { input, .. } => vec![input],
+            Command::SetState(write) => vec![&write.value],
+            Command::RestoreState { values } => values.iter().map(|write| &write.value).collect(),
             Command::Delete { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
@@ -187,6 +204,9 @@ verbs! {
             | Command::EndKey {}
             | Command::PutFile(_)
             | Command::RecordPut { .. }
+            | Command::DeleteState { .. }
+            | Command::SetStateQuota { .. }
+            | Command::SweepState {}
             | Command::RecordHomeRemoved { .. } => Vec::new(),
         }
     }
@@ -242,7 +262,15 @@ events! {
         "agent.file_put_ended" => FilePutEnded { path: String, content: Hash, failed: Option<String> },
         "agent.execution_started" => ExecutionStarted { execution: ExecutionId },
         "agent.execution_ended" => ExecutionEnded { execution: ExecutionId },
-        "state.set" => StateSet { namespace: String, key: String, version: u64, value: Bound, grew_by: i64 },
+        "state.set" => StateSet(values::Set),
+        "state.deleted" => StateDeleted(values::Ended),
+        "state.expired" => StateExpired(values::Ended),
+        "state.dropped" => StateDropped(values::Dropped),
+        "state.restored" => StateRestored(values::Restored),
+        "state.session_over" => StateSessionOver(values::SessionOver),
+        /// `by` more than before.
+        "state.quota_set" => StateQuotaSet { namespace: String, quota: u64, by: i64 },
+        "state.sweep_due" => StateSweepDue { due: Option<Time> },
     }
 }
 
@@ -295,6 +323,12 @@ refusals! {
         "agent.key_dead" => KeyDead {},
         "agent.no_key_due" quiet => NoKeyDue {},
         "agent.overlap_too_long" => OverlapTooLong {},
+        "state.version_conflict" => StateVersion { key: String, current: u64 },
+        "state.quota_exceeded" => StateQuota { key: String, conflict: values::Conflict },
+        /// A key, a value, a time to live or a quota that none may be.
+        "state.wrong" => StateWrong { key: String, conflict: values::Conflict },
+        "state.key_unknown" => StateMissing { key: String },
+        "state.nothing_due" quiet => NothingDue {},
     }
 }
 
@@ -402,6 +436,11 @@ impl Aggregate for Agent {
             Command::EndKey {} => keys::end_due(id, draft),
             Command::PutFile(file) => files::put(id, draft, file),
             Command::RecordPut { path, content, failed } => files::record_put(id, draft, path, content, failed),
+            Command::SetState(write) => state::set(id, draft, write),
+            Command::DeleteState { key, expected } => state::delete(id, draft, &key, expected),
+            Command::SetStateQuota { quota } => state::set_quota(id, draft, quota),
+            Command::RestoreState { values } => state::restore(id, draft, values),
+            Command::SweepState {} => state::sweep(id, draft),
             Command::RecordHomeRemoved { worker } => {
                 let agent = known(id, draft)?;
                 match agent.state {
@@ -439,10 +478,15 @@ impl Aggregate for Agent {
                 keys: Vec::new(),
                 sessions: Vec::new(),
                 last_session_at: None,
+                state_due: None,
             });
             return;
         }
         let Some(agent) = fold else { return };
+        if let Some(change) = event.state() {
+            change.apply(&mut agent.state_due, stamp);
+            return;
+        }
         match event {
             Event::Revised(deployed) => {
                 agent.revision = deployed.revision;
@@ -495,18 +539,28 @@ impl Aggregate for Agent {
             Event::Created(_)
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }
-            | Event::StateSet { .. }
+            | Event::StateSet(_)
+            | Event::StateDeleted(_)
+            | Event::StateExpired(_)
+            | Event::StateDropped(_)
+            | Event::StateRestored(_)
+            | Event::StateSessionOver(_)
+            | Event::StateQuotaSet { .. }
+            | Event::StateSweepDue { .. }
             | Event::Refused(_) => {}
         }
     }
 
     fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+        if let Some(change) = event.state() {
+            change.binds(each);
+            return;
+        }
         match event {
             Event::Created(deployed) | Event::Revised(deployed) => {
                 each(&deployed.manifest.hash);
                 each(&deployed.plan.hash);
             }
-            Event::StateSet { value, .. } => each(&value.hash),
             Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Woken { .. }
@@ -526,6 +580,14 @@ impl Aggregate for Agent {
             | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }
             | Event::ExecutionEnded { .. }
+            | Event::StateSet(_)
+            | Event::StateDeleted(_)
+            | Event::StateExpired(_)
+            | Event::StateDropped(_)
+            | Event::StateRestored(_)
+            | Event::StateSessionOver(_)
+            | Event::StateQuotaSet { .. }
+            | Event::StateSweepDue { .. }
             | Event::Refused(_) => {}
         }
     }
@@ -541,6 +603,9 @@ impl Aggregate for Agent {
         }
         if let Some(next) = self.next_wake() {
             owe(Obligation::Wake { waking: Waking::Schedule { scheduled: next.scheduled } }, Due::Wall(next.due));
+        }
+        if let Some(due) = self.state_due {
+            owe(Obligation::SweepState, Due::Wall(due));
         }
         match (&self.state, self.home) {
             (State::Paused { until: Some(until), .. }, _) => owe(Obligation::EndPause, Due::Wall(*until)),
@@ -560,20 +625,15 @@ impl Aggregate for Agent {
     }
 
     fn rows(id: AgentId, before: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
+        if let Some(change) = event.state() {
+            return change.rows(Stream::Agent(id), stamp);
+        }
         match event {
             Event::Created(deployed) => {
                 let name = holds(&deployed.name, Some(id));
                 [name].into_iter().chain(deployed.rows(stamp)).collect()
             }
             Event::Revised(deployed) => deployed.rows(stamp).into(),
-            Event::StateSet { namespace, key, version, value, grew_by } => {
-                let entry = Entry { version: *version, value: *value, owner: id, at: stamp.at };
-                let counter = Counter::StateBytes;
-                vec![
-                    Row::Entry { namespace: namespace.clone(), key: key.clone(), entry },
-                    Row::Counted { counter, key: namespace.clone(), bucket: 0, by: *grew_by },
-                ]
-            }
             Event::KeyCreated { key, hash } => vec![Row::AgentKey(AgentKeyRow {
                 id: *key,
                 agent: id,
@@ -601,6 +661,14 @@ impl Aggregate for Agent {
             | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }
             | Event::ExecutionEnded { .. }
+            | Event::StateSet(_)
+            | Event::StateDeleted(_)
+            | Event::StateExpired(_)
+            | Event::StateDropped(_)
+            | Event::StateRestored(_)
+            | Event::StateSessionOver(_)
+            | Event::StateQuotaSet { .. }
+            | Event::StateSweepDue { .. }
             | Event::Refused(_) => Vec::new(),
         }
     }
@@ -712,6 +780,7 @@ fn deployed(
 
 /// An execution of the agent ends; a deleted agent's last one archives it.
 pub(crate) fn execution_ended(id: AgentId, draft: &mut Draft<'_>, execution: ExecutionId) -> Result<(), Unread> {
+    values::end_session(draft, id, &values::Space::session(id, Holder::Execution(execution)))?;
     draft.emit::<Agent>(id, Event::ExecutionEnded { execution })?;
     archive_if_over(id, draft)
 }

@@ -8,12 +8,13 @@ use crate::actor::Actor;
 use crate::aggregate::{self, Command, Event, Fold, Member, Refusal, Refused, Stream};
 use crate::bound::{Bound, Payload};
 use crate::capability::Attributes;
-use crate::facts::{Counter, Entry, Facts, Namespace, Unread};
+use crate::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use crate::id::{AgentId, Mint, ProjectId};
 use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
 use crate::row::Row;
+use crate::state::{Acl, Entry};
 use crate::time::{Stamp, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub struct Draft<'a> {
     pub stamp: Stamp,
     /// The raw wall clock, which may be behind the last record's `at`: what falls due by the wall is reckoned from it.
     pub wall: Time,
+    /// The project that the ledger belongs to; none before it is founded.
+    pub project: Option<ProjectId>,
     pub mint: Mint,
     pub judge: &'a dyn Judge,
     facts: &'a mut dyn Facts,
@@ -88,11 +91,14 @@ pub struct Decision {
 }
 
 impl<'a> Draft<'a> {
-    fn new(facts: &'a mut dyn Facts, context: DecisionContext<'a>, wall: Time) -> Draft<'a> {
+    fn new<L: Ledger>(ledger: &'a mut L, context: DecisionContext<'a>, wall: Time) -> Draft<'a> {
+        let project = ledger.project();
+        let facts: &'a mut dyn Facts = ledger;
         Draft {
             actor: context.actor,
             stamp: context.stamp,
             wall,
+            project,
             mint: Mint::new(context.stamp.at, context.seed),
             judge: context.judge,
             facts,
@@ -207,10 +213,76 @@ impl<'a> Draft<'a> {
             let Row::Entry { namespace: space, key: name, entry } = row else { return None };
             (space == namespace && name == key).then(|| entry.clone())
         });
-        match own {
-            Some(entry) => Ok(Some(entry)),
-            None => self.facts.entry(namespace, key),
-        }
+        let entry = match own {
+            Some(entry) => Some(entry),
+            None => self.facts.entry(namespace, key)?,
+        };
+        Ok(entry.filter(|entry| !self.is_dropped(namespace, key, entry.version)))
+    }
+
+    fn is_dropped(&self, namespace: &str, key: &str, version: u64) -> bool {
+        self.rows.iter().any(|row| match row {
+            Row::EntryDropped { namespace: space, key: name, version: gone, .. } => {
+                *gone == version && name == key && space == namespace
+            }
+            _ => false,
+        })
+    }
+
+    /// Kept versions of a key from `at_most` down, as committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn versions(&mut self, namespace: &str, key: &str, at_most: u64, limit: u32) -> Result<Vec<Entry>, Unread> {
+        self.facts.versions(namespace, key, at_most, limit)
+    }
+
+    /// What is history in a namespace, the oldest first: as committed, without what this decision drops.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn old_versions(&mut self, namespace: &str, limit: u32) -> Result<Vec<(String, Entry)>, Unread> {
+        let mut found = self.facts.old_versions(namespace, limit)?;
+        found.retain(|(key, entry)| !self.is_dropped(namespace, key, entry.version));
+        Ok(found)
+    }
+
+    /// As committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn entries(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Entry)>, Unread> {
+        self.facts.entries(namespace, prefix, after, limit)
+    }
+
+    /// As committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+        self.facts.expiring(home, limit)
+    }
+
+    /// As committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+        self.facts.state_changes(home, after, limit)
+    }
+
+    /// As committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn acls(&mut self) -> Result<Vec<Acl>, Unread> {
+        self.facts.acls()
     }
 
     /// Keys of a counter that do not stand at 0, as committed.

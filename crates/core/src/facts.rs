@@ -1,11 +1,12 @@
 //! The one window of a decision on everything that is not in its own hands. The store implements it inside the appending
 //! transaction, the simulation in memory, nothing else does. It must answer from committed state and from what earlier
 //! decisions of the same transaction made; what the present one made is the draft's to know.
-use crate::aggregate::{Fold, Stream};
-use crate::bound::{Bound, Hash};
+use crate::aggregate::{Event, Fold, Stream};
+use crate::bound::Hash;
 use crate::capability::Attributes;
 use crate::id::AgentId;
 use crate::plan::Plan;
+use crate::state::{Acl, Entry};
 use crate::time::Time;
 use std::sync::Arc;
 
@@ -47,8 +48,16 @@ pub enum Counter {
     SessionCalls,
     /// Live API keys.
     Keys,
-    /// Bytes of the values in a namespace of state.
+    /// Bytes of the values in a namespace of state, and of their keys.
     StateBytes,
+    /// Keys that have a value.
+    StateKeys,
+    /// Bytes of the versions that another one took the place of, and of the marks of keys that are gone.
+    StateHistory,
+    /// The quota that a person set for a namespace of state; 0 where none did.
+    StateQuota,
+    /// Rules on who may read and write shared keys.
+    StateAcls,
     /// Refusals of one kind, by minute of `run`.
     Refusals,
     /// Those of them that no event tells of yet.
@@ -67,14 +76,21 @@ impl Namespace {
     }
 }
 
-/// A stored value without its bytes.
+/// A stored value whose time is over at a moment, or will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// From 1; each write adds one.
-    pub version: u64,
-    pub value: Bound,
-    pub owner: AgentId,
+pub struct Expiring {
+    pub namespace: String,
+    pub key: String,
     pub at: Time,
+}
+
+/// A change of state as its record has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Of the record in the ledger.
+    pub index: u64,
+    pub at: Time,
+    pub event: Event,
 }
 
 pub trait Facts {
@@ -92,7 +108,33 @@ pub trait Facts {
     /// One bucket of a counter.
     fn count(&mut self, counter: Counter, key: &str, bucket: u64) -> Result<i64, Unread>;
 
+    /// The newest version of a key, a mark that it is gone included.
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread>;
+
+    /// Kept versions of a key, from `at_most` down.
+    fn versions(&mut self, namespace: &str, key: &str, at_most: u64, limit: u32) -> Result<Vec<Entry>, Unread>;
+
+    /// What is history in a namespace, the oldest first: by time, key and version.
+    fn old_versions(&mut self, namespace: &str, limit: u32) -> Result<Vec<(String, Entry)>, Unread>;
+
+    /// Keys after `after` that begin with a prefix and have a value, in the order of their bytes.
+    fn entries(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Entry)>, Unread>;
+
+    /// Values of a stream's namespaces that expire, the soonest first: by time, namespace and key.
+    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread>;
+
+    /// Keys of a stream's namespaces that were set, deleted or expired, in records after `after`; the newest alone where
+    /// that is none.
+    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread>;
+
+    /// The rules on shared keys, by prefix.
+    fn acls(&mut self) -> Result<Vec<Acl>, Unread>;
 
     /// Keys of a counter whose bucket 0 is not 0, at most [`PAGE_MAX`].
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread>;

@@ -68,6 +68,8 @@ pub enum Obligation {
     },
     /// A key of an agent dies, beside which another lived for a while.
     EndKey,
+    /// Stored values expire, or their history has more than its room.
+    SweepState,
     /// Remove the work folder of an archived agent.
     RemoveHome {
         worker: WorkerId,

@@ -1,19 +1,27 @@
 //! A project: the unit of chain and tree. Its own stream holds its keys, the daemon's starts, steps of the clock, and what
 //! belongs to no other.
+mod shared;
+
 use crate::access::{KEYS_MAX, Role};
-use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::actor::Actor;
+use crate::aggregate::{Aggregate, Stream, events, refusals, verbs};
 use crate::bound::{Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
+use crate::owed::{Obligation, Owed};
 use crate::row::Row;
-use crate::time::{Stamp, Time};
+use crate::state::{self as values, Acl};
+use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
     pub name: String,
     pub starts: u64,
+    /// When shared values are to be swept next: not later than the first of them expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_due: Option<Time>,
 }
 
 verbs! {
@@ -28,10 +36,33 @@ verbs! {
         "key.revoke" ends => RevokeKey { key: KeyId },
         /// Refusals were counted, and none came after them to tell of them.
         "refusals.tell" => TellRefusals {},
+        /// A person sets a shared value; `expected` is asked of people as of agents.
+        "state.set_shared" => SetShared(values::Write),
+        "state.delete_shared" => DeleteShared { key: String, expected: Option<u64> },
+        "state.set_shared_quota" => SetSharedQuota { quota: u64 },
+        /// Who may read and write the keys of a prefix, in the place of the rule that it has.
+        "state.set_acl" => SetAcl(Acl),
+        "state.remove_acl" => RemoveAcl { prefix: String },
+        /// By the reconciler, once shared values expire.
+        "state.sweep_shared" ends => SweepShared {},
     }
 
     fn payloads(&self) -> Vec<&Payload> {
-        Vec::new()
+        match self {
+            Command::SetShared(write) => vec![&write.value],
+            Command::Found { .. }
+            | Command::RecordStart { .. }
+            | Command::RecordStep { .. }
+            | Command::AcceptRestore { .. }
+            | Command::CreateKey { .. }
+            | Command::RevokeKey { .. }
+            | Command::TellRefusals {}
+            | Command::DeleteShared { .. }
+            | Command::SetSharedQuota { .. }
+            | Command::SetAcl(_)
+            | Command::RemoveAcl { .. }
+            | Command::SweepShared {} => Vec::new(),
+        }
     }
 }
 
@@ -44,6 +75,15 @@ events! {
         "restore.accepted" => RestoreAccepted { checkpoint_size: u64, why: String },
         "key.created" => KeyCreated { key: KeyId, name: String, role: Role, hash: Hash },
         "key.revoked" => KeyRevoked { key: KeyId, name: String },
+        "state.set" => StateSet(values::Set),
+        "state.deleted" => StateDeleted(values::Ended),
+        "state.expired" => StateExpired(values::Ended),
+        "state.dropped" => StateDropped(values::Dropped),
+        /// `by` more than before.
+        "state.quota_set" => StateQuotaSet { namespace: String, quota: u64, by: i64 },
+        "state.sweep_due" => StateSweepDue { due: Option<Time> },
+        "state.acl_set" => AclSet { acl: Acl, by: Actor, is_new: bool },
+        "state.acl_removed" => AclRemoved { prefix: String },
     }
 }
 
@@ -56,6 +96,15 @@ refusals! {
         "key.too_many" => KeysFull {},
         "key.unknown" => KeyUnknown {},
         "refusals.none" => NothingToTell {},
+        "state.version_conflict" => StateVersion { key: String, current: u64 },
+        "state.quota_exceeded" => StateQuota { key: String, conflict: values::Conflict },
+        /// A key, a value, a time to live or a quota that none may be.
+        "state.wrong" => StateWrong { key: String, conflict: values::Conflict },
+        "state.key_unknown" => StateMissing { key: String },
+        "state.nothing_due" quiet => NothingDue {},
+        "state.acl_wrong" => AclWrong {},
+        "state.acls_full" => AclsFull {},
+        "state.acl_unknown" => AclUnknown { prefix: String },
     }
 }
 
@@ -88,6 +137,12 @@ impl Aggregate for Project {
             | Command::CreateKey { .. }
             | Command::RevokeKey { .. }
             | Command::TellRefusals {}
+            | Command::SetShared(_)
+            | Command::DeleteShared { .. }
+            | Command::SetSharedQuota { .. }
+            | Command::SetAcl(_)
+            | Command::RemoveAcl { .. }
+            | Command::SweepShared {}
                 if !founded =>
             {
                 return Err(refuse::<Project>(Refusal::Unfounded {}));
@@ -108,13 +163,25 @@ impl Aggregate for Project {
                 return Err(refuse::<Project>(Refusal::NothingToTell {}));
             }
             Command::TellRefusals {} => draft.tell_refusals()?,
+            Command::SetShared(write) => shared::set(id, draft, write)?,
+            Command::DeleteShared { key, expected } => shared::delete(id, draft, &key, expected)?,
+            Command::SetSharedQuota { quota } => shared::set_quota(id, draft, quota)?,
+            Command::SetAcl(acl) => shared::set_acl(id, draft, acl)?,
+            Command::RemoveAcl { prefix } => shared::remove_acl(id, draft, prefix)?,
+            Command::SweepShared {} => shared::sweep(id, draft)?,
         }
         Ok(())
     }
 
-    fn apply(fold: &mut Option<Project>, event: &Event, _: Stamp) {
+    fn apply(fold: &mut Option<Project>, event: &Event, stamp: Stamp) {
+        if let (Some(change), Some(project)) = (event.state(), fold.as_mut()) {
+            change.apply(&mut project.state_due, stamp);
+            return;
+        }
         match (event, fold) {
-            (Event::Founded { name, .. }, fold) => *fold = Some(Project { name: name.clone(), starts: 0 }),
+            (Event::Founded { name, .. }, fold) => {
+                *fold = Some(Project { name: name.clone(), starts: 0, state_due: None });
+            }
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
             (
                 Event::DaemonStarted { .. }
@@ -122,15 +189,35 @@ impl Aggregate for Project {
                 | Event::RestoreAccepted { .. }
                 | Event::KeyCreated { .. }
                 | Event::KeyRevoked { .. }
+                | Event::StateSet(_)
+                | Event::StateDeleted(_)
+                | Event::StateExpired(_)
+                | Event::StateDropped(_)
+                | Event::StateQuotaSet { .. }
+                | Event::StateSweepDue { .. }
+                | Event::AclSet { .. }
+                | Event::AclRemoved { .. }
                 | Event::Refused(_),
                 _,
             ) => {}
         }
     }
 
-    fn binds(_: &Event, _: &mut dyn FnMut(&Hash)) {}
+    fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+        if let Some(change) = event.state() {
+            change.binds(each);
+        }
+    }
+
+    fn owed(&self) -> Vec<Owed> {
+        let sweep = |due| Owed { obligation: Obligation::SweepState, due: Due::Wall(due) };
+        self.state_due.map(sweep).into_iter().collect()
+    }
 
     fn rows(project: ProjectId, _: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
+        if let Some(change) = event.state() {
+            return change.rows(Stream::Project(project), stamp);
+        }
         let keys = |by| Row::Counted { counter: Counter::Keys, key: project.to_string(), bucket: 0, by };
         let held = |namespace, key, holder| Row::Held { namespace, key, holder };
         match event {
@@ -153,10 +240,17 @@ impl Aggregate for Project {
                 held(Namespace::KeyName, name.clone(), None),
                 keys(-1),
             ],
+            Event::AclSet { .. } | Event::AclRemoved { .. } => shared::acl_rows(project, event, stamp),
             Event::Founded { .. }
             | Event::DaemonStarted { .. }
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
+            | Event::StateSet(_)
+            | Event::StateDeleted(_)
+            | Event::StateExpired(_)
+            | Event::StateDropped(_)
+            | Event::StateQuotaSet { .. }
+            | Event::StateSweepDue { .. }
             | Event::Refused(_) => Vec::new(),
         }
     }

@@ -4,11 +4,12 @@ use crate::agent::{AgentKeyRow, Listed, RevisionRow, Standing};
 use crate::bound::Hash;
 use crate::call::CallRow;
 use crate::execution::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
-use crate::facts::{Counter, Entry, Namespace};
+use crate::facts::{Counter, Namespace};
 use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId};
 use crate::project::KeyRow;
 use crate::session::SessionRow;
+use crate::state::{AclRow, Entry};
 use crate::time::Time;
 
 #[expect(clippy::large_enum_variant, reason = "a row lives for one commit")]
@@ -26,10 +27,27 @@ pub enum Row {
         bucket: u64,
         by: i64,
     },
+    /// A new version of a key; the one before it is history from now on.
     Entry {
         namespace: String,
         key: String,
         entry: Entry,
+    },
+    /// A version is kept no longer, and the bytes of its value are erased.
+    EntryDropped {
+        namespace: String,
+        key: String,
+        version: u64,
+        value: Option<Hash>,
+    },
+    /// All values of a namespace expire.
+    EntriesExpire {
+        namespace: String,
+        at: Time,
+    },
+    Acl(AclRow),
+    AclRemoved {
+        prefix: String,
     },
     Key(KeyRow),
     KeyRevoked {

@@ -23,6 +23,7 @@ mod manifests;
 mod executions;
 mod events;
 mod logs;
+mod state;
 mod keys;
 mod sessions;
 mod conversations;
@@ -227,6 +228,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(executions::routes())
         .merge(events::routes())
         .merge(logs::routes())
+        .merge(state::routes())
         .merge(keys::routes())
         .merge(sessions::routes())
         .merge(conversations::routes())

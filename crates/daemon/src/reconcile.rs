@@ -10,6 +10,7 @@ pub mod perform;
 pub mod place;
 pub mod remove_home;
 pub mod sweep;
+pub mod sweep_state;
 pub mod think;
 pub mod validate;
 pub mod wake;
@@ -90,6 +91,7 @@ pub fn policy(kind: Kind) -> Policy {
             unit: Unit::Page(|app, page| Box::pin(wake::wake(app, page))),
         },
         Kind::EndKey => one!(4, end_key::end_key),
+        Kind::SweepState => one!(4, sweep_state::sweep_state),
         Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, remove_home::remove_home) },
     }
 }
@@ -112,6 +114,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::EndPause
         | Obligation::Wake { .. }
         | Obligation::EndKey
+        | Obligation::SweepState
         | Obligation::RemoveHome { .. } => obligation.to_key(),
     };
     (stream, key)

@@ -183,6 +183,14 @@ impl ReadTxn<'_> {
         store::payload(self.sql, self.blobs, &hash)?.ok_or(Error::Gone("payload"))
     }
 
+    /// Whether an event says that its bytes are gone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn is_erased(&mut self, hash: Hash) -> Result<bool, Error> {
+        Ok(store::is_erased(self.sql, &hash)?)
+    }
+
     /// The bytes with their salt, to be brought to a decision.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Whole daemons in this process: what no single part shows.
 mod schedules;
+mod state;
 
 use crate::clock::{SystemClock, WallClock};
 use crate::fleet::fake::FakeWorker;

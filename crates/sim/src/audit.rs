@@ -222,6 +222,9 @@ impl Audit {
         event.binds(&mut |hash| hashes.push(*hash));
         for hash in hashes {
             let payload = storage.payload(&hash);
+            if payload.is_none() && storage.is_erased(&hash) {
+                continue;
+            }
             if payload.is_none_or(|payload| salted(payload.salt(), payload.bytes()) != hash) {
                 return broken(Rule::Bound, format!("{} of {} is not what was bound", event.kind(), meta.stream));
             }
@@ -420,7 +423,8 @@ impl Audit {
             | Obligation::CancelExecutions
             | Obligation::EndPause
             | Obligation::Wake { .. }
-            | Obligation::EndKey => true,
+            | Obligation::EndKey
+            | Obligation::SweepState => true,
             // Workers are waited for.
             Obligation::Place { .. }
             | Obligation::Dispatch { .. }

@@ -113,6 +113,10 @@ impl View for MemoryStorage {
         self.memory.payloads.get(hash).cloned()
     }
 
+    fn is_erased(&mut self, hash: &Hash) -> bool {
+        self.memory.erased.contains(hash)
+    }
+
     fn execution_row(&mut self, id: ExecutionId) -> Option<ExecutionRow> {
         self.memory.rows.iter().rev().find_map(|row| match row {
             Row::Execution(row) if row.id == id => Some(row.as_ref().clone()),

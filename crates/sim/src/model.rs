@@ -14,7 +14,7 @@ use tenure_core::id::{ExecutionId, LeaseId};
 use tenure_core::owed::Kind;
 
 /// The last one is a capability that there is not, and one that the plan forbids stands before it.
-pub(crate) const CAPABILITIES: [&str; 11] = [
+pub(crate) const CAPABILITIES: [&str; 16] = [
     "filesystem.read",
     "filesystem.list",
     "filesystem.write",
@@ -22,6 +22,11 @@ pub(crate) const CAPABILITIES: [&str; 11] = [
     "process.run",
     "state.persistent.get",
     "state.persistent.set",
+    "state.persistent.delete",
+    "state.session.set",
+    "state.shared.set",
+    "state.shared.get",
+    "state.shared.watch",
     "agent.whoami",
     "agent.capabilities",
     "network.dns_lookup",

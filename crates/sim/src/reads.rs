@@ -69,6 +69,11 @@ impl<S: Reads> View for S {
         self.read(move |sql| bound_payload(sql, &blobs, &hash))
     }
 
+    fn is_erased(&mut self, hash: &Hash) -> bool {
+        let hash = *hash;
+        self.read(move |sql| tenure_store::is_erased(sql, &hash))
+    }
+
     fn execution_row(&mut self, id: ExecutionId) -> Option<ExecutionRow> {
         self.read(move |sql| executions::get(sql, id))
     }

@@ -9,12 +9,13 @@ use tenure_core::bound::{Hash, Payload};
 use tenure_core::capability::Attributes;
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
 use tenure_core::execution::ExecutionRow;
-use tenure_core::facts::{Counter, Entry, Facts, Namespace, Unread};
+use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::fleet::WorkerRow;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, ProjectId, WorkerId};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
+use tenure_core::state::{Acl, Entry};
 use tenure_core::time::Stamp;
 
 /// Where a commit fails.
@@ -53,6 +54,9 @@ pub trait View {
     fn owed(&mut self) -> Vec<(Stream, Owed)>;
 
     fn payload(&mut self, hash: &Hash) -> Option<Payload>;
+
+    /// Whether an event says that its bytes are gone.
+    fn is_erased(&mut self, hash: &Hash) -> bool;
 
     fn execution_row(&mut self, id: ExecutionId) -> Option<ExecutionRow>;
 
@@ -150,6 +154,36 @@ impl<L: Ledger> Facts for Failing<'_, L> {
 
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
         self.read()?.entry(namespace, key)
+    }
+
+    fn versions(&mut self, namespace: &str, key: &str, at_most: u64, limit: u32) -> Result<Vec<Entry>, Unread> {
+        self.read()?.versions(namespace, key, at_most, limit)
+    }
+
+    fn old_versions(&mut self, namespace: &str, limit: u32) -> Result<Vec<(String, Entry)>, Unread> {
+        self.read()?.old_versions(namespace, limit)
+    }
+
+    fn entries(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Entry)>, Unread> {
+        self.read()?.entries(namespace, prefix, after, limit)
+    }
+
+    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+        self.read()?.expiring(home, limit)
+    }
+
+    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+        self.read()?.state_changes(home, after, limit)
+    }
+
+    fn acls(&mut self) -> Result<Vec<Acl>, Unread> {
+        self.read()?.acls()
     }
 
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {

@@ -1,19 +1,20 @@
 //! The ledger in memory: streams, folds, rows and payloads. Time and seeds are counted, so that a world made by the same
 //! commands is the same to the byte. It must answer as the store does: both are held to one set of invariants.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{self, Command, Event, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::capability::Attributes;
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
-use tenure_core::facts::{Counter, Entry, Facts, Namespace, PAGE_MAX, Unread};
+use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, PAGE_MAX, Unread};
 use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::Judge;
-use tenure_core::ledger::{NOTHING_BEFORE, Record};
+use tenure_core::ledger::{self, NOTHING_BEFORE, Record};
 use tenure_core::owed::Owed;
 use tenure_core::plan::Plan;
 use tenure_core::row::Row;
+use tenure_core::state::{Acl, Entry};
 use tenure_core::time::{Stamp, Time};
 
 /// What is stored, and nothing else.
@@ -29,7 +30,11 @@ pub struct Memory {
     pub payloads: BTreeMap<Hash, Payload>,
     pub holders: BTreeMap<(Namespace, String), String>,
     pub counters: BTreeMap<(Counter, String, u64), i64>,
-    pub entries: BTreeMap<(String, String), Entry>,
+    /// Every kept version of a key; the last is the present one.
+    pub entries: BTreeMap<(String, String), BTreeMap<u64, Entry>>,
+    pub acls: BTreeMap<String, Acl>,
+    /// What an event says is gone.
+    pub erased: BTreeSet<Hash>,
     pub plans: BTreeMap<(AgentId, u32), Hash>,
     pub rows: Vec<Row>,
     pub last: Stamp,
@@ -66,7 +71,78 @@ impl Facts for Memory {
 
     fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<Entry>, Unread> {
         self.readable()?;
-        Ok(self.entries.get(&(namespace.to_string(), key.to_string())).cloned())
+        let versions = self.entries.get(&(namespace.to_string(), key.to_string()));
+        Ok(versions.and_then(|versions| versions.values().last()).cloned())
+    }
+
+    fn versions(&mut self, namespace: &str, key: &str, at_most: u64, limit: u32) -> Result<Vec<Entry>, Unread> {
+        self.readable()?;
+        let versions = self.entries.get(&(namespace.to_string(), key.to_string()));
+        let kept = versions.into_iter().flat_map(|versions| versions.range(..=at_most).rev());
+        Ok(kept.map(|(_, entry)| entry.clone()).take(limit as usize).collect())
+    }
+
+    fn old_versions(&mut self, namespace: &str, limit: u32) -> Result<Vec<(String, Entry)>, Unread> {
+        self.readable()?;
+        let mut found = Vec::new();
+        for ((_, key), versions) in self.entries.iter().filter(|((space, _), _)| space == namespace) {
+            let last = versions.keys().last();
+            let old = versions.iter().filter(|(version, entry)| Some(*version) != last || entry.value.is_none());
+            found.extend(old.map(|(_, entry)| (key.clone(), entry.clone())));
+        }
+        found
+            .sort_by(|(key, entry), (other, than)| (entry.at, key, entry.version).cmp(&(than.at, other, than.version)));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    fn entries(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Entry)>, Unread> {
+        self.readable()?;
+        let fits = |space: &str, key: &str| space == namespace && key.starts_with(prefix) && key > after;
+        let keys = self.entries.iter().filter(|((space, key), _)| fits(space, key));
+        let present = keys.filter_map(|((_, key), versions)| Some((key.clone(), versions.values().last()?.clone())));
+        Ok(present.filter(|(_, entry)| entry.value.is_some()).take(limit as usize).collect())
+    }
+
+    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+        self.readable()?;
+        let expiring = self.entries.iter().filter_map(|((namespace, key), versions)| {
+            let last = versions.values().last().filter(|entry| entry.home == home)?;
+            Some(Expiring { namespace: namespace.clone(), key: key.clone(), at: last.expires? })
+        });
+        let mut found: Vec<Expiring> = expiring.collect();
+        found.sort_by(|one, other| (one.at, &one.namespace, &one.key).cmp(&(other.at, &other.namespace, &other.key)));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+        self.readable()?;
+        let records = self.chain.iter().map(|record| ledger::read(record).expect("what was written is read"));
+        let told = ["state.set", "state.deleted", "state.expired"];
+        let mut found: Vec<Changed> = records
+            .filter(|(meta, _)| meta.stream == home && told.contains(&meta.kind.as_str()))
+            .map(|(meta, event)| Changed { index: meta.index, at: meta.stamp.at, event })
+            .collect();
+        match after {
+            Some(after) => {
+                found.retain(|changed| changed.index > after);
+                found.truncate(limit as usize);
+                Ok(found)
+            }
+            None => Ok(found.pop().into_iter().collect()),
+        }
+    }
+
+    fn acls(&mut self) -> Result<Vec<Acl>, Unread> {
+        self.readable()?;
+        Ok(self.acls.values().cloned().collect())
     }
 
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
@@ -151,8 +227,34 @@ impl Memory {
                 *self.counters.entry((*counter, key.clone(), *bucket)).or_default() += by;
             }
             Row::Entry { namespace, key, entry } => {
-                self.entries.insert((namespace.clone(), key.clone()), entry.clone());
+                let versions = self.entries.entry((namespace.clone(), key.clone())).or_default();
+                versions.insert(entry.version, entry.clone());
             }
+            Row::EntryDropped { namespace, key, version, value } => {
+                let place = (namespace.clone(), key.clone());
+                if let Some(versions) = self.entries.get_mut(&place) {
+                    versions.remove(version);
+                    if versions.is_empty() {
+                        self.entries.remove(&place);
+                    }
+                }
+                if let Some(hash) = value {
+                    self.payloads.remove(hash);
+                    self.erased.insert(*hash);
+                }
+            }
+            Row::EntriesExpire { namespace, at } => {
+                for (_, versions) in self.entries.iter_mut().filter(|((space, _), _)| space == namespace) {
+                    if let Some(entry) = versions.values_mut().last().filter(|entry| entry.value.is_some()) {
+                        entry.expires = Some(*at);
+                    }
+                }
+            }
+            Row::Acl(row) => {
+                let (prefix, read, write) = (row.prefix.clone(), row.read.clone(), row.write.clone());
+                self.acls.insert(row.prefix.clone(), Acl { prefix, read, write });
+            }
+            Row::AclRemoved { prefix } => drop(self.acls.remove(prefix)),
             Row::Revision(revision) => {
                 self.plans.insert((revision.agent, revision.number), revision.plan);
             }

@@ -12,7 +12,7 @@ pub struct Recorded {
     pub bytes: Vec<u8>,
 }
 
-fn recorded(row: &Columns<'_>) -> Result<Recorded, Error> {
+pub(crate) fn recorded(row: &Columns<'_>) -> Result<Recorded, Error> {
     let bytes = row.bytes(0)?.to_vec();
     let (meta, event) = ledger::read(&bytes).map_err(Error::corrupt)?;
     Ok(Recorded { meta, event, bytes })

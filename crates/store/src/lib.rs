@@ -37,7 +37,7 @@ pub use error::Error;
 pub use events::{Recorded, events_from, events_of};
 pub use owed::{next_owed_ms, owed_by, owed_now};
 pub use pace::Pace;
-pub use payload::{Blobs, INLINE_BYTES_MAX, bound_payload, payload};
+pub use payload::{Blobs, INLINE_BYTES_MAX, bound_payload, is_erased, payload};
 pub use reader::Reader;
 pub use scrub::ScrubState;
 pub use store::{Options, Store};

@@ -70,6 +70,16 @@ impl Blobs {
         Ok(())
     }
 
+    /// Removes the file of a payload that a committed event erased; one that stays is swept after the next start.
+    pub(crate) fn remove(&self, hash: &Hash) {
+        match fs::remove_file(self.path(hash)) {
+            Ok(()) => {}
+            // Most are small and have none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%hash, %error, "an erased payload's file stays until the next start"),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none())
     }
@@ -82,6 +92,14 @@ fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn is_named(sql: &mut dyn Sql, hash: &Hash) -> Result<bool, Error> {
     let text = "SELECT 1 FROM payloads WHERE hash = $1 AND bytes IS NULL";
     Ok(sql.first(text, &[Cell::Bytes(&hash.0)], |row| row.int(0))?.is_some())
+}
+
+/// Whether an event says that its bytes are gone.
+///
+/// # Errors
+/// The database's.
+pub fn is_erased(sql: &mut dyn Sql, hash: &Hash) -> Result<bool, Error> {
+    Ok(sql.first("SELECT 1 FROM erased WHERE hash = $1", &[Cell::Bytes(&hash.0)], |row| row.int(0))?.is_some())
 }
 
 /// Writes the row, and a large one's file. Call [`Blobs::keep`] with a large one before the job: here it would hold up

@@ -10,6 +10,7 @@ pub mod iterations;
 pub mod keys;
 pub mod macs;
 pub mod sessions;
+pub mod state;
 pub mod turns;
 pub mod workers;
 
@@ -108,7 +109,13 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
     match row {
         Row::Held { namespace, key, holder } => facts::write_holder(sql, *namespace, key, holder.as_deref()),
         Row::Counted { counter, key, bucket, by } => facts::count(sql, *counter, key, *bucket, *by),
-        Row::Entry { namespace, key, entry } => facts::write_entry(sql, namespace, key, entry),
+        Row::Entry { namespace, key, entry } => state::write(sql, namespace, key, entry),
+        Row::EntryDropped { namespace, key, version, value } => {
+            state::drop_version(sql, namespace, key, *version, value.as_ref())
+        }
+        Row::EntriesExpire { namespace, at } => state::expire(sql, namespace, *at),
+        Row::Acl(row) => row.write_with_mac(sql, macs),
+        Row::AclRemoved { prefix } => state::remove_acl(sql, prefix),
         Row::Key(row) => row.write_with_mac(sql, macs),
         Row::KeyRevoked { id, at } => keys::revoke(sql, macs, *id, *at),
         Row::AgentKey(row) => row.write_with_mac(sql, macs),

@@ -8,7 +8,7 @@ pub(crate) use replay::{load, snapshot, snapshot_holds, snapshot_mac};
 use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
 use crate::payload::{self, Blobs};
-use crate::rows::facts;
+use crate::rows::{facts, state};
 use crate::sql::{Cell, Sql};
 use crate::{Error, owed, rows};
 use std::collections::HashMap;
@@ -18,10 +18,11 @@ use tenure_core::aggregate::{Fold, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::capability::Attributes;
 use tenure_core::draft::{Decision, Ledger};
-use tenure_core::facts::{Counter, Facts, Namespace, Unread};
+use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::id::{AgentId, ProjectId};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
+use tenure_core::state::Acl;
 use tenure_core::time::{Stamp, Time};
 
 /// A snapshot is written each time that so many more events are in a stream.
@@ -226,8 +227,48 @@ impl Facts for Txn<'_> {
         self.read(|txn| facts::counted(txn.sql, counter, key, bucket))
     }
 
-    fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<tenure_core::facts::Entry>, Unread> {
-        self.read(|txn| facts::entry(txn.sql, namespace, key))
+    fn entry(&mut self, namespace: &str, key: &str) -> Result<Option<tenure_core::state::Entry>, Unread> {
+        self.read(|txn| state::present(txn.sql, namespace, key))
+    }
+
+    fn versions(
+        &mut self,
+        namespace: &str,
+        key: &str,
+        at_most: u64,
+        limit: u32,
+    ) -> Result<Vec<tenure_core::state::Entry>, Unread> {
+        self.read(|txn| state::versions(txn.sql, namespace, key, at_most, limit))
+    }
+
+    fn old_versions(
+        &mut self,
+        namespace: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, tenure_core::state::Entry)>, Unread> {
+        self.read(|txn| state::old_versions(txn.sql, namespace, limit))
+    }
+
+    fn entries(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, tenure_core::state::Entry)>, Unread> {
+        self.read(|txn| state::list(txn.sql, namespace, prefix, after, limit))
+    }
+
+    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+        self.read(|txn| state::expiring(txn.sql, home, limit))
+    }
+
+    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+        self.read(|txn| Ok(state::changes(txn.sql, home, after, limit)?.into_iter().map(state::changed).collect()))
+    }
+
+    fn acls(&mut self) -> Result<Vec<Acl>, Unread> {
+        self.read(|txn| state::acls(txn.sql, txn.macs))
     }
 
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {

@@ -6,6 +6,7 @@ pub mod conversation;
 pub mod file;
 pub mod execution;
 pub mod event;
+pub mod state;
 pub mod key;
 pub mod model;
 pub mod session;

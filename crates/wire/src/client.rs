@@ -4,11 +4,13 @@ mod endpoint;
 mod event_stream;
 mod tls;
 mod download;
+mod state;
 mod trace;
 
 pub use download::Download;
 pub use endpoint::{Endpoint, EndpointError};
 pub use event_stream::{EventStream, StreamItem, Streamed};
+pub use state::SetState;
 pub use trace::trace_requests;
 
 use std::sync::Arc;

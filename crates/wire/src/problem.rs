@@ -140,6 +140,11 @@ catalogue! {
     CallArgumentsWrong "call_arguments_wrong" 422 "The arguments do not fit" "`GET /v1/agent/capabilities?name=NAME` gives their schema" ChangeRequest;
     CallFailed "call_failed" 409 "The call failed" "the entry in `errors` says why; read the state again, then decide" LookAgain;
     OverlapTooLong "overlap_too_long" 422 "The overlap is too long" "an old key lives on for 7 days at most" ChangeRequest;
+    // What agents keep.
+    StateUnknown "state_unknown" 404 "There is no such value" "`tenure state list AGENT` and `tenure state shared list` show what there is" LookAgain;
+    StateVersionConflict "state_version_conflict" 409 "The value has another version" "read it, and decide again with the version that it has" LookAgain;
+    StateQuotaExceeded "state_quota_exceeded" 409 "More would be kept than may be" "delete what is not needed, or raise the quota: `tenure state quota AGENT --set SIZE`" LookAgain;
+    StateWrong "state_wrong" 422 "That cannot be kept" "see /v1/openapi.json for keys, values and their limits" ChangeRequest;
     // Keys.
     KeyUnknown "key_unknown" 404 "There is no such key" "`tenure key list` shows what there is" LookAgain;
     KeyNameTaken "key_name_taken" 409 "A live key has this name" "choose another name, or revoke that key" ChangeRequest;

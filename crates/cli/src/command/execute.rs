@@ -1,12 +1,10 @@
 //! `tenure execute` and `tenure agent run`.
-use std::path::Path;
-
 use serde_json::value::RawValue;
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::execution::Start;
 use tenure_wire::client::Client;
 
-use super::{contents, interrupted};
+use super::{interrupted, typed};
 use crate::args::{Execute, Run};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -84,44 +82,12 @@ fn agent_and_input(
     Ok((agent, input))
 }
 
-/// JSON as written; what does not begin as JSON is a string. None at all is null.
+/// None at all is null.
 fn input(typed: Option<&str>, text: bool) -> Result<Box<RawValue>, Failure> {
-    let Some(typed) = typed else { return Ok(RawValue::NULL.to_owned()) };
-    let content = match typed.strip_prefix('@') {
-        Some(file) => read(Path::new(file))?,
-        None if typed == "-" => read(Path::new("-"))?,
-        None => typed.to_string(),
-    };
-    let trimmed = content.trim();
-    let quoted = || serde_json::value::to_raw_value(&content).expect("invariant: a string is JSON");
-    let value = match RawValue::from_string(trimmed.to_string()) {
-        _ if text => quoted(),
-        _ if trimmed.is_empty() => {
-            return Err(Failure::new(Exit::Refused, "the input is empty")
-                .next("leave --input out where there is none, or say --text if nothing is meant"));
-        }
-        Ok(value) => value,
-        Err(error) if trimmed.starts_with(['{', '[', '"']) => {
-            return Err(Failure::new(Exit::Refused, "the input begins as JSON and is none")
-                .why(error.to_string())
-                .next("mend the JSON, or say --text if it is text"));
-        }
-        Err(_) => quoted(),
-    };
-    let size = value.get().len();
-    if size > INPUT_BYTES_MAX {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!("the input has {size} bytes as JSON; at most {INPUT_BYTES_MAX} are taken"),
-        )
-        .next("keep large data in files of the agent's work folder"));
+    match typed {
+        Some(typed) => typed::json(typed, text, "input", INPUT_BYTES_MAX),
+        None => Ok(RawValue::NULL.to_owned()),
     }
-    Ok(value)
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(contents(path, INPUT_BYTES_MAX)?)
-        .map_err(|_| Failure::new(Exit::Refused, format!("{} is not UTF-8", path.display())))
 }
 
 #[cfg(test)]
@@ -143,24 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn input_that_does_not_begin_as_json_is_a_string() {
-        let json = |typed: &str| input(Some(typed), false).unwrap().get().to_string();
-        assert_eq!(json(r#"{"task": "x",  "n": 1.50}"#), r#"{"task": "x",  "n": 1.50}"#);
-        assert_eq!(json("reverse \"it\""), r#""reverse \"it\"""#);
-        assert_eq!((json("12"), json("-5 is cold")), ("12".to_string(), r#""-5 is cold""#.to_string()));
+    fn no_input_is_null_and_one_is_read_as_every_verb_reads_it() {
         assert_eq!(input(None, false).unwrap().get(), "null");
-        assert_eq!(input(Some("@/nowhere/at/all"), false).unwrap_err().exit, Exit::NotFound);
-    }
-
-    #[test]
-    fn empty_and_broken_input_is_refused_unless_it_is_said_to_be_text() {
-        for typed in ["", "  \n", r#"{"task": "#, "[1, 2", "\"open", "[x] first, do this"] {
-            assert_eq!(input(Some(typed), false).unwrap_err().exit, Exit::Refused, "{typed:?}");
-            let text: String = serde_json::from_str(input(Some(typed), true).unwrap().get()).unwrap();
-            assert_eq!(text, typed);
-        }
-        let most = "x".repeat(INPUT_BYTES_MAX - 2);
-        assert!(input(Some(&most), false).is_ok(), "with its quotes it is just as long as is taken");
-        assert_eq!(input(Some(&(most + "x")), false).unwrap_err().exit, Exit::Refused);
+        assert_eq!(input(Some("[1]"), false).unwrap().get(), "[1]");
+        assert_eq!(input(Some("[1]"), true).unwrap().get(), "\"[1]\"");
     }
 }

@@ -38,7 +38,10 @@ const ADDRESS: &str = "http://127.0.0.1:7800";
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 4] = [
+const ENDS: [(&str, i32, &str); 7] = [
+    ("tenure state get AGENT", 4, "each line has an agent of its own, which keeps nothing"),
+    ("tenure state delete AGENT", 4, "of the same page"),
+    ("tenure state history AGENT", 4, "of the same page"),
     ("tenure execution cancel", 5, "the execution of the sample has ended"),
     ("tenure execution logs ID --iteration 2", 4, "the execution of the sample had one iteration"),
     ("tenure model test", 5, "answers come from a cassette, and no model is asked"),

@@ -20,14 +20,11 @@ pub const TOOL_BYTES_MAX: usize = 128;
 pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesystem.stat"];
 
 /// Capabilities that have a name and come with a later release: group, operations.
-const LATER: [(&str, &[&str]); 13] = [
+const LATER: [(&str, &[&str]); 10] = [
     ("filesystem", &["search", "search_content", "copy", "move", "watch"]),
     ("process", &["list", "logs", "monitor", "kill"]),
     ("network", &["credentialed_request"]),
     ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),
-    ("state.session", &["get", "set", "delete", "list", "query", "history"]),
-    ("state.persistent", &["delete", "list", "query", "history"]),
-    ("state.shared", &["get", "set", "delete", "list", "watch"]),
     ("comms", &["send", "broadcast", "publish", "subscribe", "unsubscribe", "receive", "reply"]),
     ("scheduler", &["cron_create", "cron_list", "cron_delete", "delay"]),
     ("secrets", &["list", "use", "rotate_request"]),

@@ -7,6 +7,7 @@ use crate::capability::Place;
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
 use crate::id::{AgentId, CallId, KeyId, SessionId};
+use crate::state::{self, Space};
 
 pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
     match command {
@@ -143,5 +144,6 @@ pub(super) fn end(id: SessionId, draft: &mut Draft<'_>, ending: Ending) -> Resul
     let Some(session) = draft.get::<Session>(id)?.filter(|session| session.ended.is_none()) else { return Ok(()) };
     let agent = session.agent;
     draft.emit::<Session>(id, Event::Ended { ending })?;
+    state::end_session(draft, agent, &Space::session(agent, Holder::Session(id)))?;
     draft.emit::<Agent>(agent, agent::Event::SessionEnded { session: id })
 }

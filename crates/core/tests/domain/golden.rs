@@ -42,7 +42,7 @@ fn history() -> Office {
         office.command_project(Actor::Daemon, command).expect("it stands");
     }
     office.deploy("clerk", 1, "another").expect("a changed manifest");
-    let steps: [fn(&mut Office) -> execution::Command; 26] = [
+    let steps: [fn(&mut Office) -> execution::Command; 27] = [
         Office::start,
         |office| office.bind(),
         |office| office.call_model(),
@@ -55,7 +55,10 @@ fn history() -> Office {
         |office| office.lose_jail(),
         |office| office.end_call(Outcome::Done { exit_code: None }),
         |office| office.call_model(),
-        |office| office.answer(&["state.persistent.set", "state.persistent.get", "filesystem.read"]),
+        |office| {
+            office.answer(&["state.persistent.set", "state.session.set", "state.persistent.get", "filesystem.read"])
+        },
+        Office::perform,
         Office::perform,
         Office::perform,
         |office| office.end_call(Outcome::Redirected { path: "/workspace/behind".into() }),
@@ -106,6 +109,7 @@ fn history() -> Office {
     office.kill().expect("it is deployed");
     office.put_file().expect("it is deployed");
     office.record_put(Some("the disk is full".into())).expect("it was put");
+    office.keep_values();
     office.revoke().expect("it is deployed");
     office.execution = first;
     office.delete().expect("it is deployed");

@@ -7,4 +7,5 @@ mod replay;
 mod reports;
 mod schedules;
 mod sessions;
+mod state;
 mod transitions;

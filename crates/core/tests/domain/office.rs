@@ -16,7 +16,7 @@ use tenure_core::manifest::{Manifest, Missed, Overlap, Validator};
 use tenure_core::network::{self, Traffic};
 use tenure_core::plan::{Limits, Plan, Schedule};
 use tenure_core::time::Time;
-use tenure_core::{agent, project};
+use tenure_core::{agent, project, state};
 use tenure_sim::store::World;
 
 pub const OWNER: Actor = Actor::Owner { uid: 1000 };
@@ -169,6 +169,47 @@ impl Office {
         let (path, content) = ("/workspace/in.csv".to_string(), Hash::of(b"a,b"));
         let ended = agent::Command::RecordPut { path, content, failed };
         self.world.commit(Actor::Daemon, Command::Agent(self.agent, ended))
+    }
+
+    pub fn write(&mut self, key: &str, text: &str) -> state::Write {
+        state::Write { key: key.into(), value: self.world.payload(text), expected: None, ttl_ms: None }
+    }
+
+    /// Every kind of change of an agent's values, and of those that agents share.
+    pub fn keep_values(&mut self) {
+        let write = |office: &mut Office, text: &str, ttl_ms| state::Write { ttl_ms, ..office.write("a", text) };
+        let writes = [write(self, "1", None), write(self, "2", Some(1000))];
+        let shared = [write(self, "3", None), write(self, "4", Some(1000))];
+        for value in writes {
+            self.supervise(agent::Command::SetState(value)).expect("it fits");
+        }
+        for value in shared {
+            self.command_project(OWNER, project::Command::SetShared(value)).expect("it fits");
+        }
+        self.world.pass(1000);
+        self.sweep_state();
+        let restored = vec![self.write("b", "5"), self.write("c", "6")];
+        self.supervise(agent::Command::RestoreState { values: restored }).expect("it fits");
+        self.supervise(agent::Command::DeleteState { key: "b".into(), expected: Some(1) }).expect("it is there");
+        self.supervise(agent::Command::SetStateQuota { quota: 2 }).expect("a quota");
+        let shared = self.write("d", "7");
+        self.command_project(OWNER, project::Command::SetShared(shared)).expect("it fits");
+        let acl = state::Acl { prefix: "d".into(), read: state::Access::Everyone, write: state::Access::Everyone };
+        for command in [
+            project::Command::DeleteShared { key: "d".into(), expected: Some(1) },
+            project::Command::SetSharedQuota { quota: 1 },
+            project::Command::SetAcl(acl),
+            project::Command::RemoveAcl { prefix: "d".into() },
+        ] {
+            self.command_project(OWNER, command).expect("it stands");
+        }
+        self.sweep_state();
+    }
+
+    pub fn sweep_state(&mut self) {
+        let sweep = Command::Agent(self.agent, agent::Command::SweepState {});
+        let _ = self.world.commit(Actor::Daemon, sweep);
+        let _ = self.command_project(Actor::Daemon, project::Command::SweepShared {});
     }
 
     pub fn remove_home(&mut self) -> Result<Vec<Event>, Refusal> {

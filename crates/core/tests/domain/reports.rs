@@ -111,7 +111,7 @@ fn the_value_brought_with_a_call_is_the_one_that_is_bound_and_other_bytes_are_no
         assert_eq!(perform.payloads(), [&value]);
         let events = office.apply(perform).expect("it is performed");
         let bound = events.iter().find_map(|event| match event {
-            Event::Agent(agent::Event::StateSet { value, .. }) => Some(value.hash),
+            Event::Agent(agent::Event::StateSet(set)) => Some(set.value.hash),
             _ => None,
         });
         let bound = bound.expect("the value is set");

@@ -273,7 +273,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
     fn revise(office: &mut Office, known: u32) -> Result<Vec<Event>, Refusal> {
         office.deploy_expecting("clerk", &plan(1), "2", agent::Expectation::Revision(known))
     }
-    let commands: [(&str, Command1); 23] = [
+    let commands: [(&str, Command1); 28] = [
         ("wake", Office::wake),
         ("start", |office| start(office, None)),
         ("start of revision 1", |office| start(office, Some(1))),
@@ -304,6 +304,22 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
         ("delete", Office::delete),
         ("put a file", Office::put_file),
         ("record put", |office| office.record_put(None)),
+        ("set a value", |office| {
+            let write = office.write("a", "1");
+            office.supervise(agent::Command::SetState(write))
+        }),
+        ("delete a value", |office| office.supervise(agent::Command::DeleteState { key: "a".into(), expected: None })),
+        ("set the quota", |office| office.supervise(agent::Command::SetStateQuota { quota: 9 })),
+        ("restore values", |office| {
+            let values = vec![office.write("a", "1")];
+            office.supervise(agent::Command::RestoreState { values })
+        }),
+        ("sweep values", |office| {
+            let write = tenure_core::state::Write { ttl_ms: Some(1), ..office.write("a", "1") };
+            let _ = office.supervise(agent::Command::SetState(write));
+            office.world.pass(1);
+            office.supervise(agent::Command::SweepState {})
+        }),
         ("record home removed", Office::remove_home),
     ];
     insta::assert_snapshot!("agent", table_of(&states, &commands, |office| Stream::Agent(office.agent)));
@@ -371,6 +387,10 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
         let role = tenure_core::access::Role::Operator;
         Of::CreateKey { name: name.into(), role, hash: tenure_core::bound::Hash::of(b"key") }
     }
+    fn rule() -> tenure_core::state::Acl {
+        let everyone = || tenure_core::state::Access::Everyone;
+        tenure_core::state::Acl { prefix: "a".into(), read: everyone(), write: everyone() }
+    }
     let states: [(&str, Setup); 3] = [
         ("unfounded", || {
             let mut office = fresh(0);
@@ -384,7 +404,7 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 8] = [
+    let commands: [(&str, Command1); 15] = [
         ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
         ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
@@ -397,6 +417,23 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             let key = key(office);
             office.command_project(OWNER, Of::RevokeKey { key })
         }),
+        ("set a shared value", |office| {
+            let write = office.write("a", "1");
+            office.command_project(OWNER, Of::SetShared(write))
+        }),
+        ("delete a shared value", |office| {
+            office.command_project(OWNER, Of::DeleteShared { key: "a".into(), expected: Some(1) })
+        }),
+        ("set the quota of what is shared", |office| office.command_project(OWNER, Of::SetSharedQuota { quota: 9 })),
+        ("set a rule", |office| office.command_project(OWNER, Of::SetAcl(rule()))),
+        ("remove a rule", |office| {
+            let _ = office.command_project(OWNER, Of::SetAcl(rule()));
+            office.command_project(OWNER, Of::RemoveAcl { prefix: "a".into() })
+        }),
+        ("remove a rule that is not there", |office| {
+            office.command_project(OWNER, Of::RemoveAcl { prefix: "a".into() })
+        }),
+        ("sweep shared values", |office| office.command_project(Actor::Daemon, Of::SweepShared {})),
         ("tell refusals", |office| office.command_project(Actor::Daemon, Of::TellRefusals {})),
     ];
     insta::assert_snapshot!("project", table_of(&states, &commands, |office| Stream::Project(office.project)));

@@ -111,7 +111,7 @@ fn json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
 }
 
 /// How deep brackets nest outside of strings; of a text that is no JSON it says nothing worse.
-fn depth(text: &str) -> usize {
+pub(super) fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
     for byte in text.bytes() {
         match byte {

@@ -5,11 +5,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tenure_core::aggregate::Refusal;
 use tenure_core::manifest;
+use tenure_core::state::Conflict;
 use tenure_core::{agent, execution, fleet, project, session};
 use tenure_store as store;
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
 
+use super::lookup::quoted;
 use crate::commit;
 use crate::model::failure;
 use crate::records;
@@ -123,6 +125,15 @@ fn of_project(refusal: &project::Refusal) -> Problem {
         R::KeysFull {} => Code::KeysFull.problem("no more keys are kept alive at a time"),
         R::KeyUnknown {} => Code::KeyUnknown.problem("no live key has this id"),
         R::NothingToTell {} => Code::Conflict.problem("every refusal is told"),
+        R::StateVersion { key, current } => version_conflict(key, *current),
+        R::StateQuota { conflict, .. } => Code::StateQuotaExceeded.problem(conflict.to_string()),
+        R::StateWrong { key, conflict } => state_wrong(key, *conflict),
+        R::StateMissing { key } => Code::StateUnknown.problem(format!("nothing is shared under {}", quoted(key))),
+        R::NothingDue {} => Code::Conflict.problem("no value's time is over"),
+        R::AclWrong {} => Code::StateWrong
+            .problem("a prefix has at most 512 bytes and no control character, a rule names at most 64 agents"),
+        R::AclsFull {} => Code::StateWrong.problem("256 rules are kept").hint("remove one that is not needed"),
+        R::AclUnknown { prefix } => Code::StateUnknown.problem(format!("there is no rule for {}", quoted(prefix))),
     }
 }
 
@@ -151,7 +162,27 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::KeyDead {} => Code::Unauthenticated.problem("the API key is unknown or revoked"),
         R::NoKeyDue {} => Code::Conflict.problem("no key of the agent is to end now"),
         R::OverlapTooLong {} => Code::OverlapTooLong.problem("the overlap is longer than 7 days"),
+        R::StateVersion { key, current } => version_conflict(key, *current),
+        R::StateQuota { conflict, .. } => Code::StateQuotaExceeded.problem(conflict.to_string()),
+        R::StateWrong { key, conflict } => state_wrong(key, *conflict),
+        R::StateMissing { key } => Code::StateUnknown.problem(format!("the agent keeps nothing under {}", quoted(key))),
+        R::NothingDue {} => Code::Conflict.problem("no value's time is over"),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
+    }
+}
+
+fn version_conflict(key: &str, current: u64) -> Problem {
+    let detail = match current {
+        0 => format!("nothing is under {}, so that its version is 0", quoted(key)),
+        current => format!("the version of {} is {current}", quoted(key)),
+    };
+    Code::StateVersionConflict.problem(detail)
+}
+
+fn state_wrong(key: &str, conflict: Conflict) -> Problem {
+    match conflict {
+        Conflict::Value { .. } => Code::StateWrong.problem(format!("{}: {conflict}", quoted(key))),
+        other => Code::StateWrong.problem(other.to_string()),
     }
 }
 

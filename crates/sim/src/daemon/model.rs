@@ -142,7 +142,12 @@ fn call(random: &mut Random, index: u64) -> ToolCall {
         "filesystem.read" | "filesystem.list" => json!({"path": path}),
         "process.run" => json!({"command": "true"}),
         "state.persistent.set" => json!({"key": key, "value": number, "expected_version": random.below(3)}),
-        "state.persistent.get" => json!({"key": key}),
+        "state.shared.set" => {
+            json!({"key": key, "value": number, "expected_version": random.below(3), "ttl_seconds": 1 + random.below(60)})
+        }
+        "state.session.set" => json!({"key": key, "value": number}),
+        "state.persistent.get" | "state.persistent.delete" | "state.shared.get" => json!({"key": key}),
+        "state.shared.watch" => json!({"cursor": random.below(50)}),
         "network.dns_lookup" => json!({"host": "example.com"}),
         _ => json!({}),
     };

@@ -128,6 +128,13 @@ pub fn find(sql: &mut dyn Sql, wanted: &str) -> Result<Match<AgentRow>, Error> {
 
 /// # Errors
 /// The database's.
+pub fn name_of(sql: &mut dyn Sql, id: AgentId) -> Result<Option<String>, Error> {
+    let text = "SELECT name FROM agents WHERE id = $1";
+    sql.first(text, &[Cell::Text(&id.to_string())], |row| Ok(row.text(0)?.to_string()))
+}
+
+/// # Errors
+/// The database's.
 pub fn get(sql: &mut dyn Sql, id: AgentId) -> Result<Option<AgentRow>, Error> {
     sql.first(&format!("{SELECT} WHERE id = $1"), &[Cell::Text(&id.to_string())], read)
 }

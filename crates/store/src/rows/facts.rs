@@ -1,8 +1,7 @@
-//! What decisions are made by, beside folds: holders of what is unique, counters, stored values.
+//! What decisions are made by, beside folds: holders of what is unique, and counters.
 use crate::Error;
 use crate::sql::{Cell, Sql};
-use tenure_core::bound::Bound;
-use tenure_core::facts::{Counter, Entry, Namespace, PAGE_MAX};
+use tenure_core::facts::{Counter, Namespace, PAGE_MAX};
 
 pub(super) fn write_holder(
     sql: &mut dyn Sql,
@@ -53,28 +52,4 @@ pub(crate) fn page(sql: &mut dyn Sql, counter: Counter) -> Result<Vec<(String, i
     let text = "SELECT key, value FROM counters WHERE counter = $1 AND bucket = 0 ORDER BY key LIMIT $2";
     let cells = [Cell::Text(counter.as_str()), Cell::Int(PAGE_MAX.into())];
     sql.all(text, &cells, |row| Ok((row.text(0)?.to_string(), row.int(1)?)))
-}
-
-pub(super) fn write_entry(sql: &mut dyn Sql, namespace: &str, key: &str, entry: &Entry) -> Result<(), Error> {
-    let text = "INSERT INTO entries (namespace, key, version, value, size, owner, at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
-        ON CONFLICT (namespace, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
-        size = excluded.size, owner = excluded.owner, at = excluded.at";
-    let cells = [
-        Cell::Text(namespace),
-        Cell::Text(key),
-        Cell::count(entry.version),
-        Cell::Bytes(&entry.value.hash.0),
-        Cell::count(entry.value.size),
-        Cell::Text(&entry.owner.to_string()),
-        Cell::Int(entry.at.millis()),
-    ];
-    sql.execute(text, &cells).map(|_| ())
-}
-
-pub(crate) fn entry(sql: &mut dyn Sql, namespace: &str, key: &str) -> Result<Option<Entry>, Error> {
-    let text = "SELECT version, value, size, owner, at FROM entries WHERE namespace = $1 AND key = $2";
-    sql.first(text, &[Cell::Text(namespace), Cell::Text(key)], |row| {
-        let value = Bound { hash: row.hash(1)?, size: row.count(2)? };
-        Ok(Entry { version: row.count(0)?, value, owner: row.parse(3)?, at: row.time(4)? })
-    })
 }

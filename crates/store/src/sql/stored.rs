@@ -5,12 +5,14 @@ use crate::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tenure_core::access::Role;
+use tenure_core::actor::Actor;
 use tenure_core::agent::{self, Listed, Supervised};
 use tenure_core::bound::Hash;
 use tenure_core::call::Holder;
 use tenure_core::capability::Shown;
 use tenure_core::execution::{Reason, Status, Trigger};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, SessionId, WorkerId};
+use tenure_core::state::Access;
 use tenure_core::time::{Clock, Time};
 
 /// An owned column.
@@ -86,6 +88,7 @@ macro_rules! stored_text { ($($text:ty),+ $(,)?) => { $(impl Stored for $text {
 })+ }; }
 stored_text!(
     String,
+    Actor,
     AgentId,
     CallId,
     ConnectionId,
@@ -110,7 +113,7 @@ macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {
         from_json(columns, place)
     }
 })+ }; }
-stored_json!(Clock, Listed, Shown, Supervised);
+stored_json!(Access, Clock, Listed, Shown, Supervised);
 
 fn to_json<T: Serialize>(value: &T) -> Value {
     Value::Text(serde_json::to_string(value).expect("invariant: a column's value is JSON with text keys"))

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tenure_core::aggregate::{Event, Stream};
 use tenure_core::ledger::Signer;
 use tenure_core::project;
+use tenure_core::row::Row;
 
 const JOBS_MAX: usize = 512;
 /// How long the wakes of one transaction may take in all. Where virtual time rules they take none.
@@ -180,6 +181,11 @@ impl WriterState {
         for (_, event) in batch.appended.iter().flat_map(|appended| &appended.decision.events) {
             if let Event::Project(project::Event::RestoreAccepted { checkpoint_size, .. }) = event {
                 self.head.accept(*checkpoint_size);
+            }
+        }
+        for row in batch.appended.iter().flat_map(|appended| &appended.decision.rows) {
+            if let Row::EntryDropped { value: Some(hash), .. } = row {
+                self.blobs.remove(hash);
             }
         }
         if let (Some(hook), false) = (hook, batch.appended.is_empty()) {

@@ -79,7 +79,14 @@ fn next(
 
 /// Up to three calls, in the sandbox and on our own rows.
 fn proposals(world: &mut World, dice: u8) -> Vec<Proposal> {
+    let ttl = 1 + u64::from(dice % 9);
     let kinds = [
+        (
+            "state.shared.set",
+            json!({ "key": "shared", "value": dice, "expected_version": dice % 3, "ttl_seconds": ttl }),
+        ),
+        ("state.session.set", json!({ "key": format!("key-{}", dice % 2), "value": dice })),
+        ("state.persistent.delete", json!({ "key": format!("key-{}", dice % 5) })),
         ("filesystem.read", json!({ "path": "src/main.rs" })),
         ("state.persistent.set", json!({ "key": format!("key-{}", dice % 5), "value": dice })),
         ("filesystem.write", json!({ "path": "out", "content": "x" })),

@@ -10,7 +10,8 @@ use tenure_core::aggregate::{Command, Event};
 use tenure_core::bound::Hash;
 use tenure_core::call::EndCall;
 use tenure_core::execution;
-use tenure_core::{ledger, project};
+use tenure_core::id::{AgentId, ProjectId};
+use tenure_core::{agent, ledger, project, state};
 use tenure_store::verify::{Depth, Report, Witness, verify};
 use tenure_store::{Checkpoint, Error, Options, Restored, Store};
 
@@ -40,6 +41,7 @@ pub(crate) fn make(dir: &Path) {
     let set = world.proposal_of("state.persistent.set", &json!({ "key": "mood", "value": "good" }));
     world.turn_asking(&store, keeps, vec![set]);
     world.perform(&store, keeps);
+    keep_values(&mut world, &store, agent, project);
     let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
     let checked = world.start(&store, validated, None);
     world.bind(&store, checked, worker);
@@ -136,6 +138,32 @@ type Tampering = fn(&Connection, &Path);
 fn blob(dir: &Path) -> std::path::PathBuf {
     let folder = fs::read_dir(dir.join("blobs")).unwrap().next().unwrap().unwrap().path();
     fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
+}
+
+/// A second version of a stored value, a quota, a shared one that expired, and a rule.
+fn keep_values(world: &mut World, store: &Store, agent: AgentId, project: ProjectId) {
+    let write = |world: &mut World, key: &str, text: &str, ttl_ms| state::Write {
+        key: key.into(),
+        value: world.payload(text),
+        expected: None,
+        ttl_ms,
+    };
+    let mood = write(world, "mood", "\"better\"", None);
+    let shared = write(world, "secret:a", "1", Some(1));
+    let nobody = || state::Access::Agents(std::collections::BTreeSet::new());
+    let acl = state::Acl { prefix: "secret:".into(), read: nobody(), write: nobody() };
+    for command in [
+        Command::Agent(agent, agent::Command::SetState(mood)),
+        Command::Agent(agent, agent::Command::SetStateQuota { quota: 1000 }),
+        Command::Project(project, project::Command::SetShared(shared)),
+        Command::Project(project, project::Command::SetAcl(acl)),
+        Command::Project(project, project::Command::SetSharedQuota { quota: 1 }),
+        // The first ends it, the second drops what there is no room for.
+        Command::Project(project, project::Command::SweepShared {}),
+        Command::Project(project, project::Command::SweepShared {}),
+    ] {
+        world.run(store, command).unwrap();
+    }
 }
 
 fn run(db: &Connection, sql: &str) {
@@ -376,8 +404,31 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
     ),
     (
         "a changed stored value",
-        |db, _| run(db, "UPDATE entries SET version = version + 1"),
-        &["agt_", "`mood` of `entries` differs: version is 2, by the records 1"],
+        |db, _| run(db, "UPDATE entries SET expires = 5 WHERE key = 'mood' AND superseded = 0"),
+        &["agt_", "`mood` 2 of `entries` differs: expires is 5, by the records empty"],
+    ),
+    (
+        "a dropped version",
+        |db, _| run(db, "DELETE FROM entries WHERE key = 'mood' AND superseded = 1"),
+        &["agt_", "`mood` 1 of `entries` is missing"],
+    ),
+    (
+        "a quota that is another",
+        |db, _| run(db, "UPDATE counters SET value = 5 WHERE counter = 'state_quota'"),
+        &["the row `state_quota` `persistent:agt_", "of `counters` differs: value is 5, by the records 1000"],
+    ),
+    (
+        "a rule on shared keys that lets others write",
+        |db, _| run(db, "UPDATE acls SET writers = '\"everyone\"'"),
+        &["the row `secret:` of `acls` differs: writers is "],
+    ),
+    (
+        "a value that is erased, and no event says so",
+        |db, _| {
+            run(db, "INSERT INTO erased SELECT value FROM entries WHERE key = 'mood' AND superseded = 0");
+            run(db, "DELETE FROM payloads WHERE hash IN (SELECT hash FROM erased)");
+        },
+        &["of `erased` is there, and no record implies it"],
     ),
     (
         "a revoked key that lives again",

@@ -4,7 +4,9 @@ use super::prompt::{self, Exchange, PastCall, PastTurn, PromptContext};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
 use crate::records::{Error, ReadTxn, found};
+use serde_json::{Value, json};
 use std::sync::Arc;
+use tenure_core::bound::Hash;
 use tenure_core::call::CallRow;
 use tenure_core::execution::Turn;
 use tenure_core::id::ExecutionId;
@@ -109,12 +111,22 @@ fn notes_before(notes: &[NoteEntry], turn: u32) -> Vec<Note> {
 }
 
 fn past_call(txn: &mut ReadTxn<'_>, call: &CallRow) -> Result<PastCall, Error> {
-    let result = call.result.map(|result| txn.json(result)).transpose()?;
+    let result = call.result.map(|result| result_of(txn, result)).transpose()?;
     let outcome = call.outcome.clone().unwrap_or_else(|| call.state.clone());
     let capability = call.capability.clone();
     let detail = call.detail.as_deref().map(serde_json::from_str).transpose().map_err(Error::Payload)?;
     let (exit_code, sentence) = (call.exit_code, call.sentence.clone());
     Ok(PastCall { capability, outcome, exit_code, result, detail, sentence })
+}
+
+/// What a call gave. A stored value that it read may be kept no longer: it was replaced or deleted since.
+fn result_of(txn: &mut ReadTxn<'_>, result: Hash) -> Result<Value, Error> {
+    match txn.json(result) {
+        Err(Error::Gone(_)) if txn.is_erased(result)? => {
+            Ok(json!({ "error": "what it gave is kept no longer: the value was changed since; read it again" }))
+        }
+        read => read,
+    }
 }
 
 /// Why the attempt before this one failed, in the words that its validator or its clock gave.
