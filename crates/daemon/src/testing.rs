@@ -224,7 +224,7 @@ impl<'a> Driven<'a> {
         (self.id, self.iteration) = (self.app.committer.mint_execution(), 0);
         let input = self.app.committer.payload(serde_json::to_vec(message).unwrap());
         let trigger = Trigger::Manual;
-        let start = Start { agent, input, max_iterations: None, idempotency: None, trigger };
+        let start = Start { agent, revision: None, input, max_iterations: None, idempotency: None, trigger };
         self.run(execution::Command::Converse { start, conversation }).await;
     }
 

@@ -266,7 +266,7 @@ impl Office {
     pub fn say(&mut self, conversation: Option<ExecutionId>) -> execution::Command {
         let input = self.world.payload("\"hello\"");
         let (agent, trigger) = (self.agent, Trigger::Manual);
-        let start = Start { agent, input, max_iterations: None, idempotency: None, trigger };
+        let start = Start { agent, revision: None, input, max_iterations: None, idempotency: None, trigger };
         execution::Command::Converse { start, conversation }
     }
 
