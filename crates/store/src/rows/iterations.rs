@@ -80,7 +80,7 @@ pub fn summaries(
             SUM(cached_tokens) AS cached, SUM(micro_usd) AS micro_usd FROM turns \
             WHERE execution = $1 AND iteration BETWEEN $2 AND $3 GROUP BY iteration) t ON t.iteration = i.number \
         LEFT JOIN (SELECT iteration, COUNT(*) AS calls FROM calls \
-            WHERE execution = $1 AND iteration BETWEEN $2 AND $3 AND validator = 0 GROUP BY iteration) c \
+            WHERE holder = $1 AND iteration BETWEEN $2 AND $3 AND validator = 0 GROUP BY iteration) c \
             ON c.iteration = i.number \
         WHERE i.execution = $1 AND i.number BETWEEN $2 AND $3 ORDER BY i.number"
     );
