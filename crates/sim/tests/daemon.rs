@@ -66,6 +66,7 @@ fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
     for seed in 3_000_000..3_000_012 {
         kinds.extend(daemon::one(settings(Medium::Memory), seed).unwrap_or_else(|found| panic!("{found}")).kinds);
     }
+    assert!(kinds.contains("agent.woken") && kinds.contains("agent.wake_skipped"), "{kinds:?}");
     let known = [execution::Event::KINDS, fleet::Event::KINDS].concat();
     let missing: Vec<&str> = known.into_iter().filter(|kind| !kinds.contains(kind)).collect();
     assert_eq!(missing, NEVER);

@@ -95,6 +95,7 @@ pub fn status_word(execution: &Shown) -> String {
     match (execution.status, &execution.reason, &execution.waiting_for) {
         (ExecutionStatus::Failed, Some(reason), _) => reason.clone(),
         (ExecutionStatus::Waiting, _, Some(thing)) => format!("waiting for {thing}"),
+        (ExecutionStatus::Queued, _, Some(thing)) => format!("queued, waiting for {thing}"),
         (ExecutionStatus::Running, ..) if execution.detail.is_some() && !execution.cancel_requested => {
             "asking its model again".to_string()
         }

@@ -92,7 +92,8 @@ pub(super) fn deployed(
         let before = draft.plan(id, agent.revision)?;
         let before = before.as_ref().and_then(|plan| plan.schedule.as_ref());
         let times = |schedule: &Schedule| (schedule.cron.clone(), schedule.timezone.clone(), schedule.jitter_ms);
-        if agent.next.is_some() && before.map(times) == Some(times(schedule)) {
+        let same = before.map(times) == Some(times(schedule));
+        if same && agent.next.is_some() && !is_astray(agent.last, draft.wall) {
             return Ok(agent.next);
         }
     }
@@ -104,7 +105,7 @@ pub(super) fn deployed(
 pub(super) fn after_pause(id: AgentId, draft: &mut Draft<'_>, end: Time) -> Result<Option<NextWake>, Stop> {
     let agent = super::known(id, draft)?;
     let (revision, last) = (agent.revision, agent.last);
-    if agent.next.is_none_or(|next| next.due > end) {
+    if agent.next.is_none_or(|next| next.due > end) && !is_astray(last, end) {
         return Ok(None);
     }
     let plan = draft.plan(id, revision)?;
@@ -112,9 +113,14 @@ pub(super) fn after_pause(id: AgentId, draft: &mut Draft<'_>, end: Time) -> Resu
     Ok(schedule.and_then(|schedule| reckon(draft, schedule, from(last, end))))
 }
 
+/// The last time that came was under a clock that was wrong.
+fn is_astray(last: Option<Time>, now: Time) -> bool {
+    last.is_some_and(|last| last.since_ms(now) > AHEAD_MS_MAX)
+}
+
 /// The moment after which times are still to come.
 fn from(last: Option<Time>, now: Time) -> Time {
-    last.filter(|last| last.since_ms(now) <= AHEAD_MS_MAX).map_or(now, |last| last.max(now))
+    last.filter(|_| !is_astray(last, now)).map_or(now, |last| last.max(now))
 }
 
 fn reckon(draft: &mut Draft<'_>, schedule: &Schedule, after: Time) -> Option<NextWake> {

@@ -280,12 +280,15 @@ fn a_clock_that_is_stepped_by_hours_both_ways_neither_doubles_nor_loses_a_time()
 }
 
 #[test]
-fn a_wrong_clock_far_ahead_does_not_silence_a_schedule_that_is_deployed_anew() {
+fn a_wrong_clock_far_ahead_does_not_silence_a_schedule_that_is_resumed_or_deployed_anew() {
     let mut office = hourly(Overlap::Queue, Missed::RunOnce);
     set_clock(&mut office, 100_000 * HOUR);
     assert_eq!(fire(&mut office).len(), 1);
     set_clock(&mut office, 2 * HOUR + 1);
     assert_eq!(fire(&mut office), []);
+    office.pause().expect("it is deployed");
+    office.supervise(agent::Command::Resume { note: None }).expect("it is paused");
+    assert_eq!(owed_wake(&office).map(|owed| owed.due), Some(Due::Wall(at(3 * HOUR))));
     office.schedule("30 * * * *", Overlap::Skip, Missed::RunOnce).expect("another manifest");
     assert_eq!(owed_wake(&office).map(|owed| owed.due), Some(Due::Wall(at(2 * HOUR + 30 * MINUTE))));
 }

@@ -170,7 +170,12 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     });
     let (iterations, input, output) = read.await?;
     let input = input.map(json_of);
-    let execution = api.shown(vec![entry]).await?.remove(0);
+    let mut execution = api.shown(vec![entry]).await?.remove(0);
+    if execution.status == ExecutionStatus::Queued && execution.waiting_for.is_none() {
+        let (agent, id) = (execution.agent, execution.id);
+        let before = api.reader().read(move |sql| rows::queued_before(sql, agent, id)).await?;
+        execution.waiting_for = (before > 0).then(|| format!("its turn: {before} of its agent are queued before it"));
+    }
     Ok(Out(ExecutionFile { execution, input, iterations, output }))
 }
 

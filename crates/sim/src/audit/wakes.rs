@@ -10,6 +10,8 @@ use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::plan::{Plan, Schedule};
 use tenure_core::time::Time;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 struct Known {
     schedule: Schedule,
     timetable: Timetable,
@@ -48,6 +50,12 @@ impl Wakes {
             agent::Event::WakeSkipped { scheduled, missed_since, next, .. } => {
                 self.over(id, before, *scheduled, *missed_since, *next)
             }
+            agent::Event::Resumed { next: Some(next), .. } => {
+                if self.known.get_mut(&id).is_some_and(|known| known.begins(*next)) {
+                    return Ok(());
+                }
+                broken(Rule::Rows, format!("{id} goes on from {next:?}, which is no time of its"))
+            }
             _ => Ok(()),
         }
     }
@@ -81,8 +89,8 @@ impl Wakes {
             return broken(Rule::Bound, format!("{id} has a schedule that cannot be read"));
         };
         let over = known.map(|known| known.over).unwrap_or_default();
-        let known = Known { schedule, timetable, over };
-        if deployed.next.is_none_or(|next| !known.comes(next)) {
+        let mut known = Known { schedule, timetable, over };
+        if !deployed.next.is_some_and(|next| known.begins(next)) {
             return broken(Rule::Rows, format!("{id} waits for {:?}, which is no time of its", deployed.next));
         }
         self.known.insert(id, known);
@@ -119,6 +127,20 @@ impl Wakes {
 }
 
 impl Known {
+    /// As [`Known::comes`], from another event than a wake: after all that are over with, but for those under a clock that was
+    /// ahead by more than a day.
+    fn begins(&mut self, next: NextWake) -> bool {
+        let after = match self.over.last() {
+            Some(last) if *last >= next.scheduled => {
+                let wrong = Time::from_millis(last.millis() - DAY_MS);
+                self.timetable.next(wrong).is_some_and(|late| next.scheduled <= late)
+            }
+            Some(_) | None => true,
+        };
+        self.over.split_off(&next.scheduled);
+        after && self.comes(next)
+    }
+
     /// A time of the schedule, due within its jitter.
     fn comes(&self, next: NextWake) -> bool {
         let before = Time::from_millis(next.scheduled.millis() - 1);

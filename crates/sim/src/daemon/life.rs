@@ -164,7 +164,8 @@ async fn drive(world: &mut World, life: &mut Life) -> Result<End, Violation> {
             broken(Rule::Standstill, format!("it is not done: {stream} owes {key}"))?;
         }
         before = due;
-        if world.book.waits().is_none() {
+        // What waits for the wall alone is no unrest until it is due.
+        if world.book.waits().is_none() && before.is_empty() {
             return rest(world);
         }
     }

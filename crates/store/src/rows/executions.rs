@@ -69,6 +69,18 @@ pub fn queued_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<Ex
     sql.all(&text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], ExecutionRow::read)
 }
 
+/// How many executions of an agent are queued before one, counted up to 1,000.
+///
+/// # Errors
+/// The database's.
+pub fn queued_before(sql: &mut dyn Sql, agent: AgentId, id: ExecutionId) -> Result<u64, Error> {
+    let text = "SELECT count(*) FROM (\
+        SELECT 1 FROM executions WHERE agent = $1 AND status = 'queued' AND id < $2 LIMIT 1000)";
+    let cells = [agent.to_string(), id.to_string()];
+    let before = sql.first(text, &[Cell::Text(&cells[0]), Cell::Text(&cells[1])], |row| row.count(0))?;
+    Ok(before.unwrap_or(0))
+}
+
 /// How many executions of an agent have begun and not ended.
 ///
 /// # Errors
