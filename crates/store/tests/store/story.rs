@@ -143,7 +143,7 @@ fn a_revision_s_plan_is_what_was_compiled_and_a_value_that_a_call_kept_is_read_b
     world.perform(&store, id);
     assert_eq!(owed(&store, Kind::Perform, world.now), []);
 
-    let namespace = state::persistent(agent);
+    let namespace = state::Space::persistent(agent).namespace;
     let job = move |txn: &mut Txn<'_>| {
         assert_eq!(txn.plan(agent, 1).unwrap().as_deref(), Some(&world::plan()));
         assert_eq!(txn.entry(&namespace, "other"), Ok(None));
@@ -151,14 +151,15 @@ fn a_revision_s_plan_is_what_was_compiled_and_a_value_that_a_call_kept_is_read_b
         Ok((txn.entry(&namespace, "mood").unwrap().unwrap(), bytes))
     };
     let (entry, bytes) = store.writer().write_blocking(Class::Interactive, job).unwrap();
-    assert_eq!((entry.version, entry.owner, entry.at), (1, agent, kept_at));
+    assert_eq!((entry.version, entry.by, entry.at), (1, tenure_core::actor::Actor::Agent(agent), kept_at));
+    let bound = entry.value.unwrap();
     let value = br#"{"is":"good"}"#;
-    assert_eq!(payload_of(&store, entry.value.hash).unwrap().unwrap(), value);
-    assert_eq!((entry.value.size, bytes), (value.len() as u64, ("mood".len() + value.len()) as i64));
+    assert_eq!(payload_of(&store, bound.hash).unwrap().unwrap(), value);
+    assert_eq!((bound.size, bytes), (value.len() as u64, ("mood".len() + value.len()) as i64));
     let ended = read(&store, |sql| calls::of_iteration(sql, id, 1, 10)).unwrap();
     let [set, get] = ended.as_slice() else { panic!("two calls were asked for: {ended:?}") };
     assert_eq!((set.state.as_str(), set.outcome.as_deref()), ("ended", Some("done")));
-    assert_eq!((get.state.as_str(), get.result), ("ended", Some(entry.value.hash)), "the value itself is the result");
+    assert_eq!((get.state.as_str(), get.result), ("ended", Some(bound.hash)), "the value itself is the result");
     assert!(get.detail.as_deref().unwrap().contains(r#""version":1"#), "{get:?}");
 }
 
