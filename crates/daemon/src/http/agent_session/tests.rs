@@ -13,17 +13,22 @@ use tenure_wire::problem::Code;
 use tokio::time::timeout;
 
 use crate::clock::SystemClock;
-use crate::testing::{Running, TEST_TIMEOUT};
+use crate::fleet::fake::FakeWorker;
+use crate::testing::{Running, TEST_TIMEOUT, register};
 
 fn manifest(name: &str) -> Vec<u8> {
     let tools = "[state.*, agent.*, filesystem.read]";
     format!("apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  task: {{instruction: x}}\n  tools: {tools}\n").into_bytes()
 }
 
-async fn daemon(folder: &Path) -> Running {
+/// With a worker that has said what its host can do, without which nothing is deployed.
+async fn daemon(folder: &Path) -> (Running, FakeWorker) {
     let daemon = Running::start(folder, Arc::new(SystemClock), &[]).await;
+    let id = register(&daemon.app, "fake").await;
+    let worker = FakeWorker::connect(&daemon.app, id, "fake");
+    timeout(TEST_TIMEOUT, daemon.app.fleet.any_of(Some(id))).await.unwrap();
     daemon.client.deploy(manifest("outside"), false).await.unwrap();
-    daemon
+    (daemon, worker)
 }
 
 fn holding(daemon: &Running, secret: &str) -> Client {
@@ -70,7 +75,7 @@ async fn until(events: &mut EventStream<WatchEvent>, kind: &str) -> WatchEvent {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agents_key_opens_its_own_door_alone_and_nobody_elses_key_opens_that() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     let agent = agent(&daemon, "outside", 0).await;
     assert_eq!(agent.whoami().await.unwrap().name, "outside", "the control: its own door");
     assert_eq!(refused(agent.agents(&[], 10).await), Code::Forbidden);
@@ -95,7 +100,7 @@ async fn an_agents_key_opens_its_own_door_alone_and_nobody_elses_key_opens_that(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_reaches_no_session_of_another_by_its_id() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     daemon.client.deploy(manifest("other"), false).await.unwrap();
     let (agent, other) = (agent(&daemon, "outside", 0).await, agent(&daemon, "other", 0).await);
     let session = agent.open_session().await.unwrap().session;
@@ -112,7 +117,7 @@ async fn an_agent_reaches_no_session_of_another_by_its_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_done_once_for_an_idempotency_key_and_what_fails_says_how_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     let agent = agent(&daemon, "outside", 0).await;
     assert_eq!(refused(agent.invoke(&set("a", json!(1), None)).await), Code::SessionNone);
     agent.open_session().await.unwrap();
@@ -144,7 +149,7 @@ async fn a_call_is_done_once_for_an_idempotency_key_and_what_fails_says_how_to_g
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_closes_what_is_connected_and_its_stream_and_the_agent_may_connect_again() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     let agent = agent(&daemon, "outside", 0).await;
     let session = agent.open_session().await.unwrap().session;
     let mut events = agent.own_events(Some(0));
@@ -173,7 +178,7 @@ async fn kill_closes_what_is_connected_and_its_stream_and_the_agent_may_connect_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_a_session_brings_its_calls_goes_on_where_it_was_and_ends_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     let agent = agent(&daemon, "outside", 0).await;
     let mut everything = daemon.client.watch_all(Some("outside"), Some("state.*"), Some(0));
     agent.open_session().await.unwrap();
@@ -198,7 +203,7 @@ async fn a_stream_of_a_session_brings_its_calls_goes_on_where_it_was_and_ends_wi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_agent_stays_connected_and_each_call_is_refused_until_it_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     let agent = agent(&daemon, "outside", 0).await;
     agent.open_session().await.unwrap();
     daemon.client.pause_agent("outside", &Pause::default()).await.unwrap();
@@ -214,7 +219,7 @@ async fn a_paused_agent_stays_connected_and_each_call_is_refused_until_it_is_res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_key_is_refused_everywhere_from_the_answer_on() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = daemon(folder.path()).await;
+    let (daemon, _worker) = daemon(folder.path()).await;
     let first = agent(&daemon, "outside", 0).await;
     first.open_session().await.unwrap();
     let second = agent(&daemon, "outside", 600_000).await;
@@ -238,10 +243,11 @@ async fn a_dead_key_is_refused_everywhere_from_the_answer_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_outlives_the_daemon_that_it_was_opened_at() {
     let folder = tempfile::tempdir().unwrap();
-    let first = daemon(folder.path()).await;
+    let (first, worker) = daemon(folder.path()).await;
     let key = first.client.rotate_agent("outside", &RotateKey::default()).await.unwrap().secret;
     let session = holding(&first, &key).open_session().await.unwrap().session;
     let made = holding(&first, &key).invoke(&set("a", json!(1), Some("k"))).await.unwrap();
+    drop(worker);
     first.stop().await;
     let second = Running::start(folder.path(), Arc::new(SystemClock), &[]).await;
     let agent = holding(&second, &key);

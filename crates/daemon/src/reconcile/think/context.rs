@@ -187,6 +187,8 @@ mod tests {
         driven.converse("My name is Ada.", None).await;
         let conversation = driven.id;
         driven.begin_iteration().await;
+        // A call makes a jail, whose end is what ends the iteration.
+        driven.turn("I look.", 1, "{}").await;
         driven.turn("Hello Ada.", 0, "").await;
         driven.end_iteration(true, "fine").await;
         driven.converse("What is my name?", Some(conversation)).await;
