@@ -10,4 +10,5 @@ mod homes;
 mod journal;
 mod local;
 mod own_rows;
+mod pipeline;
 mod scripted;

@@ -1,9 +1,11 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
+mod comms;
 mod files;
 mod life;
 mod sessions;
 mod state;
 
+pub use comms::{Comms, Dead, Letters, Send};
 pub use files::Files;
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
 pub use sessions::{Chat, Session, Watch};
@@ -124,6 +126,9 @@ pub enum Verb {
     Resume(Supervise),
     /// Kill what runs of agents; they may begin again.
     Kill(Supervise),
+    /// Write to agents, and see what they write to each other.
+    #[command(subcommand)]
+    Comms(Comms),
     /// Start an execution of an agent.
     Execute(Execute),
     /// List, look at and cancel executions.
@@ -292,6 +297,15 @@ pub enum Agent {
     /// See and fetch what an agent made, and put files there.
     #[command(subcommand)]
     Files(Files),
+    /// Tell what an agent missed: messages, failures, what people and the daemon did.
+    Briefing {
+        /// Name, id or short id.
+        #[arg(value_parser = named)]
+        agent: String,
+        /// Since then: 2026-02-23T10:00:00Z, or 30m, 24h, 7d ago [default: the end of its last execution]
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
     /// The same as `tenure pause`.
     Pause(Pause),
     /// The same as `tenure resume`.

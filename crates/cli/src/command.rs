@@ -9,6 +9,7 @@ mod chat;
 mod supervise;
 mod agent;
 mod agents;
+mod comms;
 mod api;
 mod files;
 mod manifest;
@@ -52,6 +53,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Pause(pause) => supervise::pause(pause, settings, output).await,
         Verb::Resume(whom) => supervise::run(Act::Resume, whom, settings, output).await,
         Verb::Kill(whom) => supervise::run(Act::Kill, whom, settings, output).await,
+        Verb::Comms(verb) => comms::run(verb, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
         Verb::Ps(listing) => execution::open(&listing, settings, output).await,

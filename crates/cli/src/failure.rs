@@ -207,6 +207,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::IterationUnknown
         | Code::StateUnknown
         | Code::KeyUnknown
+        | Code::MessageUnknown
         | Code::ModelUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
@@ -217,6 +218,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentNameTaken
         | Code::AgentRevised
         | Code::AgentBusy
+        | Code::MessageAmbiguous
+        | Code::MessageNotDead
+        | Code::MailboxFull
         | Code::HomeGone
         | Code::HomeFull
         | Code::FileChanged
@@ -257,6 +261,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::MethodWrong
         | Code::ManifestInvalid
         | Code::ManifestUnenforced
+        | Code::MessageTooLarge
         | Code::MaxIterationsWrong
         | Code::FileRefused
         | Code::IdempotencyKeyWrong

@@ -7,24 +7,49 @@
 //! deployed, paused ──kill──> the same state: what runs is cancelled, and until that is done nothing begins
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
+/// Events of messages, but for the two that bring what a message says.
+macro_rules! mail_without_body {
+    () => {
+        Event::MessageFannedOut { .. }
+            | Event::MessagesReceived { .. }
+            | Event::MessagesDead { .. }
+            | Event::MessagesExpired { .. }
+            | Event::MessageUnanswered { .. }
+            | Event::MessageResent { .. }
+            | Event::MessageDropped { .. }
+            | Event::MessageRefused { .. }
+            | Event::Subscribed { .. }
+            | Event::Unsubscribed { .. }
+    };
+}
+
+macro_rules! mail {
+    () => {
+        Event::MessageSent { .. } | Event::MessageQueued { .. } | mail_without_body!()
+    };
+}
+
 mod files;
 mod keys;
+mod mailbox;
 mod schedule;
 mod state;
 mod supervision;
 pub use files::PutFile;
 pub(crate) use keys::session_opened;
 pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
+pub use mailbox::{FanOut, Mailbox, Post};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use supervision::{Supervised, Supervision};
 
 use crate::aggregate::{Aggregate, Stream, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
 use crate::call::Holder;
+use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
 use crate::facts::{Namespace, Unread};
-use crate::id::{AgentId, ExecutionId, KeyId, SessionId, WorkerId};
+use crate::id::{AgentId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::{Obligation, Owed};
 use crate::plan::Schedule;
@@ -76,6 +101,8 @@ pub struct Agent {
     /// When its stored values are to be swept next: not later than the first of them expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_due: Option<Time>,
+    #[serde(default, skip_serializing_if = "Mailbox::is_new")]
+    pub mailbox: Mailbox,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +213,23 @@ verbs! {
         "state.sweep" ends => SweepState {},
         /// By the reconciler, once its home has removed its work folder.
         "agent.remove_home" ends => RecordHomeRemoved { worker: WorkerId },
+        /// A person writes to it.
+        "message.send" => Post(Post),
+        /// By the reconciler: a page of what this agent sends to many. `scanned`: the last agent that was looked at; none
+        /// after the last one.
+        "message.fan_out" => FanOut {
+            message: MessageId,
+            after: Option<AgentId>,
+            recipients: Vec<AgentId>,
+            scanned: Option<AgentId>,
+        },
+        /// By the reconciler, once deadlines of answers are over.
+        "message.expire" => ExpireMessages {},
+        /// By the reconciler: what waits for an agent that is gone is dead.
+        "message.bury" ends => BuryMessages {},
+        /// A dead letter waits anew.
+        "message.resend" => ResendMessage { message: MessageId },
+        "message.drop" ends => DropMessage { message: MessageId },
     }
 
     fn payloads(&self) -> Vec<&Payload> {
@@ -194,6 +238,7 @@ verbs! {
             Command::Wake { input, .. } => vec![input],
             Command::SetState(write) => vec![&write.value],
             Command::RestoreState { values } => values.iter().map(|write| &write.value).collect(),
+            Command::Post(post) => vec![&post.body],
             Command::Delete { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
@@ -207,7 +252,12 @@ verbs! {
             | Command::DeleteState { .. }
             | Command::SetStateQuota { .. }
             | Command::SweepState {}
-            | Command::RecordHomeRemoved { .. } => Vec::new(),
+            | Command::RecordHomeRemoved { .. }
+            | Command::FanOut { .. }
+            | Command::ExpireMessages {}
+            | Command::BuryMessages {}
+            | Command::ResendMessage { .. }
+            | Command::DropMessage { .. } => Vec::new(),
         }
     }
 }
@@ -271,6 +321,42 @@ events! {
         /// `by` more than before.
         "state.quota_set" => StateQuotaSet { namespace: String, quota: u64, by: i64 },
         "state.sweep_due" => StateSweepDue { due: Option<Time> },
+        "message.sent" => MessageSent {
+            to: Audience,
+            /// The execution or session that sent it.
+            holder: Holder,
+            #[serde(flatten)]
+            envelope: Envelope,
+        },
+        "message.queued" => MessageQueued {
+            seq: u64,
+            #[serde(flatten)]
+            envelope: Envelope,
+        },
+        /// A page of a message to many; without `after` it was the last.
+        "message.fanned_out" => MessageFannedOut {
+            message: MessageId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            after: Option<AgentId>,
+            reached: u32,
+        },
+        "message.received" => MessagesReceived { messages: Vec<MessageId>, holder: Holder, deeper_by: u32 },
+        "message.dead" => MessagesDead { messages: Vec<MessageId>, cause: comms::Cause },
+        /// `next`: when the next deadline of an answer may be over.
+        "message.expired" => MessagesExpired {
+            dead: Vec<MessageId>,
+            unanswered: Vec<MessageId>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<Time>,
+        },
+        /// Said to who asked: no answer comes any more.
+        "message.unanswered" => MessageUnanswered { message: MessageId, by: AgentId, cause: comms::Cause },
+        "message.resent" => MessageResent { message: MessageId, seq: u64 },
+        "message.dropped" => MessageDropped { message: MessageId },
+        /// Said to whom it was for: a limit of its sender's kept a message back.
+        "message.refused" => MessageRefused { from: AgentId, code: String },
+        "channel.subscribed" => Subscribed { channel: String },
+        "channel.unsubscribed" => Unsubscribed { channel: String },
     }
 }
 
@@ -329,6 +415,12 @@ refusals! {
         "state.wrong" => StateWrong { key: String, conflict: values::Conflict },
         "state.key_unknown" => StateMissing { key: String },
         "state.nothing_due" quiet => NothingDue {},
+        "message.unknown" => MessageUnknown {},
+        "message.not_dead" => MessageNotDead {},
+        "message.too_large" => MessageTooLarge {},
+        "message.deadline_past" => DeadlinePast {},
+        "message.deadline_ahead" => DeadlineAhead {},
+        "message.mailbox_full" => MailboxFull {},
     }
 }
 
@@ -350,6 +442,7 @@ pub struct Standing {
     /// Sessions that have not ended.
     pub sessions: u32,
     pub last_session_at: Option<Time>,
+    pub messages_waiting: u32,
 }
 
 /// The one word for what an agent's state and its presence come to.
@@ -455,6 +548,14 @@ impl Aggregate for Agent {
                 }
                 Ok(draft.emit::<Agent>(id, Event::HomeRemoved { worker })?)
             }
+            Command::Post(post) => mailbox::post(id, draft, post),
+            Command::FanOut { message, after, recipients, scanned } => {
+                comms::fan_out(id, draft, message, &recipients, (after, scanned))
+            }
+            Command::ExpireMessages {} => mailbox::expire(id, draft),
+            Command::BuryMessages {} => mailbox::bury(id, draft),
+            Command::ResendMessage { message } => mailbox::resend(id, draft, message),
+            Command::DropMessage { message } => mailbox::drop(id, draft, message),
         }
     }
 
@@ -479,6 +580,7 @@ impl Aggregate for Agent {
                 sessions: Vec::new(),
                 last_session_at: None,
                 state_due: None,
+                mailbox: Mailbox::default(),
             });
             return;
         }
@@ -487,6 +589,7 @@ impl Aggregate for Agent {
             change.apply(&mut agent.state_due, stamp);
             return;
         }
+        agent.mailbox.apply(event);
         match event {
             Event::Revised(deployed) => {
                 agent.revision = deployed.revision;
@@ -547,6 +650,7 @@ impl Aggregate for Agent {
             | Event::StateSessionOver(_)
             | Event::StateQuotaSet { .. }
             | Event::StateSweepDue { .. }
+            | mail!()
             | Event::Refused(_) => {}
         }
     }
@@ -561,6 +665,7 @@ impl Aggregate for Agent {
                 each(&deployed.manifest.hash);
                 each(&deployed.plan.hash);
             }
+            Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
             Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Woken { .. }
@@ -588,6 +693,7 @@ impl Aggregate for Agent {
             | Event::StateSessionOver(_)
             | Event::StateQuotaSet { .. }
             | Event::StateSweepDue { .. }
+            | mail_without_body!()
             | Event::Refused(_) => {}
         }
     }
@@ -621,6 +727,7 @@ impl Aggregate for Agent {
                 _,
             ) => {}
         }
+        self.mailbox.owed(self, &mut owed);
         owed
     }
 
@@ -645,7 +752,11 @@ impl Aggregate for Agent {
             Event::KeyRetired { key, dies_at } => vec![Row::AgentKeyRetired { id: *key, dies_at: *dies_at }],
             Event::KeyRevoked { key } => vec![Row::AgentKeyRevoked { id: *key, at: stamp.at }],
             // From now on another one may have its name: the id is the identity.
-            Event::Archived { .. } => before.map(|agent| holds(&agent.name, None)).into_iter().collect(),
+            Event::Archived { .. } => {
+                let rows = before.map(|agent| std::iter::once(holds(&agent.name, None)).chain(agent.mailbox.left(id)));
+                rows.into_iter().flatten().collect()
+            }
+            mail!() => mailbox::rows(id, event, stamp),
             Event::Paused { .. }
             | Event::Resumed { .. }
             | Event::Woken { .. }
@@ -697,6 +808,7 @@ impl Agent {
             last_woken_at: self.last_woken_at,
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             last_session_at: self.last_session_at,
+            messages_waiting: self.mailbox.waiting,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::judge::{Ask, Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
 use crate::time::{Due, Stamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
 
@@ -130,6 +130,19 @@ impl fmt::Display for Holder {
             Holder::Execution(id) => fmt::Display::fmt(id, f),
             Holder::Session(id) => fmt::Display::fmt(id, f),
         }
+    }
+}
+
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Holder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Holder, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -529,6 +542,10 @@ pub(crate) fn perform(
     };
     let result = match performed.result {
         capability::Output::Stored(bound) => bound,
+        capability::Output::Text(text) => {
+            let salt = draft.mint.salt();
+            draft.bind(Payload::new(salt, text.into_bytes()))
+        }
         capability::Output::Made(value) => {
             let salt = draft.mint.salt();
             draft.bind(Payload::new(salt, written(&value).into_bytes()))

@@ -7,6 +7,7 @@ mod process;
 mod network;
 pub mod path;
 mod state;
+mod comms;
 
 use crate::bound::{Bound, Payload};
 use crate::call::{Caller, Outcome};
@@ -59,6 +60,8 @@ pub struct Performed {
 #[derive(Debug)]
 pub enum Output {
     Made(Value),
+    /// JSON that holds what others sent, to the byte.
+    Text(String),
     /// A stored value, by its own hash.
     Stored(Bound),
 }
@@ -180,7 +183,7 @@ pub struct Attributes {
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Of a stored value.
+    /// Of a stored value; of a message, whom it is for: an agent, `label=value` or `#channel`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Of what is written or sent.
@@ -234,7 +237,7 @@ impl Shown {
 
 /// The groups in the order in which lists show them.
 pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
-    [filesystem::GROUP, process::GROUP, network::GROUP, state::GROUP, agent::GROUP].into_iter().flatten()
+    [filesystem::GROUP, process::GROUP, network::GROUP, state::GROUP, comms::GROUP, agent::GROUP].into_iter().flatten()
 }
 
 /// What a `tools` list lets be called; without a sandbox only what lies in our own rows.

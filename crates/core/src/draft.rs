@@ -6,10 +6,11 @@
 //! ```
 use crate::actor::Actor;
 use crate::aggregate::{self, Command, Event, Fold, Member, Refusal, Refused, Stream};
-use crate::bound::{Bound, Payload};
+use crate::bound::{Bound, Hash, Payload};
 use crate::capability::Attributes;
+use crate::comms::MessageRow;
 use crate::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
-use crate::id::{AgentId, Mint, ProjectId};
+use crate::id::{AgentId, MessageId, Mint, ProjectId};
 use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
@@ -30,6 +31,11 @@ impl From<Unread> for Stop {
     fn from(_: Unread) -> Stop {
         Stop::Unread
     }
+}
+
+/// The bucket of a moment, where a counter counts by minute of `run`; bucket 0 is for all time.
+pub fn minute(stamp: Stamp) -> u64 {
+    1 + stamp.run.millis() / 60_000
 }
 
 /// A refusal of one aggregate, on its way out of a decision.
@@ -293,6 +299,59 @@ impl<'a> Draft<'a> {
         self.facts.page(counter)
     }
 
+    /// Messages that wait for an agent, as committed: a decision takes some before it queues any.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.facts.waiting(agent, limit)
+    }
+
+    /// # Errors
+    /// `Unread`.
+    pub fn unanswered(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.facts.unanswered(agent, limit)
+    }
+
+    /// # Errors
+    /// `Unread`.
+    pub fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread> {
+        self.facts.message(agent, message)
+    }
+
+    /// What a message says; none once it is erased.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn body(&mut self, bound: &Hash) -> Result<Option<Vec<u8>>, Unread> {
+        self.facts.body(bound)
+    }
+
+    /// The newest events of a stream from `since` on, as committed, the newest first.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
+        self.facts.happened(stream, since, limit)
+    }
+
+    pub fn project_stream(&mut self) -> Option<Stream> {
+        self.facts.project_stream()
+    }
+
+    /// The minute of the daemon's life, as counters have it.
+    pub fn minute(&self) -> u64 {
+        minute(self.stamp)
+    }
+
+    /// What a counter stands at in this minute.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn count_this_minute(&mut self, counter: Counter, key: &str) -> Result<i64, Unread> {
+        self.count_in(counter, key, self.minute())
+    }
+
     /// Counts beside any event, for what is told by a later one.
     pub(crate) fn add_count(&mut self, counter: Counter, key: &str, bucket: u64, by: i64) {
         self.rows.push(Row::Counted { counter, key: key.to_string(), bucket, by });
@@ -420,7 +479,7 @@ fn record_refusal(
 ) -> Result<(), Unread> {
     let stream = if draft.touch(stream)?.now().is_some() { stream } else { Stream::Project(project) };
     let key = format!("{stream}|{}|{verb}|{code}", draft.actor);
-    let minute = 1 + draft.stamp.run.millis() / 60_000;
+    let minute = draft.minute();
     let before = draft.count_in(Counter::Refusals, &key, minute)?;
     draft.add_count(Counter::Refusals, &key, minute, 1);
     if before > 0 {

@@ -49,6 +49,9 @@ pub struct Execution {
     /// Validators of its plan.
     pub validators: u32,
     pub input: Hash,
+    /// What it is told that it missed, where it was woken and its plan asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub briefing: Option<Hash>,
     #[serde(default, skip_serializing_if = "Trigger::is_manual")]
     pub trigger: Trigger,
     pub started_at: Time,
@@ -497,6 +500,8 @@ events! {
             revision: u32,
             model: String,
             input: Bound,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            briefing: Option<Bound>,
             limits: Limits,
             validators: u32,
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -709,7 +714,16 @@ impl Aggregate for Execution {
 
     fn apply(fold: &mut Option<Execution>, event: &Event, stamp: Stamp) {
         if let Event::Started {
-            agent, agent_name, revision, input, limits, validators, trigger, conversation, ..
+            agent,
+            agent_name,
+            revision,
+            input,
+            briefing,
+            limits,
+            validators,
+            trigger,
+            conversation,
+            ..
         } = event
         {
             *fold = Some(Execution {
@@ -719,6 +733,7 @@ impl Aggregate for Execution {
                 limits: *limits,
                 validators: *validators,
                 input: input.hash,
+                briefing: briefing.map(|briefing| briefing.hash),
                 trigger: *trigger,
                 started_at: stamp.at,
                 wall: Clock::default(),

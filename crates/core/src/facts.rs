@@ -4,10 +4,11 @@
 use crate::aggregate::{Event, Fold, Stream};
 use crate::bound::Hash;
 use crate::capability::Attributes;
-use crate::id::AgentId;
+use crate::comms::MessageRow;
+use crate::id::{AgentId, MessageId};
 use crate::plan::Plan;
 use crate::state::{Acl, Entry};
-use crate::time::Time;
+use crate::time::{Stamp, Time};
 use std::sync::Arc;
 
 /// Most keys that `page` gives.
@@ -33,6 +34,8 @@ pub enum Namespace {
     Key,
     /// A live API key's name: its id.
     KeyName,
+    /// `channel/agent`: the agent, which takes what is published there.
+    Subscriber,
 }
 
 /// Sums that decisions are made by. Each has keys, and each key fixed buckets of time; bucket 0 is for all time. Of the
@@ -62,6 +65,14 @@ pub enum Counter {
     Refusals,
     /// Those of them that no event tells of yet.
     RefusalsUntold,
+    /// Messages that an agent sent, by minute of `run`.
+    MessagesSent,
+    /// `recipient/sender`: messages refused that the recipient was told of, by minute of `run`.
+    MessagesRefused,
+    /// The most hops of a message that an execution took.
+    Hops,
+    /// Agents that take what is published to a channel.
+    Subscribers,
 }
 
 impl Counter {
@@ -138,4 +149,22 @@ pub trait Facts {
 
     /// Keys of a counter whose bucket 0 is not 0, at most [`PAGE_MAX`].
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread>;
+
+    /// Messages that wait for an agent, in the order in which it takes them.
+    fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread>;
+
+    /// Messages to an agent whose answer has a deadline and has not come, the earliest deadline first.
+    fn unanswered(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread>;
+
+    /// One message as this agent has it.
+    fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread>;
+
+    /// What a message says; none once it is erased.
+    fn body(&mut self, bound: &Hash) -> Result<Option<Vec<u8>>, Unread>;
+
+    /// The newest events of a stream from `since` on, the newest first.
+    fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread>;
+
+    /// The stream of the project that the ledger belongs to; none before it is founded.
+    fn project_stream(&mut self) -> Option<Stream>;
 }

@@ -158,6 +158,8 @@ ids! {
     ConnectionId "con" "connection";
     KeyId "key" "key";
     SessionId "ses" "session";
+    /// One message; of a broadcast each recipient has it under the same id.
+    MessageId "msg" "message";
     ProjectId "prj" "project";
 }
 

@@ -1,7 +1,8 @@
 //! What the world owes the folded state, and when. Pure: `transact` diffs it before and after each command and the store
 //! keeps the difference as rows; reconcilers read those rows and nothing else.
 use crate::agent::Waking;
-use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
+use crate::comms::Audience;
+use crate::id::{AgentId, CallId, ConnectionId, LeaseId, MessageId, WorkerId};
 use crate::time::{Due, Run};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,18 @@ pub enum Obligation {
     /// Remove the work folder of an archived agent.
     RemoveHome {
         worker: WorkerId,
+    },
+    /// Deliver the next page of a message to many.
+    FanOut {
+        message: MessageId,
+        to: Audience,
+        after: Option<AgentId>,
+    },
+    /// Deadlines of answers are over.
+    ExpireMessages,
+    /// What waits for an agent that is gone is dead; `waiting` moves with each page.
+    BuryMessages {
+        waiting: u32,
     },
 }
 

@@ -1,6 +1,7 @@
 //! What an agent's revision runs by: its manifest, compiled once when it was deployed. It is versioned and bound; at run
 //! time nobody reads a manifest. A rule that a later release tightens binds new deploys, never an old plan.
 use crate::capability::path::WORKSPACE;
+use crate::comms;
 use crate::cron::Timetable;
 use crate::fault::Fault;
 use crate::manifest::{
@@ -28,6 +29,9 @@ pub struct Plan {
     #[serde(default = "unbounded")]
     pub concurrency: u32,
     pub limits: Limits,
+    /// What holds of the messages that it sends.
+    #[serde(default)]
+    pub comms: comms::Limits,
     /// Patterns of the capabilities that it may use.
     pub tools: Vec<String>,
     /// A model's alias or name.
@@ -137,6 +141,7 @@ impl Plan {
             version: PLAN_VERSION,
             concurrency: manifest.concurrency(),
             limits: manifest.limits(),
+            comms: manifest.comms(),
             tools: manifest.tools(),
             model: manifest.model().to_string(),
             prompt: Prompt {

@@ -3,10 +3,11 @@
 use crate::agent::{AgentKeyRow, Listed, RevisionRow, Standing};
 use crate::bound::Hash;
 use crate::call::CallRow;
+use crate::comms::{MessageChange, MessageRow};
 use crate::execution::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 use crate::facts::{Counter, Namespace};
 use crate::fleet::WorkerRow;
-use crate::id::{AgentId, CallId, ExecutionId, KeyId};
+use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId};
 use crate::project::KeyRow;
 use crate::session::SessionRow;
 use crate::state::{AclRow, Entry};
@@ -95,6 +96,13 @@ pub enum Row {
     Validation(ValidationRow),
     Worker(WorkerRow),
     Session(SessionRow),
+    Message(Box<MessageRow>),
+    MessageChanged {
+        recipient: AgentId,
+        message: MessageId,
+        change: MessageChange,
+        at: Time,
+    },
 }
 
 impl Row {

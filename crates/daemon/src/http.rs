@@ -18,8 +18,10 @@ mod problem;
 mod lookup;
 mod agents;
 mod revisions;
+mod briefings;
 mod files;
 mod manifests;
+mod messages;
 mod executions;
 mod events;
 mod logs;
@@ -225,6 +227,8 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(revisions::routes())
         .merge(files::routes())
         .merge(manifests::routes())
+        .merge(messages::routes())
+        .merge(briefings::routes())
         .merge(executions::routes())
         .merge(events::routes())
         .merge(logs::routes())

@@ -2,6 +2,7 @@
 //! a bounded set of obligations in flight, and are idempotent: killed at any point, the next start does what is still owed.
 //! No retry lives here; a failure is a command whose event moves the time at which it is owed again.
 pub mod cancel;
+pub mod comms;
 pub mod dispatch;
 pub mod end_key;
 pub mod end_pause;
@@ -92,6 +93,9 @@ pub fn policy(kind: Kind) -> Policy {
         },
         Kind::EndKey => one!(4, end_key::end_key),
         Kind::SweepState => one!(4, sweep_state::sweep_state),
+        Kind::FanOut => one!(4, comms::fan_out),
+        Kind::ExpireMessages => one!(4, comms::expire),
+        Kind::BuryMessages => one!(4, comms::bury),
         Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, remove_home::remove_home) },
     }
 }
@@ -115,7 +119,10 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Wake { .. }
         | Obligation::EndKey
         | Obligation::SweepState
-        | Obligation::RemoveHome { .. } => obligation.to_key(),
+        | Obligation::RemoveHome { .. }
+        | Obligation::FanOut { .. }
+        | Obligation::ExpireMessages
+        | Obligation::BuryMessages { .. } => obligation.to_key(),
     };
     (stream, key)
 }

@@ -422,6 +422,9 @@ impl Audit {
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
             | Obligation::EndPause
+            | Obligation::FanOut { .. }
+            | Obligation::ExpireMessages
+            | Obligation::BuryMessages { .. }
             | Obligation::Wake { .. }
             | Obligation::EndKey
             | Obligation::SweepState => true,

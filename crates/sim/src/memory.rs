@@ -171,6 +171,7 @@ impl View for MemoryStorage {
         if counted(&self.memory.counters) != counted(&replay.rows.counters)
             || self.memory.holders != replay.rows.holders
             || self.memory.entries != replay.rows.entries
+            || self.memory.messages != replay.rows.messages
             || self.memory.plans != replay.rows.plans
         {
             findings.push("facts made again from the events are others".to_string());

@@ -2,6 +2,7 @@
 //! absurd figures, or answers when nobody waits any more.
 use crate::audit::Violation;
 use crate::mutation::Mutation;
+use crate::people::NAMES;
 use crate::storage::Storage;
 use crate::world::{Name, Reply, World};
 use serde_json::json;
@@ -29,6 +30,11 @@ pub(crate) const CAPABILITIES: [&str; 16] = [
     "state.shared.watch",
     "agent.whoami",
     "agent.capabilities",
+    "agent.briefing",
+    "comms.send",
+    "comms.receive",
+    "comms.publish",
+    "comms.subscribe",
     "network.dns_lookup",
     "email.send",
 ];
@@ -113,7 +119,10 @@ fn answered<S: Storage>(
 pub(crate) fn proposal<S: Storage>(world: &mut World<S>) -> Proposal {
     let name = world.random.pick(&CAPABILITIES).copied().unwrap_or("email.send");
     let number = world.random.below(4);
+    let to = world.random.pick(&NAMES).copied().unwrap_or("clerk");
+    let priority = world.random.pick(&["low", "normal", "high"]).copied().unwrap_or("normal");
     let arguments = json!({
+        "to": to, "message": number, "priority": priority, "channel": "alerts", "deadline_seconds": 1 + number,
         "path": format!("notes/{number}"), "command": "true", "key": format!("k{number}"), "value": number,
         "content": "x", "host": "example.com", "expected_version": world.random.below(3),
     });

@@ -9,6 +9,7 @@ use tenure_core::actor::Actor;
 use tenure_core::agent;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
+use tenure_core::comms::Priority;
 use tenure_core::execution::{self, Start};
 use tenure_core::id::{AgentId, ExecutionId, KeyId, Mint, ProjectId, SessionId};
 use tenure_core::manifest::{Manifest, Missed, Overlap};
@@ -17,7 +18,7 @@ use tenure_core::time::Time;
 use tenure_core::{call, capability, project, session};
 
 pub const OWNER: Actor = Actor::Owner { uid: 1000 };
-const NAMES: [&str; 6] = ["clerk", "scribe", "cook", "Clerk", "porter", "smith"];
+pub(crate) const NAMES: [&str; 6] = ["clerk", "scribe", "cook", "Clerk", "porter", "smith"];
 /// Executions of one agent at a time.
 pub const CONCURRENCY: u32 = 2;
 /// Executions that one world starts at most.
@@ -126,7 +127,7 @@ fn schedule(random: &mut Random) -> Option<Schedule> {
 fn plan(validators: &str, unlimited: bool) -> Plan {
     let text = format!(
         "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk}}\nspec:\n  task: {{instruction: x}}\n  \
-         execution: {{validation: [{validators}]}}\n"
+         triggers: [comms]\n  execution: {{validation: [{validators}]}}\n"
     );
     let mut plan = Plan::compile(&Manifest::parse(&text).expect("invariant: the manifest is written here"));
     plan.limits = LIMITS;
@@ -134,7 +135,9 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
     if unlimited {
         (plan.limits.max_turns, plan.limits.tool_calls) = (1_000, 1_000);
     }
-    plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*"].map(str::to_string).to_vec();
+    plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*", "comms.*"].map(str::to_string).to_vec();
+    // Chains of messages end soon.
+    plan.comms.hop_limit = 2;
     plan
 }
 
@@ -171,7 +174,7 @@ impl People {
 
     /// What agents that are connected from outside do, and people with their keys.
     fn connect(&mut self, random: &mut Random, scene: Scene) -> Option<Command> {
-        match random.below(12) {
+        match random.below(13) {
             0 | 1 => {
                 let agent = *random.pick(&self.agents)?;
                 let overlap_ms = if random.chance(500) { 0 } else { random.below(600_000) };
@@ -187,7 +190,14 @@ impl People {
                 let (id, _) = *random.pick(&self.sessions)?;
                 Some(Command::Session(id, session::Command::Close {}))
             }
-            6 => Some(Command::Agent(*random.pick(&self.agents)?, agent::Command::Kill { note: None })),
+            6 => {
+                let id = *random.pick(&self.agents)?;
+                let priority = *random.pick(&[Priority::High, Priority::Normal, Priority::Low])?;
+                let deadline = random.chance(300).then(|| scene.at.plus_ms(1 + random.below(60_000)));
+                let post = agent::Post { body: payload(random, "\"x\""), priority, correlation: None, deadline };
+                Some(Command::Agent(id, agent::Command::Post(post)))
+            }
+            7 => Some(Command::Agent(*random.pick(&self.agents)?, agent::Command::Kill { note: None })),
             _ => {
                 let (id, agent) = *random.pick(&self.sessions)?;
                 let (_, key) = *self.agent_keys.iter().rev().find(|(owner, _)| *owner == agent)?;

@@ -1,5 +1,6 @@
 //! The loop of the daemon's reconcilers, one obligation at a time: it looks at the owed index alone, keeps what is in
 //! flight, leaves alone for a while what moved nothing, and lets go of what is no longer owed.
+mod comms;
 mod delete;
 mod dispatch;
 mod expire;
@@ -95,6 +96,11 @@ fn perform<S: Storage>(
         }
         (Stream::Agent(agent), Obligation::CancelExecutions) => delete::delete(world, agent).map(|()| false),
         (Stream::Agent(agent), Obligation::Wake { waking }) => wake::wake(world, agent, waking).map(|()| false),
+        (Stream::Agent(agent), Obligation::FanOut { message, after, .. }) => {
+            comms::fan_out(world, agent, message, after).map(|()| false)
+        }
+        (Stream::Agent(agent), Obligation::ExpireMessages) => comms::expire(world, agent).map(|()| false),
+        (Stream::Agent(agent), Obligation::BuryMessages { .. }) => comms::bury(world, agent).map(|()| false),
         (Stream::Agent(agent), Obligation::RemoveHome { worker }) => Ok(delete::remove_home(world, agent, worker)),
         _ => Ok(false),
     }?;

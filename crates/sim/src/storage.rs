@@ -4,19 +4,20 @@ use crate::mutation::Mutation;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::agent::Standing;
-use tenure_core::aggregate::{Command, Fold, Refusal, Stream};
+use tenure_core::aggregate::{Command, Event, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::capability::Attributes;
+use tenure_core::comms::MessageRow;
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
 use tenure_core::execution::ExecutionRow;
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::fleet::WorkerRow;
-use tenure_core::id::{AgentId, ConnectionId, ExecutionId, ProjectId, WorkerId};
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, MessageId, ProjectId, WorkerId};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
 use tenure_core::state::{Acl, Entry};
-use tenure_core::time::Stamp;
+use tenure_core::time::{Stamp, Time};
 
 /// Where a commit fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +189,30 @@ impl<L: Ledger> Facts for Failing<'_, L> {
 
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
         self.read()?.page(counter)
+    }
+
+    fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.read()?.waiting(agent, limit)
+    }
+
+    fn unanswered(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.read()?.unanswered(agent, limit)
+    }
+
+    fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread> {
+        self.read()?.message(agent, message)
+    }
+
+    fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
+        self.read()?.happened(stream, since, limit)
+    }
+
+    fn project_stream(&mut self) -> Option<Stream> {
+        self.ledger.project_stream()
+    }
+
+    fn body(&mut self, bound: &Hash) -> Result<Option<Vec<u8>>, Unread> {
+        self.read()?.body(bound)
     }
 }
 

@@ -6,9 +6,10 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{self, Command, Event, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::capability::Attributes;
+use tenure_core::comms::{MessageRow, State};
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, PAGE_MAX, Unread};
-use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, WorkerId};
+use tenure_core::id::{AgentId, ExecutionId, MessageId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::Judge;
 use tenure_core::ledger::{self, NOTHING_BEFORE, Record};
 use tenure_core::owed::Owed;
@@ -35,6 +36,8 @@ pub struct Memory {
     pub acls: BTreeMap<String, Acl>,
     /// What an event says is gone.
     pub erased: BTreeSet<Hash>,
+    /// By recipient and id.
+    pub messages: BTreeMap<(String, MessageId), MessageRow>,
     pub plans: BTreeMap<(AgentId, u32), Hash>,
     pub rows: Vec<Row>,
     pub last: Stamp,
@@ -153,6 +156,43 @@ impl Facts for Memory {
             .filter(|((which, _, bucket), count)| *which == counter && *bucket == 0 && **count != 0);
         Ok(counted.map(|((_, key, _), count)| (key.clone(), *count)).take(PAGE_MAX as usize).collect())
     }
+
+    fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.readable()?;
+        let mut found = self.messages_of(agent, |row| row.state == State::Waiting);
+        found.sort_by_key(|row| (row.priority, row.seq));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    fn unanswered(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.readable()?;
+        let mut found = self.messages_of(agent, MessageRow::awaits_answer);
+        found.sort_by_key(|row| (row.deadline, row.id));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread> {
+        self.readable()?;
+        Ok(self.messages.get(&(Actor::Agent(agent).to_string(), message)).cloned())
+    }
+
+    fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
+        self.readable()?;
+        let events = self.streams.get(&stream).into_iter().flatten().rev();
+        let wanted = events.take_while(|(stamp, _)| since.is_none_or(|since| stamp.at >= since));
+        Ok(wanted.take(limit as usize).cloned().collect())
+    }
+
+    fn project_stream(&mut self) -> Option<Stream> {
+        self.project.map(Stream::Project)
+    }
+
+    fn body(&mut self, bound: &Hash) -> Result<Option<Vec<u8>>, Unread> {
+        self.readable()?;
+        Ok(self.payloads.get(bound).map(|payload| payload.bytes().to_vec()))
+    }
 }
 
 /// The commit did not happen.
@@ -216,6 +256,11 @@ impl Memory {
         if self.broken { Err(Unread) } else { Ok(()) }
     }
 
+    fn messages_of(&self, agent: AgentId, wanted: impl Fn(&MessageRow) -> bool) -> Vec<MessageRow> {
+        let of = self.messages.values().filter(|row| row.recipient == Actor::Agent(agent));
+        of.filter(|row| wanted(row)).cloned().collect()
+    }
+
     pub(crate) fn write(&mut self, row: &Row) {
         match row {
             Row::Held { namespace, key, holder } => {
@@ -257,6 +302,14 @@ impl Memory {
             Row::AclRemoved { prefix } => drop(self.acls.remove(prefix)),
             Row::Revision(revision) => {
                 self.plans.insert((revision.agent, revision.number), revision.plan);
+            }
+            Row::Message(row) => {
+                self.messages.insert((row.recipient.to_string(), row.id), row.as_ref().clone());
+            }
+            Row::MessageChanged { recipient, message, change, at } => {
+                if let Some(row) = self.messages.get_mut(&(recipient.to_string(), *message)) {
+                    row.change(change, *at);
+                }
             }
             other => other.clone().join(&mut self.rows),
         }

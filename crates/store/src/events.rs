@@ -1,8 +1,16 @@
 //! Reading records: a stream's, or the whole chain's from an index on.
 use crate::Error;
-use crate::sql::{Cell, Columns, Sql};
-use tenure_core::aggregate::{Event, Stream};
-use tenure_core::ledger::{self, Meta};
+use crate::rows::messages;
+use crate::sql::{Cell, Columns, Sql, Walk};
+use crate::txn::load;
+use tenure_core::agent::Agent;
+use tenure_core::aggregate::{Event, Member, Stream};
+use tenure_core::briefing::Source;
+use tenure_core::comms::MessageRow;
+use tenure_core::execution::Execution;
+use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::ledger::{self, MacKey, Meta};
+use tenure_core::time::{Stamp, Time};
 
 /// A record as read back: its bytes are those that were hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,4 +54,63 @@ pub fn events_of(sql: &mut dyn Sql, stream: Stream, from: u64, limit: u32) -> Re
 pub(crate) fn events_after(sql: &mut dyn Sql, stream: Stream, n: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE stream = $1 AND n > $2 ORDER BY n LIMIT $3";
     sql.all(text, &[Cell::Text(&stream.to_string()), Cell::count(n), Cell::Int(limit.into())], recorded)
+}
+
+/// The newest records of one stream from `since` on, the newest first.
+pub(crate) fn events_before(
+    sql: &mut dyn Sql,
+    stream: Stream,
+    since: Option<Time>,
+    limit: u32,
+) -> Result<Vec<(Stamp, Event)>, Error> {
+    // Times never fall within a stream, so that the first older one ends the look.
+    let text = "SELECT body, at FROM ledger WHERE stream = $1 ORDER BY n DESC LIMIT $2";
+    let mut found = Vec::new();
+    sql.each(text, &[Cell::Text(&stream.to_string()), Cell::Int(limit.into())], &mut |row| {
+        if since.is_some_and(|since| row.int(1).is_ok_and(|at| at < since.millis())) {
+            return Ok(Walk::Stop);
+        }
+        let record = recorded(row)?;
+        found.push((record.meta.stamp, record.event));
+        Ok(Walk::On)
+    })?;
+    Ok(found)
+}
+
+/// A reader of the store, as a briefing asks it.
+pub struct BriefingReader<'a> {
+    pub sql: &'a mut dyn Sql,
+    pub macs: &'a MacKey,
+}
+
+impl BriefingReader<'_> {
+    fn fold<A: Member>(&mut self, id: A::Id) -> Result<Option<A>, Error> {
+        let fold = load(self.sql, self.macs, A::stream(id))?.fold;
+        Ok(fold.and_then(|fold| fold.as_a::<A>().cloned()))
+    }
+}
+
+impl Source for BriefingReader<'_> {
+    type Error = Error;
+
+    fn agent(&mut self, id: AgentId) -> Result<Option<Agent>, Error> {
+        self.fold::<Agent>(id)
+    }
+
+    fn execution(&mut self, id: ExecutionId) -> Result<Option<Execution>, Error> {
+        self.fold::<Execution>(id)
+    }
+
+    fn events(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Error> {
+        events_before(self.sql, stream, since, limit)
+    }
+
+    fn project(&mut self) -> Result<Option<Stream>, Error> {
+        let text = "SELECT project FROM heads LIMIT 1";
+        Ok(self.sql.first(text, &[], |row| row.parse(0))?.map(Stream::Project))
+    }
+
+    fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Error> {
+        messages::waiting(self.sql, agent, limit)
+    }
 }

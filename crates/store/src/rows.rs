@@ -11,6 +11,7 @@ pub mod keys;
 pub mod macs;
 pub mod sessions;
 pub mod state;
+pub mod messages;
 pub mod turns;
 pub mod workers;
 
@@ -134,6 +135,10 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::Validation(row) => row.write(sql),
         Row::Worker(row) => row.write(sql),
         Row::Session(row) => row.write(sql),
+        Row::Message(row) => row.write(sql),
+        Row::MessageChanged { recipient, message, change, at } => {
+            messages::change(sql, *recipient, *message, change, *at)
+        }
     }
 }
 

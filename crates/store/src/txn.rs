@@ -7,19 +7,21 @@ pub(crate) use replay::{load, snapshot, snapshot_holds, snapshot_mac};
 
 use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
+use crate::events::events_before;
 use crate::payload::{self, Blobs};
-use crate::rows::{facts, state};
+use crate::rows::{facts, messages, state};
 use crate::sql::{Cell, Sql};
 use crate::{Error, owed, rows};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::{Fold, Stream};
+use tenure_core::aggregate::{Event, Fold, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::capability::Attributes;
+use tenure_core::comms::MessageRow;
 use tenure_core::draft::{Decision, Ledger};
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
-use tenure_core::id::{AgentId, ProjectId};
+use tenure_core::id::{AgentId, MessageId, ProjectId};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
 use tenure_core::state::Acl;
@@ -273,6 +275,30 @@ impl Facts for Txn<'_> {
 
     fn page(&mut self, counter: Counter) -> Result<Vec<(String, i64)>, Unread> {
         self.read(|txn| facts::page(txn.sql, counter))
+    }
+
+    fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.read(|txn| messages::waiting(txn.sql, agent, limit))
+    }
+
+    fn unanswered(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {
+        self.read(|txn| messages::unanswered(txn.sql, agent, limit))
+    }
+
+    fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread> {
+        self.read(|txn| messages::get(txn.sql, Actor::Agent(agent), message))
+    }
+
+    fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
+        self.read(|txn| events_before(txn.sql, stream, since, limit))
+    }
+
+    fn project_stream(&mut self) -> Option<Stream> {
+        self.batch.end.project.map(Stream::Project)
+    }
+
+    fn body(&mut self, bound: &Hash) -> Result<Option<Vec<u8>>, Unread> {
+        self.read(|txn| payload::payload(txn.sql, txn.blobs, bound))
     }
 }
 

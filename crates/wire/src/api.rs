@@ -8,6 +8,7 @@ pub mod execution;
 pub mod event;
 pub mod state;
 pub mod key;
+pub mod message;
 pub mod model;
 pub mod session;
 pub mod status;

@@ -24,6 +24,7 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tenure_core::briefing::Briefing;
 use tenure_core::id::SessionId;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -35,7 +36,9 @@ use crate::api::conversation::{Conversation, ConversationFile, Said, Say};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::file::{FileEntry, FilePut};
 use crate::api::key::{CreatedKey, Key, NewKey};
+use crate::api::message::{Channel, Message, MessageFile, SendMessage};
 use crate::api::model::{Models, TestModel, TestedModel};
+use crate::api::moment::Moment;
 use crate::api::session::{AgentKey, Invoke, Invoked, OpenedSession, RotateKey, SESSION, Session, Whoami};
 use crate::api::status::{Health, Status};
 use crate::api::watch::WatchEvent;
@@ -205,6 +208,43 @@ impl Client {
     pub async fn put_file(&self, agent: &str, wanted: &str, bytes: Vec<u8>) -> Result<FilePut, Error> {
         let path = path(&["agents", agent, "files", "content"], &[("path", Some(wanted.to_string()))]);
         self.json(Method::PUT, &path, Some(Body { bytes, media: "application/octet-stream" }), None).await
+    }
+
+    /// What it missed since `since`, or since its last execution ended.
+    pub async fn briefing(&self, agent: &str, since: Option<Moment>) -> Result<Briefing, Error> {
+        self.get(&path(&["agents", agent, "briefing"], &[("since", since.map(|since| since.to_string()))])).await
+    }
+
+    pub async fn send_message(&self, agent: &str, send: &SendMessage) -> Result<Message, Error> {
+        self.json(Method::POST, &path(&["agents", agent, "messages"], &[]), Some(Body::json(send)), None).await
+    }
+
+    /// The newest first, in any state or in this one.
+    pub async fn messages(&self, agent: &str, state: Option<&str>, limit: usize) -> Result<Vec<Message>, Error> {
+        self.pages_of(&["agents", agent, "messages"], &[("state", state.map(str::to_string))], limit).await
+    }
+
+    /// One message, with its answer. `agent`: whose it is, where several have it.
+    pub async fn message(&self, id: &str, agent: Option<&str>) -> Result<MessageFile, Error> {
+        self.get(&path(&["messages", id], &[("agent", agent.map(str::to_string))])).await
+    }
+
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<Message>, Error> {
+        self.pages("dead-letters", &[], limit).await
+    }
+
+    pub async fn resend(&self, id: &str, agent: Option<&str>) -> Result<Message, Error> {
+        let path = path(&["dead-letters", id, "resend"], &[("agent", agent.map(str::to_string))]);
+        self.json(Method::POST, &path, None, None).await
+    }
+
+    pub async fn drop_message(&self, id: &str, agent: Option<&str>) -> Result<Message, Error> {
+        let path = path(&["dead-letters", id], &[("agent", agent.map(str::to_string))]);
+        self.json(Method::DELETE, &path, None, None).await
+    }
+
+    pub async fn channels(&self, limit: usize) -> Result<Vec<Channel>, Error> {
+        self.pages("channels", &[], limit).await
     }
 
     pub async fn validate_manifest(&self, text: Vec<u8>) -> Result<Validated, Error> {

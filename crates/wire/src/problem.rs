@@ -115,6 +115,12 @@ catalogue! {
     FileRefused "file_refused" 422 "The file cannot be had so" "name a plain file or folder in /workspace or in a volume; links are not followed" ChangeRequest;
     FileChanged "file_changed" 409 "The file changed while it was read" "ask again; while the agent runs it may write" Retry after 1;
     HomeFull "home_full" 409 "The agent's folder is full" "delete something there, or raise the manifest's spec.security.resources.disk or files" LookAgain;
+    // Their messages.
+    MessageUnknown "message_unknown" 404 "There is no such message" "`tenure comms list AGENT` and `tenure comms dead list` show what there is" LookAgain;
+    MessageAmbiguous "message_ambiguous" 409 "Several agents have this message" "say whose is meant: `--agent NAME`, in the API `?agent=NAME`" ChangeRequest;
+    MessageNotDead "message_not_dead" 409 "The message is no dead letter" "only what could not be delivered is sent again or dropped: `tenure comms dead list`" LookAgain;
+    MessageTooLarge "message_too_large" 422 "The message is too large" "put it into a file or into shared state, and say where it is" ChangeRequest;
+    MailboxFull "mailbox_full" 409 "The agent's mailbox is full" "wait until it has taken some: `tenure comms list AGENT`" LookAgain;
     // Executions.
     ExecutionUnknown "execution_unknown" 404 "There is no such execution" "`tenure execution list` shows what there is" LookAgain;
     ExecutionAmbiguous "execution_ambiguous" 409 "The short id fits several executions" "write more of the id" ChangeRequest;

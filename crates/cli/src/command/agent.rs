@@ -38,6 +38,12 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
         }
         Agent::Files(verb) => super::files::run(verb, settings, output).await,
         Agent::Get { agent, manifest } => get(&agent, manifest, settings, output).await,
+        Agent::Briefing { agent, since } => {
+            let since = since.as_deref().map(super::moment::past).transpose()?;
+            let briefing = settings.client()?.briefing(&agent, since).await?;
+            output.show(&briefing, || lines(&briefing.to_text()))?;
+            Ok(Exit::Done)
+        }
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
         Agent::Resume(whom) => super::supervise::run(Act::Resume, whom, settings, output).await,
         Agent::Rotate { agent, overlap } => super::session::rotate(&agent, overlap, settings, output).await,
@@ -95,6 +101,7 @@ async fn list(
                 Column { wraps: true, ..Column::worth("LABELS", 3) },
                 Column::detail("REVISION"),
                 Column::detail("MODEL"),
+                Column::detail("MESSAGES"),
                 Column::detail("NEXT RUN"),
                 Column::detail("UPDATED"),
                 Column::detail("SESSION"),
@@ -112,6 +119,7 @@ async fn list(
                     Cell::from(labels(agent)),
                     Cell::from(agent.revision.to_string()),
                     Cell::from(agent.model.clone()),
+                    Cell::from(waiting(agent)),
                     Cell::from(agent.next_run_at.map_or_else(|| "-".to_string(), |next| next.to_string())),
                     Cell::from(when(agent.updated_at, output)),
                     Cell::from(session.map_or_else(dash, |session| duration(session.duration_ms))),
@@ -169,6 +177,7 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("version", agent.version.clone()),
             ("runtime", Some(agent.runtime.clone())),
             ("model", Some(agent.model.clone())),
+            ("messages", (agent.messages_waiting > 0).then(|| format!("{} waiting", agent.messages_waiting))),
             ("labels", Some(labels(agent)).filter(|labels| !labels.is_empty())),
             ("schedule", file.schedule.as_ref().map(schedule)),
             ("next runs", file.schedule.as_ref().map(next_runs)),
@@ -249,6 +258,16 @@ fn session_line(session: &Session, output: Output) -> String {
     let state = session.ending.as_ref().map_or_else(|| "live".to_string(), |ending| format!("ended ({ending})"));
     let (lasted, last) = (duration(session.duration_ms), when(session.last_at, output));
     format!("{} {state}, {lasted}, {} calls, last {last}", session.id, session.invocations)
+}
+
+/// Each line as a terminal may be shown it.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| one_line(line) + "\n").collect()
+}
+
+/// Messages that wait.
+fn waiting(agent: &Shown) -> String {
+    if agent.messages_waiting == 0 { "-".to_string() } else { agent.messages_waiting.to_string() }
 }
 
 fn status_word(agent: &Shown) -> String {

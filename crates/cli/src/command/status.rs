@@ -34,6 +34,11 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("ledger", Some(format!("{} records, {}", status.records, checked(&status.ledger_check)))),
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
+            (
+                "messages",
+                (status.dead_letters > 0)
+                    .then(|| format!("{} dead letters; `tenure comms dead list` shows them", status.dead_letters)),
+            ),
         ];
         table::lines(output.width(), lines.into_iter().chain(unusable))
     })?;

@@ -38,10 +38,12 @@ const ADDRESS: &str = "http://127.0.0.1:7800";
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 7] = [
+const ENDS: [(&str, i32, &str); 9] = [
     ("tenure state get AGENT", 4, "each line has an agent of its own, which keeps nothing"),
     ("tenure state delete AGENT", 4, "of the same page"),
     ("tenure state history AGENT", 4, "of the same page"),
+    ("tenure comms dead resend", 4, "no message of the sample has that id"),
+    ("tenure comms dead drop", 4, "of the same sample"),
     ("tenure execution cancel", 5, "the execution of the sample has ended"),
     ("tenure execution logs ID --iteration 2", 4, "the execution of the sample had one iteration"),
     ("tenure model test", 5, "answers come from a cassette, and no model is asked"),
@@ -175,7 +177,7 @@ impl World {
         {
             filled = has(word).replace_all(&filled, meaning).into_owned();
         }
-        let asks = ["tenure agent delete", "tenure agent revoke", "tenure key revoke"];
+        let asks = ["tenure agent delete", "tenure agent revoke", "tenure key revoke", "tenure comms dead drop"];
         if asks.iter().any(|begin| filled.starts_with(begin)) {
             filled.push_str(" --yes");
         }

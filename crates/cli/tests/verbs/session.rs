@@ -82,7 +82,7 @@ fn a_connected_agent_is_active_paused_watched_and_killed_from_the_terminal() {
     let status = || house.tenure(&["agent", "get", "outside", "-o", "json"]).ok().json()["status"].clone();
     assert_eq!(status(), "registered");
     let (_, opened) = program.ask("POST", "session", None);
-    assert_eq!((status(), opened["briefing"].clone()), (Value::from("active"), serde_json::json!({})));
+    assert_eq!((status(), opened["briefing"]["messages"]["waiting"].clone()), (Value::from("active"), Value::from(0)));
     assert_eq!(program.set(1).1["result"]["version"], 1);
     house.tenure(&["pause", "outside", "--note", "too fast"]).ok();
     let (code, problem) = program.set(2);

@@ -1,7 +1,7 @@
 //! How the clock wakes an agent: which of its schedule's times is next, and what becomes of it once it is due. A time and the
 //! execution that it starts are one decision, and the time is over with in it: killed at any point, it never comes twice.
 //! Zones and expressions are asked here, in decisions, never by `apply` or `owed`: the event carries the next time.
-use super::{Agent, Event, Refusal, State};
+use super::{Agent, Event, Refusal, State, mailbox};
 use crate::bound::Payload;
 use crate::cron::Timetable;
 use crate::draft::{Draft, Stop, refuse};
@@ -30,7 +30,11 @@ pub struct NextWake {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum Waking {
-    Schedule { scheduled: Time },
+    Schedule {
+        scheduled: Time,
+    },
+    /// Messages wait for it; all of them, as far as one execution bears them.
+    Messages,
 }
 
 /// Why a time of a schedule starts nothing.
@@ -139,7 +143,10 @@ fn jittered(draft: &mut Draft<'_>, timetable: &Timetable, jitter_ms: u64, schedu
 }
 
 pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>, waking: Waking, input: Payload) -> Result<(), Stop> {
-    let Waking::Schedule { scheduled } = waking;
+    let scheduled = match waking {
+        Waking::Schedule { scheduled } => scheduled,
+        Waking::Messages => return mailbox::wake(id, draft),
+    };
     let (agent, now) = (super::known(id, draft)?.clone(), draft.wall);
     agent.may_begin()?;
     let Some(wake) = agent.next.filter(|next| next.scheduled == scheduled) else {

@@ -37,6 +37,7 @@ impl Event {
             | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }
             | Event::ExecutionEnded { .. }
+            | mail!()
             | Event::Refused(_) => None,
         }
     }

@@ -1,6 +1,7 @@
 //! What an agent may ask of itself.
 use super::{Attributes, Capability, Effects, Perform, Performed, arguments};
 use crate::agent::Agent;
+use crate::briefing;
 use crate::call::{Caller, Holder};
 use crate::draft::Draft;
 use crate::facts::Unread;
@@ -35,7 +36,30 @@ pub(super) const GROUP: &[Capability] = &[
         attributes: |_| Attributes::default(),
         perform: Some(Perform::From(capabilities)),
     },
+    Capability {
+        name: "agent.briefing",
+        version: 1,
+        brief: "Tell what happened since your last execution ended.",
+        use_when: "You begin, and should know what you missed.",
+        avoid_when: "The messages themselves are wanted: comms.receive.",
+        effects: Effects::None,
+        idempotent: true,
+        usual: &[],
+        input: || arguments(&[], json!({})),
+        output: || json!({"type": "object", "properties": {"since": {"type": "string"}, "messages": {"type": "object"}, "system": {"type": "object"}, "failures": {"type": "object"}}}),
+        attributes: |_| Attributes::default(),
+        perform: Some(Perform::From(briefing)),
+    },
 ];
+
+fn briefing(draft: &mut Draft<'_>, caller: Caller, _: &Value) -> Result<Performed, Unread> {
+    Ok(match briefing::of(draft, caller.agent, None)? {
+        Some(briefing) => {
+            Performed::done(serde_json::to_value(briefing).expect("invariant: a briefing is JSON with text keys"))
+        }
+        None => Performed::failed("not_found", "there is no such agent"),
+    })
+}
 
 fn whoami(draft: &mut Draft<'_>, caller: Caller, _: &Value) -> Result<Performed, Unread> {
     let plan = draft.plan(caller.agent, caller.revision)?;

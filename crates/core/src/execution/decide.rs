@@ -2,16 +2,20 @@
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
     Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Start,
-    Step, iteration, turn, validation,
+    Step, Trigger, iteration, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
 use crate::bound::{Bound, Payload};
+use crate::briefing;
 use crate::call::{Caller, Holder};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
 use crate::id::{AgentId, ConnectionId, ExecutionId};
 use crate::time::Run;
+
+/// An agent whose `tools` name it by its whole name is told what it missed when it is woken.
+const BRIEFING: &str = "agent.briefing";
 
 /// One execution's part of a draft.
 pub(super) struct Decider<'d, 'a> {
@@ -118,6 +122,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<Exe
         }
         limits.max_iterations = wanted;
     }
+    let briefing = missed(it, &start, &plan.tools)?;
     let (model, input, idempotency) = (plan.model.clone(), it.bind(start.input), start.idempotency);
     it.emit(Event::Started {
         agent: start.agent,
@@ -125,6 +130,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<Exe
         revision,
         model,
         input,
+        briefing,
         limits,
         validators,
         idempotency,
@@ -132,6 +138,20 @@ fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<Exe
         conversation,
     })?;
     Ok(it.draft.emit::<Agent>(start.agent, agent::Event::ExecutionStarted { execution: it.id })?)
+}
+
+/// What a woken agent missed, where its plan asks for it.
+fn missed(it: &mut Decider<'_, '_>, start: &Start, tools: &[String]) -> Result<Option<Bound>, Stop> {
+    let woken = match start.trigger {
+        Trigger::Schedule | Trigger::Comms => true,
+        Trigger::Manual | Trigger::Agent => false,
+    };
+    if !woken || !tools.iter().any(|tool| tool == BRIEFING) {
+        return Ok(None);
+    }
+    let Some(briefing) = briefing::of(it.draft, start.agent, None)? else { return Ok(None) };
+    let salt = it.draft.mint.salt();
+    Ok(Some(it.bind(Payload::new(salt, briefing.to_text().into_bytes()))))
 }
 
 /// Starts one within another decision.

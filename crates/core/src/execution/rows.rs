@@ -38,6 +38,7 @@ pub struct ExecutionRow {
     /// The wall clock that counts: not queued, not down.
     pub wall: Clock,
     pub input: Hash,
+    pub briefing: Option<Hash>,
     pub output: Option<Hash>,
     pub trigger: Trigger,
     pub started_at: Time,
@@ -200,7 +201,10 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         each(&call.attributes.hash);
     };
     match event {
-        Event::Started { input, .. } => each(&input.hash),
+        Event::Started { input, briefing, .. } => {
+            each(&input.hash);
+            briefing.iter().for_each(|briefing| each(&briefing.hash));
+        }
         Event::ModelAnswered { delta, output, calls, .. } => {
             each(&delta.hash);
             output.iter().for_each(|output| each(&output.hash));
@@ -280,6 +284,7 @@ impl Execution {
             worker: binding.map(|binding| binding.worker),
             wall: self.wall,
             input: self.input,
+            briefing: self.briefing,
             output,
             trigger: self.trigger,
             started_at: self.started_at,

@@ -4,6 +4,7 @@
 use super::canonical::{Manifest, Mode, Sharing, Tool, Trigger};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
+use crate::comms;
 use crate::plan::Limits;
 use crate::template;
 
@@ -74,6 +75,17 @@ impl Manifest {
                 .map_or(300_000, |timeout| timeout.as_millis()),
             timeout_ms: timeout.map_or(1_800_000, |timeout| timeout.as_millis()),
             micro_usd: limits.and_then(|limits| limits.money).map(|money| money.as_micros()),
+        }
+    }
+
+    /// What holds of the messages that it sends.
+    pub fn comms(&self) -> comms::Limits {
+        let (stated, default) = (self.spec.limits.as_ref(), comms::Limits::default());
+        comms::Limits {
+            messages_per_minute: stated
+                .and_then(|limits| limits.messages_per_minute)
+                .unwrap_or(default.messages_per_minute),
+            hop_limit: stated.and_then(|limits| limits.hop_limit).unwrap_or(default.hop_limit),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
-use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Trigger, Volume};
+use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
 use crate::fault::{Code, Fault, Problem};
@@ -19,8 +19,8 @@ impl Manifest {
             security,
             volumes,
             schedule: _,
-            triggers,
-            limits,
+            triggers: _,
+            limits: _,
             secrets,
             memory,
             supervision,
@@ -41,15 +41,6 @@ impl Manifest {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
         sizes(security.as_ref(), volumes, &mut list);
-        for (index, trigger) in triggers.iter().enumerate() {
-            let comms = *trigger == Trigger::Comms;
-            list.when(comms, &format!("spec.triggers[{index}]"), "no message wakes an agent yet", LEAVE);
-        }
-        if let Some(limits) = limits {
-            let comms = "agents cannot send messages yet";
-            list.when(limits.messages_per_minute.is_some(), "spec.limits.messages_per_minute", comms, LEAVE);
-            list.when(limits.hop_limit.is_some(), "spec.limits.hop_limit", comms, LEAVE);
-        }
         for (index, secret) in secrets.iter().enumerate() {
             let reason = format!("the secret `{}` cannot be kept or used yet", secret.name);
             list.add(&format!("spec.secrets[{index}]"), reason, LEAVE);

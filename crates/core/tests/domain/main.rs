@@ -2,6 +2,7 @@
 mod conversations;
 mod golden;
 mod neighbours;
+mod messages;
 mod office;
 mod replay;
 mod reports;

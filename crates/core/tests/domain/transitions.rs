@@ -9,7 +9,7 @@ use tenure_core::fleet::{self, Worker};
 use tenure_core::manifest::{Missed, Overlap};
 use tenure_core::{agent, execution, network, project};
 
-type Setup = fn() -> Office;
+pub type Setup = fn() -> Office;
 type Act = fn(&mut Office) -> execution::Command;
 
 fn fresh(validators: u32) -> Office {
@@ -207,9 +207,9 @@ fn scheduled(passed: u64) -> Office {
     office
 }
 
-type Command1 = fn(&mut Office) -> Result<Vec<Event>, Refusal>;
+pub type Command1 = fn(&mut Office) -> Result<Vec<Event>, Refusal>;
 
-fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(&Office) -> Stream) -> String {
+pub fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream: fn(&Office) -> Stream) -> String {
     let mut table = String::new();
     for (state, setup) in states {
         let _ = writeln!(table, "\n{state}");

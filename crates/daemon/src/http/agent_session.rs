@@ -66,7 +66,8 @@ async fn open(
     let row = api.session_row(id).await?;
     api.app.presence.heard(id, api.app.committer.now().run);
     let whoami = api.whoami(caller, Some(row.clone())).await?;
-    let opened = OpenedSession { session: api.shown_session(row), whoami, briefing: json!({}) };
+    let briefing = json!(api.briefing(caller.agent, None).await?);
+    let opened = OpenedSession { session: api.shown_session(row), whoami, briefing };
     Ok((StatusCode::CREATED, Out(opened)))
 }
 

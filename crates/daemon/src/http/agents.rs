@@ -325,6 +325,8 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
             iteration_timeout_ms: limits.iteration_timeout_ms,
             timeout_ms: limits.timeout_ms,
             micro_usd: limits.micro_usd,
+            messages_per_minute: plan.comms.messages_per_minute,
+            hop_limit: plan.comms.hop_limit,
         },
         tools: plan.tools.clone(),
         triggers: plan.triggers.iter().map(|trigger| trigger.as_str().to_string()).collect(),
@@ -485,6 +487,7 @@ pub(super) fn shown(row: &AgentRow) -> Agent {
         runtime,
         model,
         labels: labels.into_iter().collect(),
+        messages_waiting: row.standing.messages_waiting,
         supervised: row.standing.supervised.as_ref().map(|supervised| Supervised {
             by: supervised.by.to_string(),
             note: supervised.note.clone(),

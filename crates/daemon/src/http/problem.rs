@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tenure_core::aggregate::Refusal;
+use tenure_core::comms::{BODY_BYTES_MAX, CORRELATION_BYTES_MAX, WAITING_MAX};
 use tenure_core::manifest;
 use tenure_core::state::Conflict;
 use tenure_core::{agent, execution, fleet, project, session};
@@ -167,6 +168,13 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::StateWrong { key, conflict } => state_wrong(key, *conflict),
         R::StateMissing { key } => Code::StateUnknown.problem(format!("the agent keeps nothing under {}", quoted(key))),
         R::NothingDue {} => Code::Conflict.problem("no value's time is over"),
+        R::MessageUnknown {} => Code::MessageUnknown.problem("no such message is there"),
+        R::MessageNotDead {} => Code::MessageNotDead.problem("it waits, was received or was dropped"),
+        R::MessageTooLarge {} => Code::MessageTooLarge
+            .problem(format!("a message has at most {BODY_BYTES_MAX} bytes, its correlation {CORRELATION_BYTES_MAX}")),
+        R::DeadlinePast {} => Code::ParameterOutOfRange.problem("the deadline is past"),
+        R::DeadlineAhead {} => Code::Conflict.problem("no deadline is over"),
+        R::MailboxFull {} => Code::MailboxFull.problem(format!("{WAITING_MAX} messages wait for it")),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
 }

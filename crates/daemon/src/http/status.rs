@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use tenure_core::manifest::Engine;
 use tenure_store::ScrubState;
-use tenure_store::rows::{agents, executions};
+use tenure_store::rows::{agents, executions, messages};
 use tenure_wire::api::status::{Health, LedgerCheck, LedgerCheckState, Status, Unusable, Worker};
 use tenure_wire::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,8 +27,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// What the daemon is, holds and does.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), (status = "4XX", body = Problem)))]
 async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
-    let counts = api.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?)));
-    let (agents, executions_open) = counts.await?;
+    let counts =
+        api.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?, messages::count_dead(sql)?)));
+    let (agents, executions_open, dead_letters) = counts.await?;
     let worker = worker(&api);
     Ok(Out(Status {
         id: api.app.committer.project(),
@@ -46,6 +47,7 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
         model: default_model(&api),
         agents,
         executions_open,
+        dead_letters,
     }))
 }
 

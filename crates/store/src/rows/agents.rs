@@ -45,7 +45,7 @@ pub(super) fn write_deployed(
 pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Standing) -> Result<(), Error> {
     let text = "UPDATE agents SET state = $1, revision = $2, home = $3, open = $4, last_started_at = $5, \
         last_ended_at = $6, supervised = $7, next_run_at = $8, last_woken_at = $9, sessions = $10, \
-        last_session_at = $11, status = $12 WHERE id = $13";
+        last_session_at = $11, status = $12, messages_waiting = $13 WHERE id = $14";
     let (home, started, ended) =
         (standing.home.value(), standing.last_started_at.value(), standing.last_ended_at.value());
     let (supervised, session) = (standing.supervised.value(), standing.last_session_at.value());
@@ -63,6 +63,7 @@ pub(super) fn write_standing(sql: &mut dyn Sql, agent: AgentId, standing: &Stand
         Cell::Int(standing.sessions.into()),
         session.cell(),
         Cell::Text(standing.status.as_str()),
+        Cell::Int(standing.messages_waiting.into()),
         Cell::Text(&agent.to_string()),
     ];
     sql.execute(text, &cells).map(|_| ())
@@ -81,7 +82,8 @@ pub fn named(sql: &mut dyn Sql, name: &str) -> Result<Option<AgentRow>, Error> {
 }
 
 const SELECT: &str = "SELECT id, name, listed, created_at, at, state, revision, home, open, last_started_at, \
-    last_ended_at, supervised, next_run_at, last_woken_at, sessions, last_session_at, status FROM agents";
+    last_ended_at, supervised, next_run_at, last_woken_at, sessions, last_session_at, status, messages_waiting \
+    FROM agents";
 
 fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
     Ok(AgentRow {
@@ -103,6 +105,7 @@ fn read(row: &Columns<'_>) -> Result<AgentRow, Error> {
             sessions: row.count(14)?,
             last_session_at: row.time_or_null(15)?,
             status: Stored::read(row, 16)?,
+            messages_waiting: row.count(17)?,
         },
     })
 }

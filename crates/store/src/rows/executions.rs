@@ -8,7 +8,7 @@ use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use tenure_core::time::Time;
 
-table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "triggered_by", "started_at"], {
+table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "briefing", "triggered_by", "started_at"], {
     id: "id",
     agent: "agent",
     agent_name: "agent_name",
@@ -30,6 +30,7 @@ table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "re
     worker: "worker",
     wall: "wall",
     input: "input",
+    briefing: "briefing",
     output: "output",
     trigger: "triggered_by",
     started_at: "started_at",

@@ -10,8 +10,9 @@ use tenure_core::agent::{self, Listed, Supervised};
 use tenure_core::bound::Hash;
 use tenure_core::call::Holder;
 use tenure_core::capability::Shown;
+use tenure_core::comms;
 use tenure_core::execution::{Reason, Status, Trigger};
-use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
 use tenure_core::state::Access;
 use tenure_core::time::{Clock, Time};
 
@@ -95,13 +96,16 @@ stored_text!(
     ExecutionId,
     Holder,
     KeyId,
+    MessageId,
     SessionId,
     WorkerId,
     Reason,
     Role,
     Status,
     Trigger,
-    agent::Status
+    agent::Status,
+    comms::Cause,
+    comms::State,
 );
 
 macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {

@@ -135,6 +135,9 @@ pub struct Agent {
     /// The alias or name that the manifest gives.
     pub model: String,
     pub labels: BTreeMap<String, String>,
+    /// Messages that it has not taken yet.
+    #[serde(default)]
+    pub messages_waiting: u32,
     /// Of a paused or revoked one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<Supervised>,
@@ -291,6 +294,11 @@ pub struct Limits {
     /// What an execution may cost, in millionths of a US dollar; without it there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_usd: Option<u64>,
+    #[serde(default)]
+    pub messages_per_minute: u32,
+    /// A message has one hop more than the last one that its sender's execution took.
+    #[serde(default)]
+    pub hop_limit: u32,
 }
 
 /// When the clock wakes an agent.

@@ -83,7 +83,7 @@ pub struct Whoami {
 pub struct OpenedSession {
     pub session: Session,
     pub whoami: Whoami,
-    /// What happened since the agent was last here. Nothing is told yet: the object is empty.
+    /// What happened since the agent was last here, as `GET /v1/agents/{agent}/briefing` tells it.
     pub briefing: Value,
 }
 

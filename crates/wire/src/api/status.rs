@@ -37,6 +37,9 @@ pub struct Status {
     pub agents: u64,
     /// Executions that have not ended.
     pub executions_open: u64,
+    /// Messages that could not be delivered.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// What cannot be used now, or is not enforced here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<Unusable>,

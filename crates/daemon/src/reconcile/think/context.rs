@@ -41,8 +41,9 @@ pub(super) fn request(
     turn: Turn,
     result_bytes_max: usize,
 ) -> Result<Result<Question, Failure>, Error> {
-    let input = txn.execution(id)?.input;
-    let input = plain(txn.text(input)?);
+    let execution = txn.execution(id)?;
+    let input = plain(txn.text(execution.input)?);
+    let briefing = execution.briefing.map(|briefing| txn.text(briefing)).transpose()?;
     let said = said_before(txn, id, result_bytes_max)?;
     let previous_error = previous_error(txn, id, turn.iteration)?;
     let notes = notes_before(&txn.notes(id, turn.iteration)?, 0);
@@ -52,6 +53,7 @@ pub(super) fn request(
         plan,
         said: &said,
         input: &input,
+        briefing: briefing.as_deref(),
         iteration: turn.iteration,
         previous_error: &previous_error,
         notes: &notes,

@@ -73,6 +73,8 @@ pub(super) struct PromptContext<'a> {
     /// Oldest first.
     pub said: &'a [Exchange],
     pub input: &'a str,
+    /// What it missed since it was last there; told first.
+    pub briefing: Option<&'a str>,
     pub iteration: u32,
     pub previous_error: &'a str,
     /// What is said before the first turn.
@@ -118,6 +120,7 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
         },
     )?;
     let mut messages = Vec::new();
+    messages.extend(context.briefing.map(|text| Message::User { text: text.to_string() }));
     for Exchange { message, answer } in context.said {
         messages.push(Message::User { text: message.clone() });
         messages.push(Message::Assistant { text: answer.clone(), calls: Vec::new(), reasoning: None });

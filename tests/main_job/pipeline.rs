@@ -1,0 +1,99 @@
+//! The invoice pipeline of examples/invoice-pipeline: two agents hand work to each other by messages, each woken by what the
+//! other says, and the second answer ends the chain.
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tests::daemon::Daemon;
+use tests::scripted::{Say, Script, Scripted, said};
+
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// The messages that a conversation was woken with.
+fn woken_with(request: &Value) -> Vec<Value> {
+    let text = said(request);
+    let begin = text.find("[{").unwrap_or(text.len());
+    let mut read = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<Vec<Value>>();
+    read.next().and_then(Result::ok).unwrap_or_default()
+}
+
+fn script() -> Script {
+    Arc::new(|request, answered| {
+        let messages = woken_with(request);
+        let is_bot = said(request).contains("You watch a mailbox");
+        match (is_bot, messages.first(), answered) {
+            (true, None, 0) => Say::Calls(vec![("filesystem.list", json!({"path": "/workspace"}))]),
+            (true, None, 1) => {
+                let invoice = json!({"action": "new_invoice", "email_id": "abc123", "text": "12 EUR"});
+                Say::Calls(vec![("comms.send", json!({"to": "bookkeeper", "message": invoice.to_string()}))])
+            }
+            (false, Some(invoice), 0) => {
+                let read: Value =
+                    serde_json::from_str(invoice["message"].as_str().unwrap_or("null")).unwrap_or_default();
+                let key = format!("invoices:{}", read["email_id"].as_str().unwrap_or("none"));
+                Say::Calls(vec![("state.persistent.set", json!({"key": key, "value": read["text"]}))])
+            }
+            (false, Some(invoice), 1) => {
+                let done = json!({"action": "task_complete", "email_id": "abc123", "status": "reconciled"});
+                Say::Calls(vec![("comms.reply", json!({"id": invoice["id"], "message": done}))])
+            }
+            (true, Some(done), 0) => {
+                let path =
+                    format!("/workspace/confirmations/{}.txt", done["message"]["email_id"].as_str().unwrap_or(""));
+                let content = done["message"]["status"].clone();
+                Say::Calls(vec![("filesystem.write", json!({"path": path, "content": content}))])
+            }
+            _ => Say::Text("Done.".to_string()),
+        }
+    })
+}
+
+/// The executions of an agent once so many have ended.
+fn ended(daemon: &Daemon, agent: &str, count: usize) -> Vec<Value> {
+    let begin = Instant::now();
+    loop {
+        let found = daemon.json(&["execution", "list", "--agent", agent]);
+        let found = found.as_array().expect("a list").clone();
+        let over = found.iter().filter(|execution| !execution["ended_at"].is_null()).count();
+        if over >= count {
+            return found;
+        }
+        assert!(begin.elapsed() < WITHIN, "{agent}: {found:#?}\n{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn the_invoice_pipeline_hands_work_on_by_messages_and_ends() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let model = runtime.block_on(Scripted::serve(script()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = model.base_url();
+    let environment =
+        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
+    let daemon = Daemon::start(&folder.path().join("data"), &environment);
+    let example = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/invoice-pipeline").join(name);
+        let text = std::fs::read_to_string(path).expect("the example is there");
+        // The clock must not start it in the middle of the test.
+        text.replace("\"*/15 * * * *\"", "\"0 0 1 1 *\"")
+    };
+    daemon.deploy(&example("bookkeeper.yaml"));
+    let bot = daemon.deploy(&example("email-bot.yaml"));
+    daemon.json(&["execute", "--agent", "email-bot"]);
+
+    let books = ended(&daemon, "bookkeeper", 1);
+    let bots = ended(&daemon, "email-bot", 2);
+    assert_eq!((books.len(), bots.len()), (1, 2), "{books:#?}\n{bots:#?}");
+    for execution in books.iter().chain(&bots) {
+        assert_eq!(execution["status"], "completed", "{execution:#}\n{}", daemon.log());
+    }
+    let confirmation = daemon.work_folder(bot["id"].as_str().expect("an id")).join("confirmations/abc123.txt");
+    let confirmed = std::fs::read_to_string(&confirmation).expect("the confirmation is written");
+    assert_eq!(confirmed, "reconciled");
+    let answers = daemon.json(&["comms", "list", "email-bot"]);
+    assert_eq!(answers[0]["message"]["action"], "task_complete", "{answers:#}");
+    let invoices = daemon.json(&["comms", "list", "bookkeeper"]);
+    assert_eq!((&invoices[0]["state"], &invoices[0]["answer"]), (&json!("received"), &answers[0]["id"]));
+    assert_eq!(daemon.json(&["agent", "get", "bookkeeper"])["messages_waiting"], 0);
+    daemon.ok(&["audit", "verify"]);
+}
