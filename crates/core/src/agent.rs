@@ -23,36 +23,80 @@ macro_rules! mail_without_body {
     };
 }
 
+/// Events of stored values.
+macro_rules! kept {
+    () => {
+        Event::StateSet(_)
+            | Event::StateDeleted(_)
+            | Event::StateExpired(_)
+            | Event::StateDropped(_)
+            | Event::StateRestored(_)
+            | Event::StateSessionOver(_)
+            | Event::StateQuotaSet { .. }
+            | Event::StateSweepDue { .. }
+    };
+}
+
+/// Events of an agent's own life, but for its end.
+macro_rules! life {
+    () => {
+        Event::Created(_)
+            | Event::Revised(_)
+            | Event::Paused { .. }
+            | Event::Resumed { .. }
+            | Event::Woken { .. }
+            | Event::WakeSkipped { .. }
+            | Event::Killed(_)
+            | Event::Revoked(_)
+            | Event::Deleted { .. }
+            | Event::Homed { .. }
+            | Event::HomeRemoved { .. }
+            | Event::KeyCreated { .. }
+            | Event::KeyRetired { .. }
+            | Event::KeyRevoked { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::FilePut(_)
+            | Event::FilePutEnded { .. }
+            | Event::ExecutionStarted { .. }
+            | Event::ExecutionEnded { .. }
+            | Event::Refused(_)
+    };
+}
+
 macro_rules! mail {
     () => {
         Event::MessageSent { .. } | Event::MessageQueued { .. } | mail_without_body!()
     };
 }
 
+mod deploy;
 mod files;
 mod keys;
 mod mailbox;
+mod rows;
 mod schedule;
 mod state;
 mod supervision;
+pub use deploy::{Deployed, Deployment, Expectation, Listed};
 pub use files::PutFile;
 pub(crate) use keys::session_opened;
 pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
 pub use mailbox::{FanOut, Mailbox, Post};
+pub use rows::{AgentRow, RevisionRow, Standing, Status};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub use supervision::{Supervised, Supervision};
 
-use crate::aggregate::{Aggregate, Stream, events, refusals, verbs};
-use crate::bound::{Bound, Hash, Payload};
+use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::bound::{Hash, Payload};
 use crate::call::Holder;
 use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
-use crate::facts::{Namespace, Unread};
+use crate::facts::Unread;
 use crate::id::{AgentId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::{Obligation, Owed};
-use crate::plan::Schedule;
 use crate::row::Row;
 use crate::session::Ending;
 use crate::state as values;
@@ -138,44 +182,6 @@ impl State {
             State::Archived { .. } => "archived",
         }
     }
-}
-
-/// A manifest at the door, translated, checked and compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deployment {
-    pub name: String,
-    pub listed: Listed,
-    pub manifest: Payload,
-    pub plan: Payload,
-    pub digest: Hash,
-    /// As its plan has them.
-    pub schedule: Option<Schedule>,
-    pub triggers: Vec<Trigger>,
-    /// Of the text of the key that a new agent gets; one that there is keeps its own.
-    pub key: Option<Hash>,
-    pub expect: Expectation,
-    /// The older revision whose manifest and plan these are, where it is a rollback.
-    pub repeats: Option<u32>,
-}
-
-/// What a deploy takes for granted; where it is otherwise, nothing changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expectation {
-    Any,
-    /// No agent has the name.
-    New,
-    /// This is the newest revision, so that nobody's change is lost.
-    Revision(u32),
-}
-
-/// What lists show of a revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    pub labels: Vec<(String, String)>,
-    pub runtime: String,
-    pub model: String,
 }
 
 verbs! {
@@ -360,25 +366,6 @@ events! {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deployed {
-    pub agent: AgentId,
-    pub name: String,
-    pub revision: u32,
-    #[serde(flatten)]
-    pub listed: Listed,
-    pub manifest: Bound,
-    pub plan: Bound,
-    pub digest: Hash,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub triggers: Vec<Trigger>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<NextWake>,
-    /// The older revision whose manifest and plan these are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repeats: Option<u32>,
-}
-
 refusals! {
     pub enum Refusal {
         "agent.unknown" => Unknown {},
@@ -424,86 +411,6 @@ refusals! {
     }
 }
 
-/// What changes of an agent's list entry with its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    pub state: String,
-    pub status: Status,
-    pub supervised: Option<Supervised>,
-    pub revision: u32,
-    pub home: Option<WorkerId>,
-    /// Executions that have not ended.
-    pub open: u32,
-    pub last_started_at: Option<Time>,
-    pub last_ended_at: Option<Time>,
-    /// When its schedule wakes it next, while that is waited for.
-    pub next_run_at: Option<Time>,
-    pub last_woken_at: Option<Time>,
-    /// Sessions that have not ended.
-    pub sessions: u32,
-    pub last_session_at: Option<Time>,
-    pub messages_waiting: u32,
-}
-
-/// The one word for what an agent's state and its presence come to.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
-)]
-#[strum(serialize_all = "snake_case")]
-pub enum Status {
-    /// Nothing of it has ever run.
-    Registered,
-    Active,
-    Idle,
-    Paused,
-    Revoked,
-    /// Deleted, also while the last of its executions ends.
-    Archived,
-}
-
-impl Status {
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl Agent {
-    pub fn status(&self) -> Status {
-        let present = self.open.saturating_add(u32::try_from(self.sessions.len()).unwrap_or(u32::MAX));
-        match (&self.state, present, self.last_ended_at.or(self.last_session_at)) {
-            (State::Deployed, 0, None) => Status::Registered,
-            (State::Deployed, 0, Some(_)) => Status::Idle,
-            (State::Deployed, _, _) => Status::Active,
-            (State::Paused { .. }, ..) => Status::Paused,
-            (State::Revoked(_), ..) => Status::Revoked,
-            (State::Deleting { .. } | State::Archived { .. }, ..) => Status::Archived,
-        }
-    }
-}
-
-/// An agent as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentRow {
-    pub id: AgentId,
-    pub name: String,
-    pub listed: Listed,
-    pub standing: Standing,
-    pub created_at: Time,
-    /// When it was deployed last.
-    pub at: Time,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevisionRow {
-    pub agent: AgentId,
-    pub number: u32,
-    pub version: Option<String>,
-    pub digest: Hash,
-    pub manifest: Hash,
-    pub plan: Hash,
-    pub at: Time,
-}
-
 impl Aggregate for Agent {
     type Id = AgentId;
     type Command = Command;
@@ -512,7 +419,7 @@ impl Aggregate for Agent {
 
     fn decide(id: AgentId, draft: &mut Draft<'_>, command: Command) -> Result<(), Stop> {
         match command {
-            Command::Deploy(deployment) => deploy(id, draft, deployment),
+            Command::Deploy(deployment) => deploy::deploy(id, draft, deployment),
             Command::Delete { home_grace_ms } => {
                 known(id, draft)?.not_deleted()?;
                 draft.emit::<Agent>(id, Event::Deleted { home_grace_ms })?;
@@ -642,60 +549,14 @@ impl Aggregate for Agent {
             Event::Created(_)
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }
-            | Event::StateSet(_)
-            | Event::StateDeleted(_)
-            | Event::StateExpired(_)
-            | Event::StateDropped(_)
-            | Event::StateRestored(_)
-            | Event::StateSessionOver(_)
-            | Event::StateQuotaSet { .. }
-            | Event::StateSweepDue { .. }
+            | kept!()
             | mail!()
             | Event::Refused(_) => {}
         }
     }
 
     fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
-        if let Some(change) = event.state() {
-            change.binds(each);
-            return;
-        }
-        match event {
-            Event::Created(deployed) | Event::Revised(deployed) => {
-                each(&deployed.manifest.hash);
-                each(&deployed.plan.hash);
-            }
-            Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
-            Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::Woken { .. }
-            | Event::WakeSkipped { .. }
-            | Event::Killed(_)
-            | Event::Revoked(_)
-            | Event::Deleted { .. }
-            | Event::Archived { .. }
-            | Event::KeyCreated { .. }
-            | Event::KeyRetired { .. }
-            | Event::KeyRevoked { .. }
-            | Event::SessionOpened { .. }
-            | Event::SessionEnded { .. }
-            | Event::Homed { .. }
-            | Event::HomeRemoved { .. }
-            | Event::FilePut(_)
-            | Event::FilePutEnded { .. }
-            | Event::ExecutionStarted { .. }
-            | Event::ExecutionEnded { .. }
-            | Event::StateSet(_)
-            | Event::StateDeleted(_)
-            | Event::StateExpired(_)
-            | Event::StateDropped(_)
-            | Event::StateRestored(_)
-            | Event::StateSessionOver(_)
-            | Event::StateQuotaSet { .. }
-            | Event::StateSweepDue { .. }
-            | mail_without_body!()
-            | Event::Refused(_) => {}
-        }
+        rows::binds(event, each);
     }
 
     fn owed(&self) -> Vec<Owed> {
@@ -732,56 +593,7 @@ impl Aggregate for Agent {
     }
 
     fn rows(id: AgentId, before: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
-        if let Some(change) = event.state() {
-            return change.rows(Stream::Agent(id), stamp);
-        }
-        match event {
-            Event::Created(deployed) => {
-                let name = holds(&deployed.name, Some(id));
-                [name].into_iter().chain(deployed.rows(stamp)).collect()
-            }
-            Event::Revised(deployed) => deployed.rows(stamp).into(),
-            Event::KeyCreated { key, hash } => vec![Row::AgentKey(AgentKeyRow {
-                id: *key,
-                agent: id,
-                hash: *hash,
-                created_at: stamp.at,
-                dies_at: None,
-                revoked_at: None,
-            })],
-            Event::KeyRetired { key, dies_at } => vec![Row::AgentKeyRetired { id: *key, dies_at: *dies_at }],
-            Event::KeyRevoked { key } => vec![Row::AgentKeyRevoked { id: *key, at: stamp.at }],
-            // From now on another one may have its name: the id is the identity.
-            Event::Archived { .. } => {
-                let rows = before.map(|agent| std::iter::once(holds(&agent.name, None)).chain(agent.mailbox.left(id)));
-                rows.into_iter().flatten().collect()
-            }
-            mail!() => mailbox::rows(id, event, stamp),
-            Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::Woken { .. }
-            | Event::WakeSkipped { .. }
-            | Event::Killed(_)
-            | Event::Revoked(_)
-            | Event::Deleted { .. }
-            | Event::SessionOpened { .. }
-            | Event::SessionEnded { .. }
-            | Event::Homed { .. }
-            | Event::HomeRemoved { .. }
-            | Event::FilePut(_)
-            | Event::FilePutEnded { .. }
-            | Event::ExecutionStarted { .. }
-            | Event::ExecutionEnded { .. }
-            | Event::StateSet(_)
-            | Event::StateDeleted(_)
-            | Event::StateExpired(_)
-            | Event::StateDropped(_)
-            | Event::StateRestored(_)
-            | Event::StateSessionOver(_)
-            | Event::StateQuotaSet { .. }
-            | Event::StateSweepDue { .. }
-            | Event::Refused(_) => Vec::new(),
-        }
+        rows::of_event(id, before, event, stamp)
     }
 
     fn state_rows(id: AgentId, before: Option<&Agent>, after: &Agent) -> Vec<Row> {
@@ -793,101 +605,8 @@ impl Aggregate for Agent {
     }
 }
 
-impl Agent {
-    fn standing(&self) -> Standing {
-        Standing {
-            state: self.state.as_str().to_string(),
-            status: self.status(),
-            supervised: self.supervised(),
-            revision: self.revision,
-            home: self.home,
-            open: self.open,
-            last_started_at: self.last_started_at,
-            last_ended_at: self.last_ended_at,
-            next_run_at: self.next_wake().map(|next| next.due),
-            last_woken_at: self.last_woken_at,
-            sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
-            last_session_at: self.last_session_at,
-            messages_waiting: self.mailbox.waiting,
-        }
-    }
-}
-
-impl Deployed {
-    fn rows(&self, stamp: Stamp) -> [Row; 2] {
-        let (agent, name, listed, at) = (self.agent, self.name.clone(), self.listed.clone(), stamp.at);
-        let revision = RevisionRow {
-            agent,
-            number: self.revision,
-            version: self.listed.version.clone(),
-            digest: self.digest,
-            manifest: self.manifest.hash,
-            plan: self.plan.hash,
-            at,
-        };
-        [Row::Deployed { agent, name, listed, at }, Row::Revision(revision)]
-    }
-}
-
-fn holds(name: &str, holder: Option<AgentId>) -> Row {
-    let holder = holder.map(|id| id.to_string());
-    Row::Held { namespace: Namespace::AgentName, key: name.to_ascii_lowercase(), holder }
-}
-
 fn known<'d>(id: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {
     draft.get::<Agent>(id)?.ok_or_else(|| refuse::<Agent>(Refusal::Unknown {}))
-}
-
-fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Result<(), Stop> {
-    let holder = draft.holder(Namespace::AgentName, &deployment.name.to_ascii_lowercase())?;
-    let id = holder.and_then(|holder| holder.parse().ok()).unwrap_or(fresh);
-    if id != fresh && draft.get::<Agent>(fresh)?.is_some() {
-        return Err(refuse::<Agent>(Refusal::NameDiffers {}));
-    }
-    let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
-        if let Expectation::Revision(_) = deployment.expect {
-            return Err(refuse::<Agent>(Refusal::Unknown {}));
-        }
-        let next = schedule::deployed(id, draft, None, deployment.schedule.as_ref())?;
-        let key = deployment.key;
-        let created = deployed(id, 1, draft, deployment, next);
-        draft.emit::<Agent>(id, Event::Created(created))?;
-        return key.map_or(Ok(()), |hash| Ok(keys::create(id, draft, hash)?));
-    };
-    if !agent.name.eq_ignore_ascii_case(&deployment.name) {
-        return Err(refuse::<Agent>(Refusal::NameDiffers {}));
-    }
-    agent.not_deleted()?;
-    let (expected, newest) = (deployment.expect, agent.revision);
-    match expected {
-        Expectation::New => return Err(refuse::<Agent>(Refusal::NameTaken {})),
-        Expectation::Revision(known) if known != newest => {
-            return Err(refuse::<Agent>(Refusal::RevisedMeanwhile { revision: newest }));
-        }
-        Expectation::Any | Expectation::Revision(_) => {}
-    }
-    agent.not_revoked()?;
-    // An older revision may have run the same manifest by another plan.
-    if deployment.repeats.map_or(agent.digest == deployment.digest, |repeated| repeated == newest) {
-        return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
-    }
-    let next = schedule::deployed(id, draft, Some(&agent), deployment.schedule.as_ref())?;
-    let mut revised = deployed(id, agent.revision + 1, draft, deployment, next);
-    revised.name = agent.name;
-    Ok(draft.emit::<Agent>(id, Event::Revised(revised))?)
-}
-
-fn deployed(
-    agent: AgentId,
-    revision: u32,
-    draft: &mut Draft<'_>,
-    deployment: Deployment,
-    next: Option<NextWake>,
-) -> Deployed {
-    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, key: _, expect: _, repeats } =
-        deployment;
-    let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
-    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next, repeats }
 }
 
 /// An execution of the agent ends; a deleted agent's last one archives it.

@@ -15,41 +15,6 @@ use crate::row::Row;
 use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
-/// Events of an agent that are of no message and end no subscription.
-macro_rules! no_mail {
-    () => {
-        Event::Created(_)
-            | Event::Revised(_)
-            | Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::Woken { .. }
-            | Event::WakeSkipped { .. }
-            | Event::Killed(_)
-            | Event::Revoked(_)
-            | Event::Deleted { .. }
-            | Event::Homed { .. }
-            | Event::HomeRemoved { .. }
-            | Event::FilePut(_)
-            | Event::FilePutEnded { .. }
-            | Event::ExecutionStarted { .. }
-            | Event::ExecutionEnded { .. }
-            | Event::StateSet(_)
-            | Event::StateDeleted(_)
-            | Event::StateExpired(_)
-            | Event::StateDropped(_)
-            | Event::StateRestored(_)
-            | Event::StateSessionOver(_)
-            | Event::StateQuotaSet { .. }
-            | Event::StateSweepDue { .. }
-            | Event::KeyCreated { .. }
-            | Event::KeyRetired { .. }
-            | Event::KeyRevoked { .. }
-            | Event::SessionOpened { .. }
-            | Event::SessionEnded { .. }
-            | Event::Refused(_)
-    };
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mailbox {
     /// Messages that ever came; each has the number that it came with.
@@ -124,7 +89,8 @@ impl Mailbox {
             | Event::MessageDropped { .. }
             | Event::MessageRefused { .. }
             | Event::MessageUnanswered { .. }
-            | no_mail!() => {}
+            | life!()
+            | kept!() => {}
         }
     }
 
@@ -207,9 +173,11 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
         Event::MessageRefused { from, .. } => vec![counted(Counter::MessagesRefused, format!("{id}/{from}"), 1)],
         Event::Subscribed { channel } => subscribed(id, channel, true).into(),
         Event::Unsubscribed { channel } => subscribed(id, channel, false).into(),
-        Event::MessageFannedOut { .. } | Event::MessageUnanswered { .. } | Event::Archived { .. } | no_mail!() => {
-            Vec::new()
-        }
+        Event::MessageFannedOut { .. }
+        | Event::MessageUnanswered { .. }
+        | Event::Archived { .. }
+        | life!()
+        | kept!() => Vec::new(),
     }
 }
 

@@ -15,30 +15,7 @@ impl Event {
             Event::StateSessionOver(over) => Some(Change::SessionOver(over)),
             Event::StateQuotaSet { namespace, by, .. } => Some(Change::Quota { namespace, by: *by }),
             Event::StateSweepDue { due } => Some(Change::SweepDue(*due)),
-            Event::StateRestored(_)
-            | Event::Created(_)
-            | Event::Revised(_)
-            | Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::Woken { .. }
-            | Event::WakeSkipped { .. }
-            | Event::Killed(_)
-            | Event::Revoked(_)
-            | Event::Deleted { .. }
-            | Event::Archived { .. }
-            | Event::Homed { .. }
-            | Event::HomeRemoved { .. }
-            | Event::KeyCreated { .. }
-            | Event::KeyRetired { .. }
-            | Event::KeyRevoked { .. }
-            | Event::SessionOpened { .. }
-            | Event::SessionEnded { .. }
-            | Event::FilePut(_)
-            | Event::FilePutEnded { .. }
-            | Event::ExecutionStarted { .. }
-            | Event::ExecutionEnded { .. }
-            | mail!()
-            | Event::Refused(_) => None,
+            Event::StateRestored(_) | Event::Archived { .. } | life!() | mail!() => None,
         }
     }
 }

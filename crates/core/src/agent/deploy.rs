@@ -1,0 +1,118 @@
+//! A deploy: a new agent, or a new revision of the one with its name.
+use super::{Agent, Event, NextWake, Refusal, keys, schedule};
+use crate::bound::{Bound, Hash, Payload};
+use crate::draft::{Draft, Stop, refuse};
+use crate::facts::Namespace;
+use crate::id::AgentId;
+use crate::manifest::Trigger;
+use crate::plan::Schedule;
+use serde::{Deserialize, Serialize};
+
+/// A manifest at the door, translated, checked and compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    pub name: String,
+    pub listed: Listed,
+    pub manifest: Payload,
+    pub plan: Payload,
+    pub digest: Hash,
+    /// As its plan has them.
+    pub schedule: Option<Schedule>,
+    pub triggers: Vec<Trigger>,
+    /// Of the text of the key that a new agent gets; one that there is keeps its own.
+    pub key: Option<Hash>,
+    pub expect: Expectation,
+    /// The older revision whose manifest and plan these are, where it is a rollback.
+    pub repeats: Option<u32>,
+}
+
+/// What a deploy takes for granted; where it is otherwise, nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    Any,
+    /// No agent has the name.
+    New,
+    /// This is the newest revision, so that nobody's change is lost.
+    Revision(u32),
+}
+
+/// What lists show of a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub labels: Vec<(String, String)>,
+    pub runtime: String,
+    pub model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    pub agent: AgentId,
+    pub name: String,
+    pub revision: u32,
+    #[serde(flatten)]
+    pub listed: Listed,
+    pub manifest: Bound,
+    pub plan: Bound,
+    pub digest: Hash,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextWake>,
+    /// The older revision whose manifest and plan these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
+}
+
+pub(super) fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Result<(), Stop> {
+    let holder = draft.holder(Namespace::AgentName, &deployment.name.to_ascii_lowercase())?;
+    let id = holder.and_then(|holder| holder.parse().ok()).unwrap_or(fresh);
+    if id != fresh && draft.get::<Agent>(fresh)?.is_some() {
+        return Err(refuse::<Agent>(Refusal::NameDiffers {}));
+    }
+    let Some(agent) = draft.get::<Agent>(id)?.cloned() else {
+        if let Expectation::Revision(_) = deployment.expect {
+            return Err(refuse::<Agent>(Refusal::Unknown {}));
+        }
+        let next = schedule::deployed(id, draft, None, deployment.schedule.as_ref())?;
+        let key = deployment.key;
+        let created = deployed(id, 1, draft, deployment, next);
+        draft.emit::<Agent>(id, Event::Created(created))?;
+        return key.map_or(Ok(()), |hash| Ok(keys::create(id, draft, hash)?));
+    };
+    if !agent.name.eq_ignore_ascii_case(&deployment.name) {
+        return Err(refuse::<Agent>(Refusal::NameDiffers {}));
+    }
+    agent.not_deleted()?;
+    let (expected, newest) = (deployment.expect, agent.revision);
+    match expected {
+        Expectation::New => return Err(refuse::<Agent>(Refusal::NameTaken {})),
+        Expectation::Revision(known) if known != newest => {
+            return Err(refuse::<Agent>(Refusal::RevisedMeanwhile { revision: newest }));
+        }
+        Expectation::Any | Expectation::Revision(_) => {}
+    }
+    agent.not_revoked()?;
+    // An older revision may have run the same manifest by another plan.
+    if deployment.repeats.map_or(agent.digest == deployment.digest, |repeated| repeated == newest) {
+        return Err(refuse::<Agent>(Refusal::Unchanged { agent: id }));
+    }
+    let next = schedule::deployed(id, draft, Some(&agent), deployment.schedule.as_ref())?;
+    let mut revised = deployed(id, agent.revision + 1, draft, deployment, next);
+    revised.name = agent.name;
+    Ok(draft.emit::<Agent>(id, Event::Revised(revised))?)
+}
+
+fn deployed(
+    agent: AgentId,
+    revision: u32,
+    draft: &mut Draft<'_>,
+    deployment: Deployment,
+    next: Option<NextWake>,
+) -> Deployed {
+    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, key: _, expect: _, repeats } =
+        deployment;
+    let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
+    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next, repeats }
+}
