@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(backup))
         .routes(routes!(restore))
         .routes(routes!(list_shared))
-        .routes(routes!(get_shared, put_shared, delete_shared))
+        .routes(routes!(shared_value, put_shared, delete_shared))
         .routes(routes!(history_shared))
         .routes(routes!(changes_shared))
         .routes(routes!(show_shared_quota, set_shared_quota))
@@ -327,7 +327,7 @@ async fn list_shared(
     get, path = "/v1/state/shared/value", tag = "state", params(GetParams),
     responses((status = 200, body = StateValue), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn get_shared(
+async fn shared_value(
     State(api): State<Arc<ApiState>>,
     _: Viewer,
     Params(params): Params<GetParams>,
