@@ -49,7 +49,7 @@ impl FakeWorker {
     }
 
     /// Its process is gone.
-    pub(super) async fn die(self) -> (AttachedWorker, Result<(), Error>) {
+    pub(crate) async fn die(self) -> (AttachedWorker, Result<(), Error>) {
         self.die.send(()).unwrap();
         timeout(TEST_TIMEOUT, self.serving).await.unwrap().unwrap()
     }
