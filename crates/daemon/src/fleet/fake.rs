@@ -48,8 +48,13 @@ impl FakeWorker {
         !self.serving.is_finished()
     }
 
+    /// Its process is gone, and nothing of it holds on to the daemon.
+    pub(crate) async fn end(self) {
+        drop(self.die().await);
+    }
+
     /// Its process is gone.
-    pub(crate) async fn die(self) -> (AttachedWorker, Result<(), Error>) {
+    pub(super) async fn die(self) -> (AttachedWorker, Result<(), Error>) {
         self.die.send(()).unwrap();
         timeout(TEST_TIMEOUT, self.serving).await.unwrap().unwrap()
     }

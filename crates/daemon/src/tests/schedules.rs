@@ -89,7 +89,7 @@ async fn agents_and_cron_survive_a_restart_and_one_policy_for_missed_runs_makes_
     deploy(&daemon, "strict", "  schedule: {cron: \"0 * * * *\", missed: skip}\n").await;
     let before = daemon.client.agent("hourly-3").await.unwrap();
     assert_eq!(before.triggers, ["schedule", "manual"]);
-    first.die().await;
+    first.end().await;
     daemon.stop().await;
     // Down over ten due times.
     set(&clock, MIDNIGHT + 10 * HOUR_MS + 5 * MINUTE_MS);
@@ -116,7 +116,7 @@ async fn agents_and_cron_survive_a_restart_and_one_policy_for_missed_runs_makes_
     let next: Vec<i64> = shown.schedule.unwrap().next.iter().map(|next| next.0.millis()).collect();
     assert_eq!(next, (11..16).map(|hour| MIDNIGHT + hour * HOUR_MS).collect::<Vec<i64>>());
     assert_eq!(shown.agent.next_run_at.map(|next| next.0.millis()), Some(MIDNIGHT + 11 * HOUR_MS));
-    second.die().await;
+    second.end().await;
     daemon.stop().await;
     // Once more, and no time comes twice.
     let daemon = started(folder.path(), &clock, 0).await;
