@@ -48,6 +48,11 @@ impl FakeWorker {
         !self.serving.is_finished()
     }
 
+    /// Its process is gone, and nothing of it holds on to the daemon.
+    pub(crate) async fn end(self) {
+        drop(self.die().await);
+    }
+
     /// Its process is gone.
     pub(super) async fn die(self) -> (AttachedWorker, Result<(), Error>) {
         self.die.send(()).unwrap();

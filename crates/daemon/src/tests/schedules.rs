@@ -89,8 +89,8 @@ async fn agents_and_cron_survive_a_restart_and_one_policy_for_missed_runs_makes_
     deploy(&daemon, "strict", "  schedule: {cron: \"0 * * * *\", missed: skip}\n").await;
     let before = daemon.client.agent("hourly-3").await.unwrap();
     assert_eq!(before.triggers, ["schedule", "manual"]);
+    first.end().await;
     daemon.stop().await;
-    drop(first);
     // Down over ten due times.
     set(&clock, MIDNIGHT + 10 * HOUR_MS + 5 * MINUTE_MS);
     let daemon = started(folder.path(), &clock, AGENTS).await;
@@ -103,7 +103,7 @@ async fn agents_and_cron_survive_a_restart_and_one_policy_for_missed_runs_makes_
     }
     let skipped = events(&daemon, "agent.wake_skipped", 1).await;
     assert_eq!(skipped[0]["why"], "missed");
-    let _worker = worker(&daemon).await;
+    let second = worker(&daemon).await;
     for place in 0..AGENTS {
         let [one] = executions(&daemon, &format!("hourly-{place}")).await.try_into().expect("one is made up for all");
         assert_eq!(one.trigger, Trigger::Schedule);
@@ -116,6 +116,7 @@ async fn agents_and_cron_survive_a_restart_and_one_policy_for_missed_runs_makes_
     let next: Vec<i64> = shown.schedule.unwrap().next.iter().map(|next| next.0.millis()).collect();
     assert_eq!(next, (11..16).map(|hour| MIDNIGHT + hour * HOUR_MS).collect::<Vec<i64>>());
     assert_eq!(shown.agent.next_run_at.map(|next| next.0.millis()), Some(MIDNIGHT + 11 * HOUR_MS));
+    second.end().await;
     daemon.stop().await;
     // Once more, and no time comes twice.
     let daemon = started(folder.path(), &clock, 0).await;
@@ -164,31 +165,36 @@ async fn steps_of_the_clock_by_hours_neither_double_nor_lose_a_time_and_a_pause_
 async fn one_stuck_job_blocks_nobody_and_its_own_next_time_is_skipped_or_takes_its_place() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(SetClock::default()));
     set(&clock, MIDNIGHT + 5 * MINUTE_MS);
-    let (stuck, done) = ([calls("filesystem.read", json!({"path": "a.txt"}))], [says("Done.")]);
+    let (hangs, done) = ([calls("filesystem.read", json!({"path": "a.txt"}))], [says("Done.")]);
     let wall: Arc<dyn WallClock> = Arc::clone(&clock) as _;
-    let daemon = Running::start(folder.path(), wall, &[&stuck[..], &done, &done, &done]).await;
+    let daemon = Running::start(folder.path(), wall, &[&hangs[..], &hangs, &done, &done]).await;
     let worker = worker(&daemon).await;
-    worker.answers.send(false).unwrap();
     deploy(&daemon, "stuck", HOURLY).await;
+    deploy(&daemon, "replaced", "  schedule: {cron: \"@hourly\", overlap: replace}\n").await;
+    deploy(&daemon, "other", "  schedule: {cron: \"0 2-23 * * *\"}\n").await;
+    worker.answers.send(false).unwrap();
     step(&daemon, &clock, MIDNIGHT + HOUR_MS).await;
-    events(&daemon, "agent.woken", 1).await;
-    let first = executions(&daemon, "stuck").await[0].id.to_string();
-    daemon.until(&first, |file| file.iterations.iter().any(|iteration| iteration.tool_calls == 1)).await;
-    deploy(&daemon, "other", HOURLY).await;
+    events(&daemon, "agent.woken", 2).await;
+    let mut first = Vec::new();
+    for name in ["stuck", "replaced"] {
+        let id = executions(&daemon, name).await[0].id.to_string();
+        daemon.until(&id, |file| file.iterations.iter().any(|iteration| iteration.tool_calls == 1)).await;
+        first.push(id);
+    }
     step(&daemon, &clock, MIDNIGHT + 2 * HOUR_MS).await;
+    events(&daemon, "agent.woken", 4).await;
     let skipped = events(&daemon, "agent.wake_skipped", 1).await;
     assert_eq!(skipped[0]["why"], "running");
     let other = executions(&daemon, "other").await[0].id.to_string();
     assert_eq!(daemon.ended(&other).await.execution.status, ExecutionStatus::Completed);
-    let shown = daemon.client.execution(&first).await.unwrap().execution;
-    assert_eq!(shown.status, ExecutionStatus::Running, "the control: it is stuck");
-    deploy(&daemon, "stuck", "  schedule: {cron: \"@hourly\", overlap: replace}\n").await;
-    step(&daemon, &clock, MIDNIGHT + 3 * HOUR_MS).await;
-    let ended = daemon.ended(&first).await.execution;
+    let stuck = daemon.client.execution(&first[0]).await.unwrap().execution;
+    assert_eq!(stuck.status, ExecutionStatus::Running, "the control: it is stuck");
+    worker.answers.send(true).unwrap();
+    let ended = daemon.ended(&first[1]).await.execution;
     assert_eq!(ended.status, ExecutionStatus::Cancelled);
     assert!(ended.detail.unwrap().contains("the next run of its schedule is due"));
-    let next = executions(&daemon, "stuck").await[0].id.to_string();
-    assert_ne!(next, first);
+    let next = executions(&daemon, "replaced").await[0].id.to_string();
+    assert_ne!(next, first[1]);
     assert_eq!(daemon.ended(&next).await.execution.status, ExecutionStatus::Completed);
     daemon.stop().await;
 }
