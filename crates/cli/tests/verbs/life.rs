@@ -153,7 +153,7 @@ fn agents_are_found_by_label_and_status_and_lists_go_on_where_they_ended() {
     let cursor = format!("three/{}", raw[1]["id"].as_str().unwrap());
     assert_eq!(names(&["--after", &cursor]), "two");
     let wrong = house.tenure(&["agent", "list", "--labels", "=a"]);
-    assert_eq!(wrong.code, 2, "{}", wrong.stderr);
+    assert_eq!(wrong.code, 3, "{}", wrong.stderr);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use tenure_wire::api::agent::{Act, Agent, AgentFile, Pause, Supervise};
 use tenure_wire::api::execution::{Execution, ExecutionStatus, Start};
 use tenure_wire::api::moment::Moment;
 use tenure_wire::client::{Client, Error, StreamItem};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{AGENTS_MAX, Deed, Do, Line};
 
@@ -85,13 +87,13 @@ pub(super) struct Feed {
     sender: Sender<News>,
     news: Receiver<News>,
     looking: JoinHandle<()>,
-    watching: Option<JoinHandle<()>>,
+    /// Ends the watching of the one that was chosen.
+    watching: Option<DropGuard>,
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
         self.looking.abort();
-        self.watching.take().inspect(JoinHandle::abort);
     }
 }
 
@@ -107,10 +109,15 @@ impl Feed {
     }
 
     pub(super) fn choose(&mut self, chosen: Option<Chosen>) {
-        self.watching.take().inspect(JoinHandle::abort);
-        if let Some(chosen) = chosen {
-            self.watching = Some(tokio::spawn(watch(self.client.clone(), self.sender.clone(), chosen)));
-        }
+        self.watching = None;
+        let Some(chosen) = chosen else { return };
+        let (client, sender, runtime) = (self.client.clone(), self.sender.clone(), Handle::current());
+        let ended = CancellationToken::new();
+        self.watching = Some(ended.clone().drop_guard());
+        // A stream of events stays on one thread.
+        tokio::task::spawn_blocking(move || {
+            runtime.block_on(ended.run_until_cancelled(watch(client, sender, chosen)));
+        });
     }
 
     pub(super) fn act(&self, deed: Deed) {

@@ -344,26 +344,28 @@ fn facts(screen: &Screen, width: usize) -> Vec<Row<'static>> {
     rows
 }
 
-/// Each row of what was said begins with the mark of who speaks.
+/// Each row of what was said begins with the mark of who speaks; a long one breaks between words, where it has any.
 fn wrapped(spoken: &Spoken, width: usize) -> Vec<Row<'static>> {
     let (mark, text, style) = match spoken {
         Spoken::Ours(line) => ("", one_line(line), Style::new()),
         Spoken::Said(voice, text) => (voice.mark(), plain(text.trim_end()).replace('\t', "    "), style(Ink::Dim)),
     };
     let room = width.saturating_sub(mark.chars().count()).max(1);
+    let columns = |text: &str| Span::raw(text.to_string()).width();
     let mut rows = Vec::new();
     for line in text.lines() {
-        let (mut row, mut used) = (String::from(mark), 0);
+        let (mut row, mut used) = (String::new(), 0);
         for letter in line.chars() {
-            let columns = Span::raw(letter.to_string()).width();
-            if used + columns > room {
-                rows.push(Row::styled(std::mem::replace(&mut row, String::from(mark)), style));
-                used = 0;
+            let wide = columns(letter.encode_utf8(&mut [0; 4]));
+            if used + wide > room {
+                let rest = row.rfind(' ').map(|space| row.split_off(space + 1)).unwrap_or_default();
+                rows.push(Row::styled(format!("{mark}{}", row.trim_end()), style));
+                (used, row) = (columns(&rest), rest);
             }
             row.push(letter);
-            used += columns;
+            used += wide;
         }
-        rows.push(Row::styled(row, style));
+        rows.push(Row::styled(format!("{mark}{row}"), style));
     }
     rows
 }
