@@ -2,6 +2,7 @@
 //! today's code folds, from any snapshot on. A tagged release adds a file; none is ever changed. Folds have no golden bytes:
 //! they are disposable.
 use crate::office::{OWNER, Office};
+use crate::reports::failed;
 use crate::sessions::Desk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -90,7 +91,13 @@ fn history() -> Office {
     let first = office.execution;
     office.execution = office.world.execution_id();
     let start = office.start();
-    office.must(start).must(execution::Command::Cancel { why: "enough".into() });
+    office.must(start);
+    for step in [Office::bind as fn(&Office) -> execution::Command, Office::call_model] {
+        let command = step(&office);
+        office.must(command);
+    }
+    let costly = failed(&office, execution::Remedy::Again { after_ms: None }, 9_000);
+    office.must(costly).must(execution::Command::Cancel { why: "enough".into() });
     office.schedule("@hourly", Overlap::Skip, Missed::RunOnce).expect("another manifest");
     for _ in 0..2 {
         office.world.pass(3_600_000);
@@ -99,6 +106,7 @@ fn history() -> Office {
     let woken = office.world.fold::<agent::Agent>(office.agent).map(|agent| agent.scheduled[0]);
     office.execution = woken.expect("the first of the two");
     office.must(execution::Command::Cancel { why: "enough".into() });
+    office.execution = office.world.execution_id();
     let say = office.say(None);
     office.must(say).must(execution::Command::Cancel { why: "enough".into() });
     let mut office = history_of_sessions(office);

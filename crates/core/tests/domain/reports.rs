@@ -166,7 +166,7 @@ fn while_a_model_is_asked_again_its_execution_says_why_and_afterwards_no_more() 
 }
 
 /// A failed answer, with what the provider counted of it.
-fn failed(office: &Office, remedy: Remedy, tokens: u64) -> execution::Command {
+pub(crate) fn failed(office: &Office, remedy: Remedy, tokens: u64) -> execution::Command {
     let usage = (tokens > 0).then(|| Usage { input: tokens, output: 1, estimated: true, ..Usage::default() });
     let (kind, sentence) = ("overloaded".into(), "the provider says no".into());
     execution::Command::FailModel { turn: office.turn(), failure: ModelFailure { kind, sentence, remedy, usage } }
