@@ -28,7 +28,7 @@ if pid == 0:
     os.environ["TERM"] = "xterm-256color"
     os.execvp(sys.argv[2], sys.argv[2:])
 fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-seen, end = b"", time.monotonic() + 60
+seen, end = b"", time.monotonic() + 110
 while time.monotonic() < end:
     if not select.select([terminal], [], [], 1)[0]: continue
     try: part = os.read(terminal, 65536)

@@ -145,34 +145,39 @@ async fn look(client: Client, sender: Sender<News>) {
     }
 }
 
-/// The page of the chosen one, then the transcript of what it is at, else of what it did last.
+/// The page of the chosen one, then the transcript of what it is at, else of what it did last; and so on with what it does
+/// next, also where that begins and ends between two looks.
 async fn watch(client: Client, sender: Sender<News>, chosen: Chosen) {
-    let number = chosen.number;
-    let query = [("agent", Some(chosen.agent.clone()))];
-    let page =
-        async { Ok::<_, Error>((client.agent(&chosen.agent).await?, client.executions(&query, TASKS_MAX).await?)) };
-    let (file, tasks) = match page.await {
-        Ok(page) => page,
-        Err(error) => {
-            let _ = sender.send(News::Failed(told(&error))).await;
-            return;
-        }
-    };
-    let execution = chosen.execution.or_else(|| tasks.first().map(|task| task.id.to_string()));
-    if sender.send(News::Page { number, file: Box::new(file), tasks }).await.is_err() {
-        return;
+    let followed = follow(&client, &sender, chosen).await;
+    if let Err(error) = followed {
+        let _ = sender.send(News::Failed(told(&error))).await;
     }
-    let Some(execution) = execution else { return };
-    let mut events = client.watch(&execution, None);
+}
+
+/// Ends with the view.
+async fn follow(client: &Client, sender: &Sender<News>, chosen: Chosen) -> Result<(), Error> {
+    let Chosen { agent, execution: mut wanted, number } = chosen;
+    let query = [("agent", Some(agent.clone()))];
+    let (mut shown, mut first): (Option<String>, bool) = (None, true);
     loop {
-        let news = match events.next().await {
-            Ok(Some(item)) => News::Heard { number, item: Box::new(item) },
-            Ok(None) => return,
-            Err(error) => News::Failed(told(&error)),
-        };
-        let over = matches!(news, News::Failed(_));
-        if sender.send(news).await.is_err() || over {
-            return;
+        let newest = client.executions(&query, 1).await?.first().map(|task| task.id.to_string());
+        let next = wanted.take().or(newest);
+        if next == shown && !first {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        first = false;
+        let (file, tasks) = (client.agent(&agent).await?, client.executions(&query, TASKS_MAX).await?);
+        if sender.send(News::Page { number, file: Box::new(file), tasks }).await.is_err() {
+            return Ok(());
+        }
+        shown = next;
+        let Some(execution) = &shown else { continue };
+        let mut events = client.watch(execution, None);
+        while let Some(item) = events.next().await? {
+            if sender.send(News::Heard { number, item: Box::new(item) }).await.is_err() {
+                return Ok(());
+            }
         }
     }
 }

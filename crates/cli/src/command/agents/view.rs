@@ -101,11 +101,15 @@ impl Screen {
 
     pub(super) fn begin_transcript(&mut self) {
         self.number += 1;
-        (self.transcript, self.saying, self.formatter) = (VecDeque::new(), String::new(), Formatter::default());
-        self.scrolled = 0;
+        self.clear_transcript();
         if self.file.as_ref().is_some_and(|file| Some(file.agent.id) != self.chosen) {
             (self.file, self.tasks) = (None, Vec::new());
         }
+    }
+
+    fn clear_transcript(&mut self) {
+        (self.transcript, self.saying, self.formatter) = (VecDeque::new(), String::new(), Formatter::default());
+        self.scrolled = 0;
     }
 
     pub(super) fn take(&mut self, news: News) {
@@ -122,6 +126,7 @@ impl Screen {
             }
             News::Lost(why) => self.lost = Some(why),
             News::Page { number, file, tasks } if number == self.number => {
+                self.clear_transcript();
                 (self.file, self.tasks) = (Some(file), tasks);
             }
             News::Heard { number, item } if number == self.number => self.hear(&item),
