@@ -12,13 +12,17 @@ mod budget;
 mod decide;
 mod iteration;
 mod owed;
+mod report;
 mod rows;
 mod turn;
 mod validation;
+mod words;
 
 pub use budget::Budget;
 pub(crate) use decide::{replace, start};
+pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
+pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
@@ -207,134 +211,6 @@ pub enum Ending {
     Cancelled { by: Actor, why: String },
 }
 
-/// What started an execution.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Default,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumIter,
-    strum::EnumString,
-    strum::IntoStaticStr,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Trigger {
-    /// A person, or a program of theirs.
-    #[default]
-    Manual,
-    /// The clock.
-    Schedule,
-    /// A message.
-    Comms,
-    /// Another agent.
-    Agent,
-}
-
-impl Trigger {
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    fn is_manual(&self) -> bool {
-        *self == Trigger::Manual
-    }
-}
-
-/// Why an execution failed.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumIter,
-    strum::EnumString,
-    strum::IntoStaticStr,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Reason {
-    MaxIterations,
-    Timeout,
-    TokenBudget,
-    CostBudget,
-    ToolBudget,
-    ModelError,
-    Blocked,
-    Crashed,
-    Lost,
-    InvalidInput,
-}
-
-impl Reason {
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// What a person does about it.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Reason::MaxIterations => "increase max_iterations or simplify the instructions",
-            Reason::Timeout => "the task may be too complex for one run",
-            Reason::TokenBudget => "reduce the scope or increase the budget",
-            Reason::CostBudget => "reduce the scope, increase the budget or use a cheaper model",
-            Reason::ToolBudget => "reduce the scope or increase the limit of tool calls",
-            Reason::ModelError => "check the API key and the model's availability",
-            Reason::Blocked => "review what its tools and policies allow",
-            Reason::Crashed => "look at its log, mend it and run it again",
-            Reason::Lost => "run it again: what it was in the middle of is not known",
-            Reason::InvalidInput => "run it again with an input that fits",
-        }
-    }
-}
-
-/// The status words of SPEC 3.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumIter,
-    strum::EnumString,
-    strum::IntoStaticStr,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Status {
-    Queued,
-    Running,
-    Waiting,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl Status {
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    pub fn has_ended(self) -> bool {
-        match self {
-            Status::Completed | Status::Failed | Status::Cancelled => true,
-            Status::Queued | Status::Running | Status::Waiting => false,
-        }
-    }
-}
-
 verbs! {
     pub enum Command {
         "execution.start" => Start(Start),
@@ -400,95 +276,6 @@ verbs! {
             | Command::Expire {} => Vec::new(),
         }
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Start {
-    pub agent: AgentId,
-    /// An older one than the newest.
-    pub revision: Option<u32>,
-    pub input: Payload,
-    pub max_iterations: Option<u32>,
-    /// Hash of the caller's idempotency key within the agent.
-    pub idempotency: Option<Hash>,
-    pub trigger: Trigger,
-}
-
-/// Which model call of an execution is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
-    pub iteration: u32,
-    /// Turns answered before it in this iteration.
-    pub turn: u32,
-    pub attempt: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallModel {
-    pub turn: Turn,
-    pub model: String,
-    pub request: Hash,
-    pub deadline: Run,
-    pub reserved_micro_usd: Option<u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub model: String,
-    /// The turn's delta: text and calls as the provider gave them.
-    pub delta: Payload,
-    /// The final text. Without it and without calls the answer is not finished, and the next turn goes on with it.
-    pub output: Option<Payload>,
-    pub calls: Vec<call::Proposal>,
-    pub usage: Usage,
-    /// Replayed from a cassette, not answered by a model.
-    pub cassette: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
-    pub input: u64,
-    pub output: u64,
-    pub cached: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub micro_usd: Option<u64>,
-    pub took_ms: u64,
-    /// The provider did not count all of the tokens, so that some were estimated.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub estimated: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelFailure {
-    pub kind: String,
-    /// Clipped where it is recorded; no secret may stand in it.
-    pub sentence: String,
-    pub remedy: Remedy,
-    /// What the provider counted of it all the same.
-    pub usage: Option<Usage>,
-}
-
-/// What may help after a model's failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
-    /// The same question later; not before the provider's own time, if it named one.
-    Again {
-        after_ms: Option<u64>,
-    },
-    /// The same question at once: it goes to another model of the same alias.
-    Elsewhere,
-    /// Another conversation: the next iteration's.
-    NextIteration,
-    None,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub validator: String,
-    pub pass: bool,
-    /// Thousandths, 0 to 1000.
-    pub score_milli: u32,
-    pub reasons: Payload,
 }
 
 events! {
