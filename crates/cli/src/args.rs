@@ -142,7 +142,7 @@ pub enum Verb {
     Logs(Logs),
     /// Talk with an agent, line by line; the conversation is kept, and taken up again later.
     Chat(Chat),
-    /// Follow all that happens to agents: the calls of executions and sessions, and what people do to them.
+    /// Follow all that happens to agents: what they call, and what people do to them.
     Watch(Watch),
     /// List and close sessions: agents that are connected from outside.
     #[command(subcommand)]
