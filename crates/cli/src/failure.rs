@@ -196,6 +196,7 @@ fn of_problem(problem: Box<Problem>) -> Failure {
     failure
 }
 
+#[expect(clippy::too_many_lines, reason = "a line a code")]
 fn exit_of(code: Code) -> Exit {
     match code {
         Code::AgentUnknown

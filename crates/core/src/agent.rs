@@ -185,6 +185,7 @@ impl State {
 }
 
 verbs! {
+    #[expect(clippy::large_enum_variant, reason = "a command lives for one commit")]
     pub enum Command {
         /// Addressed to a fresh id: where the name is an agent's, that one gets a new revision.
         "agent.deploy" => Deploy(Deployment),
@@ -411,6 +412,32 @@ refusals! {
     }
 }
 
+impl Agent {
+    fn created(deployed: &Deployed) -> Agent {
+        Agent {
+            name: deployed.name.clone(),
+            revision: deployed.revision,
+            digest: deployed.digest,
+            state: State::Deployed,
+            killed: false,
+            home: None,
+            open: 0,
+            last_started_at: None,
+            last_ended_at: None,
+            triggers: deployed.triggers.clone(),
+            next: deployed.next,
+            last: None,
+            scheduled: Vec::new(),
+            last_woken_at: None,
+            keys: Vec::new(),
+            sessions: Vec::new(),
+            last_session_at: None,
+            state_due: None,
+            mailbox: Mailbox::default(),
+        }
+    }
+}
+
 impl Aggregate for Agent {
     type Id = AgentId;
     type Command = Command;
@@ -468,27 +495,7 @@ impl Aggregate for Agent {
 
     fn apply(fold: &mut Option<Agent>, event: &Event, stamp: Stamp) {
         if let Event::Created(deployed) = event {
-            *fold = Some(Agent {
-                name: deployed.name.clone(),
-                revision: deployed.revision,
-                digest: deployed.digest,
-                state: State::Deployed,
-                killed: false,
-                home: None,
-                open: 0,
-                last_started_at: None,
-                last_ended_at: None,
-                triggers: deployed.triggers.clone(),
-                next: deployed.next,
-                last: None,
-                scheduled: Vec::new(),
-                last_woken_at: None,
-                keys: Vec::new(),
-                sessions: Vec::new(),
-                last_session_at: None,
-                state_due: None,
-                mailbox: Mailbox::default(),
-            });
+            *fold = Some(Agent::created(deployed));
             return;
         }
         let Some(agent) = fold else { return };
@@ -520,16 +527,9 @@ impl Aggregate for Agent {
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
             Event::Archived { home_due } => agent.state = State::Archived { home_due: *home_due },
             Event::KeyCreated { key, .. } => agent.keys.push(AgentKey { id: *key, dies_at: None }),
-            Event::KeyRetired { key, dies_at } => {
-                if let Some(held) = agent.keys.iter_mut().find(|held| held.id == *key) {
-                    held.dies_at = Some(*dies_at);
-                }
-            }
+            Event::KeyRetired { key, dies_at } => keys::retired(agent, *key, *dies_at),
             Event::KeyRevoked { key } => agent.keys.retain(|held| held.id != *key),
-            Event::SessionOpened { session, key } => {
-                agent.sessions.push(LiveSession { id: *session, key: *key });
-                agent.last_session_at = Some(stamp.at);
-            }
+            Event::SessionOpened { session, key } => keys::opened(agent, *session, *key, stamp),
             Event::SessionEnded { session } => agent.sessions.retain(|live| live.id != *session),
             Event::Homed { worker } => agent.home = Some(*worker),
             Event::HomeRemoved { .. } => {

@@ -227,11 +227,9 @@ impl<'a> Draft<'a> {
     }
 
     fn is_dropped(&self, namespace: &str, key: &str, version: u64) -> bool {
-        self.rows.iter().any(|row| match row {
-            Row::EntryDropped { namespace: space, key: name, version: gone, .. } => {
-                *gone == version && name == key && space == namespace
-            }
-            _ => false,
+        self.rows.iter().any(|row| {
+            let Row::EntryDropped { namespace: space, key: name, version: gone, .. } = row else { return false };
+            *gone == version && name == key && space == namespace
         })
     }
 

@@ -90,6 +90,7 @@ impl Ending {
 }
 
 verbs! {
+    #[expect(clippy::large_enum_variant, reason = "a command lives for one commit")]
     pub enum Command {
         /// Addressed to a fresh id.
         "session.open" => Open { agent: AgentId, key: KeyId },
@@ -124,6 +125,7 @@ pub struct Invoke {
 }
 
 events! {
+    #[expect(clippy::large_enum_variant, reason = "an event lives for one commit")]
     pub enum Event {
         "session.opened" => Opened { agent: AgentId, agent_name: String, key: KeyId },
         "session.heard" => Heard { heard: Run },

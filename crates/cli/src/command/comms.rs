@@ -97,14 +97,13 @@ fn told(sent: &Message) -> String {
 #[derive(serde::Serialize)]
 #[serde(untagged)]
 enum Came {
-    Answer(MessageFile),
+    Answer(Box<MessageFile>),
     Execution(Box<ExecutionFile>),
 }
 
 fn text_of(came: &Came) -> String {
     match came {
-        Came::Answer(MessageFile { reply: Some(reply), .. }) => body(reply),
-        Came::Answer(file) => told(&file.message),
+        Came::Answer(file) => file.reply.as_ref().map_or_else(|| told(&file.message), body),
         Came::Execution(file) => file.output.clone().unwrap_or_else(|| {
             format!("{} ended without an answer: {}", file.execution.id, file.execution.status.as_str())
         }),
@@ -117,10 +116,10 @@ async fn answer(client: &Client, sent: &Message) -> Result<(Came, Exit), Failure
     loop {
         let file = client.message(&id, Some(&agent)).await?;
         if file.reply.is_some() {
-            return Ok((Came::Answer(file), Exit::Done));
+            return Ok((Came::Answer(Box::new(file)), Exit::Done));
         }
         if matches!(file.message.state.as_str(), "dead" | "dropped") || file.message.expired {
-            return Ok((Came::Answer(file), Exit::Failure));
+            return Ok((Came::Answer(Box::new(file)), Exit::Failure));
         }
         if let Some(execution) = file.message.execution {
             let taken = client.execution(&execution.to_string()).await?;
@@ -128,7 +127,7 @@ async fn answer(client: &Client, sent: &Message) -> Result<(Came, Exit), Failure
                 // It may have answered with its last breath.
                 let file = client.message(&id, Some(&agent)).await?;
                 if file.reply.is_some() {
-                    return Ok((Came::Answer(file), Exit::Done));
+                    return Ok((Came::Answer(Box::new(file)), Exit::Done));
                 }
                 let well = taken.output.is_some();
                 let exit = if well { Exit::Done } else { Exit::NotCompleted };

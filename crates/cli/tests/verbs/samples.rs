@@ -119,8 +119,8 @@ impl World {
         }
         self.up();
         let listening = self.shell("tenure status -o json").ok().json()["listening"].clone();
-        let address = listening.as_array().unwrap().iter().filter_map(|one| one.as_str());
-        let address = address.filter(|one| one.starts_with("http")).next().unwrap().to_string();
+        let mut address = listening.as_array().unwrap().iter().filter_map(|one| one.as_str());
+        let address = address.find(|one| one.starts_with("http")).unwrap().to_string();
         text.replace(ADDRESS, &address)
     }
 

@@ -6,7 +6,7 @@ use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
 use crate::id::{AgentId, KeyId, SessionId};
 use crate::session::{self, Ending, Session};
-use crate::time::Time;
+use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 /// How long an old key may be let live beside its successor.
@@ -136,4 +136,15 @@ pub(crate) fn session_opened(id: AgentId, draft: &mut Draft<'_>, session: Sessio
         }
     }
     draft.emit::<Agent>(id, Event::SessionOpened { session, key })
+}
+
+pub(super) fn retired(agent: &mut Agent, key: KeyId, dies_at: Time) {
+    if let Some(held) = agent.keys.iter_mut().find(|held| held.id == key) {
+        held.dies_at = Some(dies_at);
+    }
+}
+
+pub(super) fn opened(agent: &mut Agent, session: SessionId, key: KeyId, stamp: Stamp) {
+    agent.sessions.push(LiveSession { id: session, key });
+    agent.last_session_at = Some(stamp.at);
 }

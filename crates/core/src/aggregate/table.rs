@@ -11,12 +11,10 @@ macro_rules! aggregates { ($($Name:ident: $Fold:ty, $Id:ty);+ $(;)?) => {
     pub enum Command { $($Name($Id, <$Fold as Aggregate>::Command)),+ }
 
     /// Serialises as `{"kind": …, "data": …}`, which a record carries at its top level.
-    #[expect(clippy::large_enum_variant, reason = "an event lives for one commit")]
     #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
     #[serde(untagged)]
     pub enum Event { $($Name(<$Fold as Aggregate>::Event)),+ }
 
-    #[expect(clippy::large_enum_variant, reason = "most folds in the cache are executions")]
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(tag = "fold", rename_all = "snake_case")]
     pub enum Fold { $($Name($Fold)),+ }

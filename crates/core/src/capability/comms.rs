@@ -1,4 +1,5 @@
 //! What agents say to each other: messages to one, to many, to a channel, and answers.
+#![expect(clippy::result_large_err, reason = "what is wrong with arguments is the rare end of one call")]
 use super::{Attributes, Capability, Effects, Output, Perform, Performed, arguments};
 use crate::agent::Agent;
 use crate::bound::Payload;

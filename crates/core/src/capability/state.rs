@@ -1,5 +1,6 @@
 //! What agents keep: values under keys, in our own rows. A session's end with it, persistent ones are the agent's own,
 //! shared ones the project's, under a rule a prefix. Values are never read here: a result names the stored one.
+#![expect(clippy::result_large_err, reason = "what is wrong with arguments is the rare end of one call")]
 use super::{Attributes, Capability, Effects, Output, Perform, Performed, arguments};
 use crate::actor::Actor;
 use crate::agent::{self, Agent};

@@ -101,6 +101,18 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
             vec![row, counted(i64::from(*is_new))]
         }
         Event::AclRemoved { prefix } => vec![Row::AclRemoved { prefix: prefix.clone() }, counted(-1)],
-        _ => Vec::new(),
+        Event::Founded { .. }
+        | Event::DaemonStarted { .. }
+        | Event::ClockStepped { .. }
+        | Event::RestoreAccepted { .. }
+        | Event::KeyCreated { .. }
+        | Event::KeyRevoked { .. }
+        | Event::StateSet(_)
+        | Event::StateDeleted(_)
+        | Event::StateExpired(_)
+        | Event::StateDropped(_)
+        | Event::StateQuotaSet { .. }
+        | Event::StateSweepDue { .. }
+        | Event::Refused(_) => Vec::new(),
     }
 }

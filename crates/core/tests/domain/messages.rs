@@ -54,7 +54,8 @@ impl Talk {
         plan.comms.messages_per_minute = 20;
         plan.comms.hop_limit = 4;
         self.digest += 1;
-        let (plan, text) = (String::from_utf8(plan.to_bytes()).unwrap(), format!("{name} {}", self.digest));
+        let (plan, text) =
+            (String::from_utf8(plan.to_bytes()).expect("a plan is text"), format!("{name} {}", self.digest));
         let labels = labels.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect();
         let deployment = agent::Deployment {
             listed: agent::Listed { version: None, labels, runtime: "native".into(), model: "default".into() },
@@ -630,7 +631,7 @@ fn play(talk: &mut Talk, executions: [ExecutionId; 2], seen: &mut Seen, step: &M
             rows.sort_by_key(|row| (row.priority, row.seq));
             let first: Vec<MessageId> = rows.iter().take(*limit as usize).map(|row| row.id).collect();
             let result = talk.done(executions[*of], "comms.receive", &json!({"limit": limit}));
-            let taken: Vec<MessageId> = result["messages"].as_array().unwrap().iter().map(id_of).collect();
+            let taken: Vec<MessageId> = result["messages"].as_array().expect("a list").iter().map(id_of).collect();
             assert_eq!(taken, first, "they come out of order");
             taken.into_iter().for_each(|id| *seen.taken.entry((agents[*of], id)).or_default() += 1);
         }

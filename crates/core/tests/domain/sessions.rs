@@ -124,6 +124,7 @@ fn no(refusal: session::Refusal) -> Done {
 }
 
 #[test]
+#[expect(clippy::type_complexity, reason = "two tables of words and what they do")]
 fn the_session_answers_every_command_in_every_state_as_the_table_says() {
     let states: [(&str, fn() -> Desk); 6] = [
         ("none", Desk::new),

@@ -224,6 +224,7 @@ pub fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream:
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line a command")]
 fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
     let states: [(&str, Setup); 13] = [
         ("deployed", || fresh(0)),

@@ -81,6 +81,7 @@ async fn an_agent_shares_a_value_another_reads_it_and_both_are_told_of_conflicts
 async fn people_change_values_as_themselves_and_a_stale_version_is_refused_with_the_present_one() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[]).await;
+    let _worker = worker(&daemon).await;
     daemon.client.deploy(keeper("clerk"), false).await.unwrap();
     let value = serde_json::value::RawValue::from_string("{ \"n\": 1.50 }".to_string()).unwrap();
     let set = |expected_version| SetState { key: "a/b c?", value: &value, expected_version, ttl_seconds: None };

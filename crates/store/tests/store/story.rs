@@ -38,6 +38,7 @@ fn owed(store: &Store, kind: Kind, now: Stamp) -> Vec<Stream> {
 const FAR: Stamp = Stamp { at: Time::from_millis(i64::MAX / 2), run: Run::from_millis(1 << 52) };
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn an_execution_runs_to_its_end_and_reads_back_every_way() {
     let dir = tempfile::tempdir().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
