@@ -8,6 +8,7 @@ mod verbs {
     mod api;
     mod audit;
     mod chat;
+    mod comms;
     mod completions;
     mod config;
     mod door;

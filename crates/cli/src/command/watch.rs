@@ -87,7 +87,7 @@ mod tests {
             ..WatchEvent::default()
         };
         let (time, kind, rest) = line(&event);
-        assert_eq!((time.as_str(), kind.trim()), ("1970-01-01T00:00:00Z ", "call.ended"));
+        assert_eq!((time.as_str(), kind.trim()), ("1970-01-01T00:00:00.000Z ", "call.ended"));
         assert!(rest.contains("clerk ses_") && rest.ends_with("failed: QuotaExceeded\n"), "{rest}");
         assert_eq!(rest.matches('\n').count(), 1, "{rest}");
     }

@@ -142,7 +142,7 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for Content<MAX> {
 
     async fn from_request(request: Request, _: &S) -> Result<Content<MAX>, Failure> {
         let (parts, body) = request.into_parts();
-        check_type(&parts, &["application/octet-stream"])?;
+        check_type(&parts, &["application/octet-stream", "application/json"])?;
         read(body, &parts, MAX).await.map(Content)
     }
 }
