@@ -18,6 +18,6 @@ fn a_message_waits_for_its_agent_in_order_and_what_cannot_be_is_refused() {
     assert_eq!(house.tenure(&["comms", "dead", "list", "-o", "json"]).ok().json(), serde_json::json!([]));
     house.tenure(&["comms", "channels"]).ok();
     assert_eq!(house.tenure(&["comms", "send", "nobody", "hello"]).code, 4);
-    assert_eq!(house.tenure(&["comms", "dead", "drop", first["id"].as_str().unwrap()]).code, 5, "it is not dead");
+    assert_eq!(house.tenure(&["-y", "comms", "dead", "drop", first["id"].as_str().unwrap()]).code, 5, "it is not dead");
     house.tenure(&["audit", "verify"]).ok();
 }
