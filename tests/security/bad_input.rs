@@ -46,7 +46,7 @@ fn what_nothing_enforces_yet_is_refused_by_name_and_validates_by_form() {
         "spec:",
         "spec:\n  schedule: {cron: \"0 9 * * 1\"}\n  secrets: [{name: a, capability: network.http_request, host: a.example}]",
     );
-    for (manifest, words) in [(&seed, ["isolation", "engine"]), (&later, ["schedule", "secret"])] {
+    for (manifest, words) in [(&seed, ["isolation", "engine"]), (&later, ["spec.secrets", "secret"])] {
         refused(&office.deploy(manifest), &words);
         let file = office.folder.path().join("manifest.yaml");
         std::fs::write(&file, manifest).expect("it can be written");

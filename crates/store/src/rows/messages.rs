@@ -61,15 +61,15 @@ pub(super) fn change(
     at: Time,
 ) -> Result<(), Error> {
     let (sets, value) = match change {
-        MessageChange::Received { holder } => ("state = 'received', holder = $3", holder.value()),
-        MessageChange::Dead { cause } => ("state = 'dead', cause = $3", cause.value()),
-        MessageChange::Unanswered => ("expired = $3", true.value()),
-        MessageChange::Answered { by } => ("answer = COALESCE(answer, $3)", by.value()),
-        MessageChange::Resent { seq } => ("state = 'waiting', cause = NULL, deadline = NULL, seq = $3", seq.value()),
-        MessageChange::Dropped => ("state = $3", State::Dropped.value()),
+        MessageChange::Received { holder } => ("state = 'received', holder = $1", holder.value()),
+        MessageChange::Dead { cause } => ("state = 'dead', cause = $1", cause.value()),
+        MessageChange::Unanswered => ("expired = $1", true.value()),
+        MessageChange::Answered { by } => ("answer = COALESCE(answer, $1)", by.value()),
+        MessageChange::Resent { seq } => ("state = 'waiting', cause = NULL, deadline = NULL, seq = $1", seq.value()),
+        MessageChange::Dropped => ("state = $1", State::Dropped.value()),
     };
-    let text = format!("UPDATE messages SET changed_at = $4, {sets} WHERE recipient = $1 AND id = $2");
-    let cells = [Cell::Text(&recipient.to_string()), Cell::Text(&id.to_string()), value.cell(), Cell::Int(at.millis())];
+    let text = format!("UPDATE messages SET {sets}, changed_at = $2 WHERE recipient = $3 AND id = $4");
+    let cells = [value.cell(), Cell::Int(at.millis()), Cell::Text(&recipient.to_string()), Cell::Text(&id.to_string())];
     sql.execute(&text, &cells).map(|_| ())
 }
 
