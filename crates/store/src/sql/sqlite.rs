@@ -181,6 +181,7 @@ impl Sql for Sqlite {
     fn execute(&mut self, sql: &str, cells: &[Cell<'_>]) -> Result<usize, Error> {
         let run = || {
             let mut statement = self.connection.prepare_cached(sql)?;
+            debug_assert!(is_in_order(&statement), "its parameters are not numbered by first use: {sql}");
             for (place, cell) in cells.iter().enumerate() {
                 statement.raw_bind_parameter(place + 1, cell)?;
             }
@@ -197,6 +198,7 @@ impl Sql for Sqlite {
     ) -> Result<(), Error> {
         let failed = |error: rusqlite::Error| failure(sql, &error);
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        debug_assert!(is_in_order(&statement), "its parameters are not numbered by first use: {sql}");
         for (place, cell) in cells.iter().enumerate() {
             statement.raw_bind_parameter(place + 1, cell).map_err(failed)?;
         }
@@ -251,6 +253,12 @@ fn failure(doing: &str, error: &rusqlite::Error) -> Error {
         | ErrorCode::Unknown => Error::invariant(format!("{doing}: {error}")),
         _ => Error::Io { doing, why: error.to_string() },
     }
+}
+
+/// Whether cells reach the parameters that they are meant for: SQLite counts them by their first use, whatever their numbers.
+fn is_in_order(statement: &rusqlite::Statement<'_>) -> bool {
+    let named = |place: usize| statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse().ok());
+    (1..=statement.parameter_count()).all(|place| named(place) == Some(place))
 }
 
 #[cfg(test)]
