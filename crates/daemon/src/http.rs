@@ -304,4 +304,17 @@ mod tests {
             assert!(committed == served, "{name} is old: run TENURE_CODEGEN=1 cargo test -p tenure-daemon description");
         }
     }
+
+    #[test]
+    fn each_operation_of_the_description_has_an_id_of_its_own() {
+        let document: serde_json::Value = serde_json::from_str(&super::openapi()).unwrap();
+        let items = document["paths"].as_object().unwrap().values();
+        let ids: Vec<&str> = items
+            .flat_map(|item| item.as_object().unwrap().values())
+            .filter_map(|operation| operation["operationId"].as_str())
+            .collect();
+        let apart: std::collections::BTreeSet<&str> = ids.iter().copied().collect();
+        assert!(ids.len() > 60, "{}", ids.len());
+        assert_eq!(ids.len(), apart.len(), "{ids:?}");
+    }
 }

@@ -31,7 +31,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
 }
 
-/// The handler's name is unique in its file, whose name is the tag.
+/// Unique in the document: the tag and the handler's name, or what the handler states where its tag has such a one already.
 fn name(operation: &mut Operation) {
     let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
     if let Some(id) = &mut operation.operation_id

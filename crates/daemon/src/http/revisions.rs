@@ -42,7 +42,7 @@ struct ListParams {
 
 /// The revisions of an agent, newest first.
 #[utoipa::path(
-    get, path = "/v1/agents/{agent}/revisions", tag = "agents",
+    get, path = "/v1/agents/{agent}/revisions", operation_id = "revision_list", tag = "agents",
     params(("agent" = String, Path, description = "Name, id or short id"), ListParams),
     responses((status = 200, body = List<Revision>), (status = "4XX", body = Problem))
 )]
@@ -71,7 +71,7 @@ struct GetParams {
 
 /// One revision with its manifest, and how it differs from another.
 #[utoipa::path(
-    get, path = "/v1/agents/{agent}/revisions/{revision}", tag = "agents",
+    get, path = "/v1/agents/{agent}/revisions/{revision}", operation_id = "revision_get", tag = "agents",
     params(
         ("agent" = String, Path, description = "Name, id or short id"),
         ("revision" = u32, Path, minimum = 1, description = "Its number"), GetParams

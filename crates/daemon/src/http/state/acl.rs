@@ -37,7 +37,7 @@ struct PrefixParams {
 /// The rules on shared keys, by prefix; a key falls under the longest one that it begins with, and under none every agent
 /// may use it.
 #[utoipa::path(
-    get, path = "/v1/state/shared/acl", tag = "state",
+    get, path = "/v1/state/shared/acl", operation_id = "acl_list", tag = "state",
     responses((status = 200, body = List<SharedAcl>), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<List<SharedAcl>> {
@@ -46,7 +46,7 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<List<Shared
 
 /// Say which agents may read and write the shared keys that begin with a prefix, in the place of the rule that it has.
 #[utoipa::path(
-    put, path = "/v1/state/shared/acl", tag = "state", request_body = PutAcl,
+    put, path = "/v1/state/shared/acl", operation_id = "acl_put", tag = "state", request_body = PutAcl,
     responses((status = 200, body = SharedAcl), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn put(
@@ -63,7 +63,7 @@ async fn put(
 
 /// Remove the rule of a prefix.
 #[utoipa::path(
-    delete, path = "/v1/state/shared/acl", tag = "state", params(PrefixParams),
+    delete, path = "/v1/state/shared/acl", operation_id = "acl_delete", tag = "state", params(PrefixParams),
     responses((status = 200, body = List<SharedAcl>), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn delete(
