@@ -8,7 +8,7 @@
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
 /// Events of messages, but for the two that bring what a message says.
-macro_rules! mail_without_body {
+macro_rules! message_events_without_body {
     () => {
         Event::MessageFannedOut { .. }
             | Event::MessagesReceived { .. }
@@ -24,7 +24,7 @@ macro_rules! mail_without_body {
 }
 
 /// Events of stored values.
-macro_rules! kept {
+macro_rules! state_events {
     () => {
         Event::StateSet(_)
             | Event::StateDeleted(_)
@@ -38,7 +38,7 @@ macro_rules! kept {
 }
 
 /// Events of an agent's own life, but for its end.
-macro_rules! life {
+macro_rules! life_events {
     () => {
         Event::Created(_)
             | Event::Revised(_)
@@ -64,9 +64,9 @@ macro_rules! life {
     };
 }
 
-macro_rules! mail {
+macro_rules! message_events {
     () => {
-        Event::MessageSent { .. } | Event::MessageQueued { .. } | mail_without_body!()
+        Event::MessageSent { .. } | Event::MessageQueued { .. } | message_events_without_body!()
     };
 }
 
@@ -233,7 +233,7 @@ verbs! {
         /// By the reconciler, once deadlines of answers are over.
         "message.expire" => ExpireMessages {},
         /// By the reconciler: what waits for an agent that is gone is dead.
-        "message.bury" ends => BuryMessages {},
+        "message.dead_letter" ends => DeadLetterMessages {},
         /// A dead letter waits anew.
         "message.resend" => ResendMessage { message: MessageId },
         "message.drop" ends => DropMessage { message: MessageId },
@@ -262,7 +262,7 @@ verbs! {
             | Command::RecordHomeRemoved { .. }
             | Command::FanOut { .. }
             | Command::ExpireMessages {}
-            | Command::BuryMessages {}
+            | Command::DeadLetterMessages {}
             | Command::ResendMessage { .. }
             | Command::DropMessage { .. } => Vec::new(),
         }
@@ -487,7 +487,7 @@ impl Aggregate for Agent {
                 comms::fan_out(id, draft, message, &recipients, (after, scanned))
             }
             Command::ExpireMessages {} => mailbox::expire(id, draft),
-            Command::BuryMessages {} => mailbox::bury(id, draft),
+            Command::DeadLetterMessages {} => mailbox::dead_letter(id, draft),
             Command::ResendMessage { message } => mailbox::resend(id, draft, message),
             Command::DropMessage { message } => mailbox::drop(id, draft, message),
         }
@@ -549,8 +549,8 @@ impl Aggregate for Agent {
             Event::Created(_)
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }
-            | kept!()
-            | mail!()
+            | state_events!()
+            | message_events!()
             | Event::Refused(_) => {}
         }
     }

@@ -201,6 +201,19 @@ impl Outcome {
         }
     }
 
+    /// As rows show it: with what went wrong behind it.
+    pub fn to_word(&self) -> String {
+        match self {
+            Outcome::Failed { code } => format!("failed:{code}"),
+            Outcome::ResourceExhausted { resource, .. } => format!("resource_exhausted:{resource}"),
+            Outcome::Done { .. }
+            | Outcome::TimedOut
+            | Outcome::Killed
+            | Outcome::Lost { .. }
+            | Outcome::Redirected { .. } => self.as_str().to_string(),
+        }
+    }
+
     /// The call is proposed anew after it.
     pub fn is_again(&self) -> bool {
         match self {
@@ -400,6 +413,20 @@ impl Open {
         }
     }
 
+    /// Its first event once it was judged: under a lease, or in our own rows without one.
+    pub(crate) fn called(&self, judged: Judged, lease: Option<Lease>, check: Option<Proposed>) -> Called {
+        Called {
+            call: self.id,
+            capability: self.capability.clone(),
+            arguments: self.arguments.hash,
+            attributes: self.attributes.hash,
+            shown: judged.shown,
+            judgement: judged.judgement,
+            lease,
+            check,
+        }
+    }
+
     /// It was asked for and never started, so that it counts when it does.
     pub fn is_first_try(&self) -> bool {
         self.losses == 0 && self.redirects == 0
@@ -575,14 +602,8 @@ pub fn blocked_row(call: CallId, blocked: &Blocked, stamp: Stamp) -> Row {
 }
 
 pub fn ended_row(ended: &Ended, stamp: Stamp) -> Row {
-    let (outcome, exit_code) = match &ended.outcome {
-        Outcome::Done { exit_code } => (ended.outcome.as_str().to_string(), *exit_code),
-        Outcome::Failed { code } => (format!("failed:{code}"), None),
-        Outcome::ResourceExhausted { resource, .. } => (format!("resource_exhausted:{resource}"), None),
-        Outcome::TimedOut | Outcome::Killed | Outcome::Lost { .. } | Outcome::Redirected { .. } => {
-            (ended.outcome.as_str().to_string(), None)
-        }
-    };
+    let exit_code = if let Outcome::Done { exit_code } = ended.outcome { exit_code } else { None };
+    let outcome = ended.outcome.to_word();
     let change = if ended.outcome.is_again() {
         CallChange::Again { attributes: ended.attributes.map(|bound| bound.hash) }
     } else {

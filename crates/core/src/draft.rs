@@ -15,7 +15,7 @@ use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
 use crate::row::Row;
-use crate::state::{Acl, Entry};
+use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -269,7 +269,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// `Unread`.
-    pub fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+    pub fn expiring(&mut self, home: Home, limit: u32) -> Result<Vec<Expiring>, Unread> {
         self.facts.expiring(home, limit)
     }
 
@@ -277,7 +277,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// `Unread`.
-    pub fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+    pub fn state_changes(&mut self, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
         self.facts.state_changes(home, after, limit)
     }
 

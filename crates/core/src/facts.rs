@@ -7,7 +7,7 @@ use crate::capability::Attributes;
 use crate::comms::MessageRow;
 use crate::id::{AgentId, MessageId};
 use crate::plan::Plan;
-use crate::state::{Acl, Entry};
+use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
 use std::sync::Arc;
 
@@ -138,11 +138,11 @@ pub trait Facts {
     ) -> Result<Vec<(String, Entry)>, Unread>;
 
     /// Values of a stream's namespaces that expire, the soonest first: by time, namespace and key.
-    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread>;
+    fn expiring(&mut self, home: Home, limit: u32) -> Result<Vec<Expiring>, Unread>;
 
     /// Keys of a stream's namespaces that were set, deleted or expired, in records after `after`; the newest alone where
     /// that is none.
-    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread>;
+    fn state_changes(&mut self, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread>;
 
     /// The rules on shared keys, by prefix.
     fn acls(&mut self) -> Result<Vec<Acl>, Unread>;

@@ -84,7 +84,7 @@ pub enum Obligation {
     /// Deadlines of answers are over.
     ExpireMessages,
     /// What waits for an agent that is gone is dead; `waiting` moves with each page.
-    BuryMessages {
+    DeadLetterMessages {
         waiting: u32,
     },
 }

@@ -4,14 +4,14 @@ mod shared;
 
 use crate::access::{KEYS_MAX, Role};
 use crate::actor::Actor;
-use crate::aggregate::{Aggregate, Stream, events, refusals, verbs};
+use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
 use crate::owed::{Obligation, Owed};
 use crate::row::Row;
-use crate::state::{self as values, Acl};
+use crate::state::{self as values, Acl, Home};
 use crate::time::{Due, Stamp, Time};
 use serde::{Deserialize, Serialize};
 
@@ -216,7 +216,7 @@ impl Aggregate for Project {
 
     fn rows(project: ProjectId, _: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
         if let Some(change) = event.state() {
-            return change.rows(Stream::Project(project), stamp);
+            return change.rows(Home::Project(project), stamp);
         }
         let keys = |by| Row::Counted { counter: Counter::Keys, key: project.to_string(), bucket: 0, by };
         let held = |namespace, key, holder| Row::Held { namespace, key, holder };

@@ -71,30 +71,61 @@ impl Scope {
     }
 }
 
-/// A namespace of keys, and the stream that its changes are recorded on.
+/// Whose stream the changes of a namespace are recorded on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    Agent(AgentId),
+    Project(ProjectId),
+}
+
+impl From<Home> for Stream {
+    fn from(home: Home) -> Stream {
+        match home {
+            Home::Agent(id) => Stream::Agent(id),
+            Home::Project(id) => Stream::Project(id),
+        }
+    }
+}
+
+impl std::fmt::Display for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Stream::from(*self).fmt(f)
+    }
+}
+
+impl std::str::FromStr for Home {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Home, String> {
+        let agent = text.parse().map(Home::Agent);
+        agent.or_else(|_| text.parse().map(Home::Project)).map_err(|_| format!("`{text}` keeps no values"))
+    }
+}
+
+/// A namespace of keys, and where its changes are recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
     pub scope: Scope,
     pub namespace: String,
-    pub home: Stream,
+    pub home: Home,
 }
 
 impl Space {
     /// Of what ends with an execution, or with a session of an agent that is connected from outside.
     pub fn session(agent: AgentId, holder: Holder) -> Space {
-        Space { scope: Scope::Session, namespace: format!("session:{holder}"), home: Stream::Agent(agent) }
+        Space { scope: Scope::Session, namespace: format!("session:{holder}"), home: Home::Agent(agent) }
     }
 
     pub fn persistent(agent: AgentId) -> Space {
-        Space { scope: Scope::Persistent, namespace: format!("persistent:{agent}"), home: Stream::Agent(agent) }
+        Space { scope: Scope::Persistent, namespace: format!("persistent:{agent}"), home: Home::Agent(agent) }
     }
 
     pub fn shared(project: ProjectId) -> Space {
-        Space { scope: Scope::Shared, namespace: format!("shared:{project}"), home: Stream::Project(project) }
+        Space { scope: Scope::Shared, namespace: format!("shared:{project}"), home: Home::Project(project) }
     }
 
     /// As an entry has it.
-    fn of(namespace: &str, home: Stream) -> Space {
+    fn of(namespace: &str, home: Home) -> Space {
         let scope = match namespace.split(':').next() {
             Some("session") => Scope::Session,
             Some("shared") => Scope::Shared,
@@ -115,7 +146,7 @@ pub struct Entry {
     pub by: Actor,
     pub at: Time,
     pub expires: Option<Time>,
-    pub home: Stream,
+    pub home: Home,
 }
 
 impl Entry {

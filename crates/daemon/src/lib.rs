@@ -31,7 +31,7 @@ use http::{CertificateSource, Listening};
 use model::environment::Environment;
 use model::router::Router;
 use platform::Platform;
-use start::Told;
+use start::CommitListeners;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,8 +109,8 @@ impl Daemon {
     pub async fn start_on(options: Options, platform: Platform) -> Result<Daemon, Error> {
         let models = Arc::new(Router::new(&options.environment).map_err(Error::Model)?);
         let tcp = http::Tcp::bind(&options).await?;
-        let told = Told::new();
-        let settings = store::Options { hook: Some(told.hook()), ..store::Options::new(&options.data_dir) };
+        let listeners = CommitListeners::new();
+        let settings = store::Options { hook: Some(listeners.hook()), ..store::Options::new(&options.data_dir) };
         let store = Arc::new(Store::open(settings)?);
         store.mended().iter().for_each(|word| tracing::warn!("{word}"));
         let bound = http::Bound::with_socket(tcp, &options)?;
@@ -123,7 +123,7 @@ impl Daemon {
             }
         };
         let outside = store.checkpoint().clone();
-        let app = Arc::new(start::assemble(&store, told, platform, lived, models.clone()));
+        let app = Arc::new(start::assemble(&store, listeners, platform, lived, models.clone()));
         start::greet(&app, &store, &options.version, options.accept_restore.clone()).await?;
         let (worker, stale) = start::worker(&app, &store, BUILT_IN, lived).await?;
         let (greeting, greetings) = cell::channel(None);

@@ -95,7 +95,7 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::SweepState => one!(4, sweep_state::sweep_state),
         Kind::FanOut => one!(4, comms::fan_out),
         Kind::ExpireMessages => one!(4, comms::expire),
-        Kind::BuryMessages => one!(4, comms::bury),
+        Kind::DeadLetterMessages => one!(4, comms::dead_letter),
         Kind::RemoveHome => Policy { backoff: Duration::from_secs(60), ..one!(4, remove_home::remove_home) },
     }
 }
@@ -122,7 +122,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::RemoveHome { .. }
         | Obligation::FanOut { .. }
         | Obligation::ExpireMessages
-        | Obligation::BuryMessages { .. } => obligation.to_key(),
+        | Obligation::DeadLetterMessages { .. } => obligation.to_key(),
     };
     (stream, key)
 }

@@ -30,18 +30,18 @@ const REFUSALS_EVERY: u32 = 60;
 
 /// Who is told of each commit. They stand before the store, whose hook they are.
 #[derive(Clone)]
-pub struct Told {
+pub struct CommitListeners {
     pub watch: Watch,
     pub wakeups: Wakeups,
 }
 
-impl Told {
-    pub fn new() -> Told {
-        Told { watch: Watch::new(), wakeups: Wakeups::default() }
+impl CommitListeners {
+    pub fn new() -> CommitListeners {
+        CommitListeners { watch: Watch::new(), wakeups: Wakeups::default() }
     }
 
     pub fn hook(&self) -> Hook {
-        let Told { watch, wakeups } = self.clone();
+        let CommitListeners { watch, wakeups } = self.clone();
         Box::new(move |commit: &Commit| {
             for appended in commit.appended.iter() {
                 for ((stream, event), index) in appended.decision.events.iter().zip(appended.index..) {
@@ -53,14 +53,20 @@ impl Told {
     }
 }
 
-impl Default for Told {
-    fn default() -> Told {
-        Told::new()
+impl Default for CommitListeners {
+    fn default() -> CommitListeners {
+        CommitListeners::new()
     }
 }
 
 /// `lived`: how long the daemon had lived before this start.
-pub fn assemble(store: &Arc<Store>, told: Told, platform: Platform, lived: Run, models: Arc<dyn Models>) -> App {
+pub fn assemble(
+    store: &Arc<Store>,
+    listeners: CommitListeners,
+    platform: Platform,
+    lived: Run,
+    models: Arc<dyn Models>,
+) -> App {
     let (project, _) = store.end_at_open();
     let computing = Computing::new(platform.blocking);
     App {
@@ -68,9 +74,9 @@ pub fn assemble(store: &Arc<Store>, told: Told, platform: Platform, lived: Run, 
         records: Records::new(store.reader().background(), store.blobs().clone()),
         models,
         computing,
-        watch: told.watch,
+        watch: listeners.watch,
         presence: Presence::default(),
-        wakeups: told.wakeups,
+        wakeups: listeners.wakeups,
         fleet: Fleet::default(),
         closing: CancellationToken::new(),
     }

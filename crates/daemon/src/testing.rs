@@ -7,7 +7,7 @@ use crate::model::environment::{Access, Environment, ProxyVariables};
 use crate::model::router::Router;
 use crate::platform::Platform;
 use crate::reconcile::think::Delta;
-use crate::start::{self, Told};
+use crate::start::{self, CommitListeners};
 use crate::{Daemon, Error, Options};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -54,7 +54,7 @@ pub(crate) fn environment(folder: &Path, cassette: Option<String>) -> Environmen
 pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
     let store = Arc::new(Store::open(store::Options::new(folder)).unwrap());
     let models = Arc::new(Router::new(&environment(folder, None)).unwrap());
-    let app = start::assemble(&store, Told::new(), Platform::host(), Run::ZERO, models);
+    let app = start::assemble(&store, CommitListeners::new(), Platform::host(), Run::ZERO, models);
     (Arc::new(app), store)
 }
 

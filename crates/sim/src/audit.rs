@@ -424,7 +424,7 @@ impl Audit {
             | Obligation::EndPause
             | Obligation::FanOut { .. }
             | Obligation::ExpireMessages
-            | Obligation::BuryMessages { .. }
+            | Obligation::DeadLetterMessages { .. }
             | Obligation::Wake { .. }
             | Obligation::EndKey
             | Obligation::SweepState => true,

@@ -46,7 +46,7 @@ pub struct People {
 
 /// Where and when somebody asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene {
+pub struct AskContext {
     pub project: ProjectId,
     pub at: Time,
     /// What is deployed knows no limits.
@@ -58,16 +58,16 @@ pub struct Scene {
 /// # Errors
 /// What does not hold of the records, or of the answer.
 pub fn one<S: Storage>(world: &mut World<S>) -> Checked {
-    let scene = world.scene();
-    match world.people.ask(&mut world.random, scene) {
+    let context = world.ask_context();
+    match world.people.ask(&mut world.random, context) {
         Some(command) => send(world, command),
         None => Ok(()),
     }
 }
 
 pub(crate) fn deploy<S: Storage>(world: &mut World<S>) -> Checked {
-    let scene = world.scene();
-    let command = world.people.deploy(&mut world.random, scene);
+    let context = world.ask_context();
+    let command = world.people.deploy(&mut world.random, context);
     send(world, command)
 }
 
@@ -143,20 +143,20 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
 
 impl People {
     /// The next wish; none where there is nobody to wish it of.
-    pub fn ask(&mut self, random: &mut Random, scene: Scene) -> Option<Command> {
+    pub fn ask(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
         match random.below(25) {
-            0..=12 => Some(self.start(random, scene)),
+            0..=12 => Some(self.start(random, context)),
             13 | 14 => {
                 let id = *random.pick(&self.executions)?;
                 Some(Command::Execution(id, execution::Command::Cancel { why: "enough".into() }))
             }
-            15 | 16 => Some(self.deploy(random, scene)),
+            15 | 16 => Some(self.deploy(random, context)),
             17 => {
                 let id = *random.pick(&self.agents)?;
                 Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
             }
-            18 | 19 => Some(self.keys(random, scene)),
-            _ => self.connect(random, scene),
+            18 | 19 => Some(self.keys(random, context)),
+            _ => self.connect(random, context),
         }
     }
 
@@ -173,7 +173,7 @@ impl People {
     }
 
     /// What agents that are connected from outside do, and people with their keys.
-    fn connect(&mut self, random: &mut Random, scene: Scene) -> Option<Command> {
+    fn connect(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
         match random.below(13) {
             0 | 1 => {
                 let agent = *random.pick(&self.agents)?;
@@ -183,7 +183,7 @@ impl People {
             }
             2..=4 => {
                 let (agent, key) = *random.pick(&self.agent_keys)?;
-                let id = SessionId::mint(&mut mint(random, scene.at));
+                let id = SessionId::mint(&mut mint(random, context.at));
                 Some(Command::Session(id, session::Command::Open { agent, key }))
             }
             5 => {
@@ -193,7 +193,7 @@ impl People {
             6 => {
                 let id = *random.pick(&self.agents)?;
                 let priority = *random.pick(&[Priority::High, Priority::Normal, Priority::Low])?;
-                let deadline = random.chance(300).then(|| scene.at.plus_ms(1 + random.below(60_000)));
+                let deadline = random.chance(300).then(|| context.at.plus_ms(1 + random.below(60_000)));
                 let post = agent::Post { body: payload(random, "\"x\""), priority, correlation: None, deadline };
                 Some(Command::Agent(id, agent::Command::Post(post)))
             }
@@ -206,14 +206,14 @@ impl People {
         }
     }
 
-    pub fn deploy(&mut self, random: &mut Random, scene: Scene) -> Command {
+    pub fn deploy(&mut self, random: &mut Random, context: AskContext) -> Command {
         let name = random.pick(&NAMES).copied().unwrap_or("clerk");
         if random.chance(800) {
             self.files += 1;
         }
         let file = format!("{name} {}", self.files);
         let validators: Vec<&str> = (0..random.index(3)).filter_map(|_| random.pick(&VALIDATORS).copied()).collect();
-        let plan = Plan { schedule: schedule(random), ..plan(&validators.join(", "), scene.unlimited) };
+        let plan = Plan { schedule: schedule(random), ..plan(&validators.join(", "), context.unlimited) };
         let expect = match random.below(8) {
             0 => agent::Expectation::New,
             1 => agent::Expectation::Revision(u32::try_from(random.below(3)).unwrap_or(0)),
@@ -236,12 +236,12 @@ impl People {
             expect,
             repeats: None,
         };
-        let fresh = AgentId::mint(&mut mint(random, scene.at));
+        let fresh = AgentId::mint(&mut mint(random, context.at));
         Command::Agent(fresh, agent::Command::Deploy(deployment))
     }
 
-    fn start(&mut self, random: &mut Random, scene: Scene) -> Command {
-        let unknown = AgentId::mint(&mut mint(random, scene.at));
+    fn start(&mut self, random: &mut Random, context: AskContext) -> Command {
+        let unknown = AgentId::mint(&mut mint(random, context.at));
         let known = random.pick(&self.agents).copied().filter(|_| self.executions.len() < EXECUTIONS_MAX);
         let agent = known.unwrap_or(unknown);
         let idempotency = random.chance(400).then(|| Hash::of(&[u8::try_from(random.below(6)).unwrap_or(0)]));
@@ -251,7 +251,7 @@ impl People {
             _ => None,
         };
         let revision = random.chance(100).then(|| u32::try_from(random.below(3)).unwrap_or(0));
-        let id = ExecutionId::mint(&mut mint(random, scene.at));
+        let id = ExecutionId::mint(&mut mint(random, context.at));
         let start = Start {
             agent,
             revision,
@@ -263,7 +263,7 @@ impl People {
         Command::Execution(id, execution::Command::Start(start))
     }
 
-    fn keys(&mut self, random: &mut Random, scene: Scene) -> Command {
+    fn keys(&mut self, random: &mut Random, context: AskContext) -> Command {
         let command = match random.pick(&self.keys).copied().filter(|_| random.chance(400)) {
             Some(key) => project::Command::RevokeKey { key },
             None => {
@@ -272,7 +272,7 @@ impl People {
                 project::Command::CreateKey { name, role: Role::Viewer, hash }
             }
         };
-        Command::Project(scene.project, command)
+        Command::Project(context.project, command)
     }
 
     /// What they learn of an answer. `key`: by which they asked.

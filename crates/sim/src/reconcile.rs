@@ -100,7 +100,9 @@ fn perform<S: Storage>(
             comms::fan_out(world, agent, message, after).map(|()| false)
         }
         (Stream::Agent(agent), Obligation::ExpireMessages) => comms::expire(world, agent).map(|()| false),
-        (Stream::Agent(agent), Obligation::BuryMessages { .. }) => comms::bury(world, agent).map(|()| false),
+        (Stream::Agent(agent), Obligation::DeadLetterMessages { .. }) => {
+            comms::dead_letter(world, agent).map(|()| false)
+        }
         (Stream::Agent(agent), Obligation::RemoveHome { worker }) => Ok(delete::remove_home(world, agent, worker)),
         _ => Ok(false),
     }?;

@@ -16,7 +16,7 @@ use tenure_core::id::{AgentId, ConnectionId, ExecutionId, MessageId, ProjectId, 
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
-use tenure_core::state::{Acl, Entry};
+use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
 
 /// Where a commit fails.
@@ -175,11 +175,11 @@ impl<L: Ledger> Facts for Failing<'_, L> {
         self.read()?.entries(namespace, prefix, after, limit)
     }
 
-    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+    fn expiring(&mut self, home: Home, limit: u32) -> Result<Vec<Expiring>, Unread> {
         self.read()?.expiring(home, limit)
     }
 
-    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+    fn state_changes(&mut self, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
         self.read()?.state_changes(home, after, limit)
     }
 

@@ -15,7 +15,7 @@ use tenure_core::ledger::{self, NOTHING_BEFORE, Record};
 use tenure_core::owed::Owed;
 use tenure_core::plan::Plan;
 use tenure_core::row::Row;
-use tenure_core::state::{Acl, Entry};
+use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
 
 /// What is stored, and nothing else.
@@ -113,7 +113,7 @@ impl Facts for Memory {
         Ok(present.filter(|(_, entry)| entry.value.is_some()).take(limit as usize).collect())
     }
 
-    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+    fn expiring(&mut self, home: Home, limit: u32) -> Result<Vec<Expiring>, Unread> {
         self.readable()?;
         let expiring = self.entries.iter().filter_map(|((namespace, key), versions)| {
             let last = versions.values().last().filter(|entry| entry.home == home)?;
@@ -125,12 +125,12 @@ impl Facts for Memory {
         Ok(found)
     }
 
-    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+    fn state_changes(&mut self, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
         self.readable()?;
         let records = self.chain.iter().map(|record| ledger::read(record).expect("what was written is read"));
         let told = ["state.set", "state.deleted", "state.expired"];
         let mut found: Vec<Changed> = records
-            .filter(|(meta, _)| meta.stream == home && told.contains(&meta.kind.as_str()))
+            .filter(|(meta, _)| meta.stream == home.into() && told.contains(&meta.kind.as_str()))
             .map(|(meta, event)| Changed { index: meta.index, at: meta.stamp.at, event })
             .collect();
         match after {

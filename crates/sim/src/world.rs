@@ -3,7 +3,7 @@
 use crate::audit::{Audit, Checked, Rule, Violation, broken};
 use crate::model::Thought;
 use crate::mutation::Mutation;
-use crate::people::{People, Scene};
+use crate::people::{AskContext, People};
 use crate::random::Random;
 use crate::storage::{Failed, Fault, Request, Storage};
 use crate::worker::Worker;
@@ -310,8 +310,8 @@ impl<S: Storage> World<S> {
         self.daemon.backing_off.insert(name.clone(), self.now.run.plus_ms(reconcile::BACKOFF_MS));
     }
 
-    pub(crate) fn scene(&self) -> Scene {
-        Scene { project: self.project, at: self.now.at, unlimited: self.mutation == Some(Mutation::NoLimits) }
+    pub(crate) fn ask_context(&self) -> AskContext {
+        AskContext { project: self.project, at: self.now.at, unlimited: self.mutation == Some(Mutation::NoLimits) }
     }
 
     pub fn mint(&mut self) -> Mint {

@@ -59,7 +59,7 @@ fn a_reconciler_that_does_not_run_is_missed() {
         Kind::SweepState,
         Kind::FanOut,
         Kind::ExpireMessages,
-        Kind::BuryMessages,
+        Kind::DeadLetterMessages,
     ];
     for kind in Kind::iter().filter(|kind| !waits.contains(kind)) {
         let without = Settings { without: Some(kind), steps: STEPS / 2, ..settings(Medium::Memory) };

@@ -24,7 +24,7 @@ use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::id::{AgentId, MessageId, ProjectId};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
-use tenure_core::state::Acl;
+use tenure_core::state::{Acl, Home};
 use tenure_core::time::{Stamp, Time};
 
 /// A snapshot is written each time that so many more events are in a stream.
@@ -261,11 +261,11 @@ impl Facts for Txn<'_> {
         self.read(|txn| state::list(txn.sql, namespace, prefix, after, limit))
     }
 
-    fn expiring(&mut self, home: Stream, limit: u32) -> Result<Vec<Expiring>, Unread> {
+    fn expiring(&mut self, home: Home, limit: u32) -> Result<Vec<Expiring>, Unread> {
         self.read(|txn| state::expiring(txn.sql, home, limit))
     }
 
-    fn state_changes(&mut self, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
+    fn state_changes(&mut self, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Changed>, Unread> {
         self.read(|txn| Ok(state::changes(txn.sql, home, after, limit)?.into_iter().map(state::changed).collect()))
     }
 

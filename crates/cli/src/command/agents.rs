@@ -126,7 +126,7 @@ async fn watch(client: Client, first: Snapshot) -> Result<Exit, Failure> {
                 Some(key) => if let Some(wish) = screen.press(key) {
                     match wish {
                         Wish::Leave => return Ok(Exit::Done),
-                        Wish::Do(deed) => feed.act(deed),
+                        Wish::Do(action) => feed.act(action),
                     }
                 },
                 None => return Ok(Exit::Done),
@@ -154,12 +154,12 @@ impl Drop for Restored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
     Leave,
-    Do(Deed),
+    Do(Action),
 }
 
 /// What is to be done to an agent, by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Deed {
+pub(super) struct Action {
     agent: String,
     name: String,
     what: Do,

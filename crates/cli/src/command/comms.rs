@@ -96,30 +96,30 @@ fn told(sent: &Message) -> String {
 /// What came of a message: its answer, or what the execution that took it ended with.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
-enum Came {
+enum MessageOutcome {
     Answer(Box<MessageFile>),
     Execution(Box<ExecutionFile>),
 }
 
-fn text_of(came: &Came) -> String {
-    match came {
-        Came::Answer(file) => file.reply.as_ref().map_or_else(|| told(&file.message), body),
-        Came::Execution(file) => file.output.clone().unwrap_or_else(|| {
+fn text_of(outcome: &MessageOutcome) -> String {
+    match outcome {
+        MessageOutcome::Answer(file) => file.reply.as_ref().map_or_else(|| told(&file.message), body),
+        MessageOutcome::Execution(file) => file.output.clone().unwrap_or_else(|| {
             format!("{} ended without an answer: {}", file.execution.id, file.execution.status.as_str())
         }),
     }
 }
 
 /// Asks until there is one, or none can come any more.
-async fn answer(client: &Client, sent: &Message) -> Result<(Came, Exit), Failure> {
+async fn answer(client: &Client, sent: &Message) -> Result<(MessageOutcome, Exit), Failure> {
     let (id, agent) = (sent.id.to_string(), sent.to.clone());
     loop {
         let file = client.message(&id, Some(&agent)).await?;
         if file.reply.is_some() {
-            return Ok((Came::Answer(Box::new(file)), Exit::Done));
+            return Ok((MessageOutcome::Answer(Box::new(file)), Exit::Done));
         }
         if matches!(file.message.state.as_str(), "dead" | "dropped") || file.message.expired {
-            return Ok((Came::Answer(Box::new(file)), Exit::Failure));
+            return Ok((MessageOutcome::Answer(Box::new(file)), Exit::Failure));
         }
         if let Some(execution) = file.message.execution {
             let taken = client.execution(&execution.to_string()).await?;
@@ -127,11 +127,11 @@ async fn answer(client: &Client, sent: &Message) -> Result<(Came, Exit), Failure
                 // It may have answered with its last breath.
                 let file = client.message(&id, Some(&agent)).await?;
                 if file.reply.is_some() {
-                    return Ok((Came::Answer(Box::new(file)), Exit::Done));
+                    return Ok((MessageOutcome::Answer(Box::new(file)), Exit::Done));
                 }
                 let well = taken.output.is_some();
                 let exit = if well { Exit::Done } else { Exit::NotCompleted };
-                return Ok((Came::Execution(Box::new(taken)), exit));
+                return Ok((MessageOutcome::Execution(Box::new(taken)), exit));
             }
         }
         tokio::time::sleep(ASK_EVERY).await;

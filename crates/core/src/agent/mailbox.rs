@@ -89,8 +89,8 @@ impl Mailbox {
             | Event::MessageDropped { .. }
             | Event::MessageRefused { .. }
             | Event::MessageUnanswered { .. }
-            | life!()
-            | kept!() => {}
+            | life_events!()
+            | state_events!() => {}
         }
     }
 
@@ -108,7 +108,7 @@ impl Mailbox {
             owe(Obligation::Wake { waking: Waking::Messages }, Due::AT_ONCE);
         }
         if self.waiting > 0 && agent.not_revoked().is_err() {
-            owe(Obligation::BuryMessages { waiting: self.waiting }, Due::AT_ONCE);
+            owe(Obligation::DeadLetterMessages { waiting: self.waiting }, Due::AT_ONCE);
         }
     }
 
@@ -176,8 +176,8 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
         Event::MessageFannedOut { .. }
         | Event::MessageUnanswered { .. }
         | Event::Archived { .. }
-        | life!()
-        | kept!() => Vec::new(),
+        | life_events!()
+        | state_events!() => Vec::new(),
     }
 }
 
@@ -265,7 +265,7 @@ fn tell_askers(id: AgentId, draft: &mut Draft<'_>, rows: &[MessageRow], cause: C
 }
 
 /// Of an agent that is gone: a page of what waits for it is dead.
-pub(super) fn bury(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> {
+pub(super) fn dead_letter(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> {
     let agent = super::known(id, draft)?;
     if agent.mailbox.waiting == 0 || agent.not_revoked().is_ok() {
         return Err(refuse::<Agent>(Refusal::MessageUnknown {}));

@@ -1,11 +1,11 @@
 //! The rows of an agent, and the payloads that its events bind. They follow from the event and the fold before it, or from the
 //! state, alone.
 use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, mailbox};
-use crate::aggregate::Stream;
 use crate::bound::Hash;
 use crate::facts::Namespace;
 use crate::id::{AgentId, WorkerId};
 use crate::row::Row;
+use crate::state::Home;
 use crate::time::{Stamp, Time};
 
 /// What changes of an agent's list entry with its state.
@@ -118,15 +118,15 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::FilePutEnded { .. }
         | Event::ExecutionStarted { .. }
         | Event::ExecutionEnded { .. }
-        | kept!()
-        | mail_without_body!()
+        | state_events!()
+        | message_events_without_body!()
         | Event::Refused(_) => {}
     }
 }
 
 pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {
     if let Some(change) = event.state() {
-        return change.rows(Stream::Agent(id), stamp);
+        return change.rows(Home::Agent(id), stamp);
     }
     match event {
         Event::Created(deployed) => {
@@ -149,7 +149,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
             let rows = before.map(|agent| std::iter::once(holds(&agent.name, None)).chain(agent.mailbox.left(id)));
             rows.into_iter().flatten().collect()
         }
-        mail!() => mailbox::rows(id, event, stamp),
+        message_events!() => mailbox::rows(id, event, stamp),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
@@ -165,7 +165,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         | Event::FilePutEnded { .. }
         | Event::ExecutionStarted { .. }
         | Event::ExecutionEnded { .. }
-        | kept!()
+        | state_events!()
         | Event::Refused(_) => Vec::new(),
     }
 }

@@ -3,14 +3,14 @@
 #![expect(clippy::result_large_err, reason = "what is wrong with arguments is the rare end of one call")]
 use super::{Attributes, Capability, Effects, Output, Perform, Performed, arguments};
 use crate::actor::Actor;
-use crate::agent::{self, Agent};
-use crate::aggregate::{Event, Stream};
+use crate::agent::Agent;
 use crate::bound::Payload;
 use crate::call::{Caller, Outcome};
 use crate::draft::Draft;
 use crate::facts::{Changed, PAGE_MAX, Unread};
-use crate::project;
-use crate::state::{self, Acl, Change, Conflict, Ended, Entry, KEY_BYTES_MAX, Scope, Space, TTL_SECONDS_MAX, Write};
+use crate::state::{
+    self, Acl, Change, Conflict, Ended, Entry, Home, KEY_BYTES_MAX, Scope, Space, TTL_SECONDS_MAX, Write,
+};
 use serde_json::{Value, json};
 
 pub(super) const GROUP: &[Capability] = &[
@@ -332,8 +332,8 @@ fn rules(draft: &mut Draft<'_>, scope: Scope) -> Result<Vec<Acl>, Unread> {
 /// The name of the agent that an entry is of: whose it is, and of a shared one who wrote it; none where a person did.
 fn owner(draft: &mut Draft<'_>, space: &Space, entry: &Entry) -> Result<Value, Unread> {
     let id = match (space.home, entry.by) {
-        (Stream::Agent(id), _) | (_, Actor::Agent(id)) => id,
-        (Stream::Project(_) | Stream::Execution(_) | Stream::Session(_) | Stream::Worker(_), _) => {
+        (Home::Agent(id), _) | (_, Actor::Agent(id)) => id,
+        (Home::Project(_), _) => {
             return Ok(json!({"owner_agent": null, "owner_id": null}));
         }
     };
@@ -497,12 +497,7 @@ fn watch(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Per
 }
 
 fn told_change(changed: &Changed) -> Option<(String, Value)> {
-    let change = match &changed.event {
-        Event::Project(event) => project::Event::state(event)?,
-        Event::Agent(event) => agent::Event::state(event)?,
-        Event::Execution(_) | Event::Session(_) | Event::Worker(_) => return None,
-    };
-    let (key, told) = match change {
+    let (key, told) = match Change::of(&changed.event)? {
         Change::Set(set) => (&set.key, json!({"what": "set", "by": set.by, "version": set.version})),
         Change::Ended(ended) => (&ended.key, told_end(ended)),
         Change::Dropped(_) | Change::SessionOver(_) | Change::SweepDue(_) | Change::Quota { .. } => return None,

@@ -26,7 +26,7 @@ pub(crate) struct Letter {
     pub deadline: Option<Time>,
 }
 
-/// A message that was sent, and how many it waits for; `dead` where the one recipient cannot take it.
+/// A message that was sent; `dead`: why its one recipient cannot take it.
 pub(crate) struct Addressed {
     pub message: MessageId,
     pub dead: Option<Cause>,

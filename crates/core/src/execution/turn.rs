@@ -188,7 +188,7 @@ pub(super) fn perform(
     if !judged.may {
         return block(it, &call, judged, None);
     }
-    it.emit(called(&call, judged, None, None))?;
+    it.emit(Event::CallCalled(call.called(judged, None, None)))?;
     let ended = call::perform(it.draft, caller, &call, arguments, value)?;
     it.emit(Event::CallEnded(ended))
 }
@@ -247,20 +247,7 @@ pub(super) fn begin_call(
         return block(it, call, judged, check);
     }
     let lease = Lease { lease: LeaseId::mint(&mut it.draft.mint), fence: binding.fence };
-    it.emit(called(call, judged, Some(lease), check))
-}
-
-fn called(call: &Open, judged: call::Judged, lease: Option<Lease>, check: Option<Proposed>) -> Event {
-    Event::CallCalled(call::Called {
-        call: call.id,
-        capability: call.capability.clone(),
-        arguments: call.arguments.hash,
-        attributes: call.attributes.hash,
-        shown: judged.shown,
-        judgement: judged.judgement,
-        lease,
-        check,
-    })
+    it.emit(Event::CallCalled(call.called(judged, Some(lease), check)))
 }
 
 fn block(it: &mut Decider<'_, '_>, call: &Open, judged: call::Judged, check: Option<Proposed>) -> Result<(), Stop> {

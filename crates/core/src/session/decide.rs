@@ -118,19 +118,7 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
     if call.place == Place::Sandbox {
         return Err(no(Refusal::NoSandboxYet { capability: call.capability }));
     }
-    draft.emit::<Session>(
-        id,
-        Event::CallCalled(call::Called {
-            call: call.id,
-            capability: call.capability.clone(),
-            arguments: call.arguments.hash,
-            attributes: call.attributes.hash,
-            shown: judged.shown,
-            judgement: judged.judgement,
-            lease: None,
-            check: None,
-        }),
-    )?;
+    draft.emit::<Session>(id, Event::CallCalled(call.called(judged, None, None)))?;
     let ended = call::perform(draft, caller, &call, &arguments, asked.value)?;
     Ok(draft.emit::<Session>(id, Event::CallEnded(ended))?)
 }

@@ -1,8 +1,8 @@
 //! The events of state, the same on an agent's stream and on a project's, and what follows from each: its rows, what it
 //! binds and erases, and when its stream has something to sweep.
-use super::{Entry, bytes};
+use super::{Entry, Home, bytes};
 use crate::actor::Actor;
-use crate::aggregate::Stream;
+use crate::aggregate::Event;
 use crate::bound::{Bound, Hash};
 use crate::facts::Counter;
 use crate::row::Row;
@@ -93,7 +93,16 @@ pub enum Change<'e> {
     },
 }
 
-impl Change<'_> {
+impl<'e> Change<'e> {
+    /// Of an event of any stream, if it is one.
+    pub fn of(event: &'e Event) -> Option<Change<'e>> {
+        match event {
+            Event::Agent(event) => event.state(),
+            Event::Project(event) => event.state(),
+            Event::Execution(_) | Event::Session(_) | Event::Worker(_) => None,
+        }
+    }
+
     pub(crate) fn binds(self, each: &mut dyn FnMut(&Hash)) {
         match self {
             Change::Set(set) => each(&set.value.hash),
@@ -116,7 +125,7 @@ impl Change<'_> {
         }
     }
 
-    pub(crate) fn rows(self, home: Stream, stamp: Stamp) -> Vec<Row> {
+    pub(crate) fn rows(self, home: Home, stamp: Stamp) -> Vec<Row> {
         match self {
             Change::Set(set) => set.rows(home, stamp),
             Change::Ended(ended) => ended.rows(home, stamp),
@@ -139,7 +148,7 @@ fn signed(bytes: u64) -> i64 {
 }
 
 impl Set {
-    fn rows(&self, home: Stream, stamp: Stamp) -> Vec<Row> {
+    fn rows(&self, home: Home, stamp: Stamp) -> Vec<Row> {
         let (space, key) = (self.namespace.as_str(), self.key.as_str());
         let entry = Entry {
             version: self.version,
@@ -163,7 +172,7 @@ impl Set {
 }
 
 impl Ended {
-    fn rows(&self, home: Stream, stamp: Stamp) -> Vec<Row> {
+    fn rows(&self, home: Home, stamp: Stamp) -> Vec<Row> {
         let (space, key) = (self.namespace.as_str(), self.key.as_str());
         let by = match self.by {
             EndedBy::Actor { by } => by,

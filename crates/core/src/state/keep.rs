@@ -1,12 +1,11 @@
 //! The changes of state: each checked first, key, size, version and quota, then made as events, with the oldest history
 //! dropped where it has no more room. A conflict changes nothing.
 use super::{
-    Conflict, Dropped, Ended, EndedBy, Entry, KEY_BYTES_MAX, QUOTA_BYTES_MAX, Restored, Scope, SessionOver, Set, Space,
-    TTL_SECONDS_MAX, VALUE_BYTES_MAX, VERSIONS_MAX, VersionDropped, Write, amount, bytes, usage,
+    Conflict, Dropped, Ended, EndedBy, Entry, Home, KEY_BYTES_MAX, QUOTA_BYTES_MAX, Restored, Scope, SessionOver, Set,
+    Space, TTL_SECONDS_MAX, VALUE_BYTES_MAX, VERSIONS_MAX, VersionDropped, Write, amount, bytes, usage,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
-use crate::aggregate::Stream;
 use crate::draft::Draft;
 use crate::facts::{Counter, Expiring, PAGE_MAX, Unread};
 use crate::id::AgentId;
@@ -107,9 +106,8 @@ pub fn set_quota(draft: &mut Draft<'_>, space: &Space, quota: u64) -> Result<Res
     let by = i64::try_from(quota).unwrap_or(i64::MAX) - before;
     let namespace = space.namespace.clone();
     match space.home {
-        Stream::Agent(id) => draft.emit::<Agent>(id, agent::Event::StateQuotaSet { namespace, quota, by })?,
-        Stream::Project(id) => draft.emit::<Project>(id, project::Event::StateQuotaSet { namespace, quota, by })?,
-        Stream::Execution(_) | Stream::Session(_) | Stream::Worker(_) => {}
+        Home::Agent(id) => draft.emit::<Agent>(id, agent::Event::StateQuotaSet { namespace, quota, by })?,
+        Home::Project(id) => draft.emit::<Project>(id, project::Event::StateQuotaSet { namespace, quota, by })?,
     }
     // Less room for history: what is over it goes with the next sweep.
     if usage(draft, space)?.history_bytes > quota {
@@ -257,26 +255,23 @@ fn drop_versions(draft: &mut Draft<'_>, space: &Space, versions: Vec<VersionDrop
     emit(draft, space.home, agent::Event::StateDropped, project::Event::StateDropped, event)
 }
 
-fn sweep_at(draft: &mut Draft<'_>, home: Stream, due: Option<Time>) -> Result<(), Unread> {
+fn sweep_at(draft: &mut Draft<'_>, home: Home, due: Option<Time>) -> Result<(), Unread> {
     match home {
-        Stream::Agent(id) => draft.emit::<Agent>(id, agent::Event::StateSweepDue { due }),
-        Stream::Project(id) => draft.emit::<Project>(id, project::Event::StateSweepDue { due }),
-        Stream::Execution(_) | Stream::Session(_) | Stream::Worker(_) => Ok(()),
+        Home::Agent(id) => draft.emit::<Agent>(id, agent::Event::StateSweepDue { due }),
+        Home::Project(id) => draft.emit::<Project>(id, project::Event::StateSweepDue { due }),
     }
 }
 
 /// The same event on whichever stream a namespace is at home.
 fn emit<T>(
     draft: &mut Draft<'_>,
-    home: Stream,
+    home: Home,
     of_agent: fn(T) -> agent::Event,
     of_project: fn(T) -> project::Event,
     event: T,
 ) -> Result<(), Unread> {
     match home {
-        Stream::Agent(id) => draft.emit::<Agent>(id, of_agent(event)),
-        Stream::Project(id) => draft.emit::<Project>(id, of_project(event)),
-        // No namespace is at home there.
-        Stream::Execution(_) | Stream::Session(_) | Stream::Worker(_) => Ok(()),
+        Home::Agent(id) => draft.emit::<Agent>(id, of_agent(event)),
+        Home::Project(id) => draft.emit::<Project>(id, of_project(event)),
     }
 }

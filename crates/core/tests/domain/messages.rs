@@ -335,10 +335,10 @@ fn what_waits_for_an_agent_that_is_revoked_is_dead_and_its_asker_hears_it() {
     let asker = talk.begin(one);
     let ask = json!({"to": "bookkeeper", "message": "how much?", "deadline_seconds": 60});
     let asked = id_of(&talk.done(asker, "comms.send", &ask));
-    assert_eq!(talk.owes(other, |owed| matches!(owed, Obligation::BuryMessages { .. })), 0);
+    assert_eq!(talk.owes(other, |owed| matches!(owed, Obligation::DeadLetterMessages { .. })), 0);
     talk.tell(OWNER, other, agent::Command::Revoke { note: None }).expect("it is deployed");
-    assert_eq!(talk.owes(other, |owed| matches!(owed, Obligation::BuryMessages { .. })), 1);
-    talk.tell(Actor::Daemon, other, agent::Command::BuryMessages {}).expect("something waits");
+    assert_eq!(talk.owes(other, |owed| matches!(owed, Obligation::DeadLetterMessages { .. })), 1);
+    talk.tell(Actor::Daemon, other, agent::Command::DeadLetterMessages {}).expect("something waits");
     assert_eq!(talk.row(other, asked).cause, Some(Cause::RecipientGone));
     assert_eq!(talk.events(one, |event| matches!(event, Happened::MessageUnanswered { .. })), 1);
     assert_eq!(talk.fails(asker, "comms.send", &ask), "recipient_gone");
@@ -406,7 +406,7 @@ pub fn every_kind(office: Office) -> Office {
         talk.call(sender, "comms.send", &json!({"to": "bookkeeper", "message": "again"}));
     }
     talk.tell(OWNER, other, agent::Command::Revoke { note: None }).expect("it is deployed");
-    talk.tell(Actor::Daemon, other, agent::Command::BuryMessages {}).expect("some wait");
+    talk.tell(Actor::Daemon, other, agent::Command::DeadLetterMessages {}).expect("some wait");
     talk.tell(OWNER, other, agent::Command::DropMessage { message: asked }).expect("it is dead");
     (talk.office.agent, talk.office.execution) = (agent, execution);
     talk.office
@@ -440,7 +440,7 @@ fn dead() -> Office {
 fn on_mailbox(office: &mut Office, command: agent::Command) -> Result<Vec<Event>, Refusal> {
     let by_daemon = matches!(
         command,
-        agent::Command::ExpireMessages {} | agent::Command::BuryMessages {} | agent::Command::Wake { .. }
+        agent::Command::ExpireMessages {} | agent::Command::DeadLetterMessages {} | agent::Command::Wake { .. }
     );
     let actor = if by_daemon { Actor::Daemon } else { OWNER };
     office.world.commit(actor, Command::Agent(office.agent, command))
@@ -488,7 +488,7 @@ fn a_mailbox_answers_every_command_in_every_state_as_the_table_says() {
             on_mailbox(office, agent::Command::Wake { waking: Waking::Messages, input })
         }),
         ("expire", |office| on_mailbox(office, agent::Command::ExpireMessages {})),
-        ("bury", |office| on_mailbox(office, agent::Command::BuryMessages {})),
+        ("dead_letter", |office| on_mailbox(office, agent::Command::DeadLetterMessages {})),
         ("resend", |office| {
             let message = letter(office);
             on_mailbox(office, agent::Command::ResendMessage { message })
@@ -636,7 +636,7 @@ fn play(talk: &mut Talk, executions: [ExecutionId; 2], seen: &mut Seen, step: &M
             taken.into_iter().for_each(|id| *seen.taken.entry((agents[*of], id)).or_default() += 1);
         }
         Move::Expire(of) => drop(talk.tell(Actor::Daemon, agents[*of], agent::Command::ExpireMessages {})),
-        Move::Bury => drop(talk.tell(Actor::Daemon, talk.other, agent::Command::BuryMessages {})),
+        Move::Bury => drop(talk.tell(Actor::Daemon, talk.other, agent::Command::DeadLetterMessages {})),
         Move::Revoke => drop(talk.tell(OWNER, talk.other, agent::Command::Revoke { note: None })),
         Move::Resend | Move::Drop => {
             let Some(message) = dead(talk) else { return };

@@ -22,7 +22,6 @@ use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, IDLE_MS, SessionRow};
 use tenure_store::rows::{agents, calls, sessions};
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::List;
-use tenure_wire::api::execution::IDEMPOTENCY_KEY_BYTES_MAX;
 use tenure_wire::api::session::{Invoke, Invoked, OpenedSession, SESSION, Session, Whoami};
 use tenure_wire::api::watch::WatchEvent;
 use tenure_wire::problem::{Code, Fault, Problem};
@@ -34,6 +33,7 @@ use super::ApiState;
 use super::agents::shown;
 use super::auth::AgentCaller;
 use super::body::{Json, Params};
+use super::executions::idempotency_of;
 use super::lookup::quoted;
 use super::number::Number;
 use super::problem::{Answer, Failure};
@@ -201,12 +201,7 @@ fn idempotency(key: Option<&str>) -> Result<Hash, Failure> {
         getrandom::fill(&mut random).expect("invariant: the kernel gives randomness");
         return Ok(Hash::of(&random));
     };
-    let fits =
-        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    if !fits {
-        return Err(Code::IdempotencyKeyWrong.problem("`idempotency_key` is empty, too long or not ASCII").into());
-    }
-    Ok(Hash::of(key.as_bytes()))
+    idempotency_of("`idempotency_key`", key.as_bytes())
 }
 
 impl ApiState {
@@ -273,10 +268,7 @@ impl ApiState {
                         (None, Some(hash)) => self.reader().payload(hash).await?,
                         (None, None) => None,
                     };
-                    let outcome = match &ended.outcome {
-                        tenure_core::call::Outcome::Failed { code } => format!("failed:{code}"),
-                        other => other.as_str().to_string(),
-                    };
+                    let outcome = ended.outcome.to_word();
                     return answer(ended.call, capability, &outcome, result, ended.detail.as_deref(), false);
                 }
                 _ => {}

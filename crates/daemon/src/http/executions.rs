@@ -88,15 +88,17 @@ async fn start(
 
 pub(super) fn idempotency(headers: &HeaderMap) -> Result<Option<Hash>, Failure> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let bytes = key.as_bytes();
+    idempotency_of("the Idempotency-Key header", key.as_bytes()).map(Some)
+}
+
+/// `place`: where the key stands, for whoever sent it.
+pub(super) fn idempotency_of(place: &str, key: &[u8]) -> Result<Hash, Failure> {
     let fits =
-        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+        (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) && key.iter().all(|byte| (0x20..0x7f).contains(byte));
     if !fits {
-        return Err(Code::IdempotencyKeyWrong
-            .problem("the Idempotency-Key header is empty, too long or not ASCII")
-            .into());
+        return Err(Code::IdempotencyKeyWrong.problem(format!("{place} is empty, too long or not ASCII")).into());
     }
-    Ok(Some(Hash::of(bytes)))
+    Ok(Hash::of(key))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

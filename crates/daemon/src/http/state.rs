@@ -446,7 +446,7 @@ impl Place {
     async fn list(self, api: &ApiState, params: ListParams) -> Answer<List<StateEntry>> {
         let limit = number::limit(params.limit.as_ref())?;
         let now = api.app.committer.now().at;
-        let (namespace, prefix) = (self.namespace.clone(), params.prefix.unwrap_or_default());
+        let (namespace, prefix) = (self.0.namespace.clone(), params.prefix.unwrap_or_default());
         let after = params.cursor.unwrap_or_default();
         let read = api.reader().read(move |sql| {
             let page = rows::page(sql, &namespace, (&prefix, &after), now, limit)?;
@@ -472,7 +472,7 @@ impl Place {
 
     async fn get(self, api: &ApiState, params: GetParams) -> Result<Response, Failure> {
         let version = params.version.map(|version| version.within("version", 1..=INDEX_MAX)).transpose()?;
-        let (namespace, key, now) = (self.namespace.clone(), params.key.clone(), api.app.committer.now().at);
+        let (namespace, key, now) = (self.0.namespace.clone(), params.key.clone(), api.app.committer.now().at);
         let read = api.reader().read(move |sql| {
             let present = rows::present(sql, &namespace, &key)?;
             let found = match (present, version) {
@@ -539,7 +539,7 @@ impl Place {
     }
 
     async fn history(self, api: &ApiState, key: String) -> Answer<List<StateVersion>> {
-        let (namespace, wanted) = (self.namespace.clone(), key.clone());
+        let (namespace, wanted) = (self.0.namespace.clone(), key.clone());
         let most = u32::try_from(VERSIONS_MAX).unwrap_or(u32::MAX);
         let found = api.reader().read(move |sql| rows::versions(sql, &namespace, &wanted, u64::MAX, most)).await?;
         if found.is_empty() {
@@ -558,7 +558,7 @@ impl Place {
     async fn changes(self, api: &ApiState, params: ChangesParams) -> Answer<StateChanges> {
         let limit = number::limit(params.limit.as_ref())?;
         let after = params.after.map(|after| after.within("after", 0..=INDEX_MAX)).transpose()?;
-        let home = self.home;
+        let home = self.0.home;
         let mut found = api.reader().read(move |sql| rows::changes(sql, home, after, limit + 1)).await?;
         let more = found.len() > limit as usize;
         found.truncate(limit as usize);
@@ -574,7 +574,7 @@ impl Place {
 
     /// None of another namespace of the same stream: what sessions keep.
     fn change(&self, recorded: &Recorded) -> Option<StateChange> {
-        let (what, namespace, key, version, size, by) = match place::state_of(&recorded.event)? {
+        let (what, namespace, key, version, size, by) = match Change::of(&recorded.event)? {
             Change::Set(set) => (StateEvent::Set, &set.namespace, &set.key, set.version, set.value.size, Some(set.by)),
             Change::Ended(ended) => {
                 let (what, by) = match ended.by {
@@ -585,7 +585,7 @@ impl Place {
             }
             Change::Dropped(_) | Change::SessionOver(_) | Change::SweepDue(_) | Change::Quota { .. } => return None,
         };
-        (*namespace == self.namespace).then(|| StateChange {
+        (*namespace == self.0.namespace).then(|| StateChange {
             index: recorded.meta.index,
             at: recorded.meta.stamp.at.into(),
             what,
@@ -597,12 +597,12 @@ impl Place {
     }
 
     async fn quota(self, api: &ApiState) -> Answer<StateQuota> {
-        let namespace = self.namespace.clone();
+        let namespace = self.0.namespace.clone();
         let usage = api.reader().read(move |sql| rows::usage(sql, &namespace)).await?;
-        let most = quota(self.scope, usage.quota);
+        let most = quota(self.0.scope, usage.quota);
         Ok(Out(StateQuota {
             keys: usage.keys,
-            keys_max: self.scope.keys_max(),
+            keys_max: self.0.scope.keys_max(),
             used: usage.bytes,
             quota: most,
             set: usage.quota > 0,
@@ -619,8 +619,8 @@ impl Place {
     /// Pages of one read, so that it is of one moment.
     async fn all(self, api: &ApiState, prefix: String) -> Result<(Vec<BackupValue>, Time), Failure> {
         let now = api.app.committer.now().at;
-        let namespace = self.namespace.clone();
-        let limit = u32::try_from(self.scope.keys_max()).unwrap_or(u32::MAX);
+        let namespace = self.0.namespace.clone();
+        let limit = u32::try_from(self.0.scope.keys_max()).unwrap_or(u32::MAX);
         let entries = api.reader().read(move |sql| rows::list(sql, &namespace, &prefix, "", limit)).await?;
         let mut values = Vec::with_capacity(entries.len());
         let mut bytes = 0;
@@ -640,7 +640,7 @@ impl Place {
     }
 
     fn missing(&self, key: &str, version: Option<u64>) -> String {
-        let whose = match self.scope {
+        let whose = match self.0.scope {
             Scope::Shared => "nothing is shared",
             Scope::Session | Scope::Persistent => "the agent keeps nothing",
         };

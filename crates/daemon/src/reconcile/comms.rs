@@ -1,4 +1,4 @@
-//! Owed FanOut, ExpireMessages, BuryMessages: a message to many is delivered in pages; deadlines that are over are told;
+//! Owed FanOut, ExpireMessages, DeadLetterMessages: a message to many is delivered in pages; deadlines that are over are told;
 //! what waits for an agent that is gone becomes a dead letter.
 use crate::app::App;
 use crate::records::Error;
@@ -36,8 +36,8 @@ pub async fn expire(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
     Ok(())
 }
 
-pub async fn bury(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
+pub async fn dead_letter(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
     let Stream::Agent(agent) = stream else { return Ok(()) };
-    app.report(Actor::Daemon, Command::Agent(agent, agent::Command::BuryMessages {})).await;
+    app.report(Actor::Daemon, Command::Agent(agent, agent::Command::DeadLetterMessages {})).await;
     Ok(())
 }

@@ -9,7 +9,7 @@ use tenure_wire::api::state::{PutAcl, SetQuota};
 use tenure_wire::client::{Error, SetState};
 use tenure_wire::problem::Code;
 
-fn keeper(name: &str) -> Vec<u8> {
+fn manifest_with_state(name: &str) -> Vec<u8> {
     manifest(name, "").replace("[\"filesystem.*\"]", "[\"state.*\"]").into_bytes()
 }
 
@@ -44,7 +44,7 @@ async fn an_agent_shares_a_value_another_reads_it_and_both_are_told_of_conflicts
     let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[&writes, &reads, &reads]).await;
     let _worker = worker(&daemon).await;
     for name in ["bookkeeper", "auditor"] {
-        daemon.client.deploy(keeper(name), false).await.unwrap();
+        daemon.client.deploy(manifest_with_state(name), false).await.unwrap();
     }
     daemon.client.set_state_quota(Some("bookkeeper"), &SetQuota { bytes: 10 }).await.unwrap();
 
@@ -82,7 +82,7 @@ async fn people_change_values_as_themselves_and_a_stale_version_is_refused_with_
     let folder = tempfile::tempdir().unwrap();
     let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[]).await;
     let _worker = worker(&daemon).await;
-    daemon.client.deploy(keeper("clerk"), false).await.unwrap();
+    daemon.client.deploy(manifest_with_state("clerk"), false).await.unwrap();
     let value = serde_json::value::RawValue::from_string("{ \"n\": 1.50 }".to_string()).unwrap();
     let set = |expected_version| SetState { key: "a/b c?", value: &value, expected_version, ttl_seconds: None };
     for agent in [Some("clerk"), None] {

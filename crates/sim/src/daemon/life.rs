@@ -3,7 +3,7 @@
 use super::World;
 use super::model::Speaker;
 use crate::audit::{Rule, Violation, broken};
-use crate::people::{Scene, key_of};
+use crate::people::{AskContext, key_of};
 use crate::world::Reply;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tenure_daemon::app::App;
 use tenure_daemon::commit;
 use tenure_daemon::fleet::Supervisor;
 use tenure_daemon::platform::{Blocking, Platform};
-use tenure_daemon::start::{self, Told};
+use tenure_daemon::start::{self, CommitListeners};
 use tenure_store::{Commit, Options, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,8 +64,8 @@ pub(super) async fn live(world: &mut World) -> Result<End, Violation> {
 
 async fn start(world: &mut World) -> Result<Life, Violation> {
     let fault = |what: String| Violation { rule: Rule::Fault, what };
-    let told = Told::new();
-    let (mut tell, fate) = (told.hook(), world.fate.clone());
+    let listeners = CommitListeners::new();
+    let (mut tell, fate) = (listeners.hook(), world.fate.clone());
     let hook = move |commit: &Commit| {
         fate.committed(commit);
         tell(commit);
@@ -78,7 +78,7 @@ async fn start(world: &mut World) -> Result<Life, Violation> {
     let fate = Arc::new(world.fate.clone());
     let platform = Platform { wall: fate.clone(), entropy: fate, blocking: Blocking::Tasks };
     let speaker = Arc::new(Speaker::new(world.fate.clone(), world.book.clone()));
-    let app = Arc::new(start::assemble(&store, told, platform, lived, speaker));
+    let app = Arc::new(start::assemble(&store, listeners, platform, lived, speaker));
     let greeted = start::greet(&app, &store, "0", None).await;
     greeted.map_err(|error| fault(format!("the daemon does not start: {error}")))?;
     let mut tasks = JoinSet::new();
@@ -91,16 +91,16 @@ async fn start(world: &mut World) -> Result<Life, Violation> {
     start::spawn(&app, Kind::iter().filter(|kind| Some(*kind) != world.settings.without), &mut tasks);
     let mut life = Life { app, store, tasks };
     if world.people.agents.is_empty() {
-        let scene = life.scene();
-        let deploy = world.fate.draw(|random| world.people.deploy(random, scene));
+        let context = life.ask_context();
+        let deploy = world.fate.draw(|random| world.people.deploy(random, context));
         life.command(world, deploy).await?;
     }
     Ok(life)
 }
 
 impl Life {
-    fn scene(&self) -> Scene {
-        Scene { project: self.app.committer.project(), at: self.app.committer.now().at, unlimited: false }
+    fn ask_context(&self) -> AskContext {
+        AskContext { project: self.app.committer.project(), at: self.app.committer.now().at, unlimited: false }
     }
 
     /// Somebody asks, and is answered.
@@ -190,8 +190,8 @@ async fn happen(world: &mut World, life: &mut Life) -> Result<bool, Violation> {
         return Ok(true);
     }
     if what < 86 {
-        let scene = life.scene();
-        if let Some(command) = world.fate.draw(|random| world.people.ask(random, scene)) {
+        let context = life.ask_context();
+        if let Some(command) = world.fate.draw(|random| world.people.ask(random, context)) {
             life.command(world, command).await?;
         }
         return Ok(true);

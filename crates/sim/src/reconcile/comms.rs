@@ -1,4 +1,4 @@
-//! Owed FanOut, ExpireMessages and BuryMessages. A message to many is for every agent that people made, two a page.
+//! Owed FanOut, ExpireMessages and DeadLetterMessages. A message to many is for every agent that people made, two a page.
 use crate::audit::Checked;
 use crate::storage::Storage;
 use crate::world::World;
@@ -29,6 +29,6 @@ pub(super) fn expire<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checke
     world.command(Actor::Daemon, Command::Agent(agent, Of::ExpireMessages {})).map(drop)
 }
 
-pub(super) fn bury<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
-    world.command(Actor::Daemon, Command::Agent(agent, Of::BuryMessages {})).map(drop)
+pub(super) fn dead_letter<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
+    world.command(Actor::Daemon, Command::Agent(agent, Of::DeadLetterMessages {})).map(drop)
 }

@@ -7,11 +7,10 @@ use crate::events::{Recorded, recorded};
 use crate::sql::stored::table;
 use crate::sql::{Cell, Columns, Sql, Walk};
 use std::collections::BTreeSet;
-use tenure_core::aggregate::Stream;
 use tenure_core::bound::{Bound, Hash};
 use tenure_core::facts::{Changed, Counter, Expiring};
 use tenure_core::ledger::MacKey;
-use tenure_core::state::{Access, Acl, AclRow, Entry, Usage};
+use tenure_core::state::{Access, Acl, AclRow, Entry, Home, Usage};
 use tenure_core::time::Time;
 
 table!(AclRow in "acls", key "prefix", keeps [], {
@@ -201,7 +200,7 @@ pub fn page(
     Ok(page)
 }
 
-pub(crate) fn expiring(sql: &mut dyn Sql, home: Stream, limit: u32) -> Result<Vec<Expiring>, Error> {
+pub(crate) fn expiring(sql: &mut dyn Sql, home: Home, limit: u32) -> Result<Vec<Expiring>, Error> {
     let text = "SELECT namespace, key, expires FROM entries WHERE home = $1 AND expires IS NOT NULL AND superseded = 0 \
         ORDER BY expires, namespace, key LIMIT $2";
     sql.all(text, &[Cell::Text(&home.to_string()), Cell::Int(limit.into())], |row| {
@@ -213,7 +212,7 @@ pub(crate) fn expiring(sql: &mut dyn Sql, home: Stream, limit: u32) -> Result<Ve
 ///
 /// # Errors
 /// The database's; `Corrupt` where a record cannot be read.
-pub fn changes(sql: &mut dyn Sql, home: Stream, after: Option<u64>, limit: u32) -> Result<Vec<Recorded>, Error> {
+pub fn changes(sql: &mut dyn Sql, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Recorded>, Error> {
     const OF_STATE: &str = "kind IN ('state.set', 'state.deleted', 'state.expired')";
     let home = home.to_string();
     match after {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{AGENTS_MAX, Deed, Do, Line};
+use super::{AGENTS_MAX, Action, Do, Line};
 
 /// Between two looks at the agents.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -120,10 +120,10 @@ impl Feed {
         });
     }
 
-    pub(super) fn act(&self, deed: Deed) {
+    pub(super) fn act(&self, action: Action) {
         let (client, sender) = (self.client.clone(), self.sender.clone());
         tokio::spawn(async move {
-            let news = match act(&client, &deed).await {
+            let news = match act(&client, &action).await {
                 Ok(done) => News::Done(done),
                 Err(error) => News::Failed(told(&error)),
             };
@@ -182,7 +182,7 @@ async fn follow(client: &Client, sender: &Sender<News>, chosen: Chosen) -> Resul
     }
 }
 
-async fn act(client: &Client, Deed { agent, name, what }: &Deed) -> Result<String, Error> {
+async fn act(client: &Client, Action { agent, name, what }: &Action) -> Result<String, Error> {
     match what {
         Do::Pause => {
             client.pause_agent(agent, &Pause::default()).await?;

@@ -11,7 +11,7 @@ use tenure_wire::client::StreamItem;
 use super::feed::{News, Snapshot};
 use super::input::Key;
 use super::view::{Screen, draw};
-use super::{Deed, Do, Wish};
+use super::{Action, Do, Wish};
 
 fn id(prefix: &str, number: u32) -> String {
     format!("{prefix}_0{number:025}")
@@ -119,21 +119,22 @@ fn the_chosen_row_is_told_by_a_mark_and_by_reverse_and_never_by_a_colour_alone()
 #[test]
 fn a_key_acts_on_the_chosen_one_and_a_kill_is_asked_for_twice() {
     let mut screen = at_work();
-    let deed = |number, name: &str, what| Some(Wish::Do(Deed { agent: id("agt", number), name: name.into(), what }));
-    assert_eq!(screen.press(Key::Letter('p')), deed(1, "bookkeeper", Do::Pause));
+    let action =
+        |number, name: &str, what| Some(Wish::Do(Action { agent: id("agt", number), name: name.into(), what }));
+    assert_eq!(screen.press(Key::Letter('p')), action(1, "bookkeeper", Do::Pause));
     assert_eq!(screen.press(Key::Down), None);
     assert_eq!(screen.press(Key::Letter('k')), None);
     assert_eq!(screen.press(Key::Letter('n')), None, "that was no yes");
     assert_eq!(screen.press(Key::Letter('k')), None);
     let kill = Do::Supervise(tenure_wire::api::agent::Act::Kill);
-    assert_eq!(screen.press(Key::Letter('y')), deed(2, "devops", kill));
+    assert_eq!(screen.press(Key::Letter('y')), action(2, "devops", kill));
     screen.press(Key::Letter('n'));
     for letter in "tidy upq".chars() {
         assert_eq!(screen.press(Key::Letter(letter)), None);
     }
     screen.press(Key::Backspace);
     insta::assert_snapshot!("instruction", shown(&mut screen, 80, 24));
-    assert_eq!(screen.press(Key::Enter), deed(2, "devops", Do::Run("tidy up".into())));
+    assert_eq!(screen.press(Key::Enter), action(2, "devops", Do::Run("tidy up".into())));
     assert_eq!(screen.press(Key::Letter('q')), Some(Wish::Leave));
 }
 

@@ -17,7 +17,7 @@ use tenure_wire::client::StreamItem;
 
 use super::feed::{Chosen, News, Snapshot};
 use super::input::Key;
-use super::{Deed, Do, LINES_MAX, Line, Spoken, Wish};
+use super::{Action, Do, LINES_MAX, Line, Spoken, Wish};
 use crate::args::Format;
 use crate::command::agent::tasks_table;
 use crate::render::Output;
@@ -170,7 +170,7 @@ impl Screen {
             _ if key == Key::Interrupt => Some(Wish::Leave),
             Focus::Instruction(text) => self.type_instruction(text, key),
             Focus::Kill => match key {
-                Key::Letter('y') => self.deed(Do::Supervise(Act::Kill)),
+                Key::Letter('y') => self.action(Do::Supervise(Act::Kill)),
                 Key::Resized => {
                     self.focus = Focus::Kill;
                     None
@@ -186,7 +186,7 @@ impl Screen {
 
     fn type_instruction(&mut self, mut text: String, key: Key) -> Option<Wish> {
         match key {
-            Key::Enter if !text.trim().is_empty() => return self.deed(Do::Run(text)),
+            Key::Enter if !text.trim().is_empty() => return self.action(Do::Run(text)),
             Key::Enter | Key::Escape => return None,
             Key::Letter(letter) if text.chars().count() < INSTRUCTION_LETTERS_MAX => text.push(letter),
             Key::Backspace => {
@@ -202,8 +202,8 @@ impl Screen {
         match (key, &self.focus) {
             (Key::Letter('q'), _) => return Some(Wish::Leave),
             (Key::Escape, _) => self.focus = Focus::Agents,
-            (Key::Letter('p'), _) => return self.deed(Do::Pause),
-            (Key::Letter('r'), _) => return self.deed(Do::Supervise(Act::Resume)),
+            (Key::Letter('p'), _) => return self.action(Do::Pause),
+            (Key::Letter('r'), _) => return self.action(Do::Supervise(Act::Resume)),
             (Key::Letter('k'), _) if self.line().is_some() => self.focus = Focus::Kill,
             (Key::Letter('n'), _) if self.line().is_some() => self.focus = Focus::Instruction(String::new()),
             (Key::Letter('l'), Focus::Tasks) => self.focus = Focus::Agents,
@@ -235,9 +235,9 @@ impl Screen {
         self.chosen = self.lines.get(next.min(last)).map(|line| line.agent.id);
     }
 
-    fn deed(&self, what: Do) -> Option<Wish> {
+    fn action(&self, what: Do) -> Option<Wish> {
         let agent = &self.line()?.agent;
-        Some(Wish::Do(Deed { agent: agent.id.to_string(), name: one_line(&agent.name), what }))
+        Some(Wish::Do(Action { agent: agent.id.to_string(), name: one_line(&agent.name), what }))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::screen::one_line;
 
 /// What a word means, and where that is kept.
 #[derive(Serialize)]
-struct Kept {
+struct AliasState {
     id: String,
     name: String,
     status: &'static str,
@@ -50,7 +50,7 @@ async fn keep(word: &str, settings: &Settings, output: Output, change: impl FnOn
     check(&llm, settings)?;
     write_models(&file, &llm)?;
     let shown = taken_up(word, settings).await;
-    let kept = Kept {
+    let state = AliasState {
         id: word.to_string(),
         name: word.to_string(),
         status: match &shown {
@@ -62,14 +62,14 @@ async fn keep(word: &str, settings: &Settings, output: Output, change: impl FnOn
         file,
         note: shown.and_then(|model| model.note),
     };
-    output.show(&kept, || {
-        let means = if kept.candidates.is_empty() {
+    output.show(&state, || {
+        let means = if state.candidates.is_empty() {
             "is kept".to_string()
         } else {
-            format!("is {}", kept.candidates.join(", then "))
+            format!("is {}", state.candidates.join(", then "))
         };
-        let note = kept.note.as_ref().map(|note| format!("not usable yet: {}\n", one_line(note))).unwrap_or_default();
-        format!("\"{word}\" {means} (in {})\n{note}", kept.file.display())
+        let note = state.note.as_ref().map(|note| format!("not usable yet: {}\n", one_line(note))).unwrap_or_default();
+        format!("\"{word}\" {means} (in {})\n{note}", state.file.display())
     })?;
     Ok(Exit::Done)
 }
