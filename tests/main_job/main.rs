@@ -5,6 +5,7 @@ extern crate tenure_sandbox_controls as tenure_sandbox;
 #[expect(dead_code, reason = "not all that the sandbox's and the worker's tests ask of an engine is asked here")]
 #[path = "../../crates/sandbox/tests/container/engines.rs"]
 mod engines;
+mod asks;
 mod containers;
 mod homes;
 mod journal;

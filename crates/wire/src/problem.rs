@@ -84,7 +84,7 @@ catalogue! {
     BodyTooDeep "body_too_deep" 400 "The JSON nests too deep" "flatten it: at most 64 levels are read" ChangeRequest;
     BodyTooSlow "body_too_slow" 408 "The body did not arrive in time" "send the request again" Retry after 1;
     BodyWrong "body_wrong" 422 "The body does not fit" "see /v1/openapi.json for its shape" ChangeRequest;
-    ParameterWrong "parameter_wrong" 400 "A parameter is wrong" "see /v1/openapi.json for the parameters" ChangeRequest;
+    ParameterWrong "parameter_wrong" 422 "A parameter is wrong" "see /v1/openapi.json for the parameters" ChangeRequest;
     ParameterOutOfRange "parameter_out_of_range" 422 "A parameter is out of its range" "see /v1/openapi.json for the ranges" ChangeRequest;
     MediaTypeWrong "media_type_wrong" 415 "The body's type is not taken" "send the type that /v1/openapi.json names, or no Content-Type" ChangeRequest;
     RouteUnknown "route_unknown" 404 "There is no such path" "see /v1/openapi.json for the paths" ChangeRequest;

@@ -3,11 +3,14 @@
 //! handler does not do.
 pub(super) mod page;
 
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Content, HeaderBuilder, KnownFormat, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 use tenure_wire::problem::MEDIA_TYPE;
+
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// Paths that answer whoever asks.
 pub(super) const OPEN: [&str; 2] = ["/health", "/health/ready"];
@@ -22,6 +25,7 @@ pub(super) fn completed(mut document: OpenApi) -> OpenApi {
                 operation.security = Some(Vec::new());
             }
             answers(operation, open);
+            streams(operation);
         }
     }
     document
@@ -67,6 +71,29 @@ fn answers(operation: &mut Operation, open: bool) {
             && response.description.is_empty()
         {
             response.description = "Done".to_owned();
+        }
+    }
+}
+
+/// What a stream brings is told event by event: each has a name and an index, and its data is the JSON of what the handler states.
+fn streams(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && let Some(RefOr::T(stream)) = response.content.get_mut(EVENT_STREAM)
+            && let Some(data) = stream.schema.take()
+        {
+            let data = serde_json::to_value(data).expect("invariant: a schema is JSON");
+            let data = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .content_media_type("application/json")
+                .extensions(Some(Extensions::from_iter([("contentSchema", data)])));
+            let text = || ObjectBuilder::new().schema_type(Type::String);
+            let event = ObjectBuilder::new()
+                .property("id", text().description(Some("Its ledger index, to resume after; a piece has none")))
+                .property("event", text())
+                .property("data", data)
+                .required("data");
+            stream.schema = Some(event.into());
         }
     }
 }

@@ -82,7 +82,10 @@ impl ApiState {
     /// Where a stream goes on, by its header or else its parameter.
     pub(super) async fn resumed(&self, headers: &HeaderMap, after: Option<&Number>) -> Result<Option<u64>, Failure> {
         Ok(match (headers.get(LAST_EVENT_ID), after) {
-            (Some(value), _) => {
+            (Some(value), after) => {
+                if let Some(after) = after {
+                    after.within("after", 0..=INDEX_MAX)?;
+                }
                 let text =
                     value.to_str().map_err(|_| Code::ParameterWrong.problem("the Last-Event-ID header is no text"))?;
                 Some(self.read_up_to("Last-Event-ID", &Number::new(text)).await?)

@@ -79,7 +79,9 @@ fn write_operation(page: &mut String, operation: &Operation<'_>) {
             continue;
         }
         for (media, content) in fields(&answer["content"]) {
-            let _ = writeln!(page, "Answer {status}: {} (`{media}`)  ", kind(&content["schema"]));
+            let event = &content["schema"]["properties"]["data"]["contentSchema"];
+            let schema = if event.is_null() { &content["schema"] } else { event };
+            let _ = writeln!(page, "Answer {status}: {} (`{media}`)  ", kind(schema));
         }
     }
 }
