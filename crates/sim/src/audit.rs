@@ -3,12 +3,15 @@
 //!
 //! It must never look at a decision: only what a reader of the ledger could see counts.
 mod calls;
+mod messages;
 mod sessions;
+mod values;
 mod wakes;
 
 use crate::people::CONCURRENCY;
 use crate::storage::View;
 use calls::Calls;
+use messages::Messages;
 use sessions::Sessions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,6 +26,7 @@ use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
 use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
 use tenure_core::time::{Due, Run, Stamp};
+use values::Values;
 use wakes::Wakes;
 
 /// What a simulation can find broken.
@@ -85,6 +89,8 @@ pub struct Audit {
     calls: Calls,
     sessions: Sessions,
     wakes: Wakes,
+    messages: Messages,
+    values: Values,
     /// Whose first start each key was.
     keys: BTreeMap<(AgentId, Hash), ExecutionId>,
     /// What each fold owes.
@@ -107,6 +113,8 @@ impl Audit {
             calls: Calls::default(),
             sessions: Sessions::default(),
             wakes: Wakes::default(),
+            messages: Messages::default(),
+            values: Values::default(),
             keys: BTreeMap::new(),
             owing: BTreeMap::new(),
             kinds: BTreeSet::new(),
@@ -212,7 +220,9 @@ impl Audit {
         let mut fold = self.folds.remove(&meta.stream);
         if let (Stream::Agent(id), Event::Agent(event)) = (meta.stream, event) {
             self.wakes.record(storage, id, fold.as_ref().and_then(Fold::as_a), event)?;
+            self.messages.record(id, event)?;
         }
+        self.values.record(event)?;
         aggregate::apply(&mut fold, event, meta.stamp);
         if let Some(fold) = fold {
             self.owing.insert(meta.stream, fold.owed());
@@ -260,6 +270,7 @@ impl Audit {
             return Ok(());
         }
         self.wakes.check()?;
+        self.messages.check()?;
         self.owed(storage)?;
         self.sessions.check()?;
         for stream in &touched {

@@ -15,7 +15,7 @@ use tenure_core::id::{ExecutionId, LeaseId};
 use tenure_core::owed::Kind;
 
 /// The last one is a capability that there is not, and one that the plan forbids stands before it.
-pub(crate) const CAPABILITIES: [&str; 21] = [
+pub(crate) const CAPABILITIES: [&str; 22] = [
     "filesystem.read",
     "filesystem.list",
     "filesystem.write",
@@ -35,6 +35,7 @@ pub(crate) const CAPABILITIES: [&str; 21] = [
     "comms.receive",
     "comms.publish",
     "comms.subscribe",
+    "comms.unsubscribe",
     "network.dns_lookup",
     "email.send",
 ];

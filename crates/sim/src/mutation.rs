@@ -1,7 +1,9 @@
 //! Ways to break what the invariants promise, to show that the simulation finds each. None is on unless a test asks for it.
 use std::sync::Arc;
+use tenure_core::agent;
 use tenure_core::aggregate::Event;
 use tenure_core::bound::Payload;
+use tenure_core::comms::Audience;
 use tenure_core::draft::Decision;
 use tenure_core::execution;
 use tenure_core::facts::Counter;
@@ -37,6 +39,12 @@ pub enum Mutation {
     NoLimits,
     /// A key that was used before starts another execution.
     ForgetKey,
+    /// A message is sent, and never comes.
+    LoseMessage,
+    /// Messages are taken in another order than they came in.
+    SwapMessages,
+    /// A value's version is one more than its next one.
+    SkipVersion,
 }
 
 impl Mutation {
@@ -79,6 +87,28 @@ impl Mutation {
                 };
                 let place = changed.rows.iter().position(held)?;
                 changed.rows.remove(place);
+            }
+            Mutation::LoseMessage => {
+                let queued = |event: &Event| matches!(event, Event::Agent(agent::Event::MessageQueued { .. }));
+                let sent = |event: &Event| {
+                    matches!(event, Event::Agent(agent::Event::MessageSent { to: Audience::Agent { .. }, .. }))
+                };
+                events.iter().find(|(_, event)| sent(event))?;
+                events.remove(events.iter().position(|(_, event)| queued(event))?);
+            }
+            Mutation::SwapMessages => {
+                let taken = events.iter_mut().find_map(|(_, event)| match event {
+                    Event::Agent(agent::Event::MessagesReceived { messages, .. }) => Some(messages),
+                    _ => None,
+                });
+                taken.filter(|messages| messages.len() > 1)?.reverse();
+            }
+            Mutation::SkipVersion => {
+                let set = events.iter_mut().find_map(|(_, event)| match event {
+                    Event::Agent(agent::Event::StateSet(set)) => Some(set),
+                    _ => None,
+                });
+                set?.version += 1;
             }
             Mutation::ChangePayload
             | Mutation::AskBeforeCommit

@@ -11,11 +11,11 @@ use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::comms::Priority;
 use tenure_core::execution::{self, Start};
-use tenure_core::id::{AgentId, ExecutionId, KeyId, Mint, ProjectId, SessionId};
+use tenure_core::id::{AgentId, ExecutionId, KeyId, MessageId, Mint, ProjectId, SessionId};
 use tenure_core::manifest::{Manifest, Missed, Overlap};
 use tenure_core::plan::{Plan, Schedule};
 use tenure_core::time::Time;
-use tenure_core::{call, capability, project, session};
+use tenure_core::{call, capability, project, session, state};
 
 pub const OWNER: Actor = Actor::Owner { uid: 1000 };
 pub(crate) const NAMES: [&str; 6] = ["clerk", "scribe", "cook", "Clerk", "porter", "smith"];
@@ -41,6 +41,8 @@ pub struct People {
     /// Of agents.
     agent_keys: Vec<(AgentId, KeyId)>,
     sessions: Vec<(SessionId, AgentId)>,
+    /// What they wrote, some of it a dead letter by now.
+    posted: Vec<(AgentId, MessageId)>,
     files: u64,
 }
 
@@ -144,7 +146,7 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
 impl People {
     /// The next wish; none where there is nobody to wish it of.
     pub fn ask(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
-        match random.below(25) {
+        match random.below(40) {
             0..=12 => Some(self.start(random, context)),
             13 | 14 => {
                 let id = *random.pick(&self.executions)?;
@@ -156,6 +158,9 @@ impl People {
                 Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
             }
             18 | 19 => Some(self.keys(random, context)),
+            20..=23 => self.supervise(random, context),
+            24..=26 => self.keep(random, context),
+            27 | 28 => self.look_after_dead_letters(random),
             _ => self.connect(random, context),
         }
     }
@@ -170,6 +175,60 @@ impl People {
             }
             _ => OWNER,
         }
+    }
+
+    /// Agents are held back for a while, or for good.
+    fn supervise(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
+        let id = *random.pick(&self.agents)?;
+        let command = match random.below(16) {
+            0..=7 => agent::Command::Pause { note: None, until: Some(context.at.plus_ms(1 + random.below(120_000))) },
+            8..=14 => agent::Command::Resume { note: None },
+            _ => agent::Command::Revoke { note: Some("enough".into()) },
+        };
+        Some(Command::Agent(id, command))
+    }
+
+    fn look_after_dead_letters(&mut self, random: &mut Random) -> Option<Command> {
+        let (id, message) = *random.pick(&self.posted)?;
+        let command = match random.below(2) {
+            0 => agent::Command::ResendMessage { message },
+            _ => agent::Command::DropMessage { message },
+        };
+        Some(Command::Agent(id, command))
+    }
+
+    /// People keep values for agents, take them away, and rule who may have what.
+    fn keep(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
+        let id = *random.pick(&self.agents)?;
+        let key = format!("k{}", random.below(4));
+        let expected = random.chance(500).then(|| random.below(3));
+        let value = random.below(4).to_string();
+        let write = state::Write {
+            key: key.clone(),
+            value: payload(random, value),
+            expected,
+            ttl_ms: random.chance(300).then(|| 1 + random.below(60_000)),
+        };
+        let quota = random.below(3) * 1_000;
+        let write_by = state::Access::Agents([id].into());
+        let acl = state::Acl { prefix: key.clone(), read: state::Access::Everyone, write: write_by };
+        let of_project = |command| Command::Project(context.project, command);
+        Some(match random.below(12) {
+            0 | 1 => Command::Agent(id, agent::Command::SetState(write)),
+            2 => Command::Agent(id, agent::Command::RestoreState { values: vec![write] }),
+            3 => Command::Agent(id, agent::Command::DeleteState { key, expected }),
+            4 => Command::Agent(id, agent::Command::SetStateQuota { quota }),
+            5 => of_project(project::Command::SetShared(write)),
+            6 => of_project(project::Command::DeleteShared { key, expected }),
+            7 => of_project(project::Command::SetSharedQuota { quota: quota * 100 }),
+            8 | 9 => of_project(project::Command::SetAcl(acl)),
+            _ => of_project(project::Command::RemoveAcl { prefix: acl.prefix }),
+        })
+    }
+
+    /// Nobody is held back any more.
+    pub fn resumes(&self) -> Vec<Command> {
+        self.agents.iter().map(|id| Command::Agent(*id, agent::Command::Resume { note: None })).collect()
     }
 
     /// What agents that are connected from outside do, and people with their keys.
@@ -305,6 +364,9 @@ impl People {
             (Stream::Agent(id), Event::Agent(agent::Event::KeyCreated { key, .. })) => self.agent_keys.push((id, *key)),
             (Stream::Session(id), Event::Session(session::Event::Opened { agent, .. })) => {
                 self.sessions.push((id, *agent));
+            }
+            (Stream::Agent(id), Event::Agent(agent::Event::MessageQueued { envelope, .. })) => {
+                self.posted.push((id, envelope.message));
             }
             (_, Event::Project(project::Event::KeyCreated { key, .. })) => self.keys.push(*key),
             _ => {}

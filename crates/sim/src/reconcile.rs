@@ -91,6 +91,9 @@ fn perform<S: Storage>(
         (Stream::Execution(id), Obligation::Expire) => expire::expire(world, id).map(|()| false),
         (Stream::Session(id), Obligation::Expire) => expire::expire_session(world, id).map(|()| false),
         (Stream::Agent(agent), Obligation::EndKey) => expire::end_key(world, agent).map(|()| false),
+        (Stream::Agent(agent), Obligation::EndPause) => expire::end_pause(world, agent).map(|()| false),
+        (Stream::Agent(agent), Obligation::SweepState) => expire::sweep_state(world, agent).map(|()| false),
+        (Stream::Project(project), Obligation::SweepState) => expire::sweep_shared(world, project).map(|()| false),
         (Stream::Worker(worker), Obligation::Sweep { connection, since }) => {
             sweep::sweep(world, worker, connection, since).map(|()| false)
         }

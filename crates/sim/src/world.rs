@@ -342,6 +342,9 @@ impl<S: Storage> World<S> {
         const MOVES_MAX: u32 = 50_000;
         (self.faulty, self.full_for) = (false, 0);
         self.note(|_| "faults are over".to_string());
+        for command in self.people.resumes() {
+            self.command(people::OWNER, command)?;
+        }
         for _ in 0..MOVES_MAX {
             self.pass(1);
             let moved = worker::connect_all(self)? | reconcile::one(self)? | worker::one(self)? | model::one(self)?;

@@ -152,6 +152,9 @@ async fn drive(world: &mut World, life: &mut Life) -> Result<End, Violation> {
     }
     world.fate.with(|fate| (fate.faulty, fate.full_for, fate.failing) = (false, 0, false));
     world.fate.note("faults are over");
+    for command in world.people.resumes() {
+        life.command(world, command).await?;
+    }
     let mut before = BTreeSet::new();
     for look in 0..LOOKS_MAX {
         if !life.pass(LOOK_EVERY).await? {

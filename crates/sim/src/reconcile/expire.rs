@@ -1,11 +1,11 @@
-//! Owed Expire: a clock has run out. The decision looks at the clocks itself.
+//! Owed Expire, EndKey, EndPause and SweepState: a clock has run out. The decision looks at the clocks itself.
 use crate::audit::Checked;
 use crate::storage::Storage;
 use crate::world::World;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
-use tenure_core::id::{AgentId, ExecutionId, SessionId};
-use tenure_core::{agent, execution, session};
+use tenure_core::id::{AgentId, ExecutionId, ProjectId, SessionId};
+use tenure_core::{agent, execution, project, session};
 
 pub(super) fn expire<S: Storage>(world: &mut World<S>, id: ExecutionId) -> Checked {
     world.command(Actor::Daemon, Command::Execution(id, execution::Command::Expire {})).map(drop)
@@ -17,4 +17,16 @@ pub(super) fn expire_session<S: Storage>(world: &mut World<S>, id: SessionId) ->
 
 pub(super) fn end_key<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
     world.command(Actor::Daemon, Command::Agent(agent, agent::Command::EndKey {})).map(drop)
+}
+
+pub(super) fn end_pause<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
+    world.command(Actor::Daemon, Command::Agent(agent, agent::Command::EndPause {})).map(drop)
+}
+
+pub(super) fn sweep_state<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
+    world.command(Actor::Daemon, Command::Agent(agent, agent::Command::SweepState {})).map(drop)
+}
+
+pub(super) fn sweep_shared<S: Storage>(world: &mut World<S>, project: ProjectId) -> Checked {
+    world.command(Actor::Daemon, Command::Project(project, project::Command::SweepShared {})).map(drop)
 }
