@@ -5,6 +5,7 @@
 //! transact: facts ─> decide(&mut Draft, Command) ─> events, rows, folds, what is owed ─> append
 //! ```
 use crate::actor::Actor;
+use crate::agent::Agent;
 use crate::aggregate::{self, Command, Event, Fold, Member, Refusal, Refused, Stream};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::Attributes;
@@ -189,6 +190,16 @@ impl<'a> Draft<'a> {
             Some(holder) => Ok(holder),
             None => self.facts.holder(namespace, key),
         }
+    }
+
+    /// The agent of this name or whole id.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn agent_named(&mut self, wanted: &str) -> Result<Option<AgentId>, Unread> {
+        let holder = self.holder(Namespace::AgentName, &wanted.to_ascii_lowercase())?;
+        let Some(id) = holder.as_deref().unwrap_or(wanted).parse().ok() else { return Ok(None) };
+        Ok(self.get::<Agent>(id)?.map(|_| id))
     }
 
     /// What a counter stands at, for all time.

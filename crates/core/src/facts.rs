@@ -73,6 +73,10 @@ pub enum Counter {
     Hops,
     /// Agents that take what is published to a channel.
     Subscribers,
+    /// Tokens that all below an execution used up.
+    TokensBelow,
+    /// Millionths of a dollar that all below an execution spent or hold.
+    MoneyBelow,
 }
 
 impl Counter {

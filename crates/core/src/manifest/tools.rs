@@ -27,7 +27,7 @@ const LATER: [(&str, &[&str]); 9] = [
     ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),
     ("scheduler", &["cron_create", "cron_list", "cron_delete", "delay"]),
     ("secrets", &["list", "use", "rotate_request"]),
-    ("agent", &["session", "policy", "execute"]),
+    ("agent", &["session", "policy"]),
     ("system", &["info", "health", "metrics", "time"]),
     ("alerts", &["send", "list", "acknowledge"]),
 ];

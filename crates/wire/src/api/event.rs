@@ -71,8 +71,7 @@ pub enum What {
         #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
         traffic: Option<Traffic>,
     },
-    /// The proxy kept a program from a place; `count`: how often since the last such event for it.
-    #[serde(rename = "network.refused")]
+    #[serde(rename = "budget.warned")]
     /// Its agent is told, once, that this is nearly used up: `tokens`, `money` (in millionths of a US dollar), `tool_calls` or
     /// `time` (in milliseconds).
     BudgetWarned {
@@ -80,6 +79,22 @@ pub enum What {
         used: u64,
         limit: u64,
     },
+    /// It started another agent.
+    #[serde(rename = "execution.child_started")]
+    ChildStarted {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        child: ExecutionId,
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        agent: AgentId,
+    },
+    /// An execution that it started has ended, perhaps after itself.
+    #[serde(rename = "execution.child_ended")]
+    ChildEnded {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        child: ExecutionId,
+    },
+    /// The proxy kept a program from a place; `count`: how often since the last such event for it.
+    #[serde(rename = "network.refused")]
     NetworkRefused {
         host: String,
         port: u16,
@@ -280,6 +295,8 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::ModelLost { turn, .. } => Some(turn.iteration),
         Event::Started { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::CancelRequested { .. }
         | Event::CallCalled(_)
         | Event::CallBlocked { .. }
@@ -313,6 +330,8 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::BudgetWarned { budget, used, limit } => {
             What::BudgetWarned { budget: budget.to_string(), used: *used, limit: *limit }
         }
+        Event::ChildStarted { execution, agent } => What::ChildStarted { child: *execution, agent: *agent },
+        Event::ChildEnded { execution } => What::ChildEnded { child: *execution },
         Event::ModelCalled { .. }
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
@@ -376,6 +395,8 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn + 1, attempt: turn.attempt },
         Event::Started { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
         | Event::IterationBound { .. }

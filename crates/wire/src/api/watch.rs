@@ -133,6 +133,7 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::Started { agent, agent_name, model, .. } => {
             WatchEvent { agent: Some(*agent), agent_name: Some(agent_name.clone()), ..told.told(model.clone()) }
         }
+        E::ChildStarted { execution, .. } | E::ChildEnded { execution } => told.told(execution.to_string()),
         E::CancelRequested { by, why } => told.told(format!("by {by}: {why}")),
         E::CallCalled(called) => told.called(called),
         E::CallBlocked { call, capability, blocked, .. } => told.blocked(*call, capability, blocked),
