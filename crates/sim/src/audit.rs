@@ -441,8 +441,9 @@ impl Audit {
             own.all(|(_, execution)| execution.cancel_requested || !is_open(execution))
         };
         let all_asked = |stream: &Stream| {
-            let mut children =
-                self.executions().filter(|(_, child)| child.parent.as_ref().map(|parent| Stream::Execution(parent.execution)) == Some(*stream));
+            let mut children = self.executions().filter(|(_, child)| {
+                child.parent.as_ref().map(|parent| Stream::Execution(parent.execution)) == Some(*stream)
+            });
             children.all(|(_, child)| child.cancel_requested || !is_open(child))
         };
         let waits = |stream: &Stream, owed: &Owed| match owed.obligation {

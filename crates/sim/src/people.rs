@@ -135,7 +135,10 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
     if unlimited {
         (plan.limits.max_turns, plan.limits.tool_calls) = (1_000, 1_000);
     }
-    plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*", "comms.*"].map(str::to_string).to_vec();
+    plan.tools =
+        ["filesystem.*", "process.run", "state.*", "agent.*", "comms.*", "scheduler.*", "alerts.*", "system.*"]
+            .map(str::to_string)
+            .to_vec();
     // Chains of messages end soon.
     plan.comms.hop_limit = 2;
     plan
@@ -194,7 +197,13 @@ impl People {
                 let id = *random.pick(&self.agents)?;
                 let priority = *random.pick(&[Priority::High, Priority::Normal, Priority::Low])?;
                 let deadline = random.chance(300).then(|| context.at.plus_ms(1 + random.below(60_000)));
-                let post = agent::Post { body: payload(random, "\"x\""), priority, correlation: None, deadline };
+                let post = agent::Post {
+                    body: payload(random, "\"x\""),
+                    priority,
+                    correlation: None,
+                    deadline,
+                    idempotency: None,
+                };
                 Some(Command::Agent(id, agent::Command::Post(post)))
             }
             7 => Some(Command::Agent(*random.pick(&self.agents)?, agent::Command::Kill { note: None })),

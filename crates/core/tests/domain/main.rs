@@ -10,5 +10,6 @@ mod replay;
 mod reports;
 mod schedules;
 mod sessions;
+mod staff;
 mod state;
 mod transitions;

@@ -54,7 +54,7 @@ impl Talk {
     pub fn deploy(&mut self, name: &str, labels: &[(&str, &str)]) {
         let mut plan = plan(0);
         plan.limits = self.limits;
-        plan.tools = vec!["comms.*".into(), "agent.*".into()];
+        plan.tools = ["comms.*", "agent.*", "scheduler.*", "alerts.*", "system.*"].map(str::to_string).to_vec();
         plan.comms.messages_per_minute = 20;
         plan.comms.hop_limit = 4;
         self.digest += 1;
@@ -147,7 +147,7 @@ impl Talk {
 
     pub fn post(&mut self, to: AgentId, text: &str, priority: Priority) -> Result<MessageId, Refusal> {
         let body = self.office.world.payload(&json!(text).to_string());
-        let post = Post { body, priority, correlation: None, deadline: None };
+        let post = Post { body, priority, correlation: None, deadline: None, idempotency: None };
         let events = self.tell(OWNER, to, agent::Command::Post(post))?;
         let queued = events.iter().find_map(|event| match event {
             Event::Agent(Happened::MessageQueued { envelope, .. }) => Some(envelope.message),
@@ -429,7 +429,7 @@ fn with_letter(deadline_ms: Option<u64>) -> Office {
     let agent = talk.agent("night-clerk", &[]);
     let body = talk.office.world.payload("\"x\"");
     let deadline = deadline_ms.map(|ms| talk.office.world.now.at.plus_ms(ms));
-    let post = Post { body, priority: Priority::Normal, correlation: None, deadline };
+    let post = Post { body, priority: Priority::Normal, correlation: None, deadline, idempotency: None };
     talk.tell(OWNER, agent, agent::Command::Post(post)).expect("it is deployed");
     talk.office.agent = agent;
     talk.office
@@ -490,7 +490,7 @@ fn a_mailbox_answers_every_command_in_every_state_as_the_table_says() {
     let commands: [(&str, Command1); 6] = [
         ("post", |office| {
             let body = office.world.payload("\"y\"");
-            let post = Post { body, priority: Priority::Low, correlation: None, deadline: None };
+            let post = Post { body, priority: Priority::Low, correlation: None, deadline: None, idempotency: None };
             on_mailbox(office, agent::Command::Post(post))
         }),
         ("wake", |office| {

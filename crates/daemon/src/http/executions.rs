@@ -21,8 +21,8 @@ use tenure_store::sql::Sql;
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::List;
 use tenure_wire::api::execution::{
-    Below, Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
-    Start, Started,
+    Below, Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY,
+    IDEMPOTENCY_KEY_BYTES_MAX, Start, Started,
 };
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, Problem};

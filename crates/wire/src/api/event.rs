@@ -44,10 +44,7 @@ pub enum What {
         max_iterations: u32,
     },
     #[serde(rename = "execution.cancel_requested")]
-    CancelRequested {
-        by: String,
-        why: String,
-    },
+    CancelRequested { by: String, why: String },
     #[serde(rename = "iteration.started")]
     IterationStarted {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -60,10 +57,7 @@ pub enum What {
     },
     /// Its worker is gone; `sandbox_lost`: the model is told that only the work folder survived.
     #[serde(rename = "iteration.unbound")]
-    IterationUnbound {
-        why: String,
-        sandbox_lost: bool,
-    },
+    IterationUnbound { why: String, sandbox_lost: bool },
     #[serde(rename = "iteration.jail_lost")]
     JailLost {
         why: String,
@@ -74,11 +68,7 @@ pub enum What {
     #[serde(rename = "budget.warned")]
     /// Its agent is told, once, that this is nearly used up: `tokens`, `money` (in millionths of a US dollar), `tool_calls` or
     /// `time` (in milliseconds).
-    BudgetWarned {
-        budget: String,
-        used: u64,
-        limit: u64,
-    },
+    BudgetWarned { budget: String, used: u64, limit: u64 },
     /// It started another agent.
     #[serde(rename = "execution.child_started")]
     ChildStarted {
@@ -95,19 +85,10 @@ pub enum What {
     },
     /// The proxy kept a program from a place; `count`: how often since the last such event for it.
     #[serde(rename = "network.refused")]
-    NetworkRefused {
-        host: String,
-        port: u16,
-        rule: String,
-        count: u32,
-    },
+    NetworkRefused { host: String, port: u16, rule: String, count: u32 },
     #[serde(rename = "model.called")]
     /// `turn` and `attempt` count from 1.
-    ModelCalled {
-        turn: u32,
-        attempt: u32,
-        model: String,
-    },
+    ModelCalled { turn: u32, attempt: u32, model: String },
     #[serde(rename = "model.answered")]
     ModelAnswered {
         /// From 1.
@@ -147,10 +128,7 @@ pub enum What {
     },
     /// Its end is not known: the daemon died while it ran.
     #[serde(rename = "model.lost")]
-    ModelLost {
-        turn: u32,
-        attempt: u32,
-    },
+    ModelLost { turn: u32, attempt: u32 },
     #[serde(rename = "call.called")]
     CallCalled {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -202,9 +180,7 @@ pub enum What {
         reasons: Option<String>,
     },
     #[serde(rename = "iteration.closing")]
-    IterationClosing {
-        cause: String,
-    },
+    IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
     IterationReleased {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,9 +190,7 @@ pub enum What {
     #[serde(rename = "iteration.completed")]
     IterationCompleted {},
     #[serde(rename = "iteration.failed")]
-    IterationFailed {
-        cause: String,
-    },
+    IterationFailed { cause: String },
     #[serde(rename = "execution.ended")]
     ExecutionEnded {
         status: ExecutionStatus,
@@ -226,11 +200,7 @@ pub enum What {
         detail: Option<String>,
     },
     #[serde(rename = "command.refused")]
-    CommandRefused {
-        verb: String,
-        code: String,
-        repeats: u64,
-    },
+    CommandRefused { verb: String, code: String, repeats: u64 },
 }
 
 /// A call as a model's answer asked for it.
