@@ -1,6 +1,7 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
 mod comms;
 mod files;
+mod items;
 mod life;
 mod sandbox;
 mod sessions;
@@ -8,6 +9,7 @@ mod state;
 
 pub use comms::{Comms, Dead, Letters, Send};
 pub use files::Files;
+pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
 pub use sandbox::Sandbox;
 pub use sessions::{Chat, Session, Watch};
@@ -131,6 +133,8 @@ pub enum Verb {
     /// Write to agents, and see what they write to each other.
     #[command(subcommand)]
     Comms(Comms),
+    /// See what agents tell their supervisor, and say that somebody has seen to it.
+    Alerts(Alerts),
     /// Start an execution of an agent.
     Execute(Execute),
     /// List, look at and cancel executions.
@@ -308,6 +312,8 @@ pub enum Agent {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
+    /// List the wakes that an agent planned itself, or end some.
+    Schedules(Schedules),
     /// The same as `tenure pause`.
     Pause(Pause),
     /// The same as `tenure resume`.

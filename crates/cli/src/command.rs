@@ -9,6 +9,7 @@ mod chat;
 mod supervise;
 mod agent;
 mod agents;
+mod alerts;
 mod comms;
 mod api;
 mod files;
@@ -29,9 +30,12 @@ mod typed;
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use tenure_wire::api::agent::Act;
+use tenure_wire::api::watch::WatchEvent;
+use tenure_wire::client::{EventStream, StreamItem};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Verb;
@@ -53,6 +57,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Pause(pause) => supervise::pause(pause, settings, output).await,
         Verb::Resume(whom) => supervise::run(Act::Resume, whom, settings, output).await,
         Verb::Kill(whom) => supervise::run(Act::Kill, whom, settings, output).await,
+        Verb::Alerts(alerts) => alerts::run(alerts, settings, output).await,
         Verb::Comms(verb) => comms::run(verb, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,
         Verb::Execution(verb) => execution::run(verb, settings, output).await,
@@ -94,6 +99,27 @@ fn contents(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
         );
     }
     Ok(bytes)
+}
+
+/// A look is taken at least so often, in case what happened came before the stream was joined.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Waits until something of a kind that begins so happens, by the event stream.
+async fn happens(events: &mut EventStream<WatchEvent>, kinds: &[&str]) -> Result<(), Failure> {
+    let wanted = async {
+        loop {
+            match events.next().await? {
+                Some(StreamItem::Event(event)) if kinds.iter().any(|kind| event.kind.starts_with(kind)) => {
+                    return Ok(());
+                }
+                Some(StreamItem::Event(_) | StreamItem::Piece(_)) => {}
+                // What happened meanwhile may be among what was missed.
+                Some(StreamItem::Rejoined) => return Ok(()),
+                None => std::future::pending().await,
+            }
+        }
+    };
+    tokio::time::timeout(LOOK_EVERY, wanted).await.unwrap_or(Ok(()))
 }
 
 /// Does it to each, past a failure too, and shows what came of it: one thing as itself, several as a list.

@@ -209,6 +209,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::StateUnknown
         | Code::KeyUnknown
         | Code::MessageUnknown
+        | Code::AlertUnknown
+        | Code::ScheduleUnknown
         | Code::ModelUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
@@ -220,6 +222,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentRevised
         | Code::AgentBusy
         | Code::MessageAmbiguous
+        | Code::AlertAmbiguous
         | Code::MessageNotDead
         | Code::MailboxFull
         | Code::HomeGone

@@ -33,6 +33,7 @@ mod verbs {
     mod screen;
     mod seed;
     mod session;
+    mod staff;
     mod settings;
     mod state;
     mod status;

@@ -64,6 +64,22 @@ macro_rules! life_events {
     };
 }
 
+/// Events of the wakes that it plans itself, and of its alerts, but for those that bring what they say.
+macro_rules! item_events_without_text {
+    () => {
+        Event::ScheduleDeleted { .. }
+            | Event::ScheduleWoken { .. }
+            | Event::ScheduleSkipped { .. }
+            | Event::AlertAcknowledged { .. }
+    };
+}
+
+macro_rules! item_events {
+    () => {
+        Event::ScheduleCreated { .. } | Event::AlertSent { .. } | item_events_without_text!()
+    };
+}
+
 macro_rules! message_events {
     () => {
         Event::MessageSent { .. } | Event::MessageQueued { .. } | message_events_without_body!()
@@ -74,6 +90,7 @@ mod deploy;
 mod files;
 mod keys;
 mod mailbox;
+mod planned;
 mod rows;
 mod schedule;
 mod state;
@@ -83,18 +100,24 @@ pub use files::PutFile;
 pub(crate) use keys::session_opened;
 pub use keys::{AgentKey, AgentKeyRow, LiveSession, OVERLAP_MS_MAX};
 pub use mailbox::{FanOut, Mailbox, Post};
+pub use planned::{
+    CRON_BYTES_MAX, DELAY_SECONDS, INPUT_BYTES_MAX, NAME_BYTES_MAX, PLANNED_MAX, Planned, WAITING, When, is_name,
+};
+pub(crate) use planned::{plan, unplan};
 pub use rows::{AgentRow, RevisionRow, Standing, Status};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
+pub(crate) use supervision::execution_ended;
 pub use supervision::{Supervised, Supervision};
 
+use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
-use crate::bound::{Hash, Payload};
+use crate::alert::{self, Severity};
+use crate::bound::{Bound, Hash, Payload};
 use crate::call::Holder;
 use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
-use crate::facts::Unread;
-use crate::id::{AgentId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
+use crate::id::{AgentId, AlertId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::{Obligation, Owed};
 use crate::row::Row;
@@ -147,6 +170,17 @@ pub struct Agent {
     pub state_due: Option<Time>,
     #[serde(default, skip_serializing_if = "Mailbox::is_new")]
     pub mailbox: Mailbox,
+    /// Wakes that it planned itself; at most [`PLANNED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<Planned>,
+    /// How many it ever planned.
+    #[serde(default, skip_serializing_if = "none_planned")]
+    pub plans: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn none_planned(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,6 +271,10 @@ verbs! {
         /// A dead letter waits anew.
         "message.resend" => ResendMessage { message: MessageId },
         "message.drop" ends => DropMessage { message: MessageId },
+        /// A person ends a wake that the agent planned itself.
+        "schedule.delete" ends => DeleteSchedule { name: String },
+        /// A person has seen to an alert.
+        "alert.acknowledge" ends => AcknowledgeAlert { alert: AlertId, note: Option<String> },
     }
 
     fn payloads(&self) -> Vec<&Payload> {
@@ -264,7 +302,9 @@ verbs! {
             | Command::ExpireMessages {}
             | Command::DeadLetterMessages {}
             | Command::ResendMessage { .. }
-            | Command::DropMessage { .. } => Vec::new(),
+            | Command::DropMessage { .. }
+            | Command::DeleteSchedule { .. }
+            | Command::AcknowledgeAlert { .. } => Vec::new(),
         }
     }
 }
@@ -337,6 +377,9 @@ events! {
         },
         "message.queued" => MessageQueued {
             seq: u64,
+            /// Of the key under which a person sent it, so that it comes once.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            idempotency: Option<Hash>,
             #[serde(flatten)]
             envelope: Envelope,
         },
@@ -364,6 +407,34 @@ events! {
         "message.refused" => MessageRefused { from: AgentId, code: String },
         "channel.subscribed" => Subscribed { channel: String },
         "channel.unsubscribed" => Unsubscribed { channel: String },
+        /// It plans a wake itself, in the place of one with the same name. `input`: what the execution is given.
+        "schedule.created" => ScheduleCreated { name: String, when: When, input: Bound, next: Time, holder: Holder },
+        "schedule.deleted" => ScheduleDeleted { name: String, by: Actor },
+        /// Without `next` it is over.
+        "schedule.woken" => ScheduleWoken {
+            name: String,
+            execution: ExecutionId,
+            scheduled: Time,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            missed_since: Option<Time>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<Time>,
+        },
+        "schedule.skipped" => ScheduleSkipped {
+            name: String,
+            why: Skipped,
+            scheduled: Time,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<Time>,
+        },
+        "alert.sent" => AlertSent { alert: AlertId, severity: Severity, message: Bound, holder: Holder },
+        "alert.acknowledged" => AlertAcknowledged {
+            alert: AlertId,
+            severity: Severity,
+            by: Actor,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            note: Option<String>,
+        },
     }
 }
 
@@ -403,38 +474,17 @@ refusals! {
         "state.wrong" => StateWrong { key: String, conflict: values::Conflict },
         "state.key_unknown" => StateMissing { key: String },
         "state.nothing_due" quiet => NothingDue {},
+        /// Sent before under the same idempotency key.
+        "message.repeated" quiet => MessageRepeated { message: MessageId },
         "message.unknown" => MessageUnknown {},
         "message.not_dead" => MessageNotDead {},
         "message.too_large" => MessageTooLarge {},
         "message.deadline_past" => DeadlinePast {},
         "message.deadline_ahead" => DeadlineAhead {},
         "message.mailbox_full" => MailboxFull {},
-    }
-}
-
-impl Agent {
-    fn created(deployed: &Deployed) -> Agent {
-        Agent {
-            name: deployed.name.clone(),
-            revision: deployed.revision,
-            digest: deployed.digest,
-            state: State::Deployed,
-            killed: false,
-            home: None,
-            open: 0,
-            last_started_at: None,
-            last_ended_at: None,
-            triggers: deployed.triggers.clone(),
-            next: deployed.next,
-            last: None,
-            scheduled: Vec::new(),
-            last_woken_at: None,
-            keys: Vec::new(),
-            sessions: Vec::new(),
-            last_session_at: None,
-            state_due: None,
-            mailbox: Mailbox::default(),
-        }
+        "schedule.unknown" => ScheduleUnknown {},
+        "alert.unknown" => AlertUnknown {},
+        "alert.already_acknowledged" quiet => AlertAcknowledged {},
     }
 }
 
@@ -451,7 +501,7 @@ impl Aggregate for Agent {
                 known(id, draft)?.not_deleted()?;
                 draft.emit::<Agent>(id, Event::Deleted { home_grace_ms })?;
                 keys::shut_out(id, draft, &Ending::AgentDeleted)?;
-                Ok(archive_if_over(id, draft)?)
+                Ok(supervision::archive_if_over(id, draft)?)
             }
             Command::Pause { note, until } => supervision::pause(id, draft, note, until),
             Command::Resume { note } => supervision::resume(id, draft, note),
@@ -490,6 +540,8 @@ impl Aggregate for Agent {
             Command::DeadLetterMessages {} => mailbox::dead_letter(id, draft),
             Command::ResendMessage { message } => mailbox::resend(id, draft, message),
             Command::DropMessage { message } => mailbox::drop(id, draft, message),
+            Command::DeleteSchedule { name } => planned::delete(id, draft, &name),
+            Command::AcknowledgeAlert { alert, note } => alert::acknowledge_command(id, draft, alert, note),
         }
     }
 
@@ -525,7 +577,10 @@ impl Aggregate for Agent {
             Event::Killed(_) => agent.killed = agent.open > 0,
             Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
-            Event::Archived { home_due } => agent.state = State::Archived { home_due: *home_due },
+            Event::Archived { home_due } => {
+                agent.state = State::Archived { home_due: *home_due };
+                agent.planned.clear();
+            }
             Event::KeyCreated { key, .. } => agent.keys.push(AgentKey { id: *key, dies_at: None }),
             Event::KeyRetired { key, dies_at } => keys::retired(agent, *key, *dies_at),
             Event::KeyRevoked { key } => agent.keys.retain(|held| held.id != *key),
@@ -542,10 +597,15 @@ impl Aggregate for Agent {
             }
             Event::ExecutionEnded { execution } => {
                 agent.scheduled.retain(|open| open != execution);
+                let started = agent.planned.iter_mut().find(|planned| planned.execution == Some(*execution));
+                if let Some(planned) = started {
+                    planned.execution = None;
+                }
                 agent.open = agent.open.saturating_sub(1);
                 agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);
             }
+            item_events!() => planned::apply(agent, event, stamp),
             Event::Created(_)
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }
@@ -570,6 +630,9 @@ impl Aggregate for Agent {
         }
         if let Some(next) = self.next_wake() {
             owe(Obligation::Wake { waking: Waking::Schedule { scheduled: next.scheduled } }, Due::Wall(next.due));
+        }
+        if let Some(due) = self.next_planned() {
+            owe(Obligation::Wake { waking: Waking::Planned { due } }, Due::Wall(due));
         }
         if let Some(due) = self.state_due {
             owe(Obligation::SweepState, Due::Wall(due));
@@ -607,27 +670,4 @@ impl Aggregate for Agent {
 
 fn known<'d>(id: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {
     draft.get::<Agent>(id)?.ok_or_else(|| refuse::<Agent>(Refusal::Unknown {}))
-}
-
-/// An execution of the agent ends; a deleted agent's last one archives it.
-pub(crate) fn execution_ended(id: AgentId, draft: &mut Draft<'_>, execution: ExecutionId) -> Result<(), Unread> {
-    values::end_session(draft, id, &values::Space::session(id, Holder::Execution(execution)))?;
-    draft.emit::<Agent>(id, Event::ExecutionEnded { execution })?;
-    archive_if_over(id, draft)
-}
-
-fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {
-    let now = draft.wall;
-    let Some(agent) = draft.get::<Agent>(id)? else { return Ok(()) };
-    match agent.state {
-        State::Deleting { home_grace_ms } if agent.open == 0 => {
-            let home_due = agent.home.map(|_| now.plus_ms(home_grace_ms));
-            draft.emit::<Agent>(id, Event::Archived { home_due })
-        }
-        State::Deleting { .. }
-        | State::Deployed
-        | State::Paused { .. }
-        | State::Revoked(_)
-        | State::Archived { .. } => Ok(()),
-    }
 }

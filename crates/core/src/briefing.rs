@@ -1,6 +1,7 @@
 //! What an agent missed since it was last there, in bounded words: who wrote, what failed, what people and the daemon did. It
 //! is made of the ledger alone and holds no time of now, so that the same ledger gives the same bytes. Nothing here may read
 //! what a message says.
+use crate::actor::Actor;
 use crate::agent::{self, Agent};
 use crate::aggregate::{Event, Stream};
 use crate::capability::clip;
@@ -9,9 +10,11 @@ use crate::draft::Draft;
 use crate::execution::{Ending, Execution, Phase};
 use crate::facts::Unread;
 use crate::id::{AgentId, ExecutionId};
+use crate::state::{self, Acl, EndedBy};
 use crate::time::{Stamp, Time};
 use crate::{fleet, project};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Entries of one list; those beyond are counted.
@@ -35,6 +38,9 @@ pub trait Source {
     fn project(&mut self) -> Result<Option<Stream>, Self::Error>;
 
     fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Self::Error>;
+
+    /// The rules on shared keys.
+    fn acls(&mut self) -> Result<Vec<Acl>, Self::Error>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +54,7 @@ pub struct Briefing {
     /// Questions of its own that nobody answers any more, and messages to it that a limit kept back.
     pub undelivered: List<Happening>,
     pub approvals: List<Happening>,
+    /// Shared keys that others changed, each once with its newest change, as far as the agent may read them.
     pub shared_state: List<Happening>,
     pub policy: List<Happening>,
     /// What people and the daemon did.
@@ -124,8 +131,12 @@ pub fn of<S: Source>(source: &mut S, id: AgentId, since: Option<Time>) -> Result
     let mut streams: Vec<Stream> = source.project()?.into_iter().collect();
     streams.extend(agent.home.map(Stream::Worker));
     let mut system: Vec<(Time, String)> = Vec::new();
+    let mut shared = Vec::new();
     for stream in streams {
         let events = source.events(stream, since, EVENTS_MAX)?;
+        if let Stream::Project(_) = stream {
+            shared = shared_changes(source, id, &events)?;
+        }
         cut |= events.len() >= EVENTS_MAX as usize;
         system.extend(events.iter().filter_map(|(stamp, event)| Some((stamp.at, of_daemon(event)?))));
     }
@@ -152,12 +163,69 @@ pub fn of<S: Source>(source: &mut S, id: AgentId, since: Option<Time>) -> Result
         },
         undelivered: List::of(undelivered),
         approvals: List::none(),
-        shared_state: List::none(),
+        shared_state: List::of(shared),
         policy: List::none(),
         system: List::of(system.into_iter().map(|(at, what)| happening(at, what)).collect()),
         failures: List::of(failures),
         cut,
     }))
+}
+
+/// What others did to shared keys, the newest first, each key once. Those that a rule keeps from the agent are not named.
+fn shared_changes<S: Source>(
+    source: &mut S,
+    id: AgentId,
+    events: &[(Stamp, Event)],
+) -> Result<Vec<Happening>, S::Error> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut changes: Vec<(Time, &str, String, Option<Actor>, u64)> = Vec::new();
+    for (stamp, event) in events {
+        let Event::Project(event) = event else { continue };
+        let Some((key, what, by)) = of_shared(event).filter(|(_, _, by)| *by != Some(Actor::Agent(id))) else {
+            continue;
+        };
+        match seen.get(key) {
+            Some(place) => changes[*place].4 += 1,
+            None => {
+                seen.insert(key, changes.len());
+                changes.push((stamp.at, key, what, by, 0));
+            }
+        }
+    }
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let acls = source.acls()?;
+    changes.retain(|(_, key, ..)| state::may_read(&acls, id, key));
+    let mut told = Vec::with_capacity(changes.len());
+    for (place, (at, key, what, by, before)) in changes.into_iter().enumerate() {
+        let who = match by {
+            // Beyond these it is only counted.
+            Some(Actor::Agent(agent)) if place < ITEMS_MAX => {
+                let name = source.agent(agent)?.map(|agent| agent.name);
+                format!(" by {}", name.unwrap_or_else(|| agent.to_string()))
+            }
+            Some(by) => format!(" by {by}"),
+            None => String::new(),
+        };
+        let before = if before > 0 { format!(", {before} more changes before it") } else { String::new() };
+        told.push(happening(at, format!("{} {what}{who}{before}", clip(key))));
+    }
+    Ok(told)
+}
+
+/// A change of a shared key: the key, what was done, and by whom.
+fn of_shared(event: &project::Event) -> Option<(&str, String, Option<Actor>)> {
+    if let project::Event::StateSet(set) = event {
+        return Some((&set.key, format!("was set, version {},", set.version), Some(set.by)));
+    }
+    if let project::Event::StateDeleted(ended) | project::Event::StateExpired(ended) = event {
+        return Some(match ended.by {
+            EndedBy::Actor { by } => (&ended.key, "was deleted".to_string(), Some(by)),
+            EndedBy::Expiry { .. } => (&ended.key, "expired".to_string(), None),
+        });
+    }
+    None
 }
 
 fn happening(at: Time, what: String) -> Happening {
@@ -217,6 +285,17 @@ fn of_people(event: &agent::Event) -> Option<String> {
     }
     if let agent::Event::Resumed { supervision, .. } = event {
         return said("resumed", supervision);
+    }
+    if let agent::Event::AlertAcknowledged { alert, by, note, .. } = event
+        && !matches!(by, Actor::Agent(_))
+    {
+        let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+        return Some(clip(&format!("{alert} was acknowledged by {by}{note}")));
+    }
+    if let agent::Event::ScheduleDeleted { name, by } = event
+        && !matches!(by, Actor::Agent(_))
+    {
+        return Some(format!("the schedule {name} was ended by {by}"));
     }
     if let agent::Event::Killed(supervision) = event {
         return said("killed", supervision);
@@ -296,6 +375,10 @@ impl Source for Draft<'_> {
 
     fn project(&mut self) -> Result<Option<Stream>, Unread> {
         Ok(self.project_stream())
+    }
+
+    fn acls(&mut self) -> Result<Vec<Acl>, Unread> {
+        Draft::acls(self)
     }
 
     fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Unread> {

@@ -8,6 +8,9 @@ mod network;
 pub mod path;
 mod state;
 mod comms;
+mod scheduler;
+mod alerts;
+mod system;
 
 use crate::bound::{Bound, Payload};
 use crate::call::{Caller, Outcome};
@@ -183,7 +186,8 @@ pub struct Attributes {
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Of a stored value; of a message, whom it is for: an agent, `label=value` or `#channel`.
+    /// Of a stored value; of a message or a start, whom it is for: an agent, `label=value` or `#channel`; of a schedule its
+    /// expression or name; of an alert its severity or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Of what is written or sent.
@@ -237,7 +241,19 @@ impl Shown {
 
 /// The groups in the order in which lists show them.
 pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
-    [filesystem::GROUP, process::GROUP, network::GROUP, state::GROUP, comms::GROUP, agent::GROUP].into_iter().flatten()
+    [
+        filesystem::GROUP,
+        process::GROUP,
+        network::GROUP,
+        state::GROUP,
+        comms::GROUP,
+        scheduler::GROUP,
+        alerts::GROUP,
+        agent::GROUP,
+        system::GROUP,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What a `tools` list lets be called; without a sandbox only what lies in our own rows.

@@ -10,7 +10,9 @@
 mod deliver;
 mod received;
 
-pub(crate) use deliver::{Addressed, Letter, Unsent, deliver, fan_out, reply, send, subscribe, unsubscribe};
+pub(crate) use deliver::{
+    Addressed, Letter, Unsent, deliver, deliver_once, fan_out, reply, send, subscribe, unsubscribe,
+};
 pub use received::{Spoken, list_of};
 pub(crate) use received::{pick, take};
 

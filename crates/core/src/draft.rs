@@ -5,12 +5,14 @@
 //! transact: facts ─> decide(&mut Draft, Command) ─> events, rows, folds, what is owed ─> append
 //! ```
 use crate::actor::Actor;
+use crate::agent::Agent;
 use crate::aggregate::{self, Command, Event, Fold, Member, Refusal, Refused, Stream};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::Attributes;
 use crate::comms::MessageRow;
 use crate::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use crate::id::{AgentId, MessageId, Mint, ProjectId};
+use crate::item::{Item, ItemKind};
 use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
@@ -191,6 +193,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The agent of this name or whole id.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn agent_named(&mut self, wanted: &str) -> Result<Option<AgentId>, Unread> {
+        let holder = self.holder(Namespace::AgentName, &wanted.to_ascii_lowercase())?;
+        let Some(id) = holder.as_deref().unwrap_or(wanted).parse().ok() else { return Ok(None) };
+        Ok(self.get::<Agent>(id)?.map(|_| id))
+    }
+
     /// What a counter stands at, for all time.
     ///
     /// # Errors
@@ -331,6 +343,39 @@ impl<'a> Draft<'a> {
     /// `Unread`.
     pub fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
         self.facts.happened(stream, since, limit)
+    }
+
+    /// One of the things that are listed of an agent, what this decision did to it included.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread> {
+        let mut item = self.facts.item(kind, agent, key)?;
+        let is = |of: &ItemKind, whose: &AgentId, name: &str| *of == kind && *whose == agent && name == key;
+        for row in &self.rows {
+            if let Row::Item(row) = row
+                && is(&row.kind, &row.agent, &row.key)
+            {
+                item = Some(row.as_ref().clone());
+            } else if let Row::ItemGone { kind, agent, key } = row
+                && is(kind, agent, key)
+            {
+                item = None;
+            } else if let (Row::ItemChanged { kind, agent, key, change, at }, Some(item)) = (row, &mut item)
+                && is(kind, agent, key)
+            {
+                item.change(change, *at);
+            }
+        }
+        Ok(item)
+    }
+
+    /// Those of an agent in this state, by their keys, as committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
+        self.facts.items(kind, agent, state, limit)
     }
 
     pub fn project_stream(&mut self) -> Option<Stream> {

@@ -11,6 +11,7 @@
 mod budget;
 mod decide;
 mod iteration;
+mod lineage;
 mod owed;
 mod report;
 mod rows;
@@ -20,6 +21,8 @@ mod words;
 
 pub use budget::Budget;
 pub(crate) use decide::{replace, start};
+pub(crate) use lineage::start_child;
+pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 pub use words::{Reason, Status, Trigger};
@@ -58,6 +61,15 @@ pub struct Execution {
     pub briefing: Option<Hash>,
     #[serde(default, skip_serializing_if = "Trigger::is_manual")]
     pub trigger: Trigger,
+    /// Who started it, where an agent did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Executions that it started and that have not ended; at most [`CHILDREN_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<ExecutionId>,
+    /// How many it ever started.
+    #[serde(default, skip_serializing_if = "none_started")]
+    pub has_started: u32,
     pub started_at: Time,
     pub wall: Clock,
     pub spent: Spent,
@@ -70,6 +82,11 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warned: Vec<Budget>,
     pub phase: Phase,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn none_started(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The place of an execution in a conversation, whose id is that of its first execution.
@@ -297,7 +314,13 @@ events! {
             trigger: Trigger,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             conversation: Option<Chained>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            parent: Option<Parent>,
         },
+        /// It started this one.
+        "execution.child_started" => ChildStarted { execution: ExecutionId, agent: AgentId },
+        /// One that it started has ended, perhaps long after itself.
+        "execution.child_ended" => ChildEnded { execution: ExecutionId },
         "execution.cancel_requested" => CancelRequested { by: Actor, why: String },
         "iteration.started" => IterationStarted { iteration: u32, binding: Binding },
         "iteration.bound" => IterationBound { iteration: u32, binding: Binding },
@@ -510,6 +533,7 @@ impl Aggregate for Execution {
             validators,
             trigger,
             conversation,
+            parent,
             ..
         } = event
         {
@@ -522,6 +546,9 @@ impl Aggregate for Execution {
                 input: input.hash,
                 briefing: briefing.map(|briefing| briefing.hash),
                 trigger: *trigger,
+                parent: parent.clone(),
+                children: Vec::new(),
+                has_started: 0,
                 started_at: stamp.at,
                 wall: Clock::default(),
                 spent: Spent::default(),
@@ -537,6 +564,11 @@ impl Aggregate for Execution {
         match event {
             Event::CancelRequested { .. } => execution.cancel_requested = true,
             Event::BudgetWarned { budget, .. } => execution.warned.push(*budget),
+            Event::ChildStarted { execution: child, .. } => {
+                execution.children.push(*child);
+                execution.has_started = execution.has_started.saturating_add(1);
+            }
+            Event::ChildEnded { execution: child } => execution.children.retain(|known| known != child),
             Event::Started { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
             Event::IterationStarted { .. }
             | Event::IterationBound { .. }

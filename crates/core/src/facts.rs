@@ -6,6 +6,7 @@ use crate::bound::Hash;
 use crate::capability::Attributes;
 use crate::comms::MessageRow;
 use crate::id::{AgentId, MessageId};
+use crate::item::{Item, ItemKind};
 use crate::plan::Plan;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
@@ -36,6 +37,8 @@ pub enum Namespace {
     KeyName,
     /// `channel/agent`: the agent, which takes what is published there.
     Subscriber,
+    /// Agent and hash of the key that a person sent a message under: the message.
+    MessageKey,
 }
 
 /// Sums that decisions are made by. Each has keys, and each key fixed buckets of time; bucket 0 is for all time. Of the
@@ -73,6 +76,14 @@ pub enum Counter {
     Hops,
     /// Agents that take what is published to a channel.
     Subscribers,
+    /// Alerts of an agent, and of a severity, that nobody has acknowledged.
+    AlertsOpen,
+    /// Alerts that an agent sent, by minute of `run`.
+    AlertsSent,
+    /// Tokens that all below an execution used up.
+    TokensBelow,
+    /// Millionths of a dollar that all below an execution spent or hold.
+    MoneyBelow,
 }
 
 impl Counter {
@@ -164,6 +175,12 @@ pub trait Facts {
 
     /// The newest events of a stream from `since` on, the newest first.
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread>;
+
+    /// One of the things that are listed of an agent.
+    fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread>;
+
+    /// Those of an agent in this state, by their keys.
+    fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread>;
 
     /// The stream of the project that the ledger belongs to; none before it is founded.
     fn project_stream(&mut self) -> Option<Stream>;

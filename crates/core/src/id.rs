@@ -160,6 +160,7 @@ ids! {
     SessionId "ses" "session";
     /// One message; of a broadcast each recipient has it under the same id.
     MessageId "msg" "message";
+    AlertId "alr" "alert";
     ProjectId "prj" "project";
 }
 

@@ -31,6 +31,8 @@ pub mod network;
 pub mod call;
 pub mod state;
 pub mod comms;
+pub mod item;
+pub mod alert;
 pub mod execution;
 pub mod session;
 pub mod fleet;

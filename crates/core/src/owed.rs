@@ -61,6 +61,10 @@ pub enum Obligation {
     },
     /// Cancel the executions of an agent that was killed, revoked or deleted.
     CancelExecutions,
+    /// Cancel what an execution started that is cancelled itself; `left` moves with each end.
+    CancelChildren {
+        left: u32,
+    },
     /// The pause of an agent is over.
     EndPause,
     /// Wake an agent.

@@ -8,6 +8,7 @@ use crate::execution::{ConversationRow, ExecutionRow, IterationRow, TurnRow, Val
 use crate::facts::{Counter, Namespace};
 use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId};
+use crate::item::{Item, ItemChange, ItemKind};
 use crate::project::KeyRow;
 use crate::session::SessionRow;
 use crate::state::{AclRow, Entry};
@@ -96,6 +97,19 @@ pub enum Row {
     Validation(ValidationRow),
     Worker(WorkerRow),
     Session(SessionRow),
+    Item(Box<Item>),
+    ItemChanged {
+        kind: ItemKind,
+        agent: AgentId,
+        key: String,
+        change: ItemChange,
+        at: Time,
+    },
+    ItemGone {
+        kind: ItemKind,
+        agent: AgentId,
+        key: String,
+    },
     Message(Box<MessageRow>),
     MessageChanged {
         recipient: AgentId,

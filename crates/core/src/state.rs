@@ -13,7 +13,7 @@ mod keep;
 
 pub use access::{ACLS_MAX, Access, Acl, AclRow, acl_of, may_read, may_write};
 pub use change::{Change, Dropped, Ended, EndedBy, Restored, SessionOver, Set, VersionDropped};
-pub use keep::{SWEEP_MAX, delete, end_session, restore, set, set_quota, sweep};
+pub use keep::{SWEEP_MAX, delete, end_persistent, end_session, restore, set, set_quota, sweep};
 
 use crate::actor::Actor;
 use crate::aggregate::Stream;

@@ -21,6 +21,7 @@ mod revisions;
 mod briefings;
 mod files;
 mod manifests;
+mod items;
 mod messages;
 mod executions;
 mod events;
@@ -228,6 +229,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(files::routes())
         .merge(manifests::routes())
         .merge(messages::routes())
+        .merge(items::routes())
         .merge(briefings::routes())
         .merge(executions::routes())
         .merge(events::routes())

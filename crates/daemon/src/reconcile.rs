@@ -85,6 +85,7 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Expire => one!(32, expire::expire),
         Kind::Sweep => one!(4, sweep::sweep),
         Kind::CancelExecutions => one!(4, cancel::cancel),
+        Kind::CancelChildren => one!(4, cancel::cancel_children),
         Kind::EndPause => one!(4, end_pause::end_pause),
         Kind::Wake => Policy {
             concurrency: 2,
@@ -115,6 +116,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Expire
         | Obligation::Sweep { .. }
         | Obligation::CancelExecutions
+        | Obligation::CancelChildren { .. }
         | Obligation::EndPause
         | Obligation::Wake { .. }
         | Obligation::EndKey

@@ -432,6 +432,7 @@ impl Audit {
             | Obligation::Expire
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
+            | Obligation::CancelChildren { .. }
             | Obligation::EndPause
             | Obligation::FanOut { .. }
             | Obligation::ExpireMessages
@@ -450,7 +451,17 @@ impl Audit {
             let mut own = self.executions().filter(|(_, execution)| Stream::Agent(execution.agent) == *stream);
             own.all(|(_, execution)| execution.cancel_requested || !is_open(execution))
         };
-        let waits = |stream: &Stream, owed: &Owed| owed.obligation == Obligation::CancelExecutions && asked(stream);
+        let all_asked = |stream: &Stream| {
+            let mut children = self.executions().filter(|(_, child)| {
+                child.parent.as_ref().map(|parent| Stream::Execution(parent.execution)) == Some(*stream)
+            });
+            children.all(|(_, child)| child.cancel_requested || !is_open(child))
+        };
+        let waits = |stream: &Stream, owed: &Owed| match owed.obligation {
+            Obligation::CancelExecutions => asked(stream),
+            Obligation::CancelChildren { .. } => all_asked(stream),
+            _ => false,
+        };
         let owing = self.owing.iter().flat_map(|(stream, owed)| owed.iter().map(move |owed| (stream, owed)));
         let due = |owed: &Owed| {
             alone(&owed.obligation)

@@ -172,6 +172,7 @@ impl View for MemoryStorage {
             || self.memory.holders != replay.rows.holders
             || self.memory.entries != replay.rows.entries
             || self.memory.messages != replay.rows.messages
+            || self.memory.items != replay.rows.items
             || self.memory.plans != replay.rows.plans
         {
             findings.push("facts made again from the events are others".to_string());

@@ -15,7 +15,7 @@ use tenure_core::id::{ExecutionId, LeaseId};
 use tenure_core::owed::Kind;
 
 /// The last one is a capability that there is not, and one that the plan forbids stands before it.
-pub(crate) const CAPABILITIES: [&str; 22] = [
+pub(crate) const CAPABILITIES: [&str; 33] = [
     "filesystem.read",
     "filesystem.list",
     "filesystem.write",
@@ -31,6 +31,17 @@ pub(crate) const CAPABILITIES: [&str; 22] = [
     "agent.whoami",
     "agent.capabilities",
     "agent.briefing",
+    "agent.execute",
+    "agent.result",
+    "scheduler.cron_create",
+    "scheduler.cron_list",
+    "scheduler.cron_delete",
+    "scheduler.delay",
+    "alerts.send",
+    "alerts.list",
+    "alerts.acknowledge",
+    "system.health",
+    "system.metrics",
     "comms.send",
     "comms.receive",
     "comms.publish",
@@ -122,8 +133,11 @@ pub(crate) fn proposal<S: Storage>(world: &mut World<S>) -> Proposal {
     let number = world.random.below(4);
     let to = world.random.pick(&NAMES).copied().unwrap_or("clerk");
     let priority = world.random.pick(&["low", "normal", "high"]).copied().unwrap_or("normal");
+    let last = world.people.executions.last().map(ToString::to_string);
     let arguments = json!({
-        "to": to, "message": number, "priority": priority, "channel": "alerts", "deadline_seconds": 1 + number,
+        "name": format!("w{number}"), "cron": "*/10 * * * *", "seconds": 5 + number * 600, "severity": "warning",
+        "agent": to, "input": number, "report": number > 1, "execution": last, "to": to,
+        "message": format!("m{number}"), "priority": priority, "channel": "alerts", "deadline_seconds": 1 + number,
         "path": format!("notes/{number}"), "command": "true", "key": format!("k{number}"), "value": number,
         "content": "x", "host": "example.com", "expected_version": world.random.below(3),
     });

@@ -137,7 +137,10 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
     if unlimited {
         (plan.limits.max_turns, plan.limits.tool_calls) = (1_000, 1_000);
     }
-    plan.tools = ["filesystem.*", "process.run", "state.*", "agent.*", "comms.*"].map(str::to_string).to_vec();
+    plan.tools =
+        ["filesystem.*", "process.run", "state.*", "agent.*", "comms.*", "scheduler.*", "alerts.*", "system.*"]
+            .map(str::to_string)
+            .to_vec();
     // Chains of messages end soon.
     plan.comms.hop_limit = 2;
     plan
@@ -211,7 +214,7 @@ impl People {
         };
         let quota = random.below(3) * 1_000;
         let write_by = state::Access::Agents([id].into());
-        let acl = state::Acl { prefix: key.clone(), read: state::Access::Everyone, write: write_by };
+        let acl = state::Acl { prefix: "k".into(), read: state::Access::Everyone, write: write_by };
         let of_project = |command| Command::Project(context.project, command);
         Some(match random.below(12) {
             0 | 1 => Command::Agent(id, agent::Command::SetState(write)),
@@ -253,7 +256,13 @@ impl People {
                 let id = *random.pick(&self.agents)?;
                 let priority = *random.pick(&[Priority::High, Priority::Normal, Priority::Low])?;
                 let deadline = random.chance(300).then(|| context.at.plus_ms(1 + random.below(60_000)));
-                let post = agent::Post { body: payload(random, "\"x\""), priority, correlation: None, deadline };
+                let post = agent::Post {
+                    body: payload(random, "\"x\""),
+                    priority,
+                    correlation: None,
+                    deadline,
+                    idempotency: None,
+                };
                 Some(Command::Agent(id, agent::Command::Post(post)))
             }
             7 => Some(Command::Agent(*random.pick(&self.agents)?, agent::Command::Kill { note: None })),

@@ -98,6 +98,7 @@ fn perform<S: Storage>(
             sweep::sweep(world, worker, connection, since).map(|()| false)
         }
         (Stream::Agent(agent), Obligation::CancelExecutions) => delete::delete(world, agent).map(|()| false),
+        (Stream::Execution(id), Obligation::CancelChildren { .. }) => delete::children(world, id).map(|()| false),
         (Stream::Agent(agent), Obligation::Wake { waking }) => wake::wake(world, agent, waking).map(|()| false),
         (Stream::Agent(agent), Obligation::FanOut { message, after, .. }) => {
             comms::fan_out(world, agent, message, after).map(|()| false)

@@ -13,6 +13,7 @@ use tenure_core::execution::ExecutionRow;
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::fleet::WorkerRow;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, MessageId, ProjectId, WorkerId};
+use tenure_core::item::{Item, ItemKind};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
@@ -201,6 +202,14 @@ impl<L: Ledger> Facts for Failing<'_, L> {
 
     fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread> {
         self.read()?.message(agent, message)
+    }
+
+    fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread> {
+        self.read()?.item(kind, agent, key)
+    }
+
+    fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
+        self.read()?.items(kind, agent, state, limit)
     }
 
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {

@@ -10,6 +10,7 @@ use tenure_core::comms::{MessageRow, State};
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, PAGE_MAX, Unread};
 use tenure_core::id::{AgentId, ExecutionId, MessageId, Mint, ProjectId, WorkerId};
+use tenure_core::item::{Item, ItemKind};
 use tenure_core::judge::Judge;
 use tenure_core::ledger::{self, NOTHING_BEFORE, Record};
 use tenure_core::owed::Owed;
@@ -38,6 +39,7 @@ pub struct Memory {
     pub erased: BTreeSet<Hash>,
     /// By recipient and id.
     pub messages: BTreeMap<(String, MessageId), MessageRow>,
+    pub items: BTreeMap<(ItemKind, AgentId, String), Item>,
     pub plans: BTreeMap<(AgentId, u32), Hash>,
     pub rows: Vec<Row>,
     pub last: Stamp,
@@ -178,6 +180,17 @@ impl Facts for Memory {
         Ok(self.messages.get(&(Actor::Agent(agent).to_string(), message)).cloned())
     }
 
+    fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread> {
+        self.readable()?;
+        Ok(self.items.get(&(kind, agent, key.to_string())).cloned())
+    }
+
+    fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
+        self.readable()?;
+        let of = self.items.values().filter(|item| item.kind == kind && item.agent == agent && item.state == state);
+        Ok(of.take(limit as usize).cloned().collect())
+    }
+
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
         self.readable()?;
         let events = self.streams.get(&stream).into_iter().flatten().rev();
@@ -303,6 +316,15 @@ impl Memory {
             Row::Revision(revision) => {
                 self.plans.insert((revision.agent, revision.number), revision.plan);
             }
+            Row::Item(item) => {
+                self.items.insert((item.kind, item.agent, item.key.clone()), item.as_ref().clone());
+            }
+            Row::ItemChanged { kind, agent, key, change, at } => {
+                if let Some(item) = self.items.get_mut(&(*kind, *agent, key.clone())) {
+                    item.change(change, *at);
+                }
+            }
+            Row::ItemGone { kind, agent, key } => drop(self.items.remove(&(*kind, *agent, key.clone()))),
             Row::Message(row) => {
                 self.messages.insert((row.recipient.to_string(), row.id), row.as_ref().clone());
             }

@@ -1,6 +1,6 @@
 //! Reading records: a stream's, or the whole chain's from an index on.
 use crate::Error;
-use crate::rows::messages;
+use crate::rows::{messages, state};
 use crate::sql::{Cell, Columns, Sql, Walk};
 use crate::txn::load;
 use tenure_core::agent::Agent;
@@ -10,6 +10,7 @@ use tenure_core::comms::MessageRow;
 use tenure_core::execution::Execution;
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::ledger::{self, MacKey, Meta};
+use tenure_core::state::Acl;
 use tenure_core::time::{Stamp, Time};
 
 /// A record as read back: its bytes are those that were hashed.
@@ -108,6 +109,10 @@ impl Source for BriefingReader<'_> {
     fn project(&mut self) -> Result<Option<Stream>, Error> {
         let text = "SELECT project FROM heads LIMIT 1";
         Ok(self.sql.first(text, &[], |row| row.parse(0))?.map(Stream::Project))
+    }
+
+    fn acls(&mut self) -> Result<Vec<Acl>, Error> {
+        state::acls(self.sql, self.macs)
     }
 
     fn waiting(&mut self, agent: AgentId, limit: u32) -> Result<Vec<MessageRow>, Error> {

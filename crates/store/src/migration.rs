@@ -14,6 +14,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0007 agents by label and status", include_str!("migration/0007-labels.sql")),
     ("0008 versions of stored values", include_str!("migration/0008-state.sql")),
     ("0009 messages", include_str!("migration/0009-messages.sql")),
+    ("0010 executions that executions started", include_str!("migration/0010-children.sql")),
+    ("0011 schedules of agents' own, and alerts", include_str!("migration/0011-items.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

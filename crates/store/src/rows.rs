@@ -6,6 +6,7 @@ pub mod calls;
 pub mod conversations;
 pub mod executions;
 pub mod facts;
+pub mod items;
 pub mod iterations;
 pub mod keys;
 pub mod macs;
@@ -135,6 +136,9 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::Validation(row) => row.write(sql),
         Row::Worker(row) => row.write(sql),
         Row::Session(row) => row.write(sql),
+        Row::Item(row) => row.write(sql),
+        Row::ItemChanged { kind, agent, key, change, at } => items::change(sql, (*kind, *agent, key), change, *at),
+        Row::ItemGone { kind, agent, key } => items::remove(sql, *kind, *agent, key),
         Row::Message(row) => row.write(sql),
         Row::MessageChanged { recipient, message, change, at } => {
             messages::change(sql, *recipient, *message, change, *at)

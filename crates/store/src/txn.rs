@@ -9,7 +9,7 @@ use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
 use crate::events::events_before;
 use crate::payload::{self, Blobs};
-use crate::rows::{facts, messages, state};
+use crate::rows::{facts, items, messages, state};
 use crate::sql::{Cell, Sql};
 use crate::{Error, owed, rows};
 use std::collections::HashMap;
@@ -22,6 +22,7 @@ use tenure_core::comms::MessageRow;
 use tenure_core::draft::{Decision, Ledger};
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::id::{AgentId, MessageId, ProjectId};
+use tenure_core::item::{Item, ItemKind};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
 use tenure_core::state::{Acl, Home};
@@ -287,6 +288,14 @@ impl Facts for Txn<'_> {
 
     fn message(&mut self, agent: AgentId, message: MessageId) -> Result<Option<MessageRow>, Unread> {
         self.read(|txn| messages::get(txn.sql, Actor::Agent(agent), message))
+    }
+
+    fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread> {
+        self.read(|txn| items::get(txn.sql, kind, agent, key))
+    }
+
+    fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
+        self.read(|txn| items::of_agent(txn.sql, kind, agent, state, limit))
     }
 
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {

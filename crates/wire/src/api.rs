@@ -7,6 +7,7 @@ pub mod file;
 pub mod execution;
 pub mod event;
 pub mod state;
+pub mod item;
 pub mod key;
 pub mod message;
 pub mod model;

@@ -35,6 +35,7 @@ use crate::api::agent::{
 use crate::api::conversation::{Conversation, ConversationFile, Said, Say};
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::file::{FileEntry, FilePut};
+use crate::api::item::{Acknowledge, Alert, PlannedWake};
 use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::message::{Channel, Message, MessageFile, SendMessage};
 use crate::api::model::{Models, TestModel, TestedModel};
@@ -215,8 +216,9 @@ impl Client {
         self.get(&path(&["agents", agent, "briefing"], &[("since", since.map(|since| since.to_string()))])).await
     }
 
-    pub async fn send_message(&self, agent: &str, send: &SendMessage) -> Result<Message, Error> {
-        self.json(Method::POST, &path(&["agents", agent, "messages"], &[]), Some(Body::json(send)), None).await
+    /// Under the same `key` the same message is sent once.
+    pub async fn send_message(&self, agent: &str, send: &SendMessage, key: Option<&str>) -> Result<Message, Error> {
+        self.json(Method::POST, &path(&["agents", agent, "messages"], &[]), Some(Body::json(send)), key).await
     }
 
     /// The newest first, in any state or in this one.
@@ -245,6 +247,24 @@ impl Client {
 
     pub async fn channels(&self, limit: usize) -> Result<Vec<Channel>, Error> {
         self.pages("channels", &[], limit).await
+    }
+
+    pub async fn alerts(&self, query: Query<'_>, limit: usize) -> Result<Vec<Alert>, Error> {
+        self.pages("alerts", query, limit).await
+    }
+
+    pub async fn acknowledge_alert(&self, id: &str, body: &Acknowledge) -> Result<Alert, Error> {
+        self.json(Method::POST, &path(&["alerts", id, "acknowledge"], &[]), Some(Body::json(body)), None).await
+    }
+
+    /// The wakes that an agent planned itself.
+    pub async fn schedules(&self, agent: &str) -> Result<Vec<PlannedWake>, Error> {
+        let list: List<PlannedWake> = self.get(&path(&["agents", agent, "schedules"], &[])).await?;
+        Ok(list.items)
+    }
+
+    pub async fn delete_schedule(&self, agent: &str, name: &str) -> Result<PlannedWake, Error> {
+        self.json(Method::DELETE, &path(&["agents", agent, "schedules", name], &[]), None, None).await
     }
 
     pub async fn validate_manifest(&self, text: Vec<u8>) -> Result<Validated, Error> {

@@ -121,6 +121,10 @@ catalogue! {
     MessageNotDead "message_not_dead" 409 "The message is no dead letter" "only what could not be delivered is sent again or dropped: `tenure comms dead list`" LookAgain;
     MessageTooLarge "message_too_large" 422 "The message is too large" "put it into a file or into shared state, and say where it is" ChangeRequest;
     MailboxFull "mailbox_full" 409 "The agent's mailbox is full" "wait until it has taken some: `tenure comms list AGENT`" LookAgain;
+    // What they tell and plan.
+    AlertUnknown "alert_unknown" 404 "There is no such alert" "`tenure alerts --all` shows what there is" LookAgain;
+    AlertAmbiguous "alert_ambiguous" 409 "The short id fits several alerts" "write more of the id" ChangeRequest;
+    ScheduleUnknown "schedule_unknown" 404 "The agent planned no such wake" "`tenure agent schedules NAME` lists them" LookAgain;
     // Executions.
     ExecutionUnknown "execution_unknown" 404 "There is no such execution" "`tenure execution list` shows what there is" LookAgain;
     ExecutionAmbiguous "execution_ambiguous" 409 "The short id fits several executions" "write more of the id" ChangeRequest;

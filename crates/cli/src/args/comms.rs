@@ -63,6 +63,9 @@ pub struct Send {
     /// What an answer is known by [default: the message's id]
     #[arg(long, value_name = "WORD")]
     pub correlation: Option<String>,
+    /// Sent again under the same key, the message comes once [default: one for each call]
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
     /// Wait for its answer, or for the end of the execution that took it.
     #[arg(long)]
     pub wait: bool,

@@ -2,6 +2,7 @@
 mod logs;
 mod make;
 mod revisions;
+mod schedules;
 
 pub use logs::table as tasks_table;
 
@@ -44,6 +45,7 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
             output.show(&briefing, || lines(&briefing.to_text()))?;
             Ok(Exit::Done)
         }
+        Agent::Schedules(wanted) => schedules::run(wanted, settings, output).await,
         Agent::Pause(pause) => super::supervise::pause(pause, settings, output).await,
         Agent::Resume(whom) => super::supervise::run(Act::Resume, whom, settings, output).await,
         Agent::Rotate { agent, overlap } => super::session::rotate(&agent, overlap, settings, output).await,
@@ -189,6 +191,7 @@ fn facts(file: &AgentFile, output: Output) -> String {
                     .map(|at| at.to_string()),
             ),
             ("last wake", file.schedule.as_ref().and_then(|it| it.last_woken_at).map(|at| at.to_string())),
+            ("planned", schedules::lines(&file.planned)),
             ("triggers", Some(file.triggers.join(", "))),
             ("tools", Some(file.tools.join(", "))),
             (

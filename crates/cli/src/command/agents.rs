@@ -74,6 +74,14 @@ impl Line {
         }
     }
 
+    /// Messages that wait for it.
+    fn messages(&self) -> String {
+        match self.agent.messages_waiting {
+            0 => "-".to_string(),
+            waiting => waiting.to_string(),
+        }
+    }
+
     fn tokens(&self) -> String {
         let spent =
             |execution: &Execution| tokens(execution.tokens_in + execution.tokens_out, execution.tokens_estimated);
@@ -94,6 +102,7 @@ fn table(lines: &[Line]) -> Table {
         Column::worth("TOKENS", 1),
         Column::worth("COST", 2),
         Column::worth("NEXT RUN", 3),
+        Column::worth("MESSAGES", 4),
     ];
     let rows = lines.iter().map(|line| {
         let word = line.agent.status.as_str();
@@ -104,6 +113,7 @@ fn table(lines: &[Line]) -> Table {
             Cell::from(line.tokens()),
             Cell::from(line.cost()),
             Cell::from(line.agent.next_run_at.map_or_else(|| "-".to_string(), |at| at.to_string())),
+            Cell::from(line.messages()),
         ]
     });
     Table::new(columns, rows)

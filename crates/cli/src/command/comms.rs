@@ -5,7 +5,7 @@ use serde_json::Value;
 use tenure_core::manifest;
 use tenure_wire::api::execution::ExecutionFile;
 use tenure_wire::api::message::{Message, MessageFile, SendMessage};
-use tenure_wire::client::Client;
+use tenure_wire::client::{self, Client};
 
 use super::{confirm, each, interrupted};
 use crate::args::{Comms, Dead, Letters, Listing, Send};
@@ -17,6 +17,8 @@ use crate::screen::one_line;
 
 /// How often a message is asked after while its answer is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(300);
+/// How often a message is sent at most whose answer did not come.
+const SENDS_MAX: u32 = 3;
 
 pub async fn run(verb: Comms, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
@@ -61,7 +63,8 @@ async fn send(letter: Send, settings: &Settings, output: Output) -> Result<Exit,
     let deadline_seconds = letter.deadline.as_deref().map(seconds).transpose()?;
     let body = SendMessage { message, priority: letter.priority, correlation: letter.correlation, deadline_seconds };
     let client = settings.client()?;
-    let sent = client.send_message(&letter.agent, &body).await?;
+    let key = letter.idempotency_key.unwrap_or_else(fresh_key);
+    let sent = send_once(&client, &letter.agent, &body, &key).await?;
     if !letter.wait {
         output.show(&sent, || told(&sent))?;
         return Ok(if sent.state == "dead" { Exit::Refused } else { Exit::Done });
@@ -77,6 +80,26 @@ async fn send(letter: Send, settings: &Settings, output: Output) -> Result<Exit,
         }
         () = interrupted()? => Ok(Exit::Failure),
     }
+}
+
+/// A connection that broke says nothing of whether the message was taken: it is sent again under the same key.
+async fn send_once(client: &Client, agent: &str, body: &SendMessage, key: &str) -> Result<Message, client::Error> {
+    let mut left = SENDS_MAX;
+    loop {
+        left -= 1;
+        match client.send_message(agent, body, Some(key)).await {
+            Err(client::Error::Broken(_) | client::Error::TimedOut(_)) if left > 0 => {
+                tokio::time::sleep(ASK_EVERY).await
+            }
+            sent => return sent,
+        }
+    }
+}
+
+/// Of this call of the program alone.
+fn fresh_key() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("tenure-comms-{}-{}", std::process::id(), now.as_nanos())
 }
 
 fn seconds(text: &str) -> Result<u64, Failure> {

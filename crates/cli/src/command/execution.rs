@@ -121,6 +121,10 @@ async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, 
             text.push('\n');
             text.push_str(&iterations(&file.iterations));
         }
+        if !file.children.is_empty() {
+            text.push('\n');
+            text.push_str(&children(&file));
+        }
         if let Some(output) = &file.output {
             text.push_str(&format!("\nOUTPUT\n{}", indented(output)));
         }
@@ -132,6 +136,9 @@ async fn get(wanted: &str, settings: &Settings, output: Output) -> Result<Exit, 
 fn facts(file: &ExecutionFile, output: Output) -> String {
     let execution = &file.execution;
     let input = file.input.as_ref().map(|input| input.get());
+    let below = file.below.map(|below| {
+        format!("{} tokens, {}, which count against its limits", below.tokens, cost(below.cost_micro_usd, 0))
+    });
     table::lines(
         output.width(),
         [
@@ -140,6 +147,7 @@ fn facts(file: &ExecutionFile, output: Output) -> String {
             ("status", Some(status_word(execution))),
             ("detail", execution.detail.clone()),
             ("trigger", Some(execution.trigger.as_str().to_string())),
+            ("started by", execution.parent.map(|parent| parent.to_string())),
             ("started", Some(execution.started_at.to_string())),
             ("ended", execution.ended_at.map(|at| at.to_string())),
             ("duration", Some(duration(execution.duration_ms))),
@@ -147,9 +155,25 @@ fn facts(file: &ExecutionFile, output: Output) -> String {
             ("tool calls", Some(execution.tool_calls.to_string())),
             ("tokens", Some(tokens_line(execution))),
             ("cost", Some(cost(execution.cost_micro_usd, execution.unpriced_model_calls))),
+            ("below it", below),
             ("input", input.map(|input| input.chars().take(200).collect())),
         ],
     )
+}
+
+/// What it started.
+fn children(file: &ExecutionFile) -> String {
+    let rows = file.children.iter().map(|child| {
+        [
+            child.id.to_string(),
+            child.agent_name.clone(),
+            status_word(child),
+            (child.tokens_in + child.tokens_out).to_string(),
+            cost(child.cost_micro_usd, child.unpriced_model_calls),
+        ]
+    });
+    let more = if file.children_cut { "and more\n" } else { "" };
+    format!("{}{more}", table::table(["STARTED", "AGENT", "STATUS", "TOKENS", "COST"], rows))
 }
 
 fn tokens_line(execution: &Shown) -> String {

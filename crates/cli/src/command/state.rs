@@ -8,16 +8,13 @@ use tenure_core::state::VALUE_BYTES_MAX;
 use tenure_wire::api::state::{PutAcl, RESTORE_BYTES_MAX, SetQuota, SharedAcl, StateChange, StateQuota, StateValue};
 use tenure_wire::client::{Client, SetState};
 
-use super::{contents, interrupted, typed};
+use super::{contents, happens, interrupted, typed};
 use crate::args::{Acl, Format, Keys, Listing, NewValue, Shared, Since, State};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, table, when};
 use crate::screen::one_line;
-
-/// How long `watch` waits before it asks again.
-const POLL: Duration = Duration::from_secs(1);
 
 pub async fn run(verb: State, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = &settings.client()?;
@@ -237,6 +234,7 @@ async fn history(
 async fn watch(client: &Client, agent: Option<&str>, since: Since, output: Output) -> Result<Exit, Failure> {
     let interrupted = interrupted()?;
     tokio::pin!(interrupted);
+    let mut events = client.watch_all(agent, None, None);
     let mut after = match since.after {
         Some(after) => after,
         None => client.state_changes(agent, None, None).await?.cursor,
@@ -255,7 +253,7 @@ async fn watch(client: &Client, agent: Option<&str>, since: Since, output: Outpu
         }
         tokio::select! {
             () = &mut interrupted => return Ok(Exit::Done),
-            () = tokio::time::sleep(POLL) => {}
+            moved = happens(&mut events, &["state."]) => moved?,
         }
     }
 }

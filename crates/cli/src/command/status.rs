@@ -35,6 +35,13 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
             (
+                "alerts",
+                (status.alerts.count() > 0).then(|| {
+                    let alerts = status.alerts;
+                    format!("{} open, {} of them critical; `tenure alerts` shows them", alerts.count(), alerts.critical)
+                }),
+            ),
+            (
                 "messages",
                 (status.dead_letters > 0)
                     .then(|| format!("{} dead letters; `tenure comms dead list` shows them", status.dead_letters)),

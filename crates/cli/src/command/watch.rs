@@ -46,7 +46,7 @@ fn show(event: &WatchEvent, output: Output) -> Result<(), Failure> {
 
 fn word_ink(outcome: &str) -> Ink {
     match outcome {
-        "blocked" | "lost" | "killed" | "timed_out" => Ink::Bad,
+        "blocked" | "lost" | "killed" | "timed_out" | "critical" => Ink::Bad,
         "done" => Ink::Plain,
         other => status_ink(other),
     }

@@ -110,6 +110,8 @@ impl Formatter {
                 vec![format!("Worker lost: {why}{lost}; waiting for another")]
             }
             What::JailLost { why, .. } => vec![format!("Sandbox lost: {why}; /workspace is kept")],
+            What::ChildStarted { child, .. } => vec![format!("Started execution {child}")],
+            What::ChildEnded { child } => vec![format!("Execution {child} has ended")],
             What::BudgetWarned { budget, used, limit } => {
                 vec![format!("Budget: {}", nearly_used(budget, *used, *limit))]
             }

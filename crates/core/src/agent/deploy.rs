@@ -1,5 +1,5 @@
 //! A deploy: a new agent, or a new revision of the one with its name.
-use super::{Agent, Event, NextWake, Refusal, keys, schedule};
+use super::{Agent, Event, Mailbox, NextWake, Refusal, State, keys, schedule};
 use crate::bound::{Bound, Hash, Payload};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
@@ -63,6 +63,34 @@ pub struct Deployed {
     /// The older revision whose manifest and plan these are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<u32>,
+}
+
+impl Agent {
+    pub(super) fn created(deployed: &Deployed) -> Agent {
+        Agent {
+            name: deployed.name.clone(),
+            revision: deployed.revision,
+            digest: deployed.digest,
+            state: State::Deployed,
+            killed: false,
+            home: None,
+            open: 0,
+            last_started_at: None,
+            last_ended_at: None,
+            triggers: deployed.triggers.clone(),
+            next: deployed.next,
+            last: None,
+            scheduled: Vec::new(),
+            last_woken_at: None,
+            keys: Vec::new(),
+            sessions: Vec::new(),
+            last_session_at: None,
+            state_due: None,
+            mailbox: Mailbox::default(),
+            planned: Vec::new(),
+            plans: 0,
+        }
+    }
 }
 
 pub(super) fn deploy(fresh: AgentId, draft: &mut Draft<'_>, deployment: Deployment) -> Result<(), Stop> {

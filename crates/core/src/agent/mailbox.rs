@@ -2,7 +2,7 @@
 //! rows. Nothing here may hold what grows with them.
 use super::{Agent, Event, Refusal, State, Waking};
 use crate::actor::Actor;
-use crate::bound::Payload;
+use crate::bound::{Hash, Payload};
 use crate::call::Holder;
 use crate::comms::{self, Audience, Cause, Envelope, MessageChange, MessageRow, PAGE, Priority, WAITING_MAX};
 use crate::draft::{Draft, Stop, minute, refuse};
@@ -47,6 +47,8 @@ pub struct Post {
     pub priority: Priority,
     pub correlation: Option<String>,
     pub deadline: Option<Time>,
+    /// Hash of the sender's key within the agent: the same one sends once.
+    pub idempotency: Option<Hash>,
 }
 
 impl Mailbox {
@@ -69,7 +71,7 @@ impl Mailbox {
                     fan_out.after = *after;
                 }
             }
-            Event::MessageQueued { seq, envelope } => {
+            Event::MessageQueued { seq, envelope, .. } => {
                 (self.queued, self.waiting) = (*seq, self.waiting.saturating_add(1));
                 self.deadline = self.deadline.into_iter().chain(envelope.deadline).min();
             }
@@ -90,6 +92,7 @@ impl Mailbox {
             | Event::MessageRefused { .. }
             | Event::MessageUnanswered { .. }
             | life_events!()
+            | item_events!()
             | state_events!() => {}
         }
     }
@@ -148,9 +151,14 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
             }
             rows
         }
-        Event::MessageQueued { seq, envelope } => {
+        Event::MessageQueued { seq, envelope, idempotency } => {
             let row = MessageRow::of(Actor::Agent(id), *seq, comms::State::Waiting, envelope, stamp.at);
-            vec![Row::Message(Box::new(row))]
+            let held = idempotency.map(|key| Row::Held {
+                namespace: Namespace::MessageKey,
+                key: format!("{id}:{key}"),
+                holder: Some(envelope.message.to_string()),
+            });
+            std::iter::once(Row::Message(Box::new(row))).chain(held).collect()
         }
         Event::MessagesReceived { messages, holder, deeper_by } => {
             let change = |message| changed(message, MessageChange::Received { holder: *holder });
@@ -177,6 +185,7 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
         | Event::MessageUnanswered { .. }
         | Event::Archived { .. }
         | life_events!()
+        | item_events!()
         | state_events!() => Vec::new(),
     }
 }
@@ -209,6 +218,12 @@ pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> {
 /// A person writes to the agent.
 pub(super) fn post(id: AgentId, draft: &mut Draft<'_>, post: Post) -> Result<(), Stop> {
     super::known(id, draft)?.not_revoked()?;
+    if let Some(key) = post.idempotency
+        && let Some(held) = draft.holder(Namespace::MessageKey, &format!("{id}:{key}"))?
+        && let Ok(message) = held.parse()
+    {
+        return Err(refuse::<Agent>(Refusal::MessageRepeated { message }));
+    }
     if post.body.bytes().len() > comms::BODY_BYTES_MAX {
         return Err(refuse::<Agent>(Refusal::MessageTooLarge {}));
     }
@@ -231,7 +246,7 @@ pub(super) fn post(id: AgentId, draft: &mut Draft<'_>, post: Post) -> Result<(),
         hop: 0,
         sent_at: draft.stamp.at,
     };
-    comms::deliver(draft, id, envelope)?;
+    comms::deliver_once(draft, id, envelope, post.idempotency)?;
     Ok(())
 }
 

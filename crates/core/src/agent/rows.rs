@@ -1,6 +1,7 @@
 //! The rows of an agent, and the payloads that its events bind. They follow from the event and the fold before it, or from the
 //! state, alone.
-use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, mailbox};
+use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, mailbox, planned};
+use crate::alert;
 use crate::bound::Hash;
 use crate::facts::Namespace;
 use crate::id::{AgentId, WorkerId};
@@ -99,6 +100,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
             each(&deployed.plan.hash);
         }
         Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
+        Event::ScheduleCreated { input: text, .. } | Event::AlertSent { message: text, .. } => each(&text.hash),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
@@ -120,6 +122,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::ExecutionEnded { .. }
         | state_events!()
         | message_events_without_body!()
+        | item_events_without_text!()
         | Event::Refused(_) => {}
     }
 }
@@ -146,10 +149,18 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         Event::KeyRevoked { key } => vec![Row::AgentKeyRevoked { id: *key, at: stamp.at }],
         // From now on another one may have its name: the id is the identity.
         Event::Archived { .. } => {
-            let rows = before.map(|agent| std::iter::once(holds(&agent.name, None)).chain(agent.mailbox.left(id)));
+            let rows = before.map(|agent| {
+                let left = agent.mailbox.left(id).chain(planned::left(agent, id));
+                std::iter::once(holds(&agent.name, None)).chain(left)
+            });
             rows.into_iter().flatten().collect()
         }
         message_events!() => mailbox::rows(id, event, stamp),
+        Event::AlertSent { .. } | Event::AlertAcknowledged { .. } => alert::rows(id, event, stamp),
+        Event::ScheduleCreated { .. }
+        | Event::ScheduleDeleted { .. }
+        | Event::ScheduleWoken { .. }
+        | Event::ScheduleSkipped { .. } => planned::rows(id, event, stamp),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
@@ -181,7 +192,7 @@ impl Agent {
             open: self.open,
             last_started_at: self.last_started_at,
             last_ended_at: self.last_ended_at,
-            next_run_at: self.next_wake().map(|next| next.due),
+            next_run_at: self.next_wake().map(|next| next.due).into_iter().chain(self.next_planned()).min(),
             last_woken_at: self.last_woken_at,
             sessions: u32::try_from(self.sessions.len()).unwrap_or(u32::MAX),
             last_session_at: self.last_session_at,

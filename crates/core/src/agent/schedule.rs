@@ -1,7 +1,7 @@
 //! How the clock wakes an agent: which of its schedule's times is next, and what becomes of it once it is due. A time and the
 //! execution that it starts are one decision, and the time is over with in it: killed at any point, it never comes twice.
 //! Zones and expressions are asked here, in decisions, never by `apply` or `owed`: the event carries the next time.
-use super::{Agent, Event, Refusal, State, mailbox};
+use super::{Agent, Event, Refusal, State, mailbox, planned};
 use crate::bound::Payload;
 use crate::cron::Timetable;
 use crate::draft::{Draft, Stop, refuse};
@@ -35,11 +35,16 @@ pub enum Waking {
     },
     /// Messages wait for it; all of them, as far as one execution bears them.
     Messages,
+    /// A time that it planned itself.
+    Planned {
+        due: Time,
+    },
 }
 
 /// Why a time of a schedule starts nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Skipped {
     /// What the schedule started before has not ended.
     Running,
@@ -49,6 +54,14 @@ pub enum Skipped {
     Missed,
     /// Its expression or zone is not known to this program any more.
     Unreadable,
+    /// It passed while the agent was paused.
+    Paused,
+}
+
+impl Skipped {
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl Agent {
@@ -146,6 +159,7 @@ pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>, waking: Waking, input: Pa
     let scheduled = match waking {
         Waking::Schedule { scheduled } => scheduled,
         Waking::Messages => return mailbox::wake(id, draft),
+        Waking::Planned { due } => return planned::wake(id, draft, due),
     };
     let (agent, now) = (super::known(id, draft)?.clone(), draft.wall);
     agent.may_begin()?;

@@ -15,7 +15,9 @@ impl Event {
             Event::StateSessionOver(over) => Some(Change::SessionOver(over)),
             Event::StateQuotaSet { namespace, by, .. } => Some(Change::Quota { namespace, by: *by }),
             Event::StateSweepDue { due } => Some(Change::SweepDue(*due)),
-            Event::StateRestored(_) | Event::Archived { .. } | life_events!() | message_events!() => None,
+            Event::StateRestored(_) | Event::Archived { .. } | life_events!() | item_events!() | message_events!() => {
+                None
+            }
         }
     }
 }

@@ -1,10 +1,13 @@
 //! How people hold an agent: pause, resume, kill, revoke, each with a note. What may begin is asked here and nowhere else.
-use super::{Agent, Event, Refusal, State, keys, schedule};
+use super::{Agent, Event, Refusal, State, keys, planned, schedule};
 use crate::actor::Actor;
+use crate::call::Holder;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, refuse};
-use crate::id::AgentId;
+use crate::facts::Unread;
+use crate::id::{AgentId, ExecutionId};
 use crate::session::Ending;
+use crate::state as values;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +108,8 @@ pub(super) fn resume(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -
     match agent.state {
         State::Paused { .. } => {
             let next = schedule::after_pause(id, draft, now)?;
-            Ok(draft.emit::<Agent>(id, Event::Resumed { supervision, next })?)
+            draft.emit::<Agent>(id, Event::Resumed { supervision, next })?;
+            planned::after_pause(id, draft, now)
         }
         State::Deployed | State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => {
             Err(refuse::<Agent>(Refusal::NotPaused {}))
@@ -121,8 +125,10 @@ pub(super) fn end_pause(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> 
     match agent.state {
         State::Paused { until: Some(until), .. } if until <= now => {
             // What falls due at its end or after it is no longer held back.
-            let next = schedule::after_pause(id, draft, Time::from_millis(until.millis() - 1))?;
-            Ok(draft.emit::<Agent>(id, Event::Resumed { supervision, next })?)
+            let end = Time::from_millis(until.millis() - 1);
+            let next = schedule::after_pause(id, draft, end)?;
+            draft.emit::<Agent>(id, Event::Resumed { supervision, next })?;
+            planned::after_pause(id, draft, end)
         }
         State::Deployed
         | State::Paused { .. }
@@ -144,4 +150,28 @@ pub(super) fn revoke(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -
     super::known(id, draft)?.not_revoked()?;
     draft.emit::<Agent>(id, Event::Revoked(supervision))?;
     Ok(keys::shut_out(id, draft, &Ending::AgentRevoked)?)
+}
+
+/// An execution of the agent ends; a deleted agent's last one archives it.
+pub(crate) fn execution_ended(id: AgentId, draft: &mut Draft<'_>, execution: ExecutionId) -> Result<(), Unread> {
+    values::end_session(draft, id, &values::Space::session(id, Holder::Execution(execution)))?;
+    draft.emit::<Agent>(id, Event::ExecutionEnded { execution })?;
+    archive_if_over(id, draft)
+}
+
+pub(super) fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {
+    let now = draft.wall;
+    let Some(agent) = draft.get::<Agent>(id)? else { return Ok(()) };
+    match agent.state {
+        State::Deleting { home_grace_ms } if agent.open == 0 => {
+            let home_due = agent.home.map(|_| now.plus_ms(home_grace_ms));
+            values::end_persistent(draft, id)?;
+            draft.emit::<Agent>(id, Event::Archived { home_due })
+        }
+        State::Deleting { .. }
+        | State::Deployed
+        | State::Paused { .. }
+        | State::Revoked(_)
+        | State::Archived { .. } => Ok(()),
+    }
 }

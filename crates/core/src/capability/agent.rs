@@ -1,10 +1,13 @@
-//! What an agent may ask of itself.
-use super::{Attributes, Capability, Effects, Perform, Performed, arguments};
+//! What an agent may ask of itself, and how it starts another one.
+use super::{Attributes, Capability, Effects, Output, Perform, Performed, arguments};
 use crate::agent::Agent;
+use crate::bound::Payload;
 use crate::briefing;
-use crate::call::{Caller, Holder};
-use crate::draft::Draft;
+use crate::call::{Caller, Holder, Outcome};
+use crate::draft::{Draft, Stop};
+use crate::execution::{self, Ending, Execution, Phase};
 use crate::facts::Unread;
+use crate::id::ExecutionId;
 use serde_json::{Value, json};
 
 pub(super) const GROUP: &[Capability] = &[
@@ -50,7 +53,127 @@ pub(super) const GROUP: &[Capability] = &[
         attributes: |_| Attributes::default(),
         perform: Some(Perform::From(briefing)),
     },
+    Capability {
+        name: "agent.execute",
+        version: 1,
+        brief: "Start another agent on a task; gives its execution's id.",
+        use_when: "Another agent should do a piece of the work, beside you.",
+        avoid_when: "It should only know something: comms.send.",
+        effects: Effects::Irreversible,
+        idempotent: false,
+        usual: &["agent", "input", "report"],
+        input: || {
+            let agent = json!({"type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "description": "Name or id of the agent."});
+            let report = json!({"type": "boolean", "description": "Its end comes to you as a message."});
+            arguments(
+                &["agent", "input"],
+                json!({"agent": agent, "input": {"description": "Text or any JSON."}, "report": report}),
+            )
+        },
+        output: || json!({"type": "object", "properties": {"execution": {"type": "string"}, "status": {"type": "string"}}}),
+        attributes: |arguments| {
+            let key = arguments.get("agent").and_then(Value::as_str).map(str::to_string);
+            let bytes = arguments.get("input").map(|input| input.to_string().len() as u64);
+            Attributes { key, bytes, ..Attributes::default() }
+        },
+        perform: Some(Perform::Keeping { value: input, perform: execute }),
+    },
+    Capability {
+        name: "agent.result",
+        version: 1,
+        brief: "Tell how an execution that you started stands; once it has ended, what it gave.",
+        use_when: "You started another agent and need what came of it.",
+        avoid_when: "It was just started: do something else first.",
+        effects: Effects::None,
+        idempotent: true,
+        usual: &["execution"],
+        input: || {
+            arguments(&["execution"], json!({"execution": {"type": "string", "maxLength": 64, "description": "exe_…"}}))
+        },
+        output: || json!({"type": "object", "properties": {"execution": {"type": "string"}, "status": {"type": "string"}, "output": {"type": "string"}, "reason": {"type": "string"}, "detail": {"type": "string"}, "cut": {"type": "boolean"}}}),
+        attributes: |arguments| {
+            let key = arguments.get("execution").and_then(Value::as_str).map(str::to_string);
+            Attributes { key, ..Attributes::default() }
+        },
+        perform: Some(Perform::From(result)),
+    },
 ];
+
+/// The longest name or id that an agent is asked for by.
+const NAME_BYTES_MAX: usize = 128;
+/// Of the input of an execution that an agent starts, as JSON.
+const INPUT_BYTES_MAX: usize = 256 * 1024;
+/// Of an output that is given back; the rest is cut, and said to be.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+fn input(arguments: &Value) -> Vec<u8> {
+    arguments.get("input").unwrap_or(&Value::Null).to_string().into_bytes()
+}
+
+fn execute(draft: &mut Draft<'_>, caller: Caller, arguments: &Value, input: Payload) -> Result<Performed, Unread> {
+    let size = input.bytes().len();
+    if size > INPUT_BYTES_MAX {
+        let sentence = format!("it has {size} bytes, an input has at most {INPUT_BYTES_MAX}; put it into shared state");
+        return Ok(Performed::failed("too_large", sentence));
+    }
+    let wanted = arguments.get("agent").and_then(Value::as_str).unwrap_or_default();
+    let shown = super::clip(wanted);
+    let Some(agent) = draft.agent_named(wanted)? else {
+        return Ok(Performed::failed("not_found", format!("no agent is called `{shown}`")));
+    };
+    let known = draft.get::<Agent>(agent)?;
+    if let Some(Err(Stop::Refused(refusal))) = known.map(Agent::may_begin) {
+        let sentence = format!("`{shown}` starts nothing now: it is paused, killed, revoked or deleted");
+        return Ok(Performed::failed(refusal.code().trim_start_matches("agent."), sentence));
+    }
+    let report = arguments.get("report").and_then(Value::as_bool).unwrap_or(false);
+    Ok(match execution::start_child(draft, caller, agent, input, report)? {
+        Ok(id) => Performed::done(json!({"execution": id, "status": "queued"})),
+        Err((code, sentence)) => Performed::failed(code, sentence),
+    })
+}
+
+/// Of an execution that one of the caller's started; of others it is not said whether they are.
+fn result(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Performed, Unread> {
+    let wanted = arguments.get("execution").and_then(Value::as_str).unwrap_or_default();
+    let id = wanted.parse::<ExecutionId>().ok();
+    let found = id.map_or(Ok(None), |id| draft.get::<Execution>(id))?;
+    let own = |execution: &&Execution| execution.parent.as_ref().is_some_and(|parent| parent.agent == caller.agent);
+    let Some(execution) = found.filter(own).cloned() else {
+        let sentence = format!("you started no execution `{}`", super::clip(wanted));
+        return Ok(Performed::failed("not_found", sentence));
+    };
+    let Phase::Ended { ending, .. } = &execution.phase else {
+        let (status, waiting_for) = execution.status();
+        return Ok(Performed::done(
+            json!({"execution": wanted, "status": status.as_str(), "waiting_for": waiting_for}),
+        ));
+    };
+    let (status, reason) = ending.words();
+    let mut told = json!({"execution": wanted, "status": status});
+    match ending {
+        Ending::Completed { output } => {
+            let bytes = draft.body(&output.hash)?;
+            let text = bytes.as_deref().map(String::from_utf8_lossy);
+            match text.as_deref() {
+                Some(text) => {
+                    let end = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+                    let end = end.take_while(|end| *end <= OUTPUT_BYTES_MAX).last().unwrap_or(0);
+                    told["output"] = text[..end].into();
+                    if end < text.len() {
+                        told["cut"] = true.into();
+                    }
+                }
+                None => told["error"] = "its output is kept no longer".into(),
+            }
+        }
+        Ending::Failed { detail, .. } => {
+            (told["reason"], told["detail"]) = (reason.into(), detail.as_str().into());
+        }
+        Ending::Cancelled { why, .. } => told["detail"] = why.as_str().into(),
+    }
+    Ok(Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Made(told), detail: None })
+}
 
 fn briefing(draft: &mut Draft<'_>, caller: Caller, _: &Value) -> Result<Performed, Unread> {
     Ok(match briefing::of(draft, caller.agent, None)? {

@@ -9,8 +9,8 @@ use crate::comms::{
     PAGE, Priority, Unsent,
 };
 use crate::draft::Draft;
-use crate::facts::{Counter, Namespace, Unread};
-use crate::id::{AgentId, MessageId};
+use crate::facts::{Counter, Unread};
+use crate::id::MessageId;
 use serde_json::{Value, json};
 
 /// Messages that `comms.receive` takes where it is not told: a model sees a result clipped to its budget.
@@ -213,21 +213,13 @@ fn read_letter(draft: &Draft<'_>, arguments: &Value, body: Payload) -> Result<Le
     Ok(Letter { body, priority, correlation, reply_to: None, deadline })
 }
 
-/// The agent of this name or whole id.
-fn named(draft: &mut Draft<'_>, wanted: &str) -> Result<Option<AgentId>, Unread> {
-    let holder = draft.holder(Namespace::AgentName, &wanted.to_ascii_lowercase())?;
-    let id = holder.as_deref().unwrap_or(wanted).parse().ok();
-    let known = |draft: &mut Draft<'_>, id| draft.get::<Agent>(id).map(|agent| agent.map(|_| id));
-    id.map_or(Ok(None), |id| known(draft, id))
-}
-
 fn send(draft: &mut Draft<'_>, caller: Caller, arguments: &Value, body: Payload) -> Result<Performed, Unread> {
     let letter = match read_letter(draft, arguments, body) {
         Ok(letter) => letter,
         Err(failed) => return Ok(failed),
     };
     let wanted = text(arguments, "to").unwrap_or_default();
-    let Some(agent) = named(draft, wanted)? else {
+    let Some(agent) = draft.agent_named(wanted)? else {
         return Ok(Performed::failed("not_found", format!("no agent is called `{}`", super::clip(wanted))));
     };
     if draft.get::<Agent>(agent)?.is_some_and(|agent| agent.not_revoked().is_err()) {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent, Event};
-use crate::bound::Payload;
+use crate::bound::{Hash, Payload};
 use crate::call::Caller;
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
@@ -75,11 +75,21 @@ pub(crate) fn send(draft: &mut Draft<'_>, caller: Caller, to: Audience, letter: 
 
 /// Into one mailbox; a full one makes it a dead letter.
 pub(crate) fn deliver(draft: &mut Draft<'_>, to: AgentId, envelope: Envelope) -> Result<Option<Cause>, Unread> {
+    deliver_once(draft, to, envelope, None)
+}
+
+/// The same, under a key of the sender's.
+pub(crate) fn deliver_once(
+    draft: &mut Draft<'_>,
+    to: AgentId,
+    envelope: Envelope,
+    idempotency: Option<Hash>,
+) -> Result<Option<Cause>, Unread> {
     let Some(agent) = draft.get::<Agent>(to)? else { return Ok(Some(Cause::RecipientGone)) };
     let (seq, full) = (agent.mailbox.queued + 1, agent.mailbox.waiting >= WAITING_MAX);
     let gone = agent.not_revoked().is_err();
     let message = envelope.message;
-    draft.emit::<Agent>(to, Event::MessageQueued { seq, envelope })?;
+    draft.emit::<Agent>(to, Event::MessageQueued { seq, idempotency, envelope })?;
     let cause = match (gone, full) {
         (true, _) => Some(Cause::RecipientGone),
         (false, true) => Some(Cause::MailboxFull),

@@ -87,6 +87,6 @@ pub(super) fn is_too_dear(it: &mut Decider<'_, '_>, model: &str, reserved: Optio
     Ok(true)
 }
 
-fn dollars(micro_usd: u64) -> String {
+pub(super) fn dollars(micro_usd: u64) -> String {
     format!("{}.{:06} USD", micro_usd / 1_000_000, micro_usd % 1_000_000)
 }

@@ -1,8 +1,8 @@
 //! Decisions of an execution. The draft applies each event as it is made, so that what follows sees what came before;
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
-    Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Phase, Reason, Refusal, Start,
-    Step, Trigger, iteration, turn, validation,
+    Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Parent, Phase, Reason, Refusal,
+    Start, Step, Trigger, iteration, lineage, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
@@ -55,8 +55,9 @@ impl Decider<'_, '_> {
     /// The end, in the agent's stream too.
     pub(super) fn end(&mut self, ending: Ending) -> Result<(), Stop> {
         let agent = self.execution()?.agent;
-        self.emit(Event::Ended { ending })?;
-        Ok(agent::execution_ended(agent, self.draft, self.id)?)
+        self.emit(Event::Ended { ending: ending.clone() })?;
+        agent::execution_ended(agent, self.draft, self.id)?;
+        lineage::ended(self, &ending)
     }
 }
 
@@ -69,8 +70,8 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
     let mut it = Decider { id, draft };
     let it = &mut it;
     match command {
-        Command::Start(start) => begin(it, start, None)?,
-        Command::Converse { start, conversation } => begin(it, start, Some(conversation))?,
+        Command::Start(start) => begin(it, start, None, None)?,
+        Command::Converse { start, conversation } => begin(it, start, Some(conversation), None)?,
         Command::Cancel { why } => cancel(it, why)?,
         Command::Bind { worker, connection } => iteration::bind(it, worker, connection)?,
         Command::Unbind { connection, since, why } => iteration::unbind(it, connection, since, why)?,
@@ -94,8 +95,13 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
     advance(it)
 }
 
-/// `conversation`: it is a turn of this one, or of a new one.
-fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<ExecutionId>>) -> Result<(), Stop> {
+/// `conversation`: it is a turn of this one, or of a new one. `parent`: another execution starts it.
+pub(super) fn begin(
+    it: &mut Decider<'_, '_>,
+    start: Start,
+    conversation: Option<Option<ExecutionId>>,
+    parent: Option<Parent>,
+) -> Result<(), Stop> {
     if it.execution().is_ok() {
         return Err(no(Refusal::Started {}));
     }
@@ -136,6 +142,7 @@ fn begin(it: &mut Decider<'_, '_>, start: Start, conversation: Option<Option<Exe
         idempotency,
         trigger: start.trigger,
         conversation,
+        parent,
     })?;
     Ok(it.draft.emit::<Agent>(start.agent, agent::Event::ExecutionStarted { execution: it.id })?)
 }
@@ -157,7 +164,7 @@ fn missed(it: &mut Decider<'_, '_>, start: &Start, tools: &[String]) -> Result<O
 /// Starts one within another decision.
 pub(crate) fn start(id: ExecutionId, draft: &mut Draft<'_>, start: Start) -> Result<(), Stop> {
     draft.get::<Execution>(id)?;
-    begin(&mut Decider { id, draft }, start, None)
+    begin(&mut Decider { id, draft }, start, None, None)
 }
 
 /// Cancels one for the next of its schedule; one that is ending anyway ends as it was going to.

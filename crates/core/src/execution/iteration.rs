@@ -275,6 +275,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::Validated { .. }
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::Refused(_) => {}
     }
 }

@@ -6,6 +6,15 @@ use crate::owed::{Obligation, Owed};
 use crate::time::{Due, Run};
 
 pub(super) fn owed(execution: &Execution) -> Vec<Owed> {
+    let mut owed = of_phase(execution);
+    let left = execution.uncancelled_children().len();
+    if left > 0 {
+        owed.push(at_once(Obligation::CancelChildren { left: u32::try_from(left).unwrap_or(u32::MAX) }));
+    }
+    owed
+}
+
+fn of_phase(execution: &Execution) -> Vec<Owed> {
     match &execution.phase {
         Phase::Queued { iteration, since } => {
             vec![Owed { obligation: Obligation::Place { iteration: *iteration }, due: Due::Run(*since) }]

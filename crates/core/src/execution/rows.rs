@@ -1,7 +1,7 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
-use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger};
+use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage};
 use crate::bound::Hash;
 use crate::call::{self, Holder, Proposed};
 use crate::facts::{Counter, Namespace};
@@ -41,6 +41,8 @@ pub struct ExecutionRow {
     pub briefing: Option<Hash>,
     pub output: Option<Hash>,
     pub trigger: Trigger,
+    /// The execution that started it.
+    pub parent: Option<ExecutionId>,
     pub started_at: Time,
     pub ended_at: Option<Time>,
 }
@@ -103,14 +105,15 @@ pub struct ConversationRow {
 pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
     let iteration = before.and_then(Execution::iteration);
     match event {
-        Event::Started { agent, agent_name, idempotency, conversation, .. } => {
+        Event::Started { agent, agent_name, idempotency, conversation, parent, .. } => {
             let keyed = idempotency.map(|key| Row::Held {
                 namespace: Namespace::IdempotencyKey,
                 key: format!("{agent}:{key}"),
                 holder: Some(id.to_string()),
             });
             let said = conversation.map(|chained| said(id, chained, *agent, agent_name, stamp));
-            keyed.into_iter().chain(said.into_iter().flatten()).collect()
+            let hops = lineage::hops(id, parent.as_ref());
+            keyed.into_iter().chain(said.into_iter().flatten()).chain(hops).collect()
         }
         Event::IterationStarted { iteration, .. } => vec![Row::Iteration(IterationRow {
             execution: id,
@@ -129,7 +132,14 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::BudgetWarned { budget, .. } => {
             iteration.map(|iteration| note(id, iteration, budget.note())).into_iter().collect()
         }
-        Event::ModelAnswered { .. } => answered(id, event, stamp),
+        Event::ModelAnswered { .. } => {
+            let mut rows = answered(id, event, stamp);
+            rows.extend(lineage::charges(before, event));
+            rows
+        }
+        Event::ModelCalled { .. } | Event::ModelFailed { .. } | Event::ModelLost { .. } => {
+            lineage::charges(before, event)
+        }
         Event::CallCalled(called) => {
             check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
         }
@@ -159,13 +169,12 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::CancelRequested { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
-        | Event::ModelCalled { .. }
-        | Event::ModelFailed { .. }
-        | Event::ModelLost { .. }
         | Event::IterationClosing { .. }
         | Event::IterationReleased { .. }
         | Event::Ended { .. }
         | Event::NetworkRefused { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::Refused(_) => Vec::new(),
     }
 }
@@ -232,6 +241,8 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::JailLost { .. }
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::ModelCalled { .. }
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
@@ -287,6 +298,7 @@ impl Execution {
             briefing: self.briefing,
             output,
             trigger: self.trigger,
+            parent: self.parent.as_ref().map(|parent| parent.execution),
             started_at: self.started_at,
             ended_at,
         }

@@ -3,7 +3,7 @@ use super::budget;
 use super::decide::{Decider, close, failed, no};
 use super::{
     Answer, CallModel, Cause, Check, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX, ModelCall,
-    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, iteration::step_calls,
+    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, iteration::step_calls, lineage,
 };
 use crate::actor::Actor;
 use crate::bound::{Bound, Payload};
@@ -28,7 +28,9 @@ pub(super) fn call_model(it: &mut Decider<'_, '_>, call: CallModel) -> Result<()
             return Err(no(Refusal::Stale {}));
         }
     }
-    if budget::is_too_dear(it, &call.model, call.reserved_micro_usd)? {
+    if budget::is_too_dear(it, &call.model, call.reserved_micro_usd)?
+        || lineage::is_too_dear(it, &call.model, call.reserved_micro_usd)?
+    {
         return Ok(());
     }
     it.emit(Event::ModelCalled {
@@ -201,7 +203,7 @@ pub(super) fn limit(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
         close(it, Cause::Turns)?;
         return Ok(true);
     }
-    if budget::is_over(it)? {
+    if budget::is_over(it)? || lineage::is_over(it)? {
         return Ok(true);
     }
     budget::warn(it)?;
@@ -312,6 +314,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::Ended { .. }
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::Refused(_) => {}
     }
 }

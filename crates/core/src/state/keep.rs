@@ -128,6 +128,27 @@ pub fn end_session(draft: &mut Draft<'_>, agent: AgentId, space: &Space) -> Resu
     draft.emit::<Agent>(agent, agent::Event::StateSessionOver(over))
 }
 
+/// A deleted agent's values are over, with all that is kept of their history.
+///
+/// # Errors
+/// `Unread`.
+pub fn end_persistent(draft: &mut Draft<'_>, agent: AgentId) -> Result<(), Unread> {
+    let namespace = Space::persistent(agent).namespace;
+    let (keys, history) =
+        (draft.count(Counter::StateKeys, &namespace)?, draft.count(Counter::StateHistory, &namespace)?);
+    if keys == 0 && history == 0 {
+        return Ok(());
+    }
+    draft.emit::<Agent>(agent, agent::Event::StateSessionOver(SessionOver { namespace }))
+}
+
+/// Of a deleted agent's history nothing is kept.
+fn room_for_history(draft: &mut Draft<'_>, home: Home, quota: u64) -> Result<u64, Unread> {
+    let Home::Agent(id) = home else { return Ok(quota) };
+    let archived = |agent: &Agent| matches!(agent.state, agent::State::Archived { .. });
+    Ok(if draft.get::<Agent>(id)?.is_some_and(archived) { 0 } else { quota })
+}
+
 /// Ends a page of what is over, drops a page of what history has no room for, and says when there is more to do. False:
 /// there was nothing to do, and the stream knows it already.
 ///
@@ -143,8 +164,9 @@ pub fn sweep(draft: &mut Draft<'_>, space: &Space, known: Option<Time>) -> Resul
         end(draft, &space, key, entry, EndedBy::Expiry { due: *at })?;
     }
     let usage = usage(draft, space)?;
-    let dropped = drop_oldest(draft, space, usage.history_bytes.saturating_sub(usage.quota))?;
-    let still_over = amount(draft.count(Counter::StateHistory, &space.namespace)?) > usage.quota;
+    let room = room_for_history(draft, home, usage.quota)?;
+    let dropped = drop_oldest(draft, space, usage.history_bytes.saturating_sub(room))?;
+    let still_over = amount(draft.count(Counter::StateHistory, &space.namespace)?) > room;
     let next = if still_over { Some(now) } else { page.get(over).map(|due| due.at) };
     if over == 0 && !dropped && next == known {
         return Ok(false);

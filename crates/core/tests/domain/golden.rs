@@ -125,7 +125,7 @@ fn history() -> Office {
     let (connection, host) = (office.connection().expect("connected"), office.world.payload("{\"more\":1}"));
     let survey = Command::Worker(office.worker, fleet::Command::Survey { connection, host });
     office.world.commit(Actor::Worker(office.worker), survey).expect("connected");
-    crate::messages::every_kind(office)
+    crate::messages::every_kind(crate::staff::every_kind(office))
 }
 
 /// The same office with an agent that connects from outside.

@@ -1,5 +1,6 @@
 //! The domain as its commands and events show it: transition tables and random histories.
 mod budgets;
+mod children;
 mod conversations;
 mod golden;
 mod neighbours;
@@ -9,5 +10,6 @@ mod replay;
 mod reports;
 mod schedules;
 mod sessions;
+mod staff;
 mod state;
 mod transitions;

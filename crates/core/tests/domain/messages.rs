@@ -16,41 +16,45 @@ use tenure_core::execution;
 use tenure_core::id::{AgentId, ExecutionId, MessageId};
 use tenure_core::manifest::Trigger;
 use tenure_core::owed::Obligation;
+use tenure_core::plan::Limits;
 
 /// Two agents that talk, in an office.
-struct Talk {
-    office: Office,
-    one: AgentId,
-    other: AgentId,
+pub struct Talk {
+    pub office: Office,
+    pub one: AgentId,
+    pub other: AgentId,
     digest: u64,
     /// What is deployed from now on is woken by messages.
     wakes: bool,
+    /// Of what is deployed from now on.
+    pub limits: Limits,
 }
 
 impl Talk {
-    fn new() -> Talk {
+    pub fn new() -> Talk {
         Talk::of(Office::new(0))
     }
 
     /// Its agent is another one now.
-    fn of(office: Office) -> Talk {
+    pub fn of(office: Office) -> Talk {
         let one = office.agent;
-        let mut talk = Talk { office, one, other: one, digest: 0, wakes: false };
+        let limits = Limits { max_turns: 5_000, tool_calls: 5_000, tokens: 1 << 40, ..plan(0).limits };
+        let mut talk = Talk { office, one, other: one, digest: 0, wakes: false, limits };
         talk.one = talk.agent("front", &[]);
         talk.other = talk.agent("bookkeeper", &[("team", "books")]);
         talk
     }
 
-    fn agent(&mut self, name: &str, labels: &[(&str, &str)]) -> AgentId {
+    pub fn agent(&mut self, name: &str, labels: &[(&str, &str)]) -> AgentId {
         self.office.agent = self.office.world.agent_id();
         self.deploy(name, labels);
         self.office.agent
     }
 
-    fn deploy(&mut self, name: &str, labels: &[(&str, &str)]) {
+    pub fn deploy(&mut self, name: &str, labels: &[(&str, &str)]) {
         let mut plan = plan(0);
-        (plan.limits.max_turns, plan.limits.tool_calls, plan.limits.tokens) = (5_000, 5_000, 1 << 40);
-        plan.tools = vec!["comms.*".into(), "agent.*".into()];
+        plan.limits = self.limits;
+        plan.tools = ["comms.*", "agent.*", "scheduler.*", "alerts.*", "system.*"].map(str::to_string).to_vec();
         plan.comms.messages_per_minute = 20;
         plan.comms.hop_limit = 4;
         self.digest += 1;
@@ -72,12 +76,12 @@ impl Talk {
         self.tell(OWNER, self.office.agent, agent::Command::Deploy(deployment)).expect("it is deployed");
     }
 
-    fn tell(&mut self, actor: Actor, agent: AgentId, command: agent::Command) -> Result<Vec<Event>, Refusal> {
+    pub fn tell(&mut self, actor: Actor, agent: AgentId, command: agent::Command) -> Result<Vec<Event>, Refusal> {
         self.office.world.commit(actor, Command::Agent(agent, command))
     }
 
     /// An execution of this agent, with its worker, before its first turn.
-    fn begin(&mut self, agent: AgentId) -> ExecutionId {
+    pub fn begin(&mut self, agent: AgentId) -> ExecutionId {
         (self.office.agent, self.office.execution) = (agent, self.office.world.execution_id());
         let start = self.office.start();
         self.office.must(start);
@@ -86,16 +90,31 @@ impl Talk {
         self.office.execution
     }
 
-    fn end(&mut self, execution: ExecutionId) {
+    pub fn end(&mut self, execution: ExecutionId) {
         self.office.execution = execution;
         self.office.must(execution::Command::Cancel { why: "it is over".into() });
     }
 
     /// One call of its model's, performed: how it ended, what it gave, and all that happened in that commit.
-    fn call(&mut self, execution: ExecutionId, name: &str, arguments: &Value) -> (Outcome, Value, Vec<Event>) {
+    pub fn call(&mut self, execution: ExecutionId, name: &str, arguments: &Value) -> (Outcome, Value, Vec<Event>) {
         self.office.execution = execution;
         let call = self.office.call_model();
         self.office.must(call);
+        self.answer_with(execution, name, arguments);
+        let perform = self.office.perform();
+        let events = self.office.apply(perform).expect("it is performed");
+        let ended = events.iter().find_map(|event| match event {
+            Event::Execution(execution::Event::CallEnded(ended)) => Some(ended.clone()),
+            _ => None,
+        });
+        let ended = ended.expect("the call ended");
+        let bytes = self.office.world.memory.payloads[&ended.result.expect("a result").hash].bytes().to_vec();
+        (ended.outcome, serde_json::from_slice(&bytes).expect("JSON"), events)
+    }
+
+    /// Its open model call is answered: it asks for this one.
+    pub fn answer_with(&mut self, execution: ExecutionId, name: &str, arguments: &Value) {
+        self.office.execution = execution;
         let known = capability::find(name).expect("it is in the catalogue");
         let attributes = call::attributes_json(&known.attributes(arguments)).expect("they are small");
         let proposal = Proposal {
@@ -109,35 +128,26 @@ impl Talk {
         };
         answer.calls = vec![proposal];
         self.office.must(execution::Command::AnswerModel { turn, answer });
-        let perform = self.office.perform();
-        let events = self.office.apply(perform).expect("it is performed");
-        let ended = events.iter().find_map(|event| match event {
-            Event::Execution(execution::Event::CallEnded(ended)) => Some(ended.clone()),
-            _ => None,
-        });
-        let ended = ended.expect("the call ended");
-        let bytes = self.office.world.memory.payloads[&ended.result.expect("a result").hash].bytes().to_vec();
-        (ended.outcome, serde_json::from_slice(&bytes).expect("JSON"), events)
     }
 
     /// A call that must be done.
-    fn done(&mut self, execution: ExecutionId, name: &str, arguments: &Value) -> Value {
+    pub fn done(&mut self, execution: ExecutionId, name: &str, arguments: &Value) -> Value {
         let (outcome, result, _) = self.call(execution, name, arguments);
         assert_eq!(outcome, Outcome::Done { exit_code: None }, "{result}");
         result
     }
 
     /// A call that must fail: its code.
-    fn fails(&mut self, execution: ExecutionId, name: &str, arguments: &Value) -> String {
+    pub fn fails(&mut self, execution: ExecutionId, name: &str, arguments: &Value) -> String {
         match self.call(execution, name, arguments) {
             (Outcome::Failed { code }, ..) => code,
             (other, result, _) => panic!("{other:?}: {result}"),
         }
     }
 
-    fn post(&mut self, to: AgentId, text: &str, priority: Priority) -> Result<MessageId, Refusal> {
+    pub fn post(&mut self, to: AgentId, text: &str, priority: Priority) -> Result<MessageId, Refusal> {
         let body = self.office.world.payload(&json!(text).to_string());
-        let post = Post { body, priority, correlation: None, deadline: None };
+        let post = Post { body, priority, correlation: None, deadline: None, idempotency: None };
         let events = self.tell(OWNER, to, agent::Command::Post(post))?;
         let queued = events.iter().find_map(|event| match event {
             Event::Agent(Happened::MessageQueued { envelope, .. }) => Some(envelope.message),
@@ -146,22 +156,22 @@ impl Talk {
         Ok(queued.expect("it was queued"))
     }
 
-    fn row(&self, agent: AgentId, message: MessageId) -> MessageRow {
+    pub fn row(&self, agent: AgentId, message: MessageId) -> MessageRow {
         self.office.world.memory.messages[&(Actor::Agent(agent).to_string(), message)].clone()
     }
 
-    fn waiting(&self, agent: AgentId) -> u32 {
+    pub fn waiting(&self, agent: AgentId) -> u32 {
         self.office.world.fold::<Agent>(agent).expect("it is deployed").mailbox.waiting
     }
 
     /// What an agent's stream holds of this kind.
-    fn events(&self, agent: AgentId, wanted: impl Fn(&Happened) -> bool) -> usize {
+    pub fn events(&self, agent: AgentId, wanted: impl Fn(&Happened) -> bool) -> usize {
         let stream = self.office.world.memory.streams.get(&Stream::Agent(agent));
         let events = stream.into_iter().flatten();
         events.filter(|(_, event)| matches!(event, Event::Agent(event) if wanted(event))).count()
     }
 
-    fn owes(&self, agent: AgentId, wanted: impl Fn(&Obligation) -> bool) -> usize {
+    pub fn owes(&self, agent: AgentId, wanted: impl Fn(&Obligation) -> bool) -> usize {
         let owed = self.office.world.owed(Stream::Agent(agent));
         owed.iter().filter(|owed| wanted(&owed.obligation)).count()
     }
@@ -419,7 +429,7 @@ fn with_letter(deadline_ms: Option<u64>) -> Office {
     let agent = talk.agent("night-clerk", &[]);
     let body = talk.office.world.payload("\"x\"");
     let deadline = deadline_ms.map(|ms| talk.office.world.now.at.plus_ms(ms));
-    let post = Post { body, priority: Priority::Normal, correlation: None, deadline };
+    let post = Post { body, priority: Priority::Normal, correlation: None, deadline, idempotency: None };
     talk.tell(OWNER, agent, agent::Command::Post(post)).expect("it is deployed");
     talk.office.agent = agent;
     talk.office
@@ -480,7 +490,7 @@ fn a_mailbox_answers_every_command_in_every_state_as_the_table_says() {
     let commands: [(&str, Command1); 6] = [
         ("post", |office| {
             let body = office.world.payload("\"y\"");
-            let post = Post { body, priority: Priority::Low, correlation: None, deadline: None };
+            let post = Post { body, priority: Priority::Low, correlation: None, deadline: None, idempotency: None };
             on_mailbox(office, agent::Command::Post(post))
         }),
         ("wake", |office| {

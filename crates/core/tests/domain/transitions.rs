@@ -274,8 +274,15 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
     fn revise(office: &mut Office, known: u32) -> Result<Vec<Event>, Refusal> {
         office.deploy_expecting("clerk", &plan(1), "2", agent::Expectation::Revision(known))
     }
-    let commands: [(&str, Command1); 28] = [
+    let commands: [(&str, Command1); 30] = [
         ("wake", Office::wake),
+        ("end a wake that it did not plan", |office| {
+            office.supervise(agent::Command::DeleteSchedule { name: "none".into() })
+        }),
+        ("acknowledge an alert that it did not send", |office| {
+            let alert = tenure_core::id::AlertId::mint(&mut office.world.mint());
+            office.supervise(agent::Command::AcknowledgeAlert { alert, note: None })
+        }),
         ("start", |office| start(office, None)),
         ("start of revision 1", |office| start(office, Some(1))),
         ("start of a revision that is not there", |office| start(office, Some(9))),

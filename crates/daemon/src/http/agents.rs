@@ -32,6 +32,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, Params, Segment, Text};
+use super::items::planned;
 use super::lookup::quoted;
 use super::manifests;
 use super::number::{self, Number};
@@ -303,10 +304,11 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let entry = api.agent(&wanted).await?;
     let revisions = api.revisions(entry.id, None, REVISIONS_SHOWN).await?.rows;
     let (id, number, newest) = (entry.id, entry.standing.revision, revisions.first().map(|revision| revision.manifest));
-    let read = api
-        .records
-        .read(move |txn| Ok((txn.plan(id, number)?, newest.map(|manifest| txn.bytes(manifest)).transpose()?)));
-    let (plan, manifest) = read.await?;
+    let read = api.records.read(move |txn| {
+        let manifest = newest.map(|manifest| txn.bytes(manifest)).transpose()?;
+        Ok((txn.plan(id, number)?, manifest, planned(txn, id)?))
+    });
+    let (plan, manifest, planned) = read.await?;
     let manifest = manifest.map(|stored| manifests::readable(&stored)).transpose()?.unwrap_or_default();
     let of_it = Filter { agent: Some(entry.id), ..Filter::default() };
     let tasks = api.executions(of_it, TASKS_SHOWN).await?;
@@ -330,6 +332,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         },
         tools: plan.tools.clone(),
         triggers: plan.triggers.iter().map(|trigger| trigger.as_str().to_string()).collect(),
+        planned,
         schedule: plan.schedule.as_ref().map(|schedule| scheduled(schedule, &entry, api.app.committer.now().at)),
         revisions: revisions.into_iter().map(revision).collect(),
         manifest,

@@ -21,8 +21,8 @@ use tenure_store::sql::Sql;
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::List;
 use tenure_wire::api::execution::{
-    Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_BYTES_MAX,
-    Start, Started,
+    Below, Cancel, Execution, ExecutionFile, ExecutionFilter, ExecutionStatus, IDEMPOTENCY_KEY,
+    IDEMPOTENCY_KEY_BYTES_MAX, Start, Started,
 };
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, Problem};
@@ -42,6 +42,8 @@ use crate::records::found;
 
 /// Of the reasons that are shown of all iterations together.
 const REASONS_BYTES_MAX: usize = 1024 * 1024;
+/// Of the executions that one started.
+const CHILDREN_SHOWN: u32 = 200;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(start, list)).routes(routes!(get)).routes(routes!(cancel))
@@ -168,9 +170,13 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let read = api.records.read(move |txn| {
         let input = logs::readable(txn, input)?;
         let output = output.map(|output| logs::readable(txn, output)).transpose()?.flatten();
-        Ok((logs::iterations(txn, id, REASONS_BYTES_MAX, now)?, input, output))
+        let mut children = rows::children_of(txn.parts().0, id, CHILDREN_SHOWN + 1)?;
+        let children_cut = children.len() > CHILDREN_SHOWN as usize;
+        children.truncate(CHILDREN_SHOWN as usize);
+        let below = if children.is_empty() { None } else { Some(rows::spent_below(txn.parts().0, id)?) };
+        Ok((logs::iterations(txn, id, REASONS_BYTES_MAX, now)?, input, output, (children, children_cut, below)))
     });
-    let (iterations, input, output) = read.await?;
+    let (iterations, input, output, (children, children_cut, below)) = read.await?;
     let input = input.map(json_of);
     let mut execution = api.shown(vec![entry]).await?.remove(0);
     if execution.status == ExecutionStatus::Queued && execution.waiting_for.is_none() {
@@ -178,7 +184,9 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         let before = api.reader().read(move |sql| rows::queued_before(sql, agent, id)).await?;
         execution.waiting_for = (before > 0).then(|| format!("its turn: {before} of its agent are queued before it"));
     }
-    Ok(Out(ExecutionFile { execution, input, iterations, output }))
+    let children = api.shown(children).await?;
+    let below = below.map(|(tokens, cost_micro_usd)| Below { tokens, cost_micro_usd });
+    Ok(Out(ExecutionFile { execution, input, iterations, output, children, children_cut, below }))
 }
 
 /// A stored input, which is JSON as it was received.
@@ -303,6 +311,7 @@ fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Executio
         revision: row.revision,
         status,
         trigger: row.trigger,
+        parent: row.parent,
         reason: row.reason.map(|reason| reason.as_str().to_string()),
         remedy: row.reason.map(|reason| reason.remedy().to_string()),
         detail: row.detail,

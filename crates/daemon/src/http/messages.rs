@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use tenure_core::actor::Actor;
 use tenure_core::agent::{self, Post};
-use tenure_core::aggregate::{Command, Event};
+use tenure_core::aggregate::{Command, Event, Refusal};
 use tenure_core::call::Holder;
 use tenure_core::comms::{self, DEADLINE_SECONDS_MAX, MessageRow, Priority, Spoken};
 use tenure_core::id::{AgentId, MessageId};
@@ -24,9 +25,11 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, Params, Segment};
+use super::executions::idempotency;
 use super::lookup::{misnamed, quoted};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
+use crate::commit;
 use crate::records::Error;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
@@ -42,15 +45,20 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Write to an agent. With `comms` among its triggers the message wakes it.
 #[utoipa::path(
     post, path = "/v1/agents/{agent}/messages", tag = "messages", request_body = SendMessage,
-    params(("agent" = String, Path, description = "Name, id or short id")),
+    params(
+        ("agent" = String, Path, description = "Name, id or short id"),
+        ("Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$", description = "The same message to the same agent under the same key is sent once; another message is a conflict")
+    ),
     responses((status = 200, body = Message), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn send(
     State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     Segment(wanted): Segment,
+    headers: HeaderMap,
     Json(body): Json<SendMessage>,
 ) -> Answer<Message> {
+    let idempotency = idempotency(&headers)?;
     let entry = api.agent(&wanted).await?;
     let priority = body.priority.as_deref().unwrap_or(Priority::Normal.as_str());
     let priority: Priority = priority.parse().map_err(|_| {
@@ -63,9 +71,22 @@ async fn send(
     }
     let deadline = body.deadline_seconds.map(|seconds| api.app.committer.now().at.plus_ms(seconds * 1000));
     let payload = api.app.committer.payload(body.message.to_string().into_bytes());
-    let post = Post { body: payload, priority, correlation: body.correlation, deadline };
+    let said = body.message;
+    let post = Post { body: payload, priority, correlation: body.correlation, deadline, idempotency };
     let committed = api.app.committer.commit(caller.actor, Command::Agent(entry.id, agent::Command::Post(post)));
-    let events = &committed.await?.decision.events;
+    let committed = match committed.await {
+        Ok(committed) => committed,
+        Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::MessageRepeated { message }))) => {
+            let sent = api.message_of(Actor::Agent(entry.id), message).await?;
+            if sent.message.as_ref().is_some_and(|known| *known != said) {
+                let detail = format!("it sent {message}, which says something else");
+                return Err(Code::IdempotencyKeyReused.problem(detail).into());
+            }
+            return Ok(Out(sent));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let events = &committed.decision.events;
     let id = events.iter().find_map(|(_, event)| match event {
         Event::Agent(agent::Event::MessageQueued { envelope, .. }) => Some(envelope.message),
         _ => None,

@@ -168,12 +168,16 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::StateWrong { key, conflict } => state_wrong(key, *conflict),
         R::StateMissing { key } => Code::StateUnknown.problem(format!("the agent keeps nothing under {}", quoted(key))),
         R::NothingDue {} => Code::Conflict.problem("no value's time is over"),
+        R::MessageRepeated { message } => Code::Conflict.problem(format!("the same idempotency key sent {message}")),
         R::MessageUnknown {} => Code::MessageUnknown.problem("no such message is there"),
         R::MessageNotDead {} => Code::MessageNotDead.problem("it waits, was received or was dropped"),
         R::MessageTooLarge {} => Code::MessageTooLarge
             .problem(format!("a message has at most {BODY_BYTES_MAX} bytes, its correlation {CORRELATION_BYTES_MAX}")),
         R::DeadlinePast {} => Code::ParameterOutOfRange.problem("the deadline is past"),
         R::DeadlineAhead {} => Code::Conflict.problem("no deadline is over"),
+        R::ScheduleUnknown {} => Code::ScheduleUnknown.problem("it planned no such wake"),
+        R::AlertUnknown {} => Code::AlertUnknown.problem("no such alert is there"),
+        R::AlertAcknowledged {} => Code::Conflict.problem("it is acknowledged already"),
         R::MailboxFull {} => Code::MailboxFull.problem(format!("{WAITING_MAX} messages wait for it")),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }

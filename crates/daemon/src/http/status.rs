@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::auth::Viewer;
+use super::items::open_alerts;
 use super::models::default_model;
 use super::problem::Answer;
 use crate::fleet::Greeting;
@@ -27,9 +28,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// What the daemon is, holds and does.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses((status = 200, body = Status), (status = "4XX", body = Problem)))]
 async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
-    let counts =
-        api.reader().read(|sql| Ok((agents::count(sql)?, executions::open_count(sql)?, messages::count_dead(sql)?)));
-    let (agents, executions_open, dead_letters) = counts.await?;
+    let counts = api.reader().read(|sql| {
+        let (dead, alerts) = (messages::count_dead(sql)?, open_alerts(sql)?);
+        Ok((agents::count(sql)?, executions::open_count(sql)?, dead, alerts))
+    });
+    let (agents, executions_open, dead_letters, alerts) = counts.await?;
     let worker = worker(&api);
     Ok(Out(Status {
         id: api.app.committer.project(),
@@ -48,6 +51,7 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
         agents,
         executions_open,
         dead_letters,
+        alerts,
     }))
 }
 

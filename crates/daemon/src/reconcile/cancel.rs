@@ -1,4 +1,4 @@
-//! Owed CancelExecutions: what runs of an agent that was killed, revoked or deleted is cancelled, in pages. The last end of a
+//! Owed CancelExecutions and CancelChildren: what an execution started is cancelled with it, and what runs of an agent that was killed, revoked or deleted is cancelled, in pages. The last end of a
 //! deleted one archives it.
 use crate::app::App;
 use crate::records::Error;
@@ -7,7 +7,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
 use tenure_core::execution;
 use tenure_core::owed::Obligation;
-use tenure_store::rows::agents;
+use tenure_store::rows::{agents, executions};
 
 /// Executions cancelled at a time, and how many such pages a look goes through.
 const PAGE: u32 = 256;
@@ -32,6 +32,17 @@ pub async fn cancel(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
         if page.len() < PAGE as usize {
             break;
         }
+    }
+    Ok(())
+}
+
+/// What an execution started that is cancelled itself; what those started follows them.
+pub async fn cancel_children(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
+    let Stream::Execution(parent) = stream else { return Ok(()) };
+    let read = move |sql: &mut dyn tenure_store::sql::Sql| executions::uncancelled_children_of(sql, parent, PAGE);
+    for id in app.records.reader().read(read).await? {
+        let cancel = execution::Command::Cancel { why: "the execution that started it was cancelled".to_string() };
+        app.report(Actor::Daemon, Command::Execution(id, cancel)).await;
     }
     Ok(())
 }

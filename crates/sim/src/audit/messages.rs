@@ -67,7 +67,7 @@ impl Messages {
 impl Mailbox {
     fn record(&mut self, id: AgentId, event: &Event) -> Checked {
         match event {
-            Event::MessageQueued { seq, envelope } => {
+            Event::MessageQueued { seq, envelope, .. } => {
                 let message = envelope.message;
                 if self.senders.insert(message, envelope.from).is_some() {
                     return broken(Rule::AtMostOnce, format!("{message} came to {id} twice"));

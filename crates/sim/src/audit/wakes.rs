@@ -25,9 +25,30 @@ pub(super) struct Wakes {
     /// Woken, and not started yet.
     woken: BTreeSet<ExecutionId>,
     fired: u64,
+    /// Times over with of what agents planned themselves.
+    own_over: BTreeSet<(AgentId, String, Time)>,
 }
 
 impl Wakes {
+    /// A time of an agent's own: waited for, and over with once.
+    fn own(
+        &mut self,
+        id: AgentId,
+        before: Option<&Agent>,
+        name: &str,
+        (scheduled, missed_since): (Time, Option<Time>),
+    ) -> Checked {
+        let waited = before.and_then(|agent| agent.planned.iter().find(|planned| planned.name == name));
+        // Of several that were missed the last stands for all.
+        if waited.is_none_or(|planned| planned.next > scheduled || missed_since.is_some_and(|at| at != planned.next)) {
+            return broken(Rule::NoEventNoAction, format!("{id} did not wait for {scheduled} of {name}"));
+        }
+        match self.own_over.insert((id, name.to_string(), scheduled)) {
+            true => Ok(()),
+            false => broken(Rule::OneEnd, format!("{scheduled} of {name} of {id} came twice")),
+        }
+    }
+
     pub(super) fn fired(&self) -> u64 {
         self.fired
     }
@@ -46,6 +67,16 @@ impl Wakes {
                 self.woken.insert(*execution);
                 self.fired += 1;
                 self.over(id, before, *scheduled, *missed_since, *next)
+            }
+            agent::Event::ScheduleWoken { name, execution, scheduled, missed_since, .. } => {
+                self.woken.insert(*execution);
+                self.fired += 1;
+                self.own(id, before, name, (*scheduled, *missed_since))
+            }
+            agent::Event::ScheduleSkipped { name, scheduled, .. } => self.own(id, before, name, (*scheduled, None)),
+            agent::Event::ScheduleCreated { name, .. } => {
+                self.own_over.retain(|(agent, known, _)| *agent != id || known != name);
+                Ok(())
             }
             agent::Event::WakeSkipped { scheduled, missed_since, next, .. } => {
                 self.over(id, before, *scheduled, *missed_since, *next)

@@ -8,7 +8,7 @@ use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use tenure_core::time::Time;
 
-table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "briefing", "triggered_by", "started_at"], {
+table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "briefing", "triggered_by", "parent", "started_at"], {
     id: "id",
     agent: "agent",
     agent_name: "agent_name",
@@ -33,6 +33,7 @@ table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "re
     briefing: "briefing",
     output: "output",
     trigger: "triggered_by",
+    parent: "parent",
     started_at: "started_at",
     ended_at: "ended_at",
 });
@@ -80,6 +81,35 @@ pub fn queued_before(sql: &mut dyn Sql, agent: AgentId, id: ExecutionId) -> Resu
     let cells = [agent.to_string(), id.to_string()];
     let before = sql.first(text, &[Cell::Text(&cells[0]), Cell::Text(&cells[1])], |row| row.count(0))?;
     Ok(before.unwrap_or(0))
+}
+
+/// A page of the executions that one started, oldest first.
+///
+/// # Errors
+/// The database's.
+pub fn children_of(sql: &mut dyn Sql, parent: ExecutionId, limit: u32) -> Result<Vec<ExecutionRow>, Error> {
+    let text = ExecutionRow::select("WHERE parent = $1 ORDER BY id LIMIT $2");
+    sql.all(&text, &[Cell::Text(&parent.to_string()), Cell::Int(limit.into())], ExecutionRow::read)
+}
+
+/// Those of them that have not ended and that nobody has asked to end; one execution has few at a time.
+///
+/// # Errors
+/// The database's.
+pub fn uncancelled_children_of(sql: &mut dyn Sql, parent: ExecutionId, limit: u32) -> Result<Vec<ExecutionId>, Error> {
+    let text = "SELECT id FROM executions WHERE parent = $1 AND ended_at IS NULL AND cancel_requested = 0 \
+        ORDER BY id LIMIT $2";
+    sql.all(text, &[Cell::Text(&parent.to_string()), Cell::Int(limit.into())], |row| row.parse(0))
+}
+
+/// Tokens and millionths of a dollar that all executions below one used up, or hold.
+///
+/// # Errors
+/// The database's.
+pub fn spent_below(sql: &mut dyn Sql, id: ExecutionId) -> Result<(u64, u64), Error> {
+    let mut sum = |counter| facts::counted(sql, counter, &id.to_string(), 0);
+    let (tokens, money) = (sum(Counter::TokensBelow)?, sum(Counter::MoneyBelow)?);
+    Ok((u64::try_from(tokens).unwrap_or(0), u64::try_from(money).unwrap_or(0)))
 }
 
 /// How many executions of an agent have begun and not ended.

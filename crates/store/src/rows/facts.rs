@@ -42,7 +42,7 @@ pub(super) fn count(sql: &mut dyn Sql, counter: Counter, key: &str, bucket: u64,
     sql.execute(text, &[counter, key, Cell::count(bucket), oldest]).map(|_| ())
 }
 
-pub(crate) fn counted(sql: &mut dyn Sql, counter: Counter, key: &str, bucket: u64) -> Result<i64, Error> {
+pub fn counted(sql: &mut dyn Sql, counter: Counter, key: &str, bucket: u64) -> Result<i64, Error> {
     let text = "SELECT value FROM counters WHERE counter = $1 AND key = $2 AND bucket = $3";
     let cells = [Cell::Text(counter.as_str()), Cell::Text(key), Cell::count(bucket)];
     Ok(sql.first(text, &cells, |row| row.int(0))?.unwrap_or(0))

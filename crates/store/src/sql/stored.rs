@@ -13,6 +13,7 @@ use tenure_core::capability::Shown;
 use tenure_core::comms;
 use tenure_core::execution::{Reason, Status, Trigger};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
+use tenure_core::item::ItemKind;
 use tenure_core::state::Access;
 use tenure_core::time::{Clock, Time};
 
@@ -106,6 +107,7 @@ stored_text!(
     agent::Status,
     comms::Cause,
     comms::State,
+    ItemKind,
 );
 
 macro_rules! stored_json { ($($json:ty),+ $(,)?) => { $(impl Stored for $json {

@@ -279,6 +279,8 @@ impl Open {
             | E::JailLost { .. }
             | E::NetworkRefused { .. }
             | E::BudgetWarned { .. }
+            | E::ChildStarted { .. }
+            | E::ChildEnded { .. }
             | E::Validated { .. }
             | E::IterationClosing { .. }
             | E::IterationReleased { .. }

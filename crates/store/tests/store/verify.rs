@@ -43,6 +43,14 @@ pub(crate) fn make(dir: &Path) {
     let set = world.proposal_of("state.persistent.set", &json!({ "key": "mood", "value": "good" }));
     world.turn_asking(&store, keeps, vec![set]);
     world.perform(&store, keeps);
+    for (capability, arguments) in [
+        ("alerts.send", json!({ "severity": "info", "message": "the disk is nearly full" })),
+        ("scheduler.cron_create", json!({ "name": "tick", "cron": "@daily", "input": "look" })),
+    ] {
+        let asked = world.proposal_of(capability, &arguments);
+        world.turn_asking(&store, keeps, vec![asked]);
+        world.perform(&store, keeps);
+    }
     keep_values(&mut world, &store, agent, project);
     connects(&mut world, &store, agent);
     let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
@@ -165,7 +173,7 @@ fn connects(world: &mut World, store: &Store, agent: AgentId) {
     let execution = ExecutionId::mint(&mut world.mint());
     world.run_execution(store, execution, said);
     let body = world.payload("\"read this\"");
-    let post = agent::Post { body, priority: Priority::Normal, correlation: None, deadline: None };
+    let post = agent::Post { body, priority: Priority::Normal, correlation: None, deadline: None, idempotency: None };
     world.run(store, Command::Agent(agent, agent::Command::Post(post))).unwrap();
 }
 

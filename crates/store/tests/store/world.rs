@@ -257,7 +257,7 @@ pub(crate) fn plan() -> Plan {
         timeout_ms: 3_600_000,
         micro_usd: None,
     };
-    plan.tools = ["filesystem.*", "process.run", "state.*"].map(str::to_string).to_vec();
+    plan.tools = ["filesystem.*", "process.run", "state.*", "alerts.*", "scheduler.*"].map(str::to_string).to_vec();
     plan
 }
 

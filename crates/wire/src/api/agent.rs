@@ -9,6 +9,7 @@ use tenure_core::id::AgentId;
 use tenure_core::manifest::changes::Difference;
 
 use super::execution::Execution;
+use super::item::PlannedWake;
 use super::key::Secret;
 use super::moment::Moment;
 use super::session::Session;
@@ -338,6 +339,9 @@ pub struct AgentFile {
     pub triggers: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// Wakes that it planned itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<PlannedWake>,
     /// Newest first, at most 50.
     pub revisions: Vec<Revision>,
     /// In the canonical form, whatever dialect it was deployed in.

@@ -44,10 +44,7 @@ pub enum What {
         max_iterations: u32,
     },
     #[serde(rename = "execution.cancel_requested")]
-    CancelRequested {
-        by: String,
-        why: String,
-    },
+    CancelRequested { by: String, why: String },
     #[serde(rename = "iteration.started")]
     IterationStarted {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -60,10 +57,7 @@ pub enum What {
     },
     /// Its worker is gone; `sandbox_lost`: the model is told that only the work folder survived.
     #[serde(rename = "iteration.unbound")]
-    IterationUnbound {
-        why: String,
-        sandbox_lost: bool,
-    },
+    IterationUnbound { why: String, sandbox_lost: bool },
     #[serde(rename = "iteration.jail_lost")]
     JailLost {
         why: String,
@@ -71,28 +65,30 @@ pub enum What {
         #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
         traffic: Option<Traffic>,
     },
-    /// The proxy kept a program from a place; `count`: how often since the last such event for it.
-    #[serde(rename = "network.refused")]
+    #[serde(rename = "budget.warned")]
     /// Its agent is told, once, that this is nearly used up: `tokens`, `money` (in millionths of a US dollar), `tool_calls` or
     /// `time` (in milliseconds).
-    BudgetWarned {
-        budget: String,
-        used: u64,
-        limit: u64,
+    BudgetWarned { budget: String, used: u64, limit: u64 },
+    /// It started another agent.
+    #[serde(rename = "execution.child_started")]
+    ChildStarted {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        child: ExecutionId,
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        agent: AgentId,
     },
-    NetworkRefused {
-        host: String,
-        port: u16,
-        rule: String,
-        count: u32,
+    /// An execution that it started has ended, perhaps after itself.
+    #[serde(rename = "execution.child_ended")]
+    ChildEnded {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        child: ExecutionId,
     },
+    /// The proxy kept a program from a place; `count`: how often since the last such event for it.
+    #[serde(rename = "network.refused")]
+    NetworkRefused { host: String, port: u16, rule: String, count: u32 },
     #[serde(rename = "model.called")]
     /// `turn` and `attempt` count from 1.
-    ModelCalled {
-        turn: u32,
-        attempt: u32,
-        model: String,
-    },
+    ModelCalled { turn: u32, attempt: u32, model: String },
     #[serde(rename = "model.answered")]
     ModelAnswered {
         /// From 1.
@@ -132,10 +128,7 @@ pub enum What {
     },
     /// Its end is not known: the daemon died while it ran.
     #[serde(rename = "model.lost")]
-    ModelLost {
-        turn: u32,
-        attempt: u32,
-    },
+    ModelLost { turn: u32, attempt: u32 },
     #[serde(rename = "call.called")]
     CallCalled {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -187,9 +180,7 @@ pub enum What {
         reasons: Option<String>,
     },
     #[serde(rename = "iteration.closing")]
-    IterationClosing {
-        cause: String,
-    },
+    IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
     IterationReleased {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,9 +190,7 @@ pub enum What {
     #[serde(rename = "iteration.completed")]
     IterationCompleted {},
     #[serde(rename = "iteration.failed")]
-    IterationFailed {
-        cause: String,
-    },
+    IterationFailed { cause: String },
     #[serde(rename = "execution.ended")]
     ExecutionEnded {
         status: ExecutionStatus,
@@ -211,11 +200,7 @@ pub enum What {
         detail: Option<String>,
     },
     #[serde(rename = "command.refused")]
-    CommandRefused {
-        verb: String,
-        code: String,
-        repeats: u64,
-    },
+    CommandRefused { verb: String, code: String, repeats: u64 },
 }
 
 /// A call as a model's answer asked for it.
@@ -280,6 +265,8 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::ModelLost { turn, .. } => Some(turn.iteration),
         Event::Started { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::CancelRequested { .. }
         | Event::CallCalled(_)
         | Event::CallBlocked { .. }
@@ -313,6 +300,8 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::BudgetWarned { budget, used, limit } => {
             What::BudgetWarned { budget: budget.to_string(), used: *used, limit: *limit }
         }
+        Event::ChildStarted { execution, agent } => What::ChildStarted { child: *execution, agent: *agent },
+        Event::ChildEnded { execution } => What::ChildEnded { child: *execution },
         Event::ModelCalled { .. }
         | Event::ModelAnswered { .. }
         | Event::ModelFailed { .. }
@@ -376,6 +365,8 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         Event::ModelLost { turn, .. } => What::ModelLost { turn: turn.turn + 1, attempt: turn.attempt },
         Event::Started { .. }
         | Event::BudgetWarned { .. }
+        | Event::ChildStarted { .. }
+        | Event::ChildEnded { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
         | Event::IterationBound { .. }

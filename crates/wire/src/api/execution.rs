@@ -141,6 +141,10 @@ pub struct Execution {
     /// What started it.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "manual"))]
     pub trigger: Trigger,
+    /// The execution that started it, where an agent did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub parent: Option<ExecutionId>,
     /// Why it failed: one of the words of `Reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -249,6 +253,24 @@ pub struct ExecutionFile {
     pub iterations: Vec<Iteration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Executions that it started, oldest first; at most 200.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Execution>,
+    /// There are more than those.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub children_cut: bool,
+    /// What all below it used up, or hold: it counts against its limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Below>,
+}
+
+/// What all executions below one used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Below {
+    pub tokens: u64,
+    /// Millionths of a dollar, what open model calls hold included.
+    pub cost_micro_usd: u64,
 }
 
 /// What an iteration said and did, in order.

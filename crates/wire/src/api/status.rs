@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use tenure_core::id::{ProjectId, WorkerId};
 
+use super::item::OpenAlerts;
 use super::model::DefaultModel;
 use super::moment::Moment;
 
@@ -40,6 +41,9 @@ pub struct Status {
     /// Messages that could not be delivered.
     #[serde(default)]
     pub dead_letters: u64,
+    /// Alerts of agents that nobody has acknowledged.
+    #[serde(default)]
+    pub alerts: OpenAlerts,
     /// What cannot be used now, or is not enforced here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<Unusable>,

@@ -4,7 +4,7 @@ use tenure_core::aggregate::{Event, Stream};
 use tenure_core::execution::{self, Ending};
 use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
 use tenure_core::time::Stamp;
-use tenure_core::{agent, call, session};
+use tenure_core::{agent, call, project, session, state};
 
 use super::execution::{Target, cause_from_one};
 use super::moment::Moment;
@@ -51,7 +51,7 @@ pub struct WatchEvent {
 }
 
 impl WatchEvent {
-    /// None for what is of no agent, and for what stands a second time in an agent's own stream. The agent of an execution's or
+    /// None for what is of no agent (but for shared values), and for what stands a second time in an agent's own stream. The agent of an execution's or
     /// session's event is not in it; whoever reads the store puts it in.
     pub fn of(index: u64, stamp: Stamp, stream: Stream, event: &Event) -> Option<WatchEvent> {
         let told = WatchEvent { index, at: Moment(stamp.at), kind: event.kind().to_string(), ..WatchEvent::default() };
@@ -60,6 +60,7 @@ impl WatchEvent {
             (Stream::Execution(id), Event::Execution(event)) => {
                 Some(of_execution(WatchEvent { execution: Some(id), ..told }, event))
             }
+            (Stream::Project(_), Event::Project(event)) => of_project(told, event),
             (Stream::Session(id), Event::Session(event)) => {
                 Some(of_session(WatchEvent { session: Some(id), ..told }, event))
             }
@@ -102,9 +103,35 @@ impl WatchEvent {
         WatchEvent { call: Some(ended.call), outcome, detail, took_ms: Some(ended.took_ms), ..self }
     }
 
+    fn set(self, set: &state::Set) -> WatchEvent {
+        let target = Target { key: Some(set.key.clone()), bytes: Some(set.value.size), ..Target::default() };
+        WatchEvent { target, ..self.told(format!("version {}, by {}", set.version, set.by)) }
+    }
+
+    fn unset(self, ended: &state::Ended) -> WatchEvent {
+        let by = match ended.by {
+            state::EndedBy::Actor { by } => format!(", by {by}"),
+            state::EndedBy::Expiry { .. } => String::new(),
+        };
+        let target = Target { key: Some(ended.key.clone()), ..Target::default() };
+        WatchEvent { target, ..self.told(format!("version {}{by}", ended.version)) }
+    }
+
     fn told(self, detail: impl Into<String>) -> WatchEvent {
         WatchEvent { detail: Some(detail.into()), ..self }
     }
+}
+
+/// What becomes of shared values; the rest of a project's stream is for the audit.
+fn of_project(told: WatchEvent, event: &project::Event) -> Option<WatchEvent> {
+    use project::Event as E;
+    if let E::StateSet(set) = event {
+        return Some(told.set(set));
+    }
+    if let E::StateDeleted(ended) | E::StateExpired(ended) = event {
+        return Some(told.unset(ended));
+    }
+    None
 }
 
 fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
@@ -117,6 +144,16 @@ fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
             let note = supervision.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
             told.told(format!("by {}{note}", supervision.by))
         }
+        E::ScheduleCreated { name, next, .. } => told.told(format!("{name}, next {next}")),
+        E::ScheduleDeleted { name, by } => told.told(format!("{name}, by {by}")),
+        E::ScheduleWoken { name, execution, .. } => told.told(format!("{name}: {execution}")),
+        E::ScheduleSkipped { name, why, .. } => told.told(format!("{name}: {}", why.as_str())),
+        E::AlertSent { alert, severity, .. } => {
+            WatchEvent { outcome: Some(severity.as_str().to_string()), ..told.told(alert.to_string()) }
+        }
+        E::AlertAcknowledged { alert, by, .. } => told.told(format!("{alert}, by {by}")),
+        E::StateSet(set) => told.set(set),
+        E::StateDeleted(ended) | E::StateExpired(ended) => told.unset(ended),
         E::Created(deployed) | E::Revised(deployed) => told.told(format!("revision {}", deployed.revision)),
         // The execution or session says it itself.
         E::ExecutionStarted { .. } | E::ExecutionEnded { .. } | E::SessionOpened { .. } | E::SessionEnded { .. } => {
@@ -133,6 +170,7 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::Started { agent, agent_name, model, .. } => {
             WatchEvent { agent: Some(*agent), agent_name: Some(agent_name.clone()), ..told.told(model.clone()) }
         }
+        E::ChildStarted { execution, .. } | E::ChildEnded { execution } => told.told(execution.to_string()),
         E::CancelRequested { by, why } => told.told(format!("by {by}: {why}")),
         E::CallCalled(called) => told.called(called),
         E::CallBlocked { call, capability, blocked, .. } => told.blocked(*call, capability, blocked),

@@ -1,7 +1,6 @@
 //! `tenure agent logs`: what an agent did, a task a line. Must never: show an end that has not come, or miss a task that came
 //! and went between two looks.
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tenure_core::id::ExecutionId;
 use tenure_wire::api::execution::{Execution, ExecutionStatus};
@@ -9,15 +8,13 @@ use tenure_wire::client::{Client, Query};
 
 use crate::args::{AgentLogs, Format};
 use crate::command::execution::status_word;
-use crate::command::{interrupted, more};
+use crate::command::{happens, interrupted, more};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::table::{Cell, Column, Layout, Table};
 use crate::render::{Output, cost, duration, status_ink, tokens, when};
 use crate::screen::{self, one_line};
 
-/// Between two looks when following.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Tasks that are looked through for those that began between two looks.
 const BEGUN_MAX: usize = 1000;
 
@@ -92,6 +89,7 @@ fn remedies(tasks: &[Execution]) -> String {
 async fn follow(client: &Client, agent: String, known: Vec<Execution>, output: Output) -> Result<Exit, Failure> {
     let mut interrupted = std::pin::pin!(interrupted()?);
     let (mut newest, mut open): (Option<ExecutionId>, BTreeSet<ExecutionId>) = (None, BTreeSet::new());
+    let mut events = client.watch_all(Some(&agent), None, None);
     let (mut found, query) = (known, [("agent", Some(agent))]);
     loop {
         for task in found.iter().rev() {
@@ -109,7 +107,7 @@ async fn follow(client: &Client, agent: String, known: Vec<Execution>, output: O
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            moved = happens(&mut events, &["execution."]) => moved?,
             () = &mut interrupted => return Ok(Exit::Program(130)),
         }
         found = begun(client, &query, newest).await?;

@@ -280,6 +280,7 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
             Span::raw(line.tokens()),
             Span::raw(line.cost()),
             Span::raw(line.next_run(screen.now)),
+            Span::raw(line.messages()),
         ])
     });
     let widths = [
@@ -289,8 +290,9 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
         Constraint::Length(8),
         Constraint::Length(8),
         Constraint::Length(5),
+        Constraint::Length(5),
     ];
-    let titles = TableRow::new(["NAME", "STATUS", "STEP", "TOKENS", "COST", "NEXT"]).style(Modifier::BOLD);
+    let titles = TableRow::new(["NAME", "STATUS", "STEP", "TOKENS", "COST", "NEXT", "MAIL"]).style(Modifier::BOLD);
     let table = Table::new(rows, widths).header(titles).highlight_symbol("> ").row_highlight_style(Modifier::REVERSED);
     let mut state = TableState::default().with_selected(screen.place());
     frame.render_stateful_widget(table.block(block("Agents", screen.focus == Focus::Agents)), area, &mut state);
