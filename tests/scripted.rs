@@ -116,3 +116,11 @@ pub fn said(request: &Value) -> String {
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     messages.iter().filter_map(|message| message["content"].as_str()).collect::<Vec<_>>().join("\n")
 }
+
+/// The messages that a conversation was woken with.
+pub fn woken_with(request: &Value) -> Vec<Value> {
+    let text = said(request);
+    let begin = text.find("[{").unwrap_or(text.len());
+    let mut read = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<Vec<Value>>();
+    read.next().and_then(Result::ok).unwrap_or_default()
+}

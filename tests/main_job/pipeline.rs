@@ -4,17 +4,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::daemon::Daemon;
-use tests::scripted::{Say, Script, Scripted, said};
+use tests::scripted::{Say, Script, Scripted, said, woken_with};
 
 const WITHIN: Duration = Duration::from_secs(90);
-
-/// The messages that a conversation was woken with.
-fn woken_with(request: &Value) -> Vec<Value> {
-    let text = said(request);
-    let begin = text.find("[{").unwrap_or(text.len());
-    let mut read = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<Vec<Value>>();
-    read.next().and_then(Result::ok).unwrap_or_default()
-}
 
 fn script() -> Script {
     Arc::new(|request, answered| {

@@ -64,19 +64,15 @@ macro_rules! life_events {
     };
 }
 
-/// Events of the wakes that it plans itself, and of its alerts, but for those that bring what they say.
-macro_rules! item_events_without_text {
-    () => {
-        Event::ScheduleDeleted { .. }
-            | Event::ScheduleWoken { .. }
-            | Event::ScheduleSkipped { .. }
-            | Event::AlertAcknowledged { .. }
-    };
-}
-
+/// Events of things of its that are listed one by one: the wakes that it plans itself, its alerts.
 macro_rules! item_events {
     () => {
-        Event::ScheduleCreated { .. } | Event::AlertSent { .. } | item_events_without_text!()
+        Event::ScheduleCreated { .. }
+            | Event::ScheduleDeleted { .. }
+            | Event::ScheduleWoken { .. }
+            | Event::ScheduleSkipped { .. }
+            | Event::AlertSent { .. }
+            | Event::AlertAcknowledged { .. }
     };
 }
 

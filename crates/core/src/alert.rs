@@ -6,7 +6,7 @@
 //! ```
 use crate::actor::Actor;
 use crate::agent::{self, Agent, Event};
-use crate::bound::Payload;
+use crate::bound::{Hash, Payload};
 use crate::call::Caller;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, minute, refuse};
@@ -122,6 +122,12 @@ pub(crate) fn acknowledge_command(
         Some(true) => Ok(()),
         Some(false) => Err(refuse::<Agent>(agent::Refusal::AlertAcknowledged {})),
         None => Err(refuse::<Agent>(agent::Refusal::AlertUnknown {})),
+    }
+}
+
+pub(crate) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+    if let Event::AlertSent { message, .. } = event {
+        each(&message.hash);
     }
 }
 

@@ -17,8 +17,8 @@ struct Example {
 const EXAMPLES: [Example; 4] = [
     Example {
         kind: "a capability on our own rows",
-        name: "state.persistent.set",
-        words: &["\"state.persistent.set\"", "StateSet", "\"state.set\"", "state::set("],
+        name: "alerts.send",
+        words: &["\"alerts.send\"", "AlertSent", "\"alert.sent\"", "alert::send("],
         most: 4,
     },
     Example {

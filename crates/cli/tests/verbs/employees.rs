@@ -1,7 +1,6 @@
 //! Seeds 000 and 001, line by line, as they are written there: in a shell, with the program under the pages' own name, `kruxos`,
-//! and a model whose answers are recorded. What each line prints is in the snapshots. Left out are the lines that belong to
-//! other parts of issue 10 and are not in this release: `agent rotate` (its line 2), `state` (4), `--triggers comms` and with it
-//! the invoice pipeline (5).
+//! and a model whose answers are recorded. What each line prints is in the snapshots. How the invoice pipeline goes on is a
+//! test of the main job.
 use super::house::cassette;
 use super::seed::Page;
 
@@ -124,4 +123,49 @@ fn seed_001_the_privacy_conscious_user() {
     insta::assert_snapshot!(page.told);
     let shown = page.shell("kruxos agent show jarvis -o json").ok().json();
     assert_eq!((&shown["model"], &shown["schedule"]), (&"local-default".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn seed_000_agent_state_and_keys() {
+    let mut page = page(1);
+    let key = page.shell("kruxos agent create --name my-agent --purpose \"General assistant\" -o json").ok().json();
+    page.line("kruxos state list my-agent").ok();
+    page.shell("kruxos state set my-agent last_deploy '\"2026-03-15\"'").ok();
+    page.line("kruxos state get my-agent last_deploy").ok();
+    page.line("kruxos state set my-agent debug_flag '{\"enabled\": true}'").ok();
+    page.line("kruxos state list my-agent").ok();
+    page.line("kruxos state delete my-agent debug_flag").ok();
+    page.line("kruxos state list my-agent").ok();
+    page.line("kruxos state quota my-agent").ok();
+    page.line("kruxos agent briefing my-agent").ok();
+    insta::assert_snapshot!(page.told);
+    let rotated = page.shell("kruxos agent rotate my-agent -o json").ok().json();
+    let secrets = [&key["key"]["secret"], &rotated["secret"]].map(|secret| secret.as_str().unwrap_or_default());
+    assert!(secrets.iter().all(|secret| secret.starts_with("tnr_")), "each is shown once: {key} {rotated}");
+    assert_ne!(secrets[0], secrets[1], "the old key is invalid");
+}
+
+#[test]
+fn seed_001_the_invoice_pipeline_is_set_up() {
+    let mut page = page(1);
+    let bot = r#"kruxos agent create email-bot \
+  --purpose "Monitor and respond to emails" \
+  --autonomous --schedule "*/15 * * * *" \
+  --triggers schedule,comms"#;
+    page.line(bot).ok();
+    let bookkeeper = r#"kruxos agent create bookkeeper \
+  --purpose "Process invoices" \
+  --autonomous \
+  --triggers comms"#;
+    page.line(bookkeeper).ok();
+    for (agent, model) in [("complex", "anthropic"), ("simple", "openai-gpt4o-mini"), ("private", "local-default")] {
+        page.shell(&format!("kruxos agent create {agent}-agent --purpose \"Work\"")).ok();
+        page.line(&format!("kruxos agent set-model {agent}-agent {model}")).ok();
+    }
+    insta::assert_snapshot!(page.told);
+    let triggers = |agent: &str| {
+        page.shell(&format!("kruxos agent show {agent} -o json")).ok().json()["manifest"]["spec"]["triggers"].clone()
+    };
+    assert_eq!(triggers("email-bot"), serde_json::json!(["schedule", "comms"]));
+    assert_eq!(triggers("bookkeeper"), serde_json::json!(["comms"]));
 }

@@ -4,7 +4,7 @@
 use super::schedule::{MISSED_MS, Skipped};
 use super::{Agent, Event, Refusal, State};
 use crate::actor::Actor;
-use crate::bound::{Bound, Payload};
+use crate::bound::{Bound, Hash, Payload};
 use crate::call::Caller;
 use crate::cron::Timetable;
 use crate::draft::{Draft, Stop, refuse};
@@ -199,6 +199,12 @@ pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
 }
 
 /// The rows of what happened to its own schedules.
+pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+    if let Event::ScheduleCreated { input, .. } = event {
+        each(&input.hash);
+    }
+}
+
 pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
     let kind = ItemKind::Schedule;
     let over = |name: &str, next: Option<Time>, detail: String| {

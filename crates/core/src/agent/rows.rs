@@ -100,7 +100,10 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
             each(&deployed.plan.hash);
         }
         Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
-        Event::ScheduleCreated { input: text, .. } | Event::AlertSent { message: text, .. } => each(&text.hash),
+        item_events!() => {
+            planned::binds(event, each);
+            alert::binds(event, each);
+        }
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
@@ -122,7 +125,6 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::ExecutionEnded { .. }
         | state_events!()
         | message_events_without_body!()
-        | item_events_without_text!()
         | Event::Refused(_) => {}
     }
 }
@@ -156,11 +158,8 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
             rows.into_iter().flatten().collect()
         }
         message_events!() => mailbox::rows(id, event, stamp),
-        Event::AlertSent { .. } | Event::AlertAcknowledged { .. } => alert::rows(id, event, stamp),
-        Event::ScheduleCreated { .. }
-        | Event::ScheduleDeleted { .. }
-        | Event::ScheduleWoken { .. }
-        | Event::ScheduleSkipped { .. } => planned::rows(id, event, stamp),
+        // Each knows its own.
+        item_events!() => [planned::rows(id, event, stamp), alert::rows(id, event, stamp)].concat(),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
