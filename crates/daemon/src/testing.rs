@@ -245,8 +245,14 @@ impl<'a> Driven<'a> {
         let turn = Turn { iteration: self.iteration, turn: self.turn, attempt: 1 };
         self.turn += 1;
         let deadline = self.app.committer.now().run.plus_ms(60_000);
-        let call =
-            CallModel { turn, model: "local".into(), request: Hash::of(b"r"), deadline, reserved_micro_usd: Some(0) };
+        let call = CallModel {
+            turn,
+            model: "local".into(),
+            request: Hash::of(b"r"),
+            deadline,
+            reserved_micro_usd: Some(0),
+            reserved_tokens: 0,
+        };
         self.run(execution::Command::CallModel(call)).await;
         let payload = |bytes: &[u8]| self.app.committer.payload(bytes.to_vec());
         let delta = Delta { text: text.into(), ..Delta::default() };

@@ -1,6 +1,6 @@
 //! The rows of an agent, and the payloads that its events bind. They follow from the event and the fold before it, or from the
 //! state, alone.
-use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, mailbox, planned};
+use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, budget, mailbox, planned};
 use crate::alert;
 use crate::bound::Hash;
 use crate::facts::Namespace;
@@ -105,6 +105,9 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::Resumed { .. }
         | Event::Woken { .. }
         | Event::WakeSkipped { .. }
+        | Event::WakeHeld { .. }
+        | Event::BudgetSet { .. }
+        | Event::BudgetNear(_)
         | Event::Killed(_)
         | Event::Revoked(_)
         | Event::Deleted { .. }
@@ -150,7 +153,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         // From now on another one may have its name: the id is the identity.
         Event::Archived { .. } => {
             let rows = before.map(|agent| {
-                let left = agent.mailbox.left(id).chain(planned::left(agent, id));
+                let left = agent.mailbox.left(id).chain(planned::left(agent, id)).chain(budget::over(id, &agent.budget));
                 std::iter::once(holds(&agent.name, None)).chain(left)
             });
             rows.into_iter().flatten().collect()
@@ -161,9 +164,12 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         | Event::ScheduleDeleted { .. }
         | Event::ScheduleWoken { .. }
         | Event::ScheduleSkipped { .. } => planned::rows(id, event, stamp),
+        Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
+        Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
+        Event::BudgetSet { lines } => budget::limited(id, before, lines),
         Event::Paused { .. }
         | Event::Resumed { .. }
-        | Event::Woken { .. }
+        | Event::BudgetNear(_)
         | Event::WakeSkipped { .. }
         | Event::Killed(_)
         | Event::Revoked(_)

@@ -8,9 +8,11 @@ mod context;
 pub use prompt::Delta;
 
 use crate::app::App;
+use crate::commit;
 use crate::model::answer::{Answer, StopReason};
 use crate::model::failure::{Failure, Kind as FailureKind};
 use crate::model::piece::PieceSink;
+use crate::model::price;
 use crate::model::request::{Request, ToolCall};
 use crate::model::{ANSWER_BYTES_MAX, Model};
 use crate::records::Error;
@@ -18,7 +20,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::{Command, Stream};
+use tenure_core::aggregate::{Command, Event, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::call::{Proposal, attributes_json};
 use tenure_core::capability::{self, Capability};
@@ -59,7 +61,7 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         (Ok(question), Ok(model)) => called(turn, &question.request, model.as_ref(), deadline),
         (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias, deadline),
     };
-    if !app.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
+    if !is_made(app, id, call).await {
         return Ok(());
     }
     let started = Instant::now();
@@ -81,6 +83,26 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
     Ok(())
 }
 
+/// Commits that the model is called. False: it is not, and must not be asked. What it may cost can end the execution instead,
+/// which is a commit too.
+async fn is_made(app: &App, id: ExecutionId, call: CallModel) -> bool {
+    let command = Command::Execution(id, execution::Command::CallModel(call));
+    match app.committer.commit(Actor::Daemon, command).await {
+        Ok(committed) => {
+            let is_call = |event: &Event| matches!(event, Event::Execution(execution::Event::ModelCalled { .. }));
+            committed.decision.events.iter().any(|(_, event)| is_call(event))
+        }
+        Err(commit::Error::Refused(refusal)) => {
+            tracing::debug!(%id, refusal = refusal.code(), "the model is not called: the state has moved on");
+            false
+        }
+        Err(commit::Error::Store(error)) => {
+            tracing::error!(%id, %error, "a model call is not written; it stays owed");
+            false
+        }
+    }
+}
+
 fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> CallModel {
     CallModel {
         turn,
@@ -88,12 +110,20 @@ fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> Ca
         request: request.hash().parse().expect("invariant: a request's hash is 64 hexadecimal digits"),
         deadline,
         reserved_micro_usd: model.reserve_micro_usd(request),
+        reserved_tokens: price::reserve_tokens(request),
     }
 }
 
 /// The call that cannot be made is recorded all the same, so that its failure has something to end.
 fn uncallable(turn: Turn, alias: &str, deadline: Run) -> CallModel {
-    CallModel { turn, model: capability::clip(alias), request: Hash::of(&[]), deadline, reserved_micro_usd: Some(0) }
+    CallModel {
+        turn,
+        model: capability::clip(alias),
+        request: Hash::of(&[]),
+        deadline,
+        reserved_micro_usd: Some(0),
+        reserved_tokens: 0,
+    }
 }
 
 /// Ends by the deadline that the call was committed with, also where the model does not.
