@@ -277,12 +277,16 @@ fn meant(name: &str) -> Option<&'static Capability> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Models;
     use crate::model::answer;
     use crate::model::name::ModelName;
     use crate::model::request::Tag;
-    use crate::testing::app;
+    use crate::testing::{Driven, OWNER, app, app_with};
     use futures_util::future::BoxFuture;
     use serde_json::json;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tenure_core::budget::{Line, Measure, Period};
+    use tenure_core::project;
 
     /// A model that heeds no deadline.
     struct Mute(ModelName);
@@ -318,6 +322,60 @@ mod tests {
         let deadline = app.committer.now().run.plus_ms(5_000);
         let failure = ask(&app, id, turn, &request, &mute, deadline).await.unwrap_err();
         assert_eq!((failure.kind, begun.elapsed().as_secs()), (FailureKind::Deadline, 5));
+    }
+
+    /// A model that only counts how often it is asked.
+    struct Counting {
+        name: ModelName,
+        asked: AtomicU32,
+    }
+
+    impl Model for Counting {
+        fn name(&self) -> &ModelName {
+            &self.name
+        }
+
+        fn reserve_micro_usd(&self, _: &Request) -> Option<u64> {
+            Some(100)
+        }
+
+        fn generate<'a>(
+            &'a self,
+            _: &'a Request,
+            _: &'a PieceSink,
+            _: Instant,
+        ) -> BoxFuture<'a, Result<Answer, Failure>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Err(Failure::new(FailureKind::Auth, "no", "")) })
+        }
+    }
+
+    struct Only(Arc<Counting>);
+
+    impl Models for Only {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
+            let model: Arc<dyn Model> = self.0.clone();
+            Box::pin(async { Ok(model) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_is_never_asked_where_what_it_may_cost_ends_the_execution() {
+        for (limit, expected) in [(100, 1), (99, 0)] {
+            let folder = tempfile::tempdir().unwrap();
+            let name = "openai/x".parse().unwrap();
+            let counting = Arc::new(Counting { name, asked: AtomicU32::new(0) });
+            let (app, _store) = app_with(folder.path(), Arc::new(Only(Arc::clone(&counting))));
+            let mut driven = Driven::start(&app).await;
+            driven.begin_iteration().await;
+            let id = driven.id;
+            let lines = vec![Line { measure: Measure::Money, period: Period::Day, limit: Some(limit) }];
+            let set = project::Command::SetBudget { lines };
+            app.committer.commit(OWNER, Command::Project(app.committer.project(), set)).await.unwrap();
+            let owed = Obligation::Think { iteration: 1, turn: 0, attempt: 1, open: false };
+            think(Arc::clone(&app), Stream::Execution(id), owed).await.unwrap();
+            assert_eq!(counting.asked.load(Ordering::Relaxed), expected, "of {limit}");
+        }
     }
 
     #[tokio::test]
