@@ -1,16 +1,22 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
+mod budget;
 mod comms;
+mod cost;
 mod files;
 mod items;
 mod life;
+mod prices;
 mod sandbox;
 mod sessions;
 mod state;
 
+pub use budget::{Budget, Limit, Limits, Whose};
 pub use comms::{Comms, Dead, Letters, Send};
+pub use cost::Cost;
 pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
+pub use prices::Prices;
 pub use sandbox::Sandbox;
 pub use sessions::{Chat, Session, Watch};
 pub use state::{Acl, Keys, NewValue, Shared, Since, State};
@@ -157,6 +163,11 @@ pub enum Verb {
     /// See and change what agents keep, and what they share.
     #[command(subcommand)]
     State(State),
+    /// Limit what agents may use up in a day and a month, and see what they did.
+    #[command(subcommand)]
+    Budget(Budget),
+    /// Show what model calls cost, by agent, model, day or execution.
+    Cost(Cost),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
@@ -608,6 +619,11 @@ pub enum Model {
     Remove {
         #[arg(required = true, value_name = "WORD", value_parser = named)]
         words: Vec<String>,
+    },
+    /// Say what models cost, and see it: US dollars for a million tokens.
+    Prices {
+        #[command(subcommand)]
+        verb: Option<Prices>,
     },
     /// List models and what they lack.
     #[command(visible_alias = "ls")]

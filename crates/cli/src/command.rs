@@ -10,7 +10,9 @@ mod supervise;
 mod agent;
 mod agents;
 mod alerts;
+mod budget;
 mod comms;
+mod cost;
 mod api;
 mod files;
 mod manifest;
@@ -68,6 +70,8 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Session(verb) => session::run(verb, settings, output).await,
         Verb::Config(verb) => config::run(verb, settings, output).await,
         Verb::State(verb) => state::run(verb, settings, output).await,
+        Verb::Budget(verb) => budget::run(verb, settings, output).await,
+        Verb::Cost(wanted) => cost::run(wanted, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,

@@ -8,7 +8,7 @@ mod llm;
 mod meant;
 
 pub use contexts::{Context, Contexts, ContextsFile, LOCAL, check_key, check_name, endpoint};
-pub use llm::{Llm, LlmModel, Names, read_models, write_models};
+pub use llm::{Llm, LlmModel, LlmPrice, Names, Usd, read_models, write_models};
 pub use meant::{By, Meant, Stated};
 
 use std::fs::{DirBuilder, File as Opened};

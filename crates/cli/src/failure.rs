@@ -242,6 +242,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::IdempotencyKeyReused
         | Code::StateVersionConflict
         | Code::StateQuotaExceeded
+        | Code::BudgetSpent
         | Code::KeyNameTaken
         | Code::KeysFull
         | Code::ModelReplayed
@@ -258,6 +259,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::BodyTooSlow
         | Code::BodyWrong
         | Code::StateWrong
+        | Code::BudgetWrong
         | Code::ParameterWrong
         | Code::ParameterOutOfRange
         | Code::MediaTypeWrong

@@ -7,10 +7,12 @@ mod verbs {
     mod agents;
     mod api;
     mod audit;
+    mod budget;
     mod chat;
     mod comms;
     mod completions;
     mod config;
+    mod cost;
     mod door;
     mod down;
     mod employees;

@@ -46,6 +46,9 @@ macro_rules! life_events {
             | Event::Resumed { .. }
             | Event::Woken { .. }
             | Event::WakeSkipped { .. }
+            | Event::WakeHeld { .. }
+            | Event::BudgetSet { .. }
+            | Event::BudgetNear(_)
             | Event::Killed(_)
             | Event::Revoked(_)
             | Event::Deleted { .. }
@@ -82,6 +85,7 @@ macro_rules! message_events {
     };
 }
 
+mod budget;
 mod deploy;
 mod files;
 mod keys;
@@ -109,6 +113,7 @@ use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::alert::{self, Severity};
 use crate::bound::{Bound, Hash, Payload};
+use crate::budget::{Allowance, Line, Near};
 use crate::call::Holder;
 use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
@@ -166,6 +171,12 @@ pub struct Agent {
     pub state_due: Option<Time>,
     #[serde(default, skip_serializing_if = "Mailbox::is_new")]
     pub mailbox: Mailbox,
+    /// What it may use up in a day and a month.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budget: Vec<Allowance>,
+    /// Until when its messages wait, since a budget is used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
     /// Wakes that it planned itself; at most [`PLANNED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<Planned>,
@@ -238,6 +249,8 @@ verbs! {
         "agent.end_key" ends => EndKey {},
         /// A person puts a file into its work folder; the worker does it afterwards.
         "agent.put_file" => PutFile(PutFile),
+        /// A person limits what it may use up in a day and a month; limits that are not named stay.
+        "agent.set_budget" => SetBudget { lines: Vec<Line> },
         "agent.record_put" ends => RecordPut { path: String, content: Hash, failed: Option<String> },
         /// A person sets a stored value of the agent's.
         "state.set" => SetState(values::Write),
@@ -290,6 +303,7 @@ verbs! {
             | Command::EndKey {}
             | Command::PutFile(_)
             | Command::RecordPut { .. }
+            | Command::SetBudget { .. }
             | Command::DeleteState { .. }
             | Command::SetStateQuota { .. }
             | Command::SweepState {}
@@ -339,6 +353,10 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             next: Option<NextWake>,
         },
+        /// A budget is used up, and what waits wakes it then; none: at once.
+        "agent.wake_held" => WakeHeld { until: Option<Time> },
+        "agent.budget_set" => BudgetSet { lines: Vec<Line> },
+        "agent.budget_near" => BudgetNear(Near),
         "agent.killed" => Killed(Supervision),
         "agent.revoked" => Revoked(Supervision),
         "agent.deleted" => Deleted { home_grace_ms: u64 },
@@ -460,6 +478,8 @@ refusals! {
         /// Its schedule's next time is another one, or none.
         "agent.wake_stale" => WakeStale {},
         "agent.wake_not_due" => WakeNotDue {},
+        /// A limit that none may be, or the same one twice.
+        "agent.budget_wrong" => BudgetWrong {},
         /// The key that an agent showed is none of its own, or dead.
         "agent.key_dead" => KeyDead {},
         "agent.no_key_due" quiet => NoKeyDue {},
@@ -508,6 +528,7 @@ impl Aggregate for Agent {
             Command::RotateKey { hash, overlap_ms } => keys::rotate(id, draft, hash, overlap_ms),
             Command::EndKey {} => keys::end_due(id, draft),
             Command::PutFile(file) => files::put(id, draft, file),
+            Command::SetBudget { lines } => budget::set(id, draft, lines),
             Command::RecordPut { path, content, failed } => files::record_put(id, draft, path, content, failed),
             Command::SetState(write) => state::set(id, draft, write),
             Command::DeleteState { key, expected } => state::delete(id, draft, &key, expected),
@@ -567,9 +588,13 @@ impl Aggregate for Agent {
                 agent.next = next.or(agent.next);
             }
             Event::Woken { execution, scheduled, next, .. } => {
+                agent.held_until = None;
                 schedule::woken(agent, *execution, *scheduled, *next, stamp);
             }
             Event::WakeSkipped { scheduled, next, .. } => schedule::over(agent, *scheduled, *next),
+            Event::WakeHeld { until } => agent.held_until = *until,
+            Event::BudgetSet { lines } => budget::apply(agent, lines),
+            Event::BudgetNear(near) => crate::budget::told(&mut agent.budget, near),
             Event::Killed(_) => agent.killed = agent.open > 0,
             Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },

@@ -265,6 +265,7 @@ fn of_daemon(event: &Event) -> Option<String> {
         Event::Project(project::Event::RestoreAccepted { why, .. }) => {
             Some(clip(&format!("an older copy of the ledger was put back: {why}")))
         }
+        Event::Project(project::Event::BudgetNear(near)) => Some(format!("of the project's budget {near}")),
         Event::Worker(fleet::Event::Connected { .. }) => Some("the worker came up".to_string()),
         Event::Worker(fleet::Event::Lapsed { .. }) => Some("the worker was lost".to_string()),
         Event::Project(_) | Event::Worker(_) | Event::Agent(_) | Event::Execution(_) | Event::Session(_) => None,
@@ -285,6 +286,9 @@ fn of_people(event: &agent::Event) -> Option<String> {
     }
     if let agent::Event::Resumed { supervision, .. } = event {
         return said("resumed", supervision);
+    }
+    if let agent::Event::BudgetNear(near) = event {
+        return Some(format!("of the agent's budget {near}"));
     }
     if let agent::Event::AlertAcknowledged { alert, by, note, .. } = event
         && !matches!(by, Actor::Agent(_))

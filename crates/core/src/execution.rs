@@ -15,6 +15,7 @@ mod lineage;
 mod owed;
 mod report;
 mod rows;
+mod spent;
 mod turn;
 mod validation;
 mod words;
@@ -25,11 +26,13 @@ pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
+pub use spent::CostRow;
 pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
+use crate::budget::{Day, Shut};
 use crate::call::{self, EndCall, Fence, Open};
 use crate::draft::{Draft, Stop};
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
@@ -166,11 +169,23 @@ pub enum Step {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum ModelCall {
-    Due { at: Run },
-    Open { deadline: Run, reserved_micro_usd: Option<u64> },
+    Due {
+        at: Run,
+    },
+    /// `day`: of what is used up in a day and a month it counts there, whenever it ends; none where its event has none.
+    Open {
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        model: String,
+        deadline: Run,
+        reserved_micro_usd: Option<u64>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        reserved_tokens: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        day: Option<Day>,
+    },
 }
 
 /// The one capability call that a validator may make.
@@ -353,6 +368,10 @@ events! {
             deadline: Run,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             reserved_micro_usd: Option<u64>,
+            #[serde(default, skip_serializing_if = "is_zero")]
+            reserved_tokens: u64,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            day: Option<Day>,
         },
         "model.answered" => ModelAnswered {
             turn: Turn,
@@ -374,6 +393,9 @@ events! {
             retry_at: Option<Run>,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             charged_micro_usd: Option<u64>,
+            /// What its agent and project are charged in tokens, where nobody counted them.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            charged_tokens: Option<u64>,
             /// What the provider counted of the answer that failed.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             usage: Option<Usage>,
@@ -382,6 +404,9 @@ events! {
             turn: Turn,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             charged_micro_usd: Option<u64>,
+            /// What its agent and project are charged in tokens; its own limit is not, so that no few kills end it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            charged_tokens: Option<u64>,
         },
         "call.called" => CallCalled(call::Called),
         "call.blocked" => CallBlocked {
@@ -441,6 +466,8 @@ refusals! {
         "execution.already_cancelling" => CancelRequested {},
         "execution.max_iterations_wrong" => MaxIterationsWrong {},
         "execution.plan_lost" => PlanLost {},
+        /// What its agent, or the project, may use up is used up.
+        "execution.budget_spent" => BudgetSpent { shut: Shut },
         "execution.not_connected" => NotConnected {},
         "execution.slots_full" => SlotsFull {},
         /// As many executions of its agent run as its plan lets run at a time.
@@ -454,6 +481,10 @@ refusals! {
         "execution.too_many_calls" => TooManyCalls {},
         "execution.too_many_refusals" => TooManyRefusals {},
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Execution {

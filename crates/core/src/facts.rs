@@ -84,6 +84,18 @@ pub enum Counter {
     TokensBelow,
     /// Millionths of a dollar that all below an execution spent or hold.
     MoneyBelow,
+    /// Tokens that an agent, or its project, used up or holds for open model calls, by day of UTC.
+    DayTokens,
+    /// The same by month.
+    MonthTokens,
+    /// Millionths of a US dollar, by day of UTC.
+    DayMoney,
+    /// The same by month.
+    MonthMoney,
+    /// `agent or project/measure/period`: what a person lets it use up.
+    BudgetLimit,
+    /// Agents whose messages wait until a budget opens again.
+    HeldBack,
 }
 
 impl Counter {

@@ -30,6 +30,7 @@ pub mod judge;
 pub mod network;
 pub mod call;
 pub mod state;
+pub mod budget;
 pub mod comms;
 pub mod item;
 pub mod alert;

@@ -1,11 +1,13 @@
 //! A project: the unit of chain and tree. Its own stream holds its keys, the daemon's starts, steps of the clock, and what
 //! belongs to no other.
+mod budget;
 mod shared;
 
 use crate::access::{KEYS_MAX, Role};
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Hash, Payload};
+use crate::budget::{Allowance, Line, Near};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
@@ -22,6 +24,9 @@ pub struct Project {
     /// When shared values are to be swept next: not later than the first of them expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_due: Option<Time>,
+    /// What all its agents together may use up in a day and a month.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budget: Vec<Allowance>,
 }
 
 verbs! {
@@ -43,6 +48,8 @@ verbs! {
         /// Who may read and write the keys of a prefix, in the place of the rule that it has.
         "state.set_acl" => SetAcl(Acl),
         "state.remove_acl" => RemoveAcl { prefix: String },
+        /// A person limits what all agents together may use up; limits that are not named stay.
+        "project.set_budget" => SetBudget { lines: Vec<Line> },
         /// By the reconciler, once shared values expire.
         "state.sweep_shared" ends => SweepShared {},
     }
@@ -61,6 +68,7 @@ verbs! {
             | Command::SetSharedQuota { .. }
             | Command::SetAcl(_)
             | Command::RemoveAcl { .. }
+            | Command::SetBudget { .. }
             | Command::SweepShared {} => Vec::new(),
         }
     }
@@ -84,6 +92,8 @@ events! {
         "state.sweep_due" => StateSweepDue { due: Option<Time> },
         "state.acl_set" => AclSet { acl: Acl, by: Actor, is_new: bool },
         "state.acl_removed" => AclRemoved { prefix: String },
+        "project.budget_set" => BudgetSet { lines: Vec<Line> },
+        "project.budget_near" => BudgetNear(Near),
     }
 }
 
@@ -105,6 +115,8 @@ refusals! {
         "state.acl_wrong" => AclWrong {},
         "state.acls_full" => AclsFull {},
         "state.acl_unknown" => AclUnknown { prefix: String },
+        /// A limit that none may be, or the same one twice.
+        "project.budget_wrong" => BudgetWrong {},
     }
 }
 
@@ -142,6 +154,7 @@ impl Aggregate for Project {
             | Command::SetSharedQuota { .. }
             | Command::SetAcl(_)
             | Command::RemoveAcl { .. }
+            | Command::SetBudget { .. }
             | Command::SweepShared {}
                 if !founded =>
             {
@@ -168,6 +181,7 @@ impl Aggregate for Project {
             Command::SetSharedQuota { quota } => shared::set_quota(id, draft, quota)?,
             Command::SetAcl(acl) => shared::set_acl(id, draft, acl)?,
             Command::RemoveAcl { prefix } => shared::remove_acl(id, draft, prefix)?,
+            Command::SetBudget { lines } => budget::set(id, draft, lines)?,
             Command::SweepShared {} => shared::sweep(id, draft)?,
         }
         Ok(())
@@ -180,9 +194,11 @@ impl Aggregate for Project {
         }
         match (event, fold) {
             (Event::Founded { name, .. }, fold) => {
-                *fold = Some(Project { name: name.clone(), starts: 0, state_due: None });
+                *fold = Some(Project { name: name.clone(), starts: 0, state_due: None, budget: Vec::new() });
             }
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
+            (Event::BudgetSet { lines }, Some(project)) => crate::budget::set(&mut project.budget, lines),
+            (Event::BudgetNear(near), Some(project)) => crate::budget::told(&mut project.budget, near),
             (
                 Event::DaemonStarted { .. }
                 | Event::ClockStepped { .. }
@@ -197,6 +213,8 @@ impl Aggregate for Project {
                 | Event::StateSweepDue { .. }
                 | Event::AclSet { .. }
                 | Event::AclRemoved { .. }
+                | Event::BudgetSet { .. }
+                | Event::BudgetNear(_)
                 | Event::Refused(_),
                 _,
             ) => {}
@@ -214,7 +232,7 @@ impl Aggregate for Project {
         self.state_due.map(sweep).into_iter().collect()
     }
 
-    fn rows(project: ProjectId, _: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
+    fn rows(project: ProjectId, before: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
         if let Some(change) = event.state() {
             return change.rows(Home::Project(project), stamp);
         }
@@ -241,10 +259,12 @@ impl Aggregate for Project {
                 keys(-1),
             ],
             Event::AclSet { .. } | Event::AclRemoved { .. } => shared::acl_rows(project, event, stamp),
+            Event::BudgetSet { lines } => budget::rows(before, lines),
             Event::Founded { .. }
             | Event::DaemonStarted { .. }
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
+            | Event::BudgetNear(_)
             | Event::StateSet(_)
             | Event::StateDeleted(_)
             | Event::StateExpired(_)

@@ -4,7 +4,7 @@ use crate::agent::{AgentKeyRow, Listed, RevisionRow, Standing};
 use crate::bound::Hash;
 use crate::call::CallRow;
 use crate::comms::{MessageChange, MessageRow};
-use crate::execution::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
+use crate::execution::{ConversationRow, CostRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 use crate::facts::{Counter, Namespace};
 use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId};
@@ -80,6 +80,8 @@ pub enum Row {
     Execution(Box<ExecutionRow>),
     Iteration(IterationRow),
     Turn(TurnRow),
+    /// A model call has ended: its day's, agent's and model's sums grow by it.
+    Cost(CostRow),
     /// Something that the model is told before its next turn.
     Note {
         execution: ExecutionId,

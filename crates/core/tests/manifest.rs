@@ -48,6 +48,15 @@ fn parsed(text: &str) -> Manifest {
 }
 
 #[test]
+fn a_manifest_that_states_how_long_executions_are_kept_is_refused_for_what_is_not_done() {
+    let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: clerk}\nspec:\n  task: {instruction: x}\n  \
+        retention: {age: 30d}\n";
+    let problems = Manifest::parse(text).expect_err("nothing would be erased");
+    let told: Vec<String> = problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
+    assert_eq!(told, ["spec.retention nothing erases what ended executions said and left behind yet"]);
+}
+
+#[test]
 fn the_seed_example_becomes_this_canonical_form() {
     insta::assert_snapshot!(parsed(PR_REVIEWER).canonical_yaml());
 }

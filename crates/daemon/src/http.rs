@@ -19,6 +19,8 @@ mod lookup;
 mod agents;
 mod revisions;
 mod briefings;
+mod budgets;
+mod costs;
 mod files;
 mod manifests;
 mod items;
@@ -66,6 +68,7 @@ pub use listen::ListenError;
 
 use crate::Options;
 use crate::app::App;
+use crate::disk::Disk;
 use crate::fleet::Greeting;
 use crate::model::router;
 use crate::records::Records;
@@ -89,6 +92,7 @@ struct ApiState {
     installation: Installation,
     /// What each word for a model means.
     models: Arc<router::Router>,
+    disk: Disk,
 }
 
 /// What does not change while the daemon runs.
@@ -203,7 +207,15 @@ pub fn serve(
     let (records, shares) = (app.records.interactive(), Shares::default());
     let app = Arc::clone(app);
     let closing = app.closing.clone();
-    let api = Arc::new(ApiState { app, records, greeting: greeting.clone(), shares, installation, models });
+    let api = Arc::new(ApiState {
+        app,
+        records,
+        greeting: greeting.clone(),
+        shares,
+        installation,
+        models,
+        disk: Disk::default(),
+    });
     if let Some(tls) = &listeners.tls {
         tasks.spawn(Arc::clone(&tls.certificates).follow(closing.clone()));
     }
@@ -231,6 +243,8 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(messages::routes())
         .merge(items::routes())
         .merge(briefings::routes())
+        .merge(budgets::routes())
+        .merge(costs::routes())
         .merge(executions::routes())
         .merge(events::routes())
         .merge(logs::routes())

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod disk;
 mod file_stamp;
 pub mod platform;
 pub mod commit;

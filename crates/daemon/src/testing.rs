@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::clock::WallClock;
 use crate::fleet::BuiltIn;
+use crate::model::Models;
 use crate::model::environment::{Access, Environment, ProxyVariables};
 use crate::model::router::Router;
 use crate::platform::Platform;
@@ -52,8 +53,12 @@ pub(crate) fn environment(folder: &Path, cassette: Option<String>) -> Environmen
 
 /// The daemon's parts, and the store that they hold on to.
 pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
+    app_with(folder, Arc::new(Router::new(&environment(folder, None)).unwrap()))
+}
+
+/// The same with models of the test's own.
+pub(crate) fn app_with(folder: &Path, models: Arc<dyn Models>) -> (Arc<App>, Arc<Store>) {
     let store = Arc::new(Store::open(store::Options::new(folder)).unwrap());
-    let models = Arc::new(Router::new(&environment(folder, None)).unwrap());
     let app = start::assemble(&store, CommitListeners::new(), Platform::host(), Run::ZERO, models);
     (Arc::new(app), store)
 }
@@ -245,8 +250,14 @@ impl<'a> Driven<'a> {
         let turn = Turn { iteration: self.iteration, turn: self.turn, attempt: 1 };
         self.turn += 1;
         let deadline = self.app.committer.now().run.plus_ms(60_000);
-        let call =
-            CallModel { turn, model: "local".into(), request: Hash::of(b"r"), deadline, reserved_micro_usd: Some(0) };
+        let call = CallModel {
+            turn,
+            model: "local".into(),
+            request: Hash::of(b"r"),
+            deadline,
+            reserved_micro_usd: Some(0),
+            reserved_tokens: 0,
+        };
         self.run(execution::Command::CallModel(call)).await;
         let payload = |bytes: &[u8]| self.app.committer.payload(bytes.to_vec());
         let delta = Delta { text: text.into(), ..Delta::default() };

@@ -2,6 +2,7 @@
 //! holds folds, rows, sums and what is owed against them. What fakes really did is told to it as it happens.
 //!
 //! It must never look at a decision: only what a reader of the ledger could see counts.
+mod budgets;
 mod calls;
 mod messages;
 mod sessions;
@@ -10,6 +11,7 @@ mod wakes;
 
 use crate::people::CONCURRENCY;
 use crate::storage::View;
+use budgets::Budgets;
 use calls::Calls;
 use messages::Messages;
 use sessions::Sessions;
@@ -50,6 +52,8 @@ pub enum Rule {
     Owed,
     /// A commit that failed left something.
     Atomic,
+    /// A model call was made that could pass what its agent, or all, may use up.
+    Budget,
     /// Records do not follow each other.
     Chain,
     /// One key started two executions.
@@ -86,6 +90,7 @@ pub struct Audit {
     prev: Hash,
     counts: BTreeMap<Stream, u64>,
     folds: BTreeMap<Stream, Fold>,
+    budgets: Budgets,
     calls: Calls,
     sessions: Sessions,
     wakes: Wakes,
@@ -110,6 +115,7 @@ impl Audit {
             prev: NOTHING_BEFORE,
             counts: BTreeMap::new(),
             folds: BTreeMap::new(),
+            budgets: Budgets::default(),
             calls: Calls::default(),
             sessions: Sessions::default(),
             wakes: Wakes::default(),
@@ -244,6 +250,7 @@ impl Audit {
             self.wakes.started(id, event)?;
             self.calls.record(id, event, self.last.run)?;
         }
+        self.budgets.record(meta.stream, event)?;
         match (meta.stream, event) {
             (Stream::Session(id), Event::Session(event)) => self.sessions.record(id, event)?,
             (Stream::Agent(id), Event::Agent(event)) => self.sessions.record_agent(id, event),

@@ -9,6 +9,7 @@ use tenure_core::actor::Actor;
 use tenure_core::agent;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
+use tenure_core::budget::{Line, Measure, Period};
 use tenure_core::comms::Priority;
 use tenure_core::execution::{self, Start};
 use tenure_core::id::{AgentId, ExecutionId, KeyId, MessageId, Mint, ProjectId, SessionId};
@@ -331,7 +332,23 @@ impl People {
         Command::Execution(id, execution::Command::Start(start))
     }
 
+    /// Small enough to be used up now and then.
+    fn limit(&mut self, random: &mut Random, context: AskContext) -> Command {
+        let measure = if random.chance(500) { Measure::Tokens } else { Measure::Money };
+        let period = if random.chance(500) { Period::Day } else { Period::Month };
+        let most = if measure == Measure::Tokens { 60_000 } else { 4_000 };
+        let limit = random.chance(800).then(|| 1 + random.below(most));
+        let lines = vec![Line { measure, period, limit }];
+        match random.pick(&self.agents).copied().filter(|_| random.chance(700)) {
+            Some(agent) => Command::Agent(agent, agent::Command::SetBudget { lines }),
+            None => Command::Project(context.project, project::Command::SetBudget { lines }),
+        }
+    }
+
     fn keys(&mut self, random: &mut Random, context: AskContext) -> Command {
+        if random.chance(150) {
+            return self.limit(random, context);
+        }
         let command = match random.pick(&self.keys).copied().filter(|_| random.chance(400)) {
             Some(key) => project::Command::RevokeKey { key },
             None => {

@@ -2,8 +2,10 @@
 //! them. A file a noun.
 pub mod agent_keys;
 pub mod agents;
+pub mod budgets;
 pub mod calls;
 pub mod conversations;
+pub mod costs;
 pub mod executions;
 pub mod facts;
 pub mod items;
@@ -130,6 +132,7 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::Execution(row) => row.write(sql),
         Row::Iteration(row) => row.write(sql),
         Row::Turn(row) => row.write(sql),
+        Row::Cost(row) => costs::add(sql, row),
         Row::Note { execution, iteration, turn, note } => turns::write_note(sql, *execution, *iteration, *turn, *note),
         Row::Call(row) => row.write(sql),
         Row::CallChanged { id, change, at } => calls::change(sql, *id, change, *at),

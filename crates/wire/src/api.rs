@@ -6,6 +6,8 @@ pub mod conversation;
 pub mod file;
 pub mod execution;
 pub mod event;
+pub mod budget;
+pub mod cost;
 pub mod state;
 pub mod item;
 pub mod key;

@@ -4,6 +4,8 @@ mod endpoint;
 mod event_stream;
 mod tls;
 mod download;
+mod budget;
+mod cost;
 mod state;
 mod trace;
 

@@ -133,6 +133,8 @@ catalogue! {
     MaxIterationsWrong "max_iterations_wrong" 422 "max_iterations is out of range" "give 1 to 1000" ChangeRequest;
     IterationUnknown "iteration_unknown" 404 "The execution has no such iteration" "`tenure execution get ID` lists its iterations" LookAgain;
     NotEnded "not_ended" 409 "The execution has not ended" "watch it, or ask again when it has" LookAgain;
+    BudgetSpent "budget_spent" 409 "The budget is used up" "wait until it opens again, or raise it: `tenure budget set`; `tenure budget list` shows what is used" LookAgain;
+    BudgetWrong "budget_wrong" 422 "That is no budget" "name each limit once: from 1 to 2^52, in tokens or in millionths of a US dollar; none takes it away" ChangeRequest;
     NoOutput "no_output" 409 "The execution has no output" "only one that completed has; `tenure execution logs ID` shows what was said and done" LookAgain;
     IdempotencyKeyReused "idempotency_key_reused" 409 "The idempotency key started something else" "use another key for another start; the same start may be repeated" ChangeRequest;
     IdempotencyKeyWrong "idempotency_key_wrong" 400 "The idempotency key is not valid" "use 1 to 255 printable ASCII characters" ChangeRequest;

@@ -1,4 +1,5 @@
 //! `tenure model …`. Weights are pulled here and not by the daemon, so that it can be done before one runs.
+mod prices;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub async fn run(verb: Model, settings: &Settings, output: Output) -> Result<Exi
             words::add(&word, added, settings, output).await
         }
         Model::Remove { words } => words::remove(&words, settings, output).await,
+        Model::Prices { verb } => prices::run(verb, settings, output).await,
         Model::List(listing) => list(&listing, settings, output).await,
         Model::Test { model } => test(model, settings, output).await,
     }

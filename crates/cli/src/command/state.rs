@@ -13,7 +13,7 @@ use crate::args::{Acl, Format, Keys, Listing, NewValue, Shared, Since, State};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::table::{Cell, Column, Table};
-use crate::render::{Output, table, when};
+use crate::render::{Output, size, table, when};
 use crate::screen::one_line;
 
 pub async fn run(verb: State, settings: &Settings, output: Output) -> Result<Exit, Failure> {
@@ -178,21 +178,6 @@ fn told_quota(quota: &StateQuota, output: Output) -> String {
 
 fn percent(used: u64, most: u64) -> u64 {
     (u128::from(used) * 100).checked_div(u128::from(most)).and_then(|percent| u64::try_from(percent).ok()).unwrap_or(0)
-}
-
-/// `512 B`, `1.5 KiB`, `100.0 MiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut unit = 0;
-    let mut tenths = u128::from(bytes) * 10 / 1024;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 async fn history(

@@ -1,9 +1,9 @@
 //! `tenure status`.
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
-use crate::render::{Output, ago, table};
+use crate::render::{Output, ago, size, table};
 use crate::screen::one_line;
-use tenure_wire::api::status::{LedgerCheck, LedgerCheckState};
+use tenure_wire::api::status::{DiskUse, LedgerCheck, LedgerCheckState};
 
 pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let status = settings.client()?.status().await?;
@@ -32,6 +32,7 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("model", Some(format!("default is {}: {}", status.model.model, status.model.because))),
             ("cassette", status.model.cassette.clone()),
             ("ledger", Some(format!("{} records, {}", status.records, checked(&status.ledger_check)))),
+            ("disk", (!status.disk.is_empty()).then(|| disk(&status.disk))),
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
             (
@@ -50,6 +51,18 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
         table::lines(output.width(), lines.into_iter().chain(unusable))
     })?;
     Ok(Exit::Done)
+}
+
+/// The largest first, with what they come to.
+fn disk(uses: &[DiskUse]) -> String {
+    let mut uses: Vec<&DiskUse> = uses.iter().collect();
+    uses.sort_by_key(|one| std::cmp::Reverse(one.bytes));
+    let least = |beyond: bool| if beyond { "at least " } else { "" };
+    let sum = uses.iter().fold(0u64, |sum, one| sum.saturating_add(one.bytes));
+    let parts = uses.iter().filter(|one| one.bytes > 0 || one.beyond);
+    let parts = parts.map(|one| format!("{} {}{}", one.what.replace('_', " "), least(one.beyond), size(one.bytes)));
+    let all = least(uses.iter().any(|one| one.beyond));
+    format!("{all}{} ({})", size(sum), parts.collect::<Vec<_>>().join(", "))
 }
 
 fn checked(check: &LedgerCheck) -> String {

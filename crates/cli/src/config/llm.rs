@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tenure_core::manifest::Money;
+use tenure_core::time::Time;
 use tenure_daemon::model::environment::Access;
-use tenure_daemon::model::name::Provider;
+use tenure_daemon::model::name::{ModelName, Provider};
+use tenure_daemon::model::price::{Price, SetPrice};
 use tenure_daemon::model::settings::{AddedModel, ModelSettings, SettingsSource};
 
 use super::{Unread, text_of, write_own};
@@ -20,6 +23,8 @@ pub struct Llm {
     pub aliases: BTreeMap<String, Names>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, LlmModel>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<LlmPrice>,
 }
 
 /// One model, or several in the order in which they are tried.
@@ -46,6 +51,98 @@ pub struct LlmModel {
     pub key_file: Option<PathBuf>,
 }
 
+/// What a model costs from a day of UTC on, in US dollars for a million tokens.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LlmPrice {
+    /// provider/model.
+    pub model: String,
+    /// As in 2026-02-23.
+    pub from: String,
+    #[serde(rename = "in")]
+    pub input: Usd,
+    #[serde(rename = "out")]
+    pub output: Usd,
+    /// Of input that the provider had in its cache; as other input where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<Usd>,
+}
+
+impl LlmPrice {
+    /// # Errors
+    /// Why it is no price.
+    pub fn set(&self) -> Result<SetPrice, String> {
+        let model: ModelName = self.model.parse().map_err(|error| format!("{error}"))?;
+        match model.provider {
+            Provider::Anthropic | Provider::OpenAi | Provider::Ollama => {}
+            Provider::Local | Provider::Cassette => return Err("what runs here costs nothing".to_string()),
+        }
+        let wrong = |_| format!("`{}` is no day: write it as in 2026-02-23", self.from);
+        let day: jiff::civil::Date = self.from.parse().map_err(wrong)?;
+        let begins = jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).map_err(wrong)?;
+        let Usd(input) = self.input;
+        let Usd(output) = self.output;
+        let price = Price { input, output, cached: self.cached.map(|Usd(cached)| cached) };
+        Ok(SetPrice { model, from: Time::from_millis(begins.as_millisecond()), price })
+    }
+}
+
+/// An amount of US dollars, in millionths; written as in "0.15", and read as a number too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usd(pub u64);
+
+/// For a million tokens; beyond it is a slip of the hand.
+const USD_MAX: u64 = 100_000;
+
+impl std::str::FromStr for Usd {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Usd, String> {
+        let wrong =
+            || format!("`{text}` is no amount of US dollars: write it as in 3 or 0.15, with at most 6 decimals");
+        let amount = text.trim();
+        let amount = Money::parse(&format!("{amount} USD")).map_err(|_| wrong())?;
+        if amount.as_micros() > USD_MAX * 1_000_000 {
+            return Err(format!("`{text}` is more than {USD_MAX} US dollars for a million tokens"));
+        }
+        Ok(Usd(amount.as_micros()))
+    }
+}
+
+impl std::fmt::Display for Usd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (whole, part) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        match format!("{part:06}").trim_end_matches('0') {
+            "" => write!(f, "{whole}"),
+            part => write!(f, "{whole}.{part}"),
+        }
+    }
+}
+
+impl Serialize for Usd {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Usd, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a price is an amount such as 3, 0.15 or \"0.15\"")]
+        enum Written {
+            Text(String),
+            Whole(u64),
+            Decimal(f64),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Whole(number) => number.to_string(),
+            Written::Decimal(number) => number.to_string(),
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Llm {
     /// # Errors
     /// What is no provider, or names two places for a key.
@@ -60,7 +157,11 @@ impl Llm {
             let added = model.added().map_err(|why| format!("[llm.models] {word}: {why}"))?;
             models.insert(word.clone(), added);
         }
-        Ok(ModelSettings { aliases, models })
+        let mut prices: Vec<SetPrice> = Vec::with_capacity(self.prices.len());
+        for price in &self.prices {
+            prices.push(price.set().map_err(|why| format!("[[llm.prices]] {}: {why}", price.model))?);
+        }
+        Ok(ModelSettings { aliases, models, prices })
     }
 }
 
@@ -123,7 +224,7 @@ pub fn read_models(path: &Path) -> Result<Llm, Failure> {
 /// # Errors
 /// It cannot be written.
 pub fn write_models(path: &Path, llm: &Llm) -> Result<(), Failure> {
-    let written = write_own(path, "Written by `tenure model alias`, `add` and `remove`.", llm);
+    let written = write_own(path, "Written by `tenure model alias`, `add`, `remove` and `prices`.", llm);
     written.map_err(|error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display())))
 }
 
@@ -142,6 +243,8 @@ pub fn source(config: Option<PathBuf>, models: PathBuf) -> SettingsSource {
         both.models.retain(|word, _| !by_hand.aliases.contains_key(word));
         both.aliases.extend(by_hand.aliases);
         both.models.extend(by_hand.models);
+        // Of two from the same day the last holds.
+        both.prices.extend(by_hand.prices);
         both.settings()
     })
 }

@@ -73,3 +73,45 @@ fn a_word_of_tenure_toml_goes_before_and_is_changed_there() {
     assert!(refused.code == 5 && refused.stderr.contains("tenure.toml"), "{}: {}", refused.code, refused.stderr);
     house.tenure(&["model", "alias", "fast", "local"]).ok();
 }
+
+#[test]
+fn prices_are_set_from_a_day_on_listed_with_the_one_that_holds_and_removed() {
+    let house = House::up(&cassette(1));
+    let set = |words: &[&str]| house.tenure(&[&["model", "prices", "set"], words].concat());
+    let told = set(&["openai/house-model", "--in", "3", "--out", "15", "--cached", "0.3", "--from", "2026-01-01"]).ok();
+    assert!(told.stdout.contains("costs 3 USD in and 15 out, 0.3 cached"), "{}", told.stdout);
+    set(&["openai/house-model", "--in", "2", "--out", "10", "--from", "2020-02-29"]).ok();
+    set(&["openai/house-model", "--in", "1", "--out", "5", "--from", "9000-01-01"]).ok();
+    set(&["openai/house-model", "--in", "4", "--out", "15", "--from", "2026-01-01"]).ok();
+    let list = house.tenure(&["model", "prices", "list", "-o", "json"]).ok().json();
+    let told: Vec<String> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {} {}", one["from"], one["in_usd"], one["status"]))
+        .collect();
+    assert_eq!(told.len(), 3, "the same day's is in the place of the one before: {told:?}");
+    assert_eq!(told[0], r#""2020-02-29" "2" "over""#);
+    assert_eq!(told[1], r#""2026-01-01" "4" "in_force""#);
+    assert_eq!(told[2], r#""9000-01-01" "1" "later""#);
+    let known = house.tenure(&["model", "prices", "list", "anthropic/claude-sonnet-4-5", "-o", "json"]).ok().json();
+    assert_eq!((&known[0]["status"], &known[0]["in_usd"]), (&"known".into(), &"3".into()), "{known}");
+    for (words, code, said) in [
+        (&["gpt", "--in", "1", "--out", "1"][..], 3, "names no provider"),
+        (&["local/qwen", "--in", "1", "--out", "1"], 3, "costs nothing"),
+        (&["openai/x", "--in", "1"], 2, "--out"),
+        (&["openai/x", "--in", "-1", "--out", "1"], 2, "-1"),
+        (&["openai/x", "--in", "1e9", "--out", "1"], 2, "no amount of US dollars"),
+        (&["openai/x", "--in", "999999999", "--out", "1"], 2, "more than 100000"),
+        (&["openai/x", "--in", "1", "--out", "1", "--from", "2026-02-30"], 3, "is no day"),
+    ] {
+        let answer = set(words);
+        assert!(answer.code == code && answer.stderr.contains(said), "{words:?}: {} {}", answer.code, answer.stderr);
+    }
+    let gone = house.tenure(&["model", "prices", "remove", "openai/house-model", "--from", "2020-02-29"]).ok();
+    assert!(gone.stdout.contains("2020-02-29"), "{}", gone.stdout);
+    house.tenure(&["model", "prices", "remove", "openai/house-model"]).ok();
+    let none = house.tenure(&["model", "prices", "remove", "openai/house-model"]);
+    assert!(none.code == 4 && none.stderr.contains("tenure model prices list"), "{}", none.stderr);
+    assert_eq!(house.tenure(&["model", "prices", "-o", "json"]).ok().json(), serde_json::json!([]));
+}

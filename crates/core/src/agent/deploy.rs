@@ -89,6 +89,8 @@ impl Agent {
             mailbox: Mailbox::default(),
             planned: Vec::new(),
             plans: 0,
+            budget: Vec::new(),
+            held_until: None,
         }
     }
 }

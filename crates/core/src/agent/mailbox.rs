@@ -3,6 +3,7 @@
 use super::{Agent, Event, Refusal, State, Waking};
 use crate::actor::Actor;
 use crate::bound::{Hash, Payload};
+use crate::budget;
 use crate::call::Holder;
 use crate::comms::{self, Audience, Cause, Envelope, MessageChange, MessageRow, PAGE, Priority, WAITING_MAX};
 use crate::draft::{Draft, Stop, minute, refuse};
@@ -108,7 +109,8 @@ impl Mailbox {
         }
         // While one is at work what comes waits, and wakes it after that has ended.
         if self.wakes(agent) {
-            owe(Obligation::Wake { waking: Waking::Messages }, Due::AT_ONCE);
+            let due = agent.held_until.map_or(Due::AT_ONCE, Due::Wall);
+            owe(Obligation::Wake { waking: Waking::Messages }, due);
         }
         if self.waiting > 0 && agent.not_revoked().is_err() {
             owe(Obligation::DeadLetterMessages { waiting: self.waiting }, Due::AT_ONCE);
@@ -192,10 +194,17 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
 
 /// What waits wakes the agent: its execution starts with the messages as its input, and has received them, in one decision.
 pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> {
+    let now = draft.wall;
     let agent = super::known(id, draft)?;
     agent.may_begin()?;
     if !agent.mailbox.wakes(agent) {
         return Err(refuse::<Agent>(Refusal::WakeStale {}));
+    }
+    if agent.held_until.is_some_and(|until| until > now) {
+        return Err(refuse::<Agent>(Refusal::WakeNotDue {}));
+    }
+    if let Some(shut) = budget::shut(draft, id)? {
+        return Ok(draft.emit::<Agent>(id, Event::WakeHeld { until: Some(shut.opens) })?);
     }
     let page = comms::pick(draft, id, PAGE)?;
     if page.is_empty() {

@@ -5,6 +5,7 @@ use super::schedule::{MISSED_MS, Skipped};
 use super::{Agent, Event, Refusal, State};
 use crate::actor::Actor;
 use crate::bound::{Bound, Hash, Payload};
+use crate::budget;
 use crate::call::Caller;
 use crate::cron::Timetable;
 use crate::draft::{Draft, Stop, refuse};
@@ -150,8 +151,9 @@ pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>, due: Time) -> Result<(), 
     let at = timetable.as_ref().filter(|_| overdue).map_or(due, |timetable| timetable.latest(due, now));
     let missed_since = (at != due).then_some(due);
     let next = timetable.as_ref().and_then(|timetable| timetable.next(at));
-    if planned.execution.is_some() {
-        let skipped = Event::ScheduleSkipped { name, why: Skipped::Running, scheduled: at, next };
+    let shut = budget::shut(draft, id)?.map(|_| Skipped::Budget);
+    if let Some(why) = shut.or(planned.execution.map(|_| Skipped::Running)) {
+        let skipped = Event::ScheduleSkipped { name, why, scheduled: at, next };
         return Ok(draft.emit::<Agent>(id, skipped)?);
     }
     let said = item.and_then(|item| item.text).map(|text| draft.body(&text)).transpose()?.flatten();

@@ -1,6 +1,6 @@
 //! The rows of an agent, and the payloads that its events bind. They follow from the event and the fold before it, or from the
 //! state, alone.
-use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, mailbox, planned};
+use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, budget, mailbox, planned};
 use crate::alert;
 use crate::bound::Hash;
 use crate::facts::Namespace;
@@ -108,6 +108,9 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::Resumed { .. }
         | Event::Woken { .. }
         | Event::WakeSkipped { .. }
+        | Event::WakeHeld { .. }
+        | Event::BudgetSet { .. }
+        | Event::BudgetNear(_)
         | Event::Killed(_)
         | Event::Revoked(_)
         | Event::Deleted { .. }
@@ -152,7 +155,8 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         // From now on another one may have its name: the id is the identity.
         Event::Archived { .. } => {
             let rows = before.map(|agent| {
-                let left = agent.mailbox.left(id).chain(planned::left(agent, id));
+                let left =
+                    agent.mailbox.left(id).chain(planned::left(agent, id)).chain(budget::over(id, &agent.budget));
                 std::iter::once(holds(&agent.name, None)).chain(left)
             });
             rows.into_iter().flatten().collect()
@@ -160,9 +164,12 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         message_events!() => mailbox::rows(id, event, stamp),
         // Each knows its own.
         item_events!() => [planned::rows(id, event, stamp), alert::rows(id, event, stamp)].concat(),
+        Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
+        Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
+        Event::BudgetSet { lines } => budget::limited(id, before, lines),
         Event::Paused { .. }
         | Event::Resumed { .. }
-        | Event::Woken { .. }
+        | Event::BudgetNear(_)
         | Event::WakeSkipped { .. }
         | Event::Killed(_)
         | Event::Revoked(_)

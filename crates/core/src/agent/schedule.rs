@@ -3,6 +3,7 @@
 //! Zones and expressions are asked here, in decisions, never by `apply` or `owed`: the event carries the next time.
 use super::{Agent, Event, Refusal, State, mailbox, planned};
 use crate::bound::Payload;
+use crate::budget;
 use crate::cron::Timetable;
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution::{self, Start, Trigger};
@@ -52,6 +53,8 @@ pub enum Skipped {
     QueueFull,
     /// It was missed, and is not made up.
     Missed,
+    /// What it, or its project, may use up is used up.
+    Budget,
     /// Its expression or zone is not known to this program any more.
     Unreadable,
     /// It passed while the agent was paused.
@@ -181,7 +184,9 @@ pub(super) fn wake(id: AgentId, draft: &mut Draft<'_>, waking: Waking, input: Pa
     let missed = overdue && (at == scheduled || now.since_ms(at) >= MISSED_MS);
     let next = timetable.next(at).and_then(|next| jittered(draft, &timetable, schedule.jitter_ms, next));
     let missed_since = (at != scheduled).then_some(scheduled);
+    let shut = budget::shut(draft, id)?;
     let why = match schedule.overlap {
+        _ if shut.is_some() => Some(Skipped::Budget),
         _ if missed && schedule.missed == Missed::Skip => Some(Skipped::Missed),
         Overlap::Skip if !agent.scheduled.is_empty() => Some(Skipped::Running),
         Overlap::Queue if agent.scheduled.len() >= QUEUE_MAX => Some(Skipped::QueueFull),

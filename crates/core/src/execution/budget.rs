@@ -1,7 +1,8 @@
 //! What one execution may use up: tokens, money, tool calls and time. At 80 % its agent is told once, and at 100 % it ends with
 //! the reason. Money is held before it is spent: a model call that might pass the limit, or whose price nobody knows, is not made.
 use super::decide::{Decider, close, failed};
-use super::{Event, Execution, Reason};
+use super::{CallModel, Event, Execution, Reason};
+use crate::budget::{self, Measure, Wanted};
 use crate::draft::Stop;
 use crate::row::Note;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,25 @@ pub(super) fn is_too_dear(it: &mut Decider<'_, '_>, model: &str, reserved: Optio
     };
     close(it, failed(Reason::CostBudget, detail))?;
     Ok(true)
+}
+
+/// Ends the execution where its agent, or the project, may not use up so much in this day or month.
+pub(super) fn is_shut(it: &mut Decider<'_, '_>, call: &CallModel) -> Result<bool, Stop> {
+    let agent = it.execution()?.agent;
+    let wanted = Wanted { tokens: call.reserved_tokens, micro_usd: call.reserved_micro_usd };
+    let Some(shut) = budget::shut_for(it.draft, agent, wanted)? else { return Ok(false) };
+    let reason = match shut.measure {
+        Measure::Tokens => Reason::TokenBudget,
+        Measure::Money => Reason::CostBudget,
+    };
+    close(it, failed(reason, shut.to_string()))?;
+    Ok(true)
+}
+
+/// After a model call: what its agent, or the project, has nearly used up.
+pub(super) fn tell_shared(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
+    let agent = it.execution()?.agent;
+    budget::tell(it.draft, agent)
 }
 
 pub(super) fn dollars(micro_usd: u64) -> String {

@@ -8,6 +8,7 @@ use crate::actor::Actor;
 use crate::agent::{self, Agent};
 use crate::bound::{Bound, Payload};
 use crate::briefing;
+use crate::budget;
 use crate::call::{Caller, Holder};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
@@ -116,6 +117,9 @@ pub(super) fn begin(
     let Some(agent) = agent else { return Err(refuse::<Agent>(agent::Refusal::Unknown {})) };
     agent.may_begin()?;
     let (newest, agent_name) = (agent.revision, agent.name.clone());
+    if let Some(shut) = budget::shut(it.draft, start.agent)? {
+        return Err(no(Refusal::BudgetSpent { shut }));
+    }
     let revision = start.revision.unwrap_or(newest);
     if !(1..=newest).contains(&revision) {
         return Err(refuse::<Agent>(agent::Refusal::RevisionUnknown { newest }));
@@ -240,7 +244,9 @@ fn expire(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
 pub(super) fn close(it: &mut Decider<'_, '_>, cause: Cause) -> Result<(), Stop> {
     let iteration = it.iteration()?;
     let number = iteration.number;
-    if let Step::Thinking { attempt, call: ModelCall::Open { reserved_micro_usd, .. }, .. } = iteration.step {
+    if let Step::Thinking { attempt, call: ModelCall::Open { reserved_micro_usd, reserved_tokens, .. }, .. } =
+        iteration.step
+    {
         let turn = super::Turn { iteration: number, turn: iteration.turns, attempt };
         it.emit(Event::ModelFailed {
             turn,
@@ -248,6 +254,7 @@ pub(super) fn close(it: &mut Decider<'_, '_>, cause: Cause) -> Result<(), Stop> 
             sentence: "its iteration ended first".to_string(),
             retry_at: None,
             charged_micro_usd: reserved_micro_usd,
+            charged_tokens: Some(reserved_tokens),
             usage: None,
         })?;
     }

@@ -34,6 +34,8 @@ pub struct CallModel {
     pub request: Hash,
     pub deadline: Run,
     pub reserved_micro_usd: Option<u64>,
+    /// Estimated input and the longest answer.
+    pub reserved_tokens: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

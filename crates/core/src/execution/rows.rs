@@ -1,7 +1,8 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
-use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage};
+use super::spent::End;
+use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, spent};
 use crate::bound::Hash;
 use crate::call::{self, Holder, Proposed};
 use crate::facts::{Counter, Namespace};
@@ -132,13 +133,26 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::BudgetWarned { budget, .. } => {
             iteration.map(|iteration| note(id, iteration, budget.note())).into_iter().collect()
         }
-        Event::ModelAnswered { .. } => {
-            let mut rows = answered(id, event, stamp);
-            rows.extend(lineage::charges(before, event));
+        Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } => {
+            let mut rows = lineage::charges(before, event);
+            rows.extend(spent::called(before, *day, *reserved_tokens, *reserved_micro_usd));
             rows
         }
-        Event::ModelCalled { .. } | Event::ModelFailed { .. } | Event::ModelLost { .. } => {
-            lineage::charges(before, event)
+        Event::ModelAnswered { model, usage, .. } => {
+            let mut rows = answered(id, event, stamp);
+            rows.extend(lineage::charges(before, event));
+            rows.extend(spent::ended(before, End::Answered { model }, Some(usage), None, usage.micro_usd));
+            rows
+        }
+        Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } => {
+            let mut rows = lineage::charges(before, event);
+            rows.extend(spent::ended(before, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd));
+            rows
+        }
+        Event::ModelLost { charged_tokens, charged_micro_usd, .. } => {
+            let mut rows = lineage::charges(before, event);
+            rows.extend(spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd));
+            rows
         }
         Event::CallCalled(called) => {
             check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::actor::Actor;
 use crate::bound::{Bound, Payload};
+use crate::budget::Day;
 use crate::call::{self, EndCall, Lease, Open, Proposed};
 use crate::capability::{self, Place};
 use crate::draft::Stop;
@@ -19,7 +20,9 @@ const RETRY_LAST_MS: u64 = 60_000;
 const USAGE_MAX: u64 = 1 << 40;
 const SPENT_MAX: u64 = 1 << 52;
 
-pub(super) fn call_model(it: &mut Decider<'_, '_>, call: CallModel) -> Result<(), Stop> {
+pub(super) fn call_model(it: &mut Decider<'_, '_>, mut call: CallModel) -> Result<(), Stop> {
+    call.reserved_tokens = call.reserved_tokens.min(USAGE_MAX);
+    call.reserved_micro_usd = call.reserved_micro_usd.map(|cost| cost.min(USAGE_MAX));
     let iteration = it.iteration()?;
     match &iteration.step {
         Step::Thinking { attempt, call: ModelCall::Due { .. }, .. }
@@ -30,6 +33,7 @@ pub(super) fn call_model(it: &mut Decider<'_, '_>, call: CallModel) -> Result<()
     }
     if budget::is_too_dear(it, &call.model, call.reserved_micro_usd)?
         || lineage::is_too_dear(it, &call.model, call.reserved_micro_usd)?
+        || budget::is_shut(it, &call)?
     {
         return Ok(());
     }
@@ -39,6 +43,8 @@ pub(super) fn call_model(it: &mut Decider<'_, '_>, call: CallModel) -> Result<()
         request: call.request,
         deadline: call.deadline,
         reserved_micro_usd: call.reserved_micro_usd,
+        reserved_tokens: call.reserved_tokens,
+        day: Some(Day::of(it.draft.wall)),
     })
 }
 
@@ -46,15 +52,13 @@ fn turn_of(iteration: &Iteration, attempt: u32) -> Turn {
     Turn { iteration: iteration.number, turn: iteration.turns, attempt }
 }
 
-/// The open model call that a report must speak of: its retries so far and its reservation.
-fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>), Stop> {
+/// The open model call that a report must speak of: its retries so far, and what it holds of money and tokens.
+fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>, u64), Stop> {
     let iteration = it.iteration()?;
     match &iteration.step {
-        Step::Thinking { attempt, retries, call: ModelCall::Open { reserved_micro_usd, .. }, .. }
-            if turn == turn_of(iteration, *attempt) =>
-        {
-            Ok((*retries, *reserved_micro_usd))
-        }
+        Step::Thinking {
+            attempt, retries, call: ModelCall::Open { reserved_micro_usd, reserved_tokens, .. }, ..
+        } if turn == turn_of(iteration, *attempt) => Ok((*retries, *reserved_micro_usd, *reserved_tokens)),
         Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
             Err(no(Refusal::Stale {}))
         }
@@ -78,6 +82,7 @@ pub(super) fn answer_model(it: &mut Decider<'_, '_>, turn: Turn, answer: Answer)
     }
     let (model, usage, cassette) = (answer.model, recordable(answer.usage), answer.cassette);
     it.emit(Event::ModelAnswered { turn, model, delta, output, calls, usage, cassette })?;
+    budget::tell_shared(it)?;
     for (call, capability, sentence) in misfits {
         let open = open_call(it, call)?;
         if over_budget(it, &open)? {
@@ -101,7 +106,7 @@ fn recordable(usage: Usage) -> Usage {
 }
 
 pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFailure) -> Result<(), Stop> {
-    let (retries, _) = open_model_call(it, turn)?;
+    let (retries, _, _) = open_model_call(it, turn)?;
     let sentence = capability::clip(&failure.sentence);
     let kind = failure.kind;
     let for_good = failed(Reason::ModelError, format!("{kind}: {sentence}"));
@@ -117,7 +122,9 @@ pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFai
     };
     let usage = failure.usage.map(recordable);
     let charged_micro_usd = usage.and_then(|usage| usage.micro_usd);
-    it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd, usage })?;
+    let charged_tokens = None;
+    it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd, charged_tokens, usage })?;
+    budget::tell_shared(it)?;
     match cause {
         Some(cause) => close(it, cause),
         None => Ok(()),
@@ -125,8 +132,9 @@ pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFai
 }
 
 pub(super) fn lose_model(it: &mut Decider<'_, '_>, turn: Turn) -> Result<(), Stop> {
-    let (_, reserved) = open_model_call(it, turn)?;
-    it.emit(Event::ModelLost { turn, charged_micro_usd: reserved })?;
+    let (_, charged_micro_usd, tokens) = open_model_call(it, turn)?;
+    it.emit(Event::ModelLost { turn, charged_micro_usd, charged_tokens: Some(tokens) })?;
+    budget::tell_shared(it)?;
     if it.execution()?.spent.model_losses > MODEL_LOSSES_MAX {
         return close(it, failed(Reason::Lost, format!("{} model calls were lost", MODEL_LOSSES_MAX + 1)));
     }
@@ -260,9 +268,15 @@ fn block(it: &mut Decider<'_, '_>, call: &Open, judged: call::Judged, check: Opt
 pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
     let run = stamp.run;
     match event {
-        Event::ModelCalled { deadline, reserved_micro_usd, .. } => {
+        Event::ModelCalled { model, deadline, reserved_micro_usd, reserved_tokens, day, .. } => {
             if let Some(Step::Thinking { call, .. }) = step_mut(execution) {
-                *call = ModelCall::Open { deadline: *deadline, reserved_micro_usd: *reserved_micro_usd };
+                *call = ModelCall::Open {
+                    model: model.clone(),
+                    deadline: *deadline,
+                    reserved_micro_usd: *reserved_micro_usd,
+                    reserved_tokens: *reserved_tokens,
+                    day: *day,
+                };
             }
         }
         Event::ModelAnswered { output, calls, usage, .. } => {

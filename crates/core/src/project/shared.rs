@@ -25,6 +25,8 @@ impl Event {
             | Event::KeyRevoked { .. }
             | Event::AclSet { .. }
             | Event::AclRemoved { .. }
+            | Event::BudgetSet { .. }
+            | Event::BudgetNear(_)
             | Event::Refused(_) => None,
         }
     }
@@ -113,6 +115,8 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::StateDropped(_)
         | Event::StateQuotaSet { .. }
         | Event::StateSweepDue { .. }
+        | Event::BudgetSet { .. }
+        | Event::BudgetNear(_)
         | Event::Refused(_) => Vec::new(),
     }
 }

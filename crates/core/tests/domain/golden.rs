@@ -1,7 +1,7 @@
 //! Golden ledgers: what a release wrote must be read by every later one, its chain must hold, and it must fold to what
 //! today's code folds, from any snapshot on. A tagged release adds a file; none is ever changed. Folds have no golden bytes:
 //! they are disposable.
-use crate::office::{OWNER, Office};
+use crate::office::{OWNER, Office, money};
 use crate::reports::failed;
 use crate::sessions::Desk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use tenure_core::bound::Hash;
 use tenure_core::call::Outcome;
 use tenure_core::id::KeyId;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
-use tenure_core::manifest::{Missed, Overlap};
+use tenure_core::manifest::{Missed, Overlap, Trigger};
 use tenure_core::{access, agent, execution, fleet, project, session};
 
 /// A history with every kind of event that this release writes.
@@ -109,7 +109,7 @@ fn history() -> Office {
     office.execution = office.world.execution_id();
     let say = office.say(None);
     office.must(say).must(execution::Command::Cancel { why: "enough".into() });
-    let mut office = history_of_sessions(office);
+    let mut office = history_of_budgets(history_of_sessions(office));
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
@@ -126,6 +126,31 @@ fn history() -> Office {
     let survey = Command::Worker(office.worker, fleet::Command::Survey { connection, host });
     office.world.commit(Actor::Worker(office.worker), survey).expect("connected");
     crate::messages::every_kind(crate::staff::every_kind(office))
+}
+
+/// The same office with budgets that are used up.
+fn history_of_budgets(mut office: Office) -> Office {
+    let plan = tenure_core::plan::Plan { triggers: vec![Trigger::Comms], ..crate::office::plan(1) };
+    office.deploy_plan("clerk", &plan, "woken by messages").expect("a changed manifest");
+    office.limit(&[Some(100)]).expect("it may be");
+    office.command_project(OWNER, project::Command::SetBudget { lines: money(&[Some(100)]) }).expect("it may be");
+    office.execution = office.world.execution_id();
+    let start = office.start();
+    office.must(start);
+    for step in [Office::bind as fn(&Office) -> execution::Command, Office::call_model] {
+        let command = step(&office);
+        office.must(command);
+    }
+    let execution::Command::AnswerModel { turn, mut answer } = office.answer(&[]) else { unreachable!("an answer") };
+    answer.usage.micro_usd = Some(100);
+    office.must(execution::Command::AnswerModel { turn, answer });
+    let pass = office.validate(true);
+    office.must(pass);
+    office.post().expect("it is deployed");
+    office.wake_by_messages().expect("a message waits, and nothing is left");
+    office.limit(&[None]).expect("it may be");
+    office.command_project(OWNER, project::Command::SetBudget { lines: money(&[None]) }).expect("it may be");
+    office
 }
 
 /// The same office with an agent that connects from outside.

@@ -10,6 +10,7 @@ mod replay;
 mod reports;
 mod schedules;
 mod sessions;
+mod shared_budgets;
 mod staff;
 mod state;
 mod transitions;

@@ -37,11 +37,16 @@ impl Talk {
 
     /// Its agent is another one now.
     pub fn of(office: Office) -> Talk {
+        Talk::named(office, ["front", "bookkeeper"])
+    }
+
+    /// The same, by names that nobody has.
+    pub fn named(office: Office, names: [&str; 2]) -> Talk {
         let one = office.agent;
         let limits = Limits { max_turns: 5_000, tool_calls: 5_000, tokens: 1 << 40, ..plan(0).limits };
         let mut talk = Talk { office, one, other: one, digest: 0, wakes: false, limits };
-        talk.one = talk.agent("front", &[]);
-        talk.other = talk.agent("bookkeeper", &[("team", "books")]);
+        talk.one = talk.agent(names[0], &[]);
+        talk.other = talk.agent(names[1], &[("team", "books")]);
         talk
     }
 

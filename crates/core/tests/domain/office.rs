@@ -3,8 +3,10 @@ use tenure_core::actor::Actor;
 use tenure_core::agent::Agent;
 use tenure_core::aggregate::{Command, Event, Refusal};
 use tenure_core::bound::Hash;
+use tenure_core::budget::{Line, Measure, Period};
 use tenure_core::call::{self, EndCall, Fence, Lease, Open, Outcome, Proposal};
 use tenure_core::capability::{self, Place};
+use tenure_core::comms::Priority;
 use tenure_core::execution::{
     self, Answer, CallModel, Check, Execution, Finding, ModelFailure, Phase, Remedy, Start, Step, Trigger, Turn, Usage,
 };
@@ -171,6 +173,29 @@ impl Office {
         self.world.commit(Actor::Daemon, Command::Agent(self.agent, ended))
     }
 
+    /// Limits of what it may spend in a day.
+    pub fn limit(&mut self, limits: &[Option<u64>]) -> Result<Vec<Event>, Refusal> {
+        self.supervise(agent::Command::SetBudget { lines: money(limits) })
+    }
+
+    /// A person writes to the agent.
+    pub fn post(&mut self) -> Result<Vec<Event>, Refusal> {
+        let (body, priority) = (self.world.payload("\"hello\""), Priority::Normal);
+        self.supervise(agent::Command::Post(agent::Post {
+            body,
+            priority,
+            correlation: None,
+            deadline: None,
+            idempotency: None,
+        }))
+    }
+
+    /// Does what is owed to messages that wait.
+    pub fn wake_by_messages(&mut self) -> Result<Vec<Event>, Refusal> {
+        let wake = agent::Command::Wake { waking: agent::Waking::Messages, input: self.world.payload("null") };
+        self.world.commit(Actor::Daemon, Command::Agent(self.agent, wake))
+    }
+
     pub fn write(&mut self, key: &str, text: &str) -> state::Write {
         state::Write { key: key.into(), value: self.world.payload(text), expected: None, ttl_ms: None }
     }
@@ -295,6 +320,7 @@ impl Office {
             request: Hash::of(b"request"),
             deadline: self.world.now.run.plus_ms(60_000),
             reserved_micro_usd: Some(10),
+            reserved_tokens: 200,
         })
     }
 
@@ -457,6 +483,10 @@ impl Office {
         }
         self
     }
+}
+
+pub fn money(limits: &[Option<u64>]) -> Vec<Line> {
+    limits.iter().map(|limit| Line { measure: Measure::Money, period: Period::Day, limit: *limit }).collect()
 }
 
 fn none() -> ConnectionId {

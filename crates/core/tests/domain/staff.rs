@@ -438,7 +438,7 @@ proptest! {
 /// Each kind of event of plans, alerts and children, in an office.
 pub fn every_kind(office: Office) -> Office {
     let (agent, execution) = (office.agent, office.execution);
-    let mut talk = Talk::of(office);
+    let mut talk = Talk::named(office, ["lead", "hand"]);
     let (one, other) = (talk.one, talk.other);
     let lead = talk.begin(one);
     let child = talk.done(lead, "agent.execute", &json!({"agent": other.to_string(), "input": "go", "report": true}));
@@ -455,6 +455,7 @@ pub fn every_kind(office: Office) -> Office {
         talk.tell(Actor::Daemon, one, wake).expect("it is due");
     }
     talk.done(lead, "scheduler.cron_delete", &json!({"name": "tick"}));
+    talk.end(lead);
     talk.tell(OWNER, one, agent::Command::Delete { home_grace_ms: 0 }).expect("it is deployed");
     talk.tell(OWNER, other, agent::Command::Delete { home_grace_ms: 0 }).expect("it is deployed");
     (talk.office.agent, talk.office.execution) = (agent, execution);

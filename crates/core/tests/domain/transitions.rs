@@ -1,5 +1,5 @@
 //! The transition tables, states by commands, as a person reviews them. A change here is a change of behaviour.
-use crate::office::{OWNER, Office, plan};
+use crate::office::{OWNER, Office, money, plan};
 use std::fmt::Write;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
@@ -274,7 +274,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
     fn revise(office: &mut Office, known: u32) -> Result<Vec<Event>, Refusal> {
         office.deploy_expecting("clerk", &plan(1), "2", agent::Expectation::Revision(known))
     }
-    let commands: [(&str, Command1); 30] = [
+    let commands: [(&str, Command1); 32] = [
         ("wake", Office::wake),
         ("end a wake that it did not plan", |office| {
             office.supervise(agent::Command::DeleteSchedule { name: "none".into() })
@@ -318,6 +318,8 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
         }),
         ("delete a value", |office| office.supervise(agent::Command::DeleteState { key: "a".into(), expected: None })),
         ("set the quota", |office| office.supervise(agent::Command::SetStateQuota { quota: 9 })),
+        ("set a budget", |office| office.limit(&[Some(9)])),
+        ("set a budget of nothing", |office| office.limit(&[Some(0)])),
         ("restore values", |office| {
             let values = vec![office.write("a", "1")];
             office.supervise(agent::Command::RestoreState { values })
@@ -412,7 +414,7 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 15] = [
+    let commands: [(&str, Command1); 17] = [
         ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
         ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
@@ -442,6 +444,8 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             office.command_project(OWNER, Of::RemoveAcl { prefix: "a".into() })
         }),
         ("sweep shared values", |office| office.command_project(Actor::Daemon, Of::SweepShared {})),
+        ("set a budget", |office| office.command_project(OWNER, Of::SetBudget { lines: money(&[Some(9)]) })),
+        ("set a budget of nothing", |office| office.command_project(OWNER, Of::SetBudget { lines: money(&[Some(0)]) })),
         ("tell refusals", |office| office.command_project(Actor::Daemon, Of::TellRefusals {})),
     ];
     insta::assert_snapshot!("project", table_of(&states, &commands, |office| Stream::Project(office.project)));

@@ -151,7 +151,14 @@ mod tests {
         driven.begin_iteration().await;
         let turn = Turn { iteration: 1, turn: 0, attempt: 1 };
         let (request, deadline) = (Hash::of(b"r"), app.committer.now().run.plus_ms(60_000));
-        let call = CallModel { turn, model: "local".into(), request, deadline, reserved_micro_usd: Some(0) };
+        let call = CallModel {
+            turn,
+            model: "local".into(),
+            request,
+            deadline,
+            reserved_micro_usd: Some(0),
+            reserved_tokens: 0,
+        };
         run(app, Command::Execution(driven.id, execution::Command::CallModel(call))).await;
         let answer = Answer {
             model: "local".into(),

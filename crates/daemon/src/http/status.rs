@@ -34,7 +34,14 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
     });
     let (agents, executions_open, dead_letters, alerts) = counts.await?;
     let worker = worker(&api);
+    let look = {
+        let api = Arc::clone(&api);
+        move || api.disk.look(&api.installation.data_dir)
+    };
+    // A look that fails is none: it is no promise, and no reason to tell nothing else.
+    let disk = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     Ok(Out(Status {
+        disk,
         id: api.app.committer.project(),
         status: readiness(&api).0.to_string(),
         version: VERSION.to_string(),

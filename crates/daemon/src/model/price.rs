@@ -4,12 +4,59 @@ use super::answer::Usage;
 use super::name::{ModelName, Provider};
 use super::request::Request;
 use genai_prices::{PriceRequest, UsageKey};
+use tenure_core::time::Time;
 
 /// Where a model is asked, since the same name may cost something else, or nothing, elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub enum Address<'a> {
     Official,
     Url(&'a str),
+}
+
+/// Tokens that a price is written for.
+const PRICED_TOKENS: u64 = 1_000_000;
+
+/// What a person set that a model costs: micro-dollars for a million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    pub input: u64,
+    pub output: u64,
+    /// Of input that the provider had in its cache; none: as other input.
+    pub cached: Option<u64>,
+}
+
+/// A price from a moment on, until a later one of the same model takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetPrice {
+    pub model: ModelName,
+    pub from: Time,
+    pub price: Price,
+}
+
+/// The one that holds for a call that is made now; of two from the same moment the last.
+pub fn in_force(prices: &[SetPrice], model: &ModelName, now: Time) -> Option<Price> {
+    let held = prices.iter().filter(|set| set.model == *model && set.from <= now);
+    held.max_by_key(|set| set.from).map(|set| set.price)
+}
+
+impl Price {
+    /// Rounded up; none where the provider did not count its tokens.
+    pub fn cost(self, usage: &Usage) -> Option<u64> {
+        let (input, output) = (usage.input?, usage.output?);
+        let cached = usage.cached.unwrap_or(0).min(input);
+        let of = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
+        let sum =
+            of(input - cached, self.input) + of(cached, self.cached.unwrap_or(self.input)) + of(output, self.output);
+        u64::try_from(sum.div_ceil(u128::from(PRICED_TOKENS))).ok()
+    }
+}
+
+/// What the program itself knows of a model's price, for people: of input, of output, and of cached input.
+pub fn known(model: &ModelName) -> Option<(u64, u64, u64)> {
+    let usage = |input, output, cached| Usage { input: Some(input), output: Some(output), cached, ..Usage::default() };
+    let of = |usage: Usage| cost(model, Address::Official, &usage);
+    let (million, none) = (PRICED_TOKENS, Some(0));
+    Some((of(usage(million, 0, none))?, of(usage(0, million, none))?, of(usage(million, 0, Some(million)))?))
 }
 
 /// Bytes of text that a token stands for in an estimate.
@@ -20,10 +67,10 @@ pub fn reserve_tokens(request: &Request) -> u64 {
     input_tokens(request) + u64::from(request.max_tokens)
 }
 
-/// What to set aside before asking.
-pub fn reserve(model: &ModelName, address: Address<'_>, request: &Request) -> Option<u64> {
+/// What to count on before asking.
+pub fn reserved_usage(request: &Request) -> Usage {
     let output = Some(u64::from(request.max_tokens));
-    cost(model, address, &Usage { input: Some(input_tokens(request)), output, ..Usage::default() })
+    Usage { input: Some(input_tokens(request)), output, ..Usage::default() }
 }
 
 /// What an answer cost. `None` where the provider did not count its tokens or has no known price.
@@ -91,6 +138,36 @@ mod tests {
     }
 
     #[test]
+    fn a_price_that_a_person_set_is_rounded_up_and_has_its_own_for_what_was_cached() {
+        let price = Price { input: 3_000_000, output: 15_000_000, cached: Some(300_000) };
+        assert_eq!(price.cost(&usage(1000, 100, None)), Some(4500));
+        assert_eq!(price.cost(&usage(1000, 100, Some(900))), Some(300 + 270 + 1500));
+        assert_eq!(Price { cached: None, ..price }.cost(&usage(1000, 100, Some(900))), Some(4500));
+        assert_eq!(Price { input: 1, ..price }.cost(&usage(1, 0, None)), Some(1), "never as 0");
+        assert_eq!(
+            price.cost(&usage(10, 0, Some(99))),
+            Some(3),
+            "a provider that counts wrongly makes nothing negative"
+        );
+        assert_eq!(price.cost(&Usage { output: None, ..usage(10, 10, None) }), None);
+        assert_eq!(price.cost(&usage(u64::MAX, u64::MAX, None)), None, "absurd figures are unknown, not small");
+    }
+
+    #[test]
+    fn the_latest_price_that_has_begun_is_in_force_and_no_other_model_s() {
+        let set = |model: &str, from, input| {
+            let price = Price { input, output: 0, cached: None };
+            SetPrice { model: name(model), from: Time::from_millis(from), price }
+        };
+        let prices = [set("openai/a", 20, 2), set("openai/a", 10, 1), set("openai/b", 10, 9), set("openai/a", 30, 3)];
+        let at = |now| in_force(&prices, &name("openai/a"), Time::from_millis(now)).map(|price| price.input);
+        assert_eq!([9, 10, 19, 20, 29, 30].map(at), [None, Some(1), Some(1), Some(2), Some(2), Some(3)]);
+        let again = [set("openai/a", 10, 1), set("openai/a", 10, 2)];
+        let price = in_force(&again, &name("openai/a"), Time::from_millis(10));
+        assert_eq!(price.map(|price| price.input), Some(2), "the last of two");
+    }
+
+    #[test]
     fn what_runs_here_is_free() {
         assert_eq!(cost(&name("local/local-default"), Address::Official, &Usage::default()), Some(0));
     }
@@ -100,7 +177,8 @@ mod tests {
         let request = crate::model::request::tests::ask("hello");
         let expected = u64::try_from(request.bytes().div_ceil(4)).unwrap() + 256;
         assert_eq!(reserve_tokens(&request), expected);
-        let set_aside = reserve(&name("anthropic/claude-sonnet-4-5"), Address::Official, &request).unwrap();
+        let usage = reserved_usage(&request);
+        let set_aside = cost(&name("anthropic/claude-sonnet-4-5"), Address::Official, &usage).unwrap();
         assert!(set_aside > 256 * 15, "{set_aside}");
     }
 }

@@ -11,6 +11,7 @@ use super::failure::{Failure, Kind, Spent};
 use super::lookup::Lookups;
 use super::name::ModelName;
 use super::piece::PieceSink;
+use super::price::Price;
 use super::request::Request;
 use super::spelling::Spelling;
 use super::wire::{self, Reply, Wire, WireError};
@@ -247,12 +248,27 @@ pub struct Remote {
     client: Arc<ProviderClient>,
     /// Instead of the wire that the model's name and the endpoint call for.
     wire: Option<Wire>,
+    /// What a person set that it costs, as it held when the call was made.
+    price: Option<Price>,
 }
 
 impl Remote {
     /// `model` is the provider's own name for it, sent as it is.
     pub fn new(client: Arc<ProviderClient>, model: &str) -> Self {
-        Remote { name: ModelName::new(client.protocol.provider(), model), client, wire: None }
+        Remote { name: ModelName::new(client.protocol.provider(), model), client, wire: None, price: None }
+    }
+
+    /// Costs this, whatever else is known of its price.
+    #[must_use]
+    pub fn at_price(self, price: Option<Price>) -> Self {
+        Remote { price, ..self }
+    }
+
+    fn cost(&self, usage: &Usage) -> Option<u64> {
+        match self.price {
+            Some(price) => price.cost(usage),
+            None => price::cost(&self.name, self.address(), usage),
+        }
     }
 
     /// Speaks this wire, whatever the model's name calls for.
@@ -324,7 +340,7 @@ impl Remote {
         if usage.input.is_none() && usage.output.is_none() {
             return failure;
         }
-        let spent = Spent { usage, micro_usd: price::cost(&self.name, self.address(), &usage) };
+        let spent = Spent { usage, micro_usd: self.cost(&usage) };
         Failure { spent: Some(Box::new(spent)), ..failure }
     }
 
@@ -335,7 +351,7 @@ impl Remote {
         if answer.usage.input.is_none() || answer.usage.output.is_none() {
             answer = estimated(request.clone(), answer).await;
         }
-        answer.cost_micro_usd = price::cost(&self.name, self.address(), &answer.usage);
+        answer.cost_micro_usd = self.cost(&answer.usage);
         Ok(answer)
     }
 }
@@ -363,7 +379,7 @@ impl Model for Remote {
     }
 
     fn reserve_micro_usd(&self, request: &Request) -> Option<u64> {
-        price::reserve(&self.name, self.address(), request)
+        self.cost(&price::reserved_usage(request))
     }
 
     fn generate<'a>(

@@ -311,7 +311,7 @@ impl Router {
                 self.model(configured, &ModelName::new(*provider, only))
             }
             Route::Added { word, .. } => match configured.added.get(word) {
-                Some(added) => added.open(),
+                Some(added) => added.open(configured),
                 None => Err(unknown(configured, word, "it was removed")),
             },
             Route::Several(_) => Err(unknown(configured, &route.to_string(), "an alias stands for models alone")),
@@ -361,7 +361,7 @@ impl Router {
             }
             Route::Model(name) => self.model(configured, name).err(),
             Route::OnlyOf(provider) => self.server(*provider).err(),
-            Route::Added { word, .. } => configured.added.get(word).and_then(|added| added.open().err()),
+            Route::Added { word, .. } => configured.added.get(word).and_then(|added| added.open(configured).err()),
             // One that can be used is enough.
             Route::Several(routes) => {
                 let mut missing: Vec<Failure> = Vec::with_capacity(routes.len());
@@ -378,7 +378,7 @@ impl Router {
         match name.provider {
             Provider::Anthropic | Provider::OpenAi | Provider::Ollama => {
                 let client = self.server(name.provider)?.client.clone();
-                Ok(Arc::new(Remote::new(client, &name.model)))
+                Ok(Arc::new(Remote::new(client, &name.model).at_price(configured.price(name))))
             }
             Provider::Local => match self.local.get(name.model.as_str()) {
                 Some(local) => Ok(local.clone()),

@@ -3,6 +3,7 @@
 
 use super::environment::Access;
 use super::name::Provider;
+use super::price::SetPrice;
 use crate::file_stamp::FileStamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub struct ModelSettings {
     /// Each with what it stands for, in the order in which that is tried.
     pub aliases: BTreeMap<String, Vec<String>>,
     pub models: BTreeMap<String, AddedModel>,
+    /// What models cost, by whoever wrote it; of two from the same moment the last holds.
+    pub prices: Vec<SetPrice>,
 }
 
 /// A model under a name of its own, at an address of its own.

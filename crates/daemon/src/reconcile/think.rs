@@ -8,9 +8,11 @@ mod context;
 pub use prompt::Delta;
 
 use crate::app::App;
+use crate::commit;
 use crate::model::answer::{Answer, StopReason};
 use crate::model::failure::{Failure, Kind as FailureKind};
 use crate::model::piece::PieceSink;
+use crate::model::price;
 use crate::model::request::{Request, ToolCall};
 use crate::model::{ANSWER_BYTES_MAX, Model};
 use crate::records::Error;
@@ -18,7 +20,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::{Command, Stream};
+use tenure_core::aggregate::{Command, Event, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::call::{Proposal, attributes_json};
 use tenure_core::capability::{self, Capability};
@@ -59,7 +61,7 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         (Ok(question), Ok(model)) => called(turn, &question.request, model.as_ref(), deadline),
         (Err(_), _) | (_, Err(_)) => uncallable(turn, &alias, deadline),
     };
-    if !app.report(Actor::Daemon, Command::Execution(id, execution::Command::CallModel(call))).await {
+    if !is_made(app, id, call).await {
         return Ok(());
     }
     let started = Instant::now();
@@ -81,6 +83,26 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
     Ok(())
 }
 
+/// Commits that the model is called. False: it is not, and must not be asked. What it may cost can end the execution instead,
+/// which is a commit too.
+async fn is_made(app: &App, id: ExecutionId, call: CallModel) -> bool {
+    let command = Command::Execution(id, execution::Command::CallModel(call));
+    match app.committer.commit(Actor::Daemon, command).await {
+        Ok(committed) => {
+            let is_call = |event: &Event| matches!(event, Event::Execution(execution::Event::ModelCalled { .. }));
+            committed.decision.events.iter().any(|(_, event)| is_call(event))
+        }
+        Err(commit::Error::Refused(refusal)) => {
+            tracing::debug!(%id, refusal = refusal.code(), "the model is not called: the state has moved on");
+            false
+        }
+        Err(commit::Error::Store(error)) => {
+            tracing::error!(%id, %error, "a model call is not written; it stays owed");
+            false
+        }
+    }
+}
+
 fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> CallModel {
     CallModel {
         turn,
@@ -88,12 +110,20 @@ fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> Ca
         request: request.hash().parse().expect("invariant: a request's hash is 64 hexadecimal digits"),
         deadline,
         reserved_micro_usd: model.reserve_micro_usd(request),
+        reserved_tokens: price::reserve_tokens(request),
     }
 }
 
 /// The call that cannot be made is recorded all the same, so that its failure has something to end.
 fn uncallable(turn: Turn, alias: &str, deadline: Run) -> CallModel {
-    CallModel { turn, model: capability::clip(alias), request: Hash::of(&[]), deadline, reserved_micro_usd: Some(0) }
+    CallModel {
+        turn,
+        model: capability::clip(alias),
+        request: Hash::of(&[]),
+        deadline,
+        reserved_micro_usd: Some(0),
+        reserved_tokens: 0,
+    }
 }
 
 /// Ends by the deadline that the call was committed with, also where the model does not.
@@ -247,12 +277,16 @@ fn meant(name: &str) -> Option<&'static Capability> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Models;
     use crate::model::answer;
     use crate::model::name::ModelName;
     use crate::model::request::Tag;
-    use crate::testing::app;
+    use crate::testing::{Driven, OWNER, app, app_with};
     use futures_util::future::BoxFuture;
     use serde_json::json;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tenure_core::budget::{Line, Measure, Period};
+    use tenure_core::project;
 
     /// A model that heeds no deadline.
     struct Mute(ModelName);
@@ -288,6 +322,60 @@ mod tests {
         let deadline = app.committer.now().run.plus_ms(5_000);
         let failure = ask(&app, id, turn, &request, &mute, deadline).await.unwrap_err();
         assert_eq!((failure.kind, begun.elapsed().as_secs()), (FailureKind::Deadline, 5));
+    }
+
+    /// A model that only counts how often it is asked.
+    struct Counting {
+        name: ModelName,
+        asked: AtomicU32,
+    }
+
+    impl Model for Counting {
+        fn name(&self) -> &ModelName {
+            &self.name
+        }
+
+        fn reserve_micro_usd(&self, _: &Request) -> Option<u64> {
+            Some(100)
+        }
+
+        fn generate<'a>(
+            &'a self,
+            _: &'a Request,
+            _: &'a PieceSink,
+            _: Instant,
+        ) -> BoxFuture<'a, Result<Answer, Failure>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Err(Failure::new(FailureKind::Auth, "no", "")) })
+        }
+    }
+
+    struct Only(Arc<Counting>);
+
+    impl Models for Only {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Arc<dyn Model>, Failure>> {
+            let model: Arc<dyn Model> = self.0.clone();
+            Box::pin(async { Ok(model) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_is_never_asked_where_what_it_may_cost_ends_the_execution() {
+        for (limit, expected) in [(100, 1), (99, 0)] {
+            let folder = tempfile::tempdir().unwrap();
+            let name = "openai/x".parse().unwrap();
+            let counting = Arc::new(Counting { name, asked: AtomicU32::new(0) });
+            let (app, _store) = app_with(folder.path(), Arc::new(Only(Arc::clone(&counting))));
+            let mut driven = Driven::start(&app).await;
+            driven.begin_iteration().await;
+            let id = driven.id;
+            let lines = vec![Line { measure: Measure::Money, period: Period::Day, limit: Some(limit) }];
+            let set = project::Command::SetBudget { lines };
+            app.committer.commit(OWNER, Command::Project(app.committer.project(), set)).await.unwrap();
+            let owed = Obligation::Think { iteration: 1, turn: 0, attempt: 1, open: false };
+            think(Arc::clone(&app), Stream::Execution(id), owed).await.unwrap();
+            assert_eq!(counting.asked.load(Ordering::Relaxed), expected, "of {limit}");
+        }
     }
 
     #[tokio::test]

@@ -3,9 +3,9 @@ use crate::audit::Violation;
 use crate::model::Thought;
 use crate::mutation::Mutation;
 use crate::storage::Storage;
-use crate::world::{Name, World};
+use crate::world::{Name, Reply, World};
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::Command;
+use tenure_core::aggregate::{Command, Event};
 use tenure_core::bound::Hash;
 use tenure_core::execution::{self, CallModel, Turn};
 use tenure_core::id::ExecutionId;
@@ -32,9 +32,13 @@ pub(super) fn think<S: Storage>(
         request: Hash::of(b"request"),
         deadline: world.now.run.plus_ms(900_000),
         reserved_micro_usd: Some(10),
+        reserved_tokens: 1_000,
     });
-    if !world.command(Actor::Daemon, Command::Execution(id, call))?.is_committed() {
-        return Ok(false);
+    // What it may cost can end the execution instead, which is a commit too.
+    let is_call = |event: &Event| matches!(event, Event::Execution(execution::Event::ModelCalled { .. }));
+    match world.command(Actor::Daemon, Command::Execution(id, call))? {
+        Reply::Committed(made) if made.decision.events.iter().any(|(_, event)| is_call(event)) => {}
+        Reply::Committed(_) | Reply::Refused(_) | Reply::Failed => return Ok(false),
     }
     if !first {
         world.audit.ask(id, turn)?;

@@ -166,6 +166,7 @@ impl World {
             request: Hash::of(b"request"),
             deadline: now.run.plus_ms(60_000),
             reserved_micro_usd: Some(0),
+            reserved_tokens: 300,
         });
         let answer = Answer {
             model: "local".into(),

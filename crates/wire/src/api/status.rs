@@ -44,9 +44,24 @@ pub struct Status {
     /// Alerts of agents that nobody has acknowledged.
     #[serde(default)]
     pub alerts: OpenAlerts,
+    /// What takes room on the disk in the data directory; looked at no more than once a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disk: Vec<DiskUse>,
     /// What cannot be used now, or is not enforced here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<Unusable>,
+}
+
+/// How much of the disk is used for one thing, as allotted there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DiskUse {
+    /// `database`, `blobs`, `work_folders`, `volumes`, `logs`, `models` or `other`.
+    pub what: String,
+    pub bytes: u64,
+    /// Not all of it could be looked at: there is more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beyond: bool,
 }
 
 /// Something that is not usable yet, and how it becomes so.

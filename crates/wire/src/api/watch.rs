@@ -155,6 +155,9 @@ fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
         E::StateSet(set) => told.set(set),
         E::StateDeleted(ended) | E::StateExpired(ended) => told.unset(ended),
         E::Created(deployed) | E::Revised(deployed) => told.told(format!("revision {}", deployed.revision)),
+        E::BudgetNear(near) => told.told(near.to_string()),
+        E::WakeSkipped { why, scheduled, .. } => told.told(format!("{scheduled}: {}", why.as_str())),
+        E::WakeHeld { until: Some(until) } => told.told(format!("a budget is used up, until {until}")),
         // The execution or session says it itself.
         E::ExecutionStarted { .. } | E::ExecutionEnded { .. } | E::SessionOpened { .. } | E::SessionEnded { .. } => {
             return None;

@@ -84,7 +84,7 @@ fn by_hand(word: &str, settings: &Settings) -> Result<(), Failure> {
 }
 
 /// The file of the daemon that runs; without one, the one that it will read.
-async fn file(settings: &Settings) -> Result<PathBuf, Failure> {
+pub(super) async fn file(settings: &Settings) -> Result<PathBuf, Failure> {
     let meant = settings.meant()?;
     if !meant.is_own {
         return Err(Failure::new(Exit::Usage, "words for models stand in the configuration of the daemon's own host")
@@ -96,10 +96,11 @@ async fn file(settings: &Settings) -> Result<PathBuf, Failure> {
     told.or(own).ok_or_else(|| Failure::new(Exit::Failure, "the configuration has no place"))
 }
 
-fn check(written: &Llm, settings: &Settings) -> Result<(), Failure> {
+pub(super) fn check(written: &Llm, settings: &Settings) -> Result<(), Failure> {
     let mut both = written.clone();
     both.aliases.extend(settings.llm.aliases.clone());
     both.models.extend(settings.llm.models.clone());
+    both.prices.extend(settings.llm.prices.clone());
     let refuse = |why: String| Failure::new(Exit::Refused, "that cannot be meant; nothing was changed").why(why);
     let meaning = both.settings().map_err(refuse)?;
     Router::check(&meaning).map_err(|failure| refuse(failure.sentence))

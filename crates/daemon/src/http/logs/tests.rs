@@ -15,7 +15,8 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
     let greeting = tokio::sync::watch::channel(None).1;
     let shares = crate::http::shares::Shares::default();
     let models = Arc::new(Router::new(&environment(Path::new("none"), None)).unwrap());
-    ApiState { app: Arc::clone(app), records: app.records.interactive(), greeting, shares, installation, models }
+    let (records, disk) = (app.records.interactive(), crate::disk::Disk::default());
+    ApiState { app: Arc::clone(app), records, greeting, shares, installation, models, disk }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.

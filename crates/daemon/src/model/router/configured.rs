@@ -6,11 +6,13 @@ use crate::file_stamp::FileStamp;
 use crate::model::Model;
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::{ModelName, Provider};
+use crate::model::price::{self, Price, SetPrice};
 use crate::model::remote::address::Protocol;
 use crate::model::remote::{ProviderClient, Remote};
 use crate::model::settings::{AddedModel, CANDIDATES_MAX, ModelSettings, SettingsSource};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use tenure_core::time::Time;
 
 #[derive(Clone)]
 pub(super) struct Configured {
@@ -18,6 +20,7 @@ pub(super) struct Configured {
     stamp: Option<Vec<FileStamp>>,
     pub(super) aliases: BTreeMap<String, Route>,
     pub(super) added: BTreeMap<String, Added>,
+    prices: Vec<SetPrice>,
     pub(super) default: Result<(Route, &'static str), Box<Failure>>,
     /// Why the newest file is not used.
     pub(super) failure: Option<String>,
@@ -27,7 +30,8 @@ impl Default for Configured {
     fn default() -> Configured {
         let unset = Failure::new(Kind::NotReady, "the configuration was not read yet", "");
         let (aliases, added) = (BTreeMap::new(), BTreeMap::new());
-        Configured { stamp: None, aliases, added, default: Err(Box::new(unset)), failure: None }
+        let prices = Vec::new();
+        Configured { stamp: None, aliases, added, prices, default: Err(Box::new(unset)), failure: None }
     }
 }
 
@@ -39,8 +43,16 @@ pub(super) struct Added {
     lacking: Option<String>,
 }
 
+impl Configured {
+    /// What a person set that a model costs, for a call that is made now.
+    pub(super) fn price(&self, name: &ModelName) -> Option<Price> {
+        let now = Time::from_millis(jiff::Timestamp::now().as_millisecond());
+        price::in_force(&self.prices, name, now)
+    }
+}
+
 impl Added {
-    pub(super) fn open(&self) -> Result<Arc<dyn Model>, Failure> {
+    pub(super) fn open(&self, configured: &Configured) -> Result<Arc<dyn Model>, Failure> {
         if let Some(why) = &self.lacking {
             let sentence = format!("the key of {} is not there: {why}", self.name);
             return Err(Failure::new(Kind::Auth, sentence, "put it there; a variable wants the daemon started again"));
@@ -49,7 +61,8 @@ impl Added {
             let sentence = format!("there is no key for {}", self.name);
             return Err(Failure::new(Kind::Auth, sentence, "add it with --key-env or --key-file"));
         }
-        Ok(Arc::new(Remote::new(Arc::clone(&self.client), &self.name.model)))
+        let remote = Remote::new(Arc::clone(&self.client), &self.name.model);
+        Ok(Arc::new(remote.at_price(configured.price(&self.name))))
     }
 }
 
@@ -118,6 +131,7 @@ impl Router {
             }
             configured.aliases.insert(word.clone(), Route::Several(routes));
         }
+        configured.prices.clone_from(&settings.prices);
         let default = self.default_route(&configured);
         configured.default = default.map_err(Box::new);
         Ok(configured)

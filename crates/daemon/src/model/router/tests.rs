@@ -141,6 +141,7 @@ fn added(url: &str, model: &str) -> AddedModel {
 fn settings(models: &[(&str, AddedModel)], aliases: &[(&str, &[&str])]) -> ModelSettings {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     ModelSettings {
+        prices: Vec::new(),
         aliases: aliases.iter().map(|(word, names)| ((*word).to_owned(), list(names))).collect(),
         models: models.iter().map(|(word, model)| ((*word).to_owned(), model.clone())).collect(),
     }

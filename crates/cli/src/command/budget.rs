@@ -1,0 +1,96 @@
+//! `tenure budget …`: what agents may use up in a day and a month. Every change is recorded as the supervisor's.
+use tenure_core::budget::{Amount, Measure, Period, no_lines};
+use tenure_wire::api::budget::{Budget as Shown, BudgetLine, BudgetStatus, SetBudget};
+use tenure_wire::client::Client;
+
+use crate::args::{Budget, Limits, Listing, Whose};
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::Output;
+use crate::render::table::{Cell, Column, Table};
+use crate::screen::Ink;
+
+pub async fn run(verb: Budget, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let client = &settings.client()?;
+    match verb {
+        Budget::List { agent, limit, listing } => {
+            let budgets = client.budgets(agent, limit as usize).await?;
+            list(&listing, &budgets, output)
+        }
+        Budget::Set { whose, limits } => set(client, whose, lines(&limits), output).await,
+        Budget::Remove { whose } => {
+            let lines = no_lines().into_iter();
+            let lines = lines.map(|line| BudgetLine { measure: line.measure, period: line.period, limit: None });
+            set(client, whose, lines.collect(), output).await
+        }
+    }
+}
+
+fn lines(limits: &Limits) -> Vec<BudgetLine> {
+    let typed = [
+        (Measure::Money, Period::Day, limits.day),
+        (Measure::Money, Period::Month, limits.month),
+        (Measure::Tokens, Period::Day, limits.tokens_day),
+        (Measure::Tokens, Period::Month, limits.tokens_month),
+    ];
+    let line = |(measure, period, limit)| {
+        Option::map(limit, |limit: crate::args::Limit| BudgetLine { measure, period, limit: limit.0 })
+    };
+    typed.into_iter().filter_map(line).collect()
+}
+
+async fn set(client: &Client, whose: Whose, lines: Vec<BudgetLine>, output: Output) -> Result<Exit, Failure> {
+    let now = client.set_budget(whose.agent.as_deref(), &SetBudget { lines }).await?;
+    let listing = Listing { quiet: false, no_headers: false };
+    if now.items.is_empty() && output.format == crate::args::Format::Table {
+        let whose = whose.agent.unwrap_or_else(|| "the project".to_string());
+        output.show(&now.items, || format!("Nothing limits {whose} any more"))?;
+        return Ok(Exit::Done);
+    }
+    list(&listing, &now.items, output)
+}
+
+fn list(listing: &Listing, budgets: &[Shown], output: Output) -> Result<Exit, Failure> {
+    let whose = |budget: &Shown| budget.agent.clone().unwrap_or_else(|| "the project".to_string());
+    output.list(listing, budgets, whose, || {
+        let columns = [
+            Column::text("WHOSE"),
+            Column::key("LIMIT"),
+            Column::key("EACH"),
+            Column::worth("USED", 1),
+            Column::key("STATUS"),
+            Column::worth("OPENS AGAIN", 2),
+        ];
+        let rows = budgets.iter().map(|budget| {
+            let percent = u128::from(budget.used) * 100 / u128::from(budget.limit.max(1));
+            [
+                Cell::from(whose(budget)),
+                Cell::from(amount(budget.measure, budget.limit)),
+                Cell::from(budget.period.to_string()),
+                Cell::from(format!("{} ({percent}%)", amount(budget.measure, budget.used))),
+                Cell::inked(budget.status.as_str(), ink(budget.status)),
+                Cell::from(budget.opens_at.to_string()),
+            ]
+        });
+        Table::new(columns, rows)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn ink(status: BudgetStatus) -> Ink {
+    match status {
+        BudgetStatus::Open => Ink::Good,
+        BudgetStatus::Near => Ink::Wait,
+        BudgetStatus::Spent => Ink::Bad,
+    }
+}
+
+/// Dollars to the cent where that is exact.
+fn amount(measure: Measure, amount: u64) -> String {
+    match measure {
+        Measure::Money if amount.is_multiple_of(10_000) => {
+            format!("{}.{:02} USD", amount / 1_000_000, amount % 1_000_000 / 10_000)
+        }
+        Measure::Money | Measure::Tokens => Amount(measure, amount).to_string(),
+    }
+}
