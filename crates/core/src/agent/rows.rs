@@ -153,7 +153,8 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         // From now on another one may have its name: the id is the identity.
         Event::Archived { .. } => {
             let rows = before.map(|agent| {
-                let left = agent.mailbox.left(id).chain(planned::left(agent, id)).chain(budget::over(id, &agent.budget));
+                let left =
+                    agent.mailbox.left(id).chain(planned::left(agent, id)).chain(budget::over(id, &agent.budget));
                 std::iter::once(holds(&agent.name, None)).chain(left)
             });
             rows.into_iter().flatten().collect()
