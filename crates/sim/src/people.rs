@@ -333,10 +333,10 @@ impl People {
     }
 
     /// Small enough to be used up now and then.
-    fn limit(&mut self, random: &mut Random, context: AskContext) -> Command {
+    fn limit(&self, random: &mut Random, context: AskContext) -> Command {
         let measure = if random.chance(500) { Measure::Tokens } else { Measure::Money };
         let period = if random.chance(500) { Period::Day } else { Period::Month };
-        let most = if measure == Measure::Tokens { 60_000 } else { 4_000 };
+        let most = if measure == Measure::Tokens { 40_000 } else { 2_000 };
         let limit = random.chance(800).then(|| 1 + random.below(most));
         let lines = vec![Line { measure, period, limit }];
         match random.pick(&self.agents).copied().filter(|_| random.chance(700)) {
@@ -346,7 +346,7 @@ impl People {
     }
 
     fn keys(&mut self, random: &mut Random, context: AskContext) -> Command {
-        if random.chance(150) {
+        if random.chance(350) {
             return self.limit(random, context);
         }
         let command = match random.pick(&self.keys).copied().filter(|_| random.chance(400)) {

@@ -403,6 +403,22 @@ fn add(sums: &mut Sums, agent: AgentId, day: Day, amounts: [u64; 2]) {
     }
 }
 
+/// An answer that goes on, and takes so much of what was held for it.
+fn answer_part(office: &mut Office, percent: u64) {
+    let held = office.state().and_then(|state| state.iteration()).map(|iteration| iteration.step.clone());
+    let Some(execution::Step::Thinking {
+        call: execution::ModelCall::Open { reserved_tokens, reserved_micro_usd, .. },
+        ..
+    }) = held
+    else {
+        return;
+    };
+    let execution::Command::AnswerModel { turn, answer } = office.answer_half() else { return };
+    let of = |amount: u64| amount * percent / 100;
+    let usage = Usage { input: of(reserved_tokens), micro_usd: reserved_micro_usd.map(of), ..Usage::default() };
+    let _ = office.apply(execution::Command::AnswerModel { turn, answer: Answer { usage, ..answer } });
+}
+
 fn play(office: &mut Office, agents: [AgentId; 2], open: &mut Vec<ExecutionId>, step: &Move) {
     let pick = |place: usize| open.get(place % open.len().max(1)).copied();
     let measure = |money| if money { Measure::Money } else { Measure::Tokens };
@@ -426,18 +442,7 @@ fn play(office: &mut Office, agents: [AgentId; 2], open: &mut Vec<ExecutionId>, 
         Move::Answer { open, percent } => {
             let Some(id) = pick(open) else { return };
             office.execution = id;
-            let held = office.state().and_then(|state| state.iteration()).map(|iteration| iteration.step.clone());
-            let Some(execution::Step::Thinking {
-                call: execution::ModelCall::Open { reserved_tokens, reserved_micro_usd, .. },
-                ..
-            }) = held
-            else {
-                return;
-            };
-            let execution::Command::AnswerModel { turn, answer } = office.answer_half() else { return };
-            let of = |amount: u64| amount * percent / 100;
-            let usage = Usage { input: of(reserved_tokens), micro_usd: reserved_micro_usd.map(of), ..Usage::default() };
-            let _ = office.apply(execution::Command::AnswerModel { turn, answer: Answer { usage, ..answer } });
+            answer_part(office, percent);
         }
         Move::Lose { open } => {
             let Some(id) = pick(open) else { return };
