@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0009 messages", include_str!("migration/0009-messages.sql")),
     ("0010 executions that executions started", include_str!("migration/0010-children.sql")),
     ("0011 schedules of agents' own, and alerts", include_str!("migration/0011-items.sql")),
+    ("0012 jails of sessions", include_str!("migration/0012-session-jails.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.
