@@ -4,7 +4,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tenure_wire::api::session::Invoke;
+use tenure_wire::api::session::{Answered, CallState, Invoke};
 use tenure_wire::client::{Client, Endpoint};
 use tests::daemon::Daemon;
 
@@ -28,11 +28,12 @@ async fn count(agent: Client, program: usize, stop: Arc<AtomicBool>) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         let arguments = json!({"key": format!("total-{program}"), "value": set + 1});
         let idempotency_key = Some(format!("{program}-{set}"));
-        let invoke = Invoke { capability: "state.persistent.set".to_string(), arguments, idempotency_key };
+        let invoke =
+            Invoke { capability: "state.persistent.set".to_string(), arguments, idempotency_key, wait_ms: None };
         // Whatever became of it: the same is asked for until it is answered.
         let invoked = loop {
             match agent.invoke(&invoke).await {
-                Ok(invoked) => break invoked,
+                Ok(answered) => break answered.done().expect("it needs no sandbox"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
@@ -71,4 +72,50 @@ fn whatever_is_killed_each_call_of_a_session_is_made_once_and_the_session_lives_
     daemon.stop();
     daemon.ok(&["audit", "verify"]);
     println!("figure: {all} calls over {} kills, each made once", kills());
+}
+
+const RUNNER: &str = "\
+apiVersion: tenure.dev/v1
+kind: Agent
+metadata: {name: runner}
+spec:
+  task: {instruction: It is told by its own program.}
+  tools: [process.run]
+";
+
+#[test]
+fn a_call_in_a_sandbox_that_a_kill_of_the_daemon_meets_has_one_end_and_its_caller_can_ask_for_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut daemon = Daemon::start(&folder.path().join("data"), &[]);
+    daemon.deploy(RUNNER);
+    let secret = daemon.json(&["agent", "rotate", "runner"])["secret"].as_str().expect("a key").to_string();
+    let agent = Client::new(Endpoint::Unix(daemon.data.join("tenure.sock")), Some(secret));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(agent.open_session()).expect("its key lives");
+    let arguments = json!({"command": "sleep", "args": ["600"], "timeout_ms": 600_000});
+    let idempotency_key = Some("once".to_string());
+    let invoke = Invoke { capability: "process.run".to_string(), arguments, idempotency_key, wait_ms: Some(0) };
+    let Ok(Answered::Open(open)) = runtime.block_on(agent.invoke(&invoke)) else { panic!("it sleeps for long") };
+    let until = |wanted: CallState, wait_ms: u64| {
+        let asking = async {
+            loop {
+                match agent.session_call(open.call, wait_ms).await {
+                    Ok(call) if call.state == wanted => return call,
+                    Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), asking).await }).expect("in time")
+    };
+    until(CallState::Running, 0);
+    daemon.kill();
+    daemon.start_again();
+    let ended = until(CallState::Ended, 10_000);
+    assert_eq!(ended.outcome.as_deref(), Some("lost"), "it may have run or not, and is not done again");
+    let again = runtime.block_on(agent.invoke(&invoke)).expect_err("the same key is the same call");
+    assert!(again.to_string().contains("lost"), "{again}");
+    let done = Invoke { arguments: json!({"command": "true"}), idempotency_key: None, wait_ms: Some(60_000), ..invoke };
+    runtime.block_on(agent.invoke(&done)).expect("the session goes on").done().expect("it is short");
+    daemon.stop();
+    daemon.ok(&["audit", "verify"]);
 }

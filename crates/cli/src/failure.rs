@@ -205,6 +205,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::ExecutionUnknown
         | Code::ConversationUnknown
         | Code::SessionUnknown
+        | Code::CallUnknown
         | Code::IterationUnknown
         | Code::StateUnknown
         | Code::KeyUnknown
@@ -237,6 +238,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::SessionEnded
         | Code::SessionPaused
         | Code::CallFailed
+        | Code::CallEnded
         | Code::NotEnded
         | Code::NoOutput
         | Code::IdempotencyKeyReused
@@ -250,7 +252,12 @@ fn exit_of(code: Code) -> Exit {
         Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
             Exit::NotAllowed
         }
-        Code::Overloaded | Code::RateLimited | Code::Stopping | Code::NotReady | Code::TookTooLong => Exit::Unreachable,
+        Code::Overloaded
+        | Code::RateLimited
+        | Code::CallsInFlight
+        | Code::Stopping
+        | Code::NotReady
+        | Code::TookTooLong => Exit::Unreachable,
         Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
         Code::BodyNotJson
         | Code::BodyNotUtf8
@@ -273,8 +280,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::IdempotencyKeyWrong
         | Code::KeyNameWrong
         | Code::CallArgumentsWrong
-        | Code::OverlapTooLong
-        | Code::SessionNoSandboxYet => Exit::Refused,
+        | Code::OverlapTooLong => Exit::Refused,
     }
 }
 

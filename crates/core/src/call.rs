@@ -14,6 +14,10 @@
 //! [`State`] until it ends; [`Called`] and [`Ended`] its two events, or [`Blocked`] why it never began; [`EndCall`] a worker's
 //! report, with its [`Outcome`]; [`CallRow`] what lists show, changed by `row::CallChange`. On the wire it is `frame::LeasedCall`
 //! to a worker, `frame::CallOutcome` back, and `api::Call` to people; `local::Call` is what a model's program says.
+mod lease;
+
+pub(crate) use lease::{Begun, begin, leased};
+
 use crate::actor::Actor;
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
@@ -124,6 +128,18 @@ impl Holder {
     }
 }
 
+impl From<ExecutionId> for Holder {
+    fn from(id: ExecutionId) -> Holder {
+        Holder::Execution(id)
+    }
+}
+
+impl From<SessionId> for Holder {
+    fn from(id: SessionId) -> Holder {
+        Holder::Session(id)
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -176,7 +192,7 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
     },
-    /// Ended with its sandbox: cancelled, or its iteration was over.
+    /// Ended before it was done: cancelled, or its iteration or session was over.
     Killed,
     /// What was in flight is not known. `again`: it is idempotent and will be repeated.
     Lost {
@@ -238,8 +254,12 @@ pub enum Blocked {
     Misfit {
         sentence: String,
     },
-    /// The iteration ended before its turn came.
+    /// Its iteration or session ended before its turn came.
     Withdrawn,
+    /// Its time was over before a worker had room for it.
+    Expired,
+    /// Whoever asked for it took it back.
+    Cancelled,
 }
 
 impl Blocked {
@@ -248,6 +268,8 @@ impl Blocked {
             Blocked::Policy { .. } => "policy",
             Blocked::Misfit { .. } => "misfit",
             Blocked::Withdrawn => "withdrawn",
+            Blocked::Expired => "expired",
+            Blocked::Cancelled => "cancelled",
         }
     }
 }
@@ -257,7 +279,9 @@ impl fmt::Display for Blocked {
         match self {
             Blocked::Policy { judgement } => write!(f, "blocked by policy ({})", judgement.rules.join(", ")),
             Blocked::Misfit { sentence } => write!(f, "wrong arguments: {sentence}"),
-            Blocked::Withdrawn => f.write_str("withdrawn: its iteration ended first"),
+            Blocked::Withdrawn => f.write_str("withdrawn: what asked for it ended first"),
+            Blocked::Expired => f.write_str("expired: no worker had room for it while its time lasted"),
+            Blocked::Cancelled => f.write_str("cancelled before it began"),
         }
     }
 }
@@ -337,7 +361,7 @@ pub struct CallRow {
     pub rules: Option<String>,
     pub called_at: Option<crate::time::Time>,
     pub ended_at: Option<crate::time::Time>,
-    /// For a blocked call, why: `policy`, `misfit` or `withdrawn`.
+    /// For a blocked call, why: `policy`, `misfit`, `withdrawn`, `expired` or `cancelled`.
     pub outcome: Option<String>,
     pub exit_code: Option<i32>,
     pub result: Option<Hash>,
@@ -498,13 +522,10 @@ pub fn startable(calls: &[Open]) -> impl Iterator<Item = &Open> {
 
 /// What the world owes the open calls of a holder that is bound to `connection`, or to none.
 pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<Item = Owed> {
-    let leased = calls.iter().filter_map(move |call| {
-        let (call, lease) = (call.id, call.lease()?.lease);
-        connection.map(|connection| Obligation::Dispatch { call, lease, connection })
-    });
+    let leased = calls.iter().filter_map(move |call| call.dispatch(connection?));
     let rows = startable(calls).filter(|call| call.place == Place::Rows);
-    let performed = rows.map(|call| Obligation::Perform { call: call.id });
-    leased.chain(performed).map(|obligation| Owed { obligation, due: Due::AT_ONCE })
+    let performed = rows.map(|call| Owed { obligation: Obligation::Perform { call: call.id }, due: Due::AT_ONCE });
+    leased.chain(performed)
 }
 
 /// A verdict with what it was made on.

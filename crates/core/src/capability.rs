@@ -256,10 +256,9 @@ pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
     .flatten()
 }
 
-/// What a `tools` list lets be called; without a sandbox only what lies in our own rows.
-pub fn offered(tools: &[String], has_sandbox: bool) -> impl Iterator<Item = &'static Capability> {
-    let allowed = |name: &str| tools.iter().any(|pattern| matches(pattern, name));
-    catalogue().filter(move |known| allowed(known.name) && (has_sandbox || known.place() == Place::Rows))
+/// What a `tools` list lets be called.
+pub fn offered(tools: &[String]) -> impl Iterator<Item = &'static Capability> {
+    catalogue().filter(move |known| tools.iter().any(|pattern| matches(pattern, known.name)))
 }
 
 pub fn find(name: &str) -> Option<&'static Capability> {

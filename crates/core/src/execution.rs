@@ -31,9 +31,10 @@ pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::binding::Binding;
 use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Day, Shut};
-use crate::call::{self, EndCall, Fence, Open};
+use crate::call::{self, EndCall, Open};
 use crate::draft::{Draft, Stop};
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
@@ -134,13 +135,6 @@ pub struct Iteration {
     pub calls: u32,
     pub blocked: u32,
     pub step: Step,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Binding {
-    pub worker: WorkerId,
-    pub connection: ConnectionId,
-    pub fence: Fence,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ pub struct Owed {
 #[strum_discriminants(derive(Hash, PartialOrd, Ord, strum::EnumIter, strum::EnumCount, strum::IntoStaticStr))]
 #[strum_discriminants(strum(serialize_all = "snake_case"))]
 pub enum Obligation {
-    /// Give a queued or unbound execution to a worker.
+    /// Give a queued or unbound execution to a worker, or a session whose calls wait; `iteration`: which of its jails.
     Place {
         iteration: u32,
     },
@@ -46,14 +46,22 @@ pub enum Obligation {
         index: u32,
         check: Option<CallId>,
     },
-    /// Destroy the jail of a closing iteration. `last`: none comes after it.
+    /// Destroy the jail of a closing iteration, or the one of a session that has this number. `last`: none comes after it.
     Release {
         iteration: u32,
         connection: ConnectionId,
         last: bool,
     },
+    /// End a leased call that was taken back, before the rest of its jail.
+    Cancel {
+        call: CallId,
+        lease: LeaseId,
+        connection: ConnectionId,
+    },
     /// A clock runs out.
     Expire,
+    /// The time of a session's call is over, or its jail is idle.
+    ExpireCalls,
     /// Give back what a lapsed connection held.
     Sweep {
         connection: ConnectionId,

@@ -2,24 +2,30 @@
 //! execution does. It holds calls ([`crate::call`]) and outlives the connections that it is used over.
 //!
 //! ```text
-//! open ──invoke──> open (a call is judged, done and ended in that commit)
+//! open ──invoke──> open (a call on our own rows is judged, done and ended in that commit; one for a sandbox is in flight)
 //!   │ silent for IDLE_MS, closed, or its agent was killed, its key or agent revoked, its agent deleted
-//!   └──────────────> ended
+//!   └──────────────> ended (no call begins; those under a lease end with the jail, which is to be destroyed)
+//!
+//! no jail ──calls wait, bind──> a jail ──idle for JAIL_IDLE_MS, asked to yield, another revision, ended──> releasing ──> no jail
+//!                                 └─ its connection lapses: no jail
 //! ```
-//! While its agent is paused it stays, and each call is refused. It may call what lies in our own rows; what needs a sandbox is
-//! refused until sessions are bound to workers as iterations are. The fold holds counts and ids, never texts.
+//! While its agent is paused it stays, and each new call is refused; those that were taken go on. A jail is of one revision: calls
+//! under another wait until it is released. The fold holds counts and ids, never texts.
 mod decide;
+mod jail;
 mod rows;
 
 pub use rows::SessionRow;
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::binding::{Binding, Unplaced};
 use crate::bound::{Hash, Payload};
-use crate::call::{self, Open};
+use crate::call::{self, EndCall, Open};
 use crate::draft::{Draft, Stop};
 use crate::facts::Unread;
-use crate::id::{AgentId, CallId, KeyId, SessionId};
+use crate::id::{AgentId, CallId, ConnectionId, KeyId, LeaseId, SessionId, WorkerId};
+use crate::network::{self, Traffic};
 use crate::owed::{Obligation, Owed};
 use crate::row::Row;
 use crate::time::{Due, Run, Stamp, Time};
@@ -31,6 +37,12 @@ pub const LIVE_MAX: usize = 8;
 pub const IDLE_MS: u64 = 15 * 60 * 1000;
 /// Calls, and openings of sessions, of one agent in one minute.
 pub const CALLS_PER_MINUTE_MAX: i64 = 600;
+/// Calls of one session that may be in flight.
+pub const CALLS_MAX: usize = 8;
+/// A jail in which nothing runs is destroyed after so long.
+pub const JAIL_IDLE_MS: u64 = 60 * 1000;
+/// How much later than its time a leased call may be ended by its worker; then its jail is destroyed.
+pub const LATE_MS: u64 = 10 * 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -44,9 +56,42 @@ pub struct Session {
     pub heard_at: Time,
     /// Calls that it asked for.
     pub invocations: u32,
-    /// Those that have no terminal event yet.
-    pub calls: Vec<Open>,
+    /// Those that have no terminal event yet; at most [`CALLS_MAX`].
+    pub calls: Vec<InFlight>,
+    /// Jails that it has had, the present one included.
+    pub jails: u32,
+    pub jail: Option<Jail>,
     pub ended: Option<Ended>,
+}
+
+/// A call without a terminal event, and by when it is to have one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    pub call: Open,
+    /// The revision that it was asked under.
+    pub revision: u32,
+    /// How long it may wait, and then run.
+    pub timeout_ms: u64,
+    pub deadline: Run,
+    pub asked_at: Time,
+    /// Whoever asked has taken it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
+}
+
+/// The sandbox of a session. It may not have been made yet: only a lease makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jail {
+    pub number: u32,
+    pub revision: u32,
+    pub binding: Binding,
+    pub has_sandbox: bool,
+    /// Somebody waits for its slot: no further call begins in it.
+    pub yielding: bool,
+    /// It is being destroyed.
+    pub releasing: bool,
+    /// Since when nothing runs in it.
+    pub idle_since: Option<Run>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +143,33 @@ verbs! {
         /// By the reconciler: something was heard of it that is no call.
         "session.touch" => Touch { heard: Run },
         "session.close" ends => Close {},
+        /// Gives its waiting calls to a worker, by the connection that it has now.
+        "session.bind" => Bind { worker: WorkerId, connection: ConnectionId },
+        /// Its connection lapsed and every jail of it is proven dead.
+        "session.unbind" ends => Unbind { connection: ConnectionId, since: Run, why: String },
+        /// Its jail died while its connection lives; `leases` were in flight in it.
+        "session.lose_jail" ends => LoseJail {
+            connection: ConnectionId,
+            jail: u32,
+            leases: Vec<LeaseId>,
+            why: String,
+            traffic: Option<Traffic>,
+        },
+        /// Its jail is gone.
+        "session.release" ends urgent => Release { connection: ConnectionId, jail: u32, traffic: Option<Traffic> },
+        /// The worker's proxy kept its programs from places; at most [`network::REFUSALS_MAX`] at a time.
+        "session.refuse_network" ends => RefuseNetwork {
+            connection: ConnectionId,
+            jail: u32,
+            refusals: Vec<network::Refusal>,
+        },
+        /// Somebody waits for its slot.
+        "session.yield" ends => Yield { jail: u32 },
+        "session.end_call" ends urgent => EndCall(EndCall),
+        /// Takes back one call: it does not begin, or what runs of it is ended.
+        "session.cancel_call" ends => CancelCall { call: CallId },
+        /// The time of a call is over, or its jail is idle.
+        "session.expire_calls" ends => ExpireCalls {},
         /// By the reconciler: nothing was heard of it for long.
         "session.expire" ends => Expire {},
     }
@@ -108,7 +180,19 @@ verbs! {
                 let proposal = &invoke.proposal;
                 [&proposal.arguments, &proposal.attributes].into_iter().chain(&invoke.value).collect()
             }
-            Command::Open { .. } | Command::Touch { .. } | Command::Close {} | Command::Expire {} => Vec::new(),
+            Command::EndCall(end) => end.result.iter().chain(&end.attributes).collect(),
+            Command::Open { .. }
+            | Command::Touch { .. }
+            | Command::Close {}
+            | Command::Bind { .. }
+            | Command::Unbind { .. }
+            | Command::LoseJail { .. }
+            | Command::Release { .. }
+            | Command::RefuseNetwork { .. }
+            | Command::Yield { .. }
+            | Command::CancelCall { .. }
+            | Command::ExpireCalls {}
+            | Command::Expire {} => Vec::new(),
         }
     }
 }
@@ -135,8 +219,41 @@ events! {
             revision: u32,
             ordinal: u32,
             idempotency: Hash,
+            /// How long it may wait for a sandbox, and then run.
+            #[serde(default)]
+            timeout_ms: u64,
             call: call::Proposed,
         },
+        /// It has a slot of a worker; `jail` counts those that it has had.
+        "session.bound" => Bound { jail: u32, revision: u32, binding: Binding },
+        "session.unbound" => Unbound {
+            jail: u32,
+            connection: ConnectionId,
+            since: Run,
+            had_sandbox: bool,
+            why: String,
+        },
+        "session.jail_lost" => JailLost {
+            jail: u32,
+            connection: ConnectionId,
+            why: String,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            traffic: Option<Traffic>,
+        },
+        "session.yielding" => Yielding { jail: u32 },
+        "session.releasing" => Releasing { jail: u32, why: String },
+        "session.released" => Released {
+            jail: u32,
+            connection: ConnectionId,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            traffic: Option<Traffic>,
+        },
+        "network.refused" => NetworkRefused {
+            jail: u32,
+            #[serde(flatten)]
+            refusal: network::Refusal,
+        },
+        "call.cancel_requested" => CancelRequested { call: CallId, by: Actor },
         "call.called" => CallCalled(call::Called),
         "call.blocked" => CallBlocked {
             call: CallId,
@@ -162,8 +279,15 @@ refusals! {
         /// Asked for before with the same idempotency key.
         "session.repeated" quiet => Repeated { call: CallId },
         "session.too_many_calls" => TooManyCalls {},
-        /// It needs a sandbox, and sessions have none yet.
-        "session.no_sandbox_yet" => NoSandboxYet { capability: String },
+        /// As many calls of it are in flight as may be.
+        "session.calls_in_flight" => CallsInFlight {},
+        "session.call_unknown" => CallUnknown {},
+        "session.call_ended" => CallEnded {},
+        /// No worker can take it now.
+        "session.unplaced" quiet => Unplaced { why: Unplaced },
+        /// The command speaks of a call, lease, jail or connection that is no longer the present one.
+        "session.stale" => Stale {},
+        "session.too_many_refusals" => TooManyRefusals {},
         "session.not_due" quiet => NotDue {},
     }
 }
@@ -195,6 +319,8 @@ impl Aggregate for Session {
                 heard_at: stamp.at,
                 invocations: 0,
                 calls: Vec::new(),
+                jails: 0,
+                jail: None,
                 ended: None,
             });
             return;
@@ -206,21 +332,31 @@ impl Aggregate for Session {
                 session.heard = *heard;
                 session.heard_at = Time::from_millis(stamp.at.millis() - ago);
             }
-            Event::Invoked { call, .. } => {
+            Event::Invoked { revision, timeout_ms, call, .. } => {
                 session.heard = stamp.run;
                 session.heard_at = stamp.at;
                 session.invocations = session.invocations.saturating_add(1);
-                session.calls.push(call.open());
+                session.calls.push(InFlight {
+                    call: call.open(),
+                    revision: *revision,
+                    timeout_ms: *timeout_ms,
+                    deadline: stamp.run.plus_ms(*timeout_ms),
+                    asked_at: stamp.at,
+                    cancelled: false,
+                });
             }
-            Event::CallCalled(called) => {
-                if let Some(call) = session.calls.iter_mut().find(|call| call.id == called.call) {
-                    call.apply_called(called);
-                }
-            }
-            Event::CallBlocked { call, .. } => session.calls.retain(|open| open.id != *call),
-            Event::CallEnded(ended) => session.calls.retain(|open| open.id != ended.call),
             Event::Ended { ending } => session.ended = Some(Ended { ending: ending.clone(), at: stamp.at }),
-            Event::Opened { .. } | Event::Refused(_) => {}
+            Event::CallCalled(_)
+            | Event::CallBlocked { .. }
+            | Event::CallEnded(_)
+            | Event::CancelRequested { .. }
+            | Event::Bound { .. }
+            | Event::Unbound { .. }
+            | Event::JailLost { .. }
+            | Event::Yielding { .. }
+            | Event::Releasing { .. }
+            | Event::Released { .. } => jail::apply(session, event, stamp),
+            Event::NetworkRefused { .. } | Event::Opened { .. } | Event::Refused(_) => {}
         }
     }
 
@@ -228,12 +364,13 @@ impl Aggregate for Session {
         rows::binds(event, each);
     }
 
-    /// Who has not ended owes its end, so that none is ever forgotten.
+    /// Who has not ended owes its end, so that none is ever forgotten; and so does a call, and a jail.
     fn owed(&self) -> Vec<Owed> {
-        match self.ended {
-            None => vec![Owed { obligation: Obligation::Expire, due: Due::Run(self.due()) }],
-            Some(_) => Vec::new(),
+        let mut owed = jail::owed(self);
+        if self.ended.is_none() {
+            owed.push(Owed { obligation: Obligation::Expire, due: Due::Run(self.due()) });
         }
+        owed
     }
 
     fn rows(id: SessionId, before: Option<&Session>, event: &Event, stamp: Stamp) -> Vec<Row> {
@@ -241,8 +378,7 @@ impl Aggregate for Session {
     }
 
     fn state_rows(id: SessionId, before: Option<&Session>, after: &Session) -> Vec<Row> {
-        let row = after.row(id);
-        if before.is_some_and(|before| before.row(id) == row) { Vec::new() } else { vec![Row::Session(row)] }
+        rows::of_state(id, before, after)
     }
 }
 

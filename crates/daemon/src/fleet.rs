@@ -10,7 +10,7 @@ mod report;
 
 pub use child::{BuiltIn, Supervisor, keep_alive, last_alive};
 pub use connection::{Broken, Connection};
-pub(crate) use report::end_call;
+pub(crate) use report::{end_call, ended};
 
 use crate::app::App;
 use crate::commit;

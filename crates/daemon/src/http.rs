@@ -32,6 +32,7 @@ mod state;
 mod keys;
 mod sessions;
 mod conversations;
+mod agent_calls;
 mod agent_session;
 mod watch;
 mod models;
@@ -53,6 +54,7 @@ use axum::routing::get;
 use tenure_core::time::Time;
 use tenure_store::Reader;
 use tenure_wire::api::event::Piece;
+use tenure_wire::api::session::WAIT_MS_MAX;
 use tenure_wire::fingerprint::Fingerprint;
 use tenure_wire::problem::Code;
 use tokio::net::TcpListener;
@@ -253,6 +255,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(sessions::routes())
         .merge(conversations::routes())
         .merge(agent_session::routes())
+        .merge(agent_calls::routes())
         .merge(watch::routes())
         .merge(models::routes())
         .merge(audit::routes())
@@ -279,8 +282,14 @@ fn router(api: Arc<ApiState>) -> Router {
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
-    let slow = request.uri().path() == "/v1/models/test";
-    let within = if slow { Duration::from_secs(models::TEST_SECONDS_MAX + 10) } else { ANSWER_MAX };
+    let path = request.uri().path();
+    let within = match path {
+        "/v1/models/test" => Duration::from_secs(models::TEST_SECONDS_MAX + 10),
+        // These may wait for a call's end before they begin to answer.
+        "/v1/agent/invoke" => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        _ if path.starts_with("/v1/agent/calls/") => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        _ => ANSWER_MAX,
+    };
     match timeout(within, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

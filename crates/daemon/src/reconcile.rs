@@ -82,7 +82,9 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Perform => one!(32, perform::perform),
         Kind::Validate => one!(8, validate::validate),
         Kind::Release => one!(128, dispatch::release),
+        Kind::Cancel => one!(32, dispatch::cancel),
         Kind::Expire => one!(32, expire::expire),
+        Kind::ExpireCalls => one!(32, expire::expire_calls),
         Kind::Sweep => one!(4, sweep::sweep),
         Kind::CancelExecutions => one!(4, cancel::cancel),
         Kind::CancelChildren => one!(4, cancel::cancel_children),
@@ -113,7 +115,9 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Perform { .. }
         | Obligation::Validate { .. }
         | Obligation::Release { .. }
+        | Obligation::Cancel { .. }
         | Obligation::Expire
+        | Obligation::ExpireCalls
         | Obligation::Sweep { .. }
         | Obligation::CancelExecutions
         | Obligation::CancelChildren { .. }

@@ -7,13 +7,14 @@ use tenure_core::aggregate::Stream;
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::call::CallRow;
 use tenure_core::execution::{ExecutionRow, IterationRow, TurnRow, ValidationRow};
-use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId};
+use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, SessionId};
 use tenure_core::ledger::MacKey;
 use tenure_core::owed::{Kind, Obligation, Owed};
 use tenure_core::plan::Plan;
+use tenure_core::session::SessionRow;
 use tenure_core::time::Stamp;
 use tenure_store as store;
-use tenure_store::rows::{agents, calls, executions, iterations, turns};
+use tenure_store::rows::{agents, calls, executions, iterations, sessions, turns};
 use tenure_store::sql::Sql;
 use tenure_store::{Blobs, Plans, Reader};
 
@@ -118,6 +119,16 @@ impl Records {
 
     /// # Errors
     /// The store's.
+    pub async fn sessions_bound_to(
+        &self,
+        connection: ConnectionId,
+        limit: u32,
+    ) -> Result<Vec<SessionId>, store::Error> {
+        self.reader.read(move |sql| sessions::ids_bound_to(sql, connection, limit)).await
+    }
+
+    /// # Errors
+    /// The store's.
     pub async fn uncancelled_of(
         &self,
         agent: AgentId,
@@ -138,6 +149,12 @@ impl ReadTxn<'_> {
     /// `Gone` where there is none.
     pub fn execution(&mut self, id: ExecutionId) -> Result<ExecutionRow, Error> {
         executions::get(self.sql, id)?.ok_or(Error::Gone("execution"))
+    }
+
+    /// # Errors
+    /// `Gone` where there is none.
+    pub fn session(&mut self, id: SessionId) -> Result<SessionRow, Error> {
+        sessions::get(self.sql, id)?.ok_or(Error::Gone("session"))
     }
 
     /// # Errors

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tenure_core::aggregate::{Event, Stream};
+use tenure_core::call::Holder;
 use tenure_core::execution::Turn;
-use tenure_core::id::{ExecutionId, KeyId};
+use tenure_core::id::{CallId, ExecutionId, KeyId};
 use tenure_core::time::Stamp;
-use tenure_core::{agent, project};
+use tenure_core::{agent, project, session};
 use tenure_wire::api::event::{ExecutionEvent, Piece};
 use tokio::sync::{broadcast, watch};
 
@@ -17,11 +18,13 @@ use tokio::sync::{broadcast, watch};
 const EVENTS_MAX: usize = 1024;
 /// Revocations that a watcher may lag behind; it looks at its key itself then.
 const REVOKED_MAX: usize = 64;
+/// Ended calls that whoever waits for one may lag behind; then it looks itself.
+const CALLS_MAX: usize = 256;
 /// Pieces that a watcher may lag behind before it misses some.
 pub const PIECES_MAX: usize = 128;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
-/// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.
+/// Executions and sessions with an open turn or a present watcher; beyond, a watcher gets events alone.
 const OPEN_MAX: usize = 1024;
 
 #[derive(Clone)]
@@ -30,18 +33,19 @@ pub struct Watch(Arc<Sources>);
 struct Sources {
     events: broadcast::Sender<Arc<ExecutionEvent>>,
     revoked: broadcast::Sender<KeyId>,
+    calls: broadcast::Sender<CallId>,
     /// Records on the chain, as far as published.
     records: AtomicU64,
     /// The same, for who waits for more.
     moved: watch::Sender<u64>,
     /// Held for microseconds, never across an await.
-    open: Mutex<HashMap<ExecutionId, OpenExecution>>,
+    open: Mutex<HashMap<Holder, OpenHolder>>,
     /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
     no_pieces: broadcast::Sender<Piece>,
 }
 
-/// The turn of one execution that is being made, and its watchers. Removed once there is neither.
-struct OpenExecution {
+/// The turn of one execution that is being made, or none of a session, and its watchers. Removed once there is neither.
+struct OpenHolder {
     pieces: broadcast::Sender<Piece>,
     watchers: usize,
     turn: Option<Turn>,
@@ -56,7 +60,7 @@ pub struct Subscription {
     pub pieces: broadcast::Receiver<Piece>,
     /// The text of the open turn up to now; pieces go on from there.
     pub so_far: Option<SoFar>,
-    counted: Option<(Watch, ExecutionId)>,
+    counted: Option<(Watch, Holder)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +72,8 @@ pub struct SoFar {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if let Some((watch, execution)) = self.counted.take() {
-            watch.leave(execution);
+        if let Some((watch, holder)) = self.counted.take() {
+            watch.leave(holder);
         }
     }
 }
@@ -85,6 +89,7 @@ impl Watch {
         Watch(Arc::new(Sources {
             events: broadcast::Sender::new(EVENTS_MAX),
             revoked: broadcast::Sender::new(REVOKED_MAX),
+            calls: broadcast::Sender::new(CALLS_MAX),
             records: AtomicU64::new(0),
             moved: watch::Sender::new(0),
             open: Mutex::default(),
@@ -101,6 +106,9 @@ impl Watch {
             && self.0.events.receiver_count() > 0
         {
             let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, stamp, id, event)));
+        }
+        if let Some(call) = ended_call(event) {
+            let _ = self.0.calls.send(call);
         }
         if let Event::Project(project::Event::KeyRevoked { key, .. }) = event {
             let _ = self.0.revoked.send(*key);
@@ -125,35 +133,42 @@ impl Watch {
         self.0.revoked.subscribe()
     }
 
-    pub fn subscribe(&self, execution: ExecutionId) -> Subscription {
-        let events = self.0.events.subscribe();
-        let mut open = self.open();
-        if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
-            return Subscription { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
-        }
-        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
-        entry.watchers += 1;
-        let so_far = (!entry.so_far.is_empty()).then(|| SoFar { text: entry.so_far.clone(), cut: entry.cut });
-        Subscription { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), execution)) }
+    /// Calls of sessions as they end, for whoever waits for one.
+    pub fn ended_calls(&self) -> broadcast::Receiver<CallId> {
+        self.0.calls.subscribe()
     }
 
-    fn leave(&self, execution: ExecutionId) {
+    pub fn subscribe(&self, holder: impl Into<Holder>) -> Subscription {
+        let holder = holder.into();
+        let events = self.0.events.subscribe();
         let mut open = self.open();
-        if let Some(entry) = open.get_mut(&execution) {
+        if !open.contains_key(&holder) && open.len() >= OPEN_MAX {
+            return Subscription { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
+        }
+        let entry = open.entry(holder).or_insert_with(OpenHolder::new);
+        entry.watchers += 1;
+        let so_far = (!entry.so_far.is_empty()).then(|| SoFar { text: entry.so_far.clone(), cut: entry.cut });
+        Subscription { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), holder)) }
+    }
+
+    fn leave(&self, holder: Holder) {
+        let mut open = self.open();
+        if let Some(entry) = open.get_mut(&holder) {
             entry.watchers -= 1;
             if entry.is_unused() {
-                open.remove(&execution);
+                open.remove(&holder);
             }
         }
     }
 
     /// Model text as it comes. A new turn or attempt begins a new text.
     pub fn text(&self, execution: ExecutionId, turn: Turn, text: String) {
+        let execution = Holder::Execution(execution);
         let mut open = self.open();
         if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
             return;
         }
-        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
+        let entry = open.entry(execution).or_insert_with(OpenHolder::new);
         if entry.turn != Some(turn) {
             entry.begin(Some(turn));
         }
@@ -168,6 +183,7 @@ impl Watch {
 
     /// The open turn of this execution is over; its text is in the ledger's reach now.
     pub fn end_text(&self, execution: ExecutionId) {
+        let execution = Holder::Execution(execution);
         let mut open = self.open();
         if let Some(entry) = open.get_mut(&execution) {
             entry.begin(None);
@@ -177,21 +193,29 @@ impl Watch {
         }
     }
 
-    pub fn output(&self, execution: ExecutionId, stderr: bool, text: String) {
-        if let Some(entry) = self.open().get(&execution) {
+    pub fn output(&self, holder: Holder, stderr: bool, text: String) {
+        if let Some(entry) = self.open().get(&holder) {
             let _ = entry.pieces.send(Piece::Output { stderr, text });
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, OpenExecution>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Holder, OpenHolder>> {
         self.0.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl OpenExecution {
-    fn new() -> OpenExecution {
+fn ended_call(event: &Event) -> Option<CallId> {
+    match event {
+        Event::Session(session::Event::CallEnded(ended)) if !ended.outcome.is_again() => Some(ended.call),
+        Event::Session(session::Event::CallBlocked { call, .. }) => Some(*call),
+        _ => None,
+    }
+}
+
+impl OpenHolder {
+    fn new() -> OpenHolder {
         let pieces = broadcast::Sender::new(PIECES_MAX);
-        OpenExecution { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
+        OpenHolder { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
     }
 
     fn begin(&mut self, turn: Option<Turn>) {

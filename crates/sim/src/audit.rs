@@ -27,6 +27,7 @@ use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId};
 use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
 use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
+use tenure_core::session::{CALLS_MAX, Session};
 use tenure_core::time::{Due, Run, Stamp};
 use values::Values;
 use wakes::Wakes;
@@ -252,7 +253,10 @@ impl Audit {
         }
         self.budgets.record(meta.stream, event)?;
         match (meta.stream, event) {
-            (Stream::Session(id), Event::Session(event)) => self.sessions.record(id, event)?,
+            (Stream::Session(id), Event::Session(event)) => {
+                self.sessions.record(id, event)?;
+                self.calls.record_session(id, event)?;
+            }
             (Stream::Agent(id), Event::Agent(event)) => self.sessions.record_agent(id, event),
             _ => {}
         }
@@ -336,7 +340,7 @@ impl Audit {
         most("lost model calls", spent.model_losses.into(), u64::from(execution::MODEL_LOSSES_MAX) + 1);
         if let Some(iteration) = execution.iteration() {
             most("turns", iteration.turns.into(), limits.max_turns.into());
-            let calls = self.calls.open_of(id);
+            let calls = self.calls.open_of(id.into());
             most("open calls", calls as u64, execution::TURN_CALLS_MAX as u64);
         }
         let owed = self.owing.get(&Stream::Execution(id)).map_or(0, Vec::len);
@@ -367,7 +371,8 @@ impl Audit {
 
     /// Slots in use, by connection, and executions at work, by agent.
     fn counted(&self, storage: &mut impl View, touched: &BTreeSet<Stream>) -> Checked {
-        if !touched.iter().any(|stream| matches!(stream, Stream::Execution(_) | Stream::Worker(_))) {
+        let counts = |stream: &Stream| matches!(stream, Stream::Execution(_) | Stream::Session(_) | Stream::Worker(_));
+        if !touched.iter().any(counts) {
             return Ok(());
         }
         let mut bound: BTreeMap<ConnectionId, u32> = BTreeMap::new();
@@ -380,12 +385,21 @@ impl Audit {
         for (_, execution) in self.executions() {
             *running.entry(execution.agent).or_default() += u32::from(execution.has_begun());
         }
+        for session in self.folds.values().filter_map(Fold::as_a::<Session>) {
+            if let Some(jail) = session.jail {
+                *bound.entry(jail.binding.connection).or_default() += 1;
+                *running.entry(session.agent).or_default() += 1;
+            }
+            if session.calls.len() > CALLS_MAX {
+                return broken(Rule::Bounded, format!("{} calls of a session are in flight", session.calls.len()));
+            }
+        }
         for (agent, running) in running {
             if storage.count(Counter::Running, &agent.to_string()) != i64::from(running) {
                 return broken(Rule::Rows, format!("running executions of {agent} are counted wrong"));
             }
             if running > CONCURRENCY {
-                return broken(Rule::Bounded, format!("{running} executions of {agent} run at a time"));
+                return broken(Rule::Bounded, format!("{running} executions and sessions of {agent} run at a time"));
             }
         }
         let workers = self.folds.values().filter_map(Fold::as_a::<Worker>);
@@ -395,7 +409,7 @@ impl Audit {
                 return broken(Rule::Rows, format!("slots of {} are counted wrong", open.id));
             }
             if bound > open.slots {
-                return broken(Rule::Bounded, format!("{bound} executions in {} slots", open.slots));
+                return broken(Rule::Bounded, format!("{bound} executions and sessions in {} slots", open.slots));
             }
         }
         Ok(())
@@ -410,6 +424,10 @@ impl Audit {
         self.check(storage)?;
         self.calls.finish()?;
         self.sessions.finish()?;
+        let busy = |session: &Session| session.jail.is_some() || !session.calls.is_empty();
+        if let Some(session) = self.folds.values().filter_map(Fold::as_a::<Session>).find(|session| busy(session)) {
+            return broken(Rule::Standstill, format!("a session has not come to rest: {session:?}"));
+        }
         if let Some((id, _)) = self.executions().find(|(_, execution)| is_open(execution)) {
             return broken(Rule::Standstill, format!("{id} has not ended"));
         }
@@ -437,6 +455,7 @@ impl Audit {
             Obligation::Perform { .. }
             | Obligation::Validate { .. }
             | Obligation::Expire
+            | Obligation::ExpireCalls
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
             | Obligation::CancelChildren { .. }
@@ -451,6 +470,7 @@ impl Audit {
             Obligation::Place { .. }
             | Obligation::Dispatch { .. }
             | Obligation::Release { .. }
+            | Obligation::Cancel { .. }
             | Obligation::RemoveHome { .. } => false,
         };
         // Once all are asked, their ends are waited for.

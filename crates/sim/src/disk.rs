@@ -3,11 +3,12 @@ use crate::reads::{Lives, Medium, ROWS_MAX, Reads, findings};
 use crate::storage::{Failed, Fault, Injected, Request, Storage, decide};
 use std::fs;
 use tenure_core::aggregate::{Refusal, Stream};
+use tenure_core::call::Holder;
 use tenure_core::draft::Committed;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId};
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::time::Stamp;
-use tenure_store::rows::executions;
+use tenure_store::rows::{executions, sessions};
 use tenure_store::sql::Sql;
 use tenure_store::{Class, Error, Store, Txn, owed_now};
 use tokio::runtime::Runtime;
@@ -78,8 +79,11 @@ impl Storage for DiskStorage {
         due
     }
 
-    fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId> {
-        let mut bound = self.read(move |sql| executions::ids_bound_to(sql, connection, ROWS_MAX));
+    fn bound_to(&mut self, connection: ConnectionId) -> Vec<Holder> {
+        let bound = self.read(move |sql| executions::ids_bound_to(sql, connection, ROWS_MAX));
+        let sessions = self.read(move |sql| sessions::ids_bound_to(sql, connection, ROWS_MAX));
+        let mut bound: Vec<Holder> =
+            bound.into_iter().map(Holder::from).chain(sessions.into_iter().map(Holder::from)).collect();
         bound.sort();
         bound
     }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tenure_core::agent::Standing;
 use tenure_core::aggregate::{self, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
+use tenure_core::call::Holder;
 use tenure_core::draft::Committed;
 use tenure_core::execution::ExecutionRow;
 use tenure_core::facts::Counter;
 use tenure_core::fleet::WorkerRow;
-use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
+use tenure_core::id::{AgentId, ConnectionId, ExecutionId, SessionId, WorkerId};
 use tenure_core::ledger::{self, NOTHING_BEFORE};
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::row::Row;
@@ -83,9 +84,13 @@ impl Storage for MemoryStorage {
         due
     }
 
-    fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId> {
+    fn bound_to(&mut self, connection: ConnectionId) -> Vec<Holder> {
         let executions = self.executions();
-        executions.values().filter(|row| row.connection == Some(connection)).map(|row| row.id).collect()
+        let executions = executions.values().filter(|row| row.connection == Some(connection)).map(|row| row.id.into());
+        let rows = self.memory.rows.iter().filter_map(|row| if let Row::Session(row) = row { Some(row) } else { None });
+        let sessions: BTreeMap<SessionId, Option<ConnectionId>> = rows.map(|row| (row.id, row.connection)).collect();
+        let sessions = sessions.into_iter().filter(|(_, bound)| *bound == Some(connection)).map(|(id, _)| id.into());
+        executions.chain(sessions).collect()
     }
 
     fn open_of(&mut self, agent: AgentId) -> Vec<ExecutionId> {

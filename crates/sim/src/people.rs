@@ -12,7 +12,7 @@ use tenure_core::bound::{Hash, Payload};
 use tenure_core::budget::{Line, Measure, Period};
 use tenure_core::comms::Priority;
 use tenure_core::execution::{self, Start};
-use tenure_core::id::{AgentId, ExecutionId, KeyId, MessageId, Mint, ProjectId, SessionId};
+use tenure_core::id::{AgentId, CallId, ExecutionId, KeyId, MessageId, Mint, ProjectId, SessionId};
 use tenure_core::manifest::{Manifest, Missed, Overlap};
 use tenure_core::plan::{Plan, Schedule};
 use tenure_core::time::Time;
@@ -44,6 +44,8 @@ pub struct People {
     sessions: Vec<(SessionId, AgentId)>,
     /// What they wrote, some of it a dead letter by now.
     posted: Vec<(AgentId, MessageId)>,
+    /// What sessions have called.
+    calls: Vec<(SessionId, CallId)>,
     files: u64,
 }
 
@@ -99,12 +101,21 @@ fn payload(random: &mut Random, bytes: impl Into<Vec<u8>>) -> Payload {
 
 /// A call under one of few keys, so that it often comes twice.
 fn invocation(random: &mut Random, key: KeyId) -> session::Invoke {
-    let names = ["state.persistent.set", "state.persistent.get", "agent.whoami", "filesystem.read", "email.send"];
+    let names = [
+        "state.persistent.set",
+        "state.persistent.get",
+        "agent.whoami",
+        "filesystem.read",
+        "filesystem.write",
+        "process.run",
+        "process.run",
+        "email.send",
+    ];
     let name = random.pick(&names).copied().unwrap_or("agent.whoami");
-    let arguments = serde_json::json!({"key": "a", "value": random.below(4)});
+    let arguments = serde_json::json!({"key": "a", "value": random.below(4), "path": "notes/1", "command": "true"});
     let attributes = capability::find(name).map(|known| known.attributes(&arguments)).unwrap_or_default();
     let attributes = call::attributes_json(&attributes).expect("invariant: they are small");
-    let idempotency = Hash::of(&[u8::try_from(random.below(12)).unwrap_or(0)]);
+    let idempotency = Hash::of(&[u8::try_from(random.below(40)).unwrap_or(0)]);
     let proposal = call::Proposal {
         capability: name.to_string(),
         arguments: payload(random, arguments.to_string()),
@@ -237,7 +248,7 @@ impl People {
 
     /// What agents that are connected from outside do, and people with their keys.
     fn connect(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
-        match random.below(13) {
+        match random.below(17) {
             0 | 1 => {
                 let agent = *random.pick(&self.agents)?;
                 let overlap_ms = if random.chance(500) { 0 } else { random.below(600_000) };
@@ -267,6 +278,11 @@ impl People {
                 Some(Command::Agent(id, agent::Command::Post(post)))
             }
             7 => Some(Command::Agent(*random.pick(&self.agents)?, agent::Command::Kill { note: None })),
+            8 => {
+                let newest = self.calls.len().saturating_sub(6);
+                let (id, call) = *random.pick(&self.calls[newest..])?;
+                Some(Command::Session(id, session::Command::CancelCall { call }))
+            }
             _ => {
                 let (id, agent) = *random.pick(&self.sessions)?;
                 let (_, key) = *self.agent_keys.iter().rev().find(|(owner, _)| *owner == agent)?;
@@ -393,6 +409,9 @@ impl People {
             }
             (Stream::Agent(id), Event::Agent(agent::Event::MessageQueued { envelope, .. })) => {
                 self.posted.push((id, envelope.message));
+            }
+            (Stream::Session(id), Event::Session(session::Event::Invoked { call, .. })) => {
+                self.calls.push((id, call.call));
             }
             (_, Event::Project(project::Event::KeyCreated { key, .. })) => self.keys.push(*key),
             _ => {}

@@ -86,8 +86,19 @@ fn perform<S: Storage>(
             validate::validate(world, id, iteration, index, check).map(|()| false)
         }
         (Stream::Execution(id), Obligation::Release { iteration, connection, .. }) => {
-            Ok(release::release(world, id, iteration, connection))
+            Ok(release::release(world, id.into(), iteration, connection))
         }
+        (Stream::Session(id), Obligation::Release { iteration, connection, .. }) => {
+            Ok(release::release(world, id.into(), iteration, connection))
+        }
+        (Stream::Session(id), Obligation::Dispatch { call, lease, connection }) => {
+            Ok(dispatch::dispatch_of_session(world, id, call, lease, connection))
+        }
+        (_, Obligation::Cancel { lease, connection, .. }) => {
+            dispatch::cancel(world, lease, connection);
+            Ok(false)
+        }
+        (Stream::Session(id), Obligation::ExpireCalls) => expire::expire_calls(world, id).map(|()| false),
         (Stream::Execution(id), Obligation::Expire) => expire::expire(world, id).map(|()| false),
         (Stream::Session(id), Obligation::Expire) => expire::expire_session(world, id).map(|()| false),
         (Stream::Agent(agent), Obligation::EndKey) => expire::end_key(world, agent).map(|()| false),
@@ -121,7 +132,9 @@ fn end_late_releases<S: Storage>(world: &mut World<S>) {
     let now = world.now.run;
     let late = |(stream, key): &Name, since: Run| {
         let kind = Obligation::from_key(key).map(|obligation| obligation.kind());
-        matches!(stream, Stream::Execution(_)) && kind == Ok(Kind::Release) && now.since_ms(since) >= RELEASE_TIMEOUT_MS
+        matches!(stream, Stream::Execution(_) | Stream::Session(_))
+            && kind == Ok(Kind::Release)
+            && now.since_ms(since) >= RELEASE_TIMEOUT_MS
     };
     let names: Vec<Name> = world
         .daemon

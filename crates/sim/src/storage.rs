@@ -6,6 +6,7 @@ use tenure_core::actor::Actor;
 use tenure_core::agent::Standing;
 use tenure_core::aggregate::{Command, Event, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
+use tenure_core::call::Holder;
 use tenure_core::capability::Attributes;
 use tenure_core::comms::MessageRow;
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
@@ -80,8 +81,8 @@ pub trait Storage: View {
     /// What is due of a kind, in the order of streams and keys.
     fn due(&mut self, kind: Kind, now: Stamp) -> Vec<(Stream, Owed)>;
 
-    /// Executions bound to a connection, and open ones of an agent; by their ids.
-    fn bound_to(&mut self, connection: ConnectionId) -> Vec<ExecutionId>;
+    /// What is bound to a connection, and open executions of an agent; by their ids.
+    fn bound_to(&mut self, connection: ConnectionId) -> Vec<Holder>;
 
     fn open_of(&mut self, agent: AgentId) -> Vec<ExecutionId>;
 

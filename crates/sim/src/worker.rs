@@ -17,12 +17,12 @@ use crate::world::{Name, Reply, World};
 use std::collections::VecDeque;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
-use tenure_core::call::{EndCall, Lease, Outcome};
+use tenure_core::call::{EndCall, Holder, Lease, Outcome};
 use tenure_core::fleet;
 use tenure_core::id::{ConnectionId, WorkerId};
 use tenure_core::owed::Obligation;
 use tenure_core::time::Run;
-use tenure_core::{agent, execution, network};
+use tenure_core::{agent, execution, network, session};
 
 pub const SLOTS: u32 = 3;
 /// What one frame in so many meets, in thousandths.
@@ -169,17 +169,17 @@ pub(crate) fn end_process<S: Storage>(world: &mut World<S>, place: usize) {
 pub(crate) fn lose_jail<S: Storage>(world: &mut World<S>) -> Checked {
     let place = world.random.index(world.workers.len());
     let Some(process) = &mut world.workers[place].process else { return Ok(()) };
-    let jails: Vec<_> = process.jails.iter().map(|(execution, iteration)| (*execution, *iteration)).collect();
-    let Some((execution, iteration)) = world.random.pick(&jails).copied() else { return Ok(()) };
-    process.jails.remove(&execution);
-    let leases = process.forget(execution, iteration);
+    let jails: Vec<_> = process.jails.iter().map(|(holder, iteration)| (*holder, *iteration)).collect();
+    let Some((holder, iteration)) = world.random.pick(&jails).copied() else { return Ok(()) };
+    process.jails.remove(&holder);
+    let leases = process.forget(holder, iteration);
     for lease in &leases {
         if world.random.chance(500) {
             world.audit.perform(*lease)?;
         }
     }
     if let Some(process) = &mut world.workers[place].process {
-        process.from.push_back(FromWorker::JailLost { execution, iteration, leases });
+        process.from.push_back(FromWorker::JailLost { holder, iteration, leases });
     }
     Ok(())
 }
@@ -216,8 +216,8 @@ fn work<S: Storage>(world: &mut World<S>, place: usize) -> Result<bool, Violatio
     }
     match world.random.below(40) {
         0 => {
-            let LeasedCall { execution, iteration, .. } = call;
-            process.from.push_back(FromWorker::NetworkRefused { execution, iteration });
+            let LeasedCall { holder, iteration, .. } = call;
+            process.from.push_back(FromWorker::NetworkRefused { holder, iteration });
         }
         1 => process.from.push_back(FromWorker::Surveyed),
         _ => {}
@@ -273,38 +273,74 @@ fn report_late<S: Storage>(world: &mut World<S>, place: usize) -> Result<bool, V
     Ok(true)
 }
 
+pub(crate) fn stream(holder: Holder) -> Stream {
+    match holder {
+        Holder::Execution(id) => Stream::Execution(id),
+        Holder::Session(id) => Stream::Session(id),
+    }
+}
+
 fn receive<S: Storage>(world: &mut World<S>, place: usize, connection: ConnectionId, frame: FromWorker) -> Checked {
     let worker = world.workers[place].id;
     let actor = Actor::Worker(worker);
     match frame {
         FromWorker::Outcome { call, outcome } => {
-            let LeasedCall { lease, fence, call, execution, .. } = call;
+            let LeasedCall { lease, fence, call, holder, .. } = call;
             let bytes = if world.random.chance(10) { vec![b'x'; LARGE_BYTES] } else { b"{}".to_vec() };
             let attributes = matches!(outcome, Outcome::Redirected { .. })
                 .then(|| world.payload("{\"path\":\"/workspace/behind\"}"));
             let (lease, result) = (Lease { lease, fence }, Some(world.payload(bytes)));
             let end = EndCall { call, lease, outcome, result, attributes, took_ms: 1, level: Some("full".into()) };
-            world.command(actor, Command::Execution(execution, execution::Command::EndCall(end)))?;
+            let ended = match holder {
+                Holder::Execution(id) => Command::Execution(id, execution::Command::EndCall(end)),
+                Holder::Session(id) => Command::Session(id, session::Command::EndCall(end)),
+            };
+            world.command(actor, ended)?;
             let dispatched = Obligation::Dispatch { call, lease: lease.lease, connection };
-            world.end_work(&(Stream::Execution(execution), dispatched.to_key()));
+            world.end_work(&(stream(holder), dispatched.to_key()));
         }
-        FromWorker::Released { execution, iteration } => {
-            let release = execution::Command::Release { connection, iteration, traffic: None };
-            world.command(actor, Command::Execution(execution, release))?;
+        FromWorker::Released { holder, iteration } => {
+            let traffic = None;
+            let released = match holder {
+                Holder::Execution(id) => {
+                    Command::Execution(id, execution::Command::Release { connection, iteration, traffic })
+                }
+                Holder::Session(id) => {
+                    Command::Session(id, session::Command::Release { connection, jail: iteration, traffic })
+                }
+            };
+            world.command(actor, released)?;
             for last in [false, true] {
                 let released = Obligation::Release { iteration, connection, last };
-                world.end_work(&(Stream::Execution(execution), released.to_key()));
+                world.end_work(&(stream(holder), released.to_key()));
             }
         }
-        FromWorker::JailLost { execution, iteration, leases } => {
-            let lose = execution::Command::LoseJail { connection, iteration, leases, why: "oom".into(), traffic: None };
-            world.command(actor, Command::Execution(execution, lose))?;
+        FromWorker::JailLost { holder, iteration, leases } => {
+            let (why, traffic) = ("oom".to_string(), None);
+            let lost = match holder {
+                Holder::Execution(id) => {
+                    let lose = execution::Command::LoseJail { connection, iteration, leases, why, traffic };
+                    Command::Execution(id, lose)
+                }
+                Holder::Session(id) => {
+                    let lose = session::Command::LoseJail { connection, jail: iteration, leases, why, traffic };
+                    Command::Session(id, lose)
+                }
+            };
+            world.command(actor, lost)?;
         }
-        FromWorker::NetworkRefused { execution, iteration } => {
+        FromWorker::NetworkRefused { holder, iteration } => {
             let (host, rule) = ("evil.example.com".to_string(), "blocklist: *.example.com".to_string());
             let refusals = vec![network::Refusal { host, port: 443, rule, count: 3 }];
-            let refuse = execution::Command::RefuseNetwork { connection, iteration, refusals };
-            world.command(actor, Command::Execution(execution, refuse))?;
+            let refused = match holder {
+                Holder::Execution(id) => {
+                    Command::Execution(id, execution::Command::RefuseNetwork { connection, iteration, refusals })
+                }
+                Holder::Session(id) => {
+                    Command::Session(id, session::Command::RefuseNetwork { connection, jail: iteration, refusals })
+                }
+            };
+            world.command(actor, refused)?;
         }
         FromWorker::Surveyed => {
             let host = world.payload("{\"cores\":2}");

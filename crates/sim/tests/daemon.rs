@@ -49,11 +49,14 @@ fn one_seed_gives_the_same_ledger_to_its_last_hash_each_time() {
 fn a_reconciler_that_does_not_run_is_missed() {
     // A pause ends by the wall clock, which nothing waits for, as values expire; a key whose overlap is over is refused by the
     // clock, whoever comes to it.
+    // An idle jail, and a call that waits, go with their session; a call that was taken back ends by itself.
     // Nobody writes to many here, nor waits for an answer until it is late, nor leaves letters behind.
     let waits = [
         Kind::Place,
         Kind::Dispatch,
         Kind::RemoveHome,
+        Kind::ExpireCalls,
+        Kind::Cancel,
         Kind::EndPause,
         Kind::EndKey,
         Kind::SweepState,

@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0010 executions that executions started", include_str!("migration/0010-children.sql")),
     ("0011 schedules of agents' own, and alerts", include_str!("migration/0011-items.sql")),
     ("0012 costs", include_str!("migration/0012-costs.sql")),
+    ("0013 jails of sessions", include_str!("migration/0013-session-jails.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

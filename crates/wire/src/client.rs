@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tenure_core::briefing::Briefing;
-use tenure_core::id::SessionId;
+use tenure_core::id::{CallId, SessionId};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -42,7 +42,9 @@ use crate::api::key::{CreatedKey, Key, NewKey};
 use crate::api::message::{Channel, Message, MessageFile, SendMessage};
 use crate::api::model::{Models, TestModel, TestedModel};
 use crate::api::moment::Moment;
-use crate::api::session::{AgentKey, Invoke, Invoked, OpenedSession, RotateKey, SESSION, Session, Whoami};
+use crate::api::session::{
+    AgentKey, Answered, Invoke, OpenedSession, RotateKey, SESSION, Session, SessionCall, Whoami,
+};
 use crate::api::status::{Health, Status};
 use crate::api::watch::WatchEvent;
 use crate::api::{List, PREFIX};
@@ -377,8 +379,20 @@ impl Client {
         self.get(&path(&["agent", "capabilities"], &[])).await
     }
 
-    pub async fn invoke(&self, invoke: &Invoke) -> Result<Invoked, Error> {
+    /// What came of a call, or where it stands once it was waited for.
+    pub async fn invoke(&self, invoke: &Invoke) -> Result<Answered, Error> {
         self.json(Method::POST, &path(&["agent", "invoke"], &[]), Some(Body::json(invoke)), None).await
+    }
+
+    /// Where a call stands, waiting for its end.
+    pub async fn session_call(&self, call: CallId, wait_ms: u64) -> Result<SessionCall, Error> {
+        let query = [("wait_ms", Some(wait_ms.to_string()))];
+        self.get(&path(&["agent", "calls", &call.to_string()], &query)).await
+    }
+
+    /// Takes a call back.
+    pub async fn cancel_call(&self, call: CallId) -> Result<SessionCall, Error> {
+        self.json(Method::DELETE, &path(&["agent", "calls", &call.to_string()], &[]), None, None).await
     }
 
     /// What happens to the agent from now on, or after `after`, until its session ends.

@@ -6,8 +6,8 @@ use crate::files::{FilesAnswer, FilesAsked};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId};
+use tenure_core::call::{Fence, Holder, Outcome};
+use tenure_core::id::{AgentId, CallId, ConnectionId, LeaseId};
 use tenure_core::manifest::Host;
 use tenure_core::network::{Refusal, Traffic};
 #[cfg(feature = "link")]
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// A frame longer than this ends the connection: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -28,12 +28,17 @@ pub enum ToWorker {
         fence: Fence,
     },
     Call(Box<LeasedCall>),
-    /// Destroy the jail of this iteration; answered by `Released` also when there is none.
+    /// End this leased call, whose outcome follows: its program is killed. Nothing of a lease that is not in hand.
+    Cancel {
+        lease: LeaseId,
+    },
+    /// Destroy the jail of this iteration, or the one of a session that has this number; answered by `Released` also when there
+    /// is none.
     Release {
         agent: AgentId,
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
-        /// The execution ends with it, and with that its ephemeral volumes.
+        /// The execution or session ends with it, and with that its ephemeral volumes.
         last: bool,
     },
     /// Remove all that is kept of a deleted agent: work folder, volumes, quota. Answered by `HomeRemoved`; may be sent again.
@@ -62,7 +67,8 @@ pub struct LeasedCall {
     pub lease: LeaseId,
     pub fence: Fence,
     pub call: CallId,
-    pub execution: ExecutionId,
+    pub holder: Holder,
+    /// Which jail of its holder: an execution's iteration, a session's number.
     pub iteration: u32,
     pub agent: AgentId,
     pub capability: String,
@@ -71,7 +77,7 @@ pub struct LeasedCall {
     /// way. None where the capability names none; the worker then resolves the arguments' own in the same way.
     pub path: Option<String>,
     pub confinement: Confinement,
-    /// Milliseconds from now after which the worker ends it: its iteration's whole time-out. The daemon's own clocks may
+    /// Milliseconds from now after which the worker ends it: its iteration's or session's whole time-out. The daemon's own clocks may
     /// end it sooner.
     pub deadline_ms: u64,
 }
@@ -83,20 +89,20 @@ pub enum FromWorker {
     /// What a running process printed; plain data, may be dropped.
     Output {
         lease: LeaseId,
-        execution: ExecutionId,
+        holder: Holder,
         stderr: bool,
         text: String,
     },
     Outcome(Box<CallOutcome>),
-    /// The jail of this iteration is proven dead, or there was none.
+    /// This jail is proven dead, or there was none.
     Released {
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
         traffic: Option<Traffic>,
     },
-    /// Programs of this iteration were kept from places; at most `REFUSALS_MAX` of them.
+    /// Programs of this jail were kept from places; at most `REFUSALS_MAX` of them.
     NetworkRefused {
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
         refusals: Vec<Refusal>,
     },
@@ -117,7 +123,7 @@ pub enum FromWorker {
     },
     /// The jail died by itself; it is proven dead.
     JailLost {
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
         /// The calls that were in flight in it; later ones run in its successor.
         leases: Vec<LeaseId>,
@@ -146,7 +152,7 @@ pub struct CallOutcome {
     pub lease: LeaseId,
     pub fence: Fence,
     pub call: CallId,
-    pub execution: ExecutionId,
+    pub holder: Holder,
     pub outcome: Outcome,
     /// By the capability's output schema, or `{"error": sentence}`.
     pub result: Value,

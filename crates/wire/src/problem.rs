@@ -146,7 +146,9 @@ catalogue! {
     SessionAmbiguous "session_ambiguous" 409 "The short id fits several sessions" "write more of the id" ChangeRequest;
     SessionEnded "session_ended" 409 "The session has ended" "open another: `POST /v1/agent/session`" LookAgain;
     SessionPaused "session_paused" 409 "The agent is paused" "stay, and try again later: a person resumes it, and until then each call is refused" Retry after 30;
-    SessionNoSandboxYet "session_no_sandbox_yet" 501 "Sessions have no sandbox yet" "`GET /v1/agent/capabilities` lists what a session may call; files and programs are for executions: `tenure execute`" ChangeRequest;
+    CallsInFlight "calls_in_flight" 429 "Too many calls are in flight" "wait until one of the session's calls has ended: `GET /v1/agent/calls/ID` says so" Retry after 5;
+    CallUnknown "call_unknown" 404 "There is no such call" "`GET /v1/agent/events` shows the ids of what was called" LookAgain;
+    CallEnded "call_ended" 409 "The call has ended" "`GET /v1/agent/calls/ID` says how" LookAgain;
     RateLimited "rate_limited" 429 "Too many calls" "wait for the next minute, and ask for less" Retry after 60;
     CallBlocked "call_blocked" 403 "The call is blocked" "`GET /v1/agent/capabilities` lists what you may call; only a person can allow more" ChangeRequest;
     CallArgumentsWrong "call_arguments_wrong" 422 "The arguments do not fit" "`GET /v1/agent/capabilities?name=NAME` gives their schema" ChangeRequest;

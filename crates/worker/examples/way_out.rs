@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tenure_core::call::Fence;
+use tenure_core::call::{Fence, Holder};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::{Host, Manifest};
 use tenure_core::time::Time;
@@ -53,7 +53,7 @@ struct Office {
     link: UnixStream,
     mint: Mint,
     agent: AgentId,
-    execution: ExecutionId,
+    holder: Holder,
     confinement: Confinement,
 }
 
@@ -145,8 +145,8 @@ impl Office {
         receive(&mut link).await?;
         let connection = ConnectionId::mint(&mut mint);
         frame::write(&mut link, &ToWorker::Welcome { version: VERSION, connection, fence: FENCE }).await?;
-        let (agent, execution) = (AgentId::mint(&mut mint), ExecutionId::mint(&mut mint));
-        Ok(Office { link, mint, agent, execution, confinement })
+        let (agent, holder) = (AgentId::mint(&mut mint), Holder::Execution(ExecutionId::mint(&mut mint)));
+        Ok(Office { link, mint, agent, holder, confinement })
     }
 
     async fn call(&mut self, capability: &str, arguments: Value) -> Outcome<Value> {
@@ -154,7 +154,7 @@ impl Office {
             lease: LeaseId::mint(&mut self.mint),
             fence: FENCE,
             call: CallId::mint(&mut self.mint),
-            execution: self.execution,
+            holder: self.holder,
             iteration: 1,
             agent: self.agent,
             capability: capability.to_owned(),

@@ -68,7 +68,8 @@ pub async fn attend(
     let close = stop.child_token();
     let task =
         JailTask { key, runtime: Arc::clone(&runtime), calls: queue, close: close.clone(), events: notify, shown };
-    let queued = QueuedCall { call: Box::new(call), deadline, attendance: Some(attendance) };
+    let cancel = CancellationToken::new();
+    let queued = QueuedCall { call: Box::new(call), deadline, cancel, attendance: Some(attendance) };
     let living = tokio::spawn(task.run(queued));
     let (mut outcome, mut refused) = (None, Vec::new());
     let mut end = Err(Error::Protocol("the jail's task ended without a word"));
@@ -87,9 +88,9 @@ pub async fn attend(
         }
     }
     living.await?;
-    let execution = key.execution;
+    let holder = key.holder;
     let ended = Arc::clone(&runtime);
-    let _ = tokio::task::spawn_blocking(move || ended.folders.end(agent, execution)).await;
+    let _ = tokio::task::spawn_blocking(move || ended.folders.end(agent, holder)).await;
     leave(runtime).await?;
     let why = end?;
     Ok(AttendedOutcome { outcome: outcome.ok_or(why), refused })

@@ -18,8 +18,8 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 use survey::Surveys;
-use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId};
+use tenure_core::call::{Fence, Holder, Outcome};
+use tenure_core::id::{AgentId, CallId, LeaseId};
 use tenure_core::network::Traffic;
 use tenure_wire::frame::{CallOutcome, FromWorker, Hello, LeasedCall, ToWorker, VERSION};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -141,6 +141,7 @@ where
         Some(
             ToWorker::Call(_)
             | ToWorker::Release { .. }
+            | ToWorker::Cancel { .. }
             | ToWorker::RemoveHome { .. }
             | ToWorker::Files { .. }
             | ToWorker::Survey { .. }
@@ -156,7 +157,7 @@ struct ConnectionLoop {
     outbound: Outbound,
     notify: mpsc::Sender<JailEvent>,
     jails: HashMap<Key, JailSlot>,
-    /// Calls that wait until an earlier jail of their execution is proven dead, or their agent's former home is gone.
+    /// Calls that wait until an earlier jail of their holder is proven dead, or their agent's former home is gone.
     queue: VecDeque<QueuedCall>,
     /// Agents whose homes are being removed; no jail of theirs is opened meanwhile.
     removing: HashSet<AgentId>,
@@ -189,7 +190,7 @@ enum SlotState {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CloseReason {
     Released {
-        /// And the execution is over.
+        /// And its holder is over.
         last: bool,
     },
     /// A call of a later iteration came.
@@ -228,10 +229,11 @@ impl ConnectionLoop {
                 let _ = self.outbound.beats.try_send(FromWorker::Beat { count });
             }
             ToWorker::Call(call) => self.call(call).await,
-            ToWorker::Release { agent, execution, iteration, last } => {
-                self.release(agent, Key { execution, iteration }, last).await;
+            ToWorker::Release { agent, holder, iteration, last } => {
+                self.release(agent, Key { holder, iteration }, last).await;
             }
             ToWorker::RemoveHome { agent } => self.remove_home(agent).await,
+            ToWorker::Cancel { lease } => self.leases.cancel(lease),
             ToWorker::Survey { count } => self.surveys.ask(count),
             ToWorker::Files { count, agent, asked } => {
                 let (runtime, is_removed) = (Arc::clone(&self.runtime), self.removing.contains(&agent));
@@ -271,8 +273,8 @@ impl ConnectionLoop {
             (true, false) => Some("the worker has too many calls in hand; try again when some have ended"),
             (false, false) => None,
         };
-        self.leases.take(call.lease, call.agent, Key::of(&call), call.call);
-        let queued = QueuedCall { call, deadline, attendance: None };
+        let cancel = self.leases.take(call.lease, call.agent, Key::of(&call), call.call);
+        let queued = QueuedCall { call, deadline, cancel, attendance: None };
         if let Some(sentence) = full {
             let call_result = CallResult::exhausted("calls", None, sentence);
             return self.reject(queued, call_result).await;
@@ -283,7 +285,7 @@ impl ConnectionLoop {
     /// Gives a call to its jail, opens one for it, or lets it wait until an earlier one is dead.
     async fn dispatch(&mut self, queued: QueuedCall) {
         let key = Key::of(&queued.call);
-        let others = self.jails.keys().filter(|other| other.execution == key.execution && **other != key);
+        let others = self.jails.keys().filter(|other| other.holder == key.holder && **other != key);
         let (later, earlier): (Vec<Key>, Vec<Key>) = others.partition(|other| other.iteration > key.iteration);
         if !later.is_empty() {
             return self.reject(queued, over()).await;
@@ -302,7 +304,7 @@ impl ConnectionLoop {
                         let call_result = CallResult::exhausted(
                             "calls",
                             None,
-                            "too many calls run in this iteration; try again when some have ended",
+                            "too many calls run in this sandbox; try again when some have ended",
                         );
                         self.reject(queued, call_result).await;
                     }
@@ -345,14 +347,14 @@ impl ConnectionLoop {
     }
 
     async fn reject(&mut self, queued: QueuedCall, call_result: CallResult) {
-        let LeasedCall { lease, call, execution, .. } = *queued.call;
-        self.end_call(lease, call, execution, call_result).await;
+        let LeasedCall { lease, call, holder, .. } = *queued.call;
+        self.end_call(lease, call, holder, call_result).await;
     }
 
     /// Ends a call that no jail has done.
-    async fn end_call(&mut self, lease: LeaseId, call: CallId, execution: ExecutionId, call_result: CallResult) {
+    async fn end_call(&mut self, lease: LeaseId, call: CallId, holder: Holder, call_result: CallResult) {
         let (fence, CallResult { outcome, result }) = (self.fence, call_result);
-        let outcome = CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 0, level: None };
+        let outcome = CallOutcome { lease, fence, call, holder, outcome, result, took_ms: 0, level: None };
         self.finish(Box::new(outcome)).await;
     }
 
@@ -370,7 +372,7 @@ impl ConnectionLoop {
         }
     }
 
-    /// A jail is proven dead, or there was none. With an execution's last one its ephemeral volumes go before that is said.
+    /// A jail is proven dead, or there was none. With a holder's last one its ephemeral volumes go before that is said.
     async fn released(&mut self, agent: AgentId, key: Key, last: bool, traffic: Option<Traffic>) {
         let traffic = self.moved_in_all(key, traffic);
         if !last {
@@ -379,7 +381,7 @@ impl ConnectionLoop {
         let (runtime, notify) = (Arc::clone(&self.runtime), self.notify.clone());
         self.tasks.spawn(async move {
             // What it could not remove it has logged; a sweep removes it.
-            let _ = tokio::task::spawn_blocking(move || runtime.folders.end(agent, key.execution)).await;
+            let _ = tokio::task::spawn_blocking(move || runtime.folders.end(agent, key.holder)).await;
             let _ = notify.send(JailEvent::Cleared(key, traffic)).await;
         });
     }
@@ -443,15 +445,15 @@ impl ConnectionLoop {
         let mut calls = self.leases.of(key);
         calls.retain(|(lease, _)| !self.queue.iter().any(|queued| queued.call.lease == *lease));
         for (lease, call) in calls {
-            self.end_call(lease, call, key.execution, call_result.clone()).await;
+            self.end_call(lease, call, key.holder, call_result.clone()).await;
         }
     }
 
     async fn handle_event(&mut self, event: JailEvent) -> Result<(), Error> {
         match event {
             JailEvent::Finished(outcome) => self.finish(outcome).await,
-            JailEvent::Refused(Key { execution, iteration }, refusals) => {
-                self.send(FromWorker::NetworkRefused { execution, iteration, refusals }).await;
+            JailEvent::Refused(Key { holder, iteration }, refusals) => {
+                self.send(FromWorker::NetworkRefused { holder, iteration, refusals }).await;
             }
             JailEvent::Ended(key, end) => self.on_exit(key, end).await?,
             JailEvent::HomeRemoved(agent, removed) => {
@@ -467,7 +469,7 @@ impl ConnectionLoop {
     /// A jail is proven dead, or never was: says so, and lets go on what waited for that.
     async fn on_exit(&mut self, key: Key, end: End) -> Result<(), Error> {
         let Some(JailSlot { agent, state }) = self.jails.remove(&key) else { return Ok(()) };
-        let Key { execution, iteration } = key;
+        let Key { holder, iteration } = key;
         match (state, end) {
             (_, End::Fatal(error)) => return Err(error),
             (
@@ -490,18 +492,18 @@ impl ConnectionLoop {
                 self.end_calls(key, &over()).await;
             }
             (SlotState::Open { .. }, End::Lost(why, traffic)) => {
-                tracing::warn!(%execution, iteration, why, "a jail died by itself");
+                tracing::warn!(%holder, iteration, why, "a jail died by itself");
                 let leases = self.leases.of(key).into_iter().map(|(lease, _)| lease).collect();
                 self.forget(key);
-                self.send(FromWorker::JailLost { execution, iteration, leases, why, traffic }).await;
+                self.send(FromWorker::JailLost { holder, iteration, leases, why, traffic }).await;
             }
             (SlotState::Open { .. }, End::Refused(why)) => {
-                tracing::warn!(%execution, iteration, why, "a jail could not be opened");
+                tracing::warn!(%holder, iteration, why, "a jail could not be opened");
                 let call_result = CallResult::failed("sandbox", format!("the sandbox could not be opened: {why}"));
                 self.end_calls(key, &call_result).await;
             }
         }
-        self.resume(|call| call.execution == execution).await;
+        self.resume(|call| call.holder == holder).await;
         Ok(())
     }
 
@@ -520,10 +522,10 @@ fn home_removed(agent: AgentId, removed: Result<(), String>) -> FromWorker {
     FromWorker::HomeRemoved { agent, removed: removed.is_ok(), why: removed.err() }
 }
 
-fn gone(Key { execution, iteration }: Key, traffic: Option<Traffic>) -> FromWorker {
-    FromWorker::Released { execution, iteration, traffic }
+fn gone(Key { holder, iteration }: Key, traffic: Option<Traffic>) -> FromWorker {
+    FromWorker::Released { holder, iteration, traffic }
 }
 
 fn over() -> CallResult {
-    CallResult { outcome: Outcome::Killed, result: crate::perform::error("its iteration is over") }
+    CallResult { outcome: Outcome::Killed, result: crate::perform::error("its iteration or session is over") }
 }

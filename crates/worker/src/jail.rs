@@ -1,4 +1,4 @@
-//! The life of one jail: opened for its first call, shared by the calls of its iteration, ended as a whole. One task each.
+//! The life of one jail: opened for its first call, shared by the calls of its iteration or session, ended as a whole. One task each.
 //! Must never: say that it ended before its death is proven, or hand on an outcome after it was told to close.
 use crate::attend::AttendedStreams;
 use crate::backend::Sandbox;
@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::call::Holder;
+use tenure_core::id::AgentId;
 use tenure_core::manifest::{Backend, NetworkMode};
 use tenure_core::network::host::Host;
 use tenure_core::network::{Refusal, Traffic};
@@ -36,16 +37,16 @@ const OPENINGS_MAX: u32 = 3;
 /// The private /tmp of a jail, which counts as memory too.
 const TMP_BYTES: u64 = 64 << 20;
 
-/// Which jail.
+/// Which jail: of an execution by its iteration, of a session by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    pub(crate) execution: ExecutionId,
+    pub(crate) holder: Holder,
     pub(crate) iteration: u32,
 }
 
 impl Key {
     pub(crate) fn of(call: &LeasedCall) -> Key {
-        Key { execution: call.execution, iteration: call.iteration }
+        Key { holder: call.holder, iteration: call.iteration }
     }
 }
 
@@ -54,6 +55,8 @@ impl Key {
 pub(crate) struct QueuedCall {
     pub(crate) call: Box<LeasedCall>,
     pub(crate) deadline: Instant,
+    /// Whoever asked for it takes it back.
+    pub(crate) cancel: CancellationToken,
     /// Of a program that somebody sits before.
     pub(crate) attendance: Option<AttendedStreams>,
 }
@@ -68,7 +71,7 @@ pub(crate) enum JailEvent {
     Ended(Key, End),
     /// Nothing of this agent is kept any more, or why something is.
     HomeRemoved(AgentId, Result<(), String>),
-    /// The ephemeral volumes of an ended execution are gone; this is to be told of its last jail.
+    /// The ephemeral volumes of an ended holder are gone; this is to be told of its last jail.
     Cleared(Key, Option<Traffic>),
 }
 
@@ -126,10 +129,10 @@ impl JailTask {
 
     async fn try_open(&self, call: &LeasedCall, rules: &Rules) -> Result<OpenJail, Error> {
         let (runtime, agent, wanted) = (Arc::clone(&self.runtime), call.agent, call.confinement.clone());
-        let (execution, env) = (self.key.execution, environment(&wanted, rules));
+        let (holder, env) = (self.key.holder, environment(&wanted, rules));
         let opening = tokio::task::spawn_blocking(move || {
             runtime.lock.look();
-            let layout = runtime.folders.lay_out(agent, execution, &wanted)?;
+            let layout = runtime.folders.lay_out(agent, holder, &wanted)?;
             let Layout { identity, base, base_read_only, mounts, file_bytes, allowance, claim } = layout;
             let mut spec = Spec::new(base, identity);
             spec.work_folder_read_only = base_read_only;
@@ -184,7 +187,7 @@ impl JailTask {
             }
             Ok(Err(error)) => End::Fatal(error),
             Err(_) => {
-                let what = format!("the jail of {} iteration {}", self.key.execution, self.key.iteration);
+                let what = format!("the jail of {} iteration {}", self.key.holder, self.key.iteration);
                 End::Fatal(Error::Unproven { what, seconds: KILL_TIMEOUT.as_secs() })
             }
         }
@@ -313,10 +316,10 @@ async fn answer(
     context: CallContext,
     shown: mpsc::Sender<FromWorker>,
 ) -> Result<Box<CallOutcome>, Abort> {
-    let QueuedCall { call, deadline, attendance } = queued;
-    let LeasedCall { lease, fence, call, execution, capability, arguments, path, .. } = *call;
+    let QueuedCall { call, deadline, cancel, attendance } = queued;
+    let LeasedCall { lease, fence, call, holder, capability, arguments, path, .. } = *call;
     let began = Instant::now();
-    let audience = Audience { shown: Shown::new(shown, lease, execution), attendance };
+    let audience = Audience { shown: Shown::new(shown, lease, holder), attendance, cancel };
     let call_result = match perform(&capability, arguments, path, &context, audience, deadline).await {
         Ok(call_result) | Err(Abort::Ended(call_result)) => call_result,
         Err(stop) => return Err(stop),
@@ -324,7 +327,7 @@ async fn answer(
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let CallResult { outcome, result } = call_result;
     let level = Some(context.level.to_string());
-    Ok(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms, level }))
+    Ok(Box::new(CallOutcome { lease, fence, call, holder, outcome, result, took_ms, level }))
 }
 
 fn describe_disconnect(disconnect: Result<Disconnect, JoinError>) -> String {

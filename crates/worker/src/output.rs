@@ -2,7 +2,8 @@
 use data_encoding::BASE64;
 use std::collections::VecDeque;
 use std::time::Instant;
-use tenure_core::id::{ExecutionId, LeaseId};
+use tenure_core::call::Holder;
+use tenure_core::id::LeaseId;
 use tenure_wire::frame::FromWorker;
 use tokio::sync::mpsc;
 
@@ -92,15 +93,15 @@ pub(crate) fn unfinished(bytes: &[u8]) -> usize {
 pub(crate) struct Shown {
     frames: mpsc::Sender<FromWorker>,
     lease: LeaseId,
-    execution: ExecutionId,
+    holder: Holder,
     since: Instant,
     spent: u64,
     carried: [Vec<u8>; 2],
 }
 
 impl Shown {
-    pub(crate) fn new(frames: mpsc::Sender<FromWorker>, lease: LeaseId, execution: ExecutionId) -> Shown {
-        Shown { frames, lease, execution, since: Instant::now(), spent: 0, carried: [Vec::new(), Vec::new()] }
+    pub(crate) fn new(frames: mpsc::Sender<FromWorker>, lease: LeaseId, holder: Holder) -> Shown {
+        Shown { frames, lease, holder, since: Instant::now(), spent: 0, carried: [Vec::new(), Vec::new()] }
     }
 
     pub(crate) fn push(&mut self, stderr: bool, bytes: &[u8]) {
@@ -120,7 +121,7 @@ impl Shown {
             rest = &rest[piece.len()..];
             self.spent += piece.len() as u64;
             let text = String::from_utf8_lossy(piece).into_owned();
-            let frame = FromWorker::Output { lease: self.lease, execution: self.execution, stderr, text };
+            let frame = FromWorker::Output { lease: self.lease, holder: self.holder, stderr, text };
             if self.spent > budget || self.frames.try_send(frame).is_err() {
                 rest = &[];
             }

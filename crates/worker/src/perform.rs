@@ -19,6 +19,7 @@ use tenure_core::capability::path::{WORKSPACE, judged};
 use tenure_sandbox::protocol::{Answer, EDIT_BYTES_MAX, Operation, Refusal};
 use tenure_wire::confinement::Confinement;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 /// Longest that one file operation may take.
 const FILE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,6 +41,8 @@ pub(crate) struct CallContext {
 pub(crate) struct Audience {
     pub(crate) shown: Shown,
     pub(crate) attendance: Option<AttendedStreams>,
+    /// Whoever asked for the call takes it back: a program is killed, what is short ends by itself.
+    pub(crate) cancel: CancellationToken,
 }
 
 /// How a call ended that was tried.
@@ -83,6 +86,10 @@ impl CallResult {
         CallResult { outcome: Outcome::Redirected { path }, result }
     }
 
+    pub(crate) fn killed(sentence: impl Into<String>) -> CallResult {
+        CallResult { outcome: Outcome::Killed, result: error(sentence) }
+    }
+
     pub(crate) fn timed_out(sentence: impl Into<String>) -> CallResult {
         CallResult { outcome: Outcome::TimedOut, result: error(sentence) }
     }
@@ -92,7 +99,7 @@ pub(crate) fn error(sentence: impl Into<String>) -> Value {
     json!({ "error": sentence.into() })
 }
 
-/// Does one call. `path` is the one that was judged; `deadline` is its iteration's or execution's.
+/// Does one call. `path` is the one that was judged; `deadline` is its holder's.
 pub(crate) async fn perform(
     capability: &str,
     arguments: Value,
@@ -101,8 +108,11 @@ pub(crate) async fn perform(
     audience: Audience,
     deadline: Instant,
 ) -> PerformResult {
+    if audience.cancel.is_cancelled() {
+        return Ok(CallResult::killed("it was taken back before it began"));
+    }
     if deadline <= Instant::now() {
-        return Ok(CallResult::timed_out("the time of this iteration ran out before the call began"));
+        return Ok(CallResult::timed_out("its time ran out before the call began"));
     }
     let file =
         FileOps { jail: &context.jail, quota: &context.quota, deadline: deadline.min(Instant::now() + FILE_TIMEOUT) };

@@ -35,6 +35,7 @@ fn table_of(sessions: &[Shown], output: Output) -> Table {
         Column::worth("CALLS", 1),
         Column::worth("DURATION", 2),
         Column::worth("LAST", 1),
+        Column::detail("OPEN CALLS"),
         Column::detail("OPENED"),
     ];
     let rows = sessions.iter().map(|session| {
@@ -47,6 +48,7 @@ fn table_of(sessions: &[Shown], output: Output) -> Table {
             Cell::from(session.invocations.to_string()),
             Cell::from(duration(session.duration_ms)),
             Cell::from(when(session.last_at, output)),
+            Cell::from(session.calls.to_string()),
             Cell::from(when(session.opened_at, output)),
         ]
     });

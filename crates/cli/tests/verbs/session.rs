@@ -1,10 +1,14 @@
 //! An agent that is a program of its own: how it gets its key, connects, and is seen.
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::house::{House, cassette};
+
+/// Nothing here takes as long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const OUTSIDE: &str = "\
 apiVersion: tenure.dev/v1
@@ -13,6 +17,15 @@ metadata: {name: outside}
 spec:
   task: {instruction: It is told by its own program.}
   tools: [state.*, agent.*]
+";
+
+const WORKER: &str = "\
+apiVersion: tenure.dev/v1
+kind: Agent
+metadata: {name: outside}
+spec:
+  task: {instruction: It is told by its own program.}
+  tools: [filesystem.read, filesystem.write, process.run]
 ";
 
 /// Asks as the program of an agent does.
@@ -36,11 +49,45 @@ impl Program<'_> {
         (status.parse().unwrap(), serde_json::from_str(body).unwrap())
     }
 
+    fn call(&self, capability: &str, arguments: &Value) -> (u32, Value) {
+        let body = serde_json::json!({"capability": capability, "arguments": arguments});
+        self.ask("POST", "invoke", Some(body))
+    }
+
+    /// Begins to sleep in its jail, under a number of seconds by which the sleep is known; the call's id.
+    fn sleeps(&self, seconds: u32) -> String {
+        let arguments = serde_json::json!({"command": "sleep", "args": [seconds.to_string()], "timeout_ms": 600_000});
+        let body = serde_json::json!({"capability": "process.run", "arguments": arguments, "wait_ms": 0});
+        let (status, open) = self.ask("POST", "invoke", Some(body));
+        assert_eq!(status, 202, "{open}");
+        let begun = Instant::now();
+        while !runs(seconds) {
+            assert!(begun.elapsed() < PATIENCE, "it never began to sleep");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        open["call"].as_str().unwrap().to_string()
+    }
+
+    fn ended(&self, call: &str) -> Value {
+        let (status, ended) = self.ask("GET", &format!("calls/{call}?wait_ms=60000"), None);
+        assert_eq!((status, ended["state"].as_str()), (200, Some("ended")), "{ended}");
+        ended
+    }
+
     fn set(&self, value: u32) -> (u32, Value) {
         let arguments = serde_json::json!({"key": "total", "value": value});
         let body = serde_json::json!({"capability": "state.persistent.set", "arguments": arguments});
         self.ask("POST", "invoke", Some(body))
     }
+}
+
+/// Whether any process of this host sleeps for so many seconds.
+fn runs(seconds: u32) -> bool {
+    let wanted = format!("sleep\0{seconds}\0");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .into_iter()
+        .any(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.ends_with(wanted.as_bytes())))
 }
 
 fn deployed() -> House {
@@ -123,4 +170,36 @@ fn a_watch_shows_the_calls_that_are_wanted_line_by_line_and_goes_on_after_an_ind
     let after = json[1]["index"].to_string();
     let last = lines(&["watch", "--after", &after, "--capability", "state.*", "-o", "json"], 1);
     assert_eq!(serde_json::from_str::<Value>(&last[0]).unwrap()["index"], json[2]["index"]);
+}
+
+#[test]
+fn an_agents_own_program_works_in_its_jail_and_a_cancel_or_a_kill_ends_what_runs_there() {
+    let house = House::up(&cassette(1));
+    let file = house.write("outside.yaml", WORKER);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let program = rotated(&house, &[]);
+    program.ask("POST", "session", None);
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let (status, written) = program.call("filesystem.write", &json(r#"{"path": "a.txt", "content": "hello"}"#));
+    assert_eq!(status, 200, "{written}");
+    let (_, shouted) =
+        program.call("process.run", &json(r#"{"command": "tr", "args": ["a-z", "A-Z"], "stdin": "quiet"}"#));
+    assert_eq!(shouted["result"]["stdout"], "QUIET", "{shouted}");
+    let (_, seen) = program.call("process.run", &json(r#"{"command": "cat", "args": ["a.txt"]}"#));
+    assert_eq!(seen["result"]["stdout"], "hello", "one jail sees what the other call wrote: {seen}");
+    let (_, read) = program.call("filesystem.read", &json(r#"{"path": "a.txt"}"#));
+    assert_eq!(read["result"]["content"], "hello", "{read}");
+    let (status, denied) = program.call("filesystem.delete", &json(r#"{"path": "a.txt"}"#));
+    assert_eq!((status, denied["code"].as_str()), (403, Some("call_blocked")), "what is not allowed stays so");
+    let call = program.sleeps(80_001);
+    let (status, cancelled) = program.ask("DELETE", &format!("calls/{call}"), None);
+    assert_eq!((status, program.ended(&call)["outcome"].as_str()), (200, Some("killed")), "{cancelled}");
+    assert!(!runs(80_001), "what was taken back runs on");
+    let call = program.sleeps(80_002);
+    house.tenure(&["kill", "outside"]).ok();
+    assert_eq!(program.ended(&call)["outcome"], "killed");
+    assert!(!runs(80_002), "what was killed runs on");
+    program.ask("POST", "session", None);
+    let (_, read) = program.call("filesystem.read", &json(r#"{"path": "a.txt"}"#));
+    assert_eq!(read["result"]["content"], "hello", "the work folder outlives the session: {read}");
 }

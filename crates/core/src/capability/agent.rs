@@ -205,7 +205,7 @@ fn capabilities(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Res
     let plan = draft.plan(caller.agent, caller.revision)?;
     let tools = plan.as_ref().map_or(&[][..], |plan| &plan.tools);
     let wanted = arguments.get("name").and_then(Value::as_str);
-    let listed: Vec<Value> = super::offered(tools, caller.holder.session().is_none())
+    let listed: Vec<Value> = super::offered(tools)
         .filter(|known| wanted.is_none_or(|wanted| wanted == known.name))
         .map(|known| match wanted {
             None => json!({"name": known.name, "brief": known.brief}),

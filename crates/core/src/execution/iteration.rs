@@ -2,14 +2,25 @@
 use super::decide::{Decider, bound_to, no};
 use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Refusal, Step};
 use crate::agent::{self, Agent};
+use crate::binding::{self, Unplaced};
 use crate::call::{self, Open, Outcome, State};
 use crate::capability::clip;
 use crate::draft::{Stop, refuse};
-use crate::facts::Counter;
-use crate::fleet::Worker;
 use crate::id::{ConnectionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::time::{Clock, Run, Stamp};
+
+impl From<Unplaced> for Refusal {
+    fn from(why: Unplaced) -> Refusal {
+        match why {
+            Unplaced::NotConnected => Refusal::NotConnected {},
+            Unplaced::SlotsFull => Refusal::SlotsFull {},
+            Unplaced::AgentBusy => Refusal::AgentBusy {},
+            Unplaced::NotHome => Refusal::NotHome {},
+            Unplaced::PlanLost => Refusal::PlanLost {},
+        }
+    }
+}
 
 /// An agent's first binding makes that worker its home; only there may it run.
 pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: ConnectionId) -> Result<(), Stop> {
@@ -27,25 +38,8 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
         Some(known) => known.may_begin()?,
         None => return Err(refuse::<Agent>(agent::Refusal::Unknown {})),
     }
-    let known = it.draft.get::<Worker>(worker)?;
-    let open =
-        known.and_then(|known| Some((known.connection.clone().filter(|open| open.id == connection)?, known.fence)));
-    let Some((open, fence)) = open else { return Err(no(Refusal::NotConnected {})) };
-    if it.draft.count(Counter::Bound, &connection.to_string())? >= i64::from(open.slots) {
-        return Err(no(Refusal::SlotsFull {}));
-    }
-    if !begun {
-        let plan = it.draft.plan(agent, revision)?.ok_or_else(|| no(Refusal::PlanLost {}))?;
-        if it.draft.count(Counter::Running, &agent.to_string())? >= i64::from(plan.concurrency) {
-            return Err(no(Refusal::AgentBusy {}));
-        }
-    }
-    match it.draft.get::<Agent>(agent)?.and_then(|agent| agent.home) {
-        Some(home) if home != worker => return Err(no(Refusal::NotHome {})),
-        Some(_) => {}
-        None => it.draft.emit::<Agent>(agent, agent::Event::Homed { worker })?,
-    }
-    let binding = Binding { worker, connection, fence };
+    let wanted = binding::Wanted { agent, revision, begun, worker, connection };
+    let binding = binding::bind(it.draft, wanted)?.map_err(|why| no(why.into()))?;
     match next {
         Some(iteration) => it.emit(Event::IterationStarted { iteration, binding }),
         None => {
@@ -130,21 +124,14 @@ fn lose_calls(it: &mut Decider<'_, '_>, lost: impl Fn(LeaseId) -> bool) -> Resul
 }
 
 fn end_unfinished(it: &mut Decider<'_, '_>, call: &Open, outcome: Outcome) -> Result<(), Stop> {
-    let Some(held) = call.lease() else { return Ok(()) };
-    it.emit(Event::CallEnded(call::Ended {
-        call: call.id,
-        lease: Some(held.lease),
-        outcome,
-        result: None,
-        detail: None,
-        attributes: None,
-        took_ms: 0,
-        level: None,
-    }))
+    match call.end_unfinished(outcome) {
+        Some(ended) => it.emit(Event::CallEnded(ended)),
+        None => Ok(()),
+    }
 }
 
 fn leased(step: &Step) -> Vec<Open> {
-    step_calls(step).iter().filter(|call| call.lease().is_some()).cloned().collect()
+    call::leased(step_calls(step))
 }
 
 pub(super) fn step_calls(step: &Step) -> &[Open] {

@@ -3,9 +3,10 @@
 //! figures that only they move wait for the next change of state.
 use super::spent::End;
 use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, spent};
+use crate::binding::{self, Use};
 use crate::bound::Hash;
 use crate::call::{self, Holder, Proposed};
-use crate::facts::{Counter, Namespace};
+use crate::facts::Namespace;
 use crate::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
 use crate::row::{Note, Row};
 use crate::time::{Clock, Stamp, Time};
@@ -200,22 +201,12 @@ pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Exec
     if known.is_none_or(|known| ExecutionRow { tool_calls: row.tool_calls, ..known } != row) {
         rows.push(Row::Execution(Box::new(row)));
     }
-    let connection = |execution: &Execution| execution.binding().map(|binding| binding.connection);
-    let (left, joined) = (before.and_then(connection), connection(after));
-    if left != joined {
-        let counted = |connection: ConnectionId, by| {
-            let (counter, key) = (Counter::Bound, connection.to_string());
-            Row::Counted { counter, key, bucket: 0, by }
-        };
-        rows.extend(left.map(|connection| counted(connection, -1)));
-        rows.extend(joined.map(|connection| counted(connection, 1)));
-    }
-    let (ran, runs) = (before.is_some_and(Execution::has_begun), after.has_begun());
-    if ran != runs {
-        let (counter, key) = (Counter::Running, after.agent.to_string());
-        rows.push(Row::Counted { counter, key, bucket: 0, by: i64::from(runs) - i64::from(ran) });
-    }
+    rows.extend(binding::counted(after.agent, before.map(in_use).unwrap_or_default(), in_use(after)));
     rows
+}
+
+fn in_use(execution: &Execution) -> Use {
+    Use { connection: execution.binding().map(|binding| binding.connection), runs: execution.has_begun() }
 }
 
 pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {

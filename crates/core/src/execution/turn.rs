@@ -8,10 +8,10 @@ use super::{
 use crate::actor::Actor;
 use crate::bound::{Bound, Payload};
 use crate::budget::Day;
-use crate::call::{self, EndCall, Lease, Open, Proposed};
+use crate::call::{self, EndCall, Open, Proposed};
 use crate::capability::{self, Place};
 use crate::draft::Stop;
-use crate::id::{CallId, LeaseId};
+use crate::id::CallId;
 use crate::time::{Run, Stamp};
 
 const RETRY_FIRST_MS: u64 = 1_000;
@@ -155,23 +155,11 @@ fn open_call(it: &Decider<'_, '_>, id: CallId) -> Result<Open, Stop> {
 
 pub(super) fn end_call(it: &mut Decider<'_, '_>, end: EndCall) -> Result<(), Stop> {
     let call = open_call(it, end.call)?;
-    if call.lease() != Some(end.lease) {
-        return Err(no(Refusal::Stale {}));
-    }
     let closing = matches!(it.iteration()?.step, Step::Closing { .. });
-    let outcome = call.reported(end.outcome, end.attributes.is_some(), closing);
-    let attributes = end.attributes.filter(|_| outcome.is_again()).map(|attributes| it.bind(attributes));
-    let result = end.result.map(|result| it.bind(result));
-    it.emit(Event::CallEnded(call::Ended {
-        call: end.call,
-        lease: Some(end.lease.lease),
-        outcome,
-        result,
-        detail: None,
-        attributes,
-        took_ms: end.took_ms.min(USAGE_MAX),
-        level: end.level.map(|level| capability::clip(&level)),
-    }))
+    match call.end(end, closing, it.draft) {
+        Some(ended) => it.emit(Event::CallEnded(ended)),
+        None => Err(no(Refusal::Stale {})),
+    }
 }
 
 /// A call on our own rows, with its arguments at hand: judged, done and ended in this commit.
@@ -196,7 +184,8 @@ pub(super) fn perform(
     let caller = it.caller(None)?;
     let judged = call::judge(it.draft, caller, &call)?;
     if !judged.may {
-        return block(it, &call, judged, None);
+        let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: judged.judgement });
+        return it.emit(Event::CallBlocked { call: call.id, capability, blocked, check: None });
     }
     it.emit(Event::CallCalled(call.called(judged, None, None)))?;
     let ended = call::perform(it.draft, caller, &call, arguments, value)?;
@@ -252,17 +241,12 @@ pub(super) fn begin_call(
 ) -> Result<(), Stop> {
     let Some(binding) = it.iteration()?.binding else { return Err(no(Refusal::Stale {})) };
     let caller = it.caller(actor)?;
-    let judged = call::judge(it.draft, caller, call)?;
-    if !judged.may {
-        return block(it, call, judged, check);
+    match call::begin(it.draft, caller, call, binding.fence, check.clone())? {
+        call::Begun::Called(called) => it.emit(Event::CallCalled(called)),
+        call::Begun::Blocked(blocked) => {
+            it.emit(Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked, check })
+        }
     }
-    let lease = Lease { lease: LeaseId::mint(&mut it.draft.mint), fence: binding.fence };
-    it.emit(Event::CallCalled(call.called(judged, Some(lease), check)))
-}
-
-fn block(it: &mut Decider<'_, '_>, call: &Open, judged: call::Judged, check: Option<Proposed>) -> Result<(), Stop> {
-    let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: judged.judgement });
-    it.emit(Event::CallBlocked { call: call.id, capability, blocked, check })
 }
 
 pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
@@ -393,7 +377,9 @@ fn apply_called(execution: &mut Execution, called: &call::Called) {
 fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked, run: Run) {
     let refused = match blocked {
         call::Blocked::Policy { .. } => 1,
-        call::Blocked::Misfit { .. } | call::Blocked::Withdrawn => 0,
+        call::Blocked::Misfit { .. } | call::Blocked::Withdrawn | call::Blocked::Expired | call::Blocked::Cancelled => {
+            0
+        }
     };
     if let Some(iteration) = execution.iteration_mut() {
         iteration.blocked += refused;

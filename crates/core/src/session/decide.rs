@@ -1,9 +1,10 @@
-//! Decisions of a session. A call is asked for, judged, done and ended in one: whoever asks brings its arguments.
-use super::{Command, Ending, Event, Invoke, Refusal, Session};
+//! Decisions of a session. A call on our own rows is asked for, judged, done and ended in one: whoever asks brings its arguments.
+//! One that needs a sandbox is asked for and judged here, and goes on in `jail`.
+use super::{Command, Ending, Event, Invoke, Refusal, Session, jail};
 use crate::actor::Actor;
 use crate::agent::{self, Agent, State};
 use crate::call::{self, Blocked, Caller, Holder, Open, Proposed};
-use crate::capability::Place;
+use crate::capability::{self, Capability, Place};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
 use crate::id::{AgentId, CallId, KeyId, SessionId};
@@ -26,6 +27,23 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
             let by = draft.actor;
             Ok(end(id, draft, Ending::Closed { by })?)
         }
+        Command::Bind { worker, connection } => jail::bind(id, draft, worker, connection),
+        Command::Unbind { connection, since, why } => jail::unbind(id, draft, connection, since, &why),
+        Command::LoseJail { connection, jail, leases, why, traffic } => {
+            jail::lose(id, draft, (connection, jail), &leases, &why, traffic)
+        }
+        Command::Release { connection, jail, traffic } => jail::release(id, draft, (connection, jail), traffic),
+        Command::RefuseNetwork { connection, jail, refusals } => {
+            jail::refuse_network(id, draft, (connection, jail), refusals)
+        }
+        Command::Yield { jail } => jail::give_way(id, draft, jail),
+        Command::EndCall(end) => jail::end_call(id, draft, end),
+        Command::CancelCall { call } => {
+            let session = known_session(id, draft)?;
+            owns(draft, &session)?;
+            jail::cancel_call(id, draft, &session, call)
+        }
+        Command::ExpireCalls {} => jail::expire(id, draft),
         Command::Expire {} => {
             if live(id, draft)?.due() > draft.stamp.run {
                 return Err(no(Refusal::NotDue {}));
@@ -35,15 +53,20 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
     }
 }
 
-fn no(refusal: Refusal) -> Stop {
+pub(super) fn no(refusal: Refusal) -> Stop {
     refuse::<Session>(refusal)
 }
 
-fn live(id: SessionId, draft: &mut Draft<'_>) -> Result<Session, Stop> {
-    let Some(session) = draft.get::<Session>(id)? else { return Err(no(Refusal::Unknown {})) };
+/// Open or ended.
+pub(super) fn known_session(id: SessionId, draft: &mut Draft<'_>) -> Result<Session, Stop> {
+    draft.get::<Session>(id)?.cloned().ok_or_else(|| no(Refusal::Unknown {}))
+}
+
+pub(super) fn live(id: SessionId, draft: &mut Draft<'_>) -> Result<Session, Stop> {
+    let session = known_session(id, draft)?;
     match &session.ended {
         Some(ended) => Err(no(Refusal::Ended { ending: ended.ending.clone() })),
-        None => Ok(session.clone()),
+        None => Ok(session),
     }
 }
 
@@ -57,7 +80,7 @@ fn owns(draft: &Draft<'_>, session: &Session) -> Result<(), Stop> {
     }
 }
 
-fn known<'d>(agent: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {
+pub(super) fn known<'d>(agent: AgentId, draft: &'d mut Draft<'_>) -> Result<&'d Agent, Stop> {
     draft.get::<Agent>(agent)?.ok_or_else(|| refuse::<Agent>(agent::Refusal::Unknown {}))
 }
 
@@ -102,11 +125,16 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
         return Err(no(Refusal::Repeated { call }));
     }
     within_rate(draft, agent)?;
+    let place = capability::find(&asked.proposal.capability).map(Capability::place);
+    if place == Some(Place::Sandbox) && session.calls.len() >= super::CALLS_MAX {
+        return Err(no(Refusal::CallsInFlight {}));
+    }
+    let timeout_ms = draft.plan(agent, revision)?.map_or(0, |plan| plan.limits.iteration_timeout_ms);
     let arguments = asked.proposal.arguments.clone();
     let (proposed, misfit) = Proposed::of(CallId::mint(&mut draft.mint), asked.proposal, draft);
     let call = proposed.open();
     let ordinal = session.invocations.saturating_add(1);
-    draft.emit::<Session>(id, Event::Invoked { revision, ordinal, idempotency, call: proposed })?;
+    draft.emit::<Session>(id, Event::Invoked { revision, ordinal, idempotency, timeout_ms, call: proposed })?;
     if let Some(sentence) = misfit {
         return Ok(block(id, draft, &call, Blocked::Misfit { sentence })?);
     }
@@ -116,14 +144,15 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
         return Ok(block(id, draft, &call, Blocked::Policy { judgement: judged.judgement })?);
     }
     if call.place == Place::Sandbox {
-        return Err(no(Refusal::NoSandboxYet { capability: call.capability }));
+        // What is refused at once is refused here; a call that begins later is judged again then.
+        return Ok(jail::advance(id, draft)?);
     }
     draft.emit::<Session>(id, Event::CallCalled(call.called(judged, None, None)))?;
     let ended = call::perform(draft, caller, &call, &arguments, asked.value)?;
     Ok(draft.emit::<Session>(id, Event::CallEnded(ended))?)
 }
 
-fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Unread> {
+pub(super) fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Unread> {
     draft.emit::<Session>(id, Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked })
 }
 
@@ -133,5 +162,6 @@ pub(super) fn end(id: SessionId, draft: &mut Draft<'_>, ending: Ending) -> Resul
     let agent = session.agent;
     draft.emit::<Session>(id, Event::Ended { ending })?;
     state::end_session(draft, agent, &Space::session(agent, Holder::Session(id)))?;
-    draft.emit::<Agent>(agent, agent::Event::SessionEnded { session: id })
+    draft.emit::<Agent>(agent, agent::Event::SessionEnded { session: id })?;
+    jail::advance(id, draft)
 }

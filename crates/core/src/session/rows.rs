@@ -1,9 +1,10 @@
 //! Rows of a session: what lists show of it, its calls, and what its limits are counted by.
 use super::{Event, Session};
+use crate::binding::{self, Use};
 use crate::bound::Hash;
 use crate::call::{self, Holder};
 use crate::facts::{Counter, Namespace};
-use crate::id::{AgentId, KeyId, SessionId};
+use crate::id::{AgentId, ConnectionId, KeyId, SessionId};
 use crate::row::Row;
 use crate::time::{Stamp, Time};
 
@@ -20,6 +21,17 @@ pub struct SessionRow {
     /// Why it ended.
     pub ending: Option<String>,
     pub ended_at: Option<Time>,
+    /// Calls that have no end yet.
+    pub calls: u32,
+    /// When the first of those was asked for that wait for a worker; none where none waits.
+    pub waiting_since: Option<Time>,
+    /// Jails that it has had, the present one included.
+    pub jails: u32,
+    /// That its jail is of, or that of the call for which it waits.
+    pub revision: Option<u32>,
+    pub connection: Option<ConnectionId>,
+    /// Its jail takes no further call.
+    pub jail_ends: bool,
 }
 
 impl Session {
@@ -34,6 +46,12 @@ impl Session {
             invocations: self.invocations,
             ending: self.ended.as_ref().map(|ended| ended.ending.as_str().to_string()),
             ended_at: self.ended.as_ref().map(|ended| ended.at),
+            calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
+            waiting_since: self.waits().map(|first| first.asked_at),
+            jails: self.jails,
+            revision: self.jail.map(|jail| jail.revision).or_else(|| self.waits().map(|first| first.revision)),
+            connection: self.jail.map(|jail| jail.binding.connection),
+            jail_ends: self.jail.is_some_and(|jail| jail.yielding || jail.releasing),
         }
     }
 }
@@ -69,8 +87,30 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         Event::CallCalled(called) => vec![call::called_row(called, stamp)],
         Event::CallBlocked { call, blocked, .. } => vec![call::blocked_row(*call, blocked, stamp)],
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
-        Event::Heard { .. } | Event::Ended { .. } | Event::Refused(_) => Vec::new(),
+        Event::Heard { .. }
+        | Event::Bound { .. }
+        | Event::Unbound { .. }
+        | Event::JailLost { .. }
+        | Event::Yielding { .. }
+        | Event::Releasing { .. }
+        | Event::Released { .. }
+        | Event::NetworkRefused { .. }
+        | Event::CancelRequested { .. }
+        | Event::Ended { .. }
+        | Event::Refused(_) => Vec::new(),
     }
+}
+
+pub(super) fn of_state(id: SessionId, before: Option<&Session>, after: &Session) -> Vec<Row> {
+    let row = after.row(id);
+    let shown = before.is_none_or(|before| before.row(id) != row).then(|| Row::Session(row));
+    let counted = binding::counted(after.agent, before.map(in_use).unwrap_or_default(), in_use(after));
+    shown.into_iter().chain(counted).collect()
+}
+
+/// With a jail it runs, and takes up a slot.
+fn in_use(session: &Session) -> Use {
+    Use { connection: session.jail.map(|jail| jail.binding.connection), runs: session.jail.is_some() }
 }
 
 pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
@@ -87,6 +127,14 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         Event::Opened { .. }
         | Event::Heard { .. }
         | Event::CallBlocked { .. }
+        | Event::Bound { .. }
+        | Event::Unbound { .. }
+        | Event::JailLost { .. }
+        | Event::Yielding { .. }
+        | Event::Releasing { .. }
+        | Event::Released { .. }
+        | Event::NetworkRefused { .. }
+        | Event::CancelRequested { .. }
         | Event::Ended { .. }
         | Event::Refused(_) => {}
     }

@@ -161,10 +161,11 @@ fn history_of_sessions(office: Office) -> Office {
     for capability in ["agent.whoami", "email.send", "!agent.whoami", "state.persistent.set"] {
         desk.invoke(capability).expect("it is recorded");
     }
-    desk.invoke("filesystem.read").expect_err("sessions have no sandbox yet");
+    desk.sandbox_history();
     desk.office.world.pass(1_000);
     desk.touch().expect("it was silent");
     desk.close().expect("it is open");
+    desk.release().expect("it ended with a jail");
     desk.rotate(1_000).expect("it is deployed");
     desk.office.world.pass(1_000);
     desk.end_key().expect("it is due");

@@ -9,6 +9,7 @@ mod office;
 mod replay;
 mod reports;
 mod schedules;
+mod session_calls;
 mod sessions;
 mod shared_budgets;
 mod staff;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::call::Fence;
-use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId, WorkerId};
+use tenure_core::call::{Fence, Holder};
+use tenure_core::id::{AgentId, ConnectionId, LeaseId, WorkerId};
 use tenure_core::manifest::Host;
 use tenure_core::network::Traffic;
 use tenure_wire::files::{FilesAnswer, FilesAsked};
@@ -31,7 +31,7 @@ pub struct Connection {
     pub worker: WorkerId,
     pub id: ConnectionId,
     pub fence: Fence,
-    /// Executions that it takes at a time.
+    /// Executions and sessions that it takes at a time.
     pub slots: u32,
     /// What its host can do, as last reported.
     pub host: watch::Receiver<Arc<Host>>,
@@ -49,7 +49,8 @@ pub(super) struct ServerEnd {
 #[derive(Debug)]
 pub(super) enum WorkerRequest {
     Call { frame: Box<LeasedCall>, answer: oneshot::Sender<CallOutcome> },
-    Release { agent: AgentId, execution: ExecutionId, iteration: u32, last: bool, answer: ReleaseAnswer },
+    Release { agent: AgentId, holder: Holder, iteration: u32, last: bool, answer: ReleaseAnswer },
+    Cancel { lease: LeaseId },
     RemoveHome { agent: AgentId, answer: oneshot::Sender<Option<String>> },
     Files { agent: AgentId, asked: Box<FilesAsked>, answer: oneshot::Sender<FilesAnswer> },
     Survey { answer: oneshot::Sender<()> },
@@ -90,24 +91,32 @@ impl Connection {
     pub async fn release(
         &self,
         agent: AgentId,
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
         last: bool,
     ) -> Result<Option<Traffic>, Broken> {
         let ((came, coming), (committed, answered)) = (oneshot::channel(), oneshot::channel());
         let answer = ReleaseAnswer { came: Some(came), committed };
-        let release = WorkerRequest::Release { agent, execution, iteration, last, answer };
+        let release = WorkerRequest::Release { agent, holder, iteration, last, answer };
         let asked = async {
             self.requests.send(release).await.map_err(|_| Broken)?;
             coming.await.map_err(|_| Broken)
         };
         let Ok(came) = timeout(RELEASE_TIMEOUT, asked).await else {
-            tracing::error!(%execution, "the worker does not destroy a jail; it is ended");
+            tracing::error!(%holder, "the worker does not destroy a jail; it is ended");
             self.end();
             return Err(Broken);
         };
         came?;
         answered.await.map_err(|_| Broken)
+    }
+
+    /// Asks for the end of a leased call, whose outcome then comes as any other's.
+    ///
+    /// # Errors
+    /// `Broken`: the connection broke first.
+    pub async fn cancel(&self, lease: LeaseId) -> Result<(), Broken> {
+        self.requests.send(WorkerRequest::Cancel { lease }).await.map_err(|_| Broken)
     }
 
     /// Nothing of this agent is kept there any more; or why something still is.
@@ -154,7 +163,7 @@ impl Connection {
 /// Who waits for which answer; in order, so that those whom a connection's end disappoints are told in one.
 pub(super) struct Pending {
     calls: BTreeMap<LeaseId, oneshot::Sender<CallOutcome>>,
-    releases: BTreeMap<(ExecutionId, u32), ReleaseAnswer>,
+    releases: BTreeMap<(Holder, u32), ReleaseAnswer>,
     homes: BTreeMap<AgentId, oneshot::Sender<Option<String>>>,
     surveys: BTreeMap<u64, oneshot::Sender<()>>,
     surveys_sent: u64,
@@ -179,10 +188,11 @@ impl Pending {
                 self.calls.insert(frame.lease, answer);
                 ToWorker::Call(frame)
             }
-            WorkerRequest::Release { agent, execution, iteration, last, answer } => {
-                self.releases.insert((execution, iteration), answer);
-                ToWorker::Release { agent, execution, iteration, last }
+            WorkerRequest::Release { agent, holder, iteration, last, answer } => {
+                self.releases.insert((holder, iteration), answer);
+                ToWorker::Release { agent, holder, iteration, last }
             }
+            WorkerRequest::Cancel { lease } => ToWorker::Cancel { lease },
             WorkerRequest::RemoveHome { agent, answer } => {
                 self.homes.insert(agent, answer);
                 ToWorker::RemoveHome { agent }
@@ -204,8 +214,8 @@ impl Pending {
 
     /// Tells whoever waits for it that an answer has come, which is still to be committed.
     pub(super) fn came(&mut self, frame: &FromWorker) {
-        let FromWorker::Released { execution, iteration, .. } = frame else { return };
-        let waiting = self.releases.get_mut(&(*execution, *iteration));
+        let FromWorker::Released { holder, iteration, .. } = frame else { return };
+        let waiting = self.releases.get_mut(&(*holder, *iteration));
         if let Some(came) = waiting.and_then(|answer| answer.came.take()) {
             // Nobody waits any more where the receiver is gone.
             let _ = came.send(());
@@ -221,8 +231,8 @@ impl Pending {
                     let _ = answer.send(*outcome);
                 }
             }
-            FromWorker::Released { execution, iteration, traffic } => {
-                if let Some(answer) = self.releases.remove(&(execution, iteration)) {
+            FromWorker::Released { holder, iteration, traffic } => {
+                if let Some(answer) = self.releases.remove(&(holder, iteration)) {
                     let _ = answer.committed.send(traffic);
                 }
             }

@@ -72,8 +72,8 @@ async fn live(mut stream: DuplexStream, name: &str, mut answers: watch::Receiver
                     answering.unwrap();
                     done(*call)
                 }
-                ToWorker::Release { execution, iteration, .. } => {
-                    FromWorker::Released { execution, iteration, traffic: None }
+                ToWorker::Release { holder, iteration, .. } => {
+                    FromWorker::Released { holder, iteration, traffic: None }
                 }
                 ToWorker::RemoveHome { agent } => FromWorker::HomeRemoved { agent, removed: true, why: None },
                 ToWorker::Files { count, .. } => {
@@ -81,7 +81,7 @@ async fn live(mut stream: DuplexStream, name: &str, mut answers: watch::Receiver
                 }
                 ToWorker::Survey { count } => FromWorker::Surveyed { count, host: Box::default() },
                 ToWorker::Beat { count } => FromWorker::Beat { count },
-                ToWorker::Welcome { .. } => continue,
+                ToWorker::Cancel { .. } | ToWorker::Welcome { .. } => continue,
             };
             frame::write(&mut writer, &answer).await.unwrap();
         }
@@ -93,8 +93,8 @@ async fn live(mut stream: DuplexStream, name: &str, mut answers: watch::Receiver
 }
 
 fn done(call: LeasedCall) -> FromWorker {
-    let LeasedCall { lease, fence, call, execution, .. } = call;
+    let LeasedCall { lease, fence, call, holder, .. } = call;
     let (outcome, result) = (Outcome::Done { exit_code: None }, json!({"content": "what is there"}));
     let (took_ms, level) = (1, None);
-    FromWorker::Outcome(Box::new(CallOutcome { lease, fence, call, execution, outcome, result, took_ms, level }))
+    FromWorker::Outcome(Box::new(CallOutcome { lease, fence, call, holder, outcome, result, took_ms, level }))
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
 use tenure_core::bound::Payload;
-use tenure_core::call::{EndCall, Lease, Outcome, attributes_json};
+use tenure_core::call::{EndCall, Holder, Lease, Outcome, attributes_json};
 use tenure_core::capability::Attributes;
 use tenure_core::id::{CallId, WorkerId};
 use tenure_core::manifest::Host;
-use tenure_core::{execution, fleet};
+use tenure_core::{execution, fleet, session};
 use tenure_store::rows::workers;
 use tenure_wire::frame::{CallOutcome, FromWorker};
 use tokio::sync::mpsc;
@@ -46,21 +46,42 @@ async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Res
     Ok(match report {
         FromWorker::Outcome(outcome) => {
             let end = end_call(app, outcome, redirected(app, outcome).await?);
-            Some(Command::Execution(outcome.execution, execution::Command::EndCall(end)))
+            Some(ended(outcome.holder, end))
         }
-        FromWorker::Released { execution, iteration, traffic } => {
+        FromWorker::Released { holder, iteration, traffic } => {
             let (iteration, traffic) = (*iteration, *traffic);
-            Some(Command::Execution(*execution, execution::Command::Release { connection, iteration, traffic }))
+            Some(match *holder {
+                Holder::Execution(id) => {
+                    Command::Execution(id, execution::Command::Release { connection, iteration, traffic })
+                }
+                Holder::Session(id) => {
+                    Command::Session(id, session::Command::Release { connection, jail: iteration, traffic })
+                }
+            })
         }
-        FromWorker::JailLost { execution, iteration, leases, why, traffic } => {
+        FromWorker::JailLost { holder, iteration, leases, why, traffic } => {
             let (iteration, leases, why, traffic) = (*iteration, leases.clone(), why.clone(), *traffic);
-            let lose = execution::Command::LoseJail { connection, iteration, leases, why, traffic };
-            Some(Command::Execution(*execution, lose))
+            Some(match *holder {
+                Holder::Execution(id) => {
+                    let lose = execution::Command::LoseJail { connection, iteration, leases, why, traffic };
+                    Command::Execution(id, lose)
+                }
+                Holder::Session(id) => {
+                    let lose = session::Command::LoseJail { connection, jail: iteration, leases, why, traffic };
+                    Command::Session(id, lose)
+                }
+            })
         }
-        FromWorker::NetworkRefused { execution, iteration, refusals } => {
+        FromWorker::NetworkRefused { holder, iteration, refusals } => {
             let (iteration, refusals) = (*iteration, refusals.clone());
-            let refuse = execution::Command::RefuseNetwork { connection, iteration, refusals };
-            Some(Command::Execution(*execution, refuse))
+            Some(match *holder {
+                Holder::Execution(id) => {
+                    Command::Execution(id, execution::Command::RefuseNetwork { connection, iteration, refusals })
+                }
+                Holder::Session(id) => {
+                    Command::Session(id, session::Command::RefuseNetwork { connection, jail: iteration, refusals })
+                }
+            })
         }
         FromWorker::Surveyed { host, .. } => {
             let survey = || fleet::Command::Survey { connection, host: host_payload(app, host) };
@@ -72,6 +93,14 @@ async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Res
         | FromWorker::Beat { .. }
         | FromWorker::Hello(_) => None,
     })
+}
+
+/// The command by which its holder takes the end of a call.
+pub(crate) fn ended(holder: Holder, end: EndCall) -> Command {
+    match holder {
+        Holder::Execution(id) => Command::Execution(id, execution::Command::EndCall(end)),
+        Holder::Session(id) => Command::Session(id, session::Command::EndCall(end)),
+    }
 }
 
 /// The end of a leased call, with what a judge is to see where it must be judged again.
@@ -192,11 +221,11 @@ mod tests {
         let served = Connection::open(worker, connection, lease.fence, 4, Host::default());
         let Lease { lease, fence } = lease;
         let (outcome, result) = (Outcome::Done { exit_code: None }, json!("x".repeat(LARGE_BYTES)));
-        let done = CallOutcome { lease, fence, call, execution: id, outcome, result, took_ms: 1, level: None };
+        let done = CallOutcome { lease, fence, call, holder: id.into(), outcome, result, took_ms: 1, level: None };
         let (reports, waiting) = mpsc::channel(8);
         let (answers, mut answered) = mpsc::channel(8);
         reports.send(FromWorker::Outcome(Box::new(done))).await.unwrap();
-        reports.send(FromWorker::Released { execution: id, iteration: 1, traffic: None }).await.unwrap();
+        reports.send(FromWorker::Released { holder: id.into(), iteration: 1, traffic: None }).await.unwrap();
         drop(reports);
         report_in_order(Arc::clone(&app), served.connection, waiting, answers).await;
         assert!(matches!(answered.recv().await, Some(FromWorker::Outcome(_))));
@@ -217,8 +246,8 @@ mod tests {
         let served = Connection::open(worker, connection, Fence(1), 4, Host::default());
         let (reports, waiting) = mpsc::channel(8);
         let (answers, mut answered) = mpsc::channel(8);
-        let execution = ExecutionId::mint(&mut mint);
-        let refused = FromWorker::NetworkRefused { execution, iteration: 1, refusals: Vec::new() };
+        let holder = ExecutionId::mint(&mut mint).into();
+        let refused = FromWorker::NetworkRefused { holder, iteration: 1, refusals: Vec::new() };
         reports.send(refused).await.unwrap();
         let reporting = report_in_order(Arc::clone(&app), served.connection, waiting, answers);
         timeout(TEST_TIMEOUT, reporting).await.unwrap();

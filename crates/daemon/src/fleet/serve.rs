@@ -148,7 +148,7 @@ async fn read<S: AsyncRead>(mut reader: ReadHalf<S>, frames: mpsc::Sender<FromWo
     }
 }
 
-/// Whether a frame must keep its place among the others of its execution.
+/// Whether a frame must keep its place among the others of its execution or session.
 fn is_report(frame: &FromWorker) -> bool {
     match frame {
         FromWorker::Outcome(_)
@@ -168,7 +168,7 @@ fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorke
             pending.came(&report);
             return Some(report);
         }
-        FromWorker::Output { execution, stderr, text, .. } => app.watch.output(execution, stderr, text),
+        FromWorker::Output { holder, stderr, text, .. } => app.watch.output(holder, stderr, text),
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }

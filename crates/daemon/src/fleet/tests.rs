@@ -25,21 +25,21 @@ async fn of_two_workers_one_dies_and_comes_back_while_the_other_goes_on() {
     let second = FakeWorker::connect(&app, right, "right");
     let both = connected(&app, 2).await;
     assert_ne!(both[0].id, both[1].id);
-    let (agent, execution) = (app.committer.mint_agent(), app.committer.mint_execution());
+    let (agent, holder) = (app.committer.mint_agent(), app.committer.mint_execution().into());
     for worker in [left, right] {
         let connection = app.fleet.connection(worker).unwrap();
-        assert!(timeout(TEST_TIMEOUT, connection.release(agent, execution, 1, true)).await.unwrap().is_ok());
+        assert!(timeout(TEST_TIMEOUT, connection.release(agent, holder, 1, true)).await.unwrap().is_ok());
         assert_eq!(app.fleet.by_connection(connection.id).unwrap().worker, worker);
     }
     let dead = app.fleet.connection(left).unwrap();
     let (attached, result) = first.die().await;
     assert!(matches!(result, Err(Error::Connection(_))), "{result:?}");
     assert!(app.fleet.connection(left).is_none() && app.fleet.by_connection(dead.id).is_none());
-    assert!(dead.release(agent, execution, 2, true).await.is_err());
+    assert!(dead.release(agent, holder, 2, true).await.is_err());
     assert_eq!(app.fleet.any_of(None).await.worker, right);
     assert!(app.fleet.any_of(Some(left)).now_or_never().is_none());
     let alive = app.fleet.connection(right).unwrap();
-    assert!(timeout(TEST_TIMEOUT, alive.release(agent, execution, 2, true)).await.unwrap().is_ok());
+    assert!(timeout(TEST_TIMEOUT, alive.release(agent, holder, 2, true)).await.unwrap().is_ok());
 
     assert_eq!(attached.stale.map(|(connection, _)| connection), Some(dead.id));
     let _again = FakeWorker::attach(&app, attached, "left");

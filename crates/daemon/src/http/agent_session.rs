@@ -1,5 +1,5 @@
 //! `/v1/agent`: what the holder of an agent's key may do, and nothing else: open a session, ask who it is and what it may call,
-//! call it, and follow what happens to it. Every request by which a session is meant is a sign of its life.
+//! and follow what happens to it; its calls are in `agent_calls`. Every request by which a session is meant is a sign of its life.
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -13,18 +13,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tenure_core::actor::Actor;
 use tenure_core::agent::AgentRow;
-use tenure_core::aggregate::{Command, Event, Refusal};
-use tenure_core::bound::Hash;
+use tenure_core::aggregate::Command;
 use tenure_core::capability;
-use tenure_core::draft::Committed;
-use tenure_core::id::{CallId, SessionId};
+use tenure_core::id::SessionId;
 use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, IDLE_MS, SessionRow};
-use tenure_store::rows::{agents, calls, sessions};
-use tenure_wire::api::INPUT_BYTES_MAX;
+use tenure_store::rows::{agents, sessions};
 use tenure_wire::api::List;
-use tenure_wire::api::session::{Invoke, Invoked, OpenedSession, SESSION, Session, Whoami};
+use tenure_wire::api::session::{OpenedSession, SESSION, Session, Whoami};
 use tenure_wire::api::watch::WatchEvent;
-use tenure_wire::problem::{Code, Fault, Problem};
+use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -32,22 +29,17 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::agents::shown;
 use super::auth::AgentCaller;
-use super::body::{Json, Params};
-use super::executions::idempotency_of;
+use super::body::Params;
 use super::lookup::quoted;
 use super::number::Number;
 use super::problem::{Answer, Failure};
 use super::watch::{Watcher, follow};
-use crate::commit;
-use crate::reconcile::think::proposal;
-use crate::records::found;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
         .routes(routes!(open, close))
         .routes(routes!(whoami))
         .routes(routes!(capabilities))
-        .routes(routes!(invoke))
         .routes(routes!(events))
 }
 
@@ -121,42 +113,9 @@ async fn capabilities(
 ) -> Answer<List<Value>> {
     let (id, number) = (caller.agent, api.own_row(caller).await?.standing.revision);
     let plan = api.records.read(move |txn| txn.plan(id, number)).await?;
-    let offered = capability::offered(&plan.tools, false);
+    let offered = capability::offered(&plan.tools);
     let wanted = offered.filter(|known| params.name.as_deref().is_none_or(|name| name == known.name));
     Ok(Out(List { items: wanted.map(capability::Capability::described).collect(), next_cursor: None }))
-}
-
-/// Call a capability. It is judged, done and recorded before this answers.
-#[utoipa::path(
-    post, path = "/v1/agent/invoke", tag = "agent", request_body = Invoke,
-    params(("Tenure-Session" = Option<String>, Header, description = "Id of the session; without it, the newest that is open")),
-    responses((status = 200, body = Invoked), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
-)]
-async fn invoke(
-    State(api): State<Arc<ApiState>>,
-    caller: AgentCaller,
-    headers: HeaderMap,
-    Json(asked): Json<Invoke>,
-) -> Answer<Invoked> {
-    let idempotency = idempotency(asked.idempotency_key.as_deref())?;
-    let session = api.meant(caller, &headers).await?.id;
-    let arguments = asked.arguments.to_string();
-    if arguments.len() > INPUT_BYTES_MAX || !asked.arguments.is_object() {
-        let detail = format!("the arguments are one JSON object of at most {INPUT_BYTES_MAX} bytes");
-        return Err(Code::BodyWrong.problem(detail).into());
-    }
-    let proposal = proposal(&api.app, &asked.capability, &asked.arguments, None);
-    let known = capability::find(&proposal.capability);
-    let value = known.and_then(|known| known.value(&asked.arguments)).map(|bytes| api.app.committer.payload(bytes));
-    let capability = proposal.capability.clone();
-    let invoke = session::Command::Invoke(session::Invoke { key: caller.key, proposal, value, idempotency });
-    match api.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, invoke)).await {
-        Ok(committed) => api.made(&committed, capability).await,
-        Err(commit::Error::Refused(Refusal::Session(session::Refusal::Repeated { call }))) => {
-            api.made_before(call, &capability, arguments).await
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -194,16 +153,6 @@ async fn events(
     Ok(follow(api, watcher, after))
 }
 
-/// Without a key of the caller's own, one that nobody else has.
-fn idempotency(key: Option<&str>) -> Result<Hash, Failure> {
-    let Some(key) = key else {
-        let mut random = [0u8; 32];
-        getrandom::fill(&mut random).expect("invariant: the kernel gives randomness");
-        return Ok(Hash::of(&random));
-    };
-    idempotency_of("`idempotency_key`", key.as_bytes())
-}
-
 impl ApiState {
     async fn own_row(&self, caller: AgentCaller) -> Result<AgentRow, Failure> {
         let row = self.reader().read(move |sql| agents::get(sql, caller.agent)).await?;
@@ -216,7 +165,7 @@ impl ApiState {
     }
 
     /// The session that a request is of, which must be the caller's own and open. It is heard of.
-    async fn meant(&self, caller: AgentCaller, headers: &HeaderMap) -> Result<SessionRow, Failure> {
+    pub(super) async fn meant(&self, caller: AgentCaller, headers: &HeaderMap) -> Result<SessionRow, Failure> {
         let named = match headers.get(SESSION) {
             Some(value) => {
                 let text = value.to_str().unwrap_or_default();
@@ -252,78 +201,6 @@ impl ApiState {
             idle_ms: IDLE_MS,
         })
     }
-
-    /// The answer to a call that this request has made.
-    async fn made(&self, committed: &Committed, capability: String) -> Answer<Invoked> {
-        for (_, event) in &committed.decision.events {
-            match event {
-                Event::Session(session::Event::CallBlocked { blocked, .. }) => {
-                    return Err(refused(blocked.as_str(), blocked.to_string()));
-                }
-                Event::Session(session::Event::CallEnded(ended)) => {
-                    let hash = ended.result.map(|bound| bound.hash);
-                    let at_hand = committed.decision.payloads.iter().find(|payload| Some(payload.bound().hash) == hash);
-                    let result = match (at_hand, hash) {
-                        (Some(payload), _) => Some(payload.bytes().to_vec()),
-                        (None, Some(hash)) => self.reader().payload(hash).await?,
-                        (None, None) => None,
-                    };
-                    let outcome = ended.outcome.to_word();
-                    return answer(ended.call, capability, &outcome, result, ended.detail.as_deref(), false);
-                }
-                _ => {}
-            }
-        }
-        Err(Code::Internal.problem("a call was made and has no end").into())
-    }
-
-    /// The answer to a call that was made before with the same idempotency key, if it asked for the same.
-    async fn made_before(&self, call: CallId, capability: &str, arguments: String) -> Answer<Invoked> {
-        let read = self.records.read(move |txn| {
-            let Some(row) = calls::get(txn.parts().0, call)? else { return Ok(None) };
-            let arguments = found(txn.bytes(row.arguments))?;
-            let result = row.result.map(|result| found(txn.bytes(result))).transpose()?.flatten();
-            Ok(Some((row, arguments, result)))
-        });
-        let Some((row, known, result)) = read.await? else {
-            return Err(Code::Internal.problem("a call that was made has no row").into());
-        };
-        if row.capability != capability || known.as_deref() != Some(arguments.as_bytes()) {
-            let detail = format!("it made {call}, which called `{}` with other arguments", row.capability);
-            return Err(Code::IdempotencyKeyReused.problem(detail).into());
-        }
-        let outcome = row.outcome.unwrap_or_default();
-        if row.state == "blocked" {
-            return Err(refused(&outcome, row.sentence.unwrap_or_default()));
-        }
-        answer(call, row.capability, &outcome, result, row.detail.as_deref(), true)
-    }
-}
-
-fn refused(why: &str, sentence: String) -> Failure {
-    let code = if why == "misfit" { Code::CallArgumentsWrong } else { Code::CallBlocked };
-    code.problem(sentence).into()
-}
-
-/// What came of a call that was made: its result, or why it failed.
-fn answer(
-    call: CallId,
-    capability: String,
-    outcome: &str,
-    result: Option<Vec<u8>>,
-    detail: Option<&str>,
-    repeated: bool,
-) -> Answer<Invoked> {
-    let result: Value = result.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null);
-    if outcome != "done" {
-        let code = outcome.strip_prefix("failed:").unwrap_or(outcome).to_string();
-        let reason = result["error"].as_str().unwrap_or(outcome).to_string();
-        let detail = format!("{code}: {reason}");
-        let fault = Fault { code, path: String::new(), line: None, column: None, reason, hint: None };
-        return Err(Code::CallFailed.problem(detail).errors(vec![fault]).into());
-    }
-    let detail = detail.and_then(|detail| serde_json::from_str(detail).ok());
-    Ok(Out(Invoked { call, capability, result, detail, repeated }))
 }
 
 #[cfg(test)]

@@ -244,8 +244,14 @@ fn of_session(refusal: &session::Refusal) -> Problem {
             let most = session::CALLS_PER_MINUTE_MAX;
             Code::RateLimited.problem(format!("{most} calls and openings of an agent are taken in a minute"))
         }
-        R::NoSandboxYet { capability } => Code::SessionNoSandboxYet
-            .problem(format!("session.no_sandbox_yet: `{capability}` needs a sandbox, and sessions have none yet")),
+        R::CallsInFlight {} => {
+            Code::CallsInFlight.problem(format!("{} calls of a session may be in flight", session::CALLS_MAX))
+        }
+        R::CallUnknown {} => Code::CallUnknown.problem("you have made no such call"),
+        R::CallEnded {} => Code::CallEnded.problem("it has ended, and nothing can be taken back"),
+        R::Unplaced { .. } | R::Stale {} | R::TooManyRefusals {} => {
+            Code::Conflict.problem("the session's state has moved on")
+        }
         R::NotDue {} => Code::Conflict.problem("the session is not silent"),
     }
 }

@@ -189,5 +189,7 @@ fn shown(row: SessionRow, heard: Option<Time>, now: Stamp) -> Session {
         ended_at: row.ended_at.map(Into::into),
         duration_ms: u64::try_from(until.millis() - row.opened_at.millis()).unwrap_or(0),
         invocations: row.invocations,
+        calls: row.calls,
+        has_sandbox: row.connection.is_some(),
     }
 }

@@ -112,7 +112,10 @@ fn class(method: &Method, path: &str) -> Class {
     match (method, parts.as_slice()) {
         (&Method::POST, ["v1", "agents", _, "pause" | "kill" | "revoke"])
         | (&Method::POST, ["v1", "executions", _, "cancel"])
-        | (&Method::DELETE, ["v1", "keys" | "agents" | "sessions", _] | ["v1", "agent", "session"]) => Class::Ends,
+        | (
+            &Method::DELETE,
+            ["v1", "keys" | "agents" | "sessions", _] | ["v1", "agent", "session"] | ["v1", "agent", "calls", _],
+        ) => Class::Ends,
         (&Method::GET, ["v1", "executions", _, "events"] | ["v1", "events"] | ["v1", "agent", "events"]) => {
             Class::Stream
         }

@@ -1,29 +1,28 @@
-//! Owed Dispatch and Release: a leased call becomes a frame to the worker that holds its lease; a closing iteration's jail
+//! Owed Dispatch, Cancel and Release: a leased call becomes a frame to the worker that holds its lease; a closing iteration's jail
 //! is destroyed, and only its proof of death ends the iteration. What the worker answers is committed by its connection,
 //! in the order in which it came; here it is only waited for.
 //! A lost connection ends nothing here: it lapses, and what it held is given back.
 use crate::app::App;
-use crate::fleet::{Broken, end_call};
+use crate::fleet::{Broken, end_call, ended};
 use crate::records::{Error, ReadTxn, found};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::{Command, Stream};
-use tenure_core::call::{Lease, Outcome};
+use tenure_core::aggregate::Stream;
+use tenure_core::call::{Holder, Lease, Outcome};
 use tenure_core::capability::Attributes;
-use tenure_core::execution;
-use tenure_core::id::{CallId, ExecutionId};
+use tenure_core::id::CallId;
 use tenure_core::manifest::{Host, Problem};
 use tenure_core::owed::Obligation;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, LeasedCall};
 
 pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
-    let (Stream::Execution(id), Obligation::Dispatch { call, lease, connection }) = (stream, obligation) else {
+    let (Some(holder), Obligation::Dispatch { call, lease, connection }) = (holder_of(stream), obligation) else {
         return Ok(());
     };
     let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };
     let lease = Lease { lease, fence: connection.fence };
-    let framed = |host: Arc<Host>| app.records.read(move |txn| frame(txn, id, call, lease, &host));
+    let framed = |host: Arc<Host>| app.records.read(move |txn| frame(txn, holder, call, lease, &host));
     let known = Arc::clone(&connection.host.borrow());
     let mut frame = framed(known).await?;
     if let Err(Unsendable::Sandbox(_)) = frame
@@ -36,12 +35,19 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         // What came of it is committed, or is given back when the connection lapses.
         Ok(frame) => drop(connection.call(frame).await),
         Err(why) => {
-            let end = end_call(&app, &unsent(id, call, lease, &why), None);
-            app.report(Actor::Worker(connection.worker), Command::Execution(id, execution::Command::EndCall(end)))
-                .await;
+            let end = end_call(&app, &unsent(holder, call, lease, &why), None);
+            app.report(Actor::Worker(connection.worker), ended(holder, end)).await;
         }
     }
     Ok(())
+}
+
+fn holder_of(stream: Stream) -> Option<Holder> {
+    match stream {
+        Stream::Execution(id) => Some(Holder::Execution(id)),
+        Stream::Session(id) => Some(Holder::Session(id)),
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => None,
+    }
 }
 
 /// Why no worker can be asked for a call.
@@ -54,7 +60,7 @@ enum Unsendable {
     ArgumentsLost,
 }
 
-fn unsent(execution: ExecutionId, call: CallId, lease: Lease, why: &Unsendable) -> CallOutcome {
+fn unsent(holder: Holder, call: CallId, lease: Lease, why: &Unsendable) -> CallOutcome {
     let code = match why {
         Unsendable::Sandbox(_) => "sandbox",
         Unsendable::ArgumentsLost => "arguments_lost",
@@ -63,7 +69,7 @@ fn unsent(execution: ExecutionId, call: CallId, lease: Lease, why: &Unsendable) 
         lease: lease.lease,
         fence: lease.fence,
         call,
-        execution,
+        holder,
         outcome: Outcome::Failed { code: code.to_string() },
         result: serde_json::json!({ "error": why.to_string() }),
         took_ms: 0,
@@ -73,13 +79,24 @@ fn unsent(execution: ExecutionId, call: CallId, lease: Lease, why: &Unsendable) 
 
 fn frame(
     txn: &mut ReadTxn<'_>,
-    id: ExecutionId,
+    holder: Holder,
     call: CallId,
     lease: Lease,
     host: &Host,
 ) -> Result<Result<LeasedCall, Unsendable>, Error> {
-    let (row, execution) = (txn.call(call)?, txn.execution(id)?);
-    let plan = txn.plan(execution.agent, execution.revision)?;
+    let row = txn.call(call)?;
+    let (agent, revision, iteration) = match holder {
+        Holder::Execution(id) => {
+            let execution = txn.execution(id)?;
+            (execution.agent, execution.revision, row.iteration)
+        }
+        Holder::Session(id) => {
+            let session = txn.session(id)?;
+            // It is of the call's revision as long as the call has its lease.
+            (session.agent, session.revision.ok_or(Error::Gone("jail of the session"))?, session.jails)
+        }
+    };
+    let plan = txn.plan(agent, revision)?;
     let confinement = match Confinement::of(&plan.sandbox, host) {
         Ok(confinement) => confinement,
         Err(problem) => return Ok(Err(Unsendable::Sandbox(problem))),
@@ -93,9 +110,9 @@ fn frame(
         lease: lease.lease,
         fence: lease.fence,
         call,
-        execution: id,
-        iteration: row.iteration,
-        agent: execution.agent,
+        holder,
+        iteration,
+        agent,
         arguments,
         capability: row.capability,
         path: attributes.path,
@@ -105,13 +122,25 @@ fn frame(
 }
 
 pub async fn release(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
-    let (Stream::Execution(id), Obligation::Release { iteration, connection, last }) = (stream, obligation) else {
+    let (Some(holder), Obligation::Release { iteration, connection, last }) = (holder_of(stream), obligation) else {
         return Ok(());
     };
     let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };
-    let agent = app.records.read(move |txn| Ok(txn.execution(id)?.agent)).await?;
-    match connection.release(agent, id, iteration, last).await {
+    let agent = app.records.read(move |txn| match holder {
+        Holder::Execution(id) => Ok(txn.execution(id)?.agent),
+        Holder::Session(id) => Ok(txn.session(id)?.agent),
+    });
+    match connection.release(agent.await?, holder, iteration, last).await {
         // It is committed; or what a lost connection held is given back when that lapses.
         Ok(_) | Err(Broken) => Ok(()),
+    }
+}
+
+/// The call's own outcome ends what is owed; where the frame was lost with its connection, so is the call.
+pub async fn cancel(app: Arc<App>, _: Stream, obligation: Obligation) -> Result<(), Error> {
+    let Obligation::Cancel { lease, connection, .. } = obligation else { return Ok(()) };
+    let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };
+    match connection.cancel(lease).await {
+        Ok(()) | Err(Broken) => Ok(()),
     }
 }

@@ -29,3 +29,11 @@ pub async fn expire(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
     }
     Ok(())
 }
+
+/// The time of a call is over, or a jail is idle; the decision looks at the clocks itself.
+pub async fn expire_calls(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
+    if let Stream::Session(id) = stream {
+        app.report(Actor::Daemon, Command::Session(id, session::Command::ExpireCalls {})).await;
+    }
+    Ok(())
+}

@@ -3,9 +3,10 @@
 use super::{Checked, Rule, broken};
 use std::collections::BTreeMap;
 use tenure_core::bound::Hash;
-use tenure_core::call::{Called, Ended, LOSSES_MAX, Outcome, REDIRECTS_MAX};
+use tenure_core::call::{Called, Ended, Holder, LOSSES_MAX, Outcome, REDIRECTS_MAX};
 use tenure_core::execution::{Event, Turn};
-use tenure_core::id::{CallId, ExecutionId, LeaseId};
+use tenure_core::id::{CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::session;
 use tenure_core::time::Run;
 
 /// One model call: iteration, turn, attempt.
@@ -20,7 +21,7 @@ enum State {
 
 #[derive(Debug)]
 struct Call {
-    execution: ExecutionId,
+    holder: Holder,
     idempotent: bool,
     state: State,
     again: u32,
@@ -53,8 +54,8 @@ fn question(id: ExecutionId, turn: Turn) -> Question {
 }
 
 impl Calls {
-    pub(super) fn open_of(&self, id: ExecutionId) -> usize {
-        self.calls.values().filter(|call| call.execution == id && call.state != State::Over).count()
+    pub(super) fn open_of(&self, holder: Holder) -> usize {
+        self.calls.values().filter(|call| call.holder == holder && call.state != State::Over).count()
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -69,29 +70,46 @@ impl Calls {
             },
             Event::ModelAnswered { turn, calls, .. } => {
                 for call in calls {
-                    self.propose(id, call.call, call.idempotent, call.arguments.hash)?;
+                    self.propose(id.into(), call.call, call.idempotent, call.arguments.hash)?;
                 }
                 self.model_over(id, *turn, now)
             }
             Event::ModelFailed { turn, .. } | Event::ModelLost { turn, .. } => self.model_over(id, *turn, now),
-            Event::CallCalled(called) => self.called(id, called),
-            Event::CallBlocked { call, .. } => match self.calls.get_mut(call) {
-                Some(call) if call.state == State::Proposed => {
-                    call.state = State::Over;
-                    Ok(())
-                }
-                Some(_) | None => broken(Rule::OneEnd, format!("{call} is blocked and was not proposed")),
-            },
+            Event::CallCalled(called) => self.called(id.into(), called),
+            Event::CallBlocked { call, .. } => self.blocked(*call),
             Event::CallEnded(ended) => self.ended(ended),
-            Event::Ended { .. } if self.open_of(id) > 0 => {
-                broken(Rule::OneEnd, format!("{id} has ended and {} of its calls have not", self.open_of(id)))
+            Event::Ended { .. } if self.open_of(id.into()) > 0 => {
+                broken(Rule::OneEnd, format!("{id} has ended and {} of its calls have not", self.open_of(id.into())))
             }
             _ => Ok(()),
         }
     }
 
-    fn propose(&mut self, execution: ExecutionId, id: CallId, idempotent: bool, arguments: Hash) -> Checked {
-        let call = Call { execution, idempotent, state: State::Proposed, again: 0, done: 0, arguments };
+    /// Of a session, whose calls may end after it.
+    pub(super) fn record_session(&mut self, id: SessionId, event: &session::Event) -> Checked {
+        match event {
+            session::Event::Invoked { call, .. } => {
+                self.propose(id.into(), call.call, call.idempotent, call.arguments.hash)
+            }
+            session::Event::CallCalled(called) => self.called(id.into(), called),
+            session::Event::CallBlocked { call, .. } => self.blocked(*call),
+            session::Event::CallEnded(ended) => self.ended(ended),
+            _ => Ok(()),
+        }
+    }
+
+    fn blocked(&mut self, id: CallId) -> Checked {
+        match self.calls.get_mut(&id) {
+            Some(call) if call.state == State::Proposed => {
+                call.state = State::Over;
+                Ok(())
+            }
+            Some(_) | None => broken(Rule::OneEnd, format!("{id} is blocked and was not proposed")),
+        }
+    }
+
+    fn propose(&mut self, holder: Holder, id: CallId, idempotent: bool, arguments: Hash) -> Checked {
+        let call = Call { holder, idempotent, state: State::Proposed, again: 0, done: 0, arguments };
         match self.calls.insert(id, call) {
             Some(_) => broken(Rule::OneEnd, format!("{id} is proposed twice")),
             None => Ok(()),
@@ -108,9 +126,9 @@ impl Calls {
         }
     }
 
-    fn called(&mut self, id: ExecutionId, called: &Called) -> Checked {
+    fn called(&mut self, holder: Holder, called: &Called) -> Checked {
         if let Some(check) = &called.check {
-            self.propose(id, check.call, check.idempotent, check.arguments.hash)?;
+            self.propose(holder, check.call, check.idempotent, check.arguments.hash)?;
         }
         let lease = called.lease.map(|held| held.lease);
         match self.calls.get_mut(&called.call) {

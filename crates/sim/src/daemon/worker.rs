@@ -88,17 +88,17 @@ impl Worker {
         let Some(living) = self.living() else { return };
         let mut state = living.lock();
         let Some(process) = &mut state.process else { return };
-        let jails: Vec<_> = process.jails.iter().map(|(execution, iteration)| (*execution, *iteration)).collect();
-        let Some((execution, iteration)) = self.fate.draw(|random| random.pick(&jails).copied()) else { return };
-        process.jails.remove(&execution);
-        let leases = process.forget(execution, iteration);
+        let jails: Vec<_> = process.jails.iter().map(|(holder, iteration)| (*holder, *iteration)).collect();
+        let Some((holder, iteration)) = self.fate.draw(|random| random.pick(&jails).copied()) else { return };
+        process.jails.remove(&holder);
+        let leases = process.forget(holder, iteration);
         for lease in &leases {
             if self.fate.draw(|random| random.chance(500)) {
                 self.book.performed(*lease);
             }
         }
-        self.fate.note(format!("{} loses the jail of {execution}", self.name));
-        process.from.push_back(Said::JailLost { execution, iteration, leases });
+        self.fate.note(format!("{} loses the jail of {holder}", self.name));
+        process.from.push_back(Said::JailLost { holder, iteration, leases });
         living.changed.notify_one();
     }
 
@@ -201,7 +201,9 @@ impl Living {
 
     fn take(&self, frame: ToWorker) {
         let mut state = self.lock();
-        if matches!(frame, ToWorker::Call(_) | ToWorker::Release { .. }) && self.fate.mishap(LOST) {
+        if matches!(frame, ToWorker::Call(_) | ToWorker::Release { .. } | ToWorker::Cancel { .. })
+            && self.fate.mishap(LOST)
+        {
             self.fate.with(|fate| fate.figures.lost_frames += 1);
             self.fate.note("  a frame to a worker is lost");
             return;
@@ -227,11 +229,12 @@ impl Living {
                 lease: call.lease,
                 fence: call.fence,
                 call: call.call,
-                execution: call.execution,
+                holder: call.holder,
                 iteration: call.iteration,
                 has_path: call.path.is_some(),
             }),
-            ToWorker::Release { execution, iteration, .. } => Asked::Release { execution, iteration },
+            ToWorker::Release { holder, iteration, .. } => Asked::Release { holder, iteration },
+            ToWorker::Cancel { lease } => Asked::Cancel { lease },
             ToWorker::RemoveHome { agent } => Asked::RemoveHome { agent },
         };
         let Some(process) = &mut state.process else { return };
@@ -265,15 +268,15 @@ impl Living {
         if process.open_jail(&call, SLOTS) {
             let outcome = self.fate.draw(|random| outcome(random, &call));
             if self.fate.draw(|random| random.chance(30)) {
-                let LeasedCall { execution, iteration, .. } = call;
-                process.from.push_back(Said::NetworkRefused { execution, iteration });
+                let LeasedCall { holder, iteration, .. } = call;
+                process.from.push_back(Said::NetworkRefused { holder, iteration });
             }
             process.end(&call, outcome.clone());
             if !matches!(outcome, Outcome::Redirected { .. }) {
                 self.book.performed(call.lease);
             }
-            let LeasedCall { lease, execution, .. } = call;
-            state.says.push(FromWorker::Output { lease, execution, stderr: false, text: "it works".into() });
+            let LeasedCall { lease, holder, .. } = call;
+            state.says.push(FromWorker::Output { lease, holder, stderr: false, text: "it works".into() });
         } else {
             process.end(&call, Outcome::ResourceExhausted { resource: "slots".into(), limit: None });
         }
@@ -313,26 +316,26 @@ impl Living {
     fn framed(&self, said: Said) -> FromWorker {
         match said {
             Said::Outcome { call, outcome } => {
-                let LeasedCall { lease, fence, call, execution, .. } = call;
+                let LeasedCall { lease, fence, call, holder, .. } = call;
                 let large = self.fate.draw(|random| random.chance(10));
                 let content = if large { "x".repeat(LARGE_BYTES) } else { "what is there".to_string() };
                 let (result, level) = (json!({"content": content, "stdout": ""}), Some("simulated".to_string()));
-                let done = CallOutcome { lease, fence, call, execution, outcome, result, took_ms: 1, level };
+                let done = CallOutcome { lease, fence, call, holder, outcome, result, took_ms: 1, level };
                 FromWorker::Outcome(Box::new(done))
             }
-            Said::Released { execution, iteration } => FromWorker::Released { execution, iteration, traffic: None },
-            Said::JailLost { execution, iteration, leases } => {
-                FromWorker::JailLost { execution, iteration, leases, why: "oom".into(), traffic: None }
+            Said::Released { holder, iteration } => FromWorker::Released { holder, iteration, traffic: None },
+            Said::JailLost { holder, iteration, leases } => {
+                FromWorker::JailLost { holder, iteration, leases, why: "oom".into(), traffic: None }
             }
             Said::HomeRemoved { agent } => {
                 let removed = !self.fate.mishap(200);
                 let why = (!removed).then(|| "a file is busy".to_string());
                 FromWorker::HomeRemoved { agent, removed, why }
             }
-            Said::NetworkRefused { execution, iteration } => {
+            Said::NetworkRefused { holder, iteration } => {
                 let (host, rule) = ("evil.example.com".to_string(), "blocklist: *.example.com".to_string());
                 let refusals = vec![Refusal { host, port: 443, rule, count: 3 }];
-                FromWorker::NetworkRefused { execution, iteration, refusals }
+                FromWorker::NetworkRefused { holder, iteration, refusals }
             }
             Said::Surveyed => FromWorker::Surveyed { count: 0, host: Box::default() },
         }

@@ -15,6 +15,11 @@ pub(super) fn expire_session<S: Storage>(world: &mut World<S>, id: SessionId) ->
     world.command(Actor::Daemon, Command::Session(id, session::Command::Expire {})).map(drop)
 }
 
+/// The time of a call is over, or a jail is idle.
+pub(super) fn expire_calls<S: Storage>(world: &mut World<S>, id: SessionId) -> Checked {
+    world.command(Actor::Daemon, Command::Session(id, session::Command::ExpireCalls {})).map(drop)
+}
+
 pub(super) fn end_key<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
     world.command(Actor::Daemon, Command::Agent(agent, agent::Command::EndKey {})).map(drop)
 }

@@ -1,14 +1,14 @@
 //! One process of a worker: its link, its jails, and the leases that it knows. It dies whole.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use tenure_core::call::{Fence, Outcome};
-use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId};
+use tenure_core::call::{Fence, Holder, Outcome};
+use tenure_core::id::{AgentId, CallId, ConnectionId, LeaseId};
 
 #[derive(Debug, Clone)]
 pub struct LeasedCall {
     pub lease: LeaseId,
     pub fence: Fence,
     pub call: CallId,
-    pub execution: ExecutionId,
+    pub holder: Holder,
     pub iteration: u32,
     /// It names a path, and so can meet a link.
     pub has_path: bool,
@@ -17,7 +17,8 @@ pub struct LeasedCall {
 #[derive(Debug, Clone)]
 pub enum ToWorker {
     Call(LeasedCall),
-    Release { execution: ExecutionId, iteration: u32 },
+    Release { holder: Holder, iteration: u32 },
+    Cancel { lease: LeaseId },
     RemoveHome { agent: AgentId },
 }
 
@@ -28,11 +29,11 @@ pub enum FromWorker {
         outcome: Outcome,
     },
     Released {
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
     },
     JailLost {
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
         leases: Vec<LeaseId>,
     },
@@ -41,7 +42,7 @@ pub enum FromWorker {
     },
     /// Its proxy kept programs of this iteration from a place.
     NetworkRefused {
-        execution: ExecutionId,
+        holder: Holder,
         iteration: u32,
     },
     /// Its host can do something else now.
@@ -54,13 +55,13 @@ pub struct Process {
     pub fence: Fence,
     pub to: VecDeque<ToWorker>,
     pub from: VecDeque<FromWorker>,
-    /// One an execution: of the iteration whose calls came last.
-    pub jails: BTreeMap<ExecutionId, u32>,
+    /// One a holder: of the iteration whose calls came last.
+    pub jails: BTreeMap<Holder, u32>,
     pub in_hand: BTreeMap<LeaseId, LeasedCall>,
     /// Without an outcome: its jail ended first.
     ended: BTreeMap<LeaseId, Option<Outcome>>,
     /// Iterations that were released: calls of them come too late.
-    released: BTreeSet<(ExecutionId, u32)>,
+    released: BTreeSet<(Holder, u32)>,
 }
 
 impl Process {
@@ -86,24 +87,29 @@ impl Process {
                 Some(Some(outcome)) => self.from.push_back(FromWorker::Outcome { outcome: outcome.clone(), call }),
                 Some(None) => {}
                 // The link keeps frames in order; only a doubled one comes after its iteration's release.
-                None if self.released.contains(&(call.execution, call.iteration)) => {}
+                None if self.released.contains(&(call.holder, call.iteration)) => {}
                 None => drop(self.in_hand.insert(call.lease, call)),
             },
-            ToWorker::Release { execution, iteration } => {
-                self.released.insert((execution, iteration));
-                self.forget(execution, iteration);
-                if self.jails.get(&execution) == Some(&iteration) {
-                    self.jails.remove(&execution);
+            ToWorker::Release { holder, iteration } => {
+                self.released.insert((holder, iteration));
+                self.forget(holder, iteration);
+                if self.jails.get(&holder) == Some(&iteration) {
+                    self.jails.remove(&holder);
                 }
-                self.from.push_back(FromWorker::Released { execution, iteration });
+                self.from.push_back(FromWorker::Released { holder, iteration });
+            }
+            ToWorker::Cancel { lease } => {
+                if let Some(call) = self.in_hand.get(&lease).cloned() {
+                    self.end(&call, Outcome::Killed);
+                }
             }
             ToWorker::RemoveHome { agent } => self.from.push_back(FromWorker::HomeRemoved { agent }),
         }
     }
 
     /// No call in hand of this iteration is answered any more.
-    pub fn forget(&mut self, execution: ExecutionId, iteration: u32) -> Vec<LeaseId> {
-        let of = |call: &&LeasedCall| call.execution == execution && call.iteration == iteration;
+    pub fn forget(&mut self, holder: Holder, iteration: u32) -> Vec<LeaseId> {
+        let of = |call: &&LeasedCall| call.holder == holder && call.iteration == iteration;
         let leases: Vec<LeaseId> = self.in_hand.values().filter(of).map(|call| call.lease).collect();
         for lease in &leases {
             self.in_hand.remove(lease);
@@ -114,10 +120,10 @@ impl Process {
 
     /// The jail that a call is done in; false where every one is in use.
     pub fn open_jail(&mut self, call: &LeasedCall, slots: u32) -> bool {
-        if !self.jails.contains_key(&call.execution) && self.jails.len() >= slots as usize {
+        if !self.jails.contains_key(&call.holder) && self.jails.len() >= slots as usize {
             return false;
         }
-        self.jails.insert(call.execution, call.iteration);
+        self.jails.insert(call.holder, call.iteration);
         true
     }
 

@@ -35,7 +35,7 @@ pub fn named(sql: &mut dyn Sql, name: &str) -> Result<Option<WorkerRow>, Error> 
     sql.first(&WorkerRow::select("WHERE name = $1 ORDER BY id LIMIT 1"), &[Cell::Text(name)], WorkerRow::read)
 }
 
-/// Executions bound to a connection.
+/// Executions and sessions bound to a connection.
 ///
 /// # Errors
 /// The database's.

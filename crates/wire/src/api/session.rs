@@ -50,6 +50,10 @@ pub struct Session {
     pub duration_ms: u64,
     /// Calls that it asked for.
     pub invocations: u32,
+    /// Those that have not ended.
+    pub calls: u32,
+    /// A worker holds a sandbox of it.
+    pub has_sandbox: bool,
 }
 
 /// Who an agent's key makes of its holder.
@@ -101,7 +105,16 @@ pub struct Invoke {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255, pattern = "^[ -~]*$"))]
     pub idempotency_key: Option<String>,
+    /// How long the answer may wait for the call's end, in milliseconds; 30 s without it. A call that takes longer goes on, and
+    /// the answer is 202 with its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 120_000_i64))]
+    pub wait_ms: Option<u64>,
 }
+
+/// The most milliseconds that an answer waits for a call's end, and how many where the caller does not say.
+pub const WAIT_MS_MAX: u64 = 120_000;
+pub const WAIT_MS_DEFAULT: u64 = 30_000;
 
 fn no_arguments() -> Value {
     Value::Object(serde_json::Map::new())
@@ -121,6 +134,64 @@ pub struct Invoked {
     /// The call was made before with the same idempotency key, and this is what came of it then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// For a worker that has room.
+    Waiting,
+    Running,
+    Ended,
+}
+
+/// A call of a session, ended or not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SessionCall {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub call: CallId,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: SessionId,
+    pub capability: String,
+    pub state: CallState,
+    /// How it ended: `done`, `failed:CODE`, `timed_out`, `resource_exhausted:RESOURCE`, `killed`, `lost` (whether it was done is not
+    /// known), or why it never began: `policy`, `misfit`, `withdrawn`, `expired`, `cancelled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// By the capability's output schema, or `{"error": SENTENCE}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Value>,
+    /// Why it never began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub called_at: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub ended_at: Option<Moment>,
+}
+
+/// The answer to a call: what came of it (200), or where it stands (202).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub enum Answered {
+    Done(Invoked),
+    Open(SessionCall),
+}
+
+impl Answered {
+    pub fn done(self) -> Option<Invoked> {
+        match self {
+            Answered::Done(invoked) => Some(invoked),
+            Answered::Open(_) => None,
+        }
+    }
 }
 
 /// The body of a rotation.

@@ -214,6 +214,10 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
         E::CallCalled(called) => told.called(called),
         E::CallBlocked { call, capability, blocked } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
+        E::CancelRequested { call, by } => WatchEvent { call: Some(*call), ..told.told(format!("by {by}")) },
+        E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
+        E::Unbound { why, .. } | E::JailLost { why, .. } | E::Releasing { why, .. } => told.told(why.clone()),
+        E::Bound { .. } | E::Yielding { .. } | E::Released { .. } => told,
         E::Ended { ending } => {
             let by = match ending {
                 session::Ending::Closed { by } => Some(format!("by {by}")),

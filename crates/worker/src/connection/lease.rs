@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use tenure_core::id::{AgentId, CallId, LeaseId};
 use tenure_wire::frame::CallOutcome;
+use tokio_util::sync::CancellationToken;
 
 /// Ended leases that are remembered.
 const ENDED_MAX: usize = 4096;
@@ -26,6 +27,7 @@ struct Lease {
     agent: AgentId,
     key: Key,
     call: CallId,
+    cancel: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +59,18 @@ impl Leases {
         self.in_hand.values().filter(|lease| lease.agent == agent).count()
     }
 
-    pub(super) fn take(&mut self, lease: LeaseId, agent: AgentId, key: Key, call: CallId) {
-        self.in_hand.insert(lease, Lease { agent, key, call });
+    /// What tells whoever does it that it was taken back.
+    pub(super) fn take(&mut self, lease: LeaseId, agent: AgentId, key: Key, call: CallId) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        self.in_hand.insert(lease, Lease { agent, key, call, cancel: cancel.clone() });
+        cancel
+    }
+
+    /// Nothing of one that is not in hand: it has ended, or comes no more.
+    pub(super) fn cancel(&self, lease: LeaseId) {
+        if let Some(held) = self.in_hand.get(&lease) {
+            held.cancel.cancel();
+        }
     }
 
     /// True if the lease was in hand: only then may its outcome be sent.
@@ -113,7 +125,7 @@ fn weight(value: &Value) -> usize {
 mod tests {
     use super::*;
     use serde_json::json;
-    use tenure_core::call::{Fence, Outcome};
+    use tenure_core::call::{Fence, Holder, Outcome};
     use tenure_core::id::{ExecutionId, Mint};
     use tenure_core::time::Time;
 
@@ -122,7 +134,7 @@ mod tests {
             lease: LeaseId::mint(mint),
             fence: Fence(1),
             call: CallId::mint(mint),
-            execution: ExecutionId::mint(mint),
+            holder: Holder::Execution(ExecutionId::mint(mint)),
             outcome: Outcome::Done { exit_code: None },
             result,
             took_ms: 1,
@@ -136,7 +148,7 @@ mod tests {
         let (mut leases, mut all) = (Leases::default(), Vec::new());
         for _ in 0..40 {
             let outcome = outcome(&mut mint, json!("x".repeat(1 << 20)));
-            let key = Key { execution: outcome.execution, iteration: 1 };
+            let key = Key { holder: outcome.holder, iteration: 1 };
             leases.take(outcome.lease, AgentId::mint(&mut mint), key, outcome.call);
             all.push(outcome.lease);
             assert!(leases.end(outcome.lease, Some(outcome)));

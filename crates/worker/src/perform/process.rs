@@ -16,6 +16,7 @@ use tenure_sandbox::protocol::{Answer, BODY_BYTES_MAX, Ended, Exit, Operation, R
 use tenure_wire::confinement::Confinement;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 /// For a program whose caller names no time.
 const RUN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -56,7 +57,7 @@ pub(super) async fn run(context: &CallContext, wanted: Run, audience: Audience, 
         alone: wanted.args.is_empty(),
         backend: &context.confinement.backend,
     };
-    let Audience { shown, attendance } = audience;
+    let Audience { shown, attendance, cancel } = audience;
     let mut spawn = Spawn::new(std::iter::once(wanted.command).chain(wanted.args));
     spawn.terminal = match &attendance {
         Some(attendance) => attendance.terminal,
@@ -101,13 +102,36 @@ pub(super) async fn run(context: &CallContext, wanted: Run, audience: Audience, 
             never = feed(&context.jail, program, typed) => match never {},
         }
     };
+    let following = unless_cancelled(context, program, &cancel, following);
     let (exit, reached) = match timeout_at(patience, within_quota(context, baseline.as_ref(), program, following)).await
     {
         Ok(ended) => ended?,
         Err(_) => return Err(Abort::Broken("it did not end a program whose time was over")),
     };
     let pids = refused_forks(&context.cgroups) > forks_refused;
-    Ok(output.end(&exit, reached, pids, &context.confinement))
+    let mut ended = output.end(&exit, reached, pids, &context.confinement);
+    if exit.killed && cancel.is_cancelled() {
+        ended.outcome = Outcome::Killed;
+        ended.result["error"] = json!("it was taken back while it ran, and its program was killed");
+    }
+    Ok(ended)
+}
+
+/// Follows a program, and kills it once its call is taken back.
+async fn unless_cancelled(
+    context: &CallContext,
+    program: u32,
+    cancel: &CancellationToken,
+    following: impl Future<Output = Result<Exit, Abort>>,
+) -> Result<Exit, Abort> {
+    tokio::pin!(following);
+    tokio::select! {
+        exit = &mut following => return exit,
+        () = cancel.cancelled() => {}
+    }
+    // What it still says is taken meanwhile: a jail whose answers nobody takes reads no requests.
+    let killing = context.jail.ask(Operation::Kill { target: program }, Vec::new());
+    tokio::join!(following, killing).0
 }
 
 /// Hands on what is typed, each piece once the one before is taken.

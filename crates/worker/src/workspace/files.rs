@@ -128,11 +128,11 @@ fn volume_root(home: &OwnedFd, volume: &Volume, path: &str) -> Result<OwnedFd, F
         }
         Life::Ephemeral { .. } => {
             let all = openat2(home, EPHEMERAL, FOLDER | OFlags::RDONLY, Mode::empty(), BENEATH).map_err(missing)?;
-            // Ids begin with their time: the greatest is the newest execution's.
-            let mut executions = names(&all, path)?;
-            executions.sort_unstable();
-            let newest = executions.iter().rev().find_map(|execution| {
-                let folder = open_beneath(all.as_fd(), execution.to_str()?).ok()?;
+            // Behind their prefixes ids begin with their time: the greatest is the newest execution's or session's.
+            let mut holders = names(&all, path)?;
+            holders.sort_unstable_by(|one, other| time_of(one).cmp(time_of(other)));
+            let newest = holders.iter().rev().find_map(|holder| {
+                let folder = open_beneath(all.as_fd(), holder.to_str()?).ok()?;
                 open_beneath(folder.as_fd(), &volume.name).ok()
             });
             newest.ok_or_else(|| missing(Errno::NOENT))
@@ -165,6 +165,13 @@ fn list(place: &Place, after: Option<&str>) -> Result<FilesAnswer, FilesRefusal>
         Some(described(text, &found))
     });
     Ok(FilesAnswer::List { entries: entries.collect(), more })
+}
+
+/// The part of an id behind its prefix.
+fn time_of(id: &OsStr) -> &[u8] {
+    const LETTERS: usize = 26;
+    let id = id.as_bytes();
+    &id[id.len().saturating_sub(LETTERS)..]
 }
 
 fn names(folder: &OwnedFd, path: &str) -> Result<Vec<OsString>, FilesRefusal> {

@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::call::Holder;
+use tenure_core::id::AgentId;
 use tenure_core::manifest::Guard;
 use tenure_sandbox::protocol::TRASH;
 use tenure_sandbox::{Identity, Mount, WORKSPACE};
@@ -49,12 +50,7 @@ struct PlacedVolume<'a> {
 
 impl WorkFolders {
     /// Finds, makes and cleans what the jail is to show. Blocks.
-    pub(crate) fn lay_out(
-        &self,
-        agent: AgentId,
-        execution: ExecutionId,
-        wanted: &Confinement,
-    ) -> Result<Layout, Error> {
+    pub(crate) fn lay_out(&self, agent: AgentId, holder: Holder, wanted: &Confinement) -> Result<Layout, Error> {
         self.check_require(wanted)?;
         let (home, work, identity) = self.home(agent)?;
         let mut effort = Effort::new(SWEEP_TIME, SWEEP_ENTRIES, CancellationToken::new());
@@ -64,7 +60,7 @@ impl WorkFolders {
         for stated in &wanted.volumes {
             let target = Path::new(&stated.mount_point);
             check_place(stated, target, &volumes)?;
-            let found = volume::find(&home, identity, execution, &mut claim, stated)?;
+            let found = volume::find(&home, identity, holder, &mut claim, stated)?;
             volumes.push(PlacedVolume { wanted: stated, target, found });
         }
         let top = volumes.iter().position(|volume| volume.target == Path::new(WORKSPACE));

@@ -12,7 +12,8 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
-use tenure_core::id::{AgentId, ExecutionId};
+use tenure_core::call::Holder;
+use tenure_core::id::AgentId;
 use tenure_sandbox::protocol::{TRASH, TRASH_ORIGINS};
 use tenure_sandbox::{Identity, Quota};
 use tokio_util::sync::CancellationToken;
@@ -43,24 +44,24 @@ impl WorkFolders {
         });
     }
 
-    /// Removes the ephemeral volumes of an execution whose jails are proven dead. Blocks; the bulk may be left to a sweep.
-    pub(crate) fn end(&self, agent: AgentId, execution: ExecutionId) {
+    /// Removes the ephemeral volumes of an execution or session whose jails are proven dead. Blocks; the bulk may be left to a sweep.
+    pub(crate) fn end(&self, agent: AgentId, holder: Holder) {
         let home = match self.find_home(agent) {
             Ok(Some(home)) => home,
             Ok(None) => return,
-            Err(errno) => return tracing::warn!(%errno, %execution, "its volumes could not be removed"),
+            Err(errno) => return tracing::warn!(%errno, %holder, "its volumes could not be removed"),
         };
-        match volume::end(&home, execution) {
+        match volume::end(&home, holder) {
             Ok(Removal::None) => {}
             Ok(Removal::Discarded) => {
                 let mut effort = Effort::new(END_TIME, AGENT_ENTRIES, CancellationToken::new());
                 let _ = clear(home.folder.as_fd(), &home.path, &mut effort)
-                    .inspect_err(|error| tracing::warn!(%error, %execution, "its volumes could not be removed"));
+                    .inspect_err(|error| tracing::warn!(%error, %holder, "its volumes could not be removed"));
             }
             Ok(Removal::Shown) => {
-                tracing::warn!(%execution, "its volumes are still shown; they go when their time is over")
+                tracing::warn!(%holder, "its volumes are still shown; they go when their time is over")
             }
-            Err(errno) => tracing::warn!(%errno, %execution, "its volumes could not be removed"),
+            Err(errno) => tracing::warn!(%errno, %holder, "its volumes could not be removed"),
         }
     }
 

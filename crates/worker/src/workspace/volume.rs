@@ -1,9 +1,9 @@
-//! Volumes: folders of an agent's own besides its work folder, kept with the agent or with one execution.
+//! Volumes: folders of an agent's own besides its work folder, kept with the agent, or with one execution or session.
 //! Must never: let two agents share one, remove one that an open jail shows, or keep an ephemeral one past its time.
 //!
 //! ```text
 //! agents/AGENT/volumes/NAME                        persistent
-//! agents/AGENT/ephemeral/EXECUTION/NAME            ephemeral; beside it an empty file `.until.MILLISECONDS.NAME`
+//! agents/AGENT/ephemeral/HOLDER/NAME               ephemeral; beside it an empty file `.until.MILLISECONDS.NAME`
 //! ```
 //! Who shows an execution's volumes holds its folder's lock, shared; who removes one needs it alone.
 
@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tenure_core::id::ExecutionId;
+use tenure_core::call::Holder;
 use tenure_sandbox::Identity;
 use tenure_wire::confinement::{Life, Volume};
 
@@ -64,10 +64,10 @@ fn persistent(home: &Home, identity: Identity, name: &str) -> Result<Found, Erro
 }
 
 /// The claim to an execution's volumes; what of them is past its time is gone with it.
-fn claim(home: &Home, execution: ExecutionId) -> Result<Claim, Error> {
+fn claim(home: &Home, holder: Holder) -> Result<Claim, Error> {
     let path = home.path.join(EPHEMERAL);
     let all = private(home.folder.as_fd(), EPHEMERAL, &path)?;
-    let (name, path) = (execution.to_string(), path.join(execution.to_string()));
+    let (name, path) = (holder.to_string(), path.join(holder.to_string()));
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match locked(home, &all, &name) {
@@ -120,7 +120,7 @@ fn ephemeral(identity: Identity, folder: &OwnedFd, path: &Path, name: &str, ttl_
 pub(super) fn find(
     home: &Home,
     identity: Identity,
-    execution: ExecutionId,
+    holder: Holder,
     claimed: &mut Option<Claim>,
     wanted: &Volume,
 ) -> Result<Found, Error> {
@@ -130,7 +130,7 @@ pub(super) fn find(
         Life::Ephemeral { ttl_hours } => {
             let claim = match claimed {
                 Some(claim) => claim,
-                None => claimed.insert(claim(home, execution)?),
+                None => claimed.insert(claim(home, holder)?),
             };
             ephemeral(identity, &claim.folder, &claim.path, &wanted.name, ttl_hours)
         }
@@ -213,8 +213,8 @@ pub(super) enum Removal {
 }
 
 /// Takes all volumes of an execution away.
-pub(super) fn end(home: &Home, execution: ExecutionId) -> Result<Removal, Errno> {
-    let name = CString::new(execution.to_string()).map_err(|_| Errno::INVAL)?;
+pub(super) fn end(home: &Home, holder: Holder) -> Result<Removal, Errno> {
+    let name = CString::new(holder.to_string()).map_err(|_| Errno::INVAL)?;
     let all = match open_beneath(home.folder.as_fd(), EPHEMERAL) {
         Err(Errno::NOENT) => return Ok(Removal::None),
         all => all?,

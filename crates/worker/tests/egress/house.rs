@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tenure_core::call::{Fence, Outcome};
+use tenure_core::call::{Fence, Holder, Outcome};
 use tenure_core::capability;
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::Backend;
@@ -40,7 +40,7 @@ pub(crate) struct House {
     folder: tempfile::TempDir,
     mint: Mint,
     agent: AgentId,
-    execution: ExecutionId,
+    holder: Holder,
     pub(crate) iteration: u32,
     socket: UnixStream,
     network: Network,
@@ -78,10 +78,10 @@ impl House {
         static HOUSES: AtomicU64 = AtomicU64::new(1);
         let seed = u128::from(HOUSES.fetch_add(1, Ordering::Relaxed)) << 32 | u128::from(std::process::id());
         let mut mint = Mint::new(Time::from_millis(1_000), seed);
-        let (agent, execution) = (AgentId::mint(&mut mint), ExecutionId::mint(&mut mint));
+        let (agent, holder) = (AgentId::mint(&mut mint), Holder::Execution(ExecutionId::mint(&mut mint)));
         let connection = ConnectionId::mint(&mut mint);
         let mut house =
-            House { folder, mint, agent, execution, iteration: 1, socket, network, refusals: Vec::new(), process };
+            House { folder, mint, agent, holder, iteration: 1, socket, network, refusals: Vec::new(), process };
         let FromWorker::Hello(_) = house.next().await else { panic!("no greeting") };
         house.send(&ToWorker::Welcome { version: VERSION, connection, fence: FENCE }).await;
         house
@@ -103,7 +103,7 @@ impl House {
             lease,
             fence: FENCE,
             call: CallId::mint(&mut self.mint),
-            execution: self.execution,
+            holder: self.holder,
             iteration: self.iteration,
             agent: self.agent,
             capability: capability.to_owned(),
@@ -165,8 +165,8 @@ impl House {
 
     /// Ends the iteration; what went through its door.
     pub(crate) async fn release(&mut self) -> Option<Traffic> {
-        let (agent, execution, iteration) = (self.agent, self.execution, self.iteration);
-        self.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
+        let (agent, holder, iteration) = (self.agent, self.holder, self.iteration);
+        self.send(&ToWorker::Release { agent, holder, iteration, last: true }).await;
         loop {
             match self.next().await {
                 FromWorker::Released { traffic, .. } => {

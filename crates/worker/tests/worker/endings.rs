@@ -50,8 +50,8 @@ async fn a_jail_that_is_killed_from_outside_is_reported_lost_and_another_opens()
     let run = house.run;
     house
         .until(|frame| match frame {
-            FromWorker::JailLost { execution, iteration, .. } => {
-                assert_eq!((*execution, *iteration), (run.execution, run.iteration));
+            FromWorker::JailLost { holder, iteration, .. } => {
+                assert_eq!((*holder, *iteration), (run.holder, run.iteration));
                 Some(())
             }
             _ => None,

@@ -92,10 +92,10 @@ async fn an_executions_end_looks_into_its_own_agents_home_alone() {
     // Another agent's home that holds something under this execution's id.
     house.run = house.another_run();
     fill(&mut house).await;
-    let others = home(&house, house.run).join("ephemeral").join(run.execution.to_string());
+    let others = home(&house, house.run).join("ephemeral").join(run.holder.to_string());
     std::fs::create_dir(&others).unwrap();
     house.run = run;
     house.release().await;
-    assert!(!home(&house, run).join("ephemeral").join(run.execution.to_string()).exists());
+    assert!(!home(&house, run).join("ephemeral").join(run.holder.to_string()).exists());
     assert!(others.exists());
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tenure_core::call::{Fence, Outcome};
+use tenure_core::call::{Fence, Holder, Outcome};
 use tenure_core::capability;
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::{Backend, HostMount};
@@ -37,7 +37,7 @@ pub(crate) fn exe() -> PathBuf {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) agent: AgentId,
-    pub(crate) execution: ExecutionId,
+    pub(crate) holder: Holder,
     pub(crate) iteration: u32,
 }
 
@@ -114,7 +114,11 @@ impl House {
         let seed = u128::from(HOUSES.fetch_add(1, Ordering::Relaxed)) << 32 | u128::from(std::process::id());
         let mut mint = Mint::new(Time::from_millis(1_000), seed);
         let FromWorker::Hello(hello) = receive(&mut socket).await.expect("a greeting") else { panic!("no greeting") };
-        let run = Run { agent: AgentId::mint(&mut mint), execution: ExecutionId::mint(&mut mint), iteration: 1 };
+        let run = Run {
+            agent: AgentId::mint(&mut mint),
+            holder: Holder::Execution(ExecutionId::mint(&mut mint)),
+            iteration: 1,
+        };
         let connection = ConnectionId::mint(&mut mint);
         let mut house = House { folder, hello, run, mint, socket, aside: VecDeque::new(), worker };
         house.send(&ToWorker::Welcome { version: VERSION, connection, fence: FENCE }).await;
@@ -155,7 +159,7 @@ impl House {
             lease: LeaseId::mint(&mut self.mint),
             fence: FENCE,
             call: CallId::mint(&mut self.mint),
-            execution: run.execution,
+            holder: run.holder,
             iteration: run.iteration,
             agent: run.agent,
             capability: capability.to_owned(),
@@ -167,7 +171,11 @@ impl House {
     }
 
     pub(crate) fn another_run(&mut self) -> Run {
-        Run { agent: AgentId::mint(&mut self.mint), execution: ExecutionId::mint(&mut self.mint), iteration: 1 }
+        Run {
+            agent: AgentId::mint(&mut self.mint),
+            holder: Holder::Execution(ExecutionId::mint(&mut self.mint)),
+            iteration: 1,
+        }
     }
 
     pub(crate) async fn begin(&mut self, call: &LeasedCall) {
@@ -226,12 +234,10 @@ impl House {
 
     /// Sends what releases the current iteration's jail, and waits until it is gone.
     pub(crate) async fn release(&mut self) {
-        let Run { agent, execution, iteration } = self.run;
-        self.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
+        let Run { agent, holder, iteration } = self.run;
+        self.send(&ToWorker::Release { agent, holder, iteration, last: true }).await;
         self.until(|frame| match frame {
-            FromWorker::Released { execution: e, iteration: i, .. } => {
-                (*e == execution && *i == iteration).then_some(())
-            }
+            FromWorker::Released { holder: e, iteration: i, .. } => (*e == holder && *i == iteration).then_some(()),
             _ => None,
         })
         .await;

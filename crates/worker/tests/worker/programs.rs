@@ -67,7 +67,7 @@ async fn a_flood_of_output_is_bounded_and_says_what_it_lost() {
     let mut small = house.call("process.run", shell("yes | head -c 100000"));
     small.confinement.output_bytes = 1000;
     house.run = house.another_run();
-    (small.execution, small.agent) = (house.run.execution, house.run.agent);
+    (small.holder, small.agent) = (house.run.holder, house.run.agent);
     let outcome = house.perform(&small).await;
     let stdout = outcome.result["stdout"].as_str().unwrap();
     assert!(stdout.len() < 1200 && outcome.result["truncated"] == true, "{} bytes", stdout.len());

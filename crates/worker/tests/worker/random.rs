@@ -2,7 +2,8 @@ use crate::house::{House, Run, jail_of, processes, shell};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::collections::HashMap;
-use tenure_core::id::{ExecutionId, LeaseId};
+use tenure_core::call::Holder;
+use tenure_core::id::LeaseId;
 use tenure_wire::frame::{FromWorker, LeasedCall, ToWorker};
 
 const STEPS: u32 = 150;
@@ -39,16 +40,16 @@ impl Book {
                 let known = self.open.remove(&outcome.lease).is_some() || self.loose.contains(&outcome.lease);
                 assert!(known, "answered after its jail was gone: {outcome:?}");
             }
-            FromWorker::JailLost { execution, iteration, .. } => {
+            FromWorker::JailLost { holder, iteration, .. } => {
                 self.lost += 1;
                 // Some may have been sent before this was read, and are done in the next jail.
-                let there = |call: &&LeasedCall| call.execution == *execution && call.iteration == *iteration;
+                let there = |call: &&LeasedCall| call.holder == *holder && call.iteration == *iteration;
                 self.loose.extend(self.open.values().filter(there).map(|call| call.lease));
-                self.close(*execution, *iteration);
+                self.close(*holder, *iteration);
             }
-            FromWorker::Released { execution, iteration, .. } => {
+            FromWorker::Released { holder, iteration, .. } => {
                 self.releases = self.releases.checked_sub(1).expect("each release is answered once");
-                self.close(*execution, *iteration);
+                self.close(*holder, *iteration);
             }
             FromWorker::Output { .. }
             | FromWorker::Beat { .. }
@@ -60,8 +61,8 @@ impl Book {
         }
     }
 
-    fn close(&mut self, execution: ExecutionId, iteration: u32) {
-        self.open.retain(|_, call| call.execution != execution || call.iteration != iteration);
+    fn close(&mut self, holder: Holder, iteration: u32) {
+        self.open.retain(|_, call| call.holder != holder || call.iteration != iteration);
     }
 }
 
@@ -96,8 +97,8 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
             }
             7 => {
                 // Nothing of this iteration is sent any more.
-                let Run { agent, execution, iteration } = runs[which];
-                house.send(&ToWorker::Release { agent, execution, iteration, last: false }).await;
+                let Run { agent, holder, iteration } = runs[which];
+                house.send(&ToWorker::Release { agent, holder, iteration, last: false }).await;
                 book.releases += 1;
                 runs[which].iteration += 1;
             }
@@ -108,7 +109,7 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
             }
             _ => {
                 // Until nothing of this execution is open.
-                while book.open.values().any(|call| call.execution == house.run.execution) {
+                while book.open.values().any(|call| call.holder == house.run.holder) {
                     let frame = house.next().await.expect("the worker lives");
                     book.read(&frame);
                 }
@@ -116,8 +117,8 @@ async fn whatever_is_killed_and_released_each_lease_is_answered_once_or_its_jail
         }
     }
     for run in &runs {
-        let Run { agent, execution, iteration } = *run;
-        house.send(&ToWorker::Release { agent, execution, iteration, last: true }).await;
+        let Run { agent, holder, iteration } = *run;
+        house.send(&ToWorker::Release { agent, holder, iteration, last: true }).await;
         book.releases += 1;
     }
     while book.releases > 0 {

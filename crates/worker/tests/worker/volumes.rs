@@ -44,15 +44,15 @@ fn home(house: &House) -> PathBuf {
 }
 
 fn ephemeral_of(house: &House) -> PathBuf {
-    home(house).join("ephemeral").join(house.run.execution.to_string())
+    home(house).join("ephemeral").join(house.run.holder.to_string())
 }
 
 async fn release_but_go_on(house: &mut House) {
-    let crate::house::Run { agent, execution, iteration } = house.run;
-    house.send(&ToWorker::Release { agent, execution, iteration, last: false }).await;
+    let crate::house::Run { agent, holder, iteration } = house.run;
+    house.send(&ToWorker::Release { agent, holder, iteration, last: false }).await;
     house
         .until(|frame| match frame {
-            tenure_wire::frame::FromWorker::Released { execution: e, .. } => (*e == execution).then_some(()),
+            tenure_wire::frame::FromWorker::Released { holder: e, .. } => (*e == holder).then_some(()),
             _ => None,
         })
         .await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tenure_core::call::{Fence, Outcome};
+use tenure_core::call::{Fence, Holder, Outcome};
 use tenure_core::id::{AgentId, CallId, ExecutionId, LeaseId, Mint};
 use tenure_core::manifest::HostMount;
 use tenure_core::time::Time;
@@ -100,7 +100,7 @@ impl Trial {
             lease: LeaseId::mint(&mut mint),
             fence: Fence(1),
             call: CallId::mint(&mut mint),
-            execution: ExecutionId::mint(&mut mint),
+            holder: Holder::Execution(ExecutionId::mint(&mut mint)),
             iteration: 1,
             agent: AgentId::mint(&mut mint),
             capability: "process.run".to_string(),

@@ -3,7 +3,7 @@ use crate::fleet::connection::Connection;
 use crate::testing::{TEST_TIMEOUT, app, manifest};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tenure_core::call::{Fence, Outcome};
+use tenure_core::call::{Fence, Holder, Outcome};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, WorkerId};
 use tenure_core::manifest::{Host, Manifest};
 use tenure_core::plan::Plan;
@@ -33,7 +33,7 @@ fn call(mint: &mut Mint, arguments: Value) -> LeasedCall {
         lease: LeaseId::mint(mint),
         fence: Fence(1),
         call: CallId::mint(mint),
-        execution: ExecutionId::mint(mint),
+        holder: Holder::Execution(ExecutionId::mint(mint)),
         iteration: 1,
         agent: AgentId::mint(mint),
         capability: "filesystem.list".to_string(),
@@ -54,23 +54,14 @@ async fn answer(socket: &mut DuplexStream) {
     frame::write(socket, &outcome_of(*call)).await.unwrap();
 }
 
-fn lost(execution: ExecutionId) -> FromWorker {
-    FromWorker::JailLost { execution, iteration: 1, leases: Vec::new(), why: "x".to_string(), traffic: None }
+fn lost(holder: Holder) -> FromWorker {
+    FromWorker::JailLost { holder, iteration: 1, leases: Vec::new(), why: "x".to_string(), traffic: None }
 }
 
 fn outcome_of(call: LeasedCall) -> FromWorker {
-    let LeasedCall { lease, fence, call, execution, .. } = call;
+    let LeasedCall { lease, fence, call, holder, .. } = call;
     let (outcome, result) = (Outcome::Done { exit_code: None }, json!({}));
-    FromWorker::Outcome(Box::new(CallOutcome {
-        lease,
-        fence,
-        call,
-        execution,
-        outcome,
-        result,
-        took_ms: 1,
-        level: None,
-    }))
+    FromWorker::Outcome(Box::new(CallOutcome { lease, fence, call, holder, outcome, result, took_ms: 1, level: None }))
 }
 
 #[tokio::test]
@@ -95,10 +86,11 @@ async fn neither_side_waits_for_the_other_when_both_have_much_to_say() {
     let ((app, _store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 2));
     let (connection, _serving, mut theirs) = open(&app, &mut mint);
     let calls: Vec<LeasedCall> = (0..4).map(|_| call(&mut mint, json!("x".repeat(MIB)))).collect();
-    let (lease, execution, text) = (LeaseId::mint(&mut mint), ExecutionId::mint(&mut mint), "y".repeat(MIB));
+    let (lease, holder, text) =
+        (LeaseId::mint(&mut mint), Holder::Execution(ExecutionId::mint(&mut mint)), "y".repeat(MIB));
     let worker = tokio::spawn(async move {
         for _ in 0..8 {
-            let output = FromWorker::Output { lease, execution, stderr: false, text: text.clone() };
+            let output = FromWorker::Output { lease, holder, stderr: false, text: text.clone() };
             frame::write(&mut theirs, &output).await.unwrap();
         }
         for _ in 0..4 {
@@ -157,11 +149,11 @@ async fn a_slow_disk_makes_no_healthy_worker_silent() {
     let mut mint = Mint::new(Time::from_millis(1), 4);
     let release = slow_disk(&store).await;
     let (connection, serving, theirs) = open(&app, &mut mint);
-    let execution = ExecutionId::mint(&mut mint);
+    let holder = Holder::Execution(ExecutionId::mint(&mut mint));
     let (mut reader, mut writer) = split(theirs);
     let (says, mut said) = mpsc::unbounded_channel();
     for _ in 0..4_000 {
-        says.send(lost(execution)).unwrap();
+        says.send(lost(holder)).unwrap();
     }
     let said_all = Arc::new(AtomicBool::new(false));
     let saying = Arc::clone(&said_all);
@@ -199,11 +191,11 @@ async fn a_release_is_answered_only_after_what_was_reported_before_it() {
     let ((app, store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 5));
     let disk = slow_disk(&store).await;
     let (connection, _serving, mut theirs) = open(&app, &mut mint);
-    let (agent, execution) = (AgentId::mint(&mut mint), ExecutionId::mint(&mut mint));
-    let mut releasing = std::pin::pin!(connection.release(agent, execution, 1, true));
+    let (agent, holder) = (AgentId::mint(&mut mint), Holder::Execution(ExecutionId::mint(&mut mint)));
+    let mut releasing = std::pin::pin!(connection.release(agent, holder, 1, true));
     assert!(timeout(Duration::ZERO, releasing.as_mut()).await.is_err());
-    frame::write(&mut theirs, &lost(execution)).await.unwrap();
-    frame::write(&mut theirs, &FromWorker::Released { execution, iteration: 1, traffic: None }).await.unwrap();
+    frame::write(&mut theirs, &lost(holder)).await.unwrap();
+    frame::write(&mut theirs, &FromWorker::Released { holder, iteration: 1, traffic: None }).await.unwrap();
     tokio::spawn(async move {
         loop {
             if let ToWorker::Beat { count } = frame::read(&mut theirs).await.unwrap() {

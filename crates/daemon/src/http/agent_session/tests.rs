@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tenure_core::access::Role;
+use tenure_core::id::{CallId, Mint};
+use tenure_core::time::Time;
 use tenure_wire::api::agent::{Act, AgentStatus, Pause, Supervise};
 use tenure_wire::api::key::NewKey;
-use tenure_wire::api::session::{Invoke, RotateKey, SessionStatus};
+use tenure_wire::api::session::{Answered, CallState, Invoke, RotateKey, SessionCall, SessionStatus};
 use tenure_wire::api::watch::WatchEvent;
 use tenure_wire::client::{Client, Endpoint, Error, EventStream, StreamItem};
 use tenure_wire::problem::Code;
@@ -45,11 +47,11 @@ async fn agent(daemon: &Running, name: &str, overlap_ms: u64) -> Client {
 fn set(key: &str, value: Value, idempotency: Option<&str>) -> Invoke {
     let arguments = json!({"key": key, "value": value});
     let idempotency_key = idempotency.map(str::to_string);
-    Invoke { capability: "state.persistent.set".to_string(), arguments, idempotency_key }
+    Invoke { capability: "state.persistent.set".to_string(), arguments, idempotency_key, wait_ms: None }
 }
 
 fn call(capability: &str, arguments: Value) -> Invoke {
-    Invoke { capability: capability.to_string(), arguments, idempotency_key: None }
+    Invoke { capability: capability.to_string(), arguments, idempotency_key: None, wait_ms: None }
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> Code {
@@ -121,19 +123,18 @@ async fn a_call_is_done_once_for_an_idempotency_key_and_what_fails_says_how_to_g
     let agent = agent(&daemon, "outside", 0).await;
     assert_eq!(refused(agent.invoke(&set("a", json!(1), None)).await), Code::SessionNone);
     agent.open_session().await.unwrap();
-    let first = agent.invoke(&set("total", json!({"n": 1}), Some("one"))).await.unwrap();
-    let again = agent.invoke(&set("total", json!({"n": 1}), Some("one"))).await.unwrap();
+    let first = agent.invoke(&set("total", json!({"n": 1}), Some("one"))).await.unwrap().done().unwrap();
+    let again = agent.invoke(&set("total", json!({"n": 1}), Some("one"))).await.unwrap().done().unwrap();
     assert_eq!((first.call, first.repeated, &first.result), (again.call, false, &again.result));
     assert!(again.repeated && first.result == json!({"version": 1}), "{again:?}");
     assert_eq!(refused(agent.invoke(&set("total", json!(2), Some("one"))).await), Code::IdempotencyKeyReused);
-    let read = agent.invoke(&call("state.persistent.get", json!({"key": "total"}))).await.unwrap();
+    let read = agent.invoke(&call("state.persistent.get", json!({"key": "total"}))).await.unwrap().done().unwrap();
     assert_eq!((read.result, read.detail.unwrap()["version"].clone()), (json!({"n": 1}), json!(1)));
     let Err(Error::Problem(missing)) = agent.invoke(&call("state.persistent.get", json!({"key": "none"}))).await else {
         panic!("there is nothing under it")
     };
     assert_eq!((missing.code, missing.errors[0].code.as_str()), (Code::CallFailed, "not_found"));
     for (asked, code) in [
-        (call("filesystem.read", json!({"path": "a.txt"})), Code::SessionNoSandboxYet),
         (call("filesystem.write", json!({"path": "a.txt", "content": "x"})), Code::CallBlocked),
         (call("state.persistent.get", json!({"kye": "total"})), Code::CallArgumentsWrong),
         (call("email.send", json!({})), Code::CallArgumentsWrong),
@@ -142,7 +143,7 @@ async fn a_call_is_done_once_for_an_idempotency_key_and_what_fails_says_how_to_g
     }
     let offered = agent.offered().await.unwrap().items;
     let names: Vec<&str> = offered.iter().filter_map(|one| one["name"].as_str()).collect();
-    assert!(names.contains(&"state.persistent.set") && !names.contains(&"filesystem.read"), "{names:?}");
+    assert!(names.contains(&"filesystem.read") && !names.contains(&"filesystem.write"), "{names:?}");
     daemon.stop().await;
 }
 
@@ -182,7 +183,7 @@ async fn a_stream_of_a_session_brings_its_calls_goes_on_where_it_was_and_ends_wi
     let agent = agent(&daemon, "outside", 0).await;
     let mut everything = daemon.client.watch_all(Some("outside"), Some("state.*"), Some(0));
     agent.open_session().await.unwrap();
-    let made = agent.invoke(&set("a", json!(1), None)).await.unwrap();
+    let made = agent.invoke(&set("a", json!(1), None)).await.unwrap().done().unwrap();
     agent.invoke(&call("agent.whoami", json!({}))).await.unwrap();
     let mut own = agent.own_events(Some(0));
     let called = until(&mut own, "call.called").await;
@@ -192,7 +193,7 @@ async fn a_stream_of_a_session_brings_its_calls_goes_on_where_it_was_and_ends_wi
     assert_eq!((next.call, next.outcome.as_deref()), (Some(made.call), Some("done")));
     let watched = until(&mut everything, "call.ended").await;
     assert_eq!((watched.call, watched.agent_name.as_deref()), (Some(made.call), Some("outside")));
-    let second = agent.invoke(&set("a", json!(2), None)).await.unwrap();
+    let second = agent.invoke(&set("a", json!(2), None)).await.unwrap().done().unwrap();
     let watched = until(&mut everything, "call.ended").await;
     assert_eq!(watched.call, Some(second.call), "the call of another capability was not shown");
     agent.end_session().await.unwrap();
@@ -246,13 +247,51 @@ async fn a_session_outlives_the_daemon_that_it_was_opened_at() {
     let (first, worker) = daemon(folder.path()).await;
     let key = first.client.rotate_agent("outside", &RotateKey::default()).await.unwrap().secret;
     let session = holding(&first, &key).open_session().await.unwrap().session;
-    let made = holding(&first, &key).invoke(&set("a", json!(1), Some("k"))).await.unwrap();
+    let made = holding(&first, &key).invoke(&set("a", json!(1), Some("k"))).await.unwrap().done().unwrap();
     drop(worker);
     first.stop().await;
     let second = Running::start(folder.path(), Arc::new(SystemClock), &[]).await;
     let agent = holding(&second, &key);
     assert_eq!(agent.whoami().await.unwrap().session.map(|live| live.id), Some(session.id));
-    let again = agent.invoke(&set("a", json!(1), Some("k"))).await.unwrap();
+    let again = agent.invoke(&set("a", json!(1), Some("k"))).await.unwrap().done().unwrap();
     assert_eq!((again.call, again.repeated), (made.call, true));
     second.stop().await;
+}
+
+/// The answer of a call that is still open.
+async fn open_call(agent: &Client, capability: &str, arguments: Value) -> SessionCall {
+    let asked = Invoke { wait_ms: Some(0), ..call(capability, arguments) };
+    match agent.invoke(&asked).await.unwrap() {
+        Answered::Open(open) => open,
+        Answered::Done(done) => panic!("nobody answers it yet: {done:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_in_a_sandbox_is_waited_for_and_goes_on_where_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, worker) = daemon(folder.path()).await;
+    let agent = agent(&daemon, "outside", 0).await;
+    agent.open_session().await.unwrap();
+    let read = || call("filesystem.read", json!({"path": "a.txt"}));
+    let done = agent.invoke(&Invoke { idempotency_key: Some("one".into()), ..read() }).await.unwrap().done().unwrap();
+    assert_eq!(done.result["content"], "what is there");
+    let again = agent.invoke(&Invoke { idempotency_key: Some("one".into()), ..read() }).await.unwrap().done().unwrap();
+    assert_eq!((again.call, again.repeated), (done.call, true));
+    worker.answers.send_replace(false);
+    let open = open_call(&agent, "filesystem.read", json!({"path": "b.txt"})).await;
+    assert_ne!(open.state, CallState::Ended);
+    let listed = daemon.client.sessions(&[], 10).await.unwrap();
+    assert_eq!((listed[0].calls, listed[0].has_sandbox, listed[0].invocations), (1, true, 2));
+    worker.answers.send_replace(true);
+    let ended = timeout(TEST_TIMEOUT, agent.session_call(open.call, 60_000)).await.unwrap().unwrap();
+    assert_eq!((ended.state, ended.outcome.as_deref()), (CallState::Ended, Some("done")));
+    assert_eq!(ended.result.unwrap()["content"], "what is there");
+    assert_eq!(refused(agent.cancel_call(open.call).await), Code::CallEnded);
+    let other = CallId::mint(&mut Mint::new(Time::from_millis(1), 1));
+    assert_eq!(refused(agent.session_call(other, 0).await), Code::CallUnknown);
+    daemon.client.deploy(manifest("other"), false).await.unwrap();
+    let stranger = self::agent(&daemon, "other", 0).await;
+    assert_eq!(refused(stranger.session_call(open.call, 0).await), Code::CallUnknown, "another's is none of its");
+    daemon.stop().await;
 }
