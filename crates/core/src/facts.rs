@@ -46,9 +46,9 @@ pub enum Namespace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Counter {
-    /// Executions bound to a worker's connection.
+    /// Executions, and sessions with a jail, bound to a worker's connection.
     Bound,
-    /// Executions of an agent that have begun and not ended.
+    /// Executions of an agent that have begun and not ended, and its sessions that have a jail.
     Running,
     /// Calls and openings of an agent's sessions, by minute of `run`.
     SessionCalls,

@@ -84,9 +84,8 @@ impl Program<'_> {
 /// Whether any process of this host sleeps for so many seconds.
 fn runs(seconds: u32) -> bool {
     let wanted = format!("sleep\0{seconds}\0");
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
-        .into_iter()
         .any(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.ends_with(wanted.as_bytes())))
 }
 
