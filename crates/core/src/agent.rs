@@ -618,10 +618,7 @@ impl Aggregate for Agent {
             }
             Event::ExecutionEnded { execution } => {
                 agent.scheduled.retain(|open| open != execution);
-                let started = agent.planned.iter_mut().find(|planned| planned.execution == Some(*execution));
-                if let Some(planned) = started {
-                    planned.execution = None;
-                }
+                planned::ended(agent, *execution);
                 agent.open = agent.open.saturating_sub(1);
                 agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);

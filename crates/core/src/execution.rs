@@ -305,7 +305,6 @@ verbs! {
 }
 
 events! {
-    #[expect(clippy::large_enum_variant, reason = "an event lives for one commit")]
     pub enum Event {
         "execution.started" => Started {
             agent: AgentId,

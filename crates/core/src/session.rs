@@ -135,7 +135,6 @@ impl Ending {
 }
 
 verbs! {
-    #[expect(clippy::large_enum_variant, reason = "a command lives for one commit")]
     pub enum Command {
         /// Addressed to a fresh id.
         "session.open" => Open { agent: AgentId, key: KeyId },

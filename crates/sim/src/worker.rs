@@ -280,25 +280,35 @@ pub(crate) fn stream(holder: Holder) -> Stream {
     }
 }
 
+/// What a lease was for has come to its end.
+fn end<S: Storage>(
+    world: &mut World<S>,
+    actor: Actor,
+    connection: ConnectionId,
+    call: LeasedCall,
+    outcome: Outcome,
+) -> Checked {
+    let LeasedCall { lease, fence, call, holder, .. } = call;
+    let bytes = if world.random.chance(10) { vec![b'x'; LARGE_BYTES] } else { b"{}".to_vec() };
+    let attributes =
+        matches!(outcome, Outcome::Redirected { .. }).then(|| world.payload("{\"path\":\"/workspace/behind\"}"));
+    let (lease, result) = (Lease { lease, fence }, Some(world.payload(bytes)));
+    let end = EndCall { call, lease, outcome, result, attributes, took_ms: 1, level: Some("full".into()) };
+    let ended = match holder {
+        Holder::Execution(id) => Command::Execution(id, execution::Command::EndCall(end)),
+        Holder::Session(id) => Command::Session(id, session::Command::EndCall(end)),
+    };
+    world.command(actor, ended)?;
+    let dispatched = Obligation::Dispatch { call, lease: lease.lease, connection };
+    world.end_work(&(stream(holder), dispatched.to_key()));
+    Ok(())
+}
+
 fn receive<S: Storage>(world: &mut World<S>, place: usize, connection: ConnectionId, frame: FromWorker) -> Checked {
     let worker = world.workers[place].id;
     let actor = Actor::Worker(worker);
     match frame {
-        FromWorker::Outcome { call, outcome } => {
-            let LeasedCall { lease, fence, call, holder, .. } = call;
-            let bytes = if world.random.chance(10) { vec![b'x'; LARGE_BYTES] } else { b"{}".to_vec() };
-            let attributes = matches!(outcome, Outcome::Redirected { .. })
-                .then(|| world.payload("{\"path\":\"/workspace/behind\"}"));
-            let (lease, result) = (Lease { lease, fence }, Some(world.payload(bytes)));
-            let end = EndCall { call, lease, outcome, result, attributes, took_ms: 1, level: Some("full".into()) };
-            let ended = match holder {
-                Holder::Execution(id) => Command::Execution(id, execution::Command::EndCall(end)),
-                Holder::Session(id) => Command::Session(id, session::Command::EndCall(end)),
-            };
-            world.command(actor, ended)?;
-            let dispatched = Obligation::Dispatch { call, lease: lease.lease, connection };
-            world.end_work(&(stream(holder), dispatched.to_key()));
-        }
+        FromWorker::Outcome { call, outcome } => end(world, actor, connection, call, outcome)?,
         FromWorker::Released { holder, iteration } => {
             let traffic = None;
             let released = match holder {

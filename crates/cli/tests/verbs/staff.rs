@@ -22,8 +22,11 @@ spec:
   tools: [system.time]
 ";
 
+/// What a model says in one turn: a text, and calls with their arguments.
+type Said<'s> = (&'s str, Vec<(&'s str, Value)>);
+
 /// One answer a turn for each execution, in the order in which they begin.
-fn tape(executions: &[&[(&str, Vec<(&str, Value)>)]]) -> String {
+fn tape(executions: &[&[Said<'_>]]) -> String {
     let mut lines = String::from("{\"cassette\":1}\n");
     for (execution, turns) in executions.iter().enumerate() {
         for (turn, (text, calls)) in turns.iter().enumerate() {

@@ -201,6 +201,13 @@ pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
 }
 
 /// The rows of what happened to its own schedules.
+/// What a planned wake started has ended.
+pub(super) fn ended(agent: &mut Agent, execution: ExecutionId) {
+    if let Some(planned) = agent.planned.iter_mut().find(|planned| planned.execution == Some(execution)) {
+        planned.execution = None;
+    }
+}
+
 pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
     if let Event::ScheduleCreated { input, .. } = event {
         each(&input.hash);

@@ -134,27 +134,10 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::BudgetWarned { budget, .. } => {
             iteration.map(|iteration| note(id, iteration, budget.note())).into_iter().collect()
         }
-        Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } => {
-            let mut rows = lineage::charges(before, event);
-            rows.extend(spent::called(before, *day, *reserved_tokens, *reserved_micro_usd));
-            rows
-        }
-        Event::ModelAnswered { model, usage, .. } => {
-            let mut rows = answered(id, event, stamp);
-            rows.extend(lineage::charges(before, event));
-            rows.extend(spent::ended(before, End::Answered { model }, Some(usage), None, usage.micro_usd));
-            rows
-        }
-        Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } => {
-            let mut rows = lineage::charges(before, event);
-            rows.extend(spent::ended(before, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd));
-            rows
-        }
-        Event::ModelLost { charged_tokens, charged_micro_usd, .. } => {
-            let mut rows = lineage::charges(before, event);
-            rows.extend(spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd));
-            rows
-        }
+        Event::ModelCalled { .. }
+        | Event::ModelAnswered { .. }
+        | Event::ModelFailed { .. }
+        | Event::ModelLost { .. } => of_model(id, before, event, stamp),
         Event::CallCalled(called) => {
             check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
         }
@@ -163,18 +146,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             .chain([call::blocked_row(*call, blocked, stamp)])
             .collect(),
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
-        Event::Validated { iteration, index, validator, pass, score_milli, reasons } => {
-            vec![Row::Validation(ValidationRow {
-                execution: id,
-                iteration: *iteration,
-                index: *index,
-                validator: validator.clone(),
-                pass: *pass,
-                score_milli: *score_milli,
-                reasons: reasons.hash,
-                at: stamp.at,
-            })]
-        }
+        Event::Validated { .. } => validated(id, event, stamp).into_iter().collect(),
         Event::IterationCompleted { output, .. } => {
             iteration.map(|open| ended(id, open, None, Some(output.hash), stamp)).into_iter().collect()
         }
@@ -192,6 +164,40 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::ChildEnded { .. }
         | Event::Refused(_) => Vec::new(),
     }
+}
+
+fn validated(id: ExecutionId, event: &Event, stamp: Stamp) -> Option<Row> {
+    let Event::Validated { iteration, index, validator, pass, score_milli, reasons } = event else { return None };
+    Some(Row::Validation(ValidationRow {
+        execution: id,
+        iteration: *iteration,
+        index: *index,
+        validator: validator.clone(),
+        pass: *pass,
+        score_milli: *score_milli,
+        reasons: reasons.hash,
+        at: stamp.at,
+    }))
+}
+
+/// What a model call holds, says and costs.
+fn of_model(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
+    let mut rows = answered(id, event, stamp);
+    rows.extend(lineage::charges(before, event));
+    let ended = |end, usage, tokens, money| spent::ended(before, end, usage, tokens, money);
+    if let Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } = event {
+        rows.extend(spent::called(before, *day, *reserved_tokens, *reserved_micro_usd));
+    }
+    if let Event::ModelAnswered { model, usage, .. } = event {
+        rows.extend(ended(End::Answered { model }, Some(usage), None, usage.micro_usd));
+    }
+    if let Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } = event {
+        rows.extend(ended(End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd));
+    }
+    if let Event::ModelLost { charged_tokens, charged_micro_usd, .. } = event {
+        rows.extend(ended(End::Lost, None, *charged_tokens, *charged_micro_usd));
+    }
+    rows
 }
 
 pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Execution) -> Vec<Row> {

@@ -103,7 +103,7 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
 
 pub(super) fn of_state(id: SessionId, before: Option<&Session>, after: &Session) -> Vec<Row> {
     let row = after.row(id);
-    let shown = before.is_none_or(|before| before.row(id) != row).then(|| Row::Session(row));
+    let shown = before.is_none_or(|before| before.row(id) != row).then_some(Row::Session(row));
     let counted = binding::counted(after.agent, before.map(in_use).unwrap_or_default(), in_use(after));
     shown.into_iter().chain(counted).collect()
 }

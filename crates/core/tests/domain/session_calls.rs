@@ -180,7 +180,7 @@ fn idle() -> Desk {
 }
 
 #[test]
-#[expect(clippy::type_complexity, reason = "two tables of words and what they do")]
+#[expect(clippy::type_complexity, clippy::too_many_lines, reason = "two tables of words and what they do")]
 fn the_session_answers_every_command_in_every_state_of_its_jail_as_the_table_says() {
     let states: [(&str, fn() -> Desk); 11] = [
         ("a call waits for a worker", || waiting("process.run")),

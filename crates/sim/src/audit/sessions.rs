@@ -33,10 +33,8 @@ impl Sessions {
                     return broken(Rule::Idempotency, format!("{id} made a call twice"));
                 }
             }
-            Event::Ended { .. } => {
-                if self.live.remove(&id).is_none() {
-                    return broken(Rule::OneEnd, format!("{id} ended twice"));
-                }
+            Event::Ended { .. } if self.live.remove(&id).is_none() => {
+                return broken(Rule::OneEnd, format!("{id} ended twice"));
             }
             _ => {}
         }

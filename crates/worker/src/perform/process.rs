@@ -50,8 +50,7 @@ pub(super) async fn run(context: &CallContext, wanted: Run, audience: Audience, 
             "stdin may have {BODY_BYTES_MAX} bytes; write the rest to a file and read it from there"
         )));
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    let time = wanted.timeout_ms.map_or(RUN_TIMEOUT, Duration::from_millis).min(left).max(Duration::from_millis(1));
+    let time = time_of(&wanted, deadline);
     let attempt = StartContext {
         command: wanted.command.clone(),
         alone: wanted.args.is_empty(),
@@ -115,6 +114,12 @@ pub(super) async fn run(context: &CallContext, wanted: Run, audience: Audience, 
         ended.result["error"] = json!("it was taken back while it ran, and its program was killed");
     }
     Ok(ended)
+}
+
+/// What it asked for, within what its caller has left.
+fn time_of(wanted: &Run, deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    wanted.timeout_ms.map_or(RUN_TIMEOUT, Duration::from_millis).min(left).max(Duration::from_millis(1))
 }
 
 /// Follows a program, and kills it once its call is taken back.
