@@ -5,6 +5,7 @@ mod verbs {
     pub(crate) mod house;
     mod agent;
     mod agents;
+    mod alerts;
     mod api;
     mod audit;
     mod budget;

@@ -161,21 +161,21 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
 impl People {
     /// The next wish; none where there is nobody to wish it of.
     pub fn ask(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
-        match random.below(40) {
-            0..=12 => Some(self.start(random, context)),
-            13 | 14 => {
+        match random.below(50) {
+            0..=22 => Some(self.start(random, context)),
+            23..=25 => {
                 let id = *random.pick(&self.executions)?;
                 Some(Command::Execution(id, execution::Command::Cancel { why: "enough".into() }))
             }
-            15 | 16 => Some(self.deploy(random, context)),
-            17 => {
+            26..=28 => Some(self.deploy(random, context)),
+            29 => {
                 let id = *random.pick(&self.agents)?;
                 Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
             }
-            18 | 19 => Some(self.keys(random, context)),
-            20..=23 => self.supervise(random, context),
-            24..=26 => self.keep(random, context),
-            27 | 28 => self.look_after_dead_letters(random),
+            30..=32 => Some(self.keys(random, context)),
+            33..=35 => self.supervise(random, context),
+            36 | 37 => self.keep(random, context),
+            38 | 39 => self.look_after_dead_letters(random, context),
             _ => self.connect(random, context),
         }
     }
@@ -203,8 +203,16 @@ impl People {
         Some(Command::Agent(id, command))
     }
 
-    fn look_after_dead_letters(&mut self, random: &mut Random) -> Option<Command> {
-        let (id, message) = *random.pick(&self.posted)?;
+    /// They write what must be answered soon, and look after what was not.
+    fn look_after_dead_letters(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
+        let late = random.pick(&self.posted).copied().filter(|_| random.chance(600));
+        let Some((id, message)) = late else {
+            let id = *random.pick(&self.agents)?;
+            let deadline = Some(context.at.plus_ms(1 + random.below(2_000)));
+            let body = payload(random, "\"x\"");
+            let post = agent::Post { body, priority: Priority::Normal, correlation: None, deadline, idempotency: None };
+            return Some(Command::Agent(id, agent::Command::Post(post)));
+        };
         let command = match random.below(2) {
             0 => agent::Command::ResendMessage { message },
             _ => agent::Command::DropMessage { message },

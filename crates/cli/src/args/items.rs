@@ -34,8 +34,8 @@ pub struct AlertFilter {
     /// Of this agent: name, id or short id.
     #[arg(long, value_parser = named)]
     pub agent: Option<String>,
-    /// info, warning or critical.
-    #[arg(long)]
+    /// No others than these.
+    #[arg(long, value_parser = ["info", "warning", "critical"])]
     pub severity: Option<String>,
     /// Those that are acknowledged too.
     #[arg(long)]

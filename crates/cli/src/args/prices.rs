@@ -21,10 +21,10 @@ pub enum Prices {
         #[arg(value_parser = named)]
         model: String,
         /// US dollars for a million tokens of input, as in 3 or 0.15.
-        #[arg(long = "in", value_name = "USD")]
+        #[arg(id = "price_in", long = "in", value_name = "USD")]
         input: Usd,
         /// The same of output.
-        #[arg(long = "out", value_name = "USD")]
+        #[arg(id = "price_out", long = "out", value_name = "USD")]
         output: Usd,
         /// The same of input that the provider had in its cache [default: as other input]
         #[arg(long, value_name = "USD")]

@@ -10,9 +10,9 @@ fn elsewhere_than_at_a_terminal_the_agents_are_a_table_with_what_they_are_at() {
     house.tenure(&["agent", "create", "monitor", "--purpose", "System health monitoring"]).ok();
     house.tenure(&["pause", "monitor"]).ok();
     insta::assert_snapshot!(house.tenure(&["agents"]).ok().stdout, @r"
-    NAME  STATUS  STEP  TOKENS  COST  NEXT RUN
-    coder  registered  -  -  -  -
-    monitor  paused  -  -  -  -
+    NAME  STATUS  STEP  TOKENS  COST  NEXT RUN  MESSAGES
+    coder  registered  -  -  -  -  -
+    monitor  paused  -  -  -  -  -
     ");
     assert_eq!(house.tenure(&["agents", "-q"]).ok().stdout.lines().count(), 2);
     let listed = house.tenure(&["agents", "-o", "json"]).ok().json();

@@ -140,7 +140,7 @@ fn seed_000_agent_state_and_keys() {
     page.line("kruxos agent briefing my-agent").ok();
     insta::assert_snapshot!(page.told);
     let rotated = page.shell("kruxos agent rotate my-agent -o json").ok().json();
-    let secrets = [&key["key"]["secret"], &rotated["secret"]].map(|secret| secret.as_str().unwrap_or_default());
+    let secrets = [&key["key"], &rotated["secret"]].map(|secret| secret.as_str().unwrap_or_default());
     assert!(secrets.iter().all(|secret| secret.starts_with("tnr_")), "each is shown once: {key} {rotated}");
     assert_ne!(secrets[0], secrets[1], "the old key is invalid");
 }

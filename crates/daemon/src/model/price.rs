@@ -53,10 +53,11 @@ impl Price {
 
 /// What the program itself knows of a model's price, for people: of input, of output, and of cached input.
 pub fn known(model: &ModelName) -> Option<(u64, u64, u64)> {
+    // Some cost more where a request is very long; this is what the others cost.
+    const TOKENS: u64 = 100_000;
     let usage = |input, output, cached| Usage { input: Some(input), output: Some(output), cached, ..Usage::default() };
-    let of = |usage: Usage| cost(model, Address::Official, &usage);
-    let (million, none) = (PRICED_TOKENS, Some(0));
-    Some((of(usage(million, 0, none))?, of(usage(0, million, none))?, of(usage(million, 0, Some(million)))?))
+    let of = |usage: Usage| Some(cost(model, Address::Official, &usage)? * (PRICED_TOKENS / TOKENS));
+    Some((of(usage(TOKENS, 0, Some(0)))?, of(usage(0, TOKENS, Some(0)))?, of(usage(TOKENS, 0, Some(TOKENS)))?))
 }
 
 /// Bytes of text that a token stands for in an estimate.
