@@ -224,9 +224,10 @@ impl Streams {
     }
 }
 
+/// What it started may outlive it, and ends on its stream too.
 fn has_ended(fold: Option<&Fold>) -> bool {
     let execution = fold.and_then(Fold::as_a::<Execution>);
-    execution.is_some_and(|execution| matches!(execution.phase, Phase::Ended { .. }))
+    execution.is_some_and(|execution| matches!(execution.phase, Phase::Ended { .. }) && execution.children.is_empty())
 }
 
 impl Open {
