@@ -95,6 +95,7 @@ mod rows;
 mod schedule;
 mod state;
 mod supervision;
+pub(crate) use budget::hold_messages;
 pub use deploy::{Deployed, Deployment, Expectation, Listed};
 pub use files::PutFile;
 pub(crate) use keys::session_opened;
@@ -596,11 +597,15 @@ impl Aggregate for Agent {
             Event::BudgetSet { lines } => budget::apply(agent, lines),
             Event::BudgetNear(near) => crate::budget::told(&mut agent.budget, near),
             Event::Killed(_) => agent.killed = agent.open > 0,
-            Event::Revoked(supervision) => agent.state = State::Revoked(supervision.clone()),
+            Event::Revoked(supervision) => {
+                agent.state = State::Revoked(supervision.clone());
+                agent.held_until = None;
+            }
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
             Event::Archived { home_due } => {
                 agent.state = State::Archived { home_due: *home_due };
                 agent.planned.clear();
+                agent.held_until = None;
             }
             Event::KeyCreated { key, .. } => agent.keys.push(AgentKey { id: *key, dies_at: None }),
             Event::KeyRetired { key, dies_at } => keys::retired(agent, *key, *dies_at),

@@ -204,6 +204,9 @@ impl fmt::Display for Shut {
             Some(0) => {}
             Some(wanted) => write!(f, ", and the next call may take {}", Amount(self.measure, wanted))?,
         }
+        if self.wanted.is_some_and(|wanted| wanted > self.limit) {
+            return f.write_str("; no such call fits it: raise it with `tenure budget set`");
+        }
         write!(f, "; it opens again at {}", self.opens)
     }
 }

@@ -3,9 +3,11 @@
 use super::{Agent, Event, Refusal, known};
 use crate::budget::{self, Allowance, Line, Whose};
 use crate::draft::{Draft, Stop, refuse};
-use crate::facts::Counter;
+use crate::facts::{Counter, Unread};
 use crate::id::AgentId;
+use crate::manifest::Trigger;
 use crate::row::Row;
+use crate::time::Time;
 
 pub(super) fn set(id: AgentId, draft: &mut Draft<'_>, lines: Vec<Line>) -> Result<(), Stop> {
     known(id, draft)?.not_deleted()?;
@@ -29,6 +31,15 @@ pub(super) fn over(id: AgentId, before: &[Allowance]) -> Vec<Row> {
 pub(super) fn limited(id: AgentId, before: Option<&Agent>, lines: &[Line]) -> Vec<Row> {
     let known = before.map_or(&[][..], |agent| &agent.budget);
     budget::limit_rows(Whose::Agent(id), known, lines).into_iter().chain(held(id, before, false)).collect()
+}
+
+/// Too little is left for a model call: messages that come wait, instead of each beginning what cannot go on.
+pub(crate) fn hold_messages(id: AgentId, draft: &mut Draft<'_>, until: Time) -> Result<(), Unread> {
+    let Some(agent) = draft.get::<Agent>(id)? else { return Ok(()) };
+    if agent.held_until == Some(until) || !agent.triggers.contains(&Trigger::Comms) || agent.not_revoked().is_err() {
+        return Ok(());
+    }
+    draft.emit::<Agent>(id, Event::WakeHeld { until: Some(until) })
 }
 
 /// Whether its messages wait for a budget, as a project that raises its own must know.

@@ -195,12 +195,13 @@ pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
         agent.last_woken_at = Some(stamp.at);
     } else if let Event::ScheduleCreated { name, next, .. } = event {
         agent.plans = agent.plans.saturating_add(1);
-        agent.planned.retain(|planned| planned.name != *name);
-        agent.planned.push(Planned { name: name.clone(), next: *next, execution: None });
+        // What the former one of this name started is still its own: no second one runs beside it.
+        let former = agent.planned.iter().position(|planned| planned.name == *name);
+        let execution = former.and_then(|place| agent.planned.remove(place).execution);
+        agent.planned.push(Planned { name: name.clone(), next: *next, execution });
     }
 }
 
-/// The rows of what happened to its own schedules.
 /// What a planned wake started has ended.
 pub(super) fn ended(agent: &mut Agent, execution: ExecutionId) {
     if let Some(planned) = agent.planned.iter_mut().find(|planned| planned.execution == Some(execution)) {
@@ -214,6 +215,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
     }
 }
 
+/// The rows of what happened to its own schedules.
 pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
     let kind = ItemKind::Schedule;
     let over = |name: &str, next: Option<Time>, detail: String| {

@@ -157,6 +157,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
             let rows = before.map(|agent| {
                 let left =
                     agent.mailbox.left(id).chain(planned::left(agent, id)).chain(budget::over(id, &agent.budget));
+                let left = left.chain(budget::held(id, Some(agent), false));
                 std::iter::once(holds(&agent.name, None)).chain(left)
             });
             rows.into_iter().flatten().collect()
@@ -166,13 +167,13 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         item_events!() => [planned::rows(id, event, stamp), alert::rows(id, event, stamp)].concat(),
         Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
         Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
+        Event::Revoked(_) => budget::held(id, before, false).into_iter().collect(),
         Event::BudgetSet { lines } => budget::limited(id, before, lines),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::BudgetNear(_)
         | Event::WakeSkipped { .. }
         | Event::Killed(_)
-        | Event::Revoked(_)
         | Event::Deleted { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }

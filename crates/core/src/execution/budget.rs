@@ -2,6 +2,7 @@
 //! the reason. Money is held before it is spent: a model call that might pass the limit, or whose price nobody knows, is not made.
 use super::decide::{Decider, close, failed};
 use super::{CallModel, Event, Execution, Reason};
+use crate::agent;
 use crate::budget::{self, Measure, Wanted};
 use crate::draft::Stop;
 use crate::row::Note;
@@ -97,6 +98,7 @@ pub(super) fn is_shut(it: &mut Decider<'_, '_>, call: &CallModel) -> Result<bool
         Measure::Tokens => Reason::TokenBudget,
         Measure::Money => Reason::CostBudget,
     };
+    agent::hold_messages(agent, it.draft, shut.opens)?;
     close(it, failed(reason, shut.to_string()))?;
     Ok(true)
 }

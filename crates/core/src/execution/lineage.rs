@@ -9,9 +9,10 @@
 //! ```
 use super::budget::dollars;
 use super::decide::{Decider, begin, close, failed};
-use super::{Ending, Event, Execution, ModelCall, Phase, Reason, Start, Step, Trigger, Usage};
+use super::{Cause, Ending, Event, Execution, ModelCall, Phase, Reason, Refusal, Start, Step, Trigger, Usage};
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
+use crate::aggregate;
 use crate::bound::Payload;
 use crate::call::{Caller, Holder};
 use crate::comms::{self, Envelope, Priority};
@@ -67,8 +68,7 @@ pub(crate) fn start_child(
     report: bool,
 ) -> Result<Result<ExecutionId, Unstarted>, Unread> {
     let Holder::Execution(above) = caller.holder else {
-        let sentence =
-            "a session starts no executions: whoever connects from outside uses its own key and `tenure run`";
+        let sentence = "a session starts no executions: a person does, with `tenure agent run NAME \"instruction\"`";
         return Ok(Err(("session_starts_none", sentence.to_string())));
     };
     let Some(execution) = draft.get::<Execution>(above)? else {
@@ -100,6 +100,9 @@ pub(crate) fn start_child(
         Ok(()) => {}
         Err(Stop::Unread) => return Err(Unread),
         // It is refused before it makes any event.
+        Err(Stop::Refused(aggregate::Refusal::Execution(Refusal::BudgetSpent { shut }))) => {
+            return Ok(Err(("budget_spent", format!("it cannot start now: {shut}"))));
+        }
         Err(Stop::Refused(refusal)) => {
             let sentence = format!("it cannot start now: {}", refusal.code());
             return Ok(Err(("cannot_start", sentence)));
@@ -202,6 +205,12 @@ fn whose(it: &Decider<'_, '_>, id: ExecutionId, execution: &Execution) -> String
 pub(super) fn is_over(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     for id in bounded_by(it)? {
         let Some((execution, tokens, money)) = used(it, id)? else { continue };
+        // One between them may have ended by itself before, so that nobody cancelled this one.
+        if execution.cancel_requested && id != it.id {
+            let why = format!("{id}, which this one was started for, was cancelled");
+            close(it, Cause::End { ending: Ending::Cancelled { by: Actor::Daemon, why } })?;
+            return Ok(true);
+        }
         let limits = execution.limits;
         let whose = whose(it, id, &execution);
         if tokens >= limits.tokens {
@@ -271,7 +280,8 @@ pub(super) fn charges(before: Option<&Execution>, event: &Event) -> Vec<Row> {
     let (tokens, money) = if let Event::ModelCalled { reserved_micro_usd, .. } = event {
         (0, signed(reserved_micro_usd.unwrap_or(0)))
     } else if let Event::ModelAnswered { usage, .. } = event {
-        (tokens_of(usage), settled(usage.micro_usd))
+        // One without a price costs what was held for it.
+        (tokens_of(usage), settled(usage.micro_usd.or(execution.held())))
     } else if let Event::ModelFailed { charged_micro_usd, usage, .. } = event {
         (usage.as_ref().map_or(0, tokens_of), settled(*charged_micro_usd))
     } else if let Event::ModelLost { charged_micro_usd, .. } = event {

@@ -210,6 +210,11 @@ fn step(id: SessionId, draft: &mut Draft<'_>, session: &Session) -> Result<bool,
         block(id, draft, &held.call, Blocked::Withdrawn)?;
         return Ok(true);
     }
+    // One that was taken back while it ran, and is to be judged again, does not begin again.
+    if let Some(held) = waiting.clone().find(|held| held.cancelled) {
+        block(id, draft, &held.call, Blocked::Cancelled)?;
+        return Ok(true);
+    }
     let Some(jail) = session.jail else { return Ok(false) };
     let number = jail.number;
     let releasing = |why: &str| Event::Releasing { jail: number, why: why.to_string() };

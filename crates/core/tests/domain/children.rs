@@ -194,6 +194,29 @@ fn who_ends_by_itself_leaves_what_it_started_at_work() {
 }
 
 #[test]
+fn who_outlives_the_one_between_is_cancelled_with_the_first_before_its_next_turn() {
+    let mut family = Family::new(1 << 40, None);
+    let root = family.root();
+    let child = family.child(root, "b");
+    let grandchild = family.child(child, "c");
+    family.finish(child);
+    family.talk.office.execution = grandchild;
+    let call = family.talk.office.call_model();
+    family.talk.office.must(call);
+    family.talk.end(root);
+    assert!(matches!(family.state(grandchild).phase, Phase::Running(_)), "nobody was there to cancel it");
+    family.talk.office.execution = grandchild;
+    let answer = family.talk.office.answer(&["agent.whoami"]);
+    family.talk.office.must(answer);
+    let perform = family.talk.office.perform();
+    family.talk.office.must(perform);
+    let Phase::Ended { ending: Ending::Cancelled { why, .. }, .. } = &family.state(grandchild).phase else {
+        panic!("{:?}", family.state(grandchild).phase)
+    };
+    assert!(why.starts_with(&root.to_string()), "{why}");
+}
+
+#[test]
 fn tokens_of_all_below_count_against_the_limit_of_the_first() {
     // A turn takes 110: three of the first, then of the second.
     let mut family = Family::new(700, None);

@@ -374,6 +374,22 @@ fn a_call_that_was_taken_back_does_not_come_again() {
 }
 
 #[test]
+fn a_call_that_was_taken_back_and_met_a_link_is_not_begun_again() {
+    let desk = || {
+        let mut desk = waiting("filesystem.write");
+        desk.bind().expect("there is room");
+        desk
+    };
+    let mut control = desk();
+    control.link().expect("it is leased");
+    assert!(control.calls()[0].call.lease().is_some(), "the control: it is judged again, and called");
+    let mut desk = desk();
+    desk.cancel_call(OWNER).expect("it runs");
+    desk.link().expect("it is leased");
+    assert!(desk.calls().is_empty(), "{:?}", desk.calls());
+}
+
+#[test]
 fn a_session_and_an_execution_share_what_their_agent_may_run_at_a_time() {
     let mut desk = in_use();
     let start = desk.office.start();

@@ -199,6 +199,27 @@ fn messages_wait_while_a_budget_is_used_up_and_wake_their_agent_once_it_opens_or
 }
 
 #[test]
+fn once_too_little_is_left_for_a_call_messages_wait_too() {
+    let mut office = Office::new(0);
+    let plan = Plan { triggers: vec![tenure_core::manifest::Trigger::Comms], ..office::plan(0) };
+    office.deploy_plan("clerk", &plan, "woken by messages").expect("a changed manifest");
+    limit_agent(&mut office, vec![line(Measure::Tokens, Period::Day, 100)]);
+    begin(&mut office);
+    let ended = ask(&mut office, 60, None);
+    assert_eq!(ended.len(), 1, "the control: so much fits");
+    answer(&mut office, 60, None);
+    begin(&mut office);
+    ask(&mut office, 60, None);
+    assert_eq!(reason(&office).expect("it has ended").0, Reason::TokenBudget);
+    assert!(held_until(&office).is_some(), "what comes would end as this one did");
+    office.post().expect("it is deployed");
+    office.wake_by_messages().expect_err("it waits");
+    limit_agent(&mut office, vec![line(Measure::Tokens, Period::Day, 1_000)]);
+    let events = office.wake_by_messages().expect("it is raised");
+    assert!(events.iter().any(|event| event.kind() == "execution.started"), "{events:?}");
+}
+
+#[test]
 fn it_is_told_once_in_a_day_that_most_of_a_budget_is_used() {
     let mut office = Office::new(0);
     limit_agent(&mut office, vec![line(Measure::Money, Period::Day, 1_000)]);

@@ -6,7 +6,7 @@ use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
 use tenure_core::agent::{self, PLANNED_MAX, WAITING, When};
-use tenure_core::aggregate::Command;
+use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::alert::{self, Listed, Severity};
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, AlertId};
@@ -26,6 +26,7 @@ use super::body::{JsonOrNothing, Params, Segment};
 use super::lookup::{misnamed, quoted};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
+use crate::commit;
 use crate::records::{Error, ReadTxn, found};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
@@ -117,7 +118,11 @@ async fn acknowledge_alert(
     if item.state == alert::OPEN {
         let alert: AlertId = item.key.parse().map_err(|_| Code::Internal.problem("an alert's id is none"))?;
         let command = agent::Command::AcknowledgeAlert { alert, note: body.note };
-        api.app.committer.commit(caller.actor, Command::Agent(item.agent, command)).await?;
+        match api.app.committer.commit(caller.actor, Command::Agent(item.agent, command)).await {
+            // Its agent, or another person, was quicker.
+            Ok(_) | Err(commit::Error::Refused(Refusal::Agent(agent::Refusal::AlertAcknowledged {}))) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let (agent, key) = (item.agent, item.key);
     let read = api.records.read(move |txn| {
