@@ -597,15 +597,11 @@ impl Aggregate for Agent {
             Event::BudgetSet { lines } => budget::apply(agent, lines),
             Event::BudgetNear(near) => crate::budget::told(&mut agent.budget, near),
             Event::Killed(_) => agent.killed = agent.open > 0,
-            Event::Revoked(supervision) => {
-                agent.state = State::Revoked(supervision.clone());
-                agent.held_until = None;
-            }
+            Event::Revoked(supervision) => supervision::is_over(agent, State::Revoked(supervision.clone())),
             Event::Deleted { home_grace_ms } => agent.state = State::Deleting { home_grace_ms: *home_grace_ms },
             Event::Archived { home_due } => {
-                agent.state = State::Archived { home_due: *home_due };
+                supervision::is_over(agent, State::Archived { home_due: *home_due });
                 agent.planned.clear();
-                agent.held_until = None;
             }
             Event::KeyCreated { key, .. } => agent.keys.push(AgentKey { id: *key, dies_at: None }),
             Event::KeyRetired { key, dies_at } => keys::retired(agent, *key, *dies_at),

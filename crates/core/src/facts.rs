@@ -102,6 +102,21 @@ impl Counter {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Buckets of a key that are kept, the newest among them. Days and months go by the wall clock, which people set ahead and
+    /// back: what was used up in a day must still be known when it comes again.
+    pub fn buckets_kept(self) -> u64 {
+        const MINUTES: u64 = 2;
+        const DAYS: u64 = 400;
+        const MONTHS: u64 = 24;
+        if matches!(self, Counter::DayTokens | Counter::DayMoney) {
+            DAYS
+        } else if matches!(self, Counter::MonthTokens | Counter::MonthMoney) {
+            MONTHS
+        } else {
+            MINUTES
+        }
+    }
 }
 
 impl Namespace {

@@ -82,6 +82,11 @@ fn by(draft: &Draft<'_>, note: Option<String>) -> Supervision {
     Supervision { by: draft.actor, note: note.map(|note| clip(&note)) }
 }
 
+/// Its messages wait for no budget any more.
+pub(super) fn is_over(agent: &mut Agent, state: State) {
+    (agent.state, agent.held_until) = (state, None);
+}
+
 pub(super) fn pause(id: AgentId, draft: &mut Draft<'_>, note: Option<String>, until: Option<Time>) -> Result<(), Stop> {
     let (supervision, now) = (by(draft, note), draft.wall);
     let agent = super::known(id, draft)?;

@@ -222,6 +222,11 @@ impl ApiState {
         let read = self.records.read(move |txn| {
             let row = txn.call(call)?;
             let result = row.result.map(|result| found(txn.bytes(result))).transpose()?.flatten();
+            // The one that holds it, which may be another than the one that asks.
+            let session = match row.holder {
+                Holder::Session(holder) => holder,
+                Holder::Execution(_) => session,
+            };
             Ok(Seen { row, session, result })
         });
         Ok(read.await?)

@@ -27,18 +27,18 @@ pub(crate) fn holder(sql: &mut dyn Sql, namespace: Namespace, key: &str) -> Resu
     sql.first(text, &[Cell::Text(namespace.as_str()), Cell::Text(key)], |row| Ok(row.text(0)?.to_string()))
 }
 
-/// A bucket that comes to 0 goes, and with the first count of a bucket in time the key's buckets before the last one.
+/// A bucket that comes to 0 goes, and with the first count of a bucket in time the key's buckets that are kept no longer.
 pub(super) fn count(sql: &mut dyn Sql, counter: Counter, key: &str, bucket: u64, by: i64) -> Result<(), Error> {
     if by == 0 {
         return Ok(());
     }
+    let oldest = Cell::count((bucket + 1).saturating_sub(counter.buckets_kept()));
     let (counter, key) = (Cell::Text(counter.as_str()), Cell::Text(key));
     let text = "INSERT INTO counters (counter, key, bucket, value) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (counter, key, bucket) DO UPDATE SET value = value + excluded.value";
     sql.execute(text, &[counter, key, Cell::count(bucket), Cell::Int(by)])?;
     let text = "DELETE FROM counters WHERE counter = $1 AND key = $2 AND \
         ((value = 0 AND bucket = $3) OR (bucket > 0 AND bucket < $4))";
-    let oldest = Cell::count(bucket.saturating_sub(1));
     sql.execute(text, &[counter, key, Cell::count(bucket), oldest]).map(|_| ())
 }
 
