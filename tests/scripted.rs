@@ -1,5 +1,6 @@
 //! A model that follows scripts: an OpenAI-compatible server on loopback. It keeps no state; the conversation itself
 //! says which step comes next, so any process may be killed at any time and the story goes on.
+use crate::daemon::Daemon;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -30,6 +31,30 @@ pub type Script = Arc<dyn Fn(&Value, usize) -> Say + Send + Sync>;
 pub struct Scripted {
     pub address: SocketAddr,
     server: tokio::task::JoinHandle<()>,
+}
+
+/// A daemon on fresh data whose model follows a script; all of it ends with this value.
+pub struct ScriptedDaemon {
+    pub daemon: Daemon,
+    _model: Scripted,
+    pub runtime: tokio::runtime::Runtime,
+    _folder: tempfile::TempDir,
+}
+
+impl ScriptedDaemon {
+    pub fn start(script: Script) -> ScriptedDaemon {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let model = runtime.block_on(Scripted::serve(script));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = model.base_url();
+        let environment = [
+            ("OPENAI_BASE_URL", url.as_str()),
+            ("OPENAI_API_KEY", "sk-test-0123456789"),
+            ("TENURE_DEFAULT_MODEL", "openai/scripted"),
+        ];
+        let daemon = Daemon::start(&folder.path().join("data"), &environment);
+        ScriptedDaemon { daemon, _model: model, runtime, _folder: folder }
+    }
 }
 
 impl Drop for Scripted {

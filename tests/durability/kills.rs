@@ -1,5 +1,6 @@
 //! SIGKILL at random points over a mix of executions: none lost, no finished call repeated, the chain valid, and no
 //! process, mount or cgroup left. `TENURE_KILLS` says how many, `TENURE_SEED` which.
+use super::number;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,10 +71,6 @@ fn script() -> Script {
             _ => Say::After(Duration::from_millis(40), Box::new(Say::Text(format!("{job} is done")))),
         }
     })
-}
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 struct Trial {

@@ -3,3 +3,8 @@ mod kills;
 mod messages;
 mod disk;
 mod sessions;
+
+/// Of the environment.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tenure_wire::api::message::SendMessage;
 use tenure_wire::client::{Client, Endpoint};
 use tests::daemon::Daemon;
-use tests::scripted::{Say, Script, Scripted, woken_with};
+use tests::scripted::{Say, Script, ScriptedDaemon, woken_with};
 
 const AGENTS: [&str; 2] = ["left", "right"];
 const WITHIN: Duration = Duration::from_secs(120);
@@ -53,10 +53,6 @@ async fn write(client: Client, agent: &'static str, stop: Arc<AtomicBool>) -> u6
     sent
 }
 
-fn kills() -> u64 {
-    std::env::var("TENURE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
-}
-
 fn at_rest(daemon: &Daemon, agent: &str) -> bool {
     let open = daemon.json(&["execution", "list", "--agent", agent, "--limit", "5"]);
     let open = open.as_array().expect("a list").iter().any(|execution| execution["ended_at"].is_null());
@@ -81,20 +77,16 @@ fn woken(daemon: &Daemon, agent: &str) -> Vec<u64> {
 
 #[test]
 fn whatever_is_killed_each_message_wakes_its_agent_once_and_in_order() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let model = runtime.block_on(Scripted::serve(script()));
-    let url = model.base_url();
-    let environment =
-        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
-    let mut daemon = Daemon::start(&folder.path().join("data"), &environment);
+    let kills = super::number("TENURE_KILLS", 10);
+    let mut house = ScriptedDaemon::start(script());
+    let (daemon, runtime) = (&mut house.daemon, &house.runtime);
     for agent in AGENTS {
         daemon.deploy(&MANIFEST.replace("NAME", agent));
     }
     let client = Client::new(Endpoint::Unix(daemon.data.join("tenure.sock")), None);
     let stop = Arc::new(AtomicBool::new(false));
     let writers = AGENTS.map(|agent| runtime.spawn(write(client.clone(), agent, Arc::clone(&stop))));
-    for kill in 0..kills() {
+    for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(150 + 53 * (kill % 7)));
         daemon.kill();
         daemon.start_again();
@@ -105,12 +97,12 @@ fn whatever_is_killed_each_message_wakes_its_agent_once_and_in_order() {
         let within = async { tokio::time::timeout(WITHIN, writer).await };
         let sent = runtime.block_on(within).expect("it is answered in the end").expect("nobody panics");
         let begin = Instant::now();
-        while !at_rest(&daemon, agent) {
+        while !at_rest(daemon, agent) {
             assert!(begin.elapsed() < WITHIN, "{agent} does not come to rest\n{}", daemon.log());
             std::thread::sleep(Duration::from_millis(100));
         }
         let every: Vec<u64> = (1..=sent).collect();
-        assert_eq!(woken(&daemon, agent), every, "{agent}: a message was lost, doubled or out of order");
+        assert_eq!(woken(daemon, agent), every, "{agent}: a message was lost, doubled or out of order");
         let kept = daemon.json(&["state", "list", agent, "--prefix", "seen:", "--limit", "100000"]);
         let kept = kept.as_array().expect("a list");
         assert_eq!(kept.len() as u64, sent, "{agent} kept another number");
@@ -119,5 +111,5 @@ fn whatever_is_killed_each_message_wakes_its_agent_once_and_in_order() {
     }
     daemon.stop();
     daemon.ok(&["audit", "verify"]);
-    println!("figure: {all} messages over {} kills, each taken once and in order", kills());
+    println!("figure: {all} messages over {kills} kills, each taken once and in order");
 }

@@ -18,10 +18,6 @@ spec:
   tools: ["state.*", "agent.*"]
 "#;
 
-fn kills() -> u64 {
-    std::env::var("TENURE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
-}
-
 /// Sets one value again and again; gives how often it was told that it is set.
 async fn count(agent: Client, program: usize, stop: Arc<AtomicBool>) -> u64 {
     let mut set = 0;
@@ -46,6 +42,7 @@ async fn count(agent: Client, program: usize, stop: Arc<AtomicBool>) -> u64 {
 #[test]
 fn whatever_is_killed_each_call_of_a_session_is_made_once_and_the_session_lives_on() {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let kills = super::number("TENURE_KILLS", 10);
     let mut daemon = Daemon::start(&folder.path().join("data"), &[]);
     daemon.deploy(MANIFEST);
     let secret = daemon.json(&["agent", "rotate", "outside"])["secret"].as_str().expect("a key").to_string();
@@ -55,7 +52,7 @@ fn whatever_is_killed_each_call_of_a_session_is_made_once_and_the_session_lives_
     let stop = Arc::new(AtomicBool::new(false));
     let programs: Vec<_> =
         (0..PROGRAMS).map(|program| runtime.spawn(count(agent.clone(), program, Arc::clone(&stop)))).collect();
-    for kill in 0..kills() {
+    for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(100 + 37 * (kill % 7)));
         daemon.kill();
         daemon.start_again();
@@ -71,7 +68,7 @@ fn whatever_is_killed_each_call_of_a_session_is_made_once_and_the_session_lives_
     assert_eq!((sessions[0]["status"].clone(), sessions[0]["invocations"].clone()), (json!("live"), json!(all)));
     daemon.stop();
     daemon.ok(&["audit", "verify"]);
-    println!("figure: {all} calls over {} kills, each made once", kills());
+    println!("figure: {all} calls over {kills} kills, each made once");
 }
 
 const RUNNER: &str = "\

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::daemon::Daemon;
 use tests::processes::Process;
-use tests::scripted::{Say, Script, Scripted};
+use tests::scripted::{Say, Script, ScriptedDaemon};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const MANIFEST: &str = r#"
@@ -17,23 +17,10 @@ spec:
   tools: ["process.run"]
 "#;
 
-struct Stage {
-    _folder: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
-    _model: Scripted,
-    daemon: Daemon,
-}
-
-fn stage(script: Script) -> Stage {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let model = runtime.block_on(Scripted::serve(script));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let url = model.base_url();
-    let environment =
-        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
-    let daemon = Daemon::start(&folder.path().join("data"), &environment);
-    daemon.deploy(MANIFEST);
-    Stage { _folder: folder, _runtime: runtime, _model: model, daemon }
+fn deployed() -> ScriptedDaemon {
+    let house = ScriptedDaemon::start(works_for_long());
+    house.daemon.deploy(MANIFEST);
+    house
 }
 
 /// A program that has children, one of them in a session of its own, and waits for none.
@@ -52,10 +39,10 @@ fn sleepers(daemon: &Daemon) -> Vec<Process> {
     tree.into_iter().filter(|process| process.command.starts_with("sleep 397")).collect()
 }
 
-fn until(what: &str, stage: &Stage, holds: impl Fn(&Daemon) -> bool) -> Duration {
+fn until(what: &str, daemon: &Daemon, holds: impl Fn(&Daemon) -> bool) -> Duration {
     let begin = Instant::now();
-    while !holds(&stage.daemon) {
-        assert!(begin.elapsed() < WITHIN, "{what}: not within {WITHIN:?}\n{}", stage.daemon.log());
+    while !holds(daemon) {
+        assert!(begin.elapsed() < WITHIN, "{what}: not within {WITHIN:?}\n{}", daemon.log());
         std::thread::sleep(Duration::from_millis(20));
     }
     begin.elapsed()
@@ -67,15 +54,15 @@ fn status(daemon: &Daemon, execution: &str) -> Value {
 
 #[test]
 fn kill_kills_the_process_tree_and_the_shown_state_is_right() {
-    let stage = stage(works_for_long());
-    let daemon = &stage.daemon;
+    let house = deployed();
+    let daemon = &house.daemon;
     let started = daemon.json(&["execute", "--agent", "worker-bee", "--input", "x"]);
     let execution = started["id"].as_str().expect("an id").to_string();
-    until("its programs run", &stage, |daemon| sleepers(daemon).len() == 3);
+    until("its programs run", daemon, |daemon| sleepers(daemon).len() == 3);
     assert_eq!(status(daemon, &execution), "running");
     let was = sleepers(daemon);
     daemon.ok(&["kill", "worker-bee", "--yes"]);
-    let took = until("it is shown as cancelled", &stage, |daemon| status(daemon, &execution) == "cancelled");
+    let took = until("it is shown as cancelled", daemon, |daemon| status(daemon, &execution) == "cancelled");
     assert!(was.iter().all(|process| !process.alive()), "shown as ended while a program of it lives");
     assert_eq!(daemon.json(&["execution", "list", "--status", "running"]), json!([]));
     println!("figure: shown and gone {} ms after `tenure kill`", took.as_millis());
@@ -83,21 +70,21 @@ fn kill_kills_the_process_tree_and_the_shown_state_is_right() {
 
 #[test]
 fn there_is_no_phantom_running_also_after_kill_9_of_everything() {
-    let mut stage = stage(works_for_long());
-    let started = stage.daemon.json(&["execute", "--agent", "worker-bee", "--input", "x"]);
+    let mut house = deployed();
+    let started = house.daemon.json(&["execute", "--agent", "worker-bee", "--input", "x"]);
     let execution = started["id"].as_str().expect("an id").to_string();
-    until("its programs run", &stage, |daemon| sleepers(daemon).len() == 3);
-    let tree = stage.daemon.tree();
-    stage.daemon.kill();
+    until("its programs run", &house.daemon, |daemon| sleepers(daemon).len() == 3);
+    let tree = house.daemon.tree();
+    house.daemon.kill();
     tree.iter().for_each(Process::kill);
-    until("nothing of it runs any more", &stage, |_| tree.iter().all(|process| !process.alive()));
-    stage.daemon.start_again();
+    until("nothing of it runs any more", &house.daemon, |_| tree.iter().all(|process| !process.alive()));
+    house.daemon.start_again();
     // The call is known to be lost, the model is told, and says that it is done.
-    let record = stage.daemon.ended(&execution, WITHIN);
+    let record = house.daemon.ended(&execution, WITHIN);
     assert_eq!(record["status"], "completed", "{record:#}");
-    let logs = stage.daemon.json(&["execution", "logs", &execution]);
+    let logs = house.daemon.json(&["execution", "logs", &execution]);
     assert_eq!(logs[0]["log"][0]["calls"][0]["outcome"], "lost", "{logs:#}");
-    assert!(sleepers(&stage.daemon).is_empty(), "it was not done a second time");
-    let running = stage.daemon.json(&["execution", "list", "--status", "running"]);
+    assert!(sleepers(&house.daemon).is_empty(), "it was not done a second time");
+    let running = house.daemon.json(&["execution", "list", "--status", "running"]);
     assert_eq!(running, json!([]));
 }

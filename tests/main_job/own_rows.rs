@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tests::daemon::Daemon;
-use tests::scripted::{Say, Script, Scripted, said};
+use tests::scripted::{Say, Script, ScriptedDaemon, said};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,7 @@ spec:
 /// What the model was sent back last, each time that it was asked.
 type Heard = Arc<Mutex<Vec<String>>>;
 
-fn start(heard: &Heard) -> (tempfile::TempDir, tokio::runtime::Runtime, Scripted, Daemon) {
+fn start(heard: &Heard) -> ScriptedDaemon {
     let heard = Arc::clone(heard);
     let script: Script = Arc::new(move |request, answered| {
         let last = request["messages"].as_array().and_then(|messages| messages.last()).cloned().unwrap_or_default();
@@ -31,14 +31,7 @@ fn start(heard: &Heard) -> (tempfile::TempDir, tokio::runtime::Runtime, Scripted
             (false, answered) => keep(answered),
         }
     });
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let model = runtime.block_on(Scripted::serve(script));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let url = model.base_url();
-    let environment =
-        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
-    let daemon = Daemon::start(&folder.path().join("data"), &environment);
-    (folder, runtime, model, daemon)
+    ScriptedDaemon::start(script)
 }
 
 fn keep(answered: usize) -> Say {
@@ -67,10 +60,10 @@ fn execute(daemon: &Daemon, input: &str) -> String {
 #[test]
 fn what_an_agent_asks_of_itself_and_keeps_is_told_logged_proven_and_opens_no_sandbox() {
     let heard = Heard::default();
-    let (_folder, _runtime, _model, daemon) = start(&heard);
+    let ScriptedDaemon { daemon, .. } = &start(&heard);
     let agent = daemon.deploy(MANIFEST);
     let agent = agent["id"].as_str().expect("an id");
-    let kept = execute(&daemon, "keep it");
+    let kept = execute(daemon, "keep it");
     let told = heard.lock().expect("no test thread panicked with it").split_off(0);
     let expected: [&[&str]; 6] = [
         &["keep it"],
@@ -108,7 +101,7 @@ fn what_an_agent_asks_of_itself_and_keeps_is_told_logged_proven_and_opens_no_san
     assert_eq!(shown, wanted, "{logs:#}");
     assert_eq!(calls[3]["result"], "{\"step\":1}");
 
-    let read = execute(&daemon, "READ");
+    let read = execute(daemon, "READ");
     let output = daemon.json(&["execution", "get", &read])["output"].as_str().expect("an output").to_string();
     assert!(output.contains("value: {\"step\":1}") && output.contains("version: 1"), "{output}");
     let records = daemon.json(&["audit", "tail", "--limit", "500"]);

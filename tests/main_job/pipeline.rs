@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::daemon::Daemon;
-use tests::scripted::{Say, Script, Scripted, said, woken_with};
+use tests::scripted::{Say, Script, ScriptedDaemon, said, woken_with};
 
 const WITHIN: Duration = Duration::from_secs(90);
 
@@ -56,13 +56,7 @@ fn ended(daemon: &Daemon, agent: &str, count: usize) -> Vec<Value> {
 
 #[test]
 fn the_invoice_pipeline_hands_work_on_by_messages_and_ends() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let model = runtime.block_on(Scripted::serve(script()));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let url = model.base_url();
-    let environment =
-        [("OPENAI_BASE_URL", url.as_str()), ("OPENAI_API_KEY", "sk-test"), ("TENURE_DEFAULT_MODEL", "openai/scripted")];
-    let daemon = Daemon::start(&folder.path().join("data"), &environment);
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script());
     let example = |name: &str| {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/invoice-pipeline").join(name);
         let text = std::fs::read_to_string(path).expect("the example is there");
@@ -73,8 +67,8 @@ fn the_invoice_pipeline_hands_work_on_by_messages_and_ends() {
     let bot = daemon.deploy(&example("email-bot.yaml"));
     daemon.json(&["execute", "--agent", "email-bot"]);
 
-    let books = ended(&daemon, "bookkeeper", 1);
-    let bots = ended(&daemon, "email-bot", 2);
+    let books = ended(daemon, "bookkeeper", 1);
+    let bots = ended(daemon, "email-bot", 2);
     assert_eq!((books.len(), bots.len()), (1, 2), "{books:#?}\n{bots:#?}");
     for execution in books.iter().chain(&bots) {
         assert_eq!(execution["status"], "completed", "{execution:#}\n{}", daemon.log());

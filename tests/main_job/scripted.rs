@@ -3,8 +3,7 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::daemon::Daemon;
-use tests::scripted::{Say, Script, Scripted, said};
+use tests::scripted::{Say, Script, ScriptedDaemon, said};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -28,27 +27,6 @@ spec:
         pattern: "^6$"
 "#;
 
-fn serve(script: Script) -> (tokio::runtime::Runtime, Scripted) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let model = runtime.block_on(Scripted::serve(script));
-    (runtime, model)
-}
-
-fn start(script: Script) -> (tempfile::TempDir, tokio::runtime::Runtime, Scripted, Daemon) {
-    let (runtime, model) = serve(script);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let url = model.base_url();
-    let daemon = Daemon::start(
-        &folder.path().join("data"),
-        &[
-            ("OPENAI_BASE_URL", &url),
-            ("OPENAI_API_KEY", "sk-test-0123456789"),
-            ("TENURE_DEFAULT_MODEL", "openai/scripted"),
-        ],
-    );
-    (folder, runtime, model, daemon)
-}
-
 fn write(path: &str, content: &str) -> (&'static str, Value) {
     ("filesystem.write", json!({"path": path, "content": content}))
 }
@@ -71,7 +49,7 @@ fn mends_its_sum() -> Script {
 
 #[test]
 fn an_agent_works_in_its_sandbox_fails_its_validator_tries_again_and_completes() {
-    let (_folder, _runtime, _model, daemon) = start(mends_its_sum());
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(mends_its_sum());
     let agent = daemon.deploy(MANIFEST);
     let name = agent["name"].as_str().expect("a name");
     assert_eq!((name, agent["status"].as_str()), ("clerk", Some("registered")));
@@ -115,7 +93,7 @@ fn several_calls_of_one_turn_all_run_and_are_all_answered() {
         }
         _ => Say::Text("too many turns".to_string()),
     });
-    let (_folder, _runtime, _model, daemon) = start(script);
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script);
     let agent = daemon.deploy(&MANIFEST.split("  execution:").next().expect("a head").replace("clerk", "many"));
     let id = daemon.json(&["execute", "--agent", "many", "--input", "go"])["id"].as_str().expect("an id").to_string();
     let record = daemon.ended(&id, WITHIN);
@@ -135,7 +113,7 @@ fn a_running_execution_keeps_its_revision_while_the_agent_gets_a_new_one() {
             (false, _) => Say::Text("second".to_string()),
         }
     });
-    let (_folder, _runtime, _model, daemon) = start(script);
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script);
     let bare = MANIFEST.split("  execution:").next().expect("a head").to_string();
     daemon.deploy(&bare.replace("Do what", "FIRST. Do what"));
     let old = daemon.json(&["execute", "--agent", "clerk", "--input", "x"])["id"].as_str().expect("an id").to_string();
@@ -151,7 +129,7 @@ fn a_running_execution_keeps_its_revision_while_the_agent_gets_a_new_one() {
 #[test]
 fn a_cancelled_execution_is_gone_with_its_processes() {
     let script: Script = Arc::new(|_, _| Say::Calls(vec![python("import time; time.sleep(600)")]));
-    let (_folder, _runtime, _model, daemon) = start(script);
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script);
     daemon.deploy(&MANIFEST.replace("clerk", "sleeper"));
     let id = daemon.json(&["execute", "--agent", "sleeper", "--input", "x"])["id"].as_str().expect("an id").to_string();
     let sleeping = || daemon.tree().into_iter().filter(|process| process.command.contains("time.sleep(600)")).count();
@@ -169,7 +147,7 @@ fn a_cancelled_execution_is_gone_with_its_processes() {
 
 #[test]
 fn the_same_manifest_deployed_again_changes_nothing_and_says_so() {
-    let (_folder, _runtime, _model, daemon) = start(Arc::new(|_, _| Say::Text("x".to_string())));
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(Arc::new(|_, _| Say::Text("x".to_string())));
     let first = daemon.deploy(MANIFEST);
     let again = daemon.deploy(MANIFEST);
     assert_eq!((first["revision"].as_u64(), again["revision"].as_u64()), (Some(1), Some(1)));
@@ -179,7 +157,7 @@ fn the_same_manifest_deployed_again_changes_nothing_and_says_so() {
 
 #[test]
 fn an_idempotency_key_starts_one_execution_however_often_it_is_said() {
-    let (_folder, _runtime, _model, daemon) = start(Arc::new(|_, _| Say::Text("x".to_string())));
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(Arc::new(|_, _| Say::Text("x".to_string())));
     daemon.deploy(&MANIFEST.split("  execution:").next().expect("a head").replace("clerk", "once"));
     let start = ["execute", "--agent", "once", "--input", "x", "--idempotency-key", "k1"];
     let first = daemon.json(&start);
@@ -191,7 +169,7 @@ fn an_idempotency_key_starts_one_execution_however_often_it_is_said() {
 #[test]
 fn a_deleted_agent_ends_its_executions_first_and_then_its_name_is_free_for_another() {
     let script: Script = Arc::new(|_, _| Say::Calls(vec![python("import time; time.sleep(600)")]));
-    let (_folder, _runtime, _model, daemon) = start(script);
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script);
     let first = daemon.deploy(&MANIFEST.replace("clerk", "leaver"));
     let id = daemon.json(&["execute", "--agent", "leaver", "--input", "x"])["id"].as_str().expect("an id").to_string();
     daemon.ok(&["agent", "delete", "leaver", "--yes"]);
@@ -210,7 +188,7 @@ fn an_aegis_manifest_deploys_as_it_is_and_runs_with_its_own_tool_names() {
         1 => Say::Calls(vec![("process.run", json!({"command": "python3", "args": ["/workspace/solution.py"]}))]),
         _ => Say::Text("It answers.".to_string()),
     });
-    let (_folder, _runtime, _model, daemon) = start(script);
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script);
     let python =
         Command::new("/usr/bin/python3").args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).output();
     let python = String::from_utf8(python.expect("python3 runs").stdout).expect("a version is text");

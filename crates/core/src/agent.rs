@@ -67,15 +67,27 @@ macro_rules! life_events {
     };
 }
 
-/// Events of things of its that are listed one by one: the wakes that it plans itself, its alerts.
-macro_rules! item_events {
+/// Events of the wakes that it plans itself.
+macro_rules! planned_events {
     () => {
         Event::ScheduleCreated { .. }
             | Event::ScheduleDeleted { .. }
             | Event::ScheduleWoken { .. }
             | Event::ScheduleSkipped { .. }
-            | Event::AlertSent { .. }
-            | Event::AlertAcknowledged { .. }
+    };
+}
+
+/// Events of what it tells its supervisor.
+macro_rules! alert_events {
+    () => {
+        Event::AlertSent { .. } | Event::AlertAcknowledged { .. }
+    };
+}
+
+/// Events of things of its that are listed one by one.
+macro_rules! item_events {
+    () => {
+        planned_events!() | alert_events!()
     };
 }
 
@@ -85,11 +97,13 @@ macro_rules! message_events {
     };
 }
 
+pub mod alert;
 mod budget;
 mod deploy;
 mod files;
 mod keys;
 mod mailbox;
+mod owed;
 mod planned;
 mod rows;
 mod schedule;
@@ -112,7 +126,6 @@ pub use supervision::{Supervised, Supervision};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
-use crate::alert::{self, Severity};
 use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Allowance, Line, Near};
 use crate::call::Holder;
@@ -121,11 +134,11 @@ use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
 use crate::id::{AgentId, AlertId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
 use crate::manifest::Trigger;
-use crate::owed::{Obligation, Owed};
+use crate::owed::Owed;
 use crate::row::Row;
 use crate::session::Ending;
 use crate::state as values;
-use crate::time::{Due, Stamp, Time};
+use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -442,10 +455,10 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             next: Option<Time>,
         },
-        "alert.sent" => AlertSent { alert: AlertId, severity: Severity, message: Bound, holder: Holder },
+        "alert.sent" => AlertSent { alert: AlertId, severity: alert::Severity, message: Bound, holder: Holder },
         "alert.acknowledged" => AlertAcknowledged {
             alert: AlertId,
-            severity: Severity,
+            severity: alert::Severity,
             by: Actor,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             note: Option<String>,
@@ -624,10 +637,11 @@ impl Aggregate for Agent {
                 agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);
             }
-            item_events!() => planned::apply(agent, event, stamp),
+            planned_events!() => planned::apply(agent, event, stamp),
             Event::Created(_)
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }
+            | alert_events!()
             | state_events!()
             | message_events!()
             | Event::Refused(_) => {}
@@ -639,39 +653,7 @@ impl Aggregate for Agent {
     }
 
     fn owed(&self) -> Vec<Owed> {
-        let mut owed = Vec::new();
-        let mut owe = |obligation, due| owed.push(Owed { obligation, due });
-        if let Some(dies_at) = self.keys.iter().filter_map(|key| key.dies_at).min() {
-            owe(Obligation::EndKey, Due::Wall(dies_at));
-        }
-        if self.is_ending() {
-            owe(Obligation::CancelExecutions, Due::AT_ONCE);
-        }
-        if let Some(next) = self.next_wake() {
-            owe(Obligation::Wake { waking: Waking::Schedule { scheduled: next.scheduled } }, Due::Wall(next.due));
-        }
-        if let Some(due) = self.next_planned() {
-            owe(Obligation::Wake { waking: Waking::Planned { due } }, Due::Wall(due));
-        }
-        if let Some(due) = self.state_due {
-            owe(Obligation::SweepState, Due::Wall(due));
-        }
-        match (&self.state, self.home) {
-            (State::Paused { until: Some(until), .. }, _) => owe(Obligation::EndPause, Due::Wall(*until)),
-            (State::Archived { home_due: Some(due) }, Some(worker)) => {
-                owe(Obligation::RemoveHome { worker }, Due::Wall(*due));
-            }
-            (
-                State::Deployed
-                | State::Paused { .. }
-                | State::Revoked(_)
-                | State::Deleting { .. }
-                | State::Archived { .. },
-                _,
-            ) => {}
-        }
-        self.mailbox.owed(self, &mut owed);
-        owed
+        owed::owed(self)
     }
 
     fn rows(id: AgentId, before: Option<&Agent>, event: &Event, stamp: Stamp) -> Vec<Row> {

@@ -1,6 +1,6 @@
 //! What an agent, and all agents of a project together, may use up in a calendar day and month of UTC: tokens and money.
 //! A model call holds what it may take before it is made, and gives back what it did not; so executions that run at a time
-//! never pass a limit together. What was held for a call that was lost or withdrawn is used up. Nothing here may read a clock.
+//! pass no limit together but by what an answer takes beyond its estimate. What was held for a call that was lost or withdrawn is used up. Nothing here may read a clock.
 use crate::agent::{self, Agent};
 use crate::draft::{Draft, Stop};
 use crate::facts::{Counter, Unread};
@@ -11,7 +11,7 @@ use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Of a hundred, from where on it is told that a budget is nearly used up.
+/// Of a hundred, from where on it is told that a budget, of whatever kind, is nearly used up.
 pub const NEAR_PERCENT: u64 = 80;
 /// What a limit may be: beyond, sums could not be recorded.
 pub const LIMIT_MAX: u64 = 1 << 52;
@@ -222,6 +222,10 @@ impl fmt::Display for Amount {
             Measure::Money => write!(f, "{}.{:06} USD", self.1 / 1_000_000, self.1 % 1_000_000),
         }
     }
+}
+
+pub(crate) fn dollars(micro_usd: u64) -> Amount {
+    Amount(Measure::Money, micro_usd)
 }
 
 pub fn counter(measure: Measure, period: Period) -> Counter {

@@ -34,7 +34,6 @@ pub mod state;
 pub mod budget;
 pub mod comms;
 pub mod item;
-pub mod alert;
 pub mod execution;
 pub mod session;
 pub mod fleet;

@@ -280,7 +280,6 @@ refusals! {
         "session.too_many_calls" => TooManyCalls {},
         /// As many calls of it are in flight as may be.
         "session.calls_in_flight" => CallsInFlight {},
-        "session.call_unknown" => CallUnknown {},
         "session.call_ended" => CallEnded {},
         /// No worker can take it now.
         "session.unplaced" quiet => Unplaced { why: Unplaced },

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use strum::{EnumCount, IntoEnumIterator};
 use tenure_wire::api::status::DiskUse;
 
 /// Names that one look counts.
@@ -21,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(60);
 const BLOCK: u64 = 512;
 
 /// What a file or folder of the data directory is kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::EnumIter, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 enum Sort {
     /// Records, rows and small payloads.
@@ -65,7 +66,7 @@ struct Count {
     /// Of files with several names, those that were counted.
     seen: HashSet<(u64, u64)>,
     device: u64,
-    sums: [Sum; 7],
+    sums: [Sum; Sort::COUNT],
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,8 +77,7 @@ struct Sum {
 }
 
 fn look(data_dir: &Path, bounds: Bounds) -> Vec<DiskUse> {
-    use strum::IntoEnumIterator;
-    let mut count = Count { bounds, seen: HashSet::new(), device: 0, sums: [Sum::default(); 7] };
+    let mut count = Count { bounds, seen: HashSet::new(), device: 0, sums: [Sum::default(); Sort::COUNT] };
     match rustix::fs::open(data_dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(top) => {
             count.device = rustix::fs::fstat(&top).map_or(0, |stat| stat.st_dev);
@@ -198,16 +198,17 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let root = outer.path().join("data");
         let large = vec![b'x'; 256 * 1024];
-        for path in ["blobs/ab/cd", "agents/agt_1/work/a", "agents/agt_1/volumes/v/b", "agents/agt_2/ephemeral/e/v/c"] {
-            let path = root.join(path);
+        let (one, other) = (root.join("agents").join("agt_1"), root.join("agents").join("agt_2"));
+        let work = one.join("work");
+        for path in [root.join("blobs/ab/cd"), work.join("a"), one.join("volumes/v/b"), other.join("ephemeral/e/v/c")] {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, &large).unwrap();
         }
         fs::write(root.join("tenure.db"), &large).unwrap();
         fs::write(root.join("daemon.log"), &large).unwrap();
         fs::write(outer.path().join("elsewhere"), vec![b'x'; 4 << 20]).unwrap();
-        std::os::unix::fs::symlink(outer.path(), root.join("agents/agt_1/work/out")).unwrap();
-        fs::hard_link(root.join("agents/agt_1/work/a"), root.join("agents/agt_1/work/again")).unwrap();
+        std::os::unix::fs::symlink(outer.path(), work.join("out")).unwrap();
+        fs::hard_link(work.join("a"), work.join("again")).unwrap();
         let found = look(&root, wide());
         for (what, files) in [("database", 1), ("blobs", 1), ("work_folders", 1), ("volumes", 2), ("logs", 1)] {
             let (least, most) = (files * 256 * 1024, files * 256 * 1024 + 128 * 1024);

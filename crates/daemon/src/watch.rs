@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tenure_core::aggregate::{Event, Stream};
-use tenure_core::call::Holder;
 use tenure_core::execution::Turn;
 use tenure_core::id::{CallId, ExecutionId, KeyId};
 use tenure_core::time::Stamp;
@@ -24,7 +23,7 @@ const CALLS_MAX: usize = 256;
 pub const PIECES_MAX: usize = 128;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
-/// Executions and sessions with an open turn or a present watcher; beyond, a watcher gets events alone.
+/// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.
 const OPEN_MAX: usize = 1024;
 
 #[derive(Clone)]
@@ -39,13 +38,13 @@ struct Sources {
     /// The same, for who waits for more.
     moved: watch::Sender<u64>,
     /// Held for microseconds, never across an await.
-    open: Mutex<HashMap<Holder, OpenHolder>>,
+    open: Mutex<HashMap<ExecutionId, OpenExecution>>,
     /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
     no_pieces: broadcast::Sender<Piece>,
 }
 
-/// The turn of one execution that is being made, or none of a session, and its watchers. Removed once there is neither.
-struct OpenHolder {
+/// The turn of one execution that is being made, and its watchers. Removed once there is neither.
+struct OpenExecution {
     pieces: broadcast::Sender<Piece>,
     watchers: usize,
     turn: Option<Turn>,
@@ -60,7 +59,7 @@ pub struct Subscription {
     pub pieces: broadcast::Receiver<Piece>,
     /// The text of the open turn up to now; pieces go on from there.
     pub so_far: Option<SoFar>,
-    counted: Option<(Watch, Holder)>,
+    counted: Option<(Watch, ExecutionId)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +71,8 @@ pub struct SoFar {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if let Some((watch, holder)) = self.counted.take() {
-            watch.leave(holder);
+        if let Some((watch, execution)) = self.counted.take() {
+            watch.leave(execution);
         }
     }
 }
@@ -138,37 +137,35 @@ impl Watch {
         self.0.calls.subscribe()
     }
 
-    pub fn subscribe(&self, holder: impl Into<Holder>) -> Subscription {
-        let holder = holder.into();
+    pub fn subscribe(&self, execution: ExecutionId) -> Subscription {
         let events = self.0.events.subscribe();
         let mut open = self.open();
-        if !open.contains_key(&holder) && open.len() >= OPEN_MAX {
+        if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
             return Subscription { events, pieces: self.0.no_pieces.subscribe(), so_far: None, counted: None };
         }
-        let entry = open.entry(holder).or_insert_with(OpenHolder::new);
+        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
         entry.watchers += 1;
         let so_far = (!entry.so_far.is_empty()).then(|| SoFar { text: entry.so_far.clone(), cut: entry.cut });
-        Subscription { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), holder)) }
+        Subscription { events, pieces: entry.pieces.subscribe(), so_far, counted: Some((self.clone(), execution)) }
     }
 
-    fn leave(&self, holder: Holder) {
+    fn leave(&self, execution: ExecutionId) {
         let mut open = self.open();
-        if let Some(entry) = open.get_mut(&holder) {
+        if let Some(entry) = open.get_mut(&execution) {
             entry.watchers -= 1;
             if entry.is_unused() {
-                open.remove(&holder);
+                open.remove(&execution);
             }
         }
     }
 
     /// Model text as it comes. A new turn or attempt begins a new text.
     pub fn text(&self, execution: ExecutionId, turn: Turn, text: String) {
-        let execution = Holder::Execution(execution);
         let mut open = self.open();
         if !open.contains_key(&execution) && open.len() >= OPEN_MAX {
             return;
         }
-        let entry = open.entry(execution).or_insert_with(OpenHolder::new);
+        let entry = open.entry(execution).or_insert_with(OpenExecution::new);
         if entry.turn != Some(turn) {
             entry.begin(Some(turn));
         }
@@ -183,7 +180,6 @@ impl Watch {
 
     /// The open turn of this execution is over; its text is in the ledger's reach now.
     pub fn end_text(&self, execution: ExecutionId) {
-        let execution = Holder::Execution(execution);
         let mut open = self.open();
         if let Some(entry) = open.get_mut(&execution) {
             entry.begin(None);
@@ -193,13 +189,13 @@ impl Watch {
         }
     }
 
-    pub fn output(&self, holder: Holder, stderr: bool, text: String) {
-        if let Some(entry) = self.open().get(&holder) {
+    pub fn output(&self, execution: ExecutionId, stderr: bool, text: String) {
+        if let Some(entry) = self.open().get(&execution) {
             let _ = entry.pieces.send(Piece::Output { stderr, text });
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<Holder, OpenHolder>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<ExecutionId, OpenExecution>> {
         self.0.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -212,10 +208,10 @@ fn ended_call(event: &Event) -> Option<CallId> {
     }
 }
 
-impl OpenHolder {
-    fn new() -> OpenHolder {
+impl OpenExecution {
+    fn new() -> OpenExecution {
         let pieces = broadcast::Sender::new(PIECES_MAX);
-        OpenHolder { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
+        OpenExecution { pieces, watchers: 0, turn: None, so_far: String::new(), cut: false }
     }
 
     fn begin(&mut self, turn: Option<Turn>) {

@@ -186,19 +186,21 @@ pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
         }
         None => agent.planned.retain(|planned| planned.name != name),
     };
-    if let Event::ScheduleSkipped { name, next, .. } = event {
-        over(name, *next, None);
-    } else if let Event::ScheduleDeleted { name, .. } = event {
-        over(name, None, None);
-    } else if let Event::ScheduleWoken { name, execution, next, .. } = event {
-        over(name, *next, Some(*execution));
-        agent.last_woken_at = Some(stamp.at);
-    } else if let Event::ScheduleCreated { name, next, .. } = event {
-        agent.plans = agent.plans.saturating_add(1);
-        // What the former one of this name started is still its own: no second one runs beside it.
-        let former = agent.planned.iter().position(|planned| planned.name == *name);
-        let execution = former.and_then(|place| agent.planned.remove(place).execution);
-        agent.planned.push(Planned { name: name.clone(), next: *next, execution });
+    match event {
+        Event::ScheduleSkipped { name, next, .. } => over(name, *next, None),
+        Event::ScheduleDeleted { name, .. } => over(name, None, None),
+        Event::ScheduleWoken { name, execution, next, .. } => {
+            over(name, *next, Some(*execution));
+            agent.last_woken_at = Some(stamp.at);
+        }
+        Event::ScheduleCreated { name, next, .. } => {
+            agent.plans = agent.plans.saturating_add(1);
+            // What the former one of this name started is still its own: no second one runs beside it.
+            let former = agent.planned.iter().position(|planned| planned.name == *name);
+            let execution = former.and_then(|place| agent.planned.remove(place).execution);
+            agent.planned.push(Planned { name: name.clone(), next: *next, execution });
+        }
+        Event::Archived { .. } | life_events!() | alert_events!() | state_events!() | message_events!() => {}
     }
 }
 
@@ -210,8 +212,16 @@ pub(super) fn ended(agent: &mut Agent, execution: ExecutionId) {
 }
 
 pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
-    if let Event::ScheduleCreated { input, .. } = event {
-        each(&input.hash);
+    match event {
+        Event::ScheduleCreated { input, .. } => each(&input.hash),
+        Event::ScheduleDeleted { .. }
+        | Event::ScheduleWoken { .. }
+        | Event::ScheduleSkipped { .. }
+        | Event::Archived { .. }
+        | life_events!()
+        | alert_events!()
+        | state_events!()
+        | message_events!() => {}
     }
 }
 
@@ -228,19 +238,19 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
             None => Row::ItemGone { kind, agent: id, key },
         }]
     };
-    if let Event::ScheduleSkipped { name, why, scheduled, next } = event {
-        return over(name, *next, format!("{scheduled}: skipped, {}", why.as_str()));
+    match event {
+        Event::ScheduleSkipped { name, why, scheduled, next } => {
+            over(name, *next, format!("{scheduled}: skipped, {}", why.as_str()))
+        }
+        Event::ScheduleWoken { name, execution, scheduled, next, .. } => {
+            over(name, *next, format!("{scheduled}: {execution}"))
+        }
+        Event::ScheduleDeleted { name, .. } => over(name, None, String::new()),
+        Event::ScheduleCreated { name, when, input, next, .. } => {
+            vec![Row::Item(Box::new(created(id, name, when, input, *next, stamp)))]
+        }
+        Event::Archived { .. } | life_events!() | alert_events!() | state_events!() | message_events!() => Vec::new(),
     }
-    if let Event::ScheduleWoken { name, execution, scheduled, next, .. } = event {
-        return over(name, *next, format!("{scheduled}: {execution}"));
-    }
-    if let Event::ScheduleDeleted { name, .. } = event {
-        return over(name, None, String::new());
-    }
-    if let Event::ScheduleCreated { name, when, input, next, .. } = event {
-        return vec![Row::Item(Box::new(created(id, name, when, input, *next, stamp)))];
-    }
-    Vec::new()
 }
 
 fn created(id: AgentId, name: &str, when: &When, input: &Bound, next: Time, stamp: Stamp) -> Item {

@@ -1,7 +1,6 @@
 //! The rows of an agent, and the payloads that its events bind. They follow from the event and the fold before it, or from the
 //! state, alone.
-use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, budget, mailbox, planned};
-use crate::alert;
+use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, alert, budget, mailbox, planned};
 use crate::bound::Hash;
 use crate::facts::Namespace;
 use crate::id::{AgentId, WorkerId};
@@ -100,10 +99,8 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
             each(&deployed.plan.hash);
         }
         Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
-        item_events!() => {
-            planned::binds(event, each);
-            alert::binds(event, each);
-        }
+        planned_events!() => planned::binds(event, each),
+        alert_events!() => alert::binds(event, each),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
@@ -163,8 +160,8 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
             rows.into_iter().flatten().collect()
         }
         message_events!() => mailbox::rows(id, event, stamp),
-        // Each knows its own.
-        item_events!() => [planned::rows(id, event, stamp), alert::rows(id, event, stamp)].concat(),
+        planned_events!() => planned::rows(id, event, stamp),
+        alert_events!() => alert::rows(id, event, stamp),
         Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
         Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
         Event::Revoked(_) => budget::held(id, before, false).into_iter().collect(),

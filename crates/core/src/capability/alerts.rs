@@ -1,6 +1,6 @@
 //! What an agent tells its supervisor.
 use super::{Attributes, Capability, Effects, Perform, Performed, arguments};
-use crate::alert::{self, Listed, MESSAGE_BYTES_MAX, OPEN_MAX, Severity};
+use crate::agent::alert::{self, Listed, MESSAGE_BYTES_MAX, OPEN_MAX, Severity};
 use crate::bound::Payload;
 use crate::call::Caller;
 use crate::draft::Draft;

@@ -3,13 +3,10 @@
 use super::decide::{Decider, close, failed};
 use super::{CallModel, Event, Execution, Reason};
 use crate::agent;
-use crate::budget::{self, Measure, Wanted};
+use crate::budget::{self, Measure, NEAR_PERCENT, Wanted, dollars};
 use crate::draft::Stop;
 use crate::row::Note;
 use serde::{Deserialize, Serialize};
-
-/// Of a hundred, from where on an agent is told.
-const NEAR_PERCENT: u64 = 80;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumIter)]
 #[serde(rename_all = "snake_case")]
@@ -107,8 +104,4 @@ pub(super) fn is_shut(it: &mut Decider<'_, '_>, call: &CallModel) -> Result<bool
 pub(super) fn tell_shared(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
     let agent = it.execution()?.agent;
     budget::tell(it.draft, agent)
-}
-
-pub(super) fn dollars(micro_usd: u64) -> String {
-    format!("{}.{:06} USD", micro_usd / 1_000_000, micro_usd % 1_000_000)
 }

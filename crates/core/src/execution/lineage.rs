@@ -1,19 +1,19 @@
 //! Executions that others started: how deep they may stand, what they use up in the name of those above them, and how an end
-//! is told upwards. What a descendant spends is a sum of rows of each one above it, held before it is spent; so no chain can
-//! pass a limit of its first. An execution that ends by itself leaves those that it started at work; one that is cancelled
+//! is told upwards. What a descendant spends is a sum of rows of each one above it. Money is held before it is spent; tokens are
+//! looked at before each call, so that the last calls of a chain may pass a limit of its first. An execution that ends by itself leaves those that it started at work; one that is cancelled
 //! owes their cancelling.
 //!
 //! ```text
 //! root ──agent.execute──> child ──agent.execute──> … at most DEPTH_MAX below the root
 //!   └─ tokens and money of all below count against the limits of each above
 //! ```
-use super::budget::dollars;
 use super::decide::{Decider, begin, close, failed};
-use super::{Cause, Ending, Event, Execution, ModelCall, Phase, Reason, Refusal, Start, Step, Trigger, Usage};
+use super::{Cause, Ending, Event, Execution, Reason, Refusal, Start, Trigger, spent};
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
 use crate::aggregate;
 use crate::bound::Payload;
+use crate::budget::dollars;
 use crate::call::{Caller, Holder};
 use crate::comms::{self, Envelope, Priority};
 use crate::draft::{Draft, Stop};
@@ -189,7 +189,7 @@ fn used(it: &mut Decider<'_, '_>, id: ExecutionId) -> Result<Option<(Execution, 
     let (tokens, money) = below(it.draft, id)?;
     let spent = execution.spent;
     let tokens = tokens.saturating_add(spent.input_tokens).saturating_add(spent.output_tokens);
-    let money = money.saturating_add(spent.micro_usd).saturating_add(execution.held().unwrap_or(0));
+    let money = money.saturating_add(spent.micro_usd).saturating_add(spent::held_micro_usd(&execution));
     Ok(Some((execution, tokens, money)))
 }
 
@@ -248,54 +248,21 @@ pub(super) fn is_too_dear(it: &mut Decider<'_, '_>, model: &str, reserved: Optio
 }
 
 impl Execution {
-    /// What its open model call holds.
-    fn held(&self) -> Option<u64> {
-        match &self.phase {
-            Phase::Running(iteration) => match iteration.step {
-                Step::Thinking { call: ModelCall::Open { reserved_micro_usd, .. }, .. } => reserved_micro_usd,
-                Step::Thinking { call: ModelCall::Due { .. }, .. }
-                | Step::Acting { .. }
-                | Step::Validating { .. }
-                | Step::Closing { .. } => None,
-            },
-            Phase::Queued { .. } | Phase::Ended { .. } => None,
-        }
-    }
-
     /// Executions that it started and that are owed their cancelling.
     pub fn uncancelled_children(&self) -> &[ExecutionId] {
         if self.cancel_requested { &self.children } else { &[] }
     }
 }
 
-/// What a model call of an execution with others above it adds to their sums.
-pub(super) fn charges(before: Option<&Execution>, event: &Event) -> Vec<Row> {
-    let Some((execution, parent)) = before.and_then(|before| Some((before, before.parent.as_ref()?))) else {
-        return Vec::new();
+/// What a model call changes in the sums of those above its execution.
+pub(super) fn charged(execution: &Execution, tokens: i64, micro_usd: i64) -> Vec<Row> {
+    let above = execution.parent.iter().flat_map(Parent::lineage);
+    let changes = [(Counter::TokensBelow, tokens), (Counter::MoneyBelow, micro_usd)];
+    let counted = |id: ExecutionId| {
+        let changed = changes.into_iter().filter(|(_, by)| *by != 0);
+        changed.map(move |(counter, by)| Row::Counted { counter, key: id.to_string(), bucket: 0, by })
     };
-    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let tokens_of = |usage: &Usage| signed(usage.input.saturating_add(usage.output));
-    let held = signed(execution.held().unwrap_or(0));
-    let settled = |cost: Option<u64>| signed(cost.unwrap_or(0)).saturating_sub(held);
-    let (tokens, money) = if let Event::ModelCalled { reserved_micro_usd, .. } = event {
-        (0, signed(reserved_micro_usd.unwrap_or(0)))
-    } else if let Event::ModelAnswered { usage, .. } = event {
-        // One without a price costs what was held for it.
-        (tokens_of(usage), settled(usage.micro_usd.or(execution.held())))
-    } else if let Event::ModelFailed { charged_micro_usd, usage, .. } = event {
-        (usage.as_ref().map_or(0, tokens_of), settled(*charged_micro_usd))
-    } else if let Event::ModelLost { charged_micro_usd, .. } = event {
-        (0, settled(*charged_micro_usd))
-    } else {
-        return Vec::new();
-    };
-    let counted = |counter, id: ExecutionId, by| Row::Counted { counter, key: id.to_string(), bucket: 0, by };
-    let sums = parent.lineage().flat_map(|id| {
-        let tokens = (tokens != 0).then(|| counted(Counter::TokensBelow, id, tokens));
-        let money = (money != 0).then(|| counted(Counter::MoneyBelow, id, money));
-        tokens.into_iter().chain(money)
-    });
-    sums.collect()
+    above.flat_map(counted).collect()
 }
 
 /// The hops that it begins with.

@@ -134,10 +134,20 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::BudgetWarned { budget, .. } => {
             iteration.map(|iteration| note(id, iteration, budget.note())).into_iter().collect()
         }
-        Event::ModelCalled { .. }
-        | Event::ModelAnswered { .. }
-        | Event::ModelFailed { .. }
-        | Event::ModelLost { .. } => of_model(id, before, event, stamp),
+        Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } => {
+            spent::called(before, *day, *reserved_tokens, *reserved_micro_usd)
+        }
+        Event::ModelAnswered { model, usage, .. } => {
+            let mut rows = answered(id, event, stamp);
+            rows.extend(spent::ended(before, End::Answered { model }, Some(usage), None, usage.micro_usd));
+            rows
+        }
+        Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } => {
+            spent::ended(before, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd)
+        }
+        Event::ModelLost { charged_tokens, charged_micro_usd, .. } => {
+            spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd)
+        }
         Event::CallCalled(called) => {
             check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
         }
@@ -178,26 +188,6 @@ fn validated(id: ExecutionId, event: &Event, stamp: Stamp) -> Option<Row> {
         reasons: reasons.hash,
         at: stamp.at,
     }))
-}
-
-/// What a model call holds, says and costs.
-fn of_model(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
-    let mut rows = answered(id, event, stamp);
-    rows.extend(lineage::charges(before, event));
-    let ended = |end, usage, tokens, money| spent::ended(before, end, usage, tokens, money);
-    if let Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } = event {
-        rows.extend(spent::called(before, *day, *reserved_tokens, *reserved_micro_usd));
-    }
-    if let Event::ModelAnswered { model, usage, .. } = event {
-        rows.extend(ended(End::Answered { model }, Some(usage), None, usage.micro_usd));
-    }
-    if let Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } = event {
-        rows.extend(ended(End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd));
-    }
-    if let Event::ModelLost { charged_tokens, charged_micro_usd, .. } = event {
-        rows.extend(ended(End::Lost, None, *charged_tokens, *charged_micro_usd));
-    }
-    rows
 }
 
 pub(super) fn of_state(id: ExecutionId, before: Option<&Execution>, after: &Execution) -> Vec<Row> {

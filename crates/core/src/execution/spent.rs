@@ -1,6 +1,7 @@
-//! What a model call takes of what its agent and project may use up: held when it is made, settled when it ends, both on the
-//! day on which it was made. Must never count a call whose event names no day: such ones were made before there were sums.
-use super::{Execution, ModelCall, Step, Usage};
+//! What a model call takes of what its agent and project, and those that started its execution, may use up: held when it is
+//! made, settled when it ends, of a day on that on which it was made. Must never count for a day a call whose event names none:
+//! such ones were made before there were sums.
+use super::{Execution, ModelCall, Step, Usage, lineage};
 use crate::budget::{self, Day};
 use crate::id::AgentId;
 use crate::row::Row;
@@ -32,7 +33,7 @@ pub(super) enum End<'e> {
 /// What the open call holds.
 struct Held<'f> {
     model: &'f str,
-    day: Day,
+    day: Option<Day>,
     tokens: u64,
     /// None where its price is not known.
     micro_usd: Option<u64>,
@@ -41,7 +42,7 @@ struct Held<'f> {
 fn held(execution: &Execution) -> Option<Held<'_>> {
     match &execution.iteration()?.step {
         Step::Thinking { call: ModelCall::Open { model, reserved_micro_usd, reserved_tokens, day, .. }, .. } => {
-            Some(Held { model, day: (*day)?, tokens: *reserved_tokens, micro_usd: *reserved_micro_usd })
+            Some(Held { model, day: *day, tokens: *reserved_tokens, micro_usd: *reserved_micro_usd })
         }
         Step::Thinking { call: ModelCall::Due { .. }, .. }
         | Step::Acting { .. }
@@ -50,14 +51,22 @@ fn held(execution: &Execution) -> Option<Held<'_>> {
     }
 }
 
+/// Millionths of a US dollar.
+pub(super) fn held_micro_usd(execution: &Execution) -> u64 {
+    held(execution).and_then(|held| held.micro_usd).unwrap_or(0)
+}
+
 fn counted(usage: &Usage) -> u64 {
     usage.input.saturating_add(usage.output)
 }
 
 /// A call is made; `day`: where it counts.
 pub(super) fn called(before: Option<&Execution>, day: Option<Day>, tokens: u64, micro_usd: Option<u64>) -> Vec<Row> {
-    let Some((before, day)) = before.zip(day) else { return Vec::new() };
-    budget::used_rows(before.agent, day, change(tokens, 0), change(micro_usd.unwrap_or(0), 0))
+    let Some(before) = before else { return Vec::new() };
+    let micro_usd = change(micro_usd.unwrap_or(0), 0);
+    let mut rows = lineage::charged(before, 0, micro_usd);
+    rows.extend(day.into_iter().flat_map(|day| budget::used_rows(before.agent, day, change(tokens, 0), micro_usd)));
+    rows
 }
 
 /// It has ended: with what a provider counted, or with what is charged for it since nobody did.
@@ -70,20 +79,29 @@ pub(super) fn ended(
 ) -> Vec<Row> {
     let Some(before) = before else { return Vec::new() };
     let Some(held) = held(before) else { return Vec::new() };
+    // What was counted and has no known price costs as much as was held for it.
+    let settled = micro_usd.or_else(|| usage.and(held.micro_usd)).unwrap_or(0);
+    let money = change(settled, held.micro_usd.unwrap_or(0));
+    let mut rows = lineage::charged(before, change(usage.map_or(0, counted), 0), money);
+    let Some(day) = held.day else { return rows };
     // One that was lost or withdrawn cost something too.
     let spent = usage.is_some() || tokens.is_some();
-    let cost = cost(before.agent, &held, end, usage, micro_usd.ok_or(spent));
+    let cost = cost(before.agent, day, &held, end, usage, micro_usd.ok_or(spent));
     let tokens = usage.map(counted).or(tokens).unwrap_or(0);
-    // What was counted and has no known price costs as much as was held for it.
-    let micro_usd = micro_usd.or_else(|| usage.and(held.micro_usd)).unwrap_or(0);
-    let (tokens, micro_usd) = (change(tokens, held.tokens), change(micro_usd, held.micro_usd.unwrap_or(0)));
-    let mut rows = budget::used_rows(before.agent, held.day, tokens, micro_usd);
+    rows.extend(budget::used_rows(before.agent, day, change(tokens, held.tokens), money));
     rows.push(Row::Cost(cost));
     rows
 }
 
 /// `known`: what it cost, or else whether it cost anything.
-fn cost(agent: AgentId, held: &Held<'_>, end: End<'_>, usage: Option<&Usage>, known: Result<u64, bool>) -> CostRow {
+fn cost(
+    agent: AgentId,
+    day: Day,
+    held: &Held<'_>,
+    end: End<'_>,
+    usage: Option<&Usage>,
+    known: Result<u64, bool>,
+) -> CostRow {
     let (model, failed, lost) = match end {
         End::Answered { model } => (model, false, false),
         End::Failed => (held.model, true, false),
@@ -91,7 +109,7 @@ fn cost(agent: AgentId, held: &Held<'_>, end: End<'_>, usage: Option<&Usage>, kn
     };
     let of = |amount: fn(&Usage) -> u64| usage.map_or(0, amount);
     CostRow {
-        day: held.day,
+        day,
         agent,
         model: model.to_string(),
         failed,

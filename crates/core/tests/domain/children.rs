@@ -1,7 +1,7 @@
 //! Executions that others started: in one commit, at most so deep, told of in both streams, charged up the chain so that no
 //! family passes a limit of its first, and cancelled with whoever started them.
-use crate::messages::Talk;
 use crate::office::OWNER;
+use crate::talk::Talk;
 use proptest::prelude::*;
 use serde_json::json;
 use tenure_core::agent::{self, Agent};

@@ -14,4 +14,5 @@ mod sessions;
 mod shared_budgets;
 mod staff;
 mod state;
+mod talk;
 mod transitions;

@@ -1,14 +1,14 @@
 //! What agents plan for themselves and tell their supervisor: bounded, listed, each time over with once, and at rest while the
 //! agent is paused.
-use crate::messages::Talk;
 use crate::office::{OWNER, Office};
+use crate::talk::Talk;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tenure_core::actor::Actor;
+use tenure_core::agent::alert::{OPEN_MAX, PER_MINUTE_MAX};
 use tenure_core::agent::{self, Agent, DELAY_SECONDS, Event as Happened, PLANNED_MAX, Refusal, Waking};
 use tenure_core::aggregate::{Event, FOLD_BYTES_MAX, Stream};
-use tenure_core::alert::{OPEN_MAX, PER_MINUTE_MAX};
 use tenure_core::execution;
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, AlertId, ExecutionId};

@@ -13,6 +13,7 @@ use crate::app::App;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tenure_core::call::Holder;
 use tenure_wire::frame::{self, FrameError, FromWorker, ToWorker};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::sync::mpsc;
@@ -168,7 +169,9 @@ fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorke
             pending.came(&report);
             return Some(report);
         }
-        FromWorker::Output { holder, stderr, text, .. } => app.watch.output(holder, stderr, text),
+        FromWorker::Output { holder: Holder::Execution(id), stderr, text, .. } => app.watch.output(id, stderr, text),
+        // Nobody follows what a session's program prints: its result has it.
+        FromWorker::Output { holder: Holder::Session(_), .. } => {}
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }

@@ -247,7 +247,6 @@ fn of_session(refusal: &session::Refusal) -> Problem {
         R::CallsInFlight {} => {
             Code::CallsInFlight.problem(format!("{} calls of a session may be in flight", session::CALLS_MAX))
         }
-        R::CallUnknown {} => Code::CallUnknown.problem("you have made no such call"),
         R::CallEnded {} => Code::CallEnded.problem("it has ended, and nothing can be taken back"),
         R::Unplaced { .. } | R::Stale {} | R::TooManyRefusals {} => {
             Code::Conflict.problem("the session's state has moved on")

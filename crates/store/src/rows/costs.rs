@@ -68,6 +68,17 @@ fn read(row: &Columns<'_>, key: String) -> Result<Sum, Error> {
     })
 }
 
+/// The condition that keeps to one agent, whose cell is the second.
+fn of_agent<'c>(cells: &mut Vec<Cell<'c>>, agent: Option<&'c str>) -> &'static str {
+    match agent {
+        Some(agent) => {
+            cells.push(Cell::Text(agent));
+            "AND agent = $2"
+        }
+        None => "",
+    }
+}
+
 /// Sums from a day on, of one agent's alone or of all: the dearest first, days the newest first.
 ///
 /// # Errors
@@ -80,13 +91,7 @@ pub fn sums(sql: &mut dyn Sql, by: By, since: Day, agent: Option<AgentId>, limit
     };
     let agent = agent.map(|agent| agent.to_string());
     let mut cells = vec![Cell::Int(since.number().into())];
-    let of = match &agent {
-        Some(agent) => {
-            cells.push(Cell::Text(agent));
-            "AND agent = $2"
-        }
-        None => "",
-    };
+    let of = of_agent(&mut cells, agent.as_deref());
     cells.push(Cell::Int(limit.into()));
     let place = cells.len();
     let text = format!(
@@ -108,13 +113,7 @@ pub fn sums(sql: &mut dyn Sql, by: By, since: Day, agent: Option<AgentId>, limit
 pub fn total(sql: &mut dyn Sql, since: Day, agent: Option<AgentId>) -> Result<Sum, Error> {
     let agent = agent.map(|agent| agent.to_string());
     let mut cells = vec![Cell::Int(since.number().into())];
-    let of = match &agent {
-        Some(agent) => {
-            cells.push(Cell::Text(agent));
-            "AND agent = $2"
-        }
-        None => "",
-    };
+    let of = of_agent(&mut cells, agent.as_deref());
     let text = format!("SELECT count(*), {SUMS} FROM costs WHERE day >= $1 {of}");
     let total = sql.first(&text, &cells, |row| {
         if row.count::<u64>(0)? == 0 { Ok(Sum::default()) } else { read(row, String::new()) }
@@ -135,13 +134,7 @@ pub fn of_executions(
 ) -> Result<Vec<(Sum, String)>, Error> {
     let agent = agent.map(|agent| agent.to_string());
     let mut cells = vec![Cell::Int(since.millis())];
-    let of = match &agent {
-        Some(agent) => {
-            cells.push(Cell::Text(agent));
-            "AND agent = $2"
-        }
-        None => "",
-    };
+    let of = of_agent(&mut cells, agent.as_deref());
     cells.push(Cell::Int(limit.into()));
     let place = cells.len();
     let text = format!(

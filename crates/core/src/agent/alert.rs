@@ -4,9 +4,9 @@
 //! ```text
 //! alerts.send ──> open ──a person or the agent itself──> acknowledged
 //! ```
+use super::{Agent, Event, Refusal};
 use crate::actor::Actor;
-use crate::agent::{self, Agent, Event};
-use crate::bound::{Hash, Payload};
+use crate::bound::{Bound, Hash, Payload};
 use crate::call::Caller;
 use crate::capability::clip;
 use crate::draft::{Draft, Stop, minute, refuse};
@@ -120,19 +120,25 @@ pub(crate) fn acknowledge_command(
     let by = draft.actor;
     match acknowledge(draft, id, by, alert, note)? {
         Some(true) => Ok(()),
-        Some(false) => Err(refuse::<Agent>(agent::Refusal::AlertAcknowledged {})),
-        None => Err(refuse::<Agent>(agent::Refusal::AlertUnknown {})),
+        Some(false) => Err(refuse::<Agent>(Refusal::AlertAcknowledged {})),
+        None => Err(refuse::<Agent>(Refusal::AlertUnknown {})),
     }
 }
 
-pub(crate) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
-    if let Event::AlertSent { message, .. } = event {
-        each(&message.hash);
+pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+    match event {
+        Event::AlertSent { message, .. } => each(&message.hash),
+        Event::AlertAcknowledged { .. }
+        | Event::Archived { .. }
+        | life_events!()
+        | planned_events!()
+        | state_events!()
+        | message_events!() => {}
     }
 }
 
 /// The rows of what happened to alerts.
-pub(crate) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
+pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
     let counted = |counter, key: String, bucket, by| Row::Counted { counter, key, bucket, by };
     let open = |severity: Severity, by| {
         [
@@ -140,31 +146,35 @@ pub(crate) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
             counted(Counter::AlertsOpen, severity.as_str().to_string(), 0, by),
         ]
     };
-    if let Event::AlertSent { alert, severity, message, .. } = event {
-        let data = serde_json::to_string(&Listed { severity: *severity, size: message.size });
-        let item = Item {
-            kind: ItemKind::Alert,
-            agent: id,
-            key: alert.to_string(),
-            state: OPEN.to_string(),
-            data: data.expect("invariant: a severity is JSON"),
-            text: Some(message.hash),
-            detail: None,
-            due: None,
-            at: stamp.at,
-            changed_at: stamp.at,
-        };
-        let sent = counted(Counter::AlertsSent, id.to_string(), minute(stamp), 1);
-        return open(*severity, 1).into_iter().chain([sent, Row::Item(Box::new(item))]).collect();
+    match event {
+        Event::AlertSent { alert, severity, message, .. } => {
+            let sent = counted(Counter::AlertsSent, id.to_string(), minute(stamp), 1);
+            let item = Row::Item(Box::new(sent_item(id, *alert, *severity, message, stamp)));
+            open(*severity, 1).into_iter().chain([sent, item]).collect()
+        }
+        Event::AlertAcknowledged { alert, severity, by, note } => {
+            let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+            let change = ItemChange { state: ACKNOWLEDGED, detail: Some(format!("by {by}{note}")), due: None };
+            let (kind, key) = (ItemKind::Alert, alert.to_string());
+            let changed = Row::ItemChanged { kind, agent: id, key, change, at: stamp.at };
+            open(*severity, -1).into_iter().chain([changed]).collect()
+        }
+        Event::Archived { .. } | life_events!() | planned_events!() | state_events!() | message_events!() => Vec::new(),
     }
-    if let Event::AlertAcknowledged { alert, severity, by, note } = event {
-        let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
-        let change = ItemChange { state: ACKNOWLEDGED, detail: Some(format!("by {by}{note}")), due: None };
-        let (kind, key) = (ItemKind::Alert, alert.to_string());
-        return open(*severity, -1)
-            .into_iter()
-            .chain([Row::ItemChanged { kind, agent: id, key, change, at: stamp.at }])
-            .collect();
+}
+
+fn sent_item(id: AgentId, alert: AlertId, severity: Severity, message: &Bound, stamp: Stamp) -> Item {
+    let data = serde_json::to_string(&Listed { severity, size: message.size });
+    Item {
+        kind: ItemKind::Alert,
+        agent: id,
+        key: alert.to_string(),
+        state: OPEN.to_string(),
+        data: data.expect("invariant: a severity is JSON"),
+        text: Some(message.hash),
+        detail: None,
+        due: None,
+        at: stamp.at,
+        changed_at: stamp.at,
     }
-    Vec::new()
 }
