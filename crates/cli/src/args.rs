@@ -1,5 +1,7 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
+mod audit;
 mod budget;
+mod retention;
 mod comms;
 mod cost;
 mod files;
@@ -10,6 +12,7 @@ mod sandbox;
 mod sessions;
 mod state;
 
+pub use audit::{Audit, Tail};
 pub use budget::{Budget, Limit, Limits, Whose};
 pub use comms::{Comms, Dead, Letters, Send};
 pub use cost::Cost;
@@ -17,6 +20,7 @@ pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
 pub use prices::Prices;
+pub use retention::{Retention, Wanted as RetentionWanted};
 pub use sandbox::Sandbox;
 pub use sessions::{Chat, Session, Watch};
 pub use state::{Acl, Keys, NewValue, Shared, Since, State};
@@ -168,6 +172,9 @@ pub enum Verb {
     Budget(Budget),
     /// Show what model calls cost, by agent, model, day or execution.
     Cost(Cost),
+    /// Say how long, and how much, of what ended executions were told and said is kept.
+    #[command(subcommand)]
+    Retention(Retention),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
@@ -636,18 +643,6 @@ pub enum Model {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Audit {
-    /// Prove that the ledger holds: chain, heads, and all folds, rows and texts that follow from it.
-    Verify {
-        /// The quick one: that no record was changed, and nothing of what follows from them.
-        #[arg(long)]
-        chain: bool,
-    },
-    /// Print the newest records.
-    Tail(Tail),
-}
-
 #[derive(Debug, Args)]
 pub struct Api {
     /// Only paths and shapes with this in their name.
@@ -655,29 +650,6 @@ pub struct Api {
     /// The description itself, as JSON; `-o yaml` for YAML.
     #[arg(long, conflicts_with = "word")]
     pub openapi: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Tail {
-    #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
-    pub limit: u32,
-    /// Go on with what comes.
-    #[arg(long, short)]
-    pub follow: bool,
-    /// Only of this agent and its executions: name, id or short id.
-    #[arg(long, value_parser = named)]
-    pub agent: Option<String>,
-    /// Only of this one: id or short id.
-    #[arg(long, value_parser = named)]
-    pub execution: Option<String>,
-    /// Only of these kinds: `call.called`, or all that begin so, as in `call.`; may be given again.
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = named)]
-    pub kind: Vec<String>,
-    /// Only since then: 2026-02-23T10:00:00Z, or 30m, 24h, 7d ago.
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    #[command(flatten)]
-    pub listing: Listing,
 }
 
 /// A name or id that says something: an empty one comes of a variable that is not set.

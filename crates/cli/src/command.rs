@@ -22,6 +22,7 @@ mod config;
 mod state;
 mod key;
 mod model;
+mod retention;
 pub mod sandbox;
 mod audit;
 mod completions;
@@ -71,6 +72,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Config(verb) => config::run(verb, settings, output).await,
         Verb::State(verb) => state::run(verb, settings, output).await,
         Verb::Budget(verb) => budget::run(verb, settings, output).await,
+        Verb::Retention(verb) => retention::run(verb, settings, output).await,
         Verb::Cost(wanted) => cost::run(wanted, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,

@@ -241,6 +241,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::CallEnded
         | Code::NotEnded
         | Code::NoOutput
+        | Code::Erased
         | Code::IdempotencyKeyReused
         | Code::StateVersionConflict
         | Code::StateQuotaExceeded
@@ -267,6 +268,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::BodyWrong
         | Code::StateWrong
         | Code::BudgetWrong
+        | Code::RetentionWrong
+        | Code::ReasonWrong
         | Code::ParameterWrong
         | Code::ParameterOutOfRange
         | Code::MediaTypeWrong

@@ -10,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 14] = [
+const LATER: [(&str, &str, &str); 13] = [
     ("agent start", "agents that are programs", "`tenure execute NAME`"),
     ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
     ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
@@ -25,11 +25,6 @@ const LATER: [(&str, &str, &str); 14] = [
     ("mcp", "the MCP gateway", "`tenure api` prints the REST API"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
-    (
-        "retention",
-        "erasing what ended executions said and left behind",
-        "`tenure status` shows what takes room on the disk",
-    ),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),
     ("execution replay", "replaying executions", "`tenure logs ID` shows what was done"),
     (

@@ -9,6 +9,7 @@ mod verbs {
     mod api;
     mod audit;
     mod budget;
+    mod retention;
     mod chat;
     mod comms;
     mod completions;

@@ -63,6 +63,7 @@ macro_rules! life_events {
             | Event::FilePutEnded { .. }
             | Event::ExecutionStarted { .. }
             | Event::ExecutionEnded { .. }
+            | Event::RetentionDue { .. }
             | Event::Refused(_)
     };
 }
@@ -127,7 +128,7 @@ pub use supervision::{Supervised, Supervision};
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Bound, Hash, Payload};
-use crate::budget::{Allowance, Line, Near};
+use crate::budget::{Allowance, Line, Near, Whose};
 use crate::call::Holder;
 use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
@@ -135,6 +136,7 @@ use crate::execution;
 use crate::id::{AgentId, AlertId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::Owed;
+use crate::retention::{self, Keeping};
 use crate::row::Row;
 use crate::session::Ending;
 use crate::state as values;
@@ -191,6 +193,9 @@ pub struct Agent {
     /// Until when its messages wait, since a budget is used up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<Time>,
+    /// Of what its ended executions bound, by its newest revision.
+    #[serde(default, skip_serializing_if = "Keeping::is_off")]
+    pub keeping: Keeping,
     /// Wakes that it planned itself; at most [`PLANNED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<Planned>,
@@ -275,6 +280,8 @@ verbs! {
         "state.restore" => RestoreState { values: Vec<values::Write> },
         /// By the reconciler, once stored values expire.
         "state.sweep" ends => SweepState {},
+        /// By the reconciler, once something may be kept too long or be too much.
+        "retention.sweep" ends => Retain {},
         /// By the reconciler, once its home has removed its work folder.
         "agent.remove_home" ends => RecordHomeRemoved { worker: WorkerId },
         /// A person writes to it.
@@ -321,6 +328,7 @@ verbs! {
             | Command::DeleteState { .. }
             | Command::SetStateQuota { .. }
             | Command::SweepState {}
+            | Command::Retain {}
             | Command::RecordHomeRemoved { .. }
             | Command::FanOut { .. }
             | Command::ExpireMessages {}
@@ -387,6 +395,8 @@ events! {
         "agent.file_put_ended" => FilePutEnded { path: String, content: Hash, failed: Option<String> },
         "agent.execution_started" => ExecutionStarted { execution: ExecutionId },
         "agent.execution_ended" => ExecutionEnded { execution: ExecutionId },
+        /// When what is kept of its executions is looked at next.
+        "retention.due" => RetentionDue { due: Option<Time> },
         "state.set" => StateSet(values::Set),
         "state.deleted" => StateDeleted(values::Ended),
         "state.expired" => StateExpired(values::Ended),
@@ -512,6 +522,7 @@ refusals! {
         "message.deadline_past" => DeadlinePast {},
         "message.deadline_ahead" => DeadlineAhead {},
         "message.mailbox_full" => MailboxFull {},
+        "retention.nothing_due" quiet => NothingToErase {},
         "schedule.unknown" => ScheduleUnknown {},
         "alert.unknown" => AlertUnknown {},
         "alert.already_acknowledged" quiet => AlertAcknowledged {},
@@ -549,6 +560,9 @@ impl Aggregate for Agent {
             Command::SetStateQuota { quota } => state::set_quota(id, draft, quota),
             Command::RestoreState { values } => state::restore(id, draft, values),
             Command::SweepState {} => state::sweep(id, draft),
+            Command::Retain {} => {
+                retention::sweep(draft, Whose::Agent(id), refuse::<Agent>(Refusal::NothingToErase {}))
+            }
             Command::RecordHomeRemoved { worker } => {
                 let agent = known(id, draft)?;
                 match agent.state {
@@ -578,7 +592,7 @@ impl Aggregate for Agent {
 
     fn apply(fold: &mut Option<Agent>, event: &Event, stamp: Stamp) {
         if let Event::Created(deployed) = event {
-            *fold = Some(Agent::created(deployed));
+            *fold = Some(Agent::created(deployed, stamp));
             return;
         }
         let Some(agent) = fold else { return };
@@ -593,6 +607,7 @@ impl Aggregate for Agent {
                 agent.digest = deployed.digest;
                 agent.triggers = deployed.triggers.clone();
                 agent.next = deployed.next;
+                agent.keeping.set(deployed.retention, stamp.at);
             }
             Event::Paused { supervision, until } => {
                 agent.state = State::Paused { supervision: supervision.clone(), until: *until };
@@ -637,6 +652,7 @@ impl Aggregate for Agent {
                 agent.killed &= agent.open > 0;
                 agent.last_ended_at = Some(stamp.at);
             }
+            Event::RetentionDue { due } => agent.keeping.due = *due,
             planned_events!() => planned::apply(agent, event, stamp),
             Event::Created(_)
             | Event::FilePut(_)

@@ -142,6 +142,8 @@ pub trait Aggregate: Clone + PartialEq + Sized {
 /// How a typed aggregate stands in the closed enums. Written by the table only.
 pub trait Member: Aggregate {
     fn stream(id: Self::Id) -> Stream;
+    /// None of a stream of another aggregate.
+    fn id(stream: Stream) -> Option<Self::Id>;
     fn of(fold: &Fold) -> Option<&Self>;
     fn event(event: Self::Event) -> Event;
     fn read(event: &Event) -> Option<&Self::Event>;

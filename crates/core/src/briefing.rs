@@ -246,7 +246,7 @@ impl Waits {
 }
 
 fn failed(id: ExecutionId, execution: &Execution) -> Option<Failed> {
-    let Phase::Ended { ending, at } = &execution.phase else { return None };
+    let Phase::Ended { ending, at, .. } = &execution.phase else { return None };
     let (reason, detail) = match ending {
         Ending::Completed { .. } => return None,
         Ending::Failed { reason, detail } => (reason.as_str().to_string(), clip(detail)),

@@ -19,14 +19,17 @@ mod lease;
 pub(crate) use lease::{Begun, begin, leased};
 
 use crate::actor::Actor;
+use crate::aggregate::{Member, Stream};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
 use crate::draft::Draft;
+use crate::execution::Execution;
 use crate::facts::Unread;
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, IdError, LeaseId, SessionId};
 use crate::judge::{Ask, Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
+use crate::session::Session;
 use crate::time::{Due, Stamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -113,6 +116,12 @@ pub enum Holder {
 }
 
 impl Holder {
+    /// None of a stream that holds no calls.
+    pub fn of(stream: Stream) -> Option<Holder> {
+        let execution = Execution::id(stream).map(Holder::Execution);
+        execution.or_else(|| Session::id(stream).map(Holder::Session))
+    }
+
     pub fn execution(self) -> Option<ExecutionId> {
         match self {
             Holder::Execution(id) => Some(id),
@@ -325,6 +334,13 @@ pub struct Ended {
     /// The confinement that held while it ran, as the sandbox named it; at most 256 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
+}
+
+impl Ended {
+    /// Its result is a stored value, which is not the call's own.
+    pub fn gives_stored(&self) -> bool {
+        self.detail.is_some()
+    }
 }
 
 /// The worker's report of a leased call.

@@ -8,6 +8,7 @@ use crate::actor::Actor;
 use crate::agent::Agent;
 use crate::aggregate::{self, Command, Event, Fold, Member, Refusal, Refused, Stream};
 use crate::bound::{Bound, Hash, Payload};
+use crate::budget::Whose;
 use crate::capability::Attributes;
 use crate::comms::MessageRow;
 use crate::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
@@ -16,6 +17,7 @@ use crate::item::{Item, ItemKind};
 use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
+use crate::retention::Kept;
 use crate::row::Row;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
@@ -343,6 +345,22 @@ impl<'a> Draft<'a> {
     /// `Unread`.
     pub fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
         self.facts.happened(stream, since, limit)
+    }
+
+    /// Events of a stream after its `n`th, each with its place, as committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread> {
+        self.facts.events_after(stream, n, limit)
+    }
+
+    /// Ended executions whose bytes are kept, the first that ended first, as committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+        self.facts.kept(whose, limit)
     }
 
     /// One of the things that are listed of an agent, what this decision did to it included.

@@ -10,6 +10,7 @@
 //! The fold holds what decisions need (open iteration, open calls, counters, ids), never texts or history.
 mod budget;
 mod decide;
+mod erase;
 mod iteration;
 mod lineage;
 mod owed;
@@ -22,6 +23,8 @@ mod words;
 
 pub use budget::Budget;
 pub(crate) use decide::{replace, start};
+pub(crate) use erase::erase;
+pub use erase::{REASON_MAX, Remains};
 pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage};
@@ -40,6 +43,7 @@ use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::owed::Owed;
 use crate::plan::Limits;
+use crate::retention::Why;
 use crate::row::Row;
 use crate::time::{Clock, Run, Stamp, Time};
 use serde::{Deserialize, Serialize};
@@ -77,6 +81,9 @@ pub struct Execution {
     pub started_at: Time,
     pub wall: Clock,
     pub spent: Spent,
+    /// Bytes that it bound.
+    #[serde(default)]
+    pub bytes: u64,
     /// Iterations that were begun.
     pub iterations: u32,
     pub cancel_requested: bool,
@@ -121,7 +128,7 @@ pub struct Spent {
 pub enum Phase {
     Queued { iteration: u32, since: Run },
     Running(Iteration),
-    Ended { ending: Ending, at: Time },
+    Ended { ending: Ending, at: Time, remains: Remains },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +284,10 @@ verbs! {
         "iteration.validate" => Validate { iteration: u32, index: u32, finding: Finding },
         /// A clock has run out.
         "execution.expire" ends => Expire {},
+        /// What it was told and said is erased; its records stay.
+        "execution.erase" ends => Erase { reason: String },
+        /// By the reconciler: the next page.
+        "execution.erase_rest" ends => EraseRest {},
     }
 
     fn payloads(&self) -> Vec<&Payload> {
@@ -299,6 +310,8 @@ verbs! {
             | Command::CallModel(_)
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
+            | Command::Erase { .. }
+            | Command::EraseRest {}
             | Command::Expire {} => Vec::new(),
         }
     }
@@ -437,9 +450,21 @@ events! {
             #[serde(flatten)]
             cause: Cause,
         },
+        /// `bytes`: what it bound, all told.
         "execution.ended" => Ended {
             #[serde(flatten)]
             ending: Ending,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            bytes: Option<u64>,
+        },
+        /// These payloads are gone, which its records up to the `through`th bound; `why` is on the first page.
+        "execution.erased" => Erased {
+            #[serde(flatten)]
+            why: Option<Why>,
+            payloads: Vec<Hash>,
+            through: u64,
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            more: bool,
         },
     }
 }
@@ -471,6 +496,9 @@ refusals! {
         /// The command speaks of a turn, call, lease or connection that is no longer the present one.
         "execution.stale" => Stale {},
         "execution.not_due" => NotDue {},
+        "execution.not_ended" => NotEnded {},
+        "execution.already_erased" quiet => Erased {},
+        "execution.reason_wrong" => ReasonWrong {},
         "execution.too_many_calls" => TooManyCalls {},
         "execution.too_many_refusals" => TooManyRefusals {},
     }
@@ -576,15 +604,16 @@ impl Aggregate for Execution {
                 started_at: stamp.at,
                 wall: Clock::default(),
                 spent: Spent::default(),
+                bytes: 0,
                 iterations: 0,
                 cancel_requested: false,
                 conversation: *conversation,
                 warned: Vec::new(),
                 phase: Phase::Queued { iteration: 1, since: stamp.run },
             });
-            return;
         }
         let Some(execution) = fold else { return };
+        rows::brings(event, &mut |bound| execution.bytes = execution.bytes.saturating_add(bound.size));
         match event {
             Event::CancelRequested { .. } => execution.cancel_requested = true,
             Event::BudgetWarned { budget, .. } => execution.warned.push(*budget),
@@ -593,6 +622,7 @@ impl Aggregate for Execution {
                 execution.has_started = execution.has_started.saturating_add(1);
             }
             Event::ChildEnded { execution: child } => execution.children.retain(|known| known != child),
+            Event::Erased { through, more, .. } => erase::apply(execution, *through, *more, stamp.at),
             Event::Started { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
             Event::IterationStarted { .. }
             | Event::IterationBound { .. }

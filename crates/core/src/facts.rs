@@ -3,11 +3,13 @@
 //! decisions of the same transaction made; what the present one made is the draft's to know.
 use crate::aggregate::{Event, Fold, Stream};
 use crate::bound::Hash;
+use crate::budget::Whose;
 use crate::capability::Attributes;
 use crate::comms::MessageRow;
 use crate::id::{AgentId, MessageId};
 use crate::item::{Item, ItemKind};
 use crate::plan::Plan;
+use crate::retention::Kept;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
 use std::sync::Arc;
@@ -96,6 +98,8 @@ pub enum Counter {
     BudgetLimit,
     /// Agents whose messages wait until a budget opens again.
     HeldBack,
+    /// Bytes that ended executions of an agent, or of its project, bound and that are not erased.
+    KeptBytes,
 }
 
 impl Counter {
@@ -202,6 +206,12 @@ pub trait Facts {
 
     /// The newest events of a stream from `since` on, the newest first.
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread>;
+
+    /// Events of a stream after its `n`th, each with its place.
+    fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread>;
+
+    /// Ended executions whose bytes are kept, the first that ended first.
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread>;
 
     /// One of the things that are listed of an agent.
     fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread>;

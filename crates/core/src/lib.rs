@@ -32,6 +32,7 @@ pub mod call;
 pub mod binding;
 pub mod state;
 pub mod budget;
+pub mod retention;
 pub mod comms;
 pub mod item;
 pub mod execution;

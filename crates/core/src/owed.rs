@@ -83,6 +83,12 @@ pub enum Obligation {
     EndKey,
     /// Stored values expire, or their history has more than its room.
     SweepState,
+    /// Erase what is kept too long, or is too much.
+    Retain,
+    /// Erase the rest of what an execution bound; `through` moves with each page.
+    Erase {
+        through: u64,
+    },
     /// Remove the work folder of an archived agent.
     RemoveHome {
         worker: WorkerId,

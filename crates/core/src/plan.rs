@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::manifest::{
     AccessMode, Guard, Manifest, Missed, NetworkMode, Overlap, Runtime, Sharing, StorageClass, Trigger, Validator,
 };
+use crate::retention::Retention;
 use crate::template;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub struct Plan {
     pub sandbox: Sandbox,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// Of what its ended executions bound.
+    #[serde(default, skip_serializing_if = "Retention::is_off")]
+    pub retention: Retention,
     /// What starts it.
     #[serde(default = "manual")]
     pub triggers: Vec<Trigger>,
@@ -152,6 +156,7 @@ impl Plan {
             validators: manifest.validators().to_vec(),
             sandbox: Sandbox::of(manifest),
             schedule: manifest.spec.schedule.as_ref().map(Schedule::of),
+            retention: manifest.retention(),
             triggers: manifest.triggers(),
         }
     }

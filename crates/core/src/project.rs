@@ -7,11 +7,12 @@ use crate::access::{KEYS_MAX, Role};
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
 use crate::bound::{Hash, Payload};
-use crate::budget::{Allowance, Line, Near};
+use crate::budget::{Allowance, Line, Near, Whose};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
 use crate::owed::{Obligation, Owed};
+use crate::retention::{self, Keeping, Retention};
 use crate::row::Row;
 use crate::state::{self as values, Acl, Home};
 use crate::time::{Due, Stamp, Time};
@@ -27,6 +28,9 @@ pub struct Project {
     /// What all its agents together may use up in a day and a month.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budget: Vec<Allowance>,
+    /// Of what ended executions of all its agents bound.
+    #[serde(default, skip_serializing_if = "Keeping::is_off")]
+    pub keeping: Keeping,
 }
 
 verbs! {
@@ -50,6 +54,10 @@ verbs! {
         "state.remove_acl" => RemoveAcl { prefix: String },
         /// A person limits what all agents together may use up; limits that are not named stay.
         "project.set_budget" => SetBudget { lines: Vec<Line> },
+        /// A person says how long, and how much, of ended executions is kept.
+        "retention.set" => SetRetention { retention: Retention },
+        /// By the reconciler, once something may be kept too long or be too much.
+        "retention.sweep" ends => Retain {},
         /// By the reconciler, once shared values expire.
         "state.sweep_shared" ends => SweepShared {},
     }
@@ -69,6 +77,8 @@ verbs! {
             | Command::SetAcl(_)
             | Command::RemoveAcl { .. }
             | Command::SetBudget { .. }
+            | Command::SetRetention { .. }
+            | Command::Retain {}
             | Command::SweepShared {} => Vec::new(),
         }
     }
@@ -94,6 +104,9 @@ events! {
         "state.acl_removed" => AclRemoved { prefix: String },
         "project.budget_set" => BudgetSet { lines: Vec<Line> },
         "project.budget_near" => BudgetNear(Near),
+        "retention.set" => RetentionSet { retention: Retention },
+        /// When it is looked at next.
+        "retention.due" => RetentionDue { due: Option<Time> },
     }
 }
 
@@ -117,6 +130,9 @@ refusals! {
         "state.acl_unknown" => AclUnknown { prefix: String },
         /// A limit that none may be, or the same one twice.
         "project.budget_wrong" => BudgetWrong {},
+        /// An age or a size that none may be.
+        "retention.wrong" => RetentionWrong {},
+        "retention.nothing_due" quiet => NothingToErase {},
     }
 }
 
@@ -155,6 +171,8 @@ impl Aggregate for Project {
             | Command::SetAcl(_)
             | Command::RemoveAcl { .. }
             | Command::SetBudget { .. }
+            | Command::SetRetention { .. }
+            | Command::Retain {}
             | Command::SweepShared {}
                 if !founded =>
             {
@@ -182,6 +200,13 @@ impl Aggregate for Project {
             Command::SetAcl(acl) => shared::set_acl(id, draft, acl)?,
             Command::RemoveAcl { prefix } => shared::remove_acl(id, draft, prefix)?,
             Command::SetBudget { lines } => budget::set(id, draft, lines)?,
+            Command::SetRetention { retention } if !retention.fits() => {
+                return Err(refuse::<Project>(Refusal::RetentionWrong {}));
+            }
+            Command::SetRetention { retention } => draft.emit::<Project>(id, Event::RetentionSet { retention })?,
+            Command::Retain {} => {
+                retention::sweep(draft, Whose::Project, refuse::<Project>(Refusal::NothingToErase {}))?;
+            }
             Command::SweepShared {} => shared::sweep(id, draft)?,
         }
         Ok(())
@@ -194,10 +219,13 @@ impl Aggregate for Project {
         }
         match (event, fold) {
             (Event::Founded { name, .. }, fold) => {
-                *fold = Some(Project { name: name.clone(), starts: 0, state_due: None, budget: Vec::new() });
+                let (name, keeping) = (name.clone(), Keeping::default());
+                *fold = Some(Project { name, starts: 0, state_due: None, budget: Vec::new(), keeping });
             }
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
             (Event::BudgetSet { lines }, Some(project)) => crate::budget::set(&mut project.budget, lines),
+            (Event::RetentionSet { retention }, Some(project)) => project.keeping.set(*retention, stamp.at),
+            (Event::RetentionDue { due }, Some(project)) => project.keeping.due = *due,
             (Event::BudgetNear(near), Some(project)) => crate::budget::told(&mut project.budget, near),
             (
                 Event::DaemonStarted { .. }
@@ -215,6 +243,8 @@ impl Aggregate for Project {
                 | Event::AclRemoved { .. }
                 | Event::BudgetSet { .. }
                 | Event::BudgetNear(_)
+                | Event::RetentionSet { .. }
+                | Event::RetentionDue { .. }
                 | Event::Refused(_),
                 _,
             ) => {}
@@ -228,8 +258,9 @@ impl Aggregate for Project {
     }
 
     fn owed(&self) -> Vec<Owed> {
-        let sweep = |due| Owed { obligation: Obligation::SweepState, due: Due::Wall(due) };
-        self.state_due.map(sweep).into_iter().collect()
+        let owe = |obligation: Obligation| move |due| Owed { obligation, due: Due::Wall(due) };
+        let sweep = self.state_due.map(owe(Obligation::SweepState));
+        sweep.into_iter().chain(self.keeping.due.map(owe(Obligation::Retain))).collect()
     }
 
     fn rows(project: ProjectId, before: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
@@ -265,6 +296,8 @@ impl Aggregate for Project {
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
             | Event::BudgetNear(_)
+            | Event::RetentionSet { .. }
+            | Event::RetentionDue { .. }
             | Event::StateSet(_)
             | Event::StateDeleted(_)
             | Event::StateExpired(_)

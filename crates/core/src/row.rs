@@ -42,6 +42,10 @@ pub enum Row {
         version: u64,
         value: Option<Hash>,
     },
+    /// The bytes that an event bound are gone.
+    Erased {
+        hash: Hash,
+    },
     /// All values of a namespace expire.
     EntriesExpire {
         namespace: String,

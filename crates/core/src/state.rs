@@ -16,12 +16,14 @@ pub use change::{Change, Dropped, Ended, EndedBy, Restored, SessionOver, Set, Ve
 pub use keep::{SWEEP_MAX, delete, end_persistent, end_session, restore, set, set_quota, sweep};
 
 use crate::actor::Actor;
-use crate::aggregate::Stream;
+use crate::agent::Agent;
+use crate::aggregate::{Member, Stream};
 use crate::bound::{Bound, Payload};
 use crate::call::Holder;
 use crate::draft::Draft;
 use crate::facts::{Counter, Unread};
 use crate::id::{AgentId, ProjectId};
+use crate::project::Project;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +78,13 @@ impl Scope {
 pub enum Home {
     Agent(AgentId),
     Project(ProjectId),
+}
+
+impl Home {
+    /// None of a stream that keeps no values.
+    pub fn of(stream: Stream) -> Option<Home> {
+        Agent::id(stream).map(Home::Agent).or_else(|| Project::id(stream).map(Home::Project))
+    }
 }
 
 impl From<Home> for Stream {

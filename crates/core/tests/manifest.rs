@@ -7,6 +7,7 @@ use tenure_core::manifest::{
     ToolPattern, Toolchain, Validator, schema,
 };
 use tenure_core::plan::{Limits, Plan};
+use tenure_core::retention::Retention;
 use tenure_core::template::{self, Vars};
 
 const PR_REVIEWER: &str = include_str!("../../../examples/aegis/pr-reviewer.yaml");
@@ -48,12 +49,18 @@ fn parsed(text: &str) -> Manifest {
 }
 
 #[test]
-fn a_manifest_that_states_how_long_executions_are_kept_is_refused_for_what_is_not_done() {
-    let text = "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {name: clerk}\nspec:\n  task: {instruction: x}\n  \
-        retention: {age: 30d}\n";
-    let problems = Manifest::parse(text).expect_err("nothing would be erased");
+fn how_long_and_how_much_of_executions_is_kept_is_compiled_and_nothing_where_it_is_silent() {
+    let retention = |spec: &str| parsed(&with_spec(spec)).retention();
+    let both = retention("task: {instruction: x}\nretention: {age: 30d, size: 1Gi}\n");
+    assert_eq!(both, Retention { age_ms: Some(30 * 24 * 60 * 60 * 1000), bytes: Some(1 << 30) });
+    assert!(retention("task: {instruction: x}").is_off());
+    let text = with_spec("task: {instruction: x}\nretention: {age: 5s, sice: 1Gi}\n");
+    let problems = Manifest::parse(&text).expect_err("too short, and misspelt");
     let told: Vec<String> = problems.iter().map(|problem| format!("{} {}", problem.path, problem.reason)).collect();
-    assert_eq!(told, ["spec.retention nothing erases what ended executions said and left behind yet"]);
+    assert_eq!(
+        told,
+        ["spec.retention.age 5s is out of range", "spec.retention.sice spec.retention has no field `sice`"]
+    );
 }
 
 #[test]

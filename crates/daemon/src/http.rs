@@ -20,6 +20,7 @@ mod agents;
 mod revisions;
 mod briefings;
 mod budgets;
+mod retention;
 mod costs;
 mod files;
 mod manifests;
@@ -246,6 +247,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(items::routes())
         .merge(briefings::routes())
         .merge(budgets::routes())
+        .merge(retention::routes())
         .merge(costs::routes())
         .merge(executions::routes())
         .merge(events::routes())

@@ -10,6 +10,7 @@ pub mod expire;
 pub mod perform;
 pub mod place;
 pub mod remove_home;
+pub mod retain;
 pub mod sweep;
 pub mod sweep_state;
 pub mod think;
@@ -96,6 +97,8 @@ pub fn policy(kind: Kind) -> Policy {
         },
         Kind::EndKey => one!(4, end_key::end_key),
         Kind::SweepState => one!(4, sweep_state::sweep_state),
+        Kind::Retain => one!(2, retain::retain),
+        Kind::Erase => one!(2, retain::erase),
         Kind::FanOut => one!(4, comms::fan_out),
         Kind::ExpireMessages => one!(4, comms::expire),
         Kind::DeadLetterMessages => one!(4, comms::dead_letter),
@@ -125,6 +128,8 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Wake { .. }
         | Obligation::EndKey
         | Obligation::SweepState
+        | Obligation::Retain
+        | Obligation::Erase { .. }
         | Obligation::RemoveHome { .. }
         | Obligation::FanOut { .. }
         | Obligation::ExpireMessages

@@ -339,6 +339,7 @@ pub(crate) fn compiled(app: &App, name: &str, manifest: Vec<u8>, plan: &Plan) ->
         plan: app.committer.payload(plan.to_bytes()),
         schedule: plan.schedule.clone(),
         triggers: plan.triggers.clone(),
+        retention: plan.retention,
         expect: agent::Expectation::Any,
         repeats: None,
     }

@@ -84,6 +84,8 @@ pub(crate) fn broken(rule: Rule, what: impl Into<String>) -> Checked {
 }
 
 pub struct Audit {
+    /// Which stream bound a payload first.
+    bound_by: BTreeMap<Hash, Stream>,
     /// What the world's plans allow at most.
     limits: Limits,
     size: u64,
@@ -110,6 +112,7 @@ pub struct Audit {
 impl Audit {
     pub fn new(limits: Limits) -> Audit {
         Audit {
+            bound_by: BTreeMap::new(),
             limits,
             size: 0,
             last: Stamp::default(),
@@ -237,7 +240,9 @@ impl Audit {
         }
         let mut hashes = Vec::new();
         event.binds(&mut |hash| hashes.push(*hash));
+        self.own_alone_is_erased(meta.stream, event)?;
         for hash in hashes {
+            self.bound_by.entry(hash).or_insert(meta.stream);
             let payload = storage.payload(&hash);
             if payload.is_none() && storage.is_erased(&hash) {
                 continue;
@@ -261,6 +266,20 @@ impl Audit {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What an execution erases came with it, and it has ended.
+    fn own_alone_is_erased(&self, stream: Stream, event: &Event) -> Checked {
+        let Event::Execution(execution::Event::Erased { payloads, .. }) = event else { return Ok(()) };
+        if let Some(Fold::Execution(execution)) = self.folds.get(&stream)
+            && is_open(execution)
+        {
+            return broken(Rule::Bound, format!("{stream} is erased and has not ended"));
+        }
+        match payloads.iter().find(|hash| self.bound_by.get(hash) != Some(&stream)) {
+            Some(other) => broken(Rule::Bound, format!("{stream} erases {other}, which is not its own")),
+            None => Ok(()),
+        }
     }
 
     fn started(&mut self, id: ExecutionId, event: &execution::Event) -> Checked {
@@ -465,7 +484,9 @@ impl Audit {
             | Obligation::DeadLetterMessages { .. }
             | Obligation::Wake { .. }
             | Obligation::EndKey
-            | Obligation::SweepState => true,
+            | Obligation::SweepState
+            | Obligation::Retain
+            | Obligation::Erase { .. } => true,
             // Workers are waited for.
             Obligation::Place { .. }
             | Obligation::Dispatch { .. }

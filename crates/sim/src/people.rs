@@ -15,6 +15,7 @@ use tenure_core::execution::{self, Start};
 use tenure_core::id::{AgentId, CallId, ExecutionId, KeyId, MessageId, Mint, ProjectId, SessionId};
 use tenure_core::manifest::{Manifest, Missed, Overlap};
 use tenure_core::plan::{Plan, Schedule};
+use tenure_core::retention::{AGE_MS_MIN, Retention};
 use tenure_core::time::Time;
 use tenure_core::{call, capability, project, session, state};
 
@@ -138,6 +139,12 @@ fn schedule(random: &mut Random) -> Option<Schedule> {
     Some(Schedule { cron: cron.into(), timezone: timezone.into(), jitter_ms, overlap, missed })
 }
 
+/// Short and small, so that it comes to something.
+fn retention(random: &mut Random) -> Retention {
+    let age_ms = random.chance(500).then(|| AGE_MS_MIN + random.below(120_000));
+    Retention { age_ms, bytes: random.chance(500).then(|| random.below(4_000)) }
+}
+
 fn plan(validators: &str, unlimited: bool) -> Plan {
     let text = format!(
         "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk}}\nspec:\n  task: {{instruction: x}}\n  \
@@ -165,7 +172,14 @@ impl People {
             0..=22 => Some(self.start(random, context)),
             23..=25 => {
                 let id = *random.pick(&self.executions)?;
-                Some(Command::Execution(id, execution::Command::Cancel { why: "enough".into() }))
+                let erase = random.chance(300);
+                Some(Command::Execution(
+                    id,
+                    match erase {
+                        true => execution::Command::Erase { reason: "it is private".into() },
+                        false => execution::Command::Cancel { why: "enough".into() },
+                    },
+                ))
             }
             26..=28 => Some(self.deploy(random, context)),
             29 => {
@@ -236,7 +250,7 @@ impl People {
         let write_by = state::Access::Agents([id].into());
         let acl = state::Acl { prefix: "k".into(), read: state::Access::Everyone, write: write_by };
         let of_project = |command| Command::Project(context.project, command);
-        Some(match random.below(12) {
+        Some(match random.below(16) {
             0 | 1 => Command::Agent(id, agent::Command::SetState(write)),
             2 => Command::Agent(id, agent::Command::RestoreState { values: vec![write] }),
             3 => Command::Agent(id, agent::Command::DeleteState { key, expected }),
@@ -245,6 +259,7 @@ impl People {
             6 => of_project(project::Command::DeleteShared { key, expected }),
             7 => of_project(project::Command::SetSharedQuota { quota: quota * 100 }),
             8 | 9 => of_project(project::Command::SetAcl(acl)),
+            12 | 13 => of_project(project::Command::SetRetention { retention: retention(random) }),
             _ => of_project(project::Command::RemoveAcl { prefix: acl.prefix }),
         })
     }
@@ -306,7 +321,8 @@ impl People {
         }
         let file = format!("{name} {}", self.files);
         let validators: Vec<&str> = (0..random.index(3)).filter_map(|_| random.pick(&VALIDATORS).copied()).collect();
-        let plan = Plan { schedule: schedule(random), ..plan(&validators.join(", "), context.unlimited) };
+        let retention = if random.chance(300) { retention(random) } else { Retention::default() };
+        let plan = Plan { schedule: schedule(random), retention, ..plan(&validators.join(", "), context.unlimited) };
         let expect = match random.below(8) {
             0 => agent::Expectation::New,
             1 => agent::Expectation::Revision(u32::try_from(random.below(3)).unwrap_or(0)),
@@ -326,6 +342,7 @@ impl People {
             plan: payload(random, plan.to_bytes()),
             schedule: plan.schedule.clone(),
             triggers: plan.triggers.clone(),
+            retention: plan.retention,
             expect,
             repeats: None,
         };

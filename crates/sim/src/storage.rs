@@ -6,6 +6,7 @@ use tenure_core::actor::Actor;
 use tenure_core::agent::Standing;
 use tenure_core::aggregate::{Command, Event, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
+use tenure_core::budget::Whose;
 use tenure_core::call::Holder;
 use tenure_core::capability::Attributes;
 use tenure_core::comms::MessageRow;
@@ -18,6 +19,7 @@ use tenure_core::item::{Item, ItemKind};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
+use tenure_core::retention::Kept;
 use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -211,6 +213,14 @@ impl<L: Ledger> Facts for Failing<'_, L> {
 
     fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
         self.read()?.items(kind, agent, state, limit)
+    }
+
+    fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread> {
+        self.read()?.events_after(stream, n, limit)
+    }
+
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+        self.read()?.kept(whose, limit)
     }
 
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {

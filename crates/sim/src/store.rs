@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{self, Command, Event, Fold, Refusal, Stream};
 use tenure_core::bound::{Hash, Payload};
+use tenure_core::budget::Whose;
 use tenure_core::capability::Attributes;
 use tenure_core::comms::{MessageRow, State};
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
@@ -15,6 +16,7 @@ use tenure_core::judge::Judge;
 use tenure_core::ledger::{self, NOTHING_BEFORE, Record};
 use tenure_core::owed::Owed;
 use tenure_core::plan::Plan;
+use tenure_core::retention::Kept;
 use tenure_core::row::Row;
 use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
@@ -191,6 +193,31 @@ impl Facts for Memory {
         Ok(of.take(limit as usize).cloned().collect())
     }
 
+    fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread> {
+        self.readable()?;
+        let events = self.streams.get(&stream).into_iter().flatten();
+        let placed = (1..).zip(events).filter(|(place, _)| *place > n);
+        Ok(placed.map(|(place, (_, event))| (place, event.clone())).take(limit as usize).collect())
+    }
+
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+        self.readable()?;
+        let executions = self.folds.iter().filter_map(|(stream, fold)| match (stream, fold) {
+            (Stream::Execution(id), Fold::Execution(execution)) => Some(execution.row(*id)),
+            _ => None,
+        });
+        let of = executions.filter(|row| match whose {
+            Whose::Agent(agent) => row.agent == agent,
+            Whose::Project => true,
+        });
+        let kept =
+            of.filter_map(|row| Some(Kept { execution: row.id, ended_at: row.ended_at?, bytes: row.kept_bytes? }));
+        let mut kept: Vec<Kept> = kept.collect();
+        kept.sort_by_key(|kept| (kept.ended_at, kept.execution));
+        kept.truncate(limit as usize);
+        Ok(kept)
+    }
+
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
         self.readable()?;
         let events = self.streams.get(&stream).into_iter().flatten().rev();
@@ -300,6 +327,10 @@ impl Memory {
                     self.payloads.remove(hash);
                     self.erased.insert(*hash);
                 }
+            }
+            Row::Erased { hash } => {
+                self.payloads.remove(hash);
+                self.erased.insert(*hash);
             }
             Row::EntriesExpire { namespace, at } => {
                 for (_, versions) in self.entries.iter_mut().filter(|((space, _), _)| space == namespace) {

@@ -51,6 +51,7 @@ fn a_reconciler_that_does_not_run_is_missed() {
     // clock, whoever comes to it.
     // An idle jail, and a call that waits, go with their session; a call that was taken back ends by itself.
     // What a cancelled execution started ends by itself, too.
+    // What is kept too long is waited for by nobody.
     // Nobody writes to many here, nor waits for an answer until it is late, nor leaves letters behind.
     let waits = [
         Kind::Place,
@@ -61,6 +62,8 @@ fn a_reconciler_that_does_not_run_is_missed() {
         Kind::EndPause,
         Kind::EndKey,
         Kind::SweepState,
+        Kind::Retain,
+        Kind::Erase,
         Kind::FanOut,
         Kind::ExpireMessages,
         Kind::DeadLetterMessages,

@@ -78,28 +78,30 @@ pub(crate) fn events_before(
     Ok(found)
 }
 
+/// An aggregate as the records say that it stands.
+///
+/// # Errors
+/// The database's; `Corrupt` where a record cannot be read.
+pub fn fold<A: Member>(sql: &mut dyn Sql, macs: &MacKey, id: A::Id) -> Result<Option<A>, Error> {
+    let fold = load(sql, macs, A::stream(id))?.fold;
+    Ok(fold.and_then(|fold| fold.as_a::<A>().cloned()))
+}
+
 /// A reader of the store, as a briefing asks it.
 pub struct BriefingReader<'a> {
     pub sql: &'a mut dyn Sql,
     pub macs: &'a MacKey,
 }
 
-impl BriefingReader<'_> {
-    fn fold<A: Member>(&mut self, id: A::Id) -> Result<Option<A>, Error> {
-        let fold = load(self.sql, self.macs, A::stream(id))?.fold;
-        Ok(fold.and_then(|fold| fold.as_a::<A>().cloned()))
-    }
-}
-
 impl Source for BriefingReader<'_> {
     type Error = Error;
 
     fn agent(&mut self, id: AgentId) -> Result<Option<Agent>, Error> {
-        self.fold::<Agent>(id)
+        fold::<Agent>(self.sql, self.macs, id)
     }
 
     fn execution(&mut self, id: ExecutionId) -> Result<Option<Execution>, Error> {
-        self.fold::<Execution>(id)
+        fold::<Execution>(self.sql, self.macs, id)
     }
 
     fn events(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Error> {

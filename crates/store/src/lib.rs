@@ -34,7 +34,7 @@ pub use ballast::Ballast;
 pub use cache::Plans;
 pub use checkpoint::{Checkpoint, Restored};
 pub use error::Error;
-pub use events::{BriefingReader, Recorded, events_from, events_of};
+pub use events::{BriefingReader, Recorded, events_from, events_of, fold};
 pub use owed::{next_owed_ms, owed_by, owed_now};
 pub use pace::Pace;
 pub use payload::{Blobs, INLINE_BYTES_MAX, bound_payload, is_erased, payload};

@@ -7,9 +7,9 @@ pub(crate) use replay::{load, snapshot, snapshot_holds, snapshot_mac};
 
 use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
-use crate::events::events_before;
+use crate::events::{events_after, events_before};
 use crate::payload::{self, Blobs};
-use crate::rows::{facts, items, messages, state};
+use crate::rows::{executions, facts, items, messages, state};
 use crate::sql::{Cell, Sql};
 use crate::{Error, owed, rows};
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Event, Fold, Stream};
 use tenure_core::bound::Hash;
+use tenure_core::budget::Whose;
 use tenure_core::capability::Attributes;
 use tenure_core::comms::MessageRow;
 use tenure_core::draft::{Decision, Ledger};
@@ -25,6 +26,7 @@ use tenure_core::id::{AgentId, MessageId, ProjectId};
 use tenure_core::item::{Item, ItemKind};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
+use tenure_core::retention::Kept;
 use tenure_core::state::{Acl, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -296,6 +298,15 @@ impl Facts for Txn<'_> {
 
     fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
         self.read(|txn| items::of_agent(txn.sql, kind, agent, state, limit))
+    }
+
+    fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread> {
+        let read = self.read(|txn| events_after(txn.sql, stream, n, limit))?;
+        Ok(read.into_iter().map(|record| (record.meta.n, record.event)).collect())
+    }
+
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+        self.read(|txn| executions::kept(txn.sql, whose, limit))
     }
 
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {

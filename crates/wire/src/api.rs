@@ -7,6 +7,7 @@ pub mod file;
 pub mod execution;
 pub mod event;
 pub mod budget;
+pub mod retention;
 pub mod cost;
 pub mod state;
 pub mod item;

@@ -5,6 +5,7 @@ mod event_stream;
 mod tls;
 mod download;
 mod budget;
+mod retention;
 mod cost;
 mod state;
 mod trace;

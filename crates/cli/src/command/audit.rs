@@ -4,6 +4,7 @@ mod tail;
 
 use serde_json::{Value, json};
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
+use tenure_wire::api::execution::Erase;
 
 use crate::args::Audit;
 use crate::config::Settings;
@@ -15,7 +16,14 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
     match verb {
         Audit::Verify { chain } => verify_ledger(if chain { Depth::Chain } else { Depth::Whole }, settings, output),
         Audit::Tail(wanted) => tail::run(wanted, settings, output).await,
+        Audit::Erase { execution, why } => erase(&execution, why, settings, output).await,
     }
+}
+
+async fn erase(execution: &str, why: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let erased = settings.client()?.erase_execution(execution, &Erase { reason: why }).await?;
+    output.show(&erased, || format!("What execution {} was told and said is erased; its records stay", erased.id))?;
+    Ok(Exit::Done)
 }
 
 fn verify_ledger(depth: Depth, settings: &Settings, output: Output) -> Result<Exit, Failure> {

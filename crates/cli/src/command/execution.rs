@@ -150,6 +150,7 @@ fn facts(file: &ExecutionFile, output: Output) -> String {
             ("started by", execution.parent.map(|parent| parent.to_string())),
             ("started", Some(execution.started_at.to_string())),
             ("ended", execution.ended_at.map(|at| at.to_string())),
+            ("erased", execution.erased_at.map(|at| format!("{at}: what it was told and said is gone"))),
             ("duration", Some(duration(execution.duration_ms))),
             ("iterations", Some(format!("{} of {}", execution.iteration, execution.max_iterations))),
             ("tool calls", Some(execution.tool_calls.to_string())),

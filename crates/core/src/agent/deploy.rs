@@ -6,6 +6,8 @@ use crate::facts::Namespace;
 use crate::id::AgentId;
 use crate::manifest::Trigger;
 use crate::plan::Schedule;
+use crate::retention::{Keeping, Retention};
+use crate::time::Stamp;
 use serde::{Deserialize, Serialize};
 
 /// A manifest at the door, translated, checked and compiled.
@@ -19,6 +21,7 @@ pub struct Deployment {
     /// As its plan has them.
     pub schedule: Option<Schedule>,
     pub triggers: Vec<Trigger>,
+    pub retention: Retention,
     /// Of the text of the key that a new agent gets; one that there is keeps its own.
     pub key: Option<Hash>,
     pub expect: Expectation,
@@ -58,6 +61,8 @@ pub struct Deployed {
     pub digest: Hash,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
+    #[serde(default, skip_serializing_if = "Retention::is_off")]
+    pub retention: Retention,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextWake>,
     /// The older revision whose manifest and plan these are.
@@ -66,7 +71,9 @@ pub struct Deployed {
 }
 
 impl Agent {
-    pub(super) fn created(deployed: &Deployed) -> Agent {
+    pub(super) fn created(deployed: &Deployed, stamp: Stamp) -> Agent {
+        let mut keeping = Keeping::default();
+        keeping.set(deployed.retention, stamp.at);
         Agent {
             name: deployed.name.clone(),
             revision: deployed.revision,
@@ -91,6 +98,7 @@ impl Agent {
             plans: 0,
             budget: Vec::new(),
             held_until: None,
+            keeping,
         }
     }
 }
@@ -141,8 +149,19 @@ fn deployed(
     deployment: Deployment,
     next: Option<NextWake>,
 ) -> Deployed {
-    let Deployment { name, listed, manifest, plan, digest, schedule: _, triggers, key: _, expect: _, repeats } =
-        deployment;
+    let Deployment {
+        name,
+        listed,
+        manifest,
+        plan,
+        digest,
+        schedule: _,
+        triggers,
+        retention,
+        key: _,
+        expect: _,
+        repeats,
+    } = deployment;
     let (manifest, plan) = (draft.bind(manifest), draft.bind(plan));
-    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, next, repeats }
+    Deployed { agent, name, revision, listed, manifest, plan, digest, triggers, retention, next, repeats }
 }

@@ -21,6 +21,9 @@ pub(super) fn owed(agent: &Agent) -> Vec<Owed> {
     if let Some(due) = agent.state_due {
         owe(Obligation::SweepState, Due::Wall(due));
     }
+    if let Some(due) = agent.keeping.due {
+        owe(Obligation::Retain, Due::Wall(due));
+    }
     match (&agent.state, agent.home) {
         (State::Paused { until: Some(until), .. }, _) => owe(Obligation::EndPause, Due::Wall(*until)),
         (State::Archived { home_due: Some(due) }, Some(worker)) => {

@@ -123,6 +123,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::FilePutEnded { .. }
         | Event::ExecutionStarted { .. }
         | Event::ExecutionEnded { .. }
+        | Event::RetentionDue { .. }
         | state_events!()
         | message_events_without_body!()
         | Event::Refused(_) => {}
@@ -180,6 +181,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         | Event::FilePutEnded { .. }
         | Event::ExecutionStarted { .. }
         | Event::ExecutionEnded { .. }
+        | Event::RetentionDue { .. }
         | state_events!()
         | Event::Refused(_) => Vec::new(),
     }

@@ -30,6 +30,10 @@ macro_rules! aggregates { ($($Name:ident: $Fold:ty, $Id:ty);+ $(;)?) => {
             Stream::$Name(id)
         }
 
+        fn id(stream: Stream) -> Option<$Id> {
+            if let Stream::$Name(id) = stream { Some(id) } else { None }
+        }
+
         fn of(fold: &Fold) -> Option<&Self> {
             if let Fold::$Name(inner) = fold { Some(inner) } else { None }
         }

@@ -2,7 +2,7 @@
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
     Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Parent, Phase, Reason, Refusal,
-    Start, Step, Trigger, iteration, lineage, turn, validation,
+    Start, Step, Trigger, erase, iteration, lineage, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
@@ -13,6 +13,7 @@ use crate::call::{Caller, Holder};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
 use crate::id::{AgentId, ConnectionId, ExecutionId};
+use crate::retention;
 use crate::time::Run;
 
 /// An agent whose `tools` name it by its whole name is told what it missed when it is woken.
@@ -55,9 +56,11 @@ impl Decider<'_, '_> {
 
     /// The end, in the agent's stream too.
     pub(super) fn end(&mut self, ending: Ending) -> Result<(), Stop> {
-        let agent = self.execution()?.agent;
-        self.emit(Event::Ended { ending: ending.clone() })?;
+        let execution = self.execution()?;
+        let (agent, bytes) = (execution.agent, execution.bytes);
+        self.emit(Event::Ended { ending: ending.clone(), bytes: Some(bytes) })?;
         agent::execution_ended(agent, self.draft, self.id)?;
+        retention::ended(self.draft, agent)?;
         lineage::ended(self, &ending)
     }
 }
@@ -92,6 +95,8 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::Check { iteration, index, proposal } => validation::check(it, iteration, index, proposal)?,
         Command::Validate { iteration, index, finding } => validation::report(it, iteration, index, finding)?,
         Command::Expire {} => expire(it)?,
+        Command::Erase { reason } => return erase::asked(it, reason),
+        Command::EraseRest {} => return erase::go_on(it),
     }
     advance(it)
 }

@@ -1,6 +1,6 @@
 //! An iteration: bound to one worker's connection at a time, closed once, released when its jail is gone.
 use super::decide::{Decider, bound_to, no};
-use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Refusal, Step};
+use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Refusal, Remains, Step};
 use crate::agent::{self, Agent};
 use crate::binding::{self, Unplaced};
 use crate::call::{self, Open, Outcome, State};
@@ -245,9 +245,10 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             execution.wall.stop(stamp.run);
             execution.phase = Phase::Queued { iteration: iteration + 1, since: stamp.run };
         }
-        Event::Ended { ending } => {
+        Event::Ended { ending, bytes } => {
             execution.wall.stop(stamp.run);
-            execution.phase = Phase::Ended { ending: ending.clone(), at: stamp.at };
+            let remains = Remains::Kept { bytes: *bytes };
+            execution.phase = Phase::Ended { ending: ending.clone(), at: stamp.at, remains };
         }
         Event::IterationCompleted { .. } => {}
         Event::Started { .. }
@@ -264,6 +265,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::BudgetWarned { .. }
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
+        | Event::Erased { .. }
         | Event::Refused(_) => {}
     }
 }

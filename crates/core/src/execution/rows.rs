@@ -1,13 +1,15 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
+use super::erase::erased_rows;
 use super::spent::End;
 use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, spent};
 use crate::binding::{self, Use};
-use crate::bound::Hash;
+use crate::bound::{Bound, Hash};
 use crate::call::{self, Holder, Proposed};
 use crate::facts::Namespace;
 use crate::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
+use crate::retention::kept_rows;
 use crate::row::{Note, Row};
 use crate::time::{Clock, Stamp, Time};
 
@@ -47,6 +49,9 @@ pub struct ExecutionRow {
     pub parent: Option<ExecutionId>,
     pub started_at: Time,
     pub ended_at: Option<Time>,
+    /// What it bound, while that is kept; none before its end, and where it was not counted.
+    pub kept_bytes: Option<u64>,
+    pub erased_at: Option<Time>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,17 +168,36 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::IterationFailed { cause, .. } => {
             iteration.map(|open| ended(id, open, Some(cause), None, stamp)).into_iter().collect()
         }
+        Event::Ended { bytes, .. } => kept(before, *bytes, 1),
+        Event::Erased { why, payloads, .. } => {
+            let is_first = why.is_some();
+            let gone = before.filter(|_| is_first).and_then(kept_bytes);
+            erased_rows(payloads).chain(kept(before, gone, -1)).collect()
+        }
         Event::CancelRequested { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
         | Event::IterationClosing { .. }
         | Event::IterationReleased { .. }
-        | Event::Ended { .. }
         | Event::NetworkRefused { .. }
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
         | Event::Refused(_) => Vec::new(),
     }
+}
+
+/// What retention counts.
+fn kept_bytes(execution: &Execution) -> Option<u64> {
+    match execution.phase {
+        Phase::Ended { remains, .. } => remains.kept(),
+        Phase::Queued { .. } | Phase::Running(_) => None,
+    }
+}
+
+fn kept(execution: Option<&Execution>, bytes: Option<u64>, sign: i64) -> Vec<Row> {
+    let (Some(execution), Some(bytes)) = (execution, bytes) else { return Vec::new() };
+    let by = sign * i64::try_from(bytes).unwrap_or(i64::MAX);
+    kept_rows(execution.agent, by).into()
 }
 
 fn validated(id: ExecutionId, event: &Event, stamp: Stamp) -> Option<Row> {
@@ -205,36 +229,35 @@ fn in_use(execution: &Execution) -> Use {
     Use { connection: execution.binding().map(|binding| binding.connection), runs: execution.has_begun() }
 }
 
-pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
-    let proposed = |call: &Proposed, each: &mut dyn FnMut(&Hash)| {
-        each(&call.arguments.hash);
-        each(&call.attributes.hash);
+/// The payloads that come with an event: an execution's own, which go when it is erased.
+pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
+    let proposed = |call: &Proposed, each: &mut dyn FnMut(&Bound)| {
+        each(&call.arguments);
+        each(&call.attributes);
     };
     match event {
         Event::Started { input, briefing, .. } => {
-            each(&input.hash);
-            briefing.iter().for_each(|briefing| each(&briefing.hash));
+            each(input);
+            briefing.iter().for_each(each);
         }
         Event::ModelAnswered { delta, output, calls, .. } => {
-            each(&delta.hash);
-            output.iter().for_each(|output| each(&output.hash));
+            each(delta);
+            output.iter().for_each(&mut *each);
             calls.iter().for_each(|call| proposed(call, each));
         }
-        Event::CallCalled(called) => {
-            each(&called.arguments);
-            each(&called.attributes);
-            called.check.iter().for_each(|call| proposed(call, each));
-        }
+        Event::CallCalled(called) => called.check.iter().for_each(|call| proposed(call, each)),
         Event::CallBlocked { check, .. } => check.iter().for_each(|call| proposed(call, each)),
         Event::CallEnded(ended) => {
-            ended.result.iter().chain(&ended.attributes).for_each(|bound| each(&bound.hash));
+            let own = ended.result.iter().filter(|_| !ended.gives_stored());
+            own.chain(&ended.attributes).for_each(each);
         }
-        Event::Validated { reasons, .. } => each(&reasons.hash),
+        Event::Validated { reasons, .. } => each(reasons),
         // Their outputs were bound by the turn that gave them.
         Event::IterationClosing { .. }
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::Erased { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
         | Event::IterationBound { .. }
@@ -252,6 +275,20 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
     }
 }
 
+/// What an event holds the hashes of: what comes with it, and what was there before.
+pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+    brings(event, &mut |bound| each(&bound.hash));
+    if let Event::CallCalled(called) = event {
+        each(&called.arguments);
+        each(&called.attributes);
+    }
+    if let Event::CallEnded(ended) = event
+        && ended.gives_stored()
+    {
+        ended.result.iter().for_each(|value| each(&value.hash));
+    }
+}
+
 impl Execution {
     fn validator_index(&self) -> u32 {
         match self.iteration().map(|iteration| &iteration.step) {
@@ -263,17 +300,21 @@ impl Execution {
     pub fn row(&self, id: ExecutionId) -> ExecutionRow {
         let (status, waiting_for) = self.status();
         let (reason, detail, output, ended_at) = match &self.phase {
-            Phase::Ended { ending: Ending::Completed { output }, at } => (None, None, Some(output.hash), Some(*at)),
-            Phase::Ended { ending: Ending::Failed { reason, detail }, at } => {
+            Phase::Ended { ending: Ending::Completed { output }, at, .. } => (None, None, Some(output.hash), Some(*at)),
+            Phase::Ended { ending: Ending::Failed { reason, detail }, at, .. } => {
                 (Some(*reason), Some(detail.clone()), None, Some(*at))
             }
-            Phase::Ended { ending: Ending::Cancelled { by, why }, at } => {
+            Phase::Ended { ending: Ending::Cancelled { by, why }, at, .. } => {
                 (None, Some(format!("by {by}: {why}")), None, Some(*at))
             }
             Phase::Running(_) => (None, self.retried_failure().map(str::to_string), None, None),
             Phase::Queued { .. } => (None, None, None, None),
         };
         let binding = self.binding();
+        let erased_at = match self.phase {
+            Phase::Ended { remains, .. } => remains.erased_at(),
+            Phase::Queued { .. } | Phase::Running(_) => None,
+        };
         ExecutionRow {
             id,
             agent: self.agent,
@@ -298,6 +339,8 @@ impl Execution {
             input: self.input,
             briefing: self.briefing,
             output,
+            kept_bytes: kept_bytes(self),
+            erased_at,
             trigger: self.trigger,
             parent: self.parent.as_ref().map(|parent| parent.execution),
             started_at: self.started_at,

@@ -314,6 +314,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::BudgetWarned { .. }
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
+        | Event::Erased { .. }
         | Event::Refused(_) => {}
     }
 }

@@ -26,6 +26,7 @@ const KIB: Bytes = Bytes::new(1 << 10);
 const GIB: Bytes = Bytes::new(1 << 30);
 const TIB_16: Bytes = Bytes::new(16 << 40);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 const TEN_YEARS: Duration = Duration::from_secs(3650 * 86_400);
@@ -73,6 +74,8 @@ section!(
         schedule?: Schedule = section(),
         triggers*: Vec<Trigger> = list(8, word),
         limits?: LimitsSpec = section(),
+        /// Of what ended executions were told and said. Default: all is kept.
+        retention?: Retention = section(),
         secrets*: Vec<Secret> = list(LIST_MAX, section()),
         memory?: Memory = section(),
         supervision?: Supervision = section(),
@@ -314,6 +317,15 @@ section!(
         messages_per_minute?: u32 [1..=10_000],
         /// Default: 16.
         hop_limit?: u32 [1..=64],
+    }
+);
+
+section!(
+    /// What is older, or beyond the size of all together, is erased, the oldest first.
+    #[derive(Default)]
+    struct Retention {
+        age?: Duration = Duration::between(MINUTE, TEN_YEARS),
+        size?: Bytes = Bytes::between(Bytes::new(0), TIB_16),
     }
 );
 

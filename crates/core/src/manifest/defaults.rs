@@ -6,6 +6,7 @@ use super::tools::READ_ONLY;
 use super::validator::Validator;
 use crate::comms;
 use crate::plan::Limits;
+use crate::retention::Retention;
 use crate::template;
 
 /// The limits that a jail keeps.
@@ -76,6 +77,11 @@ impl Manifest {
             timeout_ms: timeout.map_or(1_800_000, |timeout| timeout.as_millis()),
             micro_usd: limits.and_then(|limits| limits.money).map(|money| money.as_micros()),
         }
+    }
+
+    pub fn retention(&self) -> Retention {
+        let Some(stated) = &self.spec.retention else { return Retention::default() };
+        Retention { age_ms: stated.age.map(|age| age.as_millis()), bytes: stated.size.map(|size| size.get()) }
     }
 
     /// What holds of the messages that it sends.

@@ -6,9 +6,6 @@ use super::section::Section;
 use super::values::wrong_type;
 use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, excerpt, nearest};
 
-/// Fields that are meant and not there yet, each with what is not done.
-const LATER: [(&str, &str); 1] = [("retention", "nothing erases what ended executions said and left behind yet")];
-
 /// All that was found wrong so far, at most [`PROBLEMS_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Problems {
@@ -154,11 +151,6 @@ impl<'a> Fields<'a, '_> {
             };
             if let Some(fault) = indented_by(&key.word) {
                 self.problems.add(located(fault, &self.path_of(key.word.trim()), key.at));
-                continue;
-            }
-            if let Some((_, reason)) = LATER.iter().find(|(word, _)| *word == key.word) {
-                let fault = Fault::new(Code::Unenforced, *reason).hint("leave it out");
-                self.problems.add(located(fault, &self.path_of(&key.word), key.at));
                 continue;
             }
             let hint = match nearest(&key.word, self.known.iter().copied()) {

@@ -21,6 +21,7 @@ impl Manifest {
             schedule: _,
             triggers: _,
             limits: _,
+            retention: _,
             secrets,
             memory,
             supervision,

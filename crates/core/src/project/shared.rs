@@ -27,6 +27,8 @@ impl Event {
             | Event::AclRemoved { .. }
             | Event::BudgetSet { .. }
             | Event::BudgetNear(_)
+            | Event::RetentionSet { .. }
+            | Event::RetentionDue { .. }
             | Event::Refused(_) => None,
         }
     }
@@ -117,6 +119,8 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::StateSweepDue { .. }
         | Event::BudgetSet { .. }
         | Event::BudgetNear(_)
+        | Event::RetentionSet { .. }
+        | Event::RetentionDue { .. }
         | Event::Refused(_) => Vec::new(),
     }
 }

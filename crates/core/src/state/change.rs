@@ -2,9 +2,11 @@
 //! binds and erases, and when its stream has something to sweep.
 use super::{Entry, Home, bytes};
 use crate::actor::Actor;
-use crate::aggregate::Event;
+use crate::agent::Agent;
+use crate::aggregate::{Event, Member};
 use crate::bound::{Bound, Hash};
 use crate::facts::Counter;
+use crate::project::Project;
 use crate::row::Row;
 use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
@@ -96,11 +98,8 @@ pub enum Change<'e> {
 impl<'e> Change<'e> {
     /// Of an event of any stream, if it is one.
     pub fn of(event: &'e Event) -> Option<Change<'e>> {
-        match event {
-            Event::Agent(event) => event.state(),
-            Event::Project(event) => event.state(),
-            Event::Execution(_) | Event::Session(_) | Event::Worker(_) => None,
-        }
+        let of_agent = Agent::read(event).and_then(|event| event.state());
+        of_agent.or_else(|| Project::read(event).and_then(|event| event.state()))
     }
 
     pub(crate) fn binds(self, each: &mut dyn FnMut(&Hash)) {

@@ -7,6 +7,7 @@ mod neighbours;
 mod messages;
 mod office;
 mod replay;
+mod retention;
 mod reports;
 mod schedules;
 mod session_calls;

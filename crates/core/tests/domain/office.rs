@@ -94,7 +94,7 @@ impl Office {
     }
 
     fn deployment(&mut self, name: &str, plan: &Plan, text: &str) -> agent::Deployment {
-        let (schedule, triggers) = (plan.schedule.clone(), plan.triggers.clone());
+        let (schedule, triggers, retention) = (plan.schedule.clone(), plan.triggers.clone(), plan.retention);
         let plan = String::from_utf8(plan.to_bytes()).expect("a plan is text");
         agent::Deployment {
             name: name.into(),
@@ -109,6 +109,7 @@ impl Office {
             digest: Hash::of(text.as_bytes()),
             schedule,
             triggers,
+            retention,
             key: None,
             expect: agent::Expectation::Any,
             repeats: None,

@@ -73,6 +73,7 @@ impl Talk {
             repeats: None,
             schedule: None,
             triggers: if self.wakes { vec![Trigger::Comms, Trigger::Manual] } else { vec![Trigger::Manual] },
+            retention: tenure_core::retention::Retention::default(),
         };
         self.tell(OWNER, self.office.agent, agent::Command::Deploy(deployment)).expect("it is deployed");
     }

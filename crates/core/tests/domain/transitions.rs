@@ -7,6 +7,7 @@ use tenure_core::call::Outcome;
 use tenure_core::execution::Execution;
 use tenure_core::fleet::{self, Worker};
 use tenure_core::manifest::{Missed, Overlap};
+use tenure_core::retention::{AGE_MS_MIN, Retention};
 use tenure_core::{agent, execution, network, project};
 
 pub type Setup = fn() -> Office;
@@ -149,6 +150,9 @@ const COMMANDS: &[(&str, Act)] = &[
         office.world.pass(1_800_001);
         execution::Command::Expire {}
     }),
+    ("erase", |_| execution::Command::Erase { reason: "it is private".into() }),
+    ("erase, without a reason", |_| execution::Command::Erase { reason: String::new() }),
+    ("erase the rest", |_| execution::Command::EraseRest {}),
 ];
 
 fn shown(result: &Result<Vec<Event>, Refusal>) -> String {
@@ -274,7 +278,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
     fn revise(office: &mut Office, known: u32) -> Result<Vec<Event>, Refusal> {
         office.deploy_expecting("clerk", &plan(1), "2", agent::Expectation::Revision(known))
     }
-    let commands: [(&str, Command1); 32] = [
+    let commands: [(&str, Command1); 33] = [
         ("wake", Office::wake),
         ("end a wake that it did not plan", |office| {
             office.supervise(agent::Command::DeleteSchedule { name: "none".into() })
@@ -331,6 +335,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office.supervise(agent::Command::SweepState {})
         }),
         ("record home removed", Office::remove_home),
+        ("retain", |office| office.supervise(agent::Command::Retain {})),
     ];
     insta::assert_snapshot!("agent", table_of(&states, &commands, |office| Stream::Agent(office.agent)));
 }
@@ -414,9 +419,18 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 17] = [
+    let commands: [(&str, Command1); 20] = [
         ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
+        ("set what is kept", |office| {
+            let retention = Retention { age_ms: Some(AGE_MS_MIN), bytes: None };
+            office.command_project(OWNER, Of::SetRetention { retention })
+        }),
+        ("set that what is new is not kept", |office| {
+            let retention = Retention { age_ms: Some(1), bytes: None };
+            office.command_project(OWNER, Of::SetRetention { retention })
+        }),
+        ("retain", |office| office.command_project(Actor::Daemon, Of::Retain {})),
         ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
         ("accept restore", |office| {
             office.command_project(OWNER, Of::AcceptRestore { checkpoint_size: 9, why: "a backup".into() })

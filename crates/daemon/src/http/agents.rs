@@ -165,6 +165,7 @@ async fn put(api: &ApiState, actor: Actor, manifest: &Manifest, wanted: Wanted) 
         digest,
         schedule: plan.schedule,
         triggers: plan.triggers,
+        retention: plan.retention,
         key: key.as_ref().map(KeyText::hash),
         expect,
         repeats: None,

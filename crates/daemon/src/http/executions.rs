@@ -328,5 +328,6 @@ fn shown(row: ExecutionRow, absent_home: Option<String>, now: Stamp) -> Executio
         duration_ms: row.wall.used_ms_at(now.run),
         started_at: row.started_at.into(),
         ended_at: row.ended_at.map(Into::into),
+        erased_at: row.erased_at.map(Into::into),
     }
 }

@@ -135,6 +135,8 @@ fn of_project(refusal: &project::Refusal) -> Problem {
             .problem("a prefix has at most 512 bytes and no control character, a rule names at most 64 agents"),
         R::AclsFull {} => Code::StateWrong.problem("256 rules are kept").hint("remove one that is not needed"),
         R::BudgetWrong {} => Code::BudgetWrong.problem("a limit is out of range or stands twice, or none is named"),
+        R::RetentionWrong {} => Code::RetentionWrong.problem("an age or a size is out of range"),
+        R::NothingToErase {} => Code::Conflict.problem("nothing is kept too long"),
         R::AclUnknown { prefix } => Code::StateUnknown.problem(format!("there is no rule for {}", quoted(prefix))),
     }
 }
@@ -181,6 +183,7 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::AlertAcknowledged {} => Code::Conflict.problem("it is acknowledged already"),
         R::MailboxFull {} => Code::MailboxFull.problem(format!("{WAITING_MAX} messages wait for it")),
         R::BudgetWrong {} => Code::BudgetWrong.problem("a limit is out of range or stands twice, or none is named"),
+        R::NothingToErase {} => Code::Conflict.problem("nothing is kept too long"),
         R::HomeUnknown {} => Code::Conflict.problem("the agent's work folder lies elsewhere, or is kept"),
     }
 }
@@ -213,6 +216,9 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::Ended {} => Code::ExecutionEnded.problem("it has ended, and nothing can be done to it any more"),
         R::MaxIterationsWrong {} => Code::MaxIterationsWrong.problem("an execution has 1 to 1000 iterations"),
         R::CancelRequested {} => Code::CancelRequested.problem("a cancel was accepted before"),
+        R::NotEnded {} => Code::NotEnded.problem("it has not ended"),
+        R::Erased {} => Code::Erased.problem("it was erased before"),
+        R::ReasonWrong {} => Code::ReasonWrong.problem("a reason has 1 to 512 characters"),
         R::BudgetSpent { shut } => Code::BudgetSpent.problem(shut.to_string()),
         R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
         R::Stale {}

@@ -141,7 +141,7 @@ async fn roll_back(
     // As it was stored, whether or not today's reader would take it at a deploy.
     let stored: Manifest = serde_json::from_slice(&manifest).map_err(records::Error::Payload)?;
     let unreadable = |why: String| Failure::from(Code::LedgerBroken.problem(why));
-    let Plan { schedule, triggers, .. } = Plan::read(&plan).map_err(unreadable)?;
+    let Plan { schedule, triggers, retention, .. } = Plan::read(&plan).map_err(unreadable)?;
     let deployment = Deployment {
         name: entry.name.clone(),
         listed: listed(&stored),
@@ -150,6 +150,7 @@ async fn roll_back(
         digest: row.digest,
         schedule,
         triggers,
+        retention,
         key: None,
         expect: Expectation::Revision(newest),
         repeats: Some(to),

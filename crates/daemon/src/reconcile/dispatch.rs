@@ -17,7 +17,7 @@ use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, LeasedCall};
 
 pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
-    let (Some(holder), Obligation::Dispatch { call, lease, connection }) = (holder_of(stream), obligation) else {
+    let (Some(holder), Obligation::Dispatch { call, lease, connection }) = (Holder::of(stream), obligation) else {
         return Ok(());
     };
     let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };
@@ -40,14 +40,6 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         }
     }
     Ok(())
-}
-
-fn holder_of(stream: Stream) -> Option<Holder> {
-    match stream {
-        Stream::Execution(id) => Some(Holder::Execution(id)),
-        Stream::Session(id) => Some(Holder::Session(id)),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => None,
-    }
 }
 
 /// Why no worker can be asked for a call.
@@ -122,7 +114,7 @@ fn frame(
 }
 
 pub async fn release(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
-    let (Some(holder), Obligation::Release { iteration, connection, last }) = (holder_of(stream), obligation) else {
+    let (Some(holder), Obligation::Release { iteration, connection, last }) = (Holder::of(stream), obligation) else {
         return Ok(());
     };
     let Some(connection) = app.fleet.by_connection(connection) else { return Ok(()) };

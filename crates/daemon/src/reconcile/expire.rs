@@ -5,15 +5,16 @@ use crate::records::Error;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
+use tenure_core::call::Holder;
 use tenure_core::owed::Obligation;
 use tenure_core::{execution, session};
 
 pub async fn expire(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
-    match stream {
-        Stream::Execution(id) => {
+    match Holder::of(stream) {
+        Some(Holder::Execution(id)) => {
             app.report(Actor::Daemon, Command::Execution(id, execution::Command::Expire {})).await;
         }
-        Stream::Session(id) => {
+        Some(Holder::Session(id)) => {
             let now = app.committer.now().run;
             let heard = app.presence.last(id, now).filter(|heard| now.since_ms(*heard) < session::IDLE_MS);
             let command = match heard {
@@ -25,7 +26,7 @@ pub async fn expire(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
                 app.presence.forget(id);
             }
         }
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => {}
+        None => {}
     }
     Ok(())
 }

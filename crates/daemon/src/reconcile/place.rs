@@ -28,7 +28,7 @@ pub async fn place(app: Arc<App>, page: Vec<(Stream, Obligation)>) -> Result<(),
     if connections.is_empty() {
         return Ok(());
     }
-    let waiting: Vec<Holder> = page.iter().filter_map(|(stream, _)| holder_of(*stream)).collect();
+    let waiting: Vec<Holder> = page.iter().filter_map(|(stream, _)| Holder::of(*stream)).collect();
     let last = app.fleet.placed_last();
     let chosen = app.records.read(move |txn| {
         let mut slots = Slots::free(txn, connections)?;
@@ -63,14 +63,6 @@ struct Binding {
     /// The agent from whose queue it is taken.
     queue: Option<AgentId>,
     connection: Connection,
-}
-
-fn holder_of(stream: Stream) -> Option<Holder> {
-    match stream {
-        Stream::Execution(id) => Some(Holder::Execution(id)),
-        Stream::Session(id) => Some(Holder::Session(id)),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => None,
-    }
 }
 
 /// Those that have lost their worker in the midst of an iteration: they wait for one, not for others of their agent.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
 use tenure_core::owed::Obligation;
+use tenure_core::state::Home;
 use tenure_core::{agent, project};
 
 pub async fn sweep_state(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
-    let command = match stream {
-        Stream::Agent(id) => Command::Agent(id, agent::Command::SweepState {}),
-        Stream::Project(id) => Command::Project(id, project::Command::SweepShared {}),
-        Stream::Execution(_) | Stream::Session(_) | Stream::Worker(_) => return Ok(()),
+    let command = match Home::of(stream) {
+        Some(Home::Agent(id)) => Command::Agent(id, agent::Command::SweepState {}),
+        Some(Home::Project(id)) => Command::Project(id, project::Command::SweepShared {}),
+        None => return Ok(()),
     };
     app.report(Actor::Daemon, command).await;
     Ok(())

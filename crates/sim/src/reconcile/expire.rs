@@ -1,9 +1,9 @@
-//! Owed Expire, EndKey, EndPause and SweepState: a clock has run out. The decision looks at the clocks itself.
+//! Owed Expire, EndKey, EndPause, SweepState, Retain and Erase: a clock has run out. The decision looks at the clocks itself.
 use crate::audit::Checked;
 use crate::storage::Storage;
 use crate::world::World;
 use tenure_core::actor::Actor;
-use tenure_core::aggregate::Command;
+use tenure_core::aggregate::{Command, Stream};
 use tenure_core::id::{AgentId, ExecutionId, ProjectId, SessionId};
 use tenure_core::{agent, execution, project, session};
 
@@ -30,6 +30,17 @@ pub(super) fn end_pause<S: Storage>(world: &mut World<S>, agent: AgentId) -> Che
 
 pub(super) fn sweep_state<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
     world.command(Actor::Daemon, Command::Agent(agent, agent::Command::SweepState {})).map(drop)
+}
+
+/// What ended executions bound is too old or too much, or more of one is to go.
+pub(super) fn retain<S: Storage>(world: &mut World<S>, stream: Stream) -> Checked {
+    let command = match stream {
+        Stream::Agent(id) => Command::Agent(id, agent::Command::Retain {}),
+        Stream::Project(id) => Command::Project(id, project::Command::Retain {}),
+        Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
+        _ => return Ok(()),
+    };
+    world.command(Actor::Daemon, command).map(drop)
 }
 
 pub(super) fn sweep_shared<S: Storage>(world: &mut World<S>, project: ProjectId) -> Checked {

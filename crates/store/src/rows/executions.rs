@@ -2,10 +2,12 @@
 use super::{Match, Page, Table, as_short, facts};
 use crate::Error;
 use crate::sql::stored::table;
-use crate::sql::{Cell, Sql};
+use crate::sql::{Cell, Columns, Sql};
+use tenure_core::budget::Whose;
 use tenure_core::execution::{ExecutionRow, Reason, Status};
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
+use tenure_core::retention::Kept;
 use tenure_core::time::Time;
 
 table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "briefing", "triggered_by", "parent", "started_at"], {
@@ -36,6 +38,8 @@ table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "re
     parent: "parent",
     started_at: "started_at",
     ended_at: "ended_at",
+    kept_bytes: "kept_bytes",
+    erased_at: "erased_at",
 });
 
 /// A page of the executions of an agent that have not ended, oldest first.
@@ -45,6 +49,29 @@ table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "re
 pub fn open_ids_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<ExecutionId>, Error> {
     let text = "SELECT id FROM executions WHERE agent = $1 AND ended_at IS NULL ORDER BY id LIMIT $2";
     sql.all(text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], |row| row.parse(0))
+}
+
+/// Ended executions whose bytes are kept, the first that ended first.
+///
+/// # Errors
+/// The database's.
+pub fn kept(sql: &mut dyn Sql, whose: Whose, limit: u32) -> Result<Vec<Kept>, Error> {
+    let read = |row: &Columns<'_>| {
+        Ok(Kept { execution: row.parse(0)?, ended_at: Time::from_millis(row.int(1)?), bytes: row.count(2)? })
+    };
+    let limit = Cell::Int(limit.into());
+    match whose {
+        Whose::Agent(agent) => {
+            let text = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL AND agent = $1 \
+                ORDER BY ended_at, id LIMIT $2";
+            sql.all(text, &[Cell::Text(&agent.to_string()), limit], read)
+        }
+        Whose::Project => {
+            let text = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL \
+                ORDER BY ended_at, id LIMIT $1";
+            sql.all(text, &[limit], read)
+        }
+    }
 }
 
 /// A page of the agents with queued executions, in the order of their ids, of those after one.

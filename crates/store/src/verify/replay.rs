@@ -49,7 +49,7 @@ impl Replay {
         event: &Event,
         findings: &mut Findings,
     ) -> Result<(), Error> {
-        self.streams.record(meta, event, findings);
+        self.streams.record(live, meta, event, findings)?;
         for (index, stream, row) in self.streams.take_rows() {
             self.rebuilt.write(index, stream, &row, findings)?;
         }

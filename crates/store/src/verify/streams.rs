@@ -2,11 +2,12 @@
 //! what is open, and by a counter for each stream. The rows that events and folds imply are handed on, not kept.
 use super::findings::Findings;
 use crate::Error;
+use crate::events::events_after;
 use crate::sql::{Cell, Sql, Walk};
 use crate::txn::{snapshot_holds, snapshot_mac};
 use std::collections::HashMap;
 use tenure_core::aggregate::{self, Event, FOLD_VERSION, Fold, Stream};
-use tenure_core::execution::{self, Check, Execution, Phase, Step, Turn};
+use tenure_core::execution::{self, Check, Execution, Phase, Remains, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{MacKey, Meta, canonical};
 use tenure_core::owed::Owed;
@@ -97,8 +98,21 @@ impl Streams {
         self.snapshots.remove(&stream);
     }
 
-    pub(super) fn record(&mut self, meta: &Meta, event: &Event, findings: &mut Findings) {
+    /// `records`: where those before this one are read from again.
+    pub(super) fn record(
+        &mut self,
+        records: &mut dyn Sql,
+        meta: &Meta,
+        event: &Event,
+        findings: &mut Findings,
+    ) -> Result<(), Error> {
         let stream = meta.stream;
+        if let (Event::Execution(execution::Event::Erased { .. }), Some(State::Ended { n })) =
+            (event, self.states.get(&stream))
+            && let Some(open) = findings.readable(Open::again(records, stream, *n), "an ended execution")?
+        {
+            self.states.insert(stream, State::Open(Box::new(open)));
+        }
         let mut find = |what: String| findings.add(Some(meta.index), Some(stream), what);
         let state = self.states.entry(stream).or_insert_with(|| State::Open(Box::default()));
         let n = match state {
@@ -111,12 +125,12 @@ impl Streams {
         *n = meta.n;
         let open = match state {
             State::Open(open) => open,
-            State::Broken { .. } => return,
+            State::Broken { .. } => return Ok(()),
             State::Ended { .. } => {
                 if event.kind() != REFUSED {
                     find("comes after the end of its stream".to_string());
                 }
-                return;
+                return Ok(());
             }
         };
         let rows = aggregate::event_rows(stream, open.fold.as_ref(), event, meta.stamp);
@@ -139,6 +153,7 @@ impl Streams {
             let n = meta.n;
             self.states.insert(stream, State::Ended { n });
         }
+        Ok(())
     }
 
     pub(super) fn take_rows(&mut self) -> std::vec::Drain<'_, (Option<u64>, Stream, Row)> {
@@ -224,13 +239,33 @@ impl Streams {
     }
 }
 
-/// What it started may outlive it, and ends on its stream too.
+/// What it started may outlive it, and ends on its stream too; and what it bound may be erased by and by.
 fn has_ended(fold: Option<&Fold>) -> bool {
-    let execution = fold.and_then(Fold::as_a::<Execution>);
-    execution.is_some_and(|execution| matches!(execution.phase, Phase::Ended { .. }) && execution.children.is_empty())
+    let Some(execution) = fold.and_then(Fold::as_a::<Execution>) else { return false };
+    match execution.phase {
+        Phase::Ended { remains: Remains::Going { .. }, .. } | Phase::Queued { .. } | Phase::Running(_) => false,
+        Phase::Ended { .. } => execution.children.is_empty(),
+    }
 }
 
 impl Open {
+    /// As it was after the `n`th of its records, which were looked at before: what has ended is not kept in memory.
+    fn again(sql: &mut dyn Sql, stream: Stream, n: u64) -> Result<Open, Error> {
+        const PAGE: u32 = 256;
+        let mut open = Open::default();
+        while open.n < n {
+            let page = events_after(sql, stream, open.n, PAGE)?;
+            if page.is_empty() {
+                return Err(Error::corrupt("records before it are gone"));
+            }
+            for record in page.into_iter().take_while(|record| record.meta.n <= n) {
+                aggregate::apply(&mut open.fold, &record.event, record.meta.stamp);
+                open.n = record.meta.n;
+            }
+        }
+        Ok(open)
+    }
+
     /// What follows from the fold alone. It is the sum of all its changes, for it depends on the fold and nothing else.
     fn state_rows(&self, stream: Stream) -> Vec<(Option<u64>, Stream, Row)> {
         let rows = self.fold.as_ref().map(|fold| aggregate::state_rows(stream, None, fold)).unwrap_or_default();
@@ -272,7 +307,8 @@ impl Open {
                     find(format!("ends the execution with {open} calls open"));
                 }
             }
-            E::Started { .. }
+            E::Erased { .. }
+            | E::Started { .. }
             | E::CancelRequested { .. }
             | E::IterationStarted { .. }
             | E::IterationBound { .. }

@@ -184,7 +184,7 @@ impl WriterState {
             }
         }
         for row in batch.appended.iter().flat_map(|appended| &appended.decision.rows) {
-            if let Row::EntryDropped { value: Some(hash), .. } = row {
+            if let Row::EntryDropped { value: Some(hash), .. } | Row::Erased { hash } = row {
                 self.blobs.remove(hash);
             }
         }

@@ -104,6 +104,7 @@ impl World {
             digest: Hash::of(&self.seed.to_be_bytes()),
             schedule: plan.schedule.clone(),
             triggers: plan.triggers.clone(),
+            retention: plan.retention,
             key: None,
             expect: agent::Expectation::Any,
             repeats: None,

@@ -199,6 +199,13 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// What it was told and said is erased; `more`: the rest follows.
+    #[serde(rename = "execution.erased")]
+    Erased {
+        payloads: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
+    },
     #[serde(rename = "command.refused")]
     CommandRefused { verb: String, code: String, repeats: u64 },
 }
@@ -272,6 +279,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Ended { .. }
+        | Event::Erased { .. }
         | Event::Refused(_) => None,
     }
 }
@@ -327,7 +335,8 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::IterationReleased { traffic, .. } => What::IterationReleased { traffic: *traffic },
         Event::IterationCompleted { .. } => What::IterationCompleted {},
         Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_from_one(&cause.to_word()) },
-        Event::Ended { ending } => ended(ending),
+        Event::Ended { ending, .. } => ended(ending),
+        Event::Erased { payloads, more, .. } => What::Erased { payloads: payloads.len() as u64, more: *more },
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
         }
@@ -382,6 +391,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::Erased { .. }
         | Event::Refused(_) => unreachable!("invariant: only model events come here"),
     }
 }

@@ -118,6 +118,16 @@ pub struct Start {
     pub max_iterations: Option<u32>,
 }
 
+/// The body of an erasure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Erase {
+    /// Stays in the ledger; at most 512 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 512))]
+    pub reason: String,
+}
+
 /// The body of a cancel; it may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -177,6 +187,10 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub ended_at: Option<Moment>,
+    /// Since when what it was told and said is erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub erased_at: Option<Moment>,
 }
 
 /// The answer to a start.

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use tenure_core::aggregate::{Event, Stream};
 use tenure_core::execution::{self, Ending};
 use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
+use tenure_core::retention::Why;
 use tenure_core::time::Stamp;
 use tenure_core::{agent, call, project, session, state};
 
@@ -156,6 +157,7 @@ fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
         E::StateDeleted(ended) | E::StateExpired(ended) => told.unset(ended),
         E::Created(deployed) | E::Revised(deployed) => told.told(format!("revision {}", deployed.revision)),
         E::BudgetNear(near) => told.told(near.to_string()),
+        E::RetentionDue { .. } => return None,
         E::WakeSkipped { why, scheduled, .. } => told.told(format!("{scheduled}: {}", why.as_str())),
         E::WakeHeld { until: Some(until) } => told.told(format!("a budget is used up, until {until}")),
         // The execution or session says it itself.
@@ -185,7 +187,8 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::IterationFailed { cause, .. } => told.told(cause_from_one(&cause.to_word())),
         E::BudgetWarned { budget, used, limit } => told.told(format!("{used} of {limit} {budget}")),
         E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
-        E::Ended { ending } => {
+        E::Erased { why, payloads, .. } => told.told(erased(why.as_ref(), payloads.len())),
+        E::Ended { ending, .. } => {
             let (outcome, detail) = match ending {
                 Ending::Completed { .. } => ("completed", None),
                 Ending::Failed { reason, detail } => ("failed", Some(format!("{}: {detail}", reason.as_str()))),
@@ -196,6 +199,16 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::Refused(refused) => told.told(format!("{}: {}", refused.verb, refused.code)),
         _ => told,
     }
+}
+
+fn erased(why: Option<&Why>, payloads: usize) -> String {
+    let why = match why {
+        Some(Why::Age) => "too old: ".to_string(),
+        Some(Why::Size) => "too much: ".to_string(),
+        Some(Why::Asked { reason }) => format!("{reason}: "),
+        None => String::new(),
+    };
+    format!("{why}{payloads} payloads")
 }
 
 fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {

@@ -1,0 +1,75 @@
+use super::house::{AGENT, House, cassette};
+
+const SAID: &str = "a word that nobody else says";
+
+fn house_with_agent(executions: u32) -> House {
+    let house = House::up(&cassette(executions));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    house
+}
+
+/// Runs the agent to its end, and gives the execution's id.
+fn run(house: &House) -> String {
+    let started = house.tenure(&["execute", "coder", SAID, "-o", "json"]).ok().json();
+    let id = started["id"].as_str().unwrap().to_string();
+    house.wait(&id);
+    id
+}
+
+fn knows(house: &House, words: &[&str]) -> bool {
+    house.tenure(words).ok().stdout.contains(SAID)
+}
+
+#[test]
+fn what_an_execution_was_told_is_erased_once_with_a_reason_and_its_records_hold() {
+    let house = house_with_agent(2);
+    let (gone, kept) = (run(&house), run(&house));
+    assert!(knows(&house, &["execution", "get", &gone]), "the control: it was told");
+    let nothing = house.tenure(&["audit", "erase", &gone]);
+    assert!(nothing.code == 2 && nothing.stderr.contains("--why"), "{}", nothing.stderr);
+    house.tenure(&["audit", "erase", &gone, "--why", "a customer asked"]).ok();
+    assert!(!knows(&house, &["execution", "get", &gone]) && !knows(&house, &["logs", &gone]));
+    assert!(house.tenure(&["execution", "get", &gone]).ok().stdout.contains("erased"));
+    assert!(knows(&house, &["execution", "get", &kept]), "the control: the other one is whole");
+    let again = house.tenure(&["audit", "erase", &gone, "--why", "once more"]);
+    assert!(again.code == 5 && again.stderr.contains("erased before"), "{} {}", again.code, again.stderr);
+    let retried = house.tenure(&["execution", "retry", &gone]);
+    assert!(retried.code == 5 && retried.stderr.contains("is gone"), "{} {}", retried.code, retried.stderr);
+    let records = house.tenure(&["audit", "tail", "--kind", "execution.erased", "-o", "json"]).ok().json();
+    assert_eq!(
+        (records[0]["data"]["why"].as_str(), records[0]["data"]["reason"].as_str()),
+        (Some("asked"), Some("a customer asked"))
+    );
+    house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn a_rule_of_size_erases_all_but_the_newest_and_none_keeps_all() {
+    let house = house_with_agent(3);
+    let first = run(&house);
+    let kept = house.tenure(&["retention", "show", "-o", "json"]).ok().json();
+    let one = kept["kept_bytes"].as_u64().unwrap();
+    assert!(one > 0 && kept["bytes"].is_null() && kept["age_ms"].is_null(), "{kept}");
+    house.tenure(&["retention", "set", "--size", &format!("{}B", one + one / 2)]).ok();
+    let second = run(&house);
+    house.until(&["execution", "get", &first], |answer| !answer.stdout.contains(SAID));
+    assert!(knows(&house, &["execution", "get", &second]), "the control: the newest fits");
+    let set = house.tenure(&["retention", "set", "--age", "30d"]).ok();
+    assert!(set.stdout.contains("30d") && set.stdout.contains("next look"), "what is not named stays: {}", set.stdout);
+    house.tenure(&["retention", "remove"]).ok();
+    let third = run(&house);
+    for kept in [second, third] {
+        assert!(knows(&house, &["execution", "get", &kept]));
+    }
+    for (words, code, said) in [
+        (&["retention", "set"][..], 2, "--age"),
+        (&["retention", "set", "--age", "30"], 2, "unit"),
+        (&["retention", "set", "--age", "5s"], 3, "from a minute"),
+        (&["retention", "set", "--size", "much"], 2, "size"),
+    ] {
+        let answer = house.tenure(words);
+        assert!(answer.code == code && answer.stderr.contains(said), "{words:?}: {} {}", answer.code, answer.stderr);
+    }
+    house.tenure(&["audit", "verify"]).ok();
+}

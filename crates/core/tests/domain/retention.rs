@@ -1,0 +1,248 @@
+//! What ended executions were told and said: kept as long and as much as an agent's plan and its project say, and erased by
+//! events that name each payload.
+use crate::office::{self, OWNER, Office};
+use tenure_core::actor::Actor;
+use tenure_core::agent::{self, Agent};
+use tenure_core::aggregate::{Command, Event, Refusal, Stream};
+use tenure_core::bound::Hash;
+use tenure_core::budget::Whose;
+use tenure_core::execution::{self, Phase, Remains};
+use tenure_core::facts::{Counter, Facts};
+use tenure_core::id::ExecutionId;
+use tenure_core::owed::Obligation;
+use tenure_core::plan::Plan;
+use tenure_core::project;
+use tenure_core::retention::{AGE_MS_MIN, Retention, Why};
+use tenure_core::time::Due;
+
+const HOUR: u64 = 3_600_000;
+
+fn keep(office: &mut Office, age_ms: Option<u64>, bytes: Option<u64>) {
+    let plan = Plan { retention: Retention { age_ms, bytes }, ..office::plan(0) };
+    office.deploy_plan("clerk", &plan, &format!("{age_ms:?} {bytes:?}")).expect("another manifest");
+}
+
+fn begin(office: &mut Office) {
+    office.execution = office.world.execution_id();
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+}
+
+/// A turn that asks for calls on our own rows, and they are done.
+fn turn(office: &mut Office, capabilities: &[&str]) {
+    let call = office.call_model();
+    office.must(call);
+    let answer = office.answer(capabilities);
+    office.must(answer);
+    for _ in capabilities {
+        let perform = office.perform();
+        office.must(perform);
+    }
+}
+
+fn finish(office: &mut Office) -> ExecutionId {
+    turn(office, &[]);
+    if !office.ended() {
+        let release = office.release();
+        office.must(release);
+    }
+    assert!(office.ended());
+    office.execution
+}
+
+fn work(office: &mut Office) -> ExecutionId {
+    begin(office);
+    turn(office, &["agent.whoami"]);
+    finish(office)
+}
+
+fn remains(office: &Office, id: ExecutionId) -> Remains {
+    match office.world.fold::<execution::Execution>(id).expect("it is there").phase {
+        Phase::Ended { remains, .. } => remains,
+        Phase::Queued { .. } | Phase::Running(_) => panic!("it has ended"),
+    }
+}
+
+fn kept_bytes(office: &mut Office, whose: Whose) -> i64 {
+    office.world.memory.count(Counter::KeptBytes, &whose.key(), 0).expect("whole")
+}
+
+/// Does what is owed until the clock must go on; the events of it.
+fn settle(office: &mut Office) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        let now = office.world.now.at;
+        let due = office.world.memory.owed.iter().find_map(|(stream, owed)| {
+            let is_due = match owed.due {
+                Due::Wall(due) => due <= now,
+                Due::Run(_) => true,
+            };
+            let command = match (stream, &owed.obligation) {
+                (Stream::Agent(id), Obligation::Retain) => Command::Agent(*id, agent::Command::Retain {}),
+                (Stream::Project(id), Obligation::Retain) => Command::Project(*id, project::Command::Retain {}),
+                (Stream::Execution(id), Obligation::Erase { .. }) => {
+                    Command::Execution(*id, execution::Command::EraseRest {})
+                }
+                _ => return None,
+            };
+            is_due.then_some(command)
+        });
+        let Some(command) = due else { return events };
+        events.extend(office.world.commit(Actor::Daemon, command).expect("what is owed is due"));
+    }
+}
+
+fn reasons(events: &[Event]) -> Vec<Why> {
+    let why = |event: &Event| match event {
+        Event::Execution(execution::Event::Erased { why, .. }) => why.clone(),
+        _ => None,
+    };
+    events.iter().filter_map(why).collect()
+}
+
+/// Every kind of event that keeping and erasing leave.
+pub fn every_kind(office: &mut Office) {
+    keep(office, Some(HOUR), None);
+    let retention = Retention { age_ms: Some(2 * HOUR), bytes: Some(1 << 20) };
+    office.command_project(OWNER, project::Command::SetRetention { retention }).expect("two hours");
+    office.world.pass(HOUR);
+    settle(office);
+}
+
+/// What the records of an execution bind, and whether it is there.
+fn payloads(office: &Office, id: ExecutionId) -> Vec<(Hash, bool)> {
+    let mut found = Vec::new();
+    for (_, event) in &office.world.memory.streams[&Stream::Execution(id)] {
+        event.binds(&mut |hash| found.push((*hash, office.world.memory.payloads.contains_key(hash))));
+    }
+    found
+}
+
+#[test]
+fn without_a_rule_all_is_kept_and_nothing_is_owed() {
+    let mut office = Office::new(0);
+    let id = work(&mut office);
+    office.world.pass(100 * 365 * 24 * HOUR);
+    assert_eq!(settle(&mut office), []);
+    assert!(payloads(&office, id).iter().all(|(_, there)| *there));
+    let Remains::Kept { bytes: Some(bytes) } = remains(&office, id) else { panic!("it was counted") };
+    assert_eq!(kept_bytes(&mut office, Whose::Project), i64::try_from(bytes).expect("few"));
+}
+
+#[test]
+fn what_is_older_than_its_rule_is_erased_to_the_millisecond_and_its_records_say_so() {
+    let mut office = Office::new(0);
+    keep(&mut office, Some(HOUR), None);
+    settle(&mut office);
+    let old = work(&mut office);
+    office.world.pass(HOUR / 2);
+    let young = work(&mut office);
+    office.world.pass(HOUR / 2 - 1);
+    assert_eq!(reasons(&settle(&mut office)), [], "a millisecond before");
+    office.world.pass(1);
+    let events = settle(&mut office);
+    assert_eq!(reasons(&events), [Why::Age]);
+    let bound = payloads(&office, old);
+    assert!(bound.len() >= 6 && bound.iter().all(|(_, there)| !there), "{bound:?}");
+    assert!(bound.iter().all(|(hash, _)| office.world.memory.erased.contains(hash)), "each is said to be gone");
+    assert!(payloads(&office, young).iter().all(|(_, there)| *there), "the control");
+    assert!(matches!(remains(&office, old), Remains::Gone { .. }));
+    office.world.pass(HOUR / 2);
+    assert_eq!(
+        reasons(&settle(&mut office)),
+        [Why::Age],
+        "the young one's time has come, and nothing was looked at between"
+    );
+    let whose = Whose::Agent(office.agent);
+    assert_eq!((kept_bytes(&mut office, whose), kept_bytes(&mut office, Whose::Project)), (0, 0));
+    let fold = office.world.fold::<Agent>(office.agent).expect("it is there");
+    assert_eq!(fold.keeping.due, None, "nothing is kept, and nothing is waited for");
+}
+
+#[test]
+fn beyond_its_size_the_oldest_go_and_only_as_many_as_must() {
+    let mut office = Office::new(0);
+    let first = work(&mut office);
+    let one = u64::try_from(kept_bytes(&mut office, Whose::Project)).expect("some");
+    keep(&mut office, None, Some(one * 2 + one / 2));
+    let second = work(&mut office);
+    assert_eq!(reasons(&settle(&mut office)), [], "two fit");
+    let third = work(&mut office);
+    assert_eq!(reasons(&settle(&mut office)), [Why::Size]);
+    assert!(matches!(remains(&office, first), Remains::Gone { .. }));
+    for kept in [second, third] {
+        assert!(matches!(remains(&office, kept), Remains::Kept { .. }));
+    }
+}
+
+#[test]
+fn a_project_s_rule_holds_for_every_agent_beside_its_own() {
+    let mut office = Office::new(0);
+    let id = work(&mut office);
+    let wrong = Retention { age_ms: Some(AGE_MS_MIN - 1), bytes: None };
+    let refusal = office.command_project(OWNER, project::Command::SetRetention { retention: wrong });
+    assert_eq!(refusal, Err(Refusal::Project(project::Refusal::RetentionWrong {})));
+    let retention = Retention { age_ms: Some(HOUR), bytes: None };
+    office.command_project(OWNER, project::Command::SetRetention { retention }).expect("an hour");
+    settle(&mut office);
+    assert!(matches!(remains(&office, id), Remains::Kept { .. }));
+    office.world.pass(HOUR);
+    assert_eq!(reasons(&settle(&mut office)), [Why::Age]);
+    office.command_project(OWNER, project::Command::SetRetention { retention: Retention::default() }).expect("off");
+    let kept = work(&mut office);
+    office.world.pass(10 * HOUR);
+    assert_eq!(settle(&mut office), []);
+    assert!(matches!(remains(&office, kept), Remains::Kept { .. }));
+}
+
+#[test]
+fn a_person_erases_one_that_has_ended_once_and_with_a_reason_and_never_one_that_runs() {
+    let mut office = Office::new(0);
+    let erase = |reason: &str| execution::Command::Erase { reason: reason.into() };
+    let refused = |refusal| Err(Refusal::Execution(refusal));
+    office.execution = office.world.execution_id();
+    let start = office.start();
+    office.must(start);
+    assert_eq!(office.apply(erase("it is private")), refused(execution::Refusal::NotEnded {}));
+    office.execution = work(&mut office);
+    assert_eq!(office.apply(erase(" ")), refused(execution::Refusal::ReasonWrong {}));
+    let events = office.apply(erase("it is private")).expect("it has ended");
+    assert_eq!(reasons(&events), [Why::Asked { reason: "it is private".into() }]);
+    assert_eq!(office.apply(erase("again")), refused(execution::Refusal::Erased {}));
+}
+
+#[test]
+fn a_long_execution_goes_page_by_page_and_is_counted_once() {
+    let mut office = Office::new(0);
+    let plan = office::plan(0);
+    let limits = tenure_core::plan::Limits { max_turns: 60, tool_calls: 1_000, tokens: 1_000_000, ..plan.limits };
+    office.deploy_plan("clerk", &Plan { limits, ..plan }, "long").expect("another manifest");
+    begin(&mut office);
+    for _ in 0..40 {
+        turn(&mut office, &["agent.whoami"; 8]);
+    }
+    let id = finish(&mut office);
+    office.must(execution::Command::Erase { reason: "it is private".into() });
+    assert!(matches!(remains(&office, id), Remains::Going { .. }));
+    assert_eq!(kept_bytes(&mut office, Whose::Project), 0, "the first page takes it off the sum");
+    let pages = settle(&mut office);
+    assert!(pages.len() > 2, "{} pages", pages.len());
+    assert!(payloads(&office, id).iter().all(|(_, there)| !there));
+    assert_eq!(kept_bytes(&mut office, Whose::Project), 0);
+}
+
+#[test]
+fn a_stored_value_that_an_execution_read_stays_when_it_is_erased() {
+    let mut office = Office::new(0);
+    let write = office.write("a", "\"calm\"");
+    let value = write.value.bound().hash;
+    office.supervise(agent::Command::SetState(write)).expect("it fits");
+    begin(&mut office);
+    turn(&mut office, &["state.persistent.get"]);
+    finish(&mut office);
+    assert!(payloads(&office, office.execution).iter().any(|(hash, _)| *hash == value), "the control: it was read");
+    office.must(execution::Command::Erase { reason: "it is private".into() });
+    assert!(office.world.memory.payloads.contains_key(&value));
+}

@@ -1,0 +1,22 @@
+//! What is kept of ended executions, over the wire.
+use http::Method;
+
+use super::{Body, Client, Error, path};
+use crate::api::execution::{Erase, Execution};
+use crate::api::retention::{Retention, SetRetention};
+
+impl Client {
+    pub async fn retention(&self) -> Result<Retention, Error> {
+        self.json(Method::GET, &path(&["retention"], &[]), None, None).await
+    }
+
+    pub async fn set_retention(&self, set: &SetRetention) -> Result<Retention, Error> {
+        self.json(Method::PUT, &path(&["retention"], &[]), Some(Body::json(set)), None).await
+    }
+
+    /// Erases what an ended execution was told and said.
+    pub async fn erase_execution(&self, execution: &str, erase: &Erase) -> Result<Execution, Error> {
+        let path = path(&["executions", execution, "erase"], &[]);
+        self.json(Method::POST, &path, Some(Body::json(erase)), None).await
+    }
+}
