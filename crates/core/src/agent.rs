@@ -645,13 +645,7 @@ impl Aggregate for Agent {
                 agent.open = agent.open.saturating_add(1);
                 agent.last_started_at = Some(stamp.at);
             }
-            Event::ExecutionEnded { execution } => {
-                agent.scheduled.retain(|open| open != execution);
-                planned::ended(agent, *execution);
-                agent.open = agent.open.saturating_sub(1);
-                agent.killed &= agent.open > 0;
-                agent.last_ended_at = Some(stamp.at);
-            }
+            Event::ExecutionEnded { execution } => supervision::apply_ended(agent, *execution, stamp),
             Event::RetentionDue { due } => agent.keeping.due = *due,
             planned_events!() => planned::apply(agent, event, stamp),
             Event::Created(_)

@@ -8,7 +8,7 @@ use crate::facts::Unread;
 use crate::id::{AgentId, ExecutionId};
 use crate::session::Ending;
 use crate::state as values;
-use crate::time::Time;
+use crate::time::{Stamp, Time};
 use serde::{Deserialize, Serialize};
 
 /// Who did it, and why.
@@ -162,6 +162,14 @@ pub(crate) fn execution_ended(id: AgentId, draft: &mut Draft<'_>, execution: Exe
     values::end_session(draft, id, &values::Space::session(id, Holder::Execution(execution)))?;
     draft.emit::<Agent>(id, Event::ExecutionEnded { execution })?;
     archive_if_over(id, draft)
+}
+
+pub(super) fn apply_ended(agent: &mut Agent, execution: ExecutionId, stamp: Stamp) {
+    agent.scheduled.retain(|open| *open != execution);
+    planned::ended(agent, execution);
+    agent.open = agent.open.saturating_sub(1);
+    agent.killed &= agent.open > 0;
+    agent.last_ended_at = Some(stamp.at);
 }
 
 pub(super) fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Unread> {

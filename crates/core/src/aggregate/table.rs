@@ -15,8 +15,6 @@ macro_rules! aggregates { ($($Name:ident: $Fold:ty, $Id:ty);+ $(;)?) => {
     #[serde(untagged)]
     pub enum Event { $($Name(<$Fold as Aggregate>::Event)),+ }
 
-    // They are held behind a box or an Arc where there are many.
-    #[expect(clippy::large_enum_variant, reason = "an execution is larger than what there is few of")]
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(tag = "fold", rename_all = "snake_case")]
     pub enum Fold { $($Name($Fold)),+ }

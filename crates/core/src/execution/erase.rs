@@ -3,7 +3,6 @@
 use super::decide::{Decider, no};
 use super::{Event, Execution, Phase, Refusal, rows};
 use crate::aggregate::{self, Member};
-use crate::bound::Hash;
 use crate::draft::{Draft, Stop};
 use crate::id::ExecutionId;
 use crate::retention::Why;
@@ -104,9 +103,4 @@ pub(super) fn apply(execution: &mut Execution, through: u64, more: bool, at: Tim
     let Phase::Ended { remains, .. } = &mut execution.phase else { return };
     let since = remains.erased_at().unwrap_or(at);
     *remains = if more { Remains::Going { since, through } } else { Remains::Gone { since } };
-}
-
-/// The rows of a page.
-pub(super) fn erased_rows(payloads: &[Hash]) -> impl Iterator<Item = crate::row::Row> {
-    payloads.iter().map(|hash| crate::row::Row::Erased { hash: *hash })
 }

@@ -1,7 +1,6 @@
 //! Rows of an execution. Those of events come from the event and the fold before it; the list row comes from the fold alone,
 //! so that what is shown is what is. A call's events touch only its own row, so that a governed call stays cheap: the
 //! figures that only they move wait for the next change of state.
-use super::erase::erased_rows;
 use super::spent::End;
 use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, spent};
 use crate::binding::{self, Use};
@@ -169,11 +168,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             iteration.map(|open| ended(id, open, Some(cause), None, stamp)).into_iter().collect()
         }
         Event::Ended { bytes, .. } => kept(before, *bytes, 1),
-        Event::Erased { why, payloads, .. } => {
-            let is_first = why.is_some();
-            let gone = before.filter(|_| is_first).and_then(kept_bytes);
-            erased_rows(payloads).chain(kept(before, gone, -1)).collect()
-        }
+        Event::Erased { payloads, .. } => erased(before, payloads),
         Event::CancelRequested { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
@@ -192,6 +187,12 @@ fn kept_bytes(execution: &Execution) -> Option<u64> {
         Phase::Ended { remains, .. } => remains.kept(),
         Phase::Queued { .. } | Phase::Running(_) => None,
     }
+}
+
+/// With its first page it counts no more.
+fn erased(before: Option<&Execution>, payloads: &[Hash]) -> Vec<Row> {
+    let gone = payloads.iter().map(|hash| Row::Erased { hash: *hash });
+    gone.chain(kept(before, before.and_then(kept_bytes), -1)).collect()
 }
 
 fn kept(execution: Option<&Execution>, bytes: Option<u64>, sign: i64) -> Vec<Row> {

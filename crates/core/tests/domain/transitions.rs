@@ -388,6 +388,11 @@ fn the_worker_answers_every_command_in_every_state_as_the_table_says() {
     insta::assert_snapshot!("worker", table_of(&states, &commands, |office| Stream::Worker(office.worker)));
 }
 
+fn keep_for(office: &mut Office, age_ms: u64) -> Result<Vec<Event>, Refusal> {
+    let retention = Retention { age_ms: Some(age_ms), bytes: None };
+    office.command_project(OWNER, project::Command::SetRetention { retention })
+}
+
 #[test]
 fn the_project_answers_every_command_in_every_state_as_the_table_says() {
     use project::Command as Of;
@@ -422,14 +427,8 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
     let commands: [(&str, Command1); 20] = [
         ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
-        ("set what is kept", |office| {
-            let retention = Retention { age_ms: Some(AGE_MS_MIN), bytes: None };
-            office.command_project(OWNER, Of::SetRetention { retention })
-        }),
-        ("set that what is new is not kept", |office| {
-            let retention = Retention { age_ms: Some(1), bytes: None };
-            office.command_project(OWNER, Of::SetRetention { retention })
-        }),
+        ("set what is kept", |office| keep_for(office, AGE_MS_MIN)),
+        ("set that what is new is not kept", |office| keep_for(office, 1)),
         ("retain", |office| office.command_project(Actor::Daemon, Of::Retain {})),
         ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
         ("accept restore", |office| {
