@@ -27,7 +27,7 @@ pub(crate) use erase::erase;
 pub use erase::{REASON_MAX, Remains};
 pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
-pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage};
+pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 pub use spent::CostRow;
 pub use words::{Reason, Status, Trigger};

@@ -10,7 +10,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
 use tenure_core::call::{Proposal, attributes_json};
 use tenure_core::capability;
-use tenure_core::execution::{self, Answer, ModelFailure, Remedy, Turn, Usage};
+use tenure_core::execution::{self, Answer, ModelFailure, Remedy, Turn, Usage, Used};
 use tenure_core::id::{ExecutionId, LeaseId};
 use tenure_core::owed::Kind;
 
@@ -93,7 +93,7 @@ fn answer<S: Storage>(world: &mut World<S>, turn: Turn) -> execution::Command {
         kind: kind.into(),
         sentence: "the provider says no".into(),
         remedy,
-        usage: None,
+        used: Used::Nothing,
     };
     match world.random.below(100) {
         0..=11 => {
@@ -101,7 +101,10 @@ fn answer<S: Storage>(world: &mut World<S>, turn: Turn) -> execution::Command {
             execution::Command::FailModel { turn, failure: failure("overloaded", Remedy::Again { after_ms }) }
         }
         12 | 13 => execution::Command::FailModel { turn, failure: failure("auth", Remedy::None) },
-        14..=17 => execution::Command::FailModel { turn, failure: failure("runaway", Remedy::NextIteration) },
+        14..=17 => execution::Command::FailModel {
+            turn,
+            failure: ModelFailure { used: Used::Unknown, ..failure("runaway", Remedy::NextIteration) },
+        },
         18..=42 => {
             // Now and then it is cut, and the next turn goes on with it.
             let output = (!world.random.chance(80)).then(|| world.payload("done"));

@@ -70,8 +70,17 @@ pub struct ModelFailure {
     /// Clipped where it is recorded; no secret may stand in it.
     pub sentence: String,
     pub remedy: Remedy,
-    /// What the provider counted of it all the same.
-    pub usage: Option<Usage>,
+    pub used: Used,
+}
+
+/// What a failed answer took all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    /// The provider did not begin.
+    Nothing,
+    /// It began, and nobody counted: what the call held is used up.
+    Unknown,
+    Counted(Usage),
 }
 
 /// What may help after a model's failure.

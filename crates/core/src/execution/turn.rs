@@ -3,7 +3,8 @@ use super::budget;
 use super::decide::{Decider, close, failed, no};
 use super::{
     Answer, CallModel, Cause, Check, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX, ModelCall,
-    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, iteration::step_calls, lineage,
+    ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, Used, iteration::step_calls,
+    lineage,
 };
 use crate::actor::Actor;
 use crate::bound::{Bound, Payload};
@@ -106,7 +107,7 @@ fn recordable(usage: Usage) -> Usage {
 }
 
 pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFailure) -> Result<(), Stop> {
-    let (retries, _, _) = open_model_call(it, turn)?;
+    let (retries, held_micro_usd, held_tokens) = open_model_call(it, turn)?;
     let sentence = capability::clip(&failure.sentence);
     let kind = failure.kind;
     let for_good = failed(Reason::ModelError, format!("{kind}: {sentence}"));
@@ -120,9 +121,14 @@ pub(super) fn fail_model(it: &mut Decider<'_, '_>, turn: Turn, failure: ModelFai
         Remedy::NextIteration => (None, Some(Cause::Unanswered { failure: kind.clone() })),
         Remedy::Again { .. } | Remedy::Elsewhere | Remedy::None => (None, Some(for_good)),
     };
-    let usage = failure.usage.map(recordable);
-    let charged_micro_usd = usage.and_then(|usage| usage.micro_usd);
-    let charged_tokens = None;
+    let (usage, charged_micro_usd, charged_tokens) = match failure.used {
+        Used::Nothing => (None, None, None),
+        Used::Unknown => (None, held_micro_usd, Some(held_tokens)),
+        Used::Counted(usage) => {
+            let usage = recordable(usage);
+            (Some(usage), usage.micro_usd, None)
+        }
+    };
     it.emit(Event::ModelFailed { turn, failure: kind, sentence, retry_at, charged_micro_usd, charged_tokens, usage })?;
     budget::tell_shared(it)?;
     match cause {

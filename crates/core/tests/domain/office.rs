@@ -9,6 +9,7 @@ use tenure_core::capability::{self, Place};
 use tenure_core::comms::Priority;
 use tenure_core::execution::{
     self, Answer, CallModel, Check, Execution, Finding, ModelFailure, Phase, Remedy, Start, Step, Trigger, Turn, Usage,
+    Used,
 };
 use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, ProjectId, WorkerId};
@@ -385,7 +386,7 @@ impl Office {
             kind: if retryable { "overloaded" } else { "auth" }.into(),
             sentence: "the provider says no".into(),
             remedy: if retryable { Remedy::Again { after_ms: None } } else { Remedy::None },
-            usage: None,
+            used: Used::Nothing,
         };
         execution::Command::FailModel { turn: self.turn(), failure }
     }
@@ -395,7 +396,7 @@ impl Office {
             kind: "runaway".into(),
             sentence: "it wrote without end".into(),
             remedy: Remedy::NextIteration,
-            usage: None,
+            used: Used::Nothing,
         };
         execution::Command::FailModel { turn: self.turn(), failure }
     }

@@ -3,7 +3,7 @@ use crate::office::Office;
 use tenure_core::agent;
 use tenure_core::aggregate::{Event, Verbs};
 use tenure_core::call::{self, Outcome, Proposal};
-use tenure_core::execution::{self, Check, Event as Happened, ModelFailure, Remedy, Step, Usage};
+use tenure_core::execution::{self, Check, Event as Happened, ModelFailure, Remedy, Step, Usage, Used};
 use tenure_core::network::Traffic;
 
 fn acting(capability: &str) -> Office {
@@ -167,9 +167,10 @@ fn while_a_model_is_asked_again_its_execution_says_why_and_afterwards_no_more() 
 
 /// A failed answer, with what the provider counted of it.
 pub(crate) fn failed(office: &Office, remedy: Remedy, tokens: u64) -> execution::Command {
-    let usage = (tokens > 0).then(|| Usage { input: tokens, output: 1, estimated: true, ..Usage::default() });
+    let counted = Usage { input: tokens, output: 1, estimated: true, ..Usage::default() };
+    let used = if tokens > 0 { Used::Counted(counted) } else { Used::Nothing };
     let (kind, sentence) = ("overloaded".into(), "the provider says no".into());
-    execution::Command::FailModel { turn: office.turn(), failure: ModelFailure { kind, sentence, remedy, usage } }
+    execution::Command::FailModel { turn: office.turn(), failure: ModelFailure { kind, sentence, remedy, used } }
 }
 
 fn asked() -> Office {

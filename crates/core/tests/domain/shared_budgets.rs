@@ -6,7 +6,7 @@ use tenure_core::agent::{self, Agent, Skipped};
 use tenure_core::aggregate::{Event, Refusal, Stream};
 use tenure_core::budget::{Day, Line, Measure, Period, Whose, counter};
 use tenure_core::execution::{
-    self, Answer, CallModel, Ending, Event as Happened, ModelFailure, Phase, Reason, Remedy, Usage,
+    self, Answer, CallModel, Ending, Event as Happened, ModelFailure, Phase, Reason, Remedy, Usage, Used,
 };
 use tenure_core::facts::{Counter, Facts};
 use tenure_core::id::{AgentId, ExecutionId};
@@ -236,23 +236,25 @@ fn it_is_told_once_in_a_day_that_most_of_a_budget_is_used() {
 }
 
 #[test]
-fn a_lost_or_withdrawn_call_is_charged_what_it_held_and_a_failed_one_nothing() {
-    for (end, charged) in [("lost", 300), ("withdrawn", 300), ("failed", 0), ("failed, counted", 40)] {
+fn a_call_that_nobody_counted_is_charged_what_it_held_and_one_that_did_not_begin_nothing() {
+    let ends = [("lost", 300), ("withdrawn", 300), ("broke off", 300), ("failed", 0), ("failed, counted", 40)];
+    for (end, charged) in ends {
         let mut office = Office::new(0);
         begin(&mut office);
         ask(&mut office, 300, Some(300));
         let turn = office.turn();
         let usage = Usage { input: 30, output: 10, micro_usd: Some(40), ..Usage::default() };
-        let fail = |usage| {
+        let fail = |used| {
             let (kind, sentence) = ("overloaded".into(), "no".into());
-            let failure = ModelFailure { kind, sentence, remedy: Remedy::Again { after_ms: None }, usage };
+            let failure = ModelFailure { kind, sentence, remedy: Remedy::Again { after_ms: None }, used };
             execution::Command::FailModel { turn, failure }
         };
         let command = match end {
             "lost" => execution::Command::LoseModel { turn },
             "withdrawn" => execution::Command::Cancel { why: "enough".into() },
-            "failed" => fail(None),
-            _ => fail(Some(usage)),
+            "broke off" => fail(Used::Unknown),
+            "failed" => fail(Used::Nothing),
+            _ => fail(Used::Counted(usage)),
         };
         office.must(command);
         for measure in [Measure::Tokens, Measure::Money] {

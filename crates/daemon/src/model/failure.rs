@@ -92,6 +92,28 @@ impl Kind {
         }
     }
 
+    /// The provider may have written, and counts it, though nothing of it came to an end here.
+    pub fn may_have_answered(&self) -> bool {
+        match self {
+            Kind::Truncated | Kind::Runaway | Kind::Deadline => true,
+            Kind::Auth
+            | Kind::Quota
+            | Kind::UnknownModel
+            | Kind::RateLimited { .. }
+            | Kind::Overloaded { .. }
+            | Kind::ServerError
+            | Kind::Transport
+            | Kind::Empty
+            | Kind::Malformed
+            | Kind::ContextTooLong
+            | Kind::Rejected
+            | Kind::Refused
+            | Kind::Cancelled
+            | Kind::NotReady
+            | Kind::CassetteEnded => false,
+        }
+    }
+
     /// Stable word for events, problem bodies and tables.
     pub fn code(&self) -> &'static str {
         match self {

@@ -24,7 +24,7 @@ use tenure_core::aggregate::{Command, Event, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::call::{Proposal, attributes_json};
 use tenure_core::capability::{self, Capability};
-use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage};
+use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage, Used};
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
 use tenure_core::time::Run;
@@ -174,14 +174,18 @@ fn failed(failure: &Failure, took_ms: u64) -> ModelFailure {
     ModelFailure {
         kind: failure.kind.code().to_string(),
         sentence: format!("{}{hint}", failure.sentence),
-        usage: failure.spent.as_deref().map(|spent| Usage {
-            input: spent.usage.input.unwrap_or(0),
-            output: spent.usage.output.unwrap_or(0),
-            cached: spent.usage.cached.unwrap_or(0),
-            micro_usd: spent.micro_usd,
-            took_ms,
-            estimated: false,
-        }),
+        used: match failure.spent.as_deref() {
+            Some(spent) => Used::Counted(Usage {
+                input: spent.usage.input.unwrap_or(0),
+                output: spent.usage.output.unwrap_or(0),
+                cached: spent.usage.cached.unwrap_or(0),
+                micro_usd: spent.micro_usd,
+                took_ms,
+                estimated: false,
+            }),
+            None if failure.kind.may_have_answered() => Used::Unknown,
+            None => Used::Nothing,
+        },
         remedy: if failure.elsewhere {
             Remedy::Elsewhere
         } else if failure.kind == FailureKind::Runaway {
