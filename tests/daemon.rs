@@ -121,6 +121,8 @@ impl Daemon {
     pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(program("tenure"));
         clean(&mut command);
+        // Both have the same home, so that they find the same configuration.
+        command.envs(self.environment.iter().filter(|(name, _)| name == "HOME").map(|(name, value)| (name, value)));
         command.envs(environment.iter().copied());
         command.args(["--data-dir".as_ref(), self.data.as_os_str()]).args(arguments).stdin(Stdio::null());
         command.output().expect("the command runs")

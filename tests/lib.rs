@@ -3,5 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod daemon;
+pub mod page;
 pub mod processes;
 pub mod scripted;
+pub mod weights;
+
+#[expect(clippy::unwrap_used, reason = "its patterns are constants")]
+#[path = "../crates/cli/tests/verbs/steady.rs"]
+mod steady;

@@ -1,6 +1,6 @@
 //! SIGKILL at random points over a mix of executions: none lost, no finished call repeated, the chain valid, and no
 //! process, mount or cgroup left. `TENURE_KILLS` says how many, `TENURE_SEED` which.
-use super::number;
+use super::{Dice, number};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,18 +31,6 @@ spec:
       - type: command
         command: [python3, -c, "import sys; sys.exit(0)"]
 "#;
-
-/// A small repeatable generator: the seed is printed, so that a failure can be played again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 fn job_of(request: &Value) -> String {
     let text = said(request);

@@ -1,31 +1,16 @@
 //! A real run with the local model on a real task: its outcome is checked in the work folder, and a validator makes it
-//! try again. Runs where weights are (`TENURE_TEST_MODEL` names the file); `cargo xtask test` fetches them.
-use std::path::PathBuf;
+//! try again.
 use std::process::Command;
 use std::time::Duration;
-use tests::daemon::{Daemon, program};
+use tests::weights::LocalDaemon;
 
 const TASK: &str = "Write fizz.py, which prints the numbers 1 to 15, but Fizz for multiples of 3, Buzz for multiples of 5 and \
     FizzBuzz for multiples of both. Run it and check its output.";
 
-fn weights() -> Option<PathBuf> {
-    std::env::var_os("TENURE_TEST_MODEL").map(PathBuf::from)
-}
-
 #[test]
 fn the_local_model_writes_a_program_runs_it_and_passes_its_validators() {
-    let Some(weights) = weights() else {
-        assert!(std::env::var_os("CI").is_none(), "CI must bring the weights: TENURE_TEST_MODEL is not set");
-        eprintln!("skipped: TENURE_TEST_MODEL names no file of weights");
-        return;
-    };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let local = program("tenure-local-model");
-    let data = folder.path().join("data");
-    std::fs::create_dir_all(data.join("models")).expect("it can be made");
-    let name = weights.file_name().expect("a file has a name");
-    std::os::unix::fs::symlink(&weights, data.join("models").join(name)).expect("it can be linked");
-    let mut daemon = Daemon::start(&data, &[("TENURE_LOCAL_MODEL_BIN", local.to_str().expect("UTF-8"))]);
+    let Some(mut local) = LocalDaemon::start() else { return };
+    let daemon = &mut local.daemon;
     let manifest = include_str!("../../examples/demo/agent.yaml");
     let agent = daemon.deploy(manifest);
     let name = agent["name"].as_str().expect("a name").to_string();

@@ -11,5 +11,4 @@ mod homes;
 mod journal;
 mod local;
 mod own_rows;
-mod pipeline;
 mod scripted;

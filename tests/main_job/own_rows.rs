@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tests::daemon::Daemon;
-use tests::scripted::{Say, Script, ScriptedDaemon, said};
+use tests::scripted::{self as model, Say, Script, ScriptedDaemon, said};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -22,8 +22,7 @@ type Heard = Arc<Mutex<Vec<String>>>;
 fn start(heard: &Heard) -> ScriptedDaemon {
     let heard = Arc::clone(heard);
     let script: Script = Arc::new(move |request, answered| {
-        let last = request["messages"].as_array().and_then(|messages| messages.last()).cloned().unwrap_or_default();
-        let told = last["content"].as_str().unwrap_or_default().to_string();
+        let told = model::heard(request);
         heard.lock().expect("no test thread panicked with it").push(told.clone());
         match (said(request).contains("READ"), answered) {
             (true, 0) => Say::Calls(vec![("state.persistent.get", json!({"key": "plan"}))]),

@@ -16,6 +16,7 @@ mod jail;
 mod gates;
 mod ledger;
 mod daemon;
+mod staff;
 mod crash;
 
 const RESULTS: &str = "bench/RESULTS.md";
@@ -24,7 +25,7 @@ measured; figures of different sections were not measured together. Compare rati
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Which figures; all but `crash` when none is named.
+    /// Which figures; all but `staff` and `crash`, which take long, when none is named.
     #[arg(value_name = "NAME", value_parser = NAMES)]
     names: Vec<String>,
     /// How often `crash` kills.
@@ -35,7 +36,8 @@ pub(crate) struct Arguments {
     srt: Option<String>,
 }
 
-const NAMES: [&str; 7] = ["jail", "gates", "ledger", "ready", "idle", "size", "crash"];
+const NAMES: [&str; 8] = ["jail", "gates", "ledger", "ready", "idle", "size", "staff", "crash"];
+const LONG: [&str; 2] = ["staff", "crash"];
 
 /// One table of RESULTS.md.
 struct Section {
@@ -75,8 +77,8 @@ struct Bench<'b> {
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     install::packages(&install::BUILD)?;
     let bench = Bench { root, programs: demo::target(root)?.join("dist"), srt: arguments.srt.clone() };
-    let all_but_crash = || NAMES.iter().filter(|name| **name != "crash").map(|name| (*name).to_owned()).collect();
-    let names: Vec<String> = if arguments.names.is_empty() { all_but_crash() } else { arguments.names.clone() };
+    let short = || NAMES.iter().filter(|name| !LONG.contains(name)).map(|name| (*name).to_owned()).collect();
+    let names: Vec<String> = if arguments.names.is_empty() { short() } else { arguments.names.clone() };
     let machine = machine::describe(root);
     for name in names {
         println!("{name}");
@@ -87,6 +89,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
             "ready" => daemon::ready(&bench)?,
             "idle" => daemon::idle(&bench)?,
             "size" => daemon::size(&bench)?,
+            "staff" => staff::measure(&bench)?,
             "crash" => crash::measure(&bench, arguments.kills)?,
             other => bail!("there is no figure {other}: there are {}", NAMES.join(", ")),
         };
@@ -111,6 +114,11 @@ impl Bench<'_> {
     /// Builds an example of `package` and gives the objects that it prints, one a line.
     fn example(&self, package: &str, name: &str, arguments: &[&str]) -> Result<Vec<Value>> {
         self.build(&["--package", package, "--example", name])?;
+        self.said(name, arguments)
+    }
+
+    /// What an example that was built prints.
+    fn said(&self, name: &str, arguments: &[&str]) -> Result<Vec<Value>> {
         let mut command = Command::new(self.programs.join("examples").join(name));
         let output = command.args(arguments).output().with_context(|| format!("{name} cannot be started"))?;
         let said = String::from_utf8_lossy(&output.stdout);

@@ -2,6 +2,7 @@
 //! directory. No model is asked: answers come from a cassette.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod verbs {
+    mod steady;
     pub(crate) mod house;
     mod agent;
     mod agents;
@@ -17,7 +18,6 @@ mod verbs {
     mod cost;
     mod door;
     mod down;
-    mod employees;
     mod execute;
     mod execution;
     mod files;

@@ -5,26 +5,21 @@ use std::process::Command;
 use super::house::{AGENT, Answer, House, cassette, example};
 
 /// The page's shell, which goes on from line to line.
-pub(super) struct Page {
-    pub(super) house: House,
-    pub(super) told: String,
+struct Page {
+    house: House,
+    told: String,
 }
 
 impl Page {
     fn open(executions: u32) -> Page {
-        Page::named("aegis", &cassette(executions))
-    }
-
-    /// With the program under the page's name for it.
-    pub(super) fn named(program: &str, cassette: &str) -> Page {
-        let house = House::up(cassette);
+        let house = House::up(&cassette(executions));
         let bin = house.path("bin");
         std::fs::create_dir(&bin).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tenure"), bin.join(program)).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tenure"), bin.join("aegis")).unwrap();
         Page { house, told: String::new() }
     }
 
-    pub(super) fn shell(&self, script: &str) -> Answer {
+    fn shell(&self, script: &str) -> Answer {
         let mut command = Command::new("bash");
         command.args(["-c", script]).current_dir(self.house.path("")).env_clear().env("HOME", self.house.path(""));
         command.env("PATH", format!("{}:/usr/bin:/bin", self.house.path("bin").display()));
@@ -33,7 +28,7 @@ impl Page {
     }
 
     /// One line of the page: what it prints and how it ends.
-    pub(super) fn line(&mut self, line: &str) -> Answer {
+    fn line(&mut self, line: &str) -> Answer {
         let answer = self.shell(line);
         let (shown, code) = (self.house.steady(line), answer.code);
         self.told.push_str(&format!("$ {shown}\n{}{}[{code}]\n", answer.stdout, answer.stderr));

@@ -77,7 +77,34 @@ async fn step(daemon: &Running, clock: &SetClock, moment: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn agents_and_cron_survive_a_restart_and_one_policy_for_missed_runs_makes_no_stampede() {
+async fn agents_and_cron_survive_a_restart() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(SetClock::default()));
+    set(&clock, MIDNIGHT + 5 * MINUTE_MS);
+    let daemon = started(folder.path(), &clock, 1).await;
+    let first = worker(&daemon).await;
+    deploy(&daemon, "hourly", HOURLY).await;
+    let before = daemon.client.agent("hourly").await.unwrap();
+    first.end().await;
+    daemon.stop().await;
+    // Down for a while in which nothing is due.
+    set(&clock, MIDNIGHT + 10 * MINUTE_MS);
+    let daemon = started(folder.path(), &clock, 1).await;
+    let second = worker(&daemon).await;
+    let after = daemon.client.agent("hourly").await.unwrap();
+    assert_eq!((after.agent.id, after.triggers), (before.agent.id, before.triggers));
+    assert_eq!(after.agent.next_run_at.map(|next| next.0.millis()), Some(MIDNIGHT + HOUR_MS));
+    events(&daemon, "agent.woken", 0).await;
+    step(&daemon, &clock, MIDNIGHT + HOUR_MS).await;
+    let woken = events(&daemon, "agent.woken", 1).await;
+    assert_eq!(woken[0]["scheduled"], json!(MIDNIGHT + HOUR_MS));
+    let [one] = executions(&daemon, "hourly").await.try_into().expect("one comes of one time");
+    assert_eq!(daemon.ended(&one.id.to_string()).await.execution.status, ExecutionStatus::Completed);
+    second.end().await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_policy_for_missed_runs_without_a_stampede() {
     const AGENTS: usize = 12;
     let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(SetClock::default()));
     set(&clock, MIDNIGHT + 5 * MINUTE_MS);
@@ -162,7 +189,7 @@ async fn steps_of_the_clock_by_hours_neither_double_nor_lose_a_time_and_a_pause_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stuck_job_blocks_nobody_and_its_own_next_time_is_skipped_or_takes_its_place() {
+async fn one_stuck_job_blocks_nobody() {
     let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(SetClock::default()));
     set(&clock, MIDNIGHT + 5 * MINUTE_MS);
     let (hangs, done) = ([calls("filesystem.read", json!({"path": "a.txt"}))], [says("Done.")]);
@@ -183,6 +210,7 @@ async fn one_stuck_job_blocks_nobody_and_its_own_next_time_is_skipped_or_takes_i
     }
     step(&daemon, &clock, MIDNIGHT + 2 * HOUR_MS).await;
     events(&daemon, "agent.woken", 4).await;
+    // Its own next time is skipped, or takes its place where the schedule says so.
     let skipped = events(&daemon, "agent.wake_skipped", 1).await;
     assert_eq!(skipped[0]["why"], "running");
     let other = executions(&daemon, "other").await[0].id.to_string();

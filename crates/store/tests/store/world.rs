@@ -90,6 +90,12 @@ impl World {
     }
 
     pub(crate) fn deploy_under(&mut self, store: &Store, name: &str, plan: &Plan) -> AgentId {
+        let (id, deploy) = self.deploy_command(name, plan);
+        self.run(store, deploy).unwrap();
+        id
+    }
+
+    pub(crate) fn deploy_command(&mut self, name: &str, plan: &Plan) -> (AgentId, Command) {
         let id = AgentId::mint(&mut self.mint());
         let deployment = agent::Deployment {
             name: name.into(),
@@ -109,8 +115,7 @@ impl World {
             expect: agent::Expectation::Any,
             repeats: None,
         };
-        self.run(store, Command::Agent(id, agent::Command::Deploy(deployment))).unwrap();
-        id
+        (id, Command::Agent(id, agent::Command::Deploy(deployment)))
     }
 
     pub(crate) fn worker(&mut self, store: &Store, slots: u32) -> Connected {

@@ -1,12 +1,10 @@
-//! The invoice pipeline of examples/invoice-pipeline: two agents hand work to each other by messages, each woken by what the
-//! other says, and the second answer ends the chain.
+//! The invoice pipeline of seed 001, as it is set up there, and as examples/invoice-pipeline has it at work: two agents hand work
+//! to each other by messages, each woken by what the other says, and the second answer ends the chain.
+use crate::{answers, ended};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tests::daemon::Daemon;
+use tests::page::Page;
 use tests::scripted::{Say, Script, ScriptedDaemon, said, woken_with};
-
-const WITHIN: Duration = Duration::from_secs(90);
 
 fn script() -> Script {
     Arc::new(|request, answered| {
@@ -39,19 +37,25 @@ fn script() -> Script {
     })
 }
 
-/// The executions of an agent once so many have ended.
-fn ended(daemon: &Daemon, agent: &str, count: usize) -> Vec<Value> {
-    let begin = Instant::now();
-    loop {
-        let found = daemon.json(&["execution", "list", "--agent", agent]);
-        let found = found.as_array().expect("a list").clone();
-        let over = found.iter().filter(|execution| !execution["ended_at"].is_null()).count();
-        if over >= count {
-            return found;
-        }
-        assert!(begin.elapsed() < WITHIN, "{agent}: {found:#?}\n{}", daemon.log());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+#[test]
+fn seed_001_the_invoice_pipeline_is_set_up() {
+    let house = ScriptedDaemon::start(answers());
+    let mut page = Page::beside(&house.daemon, house.folder());
+    let bot = r#"tenure agent create email-bot \
+  --purpose "Monitor and respond to emails" \
+  --autonomous --schedule "*/15 * * * *" \
+  --triggers schedule,comms"#;
+    let bookkeeper = r#"tenure agent create bookkeeper \
+  --purpose "Process invoices" \
+  --autonomous \
+  --triggers comms"#;
+    page.lines(&[bot, bookkeeper]);
+    insta::assert_snapshot!(page.told);
+    let shown = |agent: &str| page.shell(&format!("tenure agent show {agent} -o json")).ok().json();
+    assert_eq!(shown("email-bot")["manifest"]["spec"]["triggers"], json!(["schedule", "comms"]));
+    let bookkeeper = shown("bookkeeper");
+    assert_eq!(bookkeeper["manifest"]["spec"]["triggers"], json!(["comms"]));
+    assert_eq!(bookkeeper["schedule"], Value::Null, "purely reactive");
 }
 
 #[test]
