@@ -371,6 +371,11 @@ impl Client {
         self.json(Method::DELETE, &path(&["agent", "session"], &[]), None, None).await
     }
 
+    /// What its holder missed.
+    pub async fn own_briefing(&self) -> Result<Briefing, Error> {
+        self.get(&path(&["agent", "briefing"], &[])).await
+    }
+
     pub async fn whoami(&self) -> Result<Whoami, Error> {
         self.get(&path(&["agent", "whoami"], &[])).await
     }

@@ -1,4 +1,4 @@
-//! `/v1/agents/{agent}/briefing`: what an agent missed since it was last there.
+//! `/v1/agents/{agent}/briefing`, and `/v1/agent/briefing` for itself: what an agent missed since it was last there.
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -15,12 +15,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::auth::Viewer;
+use super::auth::{AgentCaller, Viewer};
 use super::body::{Params, Segment};
 use super::problem::{Answer, Failure};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(briefing))
+    OpenApiRouter::new().routes(routes!(briefing)).routes(routes!(own))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -44,15 +44,31 @@ async fn briefing(
     Segment(wanted): Segment,
     Params(params): Params<BriefingParams>,
 ) -> Answer<Briefing> {
-    let since: Option<Moment> = params
-        .since
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|why: String| Failure::from(Code::ParameterWrong.problem(why)))?;
-    let since: Option<Time> = since.map(|since| since.0);
+    let since = params.since()?;
     let id = api.agent(&wanted).await?.id;
     Ok(Out(api.briefing(id, since).await?))
+}
+
+/// What you missed: as it is told when a session is opened.
+#[utoipa::path(
+    get, path = "/v1/agent/briefing", tag = "agent", params(BriefingParams), operation_id = "own_briefing",
+    responses((status = 200, body = serde_json::Value), (status = "4XX", body = Problem))
+)]
+async fn own(
+    State(api): State<Arc<ApiState>>,
+    caller: AgentCaller,
+    Params(params): Params<BriefingParams>,
+) -> Answer<Briefing> {
+    let since = params.since()?;
+    Ok(Out(api.briefing(caller.agent, since).await?))
+}
+
+impl BriefingParams {
+    fn since(&self) -> Result<Option<Time>, Failure> {
+        let read = self.since.as_deref().map(str::parse::<Moment>).transpose();
+        let since = read.map_err(|why| Failure::from(Code::ParameterWrong.problem(why)))?;
+        Ok(since.map(|since| since.0))
+    }
 }
 
 impl ApiState {

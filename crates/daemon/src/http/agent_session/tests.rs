@@ -80,6 +80,8 @@ async fn an_agents_key_opens_its_own_door_alone_and_nobody_elses_key_opens_that(
     let (daemon, _worker) = daemon(folder.path()).await;
     let agent = agent(&daemon, "outside", 0).await;
     assert_eq!(agent.whoami().await.unwrap().name, "outside", "the control: its own door");
+    assert_eq!(agent.own_briefing().await.unwrap().name, "outside");
+    assert_eq!(refused(agent.briefing("outside", None).await), Code::Forbidden);
     assert_eq!(refused(agent.agents(&[], 10).await), Code::Forbidden);
     assert_eq!(refused(agent.status().await), Code::Forbidden);
     assert_eq!(refused(agent.keys().await), Code::Forbidden);
