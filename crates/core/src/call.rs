@@ -112,7 +112,21 @@ pub enum Holder {
     Session(SessionId),
 }
 
+/// What holds a call, by its kind alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HolderKind {
+    Execution,
+    Session,
+}
+
 impl Holder {
+    pub fn kind(self) -> HolderKind {
+        match self {
+            Holder::Execution(_) => HolderKind::Execution,
+            Holder::Session(_) => HolderKind::Session,
+        }
+    }
+
     pub fn execution(self) -> Option<ExecutionId> {
         match self {
             Holder::Execution(id) => Some(id),

@@ -134,6 +134,13 @@ async fn a_call_is_done_once_for_an_idempotency_key_and_what_fails_says_how_to_g
         panic!("there is nothing under it")
     };
     assert_eq!((missing.code, missing.errors[0].code.as_str()), (Code::CallFailed, "not_found"));
+    assert!(missing.hint.contains("look at what there is"), "{missing:?}");
+    let stale = json!({"key": "total", "value": 3, "expected_version": 7});
+    let Err(Error::Problem(stale)) = agent.invoke(&call("state.persistent.set", stale)).await else {
+        panic!("it has another version")
+    };
+    assert!(stale.detail.contains("VersionConflict") && stale.hint.contains("read the value again"), "{stale:?}");
+    assert_eq!(stale.errors[0].hint.as_ref(), Some(&stale.hint), "each failure has a next step of its own");
     for (asked, code) in [
         (call("filesystem.write", json!({"path": "a.txt", "content": "x"})), Code::CallBlocked),
         (call("state.persistent.get", json!({"kye": "total"})), Code::CallArgumentsWrong),
