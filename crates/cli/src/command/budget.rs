@@ -3,7 +3,7 @@ use tenure_core::budget::{Amount, Measure, Period, no_lines};
 use tenure_wire::api::budget::{Budget as Shown, BudgetLine, BudgetStatus, SetBudget};
 use tenure_wire::client::Client;
 
-use crate::args::{Budget, Limits, Listing, Whose};
+use crate::args::{Budget, Format, Limits, Listing, Whose};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
@@ -42,7 +42,7 @@ fn lines(limits: &Limits) -> Vec<BudgetLine> {
 async fn set(client: &Client, whose: Whose, lines: Vec<BudgetLine>, output: Output) -> Result<Exit, Failure> {
     let now = client.set_budget(whose.agent.as_deref(), &SetBudget { lines }).await?;
     let listing = Listing { quiet: false, no_headers: false };
-    if now.items.is_empty() && output.format == crate::args::Format::Table {
+    if now.items.is_empty() && output.format == Format::Table {
         let whose = whose.agent.unwrap_or_else(|| "the project".to_string());
         output.show(&now.items, || format!("Nothing limits {whose} any more"))?;
         return Ok(Exit::Done);
@@ -52,28 +52,34 @@ async fn set(client: &Client, whose: Whose, lines: Vec<BudgetLine>, output: Outp
 
 fn list(listing: &Listing, budgets: &[Shown], output: Output) -> Result<Exit, Failure> {
     let whose = |budget: &Shown| budget.agent.clone().unwrap_or_else(|| "the project".to_string());
-    output.list(listing, budgets, whose, || {
-        let columns = [
-            Column::text("WHOSE"),
-            Column::key("LIMIT"),
-            Column::key("EACH"),
-            Column::worth("USED", 1),
-            Column::key("STATUS"),
-            Column::worth("OPENS AGAIN", 2),
-        ];
-        let rows = budgets.iter().map(|budget| {
-            let percent = u128::from(budget.used) * 100 / u128::from(budget.limit.max(1));
-            [
-                Cell::from(whose(budget)),
-                Cell::from(amount(budget.measure, budget.limit)),
-                Cell::from(budget.period.to_string()),
-                Cell::from(format!("{} ({percent}%)", amount(budget.measure, budget.used))),
-                Cell::inked(budget.status.as_str(), ink(budget.status)),
-                Cell::from(budget.opens_at.to_string()),
-            ]
-        });
-        Table::new(columns, rows)
-    })?;
+    output.list(
+        listing,
+        budgets,
+        "No limit; `tenure budget set AGENT --day 5USD` sets one, --project one for all",
+        whose,
+        || {
+            let columns = [
+                Column::text("WHOSE"),
+                Column::key("LIMIT"),
+                Column::key("EACH"),
+                Column::worth("USED", 1),
+                Column::key("STATUS"),
+                Column::worth("OPENS AGAIN", 2),
+            ];
+            let rows = budgets.iter().map(|budget| {
+                let percent = u128::from(budget.used) * 100 / u128::from(budget.limit.max(1));
+                [
+                    Cell::from(whose(budget)),
+                    Cell::from(amount(budget.measure, budget.limit)),
+                    Cell::from(budget.period.to_string()),
+                    Cell::from(format!("{} ({percent}%)", amount(budget.measure, budget.used))),
+                    Cell::inked(budget.status.as_str(), ink(budget.status)),
+                    Cell::from(budget.opens_at.to_string()),
+                ]
+            });
+            Table::new(columns, rows)
+        },
+    )?;
     Ok(Exit::Done)
 }
 

@@ -19,8 +19,14 @@ pub async fn run(wanted: Cost, settings: &Settings, output: Output) -> Result<Ex
         output.show(&costs, String::new)?;
         return Ok(Exit::Done);
     }
-    output.list(&wanted.listing, &costs.items, |sum| sum.id.clone(), || table(&costs))?;
-    tell(&costs, &wanted.listing)?;
+    output.list(
+        &wanted.listing,
+        &costs.items,
+        "No model call; `tenure execute AGENT INPUT` starts what makes some",
+        |sum| sum.id.clone(),
+        || table(&costs),
+    )?;
+    tell(&costs, &wanted.listing, output)?;
     Ok(Exit::Done)
 }
 
@@ -78,7 +84,7 @@ fn bar(worth: u64, most: u64) -> String {
     "█".repeat(usize::try_from(places).unwrap_or(0))
 }
 
-fn tell(costs: &Costs, listing: &Listing) -> Result<(), Failure> {
+fn tell(costs: &Costs, listing: &Listing, output: Output) -> Result<(), Failure> {
     if listing.quiet || listing.no_headers {
         return Ok(());
     }
@@ -97,7 +103,7 @@ fn tell(costs: &Costs, listing: &Listing) -> Result<(), Failure> {
             total.unpriced
         ));
     }
-    screen::print(&text)
+    screen::print(&output.wrapped(&text))
 }
 
 #[cfg(test)]

@@ -169,6 +169,8 @@ async fn kill_closes_what_is_connected_and_its_stream_and_the_agent_may_connect_
     // The answer came after the commit in which the session ended.
     assert_eq!(refused(agent.clone().in_session(session.id).whoami().await), Code::SessionEnded);
     assert_eq!(until(&mut events, "session.ended").await.outcome.as_deref(), Some("killed"));
+    let broken = timeout(TEST_TIMEOUT, events.next()).await.unwrap();
+    assert!(matches!(broken, Ok(Some(StreamItem::Broken))), "{broken:?}");
     let after = timeout(TEST_TIMEOUT, events.next()).await.unwrap();
     assert_eq!(refused(after), Code::SessionNone, "the stream was closed, and there is none to join again");
     let shown = daemon.client.agent("outside").await.unwrap().agent;
