@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
 use crate::render::table::{Cell, Column, Table};
-use crate::screen::Ink;
+use crate::screen::{self, Ink};
 
 pub async fn run(verb: Budget, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = &settings.client()?;
@@ -80,14 +80,36 @@ fn list(listing: &Listing, budgets: &[Shown], output: Output) -> Result<Exit, Fa
             Table::new(columns, rows)
         },
     )?;
+    if output.format == Format::Table && !listing.quiet {
+        budgets.iter().filter_map(warning).for_each(|(what, next)| {
+            let (what, next) = (output.wrapped(&format!("warning: {what}")), output.wrapped(&format!("next: {next}")));
+            screen::tell(&[(Ink::Wait, &what), (Ink::Next, &next)]);
+        });
+    }
     Ok(Exit::Done)
+}
+
+/// What to know, and to do, of a limit under which nothing can ever run.
+fn warning(budget: &Shown) -> Option<(String, String)> {
+    let holds = budget.call_holds.filter(|_| budget.status == BudgetStatus::TooSmall)?;
+    let (limit, holds) = (amount(budget.measure, budget.limit), amount(budget.measure, holds));
+    let (name, period) = (budget.agent.as_deref()?, budget.period);
+    let flag = match (budget.measure, period) {
+        (Measure::Money, Period::Day) => "--day",
+        (Measure::Money, Period::Month) => "--month",
+        (Measure::Tokens, Period::Day) => "--tokens-day",
+        (Measure::Tokens, Period::Month) => "--tokens-month",
+    };
+    let what =
+        format!("nothing of {name} can run: {limit} a {period} is less than the {holds} that each model call holds");
+    Some((what, format!("`tenure budget set {name} {flag} AMOUNT` with several times as much, or `none`")))
 }
 
 fn ink(status: BudgetStatus) -> Ink {
     match status {
         BudgetStatus::Open => Ink::Good,
         BudgetStatus::Near => Ink::Wait,
-        BudgetStatus::Spent => Ink::Bad,
+        BudgetStatus::Spent | BudgetStatus::TooSmall => Ink::Bad,
     }
 }
 

@@ -11,6 +11,8 @@ use crate::screen;
 
 /// Places of the longest bar.
 const BAR: u64 = 24;
+/// In which the figures of `tenure cost` and `tenure budget` differ.
+const LOST: &str = "they cost what was held for them; nobody counted their tokens, so that none are in this sum, while budgets take those that were held as used";
 
 pub async fn run(wanted: Cost, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let since = wanted.since.as_deref().map(moment::past).transpose()?;
@@ -95,7 +97,7 @@ fn tell(costs: &Costs, listing: &Listing, output: Output) -> Result<(), Failure>
     }
     text.push('\n');
     if let Some(lost) = total.lost.filter(|lost| *lost > 0) {
-        text.push_str(&format!("{lost} of them were lost, and cost what was held for them\n"));
+        text.push_str(&format!("{lost} of them were lost: {LOST}\n"));
     }
     if total.unpriced > 0 {
         text.push_str(&format!(
