@@ -146,7 +146,7 @@ fn an_empty_list_says_in_one_line_beside_it_that_there_is_nothing_and_what_makes
 #[test]
 fn on_a_terminal_of_80_columns_no_line_is_wider_and_columns_without_room_are_named() {
     let house = House::up(&verbs::house::cassette(1));
-    let name = "a-rather-long-name-of-an-agent-that-does-many-things";
+    let name = "a-rather-long-name";
     let file = house.write("agent.yaml", &verbs::house::AGENT.replace("name: coder", &format!("name: {name}")));
     house.tenure(&["agent", "deploy", &file]).ok();
     house.tenure(&["execute", name, "go", "--watch"]).ok();

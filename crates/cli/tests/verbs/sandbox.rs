@@ -161,7 +161,8 @@ fn folders_for_an_agent_of_another_daemon_are_those_of_the_flag_else_of_the_vari
         let flag: Vec<String> = flag.iter().flat_map(|rights| ["--allow-mount".to_string(), word(rights)]).collect();
         let flag = flag.iter().map(String::as_str);
         let words: Vec<&str> = ["sandbox", "run", "--profile", "coder"].into_iter().chain(flag).collect();
-        let words = [&words[..], &["--", "touch", &format!("{path}/made")][..]].concat();
+        let made = format!("{path}/made");
+        let words = [&words[..], &["--", "touch", &made]].concat();
         let mut command = house.command(&words);
         command.env("TENURE_BASE_URL", &house.url).env("TENURE_API_KEY", key["secret"].as_str().unwrap());
         if let Some(rights) = variable {
