@@ -24,6 +24,8 @@ pub enum Say {
     HalfAStream,
     /// Waits before it says something.
     After(Duration, Box<Say>),
+    /// What it thought before it says something, beside that.
+    Thinking(&'static str, Box<Say>),
 }
 
 /// Given the conversation (as sent) and how many turns were answered in it, what comes next.
@@ -162,7 +164,11 @@ impl Served {
 }
 
 fn respond(say: Say) -> Response {
-    let delta = match say {
+    let (thought, say) = match say {
+        Say::Thinking(thought, next) => (Some(thought), *next),
+        say => (None, say),
+    };
+    let mut delta = match say {
         Say::Calls(calls) => {
             let calls: Vec<Value> = calls
                 .iter()
@@ -183,8 +189,11 @@ fn respond(say: Say) -> Response {
             let half = format!("data: {}\n\n", chunk(json!({"role": "assistant", "content": "half"}), None));
             return ([(header::CONTENT_TYPE, "text/event-stream")], half).into_response();
         }
-        Say::After(..) => unreachable!("invariant: pauses are taken before"),
+        Say::After(..) | Say::Thinking(..) => unreachable!("invariant: pauses and thoughts are taken before"),
     };
+    if let Some(thought) = thought {
+        delta["reasoning_content"] = thought.into();
+    }
     let reason = if delta.get("tool_calls").is_some() { "tool_calls" } else { "stop" };
     let mut text = format!("data: {}\n\n", chunk(delta, None));
     let mut last = chunk(json!({}), Some(reason));

@@ -1,5 +1,7 @@
-//! What becomes of a deleted agent's files.
+//! Whose an agent's files are on the host, and what becomes of those of a deleted one.
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +19,8 @@ spec:
   tools: ["filesystem.*"]
 "#;
 
-/// Lets an agent write a file, deletes it, and gives its folder once it is archived.
-fn leave(data: &Path, grace: &str) -> (Daemon, PathBuf) {
+/// A daemon whose agents write a file; deleted agents' files go after `grace`.
+fn house(data: &Path, grace: &str) -> (Daemon, Scripted, tokio::runtime::Runtime) {
     let script: Script = Arc::new(|_, answered| match answered {
         0 => Say::Calls(vec![("filesystem.write", json!({"path": "note.txt", "content": "here"}))]),
         _ => Say::Text("Written.".to_string()),
@@ -32,13 +34,24 @@ fn leave(data: &Path, grace: &str) -> (Daemon, PathBuf) {
         ("TENURE_DEFAULT_MODEL", "openai/scripted"),
         ("TENURE_HOME_GRACE", grace),
     ];
-    let daemon = Daemon::start(data, &environment);
-    let agent = daemon.deploy(MANIFEST)["id"].as_str().expect("an id").to_string();
-    let started = daemon.json(&["execute", "--agent", "leaver", "--input", "go"]);
+    (Daemon::start(data, &environment), model, runtime)
+}
+
+/// Has an agent of this name write its file, and gives its work folder.
+fn write_note(daemon: &Daemon, name: &str) -> PathBuf {
+    let agent = daemon.deploy(&MANIFEST.replace("leaver", name))["id"].as_str().expect("an id").to_string();
+    let started = daemon.json(&["execute", "--agent", name, "--input", "go"]);
     let record = daemon.ended(started["id"].as_str().expect("an id"), WITHIN);
     assert_eq!(record["status"], "completed", "{record:#}");
     let work = daemon.work_folder(&agent);
     assert_eq!(std::fs::read_to_string(work.join("note.txt")).expect("the file is there"), "here");
+    work
+}
+
+/// Lets an agent write a file, deletes it, and gives its folder once it is archived.
+fn leave(data: &Path, grace: &str) -> (Daemon, PathBuf) {
+    let (daemon, _model, _runtime) = house(data, grace);
+    let work = write_note(&daemon, "leaver");
     daemon.ok(&["agent", "delete", "leaver", "--yes"]);
     until("it is archived", || kinds(&daemon).iter().any(|kind| kind == "agent.archived"));
     let home = work.parent().expect("a work folder lies in a home").to_path_buf();
@@ -76,4 +89,37 @@ fn within_its_grace_a_deleted_agents_files_stay_also_over_a_restart() {
     daemon.start_again();
     assert!(home.join("work/note.txt").is_file(), "{} is gone", home.display());
     assert!(!kinds(&daemon).iter().any(|kind| kind == "agent.home_removed"));
+}
+
+#[test]
+fn agents_of_two_daemons_of_one_host_never_have_one_uid_not_even_one_that_a_removed_folder_had() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only as root have agents uids of their own");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (mut left, _model, _runtime) = house(&folder.path().join("left"), "1h");
+    let (right, _other_model, _other_runtime) = house(&folder.path().join("right"), "1h");
+    let mut had: BTreeMap<u32, &str> = BTreeMap::new();
+    let mut owns = |daemon: &Daemon, name: &'static str| {
+        let work = write_note(daemon, name);
+        let uid = std::fs::metadata(&work).expect("it is there").uid();
+        assert_eq!(std::fs::metadata(work.join("note.txt")).expect("it is there").uid(), uid, "its files are its own");
+        assert_ne!(uid, 0, "`{name}` is no root of this host");
+        if let Some(other) = had.insert(uid, name) {
+            panic!("`{name}` has the uid of `{other}`: {uid}");
+        }
+        work
+    };
+    // By turns, so that two that count for themselves would meet.
+    let first = owns(&left, "left-a");
+    owns(&right, "right-a");
+    owns(&left, "left-b");
+    owns(&right, "right-b");
+    left.stop();
+    let home = first.parent().expect("a work folder lies in a home");
+    std::fs::remove_dir_all(home).expect("an operator removes it");
+    left.start_again();
+    owns(&left, "left-c");
+    owns(&right, "right-c");
 }

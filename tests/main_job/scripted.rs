@@ -104,6 +104,36 @@ fn several_calls_of_one_turn_all_run_and_are_all_answered() {
 }
 
 #[test]
+fn what_the_model_thought_goes_back_with_its_calls_in_the_next_turn_of_the_execution_and_in_no_other() {
+    const THOUGHT: &str = "The file comes first.";
+    let script: Script = Arc::new(|request, answered| {
+        let messages = request["messages"].as_array().cloned().unwrap_or_default();
+        let own = messages.iter().filter(|message| message["role"] == "assistant");
+        let thoughts: Vec<&str> = own.filter_map(|message| message["reasoning_content"].as_str()).collect();
+        match (answered, thoughts.as_slice()) {
+            (0, []) => Say::Thinking(THOUGHT, Box::new(Say::Calls(vec![write("a.txt", "A")]))),
+            (1, [THOUGHT]) => Say::Text("It came back.".to_string()),
+            // As providers say it whose thinking goes on from turn to turn.
+            _ => Say::Http(
+                400,
+                r#"{"error": {"message": "a thought is not where it was", "type": "invalid_request_error"}}"#.into(),
+            ),
+        }
+    });
+    let ScriptedDaemon { daemon, .. } = &ScriptedDaemon::start(script);
+    daemon.deploy(MANIFEST.split("  execution:").next().expect("a head"));
+    for _ in 0..2 {
+        let started = daemon.json(&["execute", "--agent", "clerk", "--input", "go"]);
+        let record = daemon.ended(started["id"].as_str().expect("an id"), WITHIN);
+        assert_eq!(
+            (&record["status"], &record["output"]),
+            (&"completed".into(), &"It came back.".into()),
+            "{record:#}"
+        );
+    }
+}
+
+#[test]
 fn a_running_execution_keeps_its_revision_while_the_agent_gets_a_new_one() {
     let script: Script = Arc::new(|request, answered| {
         let first = said(request).contains("FIRST");

@@ -58,6 +58,26 @@ fn overload_errors_and_cut_streams_are_tried_again_until_they_pass() {
 }
 
 #[test]
+fn an_account_without_credit_is_asked_once_and_the_execution_ends_with_the_providers_words() {
+    const WORDS: &str = "The account of this house is empty since Monday";
+    let body = json!({"error": {"message": WORDS, "type": "insufficient_quota", "code": "insufficient_quota"}});
+    for status in [200, 402, 429] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (counted, body) = (Arc::clone(&asked), body.to_string());
+        let office = office(Arc::new(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Say::Http(status, body.clone())
+        }));
+        let record = office.execute("clerk", "x");
+        let ended = (record["status"].as_str(), record["reason"].as_str());
+        assert_eq!(ended, (Some("failed"), Some("model_error")), "{status}: {record:#}");
+        assert!(record["detail"].as_str().is_some_and(|why| why.contains(WORDS)), "{status}: {record:#}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{status}: to wait brings no credit");
+        nowhere_is_the_key(&office, &record);
+    }
+}
+
+#[test]
 fn a_call_with_wrong_arguments_is_told_to_the_model_and_never_made() {
     let office = office(Arc::new(|request, answered| match answered {
         0 => Say::Calls(vec![

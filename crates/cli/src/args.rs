@@ -220,7 +220,7 @@ pub struct Up {
     #[arg(long, env = "TENURE_TLS_KEY", value_name = "FILE", requires = "tls_cert", conflicts_with = "tls")]
     pub tls_key: Option<PathBuf>,
     /// Sandboxes at the same time [default: 8]
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
     /// A folder in /data, /mnt, /opt or /srv that manifests may name, `:rw` to be written too; may be given again.
     #[arg(
@@ -303,7 +303,7 @@ pub enum Agent {
         /// From after this place, which a shorter list named.
         #[arg(long, value_name = "CURSOR")]
         after: Option<String>,
-        #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,
@@ -449,7 +449,6 @@ pub struct Execute {
     #[arg(
         long,
         value_name = "COUNT",
-        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub max_iterations: Option<u32>,
@@ -475,7 +474,7 @@ pub enum Execution {
         /// From before this place, which a shorter list named.
         #[arg(long, value_name = "CURSOR")]
         after: Option<String>,
-        #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,
@@ -521,7 +520,7 @@ pub struct Logs {
     #[arg(value_parser = named)]
     pub execution: String,
     /// Only this one, counted from 1.
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub iteration: Option<u32>,
     /// Stream what happens until it ends.
     #[arg(long, short, conflicts_with = "iteration")]

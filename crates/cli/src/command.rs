@@ -84,6 +84,9 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
     }
 }
 
+/// What is said of an empty list of agents.
+const NO_AGENT: &str = "No agent; `tenure agent create NAME` or `tenure agent deploy FILE` makes one";
+
 /// The bytes of a file, or of stdin for `-`; `max` is what the daemon takes.
 fn contents(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
     let refuse = |why: String| Failure::new(Exit::Refused, format!("{} cannot be read: {why}", path.display()));
@@ -118,7 +121,7 @@ async fn happens(events: &mut EventStream<WatchEvent>, kinds: &[&str]) -> Result
                 Some(StreamItem::Event(event)) if kinds.iter().any(|kind| event.kind.starts_with(kind)) => {
                     return Ok(());
                 }
-                Some(StreamItem::Event(_) | StreamItem::Piece(_)) => {}
+                Some(StreamItem::Event(_) | StreamItem::Piece(_) | StreamItem::Broken) => {}
                 // What happened meanwhile may be among what was missed.
                 Some(StreamItem::Rejoined) => return Ok(()),
                 None => std::future::pending().await,

@@ -23,6 +23,9 @@ use config::{Settings, Stated};
 use failure::{Exit, Failure};
 use render::Output;
 
+/// Options whose values these are read them whole, and refuse what is none.
+const AMOUNTS: [&str; 5] = ["TIME", "MONEY", "TOKENS", "SIZE", "USD"];
+
 fn main() -> ExitCode {
     // The jail's main comes before everything: it must find a process with one thread and nothing opened.
     let name = std::env::args_os().next().unwrap_or_default();
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let words: Vec<_> = std::env::args_os().collect();
-    let matches = match without_empty(Arguments::command()).try_get_matches_from(&words) {
+    let matches = match with_negative(without_empty(Arguments::command())).try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => return later::or_usage(&words, &error),
     };
@@ -56,6 +59,22 @@ fn without_empty(command: Command) -> Command {
         Some(_) | None => argument,
     });
     command.mut_subcommands(without_empty)
+}
+
+/// What begins with a minus after an option is its value where an amount or a time is meant, and so is any negative number, so that
+/// the option itself says why it takes none.
+fn with_negative(command: Command) -> Command {
+    let command = command.mut_args(|argument| {
+        let names = argument.get_value_names().unwrap_or_default();
+        let is_amount = names.iter().any(|name| AMOUNTS.contains(&name.as_str()));
+        match argument.is_positional() || !argument.get_action().takes_values() {
+            true => argument,
+            false if is_amount => argument.allow_hyphen_values(true),
+            false if argument.is_allow_hyphen_values_set() => argument,
+            false => argument.allow_negative_numbers(true),
+        }
+    });
+    command.mut_subcommands(with_negative)
 }
 
 fn run(arguments: Arguments, stated: &Stated) -> Result<Exit, Failure> {

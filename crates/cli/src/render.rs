@@ -14,6 +14,7 @@ use tenure_wire::api::moment::Moment;
 use crate::args::{Format, Listing};
 use crate::failure::Failure;
 use crate::screen::{self, Ink};
+use margin::Margin;
 use table::{Layout, Table};
 
 /// The format that is wanted, and whether a person looks at it on a terminal.
@@ -39,7 +40,14 @@ impl Output {
         Some(size.ws_col).filter(|width| *width > 0)
     }
 
-    /// A list: its values as data, their names alone with `-q`, or a table for people.
+    /// Lines of ours as the terminal has room for them: each goes on in the margin, between words.
+    pub fn wrapped(self, text: &str) -> String {
+        let margin = Margin::new(self.width().map(usize::from));
+        text.lines().map(|line| margin.ours(line)).collect()
+    }
+
+    /// A list: its values as data, their names alone with `-q`, or a table for people. `none`: what a person is told beside an
+    /// empty one, and what makes the first.
     ///
     /// # Errors
     /// It could not be written.
@@ -47,6 +55,7 @@ impl Output {
         self,
         listing: &Listing,
         values: &[T],
+        none: &str,
         name: impl Fn(&T) -> String,
         table: impl FnOnce() -> Table,
     ) -> Result<(), Failure> {
@@ -57,16 +66,28 @@ impl Output {
         if self.format != Format::Table {
             return self.show(&values, String::new);
         }
-        self.table(&table(), listing)
+        self.table(&table(), listing)?;
+        if values.is_empty() && !listing.no_headers {
+            screen::tell(&[(Ink::Dim, &self.wrapped(none))]);
+        }
+        Ok(())
     }
 
+    /// With `-v` all columns are asked for, so that it is said which of them had no room.
+    ///
     /// # Errors
     /// It could not be written.
     pub fn table(self, table: &Table, listing: &Listing) -> Result<(), Failure> {
         let layout = Layout { width: self.width(), headers: !listing.no_headers, details: self.verbose };
         let pieces = table.lay_out(layout);
         let pieces: Vec<(Ink, &str)> = pieces.iter().map(|(ink, text)| (*ink, text.as_str())).collect();
-        screen::write(&pieces)
+        screen::write(&pieces)?;
+        let left_out = table.left_out(layout);
+        if self.verbose && layout.headers && !left_out.is_empty() {
+            let text = format!("no room for {}: a wider terminal shows them, and so does -o yaml", left_out.join(", "));
+            screen::tell(&[(Ink::Dim, &self.wrapped(&text))]);
+        }
+        Ok(())
     }
 
     /// The value as data, or `text` for people.

@@ -86,6 +86,11 @@ fn numbers_and_names_that_cannot_be_meant_get_the_right_sentence_before_anything
         (&["execute", "--agent", "a", "--max-iterations", "0"], "0 is not in 1..=1000"),
         (&["execution", "logs", "exe_1", "--iteration", "0"], "0 is not in 1.."),
         (&["agent", "list", "--limit", "-5"], "-5 is not in 1..=100000"),
+        (&["budget", "set", "a", "--day", "-5"], "it is no amount of US dollars"),
+        (&["budget", "set", "a", "--day", "-5USD"], "it is no amount of US dollars"),
+        (&["budget", "set", "a", "--tokens-day", "-200k"], "it is no number of tokens"),
+        (&["cost", "--since", "-7d"], "`-7d` is no time"),
+        (&["state", "quota", "a", "--set", "-5MiB"], "invalid value '-5MiB'"),
         (&["agent", "get", ""], "it is empty"),
         (&["agent", "delete", "  "], "it is empty"),
         (&["execution", "cancel", ""], "it is empty"),
@@ -94,7 +99,7 @@ fn numbers_and_names_that_cannot_be_meant_get_the_right_sentence_before_anything
     ] {
         let answer = house.tenure(words);
         assert!(
-            answer.code == 2 && answer.stderr.contains(said),
+            answer.code == 2 && answer.stderr.contains(said) && !answer.stderr.contains("use '--"),
             "{words:?} ended with {}: {}",
             answer.code,
             answer.stderr
@@ -108,6 +113,69 @@ fn numbers_and_names_that_cannot_be_meant_get_the_right_sentence_before_anything
             answer.stderr
         );
     }
+}
+
+#[test]
+fn an_empty_list_says_in_one_line_beside_it_that_there_is_nothing_and_what_makes_the_first() {
+    let house = House::up(&verbs::house::cassette(1));
+    for (words, said) in [
+        (&["agent", "list"][..], "No agent; `tenure agent create NAME`"),
+        (&["agents"], "No agent; `tenure agent create NAME`"),
+        (&["execution", "list"], "No execution; `tenure execute AGENT INPUT`"),
+        (&["ps"], "Nothing runs or waits; `tenure execution list`"),
+        (&["key", "list"], "No key; `tenure key create --name NAME`"),
+        (&["session", "list"], "No session; a program with an agent's key opens one"),
+        (&["budget", "list"], "No limit; `tenure budget set AGENT --day 5USD`"),
+        (&["cost"], "No model call; `tenure execute AGENT INPUT`"),
+        (&["alerts"], "No open alert;"),
+        (&["comms", "dead", "list"], "No dead letter"),
+        (&["comms", "channels"], "No channel;"),
+        (&["state", "shared", "list"], "Nothing is kept; `tenure state shared set KEY VALUE`"),
+        (&["state", "shared", "acl", "list"], "No rule:"),
+        (&["model", "prices", "list"], "No model has a price here; `tenure model prices set"),
+    ] {
+        let answer = house.tenure(words).ok();
+        assert!(answer.stderr.starts_with(said), "{words:?}: {}", answer.stderr);
+        assert_eq!(answer.stderr.lines().count(), 1, "{words:?}: {}", answer.stderr);
+        for quiet in [&["--no-headers"][..], &["-q"], &["-o", "json"]] {
+            let words = [words, quiet].concat();
+            assert_eq!(house.tenure(&words).ok().stderr, "", "{words:?}: programs read it");
+        }
+    }
+}
+
+#[test]
+fn on_a_terminal_of_80_columns_no_line_is_wider_and_columns_without_room_are_named() {
+    let house = House::up(&verbs::house::cassette(1));
+    let name = "a-rather-long-name";
+    let file = house.write("agent.yaml", &verbs::house::AGENT.replace("name: coder", &format!("name: {name}")));
+    house.tenure(&["agent", "deploy", &file]).ok();
+    house.tenure(&["execute", name, "go", "--watch"]).ok();
+    assert_eq!(house.tenure(&["execute", name, "go", "--watch"]).code, 8, "nothing more is recorded");
+    for words in [
+        &["agent", "briefing", name, "--since", "1h"][..],
+        &["agent", "logs", name],
+        &["agent", "show", name],
+        &["cost"],
+        &["agent", "list", "-v"],
+    ] {
+        let told = house.on_terminal(80, words);
+        let manifest = told.find("MANIFEST").unwrap_or(told.len());
+        let ours = told[..manifest].lines().chain(told.split("LAST TASKS").nth(1).unwrap_or_default().lines());
+        let wide: Vec<&str> = ours.filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty() && told.lines().count() > 1, "{words:?}: {wide:#?}\n{told}");
+    }
+    let logs = house.on_terminal(80, &["agent", "logs", name]);
+    let whole = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let remedy = house.tenure(&["agent", "logs", name]).ok().raw;
+    let remedy = remedy.lines().find(|line| line.starts_with("model_error: ")).unwrap();
+    assert!(remedy.len() > 80 && whole(&logs).contains(&whole(remedy)), "no word of it is lost: {logs}");
+    let list = house.on_terminal(80, &["agent", "list", "-v"]);
+    assert!(whole(&list).contains("no room for") && whole(&list).contains("SESSION, CALLS, LAST"), "{list}");
+    assert!(
+        !house.on_terminal(400, &["agent", "list", "-v"]).contains("no room for"),
+        "the control: a wide one has all"
+    );
 }
 
 #[test]

@@ -115,11 +115,25 @@ pub enum Holder {
     Session(SessionId),
 }
 
+/// What holds a call, by its kind alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HolderKind {
+    Execution,
+    Session,
+}
+
 impl Holder {
     /// None of a stream that holds no calls.
     pub fn of(stream: Stream) -> Option<Holder> {
         let execution = Execution::id(stream).map(Holder::Execution);
         execution.or_else(|| Session::id(stream).map(Holder::Session))
+    }
+
+    pub fn kind(self) -> HolderKind {
+        match self {
+            Holder::Execution(_) => HolderKind::Execution,
+            Holder::Session(_) => HolderKind::Session,
+        }
     }
 
     pub fn execution(self) -> Option<ExecutionId> {

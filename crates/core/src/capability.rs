@@ -13,7 +13,7 @@ mod alerts;
 mod system;
 
 use crate::bound::{Bound, Payload};
-use crate::call::{Caller, Outcome};
+use crate::call::{Caller, HolderKind, Outcome};
 use crate::draft::Draft;
 use crate::facts::Unread;
 use serde::{Deserialize, Serialize};
@@ -150,6 +150,15 @@ impl Capability {
         }
     }
 
+    /// Why no holder of this kind can ever make such a call: a stable code, and a sentence. The one place that says it: what is
+    /// offered and what is done are both asked of it.
+    pub fn barred(&self, holder: HolderKind) -> Option<(&'static str, &'static str)> {
+        match holder {
+            HolderKind::Execution => None,
+            HolderKind::Session => (self.name == agent::EXECUTE).then_some(agent::SESSION_STARTS_NONE),
+        }
+    }
+
     /// `brought`: what [`Capability::value`] gave, if whoever commits asked.
     pub(crate) fn perform(
         &self,
@@ -158,6 +167,9 @@ impl Capability {
         arguments: &Value,
         brought: Option<Payload>,
     ) -> Result<Performed, Unread> {
+        if let Some((code, sentence)) = self.barred(caller.holder.kind()) {
+            return Ok(Performed::failed(code, sentence));
+        }
         match &self.perform {
             Some(Perform::From(perform)) => perform(draft, caller, arguments),
             Some(Perform::Keeping { value, perform }) => {
@@ -256,9 +268,10 @@ pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
     .flatten()
 }
 
-/// What a `tools` list lets be called.
-pub fn offered(tools: &[String]) -> impl Iterator<Item = &'static Capability> {
-    catalogue().filter(move |known| tools.iter().any(|pattern| matches(pattern, known.name)))
+/// What a `tools` list lets a holder of this kind call.
+pub fn offered(tools: &[String], holder: HolderKind) -> impl Iterator<Item = &'static Capability> {
+    let named = catalogue().filter(move |known| tools.iter().any(|pattern| matches(pattern, known.name)));
+    named.filter(move |known| known.barred(holder).is_none())
 }
 
 pub fn find(name: &str) -> Option<&'static Capability> {

@@ -34,6 +34,7 @@ mod keys;
 mod sessions;
 mod conversations;
 mod agent_calls;
+mod call_failure;
 mod agent_session;
 mod watch;
 mod models;

@@ -72,6 +72,41 @@ async fn a_clock_that_is_set_back_by_an_hour_stops_nothing_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_under_a_clock_that_is_a_day_ahead_times_nothing_out_and_what_ran_goes_on() {
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(SetClock::default()));
+    let turns = [calls("filesystem.read", json!({"path": "a.txt"})), says("Done.")];
+    let life = async || {
+        let wall: Arc<dyn WallClock> = Arc::clone(&clock) as _;
+        Running::start(folder.path(), wall, &[&turns, &turns]).await
+    };
+    let daemon = life().await;
+    let first = worker(&daemon).await;
+    let both = "  execution: {concurrency: 2, workspace: shared}\n";
+    daemon.client.deploy(manifest("a", both).into_bytes(), false).await.unwrap();
+    first.answers.send(false).unwrap();
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let id = daemon.start_execution("a").await;
+        daemon.until(&id, |file| file.iterations.iter().any(|iteration| iteration.tool_calls == 1)).await;
+        begun.push(id);
+    }
+    first.end().await;
+    daemon.stop().await;
+    clock.0.store(24 * HOUR_MS, Ordering::Relaxed);
+    let daemon = life().await;
+    let _second = FakeWorker::attach_again(&daemon.app, "fake").await;
+    for id in &begun {
+        let ended = daemon.ended(id).await.execution;
+        assert_eq!((ended.status, ended.reason.as_deref()), (ExecutionStatus::Completed, None), "{ended:?}");
+        assert!(ended.duration_ms < HOUR_MS.unsigned_abs(), "it ran for seconds, not {} ms", ended.duration_ms);
+    }
+    let starts = daemon.events().await.into_iter().filter(|event| event["kind"] == "daemon.started");
+    let starts: Vec<i64> = starts.map(|event| event["at"].as_i64().unwrap()).collect();
+    assert!(starts.len() == 2 && starts[1] - starts[0] > 23 * HOUR_MS, "the control: the clock is ahead: {starts:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revision_runs_by_its_plan_though_its_manifest_could_not_be_deployed_today() {
     let folder = tempfile::tempdir().unwrap();
     let turns = [calls("filesystem.read", json!({"path": "a.txt"})), says("As ever.")];

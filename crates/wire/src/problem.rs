@@ -155,7 +155,7 @@ catalogue! {
     RateLimited "rate_limited" 429 "Too many calls" "wait for the next minute, and ask for less" Retry after 60;
     CallBlocked "call_blocked" 403 "The call is blocked" "`GET /v1/agent/capabilities` lists what you may call; only a person can allow more" ChangeRequest;
     CallArgumentsWrong "call_arguments_wrong" 422 "The arguments do not fit" "`GET /v1/agent/capabilities?name=NAME` gives their schema" ChangeRequest;
-    CallFailed "call_failed" 409 "The call failed" "the entry in `errors` says why; read the state again, then decide" LookAgain;
+    CallFailed "call_failed" 409 "The call failed" "the entry in `errors` says why and what to do next" LookAgain;
     OverlapTooLong "overlap_too_long" 422 "The overlap is too long" "an old key lives on for 7 days at most" ChangeRequest;
     // What agents keep.
     StateUnknown "state_unknown" 404 "There is no such value" "`tenure state list AGENT` and `tenure state shared list` show what there is" LookAgain;

@@ -26,7 +26,7 @@ pub enum Audit {
 
 #[derive(Debug, Args)]
 pub struct Tail {
-    #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
     /// Go on with what comes.
     #[arg(long, short)]

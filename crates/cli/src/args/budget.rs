@@ -13,7 +13,7 @@ pub enum Budget {
         /// Name, id or short id of the only agent that is meant.
         #[arg(value_parser = named)]
         agent: Option<String>,
-        #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,

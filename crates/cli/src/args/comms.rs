@@ -16,7 +16,7 @@ pub enum Comms {
         /// waiting, received, dead or dropped.
         #[arg(long)]
         state: Option<String>,
-        #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,
@@ -36,7 +36,7 @@ pub enum Comms {
     Dead(Dead),
     /// List the channels that agents take from.
     Channels {
-        #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,
@@ -76,7 +76,7 @@ pub enum Dead {
     /// List dead letters, the oldest first.
     #[command(visible_alias = "ls")]
     List {
-        #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,

@@ -18,7 +18,7 @@ pub struct Cost {
     /// Only this agent's.
     #[arg(long, value_name = "AGENT", value_parser = named)]
     pub agent: Option<String>,
-    #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
     #[command(flatten)]
     pub listing: Listing,

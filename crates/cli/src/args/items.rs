@@ -40,7 +40,7 @@ pub struct AlertFilter {
     /// Those that are acknowledged too.
     #[arg(long)]
     pub all: bool,
-    #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     #[command(flatten)]
     pub listing: Listing,

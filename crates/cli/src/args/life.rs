@@ -28,7 +28,6 @@ pub struct Profile {
     #[arg(
         long,
         value_name = "COUNT",
-        allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub max_iterations: Option<u32>,
@@ -106,7 +105,7 @@ pub struct AgentLogs {
     /// From before this place, which a shorter list named.
     #[arg(long, value_name = "CURSOR", conflicts_with = "follow")]
     pub after: Option<String>,
-    #[arg(long, default_value_t = 20, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     /// Go on with each task as it starts and ends.
     #[arg(long, short)]
@@ -121,7 +120,7 @@ pub struct Revisions {
     #[arg(value_parser = named)]
     pub agent: String,
     /// Print the manifest of one.
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub show: Option<u32>,
     /// Print what B has differently from A, as in 1..3.
     #[arg(long, value_name = "A..B", value_parser = span, conflicts_with = "show")]
@@ -129,7 +128,7 @@ pub struct Revisions {
     /// From before this place, which a shorter list named.
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
-    #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     #[command(flatten)]
     pub listing: Listing,
@@ -141,7 +140,7 @@ pub struct Rollback {
     #[arg(value_parser = named)]
     pub agent: String,
     /// The revision to go back to [default: the one before the newest]
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub to: Option<u32>,
 }
 

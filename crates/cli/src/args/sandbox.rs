@@ -20,7 +20,7 @@ pub enum Sandbox {
         #[arg(long, value_name = "AGENT", value_parser = named)]
         profile: String,
         /// Seconds until it is ended [default: 120; at a terminal, a day]
-        #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=86400))]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86400))]
         timeout: Option<u64>,
         /// As for `tenure up`: a folder of the host that the agent's manifest names and that is shown; may be given again.
         #[arg(

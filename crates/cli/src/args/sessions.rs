@@ -17,7 +17,7 @@ pub struct Chat {
     /// List the conversations with it.
     #[arg(long)]
     pub list: bool,
-    #[arg(long, default_value_t = 50, requires = "list", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, default_value_t = 50, requires = "list", value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
     #[command(flatten)]
     pub listing: Listing,
@@ -44,7 +44,7 @@ pub enum Session {
         /// Of this agent alone: name, id or short id.
         #[arg(long, value_parser = named)]
         agent: Option<String>,
-        #[arg(long, default_value_t = 50, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
         #[command(flatten)]
         listing: Listing,

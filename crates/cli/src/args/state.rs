@@ -184,7 +184,7 @@ pub struct Keys {
     /// Only keys that begin so.
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
-    #[arg(long, default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
     #[command(flatten)]
     pub listing: Listing,

@@ -14,7 +14,7 @@ use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Schedule, Supervis
 use tenure_wire::api::session::Session;
 use tenure_wire::client::Query;
 
-use super::{confirm, contents, each, more};
+use super::{NO_AGENT, confirm, contents, each, more};
 use crate::args::{Agent, Format, Isolation, Listing};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -42,7 +42,7 @@ pub async fn run(verb: Agent, settings: &Settings, output: Output) -> Result<Exi
         Agent::Briefing { agent, since } => {
             let since = since.as_deref().map(super::moment::past).transpose()?;
             let briefing = settings.client()?.briefing(&agent, since).await?;
-            output.show(&briefing, || lines(&briefing.to_text()))?;
+            output.show(&briefing, || output.wrapped(&briefing.to_text()))?;
             Ok(Exit::Done)
         }
         Agent::Schedules(wanted) => schedules::run(wanted, settings, output).await,
@@ -93,6 +93,7 @@ async fn list(
     output.list(
         listing,
         &agents,
+        NO_AGENT,
         |agent| agent.id.to_string(),
         || {
             let columns = [
@@ -261,11 +262,6 @@ fn session_line(session: &Session, output: Output) -> String {
     let state = session.ending.as_ref().map_or_else(|| "live".to_string(), |ending| format!("ended ({ending})"));
     let (lasted, last) = (duration(session.duration_ms), when(session.last_at, output));
     format!("{} {state}, {lasted}, {} calls, last {last}", session.id, session.invocations)
-}
-
-/// Each line as a terminal may be shown it.
-fn lines(text: &str) -> String {
-    text.lines().map(|line| one_line(line) + "\n").collect()
 }
 
 /// Messages that wait.

@@ -16,6 +16,7 @@ use tenure_wire::api::execution::{Execution, ExecutionStatus};
 use tenure_wire::api::moment::Moment;
 use tenure_wire::client::Client;
 
+use super::NO_AGENT;
 use super::execution::status_word;
 use crate::args::{Format, Listing};
 use crate::config::Settings;
@@ -40,7 +41,7 @@ pub async fn run(listing: &Listing, settings: &Settings, output: Output) -> Resu
         return watch(client, first).await;
     }
     let lines: Vec<Line> = first.into_lines();
-    output.list(listing, &lines, |line| line.agent.id.to_string(), || table(&lines))?;
+    output.list(listing, &lines, NO_AGENT, |line| line.agent.id.to_string(), || table(&lines))?;
     Ok(Exit::Done)
 }
 

@@ -55,7 +55,13 @@ async fn list(wanted: AlertFilter, settings: &Settings, output: Output) -> Resul
         });
         Table::new(columns, rows)
     };
-    output.list(&wanted.listing, &alerts, |alert| alert.id.to_string(), table)?;
+    output.list(
+        &wanted.listing,
+        &alerts,
+        "No open alert; --all shows those that somebody has seen to, and agents send them by `alerts.send`",
+        |alert| alert.id.to_string(),
+        table,
+    )?;
     Ok(Exit::Done)
 }
 

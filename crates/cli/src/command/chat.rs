@@ -22,7 +22,13 @@ pub async fn run(wanted: Chat, settings: &Settings, output: Output) -> Result<Ex
     if wanted.list {
         let conversations = client.conversations(&wanted.agent, wanted.limit).await?.items;
         let id = |conversation: &Conversation| conversation.id.to_string();
-        output.list(&wanted.listing, &conversations, id, || table_of(&conversations, output))?;
+        output.list(
+            &wanted.listing,
+            &conversations,
+            &format!("No conversation; `tenure chat {}` begins one", wanted.agent),
+            id,
+            || table_of(&conversations, output),
+        )?;
         return Ok(Exit::Done);
     }
     let mut conversation = taken_up(&client, &wanted).await?;

@@ -45,7 +45,13 @@ pub async fn run(verb: Comms, settings: &Settings, output: Output) -> Result<Exi
                     .map(|channel| [Cell::from(channel.name.clone()), Cell::from(channel.subscribers.to_string())]);
                 Table::new([Column::key("CHANNEL"), Column::key("SUBSCRIBERS")], rows)
             };
-            output.list(&listing, &channels, |channel| channel.name.clone(), table)?;
+            output.list(
+                &listing,
+                &channels,
+                "No channel; an agent makes one where it takes from it: `comms.subscribe`",
+                |channel| channel.name.clone(),
+                table,
+            )?;
         }
     }
     Ok(Exit::Done)
@@ -60,6 +66,11 @@ async fn send(letter: Send, settings: &Settings, output: Output) -> Result<Exit,
     } else {
         Value::String(letter.message)
     };
+    if message.as_str().is_some_and(|text| text.trim().is_empty()) {
+        return Err(Failure::new(Exit::Refused, "the message is empty")
+            .why("whom it wakes would be told nothing")
+            .next("write what the agent is told; is a variable not set?"));
+    }
     let deadline_seconds = letter.deadline.as_deref().map(seconds).transpose()?;
     let body = SendMessage { message, priority: letter.priority, correlation: letter.correlation, deadline_seconds };
     let client = settings.client()?;
@@ -105,6 +116,10 @@ fn fresh_key() -> String {
 fn seconds(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::new(Exit::Usage, format!("`{text}` is no time: write 30s, 10m or 2h"));
     let duration = manifest::Duration::parse(text).map_err(|_| wrong())?;
+    if duration.as_millis() == 0 {
+        return Err(Failure::new(Exit::Usage, format!("a deadline of {text} is over before the message is sent"))
+            .next("write 30s, 10m or 2h, or leave --deadline out where an answer may take any time"));
+    }
     Ok((duration.as_millis() / 1000).max(1))
 }
 
@@ -162,6 +177,10 @@ async fn answer(client: &Client, sent: &Message) -> Result<(MessageOutcome, Exit
 }
 
 fn list(messages: &[Message], listing: &Listing, output: Output, dead: bool) -> Result<(), Failure> {
+    let none = match dead {
+        true => "No dead letter: whatever was sent waits for its agent or was taken",
+        false => "No message; `tenure comms send AGENT MESSAGE` writes one",
+    };
     let table = || {
         let columns = [
             Column::key("ID"),
@@ -192,7 +211,7 @@ fn list(messages: &[Message], listing: &Listing, output: Output, dead: bool) -> 
         });
         Table::new(columns, rows)
     };
-    output.list(listing, messages, |message| message.id.to_string(), table)
+    output.list(listing, messages, none, |message| message.id.to_string(), table)
 }
 
 /// As a person reads it: a text without quotes, JSON as it is.

@@ -11,6 +11,8 @@ use crate::screen;
 
 /// Places of the longest bar.
 const BAR: u64 = 24;
+/// In which the figures of `tenure cost` and `tenure budget` differ.
+const LOST: &str = "they cost what was held for them; nobody counted their tokens, so that none are in this sum, while budgets take those that were held as used";
 
 pub async fn run(wanted: Cost, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let since = wanted.since.as_deref().map(moment::past).transpose()?;
@@ -19,8 +21,14 @@ pub async fn run(wanted: Cost, settings: &Settings, output: Output) -> Result<Ex
         output.show(&costs, String::new)?;
         return Ok(Exit::Done);
     }
-    output.list(&wanted.listing, &costs.items, |sum| sum.id.clone(), || table(&costs))?;
-    tell(&costs, &wanted.listing)?;
+    output.list(
+        &wanted.listing,
+        &costs.items,
+        "No model call; `tenure execute AGENT INPUT` starts what makes some",
+        |sum| sum.id.clone(),
+        || table(&costs),
+    )?;
+    tell(&costs, &wanted.listing, output)?;
     Ok(Exit::Done)
 }
 
@@ -78,7 +86,7 @@ fn bar(worth: u64, most: u64) -> String {
     "█".repeat(usize::try_from(places).unwrap_or(0))
 }
 
-fn tell(costs: &Costs, listing: &Listing) -> Result<(), Failure> {
+fn tell(costs: &Costs, listing: &Listing, output: Output) -> Result<(), Failure> {
     if listing.quiet || listing.no_headers {
         return Ok(());
     }
@@ -89,7 +97,7 @@ fn tell(costs: &Costs, listing: &Listing) -> Result<(), Failure> {
     }
     text.push('\n');
     if let Some(lost) = total.lost.filter(|lost| *lost > 0) {
-        text.push_str(&format!("{lost} of them were lost, and cost what was held for them\n"));
+        text.push_str(&format!("{lost} of them were lost: {LOST}\n"));
     }
     if total.unpriced > 0 {
         text.push_str(&format!(
@@ -97,7 +105,7 @@ fn tell(costs: &Costs, listing: &Listing) -> Result<(), Failure> {
             total.unpriced
         ));
     }
-    screen::print(&text)
+    screen::print(&output.wrapped(&text))
 }
 
 #[cfg(test)]

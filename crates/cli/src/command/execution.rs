@@ -13,6 +13,7 @@ use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, cost, duration, status_ink, table, tokens, watch_view, when};
 use crate::screen::{self, one_line, plain};
 
+const NONE: &str = "No execution; `tenure execute AGENT INPUT` starts one";
 /// Of each status.
 const OPEN_MAX: usize = 1000;
 
@@ -22,7 +23,7 @@ pub async fn run(verb: Execution, settings: &Settings, output: Output) -> Result
             let since = since.map(|text| moment::past(&text)).transpose()?.map(|moment| moment.to_string());
             let query = [("agent", agent), ("status", status), ("since", since), ("cursor", after)];
             let executions = settings.client()?.list_of(&["executions"], &query, limit as usize).await?;
-            show(&executions.items, &listing, output)?;
+            show(&executions.items, NONE, &listing, output)?;
             more(executions.next_cursor.as_deref());
             Ok(Exit::Done)
         }
@@ -47,14 +48,15 @@ pub async fn open(listing: &Listing, settings: &Settings, output: Output) -> Res
     // One that moves on meanwhile may be found twice.
     executions.sort_by_key(|execution| std::cmp::Reverse(execution.id));
     executions.dedup_by_key(|execution| execution.id);
-    show(&executions, listing, output)?;
+    show(&executions, "Nothing runs or waits; `tenure execution list` shows what has ended", listing, output)?;
     Ok(Exit::Done)
 }
 
-fn show(executions: &[Shown], listing: &Listing, output: Output) -> Result<(), Failure> {
+fn show(executions: &[Shown], none: &str, listing: &Listing, output: Output) -> Result<(), Failure> {
     output.list(
         listing,
         executions,
+        none,
         |execution| execution.id.to_string(),
         || {
             let columns = [

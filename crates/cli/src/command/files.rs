@@ -41,6 +41,7 @@ async fn list(
     output.list(
         listing,
         &entries,
+        "No file there; what the agent writes while it runs appears here",
         |entry| entry.name.clone(),
         || {
             let columns =

@@ -34,7 +34,13 @@ pub async fn run(verb: Key, settings: &Settings, output: Output) -> Result<Exit,
         }
         Key::List(listing) => {
             let keys = client.keys().await?;
-            output.list(&listing, &keys, |key| key.id.to_string(), || table_of(&keys, output))?;
+            output.list(
+                &listing,
+                &keys,
+                "No key; `tenure key create --name NAME` makes one",
+                |key| key.id.to_string(),
+                || table_of(&keys, output),
+            )?;
         }
         Key::Revoke { keys } => {
             let revoke = async |key: &str| {

@@ -39,6 +39,7 @@ async fn list(listing: &Listing, settings: &Settings, output: Output) -> Result<
     output.list(
         listing,
         &models.items,
+        "No model; `tenure model pull` gets one that runs here, `tenure model add` names a server",
         |model| model.name.clone(),
         || {
             let columns = [

@@ -16,7 +16,13 @@ pub async fn run(verb: Session, settings: &Settings, output: Output) -> Result<E
     match verb {
         Session::List { agent, limit, listing } => {
             let sessions = client.sessions(&[("agent", agent)], limit as usize).await?;
-            output.list(&listing, &sessions, |session| session.id.to_string(), || table_of(&sessions, output))?;
+            output.list(
+                &listing,
+                &sessions,
+                "No session; a program with an agent's key opens one: `POST /v1/agent/session`",
+                |session| session.id.to_string(),
+                || table_of(&sessions, output),
+            )?;
             Ok(Exit::Done)
         }
         Session::Close { sessions } => {

@@ -58,10 +58,13 @@ async fn shared(client: &Client, verb: Shared, output: Output) -> Result<Exit, F
 }
 
 async fn list(client: &Client, agent: Option<&str>, keys: Keys, output: Output) -> Result<Exit, Failure> {
+    let set = agent.map_or_else(|| "tenure state shared set".to_string(), |agent| format!("tenure state set {agent}"));
+    let none = format!("Nothing is kept; `{set} KEY VALUE` keeps a value, and agents do by `state.*`");
     let entries = client.state(agent, keys.prefix, keys.limit as usize).await?;
     output.list(
         &keys.listing,
         &entries,
+        &none,
         |entry| entry.key.clone(),
         || {
             let columns = [
@@ -191,6 +194,7 @@ async fn history(
     output.list(
         listing,
         &versions,
+        "No version of it is kept; `tenure state get` says what there is",
         |version| version.version.to_string(),
         || {
             let columns = [
@@ -267,7 +271,13 @@ async fn acl(client: &Client, verb: Acl, output: Output) -> Result<Exit, Failure
     match verb {
         Acl::List { listing } => {
             let acls = client.acls().await?.items;
-            output.list(&listing, &acls, |acl| acl.prefix.clone(), || table_of(&acls))?;
+            output.list(
+                &listing,
+                &acls,
+                "No rule: every agent reads and writes all shared keys; `tenure state shared acl set PREFIX` makes the first",
+                |acl| acl.prefix.clone(),
+                || table_of(&acls),
+            )?;
         }
         Acl::Set { prefix, read, write } => {
             let set = client.set_acl(&PutAcl { prefix, read, write }).await?;

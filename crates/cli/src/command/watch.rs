@@ -23,6 +23,7 @@ pub async fn run(wanted: Watch, settings: &Settings, output: Output) -> Result<E
         };
         match item {
             Some(StreamItem::Event(event)) => show(&event, output)?,
+            Some(StreamItem::Broken) => screen::tell(&[(Ink::Dim, "the daemon is lost; it is looked for again\n")]),
             Some(StreamItem::Rejoined) => {
                 screen::tell(&[(Ink::Dim, "the connection broke and was joined again; no event is missing\n")]);
             }

@@ -82,17 +82,33 @@ impl Table {
 
     /// Pieces of text, line by line.
     pub fn lay_out(&self, layout: Layout) -> Vec<(Ink, String)> {
-        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
-        shown.retain(|index| layout.details || !self.columns[*index].detail);
-        let Some(width) = layout.width else { return self.laid(&shown, layout.headers, None) };
+        let (shown, widths) = self.fitted(layout);
+        self.laid(&shown, layout.headers, widths.as_deref())
+    }
+
+    /// The titles of columns that are wanted and have no room.
+    pub fn left_out(&self, layout: Layout) -> Vec<&'static str> {
+        let (shown, _) = self.fitted(layout);
+        let left_out = self.wanted(layout).into_iter().filter(|index| !shown.contains(index));
+        left_out.map(|index| self.columns[index].title).filter(|title| !title.is_empty()).collect()
+    }
+
+    fn wanted(&self, layout: Layout) -> Vec<usize> {
+        (0..self.columns.len()).filter(|index| layout.details || !self.columns[*index].detail).collect()
+    }
+
+    /// The columns that have room, and their widths where there is a width to keep to.
+    fn fitted(&self, layout: Layout) -> (Vec<usize>, Option<Vec<u16>>) {
+        let mut shown = self.wanted(layout);
+        let Some(width) = layout.width else { return (shown, None) };
         loop {
             if let Some(widths) = self.widths(&shown, width, TEXT_WIDTH_MIN) {
-                return self.laid(&shown, layout.headers, Some(&widths));
+                return (shown, Some(widths));
             }
             let least = shown.iter().filter_map(|index| Some((self.columns[*index].dropped?, *index))).max();
             let Some((_, least)) = least else {
                 let widths = self.widths(&shown, width, 1);
-                return self.laid(&shown, layout.headers, widths.as_deref());
+                return (shown, widths);
             };
             shown.retain(|index| *index != least);
         }
@@ -273,6 +289,17 @@ mod tests {
             }
         }
         assert!(!text(&table, Some(60)).contains("COST") && text(&table, Some(200)).contains("COST"));
+    }
+
+    #[test]
+    fn what_has_no_room_is_named_and_what_nobody_asked_for_is_not() {
+        let columns =
+            [Column::key("NAME"), Column::worth("RUNTIME", 1), Column::detail("SESSION"), Column::detail("LAST")];
+        let table = Table::new(columns, [["a-long-enough-name", "native", "1m 03s", "2m ago"].map(Cell::from)]);
+        let left_out = |width, details| table.left_out(Layout { width, headers: true, details });
+        assert_eq!(left_out(Some(30), true), ["SESSION", "LAST"]);
+        assert_eq!(left_out(Some(20), false), ["RUNTIME"]);
+        assert_eq!((left_out(Some(80), true), left_out(None, true)), (Vec::new(), Vec::new()));
     }
 
     #[test]

@@ -119,6 +119,10 @@ impl WatchView {
         match item {
             StreamItem::Event(event) => self.event(event),
             StreamItem::Piece(piece) => self.piece(piece),
+            StreamItem::Broken => {
+                let text = format!("the daemon is lost; it is looked for again, and {} goes on with it", self.id);
+                self.note(&text)
+            }
             StreamItem::Rejoined => self.note("the connection broke and was joined again; no event is missing"),
         }
     }

@@ -39,7 +39,17 @@ fn a_budget_is_set_listed_used_up_refuses_what_begins_and_is_raised() {
     let refused = house.tenure(&["execute", "coder", "go"]);
     assert!(refused.code == 5 && refused.stderr.contains("26 tokens of 26 tokens"), "{}", refused.stderr);
     assert!(refused.stderr.contains("opens again at") && refused.stderr.contains("budget set"), "{}", refused.stderr);
-    house.tenure(&["budget", "set", "coder", "--tokens-month", "200"]).ok();
+    let warned = house.tenure(&["budget", "set", "coder", "--tokens-month", "200"]).ok();
+    let what = "warning: nothing of coder can run: 200 tokens a month is less than the";
+    assert!(warned.stderr.contains(what), "{}", warned.stderr);
+    assert!(warned.stderr.contains("next: `tenure budget set coder --tokens-month AMOUNT`"), "{}", warned.stderr);
+    let listed = house.tenure(&["budget", "list", "coder", "-o", "json"]).ok().json();
+    let small: Vec<&serde_json::Value> =
+        listed.as_array().unwrap().iter().filter(|one| one["status"] == "too_small").collect();
+    assert!(
+        small.len() == 1 && small[0]["call_holds"].as_u64() > Some(200),
+        "what was free of money stays open: {listed}"
+    );
     let short = house.tenure(&["execute", "coder", "go", "--watch"]);
     assert!(short.code == 8 && short.stdout.contains("token_budget"), "a call that may pass it: {}", short.stdout);
     house.tenure(&["budget", "set", "coder", "--tokens-month", "none"]).ok();

@@ -21,3 +21,25 @@ fn a_message_waits_for_its_agent_in_order_and_what_cannot_be_is_refused() {
     assert_eq!(house.tenure(&["-y", "comms", "dead", "drop", first["id"].as_str().unwrap()]).code, 5, "it is not dead");
     house.tenure(&["audit", "verify"]).ok();
 }
+
+#[test]
+fn a_message_that_says_nothing_or_is_late_before_it_is_sent_is_refused_and_none_waits() {
+    let house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let refuse = |words: &[&str], code: i32, said: &str| {
+        let answer = house.tenure(words);
+        assert!(answer.code == code && answer.stderr.contains(said), "{words:?}: {} {}", answer.code, answer.stderr);
+    };
+    for empty in [&[""][..], &["  \n"], &["\"\"", "--json"]] {
+        refuse(&[&["comms", "send", "coder"], empty].concat(), 3, "the message is empty");
+    }
+    for (late, said) in
+        [("0s", "over before the message is sent"), ("-5s", "`-5s` is no time"), ("-5", "`-5` is no time")]
+    {
+        refuse(&["comms", "send", "coder", "hello", "--deadline", late], 2, said);
+    }
+    let listed = house.tenure(&["comms", "list", "coder", "-o", "json"]).ok().json();
+    assert_eq!(listed, serde_json::json!([]));
+    house.tenure(&["comms", "send", "coder", "hello", "--deadline", "500ms"]).ok();
+}

@@ -1,4 +1,5 @@
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use super::house::{AGENT, House, cassette, example};
 
@@ -109,4 +110,23 @@ fn the_seeds_scripting_loop_and_command_lines_run_as_written() {
     assert_eq!(foreign.code, 7, "TCP wants a key: {}", foreign.stderr);
     assert!(example("aegis/python-coder.yaml").contains("100monkeys.ai/v1"));
     house.tenure(&["agent", "delete", "python-coder", "--yes"]).ok();
+}
+
+#[test]
+fn whoever_looks_on_is_told_at_once_that_the_daemon_is_lost_and_looked_for_again() {
+    let sleeps = cassette(1)
+        .replace(r#""command":"python3","args":["/workspace/solution.py"]"#, r#""command":"sleep","args":["600"]"#);
+    let mut house = House::up(&sleeps);
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let mut command = house.command(&["execute", "coder", "go", "--watch"]);
+    let mut watcher = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut seen = BufReader::new(watcher.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(seen.any(|line| line.contains("process.run sleep 600")));
+    house.kill();
+    let said = BufReader::new(watcher.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    assert!(said.starts_with("the daemon is lost; it is looked for again"), "before it has given up: {said}");
+    assert!(house.steady(&said).contains("exe_ID"), "and of which execution: {said}");
 }

@@ -5,6 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use regex::Regex;
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
 use super::steady::steady;
@@ -107,6 +110,30 @@ impl House {
         }
     }
 
+    /// What it prints on a terminal of so many columns.
+    pub(crate) fn on_terminal(&self, columns: u16, words: &[&str]) -> String {
+        use std::os::unix::fs::OpenOptionsExt;
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let no_control = OFlags::NOCTTY.bits().cast_signed();
+        let other_side = || {
+            let mut options = std::fs::File::options();
+            options.read(true).write(true).custom_flags(no_control).open(name.to_str().unwrap()).unwrap()
+        };
+        let mut command = self.command(words);
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(other_side()).stderr(other_side());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut text = Vec::new();
+        // Once nobody has the other side any more, reading ends with an error.
+        let _ = std::fs::File::from(terminal).read_to_end(&mut text);
+        child.wait().unwrap();
+        String::from_utf8(text).unwrap().replace("\r\n", "\n")
+    }
+
     pub(crate) fn steady(&self, text: &str) -> String {
         steady(self.folder.path(), text)
     }
@@ -137,6 +164,13 @@ impl House {
             assert!(daemon.wait().unwrap().success(), "{}", self.log());
         }
         self.log()
+    }
+
+    /// Ends the daemon as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
     }
 
     fn log(&self) -> String {

@@ -120,15 +120,21 @@ fn what_is_piped_in_is_read_as_it_comes_and_what_is_printed_comes_out_whole() {
     assert_eq!(shell.wait().unwrap().code(), Some(9));
 }
 
-#[test]
-fn folders_that_the_operator_allows_are_there_by_flag_by_variable_by_file_and_by_the_daemon_s_word() {
+/// A folder that only root can make, where agents may be shown one.
+fn shown_folder() -> Option<tempfile::TempDir> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root makes a folder in /srv");
-        return;
+        return None;
     }
     let shown = tempfile::Builder::new().prefix("tenure-test-").tempdir_in("/srv").unwrap();
-    std::fs::set_permissions(shown.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(shown.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::write(shown.path().join("here"), "x").unwrap();
+    Some(shown)
+}
+
+#[test]
+fn folders_that_the_daemon_of_the_data_directory_allows_are_there() {
+    let Some(shown) = shown_folder() else { return };
     let path = shown.path().to_str().unwrap();
     let spec = format!("spec:\n  security: {{filesystem: {{read: [/workspace, {path}], write: [/workspace]}}}}\n");
     let house = House::up_with(&cassette(1), &["--allow-mount", path]);
@@ -136,6 +142,56 @@ fn folders_that_the_operator_allows_are_there_by_flag_by_variable_by_file_and_by
     house.tenure(&["agent", "deploy", &file]).ok();
     let words = ["sandbox", "run", "--profile", "coder", "--", "ls", path];
     assert_eq!(house.tenure(&words).ok().stdout, "here\n");
+}
+
+#[test]
+fn folders_for_an_agent_of_another_daemon_are_those_of_the_flag_else_of_the_variable_else_of_the_file() {
+    let Some(shown) = shown_folder() else { return };
+    let path = shown.path().to_str().unwrap();
+    let spec =
+        format!("spec:\n  security: {{filesystem: {{read: [/workspace, {path}], write: [/workspace, {path}]}}}}\n");
+    let house = House::up_with(&cassette(1), &["--allow-mount", &format!("{path}:rw")]);
+    let file = house.write("agent.yaml", &AGENT.replace("spec:\n", &spec));
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let key = house.tenure(&["key", "create", "--name", "eye", "-o", "json"]).ok().json();
+    // That daemon's word does not count for this host, as another's never does: each of the three says of the same folder that
+    // it may be written to, or that it may not, which the agent's manifest asks for.
+    let run = |flag: Option<&str>, variable: Option<&str>, settings: Option<&str>| {
+        let word = |rights: &str| format!("{path}{rights}");
+        let flag: Vec<String> = flag.iter().flat_map(|rights| ["--allow-mount".to_string(), word(rights)]).collect();
+        let flag = flag.iter().map(String::as_str);
+        let words: Vec<&str> = ["sandbox", "run", "--profile", "coder"].into_iter().chain(flag).collect();
+        let made = format!("{path}/made");
+        let words = [&words[..], &["--", "touch", &made]].concat();
+        let mut command = house.command(&words);
+        command.env("TENURE_BASE_URL", &house.url).env("TENURE_API_KEY", key["secret"].as_str().unwrap());
+        if let Some(rights) = variable {
+            command.env("TENURE_ALLOW_MOUNTS", word(rights));
+        }
+        if let Some(rights) = settings {
+            let text = format!("[sandbox]\nallow_mounts = [\"{}\"]\n", word(rights));
+            command.env("TENURE_CONFIG", house.write("own.toml", &text));
+        }
+        let answer = house.run(command);
+        let was_made = std::fs::remove_file(shown.path().join("made")).is_ok();
+        assert_eq!(was_made, answer.code == 0, "{}", answer.stderr);
+        (was_made, answer.stderr)
+    };
+    let (writable, readable) = (Some(":rw"), Some(""));
+    let (_, nobody) = run(None, None, None);
+    assert!(nobody.contains("the operator has not allowed it"), "the control: {nobody}");
+    for (flag, variable, settings, counts) in [
+        (None, None, writable, true),
+        (None, None, readable, false),
+        (None, writable, readable, true),
+        (None, readable, writable, false),
+        (writable, readable, readable, true),
+        (readable, writable, writable, false),
+    ] {
+        let (was_made, said) = run(flag, variable, settings);
+        assert_eq!(was_made, counts, "{flag:?} {variable:?} {settings:?}: {said}");
+        assert!(was_made || said.contains("for reading alone"), "{flag:?} {variable:?} {settings:?}: {said}");
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn variables_that_are_set_and_empty_count_as_not_set() {
         let mut command = house.command(&["agent", "list"]);
         command.env(name, "");
         let answer = house.run(command);
-        assert_eq!((answer.code, answer.stderr.as_str()), (0, ""), "{name}");
+        assert!(answer.code == 0 && answer.stderr.starts_with("No agent;"), "{name}: {}", answer.stderr);
     }
     let mut control = house.command(&["agent", "list"]);
     control.env("TENURE_OUTPUT", "xml");

@@ -10,6 +10,13 @@ use crate::facts::Unread;
 use crate::id::ExecutionId;
 use serde_json::{Value, json};
 
+pub(super) const EXECUTE: &str = "agent.execute";
+/// Nobody would be charged for what a session starts, nor cancelled with it.
+pub(super) const SESSION_STARTS_NONE: (&str, &str) = (
+    "session_starts_none",
+    "a session starts no executions: a person does, with `tenure agent run NAME \"instruction\"`",
+);
+
 pub(super) const GROUP: &[Capability] = &[
     Capability {
         name: "agent.whoami",
@@ -54,7 +61,7 @@ pub(super) const GROUP: &[Capability] = &[
         perform: Some(Perform::From(briefing)),
     },
     Capability {
-        name: "agent.execute",
+        name: EXECUTE,
         version: 1,
         brief: "Start another agent on a task; gives its execution's id.",
         use_when: "Another agent should do a piece of the work, beside you.",
@@ -205,7 +212,7 @@ fn capabilities(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Res
     let plan = draft.plan(caller.agent, caller.revision)?;
     let tools = plan.as_ref().map_or(&[][..], |plan| &plan.tools);
     let wanted = arguments.get("name").and_then(Value::as_str);
-    let listed: Vec<Value> = super::offered(tools)
+    let listed: Vec<Value> = super::offered(tools, caller.holder.kind())
         .filter(|known| wanted.is_none_or(|wanted| wanted == known.name))
         .map(|known| match wanted {
             None => json!({"name": known.name, "brief": known.brief}),

@@ -67,11 +67,9 @@ pub(crate) fn start_child(
     input: Payload,
     report: bool,
 ) -> Result<Result<ExecutionId, Unstarted>, Unread> {
-    let Holder::Execution(above) = caller.holder else {
-        let sentence = "a session starts no executions: a person does, with `tenure agent run NAME \"instruction\"`";
-        return Ok(Err(("session_starts_none", sentence.to_string())));
-    };
-    let Some(execution) = draft.get::<Execution>(above)? else {
+    let above = caller.holder.execution();
+    let known = above.map_or(Ok(None), |above| draft.get::<Execution>(above))?;
+    let (Some(above), Some(execution)) = (above, known) else {
         return Ok(Err(("not_found", "the calling execution is not known".to_string())));
     };
     let higher: Vec<ExecutionId> = execution.parent.iter().flat_map(Parent::lineage).collect();

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 use tenure_core::agent::{self, Agent};
 use tenure_core::aggregate::{Event, Fold, Stream};
+use tenure_core::call::HolderKind;
+use tenure_core::capability;
 use tenure_core::execution::{self, CHILDREN_MAX, DEPTH_MAX, Ending, Execution, ModelCall, Phase, Reason, Step};
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ExecutionId};
@@ -403,7 +405,7 @@ proptest! {
 }
 
 #[test]
-fn a_session_starts_no_executions() {
+fn a_session_starts_no_executions_and_is_not_offered_to() {
     let mut desk = crate::sessions::Desk::at(crate::office::Office::new(0));
     desk.rotate(0).expect("a first key");
     desk.open().expect("its key lives");
@@ -413,4 +415,9 @@ fn a_session_starts_no_executions() {
     let before = started(&desk);
     desk.invoke("agent.execute").expect("it is recorded");
     assert_eq!(started(&desk), before);
+    let tools = ["agent.*".to_string()];
+    let offered = |holder| capability::offered(&tools, holder).map(|known| known.name).collect::<Vec<_>>();
+    let (to_executions, to_sessions) = (offered(HolderKind::Execution), offered(HolderKind::Session));
+    let left_out: Vec<&&str> = to_executions.iter().filter(|name| !to_sessions.contains(name)).collect();
+    assert_eq!(left_out, [&"agent.execute"], "and it is offered what it may call, nothing more or less");
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tenure_core::call::Outcome;
 use tenure_core::manifest::Host;
+use tenure_store::rows::workers;
 use tenure_wire::files::{FilesAnswer, FilesRefusal};
 use tenure_wire::frame::{self, CallOutcome, FromWorker, Hello, LeasedCall, ToWorker};
 use tokio::io::{DuplexStream, duplex};
@@ -29,6 +30,13 @@ pub(crate) struct FakeWorker {
 impl FakeWorker {
     pub(crate) fn connect(app: &Arc<App>, worker: tenure_core::id::WorkerId, name: &'static str) -> FakeWorker {
         FakeWorker::attach(app, AttachedWorker { worker, stale: None }, name)
+    }
+
+    /// The one of this name as the next life of the daemon finds it: what the last one left open is lapsed first.
+    pub(crate) async fn attach_again(app: &Arc<App>, name: &'static str) -> FakeWorker {
+        let known = app.records.reader().read(move |sql| workers::named(sql, name)).await.unwrap().unwrap();
+        let stale = known.connection.map(|connection| (connection, app.committer.now().run));
+        FakeWorker::attach(app, AttachedWorker { worker: known.id, stale }, name)
     }
 
     pub(super) fn attach(app: &Arc<App>, mut attached: AttachedWorker, name: &'static str) -> FakeWorker {

@@ -21,7 +21,7 @@ use tenure_core::session;
 use tenure_store::rows::{calls, sessions};
 use tenure_wire::api::INPUT_BYTES_MAX;
 use tenure_wire::api::session::{CallState, Invoke, Invoked, SessionCall, WAIT_MS_DEFAULT, WAIT_MS_MAX};
-use tenure_wire::problem::{Code, Fault, Problem};
+use tenure_wire::problem::{Code, Problem};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
@@ -31,6 +31,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::AgentCaller;
 use super::body::{Json, Params, Segment};
+use super::call_failure;
 use super::executions::idempotency_of;
 use super::lookup::quoted;
 use super::number::Number;
@@ -239,7 +240,7 @@ impl ApiState {
             match event {
                 Event::Session(session::Event::Invoked { call, .. }) => asked = Some(call.call),
                 Event::Session(session::Event::CallBlocked { call, blocked, .. }) if asked == Some(*call) => {
-                    return Err(refused(blocked.as_str(), blocked.to_string()));
+                    return Err(call_failure::blocked(blocked.as_str(), blocked.to_string()));
                 }
                 Event::Session(session::Event::CallEnded(ended)) if asked == Some(ended.call) => {
                     let result = self.result_of(committed, ended).await?;
@@ -298,7 +299,7 @@ impl Seen {
         let Seen { row, result, .. } = self;
         let outcome = row.outcome.unwrap_or_default();
         if row.state == "blocked" {
-            return Err(refused(&outcome, row.sentence.unwrap_or_default()));
+            return Err(call_failure::blocked(&outcome, row.sentence.unwrap_or_default()));
         }
         let answer = answer(row.id, row.capability, &outcome, result, row.detail.as_deref(), repeated)?;
         Ok(Out(answer).into_response())
@@ -322,20 +323,6 @@ impl Seen {
     }
 }
 
-fn refused(why: &str, sentence: String) -> Failure {
-    match why {
-        "misfit" => Code::CallArgumentsWrong.problem(sentence).into(),
-        "policy" => Code::CallBlocked.problem(sentence).into(),
-        _ => failed(why.to_string(), sentence),
-    }
-}
-
-fn failed(code: String, reason: String) -> Failure {
-    let detail = format!("{code}: {reason}");
-    let fault = Fault { code, path: String::new(), line: None, column: None, reason, hint: None };
-    Code::CallFailed.problem(detail).errors(vec![fault]).into()
-}
-
 /// What came of a call that was made: its result, or why it failed.
 fn answer(
     call: CallId,
@@ -355,7 +342,7 @@ fn answer(
             (None, other) => other,
         };
         let reason = reason.to_string();
-        return Err(failed(code, reason));
+        return Err(call_failure::failed(code, reason));
     }
     let detail = detail.and_then(|detail| serde_json::from_str(detail).ok());
     Ok(Invoked { call, capability, result, detail, repeated })

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tenure_core::actor::Actor;
 use tenure_core::agent::AgentRow;
 use tenure_core::aggregate::Command;
+use tenure_core::call::HolderKind;
 use tenure_core::capability;
 use tenure_core::id::SessionId;
 use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, IDLE_MS, SessionRow};
@@ -113,7 +114,7 @@ async fn capabilities(
 ) -> Answer<List<Value>> {
     let (id, number) = (caller.agent, api.own_row(caller).await?.standing.revision);
     let plan = api.records.read(move |txn| txn.plan(id, number)).await?;
-    let offered = capability::offered(&plan.tools);
+    let offered = capability::offered(&plan.tools, HolderKind::Session);
     let wanted = offered.filter(|known| params.name.as_deref().is_none_or(|name| name == known.name));
     Ok(Out(List { items: wanted.map(capability::Capability::described).collect(), next_cursor: None }))
 }

@@ -65,6 +65,10 @@ async fn send(
         let detail = format!("`priority` is low, normal or high, not {}", quoted(priority));
         Failure::from(Code::ParameterWrong.problem(detail))
     })?;
+    if body.message.as_str().is_some_and(|text| text.trim().is_empty()) {
+        let problem = Code::BodyWrong.problem("`message` is empty: whom it wakes would be told nothing");
+        return Err(problem.hint("write what the agent is told").into());
+    }
     if body.deadline_seconds.is_some_and(|seconds| seconds == 0 || seconds > DEADLINE_SECONDS_MAX) {
         let detail = format!("`deadline_seconds` is 1 to {DEADLINE_SECONDS_MAX}");
         return Err(Code::ParameterOutOfRange.problem(detail).into());

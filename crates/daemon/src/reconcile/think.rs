@@ -27,6 +27,7 @@ use tenure_core::capability::{self, Capability};
 use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage, Used};
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
+use tenure_core::plan::Plan;
 use tenure_core::time::Run;
 use tokio::time::{Instant, sleep_until};
 
@@ -112,6 +113,19 @@ fn called(turn: Turn, request: &Request, model: &dyn Model, deadline: Run) -> Ca
         reserved_micro_usd: model.reserve_micro_usd(request),
         reserved_tokens: price::reserve_tokens(request),
     }
+}
+
+/// What a model call holds before it is made; the money is none where its price is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub tokens: u64,
+    pub micro_usd: Option<u64>,
+}
+
+/// What each call of this plan holds at least.
+pub fn held_at_least(plan: &Plan, model: &dyn Model) -> Option<Held> {
+    let request = context::shortest(plan, model.result_bytes_max())?;
+    Some(Held { tokens: price::reserve_tokens(&request), micro_usd: model.reserve_micro_usd(&request) })
 }
 
 /// The call that cannot be made is recorded all the same, so that its failure has something to end.

@@ -20,10 +20,13 @@ pub struct Budget {
     pub measure: Measure,
     #[cfg_attr(feature = "openapi", schema(value_type = PeriodWord))]
     pub period: Period,
-    /// `open`, `near` from 80 % on, `spent`: nothing begins until it opens again.
+    /// `open`, `near` from 80 % on, `spent`: nothing begins until it opens again; `too_small`: not even one model call fits in it.
     pub status: BudgetStatus,
     pub used: u64,
     pub limit: u64,
+    /// What the shortest model call holds before it is made, where that is known: a limit below it lets nothing run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_holds: Option<u64>,
     /// When the next day or month begins.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub opens_at: Moment,
@@ -36,6 +39,7 @@ pub enum BudgetStatus {
     Open,
     Near,
     Spent,
+    TooSmall,
 }
 
 impl BudgetStatus {
@@ -44,6 +48,7 @@ impl BudgetStatus {
             BudgetStatus::Open => "open",
             BudgetStatus::Near => "near",
             BudgetStatus::Spent => "spent",
+            BudgetStatus::TooSmall => "too_small",
         }
     }
 }

@@ -61,7 +61,8 @@ pub struct Cost {
     /// Of them, those that failed or were withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<u64>,
-    /// Of them, those whose end nobody knows; they cost what was held for them.
+    /// Of them, those whose end nobody knows; they cost what was held for them, and their tokens, which nobody counted, are in no
+    /// sum here: budgets take those that were held as used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
     /// Of them, those whose price is not known, so that the sum is too low.

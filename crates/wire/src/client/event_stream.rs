@@ -31,7 +31,9 @@ pub enum StreamItem<E = ExecutionEvent> {
     Event(Box<E>),
     /// Plain data; it may be missing or come twice after a broken connection.
     Piece(Piece),
-    /// The connection broke and was joined again; no event is missing.
+    /// The connection broke, and is looked for again with the next item.
+    Broken,
+    /// It was joined again; no event is missing.
     Rejoined,
 }
 
@@ -98,7 +100,10 @@ impl<E: Streamed> EventStream<E> {
                         return Ok(Some(seen));
                     }
                 }
-                Some(Err(_)) | None => self.stream = None,
+                Some(Err(_)) | None => {
+                    self.stream = None;
+                    return Ok(Some(StreamItem::Broken));
+                }
             }
         }
         Ok(None)

@@ -28,9 +28,15 @@ pub(super) async fn run(wanted: AgentLogs, settings: &Settings, output: Output) 
     if follow {
         return self::follow(&client, id, tasks, output).await;
     }
-    output.list(&listing, &tasks, |task| task.id.to_string(), || table(&tasks, output))?;
+    output.list(
+        &listing,
+        &tasks,
+        &format!("No task of it; `tenure agent run {agent} INSTRUCTION` starts one"),
+        |task| task.id.to_string(),
+        || table(&tasks, output),
+    )?;
     if output.format == Format::Table && !listing.quiet {
-        screen::print(&remedies(&tasks))?;
+        screen::print(&output.wrapped(&remedies(&tasks)))?;
     }
     more(page.next_cursor.as_deref());
     Ok(Exit::Done)
@@ -75,7 +81,7 @@ pub(super) fn last(tasks: &[Execution], output: Output) -> String {
     }
     let layout = Layout { width: output.width(), headers: true, details: output.verbose };
     let table: String = table(tasks, output).lay_out(layout).into_iter().map(|(_, text)| text).collect();
-    format!("{table}{}", remedies(tasks))
+    format!("{table}{}", output.wrapped(&remedies(tasks)))
 }
 
 /// One line for each reason of failure.
@@ -134,7 +140,7 @@ fn tell(task: &Execution, output: Output) -> Result<(), Failure> {
         let (id, word) = (task.id.short(), status_word(task));
         if !task.status.ended() {
             let by = task.trigger.as_str();
-            return format!("{} {id} {word} by {by} (revision {})", task.started_at, task.revision);
+            return output.wrapped(&format!("{} {id} {word} by {by} (revision {})", task.started_at, task.revision));
         }
         let at = task.ended_at.unwrap_or(task.started_at);
         let spent = tokens(task.tokens_in + task.tokens_out, task.tokens_estimated);
@@ -147,6 +153,6 @@ fn tell(task: &Execution, output: Output) -> Result<(), Failure> {
         if let Some(remedy) = &task.remedy {
             line.push_str(&format!("; {remedy}"));
         }
-        line
+        output.wrapped(&line)
     })
 }

@@ -62,7 +62,13 @@ async fn list(client: &Client, wanted: Revisions, output: Output) -> Result<(), 
         ];
         Table::new(columns, rows)
     };
-    output.list(&listing, &revisions, |revision| revision.number.to_string(), rows)?;
+    output.list(
+        &listing,
+        &revisions,
+        "No revision; `tenure agent deploy FILE` makes one",
+        |revision| revision.number.to_string(),
+        rows,
+    )?;
     more(page.next_cursor.as_deref());
     Ok(())
 }

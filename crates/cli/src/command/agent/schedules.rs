@@ -38,7 +38,13 @@ pub async fn run(wanted: Schedules, settings: &Settings, output: Output) -> Resu
         });
         Table::new(columns, rows)
     };
-    output.list(&wanted.listing, &schedules, |schedule| schedule.name.clone(), table)?;
+    output.list(
+        &wanted.listing,
+        &schedules,
+        "It planned no wake of its own; `scheduler.cron_create` and `scheduler.delay` do",
+        |schedule| schedule.name.clone(),
+        table,
+    )?;
     Ok(Exit::Done)
 }
 

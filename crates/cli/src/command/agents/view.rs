@@ -158,7 +158,7 @@ impl Screen {
                 }
                 self.saying.push_str(text);
             }
-            StreamItem::Piece(Piece::Output { .. } | Piece::Gap {}) | StreamItem::Rejoined => {}
+            StreamItem::Piece(Piece::Output { .. } | Piece::Gap {}) | StreamItem::Broken | StreamItem::Rejoined => {}
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn run(wanted: Tail, settings: &Settings, output: Output) -> Re
     let (mut records, next) = newest(&client, &mut filter, wanted.limit as usize).await?;
     if !wanted.follow {
         let name = |record: &Value| record["index"].to_string();
-        output.list(&wanted.listing, &records, name, || table_of(&records, output))?;
+        output.list(&wanted.listing, &records, "No record fits", name, || table_of(&records, output))?;
         return Ok(Exit::Done);
     }
     let (mut next, mut first) = (next, true);

@@ -197,6 +197,7 @@ fn show(rows: &[Shown], listing: &Listing, output: Output) -> Result<Exit, Failu
     output.list(
         listing,
         rows,
+        "No model has a price here; `tenure model prices set MODEL --in USD --out USD` gives it one",
         |row| row.id.clone(),
         || {
             let columns = [

@@ -136,6 +136,13 @@ async fn a_call_is_done_once_for_an_idempotency_key_and_what_fails_says_how_to_g
         panic!("there is nothing under it")
     };
     assert_eq!((missing.code, missing.errors[0].code.as_str()), (Code::CallFailed, "not_found"));
+    assert!(missing.hint.contains("look at what there is"), "{missing:?}");
+    let stale = json!({"key": "total", "value": 3, "expected_version": 7});
+    let Err(Error::Problem(stale)) = agent.invoke(&call("state.persistent.set", stale)).await else {
+        panic!("it has another version")
+    };
+    assert!(stale.detail.contains("VersionConflict") && stale.hint.contains("read the value again"), "{stale:?}");
+    assert_eq!(stale.errors[0].hint.as_ref(), Some(&stale.hint), "each failure has a next step of its own");
     for (asked, code) in [
         (call("filesystem.write", json!({"path": "a.txt", "content": "x"})), Code::CallBlocked),
         (call("state.persistent.get", json!({"kye": "total"})), Code::CallArgumentsWrong),
@@ -164,6 +171,8 @@ async fn kill_closes_what_is_connected_and_its_stream_and_the_agent_may_connect_
     // The answer came after the commit in which the session ended.
     assert_eq!(refused(agent.clone().in_session(session.id).whoami().await), Code::SessionEnded);
     assert_eq!(until(&mut events, "session.ended").await.outcome.as_deref(), Some("killed"));
+    let broken = timeout(TEST_TIMEOUT, events.next()).await.unwrap();
+    assert!(matches!(broken, Ok(Some(StreamItem::Broken))), "{broken:?}");
     let after = timeout(TEST_TIMEOUT, events.next()).await.unwrap();
     assert_eq!(refused(after), Code::SessionNone, "the stream was closed, and there is none to join again");
     let shown = daemon.client.agent("outside").await.unwrap().agent;

@@ -33,6 +33,23 @@ pub(super) struct Question {
     pub(super) carried: String,
 }
 
+/// The shortest request of a plan: the first turn on no input. None where its template cannot be rendered.
+pub(super) fn shortest(plan: &Plan, result_bytes_max: usize) -> Option<Request> {
+    let context = PromptContext {
+        plan,
+        said: &[],
+        input: "",
+        briefing: None,
+        iteration: 1,
+        previous_error: "",
+        notes: &[],
+        turns: &[],
+        result_bytes_max,
+        tag: Tag::default(),
+    };
+    prompt::request(&context).ok()
+}
+
 /// The question of this turn; a template that cannot be rendered is a failure of the model call.
 pub(super) fn request(
     txn: &mut ReadTxn<'_>,

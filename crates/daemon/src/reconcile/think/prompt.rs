@@ -5,6 +5,7 @@ use crate::model::request::{Message, Reasoning, Request, Tag, Tool, ToolCall};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
+use tenure_core::call::HolderKind;
 use tenure_core::capability;
 use tenure_core::plan::Plan;
 use tenure_core::row::Note;
@@ -150,8 +151,7 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
 
 /// The capabilities that the plan's `tools` list names, in the catalogue's order.
 fn offered(patterns: &[String], frugal: bool) -> Vec<Tool> {
-    capability::catalogue()
-        .filter(|capability| patterns.iter().any(|pattern| capability::matches(pattern, capability.name)))
+    capability::offered(patterns, HolderKind::Execution)
         .map(|capability| Tool {
             name: capability.name.to_string(),
             description: capability.brief.to_string(),
