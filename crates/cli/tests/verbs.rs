@@ -161,6 +161,8 @@ fn on_a_terminal_of_80_columns_no_line_is_wider_and_columns_without_room_are_nam
         let told = house.on_terminal(80, words);
         let manifest = told.find("MANIFEST").unwrap_or(told.len());
         let ours = told[..manifest].lines().chain(told.split("LAST TASKS").nth(1).unwrap_or_default().lines());
+        // What is asked and answered is traced as it is.
+        let ours = ours.filter(|line| !line.starts_with(['>', '<']));
         let wide: Vec<&str> = ours.filter(|line| line.chars().count() > 80).collect();
         assert!(wide.is_empty() && told.lines().count() > 1, "{words:?}: {wide:#?}\n{told}");
     }
