@@ -93,6 +93,7 @@ fn shown(screen: &mut Screen, width: u16, height: u16) -> String {
 fn the_view_is_whole_on_a_small_terminal_and_side_by_side_on_a_wide_one() {
     insta::assert_snapshot!("small", shown(&mut at_work(), 80, 24));
     insta::assert_snapshot!("wide", shown(&mut at_work(), 200, 60));
+    insta::assert_snapshot!("narrow", shown(&mut at_work(), 60, 24));
     // Too small for anything, and still no failure.
     shown(&mut at_work(), 10, 3);
     insta::assert_snapshot!("empty", shown(&mut Screen::of(snapshot(Vec::new(), Vec::new())), 80, 24));

@@ -270,10 +270,23 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     frame.render_widget(Row::from(spans), area);
 }
 
+/// Columns below which tokens and cost are left out, so that no name is cut for them.
+const WIDE: u16 = 70;
+
 fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
+    let is_wide = area.width >= WIDE;
+    let columns = [
+        ("NAME", Constraint::Fill(2), true),
+        ("STATUS", Constraint::Length(10), true),
+        ("STEP", Constraint::Fill(2), true),
+        ("TOKENS", Constraint::Length(8), is_wide),
+        ("COST", Constraint::Length(8), is_wide),
+        ("NEXT", Constraint::Length(5), true),
+        ("MAIL", Constraint::Length(5), true),
+    ];
     let rows = screen.lines.iter().map(|line| {
         let word = line.agent.status.as_str();
-        TableRow::new([
+        let cells = [
             Span::raw(one_line(&line.agent.name)),
             Span::styled(word, style(status_ink(word))),
             Span::raw(one_line(&line.step())),
@@ -281,18 +294,12 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
             Span::raw(line.cost()),
             Span::raw(line.next_run(screen.now)),
             Span::raw(line.messages()),
-        ])
+        ];
+        TableRow::new(cells.into_iter().zip(columns).filter(|(_, (.., is_shown))| *is_shown).map(|(cell, _)| cell))
     });
-    let widths = [
-        Constraint::Fill(2),
-        Constraint::Length(10),
-        Constraint::Fill(2),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(5),
-        Constraint::Length(5),
-    ];
-    let titles = TableRow::new(["NAME", "STATUS", "STEP", "TOKENS", "COST", "NEXT", "MAIL"]).style(Modifier::BOLD);
+    let shown = || columns.into_iter().filter(|(.., is_shown)| *is_shown);
+    let widths = shown().map(|(_, width, _)| width);
+    let titles = TableRow::new(shown().map(|(title, ..)| title)).style(Modifier::BOLD);
     let table = Table::new(rows, widths).header(titles).highlight_symbol("> ").row_highlight_style(Modifier::REVERSED);
     let mut state = TableState::default().with_selected(screen.place());
     frame.render_stateful_widget(table.block(block("Agents", screen.focus == Focus::Agents)), area, &mut state);
