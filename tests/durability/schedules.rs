@@ -145,10 +145,12 @@ fn whatever_is_killed_each_time_of_a_schedule_starts_one_execution_or_says_why_n
         daemon.kill();
         daemon.start_again();
     }
-    for name in names() {
-        // What it waits for is not only the first: a time after a kill comes as well.
-        let woken = |daemon: &Daemon| executions(daemon, &name).iter().any(|one| one["trigger"] == "schedule");
-        until("each is woken", daemon, woken);
+    let woken = |daemon: &Daemon, name: &str| {
+        executions(daemon, name).iter().filter(|one| one["trigger"] == "schedule").count()
+    };
+    let before: Vec<usize> = names().iter().map(|name| woken(daemon, name)).collect();
+    for (name, before) in names().iter().zip(before) {
+        until("each is woken after the last kill", daemon, |daemon| woken(daemon, name) > before);
     }
     for name in names() {
         daemon.ok(&["pause", &name]);

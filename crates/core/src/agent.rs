@@ -592,7 +592,7 @@ impl Aggregate for Agent {
 
     fn apply(fold: &mut Option<Agent>, event: &Event, stamp: Stamp) {
         if let Event::Created(deployed) = event {
-            *fold = Some(Agent::created(deployed, stamp));
+            *fold = Some(Agent::created(deployed));
             return;
         }
         let Some(agent) = fold else { return };
@@ -607,7 +607,7 @@ impl Aggregate for Agent {
                 agent.digest = deployed.digest;
                 agent.triggers = deployed.triggers.clone();
                 agent.next = deployed.next;
-                agent.keeping.set(deployed.retention, stamp.at);
+                agent.keeping.set(deployed.retention);
             }
             Event::Paused { supervision, until } => {
                 agent.state = State::Paused { supervision: supervision.clone(), until: *until };

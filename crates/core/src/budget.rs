@@ -151,7 +151,7 @@ impl fmt::Display for Near {
     }
 }
 
-/// Whose a budget is.
+/// Whose a budget or a retention is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     Agent(AgentId),

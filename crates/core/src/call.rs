@@ -618,15 +618,15 @@ pub(crate) fn perform(
         (Some(known), Ok(read)) if arguments.bound() == call.arguments => known.perform(draft, caller, &read, value)?,
         _ => capability::Performed::failed("arguments_lost", "its arguments are not those that were bound"),
     };
-    let result = match performed.result {
-        capability::Output::Stored(bound) => bound,
+    let (result, detail) = match performed.result {
+        capability::Output::Stored { value, detail } => (value, Some(written(&detail))),
         capability::Output::Text(text) => {
             let salt = draft.mint.salt();
-            draft.bind(Payload::new(salt, text.into_bytes()))
+            (draft.bind(Payload::new(salt, text.into_bytes())), None)
         }
         capability::Output::Made(value) => {
             let salt = draft.mint.salt();
-            draft.bind(Payload::new(salt, written(&value).into_bytes()))
+            (draft.bind(Payload::new(salt, written(&value).into_bytes())), None)
         }
     };
     Ok(Ended {
@@ -634,7 +634,7 @@ pub(crate) fn perform(
         lease: None,
         outcome: performed.outcome,
         result: Some(result),
-        detail: performed.detail.map(|detail| written(&detail)),
+        detail,
         attributes: None,
         took_ms: 0,
         level: None,

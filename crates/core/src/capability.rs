@@ -56,8 +56,6 @@ enum Perform {
 pub struct Performed {
     pub outcome: Outcome,
     pub result: Output,
-    /// What the result is said with.
-    pub detail: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -65,18 +63,21 @@ pub enum Output {
     Made(Value),
     /// JSON that holds what others sent, to the byte.
     Text(String),
-    /// A stored value, by its own hash.
-    Stored(Bound),
+    /// A stored value, by its own hash; `detail` is what it is said with.
+    Stored {
+        value: Bound,
+        detail: Value,
+    },
 }
 
 impl Performed {
     pub fn done(result: Value) -> Performed {
-        Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Made(result), detail: None }
+        Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Made(result) }
     }
 
     pub fn failed(code: &str, sentence: impl Into<String>) -> Performed {
         let (code, error) = (code.to_string(), sentence.into());
-        Performed { outcome: Outcome::Failed { code }, result: Output::Made(json!({ "error": error })), detail: None }
+        Performed { outcome: Outcome::Failed { code }, result: Output::Made(json!({ "error": error })) }
     }
 }
 

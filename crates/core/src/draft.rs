@@ -17,7 +17,7 @@ use crate::item::{Item, ItemKind};
 use crate::judge::Judge;
 use crate::owed::Owed;
 use crate::plan::Plan;
-use crate::retention::Kept;
+use crate::retention::Retained;
 use crate::row::Row;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
@@ -359,7 +359,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// `Unread`.
-    pub fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+    pub fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Retained>, Unread> {
         self.facts.kept(whose, limit)
     }
 

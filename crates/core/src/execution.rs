@@ -24,7 +24,7 @@ mod words;
 pub use budget::Budget;
 pub(crate) use decide::{replace, start};
 pub(crate) use erase::erase;
-pub use erase::{REASON_MAX, Remains};
+pub use erase::{Payloads, REASON_MAX};
 pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
@@ -128,7 +128,7 @@ pub struct Spent {
 pub enum Phase {
     Queued { iteration: u32, since: Run },
     Running(Iteration),
-    Ended { ending: Ending, at: Time, remains: Remains },
+    Ended { ending: Ending, at: Time, payloads: Payloads },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

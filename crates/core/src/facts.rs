@@ -9,7 +9,7 @@ use crate::comms::MessageRow;
 use crate::id::{AgentId, MessageId};
 use crate::item::{Item, ItemKind};
 use crate::plan::Plan;
-use crate::retention::Kept;
+use crate::retention::Retained;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
 use std::sync::Arc;
@@ -211,7 +211,7 @@ pub trait Facts {
     fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread>;
 
     /// Ended executions whose bytes are kept, the first that ended first.
-    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread>;
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Retained>, Unread>;
 
     /// One of the things that are listed of an agent.
     fn item(&mut self, kind: ItemKind, agent: AgentId, key: &str) -> Result<Option<Item>, Unread>;

@@ -3,7 +3,7 @@
 use crate::agent::Waking;
 use crate::comms::Audience;
 use crate::id::{AgentId, CallId, ConnectionId, LeaseId, MessageId, WorkerId};
-use crate::time::{Due, Run};
+use crate::time::{Due, Run, Time};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +83,10 @@ pub enum Obligation {
     EndKey,
     /// Stored values expire, or their history has more than its room.
     SweepState,
-    /// Erase what is kept too long, or is too much.
-    Retain,
+    /// Erase what is kept too long, or is too much; `due` moves with each page.
+    Retain {
+        due: Time,
+    },
     /// Erase the rest of what an execution bound; `through` moves with each page.
     Erase {
         through: u64,

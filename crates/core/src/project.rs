@@ -224,7 +224,7 @@ impl Aggregate for Project {
             }
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
             (Event::BudgetSet { lines }, Some(project)) => crate::budget::set(&mut project.budget, lines),
-            (Event::RetentionSet { retention }, Some(project)) => project.keeping.set(*retention, stamp.at),
+            (Event::RetentionSet { retention }, Some(project)) => project.keeping.set(*retention),
             (Event::RetentionDue { due }, Some(project)) => project.keeping.due = *due,
             (Event::BudgetNear(near), Some(project)) => crate::budget::told(&mut project.budget, near),
             (
@@ -258,9 +258,10 @@ impl Aggregate for Project {
     }
 
     fn owed(&self) -> Vec<Owed> {
-        let owe = |obligation: Obligation| move |due| Owed { obligation, due: Due::Wall(due) };
-        let sweep = self.state_due.map(owe(Obligation::SweepState));
-        sweep.into_iter().chain(self.keeping.due.map(owe(Obligation::Retain))).collect()
+        let owe = |obligation, due| Owed { obligation, due: Due::Wall(due) };
+        let sweep = self.state_due.map(|due| owe(Obligation::SweepState, due));
+        let retain = self.keeping.due.map(|due| owe(Obligation::Retain { due }, due));
+        sweep.into_iter().chain(retain).collect()
     }
 
     fn rows(project: ProjectId, before: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {

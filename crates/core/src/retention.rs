@@ -13,9 +13,12 @@ use crate::row::Row;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
-/// Executions that one decision erases.
+/// Executions that one decision looks at, and payloads after which it leaves the rest to the next: the writer does nothing else
+/// meanwhile.
 const PAGE: u32 = 8;
-/// The shortest time that may be asked for: below, what a person has just been shown would be gone.
+const PAYLOADS: usize = 256;
+/// The shortest time that may be asked for, and for which all is kept whatever its size: below, what a person has just been shown
+/// would be gone.
 pub const AGE_MS_MIN: u64 = 60_000;
 /// Ten years.
 pub const AGE_MS_MAX: u64 = 3650 * 24 * 60 * 60 * 1000;
@@ -44,6 +47,9 @@ impl Retention {
     }
 }
 
+/// Whatever the clock says.
+const AT_ONCE: Time = Time::from_millis(0);
+
 /// What a fold knows of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Keeping {
@@ -59,16 +65,16 @@ impl Keeping {
     }
 
     /// What there is may be too much, or too old, under another rule.
-    pub(crate) fn set(&mut self, retention: Retention, at: Time) {
+    pub(crate) fn set(&mut self, retention: Retention) {
         if self.retention != retention {
-            *self = Keeping { retention, due: (!retention.is_off()).then_some(at) };
+            *self = Keeping { retention, due: (!retention.is_off()).then_some(AT_ONCE) };
         }
     }
 }
 
-/// An ended execution whose bytes are kept.
+/// An ended execution whose payloads are kept, and that nothing which runs may ask for: whoever started it has ended, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct Retained {
     pub execution: ExecutionId,
     pub ended_at: Time,
     pub bytes: u64,
@@ -105,7 +111,8 @@ pub(crate) fn ended(draft: &mut Draft<'_>, agent: AgentId) -> Result<(), Unread>
             None => false,
         };
         let aged = retention.age_ms.map(|age| now.plus_ms(age));
-        let next = if is_much { Some(now) } else { aged };
+        let much = is_much.then(|| now.plus_ms(AGE_MS_MIN));
+        let next = much.into_iter().chain(aged).min();
         if let Some(next) = next.filter(|next| due.is_none_or(|due| *next < due)) {
             emit_due(draft, whose, Some(next))?;
         }
@@ -124,18 +131,22 @@ pub(crate) fn sweep(draft: &mut Draft<'_>, whose: Whose, nothing: Stop) -> Resul
     if due > now {
         return Err(nothing);
     }
-    let mut bytes = kept_bytes(draft, whose)?;
+    let (mut bytes, mut erased) = (kept_bytes(draft, whose)?, 0);
     let page = draft.kept(whose, PAGE)?;
     let is_last = page.len() < PAGE as usize;
-    for kept in page {
-        let over = retention.age_ms.map(|age| kept.ended_at.plus_ms(age));
-        let why = match (over, retention.bytes) {
+    for one in page {
+        if erased >= PAYLOADS {
+            return Ok(emit_due(draft, whose, Some(now))?);
+        }
+        let over = retention.age_ms.map(|age| one.ended_at.plus_ms(age));
+        let much = retention.bytes.filter(|most| bytes > *most).map(|_| one.ended_at.plus_ms(AGE_MS_MIN));
+        let why = match (over, much) {
             (Some(over), _) if over <= now => Why::Age,
-            (_, Some(most)) if bytes > most => Why::Size,
-            (over, _) => return Ok(emit_due(draft, whose, over)?),
+            (_, Some(much)) if much <= now => Why::Size,
+            (over, much) => return Ok(emit_due(draft, whose, over.into_iter().chain(much).min())?),
         };
-        bytes = bytes.saturating_sub(kept.bytes);
-        execution::erase(kept.execution, draft, why)?;
+        bytes = bytes.saturating_sub(one.bytes);
+        erased += execution::erase(one.execution, draft, why)?;
     }
     // Where nothing is kept, the next that ends says when it is looked at again.
     Ok(emit_due(draft, whose, (!is_last).then_some(now))?)

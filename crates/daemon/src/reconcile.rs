@@ -128,7 +128,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Wake { .. }
         | Obligation::EndKey
         | Obligation::SweepState
-        | Obligation::Retain
+        | Obligation::Retain { .. }
         | Obligation::Erase { .. }
         | Obligation::RemoveHome { .. }
         | Obligation::FanOut { .. }

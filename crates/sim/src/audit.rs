@@ -485,7 +485,7 @@ impl Audit {
             | Obligation::Wake { .. }
             | Obligation::EndKey
             | Obligation::SweepState
-            | Obligation::Retain
+            | Obligation::Retain { .. }
             | Obligation::Erase { .. } => true,
             // Workers are waited for.
             Obligation::Place { .. }

@@ -105,7 +105,7 @@ fn perform<S: Storage>(
         (Stream::Agent(agent), Obligation::EndPause) => expire::end_pause(world, agent).map(|()| false),
         (Stream::Agent(agent), Obligation::SweepState) => expire::sweep_state(world, agent).map(|()| false),
         (Stream::Project(project), Obligation::SweepState) => expire::sweep_shared(world, project).map(|()| false),
-        (_, Obligation::Retain | Obligation::Erase { .. }) => expire::retain(world, stream).map(|()| false),
+        (_, Obligation::Retain { .. } | Obligation::Erase { .. }) => expire::retain(world, stream).map(|()| false),
         (Stream::Worker(worker), Obligation::Sweep { connection, since }) => {
             sweep::sweep(world, worker, connection, since).map(|()| false)
         }

@@ -19,7 +19,7 @@ use tenure_core::item::{Item, ItemKind};
 use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
-use tenure_core::retention::Kept;
+use tenure_core::retention::Retained;
 use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -219,7 +219,7 @@ impl<L: Ledger> Facts for Failing<'_, L> {
         self.read()?.events_after(stream, n, limit)
     }
 
-    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Retained>, Unread> {
         self.read()?.kept(whose, limit)
     }
 

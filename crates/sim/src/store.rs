@@ -9,6 +9,7 @@ use tenure_core::budget::Whose;
 use tenure_core::capability::Attributes;
 use tenure_core::comms::{MessageRow, State};
 use tenure_core::draft::{Committed, Decision, DecisionContext, Ledger, transact};
+use tenure_core::execution::Execution;
 use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, PAGE_MAX, Unread};
 use tenure_core::id::{AgentId, ExecutionId, MessageId, Mint, ProjectId, WorkerId};
 use tenure_core::item::{Item, ItemKind};
@@ -16,7 +17,7 @@ use tenure_core::judge::Judge;
 use tenure_core::ledger::{self, NOTHING_BEFORE, Record};
 use tenure_core::owed::Owed;
 use tenure_core::plan::Plan;
-use tenure_core::retention::Kept;
+use tenure_core::retention::Retained;
 use tenure_core::row::Row;
 use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
@@ -200,7 +201,7 @@ impl Facts for Memory {
         Ok(placed.map(|(place, (_, event))| (place, event.clone())).take(limit as usize).collect())
     }
 
-    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Retained>, Unread> {
         self.readable()?;
         let executions = self.folds.iter().filter_map(|(stream, fold)| match (stream, fold) {
             (Stream::Execution(id), Fold::Execution(execution)) => Some(execution.row(*id)),
@@ -210,9 +211,14 @@ impl Facts for Memory {
             Whose::Agent(agent) => row.agent == agent,
             Whose::Project => true,
         });
+        let ended = |id: ExecutionId| {
+            let fold = self.folds.get(&Stream::Execution(id)).and_then(Fold::as_a::<Execution>);
+            fold.is_some_and(|execution| execution.row(id).ended_at.is_some())
+        };
+        let of = of.filter(|row| row.parent.is_none_or(ended));
         let kept =
-            of.filter_map(|row| Some(Kept { execution: row.id, ended_at: row.ended_at?, bytes: row.kept_bytes? }));
-        let mut kept: Vec<Kept> = kept.collect();
+            of.filter_map(|row| Some(Retained { execution: row.id, ended_at: row.ended_at?, bytes: row.kept_bytes? }));
+        let mut kept: Vec<Retained> = kept.collect();
         kept.sort_by_key(|kept| (kept.ended_at, kept.execution));
         kept.truncate(limit as usize);
         Ok(kept)

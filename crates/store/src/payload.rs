@@ -169,6 +169,8 @@ type Salted = ([u8; 16], Vec<u8>);
 fn salted_payload(sql: &mut dyn Sql, blobs: &Blobs, hash: &Hash) -> Result<Option<Salted>, Error> {
     match find(sql, blobs, hash)? {
         Lookup::Missing => Ok(None),
+        // Erased since its row was read.
+        Lookup::FileLost if is_erased(sql, hash)? => Ok(None),
         Lookup::FileLost => Err(Error::corrupt(format!("the file of payload {hash} is gone"))),
         Lookup::Here { salt, bytes } if salted(&salt, &bytes) == *hash => Ok(Some((salt, bytes))),
         Lookup::Here { .. } => Err(Error::corrupt(format!("payload {hash} is not what was bound"))),

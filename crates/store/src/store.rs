@@ -121,6 +121,7 @@ impl Store {
             pending_head: None,
             published: Instant::now(),
             lengthen_after: Some(LENGTHEN_AFTER),
+            has_erased: false,
             folder,
             sql,
             chain,

@@ -26,7 +26,7 @@ use tenure_core::id::{AgentId, MessageId, ProjectId};
 use tenure_core::item::{Item, ItemKind};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
-use tenure_core::retention::Kept;
+use tenure_core::retention::Retained;
 use tenure_core::state::{Acl, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -310,7 +310,7 @@ impl Facts for Txn<'_> {
         Ok(read.into_iter().map(|record| (record.meta.n, record.event)).collect())
     }
 
-    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Kept>, Unread> {
+    fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Retained>, Unread> {
         self.read(|txn| executions::kept(txn.sql, whose, limit))
     }
 

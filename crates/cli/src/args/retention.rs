@@ -23,27 +23,27 @@ pub enum Retention {
 pub struct Wanted {
     /// After the end of an execution, as in 12h or 30d; `none` keeps any age.
     #[arg(long, value_name = "TIME", value_parser = age)]
-    pub age: Option<Kept>,
+    pub age: Option<Rule>,
     /// Of all executions together, as in 512Mi or 10Gi; `none` keeps any size.
     #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub size: Option<Kept>,
+    pub size: Option<Rule>,
 }
 
 /// A rule as it was typed: milliseconds or bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept(pub Option<u64>);
+pub struct Rule(pub Option<u64>);
 
-fn age(text: &str) -> Result<Kept, String> {
+fn age(text: &str) -> Result<Rule, String> {
     read(text, |text| Duration::parse(text).map(|age| age.as_millis()).map_err(|fault| fault.reason))
 }
 
-fn size(text: &str) -> Result<Kept, String> {
+fn size(text: &str) -> Result<Rule, String> {
     read(text, |text| Bytes::parse(text).map(|size| size.get()).map_err(|fault| fault.reason))
 }
 
-fn read(text: &str, parse: impl Fn(&str) -> Result<u64, String>) -> Result<Kept, String> {
+fn read(text: &str, parse: impl Fn(&str) -> Result<u64, String>) -> Result<Rule, String> {
     match text.trim() {
-        text if text.eq_ignore_ascii_case("none") => Ok(Kept(None)),
-        text => parse(text).map(|number| Kept(Some(number))),
+        text if text.eq_ignore_ascii_case("none") => Ok(Rule(None)),
+        text => parse(text).map(|number| Rule(Some(number))),
     }
 }

@@ -129,18 +129,20 @@ async fn watch(client: Client, first: Snapshot) -> Result<Exit, Failure> {
     let mut feed = Feed::start(client.clone());
     let mut screen = Screen::of(first);
     feed.choose(screen.chosen());
-    loop {
-        terminal.draw(|frame| view::draw(frame, &mut screen)).map_err(failed)?;
+    let left = loop {
+        if let Err(error) = terminal.draw(|frame| view::draw(frame, &mut screen)) {
+            break Err(failed(error));
+        }
         let before = screen.chosen();
         tokio::select! {
             key = keys.next() => match key {
                 Some(key) => if let Some(wish) = screen.press(key) {
                     match wish {
-                        Wish::Leave => return Ok(Exit::Done),
+                        Wish::Leave => break Ok(Exit::Done),
                         Wish::Do(action) => feed.act(action),
                     }
                 },
-                None => return Ok(Exit::Done),
+                None => break Ok(Exit::Done),
             },
             news = feed.next() => screen.take(news),
         }
@@ -149,7 +151,9 @@ async fn watch(client: Client, first: Snapshot) -> Result<Exit, Failure> {
             screen.begin_transcript();
             feed.choose(screen.chosen());
         }
-    }
+    };
+    feed.close().await;
+    left
 }
 
 /// Gives the terminal back, however the view ends.

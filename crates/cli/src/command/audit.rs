@@ -22,7 +22,8 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
 
 async fn erase(execution: &str, why: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let erased = settings.client()?.erase_execution(execution, &Erase { reason: why }).await?;
-    output.show(&erased, || format!("What execution {} was told and said is erased; its records stay", erased.id))?;
+    let how = if erased.erased_at.is_some() { "is erased" } else { "is being erased, page by page" };
+    output.show(&erased, || format!("What execution {} was told and said {how}; its records stay", erased.id))?;
     Ok(Exit::Done)
 }
 

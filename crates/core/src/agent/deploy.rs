@@ -7,7 +7,6 @@ use crate::id::AgentId;
 use crate::manifest::Trigger;
 use crate::plan::Schedule;
 use crate::retention::{Keeping, Retention};
-use crate::time::Stamp;
 use serde::{Deserialize, Serialize};
 
 /// A manifest at the door, translated, checked and compiled.
@@ -71,9 +70,9 @@ pub struct Deployed {
 }
 
 impl Agent {
-    pub(super) fn created(deployed: &Deployed, stamp: Stamp) -> Agent {
+    pub(super) fn created(deployed: &Deployed) -> Agent {
         let mut keeping = Keeping::default();
-        keeping.set(deployed.retention, stamp.at);
+        keeping.set(deployed.retention);
         Agent {
             name: deployed.name.clone(),
             revision: deployed.revision,

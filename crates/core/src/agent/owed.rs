@@ -22,7 +22,7 @@ pub(super) fn owed(agent: &Agent) -> Vec<Owed> {
         owe(Obligation::SweepState, Due::Wall(due));
     }
     if let Some(due) = agent.keeping.due {
-        owe(Obligation::Retain, Due::Wall(due));
+        owe(Obligation::Retain { due }, Due::Wall(due));
     }
     match (&agent.state, agent.home) {
         (State::Paused { until: Some(until), .. }, _) => owe(Obligation::EndPause, Due::Wall(*until)),

@@ -179,7 +179,7 @@ fn result(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<Pe
         }
         Ending::Cancelled { why, .. } => told["detail"] = why.as_str().into(),
     }
-    Ok(Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Made(told), detail: None })
+    Ok(Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Made(told) })
 }
 
 fn briefing(draft: &mut Draft<'_>, caller: Caller, _: &Value) -> Result<Performed, Unread> {

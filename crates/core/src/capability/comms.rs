@@ -288,7 +288,7 @@ fn receive(draft: &mut Draft<'_>, caller: Caller, arguments: &Value) -> Result<P
     }
     let waiting = draft.get::<Agent>(caller.agent)?.map_or(0, |agent| agent.mailbox.waiting);
     let text = format!("{{\"messages\":{},\"waiting\":{waiting}}}", page.text());
-    Ok(Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Text(text), detail: None })
+    Ok(Performed { outcome: Outcome::Done { exit_code: None }, result: Output::Text(text) })
 }
 
 fn reply(draft: &mut Draft<'_>, caller: Caller, arguments: &Value, body: Payload) -> Result<Performed, Unread> {

@@ -365,7 +365,7 @@ fn get(draft: &mut Draft<'_>, caller: Caller, scope: Scope, arguments: &Value) -
     let Some(value) = entry.value else { return Ok(missing(&key)) };
     let detail = described(draft, &space, &entry)?;
     let outcome = Outcome::Done { exit_code: None };
-    Ok(Performed { outcome, result: Output::Stored(value), detail: Some(detail) })
+    Ok(Performed { outcome, result: Output::Stored { value, detail } })
 }
 
 fn value(arguments: &Value) -> Vec<u8> {

@@ -17,44 +17,44 @@ const PAYLOADS: usize = 256;
 /// Characters of a person's reason.
 pub const REASON_MAX: usize = 512;
 
-/// What became of what an ended execution bound.
+/// What became of the payloads of an ended execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
-pub enum Remains {
-    /// All is kept; none where it ended before its size was counted.
-    Kept {
+#[serde(tag = "are", rename_all = "snake_case")]
+pub enum Payloads {
+    /// None where it ended before its size was counted.
+    Present {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<u64>,
     },
-    /// What its records up to the `through`th bound is gone.
-    Going {
-        since: Time,
+    /// Those that its records up to the `through`th bound are gone.
+    Erasing {
         through: u64,
     },
-    Gone {
-        since: Time,
+    Erased {
+        at: Time,
     },
 }
 
-impl Remains {
+impl Payloads {
     /// What retention counts.
-    pub fn kept(self) -> Option<u64> {
+    pub fn bytes(self) -> Option<u64> {
         match self {
-            Remains::Kept { bytes } => bytes,
-            Remains::Going { .. } | Remains::Gone { .. } => None,
+            Payloads::Present { bytes } => bytes,
+            Payloads::Erasing { .. } | Payloads::Erased { .. } => None,
         }
     }
 
+    /// None until the last is gone.
     pub fn erased_at(self) -> Option<Time> {
         match self {
-            Remains::Kept { .. } => None,
-            Remains::Going { since, .. } | Remains::Gone { since } => Some(since),
+            Payloads::Present { .. } | Payloads::Erasing { .. } => None,
+            Payloads::Erased { at } => Some(at),
         }
     }
 }
 
-/// Erases the first page within another decision; the rest is owed.
-pub(crate) fn erase(id: ExecutionId, draft: &mut Draft<'_>, why: Why) -> Result<(), Stop> {
+/// Erases the first page within another decision, and says how many payloads that were; the rest is owed.
+pub(crate) fn erase(id: ExecutionId, draft: &mut Draft<'_>, why: Why) -> Result<usize, Stop> {
     draft.get::<Execution>(id)?;
     begin(&mut Decider { id, draft }, why)
 }
@@ -64,25 +64,27 @@ pub(super) fn asked(it: &mut Decider<'_, '_>, reason: String) -> Result<(), Stop
     if reason.trim().is_empty() || reason.chars().count() > REASON_MAX {
         return Err(no(Refusal::ReasonWrong {}));
     }
-    begin(it, Why::Asked { reason })
+    begin(it, Why::Asked { reason }).map(|_| ())
 }
 
-fn begin(it: &mut Decider<'_, '_>, why: Why) -> Result<(), Stop> {
+fn begin(it: &mut Decider<'_, '_>, why: Why) -> Result<usize, Stop> {
     match it.execution()?.phase {
-        Phase::Ended { remains: Remains::Kept { .. }, .. } => page(it, 0, Some(why)),
-        Phase::Ended { remains: Remains::Going { .. } | Remains::Gone { .. }, .. } => Err(no(Refusal::Erased {})),
+        Phase::Ended { payloads: Payloads::Present { .. }, .. } => page(it, 0, Some(why)),
+        Phase::Ended { payloads: Payloads::Erasing { .. } | Payloads::Erased { .. }, .. } => {
+            Err(no(Refusal::Erased {}))
+        }
         Phase::Queued { .. } | Phase::Running(_) => Err(no(Refusal::NotEnded {})),
     }
 }
 
 pub(super) fn go_on(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
     match it.execution()?.phase {
-        Phase::Ended { remains: Remains::Going { through, .. }, .. } => page(it, through, None),
+        Phase::Ended { payloads: Payloads::Erasing { through }, .. } => page(it, through, None).map(|_| ()),
         Phase::Ended { .. } | Phase::Queued { .. } | Phase::Running(_) => Err(no(Refusal::Stale {})),
     }
 }
 
-fn page(it: &mut Decider<'_, '_>, after: u64, why: Option<Why>) -> Result<(), Stop> {
+fn page(it: &mut Decider<'_, '_>, after: u64, why: Option<Why>) -> Result<usize, Stop> {
     let records = it.draft.events_after(Execution::stream(it.id), after, RECORDS)?;
     let is_whole = records.len() < RECORDS as usize;
     let (mut payloads, mut through, mut is_cut) = (Vec::new(), after, false);
@@ -96,11 +98,13 @@ fn page(it: &mut Decider<'_, '_>, after: u64, why: Option<Why>) -> Result<(), St
             rows::brings(&event, &mut |bound| payloads.push(bound.hash));
         }
     }
-    it.emit(Event::Erased { why, payloads, through, more: is_cut || !is_whole })
+    let count = payloads.len();
+    it.emit(Event::Erased { why, payloads, through, more: is_cut || !is_whole })?;
+    Ok(count)
 }
 
 pub(super) fn apply(execution: &mut Execution, through: u64, more: bool, at: Time) {
-    let Phase::Ended { remains, .. } = &mut execution.phase else { return };
-    let since = remains.erased_at().unwrap_or(at);
-    *remains = if more { Remains::Going { since, through } } else { Remains::Gone { since } };
+    if let Phase::Ended { payloads, .. } = &mut execution.phase {
+        *payloads = if more { Payloads::Erasing { through } } else { Payloads::Erased { at } };
+    }
 }

@@ -1,6 +1,6 @@
 //! An iteration: bound to one worker's connection at a time, closed once, released when its jail is gone.
 use super::decide::{Decider, bound_to, no};
-use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Phase, Reason, Refusal, Remains, Step};
+use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Payloads, Phase, Reason, Refusal, Step};
 use crate::agent::{self, Agent};
 use crate::binding::{self, Unplaced};
 use crate::call::{self, Open, Outcome, State};
@@ -247,8 +247,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         }
         Event::Ended { ending, bytes } => {
             execution.wall.stop(stamp.run);
-            let remains = Remains::Kept { bytes: *bytes };
-            execution.phase = Phase::Ended { ending: ending.clone(), at: stamp.at, remains };
+            let payloads = Payloads::Present { bytes: *bytes };
+            execution.phase = Phase::Ended { ending: ending.clone(), at: stamp.at, payloads };
         }
         Event::IterationCompleted { .. } => {}
         Event::Started { .. }

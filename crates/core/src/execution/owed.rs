@@ -1,5 +1,5 @@
 //! What the world owes an execution: who is not ended owes something, so that none is ever forgotten.
-use super::{Cause, Check, Execution, Iteration, ModelCall, Phase, Remains, Step, iteration::step_calls};
+use super::{Cause, Check, Execution, Iteration, ModelCall, Payloads, Phase, Step, iteration::step_calls};
 use crate::call;
 use crate::id::CallId;
 use crate::owed::{Obligation, Owed};
@@ -20,7 +20,7 @@ fn of_phase(execution: &Execution) -> Vec<Owed> {
             vec![Owed { obligation: Obligation::Place { iteration: *iteration }, due: Due::Run(*since) }]
         }
         Phase::Running(iteration) => of_iteration(execution, iteration),
-        Phase::Ended { remains: Remains::Going { through, .. }, .. } => {
+        Phase::Ended { payloads: Payloads::Erasing { through }, .. } => {
             vec![at_once(Obligation::Erase { through: *through })]
         }
         Phase::Ended { .. } => Vec::new(),

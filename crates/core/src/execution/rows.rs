@@ -184,7 +184,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
 /// What retention counts.
 fn kept_bytes(execution: &Execution) -> Option<u64> {
     match execution.phase {
-        Phase::Ended { remains, .. } => remains.kept(),
+        Phase::Ended { payloads, .. } => payloads.bytes(),
         Phase::Queued { .. } | Phase::Running(_) => None,
     }
 }
@@ -313,7 +313,7 @@ impl Execution {
         };
         let binding = self.binding();
         let erased_at = match self.phase {
-            Phase::Ended { remains, .. } => remains.erased_at(),
+            Phase::Ended { payloads, .. } => payloads.erased_at(),
             Phase::Queued { .. } | Phase::Running(_) => None,
         };
         ExecutionRow {

@@ -1,6 +1,7 @@
 //! Executions that others started: in one commit, at most so deep, told of in both streams, charged up the chain so that no
 //! family passes a limit of its first, and cancelled with whoever started them.
 use crate::office::OWNER;
+use crate::retention::settle;
 use crate::talk::Talk;
 use proptest::prelude::*;
 use serde_json::json;
@@ -12,6 +13,8 @@ use tenure_core::execution::{self, CHILDREN_MAX, DEPTH_MAX, Ending, Execution, M
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::owed::Obligation;
+use tenure_core::project;
+use tenure_core::retention::{AGE_MS_MIN, Retention};
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -114,6 +117,27 @@ fn its_end_is_told_to_whoever_started_it_and_its_output_is_given_to_no_other() {
     family.talk.end(root);
     let later = family.talk.begin(agent);
     assert_eq!(family.talk.done(later, "agent.result", &asked)["status"], "completed");
+}
+
+#[test]
+fn what_a_running_execution_started_is_kept_until_that_has_ended_too() {
+    let mut family = Family::new(1 << 40, None);
+    let retention = Retention { age_ms: Some(AGE_MS_MIN), bytes: None };
+    let rule = project::Command::SetRetention { retention };
+    family.talk.office.command_project(OWNER, rule).expect("a minute");
+    let root = family.root();
+    let child = family.child(root, "b");
+    family.finish(child);
+    family.talk.office.world.pass(2 * AGE_MS_MIN);
+    settle(&mut family.talk.office);
+    let asked = json!({"execution": child.to_string()});
+    assert_eq!(family.talk.done(root, "agent.result", &asked)["output"], "done");
+    family.talk.end(root);
+    family.talk.office.world.pass(AGE_MS_MIN);
+    settle(&mut family.talk.office);
+    for gone in [root, child] {
+        assert!(family.state(gone).row(gone).erased_at.is_some());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tenure_core::agent::{self, Agent};
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::budget::Whose;
-use tenure_core::execution::{self, Phase, Remains};
+use tenure_core::execution::{self, Payloads, Phase};
 use tenure_core::facts::{Counter, Facts};
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
@@ -58,9 +58,9 @@ fn work(office: &mut Office) -> ExecutionId {
     finish(office)
 }
 
-fn remains(office: &Office, id: ExecutionId) -> Remains {
+fn payloads_of(office: &Office, id: ExecutionId) -> Payloads {
     match office.world.fold::<execution::Execution>(id).expect("it is there").phase {
-        Phase::Ended { remains, .. } => remains,
+        Phase::Ended { payloads, .. } => payloads,
         Phase::Queued { .. } | Phase::Running(_) => panic!("it has ended"),
     }
 }
@@ -70,7 +70,7 @@ fn kept_bytes(office: &mut Office, whose: Whose) -> i64 {
 }
 
 /// Does what is owed until the clock must go on; the events of it.
-fn settle(office: &mut Office) -> Vec<Event> {
+pub fn settle(office: &mut Office) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         let now = office.world.now.at;
@@ -80,8 +80,8 @@ fn settle(office: &mut Office) -> Vec<Event> {
                 Due::Run(_) => true,
             };
             let command = match (stream, &owed.obligation) {
-                (Stream::Agent(id), Obligation::Retain) => Command::Agent(*id, agent::Command::Retain {}),
-                (Stream::Project(id), Obligation::Retain) => Command::Project(*id, project::Command::Retain {}),
+                (Stream::Agent(id), Obligation::Retain { .. }) => Command::Agent(*id, agent::Command::Retain {}),
+                (Stream::Project(id), Obligation::Retain { .. }) => Command::Project(*id, project::Command::Retain {}),
                 (Stream::Execution(id), Obligation::Erase { .. }) => {
                     Command::Execution(*id, execution::Command::EraseRest {})
                 }
@@ -127,7 +127,7 @@ fn without_a_rule_all_is_kept_and_nothing_is_owed() {
     office.world.pass(100 * 365 * 24 * HOUR);
     assert_eq!(settle(&mut office), []);
     assert!(payloads(&office, id).iter().all(|(_, there)| *there));
-    let Remains::Kept { bytes: Some(bytes) } = remains(&office, id) else { panic!("it was counted") };
+    let Payloads::Present { bytes: Some(bytes) } = payloads_of(&office, id) else { panic!("it was counted") };
     assert_eq!(kept_bytes(&mut office, Whose::Project), i64::try_from(bytes).expect("few"));
 }
 
@@ -148,7 +148,7 @@ fn what_is_older_than_its_rule_is_erased_to_the_millisecond_and_its_records_say_
     assert!(bound.len() >= 6 && bound.iter().all(|(_, there)| !there), "{bound:?}");
     assert!(bound.iter().all(|(hash, _)| office.world.memory.erased.contains(hash)), "each is said to be gone");
     assert!(payloads(&office, young).iter().all(|(_, there)| *there), "the control");
-    assert!(matches!(remains(&office, old), Remains::Gone { .. }));
+    assert!(matches!(payloads_of(&office, old), Payloads::Erased { .. }));
     office.world.pass(HOUR / 2);
     assert_eq!(
         reasons(&settle(&mut office)),
@@ -170,10 +170,13 @@ fn beyond_its_size_the_oldest_go_and_only_as_many_as_must() {
     let second = work(&mut office);
     assert_eq!(reasons(&settle(&mut office)), [], "two fit");
     let third = work(&mut office);
+    office.world.pass(AGE_MS_MIN - 1);
+    assert_eq!(reasons(&settle(&mut office)), [], "what has just ended is kept for a minute");
+    office.world.pass(1);
     assert_eq!(reasons(&settle(&mut office)), [Why::Size]);
-    assert!(matches!(remains(&office, first), Remains::Gone { .. }));
+    assert!(matches!(payloads_of(&office, first), Payloads::Erased { .. }));
     for kept in [second, third] {
-        assert!(matches!(remains(&office, kept), Remains::Kept { .. }));
+        assert!(matches!(payloads_of(&office, kept), Payloads::Present { .. }));
     }
 }
 
@@ -187,14 +190,14 @@ fn a_project_s_rule_holds_for_every_agent_beside_its_own() {
     let retention = Retention { age_ms: Some(HOUR), bytes: None };
     office.command_project(OWNER, project::Command::SetRetention { retention }).expect("an hour");
     settle(&mut office);
-    assert!(matches!(remains(&office, id), Remains::Kept { .. }));
+    assert!(matches!(payloads_of(&office, id), Payloads::Present { .. }));
     office.world.pass(HOUR);
     assert_eq!(reasons(&settle(&mut office)), [Why::Age]);
     office.command_project(OWNER, project::Command::SetRetention { retention: Retention::default() }).expect("off");
     let kept = work(&mut office);
     office.world.pass(10 * HOUR);
     assert_eq!(settle(&mut office), []);
-    assert!(matches!(remains(&office, kept), Remains::Kept { .. }));
+    assert!(matches!(payloads_of(&office, kept), Payloads::Present { .. }));
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn a_long_execution_goes_page_by_page_and_is_counted_once() {
     }
     let id = finish(&mut office);
     office.must(execution::Command::Erase { reason: "it is private".into() });
-    assert!(matches!(remains(&office, id), Remains::Going { .. }));
+    assert!(matches!(payloads_of(&office, id), Payloads::Erasing { .. }));
     assert_eq!(kept_bytes(&mut office, Whose::Project), 0, "the first page takes it off the sum");
     let pages = settle(&mut office);
     assert!(pages.len() > 2, "{} pages", pages.len());

@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::auth::{Operator, Owner, Viewer};
+use super::auth::{Owner, Viewer};
 use super::body::{Json, Segment};
 use super::executions::committed_row;
 use super::problem::{Answer, Failure};
@@ -58,7 +58,7 @@ async fn set(
 )]
 async fn erase(
     State(api): State<Arc<ApiState>>,
-    Operator(caller): Operator,
+    Owner(caller): Owner,
     Segment(wanted): Segment,
     Json(Erase { reason }): Json<Erase>,
 ) -> Answer<Execution> {

@@ -16,6 +16,9 @@ pub struct Failure {
     /// Another model of the same alias may be asked at once.
     #[serde(skip)]
     pub elsewhere: bool,
+    /// The provider had begun to answer, and counts it, though nothing of it came to an end here.
+    #[serde(skip)]
+    pub begun: bool,
     /// What the provider counted of the answer that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<Box<Spent>>,
@@ -92,28 +95,6 @@ impl Kind {
         }
     }
 
-    /// The provider may have written, and counts it, though nothing of it came to an end here.
-    pub fn may_have_answered(&self) -> bool {
-        match self {
-            Kind::Truncated | Kind::Runaway | Kind::Deadline => true,
-            Kind::Auth
-            | Kind::Quota
-            | Kind::UnknownModel
-            | Kind::RateLimited { .. }
-            | Kind::Overloaded { .. }
-            | Kind::ServerError
-            | Kind::Transport
-            | Kind::Empty
-            | Kind::Malformed
-            | Kind::ContextTooLong
-            | Kind::Rejected
-            | Kind::Refused
-            | Kind::Cancelled
-            | Kind::NotReady
-            | Kind::CassetteEnded => false,
-        }
-    }
-
     /// Stable word for events, problem bodies and tables.
     pub fn code(&self) -> &'static str {
         match self {
@@ -147,7 +128,13 @@ impl fmt::Display for Kind {
 
 impl Failure {
     pub fn new(kind: Kind, sentence: impl Into<String>, hint: impl Into<String>) -> Self {
-        Failure { kind, sentence: sentence.into(), hint: hint.into(), elsewhere: false, spent: None }
+        let begun = matches!(kind, Kind::Truncated | Kind::Runaway);
+        Failure { kind, sentence: sentence.into(), hint: hint.into(), elsewhere: false, begun, spent: None }
+    }
+
+    /// The same of an answer that had begun.
+    pub fn begun(self) -> Self {
+        Failure { begun: true, ..self }
     }
 
     pub fn retryable(&self) -> bool {

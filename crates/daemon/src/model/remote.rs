@@ -391,11 +391,13 @@ impl Model for Remote {
         async move {
             match tokio::time::timeout_at(deadline, self.ask(request, pieces)).await {
                 Ok(outcome) => outcome,
+                // It may be at work on it, and counts that.
                 Err(_) => Err(Failure::new(
                     Kind::Deadline,
                     format!("{} did not finish its answer in time", self.name),
                     "it is asked again while the execution has time; give the iteration more if this repeats",
-                )),
+                )
+                .begun()),
             }
         }
         .boxed()

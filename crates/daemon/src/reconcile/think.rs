@@ -155,13 +155,19 @@ async fn ask(
     let generate = model.generate(request, &sink, deadline);
     let _open = OpenText { app, id };
     tokio::pin!(generate);
+    let mut begun = false;
     loop {
         tokio::select! {
             biased;
             // First, for a model says best itself why it is late.
-            answer = &mut generate => return answer,
-            Some(text) = pieces.recv() => app.watch.text(id, turn, text),
-            () = sleep_until(deadline) => return Err(late(model)),
+            answer = &mut generate => {
+                return answer.map_err(|failure| if begun { failure.begun() } else { failure });
+            }
+            Some(text) = pieces.recv() => {
+                begun = true;
+                app.watch.text(id, turn, text);
+            }
+            () = sleep_until(deadline) => return Err(late(model).begun()),
         }
     }
 }
@@ -197,7 +203,7 @@ fn failed(failure: &Failure, took_ms: u64) -> ModelFailure {
                 took_ms,
                 estimated: false,
             }),
-            None if failure.kind.may_have_answered() => Used::Unknown,
+            None if failure.begun => Used::Unknown,
             None => Used::Nothing,
         },
         remedy: if failure.elsewhere {

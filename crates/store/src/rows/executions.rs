@@ -7,7 +7,7 @@ use tenure_core::budget::Whose;
 use tenure_core::execution::{ExecutionRow, Reason, Status};
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
-use tenure_core::retention::Kept;
+use tenure_core::retention::Retained;
 use tenure_core::time::Time;
 
 table!(ExecutionRow in "executions", key "id", keeps ["agent", "agent_name", "revision", "input", "briefing", "triggered_by", "parent", "started_at"], {
@@ -55,19 +55,23 @@ pub fn open_ids_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<
 ///
 /// # Errors
 /// The database's.
-pub fn kept(sql: &mut dyn Sql, whose: Whose, limit: u32) -> Result<Vec<Kept>, Error> {
+pub fn kept(sql: &mut dyn Sql, whose: Whose, limit: u32) -> Result<Vec<Retained>, Error> {
     let read = |row: &Columns<'_>| {
-        Ok(Kept { execution: row.parse(0)?, ended_at: Time::from_millis(row.int(1)?), bytes: row.count(2)? })
+        Ok(Retained { execution: row.parse(0)?, ended_at: Time::from_millis(row.int(1)?), bytes: row.count(2)? })
     };
     let limit = Cell::Int(limit.into());
     match whose {
         Whose::Agent(agent) => {
             let text = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL AND agent = $1 \
+                AND (parent IS NULL OR EXISTS (SELECT 1 FROM executions AS whole WHERE whole.id = executions.parent \
+                AND whole.ended_at IS NOT NULL)) \
                 ORDER BY ended_at, id LIMIT $2";
             sql.all(text, &[Cell::Text(&agent.to_string()), limit], read)
         }
         Whose::Project => {
             let text = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL \
+                AND (parent IS NULL OR EXISTS (SELECT 1 FROM executions AS whole WHERE whole.id = executions.parent \
+                AND whole.ended_at IS NOT NULL)) \
                 ORDER BY ended_at, id LIMIT $1";
             sql.all(text, &[limit], read)
         }

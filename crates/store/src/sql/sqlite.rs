@@ -52,6 +52,8 @@ impl Sqlite {
         sqlite.set("synchronous", "FULL")?;
         sqlite.set("wal_autocheckpoint", &LOG_FRAMES.to_string())?;
         sqlite.set("cache_size", "-4096")?;
+        // What an event erased must not be found in free pages.
+        sqlite.set("secure_delete", "ON")?;
         let mut growth = GROWTH_BYTES;
         let chunk = rusqlite::FileControl::ChunkSize(&mut growth);
         sqlite
@@ -144,6 +146,22 @@ impl Sqlite {
     fn set(&self, name: &str, value: &str) -> Result<(), Error> {
         let result = self.connection.execute_batch(&format!("PRAGMA {name} = {value}"));
         result.map_err(|error| failure(&format!("setting {name}"), &error))
+    }
+
+    /// Writes the log into the database and cuts it, so that nothing stays there of what was deleted. False: a reader is at
+    /// work, and it was not cut.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) fn empty_log(&mut self) -> Result<bool, Error> {
+        let wait = |ms| {
+            let set = self.connection.busy_timeout(Duration::from_millis(ms));
+            set.map_err(|error| failure("setting the wait for a lock", &error))
+        };
+        wait(0)?;
+        let cut = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        wait(BUSY_MS)?;
+        cut.map(|busy| busy == 0).map_err(|error| failure("cutting the log", &error))
     }
 
     /// Ends whatever statement runs with `Interrupted` once `over` says so; it is asked again and again meanwhile.

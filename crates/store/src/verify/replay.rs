@@ -80,6 +80,8 @@ impl Replay {
                 // The row that says so is one of those that are made again and compared.
                 Ok(Lookup::Missing) if is_erased(live, &hash)? => continue,
                 Ok(Lookup::Missing) => format!("binds payload {hash}, which is missing"),
+                // It was erased between the two looks.
+                Ok(Lookup::FileLost) if is_erased(live, &hash)? => continue,
                 Ok(Lookup::FileLost) => format!("binds payload {hash}, whose file is gone"),
                 Ok(Lookup::Here { salt, bytes }) if salted(&salt, &bytes) == hash => continue,
                 Ok(Lookup::Here { .. }) => format!("binds payload {hash}, whose bytes were changed"),

@@ -7,7 +7,7 @@ use crate::sql::{Cell, Sql, Walk};
 use crate::txn::{snapshot_holds, snapshot_mac};
 use std::collections::HashMap;
 use tenure_core::aggregate::{self, Event, FOLD_VERSION, Fold, Stream};
-use tenure_core::execution::{self, Check, Execution, Phase, Remains, Step, Turn};
+use tenure_core::execution::{self, Check, Execution, Payloads, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{MacKey, Meta, canonical};
 use tenure_core::owed::Owed;
@@ -243,7 +243,7 @@ impl Streams {
 fn has_ended(fold: Option<&Fold>) -> bool {
     let Some(execution) = fold.and_then(Fold::as_a::<Execution>) else { return false };
     match execution.phase {
-        Phase::Ended { remains: Remains::Going { .. }, .. } | Phase::Queued { .. } | Phase::Running(_) => false,
+        Phase::Ended { payloads: Payloads::Erasing { .. }, .. } | Phase::Queued { .. } | Phase::Running(_) => false,
         Phase::Ended { .. } => execution.children.is_empty(),
     }
 }

@@ -1,6 +1,6 @@
 //! One transaction: as many jobs as wait, one COMMIT, then the answers. A transaction that fails leaves nothing behind,
 //! neither on disk nor here: the chain's end, the frontier and the folds are working copies until COMMIT.
-use super::seal::{Seal, Sealed};
+use super::seal::{PendingHead, Seal};
 use super::{Class, Commit, Hook, Job, Queues};
 use crate::Error;
 use crate::cache::{Cache, Plans};
@@ -39,6 +39,8 @@ pub(crate) struct WriterState {
     pub published: Instant,
     /// Transactions before the log is given its whole length; none once it has it.
     pub lengthen_after: Option<u32>,
+    /// The log may hold what was erased.
+    pub has_erased: bool,
     /// Who rules the writer, where it has no thread.
     pub pace: Option<Arc<dyn Pace>>,
 }
@@ -81,6 +83,11 @@ impl WriterState {
 
     /// Nobody waits: does what can be done later. Says for how long there is nothing else to do.
     pub(super) fn on_idle(&mut self) -> Option<Duration> {
+        if self.has_erased {
+            // What was deleted is nowhere in the database itself; a log that cannot be cut now is cut later.
+            self.has_erased = !self.sql.empty_log().unwrap_or(false);
+            self.lengthen_after = self.lengthen_after.or(Some(0));
+        }
         if self.lengthen_after == Some(0) {
             self.lengthen_after = None;
             // It only makes commits quicker, so that a full disk may refuse it.
@@ -112,7 +119,7 @@ impl WriterState {
         queues: &mut Queues,
         batch: &mut Batch,
         jobs: &mut Vec<Box<dyn Job>>,
-    ) -> Result<Option<Sealed>, Error> {
+    ) -> Result<Option<PendingHead>, Error> {
         let mut sealed = None;
         let mut next = Some(first);
         let begun = self.sql.execute("BEGIN IMMEDIATE", &[]);
@@ -132,7 +139,14 @@ impl WriterState {
             jobs.push(job);
             wakes += start.map_or(Duration::ZERO, |start| start.elapsed());
             match outcome {
-                Ok(ended) => (sealed, next) = (ended, following),
+                Ok(ended) => {
+                    (sealed, next) = (ended, following);
+                    // What came meanwhile goes into the same transaction, whose head is another one then.
+                    if next.is_none() && is_room {
+                        next = queues.next(wakes < WAKES_MAX);
+                        sealed = sealed.filter(|_| next.is_none());
+                    }
+                }
                 // It was taken out of its queue, and is answered as the others are.
                 Err(error) => {
                     jobs.extend(following.map(|(_, job)| job));
@@ -149,7 +163,7 @@ impl WriterState {
         job: &mut dyn Job,
         batch: &mut Batch,
         is_last: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<Sealed>, Error> {
+    ) -> Result<Option<PendingHead>, Error> {
         let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, self.seal.macs(), batch);
         let own = job.run(&mut txn);
         let is_last = is_last();
@@ -169,7 +183,7 @@ impl WriterState {
         }
     }
 
-    fn commit(&mut self, batch: &mut Batch, sealed: Option<Sealed>) -> Result<Done, Error> {
+    fn commit(&mut self, batch: &mut Batch, sealed: Option<PendingHead>) -> Result<Done, Error> {
         let mut left = Vec::new();
         let sealed = sealed.or_else(|| {
             // The last job made nothing, and others did.
@@ -219,6 +233,7 @@ impl WriterState {
             if let Row::EntryDropped { value: Some(hash), .. } | Row::Erased { hash } = row {
                 self.blobs.remove(hash);
             }
+            self.has_erased |= matches!(row, Row::Erased { .. });
         }
         if let (Some(hook), false) = (hook, batch.appended.is_empty()) {
             hook(&Commit { appended: batch.appended.into() });

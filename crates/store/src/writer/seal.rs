@@ -9,16 +9,16 @@ use tenure_core::ledger::{Head, MacKey, Signed, Signer};
 
 pub(crate) struct Seal {
     signer: Arc<Signer>,
-    thread: Option<SyncSender<Asked>>,
+    thread: Option<SyncSender<SignRequest>>,
 }
 
-struct Asked {
+struct SignRequest {
     head: Head,
     reply: SyncSender<Result<String, Error>>,
 }
 
 /// The head of a commit, on its way.
-pub(super) struct Sealed {
+pub(super) struct PendingHead {
     pub chain: Chain,
     text: Text,
 }
@@ -26,7 +26,7 @@ pub(super) struct Sealed {
 enum Text {
     /// Signed when it is needed.
     Later(Head),
-    Asked(Receiver<Result<String, Error>>),
+    Asked(Head, Receiver<Result<String, Error>>),
 }
 
 impl Seal {
@@ -37,10 +37,10 @@ impl Seal {
     /// The thread ends with this.
     pub(crate) fn on_thread(signer: Signer) -> Result<Seal, Error> {
         let signer = Arc::new(signer);
-        let (asks, asked) = sync_channel::<Asked>(1);
+        let (asks, asked) = sync_channel::<SignRequest>(1);
         let own = Arc::clone(&signer);
         let sign_all = move || {
-            for Asked { head, reply } in asked {
+            for SignRequest { head, reply } in asked {
                 // Nobody waits any more where the commit failed.
                 let _ = reply.send(sign(&own, head));
             }
@@ -55,23 +55,29 @@ impl Seal {
     }
 
     /// Begins to sign the head of this chain.
-    pub(super) fn begin(&self, chain: Chain, head: Head) -> Sealed {
-        let Some(thread) = &self.thread else { return Sealed { chain, text: Text::Later(head) } };
+    pub(super) fn begin(&self, chain: Chain, head: Head) -> PendingHead {
+        let Some(thread) = &self.thread else { return PendingHead { chain, text: Text::Later(head) } };
         let (reply, text) = sync_channel(1);
-        match thread.send(Asked { head, reply }) {
-            Ok(()) => Sealed { chain, text: Text::Asked(text) },
-            Err(_) => Sealed { chain, text: Text::Later(head) },
+        match thread.send(SignRequest { head, reply }) {
+            Ok(()) => PendingHead { chain, text: Text::Asked(head, text) },
+            Err(_) => PendingHead { chain, text: Text::Later(head) },
         }
     }
 
     /// Its text, as soon as it is there.
-    pub(super) fn finish(&self, sealed: Sealed) -> Result<(Chain, String), Error> {
-        let text = match sealed.text {
+    pub(super) fn finish(&self, pending: PendingHead) -> Result<(Chain, String), Error> {
+        let text = match pending.text {
             Text::Later(head) => sign(&self.signer, head)?,
             // A signature takes microseconds, and its thread does nothing else: it answers or has ended.
-            Text::Asked(text) => text.recv().map_err(|_| Error::invariant("the thread that signs has ended"))??,
+            Text::Asked(head, text) => match text.recv() {
+                Ok(text) => text?,
+                Err(_) => {
+                    tracing::error!("the thread that signs heads has ended; the writer signs them itself");
+                    sign(&self.signer, head)?
+                }
+            },
         };
-        Ok((sealed.chain, text))
+        Ok((pending.chain, text))
     }
 }
 

@@ -17,6 +17,24 @@ use tenure_core::{agent, ledger, project, session, state};
 use tenure_store::verify::{Depth, Report, Witness, verify};
 use tenure_store::{Checkpoint, Error, Options, Restored, Store};
 
+/// One execution is erased in more pages than one, among others that are kept.
+fn erases(world: &mut World, store: &Store, agent: AgentId, bound: world::Connected) {
+    let gone = world.start(store, agent, None);
+    world.bind(store, gone, bound);
+    for _ in 0..20 {
+        world.turn(store, gone, 1);
+        world.end_call(store, gone);
+    }
+    world.turn(store, gone, 0);
+    world.release(store, gone, bound.1);
+    world.run_execution(store, gone, execution::Command::Erase { reason: "a customer asked".into() });
+    let mut pages = 1;
+    while world.run(store, Command::Execution(gone, execution::Command::EraseRest {})).is_ok() {
+        pages += 1;
+    }
+    assert!(pages > 1, "it is short");
+}
+
 /// A ledger with ended and open executions, calls in flight, snapshots, a large payload, a stored value, a lost jail, a
 /// validation, a revoked key and counted refusals: no table of it is empty.
 pub(crate) fn make(dir: &Path) {
@@ -26,6 +44,7 @@ pub(crate) fn make(dir: &Path) {
     let agent = world.deploy(&store, "a");
     let worker = world.worker(&store, 10);
     world.whole(&store, agent, worker, 2);
+    erases(&mut world, &store, agent, worker);
     let long = world.start(&store, agent, None);
     world.bind(&store, long, worker);
     for _ in 0..20 {
@@ -116,7 +135,7 @@ fn an_untouched_store_holds_and_says_what_it_was_held_against() {
     let report = check(dir.path());
     assert!(report.holds(), "{}", found(&report));
     let replay = report.replay.unwrap();
-    assert!(report.records > 100 && replay.streams == 11, "{report:?}");
+    assert!(report.records > 100 && replay.streams == 12, "{report:?}");
     assert!(replay.payloads > 60 && replay.rows > 60 && replay.macs, "{report:?}");
     assert!(matches!(report.witness, Witness::Head { size, .. } if size == report.records));
     fs::remove_file(dir.path().join("head.json")).unwrap();
@@ -457,6 +476,23 @@ const TAMPERINGS: &[(&str, Tampering, &[&str])] = &[
         "a rule on shared keys that lets others write",
         |db, _| run(db, "UPDATE acls SET writers = '\"everyone\"'"),
         &["the row `secret:` of `acls` differs: writers is "],
+    ),
+    (
+        "an erased payload is put back",
+        |db, _| {
+            run(db, "INSERT INTO payloads (hash, salt, size, bytes) SELECT hash, zeroblob(16), 1, x'41' FROM erased")
+        },
+        &["exe_", "whose bytes were changed", "of `payloads` is there, and no record binds it"],
+    ),
+    (
+        "what was erased is not told of",
+        |db, _| run(db, "DELETE FROM erased"),
+        &["exe_", "which is missing", "of `erased` is missing"],
+    ),
+    (
+        "an erased execution is shown as whole",
+        |db, _| run(db, "UPDATE executions SET erased_at = NULL, kept_bytes = 7 WHERE erased_at IS NOT NULL"),
+        &["exe_", "of `executions` differs", "kept_bytes is 7, by the records empty"],
     ),
     (
         "a value that is erased, and no event says so",

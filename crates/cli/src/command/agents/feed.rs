@@ -10,7 +10,7 @@ use tenure_wire::api::moment::Moment;
 use tenure_wire::client::{Client, Error, StreamItem};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{AGENTS_MAX, Action, Do, Line};
@@ -82,6 +82,9 @@ pub(super) enum News {
     Failed(String),
 }
 
+/// What is watched ends at once where it waits; a request under way may take so long.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 pub(super) struct Feed {
     client: Client,
     sender: Sender<News>,
@@ -89,6 +92,8 @@ pub(super) struct Feed {
     looking: JoinHandle<()>,
     /// Ends the watching of the one that was chosen.
     watching: Option<DropGuard>,
+    /// Watchings that have not ended yet; each has its own thread.
+    watchers: JoinSet<()>,
 }
 
 impl Drop for Feed {
@@ -101,7 +106,7 @@ impl Feed {
     pub(super) fn start(client: Client) -> Feed {
         let (sender, news) = channel(NEWS_MAX);
         let looking = tokio::spawn(look(client.clone(), sender.clone()));
-        Feed { client, sender, news, looking, watching: None }
+        Feed { client, sender, news, looking, watching: None, watchers: JoinSet::new() }
     }
 
     pub(super) async fn next(&mut self) -> News {
@@ -115,9 +120,18 @@ impl Feed {
         let ended = CancellationToken::new();
         self.watching = Some(ended.clone().drop_guard());
         // A stream of events stays on one thread.
-        tokio::task::spawn_blocking(move || {
+        self.watchers.spawn_blocking(move || {
             runtime.block_on(ended.run_until_cancelled(watch(client, sender, chosen)));
         });
+        while self.watchers.try_join_next().is_some() {}
+    }
+
+    /// Before the runtime ends: a thread that still waits on it then would panic.
+    pub(super) async fn close(mut self) {
+        self.watching = None;
+        self.news.close();
+        let ended = async { while self.watchers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
     }
 
     pub(super) fn act(&self, action: Action) {

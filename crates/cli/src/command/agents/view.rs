@@ -271,10 +271,10 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
 }
 
 /// Columns below which tokens and cost are left out, so that no name is cut for them.
-const WIDE: u16 = 70;
+const ALL_COLUMNS: u16 = 70;
 
 fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
-    let is_wide = area.width >= WIDE;
+    let is_wide = area.width >= ALL_COLUMNS;
     let columns = [
         ("NAME", Constraint::Fill(2), true),
         ("STATUS", Constraint::Length(10), true),

@@ -91,6 +91,9 @@ fn plain(input: String) -> String {
     serde_json::from_str::<String>(&input).unwrap_or(input)
 }
 
+/// In the place of what is kept no longer.
+const ERASED: &str = "(erased)";
+
 /// What was said before in the conversation that the execution is a turn of, oldest first: so much of it as the model is shown.
 fn said_before(txn: &mut ReadTxn<'_>, id: ExecutionId, result_bytes_max: usize) -> Result<Vec<Exchange>, Error> {
     let Some(place) = conversations::of_execution(txn.parts().0, id)? else { return Ok(Vec::new()) };
@@ -99,9 +102,11 @@ fn said_before(txn: &mut ReadTxn<'_>, id: ExecutionId, result_bytes_max: usize) 
     for turn in turns {
         let row = txn.execution(turn.execution)?;
         let shown = |text: Option<String>| text.map(|text| prompt::head_and_tail(text.trim(), result_bytes_max, ""));
-        let message = shown(found(txn.text(row.input))?.map(plain)).unwrap_or_else(|| "(erased)".to_string());
-        let output = row.output.map(|output| found(txn.text(output))).transpose()?.flatten();
-        let answer = shown(output).unwrap_or_else(|| format!("(no answer: {})", row.status.as_str()));
+        let message = shown(found(txn.text(row.input))?.map(plain)).unwrap_or_else(|| ERASED.to_string());
+        let answer = match row.output {
+            Some(output) => shown(found(txn.text(output))?).unwrap_or_else(|| ERASED.to_string()),
+            None => format!("(no answer: {})", row.status.as_str()),
+        };
         // What does not fit whole is left out with all that came before it.
         let Some(rest) = left.checked_sub(message.len() + answer.len()) else { break };
         left = rest;
