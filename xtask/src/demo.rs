@@ -27,6 +27,8 @@ const MANIFEST: &str = "examples/demo/agent.yaml";
 const INPUT: &str = "Write fizz.py, which prints the numbers 1 to 15, but Fizz for multiples of 3, Buzz for multiples of 5 and FizzBuzz for \
     multiples of both. Run it and check its output.";
 const HUB: &str = "huggingface.co:443";
+/// Of Cargo.toml: what the programs are built by.
+pub(crate) const PROFILE: &str = "quick";
 const HUB_DEADLINE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(250);
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -35,7 +37,7 @@ const OTHER_MODELS: [&str; 4] = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "ANTHROP
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     install::packages(&install::BUILD)?;
-    let house = House::fresh(root, target(root)?.join("debug"))?;
+    let house = House::fresh(root, target(root)?.join(PROFILE))?;
     println!("build and model");
     let mut daemon = None;
     let (built, waits) = sync_channel(1);

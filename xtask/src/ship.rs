@@ -20,7 +20,7 @@ pub(crate) struct Built {
     /// Also the program that runs a local model; its C++ takes minutes.
     #[arg(long)]
     local_model: bool,
-    /// `dist` is what is shipped; `dev` is what the demo built, slower and there at once.
+    /// `dist` is what is shipped; `quick` is what the demo built, slower and there at once.
     #[arg(long, value_name = "NAME", default_value = "dist")]
     profile: String,
 }

@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, Restored};
 use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 use tenure_core::id::ProjectId;
-use tenure_core::ledger::{self, Frontier, Head, NOTHING_BEFORE, Signed, Verifier};
+use tenure_core::ledger::{self, Frontier, Head, NOTHING_BEFORE, Signed, Signer, Verifier};
 use tenure_core::time::Stamp;
 
 /// Where the next record goes. Small, so that a job that fails takes it back by copy.
@@ -56,18 +56,15 @@ impl Chain {
         Ok(Chain { end, frontier })
     }
 
-    /// With these leaves behind it, and the head of that; none before the project is founded.
-    pub(crate) fn grown(&self, end: End, leaves: &[Hash]) -> Option<(Chain, Head)> {
-        let project = end.project?;
-        let mut chain = Chain { end, frontier: self.frontier.clone() };
-        leaves.iter().for_each(|leaf| chain.frontier.push(*leaf));
-        let End { size, last, stamp: Stamp { at, run }, .. } = end;
-        let head = Head { project, size, root: chain.frontier.root(), last, at, run };
-        Some((chain, head))
+    /// The signed head of this end.
+    pub(crate) fn sign(&self, project: ProjectId, signer: &Signer) -> Result<String, Error> {
+        let End { size, last, stamp: Stamp { at, run }, .. } = self.end;
+        let head = Head { project, size, root: self.frontier.root(), last, at, run };
+        let signed = signer.sign(head).map_err(|error| Error::invariant(error.to_string()))?;
+        serde_json::to_string(&signed).map_err(|error| Error::invariant(error.to_string()))
     }
 
-    pub(crate) fn save(&self, sql: &mut dyn Sql, signed: &str) -> Result<(), Error> {
-        let project = self.end.project.ok_or_else(|| Error::invariant("a head has no project"))?;
+    pub(crate) fn save(&self, sql: &mut dyn Sql, project: ProjectId, signed: &str) -> Result<(), Error> {
         let peaks = self.frontier.to_bytes();
         let text = "INSERT INTO heads (project, size, frontier, signed) VALUES ($1, $2, $3, $4) \
             ON CONFLICT (project) DO UPDATE SET size = excluded.size, frontier = excluded.frontier, signed = excluded.signed";

@@ -9,7 +9,7 @@ use crate::payload::Blobs;
 use crate::reader::{Reader, Threads};
 use crate::scrub::Scrub;
 use crate::sql::Sqlite;
-use crate::writer::{Hook, Seal, Writer, WriterState};
+use crate::writer::{Hook, Writer, WriterState};
 use crate::{Error, migration};
 use std::fmt;
 use std::fs::File;
@@ -125,10 +125,7 @@ impl Store {
             folder,
             sql,
             chain,
-            seal: match &pace {
-                Some(_) => Seal::here(signer),
-                None => Seal::on_thread(signer)?,
-            },
+            signer,
             head,
             pace: pace.clone(),
         };

@@ -108,11 +108,6 @@ impl<'w> Txn<'w> {
         self.batch.end.size
     }
 
-    /// Where the chain ends with what this transaction appended, and the leaves of all of it.
-    pub(crate) fn appended(&self) -> (End, &[Hash]) {
-        (self.batch.end, &self.batch.leaves)
-    }
-
     fn entry(&mut self, stream: Stream) -> Result<&Entry, Error> {
         if let Some(entry) = self.entries.get(&stream) {
             return Ok(entry);

@@ -71,7 +71,7 @@ pub(crate) fn prepare(
 
 fn build(root: &Path, programs: &[&str], sender: &SyncSender<News>) -> Result<Child> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--message-format=json-render-diagnostics"]).current_dir(root);
+    cargo.args(["build", "--profile", super::PROFILE, "--message-format=json-render-diagnostics"]).current_dir(root);
     cargo.args(programs.iter().flat_map(|name| ["--package", name, "--bin", name]));
     cargo
         .env("CARGO_TERM_PROGRESS_WHEN", "always")

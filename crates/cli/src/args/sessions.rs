@@ -29,7 +29,7 @@ pub struct Watch {
     #[arg(long, value_parser = named)]
     pub agent: Option<String>,
     /// Calls of these capabilities alone, as in `state.*`.
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = named)]
     pub capability: Option<String>,
     /// What came after this place of the ledger too; the JSON lines say theirs as `index`.
     #[arg(long, value_name = "INDEX")]

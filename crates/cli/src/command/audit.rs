@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
 use tenure_wire::api::execution::Erase;
 
+use super::confirm;
 use crate::args::Audit;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -21,7 +22,13 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
 }
 
 async fn erase(execution: &str, why: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let erased = settings.client()?.erase_execution(execution, &Erase { reason: why }).await?;
+    let client = settings.client()?;
+    let id = client.execution(execution).await?.execution.id.to_string();
+    confirm(
+        &format!("Erase what execution {id} was told and said? Its records stay, and nothing else comes back."),
+        settings,
+    )?;
+    let erased = client.erase_execution(&id, &Erase { reason: why }).await?;
     let how = if erased.erased_at.is_some() { "is erased" } else { "is being erased, page by page" };
     output.show(&erased, || format!("What execution {} was told and said {how}; its records stay", erased.id))?;
     Ok(Exit::Done)

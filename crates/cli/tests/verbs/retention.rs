@@ -28,11 +28,13 @@ fn what_an_execution_was_told_is_erased_once_with_a_reason_and_its_records_hold(
     assert!(knows(&house, &["execution", "get", &gone]), "the control: it was told");
     let nothing = house.tenure(&["audit", "erase", &gone]);
     assert!(nothing.code == 2 && nothing.stderr.contains("--why"), "{}", nothing.stderr);
-    house.tenure(&["audit", "erase", &gone, "--why", "a customer asked"]).ok();
+    let unasked = house.tenure(&["audit", "erase", &gone, "--why", "a customer asked"]);
+    assert!(unasked.code == 2 && unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    house.tenure(&["audit", "erase", &gone, "--why", "a customer asked", "--yes"]).ok();
     assert!(!knows(&house, &["execution", "get", &gone]) && !knows(&house, &["logs", &gone]));
     assert!(house.tenure(&["execution", "get", &gone]).ok().stdout.contains("erased"));
     assert!(knows(&house, &["execution", "get", &kept]), "the control: the other one is whole");
-    let again = house.tenure(&["audit", "erase", &gone, "--why", "once more"]);
+    let again = house.tenure(&["audit", "erase", &gone, "--why", "once more", "--yes"]);
     assert!(again.code == 5 && again.stderr.contains("erased before"), "{} {}", again.code, again.stderr);
     let retried = house.tenure(&["execution", "retry", &gone]);
     assert!(retried.code == 5 && retried.stderr.contains("is gone"), "{} {}", retried.code, retried.stderr);
@@ -50,9 +52,9 @@ fn a_rule_is_set_part_by_part_shown_with_what_is_kept_and_taken_away() {
     let id = run(&house);
     let kept = house.tenure(&["retention", "show", "-o", "json"]).ok().json();
     assert!(kept["kept_bytes"].as_u64().unwrap() > 0 && kept["bytes"].is_null() && kept["age_ms"].is_null(), "{kept}");
-    let set = house.tenure(&["retention", "set", "--size", "1Gi"]).ok();
+    let set = house.tenure(&["retention", "set", "--size", "1Gi", "--yes"]).ok();
     assert!(set.stdout.contains("1Gi") && set.stdout.contains("any"), "{}", set.stdout);
-    house.tenure(&["retention", "set", "--age", "30d"]).ok();
+    house.tenure(&["retention", "set", "--age", "30d", "--yes"]).ok();
     // It is looked at once for what there was, and then when the first is too old.
     let both = house.until(&["retention", "show"], |answer| answer.stdout.contains("next look"));
     assert!(both.stdout.contains("30d") && both.stdout.contains("1Gi"), "what is not named stays: {}", both.stdout);
@@ -62,7 +64,7 @@ fn a_rule_is_set_part_by_part_shown_with_what_is_kept_and_taken_away() {
     for (words, code, said) in [
         (&["retention", "set"][..], 2, "--age"),
         (&["retention", "set", "--age", "30"], 2, "unit"),
-        (&["retention", "set", "--age", "5s"], 3, "from a minute"),
+        (&["retention", "set", "--age", "5s", "--yes"], 3, "from a minute"),
         (&["retention", "set", "--size", "much"], 2, "size"),
     ] {
         let answer = house.tenure(words);
@@ -83,6 +85,6 @@ fn nothing_of_what_was_erased_is_left_in_the_files_of_the_database() {
     let lies = |name: &str| bytes(&house, name).windows(SAID.len()).any(|part| part == SAID.as_bytes());
     let somewhere = || lies("tenure.db") || lies("tenure.db-wal");
     assert!(somewhere(), "the control: it was written");
-    house.tenure(&["audit", "erase", &id, "--why", "a customer asked"]).ok();
+    house.tenure(&["audit", "erase", &id, "--why", "a customer asked", "--yes"]).ok();
     super::house::eventually("nothing is left", || !somewhere());
 }

@@ -1,6 +1,5 @@
 //! One transaction: as many jobs as wait, one COMMIT, then the answers. A transaction that fails leaves nothing behind,
 //! neither on disk nor here: the chain's end, the frontier and the folds are working copies until COMMIT.
-use super::seal::{PendingHead, Seal};
 use super::{Class, Commit, Hook, Job, Queues};
 use crate::Error;
 use crate::cache::{Cache, Plans};
@@ -14,6 +13,7 @@ use crate::txn::{Batch, Txn, snapshot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tenure_core::aggregate::{Event, Stream};
+use tenure_core::ledger::Signer;
 use tenure_core::project;
 use tenure_core::row::Row;
 
@@ -32,7 +32,7 @@ pub(crate) struct WriterState {
     pub cache: Cache,
     pub plans: Plans,
     pub blobs: Blobs,
-    pub seal: Seal,
+    pub signer: Signer,
     pub head: HeadFile,
     /// A signed head that is not yet outside, and when the last was put there.
     pub pending_head: Option<String>,
@@ -62,8 +62,7 @@ impl WriterState {
     ) -> bool {
         let mut jobs = Vec::new();
         let mut batch = Batch::new(self.chain.end);
-        let filled = self.fill(first, queues, &mut batch, &mut jobs);
-        let outcome = filled.and_then(|sealed| self.commit(&mut batch, sealed));
+        let outcome = self.fill(first, queues, &mut batch, &mut jobs).and_then(|()| self.commit(&mut batch));
         let outcome = match outcome {
             Ok(done) => {
                 self.committed(done, batch, hook);
@@ -119,88 +118,50 @@ impl WriterState {
         queues: &mut Queues,
         batch: &mut Batch,
         jobs: &mut Vec<Box<dyn Job>>,
-    ) -> Result<Option<PendingHead>, Error> {
-        let mut sealed = None;
+    ) -> Result<(), Error> {
         let mut next = Some(first);
         let begun = self.sql.execute("BEGIN IMMEDIATE", &[]);
         let mut wakes = Duration::ZERO;
         while let Some((class, mut job)) = next {
             let start = (class == Class::Wake && self.pace.is_none()).then(Instant::now);
-            let (is_room, mut following) = (jobs.len() + 1 < JOBS_MAX, None);
-            let mut is_last = || {
-                let wakes = wakes + start.map_or(Duration::ZERO, |start| start.elapsed());
-                following = is_room.then(|| queues.next(wakes < WAKES_MAX)).flatten();
-                following.is_none()
-            };
             let outcome = match &begun {
-                Ok(_) => self.run(&mut *job, batch, &mut is_last),
+                Ok(_) => self.run(&mut *job, batch),
                 Err(error) => Err(error.clone()),
             };
             jobs.push(job);
+            outcome?;
             wakes += start.map_or(Duration::ZERO, |start| start.elapsed());
-            match outcome {
-                Ok(ended) => {
-                    (sealed, next) = (ended, following);
-                    // What came meanwhile goes into the same transaction, whose head is another one then.
-                    if next.is_none() && is_room {
-                        next = queues.next(wakes < WAKES_MAX);
-                        sealed = sealed.filter(|_| next.is_none());
-                    }
-                }
-                // It was taken out of its queue, and is answered as the others are.
-                Err(error) => {
-                    jobs.extend(following.map(|(_, job)| job));
-                    return Err(error);
-                }
-            }
+            next = (jobs.len() < JOBS_MAX).then(|| queues.next(wakes < WAKES_MAX)).flatten();
         }
-        Ok(sealed)
+        Ok(())
     }
 
-    /// `is_last`: takes the next job, and says whether there is none. Then the head is signed while the rows are written.
-    fn run(
-        &mut self,
-        job: &mut dyn Job,
-        batch: &mut Batch,
-        is_last: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<PendingHead>, Error> {
-        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, self.seal.macs(), batch);
+    fn run(&mut self, job: &mut dyn Job, batch: &mut Batch) -> Result<(), Error> {
+        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, self.signer.macs(), batch);
         let own = job.run(&mut txn);
-        let is_last = is_last();
-        let (sealed, result) = match &own {
-            Ok(()) => {
-                let (end, leaves) = txn.appended();
-                let grown = if is_last && !leaves.is_empty() { self.chain.grown(end, leaves) } else { None };
-                (grown.map(|(chain, head)| self.seal.begin(chain, head)), txn.keep())
-            }
-            Err(_) => (None, txn.undo()),
-        };
+        let result = if own.is_ok() { txn.keep() } else { txn.undo() };
         // After some failures the database ends the transaction by itself, and every job's part of it is gone.
         match (self.sql.is_idle(), own, result) {
-            (false, _, result) => result.map(|()| sealed),
+            (false, _, result) => result,
             (true, Err(error), _) | (true, Ok(()), Err(error)) => Err(error),
             (true, Ok(()), Ok(())) => Err(Error::invariant("the transaction ended before its COMMIT")),
         }
     }
 
-    fn commit(&mut self, batch: &mut Batch, sealed: Option<PendingHead>) -> Result<Done, Error> {
+    fn commit(&mut self, batch: &mut Batch) -> Result<Done, Error> {
+        let mut chain = Chain { end: batch.end, frontier: self.chain.frontier.clone() };
         let mut left = Vec::new();
-        let sealed = sealed.or_else(|| {
-            // The last job made nothing, and others did.
-            let grown = if batch.leaves.is_empty() { None } else { self.chain.grown(batch.end, &batch.leaves) };
-            grown.map(|(chain, head)| self.seal.begin(chain, head))
-        });
-        let (chain, signed) = match sealed.map(|sealed| self.seal.finish(sealed)).transpose()? {
-            Some((chain, text)) => {
-                chain.save(&mut self.sql, &text)?;
-                (chain, Some(text))
-            }
-            None => (Chain { end: batch.end, frontier: self.chain.frontier.clone() }, None),
-        };
+        let mut signed = None;
+        if let (Some(project), false) = (chain.end.project, batch.leaves.is_empty()) {
+            batch.leaves.iter().for_each(|leaf| chain.frontier.push(*leaf));
+            let text = chain.sign(project, &self.signer)?;
+            chain.save(&mut self.sql, project, &text)?;
+            signed = Some(text);
+        }
         let fresh = batch.entries.len();
         for (stream, mut entry) in self.cache.leaving(fresh) {
             if !batch.entries.contains_key(&stream) && entry.n > entry.snapped {
-                snapshot(&mut self.sql, self.seal.macs(), stream, &mut entry)?;
+                snapshot(&mut self.sql, self.signer.macs(), stream, &mut entry)?;
             }
             left.push(stream);
         }
