@@ -10,7 +10,6 @@ mod verbs {
     mod api;
     mod audit;
     mod budget;
-    mod retention;
     mod chat;
     mod comms;
     mod completions;
@@ -32,6 +31,7 @@ mod verbs {
     mod pause;
     mod ps;
     mod resume;
+    mod retention;
     mod samples;
     mod sandbox;
     mod screen;

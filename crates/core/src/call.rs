@@ -109,17 +109,11 @@ pub struct Caller {
 }
 
 /// What holds a call: it says which calls there are, and what follows when all are over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumDiscriminants)]
+#[strum_discriminants(name(HolderKind), doc = "What holds a call, by its kind alone.")]
 pub enum Holder {
     Execution(ExecutionId),
     Session(SessionId),
-}
-
-/// What holds a call, by its kind alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HolderKind {
-    Execution,
-    Session,
 }
 
 impl Holder {
@@ -130,10 +124,7 @@ impl Holder {
     }
 
     pub fn kind(self) -> HolderKind {
-        match self {
-            Holder::Execution(_) => HolderKind::Execution,
-            Holder::Session(_) => HolderKind::Session,
-        }
+        self.into()
     }
 
     pub fn execution(self) -> Option<ExecutionId> {
@@ -351,7 +342,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Its result is a stored value, which is not the call's own.
+    /// Its result is a stored value, which is not the call's own: no other result is said with a detail.
     pub fn gives_stored(&self) -> bool {
         self.detail.is_some()
     }

@@ -355,7 +355,8 @@ impl<'a> Draft<'a> {
         self.facts.events_after(stream, n, limit)
     }
 
-    /// Ended executions whose bytes are kept, the first that ended first, as committed.
+    /// Ended executions whose payloads are kept, the first that ended first, without those whose parent has not ended, as
+    /// committed.
     ///
     /// # Errors
     /// `Unread`.

@@ -210,7 +210,7 @@ pub trait Facts {
     /// Events of a stream after its `n`th, each with its place.
     fn events_after(&mut self, stream: Stream, n: u64, limit: u32) -> Result<Vec<(u64, Event)>, Unread>;
 
-    /// Ended executions whose bytes are kept, the first that ended first.
+    /// Ended executions whose payloads are kept, the first that ended first, without those whose parent has not ended.
     fn kept(&mut self, whose: Whose, limit: u32) -> Result<Vec<Retained>, Unread>;
 
     /// One of the things that are listed of an agent.

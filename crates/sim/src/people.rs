@@ -172,14 +172,11 @@ impl People {
             0..=22 => Some(self.start(random, context)),
             23..=25 => {
                 let id = *random.pick(&self.executions)?;
-                let erase = random.chance(300);
-                Some(Command::Execution(
-                    id,
-                    match erase {
-                        true => execution::Command::Erase { reason: "it is private".into() },
-                        false => execution::Command::Cancel { why: "enough".into() },
-                    },
-                ))
+                let command = match random.chance(300) {
+                    true => execution::Command::Erase { reason: "it is private".into() },
+                    false => execution::Command::Cancel { why: "enough".into() },
+                };
+                Some(Command::Execution(id, command))
             }
             26..=28 => Some(self.deploy(random, context)),
             29 => {

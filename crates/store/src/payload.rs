@@ -102,6 +102,12 @@ pub fn is_erased(sql: &mut dyn Sql, hash: &Hash) -> Result<bool, Error> {
     Ok(sql.first("SELECT 1 FROM erased WHERE hash = $1", &[Cell::Bytes(&hash.0)], |row| row.int(0))?.is_some())
 }
 
+/// Takes the row away, and keeps that it was erased. A large one's file goes after the commit.
+pub(crate) fn erase(sql: &mut dyn Sql, hash: &Hash) -> Result<(), Error> {
+    sql.execute("INSERT INTO erased (hash) VALUES ($1) ON CONFLICT (hash) DO NOTHING", &[Cell::Bytes(&hash.0)])?;
+    sql.execute("DELETE FROM payloads WHERE hash = $1", &[Cell::Bytes(&hash.0)]).map(|_| ())
+}
+
 /// Writes the row, and a large one's file. Call [`Blobs::keep`] with a large one before the job: here it would hold up
 /// everyone.
 pub(crate) fn write(sql: &mut dyn Sql, blobs: &Blobs, payload: &Payload) -> Result<(), Error> {

@@ -19,6 +19,7 @@ pub mod turns;
 pub mod workers;
 
 use crate::Error;
+use crate::payload;
 use crate::sql::stored::Value;
 use crate::sql::{Cell, Columns, Sql};
 use macs::Authority;
@@ -117,7 +118,7 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::EntryDropped { namespace, key, version, value } => {
             state::drop_version(sql, namespace, key, *version, value.as_ref())
         }
-        Row::Erased { hash } => state::erase(sql, hash),
+        Row::Erased { hash } => payload::erase(sql, hash),
         Row::EntriesExpire { namespace, at } => state::expire(sql, namespace, *at),
         Row::Acl(row) => row.write_with_mac(sql, macs),
         Row::AclRemoved { prefix } => state::remove_acl(sql, prefix),

@@ -38,7 +38,7 @@ pub(super) fn retain<S: Storage>(world: &mut World<S>, stream: Stream) -> Checke
         Stream::Agent(id) => Command::Agent(id, agent::Command::Retain {}),
         Stream::Project(id) => Command::Project(id, project::Command::Retain {}),
         Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
-        _ => return Ok(()),
+        Stream::Session(_) | Stream::Worker(_) => return Ok(()),
     };
     world.command(Actor::Daemon, command).map(drop)
 }

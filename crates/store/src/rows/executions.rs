@@ -51,7 +51,12 @@ pub fn open_ids_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<
     sql.all(text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], |row| row.parse(0))
 }
 
-/// Ended executions whose bytes are kept, the first that ended first.
+/// What retention may take: counted, not erased, and of none that still runs.
+const RETAINED: &str = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL \
+    AND (parent IS NULL OR EXISTS (SELECT 1 FROM executions AS whole WHERE whole.id = executions.parent \
+    AND whole.ended_at IS NOT NULL))";
+
+/// Ended executions whose payloads are kept, the first that ended first, without those whose parent has not ended.
 ///
 /// # Errors
 /// The database's.
@@ -62,19 +67,10 @@ pub fn kept(sql: &mut dyn Sql, whose: Whose, limit: u32) -> Result<Vec<Retained>
     let limit = Cell::Int(limit.into());
     match whose {
         Whose::Agent(agent) => {
-            let text = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL AND agent = $1 \
-                AND (parent IS NULL OR EXISTS (SELECT 1 FROM executions AS whole WHERE whole.id = executions.parent \
-                AND whole.ended_at IS NOT NULL)) \
-                ORDER BY ended_at, id LIMIT $2";
-            sql.all(text, &[Cell::Text(&agent.to_string()), limit], read)
+            let text = format!("{RETAINED} AND agent = $1 ORDER BY ended_at, id LIMIT $2");
+            sql.all(&text, &[Cell::Text(&agent.to_string()), limit], read)
         }
-        Whose::Project => {
-            let text = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL \
-                AND (parent IS NULL OR EXISTS (SELECT 1 FROM executions AS whole WHERE whole.id = executions.parent \
-                AND whole.ended_at IS NOT NULL)) \
-                ORDER BY ended_at, id LIMIT $1";
-            sql.all(text, &[limit], read)
-        }
+        Whose::Project => sql.all(&format!("{RETAINED} ORDER BY ended_at, id LIMIT $1"), &[limit], read),
     }
 }
 

@@ -4,6 +4,7 @@ use super::Page;
 use super::macs::{Authority, Unverified};
 use crate::Error;
 use crate::events::{Recorded, recorded};
+use crate::payload;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Columns, Sql, Walk};
 use std::collections::BTreeSet;
@@ -69,14 +70,9 @@ pub(super) fn drop_version(
     let text = "DELETE FROM entries WHERE namespace = $1 AND key = $2 AND version = $3";
     sql.execute(text, &[Cell::Text(namespace), Cell::Text(key), Cell::count(version)])?;
     match value {
-        Some(hash) => erase(sql, hash),
+        Some(hash) => payload::erase(sql, hash),
         None => Ok(()),
     }
-}
-
-pub(super) fn erase(sql: &mut dyn Sql, hash: &Hash) -> Result<(), Error> {
-    sql.execute("INSERT INTO erased (hash) VALUES ($1) ON CONFLICT (hash) DO NOTHING", &[Cell::Bytes(&hash.0)])?;
-    sql.execute("DELETE FROM payloads WHERE hash = $1", &[Cell::Bytes(&hash.0)]).map(|_| ())
 }
 
 pub(super) fn expire(sql: &mut dyn Sql, namespace: &str, at: Time) -> Result<(), Error> {
