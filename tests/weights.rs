@@ -18,11 +18,13 @@ impl LocalDaemon {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let local = program("tenure-local-model");
         let data = folder.path().join("data");
-        std::fs::create_dir_all(data.join("models")).expect("it can be made");
+        let cache = folder.path().join("cache");
+        let models = cache.join("tenure/models");
+        std::fs::create_dir_all(&models).expect("it can be made");
         let name = weights.file_name().expect("a file has a name");
-        std::os::unix::fs::symlink(&weights, data.join("models").join(name)).expect("it can be linked");
-        let home = folder.path().to_str().expect("UTF-8");
-        let environment = [("HOME", home), ("TENURE_LOCAL_MODEL_BIN", local.to_str().expect("UTF-8"))];
+        std::os::unix::fs::symlink(&weights, models.join(name)).expect("it can be linked");
+        let environment = [("HOME", folder.path()), ("XDG_CACHE_HOME", &cache), ("TENURE_LOCAL_MODEL_BIN", &local)]
+            .map(|(name, value)| (name, value.to_str().expect("UTF-8")));
         let daemon = Daemon::start(&data, &environment);
         Some(LocalDaemon { daemon, folder })
     }

@@ -104,7 +104,8 @@ impl Life {
     }
 
     /// Somebody asks, and is answered.
-    async fn command(&mut self, world: &mut World, command: Command) -> Result<(), Violation> {
+    /// False: it could not be stored.
+    async fn command(&mut self, world: &mut World, command: Command) -> Result<bool, Violation> {
         let key = key_of(&command);
         let actor = world.people.actor(&command);
         let reply = match self.app.committer.commit(actor, command).await {
@@ -117,7 +118,8 @@ impl Life {
         };
         let people = &mut world.people;
         world.book.hear(|audit| people.hear(key, &reply, audit));
-        world.book.verdict()
+        world.book.verdict()?;
+        Ok(!matches!(reply, Reply::Failed))
     }
 
     /// Time passes. False: the ledger's writer has given up, and the daemon ends with it.
@@ -152,13 +154,17 @@ async fn drive(world: &mut World, life: &mut Life) -> Result<End, Violation> {
     }
     world.fate.with(|fate| (fate.faulty, fate.full_for, fate.failing) = (false, 0, false));
     world.fate.note("faults are over");
-    for command in world.people.resumes() {
-        life.command(world, command).await?;
-    }
-    let mut before = BTreeSet::new();
+    let (mut before, mut resumes) = (BTreeSet::new(), world.people.resumes());
     for look in 0..LOOKS_MAX {
         if !life.pass(LOOK_EVERY).await? {
             return Ok(End::Killed);
+        }
+        // A ledger that was full takes nothing until it has looked again.
+        while let Some(command) = resumes.pop() {
+            if !life.command(world, command.clone()).await? {
+                resumes.push(command);
+                break;
+            }
         }
         world.book.check()?;
         // The last faults may hold it up a little.
