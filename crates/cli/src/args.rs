@@ -36,7 +36,6 @@ use tenure_core::manifest::{self, HostMount};
 #[command(
     name = "tenure",
     version,
-    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done · 1 failure · 2 usage · 3 refused · 4 not found · 5 conflict · 6 no daemon · \

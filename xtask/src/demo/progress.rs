@@ -44,7 +44,7 @@ impl Progress {
         self.said = Some(Instant::now());
         let line = line(&self.parts, self.begun.elapsed());
         if self.terminal {
-            print!("\r\x1b[K{line}");
+            print!("\r\x1b[K{}", cut(&line));
             // A closed screen stops nothing.
             let _ = std::io::stdout().flush();
         } else {
@@ -67,6 +67,10 @@ fn line(parts: &[(&'static str, String)], past: Duration) -> String {
     for (name, now) in parts.iter().filter(|(_, now)| !now.is_empty()) {
         line.push_str(&format!(" · {name} {now}"));
     }
+    line
+}
+
+fn cut(line: &str) -> String {
     line.chars().take(LINE_LETTERS).collect()
 }
 
@@ -90,7 +94,7 @@ mod tests {
         let parts = [("build", "12 of 345: tokio".to_owned()), ("weights", String::new())];
         assert_eq!(line(&parts, Duration::from_secs(75)), "  1:15 · build 12 of 345: tokio");
         let long = [("build", "x".repeat(200))];
-        assert_eq!(line(&long, Duration::ZERO).chars().count(), LINE_LETTERS);
+        assert_eq!(cut(&line(&long, Duration::ZERO)).chars().count(), LINE_LETTERS);
     }
 
     #[test]

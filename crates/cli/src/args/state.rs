@@ -19,7 +19,6 @@ pub enum State {
         keys: Keys,
     },
     /// Print a value, as JSON; `-v` tells its version, owner and times too.
-    #[command(disable_version_flag = true)]
     Get {
         /// Name, id or short id.
         #[arg(value_parser = named)]
@@ -109,7 +108,6 @@ pub enum Shared {
         keys: Keys,
     },
     /// Print a value, as JSON; `-v` tells its version, owner and times too.
-    #[command(disable_version_flag = true)]
     Get {
         key: String,
         /// An earlier version, of those that `history` lists.

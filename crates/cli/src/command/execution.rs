@@ -5,13 +5,13 @@ use tenure_wire::api::execution::{
 };
 
 use super::{each, interrupted, moment, more};
-use crate::args::{Execution, Listing, Logs};
+use crate::args::{Execution, Format, Listing, Logs};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, cost, duration, status_ink, table, tokens, watch_view, when};
-use crate::screen::{self, one_line, plain};
+use crate::screen::{self, Ink, one_line, plain};
 
 const NONE: &str = "No execution; `tenure execute AGENT INPUT` starts one";
 /// Of each status.
@@ -222,6 +222,12 @@ pub async fn logs(wanted: Logs, settings: &Settings, output: Output) -> Result<E
         return watch_view::watch(&client, &wanted.execution, output, interrupted()?).await;
     }
     let logs = client.logs(&wanted.execution, wanted.iteration).await?;
+    if let Some(at) = client.execution(&wanted.execution).await?.execution.erased_at
+        && output.format == Format::Table
+    {
+        let text = format!("What it was told and said was erased at {at}; `tenure audit query` has the records\n");
+        screen::tell(&[(Ink::Dim, &text)]);
+    }
     output.show(&logs, || match logs.is_empty() {
         true => "No iteration has begun".to_string(),
         false => logs.iter().map(log).collect::<Vec<_>>().join("\n"),

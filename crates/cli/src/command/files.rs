@@ -203,6 +203,11 @@ async fn receive(download: &mut Download, file: &mut File) -> Result<u64, Failur
 }
 
 async fn put(client: &Client, agent: &str, file: &Path, path: Option<String>, output: Output) -> Result<Exit, Failure> {
+    if let Some(size) = file.metadata().ok().map(|found| found.len()).filter(|size| *size > PUT_BYTES_MAX as u64) {
+        let what = format!("{} has {size} bytes, and at most {PUT_BYTES_MAX} are put at once", file.display());
+        return Err(Failure::new(Exit::Refused, what)
+            .next("put it in parts (`split -b 4M`), or let agents see its folder (`tenure up --allow-mount`)"));
+    }
     let bytes = contents(file, PUT_BYTES_MAX)?;
     let name = || file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let path = path.map_or_else(name, |path| if path.ends_with('/') { format!("{path}{}", name()) } else { path });

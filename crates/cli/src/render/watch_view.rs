@@ -18,6 +18,8 @@ use crate::screen::{self, Ink, one_line};
 
 /// Of a turn's text as it streamed, kept to know whether all of it was seen.
 const STREAMED_BYTES_MAX: usize = 1 << 20;
+/// Between two looks at what one that has not begun waits for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows the execution until it ends, or until `interrupted`: the execution does not care who looks on.
 pub async fn watch(
@@ -30,12 +32,16 @@ pub async fn watch(
     let mut events = client.watch(id, None);
     let mut interrupted = pin!(interrupted);
     loop {
-        let item = tokio::select! {
-            item = events.next() => item,
-            () = &mut interrupted => {
-                view.clear()?;
-                view.say_how_to_go_on();
-                return Ok(Exit::Program(130));
+        let mut next = pin!(events.next());
+        let item = loop {
+            tokio::select! {
+                item = &mut next => break item,
+                () = tokio::time::sleep(LOOK_EVERY), if view.queued => view.say_what_it_waits_for(client).await?,
+                () = &mut interrupted => {
+                    view.clear()?;
+                    view.say_how_to_go_on();
+                    return Ok(Exit::Program(130));
+                }
             }
         };
         match item {
@@ -67,6 +73,10 @@ struct WatchView {
     margin: Margin,
     /// On a terminal alone.
     live: Option<Live>,
+    /// It has not begun.
+    queued: bool,
+    /// What it was last said to wait for.
+    waits_for: Option<String>,
 }
 
 /// What has been seen as it was said, so that it is not said again.
@@ -112,6 +122,8 @@ impl WatchView {
             formatter: Formatter::default(),
             margin: Margin::new(width),
             live: alive.then(Live::new),
+            queued: false,
+            waits_for: None,
         }
     }
 
@@ -129,6 +141,7 @@ impl WatchView {
 
     fn event(&mut self, event: &ExecutionEvent) -> Result<(), Failure> {
         self.id = event.execution.to_string();
+        self.queued = matches!(event.what, What::ExecutionStarted { .. });
         let lines = self.formatter.lines(event);
         if self.output.format != Format::Table {
             return self.output.show_next(event, String::new);
@@ -219,9 +232,23 @@ impl WatchView {
         Ok(())
     }
 
+    async fn say_what_it_waits_for(&mut self, client: &Client) -> Result<(), Failure> {
+        // Whether the daemon still answers is told by the stream.
+        let Ok(file) = client.execution(&self.id).await else { return Ok(()) };
+        let thing = file.execution.waiting_for.filter(|thing| self.waits_for.as_ref() != Some(thing));
+        let Some(thing) = thing else { return Ok(()) };
+        let message = format!("waiting for {thing}");
+        self.waits_for = Some(thing);
+        match &self.live {
+            Some(live) => live.spinner.set_message(one_line(&message)),
+            None => self.note(&message)?,
+        }
+        Ok(())
+    }
+
     fn wait_for(&mut self, what: &What) -> Result<(), Failure> {
         let message = match what {
-            What::ExecutionStarted { .. } => "waiting for a worker".to_string(),
+            What::ExecutionStarted { .. } => "waiting for its turn".to_string(),
             What::ModelCalled { model, .. } => format!("{model} thinks"),
             What::CallCalled { capability, target, .. } => call_summary(capability, target),
             What::ModelAnswered { calls, .. } if calls.is_empty() => "checking".to_string(),

@@ -13,6 +13,16 @@ fn recorded(house: &House, kind: &str) -> serde_json::Value {
     found.unwrap_or_else(|| panic!("{kind} is not recorded: {records}")).clone()
 }
 
+#[test]
+fn a_flag_that_no_verb_has_is_a_mistake_and_never_the_programs_version() {
+    let house = house_with_agent();
+    let mistaken = house.tenure(&["state", "set", "coder", "a", "1", "--version", "7"]);
+    assert_eq!((mistaken.code, mistaken.stdout.as_str()), (2, ""), "{}", mistaken.stderr);
+    assert!(mistaken.stderr.contains("--version"), "{}", mistaken.stderr);
+    assert_eq!(house.tenure(&["state", "get", "coder", "a"]).code, 4, "nothing was set");
+    assert!(house.tenure(&["--version"]).ok().stdout.starts_with("tenure "), "the control: the program's own");
+}
+
 /// Seed 000's page, with `tenure` in the place of its own word.
 #[test]
 fn the_seeds_lines_on_state_work_as_written_and_are_recorded_as_the_supervisors() {

@@ -118,6 +118,40 @@ async fn the_executions_of_a_worker_that_is_gone_wait_and_say_for_whom_while_tho
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queued_execution_says_what_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let turns = [calls("filesystem.read", json!({"path": "a.txt"})), says("Done.")];
+    let daemon = Running::start(folder.path(), Arc::new(SystemClock), &[&turns[..]; 3]).await;
+    let worker = register(&daemon.app, "worker").await;
+    let fake = FakeWorker::connect(&daemon.app, worker, "worker");
+    connected(&daemon.app, 1).await;
+    for name in ["one", "held"] {
+        daemon.client.deploy(manifest(name, "").into_bytes(), false).await.unwrap();
+    }
+    let (attached, _) = fake.die().await;
+    let first = daemon.start_execution("one").await;
+    let second = daemon.start_execution("one").await;
+    let held = daemon.start_execution("held").await;
+    let says = async |id: &str, words: &str| {
+        daemon.until(id, |file| file.execution.waiting_for.as_ref().is_some_and(|thing| thing.contains(words))).await
+    };
+    says(&first, "none is connected").await;
+    says(&second, "1 of its agent are queued before it").await;
+    let pause = tenure_wire::api::agent::Pause { note: None, until: None };
+    daemon.client.pause_agent("held", &pause).await.unwrap();
+    says(&held, "tenure resume held").await;
+
+    let fake = FakeWorker::attach(&daemon.app, attached, "worker");
+    fake.answers.send(false).unwrap();
+    says(&second, "as many as it may at once (1)").await;
+    fake.answers.send(true).unwrap();
+    let ended = daemon.ended(&second).await.execution;
+    assert_eq!((ended.status, ended.waiting_for), (ExecutionStatus::Completed, None));
+    says(&held, "tenure resume held").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_queue_of_one_agent_delays_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let turns = [calls("filesystem.read", json!({"path": "a.txt"})), says("Done.")];

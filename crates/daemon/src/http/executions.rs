@@ -38,6 +38,7 @@ use super::logs;
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::commit;
+use crate::reconcile::place;
 use crate::records::found;
 
 /// Of the reasons that are shown of all iterations together.
@@ -180,9 +181,8 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let input = input.map(json_of);
     let mut execution = api.shown(vec![entry]).await?.remove(0);
     if execution.status == ExecutionStatus::Queued && execution.waiting_for.is_none() {
-        let (agent, id) = (execution.agent, execution.id);
-        let before = api.reader().read(move |sql| rows::queued_before(sql, agent, id)).await?;
-        execution.waiting_for = (before > 0).then(|| format!("its turn: {before} of its agent are queued before it"));
+        let connections = api.app.fleet.connections();
+        execution.waiting_for = api.records.read(move |txn| place::waits_for(txn, connections, id)).await?;
     }
     let children = api.shown(children).await?;
     let below = below.map(|(tokens, cost_micro_usd)| Below { tokens, cost_micro_usd });

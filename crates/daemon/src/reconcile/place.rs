@@ -3,6 +3,9 @@
 //! has its turn, one a round, and no more at a time than its plan lets run, so that no long queue delays another's. What finds no
 //! place waits, and comes again when a slot or a worker is free; a session's jail makes room for it.
 mod room;
+mod waits;
+
+pub use waits::waits_for;
 
 use crate::app::App;
 use crate::fleet::Connection;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tenure_core::manifest::changes::{Change, Changes, Difference, differences};
 use tenure_core::manifest::{INSTRUCTION_BYTES_MAX, Manifest, Problem, TEXT_BYTES_MAX};
 use tenure_wire::api::agent::{AgentFile, Deployed};
+use tenure_wire::api::model::Model;
 use tenure_wire::client::{self, Client};
 use tenure_wire::problem::{Code, Fault};
 
@@ -18,7 +19,7 @@ use crate::command::contents;
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
-use crate::screen::{one_line, plain, yaml};
+use crate::screen::{self, Ink, one_line, plain, yaml};
 
 pub(super) async fn create(create: Create, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let name = create.name.or(create.called).expect("invariant: the parser wants one of both");
@@ -86,7 +87,15 @@ pub(super) async fn set_model(
     let file = client.agent(agent).await?;
     let changes = Changes { model: Some(model.clone()), ..Changes::default() };
     let revised = Wanted::of(&changes.apply(&file.manifest)).revise(&client, &file, false).await?;
-    show(&file, &revised, output, |agent| format!("Agent \"{agent}\" thinks with {model} from its next task on"))
+    let done =
+        show(&file, &revised, output, |agent| format!("Agent \"{agent}\" thinks with {model} from its next task on"))?;
+    let means = |known: &Model| known.name == model || known.aliases.contains(&model);
+    let models = client.models().await?.items;
+    if let Some(missing) = models.iter().find(|known| means(known) && !known.ready) {
+        let why = missing.note.as_deref().unwrap_or("something is missing");
+        screen::tell(&[(Ink::Wait, &format!("Not usable yet: {why}\n"))]);
+    }
+    Ok(done)
 }
 
 fn changes(profile: Profile) -> Result<Changes, Failure> {

@@ -62,7 +62,8 @@ fn wanted_by(txn: &mut ReadTxn<'_>, slots: &Slots, holder: Holder) -> Result<Opt
     Ok(slots.full(row.standing.home).map(JailsOf::Connection))
 }
 
-fn is_busy(txn: &mut ReadTxn<'_>, agent: AgentId, revision: u32) -> Result<bool, Error> {
+/// As many of an agent run as this revision of it lets.
+pub(super) fn is_busy(txn: &mut ReadTxn<'_>, agent: AgentId, revision: u32) -> Result<bool, Error> {
     let running = executions::running_of(txn.parts().0, agent)?;
     Ok(running >= u64::from(txn.plan(agent, revision)?.concurrency))
 }
