@@ -1,4 +1,5 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
+mod approval;
 mod audit;
 mod budget;
 mod retention;
@@ -12,6 +13,7 @@ mod sandbox;
 mod sessions;
 mod state;
 
+pub use approval::{Approval, ApprovalFilter, Approve, Which};
 pub use audit::{Audit, Tail};
 pub use budget::{Budget, Limit, Limits, Whose};
 pub use comms::{Comms, Dead, Letters, Send};
@@ -144,6 +146,9 @@ pub enum Verb {
     Comms(Comms),
     /// See what agents tell their supervisor, and say that somebody has seen to it.
     Alerts(Alerts),
+    /// Allow what agents want to do, or not, and see what was asked.
+    #[command(subcommand)]
+    Approval(Approval),
     /// Start an execution of an agent.
     Execute(Execute),
     /// List, look at and cancel executions.

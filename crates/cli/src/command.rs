@@ -10,6 +10,7 @@ mod supervise;
 mod agent;
 mod agents;
 mod alerts;
+mod approval;
 mod budget;
 mod comms;
 mod cost;
@@ -61,6 +62,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Resume(whom) => supervise::run(Act::Resume, whom, settings, output).await,
         Verb::Kill(whom) => supervise::run(Act::Kill, whom, settings, output).await,
         Verb::Alerts(alerts) => alerts::run(alerts, settings, output).await,
+        Verb::Approval(verb) => approval::run(verb, settings, output).await,
         Verb::Comms(verb) => comms::run(verb, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,
         Verb::Execution(verb) => execution::run(verb, settings, output).await,

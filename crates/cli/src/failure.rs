@@ -211,6 +211,8 @@ fn exit_of(code: Code) -> Exit {
         | Code::KeyUnknown
         | Code::MessageUnknown
         | Code::AlertUnknown
+        | Code::ApprovalUnknown
+        | Code::GrantUnknown
         | Code::ScheduleUnknown
         | Code::ModelUnknown
         | Code::RouteUnknown => Exit::NotFound,
@@ -224,6 +226,10 @@ fn exit_of(code: Code) -> Exit {
         | Code::AgentBusy
         | Code::MessageAmbiguous
         | Code::AlertAmbiguous
+        | Code::ApprovalAmbiguous
+        | Code::ApprovalOver
+        | Code::ApprovalSamePerson
+        | Code::GrantsFull
         | Code::MessageNotDead
         | Code::MailboxFull
         | Code::HomeGone
@@ -283,6 +289,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::IdempotencyKeyWrong
         | Code::KeyNameWrong
         | Code::CallArgumentsWrong
+        | Code::GrantWrong
         | Code::OverlapTooLong => Exit::Refused,
     }
 }

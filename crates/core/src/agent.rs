@@ -7,98 +7,10 @@
 //! deployed, paused ──kill──> the same state: what runs is cancelled, and until that is done nothing begins
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
-/// Events of messages, but for the two that bring what a message says.
-macro_rules! message_events_without_body {
-    () => {
-        Event::MessageFannedOut { .. }
-            | Event::MessagesReceived { .. }
-            | Event::MessagesDead { .. }
-            | Event::MessagesExpired { .. }
-            | Event::MessageUnanswered { .. }
-            | Event::MessageResent { .. }
-            | Event::MessageDropped { .. }
-            | Event::MessageRefused { .. }
-            | Event::Subscribed { .. }
-            | Event::Unsubscribed { .. }
-    };
-}
-
-/// Events of stored values.
-macro_rules! state_events {
-    () => {
-        Event::StateSet(_)
-            | Event::StateDeleted(_)
-            | Event::StateExpired(_)
-            | Event::StateDropped(_)
-            | Event::StateRestored(_)
-            | Event::StateSessionOver(_)
-            | Event::StateQuotaSet { .. }
-            | Event::StateSweepDue { .. }
-    };
-}
-
-/// Events of an agent's own life, but for its end.
-macro_rules! life_events {
-    () => {
-        Event::Created(_)
-            | Event::Revised(_)
-            | Event::Paused { .. }
-            | Event::Resumed { .. }
-            | Event::Woken { .. }
-            | Event::WakeSkipped { .. }
-            | Event::WakeHeld { .. }
-            | Event::BudgetSet { .. }
-            | Event::BudgetNear(_)
-            | Event::Killed(_)
-            | Event::Revoked(_)
-            | Event::Deleted { .. }
-            | Event::Homed { .. }
-            | Event::HomeRemoved { .. }
-            | Event::KeyCreated { .. }
-            | Event::KeyRetired { .. }
-            | Event::KeyRevoked { .. }
-            | Event::SessionOpened { .. }
-            | Event::SessionEnded { .. }
-            | Event::FilePut(_)
-            | Event::FilePutEnded { .. }
-            | Event::ExecutionStarted { .. }
-            | Event::ExecutionEnded { .. }
-            | Event::RetentionDue { .. }
-            | Event::Refused(_)
-    };
-}
-
-/// Events of the wakes that it plans itself.
-macro_rules! planned_events {
-    () => {
-        Event::ScheduleCreated { .. }
-            | Event::ScheduleDeleted { .. }
-            | Event::ScheduleWoken { .. }
-            | Event::ScheduleSkipped { .. }
-    };
-}
-
-/// Events of what it tells its supervisor.
-macro_rules! alert_events {
-    () => {
-        Event::AlertSent { .. } | Event::AlertAcknowledged { .. }
-    };
-}
-
-/// Events of things of its that are listed one by one.
-macro_rules! item_events {
-    () => {
-        planned_events!() | alert_events!()
-    };
-}
-
-macro_rules! message_events {
-    () => {
-        Event::MessageSent { .. } | Event::MessageQueued { .. } | message_events_without_body!()
-    };
-}
-
+#[macro_use]
+mod kinds;
 pub mod alert;
+mod approval;
 mod budget;
 mod deploy;
 mod files;
@@ -110,6 +22,7 @@ mod rows;
 mod schedule;
 mod state;
 mod supervision;
+pub use approval::Approve;
 pub(crate) use budget::hold_messages;
 pub use deploy::{Deployed, Deployment, Expectation, Listed};
 pub use files::PutFile;
@@ -127,13 +40,14 @@ pub use supervision::{Supervised, Supervision};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::approval::Grant;
 use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Allowance, Line, Near, Whose};
 use crate::call::Holder;
 use crate::comms::{self, Audience, Envelope};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution;
-use crate::id::{AgentId, AlertId, ExecutionId, KeyId, MessageId, SessionId, WorkerId};
+use crate::id::{AgentId, AlertId, ApprovalId, CallId, ExecutionId, GrantId, KeyId, MessageId, SessionId, WorkerId};
 use crate::manifest::Trigger;
 use crate::owed::Owed;
 use crate::retention::{self, Keeping};
@@ -202,6 +116,9 @@ pub struct Agent {
     /// How many it ever planned.
     #[serde(default, skip_serializing_if = "none_planned")]
     pub plans: u32,
+    /// What people let it do unasked; at most [`GRANTS_MAX`](crate::approval::GRANTS_MAX), some of them over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -245,7 +162,6 @@ impl State {
 }
 
 verbs! {
-    #[expect(clippy::large_enum_variant, reason = "a command lives for one commit")]
     pub enum Command {
         /// Addressed to a fresh id: where the name is an agent's, that one gets a new revision.
         "agent.deploy" => Deploy(Deployment),
@@ -305,6 +221,10 @@ verbs! {
         "schedule.delete" ends => DeleteSchedule { name: String },
         /// A person has seen to an alert.
         "alert.acknowledge" ends => AcknowledgeAlert { alert: AlertId, note: Option<String> },
+        /// A person allows a call of it.
+        "approval.approve" => Approve(Approve),
+        "approval.reject" ends => Reject { approval: ApprovalId, reason: Option<String> },
+        "grant.revoke" ends => RevokeGrant { grant: GrantId },
     }
 
     fn payloads(&self) -> Vec<&Payload> {
@@ -314,6 +234,9 @@ verbs! {
             Command::SetState(write) => vec![&write.value],
             Command::RestoreState { values } => values.iter().map(|write| &write.value).collect(),
             Command::Post(post) => vec![&post.body],
+            Command::Approve(approve) => {
+                approve.edited.iter().flat_map(|edited| [&edited.arguments, &edited.attributes]).collect()
+            }
             Command::Delete { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
@@ -336,7 +259,9 @@ verbs! {
             | Command::ResendMessage { .. }
             | Command::DropMessage { .. }
             | Command::DeleteSchedule { .. }
-            | Command::AcknowledgeAlert { .. } => Vec::new(),
+            | Command::AcknowledgeAlert { .. }
+            | Command::Reject { .. }
+            | Command::RevokeGrant { .. } => Vec::new(),
         }
     }
 }
@@ -473,6 +398,10 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             note: Option<String>,
         },
+        "grant.given" => GrantGiven { grant: Grant, approval: ApprovalId },
+        /// In the place of a person's word for this call.
+        "grant.used" => GrantUsed { grant: GrantId, call: CallId },
+        "grant.revoked" => GrantRevoked { grant: GrantId, by: Actor },
     }
 }
 
@@ -524,6 +453,18 @@ refusals! {
         "message.mailbox_full" => MailboxFull {},
         "retention.nothing_due" quiet => NothingToErase {},
         "schedule.unknown" => ScheduleUnknown {},
+        "approval.unknown" => ApprovalUnknown {},
+        /// It was answered before, or is asked no more; `state`: how it stands.
+        "approval.over" quiet => ApprovalOver { state: String },
+        /// It needs several people, and this one has allowed it already.
+        "approval.same_person" quiet => ApprovalSamePerson {},
+        "approval.not_a_person" => ApprovalNotAPerson {},
+        /// The other arguments do not fit the capability.
+        "approval.misfit" => ApprovalMisfit { sentence: String },
+        "grant.unknown" => GrantUnknown {},
+        /// A time in the past, no calls, or an execution where there is none.
+        "grant.wrong" => GrantWrong {},
+        "grant.too_many" => GrantsFull {},
         "alert.unknown" => AlertUnknown {},
         "alert.already_acknowledged" quiet => AlertAcknowledged {},
     }
@@ -587,6 +528,9 @@ impl Aggregate for Agent {
             Command::DropMessage { message } => mailbox::drop(id, draft, message),
             Command::DeleteSchedule { name } => planned::delete(id, draft, &name),
             Command::AcknowledgeAlert { alert, note } => alert::acknowledge_command(id, draft, alert, note),
+            Command::Approve(approve) => approval::approve(id, draft, approve),
+            Command::Reject { approval, reason } => approval::reject(id, draft, approval, reason),
+            Command::RevokeGrant { grant } => approval::revoke(id, draft, grant),
         }
     }
 
@@ -648,6 +592,7 @@ impl Aggregate for Agent {
             Event::ExecutionEnded { execution } => supervision::apply_ended(agent, *execution, stamp),
             Event::RetentionDue { due } => agent.keeping.due = *due,
             planned_events!() => planned::apply(agent, event, stamp),
+            grant_events!() => approval::apply(agent, event, stamp),
             Event::Created(_)
             | Event::FilePut(_)
             | Event::FilePutEnded { .. }

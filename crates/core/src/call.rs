@@ -4,36 +4,39 @@
 //! ```text
 //!                       ┌─ in a sandbox ──> leased ──outcome──> ended
 //! proposed ──judged────>┤                     │ lost and idempotent, or it met a link
-//!     │                 └─ on our own rows    └──────────────> proposed, judged again
-//!     └──> blocked          └── performed in the same commit ──> ended
+//!   ↕   │               └─ on our own rows    └──────────────> proposed, judged again
+//!   │   └──> blocked        └── performed in the same commit ──> ended
+//!   waiting ──people allow it──> approved, judged again      (`approval`)
 //! ```
-//! Only a lease makes a sandbox. Every `call.called` gets exactly one `call.ended`; a proposed call is never in flight.
-//! (A call that waits for an approval is a state of its own, and comes with approvals.)
+//! Only a lease makes a sandbox. Every `call.called` gets exactly one `call.ended`; a proposed call is never in flight, and one
+//! that a person allowed is never repeated.
 //!
 //! Its types in the order of its life: [`Proposal`] is what was asked; [`Proposed`] what is kept of it, in [`Open`] with its
 //! [`State`] until it ends; [`Called`] and [`Ended`] its two events, or [`Blocked`] why it never began; [`EndCall`] a worker's
 //! report, with its [`Outcome`]; [`CallRow`] what lists show, changed by `row::CallChange`. On the wire it is `frame::LeasedCall`
 //! to a worker, `frame::CallOutcome` back, and `api::Call` to people; `local::Call` is what a model's program says.
+mod holder;
 mod lease;
+mod outcome;
 
+pub use holder::{Holder, HolderKind};
 pub(crate) use lease::{Begun, begin, leased};
+pub use outcome::Outcome;
 
 use crate::actor::Actor;
-use crate::aggregate::{Member, Stream};
+use crate::agent::{self, Agent};
+use crate::approval::{self, Allowed, Approval, Edited, Held};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
 use crate::draft::Draft;
-use crate::execution::Execution;
 use crate::facts::Unread;
-use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, IdError, LeaseId, SessionId};
+use crate::id::{AgentId, ApprovalId, CallId, ConnectionId, GrantId, LeaseId};
 use crate::judge::{Ask, Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
-use crate::session::Session;
 use crate::time::{Due, Stamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 
 /// Losses of one call before even an idempotent one is given up as unknown.
 pub const LOSSES_MAX: u32 = 50;
@@ -83,13 +86,20 @@ pub struct Open {
     pub place: Place,
     pub losses: u32,
     pub redirects: u32,
+    /// A person, or a grant of one, allowed it: it is not repeated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allowed: bool,
     pub state: State,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     Proposed,
+    /// People must allow it.
+    Waiting(Box<Approval>),
+    /// They have; it begins once it is judged again.
+    Approved(Box<Approval>),
     Leased(Lease),
 }
 
@@ -108,156 +118,6 @@ pub struct Caller {
     pub holder: Holder,
 }
 
-/// What holds a call: it says which calls there are, and what follows when all are over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumDiscriminants)]
-#[strum_discriminants(name(HolderKind), doc = "What holds a call, by its kind alone.")]
-pub enum Holder {
-    Execution(ExecutionId),
-    Session(SessionId),
-}
-
-impl Holder {
-    /// None of a stream that holds no calls.
-    pub fn of(stream: Stream) -> Option<Holder> {
-        let execution = Execution::id(stream).map(Holder::Execution);
-        execution.or_else(|| Session::id(stream).map(Holder::Session))
-    }
-
-    pub fn kind(self) -> HolderKind {
-        self.into()
-    }
-
-    pub fn execution(self) -> Option<ExecutionId> {
-        match self {
-            Holder::Execution(id) => Some(id),
-            Holder::Session(_) => None,
-        }
-    }
-
-    pub fn session(self) -> Option<SessionId> {
-        match self {
-            Holder::Session(id) => Some(id),
-            Holder::Execution(_) => None,
-        }
-    }
-}
-
-impl From<ExecutionId> for Holder {
-    fn from(id: ExecutionId) -> Holder {
-        Holder::Execution(id)
-    }
-}
-
-impl From<SessionId> for Holder {
-    fn from(id: SessionId) -> Holder {
-        Holder::Session(id)
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Holder::Execution(id) => fmt::Display::fmt(id, f),
-            Holder::Session(id) => fmt::Display::fmt(id, f),
-        }
-    }
-}
-
-impl Serialize for Holder {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Holder {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Holder, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-impl FromStr for Holder {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Holder, IdError> {
-        match text.starts_with(SessionId::PREFIX) {
-            true => text.parse().map(Holder::Session),
-            false => text.parse().map(Holder::Execution),
-        }
-    }
-}
-
-/// How a call ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
-    Done {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        exit_code: Option<i32>,
-    },
-    /// It was tried and did not succeed; `code` is the reason's stable name.
-    Failed {
-        code: String,
-    },
-    TimedOut,
-    /// A limit was hit; `limit` is how much there was, in the resource's own unit (bytes, processes, files, ms).
-    ResourceExhausted {
-        resource: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        limit: Option<u64>,
-    },
-    /// Ended before it was done: cancelled, or its iteration or session was over.
-    Killed,
-    /// What was in flight is not known. `again`: it is idempotent and will be repeated.
-    Lost {
-        again: bool,
-    },
-    /// It met a link; `path` is where the link leads, to be judged before anything is done.
-    Redirected {
-        path: String,
-    },
-}
-
-impl Outcome {
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Outcome::Done { .. } => "done",
-            Outcome::Failed { .. } => "failed",
-            Outcome::TimedOut => "timed_out",
-            Outcome::ResourceExhausted { .. } => "resource_exhausted",
-            Outcome::Killed => "killed",
-            Outcome::Lost { .. } => "lost",
-            Outcome::Redirected { .. } => "redirected",
-        }
-    }
-
-    /// As rows show it: with what went wrong behind it.
-    pub fn to_word(&self) -> String {
-        match self {
-            Outcome::Failed { code } => format!("failed:{code}"),
-            Outcome::ResourceExhausted { resource, .. } => format!("resource_exhausted:{resource}"),
-            Outcome::Done { .. }
-            | Outcome::TimedOut
-            | Outcome::Killed
-            | Outcome::Lost { .. }
-            | Outcome::Redirected { .. } => self.as_str().to_string(),
-        }
-    }
-
-    /// The call is proposed anew after it.
-    pub fn is_again(&self) -> bool {
-        match self {
-            Outcome::Lost { again } => *again,
-            Outcome::Redirected { .. } => true,
-            Outcome::Done { .. }
-            | Outcome::Failed { .. }
-            | Outcome::TimedOut
-            | Outcome::ResourceExhausted { .. }
-            | Outcome::Killed => false,
-        }
-    }
-}
-
 /// Why a proposed call was never made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
@@ -267,6 +127,17 @@ pub enum Blocked {
     },
     Misfit {
         sentence: String,
+    },
+    /// A person did not allow it.
+    Rejected {
+        approval: ApprovalId,
+        by: Actor,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Nobody allowed it in time.
+    Unapproved {
+        approval: ApprovalId,
     },
     /// Its iteration or session ended before its turn came.
     Withdrawn,
@@ -281,6 +152,8 @@ impl Blocked {
         match self {
             Blocked::Policy { .. } => "policy",
             Blocked::Misfit { .. } => "misfit",
+            Blocked::Rejected { .. } => "rejected",
+            Blocked::Unapproved { .. } => "unapproved",
             Blocked::Withdrawn => "withdrawn",
             Blocked::Expired => "expired",
             Blocked::Cancelled => "cancelled",
@@ -293,6 +166,9 @@ impl fmt::Display for Blocked {
         match self {
             Blocked::Policy { judgement } => write!(f, "blocked by policy ({})", judgement.rules.join(", ")),
             Blocked::Misfit { sentence } => write!(f, "wrong arguments: {sentence}"),
+            Blocked::Rejected { reason: Some(reason), .. } => write!(f, "a person did not allow it: {reason}"),
+            Blocked::Rejected { reason: None, .. } => f.write_str("a person did not allow it"),
+            Blocked::Unapproved { .. } => f.write_str("nobody allowed it in time"),
             Blocked::Withdrawn => f.write_str("withdrawn: what asked for it ended first"),
             Blocked::Expired => f.write_str("expired: no worker had room for it while its time lasted"),
             Blocked::Cancelled => f.write_str("cancelled before it began"),
@@ -377,12 +253,12 @@ pub struct CallRow {
     pub arguments: Hash,
     pub attributes: Hash,
     pub shown: Shown,
-    /// `proposed`, `called`, `ended` or `blocked`.
+    /// `proposed`, `waiting`, `called`, `ended` or `blocked`.
     pub state: String,
     pub rules: Option<String>,
     pub called_at: Option<crate::time::Time>,
     pub ended_at: Option<crate::time::Time>,
-    /// For a blocked call, why: `policy`, `misfit`, `withdrawn`, `expired` or `cancelled`.
+    /// For a blocked call, why: `policy`, `misfit`, `rejected`, `unapproved`, `withdrawn`, `expired` or `cancelled`.
     pub outcome: Option<String>,
     pub exit_code: Option<i32>,
     pub result: Option<Hash>,
@@ -420,6 +296,7 @@ impl Proposed {
             place: self.place,
             losses: 0,
             redirects: 0,
+            allowed: false,
             state: State::Proposed,
         }
     }
@@ -453,23 +330,68 @@ impl Proposed {
 impl Open {
     pub fn lease(&self) -> Option<Lease> {
         match self.state {
-            State::Proposed => None,
+            State::Proposed | State::Waiting(_) | State::Approved(_) => None,
             State::Leased(lease) => Some(lease),
         }
     }
 
-    /// Its first event once it was judged: under a lease, or in our own rows without one.
-    pub(crate) fn called(&self, judged: Judged, lease: Option<Lease>, check: Option<Proposed>) -> Called {
-        Called {
+    /// What people were asked of it; none once it began.
+    pub fn approval(&self) -> Option<&Approval> {
+        match &self.state {
+            State::Waiting(approval) | State::Approved(approval) => Some(approval),
+            State::Proposed | State::Leased(_) => None,
+        }
+    }
+
+    /// What people have not answered yet.
+    pub fn waits_for(&self) -> Option<&Approval> {
+        match &self.state {
+            State::Waiting(approval) => Some(approval),
+            State::Proposed | State::Approved(_) | State::Leased(_) => None,
+        }
+    }
+
+    fn approved(&self) -> Option<&Approval> {
+        match &self.state {
+            State::Approved(approval) => Some(approval),
+            State::Proposed | State::Waiting(_) | State::Leased(_) => None,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self.state {
+            State::Proposed | State::Approved(_) => true,
+            State::Waiting(_) | State::Leased(_) => false,
+        }
+    }
+
+    /// Its first event once it was judged: under a lease, or in our own rows without one. A grant that it needs is used.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub(crate) fn called(
+        &self,
+        draft: &mut Draft<'_>,
+        caller: Caller,
+        judged: Judged,
+        lease: Option<Lease>,
+        check: Option<Proposed>,
+    ) -> Result<Called, Unread> {
+        let mut judgement = judged.judgement;
+        if let May::Begin { grant: Some(grant) } = judged.may {
+            judgement.rules.push(format!("grant:{grant}"));
+            draft.emit::<Agent>(caller.agent, agent::Event::GrantUsed { grant, call: self.id })?;
+        }
+        Ok(Called {
             call: self.id,
             capability: self.capability.clone(),
             arguments: self.arguments.hash,
             attributes: self.attributes.hash,
             shown: judged.shown,
-            judgement: judged.judgement,
+            judgement,
             lease,
             check,
-        }
+        })
     }
 
     /// It was asked for and never started, so that it counts when it does.
@@ -477,7 +399,24 @@ impl Open {
         self.losses == 0 && self.redirects == 0
     }
 
+    pub(crate) fn apply_held(&mut self, held: &Held) {
+        self.state = State::Waiting(Box::new(held.approval()));
+    }
+
+    pub(crate) fn apply_allowed(&mut self, allowed: &Allowed) {
+        let State::Waiting(approval) = &mut self.state else { return };
+        if let Some(edited) = &allowed.edited {
+            (self.arguments, self.attributes) = (edited.arguments, edited.attributes);
+            approval.by.clear();
+        }
+        approval.by.push(allowed.by);
+        if allowed.complete {
+            self.state = State::Approved(approval.clone());
+        }
+    }
+
     pub(crate) fn apply_called(&mut self, called: &Called) {
+        self.allowed |= called.judgement.verdict == Verdict::ApprovalRequired;
         if let Some(lease) = called.lease {
             self.state = State::Leased(lease);
         }
@@ -530,15 +469,15 @@ impl Open {
 
     /// How it ends when its sandbox is proven dead: what is idempotent comes again, of the rest the outcome is unknown.
     pub(crate) fn lost(&self, closing: bool) -> Outcome {
-        Outcome::Lost { again: self.idempotent && self.losses < LOSSES_MAX && !closing }
+        Outcome::Lost { again: self.idempotent && !self.allowed && self.losses < LOSSES_MAX && !closing }
     }
 }
 
 /// The calls that may start now: all at once when all are free of side effects, else one after another.
 pub fn startable(calls: &[Open]) -> impl Iterator<Item = &Open> {
     let side_by_side = calls.iter().all(|call| call.effects == Effects::None);
-    let most = if side_by_side { usize::MAX } else { usize::from(calls.iter().all(|call| call.lease().is_none())) };
-    calls.iter().filter(|call| call.state == State::Proposed).take(most)
+    let most = if side_by_side { usize::MAX } else { usize::from(calls.iter().all(Open::is_ready)) };
+    calls.iter().filter(|call| call.is_ready()).take(most)
 }
 
 /// What the world owes the open calls of a holder that is bound to `connection`, or to none.
@@ -554,7 +493,18 @@ pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<I
 pub struct Judged {
     pub judgement: Judgement,
     pub shown: Shown,
-    pub may: bool,
+    pub may: May,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// `grant`: what stands for a person's word, where one is wanted.
+    Begin {
+        grant: Option<GrantId>,
+    },
+    /// Once people allow it.
+    Wait,
+    Never,
 }
 
 /// May this call be made now?
@@ -564,11 +514,11 @@ pub struct Judged {
 pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
     let blocked = |rule: &str| {
         let judgement = Judgement { verdict: Verdict::Blocked, rules: vec![rule.to_string()] };
-        Judged { judgement, shown: Shown::default(), may: false }
+        Judged { judgement, shown: Shown::default(), may: May::Never }
     };
     let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
     let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
-    let mut judgement = draft.judge.judge(&Ask {
+    let judgement = draft.judge.judge(&Ask {
         actor: caller.actor,
         agent: caller.agent,
         revision: caller.revision,
@@ -577,13 +527,15 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
         tools: &plan.tools,
     });
     let may = match judgement.verdict {
-        Verdict::Autonomous | Verdict::Notify => true,
-        // Nobody can answer an approval yet, so a call that wants one is refused rather than left to wait for ever.
-        Verdict::ApprovalRequired => {
-            judgement.rules.push("floor:no_approvals_yet".to_string());
-            false
+        Verdict::Autonomous | Verdict::Notify => May::Begin { grant: None },
+        Verdict::ApprovalRequired if call.approved().is_some_and(|approval| approval.answers(&judgement)) => {
+            May::Begin { grant: None }
         }
-        Verdict::Blocked => false,
+        Verdict::ApprovalRequired => match approval::found(draft, caller, call, &attributes)? {
+            Some(grant) => May::Begin { grant: Some(grant) },
+            None => May::Wait,
+        },
+        Verdict::Blocked => May::Never,
     };
     Ok(Judged { judgement, shown: Shown::of(&attributes), may })
 }
@@ -636,6 +588,18 @@ pub(crate) fn perform(
 pub fn called_row(called: &Called, stamp: Stamp) -> Row {
     let rules = called.judgement.rules.join(", ");
     Row::CallChanged { id: called.call, change: CallChange::Called { rules }, at: stamp.at }
+}
+
+pub fn held_row(held: &Held, stamp: Stamp) -> Row {
+    let rules = held.judgement.rules.join(", ");
+    let sentence = format!("a person must allow it: {}", held.approval);
+    Row::CallChanged { id: held.call, change: CallChange::Held { rules, sentence }, at: stamp.at }
+}
+
+pub fn allowed_row(allowed: &Allowed, stamp: Stamp) -> Option<Row> {
+    let Edited { arguments, attributes, shown } = allowed.edited.clone()?;
+    let change = CallChange::Edited { arguments: arguments.hash, attributes: attributes.hash, shown };
+    Some(Row::CallChanged { id: allowed.call, change, at: stamp.at })
 }
 
 pub fn blocked_row(call: CallId, blocked: &Blocked, stamp: Stamp) -> Row {

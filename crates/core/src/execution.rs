@@ -22,7 +22,7 @@ mod validation;
 mod words;
 
 pub use budget::Budget;
-pub(crate) use decide::{replace, start};
+pub(crate) use decide::{allow, reject, replace, start};
 pub(crate) use erase::erase;
 pub use erase::{Payloads, REASON_MAX};
 pub(crate) use lineage::start_child;
@@ -34,6 +34,7 @@ pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::approval;
 use crate::binding::Binding;
 use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Day, Shut};
@@ -141,7 +142,24 @@ pub struct Iteration {
     pub turns: u32,
     pub calls: u32,
     pub blocked: u32,
+    /// All that is left waits for people, and its jail is being destroyed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parked: bool,
     pub step: Step,
+}
+
+impl Iteration {
+    /// Nothing can go on before a person has answered.
+    pub fn waits_for_people(&self) -> bool {
+        match &self.step {
+            Step::Acting { calls } => {
+                call::startable(calls).next().is_none()
+                    && calls.iter().all(|call| call.lease().is_none())
+                    && calls.iter().any(|call| call.waits_for().is_some())
+            }
+            Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -279,6 +297,8 @@ verbs! {
         /// it binds by them, if it binds one.
         "call.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
         "call.end" ends urgent => EndCall(EndCall),
+        /// By the reconciler, once a call has waited too long for a person.
+        "call.expire_approvals" ends => ExpireApprovals {},
         /// A validator's own call.
         "iteration.check" => Check { iteration: u32, index: u32, proposal: call::Proposal },
         "iteration.validate" => Validate { iteration: u32, index: u32, finding: Finding },
@@ -312,6 +332,7 @@ verbs! {
             | Command::LoseModel { .. }
             | Command::Erase { .. }
             | Command::EraseRest {}
+            | Command::ExpireApprovals {}
             | Command::Expire {} => Vec::new(),
         }
     }
@@ -415,6 +436,9 @@ events! {
             charged_tokens: Option<u64>,
         },
         "call.called" => CallCalled(call::Called),
+        /// A person must allow it first.
+        "call.held" => CallHeld(approval::Held),
+        "call.allowed" => CallAllowed(approval::Allowed),
         "call.blocked" => CallBlocked {
             call: CallId,
             capability: String,
@@ -438,6 +462,8 @@ events! {
             #[serde(flatten)]
             cause: Cause,
         },
+        /// Nothing goes on in it before a person has allowed a call: its jail is destroyed, and its slot given back.
+        "iteration.parked" => IterationParked { iteration: u32 },
         "iteration.released" => IterationReleased {
             iteration: u32,
             connection: ConnectionId,
@@ -523,6 +549,11 @@ impl Execution {
         }
     }
 
+    /// A call of it that has no end yet.
+    pub fn call(&self, id: CallId) -> Option<&Open> {
+        iteration::step_calls(&self.iteration()?.step).iter().find(|call| call.id == id)
+    }
+
     /// Whether it has been at work and is not over: it counts among those that its agent may have at a time.
     pub fn has_begun(&self) -> bool {
         match &self.phase {
@@ -548,6 +579,7 @@ impl Execution {
     pub fn status(&self) -> (Status, Option<&'static str>) {
         match &self.phase {
             Phase::Queued { .. } => (Status::Queued, None),
+            Phase::Running(iteration) if iteration.waits_for_people() => (Status::Waiting, Some("approval")),
             Phase::Running(Iteration { binding: None, .. }) => (Status::Waiting, Some("worker")),
             Phase::Running(iteration) => match &iteration.step {
                 Step::Thinking { retries, call: ModelCall::Due { .. }, .. } if *retries > 0 => {
@@ -630,6 +662,7 @@ impl Aggregate for Execution {
             | Event::JailLost { .. }
             | Event::IterationClosing { .. }
             | Event::IterationReleased { .. }
+            | Event::IterationParked { .. }
             | Event::IterationCompleted { .. }
             | Event::IterationFailed { .. }
             | Event::Ended { .. } => iteration::apply(execution, event, stamp),
@@ -638,6 +671,8 @@ impl Aggregate for Execution {
             | Event::ModelFailed { .. }
             | Event::ModelLost { .. }
             | Event::CallCalled(_)
+            | Event::CallHeld(_)
+            | Event::CallAllowed(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
             Event::Validated { .. } => validation::apply(execution, event),

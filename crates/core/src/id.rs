@@ -161,6 +161,8 @@ ids! {
     /// One message; of a broadcast each recipient has it under the same id.
     MessageId "msg" "message";
     AlertId "alr" "alert";
+    ApprovalId "apr" "approval";
+    GrantId "grt" "grant";
     ProjectId "prj" "project";
 }
 

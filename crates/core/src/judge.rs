@@ -41,6 +41,13 @@ pub struct Judgement {
     pub rules: Vec<String>,
 }
 
+impl Judgement {
+    /// Different people who must allow the call, where its verdict asks for one.
+    pub fn people(&self) -> u32 {
+        1
+    }
+}
+
 /// The table of verdicts in `sim` is the other implementation.
 pub trait Judge: Send + Sync {
     fn judge(&self, ask: &Ask<'_>) -> Judgement;

@@ -29,6 +29,7 @@ pub mod capability;
 pub mod judge;
 pub mod network;
 pub mod call;
+pub mod approval;
 pub mod binding;
 pub mod state;
 pub mod budget;

@@ -62,6 +62,8 @@ pub enum Obligation {
     Expire,
     /// The time of a session's call is over, or its jail is idle.
     ExpireCalls,
+    /// A call has waited too long for a person to allow it.
+    ExpireApprovals,
     /// Give back what a lapsed connection held.
     Sweep {
         connection: ConnectionId,

@@ -3,6 +3,7 @@
 use crate::agent::{AgentKeyRow, Listed, RevisionRow, Standing};
 use crate::bound::Hash;
 use crate::call::CallRow;
+use crate::capability::Shown;
 use crate::comms::{MessageChange, MessageRow};
 use crate::execution::{ConversationRow, CostRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 use crate::facts::{Counter, Namespace};
@@ -147,6 +148,17 @@ impl Row {
 pub enum CallChange {
     Called {
         rules: String,
+    },
+    /// It waits for a person.
+    Held {
+        rules: String,
+        sentence: String,
+    },
+    /// A person gave it other arguments.
+    Edited {
+        arguments: Hash,
+        attributes: Hash,
+        shown: Shown,
     },
     /// Asked for anew: it was lost, or met a link and is judged by what it is now.
     Again {

@@ -19,9 +19,10 @@ pub use rows::SessionRow;
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
+use crate::approval;
 use crate::binding::{Binding, Unplaced};
 use crate::bound::{Hash, Payload};
-use crate::call::{self, EndCall, Open};
+use crate::call::{self, Blocked, EndCall, Open};
 use crate::draft::{Draft, Stop};
 use crate::facts::Unread;
 use crate::id::{AgentId, CallId, ConnectionId, KeyId, LeaseId, SessionId, WorkerId};
@@ -169,6 +170,10 @@ verbs! {
         "session.cancel_call" ends => CancelCall { call: CallId },
         /// The time of a call is over, or its jail is idle.
         "session.expire_calls" ends => ExpireCalls {},
+        /// By the reconciler, once a call has waited too long for a person.
+        "session.expire_approvals" ends => ExpireApprovals {},
+        /// Brings the arguments of a call on our own rows that people have allowed, and the value that it binds by them.
+        "session.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
         /// By the reconciler: nothing was heard of it for long.
         "session.expire" ends => Expire {},
     }
@@ -180,6 +185,7 @@ verbs! {
                 [&proposal.arguments, &proposal.attributes].into_iter().chain(&invoke.value).collect()
             }
             Command::EndCall(end) => end.result.iter().chain(&end.attributes).collect(),
+            Command::Perform { value, .. } => value.iter().collect(),
             Command::Open { .. }
             | Command::Touch { .. }
             | Command::Close {}
@@ -191,6 +197,7 @@ verbs! {
             | Command::Yield { .. }
             | Command::CancelCall { .. }
             | Command::ExpireCalls {}
+            | Command::ExpireApprovals {}
             | Command::Expire {} => Vec::new(),
         }
     }
@@ -254,11 +261,14 @@ events! {
         },
         "call.cancel_requested" => CancelRequested { call: CallId, by: Actor },
         "call.called" => CallCalled(call::Called),
+        /// A person must allow it first.
+        "call.held" => CallHeld(approval::Held),
+        "call.allowed" => CallAllowed(approval::Allowed),
         "call.blocked" => CallBlocked {
             call: CallId,
             capability: String,
             #[serde(flatten)]
-            blocked: call::Blocked,
+            blocked: Blocked,
         },
         "call.ended" => CallEnded(call::Ended),
         "session.ended" => Ended {
@@ -291,6 +301,16 @@ refusals! {
 }
 
 impl Session {
+    /// A call of it that has no end yet.
+    pub fn call(&self, id: CallId) -> Option<&Open> {
+        self.calls.iter().map(|held| &held.call).find(|call| call.id == id)
+    }
+
+    /// It is not idle while people have not answered.
+    fn waits_for_people(&self) -> bool {
+        self.calls.iter().any(|held| held.call.waits_for().is_some())
+    }
+
     fn due(&self) -> Run {
         self.heard.plus_ms(IDLE_MS)
     }
@@ -345,6 +365,8 @@ impl Aggregate for Session {
             }
             Event::Ended { ending } => session.ended = Some(Ended { ending: ending.clone(), at: stamp.at }),
             Event::CallCalled(_)
+            | Event::CallHeld(_)
+            | Event::CallAllowed(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_)
             | Event::CancelRequested { .. }
@@ -365,7 +387,7 @@ impl Aggregate for Session {
     /// Who has not ended owes its end, so that none is ever forgotten; and so does a call, and a jail.
     fn owed(&self) -> Vec<Owed> {
         let mut owed = jail::owed(self);
-        if self.ended.is_none() {
+        if self.ended.is_none() && !self.waits_for_people() {
             owed.push(Owed { obligation: Obligation::Expire, due: Due::Run(self.due()) });
         }
         owed
@@ -378,6 +400,18 @@ impl Aggregate for Session {
     fn state_rows(id: SessionId, before: Option<&Session>, after: &Session) -> Vec<Row> {
         rows::of_state(id, before, after)
     }
+}
+
+/// A person allows one of its calls.
+pub(crate) fn allow(id: SessionId, draft: &mut Draft<'_>, allowed: approval::Allowed) -> Result<(), Stop> {
+    draft.emit::<Session>(id, Event::CallAllowed(allowed))?;
+    Ok(jail::advance(id, draft)?)
+}
+
+/// A person does not.
+pub(crate) fn reject(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Stop> {
+    decide::block(id, draft, call, blocked)?;
+    Ok(jail::advance(id, draft)?)
 }
 
 /// Ends a session in somebody else's decision; nothing where it has ended.

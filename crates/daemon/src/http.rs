@@ -24,6 +24,7 @@ mod retention;
 mod costs;
 mod files;
 mod manifests;
+mod approvals;
 mod items;
 mod messages;
 mod executions;
@@ -246,6 +247,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(manifests::routes())
         .merge(messages::routes())
         .merge(items::routes())
+        .merge(approvals::routes())
         .merge(briefings::routes())
         .merge(budgets::routes())
         .merge(retention::routes())

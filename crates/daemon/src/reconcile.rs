@@ -86,6 +86,7 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Cancel => one!(32, dispatch::cancel),
         Kind::Expire => one!(32, expire::expire),
         Kind::ExpireCalls => one!(32, expire::expire_calls),
+        Kind::ExpireApprovals => one!(4, expire::expire_approvals),
         Kind::Sweep => one!(4, sweep::sweep),
         Kind::CancelExecutions => one!(4, cancel::cancel),
         Kind::CancelChildren => one!(4, cancel::cancel_children),
@@ -121,6 +122,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Cancel { .. }
         | Obligation::Expire
         | Obligation::ExpireCalls
+        | Obligation::ExpireApprovals
         | Obligation::Sweep { .. }
         | Obligation::CancelExecutions
         | Obligation::CancelChildren { .. }

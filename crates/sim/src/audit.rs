@@ -20,10 +20,10 @@ use std::fmt;
 use tenure_core::agent::{self, Agent};
 use tenure_core::aggregate::{self, Event, FOLD_BYTES_MAX, Fold, Stream};
 use tenure_core::bound::{Hash, salted};
-use tenure_core::execution::{self, Execution, Phase, Turn};
+use tenure_core::execution::{self, Execution, Phase, Step, Turn};
 use tenure_core::facts::Counter;
 use tenure_core::fleet::Worker;
-use tenure_core::id::{AgentId, ConnectionId, ExecutionId, LeaseId};
+use tenure_core::id::{AgentId, ApprovalId, ConnectionId, ExecutionId, LeaseId};
 use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
 use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
@@ -475,6 +475,7 @@ impl Audit {
             | Obligation::Validate { .. }
             | Obligation::Expire
             | Obligation::ExpireCalls
+            | Obligation::ExpireApprovals
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
             | Obligation::CancelChildren { .. }
@@ -522,6 +523,26 @@ impl Audit {
             .filter(|(stream, owed)| due(owed) && !waits(stream, owed))
             .map(|(stream, owed)| (*stream, owed.obligation.to_key()))
             .collect()
+    }
+
+    /// What people are asked to allow.
+    pub fn asked(&self) -> Vec<(AgentId, ApprovalId)> {
+        let mut asked = Vec::new();
+        for fold in self.folds.values() {
+            if let Some(execution) = fold.as_a::<Execution>() {
+                let calls = execution.iteration().map(|iteration| match &iteration.step {
+                    Step::Acting { calls } => calls.as_slice(),
+                    Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => &[],
+                });
+                let waits = calls.into_iter().flatten().filter_map(|call| call.waits_for());
+                asked.extend(waits.map(|approval| (execution.agent, approval.id)));
+            }
+            if let Some(session) = fold.as_a::<Session>().filter(|session| session.ended.is_none()) {
+                let waits = session.calls.iter().filter_map(|held| held.call.waits_for());
+                asked.extend(waits.map(|approval| (session.agent, approval.id)));
+            }
+        }
+        asked
     }
 
     pub fn deployed(&self) -> Vec<AgentId> {

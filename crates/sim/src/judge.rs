@@ -1,13 +1,20 @@
-//! A judge that reads its verdicts from a table; what the table does not name is autonomous.
-use std::collections::BTreeMap;
-use tenure_core::judge::{Ask, Judge, Judgement, Verdict};
+//! A judge that wants people asked about the programs of every second agent; else it is the floor and the tools.
+use tenure_core::actor::Actor;
+use tenure_core::judge::{Ask, FloorAndTools, Judge, Judgement, Verdict};
 
-#[derive(Debug, Clone, Default)]
-pub struct Table(pub BTreeMap<String, Verdict>);
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Careful;
 
-impl Judge for Table {
+impl Judge for Careful {
     fn judge(&self, ask: &Ask<'_>) -> Judgement {
-        let verdict = self.0.get(ask.capability).copied().unwrap_or(Verdict::Autonomous);
-        Judgement { verdict, rules: vec![format!("table:{}", ask.capability)] }
+        let judgement = FloorAndTools.judge(ask);
+        let asks = match ask.actor {
+            Actor::Agent(agent) => agent.to_string().bytes().map(u32::from).sum::<u32>().is_multiple_of(2),
+            Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => false,
+        };
+        if judgement.verdict == Verdict::Autonomous && asks && ask.capability == "process.run" {
+            return Judgement { verdict: Verdict::ApprovalRequired, rules: vec!["careful:programs".to_string()] };
+        }
+        judgement
     }
 }

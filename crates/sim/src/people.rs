@@ -8,11 +8,14 @@ use tenure_core::access::Role;
 use tenure_core::actor::Actor;
 use tenure_core::agent;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
+use tenure_core::approval::Scope;
 use tenure_core::bound::{Hash, Payload};
 use tenure_core::budget::{Line, Measure, Period};
 use tenure_core::comms::Priority;
 use tenure_core::execution::{self, Start};
-use tenure_core::id::{AgentId, CallId, ExecutionId, KeyId, MessageId, Mint, ProjectId, SessionId};
+use tenure_core::id::{
+    AgentId, ApprovalId, CallId, ExecutionId, GrantId, KeyId, MessageId, Mint, ProjectId, SessionId,
+};
 use tenure_core::manifest::{Manifest, Missed, Overlap};
 use tenure_core::plan::{Plan, Schedule};
 use tenure_core::retention::{AGE_MS_MIN, Retention};
@@ -45,6 +48,7 @@ pub struct People {
     sessions: Vec<(SessionId, AgentId)>,
     /// What they wrote, some of it a dead letter by now.
     posted: Vec<(AgentId, MessageId)>,
+    grants: Vec<(AgentId, GrantId)>,
     /// What sessions have called.
     calls: Vec<(SessionId, CallId)>,
     files: u64,
@@ -54,6 +58,8 @@ pub struct People {
 #[derive(Debug, Clone, Copy)]
 pub struct AskContext {
     pub project: ProjectId,
+    /// One of the calls that they are asked to allow.
+    pub asked: Option<(AgentId, ApprovalId)>,
     pub at: Time,
     /// What is deployed knows no limits.
     pub unlimited: bool,
@@ -126,6 +132,34 @@ fn invocation(random: &mut Random, key: KeyId) -> session::Invoke {
     session::Invoke { key, proposal, value: None, idempotency }
 }
 
+/// A call is allowed as it is, with other arguments, with others like it, or not.
+pub(crate) fn answer(random: &mut Random, agent: AgentId, approval: ApprovalId, context: AskContext) -> Command {
+    let command = match random.below(10) {
+        0..=2 => agent::Command::Reject { approval, reason: Some("not now".into()) },
+        more => {
+            let edited = (more == 3).then(|| {
+                let arguments = serde_json::json!({"command": "true"});
+                let attributes = capability::find("process.run").map(|known| known.attributes(&arguments));
+                let attributes = call::attributes_json(&attributes.unwrap_or_default());
+                call::Proposal {
+                    capability: "process.run".to_string(),
+                    arguments: payload(random, arguments.to_string()),
+                    attributes: payload(random, attributes.expect("invariant: they are small")),
+                    misfit: None,
+                }
+            });
+            let grant = match random.below(6) {
+                0 => Some(Scope::Until { at: context.at.plus_ms(1 + random.below(60_000)) }),
+                1 => Some(Scope::Calls { left: 1 + u32::try_from(random.below(3)).unwrap_or(0) }),
+                2 => Some(Scope::Execution { id: ExecutionId::mint(&mut mint(random, context.at)) }),
+                _ => None,
+            };
+            agent::Command::Approve(agent::Approve { approval, note: None, edited, grant })
+        }
+    };
+    Command::Agent(agent, command)
+}
+
 /// Times that come within a run, by the passing of time or by a step of the clock.
 const TIMES: [(&str, &str); 4] =
     [("*/5 * * * *", "UTC"), ("7,37 * * * *", "Europe/Berlin"), ("30 2 * * *", "America/New_York"), ("@daily", "UTC")];
@@ -184,7 +218,10 @@ impl People {
                 Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
             }
             30..=32 => Some(self.keys(random, context)),
-            33..=35 => self.supervise(random, context),
+            33..=35 => match context.asked.filter(|_| random.chance(500)) {
+                Some((agent, approval)) => Some(answer(random, agent, approval, context)),
+                None => self.supervise(random, context),
+            },
             36 | 37 => self.keep(random, context),
             38 | 39 => self.look_after_dead_letters(random, context),
             _ => self.connect(random, context),
@@ -205,6 +242,9 @@ impl People {
 
     /// Agents are held back for a while, or for good.
     fn supervise(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
+        if let Some((id, grant)) = random.pick(&self.grants).copied().filter(|_| random.chance(200)) {
+            return Some(Command::Agent(id, agent::Command::RevokeGrant { grant }));
+        }
         let id = *random.pick(&self.agents)?;
         let command = match random.below(16) {
             0..=7 => agent::Command::Pause { note: None, until: Some(context.at.plus_ms(1 + random.below(120_000))) },
@@ -431,6 +471,9 @@ impl People {
             }
             (Stream::Agent(id), Event::Agent(agent::Event::MessageQueued { envelope, .. })) => {
                 self.posted.push((id, envelope.message));
+            }
+            (Stream::Agent(id), Event::Agent(agent::Event::GrantGiven { grant, .. })) => {
+                self.grants.push((id, grant.id))
             }
             (Stream::Session(id), Event::Session(session::Event::Invoked { call, .. })) => {
                 self.calls.push((id, call.call));

@@ -99,6 +99,7 @@ fn perform<S: Storage>(
             Ok(false)
         }
         (Stream::Session(id), Obligation::ExpireCalls) => expire::expire_calls(world, id).map(|()| false),
+        (_, Obligation::ExpireApprovals) => expire::expire_approvals(world, stream).map(|()| false),
         (Stream::Execution(id), Obligation::Expire) => expire::expire(world, id).map(|()| false),
         (Stream::Session(id), Obligation::Expire) => expire::expire_session(world, id).map(|()| false),
         (Stream::Agent(agent), Obligation::EndKey) => expire::end_key(world, agent).map(|()| false),

@@ -1,5 +1,6 @@
 //! What a simulation needs of a ledger beside core's own `Ledger`: commits that can fail, and what reconcilers and the
 //! audit read. Memory and the store on disk are held to one behaviour: the same seed gives the same records in both.
+use crate::judge::Careful;
 use crate::mutation::Mutation;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
@@ -16,7 +17,6 @@ use tenure_core::facts::{Changed, Counter, Expiring, Facts, Namespace, Unread};
 use tenure_core::fleet::WorkerRow;
 use tenure_core::id::{AgentId, ConnectionId, ExecutionId, MessageId, ProjectId, WorkerId};
 use tenure_core::item::{Item, ItemKind};
-use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
 use tenure_core::retention::Retained;
@@ -122,7 +122,7 @@ pub fn decide<L: Ledger>(
         Some(Fault::Commit) | None => (None, false),
     };
     let mut failing = Failing { ledger, facts_left, append, mutation };
-    transact(&mut failing, DecisionContext { actor, stamp, seed, judge: &FloorAndTools }, command)
+    transact(&mut failing, DecisionContext { actor, stamp, seed, judge: &Careful }, command)
 }
 
 impl<L: Ledger> Failing<'_, L> {

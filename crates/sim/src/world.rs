@@ -310,8 +310,19 @@ impl<S: Storage> World<S> {
         self.daemon.backing_off.insert(name.clone(), self.now.run.plus_ms(reconcile::BACKOFF_MS));
     }
 
-    pub(crate) fn ask_context(&self) -> AskContext {
-        AskContext { project: self.project, at: self.now.at, unlimited: self.mutation == Some(Mutation::NoLimits) }
+    pub(crate) fn ask_context(&mut self) -> AskContext {
+        let asked = self.audit.asked();
+        let asked = if asked.is_empty() { None } else { self.random.pick(&asked).copied() };
+        let unlimited = self.mutation == Some(Mutation::NoLimits);
+        AskContext { project: self.project, asked, at: self.now.at, unlimited }
+    }
+
+    /// Nobody is left waiting for an answer.
+    fn answer(&mut self) -> Result<bool, Violation> {
+        let context = self.ask_context();
+        let Some((agent, approval)) = context.asked else { return Ok(false) };
+        let command = people::answer(&mut self.random, agent, approval, context);
+        self.command(people::OWNER, command).map(|_| true)
     }
 
     pub fn mint(&mut self) -> Mint {
@@ -347,7 +358,11 @@ impl<S: Storage> World<S> {
         }
         for _ in 0..MOVES_MAX {
             self.pass(1);
-            let moved = worker::connect_all(self)? | reconcile::one(self)? | worker::one(self)? | model::one(self)?;
+            let moved = worker::connect_all(self)?
+                | self.answer()?
+                | reconcile::one(self)?
+                | worker::one(self)?
+                | model::one(self)?;
             self.audit.check(&mut self.storage)?;
             if moved {
                 continue;

@@ -51,13 +51,14 @@ fn a_reconciler_that_does_not_run_is_missed() {
     // clock, whoever comes to it.
     // An idle jail, and a call that waits, go with their session; a call that was taken back ends by itself.
     // What a cancelled execution started ends by itself, too.
-    // What is kept too long is waited for by nobody.
+    // What is kept too long is waited for by nobody; here people are asked nothing.
     // Nobody writes to many here, nor waits for an answer until it is late, nor leaves letters behind.
     let waits = [
         Kind::Place,
         Kind::Dispatch,
         Kind::RemoveHome,
         Kind::ExpireCalls,
+        Kind::ExpireApprovals,
         Kind::Cancel,
         Kind::EndPause,
         Kind::EndKey,
@@ -81,7 +82,15 @@ fn a_reconciler_that_does_not_run_is_missed() {
 #[test]
 fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
     // Agents that start agents do so in the other world; here they seldom come to it.
-    const NEVER: [&str; 3] = ["execution.child_started", "execution.child_ended", "worker.surveyed"];
+    // People are asked nothing here.
+    const NEVER: [&str; 6] = [
+        "execution.child_started",
+        "execution.child_ended",
+        "call.held",
+        "call.allowed",
+        "iteration.parked",
+        "worker.surveyed",
+    ];
     let mut kinds = BTreeSet::new();
     for seed in 3_000_000..3_000_040 {
         kinds.extend(daemon::one(settings(Medium::Memory), seed).unwrap_or_else(|found| panic!("{found}")).kinds);

@@ -22,15 +22,14 @@ fn seeds_hold_in_memory() {
 /// A simulation that never comes to something shows nothing of it.
 #[test]
 fn every_kind_of_event_happens() {
-    // Nobody brings agents files here, nor reads their alerts; sessions are heard by their calls alone, and seldom hold a jail
-    // when it is lost, or a call that is taken back.
-    const NEVER: [&str; 7] = [
+    // Nobody brings agents files here, nor reads their alerts; sessions are heard by their calls alone, and seldom hold a
+    // call that is taken back.
+    const NEVER: [&str; 6] = [
         "restore.accepted",
         "agent.file_put",
         "agent.file_put_ended",
         "alert.acknowledged",
         "session.heard",
-        "session.jail_lost",
         "call.cancel_requested",
     ];
     let mut kinds = BTreeSet::new();

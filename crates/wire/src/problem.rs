@@ -124,6 +124,14 @@ catalogue! {
     // What they tell and plan.
     AlertUnknown "alert_unknown" 404 "There is no such alert" "`tenure alerts --all` shows what there is" LookAgain;
     AlertAmbiguous "alert_ambiguous" 409 "The short id fits several alerts" "write more of the id" ChangeRequest;
+    // What people are asked to allow.
+    ApprovalUnknown "approval_unknown" 404 "There is no such approval" "`tenure approval list --all` shows what there is" LookAgain;
+    ApprovalAmbiguous "approval_ambiguous" 409 "The short id fits several approvals" "write more of the id" ChangeRequest;
+    ApprovalOver "approval_over" 409 "The approval is decided, or no longer asked for" "`tenure approval show ID` says how it stands" LookAgain;
+    ApprovalSamePerson "approval_same_person" 409 "Another person must allow it too" "ask a second person, with a key of their own" AskOperator;
+    GrantUnknown "grant_unknown" 404 "There is no such grant" "`tenure approval grants` shows what there is" LookAgain;
+    GrantWrong "grant_wrong" 422 "That is no grant" "give minutes (1 to 43200), calls (1 to 10000) or the execution that asked" ChangeRequest;
+    GrantsFull "grants_full" 409 "The agent has 32 grants" "revoke one: `tenure approval revoke ID`, or make a rule of them" AskOperator;
     ScheduleUnknown "schedule_unknown" 404 "The agent planned no such wake" "`tenure agent schedules NAME` lists them" LookAgain;
     // Executions.
     ExecutionUnknown "execution_unknown" 404 "There is no such execution" "`tenure execution list` shows what there is" LookAgain;

@@ -33,7 +33,7 @@ pub async fn run(wanted: Watch, settings: &Settings, output: Output) -> Result<E
     }
 }
 
-fn show(event: &WatchEvent, output: Output) -> Result<(), Failure> {
+pub(super) fn show(event: &WatchEvent, output: Output) -> Result<(), Failure> {
     match output.format {
         Format::Json => screen::print(&screen::json_line(event)),
         Format::Yaml => screen::print(&format!("---\n{}", screen::yaml(event))),

@@ -36,6 +36,8 @@ pub struct Formatter {
     called: Option<String>,
     failed: Option<String>,
     status: Option<ExecutionStatus>,
+    /// It waits for a person, and gives its place back.
+    parked: bool,
 }
 
 impl Formatter {
@@ -103,8 +105,20 @@ impl Formatter {
             | What::ModelAnswered { .. }
             | What::ModelFailed { .. }
             | What::ModelLost { .. } => self.of_model(event),
-            What::CallCalled { .. } | What::CallBlocked { .. } | What::CallEnded { .. } => self.of_call(&event.what),
+            What::CallCalled { .. }
+            | What::CallHeld { .. }
+            | What::CallAllowed { .. }
+            | What::CallBlocked { .. }
+            | What::CallEnded { .. } => self.of_call(&event.what),
             What::CancelRequested { by, why } => vec![format!("Cancel requested by {by}: {why}")],
+            What::IterationParked {} => {
+                self.parked = true;
+                Vec::new()
+            }
+            What::IterationUnbound { sandbox_lost, .. } if std::mem::take(&mut self.parked) => {
+                let lost = if *sandbox_lost { "; its sandbox is gone, /workspace is kept" } else { "" };
+                vec![format!("Waits without a worker{lost}")]
+            }
             What::IterationUnbound { why, sandbox_lost } => {
                 let lost = if *sandbox_lost { "; its sandbox is lost, /workspace is kept" } else { "" };
                 vec![format!("Worker lost: {why}{lost}; waiting for another")]
@@ -190,6 +204,15 @@ impl Formatter {
             What::CallCalled { call, capability, target, .. } => {
                 let word = if self.asked.contains(call) { "Tool" } else { "Check" };
                 vec![format!("{word}: {}", call_summary(capability, target))]
+            }
+            What::CallHeld { approval, capability, target, .. } => vec![
+                format!("Waits for approval: {}", call_summary(capability, target)),
+                format!("  `tenure approval show {approval}`, then approve or reject it"),
+            ],
+            What::CallAllowed { by, complete, edited, .. } => {
+                let edited = if *edited { ", with other arguments" } else { "" };
+                let more = if *complete { "" } else { "; another person must allow it too" };
+                vec![format!("Allowed by {by}{edited}{more}")]
             }
             What::CallBlocked { capability, why, .. } => vec![format!("Blocked: {capability}: {why}")],
             What::CallEnded { outcome, code, exit_code, .. } => ended(outcome, code.as_deref(), *exit_code),

@@ -132,6 +132,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::Archived { .. }
         | life_events!()
         | planned_events!()
+        | grant_events!()
         | state_events!()
         | message_events!() => {}
     }
@@ -159,7 +160,12 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
             let changed = Row::ItemChanged { kind, agent: id, key, change, at: stamp.at };
             open(*severity, -1).into_iter().chain([changed]).collect()
         }
-        Event::Archived { .. } | life_events!() | planned_events!() | state_events!() | message_events!() => Vec::new(),
+        Event::Archived { .. }
+        | life_events!()
+        | planned_events!()
+        | grant_events!()
+        | state_events!()
+        | message_events!() => Vec::new(),
     }
 }
 

@@ -95,6 +95,7 @@ impl Agent {
             mailbox: Mailbox::default(),
             planned: Vec::new(),
             plans: 0,
+            grants: Vec::new(),
             budget: Vec::new(),
             held_until: None,
             keeping,

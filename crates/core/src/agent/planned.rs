@@ -200,7 +200,12 @@ pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
             let execution = former.and_then(|place| agent.planned.remove(place).execution);
             agent.planned.push(Planned { name: name.clone(), next: *next, execution });
         }
-        Event::Archived { .. } | life_events!() | alert_events!() | state_events!() | message_events!() => {}
+        Event::Archived { .. }
+        | life_events!()
+        | alert_events!()
+        | grant_events!()
+        | state_events!()
+        | message_events!() => {}
     }
 }
 
@@ -220,6 +225,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::Archived { .. }
         | life_events!()
         | alert_events!()
+        | grant_events!()
         | state_events!()
         | message_events!() => {}
     }
@@ -249,7 +255,12 @@ pub(super) fn rows(id: AgentId, event: &Event, stamp: Stamp) -> Vec<Row> {
         Event::ScheduleCreated { name, when, input, next, .. } => {
             vec![Row::Item(Box::new(created(id, name, when, input, *next, stamp)))]
         }
-        Event::Archived { .. } | life_events!() | alert_events!() | state_events!() | message_events!() => Vec::new(),
+        Event::Archived { .. }
+        | life_events!()
+        | alert_events!()
+        | grant_events!()
+        | state_events!()
+        | message_events!() => Vec::new(),
     }
 }
 

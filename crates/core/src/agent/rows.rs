@@ -1,6 +1,8 @@
 //! The rows of an agent, and the payloads that its events bind. They follow from the event and the fold before it, or from the
 //! state, alone.
-use super::{Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, alert, budget, mailbox, planned};
+use super::{
+    Agent, AgentKeyRow, Deployed, Event, Listed, State, Supervised, alert, approval, budget, mailbox, planned,
+};
 use crate::bound::Hash;
 use crate::facts::Namespace;
 use crate::id::{AgentId, WorkerId};
@@ -101,6 +103,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
         planned_events!() => planned::binds(event, each),
         alert_events!() => alert::binds(event, each),
+        grant_events!() => {}
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::Woken { .. }
@@ -163,6 +166,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         message_events!() => mailbox::rows(id, event, stamp),
         planned_events!() => planned::rows(id, event, stamp),
         alert_events!() => alert::rows(id, event, stamp),
+        grant_events!() => approval::rows(id, before, event, stamp),
         Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
         Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
         Event::Revoked(_) => budget::held(id, before, false).into_iter().collect(),

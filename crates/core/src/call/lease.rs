@@ -1,6 +1,7 @@
 //! What a lease begins and ends, for every holder of calls: a proposed call is judged and called under a fresh lease, or blocked;
 //! a leased one gets its one end, by its worker's report or by the proof that its jail is dead.
-use super::{Blocked, Called, Caller, EndCall, Ended, Fence, Lease, Open, Outcome, Proposed, judge};
+use super::{Blocked, Called, Caller, EndCall, Ended, Fence, Lease, May, Open, Outcome, Proposed, judge};
+use crate::approval::Held;
 use crate::capability;
 use crate::draft::Draft;
 use crate::facts::Unread;
@@ -16,6 +17,7 @@ const TOOK_MS_MAX: u64 = 1 << 40;
 #[derive(Debug)]
 pub(crate) enum Begun {
     Called(Called),
+    Held(Held),
     Blocked(Blocked),
 }
 
@@ -32,11 +34,14 @@ pub(crate) fn begin(
     check: Option<Proposed>,
 ) -> Result<Begun, Unread> {
     let judged = judge(draft, caller, call)?;
-    if !judged.may {
-        return Ok(Begun::Blocked(Blocked::Policy { judgement: judged.judgement }));
+    match judged.may {
+        May::Never => Ok(Begun::Blocked(Blocked::Policy { judgement: judged.judgement })),
+        May::Wait => Ok(Begun::Held(Held::of(draft, call, judged.judgement, judged.shown))),
+        May::Begin { .. } => {
+            let lease = Lease { lease: LeaseId::mint(&mut draft.mint), fence };
+            Ok(Begun::Called(call.called(draft, caller, judged, Some(lease), check)?))
+        }
     }
-    let lease = Lease { lease: LeaseId::mint(&mut draft.mint), fence };
-    Ok(Begun::Called(call.called(judged, Some(lease), check)))
 }
 
 /// Those under a lease.

@@ -6,10 +6,11 @@ use super::{
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
+use crate::approval;
 use crate::bound::{Bound, Payload};
 use crate::briefing;
 use crate::budget;
-use crate::call::{Caller, Holder};
+use crate::call::{Blocked, Caller, Holder, Open};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
 use crate::id::{AgentId, ConnectionId, ExecutionId};
@@ -94,6 +95,15 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::EndCall(end) => turn::end_call(it, end)?,
         Command::Check { iteration, index, proposal } => validation::check(it, iteration, index, proposal)?,
         Command::Validate { iteration, index, finding } => validation::report(it, iteration, index, finding)?,
+        Command::ExpireApprovals {} => {
+            let late = approval::overdue(iteration::step_calls(&it.iteration()?.step), it.draft.wall);
+            if late.is_empty() {
+                return Err(no(Refusal::NotDue {}));
+            }
+            for (call, blocked) in late {
+                turn::block(it, &call, blocked)?;
+            }
+        }
         Command::Expire {} => expire(it)?,
         Command::Erase { reason } => return erase::asked(it, reason),
         Command::EraseRest {} => return erase::go_on(it),
@@ -174,6 +184,22 @@ fn missed(it: &mut Decider<'_, '_>, start: &Start, tools: &[String]) -> Result<O
 pub(crate) fn start(id: ExecutionId, draft: &mut Draft<'_>, start: Start) -> Result<(), Stop> {
     draft.get::<Execution>(id)?;
     begin(&mut Decider { id, draft }, start, None, None)
+}
+
+/// A person allows one of its calls.
+pub(crate) fn allow(id: ExecutionId, draft: &mut Draft<'_>, allowed: approval::Allowed) -> Result<(), Stop> {
+    draft.get::<Execution>(id)?;
+    let mut it = Decider { id, draft };
+    it.emit(Event::CallAllowed(allowed))?;
+    advance(&mut it)
+}
+
+/// A person does not.
+pub(crate) fn reject(id: ExecutionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Stop> {
+    draft.get::<Execution>(id)?;
+    let mut it = Decider { id, draft };
+    turn::block(&mut it, call, blocked)?;
+    advance(&mut it)
 }
 
 /// Cancels one for the next of its schedule; one that is ending anyway ends as it was going to.
@@ -274,7 +300,7 @@ fn advance(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
         let moved = match &iteration.step {
             Step::Thinking { call: ModelCall::Due { .. }, .. } => turn::limit(it)?,
             Step::Thinking { call: ModelCall::Open { .. }, .. } => false,
-            Step::Acting { .. } => turn::begin_next_call(it)?,
+            Step::Acting { .. } => turn::begin_next_call(it)? || iteration::park(it)?,
             Step::Validating { .. } => validation::advance(it)?,
             Step::Closing { .. } => iteration::finish(it)?,
         };

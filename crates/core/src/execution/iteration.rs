@@ -3,7 +3,7 @@ use super::decide::{Decider, bound_to, no};
 use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Payloads, Phase, Reason, Refusal, Step};
 use crate::agent::{self, Agent};
 use crate::binding::{self, Unplaced};
-use crate::call::{self, Open, Outcome, State};
+use crate::call::{self, Open, Outcome};
 use crate::capability::clip;
 use crate::draft::{Stop, refuse};
 use crate::id::{ConnectionId, LeaseId, WorkerId};
@@ -29,6 +29,7 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
     let next = match &it.execution()?.phase {
         Phase::Ended { .. } => return Err(no(Refusal::Ended {})),
         Phase::Running(_) if bound.is_some() => return Err(no(Refusal::Bound {})),
+        Phase::Running(iteration) if iteration.waits_for_people() => return Err(no(Refusal::Stale {})),
         Phase::Running(_) => None,
         Phase::Queued { iteration, .. } => Some(*iteration),
     };
@@ -78,14 +79,43 @@ pub(super) fn release(
     traffic: Option<Traffic>,
 ) -> Result<(), Stop> {
     let iteration = with_sandbox(it, connection, number)?;
-    if !matches!(iteration.step, Step::Closing { .. }) {
+    let parked = iteration.parked;
+    if !parked && !matches!(iteration.step, Step::Closing { .. }) {
         return Err(no(Refusal::Stale {}));
     }
     for call in leased(&iteration.step) {
         end_unfinished(it, &call, Outcome::Killed)?;
     }
     let traffic = traffic.map(Traffic::recordable);
-    it.emit(Event::IterationReleased { iteration: number, connection, traffic })
+    it.emit(Event::IterationReleased { iteration: number, connection, traffic })?;
+    if parked && !matches!(it.iteration()?.step, Step::Closing { .. }) {
+        return give_back(it, true);
+    }
+    Ok(())
+}
+
+/// Gives its slot back while all that is left waits for people: with its jail, where it has one.
+pub(super) fn park(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
+    let iteration = it.iteration()?;
+    let (number, parked, has_sandbox) = (iteration.number, iteration.parked, iteration.has_sandbox);
+    if iteration.binding.is_none() || !(parked || iteration.waits_for_people()) {
+        return Ok(false);
+    }
+    if !parked {
+        it.emit(Event::IterationParked { iteration: number })?;
+    }
+    if !has_sandbox {
+        give_back(it, false)?;
+    }
+    Ok(!parked || !has_sandbox)
+}
+
+fn give_back(it: &mut Decider<'_, '_>, had_sandbox: bool) -> Result<(), Stop> {
+    let (since, iteration) = (it.draft.stamp.run, it.iteration()?);
+    let (number, binding) = (iteration.number, iteration.binding);
+    let Some(Binding { connection, .. }) = binding else { return Ok(()) };
+    let why = "a person must allow a call first".to_string();
+    it.emit(Event::IterationUnbound { iteration: number, connection, since, had_sandbox, why })
 }
 
 pub(super) fn refuse_network(
@@ -146,7 +176,7 @@ pub(super) fn step_calls(step: &Step) -> &[Open] {
 pub(super) fn finish(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     let iteration = it.iteration()?;
     let Step::Closing { cause, calls } = &iteration.step else { return Ok(false) };
-    if let Some(call) = calls.iter().find(|call| call.state == State::Proposed) {
+    if let Some(call) = calls.iter().find(|call| call.lease().is_none()) {
         let (call, capability) = (call.id, call.capability.clone());
         it.emit(Event::CallBlocked { call, capability, blocked: call::Blocked::Withdrawn, check: None })?;
         return Ok(true);
@@ -221,7 +251,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             if let Some(iteration) = execution.iteration_mut() {
                 iteration.clock.stop(*since);
                 iteration.binding = None;
-                iteration.has_sandbox = false;
+                (iteration.has_sandbox, iteration.parked) = (false, false);
             }
         }
         Event::JailLost { .. } => {
@@ -230,11 +260,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
                 iteration.has_sandbox = step_calls(&iteration.step).iter().any(|call| call.lease().is_some());
             }
         }
-        Event::IterationReleased { .. } => {
-            if let Some(iteration) = execution.iteration_mut() {
-                iteration.has_sandbox = false;
-            }
-        }
+        Event::IterationParked { .. } => change(execution, |iteration| iteration.parked = true),
+        Event::IterationReleased { .. } => change(execution, |iteration| iteration.has_sandbox = false),
         Event::IterationClosing { cause, .. } => {
             if let Some(iteration) = execution.iteration_mut() {
                 let calls = step_calls(&iteration.step).to_vec();
@@ -258,6 +285,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
         | Event::CallCalled(_)
+        | Event::CallHeld(_)
+        | Event::CallAllowed(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Validated { .. }
@@ -270,6 +299,12 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
     }
 }
 
+fn change(execution: &mut Execution, change: impl FnOnce(&mut Iteration)) {
+    if let Some(iteration) = execution.iteration_mut() {
+        change(iteration);
+    }
+}
+
 fn fresh(number: u32, binding: Binding, run: Run) -> Iteration {
     Iteration {
         number,
@@ -279,6 +314,7 @@ fn fresh(number: u32, binding: Binding, run: Run) -> Iteration {
         turns: 0,
         calls: 0,
         blocked: 0,
+        parked: false,
         step: Step::thinking(run),
     }
 }

@@ -1,5 +1,6 @@
 //! What the world owes an execution: who is not ended owes something, so that none is ever forgotten.
 use super::{Cause, Check, Execution, Iteration, ModelCall, Payloads, Phase, Step, iteration::step_calls};
+use crate::approval;
 use crate::call;
 use crate::id::CallId;
 use crate::owed::{Obligation, Owed};
@@ -31,12 +32,19 @@ fn of_iteration(execution: &Execution, iteration: &Iteration) -> Vec<Owed> {
     let number = iteration.number;
     let connection = iteration.binding.map(|binding| binding.connection);
     let mut owed = Vec::with_capacity(3);
+    owed.extend(approval::owed(step_calls(&iteration.step)));
     let Some(connection) = connection else {
-        owed.push(at_once(Obligation::Place { iteration: number }));
+        if !iteration.waits_for_people() {
+            owed.push(at_once(Obligation::Place { iteration: number }));
+        }
         owed.extend(open_model_call(iteration));
         owed.extend(calls(iteration, None));
         return owed;
     };
+    if iteration.parked && !matches!(iteration.step, Step::Closing { .. }) {
+        owed.push(at_once(Obligation::Release { iteration: number, connection, last: false }));
+        return owed;
+    }
     match &iteration.step {
         Step::Thinking { attempt, call, .. } => match call {
             ModelCall::Due { at } => owed.push(Owed {

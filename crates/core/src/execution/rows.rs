@@ -3,11 +3,12 @@
 //! figures that only they move wait for the next change of state.
 use super::spent::End;
 use super::{Cause, Chained, Ending, Event, Execution, Iteration, Phase, Reason, Status, Trigger, lineage, spent};
+use crate::approval;
 use crate::binding::{self, Use};
 use crate::bound::{Bound, Hash};
 use crate::call::{self, Holder, Proposed};
 use crate::facts::Namespace;
-use crate::id::{AgentId, ConnectionId, ExecutionId, WorkerId};
+use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, WorkerId};
 use crate::retention::kept_rows;
 use crate::row::{Note, Row};
 use crate::time::{Clock, Stamp, Time};
@@ -138,27 +139,18 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::BudgetWarned { budget, .. } => {
             iteration.map(|iteration| note(id, iteration, budget.note())).into_iter().collect()
         }
-        Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } => {
-            spent::called(before, *day, *reserved_tokens, *reserved_micro_usd)
-        }
-        Event::ModelAnswered { model, usage, .. } => {
-            let mut rows = answered(id, event, stamp);
-            rows.extend(spent::ended(before, End::Answered { model }, Some(usage), None, usage.micro_usd));
-            rows
-        }
-        Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } => {
-            spent::ended(before, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd)
-        }
-        Event::ModelLost { charged_tokens, charged_micro_usd, .. } => {
-            spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd)
-        }
+        Event::ModelCalled { .. }
+        | Event::ModelAnswered { .. }
+        | Event::ModelFailed { .. }
+        | Event::ModelLost { .. } => of_model(id, before, event, stamp),
         Event::CallCalled(called) => {
             check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
         }
-        Event::CallBlocked { call, blocked, check, .. } => check_row(id, before, check.as_ref())
-            .into_iter()
-            .chain([call::blocked_row(*call, blocked, stamp)])
-            .collect(),
+        Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
+        Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),
+        Event::CallBlocked { call, blocked, check, .. } => {
+            blocked_rows(id, before, *call, blocked, check.as_ref(), stamp)
+        }
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
         Event::Validated { .. } => validated(id, event, stamp).into_iter().collect(),
         Event::IterationCompleted { output, .. } => {
@@ -174,11 +166,50 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::IterationUnbound { had_sandbox: false, .. }
         | Event::IterationClosing { .. }
         | Event::IterationReleased { .. }
+        | Event::IterationParked { .. }
         | Event::NetworkRefused { .. }
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
         | Event::Refused(_) => Vec::new(),
     }
+}
+
+fn blocked_rows(
+    id: ExecutionId,
+    before: Option<&Execution>,
+    call: CallId,
+    blocked: &call::Blocked,
+    check: Option<&Proposed>,
+    stamp: Stamp,
+) -> Vec<Row> {
+    let answered = approval::blocked_row(asked(id, before, call), blocked, stamp);
+    let rows = check_row(id, before, check).into_iter();
+    rows.chain([call::blocked_row(call, blocked, stamp)]).chain(answered).collect()
+}
+
+/// What people were asked of.
+fn asked(id: ExecutionId, before: Option<&Execution>, call: CallId) -> Option<approval::Asked<'_>> {
+    let (execution, holder) = (before?, Holder::Execution(id));
+    Some(approval::Asked { agent: execution.agent, holder, call: execution.call(call)? })
+}
+
+/// What a model call holds, and what it cost.
+fn of_model(id: ExecutionId, before: Option<&Execution>, event: &Event, stamp: Stamp) -> Vec<Row> {
+    if let Event::ModelCalled { day, reserved_tokens, reserved_micro_usd, .. } = event {
+        return spent::called(before, *day, *reserved_tokens, *reserved_micro_usd);
+    }
+    if let Event::ModelAnswered { model, usage, .. } = event {
+        let mut rows = answered(id, event, stamp);
+        rows.extend(spent::ended(before, End::Answered { model }, Some(usage), None, usage.micro_usd));
+        return rows;
+    }
+    if let Event::ModelFailed { usage, charged_tokens, charged_micro_usd, .. } = event {
+        return spent::ended(before, End::Failed, usage.as_ref(), *charged_tokens, *charged_micro_usd);
+    }
+    if let Event::ModelLost { charged_tokens, charged_micro_usd, .. } = event {
+        return spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd);
+    }
+    Vec::new()
 }
 
 /// What retention counts.
@@ -248,6 +279,10 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         }
         Event::CallCalled(called) => called.check.iter().for_each(|call| proposed(call, each)),
         Event::CallBlocked { check, .. } => check.iter().for_each(|call| proposed(call, each)),
+        Event::CallAllowed(allowed) => allowed.edited.iter().for_each(|edited| {
+            each(&edited.arguments);
+            each(&edited.attributes);
+        }),
         Event::CallEnded(ended) => {
             let own = ended.result.iter().filter(|_| !ended.gives_stored());
             own.chain(&ended.attributes).for_each(each);
@@ -272,6 +307,8 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. }
         | Event::IterationReleased { .. }
+        | Event::IterationParked { .. }
+        | Event::CallHeld(_)
         | Event::Refused(_) => {}
     }
 }
@@ -282,6 +319,10 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
     if let Event::CallCalled(called) = event {
         each(&called.arguments);
         each(&called.attributes);
+    }
+    if let Event::CallHeld(held) = event {
+        each(&held.arguments);
+        each(&held.attributes);
     }
     if let Event::CallEnded(ended) = event
         && ended.gives_stored()

@@ -7,9 +7,10 @@ use super::{
     lineage,
 };
 use crate::actor::Actor;
+use crate::approval::Held;
 use crate::bound::{Bound, Payload};
 use crate::budget::Day;
-use crate::call::{self, EndCall, Open, Proposed};
+use crate::call::{self, EndCall, May, Open, Proposed};
 use crate::capability::{self, Place};
 use crate::draft::Stop;
 use crate::id::CallId;
@@ -154,6 +155,10 @@ impl Step {
     }
 }
 
+pub(super) fn block(it: &mut Decider<'_, '_>, call: &Open, blocked: call::Blocked) -> Result<(), Stop> {
+    it.emit(Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked, check: None })
+}
+
 fn open_call(it: &Decider<'_, '_>, id: CallId) -> Result<Open, Stop> {
     let calls = step_calls(&it.iteration()?.step);
     calls.iter().find(|call| call.id == id).cloned().ok_or_else(|| no(Refusal::Stale {}))
@@ -189,11 +194,16 @@ pub(super) fn perform(
     }
     let caller = it.caller(None)?;
     let judged = call::judge(it.draft, caller, &call)?;
-    if !judged.may {
-        let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: judged.judgement });
-        return it.emit(Event::CallBlocked { call: call.id, capability, blocked, check: None });
+    match judged.may {
+        May::Never => return block(it, &call, call::Blocked::Policy { judgement: judged.judgement }),
+        May::Wait => {
+            let held = Held::of(it.draft, &call, judged.judgement, judged.shown);
+            return it.emit(Event::CallHeld(held));
+        }
+        May::Begin { .. } => {}
     }
-    it.emit(Event::CallCalled(call.called(judged, None, None)))?;
+    let called = call.called(it.draft, caller, judged, None, None)?;
+    it.emit(Event::CallCalled(called))?;
     let ended = call::perform(it.draft, caller, &call, arguments, value)?;
     it.emit(Event::CallEnded(ended))
 }
@@ -227,7 +237,7 @@ fn over_budget(it: &mut Decider<'_, '_>, call: &Open) -> Result<bool, Stop> {
 /// Judges and calls the next proposed call that a sandbox does; one on our own rows waits for its arguments.
 pub(super) fn begin_next_call(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     let iteration = it.iteration()?;
-    if iteration.binding.is_none() {
+    if iteration.binding.is_none() || iteration.parked {
         return Ok(false);
     }
     let next = call::startable(step_calls(&iteration.step)).find(|call| call.place == Place::Sandbox).cloned();
@@ -249,6 +259,12 @@ pub(super) fn begin_call(
     let caller = it.caller(actor)?;
     match call::begin(it.draft, caller, call, binding.fence, check.clone())? {
         call::Begun::Called(called) => it.emit(Event::CallCalled(called)),
+        // A validator's own call is the manifest's, and nobody is asked about it.
+        call::Begun::Held(held) if actor.is_some() => {
+            let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: held.judgement });
+            it.emit(Event::CallBlocked { call: call.id, capability, blocked, check })
+        }
+        call::Begun::Held(held) => it.emit(Event::CallHeld(held)),
         call::Begun::Blocked(blocked) => {
             it.emit(Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked, check })
         }
@@ -302,6 +318,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             }
         }
         Event::CallCalled(called) => apply_called(execution, called),
+        Event::CallHeld(held) => change_call(execution, held.call, |call| call.apply_held(held)),
+        Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
         Event::CallBlocked { call, blocked, .. } => apply_blocked(execution, *call, blocked, run),
         Event::CallEnded(ended) => apply_ended(execution, ended, run),
         Event::Started { .. }
@@ -313,6 +331,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::Validated { .. }
         | Event::IterationClosing { .. }
         | Event::IterationReleased { .. }
+        | Event::IterationParked { .. }
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
@@ -381,9 +400,17 @@ fn apply_called(execution: &mut Execution, called: &call::Called) {
     }
 }
 
+fn change_call(execution: &mut Execution, id: CallId, change: impl FnOnce(&mut Open)) {
+    if let Some(Step::Acting { calls }) = step_mut(execution)
+        && let Some(call) = calls.iter_mut().find(|call| call.id == id)
+    {
+        change(call);
+    }
+}
+
 fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked, run: Run) {
     let refused = match blocked {
-        call::Blocked::Policy { .. } => 1,
+        call::Blocked::Policy { .. } | call::Blocked::Rejected { .. } | call::Blocked::Unapproved { .. } => 1,
         call::Blocked::Misfit { .. } | call::Blocked::Withdrawn | call::Blocked::Expired | call::Blocked::Cancelled => {
             0
         }

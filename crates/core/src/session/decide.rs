@@ -3,7 +3,9 @@
 use super::{Command, Ending, Event, Invoke, Refusal, Session, jail};
 use crate::actor::Actor;
 use crate::agent::{self, Agent, State};
-use crate::call::{self, Blocked, Caller, Holder, Open, Proposed};
+use crate::approval::{self, Held};
+use crate::bound::Payload;
+use crate::call::{self, Blocked, Caller, Holder, Judged, May, Open, Proposed};
 use crate::capability::{self, Capability, Place};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
@@ -44,8 +46,21 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
             jail::cancel_call(id, draft, &session, call)
         }
         Command::ExpireCalls {} => jail::expire(id, draft),
+        Command::Perform { call, arguments, value } => perform(id, draft, call, &arguments, value),
+        Command::ExpireApprovals {} => {
+            let session = known_session(id, draft)?;
+            let late = approval::overdue(session.calls.iter().map(|held| &held.call), draft.wall);
+            if late.is_empty() {
+                return Err(no(Refusal::NotDue {}));
+            }
+            for (call, blocked) in late {
+                block(id, draft, &call, blocked)?;
+            }
+            Ok(jail::advance(id, draft)?)
+        }
         Command::Expire {} => {
-            if live(id, draft)?.due() > draft.stamp.run {
+            let session = live(id, draft)?;
+            if session.due() > draft.stamp.run || session.waits_for_people() {
                 return Err(no(Refusal::NotDue {}));
             }
             Ok(end(id, draft, Ending::Idle)?)
@@ -139,17 +154,70 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
         return Ok(block(id, draft, &call, Blocked::Misfit { sentence })?);
     }
     let caller = Caller { actor: Actor::Agent(agent), agent, revision, holder: Holder::Session(id) };
-    let judged = call::judge(draft, caller, &call)?;
-    if !judged.may {
-        return Ok(block(id, draft, &call, Blocked::Policy { judgement: judged.judgement })?);
-    }
-    if call.place == Place::Sandbox {
+    match call.place {
         // What is refused at once is refused here; a call that begins later is judged again then.
-        return Ok(jail::advance(id, draft)?);
+        Place::Sandbox => {
+            let judged = call::judge(draft, caller, &call)?;
+            match judged.may {
+                May::Begin { .. } => {}
+                May::Wait | May::Never => stop(id, draft, &call, judged)?,
+            }
+            Ok(jail::advance(id, draft)?)
+        }
+        Place::Rows => Ok(do_now(id, draft, caller, &call, &arguments, asked.value)?),
     }
-    draft.emit::<Session>(id, Event::CallCalled(call.called(judged, None, None)))?;
-    let ended = call::perform(draft, caller, &call, &arguments, asked.value)?;
-    Ok(draft.emit::<Session>(id, Event::CallEnded(ended))?)
+}
+
+/// A call on our own rows that people have allowed, with its arguments at hand.
+fn perform(
+    id: SessionId,
+    draft: &mut Draft<'_>,
+    call: CallId,
+    arguments: &Payload,
+    value: Option<Payload>,
+) -> Result<(), Stop> {
+    let session = live(id, draft)?;
+    let held = session.calls.iter().find(|held| held.call.id == call && held.is_due_on_rows());
+    let Some(held) = held else { return Err(no(Refusal::Stale {})) };
+    known(session.agent, draft)?.not_revoked()?;
+    let caller = Caller {
+        actor: Actor::Agent(session.agent),
+        agent: session.agent,
+        revision: held.revision,
+        holder: Holder::Session(id),
+    };
+    Ok(do_now(id, draft, caller, &held.call, arguments, value)?)
+}
+
+/// Judged, done and ended in one.
+fn do_now(
+    id: SessionId,
+    draft: &mut Draft<'_>,
+    caller: Caller,
+    call: &Open,
+    arguments: &Payload,
+    value: Option<Payload>,
+) -> Result<(), Unread> {
+    let judged = call::judge(draft, caller, call)?;
+    match judged.may {
+        May::Begin { .. } => {}
+        May::Wait | May::Never => return stop(id, draft, call, judged),
+    }
+    let called = call.called(draft, caller, judged, None, None)?;
+    draft.emit::<Session>(id, Event::CallCalled(called))?;
+    let ended = call::perform(draft, caller, call, arguments, value)?;
+    draft.emit::<Session>(id, Event::CallEnded(ended))
+}
+
+/// It may not begin now: a person is asked, or it never will.
+fn stop(id: SessionId, draft: &mut Draft<'_>, call: &Open, judged: Judged) -> Result<(), Unread> {
+    match judged.may {
+        May::Wait => {
+            let held = Held::of(draft, call, judged.judgement, judged.shown);
+            draft.emit::<Session>(id, Event::CallHeld(held))
+        }
+        May::Never | May::Begin { .. } => block(id, draft, call, Blocked::Policy { judgement: judged.judgement }),
+    }
 }
 
 pub(super) fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: Blocked) -> Result<(), Unread> {

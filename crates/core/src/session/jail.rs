@@ -5,9 +5,10 @@ use super::decide::{block, known, known_session, live, no};
 use super::{CALLS_MAX, Event, InFlight, JAIL_IDLE_MS, Jail, LATE_MS, Refusal, Session};
 use crate::actor::Actor;
 use crate::agent;
+use crate::approval;
 use crate::binding;
 use crate::call::{self, Blocked, Caller, EndCall, Holder, Open, Outcome, State};
-use crate::capability::clip;
+use crate::capability::{Place, clip};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Unread;
 use crate::id::{CallId, ConnectionId, LeaseId, SessionId, WorkerId};
@@ -148,7 +149,7 @@ pub(super) fn cancel_call(id: SessionId, draft: &mut Draft<'_>, session: &Sessio
 pub(super) fn expire(id: SessionId, draft: &mut Draft<'_>) -> Result<(), Stop> {
     let (session, now) = (known_session(id, draft)?, draft.stamp.run);
     let mut moved = false;
-    for held in session.calls.iter().filter(|held| !held.is_leased() && held.deadline <= now) {
+    for held in session.calls.iter().filter(|held| held.waits_for_jail_or_rows() && held.deadline <= now) {
         block(id, draft, &held.call, Blocked::Expired)?;
         moved = true;
     }
@@ -205,7 +206,7 @@ pub(super) fn advance(id: SessionId, draft: &mut Draft<'_>) -> Result<(), Unread
 }
 
 fn step(id: SessionId, draft: &mut Draft<'_>, session: &Session) -> Result<bool, Unread> {
-    let mut waiting = session.calls.iter().filter(|held| !held.is_leased());
+    let waiting = session.calls.iter().filter(|held| !held.is_leased());
     if let (Some(_), Some(held)) = (&session.ended, waiting.clone().next()) {
         block(id, draft, &held.call, Blocked::Withdrawn)?;
         return Ok(true);
@@ -230,6 +231,7 @@ fn step(id: SessionId, draft: &mut Draft<'_>, session: &Session) -> Result<bool,
         draft.emit::<Session>(id, releasing(&format!("its session ended: {}", ended.ending.as_str())))?;
         return Ok(true);
     }
+    let mut waiting = waiting.filter(|held| held.needs_jail());
     let next = waiting.clone().find(|held| held.revision == jail.revision && !jail.yielding);
     if let Some(held) = next {
         begin(id, draft, session, &jail, held)?;
@@ -254,15 +256,29 @@ fn begin(id: SessionId, draft: &mut Draft<'_>, session: &Session, jail: &Jail, h
     let caller = Caller { actor: Actor::Agent(agent), agent, revision: held.revision, holder: Holder::Session(id) };
     match call::begin(draft, caller, &held.call, jail.binding.fence, None)? {
         call::Begun::Called(called) => draft.emit::<Session>(id, Event::CallCalled(called)),
+        call::Begun::Held(held) => draft.emit::<Session>(id, Event::CallHeld(held)),
         call::Begun::Blocked(blocked) => block(id, draft, &held.call, blocked),
     }
 }
 
 impl InFlight {
     pub fn is_leased(&self) -> bool {
+        self.call.lease().is_some()
+    }
+
+    /// People have allowed it, and its arguments are to be brought.
+    pub fn is_due_on_rows(&self) -> bool {
+        self.call.place == Place::Rows && self.waits_for_jail_or_rows()
+    }
+
+    fn needs_jail(&self) -> bool {
+        self.call.place == Place::Sandbox && self.waits_for_jail_or_rows()
+    }
+
+    fn waits_for_jail_or_rows(&self) -> bool {
         match self.call.state {
-            State::Leased(_) => true,
-            State::Proposed => false,
+            State::Proposed | State::Approved(_) => true,
+            State::Waiting(_) | State::Leased(_) => false,
         }
     }
 }
@@ -270,7 +286,8 @@ impl InFlight {
 impl Session {
     /// The call for which it waits for a worker, where it has no jail.
     pub fn waits(&self) -> Option<&InFlight> {
-        if self.jail.is_none() && self.ended.is_none() { self.calls.first() } else { None }
+        let apart = self.jail.is_none() && self.ended.is_none();
+        self.calls.iter().find(|held| apart && held.needs_jail())
     }
 
     fn jail_on(&self, connection: ConnectionId) -> Result<Jail, Stop> {
@@ -307,6 +324,9 @@ pub(super) fn owed(session: &Session) -> Vec<Owed> {
             }));
         }
     }
+    let on_rows = session.calls.iter().filter(|held| session.ended.is_none() && held.is_due_on_rows());
+    owed.extend(on_rows.map(|held| at_once(Obligation::Perform { call: held.call.id })));
+    owed.extend(approval::owed(session.calls.iter().map(|held| &held.call)));
     owed.extend(next_due(session).map(|run| Owed { obligation: Obligation::ExpireCalls, due: Due::Run(run) }));
     owed
 }
@@ -315,6 +335,8 @@ pub(super) fn owed(session: &Session) -> Vec<Owed> {
 fn next_due(session: &Session) -> Option<Run> {
     let jail = session.jail.filter(|jail| !jail.releasing);
     let late = |held: &InFlight| match (held.is_leased(), jail) {
+        // How long a person may take is the approval's own.
+        (false, _) if held.call.waits_for().is_some() => None,
         (false, _) => Some(held.deadline),
         (true, Some(_)) => Some(held.deadline.plus_ms(LATE_MS)),
         (true, None) => None,
@@ -364,6 +386,11 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
                 (jail.has_sandbox, jail.idle_since) = (true, None);
             }
         }
+        Event::CallHeld(held) => change(session, held.call, |waiting| waiting.call.apply_held(held)),
+        Event::CallAllowed(allowed) => change(session, allowed.call, |waiting| {
+            waiting.call.apply_allowed(allowed);
+            waiting.deadline = stamp.run.plus_ms(waiting.timeout_ms);
+        }),
         Event::CallBlocked { call, .. } => session.calls.retain(|held| held.call.id != *call),
         Event::CallEnded(ended) => apply_ended(session, ended, stamp),
         Event::CancelRequested { call, .. } => {
@@ -377,6 +404,12 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         | Event::NetworkRefused { .. }
         | Event::Ended { .. }
         | Event::Refused(_) => {}
+    }
+}
+
+fn change(session: &mut Session, id: CallId, change: impl FnOnce(&mut InFlight)) {
+    if let Some(held) = session.calls.iter_mut().find(|held| held.call.id == id) {
+        change(held);
     }
 }
 

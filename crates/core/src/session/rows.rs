@@ -1,10 +1,11 @@
 //! Rows of a session: what lists show of it, its calls, and what its limits are counted by.
 use super::{Event, Session};
+use crate::approval;
 use crate::binding::{self, Use};
 use crate::bound::Hash;
 use crate::call::{self, Holder};
 use crate::facts::{Counter, Namespace};
-use crate::id::{AgentId, ConnectionId, KeyId, SessionId};
+use crate::id::{AgentId, CallId, ConnectionId, KeyId, SessionId};
 use crate::row::Row;
 use crate::time::{Stamp, Time};
 
@@ -85,7 +86,12 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
             vec![counted(session.agent), held, call.row(Holder::Session(id), 0, 0, *ordinal, false)]
         }
         Event::CallCalled(called) => vec![call::called_row(called, stamp)],
-        Event::CallBlocked { call, blocked, .. } => vec![call::blocked_row(*call, blocked, stamp)],
+        Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
+        Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),
+        Event::CallBlocked { call, blocked, .. } => {
+            let answered = approval::blocked_row(asked(id, before, *call), blocked, stamp);
+            std::iter::once(call::blocked_row(*call, blocked, stamp)).chain(answered).collect()
+        }
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
         Event::Heard { .. }
         | Event::Bound { .. }
@@ -99,6 +105,12 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         | Event::Ended { .. }
         | Event::Refused(_) => Vec::new(),
     }
+}
+
+/// What people were asked of.
+fn asked(id: SessionId, before: Option<&Session>, call: CallId) -> Option<approval::Asked<'_>> {
+    let (session, holder) = (before?, Holder::Session(id));
+    Some(approval::Asked { agent: session.agent, holder, call: session.call(call)? })
 }
 
 pub(super) fn of_state(id: SessionId, before: Option<&Session>, after: &Session) -> Vec<Row> {
@@ -123,6 +135,14 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
             each(&called.arguments);
             each(&called.attributes);
         }
+        Event::CallHeld(held) => {
+            each(&held.arguments);
+            each(&held.attributes);
+        }
+        Event::CallAllowed(allowed) => allowed.edited.iter().for_each(|edited| {
+            each(&edited.arguments.hash);
+            each(&edited.attributes.hash);
+        }),
         Event::CallEnded(ended) => ended.result.iter().chain(&ended.attributes).for_each(|bound| each(&bound.hash)),
         Event::Opened { .. }
         | Event::Heard { .. }

@@ -1,4 +1,5 @@
 //! The domain as its commands and events show it: transition tables and random histories.
+mod approvals;
 mod budgets;
 mod children;
 mod conversations;

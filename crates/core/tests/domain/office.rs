@@ -13,7 +13,7 @@ use tenure_core::execution::{
 };
 use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, ProjectId, WorkerId};
-use tenure_core::judge::FloorAndTools;
+use tenure_core::judge::{FloorAndTools, Judge};
 use tenure_core::ledger::canonical;
 use tenure_core::manifest::{Manifest, Missed, Overlap, Validator};
 use tenure_core::network::{self, Traffic};
@@ -53,7 +53,11 @@ pub fn plan(validators: u32) -> Plan {
 impl Office {
     /// A founded project, an agent, a worker with an open connection, and an execution that is not started yet.
     pub fn new(validators: u32) -> Office {
-        let mut world = World::new(FloorAndTools);
+        Office::judged(validators, FloorAndTools)
+    }
+
+    pub fn judged(validators: u32, judge: impl Judge + 'static) -> Office {
+        let mut world = World::new(judge);
         let project = world.project_id();
         let (agent, worker, execution) = (world.agent_id(), world.worker_id(), world.execution_id());
         let mut office = Office { world, project, agent, worker, execution };

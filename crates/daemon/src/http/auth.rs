@@ -69,6 +69,8 @@ enum Known {
 
 /// A caller that may read.
 pub(super) struct Viewer(pub(super) Caller);
+/// A caller that may allow what agents want to do.
+pub(super) struct Approver(pub(super) Caller);
 /// A caller that may change things.
 pub(super) struct Operator(pub(super) Caller);
 /// A caller that may manage keys.
@@ -275,7 +277,7 @@ macro_rules! roles {
     )*};
 }
 
-roles!(Viewer Operator Owner);
+roles!(Viewer Approver Operator Owner);
 
 #[cfg(test)]
 mod tests {

@@ -104,7 +104,7 @@ async fn acknowledge_alert(
     JsonOrNothing(body): JsonOrNothing<Acknowledge>,
 ) -> Answer<Alert> {
     let text = wanted.clone();
-    let item = match api.reader().read(move |sql| items::find_alert(sql, &text)).await? {
+    let item = match api.reader().read(move |sql| items::find(sql, ItemKind::Alert, AlertId::PREFIX, &text)).await? {
         Match::One(item) => item,
         Match::Many(_) => {
             let detail = format!("{} is short for several alerts", quoted(&wanted));

@@ -179,6 +179,16 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         R::DeadlinePast {} => Code::ParameterOutOfRange.problem("the deadline is past"),
         R::DeadlineAhead {} => Code::Conflict.problem("no deadline is over"),
         R::ScheduleUnknown {} => Code::ScheduleUnknown.problem("it planned no such wake"),
+        R::ApprovalUnknown {} => Code::ApprovalUnknown.problem("no such approval is there"),
+        R::ApprovalOver { state } => Code::ApprovalOver.problem(format!("it is {state}")),
+        R::ApprovalSamePerson {} => {
+            Code::ApprovalSamePerson.problem("you have allowed it already, and it wants others")
+        }
+        R::ApprovalNotAPerson {} => Code::Forbidden.problem("only a person can allow a call, or not"),
+        R::ApprovalMisfit { sentence } => Code::CallArgumentsWrong.problem(sentence.clone()),
+        R::GrantUnknown {} => Code::GrantUnknown.problem("the agent has no such grant, or it is over"),
+        R::GrantWrong {} => Code::GrantWrong.problem("a time that is past, no calls, or no execution asked"),
+        R::GrantsFull {} => Code::GrantsFull.problem("no more are kept"),
         R::AlertUnknown {} => Code::AlertUnknown.problem("no such alert is there"),
         R::AlertAcknowledged {} => Code::Conflict.problem("it is acknowledged already"),
         R::MailboxFull {} => Code::MailboxFull.problem(format!("{WAITING_MAX} messages wait for it")),

@@ -38,3 +38,14 @@ pub async fn expire_calls(app: Arc<App>, stream: Stream, _: Obligation) -> Resul
     }
     Ok(())
 }
+
+/// A call has waited too long for a person; the decision looks at the clock itself.
+pub async fn expire_approvals(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
+    let command = match Holder::of(stream) {
+        Some(Holder::Execution(id)) => Command::Execution(id, execution::Command::ExpireApprovals {}),
+        Some(Holder::Session(id)) => Command::Session(id, session::Command::ExpireApprovals {}),
+        None => return Ok(()),
+    };
+    app.report(Actor::Daemon, command).await;
+    Ok(())
+}

@@ -6,12 +6,12 @@ use crate::records::{Error, found};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
-use tenure_core::capability;
-use tenure_core::execution;
+use tenure_core::call::Holder;
 use tenure_core::owed::Obligation;
+use tenure_core::{capability, execution, session};
 
 pub async fn perform(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
-    let (Stream::Execution(id), Obligation::Perform { call }) = (stream, obligation) else { return Ok(()) };
+    let (Some(holder), Obligation::Perform { call }) = (Holder::of(stream), obligation) else { return Ok(()) };
     let arguments = app.records.read(move |txn| {
         let row = txn.call(call)?;
         Ok((row.capability, found(txn.payload(row.arguments))?))
@@ -20,7 +20,10 @@ pub async fn perform(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
     let arguments = arguments.unwrap_or_else(|| app.committer.payload(Vec::new()));
     let read = capability::find(&capability).zip(serde_json::from_slice(arguments.bytes()).ok());
     let value = read.and_then(|(known, read)| known.value(&read)).map(|bytes| app.committer.payload(bytes));
-    let perform = execution::Command::Perform { call, arguments, value };
-    app.report(Actor::Daemon, Command::Execution(id, perform)).await;
+    let perform = match holder {
+        Holder::Execution(id) => Command::Execution(id, execution::Command::Perform { call, arguments, value }),
+        Holder::Session(id) => Command::Session(id, session::Command::Perform { call, arguments, value }),
+    };
+    app.report(Actor::Daemon, perform).await;
     Ok(())
 }

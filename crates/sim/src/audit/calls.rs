@@ -2,10 +2,12 @@
 //! while it is open.
 use super::{Checked, Rule, broken};
 use std::collections::BTreeMap;
+use tenure_core::approval::{Allowed, Held};
 use tenure_core::bound::Hash;
 use tenure_core::call::{Called, Ended, Holder, LOSSES_MAX, Outcome, REDIRECTS_MAX};
 use tenure_core::execution::{Event, Turn};
-use tenure_core::id::{CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::id::{ApprovalId, CallId, ExecutionId, LeaseId, SessionId};
+use tenure_core::judge::Verdict;
 use tenure_core::session;
 use tenure_core::time::Run;
 
@@ -28,6 +30,9 @@ struct Call {
     /// How often it was really done.
     done: u32,
     arguments: Hash,
+    /// What people were asked, of how many, and how many of them have not answered.
+    asked: Option<(ApprovalId, u32)>,
+    people: u32,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +81,8 @@ impl Calls {
             }
             Event::ModelFailed { turn, .. } | Event::ModelLost { turn, .. } => self.model_over(id, *turn, now),
             Event::CallCalled(called) => self.called(id.into(), called),
+            Event::CallHeld(held) => self.held(held),
+            Event::CallAllowed(allowed) => self.allowed(allowed),
             Event::CallBlocked { call, .. } => self.blocked(*call),
             Event::CallEnded(ended) => self.ended(ended),
             Event::Ended { .. } if self.open_of(id.into()) > 0 => {
@@ -92,9 +99,38 @@ impl Calls {
                 self.propose(id.into(), call.call, call.idempotent, call.arguments.hash)
             }
             session::Event::CallCalled(called) => self.called(id.into(), called),
+            session::Event::CallHeld(held) => self.held(held),
+            session::Event::CallAllowed(allowed) => self.allowed(allowed),
             session::Event::CallBlocked { call, .. } => self.blocked(*call),
             session::Event::CallEnded(ended) => self.ended(ended),
             _ => Ok(()),
+        }
+    }
+
+    fn held(&mut self, held: &Held) -> Checked {
+        match self.calls.get_mut(&held.call) {
+            Some(call) if call.state == State::Proposed => {
+                (call.asked, call.people) = (Some((held.approval, held.people)), held.people);
+                Ok(())
+            }
+            Some(_) | None => broken(Rule::OneEnd, format!("{} is held and was not proposed", held.call)),
+        }
+    }
+
+    fn allowed(&mut self, allowed: &Allowed) -> Checked {
+        let asked = self.calls.get_mut(&allowed.call).filter(|call| call.state == State::Proposed && call.people > 0);
+        match asked.and_then(|call| call.asked.map(|asked| (call, asked))) {
+            Some((call, (approval, people))) if approval == allowed.approval => {
+                call.people -= 1;
+                if let Some(edited) = &allowed.edited {
+                    (call.arguments, call.people) = (edited.arguments.hash, people - 1);
+                }
+                if (call.people == 0) == allowed.complete {
+                    return Ok(());
+                }
+                broken(Rule::AtMostOnce, format!("{} is allowed by too few, or too many are asked", allowed.call))
+            }
+            Some(_) | None => broken(Rule::OneEnd, format!("{} is allowed and nobody was asked", allowed.call)),
         }
     }
 
@@ -109,7 +145,8 @@ impl Calls {
     }
 
     fn propose(&mut self, holder: Holder, id: CallId, idempotent: bool, arguments: Hash) -> Checked {
-        let call = Call { holder, idempotent, state: State::Proposed, again: 0, done: 0, arguments };
+        let (asked, people) = (None, 0);
+        let call = Call { holder, idempotent, state: State::Proposed, again: 0, done: 0, arguments, asked, people };
         match self.calls.insert(id, call) {
             Some(_) => broken(Rule::OneEnd, format!("{id} is proposed twice")),
             None => Ok(()),
@@ -131,6 +168,15 @@ impl Calls {
             self.propose(holder, check.call, check.idempotent, check.arguments.hash)?;
         }
         let lease = called.lease.map(|held| held.lease);
+        let by_grant = called.judgement.rules.iter().any(|rule| rule.starts_with("grant:"));
+        match self.calls.get(&called.call) {
+            Some(call) if called.judgement.verdict == Verdict::ApprovalRequired && !by_grant => {
+                if call.asked.is_none() || call.people > 0 || call.again > 0 {
+                    return broken(Rule::AtMostOnce, format!("{} is called and nobody allowed it", called.call));
+                }
+            }
+            Some(_) | None => {}
+        }
         match self.calls.get_mut(&called.call) {
             Some(call) if call.state == State::Proposed && call.arguments == called.arguments => {
                 call.state = State::Called(lease);

@@ -100,7 +100,12 @@ async fn start(world: &mut World) -> Result<Life, Violation> {
 
 impl Life {
     fn ask_context(&self) -> AskContext {
-        AskContext { project: self.app.committer.project(), at: self.app.committer.now().at, unlimited: false }
+        AskContext {
+            project: self.app.committer.project(),
+            asked: None,
+            at: self.app.committer.now().at,
+            unlimited: false,
+        }
     }
 
     /// Somebody asks, and is answered.

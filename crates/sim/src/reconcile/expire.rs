@@ -20,6 +20,16 @@ pub(super) fn expire_calls<S: Storage>(world: &mut World<S>, id: SessionId) -> C
     world.command(Actor::Daemon, Command::Session(id, session::Command::ExpireCalls {})).map(drop)
 }
 
+/// A call has waited too long for a person.
+pub(super) fn expire_approvals<S: Storage>(world: &mut World<S>, stream: Stream) -> Checked {
+    let command = match stream {
+        Stream::Execution(id) => Command::Execution(id, execution::Command::ExpireApprovals {}),
+        Stream::Session(id) => Command::Session(id, session::Command::ExpireApprovals {}),
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => return Ok(()),
+    };
+    world.command(Actor::Daemon, command).map(drop)
+}
+
 pub(super) fn end_key<S: Storage>(world: &mut World<S>, agent: AgentId) -> Checked {
     world.command(Actor::Daemon, Command::Agent(agent, agent::Command::EndKey {})).map(drop)
 }

@@ -38,6 +38,16 @@ pub(super) fn change(sql: &mut dyn Sql, id: CallId, change: &CallChange, at: Tim
             let text = "UPDATE calls SET state = 'called', called_at = $1, rules = $2 WHERE id = $3";
             sql.execute(text, &[at, Cell::Text(rules), Cell::Text(&id)])
         }
+        CallChange::Held { rules, sentence } => {
+            let text = "UPDATE calls SET state = 'waiting', rules = $1, sentence = $2 WHERE id = $3";
+            sql.execute(text, &[Cell::Text(rules), Cell::Text(sentence), Cell::Text(&id)])
+        }
+        CallChange::Edited { arguments, attributes, shown } => {
+            let shown = serde_json::to_string(shown).map_err(|error| Error::corrupt(error.to_string()))?;
+            let text = "UPDATE calls SET arguments = $1, attributes = $2, shown = $3 WHERE id = $4";
+            let (arguments, attributes) = (arguments.value(), attributes.value());
+            sql.execute(text, &[arguments.cell(), attributes.cell(), Cell::Text(&shown), Cell::Text(&id)])
+        }
         CallChange::Again { attributes } => {
             let text = "UPDATE calls SET state = 'proposed', attributes = COALESCE($1, attributes) WHERE id = $2";
             sql.execute(text, &[attributes.value().cell(), Cell::Text(&id)])

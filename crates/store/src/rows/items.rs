@@ -1,9 +1,9 @@
-//! Things of agents' that are listed one by one: schedules of their own, alerts.
+//! Things of agents' that are listed one by one: schedules of their own, alerts, approvals, grants.
 use super::{Match, Page, Table, as_short};
 use crate::Error;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Sql};
-use tenure_core::id::{AgentId, AlertId};
+use tenure_core::id::AgentId;
 use tenure_core::item::{Item, ItemChange, ItemKind};
 use tenure_core::time::Time;
 
@@ -101,14 +101,14 @@ pub fn list(sql: &mut dyn Sql, kind: ItemKind, filter: &Filter, limit: u32) -> R
     Ok(Page::of(sql.all(&text, &cells, Item::read)?, limit, |item| item.key.clone()))
 }
 
-/// The alert of this id or short id.
+/// The one of this id or short id, among those of a kind whose keys are ids with this prefix.
 ///
 /// # Errors
 /// The database's.
-pub fn find_alert(sql: &mut dyn Sql, wanted: &str) -> Result<Match<Item>, Error> {
-    let kind = Cell::Text(ItemKind::Alert.as_str());
+pub fn find(sql: &mut dyn Sql, kind: ItemKind, prefix: &str, wanted: &str) -> Result<Match<Item>, Error> {
+    let kind = Cell::Text(kind.as_str());
     let mut found = sql.all(&Item::select("WHERE kind = $1 AND id = $2"), &[kind, Cell::Text(wanted)], Item::read)?;
-    if let (true, Some(letters)) = (found.is_empty(), as_short(wanted, AlertId::PREFIX)) {
+    if let (true, Some(letters)) = (found.is_empty(), as_short(wanted, prefix)) {
         let text = Item::select("WHERE kind = $1 AND substr(id, 23) = $2 LIMIT 8");
         found = sql.all(&text, &[kind, Cell::Text(letters)], Item::read)?;
     }

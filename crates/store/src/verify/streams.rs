@@ -7,6 +7,7 @@ use crate::sql::{Cell, Sql, Walk};
 use crate::txn::{snapshot_holds, snapshot_mac};
 use std::collections::HashMap;
 use tenure_core::aggregate::{self, Event, FOLD_VERSION, Fold, Stream};
+use tenure_core::approval;
 use tenure_core::execution::{self, Check, Execution, Payloads, Phase, Step, Turn};
 use tenure_core::id::{CallId, LeaseId};
 use tenure_core::ledger::{MacKey, Meta, canonical};
@@ -286,9 +287,9 @@ impl Open {
                 Some(_) => find(format!("ends {} under another lease", ended.call)),
                 None => find(format!("ends {}, which is not open", ended.call)),
             },
-            E::CallBlocked { call, .. } => {
+            E::CallHeld(approval::Held { call, .. }) | E::CallBlocked { call, .. } => {
                 if self.calls.contains_key(call) {
-                    find(format!("blocks {call}, which is in flight"));
+                    find(format!("holds or blocks {call}, which is in flight"));
                 }
             }
             E::ModelCalled { turn, .. } => {
@@ -321,6 +322,8 @@ impl Open {
             | E::Validated { .. }
             | E::IterationClosing { .. }
             | E::IterationReleased { .. }
+            | E::IterationParked { .. }
+            | E::CallAllowed(_)
             | E::IterationCompleted { .. }
             | E::IterationFailed { .. }
             | E::Refused(_) => {}

@@ -2,10 +2,10 @@
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
 use tenure_core::execution::{Ending, Event};
-use tenure_core::id::{AgentId, CallId, ExecutionId, WorkerId};
+use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, WorkerId};
 use tenure_core::network::Traffic;
 use tenure_core::time::Stamp;
-use tenure_core::{call, capability};
+use tenure_core::{approval, call, capability};
 
 use super::execution::{ExecutionStatus, Target, cause_from_one};
 use super::moment::Moment;
@@ -138,6 +138,33 @@ pub enum What {
         target: Target,
         rules: Vec<String>,
     },
+    /// A person must allow it first: `GET /v1/approvals/{approval}` shows it.
+    #[serde(rename = "call.held")]
+    CallHeld {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        approval: ApprovalId,
+        capability: String,
+        #[serde(flatten)]
+        target: Target,
+        rules: Vec<String>,
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        expires_at: Moment,
+    },
+    /// A person allowed it; `complete`: nobody else is waited for.
+    #[serde(rename = "call.allowed")]
+    CallAllowed {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        approval: ApprovalId,
+        by: String,
+        complete: bool,
+        /// With other arguments than it was asked for with.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        edited: bool,
+    },
     #[serde(rename = "call.blocked")]
     CallBlocked {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -179,6 +206,9 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reasons: Option<String>,
     },
+    /// Its jail is destroyed and its place given back while a person is waited for.
+    #[serde(rename = "iteration.parked")]
+    IterationParked {},
     #[serde(rename = "iteration.closing")]
     IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
@@ -264,6 +294,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::Validated { iteration, .. }
         | Event::IterationClosing { iteration, .. }
         | Event::IterationReleased { iteration, .. }
+        | Event::IterationParked { iteration }
         | Event::IterationCompleted { iteration, .. }
         | Event::IterationFailed { iteration, .. } => Some(*iteration),
         Event::ModelCalled { turn, .. }
@@ -276,6 +307,8 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::ChildEnded { .. }
         | Event::CancelRequested { .. }
         | Event::CallCalled(_)
+        | Event::CallHeld(_)
+        | Event::CallAllowed(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Ended { .. }
@@ -320,6 +353,9 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
             target: called.shown.clone().into(),
             rules: called.judgement.rules.clone(),
         },
+        Event::CallHeld(held) => call_held(held),
+        Event::CallAllowed(allowed) => call_allowed(allowed),
+        Event::IterationParked { .. } => What::IterationParked {},
         Event::CallBlocked { call, capability, blocked, .. } => {
             What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
         }
@@ -383,6 +419,9 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::JailLost { .. }
         | Event::NetworkRefused { .. }
         | Event::CallCalled(_)
+        | Event::CallHeld(_)
+        | Event::CallAllowed(_)
+        | Event::IterationParked { .. }
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Validated { .. }
@@ -398,6 +437,27 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
 
 fn proposed(call: &call::Proposed) -> Proposed {
     Proposed { call: call.call, capability: call.capability.clone(), target: call.shown.clone().into() }
+}
+
+fn call_held(held: &approval::Held) -> What {
+    What::CallHeld {
+        call: held.call,
+        approval: held.approval,
+        capability: held.capability.clone(),
+        target: held.shown.clone().into(),
+        rules: held.judgement.rules.clone(),
+        expires_at: held.expires.into(),
+    }
+}
+
+fn call_allowed(allowed: &approval::Allowed) -> What {
+    What::CallAllowed {
+        call: allowed.call,
+        approval: allowed.approval,
+        by: allowed.by.to_string(),
+        complete: allowed.complete,
+        edited: allowed.edited.is_some(),
+    }
 }
 
 fn call_ended(ended: &call::Ended) -> What {

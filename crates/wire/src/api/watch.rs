@@ -5,7 +5,7 @@ use tenure_core::execution::{self, Ending};
 use tenure_core::id::{AgentId, CallId, ExecutionId, SessionId};
 use tenure_core::retention::Why;
 use tenure_core::time::Stamp;
-use tenure_core::{agent, call, project, session, state};
+use tenure_core::{agent, approval, call, project, session, state};
 
 use super::execution::{Target, cause_from_one};
 use super::moment::Moment;
@@ -104,6 +104,21 @@ impl WatchEvent {
         WatchEvent { call: Some(ended.call), outcome, detail, took_ms: Some(ended.took_ms), ..self }
     }
 
+    fn held(self, held: &approval::Held) -> WatchEvent {
+        WatchEvent {
+            call: Some(held.call),
+            capability: Some(held.capability.clone()),
+            target: held.shown.clone().into(),
+            ..self.told(format!("a person must allow it: {}", held.approval))
+        }
+    }
+
+    fn allowed(self, allowed: &approval::Allowed) -> WatchEvent {
+        let more = if allowed.complete { "" } else { "; another person must allow it too" };
+        let edited = if allowed.edited.is_some() { ", with other arguments" } else { "" };
+        WatchEvent { call: Some(allowed.call), ..self.told(format!("by {}{edited}{more}", allowed.by)) }
+    }
+
     fn set(self, set: &state::Set) -> WatchEvent {
         let target = Target { key: Some(set.key.clone()), bytes: Some(set.value.size), ..Target::default() };
         WatchEvent { target, ..self.told(format!("version {}, by {}", set.version, set.by)) }
@@ -152,6 +167,9 @@ fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
         E::AlertSent { alert, severity, .. } => {
             WatchEvent { outcome: Some(severity.as_str().to_string()), ..told.told(alert.to_string()) }
         }
+        E::GrantGiven { grant, .. } => told.told(format!("{}, by {}", grant.id, grant.by)),
+        E::GrantUsed { grant, call } => WatchEvent { call: Some(*call), ..told.told(grant.to_string()) },
+        E::GrantRevoked { grant, by } => told.told(format!("{grant}, by {by}")),
         E::AlertAcknowledged { alert, by, .. } => told.told(format!("{alert}, by {by}")),
         E::StateSet(set) => told.set(set),
         E::StateDeleted(ended) | E::StateExpired(ended) => told.unset(ended),
@@ -178,6 +196,8 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::ChildStarted { execution, .. } | E::ChildEnded { execution } => told.told(execution.to_string()),
         E::CancelRequested { by, why } => told.told(format!("by {by}: {why}")),
         E::CallCalled(called) => told.called(called),
+        E::CallHeld(held) => told.held(held),
+        E::CallAllowed(allowed) => told.allowed(allowed),
         E::CallBlocked { call, capability, blocked, .. } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
         E::ModelFailed { failure, sentence, .. } => told.told(format!("{failure}: {sentence}")),
@@ -225,6 +245,8 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
             ..told
         },
         E::CallCalled(called) => told.called(called),
+        E::CallHeld(held) => told.held(held),
+        E::CallAllowed(allowed) => told.allowed(allowed),
         E::CallBlocked { call, capability, blocked } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
         E::CancelRequested { call, by } => WatchEvent { call: Some(*call), ..told.told(format!("by {by}")) },

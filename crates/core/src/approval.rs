@@ -1,0 +1,219 @@
+//! Approvals: a call that a person must allow waits in what holds it, outlives every process and costs no worker; it is then done
+//! at most once, with the very arguments that were allowed. The state is the call's own; a row lists it. Grants are an agent's:
+//! they satisfy the demand for an approval and never change a verdict.
+//!
+//! ```text
+//! held ──enough people──> approved ──judged again──> called
+//!   │                         ├─ the rules have changed ──> held anew, under another id
+//!   └─ rejected, or its time is over ──> blocked        (cancelled with whatever holds the call)
+//! ```
+//! Must never let a call begin that is not judged at that moment.
+mod grant;
+
+pub(crate) use grant::found;
+pub use grant::{GRANTS_MAX, Grant, Pattern, Scope};
+
+use crate::actor::Actor;
+use crate::bound::{Bound, Hash};
+use crate::call::{self, Blocked, Holder, Open};
+use crate::capability::Shown;
+use crate::draft::Draft;
+use crate::id::{AgentId, ApprovalId, CallId};
+use crate::item::{Item, ItemChange, ItemKind};
+use crate::judge::Judgement;
+use crate::owed::{Obligation, Owed};
+use crate::row::Row;
+use crate::time::{Due, Stamp, Time};
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds after which a call that nobody has allowed is refused.
+pub const WAITS_MS: u64 = 24 * 3_600_000;
+/// Of what a person says when deciding.
+pub const NOTE_BYTES_MAX: usize = 1024;
+
+/// The words of an approval's state.
+pub const PENDING: &str = "pending";
+pub const APPROVED: &str = "approved";
+pub const REJECTED: &str = "rejected";
+pub const EXPIRED: &str = "expired";
+pub const CANCELLED: &str = "cancelled";
+
+/// What a call waits for, or was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub id: ApprovalId,
+    /// Why it is asked for; once the rules say something else, it is asked for anew.
+    pub judgement: Judgement,
+    pub expires: Time,
+    /// Different people who must allow it.
+    pub people: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<Actor>,
+}
+
+/// A call was judged, and a person must allow it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub call: CallId,
+    pub capability: String,
+    pub approval: ApprovalId,
+    pub arguments: Hash,
+    /// Of what the judge saw.
+    pub attributes: Hash,
+    #[serde(flatten)]
+    pub shown: Shown,
+    pub judgement: Judgement,
+    pub expires: Time,
+    pub people: u32,
+}
+
+/// A person allows a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    pub call: CallId,
+    pub approval: ApprovalId,
+    pub by: Actor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Nobody else is waited for.
+    pub complete: bool,
+    /// Other arguments, where the person changed them; whoever allowed the former has not allowed these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited {
+    pub arguments: Bound,
+    pub attributes: Bound,
+    #[serde(flatten)]
+    pub shown: Shown,
+}
+
+/// What lists and decisions need of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    pub holder: Holder,
+    pub call: CallId,
+    pub capability: String,
+    #[serde(flatten)]
+    pub shown: Shown,
+    pub rules: Vec<String>,
+    pub people: u32,
+}
+
+impl Held {
+    /// Of a call whose judge wants a person to allow it.
+    pub(crate) fn of(draft: &mut Draft<'_>, call: &Open, judgement: Judgement, shown: Shown) -> Held {
+        Held {
+            call: call.id,
+            capability: call.capability.clone(),
+            approval: ApprovalId::mint(&mut draft.mint),
+            arguments: call.arguments.hash,
+            attributes: call.attributes.hash,
+            shown,
+            people: judgement.people(),
+            judgement,
+            expires: draft.wall.plus_ms(WAITS_MS),
+        }
+    }
+
+    pub(crate) fn approval(&self) -> Approval {
+        let (id, judgement) = (self.approval, self.judgement.clone());
+        Approval { id, judgement, expires: self.expires, people: self.people, by: Vec::new() }
+    }
+}
+
+impl Approval {
+    /// The very rules that asked for it ask still.
+    pub(crate) fn answers(&self, judgement: &Judgement) -> bool {
+        self.judgement == *judgement
+    }
+}
+
+/// When the first of these calls has waited too long.
+pub(crate) fn owed<'c>(calls: impl IntoIterator<Item = &'c Open>) -> Option<Owed> {
+    let due = calls.into_iter().filter_map(|call| Some(call.waits_for()?.expires)).min()?;
+    Some(Owed { obligation: Obligation::ExpireApprovals, due: Due::Wall(due) })
+}
+
+/// Those of these calls that have waited too long.
+pub(crate) fn overdue<'c>(calls: impl IntoIterator<Item = &'c Open>, wall: Time) -> Vec<(Open, Blocked)> {
+    let late = |call: &&Open| call.waits_for().is_some_and(|approval| approval.expires <= wall);
+    let late = calls.into_iter().filter(late);
+    late.filter_map(|call| Some((call.clone(), Blocked::Unapproved { approval: call.waits_for()?.id }))).collect()
+}
+
+/// A call with what holds it, before the event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'c> {
+    pub agent: AgentId,
+    pub holder: Holder,
+    pub call: &'c Open,
+}
+
+/// One that asked before, by other rules, is over.
+pub(crate) fn held_rows(asked: Option<Asked<'_>>, held: &Held, stamp: Stamp) -> Vec<Row> {
+    let Some(Asked { agent, holder, call }) = asked else { return Vec::new() };
+    let data = Listed {
+        holder,
+        call: held.call,
+        capability: held.capability.clone(),
+        shown: held.shown.clone(),
+        rules: held.judgement.rules.clone(),
+        people: held.people,
+    };
+    let item = Row::Item(Box::new(Item {
+        kind: ItemKind::Approval,
+        agent,
+        key: held.approval.to_string(),
+        state: PENDING.to_string(),
+        data: serde_json::to_string(&data).expect("invariant: it is JSON"),
+        text: None,
+        detail: None,
+        due: Some(held.expires),
+        at: stamp.at,
+        changed_at: stamp.at,
+    }));
+    let over = call.approval().map(|before| {
+        let detail = Some("the rules have changed since: it is asked for anew".to_string());
+        changed(agent, before.id, ItemChange { state: CANCELLED, detail, due: None }, stamp)
+    });
+    over.into_iter().chain([item, call::held_row(held, stamp)]).collect()
+}
+
+pub(crate) fn allowed_rows(asked: Option<Asked<'_>>, allowed: &Allowed, stamp: Stamp) -> Vec<Row> {
+    let Some(Asked { agent, call, .. }) = asked else { return Vec::new() };
+    let note = allowed.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+    let edited = if allowed.edited.is_some() { ", with other arguments" } else { "" };
+    let detail = Some(format!("by {}{edited}{note}", allowed.by));
+    let (state, due) = match (allowed.complete, call.waits_for()) {
+        (true, _) | (false, None) => (APPROVED, None),
+        (false, Some(approval)) => (PENDING, Some(approval.expires)),
+    };
+    let change = changed(agent, allowed.approval, ItemChange { state, detail, due }, stamp);
+    call::allowed_row(allowed, stamp).into_iter().chain([change]).collect()
+}
+
+/// What becomes of the approval of a call that is blocked: it was answered so, or there is nothing left to answer.
+pub(crate) fn blocked_row(asked: Option<Asked<'_>>, blocked: &Blocked, stamp: Stamp) -> Option<Row> {
+    let Asked { agent, call, .. } = asked?;
+    let (state, detail) = match blocked {
+        Blocked::Rejected { by, reason, .. } => {
+            let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            (REJECTED, format!("by {by}{reason}"))
+        }
+        Blocked::Unapproved { .. } => (EXPIRED, "nobody allowed it in time".to_string()),
+        Blocked::Policy { .. }
+        | Blocked::Misfit { .. }
+        | Blocked::Withdrawn
+        | Blocked::Expired
+        | Blocked::Cancelled => (CANCELLED, blocked.to_string()),
+    };
+    let approval = call.approval()?.id;
+    Some(changed(agent, approval, ItemChange { state, detail: Some(detail), due: None }, stamp))
+}
+
+fn changed(agent: AgentId, approval: ApprovalId, change: ItemChange, stamp: Stamp) -> Row {
+    Row::ItemChanged { kind: ItemKind::Approval, agent, key: approval.to_string(), change, at: stamp.at }
+}

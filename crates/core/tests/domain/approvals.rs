@@ -1,0 +1,477 @@
+//! Calls that people must allow: the table of what is answered in each state, and what holds of every history.
+use crate::office::{OWNER, Office};
+use crate::sessions::Desk;
+use crate::transitions::{Command1, Setup, table_of};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tenure_core::actor::Actor;
+use tenure_core::agent::{self, Agent, Approve};
+use tenure_core::aggregate::{Command, Event, FOLD_BYTES_MAX, Fold, Refusal, Stream};
+use tenure_core::approval::{GRANTS_MAX, Pattern, Scope, WAITS_MS};
+use tenure_core::call::{Open, Outcome, State};
+use tenure_core::capability::Attributes;
+use tenure_core::execution;
+use tenure_core::id::{ApprovalId, CallId, GrantId, Mint};
+use tenure_core::item::ItemKind;
+use tenure_core::judge::{Ask, FloorAndTools, Judge, Judgement, Verdict};
+use tenure_core::session;
+use tenure_core::time::Time;
+
+/// Wants people asked about programs and stored values, by rules of a version; version 0 blocks them.
+#[derive(Clone)]
+struct Rules(Arc<AtomicU32>);
+
+impl Judge for Rules {
+    fn judge(&self, ask: &Ask<'_>) -> Judgement {
+        let judgement = FloorAndTools.judge(ask);
+        let asked = matches!(ask.capability, "process.run" | "state.persistent.set");
+        if ask.actor == Actor::Validator || judgement.verdict != Verdict::Autonomous || !asked {
+            return judgement;
+        }
+        let version = self.0.load(Ordering::Relaxed);
+        let verdict = if version == 0 { Verdict::Blocked } else { Verdict::ApprovalRequired };
+        Judgement { verdict, rules: vec![format!("system:rules.cedar:{version}")] }
+    }
+}
+
+fn office() -> (Office, Arc<AtomicU32>) {
+    let version = Arc::new(AtomicU32::new(1));
+    let mut office = Office::judged(0, Rules(Arc::clone(&version)));
+    let start = office.start();
+    office.must(start);
+    (office, version)
+}
+
+/// At work, with an answer that asks for these.
+fn answered(calls: &[&str]) -> Office {
+    let mut office = office().0;
+    go_on(&mut office, calls);
+    office
+}
+
+fn go_on(office: &mut Office, calls: &[&str]) {
+    let bind = office.bind();
+    office.must(bind);
+    let call = office.call_model();
+    office.must(call);
+    let answer = office.answer(calls);
+    office.must(answer);
+}
+
+fn other() -> ApprovalId {
+    ApprovalId::mint(&mut Mint::new(Time::from_millis(1), 9))
+}
+
+/// What the first call that waits asks for; of one that never was where there is none.
+fn asked(office: &Office) -> ApprovalId {
+    office.open_calls().iter().find_map(Open::approval).map_or_else(other, |approval| approval.id)
+}
+
+fn by(office: &mut Office, actor: Actor, command: agent::Command) -> Result<Vec<Event>, Refusal> {
+    let agent = office.agent;
+    office.world.commit(actor, Command::Agent(agent, command))
+}
+
+fn approve_with(office: &mut Office, grant: Option<Scope>) -> Result<Vec<Event>, Refusal> {
+    let approval = asked(office);
+    by(office, OWNER, agent::Command::Approve(Approve { approval, note: None, edited: None, grant }))
+}
+
+fn approve(office: &mut Office) -> Result<Vec<Event>, Refusal> {
+    approve_with(office, None)
+}
+
+fn edit(office: &mut Office) -> Result<Vec<Event>, Refusal> {
+    let (approval, edited) = (asked(office), Some(office.proposal("process.run")));
+    by(office, OWNER, agent::Command::Approve(Approve { approval, note: None, edited, grant: None }))
+}
+
+fn reject(office: &mut Office) -> Result<Vec<Event>, Refusal> {
+    let approval = asked(office);
+    by(office, OWNER, agent::Command::Reject { approval, reason: Some("too risky".into()) })
+}
+
+fn expire(office: &mut Office) -> Result<Vec<Event>, Refusal> {
+    office.apply(execution::Command::ExpireApprovals {})
+}
+
+fn done(office: &mut Office) {
+    let end = office.end_call(Outcome::Done { exit_code: Some(0) });
+    office.must(end);
+}
+
+#[test]
+fn an_approval_is_answered_in_every_state_as_the_table_says() {
+    let states: [(&str, Setup); 9] = [
+        ("a program waits", || answered(&["process.run"])),
+        ("a program waits, its jail is being destroyed", || {
+            let mut office = answered(&["filesystem.write", "process.run"]);
+            done(&mut office);
+            office
+        }),
+        ("a stored value waits", || {
+            let mut office = answered(&["state.persistent.set"]);
+            let perform = office.perform();
+            office.must(perform);
+            office
+        }),
+        ("a program waits, and its time is over", || {
+            let mut office = answered(&["process.run"]);
+            office.world.pass(WAITS_MS);
+            office
+        }),
+        ("a program is allowed", || {
+            let mut office = answered(&["process.run"]);
+            approve(&mut office).expect("it waits");
+            office
+        }),
+        ("a program that was allowed runs", || {
+            let mut office = answered(&["process.run"]);
+            approve(&mut office).expect("it waits");
+            let bind = office.bind();
+            office.must(bind);
+            office
+        }),
+        ("it was not allowed", || {
+            let mut office = answered(&["process.run"]);
+            reject(&mut office).expect("it waits");
+            office
+        }),
+        ("its execution was cancelled", || {
+            let mut office = answered(&["process.run"]);
+            office.must(execution::Command::Cancel { why: "enough".into() });
+            office
+        }),
+        ("the agent has a grant", || {
+            let mut office = answered(&["process.run"]);
+            approve_with(&mut office, Some(Scope::Calls { left: 2 })).expect("it waits");
+            office
+        }),
+    ];
+    let commands: [(&str, Command1); 14] = [
+        ("approve", approve),
+        ("approve, and others like it", |office| approve_with(office, Some(Scope::Calls { left: 2 }))),
+        ("approve, for no call", |office| approve_with(office, Some(Scope::Calls { left: 0 }))),
+        ("approve with other arguments", edit),
+        ("approve by an agent", |office| {
+            let (approval, agent) = (asked(office), office.agent);
+            let approve = Approve { approval, note: None, edited: None, grant: None };
+            by(office, Actor::Agent(agent), agent::Command::Approve(approve))
+        }),
+        ("reject", reject),
+        ("expire", expire),
+        ("cancel", |office| office.apply(execution::Command::Cancel { why: "enough".into() })),
+        ("bind", |office| office.apply(office.bind())),
+        ("release", |office| office.apply(office.release())),
+        ("perform", |office| {
+            let perform = office.perform();
+            office.apply(perform)
+        }),
+        ("unbind", |office| office.apply(office.unbind())),
+        ("lose jail", |office| office.apply(office.lose_jail())),
+        ("revoke grant", |office| {
+            let held = office.world.fold::<Agent>(office.agent).and_then(|agent| Some(agent.grants.first()?.id));
+            let grant = held.unwrap_or_else(|| GrantId::mint(&mut Mint::new(Time::from_millis(1), 9)));
+            by(office, OWNER, agent::Command::RevokeGrant { grant })
+        }),
+    ];
+    insta::assert_snapshot!(table_of(&states, &commands, |office| Stream::Execution(office.execution)));
+}
+
+fn only_call(office: &Office) -> Open {
+    office.open_calls().first().cloned().expect("one is open")
+}
+
+#[test]
+fn a_call_that_was_allowed_is_never_repeated_and_a_loss_is_told_as_unknown() {
+    let mut office = answered(&["process.run"]);
+    approve(&mut office).expect("it waits");
+    let bind = office.bind();
+    office.must(bind);
+    assert!(only_call(&office).lease().is_some() && only_call(&office).allowed);
+    let lost = office.lose_jail();
+    let events = office.apply(lost).expect("it is in flight");
+    let ended = events.iter().find_map(|event| match event {
+        Event::Execution(execution::Event::CallEnded(ended)) => Some(ended.outcome.clone()),
+        _ => None,
+    });
+    assert_eq!(ended, Some(Outcome::Lost { again: false }));
+    assert!(office.open_calls().is_empty());
+}
+
+#[test]
+fn rules_that_changed_since_ask_anew_or_forbid_and_an_answer_to_the_old_question_is_over() {
+    for (version, kinds) in
+        [(2, "iteration.bound call.held iteration.parked iteration.unbound"), (0, "iteration.bound call.blocked")]
+    {
+        let (mut office, rules) = office();
+        go_on(&mut office, &["process.run"]);
+        let first = asked(&office);
+        approve(&mut office).expect("it waits");
+        rules.store(version, Ordering::Relaxed);
+        let bind = office.bind();
+        let events = office.apply(bind).expect("it is placed");
+        assert_eq!(events.iter().map(Event::kind).collect::<Vec<_>>().join(" "), kinds);
+        let item = |id: ApprovalId| {
+            let found = office.world.memory.items.values().find(|item| item.key == id.to_string());
+            found.map(|item| (item.kind, item.state.clone()))
+        };
+        assert_eq!(item(first), Some((ItemKind::Approval, "cancelled".to_string())), "{version}");
+        if version == 2 {
+            assert_ne!(asked(&office), first);
+        }
+    }
+}
+
+#[test]
+fn a_grant_covers_what_it_was_given_for_and_no_more() {
+    let pattern = |argv: &[&str]| Pattern::of("process.run", &attributes(argv));
+    assert!(pattern(&["git", "push", "origin"]).fits("process.run", &attributes(&["git", "push", "--force"])));
+    assert!(!pattern(&["git", "push"]).fits("process.run", &attributes(&["git", "reset"])));
+    assert!(!pattern(&["git", "push"]).fits("process.kill", &attributes(&["git", "push"])));
+    assert_eq!(pattern(&["rm", "-rf", "x"]).argv, ["rm"], "what a flag is followed by says nothing");
+    let write = |path: &str| Attributes { path: Some(path.into()), bytes: Some(3), ..Attributes::default() };
+    let folder = Pattern::of("filesystem.write", &write("/workspace/out/a.txt"));
+    assert!(folder.fits("filesystem.write", &write("/workspace/out/b/c.txt")));
+    for path in ["/workspace/outer/a.txt", "/workspace/a.txt", "/etc/passwd"] {
+        assert!(!folder.fits("filesystem.write", &write(path)), "{path}");
+    }
+    assert!(!folder.fits("filesystem.write", &Attributes::default()));
+    insta::assert_snapshot!(folder.to_rule("clerk") + &pattern(&["git", "push"]).to_rule("a\"b"));
+}
+
+fn attributes(argv: &[&str]) -> Attributes {
+    Attributes { argv: Some(argv.iter().map(ToString::to_string).collect()), ..Attributes::default() }
+}
+
+#[test]
+fn granted_calls_pass_unasked_until_the_grant_is_used_up_and_each_use_is_recorded() {
+    let mut office = answered(&["process.run"]);
+    approve_with(&mut office, Some(Scope::Calls { left: 1 })).expect("it waits");
+    let bind = office.bind();
+    office.must(bind);
+    done(&mut office);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let call = office.call_model();
+        office.must(call);
+        let answer = office.answer(&["process.run"]);
+        let events = office.apply(answer).expect("an answer");
+        seen.push(
+            events.iter().map(Event::kind).filter(|kind| *kind != "model.answered").collect::<Vec<_>>().join(" "),
+        );
+        if office.open_calls().iter().any(|call| call.lease().is_some()) {
+            done(&mut office);
+        }
+    }
+    assert_eq!(seen, ["grant.used call.called", "call.held iteration.parked"]);
+}
+
+#[test]
+fn a_session_waits_for_its_answer_without_a_jail_and_its_call_is_then_done() {
+    let version = Arc::new(AtomicU32::new(1));
+    let mut desk = Desk::at(Office::judged(0, Rules(version)));
+    desk.rotate(0).expect("a key");
+    desk.open().expect("its key lives");
+    for capability in ["state.persistent.set", "process.run"] {
+        let events = desk.invoke(capability).expect("it is taken");
+        assert!(events.iter().any(|event| event.kind() == "call.held"), "{events:?}");
+        let present = desk.fold(desk.session).expect("it is open").clone();
+        let waits = present.calls.last().and_then(|held| held.call.waits_for()).expect("it waits").id;
+        assert!(present.waits().is_none(), "it wants no worker");
+        let approve = Approve { approval: waits, note: None, edited: None, grant: None };
+        let agent = desk.office.agent;
+        let events = desk.office.world.commit(OWNER, Command::Agent(agent, agent::Command::Approve(approve)));
+        assert_eq!(events.expect("it waits").iter().map(Event::kind).collect::<Vec<_>>(), ["call.allowed"]);
+    }
+    let present = desk.fold(desk.session).expect("it is open").clone();
+    assert!(present.waits().is_some(), "the program wants a worker now");
+    let value = present.calls.iter().find(|held| held.is_due_on_rows()).expect("the value is due").call.clone();
+    let arguments = desk.office.world.memory.payloads[&value.arguments.hash].clone();
+    let perform = session::Command::Perform { call: value.id, arguments, value: None };
+    let events = desk.command(Actor::Daemon, perform).expect("it was allowed");
+    assert!(events.iter().any(|event| event.kind() == "state.set"), "{events:?}");
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Bind,
+    Model,
+    Ask(u8),
+    Approve { again: bool, grant: u8 },
+    Edit,
+    Reject,
+    Expire,
+    Cancel,
+    Release,
+    Perform,
+    End,
+    LoseJail,
+    Lapse,
+    Rules(u32),
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Bind),
+        4 => Just(Step::Model),
+        6 => (0..8u8).prop_map(Step::Ask),
+        6 => (any::<bool>(), 0..5u8).prop_map(|(again, grant)| Step::Approve { again, grant }),
+        1 => Just(Step::Edit),
+        1 => Just(Step::Reject),
+        1 => Just(Step::Expire),
+        1 => Just(Step::Cancel),
+        3 => Just(Step::Release),
+        3 => Just(Step::Perform),
+        3 => Just(Step::End),
+        2 => Just(Step::LoseJail),
+        1 => Just(Step::Lapse),
+        1 => (0..4u32).prop_map(Step::Rules),
+        1 => prop_oneof![Just(1_000u64), Just(WAITS_MS)].prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// How often each call began, whether people had allowed it, and by what rules.
+#[derive(Default)]
+struct Seen {
+    begun: BTreeMap<CallId, u32>,
+    allowed: BTreeMap<CallId, bool>,
+}
+
+impl Seen {
+    fn take(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Execution(execution::Event::CallHeld(held)) => {
+                    self.allowed.insert(held.call, false);
+                }
+                Event::Execution(execution::Event::CallAllowed(allowed)) => {
+                    self.allowed.insert(allowed.call, allowed.complete);
+                }
+                Event::Execution(execution::Event::CallCalled(called))
+                    if called.judgement.verdict == Verdict::ApprovalRequired =>
+                {
+                    let granted = called.judgement.rules.iter().any(|rule| rule.starts_with("grant:"));
+                    assert!(granted || self.allowed.get(&called.call) == Some(&true), "nobody allowed {called:?}");
+                    let begun = self.begun.entry(called.call).or_default();
+                    *begun += 1;
+                    assert_eq!(*begun, 1, "it was begun twice: {called:?}");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+const CALLS: [&[&str]; 8] = [
+    &[],
+    &["process.run"],
+    &["process.run", "process.run"],
+    &["filesystem.write", "process.run"],
+    &["state.persistent.set"],
+    &["state.persistent.set", "process.run"],
+    &["filesystem.read", "filesystem.read"],
+    &["process.run", "filesystem.read"],
+];
+
+fn act(office: &mut Office, rules: &AtomicU32, step: Step) -> Result<Vec<Event>, Refusal> {
+    let execution = match step {
+        Step::Bind => office.bind(),
+        Step::Model => office.call_model(),
+        Step::Ask(which) => office.answer(CALLS[usize::from(which)]),
+        Step::Approve { again, grant } => {
+            let scope = match grant {
+                0 => Some(Scope::Calls { left: 1 }),
+                1 => Some(Scope::Until { at: office.world.now.at.plus_ms(10_000) }),
+                2 => Some(Scope::Execution { id: office.execution }),
+                _ => None,
+            };
+            let first = approve_with(office, scope);
+            if again {
+                let second = approve(office);
+                assert!(second.is_err() || first.is_err() || office.open_calls().len() > 1, "{second:?}");
+            }
+            return first;
+        }
+        Step::Edit => return edit(office),
+        Step::Reject => return reject(office),
+        Step::Expire => return expire(office),
+        Step::Cancel => execution::Command::Cancel { why: "enough".into() },
+        Step::Release => office.release(),
+        Step::Perform => office.perform(),
+        Step::End => office.end_call(Outcome::Done { exit_code: Some(0) }),
+        Step::LoseJail => office.lose_jail(),
+        Step::Lapse => {
+            office.lapse();
+            office.connect(2);
+            return Ok(Vec::new());
+        }
+        Step::Rules(version) => {
+            rules.store(version, Ordering::Relaxed);
+            return Ok(Vec::new());
+        }
+        Step::Pass(ms) => {
+            office.world.pass(ms);
+            return Ok(Vec::new());
+        }
+    };
+    office.apply(execution)
+}
+
+proptest! {
+    /// Whatever comes between: double clicks, races with time, cancel, edits, other rules, lost jails and workers.
+    #[test]
+    fn what_people_must_allow_is_done_at_most_once_and_never_unasked(steps in steps()) {
+        let (mut office, rules) = office();
+        let mut seen = Seen::default();
+        for step in steps {
+            if let Ok(events) = act(&mut office, &rules, step) {
+                seen.take(&events);
+            }
+            // A call that waits has no lease, and an execution that does nothing else has no worker for long.
+            if let Some(execution) = office.state() {
+                let bytes = serde_json::to_vec(&Fold::Execution(execution.clone())).expect("JSON").len();
+                prop_assert!(bytes <= FOLD_BYTES_MAX, "{bytes}");
+                if let Some(iteration) = execution.iteration().filter(|iteration| iteration.waits_for_people()) {
+                    prop_assert!(iteration.binding.is_none() || iteration.parked, "{iteration:?}");
+                }
+            }
+            let agent = office.world.fold::<Agent>(office.agent).expect("it is deployed");
+            prop_assert!(agent.grants.len() <= GRANTS_MAX);
+            let waiting = office.open_calls().iter().filter(|call| matches!(call.state, State::Waiting(_))).count();
+            let pending = office.world.memory.items.values().filter(|item| item.state == "pending").count();
+            prop_assert_eq!(waiting, pending);
+        }
+    }
+}
+
+/// Every kind of event of approvals and grants.
+pub fn every_kind(office: &mut Office) {
+    let judge = std::mem::replace(&mut office.world.judge, Box::new(Rules(Arc::new(AtomicU32::new(1)))));
+    office.execution = office.world.execution_id();
+    let start = office.start();
+    office.must(start);
+    go_on(office, &["filesystem.write", "process.run"]);
+    done(office);
+    let release = office.release();
+    office.must(release);
+    approve_with(office, Some(Scope::Calls { left: 2 })).expect("it waits");
+    let bind = office.bind();
+    office.must(bind);
+    done(office);
+    let call = office.call_model();
+    office.must(call);
+    let answer = office.answer(&["process.run"]);
+    office.must(answer);
+    done(office);
+    let grant = office.world.fold::<Agent>(office.agent).expect("it is deployed").grants[0].id;
+    by(office, OWNER, agent::Command::RevokeGrant { grant }).expect("one call is left");
+    office.must(execution::Command::Cancel { why: "enough".into() });
+    let release = office.release();
+    office.must(release);
+    office.world.judge = judge;
+}
