@@ -103,6 +103,7 @@ fn done(office: &mut Office) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a line a state and a command")]
 fn an_approval_is_answered_in_every_state_as_the_table_says() {
     let states: [(&str, Setup); 9] = [
         ("a program waits", || answered(&["process.run"])),
