@@ -14,27 +14,26 @@
 //! [`State`] until it ends; [`Called`] and [`Ended`] its two events, or [`Blocked`] why it never began; [`EndCall`] a worker's
 //! report, with its [`Outcome`]; [`CallRow`] what lists show, changed by `row::CallChange`. On the wire it is `frame::LeasedCall`
 //! to a worker, `frame::CallOutcome` back, and `api::Call` to people; `local::Call` is what a model's program says.
+mod judged;
 mod lease;
 
+pub use judged::{Judged, judge};
 pub(crate) use lease::{Begun, begin, leased};
 
 use crate::actor::Actor;
-use crate::agent::Agent;
 use crate::aggregate::{Member, Stream};
-use crate::budget::{self, Day, Measure, Period, Whose};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
 use crate::draft::Draft;
 use crate::execution::Execution;
 use crate::facts::Unread;
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, IdError, LeaseId, SessionId};
-use crate::judge::{Ask, Circumstances, Counters, Digest, Judgement, Verdict};
+use crate::judge::Judgement;
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
 use crate::session::Session;
 use crate::time::{Due, Stamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -115,7 +114,7 @@ pub struct Caller {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumDiscriminants)]
 #[strum_discriminants(
     name(HolderKind),
-    derive(Serialize, Deserialize, strum::IntoStaticStr),
+    derive(Hash, Serialize, Deserialize, strum::IntoStaticStr),
     serde(rename_all = "snake_case"),
     strum(serialize_all = "snake_case"),
     doc = "What holds a call, by its kind alone."
@@ -556,87 +555,6 @@ pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<I
     let rows = startable(calls).filter(|call| call.place == Place::Rows);
     let performed = rows.map(|call| Owed { obligation: Obligation::Perform { call: call.id }, due: Due::AT_ONCE });
     leased.chain(performed)
-}
-
-/// A verdict with what it was made on.
-#[derive(Debug)]
-pub struct Judged {
-    pub judgement: Judgement,
-    pub shown: Shown,
-    pub may: bool,
-}
-
-/// No policy can be applied yet.
-const POLICY: Option<Digest> = None;
-
-/// What a judge sees of a call beside its arguments.
-///
-/// # Errors
-/// `Unread`.
-fn circumstances(draft: &mut Draft<'_>, caller: Caller, capability: &str) -> Result<Circumstances, Unread> {
-    let agent_name = draft.get::<Agent>(caller.agent)?.map(|agent| agent.name.clone()).unwrap_or_default();
-    let (opener, trigger) = match caller.holder {
-        Holder::Execution(id) => {
-            let trigger = draft.get::<Execution>(id)?.map(|execution| <&str>::from(execution.trigger).to_string());
-            (None, trigger)
-        }
-        Holder::Session(id) => (draft.get::<Session>(id)?.map(|session| session.key.to_string()), None),
-    };
-    let mut counters = Counters::default();
-    if draft.judge.wants(POLICY, &agent_name, capability).money {
-        let (day, whose) = (Day::of(draft.stamp.at), Whose::Agent(caller.agent));
-        let mut spent = |period| {
-            let counter = budget::counter(Measure::Money, period);
-            let spent = draft.count_in(counter, &whose.key(), day.bucket(period))?;
-            Ok(u64::try_from(spent).unwrap_or(0))
-        };
-        counters.spent_day_micro_usd = spent(Period::Day)?;
-        counters.spent_month_micro_usd = spent(Period::Month)?;
-    }
-    Ok(Circumstances {
-        agent_name,
-        labels: BTreeMap::new(),
-        caller: caller.holder.kind(),
-        opener,
-        trigger,
-        level: None,
-        at: draft.stamp.at,
-        counters,
-    })
-}
-
-/// May this call be made now?
-///
-/// # Errors
-/// `Unread`.
-pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
-    let blocked = |rule: &str| {
-        let judgement = Judgement::blocked(rule);
-        Judged { judgement, shown: Shown::default(), may: false }
-    };
-    let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
-    let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
-    let context = circumstances(draft, caller, &call.capability)?;
-    let mut judgement = draft.judge.judge(&Ask {
-        actor: caller.actor,
-        agent: caller.agent,
-        revision: caller.revision,
-        capability: &call.capability,
-        attributes: &attributes,
-        tools: &plan.tools,
-        context: &context,
-        policy: POLICY,
-    });
-    let may = match judgement.verdict {
-        Verdict::Autonomous | Verdict::Notify => true,
-        // Nobody can answer an approval yet, so a call that wants one is refused rather than left to wait for ever.
-        Verdict::ApprovalRequired => {
-            judgement.rules.push("floor:no_approvals_yet".to_string());
-            false
-        }
-        Verdict::Blocked => false,
-    };
-    Ok(Judged { judgement, shown: Shown::of(&attributes), may })
 }
 
 /// Canonical, so that the bytes are the same in every build; what a capability makes has small numbers only.

@@ -39,7 +39,7 @@ impl fmt::Display for Digest {
 }
 
 /// In which circumstances a call is asked for: all that a judge sees beside its arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Circumstances {
     pub agent_name: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -61,7 +61,7 @@ pub struct Circumstances {
 }
 
 /// What was done and spent before this call. Each is 0 where no rule asks for it: see [`Judge::wants`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Calls of this capability by this agent, this one not counted.
     pub calls_minute: u64,
