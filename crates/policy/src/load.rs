@@ -137,8 +137,7 @@ fn check(rules: &[Rule], texts: &[&str]) -> Vec<Fault> {
         let (line, column) = offset(error).map_or((rule.line, rule.column), |at| place(text, at));
         let told = error.to_string();
         let what = told.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(&told).to_string();
-        let help = error.help().map(|help| help.to_string());
-        let help = help.map_or_else(|| way_out(&what), |help| nearer(&what, help));
+        let help = way_out(&what, error.help().map(|help| help.to_string()));
         Some(Fault { layer: rule.layer.clone(), file: rule.file.to_string(), line, column, what, help })
     };
     let errors = checked.validation_errors().filter_map(|error| fault(error.policy_id(), error));
@@ -156,24 +155,23 @@ fn refuses(warning: &ValidationWarning) -> bool {
     !matches!(warning, ValidationWarning::MixedScriptString(_))
 }
 
-fn way_out(what: &str) -> String {
-    if what.contains("impossible") {
-        return "it can never match: name a group with `action in`, and ask only for what these actions have"
-            .to_string();
-    }
-    if what.contains("input") && (what.contains("`path`") || what.contains("`cwd`") || what.contains("`host`")) {
+/// What to do; `told` is what Cedar advises.
+fn way_out(what: &str, told: Option<String>) -> String {
+    if ["path", "cwd", "host"].iter().any(|place| what.contains(&format!("`input.{place}`"))) {
         return "what names a place is judged in the form that is opened: use context.path or context.host".to_string();
     }
-    "use what the schema has for these actions".to_string()
-}
-
-/// Cedar looks for a near action by its quoted whole, which is far from any group.
-fn nearer(what: &str, help: String) -> String {
-    let Some(given) = what.strip_prefix("unrecognized action `").and_then(|rest| rest.strip_suffix('`')) else {
-        return help;
-    };
+    // Cedar compares with the quoted whole of an action, which is far from any group.
+    let action = what.strip_prefix("unrecognized action `").and_then(|rest| rest.strip_suffix('`'));
     let names: Vec<String> = action_names().collect();
-    nearest(given, names.iter().map(String::as_str)).map_or(help, |near| format!("did you mean `{near}`?"))
+    let near = action.and_then(|given| nearest(given, names.iter().map(String::as_str)));
+    match (near, told) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, Some(told)) => told,
+        (None, None) if what.contains("impossible") => {
+            "it can never match: name a group with `action in`, and ask only for what these actions have".to_string()
+        }
+        (None, None) => "use what the schema has for these actions".to_string(),
+    }
 }
 
 /// Whether a rule covers what its author says it does.

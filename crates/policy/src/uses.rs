@@ -66,7 +66,9 @@ fn attribute_of_context(operator: &str, operands: &Value) -> Option<u32> {
     if !matches!(operator, "." | "has") || operands.get("left")?.get("Var")? != "context" {
         return None;
     }
-    let named = operands.get("attr").and_then(Value::as_str).and_then(Attribute::named);
+    // `context has a.b` names the way as a list.
+    let attr = operands.get("attr")?;
+    let named = attr.get(0).unwrap_or(attr).as_str().and_then(Attribute::named);
     Some(named.map_or(u32::MAX, bit))
 }
 

@@ -72,7 +72,7 @@ fn floor_and_system_deny_what_nothing_permits_and_the_manifest_lists_what_may_be
         Bundle::default().with(Layer::System, "s", "permit(principal, action in Action::\"effects:none\", resource);");
     assert_eq!(
         judge(&only_reads, READ).rules,
-        ["manifest:tools[0] *", "floor:floor.cedar:6 all_else_is_for_the_layers_above", "system:s:1"]
+        ["manifest:tools[0] *", "floor:floor.cedar:5 all_else_is_for_the_layers_above", "system:s:1"]
     );
     let write = judge(&only_reads, "{capability = 'filesystem.write', input = {path = 'a', content = ''}}");
     assert_eq!((write.verdict, write.rules), (Verdict::Blocked, vec!["system:default_deny".to_string()]));
