@@ -54,7 +54,9 @@ fn voices<'a>(rules: &'a [Rule], ask: &Ask<'_>, layer: &Layer, matches: &[Match]
         }
         voices.push(Voice { verdict: rule.verdict(), whose: Whose::Rule { rule, erred: found.erred } });
     }
-    if layer.denies_by_default() && !granted {
+    // Where a rule forbids, Cedar does not say which would have permitted: the forbid is reason enough.
+    let forbidden = voices.iter().any(|voice: &Voice<'_>| voice.verdict == Verdict::Blocked);
+    if layer.denies_by_default() && !granted && !forbidden {
         voices.push(Voice { verdict: Verdict::Blocked, whose: Whose::Word(format!("{layer}:default_deny")) });
     }
     voices
