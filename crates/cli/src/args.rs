@@ -1,5 +1,6 @@
 //! What may be typed. What it means is resolved in `config` and the verbs' own files.
 mod approval;
+mod policy;
 mod audit;
 mod budget;
 mod retention;
@@ -21,6 +22,7 @@ pub use cost::Cost;
 pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
+pub use policy::{Check, Documents, Policy};
 pub use prices::Prices;
 pub use retention::{Retention, Wanted as RetentionWanted};
 pub use sandbox::Sandbox;
@@ -146,6 +148,9 @@ pub enum Verb {
     Comms(Comms),
     /// See what agents tell their supervisor, and say that somebody has seen to it.
     Alerts(Alerts),
+    /// Say by which rules calls are judged, and try rules on calls: made ones, and those that were.
+    #[command(subcommand)]
+    Policy(Policy),
     /// Allow what agents want to do, or not, and see what was asked.
     #[command(subcommand)]
     Approval(Approval),

@@ -11,6 +11,7 @@ mod agent;
 mod agents;
 mod alerts;
 mod approval;
+mod policy;
 mod budget;
 mod comms;
 mod cost;
@@ -62,6 +63,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Resume(whom) => supervise::run(Act::Resume, whom, settings, output).await,
         Verb::Kill(whom) => supervise::run(Act::Kill, whom, settings, output).await,
         Verb::Alerts(alerts) => alerts::run(alerts, settings, output).await,
+        Verb::Policy(verb) => policy::run(verb, settings, output).await,
         Verb::Approval(verb) => approval::run(verb, settings, output).await,
         Verb::Comms(verb) => comms::run(verb, settings, output).await,
         Verb::Execute(execute) => execute::run(execute, settings, output).await,

@@ -212,6 +212,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::MessageUnknown
         | Code::AlertUnknown
         | Code::ApprovalUnknown
+        | Code::PolicyUnknown
         | Code::GrantUnknown
         | Code::ScheduleUnknown
         | Code::ModelUnknown
@@ -228,6 +229,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::AlertAmbiguous
         | Code::ApprovalAmbiguous
         | Code::ApprovalOver
+        | Code::PolicyMoved
         | Code::ApprovalSamePerson
         | Code::GrantsFull
         | Code::MessageNotDead
@@ -290,6 +292,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::KeyNameWrong
         | Code::CallArgumentsWrong
         | Code::GrantWrong
+        | Code::PolicyInvalid
         | Code::OverlapTooLong => Exit::Refused,
     }
 }

@@ -125,9 +125,12 @@ impl Held {
 }
 
 impl Approval {
-    /// The very rules that asked for it ask still.
+    /// The very rules that asked for it ask still, in the same words.
     pub(crate) fn answers(&self, judgement: &Judgement) -> bool {
-        self.judgement == *judgement
+        let asked = &self.judgement;
+        let same_text = asked.basis.is_some() && asked.basis == judgement.basis;
+        let same = same_text || (asked.policy == judgement.policy && asked.rules == judgement.rules);
+        same && asked.verdict == judgement.verdict && asked.people() == judgement.people()
     }
 }
 

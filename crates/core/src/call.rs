@@ -16,22 +16,24 @@
 //! report, with its [`Outcome`]; [`CallRow`] what lists show, changed by `row::CallChange`. On the wire it is `frame::LeasedCall`
 //! to a worker, `frame::CallOutcome` back, and `api::Call` to people; `local::Call` is what a model's program says.
 mod holder;
+mod judged;
 mod lease;
 mod outcome;
 
 pub use holder::{Holder, HolderKind};
+pub use judged::{Judged, May, judge};
 pub(crate) use lease::{Begun, begin, leased};
 pub use outcome::Outcome;
 
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
-use crate::approval::{self, Allowed, Approval, Edited, Held};
+use crate::approval::{Allowed, Approval, Edited, Held};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
 use crate::draft::Draft;
 use crate::facts::Unread;
-use crate::id::{AgentId, ApprovalId, CallId, ConnectionId, GrantId, LeaseId};
-use crate::judge::{Ask, Judgement, Verdict};
+use crate::id::{AgentId, ApprovalId, CallId, ConnectionId, LeaseId};
+use crate::judge::{Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
 use crate::time::{Due, Stamp};
@@ -189,6 +191,9 @@ pub struct Called {
     /// None for what touches only our own rows.
     #[serde(flatten)]
     pub lease: Option<Lease>,
+    /// A rule asks how many such calls there were, so that it is counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counted: bool,
     /// For a call that no model turn asked for, what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Proposed>,
@@ -351,7 +356,7 @@ impl Open {
         }
     }
 
-    fn approved(&self) -> Option<&Approval> {
+    pub(crate) fn approved(&self) -> Option<&Approval> {
         match &self.state {
             State::Approved(approval) => Some(approval),
             State::Proposed | State::Waiting(_) | State::Leased(_) => None,
@@ -390,6 +395,7 @@ impl Open {
             shown: judged.shown,
             judgement,
             lease,
+            counted: judged.counted,
             check,
         })
     }
@@ -488,58 +494,6 @@ pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<I
     leased.chain(performed)
 }
 
-/// A verdict with what it was made on.
-#[derive(Debug)]
-pub struct Judged {
-    pub judgement: Judgement,
-    pub shown: Shown,
-    pub may: May,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum May {
-    /// `grant`: what stands for a person's word, where one is wanted.
-    Begin {
-        grant: Option<GrantId>,
-    },
-    /// Once people allow it.
-    Wait,
-    Never,
-}
-
-/// May this call be made now?
-///
-/// # Errors
-/// `Unread`.
-pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
-    let blocked = |rule: &str| {
-        let judgement = Judgement { verdict: Verdict::Blocked, rules: vec![rule.to_string()] };
-        Judged { judgement, shown: Shown::default(), may: May::Never }
-    };
-    let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
-    let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
-    let judgement = draft.judge.judge(&Ask {
-        actor: caller.actor,
-        agent: caller.agent,
-        revision: caller.revision,
-        capability: &call.capability,
-        attributes: &attributes,
-        tools: &plan.tools,
-    });
-    let may = match judgement.verdict {
-        Verdict::Autonomous | Verdict::Notify => May::Begin { grant: None },
-        Verdict::ApprovalRequired if call.approved().is_some_and(|approval| approval.answers(&judgement)) => {
-            May::Begin { grant: None }
-        }
-        Verdict::ApprovalRequired => match approval::found(draft, caller, call, &attributes)? {
-            Some(grant) => May::Begin { grant: Some(grant) },
-            None => May::Wait,
-        },
-        Verdict::Blocked => May::Never,
-    };
-    Ok(Judged { judgement, shown: Shown::of(&attributes), may })
-}
-
 /// Canonical, so that the bytes are the same in every build; what a capability makes has small numbers only.
 fn written(made: &serde_json::Value) -> String {
     let bytes = serde_json_canonicalizer::to_vec(made).expect("invariant: a value of text keys is JSON");
@@ -584,10 +538,12 @@ pub(crate) fn perform(
     })
 }
 
-/// What a list row of a call becomes.
-pub fn called_row(called: &Called, stamp: Stamp) -> Row {
+/// What a list row of a call becomes, and what rules count.
+pub fn called_rows(agent: AgentId, called: &Called, stamp: Stamp) -> Vec<Row> {
     let rules = called.judgement.rules.join(", ");
-    Row::CallChanged { id: called.call, change: CallChange::Called { rules }, at: stamp.at }
+    let changed = Row::CallChanged { id: called.call, change: CallChange::Called { rules }, at: stamp.at };
+    let counted = called.counted.then(|| judged::counted(agent, &called.capability, stamp));
+    std::iter::once(changed).chain(counted.into_iter().flatten()).collect()
 }
 
 pub fn held_row(held: &Held, stamp: Stamp) -> Row {

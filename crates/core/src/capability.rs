@@ -1,6 +1,7 @@
 //! The catalogue: every capability once, with its schemas, effects and idempotence. A file a group; those that touch only
 //! our own rows are performed there. Rows here are read when a call is proposed; what a decision took from them is written
 //! in its event.
+mod argument;
 mod agent;
 mod filesystem;
 mod process;
@@ -12,12 +13,15 @@ mod scheduler;
 mod alerts;
 mod system;
 
+pub use argument::{Argument, ArgumentKind, JudgedArgument};
+
 use crate::bound::{Bound, Payload};
 use crate::call::{Caller, HolderKind, Outcome};
 use crate::draft::Draft;
 use crate::facts::Unread;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Of what a judge sees of one call, as JSON.
 pub const ATTRIBUTES_BYTES_MAX: usize = 64 * 1024;
@@ -136,7 +140,12 @@ impl Capability {
 
     /// What a judge sees of the arguments, exact.
     pub fn attributes(&self, arguments: &Value) -> Attributes {
-        (self.attributes)(arguments)
+        Attributes { input: argument::judged(self, arguments), ..(self.attributes)(arguments) }
+    }
+
+    /// The arguments that a judge sees as they were given, by name.
+    pub fn judged_arguments(&self) -> &'static [JudgedArgument] {
+        argument::of(self.name)
     }
 
     pub fn place(&self) -> Place {
@@ -185,7 +194,7 @@ impl Capability {
 }
 
 /// What a judge sees of a call's arguments: canonical and never cut. A field that a capability does not have is absent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attributes {
     /// Absolute, inside the sandbox, without `.`, `..` and doubled slashes: the very path that will be opened.
@@ -206,6 +215,9 @@ pub struct Attributes {
     /// Of what is written or sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Arguments as they were given, without bulk and without what the fields above hold in the form that is judged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub input: BTreeMap<String, Argument>,
 }
 
 /// What people see of a call's arguments; each text is at most 256 bytes.

@@ -98,6 +98,10 @@ pub enum Counter {
     BudgetLimit,
     /// Agents whose messages wait until a budget opens again.
     HeldBack,
+    /// `agent/capability`: calls that rules count, by minute of `run`.
+    CallsByMinute,
+    /// The same, by hour of `run`.
+    CallsByHour,
     /// Bytes that ended executions of an agent, or of its project, bound and that are not erased.
     KeptBytes,
 }
@@ -111,12 +115,18 @@ impl Counter {
     /// back: what was used up in a day must still be known when it comes again.
     pub fn buckets_kept(self) -> u64 {
         const MINUTES: u64 = 2;
+        const MINUTES_OF_AN_HOUR: u64 = 61;
+        const HOURS: u64 = 25;
         const DAYS: u64 = 400;
         const MONTHS: u64 = 24;
         if matches!(self, Counter::DayTokens | Counter::DayMoney) {
             DAYS
         } else if matches!(self, Counter::MonthTokens | Counter::MonthMoney) {
             MONTHS
+        } else if matches!(self, Counter::CallsByMinute) {
+            MINUTES_OF_AN_HOUR
+        } else if matches!(self, Counter::CallsByHour) {
+            HOURS
         } else {
             MINUTES
         }

@@ -35,6 +35,9 @@ pub struct Plan {
     pub comms: comms::Limits,
     /// Patterns of the capabilities that it may use.
     pub tools: Vec<String>,
+    /// Of its manifest; policies may go by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<(String, String)>,
     /// A model's alias or name.
     pub model: String,
     pub prompt: Prompt,
@@ -147,6 +150,7 @@ impl Plan {
             limits: manifest.limits(),
             comms: manifest.comms(),
             tools: manifest.tools(),
+            labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             model: manifest.model().to_string(),
             prompt: Prompt {
                 template: template.to_string(),

@@ -1,16 +1,18 @@
 //! A project: the unit of chain and tree. Its own stream holds its keys, the daemon's starts, steps of the clock, and what
 //! belongs to no other.
 mod budget;
+pub mod policy;
 mod shared;
 
 use crate::access::{KEYS_MAX, Role};
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
-use crate::bound::{Hash, Payload};
+use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Allowance, Line, Near, Whose};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
+use crate::judge::Digest;
 use crate::owed::{Obligation, Owed};
 use crate::retention::{self, Keeping, Retention};
 use crate::row::Row;
@@ -31,6 +33,9 @@ pub struct Project {
     /// Of what ended executions of all its agents bound.
     #[serde(default, skip_serializing_if = "Keeping::is_off")]
     pub keeping: Keeping,
+    /// What judges its calls; none: what is built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<policy::Applied>,
 }
 
 verbs! {
@@ -54,6 +59,8 @@ verbs! {
         "state.remove_acl" => RemoveAcl { prefix: String },
         /// A person limits what all agents together may use up; limits that are not named stay.
         "project.set_budget" => SetBudget { lines: Vec<Line> },
+        /// A person says by which rules calls are judged, from the next one on.
+        "policy.apply" => ApplyPolicy(policy::Apply),
         /// A person says how long, and how much, of ended executions is kept.
         "retention.set" => SetRetention { retention: Retention },
         /// By the reconciler, once something may be kept too long or be too much.
@@ -65,6 +72,7 @@ verbs! {
     fn payloads(&self) -> Vec<&Payload> {
         match self {
             Command::SetShared(write) => vec![&write.value],
+            Command::ApplyPolicy(apply) => vec![&apply.bundle],
             Command::Found { .. }
             | Command::RecordStart { .. }
             | Command::RecordStep { .. }
@@ -104,6 +112,17 @@ events! {
         "state.acl_removed" => AclRemoved { prefix: String },
         "project.budget_set" => BudgetSet { lines: Vec<Line> },
         "project.budget_near" => BudgetNear(Near),
+        /// `repeats`: it is that one again.
+        "policy.applied" => PolicyApplied {
+            number: u32,
+            digest: Digest,
+            bundle: Bound,
+            by: Actor,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            repeats: Option<u32>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            note: Option<String>,
+        },
         "retention.set" => RetentionSet { retention: Retention },
         /// When it is looked at next.
         "retention.due" => RetentionDue { due: Option<Time> },
@@ -130,6 +149,10 @@ refusals! {
         "state.acl_unknown" => AclUnknown { prefix: String },
         /// A limit that none may be, or the same one twice.
         "project.budget_wrong" => BudgetWrong {},
+        /// Another was applied meanwhile; `number`: the one that holds.
+        "policy.moved" => PolicyMoved { number: u32 },
+        "policy.unchanged" quiet => PolicyUnchanged { number: u32 },
+        "policy.too_large" => PolicyTooLarge {},
         /// An age or a size that none may be.
         "retention.wrong" => RetentionWrong {},
         "retention.nothing_due" quiet => NothingToErase {},
@@ -171,6 +194,7 @@ impl Aggregate for Project {
             | Command::SetAcl(_)
             | Command::RemoveAcl { .. }
             | Command::SetBudget { .. }
+            | Command::ApplyPolicy(_)
             | Command::SetRetention { .. }
             | Command::Retain {}
             | Command::SweepShared {}
@@ -200,6 +224,7 @@ impl Aggregate for Project {
             Command::SetAcl(acl) => shared::set_acl(id, draft, acl)?,
             Command::RemoveAcl { prefix } => shared::remove_acl(id, draft, prefix)?,
             Command::SetBudget { lines } => budget::set(id, draft, lines)?,
+            Command::ApplyPolicy(apply) => policy::apply(id, draft, apply)?,
             Command::SetRetention { retention } if !retention.fits() => {
                 return Err(refuse::<Project>(Refusal::RetentionWrong {}));
             }
@@ -220,10 +245,13 @@ impl Aggregate for Project {
         match (event, fold) {
             (Event::Founded { name, .. }, fold) => {
                 let (name, keeping) = (name.clone(), Keeping::default());
-                *fold = Some(Project { name, starts: 0, state_due: None, budget: Vec::new(), keeping });
+                *fold = Some(Project { name, starts: 0, state_due: None, budget: Vec::new(), keeping, policy: None });
             }
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
             (Event::BudgetSet { lines }, Some(project)) => crate::budget::set(&mut project.budget, lines),
+            (Event::PolicyApplied { number, digest, .. }, Some(project)) => {
+                project.policy = Some(policy::Applied { number: *number, digest: *digest });
+            }
             (Event::RetentionSet { retention }, Some(project)) => project.keeping.set(*retention),
             (Event::RetentionDue { due }, Some(project)) => project.keeping.due = *due,
             (Event::BudgetNear(near), Some(project)) => crate::budget::told(&mut project.budget, near),
@@ -243,6 +271,7 @@ impl Aggregate for Project {
                 | Event::AclRemoved { .. }
                 | Event::BudgetSet { .. }
                 | Event::BudgetNear(_)
+                | Event::PolicyApplied { .. }
                 | Event::RetentionSet { .. }
                 | Event::RetentionDue { .. }
                 | Event::Refused(_),
@@ -254,6 +283,9 @@ impl Aggregate for Project {
     fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         if let Some(change) = event.state() {
             change.binds(each);
+        }
+        if let Event::PolicyApplied { bundle, .. } = event {
+            each(&bundle.hash);
         }
     }
 
@@ -292,6 +324,7 @@ impl Aggregate for Project {
             ],
             Event::AclSet { .. } | Event::AclRemoved { .. } => shared::acl_rows(project, event, stamp),
             Event::BudgetSet { lines } => budget::rows(before, lines),
+            Event::PolicyApplied { .. } => policy::row(event, stamp).into_iter().collect(),
             Event::Founded { .. }
             | Event::DaemonStarted { .. }
             | Event::ClockStepped { .. }

@@ -11,6 +11,7 @@ use crate::fleet::WorkerRow;
 use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId};
 use crate::item::{Item, ItemChange, ItemKind};
 use crate::project::KeyRow;
+use crate::project::policy::PolicyRow;
 use crate::session::SessionRow;
 use crate::state::{AclRow, Entry};
 use crate::time::Time;
@@ -103,6 +104,7 @@ pub enum Row {
     },
     Validation(ValidationRow),
     Worker(WorkerRow),
+    Policy(PolicyRow),
     Session(SessionRow),
     Item(Box<Item>),
     ItemChanged {

@@ -9,6 +9,7 @@ use crate::watch::Watch;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
+use tenure_policy::Policies;
 use tenure_store as store;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,8 @@ pub struct App {
     pub committer: Committer,
     pub records: Records,
     pub models: Arc<dyn Models>,
+    /// What calls are judged by, compiled.
+    pub policies: Arc<Policies>,
     pub computing: Computing,
     pub watch: Watch,
     pub presence: Presence,

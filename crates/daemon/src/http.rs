@@ -25,6 +25,7 @@ mod costs;
 mod files;
 mod manifests;
 mod approvals;
+mod policies;
 mod items;
 mod messages;
 mod executions;
@@ -248,6 +249,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(messages::routes())
         .merge(items::routes())
         .merge(approvals::routes())
+        .merge(policies::routes())
         .merge(briefings::routes())
         .merge(budgets::routes())
         .merge(retention::routes())

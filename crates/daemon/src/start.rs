@@ -10,16 +10,16 @@ use crate::presence::Presence;
 use crate::reconcile::{self, Computing, Wakeups};
 use crate::records::Records;
 use crate::watch::Watch;
-use crate::{Error, commit};
+use crate::{Error, commit, policy};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::Command;
 use tenure_core::id::{ConnectionId, WorkerId};
-use tenure_core::judge::FloorAndTools;
 use tenure_core::owed::Kind;
 use tenure_core::time::Run;
 use tenure_core::{fleet, project};
+use tenure_policy::Policies;
 use tenure_store::{Checkpoint, Commit, Hook, Store, rows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -69,10 +69,12 @@ pub fn assemble(
 ) -> App {
     let (project, _) = store.end_at_open();
     let computing = Computing::new(platform.blocking);
+    let policies = Arc::new(Policies::new());
     App {
-        committer: Committer::new(store, Arc::new(FloorAndTools), platform, lived, project),
+        committer: Committer::new(store, policies.clone(), platform, lived, project),
         records: Records::new(store.reader().background(), store.blobs().clone()),
         models,
+        policies,
         computing,
         watch: listeners.watch,
         presence: Presence::default(),
@@ -98,6 +100,7 @@ pub async fn greet(app: &App, store: &Store, version: &str, accept_restore: Opti
         tell(project::Command::Found { name: "default".to_string() }).await?;
     }
     tell(project::Command::RecordStart { version: version.to_string() }).await?;
+    policy::load(app).await;
     Ok(())
 }
 

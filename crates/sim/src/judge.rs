@@ -1,6 +1,6 @@
 //! A judge that wants people asked about the programs of every second agent; else it is the floor and the tools.
 use tenure_core::actor::Actor;
-use tenure_core::judge::{Ask, FloorAndTools, Judge, Judgement, Verdict};
+use tenure_core::judge::{Ask, Digest, FloorAndTools, Judge, Judgement, Verdict, Wants};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Careful;
@@ -13,8 +13,12 @@ impl Judge for Careful {
             Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => false,
         };
         if judgement.verdict == Verdict::Autonomous && asks && ask.capability == "process.run" {
-            return Judgement { verdict: Verdict::ApprovalRequired, rules: vec!["careful:programs".to_string()] };
+            return Judgement::new(Verdict::ApprovalRequired, "careful:programs");
         }
         judgement
+    }
+
+    fn wants(&self, _: Option<Digest>, _: &str, _: &str) -> Wants {
+        Wants::default()
     }
 }

@@ -15,6 +15,7 @@ pub mod macs;
 pub mod sessions;
 pub mod state;
 pub mod messages;
+pub mod policies;
 pub mod turns;
 pub mod workers;
 
@@ -140,6 +141,7 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::CallChanged { id, change, at } => calls::change(sql, *id, change, *at),
         Row::Validation(row) => row.write(sql),
         Row::Worker(row) => row.write(sql),
+        Row::Policy(row) => row.write(sql),
         Row::Session(row) => row.write(sql),
         Row::Item(row) => row.write(sql),
         Row::ItemChanged { kind, agent, key, change, at } => items::change(sql, (*kind, *agent, key), change, *at),

@@ -1,6 +1,7 @@
 //! The typed client of the HTTP API: one connection a request over a Unix socket, plain TCP to this host, or TLS. It retries
 //! nothing by itself but the joining of a broken event stream, and never logs a key or sends one to another host.
 mod approval;
+mod policy;
 mod endpoint;
 mod event_stream;
 mod tls;

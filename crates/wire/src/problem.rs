@@ -124,6 +124,10 @@ catalogue! {
     // What they tell and plan.
     AlertUnknown "alert_unknown" 404 "There is no such alert" "`tenure alerts --all` shows what there is" LookAgain;
     AlertAmbiguous "alert_ambiguous" 409 "The short id fits several alerts" "write more of the id" ChangeRequest;
+    // The rules by which calls are judged.
+    PolicyInvalid "policy_invalid" 422 "The policy is not valid" "mend what `errors` lists; `tenure policy schema` prints what rules may name" ChangeRequest;
+    PolicyUnknown "policy_unknown" 404 "There is no such policy" "`tenure policy history` shows what there is" LookAgain;
+    PolicyMoved "policy_moved" 409 "Another policy was applied meanwhile" "look at it with `tenure policy show`, then decide again" LookAgain;
     // What people are asked to allow.
     ApprovalUnknown "approval_unknown" 404 "There is no such approval" "`tenure approval list --all` shows what there is" LookAgain;
     ApprovalAmbiguous "approval_ambiguous" 409 "The short id fits several approvals" "write more of the id" ChangeRequest;

@@ -9,7 +9,13 @@ use std::str::FromStr;
 
 /// What holds a call: it says which calls there are, and what follows when all are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumDiscriminants)]
-#[strum_discriminants(name(HolderKind), doc = "What holds a call, by its kind alone.")]
+#[strum_discriminants(
+    name(HolderKind),
+    derive(Hash, Serialize, Deserialize, strum::IntoStaticStr),
+    serde(rename_all = "snake_case"),
+    strum(serialize_all = "snake_case"),
+    doc = "What holds a call, by its kind alone."
+)]
 pub enum Holder {
     Execution(ExecutionId),
     Session(SessionId),

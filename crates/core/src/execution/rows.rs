@@ -144,7 +144,8 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::ModelFailed { .. }
         | Event::ModelLost { .. } => of_model(id, before, event, stamp),
         Event::CallCalled(called) => {
-            check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
+            let rows = before.map(|execution| call::called_rows(execution.agent, called, stamp)).into_iter().flatten();
+            check_row(id, before, called.check.as_ref()).into_iter().chain(rows).collect()
         }
         Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
         Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),

@@ -27,6 +27,7 @@ impl Event {
             | Event::AclRemoved { .. }
             | Event::BudgetSet { .. }
             | Event::BudgetNear(_)
+            | Event::PolicyApplied { .. }
             | Event::RetentionSet { .. }
             | Event::RetentionDue { .. }
             | Event::Refused(_) => None,
@@ -119,6 +120,7 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::StateSweepDue { .. }
         | Event::BudgetSet { .. }
         | Event::BudgetNear(_)
+        | Event::PolicyApplied { .. }
         | Event::RetentionSet { .. }
         | Event::RetentionDue { .. }
         | Event::Refused(_) => Vec::new(),

@@ -85,7 +85,9 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
             };
             vec![counted(session.agent), held, call.row(Holder::Session(id), 0, 0, *ordinal, false)]
         }
-        Event::CallCalled(called) => vec![call::called_row(called, stamp)],
+        Event::CallCalled(called) => {
+            before.map(|session| call::called_rows(session.agent, called, stamp)).unwrap_or_default()
+        }
         Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
         Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),
         Event::CallBlocked { call, blocked, .. } => {

@@ -82,6 +82,15 @@ pub fn get(sql: &mut dyn Sql, id: CallId) -> Result<Option<CallRow>, Error> {
     sql.first(&CallRow::select("WHERE id = $1"), &[Cell::Text(&id.to_string())], CallRow::read)
 }
 
+/// Calls of all holders from one on, in the order in which they were asked for.
+///
+/// # Errors
+/// The database's.
+pub fn from(sql: &mut dyn Sql, first: CallId, limit: u32) -> Result<Vec<CallRow>, Error> {
+    let text = CallRow::select("WHERE id >= $1 ORDER BY id LIMIT $2");
+    sql.all(&text, &[Cell::Text(&first.to_string()), Cell::Int(limit.into())], CallRow::read)
+}
+
 /// The calls of an iteration, in the order in which they were asked for.
 ///
 /// # Errors

@@ -1,0 +1,315 @@
+//! `tenure policy …`: the rules by which calls are judged. What they mean is the daemon's to say; here files are read and answers
+//! shown. Must never apply what was not named.
+use std::path::Path;
+
+use tenure_wire::api::policy::{
+    AppliedPolicy, ApplyPolicy, CheckPolicy, PolicyApplied, PolicyCase, PolicyChange, PolicyDocument,
+    PolicyExplanation, PolicyFile, PolicyReplay, ReplayPolicy, RollbackPolicy, TestPolicy,
+};
+use tenure_wire::client::Client;
+
+use super::{moment, typed};
+use crate::args::{self, Documents};
+use crate::config::Settings;
+use crate::failure::{Exit, Failure};
+use crate::render::table::{Cell, Column, Table};
+use crate::render::{Output, when};
+use crate::screen::{self, json, one_line};
+
+mod files;
+
+/// Of arguments as JSON.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
+pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    match verb {
+        args::Policy::Show { number, out } => show(&client, number, out.as_deref(), output).await,
+        args::Policy::Validate(documents) => {
+            let documents = read(&client, &documents).await?;
+            let checked = dry_run(&client, documents.clone()).await?;
+            let count = documents.len();
+            output.show(&checked.changes, || format!("The policy is valid ({count} documents)"))?;
+            Ok(Exit::Done)
+        }
+        args::Policy::Check(check) => check_call(&client, check, output).await,
+        args::Policy::Test { documents, cases } => test(&client, &documents, &cases, output).await,
+        args::Policy::Diff(documents) => {
+            let documents = read(&client, &documents).await?;
+            let changed = dry_run(&client, documents).await?;
+            output.show(&changed.changes, || changes(&changed.changes))?;
+            Ok(Exit::Done)
+        }
+        args::Policy::Replay { documents, since } => {
+            let replay = ReplayPolicy { documents: read(&client, &documents).await?, since: moment::past(&since)? };
+            let past = client.replay_policy(&replay).await?;
+            output.show(&past, || replayed(&past))?;
+            Ok(Exit::Done)
+        }
+        args::Policy::Apply { documents, note, expected, dry_run } => {
+            let documents = read(&client, &documents).await?;
+            apply(&client, ApplyPolicy { documents, expected, note, dry_run }, output).await
+        }
+        args::Policy::Remove { name, layer, note } => {
+            let held = client.policy(None).await?;
+            let mut documents = held.documents;
+            let before = documents.len();
+            documents.retain(|document| !(document.layer == layer && document.name == name));
+            if documents.len() == before {
+                return Err(Failure::new(Exit::NotFound, format!("the layer {layer} has no document {name}"))
+                    .next("`tenure policy show` lists what holds"));
+            }
+            let expected = Some(held.applied.number);
+            apply(&client, ApplyPolicy { documents, expected, note, dry_run: false }, output).await
+        }
+        args::Policy::History { limit, listing } => {
+            let applied = client.policy_history(limit as usize).await?;
+            let none = "No policy was applied: what is built in holds (`tenure policy show`)";
+            output.list(&listing, &applied, none, |one| one.number.to_string(), || history(&applied, output))?;
+            Ok(Exit::Done)
+        }
+        args::Policy::Rollback { to, note } => {
+            let applied = client.roll_back_policy(&RollbackPolicy { to, note }).await?;
+            output.show(&applied, || told(&applied))?;
+            Ok(Exit::Done)
+        }
+        args::Policy::Template { name } => {
+            let templates = client.policy_templates().await?;
+            let wanted = templates.into_iter().find(|template| template.name == name);
+            let text = wanted.map(|template| template.document.text).unwrap_or_default();
+            screen::print(&text)?;
+            Ok(Exit::Done)
+        }
+        args::Policy::Schema => {
+            let schema = client.policy_schema().await?;
+            output.show(&schema, || json(&schema))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// All documents that would hold: a folder's, or those that hold with one in its place.
+async fn read(client: &Client, wanted: &Documents) -> Result<Vec<PolicyDocument>, Failure> {
+    if let Some(template) = &wanted.template {
+        let templates = client.policy_templates().await?;
+        let document = templates.into_iter().find(|one| one.name == *template).map(|one| one.document);
+        let mut documents = client.policy(None).await?.documents;
+        documents.retain(|held| held.layer != "system");
+        documents.extend(document);
+        return Ok(documents);
+    }
+    let Some(path) = &wanted.path else { return Ok(Vec::new()) };
+    candidate(client, path, &wanted.layer, wanted.name.as_deref()).await
+}
+
+async fn candidate(
+    client: &Client,
+    path: &Path,
+    layer: &str,
+    name: Option<&str>,
+) -> Result<Vec<PolicyDocument>, Failure> {
+    if path.is_dir() {
+        return files::folder(path);
+    }
+    let text = files::text(path)?;
+    let own = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.map(str::to_string).or(own).filter(|name| name != "-").unwrap_or_else(|| "stdin.cedar".to_string());
+    let mut documents = client.policy(None).await?.documents;
+    documents.retain(|held| !(held.layer == layer && held.name == name));
+    documents.push(PolicyDocument { layer: layer.to_string(), name, text });
+    Ok(documents)
+}
+
+async fn dry_run(client: &Client, documents: Vec<PolicyDocument>) -> Result<PolicyApplied, Failure> {
+    let apply = ApplyPolicy { documents, expected: None, note: None, dry_run: true };
+    Ok(client.apply_policy(&apply).await?)
+}
+
+async fn apply(client: &Client, apply: ApplyPolicy, output: Output) -> Result<Exit, Failure> {
+    let applied = client.apply_policy(&apply).await?;
+    output.show(&applied, || told(&applied))?;
+    Ok(Exit::Done)
+}
+
+fn told(applied: &PolicyApplied) -> String {
+    let number = applied.applied.number;
+    let head = match (applied.dry_run, applied.changes.is_empty()) {
+        (true, _) => format!("Would change policy {number}"),
+        (false, true) => format!("Policy {number} holds; no rule changed"),
+        (false, false) => format!("Policy {number} holds now"),
+    };
+    format!("{head}\n{}", changes(&applied.changes))
+}
+
+/// A line a rule: `+ project  network.cedar:3 only_github`.
+fn changes(changes: &[PolicyChange]) -> String {
+    if changes.is_empty() {
+        return "No rule differs\n".to_string();
+    }
+    let mut text = String::new();
+    for change in changes {
+        let (mark, rule) = match change.change.as_str() {
+            "added" => ("+", &change.after),
+            "removed" => ("-", &change.before),
+            _ => ("~", &change.after),
+        };
+        let place = rule.as_ref().map(|rule| rule.place.as_str()).unwrap_or_default();
+        let id = change.id.as_deref().unwrap_or_default();
+        text.push_str(one_line(&format!("{mark} {}  {place} {id}", change.layer)).trim_end());
+        text.push('\n');
+        let lines = |text: &str, mark: &str| -> String {
+            text.lines().map(|line| format!("    {mark} {}\n", one_line(line))).collect()
+        };
+        if change.change == "changed" {
+            text.push_str(&change.before.as_ref().map(|rule| lines(&rule.text, "-")).unwrap_or_default());
+        }
+        let mark = if change.change == "removed" { "-" } else { "+" };
+        text.push_str(&rule.as_ref().map(|rule| lines(&rule.text, mark)).unwrap_or_default());
+    }
+    text
+}
+
+async fn show(client: &Client, number: Option<u32>, out: Option<&Path>, output: Output) -> Result<Exit, Failure> {
+    let file = client.policy(number).await?;
+    if let Some(folder) = out {
+        let written = files::write(folder, &file.documents)?;
+        let text = || written.iter().map(|path| format!("Wrote {}\n", path.display())).collect();
+        output.show(&written, text)?;
+        return Ok(Exit::Done);
+    }
+    output.show(&file, || documents(&file))?;
+    Ok(Exit::Done)
+}
+
+fn documents(file: &PolicyFile) -> String {
+    let mut text = match file.applied.number {
+        0 => format!("What is built in holds ({} rules)\n", file.rules),
+        number => {
+            let by = file.applied.by.as_deref().unwrap_or("nobody");
+            format!("Policy {number} ({} rules), applied by {}\n", file.rules, one_line(by))
+        }
+    };
+    let floor = PolicyDocument { layer: "floor".into(), name: "floor.cedar".into(), text: file.floor.clone() };
+    for document in file.documents.iter().chain([&floor]) {
+        text.push_str(&format!("\n# {}  {}\n", one_line(&document.layer), one_line(&document.name)));
+        document.text.lines().for_each(|line| text.push_str(&format!("{}\n", one_line(line))));
+    }
+    text
+}
+
+fn history(applied: &[AppliedPolicy], output: Output) -> Table {
+    let columns = [
+        Column::key("NUMBER"),
+        Column::worth("APPLIED", 1),
+        Column::text("BY"),
+        Column::text("NOTE"),
+        Column::detail("DIGEST"),
+    ];
+    let rows = applied.iter().map(|one| {
+        let again = one.repeats.map(|number| format!("{number} again")).unwrap_or_default();
+        let note = [Some(again).filter(|again| !again.is_empty()), one.note.clone()];
+        [
+            Cell::from(one.number.to_string()),
+            Cell::from(one.applied_at.map_or_else(|| "-".to_string(), |at| when(at, output))),
+            Cell::from(one.by.clone().unwrap_or_else(|| "-".to_string())),
+            Cell::from(one_line(&note.into_iter().flatten().collect::<Vec<_>>().join(": "))),
+            Cell::from(one.digest.clone()),
+        ]
+    });
+    Table::new(columns, rows)
+}
+
+async fn check_call(client: &Client, check: args::Check, output: Output) -> Result<Exit, Failure> {
+    let input = check.input.as_deref().map(|text| typed::json(text, false, "input", INPUT_BYTES_MAX)).transpose()?;
+    let documents = match &check.with {
+        Some(path) => Some(candidate(client, path, &check.layer, None).await?),
+        None => None,
+    };
+    let asked = CheckPolicy { agent: check.agent, capability: check.capability, input, documents };
+    let explanation = client.check_policy(&asked).await?;
+    output.show(&explanation, || explained(&explanation))?;
+    Ok(Exit::Done)
+}
+
+fn explained(explanation: &PolicyExplanation) -> String {
+    let mut text = format!("{}  by {}\n", explanation.verdict, one_line(&explanation.rules.join(", ")));
+    if let Some(reason) = &explanation.reason {
+        text.push_str(&format!("  the agent is told: {}\n", one_line(reason)));
+    }
+    if let Some(people) = explanation.approvers {
+        text.push_str(&format!("  {people} different people must allow it\n"));
+    }
+    for layer in &explanation.layers {
+        let verdict = layer.verdict.as_deref().unwrap_or("no opinion");
+        text.push_str(&format!("{:<9} {verdict}\n", one_line(&layer.layer)));
+        for rule in &layer.rules {
+            let id = rule.id.as_deref().map(|id| format!(" {id}")).unwrap_or_default();
+            let error = rule.error.as_deref().map(|error| format!(" (error: {error})")).unwrap_or_default();
+            text.push_str(&format!("  {}\n", one_line(&format!("{}{id}: {}{error}", rule.place, rule.verdict))));
+        }
+    }
+    text
+}
+
+async fn test(
+    client: &Client,
+    wanted: &Documents,
+    more: &[std::path::PathBuf],
+    output: Output,
+) -> Result<Exit, Failure> {
+    let documents = read(client, wanted).await?;
+    let mut paths =
+        wanted.path.as_deref().filter(|path| path.is_dir()).map(files::cases).transpose()?.unwrap_or_default();
+    paths.extend(more.iter().cloned());
+    if paths.is_empty() {
+        return Err(Failure::new(Exit::NotFound, "there is no file of cases")
+            .next("put NAME.test.toml beside the rules, or name one with --cases"));
+    }
+    let mut outcomes: Vec<PolicyCase> = Vec::new();
+    for path in &paths {
+        let cases = files::text(path)?;
+        let tried = client.test_policy(&TestPolicy { cases, documents: Some(documents.clone()) }).await?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        outcomes.extend(tried.into_iter().map(|case| PolicyCase { name: format!("{name}: {}", case.name), ..case }));
+    }
+    let failed = outcomes.iter().filter(|case| !case.passed).count();
+    output.show(&outcomes, || {
+        let mut text = String::new();
+        for case in &outcomes {
+            let word = if case.passed { "PASS" } else { "FAIL" };
+            let why = case.told.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            text.push_str(&format!("{word}  {}\n", one_line(&format!("{}{why}", case.name))));
+        }
+        text.push_str(&format!("{} passed, {failed} failed\n", outcomes.len() - failed));
+        text
+    })?;
+    Ok(if failed == 0 { Exit::Done } else { Exit::Failure })
+}
+
+fn replayed(past: &PolicyReplay) -> String {
+    let mut text = format!("{} calls judged, {} would have been judged otherwise\n", past.judged, past.changed);
+    if past.unjudgeable > 0 {
+        text.push_str(&format!("{} more cannot be judged: what was seen of them is erased\n", past.unjudgeable));
+    }
+    if past.cut {
+        text.push_str("No more than these are judged at a time: name a later --since\n");
+    }
+    for difference in &past.differences {
+        let line = format!(
+            "{:>7}  {}  {}  {} -> {}  by {}",
+            difference.count,
+            difference.agent,
+            difference.capability,
+            difference.before,
+            difference.after,
+            difference.rule
+        );
+        text.push_str(&format!("{}\n", one_line(&line)));
+        let examples: Vec<String> = difference.examples.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("         as in {}\n", examples.join(", ")));
+    }
+    if past.more > 0 {
+        text.push_str(&format!("{} more of other kinds\n", past.more));
+    }
+    text
+}

@@ -1,0 +1,162 @@
+//! May a call be made? Gathers what a judge sees of it, asks the judge, and says what follows. Must never look at a payload.
+use super::{Caller, Holder, Open};
+use crate::agent::Agent;
+use crate::approval;
+use crate::budget::{self, Day, Measure, Period, Whose};
+use crate::capability::Shown;
+use crate::draft::{Draft, minute};
+use crate::execution::Execution;
+use crate::facts::{Counter, Unread};
+use crate::id::{AgentId, GrantId};
+use crate::judge::{Ask, Circumstances, Counters, Digest, Judgement, Verdict, Wants};
+use crate::project::Project;
+use crate::row::Row;
+use crate::session::Session;
+use crate::time::Stamp;
+
+/// A verdict with what it was made on.
+#[derive(Debug)]
+pub struct Judged {
+    pub judgement: Judgement,
+    pub shown: Shown,
+    pub may: May,
+    /// A rule asks how many such calls there were.
+    pub counted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// `grant`: what stands for a person's word, where one is wanted.
+    Begin {
+        grant: Option<GrantId>,
+    },
+    /// Once people allow it.
+    Wait,
+    Never,
+}
+
+/// By the policy that the project has at this moment.
+fn policy(draft: &mut Draft<'_>) -> Result<Option<Digest>, Unread> {
+    let Some(project) = draft.project else { return Ok(None) };
+    Ok(draft.get::<Project>(project)?.and_then(|project| project.policy.as_ref().map(|applied| applied.digest)))
+}
+
+const MINUTES: u64 = 60;
+const HOURS: u64 = 24;
+
+fn hour(stamp: Stamp) -> u64 {
+    1 + stamp.run.millis() / 3_600_000
+}
+
+fn key(agent: AgentId, capability: &str) -> String {
+    format!("{agent}/{capability}")
+}
+
+/// What a call that rules count adds.
+pub(super) fn counted(agent: AgentId, capability: &str, stamp: Stamp) -> [Row; 2] {
+    let row = |counter, bucket| Row::Counted { counter, key: key(agent, capability), bucket, by: 1 };
+    [row(Counter::CallsByMinute, minute(stamp)), row(Counter::CallsByHour, hour(stamp))]
+}
+
+/// Of this minute, of the last sixty and of the last 24 hours, each the present one included.
+fn calls(draft: &mut Draft<'_>, agent: AgentId, capability: &str) -> Result<[u64; 3], Unread> {
+    let (key, stamp) = (key(agent, capability), draft.stamp);
+    let mut sum = |counter, newest: u64, buckets: u64| {
+        let mut sum = 0;
+        for bucket in newest.saturating_sub(buckets - 1).max(1)..=newest {
+            sum += u64::try_from(draft.count_in(counter, &key, bucket)?).unwrap_or(0);
+        }
+        Ok(sum)
+    };
+    let (minute, hour) = (minute(stamp), hour(stamp));
+    Ok([
+        sum(Counter::CallsByMinute, minute, 1)?,
+        sum(Counter::CallsByMinute, minute, MINUTES)?,
+        sum(Counter::CallsByHour, hour, HOURS)?,
+    ])
+}
+
+/// What a judge sees of a call beside its arguments.
+///
+/// # Errors
+/// `Unread`.
+fn circumstances(
+    draft: &mut Draft<'_>,
+    caller: Caller,
+    capability: &str,
+    labels: &[(String, String)],
+    policy: Option<Digest>,
+) -> Result<(Circumstances, Wants), Unread> {
+    let agent_name = draft.get::<Agent>(caller.agent)?.map(|agent| agent.name.clone()).unwrap_or_default();
+    let (opener, trigger) = match caller.holder {
+        Holder::Execution(id) => {
+            let trigger = draft.get::<Execution>(id)?.map(|execution| <&str>::from(execution.trigger).to_string());
+            (None, trigger)
+        }
+        Holder::Session(id) => (draft.get::<Session>(id)?.map(|session| session.key.to_string()), None),
+    };
+    let mut counters = Counters::default();
+    let wants = draft.judge.wants(policy, &agent_name, capability);
+    if wants.counters {
+        let calls = calls(draft, caller.agent, capability)?;
+        [counters.calls_minute, counters.calls_hour, counters.calls_day] = calls;
+    }
+    if wants.money {
+        let (day, whose) = (Day::of(draft.wall), Whose::Agent(caller.agent));
+        let mut spent = |period| {
+            let counter = budget::counter(Measure::Money, period);
+            let spent = draft.count_in(counter, &whose.key(), day.bucket(period))?;
+            Ok(u64::try_from(spent).unwrap_or(0))
+        };
+        counters.spent_day_micro_usd = spent(Period::Day)?;
+        counters.spent_month_micro_usd = spent(Period::Month)?;
+    }
+    let circumstances = Circumstances {
+        agent_name,
+        labels: labels.iter().cloned().collect(),
+        caller: caller.holder.kind(),
+        opener,
+        trigger,
+        level: None,
+        at: draft.stamp.at,
+        counters,
+    };
+    Ok((circumstances, wants))
+}
+
+/// May this call be made now?
+///
+/// # Errors
+/// `Unread`.
+pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
+    let blocked = |rule: &str| {
+        let judgement = Judgement::blocked(rule);
+        Judged { judgement, shown: Shown::default(), may: May::Never, counted: false }
+    };
+    let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
+    let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
+    let policy = policy(draft)?;
+    let (context, wants) = circumstances(draft, caller, &call.capability, &plan.labels, policy)?;
+    let judgement = draft.judge.judge(&Ask {
+        actor: caller.actor,
+        agent: caller.agent,
+        revision: caller.revision,
+        capability: &call.capability,
+        attributes: &attributes,
+        tools: &plan.tools,
+        context: &context,
+        policy,
+    });
+    let may = match judgement.verdict {
+        Verdict::Autonomous | Verdict::Notify => May::Begin { grant: None },
+        Verdict::ApprovalRequired if call.approved().is_some_and(|approval| approval.answers(&judgement)) => {
+            May::Begin { grant: None }
+        }
+        Verdict::ApprovalRequired => match approval::found(draft, caller, call, &attributes)? {
+            Some(grant) => May::Begin { grant: Some(grant) },
+            None => May::Wait,
+        },
+        Verdict::Blocked => May::Never,
+    };
+    Ok(Judged { judgement, shown: Shown::of(&attributes), may, counted: wants.counters })
+}

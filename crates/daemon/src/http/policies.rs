@@ -1,0 +1,415 @@
+//! `/v1/policy`: the rules by which calls are judged: read, checked, tried, held against the past, applied. What is applied is
+//! compiled first; the decision picks it by its digest.
+use std::sync::Arc;
+
+use axum::Json as Out;
+use axum::extract::State;
+use serde::Deserialize;
+use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Refusal};
+use tenure_core::call::HolderKind;
+use tenure_core::capability;
+use tenure_core::fault::nearest;
+use tenure_core::judge::{Ask, Circumstances, Counters};
+use tenure_core::project;
+use tenure_core::project::policy::{Apply, PolicyRow};
+use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, default_bundle, floor};
+use tenure_store::rows::policies;
+use tenure_wire::api::List;
+use tenure_wire::api::policy::{
+    AppliedPolicy, ApplyPolicy, CheckPolicy, LayerOpinion, PolicyApplied, PolicyCase, PolicyChange, PolicyDifference,
+    PolicyDocument, PolicyExplanation, PolicyFile, PolicyReplay, PolicyRule, PolicyTemplate, ReplayPolicy,
+    RollbackPolicy, RuleOpinion, TestPolicy,
+};
+use tenure_wire::problem::{Code, Fault, Problem};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiState;
+use super::auth::{Owner, Viewer};
+use super::body::{Json, Params, Segment};
+use super::lookup::quoted;
+use super::number::{self, Number};
+use super::problem::{Answer, Failure};
+use crate::commit;
+use crate::policy;
+use crate::records::found;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(show, apply))
+        .routes(routes!(history))
+        .routes(routes!(one))
+        .routes(routes!(roll_back))
+        .routes(routes!(check))
+        .routes(routes!(test))
+        .routes(routes!(replay))
+        .routes(routes!(templates))
+        .routes(routes!(schema))
+}
+
+/// The policy that holds, with its documents.
+#[utoipa::path(
+    get, path = "/v1/policy", tag = "policy",
+    responses((status = 200, body = PolicyFile), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn show(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<PolicyFile> {
+    let number = policy::applied(&api.app).await?.map_or(0, |applied| applied.number);
+    Ok(Out(api.policy_file(number).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct HistoryParams {
+    /// 50 without it.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
+    limit: Option<Number>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Policies that were applied, the newest first.
+#[utoipa::path(
+    get, path = "/v1/policy/history", tag = "policy", params(HistoryParams),
+    responses((status = 200, body = List<AppliedPolicy>), (status = "4XX", body = Problem))
+)]
+async fn history(
+    State(api): State<Arc<ApiState>>,
+    _: Viewer,
+    Params(params): Params<HistoryParams>,
+) -> Answer<List<AppliedPolicy>> {
+    let wrong = |_| Failure::from(Code::ParameterWrong.problem("the cursor is none of a list of policies"));
+    let before = params.cursor.as_deref().map(str::parse::<u32>).transpose().map_err(wrong)?;
+    let limit = number::limit(params.limit.as_ref())?;
+    let page = api.reader().read(move |sql| policies::list(sql, before, limit)).await?;
+    let items = page.rows.into_iter().map(applied_of).collect();
+    Ok(Out(List { items, next_cursor: page.next.map(|number| number.to_string()) }))
+}
+
+/// One policy that was applied, with its documents; 0 is what is built in.
+#[utoipa::path(
+    get, path = "/v1/policy/history/{number}", tag = "policy",
+    params(("number" = u32, Path, description = "As the history lists it")),
+    responses((status = 200, body = PolicyFile), (status = "4XX", body = Problem))
+)]
+async fn one(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<PolicyFile> {
+    let number = wanted.parse::<u32>().map_err(|_| unknown(&wanted))?;
+    Ok(Out(api.policy_file(number).await?))
+}
+
+/// Apply a policy: all documents that are to hold. It judges from the next call on, what waits too.
+#[utoipa::path(
+    put, path = "/v1/policy", tag = "policy", request_body = ApplyPolicy,
+    responses((status = 200, body = PolicyApplied), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn apply(
+    State(api): State<Arc<ApiState>>,
+    Owner(caller): Owner,
+    Json(body): Json<ApplyPolicy>,
+) -> Answer<PolicyApplied> {
+    let bundle = bundle_of(body.documents)?;
+    let compiled = policy::compile(bundle.clone()).await.map_err(invalid)?;
+    let (before, applied) = api.bundle_that_holds().await?;
+    let changes = changes(&before, &bundle)?;
+    if body.dry_run {
+        return Ok(Out(PolicyApplied { applied, changes, dry_run: true }));
+    }
+    let applied = api.apply_policy(caller.actor, &bundle, compiled, (body.expected, None, body.note)).await?;
+    Ok(Out(PolicyApplied { applied, changes, dry_run: false }))
+}
+
+/// Go back to a policy that was applied before; the history goes on.
+#[utoipa::path(
+    post, path = "/v1/policy/rollback", tag = "policy", request_body = RollbackPolicy,
+    responses((status = 200, body = PolicyApplied), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn roll_back(
+    State(api): State<Arc<ApiState>>,
+    Owner(caller): Owner,
+    Json(RollbackPolicy { to, note }): Json<RollbackPolicy>,
+) -> Answer<PolicyApplied> {
+    let (_, bundle) = api.bundle(to).await?;
+    let compiled = policy::compile(bundle.clone()).await.map_err(invalid)?;
+    let (before, _) = api.bundle_that_holds().await?;
+    let changes = changes(&before, &bundle)?;
+    let applied = api.apply_policy(caller.actor, &bundle, compiled, (None, Some(to), note)).await?;
+    Ok(Out(PolicyApplied { applied, changes, dry_run: false }))
+}
+
+/// How a call would be judged now, and why. Nothing is called.
+#[utoipa::path(
+    post, path = "/v1/policy/check", tag = "policy", request_body = CheckPolicy,
+    responses((status = 200, body = PolicyExplanation), (status = "4XX", body = Problem))
+)]
+async fn check(
+    State(api): State<Arc<ApiState>>,
+    _: Viewer,
+    Json(body): Json<CheckPolicy>,
+) -> Answer<PolicyExplanation> {
+    let Some(known) = capability::find(&body.capability) else {
+        let names = capability::catalogue().map(|known| known.name);
+        let near = nearest(&body.capability, names).map(|near| format!(": did you mean `{near}`?"));
+        let detail = format!("no capability is called {}{}", quoted(&body.capability), near.unwrap_or_default());
+        return Err(Code::CallArgumentsWrong.problem(detail).into());
+    };
+    let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
+    let input = body.input.map(|input| serde_json::from_str(input.get())).transpose().map_err(wrong)?;
+    let attributes = known.attributes(&input.unwrap_or_else(|| serde_json::json!({})));
+    let row = api.agent(&body.agent).await?;
+    let (agent, revision) = (row.id, row.standing.revision);
+    let plan = api.records.read(move |txn| txn.plan(agent, revision)).await?;
+    let policy = api.candidate(body.documents).await?;
+    let context = Circumstances {
+        agent_name: row.name,
+        labels: plan.labels.iter().cloned().collect(),
+        caller: HolderKind::Execution,
+        opener: None,
+        trigger: None,
+        level: None,
+        at: api.app.committer.now().at,
+        counters: Counters::default(),
+    };
+    let ask = Ask {
+        actor: Actor::Agent(agent),
+        agent,
+        revision,
+        capability: known.name,
+        attributes: &attributes,
+        tools: &plan.tools,
+        context: &context,
+        policy: Some(policy.digest()),
+    };
+    Ok(Out(explained(policy.explain(&ask))))
+}
+
+/// Try the cases that people keep beside their rules.
+#[utoipa::path(
+    post, path = "/v1/policy/test", tag = "policy", request_body = TestPolicy,
+    responses((status = 200, body = List<PolicyCase>), (status = "4XX", body = Problem))
+)]
+async fn test(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<TestPolicy>) -> Answer<List<PolicyCase>> {
+    let policy = api.candidate(body.documents).await?;
+    let tried = tokio::task::spawn_blocking(move || tenure_policy::run_tests(&policy, &body.cases)).await;
+    let outcomes = tried.expect("invariant: trying cases does not panic").map_err(|fault| invalid(vec![fault]))?;
+    let items = outcomes.into_iter();
+    let items = items.map(|case| PolicyCase { name: case.name, line: case.line, passed: case.passed, told: case.told });
+    Ok(Out(List { items: items.collect(), next_cursor: None }))
+}
+
+/// Judge recorded calls by a candidate, and say which verdicts would have been others. Nothing is applied.
+#[utoipa::path(
+    post, path = "/v1/policy/replay", tag = "policy", request_body = ReplayPolicy,
+    responses((status = 200, body = PolicyReplay), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn replay(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<ReplayPolicy>) -> Answer<PolicyReplay> {
+    let candidate = policy::compile(bundle_of(body.documents)?).await.map_err(invalid)?;
+    let holds = api.candidate(None).await?;
+    let past = policy::replay(Arc::clone(&api.app), body.since.0, holds, candidate).await?;
+    Ok(Out(replayed(past.summary, past.cut)))
+}
+
+/// Sets of rules to begin with.
+#[utoipa::path(
+    get, path = "/v1/policy/templates", tag = "policy",
+    responses((status = 200, body = List<PolicyTemplate>), (status = "4XX", body = Problem))
+)]
+async fn templates(_: Viewer) -> Answer<List<PolicyTemplate>> {
+    let items = Template::ALL.into_iter().map(|template| {
+        let (layer, name) = (Layer::System.to_string(), format!("{}.cedar", template.as_str()));
+        let document = PolicyDocument { layer, name, text: template.text().to_string() };
+        PolicyTemplate { name: template.as_str().to_string(), document }
+    });
+    Ok(Out(List { items: items.collect(), next_cursor: None }))
+}
+
+/// The Cedar schema that rules are held against: every capability with its arguments and circumstances.
+#[utoipa::path(
+    get, path = "/v1/policy/schema", tag = "policy",
+    responses((status = 200, body = serde_json::Value), (status = "4XX", body = Problem))
+)]
+async fn schema(_: Viewer) -> Answer<serde_json::Value> {
+    Ok(Out(tenure_policy::schema_json()))
+}
+
+type Said = (Option<u32>, Option<u32>, Option<String>);
+
+impl ApiState {
+    async fn policy_file(&self, number: u32) -> Result<PolicyFile, Failure> {
+        let (applied, bundle) = self.bundle(number).await?;
+        let documents = documents_of(&bundle);
+        let rules = policy::compile(bundle).await.map_or(0, |policy| policy.rules_count() as u64);
+        Ok(PolicyFile { applied, rules, documents, floor: floor().text })
+    }
+
+    async fn bundle(&self, number: u32) -> Result<(AppliedPolicy, Bundle), Failure> {
+        if number == 0 {
+            let bundle = default_bundle();
+            let digest = bundle.digest().to_string();
+            let built_in = AppliedPolicy { number, digest, by: None, note: None, repeats: None, applied_at: None };
+            return Ok((built_in, bundle));
+        }
+        let read = self.records.read(move |txn| Ok(found(policy::bundle(txn, number))?.flatten()));
+        let (row, bundle) = read.await?.ok_or_else(|| unknown(&number.to_string()))?;
+        Ok((applied_of(row), bundle))
+    }
+
+    async fn bundle_that_holds(&self) -> Result<(Bundle, AppliedPolicy), Failure> {
+        let number = policy::applied(&self.app).await?.map_or(0, |applied| applied.number);
+        let (applied, bundle) = self.bundle(number).await?;
+        Ok((bundle, applied))
+    }
+
+    /// These documents, compiled; else the policy that holds.
+    async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
+        if let Some(documents) = documents {
+            return policy::compile(bundle_of(documents)?).await.map_err(invalid);
+        }
+        let digest = policy::applied(&self.app).await?.map(|applied| applied.digest);
+        match self.app.policies.policy(digest) {
+            Some(policy) => Ok(policy),
+            None => Err(Code::PolicyInvalid.problem("the policy that holds could not be loaded; see the log").into()),
+        }
+    }
+
+    /// The judge has it before the decision can name it.
+    async fn apply_policy(
+        &self,
+        actor: Actor,
+        bundle: &Bundle,
+        compiled: Arc<Policy>,
+        (expected, repeats, note): Said,
+    ) -> Result<AppliedPolicy, Failure> {
+        self.app.policies.insert(compiled);
+        let committer = &self.app.committer;
+        let apply =
+            Apply { digest: bundle.digest(), bundle: committer.payload(bundle.to_bytes()), expected, repeats, note };
+        let command = Command::Project(committer.project(), project::Command::ApplyPolicy(apply));
+        match committer.commit(actor, command).await {
+            Ok(_) | Err(commit::Error::Refused(Refusal::Project(project::Refusal::PolicyUnchanged { .. }))) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.bundle_that_holds().await?.1)
+    }
+}
+
+fn unknown(wanted: &str) -> Failure {
+    Code::PolicyUnknown.problem(format!("no policy has the number {}", quoted(wanted))).into()
+}
+
+fn applied_of(row: PolicyRow) -> AppliedPolicy {
+    AppliedPolicy {
+        number: row.number,
+        digest: row.digest.to_string(),
+        by: Some(row.by),
+        note: row.note,
+        repeats: row.repeats,
+        applied_at: Some(row.at.into()),
+    }
+}
+
+fn bundle_of(documents: Vec<PolicyDocument>) -> Result<Bundle, Failure> {
+    let mut bundle = Bundle::default();
+    for PolicyDocument { layer, name, text } in documents {
+        let layer = layer.parse::<Layer>().map_err(|why| {
+            let fault = Fault {
+                code: "unknown_layer".to_string(),
+                path: name.clone(),
+                line: None,
+                column: None,
+                reason: format!("{} is no layer", quoted(&layer)),
+                hint: Some(why),
+            };
+            Failure::from(Code::PolicyInvalid.problem("a document is in no layer").errors(vec![fault]))
+        })?;
+        bundle = bundle.with(layer, &name, &text);
+    }
+    Ok(bundle)
+}
+
+fn documents_of(bundle: &Bundle) -> Vec<PolicyDocument> {
+    let documents = bundle.layers.iter().flat_map(|(layer, documents)| {
+        documents.iter().map(move |document| PolicyDocument {
+            layer: layer.to_string(),
+            name: document.name.clone(),
+            text: document.text.clone(),
+        })
+    });
+    documents.collect()
+}
+
+fn invalid(faults: Vec<tenure_policy::Fault>) -> Failure {
+    let count = faults.len();
+    let number = |number: u32| (number > 0).then_some(number);
+    let errors = faults.into_iter().map(|fault| Fault {
+        code: "policy".to_string(),
+        path: if fault.file.is_empty() { fault.layer.to_string() } else { format!("{}:{}", fault.layer, fault.file) },
+        line: number(fault.line),
+        column: number(fault.column),
+        reason: fault.what,
+        hint: Some(fault.help),
+    });
+    let word = if count == 1 { "one fault" } else { "several faults" };
+    Code::PolicyInvalid.problem(word).errors(errors.collect()).into()
+}
+
+fn changes(before: &Bundle, after: &Bundle) -> Result<Vec<PolicyChange>, Failure> {
+    let changes = tenure_policy::diff(before, after).map_err(invalid)?;
+    let rule = |side: Option<(String, String)>| side.map(|(place, text)| PolicyRule { place, text });
+    let changes = changes.into_iter().map(|change| PolicyChange {
+        layer: change.layer.to_string(),
+        change: change.kind.as_str().to_string(),
+        id: change.id,
+        before: rule(change.before),
+        after: rule(change.after),
+    });
+    Ok(changes.collect())
+}
+
+fn explained(explanation: Explanation) -> PolicyExplanation {
+    let layers = explanation.layers.into_iter().map(|view| LayerOpinion {
+        layer: view.layer.to_string(),
+        verdict: view.verdict.map(|verdict| verdict.as_str().to_string()),
+        rules: view
+            .rules
+            .into_iter()
+            .map(|rule| RuleOpinion {
+                place: format!("{}:{}", rule.file, rule.line),
+                id: rule.id,
+                verdict: rule.verdict.as_str().to_string(),
+                reason: rule.reason,
+                error: rule.error,
+            })
+            .collect(),
+    });
+    let judgement = explanation.judgement;
+    PolicyExplanation {
+        verdict: judgement.verdict.as_str().to_string(),
+        rules: judgement.rules,
+        reason: judgement.reason,
+        approvers: judgement.approvers,
+        layers: layers.collect(),
+    }
+}
+
+fn replayed(summary: Summary, cut: bool) -> PolicyReplay {
+    let differences = summary.differences.into_iter().map(|difference| PolicyDifference {
+        agent: difference.agent,
+        capability: difference.capability,
+        before: difference.before.as_str().to_string(),
+        after: difference.after.as_str().to_string(),
+        rule: difference.rule,
+        count: difference.count,
+        examples: difference.examples,
+    });
+    PolicyReplay {
+        judged: summary.judged,
+        unchanged: summary.unchanged,
+        changed: summary.changed,
+        unjudgeable: summary.unjudgeable,
+        differences: differences.collect(),
+        more: summary.more,
+        cut,
+    }
+}

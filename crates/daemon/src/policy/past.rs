@@ -1,0 +1,184 @@
+//! Recorded calls, as they would be judged anew: what a judge saw of them, with the counts that rules ask for made again from the
+//! calls themselves. Must never write, and never hold more than a page.
+use crate::app::App;
+use crate::records::{Error, ReadTxn, found};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::call::{CallRow, Holder};
+use tenure_core::capability::Attributes;
+use tenure_core::id::{AgentId, CallId, Mint};
+use tenure_core::judge::{Circumstances, Counters, Verdict};
+use tenure_core::plan::Plan;
+use tenure_core::time::Time;
+use tenure_policy::{Against, Policy, RecordedCall, Summary, compare};
+use tenure_store::rows::{agents, calls, executions, sessions};
+use tokio::sync::mpsc;
+
+/// Calls that one replay judges.
+pub const CALLS_MAX: u64 = 1_000_000;
+const PAGE: u32 = 512;
+/// Pages that are read ahead.
+const AHEAD: usize = 4;
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// What a candidate would have changed, and whether calls were left out.
+pub struct Past {
+    pub summary: Summary,
+    pub cut: bool,
+}
+
+/// Judges the calls that were asked for since then by the policy that holds and by a candidate.
+///
+/// # Errors
+/// The store's.
+pub async fn replay(app: Arc<App>, since: Time, holds: Arc<Policy>, candidate: Arc<Policy>) -> Result<Past, Error> {
+    let (pages, mut read) = mpsc::channel::<Vec<RecordedCall>>(AHEAD);
+    let judging = tokio::task::spawn_blocking(move || {
+        let calls = std::iter::from_fn(|| read.blocking_recv()).flatten();
+        compare(Against::Policy(&holds), &candidate, calls)
+    });
+    let (mut after, mut seen, mut cut, mut known) =
+        (Some(first_id(since)), 0, false, Known { last: since, ..Known::default() });
+    while let Some(from) = after {
+        let page = app.records.read(move |txn| page(txn, from, known));
+        let (calls, next, back) = page.await?;
+        known = back;
+        seen += calls.len() as u64;
+        (after, cut) = if seen >= CALLS_MAX { (None, next.is_some()) } else { (next, false) };
+        if pages.send(calls).await.is_err() {
+            break;
+        }
+    }
+    drop(pages);
+    let summary = judging.await.expect("invariant: judging does not panic");
+    Ok(Past { summary, cut })
+}
+
+/// Ids are in the order of time: the least that a call of that moment could have.
+fn first_id(since: Time) -> CallId {
+    CallId::mint(&mut Mint::new(since, 0))
+}
+
+/// What many calls share, and how often each agent called what.
+#[derive(Default)]
+struct Known {
+    holders: HashMap<Holder, Option<Arc<Asker>>>,
+    counts: HashMap<(AgentId, String), VecDeque<i64>>,
+    /// When the call before it was: one that still waits says no time of its own.
+    last: Time,
+}
+
+/// Of a holder of calls.
+struct Asker {
+    agent: AgentId,
+    agent_name: String,
+    revision: u32,
+    trigger: Option<String>,
+    opener: Option<String>,
+    plan: Arc<Plan>,
+    tools: Arc<[String]>,
+}
+
+type Page = (Vec<RecordedCall>, Option<CallId>, Known);
+
+fn page(txn: &mut ReadTxn<'_>, from: CallId, mut known: Known) -> Result<Page, Error> {
+    let rows = calls::from(txn.parts().0, from, PAGE + 1)?;
+    let next = rows.get(PAGE as usize).map(|row| row.id);
+    let mut recorded = Vec::with_capacity(rows.len());
+    for row in rows.into_iter().take(PAGE as usize) {
+        let Some(asker) = known.asker(txn, row.holder)? else { continue };
+        recorded.extend(call(txn, &mut known, &asker, row)?);
+    }
+    Ok((recorded, next, known))
+}
+
+/// None of a call that no judge has seen: its arguments did not fit.
+fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -> Result<Option<RecordedCall>, Error> {
+    if row.outcome.as_deref() == Some("misfit") || row.state == "proposed" {
+        return Ok(None);
+    }
+    let at = row.called_at.or(row.ended_at).unwrap_or(known.last);
+    known.last = at;
+    let attributes: Option<Attributes> = found(txn.json(row.attributes))?;
+    let actor = if row.validator { Actor::Validator } else { Actor::Agent(asker.agent) };
+    let counters = known.count(asker.agent, &row.capability, at, row.called_at.is_some());
+    Ok(Some(RecordedCall {
+        call: row.id,
+        agent: asker.agent,
+        revision: asker.revision,
+        actor,
+        capability: row.capability,
+        tools: Arc::clone(&asker.tools),
+        context: Circumstances {
+            agent_name: asker.agent_name.clone(),
+            labels: asker.plan.labels.iter().cloned().collect(),
+            caller: row.holder.kind(),
+            opener: asker.opener.clone(),
+            trigger: asker.trigger.clone(),
+            level: None,
+            at,
+            counters,
+        },
+        attributes,
+        // Both sides are judged now.
+        verdict: Verdict::Autonomous,
+    }))
+}
+
+impl Known {
+    fn asker(&mut self, txn: &mut ReadTxn<'_>, holder: Holder) -> Result<Option<Arc<Asker>>, Error> {
+        const HELD_MAX: usize = 4_096;
+        if let Some(known) = self.holders.get(&holder) {
+            return Ok(known.clone());
+        }
+        if self.holders.len() >= HELD_MAX {
+            self.holders.clear();
+        }
+        let asker = asker(txn, holder)?.map(Arc::new);
+        self.holders.insert(holder, asker.clone());
+        Ok(asker)
+    }
+
+    /// Of the calls before it that began.
+    fn count(&mut self, agent: AgentId, capability: &str, at: Time, began: bool) -> Counters {
+        let times = self.counts.entry((agent, capability.to_string())).or_default();
+        let now = at.millis();
+        while times.front().is_some_and(|first| now - first > DAY_MS) {
+            times.pop_front();
+        }
+        let within = |span| times.iter().rev().take_while(|time| now - **time <= span).count() as u64;
+        let counters = Counters {
+            calls_minute: within(MINUTE_MS),
+            calls_hour: within(HOUR_MS),
+            calls_day: times.len() as u64,
+            ..Counters::default()
+        };
+        if began {
+            times.push_back(now);
+        }
+        counters
+    }
+}
+
+fn asker(txn: &mut ReadTxn<'_>, holder: Holder) -> Result<Option<Asker>, Error> {
+    let (agent, agent_name, revision, trigger, opener) = match holder {
+        Holder::Execution(id) => match executions::get(txn.parts().0, id)? {
+            Some(row) => (row.agent, row.agent_name, row.revision, Some(row.trigger.as_str().to_string()), None),
+            None => return Ok(None),
+        },
+        Holder::Session(id) => match sessions::get(txn.parts().0, id)? {
+            Some(row) => {
+                // Which revision it was is not in its rows once its jail is gone: the newest stands for it.
+                let newest = agents::get(txn.parts().0, row.agent)?.map_or(1, |agent| agent.standing.revision);
+                (row.agent, row.agent_name, row.revision.unwrap_or(newest), None, Some(row.key.to_string()))
+            }
+            None => return Ok(None),
+        },
+    };
+    let Some(plan) = found(txn.plan(agent, revision))? else { return Ok(None) };
+    let tools = plan.tools.clone().into();
+    Ok(Some(Asker { agent, agent_name, revision, trigger, opener, plan, tools }))
+}

@@ -1,0 +1,155 @@
+//! How long a decision takes as rules grow, beside plain Cedar over the whole set, and how fast recorded calls are judged anew.
+//! `cargo run --release -p tenure-policy --example policy_rate`
+use cedar_policy::{Authorizer, Context, Entities, EntityUid, PolicySet, Request, Schema};
+use serde_json::json;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+use tenure_core::id::{CallId, Mint};
+use tenure_core::judge::Verdict;
+use tenure_core::time::Time;
+use tenure_policy::{Against, Asked, Layer, Policy, RecordedCall, Situation, Template, compare, schema_json};
+
+const DECISIONS: usize = 20_000;
+const REPLAYED: usize = 1_000_000;
+const AGENTS: usize = 100;
+
+fn main() {
+    println!(
+        "one decision, all layers, {DECISIONS} decisions; plain Cedar: one set of the same rules, request made before"
+    );
+    println!(
+        "{:>7} {:>12} {:>10} {:>10} {:>12} {:>12}",
+        "rules", "compiled in", "p50", "p99", "Cedar p50", "Cedar p99"
+    );
+    for rules in [10, 100, 1_000, 10_000] {
+        let text = written(rules);
+        let start = Instant::now();
+        let policy = compiled(&text);
+        let took = start.elapsed();
+        let (p50, p99) = decisions(&policy, DECISIONS);
+        let (plain50, plain99) = plain(&text, if rules > 1_000 { 200 } else { 2_000 });
+        println!("{rules:>7} {took:>12.1?} {p50:>10.1?} {p99:>10.1?} {plain50:>12.1?} {plain99:>12.1?}");
+    }
+    for (name, late) in [("no rule looks at the moment", ""), ("a rule looks at the hour", LATE)] {
+        let policy = compiled(&(written(1_000) + late));
+        let start = Instant::now();
+        let summary = compare(Against::Records, &policy, recorded());
+        let took = start.elapsed();
+        let rate = summary.judged as f64 / took.as_secs_f64();
+        println!(
+            "replay of {} calls, {name}: {took:.1?}, {rate:.0} a second, {} changed",
+            summary.judged, summary.changed
+        );
+    }
+}
+
+const LATE: &str = "forbid(principal, action, resource) when { context.hour > 23 };\n";
+
+/// As a project of many agents has them: most of one agent or label, some of all.
+fn written(rules: usize) -> String {
+    let rule = |number: usize| {
+        let agent = number % AGENTS;
+        match number % 10 {
+            0 => format!(
+                "forbid(principal, action == Action::\"filesystem.write\", resource) when {{ context has path && context.path like \"/workspace/locked{number}/*\" }};\n"
+            ),
+            1 => format!(
+                "@verdict(\"notify\") permit(principal in Label::\"team=t{agent}\", action in Action::\"network.*\", resource);\n"
+            ),
+            2 => format!(
+                "forbid(principal == Agent::\"agent-{agent}\", action == Action::\"process.run\", resource) when {{ context.program == \"tool{number}\" }};\n"
+            ),
+            3 => format!(
+                "@verdict(\"approval_required\") permit(principal == Agent::\"agent-{agent}\", action in Action::\"network.*\", resource) when {{ context has host && context.host == \"h{number}.example\" }};\n"
+            ),
+            4 => format!(
+                "forbid(principal in Label::\"team=t{agent}\", action in Action::\"state.*\", resource) when {{ context has key && context.key like \"private{number}/*\" }};\n"
+            ),
+            _ => format!(
+                "forbid(principal == Agent::\"agent-{agent}\", action in Action::\"filesystem.*\", resource) when {{ context has path && context.path like \"/workspace/p{number}/*\" }};\n"
+            ),
+        }
+    };
+    (0..rules).map(rule).collect()
+}
+
+fn compiled(text: &str) -> Policy {
+    // A document has at most a mebibyte, as all of them have.
+    let bundle = Template::Moderate.bundle().with(Layer::Project, "rules.cedar", text);
+    Policy::compile(&bundle).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+fn situations() -> Vec<Asked> {
+    let asked = |number: usize| {
+        let agent = number % AGENTS;
+        let (capability, input) = match number % 4 {
+            0 => ("filesystem.write", json!({"path": format!("src/f{number}.rs"), "content": "x"})),
+            1 => ("process.run", json!({"command": "cargo", "args": ["test", format!("t{number}")]})),
+            2 => ("network.http_request", json!({"url": format!("https://h{number}.example/a")})),
+            _ => ("state.persistent.get", json!({"key": format!("k{number}")})),
+        };
+        let text = json!({
+            "capability": capability, "input": input, "agent": format!("agent-{agent}"),
+            "labels": {"team": format!("t{agent}"), "tier": "1"}, "at": "2026-03-02T10:00:00Z",
+        });
+        Situation::parse(&text.to_string()).and_then(|situation| situation.asked()).expect("a call")
+    };
+    (0..1_000).map(asked).collect()
+}
+
+fn decisions(policy: &Policy, count: usize) -> (Duration, Duration) {
+    let asked = situations();
+    let took = asked.iter().cycle().take(count).map(|one| {
+        let start = Instant::now();
+        black_box(policy.judge(&one.ask(None)));
+        start.elapsed()
+    });
+    quantiles(took.collect())
+}
+
+fn plain(text: &str, count: usize) -> (Duration, Duration) {
+    let text = format!("{}{}{text}", tenure_policy::floor().text, Template::Moderate.text());
+    let set: PolicySet = text.parse().expect("rules");
+    let schema = Schema::from_json_value(schema_json()).expect("a schema");
+    let entities = Entities::from_entities(schema.action_entities().expect("actions"), None).expect("entities");
+    let uid = |text: &str| text.parse::<EntityUid>().expect("an entity");
+    let context = Context::from_json_value(json!({"path": "/workspace/src/a.rs", "bytes": 1, "hour": 10}), None);
+    let request = Request::new(
+        uid("Agent::\"agent-1\""),
+        uid("Action::\"filesystem.write\""),
+        uid("Project::\"default\""),
+        context.expect("a context"),
+        None,
+    );
+    let (request, authorizer) = (request.expect("a request"), Authorizer::new());
+    let took = (0..count).map(|_| {
+        let start = Instant::now();
+        black_box(authorizer.is_authorized(&request, &set, &entities));
+        start.elapsed()
+    });
+    quantiles(took.collect())
+}
+
+fn quantiles(mut took: Vec<Duration>) -> (Duration, Duration) {
+    took.sort();
+    (took[took.len() / 2], took[took.len() * 99 / 100])
+}
+
+fn recorded() -> impl Iterator<Item = RecordedCall> {
+    let (asked, mut mint) = (situations(), Mint::new(Time::from_millis(0), 1));
+    let recorded: Vec<RecordedCall> = asked
+        .into_iter()
+        .map(|asked| RecordedCall {
+            call: CallId::mint(&mut mint),
+            agent: asked.agent,
+            revision: asked.revision,
+            actor: asked.actor,
+            capability: asked.capability,
+            tools: asked.tools.into(),
+            context: asked.context,
+            attributes: Some(asked.attributes),
+            verdict: Verdict::Autonomous,
+        })
+        .collect();
+    (0..REPLAYED).map(move |number| recorded[number % recorded.len()].clone())
+}

@@ -1,0 +1,207 @@
+//! What a candidate policy would change of what was judged before. Pure: whoever reads the ledger brings the calls.
+use crate::policy::Policy;
+use crate::request::actor_word;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::capability::Attributes;
+use tenure_core::id::{AgentId, CallId};
+use tenure_core::judge::{Ask, Circumstances, Counters, Judgement, Verdict};
+use tenure_core::time::Time;
+
+/// Calls whose judgement is kept, so that the same call is judged once.
+const REMEMBERED_MAX: usize = 65_536;
+/// Kinds of difference that are told apart; what is beyond is counted.
+const DIFFERENCES_MAX: usize = 1_000;
+const EXAMPLES_MAX: usize = 3;
+
+/// A call as its record has it.
+#[derive(Debug, Clone)]
+pub struct RecordedCall {
+    pub call: CallId,
+    pub agent: AgentId,
+    pub revision: u32,
+    pub actor: Actor,
+    pub capability: String,
+    pub tools: Arc<[String]>,
+    pub context: Circumstances,
+    /// None where its payload is erased.
+    pub attributes: Option<Attributes>,
+    /// What it was judged to be.
+    pub verdict: Verdict,
+}
+
+/// What a candidate is compared with.
+#[derive(Debug, Clone, Copy)]
+pub enum Against<'a> {
+    /// The verdicts in the records.
+    Records,
+    Policy(&'a Policy),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    pub judged: u64,
+    pub unchanged: u64,
+    pub changed: u64,
+    /// Calls whose payload is erased.
+    pub unjudgeable: u64,
+    /// The most frequent first.
+    pub differences: Vec<Difference>,
+    /// Changed calls of kinds that are not listed.
+    pub more: u64,
+}
+
+/// Calls of one agent and capability that are judged otherwise by the same rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub agent: String,
+    pub capability: String,
+    pub before: Verdict,
+    pub after: Verdict,
+    /// The first rule that makes the new verdict.
+    pub rule: String,
+    pub count: u64,
+    pub examples: Vec<CallId>,
+}
+
+/// All that a judgement depends on where no rule looks at the moment: the circumstances bear none then.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    revision: u32,
+    actor: &'static str,
+    capability: String,
+    tools: Arc<[String]>,
+    context: Circumstances,
+    attributes: Attributes,
+}
+
+#[derive(Clone)]
+struct Outcome {
+    before: Option<Verdict>,
+    after: Verdict,
+    rule: Arc<str>,
+}
+
+type Group = (String, String, Verdict, Verdict, Arc<str>);
+
+struct Replay<'a> {
+    old: Against<'a>,
+    new: &'a Policy,
+    remembered: HashMap<Key, Outcome>,
+    /// By agent and capability, whether no rule looks at the moment.
+    timeless: HashMap<String, HashMap<String, bool>>,
+    groups: BTreeMap<Group, (u64, Vec<CallId>)>,
+    summary: Summary,
+}
+
+/// Judges each recorded call anew.
+pub fn compare(old: Against<'_>, new: &Policy, calls: impl Iterator<Item = RecordedCall>) -> Summary {
+    let (remembered, timeless) = (HashMap::new(), HashMap::new());
+    let mut replay = Replay { old, new, remembered, timeless, groups: BTreeMap::new(), summary: Summary::default() };
+    calls.for_each(|call| replay.take(call));
+    replay.summary.differences = listed(replay.groups);
+    replay.summary
+}
+
+impl Replay<'_> {
+    fn take(&mut self, call: RecordedCall) {
+        let RecordedCall { call: id, agent, revision, actor, capability, tools, mut context, attributes, verdict } =
+            call;
+        let Some(attributes) = attributes else {
+            self.summary.unjudgeable += 1;
+            return;
+        };
+        self.summary.judged += 1;
+        let is_timeless = self.is_timeless(&context.agent_name, &capability);
+        if is_timeless {
+            (context.at, context.counters) = (Time::from_millis(0), Counters::default());
+        }
+        let key = Key { revision, actor: actor_word(actor), capability, tools, context, attributes };
+        let outcome = match self.remembered.get(&key).filter(|_| is_timeless) {
+            Some(known) => known.clone(),
+            None => self.judge(&key, agent, actor),
+        };
+        self.count(id, outcome.before.unwrap_or(verdict), &outcome, &key);
+        if is_timeless && !self.remembered.contains_key(&key) {
+            if self.remembered.len() >= REMEMBERED_MAX {
+                self.remembered.clear();
+            }
+            self.remembered.insert(key, outcome);
+        }
+    }
+
+    fn is_timeless(&mut self, agent: &str, capability: &str) -> bool {
+        let known = self.timeless.get(agent).and_then(|capabilities| capabilities.get(capability));
+        if let Some(known) = known {
+            return *known;
+        }
+        let looks = |policy: &Policy| policy.uses(agent, capability).moment();
+        let old_looks = match self.old {
+            Against::Records => false,
+            Against::Policy(old) => looks(old),
+        };
+        let is_timeless = !old_looks && !looks(self.new);
+        if self.timeless.len() >= REMEMBERED_MAX {
+            self.timeless.clear();
+        }
+        self.timeless.entry(agent.to_string()).or_default().insert(capability.to_string(), is_timeless);
+        is_timeless
+    }
+
+    fn judge(&self, key: &Key, agent: AgentId, actor: Actor) -> Outcome {
+        let ask = Ask {
+            actor,
+            agent,
+            revision: key.revision,
+            capability: &key.capability,
+            attributes: &key.attributes,
+            tools: &key.tools,
+            context: &key.context,
+            policy: Some(self.new.digest()),
+        };
+        let before = match self.old {
+            Against::Records => None,
+            Against::Policy(old) => Some(old.judge(&Ask { policy: Some(old.digest()), ..ask }).verdict),
+        };
+        let Judgement { verdict, rules, .. } = self.new.judge(&ask);
+        Outcome { before, after: verdict, rule: rules.first().map_or("", String::as_str).into() }
+    }
+
+    fn count(&mut self, id: CallId, before: Verdict, outcome: &Outcome, key: &Key) {
+        if before == outcome.after {
+            self.summary.unchanged += 1;
+            return;
+        }
+        self.summary.changed += 1;
+        let (agent, capability) = (key.context.agent_name.clone(), key.capability.clone());
+        let group = (agent, capability, before, outcome.after, Arc::clone(&outcome.rule));
+        if self.groups.len() >= DIFFERENCES_MAX && !self.groups.contains_key(&group) {
+            self.summary.more += 1;
+            return;
+        }
+        let (count, examples) = self.groups.entry(group).or_default();
+        *count += 1;
+        if examples.len() < EXAMPLES_MAX {
+            examples.push(id);
+        }
+    }
+}
+
+fn listed(groups: BTreeMap<Group, (u64, Vec<CallId>)>) -> Vec<Difference> {
+    let mut listed: Vec<Difference> = groups
+        .into_iter()
+        .map(|((agent, capability, before, after, rule), (count, examples))| Difference {
+            agent,
+            capability,
+            before,
+            after,
+            rule: rule.to_string(),
+            count,
+            examples,
+        })
+        .collect();
+    listed.sort_by(|a, b| b.count.cmp(&a.count));
+    listed
+}

@@ -1,0 +1,164 @@
+//! A call as Cedar is asked of it: principal, action, resource, context, and the few entities that these are related by.
+use crate::schema::Action;
+use crate::uses::Uses;
+use crate::vocabulary::{ACTION, AGENT, ARGV_MAX, Attribute, LABEL, PROJECT, THE_PROJECT};
+use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+use tenure_core::actor::Actor;
+use tenure_core::capability::Argument;
+use tenure_core::judge::{Ask, Circumstances};
+
+struct Types {
+    agent: EntityTypeName,
+    label: EntityTypeName,
+    action: EntityTypeName,
+    project: EntityUid,
+}
+
+static TYPES: LazyLock<Types> = LazyLock::new(|| {
+    let named = |name: &str| name.parse::<EntityTypeName>().expect("invariant: our types have names of Cedar's");
+    Types {
+        agent: named(AGENT),
+        label: named(LABEL),
+        action: named(ACTION),
+        project: EntityUid::from_type_name_and_id(named(PROJECT), EntityId::new(THE_PROJECT)),
+    }
+});
+
+pub(crate) fn agent_uid(name: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(TYPES.agent.clone(), EntityId::new(name))
+}
+
+pub(crate) fn label_uid(label: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(TYPES.label.clone(), EntityId::new(label))
+}
+
+pub(crate) fn action_uid(name: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(TYPES.action.clone(), EntityId::new(name))
+}
+
+pub(crate) fn project_uid() -> EntityUid {
+    TYPES.project.clone()
+}
+
+/// The labels of an agent as rules name them.
+pub(crate) fn labels(context: &Circumstances) -> impl Iterator<Item = String> {
+    context.labels.iter().map(|(key, value)| format!("{key}={value}"))
+}
+
+/// The agent with its labels, and the action with its groups.
+pub(crate) fn entities(ask: &Ask<'_>, action: &Action) -> Entities {
+    let parents: HashSet<EntityUid> = labels(ask.context).map(|label| label_uid(&label)).collect();
+    let attributes = HashMap::from([
+        ("name".to_string(), text(&ask.context.agent_name)),
+        ("revision".to_string(), RestrictedExpression::new_long(ask.revision.into())),
+    ]);
+    let agent = Entity::new(agent_uid(&ask.context.agent_name), attributes, parents)
+        .expect("invariant: a text and a number need no evaluation");
+    let groups = action.groups.iter().map(|group| action_uid(group)).collect();
+    let action = Entity::new_no_attrs(action_uid(action.capability.name), groups);
+    Entities::from_entities([agent, action], None).expect("invariant: agent and action are two and in no circle")
+}
+
+/// `uses`: what of the context is looked at; the rest is not made.
+pub(crate) fn request(ask: &Ask<'_>, action: &Action, uses: Uses) -> Request {
+    let context = Context::from_pairs(pairs(ask, uses)).expect("invariant: names of attributes differ");
+    let (principal, action) = (agent_uid(&ask.context.agent_name), action_uid(action.capability.name));
+    Request::new(principal, action, project_uid(), context, None)
+        .expect("invariant: without a schema every request is one")
+}
+
+fn pairs(ask: &Ask<'_>, uses: Uses) -> Vec<(String, RestrictedExpression)> {
+    let mut pairs = Vec::with_capacity(8);
+    let mut add = |attribute: Attribute, value: Option<RestrictedExpression>| {
+        if let Some(value) = value {
+            pairs.push((attribute.as_str().to_string(), value));
+        }
+    };
+    let (seen, context) = (ask.attributes, ask.context);
+    for attribute in Attribute::ALL.into_iter().filter(|attribute| uses.has(*attribute)) {
+        let value = match attribute {
+            Attribute::Path => seen.path.as_deref().map(text),
+            Attribute::Host => seen.host.as_deref().map(text),
+            Attribute::Port => seen.port.map(|port| RestrictedExpression::new_long(port.into())),
+            Attribute::Key => seen.key.as_deref().map(text),
+            Attribute::Bytes => seen.bytes.map(long),
+            Attribute::Program => seen.argv.as_ref().map(|argv| text(argv.first().map_or("", String::as_str))),
+            Attribute::Command => seen.argv.as_ref().map(|argv| RestrictedExpression::new_string(argv.join(" "))),
+            Attribute::Words => seen.argv.as_deref().map(texts),
+            Attribute::Argc => seen.argv.as_ref().map(|argv| long(argv.len() as u64)),
+            Attribute::Input => Some(input(ask)),
+            Attribute::Hour => Some(long(hour(context))),
+            Attribute::Minute => Some(long(minutes(context).rem_euclid(60).unsigned_abs())),
+            Attribute::Weekday => Some(long(weekday(context))),
+            Attribute::Caller => Some(text(context.caller.into())),
+            Attribute::Trigger => context.trigger.as_deref().map(text),
+            Attribute::Actor => Some(text(actor_word(ask.actor))),
+            Attribute::Level => context.level.as_deref().map(text),
+            Attribute::CallsMinute => Some(long(context.counters.calls_minute)),
+            Attribute::CallsHour => Some(long(context.counters.calls_hour)),
+            Attribute::CallsDay => Some(long(context.counters.calls_day)),
+            Attribute::SpentDay => Some(long(context.counters.spent_day_micro_usd)),
+            Attribute::SpentMonth => Some(long(context.counters.spent_month_micro_usd)),
+            Attribute::Argv => None,
+        };
+        add(attribute, value);
+    }
+    if uses.has(Attribute::Argv) {
+        let words = seen.argv.iter().flatten().take(ARGV_MAX).enumerate();
+        pairs.extend(words.map(|(number, word)| (format!("argv{number}"), text(word))));
+    }
+    pairs
+}
+
+/// The kind of whoever asks; which agent it is, the principal says.
+pub(crate) fn actor_word(actor: Actor) -> &'static str {
+    match actor {
+        Actor::Owner { .. } => "owner",
+        Actor::Key(_) => "key",
+        Actor::Agent(_) => "agent",
+        Actor::Worker(_) => "worker",
+        Actor::Daemon => "daemon",
+        Actor::Validator => "validator",
+    }
+}
+
+fn input(ask: &Ask<'_>) -> RestrictedExpression {
+    let fields = ask.attributes.input.iter().map(|(name, value)| {
+        let value = match value {
+            Argument::Flag(flag) => RestrictedExpression::new_bool(*flag),
+            Argument::Number(number) => RestrictedExpression::new_long(*number),
+            Argument::Text(given) => text(given),
+            Argument::Texts(given) => texts(given),
+        };
+        (name.clone(), value)
+    });
+    RestrictedExpression::new_record(fields).expect("invariant: names of arguments differ")
+}
+
+fn text(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_string())
+}
+
+fn texts(texts: &[String]) -> RestrictedExpression {
+    RestrictedExpression::new_set(texts.iter().map(|word| text(word)))
+}
+
+fn long(number: u64) -> RestrictedExpression {
+    RestrictedExpression::new_long(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn minutes(context: &Circumstances) -> i64 {
+    context.at.millis().div_euclid(60_000)
+}
+
+fn hour(context: &Circumstances) -> u64 {
+    minutes(context).div_euclid(60).rem_euclid(24).unsigned_abs()
+}
+
+/// From 1 on Mondays to 7; 1970-01-01 was a Thursday.
+fn weekday(context: &Circumstances) -> u64 {
+    let day = minutes(context).div_euclid(60 * 24);
+    (day + 3).rem_euclid(7).unsigned_abs() + 1
+}

@@ -1,0 +1,187 @@
+//! The Cedar schema, generated from the catalogue of capabilities: a rule that names what no capability has is refused when it
+//! is loaded.
+use crate::vocabulary::{ACTION, AGENT, ARGV_MAX, Attribute, LABEL, PROJECT, groups};
+use cedar_policy::Schema;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use tenure_core::capability::{ArgumentKind, Attributes, Capability, Effects, catalogue};
+
+/// An action, and what its calls are judged by.
+#[derive(Debug)]
+pub(crate) struct Action {
+    pub(crate) capability: &'static Capability,
+    /// Groups by pattern and by effects.
+    pub(crate) groups: Vec<String>,
+    attributes: Value,
+}
+
+pub(crate) static ACTIONS: LazyLock<BTreeMap<&'static str, Action>> = LazyLock::new(|| {
+    let action = |capability: &'static Capability| {
+        let mut groups = groups(capability.name);
+        groups.push(effects_group(capability.effects));
+        Action { capability, groups, attributes: context(capability) }
+    };
+    catalogue().map(|capability| (capability.name, action(capability))).collect()
+});
+
+pub(crate) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::from_json_value(schema_json()).expect("invariant: the schema made of the catalogue is one of Cedar's")
+});
+
+/// The schema in Cedar's JSON form, for editors and for people.
+pub fn schema_json() -> Value {
+    let long = json!({"type": "Long"});
+    let text = json!({"type": "String"});
+    let agent = json!({
+        "memberOfTypes": [LABEL],
+        "shape": {"type": "Record", "attributes": {"name": text, "revision": long}}
+    });
+    let mut actions = Map::new();
+    let grouped: BTreeSet<&String> = ACTIONS.values().flat_map(|action| &action.groups).collect();
+    for group in grouped {
+        actions.insert(group.clone(), json!({}));
+    }
+    for (name, action) in ACTIONS.iter() {
+        let groups: Vec<Value> = action.groups.iter().map(|group| json!({"id": group})).collect();
+        let applies = json!({"principalTypes": [AGENT], "resourceTypes": [PROJECT], "context": action.attributes});
+        actions.insert((*name).to_string(), json!({"memberOf": groups, "appliesTo": applies}));
+    }
+    json!({"": {"entityTypes": {AGENT: agent, LABEL: {}, PROJECT: {}}, "actions": actions}})
+}
+
+/// Names of all actions and groups, as a rule writes them.
+pub(crate) fn action_names() -> impl Iterator<Item = String> {
+    let groups: BTreeSet<&String> = ACTIONS.values().flat_map(|action| &action.groups).collect();
+    let groups: Vec<String> = groups.into_iter().cloned().collect();
+    let names = ACTIONS.keys().map(|name| (*name).to_string()).chain(groups);
+    names.map(|name| format!("{ACTION}::\"{name}\""))
+}
+
+fn effects_group(effects: Effects) -> String {
+    format!("effects:{}", <&str>::from(effects))
+}
+
+fn context(capability: &'static Capability) -> Value {
+    let mut attributes = Map::new();
+    let mut add = |attribute: Attribute, kind: Value, required: bool| {
+        let mut kind = kind;
+        kind["required"] = required.into();
+        attributes.insert(attribute.as_str().to_string(), kind);
+    };
+    let (long, text) = (json!({"type": "Long"}), json!({"type": "String"}));
+    let had = judged(capability);
+    for (attribute, kind, has) in [
+        (Attribute::Path, &text, had.path.is_some()),
+        (Attribute::Host, &text, had.host.is_some()),
+        (Attribute::Port, &long, had.port.is_some()),
+        (Attribute::Key, &text, had.key.is_some()),
+        (Attribute::Bytes, &long, had.bytes.is_some()),
+    ] {
+        if has {
+            add(attribute, kind.clone(), false);
+        }
+    }
+    for (attribute, kind, required) in [
+        (Attribute::Hour, &long, true),
+        (Attribute::Minute, &long, true),
+        (Attribute::Weekday, &long, true),
+        (Attribute::Caller, &text, true),
+        (Attribute::Trigger, &text, false),
+        (Attribute::Actor, &text, true),
+        (Attribute::Level, &text, false),
+        (Attribute::CallsMinute, &long, true),
+        (Attribute::CallsHour, &long, true),
+        (Attribute::CallsDay, &long, true),
+        (Attribute::SpentDay, &long, true),
+        (Attribute::SpentMonth, &long, true),
+    ] {
+        add(attribute, kind.clone(), required);
+    }
+    if had.argv.is_some() {
+        add(Attribute::Program, text.clone(), true);
+        add(Attribute::Command, text.clone(), true);
+        add(Attribute::Words, json!({"type": "Set", "element": text}), true);
+        add(Attribute::Argc, long.clone(), true);
+    }
+    add(Attribute::Input, input(capability), true);
+    if had.argv.is_some() {
+        for number in 0..ARGV_MAX {
+            attributes.insert(format!("argv{number}"), json!({"type": "String", "required": false}));
+        }
+    }
+    json!({"type": "Record", "attributes": attributes})
+}
+
+fn input(capability: &Capability) -> Value {
+    let attributes = capability.judged_arguments().iter().map(|argument| {
+        let mut kind = match argument.kind {
+            ArgumentKind::Flag => json!({"type": "Boolean"}),
+            ArgumentKind::Number => json!({"type": "Long"}),
+            ArgumentKind::Text => json!({"type": "String"}),
+            ArgumentKind::Texts => json!({"type": "Set", "element": {"type": "String"}}),
+        };
+        kind["required"] = argument.required.into();
+        (argument.name.clone(), kind)
+    });
+    json!({"type": "Record", "attributes": attributes.collect::<Map<String, Value>>()})
+}
+
+/// What a judge can ever see of a capability: what it sees of a call that gives every argument.
+fn judged(capability: &Capability) -> Attributes {
+    let schema = capability.input();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let arguments = properties.into_iter().flatten().map(|(name, property)| (name.clone(), sample(name, property)));
+    capability.attributes(&Value::Object(arguments.collect()))
+}
+
+fn sample(name: &str, property: &Value) -> Value {
+    let kind = property.get("type").and_then(Value::as_str);
+    match (name, kind) {
+        ("url", _) => "https://a.example/".into(),
+        (_, Some("integer")) => 1.into(),
+        (_, Some("boolean")) => true.into(),
+        (_, Some("array")) => json!([]),
+        (_, Some("object")) => json!({}),
+        (_, Some(_) | None) => "a".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(capability: &str) -> Vec<String> {
+        let context = &ACTIONS[capability].attributes["attributes"];
+        let usual = ["hour", "minute", "weekday", "caller", "trigger", "actor", "level", "input"];
+        let own = context.as_object().unwrap().keys();
+        let own = own.filter(|name| !usual.contains(&name.as_str()) && !name.starts_with("calls_"));
+        own.filter(|name| !name.starts_with("spent_") && !name.starts_with("argv")).cloned().collect()
+    }
+
+    #[test]
+    fn each_action_has_the_attributes_that_its_calls_can_have() {
+        for (capability, expected) in [
+            ("filesystem.read", &["path"][..]),
+            ("filesystem.write", &["path", "bytes"]),
+            ("network.http_request", &["host", "port", "bytes"]),
+            ("network.download", &["path", "host", "port"]),
+            ("network.dns_lookup", &["host"]),
+            ("process.run", &["path", "program", "command", "words", "argc"]),
+            ("state.shared.set", &["key", "bytes"]),
+            ("comms.send", &["key", "bytes"]),
+            ("agent.execute", &["key", "bytes"]),
+            ("system.time", &[]),
+        ] {
+            assert_eq!(attributes(capability), expected, "{capability}");
+        }
+    }
+
+    #[test]
+    fn the_schema_is_one_of_cedars_and_knows_every_capability() {
+        let actions: Vec<String> = SCHEMA.actions().map(ToString::to_string).collect();
+        for capability in catalogue() {
+            assert!(actions.contains(&format!("Action::\"{}\"", capability.name)), "{}", capability.name);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Policies as people write them: what is refused and how it is told, what each layer may say, what the templates allow.
+mod faults;
+mod layers;
+mod templates;
+mod replay;
