@@ -10,18 +10,12 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 13] = [
+const LATER: [(&str, &str, &str); 11] = [
     ("agent start", "agents that are programs", "`tenure execute NAME`"),
     ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
     ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
     ("agent quarantine", "supervision and quarantine", "`tenure execution cancel ID`, then `tenure agent delete NAME`"),
     ("agent recover", "supervision and quarantine", "deploy the agent again"),
-    ("approval", "approvals", "`spec.tools` lists what an agent may do at all"),
-    (
-        "policy",
-        "policies",
-        "`spec.tools` and `spec.security` are what an agent is held to; `tenure sandbox explain NAME` tells it in words",
-    ),
     ("mcp", "the MCP gateway", "`tenure api` prints the REST API"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),

@@ -15,7 +15,7 @@ use tenure_core::capability::Attributes;
 use tenure_core::execution;
 use tenure_core::id::{ApprovalId, CallId, GrantId, Mint};
 use tenure_core::item::ItemKind;
-use tenure_core::judge::{Ask, FloorAndTools, Judge, Judgement, Verdict};
+use tenure_core::judge::{Ask, Digest, FloorAndTools, Judge, Judgement, Verdict, Wants};
 use tenure_core::session;
 use tenure_core::time::Time;
 
@@ -32,7 +32,11 @@ impl Judge for Rules {
         }
         let version = self.0.load(Ordering::Relaxed);
         let verdict = if version == 0 { Verdict::Blocked } else { Verdict::ApprovalRequired };
-        Judgement { verdict, rules: vec![format!("system:rules.cedar:{version}")] }
+        Judgement::new(verdict, format!("system:rules.cedar:{version}"))
+    }
+
+    fn wants(&self, _: Option<Digest>, _: &str, _: &str) -> Wants {
+        Wants::default()
     }
 }
 

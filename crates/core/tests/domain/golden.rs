@@ -11,6 +11,7 @@ use tenure_core::aggregate::{Command, Fold, Kinds, Stream, apply};
 use tenure_core::bound::Hash;
 use tenure_core::call::Outcome;
 use tenure_core::id::KeyId;
+use tenure_core::judge::Digest;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
 use tenure_core::manifest::{Missed, Overlap, Trigger};
 use tenure_core::{access, agent, execution, fleet, project, session};
@@ -42,6 +43,10 @@ fn history() -> Office {
     ] {
         office.command_project(Actor::Daemon, command).expect("it stands");
     }
+    let bundle = office.world.payload("{}");
+    let (digest, note) = (Digest(Hash::of(b"{}")), Some("a first one".to_string()));
+    let apply = project::policy::Apply { digest, bundle, expected: Some(0), repeats: None, note };
+    office.command_project(OWNER, project::Command::ApplyPolicy(apply)).expect("another than the built-in one");
     office.deploy("clerk", 1, "another").expect("a changed manifest");
     let steps: [fn(&mut Office) -> execution::Command; 27] = [
         Office::start,
