@@ -323,7 +323,7 @@ pub struct Called {
     pub lease: Option<Lease>,
     /// For a call that no model turn asked for, what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<Proposed>,
+    pub check: Option<Box<Proposed>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -476,7 +476,7 @@ impl Open {
             shown: judged.shown,
             judgement: judged.judgement,
             lease,
-            check,
+            check: check.map(Box::new),
         }
     }
 

@@ -202,6 +202,6 @@ fn listed(groups: BTreeMap<Group, (u64, Vec<CallId>)>) -> Vec<Difference> {
             examples,
         })
         .collect();
-    listed.sort_by(|a, b| b.count.cmp(&a.count));
+    listed.sort_by_key(|one| std::cmp::Reverse(one.count));
     listed
 }

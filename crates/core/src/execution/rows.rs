@@ -152,13 +152,10 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::ModelLost { charged_tokens, charged_micro_usd, .. } => {
             spent::ended(before, End::Lost, None, *charged_tokens, *charged_micro_usd)
         }
-        Event::CallCalled(called) => {
-            check_row(id, before, called.check.as_ref()).into_iter().chain([call::called_row(called, stamp)]).collect()
+        Event::CallCalled(called) => with_check(id, before, called.check.as_deref(), call::called_row(called, stamp)),
+        Event::CallBlocked { call, blocked, check, .. } => {
+            with_check(id, before, check.as_deref(), call::blocked_row(*call, blocked, stamp))
         }
-        Event::CallBlocked { call, blocked, check, .. } => check_row(id, before, check.as_ref())
-            .into_iter()
-            .chain([call::blocked_row(*call, blocked, stamp)])
-            .collect(),
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
         Event::Validated { .. } => validated(id, event, stamp).into_iter().collect(),
         Event::IterationCompleted { output, .. } => {
@@ -386,6 +383,11 @@ fn note(execution: ExecutionId, iteration: &Iteration, note: Note) -> Row {
 }
 
 /// A validator's call has no proposal of a turn's, so its row comes with its first event.
+/// The row of a call, behind that of a check that no turn proposed.
+fn with_check(id: ExecutionId, before: Option<&Execution>, check: Option<&Proposed>, row: Row) -> Vec<Row> {
+    check_row(id, before, check).into_iter().chain([row]).collect()
+}
+
 fn check_row(id: ExecutionId, before: Option<&Execution>, check: Option<&Proposed>) -> Option<Row> {
     let (check, iteration) = (check?, before?.iteration()?);
     let index = before.map_or(0, Execution::validator_index);

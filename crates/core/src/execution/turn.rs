@@ -250,6 +250,7 @@ pub(super) fn begin_call(
     match call::begin(it.draft, caller, call, binding.fence, check.clone())? {
         call::Begun::Called(called) => it.emit(Event::CallCalled(called)),
         call::Begun::Blocked(blocked) => {
+            let check = check.map(Box::new);
             it.emit(Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked, check })
         }
     }
