@@ -8,6 +8,7 @@ mod verbs {
     mod agents;
     mod alerts;
     mod api;
+    mod approval;
     mod audit;
     mod budget;
     mod chat;
@@ -29,6 +30,7 @@ mod verbs {
     mod manifest;
     mod model;
     mod pause;
+    mod policy;
     mod ps;
     mod resume;
     mod retention;

@@ -196,7 +196,7 @@ pub struct Called {
     pub counted: bool,
     /// For a call that no model turn asked for, what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<Proposed>,
+    pub check: Option<Box<Proposed>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,7 +396,7 @@ impl Open {
             judgement,
             lease,
             counted: judged.counted,
-            check,
+            check: check.map(Box::new),
         })
     }
 

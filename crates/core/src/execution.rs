@@ -446,7 +446,7 @@ events! {
             blocked: call::Blocked,
             /// For a call that no model turn asked for, what it is.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            check: Option<call::Proposed>,
+            check: Option<Box<call::Proposed>>,
         },
         "call.ended" => CallEnded(call::Ended),
         "iteration.validated" => Validated {

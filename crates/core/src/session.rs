@@ -215,7 +215,6 @@ pub struct Invoke {
 }
 
 events! {
-    #[expect(clippy::large_enum_variant, reason = "an event lives for one commit")]
     pub enum Event {
         "session.opened" => Opened { agent: AgentId, agent_name: String, key: KeyId },
         "session.heard" => Heard { heard: Run },

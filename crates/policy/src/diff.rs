@@ -53,8 +53,8 @@ pub fn diff(before: &Bundle, after: &Bundle) -> Result<Vec<Change>, Vec<Fault>> 
     new.sort_by_key(|rule| (&rule.layer, &rule.file, rule.line));
     let mut changes = Vec::new();
     for rule in gone {
-        let same = |other: &&Rule| other.layer == rule.layer && rule.said.id.is_some() && other.said.id == rule.said.id;
-        let successor = new.iter().position(|other| same(&other)).map(|at| new.remove(at));
+        let same = |other: &Rule| other.layer == rule.layer && rule.said.id.is_some() && other.said.id == rule.said.id;
+        let successor = new.iter().position(|other| same(other)).map(|at| new.remove(at));
         changes.push(change(Some(rule), successor));
     }
     changes.extend(new.into_iter().map(|rule| change(None, Some(rule))));

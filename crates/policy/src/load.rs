@@ -32,7 +32,7 @@ pub(crate) fn load(floor: &Document, bundle: &Bundle) -> Result<Vec<Rule>, Vec<F
             }
             Err(wrong) => faults.extend(wrong),
         }
-        if rules.len() > RULES_MAX {
+        if rules.iter().filter(|rule: &&Rule| rule.layer != Layer::Floor).count() > RULES_MAX {
             let what = format!("more than {RULES_MAX} rules");
             let help = "name several agents by a label, or several capabilities by a group, in one rule";
             return Err(vec![Fault::whole(layer.clone(), &document.name, what, help)]);

@@ -1,14 +1,14 @@
 //! What a candidate policy would change of what was judged before. Pure: whoever reads the ledger brings the calls.
 use crate::policy::Policy;
 use crate::request::actor_word;
+use crate::uses::Uses;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::capability::Attributes;
 use tenure_core::id::{AgentId, CallId};
-use tenure_core::judge::{Ask, Circumstances, Counters, Judgement, Verdict};
-use tenure_core::time::Time;
+use tenure_core::judge::{Ask, Circumstances, Judgement, Verdict};
 
 /// Calls whose judgement is kept, so that the same call is judged once.
 const REMEMBERED_MAX: usize = 65_536;
@@ -66,7 +66,7 @@ pub struct Difference {
     pub examples: Vec<CallId>,
 }
 
-/// All that a judgement depends on where no rule looks at the moment: the circumstances bear none then.
+/// All that a judgement depends on: of the circumstances, what some rule looks at.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     revision: u32,
@@ -90,16 +90,16 @@ struct Replay<'a> {
     old: Against<'a>,
     new: &'a Policy,
     remembered: HashMap<Key, Outcome>,
-    /// By agent and capability, whether no rule looks at the moment.
-    timeless: HashMap<String, HashMap<String, bool>>,
+    /// By agent and capability, what the rules look at.
+    looked_at: HashMap<String, HashMap<String, Uses>>,
     groups: BTreeMap<Group, (u64, Vec<CallId>)>,
     summary: Summary,
 }
 
 /// Judges each recorded call anew.
 pub fn compare(old: Against<'_>, new: &Policy, calls: impl Iterator<Item = RecordedCall>) -> Summary {
-    let (remembered, timeless) = (HashMap::new(), HashMap::new());
-    let mut replay = Replay { old, new, remembered, timeless, groups: BTreeMap::new(), summary: Summary::default() };
+    let (remembered, looked_at) = (HashMap::new(), HashMap::new());
+    let mut replay = Replay { old, new, remembered, looked_at, groups: BTreeMap::new(), summary: Summary::default() };
     calls.for_each(|call| replay.take(call));
     replay.summary.differences = listed(replay.groups);
     replay.summary
@@ -114,40 +114,35 @@ impl Replay<'_> {
             return;
         };
         self.summary.judged += 1;
-        let is_timeless = self.is_timeless(&context.agent_name, &capability);
-        if is_timeless {
-            (context.at, context.counters) = (Time::from_millis(0), Counters::default());
-        }
+        self.uses(&context.agent_name, &capability).narrow(&mut context);
         let key = Key { revision, actor: actor_word(actor), capability, tools, context, attributes };
-        let outcome = match self.remembered.get(&key).filter(|_| is_timeless) {
-            Some(known) => known.clone(),
-            None => self.judge(&key, agent, actor),
-        };
-        self.count(id, outcome.before.unwrap_or(verdict), &outcome, &key);
-        if is_timeless && !self.remembered.contains_key(&key) {
-            if self.remembered.len() >= REMEMBERED_MAX {
-                self.remembered.clear();
-            }
-            self.remembered.insert(key, outcome);
+        if let Some(known) = self.remembered.get(&key).cloned() {
+            return self.count(id, known.before.unwrap_or(verdict), &known, &key);
         }
+        let outcome = self.judge(&key, agent, actor);
+        self.count(id, outcome.before.unwrap_or(verdict), &outcome, &key);
+        if self.remembered.len() >= REMEMBERED_MAX {
+            self.remembered.clear();
+        }
+        self.remembered.insert(key, outcome);
     }
 
-    fn is_timeless(&mut self, agent: &str, capability: &str) -> bool {
-        let known = self.timeless.get(agent).and_then(|capabilities| capabilities.get(capability));
+    /// What the rules of either policy look at for such a call.
+    fn uses(&mut self, agent: &str, capability: &str) -> Uses {
+        let known = self.looked_at.get(agent).and_then(|capabilities| capabilities.get(capability));
         if let Some(known) = known {
             return *known;
         }
-        let looks = |policy: &Policy| policy.uses(agent, capability).moment();
-        let old_looks = match self.old {
-            Against::Records => false,
-            Against::Policy(old) => looks(old),
+        let old = match self.old {
+            Against::Records => Uses::NONE,
+            Against::Policy(old) => old.uses(agent, capability),
         };
-        let is_timeless = !old_looks && !looks(self.new);
-        if self.timeless.len() >= REMEMBERED_MAX {
-            self.timeless.clear();
+        let uses = old.and(self.new.uses(agent, capability));
+        if self.looked_at.len() >= REMEMBERED_MAX {
+            self.looked_at.clear();
         }
-        self.timeless.entry(agent.to_string()).or_default().insert(capability.to_string(), is_timeless);
-        is_timeless
+        self.looked_at.entry(agent.to_string()).or_default().insert(capability.to_string(), uses);
+        uses
     }
 
     fn judge(&self, key: &Key, agent: AgentId, actor: Actor) -> Outcome {
@@ -202,6 +197,6 @@ fn listed(groups: BTreeMap<Group, (u64, Vec<CallId>)>) -> Vec<Difference> {
             examples,
         })
         .collect();
-    listed.sort_by(|a, b| b.count.cmp(&a.count));
+    listed.sort_by_key(|one| std::cmp::Reverse(one.count));
     listed
 }

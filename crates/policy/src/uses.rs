@@ -1,7 +1,9 @@
 //! What a rule looks at, read from its own text: so that only that is made for a judgement, counters are read only where a rule
-//! counts, and what depends on no moment is judged once. It may say too much, never too little.
+//! counts, and what differs in nothing that is looked at is judged once. It may say too much, never too little.
 use crate::vocabulary::Attribute;
 use serde_json::Value;
+use tenure_core::judge::Circumstances;
+use tenure_core::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Uses(u32);
@@ -34,10 +36,32 @@ impl Uses {
         [Attribute::SpentDay, Attribute::SpentMonth].into_iter().any(|used| self.has(used))
     }
 
-    /// The same call may be judged otherwise at another moment.
-    pub(crate) fn moment(self) -> bool {
-        let clock = [Attribute::Hour, Attribute::Minute, Attribute::Weekday].into_iter().any(|used| self.has(used));
-        clock || self.counters() || self.money()
+    /// Takes what no rule looks at out of the moment of a call: calls that are left equal are judged equally.
+    pub(crate) fn narrow(self, context: &mut Circumstances) {
+        const MINUTE_MS: i64 = 60_000;
+        const HOUR_MS: i64 = 60 * MINUTE_MS;
+        const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
+        let in_week = context.at.millis().rem_euclid(WEEK_MS);
+        let seen = if self.has(Attribute::Minute) {
+            in_week - in_week % MINUTE_MS
+        } else if self.has(Attribute::Hour) || self.has(Attribute::Weekday) {
+            in_week - in_week % HOUR_MS
+        } else {
+            0
+        };
+        context.at = Time::from_millis(seen);
+        let counters = &mut context.counters;
+        for (attribute, count) in [
+            (Attribute::CallsMinute, &mut counters.calls_minute),
+            (Attribute::CallsHour, &mut counters.calls_hour),
+            (Attribute::CallsDay, &mut counters.calls_day),
+            (Attribute::SpentDay, &mut counters.spent_day_micro_usd),
+            (Attribute::SpentMonth, &mut counters.spent_month_micro_usd),
+        ] {
+            if !self.has(attribute) {
+                *count = 0;
+            }
+        }
     }
 
     fn read(&mut self, value: &Value) {
@@ -99,6 +123,6 @@ mod tests {
             assert_eq!(found, expected, "{condition}");
         }
         assert_eq!(of("context == {}"), Uses::ALL);
-        assert!(of("context.calls_hour > 1").moment());
+        assert!(of("context.calls_hour > 1").counters() && of("context.spent_day_micro_usd > 1").money());
     }
 }

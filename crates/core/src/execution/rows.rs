@@ -145,12 +145,12 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         | Event::ModelLost { .. } => of_model(id, before, event, stamp),
         Event::CallCalled(called) => {
             let rows = before.map(|execution| call::called_rows(execution.agent, called, stamp)).into_iter().flatten();
-            check_row(id, before, called.check.as_ref()).into_iter().chain(rows).collect()
+            check_row(id, before, called.check.as_deref()).into_iter().chain(rows).collect()
         }
         Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
         Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),
         Event::CallBlocked { call, blocked, check, .. } => {
-            blocked_rows(id, before, *call, blocked, check.as_ref(), stamp)
+            blocked_rows(id, before, *call, blocked, check.as_deref(), stamp)
         }
         Event::CallEnded(ended) => vec![call::ended_row(ended, stamp)],
         Event::Validated { .. } => validated(id, event, stamp).into_iter().collect(),
@@ -427,7 +427,6 @@ fn note(execution: ExecutionId, iteration: &Iteration, note: Note) -> Row {
     Row::Note { execution, iteration: iteration.number, turn: iteration.turns, note }
 }
 
-/// A validator's call has no proposal of a turn's, so its row comes with its first event.
 fn check_row(id: ExecutionId, before: Option<&Execution>, check: Option<&Proposed>) -> Option<Row> {
     let (check, iteration) = (check?, before?.iteration()?);
     let index = before.map_or(0, Execution::validator_index);

@@ -262,10 +262,12 @@ pub(super) fn begin_call(
         // A validator's own call is the manifest's, and nobody is asked about it.
         call::Begun::Held(held) if actor.is_some() => {
             let (capability, blocked) = (call.capability.clone(), call::Blocked::Policy { judgement: held.judgement });
+            let check = check.map(Box::new);
             it.emit(Event::CallBlocked { call: call.id, capability, blocked, check })
         }
         call::Begun::Held(held) => it.emit(Event::CallHeld(held)),
         call::Begun::Blocked(blocked) => {
+            let check = check.map(Box::new);
             it.emit(Event::CallBlocked { call: call.id, capability: call.capability.clone(), blocked, check })
         }
     }

@@ -6,75 +6,74 @@ fn told(text: &str) -> Vec<String> {
     Policy::compile(&bundle).map_or_else(|faults| faults.iter().map(ToString::to_string).collect(), |_| Vec::new())
 }
 
+/// A rule, where its fault is, and what is said of it.
+const MISTAKES: &[(&str, &str, &[&str])] = &[
+    ("forbid(principal, action, resource", "team.cedar:1:35:", &["unexpected"]),
+    (
+        "forbid(principal, action == Action::\"filesystem.raed\", resource);",
+        "team.cedar:1:",
+        &["filesystem.raed", "did you mean `Action::\"filesystem.read\"`?"],
+    ),
+    (
+        "forbid(principal, action in Action::\"filesytem.*\", resource);",
+        "team.cedar:1:",
+        &["did you mean `Action::\"filesystem.*\"`?"],
+    ),
+    ("forbid(principal == Agnet::\"a\", action, resource);", "team.cedar:1:", &["Agnet", "did you mean `Agent`?"]),
+    (
+        "\n\nforbid(principal, action == Action::\"filesystem.read\", resource)\nwhen { context has path && context.pth == \"a\" };",
+        "team.cedar:4:",
+        &["pth", "path"],
+    ),
+    (
+        "forbid(principal, action == Action::\"filesystem.read\", resource) when { context.path == \"a\" };",
+        "team.cedar:1:",
+        &["context has path"],
+    ),
+    (
+        "forbid(principal, action == Action::\"filesystem.read\", resource) when { context.input.path == \"a\" };",
+        "team.cedar:1:",
+        &["context.path"],
+    ),
+    ("forbid(principal, action == Action::\"filesystem.*\", resource);", "team.cedar:1:", &["action in"]),
+    (
+        "@verdct(\"notify\")\npermit(principal, action, resource);",
+        "team.cedar:1:1:",
+        &["`@verdct` is no annotation", "did you mean @verdict?"],
+    ),
+    (
+        "// b\n@verdict(\"notfy\")\npermit(principal, action, resource);",
+        "team.cedar:2:1:",
+        &["did you mean \"notify\"?"],
+    ),
+    ("@verdict(\"notify\")\nforbid(principal, action, resource);", "team.cedar:1:1:", &["always blocks"]),
+    ("@approvers(\"2\")\npermit(principal, action, resource);", "team.cedar:1:1:", &["@approvers without an approval"]),
+    ("forbid(principal == ?principal, action, resource);", "team.cedar:1:1:", &["slot"]),
+    (
+        "@match(\"{capability = 'filesystem.raed'}\")\nforbid(principal, action, resource);",
+        "team.cedar:1:1:",
+        &["did you mean `filesystem.read`?"],
+    ),
+    (
+        "@match(\"{capability = 'filesystem.read', input = {pth = 'a'}}\")\nforbid(principal, action, resource);",
+        "team.cedar:1:1:",
+        &["did you mean `path`?"],
+    ),
+    (
+        "@match(\"{capability = 'filesystem.read', input = {path = 'a'}}\")\nforbid(principal, action == Action::\"filesystem.list\", resource);",
+        "team.cedar:1:1:",
+        &["does not cover its @match of filesystem.read"],
+    ),
+    (
+        "@not_match_7(\"{\\\"capability\\\": \\\"filesystem.read\\\", \\\"input\\\": {\\\"path\\\": \\\"a\\\"}}\")\nforbid(principal, action, resource);",
+        "team.cedar:1:1:",
+        &["covers its @not_match_7"],
+    ),
+];
+
 #[test]
 fn each_mistake_is_told_with_its_place_and_the_near_word() {
-    for (text, place, words) in [
-        ("forbid(principal, action, resource", "team.cedar:1:35:", &["unexpected"][..]),
-        (
-            "forbid(principal, action == Action::\"filesystem.raed\", resource);",
-            "team.cedar:1:",
-            &["filesystem.raed", "did you mean `Action::\"filesystem.read\"`?"],
-        ),
-        (
-            "forbid(principal, action in Action::\"filesytem.*\", resource);",
-            "team.cedar:1:",
-            &["did you mean `Action::\"filesystem.*\"`?"],
-        ),
-        ("forbid(principal == Agnet::\"a\", action, resource);", "team.cedar:1:", &["Agnet", "did you mean `Agent`?"]),
-        (
-            "\n\nforbid(principal, action == Action::\"filesystem.read\", resource)\nwhen { context has path && context.pth == \"a\" };",
-            "team.cedar:4:",
-            &["pth", "path"],
-        ),
-        (
-            "forbid(principal, action == Action::\"filesystem.read\", resource) when { context.path == \"a\" };",
-            "team.cedar:1:",
-            &["context has path"],
-        ),
-        (
-            "forbid(principal, action == Action::\"filesystem.read\", resource) when { context.input.path == \"a\" };",
-            "team.cedar:1:",
-            &["context.path"],
-        ),
-        ("forbid(principal, action == Action::\"filesystem.*\", resource);", "team.cedar:1:", &["action in"]),
-        (
-            "@verdct(\"notify\")\npermit(principal, action, resource);",
-            "team.cedar:1:1:",
-            &["`@verdct` is no annotation", "did you mean @verdict?"],
-        ),
-        (
-            "// b\n@verdict(\"notfy\")\npermit(principal, action, resource);",
-            "team.cedar:2:1:",
-            &["did you mean \"notify\"?"],
-        ),
-        ("@verdict(\"notify\")\nforbid(principal, action, resource);", "team.cedar:1:1:", &["always blocks"]),
-        (
-            "@approvers(\"2\")\npermit(principal, action, resource);",
-            "team.cedar:1:1:",
-            &["@approvers without an approval"],
-        ),
-        ("forbid(principal == ?principal, action, resource);", "team.cedar:1:1:", &["slot"]),
-        (
-            "@match(\"{capability = 'filesystem.raed'}\")\nforbid(principal, action, resource);",
-            "team.cedar:1:1:",
-            &["did you mean `filesystem.read`?"],
-        ),
-        (
-            "@match(\"{capability = 'filesystem.read', input = {pth = 'a'}}\")\nforbid(principal, action, resource);",
-            "team.cedar:1:1:",
-            &["did you mean `path`?"],
-        ),
-        (
-            "@match(\"{capability = 'filesystem.read', input = {path = 'a'}}\")\nforbid(principal, action == Action::\"filesystem.list\", resource);",
-            "team.cedar:1:1:",
-            &["does not cover its @match of filesystem.read"],
-        ),
-        (
-            "@not_match_7(\"{\\\"capability\\\": \\\"filesystem.read\\\", \\\"input\\\": {\\\"path\\\": \\\"a\\\"}}\")\nforbid(principal, action, resource);",
-            "team.cedar:1:1:",
-            &["covers its @not_match_7"],
-        ),
-    ] {
+    for (text, place, words) in MISTAKES {
         let told = told(text);
         let fits = told.iter().any(|line| line.starts_with(place) && words.iter().all(|word| line.contains(word)));
         assert!(fits && told.iter().all(|line| !line.contains('\n')), "{text}\n  told: {told:#?}");

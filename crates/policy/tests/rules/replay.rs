@@ -55,3 +55,28 @@ fn changes_are_grouped_with_examples_and_what_is_erased_is_said_to_be_unjudgeabl
     }
     assert_eq!(compare(Against::Policy(&new), &new, calls.into_iter()).changed, 0);
 }
+
+#[test]
+fn calls_that_differ_in_what_a_rule_looks_at_are_judged_apart() {
+    for (condition, field, values) in [
+        ("context.minute == 7", "at", ["'2026-03-02T05:07:30Z'", "'2026-03-02T05:08:30Z'"]),
+        ("context.weekday == 1", "at", ["'2026-03-02T05:07:30Z'", "'2026-03-03T05:07:30Z'"]),
+        ("context.calls_day > 1", "calls_day", ["2", "1"]),
+        ("context.spent_month_micro_usd > 1", "spent_month_micro_usd", ["2", "1"]),
+        ("context has level && context.level == \"a\"", "level", ["'a'", "'b'"]),
+    ] {
+        let rule = format!("forbid(principal, action, resource) when {{ {condition} }};");
+        let bundle = Template::Moderate.bundle().with(Layer::Project, "p", &rule);
+        let new = Policy::compile(&bundle).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let mut mint = Mint::new(Time::from_millis(0), 1);
+        let calls: Vec<RecordedCall> = values
+            .into_iter()
+            .cycle()
+            .take(10)
+            .map(|value| format!("{{capability = 'agent.whoami', {field} = {value}}}"))
+            .map(|situation| recorded(&mut mint, &situation, Verdict::Autonomous))
+            .collect();
+        let summary = compare(Against::Records, &new, calls.into_iter());
+        assert_eq!((summary.changed, summary.unchanged), (5, 5), "{condition}");
+    }
+}

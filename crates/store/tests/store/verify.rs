@@ -12,6 +12,7 @@ use tenure_core::call::EndCall;
 use tenure_core::comms::Priority;
 use tenure_core::execution;
 use tenure_core::id::{AgentId, ExecutionId, ProjectId, SessionId};
+use tenure_core::judge::Digest;
 use tenure_core::row::Row;
 use tenure_core::{agent, ledger, project, session, state};
 use tenure_store::verify::{Depth, Report, Witness, verify};
@@ -71,6 +72,9 @@ pub(crate) fn make(dir: &Path) {
         world.perform(&store, keeps);
     }
     keep_values(&mut world, &store, agent, project);
+    let (digest, bundle) = (Digest(Hash::of(b"{}")), world.payload("{}"));
+    let apply = project::policy::Apply { digest, bundle, expected: None, repeats: None, note: Some("first".into()) };
+    world.run(&store, Command::Project(project, project::Command::ApplyPolicy(apply))).unwrap();
     connects(&mut world, &store, agent);
     let validated = world.deploy_under(&store, "validated", &world::validated_plan(2));
     let checked = world.start(&store, validated, None);

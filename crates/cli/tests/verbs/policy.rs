@@ -1,0 +1,99 @@
+use serde_json::json;
+
+use super::approval::ASKS;
+use super::house::{AGENT, House, cassette};
+
+#[test]
+fn a_policy_is_shown_checked_tried_applied_held_against_the_past_and_taken_back() {
+    let house = House::up(&cassette(1));
+    let agent = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &agent]).ok();
+    let started = house.tenure(&["execute", "coder", "--input", "go", "-o", "json"]).ok().json();
+    house.wait(started["id"].as_str().unwrap());
+    let rules = house.write("programs.cedar", ASKS);
+    let cases = house.write(
+        "programs.test.toml",
+        "[[case]]\nname = \"programs wait\"\nagent = \"coder\"\ncapability = \"process.run\"\n\
+         input = {command = \"ls\"}\nverdict = \"approval_required\"\nrule = \"programs_are_asked_about\"\n",
+    );
+    let mut told = String::new();
+    for line in [
+        &["policy", "history"][..],
+        &["policy", "validate", &rules],
+        &["policy", "check", "--agent", "coder", "--capability", "process.run", "--input", "{\"command\":\"ls\"}"],
+        &["policy", "check", "--agent", "coder", "--capability", "process.run", "--with", &rules],
+        &["policy", "check", "--agent", "coder", "--capability", "network.http_request"],
+        &["policy", "check", "--agent", "coder", "--capability", "proces.run"],
+        &["policy", "test", &rules, "--cases", &cases],
+        &["policy", "diff", &rules],
+        &["policy", "replay", &rules],
+        &["policy", "apply", &rules, "--note", "look first"],
+        &["policy", "apply", &rules],
+        &["policy", "apply", &rules, "--expected", "7"],
+        &["policy", "history"],
+        &["policy", "remove", "other.cedar"],
+        &["policy", "rollback", "0"],
+        &["policy", "rollback", "9"],
+        &["policy", "history", "-q"],
+    ] {
+        let answer = house.tenure(line);
+        let line = house.steady(&line.join(" "));
+        told.push_str(&format!("$ tenure {line}\n{}{}[{}]\n", answer.stdout, answer.stderr, answer.code));
+    }
+    insta::assert_snapshot!(told);
+    house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn a_rule_that_names_what_there_is_not_is_refused_with_its_place_and_the_near_word_and_changes_nothing() {
+    let house = House::up(&cassette(1));
+    let mut told = String::new();
+    for (name, text) in [
+        ("action", "permit(principal, action == Action::\"process.rum\", resource);\n"),
+        (
+            "attribute",
+            "\nforbid(principal, action == Action::\"process.run\", resource) when { context.comand == \"rm\" };\n",
+        ),
+        (
+            "guard",
+            "forbid(principal, action == Action::\"network.http_request\", resource) when { context.host == \"a.example\" };\n",
+        ),
+        ("verdict", "@verdict(\"aproval_required\")\npermit(principal, action, resource);\n"),
+        ("syntax", "permit(principal, action, resource)\n"),
+        (
+            "example",
+            "@match(\"{capability = 'filesystem.read', input = {path = 'a'}}\")\nforbid(principal, action == Action::\"process.run\", resource);\n",
+        ),
+    ] {
+        let path = house.write(&format!("{name}.cedar"), text);
+        let answer = house.tenure(&["policy", "apply", &path]);
+        told.push_str(&format!("# {name}\n{}{}[{}]\n", answer.stdout, answer.stderr, answer.code));
+    }
+    insta::assert_snapshot!(told);
+    assert_eq!(house.tenure(&["policy", "history", "-o", "json"]).ok().json(), json!([]), "nothing was applied");
+}
+
+#[test]
+fn a_whole_policy_is_a_folder_that_is_written_out_changed_and_applied_and_a_lower_layer_never_loosens() {
+    let house = House::up(&cassette(1));
+    let agent = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &agent]).ok();
+    let folder = house.path("rules").display().to_string();
+    house.tenure(&["policy", "show", "--out", &folder]).ok();
+    assert_eq!(house.tenure(&["policy", "show", "--out", &folder]).code, 5, "what is there is not written over");
+    let stricter = house.tenure(&["policy", "template", "restrictive"]).ok().raw;
+    std::fs::write(house.path("rules/system/moderate.cedar"), stricter).unwrap();
+    std::fs::create_dir_all(house.path("rules/agent/coder")).unwrap();
+    std::fs::write(
+        house.path("rules/agent/coder/own.cedar"),
+        "permit(principal, action == Action::\"process.run\", resource);\n",
+    )
+    .unwrap();
+    house.tenure(&["policy", "apply", &folder]).ok();
+    let check = ["policy", "check", "--agent", "coder", "--capability", "process.run", "-o", "json"];
+    let judged = house.tenure(&check).ok().json();
+    assert_eq!(judged["verdict"], "approval_required", "{judged}");
+    assert!(judged["layers"].as_array().unwrap().iter().any(|layer| layer["layer"] == "agent:coder"), "{judged}");
+    std::fs::write(house.path("rules/stray.cedar"), "permit(principal, action, resource);\n").unwrap();
+    assert_eq!(house.tenure(&["policy", "validate", &folder]).code, 3, "a document in no layer");
+}
