@@ -148,7 +148,7 @@ pub enum Verb {
     Comms(Comms),
     /// See what agents tell their supervisor, and say that somebody has seen to it.
     Alerts(Alerts),
-    /// Say by which rules calls are judged, and try rules on calls: made ones, and those that were.
+    /// Say by which rules calls are judged, and try rules on calls.
     #[command(subcommand)]
     Policy(Policy),
     /// Allow what agents want to do, or not, and see what was asked.
