@@ -38,7 +38,11 @@ const ADDRESS: &str = "http://127.0.0.1:7800";
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 9] = [
+const ENDS: [(&str, i32, &str); 13] = [
+    ("tenure approval show", 4, "nothing waits there: no approval has the id of the sample"),
+    ("tenure approval approve", 4, "of the same page"),
+    ("tenure approval reject", 4, "of the same page"),
+    ("tenure approval revoke", 4, "of the same page"),
     ("tenure state get AGENT", 4, "each line has an agent of its own, which keeps nothing"),
     ("tenure state delete AGENT", 4, "of the same page"),
     ("tenure state history AGENT", 4, "of the same page"),
@@ -249,6 +253,12 @@ fn run(page: &Path, used: &mut Used) -> usize {
             "yaml" => {
                 let file = world.house.write("block.yaml", &manifest(&block.text));
                 let answer = world.shell(&format!("tenure manifest validate {file}"));
+                assert_eq!(answer.code, 0, "{place}: {}", answer.stderr);
+            }
+            "cedar" => {
+                let file = world.house.write("block.cedar", &block.text);
+                world.up();
+                let answer = world.shell(&format!("tenure policy validate {file}"));
                 assert_eq!(answer.code, 0, "{place}: {}", answer.stderr);
             }
             "toml" => {
