@@ -115,8 +115,7 @@ fn has_a_form_of_its_own(capability: &str, argument: &str) -> bool {
         "network.dns_lookup" => argument == "name",
         "network.port_check" => matches!(argument, "host" | "port"),
         "process.run" => matches!(argument, "command" | "args" | "cwd"),
-        "alerts.send" => argument == "message",
-        _ => argument == "path",
+        _ => matches!(argument, "path" | "message"),
     }
 }
 
@@ -138,12 +137,20 @@ mod tests {
             ("process.run", json!({"command": "ls", "args": ["-l"], "stdin": "x", "cwd": "b", "env": {"A": "b"}})),
             ("network.port_check", json!({"host": "A.example", "port": 80})),
             ("network.dns_lookup", json!({"name": "A.example"})),
-            ("alerts.send", json!({"message": "x"})),
             ("agent.execute", json!({"input": "x"})),
             ("comms.send", json!({"message": "x"})),
             ("state.persistent.set", json!({"value": "x"})),
         ] {
             assert_eq!(seen(capability, arguments), BTreeMap::new(), "{capability}");
+        }
+    }
+
+    #[test]
+    fn no_capability_shows_a_judge_a_path_as_spelled_or_what_is_written_or_said() {
+        for capability in catalogue() {
+            let names = capability.judged_arguments().iter().map(|argument| argument.name.as_str());
+            let hidden = ["path", "cwd", "message", "content", "body", "stdin"];
+            assert!(names.into_iter().all(|name| !hidden.contains(&name)), "{}", capability.name);
         }
     }
 
