@@ -5,7 +5,8 @@
 //! ```text
 //! held ──enough people──> approved ──judged again──> called
 //!   │                         ├─ the rules have changed ──> held anew, under another id
-//!   └─ rejected, or its time is over ──> blocked        (cancelled with whatever holds the call)
+//!   ├─ rejected, or its time is over ──> blocked        (cancelled with whatever holds the call)
+//!   └─ other rules are applied ──> judged again: released, held anew, or blocked
 //! ```
 //! Must never let a call begin that is not judged at that moment.
 mod grant;
@@ -15,9 +16,10 @@ pub use grant::{GRANTS_MAX, Grant, Pattern, Scope};
 
 use crate::actor::Actor;
 use crate::bound::{Bound, Hash};
-use crate::call::{self, Blocked, Holder, Open};
+use crate::call::{self, Blocked, Caller, Holder, May, Open};
 use crate::capability::Shown;
 use crate::draft::Draft;
+use crate::facts::Unread;
 use crate::id::{AgentId, ApprovalId, CallId};
 use crate::item::{Item, ItemChange, ItemKind};
 use crate::judge::Judgement;
@@ -80,6 +82,35 @@ pub struct Allowed {
     /// Other arguments, where the person changed them; whoever allowed the former has not allowed these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited: Option<Edited>,
+}
+
+/// The rules ask for nobody's word any more: the call is as it was before it waited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    pub call: CallId,
+    pub approval: ApprovalId,
+}
+
+/// What other rules say of a call that waits.
+#[derive(Debug)]
+pub(crate) enum Rejudged {
+    Same,
+    Released(Released),
+    Held(Held),
+    Blocked(Blocked),
+}
+
+/// # Errors
+/// `Unread`.
+pub(crate) fn rejudge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Rejudged, Unread> {
+    let Some(approval) = call.waits_for() else { return Ok(Rejudged::Same) };
+    let judged = call::judge(draft, caller, call)?;
+    Ok(match judged.may {
+        May::Begin { .. } => Rejudged::Released(Released { call: call.id, approval: approval.id }),
+        May::Never => Rejudged::Blocked(Blocked::Policy { judgement: judged.judgement }),
+        May::Wait if approval.answers(&judged.judgement) => Rejudged::Same,
+        May::Wait => Rejudged::Held(Held::of(draft, call, judged.judgement, judged.shown)),
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +227,13 @@ pub(crate) fn allowed_rows(asked: Option<Asked<'_>>, allowed: &Allowed, stamp: S
     };
     let change = changed(agent, allowed.approval, ItemChange { state, detail, due }, stamp);
     call::allowed_row(allowed, stamp).into_iter().chain([change]).collect()
+}
+
+pub(crate) fn released_rows(asked: Option<Asked<'_>>, released: &Released, stamp: Stamp) -> Vec<Row> {
+    let Some(Asked { agent, .. }) = asked else { return Vec::new() };
+    let detail = Some("the rules ask for it no more".to_string());
+    let change = changed(agent, released.approval, ItemChange { state: CANCELLED, detail, due: None }, stamp);
+    vec![change, call::released_row(released, stamp)]
 }
 
 /// What becomes of the approval of a call that is blocked: it was answered so, or there is nothing left to answer.

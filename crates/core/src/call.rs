@@ -27,7 +27,7 @@ pub use outcome::Outcome;
 
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
-use crate::approval::{Allowed, Approval, Edited, Held};
+use crate::approval::{Allowed, Approval, Edited, Held, Released};
 use crate::bound::{Bound, Hash, Payload};
 use crate::capability::{self, Attributes, Effects, Place, Shown};
 use crate::draft::Draft;
@@ -409,6 +409,10 @@ impl Open {
         self.state = State::Waiting(Box::new(held.approval()));
     }
 
+    pub(crate) fn apply_released(&mut self) {
+        self.state = State::Proposed;
+    }
+
     pub(crate) fn apply_allowed(&mut self, allowed: &Allowed) {
         let State::Waiting(approval) = &mut self.state else { return };
         if let Some(edited) = &allowed.edited {
@@ -550,6 +554,10 @@ pub fn held_row(held: &Held, stamp: Stamp) -> Row {
     let rules = held.judgement.rules.join(", ");
     let sentence = format!("a person must allow it: {}", held.approval);
     Row::CallChanged { id: held.call, change: CallChange::Held { rules, sentence }, at: stamp.at }
+}
+
+pub fn released_row(released: &Released, stamp: Stamp) -> Row {
+    Row::CallChanged { id: released.call, change: CallChange::Again { attributes: None }, at: stamp.at }
 }
 
 pub fn allowed_row(allowed: &Allowed, stamp: Stamp) -> Option<Row> {

@@ -299,6 +299,8 @@ verbs! {
         "call.end" ends urgent => EndCall(EndCall),
         /// By the reconciler, once a call has waited too long for a person.
         "call.expire_approvals" ends => ExpireApprovals {},
+        /// By the reconciler: other rules hold since the call began to wait.
+        "call.rejudge" => Rejudge { call: CallId },
         /// A validator's own call.
         "iteration.check" => Check { iteration: u32, index: u32, proposal: call::Proposal },
         "iteration.validate" => Validate { iteration: u32, index: u32, finding: Finding },
@@ -333,6 +335,7 @@ verbs! {
             | Command::Erase { .. }
             | Command::EraseRest {}
             | Command::ExpireApprovals {}
+            | Command::Rejudge { .. }
             | Command::Expire {} => Vec::new(),
         }
     }
@@ -439,6 +442,7 @@ events! {
         /// A person must allow it first.
         "call.held" => CallHeld(approval::Held),
         "call.allowed" => CallAllowed(approval::Allowed),
+        "call.released" => CallReleased(approval::Released),
         "call.blocked" => CallBlocked {
             call: CallId,
             capability: String,
@@ -673,6 +677,7 @@ impl Aggregate for Execution {
             | Event::CallCalled(_)
             | Event::CallHeld(_)
             | Event::CallAllowed(_)
+            | Event::CallReleased(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
             Event::Validated { .. } => validation::apply(execution, event),

@@ -64,6 +64,10 @@ pub enum Obligation {
     ExpireCalls,
     /// A call has waited too long for a person to allow it.
     ExpireApprovals,
+    /// Calls that wait for people are judged by the policy that holds now.
+    Rejudge {
+        number: u32,
+    },
     /// Give back what a lapsed connection held.
     Sweep {
         connection: ConnectionId,

@@ -61,6 +61,8 @@ verbs! {
         "project.set_budget" => SetBudget { lines: Vec<Line> },
         /// A person says by which rules calls are judged, from the next one on.
         "policy.apply" => ApplyPolicy(policy::Apply),
+        /// By the reconciler: what waits for people is judged by it.
+        "policy.finish_rejudging" ends => FinishRejudging { number: u32 },
         /// A person says how long, and how much, of ended executions is kept.
         "retention.set" => SetRetention { retention: Retention },
         /// By the reconciler, once something may be kept too long or be too much.
@@ -86,6 +88,7 @@ verbs! {
             | Command::RemoveAcl { .. }
             | Command::SetBudget { .. }
             | Command::SetRetention { .. }
+            | Command::FinishRejudging { .. }
             | Command::Retain {}
             | Command::SweepShared {} => Vec::new(),
         }
@@ -123,6 +126,8 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             note: Option<String>,
         },
+        /// Calls that waited for people have been judged by it.
+        "policy.rejudged" => PolicyRejudged { number: u32 },
         "retention.set" => RetentionSet { retention: Retention },
         /// When it is looked at next.
         "retention.due" => RetentionDue { due: Option<Time> },
@@ -153,6 +158,7 @@ refusals! {
         "policy.moved" => PolicyMoved { number: u32 },
         "policy.unchanged" quiet => PolicyUnchanged { number: u32 },
         "policy.too_large" => PolicyTooLarge {},
+        "policy.already_rejudged" quiet => PolicyRejudged {},
         /// An age or a size that none may be.
         "retention.wrong" => RetentionWrong {},
         "retention.nothing_due" quiet => NothingToErase {},
@@ -195,6 +201,7 @@ impl Aggregate for Project {
             | Command::RemoveAcl { .. }
             | Command::SetBudget { .. }
             | Command::ApplyPolicy(_)
+            | Command::FinishRejudging { .. }
             | Command::SetRetention { .. }
             | Command::Retain {}
             | Command::SweepShared {}
@@ -225,6 +232,7 @@ impl Aggregate for Project {
             Command::RemoveAcl { prefix } => shared::remove_acl(id, draft, prefix)?,
             Command::SetBudget { lines } => budget::set(id, draft, lines)?,
             Command::ApplyPolicy(apply) => policy::apply(id, draft, apply)?,
+            Command::FinishRejudging { number } => policy::finish_rejudging(id, draft, number)?,
             Command::SetRetention { retention } if !retention.fits() => {
                 return Err(refuse::<Project>(Refusal::RetentionWrong {}));
             }
@@ -250,7 +258,10 @@ impl Aggregate for Project {
             (Event::DaemonStarted { .. }, Some(project)) => project.starts += 1,
             (Event::BudgetSet { lines }, Some(project)) => crate::budget::set(&mut project.budget, lines),
             (Event::PolicyApplied { number, digest, .. }, Some(project)) => {
-                project.policy = Some(policy::Applied { number: *number, digest: *digest });
+                project.policy = Some(policy::Applied { number: *number, digest: *digest, rejudged: false });
+            }
+            (Event::PolicyRejudged { .. }, Some(project)) => {
+                project.policy = project.policy.map(|applied| policy::Applied { rejudged: true, ..applied });
             }
             (Event::RetentionSet { retention }, Some(project)) => project.keeping.set(*retention),
             (Event::RetentionDue { due }, Some(project)) => project.keeping.due = *due,
@@ -272,6 +283,7 @@ impl Aggregate for Project {
                 | Event::BudgetSet { .. }
                 | Event::BudgetNear(_)
                 | Event::PolicyApplied { .. }
+                | Event::PolicyRejudged { .. }
                 | Event::RetentionSet { .. }
                 | Event::RetentionDue { .. }
                 | Event::Refused(_),
@@ -293,7 +305,12 @@ impl Aggregate for Project {
         let owe = |obligation, due| Owed { obligation, due: Due::Wall(due) };
         let sweep = self.state_due.map(|due| owe(Obligation::SweepState, due));
         let retain = self.keeping.due.map(|due| owe(Obligation::Retain { due }, due));
-        sweep.into_iter().chain(retain).collect()
+        let waits = self.policy.filter(|applied| !applied.rejudged);
+        let rejudge = waits.map(|policy::Applied { number, .. }| Owed {
+            obligation: Obligation::Rejudge { number },
+            due: Due::AT_ONCE,
+        });
+        sweep.into_iter().chain(retain).chain(rejudge).collect()
     }
 
     fn rows(project: ProjectId, before: Option<&Project>, event: &Event, stamp: Stamp) -> Vec<Row> {
@@ -330,6 +347,7 @@ impl Aggregate for Project {
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
             | Event::BudgetNear(_)
+            | Event::PolicyRejudged { .. }
             | Event::RetentionSet { .. }
             | Event::RetentionDue { .. }
             | Event::StateSet(_)

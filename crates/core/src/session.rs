@@ -172,6 +172,8 @@ verbs! {
         "session.expire_calls" ends => ExpireCalls {},
         /// By the reconciler, once a call has waited too long for a person.
         "session.expire_approvals" ends => ExpireApprovals {},
+        /// By the reconciler: other rules hold since the call began to wait.
+        "session.rejudge" => Rejudge { call: CallId },
         /// Brings the arguments of a call on our own rows that people have allowed, and the value that it binds by them.
         "session.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
         /// By the reconciler: nothing was heard of it for long.
@@ -198,6 +200,7 @@ verbs! {
             | Command::CancelCall { .. }
             | Command::ExpireCalls {}
             | Command::ExpireApprovals {}
+            | Command::Rejudge { .. }
             | Command::Expire {} => Vec::new(),
         }
     }
@@ -263,6 +266,7 @@ events! {
         /// A person must allow it first.
         "call.held" => CallHeld(approval::Held),
         "call.allowed" => CallAllowed(approval::Allowed),
+        "call.released" => CallReleased(approval::Released),
         "call.blocked" => CallBlocked {
             call: CallId,
             capability: String,
@@ -366,6 +370,7 @@ impl Aggregate for Session {
             Event::CallCalled(_)
             | Event::CallHeld(_)
             | Event::CallAllowed(_)
+            | Event::CallReleased(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_)
             | Event::CancelRequested { .. }

@@ -37,7 +37,7 @@ pub async fn load(app: &App) {
 }
 
 async fn compiled(app: &App) -> Result<Option<Arc<Policy>>, String> {
-    let Some(Applied { number, digest }) = applied(app).await.map_err(|error| error.to_string())? else {
+    let Some(Applied { number, digest, .. }) = applied(app).await.map_err(|error| error.to_string())? else {
         return Ok(None);
     };
     let read = app.records.read(move |txn| bundle(txn, number)).await.map_err(|error| error.to_string())?;

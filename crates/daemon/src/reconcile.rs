@@ -9,7 +9,8 @@ pub mod end_pause;
 pub mod expire;
 pub mod perform;
 pub mod place;
-pub mod remove_home;
+pub mod rejudge;
+mod remove_home;
 pub mod retain;
 pub mod sweep;
 pub mod sweep_state;
@@ -87,6 +88,7 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Expire => one!(32, expire::expire),
         Kind::ExpireCalls => one!(32, expire::expire_calls),
         Kind::ExpireApprovals => one!(4, expire::expire_approvals),
+        Kind::Rejudge => one!(1, rejudge::rejudge),
         Kind::Sweep => one!(4, sweep::sweep),
         Kind::CancelExecutions => one!(4, cancel::cancel),
         Kind::CancelChildren => one!(4, cancel::cancel_children),
@@ -123,6 +125,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         | Obligation::Expire
         | Obligation::ExpireCalls
         | Obligation::ExpireApprovals
+        | Obligation::Rejudge { .. }
         | Obligation::Sweep { .. }
         | Obligation::CancelExecutions
         | Obligation::CancelChildren { .. }

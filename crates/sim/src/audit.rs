@@ -476,6 +476,7 @@ impl Audit {
             | Obligation::Expire
             | Obligation::ExpireCalls
             | Obligation::ExpireApprovals
+            | Obligation::Rejudge { .. }
             | Obligation::Sweep { .. }
             | Obligation::CancelExecutions
             | Obligation::CancelChildren { .. }

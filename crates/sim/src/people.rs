@@ -202,6 +202,9 @@ fn plan(validators: &str, unlimited: bool) -> Plan {
 impl People {
     /// The next wish; none where there is nobody to wish it of.
     pub fn ask(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
+        if let Some((agent, approval)) = context.asked.filter(|_| random.chance(200)) {
+            return Some(answer(random, agent, approval, context));
+        }
         match random.below(50) {
             0..=22 => Some(self.start(random, context)),
             23..=25 => {
@@ -218,10 +221,7 @@ impl People {
                 Some(Command::Agent(id, agent::Command::Delete { home_grace_ms: random.below(600_000) }))
             }
             30..=32 => Some(self.keys(random, context)),
-            33..=35 => match context.asked.filter(|_| random.chance(500)) {
-                Some((agent, approval)) => Some(answer(random, agent, approval, context)),
-                None => self.supervise(random, context),
-            },
+            33..=35 => self.supervise(random, context),
             36 | 37 => self.keep(random, context),
             38 | 39 => self.look_after_dead_letters(random, context),
             _ => self.connect(random, context),
@@ -242,7 +242,7 @@ impl People {
 
     /// Agents are held back for a while, or for good.
     fn supervise(&mut self, random: &mut Random, context: AskContext) -> Option<Command> {
-        if let Some((id, grant)) = random.pick(&self.grants).copied().filter(|_| random.chance(200)) {
+        if let Some((id, grant)) = random.pick(&self.grants).copied().filter(|_| random.chance(600)) {
             return Some(Command::Agent(id, agent::Command::RevokeGrant { grant }));
         }
         let id = *random.pick(&self.agents)?;

@@ -59,6 +59,7 @@ fn a_reconciler_that_does_not_run_is_missed() {
         Kind::RemoveHome,
         Kind::ExpireCalls,
         Kind::ExpireApprovals,
+        Kind::Rejudge,
         Kind::Cancel,
         Kind::EndPause,
         Kind::EndKey,
@@ -83,11 +84,12 @@ fn a_reconciler_that_does_not_run_is_missed() {
 fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
     // Agents that start agents do so in the other world; here they seldom come to it.
     // People are asked nothing here.
-    const NEVER: [&str; 6] = [
+    const NEVER: [&str; 7] = [
         "execution.child_started",
         "execution.child_ended",
         "call.held",
         "call.allowed",
+        "call.released",
         "iteration.parked",
         "worker.surveyed",
     ];

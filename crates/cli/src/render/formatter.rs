@@ -108,6 +108,7 @@ impl Formatter {
             What::CallCalled { .. }
             | What::CallHeld { .. }
             | What::CallAllowed { .. }
+            | What::CallReleased { .. }
             | What::CallBlocked { .. }
             | What::CallEnded { .. } => self.of_call(&event.what),
             What::CancelRequested { by, why } => vec![format!("Cancel requested by {by}: {why}")],
@@ -214,6 +215,7 @@ impl Formatter {
                 let more = if *complete { "" } else { "; another person must allow it too" };
                 vec![format!("Allowed by {by}{edited}{more}")]
             }
+            What::CallReleased { .. } => vec!["Released: the rules ask for nobody's word any more".to_string()],
             What::CallBlocked { capability, why, .. } => vec![format!("Blocked: {capability}: {why}")],
             What::CallEnded { outcome, code, exit_code, .. } => ended(outcome, code.as_deref(), *exit_code),
             _ => Vec::new(),

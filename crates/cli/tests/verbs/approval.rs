@@ -59,6 +59,29 @@ fn a_call_waits_for_a_person_without_a_worker_and_is_done_with_what_was_allowed_
 }
 
 #[test]
+fn what_waits_is_judged_again_when_other_rules_are_applied() {
+    let house = asking(2);
+    let released = begin(&house);
+    pending(&house);
+    house.tenure(&["policy", "rollback", "0"]).ok();
+    assert_eq!(house.wait(&released)["status"], "completed", "the rules ask for nobody's word any more");
+
+    house.tenure(&["policy", "rollback", "1"]).ok();
+    let blocked = begin(&house);
+    pending(&house);
+    let rules = "@id(\"no_programs\")\nforbid(principal, action == Action::\"process.run\", resource);\n";
+    let rules = house.write("none.cedar", rules);
+    house.tenure(&["policy", "apply", &rules]).ok();
+    house.wait(&blocked);
+    let logs = house.tenure(&["execution", "logs", &blocked]).ok().stdout;
+    assert!(logs.contains("no_programs"), "{logs}");
+    let all = house.tenure(&["approval", "list", "--all", "-o", "json"]).ok().json();
+    let statuses: Vec<&str> = all.as_array().unwrap().iter().filter_map(|one| one["status"].as_str()).collect();
+    assert_eq!(statuses, ["cancelled", "cancelled"], "{all}");
+    house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
 fn a_call_that_a_person_did_not_allow_is_not_done_and_its_agent_is_told_why() {
     let house = asking(1);
     let execution = begin(&house);

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
-use crate::approval;
+use crate::approval::{self, Rejudged};
 use crate::bound::{Bound, Payload};
 use crate::briefing;
 use crate::budget;
 use crate::call::{Blocked, Caller, Holder, Open};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::Namespace;
-use crate::id::{AgentId, ConnectionId, ExecutionId};
+use crate::id::{AgentId, CallId, ConnectionId, ExecutionId};
 use crate::retention;
 use crate::time::Run;
 
@@ -104,6 +104,7 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
                 turn::block(it, &call, blocked)?;
             }
         }
+        Command::Rejudge { call } => rejudge(it, call)?,
         Command::Expire {} => expire(it)?,
         Command::Erase { reason } => return erase::asked(it, reason),
         Command::EraseRest {} => return erase::go_on(it),
@@ -184,6 +185,18 @@ fn missed(it: &mut Decider<'_, '_>, start: &Start, tools: &[String]) -> Result<O
 pub(crate) fn start(id: ExecutionId, draft: &mut Draft<'_>, start: Start) -> Result<(), Stop> {
     draft.get::<Execution>(id)?;
     begin(&mut Decider { id, draft }, start, None, None)
+}
+
+fn rejudge(it: &mut Decider<'_, '_>, call: CallId) -> Result<(), Stop> {
+    let waits = it.execution()?.call(call).filter(|call| call.waits_for().is_some()).cloned();
+    let Some(call) = waits else { return Err(no(Refusal::Stale {})) };
+    let caller = it.caller(None)?;
+    match approval::rejudge(it.draft, caller, &call)? {
+        Rejudged::Same => Err(no(Refusal::NotDue {})),
+        Rejudged::Released(released) => it.emit(Event::CallReleased(released)),
+        Rejudged::Held(held) => it.emit(Event::CallHeld(held)),
+        Rejudged::Blocked(blocked) => turn::block(it, &call, blocked),
+    }
 }
 
 /// A person allows one of its calls.

@@ -287,6 +287,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
+        | Event::CallReleased(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Validated { .. }

@@ -322,6 +322,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         Event::CallCalled(called) => apply_called(execution, called),
         Event::CallHeld(held) => change_call(execution, held.call, |call| call.apply_held(held)),
         Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
+        Event::CallReleased(released) => change_call(execution, released.call, Open::apply_released),
         Event::CallBlocked { call, blocked, .. } => apply_blocked(execution, *call, blocked, run),
         Event::CallEnded(ended) => apply_ended(execution, ended, run),
         Event::Started { .. }

@@ -20,6 +20,9 @@ pub struct Applied {
     /// From 1.
     pub number: u32,
     pub digest: Digest,
+    /// What waited for people when it was applied has been judged by it.
+    #[serde(default)]
+    pub rejudged: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,14 @@ pub(super) fn apply(id: ProjectId, draft: &mut Draft<'_>, apply: Apply) -> Resul
     let number = number.saturating_add(1);
     let (digest, repeats) = (apply.digest, apply.repeats);
     Ok(draft.emit::<Project>(id, Event::PolicyApplied { number, digest, bundle, by, repeats, note })?)
+}
+
+pub(super) fn finish_rejudging(id: ProjectId, draft: &mut Draft<'_>, number: u32) -> Result<(), Stop> {
+    let applied = draft.get::<Project>(id)?.and_then(|project| project.policy);
+    if applied.is_none_or(|applied| applied.rejudged || applied.number != number) {
+        return Err(refuse::<Project>(Refusal::PolicyRejudged {}));
+    }
+    Ok(draft.emit::<Project>(id, Event::PolicyRejudged { number })?)
 }
 
 pub(super) fn row(event: &Event, stamp: Stamp) -> Option<Row> {

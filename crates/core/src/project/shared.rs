@@ -28,6 +28,7 @@ impl Event {
             | Event::BudgetSet { .. }
             | Event::BudgetNear(_)
             | Event::PolicyApplied { .. }
+            | Event::PolicyRejudged { .. }
             | Event::RetentionSet { .. }
             | Event::RetentionDue { .. }
             | Event::Refused(_) => None,
@@ -121,6 +122,7 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::BudgetSet { .. }
         | Event::BudgetNear(_)
         | Event::PolicyApplied { .. }
+        | Event::PolicyRejudged { .. }
         | Event::RetentionSet { .. }
         | Event::RetentionDue { .. }
         | Event::Refused(_) => Vec::new(),

@@ -3,7 +3,7 @@
 use super::{Command, Ending, Event, Invoke, Refusal, Session, jail};
 use crate::actor::Actor;
 use crate::agent::{self, Agent, State};
-use crate::approval::{self, Held};
+use crate::approval::{self, Held, Rejudged};
 use crate::bound::Payload;
 use crate::call::{self, Blocked, Caller, Holder, Judged, May, Open, Proposed};
 use crate::capability::{self, Capability, Place};
@@ -47,6 +47,7 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
         }
         Command::ExpireCalls {} => jail::expire(id, draft),
         Command::Perform { call, arguments, value } => perform(id, draft, call, &arguments, value),
+        Command::Rejudge { call } => rejudge(id, draft, call),
         Command::ExpireApprovals {} => {
             let session = known_session(id, draft)?;
             let late = approval::overdue(session.calls.iter().map(|held| &held.call), draft.wall);
@@ -187,6 +188,21 @@ fn perform(
         holder: Holder::Session(id),
     };
     Ok(do_now(id, draft, caller, &held.call, arguments, value)?)
+}
+
+fn rejudge(id: SessionId, draft: &mut Draft<'_>, call: CallId) -> Result<(), Stop> {
+    let session = live(id, draft)?;
+    let held = session.calls.iter().find(|held| held.call.id == call && held.call.waits_for().is_some());
+    let Some(held) = held else { return Err(no(Refusal::Stale {})) };
+    let (agent, revision) = (session.agent, held.revision);
+    let caller = Caller { actor: Actor::Agent(agent), agent, revision, holder: Holder::Session(id) };
+    match approval::rejudge(draft, caller, &held.call)? {
+        Rejudged::Same => return Err(no(Refusal::NotDue {})),
+        Rejudged::Released(released) => draft.emit::<Session>(id, Event::CallReleased(released))?,
+        Rejudged::Held(held) => draft.emit::<Session>(id, Event::CallHeld(held))?,
+        Rejudged::Blocked(blocked) => block(id, draft, &held.call, blocked)?,
+    }
+    Ok(jail::advance(id, draft)?)
 }
 
 /// Judged, done and ended in one.

@@ -391,6 +391,10 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
             waiting.call.apply_allowed(allowed);
             waiting.deadline = stamp.run.plus_ms(waiting.timeout_ms);
         }),
+        Event::CallReleased(released) => change(session, released.call, |waiting| {
+            waiting.call.apply_released();
+            waiting.deadline = stamp.run.plus_ms(waiting.timeout_ms);
+        }),
         Event::CallBlocked { call, .. } => session.calls.retain(|held| held.call.id != *call),
         Event::CallEnded(ended) => apply_ended(session, ended, stamp),
         Event::CancelRequested { call, .. } => {

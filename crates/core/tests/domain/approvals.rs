@@ -19,6 +19,9 @@ use tenure_core::judge::{Ask, Digest, FloorAndTools, Judge, Judgement, Verdict, 
 use tenure_core::session;
 use tenure_core::time::Time;
 
+/// Nobody is asked any more.
+const LAX: u32 = 9;
+
 /// Wants people asked about programs and stored values, by rules of a version; version 0 blocks them.
 #[derive(Clone)]
 struct Rules(Arc<AtomicU32>);
@@ -31,7 +34,11 @@ impl Judge for Rules {
             return judgement;
         }
         let version = self.0.load(Ordering::Relaxed);
-        let verdict = if version == 0 { Verdict::Blocked } else { Verdict::ApprovalRequired };
+        let verdict = match version {
+            0 => Verdict::Blocked,
+            LAX => Verdict::Autonomous,
+            _ => Verdict::ApprovalRequired,
+        };
         Judgement::new(verdict, format!("system:rules.cedar:{version}"))
     }
 
@@ -230,6 +237,33 @@ fn rules_that_changed_since_ask_anew_or_forbid_and_an_answer_to_the_old_question
     }
 }
 
+fn rejudge(office: &mut Office) -> Result<Vec<Event>, Refusal> {
+    let waits = office.open_calls().iter().find(|call| call.waits_for().is_some()).map(|call| call.id);
+    let call = waits.unwrap_or_else(|| CallId::mint(&mut Mint::new(Time::from_millis(1), 9)));
+    office.apply(execution::Command::Rejudge { call })
+}
+
+#[test]
+fn what_waits_when_other_rules_are_applied_is_released_held_anew_or_blocked() {
+    for (version, kinds) in [(1, "execution.not_due"), (2, "call.held"), (0, "call.blocked"), (LAX, "call.released")] {
+        let (mut office, rules) = office();
+        go_on(&mut office, &["process.run"]);
+        rules.store(version, Ordering::Relaxed);
+        let told = match rejudge(&mut office) {
+            Ok(events) => events.iter().map(Event::kind).collect::<Vec<_>>().join(" "),
+            Err(refusal) => refusal.code().to_string(),
+        };
+        assert_eq!(told, kinds, "{version}");
+        if version == LAX {
+            // What nobody allowed is asked about again once the rules want it.
+            rules.store(1, Ordering::Relaxed);
+            let bind = office.bind();
+            let events = office.apply(bind).expect("it waits for nobody");
+            assert!(events.iter().any(|event| event.kind() == "call.held"), "{events:?}");
+        }
+    }
+}
+
 #[test]
 fn a_grant_covers_what_it_was_given_for_and_no_more() {
     let pattern = |argv: &[&str]| Pattern::of("process.run", &attributes(argv));
@@ -316,6 +350,7 @@ enum Step {
     LoseJail,
     Lapse,
     Rules(u32),
+    Rejudge,
     Pass(u64),
 }
 
@@ -334,7 +369,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::End),
         2 => Just(Step::LoseJail),
         1 => Just(Step::Lapse),
-        1 => (0..4u32).prop_map(Step::Rules),
+        1 => prop_oneof![0..4u32, Just(LAX)].prop_map(Step::Rules),
+        2 => Just(Step::Rejudge),
         1 => prop_oneof![Just(1_000u64), Just(WAITS_MS)].prop_map(Step::Pass),
     ];
     prop::collection::vec(step, 1..60)
@@ -353,6 +389,9 @@ impl Seen {
             match event {
                 Event::Execution(execution::Event::CallHeld(held)) => {
                     self.allowed.insert(held.call, false);
+                }
+                Event::Execution(execution::Event::CallReleased(released)) => {
+                    self.allowed.remove(&released.call);
                 }
                 Event::Execution(execution::Event::CallAllowed(allowed)) => {
                     self.allowed.insert(allowed.call, allowed.complete);
@@ -405,6 +444,7 @@ fn act(office: &mut Office, rules: &AtomicU32, step: Step) -> Result<Vec<Event>,
         Step::Edit => return edit(office),
         Step::Reject => return reject(office),
         Step::Expire => return expire(office),
+        Step::Rejudge => return rejudge(office),
         Step::Cancel => execution::Command::Cancel { why: "enough".into() },
         Step::Release => office.release(),
         Step::Perform => office.perform(),
@@ -456,7 +496,8 @@ proptest! {
 
 /// Every kind of event of approvals and grants.
 pub fn every_kind(office: &mut Office) {
-    let judge = std::mem::replace(&mut office.world.judge, Box::new(Rules(Arc::new(AtomicU32::new(1)))));
+    let rules = Arc::new(AtomicU32::new(1));
+    let judge = std::mem::replace(&mut office.world.judge, Box::new(Rules(Arc::clone(&rules))));
     office.execution = office.world.execution_id();
     let start = office.start();
     office.must(start);
@@ -475,8 +516,15 @@ pub fn every_kind(office: &mut Office) {
     done(office);
     let grant = office.world.fold::<Agent>(office.agent).expect("it is deployed").grants[0].id;
     by(office, OWNER, agent::Command::RevokeGrant { grant }).expect("one call is left");
-    office.must(execution::Command::Cancel { why: "enough".into() });
+    let call = office.call_model();
+    office.must(call);
+    let answer = office.answer(&["process.run"]);
+    office.must(answer);
     let release = office.release();
     office.must(release);
+    rules.store(LAX, Ordering::Relaxed);
+    rejudge(office).expect("it waits");
+    rules.store(1, Ordering::Relaxed);
+    office.must(execution::Command::Cancel { why: "enough".into() });
     office.world.judge = judge;
 }

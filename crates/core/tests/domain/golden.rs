@@ -47,6 +47,8 @@ fn history() -> Office {
     let (digest, note) = (Digest(Hash::of(b"{}")), Some("a first one".to_string()));
     let apply = project::policy::Apply { digest, bundle, expected: Some(0), repeats: None, note };
     office.command_project(OWNER, project::Command::ApplyPolicy(apply)).expect("another than the built-in one");
+    let finish = project::Command::FinishRejudging { number: 1 };
+    office.command_project(Actor::Daemon, finish).expect("nothing waited");
     office.deploy("clerk", 1, "another").expect("a changed manifest");
     let steps: [fn(&mut Office) -> execution::Command; 27] = [
         Office::start,

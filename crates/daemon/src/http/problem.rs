@@ -137,6 +137,7 @@ fn of_project(refusal: &project::Refusal) -> Problem {
         R::BudgetWrong {} => Code::BudgetWrong.problem("a limit is out of range or stands twice, or none is named"),
         R::PolicyMoved { number } => Code::PolicyMoved.problem(format!("the policy that holds is number {number}")),
         R::PolicyUnchanged { number } => Code::Conflict.problem(format!("policy {number} holds, and says the same")),
+        R::PolicyRejudged {} => Code::Conflict.problem("what waits is judged by it already"),
         R::PolicyTooLarge {} => Code::PolicyInvalid.problem("a policy has at most 1 MiB"),
         R::RetentionWrong {} => Code::RetentionWrong.problem("an age or a size is out of range"),
         R::NothingToErase {} => Code::Conflict.problem("nothing is kept too long"),

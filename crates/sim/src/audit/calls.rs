@@ -2,7 +2,7 @@
 //! while it is open.
 use super::{Checked, Rule, broken};
 use std::collections::BTreeMap;
-use tenure_core::approval::{Allowed, Held};
+use tenure_core::approval::{Allowed, Held, Released};
 use tenure_core::bound::Hash;
 use tenure_core::call::{Called, Ended, Holder, LOSSES_MAX, Outcome, REDIRECTS_MAX};
 use tenure_core::execution::{Event, Turn};
@@ -83,6 +83,7 @@ impl Calls {
             Event::CallCalled(called) => self.called(id.into(), called),
             Event::CallHeld(held) => self.held(held),
             Event::CallAllowed(allowed) => self.allowed(allowed),
+            Event::CallReleased(released) => self.released(released),
             Event::CallBlocked { call, .. } => self.blocked(*call),
             Event::CallEnded(ended) => self.ended(ended),
             Event::Ended { .. } if self.open_of(id.into()) > 0 => {
@@ -101,6 +102,7 @@ impl Calls {
             session::Event::CallCalled(called) => self.called(id.into(), called),
             session::Event::CallHeld(held) => self.held(held),
             session::Event::CallAllowed(allowed) => self.allowed(allowed),
+            session::Event::CallReleased(released) => self.released(released),
             session::Event::CallBlocked { call, .. } => self.blocked(*call),
             session::Event::CallEnded(ended) => self.ended(ended),
             _ => Ok(()),
@@ -131,6 +133,16 @@ impl Calls {
                 broken(Rule::AtMostOnce, format!("{} is allowed by too few, or too many are asked", allowed.call))
             }
             Some(_) | None => broken(Rule::OneEnd, format!("{} is allowed and nobody was asked", allowed.call)),
+        }
+    }
+
+    fn released(&mut self, released: &Released) -> Checked {
+        match self.calls.get_mut(&released.call) {
+            Some(call) if call.state == State::Proposed && call.people > 0 => {
+                (call.asked, call.people) = (None, 0);
+                Ok(())
+            }
+            Some(_) | None => broken(Rule::OneEnd, format!("{} is released and did not wait", released.call)),
         }
     }
 

@@ -324,6 +324,7 @@ impl Open {
             | E::IterationReleased { .. }
             | E::IterationParked { .. }
             | E::CallAllowed(_)
+            | E::CallReleased(_)
             | E::IterationCompleted { .. }
             | E::IterationFailed { .. }
             | E::Refused(_) => {}

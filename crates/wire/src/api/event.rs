@@ -165,6 +165,14 @@ pub enum What {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         edited: bool,
     },
+    /// Other rules hold, which ask for nobody's word: it is as it was before it waited.
+    #[serde(rename = "call.released")]
+    CallReleased {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        approval: ApprovalId,
+    },
     #[serde(rename = "call.blocked")]
     CallBlocked {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -309,6 +317,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
+        | Event::CallReleased(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Ended { .. }
@@ -355,6 +364,7 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         },
         Event::CallHeld(held) => call_held(held),
         Event::CallAllowed(allowed) => call_allowed(allowed),
+        Event::CallReleased(released) => What::CallReleased { call: released.call, approval: released.approval },
         Event::IterationParked { .. } => What::IterationParked {},
         Event::CallBlocked { call, capability, blocked, .. } => {
             What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
@@ -421,6 +431,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::CallCalled(_)
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
+        | Event::CallReleased(_)
         | Event::IterationParked { .. }
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)

@@ -198,6 +198,9 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::CallCalled(called) => told.called(called),
         E::CallHeld(held) => told.held(held),
         E::CallAllowed(allowed) => told.allowed(allowed),
+        E::CallReleased(released) => {
+            WatchEvent { call: Some(released.call), ..told.told("the rules ask for it no more") }
+        }
         E::CallBlocked { call, capability, blocked, .. } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
         E::ModelFailed { failure, sentence, .. } => told.told(format!("{failure}: {sentence}")),
@@ -247,6 +250,9 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
         E::CallCalled(called) => told.called(called),
         E::CallHeld(held) => told.held(held),
         E::CallAllowed(allowed) => told.allowed(allowed),
+        E::CallReleased(released) => {
+            WatchEvent { call: Some(released.call), ..told.told("the rules ask for it no more") }
+        }
         E::CallBlocked { call, capability, blocked } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
         E::CancelRequested { call, by } => WatchEvent { call: Some(*call), ..told.told(format!("by {by}")) },
