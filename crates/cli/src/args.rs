@@ -12,7 +12,7 @@ mod sandbox;
 mod sessions;
 mod state;
 
-pub use audit::{Audit, Tail};
+pub use audit::{Audit, Export, Query, Tail};
 pub use budget::{Budget, Limit, Limits, Whose};
 pub use comms::{Comms, Dead, Letters, Send};
 pub use cost::Cost;

@@ -24,7 +24,7 @@ mod testing;
 mod tests;
 
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
-pub use tenure_store::verify;
+pub use tenure_store::{Selection, export, verify};
 
 use app::App;
 use fleet::{BuiltIn, Greeting, Supervisor};

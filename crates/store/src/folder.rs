@@ -48,6 +48,17 @@ impl Folder {
         self.root.join("ledger.pub")
     }
 
+    /// For whoever only looks.
+    pub(crate) fn exists(&self) -> Result<(), Error> {
+        let missing = |what| Err(Error::NoLedger { dir: self.root.clone(), what });
+        match (self.root.is_dir(), self.root.exists(), self.database().exists()) {
+            (false, false, _) => missing("does not exist"),
+            (false, true, _) => missing("is no directory"),
+            (true, _, false) => missing("holds no ledger: there is no tenure.db in it"),
+            (true, _, true) => Ok(()),
+        }
+    }
+
     /// Makes the directory, for its owner alone, where there is none, and closes one that was open. Returns what was open.
     pub(crate) fn make(&self) -> Result<Vec<String>, Error> {
         closed::close(&self.root)

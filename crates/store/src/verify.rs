@@ -104,7 +104,7 @@ pub fn verify_with(
 ) -> Result<Report, Error> {
     let start = Instant::now();
     let folder = Folder { root: dir.to_path_buf() };
-    exists(&folder)?;
+    folder.exists()?;
     let mut findings = Findings::default();
     let (verifier, macs) = keys(&folder, verifier, &mut findings)?;
     // Read before the moment is fixed: a daemon that runs is never behind its head outside.
@@ -135,16 +135,6 @@ pub fn verify_with(
     };
     report.took = start.elapsed();
     Ok(report)
-}
-
-fn exists(folder: &Folder) -> Result<(), Error> {
-    let missing = |what| Err(Error::NoLedger { dir: folder.root.clone(), what });
-    match (folder.root.is_dir(), folder.root.exists(), folder.database().exists()) {
-        (false, false, _) => missing("does not exist"),
-        (false, true, _) => missing("is no directory"),
-        (true, _, false) => missing("holds no ledger: there is no tenure.db in it"),
-        (true, _, true) => Ok(()),
-    }
 }
 
 /// The public key, from elsewhere or else from the directory; and what MACs are checked by, if it may be read.

@@ -2,6 +2,7 @@
 //! translation stands beside it. A field once here keeps its name and meaning; new ones are optional.
 pub mod moment;
 pub mod agent;
+pub mod audit;
 pub mod conversation;
 pub mod file;
 pub mod execution;

@@ -69,9 +69,10 @@ impl From<store::Error> for Failure {
             store::Error::Stopped => (Code::Stopping, error.to_string()),
             store::Error::Busy { .. } | store::Error::Held { .. } => (Code::Overloaded, error.to_string()),
             // Of verify and of the look at a start, which no request asks for.
-            store::Error::TemporaryFull { .. } | store::Error::Interrupted | store::Error::NoLedger { .. } => {
-                (Code::Internal, error.to_string())
-            }
+            store::Error::TemporaryFull { .. }
+            | store::Error::Interrupted
+            | store::Error::Out { .. }
+            | store::Error::NoLedger { .. } => (Code::Internal, error.to_string()),
             store::Error::Invariant { .. } => (Code::Internal, error.to_string()),
         };
         tracing::error!(%error, "the store failed a request");
