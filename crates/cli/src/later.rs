@@ -26,6 +26,11 @@ const LATER: [(&str, &str, &str); 13] = [
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),
+    (
+        "audit seal",
+        "sealing old records into a file",
+        "`tenure retention set` erases old texts, `tenure audit export` copies records",
+    ),
     ("execution replay", "replaying executions", "`tenure logs ID` shows what was done"),
 ];
 

@@ -11,12 +11,14 @@
 mod chain;
 pub mod export;
 mod head;
+mod keys;
 pub mod lifecycle;
 mod mac;
 mod record;
 
 pub use chain::{Frontier, leaf, node};
 pub use head::{Head, Signed, Signer, Verifier};
+pub use keys::Keys;
 pub use mac::MacKey;
 pub use record::{Encoded, Meta, Record, Unrecordable, canonical, read, read_meta};
 

@@ -9,6 +9,7 @@ use crate::platform::Platform;
 use crate::presence::Presence;
 use crate::reconcile::{self, Computing, Wakeups};
 use crate::records::Records;
+use crate::sink::Sinks;
 use crate::watch::Watch;
 use crate::{Error, commit};
 use std::sync::Arc;
@@ -78,6 +79,7 @@ pub fn assemble(
         presence: Presence::default(),
         wakeups: listeners.wakeups,
         fleet: Fleet::default(),
+        sinks: Sinks::default(),
         closing: CancellationToken::new(),
     }
 }

@@ -5,11 +5,11 @@ use crate::events::{Recorded, selected};
 use crate::folder::Folder;
 use crate::select::Selection;
 use crate::sql::{Cell, Sql, Walk};
-use crate::{Checkpoint, Error, chain, checkpoint};
+use crate::{Checkpoint, Error, chain, checkpoint, keys};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tenure_core::id::AgentId;
-use tenure_core::ledger::Signed;
+use tenure_core::ledger::{Signed, Verifier};
 use tenure_core::time::{Stamp, Time};
 
 /// Records that one page looks through.
@@ -154,23 +154,31 @@ pub fn head(sql: &mut dyn Sql) -> Result<Option<Signed>, Error> {
     signed.map(read).transpose()
 }
 
-/// The head outside the database of `dir`. Read it before the moment of the database that it is held against: it is never ahead.
-///
+/// The head outside the database of `dir`, and the public key there. Read it before the moment of the database that it is held
+/// against: it is never ahead.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    head: Option<Signed>,
+    key: Verifier,
+}
+
 /// # Errors
-/// The file system's; `Corrupt` where it cannot be read or is not this ledger's.
-pub fn outside(dir: &Path) -> Result<Option<Signed>, Error> {
+/// The file system's; `Corrupt` where it cannot be read.
+pub fn outside(dir: &Path) -> Result<Outside, Error> {
     let folder = Folder { root: dir.to_path_buf() };
-    let verifier = folder.read_verifier()?.ok_or_else(|| Error::corrupt("ledger.pub is missing"))?;
-    checkpoint::read(&folder.head(), &verifier)
+    let key = folder.read_verifier()?.ok_or_else(|| Error::corrupt("ledger.pub is missing"))?;
+    Ok(Outside { head: checkpoint::read_unchecked(&folder.head())?, key })
 }
 
 /// What it says of the database.
 ///
 /// # Errors
-/// The database's; `Corrupt` where the head in it cannot be read.
-pub fn compare(sql: &mut dyn Sql, outside: Option<&Signed>) -> Result<Checkpoint, Error> {
+/// The database's; `Corrupt` where one of the heads is not this ledger's.
+pub fn compare(sql: &mut dyn Sql, outside: &Outside) -> Result<Checkpoint, Error> {
+    let keys = keys::follow(sql, outside.key)?;
+    let outside = outside.head.clone().map(|signed| checkpoint::checked(signed, &keys)).transpose()?;
     let Some(Signed { head, .. }) = head(sql)? else { return Ok(Checkpoint::Missing) };
     let stamp = Stamp { at: head.at, run: head.run };
     let end = End { project: Some(head.project), size: head.size, last: head.last, stamp };
-    chain::compare(sql, &end, outside)
+    chain::compare(sql, &end, outside.as_ref())
 }

@@ -8,7 +8,7 @@ use crate::payload::{self, Blobs, find, is_erased};
 use crate::rows::{Match, agents, executions};
 use crate::select::Selection;
 use crate::sql::{Cell, Sql, Sqlite, Walk};
-use crate::{Error, migration};
+use crate::{Error, chain, keys, migration};
 use paths::{Builder, Paths};
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -16,7 +16,7 @@ use std::path::Path;
 use tenure_core::bound::{Hash, salted};
 use tenure_core::id::{AgentId, ExecutionId};
 use tenure_core::ledger::export::{
-    End, ErasedLine, FORMAT, FORMAT_VERSION, Header, KEY_ROTATED, KeyFrom, Line, PayloadLine, RecordLine, Rotation,
+    End, ErasedLine, FORMAT, FORMAT_VERSION, Header, KEY_ROTATED, KeyFrom, Line, PayloadLine, RecordLine,
 };
 use tenure_core::ledger::{self, Frontier, Meta, Signed, Signer};
 
@@ -55,13 +55,14 @@ pub fn export(
 ) -> Result<Exported, Error> {
     let folder = Folder { root: dir.to_path_buf() };
     folder.exists()?;
-    let signer = folder.read_signer()?.ok_or(Error::KeyLost)?;
     let mut sql = Sqlite::open_reader(&folder.database())?;
     let sql: &mut dyn Sql = &mut sql;
     sql.execute("BEGIN", &[])?;
     migration::check(sql)?;
+    let signed_by = chain::signed_by(sql)?.ok_or_else(|| Error::corrupt("the ledger is empty"))?;
+    let signer = folder.read_signer_of(&signed_by)?.ok_or(Error::KeyLost)?;
     let head = head(sql, &signer)?;
-    let keys = keys(sql, &head)?;
+    let keys = key_history(sql, &head)?;
     sql.execute("COMMIT", &[])?;
     let paths = tree(sql, &head, between)?;
     let (blobs, digest) = (Blobs::new(folder.blobs()), Sha256::new());
@@ -134,17 +135,10 @@ fn head(sql: &mut dyn Sql, signer: &Signer) -> Result<Signed, Error> {
 }
 
 /// All keys that the ledger had, oldest first.
-fn keys(sql: &mut dyn Sql, head: &Signed) -> Result<Vec<KeyFrom>, Error> {
-    let text = "SELECT body FROM ledger WHERE stream = $1 AND kind = $2 ORDER BY n";
-    let cells = [Cell::Text(&head.head.project.to_string()), Cell::Text(KEY_ROTATED)];
-    let rotations = sql.all(text, &cells, |row| {
-        let (meta, data) = ledger::read_meta(row.bytes(0)?).map_err(Error::corrupt)?;
-        let rotation: Rotation =
-            serde_json::from_str(data.get()).map_err(|error| Error::corrupt(format!("a rotation of keys: {error}")))?;
-        Ok((meta.index, rotation))
-    })?;
-    let first = rotations.first().map_or(&head.key, |(_, rotation)| &rotation.old).clone();
-    let rotated = rotations.into_iter().map(|(from, rotation)| KeyFrom { key: rotation.new, from });
+fn key_history(sql: &mut dyn Sql, head: &Signed) -> Result<Vec<KeyFrom>, Error> {
+    let rotations = keys::rotations(sql)?;
+    let first = rotations.first().map_or(&head.key, |(_, _, rotation)| &rotation.old).clone();
+    let rotated = rotations.into_iter().map(|(_, from, rotation)| KeyFrom { key: rotation.new, from });
     Ok([KeyFrom { key: first, from: 0 }].into_iter().chain(rotated).collect())
 }
 

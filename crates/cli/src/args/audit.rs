@@ -36,6 +36,12 @@ pub enum Audit {
     },
     /// Count records by kind, agent and day, and say what the newest head is.
     Stats,
+    /// Change the ledger's key while no daemon runs: the old key's last act is to sign the record that names the new one.
+    RotateKey {
+        /// Stays in the ledger.
+        #[arg(long, value_name = "REASON", value_parser = named)]
+        why: String,
+    },
     /// Erase for ever what an ended execution was told and said. Its records stay, and say that and why.
     Erase {
         /// Id or short id.

@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod query;
+mod rotate;
 mod stats;
 mod tail;
 
@@ -28,6 +29,7 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
         Audit::Query(wanted) => query::run(wanted, settings, output).await,
         Audit::History { id, limit, listing } => query::history(&id, limit, &listing, settings, output).await,
         Audit::Stats => stats::run(settings, output).await,
+        Audit::RotateKey { why } => rotate::run(&why, settings, output),
         Audit::Erase { execution, why } => erase(&execution, why, settings, output).await,
     }
 }

@@ -206,3 +206,109 @@ fn records_are_looked_for_by_what_they_say_counted_and_found_after_a_deletion() 
     );
     assert_eq!(house.tenure(&["audit", "history", "nobody"]).code, 4);
 }
+
+const SECRET: &str = "a secret of both sides";
+
+/// A receiver that refuses the first delivery; gives each body that it took, with its signature.
+fn receiver() -> (String, std::sync::mpsc::Receiver<(String, Vec<u8>)>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/in?token=hidden", listener.local_addr().unwrap());
+    let (taken, bodies) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut refused = false;
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut length, mut signature, mut line) = (0, String::new(), String::new());
+            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let (name, value) = line.trim().split_once(": ").unwrap_or_default();
+                match name.to_ascii_lowercase().as_str() {
+                    "content-length" => length = value.parse().unwrap(),
+                    "tenure-signature" => signature = value.to_string(),
+                    _ => {}
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let status = if std::mem::replace(&mut refused, true) { "204 No Content" } else { "503 Later" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            if status.starts_with('2') && taken.send((signature, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (url, bodies)
+}
+
+#[test]
+fn records_go_on_to_a_file_and_a_webhook_each_once_more_after_a_failure_and_on_from_where_it_stood() {
+    let (url, bodies) = receiver();
+    let first = House::new();
+    let (file, secret) = (first.path("sink.jsonl"), first.path("secret"));
+    std::fs::write(&secret, SECRET).unwrap();
+    let config = |house: &House| {
+        let text = format!("[audit]\nsink_file = {file:?}\nsink_webhook = {url:?}\nsink_secret_file = {secret:?}\n");
+        house.write("tenure.toml", &text)
+    };
+    let mut house = House::new();
+    let config = config(&house);
+    let open = house.tenure(&["--config", &config, "status"]);
+    assert_eq!(open.code, 6, "{}", open.stderr);
+    house.start(&cassette(1), &["--config", &config]);
+    // Open to others: nothing is signed with it.
+    let lags = house.until(&["status"], |answer| answer.stdout.contains("is open to others"));
+    assert!(lags.stdout.contains("audit sink webhook") && !lags.stdout.contains("hidden"), "{}", lags.stdout);
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let all = house.until(&["status", "-o", "json"], |answer| {
+        let status = answer.json();
+        status["sinks"].as_array().unwrap().iter().all(|sink| sink["behind"] == 0 && sink["failing"].is_null())
+    });
+    assert_eq!(all.json()["sinks"][1]["kind"], "webhook");
+    let (signature, body) = bodies.recv_timeout(super::house::PATIENCE).unwrap();
+    let (time, signed) = signature.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).unwrap();
+    std::fs::write(first.path("signed"), [format!("{time}.").as_bytes(), &body].concat()).unwrap();
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["dgst", "-sha256", "-hmac", SECRET, "-r"]).arg(first.path("signed"));
+    assert!(first.run(openssl).raw.starts_with(signed), "the receiver makes the same signature");
+
+    house.down();
+    house.start(&cassette(1), &["--config", &config]);
+    let manifest = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &manifest]).ok();
+    let records = |house: &House| house.tenure(&["status", "-o", "json"]).ok().json()["records"].as_u64().unwrap();
+    house.until(&["status", "-o", "json"], |answer| {
+        let status = answer.json();
+        status["sinks"].as_array().unwrap().iter().all(|sink| sink["delivered"] == status["records"])
+    });
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let indexes: Vec<u64> = lines.iter().filter_map(|line| line["index"].as_u64()).collect();
+    assert_eq!(indexes, (0..records(&house)).collect::<Vec<u64>>(), "each once, across the restart");
+    assert!(lines.last().unwrap()["head"]["signature"].is_string(), "and the head that they lie under");
+    let clear =
+        house.write("clear.toml", "[audit]\nsink_webhook = \"http://siem.example/\"\nsink_secret_file = \"s\"\n");
+    let refused = house.tenure(&["--config", &clear, "status"]);
+    assert!(refused.code == 2 && refused.stderr.contains("in clear"), "{} {}", refused.code, refused.stderr);
+}
+
+#[test]
+fn the_ledger_s_key_changes_while_no_daemon_runs_and_an_export_holds_by_the_old_key() {
+    let mut house = House::up(&cassette(1));
+    let busy = house.tenure(&["audit", "rotate-key", "--why", "yearly"]);
+    assert!(busy.code == 5 && busy.stderr.contains("tenure down"), "{} {}", busy.code, busy.stderr);
+    house.down();
+    let old = std::fs::read_to_string(house.path("data/ledger.pub")).unwrap();
+    let rotated = house.tenure(&["audit", "rotate-key", "--why", "yearly", "-o", "json"]).ok().json();
+    assert_eq!(rotated["old"], old.trim());
+    house.tenure(&["audit", "verify"]).ok();
+    let path = house.path("all.jsonl").display().to_string();
+    house.tenure(&["audit", "export", "--out", &path]).ok();
+    house.tenure(&["audit", "verify", &path, "--key", &old]).ok();
+    house.tenure(&["audit", "verify", &path, "--key", rotated["new"].as_str().unwrap()]).ok();
+    assert_eq!(house.tenure(&["audit", "verify", &path, "--key", ANOTHER]).code, 1);
+    house.start(&cassette(1), &[]);
+    house.tenure(&["audit", "query", "--kind", "ledger.key_rotated"]).ok();
+    house.tenure(&["audit", "verify"]).ok();
+}

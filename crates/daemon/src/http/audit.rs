@@ -166,10 +166,12 @@ async fn stats(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<AuditStats
     let reader = api.reader().background();
     let read = reader.read(move |sql| {
         let said = match &outside {
-            Some(outside) => match audit::compare(sql, outside.as_ref())? {
-                Checkpoint::OnChain { .. } => "agrees",
-                Checkpoint::Missing => "missing",
-                Checkpoint::Restored(_) => "differs",
+            Some(outside) => match audit::compare(sql, outside) {
+                Ok(Checkpoint::OnChain { .. }) => "agrees",
+                Ok(Checkpoint::Missing) => "missing",
+                Ok(Checkpoint::Restored(_)) => "differs",
+                Err(tenure_store::Error::Corrupt { .. }) => "unreadable",
+                Err(error) => return Err(error),
             },
             None => "unreadable",
         };

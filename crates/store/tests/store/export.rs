@@ -8,23 +8,23 @@ use tenure_core::ledger::{Signer, Verifier};
 use tenure_store::export::{Exported, Wanted, export, find_agent};
 use tenure_store::{Error, Options, Selection, Store};
 
-fn written(dir: &Path, wanted: &Wanted) -> (Exported, Vec<u8>) {
+pub(crate) fn written(dir: &Path, wanted: &Wanted) -> (Exported, Vec<u8>) {
     let mut out = Vec::new();
     let exported = export(dir, wanted, &mut out, &mut |_| Ok(())).unwrap();
     (exported, out)
 }
 
-fn checked(file: &[u8], key: Option<Verifier>) -> Checked {
+pub(crate) fn checked(file: &[u8], key: Option<Verifier>) -> Checked {
     let mut check = Check::new(key);
     file.split_inclusive(|byte| *byte == b'\n').for_each(|line| check.line(line));
     check.finish()
 }
 
-fn found(checked: &Checked) -> String {
+pub(crate) fn found(checked: &Checked) -> String {
     checked.found.iter().map(|found| format!("{found}\n")).collect()
 }
 
-fn key(dir: &Path) -> Verifier {
+pub(crate) fn key(dir: &Path) -> Verifier {
     Verifier::from_hex(std::fs::read_to_string(dir.join("ledger.pub")).unwrap().trim()).unwrap()
 }
 

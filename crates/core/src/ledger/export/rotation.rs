@@ -52,6 +52,11 @@ impl Rotation {
         Ok(Rotation { old: keys.0, new: keys.1, size, root, why, signed_by_old, signed_by_new })
     }
 
+    /// Did both keys sign it, whichever they are?
+    pub fn is_signed(&self, project: ProjectId) -> bool {
+        Verifier::from_hex(&self.old).is_ok_and(|old| self.verified(&old, project).is_some())
+    }
+
     /// Did both keys sign it, the old one being `verifier`'s? Gives the new one.
     pub fn verified(&self, verifier: &Verifier, project: ProjectId) -> Option<Verifier> {
         let bytes = statement(project, (&self.old, &self.new), (self.size, self.root)).ok()?;
