@@ -85,7 +85,8 @@ pub(crate) fn has_records(sql: &mut dyn Sql) -> Result<bool, Error> {
 
 /// The public key that the newest head names, whether or not it holds.
 pub(crate) fn signed_by(sql: &mut dyn Sql) -> Result<Option<String>, Error> {
-    if !has_records(sql)? {
+    // A database of before the first release has other tables, and is refused later.
+    if sql.first("SELECT 1 FROM sqlite_master WHERE name = 'heads'", &[], |row| row.int(0))?.is_none() {
         return Ok(None);
     }
     let signed = sql.first("SELECT signed FROM heads LIMIT 1", &[], |row| Ok(row.text(0)?.to_string()))?;

@@ -183,3 +183,40 @@ fn a_ledger_that_does_not_hold_is_not_exported_and_one_without_its_key_neither()
     std::fs::remove_file(dir.path().join("ledger.key")).unwrap();
     assert_eq!(failed(&Wanted::default()), Error::KeyLost);
 }
+
+#[test]
+fn a_hostile_file_is_a_finding_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, file) = written(dir.path(), &small(dir.path()));
+    let whole = lines(&file);
+    let header = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut line: serde_json::Value = serde_json::from_slice(&whole[0]).unwrap();
+        change(&mut line["export"]);
+        let line: Line = serde_json::from_value(line).unwrap();
+        line.to_bytes()
+    };
+    let sizes = [0u64, 1, 1 << 53, (1 << 53) - 1];
+    let sized = sizes.iter().filter_map(|size| header(&|export| export["head"]["head"]["size"] = (*size).into()).ok());
+    let mut heads: Vec<Vec<u8>> = sized.collect();
+    heads.push(header(&|export| export["keys"] = serde_json::json!([])).unwrap());
+    heads.push(header(&|export| export["keys"][0]["key"] = "x".into()).unwrap());
+    heads.push(
+        String::from_utf8(whole[0].clone()).unwrap().replace("\"size\":", "\"size\":18446744073709551615").into(),
+    );
+    heads.push(b"[]\n".to_vec());
+    heads.push(Vec::new());
+    for head in heads {
+        let told = checked(&[&[head], &whole[1..]].concat().concat(), None);
+        assert!(!told.holds());
+    }
+    // Any lines in any order, and cut anywhere.
+    for seed in 0..200usize {
+        let mut mixed: Vec<Vec<u8>> =
+            (0..whole.len()).map(|place| whole[(place * 7 + seed * 13) % whole.len()].clone()).collect();
+        if let Some(line) = mixed.get_mut(seed % whole.len()) {
+            line.truncate(line.len() * (seed % 10) / 10);
+        }
+        assert!(!checked(&mixed.concat(), None).holds(), "{seed}");
+    }
+    assert!(checked(&file, None).holds(), "the control");
+}

@@ -13,6 +13,8 @@ use std::fmt;
 
 /// Findings kept word for word; more are counted.
 const FOUND_MAX: usize = 1000;
+/// The most records that a chain can have.
+const SIZE_MAX: u64 = 1 << 53;
 /// Payloads said to be erased by a record that is still to come; more are not held against it.
 const CLAIMS_MAX: usize = 1 << 20;
 
@@ -368,6 +370,10 @@ impl Check {
 
 /// Why a record is not in the tree under the head, at the place that it names.
 fn misplaced(head: &Head, meta: &Meta, line: &RecordLine, leaf: Hash) -> Option<String> {
+    // No record has a greater place, and the tree's arithmetic must not be led beyond it.
+    if head.size > SIZE_MAX {
+        return Some("lies under a head that no ledger has".to_string());
+    }
     if meta.index >= head.size {
         return Some(format!("lies beyond the head, which is over {} records", head.size));
     }
