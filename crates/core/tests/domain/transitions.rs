@@ -395,6 +395,7 @@ fn keep_for(office: &mut Office, age_ms: u64) -> Result<Vec<Event>, Refusal> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list, of one command for each line of the table")]
 fn the_project_answers_every_command_in_every_state_as_the_table_says() {
     use project::Command as Of;
     fn key(office: &mut Office) -> tenure_core::id::KeyId {

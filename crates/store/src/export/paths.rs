@@ -164,7 +164,6 @@ fn failed(error: std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
     use super::*;
     use tenure_core::ledger::leaf;
 
