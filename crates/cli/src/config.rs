@@ -3,6 +3,7 @@
 //!
 //! Authority (where the daemon is, whose data it has, what of the host agents see) comes from the user's own file alone.
 //! Must never: take it from a file that merely lies in the current folder, which a repository or an agent may have put there.
+mod audit;
 mod contexts;
 mod llm;
 mod meant;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tenure_core::manifest::{HostMount, nearest};
 use tenure_daemon::http::CertificateSource;
 use tenure_daemon::model::settings::SettingsSource;
+use tenure_daemon::sink::Target;
 use tenure_wire::client::{Client, Endpoint};
 
 use crate::args::{Format, Global, Tls};
@@ -33,8 +35,19 @@ pub const SLOTS_DEFAULT: u32 = 8;
 const SOCKET: &str = "tenure.sock";
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 10] =
-    ["data_dir", "models_dir", "listen", "slots", "base_url", "fingerprint", "output", "sandbox", "api", "llm"];
+const KEYS: [&str; 11] = [
+    "data_dir",
+    "models_dir",
+    "listen",
+    "slots",
+    "base_url",
+    "fingerprint",
+    "output",
+    "sandbox",
+    "api",
+    "audit",
+    "llm",
+];
 /// What a file of the current folder may say.
 const HARMLESS: [&str; 1] = ["output"];
 
@@ -53,6 +66,8 @@ struct File {
     sandbox: Sandbox,
     #[serde(default)]
     api: Api,
+    #[serde(default)]
+    audit: audit::Audit,
     #[serde(default)]
     llm: Llm,
 }
@@ -97,6 +112,8 @@ pub struct Settings {
     pub tls: Option<CertificateSource>,
     /// Folders of the host that manifests may name.
     pub allow_mounts: Vec<HostMount>,
+    /// Where the daemon sends committed records.
+    pub sinks: Vec<Target>,
     pub yes: bool,
     /// What the user's own tenure.toml says of models.
     pub llm: Llm,
@@ -150,6 +167,7 @@ impl Settings {
                 }
             },
             allow_mounts: mounts(&file.sandbox.allow_mounts)?,
+            sinks: file.audit.targets()?,
             yes: global.yes,
             llm: file.llm,
             llm_source,

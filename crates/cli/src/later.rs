@@ -20,12 +20,12 @@ const LATER: [(&str, &str, &str); 11] = [
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),
-    ("execution replay", "replaying executions", "`tenure logs ID` shows what was done"),
     (
-        "audit export",
-        "signed exports of the ledger",
-        "`tenure audit verify`, and `tenure audit tail -o json` prints records",
+        "audit seal",
+        "sealing old records into a file",
+        "`tenure retention set` erases old texts, `tenure audit export` copies records",
     ),
+    ("execution replay", "replaying executions", "`tenure logs ID` shows what was done"),
 ];
 
 /// Prints why the words were not understood, or the help that was asked for, and gives the exit code.

@@ -5,17 +5,22 @@
 //! frontier   one hash for each set bit of the size; its root is the tree's
 //! head       size, root and last leaf, signed
 //! MAC        what of the database is believed without its records: rows that grant authority, snapshots
+//! export     records with their paths under one head, for whoever does not have the ledger
 //! ```
 //! What is stored is what is hashed and verified: nothing here may re-serialise a record to check it. No IO.
 mod chain;
+pub mod export;
 mod head;
+mod keys;
+pub mod lifecycle;
 mod mac;
 mod record;
 
 pub use chain::{Frontier, leaf, node};
 pub use head::{Head, Signed, Signer, Verifier};
+pub use keys::Keys;
 pub use mac::MacKey;
-pub use record::{Encoded, Meta, Record, Unrecordable, canonical, read};
+pub use record::{Encoded, Meta, Record, Unrecordable, canonical, read, read_meta};
 
 use crate::bound::Hash;
 

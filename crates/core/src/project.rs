@@ -13,6 +13,7 @@ use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
 use crate::judge::Digest;
+use crate::ledger::export::Rotation;
 use crate::owed::{Obligation, Owed};
 use crate::retention::{self, Keeping, Retention};
 use crate::row::Row;
@@ -46,6 +47,8 @@ verbs! {
         "clock.step" => RecordStep { by_ms: i64 },
         /// The head outside the database is not on this chain: an older copy was put back, and a person says that it may stand.
         "restore.accept" ends => AcceptRestore { checkpoint_size: u64, why: String },
+        /// A person changes the ledger's key. Only the store makes both signatures.
+        "ledger.rotate_key" ends => RotateKey { rotation: Rotation },
         "key.create" => CreateKey { name: String, role: Role, hash: Hash },
         "key.revoke" ends => RevokeKey { key: KeyId },
         /// Refusals were counted, and none came after them to tell of them.
@@ -79,6 +82,7 @@ verbs! {
             | Command::RecordStart { .. }
             | Command::RecordStep { .. }
             | Command::AcceptRestore { .. }
+            | Command::RotateKey { .. }
             | Command::CreateKey { .. }
             | Command::RevokeKey { .. }
             | Command::TellRefusals {}
@@ -102,6 +106,8 @@ events! {
         /// Forwards where `by_ms` is above 0.
         "clock.stepped" => ClockStepped { by_ms: i64 },
         "restore.accepted" => RestoreAccepted { checkpoint_size: u64, why: String },
+        /// From the next record on the new key signs heads.
+        "ledger.key_rotated" => KeyRotated(Rotation),
         "key.created" => KeyCreated { key: KeyId, name: String, role: Role, hash: Hash },
         "key.revoked" => KeyRevoked { key: KeyId, name: String },
         "state.set" => StateSet(values::Set),
@@ -138,6 +144,7 @@ refusals! {
     pub enum Refusal {
         "project.already_founded" => Founded {},
         "project.unfounded" => Unfounded {},
+        "ledger.rotation_wrong" => RotationWrong {},
         "key.name_taken" => KeyNameTaken {},
         "key.name_wrong" => KeyNameWrong {},
         "key.too_many" => KeysFull {},
@@ -191,6 +198,7 @@ impl Aggregate for Project {
             Command::RecordStart { .. }
             | Command::RecordStep { .. }
             | Command::AcceptRestore { .. }
+            | Command::RotateKey { .. }
             | Command::CreateKey { .. }
             | Command::RevokeKey { .. }
             | Command::TellRefusals {}
@@ -214,6 +222,10 @@ impl Aggregate for Project {
             Command::AcceptRestore { checkpoint_size, why } => {
                 draft.emit::<Project>(id, Event::RestoreAccepted { checkpoint_size, why })?;
             }
+            Command::RotateKey { rotation } if !rotation.is_signed(id) => {
+                return Err(refuse::<Project>(Refusal::RotationWrong {}));
+            }
+            Command::RotateKey { rotation } => draft.emit::<Project>(id, Event::KeyRotated(rotation))?,
             Command::CreateKey { name, role, hash } => create_key(id, draft, name, role, hash)?,
             Command::RevokeKey { key } => {
                 let Some(name) = draft.holder(Namespace::Key, &key.to_string())? else {
@@ -270,6 +282,7 @@ impl Aggregate for Project {
                 Event::DaemonStarted { .. }
                 | Event::ClockStepped { .. }
                 | Event::RestoreAccepted { .. }
+                | Event::KeyRotated(_)
                 | Event::KeyCreated { .. }
                 | Event::KeyRevoked { .. }
                 | Event::StateSet(_)
@@ -346,6 +359,7 @@ impl Aggregate for Project {
             | Event::DaemonStarted { .. }
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
+            | Event::KeyRotated(_)
             | Event::BudgetNear(_)
             | Event::PolicyRejudged { .. }
             | Event::RetentionSet { .. }

@@ -5,6 +5,7 @@ use crate::model::Models;
 use crate::presence::Presence;
 use crate::reconcile::{Computing, Wakeups};
 use crate::records::Records;
+use crate::sink::Sinks;
 use crate::watch::Watch;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
@@ -24,6 +25,7 @@ pub struct App {
     pub presence: Presence,
     pub wakeups: Wakeups,
     pub fleet: Fleet,
+    pub sinks: Sinks,
     pub closing: CancellationToken,
 }
 

@@ -18,6 +18,7 @@ pub mod model;
 pub mod fleet;
 pub mod watch;
 pub mod presence;
+pub mod sink;
 pub mod http;
 #[cfg(test)]
 mod testing;
@@ -25,7 +26,7 @@ mod testing;
 mod tests;
 
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
-pub use tenure_store::verify;
+pub use tenure_store::{Rotated, Selection, export, rotate_key, verify};
 
 use app::App;
 use fleet::{BuiltIn, Greeting, Supervisor};
@@ -62,6 +63,8 @@ pub struct Options {
     pub home_grace: Duration,
     /// Why a database that is older than its head outside may be used.
     pub accept_restore: Option<String>,
+    /// Where committed records go on to.
+    pub sinks: Vec<sink::Target>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +138,7 @@ impl Daemon {
         tasks.spawn(supervisor.run());
         tasks.spawn(fleet::keep_alive(Arc::clone(&app), options.built_in));
         start::spawn(&app, Kind::iter(), &mut tasks);
+        sink::spawn(&app, &options.sinks, &options.data_dir, &mut tasks);
         Ok(Daemon { app, models, greeting: greetings, listening, outside, store, tasks })
     }
 

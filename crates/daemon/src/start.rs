@@ -9,6 +9,7 @@ use crate::platform::Platform;
 use crate::presence::Presence;
 use crate::reconcile::{self, Computing, Wakeups};
 use crate::records::Records;
+use crate::sink::Sinks;
 use crate::watch::Watch;
 use crate::{Error, commit, policy};
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub fn assemble(
         presence: Presence::default(),
         wakeups: listeners.wakeups,
         fleet: Fleet::default(),
+        sinks: Sinks::default(),
         closing: CancellationToken::new(),
     }
 }

@@ -88,6 +88,7 @@ impl Running {
             version: "test".to_string(),
             home_grace: Duration::ZERO,
             accept_restore: None,
+            sinks: Vec::new(),
         };
         let daemon = Daemon::start_on(options, Platform { wall, ..Platform::host() }).await.unwrap();
         let app = Arc::clone(&daemon.app);

@@ -37,7 +37,7 @@ fn every_kind_of_event_happens() {
         "call.released",
     ];
     let mut kinds = BTreeSet::new();
-    for seed in 3_000_000..3_000_600 {
+    for seed in 3_000_000..3_000_400 {
         let world = run::one(MemoryStorage::new(None), seed, STEPS, None).unwrap_or_else(|found| panic!("{found}"));
         kinds.extend(world.audit.kinds().iter().copied());
     }

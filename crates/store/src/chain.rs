@@ -83,6 +83,16 @@ pub(crate) fn has_records(sql: &mut dyn Sql) -> Result<bool, Error> {
     Ok(sql.first("SELECT 1 FROM ledger LIMIT 1", &[], |row| row.int(0))?.is_some())
 }
 
+/// The public key that the newest head names, whether or not it holds.
+pub(crate) fn signed_by(sql: &mut dyn Sql) -> Result<Option<String>, Error> {
+    // A database of before the first release has other tables, and is refused later.
+    if sql.first("SELECT 1 FROM sqlite_master WHERE name = 'heads'", &[], |row| row.int(0))?.is_none() {
+        return Ok(None);
+    }
+    let signed = sql.first("SELECT signed FROM heads LIMIT 1", &[], |row| Ok(row.text(0)?.to_string()))?;
+    Ok(signed.and_then(|signed| serde_json::from_str::<Signed>(&signed).ok()).map(|signed| signed.key))
+}
+
 fn leaf_of(sql: &mut dyn Sql, project: ProjectId, index: u64) -> Result<Option<Hash>, Error> {
     let cells = [Cell::Text(&project.to_string()), Cell::count(index)];
     sql.first("SELECT body FROM ledger WHERE project = $1 AND idx = $2", &cells, |row| Ok(ledger::leaf(row.bytes(0)?)))

@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use tenure_core::ledger::{Signed, Verifier};
+use tenure_core::ledger::{Keys, Signed};
 
 /// What the head outside says of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,18 @@ impl HeadFile {
     }
 }
 
-/// The head file's content; none where there is no file.
-pub(crate) fn read(path: &Path, verifier: &Verifier) -> Result<Option<Signed>, Error> {
+/// The head file's content, signed by one of the ledger's keys; none where there is no file.
+pub(crate) fn read(path: &Path, keys: &Keys) -> Result<Option<Signed>, Error> {
+    read_unchecked(path)?.map(|signed| checked(signed, keys)).transpose()
+}
+
+pub(crate) fn checked(signed: Signed, keys: &Keys) -> Result<Signed, Error> {
+    let holds = keys.holds(&signed);
+    holds.then_some(signed).ok_or_else(|| Error::corrupt("the signature in head.json is not by this ledger's key"))
+}
+
+/// The same before it is known which keys the ledger has had. Nothing may be believed of it.
+pub(crate) fn read_unchecked(path: &Path) -> Result<Option<Signed>, Error> {
     let text = match folder::read_small(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -76,8 +86,5 @@ pub(crate) fn read(path: &Path, verifier: &Verifier) -> Result<Option<Signed>, E
     }
     let signed: Signed =
         serde_json::from_slice(&text).map_err(|error| Error::corrupt(format!("head.json cannot be read: {error}")))?;
-    if !verifier.holds(&signed) {
-        return Err(Error::corrupt("the signature in head.json is not by this ledger's key"));
-    }
     Ok(Some(signed))
 }

@@ -20,6 +20,9 @@ pub enum Error {
         "the disk of temporary files is full ({doing}): it takes as much room as the database; free some, or name another folder in SQLITE_TMPDIR"
     )]
     TemporaryFull { doing: &'static str },
+    /// What was to be written elsewhere was not; the ledger is as it was.
+    #[error("the export cannot be written: {why}; check its disk, or name another file")]
+    Out { broken_pipe: bool, why: String },
     /// Somebody asked for it.
     #[error("a look at the database was ended before it was done")]
     Interrupted,
@@ -83,6 +86,11 @@ impl Error {
         }
     }
 
+    /// Of what an export is written to.
+    pub(crate) fn out(error: &std::io::Error) -> Error {
+        Error::Out { broken_pipe: error.kind() == std::io::ErrorKind::BrokenPipe, why: error.to_string() }
+    }
+
     /// An error of the file system while `doing`.
     pub(crate) fn file(doing: &str, error: &std::io::Error) -> Error {
         let doing = doing.to_string();
@@ -101,6 +109,7 @@ impl Error {
             | Error::Held { .. }
             | Error::TemporaryFull { .. }
             | Error::Interrupted
+            | Error::Out { .. }
             | Error::NoLedger { .. }
             | Error::Foreign { .. }
             | Error::Lost { .. }

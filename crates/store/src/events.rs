@@ -1,8 +1,11 @@
 //! Reading records: a stream's, or the whole chain's from an index on.
 use crate::Error;
+use crate::audit::Order;
 use crate::rows::{messages, state};
+use crate::select::Selection;
 use crate::sql::{Cell, Columns, Sql, Walk};
 use crate::txn::load;
+use std::ops::Range;
 use tenure_core::agent::Agent;
 use tenure_core::aggregate::{Event, Member, Stream};
 use tenure_core::briefing::Source;
@@ -35,6 +38,60 @@ pub fn events_from(sql: &mut dyn Sql, from: u64, limit: u32) -> Result<Vec<Recor
     let text = "SELECT body FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 \
         ORDER BY idx LIMIT $2";
     sql.all(text, &[index(from), Cell::Int(limit.into())], recorded)
+}
+
+/// Index and bytes of the first records of a selection, or of the kind `also`, within these indexes.
+pub(crate) fn selected_after(
+    sql: &mut dyn Sql,
+    selection: &Selection,
+    also: Option<&str>,
+    within: Range<u64>,
+    limit: u32,
+) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    let mut found = Vec::new();
+    each_selected(sql, selection, also, (within, Order::OldestFirst, limit), &mut |row| {
+        found.push((row.count(1)?, row.bytes(0)?.to_vec()));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The same, read.
+pub(crate) fn selected(
+    sql: &mut dyn Sql,
+    selection: &Selection,
+    order: Order,
+    within: Range<u64>,
+    limit: u32,
+) -> Result<Vec<Recorded>, Error> {
+    let mut found = Vec::new();
+    each_selected(sql, selection, None, (within, order, limit), &mut |row| {
+        found.push(recorded(row)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn each_selected(
+    sql: &mut dyn Sql,
+    selection: &Selection,
+    also: Option<&str>,
+    (within, order, limit): (Range<u64>, Order, u32),
+    each: &mut dyn FnMut(&Columns<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let clause = selection.clause(4);
+    let order = match order {
+        Order::OldestFirst => "ASC",
+        Order::NewestFirst => "DESC",
+    };
+    let text = format!(
+        "SELECT body, idx FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 AND idx < $2 \
+         AND (kind = $3 OR ({})) ORDER BY idx {order} LIMIT {limit}",
+        clause.text
+    );
+    let mut cells = vec![index(within.start), index(within.end), Cell::Text(also.unwrap_or_default())];
+    cells.extend(clause.cells());
+    sql.each(&text, &cells, &mut |row| each(row).map(|()| Walk::On))
 }
 
 /// Of an index that a caller chose: beyond what a column can hold there is no record either way.

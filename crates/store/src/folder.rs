@@ -48,6 +48,17 @@ impl Folder {
         self.root.join("ledger.pub")
     }
 
+    /// For whoever only looks.
+    pub(crate) fn exists(&self) -> Result<(), Error> {
+        let missing = |what| Err(Error::NoLedger { dir: self.root.clone(), what });
+        match (self.root.is_dir(), self.root.exists(), self.database().exists()) {
+            (false, false, _) => missing("does not exist"),
+            (false, true, _) => missing("is no directory"),
+            (true, _, false) => missing("holds no ledger: there is no tenure.db in it"),
+            (true, _, true) => Ok(()),
+        }
+    }
+
     /// Makes the directory, for its owner alone, where there is none, and closes one that was open. Returns what was open.
     pub(crate) fn make(&self) -> Result<Vec<String>, Error> {
         closed::close(&self.root)
@@ -140,6 +151,41 @@ impl Folder {
         Ok(Signer::new(&seed))
     }
 
+    fn next_seed(&self) -> PathBuf {
+        self.root.join("ledger.key.next")
+    }
+
+    /// The key that the ledger is about to have. It is none before a committed record names it.
+    pub(crate) fn make_next_key(&self) -> Result<Signer, Error> {
+        let doing = "making the ledger's next key";
+        let mut seed = [0u8; 32];
+        getrandom::fill(&mut seed).map_err(|error| Error::Io { doing: doing.to_string(), why: error.to_string() })?;
+        write_synced(&self.next_seed(), &seed, 0o600, doing)?;
+        sync_folder(&self.root, doing)?;
+        Ok(Signer::new(&seed))
+    }
+
+    /// Must never be called before the head in the database is signed by it.
+    pub(crate) fn adopt_next_key(&self) -> Result<(), Error> {
+        let doing = "putting the ledger's next key in place";
+        fs::rename(self.next_seed(), self.seed()).map_err(|error| Error::file(doing, &error))?;
+        sync_folder(&self.root, doing)
+    }
+
+    /// Ends a change of keys that was killed: by the key that the head in the database names.
+    pub(crate) fn settle_next_key(&self, signed_by: Option<&str>) -> Result<(), Error> {
+        let next = match read_small(&self.next_seed()) {
+            Ok(bytes) => signer(&bytes).ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::file("reading the ledger's next key", &error)),
+        };
+        if next.is_some_and(|next| Some(next.verifier().to_hex().as_str()) == signed_by) {
+            return self.adopt_next_key();
+        }
+        let doing = "removing a key that signed nothing";
+        fs::remove_file(self.next_seed()).map_err(|error| Error::file(doing, &error))
+    }
+
     /// Writes the key's public half where it is missing or another's: whoever only checks reads it. True if it was written.
     pub(crate) fn publish(&self, verifier: &Verifier) -> Result<bool, Error> {
         let doing = "writing the ledger's public key";
@@ -183,12 +229,25 @@ impl Folder {
 
     /// The key that signs heads, for whoever only checks; none where it is missing or is not theirs to read.
     pub(crate) fn read_signer(&self) -> Result<Option<Signer>, Error> {
-        use std::io::ErrorKind::{NotFound, PermissionDenied};
-        match read_small(&self.seed()) {
-            Ok(bytes) => signer(&bytes).map(Some),
-            Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
-            Err(error) => Err(Error::file("reading the ledger's key", &error)),
+        read_seed(&self.seed())
+    }
+
+    /// The same; where a change of keys was killed, the one that the head in the database names.
+    pub(crate) fn read_signer_of(&self, signed_by: &str) -> Result<Option<Signer>, Error> {
+        let next = read_seed(&self.next_seed()).ok().flatten();
+        match next.filter(|next| next.verifier().to_hex() == signed_by) {
+            Some(next) => Ok(Some(next)),
+            None => self.read_signer(),
         }
+    }
+}
+
+fn read_seed(path: &Path) -> Result<Option<Signer>, Error> {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    match read_small(path) {
+        Ok(bytes) => signer(&bytes).map(Some),
+        Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
+        Err(error) => Err(Error::file("reading the ledger's key", &error)),
     }
 }
 

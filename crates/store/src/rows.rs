@@ -75,6 +75,14 @@ pub(crate) trait Table: Sized {
     }
 }
 
+/// Makes the MACs of all rows that grant authority anew. One that does not hold is left as it is: forged.
+pub(crate) fn rekey(sql: &mut dyn Sql, old: &MacKey, new: &MacKey) -> Result<(), Error> {
+    macs::rekey::<tenure_core::project::KeyRow>(sql, old, new)?;
+    macs::rekey::<tenure_core::agent::AgentKeyRow>(sql, old, new)?;
+    macs::rekey::<tenure_core::agent::RevisionRow>(sql, old, new)?;
+    macs::rekey::<tenure_core::state::AclRow>(sql, old, new)
+}
+
 /// What a name or an id, whole or short, was found to mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match<T> {

@@ -10,7 +10,7 @@ use crate::reader::{Reader, Threads};
 use crate::scrub::Scrub;
 use crate::sql::Sqlite;
 use crate::writer::{Hook, Writer, WriterState};
-use crate::{Error, migration};
+use crate::{Error, keys, migration};
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ impl Store {
             sql.limit_pages(pages)?;
         }
         let chain = Chain::load(&mut sql, &verifier)?;
-        let signed = checkpoint::read(&folder.head(), &verifier)?;
+        let signed = checkpoint::read(&folder.head(), &keys::follow(&mut sql, verifier)?)?;
         let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
         mended.extend(complete(&folder, &chain, &checkpoint, &verifier)?);
         let blobs = Blobs::new(folder.blobs());
@@ -198,13 +198,14 @@ impl Store {
 }
 
 /// The database, its tables made, and the key: both are made where a ledger begins, and neither where one was lost.
-fn begin(folder: &Folder) -> Result<(Sqlite, Signer), Error> {
+pub(crate) fn begin(folder: &Folder) -> Result<(Sqlite, Signer), Error> {
     if !folder.has_database()? {
         folder.make_database()?;
     }
     let mut sql = Sqlite::open(&folder.database())?;
     // What this program does not read it must not change.
     migration::check(&mut sql)?;
+    folder.settle_next_key(chain::signed_by(&mut sql)?.as_deref())?;
     let key = folder.signer()?;
     match (chain::has_records(&mut sql)?, &key, folder.history()) {
         (true, None, _) => return Err(Error::KeyLost),

@@ -3,7 +3,7 @@
 //! after it appended, a savepoint is set and what is held back is written first.
 mod replay;
 
-pub(crate) use replay::{load, snapshot, snapshot_holds, snapshot_mac};
+pub(crate) use replay::{load, rekey_snapshots, snapshot, snapshot_holds, snapshot_mac};
 
 use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;

@@ -24,13 +24,13 @@ pub use findings::{Finding, Findings};
 use crate::folder::Folder;
 use crate::payload::Blobs;
 use crate::sql::{Sql, Sqlite};
-use crate::{checkpoint, migration};
+use crate::{chain as chain_of, checkpoint, keys as key_history, migration};
 use chain::{Moment, Walker};
 use replay::Replay;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tenure_core::bound::Hash;
-use tenure_core::ledger::{MacKey, Verifier};
+use tenure_core::ledger::{Keys, MacKey, Verifier};
 use tenure_core::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,18 +104,21 @@ pub fn verify_with(
 ) -> Result<Report, Error> {
     let start = Instant::now();
     let folder = Folder { root: dir.to_path_buf() };
-    exists(&folder)?;
+    folder.exists()?;
     let mut findings = Findings::default();
-    let (verifier, macs) = keys(&folder, verifier, &mut findings)?;
     // Read before the moment is fixed: a daemon that runs is never behind its head outside.
-    let outside = match checkpoint::read(&folder.head(), &verifier) {
+    let outside = checkpoint::read_unchecked(&folder.head());
+    let mut live = Sqlite::open_reader(&folder.database())?;
+    let (keys, macs) = keys(&folder, &mut live, verifier, &mut findings)?;
+    let verifier = *keys.newest();
+    let outside = outside.and_then(|signed| signed.map(|signed| checkpoint::checked(signed, &keys)).transpose());
+    let outside = match outside {
         Ok(outside) => outside.map(|signed| signed.head),
         Err(error) => {
             findings.add(None, None, format!("the head outside the database cannot be read: {error}"));
             None
         }
     };
-    let mut live = Sqlite::open_reader(&folder.database())?;
     let mut report = match depth {
         Depth::Chain => {
             live.execute("BEGIN", &[])?;
@@ -137,23 +140,16 @@ pub fn verify_with(
     Ok(report)
 }
 
-fn exists(folder: &Folder) -> Result<(), Error> {
-    let missing = |what| Err(Error::NoLedger { dir: folder.root.clone(), what });
-    match (folder.root.is_dir(), folder.root.exists(), folder.database().exists()) {
-        (false, false, _) => missing("does not exist"),
-        (false, true, _) => missing("is no directory"),
-        (true, _, false) => missing("holds no ledger: there is no tenure.db in it"),
-        (true, _, true) => Ok(()),
-    }
-}
-
 /// The public key, from elsewhere or else from the directory; and what MACs are checked by, if it may be read.
 fn keys(
     folder: &Folder,
+    sql: &mut dyn Sql,
     known: Option<&Verifier>,
     findings: &mut Findings,
-) -> Result<(Verifier, Option<MacKey>), Error> {
-    let signer = findings.readable(folder.read_signer(), "ledger.key")?.flatten();
+) -> Result<(Keys, Option<MacKey>), Error> {
+    let signed_by = findings.readable(chain_of::signed_by(sql), "the head in the database")?.flatten();
+    let signer = folder.read_signer_of(&signed_by.unwrap_or_default());
+    let signer = findings.readable(signer, "ledger.key")?.flatten();
     let verifier = match (known, folder.read_verifier(), &signer) {
         (Some(known), _, _) => *known,
         (None, Ok(Some(verifier)), _) => verifier,
@@ -164,14 +160,16 @@ fn keys(
         }
         (None, Err(error), _) => return Err(error),
     };
+    let keys = findings.readable(key_history::follow(sql, verifier), "the history of keys")?;
+    let keys = keys.unwrap_or_else(|| Keys::one(verifier));
     let macs = match signer {
-        Some(signer) if signer.verifier() != verifier => {
+        Some(signer) if signer.verifier() != *keys.newest() => {
             findings.add(None, None, "ledger.key is not the private half of the public key");
             None
         }
         signer => signer.map(|signer| signer.macs().clone()),
     };
-    Ok((verifier, macs))
+    Ok((keys, macs))
 }
 
 fn check_tables(sql: &mut dyn Sql, findings: &mut Findings) -> Result<(), Error> {

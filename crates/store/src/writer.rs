@@ -2,11 +2,13 @@
 //! COMMIT. It works on a thread of its own; or, where virtual time rules, on that of whoever's turn it is. No other
 //! connection may write.
 mod batch;
+mod rotate;
 
 use crate::Error;
 use crate::pace::Pace;
 use crate::txn::{Appended, Txn};
 pub(crate) use batch::WriterState;
+pub use rotate::{Rotated, rotate_key};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

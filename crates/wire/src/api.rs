@@ -4,6 +4,7 @@ pub mod moment;
 pub mod agent;
 pub mod approval;
 pub mod policy;
+pub mod audit;
 pub mod conversation;
 pub mod file;
 pub mod execution;

@@ -6,6 +6,7 @@ mod endpoint;
 mod event_stream;
 mod tls;
 mod download;
+mod audit;
 mod budget;
 mod retention;
 mod cost;

@@ -1,5 +1,10 @@
 //! `tenure audit …`. Verifying reads the data directory itself, beside a running daemon or without one: a proof that is
 //! asked of the daemon would be the daemon's word.
+mod check;
+mod export;
+mod query;
+mod rotate;
+mod stats;
 mod tail;
 
 use serde_json::{Value, json};
@@ -15,8 +20,16 @@ use crate::screen::one_line;
 
 pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     match verb {
-        Audit::Verify { chain } => verify_ledger(if chain { Depth::Chain } else { Depth::Whole }, settings, output),
+        Audit::Verify { file: Some(file), key, .. } => check::run(&file, key.as_deref(), output),
+        Audit::Verify { file: None, chain, .. } => {
+            verify_ledger(if chain { Depth::Chain } else { Depth::Whole }, settings, output)
+        }
+        Audit::Export(asked) => export::run(&asked, settings, output),
         Audit::Tail(wanted) => tail::run(wanted, settings, output).await,
+        Audit::Query(wanted) => query::run(wanted, settings, output).await,
+        Audit::History { id, limit, listing } => query::history(&id, limit, &listing, settings, output).await,
+        Audit::Stats => stats::run(settings, output).await,
+        Audit::RotateKey { why } => rotate::run(&why, settings, output),
         Audit::Erase { execution, why } => erase(&execution, why, settings, output).await,
     }
 }
@@ -35,17 +48,21 @@ async fn erase(execution: &str, why: String, settings: &Settings, output: Output
 }
 
 fn verify_ledger(depth: Depth, settings: &Settings, output: Output) -> Result<Exit, Failure> {
-    let report = verify::verify(&settings.data_dir, depth).map_err(|error| {
-        let missing = matches!(error, verify::Error::NoLedger { .. });
-        let (exit, what) = match missing {
-            true => (Exit::NotFound, "there is no ledger to verify".to_string()),
-            false => (Exit::Failure, format!("{} cannot be verified", settings.data_dir.display())),
-        };
-        let failure = Failure::new(exit, what).why(error.to_string());
-        if missing { failure.next("name the data directory with --data-dir or TENURE_DATA_DIR") } else { failure }
-    })?;
+    let report =
+        verify::verify(&settings.data_dir, depth).map_err(|error| unverifiable(&error, settings, "verified"))?;
     output.show(&shown(&report), || told(&report))?;
     Ok(if report.holds() { Exit::Done } else { Exit::Failure })
+}
+
+/// Why a data directory could not be looked at.
+fn unverifiable(error: &verify::Error, settings: &Settings, done: &str) -> Failure {
+    let missing = matches!(error, verify::Error::NoLedger { .. });
+    let (exit, what) = match missing {
+        true => (Exit::NotFound, format!("there is no ledger to be {done}")),
+        false => (Exit::Failure, format!("{} cannot be {done}", settings.data_dir.display())),
+    };
+    let failure = Failure::new(exit, what).why(error.to_string());
+    if missing { failure.next("name the data directory with --data-dir or TENURE_DATA_DIR") } else { failure }
 }
 
 fn shown(report: &Report) -> Value {

@@ -3,7 +3,7 @@ use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::{Output, ago, size, table};
 use crate::screen::one_line;
-use tenure_wire::api::status::{DiskUse, LedgerCheck, LedgerCheckState};
+use tenure_wire::api::status::{DiskUse, LedgerCheck, LedgerCheckState, Sink};
 
 pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let status = settings.client()?.status().await?;
@@ -32,6 +32,7 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             ("model", Some(format!("default is {}: {}", status.model.model, status.model.because))),
             ("cassette", status.model.cassette.clone()),
             ("ledger", Some(format!("{} records, {}", status.records, checked(&status.ledger_check)))),
+            ("sinks", (!status.sinks.is_empty()).then(|| sinks(&status.sinks))),
             ("disk", (!status.disk.is_empty()).then(|| disk(&status.disk))),
             ("agents", Some(status.agents.to_string())),
             ("executions", Some(format!("{} open", status.executions_open))),
@@ -51,6 +52,15 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
         table::lines(output.width(), lines.into_iter().chain(unusable))
     })?;
     Ok(Exit::Done)
+}
+
+fn sinks(sinks: &[Sink]) -> String {
+    let shown = sinks.iter().map(|sink| {
+        let far = if sink.behind == 0 { "has all".to_string() } else { format!("is {} records behind", sink.behind) };
+        let since = sink.failing_since.map(|since| format!(" and takes nothing since {}", ago(since)));
+        format!("{} {} {far}{}", sink.kind, sink.to, since.unwrap_or_default())
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// The largest first, with what they come to.

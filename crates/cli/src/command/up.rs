@@ -119,6 +119,7 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
         version: env!("CARGO_PKG_VERSION").to_string(),
         home_grace: up.home_grace.unwrap_or(HOME_GRACE_DEFAULT),
         accept_restore: up.accept_restore.clone(),
+        sinks: settings.sinks.clone(),
     })
 }
 

@@ -57,6 +57,14 @@ impl House {
 
     pub(crate) fn up_with(cassette: &str, more: &[&str]) -> House {
         let mut house = House::new();
+        house.start(cassette, more);
+        house
+    }
+
+    /// Starts a daemon on this directory.
+    pub(crate) fn start(&mut self, cassette: &str, more: &[&str]) {
+        let house = self;
+        house.greeting.clear();
         let tape = house.write("cassette.jsonl", cassette);
         let mut command = house.command(&["up", "--listen", "127.0.0.1:0"]);
         command.args(more);
@@ -75,7 +83,6 @@ impl House {
         house.daemon = Some(child);
         let url = Regex::new(r"https?://127\.0\.0\.1:\d+").unwrap();
         house.url = url.find(&house.greeting).unwrap().as_str().to_string();
-        house
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -48,6 +48,10 @@ impl Frontier {
         peaks.fold(*last, |right, left| node(left, &right))
     }
 
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// The peaks, 32 bytes each, as they are stored beside the size.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.peaks.iter().flat_map(|peak| peak.0).collect()

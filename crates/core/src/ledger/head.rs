@@ -78,8 +78,13 @@ impl Signer {
     /// # Errors
     /// A size or time beyond ±(2^53−1).
     pub fn sign(&self, head: Head) -> Result<Signed, Unrecordable> {
-        let signature = self.key.sign(&head.to_bytes()?);
-        Ok(Signed { head, key: self.public.clone(), signature: HEXLOWER.encode(&signature.to_bytes()) })
+        let signature = self.sign_bytes(&head.to_bytes()?);
+        Ok(Signed { head, key: self.public.clone(), signature })
+    }
+
+    /// Of a statement that says in its own words what it is.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> String {
+        HEXLOWER.encode(&self.key.sign(bytes).to_bytes())
     }
 }
 
@@ -103,9 +108,15 @@ impl Verifier {
 
     /// Was this head signed with this key?
     pub fn holds(&self, signed: &Signed) -> bool {
-        let Some(signature) = unhex::<64>(&signed.signature) else { return false };
         let Ok(bytes) = signed.head.to_bytes() else { return false };
-        signed.key == self.to_hex() && self.key.verify_strict(&bytes, &Signature::from_bytes(&signature)).is_ok()
+        signed.key == self.to_hex() && self.holds_bytes(&bytes, &signed.signature)
+    }
+
+    pub(super) fn holds_bytes(&self, bytes: &[u8], signature: &str) -> bool {
+        // One signature is written in one way: nothing of a signed file may change and hold.
+        let signature = HEXLOWER.decode(signature.as_bytes()).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        let Some(signature) = signature else { return false };
+        self.key.verify_strict(bytes, &Signature::from_bytes(&signature)).is_ok()
     }
 }
 

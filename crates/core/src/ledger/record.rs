@@ -154,12 +154,30 @@ struct Envelope<'a> {
 /// Bytes that are no record, a number that no record has, or an event of a kind or version that this program does not
 /// know.
 pub fn read(bytes: &[u8]) -> Result<(Meta, Event), String> {
+    let record = envelope(bytes)?;
+    let event = Event::read(record.stream, &record.kind, record.v, record.data.get())?;
+    Ok((meta(record), event))
+}
+
+/// What a record says beside its event, which may be of a kind that this program does not know, and the event's data.
+///
+/// # Errors
+/// Bytes that are no record, or a number that no record has.
+pub fn read_meta(bytes: &[u8]) -> Result<(Meta, &RawValue), String> {
+    let record = envelope(bytes)?;
+    let data = record.data;
+    Ok((meta(record), data))
+}
+
+fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, String> {
     if !numbers_exact(bytes) {
         return Err("this is no record: a number in it is no integer within ±(2^53−1)".to_string());
     }
-    let record: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| format!("this is no record: {error}"))?;
-    let event = Event::read(record.stream, &record.kind, record.v, record.data.get())?;
-    let meta = Meta {
+    serde_json::from_slice(bytes).map_err(|error| format!("this is no record: {error}"))
+}
+
+fn meta(record: Envelope<'_>) -> Meta {
+    Meta {
         project: record.project,
         index: record.index,
         stream: record.stream,
@@ -169,8 +187,7 @@ pub fn read(bytes: &[u8]) -> Result<(Meta, Event), String> {
         kind: record.kind.into_owned(),
         version: record.v,
         prev: record.prev,
-    };
-    Ok((meta, event))
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ impl Event {
             | Event::DaemonStarted { .. }
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
+            | Event::KeyRotated(_)
             | Event::KeyCreated { .. }
             | Event::KeyRevoked { .. }
             | Event::AclSet { .. }
@@ -111,6 +112,7 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::DaemonStarted { .. }
         | Event::ClockStepped { .. }
         | Event::RestoreAccepted { .. }
+        | Event::KeyRotated(_)
         | Event::KeyCreated { .. }
         | Event::KeyRevoked { .. }
         | Event::StateSet(_)

@@ -14,7 +14,9 @@ use tenure_core::execution::{
 use tenure_core::fleet::{self, Worker};
 use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint, ProjectId, WorkerId};
 use tenure_core::judge::{FloorAndTools, Judge};
+use tenure_core::ledger::Signer;
 use tenure_core::ledger::canonical;
+use tenure_core::ledger::export::Rotation;
 use tenure_core::manifest::{Manifest, Missed, Overlap, Validator};
 use tenure_core::network::{self, Traffic};
 use tenure_core::plan::{Limits, Plan, Schedule};
@@ -67,6 +69,13 @@ impl Office {
         office.world.commit(Actor::Daemon, Command::Worker(worker, register)).expect("a new worker");
         office.connect(2);
         office
+    }
+
+    /// As the store makes one.
+    pub fn rotation(&self) -> Rotation {
+        let [old, new] = [1, 2].map(|seed| Signer::new(&[seed; 32]));
+        let rotation = Rotation::sign((&old, &new), self.project, (9, Hash::of(b"root")), "yearly".into());
+        rotation.expect("a small number")
     }
 
     pub fn command_project(&mut self, actor: Actor, command: project::Command) -> Result<Vec<Event>, Refusal> {

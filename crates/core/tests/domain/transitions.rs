@@ -6,6 +6,7 @@ use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::call::Outcome;
 use tenure_core::execution::Execution;
 use tenure_core::fleet::{self, Worker};
+use tenure_core::ledger::export::Rotation;
 use tenure_core::manifest::{Missed, Overlap};
 use tenure_core::retention::{AGE_MS_MIN, Retention};
 use tenure_core::{agent, execution, network, project};
@@ -394,6 +395,7 @@ fn keep_for(office: &mut Office, age_ms: u64) -> Result<Vec<Event>, Refusal> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list, of one command for each line of the table")]
 fn the_project_answers_every_command_in_every_state_as_the_table_says() {
     use project::Command as Of;
     fn key(office: &mut Office) -> tenure_core::id::KeyId {
@@ -424,7 +426,7 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 20] = [
+    let commands: [(&str, Command1); 22] = [
         ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
         ("set what is kept", |office| keep_for(office, AGE_MS_MIN)),
@@ -433,6 +435,14 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
         ("record step", |office| office.command_project(Actor::Daemon, Of::RecordStep { by_ms: -5 })),
         ("accept restore", |office| {
             office.command_project(OWNER, Of::AcceptRestore { checkpoint_size: 9, why: "a backup".into() })
+        }),
+        ("rotate the ledger's key", |office| {
+            let rotation = office.rotation();
+            office.command_project(OWNER, Of::RotateKey { rotation })
+        }),
+        ("rotate the ledger's key without its word", |office| {
+            let rotation = Rotation { signed_by_old: String::new(), ..office.rotation() };
+            office.command_project(OWNER, Of::RotateKey { rotation })
         }),
         ("create key", |office| office.command_project(OWNER, create("ops"))),
         ("create key without a name", |office| office.command_project(OWNER, create(""))),

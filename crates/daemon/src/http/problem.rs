@@ -69,9 +69,10 @@ impl From<store::Error> for Failure {
             store::Error::Stopped => (Code::Stopping, error.to_string()),
             store::Error::Busy { .. } | store::Error::Held { .. } => (Code::Overloaded, error.to_string()),
             // Of verify and of the look at a start, which no request asks for.
-            store::Error::TemporaryFull { .. } | store::Error::Interrupted | store::Error::NoLedger { .. } => {
-                (Code::Internal, error.to_string())
-            }
+            store::Error::TemporaryFull { .. }
+            | store::Error::Interrupted
+            | store::Error::Out { .. }
+            | store::Error::NoLedger { .. } => (Code::Internal, error.to_string()),
             store::Error::Invariant { .. } => (Code::Internal, error.to_string()),
         };
         tracing::error!(%error, "the store failed a request");
@@ -121,6 +122,7 @@ fn of_project(refusal: &project::Refusal) -> Problem {
     match refusal {
         R::Founded {} => Code::Conflict.problem("the project is founded already"),
         R::Unfounded {} => Code::NotReady.problem("the project is not founded yet"),
+        R::RotationWrong {} => Code::Conflict.problem("the change of the ledger's key is not signed by both keys"),
         R::KeyNameTaken {} => Code::KeyNameTaken.problem("another live key has this name"),
         R::KeyNameWrong {} => Code::KeyNameWrong.problem("the name is empty, too long or not printable"),
         R::KeysFull {} => Code::KeysFull.problem("no more keys are kept alive at a time"),

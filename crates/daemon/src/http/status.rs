@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use tenure_core::manifest::Engine;
 use tenure_store::ScrubState;
 use tenure_store::rows::{agents, executions, messages};
-use tenure_wire::api::status::{Health, LedgerCheck, LedgerCheckState, Status, Unusable, Worker};
+use tenure_wire::api::status::{Health, LedgerCheck, LedgerCheckState, Sink, Status, Unusable, Worker};
 use tenure_wire::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -52,6 +52,7 @@ async fn status(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Status> {
         fingerprint: api.installation.certificates.as_ref().map(|certificates| certificates.fingerprint()),
         records: api.app.watch.records(),
         ledger_check: ledger_check(api.reader().scrub_state()),
+        sinks: sinks(&api),
         unusable: unusable(&api, worker.as_ref()),
         worker,
         model: default_model(&api),
@@ -105,6 +106,19 @@ fn worker(api: &ApiState) -> Option<Worker> {
     })
 }
 
+fn sinks(api: &ApiState) -> Vec<Sink> {
+    let records = api.app.watch.records();
+    let shown = api.app.sinks.states().into_iter().map(|sink| Sink {
+        kind: sink.kind.to_string(),
+        to: sink.to,
+        delivered: sink.delivered,
+        behind: records.saturating_sub(sink.delivered),
+        failing_since: sink.failing.as_ref().map(|(since, _)| (*since).into()),
+        failing: sink.failing.map(|(_, why)| why),
+    });
+    shown.collect()
+}
+
 fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
     let item = |what: &str, why: &str, next: Option<&str>| Unusable {
         what: what.to_string(),
@@ -139,6 +153,16 @@ fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
     }
     if let Some(why) = api.models.settings_failure() {
         found.push(item("the newest configuration of models", &why, Some("until then the one before is used")));
+    }
+    for sink in sinks(api) {
+        if let Some(why) = sink.failing {
+            let what = format!("audit sink {}", sink.kind);
+            found.push(item(
+                &what,
+                &format!("{} records behind: {why}", sink.behind),
+                Some("it is tried again by itself"),
+            ));
+        }
     }
     for alias in api.models.aliases() {
         if let Some(failure) = alias.missing {

@@ -68,6 +68,24 @@ pub(super) fn write_mac<R: Table>(sql: &mut dyn Sql, macs: &MacKey, row: &R) -> 
     sql.execute(text, &[Cell::Text(R::NAME), Cell::Text(&key(row)), Cell::Bytes(&mac)]).map(|_| ())
 }
 
+/// Makes the MACs of a table's rows anew, page by page.
+pub(super) fn rekey<R: Authority>(sql: &mut dyn Sql, old: &MacKey, new: &MacKey) -> Result<(), Error> {
+    const PAGE: usize = 256;
+    let key: Vec<String> = R::KEY.split(", ").map(|column| format!("{}.{column}", R::NAME)).collect();
+    let text = R::select_unverified(&format!("ORDER BY {} LIMIT {PAGE} OFFSET $1", key.join(", ")));
+    for offset in (0..).step_by(PAGE) {
+        let rows = sql.all(&text, &[Cell::Int(offset)], R::read_unverified)?;
+        let last = rows.len() < PAGE;
+        for row in rows.into_iter().filter_map(|row| row.verified(old).ok()) {
+            write_mac(sql, new, &row)?;
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
 #[expect(private_bounds, reason = "only a row of a table of this crate is ever unverified")]
 impl<R: Table> Unverified<R> {
     /// The row, if this ledger wrote it so.

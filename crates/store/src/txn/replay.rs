@@ -78,6 +78,28 @@ pub(crate) fn snapshot(sql: &mut dyn Sql, macs: &MacKey, stream: Stream, entry: 
     Ok(())
 }
 
+/// Makes the MACs of all snapshots anew. One that does not hold is left as it is, and dropped where it is read.
+pub(crate) fn rekey_snapshots(sql: &mut dyn Sql, old: &MacKey, new: &MacKey) -> Result<(), Error> {
+    let text = "SELECT stream, n, version, body, mac FROM snapshots WHERE stream > $1 ORDER BY stream LIMIT 64";
+    let mut after = String::new();
+    loop {
+        let page = sql.all(text, &[Cell::Text(&after)], |row| {
+            let (stream, n, version): (Stream, u64, i64) = (row.parse(0)?, row.count(1)?, row.int(2)?);
+            let holds = snapshot_holds(old, stream, (n, version), row.bytes(3)?, row.bytes(4)?);
+            Ok((
+                stream,
+                holds.then(|| with_parts(stream, n, version, row.bytes(3).unwrap_or_default(), |parts| new.mac(parts))),
+            ))
+        })?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = last.to_string();
+        for (stream, mac) in page.iter().filter_map(|(stream, mac)| Some((stream, mac.as_ref()?))) {
+            let text = "UPDATE snapshots SET mac = $1 WHERE stream = $2";
+            sql.execute(text, &[Cell::Bytes(mac), Cell::Text(&stream.to_string())])?;
+        }
+    }
+}
+
 /// Of a snapshot by this version.
 pub(crate) fn snapshot_mac(macs: &MacKey, stream: Stream, n: u64, body: &[u8]) -> [u8; 32] {
     with_parts(stream, n, FOLD_VERSION.into(), body, |parts| macs.mac(parts))

@@ -46,7 +46,7 @@ pub(crate) struct WriterState {
 }
 
 /// How a transaction ended.
-struct Done {
+pub(super) struct Done {
     chain: Chain,
     signed: Option<String>,
     left: Vec<Stream>,
@@ -101,7 +101,7 @@ impl WriterState {
     }
 
     /// The last thing that the writer does.
-    pub(super) fn end(&mut self) {
+    pub(in crate::writer) fn end(&mut self) {
         self.publish_head();
     }
 
@@ -148,7 +148,7 @@ impl WriterState {
         }
     }
 
-    fn commit(&mut self, batch: &mut Batch) -> Result<Done, Error> {
+    pub(super) fn commit(&mut self, batch: &mut Batch) -> Result<Done, Error> {
         let mut chain = Chain { end: batch.end, frontier: self.chain.frontier.clone() };
         let mut left = Vec::new();
         let mut signed = None;
@@ -173,7 +173,7 @@ impl WriterState {
     }
 
     /// The transaction is on disk: what was a copy is the state now.
-    fn committed(&mut self, done: Done, batch: Batch, hook: &mut Option<Hook>) {
+    pub(super) fn committed(&mut self, done: Done, batch: Batch, hook: &mut Option<Hook>) {
         self.chain = done.chain;
         self.lengthen_after = self.lengthen_after.map(|left| left.saturating_sub(1));
         for stream in done.left {

@@ -8,6 +8,8 @@ mod verify;
 mod rows;
 mod authority;
 mod beside;
+mod export;
+mod rotation;
 mod readers;
 mod refused;
 #[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]

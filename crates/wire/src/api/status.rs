@@ -47,6 +47,9 @@ pub struct Status {
     /// What takes room on the disk in the data directory; looked at no more than once a minute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disk: Vec<DiskUse>,
+    /// Where committed records go on to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<Sink>,
     /// What cannot be used now, or is not enforced here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusable: Vec<Unusable>,
@@ -62,6 +65,25 @@ pub struct DiskUse {
     /// Not all of it could be looked at: there is more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub beyond: bool,
+}
+
+/// A place outside that is sent every record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Sink {
+    /// `file` or `webhook`.
+    pub kind: String,
+    pub to: String,
+    /// Records that it has.
+    pub delivered: u64,
+    /// Records that it does not have yet.
+    pub behind: u64,
+    /// Why it takes nothing now; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub failing_since: Option<Moment>,
 }
 
 /// Something that is not usable yet, and how it becomes so.

@@ -146,7 +146,7 @@ fn show_next(records: &[Value], listing: &Listing, first: bool, output: Output) 
     output.table(&table_of(records, output), &listing)
 }
 
-fn table_of(records: &[Value], output: Output) -> Table {
+pub(super) fn table_of(records: &[Value], output: Output) -> Table {
     let columns = [
         Column::key("INDEX"),
         Column::worth("AT", 1),
