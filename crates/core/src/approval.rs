@@ -96,7 +96,7 @@ pub struct Released {
 pub(crate) enum Rejudged {
     Same,
     Released(Released),
-    Held(Held),
+    Held(Box<Held>),
     Blocked(Blocked),
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn rejudge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Res
         May::Begin { .. } => Rejudged::Released(Released { call: call.id, approval: approval.id }),
         May::Never => Rejudged::Blocked(Blocked::Policy { judgement: judged.judgement }),
         May::Wait if approval.answers(&judged.judgement) => Rejudged::Same,
-        May::Wait => Rejudged::Held(Held::of(draft, call, judged.judgement, judged.shown)),
+        May::Wait => Rejudged::Held(Box::new(Held::of(draft, call, judged.judgement, judged.shown))),
     })
 }
 

@@ -148,20 +148,6 @@ pub struct Iteration {
     pub step: Step,
 }
 
-impl Iteration {
-    /// Nothing can go on before a person has answered.
-    pub fn waits_for_people(&self) -> bool {
-        match &self.step {
-            Step::Acting { calls } => {
-                call::startable(calls).next().is_none()
-                    && calls.iter().all(|call| call.lease().is_none())
-                    && calls.iter().any(|call| call.waits_for().is_some())
-            }
-            Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum Step {
@@ -611,42 +597,8 @@ impl Aggregate for Execution {
     }
 
     fn apply(fold: &mut Option<Execution>, event: &Event, stamp: Stamp) {
-        if let Event::Started {
-            agent,
-            agent_name,
-            revision,
-            input,
-            briefing,
-            limits,
-            validators,
-            trigger,
-            conversation,
-            parent,
-            ..
-        } = event
-        {
-            *fold = Some(Execution {
-                agent: *agent,
-                agent_name: agent_name.clone(),
-                revision: *revision,
-                limits: *limits,
-                validators: *validators,
-                input: input.hash,
-                briefing: briefing.map(|briefing| briefing.hash),
-                trigger: *trigger,
-                parent: parent.clone(),
-                children: Vec::new(),
-                has_started: 0,
-                started_at: stamp.at,
-                wall: Clock::default(),
-                spent: Spent::default(),
-                bytes: 0,
-                iterations: 0,
-                cancel_requested: false,
-                conversation: *conversation,
-                warned: Vec::new(),
-                phase: Phase::Queued { iteration: 1, since: stamp.run },
-            });
+        if let Some(started) = iteration::started(event, stamp) {
+            *fold = Some(started);
         }
         let Some(execution) = fold else { return };
         rows::brings(event, &mut |bound| execution.bytes = execution.bytes.saturating_add(bound.size));

@@ -62,37 +62,6 @@ macro_rules! life_events {
     };
 }
 
-/// Events of the wakes that it plans itself.
-macro_rules! planned_events {
-    () => {
-        Event::ScheduleCreated { .. }
-            | Event::ScheduleDeleted { .. }
-            | Event::ScheduleWoken { .. }
-            | Event::ScheduleSkipped { .. }
-    };
-}
-
-/// Events of what it tells its supervisor.
-macro_rules! alert_events {
-    () => {
-        Event::AlertSent { .. } | Event::AlertAcknowledged { .. }
-    };
-}
-
-/// Events of what people let it do.
-macro_rules! grant_events {
-    () => {
-        Event::GrantGiven { .. } | Event::GrantUsed { .. } | Event::GrantRevoked { .. }
-    };
-}
-
-/// Events of things of its that are listed one by one.
-macro_rules! item_events {
-    () => {
-        planned_events!() | alert_events!() | grant_events!()
-    };
-}
-
 macro_rules! message_events {
     () => {
         Event::MessageSent { .. } | Event::MessageQueued { .. } | message_events_without_body!()

@@ -13,7 +13,6 @@ use crate::time::Due;
 const TOOK_MS_MAX: u64 = 1 << 40;
 
 /// What became of a proposed call.
-#[expect(clippy::large_enum_variant, reason = "it lives for one commit")]
 #[derive(Debug)]
 pub(crate) enum Begun {
     Called(Called),

@@ -194,7 +194,7 @@ fn rejudge(it: &mut Decider<'_, '_>, call: CallId) -> Result<(), Stop> {
     match approval::rejudge(it.draft, caller, &call)? {
         Rejudged::Same => Err(no(Refusal::NotDue {})),
         Rejudged::Released(released) => it.emit(Event::CallReleased(released)),
-        Rejudged::Held(held) => it.emit(Event::CallHeld(held)),
+        Rejudged::Held(held) => it.emit(Event::CallHeld(*held)),
         Rejudged::Blocked(blocked) => turn::block(it, &call, blocked),
     }
 }

@@ -1,6 +1,8 @@
 //! An iteration: bound to one worker's connection at a time, closed once, released when its jail is gone.
 use super::decide::{Decider, bound_to, no};
-use super::{Binding, Cause, Check, Ending, Event, Execution, Iteration, Payloads, Phase, Reason, Refusal, Step};
+use super::{
+    Binding, Cause, Check, Ending, Event, Execution, Iteration, Payloads, Phase, Reason, Refusal, Spent, Step,
+};
 use crate::agent::{self, Agent};
 use crate::binding::{self, Unplaced};
 use crate::call::{self, Open, Outcome};
@@ -230,6 +232,62 @@ fn spent(it: &Decider<'_, '_>, number: u32, cause: &Cause, all_blocked: bool) ->
         }
     };
     Ok(Some(Ending::Failed { reason: Reason::MaxIterations, detail }))
+}
+
+impl Iteration {
+    /// Nothing can go on before a person has answered.
+    pub fn waits_for_people(&self) -> bool {
+        match &self.step {
+            Step::Acting { calls } => {
+                call::startable(calls).next().is_none()
+                    && calls.iter().all(|call| call.lease().is_none())
+                    && calls.iter().any(|call| call.waits_for().is_some())
+            }
+            Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+        }
+    }
+}
+
+/// As it begins: queued, with nothing spent.
+pub(super) fn started(event: &Event, stamp: Stamp) -> Option<Execution> {
+    if let Event::Started {
+        agent,
+        agent_name,
+        revision,
+        input,
+        briefing,
+        limits,
+        validators,
+        trigger,
+        conversation,
+        parent,
+        ..
+    } = event
+    {
+        return Some(Execution {
+            agent: *agent,
+            agent_name: agent_name.clone(),
+            revision: *revision,
+            limits: *limits,
+            validators: *validators,
+            input: input.hash,
+            briefing: briefing.map(|briefing| briefing.hash),
+            trigger: *trigger,
+            parent: parent.clone(),
+            children: Vec::new(),
+            has_started: 0,
+            started_at: stamp.at,
+            wall: Clock::default(),
+            spent: Spent::default(),
+            bytes: 0,
+            iterations: 0,
+            cancel_requested: false,
+            conversation: *conversation,
+            warned: Vec::new(),
+            phase: Phase::Queued { iteration: 1, since: stamp.run },
+        });
+    }
+    None
 }
 
 pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {

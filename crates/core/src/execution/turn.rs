@@ -311,14 +311,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
                 *call = ModelCall::Due { at: retry_at.unwrap_or(run) };
             }
         }
-        Event::ModelLost { charged_micro_usd, .. } => {
-            charge(execution, *charged_micro_usd);
-            execution.spent.model_losses += 1;
-            if let Some(Step::Thinking { attempt, call, .. }) = step_mut(execution) {
-                *attempt += 1;
-                *call = ModelCall::Due { at: run };
-            }
-        }
+        Event::ModelLost { charged_micro_usd, .. } => apply_lost(execution, *charged_micro_usd, run),
         Event::CallCalled(called) => apply_called(execution, called),
         Event::CallHeld(held) => change_call(execution, held.call, |call| call.apply_held(held)),
         Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
@@ -344,6 +337,15 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::ChildEnded { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}
+    }
+}
+
+fn apply_lost(execution: &mut Execution, charged_micro_usd: Option<u64>, run: Run) {
+    charge(execution, charged_micro_usd);
+    execution.spent.model_losses += 1;
+    if let Some(Step::Thinking { attempt, call, .. }) = step_mut(execution) {
+        *attempt += 1;
+        *call = ModelCall::Due { at: run };
     }
 }
 

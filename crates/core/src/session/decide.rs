@@ -199,7 +199,7 @@ fn rejudge(id: SessionId, draft: &mut Draft<'_>, call: CallId) -> Result<(), Sto
     match approval::rejudge(draft, caller, &held.call)? {
         Rejudged::Same => return Err(no(Refusal::NotDue {})),
         Rejudged::Released(released) => draft.emit::<Session>(id, Event::CallReleased(released))?,
-        Rejudged::Held(held) => draft.emit::<Session>(id, Event::CallHeld(held))?,
+        Rejudged::Held(held) => draft.emit::<Session>(id, Event::CallHeld(*held))?,
         Rejudged::Blocked(blocked) => block(id, draft, &held.call, blocked)?,
     }
     Ok(jail::advance(id, draft)?)
