@@ -72,7 +72,7 @@ pub use supervision::{Supervised, Supervision};
 
 use crate::actor::Actor;
 use crate::aggregate::{Aggregate, events, refusals, verbs};
-use crate::approval::Grant;
+use crate::approval::{Grant, Scope};
 use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Allowance, Line, Near, Whose};
 use crate::call::Holder;
@@ -621,7 +621,10 @@ impl Aggregate for Agent {
                 agent.open = agent.open.saturating_add(1);
                 agent.last_started_at = Some(stamp.at);
             }
-            Event::ExecutionEnded { execution } => supervision::apply_ended(agent, *execution, stamp),
+            Event::ExecutionEnded { execution } => {
+                supervision::apply_ended(agent, *execution, stamp);
+                agent.grants.retain(|grant| grant.scope != Scope::Execution { id: *execution });
+            }
             Event::RetentionDue { due } => agent.keeping.due = *due,
             planned_events!() => planned::apply(agent, event, stamp),
             grant_events!() => approval::apply(agent, event, stamp),

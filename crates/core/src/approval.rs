@@ -22,7 +22,7 @@ use crate::draft::Draft;
 use crate::facts::Unread;
 use crate::id::{AgentId, ApprovalId, CallId};
 use crate::item::{Item, ItemChange, ItemKind};
-use crate::judge::Judgement;
+use crate::judge::{Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::Row;
 use crate::time::{Due, Stamp, Time};
@@ -44,8 +44,8 @@ pub const CANCELLED: &str = "cancelled";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     pub id: ApprovalId,
-    /// Why it is asked for; once the rules say something else, it is asked for anew.
-    pub judgement: Judgement,
+    /// Of the rules that ask; once others do, or in other words, it is asked for anew.
+    pub basis: Hash,
     pub expires: Time,
     /// Different people who must allow it.
     pub people: u32,
@@ -106,7 +106,9 @@ pub(crate) fn rejudge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Res
     let Some(approval) = call.waits_for() else { return Ok(Rejudged::Same) };
     let judged = call::judge(draft, caller, call)?;
     Ok(match judged.may {
-        May::Begin { .. } => Rejudged::Released(Released { call: call.id, approval: approval.id }),
+        // It covers one call, and takes no other's place in the queue.
+        May::Begin { grant: Some(_) } => Rejudged::Same,
+        May::Begin { grant: None } => Rejudged::Released(Released { call: call.id, approval: approval.id }),
         May::Never => Rejudged::Blocked(Blocked::Policy { judgement: judged.judgement }),
         May::Wait if approval.answers(&judged.judgement) => Rejudged::Same,
         May::Wait => Rejudged::Held(Box::new(Held::of(draft, call, judged.judgement, judged.shown))),
@@ -150,19 +152,26 @@ impl Held {
     }
 
     pub(crate) fn approval(&self) -> Approval {
-        let (id, judgement) = (self.approval, self.judgement.clone());
-        Approval { id, judgement, expires: self.expires, people: self.people, by: Vec::new() }
+        let (id, basis) = (self.approval, basis(&self.judgement));
+        Approval { id, basis, expires: self.expires, people: self.people, by: Vec::new() }
     }
 }
 
 impl Approval {
     /// The very rules that asked for it ask still, in the same words.
     pub(crate) fn answers(&self, judgement: &Judgement) -> bool {
-        let asked = &self.judgement;
-        let same_text = asked.basis.is_some() && asked.basis == judgement.basis;
-        let same = same_text || (asked.policy == judgement.policy && asked.rules == judgement.rules);
-        same && asked.verdict == judgement.verdict && asked.people() == judgement.people()
+        judgement.verdict == Verdict::ApprovalRequired
+            && self.basis == basis(judgement)
+            && self.people == judgement.people()
     }
+}
+
+/// The text of the rules, where the judge knows it; else their names in that policy.
+fn basis(judgement: &Judgement) -> Hash {
+    judgement.basis.unwrap_or_else(|| {
+        let policy = judgement.policy.map(|policy| policy.to_string()).unwrap_or_default();
+        Hash::of(format!("{policy}\n{}", judgement.rules.join("\n")).as_bytes())
+    })
 }
 
 /// When the first of these calls has waited too long.
@@ -209,7 +218,7 @@ pub(crate) fn held_rows(asked: Option<Asked<'_>>, held: &Held, stamp: Stamp) -> 
         at: stamp.at,
         changed_at: stamp.at,
     }));
-    let over = call.approval().map(|before| {
+    let over = call.waits_for().map(|before| {
         let detail = Some("the rules have changed since: it is asked for anew".to_string());
         changed(agent, before.id, ItemChange { state: CANCELLED, detail, due: None }, stamp)
     });
@@ -226,7 +235,7 @@ pub(crate) fn allowed_rows(asked: Option<Asked<'_>>, allowed: &Allowed, stamp: S
         (false, Some(approval)) => (PENDING, Some(approval.expires)),
     };
     let change = changed(agent, allowed.approval, ItemChange { state, detail, due }, stamp);
-    call::allowed_row(allowed, stamp).into_iter().chain([change]).collect()
+    call::allowed_rows(allowed, stamp).into_iter().chain([change]).collect()
 }
 
 pub(crate) fn released_rows(asked: Option<Asked<'_>>, released: &Released, stamp: Stamp) -> Vec<Row> {
@@ -251,7 +260,8 @@ pub(crate) fn blocked_row(asked: Option<Asked<'_>>, blocked: &Blocked, stamp: St
         | Blocked::Expired
         | Blocked::Cancelled => (CANCELLED, blocked.to_string()),
     };
-    let approval = call.approval()?.id;
+    // What people have answered stays so, whatever becomes of the call.
+    let approval = call.waits_for()?.id;
     Some(changed(agent, approval, ItemChange { state, detail: Some(detail), due: None }, stamp))
 }
 

@@ -395,7 +395,7 @@ impl Open {
             shown: judged.shown,
             judgement,
             lease,
-            counted: judged.counted,
+            counted: judged.counted && self.is_first_try() && caller.actor != Actor::Validator,
             check: check.map(Box::new),
         })
     }
@@ -560,10 +560,13 @@ pub fn released_row(released: &Released, stamp: Stamp) -> Row {
     Row::CallChanged { id: released.call, change: CallChange::Again { attributes: None }, at: stamp.at }
 }
 
-pub fn allowed_row(allowed: &Allowed, stamp: Stamp) -> Option<Row> {
-    let Edited { arguments, attributes, shown } = allowed.edited.clone()?;
-    let change = CallChange::Edited { arguments: arguments.hash, attributes: attributes.hash, shown };
-    Some(Row::CallChanged { id: allowed.call, change, at: stamp.at })
+pub fn allowed_rows(allowed: &Allowed, stamp: Stamp) -> Vec<Row> {
+    let changed = |change| Row::CallChanged { id: allowed.call, change, at: stamp.at };
+    let edited = allowed.edited.clone().map(|Edited { arguments, attributes, shown }| {
+        changed(CallChange::Edited { arguments: arguments.hash, attributes: attributes.hash, shown })
+    });
+    let begins = allowed.complete.then(|| changed(CallChange::Again { attributes: None }));
+    edited.into_iter().chain(begins).collect()
 }
 
 pub fn blocked_row(call: CallId, blocked: &Blocked, stamp: Stamp) -> Row {

@@ -38,7 +38,7 @@ pub const LIVE_MAX: usize = 8;
 pub const IDLE_MS: u64 = 15 * 60 * 1000;
 /// Calls, and openings of sessions, of one agent in one minute.
 pub const CALLS_PER_MINUTE_MAX: i64 = 600;
-/// Calls of one session that may be in flight.
+/// Calls of one session that may be in flight in a sandbox, or wait for one; and those on our own rows that wait for people.
 pub const CALLS_MAX: usize = 8;
 /// A jail in which nothing runs is destroyed after so long.
 pub const JAIL_IDLE_MS: u64 = 60 * 1000;

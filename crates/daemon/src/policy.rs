@@ -56,7 +56,8 @@ async fn compiled(app: &App) -> Result<Option<Arc<Policy>>, String> {
 pub fn bundle(txn: &mut ReadTxn<'_>, number: u32) -> Result<Option<(PolicyRow, Bundle)>, Error> {
     let Some(row) = policies::get(txn.parts().0, number)? else { return Ok(None) };
     let bytes = found(txn.bytes(row.bundle))?;
-    Ok(bytes.and_then(|bytes| Bundle::parse(&bytes).ok()).map(|bundle| (row, bundle)))
+    let bundle = bytes.and_then(|bytes| Bundle::parse(&bytes).ok());
+    Ok(bundle.filter(|bundle| bundle.digest().0 == row.digest).map(|bundle| (row, bundle)))
 }
 
 /// Aside, since it takes its time.

@@ -65,9 +65,13 @@ impl FromStr for Layer {
     /// Every layer but the floor.
     fn from_str(text: &str) -> Result<Layer, String> {
         let word = |word: &str| {
-            let fits = !word.is_empty() && word.len() <= WORD_BYTES_MAX && !word.chars().any(char::is_control);
-            fits.then(|| word.to_string())
-                .ok_or_else(|| format!("a layer names 1 to {WORD_BYTES_MAX} bytes after its `:`"))
+            // It is the name of a folder, too.
+            let is_safe = |letter: char| !letter.is_control() && letter != '/' && letter != '\\';
+            let fits =
+                !word.is_empty() && word.len() <= WORD_BYTES_MAX && word.chars().all(is_safe) && !word.starts_with('.');
+            fits.then(|| word.to_string()).ok_or_else(|| {
+                format!("a layer names 1 to {WORD_BYTES_MAX} bytes after its `:`, no `/` and no `.` at the beginning")
+            })
         };
         match text.split_once(':') {
             None if text == "system" => Ok(Layer::System),

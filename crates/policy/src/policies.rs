@@ -39,6 +39,12 @@ impl Policies {
         *held = Arc::new(policies);
     }
 
+    /// Forgets a policy that came to nothing.
+    pub fn remove(&self, digest: Digest) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(held.iter().filter(|policy| policy.digest() != digest).cloned().collect());
+    }
+
     /// The policy of this digest, or the built-in one; none where it is not held.
     pub fn policy(&self, digest: Option<Digest>) -> Option<Arc<Policy>> {
         let Some(digest) = digest else { return Some(Arc::clone(&self.builtin)) };

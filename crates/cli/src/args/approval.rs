@@ -14,13 +14,13 @@ pub enum Approval {
         /// Id or short id.
         #[arg(value_parser = named)]
         approval: String,
-        /// Only the policy rule that would let such calls pass for good.
+        /// Only the exception, to put behind the rule that asks: such calls then pass for good.
         #[arg(long)]
         rule: bool,
     },
     /// Allow calls: as they were asked for, or one with other arguments.
     #[command(
-        after_help = "A grant lets calls like this one pass unasked; `tenure approval show ID` prints which ones, as a rule."
+        after_help = "A grant lets calls like this one pass unasked; `tenure approval show ID` prints which ones, as an exception to the rule that asks."
     )]
     Approve(Approve),
     /// Do not allow calls. Their agents are told the reason and go on.

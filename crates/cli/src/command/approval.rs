@@ -165,7 +165,9 @@ fn card(file: &ApprovalFile, output: Output) -> String {
         ],
     );
     if pending {
-        text.push_str("\nA grant would cover these calls; as a rule of the policy they would pass for good:\n");
+        text.push_str(
+            "\nA grant would cover these calls; as an exception behind the rule that asks they would pass for good:\n",
+        );
         file.rule.lines().for_each(|line| text.push_str(&format!("  {}\n", one_line(line))));
         let id = approval.id.short();
         text.push_str(&format!("\n  tenure approval approve {id}        reject {id} --reason WHY\n"));

@@ -9,7 +9,7 @@ use crate::capability::{Shown, clip};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution::{self, Execution};
 use crate::facts::Unread;
-use crate::id::{AgentId, ApprovalId, CallId, GrantId};
+use crate::id::{AgentId, ApprovalId, CallId, ExecutionId, GrantId};
 use crate::item::{Item, ItemChange, ItemKind};
 use crate::row::Row;
 use crate::session::{self, Session};
@@ -47,7 +47,7 @@ fn asked(id: AgentId, draft: &mut Draft<'_>, approval: ApprovalId) -> Result<(Ho
         return Err(over(&item.state));
     }
     let Ok(listed) = item.parse_data::<Listed>() else { return Err(no(Refusal::ApprovalUnknown {})) };
-    let call = held(draft, listed.holder, listed.call)?;
+    let call = open_call(draft, listed.holder, listed.call)?;
     let waits = call.as_ref().and_then(Open::waits_for).filter(|waits| waits.id == approval);
     match waits {
         Some(waits) if waits.expires > draft.wall => {}
@@ -57,7 +57,7 @@ fn asked(id: AgentId, draft: &mut Draft<'_>, approval: ApprovalId) -> Result<(Ho
     Ok((listed.holder, call.expect("invariant: it waits")))
 }
 
-fn held(draft: &mut Draft<'_>, holder: Holder, call: CallId) -> Result<Option<Open>, Unread> {
+fn open_call(draft: &mut Draft<'_>, holder: Holder, call: CallId) -> Result<Option<Open>, Unread> {
     Ok(match holder {
         Holder::Execution(id) => draft.get::<Execution>(id)?.and_then(|execution| execution.call(call)).cloned(),
         Holder::Session(id) => draft.get::<Session>(id)?.and_then(|session| session.call(call)).cloned(),
@@ -68,9 +68,8 @@ pub(super) fn approve(id: AgentId, draft: &mut Draft<'_>, approve: Approve) -> R
     let (holder, call) = asked(id, draft, approve.approval)?;
     let by = draft.actor;
     let waits = call.waits_for().expect("invariant: it waits");
-    // Whoever allowed other arguments has not allowed these.
-    let before = if approve.edited.is_some() { 0 } else { waits.by.len() };
-    if before > 0 && waits.by.contains(&by) {
+    let before = waits.by.len();
+    if waits.by.contains(&by) {
         return Err(no(Refusal::ApprovalSamePerson {}));
     }
     let complete = before + 1 >= waits.people as usize;
@@ -78,12 +77,11 @@ pub(super) fn approve(id: AgentId, draft: &mut Draft<'_>, approve: Approve) -> R
     if let Some(scope) = approve.grant.filter(|_| complete) {
         let attributes = edited.as_ref().map_or(call.attributes, |edited| edited.attributes);
         let attributes = draft.attributes(&attributes)?.unwrap_or_default();
-        let grant = Grant {
-            id: GrantId::mint(&mut draft.mint),
-            pattern: Pattern::of(&call.capability, &attributes),
-            scope: scoped(draft, scope, holder)?,
-            by,
-        };
+        let pattern = Pattern::of(&call.capability, &attributes);
+        if !pattern.is_short() {
+            return Err(no(Refusal::GrantWrong {}));
+        }
+        let grant = Grant { id: GrantId::mint(&mut draft.mint), pattern, scope: scoped(draft, scope, holder)?, by };
         let wall = draft.wall;
         let agent = super::known(id, draft)?;
         if agent.grants.iter().filter(|grant| !grant.is_over(wall)).count() >= GRANTS_MAX {
@@ -100,6 +98,11 @@ pub(super) fn approve(id: AgentId, draft: &mut Draft<'_>, approve: Approve) -> R
 }
 
 fn edit(draft: &mut Draft<'_>, call: &Open, edited: Proposal) -> Result<Edited, Stop> {
+    // Whoever looks at the card next would allow what they have not seen.
+    if call.waits_for().is_some_and(|waits| waits.people > 1) {
+        let sentence = "several people must allow it, as it was asked for: reject it and say what should be asked";
+        return Err(no(Refusal::ApprovalMisfit { sentence: sentence.to_string() }));
+    }
     if let Some(sentence) = edited.misfit {
         return Err(no(Refusal::ApprovalMisfit { sentence: clip(&sentence) }));
     }
@@ -201,6 +204,18 @@ pub(super) fn rows(id: AgentId, before: Option<&Agent>, event: &Event, stamp: St
         | state_events!()
         | message_events!() => Vec::new(),
     }
+}
+
+/// Grants for an execution end with it.
+pub(super) fn over_with(id: AgentId, before: Option<&Agent>, execution: ExecutionId, stamp: Stamp) -> Vec<Row> {
+    let of_it = |grant: &&Grant| grant.scope == Scope::Execution { id: execution };
+    let grants = before.into_iter().flat_map(|agent| agent.grants.iter()).filter(of_it);
+    let over = |grant: &Grant| {
+        let detail = Some(format!("{execution} has ended"));
+        let change = ItemChange { state: crate::approval::EXPIRED, detail, due: None };
+        Row::ItemChanged { kind: ItemKind::Grant, agent: id, key: grant.id.to_string(), change, at: stamp.at }
+    };
+    grants.map(over).collect()
 }
 
 fn given(id: AgentId, grant: &Grant, stamp: Stamp) -> Item {

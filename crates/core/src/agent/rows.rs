@@ -167,6 +167,7 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         planned_events!() => planned::rows(id, event, stamp),
         alert_events!() => alert::rows(id, event, stamp),
         grant_events!() => approval::rows(id, before, event, stamp),
+        Event::ExecutionEnded { execution } => approval::over_with(id, before, *execution, stamp),
         Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
         Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
         Event::Revoked(_) => budget::held(id, before, false).into_iter().collect(),
@@ -184,7 +185,6 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         | Event::FilePut(_)
         | Event::FilePutEnded { .. }
         | Event::ExecutionStarted { .. }
-        | Event::ExecutionEnded { .. }
         | Event::RetentionDue { .. }
         | state_events!()
         | Event::Refused(_) => Vec::new(),

@@ -3,18 +3,22 @@
 use crate::actor::Actor;
 use crate::agent::Agent;
 use crate::call::{Caller, Open};
-use crate::capability::Attributes;
+use crate::capability::{Argument, Attributes};
 use crate::draft::Draft;
 use crate::facts::Unread;
 use crate::id::{ExecutionId, GrantId};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 /// Of one agent at a time.
 pub const GRANTS_MAX: usize = 32;
 /// Words of a command that a pattern keeps: the program, and what it is told to do.
 const WORDS: usize = 2;
+/// Words that rules can name.
+const ARGV_NAMED: usize = 16;
+/// Of one pattern as JSON.
+const PATTERN_BYTES_MAX: usize = 1024;
 
 /// How long one holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,22 +29,34 @@ pub enum Scope {
     Execution { id: ExecutionId },
 }
 
-/// Which calls: those of one capability whose every named part is the same.
+/// Which calls: those of one capability in which all that is named here is the same, and nothing else of its kind is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern {
     pub capability: String,
-    /// A folder: files in it and below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub folder: Option<String>,
-    /// The first words of a command.
+    pub path: Option<PathPattern>,
+    /// The first words of a command; all of them where the second is a flag, after which anything may come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_argv: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Other arguments as they were given; but an address goes by its host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub input: BTreeMap<String, Argument>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathPattern {
+    /// What lies below this folder; it is not meant itself.
+    Below(String),
+    Only(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,70 +67,132 @@ pub struct Grant {
     pub by: Actor,
 }
 
-impl Pattern {
-    /// The calls that are like this one.
-    pub fn of(capability: &str, attributes: &Attributes) -> Pattern {
-        let folder = attributes.path.as_deref().map(|path| match path.rsplit_once('/') {
-            Some(("", _)) | None => "/".to_string(),
-            Some((folder, _)) => folder.to_string(),
-        });
-        let argv = attributes.argv.as_deref().unwrap_or_default();
-        // A flag says how, not what: what comes after it may be anything.
-        let words = argv.iter().enumerate().take_while(|(place, word)| *place == 0 || !word.starts_with('-'));
-        Pattern {
-            capability: capability.to_string(),
-            folder,
-            argv: words.take(WORDS).map(|(_, word)| word.clone()).collect(),
-            host: attributes.host.clone(),
-            port: attributes.port,
-            key: attributes.key.clone(),
+impl PathPattern {
+    fn of(capability: &str, path: &str) -> PathPattern {
+        let names_a_file = matches!(
+            capability,
+            "filesystem.read" | "filesystem.write" | "filesystem.append" | "filesystem.edit" | "filesystem.delete"
+        );
+        match path.rsplit_once('/') {
+            Some((folder, _)) if names_a_file && !folder.is_empty() => PathPattern::Below(folder.to_string()),
+            Some(_) | None => PathPattern::Only(path.to_string()),
         }
     }
 
-    /// What the pattern does not name must be absent from the call.
-    pub fn fits(&self, capability: &str, attributes: &Attributes) -> bool {
-        let in_folder = match (&self.folder, &attributes.path) {
-            (Some(folder), Some(path)) if folder == "/" => path.starts_with('/'),
-            (Some(folder), Some(path)) => {
-                path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    fn fits(&self, path: &str) -> bool {
+        match self {
+            PathPattern::Only(only) => path == only,
+            PathPattern::Below(folder) => {
+                let rest = path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
+                rest.is_some_and(|rest| !rest.is_empty())
             }
+        }
+    }
+}
+
+fn other_input(attributes: &Attributes) -> BTreeMap<String, Argument> {
+    let mut input = attributes.input.clone();
+    if attributes.host.is_some() {
+        input.remove("url");
+    }
+    input
+}
+
+impl Pattern {
+    /// The calls that are like this one.
+    pub fn of(capability: &str, attributes: &Attributes) -> Pattern {
+        let argv = attributes.argv.as_deref().unwrap_or_default();
+        let whole_argv = argv.get(1).is_some_and(|word| word.starts_with('-'));
+        Pattern {
+            capability: capability.to_string(),
+            path: attributes.path.as_deref().map(|path| PathPattern::of(capability, path)),
+            argv: argv.iter().take(if whole_argv { usize::MAX } else { WORDS }).cloned().collect(),
+            whole_argv,
+            host: attributes.host.clone(),
+            port: attributes.port,
+            key: attributes.key.clone(),
+            input: other_input(attributes),
+        }
+    }
+
+    /// A record, the agent's fold and lists hold it whole.
+    pub fn is_short(&self) -> bool {
+        serde_json::to_vec(self).is_ok_and(|json| json.len() <= PATTERN_BYTES_MAX)
+    }
+
+    pub fn fits(&self, capability: &str, attributes: &Attributes) -> bool {
+        let path = match (&self.path, &attributes.path) {
+            (Some(pattern), Some(path)) => pattern.fits(path),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
         let argv = attributes.argv.as_deref().unwrap_or_default();
+        let words = if self.whole_argv { argv == self.argv } else { argv.starts_with(&self.argv) };
         self.capability == capability
-            && in_folder
-            && (argv.is_empty() == self.argv.is_empty() && argv.starts_with(&self.argv))
+            && path
+            && words
+            && argv.is_empty() == self.argv.is_empty()
             && self.host == attributes.host
             && self.port == attributes.port
             && self.key == attributes.key
+            && self.input == other_input(attributes)
     }
 
-    /// The rule that would let them pass unasked, to be put into the policy of the system.
-    pub fn to_rule(&self, agent: &str) -> String {
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let mut when: Vec<String> = Vec::new();
-        if let Some(folder) = &self.folder {
-            let below = quoted(&format!("{}/*", folder.trim_end_matches('/')));
-            when.push(format!("context.path like {below}"));
+    /// The same as an exception to the rule that asks, in Cedar, for people to read and to put behind it.
+    pub fn to_exception(&self, agent: &str) -> String {
+        let mut when = vec![
+            format!("principal == Agent::{}", quoted(agent)),
+            format!("action == Action::{}", quoted(&self.capability)),
+        ];
+        match &self.path {
+            Some(PathPattern::Only(path)) => when.push(has("path", &format!("context.path == {}", quoted(path)))),
+            Some(PathPattern::Below(folder)) => {
+                let below = format!("{}/*\"", quoted(folder).trim_end_matches('"').replace('*', "\\*"));
+                when.push(has("path", &format!("context.path like {below}")));
+            }
+            None => {}
         }
-        for (place, word) in self.argv.iter().enumerate() {
-            when.push(format!("context.argv{place} == {}", quoted(word)));
+        for (place, word) in self.argv.iter().enumerate().take(ARGV_NAMED) {
+            when.push(has(&format!("argv{place}"), &format!("context.argv{place} == {}", quoted(word))));
         }
-        when.extend(self.host.as_deref().map(|host| format!("context.host == {}", quoted(host))));
-        when.extend(self.port.map(|port| format!("context.port == {port}")));
-        when.extend(self.key.as_deref().map(|key| format!("context.key == {}", quoted(key))));
-        let mut rule = format!(
-            "@verdict(\"autonomous\")\npermit(principal == Agent::{}, action == Action::{}, resource)",
-            quoted(agent),
-            quoted(&self.capability)
-        );
-        if !when.is_empty() {
-            let _ = write!(rule, "\nwhen {{ {} }}", when.join(" && "));
+        if self.whole_argv {
+            when.push(format!("context.argc == {}", self.argv.len()));
         }
-        rule.push_str(";\n");
-        rule
+        when.extend(self.host.as_deref().map(|host| has("host", &format!("context.host == {}", quoted(host)))));
+        when.extend(self.port.map(|port| has("port", &format!("context.port == {port}"))));
+        when.extend(self.key.as_deref().map(|key| has("key", &format!("context.key == {}", quoted(key)))));
+        for (name, value) in &self.input {
+            let is = match value {
+                Argument::Flag(flag) => format!("context.input.{name} == {flag}"),
+                Argument::Number(number) => format!("context.input.{name} == {number}"),
+                Argument::Text(text) => format!("context.input.{name} == {}", quoted(text)),
+                Argument::Texts(texts) => {
+                    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+                    format!("context.input.{name} == [{}]", texts.join(", "))
+                }
+            };
+            when.push(format!("context.input has {name} && {is}"));
+        }
+        format!("unless {{\n  {}\n}}\n", when.join(" &&\n  "))
     }
+}
+
+fn has(attribute: &str, what: &str) -> String {
+    format!("context has {attribute} && {what}")
+}
+
+/// A text of Cedar.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            letter if letter.is_control() => quoted.push_str(&format!("\\u{{{:x}}}", u32::from(letter))),
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 impl Grant {

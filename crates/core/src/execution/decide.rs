@@ -310,6 +310,10 @@ fn advance(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
     const ROUNDS_MAX: usize = 256;
     for _ in 0..ROUNDS_MAX {
         let Ok(iteration) = it.iteration() else { return Ok(()) };
+        if iteration.parked && !iteration.has_sandbox && iteration.binding.is_some() {
+            iteration::give_back(it, false)?;
+            continue;
+        }
         let moved = match &iteration.step {
             Step::Thinking { call: ModelCall::Due { .. }, .. } => turn::limit(it)?,
             Step::Thinking { call: ModelCall::Open { .. }, .. } => false,

@@ -99,20 +99,15 @@ pub(super) fn release(
 /// Gives its slot back while all that is left waits for people: with its jail, where it has one.
 pub(super) fn park(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     let iteration = it.iteration()?;
-    let (number, parked, has_sandbox) = (iteration.number, iteration.parked, iteration.has_sandbox);
-    if iteration.binding.is_none() || !(parked || iteration.waits_for_people()) {
+    if iteration.binding.is_none() || iteration.parked || !iteration.waits_for_people() {
         return Ok(false);
     }
-    if !parked {
-        it.emit(Event::IterationParked { iteration: number })?;
-    }
-    if !has_sandbox {
-        give_back(it, false)?;
-    }
-    Ok(!parked || !has_sandbox)
+    let number = iteration.number;
+    it.emit(Event::IterationParked { iteration: number })?;
+    Ok(true)
 }
 
-fn give_back(it: &mut Decider<'_, '_>, had_sandbox: bool) -> Result<(), Stop> {
+pub(super) fn give_back(it: &mut Decider<'_, '_>, had_sandbox: bool) -> Result<(), Stop> {
     let (since, iteration) = (it.draft.stamp.run, it.iteration()?);
     let (number, binding) = (iteration.number, iteration.binding);
     let Some(Binding { connection, .. }) = binding else { return Ok(()) };

@@ -141,8 +141,9 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
         return Err(no(Refusal::Repeated { call }));
     }
     within_rate(draft, agent)?;
-    let place = capability::find(&asked.proposal.capability).map(Capability::place);
-    if place == Some(Place::Sandbox) && session.calls.len() >= super::CALLS_MAX {
+    // Those on our own rows are in flight only while people have not answered.
+    let place = capability::find(&asked.proposal.capability).map_or(Place::Sandbox, Capability::place);
+    if session.calls.iter().filter(|held| held.call.place == place).count() >= super::CALLS_MAX {
         return Err(no(Refusal::CallsInFlight {}));
     }
     let timeout_ms = draft.plan(agent, revision)?.map_or(0, |plan| plan.limits.iteration_timeout_ms);

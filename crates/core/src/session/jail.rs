@@ -387,15 +387,12 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
             }
         }
         Event::CallHeld(held) => change(session, held.call, |waiting| waiting.call.apply_held(held)),
-        Event::CallAllowed(allowed) => change(session, allowed.call, |waiting| {
-            waiting.call.apply_allowed(allowed);
-            waiting.deadline = stamp.run.plus_ms(waiting.timeout_ms);
-        }),
-        Event::CallReleased(released) => change(session, released.call, |waiting| {
-            waiting.call.apply_released();
-            waiting.deadline = stamp.run.plus_ms(waiting.timeout_ms);
-        }),
-        Event::CallBlocked { call, .. } => session.calls.retain(|held| held.call.id != *call),
+        Event::CallAllowed(allowed) => answered(session, allowed.call, stamp, |call| call.apply_allowed(allowed)),
+        Event::CallReleased(released) => answered(session, released.call, stamp, Open::apply_released),
+        Event::CallBlocked { call, .. } => {
+            answered(session, *call, stamp, |_| {});
+            session.calls.retain(|held| held.call.id != *call);
+        }
         Event::CallEnded(ended) => apply_ended(session, ended, stamp),
         Event::CancelRequested { call, .. } => {
             if let Some(held) = session.calls.iter_mut().find(|held| held.call.id == *call) {
@@ -408,6 +405,19 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         | Event::NetworkRefused { .. }
         | Event::Ended { .. }
         | Event::Refused(_) => {}
+    }
+}
+
+/// People, or other rules, have answered: what waited has its time anew, and the session was not silent meanwhile.
+fn answered(session: &mut Session, id: CallId, stamp: Stamp, apply: impl FnOnce(&mut Open)) {
+    let mut waited = false;
+    change(session, id, |held| {
+        waited = held.call.waits_for().is_some();
+        apply(&mut held.call);
+        held.deadline = stamp.run.plus_ms(held.timeout_ms);
+    });
+    if waited {
+        (session.heard, session.heard_at) = (stamp.run, stamp.at);
     }
 }
 

@@ -267,7 +267,7 @@ fn file(txn: &mut ReadTxn<'_>, item: Item) -> Result<ApprovalFile, Error> {
     Ok(ApprovalFile {
         effect: effect(&name, known.map(|known| known.brief), &approval.capability),
         effects: known.map_or("irreversible", |known| known.effects.into()).to_string(),
-        rule: Pattern::of(&approval.capability, &attributes).to_rule(&name),
+        rule: Pattern::of(&approval.capability, &attributes).to_exception(&name),
         arguments,
         tokens,
         cost_micro_usd,
@@ -387,7 +387,7 @@ fn grants(txn: &mut ReadTxn<'_>, rows: Vec<Item>, wall: Time) -> Result<Vec<Gran
             agent: item.agent,
             agent_name,
             capability: grant.pattern.capability.clone(),
-            rule: grant.pattern.to_rule(&name),
+            rule: grant.pattern.to_exception(&name),
             scope,
             by: grant.by.to_string(),
             detail: item.detail,
@@ -395,4 +395,54 @@ fn grants(txn: &mut ReadTxn<'_>, rows: Vec<Item>, wall: Time) -> Result<Vec<Gran
         });
     }
     Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tenure_core::judge::Verdict;
+    use tenure_policy::{Layer, Policy, Situation, default_bundle};
+
+    #[test]
+    fn the_exception_on_a_card_is_one_that_loads_and_lets_the_call_pass_and_no_other() {
+        for (name, input, other) in [
+            (
+                "process.run",
+                json!({"command": "git", "args": ["push", "a\"*b"]}),
+                json!({"command": "git", "args": ["reset"]}),
+            ),
+            (
+                "process.run",
+                json!({"command": "sh", "args": ["-c", "ls *"]}),
+                json!({"command": "sh", "args": ["-c", "rm x"]}),
+            ),
+            (
+                "filesystem.write",
+                json!({"path": "out*/a.txt", "content": "x"}),
+                json!({"path": "other/a.txt", "content": "x"}),
+            ),
+            ("state.persistent.set", json!({"key": "a", "value": 1}), json!({"key": "b", "value": 1})),
+            (
+                "network.http_request",
+                json!({"url": "https://a.example/x", "method": "GET"}),
+                json!({"url": "https://a.example/x", "method": "PUT"}),
+            ),
+        ] {
+            let known = capability::find(name).unwrap();
+            let exception = Pattern::of(name, &known.attributes(&input)).to_exception("coder");
+            let rule = format!(
+                "@verdict(\"approval_required\")\npermit(principal, action == Action::\"{name}\", resource)\n{exception};\n"
+            );
+            let policy = Policy::compile(&default_bundle().with(Layer::Project, "asks.cedar", &rule));
+            let policy = policy.unwrap_or_else(|faults| panic!("{rule}\n{faults:?}"));
+            let judged = |input: &serde_json::Value| {
+                let situation = json!({"agent": "coder", "capability": name, "input": input}).to_string();
+                let asked = Situation::parse(&situation).unwrap().asked().unwrap();
+                policy.judge(&asked.ask(Some(policy.digest()))).verdict
+            };
+            assert_ne!(judged(&input), Verdict::ApprovalRequired, "{rule}");
+            assert_eq!(judged(&other), Verdict::ApprovalRequired, "{rule}");
+        }
+    }
 }

@@ -22,12 +22,13 @@ use tenure_wire::api::policy::{
     RollbackPolicy, RuleOpinion, TestPolicy,
 };
 use tenure_wire::problem::{Code, Fault, Problem};
+use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::auth::{Owner, Viewer};
+use super::auth::{Operator, Owner, Viewer};
 use super::body::{Json, Params, Segment};
 use super::lookup::quoted;
 use super::number::{self, Number};
@@ -203,7 +204,10 @@ async fn test(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<Test
     post, path = "/v1/policy/replay", tag = "policy", request_body = ReplayPolicy,
     responses((status = 200, body = PolicyReplay), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn replay(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<ReplayPolicy>) -> Answer<PolicyReplay> {
+async fn replay(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<ReplayPolicy>) -> Answer<PolicyReplay> {
+    static REPLAYS: Semaphore = Semaphore::const_new(1);
+    let one = REPLAYS.try_acquire();
+    let _one = one.map_err(|_| Code::Overloaded.problem("another replay is being made"))?;
     let candidate = policy::compile(bundle_of(body.documents)?).await.map_err(invalid)?;
     let holds = api.candidate(None).await?;
     let past = policy::replay(Arc::clone(&api.app), body.since.0, holds, candidate).await?;
@@ -288,7 +292,13 @@ impl ApiState {
         let command = Command::Project(committer.project(), project::Command::ApplyPolicy(apply));
         match committer.commit(actor, command).await {
             Ok(_) | Err(commit::Error::Refused(Refusal::Project(project::Refusal::PolicyUnchanged { .. }))) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // What holds is among the few that are kept, whatever is tried beside it.
+                if policy::applied(&self.app).await?.is_none_or(|applied| applied.digest != bundle.digest()) {
+                    self.app.policies.remove(bundle.digest());
+                }
+                return Err(error.into());
+            }
         }
         Ok(self.bundle_that_holds().await?.1)
     }

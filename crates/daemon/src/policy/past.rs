@@ -21,8 +21,8 @@ const PAGE: u32 = 512;
 /// Pages that are read ahead.
 const AHEAD: usize = 4;
 const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
+const HOUR_MINUTES: i64 = 60;
+const DAY_MINUTES: i64 = 24 * HOUR_MINUTES;
 
 /// What a candidate would have changed, and whether calls were left out.
 pub struct Past {
@@ -66,7 +66,7 @@ fn first_id(since: Time) -> CallId {
 #[derive(Default)]
 struct Known {
     holders: HashMap<Holder, Option<Arc<Asker>>>,
-    counts: HashMap<(AgentId, String), VecDeque<i64>>,
+    counts: HashMap<(AgentId, String), VecDeque<(i64, u64)>>,
     /// When the call before it was: one that still waits says no time of its own.
     last: Time,
 }
@@ -142,22 +142,27 @@ impl Known {
         Ok(asker)
     }
 
-    /// Of the calls before it that began.
+    /// Of the calls before it that began: by the minute, so that a day of one agent and capability takes little.
     fn count(&mut self, agent: AgentId, capability: &str, at: Time, began: bool) -> Counters {
-        let times = self.counts.entry((agent, capability.to_string())).or_default();
-        let now = at.millis();
-        while times.front().is_some_and(|first| now - first > DAY_MS) {
-            times.pop_front();
+        let minutes = self.counts.entry((agent, capability.to_string())).or_default();
+        let now = at.millis().div_euclid(MINUTE_MS);
+        while minutes.front().is_some_and(|(minute, _)| now - minute >= DAY_MINUTES) {
+            minutes.pop_front();
         }
-        let within = |span| times.iter().rev().take_while(|time| now - **time <= span).count() as u64;
+        let within = |span| {
+            let recent = minutes.iter().rev().take_while(|(minute, _)| now - minute < span);
+            recent.map(|(_, count)| count).sum::<u64>()
+        };
         let counters = Counters {
-            calls_minute: within(MINUTE_MS),
-            calls_hour: within(HOUR_MS),
-            calls_day: times.len() as u64,
+            calls_minute: within(1),
+            calls_hour: within(HOUR_MINUTES),
+            calls_day: within(DAY_MINUTES),
             ..Counters::default()
         };
-        if began {
-            times.push_back(now);
+        match minutes.back_mut() {
+            Some((minute, count)) if began && *minute >= now => *count += 1,
+            Some(_) | None if began => minutes.push_back((now, 1)),
+            Some(_) | None => {}
         }
         counters
     }

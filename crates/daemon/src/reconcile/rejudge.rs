@@ -1,6 +1,7 @@
 //! Owed Rejudge: another policy holds, and what waits for people is judged by it, a page at a time. What began to wait since was
 //! judged by it already.
 use crate::app::App;
+use crate::policy;
 use crate::records::Error;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
@@ -16,6 +17,11 @@ const PAGE: u32 = 256;
 
 pub async fn rejudge(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Stream::Project(id), Obligation::Rejudge { number }) = (stream, obligation) else { return Ok(()) };
+    // Where the policy could not be loaded nothing is said by it.
+    let holds = policy::applied(&app).await?;
+    if app.policies.policy(holds.map(|applied| applied.digest)).is_none() {
+        return Ok(());
+    }
     let mut before = None;
     loop {
         let filter = Filter { agent: None, state: Some(PENDING.to_string()), before };
@@ -27,7 +33,7 @@ pub async fn rejudge(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
                 Holder::Execution(id) => Command::Execution(id, execution::Command::Rejudge { call }),
                 Holder::Session(id) => Command::Session(id, session::Command::Rejudge { call }),
             };
-            app.report(Actor::Daemon, rejudge).await;
+            app.report_written(Actor::Daemon, rejudge).await?;
         }
         before = page.next;
         if before.is_none() {

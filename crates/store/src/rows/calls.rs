@@ -35,7 +35,7 @@ pub(super) fn change(sql: &mut dyn Sql, id: CallId, change: &CallChange, at: Tim
     let (id, at) = (id.to_string(), Cell::Int(at.millis()));
     match change {
         CallChange::Called { rules } => {
-            let text = "UPDATE calls SET state = 'called', called_at = $1, rules = $2 WHERE id = $3";
+            let text = "UPDATE calls SET state = 'called', called_at = $1, rules = $2, sentence = NULL WHERE id = $3";
             sql.execute(text, &[at, Cell::Text(rules), Cell::Text(&id)])
         }
         CallChange::Held { rules, sentence } => {
@@ -49,7 +49,8 @@ pub(super) fn change(sql: &mut dyn Sql, id: CallId, change: &CallChange, at: Tim
             sql.execute(text, &[arguments.cell(), attributes.cell(), Cell::Text(&shown), Cell::Text(&id)])
         }
         CallChange::Again { attributes } => {
-            let text = "UPDATE calls SET state = 'proposed', attributes = COALESCE($1, attributes) WHERE id = $2";
+            let text = "UPDATE calls SET state = 'proposed', sentence = NULL, attributes = COALESCE($1, attributes) \
+                WHERE id = $2";
             sql.execute(text, &[attributes.value().cell(), Cell::Text(&id)])
         }
         CallChange::Ended(end) => {

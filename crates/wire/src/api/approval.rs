@@ -65,7 +65,7 @@ pub struct ApprovalFile {
     /// Of the execution so far.
     pub tokens: u64,
     pub cost_micro_usd: u64,
-    /// The calls that a grant would cover, as the policy rule that would let them pass for good.
+    /// The calls that a grant would cover, as an exception to put behind the rule that asks, in Cedar.
     pub rule: String,
 }
 
@@ -122,7 +122,7 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_name: Option<String>,
     pub capability: String,
-    /// The calls that it covers, as a policy rule.
+    /// The calls that it covers, as an exception to the rule that asks, in Cedar.
     pub rule: String,
     /// How long, in words.
     pub scope: String,
