@@ -57,7 +57,7 @@ pub struct Session {
     pub heard_at: Time,
     /// Calls that it asked for.
     pub invocations: u32,
-    /// Those that have no terminal event yet; at most [`CALLS_MAX`].
+    /// Those that have no terminal event yet; at most [`CALLS_MAX`] of each place.
     pub calls: Vec<InFlight>,
     /// Jails that it has had, the present one included.
     pub jails: u32,
