@@ -165,7 +165,8 @@ impl ApiState {
         }
         let proposal = proposal(&self.app, &asked.capability, &asked.arguments, None);
         let known = capability::find(&proposal.capability);
-        let value = known.and_then(|known| known.value(&asked.arguments)).map(|bytes| self.app.committer.payload(bytes));
+        let value =
+            known.and_then(|known| known.value(&asked.arguments)).map(|bytes| self.app.committer.payload(bytes));
         let capability = proposal.capability.clone();
         let invoke = session::Command::Invoke(session::Invoke { key: caller.key, proposal, value, idempotency });
         match self.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, invoke)).await {
@@ -182,12 +183,7 @@ impl ApiState {
     }
 
     /// What came of a call that was taken before, or where it stands at `until`.
-    pub(super) async fn answered(
-        &self,
-        call: CallId,
-        session: SessionId,
-        until: Instant,
-    ) -> Result<Answered, Failure> {
+    pub(super) async fn answered(&self, call: CallId, session: SessionId, until: Instant) -> Result<Answered, Failure> {
         self.awaited(call, session, until).await?.into_answer(false)
     }
 

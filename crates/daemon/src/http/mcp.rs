@@ -42,11 +42,7 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
 }
 
 /// One message of a client, and its answer.
-async fn message(
-    State(api): State<Arc<ApiState>>,
-    caller: AgentCaller,
-    request: Request,
-) -> Result<Response, Failure> {
+async fn message(State(api): State<Arc<ApiState>>, caller: AgentCaller, request: Request) -> Result<Response, Failure> {
     let named = named(&api, caller, request.headers()).await?;
     let (parts, body) = request.into_parts();
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {

@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 
 /// Lines that were read and not yet taken.
 const AHEAD: usize = 4;
-pub(super) const TOO_LONG: &str = "the message is longer than 1 MiB, and was not read; put large data into files of the agent's work folder";
+pub(super) const TOO_LONG: &str =
+    "the message is longer than 1 MiB, and was not read; put large data into files of the agent's work folder";
 
 pub(super) enum Line {
     Whole(Vec<u8>),

@@ -152,7 +152,9 @@ fn told(id: &Value, answer: Result<McpAnswer, tenure_wire::client::Error>) -> Op
     }
     let why = match serde_json::from_slice::<Problem>(&answer.body) {
         Ok(problem) => format!("{}: {}; {}", problem.title, problem.detail, problem.hint),
-        Err(_) => format!("the daemon answered with status {}: {}", answer.status, String::from_utf8_lossy(&answer.body)),
+        Err(_) => {
+            format!("the daemon answered with status {}: {}", answer.status, String::from_utf8_lossy(&answer.body))
+        }
     };
     Some(refused(id, &why))
 }

@@ -38,7 +38,10 @@ fn done(Invoked { call, result, detail, .. }: Invoked, offset: usize) -> CallToo
     if end < text.len() {
         content["next_offset"] = json!(end);
         let next = json!({"call": call, "offset": end});
-        shown.push_str(&format!("\n[cut: {end} of {} bytes of JSON; `{CALL_RESULT}` {next} gives the rest]", text.len()));
+        shown.push_str(&format!(
+            "\n[cut: {end} of {} bytes of JSON; `{CALL_RESULT}` {next} gives the rest]",
+            text.len()
+        ));
     }
     answer(shown, content)
 }
@@ -98,6 +101,7 @@ fn answer(text: String, content: Value) -> CallToolResult {
 mod tests {
     use super::*;
     use tenure_core::id::Mint;
+    use tenure_core::time::Time;
 
     fn text(result: &CallToolResult) -> String {
         serde_json::to_value(result).unwrap()["content"][0]["text"].as_str().unwrap().to_string()
@@ -105,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_long_result_is_cut_between_letters_and_its_pieces_are_the_whole() {
-        let call = CallId::mint(&mut Mint::new(1, 1));
+        let call = CallId::mint(&mut Mint::new(Time::from_millis(1), 1));
         let long = json!({ "content": "ü".repeat(RESULT_BYTES_MAX) });
         let answer = |offset| {
             let (result, capability) = (long.clone(), "filesystem.read".to_string());

@@ -190,12 +190,14 @@ impl Server {
     /// What a person is asked, where the call waits for one.
     async fn approval_of(&self, call: CallId) -> Result<Option<ApprovalId>, Failure> {
         let agent = self.caller.agent;
-        let read = self.api.reader().read(move |sql| {
-            items::of_agent(sql, ItemKind::Approval, agent, PENDING, APPROVALS_LOOKED_AT)
-        });
-        let found = read.await?.into_iter().find(|item| {
-            serde_json::from_str::<Listed>(&item.data).is_ok_and(|listed| listed.call == call)
-        });
+        let read = self
+            .api
+            .reader()
+            .read(move |sql| items::of_agent(sql, ItemKind::Approval, agent, PENDING, APPROVALS_LOOKED_AT));
+        let found = read
+            .await?
+            .into_iter()
+            .find(|item| serde_json::from_str::<Listed>(&item.data).is_ok_and(|listed| listed.call == call));
         Ok(found.and_then(|item| item.key.parse().ok()))
     }
 }
