@@ -74,9 +74,27 @@ pub(super) fn failed(failure: &Failure) -> CallToolResult {
     let fault = problem.errors.first();
     let status = if problem.code == Code::CallFailed { "failed" } else { "refused" };
     let code = fault.map_or_else(|| json!(problem.code), |fault| json!(fault.code));
-    let (reason, next) = (&problem.detail, &problem.hint);
+    let (reason, next) = (&problem.detail, next(problem.code, &problem.hint));
     let content = json!({"status": status, "code": code, "reason": reason, "next": next});
     mistaken(format!("{}: {reason}\nnext: {next}", problem.title), content)
+}
+
+/// What to do next where the API's own hint names a request of its own.
+fn next(code: Code, hint: &str) -> &str {
+    const NEXT: [(Code, &str); 4] = [
+        (
+            Code::CallArgumentsWrong,
+            "mend the arguments by the tool's inputSchema, then call again; `tools/list` has it",
+        ),
+        (Code::CallBlocked, "choose another tool of `tools/list`; only a person can allow this one"),
+        (Code::CallUnknown, "give it the `call` that a tool's answer had"),
+        (Code::SessionEnded, "begin anew with `initialize`"),
+    ];
+    match NEXT.iter().find(|(known, _)| *known == code) {
+        Some((_, next)) => next,
+        None if hint.contains("/v1/agent/capabilities") => NEXT[0].1,
+        None => hint,
+    }
 }
 
 /// A call that its client took back.

@@ -143,8 +143,7 @@ impl Server {
     /// What came of a call of any session of the agent.
     async fn result(&self, arguments: JsonObject) -> Result<CallToolResult, Failure> {
         let wanted: Wanted = serde_json::from_value(Value::Object(arguments)).map_err(|error| {
-            let problem = Code::CallArgumentsWrong.problem(format!("`{}`: {error}", tools::CALL_RESULT));
-            Failure::from(problem.hint("give it {\"call\": ID}, with `wait_ms` and `offset` where they are wanted"))
+            Failure::from(Code::CallArgumentsWrong.problem(format!("`{}`: {error}", tools::CALL_RESULT)))
         })?;
         let (call, session) = self.api.own_call(self.caller, &wanted.call).await?;
         if let Some(approval) = self.approval_of(call).await?
