@@ -172,7 +172,7 @@ pub enum Verb {
     /// List and close sessions: agents that are connected from outside.
     #[command(subcommand)]
     Session(Session),
-    /// Let an MCP client act as an agent: speaks the protocol over stdin and stdout, with the agent's key.
+    /// Let an MCP client act as an agent, over stdin and stdout.
     Mcp(Mcp),
     /// Add, list and choose the daemons that are meant.
     #[command(subcommand)]

@@ -313,7 +313,7 @@ impl ApiState {
 impl Seen {
     fn state(&self) -> CallState {
         match self.row.state.as_str() {
-            "proposed" => CallState::Waiting,
+            "proposed" | "waiting" => CallState::Waiting,
             "called" => CallState::Running,
             _ => CallState::Ended,
         }

@@ -8,7 +8,7 @@ use tenure_core::access::Role;
 use tenure_wire::api::approval::Approve;
 use tenure_wire::api::key::NewKey;
 use tenure_wire::api::policy::{ApplyPolicy, PolicyDocument};
-use tenure_wire::api::session::{RotateKey, SessionStatus};
+use tenure_wire::api::session::{Answered, CallState, RotateKey, SessionStatus};
 use tenure_wire::client::{Client, Endpoint, McpAnswer};
 use tokio::time::{sleep, timeout};
 
@@ -251,6 +251,10 @@ async fn a_call_that_a_person_must_allow_is_answered_at_once_with_what_to_wait_o
     let asked = timeout(TEST_TIMEOUT, mcp.call("state.persistent.set", json!({"key": "a", "value": 1}))).await.unwrap();
     let content = &asked["structuredContent"];
     assert_eq!((&asked["isError"], &content["status"]), (&json!(false), &json!("waiting")), "{asked}");
+    let invoke = json!({"capability": "state.persistent.set", "arguments": {"key": "b", "value": 1}, "wait_ms": 0});
+    let invoked = mcp.client.invoke(&serde_json::from_value(invoke).unwrap()).await.unwrap();
+    let Answered::Open(open) = invoked else { panic!("over the session API it waits too: {invoked:?}") };
+    assert_eq!(open.state, CallState::Waiting);
     let result = async || mcp.call("tenure.call_result", json!({"call": content["call"]})).await;
     assert_eq!(result().await["structuredContent"]["status"], "waiting", "nobody has decided");
     daemon.client.approve(content["approval"].as_str().unwrap(), &Approve::default()).await.unwrap();
