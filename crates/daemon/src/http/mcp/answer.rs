@@ -144,7 +144,8 @@ mod tests {
                 None => break,
             }
         }
-        assert!(whole == long.to_string(), "the pieces are not the whole");
+        let all = long.to_string();
+        assert!(whole == all, "the pieces are not the whole");
         assert_eq!(text(&answer(usize::MAX)), "", "past the end there is nothing");
     }
 }
