@@ -9,6 +9,7 @@ mod cost;
 mod files;
 mod items;
 mod life;
+mod mcp;
 mod prices;
 mod sandbox;
 mod sessions;
@@ -22,6 +23,7 @@ pub use cost::Cost;
 pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
+pub use mcp::{Mcp, McpClient, McpVerb};
 pub use policy::{Check, Documents, Policy};
 pub use prices::Prices;
 pub use retention::{Retention, Wanted as RetentionWanted};
@@ -170,6 +172,8 @@ pub enum Verb {
     /// List and close sessions: agents that are connected from outside.
     #[command(subcommand)]
     Session(Session),
+    /// Let an MCP client act as an agent, over stdin and stdout.
+    Mcp(Mcp),
     /// Add, list and choose the daemons that are meant.
     #[command(subcommand)]
     Config(Config),

@@ -18,6 +18,7 @@ mod cost;
 mod api;
 mod files;
 mod manifest;
+mod mcp;
 mod execute;
 mod execution;
 mod config;
@@ -73,6 +74,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Chat(chat) => chat::run(chat, settings, output).await,
         Verb::Watch(wanted) => watch::run(wanted, settings, output).await,
         Verb::Session(verb) => session::run(verb, settings, output).await,
+        Verb::Mcp(wanted) => mcp::run(wanted, settings).await,
         Verb::Config(verb) => config::run(verb, settings, output).await,
         Verb::State(verb) => state::run(verb, settings, output).await,
         Verb::Budget(verb) => budget::run(verb, settings, output).await,

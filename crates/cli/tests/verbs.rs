@@ -28,6 +28,7 @@ mod verbs {
     mod logs;
     mod man;
     mod manifest;
+    mod mcp;
     mod model;
     mod pause;
     mod policy;

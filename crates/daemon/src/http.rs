@@ -38,6 +38,7 @@ mod conversations;
 mod agent_calls;
 mod call_failure;
 mod agent_session;
+mod mcp;
 mod watch;
 mod models;
 mod audit;
@@ -99,6 +100,8 @@ struct ApiState {
     /// What each word for a model means.
     models: Arc<router::Router>,
     disk: Disk,
+    /// Requests of MCP clients that are being answered.
+    in_flight: mcp::InFlight,
 }
 
 /// What does not change while the daemon runs.
@@ -221,6 +224,7 @@ pub fn serve(
         installation,
         models,
         disk: Disk::default(),
+        in_flight: mcp::InFlight::default(),
     });
     if let Some(tls) = &listeners.tls {
         tasks.spawn(Arc::clone(&tls.certificates).follow(closing.clone()));
@@ -273,6 +277,7 @@ fn router(api: Arc<ApiState>) -> Router {
     let (router, _) = resources().split_for_parts();
     router
         .route(OPENAPI_PATH, get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) }))
+        .merge(mcp::routes())
         .fallback(async |request: Request| {
             let detail = format!("there is no {}", lookup::quoted(request.uri().path()));
             Failure::from(Code::RouteUnknown.problem(detail))
@@ -293,7 +298,7 @@ async fn in_time(request: Request, next: Next) -> Response {
     let within = match path {
         "/v1/models/test" => Duration::from_secs(models::TEST_SECONDS_MAX + 10),
         // These may wait for a call's end before they begin to answer.
-        "/v1/agent/invoke" => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        "/v1/agent/invoke" | mcp::PATH => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
         _ if path.starts_with("/v1/agent/calls/") => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
         _ => ANSWER_MAX,
     };

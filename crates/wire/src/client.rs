@@ -10,12 +10,14 @@ mod audit;
 mod budget;
 mod retention;
 mod cost;
+mod mcp;
 mod state;
 mod trace;
 
 pub use download::Download;
 pub use endpoint::{Endpoint, EndpointError};
 pub use event_stream::{EventStream, StreamItem, Streamed};
+pub use mcp::McpAnswer;
 pub use state::SetState;
 pub use trace::trace_requests;
 

@@ -44,9 +44,12 @@ pub(super) fn modules(tree: &Tree) -> Vec<Finding> {
     declared.chain(on_disk).collect()
 }
 
+/// Which traits of others have.
+const FOREIGN: [&str; 2] = ["get_mut", "get_info"];
+
 pub(super) fn functions(tree: &Tree) -> Vec<Finding> {
     defined(tree, &["fn"])
-        .filter(|(_, _, name)| name.starts_with("get_") && *name != "get_mut" && !name.starts_with("get_or"))
+        .filter(|(_, _, name)| name.starts_with("get_") && !FOREIGN.contains(name) && !name.starts_with("get_or"))
         .map(|(file, line, name)| Finding {
             path: file.path.clone(),
             line,

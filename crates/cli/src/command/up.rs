@@ -38,7 +38,7 @@ pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Fa
         let _ = rustix::process::setsid();
     }
     let begun = Instant::now();
-    log("info");
+    log(LOG_DEFAULT);
     // Whoever reads the greeting may end it at once.
     let mut interrupted = pin!(interrupted()?);
     any_file_size()?;
@@ -217,6 +217,9 @@ fn model(daemon: &Daemon) -> String {
 fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
+
+/// What the MCP library says of each request is left out: it holds what clients say of themselves.
+const LOG_DEFAULT: &str = "info,rmcp=warn";
 
 /// Logs go to stderr; `TENURE_LOG` is a filter such as `debug` or `tenure_daemon=debug,warn`.
 pub fn log(default: &str) {

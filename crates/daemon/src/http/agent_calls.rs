@@ -20,7 +20,7 @@ use tenure_core::id::{CallId, SessionId};
 use tenure_core::session;
 use tenure_store::rows::{calls, sessions};
 use tenure_wire::api::INPUT_BYTES_MAX;
-use tenure_wire::api::session::{CallState, Invoke, Invoked, SessionCall, WAIT_MS_DEFAULT, WAIT_MS_MAX};
+use tenure_wire::api::session::{Answered, CallState, Invoke, Invoked, SessionCall, WAIT_MS_DEFAULT, WAIT_MS_MAX};
 use tenure_wire::problem::{Code, Problem};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
@@ -60,34 +60,16 @@ async fn invoke(
     headers: HeaderMap,
     Json(asked): Json<Invoke>,
 ) -> Result<Response, Failure> {
-    let idempotency = idempotency(asked.idempotency_key.as_deref())?;
     let wait_ms = asked.wait_ms.unwrap_or(WAIT_MS_DEFAULT);
     if wait_ms > WAIT_MS_MAX {
         return Err(Code::ParameterOutOfRange.problem(format!("`wait_ms` is 0 to {WAIT_MS_MAX}")).into());
     }
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let session = api.meant(caller, &headers).await?.id;
-    let arguments = asked.arguments.to_string();
-    if arguments.len() > INPUT_BYTES_MAX || !asked.arguments.is_object() {
-        let detail = format!("the arguments are one JSON object of at most {INPUT_BYTES_MAX} bytes");
-        return Err(Code::BodyWrong.problem(detail).into());
-    }
-    let proposal = proposal(&api.app, &asked.capability, &asked.arguments, None);
-    let known = capability::find(&proposal.capability);
-    let value = known.and_then(|known| known.value(&asked.arguments)).map(|bytes| api.app.committer.payload(bytes));
-    let capability = proposal.capability.clone();
-    let invoke = session::Command::Invoke(session::Invoke { key: caller.key, proposal, value, idempotency });
-    match api.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, invoke)).await {
-        Ok(committed) => match api.made(&committed, &capability).await? {
-            Made::Over(answer) => Ok(Out(answer).into_response()),
-            Made::Open(call) => api.awaited(call, session, until).await?.into_answer(false),
-        },
-        Err(commit::Error::Refused(Refusal::Session(session::Refusal::Repeated { call }))) => {
-            api.is_the_same(call, &capability, arguments).await?;
-            api.awaited(call, session, until).await?.into_answer(true)
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(match api.invoked(caller, session, asked, until).await? {
+        Answered::Done(invoked) => Out(invoked).into_response(),
+        Answered::Open(call) => (StatusCode::ACCEPTED, Out(call)).into_response(),
+    })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -137,13 +119,9 @@ async fn cancel(
     headers: HeaderMap,
     Segment(wanted): Segment,
 ) -> Answer<SessionCall> {
-    /// A program is dead long before.
-    const CANCEL_WAIT: Duration = Duration::from_secs(5);
     let (call, session) = api.own_call(caller, &wanted).await?;
     api.is_present(caller, &headers).await?;
-    let cancel = session::Command::CancelCall { call };
-    api.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, cancel)).await?;
-    Ok(Out(api.awaited(call, session, Instant::now() + CANCEL_WAIT).await?.shown()))
+    Ok(Out(api.taken_back(caller, call, session).await?))
 }
 
 /// Without a key of the caller's own, one that nobody else has.
@@ -170,8 +148,61 @@ struct Seen {
 }
 
 impl ApiState {
+    /// Asks for a call of the session, and waits for its end until then: the one way in for calls of sessions, whatever protocol
+    /// asks.
+    pub(super) async fn invoked(
+        &self,
+        caller: AgentCaller,
+        session: SessionId,
+        asked: Invoke,
+        until: Instant,
+    ) -> Result<Answered, Failure> {
+        let idempotency = idempotency(asked.idempotency_key.as_deref())?;
+        let arguments = asked.arguments.to_string();
+        if arguments.len() > INPUT_BYTES_MAX || !asked.arguments.is_object() {
+            let detail = format!("the arguments are one JSON object of at most {INPUT_BYTES_MAX} bytes");
+            return Err(Code::BodyWrong.problem(detail).into());
+        }
+        let proposal = proposal(&self.app, &asked.capability, &asked.arguments, None);
+        let known = capability::find(&proposal.capability);
+        let value =
+            known.and_then(|known| known.value(&asked.arguments)).map(|bytes| self.app.committer.payload(bytes));
+        let capability = proposal.capability.clone();
+        let invoke = session::Command::Invoke(session::Invoke { key: caller.key, proposal, value, idempotency });
+        match self.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, invoke)).await {
+            Ok(committed) => match self.made(&committed, &capability).await? {
+                Made::Over(answer) => Ok(Answered::Done(answer)),
+                Made::Open(call) => self.answered(call, session, until).await,
+            },
+            Err(commit::Error::Refused(Refusal::Session(session::Refusal::Repeated { call }))) => {
+                self.is_the_same(call, &capability, arguments).await?;
+                self.awaited(call, session, until).await?.into_answer(true)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What came of a call that was taken before, or where it stands at `until`.
+    pub(super) async fn answered(&self, call: CallId, session: SessionId, until: Instant) -> Result<Answered, Failure> {
+        self.awaited(call, session, until).await?.into_answer(false)
+    }
+
+    /// The call as it stands once it was taken back.
+    pub(super) async fn taken_back(
+        &self,
+        caller: AgentCaller,
+        call: CallId,
+        session: SessionId,
+    ) -> Result<SessionCall, Failure> {
+        /// A program is dead long before.
+        const CANCEL_WAIT: Duration = Duration::from_secs(5);
+        let cancel = session::Command::CancelCall { call };
+        self.app.committer.commit(Actor::Agent(caller.agent), Command::Session(session, cancel)).await?;
+        Ok(self.awaited(call, session, Instant::now() + CANCEL_WAIT).await?.shown())
+    }
+
     /// A call of one of the caller's own sessions, open or ended.
-    async fn own_call(&self, caller: AgentCaller, wanted: &str) -> Result<(CallId, SessionId), Failure> {
+    pub(super) async fn own_call(&self, caller: AgentCaller, wanted: &str) -> Result<(CallId, SessionId), Failure> {
         let unknown = || Failure::from(Code::CallUnknown.problem(format!("you have made no call {}", quoted(wanted))));
         let call: CallId = wanted.parse().map_err(|_| unknown())?;
         let session = self.reader().read(move |sql| {
@@ -282,7 +313,7 @@ impl ApiState {
 impl Seen {
     fn state(&self) -> CallState {
         match self.row.state.as_str() {
-            "proposed" => CallState::Waiting,
+            "proposed" | "waiting" => CallState::Waiting,
             "called" => CallState::Running,
             _ => CallState::Ended,
         }
@@ -292,17 +323,16 @@ impl Seen {
         self.state() == CallState::Ended
     }
 
-    fn into_answer(self, repeated: bool) -> Result<Response, Failure> {
+    fn into_answer(self, repeated: bool) -> Result<Answered, Failure> {
         if !self.is_over() {
-            return Ok((StatusCode::ACCEPTED, Out(self.shown())).into_response());
+            return Ok(Answered::Open(self.shown()));
         }
         let Seen { row, result, .. } = self;
         let outcome = row.outcome.unwrap_or_default();
         if row.state == "blocked" {
             return Err(call_failure::blocked(&outcome, row.sentence.unwrap_or_default()));
         }
-        let answer = answer(row.id, row.capability, &outcome, result, row.detail.as_deref(), repeated)?;
-        Ok(Out(answer).into_response())
+        answer(row.id, row.capability, &outcome, result, row.detail.as_deref(), repeated).map(Answered::Done)
     }
 
     fn shown(self) -> SessionCall {

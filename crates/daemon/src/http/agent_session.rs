@@ -15,7 +15,7 @@ use tenure_core::actor::Actor;
 use tenure_core::agent::AgentRow;
 use tenure_core::aggregate::Command;
 use tenure_core::call::HolderKind;
-use tenure_core::capability;
+use tenure_core::capability::{self, Capability};
 use tenure_core::id::SessionId;
 use tenure_core::session::{self, CALLS_PER_MINUTE_MAX, IDLE_MS, SessionRow};
 use tenure_store::rows::{agents, sessions};
@@ -53,11 +53,7 @@ async fn open(
     State(api): State<Arc<ApiState>>,
     caller: AgentCaller,
 ) -> Result<(StatusCode, Out<OpenedSession>), Failure> {
-    let id = api.app.committer.mint_session();
-    let open = session::Command::Open { agent: caller.agent, key: caller.key };
-    api.app.committer.commit(Actor::Agent(caller.agent), Command::Session(id, open)).await?;
-    let row = api.session_row(id).await?;
-    api.app.presence.heard(id, api.app.committer.now().run);
+    let row = api.opened(caller).await?;
     let whoami = api.whoami(caller, Some(row.clone())).await?;
     let briefing = json!(api.briefing(caller.agent, None).await?);
     let opened = OpenedSession { session: api.shown_session(row), whoami, briefing };
@@ -72,10 +68,7 @@ async fn open(
 )]
 async fn close(State(api): State<Arc<ApiState>>, caller: AgentCaller, headers: HeaderMap) -> Answer<Session> {
     let id = api.meant(caller, &headers).await?.id;
-    let close = Command::Session(id, session::Command::Close {});
-    api.app.committer.commit(Actor::Agent(caller.agent), close).await?;
-    api.app.presence.forget(id);
-    let row = api.session_row(id).await?;
+    let row = api.closed(caller, id).await?;
     Ok(Out(api.shown_session(row)))
 }
 
@@ -112,11 +105,9 @@ async fn capabilities(
     caller: AgentCaller,
     Params(params): Params<CapabilityParams>,
 ) -> Answer<List<Value>> {
-    let (id, number) = (caller.agent, api.own_row(caller).await?.standing.revision);
-    let plan = api.records.read(move |txn| txn.plan(id, number)).await?;
-    let offered = capability::offered(&plan.tools, HolderKind::Session);
-    let wanted = offered.filter(|known| params.name.as_deref().is_none_or(|name| name == known.name));
-    Ok(Out(List { items: wanted.map(capability::Capability::described).collect(), next_cursor: None }))
+    let offered = api.offered(caller).await?;
+    let wanted = offered.into_iter().filter(|known| params.name.as_deref().is_none_or(|name| name == known.name));
+    Ok(Out(List { items: wanted.map(Capability::described).collect(), next_cursor: None }))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -155,6 +146,31 @@ async fn events(
 }
 
 impl ApiState {
+    /// A session of the caller's, opened for it.
+    pub(super) async fn opened(&self, caller: AgentCaller) -> Result<SessionRow, Failure> {
+        let id = self.app.committer.mint_session();
+        let open = session::Command::Open { agent: caller.agent, key: caller.key };
+        self.app.committer.commit(Actor::Agent(caller.agent), Command::Session(id, open)).await?;
+        let row = self.session_row(id).await?;
+        self.app.presence.heard(id, self.app.committer.now().run);
+        Ok(row)
+    }
+
+    /// A session of the caller's, closed by it.
+    pub(super) async fn closed(&self, caller: AgentCaller, id: SessionId) -> Result<SessionRow, Failure> {
+        let close = Command::Session(id, session::Command::Close {});
+        self.app.committer.commit(Actor::Agent(caller.agent), close).await?;
+        self.app.presence.forget(id);
+        self.session_row(id).await
+    }
+
+    /// What the newest revision lets a session of the caller's call.
+    pub(super) async fn offered(&self, caller: AgentCaller) -> Result<Vec<&'static Capability>, Failure> {
+        let (id, number) = (caller.agent, self.own_row(caller).await?.standing.revision);
+        let plan = self.records.read(move |txn| txn.plan(id, number)).await?;
+        Ok(capability::offered(&plan.tools, HolderKind::Session).collect())
+    }
+
     async fn own_row(&self, caller: AgentCaller) -> Result<AgentRow, Failure> {
         let row = self.reader().read(move |sql| agents::get(sql, caller.agent)).await?;
         row.ok_or_else(|| Code::AgentUnknown.problem("the agent of this key is gone").into())
@@ -167,9 +183,13 @@ impl ApiState {
 
     /// The session that a request is of, which must be the caller's own and open. It is heard of.
     pub(super) async fn meant(&self, caller: AgentCaller, headers: &HeaderMap) -> Result<SessionRow, Failure> {
-        let named = match headers.get(SESSION) {
-            Some(value) => {
-                let text = value.to_str().unwrap_or_default();
+        self.meant_by(caller, headers.get(SESSION).map(|value| value.to_str().unwrap_or_default())).await
+    }
+
+    /// The same, by its id; without one the newest.
+    pub(super) async fn meant_by(&self, caller: AgentCaller, named: Option<&str>) -> Result<SessionRow, Failure> {
+        let named = match named {
+            Some(text) => {
                 let unknown = || Code::SessionUnknown.problem(format!("you have no session {}", quoted(text)));
                 let id: SessionId = text.parse().map_err(|_| Failure::from(unknown()))?;
                 let row = self.reader().read(move |sql| sessions::get(sql, id)).await?;

@@ -51,7 +51,7 @@ impl Caller {
     }
 }
 
-/// The holder of an agent's key. It is no person: it has no role, and reaches `/v1/agent` alone.
+/// The holder of an agent's key. It is no person: it has no role, and reaches `/v1/agent` and `/mcp` alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AgentCaller {
     pub(super) agent: AgentId,
@@ -235,7 +235,7 @@ fn unauthenticated(detail: &str) -> Failure {
 fn at_least(parts: &Parts, role: Role) -> Result<Caller, Failure> {
     let Some(caller) = parts.extensions.get::<Caller>() else {
         if parts.extensions.get::<AgentCaller>().is_some() {
-            let detail = "this is the key of an agent, which opens what is below /v1/agent alone";
+            let detail = "this is the key of an agent, which opens /mcp and what is below /v1/agent alone";
             return Err(Code::Forbidden.problem(detail).into());
         }
         return Err(match parts.extensions.get::<Peer>() {

@@ -114,7 +114,10 @@ fn class(method: &Method, path: &str) -> Class {
         | (&Method::POST, ["v1", "executions", _, "cancel"])
         | (
             &Method::DELETE,
-            ["v1", "keys" | "agents" | "sessions", _] | ["v1", "agent", "session"] | ["v1", "agent", "calls", _],
+            ["v1", "keys" | "agents" | "sessions", _]
+            | ["v1", "agent", "session"]
+            | ["v1", "agent", "calls", _]
+            | ["mcp"],
         ) => Class::Ends,
         (&Method::GET, ["v1", "executions", _, "events"] | ["v1", "events"] | ["v1", "agent", "events"]) => {
             Class::Stream

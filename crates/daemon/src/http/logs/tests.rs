@@ -16,7 +16,8 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
     let shares = crate::http::shares::Shares::default();
     let models = Arc::new(Router::new(&environment(Path::new("none"), None)).unwrap());
     let (records, disk) = (app.records.interactive(), crate::disk::Disk::default());
-    ApiState { app: Arc::clone(app), records, greeting, shares, installation, models, disk }
+    let in_flight = crate::http::mcp::InFlight::default();
+    ApiState { app: Arc::clone(app), records, greeting, shares, installation, models, disk, in_flight }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.
