@@ -38,6 +38,11 @@ pub const PENDING: &str = "pending";
 pub const APPROVED: &str = "approved";
 pub const REJECTED: &str = "rejected";
 pub const EXPIRED: &str = "expired";
+
+/// The words of a grant's state; one whose time is over says so by its `due`.
+pub const ACTIVE: &str = "active";
+pub const USED_UP: &str = "used_up";
+pub const REVOKED: &str = "revoked";
 pub const CANCELLED: &str = "cancelled";
 
 /// What a call waits for, or was given.

@@ -299,6 +299,12 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// At most so many bytes, in whole letters; nothing shows that it is cut.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
 /// At most 256 bytes, printable; a cut shows as `…`.
 pub fn clip(text: &str) -> String {
     const LIMIT: usize = 250;

@@ -1,6 +1,6 @@
 //! Things of an agent's that are listed one by one and that decisions look up: the schedules that it made for itself, the alerts
-//! that it sent, what people are asked to allow and have allowed. One kind of row serves them all, so that the next such thing needs no table. What one says is bound; the row
-//! holds only what lists and decisions need. How many may be open is bounded by each kind; alerts that somebody has seen to stay,
+//! that it sent, what people are asked to allow and have allowed. One kind of row serves them all, so that the next such thing
+//! needs no table. What one says is bound; the row holds only what lists and decisions need. How many may be open is bounded by each kind; alerts that somebody has seen to stay,
 //! as records do.
 use crate::bound::Hash;
 use crate::id::AgentId;

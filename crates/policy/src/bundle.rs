@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tenure_core::bound::Hash;
 use tenure_core::judge::Digest;
+pub use tenure_core::project::policy::BUNDLE_BYTES_MAX;
 
-/// Of a whole bundle as JSON.
-pub const BUNDLE_BYTES_MAX: usize = 1024 * 1024;
 pub const DOCUMENTS_MAX: usize = 256;
 /// Of all documents together.
 pub const RULES_MAX: usize = 10_000;

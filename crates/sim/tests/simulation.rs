@@ -22,8 +22,8 @@ fn seeds_hold_in_memory() {
 /// A simulation that never comes to something shows nothing of it.
 #[test]
 fn every_kind_of_event_happens() {
-    // Nobody brings agents files here, nor other rules, nor another key, nor reads their alerts; sessions are heard by their calls alone, and seldom hold a
-    // jail when it is lost, or a call that is taken back.
+    // Nobody brings agents files here, nor other rules, nor another key, nor reads their alerts; sessions are heard by their
+    // calls alone, and seldom hold a jail when it is lost, or a call that is taken back.
     const NEVER: [&str; 12] = [
         "restore.accepted",
         "ledger.key_rotated",

@@ -3,9 +3,11 @@
 //! call judges it again.
 use super::{Agent, Event, Refusal};
 use crate::actor::Actor;
-use crate::approval::{Allowed, Edited, GRANTS_MAX, Grant, Listed, NOTE_BYTES_MAX, PENDING, Pattern, Scope};
+use crate::approval::{
+    ACTIVE, Allowed, Edited, GRANTS_MAX, Grant, Listed, NOTE_BYTES_MAX, PENDING, Pattern, REVOKED, Scope, USED_UP,
+};
 use crate::call::{Blocked, Holder, Open, Proposal};
-use crate::capability::{Shown, clip};
+use crate::capability::{Shown, clip, cut};
 use crate::draft::{Draft, Stop, refuse};
 use crate::execution::{self, Execution};
 use crate::facts::Unread;
@@ -89,7 +91,7 @@ pub(super) fn approve(id: AgentId, draft: &mut Draft<'_>, approve: Approve) -> R
         }
         draft.emit::<Agent>(id, Event::GrantGiven { grant, approval: approve.approval })?;
     }
-    let note = approve.note.map(cut);
+    let note = approve.note.map(|text| cut(text, NOTE_BYTES_MAX));
     let allowed = Allowed { call: call.id, approval: approve.approval, by, note, complete, edited };
     match holder {
         Holder::Execution(id) => execution::allow(id, draft, allowed),
@@ -124,11 +126,6 @@ fn scoped(draft: &Draft<'_>, scope: Scope, holder: Holder) -> Result<Scope, Stop
     }
 }
 
-fn cut(mut note: String) -> String {
-    note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
-    note
-}
-
 pub(super) fn reject(
     id: AgentId,
     draft: &mut Draft<'_>,
@@ -136,7 +133,7 @@ pub(super) fn reject(
     reason: Option<String>,
 ) -> Result<(), Stop> {
     let (holder, call) = asked(id, draft, approval)?;
-    let blocked = Blocked::Rejected { approval, by: draft.actor, reason: reason.map(cut) };
+    let blocked = Blocked::Rejected { approval, by: draft.actor, reason: reason.map(|text| cut(text, NOTE_BYTES_MAX)) };
     match holder {
         Holder::Execution(id) => execution::reject(id, draft, &call, blocked),
         Holder::Session(id) => session::reject(id, draft, &call, blocked),
@@ -151,11 +148,6 @@ pub(super) fn revoke(id: AgentId, draft: &mut Draft<'_>, grant: GrantId) -> Resu
     }
     Ok(draft.emit::<Agent>(id, Event::GrantRevoked { grant, by })?)
 }
-
-/// The words of a grant's state; one whose time is over says so by its `due`.
-pub(super) const ACTIVE: &str = "active";
-const USED_UP: &str = "used_up";
-const REVOKED: &str = "revoked";
 
 pub(super) fn apply(agent: &mut Agent, event: &Event, stamp: Stamp) {
     match event {

@@ -21,7 +21,7 @@ pub struct ExecutionRow {
     pub agent_name: String,
     pub revision: u32,
     pub status: Status,
-    /// `worker` or `model retry`.
+    /// `worker`, `approval` or `model retry`.
     pub waiting_for: Option<String>,
     pub cancel_requested: bool,
     pub reason: Option<Reason>,

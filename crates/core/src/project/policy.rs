@@ -1,7 +1,8 @@
 //! The policy of a project: which set of rules judges its calls, each applied one with its number. Must never read what it says:
 //! whoever applies it has compiled it, and a judge knows it by its digest.
 use super::{Event, Project, Refusal};
-use crate::bound::Payload;
+use crate::bound::{Hash, Payload};
+use crate::capability::cut;
 use crate::draft::{Draft, Stop, refuse};
 use crate::id::ProjectId;
 use crate::judge::Digest;
@@ -40,8 +41,8 @@ pub struct Apply {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyRow {
     pub number: u32,
-    pub digest: crate::bound::Hash,
-    pub bundle: crate::bound::Hash,
+    pub digest: Hash,
+    pub bundle: Hash,
     pub by: String,
     pub note: Option<String>,
     pub repeats: Option<u32>,
@@ -62,10 +63,7 @@ pub(super) fn apply(id: ProjectId, draft: &mut Draft<'_>, apply: Apply) -> Resul
         return no(Refusal::PolicyTooLarge {});
     }
     let (by, bundle) = (draft.actor, draft.bind(apply.bundle));
-    let note = apply.note.map(|mut note| {
-        note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
-        note
-    });
+    let note = apply.note.map(|text| cut(text, NOTE_BYTES_MAX));
     let number = number.saturating_add(1);
     let (digest, repeats) = (apply.digest, apply.repeats);
     Ok(draft.emit::<Project>(id, Event::PolicyApplied { number, digest, bundle, by, repeats, note })?)

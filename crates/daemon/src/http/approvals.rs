@@ -7,9 +7,10 @@ use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tenure_core::actor::Actor;
 use tenure_core::agent;
 use tenure_core::aggregate::Command;
-use tenure_core::approval::{self as approvals, Listed, PENDING, Pattern, Scope};
+use tenure_core::approval::{self as approvals, ACTIVE, Listed, PENDING, Pattern, Scope};
 use tenure_core::call::Holder;
 use tenure_core::capability::{self, Attributes};
 use tenure_core::id::{AgentId, ApprovalId, GrantId};
@@ -34,7 +35,6 @@ use crate::records::{Error, ReadTxn, found};
 
 const MINUTES_MAX: u32 = 30 * 24 * 60;
 const CALLS_MAX: u32 = 10_000;
-const ACTIVE: &str = "active";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -174,7 +174,7 @@ impl ApiState {
         }
     }
 
-    async fn answer(&self, actor: tenure_core::actor::Actor, item: Item, command: agent::Command) -> Answer<Approval> {
+    async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
         let (agent, key) = (item.agent, item.key);
         self.app.committer.commit(actor, Command::Agent(agent, command)).await?;
         let read = self.records.read(move |txn| {

@@ -24,7 +24,7 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub enum ExecutionStatus {
     Queued,
     Running,
-    /// For a worker or a model retry; `waiting_for` says which.
+    /// For a worker, an approval or a model retry; `waiting_for` says which.
     Waiting,
     Completed,
     /// `reason` says why.

@@ -140,7 +140,7 @@ pub struct Invoked {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CallState {
-    /// For a worker that has room.
+    /// For a worker that has room, or for a person to allow it.
     Waiting,
     Running,
     Ended,
