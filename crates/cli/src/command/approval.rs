@@ -1,17 +1,15 @@
 //! `tenure approval …`: what people are asked to allow, and how they answer. Must never answer more than was named.
-use std::pin::pin;
-
 use tenure_wire::api::approval::{self as api, Approval, ApprovalFile, Grant, GrantScope};
-use tenure_wire::client::{Client, StreamItem};
+use tenure_wire::client::Client;
 
-use super::{each, interrupted, typed, watch};
+use super::{each, typed, watch};
 use crate::args::{self, ApprovalFilter, Approve, Listing, Which};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::formatter::call_summary;
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, cost, status_ink, table, when};
-use crate::screen::{self, Ink, one_line, plain};
+use crate::screen::{self, one_line, plain};
 
 /// Of arguments as JSON.
 const ARGUMENTS_BYTES_MAX: usize = 1 << 20;
@@ -29,7 +27,10 @@ pub async fn run(verb: args::Approval, settings: &Settings, output: Output) -> R
             let reject = async |id: &str| Ok(client.reject(id, &body).await?);
             each(&meant(&client, which).await?, output, reject, |approval| answered("Rejected", approval)).await
         }
-        args::Approval::Watch { agent } => follow(&client, agent.as_deref(), output).await,
+        args::Approval::Watch { agent } => {
+            let events = client.watch_all(agent.as_deref(), None, None);
+            watch::follow(events, |event| is_of_approvals(&event.kind), output).await
+        }
         args::Approval::Grants { agent, all, limit, listing } => {
             let status = all.then(|| "all".to_string());
             let grants = client.grants(&[("agent", agent), ("status", status)], limit as usize).await?;
@@ -215,27 +216,6 @@ fn show_grants(grants: &[Grant], listing: &Listing, output: Output) -> Result<Ex
     let none = "No grant; `tenure approval approve ID --minutes 30` gives one";
     output.list(listing, grants, none, |grant| grant.id.to_string(), rows)?;
     Ok(Exit::Done)
-}
-
-/// Those that wait first, then what happens.
-async fn follow(client: &Client, agent: Option<&str>, output: Output) -> Result<Exit, Failure> {
-    let mut events = client.watch_all(agent, None, None);
-    let mut interrupted = pin!(interrupted()?);
-    loop {
-        let item = tokio::select! {
-            item = events.next() => item?,
-            () = &mut interrupted => return Ok(Exit::Program(130)),
-        };
-        match item {
-            Some(StreamItem::Event(event)) if is_of_approvals(&event.kind) => watch::show(&event, output)?,
-            Some(StreamItem::Event(_) | StreamItem::Piece(_)) => {}
-            Some(StreamItem::Broken) => screen::tell(&[(Ink::Dim, "the daemon is lost; it is looked for again\n")]),
-            Some(StreamItem::Rejoined) => {
-                screen::tell(&[(Ink::Dim, "the connection broke and was joined again; no event is missing\n")]);
-            }
-            None => return Ok(Exit::Done),
-        }
-    }
 }
 
 fn is_of_approvals(kind: &str) -> bool {

@@ -182,11 +182,12 @@ async fn show(client: &Client, number: Option<u32>, out: Option<&Path>, output: 
 }
 
 fn documents(file: &PolicyFile) -> String {
+    let rules = file.rules.map_or_else(|| "this release cannot load it".to_string(), |rules| format!("{rules} rules"));
     let mut text = match file.applied.number {
-        0 => format!("What is built in holds ({} rules)\n", file.rules),
+        0 => format!("What is built in holds ({rules})\n"),
         number => {
             let by = file.applied.by.as_deref().unwrap_or("nobody");
-            format!("Policy {number} ({} rules), applied by {}\n", file.rules, one_line(by))
+            format!("Policy {number} ({rules}), applied by {}\n", one_line(by))
         }
     };
     let floor = PolicyDocument { layer: "floor".into(), name: "floor.cedar".into(), text: file.floor.clone() };

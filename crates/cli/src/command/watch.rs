@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use tenure_wire::api::watch::WatchEvent;
-use tenure_wire::client::StreamItem;
+use tenure_wire::client::{EventStream, StreamItem};
 
 use super::interrupted;
 use crate::args::{Format, Watch};
@@ -14,7 +14,16 @@ use crate::screen::{self, Ink, one_line};
 
 pub async fn run(wanted: Watch, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
-    let mut events = client.watch_all(wanted.agent.as_deref(), wanted.capability.as_deref(), wanted.after);
+    let events = client.watch_all(wanted.agent.as_deref(), wanted.capability.as_deref(), wanted.after);
+    follow(events, |_| true, output).await
+}
+
+/// Those that are wanted, until the stream ends or somebody interrupts.
+pub(super) async fn follow(
+    mut events: EventStream<WatchEvent>,
+    is_wanted: impl Fn(&WatchEvent) -> bool,
+    output: Output,
+) -> Result<Exit, Failure> {
     let mut interrupted = pin!(interrupted()?);
     loop {
         let item = tokio::select! {
@@ -22,18 +31,18 @@ pub async fn run(wanted: Watch, settings: &Settings, output: Output) -> Result<E
             () = &mut interrupted => return Ok(Exit::Program(130)),
         };
         match item {
-            Some(StreamItem::Event(event)) => show(&event, output)?,
+            Some(StreamItem::Event(event)) if is_wanted(&event) => show(&event, output)?,
+            Some(StreamItem::Event(_) | StreamItem::Piece(_)) => {}
             Some(StreamItem::Broken) => screen::tell(&[(Ink::Dim, "the daemon is lost; it is looked for again\n")]),
             Some(StreamItem::Rejoined) => {
                 screen::tell(&[(Ink::Dim, "the connection broke and was joined again; no event is missing\n")]);
             }
-            Some(StreamItem::Piece(_)) => {}
             None => return Ok(Exit::Done),
         }
     }
 }
 
-pub(super) fn show(event: &WatchEvent, output: Output) -> Result<(), Failure> {
+fn show(event: &WatchEvent, output: Output) -> Result<(), Failure> {
     match output.format {
         Format::Json => screen::print(&screen::json_line(event)),
         Format::Yaml => screen::print(&format!("---\n{}", screen::yaml(event))),

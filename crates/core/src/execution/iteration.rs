@@ -245,7 +245,7 @@ impl Iteration {
 
 /// As it begins: queued, with nothing spent.
 pub(super) fn started(event: &Event, stamp: Stamp) -> Option<Execution> {
-    if let Event::Started {
+    let Event::Started {
         agent,
         agent_name,
         revision,
@@ -258,31 +258,31 @@ pub(super) fn started(event: &Event, stamp: Stamp) -> Option<Execution> {
         parent,
         ..
     } = event
-    {
-        return Some(Execution {
-            agent: *agent,
-            agent_name: agent_name.clone(),
-            revision: *revision,
-            limits: *limits,
-            validators: *validators,
-            input: input.hash,
-            briefing: briefing.map(|briefing| briefing.hash),
-            trigger: *trigger,
-            parent: parent.clone(),
-            children: Vec::new(),
-            has_started: 0,
-            started_at: stamp.at,
-            wall: Clock::default(),
-            spent: Spent::default(),
-            bytes: 0,
-            iterations: 0,
-            cancel_requested: false,
-            conversation: *conversation,
-            warned: Vec::new(),
-            phase: Phase::Queued { iteration: 1, since: stamp.run },
-        });
-    }
-    None
+    else {
+        return None;
+    };
+    Some(Execution {
+        agent: *agent,
+        agent_name: agent_name.clone(),
+        revision: *revision,
+        limits: *limits,
+        validators: *validators,
+        input: input.hash,
+        briefing: briefing.map(|briefing| briefing.hash),
+        trigger: *trigger,
+        parent: parent.clone(),
+        children: Vec::new(),
+        has_started: 0,
+        started_at: stamp.at,
+        wall: Clock::default(),
+        spent: Spent::default(),
+        bytes: 0,
+        iterations: 0,
+        cancel_requested: false,
+        conversation: *conversation,
+        warned: Vec::new(),
+        phase: Phase::Queued { iteration: 1, since: stamp.run },
+    })
 }
 
 pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {

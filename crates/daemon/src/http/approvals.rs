@@ -1,6 +1,5 @@
 //! `/v1/approvals` and `/v1/grants`: what people are asked to allow, how they answer, and what they let agents do unasked. A call
 //! begins when its holder has judged it again; here it is only answered.
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -13,10 +12,10 @@ use tenure_core::aggregate::Command;
 use tenure_core::approval::{self as approvals, ACTIVE, Listed, PENDING, Pattern, Scope};
 use tenure_core::call::Holder;
 use tenure_core::capability::{self, Attributes};
-use tenure_core::id::{AgentId, ApprovalId, GrantId};
+use tenure_core::id::{ApprovalId, GrantId};
 use tenure_core::item::{Item, ItemKind};
 use tenure_core::time::Time;
-use tenure_store::rows::{Match, agents, executions, items};
+use tenure_store::rows::{executions, items};
 use tenure_wire::api::List;
 use tenure_wire::api::approval::{Approval, ApprovalFile, Approve, Grant, GrantScope, Reject};
 use tenure_wire::problem::{Code, Problem};
@@ -27,7 +26,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::{Approver, Viewer};
 use super::body::{JsonOrNothing, Params, Segment};
-use super::lookup::{misnamed, quoted};
+use super::lookup::{Names, Sought};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::reconcile::think;
@@ -35,6 +34,21 @@ use crate::records::{Error, ReadTxn, found};
 
 const MINUTES_MAX: u32 = 30 * 24 * 60;
 const CALLS_MAX: u32 = 10_000;
+
+const APPROVAL: Sought = Sought {
+    kind: ItemKind::Approval,
+    prefix: ApprovalId::PREFIX,
+    noun: "approval",
+    unknown: Code::ApprovalUnknown,
+    ambiguous: Code::ApprovalAmbiguous,
+};
+const GRANT: Sought = Sought {
+    kind: ItemKind::Grant,
+    prefix: GrantId::PREFIX,
+    noun: "grant",
+    unknown: Code::GrantUnknown,
+    ambiguous: Code::GrantUnknown,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -107,7 +121,7 @@ async fn list_approvals(
     responses((status = 200, body = ApprovalFile), (status = "4XX", body = Problem))
 )]
 async fn approval(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<ApprovalFile> {
-    let item = api.approval(&wanted).await?;
+    let item = api.item(&APPROVAL, &wanted).await?;
     let read = api.records.read(move |txn| file(txn, item));
     Ok(Out(read.await?))
 }
@@ -124,7 +138,7 @@ async fn approve(
     Segment(wanted): Segment,
     JsonOrNothing(body): JsonOrNothing<Approve>,
 ) -> Answer<Approval> {
-    let item = api.approval(&wanted).await?;
+    let item = api.item(&APPROVAL, &wanted).await?;
     let (id, listed) = (key_of(&item)?, listed_of(&item)?);
     let edited = match body.arguments {
         None => None,
@@ -151,29 +165,12 @@ async fn reject(
     Segment(wanted): Segment,
     JsonOrNothing(body): JsonOrNothing<Reject>,
 ) -> Answer<Approval> {
-    let item = api.approval(&wanted).await?;
+    let item = api.item(&APPROVAL, &wanted).await?;
     let command = agent::Command::Reject { approval: key_of(&item)?, reason: body.reason };
     api.answer(caller.actor, item, command).await
 }
 
 impl ApiState {
-    async fn approval(&self, wanted: &str) -> Result<Item, Failure> {
-        let text = wanted.to_string();
-        let find =
-            move |sql: &mut dyn tenure_store::sql::Sql| items::find(sql, ItemKind::Approval, ApprovalId::PREFIX, &text);
-        match self.reader().read(find).await? {
-            Match::One(item) => Ok(item),
-            Match::Many(_) => {
-                let detail = format!("{} is short for several approvals", quoted(wanted));
-                Err(Code::ApprovalAmbiguous.problem(detail).into())
-            }
-            Match::None => {
-                let unknown = || Code::ApprovalUnknown.problem(format!("no approval has the id {}", quoted(wanted)));
-                Err(misnamed(Code::ApprovalUnknown, wanted, "approval").unwrap_or_else(unknown).into())
-            }
-        }
-    }
-
     async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
         let (agent, key) = (item.agent, item.key);
         self.app.committer.commit(actor, Command::Agent(agent, command)).await?;
@@ -207,20 +204,6 @@ fn scope_of(scope: GrantScope, wall: Time, holder: Holder) -> Result<Scope, Fail
         },
         GrantScope::Minutes(_) => Err(wrong("minutes are from 1 to 43200")),
         GrantScope::Calls(_) => Err(wrong("calls are from 1 to 10000")),
-    }
-}
-
-/// Names that agents have now.
-#[derive(Default)]
-struct Names(BTreeMap<AgentId, Option<String>>);
-
-impl Names {
-    fn of(&mut self, txn: &mut ReadTxn<'_>, agent: AgentId) -> Result<Option<String>, Error> {
-        if let Some(name) = self.0.get(&agent) {
-            return Ok(name.clone());
-        }
-        let name = agents::get(txn.parts().0, agent)?.map(|entry| entry.name);
-        Ok(self.0.entry(agent).or_insert(name).clone())
     }
 }
 
@@ -343,19 +326,7 @@ async fn revoke_grant(
     Approver(caller): Approver,
     Segment(wanted): Segment,
 ) -> Answer<Grant> {
-    let text = wanted.clone();
-    let find = move |sql: &mut dyn tenure_store::sql::Sql| items::find(sql, ItemKind::Grant, GrantId::PREFIX, &text);
-    let item = match api.reader().read(find).await? {
-        Match::One(item) => item,
-        Match::Many(_) => {
-            let detail = format!("{} is short for several grants: write more of it", quoted(&wanted));
-            return Err(Code::GrantUnknown.problem(detail).into());
-        }
-        Match::None => {
-            let unknown = || Code::GrantUnknown.problem(format!("no grant has the id {}", quoted(&wanted)));
-            return Err(misnamed(Code::GrantUnknown, &wanted, "grant").unwrap_or_else(unknown).into());
-        }
-    };
+    let item = api.item(&GRANT, &wanted).await?;
     let grant = item.key.parse().map_err(|_| Code::Internal.problem("a grant's id is none"))?;
     let (agent, key, wall) = (item.agent, item.key, api.app.committer.now().at);
     let revoke = agent::Command::RevokeGrant { grant };

@@ -1,5 +1,4 @@
 //! `/v1/alerts` and `/v1/agents/{agent}/schedules`: what agents tell their supervisor, and the wakes that they plan themselves.
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -11,7 +10,7 @@ use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::facts::Counter;
 use tenure_core::id::{AgentId, AlertId};
 use tenure_core::item::{Item, ItemKind};
-use tenure_store::rows::{Match, agents, facts, items};
+use tenure_store::rows::{facts, items};
 use tenure_store::sql::Sql;
 use tenure_wire::api::List;
 use tenure_wire::api::item::{Acknowledge, Alert, OpenAlerts, PlannedWake};
@@ -23,11 +22,19 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{JsonOrNothing, Params, Segment};
-use super::lookup::{misnamed, quoted};
+use super::lookup::{Names, Sought, quoted};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::commit;
 use crate::records::{Error, ReadTxn, found};
+
+const ALERT: Sought = Sought {
+    kind: ItemKind::Alert,
+    prefix: AlertId::PREFIX,
+    noun: "alert",
+    unknown: Code::AlertUnknown,
+    ambiguous: Code::AlertAmbiguous,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -103,18 +110,7 @@ async fn acknowledge_alert(
     Segment(wanted): Segment,
     JsonOrNothing(body): JsonOrNothing<Acknowledge>,
 ) -> Answer<Alert> {
-    let text = wanted.clone();
-    let item = match api.reader().read(move |sql| items::find(sql, ItemKind::Alert, AlertId::PREFIX, &text)).await? {
-        Match::One(item) => item,
-        Match::Many(_) => {
-            let detail = format!("{} is short for several alerts", quoted(&wanted));
-            return Err(Code::AlertAmbiguous.problem(detail).into());
-        }
-        Match::None => {
-            let unknown = || Code::AlertUnknown.problem(format!("no alert has the id {}", quoted(&wanted)));
-            return Err(misnamed(Code::AlertUnknown, &wanted, "alert").unwrap_or_else(unknown).into());
-        }
-    };
+    let item = api.item(&ALERT, &wanted).await?;
     if item.state == alert::OPEN {
         let alert: AlertId = item.key.parse().map_err(|_| Code::Internal.problem("an alert's id is none"))?;
         let command = agent::Command::AcknowledgeAlert { alert, note: body.note };
@@ -139,16 +135,10 @@ fn listed(item: &Item) -> Listed {
 
 /// As people see them, with the names that agents have now.
 fn alerts(txn: &mut ReadTxn<'_>, rows: Vec<Item>) -> Result<Vec<Alert>, Error> {
-    let mut names: BTreeMap<AgentId, Option<String>> = BTreeMap::new();
+    let mut names = Names::default();
     let mut shown = Vec::with_capacity(rows.len());
     for item in rows {
-        let agent_name = match names.get(&item.agent) {
-            Some(name) => name.clone(),
-            None => {
-                let name = agents::get(txn.parts().0, item.agent)?.map(|entry| entry.name);
-                names.entry(item.agent).or_insert(name).clone()
-            }
-        };
+        let agent_name = names.of(txn, item.agent)?;
         let message = item.text.map(|text| found(txn.text(text))).transpose()?.flatten();
         let Ok(id) = item.key.parse() else { continue };
         shown.push(Alert {

@@ -1,19 +1,45 @@
 //! What the faces read of the store: by names and ids as people write them, with the near word where nothing fits.
+use std::collections::BTreeMap;
+
 use tenure_core::agent::{AgentRow, RevisionRow};
 use tenure_core::bound::Hash;
 use tenure_core::execution::ExecutionRow;
 use tenure_core::id::{AgentId, ExecutionId, kind_of};
+use tenure_core::item::{Item, ItemKind};
 use tenure_core::manifest::nearest;
-use tenure_store::rows::agents;
 use tenure_store::rows::executions::{self, Filter};
-use tenure_store::rows::{Match, Page};
+use tenure_store::rows::{Match, Page, agents, items};
 use tenure_wire::problem::{Code, Problem};
 
 use super::ApiState;
 use super::problem::Failure;
+use crate::records::{Error, ReadTxn};
 
 /// Names that are looked through for a near word.
 const NAMES_MAX: u32 = 500;
+
+/// A kind of item as people ask for one of it, and what they are told when there is none, or more than one.
+pub(super) struct Sought {
+    pub(super) kind: ItemKind,
+    pub(super) prefix: &'static str,
+    pub(super) noun: &'static str,
+    pub(super) unknown: Code,
+    pub(super) ambiguous: Code,
+}
+
+/// Names that agents have now, each read once.
+#[derive(Default)]
+pub(super) struct Names(BTreeMap<AgentId, Option<String>>);
+
+impl Names {
+    pub(super) fn of(&mut self, txn: &mut ReadTxn<'_>, agent: AgentId) -> Result<Option<String>, Error> {
+        if let Some(name) = self.0.get(&agent) {
+            return Ok(name.clone());
+        }
+        let name = agents::get(txn.parts().0, agent)?.map(|entry| entry.name);
+        Ok(self.0.entry(agent).or_insert(name).clone())
+    }
+}
 
 impl ApiState {
     /// The agent of this name, id or short id.
@@ -84,6 +110,22 @@ impl ApiState {
         limit: u32,
     ) -> Result<Page<RevisionRow, u32>, Failure> {
         Ok(self.reader().read(move |sql| agents::revisions(sql, agent, before, limit)).await?)
+    }
+
+    /// The item of this id or short id, of a kind that people call by this word.
+    pub(super) async fn item(&self, sought: &Sought, wanted: &str) -> Result<Item, Failure> {
+        let (kind, prefix, text) = (sought.kind, sought.prefix, wanted.to_string());
+        match self.reader().read(move |sql| items::find(sql, kind, prefix, &text)).await? {
+            Match::One(item) => Ok(item),
+            Match::Many(_) => {
+                let detail = format!("{} is short for several {}s: write more of it", quoted(wanted), sought.noun);
+                Err(sought.ambiguous.problem(detail).into())
+            }
+            Match::None => {
+                let unknown = || sought.unknown.problem(format!("no {} has the id {}", sought.noun, quoted(wanted)));
+                Err(misnamed(sought.unknown, wanted, sought.noun).unwrap_or_else(unknown).into())
+            }
+        }
     }
 
     /// The text that an event bound; absent once erased. Bytes that are no UTF-8 are shown with the mark for it.

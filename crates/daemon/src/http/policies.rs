@@ -243,7 +243,7 @@ impl ApiState {
     async fn policy_file(&self, number: u32) -> Result<PolicyFile, Failure> {
         let (applied, bundle) = self.bundle(number).await?;
         let documents = documents_of(&bundle);
-        let rules = policy::compile(bundle).await.map_or(0, |policy| policy.rules_count() as u64);
+        let rules = policy::compile(bundle).await.ok().map(|policy| policy.rules_count() as u64);
         Ok(PolicyFile { applied, rules, documents, floor: floor().text })
     }
 

@@ -12,6 +12,7 @@ use axum::http::header::{ETAG, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tenure_core::actor::Actor;
 use tenure_core::draft::Committed;
 use tenure_core::state::{Change, EndedBy, Entry, Scope, VERSIONS_MAX, Write, quota};
 use tenure_core::time::Time;
@@ -514,7 +515,7 @@ impl Place {
     async fn put(
         self,
         api: &ApiState,
-        actor: tenure_core::actor::Actor,
+        actor: Actor,
         params: PutParams,
         bytes: &[u8],
     ) -> Answer<StateWritten> {
@@ -530,7 +531,7 @@ impl Place {
     async fn delete(
         self,
         api: &ApiState,
-        actor: tenure_core::actor::Actor,
+        actor: Actor,
         params: DeleteParams,
     ) -> Answer<StateWritten> {
         let expected = params.expected_version.map(|it| it.within("expected_version", 0..=INDEX_MAX)).transpose()?;
@@ -611,7 +612,7 @@ impl Place {
         }))
     }
 
-    async fn set_quota(self, api: &ApiState, actor: tenure_core::actor::Actor, set: &SetQuota) -> Answer<StateQuota> {
+    async fn set_quota(self, api: &ApiState, actor: Actor, set: &SetQuota) -> Answer<StateQuota> {
         api.app.committer.commit(actor, self.limit(set.bytes)).await?;
         self.quota(api).await
     }

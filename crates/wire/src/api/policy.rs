@@ -45,8 +45,8 @@ pub struct AppliedPolicy {
 pub struct PolicyFile {
     #[serde(flatten)]
     pub applied: AppliedPolicy,
-    /// Rules in all layers, the floor's included.
-    pub rules: u64,
+    /// Rules in all layers, the floor's included; absent where this release cannot load the documents.
+    pub rules: Option<u64>,
     pub documents: Vec<PolicyDocument>,
     /// The floor, which no document changes.
     pub floor: String,
