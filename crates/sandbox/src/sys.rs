@@ -91,6 +91,19 @@ pub(crate) fn fork() -> io::Result<Side> {
     }
 }
 
+/// Has a program killed when the thread that starts it ends, whatever ends it.
+pub(crate) fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let parent = rustix::process::getpid();
+    let prepare = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It may have ended before this was asked for.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and neither allocates nor locks.
+    unsafe { command.pre_exec(prepare) };
+}
+
 /// Leaves at once, without destructors or exit functions: the only right end of a forked child.
 pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::channel as descriptors;
+use crate::sys;
 
 /// How long a program may take to tell its version.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -237,6 +238,7 @@ fn run(program: &Path, arguments: &[&str], deadline: Instant) -> io::Result<Opti
     let mut command = Command::new(program);
     command.args(arguments).env_clear().current_dir("/").stdin(Stdio::null());
     command.stdout(writer.try_clone()?).stderr(writer);
+    sys::die_with_parent(&mut command);
     let mut child = command.spawn()?;
     drop(command);
     let said = read(reader, deadline);
@@ -301,6 +303,26 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_program_that_is_asked_does_not_outlive_whoever_asks() {
+        let asked = |with_parent: bool| {
+            let asking = move || {
+                let mut command = Command::new("/bin/sleep");
+                command.arg("60");
+                if with_parent {
+                    sys::die_with_parent(&mut command);
+                }
+                command.spawn().unwrap()
+            };
+            std::thread::spawn(asking).join().unwrap()
+        };
+        assert_eq!(asked(true).wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
+        // The control: without it, it goes on until it is killed by another signal.
+        let mut control = asked(false);
+        sys::kill(i32::try_from(control.id()).unwrap(), 15).unwrap();
+        assert_eq!(control.wait().unwrap().to_string(), "signal: 15 (SIGTERM)");
+    }
 
     #[test]
     fn a_version_is_found_in_what_each_program_prints() {
