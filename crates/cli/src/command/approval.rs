@@ -239,5 +239,6 @@ async fn follow(client: &Client, agent: Option<&str>, output: Output) -> Result<
 }
 
 fn is_of_approvals(kind: &str) -> bool {
-    matches!(kind, "call.held" | "call.allowed" | "call.released" | "call.blocked") || kind.starts_with("grant.")
+    matches!(kind, "call.held" | "call.allowed" | "call.released" | "call.recalled" | "call.blocked")
+        || kind.starts_with("grant.")
 }
