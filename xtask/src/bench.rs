@@ -15,6 +15,7 @@ mod machine;
 mod jail;
 mod gates;
 mod ledger;
+mod policy;
 mod daemon;
 mod staff;
 mod crash;
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
     srt: Option<String>,
 }
 
-const NAMES: [&str; 8] = ["jail", "gates", "ledger", "ready", "idle", "size", "staff", "crash"];
+const NAMES: [&str; 9] = ["jail", "gates", "ledger", "policy", "ready", "idle", "size", "staff", "crash"];
 const LONG: [&str; 2] = ["staff", "crash"];
 
 /// One table of RESULTS.md.
@@ -86,6 +87,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
             "jail" => jail::measure(&bench)?,
             "gates" => gates::measure(&bench)?,
             "ledger" => ledger::measure(&bench)?,
+            "policy" => policy::measure(&bench)?,
             "ready" => daemon::ready(&bench)?,
             "idle" => daemon::idle(&bench)?,
             "size" => daemon::size(&bench)?,

@@ -16,6 +16,9 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 /// Longest input, in bytes.
 const INPUT_BYTES_MAX: u32 = 64 << 10;
 
+/// How many random calls the property test of the policy crate judges.
+pub(crate) const POLICY_CALLS: &str = "TENURE_POLICY_CALLS";
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Only these; all without it.
@@ -23,6 +26,9 @@ pub(crate) struct Arguments {
     /// For how long each runs.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=604_800))]
     seconds: u32,
+    /// Judge so many random calls by the index of policies and by plain Cedar, before the targets run.
+    #[arg(long)]
+    policy_calls: Option<u32>,
     /// Build fast programs, which takes minutes.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     optimized: bool,
@@ -31,11 +37,14 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// All targets, for so long each, built as quickly as can be.
     pub(crate) fn bounded(seconds: u32) -> Self {
-        Self { targets: Vec::new(), seconds, optimized: false }
+        Self { targets: Vec::new(), seconds, policy_calls: None, optimized: false }
     }
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(calls) = arguments.policy_calls {
+        policies(root, calls)?;
+    }
     for figures in figures(root, arguments)? {
         println!("  {figures}");
     }
@@ -63,6 +72,14 @@ pub(crate) fn figures(root: &Path, arguments: &Arguments) -> Result<Vec<String>>
     let chosen = known.iter().filter(|name| arguments.targets.is_empty() || arguments.targets.contains(name));
     let programs = folder.join(triple).join(if arguments.optimized { "release" } else { "debug" });
     chosen.map(|name| one(root, &folder, &programs.join(name), arguments.seconds)).collect()
+}
+
+/// Random policies and calls; another seed each time.
+fn policies(root: &Path, calls: u32) -> Result<()> {
+    let mut test = Command::new("cargo");
+    test.args(["test", "--release", "--package", "tenure-policy", "--test", "properties"]);
+    test.env(POLICY_CALLS, calls.to_string()).current_dir(root);
+    step::shown(&format!("{calls} calls by the index and by plain Cedar"), &mut test)
 }
 
 fn one(root: &Path, folder: &Path, program: &Path, seconds: u32) -> Result<String> {

@@ -12,11 +12,11 @@
 mod grant;
 
 pub(crate) use grant::found;
-pub use grant::{GRANTS_MAX, Grant, Pattern, Scope};
+pub use grant::{GRANTS_MAX, Grant, PathPattern, Pattern, Scope, cedar_text};
 
 use crate::actor::Actor;
 use crate::bound::{Bound, Hash};
-use crate::call::{self, Blocked, Caller, Holder, May, Open};
+use crate::call::{self, Blocked, Caller, Holder, Lease, May, Open, Recalled};
 use crate::capability::Shown;
 use crate::draft::Draft;
 use crate::facts::Unread;
@@ -96,18 +96,31 @@ pub struct Released {
     pub approval: ApprovalId,
 }
 
-/// What other rules say of a call that waits.
+/// What other rules say of a call that waits, or is in flight.
 #[derive(Debug)]
 pub(crate) enum Rejudged {
     Same,
     Released(Released),
     Held(Box<Held>),
     Blocked(Blocked),
+    Recalled(Recalled),
 }
 
 /// # Errors
 /// `Unread`.
 pub(crate) fn rejudge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Rejudged, Unread> {
+    if let Some(Lease { lease, .. }) = call.lease().filter(|_| !call.recalled) {
+        let judged = call::judge(draft, caller, call)?;
+        return Ok(match judged.may {
+            May::Begin { .. } | May::Wait => Rejudged::Same,
+            May::Never => Rejudged::Recalled(Recalled {
+                call: call.id,
+                capability: call.capability.clone(),
+                lease,
+                judgement: judged.judgement,
+            }),
+        });
+    }
     let Some(approval) = call.waits_for() else { return Ok(Rejudged::Same) };
     let judged = call::judge(draft, caller, call)?;
     Ok(match judged.may {

@@ -76,6 +76,16 @@ pub struct Proposed {
     pub place: Place,
 }
 
+/// Other rules hold since it began, by which it never would have: whoever does it is told to end it. What was done until then is
+/// not known, so that it is not done again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    pub call: CallId,
+    pub capability: String,
+    pub lease: LeaseId,
+    pub judgement: Judgement,
+}
+
 /// A call that has no terminal event yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
@@ -91,6 +101,9 @@ pub struct Open {
     /// A person, or a grant of one, allowed it: it is not repeated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allowed: bool,
+    /// It is in flight, and rules that hold since forbid it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recalled: bool,
     pub state: State,
 }
 
@@ -302,6 +315,7 @@ impl Proposed {
             losses: 0,
             redirects: 0,
             allowed: false,
+            recalled: false,
             state: State::Proposed,
         }
     }
@@ -435,6 +449,7 @@ impl Open {
     /// For an outcome after which it is proposed anew.
     pub(crate) fn apply_again(&mut self, ended: &Ended) {
         self.state = State::Proposed;
+        self.recalled = false;
         match (&ended.outcome, ended.attributes) {
             (Outcome::Redirected { .. }, Some(attributes)) => {
                 self.attributes = attributes;
@@ -479,7 +494,8 @@ impl Open {
 
     /// How it ends when its sandbox is proven dead: what is idempotent comes again, of the rest the outcome is unknown.
     pub(crate) fn lost(&self, closing: bool) -> Outcome {
-        Outcome::Lost { again: self.idempotent && !self.allowed && self.losses < LOSSES_MAX && !closing }
+        let again = self.idempotent && !self.allowed && !self.recalled && self.losses < LOSSES_MAX && !closing;
+        Outcome::Lost { again }
     }
 }
 
@@ -493,9 +509,10 @@ pub fn startable(calls: &[Open]) -> impl Iterator<Item = &Open> {
 /// What the world owes the open calls of a holder that is bound to `connection`, or to none.
 pub fn owed(calls: &[Open], connection: Option<ConnectionId>) -> impl Iterator<Item = Owed> {
     let leased = calls.iter().filter_map(move |call| call.dispatch(connection?));
+    let recalled = calls.iter().filter_map(move |call| call.recall(connection?));
     let rows = startable(calls).filter(|call| call.place == Place::Rows);
     let performed = rows.map(|call| Owed { obligation: Obligation::Perform { call: call.id }, due: Due::AT_ONCE });
-    leased.chain(performed)
+    leased.chain(recalled).chain(performed)
 }
 
 /// Canonical, so that the bytes are the same in every build; what a capability makes has small numbers only.
@@ -567,6 +584,19 @@ pub fn allowed_rows(allowed: &Allowed, stamp: Stamp) -> Vec<Row> {
     });
     let begins = allowed.complete.then(|| changed(CallChange::Again { attributes: None }));
     edited.into_iter().chain(begins).collect()
+}
+
+pub(crate) fn recalled_row(recalled: &Recalled, stamp: Stamp) -> Row {
+    let rules = recalled.judgement.rules.join(", ");
+    let sentence = recalled.to_string();
+    Row::CallChanged { id: recalled.call, change: CallChange::Recalled { rules, sentence }, at: stamp.at }
+}
+
+impl fmt::Display for Recalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = self.judgement.rules.join(", ");
+        write!(f, "taken back while it ran, since rules that hold now block it ({rules}); how far it came is not known")
+    }
 }
 
 pub fn blocked_row(call: CallId, blocked: &Blocked, stamp: Stamp) -> Row {

@@ -285,7 +285,7 @@ verbs! {
         "call.end" ends urgent => EndCall(EndCall),
         /// By the reconciler, once a call has waited too long for a person.
         "call.expire_approvals" ends => ExpireApprovals {},
-        /// By the reconciler: other rules hold since the call began to wait.
+        /// By the reconciler: other rules hold since the call began, or began to wait.
         "call.rejudge" => Rejudge { call: CallId },
         /// A validator's own call.
         "iteration.check" => Check { iteration: u32, index: u32, proposal: call::Proposal },
@@ -429,6 +429,8 @@ events! {
         "call.held" => CallHeld(approval::Held),
         "call.allowed" => CallAllowed(approval::Allowed),
         "call.released" => CallReleased(approval::Released),
+        /// In flight, and blocked by other rules.
+        "call.recalled" => CallRecalled(call::Recalled),
         "call.blocked" => CallBlocked {
             call: CallId,
             capability: String,
@@ -630,6 +632,7 @@ impl Aggregate for Execution {
             | Event::CallHeld(_)
             | Event::CallAllowed(_)
             | Event::CallReleased(_)
+            | Event::CallRecalled(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
             Event::Validated { .. } => validation::apply(execution, event),

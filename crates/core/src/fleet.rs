@@ -21,6 +21,9 @@ pub struct Worker {
     /// Connections whose executions are still being given back.
     pub lapsed: Vec<Lapsed>,
     pub host: Option<Hash>,
+    /// The confinement of its jails, as it said when it connected.
+    #[serde(default)]
+    pub level: String,
     pub at: Time,
 }
 
@@ -130,13 +133,22 @@ impl Aggregate for Worker {
     fn apply(fold: &mut Option<Worker>, event: &Event, stamp: Stamp) {
         if let Event::Registered { name, .. } = event {
             let (name, at) = (name.clone(), stamp.at);
-            *fold = Some(Worker { name, fence: Fence(0), connection: None, lapsed: Vec::new(), host: None, at });
+            *fold = Some(Worker {
+                name,
+                fence: Fence(0),
+                connection: None,
+                lapsed: Vec::new(),
+                host: None,
+                level: String::new(),
+                at,
+            });
             return;
         }
         let Some(worker) = fold else { return };
         match event {
-            Event::Connected { connection, fence, slots, level: _, host } => {
+            Event::Connected { connection, fence, slots, level, host } => {
                 worker.fence = *fence;
+                worker.level.clone_from(level);
                 worker.connection = Some(Connection { id: *connection, slots: *slots });
                 worker.host = Some(host.hash);
                 worker.at = stamp.at;

@@ -162,6 +162,11 @@ pub enum CallChange {
         attributes: Hash,
         shown: Shown,
     },
+    /// It is in flight, and other rules forbid it.
+    Recalled {
+        rules: String,
+        sentence: String,
+    },
     /// Asked for anew: it was lost, or met a link and is judged by what it is now.
     Again {
         attributes: Option<Hash>,

@@ -267,6 +267,8 @@ events! {
         "call.held" => CallHeld(approval::Held),
         "call.allowed" => CallAllowed(approval::Allowed),
         "call.released" => CallReleased(approval::Released),
+        /// In flight, and blocked by other rules.
+        "call.recalled" => CallRecalled(call::Recalled),
         "call.blocked" => CallBlocked {
             call: CallId,
             capability: String,
@@ -371,6 +373,7 @@ impl Aggregate for Session {
             | Event::CallHeld(_)
             | Event::CallAllowed(_)
             | Event::CallReleased(_)
+            | Event::CallRecalled(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_)
             | Event::CancelRequested { .. }

@@ -2,7 +2,7 @@
 //! calls judged anew. Must never judge a call that is made: that is the decision's alone.
 mod past;
 
-pub use past::{CALLS_MAX, Past, replay};
+pub use past::{CALLS_MAX, Past, counters, learned, recorded, replay};
 
 use crate::app::App;
 use crate::records::{Error, ReadTxn, found};

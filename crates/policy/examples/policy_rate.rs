@@ -7,20 +7,15 @@ use std::time::{Duration, Instant};
 use tenure_core::id::{CallId, Mint};
 use tenure_core::judge::Verdict;
 use tenure_core::time::Time;
-use tenure_policy::{Against, Asked, Layer, Policy, RecordedCall, Situation, Template, compare, schema_json};
+use tenure_policy::{Against, Asked, Fate, Layer, Policy, RecordedCall, Situation, Template, compare, schema_json};
 
 const DECISIONS: usize = 20_000;
 const REPLAYED: usize = 1_000_000;
 const AGENTS: usize = 100;
 
 fn main() {
-    println!(
-        "one decision, all layers, {DECISIONS} decisions; plain Cedar: one set of the same rules, request made before"
-    );
-    println!(
-        "{:>7} {:>12} {:>10} {:>10} {:>12} {:>12}",
-        "rules", "compiled in", "p50", "p99", "Cedar p50", "Cedar p99"
-    );
+    let is_json = std::env::args().any(|word| word == "--json");
+    let mut decided = Vec::new();
     // With those of the template, 10,000 are what a bundle may hold.
     for rules in [10, 100, 1_000, 9_995] {
         let text = written(rules);
@@ -29,22 +24,42 @@ fn main() {
         let took = start.elapsed();
         let (p50, p99) = decisions(&policy, DECISIONS);
         let (plain50, plain99) = plain(&text, if rules > 1_000 { 200 } else { 2_000 });
-        println!("{rules:>7} {took:>12.1?} {p50:>10.1?} {p99:>10.1?} {plain50:>12.1?} {plain99:>12.1?}");
+        if !is_json {
+            println!(
+                "{rules:>6} rules compiled in {took:.1?}; a decision {p50:.1?} (p99 {p99:.1?}); plain Cedar {plain50:.1?} (p99 {plain99:.1?})"
+            );
+        }
+        let us = |took: Duration| took.as_secs_f64() * 1e6;
+        decided.push(json!({
+            "rules": rules, "compiled_ms": took.as_secs_f64() * 1e3, "p50_us": us(p50), "p99_us": us(p99),
+            "plain_p50_us": us(plain50), "plain_p99_us": us(plain99),
+        }));
     }
-    for (name, late) in [("no rule looks at the moment", ""), ("a rule looks at the hour", LATE)] {
+    let holds = compiled("");
+    let mut replays = Vec::new();
+    for (name, late, differ) in [
+        ("all different", "", true),
+        ("all different, and a rule looks at the minute", LATE, true),
+        ("of 1,000 kinds", "", false),
+        ("of 1,000 kinds, and a rule looks at the minute", LATE, false),
+    ] {
         let policy = compiled(&(written(1_000) + late));
         let start = Instant::now();
-        let summary = compare(Against::Records, &policy, recorded());
-        let took = start.elapsed();
-        let rate = summary.judged as f64 / took.as_secs_f64();
-        println!(
-            "replay of {} calls, {name}: {took:.1?}, {rate:.0} a second, {} changed",
-            summary.judged, summary.changed
-        );
+        let summary = compare(Against::Policy(&holds), &policy, recorded(differ));
+        let (took, judged, changed) = (start.elapsed(), summary.judged, summary.changed);
+        let rate = judged as f64 / took.as_secs_f64();
+        if !is_json {
+            println!("replay of {judged} calls, {name}: {took:.1?}, {rate:.0} a second, {changed} changed");
+        }
+        replays.push(json!({"name": name, "calls": judged, "s": took.as_secs_f64(), "changed": changed}));
+    }
+    if is_json {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        println!("{}", json!({"decisions": decided, "replays": replays, "threads": threads}));
     }
 }
 
-const LATE: &str = "forbid(principal, action, resource) when { context.hour > 23 };\n";
+const LATE: &str = "forbid(principal, action, resource) when { context.minute > 59 };\n";
 
 /// As a project of many agents has them: most of one agent or label, some of all. Short: 10,000 of them fit into one bundle.
 fn written(rules: usize) -> String {
@@ -128,7 +143,8 @@ fn quantiles(mut took: Vec<Duration>) -> (Duration, Duration) {
     (took[took.len() / 2], took[took.len() * 99 / 100])
 }
 
-fn recorded() -> impl Iterator<Item = RecordedCall> {
+/// `differ`: no two of them have the same arguments.
+fn recorded(differ: bool) -> impl Iterator<Item = RecordedCall> {
     let (asked, mut mint) = (situations(), Mint::new(Time::from_millis(0), 1));
     let recorded: Vec<RecordedCall> = asked
         .into_iter()
@@ -142,7 +158,18 @@ fn recorded() -> impl Iterator<Item = RecordedCall> {
             context: asked.context,
             attributes: Some(asked.attributes),
             verdict: Verdict::Autonomous,
+            fate: Fate::Made,
         })
         .collect();
-    (0..REPLAYED).map(move |number| recorded[number % recorded.len()].clone())
+    (0..REPLAYED).map(move |number| {
+        let mut call = recorded[number % recorded.len()].clone();
+        call.context.at = Time::from_millis(number as i64 * 1_000);
+        if let Some(attributes) = call.attributes.as_mut().filter(|_| differ) {
+            attributes.path = attributes.path.as_ref().map(|path| format!("{path}{number}"));
+            attributes.host = attributes.host.as_ref().map(|host| format!("h{number}.{host}"));
+            attributes.key = attributes.key.as_ref().map(|key| format!("{key}{number}"));
+            attributes.argv.iter_mut().for_each(|argv| argv.push(format!("t{number}")));
+        }
+        call
+    })
 }

@@ -5,7 +5,11 @@ use crate::layer::Layer;
 use crate::load::rules_unchecked;
 use crate::rule::Rule;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Beyond it the lines are matched less well.
+const DIFF_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +64,33 @@ pub fn diff(before: &Bundle, after: &Bundle) -> Result<Vec<Change>, Vec<Fault>> 
     changes.extend(new.into_iter().map(|rule| change(None, Some(rule))));
     changes.sort_by(|a, b| (&a.layer, a.kind).cmp(&(&b.layer, b.kind)));
     Ok(changes)
+}
+
+/// Line by line, as `patch` takes it in a folder that `policy show --out` wrote.
+pub(crate) fn unified(before: &Bundle, after: &Bundle) -> String {
+    let texts = |bundle: &Bundle| -> BTreeMap<(Layer, String), String> {
+        let layers = bundle.layers.iter();
+        let documents = layers.flat_map(|(layer, documents)| documents.iter().map(move |one| (layer, one)));
+        documents.map(|(layer, one)| ((layer.clone(), one.name.clone()), one.text.clone())).collect()
+    };
+    let (before, after) = (texts(before), texts(after));
+    let keys: BTreeSet<&(Layer, String)> = before.keys().chain(after.keys()).collect();
+    let mut diff = String::new();
+    for key in keys {
+        let (old, new) = (before.get(key), after.get(key));
+        if old == new {
+            continue;
+        }
+        let path = format!("{}/{}", key.0.to_string().replacen(':', "/", 1), key.1.replace('/', "_"));
+        let name = |side: &str, text: Option<&String>| match text {
+            Some(_) => format!("{side}/{path}"),
+            None => "/dev/null".to_string(),
+        };
+        let (old_text, new_text) = (old.map_or("", String::as_str), new.map_or("", String::as_str));
+        let lines = similar::TextDiff::configure().timeout(DIFF_TIMEOUT).diff_lines(old_text, new_text);
+        diff.push_str(&lines.unified_diff().header(&name("a", old), &name("b", new)).to_string());
+    }
+    diff
 }
 
 fn change(before: Option<&Rule>, after: Option<&Rule>) -> Change {

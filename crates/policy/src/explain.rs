@@ -2,13 +2,14 @@
 //! index, so that it is a second opinion on the judgement as well.
 use crate::layer::Layer;
 use crate::policy::Policy;
-use crate::request::{entities, request};
+use crate::request::{actor_word, entities, request};
 use crate::rule::Rule;
-use crate::schema::ACTIONS;
+use crate::schema::{ACTIONS, Action};
 use crate::uses::Uses;
 use crate::weigh::{Match, layer_verdict, weigh};
 use cedar_policy::{Authorizer, Effect, Entities, PolicySet, Request};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tenure_core::judge::{Ask, Judgement, UNKNOWN_CAPABILITY, Verdict};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,6 +17,8 @@ pub struct Explanation {
     pub judgement: Judgement,
     /// Those that cover the call, the widest first.
     pub layers: Vec<LayerView>,
+    /// What rules see of it.
+    pub facts: Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,7 +48,7 @@ impl Policy {
     pub fn explain(&self, ask: &Ask<'_>) -> Explanation {
         let Some(action) = ACTIONS.get(ask.capability) else {
             let judgement = Judgement { policy: ask.policy, ..Judgement::blocked(UNKNOWN_CAPABILITY) };
-            return Explanation { judgement, layers: Vec::new() };
+            return Explanation { judgement, layers: Vec::new(), facts: facts(ask, None) };
         };
         let (request, entities) = (request(ask, action, Uses::ALL), entities(ask, action));
         let authorizer = Authorizer::new();
@@ -66,8 +69,20 @@ impl Policy {
             views.push(LayerView { layer: layer.clone(), verdict, rules });
             matches.push((layer, found));
         }
-        Explanation { judgement: weigh(&self.rules, ask, &matches), layers: views }
+        Explanation { judgement: weigh(&self.rules, ask, &matches), layers: views, facts: facts(ask, Some(action)) }
     }
+}
+
+fn facts(ask: &Ask<'_>, action: Option<&Action>) -> Value {
+    json!({
+        "actor": actor_word(ask.actor),
+        "revision": ask.revision,
+        "capability": ask.capability,
+        "groups": action.map(|action| &action.groups),
+        "tools": ask.tools,
+        "arguments": ask.attributes,
+        "circumstances": ask.context,
+    })
 }
 
 fn view(rule: &Rule, error: Option<String>) -> RuleView {
@@ -84,13 +99,13 @@ fn view(rule: &Rule, error: Option<String>) -> RuleView {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     Yes,
     No,
     Erred(String),
 }
 
-fn alone(authorizer: &Authorizer, rule: &Rule, request: &Request, entities: &Entities) -> Answer {
+pub(crate) fn alone(authorizer: &Authorizer, rule: &Rule, request: &Request, entities: &Entities) -> Answer {
     let set = PolicySet::from_policies([rule.policy.clone()]).expect("invariant: one rule has one number");
     let answer = authorizer.is_authorized(request, &set, entities);
     let mut errors = answer.diagnostics().errors();

@@ -4,7 +4,8 @@
 //! Bundle ─compile─> Policy ─insert─> Policies: Judge      what is applied, by its digest
 //!                     ├─ explain                          which rule of which layer says what
 //!                     ├─ run_tests                        the cases that people keep beside their rules
-//!                     └─ compare                          what it would change of what was judged before
+//!                     ├─ compare                          what it would change of what was judged before
+//!                     └─ learn                            rules that what was judged before asks for
 //! ```
 //! This crate must never do IO, read a clock, or let what Cedar cannot evaluate loosen a verdict.
 #![forbid(unsafe_code)]
@@ -30,6 +31,10 @@ mod situation;
 mod case;
 mod diff;
 mod replay;
+mod learn;
+mod import;
+#[cfg(test)]
+mod corpus;
 
 pub use builtin::{Template, default_bundle, floor};
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, DOCUMENTS_MAX, Document, RULES_MAX};
@@ -37,9 +42,11 @@ pub use case::{CaseOutcome, run_tests};
 pub use diff::{Change, ChangeKind, diff};
 pub use explain::{Explanation, LayerView, RuleView};
 pub use fault::Fault;
+pub use import::{Foreign, Imported, LeftOut, import};
 pub use layer::Layer;
+pub use learn::{Ground, LEARNED, Learned, PROPOSALS_MAX, Proposal, learn};
 pub use policies::Policies;
 pub use policy::Policy;
-pub use replay::{Against, Difference, RecordedCall, Summary, compare};
+pub use replay::{Against, Difference, Fate, RecordedCall, Summary, compare};
 pub use schema::schema_json;
 pub use situation::{Asked, Situation};

@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::index::{Bucket, Index};
 use crate::layer::{Layer, opener_of};
 use crate::load::load;
-use crate::request::{entities, request};
+use crate::request::Question;
 use crate::rule::Rule;
 use crate::schema::{ACTIONS, Action};
 use crate::uses::Uses;
@@ -70,7 +70,20 @@ impl Policy {
         let Some(action) = ACTIONS.get(ask.capability) else {
             return Judgement { policy: ask.policy, ..Judgement::blocked(UNKNOWN_CAPABILITY) };
         };
-        weigh(&self.rules, ask, &self.matches(ask, action))
+        let uses = self.uses_of(ask, action);
+        self.judge_by(ask, action, &mut Question::new(*ask, action, uses))
+    }
+
+    /// `question`: of the same call, made with all that this policy looks at.
+    pub(crate) fn judge_by(&self, ask: &Ask<'_>, action: &Action, question: &mut Question<'_>) -> Judgement {
+        weigh(&self.rules, ask, &self.matches(ask, action, question))
+    }
+
+    /// What the rules that may match this very call look at.
+    pub(crate) fn uses_of(&self, ask: &Ask<'_>, action: &Action) -> Uses {
+        let mut buckets = Vec::new();
+        self.layers(ask).for_each(|(_, index)| index.candidates(ask, action, &mut buckets));
+        buckets.iter().fold(Uses::NONE, |uses, bucket| uses.and(bucket.uses))
     }
 
     /// What must be read before a call is judged.
@@ -92,25 +105,22 @@ impl Policy {
         self.common.iter().chain(self.agents.get(&ask.context.agent_name)).chain(session)
     }
 
-    fn matches(&self, ask: &Ask<'_>, action: &Action) -> Vec<(&Layer, Vec<Match>)> {
+    fn matches(&self, ask: &Ask<'_>, action: &Action, question: &mut Question<'_>) -> Vec<(&Layer, Vec<Match>)> {
         let mut candidates = Vec::with_capacity(5);
         for (layer, index) in self.layers(ask) {
             let mut buckets = Vec::new();
             index.candidates(ask, action, &mut buckets);
             candidates.push((layer, buckets));
         }
-        let asked = || candidates.iter().flat_map(|(_, buckets)| buckets).filter(|bucket| !bucket.asked.is_empty());
-        let uses = asked().fold(Uses::NONE, |uses, bucket| uses.and(bucket.uses));
-        let question = asked().next().map(|_| (request(ask, action, uses), entities(ask, action)));
-        let of_layer = |buckets: Vec<&Bucket>| {
+        let mut of_layer = |buckets: Vec<&Bucket>| {
             let mut matches: Vec<Match> = buckets
                 .iter()
                 .flat_map(|bucket| &bucket.plain)
                 .map(|rule| Match { rule: *rule, erred: false })
                 .collect();
-            if let Some((request, entities)) = &question {
-                let asked = buckets.iter().filter(|bucket| !bucket.asked.is_empty());
-                asked.for_each(|bucket| self.ask_cedar(request, entities, bucket, &mut matches));
+            for bucket in buckets.iter().filter(|bucket| !bucket.asked.is_empty()) {
+                let (request, entities) = question.made();
+                self.ask_cedar(request, entities, bucket, &mut matches);
             }
             matches.sort_unstable();
             matches.dedup();

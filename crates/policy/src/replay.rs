@@ -1,20 +1,25 @@
 //! What a candidate policy would change of what was judged before. Pure: whoever reads the ledger brings the calls.
 use crate::policy::Policy;
-use crate::request::actor_word;
+use crate::request::{KnownEntities, Question, actor_word};
+use crate::schema::ACTIONS;
 use crate::uses::Uses;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use tenure_core::actor::Actor;
 use tenure_core::capability::Attributes;
 use tenure_core::id::{AgentId, CallId};
-use tenure_core::judge::{Ask, Circumstances, Judgement, Verdict};
+use tenure_core::judge::{Ask, Circumstances, Judgement, UNKNOWN_CAPABILITY, Verdict};
 
 /// Calls whose judgement is kept, so that the same call is judged once.
 const REMEMBERED_MAX: usize = 65_536;
 /// Kinds of difference that are told apart; what is beyond is counted.
 const DIFFERENCES_MAX: usize = 1_000;
 const EXAMPLES_MAX: usize = 3;
+const THREADS_MAX: usize = 4;
+/// Calls that a thread takes at a time, and how many such batches wait for it.
+const BATCH: usize = 256;
+const BATCHES_AHEAD: usize = 4;
 
 /// A call as its record has it.
 #[derive(Debug, Clone)]
@@ -30,6 +35,19 @@ pub struct RecordedCall {
     pub attributes: Option<Attributes>,
     /// What it was judged to be.
     pub verdict: Verdict,
+    pub fate: Fate,
+}
+
+/// What became of a recorded call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Made,
+    /// By a policy.
+    Blocked,
+    /// By a person.
+    Rejected,
+    /// It waits, or nobody answered, or it came to its turn no more.
+    Open,
 }
 
 /// What a candidate is compared with.
@@ -86,40 +104,123 @@ struct Outcome {
 
 type Group = (String, String, Verdict, Verdict, Arc<str>);
 
+/// One thread's part of the calls.
 struct Replay<'a> {
     old: Against<'a>,
     new: &'a Policy,
     remembered: HashMap<Key, Outcome>,
+    entities: KnownEntities,
     /// By agent and capability, what the rules look at.
     looked_at: HashMap<String, HashMap<String, Uses>>,
     groups: BTreeMap<Group, (u64, Vec<CallId>)>,
     summary: Summary,
 }
 
-/// Judges each recorded call anew.
+/// Judges each recorded call anew, on as many threads as there are processors, up to a few. Ids come in the order of time.
 pub fn compare(old: Against<'_>, new: &Policy, calls: impl Iterator<Item = RecordedCall>) -> Summary {
-    let (remembered, looked_at) = (HashMap::new(), HashMap::new());
-    let mut replay = Replay { old, new, remembered, looked_at, groups: BTreeMap::new(), summary: Summary::default() };
-    calls.for_each(|call| replay.take(call));
-    replay.summary.differences = listed(replay.groups);
-    replay.summary
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let parts = if threads == 1 {
+        let mut part = Replay::new(old, new);
+        calls.for_each(|call| part.take(call));
+        vec![part]
+    } else {
+        side_by_side(old, new, calls, threads)
+    };
+    together(parts)
 }
 
-impl Replay<'_> {
+fn side_by_side<'a>(
+    old: Against<'a>,
+    new: &'a Policy,
+    mut calls: impl Iterator<Item = RecordedCall>,
+    threads: usize,
+) -> Vec<Replay<'a>> {
+    std::thread::scope(|scope| {
+        let mut parts = Vec::with_capacity(threads);
+        let mut batches = Vec::with_capacity(threads);
+        for _ in 0..threads {
+            let (batch, taken) = mpsc::sync_channel::<Vec<RecordedCall>>(BATCHES_AHEAD);
+            batches.push(batch);
+            parts.push(scope.spawn(move || {
+                let mut part = Replay::new(old, new);
+                taken.into_iter().flatten().for_each(|call| part.take(call));
+                part
+            }));
+        }
+        for batch in batches.iter().cycle() {
+            let some: Vec<RecordedCall> = calls.by_ref().take(BATCH).collect();
+            if some.is_empty() || batch.send(some).is_err() {
+                break;
+            }
+        }
+        drop(batches);
+        parts.into_iter().map(|part| part.join().expect("invariant: judging does not panic")).collect()
+    })
+}
+
+fn together(parts: Vec<Replay<'_>>) -> Summary {
+    let (mut summary, mut groups) = (Summary::default(), BTreeMap::<Group, (u64, Vec<CallId>)>::new());
+    for part in parts {
+        summary.judged += part.summary.judged;
+        summary.unchanged += part.summary.unchanged;
+        summary.changed += part.summary.changed;
+        summary.unjudgeable += part.summary.unjudgeable;
+        summary.more += part.summary.more;
+        for (group, (count, examples)) in part.groups {
+            if groups.len() >= DIFFERENCES_MAX && !groups.contains_key(&group) {
+                summary.more += count;
+                continue;
+            }
+            let known = groups.entry(group).or_default();
+            known.0 += count;
+            known.1.extend(examples);
+            known.1.sort_unstable();
+            known.1.truncate(EXAMPLES_MAX);
+        }
+    }
+    summary.differences = listed(groups);
+    summary
+}
+
+impl<'a> Replay<'a> {
+    fn new(old: Against<'a>, new: &'a Policy) -> Replay<'a> {
+        Replay {
+            old,
+            new,
+            remembered: HashMap::new(),
+            entities: KnownEntities::default(),
+            looked_at: HashMap::new(),
+            groups: BTreeMap::new(),
+            summary: Summary::default(),
+        }
+    }
+
     fn take(&mut self, call: RecordedCall) {
-        let RecordedCall { call: id, agent, revision, actor, capability, tools, mut context, attributes, verdict } =
-            call;
-        let Some(attributes) = attributes else {
+        let RecordedCall {
+            call: id,
+            agent,
+            revision,
+            actor,
+            capability,
+            tools,
+            mut context,
+            attributes,
+            verdict,
+            fate: _,
+        } = call;
+        let Some(mut attributes) = attributes else {
             self.summary.unjudgeable += 1;
             return;
         };
         self.summary.judged += 1;
-        self.uses(&context.agent_name, &capability).narrow(&mut context);
+        let uses = self.uses(&context.agent_name, &capability);
+        uses.narrow(&mut context);
+        uses.narrow_arguments(&mut attributes);
         let key = Key { revision, actor: actor_word(actor), capability, tools, context, attributes };
         if let Some(known) = self.remembered.get(&key).cloned() {
             return self.count(id, known.before.unwrap_or(verdict), &known, &key);
         }
-        let outcome = self.judge(&key, agent, actor);
+        let outcome = self.judge(&key, agent, actor, uses);
         self.count(id, outcome.before.unwrap_or(verdict), &outcome, &key);
         if self.remembered.len() >= REMEMBERED_MAX {
             self.remembered.clear();
@@ -145,7 +246,8 @@ impl Replay<'_> {
         uses
     }
 
-    fn judge(&self, key: &Key, agent: AgentId, actor: Actor) -> Outcome {
+    /// Cedar's question is made once for both policies.
+    fn judge(&mut self, key: &Key, agent: AgentId, actor: Actor, uses: Uses) -> Outcome {
         let ask = Ask {
             actor,
             agent,
@@ -156,11 +258,22 @@ impl Replay<'_> {
             context: &key.context,
             policy: Some(self.new.digest()),
         };
+        let Some(action) = ACTIONS.get(ask.capability) else {
+            let before = match self.old {
+                Against::Records => None,
+                Against::Policy(_) => Some(Verdict::Blocked),
+            };
+            return Outcome { before, after: Verdict::Blocked, rule: UNKNOWN_CAPABILITY.into() };
+        };
+        let mut question = Question::new(ask, action, uses).among(&mut self.entities);
         let before = match self.old {
             Against::Records => None,
-            Against::Policy(old) => Some(old.judge(&Ask { policy: Some(old.digest()), ..ask }).verdict),
+            Against::Policy(old) => {
+                let ask = Ask { policy: Some(old.digest()), ..ask };
+                Some(old.judge_by(&ask, action, &mut question).verdict)
+            }
         };
-        let Judgement { verdict, rules, .. } = self.new.judge(&ask);
+        let Judgement { verdict, rules, .. } = self.new.judge_by(&ask, action, &mut question);
         Outcome { before, after: verdict, rule: rules.first().map_or("", String::as_str).into() }
     }
 

@@ -3,8 +3,8 @@ use crate::schema::Action;
 use crate::uses::Uses;
 use crate::vocabulary::{ACTION, AGENT, ARGV_MAX, Attribute, LABEL, PROJECT, THE_PROJECT};
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
-use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 use tenure_core::actor::Actor;
 use tenure_core::capability::Argument;
 use tenure_core::judge::{Ask, Circumstances};
@@ -59,6 +59,62 @@ pub(crate) fn entities(ask: &Ask<'_>, action: &Action) -> Entities {
     let groups = action.groups.iter().map(|group| action_uid(group)).collect();
     let action = Entity::new_no_attrs(action_uid(action.capability.name), groups);
     Entities::from_entities([agent, action], None).expect("invariant: agent and action are two and in no circle")
+}
+
+/// A call as Cedar is asked of it, made once for all whom it is asked of, and not before somebody is.
+pub(crate) struct Question<'a> {
+    ask: Ask<'a>,
+    action: &'static Action,
+    /// What of the context any of them looks at.
+    uses: Uses,
+    known: Option<&'a mut KnownEntities>,
+    made: Option<(Request, Arc<Entities>)>,
+}
+
+/// Entities of agents whose calls come again and again.
+#[derive(Default)]
+pub(crate) struct KnownEntities(HashMap<EntitiesKey, Arc<Entities>>);
+
+type EntitiesKey = (&'static str, u32, String, BTreeMap<String, String>);
+
+const ENTITIES_KNOWN_MAX: usize = 4_096;
+
+impl<'a> Question<'a> {
+    pub(crate) fn new(ask: Ask<'a>, action: &'static Action, uses: Uses) -> Question<'a> {
+        Question { ask, action, uses, known: None, made: None }
+    }
+
+    pub(crate) fn among(self, known: &'a mut KnownEntities) -> Question<'a> {
+        Question { known: Some(known), ..self }
+    }
+
+    pub(crate) fn made(&mut self) -> (&Request, &Entities) {
+        let (ask, action, uses, known) = (&self.ask, self.action, self.uses, &mut self.known);
+        let (request, entities) = &*self.made.get_or_insert_with(|| {
+            let entities = match known {
+                Some(known) => known.of(ask, action),
+                None => Arc::new(entities(ask, action)),
+            };
+            (request(ask, action, uses), entities)
+        });
+        (request, entities.as_ref())
+    }
+}
+
+impl KnownEntities {
+    fn of(&mut self, ask: &Ask<'_>, action: &'static Action) -> Arc<Entities> {
+        let (name, labels) = (ask.context.agent_name.clone(), ask.context.labels.clone());
+        let key = (action.capability.name, ask.revision, name, labels);
+        if let Some(known) = self.0.get(&key) {
+            return Arc::clone(known);
+        }
+        if self.0.len() >= ENTITIES_KNOWN_MAX {
+            self.0.clear();
+        }
+        let made = Arc::new(entities(ask, action));
+        self.0.insert(key, Arc::clone(&made));
+        made
+    }
 }
 
 /// `uses`: what of the context is looked at; the rest is not made.

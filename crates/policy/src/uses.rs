@@ -2,6 +2,7 @@
 //! counts, and what differs in nothing that is looked at is judged once. It may say too much, never too little.
 use crate::vocabulary::Attribute;
 use serde_json::Value;
+use tenure_core::capability::Attributes;
 use tenure_core::judge::Circumstances;
 use tenure_core::time::Time;
 
@@ -61,6 +62,33 @@ impl Uses {
             if !self.has(attribute) {
                 *count = 0;
             }
+        }
+    }
+
+    /// The same of its arguments.
+    pub(crate) fn narrow_arguments(self, arguments: &mut Attributes) {
+        const COMMAND: [Attribute; 5] =
+            [Attribute::Program, Attribute::Command, Attribute::Words, Attribute::Argv, Attribute::Argc];
+        if !self.has(Attribute::Path) {
+            arguments.path = None;
+        }
+        if !self.has(Attribute::Host) {
+            arguments.host = None;
+        }
+        if !self.has(Attribute::Port) {
+            arguments.port = None;
+        }
+        if !self.has(Attribute::Key) {
+            arguments.key = None;
+        }
+        if !self.has(Attribute::Bytes) {
+            arguments.bytes = None;
+        }
+        if !COMMAND.into_iter().any(|used| self.has(used)) {
+            arguments.argv = None;
+        }
+        if !self.has(Attribute::Input) {
+            arguments.input.clear();
         }
     }
 

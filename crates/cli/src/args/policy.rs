@@ -18,8 +18,9 @@ pub enum Policy {
     /// Check a policy: its rules against the capabilities there are, and each rule against its own examples.
     Validate(Documents),
     /// Say how a call would be judged, by which rules of which layers. Nothing is called.
-    #[command(visible_alias = "explain")]
     Check(Check),
+    /// Say why a recorded call, or one that was not made, is judged as it is: layers, rules, and the facts that they see.
+    Explain(Explain),
     /// Try the cases that are kept beside the rules (`*.test.toml`).
     Test {
         #[command(flatten)]
@@ -37,6 +38,34 @@ pub enum Policy {
         /// Calls since then: 2026-02-23T10:00:00Z, or 24h, 7d, 30d ago.
         #[arg(long, value_name = "TIME", default_value = "30d")]
         since: String,
+    },
+    /// Propose rules from recorded calls, as a diff to review; nothing is applied.
+    #[command(
+        after_help = "A call that no rule permits would ask a person; what people allowed at least three times and never \
+                      refused would be told them; of what an agent did, anything else would ask. The diff fits a folder \
+                      that `tenure policy show --out DIR` wrote: `patch -p1 -d DIR`."
+    )]
+    Learn {
+        /// Of this agent alone: name, id or short id.
+        #[arg(long, value_parser = named)]
+        agent: Option<String>,
+        /// Calls since then: 2026-02-23T10:00:00Z, or 24h, 7d, 30d ago.
+        #[arg(long, value_name = "TIME", default_value = "30d")]
+        since: String,
+        /// Write the documents as they would be to LAYER/NAME in this folder, from where `apply` takes them.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Translate the settings of another tool to rules, and list what cannot be translated; nothing is applied.
+    Import {
+        /// Whose settings they are.
+        #[arg(long, value_name = "TOOL", value_parser = ["claude-code", "codex"])]
+        from: String,
+        /// settings.json of Claude Code; config.toml or a file of prefix_rule of Codex; `-` reads stdin.
+        file: PathBuf,
+        /// Write the rules to this file, which must not be there.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Apply a policy; it judges from the next call on, what waits too.
     #[command(
@@ -108,6 +137,28 @@ pub struct Documents {
     /// These rules in the place of the whole layer `system`.
     #[arg(long, value_parser = ["permissive", "moderate", "restrictive"], conflicts_with_all = ["path", "name"])]
     pub template: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A recorded call, by its id; or describe one with --agent and --capability.
+    #[arg(conflicts_with_all = ["agent", "capability", "input"], required_unless_present_all = ["agent", "capability"])]
+    pub call: Option<String>,
+    /// Name, id or short id.
+    #[arg(long, value_parser = named, requires = "capability")]
+    pub agent: Option<String>,
+    /// As in `filesystem.write`.
+    #[arg(long, value_parser = named, requires = "agent")]
+    pub capability: Option<String>,
+    /// Its arguments, as JSON; `@FILE` and `-` are read.
+    #[arg(long, value_name = "JSON")]
+    pub input: Option<String>,
+    /// By a candidate: a folder, or a file of --layer.
+    #[arg(long, value_name = "PATH")]
+    pub with: Option<PathBuf>,
+    /// Of --with, where it is a file.
+    #[arg(long, default_value = "project", value_parser = named)]
+    pub layer: String,
 }
 
 #[derive(Debug, Args)]

@@ -219,5 +219,6 @@ fn show_grants(grants: &[Grant], listing: &Listing, output: Output) -> Result<Ex
 }
 
 fn is_of_approvals(kind: &str) -> bool {
-    matches!(kind, "call.held" | "call.allowed" | "call.released" | "call.blocked") || kind.starts_with("grant.")
+    matches!(kind, "call.held" | "call.allowed" | "call.released" | "call.recalled" | "call.blocked")
+        || kind.starts_with("grant.")
 }

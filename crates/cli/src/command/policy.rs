@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tenure_wire::api::policy::{
-    AppliedPolicy, ApplyPolicy, CheckPolicy, PolicyApplied, PolicyCase, PolicyChange, PolicyDocument,
+    AppliedPolicy, ApplyPolicy, CheckPolicy, ExplainPolicy, PolicyApplied, PolicyCase, PolicyChange, PolicyDocument,
     PolicyExplanation, PolicyFile, PolicyReplay, ReplayPolicy, RollbackPolicy, TestPolicy,
 };
 use tenure_wire::client::Client;
@@ -17,6 +17,7 @@ use crate::render::{Output, when};
 use crate::screen::{self, json, one_line};
 
 mod files;
+mod proposals;
 
 /// Of arguments as JSON.
 const INPUT_BYTES_MAX: usize = 1 << 20;
@@ -33,6 +34,7 @@ pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Res
             Ok(Exit::Done)
         }
         args::Policy::Check(check) => check_call(&client, check, output).await,
+        args::Policy::Explain(explain) => explain_call(&client, explain, output).await,
         args::Policy::Test { documents, cases } => test(&client, &documents, &cases, output).await,
         args::Policy::Diff(documents) => {
             let documents = read(&client, &documents).await?;
@@ -45,6 +47,12 @@ pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Res
             let past = client.replay_policy(&replay).await?;
             output.show(&past, || replayed(&past))?;
             Ok(Exit::Done)
+        }
+        args::Policy::Learn { agent, since, out } => {
+            proposals::learn(&client, agent, &since, out.as_deref(), output).await
+        }
+        args::Policy::Import { from, file, out } => {
+            proposals::import(&client, from, &file, out.as_deref(), output).await
         }
         args::Policy::Apply { documents, note, expected, dry_run } => {
             let documents = read(&client, &documents).await?;
@@ -221,14 +229,52 @@ fn history(applied: &[AppliedPolicy], output: Output) -> Table {
 }
 
 async fn check_call(client: &Client, check: args::Check, output: Output) -> Result<Exit, Failure> {
-    let input = check.input.as_deref().map(|text| typed::json(text, false, "input", INPUT_BYTES_MAX)).transpose()?;
-    let documents = match &check.with {
-        Some(path) => Some(candidate(client, path, &check.layer, None).await?),
-        None => None,
-    };
-    let asked = CheckPolicy { agent: check.agent, capability: check.capability, input, documents };
-    let explanation = client.check_policy(&asked).await?;
+    let explanation = checked(client, check).await?;
     output.show(&explanation, || explained(&explanation))?;
+    Ok(Exit::Done)
+}
+
+async fn checked(client: &Client, check: args::Check) -> Result<PolicyExplanation, Failure> {
+    let input = check.input.as_deref().map(|text| typed::json(text, false, "input", INPUT_BYTES_MAX)).transpose()?;
+    let documents = with(client, check.with.as_deref(), &check.layer).await?;
+    let asked = CheckPolicy { agent: check.agent, capability: check.capability, input, documents };
+    Ok(client.check_policy(&asked).await?)
+}
+
+async fn with(client: &Client, path: Option<&Path>, layer: &str) -> Result<Option<Vec<PolicyDocument>>, Failure> {
+    match path {
+        Some(path) => Ok(Some(candidate(client, path, layer, None).await?)),
+        None => Ok(None),
+    }
+}
+
+async fn explain_call(client: &Client, explain: args::Explain, output: Output) -> Result<Exit, Failure> {
+    let explanation = match (explain.call, explain.agent, explain.capability) {
+        (Some(call), _, _) => {
+            let call = call.parse().map_err(|_| {
+                Failure::new(Exit::Usage, format!("`{}` is no id of a call", one_line(&call)))
+                    .next("`tenure execution logs ID -o json` shows the ids of what an execution called")
+            })?;
+            let documents = with(client, explain.with.as_deref(), &explain.layer).await?;
+            client.explain_policy(&ExplainPolicy { call, documents }).await?
+        }
+        (None, agent, capability) => {
+            let (agent, capability) = (agent.unwrap_or_default(), capability.unwrap_or_default());
+            let (input, with, layer) = (explain.input, explain.with, explain.layer);
+            checked(client, args::Check { agent, capability, input, with, layer }).await?
+        }
+    };
+    output.show(&explanation, || {
+        let mut text = explained(&explanation);
+        if let Some(record) = &explanation.recorded {
+            let told = [Some(&record.state), record.outcome.as_ref(), record.rules.as_ref(), record.sentence.as_ref()];
+            let told: Vec<&str> = told.into_iter().flatten().map(String::as_str).collect();
+            text.push_str(&format!("its record: {}\n", one_line(&told.join("; "))));
+        }
+        text.push_str("facts that rules see:\n");
+        json(&explanation.facts).lines().for_each(|line| text.push_str(&format!("  {}\n", one_line(line))));
+        text
+    })?;
     Ok(Exit::Done)
 }
 

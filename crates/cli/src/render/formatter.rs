@@ -109,6 +109,7 @@ impl Formatter {
             | What::CallHeld { .. }
             | What::CallAllowed { .. }
             | What::CallReleased { .. }
+            | What::CallRecalled { .. }
             | What::CallBlocked { .. }
             | What::CallEnded { .. } => self.of_call(&event.what),
             What::CancelRequested { by, why } => vec![format!("Cancel requested by {by}: {why}")],
@@ -216,6 +217,7 @@ impl Formatter {
                 vec![format!("Allowed by {by}{edited}{more}")]
             }
             What::CallReleased { .. } => vec!["Released: the rules ask for nobody's word any more".to_string()],
+            What::CallRecalled { capability, why, .. } => vec![format!("Taken back: {capability}: {why}")],
             What::CallBlocked { capability, why, .. } => vec![format!("Blocked: {capability}: {why}")],
             What::CallEnded { outcome, code, exit_code, .. } => ended(outcome, code.as_deref(), *exit_code),
             _ => Vec::new(),

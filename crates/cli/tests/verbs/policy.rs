@@ -97,3 +97,70 @@ fn a_whole_policy_is_a_folder_that_is_written_out_changed_and_applied_and_a_lowe
     std::fs::write(house.path("rules/stray.cedar"), "permit(principal, action, resource);\n").unwrap();
     assert_eq!(house.tenure(&["policy", "validate", &folder]).code, 3, "a document in no layer");
 }
+
+#[test]
+fn what_an_agent_did_becomes_rules_to_review_and_a_recorded_call_is_explained() {
+    let house = House::up(&cassette(6));
+    let agent = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &agent]).ok();
+    assert!(house.tenure(&["policy", "learn"]).ok().stdout.contains("0 recorded calls ask for no rule"));
+    for _ in 0..5 {
+        let started = house.tenure(&["execute", "coder", "--input", "go", "-o", "json"]).ok().json();
+        house.wait(started["id"].as_str().unwrap());
+    }
+    let learned = house.tenure(&["policy", "learn", "--agent", "coder", "--since", "1h", "-o", "json"]).ok().json();
+    assert_eq!(learned["replay"]["changed"], 0, "what was done goes on: {learned}");
+    let rules: Vec<&str> =
+        learned["proposals"].as_array().unwrap().iter().map(|one| one["rule"].as_str().unwrap()).collect();
+    assert!(rules.contains(&"learned_made_only") && rules.contains(&"learned_made_process_run"), "{rules:?}");
+    let call = learned["proposals"][0]["examples"][0].as_str().unwrap().to_string();
+
+    let told = house.tenure(&["policy", "learn"]).ok().stdout;
+    for part in
+        ["# Under these rules:", "--- /dev/null", "+++ b/agent/coder/learned.cedar", "+@id(\"learned_made_only\")"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(house.tenure(&["policy", "history", "-o", "json"]).ok().json(), json!([]), "nothing is applied");
+    let folder = house.path("proposal").display().to_string();
+    house.tenure(&["policy", "learn", "--out", &folder]).ok();
+    house.tenure(&["policy", "apply", &folder, "--note", "learnt"]).ok();
+    let check = ["policy", "check", "--agent", "coder", "--capability", "network.dns_lookup", "-o", "json"];
+    assert_ne!(house.tenure(&check).ok().json()["verdict"], "autonomous");
+    assert!(house.tenure(&["policy", "learn"]).ok().stdout.contains("ask for no rule"), "they hold already");
+
+    let explained = house.tenure(&["policy", "explain", &call, "-o", "json"]).ok().json();
+    assert_eq!(explained["recorded"]["call"], json!(call));
+    let facts = &explained["facts"];
+    assert_eq!(facts["circumstances"]["agent_name"], "coder", "{explained}");
+    assert!(facts["circumstances"]["level"].is_string(), "its jail's: {explained}");
+    assert!(house.tenure(&["policy", "explain", &call]).ok().stdout.contains("facts that rules see:"));
+    assert_eq!(house.tenure(&["policy", "explain", "nothing"]).code, 2);
+    house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn settings_of_other_tools_become_a_document_that_is_applied_and_what_is_left_out_is_listed() {
+    let house = House::up(&cassette(1));
+    let agent = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &agent]).ok();
+    let settings = "{\n  \"permissions\": {\n    \"allow\": [\"Bash(ls:*)\", \"WebSearch\"],\n    \"deny\": [\"Bash(rm:*)\"]\n  }\n}\n";
+    let settings = house.write("settings.json", settings);
+    let told = house.tenure(&["policy", "import", "--from", "claude-code", &settings]).ok().stdout;
+    assert!(
+        told.contains("// line 4, deny: Bash(rm:*)") && told.contains("// line 3: allow: WebSearch: no capability"),
+        "{told}"
+    );
+    let written = house.path("imported.cedar").display().to_string();
+    house.tenure(&["policy", "import", "--from", "claude-code", &settings, "--out", &written]).ok();
+    assert_eq!(house.tenure(&["policy", "import", "--from", "claude-code", &settings, "--out", &written]).code, 5);
+    house.tenure(&["policy", "apply", &written, "--layer", "agent:coder"]).ok();
+    for (command, verdict) in [("ls", "autonomous"), ("rm", "blocked"), ("make", "approval_required")] {
+        let input = json!({"command": command}).to_string();
+        let check =
+            ["policy", "check", "--agent", "coder", "--capability", "process.run", "--input", &input, "-o", "json"];
+        assert_eq!(house.tenure(&check).ok().json()["verdict"], verdict, "{command}");
+    }
+    let wrong = house.write("wrong.json", "[]");
+    assert_eq!(house.tenure(&["policy", "import", "--from", "codex", &wrong]).code, 3);
+}

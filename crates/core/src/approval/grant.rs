@@ -141,39 +141,48 @@ impl Pattern {
     /// The same as an exception to the rule that asks, in Cedar, for people to read and to put behind it.
     pub fn to_exception(&self, agent: &str) -> String {
         let mut when = vec![
-            format!("principal == Agent::{}", quoted(agent)),
-            format!("action == Action::{}", quoted(&self.capability)),
+            format!("principal == Agent::{}", cedar_text(agent)),
+            format!("action == Action::{}", cedar_text(&self.capability)),
         ];
+        when.extend(self.to_conditions());
+        format!("unless {{\n  {}\n}}\n", when.join(" &&\n  "))
+    }
+
+    /// What it asks of a call of its capability, in Cedar; all of these hold of a call that it fits.
+    pub fn to_conditions(&self) -> Vec<String> {
+        let mut when = Vec::new();
         match &self.path {
-            Some(PathPattern::Only(path)) => when.push(has("path", &format!("context.path == {}", quoted(path)))),
+            Some(PathPattern::Only(path)) => when.push(has("path", &format!("context.path == {}", cedar_text(path)))),
             Some(PathPattern::Below(folder)) => {
-                let below = format!("{}/*\"", quoted(folder).trim_end_matches('"').replace('*', "\\*"));
+                let quoted = cedar_text(folder);
+                let inner = quoted.strip_suffix('"').unwrap_or(&quoted);
+                let below = format!("{}/*\"", inner.replace('*', "\\*"));
                 when.push(has("path", &format!("context.path like {below}")));
             }
             None => {}
         }
         for (place, word) in self.argv.iter().enumerate().take(ARGV_NAMED) {
-            when.push(has(&format!("argv{place}"), &format!("context.argv{place} == {}", quoted(word))));
+            when.push(has(&format!("argv{place}"), &format!("context.argv{place} == {}", cedar_text(word))));
         }
         if self.whole_argv {
             when.push(format!("context.argc == {}", self.argv.len()));
         }
-        when.extend(self.host.as_deref().map(|host| has("host", &format!("context.host == {}", quoted(host)))));
+        when.extend(self.host.as_deref().map(|host| has("host", &format!("context.host == {}", cedar_text(host)))));
         when.extend(self.port.map(|port| has("port", &format!("context.port == {port}"))));
-        when.extend(self.key.as_deref().map(|key| has("key", &format!("context.key == {}", quoted(key)))));
+        when.extend(self.key.as_deref().map(|key| has("key", &format!("context.key == {}", cedar_text(key)))));
         for (name, value) in &self.input {
             let is = match value {
                 Argument::Flag(flag) => format!("context.input.{name} == {flag}"),
                 Argument::Number(number) => format!("context.input.{name} == {number}"),
-                Argument::Text(text) => format!("context.input.{name} == {}", quoted(text)),
+                Argument::Text(text) => format!("context.input.{name} == {}", cedar_text(text)),
                 Argument::Texts(texts) => {
-                    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+                    let texts: Vec<String> = texts.iter().map(|text| cedar_text(text)).collect();
                     format!("context.input.{name} == [{}]", texts.join(", "))
                 }
             };
             when.push(format!("context.input has {name} && {is}"));
         }
-        format!("unless {{\n  {}\n}}\n", when.join(" &&\n  "))
+        when
     }
 }
 
@@ -181,8 +190,8 @@ fn has(attribute: &str, what: &str) -> String {
     format!("context has {attribute} && {what}")
 }
 
-/// A text of Cedar.
-fn quoted(text: &str) -> String {
+/// A text as Cedar writes it.
+pub fn cedar_text(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         match letter {

@@ -7,6 +7,7 @@ use crate::capability::Shown;
 use crate::draft::{Draft, minute};
 use crate::execution::Execution;
 use crate::facts::{Counter, Unread};
+use crate::fleet::Worker;
 use crate::id::{AgentId, GrantId};
 use crate::judge::{Ask, Circumstances, Counters, Digest, Judgement, Verdict, Wants};
 use crate::project::Project;
@@ -76,6 +77,20 @@ fn calls(draft: &mut Draft<'_>, agent: AgentId, capability: &str) -> Result<[u64
     ])
 }
 
+/// The confinement of the worker that the holder is bound to.
+fn level(draft: &mut Draft<'_>, holder: Holder) -> Result<Option<String>, Unread> {
+    let binding = match holder {
+        Holder::Execution(id) => {
+            let execution = draft.get::<Execution>(id)?;
+            execution.and_then(|execution| execution.iteration()).and_then(|iteration| iteration.binding)
+        }
+        Holder::Session(id) => draft.get::<Session>(id)?.and_then(|session| session.jail).map(|jail| jail.binding),
+    };
+    let Some(binding) = binding else { return Ok(None) };
+    let worker = draft.get::<Worker>(binding.worker)?;
+    Ok(worker.map(|worker| worker.level.clone()).filter(|level| !level.is_empty()))
+}
+
 /// What a judge sees of a call beside its arguments.
 ///
 /// # Errors
@@ -83,7 +98,7 @@ fn calls(draft: &mut Draft<'_>, agent: AgentId, capability: &str) -> Result<[u64
 fn circumstances(
     draft: &mut Draft<'_>,
     caller: Caller,
-    capability: &str,
+    (capability, in_flight): (&str, bool),
     labels: &[(String, String)],
     policy: Option<Digest>,
 ) -> Result<(Circumstances, Wants), Unread> {
@@ -101,6 +116,12 @@ fn circumstances(
         let calls = calls(draft, caller.agent, capability)?;
         [counters.calls_minute, counters.calls_hour, counters.calls_day] = calls;
     }
+    // One that is in flight has counted itself.
+    if in_flight {
+        for count in [&mut counters.calls_minute, &mut counters.calls_hour, &mut counters.calls_day] {
+            *count = count.saturating_sub(1);
+        }
+    }
     if wants.money {
         let (day, whose) = (Day::of(draft.wall), Whose::Agent(caller.agent));
         let mut spent = |period| {
@@ -117,7 +138,7 @@ fn circumstances(
         caller: caller.holder.kind(),
         opener,
         trigger,
-        level: None,
+        level: level(draft, caller.holder)?,
         at: draft.stamp.at,
         counters,
     };
@@ -136,7 +157,8 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
     let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
     let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
     let policy = policy(draft)?;
-    let (context, wants) = circumstances(draft, caller, &call.capability, &plan.labels, policy)?;
+    let (context, wants) =
+        circumstances(draft, caller, (&call.capability, call.lease().is_some()), &plan.labels, policy)?;
     let judgement = draft.judge.judge(&Ask {
         actor: caller.actor,
         agent: caller.agent,

@@ -84,6 +84,12 @@ impl Open {
         })
     }
 
+    /// Under a lease it is to be ended, where rules that hold since forbid it.
+    pub(crate) fn recall(&self, connection: ConnectionId) -> Option<Owed> {
+        let (call, lease) = (self.id, self.lease().filter(|_| self.recalled)?.lease);
+        Some(Owed { obligation: Obligation::Cancel { call, lease, connection }, due: Due::AT_ONCE })
+    }
+
     /// Under a lease it is to be sent over the connection of that lease.
     pub(crate) fn dispatch(&self, connection: ConnectionId) -> Option<Owed> {
         let (call, lease) = (self.id, self.lease()?.lease);

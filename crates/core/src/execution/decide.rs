@@ -188,14 +188,22 @@ pub(crate) fn start(id: ExecutionId, draft: &mut Draft<'_>, start: Start) -> Res
 }
 
 fn rejudge(it: &mut Decider<'_, '_>, call: CallId) -> Result<(), Stop> {
-    let waits = it.execution()?.call(call).filter(|call| call.waits_for().is_some()).cloned();
-    let Some(call) = waits else { return Err(no(Refusal::Stale {})) };
-    let caller = it.caller(None)?;
+    let is_due = |call: &&Open| call.waits_for().is_some() || call.lease().is_some();
+    let open = it.execution()?.call(call).filter(is_due).cloned();
+    let Some(call) = open else { return Err(no(Refusal::Stale {})) };
+    let actor = match it.iteration()?.step {
+        Step::Validating { .. } => Some(Actor::Validator),
+        // Its jail ends, and all that runs in it.
+        Step::Closing { .. } => return Err(no(Refusal::Stale {})),
+        Step::Thinking { .. } | Step::Acting { .. } => None,
+    };
+    let caller = it.caller(actor)?;
     match approval::rejudge(it.draft, caller, &call)? {
         Rejudged::Same => Err(no(Refusal::NotDue {})),
         Rejudged::Released(released) => it.emit(Event::CallReleased(released)),
         Rejudged::Held(held) => it.emit(Event::CallHeld(*held)),
         Rejudged::Blocked(blocked) => turn::block(it, &call, blocked),
+        Rejudged::Recalled(recalled) => it.emit(Event::CallRecalled(recalled)),
     }
 }
 

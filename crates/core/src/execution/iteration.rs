@@ -341,6 +341,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
         | Event::CallReleased(_)
+        | Event::CallRecalled(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Validated { .. }

@@ -150,6 +150,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
         Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),
         Event::CallReleased(released) => approval::released_rows(asked(id, before, released.call), released, stamp),
+        Event::CallRecalled(recalled) => vec![call::recalled_row(recalled, stamp)],
         Event::CallBlocked { call, blocked, check, .. } => {
             blocked_rows(id, before, *call, blocked, check.as_deref(), stamp)
         }
@@ -312,6 +313,7 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::IterationParked { .. }
         | Event::CallHeld(_)
         | Event::CallReleased(_)
+        | Event::CallRecalled(_)
         | Event::Refused(_) => {}
     }
 }

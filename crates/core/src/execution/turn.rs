@@ -316,6 +316,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         Event::CallHeld(held) => change_call(execution, held.call, |call| call.apply_held(held)),
         Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
         Event::CallReleased(released) => change_call(execution, released.call, Open::apply_released),
+        Event::CallRecalled(recalled) => apply_recalled(execution, recalled.call),
         Event::CallBlocked { call, blocked, .. } => apply_blocked(execution, *call, blocked, run),
         Event::CallEnded(ended) => apply_ended(execution, ended, run),
         Event::Started { .. }
@@ -411,6 +412,15 @@ fn change_call(execution: &mut Execution, id: CallId, change: impl FnOnce(&mut O
     {
         change(call);
     }
+}
+
+fn apply_recalled(execution: &mut Execution, id: CallId) {
+    if let Some(Step::Validating { check: Check::Open { call }, .. }) = step_mut(execution)
+        && call.id == id
+    {
+        call.recalled = true;
+    }
+    change_call(execution, id, |call| call.recalled = true);
 }
 
 fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked, run: Run) {

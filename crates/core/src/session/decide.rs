@@ -193,7 +193,8 @@ fn perform(
 
 fn rejudge(id: SessionId, draft: &mut Draft<'_>, call: CallId) -> Result<(), Stop> {
     let session = live(id, draft)?;
-    let held = session.calls.iter().find(|held| held.call.id == call && held.call.waits_for().is_some());
+    let held =
+        session.calls.iter().find(|held| held.call.id == call && (held.call.waits_for().is_some() || held.is_leased()));
     let Some(held) = held else { return Err(no(Refusal::Stale {})) };
     let (agent, revision) = (session.agent, held.revision);
     let caller = Caller { actor: Actor::Agent(agent), agent, revision, holder: Holder::Session(id) };
@@ -202,6 +203,7 @@ fn rejudge(id: SessionId, draft: &mut Draft<'_>, call: CallId) -> Result<(), Sto
         Rejudged::Released(released) => draft.emit::<Session>(id, Event::CallReleased(released))?,
         Rejudged::Held(held) => draft.emit::<Session>(id, Event::CallHeld(*held))?,
         Rejudged::Blocked(blocked) => block(id, draft, &held.call, blocked)?,
+        Rejudged::Recalled(recalled) => draft.emit::<Session>(id, Event::CallRecalled(recalled))?,
     }
     Ok(jail::advance(id, draft)?)
 }

@@ -80,11 +80,12 @@ pub(super) fn release(
         return Err(no(Refusal::Stale {}));
     }
     for held in session.calls.iter().filter(|held| held.is_leased()) {
-        let outcome = match (session.ended.is_some() || held.cancelled, held.deadline <= draft.stamp.run) {
-            (true, _) => Outcome::Killed,
-            (false, true) => Outcome::TimedOut,
-            (false, false) => held.call.lost(false),
-        };
+        let outcome =
+            match (session.ended.is_some() || held.cancelled || held.call.recalled, held.deadline <= draft.stamp.run) {
+                (true, _) => Outcome::Killed,
+                (false, true) => Outcome::TimedOut,
+                (false, false) => held.call.lost(false),
+            };
         end_unfinished(id, draft, &held.call, outcome)?;
     }
     let traffic = traffic.map(Traffic::recordable);
@@ -317,7 +318,7 @@ pub(super) fn owed(session: &Session) -> Vec<Owed> {
         Some(Jail { binding, .. }) => {
             let connection = binding.connection;
             owed.extend(session.calls.iter().filter_map(|held| held.call.dispatch(connection)));
-            let cancelled = session.calls.iter().filter(|held| held.cancelled);
+            let cancelled = session.calls.iter().filter(|held| held.cancelled || held.call.recalled);
             owed.extend(cancelled.filter_map(|held| {
                 let (call, lease) = (held.call.id, held.call.lease()?.lease);
                 Some(at_once(Obligation::Cancel { call, lease, connection }))
@@ -389,6 +390,7 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         Event::CallHeld(held) => change(session, held.call, |waiting| waiting.call.apply_held(held)),
         Event::CallAllowed(allowed) => answered(session, allowed.call, stamp, |call| call.apply_allowed(allowed)),
         Event::CallReleased(released) => answered(session, released.call, stamp, Open::apply_released),
+        Event::CallRecalled(recalled) => change(session, recalled.call, |held| held.call.recalled = true),
         Event::CallBlocked { call, .. } => {
             answered(session, *call, stamp, |_| {});
             session.calls.retain(|held| held.call.id != *call);

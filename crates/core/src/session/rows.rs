@@ -91,6 +91,7 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         Event::CallHeld(held) => approval::held_rows(asked(id, before, held.call), held, stamp),
         Event::CallAllowed(allowed) => approval::allowed_rows(asked(id, before, allowed.call), allowed, stamp),
         Event::CallReleased(released) => approval::released_rows(asked(id, before, released.call), released, stamp),
+        Event::CallRecalled(recalled) => vec![call::recalled_row(recalled, stamp)],
         Event::CallBlocked { call, blocked, .. } => {
             let answered = approval::blocked_row(asked(id, before, *call), blocked, stamp);
             std::iter::once(call::blocked_row(*call, blocked, stamp)).chain(answered).collect()
@@ -151,6 +152,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::Heard { .. }
         | Event::CallBlocked { .. }
         | Event::CallReleased(_)
+        | Event::CallRecalled(_)
         | Event::Bound { .. }
         | Event::Unbound { .. }
         | Event::JailLost { .. }

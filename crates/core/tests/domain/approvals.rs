@@ -16,6 +16,7 @@ use tenure_core::execution;
 use tenure_core::id::{ApprovalId, CallId, GrantId, Mint};
 use tenure_core::item::ItemKind;
 use tenure_core::judge::{Ask, Digest, FloorAndTools, Judge, Judgement, Verdict, Wants};
+use tenure_core::row::{CallChange, Row};
 use tenure_core::session;
 use tenure_core::time::Time;
 
@@ -242,8 +243,10 @@ fn rules_that_changed_since_ask_anew_or_forbid_and_an_answer_to_the_old_question
 }
 
 fn rejudge(office: &mut Office) -> Result<Vec<Event>, Refusal> {
-    let waits = office.open_calls().iter().find(|call| call.waits_for().is_some()).map(|call| call.id);
-    let call = waits.unwrap_or_else(|| CallId::mint(&mut Mint::new(Time::from_millis(1), 9)));
+    let open = office.open_calls();
+    let waits = open.iter().find(|call| call.waits_for().is_some());
+    let due = waits.or_else(|| open.iter().find(|call| call.lease().is_some())).map(|call| call.id);
+    let call = due.unwrap_or_else(|| CallId::mint(&mut Mint::new(Time::from_millis(1), 9)));
     office.apply(execution::Command::Rejudge { call })
 }
 
@@ -383,6 +386,74 @@ fn a_parked_execution_gives_its_place_back_also_when_its_last_call_is_answered_b
     assert!(iteration.binding.is_none() && !iteration.parked, "{iteration:?}");
     let owed = office.world.owed(Stream::Execution(office.execution));
     assert!(owed.iter().any(|owed| owed.obligation.kind().as_str() == "place"), "{owed:?}");
+}
+
+/// Under a lease, by rules that asked nobody.
+fn in_flight(calls: &[&str]) -> (Office, Arc<AtomicU32>, CallId) {
+    let (mut office, rules) = office();
+    rules.store(LAX, Ordering::Relaxed);
+    go_on(&mut office, calls);
+    let call = office.open_calls().iter().find(|call| call.lease().is_some()).expect("it is in flight").id;
+    (office, rules, call)
+}
+
+fn owes_cancel(office: &Office) -> bool {
+    let owed = office.world.owed(Stream::Execution(office.execution));
+    owed.iter().any(|owed| owed.obligation.kind().as_str() == "cancel")
+}
+
+#[test]
+fn a_call_in_flight_is_taken_back_by_rules_that_block_it_and_left_by_those_that_ask_or_allow() {
+    for version in [1, LAX] {
+        let (mut office, rules, call) = in_flight(&["process.run"]);
+        rules.store(version, Ordering::Relaxed);
+        let again = office.apply(execution::Command::Rejudge { call });
+        assert!(again.is_err() && !owes_cancel(&office), "rules {version} leave it: {again:?}");
+    }
+    let (mut office, rules, call) = in_flight(&["process.run"]);
+    rules.store(0, Ordering::Relaxed);
+    let events = office.apply(execution::Command::Rejudge { call }).expect("it is blocked");
+    let [Event::Execution(execution::Event::CallRecalled(recalled))] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(recalled.judgement.rules, ["system:rules.cedar:0"]);
+    assert!(owes_cancel(&office), "its worker is told");
+    assert!(office.apply(execution::Command::Rejudge { call }).is_err(), "once");
+    let told = office.world.memory.rows.iter().any(|row| match row {
+        Row::CallChanged { id, change: CallChange::Recalled { rules, .. }, .. } => {
+            *id == call && rules == "system:rules.cedar:0"
+        }
+        _ => false,
+    });
+    assert!(told, "its row names the rules");
+    let end = office.end_call(Outcome::Killed);
+    office.must(end);
+    assert!(office.open_calls().is_empty() && !owes_cancel(&office), "it has its one end");
+}
+
+#[test]
+fn a_call_that_was_taken_back_is_not_repeated_though_it_is_idempotent_and_its_sandbox_is_lost() {
+    for (takes_back, comes_again) in [(true, false), (false, true)] {
+        let (mut office, rules, call) = in_flight(&["filesystem.read"]);
+        office.world.judge = Box::new(Denying(takes_back));
+        assert_eq!(office.apply(execution::Command::Rejudge { call }).is_ok(), takes_back);
+        office.world.judge = Box::new(Rules(rules));
+        let lost = office.lose_jail();
+        office.must(lost);
+        let open = office.open_calls();
+        assert_eq!(open.iter().any(|open| open.id == call), comes_again, "{open:?}");
+    }
+}
+
+/// Blocks all, or what the manifest does not list.
+struct Denying(bool);
+
+impl Judge for Denying {
+    fn judge(&self, ask: &Ask<'_>) -> Judgement {
+        if self.0 { Judgement::blocked("system:none") } else { FloorAndTools.judge(ask) }
+    }
+
+    fn wants(&self, _: Option<Digest>, _: &str, _: &str) -> Wants {
+        Wants::default()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -332,6 +332,10 @@ impl Seen {
         if row.state == "blocked" {
             return Err(call_failure::blocked(&outcome, row.sentence.unwrap_or_default()));
         }
+        // One that was taken back says why.
+        if let (true, Some(sentence)) = (outcome != "done", row.sentence) {
+            return Err(call_failure::failed(outcome, sentence));
+        }
         answer(row.id, row.capability, &outcome, result, row.detail.as_deref(), repeated).map(Answered::Done)
     }
 

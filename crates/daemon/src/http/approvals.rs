@@ -102,7 +102,7 @@ async fn list_approvals(
         None => None,
     };
     let limit = number::limit(params.limit.as_ref())?;
-    let filter = items::Filter { agent, state, before };
+    let filter = items::Filter { agent, state, before, due_after: None };
     let capability = params.capability;
     let read = api.records.read(move |txn| {
         let page = items::list(txn.parts().0, ItemKind::Approval, &filter, limit)?;
@@ -303,8 +303,9 @@ async fn list_grants(
         None => None,
     };
     let limit = number::limit(params.limit.as_ref())?;
-    let filter = items::Filter { agent, state: (!all).then(|| ACTIVE.to_string()), before };
     let wall = api.app.committer.now().at;
+    let state = (!all).then(|| ACTIVE.to_string());
+    let filter = items::Filter { agent, state, before, due_after: (!all).then_some(wall) };
     let read = api.records.read(move |txn| {
         let page = items::list(txn.parts().0, ItemKind::Grant, &filter, limit)?;
         let mut grants = grants(txn, page.rows, wall)?;

@@ -87,7 +87,7 @@ async fn list_alerts(
         None => None,
     };
     let limit = number::limit(params.limit.as_ref())?;
-    let filter = items::Filter { agent, state, before };
+    let filter = items::Filter { agent, state, before, due_after: None };
     let read = api.records.read(move |txn| {
         let page = items::list(txn.parts().0, ItemKind::Alert, &filter, limit)?;
         let of = |item: &Item| severity.is_none_or(|wanted| listed(item).severity == wanted);

@@ -1,5 +1,7 @@
 //! `/v1/policy`: the rules by which calls are judged: read, checked, tried, held against the past, applied. What is applied is
 //! compiled first; the decision picks it by its digest.
+mod proposals;
+
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -17,12 +19,12 @@ use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, defau
 use tenure_store::rows::policies;
 use tenure_wire::api::List;
 use tenure_wire::api::policy::{
-    AppliedPolicy, ApplyPolicy, CheckPolicy, LayerOpinion, PolicyApplied, PolicyCase, PolicyChange, PolicyDifference,
-    PolicyDocument, PolicyExplanation, PolicyFile, PolicyReplay, PolicyRule, PolicyTemplate, ReplayPolicy,
-    RollbackPolicy, RuleOpinion, TestPolicy,
+    AppliedPolicy, ApplyPolicy, CheckPolicy, ExplainPolicy, LayerOpinion, PolicyApplied, PolicyCase, PolicyChange,
+    PolicyDifference, PolicyDocument, PolicyExplanation, PolicyFile, PolicyReplay, PolicyRule, PolicyTemplate,
+    RecordedJudgement, ReplayPolicy, RollbackPolicy, RuleOpinion, TestPolicy,
 };
 use tenure_wire::problem::{Code, Fault, Problem};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -44,10 +46,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(one))
         .routes(routes!(roll_back))
         .routes(routes!(check))
+        .routes(routes!(explain))
         .routes(routes!(test))
         .routes(routes!(replay))
         .routes(routes!(templates))
         .routes(routes!(schema))
+        .merge(proposals::routes())
 }
 
 /// The policy that holds, with its documents.
@@ -185,6 +189,48 @@ async fn check(
     Ok(Out(explained(policy.explain(&ask))))
 }
 
+/// Why a recorded call is judged as it is now, with the facts that rules see of it and what its record says. Nothing is called.
+#[utoipa::path(
+    post, path = "/v1/policy/explain", tag = "policy", request_body = ExplainPolicy,
+    responses((status = 200, body = PolicyExplanation), (status = "4XX", body = Problem))
+)]
+async fn explain(
+    State(api): State<Arc<ApiState>>,
+    _: Viewer,
+    Json(body): Json<ExplainPolicy>,
+) -> Answer<PolicyExplanation> {
+    let id = body.call;
+    let unknown = || Failure::from(Code::CallUnknown.problem(format!("no judge has seen a call {id}")));
+    let (mut call, row) = api.records.read(move |txn| policy::recorded(txn, id)).await?.ok_or_else(unknown)?;
+    let candidate = api.candidate(body.documents).await?;
+    if candidate.wants(&call.context.agent_name, &call.capability).counters {
+        let _one = one_at_a_time()?;
+        call.context.counters = policy::counters(Arc::clone(&api.app), &call).await?;
+    }
+    let Some(attributes) = &call.attributes else {
+        let told = format!("what was judged of {id} is erased, so that nobody can say how it would be judged");
+        return Err(Code::Erased.problem(told).into());
+    };
+    let ask = Ask {
+        actor: call.actor,
+        agent: call.agent,
+        revision: call.revision,
+        capability: &call.capability,
+        attributes,
+        tools: &call.tools,
+        context: &call.context,
+        policy: Some(candidate.digest()),
+    };
+    let recorded = RecordedJudgement {
+        call: id,
+        state: row.state,
+        rules: row.rules,
+        outcome: row.outcome,
+        sentence: row.sentence,
+    };
+    Ok(Out(PolicyExplanation { recorded: Some(recorded), ..explained(candidate.explain(&ask)) }))
+}
+
 /// Try the cases that people keep beside their rules.
 #[utoipa::path(
     post, path = "/v1/policy/test", tag = "policy", request_body = TestPolicy,
@@ -205,9 +251,7 @@ async fn test(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<Test
     responses((status = 200, body = PolicyReplay), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn replay(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<ReplayPolicy>) -> Answer<PolicyReplay> {
-    static REPLAYS: Semaphore = Semaphore::const_new(1);
-    let one = REPLAYS.try_acquire();
-    let _one = one.map_err(|_| Code::Overloaded.problem("another replay is being made"))?;
+    let _one = one_at_a_time()?;
     let candidate = policy::compile(bundle_of(body.documents)?).await.map_err(invalid)?;
     let holds = api.candidate(None).await?;
     let past = policy::replay(Arc::clone(&api.app), body.since.0, holds, candidate).await?;
@@ -235,6 +279,14 @@ async fn templates(_: Viewer) -> Answer<List<PolicyTemplate>> {
 )]
 async fn schema(_: Viewer) -> Answer<serde_json::Value> {
     Ok(Out(tenure_policy::schema_json()))
+}
+
+/// Who reads the past reads much of it.
+fn one_at_a_time() -> Result<SemaphorePermit<'static>, Failure> {
+    static READING: Semaphore = Semaphore::const_new(1);
+    READING
+        .try_acquire()
+        .map_err(|_| Code::Overloaded.problem("recorded calls are being read for another replay").into())
 }
 
 type Said = (Option<u32>, Option<u32>, Option<String>);
@@ -400,6 +452,8 @@ fn explained(explanation: Explanation) -> PolicyExplanation {
         reason: judgement.reason,
         approvers: judgement.approvers,
         layers: layers.collect(),
+        facts: explanation.facts,
+        recorded: None,
     }
 }
 

@@ -11,10 +11,12 @@ use tenure_core::id::{AgentId, CallId, Mint};
 use tenure_core::judge::{Circumstances, Counters, Verdict};
 use tenure_core::plan::Plan;
 use tenure_core::time::Time;
-use tenure_policy::{Against, Policy, RecordedCall, Summary, compare};
+use tenure_policy::{Against, Bundle, Fate, Learned, Policy, RecordedCall, Summary, compare, learn};
 use tenure_store::rows::{agents, calls, executions, sessions};
 use tokio::sync::mpsc;
 
+/// Calls that rules are learned from.
+const LEARNED_FROM_MAX: u64 = 200_000;
 /// Calls that one replay judges.
 pub const CALLS_MAX: u64 = 1_000_000;
 const PAGE: u32 = 512;
@@ -35,26 +37,56 @@ pub struct Past {
 /// # Errors
 /// The store's.
 pub async fn replay(app: Arc<App>, since: Time, holds: Arc<Policy>, candidate: Arc<Policy>) -> Result<Past, Error> {
+    let judge =
+        move |calls: &mut dyn Iterator<Item = RecordedCall>| compare(Against::Policy(&holds), &candidate, calls);
+    let (summary, cut) = through(app, since, None, CALLS_MAX, judge).await?;
+    Ok(Past { summary, cut })
+}
+
+/// Rules that the calls of one agent, or of all, ask for; and whether calls were left out.
+///
+/// # Errors
+/// The store's.
+pub async fn learned(
+    app: Arc<App>,
+    since: Time,
+    only: Option<AgentId>,
+    holds: Arc<Policy>,
+    bundle: Bundle,
+) -> Result<(Learned, bool), Error> {
+    let look = move |calls: &mut dyn Iterator<Item = RecordedCall>| learn(&holds, &bundle, calls);
+    through(app, since, only, LEARNED_FROM_MAX, look).await
+}
+
+/// Hands recorded calls to what looks at them on a thread of its own, a page at a time.
+async fn through<T: Send + 'static>(
+    app: Arc<App>,
+    since: Time,
+    only: Option<AgentId>,
+    calls_max: u64,
+    look: impl FnOnce(&mut dyn Iterator<Item = RecordedCall>) -> T + Send + 'static,
+) -> Result<(T, bool), Error> {
     let (pages, mut read) = mpsc::channel::<Vec<RecordedCall>>(AHEAD);
-    let judging = tokio::task::spawn_blocking(move || {
-        let calls = std::iter::from_fn(|| read.blocking_recv()).flatten();
-        compare(Against::Policy(&holds), &candidate, calls)
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut calls = std::iter::from_fn(|| read.blocking_recv()).flatten();
+        look(&mut calls)
     });
     let (mut after, mut seen, mut cut, mut known) =
         (Some(first_id(since)), 0, false, Known { last: since, ..Known::default() });
     while let Some(from) = after {
         let page = app.records.read(move |txn| page(txn, from, known));
-        let (calls, next, back) = page.await?;
+        let (mut calls, next, back) = page.await?;
         known = back;
+        calls.retain(|call| only.is_none_or(|agent| call.agent == agent));
         seen += calls.len() as u64;
-        (after, cut) = if seen >= CALLS_MAX { (None, next.is_some()) } else { (next, false) };
+        (after, cut) = if seen >= calls_max { (None, next.is_some()) } else { (next, false) };
         if pages.send(calls).await.is_err() {
             break;
         }
     }
     drop(pages);
-    let summary = judging.await.expect("invariant: judging does not panic");
-    Ok(Past { summary, cut })
+    let looked = looking.await.expect("invariant: judging does not panic");
+    Ok((looked, cut))
 }
 
 /// Ids are in the order of time: the least that a call of that moment could have.
@@ -67,6 +99,8 @@ fn first_id(since: Time) -> CallId {
 struct Known {
     holders: HashMap<Holder, Option<Arc<Asker>>>,
     counts: HashMap<(AgentId, String), VecDeque<(i64, u64)>>,
+    /// Of the call before.
+    level: Option<(Holder, String)>,
     /// When the call before it was: one that still waits says no time of its own.
     last: Time,
 }
@@ -80,6 +114,30 @@ struct Asker {
     opener: Option<String>,
     plan: Arc<Plan>,
     tools: Arc<[String]>,
+}
+
+/// One recorded call, and its row. Counts are those of the calls before it that are read with it: none.
+///
+/// # Errors
+/// The store's.
+pub fn recorded(txn: &mut ReadTxn<'_>, id: CallId) -> Result<Option<(RecordedCall, CallRow)>, Error> {
+    let Some(row) = calls::get(txn.parts().0, id)? else { return Ok(None) };
+    let mut known = Known::default();
+    let Some(asker) = known.asker(txn, row.holder)? else { return Ok(None) };
+    Ok(call(txn, &mut known, &asker, row.clone())?.map(|recorded| (recorded, row)))
+}
+
+/// How many calls of its capability its agent had made before a recorded one.
+///
+/// # Errors
+/// The store's.
+pub async fn counters(app: Arc<App>, call: &RecordedCall) -> Result<Counters, Error> {
+    let (id, since) = (call.call, Time::from_millis(call.context.at.millis() - DAY_MINUTES * MINUTE_MS));
+    let find = move |mut calls: &mut dyn Iterator<Item = RecordedCall>| {
+        Iterator::find(&mut calls, |call| call.call == id).map(|call| call.context.counters)
+    };
+    let (found, _) = through(app, since, Some(call.agent), CALLS_MAX, find).await?;
+    Ok(found.unwrap_or_default())
 }
 
 type Page = (Vec<RecordedCall>, Option<CallId>, Known);
@@ -100,6 +158,12 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
     if row.outcome.as_deref() == Some("misfit") || row.state == "proposed" {
         return Ok(None);
     }
+    let fate = match (row.state.as_str(), row.outcome.as_deref()) {
+        ("called" | "ended", _) => Fate::Made,
+        (_, Some("policy")) => Fate::Blocked,
+        (_, Some("rejected")) => Fate::Rejected,
+        _ => Fate::Open,
+    };
     let at = row.called_at.or(row.ended_at).unwrap_or(known.last);
     known.last = at;
     let attributes: Option<Attributes> = found(txn.json(row.attributes))?;
@@ -118,13 +182,14 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
             caller: row.holder.kind(),
             opener: asker.opener.clone(),
             trigger: asker.trigger.clone(),
-            level: None,
+            level: known.level(row.holder, row.level),
             at,
             counters,
         },
         attributes,
         // Both sides are judged now.
         verdict: Verdict::Autonomous,
+        fate,
     }))
 }
 
@@ -140,6 +205,14 @@ impl Known {
         let asker = asker(txn, holder)?.map(Arc::new);
         self.holders.insert(holder, asker.clone());
         Ok(asker)
+    }
+
+    /// The confinement of a call that never ran is the one before it of the same holder.
+    fn level(&mut self, holder: Holder, told: Option<String>) -> Option<String> {
+        match told {
+            Some(level) => self.level.insert((holder, level)).1.clone().into(),
+            None => self.level.as_ref().filter(|(of, _)| *of == holder).map(|(_, level)| level.clone()),
+        }
     }
 
     /// Of the calls before it that began: by the minute, so that a day of one agent and capability takes little.

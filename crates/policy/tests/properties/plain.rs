@@ -15,22 +15,38 @@ use tenure_policy::{Asked, Layer, floor, schema_json};
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::from_json_value(schema_json()).expect("a schema"));
 
-pub fn plain_verdict(rules: &[Written], call: &Call) -> Verdict {
-    let asked = call.asked();
-    let listed = asked.tools.iter().any(|pattern| capability::matches(pattern, &asked.capability));
-    let tools = if listed || asked.actor == Actor::Validator { Verdict::Autonomous } else { Verdict::Blocked };
-    let mut texts: BTreeMap<Layer, String> =
-        BTreeMap::from([(Layer::Floor, floor().text), (Layer::System, String::new())]);
-    for rule in rules.iter().filter(|rule| rule.layer.covers(&asked.ask(None))) {
-        texts.entry(rule.layer.clone()).or_default().push_str(&rule.text());
+/// Every layer's rules as one set each, of which plain Cedar is asked.
+pub struct Plain(BTreeMap<Layer, PolicySet>);
+
+impl Plain {
+    pub fn of(rules: &[Written]) -> Plain {
+        let mut texts: BTreeMap<Layer, String> =
+            BTreeMap::from([(Layer::Floor, floor().text), (Layer::System, String::new())]);
+        for rule in rules {
+            texts.entry(rule.layer.clone()).or_default().push_str(&rule.text());
+        }
+        let parsed = |text: String| text.parse().expect("the rules are Cedar's");
+        Plain(texts.into_iter().map(|(layer, text)| (layer, parsed(text))).collect())
     }
-    let layers = texts.iter().filter_map(|(layer, text)| layer_verdict(layer, text, &asked));
-    layers.chain([tools]).max().expect("the manifest says something")
+
+    pub fn verdict(&self, call: &Call) -> Verdict {
+        let asked = call.asked();
+        let listed = asked.tools.iter().any(|pattern| capability::matches(pattern, &asked.capability));
+        let tools = if listed || asked.actor == Actor::Validator { Verdict::Autonomous } else { Verdict::Blocked };
+        let (request, entities) = (request(&asked, &SCHEMA), entities(&asked, &SCHEMA));
+        let covering = self.0.iter().filter(|(layer, _)| layer.covers(&asked.ask(None)));
+        let layers = covering.filter_map(|(layer, set)| layer_verdict(layer, set, &asked, (&request, &entities)));
+        layers.chain([tools]).max().expect("the manifest says something")
+    }
 }
 
-fn layer_verdict(layer: &Layer, text: &str, asked: &Asked) -> Option<Verdict> {
-    let set: PolicySet = text.parse().expect("the rules are Cedar's");
-    let answer = Authorizer::new().is_authorized(&request(asked, &SCHEMA), &set, &entities(asked, &SCHEMA));
+fn layer_verdict(
+    layer: &Layer,
+    set: &PolicySet,
+    asked: &Asked,
+    (request, entities): (&Request, &Entities),
+) -> Option<Verdict> {
+    let answer = Authorizer::new().is_authorized(request, set, entities);
     let effect = |id: &PolicyId| set.policy(id).expect("it is of the set").effect();
     let errors: Vec<&PolicyId> = answer
         .diagnostics()

@@ -173,7 +173,7 @@ pub fn calls() -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call(), 1..12)
 }
 
-fn call() -> impl Strategy<Value = Call> {
+pub fn call() -> impl Strategy<Value = Call> {
     let asked = prop::sample::select(vec![
         ("filesystem.read", json!({"path": "a"})),
         ("filesystem.read", json!({"path": "b", "offset": 3})),

@@ -3,3 +3,5 @@ mod faults;
 mod layers;
 mod templates;
 mod replay;
+mod learn;
+mod import;

@@ -2,9 +2,9 @@
 use tenure_core::id::{CallId, Mint};
 use tenure_core::judge::Verdict;
 use tenure_core::time::Time;
-use tenure_policy::{Against, Layer, Policy, RecordedCall, Situation, Template, compare};
+use tenure_policy::{Against, Fate, Layer, Policy, RecordedCall, Situation, Template, compare};
 
-fn recorded(mint: &mut Mint, situation: &str, verdict: Verdict) -> RecordedCall {
+pub(crate) fn recorded(mint: &mut Mint, situation: &str, verdict: Verdict) -> RecordedCall {
     let asked = Situation::parse(situation).and_then(|situation| situation.asked()).expect("a call");
     RecordedCall {
         call: CallId::mint(mint),
@@ -16,6 +16,7 @@ fn recorded(mint: &mut Mint, situation: &str, verdict: Verdict) -> RecordedCall 
         context: asked.context,
         attributes: Some(asked.attributes),
         verdict,
+        fate: Fate::Made,
     }
 }
 

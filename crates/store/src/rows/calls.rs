@@ -42,6 +42,10 @@ pub(super) fn change(sql: &mut dyn Sql, id: CallId, change: &CallChange, at: Tim
             let text = "UPDATE calls SET state = 'waiting', rules = $1, sentence = $2 WHERE id = $3";
             sql.execute(text, &[Cell::Text(rules), Cell::Text(sentence), Cell::Text(&id)])
         }
+        CallChange::Recalled { rules, sentence } => {
+            let text = "UPDATE calls SET rules = $1, sentence = $2 WHERE id = $3";
+            sql.execute(text, &[Cell::Text(rules), Cell::Text(sentence), Cell::Text(&id)])
+        }
         CallChange::Edited { arguments, attributes, shown } => {
             let shown = serde_json::to_string(shown).map_err(|error| Error::corrupt(error.to_string()))?;
             let text = "UPDATE calls SET arguments = $1, attributes = $2, shown = $3 WHERE id = $4";

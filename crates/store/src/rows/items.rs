@@ -78,6 +78,8 @@ pub struct Filter {
     pub state: Option<String>,
     /// From before this one.
     pub before: Option<String>,
+    /// Without those that are over by then.
+    pub due_after: Option<Time>,
 }
 
 /// Those of a kind whose key is an id, the newest first.
@@ -95,6 +97,10 @@ pub fn list(sql: &mut dyn Sql, kind: ItemKind, filter: &Filter, limit: u32) -> R
             cells.push(Cell::Text(text));
             wheres.push(format!("{clause} ${}", cells.len()));
         }
+    }
+    if let Some(moment) = filter.due_after {
+        cells.push(Cell::Int(moment.millis()));
+        wheres.push(format!("(due IS NULL OR due > ${})", cells.len()));
     }
     cells.push(Cell::Int(i64::from(limit) + 1));
     let text = Item::select(&format!("WHERE {} ORDER BY id DESC LIMIT ${}", wheres.join(" AND "), cells.len()));

@@ -325,6 +325,7 @@ impl Open {
             | E::IterationParked { .. }
             | E::CallAllowed(_)
             | E::CallReleased(_)
+            | E::CallRecalled(_)
             | E::IterationCompleted { .. }
             | E::IterationFailed { .. }
             | E::Refused(_) => {}

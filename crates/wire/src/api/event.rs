@@ -173,6 +173,14 @@ pub enum What {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         approval: ApprovalId,
     },
+    /// In flight when other rules came to hold, which block it: it is ended, and how far it came is not known.
+    #[serde(rename = "call.recalled")]
+    CallRecalled {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+        capability: String,
+        why: String,
+    },
     #[serde(rename = "call.blocked")]
     CallBlocked {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
@@ -318,6 +326,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
         | Event::CallReleased(_)
+        | Event::CallRecalled(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Ended { .. }
@@ -365,6 +374,11 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::CallHeld(held) => call_held(held),
         Event::CallAllowed(allowed) => call_allowed(allowed),
         Event::CallReleased(released) => What::CallReleased { call: released.call, approval: released.approval },
+        Event::CallRecalled(recalled) => What::CallRecalled {
+            call: recalled.call,
+            capability: recalled.capability.clone(),
+            why: recalled.to_string(),
+        },
         Event::IterationParked { .. } => What::IterationParked {},
         Event::CallBlocked { call, capability, blocked, .. } => {
             What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
@@ -432,6 +446,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::CallHeld(_)
         | Event::CallAllowed(_)
         | Event::CallReleased(_)
+        | Event::CallRecalled(_)
         | Event::IterationParked { .. }
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)

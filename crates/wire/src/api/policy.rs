@@ -1,5 +1,6 @@
 //! Policies: the rules by which calls are judged, and what they say of calls.
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tenure_core::id::CallId;
 
@@ -148,6 +149,44 @@ pub struct PolicyExplanation {
     pub approvers: Option<u32>,
     /// The layers that speak of the call, the widest first.
     pub layers: Vec<LayerOpinion>,
+    /// What rules see of the call: its arguments as they are judged, and its circumstances.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub facts: Value,
+    /// Of a recorded call: what its record says of the judgement then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<RecordedJudgement>,
+}
+
+/// How a call was judged when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RecordedJudgement {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub call: CallId,
+    /// `proposed`, `waiting`, `called`, `ended` or `blocked`.
+    pub state: String,
+    /// The rules that its record names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
+}
+
+/// The body of an explanation: a recorded call, judged by the policy that holds or by a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExplainPolicy {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub call: CallId,
+    /// A candidate; without it the policy that holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<Vec<PolicyDocument>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,4 +290,89 @@ pub struct PolicyTemplate {
     /// `permissive`, `moderate` or `restrictive`.
     pub name: String,
     pub document: PolicyDocument,
+}
+
+/// The body of a lesson: what recorded calls ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LearnPolicy {
+    /// Name, id or short id; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Calls from then on.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub since: Moment,
+}
+
+/// Rules that recorded calls ask for, to review: nothing is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyLearned {
+    /// Calls that were looked at.
+    pub seen: u64,
+    /// Calls of which nothing can be said: what was judged of them is erased.
+    pub unjudgeable: u64,
+    /// Older calls were left out: no more than 200,000 are looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+    pub proposals: Vec<PolicyProposal>,
+    /// What no rule is proposed for, and why.
+    pub notes: Vec<String>,
+    /// Against the documents that hold, as `patch` takes it in a folder of theirs; empty where nothing is proposed.
+    pub diff: String,
+    /// All documents with the rules in them, as an application takes them.
+    pub documents: Vec<PolicyDocument>,
+    /// What these documents would have changed of the recorded calls; absent where nothing is proposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<PolicyReplay>,
+}
+
+/// One proposed rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyProposal {
+    pub layer: String,
+    pub document: String,
+    /// Its name, as its `@id` says it.
+    pub rule: String,
+    /// `denied`, `allowed` or `made`: what became of the calls that ask for it.
+    pub ground: String,
+    /// In plain words.
+    pub about: String,
+    /// Calls that ask for it.
+    pub count: u64,
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub examples: Vec<CallId>,
+}
+
+/// The body of an import: the settings of another tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ImportPolicy {
+    /// `claude-code` or `codex`.
+    pub from: String,
+    /// The whole file.
+    pub text: String,
+}
+
+/// A document of ours, to review and to apply; it only tightens what the layer `system` permits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyImported {
+    /// In Cedar; it loads.
+    pub text: String,
+    pub rules: u64,
+    /// What no rule says, in the order of the file.
+    pub left_out: Vec<PolicyLeftOut>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PolicyLeftOut {
+    /// From 1; 0 where it is not known.
+    pub line: u32,
+    pub what: String,
+    pub why: String,
 }

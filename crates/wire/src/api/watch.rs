@@ -89,6 +89,15 @@ impl WatchEvent {
         }
     }
 
+    fn recalled(self, recalled: &call::Recalled) -> WatchEvent {
+        WatchEvent {
+            call: Some(recalled.call),
+            capability: Some(recalled.capability.clone()),
+            detail: Some(recalled.to_string()),
+            ..self
+        }
+    }
+
     fn ended(self, ended: &call::Ended) -> WatchEvent {
         let detail = match &ended.outcome {
             call::Outcome::Failed { code } => Some(code.clone()),
@@ -201,6 +210,7 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::CallReleased(released) => {
             WatchEvent { call: Some(released.call), ..told.told("the rules ask for it no more") }
         }
+        E::CallRecalled(recalled) => told.recalled(recalled),
         E::CallBlocked { call, capability, blocked, .. } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
         E::ModelFailed { failure, sentence, .. } => told.told(format!("{failure}: {sentence}")),
@@ -253,6 +263,7 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
         E::CallReleased(released) => {
             WatchEvent { call: Some(released.call), ..told.told("the rules ask for it no more") }
         }
+        E::CallRecalled(recalled) => told.recalled(recalled),
         E::CallBlocked { call, capability, blocked } => told.blocked(*call, capability, blocked),
         E::CallEnded(ended) => told.ended(ended),
         E::CancelRequested { call, by } => WatchEvent { call: Some(*call), ..told.told(format!("by {by}")) },

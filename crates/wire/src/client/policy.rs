@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::{Body, Client, Error, path};
 use crate::api::List;
 use crate::api::policy::{
-    AppliedPolicy, ApplyPolicy, CheckPolicy, PolicyApplied, PolicyCase, PolicyExplanation, PolicyFile, PolicyReplay,
-    PolicyTemplate, ReplayPolicy, RollbackPolicy, TestPolicy,
+    AppliedPolicy, ApplyPolicy, CheckPolicy, ExplainPolicy, ImportPolicy, LearnPolicy, PolicyApplied, PolicyCase,
+    PolicyExplanation, PolicyFile, PolicyImported, PolicyLearned, PolicyReplay, PolicyTemplate, ReplayPolicy,
+    RollbackPolicy, TestPolicy,
 };
 
 /// A million calls may have to be judged.
@@ -49,6 +50,13 @@ impl Client {
         self.json(Method::POST, &path(&["policy", "check"], &[]), Some(Body::json(check)), None).await
     }
 
+    /// Of a recorded call.
+    pub async fn explain_policy(&self, explain: &ExplainPolicy) -> Result<PolicyExplanation, Error> {
+        let path = path(&["policy", "explain"], &[]);
+        let request = self.request(Method::POST, &path, Some(Body::json(explain)), None)?;
+        self.decode(self.exchange(request, REPLAY_TIMEOUT).await?)
+    }
+
     pub async fn test_policy(&self, test: &TestPolicy) -> Result<Vec<PolicyCase>, Error> {
         let path = path(&["policy", "test"], &[]);
         let list: List<PolicyCase> = self.json(Method::POST, &path, Some(Body::json(test)), None).await?;
@@ -59,5 +67,17 @@ impl Client {
         let path = path(&["policy", "replay"], &[]);
         let request = self.request(Method::POST, &path, Some(Body::json(replay)), None)?;
         self.decode(self.exchange(request, REPLAY_TIMEOUT).await?)
+    }
+
+    /// Rules that recorded calls ask for. Nothing is applied.
+    pub async fn learn_policy(&self, learn: &LearnPolicy) -> Result<PolicyLearned, Error> {
+        let path = path(&["policy", "learn"], &[]);
+        let request = self.request(Method::POST, &path, Some(Body::json(learn)), None)?;
+        self.decode(self.exchange(request, REPLAY_TIMEOUT).await?)
+    }
+
+    /// The settings of another tool as rules. Nothing is applied.
+    pub async fn import_policy(&self, import: &ImportPolicy) -> Result<PolicyImported, Error> {
+        self.json(Method::POST, &path(&["policy", "import"], &[]), Some(Body::json(import)), None).await
     }
 }

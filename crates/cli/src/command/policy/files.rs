@@ -107,3 +107,15 @@ pub(super) fn write(folder: &Path, documents: &[PolicyDocument]) -> Result<Vec<P
     }
     Ok(written)
 }
+
+/// One file that is not there yet.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let made = std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    made.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::new(Exit::Conflict, format!("{} is there already", path.display())).next("name another file")
+        }
+        _ => Failure::new(Exit::Failure, format!("{} cannot be written: {error}", path.display())),
+    })
+}

@@ -1,0 +1,162 @@
+//! Rules as they are gathered, and how words of commands, paths and hosts become conditions.
+use super::{Imported, LeftOut};
+use tenure_core::approval::cedar_text;
+
+/// Words that a rule can name.
+const WORDS_MAX: usize = 16;
+/// A word with one of these is read by a shell, and none is asked here.
+const SHELL: &str = "|&;<>()$`\"'\\?[]{}~!#\n";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Say {
+    Forbid,
+    Ask,
+}
+
+/// A condition of a call, with a call that it holds of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Case {
+    /// None holds of each call of its actions.
+    pub(super) condition: Option<String>,
+    /// As `{capability = …}`.
+    pub(super) example: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    rules: Vec<String>,
+    left_out: Vec<LeftOut>,
+}
+
+impl Sheet {
+    pub(super) fn leave_out(&mut self, line: u32, what: impl Into<String>, why: impl Into<String>) {
+        self.left_out.push(LeftOut { line, what: what.into(), why: why.into() });
+    }
+
+    /// A rule on calls that the case holds of.
+    pub(super) fn rule(&mut self, said: &str, say: Say, actions: &[&str], case: &Case, reason: Option<&str>) {
+        let when = case.condition.as_ref().map(|condition| format!("\nwhen {{ {condition} }}")).unwrap_or_default();
+        let example = case.example.as_ref().map(|text| format!("@match({})\n", cedar_text(text))).unwrap_or_default();
+        self.write(said, say, actions, &format!("{}{example}", reason_of(reason)), &when);
+    }
+
+    /// The same, with a call that it leaves alone.
+    pub(super) fn rule_but(
+        &mut self,
+        said: &str,
+        say: Say,
+        actions: &[&str],
+        case: &Case,
+        but: &str,
+        why: Option<&str>,
+    ) {
+        let when = case.condition.as_ref().map(|condition| format!("\nwhen {{ {condition} }}")).unwrap_or_default();
+        let example = case.example.as_ref().map(|text| format!("@match({})\n", cedar_text(text))).unwrap_or_default();
+        let not = format!("@not_match({})\n", cedar_text(but));
+        self.write(said, say, actions, &format!("{}{example}{not}", reason_of(why)), &when);
+    }
+
+    /// A rule on all calls but those.
+    pub(super) fn all_but(&mut self, said: &str, say: Say, actions: &[&str], but: &[Case]) {
+        if but.iter().any(|case| case.condition.is_none()) {
+            return;
+        }
+        let conditions: Vec<String> =
+            but.iter().filter_map(|case| Some(format!("({})", case.condition.as_ref()?))).collect();
+        let unless = match conditions.is_empty() {
+            true => String::new(),
+            false => format!("\nunless {{\n  {}\n}}", conditions.join(" ||\n  ")),
+        };
+        let examples: String = but
+            .iter()
+            .filter_map(|case| case.example.as_ref())
+            .take(8)
+            .enumerate()
+            .map(|(number, text)| format!("@not_match_{}({})\n", number + 1, cedar_text(text)))
+            .collect();
+        self.write(said, say, actions, &examples, &unless);
+    }
+
+    fn write(&mut self, said: &str, say: Say, actions: &[&str], annotations: &str, clause: &str) {
+        let (verdict, effect) = match say {
+            Say::Forbid => ("", "forbid"),
+            Say::Ask => ("@verdict(\"approval_required\")\n", "permit"),
+        };
+        let names: Vec<String> = actions.iter().map(|name| format!("Action::{}", cedar_text(name))).collect();
+        let action = match names.as_slice() {
+            [one] if !actions[0].ends_with('*') => format!("action == {one}"),
+            many => format!("action in [{}]", many.join(", ")),
+        };
+        let said: String = said.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        self.rules.push(format!("// {said}\n{verdict}{annotations}{effect}(principal, {action}, resource){clause};\n"));
+    }
+
+    pub(super) fn finish(mut self) -> Imported {
+        self.left_out.sort();
+        let rules = self.rules.len() as u64;
+        Imported { text: self.rules.join("\n"), rules, left_out: self.left_out }
+    }
+}
+
+fn reason_of(reason: Option<&str>) -> String {
+    let line = reason.map(|reason| reason.split_whitespace().collect::<Vec<_>>().join(" "));
+    let fits = line.filter(|line| (1..=512).contains(&line.len()));
+    fits.map(|line| format!("@reason({})\n", cedar_text(&line))).unwrap_or_default()
+}
+
+/// Words as a program gets them, where no shell would make others of them.
+pub(super) fn words(text: &str) -> Option<Vec<String>> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_string).collect();
+    let plain = words.iter().all(|word| !word.contains(|letter| SHELL.contains(letter) || letter == '*'));
+    (plain && !words.is_empty() && words.len() <= WORDS_MAX).then_some(words)
+}
+
+/// Commands that begin with these words; with `whole` those of no other word.
+pub(super) fn command(words: &[Vec<String>], whole: bool) -> Case {
+    let mut conditions: Vec<String> = Vec::new();
+    for (place, any) in words.iter().enumerate() {
+        let any: Vec<String> = any.iter().map(|word| format!("context.argv{place} == {}", cedar_text(word))).collect();
+        let is = if any.len() == 1 { any.join("") } else { format!("({})", any.join(" || ")) };
+        conditions.push(format!("context has argv{place} && {is}"));
+    }
+    if whole {
+        conditions.push(format!("context.argc == {}", words.len()));
+    }
+    let first: Vec<&String> = words.iter().filter_map(|any| any.first()).collect();
+    Case { condition: Some(conditions.join(" && ")), example: run_example(&first) }
+}
+
+/// The same when a shell is asked to do it: a seat belt, for a shell can be told in other ways.
+pub(super) fn command_also_by_shell(words: &[String], whole: bool) -> Case {
+    let each: Vec<Vec<String>> = words.iter().map(|word| vec![word.clone()]).collect();
+    let own = command(&each, whole);
+    let end = if whole { "\"" } else { "*\"" };
+    let quoted = cedar_text(&words.join(" "));
+    let inner = quoted.trim_matches('"');
+    let condition = own.condition.map(|own| format!("({own}) ||\n       context.command like \"*sh -c {inner}{end}"));
+    Case { condition, example: own.example }
+}
+
+pub(super) fn run_example(words: &[&String]) -> Option<String> {
+    let quoted: Option<Vec<String>> = words.iter().map(|word| literal(word)).collect();
+    let quoted = quoted?;
+    let (program, args) = quoted.split_first()?;
+    let args = if args.is_empty() { String::new() } else { format!(", args = [{}]", args.join(", ")) };
+    Some(format!("{{capability = 'process.run', input = {{command = {program}{args}}}}}"))
+}
+
+pub(super) fn literal(text: &str) -> Option<String> {
+    (!text.contains('\'') && !text.chars().any(char::is_control)).then(|| format!("'{text}'"))
+}
+
+/// A pattern of `like`: a star stands for any text, also over folders.
+pub(super) fn like(attribute: &str, pattern: &str) -> String {
+    let parts: Vec<String> = pattern
+        .split('*')
+        .map(|part| {
+            let quoted = cedar_text(part);
+            quoted[1..quoted.len() - 1].to_string()
+        })
+        .collect();
+    format!("context.{attribute} like \"{}\"", parts.join("*"))
+}

@@ -1,0 +1,220 @@
+//! The settings of other tools: each line is a rule that means the same, or is listed with its reason.
+use Verdict::{ApprovalRequired as Asked, Autonomous as Done, Blocked, Notify as Told};
+use tenure_core::judge::Verdict;
+use tenure_policy::{Foreign, Imported, Layer, Policy, Situation, Template, import};
+
+fn imported(from: Foreign, text: &str) -> (Imported, Policy) {
+    let imported = import(from, text).unwrap_or_else(|why| panic!("{why}\n{text}"));
+    let bundle = Template::Moderate.bundle().with(Layer::Project, "imported.cedar", &imported.text);
+    let policy = Policy::compile(&bundle).unwrap_or_else(|faults| panic!("{faults:#?}\n{}", imported.text));
+    (imported, policy)
+}
+
+/// A command, `read PATH`, `write PATH`, or an address.
+fn verdict(policy: &Policy, call: &str) -> Verdict {
+    let situation = if let Some(path) = call.strip_prefix("read ") {
+        serde_json::json!({"capability": "filesystem.read", "input": {"path": path}})
+    } else if let Some(path) = call.strip_prefix("write ") {
+        serde_json::json!({"capability": "filesystem.write", "input": {"path": path, "content": ""}})
+    } else if call.starts_with("https://") {
+        serde_json::json!({"capability": "network.http_request", "input": {"url": call}})
+    } else {
+        let words: Vec<&str> = match call.strip_prefix("sh -c ") {
+            Some(line) => vec!["sh", "-c", line],
+            None => call.split(' ').collect(),
+        };
+        serde_json::json!({"capability": "process.run", "input": {"command": words[0], "args": words[1..]}})
+    };
+    let asked = Situation::parse(&situation.to_string()).and_then(|situation| situation.asked()).expect("a call");
+    policy.judge(&asked.ask(Some(policy.digest()))).verdict
+}
+
+fn settings(lists: &str) -> String {
+    format!("{{\n  \"permissions\": {{\n{lists}\n  }}\n}}")
+}
+
+#[test]
+fn each_rule_of_claude_code_means_here_what_it_means_there() {
+    let table: &[(&str, &[(&str, Verdict)])] = &[
+        ("\"allow\": []", &[("ls", Asked), ("write a", Asked), ("read a", Done), ("https://a.example/", Asked)]),
+        ("\"allow\": [\"Bash\"]", &[("ls", Done), ("write a", Asked)]),
+        (
+            "\"allow\": [\"Bash(npm run test:*)\"]",
+            &[("npm run test", Done), ("npm run test --watch", Done), ("npm run tests", Asked), ("npm run", Asked)],
+        ),
+        ("\"allow\": [\"Bash(git status)\"]", &[("git status", Done), ("git status -s", Asked)]),
+        (
+            "\"deny\": [\"Bash(rm *)\"], \"allow\": [\"Bash\"]",
+            &[("rm -r a", Blocked), ("rmdir a", Done), ("sh -c rm -r a", Blocked)],
+        ),
+        (
+            "\"deny\": [\"Bash(git * main)\"], \"allow\": [\"Bash(git:*)\"]",
+            &[("git push origin main", Blocked), ("git push origin topic", Done)],
+        ),
+        ("\"ask\": [\"Bash(git push:*)\"], \"allow\": [\"Bash(git:*)\"]", &[("git push", Asked), ("git log", Done)]),
+        ("\"deny\": [\"Read(./.env)\"]", &[("read .env", Blocked), ("read .env/a", Blocked), ("read a/.env", Done)]),
+        ("\"deny\": [\"Read(.env)\"]", &[("read .env", Blocked), ("read a/b/.env", Blocked), ("read a.env", Done)]),
+        ("\"deny\": [\"Read(./secrets/**)\"]", &[("read secrets/a/b", Blocked), ("read secrets2/a", Done)]),
+        ("\"deny\": [\"Read(**/*.pem)\"]", &[("read a/b.pem", Blocked), ("read k.pem", Blocked), ("read k.pet", Done)]),
+        ("\"deny\": [\"Edit(//etc/**)\"]", &[("write /etc/a", Blocked), ("write etc/a", Asked)]),
+        ("\"allow\": [\"Edit(/docs/**)\"]", &[("write docs/a/b.md", Done), ("write src/a", Asked)]),
+        (
+            "\"allow\": [\"WebFetch(domain:A.example)\"]",
+            &[("https://a.example/x", Told), ("https://b.example/", Asked), ("https://x.a.example/", Asked)],
+        ),
+        (
+            "\"deny\": [\"WebFetch(domain:*.a.example)\"], \"allow\": [\"WebFetch\"]",
+            &[("https://x.a.example/", Blocked), ("https://a.example/", Told)],
+        ),
+        ("\"defaultMode\": \"acceptEdits\"", &[("write a", Done), ("ls", Asked)]),
+        ("\"defaultMode\": \"plan\"", &[("write a", Blocked), ("ls", Blocked), ("read a", Done)]),
+        ("\"defaultMode\": \"bypassPermissions\", \"deny\": [\"Bash(rm:*)\"]", &[("ls", Done), ("rm a", Blocked)]),
+    ];
+    for (lists, calls) in table {
+        let (imported, policy) = imported(Foreign::ClaudeCode, &settings(lists));
+        assert_eq!(imported.left_out, [], "{lists}");
+        for (call, expected) in *calls {
+            assert_eq!(verdict(&policy, call), *expected, "{lists}: {call}\n{}", imported.text);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_said_is_listed_with_its_line_and_never_allows_more() {
+    let text = r#"{
+  "model": "opus",
+  "permissions": {
+    "allow": [
+      "Bash(echo $HOME)",
+      "Bash(* install)",
+      "Edit(src/*.ts)",
+      "Write(docs/**)",
+      "mcp__github__create_issue",
+      "WebSearch",
+      "Bash(ls"
+    ],
+    "deny": [
+      "Read(~/.ssh/**)",
+      "Task(Explore)"
+    ],
+    "additionalDirectories": ["../docs/"],
+    "defaultMode": "auto"
+  },
+  "hooks": {}
+}"#;
+    let (imported, policy) = imported(Foreign::ClaudeCode, text);
+    let lines: Vec<(u32, &str)> = imported.left_out.iter().map(|one| (one.line, one.what.as_str())).collect();
+    assert_eq!(
+        lines,
+        [
+            (2, "model"),
+            (5, "allow: Bash(echo $HOME)"),
+            (6, "allow: Bash(* install)"),
+            (7, "allow: Edit(src/*.ts)"),
+            (8, "allow: Write(docs/**)"),
+            (9, "allow: mcp__github__create_issue"),
+            (10, "allow: WebSearch"),
+            (11, "allow: Bash(ls"),
+            (14, "deny: Read(~/.ssh/**)"),
+            (15, "deny: Task(Explore)"),
+            (17, "permissions.additionalDirectories"),
+            (18, "permissions.defaultMode: auto"),
+            (20, "hooks"),
+        ]
+    );
+    assert!(imported.left_out.iter().all(|one| !one.why.is_empty()));
+    for call in ["npm install", "write src/a.ts", "write docs/a", "ls", "https://a.example/"] {
+        assert_eq!(verdict(&policy, call), Asked, "{call}");
+    }
+    for wrong in ["[]", "{\"permissions\": []}", "{\"permissions\": {\"allow\": [1]}}", "allow: x"] {
+        assert!(import(Foreign::ClaudeCode, wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_modes_of_codex_become_rules_on_writes_programs_and_the_network() {
+    let table: &[(&str, &[(&str, Verdict)], &[(u32, &str)])] = &[
+        (
+            "approval_policy = \"untrusted\"\nsandbox_mode = \"workspace-write\"\n",
+            &[
+                ("ls -l", Done),
+                ("cargo test", Asked),
+                ("write a", Done),
+                ("write /tmp/a", Done),
+                ("write /etc/a", Asked),
+                ("https://a.example/", Asked),
+            ],
+            &[],
+        ),
+        (
+            "approval_policy = \"never\"\nsandbox_mode = \"read-only\"\n",
+            &[("cargo test", Done), ("write a", Blocked), ("https://a.example/", Blocked), ("read a", Done)],
+            &[],
+        ),
+        (
+            "approval_policy = \"never\"\nsandbox_mode = \"workspace-write\"\n\n[sandbox_workspace_write]\nnetwork_access = true\nexclude_slash_tmp = true\nwritable_roots = [\"/srv/data\", \"~/x\"]\n",
+            &[
+                ("https://a.example/", Told),
+                ("write /tmp/a", Blocked),
+                ("write /srv/data/a", Done),
+                ("write /srv/database", Blocked),
+            ],
+            &[(7, "writable_roots: \"~/x\""), (7, "writable_roots: /srv/data")],
+        ),
+        (
+            "model = \"gpt-5\"\napproval_policy = \"on-request\"\nsandbox_mode = \"danger-full-access\"\n[mcp_servers.docs]\ncommand = \"x\"\n",
+            &[("cargo test", Done), ("write /etc/a", Done)],
+            &[
+                (1, "model = \"gpt-5\""),
+                (2, "approval_policy = \"on-request\""),
+                (3, "sandbox_mode = \"danger-full-access\""),
+                (4, "mcp_servers.docs"),
+            ],
+        ),
+    ];
+    for (text, calls, left_out) in table {
+        let (imported, policy) = imported(Foreign::Codex, text);
+        for (call, expected) in *calls {
+            assert_eq!(verdict(&policy, call), *expected, "{text}: {call}\n{}", imported.text);
+        }
+        let lines: Vec<(u32, &str)> = imported.left_out.iter().map(|one| (one.line, one.what.as_str())).collect();
+        assert_eq!(lines, *left_out, "{text}");
+    }
+}
+
+#[test]
+fn prefix_rules_of_codex_keep_their_alternatives_reasons_and_examples() {
+    let text = r#"
+# Look first.
+prefix_rule(
+    pattern = ["git", ["push", "fetch"]],
+    decision = "prompt",
+    justification = "ask before the remote is touched",
+    match = [["git", "push", "origin"], "git fetch"],
+    not_match = ["git status"],
+)
+prefix_rule(pattern = ["rm", "-rf"], decision = 'forbidden')
+prefix_rule(pattern = ["ls"])
+host_executable(name = "git", paths = ["/usr/bin/git"])
+prefix_rule(pattern = [], decision = "forbidden")
+"#;
+    let (imported, policy) = imported(Foreign::Codex, text);
+    for (call, expected) in
+        [("git push", Asked), ("git fetch x", Asked), ("git log", Done), ("rm -rf a", Blocked), ("rm a", Done)]
+    {
+        assert_eq!(verdict(&policy, call), expected, "{call}\n{}", imported.text);
+    }
+    assert!(imported.text.contains("@reason(\"ask before the remote is touched\")"), "{}", imported.text);
+    assert!(
+        imported
+            .text
+            .contains("@not_match(\"{capability = 'process.run', input = {command = 'git', args = ['status']}}\")")
+    );
+    let lines: Vec<u32> = imported.left_out.iter().map(|one| one.line).collect();
+    assert_eq!(lines, [11, 12, 13]);
+    let not = "prefix_rule(pattern = [\"ls\"], match = [\"rm\"], decision = \"prompt\")";
+    assert!(import(Foreign::Codex, not).is_err(), "an example that its rule does not match is told");
+    for wrong in ["prefix_rule(", "prefix_rule(pattern = [\"a\")", "prefix_rule(1)", "def prefix_rule(): pass"] {
+        assert!(import(Foreign::Codex, wrong).unwrap_err().contains("line 1") || wrong.ends_with('('), "{wrong}");
+    }
+}
