@@ -93,7 +93,7 @@ pub enum Obligation {
     Retain {
         due: Time,
     },
-    /// Erase the rest of what an execution bound; `through` moves with each page.
+    /// Erase the rest of what an execution or session bound; `through` moves with each page.
     Erase {
         through: u64,
     },

@@ -1,19 +1,23 @@
 //! How long, and how much, of what ended executions were told and said is kept: an agent's by its manifest, a project's for all
 //! its agents by a person. Each holds alone, so the stricter one decides; without either all is kept. What goes are the bytes
-//! that an execution bound. Its records, figures and reasons stay, so that the chain is whole. Must never touch an execution
+//! that an execution or session bound. Its records, figures and reasons stay, so that the chain is whole. Must never touch one
 //! that has not ended, nor one that ended before its size was counted.
+pub mod erasing;
+
 use crate::agent::{self, Agent};
 use crate::budget::Whose;
+use crate::call::Holder;
 use crate::draft::{Draft, Stop};
 use crate::execution;
 use crate::facts::{Counter, Unread};
-use crate::id::{AgentId, ExecutionId};
+use crate::id::AgentId;
 use crate::project::{self, Project};
 use crate::row::Row;
+use crate::session;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
-/// Executions that one decision looks at, and payloads after which it leaves the rest to the next: the writer does nothing else
+/// Executions and sessions that one decision looks at, and payloads after which it leaves the rest to the next: the writer does nothing else
 /// meanwhile.
 const PAGE: u32 = 8;
 const PAYLOADS: usize = 256;
@@ -31,7 +35,7 @@ pub struct Retention {
     /// Milliseconds after its end; what is older is erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
-    /// Of all ended executions together; beyond it the oldest are erased.
+    /// Of all that ended together; beyond it the oldest are erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }
@@ -72,10 +76,11 @@ impl Keeping {
     }
 }
 
-/// An ended execution whose payloads are kept, and that nothing which runs may ask for: whoever started it has ended, too.
+/// An ended execution or session whose payloads are kept, and that nothing which runs may ask for: whoever started it has ended,
+/// too, and none of its calls is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retained {
-    pub execution: ExecutionId,
+    pub holder: Holder,
     pub ended_at: Time,
     pub bytes: u64,
 }
@@ -92,13 +97,13 @@ pub enum Why {
     },
 }
 
-/// An execution has come to be kept, or is kept no longer.
+/// Something has come to be kept, or is kept no longer.
 pub(crate) fn kept_rows(agent: AgentId, by: i64) -> [Row; 2] {
     let row = |whose: Whose| Row::Counted { counter: Counter::KeptBytes, key: whose.key(), bucket: 0, by };
     [row(Whose::Agent(agent)), row(Whose::Project)]
 }
 
-/// An execution has ended, and what is kept grew by it.
+/// An execution or session has ended, and what is kept grew by it.
 pub(crate) fn ended(draft: &mut Draft<'_>, agent: AgentId) -> Result<(), Unread> {
     for whose in [Whose::Agent(agent), Whose::Project] {
         let Some(Keeping { retention, due }) = keeping(draft, whose)?.filter(|keeping| !keeping.retention.is_off())
@@ -146,7 +151,10 @@ pub(crate) fn sweep(draft: &mut Draft<'_>, whose: Whose, nothing: Stop) -> Resul
             (over, much) => return Ok(emit_due(draft, whose, over.into_iter().chain(much).min())?),
         };
         bytes = bytes.saturating_sub(one.bytes);
-        erased += execution::erase(one.execution, draft, why)?;
+        erased += match one.holder {
+            Holder::Execution(id) => execution::erase(id, draft, why)?,
+            Holder::Session(id) => session::erase(id, draft, why)?,
+        };
     }
     // Where nothing is kept, the next that ends says when it is looked at again.
     Ok(emit_due(draft, whose, (!is_last).then_some(now))?)

@@ -12,9 +12,11 @@
 //! While its agent is paused it stays, and each new call is refused; those that were taken go on. A jail is of one revision: calls
 //! under another wait until it is released. The fold holds counts and ids, never texts.
 mod decide;
+mod erase;
 mod jail;
 mod rows;
 
+pub(crate) use erase::erase;
 pub use rows::SessionRow;
 
 use crate::actor::Actor;
@@ -28,6 +30,8 @@ use crate::facts::Unread;
 use crate::id::{AgentId, CallId, ConnectionId, KeyId, LeaseId, SessionId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::owed::{Obligation, Owed};
+use crate::retention::Why;
+use crate::retention::erasing::Payloads;
 use crate::row::Row;
 use crate::time::{Due, Run, Stamp, Time};
 use serde::{Deserialize, Serialize};
@@ -62,6 +66,9 @@ pub struct Session {
     /// Jails that it has had, the present one included.
     pub jails: u32,
     pub jail: Option<Jail>,
+    /// Of what its calls bound.
+    #[serde(default)]
+    pub bytes: u64,
     pub ended: Option<Ended>,
 }
 
@@ -99,6 +106,9 @@ pub struct Jail {
 pub struct Ended {
     pub ending: Ending,
     pub at: Time,
+    /// When the last of its calls ended, too.
+    pub settled_at: Option<Time>,
+    pub payloads: Payloads,
 }
 
 /// Why a session ended.
@@ -178,6 +188,10 @@ verbs! {
         "session.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
         /// By the reconciler: nothing was heard of it for long.
         "session.expire" ends => Expire {},
+        /// What its calls were asked and answered is erased; its records stay.
+        "session.erase" ends => Erase { reason: String },
+        /// By the reconciler: the next page.
+        "session.erase_rest" ends => EraseRest {},
     }
 
     fn payloads(&self) -> Vec<&Payload> {
@@ -201,6 +215,8 @@ verbs! {
             | Command::ExpireCalls {}
             | Command::ExpireApprovals {}
             | Command::Rejudge { .. }
+            | Command::Erase { .. }
+            | Command::EraseRest {}
             | Command::Expire {} => Vec::new(),
         }
     }
@@ -276,9 +292,21 @@ events! {
             blocked: Blocked,
         },
         "call.ended" => CallEnded(call::Ended),
+        /// `bytes`: what it bound until then.
         "session.ended" => Ended {
             #[serde(flatten)]
             ending: Ending,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            bytes: Option<u64>,
+        },
+        /// These payloads are gone, which its records up to the `through`th bound; `why` is on the first page.
+        "session.erased" => Erased {
+            #[serde(flatten)]
+            why: Option<Why>,
+            payloads: Vec<Hash>,
+            through: u64,
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            more: bool,
         },
     }
 }
@@ -302,6 +330,10 @@ refusals! {
         "session.stale" => Stale {},
         "session.too_many_refusals" => TooManyRefusals {},
         "session.not_due" quiet => NotDue {},
+        /// It is open, or a call of it is.
+        "session.not_ended" => NotEnded {},
+        "session.already_erased" quiet => Erased {},
+        "session.reason_wrong" => ReasonWrong {},
     }
 }
 
@@ -314,6 +346,19 @@ impl Session {
     /// It is not idle while people have not answered.
     fn waits_for_people(&self) -> bool {
         self.calls.iter().any(|held| held.call.waits_for().is_some())
+    }
+
+    /// What still ends after it counts, too.
+    fn bring(&mut self, size: u64) {
+        self.bytes = self.bytes.saturating_add(size);
+        if let Some(Ended { payloads: Payloads::Present { bytes: Some(bytes) }, .. }) = &mut self.ended {
+            *bytes = self.bytes;
+        }
+    }
+
+    /// What became of its payloads, once it has ended and none of its calls is open.
+    fn settled(&self) -> Option<Payloads> {
+        self.ended.as_ref().filter(|ended| ended.settled_at.is_some()).map(|ended| ended.payloads)
     }
 
     fn due(&self) -> Run {
@@ -344,11 +389,13 @@ impl Aggregate for Session {
                 calls: Vec::new(),
                 jails: 0,
                 jail: None,
+                bytes: 0,
                 ended: None,
             });
             return;
         }
         let Some(session) = fold else { return };
+        rows::brings(event, &mut |bound| session.bring(bound.size));
         match event {
             Event::Heard { heard } => {
                 let ago = i64::try_from(stamp.run.since_ms(*heard)).unwrap_or(0);
@@ -368,7 +415,15 @@ impl Aggregate for Session {
                     cancelled: false,
                 });
             }
-            Event::Ended { ending } => session.ended = Some(Ended { ending: ending.clone(), at: stamp.at }),
+            Event::Ended { ending, bytes } => {
+                let payloads = Payloads::Present { bytes: *bytes };
+                session.ended = Some(Ended { ending: ending.clone(), at: stamp.at, settled_at: None, payloads });
+            }
+            Event::Erased { through, more, .. } => {
+                if let Some(ended) = &mut session.ended {
+                    ended.payloads = Payloads::after(*through, *more, stamp.at);
+                }
+            }
             Event::CallCalled(_)
             | Event::CallHeld(_)
             | Event::CallAllowed(_)
@@ -385,6 +440,9 @@ impl Aggregate for Session {
             | Event::Released { .. } => jail::apply(session, event, stamp),
             Event::NetworkRefused { .. } | Event::Opened { .. } | Event::Refused(_) => {}
         }
+        if let Some(ended) = session.ended.as_mut().filter(|_| session.calls.is_empty()) {
+            ended.settled_at = ended.settled_at.or(Some(stamp.at));
+        }
     }
 
     fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
@@ -394,6 +452,9 @@ impl Aggregate for Session {
     /// Who has not ended owes its end, so that none is ever forgotten; and so does a call, and a jail.
     fn owed(&self) -> Vec<Owed> {
         let mut owed = jail::owed(self);
+        if let Some(Payloads::Erasing { through }) = self.settled() {
+            owed.push(Owed { obligation: Obligation::Erase { through }, due: Due::AT_ONCE });
+        }
         if self.ended.is_none() && !self.waits_for_people() {
             owed.push(Owed { obligation: Obligation::Expire, due: Due::Run(self.due()) });
         }

@@ -21,6 +21,8 @@ const REVOKED_MAX: usize = 64;
 const CALLS_MAX: usize = 256;
 /// Pieces that a watcher may lag behind before it misses some.
 pub const PIECES_MAX: usize = 128;
+/// The same for what programs of sessions print, all of them together.
+const PRINTED_MAX: usize = 1024;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
 /// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.
@@ -33,6 +35,7 @@ struct Sources {
     events: broadcast::Sender<Arc<ExecutionEvent>>,
     revoked: broadcast::Sender<KeyId>,
     calls: broadcast::Sender<CallId>,
+    printed: broadcast::Sender<Arc<Printed>>,
     /// Records on the chain, as far as published.
     records: AtomicU64,
     /// The same, for who waits for more.
@@ -51,6 +54,16 @@ struct OpenExecution {
     so_far: String,
     /// More came than is kept.
     cut: bool,
+}
+
+/// What a program that a session called has printed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Printed {
+    pub call: CallId,
+    pub stderr: bool,
+    pub text: String,
+    /// Records on the chain when it came: it belongs after those and before all others.
+    pub records: u64,
 }
 
 /// What one watcher holds. Subscribe before reading history, so that nothing falls between.
@@ -89,6 +102,7 @@ impl Watch {
             events: broadcast::Sender::new(EVENTS_MAX),
             revoked: broadcast::Sender::new(REVOKED_MAX),
             calls: broadcast::Sender::new(CALLS_MAX),
+            printed: broadcast::Sender::new(PRINTED_MAX),
             records: AtomicU64::new(0),
             moved: watch::Sender::new(0),
             open: Mutex::default(),
@@ -189,9 +203,20 @@ impl Watch {
         }
     }
 
+    /// What programs of sessions print, for whoever follows what happens to agents.
+    pub fn printed(&self) -> broadcast::Receiver<Arc<Printed>> {
+        self.0.printed.subscribe()
+    }
+
+    pub fn session_output(&self, call: CallId, stderr: bool, text: String) {
+        if self.0.printed.receiver_count() > 0 {
+            let _ = self.0.printed.send(Arc::new(Printed { call, stderr, text, records: self.records() }));
+        }
+    }
+
     pub fn output(&self, execution: ExecutionId, stderr: bool, text: String) {
         if let Some(entry) = self.open().get(&execution) {
-            let _ = entry.pieces.send(Piece::Output { stderr, text });
+            let _ = entry.pieces.send(Piece::Output { stderr, text, of: None });
         }
     }
 

@@ -27,7 +27,7 @@ use tenure_core::id::{AgentId, ApprovalId, ConnectionId, ExecutionId, LeaseId};
 use tenure_core::ledger::{self, Meta, NOTHING_BEFORE};
 use tenure_core::owed::{Obligation, Owed};
 use tenure_core::plan::Limits;
-use tenure_core::session::{CALLS_MAX, Session};
+use tenure_core::session::{self, CALLS_MAX, Session};
 use tenure_core::time::{Due, Run, Stamp};
 use values::Values;
 use wakes::Wakes;
@@ -268,12 +268,19 @@ impl Audit {
         Ok(())
     }
 
-    /// What an execution erases came with it, and it has ended.
+    /// What an execution or session erases came with it, and it has ended.
     fn own_alone_is_erased(&self, stream: Stream, event: &Event) -> Checked {
-        let Event::Execution(execution::Event::Erased { payloads, .. }) = event else { return Ok(()) };
-        if let Some(Fold::Execution(execution)) = self.folds.get(&stream)
-            && is_open(execution)
-        {
+        let payloads = match event {
+            Event::Execution(execution::Event::Erased { payloads, .. })
+            | Event::Session(session::Event::Erased { payloads, .. }) => payloads,
+            _ => return Ok(()),
+        };
+        let open = match self.folds.get(&stream) {
+            Some(Fold::Execution(execution)) => is_open(execution),
+            Some(Fold::Session(session)) => session.ended.is_none() || !session.calls.is_empty(),
+            Some(_) | None => false,
+        };
+        if open {
             return broken(Rule::Bound, format!("{stream} is erased and has not ended"));
         }
         match payloads.iter().find(|hash| self.bound_by.get(hash) != Some(&stream)) {

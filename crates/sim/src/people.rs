@@ -207,6 +207,10 @@ impl People {
         }
         match random.below(50) {
             0..=22 => Some(self.start(random, context)),
+            23 if random.chance(300) => {
+                let (id, _) = *random.pick(&self.sessions)?;
+                Some(Command::Session(id, session::Command::Erase { reason: "it is private".into() }))
+            }
             23..=25 => {
                 let id = *random.pick(&self.executions)?;
                 let command = match random.chance(300) {

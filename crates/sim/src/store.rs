@@ -216,10 +216,22 @@ impl Facts for Memory {
             fold.is_some_and(|execution| execution.row(id).ended_at.is_some())
         };
         let of = of.filter(|row| row.parent.is_none_or(ended));
-        let kept =
-            of.filter_map(|row| Some(Retained { execution: row.id, ended_at: row.ended_at?, bytes: row.kept_bytes? }));
+        let kept = of.filter_map(|row| {
+            Some(Retained { holder: row.id.into(), ended_at: row.ended_at?, bytes: row.kept_bytes? })
+        });
         let mut kept: Vec<Retained> = kept.collect();
-        kept.sort_by_key(|kept| (kept.ended_at, kept.execution));
+        let sessions = self.folds.iter().filter_map(|(stream, fold)| match (stream, fold) {
+            (Stream::Session(id), Fold::Session(session)) => Some(session.row(*id)),
+            _ => None,
+        });
+        let of = sessions.filter(|row| match whose {
+            Whose::Agent(agent) => row.agent == agent,
+            Whose::Project => true,
+        });
+        kept.extend(of.filter_map(|row| {
+            Some(Retained { holder: row.id.into(), ended_at: row.ended_at?, bytes: row.kept_bytes? })
+        }));
+        kept.sort_by_key(|kept| (kept.ended_at, kept.holder.to_string()));
         kept.truncate(limit as usize);
         Ok(kept)
     }

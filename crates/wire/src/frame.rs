@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// A frame longer than this ends the connection: arguments and results are bounded far below it.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Spoken by both sides in their first frame; others are refused.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
@@ -88,7 +88,7 @@ pub enum FromWorker {
     Hello(Hello),
     /// What a running process printed; plain data, may be dropped.
     Output {
-        lease: LeaseId,
+        call: CallId,
         holder: Holder,
         stderr: bool,
         text: String,

@@ -148,7 +148,7 @@ catalogue! {
     BudgetSpent "budget_spent" 409 "The budget is used up" "wait until it opens again, or raise it: `tenure budget set`; `tenure budget list` shows what is used" LookAgain;
     BudgetWrong "budget_wrong" 422 "That is no budget" "name each limit once: from 1 to 2^52, in tokens or in millionths of a US dollar; none takes it away" ChangeRequest;
     RetentionWrong "retention_wrong" 422 "That is no rule of what is kept" "an age is from a minute to ten years, a size at most 16 TiB; none keeps all" ChangeRequest;
-    Erased "erased" 409 "What the execution was told and said is erased" "its records stay: `tenure audit tail --execution ID`" LookAgain;
+    Erased "erased" 409 "What it was told and said is erased" "its records stay: `tenure audit tail --execution ID`" LookAgain;
     ReasonWrong "reason_wrong" 422 "The reason is empty or too long" "say in 1 to 512 characters why" ChangeRequest;
     NoOutput "no_output" 409 "The execution has no output" "only one that completed has; `tenure execution logs ID` shows what was said and done" LookAgain;
     IdempotencyKeyReused "idempotency_key_reused" 409 "The idempotency key started something else" "use another key for another start; the same start may be repeated" ChangeRequest;

@@ -319,7 +319,7 @@ async fn answer(
     let QueuedCall { call, deadline, cancel, attendance } = queued;
     let LeasedCall { lease, fence, call, holder, capability, arguments, path, .. } = *call;
     let began = Instant::now();
-    let audience = Audience { shown: Shown::new(shown, lease, holder), attendance, cancel };
+    let audience = Audience { shown: Shown::new(shown, call, holder), attendance, cancel };
     let call_result = match perform(&capability, arguments, path, &context, audience, deadline).await {
         Ok(call_result) | Err(Abort::Ended(call_result)) => call_result,
         Err(stop) => return Err(stop),

@@ -42,11 +42,11 @@ pub enum Audit {
         #[arg(long, value_name = "REASON", value_parser = named)]
         why: String,
     },
-    /// Erase for ever what an ended execution was told and said. Its records stay, and say that and why.
+    /// Erase for ever what an ended execution or session was told and said. Its records stay, and say that and why.
     Erase {
-        /// Id or short id.
+        /// Id or short id of an execution or a session.
         #[arg(value_parser = named)]
-        execution: String,
+        id: String,
         /// Stays in the ledger.
         #[arg(long, value_name = "REASON", value_parser = named)]
         why: String,

@@ -1,6 +1,7 @@
 //! `tenure approval …`: what people are asked to allow, and how they answer. Must never answer more than was named.
 use tenure_wire::api::approval::{self as api, Approval, ApprovalFile, Grant, GrantScope};
-use tenure_wire::client::Client;
+use tenure_wire::api::watch::WatchEvent;
+use tenure_wire::client::{Client, StreamItem};
 
 use super::{each, typed, watch};
 use crate::args::{self, ApprovalFilter, Approve, Listing, Which};
@@ -29,7 +30,7 @@ pub async fn run(verb: args::Approval, settings: &Settings, output: Output) -> R
         }
         args::Approval::Watch { agent } => {
             let events = client.watch_all(agent.as_deref(), None, None);
-            watch::follow(events, |event| is_of_approvals(&event.kind), output).await
+            watch::follow(events, is_of_approvals, output).await
         }
         args::Approval::Grants { agent, all, limit, listing } => {
             let status = all.then(|| "all".to_string());
@@ -218,7 +219,14 @@ fn show_grants(grants: &[Grant], listing: &Listing, output: Output) -> Result<Ex
     Ok(Exit::Done)
 }
 
-fn is_of_approvals(kind: &str) -> bool {
-    matches!(kind, "call.held" | "call.allowed" | "call.released" | "call.recalled" | "call.blocked")
-        || kind.starts_with("grant.")
+fn is_of_approvals(item: &StreamItem<WatchEvent>) -> bool {
+    match item {
+        StreamItem::Event(event) => {
+            let kind = event.kind.as_str();
+            matches!(kind, "call.held" | "call.allowed" | "call.released" | "call.recalled" | "call.blocked")
+                || kind.starts_with("grant.")
+        }
+        StreamItem::Piece(_) => false,
+        StreamItem::Broken | StreamItem::Rejoined => true,
+    }
 }

@@ -8,6 +8,7 @@ mod stats;
 mod tail;
 
 use serde_json::{Value, json};
+use tenure_core::id::SessionId;
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
 use tenure_wire::api::execution::Erase;
 
@@ -30,20 +31,32 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
         Audit::History { id, limit, listing } => query::history(&id, limit, &listing, settings, output).await,
         Audit::Stats => stats::run(settings, output).await,
         Audit::RotateKey { why } => rotate::run(&why, settings, output),
-        Audit::Erase { execution, why } => erase(&execution, why, settings, output).await,
+        Audit::Erase { id, why } => erase(&id, why, settings, output).await,
     }
 }
 
-async fn erase(execution: &str, why: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+async fn erase(id: &str, why: String, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
-    let id = client.execution(execution).await?.execution.id.to_string();
-    confirm(
-        &format!("Erase what execution {id} was told and said? Its records stay, and nothing else comes back."),
-        settings,
-    )?;
+    let sure = |what: String, told: &str| {
+        confirm(&format!("Erase what {what} {told}? Its records stay, and nothing else comes back."), settings)
+    };
+    let how = |is_whole: bool| if is_whole { "is erased" } else { "is being erased, page by page" };
+    if id.starts_with(SessionId::PREFIX) {
+        let id = client.session(id).await?.id.to_string();
+        sure(format!("the calls of session {id}"), "were asked and answered")?;
+        let erased = client.erase_session(&id, &Erase { reason: why }).await?;
+        output.show(&erased, || {
+            let how = how(erased.erased_at.is_some());
+            format!("What the calls of session {id} were asked and answered {how}; its records stay")
+        })?;
+        return Ok(Exit::Done);
+    }
+    let id = client.execution(id).await?.execution.id.to_string();
+    sure(format!("execution {id}"), "was told and said")?;
     let erased = client.erase_execution(&id, &Erase { reason: why }).await?;
-    let how = if erased.erased_at.is_some() { "is erased" } else { "is being erased, page by page" };
-    output.show(&erased, || format!("What execution {} was told and said {how}; its records stay", erased.id))?;
+    output.show(&erased, || {
+        format!("What execution {id} was told and said {}; its records stay", how(erased.erased_at.is_some()))
+    })?;
     Ok(Exit::Done)
 }
 

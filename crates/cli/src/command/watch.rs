@@ -2,6 +2,7 @@
 //! more than a line of ours.
 use std::pin::pin;
 
+use tenure_wire::api::event::Piece;
 use tenure_wire::api::watch::WatchEvent;
 use tenure_wire::client::{EventStream, StreamItem};
 
@@ -18,10 +19,10 @@ pub async fn run(wanted: Watch, settings: &Settings, output: Output) -> Result<E
     follow(events, |_| true, output).await
 }
 
-/// Those that are wanted, until the stream ends or somebody interrupts.
+/// Those that are wanted, until the stream ends or somebody interrupts. What is told of the connection is always shown.
 pub(super) async fn follow(
     mut events: EventStream<WatchEvent>,
-    is_wanted: impl Fn(&WatchEvent) -> bool,
+    is_wanted: impl Fn(&StreamItem<WatchEvent>) -> bool,
     output: Output,
 ) -> Result<Exit, Failure> {
     let mut interrupted = pin!(interrupted()?);
@@ -31,8 +32,9 @@ pub(super) async fn follow(
             () = &mut interrupted => return Ok(Exit::Program(130)),
         };
         match item {
-            Some(StreamItem::Event(event)) if is_wanted(&event) => show(&event, output)?,
-            Some(StreamItem::Event(_) | StreamItem::Piece(_)) => {}
+            Some(item) if !is_wanted(&item) => {}
+            Some(StreamItem::Event(event)) => show(&event, output)?,
+            Some(StreamItem::Piece(piece)) => show_piece(&piece, output)?,
             Some(StreamItem::Broken) => screen::tell(&[(Ink::Dim, "the daemon is lost; it is looked for again\n")]),
             Some(StreamItem::Rejoined) => {
                 screen::tell(&[(Ink::Dim, "the connection broke and was joined again; no event is missing\n")]);
@@ -51,6 +53,33 @@ fn show(event: &WatchEvent, output: Output) -> Result<(), Failure> {
             let ink = event.outcome.as_deref().map_or(Ink::Plain, word_ink);
             screen::write(&[(Ink::Dim, &time), (ink, &kind), (Ink::Plain, &rest)])
         }
+    }
+}
+
+/// What a program of a session prints, each line of it one of ours.
+fn show_piece(piece: &Piece, output: Output) -> Result<(), Failure> {
+    if output.format == Format::Json {
+        return screen::print(&screen::json_line(piece));
+    }
+    if output.format == Format::Yaml {
+        return screen::print(&format!("---\n{}", screen::yaml(piece)));
+    }
+    match piece {
+        Piece::Output { stderr, text, of } => {
+            let kind = format!("{:<25}{:<22}", "", if *stderr { "stderr" } else { "stdout" });
+            let of = of.as_ref().map(|of| format!("  {} {}  ", of.agent_name, of.session.short())).unwrap_or_default();
+            for line in text.lines() {
+                screen::write(&[
+                    (Ink::Dim, &kind),
+                    (Ink::Dim, &one_line(&of)),
+                    (Ink::Plain, &one_line(line)),
+                    (Ink::Plain, "\n"),
+                ])?;
+            }
+            Ok(())
+        }
+        Piece::Gap {} => screen::write(&[(Ink::Dim, "more was printed than could be shown\n")]),
+        Piece::Text { .. } => Ok(()),
     }
 }
 

@@ -205,7 +205,7 @@ impl WatchView {
                 self.say(Voice::Model, text)
             }
             Piece::Output { .. } if live.running == 0 => Ok(()),
-            Piece::Output { stderr, text } => {
+            Piece::Output { stderr, text, .. } => {
                 live.printed = true;
                 self.say(if *stderr { Voice::Errors } else { Voice::Output }, text)
             }

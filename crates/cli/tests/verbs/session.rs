@@ -202,3 +202,60 @@ fn an_agents_own_program_works_in_its_jail_and_a_cancel_or_a_kill_ends_what_runs
     let (_, read) = program.call("filesystem.read", &json(r#"{"path": "a.txt"}"#));
     assert_eq!(read["result"]["content"], "hello", "the work folder outlives the session: {read}");
 }
+
+/// The first line that a program prints in which `said` stands; the program is ended then.
+fn first_line(mut command: Command, said: &str) -> String {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let found = lines.find_map(|line| line.ok().filter(|line| line.contains(said)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    found.unwrap_or_else(|| panic!("the stream ended before `{said}`"))
+}
+
+#[test]
+fn what_a_sessions_program_prints_is_seen_while_it_runs_and_stands_between_its_events() {
+    let house = House::up(&cassette(1));
+    let file = house.write("outside.yaml", WORKER);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let program = rotated(&house, &[]);
+    program.ask("POST", "session", None);
+    // It prints again and again until it is told to end, so that whoever joins at any time sees it.
+    let script = "until [ -e stop ]; do echo line of mine; sleep 0.05; done; echo last";
+    let arguments = serde_json::json!({"command": "sh", "args": ["-c", script], "timeout_ms": 600_000});
+    let body = serde_json::json!({"capability": "process.run", "arguments": arguments, "wait_ms": 0});
+    let (status, open) = program.ask("POST", "invoke", Some(body));
+    assert_eq!(status, 202, "{open}");
+    let call = open["call"].as_str().unwrap();
+    let line = first_line(house.command(&["watch", "--agent", "outside"]), "line of mine");
+    assert!(line.trim_start().starts_with("stdout") && line.contains("outside ses_"), "{line}");
+    let mut stream = Command::new("curl");
+    let (url, header) = (format!("{}/v1/agent/events", house.url), format!("Authorization: Bearer {}", program.key));
+    stream.args(["-sS", "-N", "-H", &header, &url]);
+    let piece = first_line(stream, "line of mine");
+    let piece: Value = serde_json::from_str(piece.strip_prefix("data:").unwrap()).unwrap();
+    assert_eq!((piece["piece"].as_str(), piece["of"]["call"].as_str()), (Some("output"), Some(call)), "{piece}");
+    assert_eq!(
+        program.ask("GET", &format!("calls/{call}"), None).1["state"],
+        "running",
+        "the control: it has not ended"
+    );
+    let mut watch = house.command(&["watch", "--capability", "process.*", "-o", "json"]);
+    let mut watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("line of mine"));
+    program.call("filesystem.write", &serde_json::json!({"path": "stop", "content": ""}));
+    let seen: Vec<Value> = lines
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .take_while(|line: &Value| line["kind"] != "call.ended")
+        .collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(
+        seen.last().unwrap()["text"].as_str().unwrap().ends_with("last\n"),
+        "all of it came before the end: {seen:?}"
+    );
+    assert!(seen.iter().all(|line| line["kind"] != "call.called"), "and after the beginning: {seen:?}");
+    let unseen = first_line(house.command(&["watch", "--after", "0", "--capability", "filesystem.*"]), "call.ended");
+    assert!(unseen.contains("filesystem.write"), "the control: what is not wanted is not shown: {unseen}");
+}

@@ -1,6 +1,6 @@
 //! Decisions of a session. A call on our own rows is asked for, judged, done and ended in one: whoever asks brings its arguments.
 //! One that needs a sandbox is asked for and judged here, and goes on in `jail`.
-use super::{Command, Ending, Event, Invoke, Refusal, Session, jail};
+use super::{Command, Ending, Event, Invoke, Refusal, Session, erase, jail};
 use crate::actor::Actor;
 use crate::agent::{self, Agent, State};
 use crate::approval::{self, Held, Rejudged};
@@ -59,6 +59,8 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
             }
             Ok(jail::advance(id, draft)?)
         }
+        Command::Erase { reason } => erase::asked(id, draft, reason),
+        Command::EraseRest {} => erase::go_on(id, draft),
         Command::Expire {} => {
             let session = live(id, draft)?;
             if session.due() > draft.stamp.run || session.waits_for_people() {
@@ -246,8 +248,8 @@ pub(super) fn block(id: SessionId, draft: &mut Draft<'_>, call: &Open, blocked: 
 /// The end, in the agent's stream too.
 pub(super) fn end(id: SessionId, draft: &mut Draft<'_>, ending: Ending) -> Result<(), Unread> {
     let Some(session) = draft.get::<Session>(id)?.filter(|session| session.ended.is_none()) else { return Ok(()) };
-    let agent = session.agent;
-    draft.emit::<Session>(id, Event::Ended { ending })?;
+    let (agent, bytes) = (session.agent, session.bytes);
+    draft.emit::<Session>(id, Event::Ended { ending, bytes: Some(bytes) })?;
     state::end_session(draft, agent, &Space::session(agent, Holder::Session(id)))?;
     draft.emit::<Agent>(agent, agent::Event::SessionEnded { session: id })?;
     jail::advance(id, draft)

@@ -14,6 +14,7 @@ use crate::facts::Unread;
 use crate::id::{CallId, ConnectionId, LeaseId, SessionId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::owed::{Obligation, Owed};
+use crate::retention;
 use crate::time::{Due, Run, Stamp};
 
 /// Calls that were taken go on while their agent is paused.
@@ -200,10 +201,20 @@ pub(super) fn advance(id: SessionId, draft: &mut Draft<'_>) -> Result<(), Unread
     for _ in 0..ROUNDS_MAX {
         let Some(session) = draft.get::<Session>(id)?.cloned() else { return Ok(()) };
         if !step(id, draft, &session)? {
-            return Ok(());
+            return settle(draft, &session);
         }
     }
     unreachable!("invariant: a session comes to rest within {ROUNDS_MAX} events");
+}
+
+/// Where its last call has ended just now, after it: what retention counts grew.
+fn settle(draft: &mut Draft<'_>, session: &Session) -> Result<(), Unread> {
+    match &session.ended {
+        Some(ended) if ended.settled_at == Some(draft.stamp.at) && ended.payloads.bytes().is_some() => {
+            retention::ended(draft, session.agent)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn step(id: SessionId, draft: &mut Draft<'_>, session: &Session) -> Result<bool, Unread> {
@@ -406,6 +417,7 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         | Event::Invoked { .. }
         | Event::NetworkRefused { .. }
         | Event::Ended { .. }
+        | Event::Erased { .. }
         | Event::Refused(_) => {}
     }
 }

@@ -2,10 +2,12 @@
 use super::{Event, Session};
 use crate::approval;
 use crate::binding::{self, Use};
-use crate::bound::Hash;
+use crate::bound::{Bound, Hash};
 use crate::call::{self, Holder};
 use crate::facts::{Counter, Namespace};
 use crate::id::{AgentId, CallId, ConnectionId, KeyId, SessionId};
+use crate::retention;
+use crate::retention::erasing::Payloads;
 use crate::row::Row;
 use crate::time::{Stamp, Time};
 
@@ -33,6 +35,9 @@ pub struct SessionRow {
     pub connection: Option<ConnectionId>,
     /// Its jail takes no further call.
     pub jail_ends: bool,
+    /// Bytes that its calls bound, once it has ended and none of them is open; none once they are erased.
+    pub kept_bytes: Option<u64>,
+    pub erased_at: Option<Time>,
 }
 
 impl Session {
@@ -53,6 +58,8 @@ impl Session {
             revision: self.jail.map(|jail| jail.revision).or_else(|| self.waits().map(|first| first.revision)),
             connection: self.jail.map(|jail| jail.binding.connection),
             jail_ends: self.jail.is_some_and(|jail| jail.yielding || jail.releasing),
+            kept_bytes: self.settled().and_then(Payloads::bytes),
+            erased_at: self.settled().and_then(Payloads::erased_at),
         }
     }
 }
@@ -108,6 +115,7 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         | Event::CancelRequested { .. }
         | Event::Ended { .. }
         | Event::Refused(_) => Vec::new(),
+        Event::Erased { payloads, .. } => payloads.iter().map(|hash| Row::Erased { hash: *hash }).collect(),
     }
 }
 
@@ -119,9 +127,13 @@ fn asked(id: SessionId, before: Option<&Session>, call: CallId) -> Option<approv
 
 pub(super) fn of_state(id: SessionId, before: Option<&Session>, after: &Session) -> Vec<Row> {
     let row = after.row(id);
-    let shown = before.is_none_or(|before| before.row(id) != row).then_some(Row::Session(row));
+    let kept = |row: &SessionRow| row.kept_bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    let known = before.map(|before| before.row(id));
+    let by = kept(&row) - known.as_ref().map_or(0, kept);
+    let kept = (by != 0).then(|| retention::kept_rows(after.agent, by));
+    let shown = known.is_none_or(|known| known != row).then_some(Row::Session(row));
     let counted = binding::counted(after.agent, before.map(in_use).unwrap_or_default(), in_use(after));
-    shown.into_iter().chain(counted).collect()
+    shown.into_iter().chain(counted).chain(kept.into_iter().flatten()).collect()
 }
 
 /// With a jail it runs, and takes up a slot.
@@ -129,27 +141,25 @@ fn in_use(session: &Session) -> Use {
     Use { connection: session.jail.map(|jail| jail.binding.connection), runs: session.jail.is_some() }
 }
 
-pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+/// The payloads that come with an event: a session's own, which go when it is erased.
+pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
     match event {
         Event::Invoked { call, .. } => {
-            each(&call.arguments.hash);
-            each(&call.attributes.hash);
-        }
-        Event::CallCalled(called) => {
-            each(&called.arguments);
-            each(&called.attributes);
-        }
-        Event::CallHeld(held) => {
-            each(&held.arguments);
-            each(&held.attributes);
+            each(&call.arguments);
+            each(&call.attributes);
         }
         Event::CallAllowed(allowed) => allowed.edited.iter().for_each(|edited| {
-            each(&edited.arguments.hash);
-            each(&edited.attributes.hash);
+            each(&edited.arguments);
+            each(&edited.attributes);
         }),
-        Event::CallEnded(ended) => ended.result.iter().chain(&ended.attributes).for_each(|bound| each(&bound.hash)),
+        Event::CallEnded(ended) => {
+            let own = ended.result.iter().filter(|_| !ended.gives_stored());
+            own.chain(&ended.attributes).for_each(each);
+        }
         Event::Opened { .. }
         | Event::Heard { .. }
+        | Event::CallCalled(_)
+        | Event::CallHeld(_)
         | Event::CallBlocked { .. }
         | Event::CallReleased(_)
         | Event::CallRecalled(_)
@@ -162,6 +172,25 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::NetworkRefused { .. }
         | Event::CancelRequested { .. }
         | Event::Ended { .. }
+        | Event::Erased { .. }
         | Event::Refused(_) => {}
+    }
+}
+
+/// What an event holds the hashes of: what comes with it, and what was there before.
+pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
+    brings(event, &mut |bound| each(&bound.hash));
+    if let Event::CallCalled(called) = event {
+        each(&called.arguments);
+        each(&called.attributes);
+    }
+    if let Event::CallHeld(held) = event {
+        each(&held.arguments);
+        each(&held.attributes);
+    }
+    if let Event::CallEnded(ended) = event
+        && ended.gives_stored()
+    {
+        ended.result.iter().for_each(|value| each(&value.hash));
     }
 }

@@ -170,8 +170,9 @@ fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorke
             return Some(report);
         }
         FromWorker::Output { holder: Holder::Execution(id), stderr, text, .. } => app.watch.output(id, stderr, text),
-        // Nobody follows what a session's program prints: its result has it.
-        FromWorker::Output { holder: Holder::Session(_), .. } => {}
+        FromWorker::Output { holder: Holder::Session(_), call, stderr, text } => {
+            app.watch.session_output(call, stderr, text);
+        }
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }

@@ -299,9 +299,13 @@ impl ApiState {
     async fn is_the_same(&self, call: CallId, capability: &str, arguments: String) -> Result<(), Failure> {
         let read = self.records.read(move |txn| {
             let row = txn.call(call)?;
-            Ok((row.capability, found(txn.bytes(row.arguments))?))
+            Ok((row.capability, found(txn.bytes(row.arguments))?, txn.is_erased(row.arguments)?))
         });
-        let (known, bytes) = read.await?;
+        let (known, bytes, is_erased) = read.await?;
+        if is_erased {
+            let detail = format!("it made {call}, and what that call was asked and answered is erased");
+            return Err(Code::Erased.problem(detail).into());
+        }
         if known != capability || bytes.as_deref() != Some(arguments.as_bytes()) {
             let detail = format!("it made {call}, which called `{known}` with other arguments");
             return Err(Code::IdempotencyKeyReused.problem(detail).into());

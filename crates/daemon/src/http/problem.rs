@@ -254,6 +254,9 @@ fn of_session(refusal: &session::Refusal) -> Problem {
     match refusal {
         R::Unknown {} => Code::SessionUnknown.problem("you have no such session"),
         R::Opened {} => Code::Conflict.problem("it was opened already"),
+        R::NotEnded {} => Code::NotEnded.problem("it is open, or a call of it has not ended"),
+        R::Erased {} => Code::Erased.problem("it was erased before"),
+        R::ReasonWrong {} => Code::ReasonWrong.problem("a reason has 1 to 512 characters"),
         R::Ended { ending } => Code::SessionEnded.problem(format!("it has ended: {}", ending.as_str())),
         R::Paused { until: None } => {
             Code::SessionPaused.problem("SessionPaused: the agent is paused until a person resumes it")

@@ -1,5 +1,5 @@
-//! `/v1/retention`: how long, and how much, of what ended executions of all agents were told and said is kept; and the erasing
-//! of one of them. Each change is a command with the person as its actor.
+//! `/v1/retention`: how long, and how much, of what ended executions and sessions of all agents were told and said is kept; and
+//! the erasing of one of them. Each change is a command with the person as its actor.
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -8,10 +8,11 @@ use tenure_core::aggregate::Command;
 use tenure_core::budget::Whose;
 use tenure_core::facts::Counter;
 use tenure_core::project::Project;
-use tenure_core::{execution, project, retention};
+use tenure_core::{execution, project, retention, session};
 use tenure_store::rows::facts;
 use tenure_wire::api::execution::{Erase, Execution};
 use tenure_wire::api::retention::{Retention, SetRetention};
+use tenure_wire::api::session::Session;
 use tenure_wire::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,10 +24,10 @@ use super::executions::committed_row;
 use super::problem::{Answer, Failure};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(show, set)).routes(routes!(erase))
+    OpenApiRouter::new().routes(routes!(show, set)).routes(routes!(erase)).routes(routes!(erase_session))
 }
 
-/// How long, and how much, of ended executions is kept.
+/// How long, and how much, of ended executions and sessions is kept.
 #[utoipa::path(
     get, path = "/v1/retention", tag = "retention",
     responses((status = 200, body = Retention), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
@@ -35,7 +36,7 @@ async fn show(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<Retention> 
     Ok(Out(api.retention().await?))
 }
 
-/// Say how long, and how much, of ended executions of all agents is kept; what is beyond it is erased at once.
+/// Say how long, and how much, of ended executions and sessions of all agents is kept; what is beyond it is erased at once.
 #[utoipa::path(
     put, path = "/v1/retention", tag = "retention", request_body = SetRetention,
     responses((status = 200, body = Retention), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
@@ -66,6 +67,25 @@ async fn erase(
     let command = Command::Execution(entry.id, execution::Command::Erase { reason });
     let committed = api.app.committer.commit(caller.actor, command).await?;
     Ok(Out(api.shown(vec![committed_row(&committed)?]).await?.remove(0)))
+}
+
+/// Erase what the calls of an ended session were asked and answered. Its records stay.
+#[utoipa::path(
+    post, path = "/v1/sessions/{session}/erase", tag = "sessions", request_body = Erase,
+    params(("session" = String, Path, description = "Id or short id")),
+    responses((status = 200, body = Session), (status = "4XX", body = Problem))
+)]
+async fn erase_session(
+    State(api): State<Arc<ApiState>>,
+    Owner(caller): Owner,
+    Segment(wanted): Segment,
+    Json(Erase { reason }): Json<Erase>,
+) -> Answer<Session> {
+    let id = api.session(&wanted).await?.id;
+    let command = Command::Session(id, session::Command::Erase { reason });
+    api.app.committer.commit(caller.actor, command).await?;
+    let row = api.session(&id.to_string()).await?;
+    Ok(Out(api.shown_session(row)))
 }
 
 impl ApiState {

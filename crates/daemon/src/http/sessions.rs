@@ -131,7 +131,7 @@ pub(super) fn fresh_key() -> KeyText {
 }
 
 impl ApiState {
-    async fn session(&self, wanted: &str) -> Result<SessionRow, Failure> {
+    pub(super) async fn session(&self, wanted: &str) -> Result<SessionRow, Failure> {
         let text = wanted.to_string();
         match self.reader().read(move |sql| sessions::find(sql, &text)).await? {
             Match::One(row) => Ok(row),
@@ -191,5 +191,6 @@ fn shown(row: SessionRow, heard: Option<Time>, now: Stamp) -> Session {
         invocations: row.invocations,
         calls: row.calls,
         has_sandbox: row.connection.is_some(),
+        erased_at: row.erased_at.map(Into::into),
     }
 }

@@ -1,5 +1,6 @@
 //! `/v1/events`: all that happens, or happened after an index, as server-sent events; `/v1/agent/events` is the same of one
-//! agent alone. It reads the ledger by cursor and is woken by commits, so that a slow reader slows nobody and misses nothing.
+//! agent alone. It reads the ledger by cursor and is woken by commits, so that a slow reader slows nobody and misses no event.
+//! Between them comes what programs of sessions print, while they print it: plain data, of which a slow reader misses some.
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,15 +14,17 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use tenure_core::aggregate::Stream as Aggregate;
-use tenure_core::id::{AgentId, KeyId, SessionId};
+use tenure_core::call::Holder;
+use tenure_core::id::{AgentId, CallId, KeyId, SessionId};
 use tenure_store as store;
 use tenure_store::events_from;
 use tenure_store::rows::{agents, calls, executions, sessions};
 use tenure_store::sql::Sql;
-use tenure_wire::api::event::SSE_EVENT;
+use tenure_wire::api::event::{Piece, Printer, SSE_EVENT, SSE_PIECE};
 use tenure_wire::api::watch::WatchEvent;
 use tenure_wire::problem::Problem;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -33,8 +36,11 @@ use super::body::Params;
 use super::number::Number;
 use super::problem::Failure;
 use crate::presence::Listening;
+use crate::watch::Printed;
 
 const PAGE: u32 = 256;
+/// Calls of which it is kept whose they are.
+const PRINTERS_MAX: usize = 64;
 /// Sent in silence, so that both sides notice a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -55,7 +61,8 @@ struct WatchParams {
     after: Option<Number>,
 }
 
-/// Follow all that happens to agents: SSE `event` (a `WatchEvent`, id = ledger index). It does not end.
+/// Follow all that happens to agents: SSE `event` (a `WatchEvent`, id = ledger index), and `piece` (a `Piece`) for what programs of
+/// sessions print. It does not end.
 #[utoipa::path(
     get, path = "/v1/events", tag = "watch", params(
         WatchParams,
@@ -95,7 +102,9 @@ pub(super) fn follow(
 ) -> Sse<impl Stream<Item = Result<Message, Infallible>> + use<>> {
     let (moved, revocations) = (api.app.watch.moved(), api.app.watch.revocations());
     let from = after.map_or_else(|| api.app.watch.records(), |index| index.saturating_add(1));
-    let stream = Follow { api, watcher, from, backlog: VecDeque::new(), moved, revocations, over: false };
+    let (printed, backlog) = (api.app.watch.printed(), VecDeque::new());
+    let printers = HashMap::new();
+    let stream = Follow { api, watcher, from, backlog, moved, revocations, printed, next: None, printers, gap: false, over: false };
     let stream = unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
@@ -108,12 +117,36 @@ struct Follow {
     backlog: VecDeque<WatchEvent>,
     moved: watch::Receiver<u64>,
     revocations: Receiver<KeyId>,
+    printed: Receiver<Arc<Printed>>,
+    /// What was printed and waits for the events that come before it.
+    next: Option<Arc<Printed>>,
+    /// Whose calls those are that print; none for what is not wanted.
+    printers: HashMap<CallId, Option<Printer>>,
+    /// Some of what was printed was missed.
+    gap: bool,
     over: bool,
 }
 
 impl Follow {
     async fn next(&mut self) -> Option<Message> {
         loop {
+            if self.next.is_none() {
+                match self.printed.try_recv() {
+                    Ok(printed) => self.next = Some(printed),
+                    Err(TryRecvError::Lagged(_)) => self.gap = true,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => {}
+                }
+            }
+            if std::mem::take(&mut self.gap) {
+                return Some(piece(&Piece::Gap {}));
+            }
+            let reached = self.backlog.front().map_or(self.from, |event| event.index);
+            if let Some(printed) = self.next.take_if(|printed| printed.records <= reached) {
+                match self.told(&printed).await? {
+                    Some(message) => return Some(message),
+                    None => continue,
+                }
+            }
             if let Some(event) = self.backlog.pop_front() {
                 let of_own = self.watcher.session.as_ref().is_some_and(|(id, _)| event.session == Some(*id));
                 if of_own && event.kind == "session.ended" {
@@ -148,6 +181,22 @@ impl Follow {
         }
     }
 
+    /// A piece of what was printed; the inner None where it is not wanted.
+    async fn told(&mut self, printed: &Printed) -> Option<Option<Message>> {
+        let call = printed.call;
+        if !self.printers.contains_key(&call) {
+            let (agent, capability) = (self.watcher.agent, self.watcher.capability.clone());
+            let read = self.api.reader().read(move |sql| printer(sql, call, agent, capability.as_deref())).await;
+            let read = read.inspect_err(|error| tracing::error!(%error, "the ledger cannot be read; the watcher is let go"));
+            if self.printers.len() >= PRINTERS_MAX {
+                self.printers.clear();
+            }
+            self.printers.insert(call, read.ok()?);
+        }
+        let of = self.printers.get(&call).cloned().flatten();
+        Some(of.map(|of| piece(&Piece::Output { stderr: printed.stderr, text: printed.text.clone(), of: Some(of) })))
+    }
+
     /// Until there may be more. None ends the stream.
     async fn wait(&mut self) -> Option<()> {
         tokio::select! {
@@ -160,6 +209,17 @@ impl Follow {
                 Err(_) => self.watcher.key.is_none().then_some(()),
             },
             moved = self.moved.changed() => moved.ok(),
+            printed = self.printed.recv(), if self.next.is_none() => match printed {
+                Ok(printed) => {
+                    self.next = Some(printed);
+                    Some(())
+                }
+                Err(RecvError::Lagged(_)) => {
+                    self.gap = true;
+                    Some(())
+                }
+                Err(RecvError::Closed) => None,
+            },
         }
     }
 }
@@ -205,6 +265,20 @@ fn page(
     Ok((next, events))
 }
 
+/// Whose call it is that prints; none where that is not followed.
+fn printer(
+    sql: &mut dyn Sql,
+    call: CallId,
+    agent: Option<AgentId>,
+    capability: Option<&str>,
+) -> Result<Option<Printer>, store::Error> {
+    let Some(row) = calls::get(sql, call)? else { return Ok(None) };
+    let Holder::Session(session) = row.holder else { return Ok(None) };
+    let Some((owner, agent_name)) = owner(sql, Aggregate::Session(session))? else { return Ok(None) };
+    let is_wanted = agent.is_none_or(|agent| agent == owner) && capability.is_none_or(|glob| is_like(glob, &row.capability));
+    Ok(is_wanted.then_some(Printer { agent: owner, agent_name, session, call }))
+}
+
 fn owner(sql: &mut dyn Sql, stream: Aggregate) -> Result<Option<(AgentId, String)>, store::Error> {
     Ok(match stream {
         Aggregate::Agent(id) => agents::get(sql, id)?.map(|row| (id, row.name)),
@@ -230,6 +304,11 @@ fn is_like(glob: &str, name: &str) -> bool {
 fn message(event: &WatchEvent) -> Message {
     let data = serde_json::to_string(event).expect("invariant: an event is JSON");
     Message::default().event(SSE_EVENT).id(event.index.to_string()).data(data)
+}
+
+fn piece(piece: &Piece) -> Message {
+    let data = serde_json::to_string(piece).expect("invariant: a piece is JSON");
+    Message::default().event(SSE_PIECE).data(data)
 }
 
 #[cfg(test)]

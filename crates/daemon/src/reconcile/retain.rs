@@ -1,4 +1,4 @@
-//! Owed Retain and Erase: what ended executions bound is erased once it is too old or too much, a page at a time. The decision
+//! Owed Retain and Erase: what ended executions and sessions bound is erased once it is too old or too much, a page at a time. The decision
 //! looks at the clock itself.
 use crate::app::App;
 use crate::records::Error;
@@ -7,7 +7,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
 use tenure_core::owed::Obligation;
 use tenure_core::state::Home;
-use tenure_core::{agent, execution, project};
+use tenure_core::{agent, execution, project, session};
 
 pub async fn retain(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
     let command = match Home::of(stream) {
@@ -20,8 +20,11 @@ pub async fn retain(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
 }
 
 pub async fn erase(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
-    if let Stream::Execution(id) = stream {
-        app.report(Actor::Daemon, Command::Execution(id, execution::Command::EraseRest {})).await;
-    }
+    let command = match stream {
+        Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
+        Stream::Session(id) => Command::Session(id, session::Command::EraseRest {}),
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => return Ok(()),
+    };
+    app.report(Actor::Daemon, command).await;
     Ok(())
 }

@@ -48,7 +48,8 @@ pub(super) fn retain<S: Storage>(world: &mut World<S>, stream: Stream) -> Checke
         Stream::Agent(id) => Command::Agent(id, agent::Command::Retain {}),
         Stream::Project(id) => Command::Project(id, project::Command::Retain {}),
         Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
-        Stream::Session(_) | Stream::Worker(_) => return Ok(()),
+        Stream::Session(id) => Command::Session(id, session::Command::EraseRest {}),
+        Stream::Worker(_) => return Ok(()),
     };
     world.command(Actor::Daemon, command).map(drop)
 }

@@ -55,22 +55,29 @@ pub fn open_ids_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<
 const RETAINED: &str = "SELECT id, ended_at, kept_bytes FROM executions WHERE kept_bytes IS NOT NULL \
     AND (parent IS NULL OR EXISTS (SELECT 1 FROM executions AS whole WHERE whole.id = executions.parent \
     AND whole.ended_at IS NOT NULL))";
+/// And of sessions, which count none while a call of theirs is open.
+const RETAINED_SESSIONS: &str = "SELECT id, ended_at, kept_bytes FROM sessions WHERE kept_bytes IS NOT NULL";
 
-/// Ended executions whose payloads are kept, the first that ended first, without those whose parent has not ended.
+/// Ended executions and sessions whose payloads are kept, the first that ended first, without those whose parent has not ended.
 ///
 /// # Errors
 /// The database's.
 pub fn kept(sql: &mut dyn Sql, whose: Whose, limit: u32) -> Result<Vec<Retained>, Error> {
     let read = |row: &Columns<'_>| {
-        Ok(Retained { execution: row.parse(0)?, ended_at: Time::from_millis(row.int(1)?), bytes: row.count(2)? })
+        Ok(Retained { holder: row.parse(0)?, ended_at: Time::from_millis(row.int(1)?), bytes: row.count(2)? })
     };
     let limit = Cell::Int(limit.into());
     match whose {
         Whose::Agent(agent) => {
-            let text = format!("{RETAINED} AND agent = $1 ORDER BY ended_at, id LIMIT $2");
+            let text = format!(
+                "{RETAINED} AND agent = $1 UNION ALL {RETAINED_SESSIONS} AND agent = $1 ORDER BY ended_at, id LIMIT $2"
+            );
             sql.all(&text, &[Cell::Text(&agent.to_string()), limit], read)
         }
-        Whose::Project => sql.all(&format!("{RETAINED} ORDER BY ended_at, id LIMIT $1"), &[limit], read),
+        Whose::Project => {
+            let text = format!("{RETAINED} UNION ALL {RETAINED_SESSIONS} ORDER BY ended_at, id LIMIT $1");
+            sql.all(&text, &[limit], read)
+        }
     }
 }
 

@@ -22,6 +22,8 @@ table!(SessionRow in "sessions", key "id", keeps [], {
     revision: "revision",
     connection: "connection",
     jail_ends: "jail_ends",
+    kept_bytes: "kept_bytes",
+    erased_at: "erased_at",
 });
 
 /// # Errors

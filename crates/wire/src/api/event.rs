@@ -2,7 +2,7 @@
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
 use tenure_core::execution::{Ending, Event};
-use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, WorkerId};
+use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, SessionId, WorkerId};
 use tenure_core::network::Traffic;
 use tenure_core::time::Stamp;
 use tenure_core::{approval, call, capability};
@@ -278,10 +278,28 @@ pub enum Piece {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         so_far: bool,
     },
-    /// What a running process prints.
-    Output { stderr: bool, text: String },
+    /// What a running process prints. `of`: in the stream of all events, where a session's call began it.
+    Output {
+        stderr: bool,
+        text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Printer>,
+    },
     /// Pieces were dropped because this watcher was slow.
     Gap {},
+}
+
+/// Whose call runs a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Printer {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub agent: AgentId,
+    pub agent_name: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub session: SessionId,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub call: CallId,
 }
 
 impl ExecutionEvent {

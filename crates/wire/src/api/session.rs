@@ -54,6 +54,10 @@ pub struct Session {
     pub calls: u32,
     /// A worker holds a sandbox of it.
     pub has_sandbox: bool,
+    /// When the last of what its calls were asked and answered was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub erased_at: Option<Moment>,
 }
 
 /// Who an agent's key makes of its holder.

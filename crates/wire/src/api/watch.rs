@@ -268,9 +268,10 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
         E::CallEnded(ended) => told.ended(ended),
         E::CancelRequested { call, by } => WatchEvent { call: Some(*call), ..told.told(format!("by {by}")) },
         E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
+        E::Erased { why, payloads, .. } => told.told(erased(why.as_ref(), payloads.len())),
         E::Unbound { why, .. } | E::JailLost { why, .. } | E::Releasing { why, .. } => told.told(why.clone()),
         E::Bound { .. } | E::Yielding { .. } | E::Released { .. } => told,
-        E::Ended { ending } => {
+        E::Ended { ending, .. } => {
             let by = match ending {
                 session::Ending::Closed { by } => Some(format!("by {by}")),
                 _ => None,

@@ -4,6 +4,7 @@ use http::Method;
 use super::{Body, Client, Error, path};
 use crate::api::execution::{Erase, Execution};
 use crate::api::retention::{Retention, SetRetention};
+use crate::api::session::Session;
 
 impl Client {
     pub async fn retention(&self) -> Result<Retention, Error> {
@@ -17,6 +18,12 @@ impl Client {
     /// Erases what an ended execution was told and said.
     pub async fn erase_execution(&self, execution: &str, erase: &Erase) -> Result<Execution, Error> {
         let path = path(&["executions", execution, "erase"], &[]);
+        self.json(Method::POST, &path, Some(Body::json(erase)), None).await
+    }
+
+    /// Erases what the calls of an ended session were asked and answered.
+    pub async fn erase_session(&self, session: &str, erase: &Erase) -> Result<Session, Error> {
+        let path = path(&["sessions", session, "erase"], &[]);
         self.json(Method::POST, &path, Some(Body::json(erase)), None).await
     }
 }
