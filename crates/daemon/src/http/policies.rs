@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
+use tenure_core::access::Role;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::call::HolderKind;
@@ -139,16 +140,20 @@ async fn roll_back(
     Ok(Out(PolicyApplied { applied, changes, dry_run: false }))
 }
 
-/// How a call would be judged now, and why. Nothing is called.
+/// How a call would be judged now, and why. Nothing is called. With documents of one's own, which are compiled for it, it wants the
+/// role operator.
 #[utoipa::path(
     post, path = "/v1/policy/check", tag = "policy", request_body = CheckPolicy,
     responses((status = 200, body = PolicyExplanation), (status = "4XX", body = Problem))
 )]
 async fn check(
     State(api): State<Arc<ApiState>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     Json(body): Json<CheckPolicy>,
 ) -> Answer<PolicyExplanation> {
+    if body.documents.is_some() {
+        caller.must_be(Role::Operator)?;
+    }
     let Some(known) = capability::find(&body.capability) else {
         let names = capability::catalogue().map(|known| known.name);
         let near = nearest(&body.capability, names).map(|near| format!(": did you mean `{near}`?"));
@@ -190,7 +195,7 @@ async fn check(
     post, path = "/v1/policy/test", tag = "policy", request_body = TestPolicy,
     responses((status = 200, body = List<PolicyCase>), (status = "4XX", body = Problem))
 )]
-async fn test(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<TestPolicy>) -> Answer<List<PolicyCase>> {
+async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<TestPolicy>) -> Answer<List<PolicyCase>> {
     let policy = api.candidate(body.documents).await?;
     let tried = tokio::task::spawn_blocking(move || tenure_policy::run_tests(&policy, &body.cases)).await;
     let outcomes = tried.expect("invariant: trying cases does not panic").map_err(|fault| invalid(vec![fault]))?;
@@ -208,7 +213,7 @@ async fn replay(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<
     static REPLAYS: Semaphore = Semaphore::const_new(1);
     let one = REPLAYS.try_acquire();
     let _one = one.map_err(|_| Code::Overloaded.problem("another replay is being made"))?;
-    let candidate = policy::compile(bundle_of(body.documents)?).await.map_err(invalid)?;
+    let candidate = compile(bundle_of(body.documents)?).await?.map_err(invalid)?;
     let holds = api.candidate(None).await?;
     let past = policy::replay(Arc::clone(&api.app), body.since.0, holds, candidate).await?;
     Ok(Out(replayed(past.summary, past.cut)))
@@ -237,13 +242,19 @@ async fn schema(_: Viewer) -> Answer<serde_json::Value> {
     Ok(Out(tenure_policy::schema_json()))
 }
 
+const COMPILING_MAX: usize = 2;
+const COMPILING_WAIT_MAX: usize = 14;
+
 type Said = (Option<u32>, Option<u32>, Option<String>);
 
 impl ApiState {
     async fn policy_file(&self, number: u32) -> Result<PolicyFile, Failure> {
         let (applied, bundle) = self.bundle(number).await?;
         let documents = documents_of(&bundle);
-        let rules = policy::compile(bundle).await.map_or(0, |policy| policy.rules_count() as u64);
+        let rules = match self.app.policies.policy((number != 0).then(|| bundle.digest())) {
+            Some(policy) => policy.rules_count() as u64,
+            None => compile(bundle).await?.map_or(0, |policy| policy.rules_count() as u64),
+        };
         Ok(PolicyFile { applied, rules, documents, floor: floor().text })
     }
 
@@ -268,7 +279,7 @@ impl ApiState {
     /// These documents, compiled; else the policy that holds.
     async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
         if let Some(documents) = documents {
-            return policy::compile(bundle_of(documents)?).await.map_err(invalid);
+            return compile(bundle_of(documents)?).await?.map_err(invalid);
         }
         let digest = policy::applied(&self.app).await?.map(|applied| applied.digest);
         match self.app.policies.policy(digest) {
@@ -302,6 +313,16 @@ impl ApiState {
         }
         Ok(self.bundle_that_holds().await?.1)
     }
+}
+
+/// For a request: it takes a core for seconds where the rules are many, so that two are compiled at a time and few wait.
+async fn compile(bundle: Bundle) -> Result<Result<Arc<Policy>, Vec<tenure_policy::Fault>>, Failure> {
+    static COMPILING: Semaphore = Semaphore::const_new(COMPILING_MAX);
+    static ASKED: Semaphore = Semaphore::const_new(COMPILING_MAX + COMPILING_WAIT_MAX);
+    let busy = |_| Code::Overloaded.problem("other policies are being compiled");
+    let _asked = ASKED.try_acquire().map_err(busy)?;
+    let _one = COMPILING.acquire().await.expect("invariant: nobody closes it");
+    Ok(policy::compile(bundle).await)
 }
 
 fn unknown(wanted: &str) -> Failure {

@@ -142,7 +142,7 @@ pub(super) async fn in_turn(State(api): State<Arc<ApiState>>, request: Request, 
     let shares = &api.shares;
     let (tally, what) = match (class, peer) {
         (Class::Ends, _) => return next.run(request).await,
-        (Class::Stream, Some(Peer::Tcp { .. } | Peer::Tls)) => (&shares.tcp_streams, "event streams"),
+        (Class::Stream, Some(Peer::Tcp { .. } | Peer::Tls { .. })) => (&shares.tcp_streams, "event streams"),
         (Class::Stream, Some(Peer::Unix { .. }) | None) => (&shares.unix_streams, "event streams"),
         (Class::Other, _) => (&shares.requests, "requests"),
     };
