@@ -26,6 +26,7 @@ mod costs;
 mod files;
 mod manifests;
 mod approvals;
+mod approve;
 mod policies;
 mod items;
 mod messages;
@@ -44,6 +45,7 @@ mod watch;
 mod models;
 mod audit;
 mod status;
+mod doctor;
 mod description;
 #[cfg(test)]
 mod roles;
@@ -76,6 +78,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use certificate::{CertificateError, CertificateSource};
 pub use listen::ListenError;
+
+pub(crate) use approvals::card;
+pub(crate) use approve::Link;
 
 use crate::Options;
 use crate::app::App;
@@ -278,14 +283,16 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(models::routes())
         .merge(audit::routes())
         .merge(status::routes())
+        .merge(doctor::routes())
 }
 
 /// What answers beside the operations of the description, by which methods. No route stands anywhere else.
-fn undescribed() -> [(&'static str, &'static [Method], MethodRouter<Arc<ApiState>>); 2] {
+fn undescribed() -> [(&'static str, &'static [Method], MethodRouter<Arc<ApiState>>); 3] {
     let description = get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) });
     [
         (OPENAPI_PATH, &[Method::GET], description),
         (mcp::PATH, &[Method::POST, Method::DELETE], mcp::methods()),
+        (approve::PATH, &[Method::GET, Method::POST], approve::methods()),
     ]
 }
 

@@ -157,7 +157,7 @@ async fn reject(
 }
 
 impl ApiState {
-    async fn approval(&self, wanted: &str) -> Result<Item, Failure> {
+    pub(super) async fn approval(&self, wanted: &str) -> Result<Item, Failure> {
         let text = wanted.to_string();
         let find =
             move |sql: &mut dyn tenure_store::sql::Sql| items::find(sql, ItemKind::Approval, ApprovalId::PREFIX, &text);
@@ -174,7 +174,7 @@ impl ApiState {
         }
     }
 
-    async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
+    pub(super) async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
         let (agent, key) = (item.agent, item.key);
         self.app.committer.commit(actor, Command::Agent(agent, command)).await?;
         let read = self.records.read(move |txn| {
@@ -273,6 +273,14 @@ fn file(txn: &mut ReadTxn<'_>, item: Item) -> Result<ApprovalFile, Error> {
         cost_micro_usd,
         approval,
     })
+}
+
+/// By its id; none where there is no such one.
+pub(crate) fn card(txn: &mut ReadTxn<'_>, approval: ApprovalId) -> Result<Option<ApprovalFile>, Error> {
+    match items::find(txn.parts().0, ItemKind::Approval, ApprovalId::PREFIX, &approval.to_string())? {
+        Match::One(item) => file(txn, item).map(Some),
+        Match::Many(_) | Match::None => Ok(None),
+    }
 }
 
 fn effect(agent: &str, brief: Option<&str>, capability: &str) -> String {

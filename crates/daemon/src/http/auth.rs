@@ -41,7 +41,7 @@ pub(super) enum Peer {
 
 impl Peer {
     /// None on the Unix socket, where nobody is kept waiting.
-    fn address(self) -> Option<IpAddr> {
+    pub(super) fn address(self) -> Option<IpAddr> {
         match self {
             Peer::Unix { .. } => None,
             Peer::Tcp { from, .. } | Peer::Tls { from } => Some(from),
@@ -69,7 +69,12 @@ impl Caller {
     pub(super) fn key(&self) -> Option<KeyId> {
         match self.actor {
             Actor::Key(key) => Some(key),
-            Actor::Owner { .. } | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+            Actor::Owner { .. }
+            | Actor::Link(_)
+            | Actor::Agent(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => None,
         }
     }
 }

@@ -7,13 +7,16 @@ use axum::extract::State;
 use serde::Deserialize;
 use tenure_core::access::Role;
 use tenure_core::actor::Actor;
+use tenure_core::agent::AgentRow;
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::call::HolderKind;
-use tenure_core::capability;
+use tenure_core::capability::{self, Attributes, Capability};
 use tenure_core::fault::nearest;
-use tenure_core::judge::{Ask, Circumstances, Counters};
+use tenure_core::judge::{Ask, Circumstances, Counters, Digest};
+use tenure_core::plan::Plan;
 use tenure_core::project;
 use tenure_core::project::policy::{Apply, PolicyRow};
+use tenure_core::time::Time;
 use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, default_bundle, floor};
 use tenure_store::rows::policies;
 use tenure_wire::api::List;
@@ -154,40 +157,67 @@ async fn check(
     if body.documents.is_some() {
         caller.must_be(Role::Operator)?;
     }
-    let Some(known) = capability::find(&body.capability) else {
-        let names = capability::catalogue().map(|known| known.name);
-        let near = nearest(&body.capability, names).map(|near| format!(": did you mean `{near}`?"));
-        let detail = format!("no capability is called {}{}", quoted(&body.capability), near.unwrap_or_default());
-        return Err(Code::CallArgumentsWrong.problem(detail).into());
-    };
+    let known = capability::find(&body.capability).ok_or_else(|| no_capability(&body.capability))?;
     let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
     let input = body.input.map(|input| serde_json::from_str(input.get())).transpose().map_err(wrong)?;
-    let attributes = known.attributes(&input.unwrap_or_else(|| serde_json::json!({})));
+    let input = input.unwrap_or_else(|| serde_json::json!({}));
     let row = api.agent(&body.agent).await?;
     let (agent, revision) = (row.id, row.standing.revision);
     let plan = api.records.read(move |txn| txn.plan(agent, revision)).await?;
     let policy = api.candidate(body.documents).await?;
-    let context = Circumstances {
-        agent_name: row.name,
-        labels: plan.labels.iter().cloned().collect(),
-        caller: HolderKind::Execution,
-        opener: None,
-        trigger: None,
-        level: None,
-        at: api.app.committer.now().at,
-        counters: Counters::default(),
-    };
-    let ask = Ask {
-        actor: Actor::Agent(agent),
-        agent,
-        revision,
-        capability: known.name,
-        attributes: &attributes,
-        tools: &plan.tools,
-        context: &context,
-        policy: Some(policy.digest()),
-    };
-    Ok(Out(explained(policy.explain(&ask))))
+    let asked = Asked::new(&row, &plan, known, &input, api.app.committer.now().at);
+    Ok(Out(explained(policy.explain(&asked.ask(policy.digest())))))
+}
+
+/// A call that nobody makes, for the judge.
+pub(super) struct Asked<'a> {
+    row: &'a AgentRow,
+    plan: &'a Plan,
+    capability: &'static str,
+    attributes: Attributes,
+    context: Circumstances,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(
+        row: &'a AgentRow,
+        plan: &'a Plan,
+        capability: &'static Capability,
+        input: &serde_json::Value,
+        at: Time,
+    ) -> Asked<'a> {
+        let context = Circumstances {
+            agent_name: row.name.clone(),
+            labels: plan.labels.iter().cloned().collect(),
+            caller: HolderKind::Execution,
+            opener: None,
+            trigger: None,
+            level: None,
+            at,
+            counters: Counters::default(),
+        };
+        Asked { row, plan, capability: capability.name, attributes: capability.attributes(input), context }
+    }
+
+    pub(super) fn ask(&self, policy: Digest) -> Ask<'_> {
+        Ask {
+            actor: Actor::Agent(self.row.id),
+            agent: self.row.id,
+            revision: self.row.standing.revision,
+            capability: self.capability,
+            attributes: &self.attributes,
+            tools: &self.plan.tools,
+            context: &self.context,
+            policy: Some(policy),
+        }
+    }
+}
+
+pub(super) fn no_capability(wanted: &str) -> Failure {
+    let names = capability::catalogue().map(|known| known.name);
+    let near = nearest(wanted, names).map(|near| format!(": did you mean `{near}`?"));
+    let detail = format!("no capability is called {}{}", quoted(wanted), near.unwrap_or_default());
+    Code::CallArgumentsWrong.problem(detail).into()
 }
 
 /// Try the cases that people keep beside their rules.
@@ -277,7 +307,7 @@ impl ApiState {
     }
 
     /// These documents, compiled; else the policy that holds.
-    async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
+    pub(super) async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
         if let Some(documents) = documents {
             return compile(bundle_of(documents)?).await?.map_err(invalid);
         }

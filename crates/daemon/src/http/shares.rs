@@ -161,7 +161,7 @@ fn who(caller: &Caller) -> Option<Who> {
     match caller.actor {
         Actor::Owner { uid } => Some(Who::User(uid)),
         Actor::Key(key) => Some(Who::Key(key)),
-        Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+        Actor::Link(_) | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
     }
 }
 
