@@ -14,7 +14,7 @@ fn office() -> Office {
     Office::open(Arc::new(|_, _| Say::Text("fine".to_string())))
 }
 
-fn address(office: &Office) -> String {
+pub fn address(office: &Office) -> String {
     let status = office.daemon.json(&["status"]);
     let text = status.to_string();
     let place = text.find("127.0.0.1:").expect("the status names the address");
@@ -22,7 +22,7 @@ fn address(office: &Office) -> String {
 }
 
 /// The status line and body of one plain request.
-fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+pub fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out can be set");
     let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());

@@ -8,6 +8,7 @@ mod comms;
 mod cost;
 mod files;
 mod items;
+mod doctor;
 mod life;
 mod mcp;
 mod prices;
@@ -20,6 +21,7 @@ pub use audit::{Audit, Export, Query, Tail};
 pub use budget::{Budget, Limit, Limits, Whose};
 pub use comms::{Comms, Dead, Letters, Send};
 pub use cost::Cost;
+pub use doctor::Doctor;
 pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
@@ -131,6 +133,8 @@ pub enum Verb {
     Init(Init),
     /// Show what the daemon is, holds and does.
     Status,
+    /// Try what is in force, of the daemon and of what would hold an agent's next call; the exit code is 1 where something is not.
+    Doctor(Doctor),
     /// Deploy, list, look at and delete agents.
     #[command(subcommand)]
     Agent(Agent),

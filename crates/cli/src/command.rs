@@ -4,6 +4,7 @@ pub mod worker;
 mod down;
 mod init;
 mod status;
+mod doctor;
 mod session;
 mod chat;
 mod supervise;
@@ -57,6 +58,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Worker(worker) => worker::run(&worker, Some(&settings.data_dir)),
         Verb::Init(init) => init::run(init, output),
         Verb::Status => status::run(settings, output).await,
+        Verb::Doctor(asked) => doctor::run(asked, settings, output).await,
         Verb::Agent(verb) => agent::run(verb, settings, output).await,
         Verb::Agents(listing) => agents::run(&listing, settings, output).await,
         Verb::Manifest(verb) => manifest::run(verb, settings, output).await,

@@ -3,6 +3,7 @@
 //!
 //! Authority (where the daemon is, whose data it has, what of the host agents see) comes from the user's own file alone.
 //! Must never: take it from a file that merely lies in the current folder, which a repository or an agent may have put there.
+mod approvals;
 mod audit;
 mod contexts;
 mod llm;
@@ -35,7 +36,7 @@ pub const SLOTS_DEFAULT: u32 = 8;
 const SOCKET: &str = "tenure.sock";
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "data_dir",
     "models_dir",
     "listen",
@@ -45,6 +46,7 @@ const KEYS: [&str; 11] = [
     "output",
     "sandbox",
     "api",
+    "approvals",
     "audit",
     "llm",
 ];
@@ -66,6 +68,8 @@ struct File {
     sandbox: Sandbox,
     #[serde(default)]
     api: Api,
+    #[serde(default)]
+    approvals: approvals::Approvals,
     #[serde(default)]
     audit: audit::Audit,
     #[serde(default)]
@@ -112,7 +116,7 @@ pub struct Settings {
     pub tls: Option<CertificateSource>,
     /// Folders of the host that manifests may name.
     pub allow_mounts: Vec<HostMount>,
-    /// Where the daemon sends committed records.
+    /// Where the daemon sends committed records, and what people are asked to allow.
     pub sinks: Vec<Target>,
     pub yes: bool,
     /// What the user's own tenure.toml says of models.
@@ -167,7 +171,7 @@ impl Settings {
                 }
             },
             allow_mounts: mounts(&file.sandbox.allow_mounts)?,
-            sinks: file.audit.targets()?,
+            sinks: file.audit.targets()?.into_iter().chain(file.approvals.target()?).collect(),
             yes: global.yes,
             llm: file.llm,
             llm_source,

@@ -263,6 +263,7 @@ fn exit_of(code: Code) -> Exit {
         }
         Code::Overloaded
         | Code::RateLimited
+        | Code::AuthenticationLimited
         | Code::CallsInFlight
         | Code::Stopping
         | Code::NotReady

@@ -17,6 +17,7 @@ mod verbs {
     mod config;
     mod cost;
     mod door;
+    mod doctor;
     mod down;
     mod execute;
     mod execution;

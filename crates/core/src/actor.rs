@@ -1,5 +1,5 @@
 //! Who commands. An actor is known before a command is decided; an unauthenticated caller never becomes one.
-use crate::id::{AgentId, KeyId, WorkerId};
+use crate::id::{AgentId, ApprovalId, KeyId, WorkerId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +12,8 @@ pub enum Actor {
     },
     /// Whoever holds this API key.
     Key(KeyId),
+    /// Whoever holds the signed link to this approval's card; it answers that one alone.
+    Link(ApprovalId),
     Agent(AgentId),
     Worker(WorkerId),
     /// The daemon's reconcilers.
@@ -25,6 +27,7 @@ impl fmt::Display for Actor {
         match self {
             Actor::Owner { uid } => write!(f, "owner:{uid}"),
             Actor::Key(key) => write!(f, "{key}"),
+            Actor::Link(approval) => write!(f, "link:{approval}"),
             Actor::Agent(agent) => write!(f, "{agent}"),
             Actor::Worker(worker) => write!(f, "{worker}"),
             Actor::Daemon => f.write_str("daemon"),
@@ -40,6 +43,9 @@ impl FromStr for Actor {
         let unknown = || format!("`{text}` names no actor");
         if let Some(uid) = text.strip_prefix("owner:") {
             return uid.parse().map(|uid| Actor::Owner { uid }).map_err(|_| unknown());
+        }
+        if let Some(approval) = text.strip_prefix("link:") {
+            return approval.parse().map(Actor::Link).map_err(|_| unknown());
         }
         match text.split('_').next() {
             Some("daemon") => Ok(Actor::Daemon),

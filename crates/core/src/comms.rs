@@ -239,7 +239,12 @@ impl MessageRow {
     pub fn asker(&self) -> Option<AgentId> {
         match self.sender {
             Actor::Agent(agent) => Some(agent),
-            Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+            Actor::Owner { .. }
+            | Actor::Key(_)
+            | Actor::Link(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => None,
         }
     }
 

@@ -145,7 +145,7 @@ impl Committer {
 /// What a person waits for, and what ends something, goes before the daemon's own wakes.
 fn class(actor: Actor, urgent: bool) -> Class {
     match actor {
-        Actor::Owner { .. } | Actor::Key(_) | Actor::Agent(_) => Class::Interactive,
+        Actor::Owner { .. } | Actor::Key(_) | Actor::Link(_) | Actor::Agent(_) => Class::Interactive,
         Actor::Worker(_) | Actor::Daemon | Actor::Validator if urgent => Class::Interactive,
         Actor::Worker(_) | Actor::Daemon | Actor::Validator => Class::Wake,
     }

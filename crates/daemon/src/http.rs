@@ -11,6 +11,7 @@ mod listen;
 mod certificate;
 mod places;
 mod auth;
+mod attempts;
 mod shares;
 mod body;
 mod number;
@@ -25,6 +26,7 @@ mod costs;
 mod files;
 mod manifests;
 mod approvals;
+mod approve;
 mod policies;
 mod items;
 mod messages;
@@ -43,7 +45,10 @@ mod watch;
 mod models;
 mod audit;
 mod status;
+mod doctor;
 mod description;
+#[cfg(test)]
+mod roles;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,10 +57,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use tenure_core::time::Time;
 use tenure_store::Reader;
 use tenure_wire::api::event::Piece;
@@ -73,12 +79,16 @@ use utoipa_axum::router::OpenApiRouter;
 pub use certificate::{CertificateError, CertificateSource};
 pub use listen::ListenError;
 
+pub(crate) use approvals::card;
+pub(crate) use approve::Link;
+
 use crate::Options;
 use crate::app::App;
 use crate::disk::Disk;
 use crate::fleet::Greeting;
 use crate::model::router;
 use crate::records::Records;
+use attempts::Attempts;
 use certificate::Certificates;
 use listen::{Listeners, Tls};
 use problem::Failure;
@@ -96,6 +106,7 @@ struct ApiState {
     /// What the built-in worker said of itself; kept while it is away.
     greeting: cell::Receiver<Option<Greeting>>,
     shares: Shares,
+    attempts: Attempts,
     installation: Installation,
     /// What each word for a model means.
     models: Arc<router::Router>,
@@ -221,6 +232,7 @@ pub fn serve(
         records,
         greeting: greeting.clone(),
         shares,
+        attempts: Attempts::default(),
         installation,
         models,
         disk: Disk::default(),
@@ -271,13 +283,23 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(models::routes())
         .merge(audit::routes())
         .merge(status::routes())
+        .merge(doctor::routes())
+}
+
+/// What answers beside the operations of the description, by which methods. No route stands anywhere else.
+fn undescribed() -> [(&'static str, &'static [Method], MethodRouter<Arc<ApiState>>); 3] {
+    let description = get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) });
+    [
+        (OPENAPI_PATH, &[Method::GET], description),
+        (mcp::PATH, &[Method::POST, Method::DELETE], mcp::methods()),
+        (approve::PATH, &[Method::GET, Method::POST], approve::methods()),
+    ]
 }
 
 fn router(api: Arc<ApiState>) -> Router {
     let (router, _) = resources().split_for_parts();
-    router
-        .route(OPENAPI_PATH, get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) }))
-        .merge(mcp::routes())
+    let beside = undescribed().into_iter().fold(router, |router, (path, _, methods)| router.route(path, methods));
+    beside
         .fallback(async |request: Request| {
             let detail = format!("there is no {}", lookup::quoted(request.uri().path()));
             Failure::from(Code::RouteUnknown.problem(detail))

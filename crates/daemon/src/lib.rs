@@ -138,7 +138,7 @@ impl Daemon {
         tasks.spawn(supervisor.run());
         tasks.spawn(fleet::keep_alive(Arc::clone(&app), options.built_in));
         start::spawn(&app, Kind::iter(), &mut tasks);
-        sink::spawn(&app, &options.sinks, &options.data_dir, &mut tasks);
+        sink::spawn(&app, &options.sinks, &options.data_dir, listening.as_ref(), &mut tasks);
         Ok(Daemon { app, models, greeting: greetings, listening, outside, store, tasks })
     }
 

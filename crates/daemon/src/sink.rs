@@ -1,6 +1,8 @@
-//! Audit sinks: committed records, and the head that they lie under, go on to a file or a webhook. It reads the store by cursor, so
+//! Sinks: committed records, and the head that they lie under, go on to a file or a webhook, and what people are asked to allow to
+//! another. It reads the store by cursor, so
 //! that it never keeps a commit waiting; how far it came is plain data on disk, and after a restart it goes on from there: what
 //! was on its way goes once more.
+mod approvals;
 mod deliver;
 
 pub use deliver::{Refused, Target};
@@ -18,7 +20,8 @@ use tenure_store::{Recorded, audit, events_from};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use deliver::Delivery;
+use crate::http::Listening;
+use deliver::{Delivery, Parcel, RECORDS};
 
 /// Records of one delivery.
 const PAGE: u32 = 256;
@@ -36,6 +39,10 @@ pub struct Sink {
     target: Target,
     /// The index that is delivered next.
     next: AtomicU64,
+    /// Times that the next one was tried in vain.
+    tries: AtomicU64,
+    /// What links begin with.
+    link_base: Option<String>,
     /// Since when, and why, nothing can be delivered. Held for microseconds, never across an await.
     failing: Mutex<Option<(Time, String)>>,
 }
@@ -74,19 +81,46 @@ impl Sink {
         }
     }
 
+    /// Everything before `next` is delivered.
+    async fn moved(&self, folder: &Path, next: u64) -> Result<(), String> {
+        let (target, folder) = (self.target.clone(), folder.to_owned());
+        let saved = tokio::task::spawn_blocking(move || save(&folder, &target, next)).await;
+        saved.map_err(|error| error.to_string())?.map_err(|error| format!("its position cannot be kept: {error}"))?;
+        self.next.store(next, Ordering::Relaxed);
+        self.tries.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn set_failing(&self, now: Time, why: Option<String>) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         *failing = why.map(|why| (failing.take().map_or(now, |(since, _)| since), why));
     }
 }
 
-/// Starts a task for each target.
-pub fn spawn(app: &Arc<App>, targets: &[Target], data_dir: &Path, tasks: &mut JoinSet<()>) {
+/// Starts a task for each target. `listening`: what links begin with where nothing else is stated.
+pub fn spawn(
+    app: &Arc<App>,
+    targets: &[Target],
+    data_dir: &Path,
+    listening: Option<&Listening>,
+    tasks: &mut JoinSet<()>,
+) {
     let folder = data_dir.join("sinks");
     let sinks = app.sinks.0.get_or_init(|| {
         let sink = |target: &Target| {
             let next = position(&folder, target);
-            Arc::new(Sink { target: target.clone(), next: AtomicU64::new(next), failing: Mutex::new(None) })
+            let link_base = match target {
+                Target::Approvals { link_base: Some(base), .. } => Some(base.trim_end_matches('/').to_string()),
+                Target::Approvals { link_base: None, .. } => listening.map(ToString::to_string),
+                Target::File(_) | Target::Webhook { .. } => None,
+            };
+            Arc::new(Sink {
+                target: target.clone(),
+                next: AtomicU64::new(next),
+                tries: AtomicU64::new(0),
+                link_base,
+                failing: Mutex::new(None),
+            })
         };
         targets.iter().map(sink).collect()
     });
@@ -127,7 +161,7 @@ async fn run(app: Arc<App>, sink: Arc<Sink>, folder: PathBuf) {
         let outcome = tokio::select! {
             biased;
             () = app.closing.cancelled() => return,
-            outcome = turn(&app, &sink, &folder, &mut delivery) => outcome,
+            outcome = next(&app, &sink, &folder, &mut delivery) => outcome,
         };
         let pause = match outcome {
             Ok(more) => {
@@ -157,20 +191,26 @@ async fn run(app: Arc<App>, sink: Arc<Sink>, folder: PathBuf) {
     }
 }
 
+/// True where there may be more.
+async fn next(app: &App, sink: &Arc<Sink>, folder: &Path, delivery: &mut Delivery) -> Result<bool, String> {
+    match &sink.target {
+        Target::File(_) | Target::Webhook { .. } => records(app, sink, folder, delivery).await,
+        Target::Approvals { .. } => approvals::page(app, sink, folder, delivery).await,
+    }
+}
+
 /// Delivers one page. True where there may be more.
-async fn turn(app: &App, sink: &Arc<Sink>, folder: &Path, delivery: &mut Delivery) -> Result<bool, String> {
+async fn records(app: &App, sink: &Arc<Sink>, folder: &Path, delivery: &mut Delivery) -> Result<bool, String> {
     let next = sink.next.load(Ordering::Relaxed);
     let reader = app.records.reader().background();
     let read = reader.read(move |sql| Ok((events_from(sql, next, PAGE)?, audit::head(sql)?)));
     let (records, head) = read.await.map_err(|error| error.to_string())?;
     let Some(last) = records.last().map(|record| record.meta.index) else { return Ok(false) };
-    delivery.deliver(lines(&records, head.as_ref())?, (next, last)).await?;
-    let (more, next, target, folder) =
-        (records.len() == PAGE as usize, last + 1, sink.target.clone(), folder.to_owned());
-    let saved = tokio::task::spawn_blocking(move || save(&folder, &target, next)).await;
-    saved.map_err(|error| error.to_string())?.map_err(|error| format!("its position cannot be kept: {error}"))?;
-    sink.next.store(next, Ordering::Relaxed);
-    Ok(more)
+    let name = (RECORDS, format!("{next}-{last}"));
+    let bytes = lines(&records, head.as_ref())?;
+    delivery.deliver(Parcel { bytes, media_type: "application/x-ndjson", name }).await?;
+    sink.moved(folder, last + 1).await?;
+    Ok(records.len() == PAGE as usize)
 }
 
 /// The records as stored, a line each, and the head that all of them lie under.

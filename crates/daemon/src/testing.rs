@@ -11,7 +11,8 @@ use crate::reconcile::think::Delta;
 use crate::start::{self, CommitListeners};
 use crate::{Daemon, Error, Options};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::actor::Actor;
@@ -67,6 +68,9 @@ pub(crate) fn app_with(folder: &Path, models: Arc<dyn Models>) -> (Arc<App>, Arc
 pub(crate) struct Running {
     pub(crate) app: Arc<App>,
     pub(crate) client: Client,
+    pub(crate) socket: PathBuf,
+    /// For holders of keys.
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -81,7 +85,7 @@ impl Running {
         let options = Options {
             data_dir: folder.join("data"),
             socket: socket.clone(),
-            listen: None,
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             tls: None,
             environment: environment(folder, Some(format!("replay:{}", tape.display()))),
             built_in: BuiltIn { program: folder.join("no-program"), arguments: Vec::new(), alive },
@@ -92,12 +96,13 @@ impl Running {
         };
         let daemon = Daemon::start_on(options, Platform { wall, ..Platform::host() }).await.unwrap();
         let app = Arc::clone(&daemon.app);
+        let address = daemon.listening.unwrap().address;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(daemon.run(async move {
             // A test that failed has dropped the sender.
             let _ = stopped.await;
         }));
-        Running { app, client: Client::new(Endpoint::Unix(socket), None), stop, task }
+        Running { app, client: Client::new(Endpoint::Unix(socket.clone()), None), socket, address, stop, task }
     }
 
     pub(crate) async fn stop(self) {

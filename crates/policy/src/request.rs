@@ -173,6 +173,7 @@ pub(crate) fn actor_word(actor: Actor) -> &'static str {
     match actor {
         Actor::Owner { .. } => "owner",
         Actor::Key(_) => "key",
+        Actor::Link(_) => "link",
         Actor::Agent(_) => "agent",
         Actor::Worker(_) => "worker",
         Actor::Daemon => "daemon",

@@ -16,7 +16,12 @@ impl Judge for Careful {
         };
         let asks = match ask.actor {
             Actor::Agent(agent) => agent.to_string().bytes().map(u32::from).sum::<u32>().is_multiple_of(every),
-            Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => false,
+            Actor::Owner { .. }
+            | Actor::Key(_)
+            | Actor::Link(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => false,
         };
         if judgement.verdict == Verdict::Autonomous && asks && ask.capability == "process.run" {
             return Judgement::new(Verdict::ApprovalRequired, "careful:programs");

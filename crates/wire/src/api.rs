@@ -19,6 +19,7 @@ pub mod message;
 pub mod model;
 pub mod session;
 pub mod status;
+pub mod doctor;
 pub mod watch;
 
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ mod audit;
 mod budget;
 mod retention;
 mod cost;
+mod doctor;
 mod mcp;
 mod state;
 mod trace;

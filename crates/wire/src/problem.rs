@@ -91,7 +91,8 @@ catalogue! {
     MethodWrong "method_wrong" 405 "The path does not take this method" "see /v1/openapi.json for the methods" ChangeRequest;
     // Who asks.
     Unauthenticated "unauthenticated" 401 "No valid API key" "use the Unix socket, or send `Authorization: Bearer tnr_…`; `tenure key create` makes a key" Authenticate;
-    Forbidden "forbidden" 403 "The role does not allow this" "use a key with a higher role: viewer reads, operator changes, owner manages keys" Authenticate;
+    AuthenticationLimited "authentication_limited" 429 "Too many API keys were refused" "wait; a program that sends a key which was revoked must stop; the Unix socket is never kept waiting" Retry after 60;
+    Forbidden "forbidden" 403 "The role does not allow this" "use a key with a higher role: viewer reads, approver answers, operator changes, owner manages keys and rules" Authenticate;
     HostRefused "host_refused" 403 "The Host header names another host" "address the daemon as 127.0.0.1 or localhost" ChangeRequest;
     TlsWanted "tls_wanted" 400 "This address speaks TLS" "write https:// and the fingerprint that `tenure status` tells on the daemon's host" ChangeRequest;
     OriginRefused "origin_refused" 403 "Requests of other web sites are refused" "call the API from a program, not from a page of another site" ChangeRequest;

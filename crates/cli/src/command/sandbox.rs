@@ -1,5 +1,5 @@
 //! `tenure sandbox`: what this host enforces, found out by opening one jail, and what holds one agent.
-mod trial;
+pub(super) mod trial;
 mod terminal;
 mod scratch;
 
@@ -55,12 +55,7 @@ fn check(json: bool, settings: &Settings, output: Output) -> Result<Exit, Failur
     };
     let exe = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let scratch = std::env::temp_dir();
-    let identity = if rustix::process::geteuid().is_root() {
-        Identity::Host { uid: TRIAL_ID, gid: TRIAL_ID }
-    } else {
-        Identity::Caller
-    };
-    let mut report = probe::check(&exe, &scratch, identity).map_err(|error| failed(error.to_string()))?;
+    let mut report = probe::check(&exe, &scratch, trial_identity()).map_err(|error| failed(error.to_string()))?;
     if report.usable() {
         report.findings.push(disk(&exe, &settings.data_dir));
     }
@@ -73,6 +68,15 @@ fn check(json: bool, settings: &Settings, output: Output) -> Result<Exit, Failur
         format!("{report}{verdict}")
     })?;
     Ok(if report.usable() { Exit::Done } else { Exit::Failure })
+}
+
+/// Whose a jail's files are that holds no agent.
+pub(super) fn trial_identity() -> Identity {
+    if rustix::process::geteuid().is_root() {
+        Identity::Host { uid: TRIAL_ID, gid: TRIAL_ID }
+    } else {
+        Identity::Caller
+    }
 }
 
 /// Who keeps agents to their disk, on the file system that the data directory is on, or will be.

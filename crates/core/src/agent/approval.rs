@@ -39,7 +39,8 @@ fn over(state: &str) -> Stop {
 fn asked(id: AgentId, draft: &mut Draft<'_>, approval: ApprovalId) -> Result<(Holder, Open), Stop> {
     match draft.actor {
         Actor::Owner { .. } | Actor::Key(_) => {}
-        Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => {
+        Actor::Link(of) if of == approval => {}
+        Actor::Link(_) | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => {
             return Err(no(Refusal::ApprovalNotAPerson {}));
         }
     }
@@ -70,6 +71,10 @@ pub(super) fn approve(id: AgentId, draft: &mut Draft<'_>, approve: Approve) -> R
     let (holder, call) = asked(id, draft, approve.approval)?;
     let by = draft.actor;
     let waits = call.waits_for().expect("invariant: it waits");
+    // Who holds a link may hold a key too: where several must allow it, that would be one person twice.
+    if matches!(by, Actor::Link(_)) && (waits.people > 1 || approve.grant.is_some() || approve.edited.is_some()) {
+        return Err(no(Refusal::ApprovalNotAPerson {}));
+    }
     let before = waits.by.len();
     if waits.by.contains(&by) {
         return Err(no(Refusal::ApprovalSamePerson {}));

@@ -145,9 +145,12 @@ pub(crate) fn reply(draft: &mut Draft<'_>, caller: Caller, to: MessageId, body: 
     }
     let audience = match asked.sender {
         Actor::Agent(agent) => Audience::Agent { agent },
-        person @ (Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator) => {
-            Audience::Person { person }
-        }
+        person @ (Actor::Owner { .. }
+        | Actor::Key(_)
+        | Actor::Link(_)
+        | Actor::Worker(_)
+        | Actor::Daemon
+        | Actor::Validator) => Audience::Person { person },
     };
     if let Audience::Agent { agent } = audience
         && draft.get::<Agent>(agent)?.is_none_or(|agent| agent.not_revoked().is_err())

@@ -92,9 +92,13 @@ pub(super) fn live(id: SessionId, draft: &mut Draft<'_>) -> Result<Session, Stop
 fn owns(draft: &Draft<'_>, session: &Session) -> Result<(), Stop> {
     match draft.actor {
         Actor::Agent(agent) if agent != session.agent => Err(no(Refusal::Unknown {})),
-        Actor::Agent(_) | Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => {
-            Ok(())
-        }
+        Actor::Agent(_)
+        | Actor::Owner { .. }
+        | Actor::Key(_)
+        | Actor::Link(_)
+        | Actor::Worker(_)
+        | Actor::Daemon
+        | Actor::Validator => Ok(()),
     }
 }
 

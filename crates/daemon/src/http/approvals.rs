@@ -15,7 +15,7 @@ use tenure_core::capability::{self, Attributes};
 use tenure_core::id::{ApprovalId, GrantId};
 use tenure_core::item::{Item, ItemKind};
 use tenure_core::time::Time;
-use tenure_store::rows::{executions, items};
+use tenure_store::rows::{Match, executions, items};
 use tenure_wire::api::List;
 use tenure_wire::api::approval::{Approval, ApprovalFile, Approve, Grant, GrantScope, Reject};
 use tenure_wire::problem::{Code, Problem};
@@ -121,7 +121,7 @@ async fn list_approvals(
     responses((status = 200, body = ApprovalFile), (status = "4XX", body = Problem))
 )]
 async fn approval(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<ApprovalFile> {
-    let item = api.item(&APPROVAL, &wanted).await?;
+    let item = api.approval(&wanted).await?;
     let read = api.records.read(move |txn| file(txn, item));
     Ok(Out(read.await?))
 }
@@ -138,7 +138,7 @@ async fn approve(
     Segment(wanted): Segment,
     JsonOrNothing(body): JsonOrNothing<Approve>,
 ) -> Answer<Approval> {
-    let item = api.item(&APPROVAL, &wanted).await?;
+    let item = api.approval(&wanted).await?;
     let (id, listed) = (key_of(&item)?, listed_of(&item)?);
     let edited = match body.arguments {
         None => None,
@@ -165,13 +165,17 @@ async fn reject(
     Segment(wanted): Segment,
     JsonOrNothing(body): JsonOrNothing<Reject>,
 ) -> Answer<Approval> {
-    let item = api.item(&APPROVAL, &wanted).await?;
+    let item = api.approval(&wanted).await?;
     let command = agent::Command::Reject { approval: key_of(&item)?, reason: body.reason };
     api.answer(caller.actor, item, command).await
 }
 
 impl ApiState {
-    async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
+    pub(super) async fn approval(&self, wanted: &str) -> Result<Item, Failure> {
+        self.item(&APPROVAL, wanted).await
+    }
+
+    pub(super) async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
         let (agent, key) = (item.agent, item.key);
         self.app.committer.commit(actor, Command::Agent(agent, command)).await?;
         let read = self.records.read(move |txn| {
@@ -256,6 +260,14 @@ fn file(txn: &mut ReadTxn<'_>, item: Item) -> Result<ApprovalFile, Error> {
         cost_micro_usd,
         approval,
     })
+}
+
+/// By its id; none where there is no such one.
+pub(crate) fn card(txn: &mut ReadTxn<'_>, approval: ApprovalId) -> Result<Option<ApprovalFile>, Error> {
+    match items::find(txn.parts().0, ItemKind::Approval, ApprovalId::PREFIX, &approval.to_string())? {
+        Match::One(item) => file(txn, item).map(Some),
+        Match::Many(_) | Match::None => Ok(None),
+    }
 }
 
 fn effect(agent: &str, brief: Option<&str>, capability: &str) -> String {

@@ -1,7 +1,8 @@
 //! Who asks: the peer's user on the Unix socket, the holder of an API key elsewhere. An unauthenticated request is
 //! answered, logged and counted, and never becomes an actor. Roles are asked for by the handlers' own signatures.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
@@ -30,9 +31,22 @@ pub(super) enum Peer {
     },
     Tcp {
         local: SocketAddr,
+        from: IpAddr,
     },
     /// With TLS.
-    Tls,
+    Tls {
+        from: IpAddr,
+    },
+}
+
+impl Peer {
+    /// None on the Unix socket, where nobody is kept waiting.
+    pub(super) fn address(self) -> Option<IpAddr> {
+        match self {
+            Peer::Unix { .. } => None,
+            Peer::Tcp { from, .. } | Peer::Tls { from } => Some(from),
+        }
+    }
 }
 
 /// An authenticated caller.
@@ -43,10 +57,24 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// For what only some requests of an operation want.
+    pub(super) fn must_be(&self, role: Role) -> Result<(), Failure> {
+        if self.role < role {
+            let detail = format!("this wants the role {role}; the key has {}", self.role);
+            return Err(Code::Forbidden.problem(detail).into());
+        }
+        Ok(())
+    }
+
     pub(super) fn key(&self) -> Option<KeyId> {
         match self.actor {
             Actor::Key(key) => Some(key),
-            Actor::Owner { .. } | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+            Actor::Owner { .. }
+            | Actor::Link(_)
+            | Actor::Agent(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => None,
         }
     }
 }
@@ -79,8 +107,8 @@ pub(super) struct Owner(pub(super) Caller);
 /// Refuses what a page of another web site could have sent: names that are not this host's, foreign origins.
 pub(super) async fn same_site(request: Request, next: Next) -> Response {
     let checked = match request.extensions().get::<Peer>() {
-        Some(Peer::Tcp { local }) => check_site(request.headers(), request.uri(), Here::Address(*local)),
-        Some(Peer::Tls) => check_site(request.headers(), request.uri(), Here::Vouched),
+        Some(Peer::Tcp { local, .. }) => check_site(request.headers(), request.uri(), Here::Address(*local)),
+        Some(Peer::Tls { .. }) => check_site(request.headers(), request.uri(), Here::Vouched),
         Some(Peer::Unix { .. }) | None => Ok(()),
     };
     match checked {
@@ -187,17 +215,45 @@ pub(super) async fn identify(State(api): State<Arc<ApiState>>, mut request: Requ
 
 async fn caller(api: &ApiState, header: Option<HeaderValue>, peer: Option<Peer>) -> Result<Option<Known>, Failure> {
     if let Some(header) = header {
-        let text = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
-        let text = text.ok_or_else(|| unauthenticated("the Authorization header is no `Bearer tnr_…`"))?;
-        let key: KeyText = text.parse().map_err(|error| unauthenticated(&format!("{error}")))?;
-        return of_key(api, &key).await.map(Some);
+        return of_header(api, &header, peer.and_then(Peer::address)).await.map(Some);
     }
     Ok(match peer {
         Some(Peer::Unix { uid }) if uid == api.installation.owner || uid == 0 => {
             Some(Known::Person(Caller { actor: Actor::Owner { uid }, role: Role::Owner }))
         }
-        Some(Peer::Unix { .. } | Peer::Tcp { .. } | Peer::Tls) | None => None,
+        Some(Peer::Unix { .. } | Peer::Tcp { .. } | Peer::Tls { .. }) | None => None,
     })
+}
+
+/// `from`: whose failures are counted.
+async fn of_header(api: &ApiState, header: &HeaderValue, from: Option<IpAddr>) -> Result<Known, Failure> {
+    let text = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
+    let key = text.map(str::parse::<KeyText>);
+    let hash = key.as_ref().and_then(|key| key.as_ref().ok()).map(KeyText::hash);
+    if let Some(from) = from {
+        api.attempts.admit(from, hash.as_ref(), Instant::now()).map_err(limited)?;
+    }
+    let known = match key {
+        None => Err(unauthenticated("the Authorization header is no `Bearer tnr_…`")),
+        Some(Err(error)) => Err(unauthenticated(&format!("{error}"))),
+        Some(Ok(key)) => of_key(api, &key).await,
+    };
+    match (&known, from, hash) {
+        (Ok(_), Some(_), Some(hash)) => api.attempts.was_right(hash, Instant::now()),
+        (Err(failure), Some(from), hash) if failure.0.code == Code::Unauthenticated => {
+            api.attempts.was_wrong(from, hash.as_ref(), Instant::now());
+        }
+        (_, _, _) => {}
+    }
+    known
+}
+
+/// Nothing was looked up.
+fn limited(wait: Duration) -> Failure {
+    tracing::debug!(?wait, "an API key was not looked at: too many before it were none");
+    let mut problem = Code::AuthenticationLimited.problem("too many API keys that are none came before it");
+    problem.retry_after = Some(u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX));
+    problem.into()
 }
 
 async fn of_key(api: &ApiState, text: &KeyText) -> Result<Known, Failure> {
@@ -242,13 +298,10 @@ fn at_least(parts: &Parts, role: Role) -> Result<Caller, Failure> {
             Some(Peer::Unix { uid }) => {
                 unauthenticated(&format!("the Unix socket trusts the daemon's own user and root, not uid {uid}"))
             }
-            Some(Peer::Tcp { .. } | Peer::Tls) | None => unauthenticated("there is no Authorization header"),
+            Some(Peer::Tcp { .. } | Peer::Tls { .. }) | None => unauthenticated("there is no Authorization header"),
         });
     };
-    if caller.role < role {
-        let detail = format!("this wants the role {role}; the key has {}", caller.role);
-        return Err(Code::Forbidden.problem(detail).into());
-    }
+    caller.must_be(role)?;
     Ok(*caller)
 }
 

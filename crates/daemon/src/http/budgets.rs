@@ -31,7 +31,7 @@ use crate::reconcile::think::{Held, held_at_least};
 use crate::records::found;
 
 /// An agent has at most so many limits: tokens and money, a day and a month.
-const LINES_MAX: u32 = 4;
+pub(super) const LINES_MAX: u32 = 4;
 /// A list waits so long in all for what models are asked by; what is not known by then is left out.
 const MODELS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -106,7 +106,7 @@ impl ApiState {
         Ok(Out(self.budgets(Some(whose), String::new(), LINES_MAX).await?))
     }
 
-    async fn budgets(&self, of: Option<Whose>, after: String, limit: u32) -> Result<List<Budget>, Failure> {
+    pub(super) async fn budgets(&self, of: Option<Whose>, after: String, limit: u32) -> Result<List<Budget>, Failure> {
         let day = Day::of(self.app.committer.now().at);
         let read = self.reader().read(move |sql| {
             let page = budgets::page(sql, day, of, &after, limit)?;

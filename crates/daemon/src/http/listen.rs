@@ -178,7 +178,7 @@ async fn accept_tcp(server: Arc<Server>, listener: TcpListener, places: Places, 
             };
         let origin = Origin::Address(address);
         match &handshakes {
-            None => server.admit(stream, Peer::Tcp { local }, &places, origin),
+            None => server.admit(stream, Peer::Tcp { local, from: address }, &places, origin),
             Some(handshakes) => match handshakes.places.enter(origin) {
                 Some(place) => {
                     let (server, places) = (Arc::clone(&server), places.clone());
@@ -186,7 +186,7 @@ async fn accept_tcp(server: Arc<Server>, listener: TcpListener, places: Places, 
                     let connections = server.connections.clone();
                     connections.spawn(async move {
                         if let Some(stream) = shake(acceptor, stream, place, &server.closing).await {
-                            server.admit(stream, Peer::Tls, &places, origin);
+                            server.admit(stream, Peer::Tls { from: address }, &places, origin);
                         }
                     });
                 }

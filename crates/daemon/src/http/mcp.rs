@@ -13,12 +13,11 @@ mod tools;
 
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
 use rmcp::model::RequestId;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
@@ -37,8 +36,8 @@ pub(super) const PATH: &str = "/mcp";
 /// The header by which MCP says which session a request is of.
 const MCP_SESSION: &str = "mcp-session-id";
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new().route(PATH, post(message).delete(close))
+pub(super) fn methods() -> MethodRouter<Arc<ApiState>> {
+    post(message).delete(close)
 }
 
 /// One message of a client, and its answer.

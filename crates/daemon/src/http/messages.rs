@@ -303,7 +303,12 @@ impl ApiState {
         let row = self.found(wanted, whose).await?;
         match row.recipient {
             Actor::Agent(agent) => Ok((agent, row.id)),
-            Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => {
+            Actor::Owner { .. }
+            | Actor::Key(_)
+            | Actor::Link(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => {
                 Err(Code::MessageNotDead.problem("it is an answer to a person, and was delivered").into())
             }
         }
@@ -334,7 +339,12 @@ fn shown(sql: &mut dyn Sql, spoken: Vec<Spoken>) -> Result<Vec<Message>, tenure_
                     names.entry(agent).or_insert(name).clone()
                 }
             },
-            Actor::Owner { .. } | Actor::Key(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+            Actor::Owner { .. }
+            | Actor::Key(_)
+            | Actor::Link(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => None,
         };
         items.push(Message {
             id: row.id,

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use axum::Json as Out;
 use axum::extract::State;
 use serde::Deserialize;
+use tenure_core::access::Role;
 use tenure_core::actor::Actor;
+use tenure_core::agent::AgentRow;
 use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::call::HolderKind;
-use tenure_core::capability;
+use tenure_core::capability::{self, Attributes, Capability};
 use tenure_core::fault::nearest;
-use tenure_core::judge::{Ask, Circumstances, Counters};
+use tenure_core::judge::{Ask, Circumstances, Counters, Digest};
+use tenure_core::plan::Plan;
 use tenure_core::project;
 use tenure_core::project::policy::{Apply, PolicyRow};
+use tenure_core::time::Time;
 use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, default_bundle, floor};
 use tenure_store::rows::policies;
 use tenure_wire::api::List;
@@ -143,50 +147,81 @@ async fn roll_back(
     Ok(Out(PolicyApplied { applied, changes, dry_run: false }))
 }
 
-/// How a call would be judged now, and why. Nothing is called.
+/// How a call would be judged now, and why. Nothing is called. With documents of one's own, which are compiled for it, it wants the
+/// role operator.
 #[utoipa::path(
     post, path = "/v1/policy/check", tag = "policy", request_body = CheckPolicy,
     responses((status = 200, body = PolicyExplanation), (status = "4XX", body = Problem))
 )]
 async fn check(
     State(api): State<Arc<ApiState>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     Json(body): Json<CheckPolicy>,
 ) -> Answer<PolicyExplanation> {
-    let Some(known) = capability::find(&body.capability) else {
-        let names = capability::catalogue().map(|known| known.name);
-        let near = nearest(&body.capability, names).map(|near| format!(": did you mean `{near}`?"));
-        let detail = format!("no capability is called {}{}", quoted(&body.capability), near.unwrap_or_default());
-        return Err(Code::CallArgumentsWrong.problem(detail).into());
-    };
+    if body.documents.is_some() {
+        caller.must_be(Role::Operator)?;
+    }
+    let known = capability::find(&body.capability).ok_or_else(|| no_capability(&body.capability))?;
     let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
     let input = body.input.map(|input| serde_json::from_str(input.get())).transpose().map_err(wrong)?;
-    let attributes = known.attributes(&input.unwrap_or_else(|| serde_json::json!({})));
+    let input = input.unwrap_or_else(|| serde_json::json!({}));
     let row = api.agent(&body.agent).await?;
     let (agent, revision) = (row.id, row.standing.revision);
     let plan = api.records.read(move |txn| txn.plan(agent, revision)).await?;
     let policy = api.candidate(body.documents).await?;
-    let context = Circumstances {
-        agent_name: row.name,
-        labels: plan.labels.iter().cloned().collect(),
-        caller: HolderKind::Execution,
-        opener: None,
-        trigger: None,
-        level: None,
-        at: api.app.committer.now().at,
-        counters: Counters::default(),
-    };
-    let ask = Ask {
-        actor: Actor::Agent(agent),
-        agent,
-        revision,
-        capability: known.name,
-        attributes: &attributes,
-        tools: &plan.tools,
-        context: &context,
-        policy: Some(policy.digest()),
-    };
-    Ok(Out(explained(policy.explain(&ask))))
+    let asked = Asked::new(&row, &plan, known, &input, api.app.committer.now().at);
+    Ok(Out(explained(policy.explain(&asked.ask(policy.digest())))))
+}
+
+/// A call that nobody makes, for the judge.
+pub(super) struct Asked<'a> {
+    row: &'a AgentRow,
+    plan: &'a Plan,
+    capability: &'static str,
+    attributes: Attributes,
+    context: Circumstances,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(
+        row: &'a AgentRow,
+        plan: &'a Plan,
+        capability: &'static Capability,
+        input: &serde_json::Value,
+        at: Time,
+    ) -> Asked<'a> {
+        let context = Circumstances {
+            agent_name: row.name.clone(),
+            labels: plan.labels.iter().cloned().collect(),
+            caller: HolderKind::Execution,
+            opener: None,
+            trigger: None,
+            level: None,
+            at,
+            counters: Counters::default(),
+        };
+        Asked { row, plan, capability: capability.name, attributes: capability.attributes(input), context }
+    }
+
+    pub(super) fn ask(&self, policy: Digest) -> Ask<'_> {
+        Ask {
+            actor: Actor::Agent(self.row.id),
+            agent: self.row.id,
+            revision: self.row.standing.revision,
+            capability: self.capability,
+            attributes: &self.attributes,
+            tools: &self.plan.tools,
+            context: &self.context,
+            policy: Some(policy),
+        }
+    }
+}
+
+pub(super) fn no_capability(wanted: &str) -> Failure {
+    let names = capability::catalogue().map(|known| known.name);
+    let near = nearest(wanted, names).map(|near| format!(": did you mean `{near}`?"));
+    let detail = format!("no capability is called {}{}", quoted(wanted), near.unwrap_or_default());
+    Code::CallArgumentsWrong.problem(detail).into()
 }
 
 /// Why a recorded call is judged as it is now, with the facts that rules see of it and what its record says. Nothing is called.
@@ -236,7 +271,7 @@ async fn explain(
     post, path = "/v1/policy/test", tag = "policy", request_body = TestPolicy,
     responses((status = 200, body = List<PolicyCase>), (status = "4XX", body = Problem))
 )]
-async fn test(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<TestPolicy>) -> Answer<List<PolicyCase>> {
+async fn test(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<TestPolicy>) -> Answer<List<PolicyCase>> {
     let policy = api.candidate(body.documents).await?;
     let tried = tokio::task::spawn_blocking(move || tenure_policy::run_tests(&policy, &body.cases)).await;
     let outcomes = tried.expect("invariant: trying cases does not panic").map_err(|fault| invalid(vec![fault]))?;
@@ -252,7 +287,7 @@ async fn test(State(api): State<Arc<ApiState>>, _: Viewer, Json(body): Json<Test
 )]
 async fn replay(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<ReplayPolicy>) -> Answer<PolicyReplay> {
     let _one = one_at_a_time()?;
-    let candidate = policy::compile(bundle_of(body.documents)?).await.map_err(invalid)?;
+    let candidate = compile(bundle_of(body.documents)?).await?.map_err(invalid)?;
     let holds = api.candidate(None).await?;
     let past = policy::replay(Arc::clone(&api.app), body.since.0, holds, candidate).await?;
     Ok(Out(replayed(past.summary, past.cut)))
@@ -289,13 +324,20 @@ fn one_at_a_time() -> Result<SemaphorePermit<'static>, Failure> {
         .map_err(|_| Code::Overloaded.problem("recorded calls are being read for another replay").into())
 }
 
+const COMPILING_MAX: usize = 2;
+const COMPILING_WAIT_MAX: usize = 14;
+
 type Said = (Option<u32>, Option<u32>, Option<String>);
 
 impl ApiState {
     async fn policy_file(&self, number: u32) -> Result<PolicyFile, Failure> {
         let (applied, bundle) = self.bundle(number).await?;
         let documents = documents_of(&bundle);
-        let rules = policy::compile(bundle).await.ok().map(|policy| policy.rules_count() as u64);
+        let compiled = match self.app.policies.policy((number != 0).then(|| bundle.digest())) {
+            Some(policy) => Some(policy),
+            None => compile(bundle).await?.ok(),
+        };
+        let rules = compiled.map(|policy| policy.rules_count() as u64);
         Ok(PolicyFile { applied, rules, documents, floor: floor().text })
     }
 
@@ -318,9 +360,9 @@ impl ApiState {
     }
 
     /// These documents, compiled; else the policy that holds.
-    async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
+    pub(super) async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
         if let Some(documents) = documents {
-            return policy::compile(bundle_of(documents)?).await.map_err(invalid);
+            return compile(bundle_of(documents)?).await?.map_err(invalid);
         }
         let digest = policy::applied(&self.app).await?.map(|applied| applied.digest);
         match self.app.policies.policy(digest) {
@@ -354,6 +396,16 @@ impl ApiState {
         }
         Ok(self.bundle_that_holds().await?.1)
     }
+}
+
+/// For a request: it takes a core for seconds where the rules are many, so that two are compiled at a time and few wait.
+async fn compile(bundle: Bundle) -> Result<Result<Arc<Policy>, Vec<tenure_policy::Fault>>, Failure> {
+    static COMPILING: Semaphore = Semaphore::const_new(COMPILING_MAX);
+    static ASKED: Semaphore = Semaphore::const_new(COMPILING_MAX + COMPILING_WAIT_MAX);
+    let busy = |_| Code::Overloaded.problem("other policies are being compiled");
+    let _asked = ASKED.try_acquire().map_err(busy)?;
+    let _one = COMPILING.acquire().await.expect("invariant: nobody closes it");
+    Ok(policy::compile(bundle).await)
 }
 
 fn unknown(wanted: &str) -> Failure {

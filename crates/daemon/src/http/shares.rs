@@ -142,7 +142,7 @@ pub(super) async fn in_turn(State(api): State<Arc<ApiState>>, request: Request, 
     let shares = &api.shares;
     let (tally, what) = match (class, peer) {
         (Class::Ends, _) => return next.run(request).await,
-        (Class::Stream, Some(Peer::Tcp { .. } | Peer::Tls)) => (&shares.tcp_streams, "event streams"),
+        (Class::Stream, Some(Peer::Tcp { .. } | Peer::Tls { .. })) => (&shares.tcp_streams, "event streams"),
         (Class::Stream, Some(Peer::Unix { .. }) | None) => (&shares.unix_streams, "event streams"),
         (Class::Other, _) => (&shares.requests, "requests"),
     };
@@ -161,7 +161,7 @@ fn who(caller: &Caller) -> Option<Who> {
     match caller.actor {
         Actor::Owner { uid } => Some(Who::User(uid)),
         Actor::Key(key) => Some(Who::Key(key)),
-        Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
+        Actor::Link(_) | Actor::Agent(_) | Actor::Worker(_) | Actor::Daemon | Actor::Validator => None,
     }
 }
 

@@ -18,7 +18,7 @@ const SECRET_BYTES_MIN: usize = 16;
 /// `t=SECONDS,v1=HEX`: HMAC-SHA256 over the seconds, a dot and the body.
 const SIGNATURE: &str = "tenure-signature";
 /// The first and the last index.
-const RECORDS: &str = "tenure-records";
+pub(super) const RECORDS: &str = "tenure-records";
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,13 @@ pub enum Target {
         url: String,
         /// A file that holds what both sides know.
         secret: PathBuf,
+    },
+    /// What people are asked to allow, instead of records.
+    Approvals {
+        url: String,
+        secret: PathBuf,
+        /// What the links begin with; without it, where the API listens.
+        link_base: Option<String>,
     },
 }
 
@@ -47,6 +54,7 @@ impl Target {
         match self {
             Target::File(_) => "file",
             Target::Webhook { .. } => "webhook",
+            Target::Approvals { .. } => "approvals",
         }
     }
 
@@ -54,7 +62,7 @@ impl Target {
     pub fn shown(&self) -> String {
         match self {
             Target::File(path) => path.display().to_string(),
-            Target::Webhook { url, .. } => match reqwest::Url::parse(url) {
+            Target::Webhook { url, .. } | Target::Approvals { url, .. } => match reqwest::Url::parse(url) {
                 Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
                 Err(_) => "no URL".to_string(),
             },
@@ -64,14 +72,35 @@ impl Target {
     /// # Errors
     /// Why it cannot be used.
     pub fn check(&self) -> Result<(), Refused> {
-        let Target::Webhook { url, .. } = self else { return Ok(()) };
-        let url = reqwest::Url::parse(url).map_err(|_| Refused::Url)?;
-        match (url.scheme(), url.host_str()) {
-            ("https", Some(_)) | ("http", Some("127.0.0.1" | "localhost" | "[::1]")) => Ok(()),
-            ("http", Some(_)) => Err(Refused::InClear),
-            (_, _) => Err(Refused::Url),
-        }
+        let (url, link_base) = match self {
+            Target::File(_) => return Ok(()),
+            Target::Webhook { url, .. } => (url, None),
+            Target::Approvals { url, link_base, .. } => (url, link_base.as_ref()),
+        };
+        link_base.map_or(Ok(()), |base| check_url(base))?;
+        check_url(url)
     }
+}
+
+/// Whoever is on the way must not read what goes there.
+fn check_url(url: &str) -> Result<(), Refused> {
+    let url = reqwest::Url::parse(url).map_err(|_| Refused::Url)?;
+    match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) | ("http", Some("127.0.0.1" | "localhost" | "[::1]")) => Ok(()),
+        ("http", Some(_)) => Err(Refused::InClear),
+        (_, _) => Err(Refused::Url),
+    }
+}
+
+/// The approval, by which whoever takes it twice knows it again.
+pub(super) const APPROVAL: &str = "tenure-approval";
+
+/// What goes in one delivery.
+pub(super) struct Parcel {
+    pub(super) bytes: Vec<u8>,
+    pub(super) media_type: &'static str,
+    /// A header that names it.
+    pub(super) name: (&'static str, String),
 }
 
 pub(super) enum Delivery {
@@ -84,7 +113,7 @@ impl Delivery {
         target.check()?;
         Ok(match target {
             Target::File(path) => Delivery::File(path),
-            Target::Webhook { url, secret } => {
+            Target::Webhook { url, secret } | Target::Approvals { url, secret, .. } => {
                 let builder = reqwest::Client::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
                     .timeout(TIMEOUT)
@@ -98,7 +127,8 @@ impl Delivery {
     }
 
     /// Resolves once they are kept there.
-    pub(super) async fn deliver(&mut self, lines: Vec<u8>, (first, last): (u64, u64)) -> Result<(), String> {
+    pub(super) async fn deliver(&mut self, parcel: Parcel) -> Result<(), String> {
+        let Parcel { bytes: lines, media_type, name: (header, name) } = parcel;
         match self {
             Delivery::File(path) => {
                 let path = path.clone();
@@ -111,9 +141,9 @@ impl Delivery {
                 let signature = sign(secret.expose_secret(), now, &lines);
                 let request = client
                     .post(url.as_str())
-                    .header("content-type", "application/x-ndjson")
+                    .header("content-type", media_type)
                     .header(SIGNATURE, format!("t={now},v1={signature}"))
-                    .header(RECORDS, format!("{first}-{last}"))
+                    .header(header, name)
                     .body(lines);
                 // The error's own text may repeat the address with what it holds.
                 let answer = request.send().await.map_err(|error| error.without_url().to_string())?;

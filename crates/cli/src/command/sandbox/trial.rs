@@ -9,8 +9,9 @@ use tenure_core::manifest::HostMount;
 use tenure_core::time::Time;
 use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, LeasedCall};
-use tenure_worker::{AttendedOutcome, Options, WorkerRuntime, attend};
+use tenure_worker::{AttendedOutcome, AttendedStreams, Options, WorkerRuntime, attend};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
@@ -26,13 +27,16 @@ const TIME: Duration = Duration::from_secs(120);
 /// What somebody does at a terminal ends when they end it, or here.
 const TIME_AT_TERMINAL: Duration = Duration::from_secs(24 * 60 * 60);
 const INTERRUPTED: u8 = 130;
+/// Pieces and bytes that a look prints.
+const PRINTED_MAX: usize = 16;
+const PRINTED_BYTES_MAX: usize = 64 * 1024;
 
 /// A command to try.
-pub(super) struct Trial {
-    pub(super) confinement: Confinement,
-    pub(super) mounts: Vec<HostMount>,
-    pub(super) command: Vec<String>,
-    pub(super) time: Option<Duration>,
+pub(in crate::command) struct Trial {
+    pub(in crate::command) confinement: Confinement,
+    pub(in crate::command) mounts: Vec<HostMount>,
+    pub(in crate::command) command: Vec<String>,
+    pub(in crate::command) time: Option<Duration>,
 }
 
 impl Trial {
@@ -40,16 +44,7 @@ impl Trial {
         // From here on an interrupt ends what runs and is no reason to leave the folder behind.
         let interrupted = interrupted()?;
         let scratch = Scratch::make()?;
-        let exe = std::env::current_exe().map_err(|error| failed(format!("its own program is not known: {error}")))?;
-        let options = Options {
-            data_dir: scratch.path().to_owned(),
-            exe,
-            name: "trial".to_string(),
-            slots: 1,
-            mounts: self.mounts.clone(),
-        };
-        let prepared = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await;
-        let ground = prepared.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        let ground = self.runtime(&scratch).await.map_err(failed)?;
         let stop = CancellationToken::new();
         let (terminal, attendance) = Terminal::open(stop.clone())?;
         let at_terminal = attendance.terminal.is_some();
@@ -81,6 +76,59 @@ impl Trial {
             return Err(Failure::new(Exit::Failure, format!("what the command prints cannot be written: {error}")));
         }
         show(attended)
+    }
+
+    /// With nobody at it: the level that it reached, and what the command printed. It may be told to end by nothing but its time.
+    ///
+    /// # Errors
+    /// Why there is neither.
+    pub(in crate::command) async fn look(self) -> Result<(String, String), String> {
+        let scratch = Scratch::make().map_err(|failure| failure.sentence())?;
+        let found = self.looked(&scratch).await;
+        scratch.remove().await.map_err(|failure| failure.sentence())?;
+        found
+    }
+
+    async fn looked(self, scratch: &Scratch) -> Result<(String, String), String> {
+        let runtime = self.runtime(scratch).await?;
+        let (typing, typed) = mpsc::channel(1);
+        drop(typing);
+        let (printed, mut chunks) = mpsc::channel(PRINTED_MAX);
+        let streams = AttendedStreams { typed, printed, terminal: None };
+        let attending = attend(runtime, self.call(false), streams, CancellationToken::new());
+        let reading = async {
+            let mut text = Vec::new();
+            while let Some(chunk) = chunks.recv().await {
+                if !chunk.stderr && text.len() < PRINTED_BYTES_MAX {
+                    text.extend_from_slice(&chunk.bytes);
+                }
+            }
+            text
+        };
+        let (attended, text) = tokio::join!(attending, reading);
+        let outcome = attended.map_err(|error| error.to_string())?.outcome?;
+        match outcome.outcome {
+            Outcome::Done { .. } => {
+                Ok((outcome.level.unwrap_or_default(), String::from_utf8_lossy(&text).into_owned()))
+            }
+            other => {
+                let why = outcome.result.get("error").and_then(Value::as_str).unwrap_or_default();
+                Err(format!("{}: {why}", other.as_str()))
+            }
+        }
+    }
+
+    async fn runtime(&self, scratch: &Scratch) -> Result<WorkerRuntime, String> {
+        let exe = std::env::current_exe().map_err(|error| format!("its own program is not known: {error}"))?;
+        let options = Options {
+            data_dir: scratch.path().to_owned(),
+            exe,
+            name: "trial".to_string(),
+            slots: 1,
+            mounts: self.mounts.clone(),
+        };
+        let prepared = tokio::task::spawn_blocking(move || WorkerRuntime::prepare(&options)).await;
+        prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
     fn call(self, at_terminal: bool) -> LeasedCall {

@@ -17,7 +17,17 @@ fn api(app: &Arc<crate::app::App>) -> ApiState {
     let models = Arc::new(Router::new(&environment(Path::new("none"), None)).unwrap());
     let (records, disk) = (app.records.interactive(), crate::disk::Disk::default());
     let in_flight = crate::http::mcp::InFlight::default();
-    ApiState { app: Arc::clone(app), records, greeting, shares, installation, models, disk, in_flight }
+    ApiState {
+        app: Arc::clone(app),
+        records,
+        greeting,
+        shares,
+        installation,
+        models,
+        disk,
+        in_flight,
+        attempts: crate::http::Attempts::default(),
+    }
 }
 
 /// All pages put together as a client does, and how many there were, none of more turns than `turns_max`.
