@@ -59,7 +59,12 @@ fn show_piece(piece: &Piece, output: Output) -> Result<(), Failure> {
             let kind = format!("{:<25}{:<22}", "", if *stderr { "stderr" } else { "stdout" });
             let of = of.as_ref().map(|of| format!("  {} {}  ", of.agent_name, of.session.short())).unwrap_or_default();
             for line in text.lines() {
-                screen::write(&[(Ink::Dim, &kind), (Ink::Dim, &one_line(&of)), (Ink::Plain, &one_line(line)), (Ink::Plain, "\n")])?;
+                screen::write(&[
+                    (Ink::Dim, &kind),
+                    (Ink::Dim, &one_line(&of)),
+                    (Ink::Plain, &one_line(line)),
+                    (Ink::Plain, "\n"),
+                ])?;
             }
             Ok(())
         }

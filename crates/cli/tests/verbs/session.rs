@@ -235,7 +235,11 @@ fn what_a_sessions_program_prints_is_seen_while_it_runs_and_stands_between_its_e
     let piece = first_line(stream, "line of mine");
     let piece: Value = serde_json::from_str(piece.strip_prefix("data:").unwrap()).unwrap();
     assert_eq!((piece["piece"].as_str(), piece["of"]["call"].as_str()), (Some("output"), Some(call)), "{piece}");
-    assert_eq!(program.ask("GET", &format!("calls/{call}"), None).1["state"], "running", "the control: it has not ended");
+    assert_eq!(
+        program.ask("GET", &format!("calls/{call}"), None).1["state"],
+        "running",
+        "the control: it has not ended"
+    );
     let mut watch = house.command(&["watch", "--capability", "process.*", "-o", "json"]);
     let mut watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -247,7 +251,10 @@ fn what_a_sessions_program_prints_is_seen_while_it_runs_and_stands_between_its_e
         .collect();
     watch.kill().unwrap();
     watch.wait().unwrap();
-    assert!(seen.last().unwrap()["text"].as_str().unwrap().ends_with("last\n"), "all of it came before the end: {seen:?}");
+    assert!(
+        seen.last().unwrap()["text"].as_str().unwrap().ends_with("last\n"),
+        "all of it came before the end: {seen:?}"
+    );
     assert!(seen.iter().all(|line| line["kind"] != "call.called"), "and after the beginning: {seen:?}");
     let unseen = first_line(house.command(&["watch", "--after", "0", "--capability", "filesystem.*"]), "call.ended");
     assert!(unseen.contains("filesystem.write"), "the control: what is not wanted is not shown: {unseen}");
