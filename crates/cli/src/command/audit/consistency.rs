@@ -5,8 +5,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tenure_core::ledger::{Signed, Verifier};
 use tenure_core::ledger::consistency::Consistency;
+use tenure_core::ledger::{Signed, Verifier};
+use tenure_wire::client::Error;
+use tenure_wire::problem::Code;
 
 use super::check::read_key;
 use crate::args::Consistent;
@@ -21,7 +23,15 @@ const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(super) async fn run(asked: Consistent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let trusted = asked.key.as_deref().map(read_key).transpose()?;
     let kept = asked.from.as_deref().map(read_head).transpose()?;
-    let proof = settings.client()?.consistency(kept.as_ref().map(|head| head.head.size)).await?;
+    let size = kept.as_ref().map(|head| head.head.size);
+    let proof = match (settings.client()?.consistency(size).await, size) {
+        (Err(Error::Problem(problem)), Some(size)) if problem.code == Code::ParameterOutOfRange => {
+            return Err(Failure::new(Exit::Failure, format!("the ledger has fewer records than the {size} under the head that you kept"))
+                .why("it was cut, an older copy was put back, or it is another ledger")
+                .next("`tenure audit verify` on its host looks at it"));
+        }
+        (asked, _) => asked?,
+    };
     let newest = proof.head.ok_or_else(|| {
         Failure::new(Exit::Failure, "the daemon gives no signed head").next("ask again: the ledger grew meanwhile")
     })?;
