@@ -21,10 +21,10 @@ mod turn;
 mod validation;
 mod words;
 
+pub use crate::retention::erasing::{Payloads, REASON_MAX};
 pub use budget::Budget;
 pub(crate) use decide::{allow, reject, replace, start};
 pub(crate) use erase::erase;
-pub use crate::retention::erasing::{Payloads, REASON_MAX};
 pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};

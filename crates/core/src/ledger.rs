@@ -6,9 +6,11 @@
 //! head       size, root and last leaf, signed
 //! MAC        what of the database is believed without its records: rows that grant authority, snapshots
 //! export     records with their paths under one head, for whoever does not have the ledger
+//! consistency  that one head's tree is the beginning of another's, for whoever kept the first
 //! ```
 //! What is stored is what is hashed and verified: nothing here may re-serialise a record to check it. No IO.
 mod chain;
+pub mod consistency;
 pub mod export;
 mod head;
 mod keys;

@@ -13,6 +13,7 @@ mod world;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
+use tenure_store::export::{Wanted as Everything, export};
 use tenure_store::verify::{Depth, verify};
 use tenure_store::{Options, Store};
 
@@ -129,13 +130,19 @@ fn start(wanted: &Wanted, dir: &std::path::Path) -> Value {
     let (empty, full) = (dir.join("empty"), dir.join("full"));
     let first = timed(&empty);
     let again = median((0..5).map(|_| timed(&empty)).collect());
+    let begin = Instant::now();
     let filled = steps::fill(&full, wanted.events);
+    let append = filled as f64 / begin.elapsed().as_secs_f64();
     let events = median((0..5).map(|_| timed(&full)).collect());
     let begin = Instant::now();
     let report = verify(&full, Depth::Whole).expect("verify runs");
     let took = begin.elapsed().as_secs_f64();
     assert!(report.holds(), "{:?}", report.findings.kept());
+    let begin = Instant::now();
+    let exported = export(&full, &Everything::default(), &mut std::io::sink(), &mut |_| Ok(())).expect("it holds");
+    let export = exported.records as f64 / begin.elapsed().as_secs_f64();
     json!({
+        "append_records_per_s": append, "export_records_per_s": export,
         "first_ms": first, "empty_ms": again, "events": filled, "with_events_ms": events,
         "verify_folds_records_per_s": report.records as f64 / took,
     })

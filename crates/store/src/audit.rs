@@ -8,8 +8,10 @@ use crate::sql::{Cell, Sql, Walk};
 use crate::{Checkpoint, Error, chain, checkpoint, keys};
 use std::collections::BTreeMap;
 use std::path::Path;
+use tenure_core::bound::Hash;
 use tenure_core::id::AgentId;
-use tenure_core::ledger::{Signed, Verifier};
+use tenure_core::ledger::consistency::HandOver;
+use tenure_core::ledger::{self, Signed, Verifier};
 use tenure_core::time::{Stamp, Time};
 
 /// Records that one page looks through.
@@ -181,4 +183,34 @@ pub fn compare(sql: &mut dyn Sql, outside: &Outside) -> Result<Checkpoint, Error
     let stamp = Stamp { at: head.at, run: head.run };
     let end = End { project: Some(head.project), size: head.size, last: head.last, stamp };
     chain::compare(sql, &end, outside.as_ref())
+}
+
+/// The newest head, and what the ledger's keys have handed over.
+///
+/// # Errors
+/// The database's; `Corrupt` where there is no head, or one that cannot be read.
+pub fn newest(sql: &mut dyn Sql) -> Result<(Signed, Vec<HandOver>), Error> {
+    let signed = sql.first("SELECT signed FROM heads LIMIT 1", &[], |row| Ok(row.text(0)?.to_string()))?;
+    let signed = signed.ok_or_else(|| Error::corrupt("the ledger has no head"))?;
+    let signed =
+        serde_json::from_str(&signed).map_err(|error| Error::corrupt(format!("the ledger's head: {error}")))?;
+    let handed = keys::rotations(sql)?.into_iter().map(|(_, _, rotation)| rotation.into());
+    Ok((signed, handed.collect()))
+}
+
+/// The leaf hashes of records from one index on, in order.
+///
+/// # Errors
+/// The database's; `Corrupt` where one is missing.
+pub fn leaves(sql: &mut dyn Sql, from: u64, limit: u32) -> Result<Vec<Hash>, Error> {
+    let text = "SELECT idx, body FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 \
+        ORDER BY idx LIMIT $2";
+    let read = sql.all(text, &[Cell::count(from), Cell::Int(limit.into())], |row| {
+        Ok((row.count::<u64>(0)?, ledger::leaf(row.bytes(1)?)))
+    })?;
+    let placed = read.into_iter().zip(from..).map(|((index, leaf), wanted)| match index == wanted {
+        true => Ok(leaf),
+        false => Err(Error::corrupt(format!("record {wanted} is missing"))),
+    });
+    placed.collect()
 }

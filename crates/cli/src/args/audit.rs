@@ -9,7 +9,7 @@ use super::{Listing, named};
 pub enum Audit {
     /// Prove that the ledger holds: chain, heads, and all folds, rows and texts that follow from it. Or that an export does.
     Verify {
-        /// An export, checked by itself on any machine; `-` for stdin.
+        /// An export, or what `consistency --out` wrote, checked by itself on any machine; `-` for stdin.
         file: Option<PathBuf>,
         /// The quick one: that no record was changed, and nothing of what follows from them.
         #[arg(long, conflicts_with = "file")]
@@ -34,6 +34,8 @@ pub enum Audit {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Prove that the ledger only grew since a head that you kept, or write the newest head to keep it.
+    Consistency(Consistent),
     /// Count records by kind, agent and day, and say what the newest head is.
     Stats,
     /// Change the ledger's key while no daemon runs: the old key's last act is to sign the record that names the new one.
@@ -51,6 +53,19 @@ pub enum Audit {
         #[arg(long, value_name = "REASON", value_parser = named)]
         why: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Consistent {
+    /// A signed head that you kept: head.json, a line of a sink, an export, or what `--out` wrote before.
+    #[arg(long, value_name = "HEADFILE")]
+    pub from: Option<PathBuf>,
+    /// Write both heads and the proof to this file; `audit verify` checks it anywhere.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The public key that you trust: 64 hexadecimal digits, or a file that holds them.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Args)]

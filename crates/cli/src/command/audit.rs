@@ -1,6 +1,7 @@
 //! `tenure audit …`. Verifying reads the data directory itself, beside a running daemon or without one: a proof that is
 //! asked of the daemon would be the daemon's word.
 mod check;
+mod consistency;
 mod export;
 mod query;
 mod rotate;
@@ -29,6 +30,7 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
         Audit::Tail(wanted) => tail::run(wanted, settings, output).await,
         Audit::Query(wanted) => query::run(wanted, settings, output).await,
         Audit::History { id, limit, listing } => query::history(&id, limit, &listing, settings, output).await,
+        Audit::Consistency(asked) => consistency::run(asked, settings, output).await,
         Audit::Stats => stats::run(settings, output).await,
         Audit::RotateKey { why } => rotate::run(&why, settings, output),
         Audit::Erase { id, why } => erase(&id, why, settings, output).await,

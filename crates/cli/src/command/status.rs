@@ -12,7 +12,10 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             let state = if worker.connected { "connected" } else { "away" };
             format!("{} {state}, {} slots, {}", worker.name, worker.slots, worker.level)
         });
-        let languages = status.worker.as_ref().map(|worker| worker.toolchains.join(", "));
+        let languages = status.worker.as_ref().filter(|worker| worker.connected).map(|worker| {
+            let found = worker.toolchains.join(", ");
+            if found.is_empty() { "none: install python3, or another, under /usr".to_string() } else { found }
+        });
         let engine = status.worker.as_ref().map(|worker| worker.engine.clone());
         let unusable = status.unusable.iter().map(|item| {
             let next = item.next.as_ref().map(|next| format!("; {next}")).unwrap_or_default();

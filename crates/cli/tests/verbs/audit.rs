@@ -102,11 +102,11 @@ fn the_tail_is_filtered_by_agent_execution_kind_and_time_and_says_its_columns() 
 /// A public key of nobody here: the first of RFC 8032's examples.
 const ANOTHER: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
-/// The first program in Python of docs/proof.md.
-fn program() -> String {
+/// A program in Python of docs/proof.md, from 1.
+fn program(number: usize) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/proof.md");
     let page = std::fs::read_to_string(page).unwrap();
-    page.split("```python\n").nth(1).unwrap().split("```").next().unwrap().to_string()
+    page.split("```python\n").nth(number).unwrap().split("```").next().unwrap().to_string()
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn an_export_is_checked_by_strangers_with_the_program_alone_and_with_standard_to
     let forged = away.write("forged.jsonl", &forged);
     let told = away.tenure(&["audit", "verify", &forged, "--key", &key]);
     assert!(told.code == 1 && told.stdout.contains("line 2, record "), "{} {}", told.code, told.stdout);
-    away.write("check.py", &program());
+    away.write("check.py", &program(1));
     let shell = |line: &str| {
         let mut command = std::process::Command::new("bash");
         command.args(["-c", line]).current_dir(away.path(""));
@@ -311,4 +311,61 @@ fn the_ledger_s_key_changes_while_no_daemon_runs_and_an_export_holds_by_the_old_
     house.start(&cassette(1), &[]);
     house.tenure(&["audit", "query", "--kind", "ledger.key_rotated"]).ok();
     house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn who_kept_a_head_is_shown_that_the_ledger_only_grew_and_a_cut_or_other_one_is_told() {
+    let mut house = House::up(&cassette(1));
+    let kept = house.path("kept.json").display().to_string();
+    let first = house.tenure(&["audit", "consistency", "--out", &kept, "-o", "json"]).ok().json();
+    assert_eq!((&first["holds"], &first["from"]["size"]), (&true.into(), &first["to"]["size"]));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let key = house.path("data/ledger.pub").display().to_string();
+    let path = house.path("proof.json").display().to_string();
+    let asked = ["audit", "consistency", "--from", &kept, "--out", &path, "--key", &key];
+    let told = house.tenure(&asked).ok();
+    assert!(told.stdout.starts_with("The ledger only grew: from "), "{}", told.stdout);
+    // Heads lie in other places, too.
+    let export = house.path("export.jsonl").display().to_string();
+    house.tenure(&["audit", "export", "--out", &export]).ok();
+    house.tenure(&["audit", "consistency", "--from", &export]).ok();
+    house.tenure(&["audit", "consistency", "--from", &house.path("data/head.json").display().to_string()]).ok();
+    let wrong = house.tenure(&["audit", "consistency", "--from", &file]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("no signed head begins"), "{} {}", wrong.code, wrong.stderr);
+    assert_eq!(house.tenure(&["audit", "consistency", "--from", "nowhere"]).code, 4);
+    // A ledger that does not have what the head covers: a younger one of another project.
+    let other = House::up(&cassette(1));
+    let strange = other.tenure(&["audit", "consistency", "--from", &export]);
+    assert_eq!(strange.code, 1, "{}{}", strange.stdout, strange.stderr);
+    assert!(strange.stdout.contains("another project's") || strange.stderr.contains("fewer records"), "{strange:?}");
+    house.down();
+    // Another machine: no ledger, no daemon.
+    let away = House::new();
+    away.tenure(&["audit", "verify", &path, "--key", &key]).ok();
+    let stranger = away.tenure(&["audit", "verify", &path, "--key", ANOTHER]);
+    assert!(stranger.code == 1 && stranger.stdout.contains("none that this ledger has had"), "{}", stranger.stdout);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let sibling = text.find(r#""path":[""#).unwrap() + 9;
+    let digit = if &text[sibling..=sibling] == "0" { "1" } else { "0" };
+    let forged = away.write("forged.json", &format!("{}{digit}{}", &text[..sibling], &text[sibling + 1..]));
+    let told = away.tenure(&["audit", "verify", &forged, "--key", &key]);
+    assert!(told.code == 1 && told.stdout.contains("is not the beginning"), "{} {}", told.code, told.stdout);
+    away.write("grew.py", &program(2));
+    let shell = |line: &str| {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", line]).current_dir(away.path(""));
+        away.run(command)
+    };
+    let told = shell(&format!("python3 grew.py {forged}"));
+    assert!(told.code != 0 && told.stderr.contains("is not the beginning"), "{}", told.stderr);
+    let told = shell(&format!("python3 grew.py {path}")).ok();
+    assert!(told.stdout.starts_with("grew from "), "{}", told.stdout);
+    let verify = |name: &str, signed: &str| {
+        let files = format!("-inkey {name}.der -rawin -in {name}.bin -sigfile {signed}.sig");
+        shell(&format!("openssl pkeyutl -verify -pubin -keyform DER {files}"))
+    };
+    verify("old", "old").ok();
+    verify("new", "new").ok();
+    assert_ne!(verify("old", "new").code, 0, "the control: a signature over something else");
 }

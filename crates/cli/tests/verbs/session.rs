@@ -259,3 +259,38 @@ fn what_a_sessions_program_prints_is_seen_while_it_runs_and_stands_between_its_e
     let unseen = first_line(house.command(&["watch", "--after", "0", "--capability", "filesystem.*"]), "call.ended");
     assert!(unseen.contains("filesystem.write"), "the control: what is not wanted is not shown: {unseen}");
 }
+
+#[test]
+fn what_a_sessions_calls_were_asked_and_answered_is_erased_once_it_has_ended_and_its_keys_stay_taken() {
+    let house = deployed();
+    let program = rotated(&house, &[]);
+    let (_, opened) = program.ask("POST", "session", None);
+    let id = opened["session"]["id"].as_str().unwrap().to_string();
+    let arguments = serde_json::json!({"key": "total", "value": "a word that nobody else says"});
+    let body =
+        serde_json::json!({"capability": "state.persistent.set", "arguments": arguments, "idempotency_key": "once"});
+    let (_, set) = program.ask("POST", "invoke", Some(body.clone()));
+    assert_eq!(program.ask("POST", "invoke", Some(body.clone())).1["repeated"], true, "the control: {set}");
+    let erase = ["audit", "erase", &id, "--why", "a customer asked", "--yes"];
+    let open = house.tenure(&erase);
+    assert!(open.code == 5 && open.stderr.contains("has not ended"), "{} {}", open.code, open.stderr);
+    let kept = || house.tenure(&["retention", "show", "-o", "json"]).ok().json()["kept_bytes"].as_u64().unwrap();
+    assert_eq!(kept(), 0);
+    house.tenure(&["session", "close", &id]).ok();
+    assert!(kept() > 0, "it counts from its end on");
+    let told = house.tenure(&erase).ok();
+    assert!(told.stdout.contains("is erased; its records stay"), "{}", told.stdout);
+    assert_eq!(kept(), 0);
+    let again = house.tenure(&erase);
+    assert!(again.code == 5 && again.stderr.contains("erased before"), "{} {}", again.code, again.stderr);
+    program.ask("POST", "session", None);
+    let (status, gone) = program.ask("POST", "invoke", Some(body));
+    assert_eq!((status, gone["code"].as_str()), (409, Some("erased")), "{gone}");
+    let (_, call) = program.ask("GET", &format!("calls/{}", set["call"].as_str().unwrap()), None);
+    assert!(call["outcome"] == "done" && call["result"].is_null(), "{call}");
+    let (_, read) = program.call("state.persistent.get", &serde_json::json!({"key": "total"}));
+    assert_eq!(read["result"]["value"], "a word that nobody else says", "a stored value is not its own: {read}");
+    let records = house.tenure(&["audit", "tail", "--kind", "session.erased", "-o", "json"]).ok().json();
+    assert_eq!(records[0]["data"]["reason"], "a customer asked");
+    house.tenure(&["audit", "verify"]).ok();
+}

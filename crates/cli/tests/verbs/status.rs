@@ -30,3 +30,20 @@ fn the_status_says_what_is_not_usable_yet_and_what_to_do() {
     assert!(missing["next"].as_str().unwrap().contains("tenure model pull"), "{missing}");
     assert!(told.contains("not usable") && told.contains("model default: "), "{told}");
 }
+
+#[test]
+fn at_sixty_columns_no_word_of_the_status_is_cut_and_no_line_is_wider() {
+    let house = House::up(&cassette(1));
+    let whole = house.tenure(&["status"]).ok().raw;
+    let narrow = house.on_terminal(60, &["status"]);
+    let words: Vec<&str> = whole.split_whitespace().collect();
+    for line in narrow.lines() {
+        assert!(line.chars().count() <= 60, "{line}");
+    }
+    // What is wider than its room stands on a line of its own; figures that go on moving are no words.
+    let cut = narrow.split_whitespace().find(|word| word.chars().all(char::is_alphabetic) && !words.contains(word));
+    assert_eq!(cut, None, "{narrow}");
+    for name in ["daemon", "listening", "worker", "languages", "model", "ledger", "disk"] {
+        assert!(narrow.lines().any(|line| line.starts_with(name)), "{narrow}");
+    }
+}

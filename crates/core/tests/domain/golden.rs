@@ -176,6 +176,7 @@ fn history_of_sessions(office: Office) -> Office {
     desk.touch().expect("it was silent");
     desk.close().expect("it is open");
     desk.release().expect("it ended with a jail");
+    desk.erase().expect("it has ended");
     desk.rotate(1_000).expect("it is deployed");
     desk.office.world.pass(1_000);
     desk.end_key().expect("it is due");

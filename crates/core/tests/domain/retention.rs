@@ -1,6 +1,7 @@
 //! What ended executions were told and said: kept as long and as much as an agent's plan and its project say, and erased by
 //! events that name each payload.
 use crate::office::{self, OWNER, Office};
+use crate::sessions::{Desk, no};
 use tenure_core::actor::Actor;
 use tenure_core::agent::{self, Agent};
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
@@ -13,6 +14,7 @@ use tenure_core::owed::Obligation;
 use tenure_core::plan::Plan;
 use tenure_core::project;
 use tenure_core::retention::{AGE_MS_MIN, Retention, Why};
+use tenure_core::session::{self, Refusal as No, Session};
 use tenure_core::time::Due;
 
 const HOUR: u64 = 3_600_000;
@@ -85,6 +87,9 @@ pub fn settle(office: &mut Office) -> Vec<Event> {
                 (Stream::Execution(id), Obligation::Erase { .. }) => {
                     Command::Execution(*id, execution::Command::EraseRest {})
                 }
+                (Stream::Session(id), Obligation::Erase { .. }) => {
+                    Command::Session(*id, session::Command::EraseRest {})
+                }
                 _ => return None,
             };
             is_due.then_some(command)
@@ -96,7 +101,9 @@ pub fn settle(office: &mut Office) -> Vec<Event> {
 
 fn reasons(events: &[Event]) -> Vec<Why> {
     let why = |event: &Event| match event {
-        Event::Execution(execution::Event::Erased { why, .. }) => why.clone(),
+        Event::Execution(execution::Event::Erased { why, .. }) | Event::Session(session::Event::Erased { why, .. }) => {
+            why.clone()
+        }
         _ => None,
     };
     events.iter().filter_map(why).collect()
@@ -113,8 +120,12 @@ pub fn every_kind(office: &mut Office) {
 
 /// What the records of an execution bind, and whether it is there.
 fn payloads(office: &Office, id: ExecutionId) -> Vec<(Hash, bool)> {
+    payloads_in(office, Stream::Execution(id))
+}
+
+fn payloads_in(office: &Office, stream: Stream) -> Vec<(Hash, bool)> {
     let mut found = Vec::new();
-    for (_, event) in &office.world.memory.streams[&Stream::Execution(id)] {
+    for (_, event) in &office.world.memory.streams[&stream] {
         event.binds(&mut |hash| found.push((*hash, office.world.memory.payloads.contains_key(hash))));
     }
     found
@@ -248,4 +259,104 @@ fn a_stored_value_that_an_execution_read_stays_when_it_is_erased() {
     assert!(payloads(&office, office.execution).iter().any(|(hash, _)| *hash == value), "the control: it was read");
     office.must(execution::Command::Erase { reason: "it is private".into() });
     assert!(office.world.memory.payloads.contains_key(&value));
+}
+
+/// A session that called, and has ended but for what runs in its jail.
+fn closed(office: Office) -> Desk {
+    let mut desk = Desk::at(office);
+    desk.rotate(0).expect("a key");
+    desk.open().expect("its key lives");
+    desk.invoke("agent.whoami").expect("it is allowed");
+    desk.invoke("process.run").expect("it is allowed");
+    desk.bind().expect("a slot is free");
+    desk.close().expect("it is open");
+    desk
+}
+
+#[test]
+fn what_a_session_called_is_kept_from_the_end_of_its_last_call_and_goes_by_the_same_rules() {
+    let mut office = Office::new(0);
+    keep(&mut office, Some(HOUR), None);
+    let mut desk = closed(office);
+    assert_eq!(kept_bytes(&mut desk.office, Whose::Project), 0, "a call of it runs on");
+    assert_eq!(desk.erase(), no(No::NotEnded {}));
+    desk.office.world.pass(1_000);
+    desk.release().expect("its jail is gone");
+    let stream = Stream::Session(desk.session);
+    let bound = payloads_in(&desk.office, stream);
+    assert!(bound.len() >= 4 && bound.iter().all(|(_, there)| *there), "the control: {bound:?}");
+    let sizes: usize = desk
+        .office
+        .world
+        .memory
+        .payloads
+        .iter()
+        .filter(|(hash, _)| bound.contains(&(**hash, true)))
+        .map(|(_, payload)| payload.bytes().len())
+        .sum();
+    for whose in [Whose::Agent(desk.office.agent), Whose::Project] {
+        assert_eq!(kept_bytes(&mut desk.office, whose), i64::try_from(sizes).unwrap());
+    }
+    let young = {
+        desk.office.world.pass(HOUR / 2);
+        desk.open_another().expect("its key lives");
+        desk.invoke("agent.whoami").expect("it is allowed");
+        desk.close().expect("it is open");
+        Stream::Session(desk.session)
+    };
+    desk.office.world.pass(HOUR / 2 - 1_000 - 1);
+    assert_eq!(reasons(&settle(&mut desk.office)), [], "a millisecond before");
+    desk.office.world.pass(1_001);
+    assert_eq!(reasons(&settle(&mut desk.office)), [Why::Age]);
+    assert!(
+        payloads_in(&desk.office, stream)
+            .iter()
+            .all(|(hash, there)| !there && desk.office.world.memory.erased.contains(hash))
+    );
+    assert!(payloads_in(&desk.office, young).iter().all(|(_, there)| *there), "the control");
+    desk.office.world.pass(HOUR);
+    assert_eq!(reasons(&settle(&mut desk.office)), [Why::Age]);
+    assert_eq!(kept_bytes(&mut desk.office, Whose::Project), 0);
+}
+
+#[test]
+fn beyond_its_size_sessions_and_executions_go_in_the_order_in_which_they_ended() {
+    let mut desk = closed(Office::new(0));
+    desk.release().expect("its jail is gone");
+    let session = desk.session;
+    desk.office.world.pass(1);
+    let execution = work(&mut desk.office);
+    let all = u64::try_from(kept_bytes(&mut desk.office, Whose::Project)).expect("some");
+    keep(&mut desk.office, None, Some(all - 1));
+    desk.office.world.pass(AGE_MS_MIN);
+    assert_eq!(reasons(&settle(&mut desk.office)), [Why::Size]);
+    let erased = desk.office.world.fold::<Session>(session).and_then(|fold| fold.ended.clone()).expect("it ended");
+    assert!(matches!(erased.payloads, Payloads::Erased { .. }), "the first that ended went");
+    assert!(matches!(payloads_of(&desk.office, execution), Payloads::Present { .. }));
+}
+
+#[test]
+fn a_long_session_goes_page_by_page_and_a_value_that_it_read_stays() {
+    let mut office = Office::new(0);
+    let write = office.write("a", "\"calm\"");
+    let value = write.value.bound().hash;
+    office.supervise(agent::Command::SetState(write)).expect("it fits");
+    let mut desk = Desk::at(office);
+    desk.rotate(0).expect("a key");
+    desk.open().expect("its key lives");
+    desk.invoke("state.persistent.get").expect("it is allowed");
+    for _ in 0..300 {
+        desk.invoke("agent.whoami").expect("it is allowed");
+    }
+    desk.close().expect("it is open");
+    let stream = Stream::Session(desk.session);
+    assert!(payloads_in(&desk.office, stream).iter().any(|(hash, _)| *hash == value), "the control: it was read");
+    desk.erase().expect("it has ended");
+    assert_eq!(desk.erase(), no(No::Erased {}));
+    assert_eq!(kept_bytes(&mut desk.office, Whose::Project), 0, "the first page takes it off the sum");
+    let pages = settle(&mut desk.office);
+    assert!(pages.len() > 2, "{} pages", pages.len());
+    let left: Vec<Hash> =
+        payloads_in(&desk.office, stream).iter().filter(|(_, there)| *there).map(|(hash, _)| *hash).collect();
+    assert!(left.iter().all(|hash| *hash == value) && !left.is_empty(), "{left:?}");
 }

@@ -225,7 +225,8 @@ fn the_session_answers_every_command_in_every_state_of_its_jail_as_the_table_say
             desk
         }),
     ];
-    let commands: [(&str, fn(&mut Desk) -> Done); 21] = [
+    let commands: [(&str, fn(&mut Desk) -> Done); 22] = [
+        ("erase", Desk::erase),
         ("invoke a run", |desk| desk.invoke("process.run")),
         ("invoke, own rows", |desk| desk.invoke("agent.whoami")),
         ("invoke, not allowed", |desk| desk.invoke("email.send")),

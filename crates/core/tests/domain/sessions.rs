@@ -103,6 +103,18 @@ impl Desk {
         self.command(Actor::Agent(self.office.agent), session::Command::Close {})
     }
 
+    pub fn erase(&mut self) -> Done {
+        self.erase_for("it is private")
+    }
+
+    pub fn erase_for(&mut self, reason: &str) -> Done {
+        self.command(OWNER, session::Command::Erase { reason: reason.into() })
+    }
+
+    pub fn erase_rest(&mut self) -> Done {
+        self.command(Actor::Daemon, session::Command::EraseRest {})
+    }
+
     pub fn ending(&self, session: SessionId) -> Option<&Ending> {
         self.fold(session)?.ended.as_ref().map(|ended| &ended.ending)
     }
@@ -150,7 +162,10 @@ fn the_session_answers_every_command_in_every_state_as_the_table_says() {
             desk
         }),
     ];
-    let commands: [(&str, fn(&mut Desk) -> Done); 15] = [
+    let commands: [(&str, fn(&mut Desk) -> Done); 18] = [
+        ("erase", Desk::erase),
+        ("erase, without a reason", |desk| desk.erase_for(" ")),
+        ("erase the rest", Desk::erase_rest),
         ("open", Desk::open),
         ("open another", Desk::open_another),
         ("open by a dead key", |desk| {

@@ -6,11 +6,12 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::Value;
 use tenure_core::actor::Actor;
+use tenure_core::ledger::consistency::Prover;
 use tenure_core::ledger::lifecycle;
 use tenure_store::audit::{self, Order};
 use tenure_store::{Checkpoint, Recorded, Selection, events_from};
 use tenure_wire::api::List;
-use tenure_wire::api::audit::{AgentRecords, AuditStats, DayRecords, SignedHead};
+use tenure_wire::api::audit::{AgentRecords, AuditStats, ConsistencyProof, DayRecords, SignedHead};
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
@@ -24,7 +25,7 @@ use super::number::{self, INDEX_MAX, Number};
 use super::problem::{Answer, Failure};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(records)).routes(routes!(stats))
+    OpenApiRouter::new().routes(routes!(records)).routes(routes!(stats)).routes(routes!(consistency))
 }
 
 /// Kinds that one query names.
@@ -198,6 +199,60 @@ async fn stats(State(api): State<Arc<ApiState>>, _: Viewer) -> Answer<AuditStats
         },
         outside: outside.to_string(),
     }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ConsistencyParams {
+    /// Records of the older ledger; without it `to`, and nothing is to be proven.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    from: Option<Number>,
+    /// Records of the newer one; without it, all under the newest head.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    to: Option<Number>,
+}
+
+/// Leaves that are read at a time, so that no reader is held for long.
+const LEAVES: u32 = 2048;
+
+/// Prove that the ledger only grew: RFC 6962, section 2.1.2. All records up to `to` are hashed for it.
+#[utoipa::path(
+    get, path = "/v1/audit/consistency", tag = "audit", params(ConsistencyParams),
+    responses((status = 200, body = ConsistencyProof), (status = "4XX", body = Problem))
+)]
+async fn consistency(
+    State(api): State<Arc<ApiState>>,
+    _: Viewer,
+    Params(params): Params<ConsistencyParams>,
+) -> Answer<ConsistencyProof> {
+    let reader = api.reader().background();
+    let (head, keys) = reader.read(audit::newest).await?;
+    let size = head.head.size;
+    let stated = |name, number: Option<Number>| number.map(|number| number.within(name, 1..=INDEX_MAX)).transpose();
+    let to = stated("to", params.to)?.unwrap_or(size);
+    let from = stated("from", params.from)?.unwrap_or(to);
+    if to > size {
+        let detail = format!("the ledger has {size} records, and not {to}");
+        return Err(Code::ParameterOutOfRange.problem(detail).into());
+    }
+    let mut prover = Prover::new(from, to).ok_or_else(|| {
+        let detail = format!("the ledger of {from} records is larger than the one of {to}");
+        Failure::from(Code::ParameterOutOfRange.problem(detail))
+    })?;
+    while let Some(next) = prover.next() {
+        let leaves = reader.read(move |sql| audit::leaves(sql, next, LEAVES)).await?;
+        if leaves.is_empty() {
+            return Err(Code::LedgerBroken.problem(format!("record {next} is missing")).into());
+        }
+        for (leaf, index) in leaves.into_iter().zip(next..) {
+            if prover.next() == Some(index) {
+                prover.push(leaf);
+            }
+        }
+    }
+    let path = prover.finish().ok_or_else(|| Failure::from(Code::Internal.problem("a proof is not whole")))?;
+    Ok(Out(ConsistencyProof { from, to, path, head: (to == size).then_some(head), keys }))
 }
 
 fn shown(record: &Recorded) -> Result<Value, serde_json::Error> {

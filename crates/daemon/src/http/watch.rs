@@ -104,7 +104,19 @@ pub(super) fn follow(
     let from = after.map_or_else(|| api.app.watch.records(), |index| index.saturating_add(1));
     let (printed, backlog) = (api.app.watch.printed(), VecDeque::new());
     let printers = HashMap::new();
-    let stream = Follow { api, watcher, from, backlog, moved, revocations, printed, next: None, printers, gap: false, over: false };
+    let stream = Follow {
+        api,
+        watcher,
+        from,
+        backlog,
+        moved,
+        revocations,
+        printed,
+        next: None,
+        printers,
+        gap: false,
+        over: false,
+    };
     let stream = unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
@@ -187,7 +199,8 @@ impl Follow {
         if !self.printers.contains_key(&call) {
             let (agent, capability) = (self.watcher.agent, self.watcher.capability.clone());
             let read = self.api.reader().read(move |sql| printer(sql, call, agent, capability.as_deref())).await;
-            let read = read.inspect_err(|error| tracing::error!(%error, "the ledger cannot be read; the watcher is let go"));
+            let read =
+                read.inspect_err(|error| tracing::error!(%error, "the ledger cannot be read; the watcher is let go"));
             if self.printers.len() >= PRINTERS_MAX {
                 self.printers.clear();
             }
@@ -275,7 +288,8 @@ fn printer(
     let Some(row) = calls::get(sql, call)? else { return Ok(None) };
     let Holder::Session(session) = row.holder else { return Ok(None) };
     let Some((owner, agent_name)) = owner(sql, Aggregate::Session(session))? else { return Ok(None) };
-    let is_wanted = agent.is_none_or(|agent| agent == owner) && capability.is_none_or(|glob| is_like(glob, &row.capability));
+    let is_wanted =
+        agent.is_none_or(|agent| agent == owner) && capability.is_none_or(|glob| is_like(glob, &row.capability));
     Ok(is_wanted.then_some(Printer { agent: owner, agent_name, session, call }))
 }
 

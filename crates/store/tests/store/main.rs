@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stood")]
 mod crash;
 mod group;
+mod mutation;
 mod replay;
 mod story;
 mod verify;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tenure_core::bound::Hash;
 use tenure_core::id::{AgentId, ProjectId};
+use tenure_core::ledger::Signed;
+use tenure_core::ledger::consistency::HandOver;
 
 use super::moment::Moment;
 
@@ -62,4 +64,22 @@ pub struct SignedHead {
     pub at: Moment,
     pub key: String,
     pub signature: String,
+}
+
+/// That the ledger of `from` records is the beginning of the one of `to`: whoever knows both roots checks it by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ConsistencyProof {
+    pub from: u64,
+    pub to: u64,
+    /// PROOF(from, D[to]) of RFC 6962, section 2.1.2, in hexadecimal digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub path: Vec<Hash>,
+    /// The newest signed head, where `to` is its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub head: Option<Signed>,
+    /// What each of the ledger's keys said under its signature and the next one's, oldest first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub keys: Vec<HandOver>,
 }

@@ -156,3 +156,25 @@ fn news_of_another_choice_is_not_shown_as_this_ones_and_a_kill_is_not_meant_for_
     screen.take(News::Lost("no daemon answers".into()));
     assert!(shown(&mut screen, 80, 24).contains("not current: no daemon answers"));
 }
+
+#[test]
+fn at_sixty_columns_no_hint_of_the_footer_and_no_word_of_a_note_is_cut() {
+    let mut screen = at_work();
+    for (key, hints) in [
+        (Key::Escape, &["up/down choose", "enter read", "p pause", "r resume", "k kill", "n run", "l log", "q leave"][..]),
+        (Key::Enter, &["up/down scroll", "end newest", "esc back", "q leave"]),
+        (Key::Letter('l'), &["up/down choose", "esc back", "q leave"]),
+    ] {
+        screen.press(key);
+        let text = shown(&mut screen, 60, 24);
+        for hint in hints {
+            assert!(text.contains(hint), "`{hint}` is not in\n{text}");
+        }
+    }
+    let why = "the daemon cannot do that now because a word that is long stands at the border of the row";
+    screen.take(News::Failed(why.to_string()));
+    let text = shown(&mut screen, 60, 24);
+    let note = text.lines().find(|line| line.contains("the daemon cannot")).unwrap_or_else(|| panic!("{text}"));
+    let words = note.trim_matches(['"', ' ', '…']).split_whitespace();
+    assert!(note.contains('…') && words.into_iter().all(|word| why.split(' ').any(|known| known == word)), "{note}");
+}

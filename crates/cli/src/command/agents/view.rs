@@ -7,7 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout as Split, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line as Row, Span};
-use ratatui::widgets::{Block, Paragraph, Row as TableRow, Table, TableState};
+use ratatui::widgets::{Block, Paragraph, Row as TableRow, Table, TableState, Wrap};
 use tenure_core::id::AgentId;
 use tenure_wire::api::agent::{Act, AgentFile};
 use tenure_wire::api::event::{Piece, What};
@@ -242,8 +242,10 @@ impl Screen {
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
+    let keys = key_rows(&screen.focus, frame.area().width);
+    let foot_rows = 1 + u16::try_from(keys.len()).unwrap_or(1);
     let [head, body, foot] =
-        Split::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(2)]).areas(frame.area());
+        Split::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(foot_rows)]).areas(frame.area());
     let [list, detail] = if body.width >= WIDE {
         Split::horizontal([Constraint::Length(76), Constraint::Min(40)]).areas(body)
     } else {
@@ -255,7 +257,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
         Focus::Tasks => draw_tasks(frame, detail, screen),
         Focus::Agents | Focus::Transcript | Focus::Instruction(_) | Focus::Kill => draw_detail(frame, detail, screen),
     }
-    draw_foot(frame, foot, screen);
+    draw_foot(frame, foot, screen, keys);
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
@@ -305,8 +307,9 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     frame.render_stateful_widget(table.block(block("Agents", screen.focus == Focus::Agents)), area, &mut state);
     if screen.lines.is_empty() {
         let inner =
-            Rect { x: area.x + 2, y: area.y + 2, width: area.width.saturating_sub(4), height: 1 }.intersection(area);
-        frame.render_widget("none yet: `tenure agent create NAME --purpose \"…\"` makes one", inner);
+            Rect { x: area.x + 2, y: area.y + 2, width: area.width.saturating_sub(4), height: 2 }.intersection(area);
+        let hint = "none yet: `tenure agent create NAME --purpose \"…\"` makes one";
+        frame.render_widget(Paragraph::new(hint).wrap(Wrap { trim: true }), inner);
     }
 }
 
@@ -354,7 +357,7 @@ fn facts(screen: &Screen, width: usize) -> Vec<Row<'static>> {
     }
     let mut rows = vec![Row::from(spans)];
     let purpose = screen.file.as_ref().and_then(|file| file.purpose.as_deref());
-    rows.extend(purpose.map(|purpose| Row::raw(one_line(purpose).chars().take(width).collect::<String>())));
+    rows.extend(purpose.map(|purpose| Row::raw(within(&one_line(purpose), width))));
     rows
 }
 
@@ -406,14 +409,41 @@ fn draw_tasks(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
     frame.render_widget(Paragraph::new(rows), inner);
 }
 
-fn draw_foot(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
-    let keys = match screen.focus {
+/// What the keys do, in as many rows as it takes without cutting a hint.
+fn key_rows(focus: &Focus, width: u16) -> Vec<String> {
+    let keys = match focus {
         Focus::Agents => "up/down choose  enter read  p pause  r resume  k kill  n run  l log  q leave",
         Focus::Transcript => "up/down scroll  end newest  esc back  p pause  r resume  k kill  n run  q leave",
         Focus::Tasks => "up/down choose  esc back  p pause  r resume  k kill  n run  q leave",
         Focus::Instruction(_) => "enter starts it  esc leaves it",
         Focus::Kill => "y kills what runs of it  any other key leaves it",
     };
+    let mut rows: Vec<String> = Vec::new();
+    for hint in keys.split("  ") {
+        match rows.last_mut() {
+            Some(row) if row.len() + 2 + hint.len() <= usize::from(width) => row.push_str(&format!("  {hint}")),
+            Some(_) | None => rows.push(hint.to_string()),
+        }
+    }
+    rows
+}
+
+/// One row of it; what has no room is left out word by word, and `…` says so.
+fn within(text: &str, width: usize) -> String {
+    if Span::raw(text).width() <= width {
+        return text.to_string();
+    }
+    let mut row = String::new();
+    for word in text.split_inclusive(' ') {
+        if Span::raw(format!("{row}{}", word.trim_end())).width() + 2 > width {
+            break;
+        }
+        row.push_str(word);
+    }
+    format!("{}…", row)
+}
+
+fn draw_foot(frame: &mut Frame<'_>, area: Rect, screen: &Screen, keys: Vec<String>) {
     let name = screen.line().map(|line| one_line(&line.agent.name)).unwrap_or_default();
     let said = match (&screen.focus, &screen.note) {
         (Focus::Instruction(text), _) => {
@@ -426,10 +456,11 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
             ])
         }
         (Focus::Kill, _) => Row::styled(format!("Kill what runs of {name}?"), Modifier::BOLD),
-        (_, Some((ink, note))) => Row::styled(one_line(note), style(*ink)),
+        (_, Some((ink, note))) => Row::styled(within(&one_line(note), usize::from(area.width)), style(*ink)),
         (_, None) => Row::default(),
     };
-    frame.render_widget(Paragraph::new(vec![said, Row::styled(keys, style(Ink::Dim))]), area);
+    let keys = keys.into_iter().map(|row| Row::styled(row, style(Ink::Dim)));
+    frame.render_widget(Paragraph::new(std::iter::once(said).chain(keys).collect::<Vec<_>>()), area);
 }
 
 fn block(title: &str, chosen: bool) -> Block<'static> {

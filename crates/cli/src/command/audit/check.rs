@@ -1,13 +1,15 @@
-//! `tenure audit verify FILE`: an export, checked by nothing but its bytes and a key that is trusted. No ledger and no daemon is
+//! `tenure audit verify FILE`: an export, or a proof that a ledger only grew, checked by nothing but its bytes and a key that is trusted. No ledger and no daemon is
 //! asked, so that it is the same on any machine.
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
 use tenure_core::ledger::Verifier;
+use tenure_core::ledger::consistency::Consistency;
 use tenure_core::ledger::export::{Check, Checked};
 
+use super::consistency;
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
 use crate::screen::one_line;
@@ -19,35 +21,51 @@ const KEY_BYTES_MAX: u64 = 4096;
 
 pub(super) fn run(file: &Path, key: Option<&str>, output: Output) -> Result<Exit, Failure> {
     let trusted = key.map(read_key).transpose()?;
-    let checked = check(file, trusted)?;
+    let checked = match check(file, trusted)? {
+        Read::Export(checked) => checked,
+        Read::Consistency(bytes) => return consistency::verify(&bytes, trusted, output),
+    };
     output.show(&shown(&checked, trusted.is_some()), || told(&checked, trusted.is_some()))?;
     Ok(if checked.holds() { Exit::Done } else { Exit::Failure })
 }
 
-fn check(file: &Path, trusted: Option<Verifier>) -> Result<Checked, Failure> {
+/// What the file was.
+enum Read {
+    Export(Box<Checked>),
+    /// That a ledger only grew; all of it.
+    Consistency(Vec<u8>),
+}
+
+fn check(file: &Path, trusted: Option<Verifier>) -> Result<Read, Failure> {
     let unread = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             Failure::new(Exit::NotFound, format!("there is no file {}", file.display())).next("check the path")
         }
         _ => Failure::new(Exit::Failure, format!("{} cannot be read: {error}", file.display())),
     };
-    let opened: Box<dyn Read> = match file == Path::new("-") {
+    let opened: Box<dyn std::io::Read> = match file == Path::new("-") {
         true => Box::new(std::io::stdin()),
         false => Box::new(File::open(file).map_err(unread)?),
     };
     let (mut reader, mut check, mut line) = (BufReader::new(opened), Check::new(trusted), Vec::new());
+    let mut is_first = true;
     loop {
         line.clear();
         let read = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(unread)?;
         if read == 0 {
-            return Ok(check.finish());
+            return Ok(Read::Export(Box::new(check.finish())));
         }
+        if is_first && Consistency::begins(&line) {
+            (&mut reader).take(LINE_BYTES_MAX).read_to_end(&mut line).map_err(unread)?;
+            return Ok(Read::Consistency(line));
+        }
+        is_first = false;
         check.line(&line);
     }
 }
 
 /// A public key in hexadecimal digits, or the file that holds one, as `ledger.pub`.
-fn read_key(text: &str) -> Result<Verifier, Failure> {
+pub(super) fn read_key(text: &str) -> Result<Verifier, Failure> {
     if let Ok(key) = Verifier::from_hex(text) {
         return Ok(key);
     }
