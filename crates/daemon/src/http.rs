@@ -39,6 +39,7 @@ mod agent_calls;
 mod call_failure;
 mod agent_session;
 mod mcp;
+mod brought;
 mod watch;
 mod models;
 mod audit;
@@ -299,7 +300,8 @@ async fn in_time(request: Request, next: Next) -> Response {
         "/v1/models/test" => Duration::from_secs(models::TEST_SECONDS_MAX + 10),
         // These may wait for a call's end before they begin to answer.
         "/v1/agent/invoke" | mcp::PATH => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
-        _ if path.starts_with("/v1/agent/calls/") => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        "/v1/agent/capabilities" => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        _ if path.starts_with("/v1/agent/calls/") || path.starts_with("/mcp/") => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
         _ => ANSWER_MAX,
     };
     match timeout(within, next.run(request)).await {

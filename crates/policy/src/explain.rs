@@ -4,7 +4,7 @@ use crate::layer::Layer;
 use crate::policy::Policy;
 use crate::request::{entities, request};
 use crate::rule::Rule;
-use crate::schema::ACTIONS;
+use crate::schema::action;
 use crate::uses::Uses;
 use crate::weigh::{Match, layer_verdict, weigh};
 use cedar_policy::{Authorizer, Effect, Entities, PolicySet, Request};
@@ -43,11 +43,11 @@ pub struct RuleView {
 
 impl Policy {
     pub fn explain(&self, ask: &Ask<'_>) -> Explanation {
-        let Some(action) = ACTIONS.get(ask.capability) else {
+        let Some(action) = action(ask.capability) else {
             let judgement = Judgement { policy: ask.policy, ..Judgement::blocked(UNKNOWN_CAPABILITY) };
             return Explanation { judgement, layers: Vec::new() };
         };
-        let (request, entities) = (request(ask, action, Uses::ALL), entities(ask, action));
+        let (request, entities) = (request(ask, &action, Uses::ALL), entities(ask, &action));
         let authorizer = Authorizer::new();
         let covering: Vec<&Layer> = self.layers(ask).map(|(layer, _)| layer).collect();
         let (mut matches, mut views) = (Vec::new(), Vec::new());
@@ -103,7 +103,7 @@ fn alone(authorizer: &Authorizer, rule: &Rule, request: &Request, entities: &Ent
 
 /// Whether a rule speaks of a call, whatever it then says.
 pub(crate) fn covers(rule: &Rule, ask: &Ask<'_>) -> bool {
-    let Some(action) = ACTIONS.get(ask.capability) else { return false };
-    let (request, entities) = (request(ask, action, Uses::ALL), entities(ask, action));
+    let Some(action) = action(ask.capability) else { return false };
+    let (request, entities) = (request(ask, &action, Uses::ALL), entities(ask, &action));
     rule.layer.covers(ask) && alone(&Authorizer::new(), rule, &request, &entities) == Answer::Yes
 }

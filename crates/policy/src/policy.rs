@@ -8,7 +8,7 @@ use crate::layer::{Layer, opener_of};
 use crate::load::load;
 use crate::request::{entities, request};
 use crate::rule::Rule;
-use crate::schema::{ACTIONS, Action};
+use crate::schema::{Action, action};
 use crate::uses::Uses;
 use crate::weigh::{Match, weigh};
 use cedar_policy::{AuthorizationError, Authorizer, Entities, PolicyId, Request};
@@ -67,10 +67,10 @@ impl Policy {
     }
 
     pub fn judge(&self, ask: &Ask<'_>) -> Judgement {
-        let Some(action) = ACTIONS.get(ask.capability) else {
+        let Some(action) = action(ask.capability) else {
             return Judgement { policy: ask.policy, ..Judgement::blocked(UNKNOWN_CAPABILITY) };
         };
-        weigh(&self.rules, ask, &self.matches(ask, action))
+        weigh(&self.rules, ask, &self.matches(ask, &action))
     }
 
     /// What must be read before a call is judged.

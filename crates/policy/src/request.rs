@@ -57,14 +57,14 @@ pub(crate) fn entities(ask: &Ask<'_>, action: &Action) -> Entities {
     let agent = Entity::new(agent_uid(&ask.context.agent_name), attributes, parents)
         .expect("invariant: a text and a number need no evaluation");
     let groups = action.groups.iter().map(|group| action_uid(group)).collect();
-    let action = Entity::new_no_attrs(action_uid(action.capability.name), groups);
+    let action = Entity::new_no_attrs(action_uid(&action.name), groups);
     Entities::from_entities([agent, action], None).expect("invariant: agent and action are two and in no circle")
 }
 
 /// `uses`: what of the context is looked at; the rest is not made.
 pub(crate) fn request(ask: &Ask<'_>, action: &Action, uses: Uses) -> Request {
     let context = Context::from_pairs(pairs(ask, uses)).expect("invariant: names of attributes differ");
-    let (principal, action) = (agent_uid(&ask.context.agent_name), action_uid(action.capability.name));
+    let (principal, action) = (agent_uid(&ask.context.agent_name), action_uid(&action.name));
     Request::new(principal, action, project_uid(), context, None)
         .expect("invariant: without a schema every request is one")
 }

@@ -149,15 +149,15 @@ async fn check(
     _: Viewer,
     Json(body): Json<CheckPolicy>,
 ) -> Answer<PolicyExplanation> {
-    let Some(known) = capability::find(&body.capability) else {
+    let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
+    let input = body.input.map(|input| serde_json::from_str(input.get())).transpose().map_err(wrong)?;
+    let attributes = capability::attributes(&body.capability, &input.unwrap_or_else(|| serde_json::json!({})));
+    let Some(attributes) = attributes else {
         let names = capability::catalogue().map(|known| known.name);
         let near = nearest(&body.capability, names).map(|near| format!(": did you mean `{near}`?"));
         let detail = format!("no capability is called {}{}", quoted(&body.capability), near.unwrap_or_default());
         return Err(Code::CallArgumentsWrong.problem(detail).into());
     };
-    let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
-    let input = body.input.map(|input| serde_json::from_str(input.get())).transpose().map_err(wrong)?;
-    let attributes = known.attributes(&input.unwrap_or_else(|| serde_json::json!({})));
     let row = api.agent(&body.agent).await?;
     let (agent, revision) = (row.id, row.standing.revision);
     let plan = api.records.read(move |txn| txn.plan(agent, revision)).await?;
@@ -173,10 +173,10 @@ async fn check(
         counters: Counters::default(),
     };
     let ask = Ask {
-        actor: Actor::Agent(agent),
+        actor: tenure_core::call::asker(Actor::Agent(agent), &body.capability),
         agent,
         revision,
-        capability: known.name,
+        capability: &body.capability,
         attributes: &attributes,
         tools: &plan.tools,
         context: &context,
