@@ -43,7 +43,7 @@ pub(crate) enum Known {
     Unasked,
     Tools { tools: Vec<Tool>, at: Time },
     /// It was asked in vain, and why.
-    Failed { why: String, at: Time },
+    Failed(String),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -80,7 +80,7 @@ impl Upstream {
                         (_, result) => {
                             let told = result.and_then(|result| result["error"].as_str().map(clip));
                             let why = told.or_else(|| row.sentence.clone());
-                            Known::Failed { why: why.unwrap_or_else(|| "it gave no list".to_string()), at }
+                            Known::Failed(why.unwrap_or_else(|| "it gave no list".to_string()))
                         }
                     }
                 }
@@ -93,14 +93,14 @@ impl Upstream {
     pub(crate) fn tools(&self) -> impl Iterator<Item = &Tool> {
         self.servers.iter().flat_map(|server| match &server.known {
             Known::Tools { tools, .. } => tools.as_slice(),
-            Known::Unasked | Known::Failed { .. } => &[],
+            Known::Unasked | Known::Failed(_) => &[],
         })
     }
 
     /// Why a server's tools are not known.
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         self.servers.iter().filter_map(|server| match &server.known {
-            Known::Failed { why, .. } => Some((server.name.as_str(), why.as_str())),
+            Known::Failed(why) => Some((server.name.as_str(), why.as_str())),
             Known::Unasked | Known::Tools { .. } => None,
         })
     }
@@ -135,7 +135,7 @@ impl Upstream {
             }
             Asked::CallTool(tool) => match &server.known {
                 Known::Unasked => Some(format!("what tools `{}` has is not known: list them first", server.name)),
-                Known::Failed { why, .. } => {
+                Known::Failed(why) => {
                     Some(format!("what tools `{}` has is not known: {why}", server.name))
                 }
                 Known::Tools { tools, .. } => {

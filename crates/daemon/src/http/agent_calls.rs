@@ -158,7 +158,7 @@ impl ApiState {
         asked: Invoke,
         until: Instant,
     ) -> Result<Answered, Failure> {
-        let upstream = self.brought_by(caller, session, &asked.capability, until).await?;
+        let upstream = self.brought_by(caller, session, &asked.capability).await?;
         self.asked(caller, session, asked, &upstream, until).await
     }
 

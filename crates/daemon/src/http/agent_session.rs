@@ -2,7 +2,6 @@
 //! and follow what happens to it; its calls are in `agent_calls`. Every request by which a session is meant is a sign of its life.
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json as Out;
 use axum::extract::State;
@@ -37,10 +36,6 @@ use super::number::Number;
 use super::problem::{Answer, Failure};
 use super::watch::{Watcher, follow};
 use crate::upstream::{Tool, Upstream};
-use tokio::time::Instant;
-
-/// How long MCP servers are waited for.
-const SERVERS_WAIT: Duration = Duration::from_secs(20);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -116,7 +111,7 @@ async fn capabilities(
     headers: HeaderMap,
 ) -> Answer<List<Value>> {
     let upstream = match api.meant(caller, &headers).await {
-        Ok(session) => api.brought(caller, session.id, Instant::now() + SERVERS_WAIT).await?,
+        Ok(session) => api.brought(caller, session.id).await?,
         Err(failure) if failure.0.code == Code::SessionNone => Upstream::default(),
         Err(failure) => return Err(failure),
     };

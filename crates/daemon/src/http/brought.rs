@@ -1,6 +1,7 @@
 //! What MCP servers bring to the sessions of an agent: they are asked by calls of the session, and what they said is held for a
 //! minute. Must never: speak to a server itself.
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tenure_core::call::Holder;
@@ -16,6 +17,8 @@ use super::auth::AgentCaller;
 use super::problem::Failure;
 use crate::upstream::{Known, Upstream};
 
+/// How long servers are waited for that must say first what they have.
+pub(super) const SERVERS_WAIT: Duration = Duration::from_secs(20);
 /// A list is asked for anew when it is older.
 const LIST_MS_MAX: u64 = 60_000;
 
@@ -30,7 +33,6 @@ impl ApiState {
         caller: AgentCaller,
         session: SessionId,
         name: &str,
-        until: Instant,
     ) -> Result<Upstream, Failure> {
         // Some clients write no dots.
         if !name.starts_with("mcp.") && !name.starts_with("mcp_") {
@@ -42,25 +44,20 @@ impl ApiState {
             None => true,
         };
         let unasked = known.servers.iter().filter(|server| wants(&server.name));
-        let unasked = unasked.filter(|server| matches!(server.known, Known::Unasked | Known::Failed { .. }));
+        let unasked = unasked.filter(|server| matches!(server.known, Known::Unasked | Known::Failed(_)));
         let unasked: Vec<String> = unasked.map(|server| server.name.clone()).collect();
         if unasked.is_empty() {
             return Ok(known);
         }
-        self.ask_servers(caller, session, &plan, unasked, until).await
+        self.ask_servers(caller, session, &plan, unasked).await
     }
 
     /// The tools of all servers, asked for where that was not done just now.
-    pub(super) async fn brought(
-        &self,
-        caller: AgentCaller,
-        session: SessionId,
-        until: Instant,
-    ) -> Result<Upstream, Failure> {
+    pub(super) async fn brought(&self, caller: AgentCaller, session: SessionId) -> Result<Upstream, Failure> {
         let (plan, known) = self.known(caller, session).await?;
         let now = self.app.committer.now().at;
         let is_old = |known: &Known| match known {
-            Known::Unasked | Known::Failed { .. } => true,
+            Known::Unasked | Known::Failed(_) => true,
             Known::Tools { at, .. } => now.millis().abs_diff(at.millis()) > LIST_MS_MAX,
         };
         let old = known.servers.iter().filter(|server| is_old(&server.known));
@@ -68,7 +65,7 @@ impl ApiState {
         if old.is_empty() {
             return Ok(known);
         }
-        self.ask_servers(caller, session, &plan, old, until).await
+        self.ask_servers(caller, session, &plan, old).await
     }
 
     /// What the holder of a call knows that waits for a person.
@@ -110,8 +107,8 @@ impl ApiState {
         session: SessionId,
         plan: &Plan,
         names: Vec<String>,
-        until: Instant,
     ) -> Result<Upstream, Failure> {
+        let until = Instant::now() + SERVERS_WAIT;
         let named = |name: &str| plan.mcp.iter().any(|server| server.name == name);
         let upstream = self.known(caller, session).await?.1;
         let asks = names.iter().filter(|name| named(name)).map(|name| {

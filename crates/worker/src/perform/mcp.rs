@@ -215,6 +215,3 @@ fn failed(server: &str, fault: Fault) -> PerformResult {
     };
     Ok(CallResult::failed(code, format!("MCP server `{server}`: {sentence}")))
 }
-
-#[cfg(test)]
-mod tests;

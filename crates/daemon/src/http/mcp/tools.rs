@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn every_capability_is_a_tool_whose_schemas_are_objects_and_whose_name_any_client_takes() {
         let all: Vec<_> = catalogue().collect();
-        let page = page(&all, None).unwrap();
+        let page = page(&all, Vec::new(), None).unwrap();
         assert_eq!((page.tools.len(), page.next_cursor), (all.len() + 1, None), "one page holds all");
         for tool in &page.tools {
             assert!(tool.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{tool:?}");

@@ -78,7 +78,7 @@ impl Server {
             return Ok(Upstream::default());
         }
         let session = self.session().await?;
-        let mut upstream = self.api.brought(self.caller, session, Instant::now() + CALL_WAIT).await?;
+        let mut upstream = self.api.brought(self.caller, session).await?;
         if let Some(mounted) = &self.mounted {
             upstream.servers.retain(|server| server.name == *mounted);
         }

@@ -113,7 +113,12 @@ impl Stdio {
     }
 
     async fn send(&self, message: ToProgram) -> Result<(), Fault> {
-        self.to.send(message).await.map_err(|_| self.lost())
+        if self.to.send(message).await.is_ok() {
+            return Ok(());
+        }
+        // Its task ends before it has said why.
+        self.dead.cancelled().await;
+        Err(self.lost())
     }
 
     fn lost(&self) -> Fault {
