@@ -93,7 +93,8 @@ impl Holder {
     /// An MCP client that has greeted, at this path.
     pub fn greeted(daemon: &Daemon, agent: &str, path: &str) -> Holder {
         let mut holder = Holder { path: path.to_string(), ..Holder::of(daemon, agent) };
-        let greeting = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let greeting =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
         let answer = holder.rpc("initialize", greeting);
         holder.session = answer.session;
         assert!(holder.session.is_some(), "{}", answer.body);

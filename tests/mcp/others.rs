@@ -50,7 +50,8 @@ fn pass_on(mut client: TcpStream, address: &str, key: &str, path: &str) -> Optio
     let mut first = String::new();
     reader.read_line(&mut first).ok()?;
     let method = first.split(' ').next()?.to_string();
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nauthorization: Bearer {key}\r\n");
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nauthorization: Bearer {key}\r\n");
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -114,9 +115,15 @@ fn the_conformance_suite_finds_through_the_gateway_what_it_finds_of_the_server_i
             let lost: Vec<&String> = direct
                 .iter()
                 .filter(|name| !through.contains(*name) && !TRANSPORT.contains(&name.as_str()))
-                .filter(|name| requirements == own || !["ping", "server-initialize", "sep-2164-resource-not-found"].contains(&name.as_str()))
+                .filter(|name| {
+                    requirements == own
+                        || !["ping", "server-initialize", "sep-2164-resource-not-found"].contains(&name.as_str())
+                })
                 .collect();
-            assert!(lost.is_empty(), "a server of {own}, a client of {requirements}: lost {lost:?}; it passes {through:?}");
+            assert!(
+                lost.is_empty(),
+                "a server of {own}, a client of {requirements}: lost {lost:?}; it passes {through:?}"
+            );
         }
     }
 }
@@ -128,7 +135,7 @@ fn governed(daemon: &Daemon) -> Holder {
     let rules = "@verdict(\"approval_required\")\npermit(principal, action == Action::\"mcp.post.send\", resource);\n\
                  forbid(principal, action == Action::\"mcp.next.add\", resource);\n";
     std::fs::write(&file, rules).expect("it can be written");
-    daemon.ok(&["policy", "apply", &format!("project={}", file.display())]);
+    daemon.ok(&["policy", "apply", file.to_str().expect("a path of ours is UTF-8")]);
     Holder::of(daemon, "outside")
 }
 

@@ -38,7 +38,8 @@ fn every_sample_of_the_page_does_what_the_page_says() {
             "python" => {
                 let address = Holder::of(daemon, "outside").address;
                 page.shell("tenure agent rotate outside -o json | sed -n 's/.*\"secret\": *\"\\([^\"]*\\)\".*/\\1/p' > agent.key").ok();
-                std::fs::write(folder.join("sample.py"), text.replace("127.0.0.1:7800", &address)).expect("it can be written");
+                std::fs::write(folder.join("sample.py"), text.replace("127.0.0.1:7800", &address))
+                    .expect("it can be written");
                 let printed = page.shell("python3 sample.py").ok();
                 assert!(printed.stdout.contains("state.persistent.set"), "{}", printed.stdout);
             }

@@ -303,11 +303,7 @@ pub fn find(name: &str) -> Option<&'static Capability> {
 /// The terms of a capability of the catalogue, or of one that an MCP server brings; none of what is neither.
 pub fn terms(name: &str) -> Option<Terms> {
     let known = find(name);
-    let built = known.map(|known| Terms {
-        effects: known.effects,
-        idempotent: known.idempotent,
-        place: known.place(),
-    });
+    let built = known.map(|known| Terms { effects: known.effects, idempotent: known.idempotent, place: known.place() });
     built.or_else(|| mcp::Name::parse(name).map(|name| name.asked.terms()))
 }
 

@@ -301,7 +301,9 @@ async fn in_time(request: Request, next: Next) -> Response {
         // These may wait for a call's end before they begin to answer.
         "/v1/agent/invoke" | mcp::PATH => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
         "/v1/agent/capabilities" => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
-        _ if path.starts_with("/v1/agent/calls/") || path.starts_with("/mcp/") => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        _ if path.starts_with("/v1/agent/calls/") || path.starts_with("/mcp/") => {
+            ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX)
+        }
         _ => ANSWER_MAX,
     };
     match timeout(within, next.run(request)).await {

@@ -41,7 +41,10 @@ pub(crate) struct Server {
 pub(crate) enum Known {
     /// It was never asked.
     Unasked,
-    Tools { tools: Vec<Tool>, at: Time },
+    Tools {
+        tools: Vec<Tool>,
+        at: Time,
+    },
     /// It was asked in vain, and why.
     Failed(String),
 }
@@ -106,12 +109,20 @@ impl Upstream {
     }
 
     /// The capability that is meant by a name; some write no dots.
-    pub(crate) fn meant<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+    pub(crate) fn meant(&self, name: &str) -> Option<String> {
         if Name::parse(name).is_some() {
-            return Some(name);
+            return Some(name.to_string());
         }
         let spelt = |tool: &&Tool| tool.capability.replace(['.', '/'], "_") == name;
-        self.tools().find(spelt).map(|tool| tool.capability.as_str())
+        if let Some(tool) = self.tools().find(spelt) {
+            return Some(tool.capability.clone());
+        }
+        // What its server does not have is refused by that server's name.
+        let of = |server: &Server| {
+            let tool = name.strip_prefix("mcp_")?.strip_prefix(server.name.as_str())?.strip_prefix('_')?;
+            Some(capability(&server.name, Asked::CallTool(tool)))
+        };
+        self.servers.iter().find_map(of).filter(|name| Name::parse(name).is_some())
     }
 
     /// Why a call of such a capability cannot be made; none of one that can.
@@ -121,9 +132,7 @@ impl Upstream {
             return Some(format!("the manifest names no MCP server `{}`; it names {}", name.server, list(&names)));
         };
         let text = json!({"type": "string", "minLength": 1, "maxLength": 8192});
-        let own = |properties: Value, required: &[&str]| {
-            json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
-        };
+        let own = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
         match name.asked {
             Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => {
                 unfit(&own(json!({}), &[]), arguments)
@@ -135,9 +144,7 @@ impl Upstream {
             }
             Asked::CallTool(tool) => match &server.known {
                 Known::Unasked => Some(format!("what tools `{}` has is not known: list them first", server.name)),
-                Known::Failed(why) => {
-                    Some(format!("what tools `{}` has is not known: {why}", server.name))
-                }
+                Known::Failed(why) => Some(format!("what tools `{}` has is not known: {why}", server.name)),
                 Known::Tools { tools, .. } => {
                     let full = capability(name.server, name.asked);
                     match tools.iter().find(|known| known.capability == full) {
@@ -248,7 +255,11 @@ mod tests {
     fn what_a_server_does_not_have_or_take_never_leaves_and_says_what_there_is() {
         let schema = json!({"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]});
         let upstream = mail(&[("send", schema)]);
-        assert_eq!(misfit(&upstream, "mcp.mail.send", json!({"to": "a"})), None, "the control: what fits is let through");
+        assert_eq!(
+            misfit(&upstream, "mcp.mail.send", json!({"to": "a"})),
+            None,
+            "the control: what fits is let through"
+        );
         for (capability, arguments, word) in [
             ("mcp.mail.send", json!({"to": 1}), "/to"),
             ("mcp.mail.sent", json!({"to": "a"}), "mcp.mail.send"),

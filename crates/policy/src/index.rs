@@ -22,9 +22,8 @@ static CODES: LazyLock<BTreeMap<String, Code>> = LazyLock::new(|| {
 });
 
 /// The codes under which rules about an action lie.
-static LOOKED_UP: LazyLock<HashMap<&'static str, Vec<Code>>> = LazyLock::new(|| {
-    ACTIONS.iter().map(|(name, action)| (*name, codes(action).collect())).collect()
-});
+static LOOKED_UP: LazyLock<HashMap<&'static str, Vec<Code>>> =
+    LazyLock::new(|| ACTIONS.iter().map(|(name, action)| (*name, codes(action).collect())).collect());
 
 fn codes(action: &Action) -> impl Iterator<Item = Code> {
     let own = [What::Any, What::Is(action.name.clone()), What::In(action.name.clone())];

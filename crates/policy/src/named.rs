@@ -45,7 +45,8 @@ impl Named {
         for rest in text.split("input").skip(1) {
             let rest = rest.trim_start();
             let after = rest.strip_prefix('.').or_else(|| rest.strip_prefix("has ")).or_else(|| rest.strip_prefix('['));
-            if let Some(name) = after.and_then(|after| argument(after.trim_start())).filter(|_| self.arguments.len() < NAMED_MAX)
+            if let Some(name) =
+                after.and_then(|after| argument(after.trim_start())).filter(|_| self.arguments.len() < NAMED_MAX)
             {
                 self.arguments.insert(name);
             }

@@ -2,8 +2,8 @@
 //! it, `tenure sandbox explain` says it in words. Must never: loosen what the manifest states.
 use serde::{Deserialize, Serialize};
 use tenure_core::manifest::{Backend, Guard, Host, Problem};
-use tenure_core::plan::{McpServer, Sandbox};
 pub use tenure_core::plan::{CONNECTIONS_MAX, Life, Network, TTL_HOURS, Volume};
+use tenure_core::plan::{McpServer, Sandbox};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {

@@ -152,7 +152,8 @@ mod tests {
         assert_eq!(Name::parse("mcp.mail.send.now"), mail(Asked::CallTool("send.now")));
         assert_eq!(Name::parse("mcp.mail.tools/list"), mail(Asked::ListTools));
         let long = format!("mcp.mail.{}", "a".repeat(NAME_BYTES_MAX));
-        for wrong in ["mcp.mail", "mcp.mail.", "mcp..send", "mcp.Mail.send", "mcp.mail.a b", "mcp.mail.*", "x.mail.send", &long]
+        for wrong in
+            ["mcp.mail", "mcp.mail.", "mcp..send", "mcp.Mail.send", "mcp.mail.a b", "mcp.mail.*", "x.mail.send", &long]
         {
             assert_eq!(Name::parse(wrong), None, "{wrong}");
         }

@@ -321,7 +321,9 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         Event::CallHeld(held) => change_call(execution, held.call, |call| call.apply_held(held)),
         Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
         Event::CallReleased(released) => change_call(execution, released.call, Open::apply_released),
-        Event::CallBlocked { call, capability, blocked, .. } => apply_blocked(execution, *call, capability, blocked, run),
+        Event::CallBlocked { call, capability, blocked, .. } => {
+            apply_blocked(execution, *call, capability, blocked, run)
+        }
         Event::CallEnded(ended) => apply_ended(execution, ended, run),
         Event::Started { .. }
         | Event::CancelRequested { .. }

@@ -20,9 +20,9 @@ fn an_iteration_begins_by_asking_its_servers_and_its_model_waits_for_their_answe
     let mut office = office();
     let bind = office.bind();
     let events = office.apply(bind).expect("it is bound");
-    let asked = events.iter().filter(|event| {
-        matches!(event, tenure_core::aggregate::Event::Execution(Event::ToolsAsked { .. }))
-    });
+    let asked = events
+        .iter()
+        .filter(|event| matches!(event, tenure_core::aggregate::Event::Execution(Event::ToolsAsked { .. })));
     assert_eq!(asked.count(), 1);
     let open = office.open_calls();
     let names: Vec<&str> = open.iter().map(|call| call.capability.as_str()).collect();

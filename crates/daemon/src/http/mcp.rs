@@ -60,7 +60,8 @@ async fn message_to_one(
     let plan = api.plan_of(caller).await?;
     if !plan.mcp.iter().any(|known| known.name == server) {
         let names: Vec<&str> = plan.mcp.iter().map(|known| known.name.as_str()).collect();
-        let problem = Code::RouteUnknown.problem(format!("the agent's manifest names no MCP server {}", quoted(&server)));
+        let problem =
+            Code::RouteUnknown.problem(format!("the agent's manifest names no MCP server {}", quoted(&server)));
         return Err(problem.hint(format!("it names: {}", names.join(", "))).into());
     }
     answered(api, caller, Some(server), request).await

@@ -232,13 +232,7 @@ fn whole(answer: Answer, carried: String) -> Result<(Answer, Option<String>), Fa
     Ok((answer, Some(output)))
 }
 
-fn answered(
-    app: &App,
-    upstream: &Upstream,
-    answer: Answer,
-    output: Option<String>,
-    took_ms: u64,
-) -> execution::Answer {
+fn answered(app: &App, upstream: &Upstream, answer: Answer, output: Option<String>, took_ms: u64) -> execution::Answer {
     if let Some(warning) = &answer.warning {
         tracing::warn!(warning, "a model's answer");
     }
@@ -289,7 +283,8 @@ pub(crate) fn proposal(
     misfit: Option<String>,
 ) -> Proposal {
     let known = meant(name);
-    let name = known.map(|known| known.name).or_else(|| upstream.meant(name)).unwrap_or(name);
+    let meant = known.map(|known| known.name.to_string()).or_else(|| upstream.meant(name));
+    let name = meant.as_deref().unwrap_or(name);
     let attributes = capability::attributes(name, arguments).unwrap_or_default();
     let (attributes, too_large) = match attributes_json(&attributes) {
         Ok(json) => (json, None),
@@ -439,7 +434,8 @@ mod tests {
             cost_micro_usd: None,
             warning: None,
         };
-        let kept: Delta = serde_json::from_slice(answered(&app, &Upstream::default(), answer, None, 1).delta.bytes()).unwrap();
+        let kept: Delta =
+            serde_json::from_slice(answered(&app, &Upstream::default(), answer, None, 1).delta.bytes()).unwrap();
         assert_eq!(kept.calls[0].arguments, arguments);
     }
 

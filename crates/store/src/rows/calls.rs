@@ -130,11 +130,7 @@ pub fn of_lists(sql: &mut dyn Sql, holder: Holder, iteration: Option<u32>, limit
         "WHERE holder = $1 AND iteration = $2 AND capability LIKE 'mcp.%/list' AND state IN ('ended', 'blocked') \
         ORDER BY id DESC LIMIT $3",
     );
-    let cells = [
-        Cell::Text(&holder.to_string()),
-        Cell::Int(iteration.unwrap_or(0).into()),
-        Cell::Int(limit.into()),
-    ];
+    let cells = [Cell::Text(&holder.to_string()), Cell::Int(iteration.unwrap_or(0).into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)
 }
 

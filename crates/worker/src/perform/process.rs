@@ -269,7 +269,10 @@ pub(super) struct StartContext<'a> {
     pub(super) backend: &'a Backend,
 }
 
-pub(super) fn not_started(refusal: &Refusal, StartContext { command, alone, backend }: &StartContext<'_>) -> CallResult {
+pub(super) fn not_started(
+    refusal: &Refusal,
+    StartContext { command, alone, backend }: &StartContext<'_>,
+) -> CallResult {
     const AGAIN: i32 = 11;
     const NOMEM: i32 = 12;
     let known = match backend {

@@ -60,9 +60,11 @@ async fn servers_of_both_forms_are_listed_called_read_and_prompted_inside_the_ja
         let of = |word: &str| format!("mcp.{name}.{word}");
         let list = served.done(&of("tools/list"), json!({})).await;
         assert_eq!(list["server"], json!({"name": "fixture", "version": "1", "protocol": protocol}));
-        let names: Vec<&str> = list["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
+        let names: Vec<&str> =
+            list["tools"].as_array().unwrap().iter().filter_map(|tool| tool["name"].as_str()).collect();
         assert_eq!(names, ["echo", "send", "add", "fail", "slow", "big", "die", "where"], "all pages, in order");
-        let left_out: Vec<&str> = list["left_out"].as_array().unwrap().iter().filter_map(|entry| entry["name"].as_str()).collect();
+        let left_out: Vec<&str> =
+            list["left_out"].as_array().unwrap().iter().filter_map(|entry| entry["name"].as_str()).collect();
         assert_eq!(left_out, ["bad name", "tools/list"]);
         let said = served.done(&of("echo"), json!({"text": "grüezi\n"})).await;
         assert_eq!(said, json!({"content": [{"type": "text", "text": "grüezi\n"}]}));
@@ -75,7 +77,9 @@ async fn servers_of_both_forms_are_listed_called_read_and_prompted_inside_the_ja
         assert_eq!(prompt["messages"][0]["content"]["text"], "Greet Ada");
         let (code, told) = served.failed(&of("fail")).await;
         assert_eq!((code.as_str(), told.as_str()), ("tool_error", "it cannot be done"));
-        let found: Value = serde_json::from_str(served.done(&of("where"), json!({})).await["content"][0]["text"].as_str().unwrap()).unwrap();
+        let found: Value =
+            serde_json::from_str(served.done(&of("where"), json!({})).await["content"][0]["text"].as_str().unwrap())
+                .unwrap();
         assert_eq!((&found["cwd"], &found["host"]), (&json!("/workspace"), &json!(false)), "it runs in the jail");
     }
     served.house.release().await;

@@ -189,7 +189,7 @@ impl Server {
                 }
                 Ok(answer::of(Ok(Answered::Open(call)), None, 0))
             }
-            answered = self.api.answered(id, session, until) => self.shown(id, answered, 0).await,
+            answered = self.api.answered(id, session, until) => self.shown(id, answered, 0, false).await,
         }
     }
 
@@ -205,7 +205,7 @@ impl Server {
             return Ok(answer::of(Ok(Answered::Open(open)), Some(approval), 0));
         }
         let answered = self.api.answered(call, session, Instant::now() + waited(wanted.wait_ms)).await;
-        self.shown(call, answered, wanted.offset).await
+        self.shown(call, answered, wanted.offset, true).await
     }
 
     /// A call may have begun to wait for a person meanwhile.
@@ -214,12 +214,13 @@ impl Server {
         call: CallId,
         answered: Result<Answered, Failure>,
         offset: usize,
+        later: bool,
     ) -> Result<CallToolResult, Failure> {
         let approval = match &answered {
             Ok(Answered::Open(_)) => self.approval_of(call).await?,
             Ok(Answered::Done(_)) | Err(_) => {
                 if let Some(said) = self.api.said_by_server(call).await? {
-                    return Ok(upstream::said(call, said, offset));
+                    return Ok(upstream::said(call, said, offset, later));
                 }
                 None
             }

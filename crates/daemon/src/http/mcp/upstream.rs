@@ -25,6 +25,8 @@ use crate::upstream::{Tool, Upstream};
 const OF_SERVER: &str = "tenure://mcp/";
 /// What came of a call, as a resource.
 const OF_CALL: &str = "tenure://call/";
+/// What clients of 2026-07-28 are told of a result that is one; others are not.
+const COMPLETE: &str = "complete";
 /// Entries of one page.
 const PAGE: usize = 128;
 
@@ -44,13 +46,23 @@ pub(super) fn tool(tool: &Tool, name: &str) -> McpTool {
     })
 }
 
-/// As the server said it, with the call's id beside it. A long one is cut in its text, and whole as a resource.
-pub(super) fn said(call: CallId, mut said: Value, offset: usize) -> CallToolResult {
+/// As the server said it, with the call's id beside it. A long one is cut in its text, and whole as a resource. `later`: it is given by
+/// `tenure.call_result`, whose own schema the structured content fits.
+pub(super) fn said(call: CallId, mut said: Value, offset: usize, later: bool) -> CallToolResult {
     let text = said.to_string();
     if offset == 0 && text.len() <= RESULT_BYTES_MAX {
         if let Some(fields) = said.as_object_mut() {
             fields.remove("error");
+            if later {
+                let failed = fields.get("isError") == Some(&Value::Bool(true));
+                let mut content = json!({"status": if failed { "failed" } else { "done" }, "call": call});
+                if let Some(structured) = fields.remove("structuredContent") {
+                    content["result"] = structured;
+                }
+                fields.insert("structuredContent".to_string(), content);
+            }
             fields.insert("_meta".to_string(), json!({"tenure.dev/call": call}));
+            fields.insert("resultType".to_string(), json!(COMPLETE));
             fields.entry("content").or_insert_with(|| json!([]));
         }
         if let Ok(result) = serde_json::from_value(said) {
@@ -115,8 +127,7 @@ impl Server {
     async fn ask(&self, server: &str, asked: Asked<'_>, arguments: Value) -> Result<Value, ErrorData> {
         let failed = |failure: Failure| in_protocol(&failure);
         let session = self.session().await.map_err(failed)?;
-        let invoke =
-            Invoke { capability: capability(server, asked), arguments, idempotency_key: None, wait_ms: None };
+        let invoke = Invoke { capability: capability(server, asked), arguments, idempotency_key: None, wait_ms: None };
         let begun = self.api.invoked(self.caller, session, invoke, Instant::now()).await.map_err(failed)?;
         let call = match begun {
             Answered::Done(invoked) => return Ok(invoked.result),
@@ -268,7 +279,11 @@ impl Server {
     }
 }
 
-fn read<T: DeserializeOwned>(result: Value) -> Result<T, ErrorData> {
-    serde_json::from_value(result)
-        .map_err(|error| ErrorData::internal_error(format!("the MCP server's answer is none of the protocol's: {error}"), None))
+fn read<T: DeserializeOwned>(mut result: Value) -> Result<T, ErrorData> {
+    if let Some(fields) = result.as_object_mut() {
+        fields.insert("resultType".to_string(), json!(COMPLETE));
+    }
+    serde_json::from_value(result).map_err(|error| {
+        ErrorData::internal_error(format!("the MCP server's answer is none of the protocol's: {error}"), None)
+    })
 }

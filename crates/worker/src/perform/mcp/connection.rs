@@ -26,7 +26,10 @@ pub(super) enum Fault {
     /// It does not speak as it must.
     Protocol(String),
     /// Its own error.
-    Refused { code: i64, message: String },
+    Refused {
+        code: i64,
+        message: String,
+    },
 }
 
 #[derive(Debug)]

@@ -65,10 +65,19 @@ pub(super) fn answer(id: &Value, method: &str) -> Value {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Incoming {
-    Answer { id: u64, result: Result<Value, RpcError> },
+    Answer {
+        id: u64,
+        result: Result<Value, RpcError>,
+    },
     /// It wants something of its client.
-    Request { id: Value, method: String },
-    Progress { id: u64, text: String },
+    Request {
+        id: Value,
+        method: String,
+    },
+    Progress {
+        id: u64,
+        text: String,
+    },
     /// Nothing that anybody waits for.
     Other,
 }
@@ -125,13 +134,18 @@ mod tests {
 
     #[test]
     fn hostile_messages_are_refused_and_never_taken_for_an_answer() {
-        for wrong in ["", "{", "[]", "1", "{}", r#"{"id":"1","result":{}}"#, r#"{"id":-1,"result":{}}"#, r#"{"id":1}"#] {
+        for wrong in ["", "{", "[]", "1", "{}", r#"{"id":"1","result":{}}"#, r#"{"id":-1,"result":{}}"#, r#"{"id":1}"#]
+        {
             assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(read(deep.as_bytes()).is_err(), "a deep one ends no stack");
         let answer = read(br#"{"jsonrpc":"2.0","id":7,"result":{"a":1}}"#);
-        assert_eq!(answer, Ok(Incoming::Answer { id: 7, result: Ok(json!({"a": 1})) }), "the control: an answer is one");
+        assert_eq!(
+            answer,
+            Ok(Incoming::Answer { id: 7, result: Ok(json!({"a": 1})) }),
+            "the control: an answer is one"
+        );
     }
 
     #[test]
