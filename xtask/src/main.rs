@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod tidy;
 mod step;
 mod install;
+mod mcp;
 mod weights;
 mod test;
 mod demo;

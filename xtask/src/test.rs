@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{fuzz, install, openapi, schedules, sim, step, tidy, weights};
+use crate::{fuzz, install, mcp, openapi, schedules, sim, step, tidy, weights};
 
 /// Random calls that the index of policies judges as plain Cedar does.
 const POLICY_CALLS_IN_CI: &str = "100000";
@@ -66,12 +66,14 @@ struct Run<'r> {
     extent: openapi::Extent,
     ci: bool,
     count: Count,
+    /// What others have made for MCP, where it could be had.
+    mcp: Option<PathBuf>,
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     let extent = if arguments.full { openapi::Extent::Full } else { openapi::Extent::Bounded };
-    let mut run = Run { root, extent, ci, count: Count::default() };
+    let mut run = Run { root, extent, ci, count: Count::default(), mcp: None };
     if let Err(error) = run.everything() {
         eprintln!("xtask: {error:#}");
         run.count.failed += 1;
@@ -97,6 +99,7 @@ impl Run<'_> {
         self.build()?;
         self.shipped_switches()?;
         let model = self.weights()?;
+        self.mcp = self.mcp_tools()?;
         println!("test");
         if nextest {
             // The suites of the whole product come last and one at a time: they kill, count processes and want the cores.
@@ -293,6 +296,17 @@ impl Run<'_> {
         }
     }
 
+    fn mcp_tools(&self) -> Result<Option<PathBuf>> {
+        match mcp::tools(self.root) {
+            Ok(path) => Ok(Some(path)),
+            Err(error) if self.ci => Err(error.context("the suite and SDKs of MCP are needed in CI")),
+            Err(error) => {
+                println!("  nothing of others for MCP: {error:#}");
+                Ok(None)
+            }
+        }
+    }
+
     fn suite(&mut self, model: &Option<PathBuf>, arguments: &[&str]) -> Result<()> {
         let mut command = self.cargo(arguments);
         command.env("CARGO_TERM_COLOR", "never").env("INSTA_UPDATE", "no");
@@ -305,6 +319,9 @@ impl Run<'_> {
         }
         if self.ci {
             command.env(fuzz::POLICY_CALLS, POLICY_CALLS_IN_CI);
+        }
+        if let Some(path) = &self.mcp {
+            command.env(mcp::VARIABLE, path);
         }
         let report = self.root.join(REPORT);
         if report.exists() {

@@ -21,7 +21,7 @@ mod lease;
 mod outcome;
 
 pub use holder::{Holder, HolderKind};
-pub use judged::{Judged, May, judge};
+pub use judged::{Judged, May, asker, judge};
 pub(crate) use lease::{Begun, begin, leased};
 pub use outcome::Outcome;
 
@@ -288,7 +288,7 @@ pub struct CallRow {
 impl Proposed {
     /// Takes a proposal in, with what the catalogue says of it now; and why it cannot be made.
     pub fn of(call: CallId, proposal: Proposal, draft: &mut Draft<'_>) -> (Proposed, Option<String>) {
-        let known = capability::find(&proposal.capability);
+        let terms = capability::terms(&proposal.capability);
         let seen: Attributes = serde_json::from_slice(proposal.attributes.bytes()).unwrap_or_default();
         let proposed = Proposed {
             call,
@@ -296,9 +296,9 @@ impl Proposed {
             arguments: draft.bind(proposal.arguments),
             attributes: draft.bind(proposal.attributes),
             shown: Shown::of(&seen),
-            effects: known.map_or(Effects::Irreversible, |capability| capability.effects),
-            idempotent: known.is_some_and(|capability| capability.idempotent),
-            place: known.map_or(Place::Sandbox, |capability| capability.place()),
+            effects: terms.map_or(Effects::Irreversible, |terms| terms.effects),
+            idempotent: terms.is_some_and(|terms| terms.idempotent),
+            place: terms.map_or(Place::Sandbox, |terms| terms.place),
         };
         (proposed, proposal.misfit.map(|sentence| capability::clip(&sentence)))
     }

@@ -12,6 +12,7 @@ mod comms;
 mod scheduler;
 mod alerts;
 mod system;
+pub mod mcp;
 
 pub use argument::{Argument, ArgumentKind, JudgedArgument};
 
@@ -42,6 +43,14 @@ pub enum Place {
     Sandbox,
     /// In our own rows, inside the commit that judges it.
     Rows,
+}
+
+/// What of a capability the machinery of its calls goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    pub effects: Effects,
+    pub idempotent: bool,
+    pub place: Place,
 }
 
 /// How a capability is done on our own rows.
@@ -291,8 +300,25 @@ pub fn find(name: &str) -> Option<&'static Capability> {
     catalogue().find(|capability| capability.name == name)
 }
 
-/// Does a pattern of a `tools` list (a name, `group.*` or `*`) name this capability?
+/// The terms of a capability of the catalogue, or of one that an MCP server brings; none of what is neither.
+pub fn terms(name: &str) -> Option<Terms> {
+    let known = find(name);
+    let built = known.map(|known| Terms { effects: known.effects, idempotent: known.idempotent, place: known.place() });
+    built.or_else(|| mcp::Name::parse(name).map(|name| name.asked.terms()))
+}
+
+/// What a judge sees of a call's arguments; none of a capability that is not known.
+pub fn attributes(name: &str, arguments: &Value) -> Option<Attributes> {
+    let built = find(name).map(|known| known.attributes(arguments));
+    built.or_else(|| mcp::Name::parse(name).map(|name| mcp::attributes(name.asked, arguments)))
+}
+
+/// Does a pattern of a `tools` list (a name, `group.*` or `*`) name this capability? What an MCP server brings is named by that
+/// server's entry alone, so that an entry can leave tools out.
 pub fn matches(pattern: &str, name: &str) -> bool {
+    if name.starts_with(mcp::PREFIX) && !pattern.starts_with(mcp::PREFIX) {
+        return false;
+    }
     match pattern.strip_suffix('*') {
         Some(head) => name.starts_with(head),
         None => pattern == name,

@@ -354,6 +354,8 @@ events! {
         "execution.child_ended" => ChildEnded { execution: ExecutionId },
         "execution.cancel_requested" => CancelRequested { by: Actor, why: String },
         "iteration.started" => IterationStarted { iteration: u32, binding: Binding },
+        /// What tools its agent's MCP servers have is asked before its model is.
+        "iteration.tools_asked" => ToolsAsked { iteration: u32, calls: Vec<call::Proposed> },
         "iteration.bound" => IterationBound { iteration: u32, binding: Binding },
         /// `had_sandbox`: a jail was lost with it, which the model is told.
         "iteration.unbound" => IterationUnbound {
@@ -615,6 +617,7 @@ impl Aggregate for Execution {
             Event::Erased { through, more, .. } => erase::apply(execution, *through, *more, stamp.at),
             Event::Started { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
             Event::IterationStarted { .. }
+            | Event::ToolsAsked { .. }
             | Event::IterationBound { .. }
             | Event::IterationUnbound { .. }
             | Event::JailLost { .. }

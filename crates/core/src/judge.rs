@@ -142,7 +142,7 @@ pub struct FloorAndTools;
 
 impl Judge for FloorAndTools {
     fn judge(&self, ask: &Ask<'_>) -> Judgement {
-        if capability::find(ask.capability).is_none() {
+        if capability::terms(ask.capability).is_none() {
             return Judgement::blocked(UNKNOWN_CAPABILITY);
         }
         if ask.actor == Actor::Validator {

@@ -35,6 +35,9 @@ pub struct Plan {
     pub comms: comms::Limits,
     /// Patterns of the capabilities that it may use.
     pub tools: Vec<String>,
+    /// MCP servers whose tools are among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<McpServer>,
     /// Of its manifest; policies may go by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<(String, String)>,
@@ -51,6 +54,24 @@ pub struct Plan {
     /// What starts it.
     #[serde(default = "manual")]
     pub triggers: Vec<Trigger>,
+}
+
+/// An MCP server that is the agent's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpServer {
+    pub name: String,
+    #[serde(flatten)]
+    pub at: McpAt,
+}
+
+/// How it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum McpAt {
+    /// A program in the agent's sandbox, which speaks on its stdin and stdout.
+    Command(Vec<String>),
+    /// Streamable HTTP, by the agent's own network rules.
+    Url(String),
 }
 
 /// When the clock wakes an agent.
@@ -150,6 +171,7 @@ impl Plan {
             limits: manifest.limits(),
             comms: manifest.comms(),
             tools: manifest.tools(),
+            mcp: manifest.mcp_servers(),
             labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             model: manifest.model().to_string(),
             prompt: Prompt {

@@ -41,6 +41,7 @@ mod agent_calls;
 mod call_failure;
 mod agent_session;
 mod mcp;
+mod brought;
 mod watch;
 mod models;
 mod audit;
@@ -287,11 +288,12 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
 }
 
 /// What answers beside the operations of the description, by which methods. No route stands anywhere else.
-fn undescribed() -> [(&'static str, &'static [Method], MethodRouter<Arc<ApiState>>); 3] {
+fn undescribed() -> [(&'static str, &'static [Method], MethodRouter<Arc<ApiState>>); 4] {
     let description = get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) });
     [
         (OPENAPI_PATH, &[Method::GET], description),
         (mcp::PATH, &[Method::POST, Method::DELETE], mcp::methods()),
+        (mcp::ONE_PATH, &[Method::POST, Method::DELETE], mcp::methods_of_one()),
         (approve::PATH, &[Method::GET, Method::POST], approve::methods()),
     ]
 }
@@ -321,7 +323,10 @@ async fn in_time(request: Request, next: Next) -> Response {
         "/v1/models/test" => Duration::from_secs(models::TEST_SECONDS_MAX + 10),
         // These may wait for a call's end before they begin to answer.
         "/v1/agent/invoke" | mcp::PATH => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
-        _ if path.starts_with("/v1/agent/calls/") => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        "/v1/agent/capabilities" => ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX),
+        _ if path.starts_with("/v1/agent/calls/") || path.starts_with("/mcp/") => {
+            ANSWER_MAX + Duration::from_millis(WAIT_MS_MAX)
+        }
         _ => ANSWER_MAX,
     };
     match timeout(within, next.run(request)).await {

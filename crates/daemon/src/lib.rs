@@ -10,6 +10,7 @@ pub mod commit;
 pub mod space;
 pub mod records;
 mod schema;
+mod upstream;
 pub mod policy;
 pub mod app;
 pub mod start;

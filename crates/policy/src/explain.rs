@@ -4,7 +4,7 @@ use crate::layer::Layer;
 use crate::policy::Policy;
 use crate::request::{actor_word, entities, request};
 use crate::rule::Rule;
-use crate::schema::{ACTIONS, Action};
+use crate::schema::{Action, action};
 use crate::uses::Uses;
 use crate::weigh::{Match, layer_verdict, weigh};
 use cedar_policy::{Authorizer, Effect, Entities, PolicySet, Request};
@@ -46,11 +46,11 @@ pub struct RuleView {
 
 impl Policy {
     pub fn explain(&self, ask: &Ask<'_>) -> Explanation {
-        let Some(action) = ACTIONS.get(ask.capability) else {
+        let Some(action) = action(ask.capability) else {
             let judgement = Judgement { policy: ask.policy, ..Judgement::blocked(UNKNOWN_CAPABILITY) };
             return Explanation { judgement, layers: Vec::new(), facts: facts(ask, None) };
         };
-        let (request, entities) = (request(ask, action, Uses::ALL), entities(ask, action));
+        let (request, entities) = (request(ask, &action, Uses::ALL), entities(ask, &action));
         let authorizer = Authorizer::new();
         let covering: Vec<&Layer> = self.layers(ask).map(|(layer, _)| layer).collect();
         let (mut matches, mut views) = (Vec::new(), Vec::new());
@@ -69,7 +69,7 @@ impl Policy {
             views.push(LayerView { layer: layer.clone(), verdict, rules });
             matches.push((layer, found));
         }
-        Explanation { judgement: weigh(&self.rules, ask, &matches), layers: views, facts: facts(ask, Some(action)) }
+        Explanation { judgement: weigh(&self.rules, ask, &matches), layers: views, facts: facts(ask, Some(&action)) }
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn alone(authorizer: &Authorizer, rule: &Rule, request: &Request, ent
 
 /// Whether a rule speaks of a call, whatever it then says.
 pub(crate) fn covers(rule: &Rule, ask: &Ask<'_>) -> bool {
-    let Some(action) = ACTIONS.get(ask.capability) else { return false };
-    let (request, entities) = (request(ask, action, Uses::ALL), entities(ask, action));
+    let Some(action) = action(ask.capability) else { return false };
+    let (request, entities) = (request(ask, &action, Uses::ALL), entities(ask, &action));
     rule.layer.covers(ask) && alone(&Authorizer::new(), rule, &request, &entities) == Answer::Yes
 }

@@ -2,9 +2,10 @@
 //! match; what lies under none of a call's keys cannot.
 use crate::request::labels;
 use crate::rule::{Rule, What, Who};
-use crate::schema::{ACTIONS, Action};
+use crate::schema::{ACTIONS, ANY_TOOL, Action, action};
 use crate::uses::Uses;
 use cedar_policy::PolicySet;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 use tenure_core::judge::Ask;
@@ -13,20 +14,41 @@ use tenure_core::judge::Ask;
 type Code = u16;
 
 static CODES: LazyLock<BTreeMap<String, Code>> = LazyLock::new(|| {
+    let mcp = action(ANY_TOOL);
+    let all = ACTIONS.values().chain(mcp.as_deref());
     let names: BTreeSet<String> =
-        ACTIONS.iter().flat_map(|(name, action)| action.groups.iter().cloned().chain([(*name).to_string()])).collect();
+        all.flat_map(|action| action.groups.iter().cloned().chain([action.name.clone()])).collect();
     names.into_iter().zip((1..).step_by(2)).collect()
 });
 
 /// The codes under which rules about an action lie.
-static LOOKED_UP: LazyLock<HashMap<&'static str, Vec<Code>>> = LazyLock::new(|| {
-    let codes = |name: &'static str, action: &Action| {
-        let own = [What::Any, What::Is(name.to_string()), What::In(name.to_string())];
-        let groups = action.groups.iter().map(|group| What::In(group.clone()));
-        own.into_iter().chain(groups).map(|what| code(&what)).collect()
-    };
-    ACTIONS.iter().map(|(name, action)| (*name, codes(name, action))).collect()
-});
+static LOOKED_UP: LazyLock<HashMap<&'static str, Vec<Code>>> =
+    LazyLock::new(|| ACTIONS.iter().map(|(name, action)| (*name, codes(action).collect())).collect());
+
+fn codes(action: &Action) -> impl Iterator<Item = Code> {
+    let own = [What::Any, What::Is(action.name.clone()), What::In(action.name.clone())];
+    let groups = action.groups.iter().map(|group| What::In(group.clone()));
+    own.into_iter().chain(groups).map(|what| code(&what))
+}
+
+/// Those of an action that is in no catalogue are made when they are wanted.
+fn looked_up(action: &Action) -> Cow<'static, [Code]> {
+    match LOOKED_UP.get(action.name.as_str()) {
+        Some(codes) => Cow::Borrowed(codes),
+        None => {
+            let codes: BTreeSet<Code> = codes(action).collect();
+            Cow::Owned(codes.into_iter().collect())
+        }
+    }
+}
+
+/// Whether a rule about it is looked at for nothing else.
+fn is_coded(what: &What) -> bool {
+    match what {
+        What::Any => true,
+        What::Is(name) | What::In(name) => CODES.contains_key(name),
+    }
+}
 
 /// What the schema does not know is looked at for every action.
 fn code(what: &What) -> Code {
@@ -62,9 +84,10 @@ impl Index {
             Who::Label(label) => self.labels.entry(label.clone()).or_default(),
         };
         let codes: BTreeSet<Code> = rule.scope.what.iter().map(code).collect();
+        let is_plain = rule.is_plain() && rule.scope.what.iter().all(is_coded);
         for code in codes {
             let bucket = buckets.entry(code).or_default();
-            if rule.is_plain() {
+            if is_plain {
                 bucket.plain.push(number);
             } else {
                 bucket.asked.add(rule.policy.clone()).expect("invariant: each rule has a number of its own");
@@ -75,7 +98,7 @@ impl Index {
 
     /// The rules that may match a call.
     pub(crate) fn candidates<'i>(&'i self, ask: &Ask<'_>, action: &Action, found: &mut Vec<&'i Bucket>) {
-        let Some(codes) = LOOKED_UP.get(action.capability.name) else { return };
+        let codes = looked_up(action);
         let mut take = |buckets: &'i HashMap<Code, Bucket>| {
             found.extend(codes.iter().filter_map(|code| buckets.get(code)));
         };
@@ -90,7 +113,8 @@ impl Index {
 
     /// What rules look at that may match any call of this capability by this agent, whatever its labels.
     pub(crate) fn uses(&self, agent: &str, capability: &str) -> Uses {
-        let Some(codes) = LOOKED_UP.get(capability) else { return Uses::NONE };
+        let Some(action) = action(capability) else { return Uses::NONE };
+        let codes = looked_up(&action);
         let own = self.agents.get(agent);
         let all = std::iter::once(&self.any).chain(own).chain(self.labels.values());
         let buckets = all.flat_map(|buckets| codes.iter().filter_map(|code| buckets.get(code)));

@@ -15,6 +15,7 @@ mod layer;
 mod bundle;
 mod builtin;
 mod schema;
+mod named;
 mod vocabulary;
 mod statement;
 mod annotation;

@@ -4,8 +4,9 @@ use crate::annotation;
 use crate::bundle::{Bundle, Document, RULES_MAX};
 use crate::fault::{FAULTS_MAX, Fault, place};
 use crate::layer::Layer;
+use crate::named::Named;
 use crate::rule::{Rule, Who};
-use crate::schema::{SCHEMA, action_names};
+use crate::schema::{SCHEMA, action_names, schema_with};
 use crate::statement;
 use cedar_policy::{ParseErrors, Policy, PolicyId, PolicySet, ValidationMode, ValidationWarning, Validator};
 use miette::Diagnostic;
@@ -129,7 +130,14 @@ fn check(rules: &[Rule], texts: &[&str]) -> Vec<Fault> {
             "this is a bug of Tenure's: report it",
         )];
     };
-    let checked = VALIDATOR.validate(&set, ValidationMode::Strict);
+    let mut documents = texts.to_vec();
+    documents.dedup_by(|one, other| std::ptr::eq(*one, *other));
+    let named = Named::in_texts(documents.into_iter());
+    let own = (!named.actions.is_empty() || !named.arguments.is_empty())
+        .then(|| schema_with(&named))
+        .flatten()
+        .map(Validator::new);
+    let checked = own.as_ref().unwrap_or(&VALIDATOR).validate(&set, ValidationMode::Strict);
     let fault = |id: &PolicyId, error: &dyn Diagnostic| {
         let id: &str = id.as_ref();
         let number: usize = id.parse().ok()?;

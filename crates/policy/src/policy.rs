@@ -8,7 +8,7 @@ use crate::layer::{Layer, opener_of};
 use crate::load::load;
 use crate::request::Question;
 use crate::rule::Rule;
-use crate::schema::{ACTIONS, Action};
+use crate::schema::{Action, action};
 use crate::uses::Uses;
 use crate::weigh::{Match, weigh};
 use cedar_policy::{AuthorizationError, Authorizer, Entities, PolicyId, Request};
@@ -67,11 +67,11 @@ impl Policy {
     }
 
     pub fn judge(&self, ask: &Ask<'_>) -> Judgement {
-        let Some(action) = ACTIONS.get(ask.capability) else {
+        let Some(action) = action(ask.capability) else {
             return Judgement { policy: ask.policy, ..Judgement::blocked(UNKNOWN_CAPABILITY) };
         };
-        let uses = self.uses_of(ask, action);
-        self.judge_by(ask, action, &mut Question::new(*ask, action, uses))
+        let uses = self.uses_of(ask, &action);
+        self.judge_by(ask, &action, &mut Question::new(*ask, &action, uses))
     }
 
     /// `question`: of the same call, made with all that this policy looks at.

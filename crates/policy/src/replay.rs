@@ -1,7 +1,7 @@
 //! What a candidate policy would change of what was judged before. Pure: whoever reads the ledger brings the calls.
 use crate::policy::Policy;
 use crate::request::{KnownEntities, Question, actor_word};
-use crate::schema::ACTIONS;
+use crate::schema::action;
 use crate::uses::Uses;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -258,22 +258,22 @@ impl<'a> Replay<'a> {
             context: &key.context,
             policy: Some(self.new.digest()),
         };
-        let Some(action) = ACTIONS.get(ask.capability) else {
+        let Some(action) = action(ask.capability) else {
             let before = match self.old {
                 Against::Records => None,
                 Against::Policy(_) => Some(Verdict::Blocked),
             };
             return Outcome { before, after: Verdict::Blocked, rule: UNKNOWN_CAPABILITY.into() };
         };
-        let mut question = Question::new(ask, action, uses).among(&mut self.entities);
+        let mut question = Question::new(ask, &action, uses).among(&mut self.entities);
         let before = match self.old {
             Against::Records => None,
             Against::Policy(old) => {
                 let ask = Ask { policy: Some(old.digest()), ..ask };
-                Some(old.judge_by(&ask, action, &mut question).verdict)
+                Some(old.judge_by(&ask, &action, &mut question).verdict)
             }
         };
-        let Judgement { verdict, rules, .. } = self.new.judge_by(&ask, action, &mut question);
+        let Judgement { verdict, rules, .. } = self.new.judge_by(&ask, &action, &mut question);
         Outcome { before, after: verdict, rule: rules.first().map_or("", String::as_str).into() }
     }
 

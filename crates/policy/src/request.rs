@@ -57,14 +57,14 @@ pub(crate) fn entities(ask: &Ask<'_>, action: &Action) -> Entities {
     let agent = Entity::new(agent_uid(&ask.context.agent_name), attributes, parents)
         .expect("invariant: a text and a number need no evaluation");
     let groups = action.groups.iter().map(|group| action_uid(group)).collect();
-    let action = Entity::new_no_attrs(action_uid(action.capability.name), groups);
+    let action = Entity::new_no_attrs(action_uid(&action.name), groups);
     Entities::from_entities([agent, action], None).expect("invariant: agent and action are two and in no circle")
 }
 
 /// A call as Cedar is asked of it, made once for all whom it is asked of, and not before somebody is.
 pub(crate) struct Question<'a> {
     ask: Ask<'a>,
-    action: &'static Action,
+    action: &'a Action,
     /// What of the context any of them looks at.
     uses: Uses,
     known: Option<&'a mut KnownEntities>,
@@ -75,12 +75,12 @@ pub(crate) struct Question<'a> {
 #[derive(Default)]
 pub(crate) struct KnownEntities(HashMap<EntitiesKey, Arc<Entities>>);
 
-type EntitiesKey = (&'static str, u32, String, BTreeMap<String, String>);
+type EntitiesKey = (String, u32, String, BTreeMap<String, String>);
 
 const ENTITIES_KNOWN_MAX: usize = 4_096;
 
 impl<'a> Question<'a> {
-    pub(crate) fn new(ask: Ask<'a>, action: &'static Action, uses: Uses) -> Question<'a> {
+    pub(crate) fn new(ask: Ask<'a>, action: &'a Action, uses: Uses) -> Question<'a> {
         Question { ask, action, uses, known: None, made: None }
     }
 
@@ -102,9 +102,9 @@ impl<'a> Question<'a> {
 }
 
 impl KnownEntities {
-    fn of(&mut self, ask: &Ask<'_>, action: &'static Action) -> Arc<Entities> {
+    fn of(&mut self, ask: &Ask<'_>, action: &Action) -> Arc<Entities> {
         let (name, labels) = (ask.context.agent_name.clone(), ask.context.labels.clone());
-        let key = (action.capability.name, ask.revision, name, labels);
+        let key = (action.name.clone(), ask.revision, name, labels);
         if let Some(known) = self.0.get(&key) {
             return Arc::clone(known);
         }
@@ -120,7 +120,7 @@ impl KnownEntities {
 /// `uses`: what of the context is looked at; the rest is not made.
 pub(crate) fn request(ask: &Ask<'_>, action: &Action, uses: Uses) -> Request {
     let context = Context::from_pairs(pairs(ask, uses)).expect("invariant: names of attributes differ");
-    let (principal, action) = (agent_uid(&ask.context.agent_name), action_uid(action.capability.name));
+    let (principal, action) = (agent_uid(&ask.context.agent_name), action_uid(&action.name));
     Request::new(principal, action, project_uid(), context, None)
         .expect("invariant: without a schema every request is one")
 }

@@ -1,16 +1,19 @@
 //! The Cedar schema, generated from the catalogue of capabilities: a rule that names what no capability has is refused when it
-//! is loaded.
+//! is loaded. Tools of MCP servers stand in no catalogue: an action is made for each that a rule names.
+use crate::named::Named;
 use crate::vocabulary::{ACTION, AGENT, ARGV_MAX, Attribute, LABEL, PROJECT, groups};
 use cedar_policy::Schema;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-use tenure_core::capability::{ArgumentKind, Attributes, Capability, Effects, catalogue};
+use tenure_core::capability::mcp::{self, Asked};
+use tenure_core::capability::{ArgumentKind, Attributes, Capability, Effects, catalogue, terms};
 
 /// An action, and what its calls are judged by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Action {
-    pub(crate) capability: &'static Capability,
+    pub(crate) name: String,
     /// Groups by pattern and by effects.
     pub(crate) groups: Vec<String>,
     attributes: Value,
@@ -20,10 +23,42 @@ pub(crate) static ACTIONS: LazyLock<BTreeMap<&'static str, Action>> = LazyLock::
     let action = |capability: &'static Capability| {
         let mut groups = groups(capability.name);
         groups.push(effects_group(capability.effects));
-        Action { capability, groups, attributes: context(capability) }
+        let attributes = context(&judged(capability), input(capability));
+        Action { name: capability.name.to_string(), groups, attributes }
     };
     catalogue().map(|capability| (capability.name, action(capability))).collect()
 });
+
+/// The action of a capability; none of what is none.
+pub(crate) fn action(capability: &str) -> Option<Cow<'static, Action>> {
+    let built = ACTIONS.get(capability).map(Cow::Borrowed);
+    built.or_else(|| mcp_action(capability, &BTreeSet::new()).map(Cow::Owned))
+}
+
+/// `arguments`: those that rules name. Each is a text: what is no text is its JSON.
+fn mcp_action(name: &str, arguments: &BTreeSet<String>) -> Option<Action> {
+    let asked = mcp::Name::parse(name)?.asked;
+    let mut groups = groups(name);
+    groups.push(effects_group(terms(name)?.effects));
+    let key = matches!(asked, Asked::ReadResource | Asked::GetPrompt).then(String::new);
+    let had = Attributes { key, bytes: Some(0), ..Attributes::default() };
+    let text = |name: &String| (name.clone(), json!({"type": "String", "required": false}));
+    let input: Map<String, Value> = arguments.iter().map(text).collect();
+    let attributes = context(&had, json!({"type": "Record", "attributes": input}));
+    Some(Action { name: name.to_string(), groups, attributes })
+}
+
+/// The schema with an action for each tool, and each group of tools, that these rules name.
+pub(crate) fn schema_with(named: &Named) -> Option<Schema> {
+    let mut actions: BTreeMap<String, Action> = BTreeMap::new();
+    for name in named.actions.iter().chain([&ANY_TOOL.to_string()]) {
+        actions.extend(mcp_action(name, &named.arguments).map(|action| (name.clone(), action)));
+    }
+    Schema::from_json_value(json_of(ACTIONS.values().chain(actions.values()))).ok()
+}
+
+/// Stands for any tool of any server, so that `mcp.*` has a member.
+pub(crate) const ANY_TOOL: &str = "mcp.server.tool";
 
 pub(crate) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     Schema::from_json_value(schema_json()).expect("invariant: the schema made of the catalogue is one of Cedar's")
@@ -31,6 +66,10 @@ pub(crate) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
 
 /// The schema in Cedar's JSON form, for editors and for people.
 pub fn schema_json() -> Value {
+    json_of(ACTIONS.values().chain(mcp_action(ANY_TOOL, &BTreeSet::new()).iter()))
+}
+
+fn json_of<'a>(all: impl Iterator<Item = &'a Action> + Clone) -> Value {
     let long = json!({"type": "Long"});
     let text = json!({"type": "String"});
     let agent = json!({
@@ -38,14 +77,14 @@ pub fn schema_json() -> Value {
         "shape": {"type": "Record", "attributes": {"name": text, "revision": long}}
     });
     let mut actions = Map::new();
-    let grouped: BTreeSet<&String> = ACTIONS.values().flat_map(|action| &action.groups).collect();
+    let grouped: BTreeSet<&String> = all.clone().flat_map(|action| &action.groups).collect();
     for group in grouped {
         actions.insert(group.clone(), json!({}));
     }
-    for (name, action) in ACTIONS.iter() {
+    for action in all {
         let groups: Vec<Value> = action.groups.iter().map(|group| json!({"id": group})).collect();
         let applies = json!({"principalTypes": [AGENT], "resourceTypes": [PROJECT], "context": action.attributes});
-        actions.insert((*name).to_string(), json!({"memberOf": groups, "appliesTo": applies}));
+        actions.insert(action.name.clone(), json!({"memberOf": groups, "appliesTo": applies}));
     }
     json!({"": {"entityTypes": {AGENT: agent, LABEL: {}, PROJECT: {}}, "actions": actions}})
 }
@@ -54,7 +93,8 @@ pub fn schema_json() -> Value {
 pub(crate) fn action_names() -> impl Iterator<Item = String> {
     let groups: BTreeSet<&String> = ACTIONS.values().flat_map(|action| &action.groups).collect();
     let groups: Vec<String> = groups.into_iter().cloned().collect();
-    let names = ACTIONS.keys().map(|name| (*name).to_string()).chain(groups);
+    let mcp = ["mcp.*", ANY_TOOL].map(str::to_string);
+    let names = ACTIONS.keys().map(|name| (*name).to_string()).chain(groups).chain(mcp);
     names.map(|name| format!("{ACTION}::\"{name}\""))
 }
 
@@ -62,7 +102,7 @@ fn effects_group(effects: Effects) -> String {
     format!("effects:{}", <&str>::from(effects))
 }
 
-fn context(capability: &'static Capability) -> Value {
+fn context(had: &Attributes, input: Value) -> Value {
     let mut attributes = Map::new();
     let mut add = |attribute: Attribute, kind: Value, required: bool| {
         let mut kind = kind;
@@ -70,7 +110,6 @@ fn context(capability: &'static Capability) -> Value {
         attributes.insert(attribute.as_str().to_string(), kind);
     };
     let (long, text) = (json!({"type": "Long"}), json!({"type": "String"}));
-    let had = judged(capability);
     for (attribute, kind, has) in [
         (Attribute::Path, &text, had.path.is_some()),
         (Attribute::Host, &text, had.host.is_some()),
@@ -104,7 +143,7 @@ fn context(capability: &'static Capability) -> Value {
         add(Attribute::Words, json!({"type": "Set", "element": text}), true);
         add(Attribute::Argc, long.clone(), true);
     }
-    add(Attribute::Input, input(capability), true);
+    add(Attribute::Input, input, true);
     if had.argv.is_some() {
         for number in 0..ARGV_MAX {
             attributes.insert(format!("argv{number}"), json!({"type": "String", "required": false}));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tenure_core::actor::Actor;
 use tenure_core::call::HolderKind;
-use tenure_core::capability::{self, ATTRIBUTES_BYTES_MAX, Attributes, catalogue};
+use tenure_core::capability::{self, ATTRIBUTES_BYTES_MAX, Attributes, catalogue, mcp};
 use tenure_core::fault::nearest;
 use tenure_core::id::{AgentId, Mint};
 use tenure_core::judge::{Ask, Circumstances, Counters, Digest};
@@ -151,14 +151,20 @@ impl Situation {
     }
 
     fn attributes(&self) -> Result<Attributes, String> {
+        let empty = Value::Object(serde_json::Map::new());
+        let input = if self.input.is_null() { &empty } else { &self.input };
+        let Some(given) = input.as_object() else { return Err("input is a table of arguments".to_string()) };
+        if mcp::Name::parse(&self.capability).is_some() {
+            // What it takes, its server says.
+            let attributes = capability::attributes(&self.capability, input).unwrap_or_default();
+            tenure_core::call::attributes_json(&attributes)?;
+            return Ok(attributes);
+        }
         let Some(known) = capability::find(&self.capability) else {
             let near = nearest(&self.capability, catalogue().map(|known| known.name));
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             return Err(format!("`{}` is not a capability{near}", capability::clip(&self.capability)));
         };
-        let empty = Value::Object(serde_json::Map::new());
-        let input = if self.input.is_null() { &empty } else { &self.input };
-        let Some(given) = input.as_object() else { return Err("input is a table of arguments".to_string()) };
         let schema = known.input();
         let names = schema.get("properties").and_then(Value::as_object);
         let names: Vec<&str> = names.into_iter().flat_map(|names| names.keys().map(String::as_str)).collect();

@@ -2,8 +2,8 @@
 //! it, `tenure sandbox explain` says it in words. Must never: loosen what the manifest states.
 use serde::{Deserialize, Serialize};
 use tenure_core::manifest::{Backend, Guard, Host, Problem};
-use tenure_core::plan::Sandbox;
 pub use tenure_core::plan::{CONNECTIONS_MAX, Life, Network, TTL_HOURS, Volume};
+use tenure_core::plan::{McpServer, Sandbox};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
@@ -25,6 +25,9 @@ pub struct Confinement {
     pub backend: Backend,
     /// A jail that lacks one of these is not opened.
     pub require: Vec<Guard>,
+    /// MCP servers that run in the jail, or are reached from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<McpServer>,
 }
 
 impl Confinement {
@@ -47,6 +50,7 @@ impl Confinement {
             network: stated.network.clone(),
             backend,
             require: stated.require.clone(),
+            mcp: Vec::new(),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::egress::{EgressHandle, EgressListener};
 use crate::error::Error;
 use crate::jail_connection::{Disconnect, JailConnection};
 use crate::output::Shown;
+use crate::perform::mcp::{Servers, Surroundings};
 use crate::perform::{Abort, Audience, CallContext, CallResult, perform};
 use crate::runtime::WorkerRuntime;
 use crate::workspace::{Allowance, Claim, JailProcesses, Layout, QuotaWatcher};
@@ -307,7 +308,15 @@ fn connect(
     let (quota, looking) =
         QuotaWatcher::new(allowance, JailProcesses { init: jail.pid(), cgroups: Arc::clone(&cgroups) });
     tokio::spawn(looking);
-    Ok((CallContext { jail: asking, cgroups, quota, confinement: Arc::new(wanted.clone()), egress, level }, talking))
+    let around = Surroundings {
+        jail: asking.clone(),
+        quota: quota.clone(),
+        egress: egress.clone(),
+        backend: wanted.backend.clone(),
+    };
+    let mcp = Servers::new(&wanted.mcp, &around);
+    let confinement = Arc::new(wanted.clone());
+    Ok((CallContext { jail: asking, cgroups, quota, confinement, egress, mcp, level }, talking))
 }
 
 /// Performs one call and words its outcome. Err: it has none, since its jail is gone or useless.

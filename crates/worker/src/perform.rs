@@ -3,6 +3,7 @@
 mod filesystem;
 mod process;
 mod network;
+pub(crate) mod mcp;
 
 use crate::attend::AttendedStreams;
 use crate::egress::EgressHandle;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Outcome;
+use tenure_core::capability::mcp::Name;
 use tenure_core::capability::path::{WORKSPACE, judged};
 use tenure_sandbox::protocol::{Answer, EDIT_BYTES_MAX, Operation, Refusal};
 use tenure_wire::confinement::Confinement;
@@ -32,6 +34,7 @@ pub(crate) struct CallContext {
     pub(crate) quota: QuotaWatcher,
     pub(crate) confinement: Arc<Confinement>,
     pub(crate) egress: EgressHandle,
+    pub(crate) mcp: mcp::Servers,
     /// What holds its programs, for each call's record.
     pub(crate) level: Arc<str>,
 }
@@ -131,6 +134,9 @@ pub(crate) async fn perform(
         "network.dns_lookup" => network::dns_lookup(context, read_arguments(arguments)?, deadline).await,
         "network.port_check" => network::port_check(context, read_arguments(arguments)?, deadline).await,
         other => {
+            if let Some(name) = Name::parse(other) {
+                return mcp::ask(context, name, arguments, audience, deadline).await;
+            }
             let sentence =
                 format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
             Ok(CallResult::failed("unknown_capability", sentence))

@@ -113,6 +113,9 @@ impl Formatter {
             | What::CallBlocked { .. }
             | What::CallEnded { .. } => self.of_call(&event.what),
             What::CancelRequested { by, why } => vec![format!("Cancel requested by {by}: {why}")],
+            What::ToolsAsked { servers } => {
+                vec![format!("MCP servers are asked for their tools: {}", servers.join(", "))]
+            }
             What::IterationParked {} => {
                 self.parked = true;
                 Vec::new()

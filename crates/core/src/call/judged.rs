@@ -1,9 +1,10 @@
 //! May a call be made? Gathers what a judge sees of it, asks the judge, and says what follows. Must never look at a payload.
 use super::{Caller, Holder, Open};
+use crate::actor::Actor;
 use crate::agent::Agent;
 use crate::approval;
 use crate::budget::{self, Day, Measure, Period, Whose};
-use crate::capability::Shown;
+use crate::capability::{Shown, mcp};
 use crate::draft::{Draft, minute};
 use crate::execution::Execution;
 use crate::facts::{Counter, Unread};
@@ -145,6 +146,11 @@ fn circumstances(
     Ok((circumstances, wants))
 }
 
+/// Who is judged as the asker of a call: the manifest that names an MCP server asks what tools there are, whoever is to be told.
+pub fn asker(actor: Actor, capability: &str) -> Actor {
+    if mcp::Name::parse(capability).is_some_and(|name| name.asked.is_list()) { Actor::Validator } else { actor }
+}
+
 /// May this call be made now?
 ///
 /// # Errors
@@ -160,7 +166,7 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
     let (context, wants) =
         circumstances(draft, caller, (&call.capability, call.lease().is_some()), &plan.labels, policy)?;
     let judgement = draft.judge.judge(&Ask {
-        actor: caller.actor,
+        actor: asker(caller.actor, &call.capability),
         agent: caller.agent,
         revision: caller.revision,
         capability: &call.capability,

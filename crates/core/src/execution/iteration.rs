@@ -5,10 +5,12 @@ use super::{
 };
 use crate::agent::{self, Agent};
 use crate::binding::{self, Unplaced};
-use crate::call::{self, Open, Outcome};
+use crate::bound::Payload;
+use crate::call::{self, Open, Outcome, Proposal, Proposed};
 use crate::capability::clip;
+use crate::capability::mcp::{self, Asked};
 use crate::draft::{Stop, refuse};
-use crate::id::{ConnectionId, LeaseId, WorkerId};
+use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::time::{Clock, Run, Stamp};
 
@@ -44,12 +46,28 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
     let wanted = binding::Wanted { agent, revision, begun, worker, connection };
     let binding = binding::bind(it.draft, wanted)?.map_err(|why| no(why.into()))?;
     match next {
-        Some(iteration) => it.emit(Event::IterationStarted { iteration, binding }),
+        Some(iteration) => begin(it, iteration, binding),
         None => {
             let iteration = it.iteration()?.number;
             it.emit(Event::IterationBound { iteration, binding })
         }
     }
+}
+
+/// Its first calls ask the agent's MCP servers what tools they have; the model is asked once all have answered.
+fn begin(it: &mut Decider<'_, '_>, iteration: u32, binding: Binding) -> Result<(), Stop> {
+    it.emit(Event::IterationStarted { iteration, binding })?;
+    let (agent, revision) = (it.execution()?.agent, it.execution()?.revision);
+    let Some(plan) = it.draft.plan(agent, revision)? else { return Ok(()) };
+    let mut calls = Vec::new();
+    for server in plan.mcp.iter().take(mcp::SERVERS_MAX) {
+        let (id, capability) = (CallId::mint(&mut it.draft.mint), mcp::capability(&server.name, Asked::ListTools));
+        let mut empty = || Payload::new(it.draft.mint.salt(), b"{}".to_vec());
+        let (arguments, attributes) = (empty(), empty());
+        let proposal = Proposal { capability, arguments, attributes, misfit: None };
+        calls.push(Proposed::of(id, proposal, it.draft).0);
+    }
+    if calls.is_empty() { Ok(()) } else { it.emit(Event::ToolsAsked { iteration, calls }) }
 }
 
 pub(super) fn unbind(it: &mut Decider<'_, '_>, connection: ConnectionId, since: Run, why: String) -> Result<(), Stop> {
@@ -199,7 +217,7 @@ pub(super) fn finish(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     };
     match (ending, binding) {
         (Some(ending), _) => it.end(ending)?,
-        (None, Some(binding)) => it.emit(Event::IterationStarted { iteration: number + 1, binding })?,
+        (None, Some(binding)) => begin(it, number + 1, binding)?,
         (None, None) => {}
     }
     Ok(true)
@@ -292,6 +310,9 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             execution.iterations = *iteration;
             execution.phase = Phase::Running(fresh(*iteration, *binding, stamp.run));
         }
+        Event::ToolsAsked { calls, .. } => change(execution, |iteration| {
+            iteration.step = Step::Acting { calls: calls.iter().map(Proposed::open).collect() };
+        }),
         Event::IterationBound { binding, .. } => {
             execution.wall.start(stamp.run);
             if let Some(iteration) = execution.iteration_mut() {

@@ -133,6 +133,10 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             started_at: stamp.at,
             ended_at: None,
         })],
+        Event::ToolsAsked { iteration, calls } => {
+            let row = |(ordinal, call): (u32, &Proposed)| call.row(Holder::Execution(id), *iteration, 0, ordinal, true);
+            (0..).zip(calls).map(row).collect()
+        }
         Event::IterationUnbound { had_sandbox: true, .. } | Event::JailLost { .. } => {
             iteration.map(|iteration| note(id, iteration, Note::SandboxLost)).into_iter().collect()
         }
@@ -280,6 +284,7 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
             output.iter().for_each(&mut *each);
             calls.iter().for_each(|call| proposed(call, each));
         }
+        Event::ToolsAsked { calls, .. } => calls.iter().for_each(|call| proposed(call, each)),
         Event::CallCalled(called) => called.check.iter().for_each(|call| proposed(call, each)),
         Event::CallBlocked { check, .. } => check.iter().for_each(|call| proposed(call, each)),
         Event::CallAllowed(allowed) => allowed.edited.iter().for_each(|edited| {

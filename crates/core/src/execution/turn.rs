@@ -11,7 +11,7 @@ use crate::approval::Held;
 use crate::bound::{Bound, Payload};
 use crate::budget::Day;
 use crate::call::{self, EndCall, May, Open, Proposed};
-use crate::capability::{self, Place};
+use crate::capability::{self, Place, mcp};
 use crate::draft::Stop;
 use crate::id::CallId;
 use crate::time::{Run, Stamp};
@@ -223,11 +223,16 @@ pub(super) fn limit(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
     Ok(false)
 }
 
+/// It says what tools there are, and is counted in no limit.
+fn is_list(capability: &str) -> bool {
+    mcp::Name::parse(capability).is_some_and(|name| name.asked.is_list())
+}
+
 /// Ends the iteration where no tool call is left.
 fn over_budget(it: &mut Decider<'_, '_>, call: &Open) -> Result<bool, Stop> {
     let execution = it.execution()?;
     let most = execution.limits.tool_calls;
-    if !call.is_first_try() || execution.spent.tool_calls < most {
+    if !call.is_first_try() || is_list(&call.capability) || execution.spent.tool_calls < most {
         return Ok(false);
     }
     close(it, failed(Reason::ToolBudget, format!("all {most} tool calls are used up")))?;
@@ -317,11 +322,14 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
         Event::CallReleased(released) => change_call(execution, released.call, Open::apply_released),
         Event::CallRecalled(recalled) => apply_recalled(execution, recalled.call),
-        Event::CallBlocked { call, blocked, .. } => apply_blocked(execution, *call, blocked, run),
+        Event::CallBlocked { call, capability, blocked, .. } => {
+            apply_blocked(execution, *call, capability, blocked, run)
+        }
         Event::CallEnded(ended) => apply_ended(execution, ended, run),
         Event::Started { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
+        | Event::ToolsAsked { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { .. }
         | Event::JailLost { .. }
@@ -390,7 +398,7 @@ fn apply_called(execution: &mut Execution, called: &call::Called) {
         Step::Acting { calls } => {
             let Some(call) = calls.iter_mut().find(|call| call.id == called.call) else { return };
             call.apply_called(called);
-            if call.is_first_try() {
+            if call.is_first_try() && !is_list(&called.capability) {
                 execution.spent.tool_calls += 1;
             }
         }
@@ -423,7 +431,7 @@ fn apply_recalled(execution: &mut Execution, id: CallId) {
     change_call(execution, id, |call| call.recalled = true);
 }
 
-fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked, run: Run) {
+fn apply_blocked(execution: &mut Execution, id: CallId, capability: &str, blocked: &call::Blocked, run: Run) {
     let refused = match blocked {
         call::Blocked::Policy { .. } | call::Blocked::Rejected { .. } | call::Blocked::Unapproved { .. } => 1,
         call::Blocked::Misfit { .. } | call::Blocked::Withdrawn | call::Blocked::Expired | call::Blocked::Cancelled => {
@@ -431,9 +439,9 @@ fn apply_blocked(execution: &mut Execution, id: CallId, blocked: &call::Blocked,
         }
     };
     if let Some(iteration) = execution.iteration_mut() {
-        iteration.blocked += refused;
+        iteration.blocked += if is_list(capability) { 0 } else { refused };
         let fresh = step_calls(&iteration.step).iter().any(|call| call.id == id && call.is_first_try());
-        if matches!(iteration.step, Step::Acting { .. }) && fresh {
+        if matches!(iteration.step, Step::Acting { .. }) && fresh && !is_list(capability) {
             execution.spent.tool_calls += 1;
         }
     }

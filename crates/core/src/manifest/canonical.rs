@@ -16,7 +16,7 @@ use super::formats::{
 };
 use super::quantity::{Bytes, Duration, Millicores, Money};
 use super::section::{section, words};
-use super::tools::{TOOLS_MAX, ToolPattern, tool_pattern};
+use super::tools::{TOOLS_MAX, ToolPattern, server_name, tool_of_server, tool_pattern};
 use super::validator::{VALIDATORS_MAX, Validator};
 use super::values::{boolean, pairs, text, text_of, whole, word};
 use crate::fault::Fault;
@@ -181,10 +181,15 @@ fn tool() -> Rule<Tool> {
 section!(
     /// An MCP server: either a command that speaks over stdio, or a URL.
     struct McpServer {
-        name: String = name,
+        /// Its tools are the capabilities `mcp.<name>.<tool>`.
+        name: String = server_name,
+        /// It runs in the agent's sandbox.
         #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
         command?: Vec<String> = command,
+        /// It is reached by the agent's network rules.
         url?: String = url,
+        /// Those of its tools that the agent may use: names, or beginnings and a `*`. Default: all.
+        tools?: Vec<String> = list(TOOLS_MAX, tool_of_server),
     } then check::command_or_url()
 );
 

@@ -5,7 +5,7 @@ use super::canonical::{Manifest, Mode, Sharing, Tool, Trigger};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
 use crate::comms;
-use crate::plan::Limits;
+use crate::plan::{Limits, McpServer};
 use crate::retention::Retention;
 use crate::template;
 
@@ -121,18 +121,26 @@ impl Manifest {
         }
     }
 
-    /// The patterns of the capabilities that the agent may use; MCP servers are not among them.
+    /// The patterns of the capabilities that the agent may use, those that MCP servers bring included.
     pub fn tools(&self) -> Vec<String> {
         match &self.spec.tools {
             None => READ_ONLY.iter().map(|name| (*name).to_owned()).collect(),
             Some(tools) => tools
                 .iter()
-                .filter_map(|tool| match tool {
-                    Tool::Capability(pattern) => Some(pattern.as_str().to_owned()),
-                    Tool::Mcp(_) => None,
+                .flat_map(|tool| match tool {
+                    Tool::Capability(pattern) => vec![pattern.as_str().to_owned()],
+                    Tool::Mcp(server) => server.patterns(),
                 })
                 .collect(),
         }
+    }
+
+    pub fn mcp_servers(&self) -> Vec<McpServer> {
+        let servers = self.spec.tools.iter().flatten().filter_map(|tool| match tool {
+            Tool::Mcp(server) => Some(server.planned()),
+            Tool::Capability(_) => None,
+        });
+        servers.collect()
     }
 
     pub fn validators(&self) -> &[Validator] {

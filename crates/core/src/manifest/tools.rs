@@ -6,11 +6,13 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::McpServer;
 use super::aegis;
 use super::document::Node;
 use super::values::text;
-use crate::capability;
+use crate::capability::{self, mcp};
 use crate::fault::{Code, Fault, excerpt, nearest};
+use crate::plan::{self, McpAt};
 
 /// The most entries in `tools`, and the longest of them in bytes.
 pub const TOOLS_MAX: usize = 64;
@@ -77,6 +79,46 @@ impl ToolPattern {
     /// Whether this release performs at least one capability that the pattern matches.
     pub fn is_built(&self) -> bool {
         capability::catalogue().any(|capability| self.matches(capability.name))
+    }
+}
+
+/// A server's name has no dots: it is the second word of its capabilities' names.
+pub(super) fn server_name(node: &Node) -> Result<String, Fault> {
+    let name = text(node)?;
+    if mcp::is_server(&name) {
+        return Ok(name);
+    }
+    let most = mcp::SERVER_BYTES_MAX;
+    let fault = Fault::new(Code::BadFormat, format!("{} is not a name of an MCP server", excerpt(&name)));
+    Err(fault.hint(format!("it has 1 to {most} lower-case letters, digits, `-` and `_`, as in `mail`")))
+}
+
+/// A tool of an MCP server, or the beginning of its tools' names and a `*`.
+pub(super) fn tool_of_server(node: &Node) -> Result<String, Fault> {
+    let pattern = text(node)?;
+    let whole = pattern.strip_suffix('*').unwrap_or(&pattern);
+    let name = mcp::capability("a", mcp::Asked::CallTool(if whole.is_empty() { "a" } else { whole }));
+    if mcp::Name::parse(&name).is_some() {
+        return Ok(pattern);
+    }
+    let fault = Fault::new(Code::BadFormat, format!("{} is not a tool's name", excerpt(&pattern)));
+    Err(fault.hint("write a name as the server has it, or its beginning and a `*`"))
+}
+
+impl McpServer {
+    /// Patterns of the capabilities that it brings.
+    pub(super) fn patterns(&self) -> Vec<String> {
+        let all = ["*".to_owned()];
+        let tools = self.tools.as_deref().unwrap_or(&all);
+        tools.iter().map(|tool| format!("{}{}.{tool}", mcp::PREFIX, self.name)).collect()
+    }
+
+    pub(super) fn planned(&self) -> plan::McpServer {
+        let at = match (&self.command, &self.url) {
+            (Some(command), _) => McpAt::Command(command.clone()),
+            (None, url) => McpAt::Url(url.clone().unwrap_or_default()),
+        };
+        plan::McpServer { name: self.name.clone(), at }
     }
 }
 

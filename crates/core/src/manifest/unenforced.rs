@@ -1,10 +1,12 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
-use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security, Spec, Tool, Volume};
+use super::canonical::{AccessMode, Guard, Manifest, NetworkMode, Resources, Runtime, Security, Spec, Tool, Volume};
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
+use crate::capability::mcp;
 use crate::fault::{Code, Fault, Problem};
+use crate::network::url::Url;
 
 impl Manifest {
     /// Every stated field that nothing enforces, with its path, the reason and the way out.
@@ -35,6 +37,7 @@ impl Manifest {
         for (index, tool) in tools.iter().flatten().enumerate() {
             tool_of(tool, &format!("spec.tools[{index}]"), &mut list);
         }
+        servers(tools.as_deref().unwrap_or_default(), security.as_ref(), &mut list);
         if let Some(stated) = security {
             security_of(stated, volumes, host, backend.as_ref(), &mut list);
         }
@@ -152,9 +155,34 @@ fn tool_of(tool: &Tool, path: &str, list: &mut List) {
             let way_out = format!("leave it out; this release has {}", super::tools::built());
             list.add(path, format!("`{pattern}` is not built yet"), way_out);
         }
-        Tool::Mcp(server) => {
-            let reason = format!("the MCP server `{}` cannot be reached yet", server.name);
-            list.add(path, reason, LEAVE);
+        Tool::Mcp(_) => {}
+    }
+}
+
+/// MCP servers that could not be told apart, are too many, or could never be reached.
+fn servers(tools: &[Tool], security: Option<&Security>, list: &mut List) {
+    let networked = security
+        .and_then(|security| security.network.as_ref())
+        .is_some_and(|network| network.mode != NetworkMode::None);
+    let mut names = Vec::new();
+    for (index, tool) in tools.iter().enumerate() {
+        let Tool::Mcp(server) = tool else { continue };
+        let path = format!("spec.tools[{index}]");
+        if names.contains(&&server.name) {
+            let reason = format!("another MCP server is called `{}` already", server.name);
+            list.add(&format!("{path}.name"), reason, "give each a name of its own");
+        }
+        names.push(&server.name);
+        if names.len() == mcp::SERVERS_MAX + 1 {
+            let reason = format!("an agent has at most {} MCP servers", mcp::SERVERS_MAX);
+            list.add(&path, reason, "leave some out");
+        }
+        let Some(url) = &server.url else { continue };
+        if let Err(why) = Url::parse(url) {
+            list.add(&format!("{path}.url"), why.to_string(), "write as in `https://mcp.example.com/mcp`");
+        } else if !networked {
+            let reason = "the agent has no network, so the MCP server would never be reached";
+            list.add(&format!("{path}.url"), reason, "list its host in security.network, with mode `allow`");
         }
     }
 }

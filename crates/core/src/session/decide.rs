@@ -6,7 +6,7 @@ use crate::agent::{self, Agent, State};
 use crate::approval::{self, Held, Rejudged};
 use crate::bound::Payload;
 use crate::call::{self, Blocked, Caller, Holder, Judged, May, Open, Proposed};
-use crate::capability::{self, Capability, Place};
+use crate::capability::{self, Place};
 use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace, Unread};
 use crate::id::{AgentId, CallId, KeyId, SessionId};
@@ -148,7 +148,7 @@ fn invoke(id: SessionId, draft: &mut Draft<'_>, asked: Invoke) -> Result<(), Sto
     }
     within_rate(draft, agent)?;
     // Those on our own rows are in flight only while people have not answered.
-    let place = capability::find(&asked.proposal.capability).map_or(Place::Sandbox, Capability::place);
+    let place = capability::terms(&asked.proposal.capability).map_or(Place::Sandbox, |terms| terms.place);
     if session.calls.iter().filter(|held| held.call.place == place).count() >= super::CALLS_MAX {
         return Err(no(Refusal::CallsInFlight {}));
     }

@@ -5,6 +5,7 @@ mod children;
 mod conversations;
 mod golden;
 mod neighbours;
+mod mcp;
 mod messages;
 mod office;
 mod replay;

@@ -14,7 +14,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal};
 use tenure_core::bound::Hash;
 use tenure_core::call::{self, CallRow, Holder};
-use tenure_core::capability;
+use tenure_core::capability::{self, mcp};
 use tenure_core::draft::Committed;
 use tenure_core::id::{CallId, SessionId};
 use tenure_core::session;
@@ -39,6 +39,7 @@ use super::problem::{Answer, Failure};
 use crate::commit;
 use crate::reconcile::think::proposal;
 use crate::records::found;
+use crate::upstream::Upstream;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(invoke)).routes(routes!(get, cancel))
@@ -157,13 +158,26 @@ impl ApiState {
         asked: Invoke,
         until: Instant,
     ) -> Result<Answered, Failure> {
+        let upstream = self.brought_by(caller, session, &asked.capability).await?;
+        self.asked(caller, session, asked, &upstream, until).await
+    }
+
+    /// The same, with what MCP servers bring.
+    pub(super) async fn asked(
+        &self,
+        caller: AgentCaller,
+        session: SessionId,
+        asked: Invoke,
+        upstream: &Upstream,
+        until: Instant,
+    ) -> Result<Answered, Failure> {
         let idempotency = idempotency(asked.idempotency_key.as_deref())?;
         let arguments = asked.arguments.to_string();
         if arguments.len() > INPUT_BYTES_MAX || !asked.arguments.is_object() {
             let detail = format!("the arguments are one JSON object of at most {INPUT_BYTES_MAX} bytes");
             return Err(Code::BodyWrong.problem(detail).into());
         }
-        let proposal = proposal(&self.app, &asked.capability, &asked.arguments, None);
+        let proposal = proposal(&self.app, upstream, &asked.capability, &asked.arguments, None);
         let known = capability::find(&proposal.capability);
         let value =
             known.and_then(|known| known.value(&asked.arguments)).map(|bytes| self.app.committer.payload(bytes));
@@ -248,6 +262,17 @@ impl ApiState {
                 self.app.presence.heard(session, self.app.committer.now().run);
             }
         }
+    }
+
+    /// What an MCP server answered, whole: also of a tool that says that it failed. None of what has not ended so.
+    pub(super) async fn said_by_server(&self, call: CallId) -> Result<Option<Value>, Failure> {
+        let read = self.records.read(move |txn| {
+            let row = txn.call(call)?;
+            let ended = matches!(row.outcome.as_deref(), Some("done" | "failed:tool_error"));
+            let result = row.result.filter(|_| ended && mcp::Name::parse(&row.capability).is_some());
+            Ok(result.map(|result| found(txn.json(result))).transpose()?.flatten())
+        });
+        Ok(read.await?)
     }
 
     async fn seen(&self, call: CallId, session: SessionId) -> Result<Seen, Failure> {

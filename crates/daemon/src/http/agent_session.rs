@@ -35,6 +35,7 @@ use super::lookup::quoted;
 use super::number::Number;
 use super::problem::{Answer, Failure};
 use super::watch::{Watcher, follow};
+use crate::upstream::{Tool, Upstream};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -95,19 +96,29 @@ struct CapabilityParams {
     name: Option<String>,
 }
 
-/// What may be called now, each with its schema.
+/// What may be called now, each with its schema. What MCP servers bring is among it where a session is open.
 #[utoipa::path(
-    get, path = "/v1/agent/capabilities", tag = "agent", params(CapabilityParams),
+    get, path = "/v1/agent/capabilities", tag = "agent", params(
+        CapabilityParams,
+        ("Tenure-Session" = Option<String>, Header, description = "Id of the session by which the agent's MCP servers are asked; without it, the newest that is open")
+    ),
     responses((status = 200, body = List<Value>), (status = "4XX", body = Problem))
 )]
 async fn capabilities(
     State(api): State<Arc<ApiState>>,
     caller: AgentCaller,
     Params(params): Params<CapabilityParams>,
+    headers: HeaderMap,
 ) -> Answer<List<Value>> {
-    let offered = api.offered(caller).await?;
-    let wanted = offered.into_iter().filter(|known| params.name.as_deref().is_none_or(|name| name == known.name));
-    Ok(Out(List { items: wanted.map(Capability::described).collect(), next_cursor: None }))
+    let upstream = match api.meant(caller, &headers).await {
+        Ok(session) => api.brought(caller, session.id).await?,
+        Err(failure) if failure.0.code == Code::SessionNone => Upstream::default(),
+        Err(failure) => return Err(failure),
+    };
+    let built = api.offered(caller).await?.into_iter().map(Capability::described);
+    let items = built.chain(upstream.tools().map(Tool::described));
+    let wanted = items.filter(|known| params.name.as_deref().is_none_or(|name| known["name"] == name));
+    Ok(Out(List { items: wanted.collect(), next_cursor: None }))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -171,7 +182,7 @@ impl ApiState {
         Ok(capability::offered(&plan.tools, HolderKind::Session).collect())
     }
 
-    async fn own_row(&self, caller: AgentCaller) -> Result<AgentRow, Failure> {
+    pub(super) async fn own_row(&self, caller: AgentCaller) -> Result<AgentRow, Failure> {
         let row = self.reader().read(move |sql| agents::get(sql, caller.agent)).await?;
         row.ok_or_else(|| Code::AgentUnknown.problem("the agent of this key is gone").into())
     }

@@ -11,7 +11,7 @@ use tenure_core::agent;
 use tenure_core::aggregate::Command;
 use tenure_core::approval::{self as approvals, ACTIVE, Listed, PENDING, Pattern, Scope};
 use tenure_core::call::Holder;
-use tenure_core::capability::{self, Attributes};
+use tenure_core::capability::{self, Attributes, mcp};
 use tenure_core::id::{ApprovalId, GrantId};
 use tenure_core::item::{Item, ItemKind};
 use tenure_core::time::Time;
@@ -145,7 +145,8 @@ async fn approve(
         Some(arguments) => {
             let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
             let arguments = serde_json::from_str(arguments.get()).map_err(wrong)?;
-            Some(think::proposal(&api.app, &listed.capability, &arguments, None))
+            let upstream = api.brought_to(listed.holder, listed.call).await?;
+            Some(think::proposal(&api.app, &upstream, &listed.capability, &arguments, None))
         }
     };
     let grant = body.grant.map(|scope| scope_of(scope, api.app.committer.now().at, listed.holder)).transpose()?;
@@ -273,7 +274,10 @@ pub(crate) fn card(txn: &mut ReadTxn<'_>, approval: ApprovalId) -> Result<Option
 fn effect(agent: &str, brief: Option<&str>, capability: &str) -> String {
     match brief {
         Some(brief) => format!("{agent} wants to use {capability}: {}", brief.trim_end_matches('.')),
-        None => format!("{agent} wants to use {capability}, which this release does not know"),
+        None => match mcp::Name::parse(capability) {
+            Some(name) => format!("{agent} wants to ask its MCP server {}: {}", name.server, name.asked.as_str()),
+            None => format!("{agent} wants to use {capability}, which this release does not know"),
+        },
     }
 }
 

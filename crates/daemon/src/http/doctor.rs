@@ -240,7 +240,8 @@ async fn rules(api: &ApiState, row: &AgentRow, plan: &Plan, params: &CallParams)
             checks.push(Check::not_in_force("rule", capability.name, "blocked: no policy is loaded", next));
             continue;
         };
-        let ask = super::policies::Asked::new(row, plan, capability, &input, api.app.committer.now().at);
+        let attributes = capability.attributes(&input);
+        let ask = super::policies::Asked::new(row, plan, capability.name, attributes, api.app.committer.now().at);
         checks.push(judged(capability.name, &judge.explain(&ask.ask(judge.digest()))));
         if params.capability.is_some() {
             checks.extend(layers(capability.name, &judge.explain(&ask.ask(judge.digest()))));

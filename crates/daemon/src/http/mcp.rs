@@ -10,6 +10,7 @@ mod answer;
 mod in_flight;
 mod server;
 mod tools;
+mod upstream;
 
 use std::sync::{Arc, OnceLock};
 
@@ -28,11 +29,15 @@ use tenure_wire::problem::Code;
 
 use super::ApiState;
 use super::auth::AgentCaller;
+use super::body::Segment;
+use super::lookup::quoted;
 use super::problem::Failure;
 pub(super) use in_flight::InFlight;
 use server::Server;
 
 pub(super) const PATH: &str = "/mcp";
+/// In the place of one MCP server of the agent's.
+pub(super) const ONE_PATH: &str = "/mcp/{server}";
 /// The header by which MCP says which session a request is of.
 const MCP_SESSION: &str = "mcp-session-id";
 
@@ -40,8 +45,38 @@ pub(super) fn methods() -> MethodRouter<Arc<ApiState>> {
     post(message).delete(close)
 }
 
+pub(super) fn methods_of_one() -> MethodRouter<Arc<ApiState>> {
+    post(message_to_one).delete(close)
+}
+
 /// One message of a client, and its answer.
 async fn message(State(api): State<Arc<ApiState>>, caller: AgentCaller, request: Request) -> Result<Response, Failure> {
+    answered(api, caller, None, request).await
+}
+
+/// The same in the place of one MCP server of the agent's, under that server's own names.
+async fn message_to_one(
+    State(api): State<Arc<ApiState>>,
+    caller: AgentCaller,
+    Segment(server): Segment,
+    request: Request,
+) -> Result<Response, Failure> {
+    let plan = api.plan_of(caller).await?;
+    if !plan.mcp.iter().any(|known| known.name == server) {
+        let names: Vec<&str> = plan.mcp.iter().map(|known| known.name.as_str()).collect();
+        let problem =
+            Code::RouteUnknown.problem(format!("the agent's manifest names no MCP server {}", quoted(&server)));
+        return Err(problem.hint(format!("it names: {}", names.join(", "))).into());
+    }
+    answered(api, caller, Some(server), request).await
+}
+
+async fn answered(
+    api: Arc<ApiState>,
+    caller: AgentCaller,
+    mounted: Option<String>,
+    request: Request,
+) -> Result<Response, Failure> {
     let named = named(&api, caller, request.headers()).await?;
     let (parts, body) = request.into_parts();
     let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
@@ -51,7 +86,7 @@ async fn message(State(api): State<Arc<ApiState>>, caller: AgentCaller, request:
         api.in_flight.take_back(session, &request);
     }
     let opened = Arc::new(OnceLock::new());
-    let server = Server { api, caller, named, opened: Arc::clone(&opened) };
+    let server = Server { api, caller, mounted, named, opened: Arc::clone(&opened) };
     let service =
         StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), settings());
     let mut response = service.handle(Request::from_parts(parts, Body::from(bytes))).await.map(Body::new);

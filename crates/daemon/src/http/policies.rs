@@ -11,8 +11,8 @@ use tenure_core::access::Role;
 use tenure_core::actor::Actor;
 use tenure_core::agent::AgentRow;
 use tenure_core::aggregate::{Command, Refusal};
-use tenure_core::call::HolderKind;
-use tenure_core::capability::{self, Attributes, Capability};
+use tenure_core::call::{self, HolderKind};
+use tenure_core::capability::{self, Attributes};
 use tenure_core::fault::nearest;
 use tenure_core::judge::{Ask, Circumstances, Counters, Digest};
 use tenure_core::plan::Plan;
@@ -161,15 +161,15 @@ async fn check(
     if body.documents.is_some() {
         caller.must_be(Role::Operator)?;
     }
-    let known = capability::find(&body.capability).ok_or_else(|| no_capability(&body.capability))?;
     let wrong = |error: serde_json::Error| Code::CallArgumentsWrong.problem(error.to_string());
     let input = body.input.map(|input| serde_json::from_str(input.get())).transpose().map_err(wrong)?;
-    let input = input.unwrap_or_else(|| serde_json::json!({}));
+    let attributes = capability::attributes(&body.capability, &input.unwrap_or_else(|| serde_json::json!({})));
+    let attributes = attributes.ok_or_else(|| no_capability(&body.capability))?;
     let row = api.agent(&body.agent).await?;
     let (agent, revision) = (row.id, row.standing.revision);
     let plan = api.records.read(move |txn| txn.plan(agent, revision)).await?;
     let policy = api.candidate(body.documents).await?;
-    let asked = Asked::new(&row, &plan, known, &input, api.app.committer.now().at);
+    let asked = Asked::new(&row, &plan, &body.capability, attributes, api.app.committer.now().at);
     Ok(Out(explained(policy.explain(&asked.ask(policy.digest())))))
 }
 
@@ -177,7 +177,7 @@ async fn check(
 pub(super) struct Asked<'a> {
     row: &'a AgentRow,
     plan: &'a Plan,
-    capability: &'static str,
+    capability: &'a str,
     attributes: Attributes,
     context: Circumstances,
 }
@@ -186,8 +186,8 @@ impl<'a> Asked<'a> {
     pub(super) fn new(
         row: &'a AgentRow,
         plan: &'a Plan,
-        capability: &'static Capability,
-        input: &serde_json::Value,
+        capability: &'a str,
+        attributes: Attributes,
         at: Time,
     ) -> Asked<'a> {
         let context = Circumstances {
@@ -200,12 +200,12 @@ impl<'a> Asked<'a> {
             at,
             counters: Counters::default(),
         };
-        Asked { row, plan, capability: capability.name, attributes: capability.attributes(input), context }
+        Asked { row, plan, capability, attributes, context }
     }
 
     pub(super) fn ask(&self, policy: Digest) -> Ask<'_> {
         Ask {
-            actor: Actor::Agent(self.row.id),
+            actor: call::asker(Actor::Agent(self.row.id), self.capability),
             agent: self.row.id,
             revision: self.row.standing.revision,
             capability: self.capability,

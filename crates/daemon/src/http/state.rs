@@ -512,13 +512,7 @@ impl Place {
         Ok(([(ETAG, etag)], Out(shown)).into_response())
     }
 
-    async fn put(
-        self,
-        api: &ApiState,
-        actor: Actor,
-        params: PutParams,
-        bytes: &[u8],
-    ) -> Answer<StateWritten> {
+    async fn put(self, api: &ApiState, actor: Actor, params: PutParams, bytes: &[u8]) -> Answer<StateWritten> {
         let expected = params.expected_version.map(|it| it.within("expected_version", 0..=INDEX_MAX)).transpose()?;
         let most = tenure_core::state::TTL_SECONDS_MAX;
         let ttl = params.ttl_seconds.map(|it| it.within("ttl_seconds", 1..=most)).transpose()?;
@@ -528,12 +522,7 @@ impl Place {
         Ok(Out(written(&committed, params.key)?))
     }
 
-    async fn delete(
-        self,
-        api: &ApiState,
-        actor: Actor,
-        params: DeleteParams,
-    ) -> Answer<StateWritten> {
+    async fn delete(self, api: &ApiState, actor: Actor, params: DeleteParams) -> Answer<StateWritten> {
         let expected = params.expected_version.map(|it| it.within("expected_version", 0..=INDEX_MAX)).transpose()?;
         let committed = api.app.committer.commit(actor, self.remove(params.key.clone(), expected)).await?;
         Ok(Out(written(&committed, params.key)?))

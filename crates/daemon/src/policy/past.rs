@@ -168,6 +168,7 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
     known.last = at;
     let attributes: Option<Attributes> = found(txn.json(row.attributes))?;
     let actor = if row.validator { Actor::Validator } else { Actor::Agent(asker.agent) };
+    let actor = tenure_core::call::asker(actor, &row.capability);
     let counters = known.count(asker.agent, &row.capability, at, row.called_at.is_some());
     Ok(Some(RecordedCall {
         call: row.id,

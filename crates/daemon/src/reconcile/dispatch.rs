@@ -90,7 +90,7 @@ fn frame(
     };
     let plan = txn.plan(agent, revision)?;
     let confinement = match Confinement::of(&plan.sandbox, host) {
-        Ok(confinement) => confinement,
+        Ok(confinement) => Confinement { mcp: plan.mcp.clone(), ..confinement },
         Err(problem) => return Ok(Err(Unsendable::Sandbox(problem))),
     };
     let attributes = found(txn.json::<Attributes>(row.attributes))?;

@@ -16,6 +16,7 @@ use crate::model::price;
 use crate::model::request::{Request, ToolCall};
 use crate::model::{ANSWER_BYTES_MAX, Model};
 use crate::records::Error;
+use crate::upstream::Upstream;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::call::{Proposal, attributes_json};
-use tenure_core::capability::{self, Capability};
+use tenure_core::capability::{self, Capability, mcp};
 use tenure_core::execution::{self, CallModel, ModelFailure, Remedy, TURN_CALLS_MAX, Turn, Usage, Used};
 use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
@@ -69,14 +70,14 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
     let result = match (question, model) {
         (Ok(question), Ok(model)) => {
             let answer = ask(app, id, turn, &question.request, model.as_ref(), deadline).await;
-            answer.and_then(|answer| whole(answer, question.carried))
+            answer.and_then(|answer| whole(answer, question.carried)).map(|whole| (whole, question.upstream))
         }
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     };
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let command = match result {
-        Ok((answer, output)) => {
-            execution::Command::AnswerModel { turn, answer: answered(app, answer, output, took_ms) }
+        Ok(((answer, output), upstream)) => {
+            execution::Command::AnswerModel { turn, answer: answered(app, &upstream, answer, output, took_ms) }
         }
         Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure, took_ms) },
     };
@@ -231,7 +232,7 @@ fn whole(answer: Answer, carried: String) -> Result<(Answer, Option<String>), Fa
     Ok((answer, Some(output)))
 }
 
-fn answered(app: &App, answer: Answer, output: Option<String>, took_ms: u64) -> execution::Answer {
+fn answered(app: &App, upstream: &Upstream, answer: Answer, output: Option<String>, took_ms: u64) -> execution::Answer {
     if let Some(warning) = &answer.warning {
         tracing::warn!(warning, "a model's answer");
     }
@@ -243,7 +244,7 @@ fn answered(app: &App, answer: Answer, output: Option<String>, took_ms: u64) -> 
             arguments::make_whole(known, &mut call.arguments);
         }
     }
-    let proposed = |call: &ToolCall| proposal(app, &call.name, &call.arguments, call.misfit.clone());
+    let proposed = |call: &ToolCall| proposal(app, upstream, &call.name, &call.arguments, call.misfit.clone());
     let proposals: Vec<Proposal> = calls.iter().map(proposed).collect();
     let delta = Delta {
         text: answer.text,
@@ -273,20 +274,30 @@ fn answered(app: &App, answer: Answer, output: Option<String>, took_ms: u64) -> 
 }
 
 /// A call that is asked for, by whomever, on its way to the gate; `misfit`: why it cannot be made, where that is known.
-pub(crate) fn proposal(app: &App, name: &str, arguments: &Value, misfit: Option<String>) -> Proposal {
+/// `upstream`: what MCP servers bring.
+pub(crate) fn proposal(
+    app: &App,
+    upstream: &Upstream,
+    name: &str,
+    arguments: &Value,
+    misfit: Option<String>,
+) -> Proposal {
     let known = meant(name);
-    let attributes = known.map(|known| known.attributes(arguments)).unwrap_or_default();
+    let meant = known.map(|known| known.name.to_string()).or_else(|| upstream.meant(name));
+    let name = meant.as_deref().unwrap_or(name);
+    let attributes = capability::attributes(name, arguments).unwrap_or_default();
     let (attributes, too_large) = match attributes_json(&attributes) {
         Ok(json) => (json, None),
         Err(sentence) => (b"{}".to_vec(), Some(sentence)),
     };
-    let misfit = match (misfit, known) {
-        (Some(why), _) => Some(why),
-        (None, Some(known)) => arguments::misfit(known.name, arguments).or(too_large),
-        (None, None) => Some(format!("there is no capability `{}`", capability::clip(name))),
+    let misfit = match (misfit, known, mcp::Name::parse(name)) {
+        (Some(why), _, _) => Some(why),
+        (None, Some(known), _) => arguments::misfit(known.name, arguments).or(too_large),
+        (None, None, Some(name)) => upstream.misfit(name, arguments).or(too_large),
+        (None, None, None) => Some(format!("there is no capability `{}`", capability::clip(name))),
     };
     Proposal {
-        capability: known.map_or_else(|| capability::clip(name), |known| known.name.to_string()),
+        capability: capability::clip(name),
         arguments: app.committer.payload(arguments.to_string().into_bytes()),
         attributes: app.committer.payload(attributes),
         misfit,
@@ -423,7 +434,8 @@ mod tests {
             cost_micro_usd: None,
             warning: None,
         };
-        let kept: Delta = serde_json::from_slice(answered(&app, answer, None, 1).delta.bytes()).unwrap();
+        let kept: Delta =
+            serde_json::from_slice(answered(&app, &Upstream::default(), answer, None, 1).delta.bytes()).unwrap();
         assert_eq!(kept.calls[0].arguments, arguments);
     }
 

@@ -38,6 +38,7 @@ fn the_restrictive_template_has_a_person_decide_on_what_reaches_out() {
         ("process.run", Verdict::ApprovalRequired),
         ("network.dns_lookup", Verdict::ApprovalRequired),
         ("agent.execute", Verdict::ApprovalRequired),
+        ("mcp.mail.send", Verdict::ApprovalRequired),
         ("state.persistent.set", Verdict::Notify),
         ("comms.receive", Verdict::Autonomous),
     ] {

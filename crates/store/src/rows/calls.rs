@@ -3,7 +3,7 @@ use super::Table;
 use crate::Error;
 use crate::sql::stored::{Stored, table};
 use crate::sql::{Cell, Sql};
-use tenure_core::call::CallRow;
+use tenure_core::call::{CallRow, Holder};
 use tenure_core::id::{CallId, ExecutionId};
 use tenure_core::row::CallChange;
 use tenure_core::time::Time;
@@ -122,6 +122,19 @@ pub fn of_turn(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, turn: 
         ORDER BY holder, iteration, turn, ordinal",
     );
     let cells = [Cell::Text(&execution.to_string()), Cell::Int(iteration.into()), Cell::Int(turn.into())];
+    sql.all(&text, &cells, CallRow::read)
+}
+
+/// The calls by which a holder's MCP servers were asked what they have, the newest first; `iteration` of an execution.
+///
+/// # Errors
+/// The database's.
+pub fn of_lists(sql: &mut dyn Sql, holder: Holder, iteration: Option<u32>, limit: u32) -> Result<Vec<CallRow>, Error> {
+    let text = CallRow::select(
+        "WHERE holder = $1 AND iteration = $2 AND capability LIKE 'mcp.%/list' AND state IN ('ended', 'blocked') \
+        ORDER BY id DESC LIMIT $3",
+    );
+    let cells = [Cell::Text(&holder.to_string()), Cell::Int(iteration.unwrap_or(0).into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)
 }
 

@@ -323,6 +323,7 @@ impl Open {
             | E::IterationClosing { .. }
             | E::IterationReleased { .. }
             | E::IterationParked { .. }
+            | E::ToolsAsked { .. }
             | E::CallAllowed(_)
             | E::CallReleased(_)
             | E::CallRecalled(_)

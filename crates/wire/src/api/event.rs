@@ -1,6 +1,7 @@
 //! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
+use tenure_core::capability::mcp;
 use tenure_core::execution::{Ending, Event};
 use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, SessionId, WorkerId};
 use tenure_core::network::Traffic;
@@ -225,6 +226,9 @@ pub enum What {
     /// Its jail is destroyed and its place given back while a person is waited for.
     #[serde(rename = "iteration.parked")]
     IterationParked {},
+    /// The agent's MCP servers are asked what tools they have, before its model is.
+    #[serde(rename = "iteration.tools_asked")]
+    ToolsAsked { servers: Vec<String> },
     #[serde(rename = "iteration.closing")]
     IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
@@ -328,6 +332,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::Validated { iteration, .. }
         | Event::IterationClosing { iteration, .. }
         | Event::IterationReleased { iteration, .. }
+        | Event::ToolsAsked { iteration, .. }
         | Event::IterationParked { iteration }
         | Event::IterationCompleted { iteration, .. }
         | Event::IterationFailed { iteration, .. } => Some(*iteration),
@@ -397,6 +402,10 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
             capability: recalled.capability.clone(),
             why: recalled.to_string(),
         },
+        Event::ToolsAsked { calls, .. } => {
+            let named = calls.iter().filter_map(|call| Some(mcp::Name::parse(&call.capability)?.server.to_string()));
+            What::ToolsAsked { servers: named.collect() }
+        }
         Event::IterationParked { .. } => What::IterationParked {},
         Event::CallBlocked { call, capability, blocked, .. } => {
             What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
@@ -465,6 +474,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::CallAllowed(_)
         | Event::CallReleased(_)
         | Event::CallRecalled(_)
+        | Event::ToolsAsked { .. }
         | Event::IterationParked { .. }
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)

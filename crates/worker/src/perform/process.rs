@@ -262,14 +262,17 @@ impl RunOutput {
 }
 
 /// What a refusal to start it is worded by.
-struct StartContext<'a> {
-    command: String,
+pub(super) struct StartContext<'a> {
+    pub(super) command: String,
     /// It has no arguments: perhaps they stand in `command`.
-    alone: bool,
-    backend: &'a Backend,
+    pub(super) alone: bool,
+    pub(super) backend: &'a Backend,
 }
 
-fn not_started(refusal: &Refusal, StartContext { command, alone, backend }: &StartContext<'_>) -> CallResult {
+pub(super) fn not_started(
+    refusal: &Refusal,
+    StartContext { command, alone, backend }: &StartContext<'_>,
+) -> CallResult {
     const AGAIN: i32 = 11;
     const NOMEM: i32 = 12;
     let known = match backend {

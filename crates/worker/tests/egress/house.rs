@@ -217,5 +217,6 @@ fn confinement(network: Network) -> Confinement {
         network,
         backend: Backend::Native,
         require: Vec::new(),
+        mcp: Vec::new(),
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn confinement() -> Confinement {
         network: Network::none(),
         backend: Backend::Native,
         require: Vec::new(),
+        mcp: Vec::new(),
     }
 }
 

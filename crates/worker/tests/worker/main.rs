@@ -16,6 +16,7 @@ mod quotas;
 mod volumes;
 mod homes;
 mod looks;
+mod mcp;
 mod mounts;
 mod containers;
 mod leases;

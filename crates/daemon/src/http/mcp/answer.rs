@@ -7,6 +7,7 @@ use tenure_wire::api::session::{Answered, CallState, Invoked, SessionCall};
 use tenure_wire::problem::Code;
 
 use super::tools::CALL_RESULT;
+use super::upstream;
 use crate::http::problem::Failure;
 
 /// A result's JSON that is shown at once; the rest is asked for.
@@ -31,8 +32,13 @@ fn done(Invoked { call, result, detail, .. }: Invoked, offset: usize) -> CallToo
         content["result"] = result;
         return answer(text, content);
     }
-    let begin = boundary(&text, offset);
-    let end = boundary(&text, begin.saturating_add(RESULT_BYTES_MAX));
+    long(call, &text, offset, content)
+}
+
+/// A piece of a result that is too long to be shown at once, and where the whole is.
+pub(super) fn long(call: CallId, text: &str, offset: usize, mut content: Value) -> CallToolResult {
+    let begin = boundary(text, offset);
+    let end = boundary(text, begin.saturating_add(RESULT_BYTES_MAX));
     content["bytes"] = json!(text.len());
     let mut shown = text[begin..end].to_string();
     if end < text.len() {
@@ -43,7 +49,9 @@ fn done(Invoked { call, result, detail, .. }: Invoked, offset: usize) -> CallToo
             text.len()
         ));
     }
-    answer(shown, content)
+    let mut result = answer(shown, content);
+    result.content.extend(upstream::link(call));
+    result
 }
 
 /// The place, or the one before it that is in no letter's midst.

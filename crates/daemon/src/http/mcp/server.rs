@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, InitializeRequestParams,
-    InitializeResult, JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities,
-    ServerConfig,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, GetPromptRequestParams, GetPromptResponse,
+    Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
@@ -21,13 +22,13 @@ use tenure_wire::api::session::{Answered, Invoke};
 use tenure_wire::problem::Code;
 use tokio::time::Instant;
 
-use super::{answer, tools};
+use super::{answer, tools, upstream};
 use crate::http::ApiState;
 use crate::http::auth::AgentCaller;
 use crate::http::problem::Failure;
 
 /// How long a call is waited for; clients give up after a minute or less.
-const CALL_WAIT: Duration = Duration::from_secs(20);
+pub(super) const CALL_WAIT: Duration = Duration::from_secs(20);
 /// More calls of one agent wait for people in no case that is looked at here.
 const APPROVALS_LOOKED_AT: u32 = 256;
 
@@ -43,6 +44,8 @@ const INSTRUCTIONS: &str = "Each tool is a capability of this agent: judged by p
 pub(super) struct Server {
     pub(super) api: Arc<ApiState>,
     pub(super) caller: AgentCaller,
+    /// The one MCP server of the agent's in whose place this stands; none: it stands for all that the agent may call.
+    pub(super) mounted: Option<String>,
     /// The session that the request named.
     pub(super) named: Option<SessionId>,
     /// The one that it opened.
@@ -63,7 +66,7 @@ struct Wanted {
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let name = Implementation::new("tenure", env!("CARGO_PKG_VERSION")).with_title("Tenure");
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().build())
             .with_server_info(name)
             .with_instructions(INSTRUCTIONS)
     }
@@ -86,8 +89,58 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let offered = self.api.offered(self.caller).await.map_err(|failure| in_protocol(&failure))?;
-        tools::page(&offered, request.and_then(|request| request.cursor).as_deref())
+        let failed = |failure: Failure| in_protocol(&failure);
+        let built = match &self.mounted {
+            Some(_) => Vec::new(),
+            None => self.api.offered(self.caller).await.map_err(failed)?,
+        };
+        let upstream = self.upstream().await.map_err(failed)?;
+        // One server's place is taken whole: that it cannot be asked is an error there.
+        if let Some((server, why)) = upstream.failures().next().filter(|_| self.mounted.is_some()) {
+            return Err(ErrorData::internal_error(format!("MCP server `{server}`: {why}"), None));
+        }
+        let brought = upstream.tools().map(|tool| upstream::tool(tool, self.name(&tool.capability))).collect();
+        tools::page(&built, brought, request.and_then(|request| request.cursor).as_deref())
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        self.resources(request.and_then(|request| request.cursor)).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.templates(request.and_then(|request| request.cursor)).await
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.resource(&request.uri).await.map(Into::into)
+    }
+
+    async fn list_prompts(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        self.prompts(request.and_then(|request| request.cursor)).await
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        self.prompt(&request.name, request.arguments.map(Value::Object)).await.map(Into::into)
     }
 
     async fn call_tool(
@@ -99,7 +152,7 @@ impl ServerHandler for Server {
         let called = if tools::is_call_result(&request.name) {
             self.result(arguments).await
         } else {
-            self.call(&request.name, arguments, &context).await
+            self.call(&self.capability(&request.name), arguments, &context).await
         };
         Ok(called.unwrap_or_else(|failure| answer::failed(&failure)).into())
     }
@@ -136,7 +189,7 @@ impl Server {
                 }
                 Ok(answer::of(Ok(Answered::Open(call)), None, 0))
             }
-            answered = self.api.answered(id, session, until) => self.shown(id, answered, 0).await,
+            answered = self.api.answered(id, session, until) => self.shown(id, answered, 0, false).await,
         }
     }
 
@@ -152,7 +205,7 @@ impl Server {
             return Ok(answer::of(Ok(Answered::Open(open)), Some(approval), 0));
         }
         let answered = self.api.answered(call, session, Instant::now() + waited(wanted.wait_ms)).await;
-        self.shown(call, answered, wanted.offset).await
+        self.shown(call, answered, wanted.offset, true).await
     }
 
     /// A call may have begun to wait for a person meanwhile.
@@ -161,10 +214,16 @@ impl Server {
         call: CallId,
         answered: Result<Answered, Failure>,
         offset: usize,
+        later: bool,
     ) -> Result<CallToolResult, Failure> {
         let approval = match &answered {
             Ok(Answered::Open(_)) => self.approval_of(call).await?,
-            Ok(Answered::Done(_)) | Err(_) => None,
+            Ok(Answered::Done(_)) | Err(_) => {
+                if let Some(said) = self.api.said_by_server(call).await? {
+                    return Ok(upstream::said(call, said, offset, later));
+                }
+                None
+            }
         };
         Ok(answer::of(answered, approval, offset))
     }
@@ -175,8 +234,8 @@ impl Server {
     }
 
     /// The session that calls are of: the one that was named, else the newest that is open, else one that is opened now.
-    async fn session(&self) -> Result<SessionId, Failure> {
-        if let Some(session) = self.named {
+    pub(super) async fn session(&self) -> Result<SessionId, Failure> {
+        if let Some(session) = self.named.or_else(|| self.opened.get().copied()) {
             return Ok(session);
         }
         match self.api.meant_by(self.caller, None).await {
@@ -187,7 +246,7 @@ impl Server {
     }
 
     /// What a person is asked, where the call waits for one.
-    async fn approval_of(&self, call: CallId) -> Result<Option<ApprovalId>, Failure> {
+    pub(super) async fn approval_of(&self, call: CallId) -> Result<Option<ApprovalId>, Failure> {
         let agent = self.caller.agent;
         let read = self
             .api
@@ -206,7 +265,7 @@ fn waited(wanted_ms: Option<u64>) -> Duration {
 }
 
 /// Where only the protocol's own errors can be given.
-fn in_protocol(failure: &Failure) -> ErrorData {
+pub(super) fn in_protocol(failure: &Failure) -> ErrorData {
     let problem = &failure.0;
     ErrorData::internal_error(format!("{}; {}", problem.detail, problem.hint), None)
 }

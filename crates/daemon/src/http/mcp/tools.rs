@@ -19,8 +19,13 @@ pub(super) fn is_call_result(name: &str) -> bool {
 }
 
 /// Those after the tool that the cursor names.
-pub(super) fn page(offered: &[&'static Capability], cursor: Option<&str>) -> Result<ListToolsResult, ErrorData> {
-    cut(offered.iter().map(|known| of_capability(known)).chain([call_result()]).collect(), cursor, PAGE)
+pub(super) fn page(
+    offered: &[&'static Capability],
+    brought: Vec<Tool>,
+    cursor: Option<&str>,
+) -> Result<ListToolsResult, ErrorData> {
+    let built = offered.iter().map(|known| of_capability(known));
+    cut(built.chain(brought).chain([call_result()]).collect(), cursor, PAGE)
 }
 
 fn cut(mut tools: Vec<Tool>, cursor: Option<&str>, size: usize) -> Result<ListToolsResult, ErrorData> {
@@ -106,7 +111,7 @@ fn title(name: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-fn object(schema: Value) -> JsonObject {
+pub(super) fn object(schema: Value) -> JsonObject {
     match schema {
         Value::Object(object) => object,
         _ => JsonObject::new(),
@@ -121,7 +126,7 @@ mod tests {
     #[test]
     fn every_capability_is_a_tool_whose_schemas_are_objects_and_whose_name_any_client_takes() {
         let all: Vec<_> = catalogue().collect();
-        let page = page(&all, None).unwrap();
+        let page = page(&all, Vec::new(), None).unwrap();
         assert_eq!((page.tools.len(), page.next_cursor), (all.len() + 1, None), "one page holds all");
         for tool in &page.tools {
             assert!(tool.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{tool:?}");

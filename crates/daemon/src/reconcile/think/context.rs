@@ -4,10 +4,11 @@ use super::prompt::{self, Exchange, PastCall, PastTurn, PromptContext};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
 use crate::records::{Error, ReadTxn, found};
+use crate::upstream::Upstream;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tenure_core::bound::Hash;
-use tenure_core::call::CallRow;
+use tenure_core::call::{CallRow, Holder};
 use tenure_core::execution::Turn;
 use tenure_core::id::ExecutionId;
 use tenure_core::plan::Plan;
@@ -31,12 +32,15 @@ pub(super) struct Question {
     pub(super) request: Request,
     /// The text of the turns before it that were not finished.
     pub(super) carried: String,
+    /// What MCP servers bring.
+    pub(super) upstream: Upstream,
 }
 
 /// The shortest request of a plan: the first turn on no input. None where its template cannot be rendered.
 pub(super) fn shortest(plan: &Plan, result_bytes_max: usize) -> Option<Request> {
     let context = PromptContext {
         plan,
+        upstream: &Upstream::default(),
         said: &[],
         input: "",
         briefing: None,
@@ -54,7 +58,7 @@ pub(super) fn shortest(plan: &Plan, result_bytes_max: usize) -> Option<Request> 
 pub(super) fn request(
     txn: &mut ReadTxn<'_>,
     id: ExecutionId,
-    plan: &Plan,
+    plan: &Arc<Plan>,
     turn: Turn,
     result_bytes_max: usize,
 ) -> Result<Result<Question, Failure>, Error> {
@@ -65,9 +69,11 @@ pub(super) fn request(
     let previous_error = previous_error(txn, id, turn.iteration)?;
     let notes = notes_before(&txn.notes(id, turn.iteration)?, 0);
     let turns = past_turns(txn, id, turn.iteration)?;
+    let upstream = Upstream::of(txn, plan, Holder::Execution(id), Some(turn.iteration))?;
     let tag = Tag { execution: id.to_string(), iteration: turn.iteration, turn: turn.turn + 1, attempt: turn.attempt };
     let context = PromptContext {
         plan,
+        upstream: &upstream,
         said: &said,
         input: &input,
         briefing: briefing.as_deref(),
@@ -79,7 +85,7 @@ pub(super) fn request(
         tag,
     };
     let rendered = prompt::request(&context);
-    let question = rendered.map(|request| Question { request, carried: prompt::carried(&turns) });
+    let question = rendered.map(|request| Question { request, carried: prompt::carried(&turns), upstream });
     Ok(question.map_err(|error| {
         let hint = "shorten the instruction, the template or the input";
         Failure::new(Kind::ContextTooLong, format!("the prompt cannot be made: {error}"), hint)

@@ -2,11 +2,12 @@
 //! so that a provider's prefix cache holds. It reads nothing itself and never shortens what is stored.
 use crate::model::answer::StopReason;
 use crate::model::request::{Message, Reasoning, Request, Tag, Tool, ToolCall};
+use crate::upstream::Upstream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write;
 use tenure_core::call::HolderKind;
-use tenure_core::capability;
+use tenure_core::capability::{self, mcp};
 use tenure_core::plan::Plan;
 use tenure_core::row::Note;
 use tenure_core::template;
@@ -71,6 +72,8 @@ pub(super) struct Exchange {
 
 pub(super) struct PromptContext<'a> {
     pub plan: &'a Plan,
+    /// What MCP servers bring.
+    pub upstream: &'a Upstream,
     /// Oldest first.
     pub said: &'a [Exchange],
     pub input: &'a str,
@@ -136,6 +139,14 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
         let notes: Vec<&str> = context.notes.iter().map(|note| told(*note)).collect();
         messages.push(Message::User { text: notes.join("\n") });
     }
+    let unknown: Vec<String> = context
+        .upstream
+        .failures()
+        .map(|(server, why)| format!("Note: the tools of the MCP server {server} cannot be used: {why}"))
+        .collect();
+    if !unknown.is_empty() {
+        messages.push(Message::User { text: unknown.join("\n") });
+    }
     for turn in context.turns {
         push_turn(&mut messages, turn, context.result_bytes_max);
     }
@@ -143,20 +154,26 @@ pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::
     Ok(Request {
         system: if frugal { FRUGAL_SYSTEM } else { SYSTEM }.to_string(),
         messages,
-        tools: offered(&context.plan.tools, frugal),
+        tools: offered(&context.plan.tools, context.upstream, frugal),
         max_tokens: if frugal { FRUGAL_ANSWER_TOKENS_MAX } else { ANSWER_TOKENS_MAX },
         tag: context.tag.clone(),
     })
 }
 
-/// The capabilities that the plan's `tools` list names, in the catalogue's order.
-fn offered(patterns: &[String], frugal: bool) -> Vec<Tool> {
+/// The capabilities that the plan's `tools` list names, in the catalogue's order; then those of MCP servers.
+fn offered(patterns: &[String], upstream: &Upstream, frugal: bool) -> Vec<Tool> {
+    let brought = upstream.tools().map(|tool| Tool {
+        name: tool.capability.clone(),
+        description: tool.description.clone(),
+        schema: tool.input.clone(),
+    });
     capability::offered(patterns, HolderKind::Execution)
         .map(|capability| Tool {
             name: capability.name.to_string(),
             description: capability.brief.to_string(),
             schema: if frugal { capability.usual_input() } else { capability.input() },
         })
+        .chain(brought)
         .collect()
 }
 
@@ -231,6 +248,11 @@ fn shown(past: &PastCall, bytes_max: usize) -> String {
     if let Some(sentence) = &past.sentence {
         let _ = writeln!(text, "{sentence}");
     }
+    if let (Some(_), Some(result)) = (mcp::Name::parse(&past.capability), &past.result) {
+        let _ = writeln!(text, "{}", clipped(&said(result), bytes_max));
+        text.truncate(text.trim_end().len());
+        return text;
+    }
     match (&past.detail, &past.result) {
         (Some(detail), Some(value)) => push_stored(&mut text, value, detail, bytes_max),
         (None, Some(Value::Object(fields))) => {
@@ -250,6 +272,26 @@ fn shown(past: &PastCall, bytes_max: usize) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// What an MCP server answered, as text. What is none is named.
+fn said(result: &Value) -> String {
+    let blocks = ["content", "contents", "messages"].iter().find_map(|name| result[*name].as_array());
+    let Some(blocks) = blocks else { return result.to_string() };
+    let block = |block: &Value| {
+        let block = block.get("content").filter(|inner| inner.is_object()).unwrap_or(block);
+        let block = block.get("resource").unwrap_or(block);
+        match (block["text"].as_str(), block["uri"].as_str()) {
+            (Some(text), _) => text.to_string(),
+            (None, Some(uri)) => format!("[{uri}]"),
+            (None, None) => format!("[{}, which cannot be shown]", block["type"].as_str().unwrap_or("something")),
+        }
+    };
+    let texts: Vec<String> = blocks.iter().map(block).collect();
+    match result.get("structuredContent").filter(|_| texts.is_empty()) {
+        Some(structured) => structured.to_string(),
+        None => texts.join("\n"),
+    }
 }
 
 /// A stored value may be of any type, and is told as what it is; what stands beside it must not look like part of it.

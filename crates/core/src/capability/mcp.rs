@@ -1,0 +1,183 @@
+//! Capabilities that MCP servers bring, which a manifest names: `mcp.<server>.<tool>`, and beside the tools what the protocol has
+//! for lists, resources and prompts. No catalogue lists them: what tools there are, the server says. Must never: believe a server
+//! about what its tool does.
+use super::{Argument, Attributes, Effects, Place, Terms};
+use crate::bound::Hash;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What all names of such capabilities begin with.
+pub const PREFIX: &str = "mcp.";
+/// Of a server's name in a manifest.
+pub const SERVER_BYTES_MAX: usize = 32;
+/// Of a tool's name, as the protocol has it; the whole capability's name has at most 128 too.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Of one agent.
+pub const SERVERS_MAX: usize = 16;
+
+/// A longer argument is judged by its hash.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Arguments that are judged by name; of more, all are judged by one hash.
+const ARGUMENTS_MAX: usize = 64;
+
+/// What is asked of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked<'a> {
+    ListTools,
+    ListResources,
+    ListTemplates,
+    ReadResource,
+    ListPrompts,
+    GetPrompt,
+    CallTool(&'a str),
+}
+
+impl<'a> Asked<'a> {
+    pub const LISTS: [Asked<'static>; 4] =
+        [Asked::ListTools, Asked::ListResources, Asked::ListTemplates, Asked::ListPrompts];
+
+    /// The protocol's own word, which no tool may have as its name; a tool's name.
+    pub fn as_str(self) -> &'a str {
+        match self {
+            Asked::ListTools => "tools/list",
+            Asked::ListResources => "resources/list",
+            Asked::ListTemplates => "resources/templates/list",
+            Asked::ReadResource => "resources/read",
+            Asked::ListPrompts => "prompts/list",
+            Asked::GetPrompt => "prompts/get",
+            Asked::CallTool(tool) => tool,
+        }
+    }
+
+    fn of(word: &'a str) -> Asked<'a> {
+        let others = [Asked::ReadResource, Asked::GetPrompt];
+        let known = Asked::LISTS.into_iter().chain(others).find(|known| known.as_str() == word);
+        known.unwrap_or(Asked::CallTool(word))
+    }
+
+    /// It only says what the server has: the manifest that names the server asks for it, not the agent.
+    pub fn is_list(self) -> bool {
+        match self {
+            Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => true,
+            Asked::ReadResource | Asked::GetPrompt | Asked::CallTool(_) => false,
+        }
+    }
+
+    /// By the protocol, never by what a server says of itself.
+    pub fn terms(self) -> Terms {
+        let (effects, idempotent) = match self {
+            Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => {
+                (Effects::None, true)
+            }
+            Asked::ReadResource | Asked::GetPrompt => (Effects::None, false),
+            Asked::CallTool(_) => (Effects::Irreversible, false),
+        };
+        Terms { effects, idempotent, place: Place::Sandbox }
+    }
+}
+
+/// A capability's name, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name<'a> {
+    pub server: &'a str,
+    pub asked: Asked<'a>,
+}
+
+impl<'a> Name<'a> {
+    /// None of what is no name of such a capability.
+    pub fn parse(capability: &'a str) -> Option<Name<'a>> {
+        let (server, word) = capability.strip_prefix(PREFIX)?.split_once('.')?;
+        let fits = capability.len() <= NAME_BYTES_MAX && is_server(server) && is_tool(word);
+        fits.then(|| Name { server, asked: Asked::of(word) })
+    }
+}
+
+/// The capability by which this is asked of a server.
+pub fn capability(server: &str, asked: Asked<'_>) -> String {
+    format!("{PREFIX}{server}.{}", asked.as_str())
+}
+
+/// May a manifest call a server so? It has no dots, so that a capability's name can be read.
+pub fn is_server(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    !name.is_empty()
+        && name.len() <= SERVER_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(inner)
+}
+
+/// The protocol's own rule for the names of tools.
+fn is_tool(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(inner)
+}
+
+/// What a judge sees of a call: each argument as text, what is no text as its JSON; the resource's address or the prompt's name
+/// as the key.
+pub(super) fn attributes(asked: Asked<'_>, arguments: &Value) -> Attributes {
+    let named = |argument: &str| arguments.get(argument).and_then(Value::as_str).map(str::to_string);
+    let (key, given) = match asked {
+        Asked::ReadResource => (named("uri"), None),
+        Asked::GetPrompt => (named("name"), arguments.get("arguments")),
+        Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => (None, None),
+        Asked::CallTool(_) => (None, Some(arguments)),
+    };
+    let bytes = Some(arguments.to_string().len() as u64);
+    let given = given.and_then(Value::as_object);
+    let input = match given {
+        Some(given) if given.len() > ARGUMENTS_MAX => {
+            let all = Hash::of(arguments.to_string().as_bytes());
+            BTreeMap::from([("*".to_string(), Argument::Text(format!("sha256:{all}")))])
+        }
+        Some(given) => given.iter().map(|(name, value)| (name.clone(), Argument::Text(text(value)))).collect(),
+        None => BTreeMap::new(),
+    };
+    Attributes { key, bytes, input, ..Attributes::default() }
+}
+
+fn text(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    if text.len() <= TEXT_BYTES_MAX { text } else { format!("sha256:{}", Hash::of(text.as_bytes())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_name_has_a_server_and_what_is_asked_of_it_and_nothing_else_is_one() {
+        let mail = |asked| Some(Name { server: "mail", asked });
+        assert_eq!(Name::parse("mcp.mail.send"), mail(Asked::CallTool("send")));
+        assert_eq!(Name::parse("mcp.mail.send.now"), mail(Asked::CallTool("send.now")));
+        assert_eq!(Name::parse("mcp.mail.tools/list"), mail(Asked::ListTools));
+        let long = format!("mcp.mail.{}", "a".repeat(NAME_BYTES_MAX));
+        for wrong in
+            ["mcp.mail", "mcp.mail.", "mcp..send", "mcp.Mail.send", "mcp.mail.a b", "mcp.mail.*", "x.mail.send", &long]
+        {
+            assert_eq!(Name::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn two_calls_with_different_arguments_are_never_judged_as_one() {
+        let seen = |arguments| attributes(Asked::CallTool("send"), &arguments);
+        let long = "a".repeat(TEXT_BYTES_MAX + 1);
+        let calls = [
+            json!({"to": "a"}),
+            json!({"to": "b"}),
+            json!({"to": {"name": "a"}}),
+            json!({"to": ["a"]}),
+            json!({"to": format!("{long}a")}),
+            json!({"to": format!("{long}b")}),
+            Value::Object((0..=ARGUMENTS_MAX).map(|n| (n.to_string(), json!("a"))).collect()),
+            Value::Object((0..=ARGUMENTS_MAX).map(|n| (n.to_string(), json!("b"))).collect()),
+        ];
+        for (place, one) in calls.iter().enumerate() {
+            for other in &calls[place + 1..] {
+                assert_ne!(seen(one.clone()).input, seen(other.clone()).input, "{one} {other}");
+            }
+        }
+        assert_eq!(seen(json!({"to": "a"})), seen(json!({"to": "a"})), "the control: the same call is");
+    }
+}

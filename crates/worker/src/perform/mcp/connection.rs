@@ -1,0 +1,160 @@
+//! One connection to a server: greeted, in the protocol's form that it speaks. `initialize` is tried first, since most servers want
+//! it; one that knows only the form without it says so, and is asked as that wants.
+use super::http::Http;
+use super::message::{self, Era, OFFERED, RpcError, SPOKEN};
+use super::stdio::Stdio;
+use super::{CallResult, Surroundings};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tenure_core::capability::clip;
+use tenure_core::plan::{McpAt, McpServer};
+use tokio::sync::mpsc;
+
+/// Why a request has no result.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The jail is.
+    Gone,
+    /// A call's end, worded already.
+    Ended(Box<CallResult>),
+    TakenBack,
+    Late,
+    Silent(u64),
+    /// The server ended while it was asked.
+    Lost(String),
+    Unreachable(String),
+    /// It does not speak as it must.
+    Protocol(String),
+    /// Its own error.
+    Refused {
+        code: i64,
+        message: String,
+    },
+}
+
+#[derive(Debug)]
+enum Transport {
+    Stdio(Stdio),
+    Http(Http),
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    transport: Transport,
+    era: Era,
+    /// As the server said it of itself.
+    pub(super) info: Value,
+    capabilities: Value,
+    last_id: AtomicU64,
+}
+
+impl Connection {
+    pub(super) async fn open(planned: &McpServer, around: &Surroundings) -> Result<Connection, Fault> {
+        let transport = match &planned.at {
+            McpAt::Command(command) => Transport::Stdio(Stdio::start(around, command).await?),
+            McpAt::Url(url) => Transport::Http(Http::new(around.egress.clone(), url)?),
+        };
+        let (last_id, info, capabilities) = (AtomicU64::new(0), Value::Null, Value::Null);
+        let mut connection =
+            Connection { transport, era: Era::Greeted(OFFERED.to_owned()), info, capabilities, last_id };
+        match connection.greet().await {
+            Ok(()) => Ok(connection),
+            // It is of the form without a greeting, or wants nothing of us.
+            Err(Fault::Refused { code, message }) => {
+                connection.era = Era::Stateless;
+                match connection.discover().await {
+                    Ok(()) => Ok(connection),
+                    Err(Fault::Refused { .. }) => Err(Fault::Refused { code, message }),
+                    Err(fault) => Err(fault),
+                }
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn greet(&mut self) -> Result<(), Fault> {
+        let params = json!({"protocolVersion": OFFERED, "capabilities": {}, "clientInfo": message::client()});
+        let answer = self.silently("initialize", params).await?;
+        let version = answer["protocolVersion"].as_str().unwrap_or_default();
+        if !SPOKEN.contains(&version) {
+            let spoken = SPOKEN.join(", ");
+            return Err(Fault::Protocol(format!("it speaks `{}`; known are {spoken}", clip(version))));
+        }
+        self.era = Era::Greeted(version.to_owned());
+        self.take_in(&answer);
+        let greeted = message::notification("notifications/initialized", json!({}));
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.tell(greeted).await,
+            Transport::Http(http) => http.tell(&self.era, greeted).await,
+        }
+    }
+
+    async fn discover(&mut self) -> Result<(), Fault> {
+        let answer = self.silently("server/discover", json!({})).await?;
+        self.take_in(&answer);
+        Ok(())
+    }
+
+    fn take_in(&mut self, answer: &Value) {
+        let named = |name: &str| clip(answer["serverInfo"][name].as_str().unwrap_or_default());
+        self.info = json!({"name": named("name"), "version": named("version"), "protocol": self.era.version()});
+        self.capabilities = answer["capabilities"].clone();
+    }
+
+    async fn silently(&self, method: &str, params: Value) -> Result<Value, Fault> {
+        let (heard, _) = mpsc::channel(1);
+        self.request(self.next_id(), method, params, heard).await
+    }
+
+    /// `tools`, `resources` or `prompts`.
+    pub(super) fn has(&self, group: &str) -> bool {
+        self.capabilities.get(group).is_some_and(|group| !group.is_null())
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.is_alive(),
+            Transport::Http(http) => http.is_alive(),
+        }
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) async fn request(
+        &self,
+        id: u64,
+        method: &str,
+        params: Value,
+        heard: mpsc::Sender<String>,
+    ) -> Result<Value, Fault> {
+        let request = message::request(&self.era, id, method, params);
+        let answered = match &self.transport {
+            Transport::Stdio(stdio) => stdio.ask(id, request, heard).await?,
+            Transport::Http(http) => http.ask(&self.era, id, request, heard).await?,
+        };
+        let result = answered.map_err(|RpcError { code, message }| Fault::Refused { code, message })?;
+        match result.get("resultType").and_then(Value::as_str) {
+            None | Some("complete") => Ok(result),
+            Some(other) => {
+                let why = format!("it wants more of its client (`{}`), which no agent gives", clip(other));
+                Err(Fault::Protocol(why))
+            }
+        }
+    }
+
+    /// The request is not waited for any more.
+    pub(super) async fn take_back(&self, id: u64) {
+        let told = message::notification("notifications/cancelled", json!({"requestId": id, "reason": "taken back"}));
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.take_back(id, told).await,
+            // Without a greeting, the end of the exchange says it.
+            Transport::Http(http) => {
+                if self.era != Era::Stateless {
+                    let _ = http.tell(&self.era, told).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A server behind the egress, by Streamable HTTP: a request is one POST, whose answer is one message or a stream that ends with it.
+//! Must never: reach what the agent's programs could not, or follow the server to another host.
+use super::connection::Fault;
+use super::message::{self, Era, Incoming, MESSAGE_BYTES_MAX, RpcError};
+use crate::egress::EgressHandle;
+use crate::egress::fetch::{FetchError, FetchRequest, FetchResponse, UrlError};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde_json::Value;
+use sse_stream::SseStream;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tenure_core::capability::clip;
+use tenure_core::network::url::Url;
+use tokio::sync::mpsc;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("tenure/", env!("CARGO_PKG_VERSION")));
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Of a stream that ends with one answer.
+const STREAM_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+#[derive(Debug)]
+pub(super) struct Http {
+    egress: EgressHandle,
+    url: Url,
+    /// What the answer to the greeting said; none where the server keeps none.
+    session: OnceLock<HeaderValue>,
+    ended: AtomicBool,
+}
+
+impl Http {
+    pub(super) fn new(egress: EgressHandle, url: &str) -> Result<Http, Fault> {
+        let url = egress.read(url).map_err(|error| match error {
+            UrlError::Refused(told) => Fault::Unreachable(told.to_string()),
+            UrlError::Malformed(why) => Fault::Unreachable(why.to_string()),
+        })?;
+        Ok(Http { egress, url, session: OnceLock::new(), ended: AtomicBool::new(false) })
+    }
+
+    /// A session that the server has ended is greeted anew.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.ended.load(Ordering::Relaxed)
+    }
+
+    fn headers(&self, era: &Era, message: &Value) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, AGENT);
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, BOTH);
+        let method = message["method"].as_str().unwrap_or_default();
+        let params = &message["params"];
+        let named = params["name"].as_str().or_else(|| params["uri"].as_str());
+        let own = [
+            (VERSION, (method != "initialize").then(|| era.version())),
+            (METHOD, (*era == Era::Stateless).then_some(method)),
+            (NAME, named.filter(|_| *era == Era::Stateless)),
+        ];
+        for (name, value) in own {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        if let Some(session) = self.session.get() {
+            headers.insert(SESSION, session.clone());
+        }
+        headers
+    }
+
+    async fn post(&self, era: &Era, message: &Value) -> Result<FetchResponse, Fault> {
+        let (headers, body) = (self.headers(era, message), Bytes::from(message.to_string()));
+        let fetch = FetchRequest { method: Method::POST, url: self.url.clone(), headers, body };
+        let answered = self.egress.fetch(fetch).await.map_err(unreachable)?;
+        if let Some(unfollowed) = &answered.unfollowed {
+            return Err(Fault::Unreachable(format!("it {unfollowed}")));
+        }
+        if let Some(session) = answered.response.headers().get(SESSION) {
+            let _ = self.session.set(session.clone());
+        }
+        Ok(answered)
+    }
+
+    pub(super) async fn tell(&self, era: &Era, message: Value) -> Result<(), Fault> {
+        self.post(era, &message).await.map(drop)
+    }
+
+    pub(super) async fn ask(
+        &self,
+        era: &Era,
+        id: u64,
+        request: Value,
+        heard: mpsc::Sender<String>,
+    ) -> Result<Result<Value, RpcError>, Fault> {
+        let FetchResponse { response, connection, .. } = self.post(era, &request).await?;
+        let (head, body) = response.into_parts();
+        let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let streams = kind.starts_with("text/event-stream");
+        if head.status == StatusCode::NOT_FOUND && self.session.get().is_some() {
+            self.ended.store(true, Ordering::Relaxed);
+            return Err(Fault::Lost("it ended the session; the next call begins a new one".to_owned()));
+        }
+        if !head.status.is_success() && !kind.starts_with("application/json") {
+            return Err(self.refused(era, head.status));
+        }
+        let body = Limited::new(body, if streams { STREAM_BYTES_MAX } else { MESSAGE_BYTES_MAX });
+        let answer = if streams {
+            let mut events = SseStream::new(body.map_err(std::io::Error::other).boxed_unsync());
+            loop {
+                let event = match events.next().await {
+                    Some(Ok(event)) => event,
+                    Some(Err(error)) => return Err(Fault::Lost(format!("its stream broke off: {error}"))),
+                    None => return Err(Fault::Lost("its stream ended without an answer".to_owned())),
+                };
+                let Some(data) = event.data.filter(|data| !data.trim().is_empty()) else { continue };
+                match message::read(data.as_bytes()).map_err(Fault::Protocol)? {
+                    Incoming::Answer { id: of, result } if of == id => break Ok(result),
+                    Incoming::Request { id, method } => self.tell(era, message::answer(&id, &method)).await?,
+                    Incoming::Progress { id: of, text } if of == id => drop(heard.try_send(text)),
+                    Incoming::Answer { .. } | Incoming::Progress { .. } | Incoming::Other => {}
+                }
+            }
+        } else {
+            let bytes = body.collect().await.map_err(|error| Fault::Lost(format!("its answer broke off: {error}")))?;
+            match message::read(&bytes.to_bytes()) {
+                Ok(Incoming::Answer { id: of, result }) if of == id => Ok(result),
+                Ok(_) => Err(Fault::Protocol("it answered with something else".to_owned())),
+                Err(_) if !head.status.is_success() => Err(self.refused(era, head.status)),
+                Err(why) => Err(Fault::Protocol(why)),
+            }
+        };
+        drop(connection);
+        answer
+    }
+
+    /// A server without greetings may refuse one in its own way.
+    fn refused(&self, era: &Era, status: StatusCode) -> Fault {
+        let message = format!("HTTP {status}");
+        match status {
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+                if *era != Era::Stateless =>
+            {
+                Fault::Refused { code: i64::from(status.as_u16()), message }
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Fault::Unreachable(format!("{message}: it wants a login, which a manifest cannot give yet"))
+            }
+            _ => Fault::Unreachable(clip(&message)),
+        }
+    }
+}
+
+fn unreachable(error: FetchError) -> Fault {
+    Fault::Unreachable(error.to_string())
+}

@@ -1,0 +1,46 @@
+//! What others have made for MCP, for the tests to hold Tenure against: the protocol's conformance suite, SDKs in two languages, and
+//! a server from a registry. All of it lies in a folder of the build's, by the lock file beside the tests. Must never change anything
+//! of the host's own Node or Python.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{demo, install, step};
+
+/// Names the folder to the tests.
+pub(crate) const VARIABLE: &str = "TENURE_TEST_MCP";
+/// Where the lock file is.
+const LOCKED: &str = "tests/mcp";
+/// The two lines of the Python SDK: for the form of the protocol with a greeting, and for the one without.
+const PYTHON: [(&str, &str); 2] = [("py-old", "mcp==1.30.0"), ("py-new", "mcp==2.3.0")];
+
+/// Brings it where it is not there yet, and gives the folder.
+///
+/// # Errors
+/// There is no npm or Python, or no registry to have it from.
+pub(crate) fn tools(root: &Path) -> Result<PathBuf> {
+    let folder = demo::target(root)?.join("mcp-tools");
+    fs::create_dir_all(&folder)?;
+    for (name, package) in PYTHON {
+        install::python_packages(&folder.join(name), &[package])?;
+    }
+    let lock = fs::read(root.join(LOCKED).join("package-lock.json"))?;
+    let done = folder.join("installed");
+    if fs::read(&done).is_ok_and(|installed| installed == lock) {
+        return Ok(folder);
+    }
+    if !install::on_path("npm") {
+        install::packages(&["npm"])?;
+    }
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(root.join(LOCKED).join(name), folder.join(name))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]).current_dir(&folder);
+    step::quiet("npm ci (tests/mcp)", &mut npm)?;
+    fs::write(done, lock)?;
+    Ok(folder)
+}
