@@ -132,7 +132,11 @@ impl Upstream {
             return Some(format!("the manifest names no MCP server `{}`; it names {}", name.server, list(&names)));
         };
         let text = json!({"type": "string", "minLength": 1, "maxLength": 8192});
-        let own = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+        let own = |properties: Value, required: &[&str]| {
+            let mut schema = json!({"type": "object", "required": required, "additionalProperties": false});
+            schema["properties"] = properties;
+            schema
+        };
         match name.asked {
             Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => {
                 unfit(&own(json!({}), &[]), arguments)
