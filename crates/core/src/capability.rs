@@ -304,13 +304,13 @@ pub fn find(name: &str) -> Option<&'static Capability> {
 pub fn terms(name: &str) -> Option<Terms> {
     let known = find(name);
     let built = known.map(|known| Terms { effects: known.effects, idempotent: known.idempotent, place: known.place() });
-    built.or_else(|| mcp::Name::parse(name).map(|name| name.asked.terms()))
+    built.or_else(|| mcp::Name::parse(name).map(|name| name.method.terms()))
 }
 
 /// What a judge sees of a call's arguments; none of a capability that is not known.
 pub fn attributes(name: &str, arguments: &Value) -> Option<Attributes> {
     let built = find(name).map(|known| known.attributes(arguments));
-    built.or_else(|| mcp::Name::parse(name).map(|name| mcp::attributes(name.asked, arguments)))
+    built.or_else(|| mcp::Name::parse(name).map(|name| mcp::attributes(name.method, arguments)))
 }
 
 /// Does a pattern of a `tools` list (a name, `group.*` or `*`) name this capability? What an MCP server brings is named by that

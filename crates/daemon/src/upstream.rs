@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jsonschema::PatternOptions;
 use serde_json::{Value, json};
 use tenure_core::call::Holder;
-use tenure_core::capability::mcp::{Asked, Name, capability};
+use tenure_core::capability::mcp::{Method, Name, capability};
 use tenure_core::capability::{clip, matches, terms};
 use tenure_core::plan::Plan;
 use tenure_core::time::Time;
@@ -71,7 +71,7 @@ impl Upstream {
         let rows = calls::of_lists(txn.parts().0, holder, iteration, LISTS_MAX)?;
         let mut servers = Vec::new();
         for planned in &plan.mcp {
-            let asked = capability(&planned.name, Asked::ListTools);
+            let asked = capability(&planned.name, Method::ListTools);
             let row = rows.iter().find(|row| row.capability == asked);
             let known = match row {
                 None => Known::Unasked,
@@ -120,7 +120,7 @@ impl Upstream {
         // What its server does not have is refused by that server's name.
         let of = |server: &Server| {
             let tool = name.strip_prefix("mcp_")?.strip_prefix(server.name.as_str())?.strip_prefix('_')?;
-            Some(capability(&server.name, Asked::CallTool(tool)))
+            Some(capability(&server.name, Method::CallTool(tool)))
         };
         self.servers.iter().find_map(of).filter(|name| Name::parse(name).is_some())
     }
@@ -132,21 +132,25 @@ impl Upstream {
             return Some(format!("the manifest names no MCP server `{}`; it names {}", name.server, list(&names)));
         };
         let text = json!({"type": "string", "minLength": 1, "maxLength": 8192});
-        let own = |properties: Value, required: &[&str]| json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        match name.asked {
-            Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => {
+        let own = |properties: Value, required: &[&str]| {
+            let mut schema = json!({"type": "object", "required": required, "additionalProperties": false});
+            schema["properties"] = properties;
+            schema
+        };
+        match name.method {
+            Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => {
                 unfit(&own(json!({}), &[]), arguments)
             }
-            Asked::ReadResource => unfit(&own(json!({"uri": text}), &["uri"]), arguments),
-            Asked::GetPrompt => {
+            Method::ReadResource => unfit(&own(json!({"uri": text}), &["uri"]), arguments),
+            Method::GetPrompt => {
                 let given = json!({"type": "object", "additionalProperties": {"type": "string"}});
                 unfit(&own(json!({"name": text, "arguments": given}), &["name"]), arguments)
             }
-            Asked::CallTool(tool) => match &server.known {
+            Method::CallTool(tool) => match &server.known {
                 Known::Unasked => Some(format!("what tools `{}` has is not known: list them first", server.name)),
                 Known::Failed(why) => Some(format!("what tools `{}` has is not known: {why}", server.name)),
                 Known::Tools { tools, .. } => {
-                    let full = capability(name.server, name.asked);
+                    let full = capability(name.server, name.method);
                     match tools.iter().find(|known| known.capability == full) {
                         Some(known) => unfit(&known.input, arguments),
                         None => {
@@ -185,9 +189,9 @@ fn list(names: &[&str]) -> String {
 fn tools(server: &str, list: &Value, plan: &Plan) -> Vec<Tool> {
     let entries = list["tools"].as_array().into_iter().flatten();
     let tool = |entry: &Value| {
-        let name = capability(server, Asked::CallTool(entry["name"].as_str()?));
+        let name = capability(server, Method::CallTool(entry["name"].as_str()?));
         let allowed = plan.tools.iter().any(|pattern| matches(pattern, &name));
-        let known = Name::parse(&name).is_some_and(|name| matches!(name.asked, Asked::CallTool(_)));
+        let known = Name::parse(&name).is_some_and(|name| matches!(name.method, Method::CallTool(_)));
         let text = |field: &str| entry[field].as_str().map(str::to_string);
         (allowed && known).then(|| Tool {
             description: text("description").or_else(|| text("title")).unwrap_or_else(|| name.clone()),

@@ -15,7 +15,7 @@ mod layer;
 mod bundle;
 mod builtin;
 mod schema;
-mod named;
+mod mcp_names;
 mod vocabulary;
 mod statement;
 mod annotation;

@@ -4,7 +4,7 @@ use crate::annotation;
 use crate::bundle::{Bundle, Document, RULES_MAX};
 use crate::fault::{FAULTS_MAX, Fault, place};
 use crate::layer::Layer;
-use crate::named::Named;
+use crate::mcp_names::McpNames;
 use crate::rule::{Rule, Who};
 use crate::schema::{SCHEMA, action_names, schema_with};
 use crate::statement;
@@ -132,7 +132,7 @@ fn check(rules: &[Rule], texts: &[&str]) -> Vec<Fault> {
     };
     let mut documents = texts.to_vec();
     documents.dedup_by(|one, other| std::ptr::eq(*one, *other));
-    let named = Named::in_texts(documents.into_iter());
+    let named = McpNames::in_texts(documents.into_iter());
     let own = (!named.actions.is_empty() || !named.arguments.is_empty())
         .then(|| schema_with(&named))
         .flatten()

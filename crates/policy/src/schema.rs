@@ -1,13 +1,13 @@
 //! The Cedar schema, generated from the catalogue of capabilities: a rule that names what no capability has is refused when it
 //! is loaded. Tools of MCP servers stand in no catalogue: an action is made for each that a rule names.
-use crate::named::Named;
+use crate::mcp_names::McpNames;
 use crate::vocabulary::{ACTION, AGENT, ARGV_MAX, Attribute, LABEL, PROJECT, groups};
 use cedar_policy::Schema;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-use tenure_core::capability::mcp::{self, Asked};
+use tenure_core::capability::mcp::{self, Method};
 use tenure_core::capability::{ArgumentKind, Attributes, Capability, Effects, catalogue, terms};
 
 /// An action, and what its calls are judged by.
@@ -37,10 +37,10 @@ pub(crate) fn action(capability: &str) -> Option<Cow<'static, Action>> {
 
 /// `arguments`: those that rules name. Each is a text: what is no text is its JSON.
 fn mcp_action(name: &str, arguments: &BTreeSet<String>) -> Option<Action> {
-    let asked = mcp::Name::parse(name)?.asked;
+    let method = mcp::Name::parse(name)?.method;
     let mut groups = groups(name);
     groups.push(effects_group(terms(name)?.effects));
-    let key = matches!(asked, Asked::ReadResource | Asked::GetPrompt).then(String::new);
+    let key = matches!(method, Method::ReadResource | Method::GetPrompt).then(String::new);
     let had = Attributes { key, bytes: Some(0), ..Attributes::default() };
     let text = |name: &String| (name.clone(), json!({"type": "String", "required": false}));
     let input: Map<String, Value> = arguments.iter().map(text).collect();
@@ -49,7 +49,7 @@ fn mcp_action(name: &str, arguments: &BTreeSet<String>) -> Option<Action> {
 }
 
 /// The schema with an action for each tool, and each group of tools, that these rules name.
-pub(crate) fn schema_with(named: &Named) -> Option<Schema> {
+pub(crate) fn schema_with(named: &McpNames) -> Option<Schema> {
     let mut actions: BTreeMap<String, Action> = BTreeMap::new();
     for name in named.actions.iter().chain([&ANY_TOOL.to_string()]) {
         actions.extend(mcp_action(name, &named.arguments).map(|action| (name.clone(), action)));

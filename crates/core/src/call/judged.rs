@@ -148,7 +148,7 @@ fn circumstances(
 
 /// Who is judged as the asker of a call: the manifest that names an MCP server asks what tools there are, whoever is to be told.
 pub fn asker(actor: Actor, capability: &str) -> Actor {
-    if mcp::Name::parse(capability).is_some_and(|name| name.asked.is_list()) { Actor::Validator } else { actor }
+    if mcp::Name::parse(capability).is_some_and(|name| name.method.is_list()) { Actor::Validator } else { actor }
 }
 
 /// May this call be made now?

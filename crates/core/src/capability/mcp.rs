@@ -22,7 +22,7 @@ const ARGUMENTS_MAX: usize = 64;
 
 /// What is asked of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked<'a> {
+pub enum Method<'a> {
     ListTools,
     ListResources,
     ListTemplates,
@@ -32,45 +32,45 @@ pub enum Asked<'a> {
     CallTool(&'a str),
 }
 
-impl<'a> Asked<'a> {
-    pub const LISTS: [Asked<'static>; 4] =
-        [Asked::ListTools, Asked::ListResources, Asked::ListTemplates, Asked::ListPrompts];
+impl<'a> Method<'a> {
+    pub const LISTS: [Method<'static>; 4] =
+        [Method::ListTools, Method::ListResources, Method::ListTemplates, Method::ListPrompts];
 
     /// The protocol's own word, which no tool may have as its name; a tool's name.
     pub fn as_str(self) -> &'a str {
         match self {
-            Asked::ListTools => "tools/list",
-            Asked::ListResources => "resources/list",
-            Asked::ListTemplates => "resources/templates/list",
-            Asked::ReadResource => "resources/read",
-            Asked::ListPrompts => "prompts/list",
-            Asked::GetPrompt => "prompts/get",
-            Asked::CallTool(tool) => tool,
+            Method::ListTools => "tools/list",
+            Method::ListResources => "resources/list",
+            Method::ListTemplates => "resources/templates/list",
+            Method::ReadResource => "resources/read",
+            Method::ListPrompts => "prompts/list",
+            Method::GetPrompt => "prompts/get",
+            Method::CallTool(tool) => tool,
         }
     }
 
-    fn of(word: &'a str) -> Asked<'a> {
-        let others = [Asked::ReadResource, Asked::GetPrompt];
-        let known = Asked::LISTS.into_iter().chain(others).find(|known| known.as_str() == word);
-        known.unwrap_or(Asked::CallTool(word))
+    fn of(word: &'a str) -> Method<'a> {
+        let others = [Method::ReadResource, Method::GetPrompt];
+        let known = Method::LISTS.into_iter().chain(others).find(|known| known.as_str() == word);
+        known.unwrap_or(Method::CallTool(word))
     }
 
     /// It only says what the server has: the manifest that names the server asks for it, not the agent.
     pub fn is_list(self) -> bool {
         match self {
-            Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => true,
-            Asked::ReadResource | Asked::GetPrompt | Asked::CallTool(_) => false,
+            Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => true,
+            Method::ReadResource | Method::GetPrompt | Method::CallTool(_) => false,
         }
     }
 
     /// By the protocol, never by what a server says of itself.
     pub fn terms(self) -> Terms {
         let (effects, idempotent) = match self {
-            Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => {
+            Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => {
                 (Effects::None, true)
             }
-            Asked::ReadResource | Asked::GetPrompt => (Effects::None, false),
-            Asked::CallTool(_) => (Effects::Irreversible, false),
+            Method::ReadResource | Method::GetPrompt => (Effects::None, false),
+            Method::CallTool(_) => (Effects::Irreversible, false),
         };
         Terms { effects, idempotent, place: Place::Sandbox }
     }
@@ -80,7 +80,7 @@ impl<'a> Asked<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name<'a> {
     pub server: &'a str,
-    pub asked: Asked<'a>,
+    pub method: Method<'a>,
 }
 
 impl<'a> Name<'a> {
@@ -88,13 +88,13 @@ impl<'a> Name<'a> {
     pub fn parse(capability: &'a str) -> Option<Name<'a>> {
         let (server, word) = capability.strip_prefix(PREFIX)?.split_once('.')?;
         let fits = capability.len() <= NAME_BYTES_MAX && is_server(server) && is_tool(word);
-        fits.then(|| Name { server, asked: Asked::of(word) })
+        fits.then(|| Name { server, method: Method::of(word) })
     }
 }
 
 /// The capability by which this is asked of a server.
-pub fn capability(server: &str, asked: Asked<'_>) -> String {
-    format!("{PREFIX}{server}.{}", asked.as_str())
+pub fn capability(server: &str, method: Method<'_>) -> String {
+    format!("{PREFIX}{server}.{}", method.as_str())
 }
 
 /// May a manifest call a server so? It has no dots, so that a capability's name can be read.
@@ -114,13 +114,13 @@ fn is_tool(name: &str) -> bool {
 
 /// What a judge sees of a call: each argument as text, what is no text as its JSON; the resource's address or the prompt's name
 /// as the key.
-pub(super) fn attributes(asked: Asked<'_>, arguments: &Value) -> Attributes {
+pub(super) fn attributes(method: Method<'_>, arguments: &Value) -> Attributes {
     let named = |argument: &str| arguments.get(argument).and_then(Value::as_str).map(str::to_string);
-    let (key, given) = match asked {
-        Asked::ReadResource => (named("uri"), None),
-        Asked::GetPrompt => (named("name"), arguments.get("arguments")),
-        Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => (None, None),
-        Asked::CallTool(_) => (None, Some(arguments)),
+    let (key, given) = match method {
+        Method::ReadResource => (named("uri"), None),
+        Method::GetPrompt => (named("name"), arguments.get("arguments")),
+        Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => (None, None),
+        Method::CallTool(_) => (None, Some(arguments)),
     };
     let bytes = Some(arguments.to_string().len() as u64);
     let given = given.and_then(Value::as_object);
@@ -147,10 +147,10 @@ mod tests {
 
     #[test]
     fn a_name_has_a_server_and_what_is_asked_of_it_and_nothing_else_is_one() {
-        let mail = |asked| Some(Name { server: "mail", asked });
-        assert_eq!(Name::parse("mcp.mail.send"), mail(Asked::CallTool("send")));
-        assert_eq!(Name::parse("mcp.mail.send.now"), mail(Asked::CallTool("send.now")));
-        assert_eq!(Name::parse("mcp.mail.tools/list"), mail(Asked::ListTools));
+        let mail = |method| Some(Name { server: "mail", method });
+        assert_eq!(Name::parse("mcp.mail.send"), mail(Method::CallTool("send")));
+        assert_eq!(Name::parse("mcp.mail.send.now"), mail(Method::CallTool("send.now")));
+        assert_eq!(Name::parse("mcp.mail.tools/list"), mail(Method::ListTools));
         let long = format!("mcp.mail.{}", "a".repeat(NAME_BYTES_MAX));
         for wrong in
             ["mcp.mail", "mcp.mail.", "mcp..send", "mcp.Mail.send", "mcp.mail.a b", "mcp.mail.*", "x.mail.send", &long]
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn two_calls_with_different_arguments_are_never_judged_as_one() {
-        let seen = |arguments| attributes(Asked::CallTool("send"), &arguments);
+        let seen = |arguments| attributes(Method::CallTool("send"), &arguments);
         let long = "a".repeat(TEXT_BYTES_MAX + 1);
         let calls = [
             json!({"to": "a"}),

@@ -8,7 +8,7 @@ use crate::binding::{self, Unplaced};
 use crate::bound::Payload;
 use crate::call::{self, Open, Outcome, Proposal, Proposed};
 use crate::capability::clip;
-use crate::capability::mcp::{self, Asked};
+use crate::capability::mcp::{self, Method};
 use crate::draft::{Stop, refuse};
 use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
@@ -61,7 +61,7 @@ fn begin(it: &mut Decider<'_, '_>, iteration: u32, binding: Binding) -> Result<(
     let Some(plan) = it.draft.plan(agent, revision)? else { return Ok(()) };
     let mut calls = Vec::new();
     for server in plan.mcp.iter().take(mcp::SERVERS_MAX) {
-        let (id, capability) = (CallId::mint(&mut it.draft.mint), mcp::capability(&server.name, Asked::ListTools));
+        let (id, capability) = (CallId::mint(&mut it.draft.mint), mcp::capability(&server.name, Method::ListTools));
         let mut empty = || Payload::new(it.draft.mint.salt(), b"{}".to_vec());
         let (arguments, attributes) = (empty(), empty());
         let proposal = Proposal { capability, arguments, attributes, misfit: None };

@@ -225,7 +225,7 @@ pub(super) fn limit(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
 
 /// It says what tools there are, and is counted in no limit.
 fn is_list(capability: &str) -> bool {
-    mcp::Name::parse(capability).is_some_and(|name| name.asked.is_list())
+    mcp::Name::parse(capability).is_some_and(|name| name.method.is_list())
 }
 
 /// Ends the iteration where no tool call is left.

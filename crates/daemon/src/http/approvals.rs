@@ -275,7 +275,7 @@ fn effect(agent: &str, brief: Option<&str>, capability: &str) -> String {
     match brief {
         Some(brief) => format!("{agent} wants to use {capability}: {}", brief.trim_end_matches('.')),
         None => match mcp::Name::parse(capability) {
-            Some(name) => format!("{agent} wants to ask its MCP server {}: {}", name.server, name.asked.as_str()),
+            Some(name) => format!("{agent} wants to ask its MCP server {}: {}", name.server, name.method.as_str()),
             None => format!("{agent} wants to use {capability}, which this release does not know"),
         },
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tenure_core::call::Holder;
-use tenure_core::capability::mcp::{Asked, Name, capability};
+use tenure_core::capability::mcp::{Method, Name, capability};
 use tenure_core::id::{CallId, SessionId};
 use tenure_core::plan::Plan;
 use tenure_wire::api::session::Invoke;
@@ -40,7 +40,7 @@ impl ApiState {
         }
         let (plan, known) = self.known(caller, session).await?;
         let wants = |server: &str| match Name::parse(name) {
-            Some(name) => name.server == server && matches!(name.asked, Asked::CallTool(_)),
+            Some(name) => name.server == server && matches!(name.method, Method::CallTool(_)),
             None => true,
         };
         let unasked = known.servers.iter().filter(|server| wants(&server.name));
@@ -112,7 +112,7 @@ impl ApiState {
         let named = |name: &str| plan.mcp.iter().any(|server| server.name == name);
         let upstream = self.known(caller, session).await?.1;
         let asks = names.iter().filter(|name| named(name)).map(|name| {
-            let (capability, arguments) = (capability(name, Asked::ListTools), json!({}));
+            let (capability, arguments) = (capability(name, Method::ListTools), json!({}));
             let asked = Invoke { capability, arguments, idempotency_key: None, wait_ms: None };
             self.asked(caller, session, asked, &upstream, until)
         });

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Outcome;
 use tenure_core::capability::clip;
-use tenure_core::capability::mcp::{Asked, Name};
+use tenure_core::capability::mcp::{Method, Name};
 use tenure_core::manifest::Backend;
 use tenure_core::plan::McpServer;
 use tokio::sync::{mpsc, oneshot};
@@ -117,12 +117,12 @@ pub(super) async fn ask(
     };
     let until = deadline.min(Instant::now() + REQUEST_TIMEOUT);
     let mut exchange = Exchange { server, audience, until };
-    let done = match name.asked {
-        Asked::ListTools | Asked::ListResources | Asked::ListTemplates | Asked::ListPrompts => {
-            listing::all(&mut exchange, name.asked).await
+    let done = match name.method {
+        Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => {
+            listing::all(&mut exchange, name.method).await
         }
-        Asked::ReadResource | Asked::GetPrompt => exchange.once(name.asked.as_str(), arguments).await.map(plain),
-        Asked::CallTool(tool) => {
+        Method::ReadResource | Method::GetPrompt => exchange.once(name.method.as_str(), arguments).await.map(plain),
+        Method::CallTool(tool) => {
             let arguments = json!({"name": tool, "arguments": arguments});
             exchange.once("tools/call", arguments).await.map(called)
         }

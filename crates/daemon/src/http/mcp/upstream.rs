@@ -9,7 +9,7 @@ use rmcp::model::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tenure_core::capability::mcp::{Asked, capability};
+use tenure_core::capability::mcp::{Method, capability};
 use tenure_core::id::CallId;
 use tenure_wire::api::session::{Answered, Invoke};
 use tenure_wire::problem::Code;
@@ -100,14 +100,14 @@ impl Server {
     /// The capability that a client of one server means.
     pub(super) fn capability(&self, name: &str) -> String {
         match &self.mounted {
-            Some(server) => capability(server, Asked::CallTool(name)),
+            Some(server) => capability(server, Method::CallTool(name)),
             None => name.to_string(),
         }
     }
 
     /// The name of a tool as this client knows it.
     pub(super) fn name<'a>(&self, full: &'a str) -> &'a str {
-        let own = self.mounted.as_ref().and_then(|server| full.strip_prefix(&capability(server, Asked::CallTool(""))));
+        let own = self.mounted.as_ref().and_then(|server| full.strip_prefix(&capability(server, Method::CallTool(""))));
         own.unwrap_or(full)
     }
 
@@ -124,10 +124,10 @@ impl Server {
     }
 
     /// What a server answers to a request that is no call of a tool.
-    async fn ask(&self, server: &str, asked: Asked<'_>, arguments: Value) -> Result<Value, ErrorData> {
+    async fn ask(&self, server: &str, method: Method<'_>, arguments: Value) -> Result<Value, ErrorData> {
         let failed = |failure: Failure| in_protocol(&failure);
         let session = self.session().await.map_err(failed)?;
-        let invoke = Invoke { capability: capability(server, asked), arguments, idempotency_key: None, wait_ms: None };
+        let invoke = Invoke { capability: capability(server, method), arguments, idempotency_key: None, wait_ms: None };
         let begun = self.api.invoked(self.caller, session, invoke, Instant::now()).await.map_err(failed)?;
         let call = match begun {
             Answered::Done(invoked) => return Ok(invoked.result),
@@ -153,11 +153,11 @@ impl Server {
     }
 
     /// Entries of all servers under names that say whose they are. One server that fails hides no other's.
-    async fn entries(&self, asked: Asked<'_>, field: &str, key: &str) -> Result<Vec<Value>, ErrorData> {
+    async fn entries(&self, method: Method<'_>, field: &str, key: &str) -> Result<Vec<Value>, ErrorData> {
         let servers = self.servers().await?;
         let mut all = Vec::new();
         for server in &servers {
-            let list = match self.ask(server, asked, json!({})).await {
+            let list = match self.ask(server, method, json!({})).await {
                 Ok(list) => list,
                 Err(error) if servers.len() == 1 => return Err(error),
                 Err(_) => continue,
@@ -183,11 +183,11 @@ impl Server {
 
     async fn page<T: DeserializeOwned>(
         &self,
-        asked: Asked<'_>,
+        method: Method<'_>,
         (field, key): (&str, &str),
         cursor: Option<String>,
     ) -> Result<T, ErrorData> {
-        let mut entries = self.entries(asked, field, key).await?;
+        let mut entries = self.entries(method, field, key).await?;
         if let Some(cursor) = cursor {
             let place = entries.iter().position(|entry| entry[key] == cursor).ok_or_else(|| {
                 let told = "the cursor is of another list; ask for the first page again, without one";
@@ -206,15 +206,15 @@ impl Server {
     }
 
     pub(super) async fn resources(&self, cursor: Option<String>) -> Result<ListResourcesResult, ErrorData> {
-        self.page(Asked::ListResources, ("resources", "uri"), cursor).await
+        self.page(Method::ListResources, ("resources", "uri"), cursor).await
     }
 
     pub(super) async fn templates(&self, cursor: Option<String>) -> Result<ListResourceTemplatesResult, ErrorData> {
-        self.page(Asked::ListTemplates, ("resourceTemplates", "uriTemplate"), cursor).await
+        self.page(Method::ListTemplates, ("resourceTemplates", "uriTemplate"), cursor).await
     }
 
     pub(super) async fn prompts(&self, cursor: Option<String>) -> Result<ListPromptsResult, ErrorData> {
-        self.page(Asked::ListPrompts, ("prompts", "name"), cursor).await
+        self.page(Method::ListPrompts, ("prompts", "name"), cursor).await
     }
 
     pub(super) async fn resource(&self, uri: &str) -> Result<ReadResourceResult, ErrorData> {
@@ -228,7 +228,7 @@ impl Server {
             (None, None) => return Err(ErrorData::resource_not_found(format!("there is no resource {uri}"), None)),
         };
         self.is_named(server).await?;
-        let mut result = self.ask(server, Asked::ReadResource, json!({"uri": inner})).await?;
+        let mut result = self.ask(server, Method::ReadResource, json!({"uri": inner})).await?;
         for content in result["contents"].as_array_mut().into_iter().flatten() {
             if let Some(named) = content["uri"].as_str() {
                 content["uri"] = json!(self.wrapped(server, named, false));
@@ -248,7 +248,7 @@ impl Server {
         if let Some(arguments) = arguments {
             asked["arguments"] = arguments;
         }
-        read(self.ask(server, Asked::GetPrompt, asked).await?)
+        read(self.ask(server, Method::GetPrompt, asked).await?)
     }
 
     async fn is_named(&self, server: &str) -> Result<(), ErrorData> {

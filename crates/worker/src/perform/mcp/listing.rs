@@ -4,7 +4,7 @@ use super::connection::Fault;
 use super::{CallResult, Exchange};
 use serde_json::{Map, Value, json};
 use tenure_core::capability::clip;
-use tenure_core::capability::mcp::{Asked, Name, capability};
+use tenure_core::capability::mcp::{Method, Name, capability};
 
 const PAGES_MAX: usize = 64;
 pub(super) const ENTRIES_MAX: usize = 128;
@@ -13,28 +13,28 @@ const SCHEMA_BYTES_MAX: usize = 16 << 10;
 const ALL_BYTES_MAX: usize = 512 << 10;
 const LEFT_OUT_MAX: usize = 32;
 
-pub(super) async fn all(exchange: &mut Exchange<'_>, asked: Asked<'_>) -> Result<CallResult, Fault> {
-    let (group, field) = match asked {
-        Asked::ListTools => ("tools", "tools"),
-        Asked::ListResources => ("resources", "resources"),
-        Asked::ListTemplates => ("resources", "resourceTemplates"),
-        Asked::ListPrompts => ("prompts", "prompts"),
-        Asked::ReadResource | Asked::GetPrompt | Asked::CallTool(_) => {
-            return Err(Fault::Protocol(format!("`{}` is no list", asked.as_str())));
+pub(super) async fn all(exchange: &mut Exchange<'_>, method: Method<'_>) -> Result<CallResult, Fault> {
+    let (group, field) = match method {
+        Method::ListTools => ("tools", "tools"),
+        Method::ListResources => ("resources", "resources"),
+        Method::ListTemplates => ("resources", "resourceTemplates"),
+        Method::ListPrompts => ("prompts", "prompts"),
+        Method::ReadResource | Method::GetPrompt | Method::CallTool(_) => {
+            return Err(Fault::Protocol(format!("`{}` is no list", method.as_str())));
         }
     };
     let connection = exchange.connection().await?;
-    let (mut kept, mut cursor) = (Kept::new(exchange.server.name.clone(), asked), None::<String>);
+    let (mut kept, mut cursor) = (BoundedList::new(exchange.server.name.clone(), method), None::<String>);
     if connection.has(group) {
         for _ in 0..PAGES_MAX {
             let params = cursor.as_ref().map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
-            let page = match exchange.on(&connection, asked.as_str(), params).await {
+            let page = match exchange.on(&connection, method.as_str(), params).await {
                 // Some servers have resources and no templates of them.
-                Err(Fault::Refused { code: -32601, .. }) if asked == Asked::ListTemplates => json!({field: []}),
+                Err(Fault::Refused { code: -32601, .. }) if method == Method::ListTemplates => json!({field: []}),
                 page => page?,
             };
             let Some(entries) = page[field].as_array() else {
-                return Err(Fault::Protocol(format!("its answer to `{}` has no `{field}`", asked.as_str())));
+                return Err(Fault::Protocol(format!("its answer to `{}` has no `{field}`", method.as_str())));
             };
             entries.iter().for_each(|entry| kept.take(entry));
             cursor = page["nextCursor"].as_str().map(str::to_owned);
@@ -46,17 +46,17 @@ pub(super) async fn all(exchange: &mut Exchange<'_>, asked: Asked<'_>) -> Result
     Ok(CallResult::done(kept.end(field, &connection.info, cursor.is_some())))
 }
 
-struct Kept<'a> {
+struct BoundedList<'a> {
     server: String,
-    asked: Asked<'a>,
+    method: Method<'a>,
     entries: Vec<Value>,
     bytes: usize,
     left_out: Vec<Value>,
 }
 
-impl Kept<'_> {
-    fn new(server: String, asked: Asked<'_>) -> Kept<'_> {
-        Kept { server, asked, entries: Vec::new(), bytes: 0, left_out: Vec::new() }
+impl BoundedList<'_> {
+    fn new(server: String, method: Method<'_>) -> BoundedList<'_> {
+        BoundedList { server, method, entries: Vec::new(), bytes: 0, left_out: Vec::new() }
     }
 
     fn is_full(&self) -> bool {
@@ -79,9 +79,14 @@ impl Kept<'_> {
         if self.is_full() {
             return Err(format!("at most {ENTRIES_MAX} are taken"));
         }
-        let kept = match self.asked {
-            Asked::ListTools => self.tool(entry)?,
-            _ => plain(entry)?,
+        let kept = match self.method {
+            Method::ListTools => self.tool(entry)?,
+            Method::ListResources
+            | Method::ListTemplates
+            | Method::ListPrompts
+            | Method::ReadResource
+            | Method::GetPrompt
+            | Method::CallTool(_) => plain(entry)?,
         };
         if self.bytes + kept.to_string().len() > ALL_BYTES_MAX {
             return Err(format!("all together have more than {ALL_BYTES_MAX} bytes"));
@@ -91,9 +96,9 @@ impl Kept<'_> {
 
     fn tool(&self, entry: &Value) -> Result<Value, String> {
         let name = entry["name"].as_str().unwrap_or_default();
-        let full = capability(&self.server, Asked::CallTool(name));
-        match Name::parse(&full).map(|name| name.asked) {
-            Some(Asked::CallTool(_)) => {}
+        let full = capability(&self.server, Method::CallTool(name));
+        match Name::parse(&full).map(|name| name.method) {
+            Some(Method::CallTool(_)) => {}
             Some(_) => return Err("its name is the protocol's own word".to_owned()),
             None => return Err("its name is too long, or has letters that no tool's name has".to_owned()),
         }

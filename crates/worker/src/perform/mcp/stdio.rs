@@ -36,7 +36,7 @@ pub(super) struct Stdio {
     why: tokio::sync::watch::Receiver<String>,
 }
 
-struct Asked {
+struct PendingRequest {
     answer: oneshot::Sender<Result<Value, RpcError>>,
     heard: mpsc::Sender<String>,
 }
@@ -48,7 +48,7 @@ struct Program {
     quota: QuotaWatcher,
     baseline: Option<Baseline>,
     lines: mpsc::Sender<Vec<u8>>,
-    open: HashMap<u64, Asked>,
+    open: HashMap<u64, PendingRequest>,
     read: Vec<u8>,
     stderr: HeadTailBuffer,
 }
@@ -219,7 +219,7 @@ impl Program {
     fn pass_on(&mut self, message: ToProgram) -> Result<(), String> {
         let line = match message {
             ToProgram::Ask { id, line, answer, heard } => {
-                self.open.insert(id, Asked { answer, heard });
+                self.open.insert(id, PendingRequest { answer, heard });
                 line
             }
             ToProgram::Tell(line) => line,
@@ -253,21 +253,23 @@ impl Program {
         Ok(())
     }
 
-    fn hear(&mut self, line: &[u8]) -> Result<(), String> {
-        match message::read(line) {
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), String> {
+        match message::read(bytes) {
             Ok(Incoming::Answer { id, result }) => {
                 if let Some(asked) = self.open.remove(&id) {
                     let _ = asked.answer.send(result);
                 }
             }
-            Ok(Incoming::Request { id, method }) => self.write(super::stdio::line(&message::answer(&id, &method)))?,
+            Ok(Incoming::Request { id, method }) => self.write(line(&message::answer(&id, &method)))?,
             Ok(Incoming::Progress { id, text }) => {
                 // What nobody takes is dropped.
-                self.open.get(&id).map(|asked| asked.heard.try_send(text));
+                if let Some(asked) = self.open.get(&id) {
+                    let _ = asked.heard.try_send(text);
+                }
             }
             Ok(Incoming::Other) => {}
             Err(why) => {
-                self.stderr.push(clip(&format!("({why}) {}", String::from_utf8_lossy(line))).as_bytes());
+                self.stderr.push(clip(&format!("({why}) {}", String::from_utf8_lossy(bytes))).as_bytes());
                 self.stderr.push(b"\n");
             }
         }

@@ -2,21 +2,21 @@
 //! Cedar checks it: no catalogue has them. What is not found here is refused by the schema.
 use crate::vocabulary::ACTION;
 use std::collections::BTreeSet;
-use tenure_core::capability::mcp::{self, Asked, Name};
+use tenure_core::capability::mcp::{self, Method, Name};
 
 /// Of all rules together; more are not looked for.
 const NAMED_MAX: usize = 1_024;
 
 #[derive(Debug, Default)]
-pub(crate) struct Named {
+pub(crate) struct McpNames {
     pub(crate) actions: BTreeSet<String>,
     /// After `input.`, or as a text beside it.
     pub(crate) arguments: BTreeSet<String>,
 }
 
-impl Named {
-    pub(crate) fn in_texts<'a>(texts: impl Iterator<Item = &'a str>) -> Named {
-        let mut named = Named::default();
+impl McpNames {
+    pub(crate) fn in_texts<'a>(texts: impl Iterator<Item = &'a str>) -> McpNames {
+        let mut named = McpNames::default();
         for text in texts.filter(|text| text.contains(mcp::PREFIX)) {
             named.read(text);
         }
@@ -32,7 +32,7 @@ impl Named {
                 Some(group) => group
                     .strip_prefix(mcp::PREFIX)
                     .map(|below| below.split('.').next().unwrap_or(below))
-                    .map(|server| (mcp::capability(server, Asked::ListTools), format!("{group}.tool"))),
+                    .map(|server| (mcp::capability(server, Method::ListTools), format!("{group}.tool"))),
                 None => Some((name.to_string(), name.to_string())),
             };
             let Some((list, tool)) = tool else { continue };
