@@ -198,7 +198,7 @@ fn enter(office: &Office, address: &str, cell: &Cell) {
         Entry::Rest => {
             let bearer = format!("Bearer {}", key(office, &name));
             let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
-            assert_eq!(crate::doors::ask(address, "POST", "/v1/agent/session", &headers, "").0, 200);
+            assert_eq!(crate::doors::ask(address, "POST", "/v1/agent/session", &headers, "").0, 201);
             let body = json!({"capability": "process.run", "arguments": mark(), "wait_ms": 0}).to_string();
             crate::doors::ask(address, "POST", "/v1/agent/invoke", &headers, &body);
         }
@@ -257,6 +257,12 @@ fn found(office: &Office, cell: &Cell) -> &'static str {
         until(&format!("{name}: {kind}"), office, within, || has(&calls(office, &name), kind));
     };
     let by_rule = |records: &[Value]| records.iter().any(|record| record["data"].to_string().contains("gate.cedar"));
+    if cell.entry == Entry::Validator && [Verdict::Notify, Verdict::ApprovalRequired].contains(&cell.verdict) {
+        // What a manifest checks its own work by is no wish of a model's: the manifest allows it, and a forbid alone holds it.
+        reached("call.ended");
+        assert!(cell.mark() && !by_rule(&calls(office, &name)), "{name}: {:#?}", calls(office, &name));
+        return "done: the manifest allows its own checks, and a forbid alone holds them";
+    }
     match cell.verdict {
         Verdict::Autonomous | Verdict::Notify => {
             reached("call.ended");
