@@ -6,7 +6,7 @@ use crate::office::{Office, WITHIN};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::scripted::{Say, Script, heard, said};
@@ -187,7 +187,8 @@ fn tool_call() -> Value {
     json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params})
 }
 
-fn enter(office: &Office, address: &str, cell: &Cell) {
+/// What must stay open until the cell was looked at.
+fn enter(office: &Office, address: &str, cell: &Cell) -> Option<Bridge> {
     let (name, daemon) = (cell.name(), &office.daemon);
     match cell.entry {
         Entry::Cron => {}
@@ -198,7 +199,7 @@ fn enter(office: &Office, address: &str, cell: &Cell) {
         Entry::Rest => {
             let bearer = format!("Bearer {}", key(office, &name));
             let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
-            assert_eq!(crate::doors::ask(address, "POST", "/v1/agent/session", &headers, "").0, 200);
+            assert_eq!(crate::doors::ask(address, "POST", "/v1/agent/session", &headers, "").0, 201);
             let body = json!({"capability": "process.run", "arguments": mark(), "wait_ms": 0}).to_string();
             crate::doors::ask(address, "POST", "/v1/agent/invoke", &headers, &body);
         }
@@ -211,11 +212,22 @@ fn enter(office: &Office, address: &str, cell: &Cell) {
                 assert_eq!(status, 200, "{body}");
             }
         }
-        Entry::McpStdio => stdio(office, &key(office, &name)),
+        Entry::McpStdio => return Some(stdio(office, &key(office, &name))),
+    }
+    None
+}
+
+/// A client's program; its session ends with its input.
+struct Bridge(Child, Option<ChildStdin>);
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        drop(self.1.take());
+        let _ = self.0.wait();
     }
 }
 
-fn stdio(office: &Office, key: &str) {
+fn stdio(office: &Office, key: &str) -> Bridge {
     let mut command = Command::new(tests::daemon::program("tenure"));
     command.arg("--data-dir").arg(&office.daemon.data).arg("mcp").env("TENURE_API_KEY", key);
     let mut child =
@@ -227,15 +239,20 @@ fn stdio(office: &Office, key: &str) {
         let mut line = String::new();
         output.read_line(&mut line).expect("it answers");
     }
-    drop(input);
-    child.wait().expect("it ends");
+    Bridge(child, Some(input))
 }
 
 /// The records of the calls of this cell's agent.
 fn calls(office: &Office, name: &str) -> Vec<Value> {
-    let records = office.daemon.json(&["audit", "tail", "--agent", name, "--kind", "call.", "--limit", "100"]);
+    let mut streams = Vec::new();
+    for list in [["execution", "list"], ["session", "list"]] {
+        let listed = office.daemon.json(&[&list[..], &["--agent", name]].concat());
+        streams.extend(listed.as_array().into_iter().flatten().map(|one| one["id"].clone()));
+    }
+    let records = office.daemon.json(&["audit", "tail", "--kind", "call.", "--limit", "500"]);
     let records = records.as_array().expect("records").clone();
-    records.into_iter().filter(|record| !record["kind"].as_str().unwrap_or_default().ends_with("proposed")).collect()
+    assert!(records.len() < 500, "there may be more");
+    records.into_iter().filter(|record| streams.contains(&record["stream"])).collect()
 }
 
 fn has(records: &[Value], kind: &str) -> bool {
@@ -257,6 +274,12 @@ fn found(office: &Office, cell: &Cell) -> &'static str {
         until(&format!("{name}: {kind}"), office, within, || has(&calls(office, &name), kind));
     };
     let by_rule = |records: &[Value]| records.iter().any(|record| record["data"].to_string().contains("gate.cedar"));
+    if cell.entry == Entry::Validator && [Verdict::Notify, Verdict::ApprovalRequired].contains(&cell.verdict) {
+        // What a manifest checks its own work by is no wish of a model's: the manifest allows it, and a forbid alone holds it.
+        reached("call.ended");
+        assert!(cell.mark() && !by_rule(&calls(office, &name)), "{name}: {:#?}", calls(office, &name));
+        return "done: the manifest allows its own checks, and a forbid alone holds them";
+    }
     match cell.verdict {
         Verdict::Autonomous | Verdict::Notify => {
             reached("call.ended");
@@ -329,13 +352,14 @@ fn by_every_entry_each_verdict_holds_a_call_that_would_do_harm() {
             cells.push(cell);
         }
     }
-    cells.iter().for_each(|cell| enter(&office, &address, cell));
+    let bridges: Vec<Bridge> = cells.iter().filter_map(|cell| enter(&office, &address, cell)).collect();
     // The clock's last: all else is looked at meanwhile.
     let mut rows: Vec<(Entry, Vec<&'static str>)> = Vec::new();
     for entry in Entry::ALL.into_iter().filter(|entry| *entry != Entry::Cron).chain([Entry::Cron]) {
         let of_entry = cells.iter().filter(|cell| cell.entry == entry);
         rows.push((entry, of_entry.map(|cell| found(&office, cell)).collect()));
     }
+    drop(bridges);
     office.holds();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
     if std::env::var_os("TENURE_CODEGEN").is_some() {

@@ -141,3 +141,6 @@ fn refused(failure: &Failure) -> Response {
     let sentence = format!("{}. What next: {}.", failure.0.detail, failure.0.hint);
     told(status, &failure.0.title, &sentence).into_response()
 }
+
+#[cfg(test)]
+mod tests;

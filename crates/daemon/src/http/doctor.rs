@@ -100,7 +100,7 @@ fn ledger(api: &ApiState) -> Check {
     let next = "run `tenure audit verify`, and keep what it prints";
     match api.reader().scrub_state() {
         ScrubState::Clean { records, .. } => {
-            Check::in_force("ledger", "chain", format!("{records} records hold, looked at since the start"))
+            Check::in_force("ledger", "chain", format!("the {records} records that were there at the start hold"))
         }
         ScrubState::Running { records } => {
             Check::in_force("ledger", "chain", format!("{records} records hold so far; the look goes on"))
