@@ -175,6 +175,8 @@ fn records_are_looked_for_by_what_they_say_counted_and_found_after_a_deletion() 
     };
     assert_eq!(kinds(&["query", "--refused"]), ["command.refused"]);
     assert_eq!(kinds(&["query", "--lifecycle", "created"]), ["agent.created"]);
+    let created = house.tenure(&["audit", "query", "--lifecycle", "created", "-o", "json"]).ok().json();
+    assert_eq!(created[0]["lifecycle"], serde_json::json!(["created", "registered"]));
     assert!(kinds(&["query", "--actor", "daemon", "--limit", "500"]).contains(&"daemon.started".to_string()));
     let calls = kinds(&["query", "--agent", "coder", "--kind", "call."]);
     assert!(calls.len() > 1 && calls.iter().all(|kind| kind.starts_with("call.")), "{calls:?}");

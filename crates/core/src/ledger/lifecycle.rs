@@ -18,6 +18,11 @@ pub fn kinds_of(word: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// The words that fit a kind; most kinds have none.
+pub fn words_of(kind: &str) -> Vec<&'static str> {
+    WORDS.into_iter().filter(|word| kinds_of(word).is_some_and(|kinds| kinds.contains(&kind))).collect()
+}
+
 /// All the words.
 pub const WORDS: [&str; 11] = [
     "created",
@@ -41,5 +46,7 @@ mod tests {
     fn each_word_has_kinds_and_no_other_word_has() {
         assert!(WORDS.iter().all(|word| kinds_of(word).is_some_and(|kinds| !kinds.is_empty())));
         assert_eq!(kinds_of("paused"), None);
+        assert_eq!(words_of("agent.created"), ["created", "registered"]);
+        assert!(words_of("call.called").is_empty());
     }
 }

@@ -81,7 +81,8 @@ impl RecordParams {
     }
 }
 
-/// Records of the ledger, oldest first: as stored, but that `at` is written as times are here. Of a selection a page may be empty
+/// Records of the ledger, oldest first: as stored, but that `at` is written as times are here, and `lifecycle` has the words of an
+/// agent's life that their kind fits. Of a selection a page may be empty
 /// and not the last: 100,000 records are looked through for one.
 #[utoipa::path(
     get, path = "/v1/audit/records", tag = "audit", params(RecordParams),
@@ -258,5 +259,9 @@ async fn consistency(
 fn shown(record: &Recorded) -> Result<Value, serde_json::Error> {
     let mut value: Value = serde_json::from_slice(&record.bytes)?;
     value["at"] = Moment(record.meta.stamp.at).to_string().into();
+    let words = lifecycle::words_of(&record.meta.kind);
+    if !words.is_empty() {
+        value["lifecycle"] = words.into();
+    }
     Ok(value)
 }

@@ -154,6 +154,10 @@ impl Follow {
             }
             let reached = self.backlog.front().map_or(self.from, |event| event.index);
             if let Some(printed) = self.next.take_if(|printed| printed.records <= reached) {
+                // A program that prints without a pause must not keep a stream alive whose key is dead.
+                if !self.may_go_on() {
+                    return None;
+                }
                 match self.told(&printed).await? {
                     Some(message) => return Some(message),
                     None => continue,
@@ -173,6 +177,18 @@ impl Follow {
             self.moved.mark_unchanged();
             if !self.read().await? {
                 self.wait().await?;
+            }
+        }
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        loop {
+            match self.revocations.try_recv() {
+                Ok(key) if self.watcher.key == Some(key) => return false,
+                Ok(_) => {}
+                Err(TryRecvError::Lagged(_)) if self.watcher.key.is_some() => return false,
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return !self.api.app.is_closing(),
             }
         }
     }

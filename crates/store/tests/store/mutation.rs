@@ -19,7 +19,7 @@ fn small(dir: &Path) {
     world.turn(&store, id, 1);
 }
 
-fn records(db: &Connection) -> Vec<(u64, Vec<u8>)> {
+fn records(db: &Connection) -> Vec<(i64, Vec<u8>)> {
     let mut select = db.prepare("SELECT idx, body FROM ledger ORDER BY idx").unwrap();
     select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
 }
@@ -30,7 +30,7 @@ fn each_byte_of_a_record_that_is_changed_is_found_at_that_record() {
     small(dir.path());
     let db = Connection::open(dir.path().join("tenure.db")).unwrap();
     db.execute_batch("PRAGMA synchronous = OFF").unwrap();
-    let put = |index: u64, body: &[u8]| {
+    let put = |index: i64, body: &[u8]| {
         assert_eq!(db.execute("UPDATE ledger SET body = ?1 WHERE idx = ?2", (body, index)).unwrap(), 1);
     };
     for (index, body) in records(&db) {
@@ -39,7 +39,7 @@ fn each_byte_of_a_record_that_is_changed_is_found_at_that_record() {
             changed[place] ^= [0x01, 0x20, 0x80][place % 3];
             put(index, &changed);
             let report = verify(dir.path(), Depth::Chain).unwrap();
-            let located = report.findings.kept().iter().any(|finding| finding.index == Some(index));
+            let located = report.findings.kept().iter().any(|finding| finding.index == u64::try_from(index).ok());
             assert!(
                 located,
                 "byte {place} of record {index}: {}\n{}",
