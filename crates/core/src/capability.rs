@@ -11,6 +11,7 @@ mod state;
 mod comms;
 mod scheduler;
 mod alerts;
+mod secrets;
 mod system;
 
 pub use argument::{Argument, ArgumentKind, JudgedArgument};
@@ -274,6 +275,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
         comms::GROUP,
         scheduler::GROUP,
         alerts::GROUP,
+        secrets::GROUP,
         agent::GROUP,
         system::GROUP,
     ]

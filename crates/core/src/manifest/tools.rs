@@ -20,12 +20,10 @@ pub const TOOL_BYTES_MAX: usize = 128;
 pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesystem.stat"];
 
 /// Capabilities that have a name and come with a later release: group, operations.
-const LATER: [(&str, &[&str]); 6] = [
+const LATER: [(&str, &[&str]); 4] = [
     ("filesystem", &["search", "search_content", "copy", "move", "watch"]),
     ("process", &["list", "logs", "monitor", "kill"]),
-    ("network", &["credentialed_request"]),
     ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),
-    ("secrets", &["list", "use", "rotate_request"]),
     ("agent", &["session", "policy"]),
 ];
 

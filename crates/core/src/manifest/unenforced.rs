@@ -5,6 +5,7 @@ use super::canonical::{AccessMode, Guard, Manifest, Resources, Runtime, Security
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
 use crate::fault::{Code, Fault, Problem};
+use crate::secret::USED_BY;
 
 impl Manifest {
     /// Every stated field that nothing enforces, with its path, the reason and the way out.
@@ -42,9 +43,10 @@ impl Manifest {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
         sizes(security.as_ref(), volumes, &mut list);
-        for (index, secret) in secrets.iter().enumerate() {
-            let reason = format!("the secret `{}` cannot be kept or used yet", secret.name);
-            list.add(&format!("spec.secrets[{index}]"), reason, LEAVE);
+        for (index, secret) in secrets.iter().enumerate().filter(|(_, secret)| !USED_BY.iter().any(|uses| secret.capability.as_str() == *uses)) {
+            let reason = format!("`{}` uses no secret", secret.capability);
+            let way_out = format!("name what does: {}", USED_BY.join(", "));
+            list.add(&format!("spec.secrets[{index}].capability"), reason, way_out);
         }
         list.when(memory.is_some(), "spec.memory", "agents have no memory but their work folder yet", LEAVE);
         list.when(

@@ -25,7 +25,7 @@ pub(super) fn expire_approvals<S: Storage>(world: &mut World<S>, stream: Stream)
     let command = match stream {
         Stream::Execution(id) => Command::Execution(id, execution::Command::ExpireApprovals {}),
         Stream::Session(id) => Command::Session(id, session::Command::ExpireApprovals {}),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => return Ok(()),
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => return Ok(()),
     };
     world.command(Actor::Daemon, command).map(drop)
 }
@@ -48,7 +48,7 @@ pub(super) fn retain<S: Storage>(world: &mut World<S>, stream: Stream) -> Checke
         Stream::Agent(id) => Command::Agent(id, agent::Command::Retain {}),
         Stream::Project(id) => Command::Project(id, project::Command::Retain {}),
         Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
-        Stream::Session(_) | Stream::Worker(_) => return Ok(()),
+        Stream::Session(_) | Stream::Worker(_) | Stream::Secret(_) => return Ok(()),
     };
     world.command(Actor::Daemon, command).map(drop)
 }
