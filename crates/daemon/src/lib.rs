@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod watch;
 pub mod presence;
 pub mod sink;
+pub mod vault;
 pub mod http;
 #[cfg(test)]
 mod testing;
@@ -42,7 +43,9 @@ use std::time::Duration;
 use strum::IntoEnumIterator;
 use tenure_core::owed::Kind;
 use tenure_store::{self as store, Checkpoint, Store};
+use tenure_wire::scrub::Scrubber;
 use tokio::sync::watch as cell;
+use vault::Vault;
 use tokio::task::JoinSet;
 
 /// The built-in worker's name in the ledger.
@@ -65,6 +68,10 @@ pub struct Options {
     pub accept_restore: Option<String>,
     /// Where committed records go on to.
     pub sinks: Vec<sink::Target>,
+    /// Where the key is by which secrets are sealed.
+    pub vault_key: vault::KeySource,
+    /// What takes values out of whatever is told; the log has the same one.
+    pub scrubber: Scrubber,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +90,9 @@ pub enum Error {
          copy was put back; check, then start with --accept-restore \"why\""
     )]
     Restored { database: u64, outside: u64 },
+    /// Secrets could not be read.
+    #[error(transparent)]
+    Records(#[from] records::Error),
     #[error("the ledger's writer has stopped: {0}")]
     WriterStopped(&'static str),
 }
@@ -128,8 +138,9 @@ impl Daemon {
             }
         };
         let outside = store.checkpoint().clone();
-        let app = Arc::new(start::assemble(&store, listeners, platform, lived, models.clone()));
+        let app = Arc::new(start::assemble(&store, listeners, platform, lived, models.clone(), Vault::new(options.scrubber.clone())));
         start::greet(&app, &store, &options.version, options.accept_restore.clone()).await?;
+        vault::unlock(&app, options.vault_key.clone(), &options.data_dir).await?;
         let (worker, stale) = start::worker(&app, &store, BUILT_IN, lived).await?;
         let (greeting, greetings) = cell::channel(None);
         let mut tasks = JoinSet::new();

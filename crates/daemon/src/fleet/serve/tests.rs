@@ -40,6 +40,7 @@ fn call(mint: &mut Mint, arguments: Value) -> LeasedCall {
         arguments,
         path: None,
         confinement: Confinement::of(&plan.sandbox, &Host::default()).unwrap(),
+        credential: None,
         deadline_ms: 1000,
     }
 }
