@@ -7,6 +7,7 @@ mod audit;
 mod contexts;
 mod llm;
 mod meant;
+mod secrets;
 
 pub use contexts::{Context, Contexts, ContextsFile, LOCAL, check_key, check_name, endpoint};
 pub use llm::{Llm, LlmModel, LlmPrice, Names, Usd, read_models, write_models};
@@ -24,6 +25,7 @@ use tenure_core::manifest::{HostMount, nearest};
 use tenure_daemon::http::CertificateSource;
 use tenure_daemon::model::settings::SettingsSource;
 use tenure_daemon::sink::Target;
+use tenure_daemon::vault::KeySource;
 use tenure_wire::client::{Client, Endpoint};
 
 use crate::args::{Format, Global, Tls};
@@ -35,7 +37,7 @@ pub const SLOTS_DEFAULT: u32 = 8;
 const SOCKET: &str = "tenure.sock";
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "data_dir",
     "models_dir",
     "listen",
@@ -46,6 +48,7 @@ const KEYS: [&str; 11] = [
     "sandbox",
     "api",
     "audit",
+    "secrets",
     "llm",
 ];
 /// What a file of the current folder may say.
@@ -68,6 +71,8 @@ struct File {
     api: Api,
     #[serde(default)]
     audit: audit::Audit,
+    #[serde(default)]
+    secrets: secrets::Secrets,
     #[serde(default)]
     llm: Llm,
 }
@@ -114,6 +119,8 @@ pub struct Settings {
     pub allow_mounts: Vec<HostMount>,
     /// Where the daemon sends committed records.
     pub sinks: Vec<Target>,
+    /// Where the key is by which the daemon seals secrets.
+    pub vault_key: KeySource,
     pub yes: bool,
     /// What the user's own tenure.toml says of models.
     pub llm: Llm,
@@ -168,6 +175,7 @@ impl Settings {
             },
             allow_mounts: mounts(&file.sandbox.allow_mounts)?,
             sinks: file.audit.targets()?,
+            vault_key: file.secrets.source(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?,
             yes: global.yes,
             llm: file.llm,
             llm_source,

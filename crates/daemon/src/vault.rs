@@ -12,7 +12,7 @@ pub use key::KeySource;
 
 use crate::app::App;
 use crate::records;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use tenure_store::rows::macs::Unverified;
 use tenure_store::rows::{Match, agents, secrets};
 use tenure_wire::api::List;
 use tenure_wire::api::secret::{
-    BindSecret, NewSecret, RotateSecret, Secret, SecretBinding, SecretStatus, SecretValue,
+    BindSecret, KeptSecret, NewSecret, RotateSecret, SecretBinding, SecretStatus, SecretValue,
 };
 use tenure_wire::problem::{Code, Problem};
 use utoipa::IntoParams;
@@ -39,9 +39,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Keep a value under a name. Nobody may use it until it is bound.
 #[utoipa::path(
     post, path = "/v1/secrets", tag = "secrets", request_body = NewSecret, operation_id = "set_secret",
-    responses((status = 200, body = Secret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn set(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new): Json<NewSecret>) -> Answer<Secret> {
+async fn set(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new): Json<NewSecret>) -> Answer<KeptSecret> {
     let id = api.app.committer.mint_secret();
     let NewSecret { name, value } = new;
     if !secret::is_name(&name) {
@@ -97,9 +97,9 @@ struct ListParams {
 /// Secrets by name, version and who may use them; never a value.
 #[utoipa::path(
     get, path = "/v1/secrets", tag = "secrets", params(ListParams), operation_id = "list_secrets",
-    responses((status = 200, body = List<Secret>), (status = "4XX", body = Problem))
+    responses((status = 200, body = List<KeptSecret>), (status = "4XX", body = Problem))
 )]
-async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<Secret>> {
+async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<KeptSecret>> {
     let wrong = |_| Failure::from(Code::ParameterWrong.problem("the cursor is none of a list of secrets"));
     let after = params.cursor.map(|cursor| cursor.parse::<SecretId>().map_err(wrong)).transpose()?;
     let (limit, live) = (number::limit(params.limit.as_ref())?, !params.all.unwrap_or(false));
@@ -115,9 +115,9 @@ async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Param
 #[utoipa::path(
     get, path = "/v1/secrets/{secret}", tag = "secrets", operation_id = "get_secret",
     params(("secret" = String, Path, description = "Id, short id, or the name of a live secret")),
-    responses((status = 200, body = Secret), (status = "4XX", body = Problem))
+    responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem))
 )]
-async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<Secret> {
+async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segment) -> Answer<KeptSecret> {
     api.secret(&wanted).await.map(Out)
 }
 
@@ -125,14 +125,14 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
 #[utoipa::path(
     put, path = "/v1/secrets/{secret}/value", tag = "secrets", request_body = RotateSecret, operation_id = "rotate_secret",
     params(("secret" = String, Path, description = "Id, short id, or the name of a live secret")),
-    responses((status = 200, body = Secret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn rotate(
     State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     Segment(wanted): Segment,
     Json(RotateSecret { value }): Json<RotateSecret>,
-) -> Answer<Secret> {
+) -> Answer<KeptSecret> {
     let row = api.secret_row(&wanted).await?;
     let version = row.version.saturating_add(1);
     if row.sealed.is_some() {
@@ -148,9 +148,9 @@ async fn rotate(
 #[utoipa::path(
     delete, path = "/v1/secrets/{secret}", tag = "secrets", operation_id = "revoke_secret",
     params(("secret" = String, Path, description = "Id, short id, or the name of a live secret")),
-    responses((status = 200, body = Secret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn revoke(State(api): State<Arc<ApiState>>, Operator(caller): Operator, Segment(wanted): Segment) -> Answer<Secret> {
+async fn revoke(State(api): State<Arc<ApiState>>, Operator(caller): Operator, Segment(wanted): Segment) -> Answer<KeptSecret> {
     let row = api.secret_row(&wanted).await?;
     api.app.committer.commit(caller.actor, Command::Secret(row.id, secret::Command::Revoke {})).await?;
     api.secret(&row.id.to_string()).await.map(Out)
@@ -160,14 +160,14 @@ async fn revoke(State(api): State<Arc<ApiState>>, Operator(caller): Operator, Se
 #[utoipa::path(
     post, path = "/v1/secrets/{secret}/bindings", tag = "secrets", request_body = BindSecret, operation_id = "bind_secret",
     params(("secret" = String, Path, description = "Id, short id, or the name of a live secret")),
-    responses((status = 200, body = Secret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn bind(
     State(api): State<Arc<ApiState>>,
     Owner(caller): Owner,
     Segment(wanted): Segment,
     Json(bind): Json<BindSecret>,
-) -> Answer<Secret> {
+) -> Answer<KeptSecret> {
     let (row, agent) = (api.secret_row(&wanted).await?, api.agent(&bind.agent).await?);
     let binding = Binding { agent: agent.id, capability: bind.capability, host: bind.host };
     match api.app.committer.commit(caller.actor, Command::Secret(row.id, secret::Command::Bind { binding })).await {
@@ -193,14 +193,14 @@ struct UnbindParams {
 #[utoipa::path(
     delete, path = "/v1/secrets/{secret}/bindings", tag = "secrets", operation_id = "unbind_secret",
     params(("secret" = String, Path, description = "Id, short id, or the name of a live secret"), UnbindParams),
-    responses((status = 200, body = Secret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 async fn unbind(
     State(api): State<Arc<ApiState>>,
     Operator(caller): Operator,
     Segment(wanted): Segment,
     Params(params): Params<UnbindParams>,
-) -> Answer<Secret> {
+) -> Answer<KeptSecret> {
     let (row, agent) = (api.secret_row(&wanted).await?, api.agent(&params.agent).await?);
     let unbind = secret::Command::Unbind { agent: agent.id, host: params.host };
     api.app.committer.commit(caller.actor, Command::Secret(row.id, unbind)).await?;
@@ -208,7 +208,7 @@ async fn unbind(
 }
 
 impl ApiState {
-    async fn secret(&self, wanted: &str) -> Result<Secret, Failure> {
+    async fn secret(&self, wanted: &str) -> Result<KeptSecret, Failure> {
         let row = self.secret_row(wanted).await?;
         self.shown_secret(row).await
     }
@@ -227,7 +227,7 @@ impl ApiState {
         }
     }
 
-    async fn shown_secret(&self, row: SecretRow) -> Result<Secret, Failure> {
+    async fn shown_secret(&self, row: SecretRow) -> Result<KeptSecret, Failure> {
         let id = row.id;
         let bindings = self.reader().read(move |sql| {
             let mut named = Vec::new();
@@ -242,7 +242,7 @@ impl ApiState {
             let BindingRow { agent, capability, host, by, at, .. } = binding.as_it_stands();
             SecretBinding { agent, agent_name, capability, host, by: by.to_string(), at: at.into(), forged }
         };
-        Ok(Secret {
+        Ok(KeptSecret {
             id: row.id,
             status: if row.sealed.is_some() { SecretStatus::Live } else { SecretStatus::Revoked },
             version: row.version,

@@ -29,6 +29,7 @@ use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
 use tenure_core::plan::Plan;
 use tenure_core::time::Run;
+use tenure_wire::scrub::{ScrubbedText, Scrubber};
 use tokio::time::{Instant, sleep_until};
 
 /// The longest that one model call may take, in milliseconds; the iteration's own clock is usually nearer.
@@ -78,7 +79,7 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         Ok((answer, output)) => {
             execution::Command::AnswerModel { turn, answer: answered(app, answer, output, took_ms) }
         }
-        Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure, took_ms) },
+        Err(failure) => execution::Command::FailModel { turn, failure: failed(app.vault.scrubber(), &failure, took_ms) },
     };
     app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())

@@ -135,5 +135,5 @@ pub(super) fn data_key(master: &Master, project: ProjectId) -> XChaCha20Poly1305
     let mut key = Zeroizing::new([0u8; 32]);
     let expanded = Hkdf::<Sha256>::new(Some(b"tenure vault"), master).expand(project.to_string().as_bytes(), key.as_mut());
     expanded.expect("invariant: HKDF gives 32 bytes");
-    XChaCha20Poly1305::new(key.as_ref().into())
+    XChaCha20Poly1305::new(&(*key).into())
 }

@@ -80,7 +80,7 @@ impl SecretStatus {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Secret {
+pub struct KeptSecret {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub id: SecretId,
     pub name: String,
