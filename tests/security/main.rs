@@ -11,4 +11,5 @@ mod escapes;
 mod limits;
 mod network;
 mod providers;
+mod secrets;
 mod tampering;

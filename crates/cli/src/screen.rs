@@ -181,7 +181,7 @@ fn escaped(json: &str) -> String {
 }
 
 /// Where the daemon's log goes. Its maker escapes what is in messages, but not what turns text around.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Log(Scrubber);
 
 impl Log {

@@ -38,6 +38,7 @@ mod verbs {
     mod samples;
     mod sandbox;
     mod screen;
+    mod secret;
     mod seed;
     mod session;
     mod staff;

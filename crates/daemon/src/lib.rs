@@ -45,8 +45,8 @@ use tenure_core::owed::Kind;
 use tenure_store::{self as store, Checkpoint, Store};
 use tenure_wire::scrub::Scrubber;
 use tokio::sync::watch as cell;
-use vault::Vault;
 use tokio::task::JoinSet;
+use vault::Vault;
 
 /// The built-in worker's name in the ledger.
 pub const BUILT_IN: &str = "built-in";
@@ -138,7 +138,14 @@ impl Daemon {
             }
         };
         let outside = store.checkpoint().clone();
-        let app = Arc::new(start::assemble(&store, listeners, platform, lived, models.clone(), Vault::new(options.scrubber.clone())));
+        let app = Arc::new(start::assemble(
+            &store,
+            listeners,
+            platform,
+            lived,
+            models.clone(),
+            Vault::new(options.scrubber.clone()),
+        ));
         start::greet(&app, &store, &options.version, options.accept_restore.clone()).await?;
         vault::unlock(&app, options.vault_key.clone(), &options.data_dir).await?;
         let (worker, stale) = start::worker(&app, &store, BUILT_IN, lived).await?;

@@ -61,7 +61,14 @@ pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
 /// The same with models of the test's own.
 pub(crate) fn app_with(folder: &Path, models: Arc<dyn Models>) -> (Arc<App>, Arc<Store>) {
     let store = Arc::new(Store::open(store::Options::new(folder)).unwrap());
-    let app = start::assemble(&store, CommitListeners::new(), Platform::host(), Run::ZERO, models, Vault::new(Scrubber::default()));
+    let app = start::assemble(
+        &store,
+        CommitListeners::new(),
+        Platform::host(),
+        Run::ZERO,
+        models,
+        Vault::new(Scrubber::default()),
+    );
     (Arc::new(app), store)
 }
 

@@ -57,8 +57,15 @@ struct Known {
 
 enum Door {
     /// No key was ever made: the first value makes one, in this file.
-    Unmade { project: ProjectId, path: PathBuf },
-    Open { project: ProjectId, cipher: XChaCha20Poly1305, from: String },
+    Unmade {
+        project: ProjectId,
+        path: PathBuf,
+    },
+    Open {
+        project: ProjectId,
+        cipher: XChaCha20Poly1305,
+        from: String,
+    },
     Locked(Locked),
 }
 
@@ -93,8 +100,12 @@ impl Vault {
         let mut inner = self.inner();
         let held: usize = inner.known.values().flat_map(|known| known.values.values()).map(|value| value.len()).sum();
         if held + value.len() > VALUES_BYTES_MAX {
-            let why = format!("all values together have at most {VALUES_BYTES_MAX} bytes, as each is looked for everywhere");
-            return Err(Locked { why, next: "revoke a secret that is not needed, then start the daemon anew".to_string() });
+            let why =
+                format!("all values together have at most {VALUES_BYTES_MAX} bytes, as each is looked for everywhere");
+            return Err(Locked {
+                why,
+                next: "revoke a secret that is not needed, then start the daemon anew".to_string(),
+            });
         }
         if let Door::Unmade { project, path } = &inner.door {
             let (project, from) = (*project, path.display().to_string());
@@ -149,7 +160,8 @@ impl Inner {
     }
 
     fn tell(&self, scrubber: &Scrubber) {
-        let values = self.known.values().flat_map(|known| known.values.values().map(|value| (known.name.as_str(), value)));
+        let values =
+            self.known.values().flat_map(|known| known.values.values().map(|value| (known.name.as_str(), value)));
         scrubber.set(values.map(|(name, value)| (name, value.as_slice())));
     }
 }
@@ -167,7 +179,9 @@ fn unseal(project: ProjectId, cipher: &XChaCha20Poly1305, id: SecretId, version:
 fn wrong_key(id: SecretId) -> Locked {
     Locked {
         why: format!("the master key does not open {id}: it is another one than the secret was sealed by"),
-        next: "start the daemon with the key, file or passphrase that it had then; docs/secrets.md says where it may be".to_string(),
+        next:
+            "start the daemon with the key, file or passphrase that it had then; docs/secrets.md says where it may be"
+                .to_string(),
     }
 }
 

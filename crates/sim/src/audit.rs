@@ -549,7 +549,9 @@ impl Audit {
     pub fn deployed(&self) -> Vec<AgentId> {
         let agents = self.folds.iter().filter_map(|(stream, fold)| match stream {
             Stream::Agent(id) => Some((*id, fold.as_a::<Agent>()?)),
-            Stream::Project(_) | Stream::Execution(_) | Stream::Worker(_) | Stream::Session(_) | Stream::Secret(_) => None,
+            Stream::Project(_) | Stream::Execution(_) | Stream::Worker(_) | Stream::Session(_) | Stream::Secret(_) => {
+                None
+            }
         });
         agents.filter(|(_, agent)| agent.state == agent::State::Deployed).map(|(id, _)| id).collect()
     }

@@ -128,9 +128,7 @@ pub(crate) async fn perform(
         "filesystem.restore" => file.restore(at_path(arguments, "path", path)?).await,
         "process.run" => process::run(context, at_path(arguments, "cwd", path)?, audience, deadline).await,
         "network.http_request" => network::http_request(context, read_arguments(arguments)?, deadline).await,
-        "network.credentialed_request" => {
-            network::credentialed_request(context, arguments, credential, deadline).await
-        }
+        "network.credentialed_request" => network::credentialed_request(context, arguments, credential, deadline).await,
         "network.download" => network::download(context, at_path(arguments, "path", path)?, deadline).await,
         "network.dns_lookup" => network::dns_lookup(context, read_arguments(arguments)?, deadline).await,
         "network.port_check" => network::port_check(context, read_arguments(arguments)?, deadline).await,

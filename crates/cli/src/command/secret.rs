@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use tenure_core::secret::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
-use tenure_wire::api::secret::{BindSecret, NewSecret, RotateSecret, KeptSecret as Shown, SecretValue as Value};
+use tenure_wire::api::secret::{BindSecret, KeptSecret as Shown, NewSecret, RotateSecret, SecretValue as Value};
 
 use super::{confirm, each};
 use crate::args::{Secret, SecretValue};
@@ -109,14 +109,19 @@ fn value(from_file: Option<&Path>, name: &str) -> Result<Value, Failure> {
             read(File::open(path).map_err(|error| unread(error.to_string()))?).map_err(unread)?
         }
         None if stdin.is_terminal() => asked(name)?,
-        None => read(stdin.lock()).map_err(|why| Failure::new(Exit::Usage, format!("the value cannot be read: {why}")))?,
+        None => {
+            read(stdin.lock()).map_err(|why| Failure::new(Exit::Usage, format!("the value cannot be read: {why}")))?
+        }
     };
     let text = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).unwrap_or(&text).to_string();
     let length = text.len();
     if !(VALUE_BYTES_MIN..=VALUE_BYTES_MAX).contains(&length) {
-        return Err(Failure::new(Exit::Usage, format!("the value has {length} bytes; it has {VALUE_BYTES_MIN} to {VALUE_BYTES_MAX}"))
-            .why("a shorter one could not be told from what is no secret, and so not be taken out of what agents say")
-            .next("pipe it in, name --from-file, or type it at a terminal"));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the value has {length} bytes; it has {VALUE_BYTES_MIN} to {VALUE_BYTES_MAX}"),
+        )
+        .why("a shorter one could not be told from what is no secret, and so not be taken out of what agents say")
+        .next("pipe it in, name --from-file, or type it at a terminal"));
     }
     Ok(Value::new(text))
 }
@@ -129,7 +134,9 @@ fn read(from: impl Read) -> Result<String, String> {
 
 /// Asks at the terminal, which shows nothing of what is typed.
 fn asked(name: &str) -> Result<String, Failure> {
-    let failed = |why: String| Failure::new(Exit::Failure, format!("the terminal cannot be used: {why}")).next("pipe the value in");
+    let failed = |why: String| {
+        Failure::new(Exit::Failure, format!("the terminal cannot be used: {why}")).next("pipe the value in")
+    };
     let stdin = std::io::stdin();
     let before = tcgetattr(&stdin).map_err(|error| failed(error.to_string()))?;
     let mut unseen = before.clone();

@@ -45,7 +45,8 @@ pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Fa
     let mut interrupted = pin!(interrupted()?);
     any_file_size()?;
     let made = make_data_dir(&settings.data_dir)?;
-    let starting = async { Daemon::start(options(&up, settings, &scrubber)?).await.map_err(|error| not_started(&error)) };
+    let starting =
+        async { Daemon::start(options(&up, settings, &scrubber)?).await.map_err(|error| not_started(&error)) };
     let daemon = starting.await.inspect_err(|_| {
         if made {
             // A start that is refused leaves nothing; what is not empty tells of how far it came.

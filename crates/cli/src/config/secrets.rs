@@ -31,7 +31,8 @@ impl Secrets {
                 if let Some(passphrase) = variable("TENURE_VAULT_PASSPHRASE") {
                     return Ok(KeySource::Passphrase(passphrase.into()));
                 }
-                let credential = variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("tenure-vault-key"));
+                let credential =
+                    variable("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("tenure-vault-key"));
                 Ok(credential.filter(|path| path.is_file()).map_or(KeySource::Made, KeySource::Credential))
             }
         }

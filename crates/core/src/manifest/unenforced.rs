@@ -43,7 +43,11 @@ impl Manifest {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
         sizes(security.as_ref(), volumes, &mut list);
-        for (index, secret) in secrets.iter().enumerate().filter(|(_, secret)| !USED_BY.iter().any(|uses| secret.capability.as_str() == *uses)) {
+        for (index, secret) in secrets
+            .iter()
+            .enumerate()
+            .filter(|(_, secret)| !USED_BY.iter().any(|uses| secret.capability.as_str() == *uses))
+        {
             let reason = format!("`{}` uses no secret", secret.capability);
             let way_out = format!("name what does: {}", USED_BY.join(", "));
             list.add(&format!("spec.secrets[{index}].capability"), reason, way_out);

@@ -7,8 +7,8 @@
 //! ```
 //! It must never wait for the worker to take something without taking what the worker sends, for each would wait for the
 //! other; nor for a commit: a slow disk holds a worker back, and must not make it look silent.
-use super::connection::{Pending, ServerEnd};
 use super::clean::CleanFrames;
+use super::connection::{Pending, ServerEnd};
 use super::report::report_in_order;
 use crate::app::App;
 use std::collections::VecDeque;

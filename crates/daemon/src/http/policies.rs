@@ -292,8 +292,7 @@ impl ApiState {
         }
         self.app.policies.insert(compiled);
         let committer = &self.app.committer;
-        let apply =
-            Apply { digest: bundle.digest(), bundle: committer.payload(bytes), expected, repeats, note };
+        let apply = Apply { digest: bundle.digest(), bundle: committer.payload(bytes), expected, repeats, note };
         let command = Command::Project(committer.project(), project::Command::ApplyPolicy(apply));
         match committer.commit(actor, command).await {
             Ok(_) | Err(commit::Error::Refused(Refusal::Project(project::Refusal::PolicyUnchanged { .. }))) => {}

@@ -47,7 +47,8 @@ async fn set(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new): 
     if !secret::is_name(&name) {
         return Err(Code::SecretNameWrong.problem("the name is empty, too long or has another letter").into());
     }
-    keep(&api, caller.actor, (id, &name, 1), &value, |sealed| secret::Command::Set { name: name.clone(), sealed }).await?;
+    keep(&api, caller.actor, (id, &name, 1), &value, |sealed| secret::Command::Set { name: name.clone(), sealed })
+        .await?;
     api.secret(&id.to_string()).await.map(Out)
 }
 
@@ -99,7 +100,11 @@ struct ListParams {
     get, path = "/v1/secrets", tag = "secrets", params(ListParams), operation_id = "list_secrets",
     responses((status = 200, body = List<KeptSecret>), (status = "4XX", body = Problem))
 )]
-async fn list(State(api): State<Arc<ApiState>>, _: Viewer, Params(params): Params<ListParams>) -> Answer<List<KeptSecret>> {
+async fn list(
+    State(api): State<Arc<ApiState>>,
+    _: Viewer,
+    Params(params): Params<ListParams>,
+) -> Answer<List<KeptSecret>> {
     let wrong = |_| Failure::from(Code::ParameterWrong.problem("the cursor is none of a list of secrets"));
     let after = params.cursor.map(|cursor| cursor.parse::<SecretId>().map_err(wrong)).transpose()?;
     let (limit, live) = (number::limit(params.limit.as_ref())?, !params.all.unwrap_or(false));
@@ -150,7 +155,11 @@ async fn rotate(
     params(("secret" = String, Path, description = "Id, short id, or the name of a live secret")),
     responses((status = 200, body = KeptSecret), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
-async fn revoke(State(api): State<Arc<ApiState>>, Operator(caller): Operator, Segment(wanted): Segment) -> Answer<KeptSecret> {
+async fn revoke(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+) -> Answer<KeptSecret> {
     let row = api.secret_row(&wanted).await?;
     api.app.committer.commit(caller.actor, Command::Secret(row.id, secret::Command::Revoke {})).await?;
     api.secret(&row.id.to_string()).await.map(Out)
@@ -173,7 +182,9 @@ async fn bind(
     match api.app.committer.commit(caller.actor, Command::Secret(row.id, secret::Command::Bind { binding })).await {
         // As wanted already.
         Ok(_) => {}
-        Err(crate::commit::Error::Refused(tenure_core::aggregate::Refusal::Secret(secret::Refusal::AlreadyBound {}))) => {}
+        Err(crate::commit::Error::Refused(tenure_core::aggregate::Refusal::Secret(
+            secret::Refusal::AlreadyBound {},
+        ))) => {}
         Err(error) => return Err(error.into()),
     }
     api.secret(&row.id.to_string()).await.map(Out)

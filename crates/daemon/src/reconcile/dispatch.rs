@@ -14,8 +14,8 @@ use tenure_core::capability::Attributes;
 use tenure_core::id::CallId;
 use tenure_core::manifest::{Host, Problem};
 use tenure_core::owed::Obligation;
-use tenure_wire::confinement::Confinement;
 use tenure_wire::api::secret::SecretValue;
+use tenure_wire::confinement::Confinement;
 use tenure_wire::frame::{CallOutcome, Credential, LeasedCall};
 
 pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {

@@ -79,7 +79,9 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         Ok((answer, output)) => {
             execution::Command::AnswerModel { turn, answer: answered(app, answer, output, took_ms) }
         }
-        Err(failure) => execution::Command::FailModel { turn, failure: failed(app.vault.scrubber(), &failure, took_ms) },
+        Err(failure) => {
+            execution::Command::FailModel { turn, failure: failed(app.vault.scrubber(), &failure, took_ms) }
+        }
     };
     app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())

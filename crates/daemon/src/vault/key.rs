@@ -18,16 +18,13 @@ const KEY_BYTES_MIN: usize = 32;
 const KEY_BYTES_MAX: u64 = 4096;
 const PASSPHRASE_BYTES_MIN: usize = 12;
 
-/// The file that systemd shows of `LoadCredential=tenure-vault-key:…`.
-pub const CREDENTIAL: &str = "tenure-vault-key";
-
 #[derive(Debug, Clone, Default)]
 pub enum KeySource {
     /// `vault.key` in the data directory, made with the first secret.
     #[default]
     Made,
     File(PathBuf),
-    /// The folder of `CREDENTIALS_DIRECTORY`, where it holds the credential.
+    /// The file `tenure-vault-key` of `CREDENTIALS_DIRECTORY`, which systemd shows of `LoadCredential=tenure-vault-key:…`.
     Credential(PathBuf),
     Passphrase(SecretString),
     PassphraseFile(PathBuf),
@@ -44,7 +41,10 @@ impl KeySource {
             KeySource::File(path) => own(&path).and_then(key).map(|master| Some((master, path.display().to_string()))),
             KeySource::Credential(path) => {
                 // Its folder is the service's own; systemd sets its modes.
-                open(&path).and_then(|file| read(file, &path)).and_then(key).map(|master| Some((master, "the systemd credential".to_string())))
+                open(&path)
+                    .and_then(|file| read(file, &path))
+                    .and_then(key)
+                    .map(|master| Some((master, "the systemd credential".to_string())))
             }
             KeySource::Passphrase(passphrase) => {
                 let stretched = stretch(passphrase.expose_secret().as_bytes(), project)?;
@@ -64,7 +64,10 @@ fn locked(why: String, next: &str) -> Locked {
 
 fn open(path: &Path) -> Result<File, Locked> {
     File::open(path).map_err(|error| {
-        locked(format!("the master key's file {} cannot be read: {error}", path.display()), "put it there, readable for the daemon's user alone")
+        locked(
+            format!("the master key's file {} cannot be read: {error}", path.display()),
+            "put it there, readable for the daemon's user alone",
+        )
     })
 }
 
@@ -74,15 +77,21 @@ fn own(path: &Path) -> Result<Master, Locked> {
     let found = file.metadata().map_err(|error| locked(format!("{}: {error}", path.display()), "look at it"))?;
     let user = rustix::process::geteuid().as_raw();
     if found.mode() & 0o077 != 0 || (found.uid() != user && found.uid() != 0) {
-        let why = format!("the master key's file {} may be read by others (mode {:o})", path.display(), found.mode() & 0o777);
-        return Err(locked(why, "chmod 600 it, and give it to the daemon's user; if others had it, set the secrets anew"));
+        let why =
+            format!("the master key's file {} may be read by others (mode {:o})", path.display(), found.mode() & 0o777);
+        return Err(locked(
+            why,
+            "chmod 600 it, and give it to the daemon's user; if others had it, set the secrets anew",
+        ));
     }
     read(file, path)
 }
 
 fn read(file: File, path: &Path) -> Result<Master, Locked> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-    let failed = |why: String| locked(format!("the master key's file {} {why}", path.display()), "docs/secrets.md says how to make one");
+    let failed = |why: String| {
+        locked(format!("the master key's file {} {why}", path.display()), "docs/secrets.md says how to make one")
+    };
     file.take(KEY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > KEY_BYTES_MAX {
         return Err(failed(format!("has more than {KEY_BYTES_MAX} bytes")));
@@ -125,7 +134,9 @@ pub(super) fn make(path: &Path) -> Result<Master, Locked> {
         file.sync_all()?;
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     };
-    let failed = |error: std::io::Error| locked(format!("{} cannot be made: {error}", path.display()), "make room, or name a key_file");
+    let failed = |error: std::io::Error| {
+        locked(format!("{} cannot be made: {error}", path.display()), "make room, or name a key_file")
+    };
     write().map_err(failed)?;
     Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
@@ -133,7 +144,8 @@ pub(super) fn make(path: &Path) -> Result<Master, Locked> {
 /// The cipher of one project.
 pub(super) fn data_key(master: &Master, project: ProjectId) -> XChaCha20Poly1305 {
     let mut key = Zeroizing::new([0u8; 32]);
-    let expanded = Hkdf::<Sha256>::new(Some(b"tenure vault"), master).expand(project.to_string().as_bytes(), key.as_mut());
+    let expanded =
+        Hkdf::<Sha256>::new(Some(b"tenure vault"), master).expand(project.to_string().as_bytes(), key.as_mut());
     expanded.expect("invariant: HKDF gives 32 bytes");
     XChaCha20Poly1305::new(&(*key).into())
 }

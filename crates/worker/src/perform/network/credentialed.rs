@@ -70,15 +70,17 @@ fn header(credential: &Credential) -> Result<(HeaderName, HeaderValue), Abort> {
             (name, Zeroizing::new(template.replace(HERE, value)))
         }
     };
-    let mut header = HeaderValue::from_str(&text)
-        .map_err(|_| refused("the secret's value cannot stand in a header: it has a line break or another control character"))?;
+    let mut header = HeaderValue::from_str(&text).map_err(|_| {
+        refused("the secret's value cannot stand in a header: it has a line break or another control character")
+    })?;
     header.set_sensitive(true);
     Ok((name, header))
 }
 
 /// An answer in another encoding cannot be looked through.
 pub(super) fn can_be_looked_through(headers: &HeaderMap) -> Result<(), Abort> {
-    let encoded = headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded =
+        headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
         return Err(refused(
             "the server answered in a compressed form, which cannot be looked through for the secret; the request was made, and its answer is dropped",
