@@ -14,4 +14,5 @@ mod links;
 mod network;
 mod providers;
 mod regressions;
+mod secrets;
 mod tampering;

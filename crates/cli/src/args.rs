@@ -13,6 +13,7 @@ mod life;
 mod mcp;
 mod prices;
 mod sandbox;
+mod secret;
 mod sessions;
 mod state;
 
@@ -30,6 +31,7 @@ pub use policy::{Check, Documents, Explain, Policy};
 pub use prices::Prices;
 pub use retention::{Retention, Wanted as RetentionWanted};
 pub use sandbox::Sandbox;
+pub use secret::{Secret, SecretValue};
 pub use sessions::{Chat, Session, Watch};
 pub use state::{Acl, Keys, NewValue, Shared, Since, State};
 
@@ -195,6 +197,9 @@ pub enum Verb {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(Key),
+    /// Keep secrets that agents use and never see.
+    #[command(subcommand)]
+    Secret(Secret),
     /// Name, pull, list and test models.
     #[command(subcommand)]
     Model(Model),

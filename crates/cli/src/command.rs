@@ -27,6 +27,7 @@ mod state;
 mod key;
 mod model;
 mod retention;
+mod secret;
 pub mod sandbox;
 mod audit;
 mod completions;
@@ -83,6 +84,7 @@ pub async fn run(verb: Verb, settings: &Settings, output: Output) -> Result<Exit
         Verb::Retention(verb) => retention::run(verb, settings, output).await,
         Verb::Cost(wanted) => cost::run(wanted, settings, output).await,
         Verb::Key(verb) => key::run(verb, settings, output).await,
+        Verb::Secret(verb) => secret::run(verb, settings, output).await,
         Verb::Model(verb) => model::run(verb, settings, output).await,
         Verb::Sandbox(verb) => sandbox::run(&verb, settings, output).await,
         Verb::Audit(verb) => audit::run(verb, settings, output).await,

@@ -8,6 +8,7 @@ mod audit;
 mod contexts;
 mod llm;
 mod meant;
+mod secrets;
 
 pub use contexts::{Context, Contexts, ContextsFile, LOCAL, check_key, check_name, endpoint};
 pub use llm::{Llm, LlmModel, LlmPrice, Names, Usd, read_models, write_models};
@@ -25,6 +26,7 @@ use tenure_core::manifest::{HostMount, nearest};
 use tenure_daemon::http::CertificateSource;
 use tenure_daemon::model::settings::SettingsSource;
 use tenure_daemon::sink::Target;
+use tenure_daemon::vault::KeySource;
 use tenure_wire::client::{Client, Endpoint};
 
 use crate::args::{Format, Global, Tls};
@@ -36,7 +38,7 @@ pub const SLOTS_DEFAULT: u32 = 8;
 const SOCKET: &str = "tenure.sock";
 const FILE: &str = "tenure.toml";
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "data_dir",
     "models_dir",
     "listen",
@@ -48,6 +50,7 @@ const KEYS: [&str; 12] = [
     "api",
     "approvals",
     "audit",
+    "secrets",
     "llm",
 ];
 /// What a file of the current folder may say.
@@ -72,6 +75,8 @@ struct File {
     approvals: approvals::Approvals,
     #[serde(default)]
     audit: audit::Audit,
+    #[serde(default)]
+    secrets: secrets::Secrets,
     #[serde(default)]
     llm: Llm,
 }
@@ -118,6 +123,8 @@ pub struct Settings {
     pub allow_mounts: Vec<HostMount>,
     /// Where the daemon sends committed records, and what people are asked to allow.
     pub sinks: Vec<Target>,
+    /// Where the key is by which the daemon seals secrets.
+    pub vault_key: KeySource,
     pub yes: bool,
     /// What the user's own tenure.toml says of models.
     pub llm: Llm,
@@ -172,6 +179,7 @@ impl Settings {
             },
             allow_mounts: mounts(&file.sandbox.allow_mounts)?,
             sinks: file.audit.targets()?.into_iter().chain(file.approvals.target()?).collect(),
+            vault_key: file.secrets.source(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?,
             yes: global.yes,
             llm: file.llm,
             llm_source,

@@ -216,6 +216,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::GrantUnknown
         | Code::ScheduleUnknown
         | Code::ModelUnknown
+        | Code::SecretUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
         | Code::AgentArchived
@@ -256,6 +257,11 @@ fn exit_of(code: Code) -> Exit {
         | Code::BudgetSpent
         | Code::KeyNameTaken
         | Code::KeysFull
+        | Code::SecretNameTaken
+        | Code::SecretRevoked
+        | Code::SecretMoved
+        | Code::SecretNotBound
+        | Code::SecretsFull
         | Code::ModelReplayed
         | Code::Conflict => Exit::Conflict,
         Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
@@ -268,7 +274,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::Stopping
         | Code::NotReady
         | Code::TookTooLong => Exit::Unreachable,
-        Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::Internal => Exit::Failure,
+        Code::ModelFailed | Code::LedgerFull | Code::LedgerBroken | Code::VaultLocked | Code::Internal => Exit::Failure,
         Code::BodyNotJson
         | Code::BodyNotUtf8
         | Code::BodyTooLarge
@@ -291,6 +297,9 @@ fn exit_of(code: Code) -> Exit {
         | Code::FileRefused
         | Code::IdempotencyKeyWrong
         | Code::KeyNameWrong
+        | Code::SecretNameWrong
+        | Code::SecretValueWrong
+        | Code::SecretBindingWrong
         | Code::CallArgumentsWrong
         | Code::GrantWrong
         | Code::PolicyInvalid

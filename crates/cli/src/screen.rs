@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::failure::{Exit, Failure};
+use tenure_wire::scrub::Scrubber;
 
 /// How a piece of text looks on a terminal; elsewhere all look the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,15 +181,23 @@ fn escaped(json: &str) -> String {
 }
 
 /// Where the daemon's log goes. Its maker escapes what is in messages, but not what turns text around.
-#[derive(Debug, Clone, Copy)]
-pub struct Log;
+#[derive(Debug, Clone)]
+pub struct Log(Scrubber);
+
+impl Log {
+    pub fn new(scrubber: &Scrubber) -> Log {
+        Log(scrubber.clone())
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let line = String::from_utf8_lossy(bytes);
+        // A line comes whole, so that no value is cut.
+        let clean = self.0.bytes(bytes);
+        let line = String::from_utf8_lossy(&clean);
         let kept = |letter: char| !acts(letter) || matches!(letter, '\n' | '\t' | '\u{1b}');
         if line.chars().all(kept) {
-            io::stderr().write_all(bytes)?;
+            io::stderr().write_all(&clean)?;
             return Ok(bytes.len());
         }
         let mut shown = String::with_capacity(line.len() + 16);

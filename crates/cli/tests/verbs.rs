@@ -39,6 +39,7 @@ mod verbs {
     mod samples;
     mod sandbox;
     mod screen;
+    mod secret;
     mod seed;
     mod session;
     mod staff;

@@ -268,7 +268,12 @@ fn of_daemon(event: &Event) -> Option<String> {
         Event::Project(project::Event::BudgetNear(near)) => Some(format!("of the project's budget {near}")),
         Event::Worker(fleet::Event::Connected { .. }) => Some("the worker came up".to_string()),
         Event::Worker(fleet::Event::Lapsed { .. }) => Some("the worker was lost".to_string()),
-        Event::Project(_) | Event::Worker(_) | Event::Agent(_) | Event::Execution(_) | Event::Session(_) => None,
+        Event::Project(_)
+        | Event::Worker(_)
+        | Event::Agent(_)
+        | Event::Execution(_)
+        | Event::Session(_)
+        | Event::Secret(_) => None,
     }
 }
 

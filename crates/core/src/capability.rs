@@ -11,6 +11,7 @@ mod state;
 mod comms;
 mod scheduler;
 mod alerts;
+mod secrets;
 mod system;
 pub mod mcp;
 
@@ -283,6 +284,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Capability> {
         comms::GROUP,
         scheduler::GROUP,
         alerts::GROUP,
+        secrets::GROUP,
         agent::GROUP,
         system::GROUP,
     ]

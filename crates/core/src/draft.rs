@@ -19,6 +19,7 @@ use crate::owed::Owed;
 use crate::plan::Plan;
 use crate::retention::Retained;
 use crate::row::Row;
+use crate::secret::BindingRow;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
 use std::collections::BTreeMap;
@@ -395,6 +396,14 @@ impl<'a> Draft<'a> {
     /// `Unread`.
     pub fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread> {
         self.facts.items(kind, agent, state, limit)
+    }
+
+    /// What an agent may use of secrets, as committed.
+    ///
+    /// # Errors
+    /// `Unread`.
+    pub fn secret_bindings(&mut self, agent: AgentId) -> Result<Vec<BindingRow>, Unread> {
+        self.facts.secret_bindings(agent)
     }
 
     pub fn project_stream(&mut self) -> Option<Stream> {

@@ -10,6 +10,7 @@ use crate::id::{AgentId, MessageId};
 use crate::item::{Item, ItemKind};
 use crate::plan::Plan;
 use crate::retention::Retained;
+use crate::secret::BindingRow;
 use crate::state::{Acl, Entry, Home};
 use crate::time::{Stamp, Time};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub enum Namespace {
     Subscriber,
     /// Agent and hash of the key that a person sent a message under: the message.
     MessageKey,
+    /// A name in lower case: the secret that has it and is not revoked.
+    SecretName,
 }
 
 /// Sums that decisions are made by. Each has keys, and each key fixed buckets of time; bucket 0 is for all time. Of the
@@ -104,6 +107,8 @@ pub enum Counter {
     CallsByHour,
     /// Bytes that ended executions of an agent, or of its project, bound and that are not erased.
     KeptBytes,
+    /// Secrets that are not revoked.
+    Secrets,
 }
 
 impl Counter {
@@ -228,6 +233,9 @@ pub trait Facts {
 
     /// Those of an agent in this state, by their keys.
     fn items(&mut self, kind: ItemKind, agent: AgentId, state: &str, limit: u32) -> Result<Vec<Item>, Unread>;
+
+    /// Who may use which secrets where, of an agent, by their names.
+    fn secret_bindings(&mut self, agent: AgentId) -> Result<Vec<BindingRow>, Unread>;
 
     /// The stream of the project that the ledger belongs to; none before it is founded.
     fn project_stream(&mut self) -> Option<Stream>;

@@ -163,6 +163,7 @@ ids! {
     AlertId "alr" "alert";
     ApprovalId "apr" "approval";
     GrantId "grt" "grant";
+    SecretId "sec" "secret";
     ProjectId "prj" "project";
 }
 

@@ -35,6 +35,7 @@ pub mod state;
 pub mod budget;
 pub mod retention;
 pub mod comms;
+pub mod secret;
 pub mod item;
 pub mod execution;
 pub mod session;

@@ -51,6 +51,9 @@ pub struct Plan {
     /// Of what its ended executions bound.
     #[serde(default, skip_serializing_if = "Retention::is_off")]
     pub retention: Retention,
+    /// The secrets that it asks to use; a person binds them, or does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<WantedSecret>,
     /// What starts it.
     #[serde(default = "manual")]
     pub triggers: Vec<Trigger>,
@@ -72,6 +75,14 @@ pub enum McpAt {
     Command(Vec<String>),
     /// Streamable HTTP, by the agent's own network rules.
     Url(String),
+}
+
+/// A secret that an agent asks to use, by which capability and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedSecret {
+    pub name: String,
+    pub capability: String,
+    pub host: String,
 }
 
 /// When the clock wakes an agent.
@@ -183,6 +194,7 @@ impl Plan {
             sandbox: Sandbox::of(manifest),
             schedule: manifest.spec.schedule.as_ref().map(Schedule::of),
             retention: manifest.retention(),
+            secrets: manifest.spec.secrets.iter().map(WantedSecret::of).collect(),
             triggers: manifest.triggers(),
         }
     }
@@ -215,6 +227,13 @@ fn unbounded() -> u32 {
 
 fn manual() -> Vec<Trigger> {
     vec![Trigger::Manual]
+}
+
+impl WantedSecret {
+    fn of(stated: &crate::manifest::Secret) -> WantedSecret {
+        let (name, capability) = (stated.name.clone(), stated.capability.to_string());
+        WantedSecret { name, capability, host: stated.host.to_ascii_lowercase() }
+    }
 }
 
 impl Schedule {

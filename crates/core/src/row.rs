@@ -8,10 +8,11 @@ use crate::comms::{MessageChange, MessageRow};
 use crate::execution::{ConversationRow, CostRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 use crate::facts::{Counter, Namespace};
 use crate::fleet::WorkerRow;
-use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId};
+use crate::id::{AgentId, CallId, ExecutionId, KeyId, MessageId, SecretId};
 use crate::item::{Item, ItemChange, ItemKind};
 use crate::project::KeyRow;
 use crate::project::policy::PolicyRow;
+use crate::secret::{Binding, BindingRow, SecretRow};
 use crate::session::SessionRow;
 use crate::state::{AclRow, Entry};
 use crate::time::Time;
@@ -106,6 +107,12 @@ pub enum Row {
     Worker(WorkerRow),
     Policy(PolicyRow),
     Session(SessionRow),
+    Secret(SecretRow),
+    SecretBound(BindingRow),
+    SecretUnbound {
+        secret: SecretId,
+        binding: Binding,
+    },
     Item(Box<Item>),
     ItemChanged {
         kind: ItemKind,

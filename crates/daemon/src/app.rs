@@ -6,6 +6,7 @@ use crate::presence::Presence;
 use crate::reconcile::{Computing, Wakeups};
 use crate::records::Records;
 use crate::sink::Sinks;
+use crate::vault::Vault;
 use crate::watch::Watch;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
@@ -18,6 +19,7 @@ pub struct App {
     pub committer: Committer,
     pub records: Records,
     pub models: Arc<dyn Models>,
+    pub vault: Vault,
     /// What calls are judged by, compiled.
     pub policies: Arc<Policies>,
     pub computing: Computing,

@@ -11,11 +11,12 @@ use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Refusal, Verb};
 use tenure_core::bound::Payload;
 use tenure_core::draft::{Committed, DecisionContext, transact};
-use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, SessionId, WorkerId};
+use tenure_core::id::{AgentId, ExecutionId, Mint, ProjectId, SecretId, SessionId, WorkerId};
 use tenure_core::judge::Judge;
 use tenure_core::time::{Run, Stamp};
 use tenure_store as store;
 use tenure_store::{Blobs, Class, INLINE_BYTES_MAX, Store};
+use tenure_wire::scrub::Scrubber;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,6 +37,7 @@ pub struct Committer {
     entropy: Arc<dyn Entropy>,
     blocking: Blocking,
     project: ProjectId,
+    scrubber: Scrubber,
 }
 
 impl Committer {
@@ -47,12 +49,13 @@ impl Committer {
         platform: Platform,
         lived: Run,
         project: Option<ProjectId>,
+        scrubber: Scrubber,
     ) -> Committer {
         let Platform { wall, entropy, blocking } = platform;
         let (space, clock) = (Space::new(Arc::clone(store), blocking), Clock::new(wall, lived));
         let project = project.unwrap_or_else(|| ProjectId::mint(&mut Mint::new(clock.now().at, entropy.seed())));
         let (writer, blobs) = (store.writer().clone(), store.blobs().clone());
-        Committer { writer, blobs, judge, space, clock, entropy, blocking, project }
+        Committer { writer, blobs, judge, space, clock, entropy, blocking, project, scrubber }
     }
 
     pub fn space(&self) -> &Space {
@@ -132,13 +135,26 @@ impl Committer {
         SessionId::mint(&mut self.mint())
     }
 
+    pub fn mint_secret(&self) -> SecretId {
+        SecretId::mint(&mut self.mint())
+    }
+
     pub fn mint_worker(&self) -> WorkerId {
         WorkerId::mint(&mut self.mint())
     }
 
-    /// Bytes on their way to be bound, with a fresh salt.
+    /// Bytes on their way to be bound, with a fresh salt and without the value of any secret.
     pub fn payload(&self, bytes: Vec<u8>) -> Payload {
+        self.sealed_payload(self.scrubber.payload(bytes))
+    }
+
+    /// The same of what the vault sealed.
+    pub fn sealed_payload(&self, bytes: Vec<u8>) -> Payload {
         Payload::new(self.entropy.seed().to_le_bytes(), bytes)
+    }
+
+    pub fn scrubber(&self) -> &Scrubber {
+        &self.scrubber
     }
 }
 

@@ -6,6 +6,7 @@
 mod child;
 mod connection;
 mod serve;
+mod clean;
 mod report;
 
 pub use child::{BuiltIn, Supervisor, keep_alive, last_alive};

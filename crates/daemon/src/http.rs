@@ -35,6 +35,7 @@ mod events;
 mod logs;
 mod state;
 mod keys;
+mod secrets;
 mod sessions;
 mod conversations;
 mod agent_calls;
@@ -56,19 +57,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Request;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::http::Method;
-use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+use axum::{Extension, Router};
 use tenure_core::time::Time;
 use tenure_store::Reader;
 use tenure_wire::api::event::Piece;
 use tenure_wire::api::session::WAIT_MS_MAX;
 use tenure_wire::fingerprint::Fingerprint;
-use tenure_wire::problem::Code;
+use tenure_wire::problem::{Code, MEDIA_TYPE};
+use tenure_wire::scrub::Scrubber;
 use tokio::net::TcpListener;
 use tokio::sync::watch as cell;
 use tokio::task::JoinSet;
@@ -276,6 +279,7 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(logs::routes())
         .merge(state::routes())
         .merge(keys::routes())
+        .merge(secrets::routes())
         .merge(sessions::routes())
         .merge(conversations::routes())
         .merge(agent_session::routes())
@@ -314,7 +318,27 @@ fn router(api: Arc<ApiState>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&api), shares::in_turn))
         .layer(from_fn_with_state(Arc::clone(&api), auth::identify))
         .layer(from_fn(auth::same_site))
+        .layer(map_response_with_state(api.app.vault.scrubber().clone(), clean_answer))
+        .layer(Extension(api.app.vault.scrubber().clone()))
         .with_state(api)
+}
+
+/// An answer may repeat what was said before a value was set. What streams is clean where it is made; files are as they are.
+async fn clean_answer(State(scrubber): State<Scrubber>, response: Response) -> Response {
+    let media = response.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+    let is_json = media.starts_with("application/json") || media.starts_with(MEDIA_TYPE);
+    if scrubber.is_empty() || !is_json {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) if scrubber.finds(&bytes) => {
+            parts.headers.remove(CONTENT_LENGTH);
+            Response::from_parts(parts, scrubber.payload(bytes.to_vec()).into())
+        }
+        Ok(bytes) => Response::from_parts(parts, bytes.into()),
+        Err(_) => Failure::from(Code::Internal.problem("the answer broke off")).into_response(),
+    }
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

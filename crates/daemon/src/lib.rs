@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod watch;
 pub mod presence;
 pub mod sink;
+pub mod vault;
 pub mod http;
 #[cfg(test)]
 mod testing;
@@ -43,8 +44,10 @@ use std::time::Duration;
 use strum::IntoEnumIterator;
 use tenure_core::owed::Kind;
 use tenure_store::{self as store, Checkpoint, Store};
+use tenure_wire::scrub::Scrubber;
 use tokio::sync::watch as cell;
 use tokio::task::JoinSet;
+use vault::Vault;
 
 /// The built-in worker's name in the ledger.
 pub const BUILT_IN: &str = "built-in";
@@ -66,6 +69,10 @@ pub struct Options {
     pub accept_restore: Option<String>,
     /// Where committed records go on to.
     pub sinks: Vec<sink::Target>,
+    /// Where the key is by which secrets are sealed.
+    pub vault_key: vault::KeySource,
+    /// What takes values out of whatever is told; the log has the same one.
+    pub scrubber: Scrubber,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +91,9 @@ pub enum Error {
          copy was put back; check, then start with --accept-restore \"why\""
     )]
     Restored { database: u64, outside: u64 },
+    /// Secrets could not be read.
+    #[error(transparent)]
+    Records(#[from] records::Error),
     #[error("the ledger's writer has stopped: {0}")]
     WriterStopped(&'static str),
 }
@@ -129,8 +139,16 @@ impl Daemon {
             }
         };
         let outside = store.checkpoint().clone();
-        let app = Arc::new(start::assemble(&store, listeners, platform, lived, models.clone()));
+        let app = Arc::new(start::assemble(
+            &store,
+            listeners,
+            platform,
+            lived,
+            models.clone(),
+            Vault::new(options.scrubber.clone()),
+        ));
         start::greet(&app, &store, &options.version, options.accept_restore.clone()).await?;
+        vault::unlock(&app, options.vault_key.clone(), &options.data_dir).await?;
         let (worker, stale) = start::worker(&app, &store, BUILT_IN, lived).await?;
         let (greeting, greetings) = cell::channel(None);
         let mut tasks = JoinSet::new();

@@ -11,10 +11,11 @@ use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, SessionId};
 use tenure_core::ledger::MacKey;
 use tenure_core::owed::{Kind, Obligation, Owed};
 use tenure_core::plan::Plan;
+use tenure_core::secret::BindingRow;
 use tenure_core::session::SessionRow;
 use tenure_core::time::Stamp;
 use tenure_store as store;
-use tenure_store::rows::{agents, calls, executions, iterations, sessions, turns};
+use tenure_store::rows::{agents, calls, executions, iterations, secrets, sessions, turns};
 use tenure_store::sql::Sql;
 use tenure_store::{Blobs, Plans, Reader};
 
@@ -235,6 +236,14 @@ impl ReadTxn<'_> {
     pub fn revision(&mut self, agent: AgentId, number: u32) -> Result<RevisionRow, Error> {
         let row = agents::revision(self.sql, agent, number)?.ok_or(Error::Gone("revision"))?;
         Ok(row.verified(self.macs).map_err(store::Error::from)?)
+    }
+
+    /// What an agent may use of secrets, of rows that this ledger wrote so.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn secret_bindings(&mut self, agent: AgentId) -> Result<Vec<BindingRow>, Error> {
+        Ok(secrets::of_agent(self.sql, self.macs, agent)?)
     }
 
     /// What a revision runs by.

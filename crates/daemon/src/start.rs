@@ -10,6 +10,7 @@ use crate::presence::Presence;
 use crate::reconcile::{self, Computing, Wakeups};
 use crate::records::Records;
 use crate::sink::Sinks;
+use crate::vault::Vault;
 use crate::watch::Watch;
 use crate::{Error, commit, policy};
 use std::sync::Arc;
@@ -67,14 +68,16 @@ pub fn assemble(
     platform: Platform,
     lived: Run,
     models: Arc<dyn Models>,
+    vault: Vault,
 ) -> App {
     let (project, _) = store.end_at_open();
     let computing = Computing::new(platform.blocking);
     let policies = Arc::new(Policies::new());
     App {
-        committer: Committer::new(store, policies.clone(), platform, lived, project),
+        committer: Committer::new(store, policies.clone(), platform, lived, project, vault.scrubber().clone()),
         records: Records::new(store.reader().background(), store.blobs().clone()),
         models,
+        vault,
         policies,
         computing,
         watch: listeners.watch,

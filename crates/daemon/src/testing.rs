@@ -9,6 +9,7 @@ use crate::model::router::Router;
 use crate::platform::Platform;
 use crate::reconcile::think::Delta;
 use crate::start::{self, CommitListeners};
+use crate::vault::{KeySource, Vault};
 use crate::{Daemon, Error, Options};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use tenure_store as store;
 use tenure_store::Store;
 use tenure_wire::api::execution::ExecutionFile;
 use tenure_wire::client::{Client, Endpoint};
+use tenure_wire::scrub::Scrubber;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -60,7 +62,14 @@ pub(crate) fn app(folder: &Path) -> (Arc<App>, Arc<Store>) {
 /// The same with models of the test's own.
 pub(crate) fn app_with(folder: &Path, models: Arc<dyn Models>) -> (Arc<App>, Arc<Store>) {
     let store = Arc::new(Store::open(store::Options::new(folder)).unwrap());
-    let app = start::assemble(&store, CommitListeners::new(), Platform::host(), Run::ZERO, models);
+    let app = start::assemble(
+        &store,
+        CommitListeners::new(),
+        Platform::host(),
+        Run::ZERO,
+        models,
+        Vault::new(Scrubber::default()),
+    );
     (Arc::new(app), store)
 }
 
@@ -93,6 +102,8 @@ impl Running {
             home_grace: Duration::ZERO,
             accept_restore: None,
             sinks: Vec::new(),
+            vault_key: KeySource::default(),
+            scrubber: Scrubber::default(),
         };
         let daemon = Daemon::start_on(options, Platform { wall, ..Platform::host() }).await.unwrap();
         let app = Arc::clone(&daemon.app);

@@ -204,6 +204,7 @@ mod tests {
             ("filesystem.read", &["path"][..]),
             ("filesystem.write", &["path", "bytes"]),
             ("network.http_request", &["host", "port", "bytes"]),
+            ("network.credentialed_request", &["host", "port", "key", "bytes"]),
             ("network.download", &["path", "host", "port"]),
             ("network.dns_lookup", &["host"]),
             ("process.run", &["path", "program", "command", "words", "argc"]),

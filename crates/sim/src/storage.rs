@@ -20,6 +20,7 @@ use tenure_core::item::{Item, ItemKind};
 use tenure_core::owed::{Kind, Owed};
 use tenure_core::plan::Plan;
 use tenure_core::retention::Retained;
+use tenure_core::secret::BindingRow;
 use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -225,6 +226,10 @@ impl<L: Ledger> Facts for Failing<'_, L> {
 
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
         self.read()?.happened(stream, since, limit)
+    }
+
+    fn secret_bindings(&mut self, agent: AgentId) -> Result<Vec<BindingRow>, Unread> {
+        self.read()?.secret_bindings(agent)
     }
 
     fn project_stream(&mut self) -> Option<Stream> {

@@ -19,6 +19,7 @@ use tenure_core::owed::Owed;
 use tenure_core::plan::Plan;
 use tenure_core::retention::Retained;
 use tenure_core::row::Row;
+use tenure_core::secret::BindingRow;
 use tenure_core::state::{Acl, Entry, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -38,6 +39,7 @@ pub struct Memory {
     /// Every kept version of a key; the last is the present one.
     pub entries: BTreeMap<(String, String), BTreeMap<u64, Entry>>,
     pub acls: BTreeMap<String, Acl>,
+    pub secret_bindings: Vec<BindingRow>,
     /// What an event says is gone.
     pub erased: BTreeSet<Hash>,
     /// By recipient and id.
@@ -243,6 +245,11 @@ impl Facts for Memory {
         Ok(wanted.take(limit as usize).cloned().collect())
     }
 
+    fn secret_bindings(&mut self, agent: AgentId) -> Result<Vec<BindingRow>, Unread> {
+        self.readable()?;
+        Ok(self.secret_bindings.iter().filter(|row| row.agent == agent).cloned().collect())
+    }
+
     fn project_stream(&mut self) -> Option<Stream> {
         self.project.map(Stream::Project)
     }
@@ -362,6 +369,11 @@ impl Memory {
                 self.acls.insert(row.prefix.clone(), Acl { prefix, read, write });
             }
             Row::AclRemoved { prefix } => drop(self.acls.remove(prefix)),
+            Row::SecretBound(row) => self.secret_bindings.push(row.clone()),
+            Row::SecretUnbound { secret, binding } => self.secret_bindings.retain(|row| {
+                (row.secret, row.agent, &row.host) != (*secret, binding.agent, &binding.host)
+                    || row.capability != binding.capability
+            }),
             Row::Revision(revision) => {
                 self.plans.insert((revision.agent, revision.number), revision.plan);
             }

@@ -20,7 +20,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0013 jails of sessions", include_str!("migration/0013-session-jails.sql")),
     ("0014 what ended executions bound", include_str!("migration/0014-retention.sql")),
     ("0015 policies", include_str!("migration/0015-policies.sql")),
-    ("0020 what ended sessions bound", include_str!("migration/0020-sessions-kept.sql")),
+    ("0016 secrets", include_str!("migration/0016-secrets.sql")),
+    ("0017 what ended sessions bound", include_str!("migration/0017-sessions-kept.sql")),
 ];
 
 /// What the first migration of a ledger was called that no release reads any more.

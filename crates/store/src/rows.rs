@@ -12,6 +12,7 @@ pub mod items;
 pub mod iterations;
 pub mod keys;
 pub mod macs;
+pub mod secrets;
 pub mod sessions;
 pub mod state;
 pub mod messages;
@@ -80,7 +81,8 @@ pub(crate) fn rekey(sql: &mut dyn Sql, old: &MacKey, new: &MacKey) -> Result<(),
     macs::rekey::<tenure_core::project::KeyRow>(sql, old, new)?;
     macs::rekey::<tenure_core::agent::AgentKeyRow>(sql, old, new)?;
     macs::rekey::<tenure_core::agent::RevisionRow>(sql, old, new)?;
-    macs::rekey::<tenure_core::state::AclRow>(sql, old, new)
+    macs::rekey::<tenure_core::state::AclRow>(sql, old, new)?;
+    macs::rekey::<tenure_core::secret::BindingRow>(sql, old, new)
 }
 
 /// What a name or an id, whole or short, was found to mean.
@@ -151,6 +153,9 @@ pub(crate) fn write(sql: &mut dyn Sql, macs: &MacKey, row: &Row) -> Result<(), E
         Row::Worker(row) => row.write(sql),
         Row::Policy(row) => row.write(sql),
         Row::Session(row) => row.write(sql),
+        Row::Secret(row) => row.write(sql),
+        Row::SecretBound(row) => row.write_with_mac(sql, macs),
+        Row::SecretUnbound { secret, binding } => secrets::unbind(sql, *secret, binding),
         Row::Item(row) => row.write(sql),
         Row::ItemChanged { kind, agent, key, change, at } => items::change(sql, (*kind, *agent, key), change, *at),
         Row::ItemGone { kind, agent, key } => items::remove(sql, *kind, *agent, key),

@@ -9,7 +9,7 @@ use crate::cache::{Cache, Entry, Plans};
 use crate::chain::End;
 use crate::events::{events_after, events_before};
 use crate::payload::{self, Blobs};
-use crate::rows::{executions, facts, items, messages, state};
+use crate::rows::{executions, facts, items, messages, secrets, state};
 use crate::sql::{Cell, Sql};
 use crate::{Error, owed, rows};
 use std::collections::HashMap;
@@ -27,6 +27,7 @@ use tenure_core::item::{Item, ItemKind};
 use tenure_core::ledger::{Encoded, MacKey, Record};
 use tenure_core::plan::Plan;
 use tenure_core::retention::Retained;
+use tenure_core::secret::BindingRow;
 use tenure_core::state::{Acl, Home};
 use tenure_core::time::{Stamp, Time};
 
@@ -311,6 +312,10 @@ impl Facts for Txn<'_> {
 
     fn happened(&mut self, stream: Stream, since: Option<Time>, limit: u32) -> Result<Vec<(Stamp, Event)>, Unread> {
         self.read(|txn| events_before(txn.sql, stream, since, limit))
+    }
+
+    fn secret_bindings(&mut self, agent: AgentId) -> Result<Vec<BindingRow>, Unread> {
+        self.read(|txn| secrets::of_agent(txn.sql, txn.macs, agent))
     }
 
     fn project_stream(&mut self) -> Option<Stream> {

@@ -9,6 +9,7 @@ mod download;
 mod audit;
 mod budget;
 mod retention;
+mod secret;
 mod cost;
 mod doctor;
 mod mcp;

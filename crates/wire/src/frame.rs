@@ -1,5 +1,7 @@
 //! Frames between daemon and worker: a big-endian u32 length, then one JSON value of at most `FRAME_BYTES_MAX`.
-//! The same frames cross a socketpair (built-in worker) and a network link. No secret may stand in one.
+//! The same frames cross a socketpair (built-in worker) and a network link. No secret may stand in one
+//! but as the `Credential` of the call that uses it, whose value no `Debug` shows.
+use crate::api::secret::SecretValue;
 use crate::confinement::Confinement;
 use crate::files::{FilesAnswer, FilesAsked};
 #[cfg(feature = "link")]
@@ -77,9 +79,40 @@ pub struct LeasedCall {
     /// way. None where the capability names none; the worker then resolves the arguments' own in the same way.
     pub path: Option<String>,
     pub confinement: Confinement,
+    /// What a request of this call is sent with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Box<Credential>>,
     /// Milliseconds from now after which the worker ends it: its iteration's or session's whole time-out. The daemon's own clocks may
     /// end it sooner.
     pub deadline_ms: u64,
+}
+
+/// The value of a secret, for one request, and where in it it goes. It lives as long as its call, in memory alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// The secret's name, which stands wherever the value would.
+    pub secret: String,
+    pub value: SecretValue,
+    pub placement: Placement,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Placement {
+    /// Of a header; the template has `{secret}` once.
+    Header {
+        header: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        template: Option<String>,
+    },
+    /// As the password of a basic authorization.
+    Basic { basic_user: String },
+}
+
+impl Default for Placement {
+    fn default() -> Placement {
+        Placement::Header { header: "authorization".to_string(), template: None }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +121,7 @@ pub enum FromWorker {
     Hello(Hello),
     /// What a running process printed; plain data, may be dropped.
     Output {
+        lease: LeaseId,
         call: CallId,
         holder: Holder,
         stderr: bool,

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod scrub;
 pub mod problem;
 pub mod confinement;
 pub mod fingerprint;

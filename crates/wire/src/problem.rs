@@ -129,6 +129,17 @@ catalogue! {
     PolicyInvalid "policy_invalid" 422 "The policy is not valid" "mend what `errors` lists; `tenure policy schema` prints what rules may name" ChangeRequest;
     PolicyUnknown "policy_unknown" 404 "There is no such policy" "`tenure policy history` shows what there is" LookAgain;
     PolicyMoved "policy_moved" 409 "Another policy was applied meanwhile" "look at it with `tenure policy show`, then decide again" LookAgain;
+    // Secrets.
+    SecretUnknown "secret_unknown" 404 "There is no such secret" "`tenure secret list --all` shows what there is" LookAgain;
+    SecretNameWrong "secret_name_wrong" 422 "The secret's name is wrong" "use 1 to 63 letters, digits, `.`, `_` and `-`, a letter or digit first" ChangeRequest;
+    SecretNameTaken "secret_name_taken" 409 "A live secret has this name" "`tenure secret rotate NAME` gives it a new value" ChangeRequest;
+    SecretValueWrong "secret_value_wrong" 422 "The value cannot be kept" "a value has 8 to 65536 bytes of text: a shorter one could not be told from what is no secret" ChangeRequest;
+    SecretRevoked "secret_revoked" 409 "The secret is revoked" "set another; the name is free" LookAgain;
+    SecretMoved "secret_moved" 409 "The secret was rotated meanwhile" "look at it with `tenure secret show NAME`, then rotate again" LookAgain;
+    SecretBindingWrong "secret_binding_wrong" 422 "That cannot be bound" "name a live agent, network.credentialed_request and one host, e.g. api.example.com" ChangeRequest;
+    SecretNotBound "secret_not_bound" 409 "There is no such binding" "`tenure secret show NAME` lists them" LookAgain;
+    SecretsFull "secrets_full" 409 "No more secrets or bindings are kept" "revoke or unbind what is not needed" AskOperator;
+    VaultLocked "vault_locked" 503 "The vault is locked" "`tenure status` says why" AskOperator;
     // What people are asked to allow.
     ApprovalUnknown "approval_unknown" 404 "There is no such approval" "`tenure approval list --all` shows what there is" LookAgain;
     ApprovalAmbiguous "approval_ambiguous" 409 "The short id fits several approvals" "write more of the id" ChangeRequest;

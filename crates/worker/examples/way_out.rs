@@ -161,6 +161,7 @@ impl Office {
             arguments,
             path: None,
             confinement: self.confinement.clone(),
+            credential: None,
             deadline_ms: 120_000,
         };
         frame::write(&mut self.link, &ToWorker::Call(Box::new(call))).await?;

@@ -326,10 +326,10 @@ async fn answer(
     shown: mpsc::Sender<FromWorker>,
 ) -> Result<Box<CallOutcome>, Abort> {
     let QueuedCall { call, deadline, cancel, attendance } = queued;
-    let LeasedCall { lease, fence, call, holder, capability, arguments, path, .. } = *call;
+    let LeasedCall { lease, fence, call, holder, capability, arguments, path, credential, .. } = *call;
     let began = Instant::now();
-    let audience = Audience { shown: Shown::new(shown, call, holder), attendance, cancel };
-    let call_result = match perform(&capability, arguments, path, &context, audience, deadline).await {
+    let audience = Audience { shown: Shown::new(shown, (lease, call), holder), attendance, cancel };
+    let call_result = match perform(&capability, arguments, (path, credential), &context, audience, deadline).await {
         Ok(call_result) | Err(Abort::Ended(call_result)) => call_result,
         Err(stop) => return Err(stop),
     };

@@ -3,7 +3,7 @@ use data_encoding::BASE64;
 use std::collections::VecDeque;
 use std::time::Instant;
 use tenure_core::call::Holder;
-use tenure_core::id::CallId;
+use tenure_core::id::{CallId, LeaseId};
 use tenure_wire::frame::FromWorker;
 use tokio::sync::mpsc;
 
@@ -92,6 +92,7 @@ pub(crate) fn unfinished(bytes: &[u8]) -> usize {
 #[derive(Debug)]
 pub(crate) struct Shown {
     frames: mpsc::Sender<FromWorker>,
+    lease: LeaseId,
     call: CallId,
     holder: Holder,
     since: Instant,
@@ -100,8 +101,8 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn new(frames: mpsc::Sender<FromWorker>, call: CallId, holder: Holder) -> Shown {
-        Shown { frames, call, holder, since: Instant::now(), spent: 0, carried: [Vec::new(), Vec::new()] }
+    pub(crate) fn new(frames: mpsc::Sender<FromWorker>, (lease, call): (LeaseId, CallId), holder: Holder) -> Shown {
+        Shown { frames, lease, call, holder, since: Instant::now(), spent: 0, carried: [Vec::new(), Vec::new()] }
     }
 
     pub(crate) fn push(&mut self, stderr: bool, bytes: &[u8]) {
@@ -121,7 +122,8 @@ impl Shown {
             rest = &rest[piece.len()..];
             self.spent += piece.len() as u64;
             let text = String::from_utf8_lossy(piece).into_owned();
-            let frame = FromWorker::Output { call: self.call, holder: self.holder, stderr, text };
+            let (lease, call) = (self.lease, self.call);
+            let frame = FromWorker::Output { lease, call, holder: self.holder, stderr, text };
             if self.spent > budget || self.frames.try_send(frame).is_err() {
                 rest = &[];
             }

@@ -20,6 +20,7 @@ use tenure_core::capability::mcp::Name;
 use tenure_core::capability::path::{WORKSPACE, judged};
 use tenure_sandbox::protocol::{Answer, EDIT_BYTES_MAX, Operation, Refusal};
 use tenure_wire::confinement::Confinement;
+use tenure_wire::frame::Credential;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -102,11 +103,11 @@ pub(crate) fn error(sentence: impl Into<String>) -> Value {
     json!({ "error": sentence.into() })
 }
 
-/// Does one call. `path` is the one that was judged; `deadline` is its holder's.
+/// Does one call. `path` is the one that was judged, `credential` what its request is sent with; `deadline` is its holder's.
 pub(crate) async fn perform(
     capability: &str,
     arguments: Value,
-    path: Option<String>,
+    (path, credential): (Option<String>, Option<Box<Credential>>),
     context: &CallContext,
     audience: Audience,
     deadline: Instant,
@@ -130,6 +131,7 @@ pub(crate) async fn perform(
         "filesystem.restore" => file.restore(at_path(arguments, "path", path)?).await,
         "process.run" => process::run(context, at_path(arguments, "cwd", path)?, audience, deadline).await,
         "network.http_request" => network::http_request(context, read_arguments(arguments)?, deadline).await,
+        "network.credentialed_request" => network::credentialed_request(context, arguments, credential, deadline).await,
         "network.download" => network::download(context, at_path(arguments, "path", path)?, deadline).await,
         "network.dns_lookup" => network::dns_lookup(context, read_arguments(arguments)?, deadline).await,
         "network.port_check" => network::port_check(context, read_arguments(arguments)?, deadline).await,

@@ -55,10 +55,13 @@ const ROOMS: [Room; 15] = [
 ];
 
 /// Crates from outside that stay in one room: (name, packages that may use it outside their tests).
-const KEPT_IN: [(&str, &[&str]); 10] = [
+const KEPT_IN: [(&str, &[&str]); 13] = [
     ("anyhow", &[CLI, "xtask"]),
+    ("argon2", &[DAEMON]),
     ("bollard", &[SANDBOX, SANDBOX_CONTROLS]),
     ("cedar-policy", &[POLICY]),
+    ("chacha20poly1305", &[DAEMON]),
+    ("hkdf", &[DAEMON]),
     ("landlock", &[SANDBOX, SANDBOX_CONTROLS]),
     ("libc", &[SANDBOX, SANDBOX_CONTROLS]),
     ("llama-cpp-2", &[LOCAL_MODEL]),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tenure_core::manifest::TEXT_BYTES_MAX;
 use tenure_wire::api::List;
-use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Schedule, Supervised};
+use tenure_wire::api::agent::{Act, Agent as Shown, AgentFile, Schedule, Supervised, WantedSecret};
 use tenure_wire::api::session::Session;
 use tenure_wire::client::Query;
 
@@ -195,6 +195,7 @@ fn facts(file: &AgentFile, output: Output) -> String {
             ("planned", schedules::lines(&file.planned)),
             ("triggers", Some(file.triggers.join(", "))),
             ("tools", Some(file.tools.join(", "))),
+            ("secrets", secrets(&file.secrets)),
             (
                 "limits",
                 Some(format!(
@@ -243,6 +244,16 @@ fn schedule(schedule: &Schedule) -> String {
     let Schedule { cron, timezone, overlap, missed, jitter_ms, .. } = schedule;
     let jitter = if *jitter_ms > 0 { format!(", later by up to {}", duration(*jitter_ms)) } else { String::new() };
     format!("{cron} ({timezone}){jitter}, overlap {overlap}, missed {missed}")
+}
+
+/// What its manifest asks for, and whether anybody has let it.
+fn secrets(wanted: &[WantedSecret]) -> Option<String> {
+    let line = |secret: &WantedSecret| {
+        let WantedSecret { name, host, bound, .. } = secret;
+        let word = if *bound { "bound" } else { "not bound: `tenure secret bind` lets it" };
+        format!("{name} with {host} ({word})")
+    };
+    (!wanted.is_empty()).then(|| wanted.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn next_runs(schedule: &Schedule) -> String {

@@ -13,6 +13,7 @@ use tenure_daemon::fleet::BuiltIn;
 use tenure_daemon::http::CertificateSource;
 use tenure_daemon::model::environment::Environment;
 use tenure_daemon::{Daemon, Options};
+use tenure_wire::scrub::Scrubber;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
@@ -38,12 +39,14 @@ pub async fn run(up: Up, settings: &Settings, output: Output) -> Result<Exit, Fa
         let _ = rustix::process::setsid();
     }
     let begun = Instant::now();
-    log(LOG_DEFAULT);
+    let scrubber = Scrubber::default();
+    log_scrubbed(LOG_DEFAULT, &scrubber);
     // Whoever reads the greeting may end it at once.
     let mut interrupted = pin!(interrupted()?);
     any_file_size()?;
     let made = make_data_dir(&settings.data_dir)?;
-    let starting = async { Daemon::start(options(&up, settings)?).await.map_err(|error| not_started(&error)) };
+    let starting =
+        async { Daemon::start(options(&up, settings, &scrubber)?).await.map_err(|error| not_started(&error)) };
     let daemon = starting.await.inspect_err(|_| {
         if made {
             // A start that is refused leaves nothing; what is not empty tells of how far it came.
@@ -77,7 +80,7 @@ fn any_file_size() -> Result<(), Failure> {
         .next("start the daemon with `ulimit -f unlimited`, or LimitFSIZE=infinity in its unit"))
 }
 
-fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
+fn options(up: &Up, settings: &Settings, scrubber: &Scrubber) -> Result<Options, Failure> {
     let unknown = |error: std::io::Error| Failure::new(Exit::Failure, format!("its own program is not known: {error}"));
     let program = std::env::current_exe().map_err(unknown)?;
     let beside = program.parent().unwrap_or(Path::new("/")).to_path_buf();
@@ -120,6 +123,8 @@ fn options(up: &Up, settings: &Settings) -> Result<Options, Failure> {
         home_grace: up.home_grace.unwrap_or(HOME_GRACE_DEFAULT),
         accept_restore: up.accept_restore.clone(),
         sinks: settings.sinks.clone(),
+        vault_key: settings.vault_key.clone(),
+        scrubber: scrubber.clone(),
     })
 }
 
@@ -145,6 +150,7 @@ fn not_started(error: &tenure_daemon::Error) -> Failure {
         tenure_daemon::Error::Store(_)
         | tenure_daemon::Error::Commit(_)
         | tenure_daemon::Error::Model(_)
+        | tenure_daemon::Error::Records(_)
         | tenure_daemon::Error::WriterStopped(_) => failure,
     }
 }
@@ -223,12 +229,18 @@ const LOG_DEFAULT: &str = "info,rmcp=warn";
 
 /// Logs go to stderr; `TENURE_LOG` is a filter such as `debug` or `tenure_daemon=debug,warn`.
 pub fn log(default: &str) {
+    log_scrubbed(default, &Scrubber::default());
+}
+
+/// The same without the value of any secret.
+fn log_scrubbed(default: &str, scrubber: &Scrubber) {
+    let scrubber = scrubber.clone();
     let filter = std::env::var("TENURE_LOG").ok().filter(|stated| !stated.is_empty());
     let filter = filter.and_then(|stated| EnvFilter::try_new(stated).ok()).unwrap_or_else(|| EnvFilter::new(default));
     // A second call in one process changes nothing.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| screen::Log)
+        .with_writer(move || screen::Log::new(&scrubber))
         .with_ansi(colours())
         .with_target(false)
         .try_init();

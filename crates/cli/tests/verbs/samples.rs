@@ -38,7 +38,7 @@ const ADDRESS: &str = "http://127.0.0.1:7800";
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 13] = [
+const ENDS: [(&str, i32, &str); 14] = [
     ("tenure approval show", 4, "nothing waits there: no approval has the id of the sample"),
     ("tenure approval approve", 4, "of the same page"),
     ("tenure approval reject", 4, "of the same page"),
@@ -46,6 +46,7 @@ const ENDS: [(&str, i32, &str); 13] = [
     ("tenure state get AGENT", 4, "each line has an agent of its own, which keeps nothing"),
     ("tenure state delete AGENT", 4, "of the same page"),
     ("tenure state history AGENT", 4, "of the same page"),
+    ("tenure secret unbind", 5, "each line has an agent of its own, to which nothing is bound"),
     ("tenure comms dead resend", 4, "no message of the sample has that id"),
     ("tenure comms dead drop", 4, "of the same sample"),
     ("tenure execution cancel", 5, "the execution of the sample has ended"),

@@ -13,6 +13,7 @@ use crate::id::{AgentId, GrantId};
 use crate::judge::{Ask, Circumstances, Counters, Digest, Judgement, Verdict, Wants};
 use crate::project::Project;
 use crate::row::Row;
+use crate::secret;
 use crate::session::Session;
 use crate::time::Stamp;
 
@@ -36,6 +37,9 @@ pub enum May {
     Wait,
     Never,
 }
+
+/// The floor's word for a secret that the call names and that nobody bound to its agent for that capability and host.
+pub const SECRET_UNBOUND: &str = "floor:secret_unbound";
 
 /// By the policy that the project has at this moment.
 fn policy(draft: &mut Draft<'_>) -> Result<Option<Digest>, Unread> {
@@ -175,6 +179,12 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
         context: &context,
         policy,
     });
+    if judgement.verdict != Verdict::Blocked
+        && secret::USED_BY.contains(&call.capability.as_str())
+        && !secret::may_use(draft, caller.agent, &call.capability, &attributes)?
+    {
+        return Ok(blocked(SECRET_UNBOUND));
+    }
     let may = match judgement.verdict {
         Verdict::Autonomous | Verdict::Notify => May::Begin { grant: None },
         Verdict::ApprovalRequired if call.approved().is_some_and(|approval| approval.answers(&judgement)) => {

@@ -43,6 +43,38 @@ pub(super) const GROUP: &[Capability] = &[
         perform: None,
     },
     Capability {
+        name: "network.credentialed_request",
+        version: 1,
+        brief: "Make an HTTPS request with a secret that you may use and never see.",
+        use_when: "An API wants a key or password that a person bound to you: secrets.list names them.",
+        avoid_when: "No secret is wanted: network.http_request.",
+        effects: Effects::Irreversible,
+        idempotent: false,
+        usual: &["url", "method", "body", "secret"],
+        input: || {
+            arguments(
+                &["url", "secret"],
+                json!({
+                    "url": url(),
+                    "method": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]},
+                    "headers": headers(),
+                    "body": {"type": "string", "maxLength": BODY_BYTES_MAX},
+                    "secret": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Its name, never its value"},
+                    "placement": placement(),
+                    "timeout_ms": timeout(300_000),
+                    "max_bytes": {"type": "integer", "minimum": 1, "maximum": READ_BYTES_MAX}
+                }),
+            )
+        },
+        output: || json!({"type": "object", "properties": {"status": {"type": "integer"}, "url": {"type": "string"}, "redirects": {"type": "integer"}, "redirect": {"type": "string"}, "location": {"type": "string"}, "headers": {"type": "object"}, "body": {"type": "string"}, "encoding": {"enum": ["utf-8", "base64"]}, "size": {"type": "integer"}, "truncated": {"type": "boolean"}}}),
+        attributes: |arguments| Attributes {
+            key: arguments.get("secret").and_then(Value::as_str).map(str::to_string),
+            bytes: arguments.get("body").and_then(Value::as_str).map(|body| body.len() as u64),
+            ..at_url(arguments)
+        },
+        perform: None,
+    },
+    Capability {
         name: "network.download",
         version: 1,
         brief: "Fetch a URL into a file.",
@@ -105,6 +137,31 @@ pub(super) const GROUP: &[Capability] = &[
 
 fn url() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": URL_BYTES_MAX})
+}
+
+/// Where the secret's value goes: a header, or the password of a basic authorization. A URL is written down everywhere, so that
+/// none may hold one.
+fn placement() -> Value {
+    json!({
+        "description": "Default: the header authorization as `Bearer {secret}`",
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {
+                    "header": {"type": "string", "minLength": 1, "maxLength": HEADER_NAME_LENGTH_MAX},
+                    "template": {"type": "string", "maxLength": 256, "description": "With {secret} once, e.g. `Bearer {secret}`"}
+                },
+                "required": ["header"],
+                "additionalProperties": false
+            },
+            {
+                "type": "object",
+                "properties": {"basic_user": {"type": "string", "maxLength": 256}},
+                "required": ["basic_user"],
+                "additionalProperties": false
+            }
+        ]
+    })
 }
 
 fn host() -> Value {

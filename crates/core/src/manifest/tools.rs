@@ -22,12 +22,10 @@ pub const TOOL_BYTES_MAX: usize = 128;
 pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesystem.stat"];
 
 /// Capabilities that have a name and come with a later release: group, operations.
-const LATER: [(&str, &[&str]); 6] = [
+const LATER: [(&str, &[&str]); 4] = [
     ("filesystem", &["search", "search_content", "copy", "move", "watch"]),
     ("process", &["list", "logs", "monitor", "kill"]),
-    ("network", &["credentialed_request"]),
     ("git", &["init", "clone", "pull", "push", "commit", "diff", "log", "branch", "status"]),
-    ("secrets", &["list", "use", "rotate_request"]),
     ("agent", &["session", "policy"]),
 ];
 
@@ -97,7 +95,7 @@ pub(super) fn server_name(node: &Node) -> Result<String, Fault> {
 pub(super) fn tool_of_server(node: &Node) -> Result<String, Fault> {
     let pattern = text(node)?;
     let whole = pattern.strip_suffix('*').unwrap_or(&pattern);
-    let name = mcp::capability("a", mcp::Asked::CallTool(if whole.is_empty() { "a" } else { whole }));
+    let name = mcp::capability("a", mcp::Method::CallTool(if whole.is_empty() { "a" } else { whole }));
     if mcp::Name::parse(&name).is_some() {
         return Ok(pattern);
     }

@@ -7,6 +7,7 @@ use super::validator::Validator;
 use crate::capability::mcp;
 use crate::fault::{Code, Fault, Problem};
 use crate::network::url::Url;
+use crate::secret::USED_BY;
 
 impl Manifest {
     /// Every stated field that nothing enforces, with its path, the reason and the way out.
@@ -45,9 +46,14 @@ impl Manifest {
             volume_of(volume, &volumes[..index], &format!("spec.volumes[{index}]"), host, &mut list);
         }
         sizes(security.as_ref(), volumes, &mut list);
-        for (index, secret) in secrets.iter().enumerate() {
-            let reason = format!("the secret `{}` cannot be kept or used yet", secret.name);
-            list.add(&format!("spec.secrets[{index}]"), reason, LEAVE);
+        for (index, secret) in secrets
+            .iter()
+            .enumerate()
+            .filter(|(_, secret)| !USED_BY.iter().any(|uses| secret.capability.as_str() == *uses))
+        {
+            let reason = format!("`{}` uses no secret", secret.capability);
+            let way_out = format!("name what does: {}", USED_BY.join(", "));
+            list.add(&format!("spec.secrets[{index}].capability"), reason, way_out);
         }
         list.when(memory.is_some(), "spec.memory", "agents have no memory but their work folder yet", LEAVE);
         list.when(

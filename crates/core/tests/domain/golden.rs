@@ -14,7 +14,7 @@ use tenure_core::id::KeyId;
 use tenure_core::judge::Digest;
 use tenure_core::ledger::{NOTHING_BEFORE, leaf, read};
 use tenure_core::manifest::{Missed, Overlap, Trigger};
-use tenure_core::{access, agent, execution, fleet, project, session};
+use tenure_core::{access, agent, execution, fleet, project, secret, session};
 
 /// A history with every kind of event that this release writes.
 #[expect(clippy::too_many_lines, reason = "one list, of one command for each kind of event")]
@@ -120,6 +120,7 @@ fn history() -> Office {
     let mut office = history_of_budgets(history_of_sessions(office));
     crate::retention::every_kind(&mut office);
     crate::approvals::every_kind(&mut office);
+    crate::secrets::every_kind(&mut office);
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
@@ -242,6 +243,7 @@ fn the_unreleased_ledger_holds_every_kind_of_event_as_this_program_writes_it() {
         .chain(execution::Event::KINDS)
         .chain(fleet::Event::KINDS)
         .chain(session::Event::KINDS)
+        .chain(secret::Event::KINDS)
         .map(|kind| (*kind).to_string());
     assert_eq!(known.collect::<BTreeSet<_>>(), kinds, "a kind is not in the golden ledger");
 }

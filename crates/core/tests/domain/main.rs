@@ -12,6 +12,7 @@ mod replay;
 mod retention;
 mod reports;
 mod schedules;
+mod secrets;
 mod session_calls;
 mod sessions;
 mod shared_budgets;

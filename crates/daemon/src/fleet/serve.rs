@@ -2,11 +2,12 @@
 //! nothing else reads or writes it.
 //!
 //! ```text
-//! stream ─ read ─> sort ─┬─> output to watchers
-//!                        └─> reports, bounded ─> a task: commits, in the order sent ─> answers to whoever waits
+//! stream ─ read ─> clean ─> sort ─┬─> output to watchers
+//!                                 └─> reports, bounded ─> a task: commits, in the order sent ─> answers to whoever waits
 //! ```
 //! It must never wait for the worker to take something without taking what the worker sends, for each would wait for the
 //! other; nor for a commit: a slow disk holds a worker back, and must not make it look silent.
+use super::clean::CleanFrames;
 use super::connection::{Pending, ServerEnd};
 use super::report::report_in_order;
 use crate::app::App;
@@ -60,6 +61,7 @@ where
     let (answers, mut answered) = mpsc::channel(REPORTS_MAX);
     tokio::spawn(report_in_order(Arc::clone(app), connection.clone(), waiting, answers));
     let mut held: Option<FromWorker> = None;
+    let mut clean = CleanFrames::new(app.vault.scrubber());
     let mut outbox = VecDeque::new();
     let (mut silent, mut stuck, mut count) = (0, 0, 0);
     let mut beats = interval(BEAT_EVERY);
@@ -102,11 +104,13 @@ where
             }
             Some(frame) = received.recv(), if held.is_none() => {
                 silent = 0;
+                let frame = clean.frame(app, frame);
                 held = sort(app, &mut pending, frame).and_then(|report| reports.try_send(report).err()).map(unsent);
             }
         }
     };
-    let left = std::iter::from_fn(|| held.take().or_else(|| received.try_recv().ok())).filter(is_report).collect();
+    let mut left: Vec<FromWorker> = held.take().into_iter().collect();
+    left.extend(std::iter::from_fn(|| received.try_recv().ok()).map(|frame| clean.frame(app, frame)).filter(is_report));
     let finished = timeout(LAST_REPORTS_TIMEOUT, finish(left, reports, &mut answered, &mut pending)).await;
     if finished.is_err() {
         tracing::warn!(worker = %connection.worker, "its last reports are not committed in time; what they end is lost with it");
@@ -170,7 +174,7 @@ fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorke
             return Some(report);
         }
         FromWorker::Output { holder: Holder::Execution(id), stderr, text, .. } => app.watch.output(id, stderr, text),
-        FromWorker::Output { holder: Holder::Session(_), call, stderr, text } => {
+        FromWorker::Output { holder: Holder::Session(_), call, stderr, text, .. } => {
             app.watch.session_output(call, stderr, text);
         }
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),

@@ -13,13 +13,14 @@ use tenure_core::id::AgentId;
 use tenure_core::manifest::{Backend, Engine, Isolation, Manifest};
 use tenure_core::plan::{self, Plan};
 use tenure_core::row::Row;
+use tenure_core::secret::BindingRow;
 use tenure_core::time::Time;
 use tenure_store::rows::agents;
 use tenure_store::rows::executions::Filter;
 use tenure_wire::api::List;
 use tenure_wire::api::agent::{
     Agent, AgentFile, AgentFilter, AgentSandbox, Deployed, LabelFilter, Limits, Pause, Revision, Schedule, Supervise,
-    Supervised,
+    Supervised, WantedSecret,
 };
 use tenure_wire::api::key::{KeyText, Secret};
 use tenure_wire::confinement::Confinement;
@@ -307,9 +308,9 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     let (id, number, newest) = (entry.id, entry.standing.revision, revisions.first().map(|revision| revision.manifest));
     let read = api.records.read(move |txn| {
         let manifest = newest.map(|manifest| txn.bytes(manifest)).transpose()?;
-        Ok((txn.plan(id, number)?, manifest, planned(txn, id)?))
+        Ok((txn.plan(id, number)?, manifest, planned(txn, id)?, txn.secret_bindings(id)?))
     });
-    let (plan, manifest, planned) = read.await?;
+    let (plan, manifest, planned, bound) = read.await?;
     let manifest = manifest.map(|stored| manifests::readable(&stored)).transpose()?.unwrap_or_default();
     let of_it = Filter { agent: Some(entry.id), ..Filter::default() };
     let tasks = api.executions(of_it, TASKS_SHOWN).await?;
@@ -335,10 +336,19 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
         triggers: plan.triggers.iter().map(|trigger| trigger.as_str().to_string()).collect(),
         planned,
         schedule: plan.schedule.as_ref().map(|schedule| scheduled(schedule, &entry, api.app.committer.now().at)),
+        secrets: plan.secrets.iter().map(|wanted| wanted_secret(wanted, &bound)).collect(),
         revisions: revisions.into_iter().map(revision).collect(),
         manifest,
         tasks: api.shown(tasks.rows).await?,
     }))
+}
+
+fn wanted_secret(wanted: &plan::WantedSecret, bound: &[BindingRow]) -> WantedSecret {
+    let plan::WantedSecret { name, capability, host } = wanted.clone();
+    let is_it =
+        |row: &BindingRow| row.name.eq_ignore_ascii_case(&name) && row.capability == capability && row.host == host;
+    let bound = bound.iter().any(is_it);
+    WantedSecret { name, capability, host, bound }
 }
 
 /// What would hold the agent's programs on the worker's host now.

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tenure_wire::problem::Code;
+use tenure_wire::scrub::Scrubber;
 use tokio::time::timeout;
 
 use super::lookup::quoted;
@@ -84,11 +85,21 @@ fn check_type(parts: &Parts, wanted: &[&str]) -> Result<(), Failure> {
 async fn text(request: Request, wanted: &[&str]) -> Result<String, Failure> {
     let (parts, body) = request.into_parts();
     check_type(&parts, wanted)?;
-    let bytes = read(body, &parts, BYTES_MAX).await?;
+    let bytes = clean(&parts, read(body, &parts, BYTES_MAX).await?);
     String::from_utf8(bytes.into()).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         Code::BodyNotUtf8.problem(format!("the byte at offset {place} is not UTF-8")).into()
     })
+}
+
+/// Without the value of any secret, but where one is brought to the vault: what people and agents say is kept and told.
+fn clean(parts: &Parts, bytes: Bytes) -> Bytes {
+    match parts.extensions.get::<Scrubber>() {
+        Some(scrubber) if !parts.uri.path().starts_with("/v1/secrets") && scrubber.finds(&bytes) => {
+            scrubber.payload(bytes.to_vec()).into()
+        }
+        Some(_) | None => bytes,
+    }
 }
 
 fn json<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {

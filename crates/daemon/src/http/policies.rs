@@ -379,10 +379,14 @@ impl ApiState {
         compiled: Arc<Policy>,
         (expected, repeats, note): Said,
     ) -> Result<AppliedPolicy, Failure> {
+        let bytes = bundle.to_bytes();
+        if self.app.vault.scrubber().finds(&bytes) {
+            let problem = Code::PolicyInvalid.problem("it holds the value of a secret");
+            return Err(problem.hint("take it out: rules go by a secret's name, `context.input.secret`").into());
+        }
         self.app.policies.insert(compiled);
         let committer = &self.app.committer;
-        let apply =
-            Apply { digest: bundle.digest(), bundle: committer.payload(bundle.to_bytes()), expected, repeats, note };
+        let apply = Apply { digest: bundle.digest(), bundle: committer.payload(bytes), expected, repeats, note };
         let command = Command::Project(committer.project(), project::Command::ApplyPolicy(apply));
         match committer.commit(actor, command).await {
             Ok(_) | Err(commit::Error::Refused(Refusal::Project(project::Refusal::PolicyUnchanged { .. }))) => {}

@@ -7,7 +7,7 @@ use tenure_core::aggregate::Refusal;
 use tenure_core::comms::{BODY_BYTES_MAX, CORRELATION_BYTES_MAX, WAITING_MAX};
 use tenure_core::manifest;
 use tenure_core::state::Conflict;
-use tenure_core::{agent, execution, fleet, project, session};
+use tenure_core::{agent, execution, fleet, project, secret, session};
 use tenure_store as store;
 use tenure_wire::api::moment::Moment;
 use tenure_wire::problem::{Code, MEDIA_TYPE, Problem};
@@ -114,6 +114,7 @@ fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::Execution(refusal) => of_execution(refusal),
         Refusal::Worker(refusal) => of_worker(refusal),
         Refusal::Session(refusal) => of_session(refusal),
+        Refusal::Secret(refusal) => of_secret(refusal),
     }
 }
 
@@ -277,6 +278,24 @@ fn of_session(refusal: &session::Refusal) -> Problem {
             Code::Conflict.problem("the session's state has moved on")
         }
         R::NotDue {} => Code::Conflict.problem("the session is not silent"),
+    }
+}
+
+fn of_secret(refusal: &secret::Refusal) -> Problem {
+    use secret::Refusal as R;
+    match refusal {
+        R::NameWrong {} => Code::SecretNameWrong.problem("the name is empty, too long or has another letter"),
+        R::NameTaken { name } => Code::SecretNameTaken.problem(format!("{} is set already", quoted(name))),
+        R::TooMany {} => Code::SecretsFull.problem(format!("{} secrets are kept", secret::SECRETS_MAX)),
+        R::TooLarge {} => Code::SecretValueWrong.problem("the value is too large"),
+        R::Unknown {} => Code::SecretUnknown.problem("no secret has this id"),
+        R::Revoked {} => Code::SecretRevoked.problem("it was revoked, for good"),
+        R::Moved { version } => Code::SecretMoved.problem(format!("its version is {version}")),
+        R::AgentGone {} => Code::SecretBindingWrong.problem("the agent is revoked or deleted"),
+        R::BindingWrong { why } => Code::SecretBindingWrong.problem(why.clone()),
+        R::AlreadyBound {} => Code::Conflict.problem("it is bound so already"),
+        R::BindingsFull {} => Code::SecretsFull.problem(format!("a secret has {} bindings", secret::BINDINGS_MAX)),
+        R::NotBound {} => Code::SecretNotBound.problem("the agent has no such binding of the secret"),
     }
 }
 

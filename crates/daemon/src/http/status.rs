@@ -154,6 +154,9 @@ fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
     if let Some(why) = api.models.settings_failure() {
         found.push(item("the newest configuration of models", &why, Some("until then the one before is used")));
     }
+    if let Err(locked) = api.app.vault.state() {
+        found.push(item("secrets", &locked.why, Some(&locked.next)));
+    }
     for sink in sinks(api) {
         if let Some(why) = sink.failing {
             let what = format!("audit sink {}", sink.kind);

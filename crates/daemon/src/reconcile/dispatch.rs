@@ -5,6 +5,7 @@
 use crate::app::App;
 use crate::fleet::{Broken, end_call, ended};
 use crate::records::{Error, ReadTxn, found};
+use crate::vault::{SealedUse, sealed_use};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::Stream;
@@ -13,8 +14,9 @@ use tenure_core::capability::Attributes;
 use tenure_core::id::CallId;
 use tenure_core::manifest::{Host, Problem};
 use tenure_core::owed::Obligation;
+use tenure_wire::api::secret::SecretValue;
 use tenure_wire::confinement::Confinement;
-use tenure_wire::frame::{CallOutcome, LeasedCall};
+use tenure_wire::frame::{CallOutcome, Credential, LeasedCall};
 
 pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
     let (Some(holder), Obligation::Dispatch { call, lease, connection }) = (Holder::of(stream), obligation) else {
@@ -31,6 +33,10 @@ pub async fn dispatch(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         // What it said last may be of its first moment, or of an hour when its container engine was down.
         frame = framed(now).await?;
     }
+    let frame = match frame {
+        Ok((frame, used)) => with_credential(&app, frame, used),
+        Err(why) => Err(why),
+    };
     match frame {
         // What came of it is committed, or is given back when the connection lapses.
         Ok(frame) => drop(connection.call(frame).await),
@@ -50,12 +56,16 @@ enum Unsendable {
     Sandbox(Problem),
     #[error("its arguments are not those that were bound")]
     ArgumentsLost,
+    /// It may not, or cannot, be sent with the secret that it names.
+    #[error("{0}")]
+    Secret(String),
 }
 
 fn unsent(holder: Holder, call: CallId, lease: Lease, why: &Unsendable) -> CallOutcome {
     let code = match why {
         Unsendable::Sandbox(_) => "sandbox",
         Unsendable::ArgumentsLost => "arguments_lost",
+        Unsendable::Secret(_) => "secret_refused",
     };
     CallOutcome {
         lease: lease.lease,
@@ -75,7 +85,7 @@ fn frame(
     call: CallId,
     lease: Lease,
     host: &Host,
-) -> Result<Result<LeasedCall, Unsendable>, Error> {
+) -> Result<Result<(LeasedCall, Option<SealedUse>), Unsendable>, Error> {
     let row = txn.call(call)?;
     let (agent, revision, iteration) = match holder {
         Holder::Execution(id) => {
@@ -98,7 +108,11 @@ fn frame(
     let (Some(attributes), Some(arguments)) = (attributes, arguments) else {
         return Ok(Err(Unsendable::ArgumentsLost));
     };
-    Ok(Ok(LeasedCall {
+    let used = match sealed_use(txn, agent, &row.capability, &arguments)? {
+        Ok(used) => used,
+        Err(refused) => return Ok(Err(Unsendable::Secret(refused.to_string()))),
+    };
+    let frame = LeasedCall {
         lease: lease.lease,
         fence: lease.fence,
         call,
@@ -109,8 +123,19 @@ fn frame(
         capability: row.capability,
         path: attributes.path,
         confinement,
+        credential: None,
         deadline_ms: plan.limits.iteration_timeout_ms,
-    }))
+    };
+    Ok(Ok((frame, used)))
+}
+
+/// Opens what the call may use, for the frame alone.
+fn with_credential(app: &App, frame: LeasedCall, used: Option<SealedUse>) -> Result<LeasedCall, Unsendable> {
+    let Some(SealedUse { id, name, version, sealed, placement }) = used else { return Ok(frame) };
+    let value = app.vault.open(id, version, &sealed).map_err(|locked| Unsendable::Secret(locked.to_string()))?;
+    let text = std::str::from_utf8(&value).map_err(|_| Unsendable::Secret("the value is no text".to_string()))?;
+    let value = SecretValue::new(text.to_string());
+    Ok(LeasedCall { credential: Some(Box::new(Credential { secret: name, value, placement })), ..frame })
 }
 
 pub async fn release(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {

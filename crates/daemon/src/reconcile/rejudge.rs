@@ -29,7 +29,7 @@ pub async fn rejudge(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
         let rejudge = match stream {
             Stream::Execution(id) => Command::Execution(id, execution::Command::Rejudge { call }),
             Stream::Session(id) => Command::Session(id, session::Command::Rejudge { call }),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => continue,
+            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => continue,
         };
         app.report_written(Actor::Daemon, rejudge).await?;
     }

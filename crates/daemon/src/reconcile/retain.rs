@@ -23,7 +23,7 @@ pub async fn erase(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), E
     let command = match stream {
         Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
         Stream::Session(id) => Command::Session(id, session::Command::EraseRest {}),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => return Ok(()),
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => return Ok(()),
     };
     app.report(Actor::Daemon, command).await;
     Ok(())

@@ -30,6 +30,7 @@ use tenure_core::id::ExecutionId;
 use tenure_core::owed::Obligation;
 use tenure_core::plan::Plan;
 use tenure_core::time::Run;
+use tenure_wire::scrub::{ScrubbedText, Scrubber};
 use tokio::time::{Instant, sleep_until};
 
 /// The longest that one model call may take, in milliseconds; the iteration's own clock is usually nearer.
@@ -79,7 +80,9 @@ async fn take_turn(app: &App, id: ExecutionId, turn: Turn) -> Result<(), Error> 
         Ok(((answer, output), upstream)) => {
             execution::Command::AnswerModel { turn, answer: answered(app, &upstream, answer, output, took_ms) }
         }
-        Err(failure) => execution::Command::FailModel { turn, failure: failed(&failure, took_ms) },
+        Err(failure) => {
+            execution::Command::FailModel { turn, failure: failed(app.vault.scrubber(), &failure, took_ms) }
+        }
     };
     app.report(Actor::Daemon, Command::Execution(id, command)).await;
     Ok(())
@@ -157,16 +160,24 @@ async fn ask(
     let _open = OpenText { app, id };
     tokio::pin!(generate);
     let mut begun = false;
+    let mut clean = ScrubbedText::new(app.vault.scrubber());
     loop {
         tokio::select! {
             biased;
             // First, for a model says best itself why it is late.
             answer = &mut generate => {
+                let rest = clean.end();
+                if !rest.is_empty() {
+                    app.watch.text(id, turn, rest);
+                }
                 return answer.map_err(|failure| if begun { failure.begun() } else { failure });
             }
             Some(text) = pieces.recv() => {
                 begun = true;
-                app.watch.text(id, turn, text);
+                let text = clean.push(&text);
+                if !text.is_empty() {
+                    app.watch.text(id, turn, text);
+                }
             }
             () = sleep_until(deadline) => return Err(late(model).begun()),
         }
@@ -190,11 +201,11 @@ impl Drop for OpenText<'_> {
     }
 }
 
-fn failed(failure: &Failure, took_ms: u64) -> ModelFailure {
+fn failed(scrubber: &Scrubber, failure: &Failure, took_ms: u64) -> ModelFailure {
     let hint = if failure.hint.is_empty() { String::new() } else { format!("; {}", failure.hint) };
     ModelFailure {
         kind: failure.kind.code().to_string(),
-        sentence: format!("{}{hint}", failure.sentence),
+        sentence: scrubber.text(&format!("{}{hint}", failure.sentence)).into_owned(),
         used: match failure.spent.as_deref() {
             Some(spent) => Used::Counted(Usage {
                 input: spent.usage.input.unwrap_or(0),
@@ -232,10 +243,24 @@ fn whole(answer: Answer, carried: String) -> Result<(Answer, Option<String>), Fa
     Ok((answer, Some(output)))
 }
 
+/// What a model says may hold what it was told, in words of its own: names of calls and reasons too.
+fn clean(scrubber: &Scrubber, answer: &mut Answer) {
+    scrubber.string(&mut answer.text);
+    for call in &mut answer.calls {
+        scrubber.string(&mut call.name);
+        scrubber.value(&mut call.arguments);
+        if let Some(misfit) = &mut call.misfit {
+            scrubber.string(misfit);
+        }
+    }
+}
+
 fn answered(app: &App, upstream: &Upstream, answer: Answer, output: Option<String>, took_ms: u64) -> execution::Answer {
     if let Some(warning) = &answer.warning {
         tracing::warn!(warning, "a model's answer");
     }
+    let mut answer = answer;
+    clean(app.vault.scrubber(), &mut answer);
     let mut calls = answer.calls;
     let beyond = u32::try_from(calls.len().saturating_sub(TURN_CALLS_MAX)).unwrap_or(u32::MAX);
     calls.truncate(TURN_CALLS_MAX);

@@ -17,7 +17,9 @@ use tenure_daemon::commit;
 use tenure_daemon::fleet::Supervisor;
 use tenure_daemon::platform::{Blocking, Platform};
 use tenure_daemon::start::{self, CommitListeners};
+use tenure_daemon::vault::Vault;
 use tenure_store::{Commit, Options, Store};
+use tenure_wire::scrub::Scrubber;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -78,7 +80,7 @@ async fn start(world: &mut World) -> Result<Life, Violation> {
     let fate = Arc::new(world.fate.clone());
     let platform = Platform { wall: fate.clone(), entropy: fate, blocking: Blocking::Tasks };
     let speaker = Arc::new(Speaker::new(world.fate.clone(), world.book.clone()));
-    let app = Arc::new(start::assemble(&store, listeners, platform, lived, speaker));
+    let app = Arc::new(start::assemble(&store, listeners, platform, lived, speaker, Vault::new(Scrubber::default())));
     let greeted = start::greet(&app, &store, "0", None).await;
     greeted.map_err(|error| fault(format!("the daemon does not start: {error}")))?;
     let mut tasks = JoinSet::new();

@@ -275,8 +275,8 @@ impl Living {
             if !matches!(outcome, Outcome::Redirected { .. }) {
                 self.book.performed(call.lease);
             }
-            let LeasedCall { call, holder, .. } = call;
-            state.says.push(FromWorker::Output { call, holder, stderr: false, text: "it works".into() });
+            let LeasedCall { lease, call, holder, .. } = call;
+            state.says.push(FromWorker::Output { lease, call, holder, stderr: false, text: "it works".into() });
         } else {
             process.end(&call, Outcome::ResourceExhausted { resource: "slots".into(), limit: None });
         }

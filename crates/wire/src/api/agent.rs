@@ -342,6 +342,9 @@ pub struct AgentFile {
     /// Wakes that it planned itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<PlannedWake>,
+    /// The secrets that its manifest asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<WantedSecret>,
     /// Newest first, at most 50.
     pub revisions: Vec<Revision>,
     /// In the canonical form, whatever dialect it was deployed in.
@@ -349,6 +352,16 @@ pub struct AgentFile {
     /// Its last executions, the latest first, at most 5.
     #[serde(default)]
     pub tasks: Vec<Execution>,
+}
+
+/// A secret that an agent asks to use, and whether a person has let it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WantedSecret {
+    pub name: String,
+    pub capability: String,
+    pub host: String,
+    pub bound: bool,
 }
 
 /// What holds the programs of an agent on the worker's host, as a jail opened now would.

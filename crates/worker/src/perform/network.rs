@@ -1,7 +1,9 @@
 //! The network group. It runs in the worker, through the gate of its jail: whoever reads what it got sits inside. Must never:
 //! reach what the jail's programs could not, or let a downloaded byte into the work folder before it was checked.
+mod credentialed;
 mod download;
 
+pub(super) use credentialed::credentialed_request;
 pub(super) use download::download;
 
 use super::{Abort, CallContext, CallResult, PerformResult, invalid};
@@ -17,6 +19,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tenure_core::network::host::Host;
+use tenure_wire::scrub::Scrubber;
 use tokio::time::{Instant, timeout_at};
 
 /// For a call that names no time, and most that one may name.
@@ -59,6 +62,32 @@ pub(super) struct PortCheck {
 }
 
 pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, deadline: Instant) -> PerformResult {
+    request(context, wanted, FetchSettings::default(), deadline).await
+}
+
+/// In what a request with a secret differs from one without.
+#[derive(Default)]
+struct FetchSettings {
+    header: Option<(HeaderName, HeaderValue)>,
+    shown: Shown,
+    secret: bool,
+}
+
+/// How an answer is shown.
+#[derive(Default)]
+enum Shown {
+    #[default]
+    AsItIs,
+    /// Values are taken out before anything is cut.
+    Without(Scrubber),
+}
+
+async fn request(
+    context: &CallContext,
+    wanted: HttpRequest,
+    settings: FetchSettings,
+    deadline: Instant,
+) -> PerformResult {
     let method = match wanted.method.as_deref() {
         None | Some("GET") => Method::GET,
         Some("HEAD") => Method::HEAD,
@@ -73,40 +102,59 @@ pub(super) async fn http_request(context: &CallContext, wanted: HttpRequest, dea
         return Err(invalid(format!("`body` may have {BODY_BYTES_MAX} bytes")));
     }
     let url = context.egress.read(&wanted.url).map_err(unread)?;
-    let ask = FetchRequest { method, url, headers: headers(&wanted.headers)?, body: Bytes::from(wanted.body) };
+    let mut headers = headers(&wanted.headers)?;
+    headers.extend(settings.header);
+    let ask = FetchRequest { method, url, headers, body: Bytes::from(wanted.body) };
     let max = wanted.max_bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX);
     let until = until(wanted.timeout_ms, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, deadline);
     let asking = async {
         let answered = context.egress.fetch(ask).await.map_err(failed)?;
-        shown(answered, max).await
+        if settings.secret {
+            credentialed::can_be_looked_through(answered.response.headers())?;
+        }
+        shown(answered, max, &settings.shown).await
     };
     timeout_at(until, asking).await.unwrap_or_else(|_| Ok(late()))
 }
 
 /// The answer as the model sees it: the head and the tail of a long body.
-async fn shown(answered: FetchResponse, max: u64) -> PerformResult {
+async fn shown(answered: FetchResponse, max: u64, how: &Shown) -> PerformResult {
     let FetchResponse { response, url, redirects, unfollowed, connection } = answered;
     let (head, mut body) = response.into_parts();
     let (mut kept, mut size, mut cut) = (HeadTailBuffer::default(), 0u64, false);
+    let mut scrubbed = match how {
+        Shown::AsItIs => None,
+        Shown::Without(scrubber) => Some(scrubber.stream()),
+    };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| failed(FetchError::Broken(error.to_string())))?;
         let Ok(bytes) = frame.into_data() else { continue };
         let left = usize::try_from(max - size).unwrap_or(usize::MAX);
         cut = bytes.len() > left;
-        kept.push(&bytes[..bytes.len().min(left)]);
-        size += bytes.len().min(left) as u64;
+        let part = &bytes[..bytes.len().min(left)];
+        match &mut scrubbed {
+            None => kept.push(part),
+            Some(stream) => kept.push(&stream.push(part)),
+        }
+        size += part.len() as u64;
         if cut {
             break;
         }
     }
     drop(connection);
+    if let Some(stream) = scrubbed
+        && !cut
+    {
+        // Of a body that was cut, what may be the beginning of a value stays away.
+        kept.push(&stream.end());
+    }
     let left_out = kept.left_out() > 0;
     let (body, encoding) = kept.encoded();
     let mut result = json!({
         "status": head.status.as_u16(),
         "url": url.to_string(),
         "redirects": redirects,
-        "headers": told(&head.headers),
+        "headers": told(&head.headers, how),
         "body": body,
         "encoding": encoding,
         "size": size,
@@ -164,6 +212,24 @@ fn until(stated_ms: Option<u64>, usual: Duration, max: Duration, deadline: Insta
 
 /// The caller's headers, without those that only the worker may set.
 fn headers(stated: &BTreeMap<String, String>) -> Result<HeaderMap, Abort> {
+    if stated.len() > HEADERS_MAX {
+        return Err(invalid(format!("at most {HEADERS_MAX} headers are possible")));
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, AGENT);
+    for (name, value) in stated {
+        let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no header's name")))?;
+        if is_ours(&name) {
+            return Err(invalid(format!("the header `{name}` is set by the worker alone")));
+        }
+        let value = HeaderValue::from_str(value).ok().filter(|value| value.len() <= HEADER_BYTES_MAX);
+        headers.insert(name.clone(), value.ok_or_else(|| invalid(format!("the value of `{name}` cannot be sent")))?);
+    }
+    Ok(headers)
+}
+
+/// Headers that only the worker may set.
+fn is_ours(name: &HeaderName) -> bool {
     const OURS: [&str; 10] = [
         "connection",
         "content-length",
@@ -176,29 +242,20 @@ fn headers(stated: &BTreeMap<String, String>) -> Result<HeaderMap, Abort> {
         "upgrade",
         "accept-encoding",
     ];
-    if stated.len() > HEADERS_MAX {
-        return Err(invalid(format!("at most {HEADERS_MAX} headers are possible")));
-    }
-    let mut headers = HeaderMap::new();
-    headers.insert(USER_AGENT, AGENT);
-    for (name, value) in stated {
-        let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no header's name")))?;
-        if OURS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
-            return Err(invalid(format!("the header `{name}` is set by the worker alone")));
-        }
-        let value = HeaderValue::from_str(value).ok().filter(|value| value.len() <= HEADER_BYTES_MAX);
-        headers.insert(name.clone(), value.ok_or_else(|| invalid(format!("the value of `{name}` cannot be sent")))?);
-    }
-    Ok(headers)
+    OURS.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
 }
 
 /// Headers of an answer, several of one name joined.
-fn told(headers: &HeaderMap) -> Value {
+fn told(headers: &HeaderMap, how: &Shown) -> Value {
     let mut told = Map::new();
     for name in headers.keys() {
         let values: Vec<_> =
             headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        told.insert(name.to_string(), json!(tenure_core::capability::clip(&values.join(", "))));
+        let mut line = values.join(", ");
+        if let Shown::Without(scrubber) = how {
+            scrubber.string(&mut line);
+        }
+        told.insert(name.to_string(), json!(tenure_core::capability::clip(&line)));
     }
     Value::Object(told)
 }

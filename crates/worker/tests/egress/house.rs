@@ -111,6 +111,7 @@ impl House {
             path,
             confinement: confinement(self.network.clone()),
             deadline_ms: PATIENCE.as_millis() as u64,
+            credential: None,
         };
         self.send(&ToWorker::Call(Box::new(call))).await;
         lease

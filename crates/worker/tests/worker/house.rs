@@ -167,6 +167,7 @@ impl House {
             arguments,
             path,
             confinement: confinement(),
+            credential: None,
             deadline_ms: PATIENCE.as_millis() as u64,
         }
     }

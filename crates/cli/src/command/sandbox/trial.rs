@@ -155,6 +155,7 @@ impl Trial {
             arguments,
             path: None,
             confinement: self.confinement,
+            credential: None,
             deadline_ms: millis(time + TRIAL_TIMEOUT),
         }
     }

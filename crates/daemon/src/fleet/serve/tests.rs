@@ -40,6 +40,7 @@ fn call(mint: &mut Mint, arguments: Value) -> LeasedCall {
         arguments,
         path: None,
         confinement: Confinement::of(&plan.sandbox, &Host::default()).unwrap(),
+        credential: None,
         deadline_ms: 1000,
     }
 }
@@ -86,11 +87,11 @@ async fn neither_side_waits_for_the_other_when_both_have_much_to_say() {
     let ((app, _store), mut mint) = (app(folder.path()), Mint::new(Time::from_millis(1), 2));
     let (connection, _serving, mut theirs) = open(&app, &mut mint);
     let calls: Vec<LeasedCall> = (0..4).map(|_| call(&mut mint, json!("x".repeat(MIB)))).collect();
-    let (call, holder, text) =
-        (CallId::mint(&mut mint), Holder::Execution(ExecutionId::mint(&mut mint)), "y".repeat(MIB));
+    let (lease, call) = (LeaseId::mint(&mut mint), CallId::mint(&mut mint));
+    let (holder, text) = (Holder::Execution(ExecutionId::mint(&mut mint)), "y".repeat(MIB));
     let worker = tokio::spawn(async move {
         for _ in 0..8 {
-            let output = FromWorker::Output { call, holder, stderr: false, text: text.clone() };
+            let output = FromWorker::Output { lease, call, holder, stderr: false, text: text.clone() };
             frame::write(&mut theirs, &output).await.unwrap();
         }
         for _ in 0..4 {

@@ -1,0 +1,141 @@
+//! Who may use a secret, by which capability and with which host. What is not bound is not usable: nothing here may answer for a
+//! host by what it resolves to.
+use super::{Secret, name_key};
+use crate::actor::Actor;
+use crate::capability::{Argument, Attributes};
+use crate::draft::Draft;
+use crate::facts::{Namespace, Unread};
+use crate::id::{AgentId, SecretId};
+use crate::network::entry::Entry;
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The capabilities that use secrets.
+pub const USED_BY: [&str; 1] = ["network.credentialed_request"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    pub agent: AgentId,
+    pub capability: String,
+    /// A name, `*.name` or an address, with an optional port.
+    pub host: String,
+}
+
+/// A binding as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindingRow {
+    pub secret: SecretId,
+    pub name: String,
+    pub agent: AgentId,
+    pub capability: String,
+    pub host: String,
+    pub by: Actor,
+    pub at: Time,
+}
+
+impl Binding {
+    /// In the form that is kept.
+    ///
+    /// # Errors
+    /// A sentence: what it names cannot be bound.
+    pub(super) fn checked(self) -> Result<Binding, String> {
+        if !USED_BY.contains(&self.capability.as_str()) {
+            let uses = USED_BY.join(", ");
+            return Err(format!("`{}` uses no secret; what does is {uses}", crate::capability::clip(&self.capability)));
+        }
+        let host = self.host.to_ascii_lowercase();
+        if host.contains('/') {
+            return Err("a range of addresses is no host: name one host, *.name or one address".to_string());
+        }
+        match Entry::parse(&host) {
+            Ok(_) => Ok(Binding { host, ..self }),
+            Err(why) => Err(format!("the host cannot be used: {why}")),
+        }
+    }
+
+    pub(super) fn row(&self, secret: SecretId, name: String, by: Actor, at: Time) -> BindingRow {
+        let (agent, capability, host) = (self.agent, self.capability.clone(), self.host.clone());
+        BindingRow { secret, name, agent, capability, host, by, at }
+    }
+}
+
+/// Does the pattern of a binding name this host, as a call has it?
+pub fn host_fits(pattern: &str, host: &str, port: Option<u16>) -> bool {
+    let Ok(entry) = Entry::parse(pattern) else { return false };
+    let named = match host.parse::<IpAddr>() {
+        // `localhost` names no address here: what it resolves to is not what was written.
+        Ok(address) => !entry.names("localhost") && entry.ranges().any(|range| range.holds(address.to_canonical())),
+        Err(_) => entry.names(host),
+    };
+    named && entry.has_port(port)
+}
+
+/// May this agent use the secret that the call names, by this capability, with the host that it names?
+///
+/// # Errors
+/// `Unread`.
+pub(crate) fn may_use(
+    draft: &mut Draft<'_>,
+    agent: AgentId,
+    capability: &str,
+    attributes: &Attributes,
+) -> Result<bool, Unread> {
+    let (Some(Argument::Text(name)), Some(host)) = (attributes.input.get("secret"), &attributes.host) else {
+        return Ok(false);
+    };
+    let Some(bindings) = bindings_of(draft, name)? else { return Ok(false) };
+    Ok(bindings.iter().any(|binding| {
+        binding.agent == agent && binding.capability == capability && host_fits(&binding.host, host, attributes.port)
+    }))
+}
+
+fn bindings_of(draft: &mut Draft<'_>, name: &str) -> Result<Option<Vec<Binding>>, Unread> {
+    let holder = draft.holder(Namespace::SecretName, &name_key(name))?;
+    let Some(id) = holder.and_then(|id| id.parse::<SecretId>().ok()) else { return Ok(None) };
+    // The row only finds it: which name it has is the ledger's to say.
+    let named = draft.get::<Secret>(id)?.filter(|secret| name_key(&secret.name) == name_key(name));
+    Ok(named.map(|secret| secret.bindings().to_vec()))
+}
+
+/// What a secret of this name lets an agent do; nothing tells one that is not bound to it from one that is not there.
+///
+/// # Errors
+/// `Unread`.
+pub(crate) fn bound_to(draft: &mut Draft<'_>, agent: AgentId, name: &str) -> Result<Vec<Binding>, Unread> {
+    let mut bindings = bindings_of(draft, name)?.unwrap_or_default();
+    bindings.retain(|binding| binding.agent == agent);
+    Ok(bindings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_fits;
+
+    #[test]
+    fn a_host_fits_the_pattern_that_names_it_and_no_other() {
+        for (pattern, host, port) in [
+            ("api.example.com", "api.example.com", 443),
+            ("api.example.com:8443", "api.example.com", 8443),
+            ("*.example.com", "a.b.example.com", 443),
+            ("127.0.0.1", "127.0.0.1", 8080),
+            ("127.0.0.1:8080", "127.0.0.1", 8080),
+            ("[::1]:8080", "::1", 8080),
+            ("localhost", "localhost", 80),
+        ] {
+            assert!(host_fits(pattern, host, Some(port)), "{pattern} is to fit {host}:{port}");
+        }
+        for (pattern, host, port) in [
+            ("api.example.com", "example.com", 443),
+            ("api.example.com", "api.example.com.evil.example", 443),
+            ("api.example.com:8443", "api.example.com", 443),
+            ("*.example.com", "example.com", 443),
+            ("*.example.com", "evilexample.com", 443),
+            ("localhost", "127.0.0.1", 80),
+            ("127.0.0.1:8080", "127.0.0.1", 8081),
+            ("no pattern", "no pattern", 443),
+        ] {
+            assert!(!host_fits(pattern, host, Some(port)), "{pattern} is not to fit {host}:{port}");
+        }
+    }
+}
