@@ -97,7 +97,7 @@ pub(super) fn server_name(node: &Node) -> Result<String, Fault> {
 pub(super) fn tool_of_server(node: &Node) -> Result<String, Fault> {
     let pattern = text(node)?;
     let whole = pattern.strip_suffix('*').unwrap_or(&pattern);
-    let name = mcp::capability("a", mcp::Asked::CallTool(if whole.is_empty() { "a" } else { whole }));
+    let name = mcp::capability("a", mcp::Method::CallTool(if whole.is_empty() { "a" } else { whole }));
     if mcp::Name::parse(&name).is_some() {
         return Ok(pattern);
     }
