@@ -121,6 +121,7 @@ fn history() -> Office {
     crate::retention::every_kind(&mut office);
     crate::approvals::every_kind(&mut office);
     crate::secrets::every_kind(&mut office);
+    crate::mcp::every_kind(&mut office);
     office.pause().expect("it is deployed");
     let until = Some(office.world.now.at.plus_ms(60_000));
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");

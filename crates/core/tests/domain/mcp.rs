@@ -1,14 +1,33 @@
 //! What tools an agent's MCP servers have is asked by calls of its iteration, before its model is.
 use crate::office::{Office, plan};
 use tenure_core::call::Outcome;
-use tenure_core::execution::{Event, Step};
-use tenure_core::plan::{McpAt, McpServer};
+use tenure_core::execution::{self, Event, Step};
+use tenure_core::plan::{McpAt, McpServer, Plan};
+
+fn server(name: &str) -> McpServer {
+    McpServer { name: name.to_string(), at: McpAt::Command(vec!["server".to_string()]) }
+}
+
+/// An iteration that asks one server.
+pub fn every_kind(office: &mut Office) {
+    let with = Plan { mcp: vec![server("post")], ..plan(1) };
+    office.deploy_plan("clerk", &with, "with a server").expect("a changed manifest");
+    office.execution = office.world.execution_id();
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+    let end = office.end_call(Outcome::Done { exit_code: None });
+    office.must(end);
+    office.must(execution::Command::Cancel { why: "enough".into() });
+    let release = office.release();
+    office.must(release);
+    office.deploy_plan("clerk", &plan(1), "without a server").expect("a changed manifest");
+}
 
 fn office() -> Office {
     let mut office = Office::new(0);
-    let server = |name: &str| McpServer { name: name.to_string(), at: McpAt::Command(vec!["server".to_string()]) };
-    let mut plan = plan(0);
-    plan.mcp = vec![server("post"), server("gone")];
+    let plan = Plan { mcp: vec![server("post"), server("gone")], ..plan(0) };
     office.deploy_plan("clerk", &plan, "with servers").expect("a new revision");
     let start = office.start();
     office.must(start);
