@@ -68,6 +68,27 @@ fn tcp_wants_a_live_key_of_a_sufficient_role_from_no_foreign_origin() {
 }
 
 #[test]
+fn whoever_tries_keys_has_to_wait_and_locks_out_neither_a_key_that_works_nor_the_socket() {
+    let office = office();
+    let address = address(&office);
+    let bearer = |name: &str| {
+        let key = office.daemon.json(&["key", "create", "--name", name, "--role", "viewer"]);
+        format!("Bearer {}", key["secret"].as_str().expect("shown once"))
+    };
+    let (used, fresh) = (bearer("used"), bearer("fresh"));
+    let get = |key: &str| ask(&address, "GET", "/v1/agents", &[("authorization", key)], "");
+    assert_eq!(get(&used).0, 200);
+    let tried: Vec<u16> = (0..40).map(|_| get("Bearer tnr_forged").0).collect();
+    assert_eq!(tried[0], 401, "the control: it is looked at first");
+    let (status, answer) = get("Bearer tnr_forged");
+    assert!(status == 429 && answer.to_lowercase().contains("retry-after: "), "{tried:?} {answer}");
+    assert_eq!(get(&fresh).0, 429, "nothing is looked up for this address now");
+    assert_eq!(get(&used).0, 200, "its holder goes on");
+    office.daemon.ok(&["key", "list"]);
+    office.holds();
+}
+
+#[test]
 fn a_data_directory_that_another_daemon_holds_is_refused_and_the_first_goes_on() {
     let office = office();
     let mut second = office.daemon.spawn();

@@ -291,8 +291,11 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .merge(doctor::routes())
 }
 
-/// What answers beside the operations of the description, by which methods. No route stands anywhere else.
-fn undescribed() -> [(&'static str, &'static [Method], MethodRouter<Arc<ApiState>>); 4] {
+/// A path, and by which methods it answers.
+type Route = (&'static str, &'static [Method], MethodRouter<Arc<ApiState>>);
+
+/// What answers beside the operations of the description. No route stands anywhere else.
+fn undescribed() -> [Route; 4] {
     let description = get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) });
     [
         (OPENAPI_PATH, &[Method::GET], description),

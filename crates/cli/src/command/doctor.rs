@@ -22,22 +22,23 @@ const LOOK: &str = "grep -E '^(NoNewPrivs|Seccomp|CapEff):' /proc/self/status
 echo \"Processes: $(ls -d /proc/[0-9]* | wc -l)\"
 echo \"Interfaces:$(tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d '\\n')\"
 (echo x > /usr/tenure-doctor) 2>/dev/null && echo 'Outside: written' || echo 'Outside: refused'";
+const ELSEWHERE: &str = "run `tenure doctor` on the daemon's host: a jail and the ledger are tried where they lie";
 /// Of a jail's own: its first one, the shell and what the look starts.
 const PROCESSES_MAX: u32 = 12;
 
 pub async fn run(asked: Doctor, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let is_own = settings.meant()?.is_own;
-    let mut checks = client.doctor().await?.checks;
+    let daemon = client.doctor().await?;
+    let mut checks = daemon.checks;
     if is_own {
         checks.push(ledger(settings));
         checks.extend(host().await);
+    } else {
+        checks.push(Check::not_set("sandbox", "host", "not tried from here: the daemon is another host's", ELSEWHERE));
     }
     let diagnosis = match &asked.agent {
-        None => {
-            let daemon = client.doctor().await?;
-            Diagnosis::new(daemon.id, daemon.name, checks)
-        }
+        None => Diagnosis::new(daemon.id, daemon.name, checks),
         Some(name) => {
             let agent = client.agent_doctor(name, asked.capability.as_deref(), asked.input.as_deref()).await?;
             checks.extend(agent.checks);
@@ -64,7 +65,7 @@ fn told(diagnosis: &Diagnosis) -> String {
         };
         let name = format!("{} {}", check.part, one_line(&check.name));
         text.push_str(&format!("{mark}  {name:<34} {}\n", one_line(&check.found)));
-        if let (Some(next), CheckState::NotInForce) = (&check.next, check.status) {
+        if let (Some(next), CheckState::NotInForce | CheckState::NotSet) = (&check.next, check.status) {
             text.push_str(&format!("     {:<34} {}\n", "", one_line(next)));
         }
     }

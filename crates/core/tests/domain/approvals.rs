@@ -22,6 +22,8 @@ use tenure_core::time::Time;
 
 /// Nobody is asked any more.
 const LAX: u32 = 9;
+/// Two people are.
+const SEVERAL: u32 = 8;
 
 /// Wants people asked about programs and stored values, by rules of a version; version 0 blocks them.
 #[derive(Clone)]
@@ -40,7 +42,8 @@ impl Judge for Rules {
             LAX => Verdict::Autonomous,
             _ => Verdict::ApprovalRequired,
         };
-        Judgement::new(verdict, format!("system:rules.cedar:{version}"))
+        let judgement = Judgement::new(verdict, format!("system:rules.cedar:{version}"));
+        Judgement { approvers: (version == SEVERAL).then_some(2), ..judgement }
     }
 
     fn wants(&self, _: Option<Digest>, _: &str, _: &str) -> Wants {
@@ -298,6 +301,30 @@ fn a_grant_covers_what_it_was_given_for_and_no_more() {
     assert!(shell.fits("process.run", &attributes(&["sh", "-c", "ls"])));
     assert!(!shell.fits("process.run", &attributes(&["sh", "-c", "rm -rf /"])));
     insta::assert_snapshot!(folder.to_exception("clerk") + &pattern(&["git", "push"]).to_exception("a\"b"));
+}
+
+#[test]
+fn a_link_answers_its_own_approval_alone_and_is_nobody_where_several_must_allow_it() {
+    let allow = |approval, grant| agent::Command::Approve(Approve { approval, note: None, edited: None, grant });
+    let mut clerk = answered(&["process.run"]);
+    let approval = asked(&clerk);
+    for (link, grant) in [(other(), None), (approval, Some(Scope::Calls { left: 1 }))] {
+        let refused = by(&mut clerk, Actor::Link(link), allow(approval, grant)).expect_err("it may not");
+        assert_eq!(refused.code(), "approval.not_a_person");
+    }
+    by(&mut clerk, Actor::Link(approval), allow(approval, None)).expect("the control: its own, and once");
+    let late = by(&mut clerk, Actor::Link(approval), allow(approval, None)).expect_err("a double click");
+    assert_eq!(late.code(), "approval.over");
+
+    let (mut clerk, rules) = office();
+    rules.store(SEVERAL, Ordering::Relaxed);
+    go_on(&mut clerk, &["process.run"]);
+    let approval = asked(&clerk);
+    let refused = by(&mut clerk, Actor::Link(approval), allow(approval, None)).expect_err("it may be the same person");
+    assert_eq!(refused.code(), "approval.not_a_person");
+    by(&mut clerk, OWNER, allow(approval, None)).expect("one person with a name");
+    let reject = agent::Command::Reject { approval, reason: None };
+    by(&mut clerk, Actor::Link(approval), reject).expect("whoever it is may say no");
 }
 
 fn attributes(argv: &[&str]) -> Attributes {

@@ -196,10 +196,9 @@ fn worker(api: &ApiState) -> Check {
 
 fn sinks(api: &ApiState) -> Vec<Check> {
     let states = api.app.sinks.states();
-    if states.is_empty() {
-        let next = "set [audit] in tenure.toml: whoever holds this host can cut what no other place has";
-        return vec![Check::not_set("audit", "sink", "records go nowhere else", next)];
-    }
+    let next = "set [audit] in tenure.toml: whoever holds this host can cut what no other place has";
+    let is_none = states.iter().all(|sink| sink.kind == "approvals");
+    let none = is_none.then(|| Check::not_set("audit", "sink", "records go nowhere else", next));
     let checks = states.into_iter().map(|sink| {
         let name = format!("{} {}", sink.kind, sink.to);
         match sink.failing {
@@ -209,10 +208,10 @@ fn sinks(api: &ApiState) -> Vec<Check> {
                 format!("it takes nothing since {since}: {why}"),
                 "mend it; it is tried again by itself",
             ),
-            None => Check::in_force("audit", &name, format!("{} records are there", sink.delivered)),
+            None => Check::in_force("audit", &name, format!("{} records are told there", sink.delivered)),
         }
     });
-    checks.collect()
+    none.into_iter().chain(checks).collect()
 }
 
 fn standing(row: &AgentRow) -> Check {
