@@ -670,7 +670,15 @@ pub fn every_kind(office: &mut Office) {
     office.must(release);
     rules.store(LAX, Ordering::Relaxed);
     rejudge(office).expect("it waits");
+    let bind = office.bind();
+    office.must(bind);
+    rules.store(0, Ordering::Relaxed);
+    rejudge(office).expect("it is in flight");
+    let end = office.end_call(Outcome::Killed);
+    office.must(end);
     rules.store(1, Ordering::Relaxed);
     office.must(execution::Command::Cancel { why: "enough".into() });
+    let release = office.release();
+    office.must(release);
     office.world.judge = judge;
 }
