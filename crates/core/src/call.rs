@@ -595,7 +595,7 @@ pub(crate) fn recalled_row(recalled: &Recalled, stamp: Stamp) -> Row {
 impl fmt::Display for Recalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules = self.judgement.rules.join(", ");
-        write!(f, "taken back while it ran, since rules that hold now block it ({rules}); how far it came is not known")
+        write!(f, "blocked while it ran by rules that hold since ({rules}); how far it came is not known")
     }
 }
 

@@ -76,7 +76,7 @@ impl Policy {
 
     /// `question`: of the same call, made with all that this policy looks at.
     pub(crate) fn judge_by(&self, ask: &Ask<'_>, action: &Action, question: &mut Question<'_>) -> Judgement {
-        weigh(&self.rules, ask, &self.matches(ask, action, question))
+        weigh(&self.rules, ask, &self.matches(ask, action, question, &[]))
     }
 
     /// What the rules that may match this very call look at.
@@ -105,28 +105,35 @@ impl Policy {
         self.common.iter().chain(self.agents.get(&ask.context.agent_name)).chain(session)
     }
 
-    fn matches(&self, ask: &Ask<'_>, action: &Action, question: &mut Question<'_>) -> Vec<(&Layer, Vec<Match>)> {
-        let mut candidates = Vec::with_capacity(5);
+    /// The rules of each layer that covers the call. `known`: what layers say that another policy has just so, with the same
+    /// numbers; they are not asked again.
+    pub(crate) fn matches(
+        &self,
+        ask: &Ask<'_>,
+        action: &Action,
+        question: &mut Question<'_>,
+        known: &[(&Layer, Vec<Match>)],
+    ) -> Vec<(&Layer, Vec<Match>)> {
+        let mut found = Vec::with_capacity(5);
+        let mut buckets = Vec::new();
         for (layer, index) in self.layers(ask) {
-            let mut buckets = Vec::new();
+            if let Some((_, matches)) = known.iter().find(|(of, _)| *of == layer) {
+                found.push((layer, matches.clone()));
+                continue;
+            }
+            buckets.clear();
             index.candidates(ask, action, &mut buckets);
-            candidates.push((layer, buckets));
-        }
-        let mut of_layer = |buckets: Vec<&Bucket>| {
-            let mut matches: Vec<Match> = buckets
-                .iter()
-                .flat_map(|bucket| &bucket.plain)
-                .map(|rule| Match { rule: *rule, erred: false })
-                .collect();
+            let plain = buckets.iter().flat_map(|bucket: &&Bucket| &bucket.plain);
+            let mut matches: Vec<Match> = plain.map(|rule| Match { rule: *rule, erred: false }).collect();
             for bucket in buckets.iter().filter(|bucket| !bucket.asked.is_empty()) {
                 let (request, entities) = question.made();
                 self.ask_cedar(request, entities, bucket, &mut matches);
             }
             matches.sort_unstable();
             matches.dedup();
-            matches
-        };
-        candidates.into_iter().map(|(layer, buckets)| (layer, of_layer(buckets))).collect()
+            found.push((layer, matches));
+        }
+        found
     }
 
     /// Cedar names the permits only where no forbid matches: then the forbids are the verdict, and the permits say nothing more.

@@ -1,10 +1,12 @@
 //! What a candidate policy would change of what was judged before. Pure: whoever reads the ledger brings the calls.
+use crate::layer::Layer;
 use crate::policy::Policy;
 use crate::request::{KnownEntities, Question, actor_word};
 use crate::schema::action;
 use crate::uses::Uses;
+use crate::weigh;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 use tenure_core::actor::Actor;
 use tenure_core::capability::Attributes;
@@ -110,6 +112,9 @@ struct Replay<'a> {
     new: &'a Policy,
     remembered: HashMap<Key, Outcome>,
     entities: KnownEntities,
+    /// Layers of which both policies have the same rules under the same numbers.
+    shared: Arc<HashSet<Layer>>,
+    nobody: Arc<str>,
     /// By agent and capability, what the rules look at.
     looked_at: HashMap<String, HashMap<String, Uses>>,
     groups: BTreeMap<Group, (u64, Vec<CallId>)>,
@@ -119,19 +124,34 @@ struct Replay<'a> {
 /// Judges each recorded call anew, on as many threads as there are processors, up to a few. Ids come in the order of time.
 pub fn compare(old: Against<'_>, new: &Policy, calls: impl Iterator<Item = RecordedCall>) -> Summary {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let shared = Arc::new(shared(old, new));
     let parts = if threads == 1 {
-        let mut part = Replay::new(old, new);
+        let mut part = Replay::new(old, new, shared);
         calls.for_each(|call| part.take(call));
         vec![part]
     } else {
-        side_by_side(old, new, calls, threads)
+        side_by_side((old, new, &shared), calls, threads)
     };
     together(parts)
 }
 
+/// What a layer says is asked once where both have it so.
+fn shared(old: Against<'_>, new: &Policy) -> HashSet<Layer> {
+    let Against::Policy(old) = old else { return HashSet::new() };
+    let of = |policy: &Policy| {
+        let mut layers: BTreeMap<Layer, Vec<(usize, String)>> = BTreeMap::new();
+        for (number, rule) in policy.rules.iter().enumerate() {
+            let said = format!("{:?} {}", rule.said.verdict, rule.normal_form());
+            layers.entry(rule.layer.clone()).or_default().push((number, said));
+        }
+        layers
+    };
+    let (old, mut new) = (of(old), of(new));
+    old.into_iter().filter_map(|(layer, rules)| (new.remove(&layer)? == rules).then_some(layer)).collect()
+}
+
 fn side_by_side<'a>(
-    old: Against<'a>,
-    new: &'a Policy,
+    (old, new, shared): (Against<'a>, &'a Policy, &Arc<HashSet<Layer>>),
     mut calls: impl Iterator<Item = RecordedCall>,
     threads: usize,
 ) -> Vec<Replay<'a>> {
@@ -141,8 +161,9 @@ fn side_by_side<'a>(
         for _ in 0..threads {
             let (batch, taken) = mpsc::sync_channel::<Vec<RecordedCall>>(BATCHES_AHEAD);
             batches.push(batch);
+            let shared = Arc::clone(shared);
             parts.push(scope.spawn(move || {
-                let mut part = Replay::new(old, new);
+                let mut part = Replay::new(old, new, shared);
                 taken.into_iter().flatten().for_each(|call| part.take(call));
                 part
             }));
@@ -183,12 +204,14 @@ fn together(parts: Vec<Replay<'_>>) -> Summary {
 }
 
 impl<'a> Replay<'a> {
-    fn new(old: Against<'a>, new: &'a Policy) -> Replay<'a> {
+    fn new(old: Against<'a>, new: &'a Policy, shared: Arc<HashSet<Layer>>) -> Replay<'a> {
         Replay {
             old,
             new,
             remembered: HashMap::new(),
             entities: KnownEntities::default(),
+            shared,
+            nobody: "".into(),
             looked_at: HashMap::new(),
             groups: BTreeMap::new(),
             summary: Summary::default(),
@@ -266,14 +289,20 @@ impl<'a> Replay<'a> {
             return Outcome { before, after: Verdict::Blocked, rule: UNKNOWN_CAPABILITY.into() };
         };
         let mut question = Question::new(ask, &action, uses).among(&mut self.entities);
-        let before = match self.old {
-            Against::Records => None,
+        let (before, mut said) = match self.old {
+            Against::Records => (None, Vec::new()),
             Against::Policy(old) => {
-                let ask = Ask { policy: Some(old.digest()), ..ask };
-                Some(old.judge_by(&ask, &action, &mut question).verdict)
+                let said = old.matches(&ask, &action, &mut question, &[]);
+                (Some(weigh::verdict(&old.rules, &ask, &said)), said)
             }
         };
-        let Judgement { verdict, rules, .. } = self.new.judge_by(&ask, &action, &mut question);
+        said.retain(|(layer, _)| self.shared.contains(*layer));
+        let matches = self.new.matches(&ask, &action, &mut question, &said);
+        let after = weigh::verdict(&self.new.rules, &ask, &matches);
+        if before == Some(after) {
+            return Outcome { before, after, rule: Arc::clone(&self.nobody) };
+        }
+        let Judgement { verdict, rules, .. } = weigh::weigh(&self.new.rules, &ask, &matches);
         Outcome { before, after: verdict, rule: rules.first().map_or("", String::as_str).into() }
     }
 

@@ -63,6 +63,14 @@ fn voices<'a>(rules: &'a [Rule], ask: &Ask<'_>, layer: &Layer, matches: &[Match]
     voices
 }
 
+/// The verdict alone.
+pub(crate) fn verdict(rules: &[Rule], ask: &Ask<'_>, matches: &[(&Layer, Vec<Match>)]) -> Verdict {
+    let is_listed = ask.actor == Actor::Validator || tools_rule(ask).is_some();
+    let listed = if is_listed { Verdict::Autonomous } else { Verdict::Blocked };
+    let layers = matches.iter().filter_map(|(layer, matches)| layer_verdict(rules, ask, layer, matches));
+    layers.max().map_or(listed, |strictest| strictest.max(listed))
+}
+
 /// `matches`: those of each layer that covers the call.
 pub(crate) fn weigh(rules: &[Rule], ask: &Ask<'_>, matches: &[(&Layer, Vec<Match>)]) -> Judgement {
     let fixed = |verdict, word: String| Voice { verdict, whose: Whose::Word(word) };

@@ -105,6 +105,7 @@ fn calls(wanted: &Wanted, dir: &std::path::Path) -> Value {
             crowd.1.push(bare_crowd);
         }
     }
+    let past = ours.past();
     let ratios = |(ours, bare): &(Vec<f64>, Vec<f64>)| median(ours.iter().zip(bare).map(|(a, b)| a / b).collect());
     let (alone_ratio, crowd_ratio) = (ratios(&alone), ratios(&crowd));
     let each = |cpu: f64, calls: f64| cpu / (wanted.rounds as f64 + 1.0) / calls;
@@ -115,6 +116,7 @@ fn calls(wanted: &Wanted, dir: &std::path::Path) -> Value {
         },
         "alone_us": median(alone.0), "bare_alone_us": median(alone.1), "alone_ratio": alone_ratio,
         "at_once_calls_per_s": median(crowd.0), "bare_batched_calls_per_s": median(crowd.1), "at_once_ratio": crowd_ratio,
+        "past_calls": past.0, "past_calls_per_s": past.1,
         "aims": "alone_ratio <= 1.3, at_once_ratio >= 0.4",
     })
 }

@@ -103,7 +103,7 @@ fn what_an_agent_did_becomes_rules_to_review_and_a_recorded_call_is_explained() 
     let house = House::up(&cassette(6));
     let agent = house.write("agent.yaml", AGENT);
     house.tenure(&["agent", "deploy", &agent]).ok();
-    assert!(house.tenure(&["policy", "learn"]).ok().stdout.contains("0 recorded calls ask for no rule"));
+    assert!(house.tenure(&["policy", "learn"]).ok().stdout.contains("looked at: 0; they ask for no rule"));
     for _ in 0..5 {
         let started = house.tenure(&["execute", "coder", "--input", "go", "-o", "json"]).ok().json();
         house.wait(started["id"].as_str().unwrap());
@@ -163,4 +163,32 @@ fn settings_of_other_tools_become_a_document_that_is_applied_and_what_is_left_ou
     }
     let wrong = house.write("wrong.json", "[]");
     assert_eq!(house.tenure(&["policy", "import", "--from", "codex", &wrong]).code, 3);
+}
+
+#[test]
+fn a_program_that_runs_when_a_policy_forbids_it_is_ended_told_of_and_not_run_again() {
+    let sleeps = cassette(1)
+        .replace(r#""command":"python3","args":["/workspace/solution.py"]"#, r#""command":"sleep","args":["600"]"#);
+    let house = House::up(&sleeps);
+    let agent = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &agent]).ok();
+    let started = house.tenure(&["execute", "coder", "--input", "go", "-o", "json"]).ok().json();
+    let id = started["id"].as_str().unwrap();
+    house.until(&["execution", "logs", id], |answer| answer.stdout.contains("process.run sleep 600"));
+    let other = house.write("other.cedar", "forbid(principal, action in Action::\"network.*\", resource);\n");
+    house.tenure(&["policy", "apply", &other]).ok();
+    let rules = house.write(
+        "no.cedar",
+        "@id(\"no_sleep\")\nforbid(principal, action == Action::\"process.run\", resource) when { context.program == \"sleep\" };\n",
+    );
+    assert!(
+        !house.tenure(&["execution", "logs", id]).ok().stdout.contains("Taken back"),
+        "the control: others leave it"
+    );
+    house.tenure(&["policy", "apply", &rules]).ok();
+    house.wait(id);
+    let told = house.tenure(&["execution", "watch", id]).stdout;
+    assert!(told.contains("Taken back: process.run") && told.contains("project:no.cedar:1 no_sleep"), "{told}");
+    assert_eq!(told.matches("process.run sleep 600").count(), 1, "it is not run again: {told}");
+    house.tenure(&["audit", "verify"]).ok();
 }

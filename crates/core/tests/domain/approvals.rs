@@ -4,8 +4,8 @@ use crate::sessions::Desk;
 use crate::transitions::{Command1, Setup, table_of};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use tenure_core::actor::Actor;
 use tenure_core::agent::{self, Agent, Approve};
 use tenure_core::aggregate::{Command, Event, FOLD_BYTES_MAX, Fold, Refusal, Stream};
@@ -470,6 +470,30 @@ fn a_call_that_was_taken_back_is_not_repeated_though_it_is_idempotent_and_its_sa
     }
 }
 
+/// Keeps the levels that it is told.
+struct Levels(Arc<Mutex<Vec<Option<String>>>>);
+
+impl Judge for Levels {
+    fn judge(&self, ask: &Ask<'_>) -> Judgement {
+        self.0.lock().expect("nobody panics with it").push(ask.context.level.clone());
+        FloorAndTools.judge(ask)
+    }
+
+    fn wants(&self, _: Option<Digest>, _: &str, _: &str) -> Wants {
+        Wants::default()
+    }
+}
+
+#[test]
+fn a_judge_sees_the_confinement_of_the_worker_that_a_call_is_bound_to() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut office = Office::judged(0, Levels(Arc::clone(&told)));
+    let start = office.start();
+    office.must(start);
+    go_on(&mut office, &["process.run"]);
+    assert_eq!(*told.lock().expect("nobody panics with it"), [Some("full".to_string())]);
+}
+
 /// Blocks all, or what the manifest does not list.
 struct Denying(bool);
 
@@ -673,7 +697,15 @@ pub fn every_kind(office: &mut Office) {
     office.must(release);
     rules.store(LAX, Ordering::Relaxed);
     rejudge(office).expect("it waits");
+    let bind = office.bind();
+    office.must(bind);
+    rules.store(0, Ordering::Relaxed);
+    rejudge(office).expect("it is in flight");
+    let end = office.end_call(Outcome::Killed);
+    office.must(end);
     rules.store(1, Ordering::Relaxed);
     office.must(execution::Command::Cancel { why: "enough".into() });
+    let release = office.release();
+    office.must(release);
     office.world.judge = judge;
 }

@@ -131,9 +131,12 @@ fn what_cannot_be_said_is_listed_with_its_line_and_never_allows_more() {
     }
 }
 
+/// A file, what it says of calls, and what is left out of it.
+type Row<'t> = (&'t str, &'t [(&'t str, Verdict)], &'t [(u32, &'t str)]);
+
 #[test]
 fn the_modes_of_codex_become_rules_on_writes_programs_and_the_network() {
-    let table: &[(&str, &[(&str, Verdict)], &[(u32, &str)])] = &[
+    let table: &[Row<'_>] = &[
         (
             "approval_policy = \"untrusted\"\nsandbox_mode = \"workspace-write\"\n",
             &[

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tenure_core::aggregate::{Command, Fold, Stream};
 use tenure_core::call::{EndCall, Open, Outcome};
+use tenure_core::capability::Attributes;
 use tenure_core::execution::{self, Check, Execution, Finding, Step};
 use tenure_core::facts::Facts;
-use tenure_core::id::ExecutionId;
+use tenure_core::id::{CallId, ExecutionId, Mint};
 use tenure_core::plan::{Limits, Plan};
+use tenure_core::time::Time;
 use tenure_store::{Class, Options, Store, Txn, Writer};
 use tokio::runtime::Runtime;
 
@@ -42,6 +44,30 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
+    /// Reads the recorded calls with what their judge saw, as a replay does: how many there are, and how many a second.
+    pub(crate) fn past(&self) -> (u64, f64) {
+        const PAGE: u32 = 512;
+        let begin = Instant::now();
+        let (mut from, mut read) = (CallId::mint(&mut Mint::new(Time::from_millis(0), 0)), 0);
+        loop {
+            let page = self.store.reader().read_blocking(|sql| {
+                let rows = tenure_store::rows::calls::from(sql, from, PAGE + 1)?;
+                for row in rows.iter().take(PAGE as usize) {
+                    let bytes = tenure_store::payload(sql, self.store.blobs(), &row.attributes)?;
+                    let seen: Option<Attributes> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                    assert!(seen.is_some(), "what a judge saw is there");
+                }
+                Ok(rows.into_iter().map(|row| row.id).collect::<Vec<_>>())
+            });
+            let page = page.expect("the calls are read");
+            read += page.len().min(PAGE as usize) as u64;
+            match page.get(PAGE as usize) {
+                Some(next) => from = *next,
+                None => return (read, read as f64 / begin.elapsed().as_secs_f64()),
+            }
+        }
+    }
+
     pub(crate) fn open(dir: &Path, count: usize) -> Crowd {
         let store = Store::open(Options::new(dir)).expect("the store opens");
         let mut world = World::new(77);

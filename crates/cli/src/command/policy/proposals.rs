@@ -37,9 +37,11 @@ fn comments(text: &str) -> String {
 fn told(learned: &PolicyLearned) -> String {
     let count = learned.proposals.len();
     let head = match count {
-        0 => format!("{} recorded calls ask for no rule", learned.seen),
-        1 => format!("{} recorded calls ask for 1 rule; nothing is applied", learned.seen),
-        count => format!("{} recorded calls ask for {count} rules; nothing is applied", learned.seen),
+        0 => format!("Recorded calls looked at: {}; they ask for no rule", learned.seen),
+        1 => format!("Recorded calls looked at: {}; they ask for 1 rule, which is not applied", learned.seen),
+        count => {
+            format!("Recorded calls looked at: {}; they ask for {count} rules, none of which is applied", learned.seen)
+        }
     };
     let mut text = comments(&head);
     if learned.unjudgeable > 0 {
