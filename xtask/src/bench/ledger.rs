@@ -71,7 +71,10 @@ fn start(start: &Value) -> Result<Vec<Row>> {
         Row::aimed("open the store, empty", format!("{empty:.1} ms"), "≤ 50 ms", empty <= READY_MS_AIM),
         Row::plain(format!("open the store, {events:.0} events"), format!("{:.1} ms", of("with_events_ms")?)),
         Row::plain("append, 256 at once", format!("{:.0} records/s", of("append_records_per_s")?)),
-        Row::plain("verify chain, heads, folds and rows", format!("{:.0} records/s", of("verify_folds_records_per_s")?)),
+        Row::plain(
+            "verify chain, heads, folds and rows",
+            format!("{:.0} records/s", of("verify_folds_records_per_s")?),
+        ),
         Row::plain("export, each with its path", format!("{:.0} records/s", of("export_records_per_s")?)),
     ])
 }

@@ -302,14 +302,8 @@ mod tests {
     fn head(signer: &Signer, leaves: &[Hash]) -> Signed {
         let project = ProjectId::mint(&mut Mint::new(Time::from_millis(1), 1));
         let (at, run) = (Time::from_millis(3), Run::from_millis(2));
-        let head = Head {
-            project,
-            size: leaves.len() as u64,
-            root: root(leaves),
-            last: *leaves.last().unwrap(),
-            at,
-            run,
-        };
+        let head =
+            Head { project, size: leaves.len() as u64, root: root(leaves), last: *leaves.last().unwrap(), at, run };
         signer.sign(head).unwrap()
     }
 
@@ -356,7 +350,8 @@ mod tests {
             for flip in [0x01, 0x20, 0x80] {
                 let mut changed = bytes.clone();
                 changed[place] ^= flip;
-                let holds = Consistency::read(&changed).is_ok_and(|read| read.findings(Some(old.verifier())).is_empty());
+                let holds =
+                    Consistency::read(&changed).is_ok_and(|read| read.findings(Some(old.verifier())).is_empty());
                 assert!(!holds, "byte {place}: {}", String::from_utf8_lossy(&changed));
             }
         }

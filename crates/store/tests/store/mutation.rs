@@ -40,7 +40,12 @@ fn each_byte_of_a_record_that_is_changed_is_found_at_that_record() {
             put(index, &changed);
             let report = verify(dir.path(), Depth::Chain).unwrap();
             let located = report.findings.kept().iter().any(|finding| finding.index == u64::try_from(index).ok());
-            assert!(located, "byte {place} of record {index}: {}\n{}", String::from_utf8_lossy(&changed), found(&report));
+            assert!(
+                located,
+                "byte {place} of record {index}: {}\n{}",
+                String::from_utf8_lossy(&changed),
+                found(&report)
+            );
         }
         put(index, &body);
     }

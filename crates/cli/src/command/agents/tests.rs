@@ -161,7 +161,10 @@ fn news_of_another_choice_is_not_shown_as_this_ones_and_a_kill_is_not_meant_for_
 fn at_sixty_columns_no_hint_of_the_footer_and_no_word_of_a_note_is_cut() {
     let mut screen = at_work();
     for (key, hints) in [
-        (Key::Escape, &["up/down choose", "enter read", "p pause", "r resume", "k kill", "n run", "l log", "q leave"][..]),
+        (
+            Key::Escape,
+            &["up/down choose", "enter read", "p pause", "r resume", "k kill", "n run", "l log", "q leave"][..],
+        ),
         (Key::Enter, &["up/down scroll", "end newest", "esc back", "q leave"]),
         (Key::Letter('l'), &["up/down choose", "esc back", "q leave"]),
     ] {

@@ -26,9 +26,12 @@ pub(super) async fn run(asked: Consistent, settings: &Settings, output: Output) 
     let size = kept.as_ref().map(|head| head.head.size);
     let proof = match (settings.client()?.consistency(size).await, size) {
         (Err(Error::Problem(problem)), Some(size)) if problem.code == Code::ParameterOutOfRange => {
-            return Err(Failure::new(Exit::Failure, format!("the ledger has fewer records than the {size} under the head that you kept"))
-                .why("it was cut, an older copy was put back, or it is another ledger")
-                .next("`tenure audit verify` on its host looks at it"));
+            return Err(Failure::new(
+                Exit::Failure,
+                format!("the ledger has fewer records than the {size} under the head that you kept"),
+            )
+            .why("it was cut, an older copy was put back, or it is another ledger")
+            .next("`tenure audit verify` on its host looks at it"));
         }
         (asked, _) => asked?,
     };
@@ -46,7 +49,8 @@ pub(super) async fn run(asked: Consistent, settings: &Settings, output: Output) 
 
 /// A file that `--out` wrote, checked by its bytes alone.
 pub(super) fn verify(bytes: &[u8], trusted: Option<Verifier>, output: Output) -> Result<Exit, Failure> {
-    let proof = Consistency::read(bytes).map_err(|why| Failure::new(Exit::Failure, "the proof does not hold").why(why))?;
+    let proof =
+        Consistency::read(bytes).map_err(|why| Failure::new(Exit::Failure, "the proof does not hold").why(why))?;
     tell(&proof, trusted, output)
 }
 
@@ -95,7 +99,9 @@ fn read_head(file: &Path) -> Result<Signed, Failure> {
         _ => Failure::new(Exit::Failure, format!("{} cannot be read: {error}", file.display())),
     };
     let mut line = Vec::new();
-    BufReader::new(File::open(file).map_err(unread)?.take(LINE_BYTES_MAX)).read_until(b'\n', &mut line).map_err(unread)?;
+    BufReader::new(File::open(file).map_err(unread)?.take(LINE_BYTES_MAX))
+        .read_until(b'\n', &mut line)
+        .map_err(unread)?;
     let mut read: Value = serde_json::from_slice(&line).unwrap_or_default();
     let place = ["/consistency/to", "/export/head"].into_iter().find(|place| read.pointer(place).is_some());
     let place = place.or_else(|| read.pointer("/head/head").map(|_| "/head")).unwrap_or_default();
