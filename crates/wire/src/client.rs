@@ -343,10 +343,6 @@ impl Client {
         self.json(Method::POST, &path(&["agents", name, "rotate"], &[]), Some(Body::json(rotate)), None).await
     }
 
-    pub async fn session(&self, session: &str) -> Result<Session, Error> {
-        self.json(Method::GET, &path(&["sessions", session], &[]), None, None).await
-    }
-
     pub async fn sessions(&self, query: Query<'_>, limit: usize) -> Result<Vec<Session>, Error> {
         self.pages("sessions", query, limit).await
     }

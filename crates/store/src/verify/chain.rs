@@ -50,7 +50,8 @@ impl Moment {
         }
         let mut project = None;
         if let Some((peaks, text, named, size)) = findings.readable(head, "the head in the database")?.flatten() {
-            let signed = serde_json::from_str::<Signed>(&text).ok().filter(|signed| verifier.holds(signed));
+            let read = serde_json::from_str::<Signed>(&text).ok();
+            let signed = read.filter(|signed| verifier.holds(signed) && is_as_written(&text, signed));
             if signed.is_none() {
                 findings.add(None, None, "the head in the database is not signed by this ledger's key");
             }
@@ -79,6 +80,12 @@ impl Moment {
     fn has_records(&self) -> bool {
         !self.project.is_empty()
     }
+}
+
+/// A hash is written in one way: what reads the same and is written otherwise was changed.
+fn is_as_written(text: &str, signed: &Signed) -> bool {
+    let written = serde_json::to_value(signed).ok();
+    written.is_some() && written == serde_json::from_str(text).ok()
 }
 
 /// Records read at a time, and the bytes after which a page ends.

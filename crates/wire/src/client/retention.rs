@@ -21,6 +21,10 @@ impl Client {
         self.json(Method::POST, &path, Some(Body::json(erase)), None).await
     }
 
+    pub async fn session(&self, session: &str) -> Result<Session, Error> {
+        self.get(&path(&["sessions", session], &[])).await
+    }
+
     /// Erases what the calls of an ended session were asked and answered.
     pub async fn erase_session(&self, session: &str, erase: &Erase) -> Result<Session, Error> {
         let path = path(&["sessions", session, "erase"], &[]);
