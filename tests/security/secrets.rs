@@ -122,20 +122,14 @@ fn a_value_is_sent_where_it_is_bound_and_is_found_nowhere_in_any_spelling() {
         (Arc::clone(&heard), SPELLINGS.map(|how| (url(&format!("echo/{how}")), url(&format!("leak/{how}")))));
     let office = Office::open(Arc::new(move |request, answered| {
         *all.lock().expect("nobody panicked") = said(request);
-        match answered {
-            0 => Say::Calls(
-                urls.iter()
-                    .flat_map(|(echo, leak)| {
-                        [
-                            ("network.credentialed_request", json!({"url": echo, "secret": "github"})),
-                            ("network.http_request", json!({"url": leak})),
-                            ("process.run", json!({"command": "curl", "args": ["-sS", "--max-time", "20", leak]})),
-                        ]
-                    })
-                    .chain([("secrets.list", json!({}))])
-                    .collect(),
-            ),
-            _ => Say::Text(format!("The token is {VALUE}.")),
+        match urls.get(answered) {
+            Some((echo, leak)) => Say::Calls(vec![
+                ("network.credentialed_request", json!({"url": echo, "secret": "github"})),
+                ("network.http_request", json!({"url": leak})),
+                ("process.run", json!({"command": "curl", "args": ["-sS", "--max-time", "20", leak]})),
+                ("secrets.list", json!({})),
+            ]),
+            None => Say::Text(format!("The token is {VALUE}.")),
         }
     }));
     assert!(office.deploy(&manifest("clerk", outside.address)).status.success());
@@ -157,7 +151,7 @@ fn a_value_is_sent_where_it_is_bound_and_is_found_nowhere_in_any_spelling() {
         ("secret".to_string(), office.daemon.ok(&["secret", "show", "github", "-o", "json"])),
         ("log".to_string(), office.daemon.log()),
     ];
-    office.daemon.ok(&["audit", "export", "--out", export.to_str().expect("UTF-8")]);
+    office.daemon.ok(&["audit", "export", "--payloads", "--out", export.to_str().expect("UTF-8")]);
     shown.push(("export".to_string(), std::fs::read_to_string(&export).unwrap_or_default()));
     for (what, text) in &shown {
         for word in telling() {

@@ -25,7 +25,9 @@ use zeroize::Zeroizing;
 
 const NONCE_BYTES: usize = 24;
 /// Bytes of all values together: each is looked for in many spellings, all of which are kept in memory.
-const VALUES_BYTES_MAX: usize = 256 * 1024;
+const VALUES_BYTES_MAX: usize = 128 * 1024;
+/// Versions of one secret that are scrubbed.
+const VERSIONS_MAX: usize = 3;
 
 /// A value on its way.
 pub type Value = Zeroizing<Vec<u8>>;
@@ -133,6 +135,9 @@ impl Vault {
         let mut inner = self.inner();
         let known = inner.known.entry(id).or_insert_with(|| Known { name: name.to_string(), values: BTreeMap::new() });
         known.values.insert(version, value);
+        while known.values.len() > VERSIONS_MAX {
+            known.values.pop_first();
+        }
         inner.tell(&self.scrubber);
     }
 

@@ -8,16 +8,19 @@ const PIECE_BYTES: usize = 128;
 const FORM_BYTES_MIN: usize = 8;
 /// A line of a value is looked for alone from here on.
 const LINE_BYTES_MIN: usize = 16;
+/// Of a longer value only the usual spellings are looked for: each takes memory as long as the value is kept.
+const ALL_BYTES_MAX: usize = 1024;
 
 /// All that a value is looked for by.
 pub(super) fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::new();
-    spell(value, &mut forms);
+    let all = value.len() <= ALL_BYTES_MAX;
+    spell(value, all, &mut forms);
     if value.contains(&b'\n') {
         // A key in PEM is printed line by line; its first and last line say nothing.
         let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let telling = lines.filter(|line| line.len() >= LINE_BYTES_MIN && !line.starts_with(b"-----"));
-        telling.for_each(|line| spell(line, &mut forms));
+        telling.for_each(|line| spell(line, all, &mut forms));
     }
     let mut pieces = BTreeSet::new();
     for form in forms.into_iter().filter(|form| form.len() >= FORM_BYTES_MIN) {
@@ -42,7 +45,8 @@ fn letter_start(bytes: &[u8], place: usize) -> usize {
     (place.saturating_sub(3)..=place).rev().find(|place| !within(place)).unwrap_or(place)
 }
 
-fn spell(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+/// `all`: the rare ones too.
+fn spell(value: &[u8], all: bool, forms: &mut BTreeSet<Vec<u8>>) {
     forms.insert(value.to_vec());
     for before in 0..3 {
         for encoding in [&BASE64_NOPAD, &BASE64URL_NOPAD] {
@@ -50,6 +54,12 @@ fn spell(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
         }
     }
     forms.insert(HEXLOWER.encode(value).into_bytes());
+    if !all {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        forms.insert(percent(value, &unreserved, b"0123456789ABCDEF"));
+        forms.extend(std::str::from_utf8(value).map(|text| json(text).into_bytes()));
+        return;
+    }
     forms.insert(HEXUPPER.encode(value).into_bytes());
     let kept: [&dyn Fn(u8) -> bool; 5] = [
         &|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte),
