@@ -45,7 +45,7 @@ pub(super) fn modules(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Which traits of others have.
-const FOREIGN: [&str; 2] = ["get_mut", "get_info"];
+const FOREIGN: [&str; 3] = ["get_mut", "get_info", "get_prompt"];
 
 pub(super) fn functions(tree: &Tree) -> Vec<Finding> {
     defined(tree, &["fn"])

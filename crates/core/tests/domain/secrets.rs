@@ -134,11 +134,12 @@ fn sealed_bytes_are_erased_two_values_later_or_with_the_secret_and_the_fold_stay
     let mut office = rotated();
     let erased = |office: &Office| office.world.memory.erased.len();
     assert_eq!(erased(&office), 1, "the first of three: the second is scrubbed still");
+    let agent = office.agent;
     for number in 1..BINDINGS_MAX {
         let host = format!("{number}.{}", "a-long-name.".repeat(18) + "example");
-        bind_at(&mut office, office.agent, &host).expect("there is room");
+        bind_at(&mut office, agent, &host).expect("there is room");
     }
-    let full = bind_at(&mut office, office.agent, "one-more.example.com");
+    let full = bind_at(&mut office, agent, "one-more.example.com");
     assert_eq!(full, Err(Refusal::Secret(secret::Refusal::BindingsFull {})));
     let stream = Stream::Secret(id(&mut office));
     let bytes = serde_json::to_vec::<Fold>(&office.world.memory.folds[&stream]).unwrap();

@@ -25,13 +25,8 @@ pub async fn rejudge(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
     if app.policies.policy(holds.map(|applied| applied.digest)).is_none() {
         return Ok(());
     }
-    for (stream, call) in in_flight(&app).await? {
-        let rejudge = match stream {
-            Stream::Execution(id) => Command::Execution(id, execution::Command::Rejudge { call }),
-            Stream::Session(id) => Command::Session(id, session::Command::Rejudge { call }),
-            Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => continue,
-        };
-        app.report_written(Actor::Daemon, rejudge).await?;
+    for (holder, call) in in_flight(&app).await? {
+        app.report_written(Actor::Daemon, again(holder, call)).await?;
     }
     let mut before = None;
     loop {
@@ -39,12 +34,7 @@ pub async fn rejudge(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
         let read = move |sql: &mut dyn tenure_store::sql::Sql| items::list(sql, ItemKind::Approval, &filter, PAGE);
         let page = app.records.reader().read(read).await?;
         for listed in page.rows.iter().filter_map(|item| item.parse_data::<Listed>().ok()) {
-            let call = listed.call;
-            let rejudge = match listed.holder {
-                Holder::Execution(id) => Command::Execution(id, execution::Command::Rejudge { call }),
-                Holder::Session(id) => Command::Session(id, session::Command::Rejudge { call }),
-            };
-            app.report_written(Actor::Daemon, rejudge).await?;
+            app.report_written(Actor::Daemon, again(listed.holder, listed.call)).await?;
         }
         before = page.next;
         if before.is_none() {
@@ -55,8 +45,15 @@ pub async fn rejudge(app: Arc<App>, stream: Stream, obligation: Obligation) -> R
     Ok(())
 }
 
+fn again(holder: Holder, call: CallId) -> Command {
+    match holder {
+        Holder::Execution(id) => Command::Execution(id, execution::Command::Rejudge { call }),
+        Holder::Session(id) => Command::Session(id, session::Command::Rejudge { call }),
+    }
+}
+
 /// Those that a worker is to do, or does, at this moment.
-async fn in_flight(app: &App) -> Result<Vec<(Stream, CallId)>, Error> {
+async fn in_flight(app: &App) -> Result<Vec<(Holder, CallId)>, Error> {
     let now = app.committer.now();
     let read = move |sql: &mut dyn tenure_store::sql::Sql| {
         let mut calls = Vec::new();
@@ -64,7 +61,7 @@ async fn in_flight(app: &App) -> Result<Vec<(Stream, CallId)>, Error> {
             let owed = tenure_store::owed_now(sql, Kind::Dispatch, now, page * PAGE, PAGE)?;
             let last = owed.len() < PAGE as usize;
             calls.extend(owed.into_iter().filter_map(|(stream, owed)| match owed.obligation {
-                Obligation::Dispatch { call, .. } => Some((stream, call)),
+                Obligation::Dispatch { call, .. } => Holder::of(stream).map(|holder| (holder, call)),
                 _ => None,
             }));
             if last {
