@@ -5,6 +5,7 @@ use crate::records::Error;
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Stream};
+use tenure_core::call::Holder;
 use tenure_core::owed::Obligation;
 use tenure_core::state::Home;
 use tenure_core::{agent, execution, project, session};
@@ -20,10 +21,10 @@ pub async fn retain(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), 
 }
 
 pub async fn erase(app: Arc<App>, stream: Stream, _: Obligation) -> Result<(), Error> {
-    let command = match stream {
-        Stream::Execution(id) => Command::Execution(id, execution::Command::EraseRest {}),
-        Stream::Session(id) => Command::Session(id, session::Command::EraseRest {}),
-        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) => return Ok(()),
+    let command = match Holder::of(stream) {
+        Some(Holder::Execution(id)) => Command::Execution(id, execution::Command::EraseRest {}),
+        Some(Holder::Session(id)) => Command::Session(id, session::Command::EraseRest {}),
+        None => return Ok(()),
     };
     app.report(Actor::Daemon, command).await;
     Ok(())
