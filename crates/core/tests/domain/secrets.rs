@@ -6,7 +6,7 @@ use tenure_core::aggregate::{Command, Event, FOLD_BYTES_MAX, Fold, Refusal, Stre
 use tenure_core::call::{self, Blocked, Proposal};
 use tenure_core::capability;
 use tenure_core::execution::{self, Answer, Usage};
-use tenure_core::id::{AgentId, SecretId};
+use tenure_core::id::SecretId;
 use tenure_core::secret::{self, BINDINGS_MAX, Binding};
 
 const HOST: &str = "api.example.com";
@@ -35,13 +35,14 @@ fn rotate(office: &mut Office, version: u32) -> Result<Vec<Event>, Refusal> {
     tell(office, secret::Command::Rotate { version, sealed })
 }
 
-fn bind_at(office: &mut Office, agent: AgentId, host: &str) -> Result<Vec<Event>, Refusal> {
+fn bind_at(office: &mut Office, host: &str) -> Result<Vec<Event>, Refusal> {
+    let agent = office.agent;
     let binding = Binding { agent, capability: "network.credentialed_request".into(), host: host.into() };
     tell(office, secret::Command::Bind { binding })
 }
 
 fn bind(office: &mut Office) -> Result<Vec<Event>, Refusal> {
-    bind_at(office, office.agent, HOST)
+    bind_at(office, HOST)
 }
 
 fn unbind(office: &mut Office) -> Result<Vec<Event>, Refusal> {
@@ -98,10 +99,10 @@ fn a_secret_answers_every_command_in_every_state_as_the_table_says() {
         ("rotate to 4", |office| rotate(office, 4)),
         ("revoke", |office| tell(office, secret::Command::Revoke {})),
         ("bind", bind),
-        ("bind a range", |office| bind_at(office, office.agent, "10.0.0.0/8")),
+        ("bind a range", |office| bind_at(office, "10.0.0.0/8")),
         ("bind a revoked agent", |office| {
             office.revoke().expect("it is deployed");
-            bind_at(office, office.agent, "other.example.com")
+            bind_at(office, "other.example.com")
         }),
         ("unbind", unbind),
         ("unbind another host", |office| {
@@ -134,12 +135,11 @@ fn sealed_bytes_are_erased_two_values_later_or_with_the_secret_and_the_fold_stay
     let mut office = rotated();
     let erased = |office: &Office| office.world.memory.erased.len();
     assert_eq!(erased(&office), 1, "the first of three: the second is scrubbed still");
-    let agent = office.agent;
     for number in 1..BINDINGS_MAX {
         let host = format!("{number}.{}", "a-long-name.".repeat(18) + "example");
-        bind_at(&mut office, agent, &host).expect("there is room");
+        bind_at(&mut office, &host).expect("there is room");
     }
-    let full = bind_at(&mut office, agent, "one-more.example.com");
+    let full = bind_at(&mut office, "one-more.example.com");
     assert_eq!(full, Err(Refusal::Secret(secret::Refusal::BindingsFull {})));
     let stream = Stream::Secret(id(&mut office));
     let bytes = serde_json::to_vec::<Fold>(&office.world.memory.folds[&stream]).unwrap();
