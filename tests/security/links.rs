@@ -32,6 +32,8 @@ struct Asking {
     office: Office,
     heard: Heard,
     address: String,
+    /// Of the daemon's settings.
+    _folder: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -42,8 +44,8 @@ fn asking() -> Asking {
     let webhook = format!("http://{}/in?token=hidden", listener.local_addr().expect("it is bound"));
     let router = Router::new().route("/in", post(take)).with_state(Arc::clone(&heard));
     runtime.spawn(async move { axum::serve(listener, router).await.expect("it serves") });
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let (config, secret) = (folder.join("tenure.toml"), folder.join("secret"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, secret) = (folder.path().join("tenure.toml"), folder.path().join("secret"));
     std::fs::write(&secret, SECRET).expect("it can be written");
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let text = format!("[approvals]\nwebhook = \"{webhook}\"\nwebhook_secret_file = \"{}\"\n", secret.display());
@@ -57,7 +59,7 @@ fn asking() -> Asking {
     std::fs::write(&rules, RULES).expect("it can be written");
     office.daemon.ok(&["policy", "apply", rules.to_str().expect("UTF-8")]);
     let address = crate::doors::address(&office);
-    Asking { office, heard, address, _runtime: runtime }
+    Asking { office, heard, address, _folder: folder, _runtime: runtime }
 }
 
 impl Asking {
