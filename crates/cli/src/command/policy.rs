@@ -26,13 +26,7 @@ pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Res
     let client = settings.client()?;
     match verb {
         args::Policy::Show { number, out } => show(&client, number, out.as_deref(), output).await,
-        args::Policy::Validate(documents) => {
-            let documents = read(&client, &documents).await?;
-            let checked = dry_run(&client, documents.clone()).await?;
-            let count = documents.len();
-            output.show(&checked.changes, || format!("The policy is valid ({count} documents)"))?;
-            Ok(Exit::Done)
-        }
+        args::Policy::Validate(documents) => validate(&client, &documents, output).await,
         args::Policy::Check(check) => check_call(&client, check, output).await,
         args::Policy::Explain(explain) => explain_call(&client, explain, output).await,
         args::Policy::Test { documents, cases } => test(&client, &documents, &cases, output).await,
@@ -94,6 +88,14 @@ pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Res
             Ok(Exit::Done)
         }
     }
+}
+
+async fn validate(client: &Client, wanted: &Documents, output: Output) -> Result<Exit, Failure> {
+    let documents = read(client, wanted).await?;
+    let count = documents.len();
+    let checked = dry_run(client, documents).await?;
+    output.show(&checked.changes, || format!("The policy is valid ({count} documents)"))?;
+    Ok(Exit::Done)
 }
 
 /// All documents that would hold: a folder's, or those that hold with one in its place.
