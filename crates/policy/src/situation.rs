@@ -124,7 +124,7 @@ impl Situation {
             actor,
             capability: self.capability.clone(),
             attributes: self.attributes()?,
-            tools: self.tools.clone().unwrap_or_else(|| vec!["*".to_string()]),
+            tools: self.tools.clone().unwrap_or_else(|| ["*", "mcp.*"].map(str::to_string).to_vec()),
             context: Circumstances {
                 agent_name: self.agent.clone().unwrap_or_else(|| SOMEBODY.to_string()),
                 labels: self.labels.clone(),

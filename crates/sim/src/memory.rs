@@ -156,6 +156,7 @@ impl View for MemoryStorage {
                 return findings;
             }
         }
+        replay.count_states();
         let bytes = |folds: &BTreeMap<Stream, Fold>| -> BTreeMap<Stream, Vec<u8>> {
             folds.iter().map(|(stream, fold)| (*stream, ledger::canonical(fold).unwrap_or_default())).collect()
         };
@@ -169,7 +170,7 @@ impl View for MemoryStorage {
         }
         // Sums of refusals are counted beside any event.
         let counted = |counters: &BTreeMap<(Counter, String, u64), i64>| -> Vec<((Counter, String, u64), i64)> {
-            let beside = |counter| matches!(counter, Counter::Refusals | Counter::RefusalsUntold | Counter::Bound);
+            let beside = |counter| matches!(counter, Counter::Refusals | Counter::RefusalsUntold);
             let counters = counters.iter().filter(|((counter, ..), by)| !beside(*counter) && **by != 0);
             counters.map(|(key, by)| (key.clone(), *by)).collect()
         };
@@ -207,5 +208,14 @@ impl Replay {
         aggregate::apply(&mut fold, &event, meta.stamp);
         self.folds.extend(fold.map(|fold| (meta.stream, fold)));
         Ok(())
+    }
+
+    /// What is counted of states: as they are now, it is the sum of what each change counted.
+    fn count_states(&mut self) {
+        let Replay { folds, rows, .. } = self;
+        for (stream, fold) in folds.iter() {
+            let states = aggregate::state_rows(*stream, None, fold);
+            states.iter().filter(|row| matches!(row, Row::Counted { .. })).for_each(|row| rows.write(row));
+        }
     }
 }

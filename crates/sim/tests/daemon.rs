@@ -83,10 +83,11 @@ fn a_reconciler_that_does_not_run_is_missed() {
 #[test]
 fn every_kind_of_event_of_an_execution_and_a_worker_happens() {
     // Agents that start agents do so in the other world; here they seldom come to it.
-    // People are asked nothing here.
-    const NEVER: [&str; 8] = [
+    // People are asked nothing here, and no agent has an MCP server.
+    const NEVER: [&str; 9] = [
         "execution.child_started",
         "execution.child_ended",
+        "iteration.tools_asked",
         "call.held",
         "call.allowed",
         "call.released",

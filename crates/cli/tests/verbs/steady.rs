@@ -8,8 +8,8 @@ use regex::Regex;
 pub(crate) fn steady(folder: &Path, text: &str) -> String {
     let mut text = text.replace(&folder.display().to_string(), "DIR");
     for (pattern, word) in [
-        (r"\b(agt|exe|call|key|wrk|ses)_[0-9a-z]{26}\b", "${1}_ID"),
-        (r"\b(agt|exe|call|key|wrk|ses)_[0-9a-z]{8}\b", "${1}_SHORT"),
+        (r"\b(agt|exe|call|key|wrk|ses|sec)_[0-9a-z]{26}\b", "${1}_ID"),
+        (r"\b(agt|exe|call|key|wrk|ses|sec)_[0-9a-z]{8}\b", "${1}_SHORT"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\b(\d+\.\ds|\d+m \d\ds)\b", "0.0s"),
         (r"\b\d+[sm] ago\b", "0s ago"),
