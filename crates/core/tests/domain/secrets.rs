@@ -152,12 +152,12 @@ fn sealed_bytes_are_erased_two_values_later_or_with_the_secret_and_the_fold_stay
 /// A model asks for a request with the secret.
 fn ask(office: &mut Office, url: &str, name: &str) -> Vec<Event> {
     let arguments = json!({"url": url, "secret": name});
-    let known = capability::find("network.credentialed_request").unwrap();
-    let attributes = call::attributes_json(&known.attributes(&arguments)).unwrap();
+    let known = capability::find("network.credentialed_request").expect("it is in the catalogue");
+    let attributes = call::attributes_json(&known.attributes(&arguments)).expect("they are few");
     let proposal = Proposal {
         capability: known.name.to_string(),
         arguments: office.world.payload(&arguments.to_string()),
-        attributes: office.world.payload(&String::from_utf8(attributes).unwrap()),
+        attributes: office.world.payload(&String::from_utf8(attributes).expect("JSON")),
         misfit: None,
     };
     let (delta, turn) = (office.world.payload("{}"), office.turn());

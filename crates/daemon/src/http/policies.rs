@@ -231,9 +231,12 @@ pub(super) fn no_capability(wanted: &str) -> Failure {
 )]
 async fn explain(
     State(api): State<Arc<ApiState>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     Json(body): Json<ExplainPolicy>,
 ) -> Answer<PolicyExplanation> {
+    if body.documents.is_some() {
+        caller.must_be(Role::Operator)?;
+    }
     let id = body.call;
     let unknown = || Failure::from(Code::CallUnknown.problem(format!("no judge has seen a call {id}")));
     let (mut call, row) = api.records.read(move |txn| policy::recorded(txn, id)).await?.ok_or_else(unknown)?;

@@ -138,8 +138,7 @@ async fn every_operation_lets_in_whom_the_committed_list_names_and_nobody_else()
         assert!(people.is_sorted(), "{operation}: a higher role may do less: {who:?}");
         let open = description::OPEN.contains(&path.as_str()) || path == OPENAPI_PATH;
         assert_eq!(who.contains("no key"), open, "{operation}: what wants no key");
-        let agents =
-            path.starts_with("/v1/agent/") || [super::mcp::PATH, super::mcp::ONE_PATH].contains(&path.as_str());
+        let agents = path.starts_with("/v1/agent/") || path.starts_with(super::mcp::PATH);
         assert_eq!(who.contains("agent"), open || agents, "{operation}: what an agent's key opens");
         found.insert(operation, who);
     }

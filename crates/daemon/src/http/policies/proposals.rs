@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::ApiState;
-use super::super::auth::{Operator, Viewer};
+use super::super::auth::Operator;
 use super::super::body::Json;
 use super::super::problem::Answer;
 use super::{documents_of, invalid, one_at_a_time, replayed};
@@ -65,7 +65,7 @@ async fn learn(State(api): State<Arc<ApiState>>, _: Operator, Json(body): Json<L
     post, path = "/v1/policy/import", tag = "policy", request_body = ImportPolicy,
     responses((status = 200, body = PolicyImported), (status = "4XX", body = Problem))
 )]
-async fn import(_: Viewer, Json(body): Json<ImportPolicy>) -> Answer<PolicyImported> {
+async fn import(_: Operator, Json(body): Json<ImportPolicy>) -> Answer<PolicyImported> {
     let from: Foreign = body.from.parse().map_err(|why: String| Code::ParameterWrong.problem(why))?;
     let imported = tokio::task::spawn_blocking(move || tenure_policy::import(from, &body.text)).await;
     let imported = imported.expect("invariant: reading settings does not panic");
