@@ -72,11 +72,14 @@ const SHIPPED: [(&str, Answer); 22] = [
     ),
     (
         "a secret without a scope was everybody's",
-        Not("no secret of a user's is kept in this release; providers' keys are the daemon's alone"),
+        Tests(&["a_secret_is_of_no_use_to_another_agent_at_another_host_or_once_it_was_taken_back"]),
     ),
     (
         "a credential came back in an error",
-        Tests(&["a_key_that_a_provider_echoes_reaches_neither_the_failure_nor_a_log"]),
+        Tests(&[
+            "a_key_that_a_provider_echoes_reaches_neither_the_failure_nor_a_log",
+            "a_value_is_sent_where_it_is_bound_and_is_found_nowhere_in_any_spelling",
+        ]),
     ),
     (
         "texts of a server acted on the terminal",

@@ -343,7 +343,7 @@ async fn get(State(api): State<Arc<ApiState>>, _: Viewer, Segment(wanted): Segme
     }))
 }
 
-fn wanted_secret(wanted: &plan::WantedSecret, bound: &[BindingRow]) -> WantedSecret {
+pub(super) fn wanted_secret(wanted: &plan::WantedSecret, bound: &[BindingRow]) -> WantedSecret {
     let plan::WantedSecret { name, capability, host } = wanted.clone();
     let is_it =
         |row: &BindingRow| row.name.eq_ignore_ascii_case(&name) && row.capability == capability && row.host == host;

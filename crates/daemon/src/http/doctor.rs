@@ -27,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
+use super::agents::wanted_secret;
 use super::auth::Viewer;
 use super::body::{Params, Segment};
 use super::manifests;
@@ -91,6 +92,7 @@ async fn agent(
     checks.extend(rules(&api, &row, &plan, &params).await?);
     checks.extend(limits(&plan.limits));
     checks.extend(budgets(&api, &row).await?);
+    checks.extend(secrets(&api, &row, &plan).await?);
     checks.push(model(&api, &plan).await);
     checks.push(sandbox(&api, &row, &plan).await);
     Ok(Out(Diagnosis::new(row.id.to_string(), row.name, checks)))
@@ -332,6 +334,30 @@ async fn budgets(api: &ApiState, row: &AgentRow) -> Result<Vec<Check>, Failure> 
                 BudgetStatus::Open | BudgetStatus::Near | BudgetStatus::Spent => Check::in_force("budget", &name, told),
             }
         }));
+    }
+    Ok(checks)
+}
+
+/// Those that it may use, and those that its manifest asks for and nobody bound.
+async fn secrets(api: &ApiState, row: &AgentRow, plan: &Plan) -> Result<Vec<Check>, Failure> {
+    let id = row.id;
+    let bound = api.records.read(move |txn| txn.secret_bindings(id)).await?;
+    let vault = api.app.vault.state();
+    let used = bound.iter().map(|binding| {
+        let told = format!("bound: {} with {}", binding.capability, binding.host);
+        match &vault {
+            Ok(key) => Check::in_force("secret", &binding.name, format!("{told}; the vault is open, by {key}")),
+            Err(locked) => {
+                let told = format!("{told}; the vault opens nothing: {locked}");
+                Check::not_in_force("secret", &binding.name, told, &locked.next)
+            }
+        }
+    });
+    let mut checks: Vec<Check> = used.collect();
+    for wanted in plan.secrets.iter().map(|wanted| wanted_secret(wanted, &bound)).filter(|wanted| !wanted.bound) {
+        let told = format!("asked for by the manifest, for {} with {}, and not bound", wanted.capability, wanted.host);
+        let next = format!("`tenure secret bind {} --agent {} --host {}`", wanted.name, row.name, wanted.host);
+        checks.push(Check::not_set("secret", &wanted.name, told, &next));
     }
     Ok(checks)
 }
