@@ -135,7 +135,7 @@ pub enum Verb {
     Init(Init),
     /// Show what the daemon is, holds and does.
     Status,
-    /// Try what is in force of what would hold an agent's next call; ends with 1 where something is not.
+    /// Try what is in force; ends with 1 where something is not.
     Doctor(Doctor),
     /// Deploy, list, look at and delete agents.
     #[command(subcommand)]
