@@ -179,7 +179,10 @@ impl Blocked {
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Blocked::Policy { judgement } => write!(f, "blocked by policy ({})", judgement.rules.join(", ")),
+            Blocked::Policy { judgement } => {
+                write!(f, "blocked by policy ({})", judgement.rules.join(", "))?;
+                judgement.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+            }
             Blocked::Misfit { sentence } => write!(f, "wrong arguments: {sentence}"),
             Blocked::Rejected { reason: Some(reason), .. } => write!(f, "a person did not allow it: {reason}"),
             Blocked::Rejected { reason: None, .. } => f.write_str("a person did not allow it"),
