@@ -85,8 +85,12 @@ fn manifest(name: &str, address: SocketAddr) -> String {
 fn files_with(folder: &File, wanted: &[String], found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        // What a jail is shown links to the host's terminals, which would be waited for.
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
             files_with(&path, wanted, found);
+        }
+        if !kind.is_file() {
             continue;
         }
         let bytes = std::fs::read(&path).unwrap_or_default();

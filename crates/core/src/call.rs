@@ -21,7 +21,7 @@ mod lease;
 mod outcome;
 
 pub use holder::{Holder, HolderKind};
-pub use judged::{Judged, May, SECRET_UNBOUND, asker, judge};
+pub use judged::{Judged, May, SECRET_UNBOUND, asker, judge, secret_unbound};
 pub(crate) use lease::{Begun, begin, leased};
 pub use outcome::Outcome;
 

@@ -16,6 +16,9 @@ use crate::records::{Error, ReadTxn, found};
 
 /// Rows of a holder that are looked at.
 const LISTS_MAX: u32 = 256;
+/// Of a tool's schema: each is compiled, and may take so many bytes.
+const PATTERNS_MAX: usize = 32;
+const PATTERN_BYTES_MAX: usize = 64 << 10;
 const ERRORS_MAX: usize = 4;
 
 /// A tool, by the capability that it is.
@@ -211,7 +214,11 @@ fn unfit(schema: &Value, arguments: &Value) -> Option<String> {
         // One that refers to itself could be followed for ever: then the server alone says what fits.
         return (!arguments.is_object()).then(|| "the arguments are one JSON object".to_string());
     }
-    let compiled = jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema);
+    if patterns(schema) > PATTERNS_MAX {
+        return Some(format!("the server's schema of it has more than {PATTERNS_MAX} patterns, and cannot be used"));
+    }
+    let matched = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
+    let compiled = jsonschema::options().with_pattern_options(matched).build(schema);
     let compiled = match compiled {
         Ok(compiled) => compiled,
         Err(error) => return Some(clip(&format!("the server's schema of it cannot be used: {error}"))),
@@ -222,6 +229,22 @@ fn unfit(schema: &Value, arguments: &Value) -> Option<String> {
     };
     let errors: Vec<String> = compiled.iter_errors(arguments).take(ERRORS_MAX).map(told).collect();
     if errors.is_empty() { None } else { Some(errors.join("; ")) }
+}
+
+/// What is compiled of it at each look.
+fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Object(fields) => {
+            let named = fields.iter().map(|(name, value)| match (name.as_str(), value) {
+                ("pattern", _) => 1,
+                ("patternProperties", Value::Object(of_names)) => of_names.len(),
+                _ => 0,
+            });
+            named.sum::<usize>() + fields.values().map(patterns).sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 fn has_reference(schema: &Value) -> bool {

@@ -130,20 +130,43 @@ pub(crate) async fn perform(
         "filesystem.delete" => file.delete(at_path(arguments, "path", path)?).await,
         "filesystem.restore" => file.restore(at_path(arguments, "path", path)?).await,
         "process.run" => process::run(context, at_path(arguments, "cwd", path)?, audience, deadline).await,
+        reach if reach.starts_with("network.") => {
+            let cancel = audience.cancel.clone();
+            tokio::select! {
+                result = reached(reach, arguments, (path, credential), context, deadline) => result,
+                () = cancel.cancelled() => Ok(CallResult::killed("it was taken back while it reached out")),
+            }
+        }
+        other => {
+            if let Some(name) = Name::parse(other) {
+                return mcp::ask(context, name, arguments, audience, deadline).await;
+            }
+            Ok(unknown(other))
+        }
+    }
+}
+
+async fn reached(
+    capability: &str,
+    arguments: Value,
+    (path, credential): (Option<String>, Option<Box<Credential>>),
+    context: &CallContext,
+    deadline: Instant,
+) -> PerformResult {
+    match capability {
         "network.http_request" => network::http_request(context, read_arguments(arguments)?, deadline).await,
         "network.credentialed_request" => network::credentialed_request(context, arguments, credential, deadline).await,
         "network.download" => network::download(context, at_path(arguments, "path", path)?, deadline).await,
         "network.dns_lookup" => network::dns_lookup(context, read_arguments(arguments)?, deadline).await,
         "network.port_check" => network::port_check(context, read_arguments(arguments)?, deadline).await,
-        other => {
-            if let Some(name) = Name::parse(other) {
-                return mcp::ask(context, name, arguments, audience, deadline).await;
-            }
-            let sentence =
-                format!("this worker cannot do `{other}`: it is of another version than the daemon; restart it");
-            Ok(CallResult::failed("unknown_capability", sentence))
-        }
+        other => Ok(unknown(other)),
     }
+}
+
+fn unknown(capability: &str) -> CallResult {
+    let sentence =
+        format!("this worker cannot do `{capability}`: it is of another version than the daemon; restart it");
+    CallResult::failed("unknown_capability", sentence)
 }
 
 fn read_arguments<A: DeserializeOwned>(arguments: Value) -> Result<A, Abort> {

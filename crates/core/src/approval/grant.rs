@@ -171,13 +171,15 @@ impl Pattern {
         when.extend(self.port.map(|port| has("port", &format!("context.port == {port}"))));
         when.extend(self.key.as_deref().map(|key| has("key", &format!("context.key == {}", cedar_text(key)))));
         for (name, value) in &self.input {
+            // Names may be an agent's own words.
+            let name = cedar_text(name);
             let is = match value {
-                Argument::Flag(flag) => format!("context.input.{name} == {flag}"),
-                Argument::Number(number) => format!("context.input.{name} == {number}"),
-                Argument::Text(text) => format!("context.input.{name} == {}", cedar_text(text)),
+                Argument::Flag(flag) => format!("context.input[{name}] == {flag}"),
+                Argument::Number(number) => format!("context.input[{name}] == {number}"),
+                Argument::Text(text) => format!("context.input[{name}] == {}", cedar_text(text)),
                 Argument::Texts(texts) => {
                     let texts: Vec<String> = texts.iter().map(|text| cedar_text(text)).collect();
-                    format!("context.input.{name} == [{}]", texts.join(", "))
+                    format!("context.input[{name}] == [{}]", texts.join(", "))
                 }
             };
             when.push(format!("context.input has {name} && {is}"));

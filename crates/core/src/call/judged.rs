@@ -41,6 +41,12 @@ pub enum May {
 /// The floor's word for a secret that the call names and that nobody bound to its agent for that capability and host.
 pub const SECRET_UNBOUND: &str = "floor:secret_unbound";
 
+/// Of a call whose secret nobody bound.
+pub fn secret_unbound() -> Judgement {
+    let reason = "no secret of this name is bound to the agent for this host; `secrets.list` shows what is";
+    Judgement { reason: Some(reason.to_string()), ..Judgement::blocked(SECRET_UNBOUND) }
+}
+
 /// By the policy that the project has at this moment.
 fn policy(draft: &mut Draft<'_>) -> Result<Option<Digest>, Unread> {
     let Some(project) = draft.project else { return Ok(None) };
@@ -160,10 +166,8 @@ pub fn asker(actor: Actor, capability: &str) -> Actor {
 /// # Errors
 /// `Unread`.
 pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judged, Unread> {
-    let blocked = |rule: &str| {
-        let judgement = Judgement::blocked(rule);
-        Judged { judgement, shown: Shown::default(), may: May::Never, counted: false }
-    };
+    let never = |judgement| Judged { judgement, shown: Shown::default(), may: May::Never, counted: false };
+    let blocked = |rule: &str| never(Judgement::blocked(rule));
     let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
     let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
     let policy = policy(draft)?;
@@ -183,7 +187,7 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
         && secret::USED_BY.contains(&call.capability.as_str())
         && !secret::may_use(draft, caller.agent, &call.capability, &attributes)?
     {
-        return Ok(blocked(SECRET_UNBOUND));
+        return Ok(never(secret_unbound()));
     }
     let may = match judgement.verdict {
         Verdict::Autonomous | Verdict::Notify => May::Begin { grant: None },

@@ -2,9 +2,7 @@
 //! for lists, resources and prompts. No catalogue lists them: what tools there are, the server says. Must never: believe a server
 //! about what its tool does.
 use super::{Argument, Attributes, Effects, Place, Terms};
-use crate::bound::Hash;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// What all names of such capabilities begin with.
 pub const PREFIX: &str = "mcp.";
@@ -14,11 +12,6 @@ pub const SERVER_BYTES_MAX: usize = 32;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Of one agent.
 pub const SERVERS_MAX: usize = 16;
-
-/// A longer argument is judged by its hash.
-const TEXT_BYTES_MAX: usize = 8 * 1024;
-/// Arguments that are judged by name; of more, all are judged by one hash.
-const ARGUMENTS_MAX: usize = 64;
 
 /// What is asked of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,21 +116,14 @@ pub(super) fn attributes(method: Method<'_>, arguments: &Value) -> Attributes {
         Method::CallTool(_) => (None, Some(arguments)),
     };
     let bytes = Some(arguments.to_string().len() as u64);
-    let given = given.and_then(Value::as_object);
-    let input = match given {
-        Some(given) if given.len() > ARGUMENTS_MAX => {
-            let all = Hash::of(arguments.to_string().as_bytes());
-            BTreeMap::from([("*".to_string(), Argument::Text(format!("sha256:{all}")))])
-        }
-        Some(given) => given.iter().map(|(name, value)| (name.clone(), Argument::Text(text(value)))).collect(),
-        None => BTreeMap::new(),
-    };
+    // None is cut or left out, so that no padding takes one from a rule; what is too much in all is refused.
+    let given = given.and_then(Value::as_object).into_iter().flatten();
+    let input = given.map(|(name, value)| (name.clone(), Argument::Text(text(value)))).collect();
     Attributes { key, bytes, input, ..Attributes::default() }
 }
 
 fn text(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-    if text.len() <= TEXT_BYTES_MAX { text } else { format!("sha256:{}", Hash::of(text.as_bytes())) }
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 #[cfg(test)]

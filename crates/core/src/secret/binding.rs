@@ -90,6 +90,18 @@ pub(crate) fn may_use(
     }))
 }
 
+/// May a call use the secret that it names? By what is bound to its agent.
+pub fn covers(bound: &[BindingRow], capability: &str, attributes: &Attributes) -> bool {
+    let (Some(Argument::Text(name)), Some(host)) = (attributes.input.get("secret"), &attributes.host) else {
+        return false;
+    };
+    bound.iter().any(|row| {
+        name_key(&row.name) == name_key(name)
+            && row.capability == capability
+            && host_fits(&row.host, host, attributes.port)
+    })
+}
+
 fn bindings_of(draft: &mut Draft<'_>, name: &str) -> Result<Option<Vec<Binding>>, Unread> {
     let holder = draft.holder(Namespace::SecretName, &name_key(name))?;
     let Some(id) = holder.and_then(|id| id.parse::<SecretId>().ok()) else { return Ok(None) };

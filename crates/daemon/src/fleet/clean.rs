@@ -63,7 +63,11 @@ impl CleanFrames {
         }
         let scrubber = &self.scrubber;
         let (_, _, stream) = self.open.entry(key).or_insert_with(|| (holder, call, ScrubbedText::new(scrubber)));
-        stream.push(text)
+        let told = stream.push(text);
+        if stream.holds_nothing() {
+            self.open.remove(&key);
+        }
+        told
     }
 
     /// What was held back of its output is shown.

@@ -254,7 +254,9 @@ fn file(txn: &mut ReadTxn<'_>, item: Item) -> Result<ApprovalFile, Error> {
     let name = approval.agent_name.clone().unwrap_or_else(|| approval.agent.to_string());
     Ok(ApprovalFile {
         effect: effect(&name, known.map(|known| known.brief), &approval.capability),
-        effects: known.map_or("irreversible", |known| known.effects.into()).to_string(),
+        effects: capability::terms(&approval.capability)
+            .map_or("irreversible", |terms| terms.effects.into())
+            .to_string(),
         rule: Pattern::of(&approval.capability, &attributes).to_exception(&name),
         arguments,
         tokens,

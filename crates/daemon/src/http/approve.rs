@@ -18,6 +18,7 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use tenure_core::actor::Actor;
 use tenure_core::agent;
+use tenure_core::approval::PENDING;
 use tenure_wire::problem::Code;
 
 pub(crate) use link::Link;
@@ -103,10 +104,11 @@ async fn form(request: Request) -> Result<Answered, Failure> {
 async fn opened(api: &ApiState, mut request: Request) -> Result<(Link, Request), Failure> {
     let token = request.extract_parts::<Path<String>>().await.map(|Path(token)| token).unwrap_or_default();
     let from = request.extensions().get::<Peer>().and_then(|peer| peer.address());
-    if let Some(from) = from {
-        api.attempts.admit(from, None, Instant::now()).map_err(limited)?;
-    }
+    // A link cannot be guessed, so that one that is right never waits for those that are not.
     let Some(link) = Link::read(&token, api.reader().macs()) else {
+        if let Some(from) = from {
+            api.attempts.admit(from, None, Instant::now()).map_err(limited)?;
+        }
         return Err(wrong(api, from));
     };
     if link.expires <= api.app.committer.now().at {
@@ -132,6 +134,10 @@ fn wrong(api: &ApiState, from: Option<IpAddr>) -> Failure {
 async fn page_of(api: &ApiState, link: Link) -> Result<Response, Failure> {
     let file = api.records.read(move |txn| card(txn, link.approval)).await?;
     let file = file.ok_or_else(|| Code::ApprovalUnknown.problem("there is no such approval any more"))?;
+    if file.approval.status != PENDING {
+        let sentence = format!("It is {} already; a link shows no more of it.", file.approval.status);
+        return Ok(told(StatusCode::OK, "Answered", &sentence));
+    }
     Ok(shown(&file))
 }
 

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use tenure_core::agent::AgentRow;
 use tenure_core::budget::Whose;
 use tenure_core::call::HolderKind;
-use tenure_core::capability::{self, Capability};
+use tenure_core::capability::{self, mcp};
 use tenure_core::judge::Verdict;
 use tenure_core::plan::{Limits, Plan};
+use tenure_core::secret;
 use tenure_policy::Explanation;
 use tenure_store::ScrubState;
 use tenure_wire::api::budget::BudgetStatus;
@@ -40,6 +41,8 @@ const MODEL_TIMEOUT: Duration = Duration::from_secs(5);
 const FREE_BYTES_MIN: u64 = 256 << 20;
 /// Files that only the daemon's user may open.
 const OWN_FILES: [&str; 3] = ["", "tenure.db", "ledger.key"];
+/// Where no other key was stated, once there is a secret.
+const VAULT_KEY: &str = "vault.key";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(daemon)).routes(routes!(agent))
@@ -136,7 +139,8 @@ fn reserve(api: &ApiState) -> Check {
 }
 
 fn own_files(data_dir: &Path, owner: u32) -> Vec<Check> {
-    let checks = OWN_FILES.into_iter().map(|name| {
+    let vault = data_dir.join(VAULT_KEY).exists().then_some(VAULT_KEY);
+    let checks = OWN_FILES.into_iter().chain(vault).map(|name| {
         let path = data_dir.join(name);
         let part = if name.is_empty() { "data directory" } else { name };
         match std::fs::metadata(&path) {
@@ -229,23 +233,31 @@ async fn rules(api: &ApiState, row: &AgentRow, plan: &Plan, params: &CallParams)
             serde_json::from_str(text).map_err(wrong)?
         }
     };
-    let asked: Vec<&'static Capability> = match &params.capability {
-        Some(name) => vec![capability::find(name).ok_or_else(|| super::policies::no_capability(name))?],
-        None => capability::offered(&plan.tools, HolderKind::Execution).collect(),
+    let brought = plan.mcp.iter().map(|server| mcp::capability(&server.name, mcp::Method::ListTools));
+    let asked: Vec<String> = match &params.capability {
+        Some(name) => vec![name.clone()],
+        None => capability::offered(&plan.tools, HolderKind::Execution)
+            .map(|known| known.name.to_string())
+            .chain(brought)
+            .collect(),
     };
     let judge = api.candidate(None).await.ok();
     let mut checks = Vec::with_capacity(asked.len());
-    for capability in asked {
+    for capability in &asked {
+        let attributes = capability::attributes(capability, &input);
+        let attributes = attributes.ok_or_else(|| super::policies::no_capability(capability))?;
         let Some(judge) = &judge else {
             let next = "`tenure policy rollback NUMBER` applies a policy that loads";
-            checks.push(Check::not_in_force("rule", capability.name, "blocked: no policy is loaded", next));
+            checks.push(Check::not_in_force("rule", capability, "blocked: no policy is loaded", next));
             continue;
         };
-        let attributes = capability.attributes(&input);
-        let ask = super::policies::Asked::new(row, plan, capability.name, attributes, api.app.committer.now().at);
-        checks.push(judged(capability.name, &judge.explain(&ask.ask(judge.digest()))));
+        let ask = super::policies::Asked::new(row, plan, capability, attributes, api.app.committer.now().at);
         if params.capability.is_some() {
-            checks.extend(layers(capability.name, &judge.explain(&ask.ask(judge.digest()))));
+            let explanation = ask.explain(api, judge).await?;
+            checks.push(judged(capability, &explanation));
+            checks.extend(layers(capability, &explanation));
+        } else if !secret::USED_BY.contains(&capability.as_str()) {
+            checks.push(judged(capability, &ask.explain(api, judge).await?));
         }
     }
     Ok(checks)
@@ -308,7 +320,7 @@ fn limits(limits: &Limits) -> Vec<Check> {
         .collect();
     checks.push(match limits.micro_usd {
         Some(most) => Check::in_force("limit", "money", format!("{most} millionths of a US dollar in an execution")),
-        None => Check::not_set("limit", "money", "none in an execution", "state spec.execution.budget in the manifest"),
+        None => Check::not_set("limit", "money", "none in an execution", "state spec.limits.money in the manifest"),
     });
     checks
 }

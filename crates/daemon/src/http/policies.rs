@@ -14,10 +14,11 @@ use tenure_core::aggregate::{Command, Refusal};
 use tenure_core::call::{self, HolderKind};
 use tenure_core::capability::{self, Attributes};
 use tenure_core::fault::nearest;
-use tenure_core::judge::{Ask, Circumstances, Counters, Digest};
+use tenure_core::judge::{Ask, Circumstances, Counters, Digest, Verdict};
 use tenure_core::plan::Plan;
 use tenure_core::project;
 use tenure_core::project::policy::{Apply, PolicyRow};
+use tenure_core::secret;
 use tenure_core::time::Time;
 use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, default_bundle, floor};
 use tenure_store::rows::policies;
@@ -170,7 +171,7 @@ async fn check(
     let plan = api.records.read(move |txn| txn.plan(agent, revision)).await?;
     let policy = api.candidate(body.documents).await?;
     let asked = Asked::new(&row, &plan, &body.capability, attributes, api.app.committer.now().at);
-    Ok(Out(explained(policy.explain(&asked.ask(policy.digest())))))
+    Ok(Out(explained(asked.explain(&api, &policy).await?)))
 }
 
 /// A call that nobody makes, for the judge.
@@ -203,7 +204,20 @@ impl<'a> Asked<'a> {
         Asked { row, plan, capability, attributes, context }
     }
 
-    pub(super) fn ask(&self, policy: Digest) -> Ask<'_> {
+    /// By the policy, and by what is bound where it would use a secret.
+    pub(super) async fn explain(&self, api: &ApiState, policy: &Policy) -> Result<Explanation, Failure> {
+        let mut explanation = policy.explain(&self.ask(policy.digest()));
+        if secret::USED_BY.contains(&self.capability) && explanation.judgement.verdict != Verdict::Blocked {
+            let id = self.row.id;
+            let bound = api.records.read(move |txn| txn.secret_bindings(id)).await?;
+            if !secret::covers(&bound, self.capability, &self.attributes) {
+                explanation.judgement = call::secret_unbound();
+            }
+        }
+        Ok(explanation)
+    }
+
+    fn ask(&self, policy: Digest) -> Ask<'_> {
         Ask {
             actor: call::asker(Actor::Agent(self.row.id), self.capability),
             agent: self.row.id,

@@ -26,6 +26,7 @@ use super::body::{Json, Params, Segment};
 use super::lookup::{misnamed, quoted};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
+use crate::commit;
 use crate::vault::Locked;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
@@ -66,11 +67,15 @@ async fn keep(
         return Err(Code::SecretValueWrong.problem(detail).into());
     }
     let vault = &api.app.vault;
+    // Of two that keep the same version the second would take the first's value out of what is scrubbed.
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _turn = ONE_AT_A_TIME.lock().await;
     let sealed = vault.seal(id, version, bytes).map_err(locked)?;
     vault.remember(id, name, version, Zeroizing::new(bytes.to_vec()));
     let payload = api.app.committer.sealed_payload(sealed);
     let committed = api.app.committer.commit(actor, Command::Secret(id, command(payload))).await;
-    if committed.is_err() {
+    // Of what the store failed at nobody knows: then it is scrubbed until the daemon starts anew.
+    if matches!(committed, Err(commit::Error::Refused(_))) {
         vault.forget(id, version);
     }
     committed?;
@@ -182,9 +187,7 @@ async fn bind(
     match api.app.committer.commit(caller.actor, Command::Secret(row.id, secret::Command::Bind { binding })).await {
         // As wanted already.
         Ok(_) => {}
-        Err(crate::commit::Error::Refused(tenure_core::aggregate::Refusal::Secret(
-            secret::Refusal::AlreadyBound {},
-        ))) => {}
+        Err(commit::Error::Refused(tenure_core::aggregate::Refusal::Secret(secret::Refusal::AlreadyBound {}))) => {}
         Err(error) => return Err(error.into()),
     }
     api.secret(&row.id.to_string()).await.map(Out)

@@ -3,6 +3,7 @@
 use super::sheet::{Case, Say, Sheet, command, command_also_by_shell, like, literal, words};
 use serde_json::{Map, Value};
 use tenure_core::approval::cedar_text;
+use tenure_core::capability::mcp;
 
 const RUN: &[&str] = &["process.run"];
 const READ: &[&str] = &["filesystem.read", "filesystem.list", "filesystem.stat"];
@@ -16,7 +17,7 @@ const EDIT_ALSO_BY_DOWNLOAD: &[&str] = &[
     "filesystem.restore",
     "network.download",
 ];
-const WEB: &[&str] = &["network.http_request", "network.download"];
+const WEB: &[&str] = &["network.http_request", "network.credentialed_request", "network.download"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
@@ -107,6 +108,9 @@ fn one(sheet: &mut Sheet, allowed: &mut Allowed, list: List, rule: &str, line: u
     let specifier = specifier.filter(|text| !text.is_empty() && *text != "*");
     let tightens = list != List::Allow;
     let whole = || Case { condition: None, example: None };
+    if let Some(named) = tool.strip_prefix("mcp__") {
+        return of_server(sheet, list, (named, rule), line);
+    }
     let (actions, case) = match tool {
         "Bash" => (RUN, specifier.map_or_else(|| Ok(whole()), |text| commands(text, tightens))?),
         "Read" => (READ, specifier.map_or_else(|| Ok(whole()), |text| path(text, tightens, "filesystem.read"))?),
@@ -122,11 +126,6 @@ fn one(sheet: &mut Sheet, allowed: &mut Allowed, list: List, rule: &str, line: u
         }
         "WebFetch" => (WEB, specifier.map_or_else(|| Ok(whole()), domain)?),
         "WebSearch" => return Err("no capability here searches the web".to_string()),
-        mcp if mcp.starts_with("mcp__") => {
-            return Err(
-                "tools of MCP servers are no capabilities yet: list the server's tools in the manifest".to_string()
-            );
-        }
         "Agent" | "Task" | "Skill" | "SlashCommand" | "TodoWrite" | "NotebookEdit" | "NotebookRead"
         | "ExitPlanMode" | "KillShell" | "BashOutput" | "PowerShell" => {
             return Err(format!("{tool} is a tool of Claude Code's own"));
@@ -148,6 +147,28 @@ fn one(sheet: &mut Sheet, allowed: &mut Allowed, list: List, rule: &str, line: u
             list.push(case);
         }
     }
+    Ok(())
+}
+
+/// A tool of an MCP server, or all of its: `server__tool`, `server`.
+fn of_server(sheet: &mut Sheet, list: List, (named, rule): (&str, &str), line: u32) -> Result<(), String> {
+    let (server, tool) = named.split_once("__").unwrap_or((named, "*"));
+    let action = format!("{}{server}.{tool}", mcp::PREFIX);
+    let example = format!("{}{server}.{}", mcp::PREFIX, if tool == "*" { "a" } else { tool });
+    if mcp::Name::parse(&example).is_none() {
+        return Err(
+            "a server's name has lower-case letters, digits, `-` and `_` here: call it so in the manifest".into()
+        );
+    }
+    let say = match list {
+        List::Deny => Say::Forbid,
+        List::Ask => Say::Ask,
+        List::Allow => {
+            return Err("the servers that a manifest names may be used unasked: nothing is to be said".to_string());
+        }
+    };
+    let case = Case { condition: None, example: Some(format!("{{capability = '{example}'}}")) };
+    sheet.rule(&format!("line {line}, {}: {rule}", word(list)), say, &[&action], &case, None);
     Ok(())
 }
 

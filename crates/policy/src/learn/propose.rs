@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use std::collections::{BTreeMap, BTreeSet};
 use tenure_core::approval::{PathPattern, Pattern, cedar_text};
 use tenure_core::bound::Hash;
-use tenure_core::capability::{Effects, catalogue, find};
+use tenure_core::capability::{Effects, catalogue, terms};
 use tenure_core::judge::Verdict;
 
 /// A rule that is not proven yet.
@@ -187,7 +187,7 @@ fn narrow(groups: &[Group], drafts: &mut Vec<Draft>, notes: &mut Vec<String>) {
     }
     for (capability, groups) in &capabilities {
         let count: u64 = groups.iter().map(|group| group.count).sum();
-        let harmless = find(capability).is_none_or(|known| known.effects == Effects::None && !reaches_out(capability));
+        let harmless = terms(capability).is_none_or(|known| known.effects == Effects::None && !reaches_out(capability));
         if count >= MADE_MIN && !harmless {
             draft(only_such(capability, groups, count), drafts, notes);
         }

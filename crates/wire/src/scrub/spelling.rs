@@ -112,6 +112,11 @@ fn texts(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
         forms.insert(json(&ascii).into_bytes());
         forms.insert(ascii.into_bytes());
     }
+    for upper in [false, true] {
+        let ascii = unicode(&plain, upper);
+        forms.insert(signs(&plain, upper).into_bytes());
+        forms.insert(signs(&ascii, upper).into_bytes());
+    }
     forms.insert(json(&plain).into_bytes());
     forms.insert(slashes.into_bytes());
     forms.insert(plain.into_bytes());
@@ -124,6 +129,19 @@ fn texts(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
 fn json(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_string()
+}
+
+/// What a page could be broken by, as Go and Rails write it in JSON.
+fn signs(text: &str, upper: bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' | '<' | '>' | '\'' if upper => escaped.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            '&' | '<' | '>' | '\'' => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// All that is not ASCII as `\u` and four digits.

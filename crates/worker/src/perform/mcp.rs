@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 /// For one request of a server; the holder's own time is often less.
+const TAKE_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// From a program's start to its greeting: some are installed when they are first run.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -166,7 +167,8 @@ impl Exchange<'_> {
                 Some(text) = progress.recv() => self.audience.shown.push(false, text.as_bytes()),
             }
         };
-        connection.take_back(id).await;
+        // One that hangs is told nothing: the call is over.
+        let _ = tokio::time::timeout(TAKE_BACK_TIMEOUT, connection.take_back(id)).await;
         Err(why)
     }
 }

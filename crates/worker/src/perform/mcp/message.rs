@@ -63,6 +63,9 @@ pub(super) fn answer(id: &Value, method: &str) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": message}})
 }
 
+/// It is given back in the answer.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Incoming {
     Answer {
@@ -97,7 +100,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Incoming, String> {
     let method = message.get("method").and_then(Value::as_str).map(str::to_owned);
     let id = message.get("id").cloned().filter(|id| !id.is_null());
     match (method, id) {
-        (Some(method), Some(id)) => Ok(Incoming::Request { id, method }),
+        (Some(_), Some(Value::String(id))) if id.len() > REQUEST_ID_BYTES_MAX => {
+            Err(format!("the id of a request has more than {REQUEST_ID_BYTES_MAX} bytes"))
+        }
+        (Some(method), Some(id @ (Value::String(_) | Value::Number(_)))) => Ok(Incoming::Request { id, method }),
+        (Some(_), Some(_)) => Err("the id of a request is neither a text nor a number".to_owned()),
         (Some(method), None) if method == "notifications/progress" => {
             let params = &message["params"];
             let Some(id) = params["progressToken"].as_u64() else { return Ok(Incoming::Other) };
