@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn two_calls_with_different_arguments_are_never_judged_as_one() {
         let seen = |arguments| attributes(Method::CallTool("send"), &arguments);
-        let long = "a".repeat(TEXT_BYTES_MAX + 1);
+        let long = "a".repeat(8 * 1024 + 1);
         let calls = [
             json!({"to": "a"}),
             json!({"to": "b"}),
@@ -156,8 +156,8 @@ mod tests {
             json!({"to": ["a"]}),
             json!({"to": format!("{long}a")}),
             json!({"to": format!("{long}b")}),
-            Value::Object((0..=ARGUMENTS_MAX).map(|n| (n.to_string(), json!("a"))).collect()),
-            Value::Object((0..=ARGUMENTS_MAX).map(|n| (n.to_string(), json!("b"))).collect()),
+            Value::Object((0..=64).map(|n| (n.to_string(), json!("a"))).collect()),
+            Value::Object((0..=64).map(|n| (n.to_string(), json!("b"))).collect()),
         ];
         for (place, one) in calls.iter().enumerate() {
             for other in &calls[place + 1..] {
@@ -165,5 +165,9 @@ mod tests {
             }
         }
         assert_eq!(seen(json!({"to": "a"})), seen(json!({"to": "a"})), "the control: the same call is");
+        let mut padded: serde_json::Map<String, Value> = (0..=64).map(|n| (n.to_string(), json!("a"))).collect();
+        padded.insert("sql".into(), json!(format!("{long}DROP")));
+        let whole = seen(Value::Object(padded)).input.get("sql").cloned();
+        assert_eq!(whole, Some(Argument::Text(format!("{long}DROP"))), "no padding takes one from a rule");
     }
 }
