@@ -96,13 +96,20 @@ pub fn agents_queued(sql: &mut dyn Sql, after: Option<AgentId>, limit: u32) -> R
     sql.all(text, &[Cell::Text(&after), Cell::Int(limit.into())], |row| row.parse(0))
 }
 
-/// A page of the queued executions of an agent, oldest first.
+/// A page of the queued executions of an agent that have begun, then one of those that have not, each oldest first.
 ///
 /// # Errors
 /// The database's.
 pub fn queued_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<ExecutionRow>, Error> {
-    let text = ExecutionRow::select("WHERE agent = $1 AND status = 'queued' ORDER BY id LIMIT $2");
-    sql.all(&text, &[Cell::Text(&agent.to_string()), Cell::Int(limit.into())], ExecutionRow::read)
+    let agent = agent.to_string();
+    let mut rows = Vec::new();
+    // Those that have begun hold a place among what runs of their agent, so that none that has not can go before them.
+    for which in ["iterations > 0", "iterations = 0"] {
+        let text =
+            ExecutionRow::select(&format!("WHERE agent = $1 AND status = 'queued' AND {which} ORDER BY id LIMIT $2"));
+        rows.extend(sql.all(&text, &[Cell::Text(&agent), Cell::Int(limit.into())], ExecutionRow::read)?);
+    }
+    Ok(rows)
 }
 
 /// How many executions of an agent are queued before one, counted up to 1,000.
