@@ -27,7 +27,7 @@ pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
 pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
 pub use mcp::{Mcp, McpClient, McpVerb};
-pub use policy::{Check, Documents, Explain, Policy};
+pub use policy::{Candidate, Check, Documents, Explain, Policy};
 pub use prices::Prices;
 pub use retention::{Retention, Wanted as RetentionWanted};
 pub use sandbox::Sandbox;

@@ -22,6 +22,21 @@ pub enum Actor {
     Validator,
 }
 
+impl Actor {
+    /// The agent, where it is one.
+    pub fn agent(self) -> Option<AgentId> {
+        match self {
+            Actor::Agent(agent) => Some(agent),
+            Actor::Owner { .. }
+            | Actor::Key(_)
+            | Actor::Link(_)
+            | Actor::Worker(_)
+            | Actor::Daemon
+            | Actor::Validator => None,
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -74,6 +74,13 @@ pub struct Held {
     pub people: u32,
 }
 
+impl Held {
+    pub(crate) fn binds(&self, each: &mut dyn FnMut(&Hash)) {
+        each(&self.arguments);
+        each(&self.attributes);
+    }
+}
+
 /// A person allows a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowed {

@@ -238,7 +238,21 @@ pub struct Ended {
     pub level: Option<String>,
 }
 
+impl Called {
+    pub(crate) fn binds(&self, each: &mut dyn FnMut(&Hash)) {
+        each(&self.arguments);
+        each(&self.attributes);
+    }
+}
+
 impl Ended {
+    /// A stored value was there before; what else it holds comes with it.
+    pub(crate) fn binds(&self, each: &mut dyn FnMut(&Hash)) {
+        if self.gives_stored() {
+            self.result.iter().for_each(|value| each(&value.hash));
+        }
+    }
+
     /// Its result is a stored value, which is not the call's own: no other result is said with a detail.
     pub fn gives_stored(&self) -> bool {
         self.detail.is_some()

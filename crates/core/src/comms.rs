@@ -237,15 +237,7 @@ impl MessageRow {
 
     /// The sender, where it is an agent.
     pub fn asker(&self) -> Option<AgentId> {
-        match self.sender {
-            Actor::Agent(agent) => Some(agent),
-            Actor::Owner { .. }
-            | Actor::Key(_)
-            | Actor::Link(_)
-            | Actor::Worker(_)
-            | Actor::Daemon
-            | Actor::Validator => None,
-        }
+        self.sender.agent()
     }
 
     /// As a text that both parties know it by: the given one, or its own id.

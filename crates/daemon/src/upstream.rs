@@ -311,6 +311,12 @@ mod tests {
         ] {
             assert_eq!(misfit(&mail(&[("t", schema.clone())]), "mcp.mail.t", json!({"a": 1})), None, "{schema}");
         }
+        let large = json!({"properties": {"a": {"pattern": "\\w{2000}"}}});
+        let many: Vec<Value> = (0..=PATTERNS_MAX).map(|n| json!({"pattern": format!("a{n}")})).collect();
+        for schema in [large, json!({"anyOf": many})] {
+            let told = misfit(&mail(&[("t", schema.clone())]), "mcp.mail.t", json!({"a": "b"})).unwrap_or_default();
+            assert!(told.contains("cannot be used"), "{schema}: {told}");
+        }
         let broken = mail(&[("t", json!({"type": "objekt"}))]);
         assert!(misfit(&broken, "mcp.mail.t", json!({})).is_some_and(|told| told.contains("cannot be used")));
     }

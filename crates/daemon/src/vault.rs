@@ -42,8 +42,9 @@ pub struct Locked {
 
 pub struct Vault {
     scrubber: Scrubber,
-    /// Held for microseconds, never across an await.
+    /// Held while what is scrubbed is made anew, never across an await.
     inner: Mutex<Inner>,
+    keeping: tokio::sync::Mutex<()>,
 }
 
 struct Inner {
@@ -76,7 +77,7 @@ impl Vault {
     pub fn new(scrubber: Scrubber) -> Vault {
         let (why, next) = ("the vault was not unlocked".to_string(), "start the daemon".to_string());
         let inner = Inner { door: Door::Locked(Locked { why, next }), known: BTreeMap::new() };
-        Vault { scrubber, inner: Mutex::new(inner) }
+        Vault { scrubber, inner: Mutex::new(inner), keeping: tokio::sync::Mutex::new(()) }
     }
 
     pub fn scrubber(&self) -> &Scrubber {
@@ -85,6 +86,11 @@ impl Vault {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a value is kept: of two of the same version the second would take the first out of what is scrubbed.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.keeping.lock().await
     }
 
     /// Where its key comes from; or why it opens nothing.

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use tenure_core::actor::Actor;
 use tenure_core::capability::Attributes;
 use tenure_core::id::{AgentId, CallId};
-use tenure_core::judge::{Ask, Circumstances, Judgement, UNKNOWN_CAPABILITY, Verdict};
+use tenure_core::judge::{Ask, Circumstances, Digest, Judgement, UNKNOWN_CAPABILITY, Verdict};
 
 /// Calls whose judgement is kept, so that the same call is judged once.
 const REMEMBERED_MAX: usize = 65_536;
@@ -38,6 +38,22 @@ pub struct RecordedCall {
     /// What it was judged to be.
     pub verdict: Verdict,
     pub fate: Fate,
+}
+
+impl RecordedCall {
+    /// As a policy is asked about it; none where what was judged is erased.
+    pub fn ask(&self, policy: Digest) -> Option<Ask<'_>> {
+        Some(Ask {
+            actor: self.actor,
+            agent: self.agent,
+            revision: self.revision,
+            capability: &self.capability,
+            attributes: self.attributes.as_ref()?,
+            tools: &self.tools,
+            context: &self.context,
+            policy: Some(policy),
+        })
+    }
 }
 
 /// What became of a recorded call.

@@ -140,6 +140,16 @@ pub struct Documents {
 }
 
 #[derive(Debug, Args)]
+pub struct Candidate {
+    /// By a candidate: a folder, or a file of --layer.
+    #[arg(long, value_name = "PATH")]
+    pub with: Option<PathBuf>,
+    /// Of --with, where it is a file.
+    #[arg(long, default_value = "project", value_parser = named)]
+    pub layer: String,
+}
+
+#[derive(Debug, Args)]
 pub struct Explain {
     /// A recorded call, by its id; or describe one with --agent and --capability.
     #[arg(conflicts_with_all = ["agent", "capability", "input"], required_unless_present_all = ["agent", "capability"])]
@@ -153,12 +163,8 @@ pub struct Explain {
     /// Its arguments, as JSON; `@FILE` and `-` are read.
     #[arg(long, value_name = "JSON")]
     pub input: Option<String>,
-    /// By a candidate: a folder, or a file of --layer.
-    #[arg(long, value_name = "PATH")]
-    pub with: Option<PathBuf>,
-    /// Of --with, where it is a file.
-    #[arg(long, default_value = "project", value_parser = named)]
-    pub layer: String,
+    #[command(flatten)]
+    pub by: Candidate,
 }
 
 #[derive(Debug, Args)]
@@ -172,10 +178,6 @@ pub struct Check {
     /// Its arguments, as JSON; `@FILE` and `-` are read.
     #[arg(long, value_name = "JSON")]
     pub input: Option<String>,
-    /// By a candidate: a folder, or a file of --layer.
-    #[arg(long, value_name = "PATH")]
-    pub with: Option<PathBuf>,
-    /// Of --with, where it is a file.
-    #[arg(long, default_value = "project", value_parser = named)]
-    pub layer: String,
+    #[command(flatten)]
+    pub by: Candidate,
 }

@@ -238,14 +238,14 @@ async fn check_call(client: &Client, check: args::Check, output: Output) -> Resu
 
 async fn checked(client: &Client, check: args::Check) -> Result<PolicyExplanation, Failure> {
     let input = check.input.as_deref().map(|text| typed::json(text, false, "input", INPUT_BYTES_MAX)).transpose()?;
-    let documents = with(client, check.with.as_deref(), &check.layer).await?;
+    let documents = tried(client, &check.by).await?;
     let asked = CheckPolicy { agent: check.agent, capability: check.capability, input, documents };
     Ok(client.check_policy(&asked).await?)
 }
 
-async fn with(client: &Client, path: Option<&Path>, layer: &str) -> Result<Option<Vec<PolicyDocument>>, Failure> {
-    match path {
-        Some(path) => Ok(Some(candidate(client, path, layer, None).await?)),
+async fn tried(client: &Client, by: &args::Candidate) -> Result<Option<Vec<PolicyDocument>>, Failure> {
+    match &by.with {
+        Some(path) => Ok(Some(candidate(client, path, &by.layer, None).await?)),
         None => Ok(None),
     }
 }
@@ -257,13 +257,12 @@ async fn explain_call(client: &Client, explain: args::Explain, output: Output) -
                 Failure::new(Exit::Usage, format!("`{}` is no id of a call", one_line(&call)))
                     .next("`tenure execution logs ID -o json` shows the ids of what an execution called")
             })?;
-            let documents = with(client, explain.with.as_deref(), &explain.layer).await?;
+            let documents = tried(client, &explain.by).await?;
             client.explain_policy(&ExplainPolicy { call, documents }).await?
         }
         (None, agent, capability) => {
             let (agent, capability) = (agent.unwrap_or_default(), capability.unwrap_or_default());
-            let (input, with, layer) = (explain.input, explain.with, explain.layer);
-            checked(client, args::Check { agent, capability, input, with, layer }).await?
+            checked(client, args::Check { agent, capability, input: explain.input, by: explain.by }).await?
         }
     };
     output.show(&explanation, || {

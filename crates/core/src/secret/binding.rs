@@ -81,25 +81,37 @@ pub(crate) fn may_use(
     capability: &str,
     attributes: &Attributes,
 ) -> Result<bool, Unread> {
-    let (Some(Argument::Text(name)), Some(host)) = (attributes.input.get("secret"), &attributes.host) else {
-        return Ok(false);
-    };
-    let Some(bindings) = bindings_of(draft, name)? else { return Ok(false) };
-    Ok(bindings.iter().any(|binding| {
-        binding.agent == agent && binding.capability == capability && host_fits(&binding.host, host, attributes.port)
-    }))
+    let Some(used) = Used::by(capability, attributes) else { return Ok(false) };
+    let Some(bindings) = bindings_of(draft, used.name)? else { return Ok(false) };
+    Ok(bindings.iter().any(|bound| bound.agent == agent && used.fits(&bound.capability, &bound.host)))
 }
 
 /// May a call use the secret that it names? By what is bound to its agent.
 pub fn covers(bound: &[BindingRow], capability: &str, attributes: &Attributes) -> bool {
-    let (Some(Argument::Text(name)), Some(host)) = (attributes.input.get("secret"), &attributes.host) else {
-        return false;
-    };
-    bound.iter().any(|row| {
-        name_key(&row.name) == name_key(name)
-            && row.capability == capability
-            && host_fits(&row.host, host, attributes.port)
+    Used::by(capability, attributes).is_some_and(|used| {
+        let names_it = |row: &BindingRow| name_key(&row.name) == name_key(used.name);
+        bound.iter().any(|row| names_it(row) && used.fits(&row.capability, &row.host))
     })
+}
+
+/// What a call names that would use a secret.
+struct Used<'a> {
+    name: &'a str,
+    capability: &'a str,
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Used<'a> {
+    fn by(capability: &'a str, attributes: &'a Attributes) -> Option<Used<'a>> {
+        let Some(Argument::Text(name)) = attributes.input.get("secret") else { return None };
+        Some(Used { name, capability, host: attributes.host.as_deref()?, port: attributes.port })
+    }
+
+    /// Is it this capability and host that something is bound to?
+    fn fits(&self, capability: &str, host: &str) -> bool {
+        self.capability == capability && host_fits(host, self.host, self.port)
+    }
 }
 
 fn bindings_of(draft: &mut Draft<'_>, name: &str) -> Result<Option<Vec<Binding>>, Unread> {

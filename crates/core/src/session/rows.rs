@@ -181,16 +181,12 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
 pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
     brings(event, &mut |bound| each(&bound.hash));
     if let Event::CallCalled(called) = event {
-        each(&called.arguments);
-        each(&called.attributes);
+        called.binds(each);
     }
     if let Event::CallHeld(held) = event {
-        each(&held.arguments);
-        each(&held.attributes);
+        held.binds(each);
     }
-    if let Event::CallEnded(ended) = event
-        && ended.gives_stored()
-    {
-        ended.result.iter().for_each(|value| each(&value.hash));
+    if let Event::CallEnded(ended) = event {
+        ended.binds(each);
     }
 }

@@ -221,7 +221,7 @@ fn shown(txn: &mut ReadTxn<'_>, rows: Vec<Item>) -> Result<Vec<Approval>, Error>
         shown.push(Approval {
             id,
             agent: item.agent,
-            agent_name: names.of(txn, item.agent)?,
+            agent_name: names.of(txn.parts().0, item.agent)?,
             execution: listed.holder.execution(),
             session: listed.holder.session(),
             call: listed.call,
@@ -363,7 +363,7 @@ fn grants(txn: &mut ReadTxn<'_>, rows: Vec<Item>, wall: Time) -> Result<Vec<Gran
     let mut shown = Vec::with_capacity(rows.len());
     for item in rows {
         let Ok(grant) = item.parse_data::<approvals::Grant>() else { continue };
-        let agent_name = names.of(txn, item.agent)?;
+        let agent_name = names.of(txn.parts().0, item.agent)?;
         let name = agent_name.clone().unwrap_or_else(|| item.agent.to_string());
         let scope = match grant.scope {
             Scope::Until { at } => format!("until {at}"),
@@ -418,9 +418,10 @@ mod tests {
                 json!({"url": "https://a.example/x", "method": "GET"}),
                 json!({"url": "https://a.example/x", "method": "PUT"}),
             ),
+            ("mcp.mail.send", json!({"to": "a", "reply-to": "b"}), json!({"to": "a", "reply-to": "c"})),
+            ("mcp.mail.send", json!({"a || true || context.input.b": "x"}), json!({"to": "a"})),
         ] {
-            let known = capability::find(name).unwrap();
-            let exception = Pattern::of(name, &known.attributes(&input)).to_exception("coder");
+            let exception = Pattern::of(name, &capability::attributes(name, &input).unwrap()).to_exception("coder");
             let rule = format!(
                 "@verdict(\"approval_required\")\npermit(principal, action == Action::\"{name}\", resource)\n{exception};\n"
             );

@@ -138,7 +138,7 @@ fn alerts(txn: &mut ReadTxn<'_>, rows: Vec<Item>) -> Result<Vec<Alert>, Error> {
     let mut names = Names::default();
     let mut shown = Vec::with_capacity(rows.len());
     for item in rows {
-        let agent_name = names.of(txn, item.agent)?;
+        let agent_name = names.of(txn.parts().0, item.agent)?;
         let message = item.text.map(|text| found(txn.text(text))).transpose()?.flatten();
         let Ok(id) = item.key.parse() else { continue };
         shown.push(Alert {

@@ -9,11 +9,11 @@ use tenure_core::item::{Item, ItemKind};
 use tenure_core::manifest::nearest;
 use tenure_store::rows::executions::{self, Filter};
 use tenure_store::rows::{Match, Page, agents, items};
+use tenure_store::sql::Sql;
 use tenure_wire::problem::{Code, Problem};
 
 use super::ApiState;
 use super::problem::Failure;
-use crate::records::{Error, ReadTxn};
 
 /// Names that are looked through for a near word.
 const NAMES_MAX: u32 = 500;
@@ -32,11 +32,11 @@ pub(super) struct Sought {
 pub(super) struct Names(BTreeMap<AgentId, Option<String>>);
 
 impl Names {
-    pub(super) fn of(&mut self, txn: &mut ReadTxn<'_>, agent: AgentId) -> Result<Option<String>, Error> {
+    pub(super) fn of(&mut self, sql: &mut dyn Sql, agent: AgentId) -> Result<Option<String>, tenure_store::Error> {
         if let Some(name) = self.0.get(&agent) {
             return Ok(name.clone());
         }
-        let name = agents::get(txn.parts().0, agent)?.map(|entry| entry.name);
+        let name = agents::get(sql, agent)?.map(|entry| entry.name);
         Ok(self.0.entry(agent).or_insert(name).clone())
     }
 }

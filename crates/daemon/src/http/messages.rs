@@ -1,6 +1,5 @@
 //! `/v1/agents/{agent}/messages`, `/v1/messages`, `/v1/dead-letters` and `/v1/channels`: people write to agents, and see
 //! what agents write to each other.
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json as Out;
@@ -13,7 +12,7 @@ use tenure_core::aggregate::{Command, Event, Refusal};
 use tenure_core::call::Holder;
 use tenure_core::comms::{self, DEADLINE_SECONDS_MAX, MessageRow, Priority, Spoken};
 use tenure_core::id::{AgentId, MessageId};
-use tenure_store::rows::{Match, agents, messages};
+use tenure_store::rows::{Match, messages};
 use tenure_store::sql::Sql;
 use tenure_wire::api::List;
 use tenure_wire::api::message::{Channel, Message, MessageFile, SendMessage};
@@ -26,7 +25,7 @@ use super::ApiState;
 use super::auth::{Operator, Viewer};
 use super::body::{Json, Params, Segment};
 use super::executions::idempotency;
-use super::lookup::{misnamed, quoted};
+use super::lookup::{Names, misnamed, quoted};
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::commit;
@@ -328,23 +327,12 @@ impl ApiState {
 
 /// As people see them, with the names that agents have now.
 fn shown(sql: &mut dyn Sql, spoken: Vec<Spoken>) -> Result<Vec<Message>, tenure_store::Error> {
-    let mut names: BTreeMap<AgentId, Option<String>> = BTreeMap::new();
+    let mut names = Names::default();
     let mut items = Vec::with_capacity(spoken.len());
     for Spoken { row, body } in spoken {
-        let to_name = match row.recipient {
-            Actor::Agent(agent) => match names.get(&agent) {
-                Some(name) => name.clone(),
-                None => {
-                    let name = agents::get(sql, agent)?.map(|entry| entry.name);
-                    names.entry(agent).or_insert(name).clone()
-                }
-            },
-            Actor::Owner { .. }
-            | Actor::Key(_)
-            | Actor::Link(_)
-            | Actor::Worker(_)
-            | Actor::Daemon
-            | Actor::Validator => None,
+        let to_name = match row.recipient.agent() {
+            Some(agent) => names.of(sql, agent)?,
+            None => None,
         };
         items.push(Message {
             id: row.id,

@@ -259,19 +259,9 @@ async fn explain(
         let _one = one_at_a_time()?;
         call.context.counters = policy::counters(Arc::clone(&api.app), &call).await?;
     }
-    let Some(attributes) = &call.attributes else {
+    let Some(ask) = call.ask(candidate.digest()) else {
         let told = format!("what was judged of {id} is erased, so that nobody can say how it would be judged");
         return Err(Code::Erased.problem(told).into());
-    };
-    let ask = Ask {
-        actor: call.actor,
-        agent: call.agent,
-        revision: call.revision,
-        capability: &call.capability,
-        attributes,
-        tools: &call.tools,
-        context: &call.context,
-        policy: Some(candidate.digest()),
     };
     let recorded = RecordedJudgement {
         call: id,

@@ -53,7 +53,7 @@ async fn set(State(api): State<Arc<ApiState>>, Owner(caller): Owner, Json(new): 
     api.secret(&id.to_string()).await.map(Out)
 }
 
-/// Seals a value and commits what binds it. It is scrubbed before anything can use it, and forgotten where it is refused.
+/// Seals a value and commits what binds it. It is scrubbed before anything can use it, and forgotten where the decision refuses it.
 async fn keep(
     api: &ApiState,
     actor: Actor,
@@ -67,9 +67,7 @@ async fn keep(
         return Err(Code::SecretValueWrong.problem(detail).into());
     }
     let vault = &api.app.vault;
-    // Of two that keep the same version the second would take the first's value out of what is scrubbed.
-    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _turn = ONE_AT_A_TIME.lock().await;
+    let _turn = vault.turn().await;
     let sealed = vault.seal(id, version, bytes).map_err(locked)?;
     vault.remember(id, name, version, Zeroizing::new(bytes.to_vec()));
     let payload = api.app.committer.sealed_payload(sealed);

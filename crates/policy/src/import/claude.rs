@@ -1,22 +1,13 @@
 //! Claude Code's `settings.json`: `permissions` with its three lists, its mode and its folders. There a first match of deny, ask
 //! and allow decides; here the strictest rule holds, which is the same.
-use super::sheet::{Case, Say, Sheet, command, command_also_by_shell, like, literal, words};
+use super::sheet::{Case, RUN, Say, Sheet, WRITE, command, command_also_by_shell, like, literal, words};
 use serde_json::{Map, Value};
 use tenure_core::approval::cedar_text;
 use tenure_core::capability::mcp;
 
-const RUN: &[&str] = &["process.run"];
 const READ: &[&str] = &["filesystem.read", "filesystem.list", "filesystem.stat"];
 const EDIT: &[&str] =
     &["filesystem.write", "filesystem.append", "filesystem.edit", "filesystem.delete", "filesystem.restore"];
-const EDIT_ALSO_BY_DOWNLOAD: &[&str] = &[
-    "filesystem.write",
-    "filesystem.append",
-    "filesystem.edit",
-    "filesystem.delete",
-    "filesystem.restore",
-    "network.download",
-];
 const WEB: &[&str] = &["network.http_request", "network.credentialed_request", "network.download"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +107,10 @@ fn one(sheet: &mut Sheet, allowed: &mut Allowed, list: List, rule: &str, line: u
         "Read" => (READ, specifier.map_or_else(|| Ok(whole()), |text| path(text, tightens, "filesystem.read"))?),
         "Edit" | "MultiEdit" => {
             let case = specifier.map_or_else(|| Ok(whole()), |text| path(text, tightens, "filesystem.write"))?;
-            (if tightens && case.condition.is_some() { EDIT_ALSO_BY_DOWNLOAD } else { EDIT }, case)
+            (if tightens && case.condition.is_some() { WRITE } else { EDIT }, case)
         }
         "Write" if specifier.is_none() => (EDIT, whole()),
-        "Write" if tightens => (EDIT_ALSO_BY_DOWNLOAD, path(specifier.unwrap_or_default(), true, "filesystem.write")?),
+        "Write" if tightens => (WRITE, path(specifier.unwrap_or_default(), true, "filesystem.write")?),
         "Write" => return Err("Claude Code asks Edit(…) alone of a path: write it so".to_string()),
         "Glob" | "Grep" | "LS" => {
             return Err("searches read files here as filesystem.list and filesystem.read: write Read(…)".to_string());

@@ -1,17 +1,8 @@
 //! Codex' `config.toml`, or a file of its `prefix_rule`s. What a program opens and reaches is the manifest's to say, and so is the
 //! sandbox: here its modes become rules on the calls that write and that use the network.
-use super::sheet::{Case, Say, Sheet, command, like, literal, run_example, words};
+use super::sheet::{Case, RUN, Say, Sheet, WRITE, command, like, literal, run_example, words};
 use super::starlark::{Call, Value as Said, calls};
 
-const RUN: &[&str] = &["process.run"];
-const WRITE: &[&str] = &[
-    "filesystem.write",
-    "filesystem.append",
-    "filesystem.edit",
-    "filesystem.delete",
-    "filesystem.restore",
-    "network.download",
-];
 const NETWORK: &[&str] = &["network.*"];
 
 pub(super) fn read(text: &str) -> Result<Sheet, String> {

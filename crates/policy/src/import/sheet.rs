@@ -2,6 +2,17 @@
 use super::{Imported, LeftOut};
 use tenure_core::approval::cedar_text;
 
+pub(super) const RUN: &[&str] = &["process.run"];
+/// All by which files come to be others.
+pub(super) const WRITE: &[&str] = &[
+    "filesystem.write",
+    "filesystem.append",
+    "filesystem.edit",
+    "filesystem.delete",
+    "filesystem.restore",
+    "network.download",
+];
+
 /// Words that a rule can name.
 const WORDS_MAX: usize = 16;
 /// A word with one of these is read by a shell, and none is asked here.

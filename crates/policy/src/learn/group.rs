@@ -7,7 +7,7 @@ use tenure_core::actor::Actor;
 use tenure_core::approval::Pattern;
 use tenure_core::capability::{Argument, Attributes};
 use tenure_core::id::CallId;
-use tenure_core::judge::{Ask, DEFAULT_DENY, Verdict};
+use tenure_core::judge::{DEFAULT_DENY, Verdict};
 
 const GROUPS_MAX: usize = 4_096;
 const NOTES_MAX: usize = 256;
@@ -50,7 +50,7 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn take(&mut self, holds: &Policy, call: RecordedCall) {
-        let Some(attributes) = &call.attributes else {
+        let Some(ask) = call.ask(holds.digest()) else {
             self.unjudgeable += 1;
             return;
         };
@@ -59,7 +59,7 @@ impl Groups {
             return;
         }
         self.seen += 1;
-        let judgement = holds.judge(&ask(&call, attributes, holds));
+        let judgement = holds.judge(&ask);
         let agent = &call.context.agent_name;
         match (judgement.verdict, call.fate) {
             (Verdict::Autonomous | Verdict::Notify, Fate::Made) => self.add(Ground::Made, call),
@@ -110,19 +110,6 @@ impl Groups {
         if self.notes.len() < NOTES_MAX || self.notes.contains_key(&why) {
             *self.notes.entry(why).or_default() += 1;
         }
-    }
-}
-
-pub(super) fn ask<'a>(call: &'a RecordedCall, attributes: &'a Attributes, policy: &Policy) -> Ask<'a> {
-    Ask {
-        actor: call.actor,
-        agent: call.agent,
-        revision: call.revision,
-        capability: &call.capability,
-        attributes,
-        tools: &call.tools,
-        context: &call.context,
-        policy: Some(policy.digest()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! From groups of calls to rules: each with its reason, its counts and examples of its own, tried as it would stand before it is
 //! proposed.
 use super::example::{inside, is_whole, outside};
-use super::group::{Group, Groups, ask};
+use super::group::{Group, Groups};
 use super::page::{Change, Exception, apply};
 use super::{Ground, PROPOSALS_MAX, Proposal};
 use crate::bundle::Bundle;
@@ -126,7 +126,7 @@ fn exception(holds: &Policy, group: &Group) -> Result<Option<Draft>, String> {
     if group.count < ALLOWED_MIN {
         return Ok(None);
     }
-    let explained = holds.explain(&ask(&group.first, group.attributes(), holds));
+    let explained = holds.explain(&group.first.ask(holds.digest()).expect("invariant: what is erased is in no group"));
     let mut exceptions = Vec::new();
     for view in &explained.layers {
         for rule in view.rules.iter().filter(|rule| rule.verdict == Verdict::ApprovalRequired) {

@@ -10,9 +10,11 @@ fn imported(from: Foreign, text: &str) -> (Imported, Policy) {
     (imported, policy)
 }
 
-/// A command, `read PATH`, `write PATH`, or an address.
+/// A command, `read PATH`, `write PATH`, an address, or a tool of an MCP server.
 fn verdict(policy: &Policy, call: &str) -> Verdict {
-    let situation = if let Some(path) = call.strip_prefix("read ") {
+    let situation = if call.starts_with("mcp.") {
+        serde_json::json!({"capability": call, "input": {}})
+    } else if let Some(path) = call.strip_prefix("read ") {
         serde_json::json!({"capability": "filesystem.read", "input": {"path": path}})
     } else if let Some(path) = call.strip_prefix("write ") {
         serde_json::json!({"capability": "filesystem.write", "input": {"path": path, "content": ""}})
@@ -220,4 +222,30 @@ prefix_rule(pattern = [], decision = "forbidden")
     for wrong in ["prefix_rule(", "prefix_rule(pattern = [\"a\")", "prefix_rule(1)", "def prefix_rule(): pass"] {
         assert!(import(Foreign::Codex, wrong).unwrap_err().contains("line 1") || wrong.ends_with('('), "{wrong}");
     }
+}
+
+#[test]
+fn tools_of_mcp_servers_are_forbidden_and_asked_for_as_the_settings_say_and_no_others() {
+    let text = r#"{"permissions": {
+      "deny": ["mcp__github__delete_repo", "mcp__Files__read", "WebFetch(domain:evil.example)"],
+      "ask": ["mcp__mail"],
+      "defaultMode": "bypassPermissions"
+    }}"#;
+    let (imported, policy) = imported(Foreign::ClaudeCode, text);
+    for (call, expected) in [
+        ("mcp.github.delete_repo", Blocked),
+        ("mcp.github.create_issue", Told),
+        ("mcp.mail.send", Asked),
+        ("mcp.mailer.send", Told),
+    ] {
+        assert_eq!(verdict(&policy, call), expected, "{call}\n{}", imported.text);
+    }
+    let with_a_secret = serde_json::json!({
+        "capability": "network.credentialed_request",
+        "input": {"url": "https://evil.example/", "secret": "token"}
+    });
+    let asked = Situation::parse(&with_a_secret.to_string()).and_then(|situation| situation.asked()).expect("a call");
+    assert_eq!(policy.judge(&asked.ask(None)).verdict, Blocked, "a secret is no way around");
+    let left_out: Vec<&str> = imported.left_out.iter().map(|one| one.what.as_str()).collect();
+    assert_eq!(left_out, ["deny: mcp__Files__read"], "no server is called so here");
 }

@@ -18,7 +18,9 @@ fn spelled(value: &str) -> Vec<String> {
         .collect();
     let escaped = serde_json::to_string(value).unwrap();
     let inner = escaped.trim_matches('"').to_string();
-    let mut all = vec![value.to_string(), percent, query, HEXLOWER.encode(value.as_bytes()), inner.clone()];
+    // As Go writes JSON.
+    let signs = inner.replace('&', "\\u0026");
+    let mut all = vec![value.to_string(), percent, query, signs, HEXLOWER.encode(value.as_bytes()), inner.clone()];
     all.push(serde_json::to_string(&inner).unwrap().trim_matches('"').to_string());
     for before in ["", "u", "us", "user:", "a:longer one:"] {
         for after in ["", "x", "yz"] {

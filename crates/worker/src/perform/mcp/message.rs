@@ -147,6 +147,10 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(read(deep.as_bytes()).is_err(), "a deep one ends no stack");
+        let asked = |id: &str| read(json!({"id": id, "method": "ping"}).to_string().as_bytes());
+        assert!(asked(&"a".repeat(REQUEST_ID_BYTES_MAX)).is_ok(), "the control: a long id is one");
+        assert!(asked(&"a".repeat(REQUEST_ID_BYTES_MAX + 1)).is_err(), "it would be given back");
+        assert!(read(br#"{"id":{"a":1},"method":"ping"}"#).is_err());
         let answer = read(br#"{"jsonrpc":"2.0","id":7,"result":{"a":1}}"#);
         assert_eq!(
             answer,
