@@ -3,7 +3,7 @@ use crate::office::Office;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{any, get};
 use data_encoding::{BASE64, BASE64URL, HEXLOWER};
 use serde_json::{Value, json};
@@ -63,7 +63,14 @@ impl Outside {
             let chunks = [one.to_string(), two.to_string()].map(Ok::<_, std::io::Error>);
             Body::from_stream(futures_util::stream::iter(chunks))
         };
-        let router = Router::new().route("/echo/{how}", any(echo)).route("/leak/{how}", get(leak));
+        // To where nobody can follow, with so much before the value that only its beginning is shown of what is cut.
+        let away = |headers: HeaderMap| async move {
+            let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let value = authorization.trim_start_matches("Bearer ");
+            (StatusCode::FOUND, [("location", format!("ftp://outside/{}{value}", "a".repeat(225)))])
+        };
+        let router =
+            Router::new().route("/echo/{how}", any(echo)).route("/leak/{how}", get(leak)).route("/away", get(away));
         runtime.spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Outside { address, sent, _runtime: runtime }
     }
@@ -208,4 +215,21 @@ fn a_secret_is_of_no_use_to_another_agent_at_another_host_or_once_it_was_taken_b
     run("clerk", "here");
     assert_eq!(outside.sent().len(), 1, "taken back, it is not");
     office.holds();
+}
+
+#[test]
+fn a_redirect_that_is_cut_shows_no_part_of_a_value() {
+    let outside = Outside::serve();
+    let url = format!("http://{}/away", outside.address);
+    let office = Office::open(Arc::new(move |_, answered| match answered {
+        0 => Say::Calls(vec![("network.credentialed_request", json!({"url": url, "secret": "github"}))]),
+        _ => Say::Text("done".to_string()),
+    }));
+    assert!(office.deploy(&manifest("clerk", outside.address)).status.success());
+    keep(&office, &["secret", "set", "github"], VALUE);
+    office.daemon.ok(&["secret", "bind", "github", "--agent", "clerk", "--host", &outside.address.to_string()]);
+    let record = office.execute("clerk", "do it");
+    let logs = office.daemon.ok(&["execution", "logs", record["id"].as_str().expect("an id"), "-o", "json"]);
+    assert!(logs.contains("which cannot be followed"), "the control: it was redirected: {logs}");
+    assert!(!logs.contains(&VALUE[..6]), "{logs}");
 }

@@ -160,7 +160,10 @@ async fn shown(answered: FetchResponse, max: u64, how: &Shown) -> PerformResult 
         "size": size,
         "truncated": cut || left_out,
     });
-    if let Some(unfollowed) = unfollowed {
+    if let Some(mut unfollowed) = unfollowed {
+        if let Shown::Without(scrubber) = how {
+            scrubber.string(&mut unfollowed.location);
+        }
         // Whole, unlike among the headers: it may be asked for next.
         if let Ok(target) = &unfollowed.target {
             result["location"] = target.to_string().into();
