@@ -236,8 +236,10 @@ async fn rules(api: &ApiState, row: &AgentRow, plan: &Plan, params: &CallParams)
     let brought = plan.mcp.iter().map(|server| mcp::capability(&server.name, mcp::Method::ListTools));
     let asked: Vec<String> = match &params.capability {
         Some(name) => vec![name.clone()],
+        // Of a request with a secret it is the host that counts.
         None => capability::offered(&plan.tools, HolderKind::Execution)
             .map(|known| known.name.to_string())
+            .filter(|name| !secret::USED_BY.contains(&name.as_str()))
             .chain(brought)
             .collect(),
     };
@@ -252,12 +254,10 @@ async fn rules(api: &ApiState, row: &AgentRow, plan: &Plan, params: &CallParams)
             continue;
         };
         let ask = super::policies::Asked::new(row, plan, capability, attributes, api.app.committer.now().at);
+        let explanation = ask.explain(api, judge).await?;
+        checks.push(judged(capability, &explanation));
         if params.capability.is_some() {
-            let explanation = ask.explain(api, judge).await?;
-            checks.push(judged(capability, &explanation));
             checks.extend(layers(capability, &explanation));
-        } else if !secret::USED_BY.contains(&capability.as_str()) {
-            checks.push(judged(capability, &ask.explain(api, judge).await?));
         }
     }
     Ok(checks)
