@@ -67,7 +67,7 @@ use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
 use tenure_core::time::Time;
 use tenure_store::Reader;
-use tenure_wire::api::event::Piece;
+use tenure_wire::api::event::{Piece, Printer};
 use tenure_wire::api::session::WAIT_MS_MAX;
 use tenure_wire::fingerprint::Fingerprint;
 use tenure_wire::problem::{Code, MEDIA_TYPE};
@@ -258,7 +258,8 @@ fn resources() -> OpenApiRouter<Arc<ApiState>> {
         .license(Some(license))
         .build();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("tnr_…").build());
-    let components = ComponentsBuilder::new().schema_from::<Piece>().security_scheme("key", bearer).build();
+    let told = ComponentsBuilder::new().schema_from::<Piece>().schema_from::<Printer>();
+    let components = told.security_scheme("key", bearer).build();
     let wanted = SecurityRequirement::new("key", [""; 0]);
     let document = OpenApiBuilder::new().info(info).components(Some(components)).security(Some([wanted])).build();
     OpenApiRouter::with_openapi(document)
@@ -407,5 +408,15 @@ mod tests {
         let apart: std::collections::BTreeSet<&str> = ids.iter().copied().collect();
         assert!(ids.len() > 60, "{}", ids.len());
         assert_eq!(ids.len(), apart.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn each_shape_that_the_description_refers_to_is_in_it() {
+        let text = super::openapi();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let shapes = document["components"]["schemas"].as_object().unwrap();
+        let meant = text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next());
+        let missing: std::collections::BTreeSet<&str> = meant.filter(|shape| !shapes.contains_key(*shape)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }
