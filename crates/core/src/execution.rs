@@ -14,6 +14,7 @@ mod erase;
 mod iteration;
 mod lineage;
 mod owed;
+mod program;
 mod report;
 mod rows;
 mod spent;
@@ -27,6 +28,7 @@ pub(crate) use decide::{allow, reject, replace, start};
 pub(crate) use erase::erase;
 pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
+pub use program::Outcome as ProgramOutcome;
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
 pub use spent::CostRow;
@@ -41,6 +43,7 @@ use crate::budget::{Day, Shut};
 use crate::call::{self, EndCall, Open};
 use crate::draft::{Draft, Stop};
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
+use crate::manifest::AgentKind;
 use crate::network::{self, Traffic};
 use crate::owed::Owed;
 use crate::plan::Limits;
@@ -61,6 +64,9 @@ pub struct Execution {
     pub agent: AgentId,
     pub agent_name: String,
     pub revision: u32,
+    /// Whether a model is asked, or a program run.
+    #[serde(default = "llm", skip_serializing_if = "is_llm")]
+    pub kind: AgentKind,
     pub limits: Limits,
     /// Validators of its plan.
     pub validators: u32,
@@ -99,6 +105,15 @@ pub struct Execution {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn none_started(count: &u32) -> bool {
     *count == 0
+}
+
+fn llm() -> AgentKind {
+    AgentKind::Llm
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_llm(kind: &AgentKind) -> bool {
+    *kind == AgentKind::Llm
 }
 
 /// The place of an execution in a conversation, whose id is that of its first execution.
@@ -160,6 +175,10 @@ pub enum Step {
         failure: Option<String>,
         call: ModelCall,
     },
+    /// Its agent is a program, which is to be run, or has ended by this call and is to be heard.
+    Program {
+        call: Option<CallId>,
+    },
     Acting {
         calls: Vec<Open>,
     },
@@ -218,6 +237,10 @@ pub enum Cause {
     Unanswered {
         failure: String,
     },
+    /// Its agent is a program, and that failed.
+    Program {
+        failure: String,
+    },
     /// The whole execution ends with it.
     End {
         ending: Ending,
@@ -233,6 +256,7 @@ impl Cause {
             Cause::Turns => "max_turns".to_string(),
             Cause::IterationTimeout => "iteration_timeout".to_string(),
             Cause::Unanswered { failure } => format!("model:{failure}"),
+            Cause::Program { .. } => "program".to_string(),
             Cause::End { ending: Ending::Completed { .. } } => "completed".to_string(),
             Cause::End { ending: Ending::Failed { reason, .. } } => reason.as_str().to_string(),
             Cause::End { ending: Ending::Cancelled { .. } } => "cancelled".to_string(),
@@ -287,6 +311,10 @@ verbs! {
         "call.expire_approvals" ends => ExpireApprovals {},
         /// By the reconciler: other rules hold since the call began, or began to wait.
         "call.rejudge" => Rejudge { call: CallId },
+        /// Brings the call that runs the program that its agent is.
+        "program.ask" => AskProgram { iteration: u32, proposal: call::Proposal },
+        /// How that program ended.
+        "program.end" => EndProgram { iteration: u32, outcome: ProgramOutcome },
         /// A validator's own call.
         "iteration.check" => Check { iteration: u32, index: u32, proposal: call::Proposal },
         "iteration.validate" => Validate { iteration: u32, index: u32, finding: Finding },
@@ -306,7 +334,8 @@ verbs! {
                 std::iter::once(&answer.delta).chain(&answer.output).chain(calls).collect()
             }
             Command::EndCall(end) => end.result.iter().chain(&end.attributes).collect(),
-            Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
+            Command::EndProgram { outcome, .. } => outcome.output().into_iter().collect(),
+            Command::AskProgram { proposal, .. } | Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
             Command::Validate { finding, .. } => vec![&finding.reasons],
             Command::Perform { value, .. } => value.iter().collect(),
             Command::Cancel { .. }
@@ -339,6 +368,8 @@ events! {
             briefing: Option<Bound>,
             limits: Limits,
             validators: u32,
+            #[serde(default = "llm", skip_serializing_if = "is_llm")]
+            agent_kind: AgentKind,
             #[serde(default, skip_serializing_if = "Option::is_none")]
             idempotency: Option<Hash>,
             #[serde(default, skip_serializing_if = "Trigger::is_manual")]
@@ -356,6 +387,16 @@ events! {
         "iteration.started" => IterationStarted { iteration: u32, binding: Binding },
         /// What tools its agent's MCP servers have is asked before its model is.
         "iteration.tools_asked" => ToolsAsked { iteration: u32, calls: Vec<call::Proposed> },
+        /// The program that its agent is, as a call of its own.
+        "program.asked" => ProgramAsked { iteration: u32, call: call::Proposed },
+        /// What it printed, or why there is no output.
+        "program.ended" => ProgramEnded {
+            iteration: u32,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            output: Option<Bound>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            failure: Option<String>,
+        },
         "iteration.bound" => IterationBound { iteration: u32, binding: Binding },
         /// `had_sandbox`: a jail was lost with it, which the model is told.
         "iteration.unbound" => IterationUnbound {
@@ -561,7 +602,8 @@ impl Execution {
     fn retried_failure(&self) -> Option<&str> {
         match self.iteration().map(|iteration| &iteration.step) {
             Some(Step::Thinking { failure, .. }) => failure.as_deref(),
-            Some(Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. }) | None => None,
+            Some(Step::Program { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. })
+            | None => None,
         }
     }
 
@@ -579,9 +621,11 @@ impl Execution {
                 Step::Thinking { retries, call: ModelCall::Due { .. }, .. } if *retries > 0 => {
                     (Status::Waiting, Some("model retry"))
                 }
-                Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
-                    (Status::Running, None)
-                }
+                Step::Thinking { .. }
+                | Step::Program { .. }
+                | Step::Acting { .. }
+                | Step::Validating { .. }
+                | Step::Closing { .. } => (Status::Running, None),
             },
             Phase::Ended { ending: Ending::Completed { .. }, .. } => (Status::Completed, None),
             Phase::Ended { ending: Ending::Failed { .. }, .. } => (Status::Failed, None),
@@ -638,6 +682,7 @@ impl Aggregate for Execution {
             | Event::CallRecalled(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
+            Event::ProgramAsked { .. } | Event::ProgramEnded { .. } => program::apply(execution, event),
             Event::Validated { .. } => validation::apply(execution, event),
         }
     }

@@ -22,10 +22,10 @@ mod unenforced;
 
 pub use crate::fault::{Code, Fault, PROBLEMS_MAX, Problem, nearest};
 pub use canonical::{
-    AccessMode, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Guard, Isolation, Kind, LimitsSpec,
-    Manifest, McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode, Overlap,
-    Persona, Resources, Runtime, Schedule, Secret, Security, Sharing, Spec, StorageClass, Supervision, Task, Tool,
-    Trigger, Volume,
+    AccessMode, AgentKind, ApiVersion, Dependency, DependencyType, Execution, Filesystem, Guard, Isolation, Kind,
+    LimitsSpec, Manifest, McpServer, Memory, MemoryBackend, MemoryType, Metadata, Missed, Mode, Network, NetworkMode,
+    Overlap, Persona, Resources, Runtime, Schedule, Secret, Security, Sharing, Spec, StorageClass, Supervision, Task,
+    Tool, Trigger, Volume,
 };
 pub use defaults::{Bounds, Views};
 pub use document::{DEPTH_MAX, TEXT_BYTES_MAX};

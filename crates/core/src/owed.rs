@@ -41,6 +41,11 @@ pub enum Obligation {
     Perform {
         call: CallId,
     },
+    /// Run the program that the execution's agent is, or hear what this call of it gave.
+    Program {
+        iteration: u32,
+        call: Option<CallId>,
+    },
     Validate {
         iteration: u32,
         index: u32,

@@ -5,7 +5,8 @@ use crate::comms;
 use crate::cron::Timetable;
 use crate::fault::Fault;
 use crate::manifest::{
-    AccessMode, Guard, Manifest, Missed, NetworkMode, Overlap, Runtime, Sharing, StorageClass, Trigger, Validator,
+    AccessMode, AgentKind, Guard, Manifest, Missed, NetworkMode, Overlap, Runtime, Sharing, StorageClass, Trigger,
+    Validator,
 };
 use crate::retention::Retention;
 use crate::template;
@@ -181,7 +182,7 @@ impl Plan {
             concurrency: manifest.concurrency(),
             limits: manifest.limits(),
             comms: manifest.comms(),
-            tools: manifest.tools(),
+            tools: tools(manifest),
             mcp: manifest.mcp_servers(),
             labels: manifest.metadata.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             model: manifest.model().to_string(),
@@ -197,6 +198,15 @@ impl Plan {
             secrets: manifest.spec.secrets.iter().map(WantedSecret::of).collect(),
             triggers: manifest.triggers(),
         }
+    }
+
+    pub fn kind(&self) -> AgentKind {
+        self.sandbox.runtime.as_ref().and_then(|runtime| runtime.kind).unwrap_or(AgentKind::Llm)
+    }
+
+    /// The program that the agent is; empty where it is none.
+    pub fn command(&self) -> &[String] {
+        self.sandbox.runtime.as_ref().and_then(|runtime| runtime.command.as_deref()).unwrap_or_default()
     }
 
     /// Canonical JSON (RFC 8785), as it is bound.
@@ -218,6 +228,14 @@ impl Plan {
             return Err(format!("a stored plan has version {version}; {known}"));
         }
         serde_json::from_slice(bytes).map_err(unreadable)
+    }
+}
+
+/// What it may use: as stated; running its own program is granted by stating it.
+fn tools(manifest: &Manifest) -> Vec<String> {
+    match manifest.kind() {
+        AgentKind::Command => vec!["process.run".to_owned()],
+        AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => manifest.tools(),
     }
 }
 

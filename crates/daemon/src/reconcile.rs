@@ -8,6 +8,7 @@ pub mod end_key;
 pub mod end_pause;
 pub mod expire;
 pub mod perform;
+pub mod program;
 pub mod place;
 pub mod rejudge;
 mod remove_home;
@@ -82,6 +83,7 @@ pub fn policy(kind: Kind) -> Policy {
         Kind::Think => one!(128, think::think),
         Kind::Dispatch => one!(128, dispatch::dispatch),
         Kind::Perform => one!(32, perform::perform),
+        Kind::Program => one!(8, program::program),
         Kind::Validate => one!(8, validate::validate),
         Kind::Release => one!(128, dispatch::release),
         Kind::Cancel => one!(32, dispatch::cancel),
@@ -119,6 +121,7 @@ fn name(stream: Stream, obligation: &Obligation) -> Name {
         Obligation::Place { .. }
         | Obligation::Dispatch { .. }
         | Obligation::Perform { .. }
+        | Obligation::Program { .. }
         | Obligation::Validate { .. }
         | Obligation::Release { .. }
         | Obligation::Cancel { .. }

@@ -479,6 +479,7 @@ impl Audit {
         let alone = |obligation: &Obligation| match obligation {
             Obligation::Think { open, .. } => !open,
             Obligation::Perform { .. }
+            | Obligation::Program { .. }
             | Obligation::Validate { .. }
             | Obligation::Expire
             | Obligation::ExpireCalls
@@ -540,7 +541,9 @@ impl Audit {
             if let Some(execution) = fold.as_a::<Execution>() {
                 let calls = execution.iteration().map(|iteration| match &iteration.step {
                     Step::Acting { calls } => calls.as_slice(),
-                    Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => &[],
+                    Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } | Step::Closing { .. } => {
+                        &[]
+                    }
                 });
                 let waits = calls.into_iter().flatten().filter_map(|call| call.waits_for());
                 asked.extend(waits.map(|approval| (execution.agent, approval.id)));

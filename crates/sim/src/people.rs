@@ -179,10 +179,11 @@ fn retention(random: &mut Random) -> Retention {
     Retention { age_ms, bytes: random.chance(500).then(|| random.below(4_000)) }
 }
 
-fn plan(validators: &str, unlimited: bool) -> Plan {
+fn plan(validators: &str, unlimited: bool, is_program: bool) -> Plan {
+    let runtime = if is_program { "\n  runtime: {kind: command, command: [clerk]}" } else { "" };
     let text = format!(
         "apiVersion: tenure.dev/v1\nkind: Agent\nmetadata: {{name: clerk}}\nspec:\n  task: {{instruction: x}}\n  \
-         triggers: [comms]\n  execution: {{validation: [{validators}]}}\n"
+         triggers: [comms]\n  execution: {{validation: [{validators}]}}{runtime}\n"
     );
     let mut plan = Plan::compile(&Manifest::parse(&text).expect("invariant: the manifest is written here"));
     plan.limits = LIMITS;
@@ -363,7 +364,8 @@ impl People {
         let file = format!("{name} {}", self.files);
         let validators: Vec<&str> = (0..random.index(3)).filter_map(|_| random.pick(&VALIDATORS).copied()).collect();
         let retention = if random.chance(300) { retention(random) } else { Retention::default() };
-        let plan = Plan { schedule: schedule(random), retention, ..plan(&validators.join(", "), context.unlimited) };
+        let plan = plan(&validators.join(", "), context.unlimited, random.chance(150));
+        let plan = Plan { schedule: schedule(random), retention, ..plan };
         let expect = match random.below(8) {
             0 => agent::Expectation::New,
             1 => agent::Expectation::Revision(u32::try_from(random.below(3)).unwrap_or(0)),

@@ -6,6 +6,7 @@ mod dispatch;
 mod expire;
 mod perform;
 mod place;
+mod program;
 mod release;
 mod sweep;
 mod think;
@@ -82,6 +83,9 @@ fn perform<S: Storage>(
             Ok(dispatch::dispatch(world, id, call, lease, connection))
         }
         (Stream::Execution(id), Obligation::Perform { call }) => perform::perform(world, id, call).map(|()| false),
+        (Stream::Execution(id), Obligation::Program { iteration, call }) => {
+            program::program(world, id, iteration, call).map(|()| false)
+        }
         (Stream::Execution(id), Obligation::Validate { iteration, index, check }) => {
             validate::validate(world, id, iteration, index, check).map(|()| false)
         }

@@ -116,6 +116,9 @@ impl Formatter {
             What::ToolsAsked { servers } => {
                 vec![format!("MCP servers are asked for their tools: {}", servers.join(", "))]
             }
+            // Its call is told of by itself.
+            What::ProgramAsked { .. } | What::ProgramEnded { failure: None } => Vec::new(),
+            What::ProgramEnded { failure: Some(failure) } => vec![format!("Failed: {failure}")],
             What::IterationParked {} => {
                 self.parked = true;
                 Vec::new()

@@ -2,7 +2,7 @@
 //! `advance` then takes every step that needs nobody else. It must stay pure: time, ids and the judge are arguments.
 use super::{
     Binding, Cause, Chained, Command, Ending, Event, Execution, Iteration, ModelCall, Parent, Phase, Reason, Refusal,
-    Start, Step, Trigger, erase, iteration, lineage, turn, validation,
+    Start, Step, Trigger, erase, iteration, lineage, program, turn, validation,
 };
 use crate::actor::Actor;
 use crate::agent::{self, Agent};
@@ -93,6 +93,8 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::LoseModel { turn } => turn::lose_model(it, turn)?,
         Command::Perform { call, arguments, value } => turn::perform(it, call, &arguments, value)?,
         Command::EndCall(end) => turn::end_call(it, end)?,
+        Command::AskProgram { iteration, proposal } => program::ask(it, iteration, proposal)?,
+        Command::EndProgram { iteration, outcome } => program::end(it, iteration, outcome)?,
         Command::Check { iteration, index, proposal } => validation::check(it, iteration, index, proposal)?,
         Command::Validate { iteration, index, finding } => validation::report(it, iteration, index, finding)?,
         Command::ExpireApprovals {} => {
@@ -149,7 +151,8 @@ pub(super) fn begin(
         limits.max_iterations = wanted;
     }
     let briefing = missed(it, &start, &plan.tools)?;
-    let (model, input, idempotency) = (plan.model.clone(), it.bind(start.input), start.idempotency);
+    let (model, agent_kind) = (plan.model.clone(), plan.kind());
+    let (input, idempotency) = (it.bind(start.input), start.idempotency);
     it.emit(Event::Started {
         agent: start.agent,
         agent_name,
@@ -159,6 +162,7 @@ pub(super) fn begin(
         briefing,
         limits,
         validators,
+        agent_kind,
         idempotency,
         trigger: start.trigger,
         conversation,
@@ -195,7 +199,7 @@ fn rejudge(it: &mut Decider<'_, '_>, call: CallId) -> Result<(), Stop> {
         Step::Validating { .. } => Some(Actor::Validator),
         // Its jail ends, and all that runs in it.
         Step::Closing { .. } => return Err(no(Refusal::Stale {})),
-        Step::Thinking { .. } | Step::Acting { .. } => None,
+        Step::Thinking { .. } | Step::Program { .. } | Step::Acting { .. } => None,
     };
     let caller = it.caller(actor)?;
     match approval::rejudge(it.draft, caller, &call)? {
@@ -267,7 +271,11 @@ fn cancel(it: &mut Decider<'_, '_>, why: String) -> Result<(), Stop> {
                 Step::Closing { cause: Cause::End { .. } | Cause::Passed { .. }, .. } => {
                     return Err(no(Refusal::Ended {}));
                 }
-                Step::Closing { .. } | Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } => {}
+                Step::Closing { .. }
+                | Step::Thinking { .. }
+                | Step::Program { .. }
+                | Step::Acting { .. }
+                | Step::Validating { .. } => {}
             }
             it.emit(Event::CancelRequested { by, why })?;
             close(it, Cause::End { ending })
@@ -324,7 +332,8 @@ fn advance(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
         }
         let moved = match &iteration.step {
             Step::Thinking { call: ModelCall::Due { .. }, .. } => turn::limit(it)?,
-            Step::Thinking { call: ModelCall::Open { .. }, .. } => false,
+            // Its program is run, or heard, by a reconciler.
+            Step::Thinking { call: ModelCall::Open { .. }, .. } | Step::Program { .. } => false,
             Step::Acting { .. } => turn::begin_next_call(it)? || iteration::park(it)?,
             Step::Validating { .. } => validation::advance(it)?,
             Step::Closing { .. } => iteration::finish(it)?,

@@ -11,6 +11,7 @@ use crate::capability::clip;
 use crate::capability::mcp::{self, Method};
 use crate::draft::{Stop, refuse};
 use crate::id::{CallId, ConnectionId, LeaseId, WorkerId};
+use crate::manifest::AgentKind;
 use crate::network::{self, Traffic};
 use crate::time::{Clock, Run, Stamp};
 
@@ -58,6 +59,10 @@ pub(super) fn bind(it: &mut Decider<'_, '_>, worker: WorkerId, connection: Conne
 fn begin(it: &mut Decider<'_, '_>, iteration: u32, binding: Binding) -> Result<(), Stop> {
     it.emit(Event::IterationStarted { iteration, binding })?;
     let (agent, revision) = (it.execution()?.agent, it.execution()?.revision);
+    // A program has no way to be told of tools, or to ask for them.
+    if it.execution()?.kind == AgentKind::Command {
+        return Ok(());
+    }
     let Some(plan) = it.draft.plan(agent, revision)? else { return Ok(()) };
     let mut calls = Vec::new();
     for server in plan.mcp.iter().take(mcp::SERVERS_MAX) {
@@ -183,7 +188,9 @@ pub(super) fn step_calls(step: &Step) -> &[Open] {
     match step {
         Step::Acting { calls } | Step::Closing { calls, .. } => calls,
         Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
-        Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => &[],
+        Step::Validating { check: Check::None | Check::Ended { .. }, .. }
+        | Step::Thinking { .. }
+        | Step::Program { .. } => &[],
     }
 }
 
@@ -213,6 +220,7 @@ pub(super) fn finish(it: &mut Decider<'_, '_>) -> Result<bool, Stop> {
         | Cause::Invalid { .. }
         | Cause::Turns
         | Cause::IterationTimeout
+        | Cause::Program { .. }
         | Cause::Unanswered { .. } => spent(it, number, &cause, all_blocked)?,
     };
     match (ending, binding) {
@@ -236,6 +244,9 @@ fn spent(it: &Decider<'_, '_>, number: u32, cause: &Cause, all_blocked: bool) ->
         Cause::Turns => {
             format!("the last of {} attempts used up its {} turns", limits.max_iterations, limits.max_turns)
         }
+        Cause::Program { failure } => {
+            format!("all {} attempts are used up; of the last: {failure}", limits.max_iterations)
+        }
         Cause::Passed { .. }
         | Cause::Invalid { .. }
         | Cause::IterationTimeout
@@ -256,7 +267,7 @@ impl Iteration {
                     && calls.iter().all(|call| call.lease().is_none())
                     && calls.iter().any(|call| call.waits_for().is_some())
             }
-            Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+            Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
         }
     }
 }
@@ -271,6 +282,7 @@ pub(super) fn started(event: &Event, stamp: Stamp) -> Option<Execution> {
         briefing,
         limits,
         validators,
+        agent_kind,
         trigger,
         conversation,
         parent,
@@ -283,6 +295,7 @@ pub(super) fn started(event: &Event, stamp: Stamp) -> Option<Execution> {
         agent: *agent,
         agent_name: agent_name.clone(),
         revision: *revision,
+        kind: *agent_kind,
         limits: *limits,
         validators: *validators,
         input: input.hash,
@@ -308,7 +321,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         Event::IterationStarted { iteration, binding } => {
             execution.wall.start(stamp.run);
             execution.iterations = *iteration;
-            execution.phase = Phase::Running(fresh(*iteration, *binding, stamp.run));
+            execution.phase = Phase::Running(fresh(execution.kind, *iteration, *binding, stamp.run));
         }
         Event::ToolsAsked { calls, .. } => change(execution, |iteration| {
             iteration.step = Step::Acting { calls: calls.iter().map(Proposed::open).collect() };
@@ -365,6 +378,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CallRecalled(_)
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
+        | Event::ProgramAsked { .. }
+        | Event::ProgramEnded { .. }
         | Event::Validated { .. }
         | Event::NetworkRefused { .. }
         | Event::BudgetWarned { .. }
@@ -381,7 +396,7 @@ fn change(execution: &mut Execution, change: impl FnOnce(&mut Iteration)) {
     }
 }
 
-fn fresh(number: u32, binding: Binding, run: Run) -> Iteration {
+fn fresh(kind: AgentKind, number: u32, binding: Binding, run: Run) -> Iteration {
     Iteration {
         number,
         clock: Clock { used_ms: 0, since: Some(run) },
@@ -391,6 +406,9 @@ fn fresh(number: u32, binding: Binding, run: Run) -> Iteration {
         calls: 0,
         blocked: 0,
         parked: false,
-        step: Step::thinking(run),
+        step: match kind {
+            AgentKind::Command => Step::Program { call: None },
+            AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => Step::thinking(run),
+        },
     }
 }

@@ -58,6 +58,7 @@ fn of_iteration(execution: &Execution, iteration: &Iteration) -> Vec<Owed> {
             }),
             ModelCall::Open { .. } => owed.extend(open_model_call(iteration)),
         },
+        Step::Program { call } => owed.push(at_once(Obligation::Program { iteration: number, call: *call })),
         Step::Acting { .. } | Step::Validating { check: Check::Open { .. }, .. } => {
             owed.extend(calls(iteration, Some(connection)));
         }
@@ -68,9 +69,11 @@ fn of_iteration(execution: &Execution, iteration: &Iteration) -> Vec<Owed> {
         Step::Closing { cause, .. } => {
             let last = match cause {
                 Cause::Passed { .. } | Cause::End { .. } => true,
-                Cause::Invalid { .. } | Cause::Turns | Cause::IterationTimeout | Cause::Unanswered { .. } => {
-                    number >= execution.limits.max_iterations
-                }
+                Cause::Invalid { .. }
+                | Cause::Turns
+                | Cause::IterationTimeout
+                | Cause::Program { .. }
+                | Cause::Unanswered { .. } => number >= execution.limits.max_iterations,
             };
             owed.push(at_once(Obligation::Release { iteration: number, connection, last }));
             return owed;
@@ -96,6 +99,7 @@ fn open_model_call(iteration: &Iteration) -> Option<Owed> {
             Some(at_once(Obligation::Think { iteration, turn, attempt, open: true }))
         }
         Step::Thinking { call: ModelCall::Due { .. }, .. }
+        | Step::Program { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
         | Step::Closing { .. } => None,

@@ -137,6 +137,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
             let row = |(ordinal, call): (u32, &Proposed)| call.row(Holder::Execution(id), *iteration, 0, ordinal, true);
             (0..).zip(calls).map(row).collect()
         }
+        Event::ProgramAsked { iteration, call } => vec![call.row(Holder::Execution(id), *iteration, 0, 0, false)],
         Event::IterationUnbound { had_sandbox: true, .. } | Event::JailLost { .. } => {
             iteration.map(|iteration| note(id, iteration, Note::SandboxLost)).into_iter().collect()
         }
@@ -169,6 +170,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         Event::Ended { bytes, .. } => kept(before, *bytes, 1),
         Event::Erased { payloads, .. } => erased(before, payloads),
         Event::CancelRequested { .. }
+        | Event::ProgramEnded { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
         | Event::IterationClosing { .. }
@@ -285,6 +287,8 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
             calls.iter().for_each(|call| proposed(call, each));
         }
         Event::ToolsAsked { calls, .. } => calls.iter().for_each(|call| proposed(call, each)),
+        Event::ProgramAsked { call, .. } => proposed(call, each),
+        Event::ProgramEnded { output, .. } => output.iter().for_each(each),
         Event::CallCalled(called) => called.check.iter().for_each(|call| proposed(call, each)),
         Event::CallBlocked { check, .. } => check.iter().for_each(|call| proposed(call, each)),
         Event::CallAllowed(allowed) => allowed.edited.iter().for_each(|edited| {
@@ -341,7 +345,13 @@ impl Execution {
     fn validator_index(&self) -> u32 {
         match self.iteration().map(|iteration| &iteration.step) {
             Some(super::Step::Validating { index, .. }) => *index,
-            Some(super::Step::Thinking { .. } | super::Step::Acting { .. } | super::Step::Closing { .. }) | None => 0,
+            Some(
+                super::Step::Thinking { .. }
+                | super::Step::Program { .. }
+                | super::Step::Acting { .. }
+                | super::Step::Closing { .. },
+            )
+            | None => 0,
         }
     }
 

@@ -45,6 +45,7 @@ fn held(execution: &Execution) -> Option<Held<'_>> {
             Some(Held { model, day: *day, tokens: *reserved_tokens, micro_usd: *reserved_micro_usd })
         }
         Step::Thinking { call: ModelCall::Due { .. }, .. }
+        | Step::Program { .. }
         | Step::Acting { .. }
         | Step::Validating { .. }
         | Step::Closing { .. } => None,

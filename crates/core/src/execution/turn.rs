@@ -4,7 +4,7 @@ use super::decide::{Decider, close, failed, no};
 use super::{
     Answer, CallModel, Cause, Check, Event, Execution, Iteration, MODEL_LOSSES_MAX, MODEL_RETRIES_MAX, ModelCall,
     ModelFailure, Phase, Reason, Refusal, Remedy, Step, TURN_CALLS_MAX, Turn, Usage, Used, iteration::step_calls,
-    lineage,
+    lineage, validation,
 };
 use crate::actor::Actor;
 use crate::approval::Held;
@@ -14,6 +14,7 @@ use crate::call::{self, EndCall, May, Open, Proposed};
 use crate::capability::{self, Place, mcp};
 use crate::draft::Stop;
 use crate::id::CallId;
+use crate::manifest::AgentKind;
 use crate::time::{Run, Stamp};
 
 const RETRY_FIRST_MS: u64 = 1_000;
@@ -29,7 +30,11 @@ pub(super) fn call_model(it: &mut Decider<'_, '_>, mut call: CallModel) -> Resul
     match &iteration.step {
         Step::Thinking { attempt, call: ModelCall::Due { .. }, .. }
             if iteration.binding.is_some() && call.turn == turn_of(iteration, *attempt) => {}
-        Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
+        Step::Thinking { .. }
+        | Step::Program { .. }
+        | Step::Acting { .. }
+        | Step::Validating { .. }
+        | Step::Closing { .. } => {
             return Err(no(Refusal::Stale {}));
         }
     }
@@ -61,9 +66,11 @@ fn open_model_call(it: &Decider<'_, '_>, turn: Turn) -> Result<(u32, Option<u64>
         Step::Thinking {
             attempt, retries, call: ModelCall::Open { reserved_micro_usd, reserved_tokens, .. }, ..
         } if turn == turn_of(iteration, *attempt) => Ok((*retries, *reserved_micro_usd, *reserved_tokens)),
-        Step::Thinking { .. } | Step::Acting { .. } | Step::Validating { .. } | Step::Closing { .. } => {
-            Err(no(Refusal::Stale {}))
-        }
+        Step::Thinking { .. }
+        | Step::Program { .. }
+        | Step::Acting { .. }
+        | Step::Validating { .. }
+        | Step::Closing { .. } => Err(no(Refusal::Stale {})),
     }
 }
 
@@ -184,7 +191,7 @@ pub(super) fn perform(
     let iteration = it.iteration()?;
     let may_start = match &iteration.step {
         Step::Acting { calls } => call::startable(calls).any(|call| call.id == id && call.place == Place::Rows),
-        Step::Thinking { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
+        Step::Thinking { .. } | Step::Program { .. } | Step::Validating { .. } | Step::Closing { .. } => false,
     };
     if !may_start {
         return Err(no(Refusal::Stale {}));
@@ -330,6 +337,8 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }
         | Event::ToolsAsked { .. }
+        | Event::ProgramAsked { .. }
+        | Event::ProgramEnded { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { .. }
         | Event::JailLost { .. }
@@ -382,10 +391,7 @@ fn step_mut(execution: &mut Execution) -> Option<&mut Step> {
 
 fn answered_step(output: Option<&Bound>, calls: &[Proposed], validators: u32, run: Run) -> Step {
     match output {
-        Some(output) if validators == 0 => {
-            Step::Closing { cause: Cause::Passed { output: *output }, calls: Vec::new() }
-        }
-        Some(output) => Step::Validating { index: 0, output: *output, check: Check::None },
+        Some(output) => validation::begun(*output, validators),
         None if calls.is_empty() => Step::thinking(run),
         None => Step::Acting { calls: calls.iter().map(Proposed::open).collect() },
     }
@@ -410,7 +416,7 @@ fn apply_called(execution: &mut Execution, called: &call::Called) {
                 call.apply_called(called);
             }
         }
-        Step::Thinking { .. } | Step::Closing { .. } => {}
+        Step::Thinking { .. } | Step::Program { .. } | Step::Closing { .. } => {}
     }
 }
 
@@ -457,7 +463,9 @@ fn apply_ended(execution: &mut Execution, ended: &call::Ended, run: Run) {
     let call = match &mut iteration.step {
         Step::Acting { calls } | Step::Closing { calls, .. } => calls.iter_mut().find(|call| call.id == ended.call),
         Step::Validating { check: Check::Open { call }, .. } => Some(call),
-        Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => None,
+        Step::Validating { check: Check::None | Check::Ended { .. }, .. }
+        | Step::Thinking { .. }
+        | Step::Program { .. } => None,
     };
     if let Some(call) = call {
         call.apply_again(ended);
@@ -466,12 +474,16 @@ fn apply_ended(execution: &mut Execution, ended: &call::Ended, run: Run) {
 
 /// A call has its terminal event: the turn goes on when it was the last.
 fn close_call(execution: &mut Execution, id: CallId, run: Run) {
+    let kind = execution.kind;
     let Some(iteration) = execution.iteration_mut() else { return };
     match &mut iteration.step {
         Step::Acting { calls } => {
             calls.retain(|call| call.id != id);
             if calls.is_empty() {
-                iteration.step = Step::thinking(run);
+                iteration.step = match kind {
+                    AgentKind::Command => Step::Program { call: Some(id) },
+                    AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => Step::thinking(run),
+                };
             }
         }
         Step::Closing { calls, .. } => calls.retain(|call| call.id != id),
@@ -479,6 +491,6 @@ fn close_call(execution: &mut Execution, id: CallId, run: Run) {
         Step::Validating { check: check @ (Check::Open { .. } | Check::None), .. } => {
             *check = Check::Ended { call: id }
         }
-        Step::Validating { check: Check::Ended { .. }, .. } | Step::Thinking { .. } => {}
+        Step::Validating { check: Check::Ended { .. }, .. } | Step::Thinking { .. } | Step::Program { .. } => {}
     }
 }

@@ -4,17 +4,28 @@ use super::decide::{Decider, close, no};
 use super::turn::begin_call;
 use super::{Cause, Check, Event, Execution, Finding, Refusal, Step};
 use crate::actor::Actor;
+use crate::bound::Bound;
 use crate::call::{Proposal, Proposed, State};
 use crate::draft::Stop;
 use crate::id::CallId;
+
+/// What follows an output: its first validator, or the end.
+pub(super) fn begun(output: Bound, validators: u32) -> Step {
+    match validators {
+        0 => Step::Closing { cause: Cause::Passed { output }, calls: Vec::new() },
+        _ => Step::Validating { index: 0, output, check: Check::None },
+    }
+}
 
 fn present(it: &Decider<'_, '_>, iteration: u32, index: u32) -> Result<Check, Stop> {
     let open = it.iteration()?;
     match &open.step {
         Step::Validating { index: at, check, .. } if open.number == iteration && *at == index => Ok(check.clone()),
-        Step::Validating { .. } | Step::Thinking { .. } | Step::Acting { .. } | Step::Closing { .. } => {
-            Err(no(Refusal::Stale {}))
-        }
+        Step::Validating { .. }
+        | Step::Thinking { .. }
+        | Step::Program { .. }
+        | Step::Acting { .. }
+        | Step::Closing { .. } => Err(no(Refusal::Stale {})),
     }
 }
 

@@ -96,6 +96,20 @@ words!(Persona {
 });
 
 words!(
+    /// What the agent is: instructions for a model, or a program.
+    AgentKind {
+        /// Its instructions are run by the daemon's own loop.
+        Llm = "llm",
+        /// A program of its own behind lifecycle hooks.
+        Hooks = "hooks",
+        /// A coding agent behind the Agent Client Protocol.
+        Acp = "acp",
+        /// Any program: the prompt is its last argument, and what it prints is the output.
+        Command = "command",
+    }
+);
+
+words!(
     /// How the agent's programs are kept apart from the host.
     Isolation {
         /// Whatever the host does by default.
@@ -109,6 +123,8 @@ words!(
 section!(
     #[derive(Default)]
     struct Runtime {
+        /// Default: llm.
+        kind?: AgentKind = word,
         /// The language that the agent's programs are written in.
         language?: String = language,
         /// Its version: one to three numbers, of which the host must have the same ones.
@@ -122,7 +138,7 @@ section!(
         /// For agents that are programs: the program and its arguments.
         #[schemars(length(min = 1, max = COMMAND_WORDS_MAX))]
         command?: Vec<String> = command,
-    } then check::version_has_language(version)
+    } then check::version_has_language(version), check::command_fits_kind(kind, command)
 );
 
 section!(

@@ -4,7 +4,8 @@
 use std::fmt::Display;
 
 use super::canonical::{
-    Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode, Security, Sharing, StorageClass, Trigger,
+    AgentKind, Execution, LimitsSpec, MemoryBackend, MemoryType, Mode, NetworkMode, Security, Sharing, StorageClass,
+    Trigger,
 };
 use super::fields::Fields;
 use super::quantity::Duration;
@@ -36,6 +37,25 @@ pub(super) fn homes_of_limits(
     }
     if *stated == LimitsSpec::default() {
         *limits = None;
+    }
+}
+
+/// Who is a program has one, and who is instructions has none.
+pub(super) fn command_fits_kind(
+    runtime: &mut Fields<'_, '_>,
+    kind: &mut Option<AgentKind>,
+    command: &mut Option<Vec<String>>,
+) {
+    match (kind.unwrap_or(AgentKind::Llm), command.is_some()) {
+        (AgentKind::Llm, true) => {
+            let fault = contradiction("`command` is for agents that are programs, and `kind: llm` is none");
+            runtime.refuse("command", fault.hint("add `kind: command`, or leave the command out"));
+        }
+        (AgentKind::Command | AgentKind::Acp | AgentKind::Hooks, false) => {
+            let fault = Fault::new(Code::MissingField, "an agent that is a program needs its `command`");
+            runtime.refuse("kind", fault.hint("write `command: [program, argument]`"));
+        }
+        (AgentKind::Llm, false) | (AgentKind::Command | AgentKind::Acp | AgentKind::Hooks, true) => {}
     }
 }
 

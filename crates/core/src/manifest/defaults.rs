@@ -1,7 +1,7 @@
 //! What holds where a manifest is silent: the defaults of every limit, and the questions that running an agent asks of
 //! its manifest. Must never write a default into the manifest itself.
 
-use super::canonical::{Manifest, Mode, Sharing, Tool, Trigger};
+use super::canonical::{AgentKind, Manifest, Mode, Sharing, Tool, Trigger};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
 use crate::comms;
@@ -32,6 +32,10 @@ pub struct Views<'a> {
 impl Manifest {
     pub fn name(&self) -> &str {
         self.metadata.name.as_str()
+    }
+
+    pub fn kind(&self) -> AgentKind {
+        self.spec.runtime.as_ref().and_then(|runtime| runtime.kind).unwrap_or(AgentKind::Llm)
     }
 
     pub fn mode(&self) -> Mode {

@@ -1,7 +1,9 @@
 //! What a manifest states and nothing enforces in this release: a deploy refuses it, so that no stated rule is ever
 //! taken and then ignored. A default that cannot be enforced is not listed. Each release takes lines out of here.
 
-use super::canonical::{AccessMode, Guard, Manifest, NetworkMode, Resources, Runtime, Security, Spec, Tool, Volume};
+use super::canonical::{
+    AccessMode, AgentKind, Guard, Manifest, NetworkMode, Resources, Runtime, Security, Spec, Tool, Volume,
+};
 use super::host::{Backend, Engine, Host, HostMount, Quota};
 use super::validator::Validator;
 use crate::capability::mcp;
@@ -35,6 +37,9 @@ impl Manifest {
         }
         let backend = self.backend(host).map_err(|problem| list.problems.push(problem)).ok();
         validators(self.validators(), &mut list);
+        let unasked = self.kind() == AgentKind::Command && tools.is_some();
+        let reason = "a program of kind `command` has no way to ask for capabilities yet";
+        list.when(unasked, "spec.tools", reason, LEAVE);
         for (index, tool) in tools.iter().flatten().enumerate() {
             tool_of(tool, &format!("spec.tools[{index}]"), &mut list);
         }
@@ -90,8 +95,14 @@ impl List {
 }
 
 fn runtime_of(runtime: &Runtime, list: &mut List) {
-    let command = "agents that are programs of their own are not started yet";
-    list.when(runtime.command.is_some(), "spec.runtime.command", command, "use task.instruction");
+    let kind = runtime.kind.unwrap_or(AgentKind::Llm);
+    match kind {
+        AgentKind::Llm | AgentKind::Command => {}
+        AgentKind::Hooks | AgentKind::Acp => {
+            let reason = format!("agents of kind `{}` are not started yet", kind.as_str());
+            list.add("spec.runtime.kind", reason, "use `kind: command`, or leave it out");
+        }
+    }
 }
 
 /// Folders beneath which something may be mounted, besides the work folder.

@@ -1,5 +1,6 @@
 //! The transition tables, states by commands, as a person reviews them. A change here is a change of behaviour.
 use crate::office::{OWNER, Office, money, plan};
+use crate::programs;
 use std::fmt::Write;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
@@ -74,6 +75,8 @@ const STATES: &[(&str, Setup)] = &[
     }),
     ("acting, a stored value then a run", || answered(0, &["state.persistent.set", "process.run"])),
     ("acting, two own rows to read", || answered(0, &["agent.whoami", "state.persistent.get"])),
+    ("program, due", || programs::due(1)),
+    ("program, ended", || programs::ended(1)),
     ("validating", || answered(1, &[])),
     ("validating, check open", || {
         let mut office = answered(1, &[]);
@@ -139,6 +142,9 @@ const COMMANDS: &[(&str, Act)] = &[
     }),
     ("end call", |office| office.end_call(Outcome::Done { exit_code: Some(0) })),
     ("end call, it met a link", |office| office.end_call(Outcome::Redirected { path: "/workspace/behind".into() })),
+    ("ask program", programs::ask),
+    ("end program", programs::answer),
+    ("end program, failed", programs::fail),
     ("check", Office::check),
     ("validate, pass", |office| office.validate(true)),
     ("validate, fail", |office| office.validate(false)),

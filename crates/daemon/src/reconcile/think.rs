@@ -5,6 +5,7 @@ mod arguments;
 mod prompt;
 mod context;
 
+pub(crate) use context::{output, program_prompt};
 pub use prompt::Delta;
 
 use crate::app::App;

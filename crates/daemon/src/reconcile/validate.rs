@@ -4,6 +4,7 @@ mod check;
 
 use crate::app::App;
 use crate::platform::Blocking;
+use crate::reconcile::think;
 use crate::records::{Error, ReadTxn};
 use check::{EndedCall, Evidence, Step};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tenure_core::execution::{self, Finding};
 use tenure_core::id::{CallId, ExecutionId};
 use tenure_core::manifest::Validator;
 use tenure_core::owed::Obligation;
+use tenure_core::plan::Plan;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -45,7 +47,7 @@ pub async fn validate(app: Arc<App>, stream: Stream, obligation: Obligation) -> 
         let execution = txn.execution(id)?;
         let plan = txn.plan(execution.agent, execution.revision)?;
         let validator = plan.validators.get(index as usize).cloned().ok_or(Error::Gone("validator"))?;
-        Ok((validator, evidence(txn, id, iteration, check)?))
+        Ok((validator, evidence(txn, id, &plan, iteration, check)?))
     });
     let (validator, evidence) = read.await?;
     let word = validator.as_str();
@@ -91,12 +93,15 @@ async fn compute(computing: &Computing, validator: Validator, evidence: Evidence
     timeout(COMPUTE_TIMEOUT, computed).await.unwrap_or_else(|_| late())
 }
 
-fn evidence(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32, check: Option<CallId>) -> Result<Evidence, Error> {
+fn evidence(
+    txn: &mut ReadTxn<'_>,
+    id: ExecutionId,
+    plan: &Plan,
+    iteration: u32,
+    check: Option<CallId>,
+) -> Result<Evidence, Error> {
     let calls = txn.calls(id, iteration)?;
-    let output = match txn.turns(id, iteration)?.last().and_then(|turn| turn.output) {
-        Some(output) => txn.text(output)?,
-        None => String::new(),
-    };
+    let output = think::output(txn, id, plan, iteration)?.unwrap_or_default();
     let runs = calls.iter().filter(|call| !call.validator && call.capability == "process.run");
     let last_exit_code = runs.filter_map(|call| call.exit_code).next_back();
     let call = match check.and_then(|check| calls.iter().find(|call| call.id == check)) {

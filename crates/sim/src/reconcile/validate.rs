@@ -18,16 +18,7 @@ pub(super) fn validate<S: Storage>(
     check: Option<CallId>,
 ) -> Checked {
     let command = if check.is_none() && world.random.chance(500) {
-        let (capability, arguments) = ("process.run", json!({"command": "true"}));
-        let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
-        let attributes = attributes_json(&attributes).expect("invariant: these are small");
-        let proposal = Proposal {
-            capability: capability.to_string(),
-            arguments: world.payload(arguments.to_string()),
-            attributes: world.payload(attributes),
-            misfit: None,
-        };
-        execution::Command::Check { iteration, index, proposal }
+        execution::Command::Check { iteration, index, proposal: run(world) }
     } else {
         let pass = world.random.chance(700);
         let score_milli = if pass { 1000 } else { 0 };
@@ -35,4 +26,17 @@ pub(super) fn validate<S: Storage>(
         execution::Command::Validate { iteration, index, finding }
     };
     world.command(Actor::Daemon, Command::Execution(id, command)).map(drop)
+}
+
+/// A program that only ends well.
+pub(super) fn run<S: Storage>(world: &mut World<S>) -> Proposal {
+    let (capability, arguments) = ("process.run", json!({"command": "true"}));
+    let attributes = capability::find(capability).map(|known| known.attributes(&arguments)).unwrap_or_default();
+    let attributes = attributes_json(&attributes).expect("invariant: these are small");
+    Proposal {
+        capability: capability.to_string(),
+        arguments: world.payload(arguments.to_string()),
+        attributes: world.payload(attributes),
+        misfit: None,
+    }
 }

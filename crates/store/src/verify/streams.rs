@@ -324,6 +324,8 @@ impl Open {
             | E::IterationReleased { .. }
             | E::IterationParked { .. }
             | E::ToolsAsked { .. }
+            | E::ProgramAsked { .. }
+            | E::ProgramEnded { .. }
             | E::CallAllowed(_)
             | E::CallReleased(_)
             | E::CallRecalled(_)
@@ -342,7 +344,9 @@ impl Open {
         let held = match &iteration.step {
             Step::Acting { calls } | Step::Closing { calls, .. } => calls.as_slice(),
             Step::Validating { check: Check::Open { call }, .. } => std::slice::from_ref(call),
-            Step::Validating { check: Check::None | Check::Ended { .. }, .. } | Step::Thinking { .. } => &[],
+            Step::Validating { check: Check::None | Check::Ended { .. }, .. }
+            | Step::Thinking { .. }
+            | Step::Program { .. } => &[],
         };
         let leased = || held.iter().filter_map(|call| Some((call.id, call.lease()?.lease)));
         let same = leased().count() == self.calls.len()

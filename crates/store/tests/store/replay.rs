@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tenure_core::aggregate::{self, Command, Stream};
 use tenure_core::call::{EndCall, Outcome, Proposal};
-use tenure_core::execution::{self, Check, Execution, Finding, ModelCall, Phase, Step, Turn};
+use tenure_core::execution::{self, Check, Execution, Finding, ModelCall, Phase, ProgramOutcome, Step, Turn};
 use tenure_core::ledger::canonical;
 use tenure_store::verify::{Depth, verify};
 use tenure_store::{Class, Options, Store, Txn, events_of};
@@ -51,6 +51,11 @@ fn next(
         Step::Thinking { call: ModelCall::Open { .. }, .. } => {
             let proposals = proposals(world, dice);
             world.turn_commands(fold, proposals).1
+        }
+        Step::Program { call: None } => C::AskProgram { iteration: number, proposal: world.proposal() },
+        Step::Program { call: Some(_) } => {
+            let outcome = ProgramOutcome::Answered { output: world.payload("printed") };
+            C::EndProgram { iteration: number, outcome }
         }
         Step::Acting { calls } => match calls.iter().find(|call| call.lease().is_some()) {
             Some(call) if dice.is_multiple_of(7) => {

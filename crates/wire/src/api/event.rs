@@ -229,6 +229,18 @@ pub enum What {
     /// The agent's MCP servers are asked what tools they have, before its model is.
     #[serde(rename = "iteration.tools_asked")]
     ToolsAsked { servers: Vec<String> },
+    /// The agent is a program, which is to run as this call.
+    #[serde(rename = "program.asked")]
+    ProgramAsked {
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        call: CallId,
+    },
+    /// It has ended; `failure`: why it gave no output.
+    #[serde(rename = "program.ended")]
+    ProgramEnded {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+    },
     #[serde(rename = "iteration.closing")]
     IterationClosing { cause: String },
     #[serde(rename = "iteration.released")]
@@ -333,6 +345,8 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::IterationClosing { iteration, .. }
         | Event::IterationReleased { iteration, .. }
         | Event::ToolsAsked { iteration, .. }
+        | Event::ProgramAsked { iteration, .. }
+        | Event::ProgramEnded { iteration, .. }
         | Event::IterationParked { iteration }
         | Event::IterationCompleted { iteration, .. }
         | Event::IterationFailed { iteration, .. } => Some(*iteration),
@@ -406,6 +420,8 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
             let named = calls.iter().filter_map(|call| Some(mcp::Name::parse(&call.capability)?.server.to_string()));
             What::ToolsAsked { servers: named.collect() }
         }
+        Event::ProgramAsked { call, .. } => What::ProgramAsked { call: call.call },
+        Event::ProgramEnded { failure, .. } => What::ProgramEnded { failure: failure.clone() },
         Event::IterationParked { .. } => What::IterationParked {},
         Event::CallBlocked { call, capability, blocked, .. } => {
             What::CallBlocked { call: *call, capability: capability.clone(), why: blocked.to_string() }
@@ -474,6 +490,8 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::CallAllowed(_)
         | Event::CallReleased(_)
         | Event::CallRecalled(_)
+        | Event::ProgramAsked { .. }
+        | Event::ProgramEnded { .. }
         | Event::ToolsAsked { .. }
         | Event::IterationParked { .. }
         | Event::CallBlocked { .. }

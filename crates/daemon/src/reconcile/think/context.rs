@@ -3,6 +3,7 @@
 use super::prompt::{self, Exchange, PastCall, PastTurn, PromptContext};
 use crate::model::failure::{Failure, Kind};
 use crate::model::request::{Request, Tag};
+use crate::reconcile::program;
 use crate::records::{Error, ReadTxn, found};
 use crate::upstream::Upstream;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use tenure_core::bound::Hash;
 use tenure_core::call::{CallRow, Holder};
 use tenure_core::execution::Turn;
 use tenure_core::id::ExecutionId;
+use tenure_core::manifest::AgentKind;
 use tenure_core::plan::Plan;
 use tenure_core::row::Note;
 use tenure_store::rows::conversations;
@@ -66,7 +68,7 @@ pub(super) fn request(
     let input = plain(txn.text(execution.input)?);
     let briefing = execution.briefing.map(|briefing| txn.text(briefing)).transpose()?;
     let said = said_before(txn, id, result_bytes_max)?;
-    let previous_error = previous_error(txn, id, turn.iteration)?;
+    let previous_error = previous_error(txn, id, plan, turn.iteration)?;
     let notes = notes_before(&txn.notes(id, turn.iteration)?, 0);
     let turns = past_turns(txn, id, turn.iteration)?;
     let upstream = Upstream::of(txn, plan, Holder::Execution(id), Some(turn.iteration))?;
@@ -89,6 +91,23 @@ pub(super) fn request(
     Ok(question.map_err(|error| {
         let hint = "shorten the instruction, the template or the input";
         Failure::new(Kind::ContextTooLong, format!("the prompt cannot be made: {error}"), hint)
+    }))
+}
+
+/// What a program is asked with, in one text; none where the template cannot be rendered, with why.
+pub(crate) fn program_prompt(
+    txn: &mut ReadTxn<'_>,
+    id: ExecutionId,
+    plan: &Plan,
+    iteration: u32,
+) -> Result<Result<String, String>, Error> {
+    let execution = txn.execution(id)?;
+    let input = plain(txn.text(execution.input)?);
+    let briefing = execution.briefing.map(|briefing| txn.text(briefing)).transpose()?;
+    let previous_error = previous_error(txn, id, plan, iteration)?;
+    let task = prompt::task(plan, &input, iteration, &previous_error);
+    Ok(task.map(|task| briefing.into_iter().chain(task).collect::<Vec<_>>().join("\n\n")).map_err(|error| {
+        format!("its prompt cannot be made: {error}; shorten the instruction, the template or the input")
     }))
 }
 
@@ -160,7 +179,7 @@ fn result_of(txn: &mut ReadTxn<'_>, result: Hash) -> Result<Value, Error> {
 }
 
 /// Why the attempt before this one failed, in the words that its validator or its clock gave.
-fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<String, Error> {
+fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, plan: &Plan, iteration: u32) -> Result<String, Error> {
     if iteration <= 1 {
         return Ok(String::new());
     }
@@ -169,12 +188,12 @@ fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Res
     Ok(match (cause.as_str(), failed) {
         ("max_turns", _) => "The attempt used up its turns without a final answer. Be quicker.".to_string(),
         ("iteration_timeout", _) => "The attempt ran out of time.".to_string(),
+        ("program", _) => program::failure(txn, id, iteration - 1)?,
         (cause, _) if cause.starts_with("model:") => "The attempt ended without an answer. Be brief.".to_string(),
         (_, Some(failed)) => {
             let reasons = format!("{} failed: {}", failed.validator, txn.text(failed.reasons)?);
-            match txn.turns(id, iteration - 1)?.last().and_then(|turn| turn.output) {
+            match output(txn, id, plan, iteration - 1)? {
                 Some(output) => {
-                    let output = txn.text(output)?;
                     format!(
                         "{reasons}\nThe output was:\n{}",
                         prompt::head_and_tail(output.trim(), OUTPUT_BYTES_MAX, "")
@@ -185,6 +204,22 @@ fn previous_error(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Res
         }
         (_, None) => String::new(),
     })
+}
+
+/// What the attempt has given, if anything.
+pub(crate) fn output(
+    txn: &mut ReadTxn<'_>,
+    id: ExecutionId,
+    plan: &Plan,
+    iteration: u32,
+) -> Result<Option<String>, Error> {
+    match plan.kind() {
+        AgentKind::Command => program::output(txn, id, iteration),
+        AgentKind::Llm | AgentKind::Hooks | AgentKind::Acp => {
+            let output = txn.turns(id, iteration)?.last().and_then(|turn| turn.output);
+            output.map(|output| txn.text(output)).transpose()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -110,31 +110,37 @@ fn told(note: Note) -> &'static str {
     }
 }
 
+/// What an attempt is to do: the rendered template, and where that does not tell it, why the one before was refused.
+///
+/// # Errors
+/// The template cannot be rendered, for instance because the prompt is too long.
+pub(super) fn task(
+    plan: &Plan,
+    input: &str,
+    iteration: u32,
+    previous_error: &str,
+) -> Result<Vec<String>, template::Error> {
+    let prompt = &plan.prompt;
+    let vars = template::Vars { instruction: &prompt.instruction, input, iteration_number: iteration, previous_error };
+    let mut task = vec![template::render(&prompt.template, &vars)?];
+    if !previous_error.is_empty() && !prompt.tells_error {
+        let told = "Do the task again so that this is right.";
+        task.push(format!("The previous attempt was refused:\n{previous_error}\n{told}"));
+    }
+    Ok(task)
+}
+
 /// # Errors
 /// The template cannot be rendered, for instance because the prompt is too long.
 pub(super) fn request(context: &PromptContext<'_>) -> Result<Request, template::Error> {
-    let prompt = &context.plan.prompt;
-    let rendered = template::render(
-        &prompt.template,
-        &template::Vars {
-            instruction: &prompt.instruction,
-            input: context.input,
-            iteration_number: context.iteration,
-            previous_error: context.previous_error,
-        },
-    )?;
     let mut messages = Vec::new();
     messages.extend(context.briefing.map(|text| Message::User { text: text.to_string() }));
     for Exchange { message, answer } in context.said {
         messages.push(Message::User { text: message.clone() });
         messages.push(Message::Assistant { text: answer.clone(), calls: Vec::new(), reasoning: None });
     }
-    messages.push(Message::User { text: rendered });
-    if !context.previous_error.is_empty() && !prompt.tells_error {
-        let error = context.previous_error;
-        let told = "Do the task again so that this is right.";
-        messages.push(Message::User { text: format!("The previous attempt was refused:\n{error}\n{told}") });
-    }
+    let task = task(context.plan, context.input, context.iteration, context.previous_error)?;
+    messages.extend(task.into_iter().map(|text| Message::User { text }));
     if !context.notes.is_empty() {
         let notes: Vec<&str> = context.notes.iter().map(|note| told(*note)).collect();
         messages.push(Message::User { text: notes.join("\n") });

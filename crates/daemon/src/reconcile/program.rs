@@ -1,0 +1,143 @@
+//! Owed Program: an agent that is a program is run with its prompt, as one `process.run` of the agent's own; when that has ended,
+//! what it printed is the attempt's output. It judges nothing: what a good output is, validators say.
+use crate::app::App;
+use crate::reconcile::think;
+use crate::records::{Error, ReadTxn};
+use crate::upstream::Upstream;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tenure_core::actor::Actor;
+use tenure_core::aggregate::{Command, Stream};
+use tenure_core::call::CallRow;
+use tenure_core::execution::{self, ProgramOutcome};
+use tenure_core::id::ExecutionId;
+use tenure_core::manifest::Validator;
+use tenure_core::owed::Obligation;
+use tenure_core::plan::Plan;
+
+const RUN: &str = "process.run";
+/// Stands in a command's words for the prompt; without it the prompt is the last argument.
+const PROMPT: &str = "{{prompt}}";
+/// The longest that one program may run, in milliseconds, as `process.run` says.
+const RUN_MS_MAX: u64 = 3_600_000;
+/// Of what a failed program printed, what the next attempt is told.
+const PRINTED_BYTES_MAX: usize = 2 * 1024;
+
+pub async fn program(app: Arc<App>, stream: Stream, obligation: Obligation) -> Result<(), Error> {
+    let (Stream::Execution(id), Obligation::Program { iteration, call }) = (stream, obligation) else {
+        return Ok(());
+    };
+    let command = match call {
+        None => asked(&app, id, iteration).await?,
+        Some(_) => ended(&app, id, iteration).await?,
+    };
+    app.report(Actor::Daemon, Command::Execution(id, command)).await;
+    Ok(())
+}
+
+async fn asked(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::Command, Error> {
+    let read = app.records.read(move |txn| {
+        let execution = txn.execution(id)?;
+        let plan = txn.plan(execution.agent, execution.revision)?;
+        let prompt = think::program_prompt(txn, id, &plan, iteration)?;
+        Ok((plan, prompt))
+    });
+    let (plan, prompt) = read.await?;
+    Ok(match prompt {
+        Ok(prompt) => {
+            let arguments = arguments(&plan, &prompt);
+            let proposal = think::proposal(app, &Upstream::default(), RUN, &arguments, None);
+            execution::Command::AskProgram { iteration, proposal }
+        }
+        Err(failure) => execution::Command::EndProgram { iteration, outcome: ProgramOutcome::Failed { failure } },
+    })
+}
+
+fn arguments(plan: &Plan, prompt: &str) -> Value {
+    let words = plan.command();
+    let mut told: Vec<String> = words.iter().map(|word| word.replace(PROMPT, prompt)).collect();
+    if !words.iter().any(|word| word.contains(PROMPT)) {
+        told.push(prompt.to_string());
+    }
+    let timeout_ms = plan.limits.iteration_timeout_ms.clamp(1, RUN_MS_MAX);
+    let args: Vec<String> = told.drain(1..).collect();
+    json!({"command": told[0], "args": args, "timeout_ms": timeout_ms})
+}
+
+async fn ended(app: &App, id: ExecutionId, iteration: u32) -> Result<execution::Command, Error> {
+    let read = app.records.read(move |txn| {
+        let execution = txn.execution(id)?;
+        let plan = txn.plan(execution.agent, execution.revision)?;
+        let any_code = plan.validators.iter().any(|validator| matches!(validator, Validator::ExitCode { .. }));
+        let call = call(txn, id, iteration)?.ok_or(Error::Gone("call"))?;
+        let result = result(txn, &call)?;
+        Ok(match failed(&call, &result, any_code) {
+            true => Err(sentence(&call, &result)),
+            false => Ok(printed(&result)),
+        })
+    });
+    let outcome = match read.await? {
+        Ok(output) => ProgramOutcome::Answered { output: app.committer.payload(output.into_bytes()) },
+        Err(failure) => ProgramOutcome::Failed { failure },
+    };
+    Ok(execution::Command::EndProgram { iteration, outcome })
+}
+
+/// Where a validator looks at the exit code, it alone decides on it.
+fn failed(call: &CallRow, result: &Value, any_code: bool) -> bool {
+    let ended = call.outcome.as_deref() == Some("done") && call.exit_code.is_some();
+    let timed_out = result.get("timed_out").and_then(Value::as_bool).unwrap_or(false);
+    !ended || timed_out || (call.exit_code != Some(0) && !any_code)
+}
+
+/// The call by which the attempt ran its program.
+fn call(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<Option<CallRow>, Error> {
+    let calls = txn.calls(id, iteration)?;
+    Ok(calls.into_iter().find(|call| !call.validator && call.capability == RUN))
+}
+
+fn result(txn: &mut ReadTxn<'_>, call: &CallRow) -> Result<Value, Error> {
+    Ok(call.result.map(|result| txn.json(result)).transpose()?.unwrap_or_default())
+}
+
+/// The end of its last line is no part of an output.
+fn printed(result: &Value) -> String {
+    let printed = result.get("stdout").and_then(Value::as_str).unwrap_or_default();
+    printed.strip_suffix('\n').unwrap_or(printed).to_string()
+}
+
+fn sentence(call: &CallRow, result: &Value) -> String {
+    let how = match call.exit_code {
+        Some(code) => format!("the program ended with exit code {code}"),
+        None => {
+            let why = result.get("error").and_then(Value::as_str).or(call.sentence.as_deref());
+            let word = call.outcome.as_deref().unwrap_or(&call.state);
+            format!("the program did not end well ({word}): {}", why.unwrap_or("nothing more is known"))
+        }
+    };
+    let tail = |stream: &str| {
+        let text = result.get(stream).and_then(Value::as_str).unwrap_or_default().trim();
+        let mut from = text.len().saturating_sub(PRINTED_BYTES_MAX);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        text[from..].to_string()
+    };
+    let (error, output) = (tail("stderr"), tail("stdout"));
+    let printed = if error.is_empty() { output } else { error };
+    if printed.is_empty() { how } else { format!("{how}; it printed:\n{printed}") }
+}
+
+/// What the attempt's program printed, once it has ended.
+pub(super) fn output(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<Option<String>, Error> {
+    let Some(call) = call(txn, id, iteration)? else { return Ok(None) };
+    let result = result(txn, &call)?;
+    Ok(Some(printed(&result)))
+}
+
+/// Why the attempt's program gave no output.
+pub(super) fn failure(txn: &mut ReadTxn<'_>, id: ExecutionId, iteration: u32) -> Result<String, Error> {
+    let Some(call) = call(txn, id, iteration)? else { return Ok("the program could not be run".to_string()) };
+    let result = result(txn, &call)?;
+    Ok(sentence(&call, &result))
+}
