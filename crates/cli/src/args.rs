@@ -25,7 +25,7 @@ pub use cost::Cost;
 pub use doctor::Doctor;
 pub use files::Files;
 pub use items::{AlertFilter, AlertVerb, Alerts, Schedules};
-pub use life::{AgentLogs, Create, Edit, Profile, Revisions, Rollback, Run};
+pub use life::{AgentLogs, Create, Edit, Profile, Quarantine, Revisions, Rollback, Run};
 pub use mcp::{Mcp, McpClient, McpVerb};
 pub use policy::{Candidate, Check, Documents, Explain, Policy};
 pub use prices::Prices;
@@ -367,6 +367,10 @@ pub enum Agent {
         #[arg(long, value_name = "TIME", value_parser = grace)]
         overlap: Option<Duration>,
     },
+    /// Put agents into quarantine: what runs is cancelled, their sessions end, and nothing of them begins until they are recovered.
+    Quarantine(Quarantine),
+    /// Let agents begin again that are in quarantine.
+    Recover(Supervise),
     /// Revoke agents for good: what runs is cancelled, their keys die, nothing begins any more; history and state stay.
     Revoke(Supervise),
     /// Delete agents: their executions are cancelled, their history stays, and their names are free again.

@@ -221,6 +221,9 @@ fn exit_of(code: Code) -> Exit {
         Code::AgentAmbiguous
         | Code::AgentArchived
         | Code::AgentPaused
+        | Code::AgentQuarantined
+        | Code::AgentNotQuarantined
+        | Code::MaxRetriesExceeded
         | Code::AgentRevoked
         | Code::AgentEnding
         | Code::AgentNameTaken

@@ -10,12 +10,10 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 10] = [
+const LATER: [(&str, &str, &str); 8] = [
     ("agent start", "agents that are programs", "`tenure execute NAME`"),
     ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
     ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
-    ("agent quarantine", "supervision and quarantine", "`tenure execution cancel ID`, then `tenure agent delete NAME`"),
-    ("agent recover", "supervision and quarantine", "deploy the agent again"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),

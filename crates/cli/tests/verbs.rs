@@ -34,6 +34,7 @@ mod verbs {
     mod pause;
     mod policy;
     mod ps;
+    mod quarantine;
     mod resume;
     mod retention;
     mod samples;

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! deployed <──pause, resume──> paused ──(until is over)──> deployed
-//! deployed, paused ──revoke──> revoked: what runs is cancelled, for good
+//! deployed, paused ──quarantine──> quarantined: what runs is cancelled, its sessions end ──recover──> deployed
+//! deployed, paused, quarantined ──revoke──> revoked: what runs is cancelled, for good
 //! deployed, paused ──kill──> the same state: what runs is cancelled, and until that is done nothing begins
 //! any of them ──delete──> deleting ──last execution ended──> archived ──grace over──> its work folder is removed
 //! ```
@@ -50,6 +51,7 @@ mod keys;
 mod mailbox;
 mod owed;
 mod planned;
+mod quarantine;
 mod rows;
 mod schedule;
 mod state;
@@ -65,6 +67,7 @@ pub use planned::{
     CRON_BYTES_MAX, DELAY_SECONDS, INPUT_BYTES_MAX, NAME_BYTES_MAX, PLANNED_MAX, Planned, WAITING, When, is_name,
 };
 pub(crate) use planned::{plan, unplan};
+pub use quarantine::{Cause, Quarantine, Severity};
 pub use rows::{AgentRow, RevisionRow, Standing, Status};
 pub use schedule::{MISSED_MS, NextWake, QUEUE_MAX, Skipped, Waking};
 pub(crate) use supervision::execution_ended;
@@ -169,6 +172,8 @@ pub enum State {
         /// When it is over by itself.
         until: Option<Time>,
     },
+    /// Put away: nothing of it runs until it is recovered.
+    Quarantined(Quarantine),
     /// For good; what runs is being cancelled.
     Revoked(Supervision),
     /// Deleted; its executions are being cancelled.
@@ -186,6 +191,7 @@ impl State {
         match self {
             State::Deployed => "deployed",
             State::Paused { .. } => "paused",
+            State::Quarantined(_) => "quarantined",
             State::Revoked(_) => "revoked",
             State::Deleting { .. } => "deleting",
             State::Archived { .. } => "archived",
@@ -208,6 +214,9 @@ verbs! {
         "agent.wake" => Wake { waking: Waking, input: Payload },
         /// What runs is cancelled; then it may begin anew.
         "agent.kill" ends => Kill { note: Option<String> },
+        /// It is put away: what runs is cancelled, its sessions end, and nothing begins until it is recovered.
+        "agent.quarantine" ends => Quarantine { cause: Cause, severity: Severity, description: String },
+        "agent.recover" => Recover { note: Option<String> },
         /// For good: what runs is cancelled, and nothing begins ever again.
         "agent.revoke" ends => Revoke { note: Option<String> },
         /// A new key by which it connects from outside; the present one lives beside it for so long.
@@ -274,6 +283,8 @@ verbs! {
             | Command::Resume { .. }
             | Command::EndPause {}
             | Command::Kill { .. }
+            | Command::Quarantine { .. }
+            | Command::Recover { .. }
             | Command::Revoke { .. }
             | Command::RotateKey { .. }
             | Command::EndKey {}
@@ -337,6 +348,19 @@ events! {
         "agent.budget_set" => BudgetSet { lines: Vec<Line> },
         "agent.budget_near" => BudgetNear(Near),
         "agent.killed" => Killed(Supervision),
+        /// `evidence`: its state and plan at that moment.
+        "agent.quarantined" => Quarantined {
+            #[serde(flatten)]
+            quarantine: Quarantine,
+            evidence: Bound,
+        },
+        "agent.recovered" => Recovered {
+            by: Actor,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            note: Option<String>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            next: Option<NextWake>,
+        },
         "agent.revoked" => Revoked(Supervision),
         "agent.deleted" => Deleted { home_grace_ms: u64 },
         "agent.archived" => Archived { home_due: Option<Time> },
@@ -448,6 +472,12 @@ refusals! {
         /// Paused in the same words.
         "agent.already_paused" quiet => AlreadyPaused {},
         "agent.not_paused" quiet => NotPaused {},
+        /// It is in quarantine: nothing of it begins.
+        "agent.is_quarantined" => IsQuarantined { cause: Cause, severity: Severity },
+        "agent.already_quarantined" quiet => AlreadyQuarantined {},
+        "agent.not_quarantined" => NotQuarantined {},
+        /// Its recovery was tried as often as its severity lets.
+        "agent.max_retries_exceeded" => MaxRetriesExceeded { severity: Severity },
         "agent.already_revoked" => AlreadyRevoked {},
         /// It was killed, and the last of what ran has not ended yet.
         "agent.still_ending" => StillEnding {},
@@ -522,6 +552,10 @@ impl Aggregate for Agent {
             Command::EndPause {} => supervision::end_pause(id, draft),
             Command::Wake { waking, input } => schedule::wake(id, draft, waking, input),
             Command::Kill { note } => supervision::kill(id, draft, note),
+            Command::Quarantine { cause, severity, description } => {
+                quarantine::enter(id, draft, (cause, severity), &description)
+            }
+            Command::Recover { note } => quarantine::recover(id, draft, note),
             Command::Revoke { note } => supervision::revoke(id, draft, note),
             Command::RotateKey { hash, overlap_ms } => keys::rotate(id, draft, hash, overlap_ms),
             Command::EndKey {} => keys::end_due(id, draft),
@@ -543,6 +577,7 @@ impl Aggregate for Agent {
                     State::Archived { .. }
                     | State::Deployed
                     | State::Paused { .. }
+                    | State::Quarantined(_)
                     | State::Revoked(_)
                     | State::Deleting { .. } => {
                         return Err(refuse::<Agent>(Refusal::HomeUnknown {}));
@@ -588,7 +623,11 @@ impl Aggregate for Agent {
             Event::Paused { supervision, until } => {
                 agent.state = State::Paused { supervision: supervision.clone(), until: *until };
             }
-            Event::Resumed { next, .. } => {
+            Event::Quarantined { quarantine, .. } => {
+                agent.killed = agent.open > 0;
+                supervision::is_over(agent, State::Quarantined(quarantine.clone()));
+            }
+            Event::Resumed { next, .. } | Event::Recovered { next, .. } => {
                 agent.state = State::Deployed;
                 agent.next = next.or(agent.next);
             }

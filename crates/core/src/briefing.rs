@@ -292,6 +292,14 @@ fn of_people(event: &agent::Event) -> Option<String> {
     if let agent::Event::Resumed { supervision, .. } = event {
         return said("resumed", supervision);
     }
+    if let agent::Event::Quarantined { quarantine, .. } = event {
+        let agent::Quarantine { cause, by, description, .. } = quarantine;
+        return Some(clip(&format!("put into quarantine ({}) by {by}: {description}", cause.as_str())));
+    }
+    if let agent::Event::Recovered { by, note, .. } = event {
+        let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+        return Some(clip(&format!("recovered from quarantine by {by}{note}")));
+    }
     if let agent::Event::BudgetNear(near) = event {
         return Some(format!("of the agent's budget {near}"));
     }

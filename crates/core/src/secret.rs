@@ -279,7 +279,7 @@ fn revoke(id: SecretId, draft: &mut Draft<'_>, secret: Secret) -> Result<(), Sto
 /// It never begins anything again.
 fn is_gone(agent: &Agent) -> bool {
     match agent.state {
-        agent::State::Deployed | agent::State::Paused { .. } => false,
+        agent::State::Deployed | agent::State::Paused { .. } | agent::State::Quarantined(_) => false,
         agent::State::Revoked(_) | agent::State::Deleting { .. } | agent::State::Archived { .. } => true,
     }
 }

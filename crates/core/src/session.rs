@@ -125,6 +125,8 @@ pub enum Ending {
     Replaced,
     /// Its agent was killed; it may connect again.
     Killed,
+    /// Its agent is in quarantine.
+    Quarantined,
     /// The key that opened it is dead.
     KeyRevoked,
     AgentRevoked,
@@ -138,6 +140,7 @@ impl Ending {
             Ending::Idle => "idle",
             Ending::Replaced => "replaced",
             Ending::Killed => "killed",
+            Ending::Quarantined => "quarantined",
             Ending::KeyRevoked => "key_revoked",
             Ending::AgentRevoked => "agent_revoked",
             Ending::AgentDeleted => "agent_deleted",

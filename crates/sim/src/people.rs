@@ -6,7 +6,7 @@ use crate::storage::Storage;
 use crate::world::{LIMITS, Reply, World};
 use tenure_core::access::Role;
 use tenure_core::actor::Actor;
-use tenure_core::agent;
+use tenure_core::agent::{self, Cause, Severity};
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::approval::Scope;
 use tenure_core::bound::{Hash, Payload};
@@ -251,9 +251,14 @@ impl People {
             return Some(Command::Agent(id, agent::Command::RevokeGrant { grant }));
         }
         let id = *random.pick(&self.agents)?;
-        let command = match random.below(16) {
+        let command = match random.below(20) {
             0..=7 => agent::Command::Pause { note: None, until: Some(context.at.plus_ms(1 + random.below(120_000))) },
             8..=14 => agent::Command::Resume { note: None },
+            15 => {
+                let severity = *random.pick(&[Severity::Low, Severity::High]).unwrap_or(&Severity::Low);
+                agent::Command::Quarantine { cause: Cause::Manual, severity, description: "it looks odd".into() }
+            }
+            16..=18 => agent::Command::Recover { note: None },
             _ => agent::Command::Revoke { note: Some("enough".into()) },
         };
         Some(Command::Agent(id, command))

@@ -41,7 +41,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::api::agent::{
-    Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Revision, RevisionFile, Rollback, Supervise, Validated,
+    Act, Agent, AgentFile, AgentSandbox, Deployed, Pause, Quarantine, Revision, RevisionFile, Rollback, Supervise,
+    Validated,
 };
 use crate::api::execution::{Cancel, Execution, ExecutionFile, IDEMPOTENCY_KEY, IterationLog, Start, Started};
 use crate::api::file::{FileEntry, FilePut};
@@ -185,6 +186,10 @@ impl Client {
 
     pub async fn pause_agent(&self, name: &str, pause: &Pause) -> Result<Agent, Error> {
         self.json(Method::POST, &path(&["agents", name, "pause"], &[]), Some(Body::json(pause)), None).await
+    }
+
+    pub async fn quarantine_agent(&self, name: &str, quarantine: &Quarantine) -> Result<Agent, Error> {
+        self.json(Method::POST, &path(&["agents", name, "quarantine"], &[]), Some(Body::json(quarantine)), None).await
     }
 
     pub async fn supervise_agent(&self, name: &str, act: Act, body: &Supervise) -> Result<Agent, Error> {

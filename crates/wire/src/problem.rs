@@ -104,6 +104,9 @@ catalogue! {
     AgentAmbiguous "agent_ambiguous" 409 "The short id fits several agents" "write more of the id, or the name" ChangeRequest;
     AgentArchived "agent_archived" 409 "The agent is archived" "its history stays; once its last execution has ended, another may have its name" LookAgain;
     AgentPaused "agent_paused" 409 "The agent is paused" "`tenure resume NAME` lets it begin again" LookAgain;
+    AgentQuarantined "agent_quarantined" 409 "The agent is in quarantine" "`tenure agent show NAME` says why; `tenure agent recover NAME` lets it begin again" LookAgain;
+    AgentNotQuarantined "agent_not_quarantined" 409 "The agent is not in quarantine" "nothing is to be recovered; `tenure resume NAME` ends a pause" LookAgain;
+    MaxRetriesExceeded "max_retries_exceeded" 409 "Recovery was tried as often as it may be" "its history, state and files stay: deploy it under a new name, or delete it" LookAgain;
     AgentRevoked "agent_revoked" 409 "The agent is revoked" "its history stays; deploy another under a new name" LookAgain;
     AgentEnding "agent_ending" 409 "The agent is being stopped" "try again in a moment" Retry after 1;
     AgentNameTaken "agent_name_taken" 409 "The name is another agent's" "choose another, or delete that agent first" ChangeRequest;

@@ -1,7 +1,8 @@
-//! What is typed to make, change and set to work an agent without a manifest file.
+//! What is typed to make, change, set to work and put away an agent without a manifest file.
 use clap::Args;
+use tenure_core::agent::{Cause, Severity};
 
-use super::{Listing, named};
+use super::{Listing, Supervise, named};
 
 /// What an agent is, in a few words.
 #[derive(Debug, Clone, Default, Args)]
@@ -155,4 +156,24 @@ fn span(text: &str) -> Result<(u32, u32), String> {
     let number = |text: &str| text.trim().parse::<u32>().ok().filter(|number| *number > 0);
     let ends = text.split_once("..").and_then(|(from, to)| Some((number(from)?, number(to)?)));
     ends.ok_or_else(|| "write two numbers of revisions, as in 1..3".to_string())
+}
+
+#[derive(Debug, Args)]
+pub struct Quarantine {
+    #[command(flatten)]
+    pub whom: Supervise,
+    /// Why: crash, resource_abuse, security_violation or manual.
+    #[arg(long = "type", value_name = "TYPE", default_value = "manual", value_parser = cause)]
+    pub cause: Cause,
+    /// How bad it is: low, medium, high or critical; recovery may be tried 5, 3, 1 or 0 times.
+    #[arg(long, default_value = "medium", value_parser = severity)]
+    pub severity: Severity,
+}
+
+fn cause(text: &str) -> Result<Cause, String> {
+    text.parse().map_err(|_| format!("`{text}` is none of crash, resource_abuse, security_violation, manual"))
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    text.parse().map_err(|_| format!("`{text}` is none of low, medium, high, critical"))
 }

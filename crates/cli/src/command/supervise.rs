@@ -1,8 +1,8 @@
-//! `tenure pause|resume|kill` and `tenure agent revoke`: how people hold agents.
-use tenure_wire::api::agent::{Act, Agent, Pause as Body, Supervise as Note};
+//! `tenure pause|resume|kill` and `tenure agent quarantine|recover|revoke`: how people hold agents.
+use tenure_wire::api::agent::{Act, Agent, Pause as Body, Quarantine as Reason, Supervise as Note};
 
 use super::{confirm, each, moment};
-use crate::args::{Pause, Supervise};
+use crate::args::{Pause, Quarantine, Supervise};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
 use crate::render::Output;
@@ -20,6 +20,21 @@ pub async fn pause(pause: Pause, settings: &Settings, output: Output) -> Result<
     each(&pause.whom.agents, output, act, text).await
 }
 
+pub async fn quarantine(wanted: Quarantine, settings: &Settings, output: Output) -> Result<Exit, Failure> {
+    let client = settings.client()?;
+    let description = wanted.whom.note.unwrap_or_default();
+    let body = Reason { cause: wanted.cause, severity: wanted.severity, description };
+    let act = async |name: &str| Ok(client.quarantine_agent(name, &body).await?);
+    let text = |agent: &Agent| {
+        let way_out = match wanted.severity.tries_max() {
+            0 => "nothing recovers it".to_string(),
+            _ => format!("`tenure agent recover {}` lets it begin again", agent.name),
+        };
+        format!("Agent \"{}\" is in quarantine: what ran is cancelled, its sessions have ended; {way_out}", agent.name)
+    };
+    each(&wanted.whom.agents, output, act, text).await
+}
+
 pub async fn run(act: Act, whom: Supervise, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
     let body = Note { note: whom.note };
@@ -34,6 +49,7 @@ pub async fn run(act: Act, whom: Supervise, settings: &Settings, output: Output)
     };
     let text = |agent: &Agent| match act {
         Act::Resume => format!("Resumed agent \"{}\"", agent.name),
+        Act::Recover => format!("Recovered agent \"{}\": it may begin again", agent.name),
         Act::Kill => format!("Killed what ran of agent \"{}\"; it may begin again", agent.name),
         Act::Revoke => format!("Revoked agent \"{}\" for good; its history and state stay", agent.name),
     };

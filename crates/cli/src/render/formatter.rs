@@ -31,6 +31,8 @@ pub struct Formatter {
     reasons: Vec<String>,
     /// Calls that the model asked for; others are validators' own.
     asked: HashSet<CallId>,
+    /// The call that runs the program that the agent is.
+    program: Option<CallId>,
     cassette_said: bool,
     /// The model that is asked, and the one that failed before it.
     called: Option<String>,
@@ -117,7 +119,11 @@ impl Formatter {
                 vec![format!("MCP servers are asked for their tools: {}", servers.join(", "))]
             }
             // Its call is told of by itself.
-            What::ProgramAsked { .. } | What::ProgramEnded { failure: None } => Vec::new(),
+            What::ProgramAsked { call } => {
+                self.program = Some(*call);
+                Vec::new()
+            }
+            What::ProgramEnded { failure: None } => Vec::new(),
             What::ProgramEnded { failure: Some(failure) } => vec![format!("Failed: {failure}")],
             What::IterationParked {} => {
                 self.parked = true;
@@ -210,7 +216,11 @@ impl Formatter {
     fn of_call(&mut self, what: &What) -> Vec<String> {
         match what {
             What::CallCalled { call, capability, target, .. } => {
-                let word = if self.asked.contains(call) { "Tool" } else { "Check" };
+                let word = match call {
+                    call if self.program == Some(*call) => "Program",
+                    call if self.asked.contains(call) => "Tool",
+                    _ => "Check",
+                };
                 vec![format!("{word}: {}", call_summary(capability, target))]
             }
             What::CallHeld { approval, capability, target, .. } => vec![

@@ -1,6 +1,6 @@
 use super::house::{AGENT, House};
 
-const SLEEPS: &str = r#"{"cassette":1}
+pub const SLEEPS: &str = r#"{"cassette":1}
 {"execution":1,"iteration":1,"turn":1,"attempt":1,"answer":{"text":"","calls":[{"id":"c","name":"process.run","arguments":{"command":"sleep","args":["600"]}}],"stop":"calls","usage":{"input":1,"output":1,"cached":null},"model":"local/qwen","cost_micro_usd":null}}
 "#;
 

@@ -44,6 +44,8 @@ macro_rules! life_events {
             | Event::BudgetSet { .. }
             | Event::BudgetNear(_)
             | Event::Killed(_)
+            | Event::Quarantined { .. }
+            | Event::Recovered { .. }
             | Event::Revoked(_)
             | Event::Deleted { .. }
             | Event::Homed { .. }

@@ -32,6 +32,7 @@ pub(super) fn owed(agent: &Agent) -> Vec<Owed> {
         (
             State::Deployed
             | State::Paused { .. }
+            | State::Quarantined(_)
             | State::Revoked(_)
             | State::Deleting { .. }
             | State::Archived { .. },

@@ -62,6 +62,7 @@ impl Agent {
             State::Deployed if !self.killed => self.planned.iter().map(|planned| planned.next).min(),
             State::Deployed
             | State::Paused { .. }
+            | State::Quarantined(_)
             | State::Revoked(_)
             | State::Deleting { .. }
             | State::Archived { .. } => None,

@@ -42,6 +42,7 @@ pub enum Status {
     Active,
     Idle,
     Paused,
+    Quarantined,
     Revoked,
     /// Deleted, also while the last of its executions ends.
     Archived,
@@ -61,6 +62,7 @@ impl Agent {
             (State::Deployed, 0, Some(_)) => Status::Idle,
             (State::Deployed, _, _) => Status::Active,
             (State::Paused { .. }, ..) => Status::Paused,
+            (State::Quarantined(_), ..) => Status::Quarantined,
             (State::Revoked(_), ..) => Status::Revoked,
             (State::Deleting { .. } | State::Archived { .. }, ..) => Status::Archived,
         }
@@ -100,6 +102,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
             each(&deployed.manifest.hash);
             each(&deployed.plan.hash);
         }
+        Event::Quarantined { evidence, .. } => each(&evidence.hash),
         Event::MessageSent { envelope, .. } | Event::MessageQueued { envelope, .. } => each(&envelope.body.hash),
         planned_events!() => planned::binds(event, each),
         alert_events!() => alert::binds(event, each),
@@ -112,6 +115,7 @@ pub(super) fn binds(event: &Event, each: &mut dyn FnMut(&Hash)) {
         | Event::BudgetSet { .. }
         | Event::BudgetNear(_)
         | Event::Killed(_)
+        | Event::Recovered { .. }
         | Event::Revoked(_)
         | Event::Deleted { .. }
         | Event::Archived { .. }
@@ -170,13 +174,14 @@ pub(super) fn of_event(id: AgentId, before: Option<&Agent>, event: &Event, stamp
         Event::ExecutionEnded { execution } => approval::over_with(id, before, *execution, stamp),
         Event::Woken { .. } => budget::held(id, before, false).into_iter().collect(),
         Event::WakeHeld { until } => budget::held(id, before, until.is_some()).into_iter().collect(),
-        Event::Revoked(_) => budget::held(id, before, false).into_iter().collect(),
+        Event::Quarantined { .. } | Event::Revoked(_) => budget::held(id, before, false).into_iter().collect(),
         Event::BudgetSet { lines } => budget::limited(id, before, lines),
         Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::BudgetNear(_)
         | Event::WakeSkipped { .. }
         | Event::Killed(_)
+        | Event::Recovered { .. }
         | Event::Deleted { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }

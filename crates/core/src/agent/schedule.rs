@@ -74,6 +74,7 @@ impl Agent {
             State::Deployed if !self.killed => self.next,
             State::Deployed
             | State::Paused { .. }
+            | State::Quarantined(_)
             | State::Revoked(_)
             | State::Deleting { .. }
             | State::Archived { .. } => None,

@@ -1,5 +1,5 @@
 //! How people hold an agent: pause, resume, kill, revoke, each with a note. What may begin is asked here and nowhere else.
-use super::{Agent, Event, Refusal, State, keys, planned, schedule};
+use super::{Agent, Event, Quarantine, Refusal, State, keys, planned, schedule};
 use crate::actor::Actor;
 use crate::call::Holder;
 use crate::capability::clip;
@@ -34,6 +34,11 @@ impl Agent {
         let (supervision, until) = match &self.state {
             State::Paused { supervision, until } => (supervision, *until),
             State::Revoked(supervision) => (supervision, None),
+            State::Quarantined(quarantine) => {
+                let Quarantine { by, description, cause, severity, .. } = quarantine;
+                let note = format!("{} ({}): {description}", cause.as_str(), severity.as_str());
+                return Some(Supervised { by: *by, note: Some(note), until: None });
+            }
             State::Deployed | State::Deleting { .. } | State::Archived { .. } => return None,
         };
         Some(Supervised { by: supervision.by, note: supervision.note.clone(), until })
@@ -45,6 +50,7 @@ impl Agent {
         self.not_revoked()?;
         match &self.state {
             State::Paused { until, .. } => Err(refuse::<Agent>(Refusal::IsPaused { until: *until })),
+            State::Quarantined(_) => self.not_quarantined(),
             _ if self.killed => Err(refuse::<Agent>(Refusal::StillEnding {})),
             State::Deployed | State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => Ok(()),
         }
@@ -56,14 +62,18 @@ impl Agent {
         self.not_deleted()?;
         match self.state {
             State::Revoked(_) => Err(refuse::<Agent>(Refusal::AlreadyRevoked {})),
-            State::Deployed | State::Paused { .. } | State::Deleting { .. } | State::Archived { .. } => Ok(()),
+            State::Deployed
+            | State::Paused { .. }
+            | State::Quarantined(_)
+            | State::Deleting { .. }
+            | State::Archived { .. } => Ok(()),
         }
     }
 
     pub(super) fn not_deleted(&self) -> Result<(), Stop> {
         match self.state {
             State::Deleting { .. } | State::Archived { .. } => Err(refuse::<Agent>(Refusal::Archived {})),
-            State::Deployed | State::Paused { .. } | State::Revoked(_) => Ok(()),
+            State::Deployed | State::Paused { .. } | State::Quarantined(_) | State::Revoked(_) => Ok(()),
         }
     }
 
@@ -73,7 +83,7 @@ impl Agent {
             // A deleted one's last end is what archives it.
             State::Deleting { .. } => true,
             State::Revoked(_) => self.open > 0,
-            State::Deployed | State::Paused { .. } | State::Archived { .. } => self.killed,
+            State::Deployed | State::Paused { .. } | State::Quarantined(_) | State::Archived { .. } => self.killed,
         }
     }
 }
@@ -98,6 +108,7 @@ pub(super) fn pause(id: AgentId, draft: &mut Draft<'_>, note: Option<String>, un
         State::Paused { supervision: known, until: end } if known.note == supervision.note && *end == until => {
             Err(refuse::<Agent>(Refusal::AlreadyPaused {}))
         }
+        State::Quarantined(_) => agent.not_quarantined(),
         State::Deployed
         | State::Paused { .. }
         | State::Revoked(_)
@@ -116,6 +127,7 @@ pub(super) fn resume(id: AgentId, draft: &mut Draft<'_>, note: Option<String>) -
             draft.emit::<Agent>(id, Event::Resumed { supervision, next })?;
             planned::after_pause(id, draft, now)
         }
+        State::Quarantined(_) => agent.not_quarantined(),
         State::Deployed | State::Revoked(_) | State::Deleting { .. } | State::Archived { .. } => {
             Err(refuse::<Agent>(Refusal::NotPaused {}))
         }
@@ -137,6 +149,7 @@ pub(super) fn end_pause(id: AgentId, draft: &mut Draft<'_>) -> Result<(), Stop> 
         }
         State::Deployed
         | State::Paused { .. }
+        | State::Quarantined(_)
         | State::Revoked(_)
         | State::Deleting { .. }
         | State::Archived { .. } => Err(refuse::<Agent>(Refusal::NotPaused {})),
@@ -184,6 +197,7 @@ pub(super) fn archive_if_over(id: AgentId, draft: &mut Draft<'_>) -> Result<(), 
         State::Deleting { .. }
         | State::Deployed
         | State::Paused { .. }
+        | State::Quarantined(_)
         | State::Revoked(_)
         | State::Archived { .. } => Ok(()),
     }

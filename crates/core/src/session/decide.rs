@@ -114,6 +114,7 @@ fn open(id: SessionId, draft: &mut Draft<'_>, agent: AgentId, key: KeyId) -> Res
     let wall = draft.wall;
     let entry = known(agent, draft)?;
     entry.not_revoked()?;
+    entry.not_quarantined()?;
     entry.holds_key(key, wall)?;
     let agent_name = entry.name.clone();
     within_rate(draft, agent)?;

@@ -128,6 +128,8 @@ fn history() -> Office {
     office.supervise(agent::Command::Pause { note: None, until }).expect("until then");
     office.supervise(agent::Command::Resume { note: None }).expect("it is paused");
     office.kill().expect("it is deployed");
+    office.quarantine(agent::Severity::Medium).expect("it is deployed");
+    office.recover().expect("nothing of it runs");
     office.put_file().expect("it is deployed");
     office.record_put(Some("the disk is full".into())).expect("it was put");
     office.keep_values();

@@ -172,6 +172,15 @@ impl Office {
         self.supervise(agent::Command::Kill { note: None })
     }
 
+    pub fn quarantine(&mut self, severity: agent::Severity) -> Result<Vec<Event>, Refusal> {
+        let (cause, description) = (agent::Cause::Manual, "it looks elsewhere".to_string());
+        self.supervise(agent::Command::Quarantine { cause, severity, description })
+    }
+
+    pub fn recover(&mut self) -> Result<Vec<Event>, Refusal> {
+        self.supervise(agent::Command::Recover { note: Some("looked at".into()) })
+    }
+
     pub fn revoke(&mut self) -> Result<Vec<Event>, Refusal> {
         self.supervise(agent::Command::Revoke { note: Some("gone rogue".into()) })
     }

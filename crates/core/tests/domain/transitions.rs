@@ -237,7 +237,7 @@ pub fn table_of(states: &[(&str, Setup)], commands: &[(&str, Command1)], stream:
 #[test]
 #[expect(clippy::too_many_lines, reason = "a line a command")]
 fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
-    let states: [(&str, Setup); 13] = [
+    let states: [(&str, Setup); 15] = [
         ("deployed", || fresh(0)),
         ("scheduled, not due", || scheduled(0)),
         ("scheduled, due", || scheduled(HOUR)),
@@ -254,6 +254,17 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
         ("paused, its time over", paused_and_over),
+        ("quarantined", || {
+            let mut office = queued(0);
+            office.must(execution::Command::Cancel { why: "enough".into() });
+            office.quarantine(agent::Severity::High).expect("it is deployed");
+            office
+        }),
+        ("quarantined as critical, an execution open", || {
+            let mut office = thinking(0);
+            office.quarantine(agent::Severity::Critical).expect("it is deployed");
+            office
+        }),
         ("killed, an execution open", || {
             let mut office = thinking(0);
             office.kill().expect("it is deployed");
@@ -285,7 +296,7 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
     fn revise(office: &mut Office, known: u32) -> Result<Vec<Event>, Refusal> {
         office.deploy_expecting("clerk", &plan(1), "2", agent::Expectation::Revision(known))
     }
-    let commands: [(&str, Command1); 33] = [
+    let commands: [(&str, Command1); 35] = [
         ("wake", Office::wake),
         ("end a wake that it did not plan", |office| {
             office.supervise(agent::Command::DeleteSchedule { name: "none".into() })
@@ -306,6 +317,8 @@ fn the_agent_answers_every_command_in_every_state_as_the_table_says() {
         ("resume", |office| office.supervise(agent::Command::Resume { note: None })),
         ("end pause", Office::end_pause),
         ("kill", Office::kill),
+        ("quarantine", |office| office.quarantine(agent::Severity::Low)),
+        ("recover", Office::recover),
         ("revoke", Office::revoke),
         ("deploy, the same", |office| office.deploy("clerk", 0, "1")),
         ("deploy, changed", |office| office.deploy("clerk", 1, "2")),

@@ -19,8 +19,8 @@ use tenure_store::rows::agents;
 use tenure_store::rows::executions::Filter;
 use tenure_wire::api::List;
 use tenure_wire::api::agent::{
-    Agent, AgentFile, AgentFilter, AgentSandbox, Deployed, LabelFilter, Limits, Pause, Revision, Schedule, Supervise,
-    Supervised, WantedSecret,
+    Agent, AgentFile, AgentFilter, AgentSandbox, Deployed, LabelFilter, Limits, Pause, Quarantine, Revision, Schedule,
+    Supervise, Supervised, WantedSecret,
 };
 use tenure_wire::api::key::{KeyText, Secret};
 use tenure_wire::confinement::Confinement;
@@ -53,6 +53,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(kill))
+        .routes(routes!(quarantine))
+        .routes(routes!(recover))
         .routes(routes!(revoke))
 }
 
@@ -443,6 +445,37 @@ async fn kill(
     supervised(&api, caller.actor, &wanted, agent::Command::Kill { note: body.note }).await
 }
 
+/// Put an agent into quarantine: what runs of it is cancelled, its sessions end, and nothing of it begins until it is recovered.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/quarantine", tag = "agents", request_body = Quarantine,
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn quarantine(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Json(body): Json<Quarantine>,
+) -> Answer<Agent> {
+    let Quarantine { cause, severity, description } = body;
+    supervised(&api, caller.actor, &wanted, agent::Command::Quarantine { cause, severity, description }).await
+}
+
+/// Let an agent begin again that is in quarantine.
+#[utoipa::path(
+    post, path = "/v1/agents/{agent}/recover", tag = "agents", request_body = Supervise,
+    params(("agent" = String, Path, description = "Name, id or short id")),
+    responses((status = 200, body = Agent), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn recover(
+    State(api): State<Arc<ApiState>>,
+    Operator(caller): Operator,
+    Segment(wanted): Segment,
+    Json(body): Json<Supervise>,
+) -> Answer<Agent> {
+    supervised(&api, caller.actor, &wanted, agent::Command::Recover { note: body.note }).await
+}
+
 /// Revoke an agent for good: its executions are cancelled and nothing of it begins any more. Its history and state stay.
 #[utoipa::path(
     post, path = "/v1/agents/{agent}/revoke", tag = "agents", request_body = Supervise,
@@ -464,7 +497,7 @@ async fn supervised(api: &ApiState, actor: Actor, wanted: &str, command: agent::
         // As it was wanted already.
         Ok(_)
         | Err(commit::Error::Refused(Refusal::Agent(
-            agent::Refusal::AlreadyPaused {} | agent::Refusal::NotPaused {},
+            agent::Refusal::AlreadyPaused {} | agent::Refusal::NotPaused {} | agent::Refusal::AlreadyQuarantined {},
         ))) => {}
         Err(error) => return Err(error.into()),
     }

@@ -160,6 +160,17 @@ fn of_agent(refusal: &agent::Refusal) -> Problem {
         }
         R::AlreadyPaused {} => Code::Conflict.problem("it is paused already, in the same words"),
         R::NotPaused {} => Code::Conflict.problem("it is not paused"),
+        R::IsQuarantined { cause, severity } => {
+            let (cause, severity) = (cause.as_str(), severity.as_str());
+            Code::AgentQuarantined.problem(format!("{cause} ({severity}): nothing of it begins until it is recovered"))
+        }
+        R::AlreadyQuarantined {} => Code::Conflict.problem("it is in quarantine already"),
+        R::NotQuarantined {} => Code::AgentNotQuarantined.problem("nobody put it into quarantine"),
+        R::MaxRetriesExceeded { severity } => Code::MaxRetriesExceeded.problem(format!(
+            "max_retries_exceeded: of an agent in quarantine as {}, recovery may be tried {} times",
+            severity.as_str(),
+            severity.tries_max()
+        )),
         R::AlreadyRevoked {} => Code::AgentRevoked.problem("it was revoked, for good"),
         R::StillEnding {} => Code::AgentEnding.problem("it was killed, and what ran has not ended yet"),
         R::UntilPast {} => Code::ParameterOutOfRange.problem("`until` is past"),

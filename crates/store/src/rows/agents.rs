@@ -197,7 +197,8 @@ struct Walked<'f> {
 }
 
 /// Of all agents that are not deleted.
-const PRESENT: [Status; 5] = [Status::Registered, Status::Active, Status::Idle, Status::Paused, Status::Revoked];
+const PRESENT: [Status; 6] =
+    [Status::Registered, Status::Active, Status::Idle, Status::Paused, Status::Quarantined, Status::Revoked];
 
 /// Agents that one index has are counted so far, to choose among several.
 const COUNTED_MAX: u32 = 1000;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
-use tenure_core::agent::Status;
+use tenure_core::agent::{Cause, Severity, Status};
 use tenure_core::id::AgentId;
 use tenure_core::manifest::changes::Difference;
 
@@ -46,6 +46,7 @@ impl From<Status> for AgentStatus {
             Status::Active => AgentStatus::Active,
             Status::Idle => AgentStatus::Idle,
             Status::Paused => AgentStatus::Paused,
+            Status::Quarantined => AgentStatus::Quarantined,
             Status::Revoked => AgentStatus::Revoked,
             Status::Archived => AgentStatus::Archived,
         }
@@ -72,8 +73,7 @@ impl AgentFilter {
             AgentFilter::Is(AgentStatus::Active) => &[Status::Active],
             AgentFilter::Is(AgentStatus::Idle) => &[Status::Idle],
             AgentFilter::Is(AgentStatus::Paused) => &[Status::Paused],
-            // Nothing quarantines an agent in this release.
-            AgentFilter::Is(AgentStatus::Quarantined) => &[],
+            AgentFilter::Is(AgentStatus::Quarantined) => &[Status::Quarantined],
             AgentFilter::Is(AgentStatus::Revoked) => &[Status::Revoked],
             AgentFilter::Is(AgentStatus::Archived) => &[Status::Archived],
         }
@@ -181,12 +181,31 @@ pub struct Pause {
     pub until: Option<Moment>,
 }
 
+/// The body of a quarantine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Quarantine {
+    /// `crash`, `resource_abuse`, `security_violation` or `manual`, which holds without it.
+    #[serde(default, rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub cause: Cause,
+    /// `low`, `medium` (which holds without it), `high` or `critical`: recovery may be tried 5, 3, 1 or 0 times.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub severity: Severity,
+    /// What happened; kept in the ledger, and shown; cut at 250 bytes.
+    #[serde(default)]
+    pub description: String,
+}
+
 /// What people do to an agent beside pausing it, as the path's last word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Act {
     Resume,
     Kill,
+    Recover,
     Revoke,
 }
 
@@ -196,7 +215,7 @@ impl Act {
     }
 }
 
-/// The body of a resume, a kill or a revocation.
+/// The body of a resume, a kill, a recovery or a revocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

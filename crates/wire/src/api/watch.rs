@@ -169,6 +169,14 @@ fn of_agent(told: WatchEvent, event: &agent::Event) -> Option<WatchEvent> {
             let note = supervision.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
             told.told(format!("by {}{note}", supervision.by))
         }
+        E::Quarantined { quarantine, .. } => {
+            let agent::Quarantine { cause, severity, by, description, .. } = quarantine;
+            told.told(format!("{} ({}) by {by}: {description}", cause.as_str(), severity.as_str()))
+        }
+        E::Recovered { by, note, .. } => {
+            let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+            told.told(format!("by {by}{note}"))
+        }
         E::ScheduleCreated { name, next, .. } => told.told(format!("{name}, next {next}")),
         E::ScheduleDeleted { name, by } => told.told(format!("{name}, by {by}")),
         E::ScheduleWoken { name, execution, .. } => told.told(format!("{name}: {execution}")),

@@ -207,6 +207,7 @@ async fn act(client: &Client, Action { agent, name, what }: &Action) -> Result<S
             Ok(match act {
                 Act::Resume => format!("{name} is resumed"),
                 Act::Kill => format!("what ran of {name} is killed"),
+                Act::Recover => format!("{name} is recovered"),
                 Act::Revoke => format!("{name} is revoked for good"),
             })
         }
