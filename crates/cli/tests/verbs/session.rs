@@ -136,6 +136,11 @@ fn a_connected_agent_is_active_paused_watched_and_killed_from_the_terminal() {
     assert!(problem["detail"].as_str().unwrap().starts_with("SessionPaused"), "{problem}");
     house.tenure(&["resume", "outside"]).ok();
     assert_eq!(program.set(2).1["result"]["version"], 2);
+    let tail = |kind: &str| {
+        house.tenure(&["audit", "tail", "--agent", "outside", "--kind", kind, "--limit", "50"]).ok().stdout
+    };
+    assert!(tail("session.").contains("session.opened") && tail("session.").contains("ses_"), "{}", tail("session."));
+    assert!(tail("call.").contains("call.called"), "the calls of its sessions are its own: {}", tail("call."));
     insta::assert_snapshot!("list", house.tenure(&["session", "list", "--agent", "outside"]).ok().stdout);
     house.tenure(&["kill", "outside"]).ok();
     assert_eq!((status(), program.set(3).1["code"].as_str()), (Value::from("idle"), Some("session_none")));
