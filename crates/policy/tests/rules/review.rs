@@ -24,7 +24,7 @@ fn a_name_that_nobody_bears_and_a_host_that_no_call_has_are_warned_of_where_they
     for (text, place, words) in [
         (
             "\nforbid(principal, action == Action::\"mcp.nots.read\", resource);",
-            "team.cedar:2:36:",
+            "team.cedar:2:37:",
             "did you mean `mcp.notes.read`?",
         ),
         (
