@@ -137,7 +137,7 @@ fn no_server(action: &str, servers: &BTreeSet<String>) -> Option<(String, String
     let near = nearest(server, servers.iter().map(String::as_str));
     let help = match near {
         Some(near) => format!("did you mean `{}{near}.{}`?", mcp::PREFIX, clip(rest)),
-        None if servers.is_empty() => "no manifest names an MCP server; it says nothing until one does".to_string(),
+        None if servers.is_empty() => "none names any; it says nothing until one does".to_string(),
         None => {
             let some: Vec<&str> = servers.iter().take(8).map(String::as_str).collect();
             format!("it says nothing until one does; manifests name {}", some.join(", "))

@@ -20,8 +20,6 @@ use crate::screen::{self, Ink, json, one_line};
 mod files;
 mod proposals;
 
-/// Of a file, where none is named.
-const LAYER: &str = "project";
 /// Of arguments as JSON.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 
@@ -104,7 +102,7 @@ async fn validate(client: &Client, wanted: &Documents, output: Output) -> Result
     let count = documents.len();
     let checked = dry_run(client, documents).await?;
     warn(&checked.warnings);
-    output.show(&checked.changes, || format!("The policy is valid ({count} documents)"))?;
+    output.show(&checked.changes, || format!("The policy is valid ({})", counted(count)))?;
     Ok(Exit::Done)
 }
 
@@ -112,8 +110,8 @@ async fn validate(client: &Client, wanted: &Documents, output: Output) -> Result
 fn validate_alone(path: &Path, wanted: &Documents, output: Output) -> Result<Exit, Failure> {
     let whole = path.is_dir();
     let documents = match whole {
-        true => folder(path, wanted.layer.as_deref(), wanted.name.as_deref())?,
-        false => vec![document(path, wanted.layer.as_deref(), wanted.name.as_deref())?],
+        true => files::whole(path, wanted.layer.as_deref(), wanted.name.as_deref())?,
+        false => vec![files::document(path, wanted.layer.as_deref(), wanted.name.as_deref())?],
     };
     let count = documents.len();
     let warnings = tenure_daemon::policy::validate_alone(documents, whole)
@@ -122,8 +120,12 @@ fn validate_alone(path: &Path, wanted: &Documents, output: Output) -> Result<Exi
     let beside = if whole { "" } else { ", beside what is built in" };
     let unchecked = "No daemon answers: whether there are the agents and MCP servers that it names was not checked";
     let value = serde_json::json!({ "valid": true, "names_checked": false });
-    output.show(&value, || format!("The policy is valid ({count} documents{beside})\n{unchecked}"))?;
+    output.show(&value, || format!("The policy is valid ({}{beside})\n{unchecked}", counted(count)))?;
     Ok(Exit::Done)
+}
+
+fn counted(documents: usize) -> String {
+    if documents == 1 { "1 document".to_string() } else { format!("{documents} documents") }
 }
 
 fn warn(warnings: &[Fault]) {
@@ -153,29 +155,13 @@ async fn candidate(
     name: Option<&str>,
 ) -> Result<Vec<PolicyDocument>, Failure> {
     if path.is_dir() {
-        return folder(path, layer, name);
+        return files::whole(path, layer, name);
     }
-    let own = document(path, layer, name)?;
+    let own = files::document(path, layer, name)?;
     let mut documents = client.policy(None).await?.documents;
     documents.retain(|held| !(held.layer == own.layer && held.name == own.name));
     documents.push(own);
     Ok(documents)
-}
-
-/// The whole policy, whose folders say the layers: whoever names one of their own means a file.
-fn folder(path: &Path, layer: Option<&str>, name: Option<&str>) -> Result<Vec<PolicyDocument>, Failure> {
-    let Some(named) = layer.map(|_| "--layer").or(name.map(|_| "--name")) else { return files::folder(path) };
-    let what = format!("{named} is of a file, and {} is a folder: the whole policy", path.display());
-    Err(Failure::new(Exit::Usage, what)
-        .why("its own folders say the layers: system/, project/, agent/NAME/, session/KEY/")
-        .next(format!("leave {named} out, or name one file of it")))
-}
-
-fn document(path: &Path, layer: Option<&str>, name: Option<&str>) -> Result<PolicyDocument, Failure> {
-    let text = files::text(path)?;
-    let own = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.map(str::to_string).or(own).filter(|name| name != "-").unwrap_or_else(|| "stdin.cedar".to_string());
-    Ok(PolicyDocument { layer: layer.unwrap_or(LAYER).to_string(), name, text })
 }
 
 async fn dry_run(client: &Client, documents: Vec<PolicyDocument>) -> Result<PolicyApplied, Failure> {
