@@ -1,16 +1,19 @@
 //! The policies that calls are judged by: the applied one compiled at the start, candidates compiled when somebody asks, and recorded
 //! calls judged anew. Must never judge a call that is made: that is the decision's alone.
+mod documents;
 mod past;
 
+pub use documents::{bundle_of, documents_of, faults, invalid, validate_alone};
 pub use past::{CALLS_MAX, Past, counters, learned, recorded, replay};
 
 use crate::app::App;
 use crate::records::{Error, ReadTxn, found};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tenure_core::project::Project;
 use tenure_core::project::policy::{Applied, PolicyRow};
-use tenure_policy::{Bundle, Fault, Policy};
-use tenure_store::rows::policies;
+use tenure_policy::{Bundle, Fault, KnownNames, Policy};
+use tenure_store::rows::{agents, policies};
 
 /// The one that holds; none where none was applied.
 ///
@@ -58,6 +61,28 @@ pub fn bundle(txn: &mut ReadTxn<'_>, number: u32) -> Result<Option<(PolicyRow, B
     let bytes = found(txn.bytes(row.bundle))?;
     let bundle = bytes.and_then(|bytes| Bundle::parse(&bytes).ok());
     Ok(bundle.filter(|bundle| bundle.digest().0 == row.digest).map(|bundle| (row, bundle)))
+}
+
+/// Agents that names are looked for among; where there are more, nobody says that one is none.
+const AGENTS_MAX: u32 = 10_000;
+
+/// The agents that there are, and the MCP servers that their manifests name.
+///
+/// # Errors
+/// The database's.
+pub fn known_names(txn: &mut ReadTxn<'_>) -> Result<KnownNames, Error> {
+    let page = agents::list(txn.parts().0, &agents::Filter::default(), AGENTS_MAX)?;
+    if page.next.is_some() {
+        return Ok(KnownNames::default());
+    }
+    let mut servers = BTreeSet::new();
+    for agent in &page.rows {
+        if let Some(plan) = found(txn.plan(agent.id, agent.standing.revision))? {
+            servers.extend(plan.mcp.iter().map(|server| server.name.clone()));
+        }
+    }
+    let agents = page.rows.into_iter().map(|agent| agent.name).collect();
+    Ok(KnownNames { agents: Some(agents), servers: Some(servers) })
 }
 
 /// Aside, since it takes its time.

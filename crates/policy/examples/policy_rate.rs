@@ -159,6 +159,7 @@ fn recorded(differ: bool) -> impl Iterator<Item = RecordedCall> {
             attributes: Some(asked.attributes),
             verdict: Verdict::Autonomous,
             fate: Fate::Made,
+            unbound: false,
         })
         .collect();
     (0..REPLAYED).map(move |number| {

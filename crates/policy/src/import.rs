@@ -38,6 +38,8 @@ pub struct Imported {
     pub rules: u64,
     /// In the order of the file.
     pub left_out: Vec<LeftOut>,
+    /// What such rules cannot hold; the text begins with it.
+    pub notes: Vec<String>,
 }
 
 /// A line that no rule says.

@@ -6,6 +6,7 @@
 //!                     ├─ run_tests                        the cases that people keep beside their rules
 //!                     ├─ compare                          what it would change of what was judged before
 //!                     └─ learn                            rules that what was judged before asks for
+//! Bundle ─review                                           what loads and is hardly meant
 //! ```
 //! This crate must never do IO, read a clock, or let what Cedar cannot evaluate loosen a verdict.
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ mod situation;
 mod case;
 mod diff;
 mod replay;
+mod review;
 mod learn;
 mod import;
 #[cfg(test)]
@@ -49,5 +51,6 @@ pub use learn::{Ground, LEARNED, Learned, PROPOSALS_MAX, Proposal, learn};
 pub use policies::Policies;
 pub use policy::Policy;
 pub use replay::{Against, Difference, Fate, RecordedCall, Summary, compare};
+pub use review::{KnownNames, Review, review};
 pub use schema::schema_json;
 pub use situation::{Asked, Situation};

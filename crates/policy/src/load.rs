@@ -66,7 +66,7 @@ fn documents(bundle: &Bundle) -> impl Iterator<Item = (&Layer, &Document)> {
     bundle.layers.iter().flat_map(|(layer, documents)| documents.iter().map(move |document| (layer, document)))
 }
 
-fn read(layer: &Layer, document: &Document, first: usize) -> Result<Vec<Rule>, Vec<Fault>> {
+pub(crate) fn read(layer: &Layer, document: &Document, first: usize) -> Result<Vec<Rule>, Vec<Fault>> {
     let text = document.text.as_str();
     let set: PolicySet = text.parse().map_err(|errors| unreadable(layer, document, &errors))?;
     let begins = statement::begins(text);

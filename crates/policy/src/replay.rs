@@ -38,6 +38,8 @@ pub struct RecordedCall {
     /// What it was judged to be.
     pub verdict: Verdict,
     pub fate: Fate,
+    /// It names a secret that nobody has bound for it: it stays blocked, whatever rules say.
+    pub unbound: bool,
 }
 
 impl RecordedCall {
@@ -83,6 +85,8 @@ pub struct Summary {
     pub changed: u64,
     /// Calls whose payload is erased.
     pub unjudgeable: u64,
+    /// Calls that the candidate's rules would let be made, and that stay blocked for want of a secret bound for them.
+    pub unbound: u64,
     /// The most frequent first.
     pub differences: Vec<Difference>,
     /// Changed calls of kinds that are not listed.
@@ -202,6 +206,7 @@ fn together(parts: Vec<Replay<'_>>) -> Summary {
         summary.unchanged += part.summary.unchanged;
         summary.changed += part.summary.changed;
         summary.unjudgeable += part.summary.unjudgeable;
+        summary.unbound += part.summary.unbound;
         summary.more += part.summary.more;
         for (group, (count, examples)) in part.groups {
             if groups.len() >= DIFFERENCES_MAX && !groups.contains_key(&group) {
@@ -246,6 +251,7 @@ impl<'a> Replay<'a> {
             attributes,
             verdict,
             fate: _,
+            unbound,
         } = call;
         let Some(mut attributes) = attributes else {
             self.summary.unjudgeable += 1;
@@ -257,10 +263,10 @@ impl<'a> Replay<'a> {
         uses.narrow_arguments(&mut attributes);
         let key = Key { revision, actor: actor_word(actor), capability, tools, context, attributes };
         if let Some(known) = self.remembered.get(&key).cloned() {
-            return self.count(id, known.before.unwrap_or(verdict), &known, &key);
+            return self.count((id, unbound), known.before.unwrap_or(verdict), &known, &key);
         }
         let outcome = self.judge(&key, agent, actor, uses);
-        self.count(id, outcome.before.unwrap_or(verdict), &outcome, &key);
+        self.count((id, unbound), outcome.before.unwrap_or(verdict), &outcome, &key);
         if self.remembered.len() >= REMEMBERED_MAX {
             self.remembered.clear();
         }
@@ -322,8 +328,11 @@ impl<'a> Replay<'a> {
         Outcome { before, after: verdict, rule: rules.first().map_or("", String::as_str).into() }
     }
 
-    fn count(&mut self, id: CallId, before: Verdict, outcome: &Outcome, key: &Key) {
-        if before == outcome.after {
+    fn count(&mut self, (id, unbound): (CallId, bool), before: Verdict, outcome: &Outcome, key: &Key) {
+        if unbound && outcome.after != Verdict::Blocked {
+            self.summary.unbound += 1;
+        }
+        if unbound || before == outcome.after {
             self.summary.unchanged += 1;
             return;
         }

@@ -134,7 +134,7 @@ pub struct Tail {
     /// Go on with what comes.
     #[arg(long, short)]
     pub follow: bool,
-    /// Only of this agent and its executions: name, id or short id.
+    /// Only of this agent, its executions and sessions: name, id or short id.
     #[arg(long, value_parser = named)]
     pub agent: Option<String>,
     /// Only of this one: id or short id.

@@ -16,6 +16,10 @@ pub enum Policy {
         out: Option<PathBuf>,
     },
     /// Check a policy: its rules against the capabilities there are, and each rule against its own examples.
+    #[command(
+        after_help = "Agents and MCP servers that rules name, and that nobody here bears, are warnings, and so are hosts in a form \
+                      that no call has. Where no daemon answers, names are not checked, and a file is read beside what is built in."
+    )]
     Validate(Documents),
     /// Say how a call would be judged, by which rules of which layers. Nothing is called.
     Check(Check),
@@ -128,14 +132,14 @@ pub struct Documents {
     /// A folder, the whole policy; or a file in Cedar, a document of --layer beside those that hold; `-` reads stdin.
     #[arg(required_unless_present = "template")]
     pub path: Option<PathBuf>,
-    /// Of a file: system, project, agent:NAME or session:KEY.
-    #[arg(long, default_value = "project", value_parser = named)]
-    pub layer: String,
+    /// Of a file: system, project (without it), agent:NAME or session:KEY. A folder says the layers by its own folders.
+    #[arg(long, value_parser = named)]
+    pub layer: Option<String>,
     /// Of a file: as what it is kept; its own name without it.
     #[arg(long, value_parser = named)]
     pub name: Option<String>,
     /// These rules in the place of the whole layer `system`.
-    #[arg(long, value_parser = ["permissive", "moderate", "restrictive"], conflicts_with_all = ["path", "name"])]
+    #[arg(long, value_parser = ["permissive", "moderate", "restrictive"], conflicts_with_all = ["path", "name", "layer"])]
     pub template: Option<String>,
 }
 
@@ -144,9 +148,9 @@ pub struct Candidate {
     /// By a candidate: a folder, or a file of --layer.
     #[arg(long, value_name = "PATH")]
     pub with: Option<PathBuf>,
-    /// Of --with, where it is a file.
-    #[arg(long, default_value = "project", value_parser = named)]
-    pub layer: String,
+    /// Of --with, where it is a file: system, project (without it), agent:NAME or session:KEY.
+    #[arg(long, value_parser = named, requires = "with")]
+    pub layer: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -48,10 +48,20 @@ pub async fn run(verb: args::Approval, settings: &Settings, output: Output) -> R
 
 fn answered(word: &str, approval: &Approval) -> String {
     let what = one_line(&call_summary(&approval.capability, &approval.target));
-    match approval.status.as_str() {
+    let mut text = match approval.status.as_str() {
         "pending" => format!("{word} {}: {what}; another person must allow it too", approval.id),
         _ => format!("{word} {}: {what}", approval.id),
+    };
+    if let Some(grant) = &approval.grant {
+        text.push_str(&format!(
+            "\nGrant {}, {}: the rule that asks lets such calls pass\n",
+            grant.id,
+            one_line(&grant.scope)
+        ));
+        grant.rule.lines().for_each(|line| text.push_str(&format!("  {}\n", one_line(line))));
+        text.push_str(&format!("`tenure approval revoke {}` takes it back", grant.id.short()));
     }
+    text
 }
 
 async fn approve(client: &Client, wanted: Approve, output: Output) -> Result<Exit, Failure> {
@@ -69,7 +79,15 @@ async fn approve(client: &Client, wanted: Approve, output: Output) -> Result<Exi
     }
     let body = api::Approve { note: wanted.note, arguments, grant };
     let approve = async |id: &str| Ok(client.approve(id, &body).await?);
-    each(&ids, output, approve, |approval| answered("Approved", approval)).await
+    let wanted_grant = body.grant.is_some();
+    let told = |approval: &Approval| {
+        let mut text = answered("Approved", approval);
+        if wanted_grant && approval.grant.is_none() {
+            text.push_str("\nNo grant is given yet: whoever answers last gives it");
+        }
+        text
+    };
+    each(&ids, output, approve, told).await
 }
 
 /// The ids that are meant; of `--all`, those that are pending now.

@@ -6,15 +6,16 @@ use tenure_wire::api::policy::{
     AppliedPolicy, ApplyPolicy, CheckPolicy, ExplainPolicy, PolicyApplied, PolicyCase, PolicyChange, PolicyDocument,
     PolicyExplanation, PolicyFile, PolicyReplay, ReplayPolicy, RollbackPolicy, TestPolicy,
 };
-use tenure_wire::client::Client;
+use tenure_wire::client::{self, Client};
+use tenure_wire::problem::Fault;
 
 use super::{moment, typed};
 use crate::args::{self, Documents};
 use crate::config::Settings;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, fault_line};
 use crate::render::table::{Cell, Column, Table};
 use crate::render::{Output, when};
-use crate::screen::{self, json, one_line};
+use crate::screen::{self, Ink, json, one_line};
 
 mod files;
 mod proposals;
@@ -33,6 +34,7 @@ pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Res
         args::Policy::Diff(documents) => {
             let documents = read(&client, &documents).await?;
             let changed = dry_run(&client, documents).await?;
+            warn(&changed.warnings);
             output.show(&changed.changes, || changes(&changed.changes))?;
             Ok(Exit::Done)
         }
@@ -91,11 +93,45 @@ pub async fn run(verb: args::Policy, settings: &Settings, output: Output) -> Res
 }
 
 async fn validate(client: &Client, wanted: &Documents, output: Output) -> Result<Exit, Failure> {
+    match (client.policy(None).await, &wanted.path) {
+        (Err(client::Error::Unreachable { .. }), Some(path)) => return validate_alone(path, wanted, output),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(_), _) => {}
+    }
     let documents = read(client, wanted).await?;
     let count = documents.len();
     let checked = dry_run(client, documents).await?;
-    output.show(&checked.changes, || format!("The policy is valid ({count} documents)"))?;
+    warn(&checked.warnings);
+    output.show(&checked.changes, || format!("The policy is valid ({})", counted(count)))?;
     Ok(Exit::Done)
+}
+
+/// What is built in stands for what holds, and nobody knows which names there are.
+fn validate_alone(path: &Path, wanted: &Documents, output: Output) -> Result<Exit, Failure> {
+    let whole = path.is_dir();
+    let documents = match whole {
+        true => files::whole(path, wanted.layer.as_deref(), wanted.name.as_deref())?,
+        false => vec![files::document(path, wanted.layer.as_deref(), wanted.name.as_deref())?],
+    };
+    let count = documents.len();
+    let warnings = tenure_daemon::policy::validate_alone(documents, whole)
+        .map_err(|problem| Failure::from(client::Error::Problem(Box::new(problem))))?;
+    warn(&warnings);
+    let beside = if whole { "" } else { ", beside what is built in" };
+    let unchecked = "No daemon answers: whether there are the agents and MCP servers that it names was not checked";
+    let value = serde_json::json!({ "valid": true, "names_checked": false });
+    output.show(&value, || format!("The policy is valid ({}{beside})\n{unchecked}", counted(count)))?;
+    Ok(Exit::Done)
+}
+
+fn counted(documents: usize) -> String {
+    if documents == 1 { "1 document".to_string() } else { format!("{documents} documents") }
+}
+
+fn warn(warnings: &[Fault]) {
+    for fault in warnings {
+        screen::tell(&[(Ink::Wait, "warning: "), (Ink::Plain, &format!("{}\n", fault_line(fault)))]);
+    }
 }
 
 /// All documents that would hold: a folder's, or those that hold with one in its place.
@@ -109,24 +145,22 @@ async fn read(client: &Client, wanted: &Documents) -> Result<Vec<PolicyDocument>
         return Ok(documents);
     }
     let Some(path) = &wanted.path else { return Ok(Vec::new()) };
-    candidate(client, path, &wanted.layer, wanted.name.as_deref()).await
+    candidate(client, path, wanted.layer.as_deref(), wanted.name.as_deref()).await
 }
 
 async fn candidate(
     client: &Client,
     path: &Path,
-    layer: &str,
+    layer: Option<&str>,
     name: Option<&str>,
 ) -> Result<Vec<PolicyDocument>, Failure> {
     if path.is_dir() {
-        return files::folder(path);
+        return files::whole(path, layer, name);
     }
-    let text = files::text(path)?;
-    let own = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.map(str::to_string).or(own).filter(|name| name != "-").unwrap_or_else(|| "stdin.cedar".to_string());
+    let own = files::document(path, layer, name)?;
     let mut documents = client.policy(None).await?.documents;
-    documents.retain(|held| !(held.layer == layer && held.name == name));
-    documents.push(PolicyDocument { layer: layer.to_string(), name, text });
+    documents.retain(|held| !(held.layer == own.layer && held.name == own.name));
+    documents.push(own);
     Ok(documents)
 }
 
@@ -137,6 +171,7 @@ async fn dry_run(client: &Client, documents: Vec<PolicyDocument>) -> Result<Poli
 
 async fn apply(client: &Client, apply: ApplyPolicy, output: Output) -> Result<Exit, Failure> {
     let applied = client.apply_policy(&apply).await?;
+    warn(&applied.warnings);
     output.show(&applied, || told(&applied))?;
     Ok(Exit::Done)
 }
@@ -245,7 +280,7 @@ async fn checked(client: &Client, check: args::Check) -> Result<PolicyExplanatio
 
 async fn tried(client: &Client, by: &args::Candidate) -> Result<Option<Vec<PolicyDocument>>, Failure> {
     match &by.with {
-        Some(path) => Ok(Some(candidate(client, path, &by.layer, None).await?)),
+        Some(path) => Ok(Some(candidate(client, path, by.layer.as_deref(), None).await?)),
         None => Ok(None),
     }
 }
@@ -338,6 +373,12 @@ fn replayed(past: &PolicyReplay) -> String {
     let mut text = format!("{} calls judged, {} would have been judged otherwise\n", past.judged, past.changed);
     if past.unjudgeable > 0 {
         text.push_str(&format!("{} more cannot be judged: what was seen of them is erased\n", past.unjudgeable));
+    }
+    if past.unbound > 0 {
+        let unbound = past.unbound;
+        text.push_str(&format!(
+            "{unbound} stay blocked whatever rules say: no secret is bound for them (`tenure secret bind`)\n"
+        ));
     }
     if past.cut {
         text.push_str("No more than these are judged at a time: name a later --since\n");

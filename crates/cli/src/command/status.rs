@@ -17,9 +17,11 @@ pub async fn run(settings: &Settings, output: Output) -> Result<Exit, Failure> {
             if found.is_empty() { "none: install python3, or another, under /usr".to_string() } else { found }
         });
         let engine = status.worker.as_ref().map(|worker| worker.engine.clone());
-        let unusable = status.unusable.iter().map(|item| {
-            let next = item.next.as_ref().map(|next| format!("; {next}")).unwrap_or_default();
-            ("not usable", Some(format!("{}: {}{next}", item.what, item.why)))
+        let unusable = status.unusable.chunk_by(|one, other| (&one.why, &one.next) == (&other.why, &other.next));
+        let unusable = unusable.map(|alike| {
+            let what: Vec<&str> = alike.iter().map(|item| item.what.as_str()).collect();
+            let next = alike[0].next.as_ref().map(|next| format!("; {next}")).unwrap_or_default();
+            ("not usable", Some(format!("{}: {}{next}", what.join(", "), alike[0].why)))
         });
         let lines = [
             (

@@ -123,7 +123,7 @@ fn network(network: &Network) -> Vec<String> {
 fn limits(wanted: &Confinement) -> Vec<String> {
     vec![
         format!("{} of memory, /tmp included", amount(wanted.memory_bytes)),
-        format!("{} thousandths of a processor", wanted.cpu_millicores),
+        format!("the time of {}", processors(wanted.cpu_millicores)),
         format!("{} processes and threads at once", wanted.pids),
         format!("{} printed by one call", amount(wanted.output_bytes)),
         "what hits a limit is told so: to the model, in the result and in the ledger".to_string(),
@@ -138,6 +138,16 @@ fn calls() -> Vec<String> {
             .to_string(),
         "sockets: unix, inet and inet6 alone; new namespaces and writing into a terminal's input are refused".to_string(),
     ]
+}
+
+/// `1 processor`, `2 processors`, `0.25 processors`.
+fn processors(thousandths: u32) -> String {
+    if thousandths == 1000 {
+        return "1 processor".to_string();
+    }
+    let rest = format!("{:03}", thousandths % 1000);
+    let number = format!("{}.{rest}", thousandths / 1000);
+    format!("{} processors", number.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// In the largest unit that gives a whole number.

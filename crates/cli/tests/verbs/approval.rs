@@ -110,7 +110,18 @@ fn other_arguments_are_done_in_their_place_and_a_grant_lets_the_next_pass_until_
     let misfit = house.tenure(&["approval", "approve", &id, "--arguments", "{\"comand\":\"true\"}"]);
     assert_eq!(misfit.code, 3, "{}", misfit.stderr);
     let other = "{\"command\":\"python3\",\"args\":[\"-c\",\"print('edited')\"]}";
-    house.tenure(&["approval", "approve", &id, "--arguments", other, "--calls", "1"]).ok();
+    let told = house.tenure(&["approval", "approve", &id, "--arguments", other, "--calls", "1"]).ok().stdout;
+    for part in [
+        "process.run python3 -c print('edited')",
+        ", 1 call: the rule that asks lets such calls pass",
+        "context.argv2 == \"print('edited')\"",
+        "tenure approval revoke ",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("solution.py"), "what was asked first is not what was allowed: {told}");
+    let card = house.tenure(&["approval", "show", &id]).ok().stdout;
+    assert!(card.contains("print('edited')") && !card.contains("solution.py"), "{card}");
     assert_eq!(house.wait(&first)["status"], "completed");
     let granted = house.tenure(&["approval", "grants", "-o", "json"]).ok().json();
     assert_eq!(

@@ -152,15 +152,21 @@ fn settings_of_other_tools_become_a_document_that_is_applied_and_what_is_left_ou
         "{told}"
     );
     let written = house.path("imported.cedar").display().to_string();
-    house.tenure(&["policy", "import", "--from", "claude-code", &settings, "--out", &written]).ok();
+    let wrote = house.tenure(&["policy", "import", "--from", "claude-code", &settings, "--out", &written]).ok().stdout;
+    assert!(wrote.contains("The wall is the jail"), "{wrote}");
     assert_eq!(house.tenure(&["policy", "import", "--from", "claude-code", &settings, "--out", &written]).code, 5);
     house.tenure(&["policy", "apply", &written, "--layer", "agent:coder"]).ok();
-    for (command, verdict) in [("ls", "autonomous"), ("rm", "blocked"), ("make", "approval_required")] {
+    for (command, verdict) in
+        [("ls", "autonomous"), ("rm", "blocked"), ("/bin/rm", "blocked"), ("make", "approval_required")]
+    {
         let input = json!({"command": command}).to_string();
         let check =
             ["policy", "check", "--agent", "coder", "--capability", "process.run", "--input", &input, "-o", "json"];
         assert_eq!(house.tenure(&check).ok().json()["verdict"], verdict, "{command}");
     }
+    let misspelt = house.write("misspelt.json", "{\"permisions\": {\"deny\": [\"Bash(rm:*)\"]}}");
+    let told = house.tenure(&["policy", "import", "--from", "claude-code", &misspelt]);
+    assert!(told.code == 3 && told.stderr.contains("did you mean `permissions`?"), "{} {}", told.code, told.stderr);
     let wrong = house.write("wrong.json", "[]");
     assert_eq!(house.tenure(&["policy", "import", "--from", "codex", &wrong]).code, 3);
 }
@@ -191,4 +197,43 @@ fn a_program_that_runs_when_a_policy_forbids_it_is_ended_told_of_and_not_run_aga
     assert!(told.contains("Taken back: process.run") && told.contains("project:no.cedar:1 no_sleep"), "{told}");
     assert_eq!(told.matches("process.run sleep 600").count(), 1, "it is not run again: {told}");
     house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn what_loads_and_is_hardly_meant_is_warned_of_a_name_that_is_there_twice_refused_and_without_a_daemon_it_is_said() {
+    let mut house = House::up(&cassette(1));
+    let agent = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &agent]).ok();
+    let near = "forbid(principal == Agent::\"codr\", action == Action::\"mcp.nots.read\", resource);\n\
+        forbid(principal, action in Action::\"network.*\", resource)\nwhen { context has host && context.host == \"API.Example\" };\n";
+    let near = house.write("near.cedar", near);
+    let twice = "@id(\"same\")\nforbid(principal == Agent::\"coder\", action == Action::\"process.run\", resource);\n";
+    let twice = house.write("twice.cedar", &twice.repeat(2));
+    std::fs::create_dir_all(house.path("rules/system")).unwrap();
+    let system = house.tenure(&["policy", "template", "moderate"]).ok().raw;
+    std::fs::write(house.path("rules/system/moderate.cedar"), system).unwrap();
+    let folder = house.path("rules").display().to_string();
+    let mut told = String::new();
+    let mut tell = |house: &House, line: &[&str]| {
+        let answer = house.tenure(line);
+        let line = house.steady(&line.join(" "));
+        told.push_str(&format!("$ tenure {line}\n{}{}[{}]\n", answer.stdout, answer.stderr, answer.code));
+    };
+    for line in [
+        &["policy", "validate", &near][..],
+        &["policy", "validate", &twice],
+        &["policy", "apply", &folder, "--layer", "agent:coder"],
+        &["policy", "apply", &folder, "--name", "a.cedar"],
+        &["policy", "check", "--agent", "coder", "--capability", "process.run", "--with", &folder, "--layer", "system"],
+        &["policy", "apply", "--template", "moderate", "--layer", "project"],
+        &["policy", "apply", &near, "--dry-run"],
+    ] {
+        tell(&house, line);
+    }
+    house.down();
+    for line in [&["policy", "validate", &near][..], &["policy", "validate", &twice], &["policy", "validate", &folder]]
+    {
+        tell(&house, line);
+    }
+    insta::assert_snapshot!(told);
 }

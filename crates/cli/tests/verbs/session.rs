@@ -136,6 +136,11 @@ fn a_connected_agent_is_active_paused_watched_and_killed_from_the_terminal() {
     assert!(problem["detail"].as_str().unwrap().starts_with("SessionPaused"), "{problem}");
     house.tenure(&["resume", "outside"]).ok();
     assert_eq!(program.set(2).1["result"]["version"], 2);
+    let tail = |kind: &str| {
+        house.tenure(&["audit", "tail", "--agent", "outside", "--kind", kind, "--limit", "50"]).ok().stdout
+    };
+    assert!(tail("session.").contains("session.opened") && tail("session.").contains("ses_"), "{}", tail("session."));
+    assert!(tail("call.").contains("call.called"), "the calls of its sessions are its own: {}", tail("call."));
     insta::assert_snapshot!("list", house.tenure(&["session", "list", "--agent", "outside"]).ok().stdout);
     house.tenure(&["kill", "outside"]).ok();
     assert_eq!((status(), program.set(3).1["code"].as_str()), (Value::from("idle"), Some("session_none")));
@@ -293,4 +298,26 @@ fn what_a_sessions_calls_were_asked_and_answered_is_erased_once_it_has_ended_and
     let records = house.tenure(&["audit", "tail", "--kind", "session.erased", "-o", "json"]).ok().json();
     assert_eq!(records[0]["data"]["reason"], "a customer asked");
     house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn a_call_whose_secret_nobody_bound_stays_blocked_under_every_candidate_and_asks_for_no_rule() {
+    let house = House::up(&cassette(1));
+    let file = house.write("outside.yaml", &OUTSIDE.replace("state.*", "network.credentialed_request"));
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let program = rotated(&house, &[]);
+    let arguments = serde_json::json!({"url": "https://api.example.com/v1", "method": "GET", "secret": "nobodys"});
+    let (status, blocked) = program.call("network.credentialed_request", &arguments);
+    assert_eq!(status, 403, "{blocked}");
+    let records = house.tenure(&["audit", "tail", "--agent", "outside", "--kind", "call.blocked", "-o", "json"]).ok();
+    let record = records.json()[0].clone();
+    assert!(record.to_string().contains("floor:secret_unbound"), "{record}");
+    let told = house.tenure(&["policy", "replay", "--template", "permissive"]).ok().stdout;
+    assert!(told.contains("1 stay blocked whatever rules say: no secret is bound for them"), "{told}");
+    let learned = house.tenure(&["policy", "learn", "-o", "json"]).ok().json();
+    assert_eq!(learned["proposals"], serde_json::json!([]), "{learned}");
+    assert!(learned["notes"].to_string().contains("names a secret that is not bound to it"), "{learned}");
+    let call = record["data"]["call"].as_str().unwrap_or_else(|| panic!("{record}"));
+    let explained = house.tenure(&["policy", "explain", call, "-o", "json"]).ok().json();
+    assert_eq!(explained["rules"], serde_json::json!(["floor:secret_unbound"]), "{explained}");
 }

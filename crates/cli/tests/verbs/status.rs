@@ -28,7 +28,9 @@ fn the_status_says_what_is_not_usable_yet_and_what_to_do() {
     let default = |item: &&serde_json::Value| item["what"] == "model default";
     let missing = status["unusable"].as_array().unwrap().iter().find(default).unwrap_or_else(|| panic!("{status:#}"));
     assert!(missing["next"].as_str().unwrap().contains("tenure model pull"), "{missing}");
-    assert!(told.contains("not usable") && told.contains("model default: "), "{told}");
+    assert!(told.contains("not usable") && told.contains("model default"), "{told}");
+    let why = missing["why"].as_str().unwrap();
+    assert_eq!(told.matches(why).count(), 1, "what several names want is said once: {told}");
 }
 
 #[test]

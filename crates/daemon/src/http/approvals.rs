@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tenure_core::actor::Actor;
 use tenure_core::agent;
-use tenure_core::aggregate::Command;
+use tenure_core::aggregate::{Command, Event};
 use tenure_core::approval::{self as approvals, ACTIVE, Listed, PENDING, Pattern, Scope};
 use tenure_core::call::Holder;
 use tenure_core::capability::{self, Attributes, mcp};
 use tenure_core::id::{ApprovalId, GrantId};
 use tenure_core::item::{Item, ItemKind};
 use tenure_core::time::Time;
-use tenure_store::rows::{Match, executions, items};
+use tenure_store::rows::{Match, calls, executions, items};
 use tenure_wire::api::List;
 use tenure_wire::api::approval::{Approval, ApprovalFile, Approve, Grant, GrantScope, Reject};
 use tenure_wire::problem::{Code, Problem};
@@ -177,11 +177,20 @@ impl ApiState {
     }
 
     pub(super) async fn answer(&self, actor: Actor, item: Item, command: agent::Command) -> Answer<Approval> {
-        let (agent, key) = (item.agent, item.key);
-        self.app.committer.commit(actor, Command::Agent(agent, command)).await?;
+        let (agent, key, wall) = (item.agent, item.key, self.app.committer.now().at);
+        let committed = self.app.committer.commit(actor, Command::Agent(agent, command)).await?;
+        let given = committed.decision.events.iter().find_map(|(_, event)| {
+            let Event::Agent(agent::Event::GrantGiven { grant, .. }) = event else { return None };
+            Some(grant.id.to_string())
+        });
         let read = self.records.read(move |txn| {
             let item = items::get(txn.parts().0, ItemKind::Approval, agent, &key)?.ok_or(Error::Gone("approval"))?;
-            shown(txn, vec![item])
+            let mut shown = shown(txn, vec![item])?;
+            if let (Some(key), Some(approval)) = (given, shown.first_mut()) {
+                let item = items::get(txn.parts().0, ItemKind::Grant, agent, &key)?.ok_or(Error::Gone("grant"))?;
+                approval.grant = grants(txn, vec![item], wall)?.pop();
+            }
+            Ok(shown)
         });
         let shown = read.await?.pop();
         shown.map(Out).ok_or_else(|| Code::Internal.problem("an approval that was answered is not there").into())
@@ -218,6 +227,8 @@ fn shown(txn: &mut ReadTxn<'_>, rows: Vec<Item>) -> Result<Vec<Approval>, Error>
     for item in rows {
         let (Ok(id), Ok(listed)) = (item.key.parse(), item.parse_data::<Listed>()) else { continue };
         let pending = item.state == PENDING;
+        // A person may have changed its arguments since it was listed.
+        let target = calls::get(txn.parts().0, listed.call)?.map_or(listed.shown, |call| call.shown);
         shown.push(Approval {
             id,
             agent: item.agent,
@@ -226,13 +237,14 @@ fn shown(txn: &mut ReadTxn<'_>, rows: Vec<Item>) -> Result<Vec<Approval>, Error>
             session: listed.holder.session(),
             call: listed.call,
             capability: listed.capability,
-            target: listed.shown.into(),
+            target: target.into(),
             rules: listed.rules,
             people: listed.people,
             detail: item.detail,
             asked_at: item.at.into(),
             expires_at: item.due.filter(|_| pending).map(Into::into),
             decided_at: (!pending).then(|| item.changed_at.into()),
+            grant: None,
             status: item.state,
         });
     }
@@ -367,6 +379,7 @@ fn grants(txn: &mut ReadTxn<'_>, rows: Vec<Item>, wall: Time) -> Result<Vec<Gran
         let name = agent_name.clone().unwrap_or_else(|| item.agent.to_string());
         let scope = match grant.scope {
             Scope::Until { at } => format!("until {at}"),
+            Scope::Calls { left: 1 } => "1 call".to_string(),
             Scope::Calls { left } => format!("{left} calls"),
             Scope::Execution { id } => format!("while {id} runs"),
         };

@@ -20,7 +20,7 @@ use tenure_core::project;
 use tenure_core::project::policy::{Apply, PolicyRow};
 use tenure_core::secret;
 use tenure_core::time::Time;
-use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, default_bundle, floor};
+use tenure_policy::{Bundle, Explanation, Layer, Policy, Summary, Template, default_bundle, floor, review};
 use tenure_store::rows::policies;
 use tenure_wire::api::List;
 use tenure_wire::api::policy::{
@@ -28,7 +28,7 @@ use tenure_wire::api::policy::{
     PolicyDifference, PolicyDocument, PolicyExplanation, PolicyFile, PolicyReplay, PolicyRule, PolicyTemplate,
     RecordedJudgement, ReplayPolicy, RollbackPolicy, RuleOpinion, TestPolicy,
 };
-use tenure_wire::problem::{Code, Fault, Problem};
+use tenure_wire::problem::{Code, Problem};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -41,7 +41,7 @@ use super::lookup::quoted;
 use super::number::{self, Number};
 use super::problem::{Answer, Failure};
 use crate::commit;
-use crate::policy;
+use crate::policy::{self, bundle_of, documents_of, faults, invalid};
 use crate::records::found;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
@@ -121,13 +121,19 @@ async fn apply(
 ) -> Answer<PolicyApplied> {
     let bundle = bundle_of(body.documents)?;
     let compiled = policy::compile(bundle.clone()).await.map_err(invalid)?;
+    let known = api.records.read(policy::known_names).await?;
+    let review = review(&bundle, &known);
+    if !review.faults.is_empty() {
+        return Err(invalid(review.faults).into());
+    }
+    let warnings = faults(review.warnings);
     let (before, applied) = api.bundle_that_holds().await?;
     let changes = changes(&before, &bundle)?;
     if body.dry_run {
-        return Ok(Out(PolicyApplied { applied, changes, dry_run: true }));
+        return Ok(Out(PolicyApplied { applied, changes, warnings, dry_run: true }));
     }
     let applied = api.apply_policy(caller.actor, &bundle, compiled, (body.expected, None, body.note)).await?;
-    Ok(Out(PolicyApplied { applied, changes, dry_run: false }))
+    Ok(Out(PolicyApplied { applied, changes, warnings, dry_run: false }))
 }
 
 /// Go back to a policy that was applied before; the history goes on.
@@ -145,7 +151,7 @@ async fn roll_back(
     let (before, _) = api.bundle_that_holds().await?;
     let changes = changes(&before, &bundle)?;
     let applied = api.apply_policy(caller.actor, &bundle, compiled, (None, Some(to), note)).await?;
-    Ok(Out(PolicyApplied { applied, changes, dry_run: false }))
+    Ok(Out(PolicyApplied { applied, changes, warnings: Vec::new(), dry_run: false }))
 }
 
 /// How a call would be judged now, and why. Nothing is called. With documents of one's own, which are compiled for it, it wants the
@@ -253,13 +259,13 @@ async fn explain(
     }
     let id = body.call;
     let unknown = || Failure::from(Code::CallUnknown.problem(format!("no judge has seen a call {id}")));
-    let (mut call, row) = api.records.read(move |txn| policy::recorded(txn, id)).await?.ok_or_else(unknown)?;
+    let (mut recorded_call, row) = api.records.read(move |txn| policy::recorded(txn, id)).await?.ok_or_else(unknown)?;
     let candidate = api.candidate(body.documents).await?;
-    if candidate.wants(&call.context.agent_name, &call.capability).counters {
+    if candidate.wants(&recorded_call.context.agent_name, &recorded_call.capability).counters {
         let _one = one_at_a_time()?;
-        call.context.counters = policy::counters(Arc::clone(&api.app), &call).await?;
+        recorded_call.context.counters = policy::counters(Arc::clone(&api.app), &recorded_call).await?;
     }
-    let Some(ask) = call.ask(candidate.digest()) else {
+    let Some(ask) = recorded_call.ask(candidate.digest()) else {
         let told = format!("what was judged of {id} is erased, so that nobody can say how it would be judged");
         return Err(Code::Erased.problem(told).into());
     };
@@ -270,7 +276,11 @@ async fn explain(
         outcome: row.outcome,
         sentence: row.sentence,
     };
-    Ok(Out(PolicyExplanation { recorded: Some(recorded), ..explained(candidate.explain(&ask)) }))
+    let mut explanation = candidate.explain(&ask);
+    if recorded_call.unbound && explanation.judgement.verdict != Verdict::Blocked {
+        explanation.judgement = call::secret_unbound();
+    }
+    Ok(Out(PolicyExplanation { recorded: Some(recorded), ..explained(explanation) }))
 }
 
 /// Try the cases that people keep beside their rules.
@@ -369,7 +379,7 @@ impl ApiState {
     /// These documents, compiled; else the policy that holds.
     pub(super) async fn candidate(&self, documents: Option<Vec<PolicyDocument>>) -> Result<Arc<Policy>, Failure> {
         if let Some(documents) = documents {
-            return compile(bundle_of(documents)?).await?.map_err(invalid);
+            return compile(bundle_of(documents)?).await?.map_err(|wrong| invalid(wrong).into());
         }
         let digest = policy::applied(&self.app).await?.map(|applied| applied.digest);
         match self.app.policies.policy(digest) {
@@ -434,51 +444,6 @@ fn applied_of(row: PolicyRow) -> AppliedPolicy {
     }
 }
 
-fn bundle_of(documents: Vec<PolicyDocument>) -> Result<Bundle, Failure> {
-    let mut bundle = Bundle::default();
-    for PolicyDocument { layer, name, text } in documents {
-        let layer = layer.parse::<Layer>().map_err(|why| {
-            let fault = Fault {
-                code: "unknown_layer".to_string(),
-                path: name.clone(),
-                line: None,
-                column: None,
-                reason: format!("{} is no layer", quoted(&layer)),
-                hint: Some(why),
-            };
-            Failure::from(Code::PolicyInvalid.problem("a document is in no layer").errors(vec![fault]))
-        })?;
-        bundle = bundle.with(layer, &name, &text);
-    }
-    Ok(bundle)
-}
-
-fn documents_of(bundle: &Bundle) -> Vec<PolicyDocument> {
-    let documents = bundle.layers.iter().flat_map(|(layer, documents)| {
-        documents.iter().map(move |document| PolicyDocument {
-            layer: layer.to_string(),
-            name: document.name.clone(),
-            text: document.text.clone(),
-        })
-    });
-    documents.collect()
-}
-
-fn invalid(faults: Vec<tenure_policy::Fault>) -> Failure {
-    let count = faults.len();
-    let number = |number: u32| (number > 0).then_some(number);
-    let errors = faults.into_iter().map(|fault| Fault {
-        code: "policy".to_string(),
-        path: if fault.file.is_empty() { fault.layer.to_string() } else { format!("{}:{}", fault.layer, fault.file) },
-        line: number(fault.line),
-        column: number(fault.column),
-        reason: fault.what,
-        hint: Some(fault.help),
-    });
-    let word = if count == 1 { "one fault" } else { "several faults" };
-    Code::PolicyInvalid.problem(word).errors(errors.collect()).into()
-}
-
 fn changes(before: &Bundle, after: &Bundle) -> Result<Vec<PolicyChange>, Failure> {
     let changes = tenure_policy::diff(before, after).map_err(invalid)?;
     let rule = |side: Option<(String, String)>| side.map(|(place, text)| PolicyRule { place, text });
@@ -535,6 +500,7 @@ fn replayed(summary: Summary, cut: bool) -> PolicyReplay {
         unchanged: summary.unchanged,
         changed: summary.changed,
         unjudgeable: summary.unjudgeable,
+        unbound: summary.unbound,
         differences: differences.collect(),
         more: summary.more,
         cut,

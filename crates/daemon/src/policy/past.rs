@@ -10,6 +10,7 @@ use tenure_core::capability::Attributes;
 use tenure_core::id::{AgentId, CallId, Mint};
 use tenure_core::judge::{Circumstances, Counters, Verdict};
 use tenure_core::plan::Plan;
+use tenure_core::secret;
 use tenure_core::time::Time;
 use tenure_policy::{Against, Bundle, Fate, Learned, Policy, RecordedCall, Summary, compare, learn};
 use tenure_store::rows::{agents, calls, executions, sessions};
@@ -169,6 +170,7 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
     let attributes: Option<Attributes> = found(txn.json(row.attributes))?;
     let actor = if row.validator { Actor::Validator } else { Actor::Agent(asker.agent) };
     let actor = tenure_core::call::asker(actor, &row.capability);
+    let unbound = fate == Fate::Blocked && is_unbound(txn, asker.agent, &row.capability, attributes.as_ref())?;
     let counters = known.count(asker.agent, &row.capability, at, row.called_at.is_some());
     Ok(Some(RecordedCall {
         call: row.id,
@@ -191,7 +193,20 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
         // Both sides are judged now.
         verdict: Verdict::Autonomous,
         fate,
+        unbound,
     }))
+}
+
+/// Of a call that was blocked: it names a secret that is not bound for it now either. One that was made, or that a person was asked
+/// about, had it.
+fn is_unbound(
+    txn: &mut ReadTxn<'_>,
+    agent: AgentId,
+    capability: &str,
+    attributes: Option<&Attributes>,
+) -> Result<bool, Error> {
+    let Some(attributes) = attributes.filter(|_| secret::USED_BY.contains(&capability)) else { return Ok(false) };
+    Ok(!secret::covers(&txn.secret_bindings(agent)?, capability, attributes))
 }
 
 impl Known {

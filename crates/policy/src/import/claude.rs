@@ -1,9 +1,12 @@
 //! Claude Code's `settings.json`: `permissions` with its three lists, its mode and its folders. There a first match of deny, ask
 //! and allow decides; here the strictest rule holds, which is the same.
-use super::sheet::{Case, RUN, Say, Sheet, WRITE, command, command_also_by_shell, like, literal, words};
+use super::sheet::{
+    Case, RUN, Say, Sheet, WRITE, command, command_however_run, like, literal, pattern_however_run, words,
+};
 use serde_json::{Map, Value};
 use tenure_core::approval::cedar_text;
-use tenure_core::capability::mcp;
+use tenure_core::capability::{clip, mcp};
+use tenure_core::fault::nearest;
 
 const READ: &[&str] = &["filesystem.read", "filesystem.list", "filesystem.stat"];
 const EDIT: &[&str] =
@@ -29,6 +32,7 @@ pub(super) fn read(text: &str) -> Result<Sheet, String> {
     let settings: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("it is no settings.json of Claude Code: {error}"))?;
     let (mut sheet, mut lines, mut allowed) = (Sheet::default(), Lines { text, from: 0 }, Allowed::default());
+    known_keys(&settings, text)?;
     for (key, _) in settings.iter().filter(|(key, _)| !matches!(key.as_str(), "permissions" | "$schema")) {
         let line = Lines { text, from: 0 }.key(key);
         sheet.leave_out(line, key.clone(), elsewhere(key));
@@ -62,6 +66,36 @@ pub(super) fn read(text: &str) -> Result<Sheet, String> {
     let mode = permissions.get("defaultMode").and_then(Value::as_str).unwrap_or("default");
     by_mode(&mut sheet, mode, Lines { text, from: 0 }.key("defaultMode"), &allowed);
     Ok(sheet)
+}
+
+const PERMISSIONS: &str = "permissions";
+const LISTS: [&str; 6] =
+    ["allow", "ask", "deny", "defaultMode", "additionalDirectories", "disableBypassPermissionsMode"];
+
+/// A list that stands under a misspelt key would be left out, and with it what it forbids. Of the many other keys of such a file
+/// none is near to these.
+fn known_keys(settings: &Map<String, Value>, text: &str) -> Result<(), String> {
+    let misspelt = |key: &str, known: &[&str]| {
+        let near = nearest(key, known.iter().copied()).filter(|_| !known.contains(&key))?;
+        let line = match (Lines { text, from: 0 }).key(key) {
+            0 => String::new(),
+            line => format!("line {line}: "),
+        };
+        Some(format!("{line}`{}` is no key of Claude Code's settings; did you mean `{near}`?", clip(key)))
+    };
+    let inner = settings.get(PERMISSIONS).and_then(Value::as_object);
+    let inner = inner.into_iter().flat_map(|keys| keys.keys()).find_map(|key| misspelt(key, &LISTS));
+    if let Some(why) = settings.keys().find_map(|key| misspelt(key, &[PERMISSIONS])).or(inner) {
+        return Err(why);
+    }
+    if settings.contains_key(PERMISSIONS) {
+        return Ok(());
+    }
+    let lists = settings.keys().find(|key| LISTS.contains(&key.as_str()));
+    Err(match lists {
+        Some(list) => format!("`{list}` stands outside of `{PERMISSIONS}`, where Claude Code does not read it"),
+        None => format!("it has no `{PERMISSIONS}`, so that no rule can be made of it"),
+    })
 }
 
 fn word(list: List) -> &'static str {
@@ -167,17 +201,14 @@ fn commands(text: &str, tightens: bool) -> Result<Case, String> {
     let prefix = text.strip_suffix(":*").or_else(|| text.strip_suffix(" *"));
     let (text, whole) = prefix.map_or((text, true), |prefix| (prefix, false));
     if let Some(words) = words(text) {
-        if tightens {
-            return Ok(command_also_by_shell(&words, whole));
-        }
         let each: Vec<Vec<String>> = words.into_iter().map(|word| vec![word]).collect();
-        return Ok(command(&each, whole));
+        return Ok(if tightens { command_however_run(&each, whole) } else { command(&each, whole) });
     }
     let is_pattern = text.contains('*') && words(&text.replace('*', "x")).is_some();
     match (is_pattern, tightens) {
         (true, true) => {
             let end = if whole { "" } else { "*" };
-            Ok(Case { condition: Some(like("command", &format!("{text}{end}"))), example: None })
+            Ok(pattern_however_run(&format!("{text}{end}")))
         }
         (true, false) => {
             Err("a star inside an allowed command would allow more here: name its first words".to_string())

@@ -1,16 +1,38 @@
 //! Codex' `config.toml`, or a file of its `prefix_rule`s. What a program opens and reaches is the manifest's to say, and so is the
 //! sandbox: here its modes become rules on the calls that write and that use the network.
-use super::sheet::{Case, RUN, Say, Sheet, WRITE, command, like, literal, run_example, words};
+use super::sheet::{
+    Case, RUN, Say, Sheet, WRITE, command, command_however_run, like, literal, run_example, too_many_ways, words,
+};
 use super::starlark::{Call, Value as Said, calls};
+use tenure_core::capability::clip;
+use tenure_core::fault::nearest;
 
 const NETWORK: &[&str] = &["network.*"];
 
 pub(super) fn read(text: &str) -> Result<Sheet, String> {
     match toml::from_str::<toml::Table>(text) {
-        Ok(config) => Ok(config_of(&config, text)),
+        Ok(config) => {
+            known_keys(&config, text)?;
+            Ok(config_of(&config, text))
+        }
         Err(_) if text.contains("prefix_rule") => rules_of(text),
         Err(error) => Err(format!("it is neither a config.toml nor a file of prefix_rule: {}", error.message())),
     }
+}
+
+const KEYS: [&str; 3] = ["approval_policy", "sandbox_mode", "sandbox_workspace_write"];
+
+/// What stands under a misspelt key would be left out, and the mode that holds unsaid taken for it.
+fn known_keys(config: &toml::Table, text: &str) -> Result<(), String> {
+    let unknown = config.keys().filter(|key| !KEYS.contains(&key.as_str()));
+    for (key, near) in unknown.filter_map(|key| Some((key, nearest(key, KEYS)?))) {
+        let line = line_of(text, None, key);
+        return Err(format!("line {line}: `{}` is no key of Codex' config.toml; did you mean `{near}`?", clip(key)));
+    }
+    if KEYS.iter().any(|key| config.contains_key(*key)) {
+        return Ok(());
+    }
+    Err(format!("it has none of {}, so that no rule can be made of it", KEYS.join(", ")))
 }
 
 fn config_of(config: &toml::Table, text: &str) -> Sheet {
@@ -224,7 +246,11 @@ fn prefix_rule(sheet: &mut Sheet, call: &Call) -> Result<(), String> {
         }
         Some(_) | None => return Err("its decision is none of allow, prompt and forbidden".to_string()),
     };
-    let mut case = command(&each, false);
+    let mut case = command_however_run(&each, false);
+    if too_many_ways(&each) {
+        let why = "said in too many ways to be looked for behind a launcher such as env or sh -c: there it is not held";
+        sheet.leave_out(call.line, shown.join(" "), why);
+    }
     case.example = example(call.argument("match")).or(case.example);
     match example(call.argument("not_match")) {
         Some(left_alone) => sheet.rule_but(&said, say, RUN, &case, &left_alone, reason),

@@ -13,6 +13,12 @@ pub(super) const WRITE: &[&str] = &[
     "network.download",
 ];
 
+/// Of rules on programs.
+const PROGRAMS: &str = "Rules on programs read the words that a program is started with: its name, wherever it lies, and what a common \
+launcher (env, sudo, timeout, xargs, sh -c and the like) is plainly told to run. What a shell, a script or another program then \
+runs they do not see. The wall is the jail and the network rules of the manifest, under spec.security.";
+const LINE_LETTERS: usize = 120;
+
 /// Words that a rule can name.
 const WORDS_MAX: usize = 16;
 /// A word with one of these is read by a shell, and none is asked here.
@@ -105,8 +111,25 @@ impl Sheet {
     pub(super) fn finish(mut self) -> Imported {
         self.left_out.sort();
         let rules = self.rules.len() as u64;
-        Imported { text: self.rules.join("\n"), rules, left_out: self.left_out }
+        let text = self.rules.join("\n");
+        let notes: Vec<String> = text.contains("context.argv0").then(|| PROGRAMS.to_string()).into_iter().collect();
+        let head: String = notes.iter().flat_map(|note| wrapped(note)).map(|line| format!("// {line}\n")).collect();
+        let gap = if head.is_empty() { "" } else { "\n" };
+        Imported { text: format!("{head}{gap}{text}"), rules, left_out: self.left_out, notes }
     }
+}
+
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("invariant: there is a line");
+        match line.len() {
+            0 => line.push_str(word),
+            used if used + 1 + word.len() <= LINE_LETTERS => line.extend([" ", word]),
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
 }
 
 fn reason_of(reason: Option<&str>) -> String {
@@ -125,7 +148,8 @@ pub(super) fn words(text: &str) -> Option<Vec<String>> {
 /// Commands that begin with these words; with `whole` those of no other word.
 pub(super) fn command(words: &[Vec<String>], whole: bool) -> Case {
     let mut conditions: Vec<String> = Vec::new();
-    for (place, any) in words.iter().enumerate() {
+    // A place of no words may hold any.
+    for (place, any) in words.iter().enumerate().filter(|(_, any)| !any.is_empty()) {
         let any: Vec<String> = any.iter().map(|word| format!("context.argv{place} == {}", cedar_text(word))).collect();
         let is = if any.len() == 1 { any.join("") } else { format!("({})", any.join(" || ")) };
         conditions.push(format!("context has argv{place} && {is}"));
@@ -137,15 +161,84 @@ pub(super) fn command(words: &[Vec<String>], whole: bool) -> Case {
     Case { condition: Some(conditions.join(" && ")), example: run_example(&first) }
 }
 
-/// The same when a shell is asked to do it: a seat belt, for a shell can be told in other ways.
-pub(super) fn command_also_by_shell(words: &[String], whole: bool) -> Case {
-    let each: Vec<Vec<String>> = words.iter().map(|word| vec![word.clone()]).collect();
-    let own = command(&each, whole);
-    let end = if whole { "\"" } else { "*\"" };
-    let quoted = cedar_text(&words.join(" "));
-    let inner = quoted.trim_matches('"');
-    let condition = own.condition.map(|own| format!("({own}) ||\n       context.command like \"*sh -c {inner}{end}"));
-    Case { condition, example: own.example }
+/// The same wherever the program lies, and where a launcher is told to run it: more than was said may fit, never less. A seat belt:
+/// a program can be told in ways that no rule reads.
+pub(super) fn command_however_run(words: &[Vec<String>], whole: bool) -> Case {
+    let own = command(words, whole);
+    let Some((programs, rest)) = words.split_first() else { return own };
+    let named: Vec<String> = programs.iter().map(|program| by_name("argv0", program)).collect();
+    let mut direct = vec![format!("context has argv0 && ({})", named.join(" || "))];
+    direct.extend(command(&[&[Vec::new()][..], rest].concat(), whole).condition.filter(|told| !told.is_empty()));
+    let lines = lines(words);
+    let condition = match lines.is_empty() {
+        true => direct.join(" && "),
+        false => {
+            format!("({}) ||\n  ({})", direct.join(" && "), launched(&lines, if whole { &[""] } else { &["", " *"] }))
+        }
+    };
+    Case { condition: Some(condition), example: own.example }
+}
+
+/// The same of a command with stars inside.
+pub(super) fn pattern_however_run(pattern: &str) -> Case {
+    let direct = [like("command", pattern), like("command", &format!("*/{pattern}"))].join(" || ");
+    let condition = format!("{direct} ||\n  ({})", launched(&[pattern.to_string()], &[""]));
+    Case { condition: Some(condition), example: None }
+}
+
+/// Programs that run the program that they are told.
+const LAUNCHERS: [&str; 15] = [
+    "env", "nohup", "timeout", "sudo", "doas", "xargs", "nice", "setsid", "stdbuf", "time", "sh", "bash", "dash",
+    "zsh", "busybox",
+];
+/// Lines that one rule looks for behind a launcher.
+const LINES_MAX: usize = 16;
+/// What stands before a command in a line: a gap, the path that it lies in, a shell's own signs.
+const BEFORE: [&str; 7] = [" ", "/", ";", "&", "|", "(", "\n"];
+
+fn launched(lines: &[String], ends: &[&str]) -> String {
+    let launchers: Vec<String> = LAUNCHERS.iter().map(|launcher| cedar_text(launcher)).collect();
+    let paths: Vec<String> = LAUNCHERS.iter().map(|launcher| like("argv0", &format!("*/{launcher}"))).collect();
+    let found: Vec<String> = lines
+        .iter()
+        .flat_map(|line| {
+            BEFORE.iter().flat_map(move |before| ends.iter().map(move |end| format!("*{before}{line}{end}")))
+        })
+        .map(|pattern| like("command", &pattern))
+        .collect();
+    format!(
+        "context has argv0 &&\n   ([{}].contains(context.argv0) ||\n    {}) &&\n   ({})",
+        launchers.join(", "),
+        paths.join(" || "),
+        found.join(" || ")
+    )
+}
+
+/// The program alone, or with the path that it lies in.
+fn by_name(attribute: &str, program: &str) -> String {
+    let exact = format!("context.{attribute} == {}", cedar_text(program));
+    match program.contains('/') {
+        true => exact,
+        false => format!("{exact} || {}", like(attribute, &format!("*/{program}"))),
+    }
+}
+
+/// Each way in which the words can be said; none where there are too many.
+fn lines(words: &[Vec<String>]) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for any in words {
+        if lines.len() * any.len() > LINES_MAX {
+            return Vec::new();
+        }
+        let with = |line: &String, word: &String| if line.is_empty() { word.clone() } else { format!("{line} {word}") };
+        lines = lines.iter().flat_map(|line| any.iter().map(move |word| with(line, word))).collect();
+    }
+    lines
+}
+
+/// Whether a rule can look for them behind a launcher.
+pub(super) fn too_many_ways(words: &[Vec<String>]) -> bool {
+    lines(words).is_empty()
 }
 
 pub(super) fn run_example(words: &[&String]) -> Option<String> {

@@ -61,6 +61,13 @@ impl Groups {
         self.seen += 1;
         let judgement = holds.judge(&ask);
         let agent = &call.context.agent_name;
+        if call.unbound {
+            let why = format!(
+                "{} of {agent} names a secret that is not bound to it for this host: no rule changes that, `tenure secret bind` does",
+                call.capability
+            );
+            return self.note(why);
+        }
         match (judgement.verdict, call.fate) {
             (Verdict::Autonomous | Verdict::Notify, Fate::Made) => self.add(Ground::Made, call),
             (Verdict::ApprovalRequired, Fate::Made | Fate::Rejected) => self.add(Ground::Allowed, call),

@@ -73,6 +73,7 @@ proptest! {
                 attributes: Some(asked.attributes),
                 verdict: Verdict::Autonomous,
                 fate: Fate::Made,
+                unbound: false,
             });
         }
         let summary = compare(Against::Policy(&before), &after, recorded.into_iter());

@@ -249,3 +249,73 @@ fn tools_of_mcp_servers_are_forbidden_and_asked_for_as_the_settings_say_and_no_o
     let left_out: Vec<&str> = imported.left_out.iter().map(|one| one.what.as_str()).collect();
     assert_eq!(left_out, ["deny: mcp__Files__read"], "no server is called so here");
 }
+
+#[test]
+fn what_is_forbidden_is_met_by_its_name_wherever_it_lies_and_behind_common_launchers() {
+    let claude = settings(
+        "\"deny\": [\"Bash(curl:*)\", \"Bash(git push:*)\", \"Bash(reboot)\"], \"defaultMode\": \"bypassPermissions\"",
+    );
+    let codex = "prefix_rule(pattern = [\"curl\"], decision = \"forbidden\")\n\
+        prefix_rule(pattern = [\"git\", [\"push\", \"send-pack\"]], decision = \"forbidden\")\n\
+        prefix_rule(pattern = [\"reboot\"], decision = \"forbidden\")\n";
+    for (from, text) in [(Foreign::ClaudeCode, claude.as_str()), (Foreign::Codex, codex)] {
+        let (imported, policy) = imported(from, text);
+        for call in [
+            "curl",
+            "curl https://a.example",
+            "/usr/bin/curl x",
+            "env curl x",
+            "/usr/bin/env A=1 /usr/bin/curl x",
+            "timeout 5 curl",
+            "nohup /opt/curl",
+            "sudo -u bob curl x",
+            "xargs -n1 curl",
+            "sh -c cd /x && curl -s x",
+            "sh -c cd x;curl x",
+            "sh -c (curl x)",
+            "sh -c true\ncurl x",
+            "bash -lc curl x",
+            "busybox sh -c curl x",
+            "git push origin",
+            "/usr/bin/git push",
+            "env git push",
+            "sh -c git push origin",
+            "env reboot",
+        ] {
+            assert_eq!(verdict(&policy, call), Blocked, "{call}\n{}", imported.text);
+        }
+        for call in ["ls curl", "grep -r curl .", "curlx", "env curlx", "git log", "env git log", "env ls", "sh -c ls"]
+        {
+            assert_eq!(verdict(&policy, call), Done, "{call}\n{}", imported.text);
+        }
+        let [note] = imported.notes.as_slice() else { panic!("{:?}", imported.notes) };
+        assert!(note.contains("The wall is the jail"), "{note}");
+        assert!(imported.text.starts_with("// Rules on programs read the words"), "{}", imported.text);
+    }
+    let (_, open) = imported(Foreign::ClaudeCode, &settings("\"allow\": [\"Bash(ls:*)\"]"));
+    for (call, expected) in [("ls", Done), ("/tmp/ls", Asked), ("env ls", Asked)] {
+        assert_eq!(verdict(&open, call), expected, "an exception stays as it was said: {call}");
+    }
+    let many: Vec<String> = (0..17).map(|number| format!("\"w{number}\"")).collect();
+    let many = format!("prefix_rule(pattern = [\"git\", [{}]], decision = \"forbidden\")", many.join(", "));
+    let (imported, policy) = imported(Foreign::Codex, &many);
+    assert_eq!((verdict(&policy, "/bin/git w16"), verdict(&policy, "env git w16")), (Blocked, Done));
+    assert!(imported.left_out[0].why.contains("there it is not held"), "{:?}", imported.left_out);
+}
+
+#[test]
+fn a_misspelt_key_and_a_file_of_which_nothing_is_translated_are_errors() {
+    for (from, text, words) in [
+        (Foreign::ClaudeCode, "{\n\"permisions\": {\"deny\": [\"Bash(rm:*)\"]}}", "line 2: `permisions`"),
+        (Foreign::ClaudeCode, "{\"permisions\": {}}", "did you mean `permissions`?"),
+        (Foreign::ClaudeCode, "{\"permissions\": {\"dney\": []}}", "did you mean `deny`?"),
+        (Foreign::ClaudeCode, "{\"model\": \"opus\"}", "it has no `permissions`"),
+        (Foreign::ClaudeCode, "{\"deny\": []}", "outside of `permissions`"),
+        (Foreign::Codex, "approval_polcy = \"never\"", "line 1: `approval_polcy`"),
+        (Foreign::Codex, "sandbox_mode = \"read-only\"\naproval_policy = \"never\"", "did you mean `approval_policy`?"),
+        (Foreign::Codex, "model = \"x\"", "it has none of approval_policy"),
+    ] {
+        let why = import(from, text).expect_err(text);
+        assert!(why.contains(words), "{text}: {why}");
+    }
+}

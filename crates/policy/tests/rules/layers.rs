@@ -85,6 +85,15 @@ fn a_check_of_the_manifests_own_needs_no_permit_and_is_stopped_by_a_forbid() {
     let check = "{capability = 'process.run', input = {command = 'cargo'}, actor = 'validator', tools = []}";
     let judgement = judge(&Template::Restrictive.bundle(), check);
     assert_eq!((judgement.verdict, judgement.rules), (Verdict::Autonomous, vec!["manifest:validation".to_string()]));
+    // No rule permits it: its agent may not make it, and the manifest's own check may.
+    let nothing =
+        Bundle::default().with(Layer::System, "s", "permit(principal, action == Action::\"agent.whoami\", resource);");
+    let of_agent = check.replace("actor = 'validator', tools = []", "actor = 'agent'");
+    assert_eq!(judge(&nothing, &of_agent).rules, ["system:default_deny"]);
+    assert_eq!(judge(&nothing, check).verdict, Verdict::Autonomous);
+    let asks = "@verdict(\"approval_required\") permit(principal, action == Action::\"process.run\", resource);";
+    assert_eq!(judge(&permissive(Layer::Project, asks), check).verdict, Verdict::Autonomous);
+    assert_eq!(judge(&permissive(Layer::Project, asks), &of_agent).verdict, Verdict::ApprovalRequired);
     let no = permissive(
         Layer::Project,
         "forbid(principal, action == Action::\"process.run\", resource) when { context.program == \"cargo\" };",

@@ -167,3 +167,29 @@ fn an_exception_that_a_rules_own_example_forbids_is_not_proposed_and_said() {
     let make = "{agent = 'coder', capability = 'process.run', input = {command = 'make'}}";
     assert_eq!(verdict(&candidate, make), Verdict::ApprovalRequired);
 }
+
+#[test]
+fn a_secret_that_nobody_bound_is_no_want_of_a_rule_and_no_candidate_opens_it() {
+    let bundle = Bundle::default().with(Layer::System, "own.cedar", NARROW);
+    let of = "{capability = 'network.credentialed_request', input = {url = 'https://a.example/', method = 'GET', secret = 'token'}}";
+    let of_rules = calls(&[(of, Fate::Blocked, 4)]);
+    let unbound: Vec<RecordedCall> =
+        of_rules.iter().cloned().map(|call| RecordedCall { unbound: true, ..call }).collect();
+    let (control, ..) = learned(&bundle, &of_rules);
+    assert_eq!(control.proposals.len(), 1, "the control: {control:#?}");
+    let (learned, holds, _) = learned(&bundle, &unbound);
+    assert_eq!(learned.proposals, []);
+    assert!(
+        learned.notes[0].starts_with("4 calls: network.credentialed_request of coder names a secret"),
+        "{:?}",
+        learned.notes
+    );
+
+    let open = compiled(&Template::Permissive.bundle());
+    let summary = compare(Against::Policy(&holds), &open, of_rules.into_iter());
+    assert_eq!((summary.changed, summary.unbound), (4, 0), "the control");
+    let summary = compare(Against::Policy(&holds), &open, unbound.iter().cloned());
+    assert_eq!((summary.changed, summary.unchanged, summary.unbound), (0, 4, 4));
+    let summary = compare(Against::Policy(&open), &holds, unbound.into_iter());
+    assert_eq!((summary.changed, summary.unbound), (0, 0), "rules block it too");
+}

@@ -4,5 +4,6 @@ mod layers;
 mod mcp;
 mod templates;
 mod replay;
+mod review;
 mod learn;
 mod import;

@@ -17,6 +17,7 @@ pub(crate) fn recorded(mint: &mut Mint, situation: &str, verdict: Verdict) -> Re
         attributes: Some(asked.attributes),
         verdict,
         fate: Fate::Made,
+        unbound: false,
     }
 }
 

@@ -112,16 +112,28 @@ pub fn queued_of(sql: &mut dyn Sql, agent: AgentId, limit: u32) -> Result<Vec<Ex
     Ok(rows)
 }
 
-/// How many executions of an agent are queued before one, counted up to 1,000.
+/// How many executions of an agent are queued before one, as [`queued_of`] has them, counted up to 1,000.
 ///
 /// # Errors
 /// The database's.
 pub fn queued_before(sql: &mut dyn Sql, agent: AgentId, id: ExecutionId) -> Result<u64, Error> {
-    let text = "SELECT count(*) FROM (\
-        SELECT 1 FROM executions WHERE agent = $1 AND status = 'queued' AND id < $2 LIMIT 1000)";
+    const COUNTED_MAX: u64 = 1_000;
     let cells = [agent.to_string(), id.to_string()];
-    let before = sql.first(text, &[Cell::Text(&cells[0]), Cell::Text(&cells[1])], |row| row.count(0))?;
-    Ok(before.unwrap_or(0))
+    let (agent, id) = (Cell::Text(&cells[0]), Cell::Text(&cells[1]));
+    let has_begun = "SELECT count(*) FROM executions WHERE id = $1 AND iterations > 0";
+    let begun = sql.first(has_begun, &[id], |row| row.count(0))?.unwrap_or(0);
+    let mut count = |which: &str, cells: &[Cell<'_>]| {
+        let text = format!(
+            "SELECT count(*) FROM (\
+            SELECT 1 FROM executions WHERE agent = $1 AND status = 'queued' AND {which} LIMIT {COUNTED_MAX})"
+        );
+        Ok::<u64, Error>(sql.first(&text, cells, |row| row.count(0))?.unwrap_or(0))
+    };
+    if begun > 0 {
+        return count("iterations > 0 AND id < $2", &[agent, id]);
+    }
+    let before = count("iterations > 0", &[agent])? + count("iterations = 0 AND id < $2", &[agent, id])?;
+    Ok(before.min(COUNTED_MAX))
 }
 
 /// A page of the executions that one started, oldest first.

@@ -285,3 +285,34 @@ fn a_large_payload_is_a_file_and_one_that_no_commit_named_is_swept() {
     std::fs::write(file(hash), vec![9; 100_000]).unwrap();
     assert!(matches!(payload_of(&store, hash), Err(Error::Corrupt { .. })));
 }
+
+#[test]
+fn an_execution_that_has_begun_is_queued_before_older_ones_that_have_not_and_each_is_told_how_many_are_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(dir.path())).unwrap();
+    let mut world = World::new(9);
+    world.found(&store);
+    let agent = world.deploy_under(&store, "Tidy", &world::validated_plan(1));
+    let worker = world.worker(&store, 2);
+    let [oldest, begun, newest] = [(); 3].map(|()| world.start(&store, agent, None));
+    let queue = || {
+        let rows = read(&store, |sql| executions::queued_of(sql, agent, 10)).unwrap();
+        let before = |id| read(&store, |sql| executions::queued_before(sql, agent, id)).unwrap();
+        let mut queue: Vec<(ExecutionId, u64)> = rows.iter().map(|row| (row.id, before(row.id))).collect();
+        queue.sort_by_key(|(_, before)| *before);
+        assert_eq!(
+            queue.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            rows.iter().map(|row| row.id).collect::<Vec<_>>()
+        );
+        queue
+    };
+    assert_eq!(queue(), [(oldest, 0), (begun, 1), (newest, 2)]);
+    world.bind(&store, begun, worker);
+    world.turn(&store, begun, 0);
+    let reasons = world.payload("it ended with 1");
+    let finding = execution::Finding { validator: "exit_code".into(), pass: false, score_milli: 0, reasons };
+    world.run_execution(&store, begun, execution::Command::Validate { iteration: 1, index: 0, finding });
+    world.release(&store, begun, worker.1);
+    assert_eq!(world::get::<Execution>(&store, begun).status().0, Status::Queued);
+    assert_eq!(queue(), [(begun, 0), (oldest, 1), (newest, 2)]);
+}

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use tenure_core::id::CallId;
 
 use super::moment::Moment;
+use crate::problem::Fault;
 
 /// A file of rules in a layer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +90,9 @@ pub struct PolicyApplied {
     /// The one that holds now.
     pub applied: AppliedPolicy,
     pub changes: Vec<PolicyChange>,
+    /// What loads and is hardly meant: names that nobody bears, hosts that no call has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Fault>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
@@ -259,6 +263,9 @@ pub struct PolicyReplay {
     pub changed: u64,
     /// Calls of which nothing can be said: what was judged of them is erased.
     pub unjudgeable: u64,
+    /// Calls that stay blocked whatever rules say: they name a secret that nobody has bound for them.
+    #[serde(default)]
+    pub unbound: u64,
     /// The most frequent first.
     pub differences: Vec<PolicyDifference>,
     /// Changed calls of kinds that are not listed.
@@ -366,6 +373,9 @@ pub struct PolicyImported {
     pub rules: u64,
     /// What no rule says, in the order of the file.
     pub left_out: Vec<PolicyLeftOut>,
+    /// What such rules cannot hold, in plain words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,8 +20,8 @@ const PAGE: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(500);
 /// Records that a filter looks back through.
 const LOOKED_MAX: u64 = 200_000;
-/// Executions of one agent that are known by it.
-const EXECUTIONS_MAX: usize = 100_000;
+/// Executions of one agent that are known by it, and sessions.
+const HOLDERS_MAX: usize = 100_000;
 
 pub(super) async fn run(wanted: Tail, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let client = settings.client()?;
@@ -49,7 +49,7 @@ pub(super) async fn run(wanted: Tail, settings: &Settings, output: Output) -> Re
 struct Filter {
     /// Streams; none for all.
     streams: Option<BTreeSet<String>>,
-    /// Whose executions' streams are wanted too, also of those that begin later.
+    /// Whose executions' and sessions' streams are wanted too, also of those that begin later.
     agent: Option<String>,
     kinds: Vec<String>,
     since: Option<Moment>,
@@ -61,9 +61,11 @@ impl Filter {
         if let Some(name) = &wanted.agent {
             let id = client.agent(name).await?.agent.id.to_string();
             let query = [("agent", Some(id.clone()))];
-            let executions = client.executions(&query, EXECUTIONS_MAX).await?;
-            let all = executions.iter().map(|execution| execution.id.to_string()).chain([id.clone()]);
-            streams = Some(all.collect::<BTreeSet<_>>());
+            let executions = client.executions(&query, HOLDERS_MAX).await?;
+            let sessions = client.sessions(&query, HOLDERS_MAX).await?;
+            let executions = executions.iter().map(|execution| execution.id.to_string());
+            let sessions = sessions.iter().map(|session| session.id.to_string());
+            streams = Some(executions.chain(sessions).chain([id.clone()]).collect::<BTreeSet<_>>());
             agent = Some(id);
         }
         if let Some(wanted) = &wanted.execution {
@@ -83,7 +85,7 @@ impl Filter {
     fn admits(&mut self, record: &Value) -> bool {
         let text = |key: &str| record[key].as_str().unwrap_or_default();
         if let (Some(streams), Some(agent)) = (&mut self.streams, &self.agent)
-            && text("kind") == "execution.started"
+            && matches!(text("kind"), "execution.started" | "session.opened")
             && record["data"]["agent"] == agent.as_str()
         {
             streams.insert(text("stream").to_string());

@@ -9,6 +9,8 @@ use crate::failure::{Exit, Failure};
 
 /// Of one document.
 const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// Of a file, where none is named.
+const LAYER: &str = "project";
 const ENDING: &str = ".cedar";
 const CASES_ENDING: &str = ".test.toml";
 
@@ -36,8 +38,24 @@ fn names(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
+/// The whole policy, whose folders say the layers: whoever names one of their own means a file.
+pub(super) fn whole(path: &Path, layer: Option<&str>, name: Option<&str>) -> Result<Vec<PolicyDocument>, Failure> {
+    let Some(named) = layer.map(|_| "--layer").or(name.map(|_| "--name")) else { return folder(path) };
+    let what = format!("{named} is of a file, and {} is a folder: the whole policy", path.display());
+    Err(Failure::new(Exit::Usage, what)
+        .why("its own folders say the layers: system/, project/, agent/NAME/, session/KEY/")
+        .next(format!("leave {named} out, or name one file of it")))
+}
+
+pub(super) fn document(path: &Path, layer: Option<&str>, name: Option<&str>) -> Result<PolicyDocument, Failure> {
+    let text = text(path)?;
+    let own = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.map(str::to_string).or(own).filter(|name| name != "-").unwrap_or_else(|| "stdin.cedar".to_string());
+    Ok(PolicyDocument { layer: layer.unwrap_or(LAYER).to_string(), name, text })
+}
+
 /// `system/*.cedar`, `project/*.cedar`, `agent/NAME/*.cedar` and `session/KEY/*.cedar`.
-pub(super) fn folder(path: &Path) -> Result<Vec<PolicyDocument>, Failure> {
+fn folder(path: &Path) -> Result<Vec<PolicyDocument>, Failure> {
     let mut documents = Vec::new();
     for name in names(path)? {
         match name.as_str() {

@@ -77,7 +77,10 @@ pub(super) async fn import(
     output.show(&imported, || {
         let left_out = left_out(&imported);
         match out {
-            Some(path) => format!("Wrote {} rules to {}\n{left_out}", imported.rules, path.display()),
+            Some(path) => {
+                let notes: String = imported.notes.iter().map(|note| format!("// {}\n", one_line(note))).collect();
+                format!("Wrote {} rules to {}\n{notes}{left_out}", imported.rules, path.display())
+            }
             None => format!("{}\n{left_out}", plain(&imported.text)),
         }
     })?;

@@ -15,8 +15,8 @@ use super::super::ApiState;
 use super::super::auth::Operator;
 use super::super::body::Json;
 use super::super::problem::Answer;
-use super::{documents_of, invalid, one_at_a_time, replayed};
-use crate::policy;
+use super::{one_at_a_time, replayed};
+use crate::policy::{self, documents_of, invalid};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(learn)).routes(routes!(import))
@@ -72,5 +72,10 @@ async fn import(_: Operator, Json(body): Json<ImportPolicy>) -> Answer<PolicyImp
     let imported = imported.map_err(|why| Code::PolicyInvalid.problem(why))?;
     let left_out =
         imported.left_out.into_iter().map(|one| PolicyLeftOut { line: one.line, what: one.what, why: one.why });
-    Ok(Out(PolicyImported { text: imported.text, rules: imported.rules, left_out: left_out.collect() }))
+    Ok(Out(PolicyImported {
+        text: imported.text,
+        rules: imported.rules,
+        left_out: left_out.collect(),
+        notes: imported.notes,
+    }))
 }
