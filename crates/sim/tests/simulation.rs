@@ -23,8 +23,8 @@ fn seeds_hold_in_memory() {
 #[test]
 fn every_kind_of_event_happens() {
     // Nobody brings agents files here, nor other rules, nor another key, nor reads their alerts; sessions are heard by their
-    // calls alone, and seldom hold a jail when it is lost, or a call that is taken back; no agent has an MCP server.
-    const NEVER: [&str; 15] = [
+    // calls alone, and seldom hold a call that is taken back; no agent has an MCP server.
+    const NEVER: [&str; 14] = [
         "restore.accepted",
         "ledger.key_rotated",
         "policy.applied",
@@ -36,7 +36,6 @@ fn every_kind_of_event_happens() {
         "call.released",
         "call.recalled",
         "session.heard",
-        "session.jail_lost",
         "call.cancel_requested",
         "call.released",
         "call.recalled",

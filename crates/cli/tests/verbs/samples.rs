@@ -38,7 +38,12 @@ const ADDRESS: &str = "http://127.0.0.1:7800";
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 14] = [
+const ENDS: [(&str, i32, &str); 15] = [
+    (
+        "tenure agent recover",
+        5,
+        "each line has an agent of its own, which nobody put away; tests/verbs/quarantine.rs has it",
+    ),
     ("tenure approval show", 4, "nothing waits there: no approval has the id of the sample"),
     ("tenure approval approve", 4, "of the same page"),
     ("tenure approval reject", 4, "of the same page"),

@@ -79,6 +79,9 @@ impl Calls {
                 }
                 self.model_over(id, *turn, now)
             }
+            Event::ProgramAsked { call, .. } => {
+                self.propose(id.into(), call.call, call.idempotent, call.arguments.hash)
+            }
             Event::ModelFailed { turn, .. } | Event::ModelLost { turn, .. } => self.model_over(id, *turn, now),
             Event::CallCalled(called) => self.called(id.into(), called),
             Event::CallHeld(held) => self.held(held),
