@@ -306,6 +306,7 @@ fn a_call_whose_secret_nobody_bound_stays_blocked_under_every_candidate_and_asks
     let file = house.write("outside.yaml", &OUTSIDE.replace("state.*", "network.credentialed_request"));
     house.tenure(&["agent", "deploy", &file]).ok();
     let program = rotated(&house, &[]);
+    assert_eq!(program.ask("POST", "session", None).0, 201);
     let arguments = serde_json::json!({"url": "https://api.example.com/v1", "method": "GET", "secret": "nobodys"});
     let (status, blocked) = program.call("network.credentialed_request", &arguments);
     assert_eq!(status, 403, "{blocked}");
