@@ -377,7 +377,7 @@ fn replayed(past: &PolicyReplay) -> String {
     if past.unbound > 0 {
         let unbound = past.unbound;
         text.push_str(&format!(
-            "{unbound} stay blocked whatever rules say: no secret is bound for them (`tenure secret bind`)\n"
+            "Blocked whatever rules say, for no secret is bound for them: {unbound} (`tenure secret bind`)\n"
         ));
     }
     if past.cut {

@@ -306,6 +306,7 @@ fn a_call_whose_secret_nobody_bound_stays_blocked_under_every_candidate_and_asks
     let file = house.write("outside.yaml", &OUTSIDE.replace("state.*", "network.credentialed_request"));
     house.tenure(&["agent", "deploy", &file]).ok();
     let program = rotated(&house, &[]);
+    assert_eq!(program.ask("POST", "session", None).0, 201);
     let arguments = serde_json::json!({"url": "https://api.example.com/v1", "method": "GET", "secret": "nobodys"});
     let (status, blocked) = program.call("network.credentialed_request", &arguments);
     assert_eq!(status, 403, "{blocked}");
@@ -313,7 +314,7 @@ fn a_call_whose_secret_nobody_bound_stays_blocked_under_every_candidate_and_asks
     let record = records.json()[0].clone();
     assert!(record.to_string().contains("floor:secret_unbound"), "{record}");
     let told = house.tenure(&["policy", "replay", "--template", "permissive"]).ok().stdout;
-    assert!(told.contains("1 stay blocked whatever rules say: no secret is bound for them"), "{told}");
+    assert!(told.contains("Blocked whatever rules say, for no secret is bound for them: 1"), "{told}");
     let learned = house.tenure(&["policy", "learn", "-o", "json"]).ok().json();
     assert_eq!(learned["proposals"], serde_json::json!([]), "{learned}");
     assert!(learned["notes"].to_string().contains("names a secret that is not bound to it"), "{learned}");

@@ -24,8 +24,8 @@ const KEYS: [&str; 3] = ["approval_policy", "sandbox_mode", "sandbox_workspace_w
 
 /// What stands under a misspelt key would be left out, and the mode that holds unsaid taken for it.
 fn known_keys(config: &toml::Table, text: &str) -> Result<(), String> {
-    let unknown = config.keys().filter(|key| !KEYS.contains(&key.as_str()));
-    for (key, near) in unknown.filter_map(|key| Some((key, nearest(key, KEYS)?))) {
+    let mut unknown = config.keys().filter(|key| !KEYS.contains(&key.as_str()));
+    if let Some((key, near)) = unknown.find_map(|key| Some((key, nearest(key, KEYS)?))) {
         let line = line_of(text, None, key);
         return Err(format!("line {line}: `{}` is no key of Codex' config.toml; did you mean `{near}`?", clip(key)));
     }
