@@ -263,6 +263,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::SecretNotBound
         | Code::SecretsFull
         | Code::ModelReplayed
+        | Code::RecordsSealed
         | Code::Conflict => Exit::Conflict,
         Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
             Exit::NotAllowed

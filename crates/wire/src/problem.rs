@@ -201,6 +201,7 @@ catalogue! {
     NotReady "not_ready" 503 "The daemon is not ready" "`tenure status` says what is missing" Retry after 2;
     TookTooLong "took_too_long" 504 "The answer took too long" "send the request again" Retry after 1;
     LedgerFull "ledger_full" 507 "The disk under the ledger is full" "make room on the disk; until then nothing new is done, and cancelling works" AskOperator;
+    RecordsSealed "records_sealed" 409 "What is asked for was sealed into a file that is not here" "put the file that the detail names back into the folder `sealed` of the data directory" AskOperator;
     LedgerBroken "ledger_broken" 500 "The ledger cannot be written or read" "run `tenure audit verify`, and look at the daemon's log" AskOperator;
     Internal "internal" 500 "The daemon failed" "look at the daemon's log; this should be reported" AskOperator;
 }

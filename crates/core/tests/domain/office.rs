@@ -16,7 +16,7 @@ use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint,
 use tenure_core::judge::{FloorAndTools, Judge};
 use tenure_core::ledger::Signer;
 use tenure_core::ledger::canonical;
-use tenure_core::ledger::export::Rotation;
+use tenure_core::ledger::export::{Rotation, Seal};
 use tenure_core::manifest::{Manifest, Missed, Overlap, Validator};
 use tenure_core::network::{self, Traffic};
 use tenure_core::plan::{Limits, Plan, Schedule};
@@ -76,6 +76,11 @@ impl Office {
         let [old, new] = [1, 2].map(|seed| Signer::new(&[seed; 32]));
         let rotation = Rotation::sign((&old, &new), self.project, (9, Hash::of(b"root")), "yearly".into());
         rotation.expect("a small number")
+    }
+
+    pub fn seal(&self) -> Seal {
+        let [file, root] = [b"file", b"root"].map(|bytes| Hash::of(bytes));
+        Seal { before: Time::from_millis(1_700_000_000_000), file, records: 3, first: 2, through: 7, size: 9, root }
     }
 
     pub fn command_project(&mut self, actor: Actor, command: project::Command) -> Result<Vec<Event>, Refusal> {

@@ -66,6 +66,7 @@ impl From<store::Error> for Failure {
             | store::Error::KeyLost
             | store::Error::Newer { .. }
             | store::Error::Older => (Code::LedgerBroken, error.to_string()),
+            store::Error::Sealed { .. } => (Code::RecordsSealed, error.to_string()),
             store::Error::Stopped => (Code::Stopping, error.to_string()),
             store::Error::Busy { .. } | store::Error::Held { .. } => (Code::Overloaded, error.to_string()),
             // Of verify and of the look at a start, which no request asks for.
@@ -124,6 +125,7 @@ fn of_project(refusal: &project::Refusal) -> Problem {
         R::Founded {} => Code::Conflict.problem("the project is founded already"),
         R::Unfounded {} => Code::NotReady.problem("the project is not founded yet"),
         R::RotationWrong {} => Code::Conflict.problem("the change of the ledger's key is not signed by both keys"),
+        R::SealWrong {} => Code::Conflict.problem("the sealed file is none of this ledger's"),
         R::KeyNameTaken {} => Code::KeyNameTaken.problem("another live key has this name"),
         R::KeyNameWrong {} => Code::KeyNameWrong.problem("the name is empty, too long or not printable"),
         R::KeysFull {} => Code::KeysFull.problem("no more keys are kept alive at a time"),

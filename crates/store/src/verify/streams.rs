@@ -241,7 +241,7 @@ impl Streams {
 }
 
 /// What it started may outlive it, and ends on its stream too; and what it bound may be erased by and by.
-fn has_ended(fold: Option<&Fold>) -> bool {
+pub(crate) fn has_ended(fold: Option<&Fold>) -> bool {
     let Some(execution) = fold.and_then(Fold::as_a::<Execution>) else { return false };
     match execution.phase {
         Phase::Ended { payloads: Payloads::Erasing { .. }, .. } | Phase::Queued { .. } | Phase::Running(_) => false,
