@@ -217,6 +217,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::ScheduleUnknown
         | Code::ModelUnknown
         | Code::SecretUnknown
+        | Code::PayloadUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
         | Code::AgentArchived

@@ -160,6 +160,7 @@ catalogue! {
     BudgetSpent "budget_spent" 409 "The budget is used up" "wait until it opens again, or raise it: `tenure budget set`; `tenure budget list` shows what is used" LookAgain;
     BudgetWrong "budget_wrong" 422 "That is no budget" "name each limit once: from 1 to 2^52, in tokens or in millionths of a US dollar; none takes it away" ChangeRequest;
     RetentionWrong "retention_wrong" 422 "That is no rule of what is kept" "an age is from a minute to ten years, a size at most 16 TiB; none keeps all" ChangeRequest;
+    PayloadUnknown "payload_unknown" 404 "No ended execution or session brought this payload" "records name payloads by their hashes: `tenure audit query --execution ID -o json`; a stored value goes by `tenure state delete`, and what lives is made of others" LookAgain;
     Erased "erased" 409 "What it was told and said is erased" "its records stay: `tenure audit tail --execution ID`" LookAgain;
     ReasonWrong "reason_wrong" 422 "The reason is empty or too long" "say in 1 to 512 characters why" ChangeRequest;
     NoOutput "no_output" 409 "The execution has no output" "only one that completed has; `tenure execution logs ID` shows what was said and done" LookAgain;

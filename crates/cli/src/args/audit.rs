@@ -46,9 +46,9 @@ pub enum Audit {
     },
     /// Move the records of executions and sessions that ended long ago into a sealed file, while no daemon runs.
     Seal(Seal),
-    /// Erase for ever what an ended execution or session was told and said. Its records stay, and say that and why.
+    /// Erase for ever what an ended execution or session was told and said, or one payload of it. Its records stay, and say that and why.
     Erase {
-        /// Id or short id of an execution or a session.
+        /// Id or short id of an execution or a session, or a payload's hash as records name it.
         #[arg(value_parser = named)]
         id: String,
         /// Stays in the ledger.

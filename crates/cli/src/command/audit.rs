@@ -10,6 +10,7 @@ mod stats;
 mod tail;
 
 use serde_json::{Value, json};
+use tenure_core::bound::Hash;
 use tenure_core::id::SessionId;
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
 use tenure_wire::api::execution::Erase;
@@ -45,6 +46,14 @@ async fn erase(id: &str, why: String, settings: &Settings, output: Output) -> Re
         confirm(&format!("Erase what {what} {told}? Its records stay, and nothing else comes back."), settings)
     };
     let how = |is_whole: bool| if is_whole { "is erased" } else { "is being erased, page by page" };
+    if id.parse::<Hash>().is_ok() {
+        confirm(&format!("Erase payload {id}? Its records stay, and nothing else comes back."), settings)?;
+        let erased = client.erase_payload(id, &Erase { reason: why }).await?;
+        output.show(&erased, || {
+            format!("Payload {} of record {} ({}) is erased; the record stays", erased.id, erased.record, erased.stream)
+        })?;
+        return Ok(Exit::Done);
+    }
     if id.starts_with(SessionId::PREFIX) {
         let id = client.session(id).await?.id.to_string();
         sure(format!("the calls of session {id}"), "were asked and answered")?;

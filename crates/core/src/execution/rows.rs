@@ -168,6 +168,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         }
         Event::Ended { bytes, .. } => kept(before, *bytes, 1),
         Event::Erased { payloads, .. } => erased(before, payloads),
+        Event::PayloadErased { payload, .. } => vec![Row::Erased { hash: *payload }],
         Event::CancelRequested { .. }
         | Event::IterationBound { .. }
         | Event::IterationUnbound { had_sandbox: false, .. }
@@ -301,6 +302,7 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }

@@ -238,6 +238,7 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::NotEnded {} => Code::NotEnded.problem("it has not ended"),
         R::Erased {} => Code::Erased.problem("it was erased before"),
         R::ReasonWrong {} => Code::ReasonWrong.problem("a reason has 1 to 512 characters"),
+        R::PayloadUnknown {} => Code::PayloadUnknown.problem("the record that names it first did not bring it"),
         R::BudgetSpent { shut } => Code::BudgetSpent.problem(shut.to_string()),
         R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
         R::Stale {}
@@ -260,6 +261,7 @@ fn of_session(refusal: &session::Refusal) -> Problem {
         R::NotEnded {} => Code::NotEnded.problem("it is open, or a call of it has not ended"),
         R::Erased {} => Code::Erased.problem("it was erased before"),
         R::ReasonWrong {} => Code::ReasonWrong.problem("a reason has 1 to 512 characters"),
+        R::PayloadUnknown {} => Code::PayloadUnknown.problem("the record that names it first did not bring it"),
         R::Ended { ending } => Code::SessionEnded.problem(format!("it has ended: {}", ending.as_str())),
         R::Paused { until: None } => {
             Code::SessionPaused.problem("SessionPaused: the agent is paused until a person resumes it")

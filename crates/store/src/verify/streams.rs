@@ -108,7 +108,10 @@ impl Streams {
         findings: &mut Findings,
     ) -> Result<(), Error> {
         let stream = meta.stream;
-        if let (Event::Execution(execution::Event::Erased { .. }), Some(State::Ended { n })) =
+        if let (
+            Event::Execution(execution::Event::Erased { .. } | execution::Event::PayloadErased { .. }),
+            Some(State::Ended { n }),
+        ) =
             (event, self.states.get(&stream))
             && let Some(open) = findings.readable(Open::again(records, stream, *n), "an ended execution")?
         {
@@ -309,6 +312,7 @@ impl Open {
                 }
             }
             E::Erased { .. }
+            | E::PayloadErased { .. }
             | E::Started { .. }
             | E::CancelRequested { .. }
             | E::IterationStarted { .. }

@@ -1,6 +1,7 @@
 //! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
+use tenure_core::bound::Hash;
 use tenure_core::capability::mcp;
 use tenure_core::execution::{Ending, Event};
 use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, SessionId, WorkerId};
@@ -249,6 +250,12 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// One thing that it was told or said is erased.
+    #[serde(rename = "execution.payload_erased")]
+    PayloadErased {
+        payload: Hash,
+        reason: String,
+    },
     /// What it was told and said is erased; `more`: the rest follows.
     #[serde(rename = "execution.erased")]
     Erased {
@@ -353,6 +360,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => None,
     }
@@ -423,6 +431,7 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::IterationCompleted { .. } => What::IterationCompleted {},
         Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_from_one(&cause.to_word()) },
         Event::Ended { ending, .. } => ended(ending),
+        Event::PayloadErased { payload, reason } => What::PayloadErased { payload: *payload, reason: reason.clone() },
         Event::Erased { payloads, more, .. } => What::Erased { payloads: payloads.len() as u64, more: *more },
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
@@ -484,6 +493,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => unreachable!("invariant: only model events come here"),
     }
