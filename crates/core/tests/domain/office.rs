@@ -1,7 +1,7 @@
 //! A small office to test in: one agent, one worker, and short words for the commands on one execution.
 use tenure_core::actor::Actor;
 use tenure_core::agent::Agent;
-use tenure_core::aggregate::{Command, Event, Refusal};
+use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::budget::{Line, Measure, Period};
 use tenure_core::call::{self, EndCall, Fence, Lease, Open, Outcome, Proposal};
@@ -76,6 +76,12 @@ impl Office {
         let [old, new] = [1, 2].map(|seed| Signer::new(&[seed; 32]));
         let rotation = Rotation::sign((&old, &new), self.project, (9, Hash::of(b"root")), "yearly".into());
         rotation.expect("a small number")
+    }
+
+    /// One that the execution brought, and the record that did; of none where it was not started.
+    pub fn payload_of_its_own(&self) -> (Hash, u64) {
+        let stream = Stream::Execution(self.execution);
+        crate::retention::first_bound(self, stream).unwrap_or((Hash::of(b"none"), 1))
     }
 
     pub fn seal(&self) -> Seal {

@@ -3,6 +3,7 @@ use crate::office::{OWNER, Office, money, plan};
 use std::fmt::Write;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
+use tenure_core::bound::Hash;
 use tenure_core::call::Outcome;
 use tenure_core::execution::Execution;
 use tenure_core::fleet::{self, Worker};

@@ -258,3 +258,26 @@ fn asker(txn: &mut ReadTxn<'_>, holder: Holder) -> Result<Option<Asker>, Error> 
     let tools = plan.tools.clone().into();
     Ok(Some(Asker { agent, agent_name, revision, trigger, opener, plan, tools }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_waited_counts_where_it_began_and_keeps_no_other_from_being_counted() {
+        let (mut known, agent) = (Known::default(), AgentId::mint(&mut Mint::new(Time::from_millis(0), 1)));
+        let at = |minute: i64| Time::from_millis(minute * MINUTE_MS);
+        let mut count = |asked, began_at, began| {
+            let Counters { calls_minute, calls_hour, calls_day, .. } =
+                known.count((agent, "process.run"), at(asked), at(began_at), began);
+            [calls_minute, calls_hour, calls_day]
+        };
+        let days = 2 * DAY_MINUTES;
+        assert_eq!(count(0, 0, true), [0, 0, 0]);
+        assert_eq!(count(1, days, true), [0, 0, 0], "it waited for two days");
+        assert_eq!(count(2, 2, true), [0, 1, 1], "the first alone began before it");
+        assert_eq!(count(2, 2, false), [1, 2, 2], "one that never began is not counted");
+        assert_eq!(count(3, 70, true), [0, 0, 2]);
+        assert_eq!(count(days + 1, days + 1, true), [0, 1, 1], "the one that waited");
+    }
+}

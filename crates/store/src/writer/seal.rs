@@ -8,7 +8,7 @@
 //! ```
 use super::batch::WriterState;
 use crate::export::export_picked;
-use crate::sealed::{self, Stub};
+use crate::sealed::{self, IS_STUB, Stub};
 use crate::sql::{Cell, Sql};
 use crate::txn::{Batch, load, snapshot};
 use crate::verify::streams::has_ended;
@@ -112,7 +112,11 @@ impl WriterState {
     fn over(&mut self, before: Time) -> Result<HashSet<String>, Error> {
         let mut over = HashSet::new();
         for table in ["executions", "sessions"] {
-            let text = format!("SELECT id FROM {table} WHERE ended_at < $1 AND id > $2 ORDER BY id LIMIT {PAGE}");
+            let text = format!(
+                "SELECT id FROM {table} WHERE ended_at < $1 AND id > $2 \
+                 AND EXISTS (SELECT 1 FROM ledger WHERE stream = {table}.id AND at < $1 AND NOT {IS_STUB}) \
+                 ORDER BY id LIMIT {PAGE}"
+            );
             let mut after = String::new();
             loop {
                 let cells = [Cell::Int(before.millis()), Cell::Text(&after)];
