@@ -189,7 +189,8 @@ impl Vault {
 type Told = Vec<(String, Value)>;
 
 fn told(known: &BTreeMap<SecretId, Known>) -> Told {
-    let values = known.values().flat_map(|known| known.values.values().map(|value| (known.name.clone(), value.clone())));
+    let values =
+        known.values().flat_map(|known| known.values.values().map(|value| (known.name.clone(), value.clone())));
     values.collect()
 }
 
@@ -208,7 +209,6 @@ impl Inner {
             }),
         }
     }
-
 }
 
 fn aad(project: ProjectId, id: SecretId, version: u32) -> Vec<u8> {

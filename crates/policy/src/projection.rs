@@ -463,9 +463,8 @@ mod tests {
             let parts = found.asked.values().flat_map(|asked| &asked.patterns).next().unwrap();
             for text in texts {
                 let escaped = text.replace('\n', "\\n");
-                let policy = format!(
-                    "permit(principal, action, resource) when {{ \"{escaped}\" like \"{pattern}\" }};"
-                );
+                let policy =
+                    format!("permit(principal, action, resource) when {{ \"{escaped}\" like \"{pattern}\" }};");
                 let set: cedar_policy::PolicySet = policy.parse().unwrap();
                 let uid = |text: &str| text.parse::<cedar_policy::EntityUid>().unwrap();
                 let request = cedar_policy::Request::new(

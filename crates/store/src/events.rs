@@ -103,7 +103,8 @@ fn each_selected(
         let stored = row.bytes(0)?;
         let body = bodies.read(stored)?;
         // The condition looks into bodies that are in their rows alone.
-        let is_wanted = is_same(stored, &body) || also == Some(row.text(2)?) || selection.fits_body(&body, row.truth(3)?);
+        let is_wanted =
+            is_same(stored, &body) || also == Some(row.text(2)?) || selection.fits_body(&body, row.truth(3)?);
         if is_wanted {
             each(row.count(1)?, &body)?;
             left = left.saturating_sub(1);
@@ -128,14 +129,18 @@ fn index(from: u64) -> Cell<'static> {
 pub fn events_of(sql: &mut dyn Sql, stream: Stream, from: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE stream = $1 AND idx >= $2 ORDER BY n LIMIT $3";
     let bodies = Bodies::of(sql);
-    sql.all(text, &[Cell::Text(&stream.to_string()), index(from), Cell::Int(limit.into())], |row| recorded(&bodies, row))
+    sql.all(text, &[Cell::Text(&stream.to_string()), index(from), Cell::Int(limit.into())], |row| {
+        recorded(&bodies, row)
+    })
 }
 
 /// Records of one stream after its `n`th.
 pub(crate) fn events_after(sql: &mut dyn Sql, stream: Stream, n: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE stream = $1 AND n > $2 ORDER BY n LIMIT $3";
     let bodies = Bodies::of(sql);
-    sql.all(text, &[Cell::Text(&stream.to_string()), Cell::count(n), Cell::Int(limit.into())], |row| recorded(&bodies, row))
+    sql.all(text, &[Cell::Text(&stream.to_string()), Cell::count(n), Cell::Int(limit.into())], |row| {
+        recorded(&bodies, row)
+    })
 }
 
 /// The newest records of one stream from `since` on, the newest first.

@@ -97,14 +97,17 @@ impl Bodies {
     pub(crate) fn read<'a>(&self, stored: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
         let Some(stub) = Stub::read(stored)? else { return Ok(Cow::Borrowed(stored)) };
         let name = file_name(&stub.file);
-        let damaged = |why: String| Error::corrupt(format!("sealed/{name} does not hold the record at {}: {why}", stub.offset));
+        let damaged =
+            |why: String| Error::corrupt(format!("sealed/{name} does not hold the record at {}: {why}", stub.offset));
         let mut open = self.open.borrow_mut();
         if open.as_ref().is_none_or(|(file, _)| *file != stub.file) {
             *open = Some((stub.file, self.open(&stub.file)?));
         }
         let Some((_, file)) = open.as_ref() else { return Err(Error::invariant("a sealed file was not kept")) };
         let length = usize::try_from(stub.length).map_err(|error| damaged(error.to_string()))?;
-        if file.metadata().map_err(|error| damaged(error.to_string()))?.len() < stub.offset.saturating_add(length as u64) {
+        if file.metadata().map_err(|error| damaged(error.to_string()))?.len()
+            < stub.offset.saturating_add(length as u64)
+        {
             return Err(damaged("it is too short".to_string()));
         }
         let mut line = vec![0; length];

@@ -54,7 +54,8 @@ fn one_payload_is_erased_by_its_hash_and_the_rest_stays() {
     let started = started.ok().json();
     let hash = started[0]["data"]["input"]["hash"].as_str().unwrap().to_string();
     assert!(knows(&house, &["execution", "get", &id]), "the control: it was told");
-    let erase = |payload: &str| house.tenure(&["audit", "erase", payload, "--why", "a customer asked", "--yes", "-o", "json"]);
+    let erase =
+        |payload: &str| house.tenure(&["audit", "erase", payload, "--why", "a customer asked", "--yes", "-o", "json"]);
     let erased = erase(&hash).ok().json();
     assert_eq!((&erased["id"], &erased["status"]), (&hash.as_str().into(), &"erased".into()));
     assert_eq!(erased["record"], started[0]["index"]);
@@ -64,7 +65,10 @@ fn one_payload_is_erased_by_its_hash_and_the_rest_stays() {
     let unknown = erase(&"0".repeat(64));
     assert!(unknown.code == 4 && unknown.stderr.contains("no record names it"), "{} {}", unknown.code, unknown.stderr);
     let record = house.tenure(&["audit", "query", "--kind", "execution.payload_erased", "-o", "json"]).ok().json();
-    assert_eq!((&record[0]["data"]["payload"], &record[0]["data"]["reason"]), (&hash.as_str().into(), &"a customer asked".into()));
+    assert_eq!(
+        (&record[0]["data"]["payload"], &record[0]["data"]["reason"]),
+        (&hash.as_str().into(), &"a customer asked".into())
+    );
     house.tenure(&["audit", "verify"]).ok();
     let path = house.path("whole.jsonl").display().to_string();
     house.tenure(&["audit", "export", "--payloads", "--out", &path]).ok();

@@ -198,9 +198,10 @@ impl World {
         }
         let end = ENDS.iter().find(|(begin, ..)| line.starts_with(begin));
         used.0.extend(end.map(|(begin, ..)| *begin));
-        let needs_daemon = !["tenure up", "tenure down", "tenure audit rotate-key", "tenure audit seal", "tenure --version", "cp "]
-            .iter()
-            .any(|it| line.starts_with(it));
+        let needs_daemon =
+            !["tenure up", "tenure down", "tenure audit rotate-key", "tenure audit seal", "tenure --version", "cp "]
+                .iter()
+                .any(|it| line.starts_with(it));
         if needs_daemon {
             self.up();
         }

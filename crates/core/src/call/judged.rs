@@ -179,8 +179,7 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
     let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
     let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
     let policy = policy(draft)?;
-    let (context, wants) =
-        circumstances(draft, caller, (&call.capability, call.counted_at), &plan.labels, policy)?;
+    let (context, wants) = circumstances(draft, caller, (&call.capability, call.counted_at), &plan.labels, policy)?;
     let judgement = draft.judge.judge(&Ask {
         actor: judged_as(caller.actor, &call.capability),
         agent: caller.agent,

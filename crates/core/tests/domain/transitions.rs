@@ -157,8 +157,10 @@ const COMMANDS: &[(&str, Act)] = &[
         let (payload, n) = office.payload_of_its_own();
         execution::Command::ErasePayload { payload, n, reason: "it is private".into() }
     }),
-    ("erase one payload that it did not bring", |_| {
-        execution::Command::ErasePayload { payload: Hash::of(b"another's"), n: 1, reason: "it is private".into() }
+    ("erase one payload that it did not bring", |_| execution::Command::ErasePayload {
+        payload: Hash::of(b"another's"),
+        n: 1,
+        reason: "it is private".into(),
     }),
     ("erase, without a reason", |_| execution::Command::Erase { reason: String::new() }),
     ("erase the rest", |_| execution::Command::EraseRest {}),

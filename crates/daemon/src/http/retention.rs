@@ -29,7 +29,11 @@ use super::executions::committed_row;
 use super::problem::{Answer, Failure};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(show, set)).routes(routes!(erase)).routes(routes!(erase_session)).routes(routes!(erase_payload))
+    OpenApiRouter::new()
+        .routes(routes!(show, set))
+        .routes(routes!(erase))
+        .routes(routes!(erase_session))
+        .routes(routes!(erase_payload))
 }
 
 /// How long, and how much, of ended executions and sessions is kept.

@@ -218,7 +218,9 @@ pub fn changes(sql: &mut dyn Sql, home: Home, after: Option<u64>, limit: u32) ->
             let text =
                 format!("SELECT body FROM ledger WHERE stream = $1 AND {OF_STATE} AND idx > $2 ORDER BY idx LIMIT $3");
             let after = i64::try_from(after).unwrap_or(i64::MAX);
-            sql.all(&text, &[Cell::Text(&home), Cell::Int(after), Cell::Int(limit.into())], |row| recorded(&bodies, row))
+            sql.all(&text, &[Cell::Text(&home), Cell::Int(after), Cell::Int(limit.into())], |row| {
+                recorded(&bodies, row)
+            })
         }
         None => {
             let text = format!("SELECT body FROM ledger WHERE stream = $1 AND {OF_STATE} ORDER BY idx DESC LIMIT 1");

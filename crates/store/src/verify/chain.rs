@@ -302,7 +302,8 @@ impl<'a> Walker<'a> {
             self.findings.add(Some(*first), None, what);
         }
         for seal in self.seals.iter().filter(|seal| !self.sealed.contains_key(&seal.file)) {
-            let what = format!("no record is in {}, and {} were sealed into it", sealed::file_name(&seal.file), seal.records);
+            let what =
+                format!("no record is in {}, and {} were sealed into it", sealed::file_name(&seal.file), seal.records);
             self.findings.add(Some(seal.first), None, what);
         }
     }

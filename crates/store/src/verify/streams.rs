@@ -111,8 +111,7 @@ impl Streams {
         if let (
             Event::Execution(execution::Event::Erased { .. } | execution::Event::PayloadErased { .. }),
             Some(State::Ended { n }),
-        ) =
-            (event, self.states.get(&stream))
+        ) = (event, self.states.get(&stream))
             && let Some(open) = findings.readable(Open::again(records, stream, *n), "an ended execution")?
         {
             self.states.insert(stream, State::Open(Box::new(open)));

@@ -91,7 +91,11 @@ impl WriterState {
         let rotation = rotation.map_err(|error| Error::invariant(error.to_string()))?;
         self.sql.execute("BEGIN IMMEDIATE", &[])?;
         let mut batch = Batch::new(self.chain.end);
-        self.decide_alone(&mut batch, (actor, at), Command::Project(project, project::Command::RotateKey { rotation }))?;
+        self.decide_alone(
+            &mut batch,
+            (actor, at),
+            Command::Project(project, project::Command::RotateKey { rotation }),
+        )?;
         rows::rekey(&mut self.sql, self.signer.macs(), next.macs())?;
         rekey_snapshots(&mut self.sql, self.signer.macs(), next.macs())?;
         self.signer = next;

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Fold, Stream};
 use tenure_core::bound::Hash;
-use tenure_core::ledger::export::{Check, Line, Seal};
-use tenure_core::ledger;
-use tenure_core::project;
 use tenure_core::execution::Payloads;
+use tenure_core::ledger;
+use tenure_core::ledger::export::{Check, Line, Seal};
+use tenure_core::project;
 use tenure_core::session::Session;
 use tenure_core::time::Time;
 
@@ -147,7 +147,8 @@ impl WriterState {
         DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
         folder::sync_folder(&self.folder.root, DOING)?;
         let part = root.join(sealed::PART);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(failed)?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(failed)?;
         let mut out = BufWriter::new(file);
         let exported = export_picked(&self.folder, &mut self.sql, (before, &|stream| over.contains(stream)), &mut out);
         let exported = exported.map_err(|error| match error {
@@ -200,9 +201,8 @@ impl WriterState {
 /// Nothing happens on its stream any more, but that what it bound is erased.
 fn is_over(fold: &Fold) -> bool {
     let session = fold.as_a::<Session>().and_then(|session| session.ended.as_ref());
-    let session = session.is_some_and(|ended| {
-        ended.settled_at.is_some() && !matches!(ended.payloads, Payloads::Erasing { .. })
-    });
+    let session =
+        session.is_some_and(|ended| ended.settled_at.is_some() && !matches!(ended.payloads, Payloads::Erasing { .. }));
     (has_ended(Some(fold)) || session) && fold.owed().is_empty()
 }
 

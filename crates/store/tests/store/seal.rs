@@ -62,7 +62,10 @@ fn sealed_records_are_read_from_their_file_and_all_that_follows_from_them_is_pro
     let (before, _) = bodies(dir.path());
     let sealed = seal_all(dir.path()).unwrap();
     let report = holds(dir.path());
-    assert_eq!(report.sealed.iter().map(|file| (file.records, file.is_here)).collect::<Vec<_>>(), [(sealed.seal.records, true)]);
+    assert_eq!(
+        report.sealed.iter().map(|file| (file.records, file.is_here)).collect::<Vec<_>>(),
+        [(sealed.seal.records, true)]
+    );
     let (after, stubs) = bodies(dir.path());
     assert!(sealed.seal.records > 60 && stubs as u64 == sealed.seal.records, "{sealed:?}");
     assert_eq!(after[..before.len()], before, "each record is what it was");
@@ -73,7 +76,8 @@ fn sealed_records_are_read_from_their_file_and_all_that_follows_from_them_is_pro
     assert!(alone.holds() && alone.records == sealed.seal.records, "{alone:?}");
     assert_eq!(tenure_core::bound::Hash::of(&bytes), sealed.seal.file);
     // An export of all is the same as one of a ledger that has all its records.
-    let exported = checked(&written(dir.path(), &Wanted { payloads: true, ..Wanted::default() }).1, Some(key(dir.path())));
+    let exported =
+        checked(&written(dir.path(), &Wanted { payloads: true, ..Wanted::default() }).1, Some(key(dir.path())));
     assert!(exported.holds() && exported.records == after.len() as u64, "{}", crate::export::found(&exported));
     assert!(exported.erased > 0 && exported.erased_elsewhere == 0);
     // Once more there is nothing left.
@@ -87,7 +91,9 @@ fn a_selection_finds_sealed_records_by_what_they_say() {
     make(dir.path());
     let select = |selection: Selection| {
         let store = Store::open(Options::new(dir.path())).unwrap();
-        let read = move |sql: &mut dyn tenure_store::sql::Sql| audit::records(sql, &selection, Order::OldestFirst, None, 100_000);
+        let read = move |sql: &mut dyn tenure_store::sql::Sql| {
+            audit::records(sql, &selection, Order::OldestFirst, None, 100_000)
+        };
         store.reader().read_blocking(read).unwrap().records
     };
     let text = "SELECT id, agent FROM executions WHERE ended_at IS NOT NULL LIMIT 1";
@@ -134,7 +140,11 @@ fn a_seal_that_is_killed_after_any_step_leaves_each_record_in_one_place() {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        assert_eq!(names.iter().filter(|name| name.ends_with(".jsonl")).count(), usize::from(done), "{killed:?} {names:?}");
+        assert_eq!(
+            names.iter().filter(|name| name.ends_with(".jsonl")).count(),
+            usize::from(done),
+            "{killed:?} {names:?}"
+        );
         assert_eq!(names.len(), usize::from(done), "{killed:?} {names:?}");
         holds(dir.path());
         assert_eq!(seal_all(dir.path()).is_none(), done, "{killed:?}");
@@ -193,7 +203,8 @@ fn what_lives_and_what_is_younger_is_not_sealed() {
     let sealed = seal_all(dir.path()).unwrap();
     let text = "SELECT DISTINCT substr(stream, 1, 4) FROM ledger WHERE substr(body, 1, 1) = X'00'";
     let db = database(dir.path());
-    let kinds: Vec<String> = db.prepare(text).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let kinds: Vec<String> =
+        db.prepare(text).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert!(kinds.iter().all(|kind| kind == "exe_" || kind == "ses_"), "{kinds:?}");
     let open = "SELECT COUNT(*) FROM ledger JOIN executions ON id = stream WHERE ended_at IS NULL AND substr(body, 1, 1) = X'00'";
     assert_eq!(db.query_row(open, [], |row| row.get::<_, i64>(0)), Ok(0));

@@ -252,10 +252,7 @@ pub enum What {
     },
     /// One thing that it was told or said is erased.
     #[serde(rename = "execution.payload_erased")]
-    PayloadErased {
-        payload: Hash,
-        reason: String,
-    },
+    PayloadErased { payload: Hash, reason: String },
     /// What it was told and said is erased; `more`: the rest follows.
     #[serde(rename = "execution.erased")]
     Erased {
