@@ -18,7 +18,7 @@ mod sessions;
 mod state;
 
 pub use approval::{Approval, ApprovalFilter, Approve, Which};
-pub use audit::{Audit, Consistent, Export, Query, Tail};
+pub use audit::{Audit, Consistent, Export, Query, Seal, Tail};
 pub use budget::{Budget, Limit, Limits, Whose};
 pub use comms::{Comms, Dead, Letters, Send};
 pub use cost::Cost;

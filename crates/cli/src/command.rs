@@ -33,6 +33,7 @@ mod audit;
 mod completions;
 mod man;
 mod moment;
+mod out_file;
 mod watch;
 mod typed;
 

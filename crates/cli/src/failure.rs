@@ -217,6 +217,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::ScheduleUnknown
         | Code::ModelUnknown
         | Code::SecretUnknown
+        | Code::PayloadUnknown
         | Code::RouteUnknown => Exit::NotFound,
         Code::AgentAmbiguous
         | Code::AgentArchived
@@ -266,6 +267,7 @@ fn exit_of(code: Code) -> Exit {
         | Code::SecretNotBound
         | Code::SecretsFull
         | Code::ModelReplayed
+        | Code::RecordsSealed
         | Code::Conflict => Exit::Conflict,
         Code::Unauthenticated | Code::Forbidden | Code::HostRefused | Code::OriginRefused | Code::CallBlocked => {
             Exit::NotAllowed

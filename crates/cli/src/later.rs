@@ -10,18 +10,13 @@ use crate::failure::{Exit, Failure};
 use crate::screen::{self, Ink};
 
 /// The first words of a command, what it comes with, and what does the most of it today.
-const LATER: [(&str, &str, &str); 8] = [
+const LATER: [(&str, &str, &str); 7] = [
     ("agent start", "agents that are programs", "`tenure execute NAME`"),
     ("agent stop", "agents that are programs", "`tenure execution cancel ID`"),
     ("agent upgrade", "agents that are programs", "`tenure agent deploy FILE` makes the next revision"),
     ("join-key", "remote workers", "the built-in worker of each daemon"),
     ("candidates", "remote workers", "the built-in worker of each daemon"),
     ("execution fork", "forking executions", "`tenure execution retry ID` starts it once more"),
-    (
-        "audit seal",
-        "sealing old records into a file",
-        "`tenure retention set` erases old texts, `tenure audit export` copies records",
-    ),
     ("execution replay", "replaying executions", "`tenure logs ID` shows what was done"),
 ];
 

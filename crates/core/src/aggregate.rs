@@ -29,7 +29,7 @@ aggregates! {
 }
 
 /// A fold's snapshot made under another version is dropped and replayed.
-pub const FOLD_VERSION: u32 = 8;
+pub const FOLD_VERSION: u32 = 9;
 /// The most bytes that a fold's snapshot may have.
 pub const FOLD_BYTES_MAX: usize = 16 * 1024;
 

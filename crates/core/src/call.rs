@@ -21,7 +21,7 @@ mod lease;
 mod outcome;
 
 pub use holder::{Holder, HolderKind};
-pub use judged::{Judged, May, SECRET_UNBOUND, asker, judge, secret_unbound};
+pub use judged::{Judged, May, SECRET_UNBOUND, judge, judged_as, secret_unbound};
 pub(crate) use lease::{Begun, begin, leased};
 pub use outcome::Outcome;
 
@@ -36,7 +36,7 @@ use crate::id::{AgentId, ApprovalId, CallId, ConnectionId, LeaseId};
 use crate::judge::{Judgement, Verdict};
 use crate::owed::{Obligation, Owed};
 use crate::row::{CallChange, CallEnd, Row};
-use crate::time::{Due, Stamp};
+use crate::time::{Due, Run, Stamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -104,6 +104,9 @@ pub struct Open {
     /// It is in flight, and rules that hold since forbid it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recalled: bool,
+    /// When rules began to count it among the calls of its capability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<Run>,
     pub state: State,
 }
 
@@ -333,6 +336,7 @@ impl Proposed {
             redirects: 0,
             allowed: false,
             recalled: false,
+            counted_at: None,
             state: State::Proposed,
         }
     }
@@ -456,7 +460,10 @@ impl Open {
         }
     }
 
-    pub(crate) fn apply_called(&mut self, called: &Called) {
+    pub(crate) fn apply_called(&mut self, called: &Called, run: Run) {
+        if called.counted {
+            self.counted_at = Some(run);
+        }
         self.allowed |= called.judgement.verdict == Verdict::ApprovalRequired;
         if let Some(lease) = called.lease {
             self.state = State::Leased(lease);

@@ -322,6 +322,8 @@ verbs! {
         "execution.expire" ends => Expire {},
         /// What it was told and said is erased; its records stay.
         "execution.erase" ends => Erase { reason: String },
+        /// One payload that its `n`th record brought, of what has ended.
+        "execution.erase_payload" ends => ErasePayload { payload: Hash, n: u64, reason: String },
         /// By the reconciler: the next page.
         "execution.erase_rest" ends => EraseRest {},
     }
@@ -348,6 +350,7 @@ verbs! {
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
             | Command::Erase { .. }
+            | Command::ErasePayload { .. }
             | Command::EraseRest {}
             | Command::ExpireApprovals {}
             | Command::Rejudge { .. }
@@ -518,6 +521,8 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             bytes: Option<u64>,
         },
+        /// This one payload is gone, which one of its records brought.
+        "execution.payload_erased" => PayloadErased { payload: Hash, reason: String },
         /// These payloads are gone, which its records up to the `through`th bound; `why` is on the first page.
         "execution.erased" => Erased {
             #[serde(flatten)]
@@ -560,6 +565,7 @@ refusals! {
         "execution.not_ended" => NotEnded {},
         "execution.already_erased" quiet => Erased {},
         "execution.reason_wrong" => ReasonWrong {},
+        "execution.payload_unknown" => PayloadUnknown {},
         "execution.too_many_calls" => TooManyCalls {},
         "execution.too_many_refusals" => TooManyRefusals {},
     }
@@ -659,7 +665,7 @@ impl Aggregate for Execution {
             }
             Event::ChildEnded { execution: child } => execution.children.retain(|known| known != child),
             Event::Erased { through, more, .. } => erase::apply(execution, *through, *more, stamp.at),
-            Event::Started { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
+            Event::Started { .. } | Event::PayloadErased { .. } | Event::NetworkRefused { .. } | Event::Refused(_) => {}
             Event::IterationStarted { .. }
             | Event::ToolsAsked { .. }
             | Event::IterationBound { .. }

@@ -99,6 +99,11 @@ macro_rules! ids {
                 $name(mint.uuid())
             }
 
+            /// To the millisecond; of one that was minted.
+            pub fn minted_at(self) -> Time {
+                Time::from_millis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
+            }
+
             /// The prefix and the last eight letters, as lists show it.
             pub fn short(&self) -> String {
                 let letters = encode(self.0);

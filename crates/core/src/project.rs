@@ -13,7 +13,7 @@ use crate::draft::{Draft, Stop, refuse};
 use crate::facts::{Counter, Namespace};
 use crate::id::{KeyId, ProjectId};
 use crate::judge::Digest;
-use crate::ledger::export::Rotation;
+use crate::ledger::export::{Rotation, Seal};
 use crate::owed::{Obligation, Owed};
 use crate::retention::{self, Keeping, Retention};
 use crate::row::Row;
@@ -49,6 +49,8 @@ verbs! {
         "restore.accept" ends => AcceptRestore { checkpoint_size: u64, why: String },
         /// A person changes the ledger's key. Only the store makes both signatures.
         "ledger.rotate_key" ends => RotateKey { rotation: Rotation },
+        /// A person has old records moved into a file. Only the store writes it.
+        "ledger.seal" ends => SealRecords { seal: Seal },
         "key.create" => CreateKey { name: String, role: Role, hash: Hash },
         "key.revoke" ends => RevokeKey { key: KeyId },
         /// Refusals were counted, and none came after them to tell of them.
@@ -83,6 +85,7 @@ verbs! {
             | Command::RecordStep { .. }
             | Command::AcceptRestore { .. }
             | Command::RotateKey { .. }
+            | Command::SealRecords { .. }
             | Command::CreateKey { .. }
             | Command::RevokeKey { .. }
             | Command::TellRefusals {}
@@ -108,6 +111,8 @@ events! {
         "restore.accepted" => RestoreAccepted { checkpoint_size: u64, why: String },
         /// From the next record on the new key signs heads.
         "ledger.key_rotated" => KeyRotated(Rotation),
+        /// Their bodies are in that file; their places in the tree stay.
+        "ledger.sealed" => Sealed(Seal),
         "key.created" => KeyCreated { key: KeyId, name: String, role: Role, hash: Hash },
         "key.revoked" => KeyRevoked { key: KeyId, name: String },
         "state.set" => StateSet(values::Set),
@@ -145,6 +150,7 @@ refusals! {
         "project.already_founded" => Founded {},
         "project.unfounded" => Unfounded {},
         "ledger.rotation_wrong" => RotationWrong {},
+        "ledger.seal_wrong" => SealWrong {},
         "key.name_taken" => KeyNameTaken {},
         "key.name_wrong" => KeyNameWrong {},
         "key.too_many" => KeysFull {},
@@ -199,6 +205,7 @@ impl Aggregate for Project {
             | Command::RecordStep { .. }
             | Command::AcceptRestore { .. }
             | Command::RotateKey { .. }
+            | Command::SealRecords { .. }
             | Command::CreateKey { .. }
             | Command::RevokeKey { .. }
             | Command::TellRefusals {}
@@ -226,6 +233,8 @@ impl Aggregate for Project {
                 return Err(refuse::<Project>(Refusal::RotationWrong {}));
             }
             Command::RotateKey { rotation } => draft.emit::<Project>(id, Event::KeyRotated(rotation))?,
+            Command::SealRecords { seal } if !seal.fits() => return Err(refuse::<Project>(Refusal::SealWrong {})),
+            Command::SealRecords { seal } => draft.emit::<Project>(id, Event::Sealed(seal))?,
             Command::CreateKey { name, role, hash } => create_key(id, draft, name, role, hash)?,
             Command::RevokeKey { key } => {
                 let Some(name) = draft.holder(Namespace::Key, &key.to_string())? else {
@@ -283,6 +292,7 @@ impl Aggregate for Project {
                 | Event::ClockStepped { .. }
                 | Event::RestoreAccepted { .. }
                 | Event::KeyRotated(_)
+                | Event::Sealed(_)
                 | Event::KeyCreated { .. }
                 | Event::KeyRevoked { .. }
                 | Event::StateSet(_)
@@ -360,6 +370,7 @@ impl Aggregate for Project {
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
             | Event::KeyRotated(_)
+            | Event::Sealed(_)
             | Event::BudgetNear(_)
             | Event::PolicyRejudged { .. }
             | Event::RetentionSet { .. }

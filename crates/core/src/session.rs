@@ -193,6 +193,8 @@ verbs! {
         "session.expire" ends => Expire {},
         /// What its calls were asked and answered is erased; its records stay.
         "session.erase" ends => Erase { reason: String },
+        /// One payload that its `n`th record brought, of what has ended.
+        "session.erase_payload" ends => ErasePayload { payload: Hash, n: u64, reason: String },
         /// By the reconciler: the next page.
         "session.erase_rest" ends => EraseRest {},
     }
@@ -219,6 +221,7 @@ verbs! {
             | Command::ExpireApprovals {}
             | Command::Rejudge { .. }
             | Command::Erase { .. }
+            | Command::ErasePayload { .. }
             | Command::EraseRest {}
             | Command::Expire {} => Vec::new(),
         }
@@ -302,6 +305,8 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             bytes: Option<u64>,
         },
+        /// This one payload is gone, which one of its records brought.
+        "session.payload_erased" => PayloadErased { payload: Hash, reason: String },
         /// These payloads are gone, which its records up to the `through`th bound; `why` is on the first page.
         "session.erased" => Erased {
             #[serde(flatten)]
@@ -337,6 +342,7 @@ refusals! {
         "session.not_ended" => NotEnded {},
         "session.already_erased" quiet => Erased {},
         "session.reason_wrong" => ReasonWrong {},
+        "session.payload_unknown" => PayloadUnknown {},
     }
 }
 
@@ -441,7 +447,7 @@ impl Aggregate for Session {
             | Event::Yielding { .. }
             | Event::Releasing { .. }
             | Event::Released { .. } => jail::apply(session, event, stamp),
-            Event::NetworkRefused { .. } | Event::Opened { .. } | Event::Refused(_) => {}
+            Event::PayloadErased { .. } | Event::NetworkRefused { .. } | Event::Opened { .. } | Event::Refused(_) => {}
         }
         if let Some(ended) = session.ended.as_mut().filter(|_| session.calls.is_empty()) {
             ended.settled_at = ended.settled_at.or(Some(stamp.at));

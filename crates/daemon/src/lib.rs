@@ -28,7 +28,7 @@ mod testing;
 mod tests;
 
 /// `tenure audit verify` proves the ledger beside a daemon or without one; the terminal knows no store.
-pub use tenure_store::{Rotated, Selection, export, rotate_key, verify};
+pub use tenure_store::{Rotated, Sealed, Selection, export, rotate_key, seal, verify};
 
 use app::App;
 use fleet::{BuiltIn, Greeting, Supervisor};

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::records;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tenure_core::id::{ProjectId, SecretId};
@@ -51,6 +51,8 @@ struct Inner {
     door: Door,
     /// What is scrubbed: of each secret its values by version.
     known: BTreeMap<SecretId, Known>,
+    /// Secrets whose present value is gone from the store: nothing can use them.
+    gone: BTreeSet<SecretId>,
 }
 
 struct Known {
@@ -76,7 +78,7 @@ impl Vault {
     /// One that opens nothing until it is unlocked.
     pub fn new(scrubber: Scrubber) -> Vault {
         let (why, next) = ("the vault was not unlocked".to_string(), "start the daemon".to_string());
-        let inner = Inner { door: Door::Locked(Locked { why, next }), known: BTreeMap::new() };
+        let inner = Inner { door: Door::Locked(Locked { why, next }), known: BTreeMap::new(), gone: BTreeSet::new() };
         Vault { scrubber, inner: Mutex::new(inner), keeping: tokio::sync::Mutex::new(()) }
     }
 
@@ -136,26 +138,64 @@ impl Vault {
         unseal(project, cipher, id, version, sealed).ok_or_else(|| wrong_key(id))
     }
 
-    /// From now on it is scrubbed: before anything can use it.
-    pub fn remember(&self, id: SecretId, name: &str, version: u32, value: Value) {
-        let mut inner = self.inner();
-        let known = inner.known.entry(id).or_insert_with(|| Known { name: name.to_string(), values: BTreeMap::new() });
-        known.values.insert(version, value);
-        while known.values.len() > VERSIONS_MAX {
-            known.values.pop_first();
-        }
-        inner.tell(&self.scrubber);
+    /// From now on it is scrubbed: before anything can use it. Two of them are not made at a time: see `turn`.
+    pub async fn remember(&self, id: SecretId, name: &str, version: u32, value: Value) {
+        let told = {
+            let mut inner = self.inner();
+            let known =
+                inner.known.entry(id).or_insert_with(|| Known { name: name.to_string(), values: BTreeMap::new() });
+            known.values.insert(version, value);
+            while known.values.len() > VERSIONS_MAX {
+                known.values.pop_first();
+            }
+            inner.gone.remove(&id);
+            told(&inner.known)
+        };
+        self.tell(told).await;
     }
 
     /// It was never set.
-    pub fn forget(&self, id: SecretId, version: u32) {
-        let mut inner = self.inner();
-        if let Some(known) = inner.known.get_mut(&id) {
-            known.values.remove(&version);
-        }
-        inner.known.retain(|_, known| !known.values.is_empty());
-        inner.tell(&self.scrubber);
+    pub async fn forget(&self, id: SecretId, version: u32) {
+        let told = {
+            let mut inner = self.inner();
+            if let Some(known) = inner.known.get_mut(&id) {
+                known.values.remove(&version);
+            }
+            inner.known.retain(|_, known| !known.values.is_empty());
+            told(&inner.known)
+        };
+        self.tell(told).await;
     }
+
+    /// Many spellings of each value are made and joined, which takes long: on no thread of the runtime, and under no lock.
+    async fn tell(&self, values: Told) {
+        let scrubber = self.scrubber.clone();
+        let telling = tokio::task::spawn_blocking(move || set(&scrubber, &values));
+        telling.await.expect("invariant: what is scrubbed is made without a panic");
+    }
+
+    /// Is the present value of this secret gone from the store?
+    pub fn is_gone(&self, id: SecretId) -> bool {
+        self.inner().gone.contains(&id)
+    }
+
+    /// How many there are of them.
+    pub fn gone(&self) -> usize {
+        self.inner().gone.len()
+    }
+}
+
+/// Values with their secrets' names.
+type Told = Vec<(String, Value)>;
+
+fn told(known: &BTreeMap<SecretId, Known>) -> Told {
+    let values =
+        known.values().flat_map(|known| known.values.values().map(|value| (known.name.clone(), value.clone())));
+    values.collect()
+}
+
+fn set(scrubber: &Scrubber, values: &Told) {
+    scrubber.set(values.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
 }
 
 impl Inner {
@@ -168,12 +208,6 @@ impl Inner {
                 next: "`tenure secret set NAME`".to_string(),
             }),
         }
-    }
-
-    fn tell(&self, scrubber: &Scrubber) {
-        let values =
-            self.known.values().flat_map(|known| known.values.values().map(|value| (known.name.as_str(), value)));
-        scrubber.set(values.map(|(name, value)| (name, value.as_slice())));
     }
 }
 
@@ -218,7 +252,10 @@ pub async fn unlock(app: &App, source: KeySource, data_dir: &Path) -> Result<(),
     // A passphrase is stretched on purpose.
     let read = tokio::task::spawn_blocking(move || source.read(&path, project));
     let door = match read.await {
-        Ok(Ok(Some((master, from)))) => opened(&app.vault, &kept, project, key::data_key(&master, project), from),
+        Ok(Ok(Some((master, from)))) => {
+            let door = Door::Open { project, cipher: key::data_key(&master, project), from };
+            opened(&app.vault, kept, door).await
+        }
         Ok(Ok(None)) if kept.is_empty() => Door::Unmade { project, path: data_dir.join("vault.key") },
         Ok(Ok(None)) => Door::Locked(Locked {
             why: format!("{} is gone, and {} values were sealed by it", data_dir.join("vault.key").display(), kept.len()),
@@ -237,19 +274,37 @@ pub async fn unlock(app: &App, source: KeySource, data_dir: &Path) -> Result<(),
 /// A value and what it is one of.
 type Kept = (SecretRow, u32, Option<Vec<u8>>);
 
-fn opened(vault: &Vault, kept: &[Kept], project: ProjectId, cipher: XChaCha20Poly1305, from: String) -> Door {
-    let mut known = BTreeMap::new();
-    for (row, version, sealed) in kept {
-        let Some(value) = sealed.as_ref().and_then(|sealed| unseal(project, &cipher, row.id, *version, sealed)) else {
-            return Door::Locked(wrong_key(row.id));
-        };
-        let entry = known.entry(row.id).or_insert_with(|| Known { name: row.name.clone(), values: BTreeMap::new() });
-        entry.values.insert(*version, value);
-    }
+/// Opens all that is kept. A value that is gone from the store is missing alone; one that is there and does not open says that the
+/// key is another.
+async fn opened(vault: &Vault, kept: Vec<Kept>, door: Door) -> Door {
+    let scrubber = vault.scrubber.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        let Door::Open { project, cipher, .. } = &door else { return (door, BTreeMap::new(), BTreeSet::new()) };
+        let (mut known, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for (row, version, sealed) in &kept {
+            let Some(sealed) = sealed else {
+                if *version == row.version {
+                    let (secret, name) = (row.id.to_string(), &row.name);
+                    tracing::error!(secret, name, "the value of a secret is gone from the store: nothing can use it");
+                    gone.insert(row.id);
+                }
+                continue;
+            };
+            let Some(value) = unseal(*project, cipher, row.id, *version, sealed) else {
+                return (Door::Locked(wrong_key(row.id)), BTreeMap::new(), BTreeSet::new());
+            };
+            let entry =
+                known.entry(row.id).or_insert_with(|| Known { name: row.name.clone(), values: BTreeMap::new() });
+            entry.values.insert(*version, value);
+        }
+        set(&scrubber, &told(&known));
+        (door, known, gone)
+    });
+    let (door, known, gone) = opening.await.expect("invariant: opening values does not panic");
     let mut inner = vault.inner();
-    inner.known = known;
-    inner.tell(&vault.scrubber);
-    Door::Open { project, cipher, from }
+    (inner.known, inner.gone) = (known, gone);
+    drop(inner);
+    door
 }
 
 #[cfg(test)]

@@ -113,11 +113,17 @@ impl Index {
 
     /// What rules look at that may match any call of this capability by this agent, whatever its labels.
     pub(crate) fn uses(&self, agent: &str, capability: &str) -> Uses {
-        let Some(action) = action(capability) else { return Uses::NONE };
+        let mut uses = Uses::NONE;
+        self.each_asked(agent, capability, &mut |bucket| uses = uses.and(bucket.uses));
+        uses
+    }
+
+    /// The rules of which Cedar may be asked for such a call.
+    pub(crate) fn each_asked(&self, agent: &str, capability: &str, each: &mut dyn FnMut(&Bucket)) {
+        let Some(action) = action(capability) else { return };
         let codes = looked_up(&action);
         let own = self.agents.get(agent);
         let all = std::iter::once(&self.any).chain(own).chain(self.labels.values());
-        let buckets = all.flat_map(|buckets| codes.iter().filter_map(|code| buckets.get(code)));
-        buckets.fold(Uses::NONE, |uses, bucket| uses.and(bucket.uses))
+        all.flat_map(|buckets| codes.iter().filter_map(|code| buckets.get(code))).for_each(each);
     }
 }

@@ -24,6 +24,7 @@ mod rule;
 mod load;
 mod uses;
 mod request;
+mod projection;
 mod index;
 mod weigh;
 mod policy;

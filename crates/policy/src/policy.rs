@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::index::{Bucket, Index};
 use crate::layer::{Layer, opener_of};
 use crate::load::load;
+use crate::projection::Reads;
 use crate::request::Question;
 use crate::rule::Rule;
 use crate::schema::{Action, action};
@@ -94,9 +95,21 @@ impl Policy {
 
     /// What the rules look at that may match a call of this capability by this agent.
     pub(crate) fn uses(&self, agent: &str, capability: &str) -> Uses {
-        let own = self.agents.get(agent).into_iter().chain(self.sessions.values());
-        let layers = self.common.iter().chain(own);
-        layers.fold(Uses::NONE, |uses, (_, index)| uses.and(index.uses(agent, capability)))
+        self.layers_of(agent).fold(Uses::NONE, |uses, (_, index)| uses.and(index.uses(agent, capability)))
+    }
+
+    /// What those rules read.
+    pub(crate) fn read_by(&self, agent: &str, capability: &str, reads: &mut Reads) {
+        for (_, index) in self.layers_of(agent) {
+            index.each_asked(agent, capability, &mut |bucket| {
+                bucket.asked.policies().for_each(|policy| reads.add(policy.to_json().ok().as_ref()));
+            });
+        }
+    }
+
+    /// Those that may cover a call of this agent's.
+    fn layers_of(&self, agent: &str) -> impl Iterator<Item = &(Layer, Index)> {
+        self.common.iter().chain(self.agents.get(agent)).chain(self.sessions.values())
     }
 
     /// The layers that cover a call, the widest first.

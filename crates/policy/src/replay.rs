@@ -1,6 +1,7 @@
 //! What a candidate policy would change of what was judged before. Pure: whoever reads the ledger brings the calls.
 use crate::layer::Layer;
 use crate::policy::Policy;
+use crate::projection::{Projection, Reads, write_text, write_texts};
 use crate::request::{KnownEntities, Question, actor_word};
 use crate::schema::action;
 use crate::uses::Uses;
@@ -15,6 +16,8 @@ use tenure_core::judge::{Ask, Circumstances, Digest, Judgement, UNKNOWN_CAPABILI
 
 /// Calls whose judgement is kept, so that the same call is judged once.
 const REMEMBERED_MAX: usize = 65_536;
+/// Agents of which is kept what rules look at.
+const AGENTS_MAX: usize = 4_096;
 /// Kinds of difference that are told apart; what is beyond is counted.
 const DIFFERENCES_MAX: usize = 1_000;
 const EXAMPLES_MAX: usize = 3;
@@ -106,22 +109,17 @@ pub struct Difference {
     pub examples: Vec<CallId>,
 }
 
-/// All that a judgement depends on: of the circumstances, what some rule looks at.
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    revision: u32,
-    actor: &'static str,
-    capability: String,
-    tools: Arc<[String]>,
-    context: Circumstances,
-    attributes: Attributes,
-}
-
 #[derive(Clone)]
 struct Outcome {
     before: Option<Verdict>,
     after: Verdict,
     rule: Arc<str>,
+}
+
+/// What the rules of either policy look at for such a call.
+struct LookedAt {
+    uses: Uses,
+    projection: Projection,
 }
 
 type Group = (String, String, Verdict, Verdict, Arc<str>);
@@ -130,13 +128,16 @@ type Group = (String, String, Verdict, Verdict, Arc<str>);
 struct Replay<'a> {
     old: Against<'a>,
     new: &'a Policy,
-    remembered: HashMap<Key, Outcome>,
+    /// By all that a judgement depends on.
+    remembered: HashMap<Box<[u8]>, Outcome>,
+    /// Of the call that is looked at.
+    key: Vec<u8>,
     entities: KnownEntities,
     /// Layers of which both policies have the same rules under the same numbers.
     shared: Arc<HashSet<Layer>>,
     nobody: Arc<str>,
     /// By agent and capability, what the rules look at.
-    looked_at: HashMap<String, HashMap<String, Uses>>,
+    looked_at: HashMap<String, HashMap<String, Arc<LookedAt>>>,
     groups: BTreeMap<Group, (u64, Vec<CallId>)>,
     summary: Summary,
 }
@@ -230,6 +231,7 @@ impl<'a> Replay<'a> {
             old,
             new,
             remembered: HashMap::new(),
+            key: Vec::new(),
             entities: KnownEntities::default(),
             shared,
             nobody: "".into(),
@@ -240,69 +242,51 @@ impl<'a> Replay<'a> {
     }
 
     fn take(&mut self, call: RecordedCall) {
-        let RecordedCall {
-            call: id,
-            agent,
-            revision,
-            actor,
-            capability,
-            tools,
-            mut context,
-            attributes,
-            verdict,
-            fate: _,
-            unbound,
-        } = call;
-        let Some(mut attributes) = attributes else {
+        let Some(ask) = call.ask(self.new.digest()) else {
             self.summary.unjudgeable += 1;
             return;
         };
         self.summary.judged += 1;
-        let uses = self.uses(&context.agent_name, &capability);
-        uses.narrow(&mut context);
-        uses.narrow_arguments(&mut attributes);
-        let key = Key { revision, actor: actor_word(actor), capability, tools, context, attributes };
-        if let Some(known) = self.remembered.get(&key).cloned() {
-            return self.count((id, unbound), known.before.unwrap_or(verdict), &known, &key);
-        }
-        let outcome = self.judge(&key, agent, actor, uses);
-        self.count((id, unbound), outcome.before.unwrap_or(verdict), &outcome, &key);
-        if self.remembered.len() >= REMEMBERED_MAX {
-            self.remembered.clear();
-        }
-        self.remembered.insert(key, outcome);
+        let looked_at = self.looked_at(&call.context.agent_name, &call.capability);
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        write_key(&ask, &looked_at.projection, &mut key);
+        let outcome = match self.remembered.get(key.as_slice()) {
+            Some(known) => known.clone(),
+            None => {
+                let outcome = self.judge(ask, looked_at.uses);
+                if self.remembered.len() >= REMEMBERED_MAX {
+                    self.remembered.clear();
+                }
+                self.remembered.insert(key.as_slice().into(), outcome.clone());
+                outcome
+            }
+        };
+        self.key = key;
+        self.count(&call, outcome.before.unwrap_or(call.verdict), &outcome);
     }
 
-    /// What the rules of either policy look at for such a call.
-    fn uses(&mut self, agent: &str, capability: &str) -> Uses {
+    fn looked_at(&mut self, agent: &str, capability: &str) -> Arc<LookedAt> {
         let known = self.looked_at.get(agent).and_then(|capabilities| capabilities.get(capability));
         if let Some(known) = known {
-            return *known;
+            return Arc::clone(known);
         }
-        let old = match self.old {
-            Against::Records => Uses::NONE,
-            Against::Policy(old) => old.uses(agent, capability),
-        };
-        let uses = old.and(self.new.uses(agent, capability));
-        if self.looked_at.len() >= REMEMBERED_MAX {
+        let (mut uses, mut reads) = (self.new.uses(agent, capability), Reads::default());
+        self.new.read_by(agent, capability, &mut reads);
+        if let Against::Policy(old) = self.old {
+            uses = uses.and(old.uses(agent, capability));
+            old.read_by(agent, capability, &mut reads);
+        }
+        let made = Arc::new(LookedAt { uses, projection: Projection::new(reads) });
+        if self.looked_at.len() >= AGENTS_MAX {
             self.looked_at.clear();
         }
-        self.looked_at.entry(agent.to_string()).or_default().insert(capability.to_string(), uses);
-        uses
+        self.looked_at.entry(agent.to_string()).or_default().insert(capability.to_string(), Arc::clone(&made));
+        made
     }
 
     /// Cedar's question is made once for both policies.
-    fn judge(&mut self, key: &Key, agent: AgentId, actor: Actor, uses: Uses) -> Outcome {
-        let ask = Ask {
-            actor,
-            agent,
-            revision: key.revision,
-            capability: &key.capability,
-            attributes: &key.attributes,
-            tools: &key.tools,
-            context: &key.context,
-            policy: Some(self.new.digest()),
-        };
+    fn judge(&mut self, ask: Ask<'_>, uses: Uses) -> Outcome {
         let Some(action) = action(ask.capability) else {
             let before = match self.old {
                 Against::Records => None,
@@ -328,16 +312,16 @@ impl<'a> Replay<'a> {
         Outcome { before, after: verdict, rule: rules.first().map_or("", String::as_str).into() }
     }
 
-    fn count(&mut self, (id, unbound): (CallId, bool), before: Verdict, outcome: &Outcome, key: &Key) {
-        if unbound && outcome.after != Verdict::Blocked {
+    fn count(&mut self, call: &RecordedCall, before: Verdict, outcome: &Outcome) {
+        if call.unbound && outcome.after != Verdict::Blocked {
             self.summary.unbound += 1;
         }
-        if unbound || before == outcome.after {
+        if call.unbound || before == outcome.after {
             self.summary.unchanged += 1;
             return;
         }
         self.summary.changed += 1;
-        let (agent, capability) = (key.context.agent_name.clone(), key.capability.clone());
+        let (agent, capability) = (call.context.agent_name.clone(), call.capability.clone());
         let group = (agent, capability, before, outcome.after, Arc::clone(&outcome.rule));
         if self.groups.len() >= DIFFERENCES_MAX && !self.groups.contains_key(&group) {
             self.summary.more += 1;
@@ -346,9 +330,28 @@ impl<'a> Replay<'a> {
         let (count, examples) = self.groups.entry(group).or_default();
         *count += 1;
         if examples.len() < EXAMPLES_MAX {
-            examples.push(id);
+            examples.push(call.call);
         }
     }
+}
+
+/// All that a judgement depends on, in a form that is read in one way only: who asks and by which list, what the layers and scopes
+/// of rules go by, and of all values what rules ask of them.
+fn write_key(ask: &Ask<'_>, projection: &Projection, key: &mut Vec<u8>) {
+    let context = ask.context;
+    write_text(&context.agent_name, key);
+    write_text(ask.capability, key);
+    key.extend_from_slice(&ask.revision.to_be_bytes());
+    write_text(actor_word(ask.actor), key);
+    write_text(context.caller.into(), key);
+    write_text(context.opener.as_deref().unwrap_or_default(), key);
+    write_texts(ask.tools, key);
+    key.extend_from_slice(&(context.labels.len() as u64).to_be_bytes());
+    for (name, value) in &context.labels {
+        write_text(name, key);
+        write_text(value, key);
+    }
+    projection.write(ask, key);
 }
 
 fn listed(groups: BTreeMap<Group, (u64, Vec<CallId>)>) -> Vec<Difference> {

@@ -3,6 +3,7 @@ use crate::schema::Action;
 use crate::uses::Uses;
 use crate::vocabulary::{ACTION, AGENT, ARGV_MAX, Attribute, LABEL, PROJECT, THE_PROJECT};
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 use tenure_core::actor::Actor;
@@ -132,40 +133,88 @@ fn pairs(ask: &Ask<'_>, uses: Uses) -> Vec<(String, RestrictedExpression)> {
             pairs.push((attribute.as_str().to_string(), value));
         }
     };
-    let (seen, context) = (ask.attributes, ask.context);
     for attribute in Attribute::ALL.into_iter().filter(|attribute| uses.has(*attribute)) {
         let value = match attribute {
-            Attribute::Path => seen.path.as_deref().map(text),
-            Attribute::Host => seen.host.as_deref().map(text),
-            Attribute::Port => seen.port.map(|port| RestrictedExpression::new_long(port.into())),
-            Attribute::Key => seen.key.as_deref().map(text),
-            Attribute::Bytes => seen.bytes.map(long),
-            Attribute::Program => seen.argv.as_ref().map(|argv| text(argv.first().map_or("", String::as_str))),
-            Attribute::Command => seen.argv.as_ref().map(|argv| RestrictedExpression::new_string(argv.join(" "))),
-            Attribute::Words => seen.argv.as_deref().map(texts),
-            Attribute::Argc => seen.argv.as_ref().map(|argv| long(argv.len() as u64)),
             Attribute::Input => Some(input(ask)),
-            Attribute::Hour => Some(long(hour(context))),
-            Attribute::Minute => Some(long(minutes(context).rem_euclid(60).unsigned_abs())),
-            Attribute::Weekday => Some(long(weekday(context))),
-            Attribute::Caller => Some(text(context.caller.into())),
-            Attribute::Trigger => context.trigger.as_deref().map(text),
-            Attribute::Actor => Some(text(actor_word(ask.actor))),
-            Attribute::Level => context.level.as_deref().map(text),
-            Attribute::CallsMinute => Some(long(context.counters.calls_minute)),
-            Attribute::CallsHour => Some(long(context.counters.calls_hour)),
-            Attribute::CallsDay => Some(long(context.counters.calls_day)),
-            Attribute::SpentDay => Some(long(context.counters.spent_day_micro_usd)),
-            Attribute::SpentMonth => Some(long(context.counters.spent_month_micro_usd)),
-            Attribute::Argv => None,
+            attribute => context_text(ask, attribute)
+                .map(|given| text(&given))
+                .or_else(|| context_texts(ask, attribute).map(texts))
+                .or_else(|| context_number(ask, attribute).map(RestrictedExpression::new_long)),
         };
         add(attribute, value);
     }
     if uses.has(Attribute::Argv) {
-        let words = seen.argv.iter().flatten().take(ARGV_MAX).enumerate();
+        let words = ask.attributes.argv.iter().flatten().take(ARGV_MAX).enumerate();
         pairs.extend(words.map(|(number, word)| (format!("argv{number}"), text(word))));
     }
     pairs
+}
+
+/// The value of an attribute that is a text.
+pub(crate) fn context_text<'a>(ask: &Ask<'a>, attribute: Attribute) -> Option<Cow<'a, str>> {
+    let (seen, context) = (ask.attributes, ask.context);
+    let text = match attribute {
+        Attribute::Path => seen.path.as_deref(),
+        Attribute::Host => seen.host.as_deref(),
+        Attribute::Key => seen.key.as_deref(),
+        Attribute::Program => seen.argv.as_ref().map(|argv| argv.first().map_or("", String::as_str)),
+        Attribute::Command => return seen.argv.as_ref().map(|argv| Cow::Owned(argv.join(" "))),
+        Attribute::Caller => Some(context.caller.into()),
+        Attribute::Trigger => context.trigger.as_deref(),
+        Attribute::Actor => Some(actor_word(ask.actor)),
+        Attribute::Level => context.level.as_deref(),
+        Attribute::Port
+        | Attribute::Bytes
+        | Attribute::Words
+        | Attribute::Argv
+        | Attribute::Argc
+        | Attribute::Input
+        | Attribute::Hour
+        | Attribute::Minute
+        | Attribute::Weekday
+        | Attribute::CallsMinute
+        | Attribute::CallsHour
+        | Attribute::CallsDay
+        | Attribute::SpentDay
+        | Attribute::SpentMonth => None,
+    };
+    text.map(Cow::Borrowed)
+}
+
+/// The value of an attribute that is a set of texts.
+pub(crate) fn context_texts<'a>(ask: &Ask<'a>, attribute: Attribute) -> Option<&'a [String]> {
+    if attribute == Attribute::Words { ask.attributes.argv.as_deref() } else { None }
+}
+
+/// The value of an attribute that is a number.
+pub(crate) fn context_number(ask: &Ask<'_>, attribute: Attribute) -> Option<i64> {
+    let (seen, context) = (ask.attributes, ask.context);
+    let count = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
+    match attribute {
+        Attribute::Port => seen.port.map(i64::from),
+        Attribute::Bytes => seen.bytes.and_then(count),
+        Attribute::Argc => seen.argv.as_ref().and_then(|argv| count(argv.len() as u64)),
+        Attribute::Hour => count(hour(context)),
+        Attribute::Minute => count(minutes(context).rem_euclid(60).unsigned_abs()),
+        Attribute::Weekday => count(weekday(context)),
+        Attribute::CallsMinute => count(context.counters.calls_minute),
+        Attribute::CallsHour => count(context.counters.calls_hour),
+        Attribute::CallsDay => count(context.counters.calls_day),
+        Attribute::SpentDay => count(context.counters.spent_day_micro_usd),
+        Attribute::SpentMonth => count(context.counters.spent_month_micro_usd),
+        Attribute::Path
+        | Attribute::Host
+        | Attribute::Key
+        | Attribute::Program
+        | Attribute::Command
+        | Attribute::Words
+        | Attribute::Argv
+        | Attribute::Input
+        | Attribute::Caller
+        | Attribute::Trigger
+        | Attribute::Actor
+        | Attribute::Level => None,
+    }
 }
 
 /// The kind of whoever asks; which agent it is, the principal says.
@@ -200,10 +249,6 @@ fn text(text: &str) -> RestrictedExpression {
 
 fn texts(texts: &[String]) -> RestrictedExpression {
     RestrictedExpression::new_set(texts.iter().map(|word| text(word)))
-}
-
-fn long(number: u64) -> RestrictedExpression {
-    RestrictedExpression::new_long(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn minutes(context: &Circumstances) -> i64 {

@@ -1,10 +1,7 @@
-//! What a rule looks at, read from its own text: so that only that is made for a judgement, counters are read only where a rule
-//! counts, and what differs in nothing that is looked at is judged once. It may say too much, never too little.
+//! What a rule looks at, read from its own text: so that only that is made for a judgement, and counters are read only
+//! where a rule counts. It may say too much, never too little.
 use crate::vocabulary::Attribute;
 use serde_json::Value;
-use tenure_core::capability::Attributes;
-use tenure_core::judge::Circumstances;
-use tenure_core::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Uses(u32);
@@ -35,61 +32,6 @@ impl Uses {
 
     pub(crate) fn money(self) -> bool {
         [Attribute::SpentDay, Attribute::SpentMonth].into_iter().any(|used| self.has(used))
-    }
-
-    /// Takes what no rule looks at out of the moment of a call: calls that are left equal are judged equally.
-    pub(crate) fn narrow(self, context: &mut Circumstances) {
-        const MINUTE_MS: i64 = 60_000;
-        const HOUR_MS: i64 = 60 * MINUTE_MS;
-        const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
-        let in_week = context.at.millis().rem_euclid(WEEK_MS);
-        let seen = if self.has(Attribute::Minute) {
-            in_week - in_week % MINUTE_MS
-        } else if self.has(Attribute::Hour) || self.has(Attribute::Weekday) {
-            in_week - in_week % HOUR_MS
-        } else {
-            0
-        };
-        context.at = Time::from_millis(seen);
-        let counters = &mut context.counters;
-        for (attribute, count) in [
-            (Attribute::CallsMinute, &mut counters.calls_minute),
-            (Attribute::CallsHour, &mut counters.calls_hour),
-            (Attribute::CallsDay, &mut counters.calls_day),
-            (Attribute::SpentDay, &mut counters.spent_day_micro_usd),
-            (Attribute::SpentMonth, &mut counters.spent_month_micro_usd),
-        ] {
-            if !self.has(attribute) {
-                *count = 0;
-            }
-        }
-    }
-
-    /// The same of its arguments.
-    pub(crate) fn narrow_arguments(self, arguments: &mut Attributes) {
-        const COMMAND: [Attribute; 5] =
-            [Attribute::Program, Attribute::Command, Attribute::Words, Attribute::Argv, Attribute::Argc];
-        if !self.has(Attribute::Path) {
-            arguments.path = None;
-        }
-        if !self.has(Attribute::Host) {
-            arguments.host = None;
-        }
-        if !self.has(Attribute::Port) {
-            arguments.port = None;
-        }
-        if !self.has(Attribute::Key) {
-            arguments.key = None;
-        }
-        if !self.has(Attribute::Bytes) {
-            arguments.bytes = None;
-        }
-        if !COMMAND.into_iter().any(|used| self.has(used)) {
-            arguments.argv = None;
-        }
-        if !self.has(Attribute::Input) {
-            arguments.input.clear();
-        }
     }
 
     fn read(&mut self, value: &Value) {

@@ -272,7 +272,9 @@ impl Audit {
     fn own_alone_is_erased(&self, stream: Stream, event: &Event) -> Checked {
         let payloads = match event {
             Event::Execution(execution::Event::Erased { payloads, .. })
-            | Event::Session(session::Event::Erased { payloads, .. }) => payloads,
+            | Event::Session(session::Event::Erased { payloads, .. }) => payloads.as_slice(),
+            Event::Execution(execution::Event::PayloadErased { payload, .. })
+            | Event::Session(session::Event::PayloadErased { payload, .. }) => std::slice::from_ref(payload),
             _ => return Ok(()),
         };
         let open = match self.folds.get(&stream) {

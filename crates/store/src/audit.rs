@@ -5,13 +5,13 @@ use crate::events::{Recorded, selected};
 use crate::folder::Folder;
 use crate::select::Selection;
 use crate::sql::{Cell, Sql, Walk};
-use crate::{Checkpoint, Error, chain, checkpoint, keys};
+use crate::{Checkpoint, Error, chain, checkpoint, keys, sealed};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tenure_core::bound::Hash;
 use tenure_core::id::AgentId;
 use tenure_core::ledger::consistency::HandOver;
-use tenure_core::ledger::{self, Signed, Verifier};
+use tenure_core::ledger::{Signed, Verifier};
 use tenure_core::time::{Stamp, Time};
 
 /// Records that one page looks through.
@@ -206,7 +206,7 @@ pub fn leaves(sql: &mut dyn Sql, from: u64, limit: u32) -> Result<Vec<Hash>, Err
     let text = "SELECT idx, body FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 \
         ORDER BY idx LIMIT $2";
     let read = sql.all(text, &[Cell::count(from), Cell::Int(limit.into())], |row| {
-        Ok((row.count::<u64>(0)?, ledger::leaf(row.bytes(1)?)))
+        Ok((row.count::<u64>(0)?, sealed::leaf(row.bytes(1)?)?))
     })?;
     let placed = read.into_iter().zip(from..).map(|((index, leaf), wanted)| match index == wanted {
         true => Ok(leaf),

@@ -1,10 +1,11 @@
 //! The end of the chain, held in memory by the writer and in one overwritten row by the database.
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Restored};
+use crate::sealed;
 use crate::sql::{Cell, Sql};
 use tenure_core::bound::Hash;
 use tenure_core::id::ProjectId;
-use tenure_core::ledger::{self, Frontier, Head, NOTHING_BEFORE, Signed, Signer, Verifier};
+use tenure_core::ledger::{Frontier, Head, NOTHING_BEFORE, Signed, Signer, Verifier};
 use tenure_core::time::Stamp;
 
 /// Where the next record goes. Small, so that a job that fails takes it back by copy.
@@ -95,7 +96,7 @@ pub(crate) fn signed_by(sql: &mut dyn Sql) -> Result<Option<String>, Error> {
 
 fn leaf_of(sql: &mut dyn Sql, project: ProjectId, index: u64) -> Result<Option<Hash>, Error> {
     let cells = [Cell::Text(&project.to_string()), Cell::count(index)];
-    sql.first("SELECT body FROM ledger WHERE project = $1 AND idx = $2", &cells, |row| Ok(ledger::leaf(row.bytes(0)?)))
+    sql.first("SELECT body FROM ledger WHERE project = $1 AND idx = $2", &cells, |row| sealed::leaf(row.bytes(0)?))
 }
 
 /// Holds the head outside against the chain, by its last record alone; verify compares the whole tree.

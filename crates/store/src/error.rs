@@ -52,6 +52,11 @@ pub enum Error {
     KeyLost,
     #[error("the store is damaged: {what}; run `tenure audit verify`, and put back a backup if it confirms this")]
     Corrupt { what: String },
+    /// A record's body is in a sealed file that was taken away.
+    #[error(
+        "what is asked for was sealed into {file}, which is not in the folder `sealed` of the data directory: put it back there"
+    )]
+    Sealed { file: String },
     /// Written by a newer program.
     #[error("the data directory was written by a newer version: {what}; use that version")]
     Newer { what: String },
@@ -114,6 +119,7 @@ impl Error {
             | Error::Foreign { .. }
             | Error::Lost { .. }
             | Error::KeyLost
+            | Error::Sealed { .. }
             | Error::Newer { .. }
             | Error::Older
             | Error::Invariant { .. } => false,

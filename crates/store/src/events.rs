@@ -2,6 +2,7 @@
 use crate::Error;
 use crate::audit::Order;
 use crate::rows::{messages, state};
+use crate::sealed::Bodies;
 use crate::select::Selection;
 use crate::sql::{Cell, Columns, Sql, Walk};
 use crate::txn::load;
@@ -24,8 +25,9 @@ pub struct Recorded {
     pub bytes: Vec<u8>,
 }
 
-pub(crate) fn recorded(row: &Columns<'_>) -> Result<Recorded, Error> {
-    let bytes = row.bytes(0)?.to_vec();
+/// Of a row that begins with its body.
+pub(crate) fn recorded(bodies: &Bodies, row: &Columns<'_>) -> Result<Recorded, Error> {
+    let bytes = bodies.read(row.bytes(0)?)?.into_owned();
     let (meta, event) = ledger::read(&bytes).map_err(Error::corrupt)?;
     Ok(Recorded { meta, event, bytes })
 }
@@ -37,7 +39,8 @@ pub(crate) fn recorded(row: &Columns<'_>) -> Result<Recorded, Error> {
 pub fn events_from(sql: &mut dyn Sql, from: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 \
         ORDER BY idx LIMIT $2";
-    sql.all(text, &[index(from), Cell::Int(limit.into())], recorded)
+    let bodies = Bodies::of(sql);
+    sql.all(text, &[index(from), Cell::Int(limit.into())], |row| recorded(&bodies, row))
 }
 
 /// Index and bytes of the first records of a selection, or of the kind `also`, within these indexes.
@@ -49,8 +52,8 @@ pub(crate) fn selected_after(
     limit: u32,
 ) -> Result<Vec<(u64, Vec<u8>)>, Error> {
     let mut found = Vec::new();
-    each_selected(sql, selection, also, (within, Order::OldestFirst, limit), &mut |row| {
-        found.push((row.count(1)?, row.bytes(0)?.to_vec()));
+    each_selected(sql, selection, also, (within, Order::OldestFirst, limit), &mut |index, body| {
+        found.push((index, body.to_vec()));
         Ok(())
     })?;
     Ok(found)
@@ -65,8 +68,9 @@ pub(crate) fn selected(
     limit: u32,
 ) -> Result<Vec<Recorded>, Error> {
     let mut found = Vec::new();
-    each_selected(sql, selection, None, (within, order, limit), &mut |row| {
-        found.push(recorded(row)?);
+    each_selected(sql, selection, None, (within, order, limit), &mut |_, body| {
+        let (meta, event) = ledger::read(body).map_err(Error::corrupt)?;
+        found.push(Recorded { meta, event, bytes: body.to_vec() });
         Ok(())
     })?;
     Ok(found)
@@ -77,21 +81,40 @@ fn each_selected(
     selection: &Selection,
     also: Option<&str>,
     (within, order, limit): (Range<u64>, Order, u32),
-    each: &mut dyn FnMut(&Columns<'_>) -> Result<(), Error>,
+    each: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let clause = selection.clause(4);
+    let bodies = Bodies::of(sql);
+    let clause = selection.clause(5);
     let order = match order {
         Order::OldestFirst => "ASC",
         Order::NewestFirst => "DESC",
     };
     let text = format!(
-        "SELECT body, idx FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $1 AND idx < $2 \
-         AND (kind = $3 OR ({})) ORDER BY idx {order} LIMIT {limit}",
+        "SELECT body, idx, kind, {} FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) AND idx >= $2 AND \
+         idx < $3 AND (kind = $4 OR ({})) ORDER BY idx {order}",
+        Selection::sealed_is_about("$1"),
         clause.text
     );
-    let mut cells = vec![index(within.start), index(within.end), Cell::Text(also.unwrap_or_default())];
+    let about = Cell::Text(selection.about.as_deref().unwrap_or_default());
+    let mut cells = vec![about, index(within.start), index(within.end), Cell::Text(also.unwrap_or_default())];
     cells.extend(clause.cells());
-    sql.each(&text, &cells, &mut |row| each(row).map(|()| Walk::On))
+    let mut left = limit;
+    sql.each(&text, &cells, &mut |row| {
+        let stored = row.bytes(0)?;
+        let body = bodies.read(stored)?;
+        // The condition looks into bodies that are in their rows alone.
+        let is_wanted =
+            is_same(stored, &body) || also == Some(row.text(2)?) || selection.fits_body(&body, row.truth(3)?);
+        if is_wanted {
+            each(row.count(1)?, &body)?;
+            left = left.saturating_sub(1);
+        }
+        Ok(if left == 0 { Walk::Stop } else { Walk::On })
+    })
+}
+
+fn is_same(stored: &[u8], body: &[u8]) -> bool {
+    std::ptr::eq(stored, body)
 }
 
 /// Of an index that a caller chose: beyond what a column can hold there is no record either way.
@@ -105,13 +128,19 @@ fn index(from: u64) -> Cell<'static> {
 /// The database's; `Corrupt` where a record cannot be read.
 pub fn events_of(sql: &mut dyn Sql, stream: Stream, from: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE stream = $1 AND idx >= $2 ORDER BY n LIMIT $3";
-    sql.all(text, &[Cell::Text(&stream.to_string()), index(from), Cell::Int(limit.into())], recorded)
+    let bodies = Bodies::of(sql);
+    sql.all(text, &[Cell::Text(&stream.to_string()), index(from), Cell::Int(limit.into())], |row| {
+        recorded(&bodies, row)
+    })
 }
 
 /// Records of one stream after its `n`th.
 pub(crate) fn events_after(sql: &mut dyn Sql, stream: Stream, n: u64, limit: u32) -> Result<Vec<Recorded>, Error> {
     let text = "SELECT body FROM ledger WHERE stream = $1 AND n > $2 ORDER BY n LIMIT $3";
-    sql.all(text, &[Cell::Text(&stream.to_string()), Cell::count(n), Cell::Int(limit.into())], recorded)
+    let bodies = Bodies::of(sql);
+    sql.all(text, &[Cell::Text(&stream.to_string()), Cell::count(n), Cell::Int(limit.into())], |row| {
+        recorded(&bodies, row)
+    })
 }
 
 /// The newest records of one stream from `since` on, the newest first.
@@ -124,11 +153,12 @@ pub(crate) fn events_before(
     // Times never fall within a stream, so that the first older one ends the look.
     let text = "SELECT body, at FROM ledger WHERE stream = $1 ORDER BY n DESC LIMIT $2";
     let mut found = Vec::new();
+    let bodies = Bodies::of(sql);
     sql.each(text, &[Cell::Text(&stream.to_string()), Cell::Int(limit.into())], &mut |row| {
         if since.is_some_and(|since| row.int(1).is_ok_and(|at| at < since.millis())) {
             return Ok(Walk::Stop);
         }
-        let record = recorded(row)?;
+        let record = recorded(&bodies, row)?;
         found.push((record.meta.stamp, record.event));
         Ok(Walk::On)
     })?;

@@ -6,9 +6,10 @@ use crate::events::selected_after;
 use crate::folder::Folder;
 use crate::payload::{self, Blobs, find, is_erased};
 use crate::rows::{Match, agents, executions};
+use crate::sealed::Bodies;
 use crate::select::Selection;
 use crate::sql::{Cell, Sql, Sqlite, Walk};
-use crate::{Error, chain, keys, migration};
+use crate::{Error, chain, keys, migration, sealed};
 use paths::{Builder, Paths};
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -19,6 +20,7 @@ use tenure_core::ledger::export::{
     End, ErasedLine, FORMAT, FORMAT_VERSION, Header, KEY_ROTATED, KeyFrom, Line, PayloadLine, RecordLine,
 };
 use tenure_core::ledger::{self, Frontier, Meta, Signed, Signer};
+use tenure_core::time::Time;
 
 /// Records read at a time.
 const PAGE: u32 = 256;
@@ -56,7 +58,51 @@ pub fn export(
     let folder = Folder { root: dir.to_path_buf() };
     folder.exists()?;
     let mut sql = Sqlite::open_reader(&folder.database())?;
-    let sql: &mut dyn Sql = &mut sql;
+    let (mut export, signer) = begin(&folder, &mut sql, (wanted.words.clone(), wanted.payloads), out, between)?;
+    export.records(&mut sql, wanted, between)?;
+    export.end(&signer)
+}
+
+/// The same of records that are still in the ledger's rows: those before `before` of streams that are `picked`, with the ledger's
+/// changes of keys.
+pub(crate) fn export_picked(
+    folder: &Folder,
+    sql: &mut dyn Sql,
+    (before, picked): (Time, &dyn Fn(&str) -> bool),
+    out: &mut dyn Write,
+) -> Result<Exported, Error> {
+    let between = &mut |_| Ok(());
+    let words = vec!["--sealed".to_string(), format!("--until {before}")];
+    let (mut export, signer) = begin(folder, sql, (words, false), out, between)?;
+    let text = "SELECT idx, stream, kind, at, body FROM ledger WHERE project = (SELECT project FROM heads LIMIT 1) \
+        AND idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3";
+    let (mut from, end) = (0, export.exported.head.head.size);
+    while from < end {
+        let cells = [Cell::count(from), Cell::count(end), Cell::Int(PAGE.into())];
+        let mut page = Vec::new();
+        sql.each(text, &cells, &mut |row| {
+            from = row.count::<u64>(0)? + 1;
+            let (body, is_old) = (row.bytes(4)?, row.int(3)? < before.millis());
+            if row.text(2)? == KEY_ROTATED || (is_old && picked(row.text(1)?) && !sealed::is_stub(body)) {
+                page.push((from - 1, body.to_vec()));
+            }
+            Ok(Walk::On)
+        })?;
+        for (index, body) in page {
+            export.record(sql, false, index, &body)?;
+        }
+    }
+    export.end(&signer)
+}
+
+/// Writes the first line, with all paths at hand.
+fn begin<'a>(
+    folder: &Folder,
+    sql: &mut dyn Sql,
+    (selection, payloads): (Vec<String>, bool),
+    out: &'a mut dyn Write,
+    between: &mut dyn FnMut(u64) -> Result<(), Error>,
+) -> Result<(Export<'a>, Signer), Error> {
     sql.execute("BEGIN", &[])?;
     migration::check(sql)?;
     let signed_by = chain::signed_by(sql)?.ok_or_else(|| Error::corrupt("the ledger is empty"))?;
@@ -68,17 +114,9 @@ pub fn export(
     let (blobs, digest) = (Blobs::new(folder.blobs()), Sha256::new());
     let exported = Exported { records: 0, payloads: 0, erased: 0, head: head.clone(), checksum: Hash::of(&[]) };
     let mut export = Export { out, digest, paths, blobs, exported };
-    export.line(&Line::Export(Header {
-        format: FORMAT.to_string(),
-        version: FORMAT_VERSION,
-        project: head.head.project,
-        selection: wanted.words.clone(),
-        payloads: wanted.payloads,
-        keys,
-        head: head.clone(),
-    }))?;
-    export.records(sql, wanted, between)?;
-    export.end(&signer)
+    let (format, version, project) = (FORMAT.to_string(), FORMAT_VERSION, head.head.project);
+    export.line(&Line::Export(Header { format, version, project, selection, payloads, keys, head }))?;
+    Ok((export, signer))
 }
 
 /// What a name of a ledger's stands for.
@@ -157,7 +195,7 @@ fn tree(sql: &mut dyn Sql, head: &Signed, between: &mut dyn FnMut(u64) -> Result
             if row.count::<u64>(0)? != next {
                 return Err(Error::corrupt(format!("record {next} is missing")));
             }
-            builder.push(ledger::leaf(row.bytes(1)?))?;
+            builder.push(sealed::leaf(row.bytes(1)?)?)?;
             next += 1;
             Ok(Walk::On)
         })?;
@@ -171,6 +209,19 @@ fn tree(sql: &mut dyn Sql, head: &Signed, between: &mut dyn FnMut(u64) -> Result
         return Err(Error::corrupt("the root over all records is not the one that the head was signed over"));
     }
     Ok(paths)
+}
+
+/// The first record of the stream after this one that names the hash.
+fn named_after(sql: &mut dyn Sql, meta: &Meta, hash: &Hash) -> Result<Option<u64>, Error> {
+    let text = "SELECT idx, body FROM ledger WHERE stream = $1 AND n > $2 ORDER BY n";
+    let (stream, named) = (meta.stream.to_string(), hash.to_string());
+    let (bodies, mut by) = (Bodies::of(sql), None);
+    sql.each(text, &[Cell::Text(&stream), Cell::count(meta.n)], &mut |row| {
+        let names = bodies.read(row.bytes(1)?)?.windows(named.len()).any(|part| part == named.as_bytes());
+        by = names.then(|| row.count(0)).transpose()?;
+        Ok(if names { Walk::Stop } else { Walk::On })
+    })?;
+    Ok(by)
 }
 
 struct Export<'a> {
@@ -239,11 +290,7 @@ impl Export<'_> {
             }
             payload::Lookup::Missing | payload::Lookup::FileLost if is_erased(sql, &hash)? => {
                 self.exported.erased += 1;
-                let text =
-                    "SELECT idx FROM ledger WHERE stream = $1 AND n > $2 AND instr(body, $3) > 0 ORDER BY n LIMIT 1";
-                let (stream, named) = (meta.stream.to_string(), hash.to_string());
-                let cells = [Cell::Text(&stream), Cell::count(meta.n), Cell::Bytes(named.as_bytes())];
-                let by = sql.first(text, &cells, |row| row.count(0))?;
+                let by = named_after(sql, meta, &hash)?;
                 self.line(&Line::Erased(ErasedLine { by, hash }))
             }
             payload::Lookup::Missing | payload::Lookup::FileLost => {

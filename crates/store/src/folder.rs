@@ -32,6 +32,11 @@ impl Folder {
         self.root.join("head.json")
     }
 
+    /// Of files with the bodies of old records.
+    pub(crate) fn sealed(&self) -> PathBuf {
+        self.root.join("sealed")
+    }
+
     pub(crate) fn ballast(&self) -> PathBuf {
         self.root.join("ballast")
     }

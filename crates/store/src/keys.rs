@@ -1,5 +1,6 @@
 //! The keys that the ledger's records name, followed from one that is known.
 use crate::Error;
+use crate::sealed::Bodies;
 use crate::sql::{Cell, Sql};
 use tenure_core::ledger::export::{KEY_ROTATED, Rotation};
 use tenure_core::ledger::{self, Keys, Verifier};
@@ -20,8 +21,10 @@ pub(crate) fn rotations(sql: &mut dyn Sql) -> Result<Vec<(tenure_core::id::Proje
         return Ok(Vec::new());
     }
     let text = "SELECT body FROM ledger WHERE stream = (SELECT project FROM heads LIMIT 1) AND kind = $1 ORDER BY n LIMIT 10000";
+    let bodies = Bodies::of(sql);
     sql.all(text, &[Cell::Text(KEY_ROTATED)], |row| {
-        let (meta, data) = ledger::read_meta(row.bytes(0)?).map_err(Error::corrupt)?;
+        let body = bodies.read(row.bytes(0)?)?;
+        let (meta, data) = ledger::read_meta(&body).map_err(Error::corrupt)?;
         let rotation =
             serde_json::from_str(data.get()).map_err(|error| Error::corrupt(format!("a rotation of keys: {error}")))?;
         Ok((meta.project, meta.index, rotation))

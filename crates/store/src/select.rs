@@ -1,4 +1,5 @@
 //! Which records are wanted, as a condition on the ledger's rows.
+use crate::sealed::IS_STUB;
 use crate::sql::Cell;
 use tenure_core::actor::Actor;
 use tenure_core::id::{AgentId, ExecutionId};
@@ -69,6 +70,18 @@ impl Clause {
 }
 
 impl Selection {
+    /// Whether a sealed record is of the stream of the id `id`, or of an agent's: what its stub does not tell.
+    pub(crate) fn sealed_is_about(id: &str) -> String {
+        format!("CASE WHEN {id} = '' OR NOT {IS_STUB} THEN 0 ELSE {} END", of_agent(id))
+    }
+
+    /// Those conditions on a body that the clause lets each sealed record pass.
+    pub(crate) fn fits_body(&self, body: &[u8], is_about: bool) -> bool {
+        let contains = |text: &String| body.windows(text.len().max(1)).any(|part| part == text.as_bytes());
+        self.actor.is_none_or(|actor| body.starts_with(&begins_with(actor)))
+            && (is_about || self.about.as_ref().is_none_or(contains))
+    }
+
     /// `first`: the number of its first parameter. It begins with `1`.
     pub(crate) fn clause(&self, first: usize) -> Clause {
         let mut clause = Clause { text: "1".to_string(), values: Vec::new(), next: first };
@@ -83,7 +96,7 @@ impl Selection {
         if let Some(about) = &self.about {
             let named = clause.bind(Value::Bytes(about.clone().into_bytes()));
             let stream = clause.bind(Value::Text(about.clone()));
-            clause.and(&format!("(instr(body, {named}) > 0 OR {})", of_agent(&stream)));
+            clause.and(&format!("({IS_STUB} OR instr(body, {named}) > 0 OR {})", of_agent(&stream)));
         }
         for kinds in [&self.kinds, &self.lifecycle] {
             if !kinds.is_empty() {
@@ -92,11 +105,10 @@ impl Selection {
             }
         }
         if let Some(actor) = self.actor {
-            // The first field of a record, for canonical JSON sorts them.
-            let begin = format!(r#"{{"actor":"{actor}","#).into_bytes();
+            let begin = begins_with(actor);
             let length = begin.len();
             let begin = clause.bind(Value::Bytes(begin));
-            clause.and(&format!("substr(body, 1, {length}) = {begin}"));
+            clause.and(&format!("({IS_STUB} OR substr(body, 1, {length}) = {begin})"));
         }
         for (time, compare) in [(self.since, ">="), (self.until, "<")] {
             if let Some(time) = time {
@@ -109,6 +121,11 @@ impl Selection {
         }
         clause
     }
+}
+
+/// The first field of a record, for canonical JSON sorts them.
+fn begins_with(actor: Actor) -> Vec<u8> {
+    format!(r#"{{"actor":"{actor}","#).into_bytes()
 }
 
 /// Of the stream of this id; where it is an agent's, of its executions and sessions too.

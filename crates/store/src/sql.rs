@@ -7,6 +7,7 @@ pub(crate) use sqlite::LOG_BYTES;
 pub use sqlite::Sqlite;
 
 use crate::Error;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A parameter, or a column of a row. In the order of the database.
@@ -166,6 +167,9 @@ pub trait Sql {
         cells: &[Cell<'_>],
         row: &mut dyn FnMut(&Columns<'_>) -> Result<Walk, Error>,
     ) -> Result<(), Error>;
+
+    /// Where files lie that rows name; none of what is temporary.
+    fn folder(&self) -> Option<&Path>;
 
     /// Is no transaction open? After a failure the database may have ended it by itself.
     fn is_idle(&self) -> bool;

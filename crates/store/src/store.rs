@@ -10,7 +10,7 @@ use crate::reader::{Reader, Threads};
 use crate::scrub::Scrub;
 use crate::sql::Sqlite;
 use crate::writer::{Hook, Writer, WriterState};
-use crate::{Error, keys, migration};
+use crate::{Error, keys, migration, sealed};
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
@@ -101,6 +101,9 @@ impl Store {
         let chain = Chain::load(&mut sql, &verifier)?;
         let signed = checkpoint::read(&folder.head(), &keys::follow(&mut sql, verifier)?)?;
         let checkpoint = chain::compare(&mut sql, &chain.end, signed.as_ref())?;
+        if !matches!(checkpoint, Checkpoint::Restored(_)) {
+            sealed::settle(&folder, &mut sql)?;
+        }
         mended.extend(complete(&folder, &chain, &checkpoint, &verifier)?);
         let blobs = Blobs::new(folder.blobs());
         // What it removes is orphaned, and no read sees whether it is still there.

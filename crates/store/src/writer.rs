@@ -3,12 +3,14 @@
 //! connection may write.
 mod batch;
 mod rotate;
+mod seal;
 
 use crate::Error;
 use crate::pace::Pace;
 use crate::txn::{Appended, Txn};
 pub(crate) use batch::WriterState;
 pub use rotate::{Rotated, rotate_key};
+pub use seal::{Sealed, Step, seal};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

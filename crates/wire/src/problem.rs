@@ -163,6 +163,7 @@ catalogue! {
     BudgetSpent "budget_spent" 409 "The budget is used up" "wait until it opens again, or raise it: `tenure budget set`; `tenure budget list` shows what is used" LookAgain;
     BudgetWrong "budget_wrong" 422 "That is no budget" "name each limit once: from 1 to 2^52, in tokens or in millionths of a US dollar; none takes it away" ChangeRequest;
     RetentionWrong "retention_wrong" 422 "That is no rule of what is kept" "an age is from a minute to ten years, a size at most 16 TiB; none keeps all" ChangeRequest;
+    PayloadUnknown "payload_unknown" 404 "No ended execution or session brought this payload" "records name payloads by their hashes: `tenure audit query --execution ID -o json`; a stored value goes by `tenure state delete`, and what lives is made of others" LookAgain;
     Erased "erased" 409 "What it was told and said is erased" "its records stay: `tenure audit tail --execution ID`" LookAgain;
     ReasonWrong "reason_wrong" 422 "The reason is empty or too long" "say in 1 to 512 characters why" ChangeRequest;
     NoOutput "no_output" 409 "The execution has no output" "only one that completed has; `tenure execution logs ID` shows what was said and done" LookAgain;
@@ -204,6 +205,7 @@ catalogue! {
     NotReady "not_ready" 503 "The daemon is not ready" "`tenure status` says what is missing" Retry after 2;
     TookTooLong "took_too_long" 504 "The answer took too long" "send the request again" Retry after 1;
     LedgerFull "ledger_full" 507 "The disk under the ledger is full" "make room on the disk; until then nothing new is done, and cancelling works" AskOperator;
+    RecordsSealed "records_sealed" 409 "What is asked for was sealed into a file that is not here" "put the file that the detail names back into the folder `sealed` of the data directory" AskOperator;
     LedgerBroken "ledger_broken" 500 "The ledger cannot be written or read" "run `tenure audit verify`, and look at the daemon's log" AskOperator;
     Internal "internal" 500 "The daemon failed" "look at the daemon's log; this should be reported" AskOperator;
 }

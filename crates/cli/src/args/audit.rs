@@ -44,9 +44,11 @@ pub enum Audit {
         #[arg(long, value_name = "REASON", value_parser = named)]
         why: String,
     },
-    /// Erase for ever what an ended execution or session was told and said. Its records stay, and say that and why.
+    /// Move the records of executions and sessions that ended long ago into a sealed file, while no daemon runs.
+    Seal(Seal),
+    /// Erase for ever what an ended execution or session was told and said, or one payload of it. Its records stay, and say that and why.
     Erase {
-        /// Id or short id of an execution or a session.
+        /// Id or short id of an execution or a session, or a payload's hash as records name it.
         #[arg(value_parser = named)]
         id: String,
         /// Stays in the ledger.
@@ -63,9 +65,25 @@ pub struct Consistent {
     /// Write both heads and the proof to this file; `audit verify` checks it anywhere.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// In the place of a file that is there.
+    #[arg(long, requires = "out")]
+    pub force: bool,
     /// The public key that you trust: 64 hexadecimal digits, or a file that holds them.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Seal {
+    /// Of what had ended before then: 2026-02-23, 2026-02-23T10:00:00Z, or 90d, 24h ago.
+    #[arg(long, value_name = "TIME")]
+    pub before: String,
+    /// A copy of the sealed file goes here; it itself lies in the folder `sealed` of the data directory.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// In the place of a file that is there.
+    #[arg(long, requires = "out")]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +103,9 @@ pub struct Export {
     /// To this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// In the place of a file that is there.
+    #[arg(long, requires = "out")]
+    pub force: bool,
     /// With what the records bind: inputs, outputs, arguments, results.
     #[arg(long)]
     pub payloads: bool,

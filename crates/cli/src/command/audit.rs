@@ -5,10 +5,12 @@ mod consistency;
 mod export;
 mod query;
 mod rotate;
+mod seal;
 mod stats;
 mod tail;
 
 use serde_json::{Value, json};
+use tenure_core::bound::Hash;
 use tenure_core::id::SessionId;
 use tenure_daemon::verify::{self, Depth, ReplaySummary, Report, Witness};
 use tenure_wire::api::execution::Erase;
@@ -33,6 +35,7 @@ pub async fn run(verb: Audit, settings: &Settings, output: Output) -> Result<Exi
         Audit::Consistency(asked) => consistency::run(asked, settings, output).await,
         Audit::Stats => stats::run(settings, output).await,
         Audit::RotateKey { why } => rotate::run(&why, settings, output),
+        Audit::Seal(asked) => seal::run(&asked, settings, output),
         Audit::Erase { id, why } => erase(&id, why, settings, output).await,
     }
 }
@@ -43,6 +46,14 @@ async fn erase(id: &str, why: String, settings: &Settings, output: Output) -> Re
         confirm(&format!("Erase what {what} {told}? Its records stay, and nothing else comes back."), settings)
     };
     let how = |is_whole: bool| if is_whole { "is erased" } else { "is being erased, page by page" };
+    if id.parse::<Hash>().is_ok() {
+        confirm(&format!("Erase payload {id}? Its records stay, and nothing else comes back."), settings)?;
+        let erased = client.erase_payload(id, &Erase { reason: why }).await?;
+        output.show(&erased, || {
+            format!("Payload {} of record {} ({}) is erased; the record stays", erased.id, erased.record, erased.stream)
+        })?;
+        return Ok(Exit::Done);
+    }
     if id.starts_with(SessionId::PREFIX) {
         let id = client.session(id).await?.id.to_string();
         sure(format!("the calls of session {id}"), "were asked and answered")?;
@@ -105,6 +116,11 @@ fn shown(report: &Report) -> Value {
         "macs": replay.map(|replay| replay.macs),
         "root": report.root,
         "outside_head": outside,
+        "sealed": report.sealed.iter().map(|sealed| json!({
+            "file": sealed.name,
+            "records": sealed.records,
+            "is_here": sealed.is_here,
+        })).collect::<Vec<_>>(),
         "finding_count": report.findings.count(),
         "findings": findings,
     })
@@ -125,6 +141,9 @@ fn told(report: &Report) -> String {
     });
     text.push_str(&format!(", checked in {took}\n  root {}\n", report.root));
     text.push_str(match report.replay {
+        None if report.sealed.iter().any(|sealed| !sealed.is_here) => {
+            "  folds, rows and texts were not looked at, for what they follow from is in a file that is not here\n"
+        }
         None => "  folds, rows and texts were not looked at: leave --chain out for them\n",
         Some(ReplaySummary { macs: false, .. }) => {
             "  ledger.key could not be read: no MAC of a row or snapshot was checked\n"
@@ -135,6 +154,10 @@ fn told(report: &Report) -> String {
         Witness::None => "  no head was kept outside the database: a cut tail would not show\n".to_string(),
         Witness::Head { size, at } => format!("  held against the head outside: {size} records at {at}\n"),
     });
+    for sealed in &report.sealed {
+        let place = if sealed.is_here { "which is here" } else { "which is not here: put it back to read them" };
+        text.push_str(&format!("  {} records are in sealed/{}, {place}\n", sealed.records, sealed.name));
+    }
     let kept = report.findings.kept();
     kept.iter().for_each(|finding| text.push_str(&format!("  {}\n", one_line(&finding.to_string()))));
     let more = report.findings.count().saturating_sub(kept.len() as u64);

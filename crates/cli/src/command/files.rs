@@ -1,7 +1,7 @@
 //! `tenure agent files …`: what an agent made, and what is put there for it. Must never: show a binary file on a terminal, or
 //! leave half a file under the name that was asked for.
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -10,6 +10,7 @@ use tenure_wire::api::file::{FileEntry, FileKind, LEFT_OUT, PUT_BYTES_MAX};
 use tenure_wire::client::{Client, Download};
 
 use super::contents;
+use super::out_file::{OutFile, SHARED};
 use crate::args::{Files, Format, Listing};
 use crate::config::Settings;
 use crate::failure::{Exit, Failure};
@@ -163,32 +164,9 @@ async fn to_stdout(download: &mut Download, output: Output) -> Result<u64, Failu
 }
 
 async fn to_file(download: &mut Download, to: &Path, force: bool) -> Result<u64, Failure> {
-    let unwritten =
-        |error: std::io::Error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", to.display()));
-    if !force && to.symlink_metadata().is_ok() {
-        return Err(Failure::new(Exit::Conflict, format!("{} is there already", to.display()))
-            .next("name another place, or say --force"));
-    }
-    let part = part_of(to);
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&part).map_err(unwritten)?;
-    let result = receive(download, &mut file).await.and_then(|size| {
-        let placed = if force { std::fs::rename(&part, to) } else { std::fs::hard_link(&part, to) };
-        match placed {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(Failure::new(Exit::Conflict, format!("{} is there already", to.display())))
-            }
-            placed => placed.map(|()| size).map_err(unwritten),
-        }
-    });
-    if !force || result.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    result
-}
-
-fn part_of(to: &Path) -> PathBuf {
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    to.with_file_name(format!(".{name}.{}.part", std::process::id()))
+    let mut out = OutFile::begin(to, force, SHARED)?;
+    let size = receive(download, &mut out.file).await?;
+    out.place().map(|()| size)
 }
 
 async fn receive(download: &mut Download, file: &mut File) -> Result<u64, Failure> {
@@ -198,7 +176,6 @@ async fn receive(download: &mut Download, file: &mut File) -> Result<u64, Failur
         file.write_all(&bytes).map_err(unwritten)?;
         size += bytes.len() as u64;
     }
-    file.sync_all().map_err(unwritten)?;
     Ok(size)
 }
 

@@ -20,6 +20,11 @@ fn read(text: &str, from_now: impl Fn(SignedDuration) -> Result<Timestamp, jiff:
     if let Ok(moment) = text.parse() {
         return Ok(moment);
     }
+    // A day begins at its midnight of UTC.
+    let day = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10);
+    if let Some(midnight) = day.and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok()) {
+        return Ok(Moment(Time::from_millis(midnight.timestamp().as_millisecond())));
+    }
     let distance = manifest::Duration::parse(text).ok().and_then(|distance| i64::try_from(distance.as_millis()).ok());
     let moment = distance.and_then(|ms| from_now(SignedDuration::from_millis(ms)).ok());
     moment.map(|moment| Moment(Time::from_millis(moment.as_millisecond()))).ok_or_else(|| {

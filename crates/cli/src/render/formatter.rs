@@ -147,6 +147,7 @@ impl Formatter {
                 let times = if *count > 1 { format!(" ({count} times)") } else { String::new() };
                 vec![format!("Network refused: {host}:{port} by {rule}{times}")]
             }
+            What::PayloadErased { payload, reason } => vec![format!("Erased: payload {payload}: {reason}")],
             What::Erased { payloads, .. } => vec![format!("Erased: {payloads} payloads")],
             What::CommandRefused { verb, code, .. } => vec![format!("Refused: {verb} ({code})")],
             What::IterationBound { .. } => vec!["Worker found".to_string()],

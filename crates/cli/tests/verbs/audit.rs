@@ -316,6 +316,61 @@ fn the_ledger_s_key_changes_while_no_daemon_runs_and_an_export_holds_by_the_old_
 }
 
 #[test]
+fn old_records_are_sealed_into_a_file_while_no_daemon_runs_and_are_read_and_proved_from_it() {
+    let mut house = House::up(&cassette(1));
+    let file = house.write("agent.yaml", AGENT);
+    house.tenure(&["agent", "deploy", &file]).ok();
+    let started = house.tenure(&["execute", "coder", "x", "-o", "json"]).ok().json();
+    let id = started["id"].as_str().unwrap().to_string();
+    house.wait(&id);
+    let busy = house.tenure(&["audit", "seal", "--before", "0s", "--yes"]);
+    assert!(busy.code == 5 && busy.stderr.contains("tenure down"), "{} {}", busy.code, busy.stderr);
+    house.down();
+    let ahead = house.tenure(&["audit", "seal", "--before", "2999-01-01", "--yes"]);
+    assert!(ahead.code == 2 && ahead.stderr.contains("still to come"), "{} {}", ahead.code, ahead.stderr);
+    let early = house.tenure(&["audit", "seal", "--before", "2020-01-01", "--yes"]).ok();
+    assert!(early.stdout.contains("nothing is sealed"), "{}", early.stdout);
+    let copy = house.path("sealed.jsonl").display().to_string();
+    let seal = ["audit", "seal", "--before", "0s", "--out", &copy, "--yes", "-o", "json"];
+    let sealed = house.tenure(&seal).ok().json();
+    assert!(sealed["records"].as_u64() > Some(5), "{sealed}");
+    let whole = house.tenure(&["audit", "verify", "-o", "json"]).ok().json();
+    assert_eq!((&whole["sealed"][0]["records"], &whole["sealed"][0]["is_here"]), (&sealed["records"], &true.into()));
+    let key = house.path("data/ledger.pub").display().to_string();
+    house.tenure(&["audit", "verify", &copy, "--key", &key]).ok();
+    let taken = house.tenure(&seal);
+    assert!(taken.code == 5 && taken.stderr.contains("--force"), "{} {}", taken.code, taken.stderr);
+
+    house.start(&cassette(1), &[]);
+    house.tenure(&["audit", "query", "--kind", "ledger.sealed"]).ok();
+    let history = house.tenure(&["audit", "history", &id]).ok();
+    assert!(history.stdout.contains("execution.started"), "{}", history.stdout);
+    // Taken away, it is said to be that; put back, all is as it was.
+    let name = sealed["file"].as_str().unwrap();
+    std::fs::remove_file(name).unwrap();
+    let gone = house.tenure(&["audit", "history", &id]);
+    assert!(gone.code == 5 && gone.stderr.contains("put it back"), "{} {}", gone.code, gone.stderr);
+    let told = house.tenure(&["audit", "verify"]).ok();
+    assert!(told.stdout.contains("which is not here"), "{}", told.stdout);
+    std::fs::copy(&copy, name).unwrap();
+    house.tenure(&["audit", "history", &id]).ok();
+    house.tenure(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn a_file_that_is_there_is_written_over_only_where_it_is_said_so() {
+    let house = House::up(&cassette(1));
+    for words in [["audit", "export"], ["audit", "consistency"]] {
+        let path = house.write("kept", "mine");
+        let told = house.tenure(&[words.as_slice(), &["--out", &path]].concat());
+        assert!(told.code == 5 && told.stderr.contains("--force"), "{} {}", told.code, told.stderr);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        house.tenure(&[words.as_slice(), &["--out", &path, "--force"]].concat()).ok();
+        assert_ne!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+}
+
+#[test]
 fn who_kept_a_head_is_shown_that_the_ledger_only_grew_and_a_cut_or_other_one_is_told() {
     let mut house = House::up(&cassette(1));
     let kept = house.path("kept.json").display().to_string();

@@ -47,6 +47,36 @@ fn what_an_execution_was_told_is_erased_once_with_a_reason_and_its_records_hold(
 }
 
 #[test]
+fn one_payload_is_erased_by_its_hash_and_the_rest_stays() {
+    let house = house_with_agent(1);
+    let id = run(&house);
+    let started = house.tenure(&["audit", "query", "--execution", &id, "--kind", "execution.started", "-o", "json"]);
+    let started = started.ok().json();
+    let hash = started[0]["data"]["input"]["hash"].as_str().unwrap().to_string();
+    assert!(knows(&house, &["execution", "get", &id]), "the control: it was told");
+    let erase =
+        |payload: &str| house.tenure(&["audit", "erase", payload, "--why", "a customer asked", "--yes", "-o", "json"]);
+    let erased = erase(&hash).ok().json();
+    assert_eq!((&erased["id"], &erased["status"]), (&hash.as_str().into(), &"erased".into()));
+    assert_eq!(erased["record"], started[0]["index"]);
+    assert!(!knows(&house, &["execution", "get", &id]));
+    let again = erase(&hash);
+    assert!(again.code == 5 && again.stderr.contains("erased"), "{} {}", again.code, again.stderr);
+    let unknown = erase(&"0".repeat(64));
+    assert!(unknown.code == 4 && unknown.stderr.contains("no record names it"), "{} {}", unknown.code, unknown.stderr);
+    let record = house.tenure(&["audit", "query", "--kind", "execution.payload_erased", "-o", "json"]).ok().json();
+    assert_eq!(
+        (&record[0]["data"]["payload"], &record[0]["data"]["reason"]),
+        (&hash.as_str().into(), &"a customer asked".into())
+    );
+    house.tenure(&["audit", "verify"]).ok();
+    let path = house.path("whole.jsonl").display().to_string();
+    house.tenure(&["audit", "export", "--payloads", "--out", &path]).ok();
+    let checked = house.tenure(&["audit", "verify", &path, "-o", "json"]).ok().json();
+    assert_eq!(checked["erased"], 1);
+}
+
+#[test]
 fn a_rule_is_set_part_by_part_shown_with_what_is_kept_and_taken_away() {
     let house = house_with_agent(1);
     let id = run(&house);

@@ -38,7 +38,7 @@ const ADDRESS: &str = "http://127.0.0.1:7800";
 const PAGES: [(&str, &str); 1] = [("remote.md", "two hosts and their certificates; tests/verbs has its parts")];
 
 /// How a command begins, and how it must end where that is not well.
-const ENDS: [(&str, i32, &str); 15] = [
+const ENDS: [(&str, i32, &str); 16] = [
     (
         "tenure agent recover",
         5,
@@ -51,6 +51,7 @@ const ENDS: [(&str, i32, &str); 15] = [
     ("tenure state get AGENT", 4, "each line has an agent of its own, which keeps nothing"),
     ("tenure state delete AGENT", 4, "of the same page"),
     ("tenure state history AGENT", 4, "of the same page"),
+    ("tenure audit erase HASH", 4, "no record of the page's names a payload so"),
     ("tenure secret unbind", 5, "each line has an agent of its own, to which nothing is bound"),
     ("tenure comms dead resend", 4, "no message of the sample has that id"),
     ("tenure comms dead drop", 4, "of the same sample"),
@@ -202,9 +203,10 @@ impl World {
         }
         let end = ENDS.iter().find(|(begin, ..)| line.starts_with(begin));
         used.0.extend(end.map(|(begin, ..)| *begin));
-        let needs_daemon = !["tenure up", "tenure down", "tenure audit rotate-key", "tenure --version", "cp "]
-            .iter()
-            .any(|it| line.starts_with(it));
+        let needs_daemon =
+            !["tenure up", "tenure down", "tenure audit rotate-key", "tenure audit seal", "tenure --version", "cp "]
+                .iter()
+                .any(|it| line.starts_with(it));
         if needs_daemon {
             self.up();
         }

@@ -15,7 +15,7 @@ use crate::project::Project;
 use crate::row::Row;
 use crate::secret;
 use crate::session::Session;
-use crate::time::Stamp;
+use crate::time::{Run, Stamp};
 
 /// A verdict with what it was made on.
 #[derive(Debug)]
@@ -88,6 +88,19 @@ fn calls(draft: &mut Draft<'_>, agent: AgentId, capability: &str) -> Result<[u64
     ])
 }
 
+/// A call that was counted when it began, and is judged once more, is none of those before it, as far as its bucket is among them.
+fn without_itself(calls: [u64; 3], counted_at: Option<Run>, now: Stamp) -> [u64; 3] {
+    let Some(run) = counted_at else { return calls };
+    let began = Stamp { at: now.at, run };
+    let (minutes, hours) = (minute(now).saturating_sub(minute(began)), hour(now).saturating_sub(hour(began)));
+    let [in_minute, in_hour, in_day] = calls;
+    [
+        in_minute.saturating_sub(u64::from(minutes == 0)),
+        in_hour.saturating_sub(u64::from(minutes < MINUTES)),
+        in_day.saturating_sub(u64::from(hours < HOURS)),
+    ]
+}
+
 /// The confinement of the worker that the holder is bound to.
 fn level(draft: &mut Draft<'_>, holder: Holder) -> Result<Option<String>, Unread> {
     let binding = match holder {
@@ -109,7 +122,7 @@ fn level(draft: &mut Draft<'_>, holder: Holder) -> Result<Option<String>, Unread
 fn circumstances(
     draft: &mut Draft<'_>,
     caller: Caller,
-    (capability, in_flight): (&str, bool),
+    (capability, counted_at): (&str, Option<Run>),
     labels: &[(String, String)],
     policy: Option<Digest>,
 ) -> Result<(Circumstances, Wants), Unread> {
@@ -124,14 +137,8 @@ fn circumstances(
     let mut counters = Counters::default();
     let wants = draft.judge.wants(policy, &agent_name, capability);
     if wants.counters {
-        let calls = calls(draft, caller.agent, capability)?;
+        let calls = without_itself(calls(draft, caller.agent, capability)?, counted_at, draft.stamp);
         [counters.calls_minute, counters.calls_hour, counters.calls_day] = calls;
-    }
-    // One that is in flight has counted itself.
-    if in_flight {
-        for count in [&mut counters.calls_minute, &mut counters.calls_hour, &mut counters.calls_day] {
-            *count = count.saturating_sub(1);
-        }
     }
     if wants.money {
         let (day, whose) = (Day::of(draft.wall), Whose::Agent(caller.agent));
@@ -156,8 +163,9 @@ fn circumstances(
     Ok((circumstances, wants))
 }
 
-/// Who is judged as the asker of a call: the manifest that names an MCP server asks what tools there are, whoever is to be told.
-pub fn asker(actor: Actor, capability: &str) -> Actor {
+/// As whom a call is judged. The manifest that names an MCP server asks what tools there are, whoever is to be told: such a call is
+/// judged as a check of the manifest's own, which is what `Validator` stands for.
+pub fn judged_as(actor: Actor, capability: &str) -> Actor {
     if mcp::Name::parse(capability).is_some_and(|name| name.method.is_list()) { Actor::Validator } else { actor }
 }
 
@@ -171,10 +179,9 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
     let Some(plan) = draft.plan(caller.agent, caller.revision)? else { return Ok(blocked("floor:no_plan")) };
     let Some(attributes) = draft.attributes(&call.attributes)? else { return Ok(blocked("floor:erased")) };
     let policy = policy(draft)?;
-    let (context, wants) =
-        circumstances(draft, caller, (&call.capability, call.lease().is_some()), &plan.labels, policy)?;
+    let (context, wants) = circumstances(draft, caller, (&call.capability, call.counted_at), &plan.labels, policy)?;
     let judgement = draft.judge.judge(&Ask {
-        actor: asker(caller.actor, &call.capability),
+        actor: judged_as(caller.actor, &call.capability),
         agent: caller.agent,
         revision: caller.revision,
         capability: &call.capability,
@@ -201,4 +208,23 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
         Verdict::Blocked => May::Never,
     };
     Ok(Judged { judgement, shown: Shown::of(&attributes), may, counted: wants.counters })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    #[test]
+    fn a_call_that_is_judged_once_more_is_left_out_of_the_buckets_that_it_is_in_and_of_no_other() {
+        let at = |minutes: u64| Stamp { at: Time::from_millis(0), run: Run::ZERO.plus_ms(minutes * 60_000) };
+        let left = |counted: Option<u64>, now| without_itself([5, 7, 9], counted.map(|run| at(run).run), at(now));
+        assert_eq!(left(None, 3), [5, 7, 9], "no rule counted it when it began");
+        assert_eq!(left(Some(3), 3), [4, 6, 8]);
+        assert_eq!(left(Some(3), 4), [5, 6, 8], "it began in another minute");
+        assert_eq!(left(Some(3), 62), [5, 6, 8]);
+        assert_eq!(left(Some(3), 63), [5, 7, 8]);
+        assert_eq!(left(Some(3), 24 * 60 - 1), [5, 7, 8]);
+        assert_eq!(left(Some(3), 24 * 60), [5, 7, 9]);
+    }
 }

@@ -109,6 +109,7 @@ pub(super) fn decide(id: ExecutionId, draft: &mut Draft<'_>, command: Command) -
         Command::Rejudge { call } => rejudge(it, call)?,
         Command::Expire {} => expire(it)?,
         Command::Erase { reason } => return erase::asked(it, reason),
+        Command::ErasePayload { payload, n, reason } => return erase::one(it, payload, n, reason),
         Command::EraseRest {} => return erase::go_on(it),
     }
     advance(it)

@@ -2,10 +2,11 @@
 use super::decide::{Decider, no};
 use super::{Event, Execution, Phase, Refusal, rows};
 use crate::aggregate::{self, Member};
+use crate::bound::{Bound, Hash};
 use crate::draft::{Draft, Stop};
 use crate::id::ExecutionId;
 use crate::retention::Why;
-use crate::retention::erasing::{self, Page, Payloads};
+use crate::retention::erasing::{self, Found, Page, Payloads};
 use crate::time::Time;
 
 /// Erases the first page within another decision, and says how many payloads that were; the rest is owed.
@@ -20,6 +21,30 @@ pub(super) fn asked(it: &mut Decider<'_, '_>, reason: String) -> Result<(), Stop
         return Err(no(Refusal::ReasonWrong {}));
     }
     begin(it, Why::Asked { reason }).map(|_| ())
+}
+
+/// A person asks for one payload to go, which the `n`th record brought.
+pub(super) fn one(it: &mut Decider<'_, '_>, payload: Hash, n: u64, reason: String) -> Result<(), Stop> {
+    if !erasing::is_reason(&reason) {
+        return Err(no(Refusal::ReasonWrong {}));
+    }
+    match it.execution()?.phase {
+        Phase::Ended { payloads: Payloads::Present { .. }, .. } => {}
+        Phase::Ended { .. } => return Err(no(Refusal::Erased {})),
+        Phase::Queued { .. } | Phase::Running(_) => return Err(no(Refusal::NotEnded {})),
+    }
+    let stream = Execution::stream(it.id);
+    match erasing::find(it.draft, (stream, n), &payload, own_of)? {
+        Found::Here => it.emit(Event::PayloadErased { payload, reason }).map_err(Stop::from),
+        Found::Erased => Err(no(Refusal::Erased {})),
+        Found::None => Err(no(Refusal::PayloadUnknown {})),
+    }
+}
+
+fn own_of(event: &aggregate::Event, each: &mut dyn FnMut(&Bound)) {
+    if let aggregate::Event::Execution(event) = event {
+        rows::brings(event, each);
+    }
 }
 
 fn begin(it: &mut Decider<'_, '_>, why: Why) -> Result<usize, Stop> {
@@ -40,11 +65,7 @@ pub(super) fn go_on(it: &mut Decider<'_, '_>) -> Result<(), Stop> {
 }
 
 fn page(it: &mut Decider<'_, '_>, after: u64, why: Option<Why>) -> Result<usize, Stop> {
-    let page = erasing::page(it.draft, Execution::stream(it.id), after, |event, each| {
-        if let aggregate::Event::Execution(event) = event {
-            rows::brings(event, each);
-        }
-    })?;
+    let page = erasing::page(it.draft, Execution::stream(it.id), after, own_of)?;
     let Page { payloads, through, more } = page;
     let count = payloads.len();
     it.emit(Event::Erased { why, payloads, through, more })?;

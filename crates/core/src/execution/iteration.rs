@@ -385,6 +385,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::BudgetWarned { .. }
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}
     }

@@ -169,6 +169,7 @@ pub(super) fn of_event(id: ExecutionId, before: Option<&Execution>, event: &Even
         }
         Event::Ended { bytes, .. } => kept(before, *bytes, 1),
         Event::Erased { payloads, .. } => erased(before, payloads),
+        Event::PayloadErased { payload, .. } => vec![Row::Erased { hash: *payload }],
         Event::CancelRequested { .. }
         | Event::ProgramEnded { .. }
         | Event::IterationBound { .. }
@@ -305,6 +306,7 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::CancelRequested { .. }
         | Event::IterationStarted { .. }

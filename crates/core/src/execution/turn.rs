@@ -324,7 +324,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
             }
         }
         Event::ModelLost { charged_micro_usd, .. } => apply_lost(execution, *charged_micro_usd, run),
-        Event::CallCalled(called) => apply_called(execution, called),
+        Event::CallCalled(called) => apply_called(execution, called, run),
         Event::CallHeld(held) => change_call(execution, held.call, |call| call.apply_held(held)),
         Event::CallAllowed(allowed) => change_call(execution, allowed.call, |call| call.apply_allowed(allowed)),
         Event::CallReleased(released) => change_call(execution, released.call, Open::apply_released),
@@ -353,6 +353,7 @@ pub(super) fn apply(execution: &mut Execution, event: &Event, stamp: Stamp) {
         | Event::BudgetWarned { .. }
         | Event::ChildStarted { .. }
         | Event::ChildEnded { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}
     }
@@ -397,13 +398,13 @@ fn answered_step(output: Option<&Bound>, calls: &[Proposed], validators: u32, ru
     }
 }
 
-fn apply_called(execution: &mut Execution, called: &call::Called) {
+fn apply_called(execution: &mut Execution, called: &call::Called, run: Run) {
     let Some(iteration) = execution.iteration_mut() else { return };
     iteration.has_sandbox |= called.lease.is_some();
     match &mut iteration.step {
         Step::Acting { calls } => {
             let Some(call) = calls.iter_mut().find(|call| call.id == called.call) else { return };
-            call.apply_called(called);
+            call.apply_called(called, run);
             if call.is_first_try() && !is_list(&called.capability) {
                 execution.spent.tool_calls += 1;
             }
@@ -413,7 +414,7 @@ fn apply_called(execution: &mut Execution, called: &call::Called) {
                 *check = Check::Open { call: proposed.open() };
             }
             if let Check::Open { call } = check {
-                call.apply_called(called);
+                call.apply_called(called, run);
             }
         }
         Step::Thinking { .. } | Step::Program { .. } | Step::Closing { .. } => {}

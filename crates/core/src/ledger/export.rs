@@ -10,9 +10,11 @@
 //! No IO: whoever writes one brings the paths, and [`Check`] is given line by line.
 mod check;
 mod rotation;
+mod seal;
 
 pub use check::{Check, Checked, Found};
 pub use rotation::{KEY_ROTATED, Rotation};
+pub use seal::{SEALED, Seal};
 
 use super::head::{Signed, Signer, Verifier};
 use super::record::{Unrecordable, canonical};

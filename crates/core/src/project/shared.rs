@@ -22,6 +22,7 @@ impl Event {
             | Event::ClockStepped { .. }
             | Event::RestoreAccepted { .. }
             | Event::KeyRotated(_)
+            | Event::Sealed(_)
             | Event::KeyCreated { .. }
             | Event::KeyRevoked { .. }
             | Event::AclSet { .. }
@@ -113,6 +114,7 @@ pub(super) fn acl_rows(project: ProjectId, event: &Event, stamp: Stamp) -> Vec<R
         | Event::ClockStepped { .. }
         | Event::RestoreAccepted { .. }
         | Event::KeyRotated(_)
+        | Event::Sealed(_)
         | Event::KeyCreated { .. }
         | Event::KeyRevoked { .. }
         | Event::StateSet(_)

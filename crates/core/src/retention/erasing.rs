@@ -88,3 +88,30 @@ pub(crate) fn page(
     }
     Ok(Page { payloads, through, more: is_cut || !is_whole })
 }
+
+/// One payload among those that a record brought.
+pub(crate) enum Found {
+    Here,
+    Erased,
+    /// The record did not bring it.
+    None,
+}
+
+/// Looks for a payload that the `n`th record of a stream brought.
+pub(crate) fn find(
+    draft: &mut Draft<'_>,
+    (stream, n): (Stream, u64),
+    payload: &Hash,
+    brings: impl Fn(&Event, &mut dyn FnMut(&Bound)),
+) -> Result<Found, Unread> {
+    let records = draft.events_after(stream, n.saturating_sub(1), 1)?;
+    let mut is_its = false;
+    for (_, event) in records.iter().filter(|(place, _)| *place == n) {
+        brings(event, &mut |bound| is_its |= bound.hash == *payload);
+    }
+    Ok(match is_its {
+        false => Found::None,
+        true if draft.body(payload)?.is_none() => Found::Erased,
+        true => Found::Here,
+    })
+}

@@ -60,6 +60,7 @@ pub(super) fn decide(id: SessionId, draft: &mut Draft<'_>, command: Command) -> 
             Ok(jail::advance(id, draft)?)
         }
         Command::Erase { reason } => erase::asked(id, draft, reason),
+        Command::ErasePayload { payload, n, reason } => erase::one(id, draft, payload, n, reason),
         Command::EraseRest {} => erase::go_on(id, draft),
         Command::Expire {} => {
             let session = live(id, draft)?;

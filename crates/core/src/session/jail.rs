@@ -391,7 +391,7 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         }
         Event::CallCalled(called) => {
             if let Some(held) = session.calls.iter_mut().find(|held| held.call.id == called.call) {
-                held.call.apply_called(called);
+                held.call.apply_called(called, stamp.run);
                 held.deadline = stamp.run.plus_ms(held.timeout_ms);
             }
             if let (Some(jail), Some(_)) = (&mut session.jail, called.lease) {
@@ -417,6 +417,7 @@ pub(super) fn apply(session: &mut Session, event: &Event, stamp: Stamp) {
         | Event::Invoked { .. }
         | Event::NetworkRefused { .. }
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}
     }

@@ -115,6 +115,7 @@ pub(super) fn of_event(id: SessionId, before: Option<&Session>, event: &Event, s
         | Event::CancelRequested { .. }
         | Event::Ended { .. }
         | Event::Refused(_) => Vec::new(),
+        Event::PayloadErased { payload, .. } => vec![Row::Erased { hash: *payload }],
         Event::Erased { payloads, .. } => payloads.iter().map(|hash| Row::Erased { hash: *hash }).collect(),
     }
 }
@@ -172,6 +173,7 @@ pub(super) fn brings(event: &Event, each: &mut dyn FnMut(&Bound)) {
         | Event::NetworkRefused { .. }
         | Event::CancelRequested { .. }
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => {}
     }

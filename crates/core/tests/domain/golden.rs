@@ -39,6 +39,7 @@ fn history() -> Office {
         project::Command::RecordStep { by_ms: -3_600_000 },
         project::Command::AcceptRestore { checkpoint_size: 9, why: "a backup".into() },
         project::Command::RotateKey { rotation: office.rotation() },
+        project::Command::SealRecords { seal: office.seal() },
         project::Command::RevokeKey { key },
         project::Command::TellRefusals {},
     ] {

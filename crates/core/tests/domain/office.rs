@@ -1,7 +1,7 @@
 //! A small office to test in: one agent, one worker, and short words for the commands on one execution.
 use tenure_core::actor::Actor;
 use tenure_core::agent::Agent;
-use tenure_core::aggregate::{Command, Event, Refusal};
+use tenure_core::aggregate::{Command, Event, Refusal, Stream};
 use tenure_core::bound::Hash;
 use tenure_core::budget::{Line, Measure, Period};
 use tenure_core::call::{self, EndCall, Fence, Lease, Open, Outcome, Proposal};
@@ -16,7 +16,7 @@ use tenure_core::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, Mint,
 use tenure_core::judge::{FloorAndTools, Judge};
 use tenure_core::ledger::Signer;
 use tenure_core::ledger::canonical;
-use tenure_core::ledger::export::Rotation;
+use tenure_core::ledger::export::{Rotation, Seal};
 use tenure_core::manifest::{Manifest, Missed, Overlap, Validator};
 use tenure_core::network::{self, Traffic};
 use tenure_core::plan::{Limits, Plan, Schedule};
@@ -76,6 +76,17 @@ impl Office {
         let [old, new] = [1, 2].map(|seed| Signer::new(&[seed; 32]));
         let rotation = Rotation::sign((&old, &new), self.project, (9, Hash::of(b"root")), "yearly".into());
         rotation.expect("a small number")
+    }
+
+    /// One that the execution brought, and the record that did; of none where it was not started.
+    pub fn payload_of_its_own(&self) -> (Hash, u64) {
+        let stream = Stream::Execution(self.execution);
+        crate::retention::first_bound(self, stream).unwrap_or((Hash::of(b"none"), 1))
+    }
+
+    pub fn seal(&self) -> Seal {
+        let [file, root] = [b"file", b"root"].map(|bytes| Hash::of(bytes));
+        Seal { before: Time::from_millis(1_700_000_000_000), file, records: 3, first: 2, through: 7, size: 9, root }
     }
 
     pub fn command_project(&mut self, actor: Actor, command: project::Command) -> Result<Vec<Event>, Refusal> {

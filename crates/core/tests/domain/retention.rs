@@ -114,8 +114,48 @@ pub fn every_kind(office: &mut Office) {
     keep(office, Some(HOUR), None);
     let retention = Retention { age_ms: Some(2 * HOUR), bytes: Some(1 << 20) };
     office.command_project(OWNER, project::Command::SetRetention { retention }).expect("two hours");
+    erase_one_of_each(office);
     office.world.pass(HOUR);
     settle(office);
+}
+
+/// The first payload that a stream's records bind and that is there, with the place of its record.
+pub fn first_bound(office: &Office, stream: Stream) -> Option<(Hash, u64)> {
+    let events = office.world.memory.streams.get(&stream)?;
+    let mut found = None;
+    for (n, (_, event)) in (1..).zip(events) {
+        event.binds(&mut |hash| {
+            if found.is_none() && office.world.memory.payloads.contains_key(hash) {
+                found = Some((*hash, n));
+            }
+        });
+    }
+    found
+}
+
+/// One payload of each kind of what has ended.
+fn erase_one_of_each(office: &mut Office) {
+    let reason = || "it is private".to_string();
+    let streams: Vec<Stream> = office.world.memory.streams.keys().copied().collect();
+    for stream in streams {
+        let Some((payload, n)) = first_bound(office, stream) else { continue };
+        let command = match stream {
+            Stream::Execution(id) => match office.world.fold::<execution::Execution>(id).map(|fold| fold.phase.clone()) {
+                Some(Phase::Ended { payloads: Payloads::Present { .. }, .. }) => {
+                    Command::Execution(id, execution::Command::ErasePayload { payload, n, reason: reason() })
+                }
+                _ => continue,
+            },
+            Stream::Session(id) => match office.world.fold::<Session>(id).and_then(|session| session.ended.clone()) {
+                Some(ended) if ended.settled_at.is_some() && matches!(ended.payloads, Payloads::Present { .. }) => {
+                    Command::Session(id, session::Command::ErasePayload { payload, n, reason: reason() })
+                }
+                _ => continue,
+            },
+            _ => continue,
+        };
+        office.world.commit(OWNER, command).expect("it is its own");
+    }
 }
 
 /// What the records of an execution bind, and whether it is there.
@@ -225,6 +265,37 @@ fn a_person_erases_one_that_has_ended_once_and_with_a_reason_and_never_one_that_
     let events = office.apply(erase("it is private")).expect("it has ended");
     assert_eq!(reasons(&events), [Why::Asked { reason: "it is private".into() }]);
     assert_eq!(office.apply(erase("again")), refused(execution::Refusal::Erased {}));
+}
+
+#[test]
+fn one_payload_goes_alone_once_and_never_of_what_runs_or_was_brought_by_another() {
+    let mut office = Office::new(0);
+    let erase = |(payload, n): (Hash, u64), reason: &str| execution::Command::ErasePayload {
+        payload,
+        n,
+        reason: reason.into(),
+    };
+    let refused = |refusal| Err(Refusal::Execution(refusal));
+    begin(&mut office);
+    let running = office.payload_of_its_own();
+    assert_eq!(office.apply(erase(running, "asked")), refused(execution::Refusal::NotEnded {}));
+    turn(&mut office, &["agent.whoami"]);
+    let id = finish(&mut office);
+    let (payload, n) = office.payload_of_its_own();
+    assert_eq!(office.apply(erase((payload, n), " ")), refused(execution::Refusal::ReasonWrong {}));
+    assert_eq!(office.apply(erase((payload, n + 1), "asked")), refused(execution::Refusal::PayloadUnknown {}));
+    let other = Hash::of(b"another's");
+    assert_eq!(office.apply(erase((other, n), "asked")), refused(execution::Refusal::PayloadUnknown {}));
+    let there = |office: &Office| payloads(office, id).iter().filter(|(_, there)| *there).count();
+    let before = there(&office);
+    let events = office.apply(erase((payload, n), "asked")).expect("it has ended");
+    let gone = execution::Event::PayloadErased { payload, reason: "asked".into() };
+    assert_eq!(events, [Event::Execution(gone)]);
+    assert_eq!(there(&office), before - 1);
+    assert_eq!(office.apply(erase((payload, n), "again")), refused(execution::Refusal::Erased {}));
+    office.must(execution::Command::Erase { reason: "all of it".into() });
+    assert_eq!(there(&office), 0);
+    assert_eq!(kept_bytes(&mut office, Whose::Project), 0);
 }
 
 #[test]

@@ -4,10 +4,11 @@ use crate::programs;
 use std::fmt::Write;
 use tenure_core::actor::Actor;
 use tenure_core::aggregate::{Command, Event, Refusal, Stream};
+use tenure_core::bound::Hash;
 use tenure_core::call::Outcome;
 use tenure_core::execution::Execution;
 use tenure_core::fleet::{self, Worker};
-use tenure_core::ledger::export::Rotation;
+use tenure_core::ledger::export::{Rotation, Seal};
 use tenure_core::manifest::{Missed, Overlap};
 use tenure_core::retention::{AGE_MS_MIN, Retention};
 use tenure_core::{agent, execution, network, project};
@@ -158,6 +159,15 @@ const COMMANDS: &[(&str, Act)] = &[
         execution::Command::Expire {}
     }),
     ("erase", |_| execution::Command::Erase { reason: "it is private".into() }),
+    ("erase one payload", |office| {
+        let (payload, n) = office.payload_of_its_own();
+        execution::Command::ErasePayload { payload, n, reason: "it is private".into() }
+    }),
+    ("erase one payload that it did not bring", |_| execution::Command::ErasePayload {
+        payload: Hash::of(b"another's"),
+        n: 1,
+        reason: "it is private".into(),
+    }),
     ("erase, without a reason", |_| execution::Command::Erase { reason: String::new() }),
     ("erase the rest", |_| execution::Command::EraseRest {}),
 ];
@@ -426,7 +436,7 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
     }
     fn create(name: &str) -> Of {
         let role = tenure_core::access::Role::Operator;
-        Of::CreateKey { name: name.into(), role, hash: tenure_core::bound::Hash::of(b"key") }
+        Of::CreateKey { name: name.into(), role, hash: Hash::of(b"key") }
     }
     fn rule() -> tenure_core::state::Acl {
         let everyone = || tenure_core::state::Access::Everyone;
@@ -445,7 +455,7 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
             office
         }),
     ];
-    let commands: [(&str, Command1); 22] = [
+    let commands: [(&str, Command1); 24] = [
         ("found", |office| office.command_project(OWNER, Of::Found { name: "p".into() })),
         ("record start", |office| office.command_project(Actor::Daemon, Of::RecordStart { version: "1".into() })),
         ("set what is kept", |office| keep_for(office, AGE_MS_MIN)),
@@ -462,6 +472,14 @@ fn the_project_answers_every_command_in_every_state_as_the_table_says() {
         ("rotate the ledger's key without its word", |office| {
             let rotation = Rotation { signed_by_old: String::new(), ..office.rotation() };
             office.command_project(OWNER, Of::RotateKey { rotation })
+        }),
+        ("seal old records", |office| {
+            let seal = office.seal();
+            office.command_project(OWNER, Of::SealRecords { seal })
+        }),
+        ("seal no records", |office| {
+            let seal = Seal { records: 0, ..office.seal() };
+            office.command_project(OWNER, Of::SealRecords { seal })
         }),
         ("create key", |office| office.command_project(OWNER, create("ops"))),
         ("create key without a name", |office| office.command_project(OWNER, create(""))),

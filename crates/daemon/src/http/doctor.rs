@@ -358,6 +358,11 @@ async fn secrets(api: &ApiState, row: &AgentRow, plan: &Plan) -> Result<Vec<Chec
     let used = bound.iter().map(|binding| {
         let told = format!("bound: {} with {}", binding.capability, binding.host);
         match &vault {
+            Ok(_) if api.app.vault.is_gone(binding.secret) => {
+                let told = format!("{told}; its value is gone from the store");
+                let next = format!("`tenure secret rotate {}` gives it another", binding.name);
+                Check::not_in_force("secret", &binding.name, told, &next)
+            }
             Ok(key) => Check::in_force("secret", &binding.name, format!("{told}; the vault is open, by {key}")),
             Err(locked) => {
                 let told = format!("{told}; the vault opens nothing: {locked}");

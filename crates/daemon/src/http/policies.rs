@@ -225,7 +225,7 @@ impl<'a> Asked<'a> {
 
     fn ask(&self, policy: Digest) -> Ask<'_> {
         Ask {
-            actor: call::asker(Actor::Agent(self.row.id), self.capability),
+            actor: call::judged_as(Actor::Agent(self.row.id), self.capability),
             agent: self.row.id,
             revision: self.row.standing.revision,
             capability: self.capability,

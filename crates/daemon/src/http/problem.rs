@@ -66,6 +66,7 @@ impl From<store::Error> for Failure {
             | store::Error::KeyLost
             | store::Error::Newer { .. }
             | store::Error::Older => (Code::LedgerBroken, error.to_string()),
+            store::Error::Sealed { .. } => (Code::RecordsSealed, error.to_string()),
             store::Error::Stopped => (Code::Stopping, error.to_string()),
             store::Error::Busy { .. } | store::Error::Held { .. } => (Code::Overloaded, error.to_string()),
             // Of verify and of the look at a start, which no request asks for.
@@ -124,6 +125,7 @@ fn of_project(refusal: &project::Refusal) -> Problem {
         R::Founded {} => Code::Conflict.problem("the project is founded already"),
         R::Unfounded {} => Code::NotReady.problem("the project is not founded yet"),
         R::RotationWrong {} => Code::Conflict.problem("the change of the ledger's key is not signed by both keys"),
+        R::SealWrong {} => Code::Conflict.problem("the sealed file is none of this ledger's"),
         R::KeyNameTaken {} => Code::KeyNameTaken.problem("another live key has this name"),
         R::KeyNameWrong {} => Code::KeyNameWrong.problem("the name is empty, too long or not printable"),
         R::KeysFull {} => Code::KeysFull.problem("no more keys are kept alive at a time"),
@@ -247,6 +249,7 @@ fn of_execution(refusal: &execution::Refusal) -> Problem {
         R::NotEnded {} => Code::NotEnded.problem("it has not ended"),
         R::Erased {} => Code::Erased.problem("it was erased before"),
         R::ReasonWrong {} => Code::ReasonWrong.problem("a reason has 1 to 512 characters"),
+        R::PayloadUnknown {} => Code::PayloadUnknown.problem("the record that names it first did not bring it"),
         R::BudgetSpent { shut } => Code::BudgetSpent.problem(shut.to_string()),
         R::PlanLost {} => Code::LedgerBroken.problem("what its agent's revision runs by is not in the store"),
         R::Stale {}
@@ -269,6 +272,7 @@ fn of_session(refusal: &session::Refusal) -> Problem {
         R::NotEnded {} => Code::NotEnded.problem("it is open, or a call of it has not ended"),
         R::Erased {} => Code::Erased.problem("it was erased before"),
         R::ReasonWrong {} => Code::ReasonWrong.problem("a reason has 1 to 512 characters"),
+        R::PayloadUnknown {} => Code::PayloadUnknown.problem("the record that names it first did not bring it"),
         R::Ended { ending } => Code::SessionEnded.problem(format!("it has ended: {}", ending.as_str())),
         R::Paused { until: None } => {
             Code::SessionPaused.problem("SessionPaused: the agent is paused until a person resumes it")

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use axum::Json as Out;
 use axum::extract::State;
-use tenure_core::aggregate::Command;
+use tenure_core::aggregate::{Command, Stream};
+use tenure_core::bound::Hash;
 use tenure_core::budget::Whose;
 use tenure_core::facts::Counter;
+use tenure_core::ledger::Meta;
 use tenure_core::project::Project;
 use tenure_core::{execution, project, retention, session};
+use tenure_store::Selection;
+use tenure_store::audit::{self, Order};
 use tenure_store::rows::facts;
-use tenure_wire::api::execution::{Erase, Execution};
+use tenure_store::sql::Sql;
+use tenure_wire::api::execution::{Erase, ErasedPayload, Execution};
 use tenure_wire::api::retention::{Retention, SetRetention};
 use tenure_wire::api::session::Session;
-use tenure_wire::problem::Problem;
+use tenure_wire::problem::{Code, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -24,7 +29,11 @@ use super::executions::committed_row;
 use super::problem::{Answer, Failure};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(show, set)).routes(routes!(erase)).routes(routes!(erase_session))
+    OpenApiRouter::new()
+        .routes(routes!(show, set))
+        .routes(routes!(erase))
+        .routes(routes!(erase_session))
+        .routes(routes!(erase_payload))
 }
 
 /// How long, and how much, of ended executions and sessions is kept.
@@ -88,7 +97,53 @@ async fn erase_session(
     Ok(Out(api.shown_session(row)))
 }
 
+/// Erase one thing that an ended execution or session was told or said, by its hash as records name it. Records are looked through
+/// for the one that brought it; they stay.
+#[utoipa::path(
+    post, path = "/v1/payloads/{payload}/erase", tag = "retention", request_body = Erase,
+    params(("payload" = String, Path, description = "Its hash: 64 hexadecimal digits")),
+    responses((status = 200, body = ErasedPayload), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+)]
+async fn erase_payload(
+    State(api): State<Arc<ApiState>>,
+    Owner(caller): Owner,
+    Segment(wanted): Segment,
+    Json(Erase { reason }): Json<Erase>,
+) -> Answer<ErasedPayload> {
+    let unknown = |what: &str| Failure::from(Code::PayloadUnknown.problem(what.to_string()));
+    let payload = wanted.parse::<Hash>().map_err(|_| unknown("it is no hash of 64 hexadecimal digits"))?;
+    let meta = api.naming(payload).await?.ok_or_else(|| unknown("no record names it"))?;
+    let command = match meta.stream {
+        Stream::Execution(id) => {
+            Command::Execution(id, execution::Command::ErasePayload { payload, n: meta.n, reason })
+        }
+        Stream::Session(id) => Command::Session(id, session::Command::ErasePayload { payload, n: meta.n, reason }),
+        Stream::Project(_) | Stream::Agent(_) | Stream::Worker(_) | Stream::Secret(_) => {
+            return Err(unknown(&format!("record {} of {} brought it", meta.index, meta.stream)));
+        }
+    };
+    api.app.committer.commit(caller.actor, command).await?;
+    let (stream, status) = (meta.stream.to_string(), "erased".to_string());
+    Ok(Out(ErasedPayload { id: payload, status, stream, record: meta.index }))
+}
+
 impl ApiState {
+    /// The first record that names a payload, page by page through all of them.
+    async fn naming(&self, payload: Hash) -> Result<Option<Meta>, Failure> {
+        let reader = self.reader().background();
+        let (named, mut from) = (payload.to_string(), Some(0));
+        while let Some(at) = from {
+            let selection = Selection { about: Some(named.clone()), ..Selection::default() };
+            let read = move |sql: &mut dyn Sql| audit::records(sql, &selection, Order::OldestFirst, Some(at), 1);
+            let page = reader.read(read).await?;
+            if let Some(record) = page.records.into_iter().next() {
+                return Ok(Some(record.meta));
+            }
+            from = page.next;
+        }
+        Ok(None)
+    }
+
     async fn retention(&self) -> Result<Retention, Failure> {
         let project = self.app.committer.project();
         let macs = self.reader().macs().clone();

@@ -69,12 +69,12 @@ async fn keep(
     let vault = &api.app.vault;
     let _turn = vault.turn().await;
     let sealed = vault.seal(id, version, bytes).map_err(locked)?;
-    vault.remember(id, name, version, Zeroizing::new(bytes.to_vec()));
+    vault.remember(id, name, version, Zeroizing::new(bytes.to_vec())).await;
     let payload = api.app.committer.sealed_payload(sealed);
     let committed = api.app.committer.commit(actor, Command::Secret(id, command(payload))).await;
     // Of what the store failed at nobody knows: then it is scrubbed until the daemon starts anew.
     if matches!(committed, Err(commit::Error::Refused(_))) {
-        vault.forget(id, version);
+        vault.forget(id, version).await;
     }
     committed?;
     Ok(())
@@ -256,7 +256,11 @@ impl ApiState {
         };
         Ok(KeptSecret {
             id: row.id,
-            status: if row.sealed.is_some() { SecretStatus::Live } else { SecretStatus::Revoked },
+            status: match row.sealed {
+                None => SecretStatus::Revoked,
+                Some(_) if self.app.vault.is_gone(row.id) => SecretStatus::Lost,
+                Some(_) => SecretStatus::Live,
+            },
             version: row.version,
             set_at: row.set_at.into(),
             changed_at: row.changed_at.into(),

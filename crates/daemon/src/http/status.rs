@@ -157,6 +157,15 @@ fn unusable(api: &ApiState, worker: Option<&Worker>) -> Vec<Unusable> {
     if let Err(locked) = api.app.vault.state() {
         found.push(item("secrets", &locked.why, Some(&locked.next)));
     }
+    let gone = api.app.vault.gone();
+    if gone > 0 {
+        let what = format!("the values of {gone} are gone from the store, and nothing can use them");
+        found.push(item(
+            "secrets",
+            &what,
+            Some("`tenure secret list` names them; `tenure secret rotate NAME` gives one another"),
+        ));
+    }
     for sink in sinks(api) {
         if let Some(why) = sink.failing {
             let what = format!("audit sink {}", sink.kind);

@@ -2,7 +2,7 @@
 //! calls themselves. Must never write, and never hold more than a page.
 use crate::app::App;
 use crate::records::{Error, ReadTxn, found};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tenure_core::actor::Actor;
 use tenure_core::call::{CallRow, Holder};
@@ -99,7 +99,7 @@ fn first_id(since: Time) -> CallId {
 #[derive(Default)]
 struct Known {
     holders: HashMap<Holder, Option<Arc<Asker>>>,
-    counts: HashMap<(AgentId, String), VecDeque<(i64, u64)>>,
+    counts: HashMap<(AgentId, String), BTreeMap<i64, u64>>,
     /// Of the call before.
     level: Option<(Holder, String)>,
     /// When the call before it was: one that still waits says no time of its own.
@@ -169,9 +169,9 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
     known.last = at;
     let attributes: Option<Attributes> = found(txn.json(row.attributes))?;
     let actor = if row.validator { Actor::Validator } else { Actor::Agent(asker.agent) };
-    let actor = tenure_core::call::asker(actor, &row.capability);
+    let actor = tenure_core::call::judged_as(actor, &row.capability);
     let unbound = fate == Fate::Blocked && is_unbound(txn, asker.agent, &row.capability, attributes.as_ref())?;
-    let counters = known.count(asker.agent, &row.capability, at, row.called_at.is_some());
+    let counters = known.count((asker.agent, &row.capability), row.id.minted_at(), at, row.called_at.is_some());
     Ok(Some(RecordedCall {
         call: row.id,
         agent: asker.agent,
@@ -231,27 +231,24 @@ impl Known {
         }
     }
 
-    /// Of the calls before it that began: by the minute, so that a day of one agent and capability takes little.
-    fn count(&mut self, agent: AgentId, capability: &str, at: Time, began: bool) -> Counters {
+    /// Of the calls before it that began: by the minute, so that a day of one agent and capability takes little. Calls come in the order
+    /// in which they were asked for, and one that waited for people began later than some that come after it: each counts where it
+    /// began. Those that began while it waited come after it, and are not among its own.
+    fn count(&mut self, (agent, capability): (AgentId, &str), asked: Time, at: Time, began: bool) -> Counters {
         let minutes = self.counts.entry((agent, capability.to_string())).or_default();
-        let now = at.millis().div_euclid(MINUTE_MS);
-        while minutes.front().is_some_and(|(minute, _)| now - minute >= DAY_MINUTES) {
-            minutes.pop_front();
-        }
-        let within = |span| {
-            let recent = minutes.iter().rev().take_while(|(minute, _)| now - minute < span);
-            recent.map(|(_, count)| count).sum::<u64>()
-        };
+        let minute = |time: Time| time.millis().div_euclid(MINUTE_MS);
+        let now = minute(at);
+        // None that is still to come began before it was asked for.
+        *minutes = minutes.split_off(&(minute(asked.min(at)) - DAY_MINUTES + 1));
+        let within = |span: i64| minutes.range(now - span + 1..=now).map(|(_, count)| count).sum::<u64>();
         let counters = Counters {
             calls_minute: within(1),
             calls_hour: within(HOUR_MINUTES),
             calls_day: within(DAY_MINUTES),
             ..Counters::default()
         };
-        match minutes.back_mut() {
-            Some((minute, count)) if began && *minute >= now => *count += 1,
-            Some(_) | None if began => minutes.push_back((now, 1)),
-            Some(_) | None => {}
+        if began {
+            *minutes.entry(now).or_default() += 1;
         }
         counters
     }
@@ -275,4 +272,27 @@ fn asker(txn: &mut ReadTxn<'_>, holder: Holder) -> Result<Option<Asker>, Error> 
     let Some(plan) = found(txn.plan(agent, revision))? else { return Ok(None) };
     let tools = plan.tools.clone().into();
     Ok(Some(Asker { agent, agent_name, revision, trigger, opener, plan, tools }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_waited_counts_where_it_began_and_keeps_no_other_from_being_counted() {
+        let (mut known, agent) = (Known::default(), AgentId::mint(&mut Mint::new(Time::from_millis(0), 1)));
+        let at = |minute: i64| Time::from_millis(minute * MINUTE_MS);
+        let mut count = |asked, began_at, began| {
+            let Counters { calls_minute, calls_hour, calls_day, .. } =
+                known.count((agent, "process.run"), at(asked), at(began_at), began);
+            [calls_minute, calls_hour, calls_day]
+        };
+        let days = 2 * DAY_MINUTES;
+        assert_eq!(count(0, 0, true), [0, 0, 0]);
+        assert_eq!(count(1, days, true), [0, 0, 0], "it waited for two days");
+        assert_eq!(count(2, 2, true), [0, 1, 1], "the first alone began before it");
+        assert_eq!(count(2, 2, false), [1, 2, 2], "one that never began is not counted");
+        assert_eq!(count(3, 70, true), [0, 0, 2]);
+        assert_eq!(count(days + 1, days + 1, true), [0, 1, 1], "the one that waited");
+    }
 }

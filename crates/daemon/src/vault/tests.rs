@@ -11,7 +11,7 @@ const VALUE: &[u8] = b"a value of a secret";
 async fn set(app: &Arc<App>, name: &str) -> SecretId {
     let id = app.committer.mint_secret();
     let sealed = app.vault.seal(id, 1, VALUE).unwrap();
-    app.vault.remember(id, name, 1, Zeroizing::new(VALUE.to_vec()));
+    app.vault.remember(id, name, 1, Zeroizing::new(VALUE.to_vec())).await;
     let sealed = app.committer.sealed_payload(sealed);
     let set = secret::Command::Set { name: name.to_string(), sealed };
     app.committer.commit(OWNER, Command::Secret(id, set)).await.unwrap();
@@ -102,11 +102,35 @@ async fn a_value_is_in_no_payload_and_stays_scrubbed_once_it_was_rotated_or_revo
     let id = set(&app, "github").await;
     assert_eq!(app.committer.payload(VALUE.to_vec()).bytes(), b"[secret github]");
     let sealed = app.vault.seal(id, 2, b"another value").unwrap();
-    app.vault.remember(id, "github", 2, Zeroizing::new(b"another value".to_vec()));
+    app.vault.remember(id, "github", 2, Zeroizing::new(b"another value".to_vec())).await;
     let rotate = secret::Command::Rotate { version: 2, sealed: app.committer.sealed_payload(sealed) };
     app.committer.commit(OWNER, Command::Secret(id, rotate)).await.unwrap();
     app.committer.commit(OWNER, Command::Secret(id, secret::Command::Revoke {})).await.unwrap();
     for value in [VALUE, b"another value"] {
         assert_eq!(app.committer.payload(value.to_vec()).bytes(), b"[secret github]");
     }
+}
+
+#[tokio::test]
+async fn a_secret_whose_value_is_gone_is_unusable_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, _store) = app(folder.path());
+    found(&app).await;
+    unlock(&app, KeySource::Made, folder.path()).await.unwrap();
+    let kept = set(&app, "github").await;
+    // One that is too large for a row is a file.
+    let (id, value) = (app.committer.mint_secret(), vec![b'v'; 64 * 1024]);
+    let sealed = app.committer.sealed_payload(app.vault.seal(id, 1, &value).unwrap());
+    let hash = sealed.bound().hash.to_string();
+    let set = secret::Command::Set { name: "large".to_string(), sealed };
+    app.committer.commit(OWNER, Command::Secret(id, set)).await.unwrap();
+    unlock(&app, KeySource::Made, folder.path()).await.unwrap();
+    assert!(!app.vault.is_gone(id) && app.vault.scrubber().finds(&value), "the control");
+    std::fs::remove_file(folder.path().join("blobs").join(&hash[..2]).join(&hash)).unwrap();
+    unlock(&app, KeySource::Made, folder.path()).await.unwrap();
+    assert!(app.vault.state().is_ok() && app.vault.is_gone(id) && !app.vault.is_gone(kept));
+    assert!(app.vault.scrubber().finds(VALUE) && app.vault.gone() == 1);
+    assert!(app.vault.seal(kept, 2, VALUE).is_ok(), "others are set and used");
+    app.vault.remember(id, "large", 2, Zeroizing::new(b"another value".to_vec())).await;
+    assert!(!app.vault.is_gone(id), "until it has another");
 }

@@ -166,6 +166,19 @@ fn condition() -> impl Strategy<Value = &'static str> {
         "action in Action::\"effects:none\"",
         "resource == Project::\"default\" && context.actor == \"agent\"",
         "[context, context].contains(context)",
+        "context has path && context.path like \"*a*/*b\"",
+        "context has key && [\"a\", \"c\"].contains(context.key)",
+        "context has words && context.words.containsAny([\"-rf\", \"-x\"])",
+        "context has words && context.words.containsAll([\"-rf\", \"/\"])",
+        "context has command && !(context.command like \"ls*\")",
+        "3 > context.calls_hour && 1 != context.calls_hour",
+        "context.minute > 59 || context.hour == 7",
+        "if context has input.offset then context.input.offset >= 3 else false",
+        "context has input.recursive && context.input.recursive == true",
+        "context has level || (context has trigger && context.trigger != \"manual\")",
+        "context has host && context has bytes && context.bytes == context.bytes + 0",
+        "context has input.url && context.input.url like \"https://a*\"",
+        "context has argv0 && context.argv0 == context.program",
     ])
 }
 

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::sql::stored::{Stored, table};
 use crate::sql::{Cell, Sql};
 use tenure_core::call::{CallRow, Holder};
+use tenure_core::capability::mcp::{Method, PREFIX};
 use tenure_core::id::{CallId, ExecutionId};
 use tenure_core::row::CallChange;
 use tenure_core::time::Time;
@@ -131,8 +132,13 @@ pub fn of_turn(sql: &mut dyn Sql, execution: ExecutionId, iteration: u32, turn: 
 /// The database's.
 pub fn of_lists(sql: &mut dyn Sql, holder: Holder, iteration: Option<u32>, limit: u32) -> Result<Vec<CallRow>, Error> {
     let text = CallRow::select(
-        "WHERE holder = $1 AND iteration = $2 AND capability LIKE 'mcp.%/list' AND state IN ('ended', 'blocked') \
-        ORDER BY id DESC LIMIT $3",
+        // A server's name has no dot: what comes after the second is what it was asked, and a tool's name may end as a list's does.
+        &format!(
+            "WHERE holder = $1 AND iteration = $2 AND substr(capability, 1, 4) = '{PREFIX}' \
+             AND substr(capability, 5 + instr(substr(capability, 5), '.')) IN ('{}') AND state IN ('ended', 'blocked') \
+             ORDER BY id DESC LIMIT $3",
+            Method::LISTS.map(Method::as_str).join("', '")
+        ),
     );
     let cells = [Cell::Text(&holder.to_string()), Cell::Int(iteration.unwrap_or(0).into()), Cell::Int(limit.into())];
     sql.all(&text, &cells, CallRow::read)

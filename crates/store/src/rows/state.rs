@@ -5,6 +5,7 @@ use super::macs::{Authority, Unverified};
 use crate::Error;
 use crate::events::{Recorded, recorded};
 use crate::payload;
+use crate::sealed::Bodies;
 use crate::sql::stored::table;
 use crate::sql::{Cell, Columns, Sql, Walk};
 use std::collections::BTreeSet;
@@ -211,16 +212,19 @@ pub(crate) fn expiring(sql: &mut dyn Sql, home: Home, limit: u32) -> Result<Vec<
 pub fn changes(sql: &mut dyn Sql, home: Home, after: Option<u64>, limit: u32) -> Result<Vec<Recorded>, Error> {
     const OF_STATE: &str = "kind IN ('state.set', 'state.deleted', 'state.expired')";
     let home = home.to_string();
+    let bodies = Bodies::of(sql);
     match after {
         Some(after) => {
             let text =
                 format!("SELECT body FROM ledger WHERE stream = $1 AND {OF_STATE} AND idx > $2 ORDER BY idx LIMIT $3");
             let after = i64::try_from(after).unwrap_or(i64::MAX);
-            sql.all(&text, &[Cell::Text(&home), Cell::Int(after), Cell::Int(limit.into())], recorded)
+            sql.all(&text, &[Cell::Text(&home), Cell::Int(after), Cell::Int(limit.into())], |row| {
+                recorded(&bodies, row)
+            })
         }
         None => {
             let text = format!("SELECT body FROM ledger WHERE stream = $1 AND {OF_STATE} ORDER BY idx DESC LIMIT 1");
-            sql.all(&text, &[Cell::Text(&home)], recorded)
+            sql.all(&text, &[Cell::Text(&home)], |row| recorded(&bodies, row))
         }
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ const GROWTH_BYTES: i32 = 1 << 20;
 #[derive(Debug)]
 pub struct Sqlite {
     connection: Connection,
+    folder: Option<PathBuf>,
 }
 
 impl Sqlite {
@@ -38,7 +39,7 @@ impl Sqlite {
     /// Where the file cannot be opened as a database.
     pub fn open(path: &Path) -> Result<Sqlite, Error> {
         let connection = Connection::open(path).map_err(|error| failure("opening the database", &error))?;
-        let sqlite = Sqlite { connection };
+        let sqlite = Sqlite { connection, folder: path.parent().map(Path::to_path_buf) };
         sqlite.moves_log_when_closed(false)?;
         Ok(sqlite)
     }
@@ -69,7 +70,7 @@ impl Sqlite {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(path, flags).map_err(|error| failure("opening the database", &error))?;
-        let sqlite = Sqlite { connection };
+        let sqlite = Sqlite { connection, folder: path.parent().map(Path::to_path_buf) };
         sqlite.set("cache_size", "-1024")?;
         sqlite.prepare_connection()
     }
@@ -82,7 +83,7 @@ impl Sqlite {
     pub fn open_temporary() -> Result<Sqlite, Error> {
         // Were the setting of `prepare_connection` made before, this would lie in memory.
         let connection = Connection::open("").map_err(|error| failure("opening a temporary database", &error))?;
-        let sqlite = Sqlite { connection };
+        let sqlite = Sqlite { connection, folder: None };
         sqlite.set("journal_mode", "MEMORY")?;
         sqlite.set("cache_size", "-8192")?;
         sqlite.prepare_connection()
@@ -164,6 +165,14 @@ impl Sqlite {
         cut.map(|busy| busy == 0).map_err(|error| failure("cutting the log", &error))
     }
 
+    /// Gives free pages back to the file system. It takes as much room again while it works.
+    ///
+    /// # Errors
+    /// The database's; then it is as it was.
+    pub(crate) fn give_room_back(&mut self) -> Result<(), Error> {
+        self.connection.execute_batch("VACUUM").map_err(|error| failure("giving room back", &error))
+    }
+
     /// Ends whatever statement runs with `Interrupted` once `over` says so; it is asked again and again meanwhile.
     ///
     /// # Errors
@@ -243,6 +252,10 @@ impl Sql for Sqlite {
             }
         }
         Ok(())
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     fn is_idle(&self) -> bool {

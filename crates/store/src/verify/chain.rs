@@ -2,13 +2,17 @@
 //! transaction of its own.
 use super::findings::Findings;
 use super::replay::Replay;
-use super::{Between, Report, Witness};
+use super::{Between, Report, SealedFile, Witness};
 use crate::Error;
+use crate::sealed::{self, Bodies, Stub};
 use crate::sql::{Cell, Sql, Walk};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 use tenure_core::aggregate::{Event, Stream};
 use tenure_core::bound::Hash;
+use tenure_core::ledger::export::Seal;
 use tenure_core::ledger::{self, Frontier, Head, Meta, NOTHING_BEFORE, Signed, Verifier};
 use tenure_core::project;
 
@@ -158,11 +162,19 @@ pub(crate) struct Walker<'a> {
     outside_met: bool,
     /// Sizes of outside heads that were given up by a recorded command.
     accepted: Vec<u64>,
+    bodies: Bodies,
+    /// Records whose bodies are in each sealed file, and the first of them.
+    sealed: BTreeMap<Hash, (u64, u64)>,
+    /// What records say of sealed files.
+    seals: Vec<Seal>,
 }
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(sql: &'a mut dyn Sql, moment: Moment, findings: Findings) -> Walker<'a> {
         Walker {
+            bodies: Bodies::of(sql),
+            sealed: BTreeMap::new(),
+            seals: Vec::new(),
             sql,
             moment,
             findings,
@@ -191,6 +203,13 @@ impl<'a> Walker<'a> {
         }
         self.close_chain();
         self.compare_outside();
+        self.compare_seals();
+        let sealed = self.sealed.iter().map(|(file, (records, _))| SealedFile {
+            name: sealed::file_name(file),
+            records: *records,
+            is_here: self.bodies.has(file),
+        });
+        let sealed = sealed.collect();
         let replay = replay.map(|replay| replay.finish(&mut self.findings)).transpose()?;
         let witness = match self.moment.outside {
             None => Witness::None,
@@ -201,14 +220,15 @@ impl<'a> Walker<'a> {
             root: self.frontier.root(),
             witness,
             replay,
+            sealed,
             findings: self.findings,
             took: Duration::ZERO,
         })
     }
 
     fn record(&mut self, page: &Page, row: &Stored) -> Option<(Meta, Event)> {
-        let (index, body) = (row.index, &page.bodies[row.body.clone()]);
-        let leaf = ledger::leaf(body);
+        let (index, stored) = (row.index, &page.bodies[row.body.clone()]);
+        let (leaf, body) = self.body(row, stored);
         let gap = index != self.next;
         if gap {
             let (at, what) = match index.saturating_sub(self.next) {
@@ -218,22 +238,74 @@ impl<'a> Walker<'a> {
             };
             self.findings.add(Some(at), None, what);
         }
-        let read = ledger::read(body);
-        match &read {
-            Ok((meta, _)) => self.place(row, &page.project, meta, gap),
-            Err(why) => self.findings.add(Some(index), row.stream.parse().ok(), why.clone()),
-        }
+        let read = body.and_then(|body| match ledger::read(&body) {
+            Ok((meta, event)) => {
+                self.place(row, &page.project, &meta, gap);
+                Some((meta, event))
+            }
+            Err(why) => {
+                self.findings.add(Some(index), row.stream.parse().ok(), why);
+                None
+            }
+        });
         self.frontier.push(leaf);
         self.next = index.saturating_add(1);
-        self.last = (leaf, read.as_ref().ok().map(|(meta, _)| meta.stream));
+        self.last = (leaf, read.as_ref().map(|(meta, _)| meta.stream));
         if let Some(head) = self.moment.outside.filter(|head| head.size == self.frontier.size()) {
             self.outside_met = head.root == self.frontier.root() && head.last == leaf;
         }
-        let (meta, event) = read.ok()?;
+        let (meta, event) = read?;
+        if let Event::Project(project::Event::Sealed(seal)) = &event {
+            self.seals.push(seal.clone());
+        }
         if let Event::Project(project::Event::RestoreAccepted { checkpoint_size, .. }) = &event {
             self.accepted.push(*checkpoint_size);
         }
         Some((meta, event))
+    }
+
+    /// The leaf of a record, and its body where it is here.
+    fn body<'p>(&mut self, row: &Stored, stored: &'p [u8]) -> (Hash, Option<Cow<'p, [u8]>>) {
+        let stub = match Stub::read(stored) {
+            Ok(None) => return (ledger::leaf(stored), Some(Cow::Borrowed(stored))),
+            Ok(Some(stub)) => stub,
+            Err(error) => {
+                self.findings.add(Some(row.index), row.stream.parse().ok(), error.to_string());
+                return (ledger::leaf(stored), None);
+            }
+        };
+        let counted = self.sealed.entry(stub.file).or_insert((0, row.index));
+        counted.0 += 1;
+        match self.bodies.read(stored) {
+            Ok(body) => (stub.leaf, Some(body)),
+            Err(Error::Sealed { .. }) => (stub.leaf, None),
+            Err(error) => {
+                let what = match error {
+                    Error::Corrupt { what } => what,
+                    other => other.to_string(),
+                };
+                self.findings.add(Some(row.index), row.stream.parse().ok(), what);
+                (stub.leaf, None)
+            }
+        }
+    }
+
+    /// Was each record that is said to be sealed sealed by a record after it, and are they as many as that says?
+    fn compare_seals(&mut self) {
+        for (file, (records, first)) in &self.sealed {
+            let name = sealed::file_name(file);
+            let what = match self.seals.iter().find(|seal| seal.file == *file) {
+                Some(seal) if seal.records == *records && seal.first == *first => continue,
+                Some(seal) => format!("{records} records are in {name}, and {} were sealed into it", seal.records),
+                None => format!("stands as if it were sealed into {name}, and no record says so"),
+            };
+            self.findings.add(Some(*first), None, what);
+        }
+        for seal in self.seals.iter().filter(|seal| !self.sealed.contains_key(&seal.file)) {
+            let what =
+                format!("no record is in {}, and {} were sealed into it", sealed::file_name(&seal.file), seal.records);
+            self.findings.add(Some(seal.first), None, what);
+        }
     }
 
     /// Does the record stand where its own bytes say, after the record that they name?

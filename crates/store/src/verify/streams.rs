@@ -108,8 +108,10 @@ impl Streams {
         findings: &mut Findings,
     ) -> Result<(), Error> {
         let stream = meta.stream;
-        if let (Event::Execution(execution::Event::Erased { .. }), Some(State::Ended { n })) =
-            (event, self.states.get(&stream))
+        if let (
+            Event::Execution(execution::Event::Erased { .. } | execution::Event::PayloadErased { .. }),
+            Some(State::Ended { n }),
+        ) = (event, self.states.get(&stream))
             && let Some(open) = findings.readable(Open::again(records, stream, *n), "an ended execution")?
         {
             self.states.insert(stream, State::Open(Box::new(open)));
@@ -241,7 +243,7 @@ impl Streams {
 }
 
 /// What it started may outlive it, and ends on its stream too; and what it bound may be erased by and by.
-fn has_ended(fold: Option<&Fold>) -> bool {
+pub(crate) fn has_ended(fold: Option<&Fold>) -> bool {
     let Some(execution) = fold.and_then(Fold::as_a::<Execution>) else { return false };
     match execution.phase {
         Phase::Ended { payloads: Payloads::Erasing { .. }, .. } | Phase::Queued { .. } | Phase::Running(_) => false,
@@ -309,6 +311,7 @@ impl Open {
                 }
             }
             E::Erased { .. }
+            | E::PayloadErased { .. }
             | E::Started { .. }
             | E::CancelRequested { .. }
             | E::IterationStarted { .. }

@@ -14,7 +14,8 @@ use crate::payload::Blobs;
 use crate::sql::Sql;
 use crate::store::begin;
 use crate::txn::{Batch, Txn, rekey_snapshots};
-use crate::{Error, keys, rows};
+use crate::{Error, keys, rows, sealed};
+use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 use tenure_core::actor::Actor;
@@ -39,41 +40,48 @@ pub struct Rotated {
 /// # Errors
 /// `Held` while a daemon has it; what `Store::open` refuses; `Corrupt` where the head outside is not on the chain.
 pub fn rotate_key(dir: &Path, actor: Actor, at: Time, why: &str) -> Result<Rotated, Error> {
-    let folder = Folder { root: dir.to_path_buf() };
-    folder.exists()?;
-    let _lock = folder.hold()?;
-    let (mut sql, signer) = begin(&folder)?;
-    let chain = Chain::load(&mut sql, &signer.verifier())?;
-    let known = keys::follow(&mut sql, signer.verifier())?;
-    let checkpoint = chain::compare(&mut sql, &chain.end, checkpoint::read(&folder.head(), &known)?.as_ref())?;
-    if let Checkpoint::Restored(_) = checkpoint {
-        return Err(Error::corrupt("the head outside the database is not on its chain; start the daemon first"));
-    }
-    let next = folder.make_next_key()?;
-    let (old, new) = (signer.verifier().to_hex(), next.verifier());
-    let mut state = WriterState {
-        cache: Cache::new(64),
-        plans: Plans::default(),
-        blobs: Blobs::new(folder.blobs()),
-        pending_head: None,
-        published: Instant::now(),
-        lengthen_after: None,
-        has_erased: false,
-        head: HeadFile::new(folder.head(), &checkpoint),
-        folder: folder.clone(),
-        sql,
-        chain,
-        signer,
-        pace: None,
-    };
+    let (_lock, mut state) = WriterState::alone(dir)?;
+    let next = state.folder.make_next_key()?;
+    let (old, new) = (state.signer.verifier().to_hex(), next.verifier());
     let index = state.rotate(next, actor, at, why)?;
-    folder.adopt_next_key()?;
-    folder.publish(&new)?;
+    state.folder.adopt_next_key()?;
+    state.folder.publish(&new)?;
     state.end();
     Ok(Rotated { old, new: new.to_hex(), index })
 }
 
 impl WriterState {
+    /// Of a directory that no daemon has, for as long as the file is held.
+    pub(super) fn alone(dir: &Path) -> Result<(File, WriterState), Error> {
+        let folder = Folder { root: dir.to_path_buf() };
+        folder.exists()?;
+        let lock = folder.hold()?;
+        let (mut sql, signer) = begin(&folder)?;
+        let chain = Chain::load(&mut sql, &signer.verifier())?;
+        let known = keys::follow(&mut sql, signer.verifier())?;
+        let checkpoint = chain::compare(&mut sql, &chain.end, checkpoint::read(&folder.head(), &known)?.as_ref())?;
+        if let Checkpoint::Restored(_) = checkpoint {
+            return Err(Error::corrupt("the head outside the database is not on its chain; start the daemon first"));
+        }
+        sealed::settle(&folder, &mut sql)?;
+        let state = WriterState {
+            cache: Cache::new(64),
+            plans: Plans::default(),
+            blobs: Blobs::new(folder.blobs()),
+            pending_head: None,
+            published: Instant::now(),
+            lengthen_after: None,
+            has_erased: false,
+            head: HeadFile::new(folder.head(), &checkpoint),
+            folder,
+            sql,
+            chain,
+            signer,
+            pace: None,
+        };
+        Ok((lock, state))
+    }
+
     fn rotate(&mut self, next: Signer, actor: Actor, at: Time, why: &str) -> Result<u64, Error> {
         let Some(project) = self.chain.end.project else {
             return Err(Error::corrupt("the ledger is empty: start the daemon once before its key changes"));
@@ -81,24 +89,37 @@ impl WriterState {
         let (size, root) = (self.chain.end.size, self.chain.frontier.root());
         let rotation = Rotation::sign((&self.signer, &next), project, (size, root), why.to_string());
         let rotation = rotation.map_err(|error| Error::invariant(error.to_string()))?;
-        let mut seed = [0u8; 16];
-        getrandom::fill(&mut seed).map_err(|error| Error::invariant(error.to_string()))?;
         self.sql.execute("BEGIN IMMEDIATE", &[])?;
         let mut batch = Batch::new(self.chain.end);
-        let stamp = Stamp { at, run: self.chain.end.stamp.run };
-        let context = DecisionContext { actor, stamp, seed: u128::from_be_bytes(seed), judge: &FloorAndTools };
-        let command = Command::Project(project, project::Command::RotateKey { rotation });
-        let macs = self.signer.macs();
-        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, macs, &mut batch);
-        match transact(&mut txn, context, command)? {
-            Ok(_) => txn.keep()?,
-            Err(refusal) => return Err(Error::invariant(format!("the ledger refuses: {}", refusal.code()))),
-        }
+        self.decide_alone(
+            &mut batch,
+            (actor, at),
+            Command::Project(project, project::Command::RotateKey { rotation }),
+        )?;
         rows::rekey(&mut self.sql, self.signer.macs(), next.macs())?;
         rekey_snapshots(&mut self.sql, self.signer.macs(), next.macs())?;
         self.signer = next;
         let done = self.commit(&mut batch)?;
         self.committed(done, batch, &mut None);
         Ok(size)
+    }
+
+    /// Runs one command in the open transaction of a batch.
+    pub(super) fn decide_alone(
+        &mut self,
+        batch: &mut Batch,
+        (actor, at): (Actor, Time),
+        command: Command,
+    ) -> Result<(), Error> {
+        let mut seed = [0u8; 16];
+        getrandom::fill(&mut seed).map_err(|error| Error::invariant(error.to_string()))?;
+        let stamp = Stamp { at, run: self.chain.end.stamp.run };
+        let context = DecisionContext { actor, stamp, seed: u128::from_be_bytes(seed), judge: &FloorAndTools };
+        let macs = self.signer.macs();
+        let mut txn = Txn::new(&mut self.sql, &mut self.cache, &mut self.plans, &self.blobs, macs, batch);
+        match transact(&mut txn, context, command)? {
+            Ok(_) => txn.keep(),
+            Err(refusal) => Err(Error::invariant(format!("the ledger refuses: {}", refusal.code()))),
+        }
     }
 }

@@ -11,6 +11,7 @@ mod authority;
 mod beside;
 mod export;
 mod rotation;
+mod seal;
 mod readers;
 mod refused;
 #[expect(dead_code, reason = "the example `ledger_rate` uses the rest")]

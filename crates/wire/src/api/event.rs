@@ -261,6 +261,9 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// One thing that it was told or said is erased.
+    #[serde(rename = "execution.payload_erased")]
+    PayloadErased { payload: String, reason: String },
     /// What it was told and said is erased; `more`: the rest follows.
     #[serde(rename = "execution.erased")]
     Erased {
@@ -367,6 +370,7 @@ fn iteration_of(event: &Event) -> Option<u32> {
         | Event::CallBlocked { .. }
         | Event::CallEnded(_)
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => None,
     }
@@ -439,6 +443,9 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::IterationCompleted { .. } => What::IterationCompleted {},
         Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_from_one(&cause.to_word()) },
         Event::Ended { ending, .. } => ended(ending),
+        Event::PayloadErased { payload, reason } => {
+            What::PayloadErased { payload: payload.to_string(), reason: reason.clone() }
+        }
         Event::Erased { payloads, more, .. } => What::Erased { payloads: payloads.len() as u64, more: *more },
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
@@ -502,6 +509,7 @@ fn model_what(event: &Event, stamp: Stamp) -> What {
         | Event::IterationCompleted { .. }
         | Event::IterationFailed { .. }
         | Event::Ended { .. }
+        | Event::PayloadErased { .. }
         | Event::Erased { .. }
         | Event::Refused(_) => unreachable!("invariant: only model events come here"),
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strum::IntoEnumIterator;
+use tenure_core::bound::Hash;
 use tenure_core::capability::Shown;
 use tenure_core::execution::{Reason, Status, Trigger};
 use tenure_core::id::{AgentId, CallId, ExecutionId};
@@ -126,6 +127,21 @@ pub struct Erase {
     /// Stays in the ledger; at most 512 characters.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 512))]
     pub reason: String,
+}
+
+/// One payload that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ErasedPayload {
+    /// Its hash, as its records name it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: Hash,
+    /// `erased`.
+    pub status: String,
+    /// The execution or session that brought it.
+    pub stream: String,
+    /// The record that brought it.
+    pub record: u64,
 }
 
 /// The body of a cancel; it may be left out.

@@ -66,6 +66,8 @@ pub struct BindSecret {
 #[serde(rename_all = "snake_case")]
 pub enum SecretStatus {
     Live,
+    /// Its value is gone from the store: nothing can use it until it has another.
+    Lost,
     Revoked,
 }
 
@@ -73,6 +75,7 @@ impl SecretStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             SecretStatus::Live => "live",
+            SecretStatus::Lost => "lost",
             SecretStatus::Revoked => "revoked",
         }
     }

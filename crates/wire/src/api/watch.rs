@@ -228,6 +228,7 @@ fn of_execution(told: WatchEvent, event: &execution::Event) -> WatchEvent {
         E::IterationFailed { cause, .. } => told.told(cause_from_one(&cause.to_word())),
         E::BudgetWarned { budget, used, limit } => told.told(format!("{used} of {limit} {budget}")),
         E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
+        E::PayloadErased { payload, reason } => told.told(format!("{reason}: {payload}")),
         E::Erased { why, payloads, .. } => told.told(erased(why.as_ref(), payloads.len())),
         E::Ended { ending, .. } => {
             let (outcome, detail) = match ending {
@@ -276,6 +277,7 @@ fn of_session(told: WatchEvent, event: &session::Event) -> WatchEvent {
         E::CallEnded(ended) => told.ended(ended),
         E::CancelRequested { call, by } => WatchEvent { call: Some(*call), ..told.told(format!("by {by}")) },
         E::NetworkRefused { refusal, .. } => told.told(format!("{}:{} ({})", refusal.host, refusal.port, refusal.rule)),
+        E::PayloadErased { payload, reason } => told.told(format!("{reason}: {payload}")),
         E::Erased { why, payloads, .. } => told.told(erased(why.as_ref(), payloads.len())),
         E::Unbound { why, .. } | E::JailLost { why, .. } | E::Releasing { why, .. } => told.told(why.clone()),
         E::Bound { .. } | E::Yielding { .. } | E::Released { .. } => told,

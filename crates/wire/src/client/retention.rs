@@ -2,7 +2,7 @@
 use http::Method;
 
 use super::{Body, Client, Error, path};
-use crate::api::execution::{Erase, Execution};
+use crate::api::execution::{Erase, ErasedPayload, Execution};
 use crate::api::retention::{Retention, SetRetention};
 use crate::api::session::Session;
 
@@ -18,6 +18,12 @@ impl Client {
     /// Erases what an ended execution was told and said.
     pub async fn erase_execution(&self, execution: &str, erase: &Erase) -> Result<Execution, Error> {
         let path = path(&["executions", execution, "erase"], &[]);
+        self.json(Method::POST, &path, Some(Body::json(erase)), None).await
+    }
+
+    /// Erases one payload that an ended execution or session brought.
+    pub async fn erase_payload(&self, payload: &str, erase: &Erase) -> Result<ErasedPayload, Error> {
+        let path = path(&["payloads", payload, "erase"], &[]);
         self.json(Method::POST, &path, Some(Body::json(erase)), None).await
     }
 

@@ -1,7 +1,7 @@
 //! `tenure audit consistency`: that the ledger which a daemon has only grew since a head that somebody kept. Its proof is checked here,
 //! against that head: the daemon's word counts for nothing.
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use tenure_core::ledger::{Signed, Verifier};
 use tenure_wire::client::Error;
 use tenure_wire::problem::Code;
 
+use super::super::out_file::{OutFile, SHARED, refuse_taken, unwritten};
 use super::check::read_key;
 use crate::args::Consistent;
 use crate::config::Settings;
@@ -22,6 +23,7 @@ const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 pub(super) async fn run(asked: Consistent, settings: &Settings, output: Output) -> Result<Exit, Failure> {
     let trusted = asked.key.as_deref().map(read_key).transpose()?;
+    asked.out.as_deref().map_or(Ok(()), |out| refuse_taken(out, asked.force))?;
     let kept = asked.from.as_deref().map(read_head).transpose()?;
     let size = kept.as_ref().map(|head| head.head.size);
     let proof = match (settings.client()?.consistency(size).await, size) {
@@ -41,8 +43,9 @@ pub(super) async fn run(asked: Consistent, settings: &Settings, output: Output) 
     let proof = Consistency::new(kept.unwrap_or_else(|| newest.clone()), newest, proof.keys, proof.path);
     if let Some(out) = &asked.out {
         let bytes = proof.to_bytes().map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
-        let unwritten = |error| Failure::new(Exit::Failure, format!("{} cannot be written: {error}", out.display()));
-        std::fs::write(out, bytes).map_err(unwritten)?;
+        let mut file = OutFile::begin(out, asked.force, SHARED)?;
+        file.file.write_all(&bytes).map_err(|error| unwritten(out, &error))?;
+        file.place()?;
     }
     tell(&proof, trusted, output)
 }

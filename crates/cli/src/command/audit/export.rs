@@ -1,8 +1,6 @@
 //! `tenure audit export`: a file that strangers check. It is made from the data directory itself, beside a running daemon or without
 //! one, for it is signed with the ledger's key. A file that is named is there whole or not at all.
-use std::fs::{self, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,6 +9,7 @@ use tenure_daemon::export::{self, Exported, Lookup, Wanted};
 use tenure_daemon::{Selection, verify};
 
 use super::super::moment;
+use super::super::out_file::{OutFile, PRIVATE, unwritten};
 use super::unverifiable;
 use crate::args::Export;
 use crate::config::Settings;
@@ -27,7 +26,7 @@ pub(super) fn run(asked: &Export, settings: &Settings, output: Output) -> Result
         screen::tell(&[(Ink::Plain, &format!("{}\n", told(&exported)))]);
         return Ok(Exit::Done);
     };
-    let exported = to_file(file, &wanted, settings)?;
+    let exported = to_file(file, asked.force, &wanted, settings)?;
     let value = json!({
         "status": "exported",
         "file": file,
@@ -48,22 +47,14 @@ pub(super) fn run(asked: &Export, settings: &Settings, output: Output) -> Result
     Ok(Exit::Done)
 }
 
-fn to_file(file: &Path, wanted: &Wanted, settings: &Settings) -> Result<Exported, Failure> {
-    let unwritten = |error: std::io::Error| {
-        Failure::new(Exit::Failure, format!("{} cannot be written: {error}", file.display())).next("name another file")
-    };
-    let mut part = file.to_path_buf().into_os_string();
-    part.push(".part");
-    let part = Path::new(&part);
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part).map_err(unwritten)?;
-    let mut out = BufWriter::new(made);
+fn to_file(file: &Path, force: bool, wanted: &Wanted, settings: &Settings) -> Result<Exported, Failure> {
+    let made = OutFile::begin(file, force, PRIVATE)?;
+    let mut out = BufWriter::new(&made.file);
     let exported = export::export(&settings.data_dir, wanted, &mut out, &mut |_| Ok(()));
-    let exported = exported.map_err(|error| {
-        let _ = fs::remove_file(part);
-        failed(error, settings)
-    })?;
-    out.flush().and_then(|()| out.get_ref().sync_all()).and_then(|()| fs::rename(part, file)).map_err(unwritten)?;
-    Ok(exported)
+    let exported = exported.map_err(|error| failed(error, settings))?;
+    out.flush().map_err(|error| unwritten(file, &error))?;
+    drop(out);
+    made.place().map(|()| exported)
 }
 
 /// What was typed, with ids for names.
