@@ -368,7 +368,11 @@ async fn secrets(api: &ApiState, row: &AgentRow, plan: &Plan) -> Result<Vec<Chec
     let mut checks: Vec<Check> = used.collect();
     for wanted in plan.secrets.iter().map(|wanted| wanted_secret(wanted, &bound)).filter(|wanted| !wanted.bound) {
         let told = format!("asked for by the manifest, for {} with {}, and not bound", wanted.capability, wanted.host);
-        let next = format!("`tenure secret bind {} --agent {} --host {}`", wanted.name, row.name, wanted.host);
+        let by = match secret::USED_BY.contains(&wanted.capability.as_str()) {
+            true => String::new(),
+            false => format!(" --capability '{}'", wanted.capability),
+        };
+        let next = format!("`tenure secret bind {} --agent {}{by} --host {}`", wanted.name, row.name, wanted.host);
         checks.push(Check::not_set("secret", &wanted.name, told, &next));
     }
     Ok(checks)

@@ -50,6 +50,8 @@ struct Program {
     lines: mpsc::Sender<Vec<u8>>,
     open: HashMap<u64, PendingRequest>,
     read: Vec<u8>,
+    /// So many of them have no line break.
+    looked_at: usize,
     stderr: HeadTailBuffer,
 }
 
@@ -97,6 +99,7 @@ impl Stdio {
             lines,
             open: HashMap::new(),
             read: Vec::new(),
+            looked_at: 0,
             stderr: HeadTailBuffer::default(),
         };
         let end = dead.clone().drop_guard();
@@ -238,15 +241,17 @@ impl Program {
     /// Whole lines of its stdout. What is no message is skipped: programs print all sorts of things.
     fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.read.extend_from_slice(bytes);
-        let mut begin = 0;
-        while let Some(length) = self.read[begin..].iter().position(|byte| *byte == b'\n') {
-            let line = self.read[begin..begin + length].trim_ascii().to_vec();
-            begin += length + 1;
+        let (mut begin, mut from) = (0, self.looked_at);
+        while let Some(length) = self.read[from..].iter().position(|byte| *byte == b'\n') {
+            let line = self.read[begin..from + length].trim_ascii().to_vec();
+            begin = from + length + 1;
+            from = begin;
             if !line.is_empty() {
                 self.hear(&line)?;
             }
         }
         self.read.drain(..begin);
+        self.looked_at = self.read.len();
         if self.read.len() > MESSAGE_BYTES_MAX {
             return Err(format!("it wrote a message of more than {MESSAGE_BYTES_MAX} bytes"));
         }
