@@ -3,5 +3,6 @@
 mod client;
 mod governed;
 mod loops;
+mod mail;
 mod others;
 mod page;

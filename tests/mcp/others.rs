@@ -14,7 +14,7 @@ use tests::scripted::{Say, ScriptedDaemon};
 /// The folder of what `cargo xtask test` brought.
 const VARIABLE: &str = "TENURE_TEST_MCP";
 
-fn tools() -> Option<PathBuf> {
+pub fn tools() -> Option<PathBuf> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     if folder.is_none() {
         println!("skipped: {VARIABLE} names no folder with the suite, SDKs and servers of others");

@@ -7,13 +7,13 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, GetPromptRequestParams, GetPromptResponse,
     Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
     ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenure_core::approval::{Listed, PENDING};
 use tenure_core::id::{ApprovalId, CallId, SessionId};
 use tenure_core::item::ItemKind;
@@ -34,6 +34,7 @@ const APPROVALS_LOOKED_AT: u32 = 256;
 
 /// What a client may put into the `_meta` of a call: the same words mean the same as over `/v1/agent/invoke`.
 const WAIT_MS: &str = "tenure.dev/wait_ms";
+const UNUSABLE: &str = "tenure.dev/unusable_servers";
 const IDEMPOTENCY_KEY: &str = "tenure.dev/idempotency_key";
 
 const INSTRUCTIONS: &str = "Each tool is a capability of this agent: judged by policy, recorded, and done at most as the policy allows. \
@@ -100,7 +101,9 @@ impl ServerHandler for Server {
             return Err(ErrorData::internal_error(format!("MCP server `{server}`: {why}"), None));
         }
         let brought = upstream.tools().map(|tool| upstream::tool(tool, self.name(&tool.capability))).collect();
-        tools::page(&built, brought, request.and_then(|request| request.cursor).as_deref())
+        let mut page = tools::page(&built, brought, request.and_then(|request| request.cursor).as_deref())?;
+        page.meta = unusable(&upstream);
+        Ok(page)
     }
 
     async fn list_resources(
@@ -258,6 +261,13 @@ impl Server {
             .find(|item| serde_json::from_str::<Listed>(&item.data).is_ok_and(|listed| listed.call == call));
         Ok(found.and_then(|item| item.key.parse().ok()))
     }
+}
+
+/// What a client is told of servers whose tools are not in the list.
+fn unusable(upstream: &crate::upstream::Upstream) -> Option<MetaObject> {
+    let failed: Vec<Value> = upstream.failures().map(|(server, why)| json!({"server": server, "why": why})).collect();
+    let meta = JsonObject::from_iter([(UNUSABLE.to_string(), json!(failed))]);
+    (!failed.is_empty()).then_some(MetaObject(meta))
 }
 
 fn waited(wanted_ms: Option<u64>) -> Duration {
