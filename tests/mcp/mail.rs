@@ -53,7 +53,6 @@ fn script(heard: &Heard, port: u64) -> Script {
         heard.lock().expect("no test thread panicked with it").push_str(&request.to_string());
         let messages = woken_with(request);
         let is_bot = said(request).contains("You watch a mailbox");
-        let told = said(request);
         match (is_bot, messages.first(), answered) {
             (true, None, 0) => Say::Calls(vec![("mcp.mail.list_messages", json!({}))]),
             (true, None, 1) => Say::Calls(vec![("mcp.mail.read_message", json!({"id": "101"}))]),
@@ -63,7 +62,7 @@ fn script(heard: &Heard, port: u64) -> Script {
                 let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
                 Say::Calls(vec![("network.http_request", json!({"url": url, "method": "POST", "body": body}))])
             }
-            (true, None, 3) if told.contains("12 EUR for the pencils") => {
+            (true, None, 3) if request.to_string().contains("12 EUR for the pencils") => {
                 let invoice = json!({"action": "new_invoice", "email_id": "101", "text": "12 EUR"});
                 Say::Calls(vec![("comms.send", json!({"to": "bookkeeper", "message": invoice.to_string()}))])
             }

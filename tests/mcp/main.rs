@@ -4,5 +4,6 @@ mod client;
 mod governed;
 mod loops;
 mod mail;
+mod notices;
 mod others;
 mod page;

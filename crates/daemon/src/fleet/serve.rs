@@ -162,7 +162,11 @@ fn is_report(frame: &FromWorker) -> bool {
         | FromWorker::NetworkRefused { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::JailLost { .. } => true,
-        FromWorker::Files { .. } | FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => false,
+        FromWorker::Files { .. }
+        | FromWorker::Output { .. }
+        | FromWorker::ToolsChanged { .. }
+        | FromWorker::Beat { .. }
+        | FromWorker::Hello(_) => false,
     }
 }
 
@@ -177,6 +181,11 @@ fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorke
         FromWorker::Output { holder: Holder::Session(_), call, stderr, text, .. } => {
             app.watch.session_output(call, stderr, text);
         }
+        FromWorker::ToolsChanged { holder: Holder::Session(id), server } => {
+            app.watch.tools_announced(id, server, app.committer.now().at);
+        }
+        // Each iteration asks anew before its first turn; what was offered in one stays.
+        FromWorker::ToolsChanged { holder: Holder::Execution(_), .. } => {}
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }

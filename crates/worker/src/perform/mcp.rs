@@ -6,6 +6,7 @@
 //! call ─ ask ─▶ Server ─ who is connected? ─▶ its task: starts, greets, hands out a Connection
 //!          └──────── request ─▶ Connection ─▶ stdio: one task that owns the program │ http: one exchange each
 //! ```
+mod announcer;
 mod connection;
 mod http;
 mod listing;
@@ -22,12 +23,12 @@ use login::Login;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::call::Outcome;
+use tenure_core::call::{Holder, Outcome};
 use tenure_core::capability::clip;
 use tenure_core::capability::mcp::{Method, Name};
 use tenure_core::manifest::Backend;
 use tenure_core::plan::McpServer;
-use tenure_wire::frame::Credential;
+use tenure_wire::frame::{Credential, FromWorker};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -46,6 +47,9 @@ pub(crate) struct Surroundings {
     pub(crate) quota: QuotaWatcher,
     pub(crate) egress: EgressHandle,
     pub(crate) backend: Backend,
+    /// What a server says unasked goes to the daemon by it.
+    pub(crate) frames: mpsc::Sender<FromWorker>,
+    pub(crate) holder: Holder,
 }
 
 /// The servers that the plan names.

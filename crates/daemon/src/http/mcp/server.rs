@@ -8,9 +8,9 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, GetPromptRequestParams, GetPromptResponse,
     Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
-    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, SubscriptionFilter,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ use tenure_wire::api::session::{Answered, Invoke};
 use tenure_wire::problem::Code;
 use tokio::time::Instant;
 
+use super::notices::{self, Changes};
+use super::progress::Progress;
 use super::{answer, tools, upstream};
 use crate::http::ApiState;
 use crate::http::auth::AgentCaller;
@@ -67,7 +69,7 @@ struct Wanted {
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let name = Implementation::new("tenure", env!("CARGO_PKG_VERSION")).with_title("Tenure");
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_resources().enable_prompts().build())
             .with_server_info(name)
             .with_instructions(INSTRUCTIONS)
     }
@@ -146,6 +148,19 @@ impl ServerHandler for Server {
         self.prompt(&request.name, request.arguments.map(Value::Object)).await.map(Into::into)
     }
 
+    fn accepted_subscription_filter(&self, _: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    }
+
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let Some(_place) = self.api.in_flight.listen() else {
+            let told = "too many clients listen already; ask `tools/list` anew now and then";
+            return Err(ErrorData::internal_error(told, None));
+        };
+        let changes = Changes::of(&self.api, self.caller, self.named);
+        notices::listen(changes, subscription).await
+    }
+
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
@@ -173,6 +188,7 @@ impl Server {
         let until = Instant::now() + waited(context.meta.get(WAIT_MS).and_then(Value::as_u64));
         let (capability, arguments) = (name.to_string(), Value::Object(arguments));
         let idempotency_key = context.meta.get(IDEMPOTENCY_KEY).and_then(Value::as_str).map(str::to_string);
+        let mut progress = Progress::of(context, &capability, || self.api.app.watch.printed());
         let asked = Invoke { capability, arguments, idempotency_key, wait_ms: None };
         let call = match self.api.invoked(self.caller, session, asked, Instant::now()).await? {
             Answered::Done(invoked) => return Ok(answer::of(Ok(Answered::Done(invoked)), None, 0)),
@@ -182,6 +198,12 @@ impl Server {
             return Ok(answer::of(Ok(Answered::Open(call)), Some(approval), 0));
         }
         let id = call.call;
+        let telling = async {
+            match &mut progress {
+                Some(progress) => progress.tell(id, context).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = entry.taken_back.cancelled() => self.take_back(id, session).await,
@@ -193,6 +215,7 @@ impl Server {
                 Ok(answer::of(Ok(Answered::Open(call)), None, 0))
             }
             answered = self.api.answered(id, session, until) => self.shown(id, answered, 0, false).await,
+            () = telling => Err(Code::Internal.problem("nothing tells how far the call is").into()),
         }
     }
 

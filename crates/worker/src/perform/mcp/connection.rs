@@ -1,8 +1,10 @@
-//! One connection to a server: greeted, in the protocol's form that it speaks. `initialize` is tried first, since most servers want
-//! it; one that knows only the form without it says so, and is asked as that wants.
+//! One connection to a server, in the protocol's form that it speaks. Of a program `initialize` is tried first, since most want it,
+//! and some end at anything else; one that knows only the form without it says so, and is asked as that wants. Behind an address
+//! the newest form is tried first.
+use super::announcer::Announcer;
 use super::http::Http;
 use super::login::Login;
-use super::message::{self, Era, OFFERED, RpcError, SPOKEN};
+use super::message::{self, Era, OFFERED, RpcError, SPOKEN, STATELESS};
 use super::stdio::Stdio;
 use super::{CallResult, Surroundings};
 use serde_json::{Value, json};
@@ -55,13 +57,23 @@ impl Connection {
         around: &Surroundings,
         login: Option<&Login>,
     ) -> Result<Connection, Fault> {
+        let announcer = Announcer::new(around.frames.clone(), around.holder, &planned.name);
         let transport = match &planned.at {
-            McpAt::Command(command) => Transport::Stdio(Stdio::start(around, command).await?),
-            McpAt::Url(url) => Transport::Http(Http::new(around.egress.clone(), url)?),
+            McpAt::Command(command) => Transport::Stdio(Stdio::start(around, command, announcer).await?),
+            McpAt::Url(url) => Transport::Http(Http::new(around.egress.clone(), url, announcer)?),
         };
         let (last_id, info, capabilities) = (AtomicU64::new(0), Value::Null, Value::Null);
         let mut connection =
             Connection { transport, era: Era::Greeted(OFFERED.to_owned()), info, capabilities, last_id };
+        if let Transport::Http(_) = &connection.transport {
+            // The newest form first. One that does not know it says so in many ways, and is greeted.
+            connection.era = Era::Stateless;
+            match connection.discover(login).await {
+                Ok(()) => return Ok(connection),
+                Err(fault @ (Fault::Gone | Fault::TakenBack | Fault::Late | Fault::Ended(_))) => return Err(fault),
+                Err(_) => connection.era = Era::Greeted(OFFERED.to_owned()),
+            }
+        }
         match connection.greet(login).await {
             Ok(()) => Ok(connection),
             // It is of the form without a greeting, or wants nothing of us.
@@ -96,6 +108,10 @@ impl Connection {
 
     async fn discover(&mut self, login: Option<&Login>) -> Result<(), Fault> {
         let answer = self.silently("server/discover", json!({}), login).await?;
+        let spoken = answer["supportedVersions"].as_array();
+        if spoken.is_some_and(|versions| !versions.iter().any(|version| version == STATELESS)) {
+            return Err(Fault::Protocol(format!("it does not speak {STATELESS}")));
+        }
         self.take_in(&answer);
         Ok(())
     }

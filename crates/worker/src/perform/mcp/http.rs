@@ -1,5 +1,6 @@
 //! A server behind the egress, by Streamable HTTP: a request is one POST, whose answer is one message or a stream that ends with it.
 //! Must never: reach what the agent's programs could not, or follow the server to another host.
+use super::announcer::Announcer;
 use super::connection::Fault;
 use super::login::Login;
 use super::message::{self, Era, Incoming, MESSAGE_BYTES_MAX, RpcError};
@@ -35,15 +36,16 @@ pub(super) struct Http {
     /// What the answer to the greeting said; none where the server keeps none.
     session: OnceLock<HeaderValue>,
     ended: AtomicBool,
+    announcer: Announcer,
 }
 
 impl Http {
-    pub(super) fn new(egress: EgressHandle, url: &str) -> Result<Http, Fault> {
+    pub(super) fn new(egress: EgressHandle, url: &str, announcer: Announcer) -> Result<Http, Fault> {
         let url = egress.read(url).map_err(|error| match error {
             UrlError::Refused(told) => Fault::Unreachable(told.to_string()),
             UrlError::Malformed(why) => Fault::Unreachable(why.to_string()),
         })?;
-        Ok(Http { egress, url, session: OnceLock::new(), ended: AtomicBool::new(false) })
+        Ok(Http { egress, url, session: OnceLock::new(), ended: AtomicBool::new(false), announcer })
     }
 
     /// A session that the server has ended is greeted anew.
@@ -60,9 +62,9 @@ impl Http {
         let params = &message["params"];
         let named = params["name"].as_str().or_else(|| params["uri"].as_str());
         let own = [
-            (VERSION, (method != "initialize").then(|| era.version())),
-            (METHOD, (*era == Era::Stateless).then_some(method)),
-            (NAME, named.filter(|_| *era == Era::Stateless)),
+            (VERSION, Some(era.version())),
+            (METHOD, Some(method)),
+            (NAME, named),
         ];
         for (name, value) in own {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
@@ -139,6 +141,7 @@ impl Http {
                     Incoming::Answer { id: of, result } if of == id => break Ok(result),
                     Incoming::Request { id, method } => self.tell(era, message::answer(&id, &method), login).await?,
                     Incoming::Progress { id: of, text } if of == id => drop(heard.try_send(text)),
+                    Incoming::ToolsChanged => self.announcer.tools_changed(),
                     Incoming::Answer { .. } | Incoming::Progress { .. } | Incoming::Other => {}
                 }
             }

@@ -1,6 +1,7 @@
 //! A server that is a program in the jail: one message a line on its stdin and stdout, what it says on stderr kept for the moment
 //! when it ends. One task owns it. Must never: let a program that does not read stop what reads it.
 use super::super::process::{StartContext, not_started};
+use super::announcer::Announcer;
 use super::connection::Fault;
 use super::message::{self, Incoming, MESSAGE_BYTES_MAX, RpcError};
 use super::{CallResult, Surroundings};
@@ -48,6 +49,7 @@ struct Program {
     quota: QuotaWatcher,
     baseline: Option<Baseline>,
     lines: mpsc::Sender<Vec<u8>>,
+    announcer: Announcer,
     open: HashMap<u64, PendingRequest>,
     read: Vec<u8>,
     /// So many of them have no line break.
@@ -62,7 +64,11 @@ fn line(message: &Value) -> Vec<u8> {
 }
 
 impl Stdio {
-    pub(super) async fn start(around: &Surroundings, command: &[String]) -> Result<Stdio, Fault> {
+    pub(super) async fn start(
+        around: &Surroundings,
+        command: &[String],
+        announcer: Announcer,
+    ) -> Result<Stdio, Fault> {
         let ended = |result: CallResult| Fault::Ended(Box::new(result));
         let baseline = match around.quota.begin().await {
             Ok(Ok(baseline)) => baseline,
@@ -97,6 +103,7 @@ impl Stdio {
             quota: around.quota.clone(),
             baseline,
             lines,
+            announcer,
             open: HashMap::new(),
             read: Vec::new(),
             looked_at: 0,
@@ -272,6 +279,7 @@ impl Program {
                     let _ = asked.heard.try_send(text);
                 }
             }
+            Ok(Incoming::ToolsChanged) => self.announcer.tools_changed(),
             Ok(Incoming::Other) => {}
             Err(why) => {
                 self.stderr.push(clip(&format!("({why}) {}", String::from_utf8_lossy(bytes))).as_bytes());
