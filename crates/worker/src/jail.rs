@@ -164,7 +164,12 @@ impl JailTask {
         let (end, traffic) = match self.runtime.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut egress) => {
                 let handle = egress.handle(first.call.agent, &self.runtime.egress);
-                let end = match connect(&mut jail, allowance, &first.call.confinement, (handle, self.shown.clone(), self.key.holder)) {
+                let end = match connect(
+                    &mut jail,
+                    allowance,
+                    &first.call.confinement,
+                    (handle, self.shown.clone(), self.key.holder),
+                ) {
                     Ok((context, talking)) => self.work(context, tokio::spawn(talking), &mut egress, first).await,
                     Err(error) => Err(error.to_string()),
                 };

@@ -112,7 +112,8 @@ pub(super) fn command_or_url(server: &mut Fields<'_, '_>, secret: &mut Option<St
         server.refuse("name", contradiction("an MCP server has either a command or a url"));
     }
     if server.has("command") && secret.is_some() {
-        let fault = contradiction("a program in the agent's sandbox is given no secret: whatever runs there could read it");
+        let fault =
+            contradiction("a program in the agent's sandbox is given no secret: whatever runs there could read it");
         let way_out = "run the server outside the sandbox and name it by its url, which is asked with the secret";
         server.refuse("secret", fault.hint(way_out));
     }

@@ -407,9 +407,11 @@ async fn servers(api: &ApiState, row: &AgentRow, plan: &Arc<Plan>) -> Result<Vec
             (!matches!(found.known, Known::Unasked)).then_some((holder, &found.known))
         });
         match asked {
-            Some((holder, Known::Tools { tools, at })) => {
-                Check::in_force("mcp", server, format!("{} tools of it are offered, as it said in {holder} at {at}", tools.len()))
-            }
+            Some((holder, Known::Tools { tools, at })) => Check::in_force(
+                "mcp",
+                server,
+                format!("{} tools of it are offered, as it said in {holder} at {at}", tools.len()),
+            ),
             Some((holder, Known::Failed(why))) => {
                 let next = "docs/mcp.md says how a server gets into the work folder, to its packages and to its login; the next execution asks it anew";
                 Check::not_in_force("mcp", server, format!("it could not be used in {holder}: {why}"), next)

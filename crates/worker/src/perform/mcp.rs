@@ -87,11 +87,7 @@ impl Servers {
 }
 
 /// Owns the one connection to a server: made when it is first wanted, and anew once it is dead.
-async fn hand_out(
-    planned: McpServer,
-    around: Surroundings,
-    mut asked: mpsc::Receiver<Ask>,
-) {
+async fn hand_out(planned: McpServer, around: Surroundings, mut asked: mpsc::Receiver<Ask>) {
     let mut held: Option<Arc<Connection>> = None;
     while let Some(Ask { login, answer }) = asked.recv().await {
         let alive = held.take().filter(|connection| connection.is_alive());

@@ -86,7 +86,9 @@ pub(super) async fn follow(
     let mut changes = Changes::of(&api, caller, None);
     let Some(session) = named(&api, caller, &headers).await? else {
         let problem = Code::ParameterOutOfRange.problem("there is no Mcp-Session-Id header, so no session is meant");
-        return Err(problem.hint("send the one that the answer to `initialize` had; without sessions, `subscriptions/listen`").into());
+        return Err(problem
+            .hint("send the one that the answer to `initialize` had; without sessions, `subscriptions/listen`")
+            .into());
     };
     changes.session = Some(session);
     let listening = api.app.presence.listen(session, api.app.committer.now().run);

@@ -61,11 +61,7 @@ impl Http {
         let method = message["method"].as_str().unwrap_or_default();
         let params = &message["params"];
         let named = params["name"].as_str().or_else(|| params["uri"].as_str());
-        let own = [
-            (VERSION, Some(era.version())),
-            (METHOD, Some(method)),
-            (NAME, named),
-        ];
+        let own = [(VERSION, Some(era.version())), (METHOD, Some(method)), (NAME, named)];
         for (name, value) in own {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);

@@ -64,11 +64,7 @@ fn line(message: &Value) -> Vec<u8> {
 }
 
 impl Stdio {
-    pub(super) async fn start(
-        around: &Surroundings,
-        command: &[String],
-        announcer: Announcer,
-    ) -> Result<Stdio, Fault> {
+    pub(super) async fn start(around: &Surroundings, command: &[String], announcer: Announcer) -> Result<Stdio, Fault> {
         let ended = |result: CallResult| Fault::Ended(Box::new(result));
         let baseline = match around.quota.begin().await {
             Ok(Ok(baseline)) => baseline,
