@@ -12,17 +12,15 @@ use tests::scripted::ScriptedDaemon;
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/mcp/conformance/client.py");
 
 /// What is asked of it.
-const PASSED: [&str; 6] = [
-    "initialize",
-    "tools_call",
-    "request-metadata",
-    "http-standard-headers",
-    "http-invalid-tool-headers",
-    "json-schema-ref-no-deref",
-];
+const PASSED: [&str; 4] = ["initialize", "tools_call", "http-standard-headers", "json-schema-ref-no-deref"];
 
 /// What is not, by the beginning of its name, and why.
-const NOT_ASKED: [(&str, &str); 7] = [
+const NOT_ASKED: [(&str, &str); 9] = [
+    (
+        "request-metadata",
+        "a server that refuses the newest version once is greeted in the older form, not asked again in the newest",
+    ),
+    ("http-invalid-tool-headers", "the same: what a schema says of headers is not read"),
     ("auth/", "Tenure logs in by a secret of its vault, and speaks no OAuth"),
     ("elicitation-", "no person sits before an agent's server: what it asks of its client is refused"),
     ("sep-2322-", "the same: a result that wants more of its client ends the call"),
@@ -67,7 +65,11 @@ fn the_suites_scenarios_for_clients_are_passed_but_those_that_are_not_of_this_cl
     let client = format!("python3 {CLIENT} {} {address}", program("tenure").display());
     for scenario in PASSED {
         let said = suite(&folder, &["client", "--command", &client, "--scenario", scenario], &daemon.data);
-        assert!(said.contains("OVERALL: PASSED"), "{scenario}: {said}\n{}", daemon.log());
+        assert!(
+            said.contains("OVERALL: PASSED") && !said.contains("Passed: 0/0"),
+            "{scenario}: {said}\n{}",
+            daemon.log()
+        );
     }
     let control = suite(&folder, &["client", "--command", "true", "--scenario", "tools_call"], &daemon.data);
     assert!(!control.contains("OVERALL: PASSED"), "the control: a client that asks nothing passes nothing: {control}");

@@ -109,7 +109,7 @@ impl Connection {
     async fn discover(&mut self, login: Option<&Login>) -> Result<(), Fault> {
         let answer = self.silently("server/discover", json!({}), login).await?;
         let spoken = answer["supportedVersions"].as_array();
-        if spoken.is_some_and(|versions| !versions.iter().any(|version| version == STATELESS)) {
+        if spoken.is_none_or(|versions| !versions.iter().any(|version| version == STATELESS)) {
             return Err(Fault::Protocol(format!("it does not speak {STATELESS}")));
         }
         self.take_in(&answer);
