@@ -20,7 +20,7 @@ const NOT_ASKED: [(&str, &str); 9] = [
         "request-metadata",
         "a server that refuses the newest version once is greeted in the older form, not asked again in the newest",
     ),
-    ("http-invalid-tool-headers", "the same: what a schema says of headers is not read"),
+    ("http-invalid-tool-headers", "headers that a schema asks for are not sent, so what it says of them is not read"),
     ("auth/", "Tenure logs in by a secret of its vault, and speaks no OAuth"),
     ("elicitation-", "no person sits before an agent's server: what it asks of its client is refused"),
     ("sep-2322-", "the same: a result that wants more of its client ends the call"),
