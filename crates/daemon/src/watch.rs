@@ -316,7 +316,7 @@ mod tests {
     use tenure_core::id::Mint;
 
     fn execution(seed: u128) -> ExecutionId {
-        ExecutionId::mint(&mut Mint::new(tenure_core::time::Time::from_millis(1), seed))
+        ExecutionId::mint(&mut Mint::new(Time::from_millis(1), seed))
     }
 
     const TURN: Turn = Turn { iteration: 1, turn: 0, attempt: 1 };
