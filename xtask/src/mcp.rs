@@ -17,6 +17,9 @@ const LOCKED: &str = "tests/mcp";
 /// The two lines of the Python SDK: for the form of the protocol with a greeting, and for the one without.
 const PYTHON: [(&str, &str); 2] = [("py-old", "mcp==1.30.0"), ("py-new", "mcp==2.3.0")];
 
+/// A small IMAP server and a small SMTP server, for the mailbox of examples/mail.
+const MAIL: [&str; 2] = ["aiosmtpd==1.4.6", "pymap==0.36.7"];
+
 /// Brings it where it is not there yet, and gives the folder.
 ///
 /// # Errors
@@ -27,6 +30,7 @@ pub(crate) fn tools(root: &Path) -> Result<PathBuf> {
     for (name, package) in PYTHON {
         install::python_packages(&folder.join(name), &[package])?;
     }
+    install::python_packages(&folder.join("mail"), &MAIL)?;
     let lock = fs::read(root.join(LOCKED).join("package-lock.json"))?;
     let done = folder.join("installed");
     if fs::read(&done).is_ok_and(|installed| installed == lock) {

@@ -8,7 +8,9 @@ use crate::manifest::{
     AccessMode, AgentKind, Guard, Manifest, Missed, NetworkMode, Overlap, Runtime, Sharing, StorageClass, Trigger,
     Validator,
 };
+use crate::network::url::Url;
 use crate::retention::Retention;
+use crate::secret;
 use crate::template;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,17 @@ pub struct McpServer {
     pub name: String,
     #[serde(flatten)]
     pub at: McpAt,
+    /// What each request to it is sent with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<McpLogin>,
+}
+
+/// A secret of the vault as the authorization of requests to an MCP server: as a bearer token, or as the password of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpLogin {
+    pub secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// How it is reached.
@@ -195,7 +208,7 @@ impl Plan {
             sandbox: Sandbox::of(manifest),
             schedule: manifest.spec.schedule.as_ref().map(Schedule::of),
             retention: manifest.retention(),
-            secrets: manifest.spec.secrets.iter().map(WantedSecret::of).collect(),
+            secrets: manifest.wanted_secrets(),
             triggers: manifest.triggers(),
         }
     }
@@ -248,9 +261,17 @@ fn manual() -> Vec<Trigger> {
 }
 
 impl WantedSecret {
-    fn of(stated: &crate::manifest::Secret) -> WantedSecret {
+    pub(crate) fn of(stated: &crate::manifest::Secret) -> WantedSecret {
         let (name, capability) = (stated.name.clone(), stated.capability.to_string());
         WantedSecret { name, capability, host: stated.host.to_ascii_lowercase() }
+    }
+
+    /// What an MCP server behind an address wants of the vault.
+    pub(crate) fn of_server(server: &McpServer) -> Option<WantedSecret> {
+        let (login, McpAt::Url(url)) = (server.login.as_ref()?, &server.at) else { return None };
+        let url = Url::parse(url).ok()?;
+        let host = url.authority();
+        Some(WantedSecret { name: login.secret.clone(), capability: secret::of_server(&server.name), host })
     }
 }
 

@@ -8,7 +8,7 @@
 //! ```
 mod binding;
 
-pub use binding::{Binding, BindingRow, USED_BY, covers, host_fits};
+pub use binding::{Binding, BindingRow, USED_BY, covers, host_fits, is_private, is_wanted, of_server};
 pub(crate) use binding::{bound_to, may_use};
 
 use crate::actor::Actor;

@@ -215,6 +215,7 @@ async fn read_greeting(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, E
     match frame::read(stream).await? {
         FromWorker::Hello(hello) => Ok(hello),
         FromWorker::Output { .. }
+        | FromWorker::ToolsChanged { .. }
         | FromWorker::Outcome(_)
         | FromWorker::Released { .. }
         | FromWorker::HomeRemoved { .. }

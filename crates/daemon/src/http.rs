@@ -300,8 +300,8 @@ fn undescribed() -> [Route; 4] {
     let description = get(|| async { ([(CONTENT_TYPE, "application/json")], openapi()) });
     [
         (OPENAPI_PATH, &[Method::GET], description),
-        (mcp::PATH, &[Method::POST, Method::DELETE], mcp::methods()),
-        (mcp::ONE_PATH, &[Method::POST, Method::DELETE], mcp::methods_of_one()),
+        (mcp::PATH, &[Method::GET, Method::POST, Method::DELETE], mcp::methods()),
+        (mcp::ONE_PATH, &[Method::GET, Method::POST, Method::DELETE], mcp::methods_of_one()),
         (approve::PATH, &[Method::GET, Method::POST], approve::methods()),
     ]
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tenure_core::aggregate::{Event, Stream};
 use tenure_core::execution::Turn;
-use tenure_core::id::{CallId, ExecutionId, KeyId};
-use tenure_core::time::Stamp;
+use tenure_core::id::{AgentId, CallId, ExecutionId, KeyId, SessionId};
+use tenure_core::time::{Stamp, Time};
 use tenure_core::{agent, project, session};
 use tenure_wire::api::event::{ExecutionEvent, Piece};
 use tokio::sync::{broadcast, watch};
@@ -25,6 +25,10 @@ pub const PIECES_MAX: usize = 128;
 const PRINTED_MAX: usize = 1024;
 /// Text of an open turn that is kept for those who join late, in bytes; later text is only sent on.
 const SO_FAR_BYTES_MAX: usize = 256 * 1024;
+/// What clients of the gateway may lag behind; then they are told to look anew.
+const GATEWAY_MAX: usize = 256;
+/// Announcements of MCP servers that are kept; a list whose announcement is forgotten is asked for again a minute later.
+const ANNOUNCED_MAX: usize = 1024;
 /// Executions with an open turn or a present watcher; beyond, a watcher gets events alone.
 const OPEN_MAX: usize = 1024;
 
@@ -36,6 +40,9 @@ struct Sources {
     revoked: broadcast::Sender<KeyId>,
     calls: broadcast::Sender<CallId>,
     printed: broadcast::Sender<Arc<Printed>>,
+    gateway: broadcast::Sender<GatewayEvent>,
+    /// When an MCP server of a session last said that it has other tools. Held for microseconds, never across an await.
+    announced: Mutex<HashMap<(SessionId, String), Time>>,
     /// Records on the chain, as far as published.
     records: AtomicU64,
     /// The same, for who waits for more.
@@ -44,6 +51,28 @@ struct Sources {
     open: Mutex<HashMap<ExecutionId, OpenExecution>>,
     /// Sends nothing; what watchers beyond `OPEN_MAX` hold.
     no_pieces: broadcast::Sender<Piece>,
+}
+
+/// What clients of the MCP gateway are told of, or end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewayEvent {
+    PolicyApplied,
+    /// The agent has another revision, which may name other tools.
+    Revised(AgentId),
+    /// An MCP server in the session's sandbox says that it has other tools.
+    Announced(SessionId),
+    Ended(SessionId),
+}
+
+impl GatewayEvent {
+    fn of(stream: Stream, event: &Event) -> Option<GatewayEvent> {
+        match (stream, event) {
+            (_, Event::Project(project::Event::PolicyApplied { .. })) => Some(GatewayEvent::PolicyApplied),
+            (Stream::Agent(id), Event::Agent(agent::Event::Revised(_))) => Some(GatewayEvent::Revised(id)),
+            (Stream::Session(id), Event::Session(session::Event::Ended { .. })) => Some(GatewayEvent::Ended(id)),
+            _ => None,
+        }
+    }
 }
 
 /// The turn of one execution that is being made, and its watchers. Removed once there is neither.
@@ -103,6 +132,8 @@ impl Watch {
             revoked: broadcast::Sender::new(REVOKED_MAX),
             calls: broadcast::Sender::new(CALLS_MAX),
             printed: broadcast::Sender::new(PRINTED_MAX),
+            gateway: broadcast::Sender::new(GATEWAY_MAX),
+            announced: Mutex::default(),
             records: AtomicU64::new(0),
             moved: watch::Sender::new(0),
             open: Mutex::default(),
@@ -119,6 +150,12 @@ impl Watch {
             && self.0.events.receiver_count() > 0
         {
             let _ = self.0.events.send(Arc::new(ExecutionEvent::of(index, stamp, id, event)));
+        }
+        if let Some(told) = GatewayEvent::of(stream, event) {
+            if let GatewayEvent::Ended(session) = told {
+                self.announced().retain(|(of, _), _| *of != session);
+            }
+            let _ = self.0.gateway.send(told);
         }
         if let Some(call) = ended_call(event) {
             let _ = self.0.calls.send(call);
@@ -144,6 +181,31 @@ impl Watch {
     /// Keys as they are revoked, so that what they hold open ends at once.
     pub fn revocations(&self) -> broadcast::Receiver<KeyId> {
         self.0.revoked.subscribe()
+    }
+
+    /// What may change the tools of clients of the gateway.
+    pub fn gateway(&self) -> broadcast::Receiver<GatewayEvent> {
+        self.0.gateway.subscribe()
+    }
+
+    fn announced(&self) -> MutexGuard<'_, HashMap<(SessionId, String), Time>> {
+        self.0.announced.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// An MCP server in a session's sandbox says that it has other tools now.
+    pub fn tools_announced(&self, session: SessionId, server: String, at: Time) {
+        let mut announced = self.announced();
+        if announced.len() >= ANNOUNCED_MAX {
+            announced.clear();
+        }
+        announced.insert((session, server), at);
+        drop(announced);
+        let _ = self.0.gateway.send(GatewayEvent::Announced(session));
+    }
+
+    /// Has it said so since then?
+    pub fn is_outdated(&self, session: SessionId, server: &str, asked: Time) -> bool {
+        self.announced().get(&(session, server.to_string())).is_some_and(|at| *at >= asked)
     }
 
     /// Calls of sessions as they end, for whoever waits for one.
@@ -254,7 +316,7 @@ mod tests {
     use tenure_core::id::Mint;
 
     fn execution(seed: u128) -> ExecutionId {
-        ExecutionId::mint(&mut Mint::new(tenure_core::time::Time::from_millis(1), seed))
+        ExecutionId::mint(&mut Mint::new(Time::from_millis(1), seed))
     }
 
     const TURN: Turn = Turn { iteration: 1, turn: 0, attempt: 1 };

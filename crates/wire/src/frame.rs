@@ -127,6 +127,11 @@ pub enum FromWorker {
         stderr: bool,
         text: String,
     },
+    /// An MCP server of this holder says that it has other tools now; plain data, may be dropped.
+    ToolsChanged {
+        holder: Holder,
+        server: String,
+    },
     Outcome(Box<CallOutcome>),
     /// This jail is proven dead, or there was none.
     Released {

@@ -164,7 +164,12 @@ impl JailTask {
         let (end, traffic) = match self.runtime.egress.open(first.call.agent, rules, network, jail.take_listener()) {
             Ok(mut egress) => {
                 let handle = egress.handle(first.call.agent, &self.runtime.egress);
-                let end = match connect(&mut jail, allowance, &first.call.confinement, handle) {
+                let end = match connect(
+                    &mut jail,
+                    allowance,
+                    &first.call.confinement,
+                    (handle, self.shown.clone(), self.key.holder),
+                ) {
                     Ok((context, talking)) => self.work(context, tokio::spawn(talking), &mut egress, first).await,
                     Err(error) => Err(error.to_string()),
                 };
@@ -298,7 +303,7 @@ fn connect(
     jail: &mut Sandbox,
     allowance: Allowance,
     wanted: &Confinement,
-    egress: EgressHandle,
+    (egress, frames, holder): (EgressHandle, mpsc::Sender<FromWorker>, Holder),
 ) -> std::io::Result<(CallContext, impl Future<Output = Disconnect> + use<>)> {
     let socket = jail.take_socket().ok_or(std::io::ErrorKind::NotConnected)?;
     socket.set_nonblocking(true)?;
@@ -313,6 +318,8 @@ fn connect(
         quota: quota.clone(),
         egress: egress.clone(),
         backend: wanted.backend.clone(),
+        frames,
+        holder,
     };
     let mcp = Servers::new(&wanted.mcp, &around);
     let confinement = Arc::new(wanted.clone());

@@ -139,7 +139,7 @@ pub(crate) async fn perform(
         }
         other => {
             if let Some(name) = Name::parse(other) {
-                return mcp::ask(context, name, arguments, audience, deadline).await;
+                return mcp::ask(context, name, (arguments, credential), audience, deadline).await;
             }
             Ok(unknown(other))
         }

@@ -44,6 +44,7 @@ pub enum Secret {
         /// Name, id or short id.
         #[arg(long, value_parser = named)]
         agent: String,
+        /// By what it is used: requests of the agent, or an MCP server of its manifest, written mcp.NAME.*
         #[arg(long, default_value = tenure_core::secret::USED_BY[0], value_parser = named)]
         capability: String,
         /// A name, *.name or an address, with a port if need be.

@@ -41,6 +41,9 @@ async fn bridge(settings: &Settings) -> Result<Exit, Failure> {
     let wire = Arc::new(Wire::new(client));
     let (mut lines, places) = (lines::of_stdin(), Arc::new(Semaphore::new(REQUESTS_MAX)));
     let mut asking: JoinSet<Result<(), Failure>> = JoinSet::new();
+    let mut listening = JoinSet::new();
+    let listener = Arc::clone(&wire);
+    listening.spawn(async move { listener.listen().await });
     loop {
         tokio::select! {
             line = lines.recv() => match line {
@@ -54,6 +57,7 @@ async fn bridge(settings: &Settings) -> Result<Exit, Failure> {
     while let Some(ended) = asking.join_next().await {
         over(ended)?;
     }
+    listening.shutdown().await;
     wire.end().await;
     Ok(Exit::Done)
 }
@@ -88,6 +92,13 @@ async fn take(
 
 fn over(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
     ended.unwrap_or_else(|error| Err(Failure::new(Exit::Failure, format!("a request broke off: {error}"))))
+}
+
+/// A notification as the daemon sent it. Where standard output is gone, the next answer says so.
+fn pass_on(message: &[u8]) {
+    if let Ok(message) = serde_json::from_slice(message) {
+        let _ = say(&message);
+    }
 }
 
 /// One message, one line.

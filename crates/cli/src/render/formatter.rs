@@ -1,6 +1,7 @@
 //! Formats an execution's events as lines for people. Pure: the same events give the same lines.
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use tenure_core::capability::mcp;
 use tenure_core::id::CallId;
 use tenure_wire::api::event::{ExecutionEvent, What};
 use tenure_wire::api::execution::{ExecutionStatus, Target};
@@ -33,6 +34,8 @@ pub struct Formatter {
     asked: HashSet<CallId>,
     /// The call that runs the program that the agent is.
     program: Option<CallId>,
+    /// By which MCP servers are asked what they have: the server of each.
+    lists: HashMap<CallId, String>,
     cassette_said: bool,
     /// The model that is asked, and the one that failed before it.
     called: Option<String>,
@@ -217,6 +220,9 @@ impl Formatter {
     fn of_call(&mut self, what: &What) -> Vec<String> {
         match what {
             What::CallCalled { call, capability, target, .. } => {
+                if let Some(name) = mcp::Name::parse(capability).filter(|name| name.method.is_list()) {
+                    self.lists.insert(*call, name.server.to_string());
+                }
                 let word = match call {
                     call if self.program == Some(*call) => "Program",
                     call if self.asked.contains(call) => "Tool",
@@ -235,7 +241,15 @@ impl Formatter {
             }
             What::CallReleased { .. } => vec!["Released: the rules ask for nobody's word any more".to_string()],
             What::CallRecalled { capability, why, .. } => vec![format!("Taken back: {capability}: {why}")],
-            What::CallBlocked { capability, why, .. } => vec![format!("Blocked: {capability}: {why}")],
+            What::CallBlocked { capability, why, .. } => match mcp::Name::parse(capability) {
+                Some(name) if name.method.is_list() => vec![unusable(name.server, &format!("blocked: {why}"))],
+                _ => vec![format!("Blocked: {capability}: {why}")],
+            },
+            What::CallEnded { call, outcome, code, .. } if self.lists.contains_key(call) => {
+                let server = self.lists.remove(call).unwrap_or_default();
+                let how = code.as_ref().map_or_else(|| outcome.clone(), |code| format!("{outcome}, {code}"));
+                if outcome == "done" { Vec::new() } else { vec![unusable(&server, &how)] }
+            }
             What::CallEnded { outcome, code, exit_code, .. } => ended(outcome, code.as_deref(), *exit_code),
             _ => Vec::new(),
         }
@@ -270,6 +284,10 @@ pub fn call_summary(capability: &str, target: &Target) -> String {
         line.push_str(&format!(" ({bytes} bytes)"));
     }
     line
+}
+
+fn unusable(server: &str, why: &str) -> String {
+    format!("MCP server {server} cannot be used ({why}): none of its tools is offered, and the model is told so")
 }
 
 /// Only what did not go well has a line.

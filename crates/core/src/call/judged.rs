@@ -191,8 +191,8 @@ pub fn judge(draft: &mut Draft<'_>, caller: Caller, call: &Open) -> Result<Judge
         policy,
     });
     if judgement.verdict != Verdict::Blocked
-        && secret::USED_BY.contains(&call.capability.as_str())
-        && !secret::may_use(draft, caller.agent, &call.capability, &attributes)?
+        && secret::is_wanted(&plan, &call.capability)
+        && !secret::may_use(draft, caller.agent, &plan, &call.capability, &attributes)?
     {
         return Ok(never(secret_unbound()));
     }

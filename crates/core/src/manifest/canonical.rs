@@ -16,7 +16,7 @@ use super::formats::{
 };
 use super::quantity::{Bytes, Duration, Millicores, Money};
 use super::section::{section, words};
-use super::tools::{TOOLS_MAX, ToolPattern, server_name, tool_of_server, tool_pattern};
+use super::tools::{TOOLS_MAX, ToolPattern, login_user, server_name, tool_of_server, tool_pattern};
 use super::validator::{VALIDATORS_MAX, Validator};
 use super::values::{boolean, pairs, text, text_of, whole, word};
 use crate::fault::Fault;
@@ -204,9 +204,13 @@ section!(
         command?: Vec<String> = command,
         /// It is reached by the agent's network rules.
         url?: String = url,
+        /// A secret of the vault that each request to the url is sent with, as `Authorization: Bearer …`; a person binds it.
+        secret?: String = super::formats::name,
+        /// With it the secret is this user's password, by basic authorization.
+        user?: String = login_user,
         /// Those of its tools that the agent may use: names, or beginnings and a `*`. Default: all.
         tools?: Vec<String> = list(TOOLS_MAX, tool_of_server),
-    } then check::command_or_url()
+    } then check::command_or_url(secret, user)
 );
 
 section!(

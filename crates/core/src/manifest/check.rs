@@ -126,9 +126,19 @@ pub(super) fn instruction_is_used(
     }
 }
 
-pub(super) fn command_or_url(server: &mut Fields<'_, '_>) {
+/// A program has no login: nothing that is inside its sandbox may hold a secret.
+pub(super) fn command_or_url(server: &mut Fields<'_, '_>, secret: &mut Option<String>, user: &mut Option<String>) {
     if server.has("command") == server.has("url") {
         server.refuse("name", contradiction("an MCP server has either a command or a url"));
+    }
+    if server.has("command") && secret.is_some() {
+        let fault =
+            contradiction("a program in the agent's sandbox is given no secret: whatever runs there could read it");
+        let way_out = "run the server outside the sandbox and name it by its url, which is asked with the secret";
+        server.refuse("secret", fault.hint(way_out));
+    }
+    if user.is_some() && secret.is_none() {
+        server.refuse("user", contradiction("a user without a secret has no password").hint("name the secret"));
     }
 }
 

@@ -5,7 +5,7 @@ use super::canonical::{AgentKind, Manifest, Mode, Sharing, Tool, Trigger};
 use super::tools::READ_ONLY;
 use super::validator::Validator;
 use crate::comms;
-use crate::plan::{Limits, McpServer};
+use crate::plan::{Limits, McpServer, WantedSecret};
 use crate::retention::Retention;
 use crate::template;
 
@@ -145,6 +145,12 @@ impl Manifest {
             Tool::Capability(_) => None,
         });
         servers.collect()
+    }
+
+    /// What it asks to use of the vault, its MCP servers' logins included.
+    pub fn wanted_secrets(&self) -> Vec<WantedSecret> {
+        let stated = self.spec.secrets.iter().map(WantedSecret::of);
+        stated.chain(self.mcp_servers().iter().filter_map(WantedSecret::of_server)).collect()
     }
 
     pub fn validators(&self) -> &[Validator] {

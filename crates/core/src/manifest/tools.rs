@@ -12,11 +12,13 @@ use super::document::Node;
 use super::values::text;
 use crate::capability::{self, mcp};
 use crate::fault::{Code, Fault, excerpt, nearest};
-use crate::plan::{self, McpAt};
+use crate::plan::{self, McpAt, McpLogin};
 
 /// The most entries in `tools`, and the longest of them in bytes.
 pub const TOOLS_MAX: usize = 64;
 pub const TOOL_BYTES_MAX: usize = 128;
+/// Of the user of a server's login.
+const LOGIN_USER_BYTES_MAX: usize = 256;
 
 /// What an agent may use that names no tools: what only looks.
 pub const READ_ONLY: [&str; 3] = ["filesystem.read", "filesystem.list", "filesystem.stat"];
@@ -91,6 +93,17 @@ pub(super) fn server_name(node: &Node) -> Result<String, Fault> {
     Err(fault.hint(format!("it has 1 to {most} lower-case letters, digits, `-` and `_`, as in `mail`")))
 }
 
+/// Of a basic authorization, which ends the name with a colon.
+pub(super) fn login_user(node: &Node) -> Result<String, Fault> {
+    let user = text(node)?;
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    if (1..=LOGIN_USER_BYTES_MAX).contains(&user.len()) && user.bytes().all(fits) {
+        return Ok(user);
+    }
+    let fault = Fault::new(Code::BadFormat, format!("{} is not a user of a basic authorization", excerpt(&user)));
+    Err(fault.hint(format!("it has 1 to {LOGIN_USER_BYTES_MAX} letters, digits and signs of ASCII, and no colon")))
+}
+
 /// A tool of an MCP server, or the beginning of its tools' names and a `*`.
 pub(super) fn tool_of_server(node: &Node) -> Result<String, Fault> {
     let pattern = text(node)?;
@@ -116,7 +129,8 @@ impl McpServer {
             (Some(command), _) => McpAt::Command(command.clone()),
             (None, url) => McpAt::Url(url.clone().unwrap_or_default()),
         };
-        plan::McpServer { name: self.name.clone(), at }
+        let login = self.secret.clone().map(|secret| McpLogin { secret, user: self.user.clone() });
+        plan::McpServer { name: self.name.clone(), at, login }
     }
 }
 

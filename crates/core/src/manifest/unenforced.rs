@@ -9,7 +9,7 @@ use super::validator::Validator;
 use crate::capability::mcp;
 use crate::fault::{Code, Fault, Problem};
 use crate::network::url::Url;
-use crate::secret::USED_BY;
+use crate::secret::{USED_BY, is_private};
 
 impl Manifest {
     /// Every stated field that nothing enforces, with its path, the reason and the way out.
@@ -195,11 +195,20 @@ fn servers(tools: &[Tool], security: Option<&Security>, list: &mut List) {
             list.add(&path, reason, "leave some out");
         }
         let Some(url) = &server.url else { continue };
-        if let Err(why) = Url::parse(url) {
-            list.add(&format!("{path}.url"), why.to_string(), "write as in `https://mcp.example.com/mcp`");
-        } else if !networked {
+        let read = match Url::parse(url) {
+            Ok(read) => read,
+            Err(why) => {
+                list.add(&format!("{path}.url"), why.to_string(), "write as in `https://mcp.example.com/mcp`");
+                continue;
+            }
+        };
+        if !networked {
             let reason = "the agent has no network, so the MCP server would never be reached";
             list.add(&format!("{path}.url"), reason, "list its host in security.network, with mode `allow`");
+        }
+        if server.secret.is_some() && !is_private(&read) {
+            let reason = "a secret goes over TLS alone, or to this very host";
+            list.add(&format!("{path}.secret"), reason, "write https:// in the url, or run the server on 127.0.0.1");
         }
     }
 }

@@ -2,17 +2,38 @@
 //! host by what it resolves to.
 use super::{Secret, name_key};
 use crate::actor::Actor;
-use crate::capability::{Argument, Attributes};
+use crate::capability::{Argument, Attributes, mcp};
 use crate::draft::Draft;
 use crate::facts::{Namespace, Unread};
 use crate::id::{AgentId, SecretId};
 use crate::network::entry::Entry;
+use crate::network::host::Host;
+use crate::network::url::Url;
+use crate::plan::{McpAt, Plan};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// The capabilities that use secrets.
+/// The built-in capabilities that use secrets; beside them the MCP servers of a manifest do.
 pub const USED_BY: [&str; 1] = ["network.credentialed_request"];
+
+/// All that is asked of an MCP server, as what uses a secret.
+pub fn of_server(server: &str) -> String {
+    format!("{}{server}.*", mcp::PREFIX)
+}
+
+fn is_of_server(capability: &str) -> bool {
+    capability.strip_prefix(mcp::PREFIX).and_then(|rest| rest.strip_suffix(".*")).is_some_and(mcp::is_server)
+}
+
+/// Is a value safe on its way there? Over TLS it is, and where it never leaves this host.
+pub fn is_private(url: &Url) -> bool {
+    let own = match &url.host {
+        Host::Name(name) => name == "localhost",
+        Host::Address(address) => address.is_loopback(),
+    };
+    url.secure || own
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
@@ -40,13 +61,23 @@ impl Binding {
     /// # Errors
     /// A sentence: what it names cannot be bound.
     pub(super) fn checked(self) -> Result<Binding, String> {
-        if !USED_BY.contains(&self.capability.as_str()) {
-            let uses = USED_BY.join(", ");
-            return Err(format!("`{}` uses no secret; what does is {uses}", crate::capability::clip(&self.capability)));
+        if !USED_BY.contains(&self.capability.as_str()) && !is_of_server(&self.capability) {
+            let (asked, uses) = (crate::capability::clip(&self.capability), USED_BY.join(", "));
+            return Err(format!(
+                "`{asked}` uses no secret; what does is {uses}, and an MCP server as a whole, written mcp.NAME.*"
+            ));
         }
         let host = self.host.to_ascii_lowercase();
         if host.contains('/') {
             return Err("a range of addresses is no host: name one host, *.name or one address".to_string());
+        }
+        if let Some(below) = host.strip_prefix("*.")
+            && !below.trim_end_matches('.').contains('.')
+        {
+            return Err(format!(
+                "`*.{}` is every host of a whole top-level domain, whoever owns it; a `*` needs at least two names behind it, as in *.example.com",
+                crate::capability::clip(below)
+            ));
         }
         match Entry::parse(&host) {
             Ok(_) => Ok(Binding { host, ..self }),
@@ -58,6 +89,19 @@ impl Binding {
         let (agent, capability, host) = (self.agent, self.capability.clone(), self.host.clone());
         BindingRow { secret, name, agent, capability, host, by, at }
     }
+}
+
+/// The login of the MCP server that a call asks, with what must be bound for it; none where it has none.
+fn login<'a>(plan: &'a Plan, capability: &str) -> Option<(&'a str, String, Url)> {
+    let server = mcp::Name::parse(capability)?.server;
+    let planned = plan.mcp.iter().find(|planned| planned.name == server)?;
+    let (login, McpAt::Url(url)) = (planned.login.as_ref()?, &planned.at) else { return None };
+    Some((login.secret.as_str(), of_server(server), Url::parse(url).ok()?))
+}
+
+/// Is something wanted of the vault for this call?
+pub fn is_wanted(plan: &Plan, capability: &str) -> bool {
+    USED_BY.contains(&capability) || login(plan, capability).is_some()
 }
 
 /// Does the pattern of a binding name this host, as a call has it?
@@ -78,16 +122,29 @@ pub fn host_fits(pattern: &str, host: &str, port: Option<u16>) -> bool {
 pub(crate) fn may_use(
     draft: &mut Draft<'_>,
     agent: AgentId,
+    plan: &Plan,
     capability: &str,
     attributes: &Attributes,
 ) -> Result<bool, Unread> {
+    if let Some((name, wanted, url)) = login(plan, capability) {
+        let bindings = bound_to(draft, agent, name)?;
+        let fits = |bound: &Binding| {
+            bound.capability == wanted && host_fits(&bound.host, &url.host.to_string(), Some(url.port))
+        };
+        return Ok(bindings.iter().any(fits));
+    }
     let Some(used) = Used::by(capability, attributes) else { return Ok(false) };
     let Some(bindings) = bindings_of(draft, used.name)? else { return Ok(false) };
     Ok(bindings.iter().any(|bound| bound.agent == agent && used.fits(&bound.capability, &bound.host)))
 }
 
 /// May a call use the secret that it names? By what is bound to its agent.
-pub fn covers(bound: &[BindingRow], capability: &str, attributes: &Attributes) -> bool {
+pub fn covers(bound: &[BindingRow], plan: &Plan, capability: &str, attributes: &Attributes) -> bool {
+    if let Some((name, wanted, url)) = login(plan, capability) {
+        let host = url.host.to_string();
+        let fits = |row: &BindingRow| row.capability == wanted && host_fits(&row.host, &host, Some(url.port));
+        return bound.iter().any(|row| name_key(&row.name) == name_key(name) && fits(row));
+    }
     Used::by(capability, attributes).is_some_and(|used| {
         let names_it = |row: &BindingRow| name_key(&row.name) == name_key(used.name);
         bound.iter().any(|row| names_it(row) && used.fits(&row.capability, &row.host))

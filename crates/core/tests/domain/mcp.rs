@@ -5,7 +5,7 @@ use tenure_core::execution::{self, Event, Step};
 use tenure_core::plan::{McpAt, McpServer, Plan};
 
 fn server(name: &str) -> McpServer {
-    McpServer { name: name.to_string(), at: McpAt::Command(vec!["server".to_string()]) }
+    McpServer { name: name.to_string(), at: McpAt::Command(vec!["server".to_string()]), login: None }
 }
 
 /// An iteration that asks one server.

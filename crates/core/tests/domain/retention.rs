@@ -140,7 +140,8 @@ fn erase_one_of_each(office: &mut Office) {
     for stream in streams {
         let Some((payload, n)) = first_bound(office, stream) else { continue };
         let command = match stream {
-            Stream::Execution(id) => match office.world.fold::<execution::Execution>(id).map(|fold| fold.phase.clone()) {
+            Stream::Execution(id) => match office.world.fold::<execution::Execution>(id).map(|fold| fold.phase.clone())
+            {
                 Some(Phase::Ended { payloads: Payloads::Present { .. }, .. }) => {
                     Command::Execution(id, execution::Command::ErasePayload { payload, n, reason: reason() })
                 }

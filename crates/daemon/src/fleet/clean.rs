@@ -45,6 +45,7 @@ impl CleanFrames {
             FromWorker::HomeRemoved { why: Some(why), .. } => scrubber.string(why),
             // People ask for an agent's files as they are.
             FromWorker::Files { .. }
+            | FromWorker::ToolsChanged { .. }
             | FromWorker::HomeRemoved { why: None, .. }
             | FromWorker::Released { .. }
             | FromWorker::Surveyed { .. }

@@ -256,6 +256,7 @@ impl Pending {
             FromWorker::NetworkRefused { .. }
             | FromWorker::JailLost { .. }
             | FromWorker::Output { .. }
+            | FromWorker::ToolsChanged { .. }
             | FromWorker::Beat { .. }
             | FromWorker::Hello(_) => {}
         }

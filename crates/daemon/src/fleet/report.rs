@@ -90,6 +90,7 @@ async fn command(app: &App, connection: &Connection, report: &FromWorker) -> Res
         FromWorker::HomeRemoved { .. }
         | FromWorker::Files { .. }
         | FromWorker::Output { .. }
+        | FromWorker::ToolsChanged { .. }
         | FromWorker::Beat { .. }
         | FromWorker::Hello(_) => None,
     })

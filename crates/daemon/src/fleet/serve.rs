@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tenure_core::call::Holder;
+use tenure_core::capability::mcp;
 use tenure_wire::frame::{self, FrameError, FromWorker, ToWorker};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::sync::mpsc;
@@ -162,7 +163,11 @@ fn is_report(frame: &FromWorker) -> bool {
         | FromWorker::NetworkRefused { .. }
         | FromWorker::Surveyed { .. }
         | FromWorker::JailLost { .. } => true,
-        FromWorker::Files { .. } | FromWorker::Output { .. } | FromWorker::Beat { .. } | FromWorker::Hello(_) => false,
+        FromWorker::Files { .. }
+        | FromWorker::Output { .. }
+        | FromWorker::ToolsChanged { .. }
+        | FromWorker::Beat { .. }
+        | FromWorker::Hello(_) => false,
     }
 }
 
@@ -177,6 +182,11 @@ fn sort(app: &App, pending: &mut Pending, frame: FromWorker) -> Option<FromWorke
         FromWorker::Output { holder: Holder::Session(_), call, stderr, text, .. } => {
             app.watch.session_output(call, stderr, text);
         }
+        FromWorker::ToolsChanged { holder: Holder::Session(id), server } if mcp::is_server(&server) => {
+            app.watch.tools_announced(id, server, app.committer.now().at);
+        }
+        // Each iteration asks anew before its first turn; what was offered in one stays.
+        FromWorker::ToolsChanged { .. } => {}
         FromWorker::Hello(_) => tracing::warn!("a second greeting of the worker is ignored"),
         other => pending.answer(other),
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::ApiState;
 use super::auth::AgentCaller;
 use super::problem::Failure;
-use crate::upstream::{Known, Upstream};
+use crate::upstream::{Known, Server, Upstream};
 
 /// How long servers are waited for that must say first what they have.
 pub(super) const SERVERS_WAIT: Duration = Duration::from_secs(20);
@@ -44,7 +44,11 @@ impl ApiState {
             None => true,
         };
         let unasked = known.servers.iter().filter(|server| wants(&server.name));
-        let unasked = unasked.filter(|server| matches!(server.known, Known::Unasked | Known::Failed(_)));
+        let outdated = |server: &str, at| self.app.watch.is_outdated(session, server, at);
+        let unasked = unasked.filter(|server| match server.known {
+            Known::Unasked | Known::Failed(_) => true,
+            Known::Tools { at, .. } => outdated(&server.name, at),
+        });
         let unasked: Vec<String> = unasked.map(|server| server.name.clone()).collect();
         if unasked.is_empty() {
             return Ok(known);
@@ -56,11 +60,14 @@ impl ApiState {
     pub(super) async fn brought(&self, caller: AgentCaller, session: SessionId) -> Result<Upstream, Failure> {
         let (plan, known) = self.known(caller, session).await?;
         let now = self.app.committer.now().at;
-        let is_old = |known: &Known| match known {
+        let is_old = |server: &&Server| match &server.known {
             Known::Unasked | Known::Failed(_) => true,
-            Known::Tools { at, .. } => now.millis().abs_diff(at.millis()) > LIST_MS_MAX,
+            Known::Tools { at, .. } => {
+                now.millis().abs_diff(at.millis()) > LIST_MS_MAX
+                    || self.app.watch.is_outdated(session, &server.name, *at)
+            }
         };
-        let old = known.servers.iter().filter(|server| is_old(&server.known));
+        let old = known.servers.iter().filter(is_old);
         let old: Vec<String> = old.map(|server| server.name.clone()).collect();
         if old.is_empty() {
             return Ok(known);

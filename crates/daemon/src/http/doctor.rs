@@ -10,13 +10,15 @@ use axum::extract::State;
 use serde::Deserialize;
 use tenure_core::agent::AgentRow;
 use tenure_core::budget::Whose;
-use tenure_core::call::HolderKind;
+use tenure_core::call::{Holder, HolderKind};
 use tenure_core::capability::{self, mcp};
 use tenure_core::judge::Verdict;
 use tenure_core::plan::{Limits, Plan};
 use tenure_core::secret;
+use tenure_core::time::Time;
 use tenure_policy::Explanation;
 use tenure_store::ScrubState;
+use tenure_store::rows::{executions, sessions};
 use tenure_wire::api::budget::BudgetStatus;
 use tenure_wire::api::doctor::{Check, Diagnosis};
 use tenure_wire::confinement::Confinement;
@@ -34,6 +36,7 @@ use super::body::{Params, Segment};
 use super::manifests;
 use super::problem::{Answer, Failure};
 use crate::policy;
+use crate::upstream::{Known, Upstream};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MODEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,6 +99,7 @@ async fn agent(
     checks.extend(limits(&plan.limits));
     checks.extend(budgets(&api, &row).await?);
     checks.extend(secrets(&api, &row, &plan).await?);
+    checks.extend(servers(&api, &row, &plan).await?);
     checks.push(model(&api, &plan).await);
     checks.push(sandbox(&api, &row, &plan).await);
     Ok(Out(Diagnosis::new(row.id.to_string(), row.name, checks)))
@@ -373,10 +377,56 @@ async fn secrets(api: &ApiState, row: &AgentRow, plan: &Plan) -> Result<Vec<Chec
     let mut checks: Vec<Check> = used.collect();
     for wanted in plan.secrets.iter().map(|wanted| wanted_secret(wanted, &bound)).filter(|wanted| !wanted.bound) {
         let told = format!("asked for by the manifest, for {} with {}, and not bound", wanted.capability, wanted.host);
-        let next = format!("`tenure secret bind {} --agent {} --host {}`", wanted.name, row.name, wanted.host);
+        let by = match secret::USED_BY.contains(&wanted.capability.as_str()) {
+            true => String::new(),
+            false => format!(" --capability '{}'", wanted.capability),
+        };
+        let next = format!("`tenure secret bind {} --agent {}{by} --host {}`", wanted.name, row.name, wanted.host);
         checks.push(Check::not_set("secret", &wanted.name, told, &next));
     }
     Ok(checks)
+}
+
+/// What the agent's MCP servers said when they were last asked. A server runs in the agent's sandbox, so that only the agent's own
+/// work starts it.
+async fn servers(api: &ApiState, row: &AgentRow, plan: &Arc<Plan>) -> Result<Vec<Check>, Failure> {
+    let (id, plan) = (row.id, Arc::clone(plan));
+    let read = api.records.read(move |txn| {
+        let filter = executions::Filter { agent: Some(id), ..executions::Filter::default() };
+        let execution = executions::list(txn.parts().0, &filter, 1)?.rows.into_iter().next();
+        let session = sessions::last_of(txn.parts().0, id)?;
+        let mut holders: Vec<(Time, Holder, Option<u32>)> = Vec::new();
+        holders.extend(execution.map(|row| (row.started_at, Holder::Execution(row.id), Some(row.iterations))));
+        holders.extend(session.map(|row| (row.opened_at, Holder::Session(row.id), None)));
+        holders.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        let mut seen = Vec::new();
+        for (_, holder, iteration) in holders {
+            seen.push((holder, Upstream::of(txn, &plan, holder, iteration)?));
+        }
+        Ok((plan, seen))
+    });
+    let (plan, seen) = read.await?;
+    let of = |server: &str| {
+        let asked = seen.iter().find_map(|(holder, upstream)| {
+            let found = upstream.servers.iter().find(|found| found.name == server)?;
+            (!matches!(found.known, Known::Unasked)).then_some((holder, &found.known))
+        });
+        match asked {
+            Some((holder, Known::Tools { tools, at })) => Check::in_force(
+                "mcp",
+                server,
+                format!("{} tools of it are offered, as it said in {holder} at {at}", tools.len()),
+            ),
+            Some((holder, Known::Failed(why))) => {
+                let next = "docs/mcp.md says how a server gets into the work folder, to its packages and to its login; the next execution asks it anew";
+                Check::not_in_force("mcp", server, format!("it could not be used in {holder}: {why}"), next)
+            }
+            Some((_, Known::Unasked)) | None => {
+                Check::not_set("mcp", server, "it was never asked what it has", "`tenure execute` starts it")
+            }
+        }
+    };
+    Ok(plan.mcp.iter().map(|server| of(&server.name)).collect())
 }
 
 /// Whether there is one; whether it answers costs something, and `tenure doctor` asks it beside this.

@@ -8,6 +8,8 @@
 //! ```
 mod answer;
 mod in_flight;
+mod notices;
+mod progress;
 mod server;
 mod tools;
 mod upstream;
@@ -42,11 +44,11 @@ pub(super) const ONE_PATH: &str = "/mcp/{server}";
 const MCP_SESSION: &str = "mcp-session-id";
 
 pub(super) fn methods() -> MethodRouter<Arc<ApiState>> {
-    post(message).delete(close)
+    post(message).get(notices::follow).delete(close)
 }
 
 pub(super) fn methods_of_one() -> MethodRouter<Arc<ApiState>> {
-    post(message_to_one).delete(close)
+    post(message_to_one).get(notices::follow).delete(close)
 }
 
 /// One message of a client, and its answer.

@@ -213,10 +213,10 @@ impl<'a> Asked<'a> {
     /// By the policy, and by what is bound where it would use a secret.
     pub(super) async fn explain(&self, api: &ApiState, policy: &Policy) -> Result<Explanation, Failure> {
         let mut explanation = policy.explain(&self.ask(policy.digest()));
-        if secret::USED_BY.contains(&self.capability) && explanation.judgement.verdict != Verdict::Blocked {
+        if secret::is_wanted(self.plan, self.capability) && explanation.judgement.verdict != Verdict::Blocked {
             let id = self.row.id;
             let bound = api.records.read(move |txn| txn.secret_bindings(id)).await?;
-            if !secret::covers(&bound, self.capability, &self.attributes) {
+            if !secret::covers(&bound, self.plan, self.capability, &self.attributes) {
                 explanation.judgement = call::secret_unbound();
             }
         }

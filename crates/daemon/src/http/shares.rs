@@ -119,9 +119,10 @@ fn class(method: &Method, path: &str) -> Class {
             | ["v1", "agent", "calls", _]
             | ["mcp"],
         ) => Class::Ends,
-        (&Method::GET, ["v1", "executions", _, "events"] | ["v1", "events"] | ["v1", "agent", "events"]) => {
-            Class::Stream
-        }
+        (
+            &Method::GET,
+            ["v1", "executions", _, "events"] | ["v1", "events"] | ["v1", "agent", "events"] | ["mcp", ..],
+        ) => Class::Stream,
         _ => Class::Other,
     }
 }

@@ -170,7 +170,7 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
     let attributes: Option<Attributes> = found(txn.json(row.attributes))?;
     let actor = if row.validator { Actor::Validator } else { Actor::Agent(asker.agent) };
     let actor = tenure_core::call::judged_as(actor, &row.capability);
-    let unbound = fate == Fate::Blocked && is_unbound(txn, asker.agent, &row.capability, attributes.as_ref())?;
+    let unbound = fate == Fate::Blocked && is_unbound(txn, asker, &row.capability, attributes.as_ref())?;
     let counters = known.count((asker.agent, &row.capability), row.id.minted_at(), at, row.called_at.is_some());
     Ok(Some(RecordedCall {
         call: row.id,
@@ -201,12 +201,13 @@ fn call(txn: &mut ReadTxn<'_>, known: &mut Known, asker: &Asker, row: CallRow) -
 /// about, had it.
 fn is_unbound(
     txn: &mut ReadTxn<'_>,
-    agent: AgentId,
+    asker: &Asker,
     capability: &str,
     attributes: Option<&Attributes>,
 ) -> Result<bool, Error> {
-    let Some(attributes) = attributes.filter(|_| secret::USED_BY.contains(&capability)) else { return Ok(false) };
-    Ok(!secret::covers(&txn.secret_bindings(agent)?, capability, attributes))
+    let wanted = attributes.filter(|_| secret::is_wanted(&asker.plan, capability));
+    let Some(attributes) = wanted else { return Ok(false) };
+    Ok(!secret::covers(&txn.secret_bindings(asker.agent)?, &asker.plan, capability, attributes))
 }
 
 impl Known {

@@ -108,7 +108,7 @@ fn frame(
     let (Some(attributes), Some(arguments)) = (attributes, arguments) else {
         return Ok(Err(Unsendable::ArgumentsLost));
     };
-    let used = match sealed_use(txn, agent, &row.capability, &arguments)? {
+    let used = match sealed_use(txn, (agent, &plan), &row.capability, &arguments)? {
         Ok(used) => used,
         Err(refused) => return Ok(Err(Unsendable::Secret(refused.to_string()))),
     };

@@ -2,10 +2,11 @@
 //! URL that will be asked? Read from rows whose MACs hold, at the moment of sending. Must never: open anything itself.
 use crate::records::{Error, ReadTxn, found};
 use serde::Deserialize;
+use tenure_core::capability::mcp::Name;
 use tenure_core::id::{AgentId, SecretId};
-use tenure_core::network::host::Host;
 use tenure_core::network::url::Url;
-use tenure_core::secret::{USED_BY, host_fits};
+use tenure_core::plan::{McpAt, McpServer, Plan};
+use tenure_core::secret::{USED_BY, host_fits, is_private, of_server};
 use tenure_store::rows::{Match, secrets};
 use tenure_wire::frame::Placement;
 
@@ -32,33 +33,61 @@ struct Asked {
     placement: Placement,
 }
 
-/// None of a capability that uses none.
+/// What a call wants of the vault.
+struct Wanted {
+    secret: String,
+    url: Url,
+    /// What it is bound for.
+    capability: String,
+    placement: Placement,
+}
+
+impl Wanted {
+    /// None of a call that wants nothing.
+    fn of(plan: &Plan, capability: &str, arguments: &serde_json::Value) -> Result<Option<Wanted>, Refused> {
+        let read = |url: &str| Url::parse(url).map_err(|why| Refused(format!("the URL cannot be used: {why}")));
+        if USED_BY.contains(&capability) {
+            let asked: Asked = serde_json::from_value(arguments.clone())
+                .map_err(|error| Refused(format!("the arguments do not fit: {error}")))?;
+            let (url, capability) = (read(&asked.url)?, capability.to_string());
+            return Ok(Some(Wanted { secret: asked.secret, url, capability, placement: asked.placement }));
+        }
+        let Some(name) = Name::parse(capability) else { return Ok(None) };
+        let planned = plan.mcp.iter().find(|planned| planned.name == name.server);
+        let Some(McpServer { login: Some(login), at, .. }) = planned else { return Ok(None) };
+        let McpAt::Url(url) = at else {
+            return Err(Refused("a program in the sandbox is given no secret".to_string()));
+        };
+        let placement = match &login.user {
+            Some(user) => Placement::Basic { basic_user: user.clone() },
+            None => Placement::default(),
+        };
+        let (secret, url, capability) = (login.secret.clone(), read(url)?, of_server(name.server));
+        Ok(Some(Wanted { secret, url, capability, placement }))
+    }
+}
+
+/// None of a call that uses none.
 ///
 /// # Errors
 /// The store's.
 pub fn sealed_use(
     txn: &mut ReadTxn<'_>,
-    agent: AgentId,
+    (agent, plan): (AgentId, &Plan),
     capability: &str,
     arguments: &serde_json::Value,
 ) -> Result<Result<Option<SealedUse>, Refused>, Error> {
-    if !USED_BY.contains(&capability) {
-        return Ok(Ok(None));
-    }
     let no = |why: String| Ok(Err(Refused(why)));
-    let asked: Asked = match serde_json::from_value(arguments.clone()) {
-        Ok(asked) => asked,
-        Err(error) => return no(format!("the arguments do not fit: {error}")),
+    let Wanted { secret, url, capability, placement } = match Wanted::of(plan, capability, arguments) {
+        Ok(Some(wanted)) => wanted,
+        Ok(None) => return Ok(Ok(None)),
+        Err(refused) => return Ok(Err(refused)),
     };
-    let url = match Url::parse(&asked.url) {
-        Ok(url) => url,
-        Err(why) => return no(format!("the URL cannot be used: {why}")),
-    };
-    if !url.secure && !is_loopback(&url.host) {
+    if !is_private(&url) {
         return no("a secret goes over TLS alone: write https://".to_string());
     }
-    let Match::One(row) = secrets::find(txn.parts().0, &asked.secret)? else {
-        return no(format!("no secret `{}` is bound to you", tenure_core::capability::clip(&asked.secret)));
+    let Match::One(row) = secrets::find(txn.parts().0, &secret)? else {
+        return no(format!("no secret `{}` is bound to you", tenure_core::capability::clip(&secret)));
     };
     let bindings = txn.secret_bindings(agent)?;
     let host = url.host.to_string();
@@ -71,14 +100,6 @@ pub fn sealed_use(
     let Some(sealed) = found(txn.bytes(hash))? else {
         return no(format!("the value of `{}` is gone", row.name));
     };
-    let (id, name, version, placement) = (row.id, row.name, row.version, asked.placement);
+    let (id, name, version) = (row.id, row.name, row.version);
     Ok(Ok(Some(SealedUse { id, name, version, sealed, placement })))
-}
-
-/// This host's own, by name or address: nothing of it leaves the host.
-fn is_loopback(host: &Host) -> bool {
-    match host {
-        Host::Name(name) => name == "localhost",
-        Host::Address(address) => address.is_loopback(),
-    }
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::{ANSWER_BYTES_MAX, Body, Client, Error};
 
 const PATH: &str = "/mcp";
+const EVENT_STREAM: &str = "text/event-stream";
 /// Longer than the daemon waits for a call.
 const ANSWER_WITHIN: Duration = Duration::from_secs(160);
 
@@ -22,16 +23,50 @@ pub struct McpAnswer {
 }
 
 impl Client {
+    /// `heard`: what is said before the answer, in its order.
+    ///
     /// # Errors
     /// No answer came. One that refuses is an answer.
-    pub async fn mcp(&self, message: Vec<u8>, headers: &[(&'static str, String)]) -> Result<McpAnswer, Error> {
-        self.speak(Method::POST, Some(Body { bytes: message, media: "application/json" }), headers).await
+    pub async fn mcp(
+        &self,
+        message: Vec<u8>,
+        headers: &[(&'static str, String)],
+        heard: impl FnMut(&[u8]),
+    ) -> Result<McpAnswer, Error> {
+        let asking = self.mcp_unbounded(message, headers, heard);
+        timeout(ANSWER_WITHIN, asking).await.map_err(|_| Error::TimedOut(ANSWER_WITHIN.as_secs()))?
+    }
+
+    /// The same of a message whose answer comes only once whoever asked has left.
+    ///
+    /// # Errors
+    /// As of [`Client::mcp`].
+    pub async fn mcp_unbounded(
+        &self,
+        message: Vec<u8>,
+        headers: &[(&'static str, String)],
+        heard: impl FnMut(&[u8]),
+    ) -> Result<McpAnswer, Error> {
+        self.speak(Method::POST, Some(Body { bytes: message, media: "application/json" }), headers, heard).await
+    }
+
+    /// What the daemon says unasked, until it says no more.
+    ///
+    /// # Errors
+    /// As of [`Client::mcp`].
+    pub async fn listen_mcp(
+        &self,
+        headers: &[(&'static str, String)],
+        heard: impl FnMut(&[u8]),
+    ) -> Result<McpAnswer, Error> {
+        self.speak(Method::GET, None, headers, heard).await
     }
 
     /// # Errors
     /// As of [`Client::mcp`].
     pub async fn end_mcp(&self, headers: &[(&'static str, String)]) -> Result<McpAnswer, Error> {
-        self.speak(Method::DELETE, None, headers).await
+        let ending = self.speak(Method::DELETE, None, headers, |_| ());
+        timeout(ANSWER_WITHIN, ending).await.map_err(|_| Error::TimedOut(ANSWER_WITHIN.as_secs()))?
     }
 
     async fn speak(
@@ -39,6 +74,7 @@ impl Client {
         method: Method,
         body: Option<Body>,
         headers: &[(&'static str, String)],
+        heard: impl FnMut(&[u8]),
     ) -> Result<McpAnswer, Error> {
         let mut request = self.request(method, PATH, body, None)?;
         let own = request.headers_mut();
@@ -48,13 +84,52 @@ impl Client {
                 .map_err(|error| Error::Broken(format!("the header {name} cannot be written: {error}")))?;
             own.insert(HeaderName::from_static(name), value);
         }
-        let answer = async {
-            let response = self.send(request).await?;
-            let (parts, body) = response.into_parts();
+        let (parts, body) = self.send(request).await?.into_parts();
+        let media = parts.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
+        let body = if media.starts_with(EVENT_STREAM) {
+            last_of_stream(body, heard).await?
+        } else {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| Error::Broken(error.to_string()))?.to_bytes();
-            Ok(McpAnswer { status: parts.status, headers: parts.headers, body })
+            body.map_err(|error| Error::Broken(error.to_string()))?.to_bytes()
         };
-        timeout(ANSWER_WITHIN, answer).await.map_err(|_| Error::TimedOut(ANSWER_WITHIN.as_secs()))?
+        Ok(McpAnswer { status: parts.status, headers: parts.headers, body })
     }
+}
+
+/// The data of the last event; all before it are handed on as they come. Nothing where there was none.
+async fn last_of_stream<B>(mut body: B, mut heard: impl FnMut(&[u8])) -> Result<Bytes, Error>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let (mut read, mut last) = (Vec::new(), None::<Vec<u8>>);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::Broken(error.to_string()))?;
+        read.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+        while let Some(end) = read.windows(2).position(|pair| pair == b"\n\n") {
+            let event: Vec<u8> = read.drain(..end + 2).collect();
+            let Some(data) = data_of(&event) else { continue };
+            // One is known to be the last by the stream's end alone, but an answer has no method.
+            if is_notification(&data) {
+                heard(&data);
+            } else {
+                last = Some(data);
+            }
+        }
+        if read.len() > ANSWER_BYTES_MAX {
+            return Err(Error::Broken(format!("a message has more than {ANSWER_BYTES_MAX} bytes")));
+        }
+    }
+    Ok(last.unwrap_or_default().into())
+}
+
+fn data_of(event: &[u8]) -> Option<Vec<u8>> {
+    let lines = event.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+    let data: Vec<&[u8]> = lines.map(|line| line.strip_prefix(b" ").unwrap_or(line)).collect();
+    let data = data.join(&b'\n');
+    (!data.trim_ascii().is_empty()).then_some(data)
+}
+
+fn is_notification(data: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(data).is_ok_and(|message| message.get("method").is_some())
 }

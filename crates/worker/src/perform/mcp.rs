@@ -6,25 +6,29 @@
 //! call ─ ask ─▶ Server ─ who is connected? ─▶ its task: starts, greets, hands out a Connection
 //!          └──────── request ─▶ Connection ─▶ stdio: one task that owns the program │ http: one exchange each
 //! ```
+mod announcer;
 mod connection;
 mod http;
 mod listing;
+mod login;
 mod message;
 mod stdio;
 
-use super::{Abort, Audience, CallContext, CallResult, PerformResult};
+use super::{Abort, Audience, CallContext, CallResult, PerformResult, network};
 use crate::egress::EgressHandle;
 use crate::jail_connection::JailConnection;
 use crate::workspace::QuotaWatcher;
 use connection::{Connection, Fault};
+use login::Login;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tenure_core::call::Outcome;
+use tenure_core::call::{Holder, Outcome};
 use tenure_core::capability::clip;
 use tenure_core::capability::mcp::{Method, Name};
 use tenure_core::manifest::Backend;
 use tenure_core::plan::McpServer;
+use tenure_wire::frame::{Credential, FromWorker};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -43,6 +47,9 @@ pub(crate) struct Surroundings {
     pub(crate) quota: QuotaWatcher,
     pub(crate) egress: EgressHandle,
     pub(crate) backend: Backend,
+    /// What a server says unasked goes to the daemon by it.
+    pub(crate) frames: mpsc::Sender<FromWorker>,
+    pub(crate) holder: Holder,
 }
 
 /// The servers that the plan names.
@@ -52,7 +59,15 @@ pub(crate) struct Servers(Arc<[Server]>);
 #[derive(Debug)]
 struct Server {
     name: String,
-    asks: mpsc::Sender<oneshot::Sender<Result<Arc<Connection>, Fault>>>,
+    wants_login: bool,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// Somebody wants the connection; one that is made for it is greeted with the login of the call.
+#[derive(Debug)]
+struct Ask {
+    login: Option<Arc<Login>>,
+    answer: oneshot::Sender<Result<Arc<Connection>, Fault>>,
 }
 
 impl Servers {
@@ -61,7 +76,7 @@ impl Servers {
         let server = |planned: &McpServer| {
             let (asks, asked) = mpsc::channel(ASKS_MAX);
             tokio::spawn(hand_out(planned.clone(), around.clone(), asked));
-            Server { name: planned.name.clone(), asks }
+            Server { name: planned.name.clone(), wants_login: planned.login.is_some(), asks }
         };
         Servers(planned.iter().map(server).collect())
     }
@@ -72,18 +87,14 @@ impl Servers {
 }
 
 /// Owns the one connection to a server: made when it is first wanted, and anew once it is dead.
-async fn hand_out(
-    planned: McpServer,
-    around: Surroundings,
-    mut asked: mpsc::Receiver<oneshot::Sender<Result<Arc<Connection>, Fault>>>,
-) {
+async fn hand_out(planned: McpServer, around: Surroundings, mut asked: mpsc::Receiver<Ask>) {
     let mut held: Option<Arc<Connection>> = None;
-    while let Some(ask) = asked.recv().await {
+    while let Some(Ask { login, answer }) = asked.recv().await {
         let alive = held.take().filter(|connection| connection.is_alive());
         let connected = match alive {
             Some(connection) => Ok(connection),
             None => {
-                let opening = Connection::open(&planned, &around);
+                let opening = Connection::open(&planned, &around, login.as_deref());
                 match timeout_at(Instant::now() + GREETING_TIMEOUT, opening).await {
                     Ok(opened) => opened.map(Arc::new),
                     Err(_) => Err(Fault::Silent(GREETING_TIMEOUT.as_secs())),
@@ -92,14 +103,14 @@ async fn hand_out(
         };
         held = connected.as_ref().ok().map(Arc::clone);
         // Whoever asked may have given up meanwhile.
-        let _ = ask.send(connected);
+        let _ = answer.send(connected);
     }
 }
 
 impl Server {
-    async fn connection(&self) -> Result<Arc<Connection>, Fault> {
+    async fn connection(&self, login: Option<Arc<Login>>) -> Result<Arc<Connection>, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.asks.send(answer).await.map_err(|_| Fault::Gone)?;
+        self.asks.send(Ask { login, answer }).await.map_err(|_| Fault::Gone)?;
         answered.await.unwrap_or(Err(Fault::Gone))
     }
 }
@@ -108,7 +119,7 @@ impl Server {
 pub(super) async fn ask(
     context: &CallContext,
     name: Name<'_>,
-    arguments: Value,
+    (arguments, credential): (Value, Option<Box<Credential>>),
     audience: Audience,
     deadline: Instant,
 ) -> PerformResult {
@@ -117,7 +128,13 @@ pub(super) async fn ask(
         return Ok(CallResult::failed("unknown_server", sentence));
     };
     let until = deadline.min(Instant::now() + REQUEST_TIMEOUT);
-    let mut exchange = Exchange { server, audience, until };
+    let login = match credential {
+        Some(credential) => Some(Arc::new(Login::of(&credential)?)),
+        // What was planned to be sent with one is not sent without.
+        None if server.wants_login => return Err(network::secret_refused("the daemon sent no secret with it")),
+        None => None,
+    };
+    let mut exchange = Exchange { server, audience, until, login };
     let done = match name.method {
         Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => {
             listing::all(&mut exchange, name.method).await
@@ -136,6 +153,7 @@ struct Exchange<'a> {
     server: &'a Server,
     audience: Audience,
     until: Instant,
+    login: Option<Arc<Login>>,
 }
 
 impl Exchange<'_> {
@@ -143,7 +161,7 @@ impl Exchange<'_> {
         let cancel = self.audience.cancel.clone();
         tokio::select! {
             () = cancel.cancelled() => Err(Fault::TakenBack),
-            connected = timeout_at(self.until, self.server.connection()) => connected.unwrap_or(Err(Fault::Late)),
+            connected = timeout_at(self.until, self.server.connection(self.login.clone())) => connected.unwrap_or(Err(Fault::Late)),
         }
     }
 
@@ -157,7 +175,8 @@ impl Exchange<'_> {
         let (heard, mut progress) = mpsc::channel(PROGRESS_MAX);
         let id = connection.next_id();
         let cancel = self.audience.cancel.clone();
-        let asking = connection.request(id, method, params, heard);
+        let login = self.login.clone();
+        let asking = connection.request(id, (method, params), heard, login.as_deref());
         tokio::pin!(asking);
         let why = loop {
             tokio::select! {
@@ -168,7 +187,7 @@ impl Exchange<'_> {
             }
         };
         // One that hangs is told nothing: the call is over.
-        let _ = tokio::time::timeout(TAKE_BACK_TIMEOUT, connection.take_back(id)).await;
+        let _ = tokio::time::timeout(TAKE_BACK_TIMEOUT, connection.take_back(id, login.as_deref())).await;
         Err(why)
     }
 }

@@ -3,7 +3,7 @@
 mod credentialed;
 mod download;
 
-pub(super) use credentialed::credentialed_request;
+pub(super) use credentialed::{can_be_looked_through, credentialed_request, header, refused as secret_refused};
 pub(super) use download::download;
 
 use super::{Abort, CallContext, CallResult, PerformResult, invalid};
@@ -110,7 +110,7 @@ async fn request(
     let asking = async {
         let answered = context.egress.fetch(ask).await.map_err(failed)?;
         if settings.secret {
-            credentialed::can_be_looked_through(answered.response.headers())?;
+            can_be_looked_through(answered.response.headers())?;
         }
         shown(answered, max, &settings.shown).await
     };

@@ -19,6 +19,7 @@ impl Served {
         let server = |(number, command): (usize, &&[&str])| McpServer {
             name: format!("s{number}"),
             at: McpAt::Command(command.iter().map(|word| (*word).to_owned()).collect()),
+            login: None,
         };
         let servers = commands.iter().enumerate().map(server).collect();
         let mut served = Served { house: House::new().await, servers };

@@ -52,6 +52,7 @@ impl Book {
                 self.close(*holder, *iteration);
             }
             FromWorker::Output { .. }
+            | FromWorker::ToolsChanged { .. }
             | FromWorker::Beat { .. }
             | FromWorker::NetworkRefused { .. }
             | FromWorker::Files { .. }

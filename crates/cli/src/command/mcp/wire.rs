@@ -2,6 +2,7 @@
 //! for being silent, or with the daemon's rows, is opened again as the client opened it first.
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenure_wire::client::{Client, McpAnswer};
@@ -16,6 +17,10 @@ const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
 /// Where a message of the protocol without sessions says its version.
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// A request that is answered only once its client leaves.
+const LISTEN: &str = "subscriptions/listen";
+/// Between two tries to listen, and between two looks at whether there is a session.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// JSON-RPC's own numbers, and the first of those that are left to servers.
 const PARSE_ERROR: i32 = -32700;
 const SERVER_ERROR: i32 = -32000;
@@ -89,6 +94,20 @@ impl Wire {
         told(&message["id"], answer)
     }
 
+    /// What the daemon says unasked in the session that is open, for as long as the bridge lasts.
+    pub(super) async fn listen(&self) {
+        loop {
+            let (session, version) = self.spoken(|spoken| (spoken.session.clone(), spoken.version.clone()));
+            if let Some(session) = session {
+                let mut headers = vec![(SESSION, session)];
+                headers.extend(version.map(|version| (VERSION, version)));
+                // A session that is over is opened again by the next message.
+                let _ = self.client.listen_mcp(&headers, super::pass_on).await;
+            }
+            tokio::time::sleep(LISTEN_AGAIN).await;
+        }
+    }
+
     /// The session's end. Where it fails the daemon ends it for its silence.
     pub(super) async fn end(&self) {
         if let Some(session) = self.spoken(|spoken| spoken.session.take()) {
@@ -97,7 +116,7 @@ impl Wire {
     }
 
     async fn opened(&self, initialize: &Value) -> Option<Value> {
-        let answer = self.client.mcp(initialize.to_string().into_bytes(), &[]).await;
+        let answer = self.client.mcp(initialize.to_string().into_bytes(), &[], super::pass_on).await;
         if let Ok(answer) = &answer {
             let session = answer.headers.get(SESSION).and_then(|value| value.to_str().ok()).map(str::to_string);
             let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -132,7 +151,11 @@ impl Wire {
                 headers.push((header, value.to_string()));
             }
         }
-        self.client.mcp(message.to_string().into_bytes(), &headers).await
+        let bytes = message.to_string().into_bytes();
+        if message["method"] == LISTEN {
+            return self.client.mcp_unbounded(bytes, &headers, super::pass_on).await;
+        }
+        self.client.mcp(bytes, &headers, super::pass_on).await
     }
 }
 

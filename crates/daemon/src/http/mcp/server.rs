@@ -7,13 +7,14 @@ use std::time::Duration;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, GetPromptRequestParams, GetPromptResponse,
     Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
-    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams,
+    ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+    SubscriptionFilter,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenure_core::approval::{Listed, PENDING};
 use tenure_core::id::{ApprovalId, CallId, SessionId};
 use tenure_core::item::ItemKind;
@@ -22,6 +23,8 @@ use tenure_wire::api::session::{Answered, Invoke};
 use tenure_wire::problem::Code;
 use tokio::time::Instant;
 
+use super::notices::{self, Changes};
+use super::progress::Progress;
 use super::{answer, tools, upstream};
 use crate::http::ApiState;
 use crate::http::auth::AgentCaller;
@@ -34,6 +37,7 @@ const APPROVALS_LOOKED_AT: u32 = 256;
 
 /// What a client may put into the `_meta` of a call: the same words mean the same as over `/v1/agent/invoke`.
 const WAIT_MS: &str = "tenure.dev/wait_ms";
+const UNUSABLE: &str = "tenure.dev/unusable_servers";
 const IDEMPOTENCY_KEY: &str = "tenure.dev/idempotency_key";
 
 const INSTRUCTIONS: &str = "Each tool is a capability of this agent: judged by policy, recorded, and done at most as the policy allows. \
@@ -66,9 +70,16 @@ struct Wanted {
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let name = Implementation::new("tenure", env!("CARGO_PKG_VERSION")).with_title("Tenure");
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().build())
-            .with_server_info(name)
-            .with_instructions(INSTRUCTIONS)
+        ServerConfig::new(
+            ServerCapabilities::builder()
+                .enable_tools()
+                .enable_tool_list_changed()
+                .enable_resources()
+                .enable_prompts()
+                .build(),
+        )
+        .with_server_info(name)
+        .with_instructions(INSTRUCTIONS)
     }
 
     async fn initialize(
@@ -100,7 +111,9 @@ impl ServerHandler for Server {
             return Err(ErrorData::internal_error(format!("MCP server `{server}`: {why}"), None));
         }
         let brought = upstream.tools().map(|tool| upstream::tool(tool, self.name(&tool.capability))).collect();
-        tools::page(&built, brought, request.and_then(|request| request.cursor).as_deref())
+        let mut page = tools::page(&built, brought, request.and_then(|request| request.cursor).as_deref())?;
+        page.meta = unusable(&upstream);
+        Ok(page)
     }
 
     async fn list_resources(
@@ -143,6 +156,19 @@ impl ServerHandler for Server {
         self.prompt(&request.name, request.arguments.map(Value::Object)).await.map(Into::into)
     }
 
+    fn accepted_subscription_filter(&self, _: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    }
+
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let Some(_place) = self.api.in_flight.listen() else {
+            let told = "too many clients listen already; ask `tools/list` anew now and then";
+            return Err(ErrorData::internal_error(told, None));
+        };
+        let changes = Changes::of(&self.api, self.caller, self.named);
+        notices::listen(changes, subscription).await
+    }
+
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
@@ -170,6 +196,7 @@ impl Server {
         let until = Instant::now() + waited(context.meta.get(WAIT_MS).and_then(Value::as_u64));
         let (capability, arguments) = (name.to_string(), Value::Object(arguments));
         let idempotency_key = context.meta.get(IDEMPOTENCY_KEY).and_then(Value::as_str).map(str::to_string);
+        let mut progress = Progress::of(context, &capability, || self.api.app.watch.printed());
         let asked = Invoke { capability, arguments, idempotency_key, wait_ms: None };
         let call = match self.api.invoked(self.caller, session, asked, Instant::now()).await? {
             Answered::Done(invoked) => return Ok(answer::of(Ok(Answered::Done(invoked)), None, 0)),
@@ -179,6 +206,12 @@ impl Server {
             return Ok(answer::of(Ok(Answered::Open(call)), Some(approval), 0));
         }
         let id = call.call;
+        let telling = async {
+            match &mut progress {
+                Some(progress) => progress.tell(id, context).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = entry.taken_back.cancelled() => self.take_back(id, session).await,
@@ -190,6 +223,7 @@ impl Server {
                 Ok(answer::of(Ok(Answered::Open(call)), None, 0))
             }
             answered = self.api.answered(id, session, until) => self.shown(id, answered, 0, false).await,
+            () = telling => Err(Code::Internal.problem("nothing tells how far the call is").into()),
         }
     }
 
@@ -258,6 +292,13 @@ impl Server {
             .find(|item| serde_json::from_str::<Listed>(&item.data).is_ok_and(|listed| listed.call == call));
         Ok(found.and_then(|item| item.key.parse().ok()))
     }
+}
+
+/// What a client is told of servers whose tools are not in the list.
+fn unusable(upstream: &crate::upstream::Upstream) -> Option<MetaObject> {
+    let failed: Vec<Value> = upstream.failures().map(|(server, why)| json!({"server": server, "why": why})).collect();
+    let meta = JsonObject::from_iter([(UNUSABLE.to_string(), json!(failed))]);
+    (!failed.is_empty()).then_some(MetaObject(meta))
 }
 
 fn waited(wanted_ms: Option<u64>) -> Duration {

@@ -58,7 +58,7 @@ impl Mcp {
     }
 
     async fn send(&self, message: &Value) -> McpAnswer {
-        self.client.mcp(message.to_string().into_bytes(), &self.headers()).await.unwrap()
+        self.client.mcp(message.to_string().into_bytes(), &self.headers(), |_| ()).await.unwrap()
     }
 
     async fn ask(&self, method: &str, params: Value) -> Value {
@@ -176,7 +176,7 @@ async fn only_a_living_key_of_an_agent_opens_it_and_no_session_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, _worker) = daemon(folder.path()).await;
     let asked = async |client: &Client| {
-        let answer = client.mcp(initialize().to_string().into_bytes(), &[]).await.unwrap();
+        let answer = client.mcp(initialize().to_string().into_bytes(), &[], |_| ()).await.unwrap();
         let problem: Value = serde_json::from_slice(&answer.body).unwrap();
         (answer.status.as_u16(), problem["code"].as_str().map(str::to_string))
     };
@@ -285,7 +285,7 @@ async fn without_a_session_of_the_protocol_a_request_is_of_the_newest_or_opens_o
         ("mcp-name", "state.persistent.set".to_string()),
     ];
     for _ in 0..2 {
-        let answer = mcp.client.mcp(message.to_string().into_bytes(), &headers).await.unwrap();
+        let answer = mcp.client.mcp(message.to_string().into_bytes(), &headers, |_| ()).await.unwrap();
         let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(answer["result"]["structuredContent"]["result"], json!({"version": 1}), "{answer}");
     }

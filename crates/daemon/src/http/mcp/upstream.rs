@@ -8,6 +8,7 @@ use rmcp::model::{
     ListResourcesResult, ReadResourceResult, Tool as McpTool,
 };
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenure_core::capability::mcp::{Method, capability};
 use tenure_core::id::CallId;
@@ -152,8 +153,8 @@ impl Server {
         }
     }
 
-    /// Entries of all servers under names that say whose they are. One server that fails hides no other's.
-    async fn entries(&self, method: Method<'_>, field: &str, key: &str) -> Result<Vec<Value>, ErrorData> {
+    /// Entries of all servers under names that say whose they are, each with its place. One server that fails hides no other's.
+    async fn entries(&self, method: Method<'_>, field: &str, key: &str) -> Result<Vec<(Place, Value)>, ErrorData> {
         let servers = self.servers().await?;
         let mut all = Vec::new();
         for server in &servers {
@@ -162,12 +163,13 @@ impl Server {
                 Err(error) if servers.len() == 1 => return Err(error),
                 Err(_) => continue,
             };
-            for entry in list[field].as_array().into_iter().flatten() {
+            for (number, entry) in list[field].as_array().into_iter().flatten().enumerate() {
                 let mut entry = entry.clone();
-                if let Some(name) = entry[key].as_str() {
-                    entry[key] = json!(self.wrapped(server, name, key == "name"));
+                let name = entry[key].as_str().unwrap_or_default().to_string();
+                if !name.is_empty() {
+                    entry[key] = json!(self.wrapped(server, &name, key == "name"));
                 }
-                all.push(entry);
+                all.push((Place { server: server.clone(), number, name }, entry));
             }
         }
         Ok(all)
@@ -189,17 +191,16 @@ impl Server {
     ) -> Result<T, ErrorData> {
         let mut entries = self.entries(method, field, key).await?;
         if let Some(cursor) = cursor {
-            let place = entries.iter().position(|entry| entry[key] == cursor).ok_or_else(|| {
-                let told = "the cursor is of another list; ask for the first page again, without one";
-                ErrorData::invalid_params(told, None)
-            })?;
-            entries.drain(..=place);
+            let of_another = "the cursor is of another list; ask for the first page again, without one";
+            let of_another = || ErrorData::invalid_params(of_another, None);
+            let place: Place = serde_json::from_str(&cursor).map_err(|_| of_another())?;
+            let last = entries.iter().position(|(known, _)| *known == place).ok_or_else(of_another)?;
+            entries.drain(..=last);
         }
-        let more = entries.len() > PAGE;
-        entries.truncate(PAGE);
+        let (entries, next) = first_page(entries)?;
         let mut page = json!({});
-        if let Some(last) = entries.last().filter(|_| more) {
-            page["nextCursor"] = last[key].clone();
+        if let Some(next) = next {
+            page["nextCursor"] = json!(next);
         }
         page[field] = json!(entries);
         read(page)
@@ -279,6 +280,23 @@ impl Server {
     }
 }
 
+/// Where in the lists of all servers an entry stands. Names alone are none: a server may have one twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    server: String,
+    number: usize,
+    name: String,
+}
+
+/// What one page has room for, and the cursor of the next.
+fn first_page(mut entries: Vec<(Place, Value)>) -> Result<(Vec<Value>, Option<String>), ErrorData> {
+    let more = entries.len() > PAGE;
+    entries.truncate(PAGE);
+    let last = entries.last().filter(|_| more).map(|(place, _)| serde_json::to_string(place));
+    let next = last.transpose().map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    Ok((entries.into_iter().map(|(_, entry)| entry).collect(), next))
+}
+
 fn read<T: DeserializeOwned>(mut result: Value) -> Result<T, ErrorData> {
     if let Some(fields) = result.as_object_mut() {
         fields.insert("resultType".to_string(), json!(COMPLETE));
@@ -286,4 +304,31 @@ fn read<T: DeserializeOwned>(mut result: Value) -> Result<T, ErrorData> {
     serde_json::from_value(result).map_err(|error| {
         ErrorData::internal_error(format!("the MCP server's answer is none of the protocol's: {error}"), None)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_to_the_end_where_two_servers_and_one_server_twice_have_the_same_name() {
+        let entry = |server: &str, number: usize| {
+            let place = Place { server: server.to_string(), number, name: "same".to_string() };
+            (place, json!({"uri": format!("{server}/{number}")}))
+        };
+        let all: Vec<(Place, Value)> =
+            ["a", "b"].iter().flat_map(|server| (0..PAGE).map(move |number| entry(server, number))).collect();
+        let (mut left, mut seen, mut pages) = (all.clone(), Vec::new(), 0);
+        loop {
+            let (page, next) = first_page(left.clone()).unwrap();
+            seen.extend(page);
+            pages += 1;
+            let Some(next) = next else { break };
+            let place: Place = serde_json::from_str(&next).unwrap();
+            let last = left.iter().position(|(known, _)| *known == place).unwrap();
+            left.drain(..=last);
+        }
+        let whole: Vec<Value> = all.into_iter().map(|(_, entry)| entry).collect();
+        assert_eq!((pages, seen), (2, whole));
+    }
 }

@@ -1,7 +1,10 @@
-//! One connection to a server: greeted, in the protocol's form that it speaks. `initialize` is tried first, since most servers want
-//! it; one that knows only the form without it says so, and is asked as that wants.
+//! One connection to a server, in the protocol's form that it speaks. Of a program `initialize` is tried first, since most want it,
+//! and some end at anything else; one that knows only the form without it says so, and is asked as that wants. Behind an address
+//! the newest form is tried first.
+use super::announcer::Announcer;
 use super::http::Http;
-use super::message::{self, Era, OFFERED, RpcError, SPOKEN};
+use super::login::Login;
+use super::message::{self, Era, OFFERED, RpcError, SPOKEN, STATELESS};
 use super::stdio::Stdio;
 use super::{CallResult, Surroundings};
 use serde_json::{Value, json};
@@ -49,20 +52,34 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(planned: &McpServer, around: &Surroundings) -> Result<Connection, Fault> {
+    pub(super) async fn open(
+        planned: &McpServer,
+        around: &Surroundings,
+        login: Option<&Login>,
+    ) -> Result<Connection, Fault> {
+        let announcer = Announcer::new(around.frames.clone(), around.holder, &planned.name);
         let transport = match &planned.at {
-            McpAt::Command(command) => Transport::Stdio(Stdio::start(around, command).await?),
-            McpAt::Url(url) => Transport::Http(Http::new(around.egress.clone(), url)?),
+            McpAt::Command(command) => Transport::Stdio(Stdio::start(around, command, announcer).await?),
+            McpAt::Url(url) => Transport::Http(Http::new(around.egress.clone(), url, announcer)?),
         };
         let (last_id, info, capabilities) = (AtomicU64::new(0), Value::Null, Value::Null);
         let mut connection =
             Connection { transport, era: Era::Greeted(OFFERED.to_owned()), info, capabilities, last_id };
-        match connection.greet().await {
+        if let Transport::Http(_) = &connection.transport {
+            // The newest form first. One that does not know it says so in many ways, and is greeted.
+            connection.era = Era::Stateless;
+            match connection.discover(login).await {
+                Ok(()) => return Ok(connection),
+                Err(fault @ (Fault::Gone | Fault::TakenBack | Fault::Late | Fault::Ended(_))) => return Err(fault),
+                Err(_) => connection.era = Era::Greeted(OFFERED.to_owned()),
+            }
+        }
+        match connection.greet(login).await {
             Ok(()) => Ok(connection),
             // It is of the form without a greeting, or wants nothing of us.
             Err(Fault::Refused { code, message }) => {
                 connection.era = Era::Stateless;
-                match connection.discover().await {
+                match connection.discover(login).await {
                     Ok(()) => Ok(connection),
                     Err(Fault::Refused { .. }) => Err(Fault::Refused { code, message }),
                     Err(fault) => Err(fault),
@@ -72,9 +89,9 @@ impl Connection {
         }
     }
 
-    async fn greet(&mut self) -> Result<(), Fault> {
+    async fn greet(&mut self, login: Option<&Login>) -> Result<(), Fault> {
         let params = json!({"protocolVersion": OFFERED, "capabilities": {}, "clientInfo": message::client()});
-        let answer = self.silently("initialize", params).await?;
+        let answer = self.silently("initialize", params, login).await?;
         let version = answer["protocolVersion"].as_str().unwrap_or_default();
         if !SPOKEN.contains(&version) {
             let spoken = SPOKEN.join(", ");
@@ -85,12 +102,16 @@ impl Connection {
         let greeted = message::notification("notifications/initialized", json!({}));
         match &self.transport {
             Transport::Stdio(stdio) => stdio.tell(greeted).await,
-            Transport::Http(http) => http.tell(&self.era, greeted).await,
+            Transport::Http(http) => http.tell(&self.era, greeted, login).await,
         }
     }
 
-    async fn discover(&mut self) -> Result<(), Fault> {
-        let answer = self.silently("server/discover", json!({})).await?;
+    async fn discover(&mut self, login: Option<&Login>) -> Result<(), Fault> {
+        let answer = self.silently("server/discover", json!({}), login).await?;
+        let spoken = answer["supportedVersions"].as_array();
+        if spoken.is_none_or(|versions| !versions.iter().any(|version| version == STATELESS)) {
+            return Err(Fault::Protocol(format!("it does not speak {STATELESS}")));
+        }
         self.take_in(&answer);
         Ok(())
     }
@@ -101,9 +122,9 @@ impl Connection {
         self.capabilities = answer["capabilities"].clone();
     }
 
-    async fn silently(&self, method: &str, params: Value) -> Result<Value, Fault> {
+    async fn silently(&self, method: &str, params: Value, login: Option<&Login>) -> Result<Value, Fault> {
         let (heard, _) = mpsc::channel(1);
-        self.request(self.next_id(), method, params, heard).await
+        self.request(self.next_id(), (method, params), heard, login).await
     }
 
     /// `tools`, `resources` or `prompts`.
@@ -125,14 +146,14 @@ impl Connection {
     pub(super) async fn request(
         &self,
         id: u64,
-        method: &str,
-        params: Value,
+        (method, params): (&str, Value),
         heard: mpsc::Sender<String>,
+        login: Option<&Login>,
     ) -> Result<Value, Fault> {
         let request = message::request(&self.era, id, method, params);
         let answered = match &self.transport {
             Transport::Stdio(stdio) => stdio.ask(id, request, heard).await?,
-            Transport::Http(http) => http.ask(&self.era, id, request, heard).await?,
+            Transport::Http(http) => http.ask((&self.era, id), request, heard, login).await?,
         };
         let result = answered.map_err(|RpcError { code, message }| Fault::Refused { code, message })?;
         match result.get("resultType").and_then(Value::as_str) {
@@ -145,14 +166,14 @@ impl Connection {
     }
 
     /// The request is not waited for any more.
-    pub(super) async fn take_back(&self, id: u64) {
+    pub(super) async fn take_back(&self, id: u64, login: Option<&Login>) {
         let told = message::notification("notifications/cancelled", json!({"requestId": id, "reason": "taken back"}));
         match &self.transport {
             Transport::Stdio(stdio) => stdio.take_back(id, told).await,
             // Without a greeting, the end of the exchange says it.
             Transport::Http(http) => {
                 if self.era != Era::Stateless {
-                    let _ = http.tell(&self.era, told).await;
+                    let _ = http.tell(&self.era, told, login).await;
                 }
             }
         }

@@ -81,6 +81,8 @@ pub(super) enum Incoming {
         id: u64,
         text: String,
     },
+    /// Its list of tools is another one now.
+    ToolsChanged,
     /// Nothing that anybody waits for.
     Other,
 }
@@ -110,6 +112,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Incoming, String> {
             let Some(id) = params["progressToken"].as_u64() else { return Ok(Incoming::Other) };
             Ok(Incoming::Progress { id, text: progress(params) })
         }
+        (Some(method), None) if method == "notifications/tools/list_changed" => Ok(Incoming::ToolsChanged),
         (Some(_), None) => Ok(Incoming::Other),
         (None, Some(id)) => {
             let id = id.as_u64().ok_or("it answers a request that was never made")?;

@@ -1,6 +1,7 @@
 //! A server that is a program in the jail: one message a line on its stdin and stdout, what it says on stderr kept for the moment
 //! when it ends. One task owns it. Must never: let a program that does not read stop what reads it.
 use super::super::process::{StartContext, not_started};
+use super::announcer::Announcer;
 use super::connection::Fault;
 use super::message::{self, Incoming, MESSAGE_BYTES_MAX, RpcError};
 use super::{CallResult, Surroundings};
@@ -48,8 +49,11 @@ struct Program {
     quota: QuotaWatcher,
     baseline: Option<Baseline>,
     lines: mpsc::Sender<Vec<u8>>,
+    announcer: Announcer,
     open: HashMap<u64, PendingRequest>,
     read: Vec<u8>,
+    /// So many of them have no line break.
+    looked_at: usize,
     stderr: HeadTailBuffer,
 }
 
@@ -60,7 +64,7 @@ fn line(message: &Value) -> Vec<u8> {
 }
 
 impl Stdio {
-    pub(super) async fn start(around: &Surroundings, command: &[String]) -> Result<Stdio, Fault> {
+    pub(super) async fn start(around: &Surroundings, command: &[String], announcer: Announcer) -> Result<Stdio, Fault> {
         let ended = |result: CallResult| Fault::Ended(Box::new(result));
         let baseline = match around.quota.begin().await {
             Ok(Ok(baseline)) => baseline,
@@ -95,8 +99,10 @@ impl Stdio {
             quota: around.quota.clone(),
             baseline,
             lines,
+            announcer,
             open: HashMap::new(),
             read: Vec::new(),
+            looked_at: 0,
             stderr: HeadTailBuffer::default(),
         };
         let end = dead.clone().drop_guard();
@@ -238,15 +244,17 @@ impl Program {
     /// Whole lines of its stdout. What is no message is skipped: programs print all sorts of things.
     fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.read.extend_from_slice(bytes);
-        let mut begin = 0;
-        while let Some(length) = self.read[begin..].iter().position(|byte| *byte == b'\n') {
-            let line = self.read[begin..begin + length].trim_ascii().to_vec();
-            begin += length + 1;
+        let (mut begin, mut from) = (0, self.looked_at);
+        while let Some(length) = self.read[from..].iter().position(|byte| *byte == b'\n') {
+            let line = self.read[begin..from + length].trim_ascii().to_vec();
+            begin = from + length + 1;
+            from = begin;
             if !line.is_empty() {
                 self.hear(&line)?;
             }
         }
         self.read.drain(..begin);
+        self.looked_at = self.read.len();
         if self.read.len() > MESSAGE_BYTES_MAX {
             return Err(format!("it wrote a message of more than {MESSAGE_BYTES_MAX} bytes"));
         }
@@ -267,6 +275,7 @@ impl Program {
                     let _ = asked.heard.try_send(text);
                 }
             }
+            Ok(Incoming::ToolsChanged) => self.announcer.tools_changed(),
             Ok(Incoming::Other) => {}
             Err(why) => {
                 self.stderr.push(clip(&format!("({why}) {}", String::from_utf8_lossy(bytes))).as_bytes());

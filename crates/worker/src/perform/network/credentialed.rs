@@ -42,12 +42,12 @@ pub(in crate::perform) async fn credentialed_request(
     result
 }
 
-fn refused(why: impl Into<String>) -> Abort {
+pub(in crate::perform) fn refused(why: impl Into<String>) -> Abort {
     Abort::Ended(CallResult::failed("secret_refused", why))
 }
 
 /// The one header that holds the value. What is said of a value never repeats it.
-fn header(credential: &Credential) -> Result<(HeaderName, HeaderValue), Abort> {
+pub(in crate::perform) fn header(credential: &Credential) -> Result<(HeaderName, HeaderValue), Abort> {
     let value = credential.value.reveal();
     let (name, text) = match &credential.placement {
         Placement::Basic { basic_user } if basic_user.contains(':') => {
@@ -78,7 +78,7 @@ fn header(credential: &Credential) -> Result<(HeaderName, HeaderValue), Abort> {
 }
 
 /// An answer in another encoding cannot be looked through.
-pub(super) fn can_be_looked_through(headers: &HeaderMap) -> Result<(), Abort> {
+pub(in crate::perform) fn can_be_looked_through(headers: &HeaderMap) -> Result<(), Abort> {
     let encoded =
         headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
