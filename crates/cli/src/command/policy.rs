@@ -115,7 +115,7 @@ fn validate_alone(path: &Path, wanted: &Documents, output: Output) -> Result<Exi
     };
     let count = documents.len();
     let warnings = tenure_daemon::policy::validate_alone(documents, whole)
-        .map_err(|problem| Failure::from(client::Error::Problem(Box::new(problem))))?;
+        .map_err(|problem| Failure::from(client::Error::Problem(problem)))?;
     warn(&warnings);
     let beside = if whole { "" } else { ", beside what is built in" };
     let unchecked = "No daemon answers: whether there are the agents and MCP servers that it names was not checked";

@@ -7,7 +7,7 @@ use tenure_wire::problem::{Code, Fault, Problem};
 
 /// # Errors
 /// A document is in no layer.
-pub fn bundle_of(documents: Vec<PolicyDocument>) -> Result<Bundle, Problem> {
+pub fn bundle_of(documents: Vec<PolicyDocument>) -> Result<Bundle, Box<Problem>> {
     let mut bundle = Bundle::default();
     for PolicyDocument { layer, name, text } in documents {
         let layer = layer.parse::<Layer>().map_err(|why| {
@@ -19,7 +19,7 @@ pub fn bundle_of(documents: Vec<PolicyDocument>) -> Result<Bundle, Problem> {
                 reason: format!("`{}` is no layer", clip(&layer)),
                 hint: Some(why),
             };
-            Code::PolicyInvalid.problem("a document is in no layer").errors(vec![fault])
+            Box::new(Code::PolicyInvalid.problem("a document is in no layer").errors(vec![fault]))
         })?;
         bundle = bundle.with(layer, &name, &text);
     }
@@ -50,9 +50,9 @@ pub fn faults(faults: Vec<tenure_policy::Fault>) -> Vec<Fault> {
     each.collect()
 }
 
-pub fn invalid(wrong: Vec<tenure_policy::Fault>) -> Problem {
+pub fn invalid(wrong: Vec<tenure_policy::Fault>) -> Box<Problem> {
     let word = if wrong.len() == 1 { "one fault" } else { "several faults" };
-    Code::PolicyInvalid.problem(word).errors(faults(wrong))
+    Box::new(Code::PolicyInvalid.problem(word).errors(faults(wrong)))
 }
 
 /// Checks a candidate where no daemon answers: `whole`, or beside what is built in. Gives what is hardly meant, as far as that can
@@ -60,7 +60,7 @@ pub fn invalid(wrong: Vec<tenure_policy::Fault>) -> Problem {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn validate_alone(documents: Vec<PolicyDocument>, whole: bool) -> Result<Vec<Fault>, Problem> {
+pub fn validate_alone(documents: Vec<PolicyDocument>, whole: bool) -> Result<Vec<Fault>, Box<Problem>> {
     let mut all = documents;
     if !whole {
         let same = |held: &PolicyDocument| all.iter().any(|one| one.layer == held.layer && one.name == held.name);
