@@ -1,7 +1,6 @@
 //! What watchers of an execution are sent. A committed event bears its ledger index, which is also its SSE id; plain
 //! pieces (model text, process output) bear none and may be dropped.
 use serde::{Deserialize, Serialize};
-use tenure_core::bound::Hash;
 use tenure_core::capability::mcp;
 use tenure_core::execution::{Ending, Event};
 use tenure_core::id::{AgentId, ApprovalId, CallId, ExecutionId, SessionId, WorkerId};
@@ -252,7 +251,7 @@ pub enum What {
     },
     /// One thing that it was told or said is erased.
     #[serde(rename = "execution.payload_erased")]
-    PayloadErased { payload: Hash, reason: String },
+    PayloadErased { payload: String, reason: String },
     /// What it was told and said is erased; `more`: the rest follows.
     #[serde(rename = "execution.erased")]
     Erased {
@@ -428,7 +427,9 @@ fn what_of(event: &Event, stamp: Stamp) -> What {
         Event::IterationCompleted { .. } => What::IterationCompleted {},
         Event::IterationFailed { cause, .. } => What::IterationFailed { cause: cause_from_one(&cause.to_word()) },
         Event::Ended { ending, .. } => ended(ending),
-        Event::PayloadErased { payload, reason } => What::PayloadErased { payload: *payload, reason: reason.clone() },
+        Event::PayloadErased { payload, reason } => {
+            What::PayloadErased { payload: payload.to_string(), reason: reason.clone() }
+        }
         Event::Erased { payloads, more, .. } => What::Erased { payloads: payloads.len() as u64, more: *more },
         Event::Refused(refused) => {
             What::CommandRefused { verb: refused.verb.clone(), code: refused.code.clone(), repeats: refused.repeats }
