@@ -62,7 +62,7 @@ fn one_payload_is_erased_by_its_hash_and_the_rest_stays() {
     assert!(!knows(&house, &["execution", "get", &id]));
     let again = erase(&hash);
     assert!(again.code == 5 && again.stderr.contains("erased"), "{} {}", again.code, again.stderr);
-    let unknown = erase(&"0".repeat(64));
+    let unknown = erase(&"f".repeat(64));
     assert!(unknown.code == 4 && unknown.stderr.contains("no record names it"), "{} {}", unknown.code, unknown.stderr);
     let record = house.tenure(&["audit", "query", "--kind", "execution.payload_erased", "-o", "json"]).ok().json();
     assert_eq!(
