@@ -14,6 +14,7 @@ mod erase;
 mod iteration;
 mod lineage;
 mod owed;
+mod program;
 mod report;
 mod rows;
 mod spent;
@@ -29,7 +30,6 @@ pub(crate) use lineage::start_child;
 pub use lineage::{CHILDREN_MAX, DEPTH_MAX, Parent};
 pub use report::{Answer, CallModel, Finding, ModelFailure, Remedy, Start, Turn, Usage, Used};
 pub use rows::{ConversationRow, ExecutionRow, IterationRow, TurnRow, ValidationRow};
-pub use spent::CostRow;
 pub use words::{Reason, Status, Trigger};
 
 use crate::actor::Actor;
@@ -40,6 +40,7 @@ use crate::bound::{Bound, Hash, Payload};
 use crate::budget::{Day, Shut};
 use crate::call::{self, EndCall, Open};
 use crate::draft::{Draft, Stop};
+use crate::model_call::{self, ModelCalls};
 use crate::id::{AgentId, CallId, ConnectionId, ExecutionId, LeaseId, WorkerId};
 use crate::network::{self, Traffic};
 use crate::owed::Owed;
@@ -90,6 +91,9 @@ pub struct Execution {
     pub cancel_requested: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Chained>,
+    /// Of programs in its jail.
+    #[serde(default, skip_serializing_if = "ModelCalls::is_empty")]
+    pub model_calls: ModelCalls,
     /// What its agent was told is nearly used up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warned: Vec<Budget>,
@@ -279,6 +283,12 @@ verbs! {
         "model.fail" ends => FailModel { turn: Turn, failure: ModelFailure },
         /// Found open at start, or past its deadline.
         "model.lose" ends => LoseModel { turn: Turn },
+        /// A program in the jail of this iteration asks a model, by the listener of that jail.
+        "proxy.call" => CallProxy { connection: ConnectionId, iteration: u32, begin: model_call::Begin },
+        "proxy.answer" => AnswerProxy(model_call::Answer),
+        "proxy.fail" ends => FailProxy(model_call::Failure),
+        /// No daemon has it in hand.
+        "proxy.lose" ends => LoseProxy { call: CallId },
         /// Brings the arguments of a call on our own rows, which is judged, done and ended with them, and the value that
         /// it binds by them, if it binds one.
         "call.perform" urgent => Perform { call: CallId, arguments: Payload, value: Option<Payload> },
@@ -309,6 +319,8 @@ verbs! {
             Command::Check { proposal, .. } => vec![&proposal.arguments, &proposal.attributes],
             Command::Validate { finding, .. } => vec![&finding.reasons],
             Command::Perform { value, .. } => value.iter().collect(),
+            Command::CallProxy { begin, .. } => vec![&begin.request],
+            Command::AnswerProxy(answer) => vec![&answer.answer],
             Command::Cancel { .. }
             | Command::Bind { .. }
             | Command::Unbind { .. }
@@ -318,6 +330,8 @@ verbs! {
             | Command::CallModel(_)
             | Command::FailModel { .. }
             | Command::LoseModel { .. }
+            | Command::FailProxy(_)
+            | Command::LoseProxy { .. }
             | Command::Erase { .. }
             | Command::EraseRest {}
             | Command::ExpireApprovals {}
@@ -426,6 +440,10 @@ events! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             charged_tokens: Option<u64>,
         },
+        "proxy.called" => ProxyCalled(model_call::Called),
+        "proxy.answered" => ProxyAnswered(model_call::Answered),
+        "proxy.failed" => ProxyFailed(model_call::Failed),
+        "proxy.lost" => ProxyLost(model_call::Lost),
         "call.called" => CallCalled(call::Called),
         /// A person must allow it first.
         "call.held" => CallHeld(approval::Held),
@@ -521,6 +539,10 @@ refusals! {
         "execution.reason_wrong" => ReasonWrong {},
         "execution.too_many_calls" => TooManyCalls {},
         "execution.too_many_refusals" => TooManyRefusals {},
+        /// As many model calls of its programs are open as may be.
+        "execution.too_many_model_calls" => TooManyModelCalls {},
+        /// A limit of it, or of whose limits hold for it, leaves no room for a model call of a program.
+        "execution.model_call_refused" => ModelCallRefused { reason: Reason, detail: String },
     }
 }
 
@@ -638,6 +660,10 @@ impl Aggregate for Execution {
             | Event::CallRecalled(_)
             | Event::CallBlocked { .. }
             | Event::CallEnded(_) => turn::apply(execution, event, stamp),
+            Event::ProxyCalled(called) => execution.model_calls.apply_called(called),
+            Event::ProxyAnswered(answered) => program::apply_answered(execution, answered),
+            Event::ProxyFailed(failed) => program::apply_failed(execution, failed),
+            Event::ProxyLost(lost) => program::apply_lost(execution, lost),
             Event::Validated { .. } => validation::apply(execution, event),
         }
     }
