@@ -2,7 +2,7 @@
 use crate::Error;
 use crate::sql::{Cell, Columns, Sql};
 use tenure_core::budget::Day;
-use tenure_core::execution::CostRow;
+use tenure_core::model_call::CostRow;
 use tenure_core::id::AgentId;
 use tenure_core::time::Time;
 
