@@ -1,0 +1,78 @@
+//! An agent whose model has it run one script, and answers that script's own questions.
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tests::daemon::Daemon;
+use tests::scripted::{Say, Script, ScriptedDaemon, said};
+
+pub const WITHIN: Duration = Duration::from_secs(120);
+/// What the daemon holds and no jail may.
+pub const KEYS: [&str; 2] = ["sk-test-0123456789", "sk-ant-test-0123456789"];
+/// Of one answer of the scripted model, 100 tokens in and 10 out, by the prices that `priced` sets.
+pub const ANSWER_MICRO_USD: u64 = 100_000 + 100;
+
+/// Begins what a program asks, so that the model can tell it from its agent.
+pub const MARK: &str = "PROGRAM";
+
+/// The agent runs `script` once and says what it printed; a program hears its own words again, or is given a call.
+pub fn runs(script: &'static str, environment: &[(&str, &str)]) -> Script {
+    let environment: Value =
+        environment.iter().map(|(name, value)| ((*name).to_string(), Value::from(*value))).collect::<serde_json::Map<_, _>>().into();
+    Arc::new(move |request, answered| {
+        let heard = said(request);
+        if !heard.contains(MARK) || heard.contains("exit_code") {
+            return match answered {
+                0 => Say::Calls(vec![(
+                    "process.run",
+                    json!({"command": "python3", "args": ["-c", script], "env": environment, "timeout_ms": 100_000}),
+                )]),
+                _ => Say::Text(heard),
+            };
+        }
+        let offers = request["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+        if offers && answered == 0 {
+            return Say::Calls(vec![("weigh", json!({"stone": 3}))]);
+        }
+        let last = heard.lines().rfind(|line| !line.is_empty()).unwrap_or_default().to_string();
+        Say::Text(format!("heard: {last}"))
+    })
+}
+
+pub fn start(script: &'static str, environment: &[(&str, &str)], more: &[(&str, &str)]) -> ScriptedDaemon {
+    let house = ScriptedDaemon::start_with(runs(script, environment), more);
+    for model in ["openai/scripted", "anthropic/scripted"] {
+        house.daemon.ok(&["model", "prices", "set", model, "--in", "1000", "--out", "10"]);
+    }
+    house
+}
+
+pub fn manifest(name: &str, more: &Value) -> String {
+    let mut spec = json!({
+        "task": {"instruction": "Run the program."},
+        "tools": ["process.run"],
+        "execution": {"mode": "one-shot"},
+    });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec[key.as_str()] = value.clone();
+    }
+    json!({"apiVersion": "tenure.dev/v1", "kind": "Agent", "metadata": {"name": name, "version": "1.0.0"}, "spec": spec}).to_string()
+}
+
+/// Runs the agent once: its record, and the last line that the script printed.
+pub fn run(daemon: &Daemon, name: &str) -> (Value, Value) {
+    let started = daemon.json(&["execute", "--agent", name, "--input", "x", "--text"]);
+    let id = started["id"].as_str().expect("an id").to_string();
+    let record = daemon.ended(&id, WITHIN);
+    let logs = daemon.json(&["execution", "logs", &id]);
+    let printed = logs[0]["log"][0]["calls"][0]["result"]["stdout"].as_str().unwrap_or_default().to_string();
+    let last = printed.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let last = last.unwrap_or_else(|| panic!("the script printed no JSON: {logs:#}\n{record:#}\n{}", daemon.log()));
+    (record, last)
+}
+
+/// The records of an execution, by the kind that each must have.
+pub fn records(daemon: &Daemon, kind: &str) -> Vec<Value> {
+    let all = daemon.json(&["audit", "query", "--limit", "1000"]);
+    let all = all.as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|record| record["kind"] == kind).collect()
+}
