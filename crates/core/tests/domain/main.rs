@@ -8,6 +8,7 @@ mod neighbours;
 mod mcp;
 mod messages;
 mod office;
+mod programs;
 mod replay;
 mod retention;
 mod reports;
