@@ -8,7 +8,7 @@ use tests::scripted::{Say, ScriptedDaemon, said};
 const SPEND: &str = r#"
 import json, os, urllib.request, urllib.error
 out = []
-for _ in range(6):
+for _ in range(40):
     body = {"model": "openai/scripted", "max_tokens": 100, "messages": [{"role": "user", "content": "PROGRAM"}]}
     request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode())
     try:
@@ -16,7 +16,7 @@ for _ in range(6):
     except urllib.error.HTTPError as error:
         out.append({"status": error.code, "retry": error.headers.get("x-should-retry"), **json.loads(error.read())})
         break
-print(json.dumps(out))
+open("/workspace/out.json", "w").write(json.dumps(out))
 "#;
 
 fn asked_nobody(house: &ScriptedDaemon, out: &Value, code: &str) {
@@ -40,8 +40,8 @@ fn a_program_is_refused_beyond_the_tokens_of_its_execution_with_the_reason() {
 fn a_program_is_refused_beyond_the_money_of_its_agents_day() {
     let house = start(SPEND, &[], &[]);
     house.daemon.deploy(&manifest("spender", &json!({})));
-    // The agent's own turn holds more than a program's call: both fit once, with what the turn's answer cost.
-    house.daemon.ok(&["budget", "set", "spender", "--day", "0.60USD"]);
+    // Room for its agent's turn, whose prompt holds more than a program's, and for some thirty calls.
+    house.daemon.ok(&["budget", "set", "spender", "--day", "3USD"]);
     let (_, out) = run(&house.daemon, "spender");
     asked_nobody(&house, &out, "cost_budget");
 }
@@ -62,7 +62,7 @@ for bad in [b"\xff\xff\xff\r\n\r\n", b"GET /v1/models HTTP/1.1\r\ncontent-length
     b = socket.create_connection(("127.0.0.1", 7899)); b.settimeout(20); b.sendall(bad)
     try: seen.setdefault("bad", []).append(b.recv(100).decode("latin-1")[9:12])
     except OSError: seen.setdefault("bad", []).append("")
-print(json.dumps(seen))
+open("/workspace/out.json", "w").write(json.dumps(seen))
 "#;
 
 #[test]

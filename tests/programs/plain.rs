@@ -63,7 +63,7 @@ for top in ["/workspace", "/tmp", "/etc", "/proc"]:
             if any(key.encode() in text for key in keys): found.append(path)
 found += [name for name, value in os.environ.items() if any(key in value for key in keys)]
 out["found"], out["seen"] = found, seen > 20
-print(json.dumps(out))
+open("/workspace/out.json", "w").write(json.dumps(out))
 "#;
 
 #[test]

@@ -41,7 +41,7 @@ try: a.messages.create(model="no-such-model", max_tokens=1, messages=one)
 except anthropic.NotFoundError as error: out["anthropic_error"] = error.body["error"]["type"]
 try: a.messages.create(model="anthropic/scripted", max_tokens=1, messages=one, extra_body={"frobnicate": 1})
 except anthropic.BadRequestError as error: out["anthropic_bad"] = "frobnicate" in str(error)
-print(json.dumps(out))
+open("/workspace/out.json", "w").write(json.dumps(out))
 "#;
 
 /// Where the libraries lie, as agents may be shown them.

@@ -58,21 +58,23 @@ pub fn manifest(name: &str, more: &Value) -> String {
     json!({"apiVersion": "tenure.dev/v1", "kind": "Agent", "metadata": {"name": name, "version": "1.0.0"}, "spec": spec}).to_string()
 }
 
-/// Runs the agent once: its record, and the last line that the script printed.
+/// Runs the agent once: its record, and what the script left in its folder.
 pub fn run(daemon: &Daemon, name: &str) -> (Value, Value) {
     let started = daemon.json(&["execute", "--agent", name, "--input", "x", "--text"]);
     let id = started["id"].as_str().expect("an id").to_string();
     let record = daemon.ended(&id, WITHIN);
-    let logs = daemon.json(&["execution", "logs", &id]);
-    let printed = logs[0]["log"][0]["calls"][0]["result"]["stdout"].as_str().unwrap_or_default().to_string();
-    let last = printed.lines().last().and_then(|line| serde_json::from_str(line).ok());
-    let last = last.unwrap_or_else(|| panic!("the script printed no JSON: {logs:#}\n{record:#}\n{}", daemon.log()));
-    (record, last)
+    let agent = record["agent"].as_str().expect("an id");
+    let left = std::fs::read_to_string(daemon.work_folder(agent).join("out.json")).ok();
+    let left = left.and_then(|left| serde_json::from_str(&left).ok());
+    let left = left.unwrap_or_else(|| {
+        let logs = daemon.json(&["execution", "logs", &id]);
+        panic!("the script left nothing: {logs:#}\n{record:#}\n{}", daemon.log())
+    });
+    (record, left)
 }
 
-/// The records of an execution, by the kind that each must have.
+/// The records of this kind.
 pub fn records(daemon: &Daemon, kind: &str) -> Vec<Value> {
-    let all = daemon.json(&["audit", "query", "--limit", "1000"]);
-    let all = all.as_array().cloned().unwrap_or_default();
-    all.into_iter().filter(|record| record["kind"] == kind).collect()
+    let found = daemon.json(&["audit", "query", "--limit", "1000", "--kind", kind]);
+    found.as_array().cloned().unwrap_or_default()
 }

@@ -107,10 +107,12 @@ impl Streams {
         let place = self.place(open.holder);
         let (sender, parts) = mpsc::channel(2 * PARTS_MAX + 2);
         let exchange = Exchange::new(connection.clone(), stream, parts);
-        if self.open.len() < self.most && !self.open.contains_key(&stream) {
-            self.open.insert(stream, sender);
-            tokio::spawn(serve::serve(Arc::clone(app), exchange, open, place));
+        if self.open.len() >= self.most || self.open.contains_key(&stream) {
+            tokio::spawn(exchange.break_off());
+            return;
         }
+        self.open.insert(stream, sender);
+        tokio::spawn(serve::serve(Arc::clone(app), exchange, open, place));
     }
 
     fn place(&mut self, holder: Holder) -> Option<OwnedSemaphorePermit> {

@@ -25,11 +25,11 @@ fn at_work(tokens: u64, micro_usd: Option<u64>) -> Office {
     office
 }
 
-fn id(number: u128) -> CallId {
+pub fn id(number: u128) -> CallId {
     CallId::mint(&mut Mint::new(Time::from_millis(1), number * 1000))
 }
 
-fn begin(office: &mut Office, number: u128, tokens: u64, micro_usd: Option<u64>) -> execution::Command {
+pub fn begin(office: &mut Office, number: u128, tokens: u64, micro_usd: Option<u64>) -> execution::Command {
     let begin = Begin {
         call: id(number),
         attempt: 1,
@@ -42,11 +42,12 @@ fn begin(office: &mut Office, number: u128, tokens: u64, micro_usd: Option<u64>)
         reserved_micro_usd: micro_usd,
         reserved_tokens: tokens,
     };
-    let connection = office.connection().expect("it is bound");
+    let none = || ConnectionId::mint(&mut Mint::new(Time::from_millis(1), 1));
+    let connection = office.connection().unwrap_or_else(none);
     execution::Command::CallProxy { connection, iteration: office.number(), begin }
 }
 
-fn answer(office: &mut Office, number: u128) -> execution::Command {
+pub fn answer(office: &mut Office, number: u128) -> execution::Command {
     let usage = Usage { input: 50, output: 5, cached: 0, micro_usd: Some(7), took_ms: 1, estimated: false };
     let answer = office.world.payload("{}");
     execution::Command::AnswerProxy(model_call::Answer {
@@ -56,6 +57,29 @@ fn answer(office: &mut Office, number: u128) -> execution::Command {
         usage,
         cassette: false,
     })
+}
+
+/// An execution whose program asks a model four times, each with another end.
+pub fn every_kind(office: &mut Office) {
+    office.execution = office.world.execution_id();
+    let start = office.start();
+    office.must(start);
+    let bind = office.bind();
+    office.must(bind);
+    let call = office.call_model();
+    office.must(call);
+    let run = office.answer(&["process.run"]);
+    office.must(run);
+    for number in 1..=3 {
+        let call = begin(office, number, 100, Some(10));
+        office.must(call);
+    }
+    let answered = answer(office, 1);
+    office.must(answered);
+    office.must(execution::Command::LoseProxy { call: id(2) });
+    office.must(execution::Command::Cancel { why: "enough".into() });
+    let release = office.release();
+    office.must(release);
 }
 
 fn refused(result: Result<Vec<Event>, Refusal>) -> (Reason, String) {
