@@ -1,9 +1,9 @@
 //! What a program may not: spend beyond a limit, ask for another agent, or be forgotten with a daemon.
-use crate::world::{MARK, WITHIN, manifest, records, run, start};
+use crate::world::{WITHIN, is_agents, manifest, records, run, start};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tests::scripted::{Say, ScriptedDaemon, said};
+use tests::scripted::{Say, ScriptedDaemon};
 
 const SPEND: &str = r#"
 import json, os, urllib.request, urllib.error
@@ -55,8 +55,8 @@ for host, port in [("127.0.0.1", 7899), ("127.0.0.1", 3128)]:
         s.connect((host, port)); seen[str(port)] = "open"
     except OSError as error: seen[str(port)] = error.errno
 s = socket.create_connection(("127.0.0.1", 7899)); s.settimeout(20)
-s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-agent: other\r\nauthorization: Bearer tenure-jail\r\ncontent-length: 92\r\n\r\n")
-s.sendall(json.dumps({"model": "openai/scripted", "messages": [{"role": "user", "content": "PROGRAM"}], "user": "other"}).encode().ljust(92)[:92])
+body = json.dumps({"model": "openai/scripted", "messages": [{"role": "user", "content": "PROGRAM"}], "user": "other"}).encode()
+s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-agent: other\r\nauthorization: Bearer other\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
 seen["status"] = s.recv(100).decode().split(" ")[1]
 for bad in [b"\xff\xff\xff\r\n\r\n", b"GET /v1/models HTTP/1.1\r\ncontent-length: x\r\n\r\n", b"GET " + b"a" * 70000 + b" HTTP/1.1\r\n\r\n"]:
     b = socket.create_connection(("127.0.0.1", 7899)); b.settimeout(20); b.sendall(bad)
@@ -92,7 +92,7 @@ urllib.request.urlopen(request, timeout=300).read()
 
 fn waits() -> ScriptedDaemon {
     let script = Arc::new(|request: &Value, answered: usize| {
-        if said(request).contains(MARK) && !said(request).contains("exit_code") {
+        if !is_agents(request) {
             return Say::After(Duration::from_secs(300), Box::new(Say::Text("late".to_string())));
         }
         match answered {

@@ -40,7 +40,7 @@ answered = [{"role": "user", "content": "PROGRAM"}, {"role": "assistant", "conte
   {"role": "user", "content": [{"type": "tool_result", "tool_use_id": called["content"][-1]["id"], "content": "it weighs 3"}]}]
 out["messages_result"] = ask(anthropic + "/v1/messages", {**body, "messages": answered})["content"][0]["text"]
 out["generate"] = ask(anthropic + "/v1/llm/generate", {"prompt": "PROGRAM four"})["text"]
-out["asked"] = 11
+out["asked"] = 10
 out["count"] = ask(anthropic + "/v1/messages/count_tokens", body)["input_tokens"] > 0
 out["models"] = any(m["id"] == "default" for m in ask(openai + "/models")["data"])
 out["vendor"] = ask(openai + "/chat/completions", {"model": "gpt-9-of-a-vendor", "messages": one})

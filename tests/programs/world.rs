@@ -11,16 +11,13 @@ pub const KEYS: [&str; 2] = ["sk-test-0123456789", "sk-ant-test-0123456789"];
 /// Of one answer of the scripted model, 100 tokens in and 10 out, by the prices that `priced` sets.
 pub const ANSWER_MICRO_USD: u64 = 100_000 + 100;
 
-/// Begins what a program asks, so that the model can tell it from its agent.
-pub const MARK: &str = "PROGRAM";
-
 /// The agent runs `script` once and says what it printed; a program hears its own words again, or is given a call.
 pub fn runs(script: &'static str, environment: &[(&str, &str)]) -> Script {
     let environment: Value =
         environment.iter().map(|(name, value)| ((*name).to_string(), Value::from(*value))).collect::<serde_json::Map<_, _>>().into();
     Arc::new(move |request, answered| {
         let heard = said(request);
-        if !heard.contains(MARK) || heard.contains("exit_code") {
+        if is_agents(request) {
             return match answered {
                 0 => Say::Calls(vec![(
                     "process.run",
@@ -36,6 +33,11 @@ pub fn runs(script: &'static str, environment: &[(&str, &str)]) -> Script {
         let last = heard.lines().rfind(|line| !line.is_empty()).unwrap_or_default().to_string();
         Say::Text(format!("heard: {last}"))
     })
+}
+
+/// Whether the agent's own loop asks, which has instructions, and no program of it.
+pub fn is_agents(request: &Value) -> bool {
+    request["messages"][0]["role"] == "system"
 }
 
 pub fn start(script: &'static str, environment: &[(&str, &str)], more: &[(&str, &str)]) -> ScriptedDaemon {
